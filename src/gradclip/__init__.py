@@ -1,0 +1,62 @@
+"""gradclip: reproduce exploding gradients, see them, choose a remedy and prove that it works.
+
+The names below are imported on first use, so that ``import gradclip`` itself costs nothing.
+
+Example:
+    >>> import torch, gradclip
+    >>> clipper = gradclip.Norm(value=1.0)
+    >>> gradients = {"weight": torch.tensor([3.0, 4.0])}
+    >>> clipped, _, report = clipper(gradients, gradients, clipper.init(gradients))
+    >>> clipped["weight"]
+    tensor([0.6000, 0.8000])
+    >>> float(report.norm), float(report.norm_clipped)
+    (5.0, 1.0)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gradclip.callbacks.clip_gradients import ClipGradients as ClipGradients
+    from gradclip.callbacks.gradient_monitor import GradientMonitor as GradientMonitor
+    from gradclip.clipping.base import Clipper as Clipper
+    from gradclip.clipping.base import Report as Report
+    from gradclip.clipping.chain import Chain as Chain
+    from gradclip.clipping.none import Identity as Identity
+    from gradclip.clipping.norm import Norm as Norm
+    from gradclip.clipping.norm_value import NormValue as NormValue
+    from gradclip.clipping.value import Value as Value
+    from gradclip.data.tabular import TabularData as TabularData
+    from gradclip.errors import GradclipError as GradclipError
+    from gradclip.models.mlp import MLP as MLP
+    from gradclip.module import Regressor as Regressor
+
+_HOME = {
+    "Chain": "clipping.chain",
+    "ClipGradients": "callbacks.clip_gradients",
+    "Clipper": "clipping.base",
+    "GradclipError": "errors",
+    "GradientMonitor": "callbacks.gradient_monitor",
+    "Identity": "clipping.none",
+    "MLP": "models.mlp",
+    "Norm": "clipping.norm",
+    "NormValue": "clipping.norm_value",
+    "Regressor": "module",
+    "Report": "clipping.base",
+    "TabularData": "data.tabular",
+    "Value": "clipping.value",
+}
+
+__version__ = "0.1.0"
+__all__ = sorted(_HOME)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its home on first use (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'gradclip' has no attribute {name!r}")
+    return getattr(import_module(f"gradclip.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

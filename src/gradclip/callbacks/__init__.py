@@ -1,0 +1,1 @@
+"""Drop-in Lightning callbacks: clip, watch the gradients, keep the learning curve."""

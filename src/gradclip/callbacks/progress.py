@@ -1,0 +1,51 @@
+"""One progress bar for the whole training."""
+
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from tqdm import tqdm
+
+
+class Progress(Callback):
+    """A bar over all optimizer steps, with the latest error of each validation beside it.
+
+    Lightning's own bars draw one for each epoch and each evaluation; on a network as small as the tutorial's they
+    scroll by faster than they can be read and take longer than the training.
+
+    Args:
+        metrics: what to show beside the bar, by the name the module logs it under.
+    """
+
+    def __init__(self, metrics: tuple[str, ...]) -> None:
+        self.metrics = metrics
+        self._bar: tqdm[Any] | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw an empty bar."""
+        self._bar = tqdm(total=int(trainer.estimated_stepping_batches), desc="Training", unit=" steps")
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Move on."""
+        if self._bar is not None:
+            self._bar.update(trainer.global_step - self._bar.n)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the latest errors."""
+        if self._bar is not None:
+            latest = {name: f"{float(trainer.callback_metrics[name]):.3g}" for name in self.metrics}
+            self._bar.set_postfix(epoch=trainer.current_epoch + 1, **latest, refresh=False)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the bar as it stands."""
+        self._close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave the bar as it stands."""
+        self._close()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

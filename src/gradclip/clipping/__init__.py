@@ -1,0 +1,1 @@
+"""Pure gradient transforms: one method a file, composed by :class:`~gradclip.clipping.chain.Chain`."""

@@ -1,0 +1,25 @@
+"""No clipping, as a clipper: baselines report the same quantities."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from gradclip.clipping.base import Clipper, Gradients, Report, State, report
+
+
+@dataclass(frozen=True)
+class Identity(Clipper):
+    """Return the gradients as they are.
+
+    Example:
+        >>> import torch
+        >>> gradients = {"bias": torch.tensor([3.0, 4.0])}
+        >>> Identity()(gradients, gradients, {})[2].norm
+        tensor(5.)
+    """
+
+    def __call__(
+        self, gradients: Gradients, parameters: Gradients, state: State
+    ) -> tuple[dict[str, Tensor], State, Report]:
+        """Return the same gradients, with their norm reported."""
+        return dict(gradients), state, report(gradients, gradients)

@@ -1,0 +1,40 @@
+"""Clipping by the global norm."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gradclip.clipping.base import Clipper, Gradients, Report, State, report
+from gradclip.norms import global_norm
+
+
+@dataclass(frozen=True)
+class Norm(Clipper):
+    """Rescale all gradients together: g · min(1, c / ‖g‖), with one L2 norm over all of them.
+
+    The direction is kept. Below the threshold nothing changes, to the bit. A NaN anywhere makes every gradient NaN;
+    an infinite element becomes NaN and the finite ones zero, as in torch. Unlike torch there is no 1e-6 added to the
+    norm, and a norm whose square exceeds float32 is still measured right.
+
+    Source: Pascanu, Mikolov & Bengio 2013, "On the difficulty of training recurrent neural networks", algorithm 1.
+
+    Args:
+        value: the threshold c, in loss units per weight unit.
+
+    Example:
+        >>> gradients = {"weight": torch.tensor([3.0, 4.0])}
+        >>> Norm(1.0)(gradients, gradients, {})[0]["weight"]
+        tensor([0.6000, 0.8000])
+    """
+
+    value: float
+
+    def __call__(
+        self, gradients: Gradients, parameters: Gradients, state: State
+    ) -> tuple[dict[str, Tensor], State, Report]:
+        """Return gradients whose global norm is at most the threshold."""
+        norm = global_norm([*gradients.values()])
+        coefficient = torch.clamp(self.value / norm, max=1.0)
+        clipped = {name: gradient * coefficient.to(gradient.dtype) for name, gradient in gradients.items()}
+        return clipped, state, report(gradients, clipped)

@@ -1,0 +1,37 @@
+"""Clipping by the global norm, then of every element."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from gradclip.clipping.base import Clipper, Gradients, Report, State
+from gradclip.clipping.chain import Chain
+from gradclip.clipping.norm import Norm
+from gradclip.clipping.value import Value
+
+
+@dataclass(frozen=True)
+class NormValue(Clipper):
+    """Limit the global norm, then each element: :class:`Norm` followed by :class:`Value`.
+
+    Non-finite gradients end as in those two: NaN stays NaN.
+
+    Args:
+        norm: threshold of the global L2 norm, applied first.
+        value: threshold of each element, applied second.
+
+    Example:
+        >>> import torch
+        >>> gradients = {"weight": torch.tensor([3.0, 4.0])}
+        >>> NormValue(norm=1.0, value=0.7)(gradients, gradients, {})[0]["weight"]
+        tensor([0.6000, 0.7000])
+    """
+
+    norm: float
+    value: float
+
+    def __call__(
+        self, gradients: Gradients, parameters: Gradients, state: State
+    ) -> tuple[dict[str, Tensor], State, Report]:
+        """Return gradients within both thresholds."""
+        return Chain(Norm(self.norm), Value(self.value))(gradients, parameters, state)

@@ -1,0 +1,86 @@
+"""What every entry script does around its work: errors as one line, exit codes, no traceback unless asked for."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf.errors import OmegaConfBaseException
+
+from gradclip.config import PROJECT_ROOT, setting_names
+from gradclip.errors import GradclipError
+from gradclip.suggest import did_you_mean
+
+USER_ERRORS = (GradclipError, HydraException, OmegaConfBaseException)
+
+
+FULL_TRACE = os.environ.get("HYDRA_FULL_ERROR") == "1"  # as the user set it: read before run_command sets it
+
+
+def run_command(main: Callable[[], None]) -> int:
+    """Run an entry script's main function and return its exit code.
+
+    A user's mistake becomes one line on standard error and exit code 2. ``HYDRA_FULL_ERROR=1`` shows the whole
+    trace instead. Any other exception is a bug of ours and keeps its traceback.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints in its own way and exits with 1
+    with errors_in_one_line():
+        main()
+    return 0
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """Print a user's mistake as one line and exit with code 2.
+
+    Raises:
+        SystemExit: code 2, in place of the mistake; it passes Hydra, which would announce an exception.
+    """
+    try:
+        yield
+    except USER_ERRORS as error:
+        if FULL_TRACE:
+            raise
+        print(f"error: {describe(error)}", file=sys.stderr)
+        raise SystemExit(2) from error
+
+
+def describe(error: Exception) -> str:
+    """Put what went wrong into one line: the argument, the value received, what is allowed."""
+    first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    if isinstance(error, MissingConfigException):
+        return _unknown_option(error)
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: cannot be parsed; write name=value ({_last_line(error)})"
+    if first_line.startswith("Could not override '"):
+        return _unknown_name(first_line.split("'")[1])
+    if first_line.startswith("Ambiguous value"):
+        return f"{first_line.split(chr(39))[1]}: several values need --multirun (-m)"
+    return first_line.rstrip(".")
+
+
+def _unknown_option(error: MissingConfigException) -> str:
+    group, _, option = (error.missing_cfg_file or "").rpartition("/")
+    folder = PROJECT_ROOT / "conf" / group
+    options = error.options or _options(folder)
+    if not group or not options:
+        return f"{error.missing_cfg_file}: no such config"
+    return f"{group}={option}: no such option{did_you_mean(option, options)}; choose from {', '.join(options)}"
+
+
+def _unknown_name(name: str) -> str:
+    groups = sorted(folder.name for folder in (PROJECT_ROOT / "conf").iterdir() if folder.is_dir())
+    if name in groups:
+        return f"{name}: write it with a plus, +{name}=..., from {', '.join(_options(PROJECT_ROOT / 'conf' / name))}"
+    return f"{name}: no such setting or group{did_you_mean(name, [*groups, *setting_names()])}"
+
+
+def _options(folder: Path) -> list[str]:
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def _last_line(error: OverrideParseException) -> str:
+    lines = [line for line in str(error).splitlines() if line and not line.startswith("See ")]
+    return lines[-1]

@@ -1,0 +1,329 @@
+"""The settings of a run: types, ranges and choices, checked before anything heavy is imported.
+
+Each class mirrors the YAML files of one group under ``conf/``. The values themselves and what they mean stand
+there; here stands what is allowed.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    Tag,
+    ValidationError,
+    model_validator,
+)
+
+from gradclip.errors import ConfigError
+from gradclip.suggest import did_you_mean
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+
+PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Scaling = Literal["none", "standard", "minmax"]
+Initialization = Literal["he_uniform", "he_normal", "glorot_uniform", "glorot_normal", "lecun_normal", "pytorch"]
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, strict about names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class RegressionData(Settings):
+    name: Literal["regression"]
+    samples: Annotated[int, Field(ge=4)]
+    features: PositiveInt
+    noise: NonNegativeFloat
+    random_state: NonNegativeInt
+    test_fraction: Fraction
+    scale_inputs: Scaling
+    scale_target: Scaling
+
+
+class DiabetesData(Settings):
+    name: Literal["diabetes"]
+    test_fraction: Fraction
+    split_seed: NonNegativeInt
+    scale_inputs: Scaling
+    scale_target: Scaling
+
+
+class TableData(Settings):
+    name: Literal["table"]
+    path: str
+    target: str
+    features: list[str] | None
+    categorical: list[str]
+    test_fraction: Fraction
+    split_seed: NonNegativeInt
+    scale_inputs: Scaling
+    scale_target: Scaling
+
+    @model_validator(mode="after")
+    def _file_exists(self) -> "TableData":
+        path = Path(self.path)
+        if path.suffix not in {".csv", ".parquet"}:
+            raise ValueError(f"path: got {self.path!r}; must end in .csv or .parquet")
+        if not path.is_file():
+            raise ValueError(f"path: got {self.path!r}; there is no such file")
+        return self
+
+
+class MLPModel(Settings):
+    target: Literal["gradclip.models.mlp.MLP"] = Field(alias="_target_")
+    widths: list[PositiveInt]
+    activation: Literal["relu", "tanh", "sigmoid", "elu", "gelu", "silu"]
+    initialization: Initialization
+    output_initialization: Initialization
+
+
+class CustomModel(BaseModel):
+    """Any other network: its class and whatever settings its constructor takes."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    target: Annotated[str, Field(pattern=r"^\w+(\.\w+)+$")] = Field(alias="_target_")
+
+
+def _model_kind(model: Any) -> str:
+    target = model.get("_target_") if isinstance(model, Mapping) else model.target
+    return "mlp" if target == "gradclip.models.mlp.MLP" else "custom"
+
+
+class PlainLoss(Settings):
+    name: Literal["mse", "mae"]
+
+
+class HuberLoss(Settings):
+    name: Literal["huber"]
+    delta: PositiveNumber
+
+
+class SGDOptimizer(Settings):
+    name: Literal["sgd"]
+    lr: PositiveNumber
+    momentum: Share
+    nesterov: bool
+    weight_decay: NonNegativeFloat
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> "SGDOptimizer":
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov: got True; needs a momentum above 0")
+        return self
+
+
+class AdamOptimizer(Settings):
+    name: Literal["adam", "adamw"]
+    lr: PositiveNumber
+    betas: tuple[Share, Share]
+    eps: PositiveNumber
+    weight_decay: NonNegativeFloat
+
+
+class RMSpropOptimizer(Settings):
+    name: Literal["rmsprop"]
+    lr: PositiveNumber
+    alpha: Share
+    momentum: Share
+    eps: PositiveNumber
+    weight_decay: NonNegativeFloat
+
+
+class ConstantSchedule(Settings):
+    name: Literal["constant"]
+
+
+class WarmupCosineSchedule(Settings):
+    name: Literal["warmup_cosine"]
+    warmup_fraction: Share
+    final_fraction: Annotated[float, Field(ge=0, le=1)]
+
+
+class ClipMethod(Settings):
+    """Settings that every clipping method has: its name and its main threshold, ``value``."""
+
+    name: str
+    value: float | None
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """The limits that the method sets, by the quantity they limit: ``norm`` or ``value``."""
+        return {}
+
+    @property
+    def label(self) -> str:
+        """The method and its thresholds, as in a run's name: ``norm=1.0``."""
+        return "=".join([self.name, *([",".join(map(str, self.thresholds.values()))] if self.thresholds else [])])
+
+
+class NoClip(ClipMethod):
+    name: Literal["none"]
+
+
+class ThresholdClip(ClipMethod):
+    """Settings of every method that has one threshold and no more."""
+
+    name: Literal["norm", "value"]
+    value: PositiveNumber
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        return {self.name: self.value}
+
+
+class NormValueClip(ClipMethod):
+    name: Literal["norm_value"]
+    norm: PositiveNumber
+    value: PositiveNumber
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        return {"norm": self.norm, "value": self.value}
+
+
+class TrainerSettings(Settings):
+    accelerator: Literal["cpu", "gpu", "auto"]
+    devices: PositiveInt
+    strategy: Literal["auto", "ddp"]
+    max_epochs: PositiveInt
+    batch_size: PositiveInt
+    precision: Literal["64-true", "32-true", "bf16-mixed", "16-mixed"]
+    accumulate_grad_batches: PositiveInt
+    steps_after_divergence: NonNegativeInt | None
+    progress_bar: bool
+
+    @model_validator(mode="after")
+    def _devices_share_a_batch(self) -> "TrainerSettings":
+        if self.precision == "16-mixed" and self.accelerator == "cpu":
+            raise ValueError("precision: got '16-mixed'; on a processor use '32-true' or 'bf16-mixed'")
+        if self.batch_size % self.devices:
+            raise ValueError(f"batch_size: got {self.batch_size}; must be a multiple of devices ({self.devices})")
+        if self.devices > 1 and self.strategy == "auto":
+            raise ValueError(f"devices: got {self.devices}; more than one needs strategy=ddp")
+        return self
+
+
+class TrackingSettings(Settings):
+    uri: str | None
+    artifacts: str
+    experiment: Annotated[str, Field(min_length=1)]
+    system_metrics: bool
+
+    @model_validator(mode="after")
+    def _no_plain_folder(self) -> "TrackingSettings":
+        schemes = ("sqlite://", "postgresql", "mysql", "mssql", "http://", "https://")
+        if self.uri is not None and not self.uri.startswith(schemes):
+            raise ValueError(f"uri: got {self.uri!r}; must begin with one of {', '.join(schemes)}, or be null")
+        return self
+
+
+DataSettings = RegressionData | DiabetesData | TableData
+LossSettings = PlainLoss | HuberLoss
+OptimizerSettings = SGDOptimizer | AdamOptimizer | RMSpropOptimizer
+ScheduleSettings = ConstantSchedule | WarmupCosineSchedule
+ClipSettings = NoClip | ThresholdClip | NormValueClip
+ModelSettings = Annotated[
+    Annotated[MLPModel, Tag("mlp")] | Annotated[CustomModel, Tag("custom")], Discriminator(_model_kind)
+]
+
+
+class TrainConfig(Settings):
+    """All settings of one training run."""
+
+    data: Annotated[DataSettings, Discriminator("name")]
+    model: ModelSettings
+    loss: Annotated[LossSettings, Discriminator("name")]
+    optimizer: Annotated[OptimizerSettings, Discriminator("name")]
+    schedule: Annotated[ScheduleSettings, Discriminator("name")]
+    clip: Annotated[ClipSettings, Discriminator("name")]
+    trainer: TrainerSettings
+    tracking: TrackingSettings
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    log_model: bool
+    figures: bool
+
+
+def register_resolvers() -> None:
+    """Make ``${project_root:}``, the folder of this checkout, known to the configs."""
+    OmegaConf.register_new_resolver("project_root", lambda: str(PROJECT_ROOT), replace=True)
+
+
+def validate(config: DictConfig) -> TrainConfig:
+    """Turn a composed Hydra config into checked, frozen settings.
+
+    Raises:
+        ConfigError: with the name of the setting, the value received and what is allowed, in one line.
+    """
+    try:
+        return TrainConfig.model_validate(OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+    except MissingMandatoryValue as error:
+        raise ConfigError(f"{error.full_key}: missing; give {error.full_key}=...") from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from error
+
+
+def _explain(error: ValidationError) -> str:
+    """The first complaint of pydantic in the form 'name: got value; what is allowed'."""
+    first = error.errors()[0]
+    name, message = _dotted_name(first["loc"]), first["msg"].replace("Input should be", "must be")
+    match first["type"]:
+        case "extra_forbidden":
+            return f"{name}: no such setting{did_you_mean(name, setting_names())}"
+        case "missing":
+            return f"{name}: missing; add +{name}=..."
+        case "value_error":  # written by a validator of ours, which begins with the setting's own name
+            return f"{name}.{message.removeprefix('Value error, ')}"
+        case "union_tag_invalid":
+            return f"{name}.name: got {first['ctx']['tag']!r}; choose from {first['ctx']['expected_tags']}"
+        case _:
+            return f"{name}: got {first['input']!r}; {message}"
+
+
+def _dotted_name(place: tuple[int | str, ...]) -> str:
+    """Where a setting stands, without the branch of the union that pydantic names second."""
+    group, *inner = place
+    branches = _settings_classes(TrainConfig.model_fields[str(group)].annotation) if inner else []
+    return ".".join(str(part) for part in (group, *inner[len(branches) > 1 :]))
+
+
+def setting_names() -> list[str]:
+    """Every setting there is, by its dotted name."""
+    names = []
+    for group, field in TrainConfig.model_fields.items():
+        members = _settings_classes(field.annotation)
+        inner = {info.alias or name for member in members for name, info in member.model_fields.items()}
+        names += [f"{group}.{name}" for name in sorted(inner)] if members else [group]
+    return names
+
+
+def _settings_classes(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type):
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    return [member for part in getattr(annotation, "__args__", ()) for member in _settings_classes(part)]
+
+
+def flatten(config: TrainConfig) -> dict[str, str]:
+    """Every setting as text under its dotted name, as the store keeps it."""
+    return dict(_leaves("", config.model_dump(by_alias=True)))
+
+
+def _leaves(prefix: str, settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(f"{prefix}{name}.", value)
+        else:
+            yield f"{prefix}{name}", str(value)

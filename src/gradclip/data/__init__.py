@@ -1,0 +1,1 @@
+"""Tables to learn from, their scaling and their batches."""

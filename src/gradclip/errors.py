@@ -1,0 +1,25 @@
+"""The exceptions a user can meet: one family, each message one line naming argument, value and what is allowed."""
+
+
+class GradclipError(Exception):
+    """Base of every error that a user can mend; scripts print it as one line and exit with code 2."""
+
+
+class ConfigError(GradclipError):
+    """A setting is unknown, of the wrong type or out of range."""
+
+
+class DataError(GradclipError):
+    """The data cannot be read or cannot be trained on."""
+
+
+class ModelError(GradclipError):
+    """The network cannot be built or does not fit the data."""
+
+
+class TrainerError(GradclipError):
+    """The Lightning Trainer, its callbacks or its device do not fit together."""
+
+
+class TrackingError(GradclipError):
+    """The MLflow store cannot be reached, written or read."""

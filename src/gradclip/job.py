@@ -1,0 +1,109 @@
+"""One Hydra job: from its composed config to a finished run, and what is told of it."""
+
+import os
+import shlex
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from gradclip import keys
+from gradclip.command import USER_ERRORS, describe, errors_in_one_line
+from gradclip.config import TrainConfig, validate
+from gradclip.errors import ConfigError
+from gradclip.sweep.results import JobResult
+from gradclip.telling import tell_job, tell_run
+from gradclip.tracking.messages import Parent, Store
+from gradclip.tracking.worker import submit
+
+if TYPE_CHECKING:
+    from gradclip.pipeline import Result
+
+SILENT = {"clip", "seed", "tracking", "hydra", "log_model", "figures", "sweep"}  # not part of what a run is called
+
+
+def run_job(config: DictConfig) -> None:
+    """Train as the config says and tell how it went."""
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        _run_one_of_many(config)
+        return
+    with errors_in_one_line():
+        settings = validate(config)
+        result = _train(settings, parent=None)
+    if _is_main_process():
+        print(tell_run(result, settings))
+
+
+def _run_one_of_many(config: DictConfig) -> None:
+    """Leave a note of how the job ended, for the closing table: whatever happens, the other jobs go on."""
+    folder, number = Path(HydraConfig.get().runtime.output_dir), int(HydraConfig.get().job.num)
+    overrides = " ".join(HydraConfig.get().overrides.task)
+    try:
+        result = _train(_for_multirun(validate(config)), _parent(folder.parent))
+        note = JobResult.of_run(number, result)
+    except USER_ERRORS as error:
+        note = JobResult.of_failure(number, overrides, describe(error))
+    except Exception as error:  # a bug, or a store that failed: its trace is shown, its reason noted
+        traceback.print_exc()
+        note = JobResult.of_failure(number, overrides, f"{type(error).__name__}: {error}")
+    note.write(folder)
+    print(tell_job(note), flush=True)
+
+
+def _for_multirun(config: TrainConfig) -> TrainConfig:
+    """Without a progress bar, since jobs may run side by side.
+
+    Raises:
+        ConfigError: the job would start processes that start the whole multirun again.
+    """
+    if config.trainer.strategy == "ddp":
+        raise ConfigError("trainer.strategy: got 'ddp'; a job of a multirun trains in one process")
+    return config.model_copy(update={"trainer": config.trainer.model_copy(update={"progress_bar": False})})
+
+
+def _train(config: TrainConfig, parent: Parent | None) -> "Result":
+    if config.tracking.uri and _is_main_process():  # MLflow loads beside torch
+        submit("open_store", Store(config.tracking.uri, config.tracking.artifacts, config.tracking.experiment))
+    from gradclip.pipeline import Job, train
+
+    overrides = list(HydraConfig.get().overrides.task)
+    job = Job(
+        name=run_name(config, overrides),
+        folder=Path(HydraConfig.get().runtime.output_dir),
+        tags={keys.COMMAND: shlex.join(["python", "src/train.py", *overrides])},
+        parent=parent,
+        is_main=_is_main_process(),
+    )
+    return train(config, job)
+
+
+def _is_main_process() -> bool:
+    """Lightning starts further processes of the same command with their rank in the environment."""
+    return int(os.environ.get("LOCAL_RANK", "0")) == 0
+
+
+def _parent(folder: Path) -> Parent:
+    """The multirun that a job belongs to, called by what was typed."""
+    typed = list(OmegaConf.load(folder / "multirun.yaml").hydra.overrides.task)
+    command = shlex.join(["python", "src/train.py", "-m", *typed])
+    return Parent(str(folder), " ".join(typed) or "multirun", {keys.COMMAND: command})
+
+
+def run_name(config: TrainConfig, overrides: Sequence[str]) -> str:
+    """Say what differs from the default run: the clipping, then whatever was overridden, then the seed."""
+    differing = [_short(*override.lstrip("+").split("=", 1)) for override in overrides if _is_telling(override)]
+    return " ".join([config.clip.label, *differing, f"seed={config.seed}"])
+
+
+def _is_telling(override: str) -> bool:
+    name = override.lstrip("+~").split("=")[0]
+    return "=" in override and name.split(".")[0] not in SILENT and name != "trainer.progress_bar"
+
+
+def _short(name: str, value: str) -> str:
+    return value if name == "experiment" else f"{name.split('.')[-1]}={value}"

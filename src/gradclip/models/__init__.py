@@ -1,0 +1,1 @@
+"""Networks, and how one is built from its settings."""

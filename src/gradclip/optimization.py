@@ -1,0 +1,59 @@
+"""Losses, optimizers and learning-rate schedules by name."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from torch import nn
+from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
+
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
+MakeSchedule = Callable[[Optimizer, int], LRScheduler]
+
+LOSSES: dict[str, Callable[..., nn.Module]] = {"mse": nn.MSELoss, "huber": nn.HuberLoss, "mae": nn.L1Loss}
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop}
+
+
+def make_loss(name: str, **settings: Any) -> nn.Module:
+    """Build a loss, averaged over the batch.
+
+    Example:
+        >>> make_loss("huber", delta=2.0)
+        HuberLoss()
+    """
+    return LOSSES[name](**settings)
+
+
+def make_optimizer(name: str, **settings: Any) -> MakeOptimizer:
+    """Return a function from parameters to an optimizer.
+
+    Example:
+        >>> type(make_optimizer("sgd", lr=0.01)(nn.Linear(2, 1).parameters())).__name__
+        'SGD'
+    """
+    return lambda parameters: OPTIMIZERS[name](parameters, **settings)
+
+
+def make_schedule(name: str, **settings: Any) -> MakeSchedule | None:
+    """Return a function from an optimizer and the total number of steps to a schedule; None where it is constant."""
+    if name == "constant":
+        return None
+    return lambda optimizer, steps: warmup_cosine(optimizer, steps, **settings)
+
+
+def warmup_cosine(optimizer: Optimizer, steps: int, warmup_fraction: float, final_fraction: float) -> LRScheduler:
+    """Raise the learning rate linearly, then let it fall along half a cosine, step by step.
+
+    Args:
+        optimizer: its learning rate is the highest that is reached.
+        steps: optimizer steps in all.
+        warmup_fraction: share of the steps spent rising.
+        final_fraction: learning rate at the end, as a share of the highest.
+    """
+    warmup = round(steps * warmup_fraction)
+    lowest = optimizer.param_groups[0]["lr"] * final_fraction
+    fall = CosineAnnealingLR(optimizer, T_max=max(1, steps - warmup), eta_min=lowest)
+    if warmup == 0:
+        return fall
+    rise = LinearLR(optimizer, start_factor=1 / (warmup + 1), total_iters=warmup)
+    return SequentialLR(optimizer, [rise, fall], milestones=[warmup])

@@ -1,0 +1,269 @@
+"""Config in, finished tracked run out. Read :func:`train` from top to bottom."""
+
+import gc
+import logging
+import math
+import tempfile
+import warnings
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from pytorch_lightning import Callback, Trainer, seed_everything
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch import nn
+
+from gradclip import keys, plots
+from gradclip.callbacks.clip_gradients import ClipGradients
+from gradclip.callbacks.gradient_monitor import GradientMonitor
+from gradclip.callbacks.progress import Progress
+from gradclip.clipping.methods import LIGHTNING_METHODS, METHODS
+from gradclip.config import ClipSettings, TrainConfig, flatten
+from gradclip.data.sources import SOURCES, Table
+from gradclip.data.tabular import TabularData
+from gradclip.errors import TrainerError
+from gradclip.models.build import build_network
+from gradclip.module import Regressor
+from gradclip.optimization import make_loss, make_optimizer, make_schedule
+from gradclip.outcome import Summary, summarize
+from gradclip.packing import pack_model
+from gradclip.telemetry.record import GradientRecord
+from gradclip.tracking.logger import RunLogger
+from gradclip.tracking.messages import Dataset, Parent, Store
+from gradclip.tracking.run import TrackedRun
+
+logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # its greetings and tips
+warnings.filterwarnings("ignore", ".*does not have many workers.*")  # the rows are in memory: none are needed
+warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")  # Lightning's own use of torch
+warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")  # the monitor logs every step by itself
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a run is called and where its files go.
+
+    Attributes:
+        name: the run's name.
+        folder: for its figures, telemetry and config.
+        tags: from the start, such as the command.
+        parent: the multirun that it belongs to.
+        is_main: whether this process tracks and draws; of several that train together only the first does.
+    """
+
+    name: str
+    folder: Path
+    tags: dict[str, str]
+    parent: Parent | None = None
+    is_main: bool = True
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run: its name, its id in the store, its folder and its summary."""
+
+    name: str
+    run_id: str | None
+    folder: Path
+    summary: Summary
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All that a training run is made of."""
+
+    data: TabularData
+    module: Regressor
+    monitor: GradientMonitor
+    trainer: Trainer
+    network: dict[str, Any]  # how to build the network again
+
+
+def train(config: TrainConfig, job: Job) -> Result:
+    """Train one network and track it.
+
+    Nothing is written to the store before data, network and trainer stand.
+
+    Raises:
+        GradclipError: data, network, trainer or store are not fit for it.
+    """
+    parts = build(config, job)
+    run = open_run(config, job, parts) if job.is_main and config.tracking.uri else None
+    try:
+        if run is not None:
+            parts.trainer.loggers = [RunLogger(run)]
+        gc.freeze()  # what is loaded now stays: the collector need not visit it during every step
+        parts.trainer.fit(parts.module, parts.data)
+        summary = summarize_parts(parts)
+        if job.is_main:
+            save(config, job, parts, summary, run)
+    except BaseException as error:
+        if run is not None:
+            run.end("FAILED" if isinstance(error, Exception) else "KILLED")
+        raise
+    if run is not None:
+        run.end("FINISHED")
+    return Result(job.name, run.run_id if run else None, job.folder, summary)
+
+
+def build(config: TrainConfig, job: Job) -> Parts:
+    """Make data, network, callbacks and trainer."""
+    seed_everything(config.seed, verbose=False)
+    data = build_data(config)
+    network = {
+        "target": config.model.target,
+        "settings": config.model.model_dump(exclude={"target"}),
+        "in_features": data.in_features,
+    }
+    module = build_module(config, build_network(**network), data.scaling.target_scale)
+    monitor = GradientMonitor(steps_after_divergence=config.trainer.steps_after_divergence)
+    trainer = build_trainer(config, job, [monitor])
+    return Parts(data, module, monitor, trainer, network)
+
+
+def build_data(config: TrainConfig) -> TabularData:
+    """Make or read the table and put it into batches."""
+    settings = config.data.model_dump(exclude={"name", "scale_inputs", "scale_target"})
+    return TabularData(
+        SOURCES[config.data.name](**settings),
+        batch_size=config.trainer.batch_size,
+        scale_inputs=config.data.scale_inputs,
+        scale_target=config.data.scale_target,
+        seed=config.seed,
+    )
+
+
+def build_module(config: TrainConfig, network: nn.Module, target_scale: float) -> Regressor:
+    """Put network, loss and optimizer together."""
+    return Regressor(
+        network,
+        loss=make_loss(**config.loss.model_dump()),
+        optimizer=make_optimizer(**config.optimizer.model_dump()),
+        schedule=make_schedule(**config.schedule.model_dump()),
+        target_scale=target_scale,
+    )
+
+
+def build_trainer(config: TrainConfig, job: Job, callbacks: list[Callback]) -> Trainer:
+    """Make the Trainer, clipping by itself where Lightning knows the method.
+
+    Raises:
+        TrainerError: this machine does not have what the trainer asks for.
+    """
+    settings = config.trainer.model_dump(exclude={"batch_size", "steps_after_divergence", "progress_bar"})
+    show_bar = config.trainer.progress_bar and job.is_main
+    try:
+        return Trainer(
+            **settings,
+            **lightning_clipping(config.clip),
+            callbacks=[*callbacks, *extra_clipping(config.clip), *([Progress((keys.MSE_TRAIN, keys.MSE_TEST))] if show_bar else [])],
+            logger=False,
+            default_root_dir=job.folder,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,  # ours is one of the callbacks
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,  # our batches are shared out among processes by themselves
+        )
+    except MisconfigurationException as error:
+        raise TrainerError(f"trainer: {str(error).splitlines()[0]}") from error
+
+
+def lightning_clipping(clip: ClipSettings) -> dict[str, Any]:
+    """The Trainer's own arguments for the methods that it has."""
+    if clip.name == "none" or clip.name not in LIGHTNING_METHODS:
+        return {}
+    return {"gradient_clip_val": clip.value, "gradient_clip_algorithm": clip.name}
+
+
+def extra_clipping(clip: ClipSettings) -> list[Callback]:
+    """The callback for every other method; it comes after the monitor."""
+    if clip.name in LIGHTNING_METHODS:
+        return []
+    return [ClipGradients(METHODS[clip.name](**clip.model_dump(exclude={"name"})))]
+
+
+def open_run(config: TrainConfig, job: Job, parts: Parts) -> TrackedRun:
+    """Create the run, with everything that is known before training."""
+    tracking = config.tracking
+    assert tracking.uri is not None
+    store = Store(tracking.uri, tracking.artifacts, tracking.experiment)
+    tags = {keys.CLIP: config.clip.label, keys.SEED: str(config.seed)}
+    run = TrackedRun(store, job.name, job.tags | tags, job.parent)
+    run.write_parameters(flatten(config))
+    run.write_datasets(datasets(parts.data.table))
+    if tracking.system_metrics:
+        run.start_system_metrics()
+    return run
+
+
+def datasets(table: Table) -> list[Dataset]:
+    """Training and test rows, as the store is told of them."""
+    name = str(table.target.name)
+    frame = table.features.assign(**{name: table.target})
+    parts = {"training": table.train_rows, "testing": table.test_rows}
+    return [
+        Dataset(f"{table.name} ({context})", table.source, name, context, frame.iloc[rows])
+        for context, rows in parts.items()
+    ]
+
+
+def summarize_parts(parts: Parts) -> Summary:
+    """Judge the run from what its callbacks recorded."""
+    target = parts.data.table.target.iloc[parts.data.table.train_rows]
+    curves = parts.module.curves
+    return summarize(parts.monitor.record, curves[keys.MSE_TRAIN], curves[keys.MSE_TEST], float(np.var(target)))
+
+
+def save(config: TrainConfig, job: Job, parts: Parts, summary: Summary, run: TrackedRun | None) -> None:
+    """Write summary, model, telemetry and figures; the store works on one while the next is made."""
+    with tempfile.TemporaryDirectory() as scratch:
+        if run is not None:
+            run.write_summary(summary.metrics(), summary.tags())
+            if config.log_model and summary.outcome != "diverged":  # weights of NaN are no model
+                network = parts.module.network
+                run.write_model(pack_model(Path(scratch), network, parts.network, parts.data.scaling, parts.data.table))
+        record = parts.monitor.record
+        write_telemetry(job.folder / keys.TELEMETRY_FILE, record)
+        (job.folder / keys.CONFIG_FILE).write_text(yaml.safe_dump(config.model_dump(by_alias=True), sort_keys=False))
+        if config.figures:
+            draw_figures(job.folder / keys.FIGURES_FOLDER, config, parts, summary)
+        if run is not None:
+            run.write_files(str(job.folder))
+            run.wait()  # for the store to have read the scratch files
+
+
+def write_telemetry(path: Path, record: GradientRecord) -> None:
+    """Write every step's norms, of every parameter, to a Parquet file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    record.to_frame().to_parquet(path)
+
+
+def draw_figures(folder: Path, config: TrainConfig, parts: Parts, summary: Summary) -> None:
+    """Draw the target, the learning curve and the gradient norms."""
+    table, record, curves = parts.data.table, parts.monitor.record, parts.module.curves
+    train_target, test_target = (table.target.to_numpy(float)[rows] for rows in (table.train_rows, table.test_rows))
+    train_curve, test_curve = curves[keys.MSE_TRAIN], curves[keys.MSE_TEST]
+    where, limits = summary.divergence, config.clip.thresholds
+    clip_share = "" if math.isnan(summary.clip_fraction) else f", clipped in {summary.clip_fraction:.0%} of the steps"
+    curve_title, norm_title = f"Learning curve, clip {config.clip.label}", f"Gradient norm, clip {config.clip.label}{clip_share}"
+    figures = {
+        "target": partial(plots.plot_target, train=train_target, test=test_target, unit=f"{table.target.name} (its own unit)"),
+        "learning_curve": partial(
+            plots.plot_learning_curve, train=train_curve, test=test_curve, title=curve_title, divergence=where
+        ),
+        "gradient_norm": partial(
+            plots.plot_norms,
+            step=record.step,
+            norm=record.norm,
+            norm_clipped=record.norm_clipped,
+            thresholds=limits,
+            title=norm_title,
+            divergence=where,
+        ),
+        "gradient_norm_histogram": partial(plots.plot_norm_histogram, norm=record.norm, thresholds=limits),
+    }
+    for name, plot in figures.items():
+        plots.draw(folder / f"{name}.png", plot)

@@ -1,0 +1,48 @@
+"""The note that each job of a multirun leaves in its folder, whichever launcher ran it."""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gradclip.pipeline import Result
+
+FILE = "result.json"
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """How a job ended: as a run, or with an error."""
+
+    number: int
+    name: str
+    run_id: str | None = None
+    outcome: str = "failed"
+    mse_train: float = math.nan
+    mse_test: float = math.nan
+    clip_fraction: float = math.nan
+    error: str = ""
+
+    @classmethod
+    def of_run(cls, number: int, result: "Result") -> "JobResult":
+        """Note a finished run."""
+        summary = result.summary
+        finals = (summary.mse_train, summary.mse_test, summary.clip_fraction)
+        return cls(number, result.name, result.run_id, summary.outcome, *finals)
+
+    @classmethod
+    def of_failure(cls, number: int, overrides: str, reason: str) -> "JobResult":
+        """Note a job that ended with an error."""
+        return cls(number, overrides, error=reason)
+
+    def write(self, folder: Path) -> None:
+        """Write the note into the job's folder."""
+        (folder / FILE).write_text(json.dumps(asdict(self), indent=2))
+
+
+def read_results(folder: Path) -> list[JobResult]:
+    """Read the notes of all jobs of a multirun, in order."""
+    notes = [JobResult(**json.loads(path.read_text())) for path in folder.glob(f"*/{FILE}")]
+    return sorted(notes, key=lambda note: note.number)

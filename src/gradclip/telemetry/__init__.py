@@ -1,0 +1,1 @@
+"""What the gradients did: norms, percentiles, the first non-finite step and where it stood."""

@@ -1,0 +1,77 @@
+"""What the commands print about runs."""
+
+import math
+from typing import TYPE_CHECKING
+
+from gradclip import keys
+from gradclip.config import PROJECT_ROOT, TrainConfig
+from gradclip.sweep.results import JobResult
+
+if TYPE_CHECKING:
+    from gradclip.outcome import Summary
+    from gradclip.pipeline import Result
+
+
+def tell_run(result: "Result", config: TrainConfig) -> str:
+    """Describe a finished run in a few lines."""
+    summary = result.summary
+    lines = [
+        tell_errors(summary.mse_train, summary.mse_test),
+        f"Outcome: {_outcome(summary)}",
+        f"Clipping: {_clipping(summary, config)}",
+        f"Run: {result.name}" + (f" ({result.run_id})" if result.run_id else " (not tracked)"),
+        *([f"Figures: {result.folder / keys.FIGURES_FOLDER}"] if config.figures else []),
+        *([f"See it: {_open_ui(config.tracking.uri)}"] if config.tracking.uri else []),
+    ]
+    return "\n".join(lines)
+
+
+def tell_job(job: JobResult) -> str:
+    """Describe one job of a multirun in a line."""
+    if job.error:
+        return f"[{job.number}] {job.name}: failed: {job.error}"
+    return f"[{job.number}] {job.name}: {job.outcome}, {tell_errors(job.mse_train, job.mse_test)}"
+
+
+def tell_errors(mse_train: float, mse_test: float) -> str:
+    """The two numbers as the tutorial prints them.
+
+    Example:
+        >>> tell_errors(2.3637, float("nan"))
+        'Train: 2.36, Test: nan'
+    """
+    return f"Train: {tell_number(mse_train)}, Test: {tell_number(mse_test)}"
+
+
+def tell_number(value: float) -> str:
+    """Two decimals, or three digits where two decimals would say little.
+
+    Example:
+        >>> tell_number(17.812), tell_number(0.000123), tell_number(float("nan"))
+        ('17.81', '0.000123', 'nan')
+    """
+    return f"{value:.2f}" if math.isnan(value) or 0.1 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
+def _outcome(summary: "Summary") -> str:
+    if summary.divergence is None:
+        return summary.outcome
+    where = summary.divergence
+    return (
+        f"{summary.outcome} at step {where.step} (epoch {where.epoch}), first in the {where.place}; "
+        f"training ended after step {summary.steps}"
+    )
+
+
+def _clipping(summary: "Summary", config: TrainConfig) -> str:
+    median, p90, _, largest = (tell_number(norm) for norm in summary.norm_percentiles)
+    norms = f"gradient norm before clipping: median {median}, 90th percentile {p90}, largest {largest}"
+    if math.isnan(summary.clip_fraction):
+        return f"{config.clip.label}; no finite gradient"
+    return f"{config.clip.label} changed {summary.clip_fraction:.0%} of {summary.steps} steps; {norms}"
+
+
+def _open_ui(uri: str | None) -> str:
+    if uri == f"sqlite:///{PROJECT_ROOT}/mlruns/mlflow.db":
+        return "make ui, then http://127.0.0.1:5000"
+    return str(uri) if str(uri).startswith("http") else f"mlflow ui --backend-store-uri {uri}"

@@ -1,0 +1,66 @@
+"""What the training process tells the tracking process; plain data, no MLflow."""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PARENT_FILE = "parent.json"  # in the folder of a multirun: its parent run and the store that it is in
+
+
+class Store(NamedTuple):
+    """Where runs are kept.
+
+    Attributes:
+        uri: tracking URI of MLflow.
+        artifacts: folder of the artifacts, for a database store.
+        experiment: name of the experiment.
+    """
+
+    uri: str
+    artifacts: str
+    experiment: str
+
+
+class Parent(NamedTuple):
+    """The multirun that a run belongs to.
+
+    Attributes:
+        folder: where the jobs of the multirun write.
+        name: name of the parent run.
+        tags: its tags.
+    """
+
+    folder: str
+    name: str
+    tags: dict[str, str]
+
+
+class Point(NamedTuple):
+    """One value of a metric."""
+
+    key: str
+    value: float
+    timestamp: int
+    step: int
+
+
+class ModelFiles(NamedTuple):
+    """What a stored model is made of; see :mod:`gradclip.serving`."""
+
+    code: str
+    package: str
+    artifacts: dict[str, str]
+    requirements: list[str]
+    example: "pd.DataFrame"
+    prediction: "pd.DataFrame"
+
+
+class Dataset(NamedTuple):
+    """Rows that a run read."""
+
+    name: str
+    source: str
+    target: str
+    context: str
+    frame: "pd.DataFrame"

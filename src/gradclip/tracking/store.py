@@ -1,0 +1,207 @@
+"""The MLflow store: the only code that writes to it. Runs in the tracking process; imports MLflow, not torch."""
+
+import gc
+import json
+import logging
+import os
+import socket
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+import mlflow
+import requests
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.data.pandas_dataset import from_pandas
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, infer_signature
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+from mlflow.tracking.context.registry import resolve_tags
+from mlflow.utils.time import get_current_time_millis
+
+from gradclip import keys
+from gradclip.errors import TrackingError
+from gradclip.tracking.messages import PARENT_FILE, Dataset, ModelFiles, Parent, Point, Store
+
+MOST_METRICS = 1000  # MLflow takes no more in one batch
+MOST_PARAMETERS = 100
+SERVER_PATIENCE = 5.0  # seconds to wait for a server's first answer
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # opens in the UI's model-training view
+
+logging.getLogger("mlflow").setLevel(logging.ERROR)
+logging.getLogger("alembic").setLevel(logging.ERROR)
+warnings.filterwarnings("ignore", module="mlflow")
+
+
+@cache
+def client(uri: str) -> MlflowClient:
+    """Return the one client of a store."""
+    return MlflowClient(uri)
+
+
+@cache
+def open_store(store: Store) -> str:
+    """Make sure that the store answers and the experiment exists; return the experiment's id.
+
+    Raises:
+        TrackingError: the server does not answer, or the database cannot be written.
+    """
+    gc.freeze()  # MLflow's million objects outlive every run: the collector need not visit them at each batch
+    if store.uri.startswith("http"):
+        _check_server(store.uri)
+        return _experiment_id(store, artifact_location=None)
+    try:
+        lock = _lock_path(store)
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        Path(store.artifacts).mkdir(parents=True, exist_ok=True)
+        with FileLock(lock):  # parallel jobs would race to create the tables and the experiment
+            return _experiment_id(store, Path(store.artifacts).resolve().as_uri())
+    except (OSError, MlflowException) as error:
+        raise TrackingError(f"tracking.uri: got {store.uri!r}; cannot be opened: {_reason(error)}") from error
+
+
+def _check_server(uri: str) -> None:
+    try:
+        requests.get(f"{uri.rstrip('/')}/health", timeout=SERVER_PATIENCE).raise_for_status()
+    except requests.RequestException as error:
+        reason = type(error).__name__ if error.response is None else error.response.status_code
+        raise TrackingError(f"tracking.uri: got {uri!r}; no MLflow server answers there ({reason})") from error
+
+
+def _lock_path(store: Store) -> Path:
+    database = urlsplit(store.uri).path.removeprefix("/") if store.uri.startswith("sqlite") else ""
+    return Path(f"{database or store.artifacts}.lock")
+
+
+def _reason(error: Exception) -> str:
+    cause = error.__cause__ or error.__context__ or error
+    return next(line for line in str(cause).splitlines() if line)
+
+
+def _experiment_id(store: Store, artifact_location: str | None) -> str:
+    experiment = client(store.uri).get_experiment_by_name(store.experiment)
+    if experiment is None:
+        return client(store.uri).create_experiment(store.experiment, artifact_location, EXPERIMENT_TAGS)
+    if experiment.lifecycle_stage != "active":
+        raise TrackingError(f"tracking.experiment: got {store.experiment!r}; it is deleted, restore it or take another")
+    return experiment.experiment_id
+
+
+def create_run(store: Store, name: str, tags: Mapping[str, str], parent: Parent | None = None) -> str:
+    """Create a run, under its parent if it has one, and return its id."""
+    nested = {keys.PARENT_RUN: _parent_id(store, parent)} if parent else {}
+    everything = resolve_tags() | {keys.HOST: socket.gethostname()} | nested | tags
+    run = client(store.uri).create_run(open_store(store), run_name=name, tags=everything)
+    return str(run.info.run_id)
+
+
+def _parent_id(store: Store, parent: Parent) -> str:
+    """The parent run of a multirun, created by whichever of its jobs comes first."""
+    note = Path(parent.folder, PARENT_FILE)
+    with FileLock(f"{note}.lock"):
+        if not note.exists():
+            run_id = create_run(store, parent.name, parent.tags)
+            note.write_text(json.dumps({"run_id": run_id, "store": store._asdict()}))
+        return str(json.loads(note.read_text())["run_id"])
+
+
+def write_parameters(store: Store, run_id: str, parameters: Mapping[str, str]) -> None:
+    """Write the settings of a run."""
+    everything = [Param(key, value) for key, value in parameters.items()]
+    for start in range(0, len(everything), MOST_PARAMETERS):
+        client(store.uri).log_batch(run_id, params=everything[start : start + MOST_PARAMETERS])
+
+
+def write_points(store: Store, run_id: str, points: Sequence[Point]) -> None:
+    """Write metrics, as many at a time as MLflow takes."""
+    for start in range(0, len(points), MOST_METRICS):
+        block = [Metric(*point) for point in points[start : start + MOST_METRICS]]
+        client(store.uri).log_batch(run_id, metrics=block)
+
+
+def write_summary(store: Store, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
+    """Write what is known at the end of a run."""
+    now = get_current_time_millis()
+    client(store.uri).log_batch(
+        run_id,
+        metrics=[Metric(key, value, now, 0) for key, value in metrics.items()],
+        tags=[RunTag(key, value) for key, value in tags.items()],
+    )
+
+
+def write_files(store: Store, run_id: str, folder: str) -> None:
+    """Store a folder's content as artifacts."""
+    client(store.uri).log_artifacts(run_id, folder)
+
+
+def write_text(store: Store, run_id: str, text: str, name: str) -> None:
+    """Store a text as an artifact."""
+    client(store.uri).log_text(run_id, text, name)
+
+
+def write_datasets(store: Store, run_id: str, datasets: Sequence[Dataset]) -> None:
+    """Tell which rows a run read."""
+    inputs = [
+        DatasetInput(
+            from_pandas(data.frame, source=data.source, targets=data.target, name=data.name)._to_mlflow_entity(),
+            [InputTag("mlflow.data.context", data.context)],
+        )
+        for data in datasets
+    ]
+    client(store.uri).log_inputs(run_id, datasets=inputs)
+
+
+class _Flavor:
+    """MLflow's Python-function flavor without the trial prediction at logging.
+
+    For that trial MLflow would load torch into this process, at the end of every run; the tests try it instead.
+    """
+
+    __name__ = "mlflow.pyfunc"
+
+    @staticmethod
+    def save_model(*, validate_serving_input: bool, **settings: Any) -> None:
+        mlflow.pyfunc.save_model(**settings)
+
+
+def write_model(store: Store, run_id: str, files: ModelFiles) -> None:
+    """Store a model with its signature, an example of its input, and the code and packages that it needs."""
+    mlflow.set_tracking_uri(store.uri)
+    with mlflow.start_run(run_id=run_id):
+        Model.log(
+            artifact_path=None,
+            name=keys.MODEL,
+            flavor=_Flavor(),
+            python_model=files.code,
+            code_paths=[files.package],
+            artifacts=files.artifacts,
+            signature=infer_signature(files.example, files.prediction),
+            input_example=files.example,
+            pip_requirements=files.requirements,
+            validate_serving_input=False,
+        )
+
+
+_monitors: dict[str, SystemMetricsMonitor] = {}
+
+
+def start_system_metrics(store: Store, run_id: str) -> None:
+    """Begin to record processor, memory and disk use of this machine."""
+    mlflow.set_tracking_uri(store.uri)
+    _monitors[run_id] = SystemMetricsMonitor(run_id, sampling_interval=1)
+    _monitors[run_id].start()
+
+
+def end_run(store: Store, run_id: str, status: str) -> None:
+    """Close a run as FINISHED, FAILED or KILLED."""
+    if run_id in _monitors:
+        _monitors.pop(run_id).finish()
+    client(store.uri).set_terminated(run_id, status)

@@ -1,0 +1,59 @@
+"""The tracking process: one for each training process, started before torch is loaded."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import cache
+from typing import Any, ParamSpec, TypeVar
+
+from gradclip.errors import TrackingError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def submit(function_name: str, *arguments: Any) -> "Future[Any]":
+    """Have the tracking process call a function of :mod:`gradclip.tracking.store`, after all submitted before."""
+    return _process().submit(_call, function_name, *arguments)
+
+
+def result_of(future: "Future[T]") -> T:
+    """Wait for what was submitted.
+
+    Raises:
+        TrackingError: the tracking process died.
+    """
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        raise TrackingError("tracking: the process that writes to the store died") from error
+
+
+@cache
+def _process() -> ProcessPoolExecutor:
+    spawn = multiprocessing.get_context("spawn")  # a fork would copy torch's threads and locks
+    return ProcessPoolExecutor(1, mp_context=spawn, initializer=_outlive_signals_not_parent)
+
+
+def _outlive_signals_not_parent() -> None:
+    """Leave Ctrl-C to the training process, which closes the run; end when that process is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _call(function_name: str, *arguments: Any) -> Any:
+    from gradclip.tracking import store
+
+    function: Callable[..., Any] = getattr(store, function_name)
+    return function(*arguments)
