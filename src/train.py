@@ -11,7 +11,7 @@ from gradclip.config import register_resolvers
 register_resolvers()
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="train")
+@hydra.main(version_base="1.3", config_path="../conf", config_name="train")  # type: ignore[untyped-decorator]
 def main(config: DictConfig) -> None:
     """Run one job: a single run, or one of a multirun."""
     from gradclip.job import run_job

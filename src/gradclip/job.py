@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +15,8 @@ from gradclip import keys
 from gradclip.command import USER_ERRORS, describe, errors_in_one_line
 from gradclip.config import TrainConfig, validate
 from gradclip.errors import ConfigError
-from gradclip.sweep.results import JobResult
-from gradclip.telling import tell_job, tell_run
+from gradclip.sweep.results import JobResult, tell_job
+from gradclip.telling import tell_run
 from gradclip.tracking.messages import Parent, Store
 from gradclip.tracking.worker import submit
 
@@ -106,4 +105,4 @@ def _is_telling(override: str) -> bool:
 
 
 def _short(name: str, value: str) -> str:
-    return value if name == "experiment" else f"{name.split('.')[-1]}={value}"
+    return value if name == "experiment" else f"{name.rpartition('.')[2]}={value}"

@@ -43,7 +43,7 @@ class Regressor(LightningModule):
         self.make_optimizer = optimizer or make_optimizer("sgd", lr=0.01, momentum=0.9)
         self.make_schedule = schedule
         self.target_scale = target_scale
-        self.errors = nn.ModuleList([MeanSquaredError(), MeanSquaredError()])  # on training and on test rows
+        self.train_error, self.test_error = MeanSquaredError(), MeanSquaredError()
         self.curves: dict[str, list[float]] = {keys.MSE_TRAIN: [], keys.MSE_TEST: []}
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -58,7 +58,8 @@ class Regressor(LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int, dataloader_idx: int = 0) -> None:
         """Add a batch of training (0) or test (1) rows to its mean squared error."""
         inputs, target = batch
-        self.errors[dataloader_idx].update(self(inputs), target)
+        error = self.train_error if dataloader_idx == 0 else self.test_error
+        error.update(self(inputs), target)
 
     def on_validation_epoch_end(self) -> None:
         """Keep and log both errors in the target's own unit, squared, over the epochs, counted from 1.
@@ -66,7 +67,7 @@ class Regressor(LightningModule):
         Loggers get finite points only: a chart whose last point is NaN vanishes from MLflow's pages.
         """
         latest = {}
-        for key, error in zip(self.curves, self.errors, strict=True):
+        for key, error in zip(self.curves, (self.train_error, self.test_error), strict=True):
             latest[key] = float(error.compute()) * self.target_scale**2
             error.reset()
             self.curves[key].append(latest[key])

@@ -66,7 +66,8 @@ def norm_of_norms(norms: Tensor) -> Tensor:
     if norms.numel() == 0:
         return norms.new_zeros(())
     scale = safe_scale(norms.amax())
-    return torch.linalg.vector_norm(norms / scale) * scale
+    norm: Tensor = torch.linalg.vector_norm(norms / scale) * scale
+    return norm
 
 
 def safe_scale(largest: Tensor) -> Tensor:

@@ -61,9 +61,7 @@ class Summary:
         return {keys.OUTCOME: self.outcome} | {tag: str(where[field]) for tag, field in names.items()}
 
 
-def summarize(
-    record: GradientRecord, mse_train: list[float], mse_test: list[float], target_variance: float
-) -> Summary:
+def summarize(record: GradientRecord, mse_train: list[float], mse_test: list[float], target_variance: float) -> Summary:
     """Judge a finished run.
 
     Args:

@@ -2,9 +2,9 @@
 
 import gc
 import logging
-import math
 import tempfile
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import yaml
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from matplotlib.figure import Figure
 from pytorch_lightning import Callback, Trainer, seed_everything
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from gradclip import keys, plots
@@ -112,7 +113,7 @@ def build(config: TrainConfig, job: Job) -> Parts:
     """Make data, network, callbacks and trainer."""
     seed_everything(config.seed, verbose=False)
     data = build_data(config)
-    network = {
+    network: dict[str, Any] = {
         "target": config.model.target,
         "settings": config.model.model_dump(exclude={"target"}),
         "in_features": data.in_features,
@@ -158,7 +159,11 @@ def build_trainer(config: TrainConfig, job: Job, callbacks: list[Callback]) -> T
         return Trainer(
             **settings,
             **lightning_clipping(config.clip),
-            callbacks=[*callbacks, *extra_clipping(config.clip), *([Progress((keys.MSE_TRAIN, keys.MSE_TEST))] if show_bar else [])],
+            callbacks=[
+                *callbacks,
+                *extra_clipping(config.clip),
+                *([Progress((keys.MSE_TRAIN, keys.MSE_TEST))] if show_bar else []),
+            ],
             logger=False,
             default_root_dir=job.folder,
             enable_checkpointing=False,
@@ -244,26 +249,33 @@ def write_telemetry(path: Path, record: GradientRecord) -> None:
 def draw_figures(folder: Path, config: TrainConfig, parts: Parts, summary: Summary) -> None:
     """Draw the target, the learning curve and the gradient norms."""
     table, record, curves = parts.data.table, parts.monitor.record, parts.module.curves
-    train_target, test_target = (table.target.to_numpy(float)[rows] for rows in (table.train_rows, table.test_rows))
-    train_curve, test_curve = curves[keys.MSE_TRAIN], curves[keys.MSE_TEST]
-    where, limits = summary.divergence, config.clip.thresholds
-    clip_share = "" if math.isnan(summary.clip_fraction) else f", clipped in {summary.clip_fraction:.0%} of the steps"
-    curve_title, norm_title = f"Learning curve, clip {config.clip.label}", f"Gradient norm, clip {config.clip.label}{clip_share}"
-    figures = {
-        "target": partial(plots.plot_target, train=train_target, test=test_target, unit=f"{table.target.name} (its own unit)"),
+    target = table.target.to_numpy(dtype=float)
+    clip, where = config.clip, summary.divergence
+    share = "" if clip.name == "none" else f", {summary.clip_fraction:.0%} of the steps clipped"
+    figures: dict[str, Callable[[Figure], None]] = {
+        "target": partial(
+            plots.plot_target,
+            train=target[table.train_rows],
+            test=target[table.test_rows],
+            unit=f"{table.target.name} (its own unit)",
+        ),
         "learning_curve": partial(
-            plots.plot_learning_curve, train=train_curve, test=test_curve, title=curve_title, divergence=where
+            plots.plot_learning_curve,
+            train=curves[keys.MSE_TRAIN],
+            test=curves[keys.MSE_TEST],
+            title=f"Learning curve, clip {clip.label}",
+            divergence=where,
         ),
         "gradient_norm": partial(
             plots.plot_norms,
             step=record.step,
             norm=record.norm,
             norm_clipped=record.norm_clipped,
-            thresholds=limits,
-            title=norm_title,
+            thresholds=clip.thresholds,
+            title=f"Gradient norm, clip {clip.label}{share}",
             divergence=where,
         ),
-        "gradient_norm_histogram": partial(plots.plot_norm_histogram, norm=record.norm, thresholds=limits),
+        "gradient_norm_histogram": partial(plots.plot_norm_histogram, norm=record.norm, thresholds=clip.thresholds),
     }
     for name, plot in figures.items():
         plots.draw(folder / f"{name}.png", plot)

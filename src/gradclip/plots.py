@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from gradclip.telemetry.record import Divergence
@@ -14,7 +16,7 @@ from gradclip.telemetry.record import Divergence
 Floats = NDArray[np.float64]
 
 BLUE, ORANGE, GREY, RED = "#1f5fa8", "#e07b26", "#8a8f98", "#b3261e"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 11,
     "axes.titlesize": 13,
     "axes.titleweight": "bold",
@@ -32,7 +34,9 @@ STYLE = {
     "figure.subplot.top": 0.91,
 }
 DECADES_FOR_LOG_AXIS = 1.5
-LOG_BINS = 50
+BINS = 50
+FEW_EPOCHS = 3  # so few points are drawn as dots, else they would not be seen
+FEW_STEPS = 60
 
 
 def draw(path: Path, plot: Callable[[Figure], None], size: tuple[float, float] = (8.0, 4.5)) -> None:
@@ -64,13 +68,18 @@ def plot_learning_curve(
 ) -> None:
     """Mean squared error of training and test rows over epochs, one value an epoch, in the target's unit squared."""
     axes = figure.subplots()
-    epochs = np.arange(1, len(train) + 1)
-    axes.plot(epochs, _finite(train), color=BLUE, marker="o" if len(train) < 3 else "", label="train")
-    axes.plot(epochs, _finite(test), color=ORANGE, marker="o" if len(test) < 3 else "", label="test")
     axes.set(title=title, xlabel="epoch", ylabel="mean squared error (target unit²)")
+    if not np.isfinite([*train, *test]).any():
+        _say(axes, "no finite error" if divergence is None else f"no finite error: {_describe(divergence)}")
+        return
+    marker = "o" if len(train) < FEW_EPOCHS else ""
+    epochs = np.arange(1, len(train) + 1)
+    axes.plot(epochs, _finite(train), color=BLUE, marker=marker, label="train")
+    axes.plot(epochs, _finite(test), color=ORANGE, marker=marker, label="test")
     _log_axis_over_decades(axes, [*train, *test])
     if divergence is not None:
-        _mark_end(axes, divergence.epoch, f"diverged in epoch {divergence.epoch}, step {divergence.step}")
+        _mark_end(axes, divergence.epoch, divergence)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
 
 
@@ -85,45 +94,57 @@ def plot_norms(
 ) -> None:
     """Global gradient norm of every step, before and after clipping, ``[steps]`` each, with the thresholds."""
     axes = figure.subplots()
-    few = "." if len(step) < 60 else ""
-    axes.plot(step, _finite(norm), color=BLUE, linewidth=0.9, marker=few, label="before clipping")
-    axes.plot(step, _finite(norm_clipped), color=ORANGE, linewidth=1.1, marker=few, label="after clipping")
+    marker = "." if len(step) < FEW_STEPS else ""
+    changed = not np.array_equal(norm, norm_clipped, equal_nan=True)
     for name, threshold in thresholds.items():
         _line(axes.axhline, threshold, name)
+    label = "before clipping" if changed else "before and after clipping, the same"
+    axes.plot(step, _finite(norm), color=BLUE, linewidth=0.9, marker=marker, label=label)
+    if changed:
+        axes.plot(step, _finite(norm_clipped), color=ORANGE, linewidth=1.6, marker=marker, label="after clipping")
     axes.set(title=title, xlabel="optimizer step", ylabel="gradient norm (global L2)")
     _log_axis_over_decades(axes, [*norm, *norm_clipped])
     if divergence is not None:
-        _mark_end(axes, divergence.step, f"diverged at step {divergence.step} ({divergence.place})")
+        _mark_end(axes, divergence.step, divergence)
     axes.legend()
 
 
 def plot_norm_histogram(figure: Figure, norm: Floats, thresholds: Mapping[str, float]) -> None:
     """How often each gradient norm before clipping occurred, ``[steps]``, with thresholds and 90th percentile."""
     axes = figure.subplots()
-    finite = norm[np.isfinite(norm) & (norm > 0)]
     axes.set(title="Gradient norms before clipping", xlabel="gradient norm (global L2)", ylabel="optimizer steps")
+    finite = norm[np.isfinite(norm) & (norm > 0)]
     if finite.size == 0:
-        axes.text(0.5, 0.5, "no finite gradient", transform=axes.transAxes, ha="center", color=GREY)
+        _say(axes, "no finite gradient")
         return
     wide = _spans_decades(finite)
-    edges = np.geomspace(finite.min(), finite.max(), LOG_BINS) if wide else np.histogram_bin_edges(finite, LOG_BINS)
+    edges = np.geomspace(finite.min(), finite.max(), BINS) if wide else np.histogram_bin_edges(finite, BINS)
     axes.hist(finite, bins=edges.tolist(), color=BLUE, alpha=0.75)
     axes.set_xscale("log" if wide else "linear")
-    axes.axvline(
-        float(np.percentile(finite, 90)), color=GREY, linestyle="--", label=f"90th percentile {np.percentile(finite, 90):.3g}"
-    )
+    p90 = float(np.percentile(finite, 90))
+    axes.axvline(p90, color=GREY, linestyle="--", label=f"90th percentile: {p90:,.4g}")
     if "norm" in thresholds:  # the limit of a single element is no limit of the norm
         _line(axes.axvline, thresholds["norm"], "norm")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
 
 
 def _line(draw_line: Callable[..., object], threshold: float, name: str) -> None:
-    what = "norm" if name == "norm" else "each element"
-    draw_line(threshold, color=RED, linestyle="--" if name == "norm" else ":", label=f"threshold of {what}: {threshold:g}")
+    what, style = ("the norm", "--") if name == "norm" else ("each element", ":")
+    draw_line(threshold, color=RED, linestyle=style, label=f"threshold of {what}: {threshold:g}")
 
 
-def _mark_end(axes: Axes, position: float, text: str) -> None:
-    axes.axvline(position, color=RED, linewidth=1.5, label=text)
+def _say(axes: Axes, text: str) -> None:
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color=RED)
+    axes.set(xticks=[], yticks=[])
+
+
+def _describe(divergence: Divergence) -> str:
+    return f"diverged in epoch {divergence.epoch}, at step {divergence.step}, first in the {divergence.place}"
+
+
+def _mark_end(axes: Axes, position: float, divergence: Divergence) -> None:
+    axes.axvline(position, color=RED, linewidth=1.5, label=_describe(divergence))
 
 
 def _finite(values: Sequence[float] | Floats) -> Floats:

@@ -13,7 +13,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
 
-class Predictor(PythonModel):
+class Predictor(PythonModel):  # type: ignore[misc]  # MLflow is not typed
     """Scale, run the network, scale back."""
 
     def load_context(self, context: Any) -> None:

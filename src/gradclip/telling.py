@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from gradclip import keys
 from gradclip.config import PROJECT_ROOT, TrainConfig
-from gradclip.sweep.results import JobResult
 
 if TYPE_CHECKING:
     from gradclip.outcome import Summary
@@ -24,13 +23,6 @@ def tell_run(result: "Result", config: TrainConfig) -> str:
         *([f"See it: {_open_ui(config.tracking.uri)}"] if config.tracking.uri else []),
     ]
     return "\n".join(lines)
-
-
-def tell_job(job: JobResult) -> str:
-    """Describe one job of a multirun in a line."""
-    if job.error:
-        return f"[{job.number}] {job.name}: failed: {job.error}"
-    return f"[{job.number}] {job.name}: {job.outcome}, {tell_errors(job.mse_train, job.mse_test)}"
 
 
 def tell_errors(mse_train: float, mse_test: float) -> str:
@@ -64,11 +56,12 @@ def _outcome(summary: "Summary") -> str:
 
 
 def _clipping(summary: "Summary", config: TrainConfig) -> str:
-    median, p90, _, largest = (tell_number(norm) for norm in summary.norm_percentiles)
-    norms = f"gradient norm before clipping: median {median}, 90th percentile {p90}, largest {largest}"
     if math.isnan(summary.clip_fraction):
-        return f"{config.clip.label}; no finite gradient"
-    return f"{config.clip.label} changed {summary.clip_fraction:.0%} of {summary.steps} steps; {norms}"
+        return f"{config.clip.label}; no step had a finite gradient"
+    median, p90, _, largest = (f"{norm:.3g}" for norm in summary.norm_percentiles)
+    done = "" if config.clip.name == "none" else f" changed {summary.clip_fraction:.0%} of {summary.steps} steps"
+    norms = f"gradient norm before clipping: median {median}, 90th percentile {p90}, largest {largest}"
+    return f"{config.clip.label}{done}; {norms}"
 
 
 def _open_ui(uri: str | None) -> str:

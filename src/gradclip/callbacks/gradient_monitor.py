@@ -166,7 +166,8 @@ class GradientMonitor(Callback):
 def _check_place(trainer: Trainer, pl_module: LightningModule, monitor: GradientMonitor) -> None:
     if not pl_module.automatic_optimization:
         raise TrainerError("automatic_optimization: got False; GradientMonitor needs automatic optimization")
-    before = trainer.callbacks[: trainer.callbacks.index(monitor)]
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    before = callbacks[: callbacks.index(monitor)]
     if any(isinstance(callback, ClipGradients) for callback in before):
         raise TrainerError("callbacks: ClipGradients stands before GradientMonitor; put the monitor first")
 

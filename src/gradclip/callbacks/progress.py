@@ -35,7 +35,7 @@ class Progress(Callback):
         """Show the latest errors."""
         if self._bar is not None:
             latest = {name: f"{float(trainer.callback_metrics[name]):.3g}" for name in self.metrics}
-            self._bar.set_postfix(epoch=trainer.current_epoch + 1, **latest, refresh=False)
+            self._bar.set_postfix({"epoch": trainer.current_epoch + 1, **latest}, refresh=False)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the bar as it stands."""

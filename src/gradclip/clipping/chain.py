@@ -33,7 +33,8 @@ class Chain(Clipper):
         self, gradients: Gradients, parameters: Gradients, state: State
     ) -> tuple[dict[str, Tensor], State, Report]:
         """Return what the last clipper leaves, and a report over the whole chain."""
-        clipped, next_state = dict(gradients), {}
+        clipped = dict(gradients)
+        next_state: dict[str, Tensor] = {}
         for place, clipper in enumerate(self.clippers):
             clipped, own, _ = clipper(clipped, parameters, _own_state(state, place))
             next_state |= {f"{place}.{key}": value for key, value in own.items()}

@@ -1,5 +1,6 @@
 """The order in which rows are visited."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -37,12 +38,12 @@ class ShuffledBatches(Sampler[Tensor]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self._shared_rows // self.batch_size)
+        return math.ceil(self._shared_rows / self.batch_size)
 
     def __iter__(self) -> Iterator[Tensor]:
         state = np.random.SeedSequence([self.seed, self.epoch]).generate_state(1, np.uint64)
         order = torch.randperm(self.rows, generator=torch.Generator().manual_seed(int(state[0] >> np.uint64(1))))
-        for batch in order[: self._shared_rows].split(self.batch_size):
+        for batch in torch.split(order[: self._shared_rows], self.batch_size):
             yield batch[self.rank :: self.world_size]
 
     @property
@@ -57,7 +58,7 @@ class OrderedBatches(Sampler[Tensor]):
         self.rows, self.batch_size = rows, batch_size
 
     def __len__(self) -> int:
-        return -(-self.rows // self.batch_size)
+        return math.ceil(self.rows / self.batch_size)
 
     def __iter__(self) -> Iterator[Tensor]:
-        yield from torch.arange(self.rows).split(self.batch_size)
+        yield from torch.split(torch.arange(self.rows), self.batch_size)

@@ -54,7 +54,7 @@ def fit_scaling(table: Table, scale_inputs: str = "none", scale_target: str = "n
         >>> from gradclip.data.sources import regression
         >>> scaling = fit_scaling(regression(), scale_target="standard")
         >>> round(scaling.target_scale, 1)
-        213.5
+        142.8
     """
     numeric = [name for name in table.features.columns if name not in table.categorical]
     encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False)

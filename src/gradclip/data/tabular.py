@@ -73,7 +73,9 @@ class TabularData(LightningDataModule):
 
     def _tensors(self, part: str) -> TensorDataset:
         rows = self.table.train_rows if part == "train" else self.table.test_rows
-        return TensorDataset(*(torch.tensor(array, dtype=torch.float32) for array in self.scaling.transform(self.table, rows)))
+        return TensorDataset(
+            *(torch.tensor(array, dtype=torch.float32) for array in self.scaling.transform(self.table, rows))
+        )
 
 
 def _loader(rows: TensorDataset, batches: ShuffledBatches | OrderedBatches) -> Loader:

@@ -16,7 +16,7 @@ from gradclip.tracking.messages import PARENT_FILE, Store
 from gradclip.tracking.worker import result_of, submit
 
 
-class SweepReport(Callback):
+class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
     """Hydra callback that closes a multirun, whichever launcher ran its jobs."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gradclip.telling import tell_errors
+
 if TYPE_CHECKING:
     from gradclip.pipeline import Result
 
@@ -40,6 +42,13 @@ class JobResult:
     def write(self, folder: Path) -> None:
         """Write the note into the job's folder."""
         (folder / FILE).write_text(json.dumps(asdict(self), indent=2))
+
+
+def tell_job(job: JobResult) -> str:
+    """Describe one job of a multirun in a line."""
+    if job.error:
+        return f"[{job.number}] {job.name}: failed: {job.error}"
+    return f"[{job.number}] {job.name}: {job.outcome}, {tell_errors(job.mse_train, job.mse_test)}"
 
 
 def read_results(folder: Path) -> list[JobResult]:

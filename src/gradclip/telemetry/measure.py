@@ -18,7 +18,7 @@ def norms(tensors: Sequence[Tensor]) -> list[Tensor]:
         [tensor(5.0000e+20, dtype=torch.float64)]
     """
     wide = torch.float32 if tensors[0].device.type == "mps" else torch.float64  # Apple's GPUs have no float64
-    return list(torch._foreach_norm(tensors, 2, dtype=wide))
+    return list(torch._foreach_norm(list(tensors), 2, dtype=wide))
 
 
 def extremes(tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -100,7 +100,7 @@ class GradientRecord:
 
     def _finite_steps(self) -> NDArray[np.bool_]:
         wide = np.hstack([self.loss[:, None], self.norms, self.norms_clipped, self.weights])
-        return np.isfinite(wide).all(axis=1)
+        return np.asarray(np.isfinite(wide).all(axis=1))
 
     def _first_place(self, row: int) -> str:
         if not np.isfinite(self.loss[row]):
@@ -125,10 +125,13 @@ class GradientRecord:
             keys.GRAD_NORM_CLIPPED: self.norms_clipped,
             "weight/max_abs": self.weights,
         }
-        columns = {f"{key}/{name}": values[:, i] for key, values in tensors.items() for i, name in enumerate(self.names)}
+        columns = {
+            f"{key}/{name}": values[:, i] for key, values in tensors.items() for i, name in enumerate(self.names)
+        }
         return pd.DataFrame(steps | columns)
 
 
 def _root_sum_square(norms: Floats) -> Floats:
     """Float64 squares of float32 norms cannot overflow."""
-    return np.sqrt(np.sum(np.square(norms), axis=1))
+    total: Floats = np.sqrt(np.sum(np.square(norms), axis=1))
+    return total

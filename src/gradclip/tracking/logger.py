@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from pytorch_lightning.loggers.logger import Logger
-from pytorch_lightning.utilities import rank_zero_only
 
 from gradclip.tracking.messages import Point
 from gradclip.tracking.run import TrackedRun
@@ -18,7 +17,7 @@ class RunLogger(Logger):
     """Collect metrics and hand them to a tracked run in blocks.
 
     Args:
-        run: the run to write to.
+        run: the run to write to; only the first of several processes has one.
     """
 
     def __init__(self, run: TrackedRun) -> None:
@@ -37,7 +36,6 @@ class RunLogger(Logger):
         """The run's id."""
         return self.run.run_id
 
-    @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Add points; send a block when it is full or has waited long enough."""
         timestamp = time.time_ns() // 1_000_000
@@ -45,18 +43,15 @@ class RunLogger(Logger):
         if len(self._points) >= BLOCK or time.monotonic() - self._last_sent > LONGEST_WAIT:
             self.save()
 
-    @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Do nothing: the whole resolved config is written when the run is created."""
 
-    @rank_zero_only
     def save(self) -> None:
         """Send what has been collected."""
         self.run.write_points(self._points)
         self._points = []
         self._last_sent = time.monotonic()
 
-    @rank_zero_only
     def finalize(self, status: str) -> None:
         """Send the last points."""
         self.save()

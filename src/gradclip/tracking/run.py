@@ -21,9 +21,7 @@ class TrackedRun:
         TrackingError: the store cannot be opened.
     """
 
-    def __init__(
-        self, store: Store, name: str, tags: Mapping[str, str], parent: Parent | None = None
-    ) -> None:
+    def __init__(self, store: Store, name: str, tags: Mapping[str, str], parent: Parent | None = None) -> None:
         self.store, self.name = store, name
         self._pending: list[Future[Any]] = []
         self.run_id: str = result_of(submit("create_run", store, name, dict(tags), parent))

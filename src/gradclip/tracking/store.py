@@ -89,10 +89,10 @@ def _reason(error: Exception) -> str:
 def _experiment_id(store: Store, artifact_location: str | None) -> str:
     experiment = client(store.uri).get_experiment_by_name(store.experiment)
     if experiment is None:
-        return client(store.uri).create_experiment(store.experiment, artifact_location, EXPERIMENT_TAGS)
+        return str(client(store.uri).create_experiment(store.experiment, artifact_location, EXPERIMENT_TAGS))
     if experiment.lifecycle_stage != "active":
         raise TrackingError(f"tracking.experiment: got {store.experiment!r}; it is deleted, restore it or take another")
-    return experiment.experiment_id
+    return str(experiment.experiment_id)
 
 
 def create_run(store: Store, name: str, tags: Mapping[str, str], parent: Parent | None = None) -> str:
@@ -168,7 +168,8 @@ class _Flavor:
     __name__ = "mlflow.pyfunc"
 
     @staticmethod
-    def save_model(*, validate_serving_input: bool, **settings: Any) -> None:
+    def save_model(**settings: Any) -> None:
+        del settings["validate_serving_input"]  # meant for Model.log, which passes on whatever it gets
         mlflow.pyfunc.save_model(**settings)
 
 
