@@ -36,9 +36,11 @@ from gradclip.tracking.logger import RunLogger
 from gradclip.tracking.messages import Dataset, Parent, Store
 from gradclip.tracking.run import TrackedRun
 
-logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # its greetings and tips
+for library in ("pytorch_lightning", "lightning_fabric"):
+    logging.getLogger(library).setLevel(logging.ERROR)  # their greetings and tips
 warnings.filterwarnings("ignore", ".*does not have many workers.*")  # the rows are in memory: none are needed
 warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")  # Lightning's own use of torch
+warnings.filterwarnings("ignore", ".*sync_dist=True.*")  # each process evaluates all rows: nothing to average
 warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")  # the monitor logs every step by itself
 
 
@@ -173,7 +175,8 @@ def build_trainer(config: TrainConfig, job: Job, callbacks: list[Callback]) -> T
             use_distributed_sampler=False,  # our batches are shared out among processes by themselves
         )
     except MisconfigurationException as error:
-        raise TrainerError(f"trainer: {str(error).splitlines()[0]}") from error
+        got = f"{config.trainer.accelerator!r} with devices={config.trainer.devices}"
+        raise TrainerError(f"trainer.accelerator: got {got}; {str(error).splitlines()[0]}") from error
 
 
 def lightning_clipping(clip: ClipSettings) -> dict[str, Any]:

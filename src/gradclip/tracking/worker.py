@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache
+from multiprocessing.util import Finalize
 from typing import Any, ParamSpec, TypeVar
 
 from gradclip.errors import TrackingError
@@ -35,8 +36,14 @@ def result_of(future: "Future[T]") -> T:
 
 @cache
 def _process() -> ProcessPoolExecutor:
+    if multiprocessing.get_start_method() == "loky":  # in a job of joblib's, whose method a plain Python cannot find
+        multiprocessing.set_start_method("spawn", force=True)
     spawn = multiprocessing.get_context("spawn")  # a fork would copy torch's threads and locks
-    return ProcessPoolExecutor(1, mp_context=spawn, initializer=_outlive_signals_not_parent)
+    pool = ProcessPoolExecutor(1, mp_context=spawn, initializer=_outlive_signals_not_parent)
+    # A job of joblib's ends as any child process does: it closes queues (priority 10) and waits for its children before
+    # it would think of executors.
+    Finalize(None, pool.shutdown, exitpriority=100)
+    return pool
 
 
 def _outlive_signals_not_parent() -> None:
