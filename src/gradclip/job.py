@@ -3,7 +3,8 @@
 import os
 import shlex
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,11 +32,22 @@ def run_job(config: DictConfig) -> None:
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         _run_one_of_many(config)
         return
-    with errors_in_one_line():
+    with errors_in_one_line(), _no_empty_folder():
         settings = validate(config)
         result = _train(settings, parent=None)
     if _is_main_process():
         print(tell_run(result, settings))
+
+
+@contextmanager
+def _no_empty_folder() -> Iterator[None]:
+    """Take away the folder that Hydra made for the run, where the run left nothing in it."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    try:
+        yield
+    finally:
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _run_one_of_many(config: DictConfig) -> None:

@@ -33,7 +33,7 @@ class Predictor(PythonModel):  # type: ignore[misc]  # MLflow is not typed
         """Predict the target of each row, a frame with one column of the target's name."""
         import torch
 
-        inputs = torch.tensor(self.inputs.transform(model_input), dtype=torch.float32)
+        inputs = torch.tensor(self.inputs.transform(model_input).astype("float32"))
         with torch.no_grad():
             outputs = self.network(inputs).double().numpy()
         return pd.DataFrame(self.target.inverse_transform(outputs), columns=[self.description["target"]])

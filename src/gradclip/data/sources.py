@@ -104,7 +104,7 @@ def table(
     return Table(
         name=Path(path).stem,
         source=str(Path(path).resolve()),
-        features=_as_floats(frame[columns], categorical),
+        features=frame[columns],
         target=frame[target].astype(float),
         categorical=tuple(categorical),
         train_rows=train_rows,
@@ -129,8 +129,3 @@ def _split(rows: int, test_fraction: float, split_seed: int) -> tuple[Rows, Rows
         raise DataError(f"data: got {rows} rows; needs at least 4")
     train_rows, test_rows = train_test_split(np.arange(rows), test_size=test_fraction, random_state=split_seed)
     return train_rows, test_rows
-
-
-def _as_floats(features: pd.DataFrame, categorical: Sequence[str]) -> pd.DataFrame:
-    """Numbers as float, so that the stored model takes rows with or without a decimal point; categories as text."""
-    return features.astype({name: str if name in categorical else float for name in features.columns})

@@ -62,7 +62,7 @@ class TrackedRun:
         """Wait until all is written.
 
         Raises:
-            TrackingError: something could not be written; MLflow's own exception where the store refused it.
+            TrackingError: something could not be written.
         """
         pending, self._pending = self._pending, []
         for future in pending:

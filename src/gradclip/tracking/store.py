@@ -5,8 +5,10 @@ import json
 import logging
 import os
 import socket
+import sqlite3
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from mlflow.models import Model, infer_signature
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.time import get_current_time_millis
+from sqlalchemy.exc import SQLAlchemyError
 
 from gradclip import keys
 from gradclip.errors import TrackingError
@@ -33,7 +36,14 @@ from gradclip.tracking.messages import PARENT_FILE, Dataset, ModelFiles, Parent,
 
 MOST_METRICS = 1000  # MLflow takes no more in one batch
 MOST_PARAMETERS = 100
+SQLITE_PATIENCE = 60.0  # seconds to wait for another process that is writing
 SERVER_PATIENCE = 5.0  # seconds to wait for a server's first answer
+STORE_ERRORS = (
+    MlflowException,
+    SQLAlchemyError,
+    sqlite3.Error,
+    OSError,
+)  # of a network too: requests' errors are OSErrors
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # opens in the UI's model-training view
 
 logging.getLogger("mlflow").setLevel(logging.ERROR)
@@ -59,12 +69,14 @@ def open_store(store: Store) -> str:
         _check_server(store.uri)
         return _experiment_id(store, artifact_location=None)
     try:
-        lock = _lock_path(store)
-        lock.parent.mkdir(parents=True, exist_ok=True)
         Path(store.artifacts).mkdir(parents=True, exist_ok=True)
-        with FileLock(lock):  # parallel jobs would race to create the tables and the experiment
+        if database := _sqlite_file(store.uri):
+            _check_writable(database)
+        with FileLock(
+            f"{database or store.artifacts}.lock"
+        ):  # parallel jobs would race to create the tables and the experiment
             return _experiment_id(store, Path(store.artifacts).resolve().as_uri())
-    except (OSError, MlflowException) as error:
+    except STORE_ERRORS as error:
         raise TrackingError(f"tracking.uri: got {store.uri!r}; cannot be opened: {_reason(error)}") from error
 
 
@@ -76,9 +88,17 @@ def _check_server(uri: str) -> None:
         raise TrackingError(f"tracking.uri: got {uri!r}; no MLflow server answers there ({reason})") from error
 
 
-def _lock_path(store: Store) -> Path:
-    database = urlsplit(store.uri).path.removeprefix("/") if store.uri.startswith("sqlite") else ""
-    return Path(f"{database or store.artifacts}.lock")
+def _sqlite_file(uri: str) -> str:
+    """The file of a SQLite store; nothing for another database."""
+    return urlsplit(uri).path.removeprefix("/") if uri.startswith("sqlite") else ""
+
+
+def _check_writable(database: str) -> None:
+    """Open the file for writing: MLflow would try again for minutes."""
+    Path(database).parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(database, timeout=SQLITE_PATIENCE)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.rollback()
 
 
 def _reason(error: Exception) -> str:
@@ -89,17 +109,27 @@ def _reason(error: Exception) -> str:
 def _experiment_id(store: Store, artifact_location: str | None) -> str:
     experiment = client(store.uri).get_experiment_by_name(store.experiment)
     if experiment is None:
-        return str(client(store.uri).create_experiment(store.experiment, artifact_location, EXPERIMENT_TAGS))
+        return _create_experiment(store, artifact_location)
     if experiment.lifecycle_stage != "active":
         raise TrackingError(f"tracking.experiment: got {store.experiment!r}; it is deleted, restore it or take another")
     return str(experiment.experiment_id)
 
 
+def _create_experiment(store: Store, artifact_location: str | None) -> str:
+    try:
+        return str(client(store.uri).create_experiment(store.experiment, artifact_location, EXPERIMENT_TAGS))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        return _experiment_id(store, artifact_location)  # another job of the same server was quicker
+
+
 def create_run(store: Store, name: str, tags: Mapping[str, str], parent: Parent | None = None) -> str:
     """Create a run, under its parent if it has one, and return its id."""
+    experiment_id = open_store(store)
     nested = {keys.PARENT_RUN: _parent_id(store, parent)} if parent else {}
     everything = resolve_tags() | {keys.HOST: socket.gethostname()} | nested | tags
-    run = client(store.uri).create_run(open_store(store), run_name=name, tags=everything)
+    run = client(store.uri).create_run(experiment_id, run_name=name, tags=everything)
     return str(run.info.run_id)
 
 

@@ -63,4 +63,8 @@ def _call(function_name: str, *arguments: Any) -> Any:
     from gradclip.tracking import store
 
     function: Callable[..., Any] = getattr(store, function_name)
-    return function(*arguments)
+    try:
+        return function(*arguments)
+    except store.STORE_ERRORS as error:
+        what, reason = function_name.replace("_", " "), str(error).splitlines()[0]
+        raise TrackingError(f"tracking.uri: got {arguments[0].uri!r}; could not {what}: {reason}") from error

@@ -1,0 +1,39 @@
+# Each target does what it says and nothing twice: what is installed is only installed again when its pins change.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: train test lint benchmark ui clean
+
+train: .venv/installed  ## the main job: train the tutorial's network with its gradient norm held at 1
+	$(BIN)/python src/train.py clip=norm clip.value=1.0
+
+test: .venv/installed-dev  ## all tests
+	$(BIN)/python -m pytest
+
+lint: .venv/installed-dev  ## style, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+benchmark: .venv/installed-dev  ## the figures of the README, as tables
+	$(BIN)/python tests/benchmarks/reference.py
+	$(BIN)/python tests/benchmarks/speed.py
+
+ui: .venv/installed  ## the MLflow pages over the default store, on this machine only
+	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlruns/mlflow.db --host 127.0.0.1 --port 5000
+
+clean:  ## remove the environment; runs stay
+	rm -rf .venv
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
