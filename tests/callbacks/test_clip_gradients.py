@@ -1,0 +1,137 @@
+import copy
+
+import pytest
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from gradclip import MLP, ClipGradients, Clipper, Norm, Regressor, TabularData, Value
+from gradclip.clipping.base import report
+from gradclip.data.sources import regression
+from gradclip.errors import TrainerError
+
+QUIET = {
+    "logger": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "accelerator": "cpu",
+    "num_sanity_val_steps": 0,
+    "limit_val_batches": 0,
+}
+
+
+class Shrinking(Clipper):
+    """Divides by the number of calls so far: a method that remembers."""
+
+    def init(self, parameters):
+        return {"calls": torch.zeros(())}
+
+    def __call__(self, gradients, parameters, state):
+        calls = state["calls"] + 1
+        clipped = {name: gradient / calls for name, gradient in gradients.items()}
+        return clipped, {"calls": calls}, report(gradients, clipped)
+
+
+class Watch(Callback):
+    """The weights and the gradients used, after each batch."""
+
+    def __init__(self):
+        self.weights, self.gradients = [], []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.weights.append(torch.cat([parameter.detach().flatten() for parameter in pl_module.parameters()]))
+        self.gradients.append(
+            torch.cat([parameter.grad.flatten() for parameter in pl_module.parameters() if parameter.grad is not None])
+        )
+
+
+def fit(network, *callbacks, **trainer_arguments):
+    watch = Watch()
+    arguments = QUIET | {"max_epochs": 2, "enable_checkpointing": False} | trainer_arguments
+    trainer = Trainer(**arguments, callbacks=[*callbacks, watch])
+    trainer.fit(Regressor(network), TabularData(regression()))
+    return watch
+
+
+def make_network():
+    torch.manual_seed(0)
+    return MLP(20)
+
+
+@pytest.mark.parametrize("accumulated", [1, 2])
+@pytest.mark.parametrize(("algorithm", "clipper"), [("norm", Norm(1.0)), ("value", Value(5.0))])
+def test_equals_lightnings_own_clipping_step_by_step(algorithm, clipper, accumulated):
+    network = make_network()
+    ours = fit(copy.deepcopy(network), ClipGradients(clipper), accumulate_grad_batches=accumulated)
+    theirs = fit(
+        network, gradient_clip_val=clipper.value, gradient_clip_algorithm=algorithm, accumulate_grad_batches=accumulated
+    )
+    assert len(ours.weights) == 32
+    torch.testing.assert_close(ours.weights, theirs.weights, rtol=1e-4, atol=1e-6)
+
+
+def test_the_gradients_that_the_optimizer_uses_are_within_the_limit():
+    watch = fit(make_network(), ClipGradients(Norm(0.5)))
+    assert all(gradient.norm() <= 0.5 * (1 + 1e-6) for gradient in watch.gradients)
+
+
+def test_frozen_and_unused_parameters_are_left_alone():
+    network = nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 1))
+    network[0].weight.requires_grad_(False)
+    frozen = network[0].weight.clone()
+    network.unused = nn.Parameter(torch.ones(3))
+    network.forward = lambda inputs: network[2](network[1](network[0](inputs)))
+    fit(network, ClipGradients(Norm(1.0)), max_epochs=1)
+    assert torch.equal(network[0].weight, frozen)
+    assert torch.equal(network.unused, torch.ones(3))
+    assert network.unused.grad is None
+
+
+@pytest.mark.parametrize("algorithm", ["norm", "value"])
+def test_a_trainer_that_clips_too_is_refused(algorithm):
+    with pytest.raises(TrainerError) as caught:
+        fit(make_network(), ClipGradients(Norm(1.0)), gradient_clip_val=2.0, gradient_clip_algorithm=algorithm)
+    assert str(caught.value) == "gradient_clip_val: got 2.0; leave it out, ClipGradients clips already"
+
+
+def test_manual_optimization_is_refused():
+    class Manual(LightningModule):
+        automatic_optimization = False
+
+        def configure_optimizers(self):
+            return None
+
+        def training_step(self, batch, batch_index):
+            return None
+
+    rows = DataLoader(TensorDataset(torch.zeros(2, 1)))
+    trainer = Trainer(**QUIET, enable_checkpointing=False, max_epochs=1, callbacks=[ClipGradients(Norm(1.0))])
+    with pytest.raises(TrainerError, match=r"^automatic_optimization: got False; ClipGradients needs automatic"):
+        trainer.fit(Manual(), rows)
+
+
+def test_a_method_that_remembers_goes_on_where_its_checkpoint_ended(tmp_path):
+    def trainer(epochs):
+        callbacks = [ClipGradients(Shrinking()), Watch()]
+        return Trainer(**QUIET, max_epochs=epochs, enable_checkpointing=False, callbacks=callbacks)
+
+    def module():
+        torch.manual_seed(0)
+        return Regressor(nn.Linear(20, 1))
+
+    whole = trainer(epochs=2)
+    whole.fit(module(), TabularData(regression()))
+    half = trainer(epochs=1)
+    half.fit(module(), TabularData(regression()))
+    half.save_checkpoint(tmp_path / "half.ckpt")
+    rest = trainer(epochs=2)
+    rest.fit(module(), TabularData(regression()), ckpt_path=tmp_path / "half.ckpt")
+    clip, watch = rest.callbacks[0], rest.callbacks[1]
+    assert clip.state["calls"] == 32.0
+    assert len(watch.weights) == 16
+    torch.testing.assert_close(watch.weights, whole.callbacks[1].weights[16:])
+
+
+def test_the_state_is_none_before_the_first_step():
+    assert ClipGradients(Shrinking()).state_dict() == {"state": None}

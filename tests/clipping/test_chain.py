@@ -1,0 +1,68 @@
+import torch
+
+from gradclip import Chain, Clipper, Identity, Norm, Value
+from gradclip.clipping.base import report
+
+
+class Shrinking(Clipper):
+    """Divides by the number of calls so far: a method that remembers."""
+
+    def init(self, parameters):
+        return {"calls": torch.zeros(())}
+
+    def __call__(self, gradients, parameters, state):
+        calls = state["calls"] + 1
+        clipped = {name: gradient / calls for name, gradient in gradients.items()}
+        return clipped, {"calls": calls}, report(gradients, clipped)
+
+
+GRADIENTS = {"weight": torch.tensor([3.0, 4.0])}
+
+
+def test_each_works_on_what_the_one_before_left():
+    clipped, _, report = Chain(Norm(1.0), Value(0.7))(GRADIENTS, GRADIENTS, {})
+    torch.testing.assert_close(clipped["weight"], torch.tensor([0.6, 0.7]))
+    assert report.norm == 5.0
+    torch.testing.assert_close(report.norm_clipped, torch.tensor([0.6, 0.7]).norm())
+    assert report.clipped
+
+
+def test_order_matters():
+    clipped, _, _ = Chain(Value(0.7), Norm(1.0))(GRADIENTS, GRADIENTS, {})
+    torch.testing.assert_close(clipped["weight"], torch.tensor([0.7, 0.7]))
+
+
+def test_an_empty_chain_is_no_clipping():
+    clipped, state, report = Chain()(GRADIENTS, GRADIENTS, {})
+    assert torch.equal(clipped["weight"], GRADIENTS["weight"])
+    assert state == {}
+    assert not report.clipped
+
+
+def test_each_clipper_keeps_its_own_state():
+    chain = Chain(Shrinking(), Identity(), Shrinking())
+    state = chain.init(GRADIENTS)
+    assert state == {"0.calls": 0.0, "2.calls": 0.0}
+    clipped, state, _ = chain(GRADIENTS, GRADIENTS, state)
+    torch.testing.assert_close(clipped["weight"], torch.tensor([3.0, 4.0]))
+    clipped, state, _ = chain(GRADIENTS, GRADIENTS, state)
+    torch.testing.assert_close(clipped["weight"], torch.tensor([0.75, 1.0]))
+    assert state == {"0.calls": 2.0, "2.calls": 2.0}
+
+
+def test_chains_of_chains_keep_their_states_apart():
+    chain = Chain(Chain(Shrinking(), Shrinking()), Shrinking())
+    state = chain.init(GRADIENTS)
+    assert set(state) == {"0.0.calls", "0.1.calls", "1.calls"}
+    _, state, _ = chain(GRADIENTS, GRADIENTS, state)
+    clipped, _, _ = chain(GRADIENTS, GRADIENTS, state)
+    torch.testing.assert_close(clipped["weight"], GRADIENTS["weight"] / 8)
+
+
+def test_more_than_ten_clippers_keep_their_states_apart():
+    chain = Chain(*(Shrinking() for _ in range(11)))  # "1." must not take "10.calls"
+    state = chain.init(GRADIENTS)
+    for _ in range(2):
+        clipped, state, _ = chain(GRADIENTS, GRADIENTS, state)
+    torch.testing.assert_close(clipped["weight"], GRADIENTS["weight"] / 2**11)
+    assert len(state) == 11

@@ -1,0 +1,18 @@
+import torch
+
+from gradclip import Identity
+
+
+def test_gradients_pass_with_their_norm_reported():
+    gradients = {"weight": torch.tensor([[3e6]]), "bias": torch.tensor(-4e6)}
+    clipped, state, report = Identity()(gradients, gradients, {})
+    assert clipped == gradients
+    assert state == {}
+    assert (report.norm, report.norm_clipped, bool(report.clipped)) == (5e6, 5e6, False)
+
+
+def test_the_returned_mapping_is_a_new_one():
+    gradients = {"weight": torch.ones(2)}
+    clipped, _, _ = Identity()(gradients, gradients, {})
+    clipped.clear()
+    assert list(gradients) == ["weight"]

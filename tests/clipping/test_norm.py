@@ -1,0 +1,74 @@
+import pytest
+import torch
+
+from gradclip import Norm
+
+
+def clip(value, *gradients):
+    named = {str(place): torch.as_tensor(gradient) for place, gradient in enumerate(gradients)}
+    clipped, state, report = Norm(value)(named, named, {})
+    assert state == {}
+    return [*clipped.values()], report
+
+
+def test_three_four_five():
+    (clipped,), report = clip(1.0, [3.0, 4.0])
+    torch.testing.assert_close(clipped, torch.tensor([0.6, 0.8]))
+    assert (report.norm, report.norm_clipped, bool(report.clipped)) == (5.0, 1.0, True)
+
+
+def test_one_norm_over_all_tensors_together():
+    (first, second), report = clip(2.5, [[3.0]], 4.0)
+    torch.testing.assert_close(first, torch.tensor([[1.5]]))
+    torch.testing.assert_close(second, torch.tensor(2.0))
+    assert report.norm == 5.0
+
+
+def test_a_norm_on_the_threshold_is_left_alone():
+    (clipped,), report = clip(5.0, [3.0, 4.0])
+    assert clipped.tolist() == [3.0, 4.0]
+    assert not report.clipped
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e3, 1e20])
+def test_direction_is_kept(scale):
+    gradients = [scale * torch.randn(20, 25, generator=torch.Generator().manual_seed(0)), scale * torch.ones(25)]
+    clipped, _ = clip(0.5, *gradients)
+    before, after = (torch.cat([tensor.flatten() for tensor in tensors]).double() for tensors in (gradients, clipped))
+    assert torch.cosine_similarity(before / scale, after, dim=0).item() == pytest.approx(1.0, abs=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("threshold", [0.1, 1.0, 1e6])
+def test_equals_torch_up_to_its_small_addend(dtype, threshold):
+    generator = torch.Generator().manual_seed(0)
+    parameters = [torch.nn.Parameter(torch.zeros(shape, dtype=dtype)) for shape in [(20, 25), (25,), (25, 1), ()]]
+    for parameter in parameters:
+        parameter.grad = 10 * torch.randn(parameter.shape, generator=generator, dtype=dtype)
+    clipped, report = clip(threshold, *(parameter.grad.clone() for parameter in parameters))
+    norm = torch.nn.utils.clip_grad_norm_(parameters, threshold)
+    # torch divides by the norm plus 1e-6, which is about 2e-8 of this norm
+    torch.testing.assert_close(clipped, [parameter.grad for parameter in parameters], rtol=1e-6, atol=0.0)
+    torch.testing.assert_close(report.norm, norm)
+
+
+def test_finite_gradients_whose_squares_overflow_are_scaled_not_lost():
+    (clipped,), report = clip(1.0, [3e20, -4e20])
+    torch.testing.assert_close(clipped, torch.tensor([0.6, -0.8]))
+    assert report.norm.item() == pytest.approx(5e20)
+
+
+def test_a_nan_anywhere_makes_every_gradient_nan():
+    (first, second), _ = clip(1.0, [1.0, torch.nan], [2.0])
+    assert first.isnan().all()
+    assert second.isnan().all()
+
+
+def test_an_infinite_element_becomes_nan_and_the_finite_ones_zero_as_in_torch():
+    (ours,), _ = clip(1.0, [1.0, torch.inf, -2.0])
+    parameter = torch.nn.Parameter(torch.zeros(3))
+    parameter.grad = torch.tensor([1.0, torch.inf, -2.0])
+    torch.nn.utils.clip_grad_norm_([parameter], 1.0)
+    assert ours[1].isnan()
+    assert ours[[0, 2]].abs().tolist() == [0.0, 0.0]
+    torch.testing.assert_close(ours, parameter.grad, equal_nan=True)

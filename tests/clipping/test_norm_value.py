@@ -1,0 +1,38 @@
+import pytest
+import torch
+
+from gradclip import Chain, Norm, NormValue, Value
+
+
+@pytest.mark.parametrize(
+    ("norm", "value", "expected"),
+    [
+        (1.0, 0.7, [0.6, 0.7]),  # both limits bind: 0.6 and 0.8 after the norm
+        (1.0, 5.0, [0.6, 0.8]),  # the norm alone
+        (9.0, 3.5, [3.0, 3.5]),  # the elements alone
+        (9.0, 9.0, [3.0, 4.0]),  # neither
+    ],
+)
+def test_first_the_norm_then_the_elements(norm, value, expected):
+    gradients = {"weight": torch.tensor([3.0, 4.0])}
+    clipped, state, report = NormValue(norm=norm, value=value)(gradients, gradients, {})
+    torch.testing.assert_close(clipped["weight"], torch.tensor(expected))
+    assert state == {}
+    assert report.norm == 5.0
+    assert report.norm_clipped.item() == pytest.approx(torch.tensor(expected).norm().item())
+    assert bool(report.clipped) == (expected != [3.0, 4.0])
+
+
+def test_equals_both_of_torch_in_a_row():
+    parameter = torch.nn.Parameter(torch.zeros(20, 25))
+    parameter.grad = torch.randn(20, 25, generator=torch.Generator().manual_seed(0))
+    gradients = {"weight": parameter.grad.clone()}
+    torch.nn.utils.clip_grad_norm_([parameter], 5.0)
+    torch.nn.utils.clip_grad_value_([parameter], 0.3)
+    torch.testing.assert_close(NormValue(5.0, 0.3)(gradients, gradients, {})[0]["weight"], parameter.grad)
+
+
+def test_the_other_order_is_another_method():
+    gradients = {"weight": torch.tensor([3.0, 4.0])}
+    other = Chain(Value(0.7), Norm(1.0))(gradients, gradients, {})[0]["weight"]
+    assert not torch.allclose(other, NormValue(1.0, 0.7)(gradients, gradients, {})[0]["weight"])

@@ -1,0 +1,65 @@
+"""What the tests of whole commands share: a store of their own, and the command itself."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+ROOT = Path(__file__).resolve().parents[1]
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def store_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(scope="session")
+def store_uri(store_folder: Path) -> str:
+    return f"sqlite:///{store_folder}/mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def client(store_uri: str) -> MlflowClient:
+    return MlflowClient(store_uri)
+
+
+@pytest.fixture(scope="session")
+def train(store_folder: Path, store_uri: str) -> Command:
+    """Run the real command, from a folder that is not the project's, against the tests' own store."""
+
+    def run(
+        *overrides: str, environment: dict[str, str] | None = None, timeout: float = 180
+    ) -> subprocess.CompletedProcess[str]:
+        folders = [
+            f"tracking.artifacts={store_folder}/artifacts",
+            f"hydra.run.dir={store_folder}/runs/${{now:%H-%M-%S-%f}}",
+            f"hydra.sweep.dir={store_folder}/multiruns/${{now:%H-%M-%S-%f}}",
+        ]
+        return subprocess.run(
+            [sys.executable, str(ROOT / "src/train.py"), *overrides, *folders],
+            cwd=store_folder,
+            env=os.environ | {"MLFLOW_TRACKING_URI": store_uri} | (environment or {}),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def runs(client: MlflowClient) -> Callable[..., list[Run]]:
+    """All runs of the tests' store, newest first."""
+
+    def search(filter_string: str = "") -> list[Run]:
+        experiment = client.get_experiment_by_name("gradclip")
+        return [] if experiment is None else list(client.search_runs([experiment.experiment_id], filter_string))
+
+    return search

@@ -1,0 +1,62 @@
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+
+from gradclip.data.scaling import fit_scaling
+from gradclip.data.sources import Table, diabetes, regression
+
+SKLEARN = {"standard": StandardScaler, "minmax": MinMaxScaler}
+
+
+def mixed_table():
+    features = pd.DataFrame({"size": [1.0, 2.0, 3.0, 100.0, 5.0], "kind": ["a", "b", "a", "b", "unseen"]})
+    target = pd.Series([10.0, 20.0, 30.0, -500.0, 7.0], name="price")
+    return Table("mixed", "here", features, target, ("kind",), np.array([0, 1, 2]), np.array([3, 4]))
+
+
+@pytest.mark.parametrize("method", SKLEARN)
+@pytest.mark.parametrize("table", [regression(), diabetes()], ids=lambda table: table.name)
+def test_equals_scikit_learn_fitted_on_the_training_rows_only(table, method):
+    scaling = fit_scaling(table, scale_inputs=method, scale_target=method)
+    features, target = table.features.to_numpy(), table.target.to_numpy(dtype=float)[:, None]
+    of_inputs = SKLEARN[method]().fit(features[table.train_rows])
+    of_target = SKLEARN[method]().fit(target[table.train_rows])
+    for rows in (table.train_rows, table.test_rows):
+        inputs, scaled = scaling.transform(table, rows)
+        np.testing.assert_allclose(inputs, of_inputs.transform(features[rows]))
+        np.testing.assert_allclose(scaled, of_target.transform(target[rows]))
+
+
+def test_no_scaling_changes_nothing():
+    table = regression()
+    inputs, target = fit_scaling(table).transform(table, table.test_rows)
+    assert np.array_equal(inputs, table.features.to_numpy()[500:])
+    assert np.array_equal(target[:, 0], table.target.to_numpy()[500:])
+    assert target.shape == (500, 1)
+
+
+def test_target_scale_is_what_one_unit_of_the_output_is_worth():
+    table = regression()
+    train = table.target.to_numpy()[table.train_rows]
+    assert fit_scaling(table).target_scale == 1.0
+    assert fit_scaling(table, scale_target="standard").target_scale == pytest.approx(train.std())
+    assert fit_scaling(table, scale_target="minmax").target_scale == pytest.approx(np.ptp(train))
+
+
+def test_categories_are_encoded_one_hot_after_the_numbers_and_an_unseen_one_as_zeros():
+    table = mixed_table()
+    inputs, _ = fit_scaling(table, scale_inputs="minmax").transform(table, np.arange(5))
+    assert inputs.tolist() == [[0, 1, 0], [0.5, 0, 1], [1, 1, 0], [49.5, 0, 1], [2, 0, 0]]
+
+
+def test_test_rows_have_no_say_in_the_scaling():
+    table = mixed_table()
+    assert fit_scaling(table, scale_target="minmax").target_scale == pytest.approx(20.0)  # the -500 is a test row
+
+
+def test_numbers_can_be_categories():
+    table = mixed_table()
+    table.features["kind"] = [1, 2, 1, 2, 3]
+    inputs, _ = fit_scaling(table).transform(table, np.arange(5))
+    assert inputs[:, 1:].tolist() == [[1, 0], [0, 1], [1, 0], [0, 1], [0, 0]]

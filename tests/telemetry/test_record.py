@@ -1,0 +1,122 @@
+import numpy as np
+import pytest
+
+from gradclip import keys
+from gradclip.telemetry.record import Divergence, GradientRecord
+
+NAMES = ("weight", "bias")
+
+
+def make_record(norms, norms_clipped=None, loss=None, weights=None, first_step=1):
+    norms = np.array(norms, dtype=float).reshape(-1, 2)
+    steps = len(norms)
+    return GradientRecord(
+        names=NAMES,
+        step=np.arange(first_step, first_step + steps),
+        epoch=(np.arange(first_step, first_step + steps) - 1) // 2 + 1,  # two steps an epoch
+        loss=np.ones(steps) if loss is None else np.array(loss, dtype=float),
+        max_abs=norms.max(axis=1),
+        norms=norms,
+        norms_clipped=norms.copy() if norms_clipped is None else np.array(norms_clipped, dtype=float),
+        weights=np.ones((steps, 2)) if weights is None else np.array(weights, dtype=float),
+    )
+
+
+def test_global_norms_and_coefficient():
+    record = make_record([[3, 4], [0, 0], [6, 8]], [[0.6, 0.8], [0, 0], [6, 8]])
+    assert record.norm.tolist() == [5.0, 0.0, 10.0]
+    assert record.norm_clipped.tolist() == pytest.approx([1.0, 0.0, 10.0])
+    assert record.coefficient.tolist() == pytest.approx([0.2, 1.0, 1.0])  # a zero gradient is not clipped
+
+
+def test_global_norm_of_norms_near_the_end_of_float32():
+    assert make_record([[3e38, 3e38]]).norm[0] == pytest.approx(3e38 * 2**0.5)
+
+
+def test_clip_fraction_counts_changed_steps_among_the_finite_ones():
+    record = make_record([[3, 4], [1, 0], [2, 0], [np.nan, 1]], [[0.6, 0.8], [1, 0], [1, 0], [np.nan, 1]])
+    assert record.clip_fraction == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("norms", [np.empty((0, 2)), [[np.nan, 1]], [[np.inf, 1]]])
+def test_without_a_finite_step_fraction_and_percentiles_do_not_exist(norms):
+    record = make_record(norms)
+    assert np.isnan(record.clip_fraction)
+    assert np.isnan(record.norm_percentile(50))
+
+
+def test_percentiles_are_numpys_over_finite_norms():
+    values = np.random.default_rng(0).lognormal(size=200)
+    record = make_record(np.c_[[*values, np.nan, np.inf], np.zeros(202)])
+    for percentile in (0, 50, 90, 99, 100):
+        assert record.norm_percentile(percentile) == pytest.approx(np.percentile(values, percentile))
+
+
+def test_a_finite_record_has_not_diverged():
+    assert make_record([[1, 2], [3e38, 4]]).divergence is None
+    assert make_record(np.empty((0, 2))).divergence is None
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize(
+    ("where", "place"),
+    [
+        (["loss"], "loss"),
+        (["norms"], "gradient bias"),
+        (["norms_clipped"], "gradient bias"),
+        (["weights"], "weight bias"),
+        (["loss", "norms", "weights"], "loss"),  # in one step loss comes before gradient before weight
+        (["norms", "weights"], "gradient bias"),
+    ],
+)
+def test_first_non_finite_number_names_step_epoch_and_place(bad, where, place):
+    record = make_record(np.ones((6, 2)))
+    for field in where:
+        values = getattr(record, field)
+        values[(3, 1) if values.ndim == 2 else 3] = bad
+        values[4:] = bad
+    assert record.divergence == Divergence(step=4, epoch=2, place=place)
+
+
+def test_an_earlier_weight_wins_over_a_later_loss():
+    record = make_record(np.ones((4, 2)), loss=[1, 1, np.nan, 1], weights=[[1, 1], [np.inf, 1], [1, 1], [1, 1]])
+    assert record.divergence == Divergence(2, 1, "weight weight")
+
+
+def test_join_puts_blocks_in_order():
+    joined = GradientRecord.join(NAMES, [make_record([[1, 2], [3, 4]]), make_record([[5, 6]], first_step=3)])
+    assert joined.step.tolist() == [1, 2, 3]
+    assert joined.epoch.tolist() == [1, 1, 2]
+    assert joined.norms.tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert joined.names == NAMES
+
+
+def test_join_of_nothing_is_an_empty_record_with_whole_steps():
+    empty = GradientRecord.join(NAMES, [])
+    assert empty.norms.shape == (0, 2)
+    assert empty.norm.shape == (0,)
+    assert np.issubdtype(empty.step.dtype, np.integer)
+
+
+def test_frame_has_a_row_a_step_and_a_column_for_each_metric_and_tensor():
+    record = make_record([[3, 4], [6, 8]], [[0.6, 0.8], [6, 8]], loss=[7, 8], weights=[[1, 2], [3, 4]])
+    frame = record.to_frame()
+    assert list(frame.columns) == [
+        "step",
+        "epoch",
+        *("loss/step", "grad/norm", "grad/norm_clipped", "grad/max_abs", "grad/coefficient"),
+        *("grad/norm/weight", "grad/norm/bias", "grad/norm_clipped/weight", "grad/norm_clipped/bias"),
+        *("weight/max_abs/weight", "weight/max_abs/bias"),
+    ]
+    assert frame[keys.GRAD_NORM].tolist() == [5.0, 10.0]
+    assert frame["grad/norm_clipped/bias"].tolist() == [0.8, 8.0]
+    assert frame["weight/max_abs/weight"].tolist() == [1.0, 3.0]
+    assert frame[keys.LOSS_STEP].tolist() == [7.0, 8.0]
+
+
+def test_frame_survives_parquet(tmp_path):
+    import pandas as pd
+
+    frame = make_record([[3, np.nan], [6, np.inf]]).to_frame()
+    frame.to_parquet(tmp_path / "gradients.parquet")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "gradients.parquet"), frame)

@@ -1,0 +1,74 @@
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+
+from gradclip.command import describe, errors_in_one_line
+from gradclip.config import PROJECT_ROOT, register_resolvers
+from gradclip.errors import ConfigError, DataError, GradclipError
+
+
+def failure(*overrides):
+    register_resolvers()
+    with (
+        initialize_config_dir(version_base="1.3", config_dir=str(PROJECT_ROOT / "conf")),
+        pytest.raises(HydraException) as caught,
+    ):
+        compose("train", [*overrides])
+    return describe(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("clip=nrom", "clip=nrom: no such option (did you mean 'norm'?); choose from none, norm, norm_value, value"),
+        ("loss=zzz", "loss=zzz: no such option; choose from huber, mae, mse"),
+        ("clip.valu=1", "clip.valu: no such setting or group (did you mean 'clip.value'?)"),
+        ("optimiser=sgd", "optimiser: no such setting or group (did you mean 'optimizer'?)"),
+        ("sed=1", "sed: no such setting or group (did you mean 'seed'?)"),
+        ("seed=0,1", "seed=0,1: several values need --multirun (-m)"),
+        (
+            "sweep=norm_thresholds",
+            "sweep: write it with a plus, +sweep=..., from norm_and_value, norm_thresholds, remedies, value_ranges",
+        ),
+    ],
+)
+def test_each_mistake_on_the_command_line_is_told_in_one_line(override, line):
+    assert failure(override) == line
+
+
+def test_an_override_without_a_value():
+    line = failure("seed")
+    assert line.startswith("seed: cannot be parsed; write name=value (")
+    assert "\n" not in line
+
+
+def test_an_unknown_experiment_lists_those_there_are():
+    line = failure("+experiment=explosoin")
+    assert line.startswith("experiment=explosoin: no such option (did you mean 'explosion'?); choose from ")
+    assert "norm_scaling" in line
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ConfigError("clip.value: got 0; must be greater than 0"), "clip.value: got 0; must be greater than 0"),
+        (DataError("first line.\nsecond line"), "first line"),
+        (GradclipError(""), "GradclipError"),
+    ],
+)
+def test_other_errors_keep_their_first_line(error, line):
+    assert describe(error) == line
+
+
+def test_a_users_mistake_ends_in_one_line_and_exit_code_2(capsys):
+    with pytest.raises(SystemExit) as caught, errors_in_one_line():
+        raise ConfigError("seed: got -1; must be greater than or equal to 0")
+    assert caught.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.err == "error: seed: got -1; must be greater than or equal to 0\n"
+    assert captured.out == ""
+
+
+def test_a_bug_of_ours_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError), errors_in_one_line():
+        raise ZeroDivisionError

@@ -1,0 +1,128 @@
+import hypothesis.extra.numpy as arrays
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gradclip.norms import global_norm, largest_magnitude, magnitudes, norm_of_norms, safe_scale, tensor_norms
+
+SHAPES = [(), (7,), (3, 4), (2, 3, 4), (2, 1, 3, 2)]
+TYPES = [torch.float32, torch.float64, torch.bfloat16]
+finite_floats = st.floats(width=32, allow_nan=False, allow_infinity=False)
+finite_arrays = arrays.arrays(np.float32, arrays.array_shapes(max_dims=4, max_side=4), elements=finite_floats)
+
+
+def reference(tensors):
+    """The global norm in float64, where squares of float32 numbers cannot overflow."""
+    return np.sqrt(sum(np.square(tensor.double().numpy()).sum() for tensor in tensors))
+
+
+def draw(*shapes, dtype=torch.float32, scale=1.0):
+    generator = torch.Generator().manual_seed(0)
+    return [(scale * torch.randn(shape, generator=generator, dtype=torch.float64)).to(dtype) for shape in shapes]
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("scale", [1e-20, 1e-3, 1.0, 1e20])
+def test_equals_float64_reference_for_every_shape_type_and_magnitude(dtype, scale):
+    tensors = draw(*SHAPES, dtype=dtype, scale=scale)
+    assert global_norm(tensors).item() == pytest.approx(reference(tensors), rel=1e-6)
+    for tensor, norm in zip(tensors, tensor_norms(tensors), strict=True):
+        assert norm.item() == pytest.approx(reference([tensor]), rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_result_is_float32_or_wider(dtype):
+    wide = torch.promote_types(dtype, torch.float32)
+    tensors = draw((3,), (2, 2), dtype=dtype)
+    assert {f(tensors).dtype for f in (global_norm, tensor_norms, magnitudes, largest_magnitude)} == {wide}
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.lists(finite_arrays, min_size=1, max_size=4))
+def test_any_finite_tensors_have_the_norm_of_float64(values):
+    tensors = [torch.from_numpy(value) for value in values]
+    norm, expected = global_norm(tensors).item(), reference(tensors)
+    largest = torch.finfo(torch.float32).max
+    if expected < largest * (1 - 1e-6):
+        assert norm == pytest.approx(expected, rel=1e-5, abs=1e-44)
+    elif expected > largest * (1 + 1e-6):
+        assert norm == np.inf  # rightly: float32 has no such number
+
+
+def test_finite_elements_near_1e20_are_measured_where_torch_clips_them_to_zero():
+    gradient = torch.tensor([3e20, -4e20])
+    assert global_norm([gradient]).item() == pytest.approx(5e20)
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    parameter.grad = gradient.clone()
+    norm = torch.nn.utils.clip_grad_norm_([parameter], 1.0)
+    assert torch.isinf(norm)
+    assert torch.equal(parameter.grad, torch.zeros(2).copysign(gradient))
+
+
+def test_a_small_tensor_beside_a_huge_one_keeps_its_norm():
+    # BUG in src (found by this test): the scale of the huge one makes the squares of the small one underflow.
+    norms = tensor_norms([torch.tensor([3e-6, 4e-6]), torch.tensor([1e30])])
+    assert norms.tolist() == pytest.approx([5e-6, 1e30])
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([[1.0, np.nan], [2.0]], np.nan),
+        ([[1.0, np.inf], [2.0]], np.inf),
+        ([[1.0, -np.inf], [2.0]], np.inf),
+        ([[np.inf, np.nan], [2.0]], np.nan),
+        ([[np.inf], [np.nan]], np.nan),
+        ([[0.0, 0.0], [0.0]], 0.0),
+        ([[], [2.0]], 2.0),
+        ([[], []], 0.0),
+        ([[3e38, 3e38]], np.inf),  # the norm itself exceeds float32
+        ([[1e-45, 0.0]], 1e-45),  # the least number above zero
+    ],
+)
+def test_special_values(values, expected):
+    norm = global_norm([torch.tensor(value) for value in values])
+    assert norm.item() == pytest.approx(expected, nan_ok=True)
+
+
+def test_a_nan_spoils_the_norm_of_its_own_tensor_only():
+    norms = tensor_norms([torch.tensor([np.nan, 1.0]), torch.tensor([3.0, 4.0])])
+    assert norms[0].isnan()
+    assert norms[1] == 5.0
+
+
+def test_without_tensors():
+    assert global_norm([]) == 0.0
+    assert largest_magnitude([]) == 0.0
+    assert tensor_norms([]).shape == (0,)
+    assert norm_of_norms(torch.empty(0)) == 0.0
+
+
+def test_magnitudes_of_signed_empty_scalar_and_nan_tensors():
+    tensors = [torch.tensor([1.0, -3.0]), torch.empty(0), torch.tensor(-2.0), torch.tensor([[np.nan, 9.0]])]
+    assert magnitudes(tensors).tolist() == pytest.approx([3.0, 0.0, 2.0, np.nan], nan_ok=True)
+    assert largest_magnitude(tensors[:3]) == 3.0
+    assert largest_magnitude(tensors).isnan()
+
+
+@pytest.mark.parametrize(("largest", "scale"), [(0.0, 1.0), (np.inf, 1.0), (np.nan, 1.0), (3e38, 3e38), (1e-45, 1e-45)])
+def test_safe_scale(largest, scale):
+    assert safe_scale(torch.tensor(largest)).item() == pytest.approx(scale)
+
+
+def test_inputs_are_not_changed():
+    tensors = draw((3, 2), (4,))
+    copies = [tensor.clone() for tensor in tensors]
+    global_norm(tensors)
+    assert all(torch.equal(tensor, copy) for tensor, copy in zip(tensors, copies, strict=True))
+
+
+def test_vmap_equals_a_loop():
+    stacked = draw((5, 3, 2), (5, 4), (5,), (5, 0))
+    stacked[1][2, 0] = torch.nan
+    stacked[0][3] *= 1e20
+    together = torch.vmap(lambda *tensors: global_norm(tensors))(*stacked)
+    one_by_one = torch.stack([global_norm([tensor[i] for tensor in stacked]) for i in range(5)])
+    torch.testing.assert_close(together, one_by_one, equal_nan=True)

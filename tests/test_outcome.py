@@ -1,0 +1,91 @@
+import math
+
+import numpy as np
+import pytest
+
+from gradclip.outcome import summarize
+from gradclip.telemetry.record import Divergence, GradientRecord
+
+
+def make_record(norms=(1.0, 2.0, 3.0), clipped=None, losses=None):
+    steps = len(norms)
+    column = np.array(norms, dtype=float)
+    return GradientRecord(
+        names=("weight",),
+        step=np.arange(1, steps + 1),
+        epoch=np.arange(1, steps + 1),
+        loss=np.ones(steps) if losses is None else np.array(losses, dtype=float),
+        max_abs=column,
+        norms=column[:, None],
+        norms_clipped=(column if clipped is None else np.array(clipped, dtype=float))[:, None],
+        weights=np.ones((steps, 1)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("final", "outcome"), [(99.9, "learned"), (100.0, "stalled"), (1e9, "stalled"), (np.nan, "diverged")]
+)
+def test_outcome_of_a_finite_gradient_record(final, outcome):
+    assert summarize(make_record(), [200.0, final], [300.0, 50.0], target_variance=100.0).outcome == outcome
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_non_finite_error_on_either_rows_is_a_divergence(bad):
+    for train, test in [([bad], [1.0]), ([1.0], [bad])]:
+        summary = summarize(make_record(), train, test, 100.0)
+        assert summary.outcome == "diverged"
+        assert math.isnan(summary.mse_train)
+        assert math.isnan(summary.mse_test)
+
+
+def test_a_non_finite_gradient_is_a_divergence_even_where_the_errors_are_finite():
+    summary = summarize(make_record([1.0, np.inf, 3.0]), [5.0], [6.0], 100.0)
+    assert summary.outcome == "diverged"
+    assert summary.divergence == Divergence(2, 2, "gradient weight")
+    assert math.isnan(summary.mse_train)
+    assert summary.best_mse_test == 6.0  # it had got there before
+
+
+def test_best_epoch_is_the_first_lowest_finite_one_counted_from_1():
+    summary = summarize(make_record(), [9.0] * 5, [np.inf, 4.0, 2.0, 2.0, np.nan], 100.0)
+    assert (summary.best_epoch, summary.best_mse_test) == (3, 2.0)
+
+
+@pytest.mark.parametrize("test_curve", [[], [np.nan, np.inf]])
+def test_without_a_finite_error_there_is_no_best(test_curve):
+    summary = summarize(make_record(), [np.nan] * len(test_curve), test_curve, 100.0)
+    assert summary.outcome == "diverged"
+    assert summary.best_epoch == 0
+    assert math.isnan(summary.best_mse_test)
+    assert not {"best/mse_test", "best/epoch"} & set(summary.metrics())
+
+
+def test_metrics_of_a_run_that_learned():
+    summary = summarize(make_record([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 2.0, 2.0]), [9.0, 5.0], [8.0, 6.0], 100.0)
+    assert summary.metrics() == pytest.approx(
+        {
+            "final/mse_train": 5.0,
+            "final/mse_test": 6.0,
+            "best/mse_test": 6.0,
+            "best/epoch": 2.0,
+            "grad/clip_fraction": 0.5,
+            "grad/norm_p50": 2.5,
+            "grad/norm_p90": 3.7,
+            "grad/norm_p99": 3.97,
+            "grad/norm_max": 4.0,
+        }
+    )
+    assert summary.tags() == {"outcome": "learned"}
+    assert summary.steps == 4
+
+
+def test_metrics_of_a_diverged_run_are_nan_or_left_out_but_never_infinite():
+    summary = summarize(make_record([np.inf, np.nan], losses=[1.0, np.inf]), [np.inf], [np.inf], 100.0)
+    metrics = summary.metrics()
+    assert set(metrics) == {"final/mse_train", "final/mse_test"}
+    assert all(math.isnan(value) for value in metrics.values())
+
+
+def test_tags_of_a_diverged_run_say_where():
+    tags = summarize(make_record(losses=[1.0, 1.0, np.nan]), [np.nan], [np.nan], 100.0).tags()
+    assert tags == {"outcome": "diverged", "diverged_step": "3", "diverged_epoch": "3", "diverged_in": "loss"}

@@ -1,0 +1,336 @@
+"""The command as a user runs it: real processes, a real SQLite store."""
+
+import math
+import re
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from sklearn.datasets import make_regression
+
+from gradclip import keys
+from tests.conftest import ROOT, Command
+
+SearchRuns = Callable[..., list[Run]]
+
+
+@pytest.fixture(scope="module")
+def norm_run(train: Command) -> subprocess.CompletedProcess[str]:
+    return train("clip=norm", "clip.value=1.0", "trainer.max_epochs=12")
+
+
+@pytest.fixture(scope="module")
+def tracked(norm_run: subprocess.CompletedProcess[str], client: MlflowClient) -> Run:
+    found = re.search(r"\(([0-9a-f]{32})\)", norm_run.stdout)
+    assert found, norm_run.stdout + norm_run.stderr
+    return client.get_run(found.group(1))
+
+
+@pytest.fixture(scope="module")
+def diverged(train: Command, client: MlflowClient) -> tuple[subprocess.CompletedProcess[str], Run]:
+    done = train("+experiment=explosion")
+    found = re.search(r"\(([0-9a-f]{32})\)", done.stdout)
+    assert found, done.stdout + done.stderr
+    return done, client.get_run(found.group(1))
+
+
+def test_prints_the_two_numbers_then_outcome_clipping_name_folder_and_ui(
+    norm_run: subprocess.CompletedProcess[str],
+) -> None:
+    assert norm_run.returncode == 0
+    lines = norm_run.stdout.splitlines()
+    assert re.fullmatch(r"Train: \d+\.\d\d, Test: \d+\.\d\d", lines[0])
+    assert lines[1] == "Outcome: learned"
+    assert lines[2].startswith("Clipping: norm=1.0 changed 100% of 192 steps; gradient norm before clipping: median ")
+    assert lines[3].startswith("Run: norm=1.0 max_epochs=12 seed=0 (")
+    assert Path(lines[4].removeprefix("Figures: ")).is_dir()
+    assert lines[5].startswith("See it: mlflow ui --backend-store-uri sqlite:///")
+    assert "Training: 100%" in norm_run.stderr
+
+
+def test_every_setting_is_a_parameter(tracked: Run) -> None:
+    parameters = tracked.data.params
+    assert parameters["clip.name"] == "norm"
+    assert parameters["clip.value"] == "1.0"
+    assert parameters["optimizer.momentum"] == "0.9"
+    assert parameters["model._target_"] == "gradclip.models.mlp.MLP"
+    assert parameters["model.widths"] == "[25]"
+    assert parameters["seed"] == "0"
+
+
+def test_name_and_tags_tell_what_ran(tracked: Run) -> None:
+    tags = tracked.data.tags
+    assert tracked.info.run_name == "norm=1.0 max_epochs=12 seed=0"
+    assert tracked.info.status == "FINISHED"
+    assert tags[keys.OUTCOME] == "learned"
+    assert tags[keys.COMMAND].startswith("python src/train.py clip=norm clip.value=1.0")
+    assert tags[keys.HOST]
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert tags.get("mlflow.source.git.commit", "") == commit.stdout.strip()
+
+
+def test_every_step_and_epoch_is_in_the_store(tracked: Run, client: MlflowClient) -> None:
+    run_id = tracked.info.run_id
+    for key in (keys.LOSS_STEP, keys.GRAD_NORM, keys.GRAD_NORM_CLIPPED, keys.GRAD_MAX_ABS, keys.GRAD_COEFFICIENT):
+        assert sorted(point.step for point in client.get_metric_history(run_id, key)) == list(range(1, 193))
+    for key in (keys.MSE_TRAIN, keys.MSE_TEST):
+        assert sorted(point.step for point in client.get_metric_history(run_id, key)) == list(range(1, 13))
+    clipped = [point.value for point in client.get_metric_history(run_id, keys.GRAD_NORM_CLIPPED)]
+    np.testing.assert_allclose(clipped, 1.0, rtol=1e-5)
+    assert 0 < len(client.get_metric_history(run_id, keys.GRAD_NORM_PEAK)) <= 320
+
+
+def test_summary_agrees_with_the_curves_and_the_telemetry_file(tracked: Run, client: MlflowClient) -> None:
+    metrics, run_id = tracked.data.metrics, tracked.info.run_id
+    curve = {point.step: point.value for point in client.get_metric_history(run_id, keys.MSE_TEST)}
+    assert metrics[keys.FINAL_MSE_TEST] == curve[12]
+    assert metrics[keys.BEST_MSE_TEST] == min(curve.values()) == curve[int(metrics[keys.BEST_EPOCH])]
+    frame = pd.read_parquet(client.download_artifacts(run_id, keys.TELEMETRY_FILE))
+    assert metrics[keys.GRAD_NORM_P90] == pytest.approx(np.percentile(frame[keys.GRAD_NORM], 90))
+    layers = frame[[name for name in frame if name.startswith(f"{keys.GRAD_NORM}/")]]
+    np.testing.assert_allclose(np.sqrt((layers**2).sum(axis=1)), frame[keys.GRAD_NORM], rtol=1e-6)
+
+
+def test_config_figures_and_datasets_are_stored(tracked: Run, client: MlflowClient) -> None:
+    names = {entry.path for entry in client.list_artifacts(tracked.info.run_id)}
+    assert {keys.CONFIG_FILE, keys.FIGURES_FOLDER, "telemetry"} <= names
+    figures = {entry.path for entry in client.list_artifacts(tracked.info.run_id, keys.FIGURES_FOLDER)}
+    assert figures == {
+        f"figures/{name}.png" for name in ("target", "learning_curve", "gradient_norm", "gradient_norm_histogram")
+    }
+    datasets = {data.tags[0].value: data.dataset for data in tracked.inputs.dataset_inputs}
+    assert set(datasets) == {"training", "testing"}
+    assert '"num_rows": 500' in datasets["training"].profile
+
+
+def test_stored_model_predicts_raw_rows_in_a_new_process(tracked: Run, store_uri: str, store_folder: Path) -> None:
+    script = f"""
+        import mlflow, pandas as pd
+        from sklearn.datasets import make_regression
+        mlflow.set_tracking_uri("{store_uri}")
+        inputs, target = make_regression(1000, 20, noise=0.1, random_state=1)
+        rows = pd.DataFrame(inputs[500:], columns=[f"x{{column}}" for column in range(20)])
+        predicted = mlflow.pyfunc.load_model("runs:/{tracked.info.run_id}/model").predict(rows)
+        print(((predicted["y"].to_numpy() - target[500:]) ** 2).mean())
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], cwd=store_folder, capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) == pytest.approx(tracked.data.metrics[keys.FINAL_MSE_TEST], rel=1e-4)
+
+
+def test_explosion_is_a_result(diverged: tuple[subprocess.CompletedProcess[str], Run], client: MlflowClient) -> None:
+    done, run = diverged
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[0] == "Train: nan, Test: nan"
+    assert re.search(
+        r"Outcome: diverged at step \d+ \(epoch 1\), first in the (loss|gradient .*|weight .*); ", done.stdout
+    )
+    assert run.info.status == "FINISHED"
+    tags, metrics = run.data.tags, run.data.metrics
+    assert tags[keys.OUTCOME] == "diverged"
+    assert math.isnan(metrics[keys.FINAL_MSE_TEST])
+    norms = client.get_metric_history(run.info.run_id, keys.GRAD_NORM)
+    assert all(math.isfinite(point.value) and point.value < 1e308 for point in norms)
+    assert max(point.step for point in norms) < int(tags[keys.DIVERGED_STEP]) + 1
+    assert keys.FIGURES_FOLDER in {entry.path for entry in client.list_artifacts(run.info.run_id)}
+
+
+def test_explosion_ends_soon_after_it_began(
+    diverged: tuple[subprocess.CompletedProcess[str], Run], train: Command
+) -> None:
+    _, run = diverged
+    frame_steps = int(re.search(r"ended after step (\d+)", diverged[0].stdout).group(1))  # type: ignore[union-attr]
+    assert 10 <= frame_steps - int(run.data.tags[keys.DIVERGED_STEP]) <= 30
+    whole = train("trainer.steps_after_divergence=null", "trainer.max_epochs=4", "tracking=none", "figures=false")
+    assert "training ended after step 64" in whole.stdout
+
+
+def test_same_seed_gives_identical_metrics(train: Command, runs: SearchRuns, client: MlflowClient) -> None:
+    for _ in range(2):
+        assert train("trainer=debug", "clip=norm", "seed=7", "figures=false", "log_model=false").returncode == 0
+    first, second = runs("params.seed = '7' and tags.outcome = 'learned'")[:2]
+    assert first.data.metrics == second.data.metrics
+    for key in (keys.LOSS_STEP, keys.GRAD_NORM):
+        one, other = (client.get_metric_history(run.info.run_id, key) for run in (first, second))
+        assert [point.value for point in one] == [point.value for point in other]
+
+
+def test_table_with_categories_and_scaled_target(
+    train: Command, tmp_path: Path, store_uri: str, runs: SearchRuns
+) -> None:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"size": random.integers(20, 200, 200), "city": random.choice(["Bern", "Zug"], 200)})
+    frame["price"] = frame["size"] * 3.0 + (frame["city"] == "Zug") * 120
+    frame.to_csv(tmp_path / "homes.csv", index=False)
+    done = train(
+        "data=table", f"data.path={tmp_path}/homes.csv", "data.target=price", "data.categorical=[city]",
+        "data.scale_target=standard", "trainer.max_epochs=20", "figures=false",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    run = runs("params.`data.name` = 'table'")[0]
+    script = f"""
+        import mlflow, pandas as pd
+        mlflow.set_tracking_uri("{store_uri}")
+        rows = pd.DataFrame({{"size": [100, 100], "city": ["Bern", "Zug"]}})
+        bern, zug = mlflow.pyfunc.load_model("runs:/{run.info.run_id}/model").predict(rows)["price"]
+        print(bern, zug)
+    """
+    loaded = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)
+    bern, zug = map(float, loaded.stdout.split())
+    assert bern == pytest.approx(300, abs=40)
+    assert zug == pytest.approx(420, abs=40)
+
+
+def test_two_processes_give_the_result_of_one(train: Command, runs: SearchRuns) -> None:
+    options = ("trainer.max_epochs=2", "clip=norm", "seed=5", "figures=false", "log_model=false")
+    alone, together = train(*options), train("trainer=ddp", *options)
+    assert together.returncode == 0, together.stderr
+    found = runs("params.seed = '5'")
+    assert len(found) == 2  # the second process tracked nothing
+    ours, theirs = (run.data.metrics for run in found)
+    assert ours == pytest.approx(theirs, rel=1e-4)
+    assert alone.stdout.splitlines()[0] == together.stdout.splitlines()[0]
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_multirun_survives_failing_and_diverging_jobs(train: Command, runs: SearchRuns, launcher: str) -> None:
+    seed = {"basic": 11, "joblib": 12}[launcher]
+    done = train(
+        "-m", f"hydra/launcher={launcher}", "clip=norm,none", "clip.value=1,-1", f"seed={seed}",
+        "trainer.max_epochs=2", "figures=false", "log_model=false",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "error: 1 of 4 jobs failed; the table says why"
+    assert "clip.value: got -1; must be greater than 0" in done.stdout
+    children = runs(f"params.seed = '{seed}'")
+    assert sorted(run.data.tags[keys.OUTCOME] for run in children) == ["diverged", "diverged", "learned"]
+    (parent_id,) = {run.data.tags[keys.PARENT_RUN] for run in children}
+    parent = next(run for run in runs() if run.info.run_id == parent_id)
+    assert parent.info.status == "FAILED"
+    assert parent.info.run_name.startswith(f"hydra/launcher={launcher} clip=norm,none clip.value=1,-1")
+
+
+def test_multirun_that_succeeds_exits_with_zero(train: Command) -> None:
+    done = train("-m", "clip=norm", "clip.value=1,2", "trainer=debug", "tracking=none", "figures=false")
+    assert done.returncode == 0
+    assert "norm=2.0 trainer=debug seed=0" in done.stdout
+
+
+def test_full_error_shows_the_trace(train: Command) -> None:
+    done = train("clip=norm", "clip.value=-1", environment={"HYDRA_FULL_ERROR": "1"})
+    assert done.returncode != 0
+    assert "Traceback" in done.stderr
+
+
+BAD_OVERRIDES = [
+    (["clip=nrm"], "clip=nrm: no such option (did you mean 'norm'?); choose from none, norm, norm_value, value"),
+    (["clipp=norm"], "clipp: no such setting or group (did you mean 'clip'?)"),
+    (["clip.valu=1"], "clip.valu: no such setting or group (did you mean 'clip.value'?)"),
+    (["+clip.valu=1"], "clip.valu: no such setting (did you mean 'clip.value'?)"),
+    (["experiment=explosion"], "experiment: write it with a plus, +experiment=..., from explosion,"),
+    (["clip=norm", "clip.value=abc"], "clip.value: got 'abc'; must be a valid number"),
+    (["clip=norm", "clip.value=0"], "clip.value: got 0; must be greater than 0"),
+    (["clip=norm", "clip.value=-1.5"], "clip.value: got -1.5; must be greater than 0"),
+    (["clip=norm", "clip.value=nan"], "clip.value: got nan; must be a finite number"),
+    (["clip=norm", "clip.value=inf"], "clip.value: got inf; must be a finite number"),
+    (["clip=norm,value"], "clip=norm,value: several values need --multirun (-m)"),
+    (["clip.value=[1"], "clip.value=[1: cannot be parsed; write name=value"),
+    (["-m", "clip=norm,nrm"], "clip=nrm: no such option (did you mean 'norm'?)"),
+    (["data=table"], "data.path: missing; give data.path=..."),
+    (["data=table", "data.path=/no/such.csv", "data.target=y"], "data.path: got '/no/such.csv'; there is no such file"),
+    (["trainer.batch_size=0"], "trainer.batch_size: got 0; must be greater than 0"),
+    (["trainer.batch_size=501"], "trainer.batch_size: got 501; there are 500 training rows"),
+    (["model._target_=torch.nn.Nope"], "model._target_: got 'torch.nn.Nope'; must be the dotted path of"),
+    (["model.activation=rel"], "model.activation: got 'rel'; must be 'relu', "),
+    (["tracking.uri=sqlite:////dev/null/x.db"], "tracking.uri: got 'sqlite:////dev/null/x.db'; cannot be opened: "),
+    (["tracking.uri=http://127.0.0.1:9"], "tracking.uri: got 'http://127.0.0.1:9'; no MLflow server answers there"),
+    (["tracking.uri=./mlruns"], "tracking.uri: got './mlruns'; must begin with one of sqlite://, "),
+]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"), BAD_OVERRIDES, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+def test_bad_settings_give_one_line_and_leave_nothing(
+    train: Command, runs: SearchRuns, overrides: list[str], message: str
+) -> None:
+    before = {run.info.run_id for run in runs()}
+    done = train(*overrides)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"error: {message}"), done.stderr
+    assert done.stderr.count("\n") == 1
+    assert {run.info.run_id for run in runs()} == before
+
+
+GOOD_TABLE = pd.DataFrame({"x": np.arange(60.0), "text": ["a"] * 60, "y": np.arange(60.0) ** 2})
+BAD_TABLES = [
+    (GOOD_TABLE, ["data.target=z"], "data.target: got 'z'; no such column"),
+    (GOOD_TABLE, ["data.target=text"], "data.target: column 'text' is not numeric (row 1: 'a')"),
+    (GOOD_TABLE, ["data.target=y"], "data.features: column 'text' is not numeric (row 1: 'a'); encode it with"),
+    (GOOD_TABLE.assign(y=3.0), ["data.target=y", "data.features=[x]"], "data.target: column 'y' is constant (3.0)"),
+    (
+        GOOD_TABLE.assign(x=[1.0, np.nan] * 30),
+        ["data.target=y", "data.features=[x]"],
+        "data.features: column 'x', row 2: got nan; must be a finite value (30 such in this column",
+    ),
+    (
+        GOOD_TABLE.assign(y=[0.0] * 59 + [np.inf]),
+        ["data.target=y", "data.features=[x]"],
+        "data.target: column 'y', row 60: got inf; must be a finite value",
+    ),
+    (GOOD_TABLE.iloc[:0], ["data.target=y"], "data.path: the file has a header and no rows"),
+    (
+        GOOD_TABLE.iloc[:9],
+        ["data.target=y", "data.features=[x]"],
+        "trainer.batch_size: got 32; there are 6 training rows",
+    ),
+    (None, ["data.target=y"], "data.path: got "),
+]
+
+
+@pytest.mark.parametrize(("frame", "overrides", "message"), BAD_TABLES, ids=[message for _, _, message in BAD_TABLES])
+def test_bad_tables_give_one_line_and_leave_nothing(
+    train: Command, runs: SearchRuns, tmp_path: Path, frame: pd.DataFrame | None, overrides: list[str], message: str
+) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("") if frame is None else frame.to_csv(path, index=False)
+    before = {run.info.run_id for run in runs()}
+    done = train("data=table", f"data.path={path}", *overrides)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {message}"), done.stderr
+    assert done.stderr.count("\n") == 1
+    assert {run.info.run_id for run in runs()} == before
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["clip=nrm"], ["-sc", "query=bash"]], ids=" ".join)
+def test_quick_answers_do_not_load_torch(arguments: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "src/train.py", *arguments],
+        cwd=ROOT, capture_output=True, text=True, check=False, env={"COMP_LINE": "train.py clip=", "COMP_POINT": "14"},
+    )  # fmt: skip
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "hydra" in imported
+    assert not imported & {"torch", "pytorch_lightning", "mlflow", "sklearn", "matplotlib", "pandas", "numpy"}
+
+
+def test_help_lists_groups_and_settings(train: Command) -> None:
+    done = subprocess.run(
+        [sys.executable, "src/train.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "clip: none, norm, norm_value, value" in done.stdout
+    assert "max_epochs: 100" in done.stdout
+
+
+def test_tutorial_data_is_what_the_run_read(tracked: Run) -> None:
+    _, target = make_regression(1000, 20, noise=0.1, random_state=1)
+    variance = np.var(target[:500])
+    assert tracked.data.metrics[keys.FINAL_MSE_TRAIN] < variance
