@@ -133,7 +133,6 @@ def test_an_environment_variable_points_to_another_store(monkeypatch):
             "tracking.uri: got 'file:///tmp/mlruns'; must begin with one of "
             "sqlite://, postgresql, mysql, mssql, http://, https://, or be null",
         ),
-        # BUG in src (found by the two below): infinity is taken, and trains on a table or weights of NaN.
         (["data.noise=inf"], "data.noise: got inf; must be a finite number"),
         (["optimizer.weight_decay=inf"], "optimizer.weight_decay: got inf; must be a finite number"),
     ],

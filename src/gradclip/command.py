@@ -58,7 +58,7 @@ def describe(error: Exception) -> str:
         return _unknown_name(first_line.split("'")[1])
     if first_line.startswith("Ambiguous value"):
         return f"{first_line.split(chr(39))[1]}: several values need --multirun (-m)"
-    return first_line.rstrip(".")
+    return first_line if first_line.endswith("...") else first_line.rstrip(".")
 
 
 def _unknown_option(error: MissingConfigException) -> str:

@@ -15,7 +15,6 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
-    NonNegativeFloat,
     NonNegativeInt,
     PositiveInt,
     Tag,
@@ -29,6 +28,7 @@ from gradclip.suggest import did_you_mean
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeNumber = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Scaling = Literal["none", "standard", "minmax"]
@@ -45,7 +45,7 @@ class RegressionData(Settings):
     name: Literal["regression"]
     samples: Annotated[int, Field(ge=4)]
     features: PositiveInt
-    noise: NonNegativeFloat
+    noise: NonNegativeNumber
     random_state: NonNegativeInt
     test_fraction: Fraction
     scale_inputs: Scaling
@@ -115,7 +115,7 @@ class SGDOptimizer(Settings):
     lr: PositiveNumber
     momentum: Share
     nesterov: bool
-    weight_decay: NonNegativeFloat
+    weight_decay: NonNegativeNumber
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> "SGDOptimizer":
@@ -129,7 +129,7 @@ class AdamOptimizer(Settings):
     lr: PositiveNumber
     betas: tuple[Share, Share]
     eps: PositiveNumber
-    weight_decay: NonNegativeFloat
+    weight_decay: NonNegativeNumber
 
 
 class RMSpropOptimizer(Settings):
@@ -138,7 +138,7 @@ class RMSpropOptimizer(Settings):
     alpha: Share
     momentum: Share
     eps: PositiveNumber
-    weight_decay: NonNegativeFloat
+    weight_decay: NonNegativeNumber
 
 
 class ConstantSchedule(Settings):

@@ -1,8 +1,8 @@
 """Norms of gradients that neither overflow nor change what they measure.
 
 ``torch.nn.utils.clip_grad_norm_`` squares the elements in their own type, so that a float32 gradient of finite
-elements near 1e20 has an infinite norm and is scaled to zero. Here every tensor is first divided by the largest
-magnitude among them all, as LAPACK's ``lassq`` does (Anderson 2017, "Algorithm 978: Safe Scaling in the Level 1 BLAS").
+elements near 1e20 has an infinite norm and is scaled to zero. Here every tensor is first divided by its largest
+magnitude, as LAPACK's ``lassq`` does (Anderson 2017, "Algorithm 978: Safe Scaling in the Level 1 BLAS").
 """
 
 from collections.abc import Iterable, Sequence
@@ -31,12 +31,8 @@ def magnitudes(tensors: Iterable[Tensor]) -> Tensor:
     return torch.stack([_wide(torch.linalg.vector_norm(_padded(tensor), torch.inf)) for tensor in tensors])
 
 
-def tensor_norms(tensors: Sequence[Tensor], scale: Tensor | None = None) -> Tensor:
+def tensor_norms(tensors: Sequence[Tensor]) -> Tensor:
     """Return the L2 norm of each tensor, shape ``[number of tensors]``, in float32 or wider.
-
-    Args:
-        tensors: any shapes, floating point.
-        scale: what to divide by before squaring, where it is known already; see :func:`safe_scale`.
 
     Example:
         >>> tensor_norms([torch.tensor([3.0, 4.0]), torch.tensor([[6e20, 8e20]])])
@@ -44,9 +40,9 @@ def tensor_norms(tensors: Sequence[Tensor], scale: Tensor | None = None) -> Tens
     """
     if not tensors:
         return torch.zeros(0)
-    if scale is None:
-        scale = safe_scale(largest_magnitude(tensors))
-    return torch.stack([torch.linalg.vector_norm(_wide(tensor) / scale) for tensor in tensors]) * scale
+    scales = safe_scale(magnitudes(tensors))
+    norms = [torch.linalg.vector_norm(_wide(tensor) / scale) for tensor, scale in zip(tensors, scales, strict=True)]
+    return torch.stack(norms) * scales
 
 
 def global_norm(tensors: Sequence[Tensor]) -> Tensor:

@@ -269,7 +269,6 @@ def test_peaks_are_the_largest_norms_of_windows_and_at_most_320(steps, window):
 
 
 def test_the_last_peak_is_kept_where_the_steps_do_not_fill_a_window():
-    # BUG in src (found by this test): norms after the last full window never show, the largest of them included.
     torch.manual_seed(0)
     inputs = torch.ones(321, 1)
     inputs[-1] = 1e4

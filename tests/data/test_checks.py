@@ -103,6 +103,5 @@ def test_bad_files(tmp_path, text, message):
 
 
 def test_a_feature_named_twice():
-    # BUG in src (found by this test): it passes, and scaling the table then ends in a DuplicateError of narwhals.
     with pytest.raises(DataError, match=r"^data.features: got 'size'"):
         check(features=["size", "size"])

@@ -94,7 +94,6 @@ def test_too_few_rows_to_split(tmp_path):
 
 
 def test_a_split_that_leaves_no_training_rows(path):
-    # BUG in src (found by this test): scikit-learn's ValueError comes through, a traceback for the user.
     with pytest.raises(DataError, match=r"^data.test_fraction: got 0.999; "):
         table(path, "price", features=["size"], test_fraction=0.999)
 

@@ -86,7 +86,6 @@ def test_the_trial_draws_no_random_number():
         ("torch.nn.Linear", {"out_features": 3}, r"turns 2 rows into shape \(2, 3\); must be \(2, 1\)"),
         ("torch.nn.Identity", {}, r"turns 2 rows into shape \(2, 20\); must be \(2, 1\)"),
         (HERE + "Pair", {}, "fails on rows of 20 inputs: 'tuple' object has no attribute 'shape'"),
-        # BUG in src (found by the four below): these errors come through, a traceback for the user.
         (HERE + "Choosy", {"error": "assertion"}, "cannot build .*dropout: must be 0 to 1"),
         (HERE + "Choosy", {"error": "runtime"}, "cannot build .*dropout: must be 0 to 1"),
         (HERE + "Choosy", {"error": "key"}, "cannot build .*dropout: must be 0 to 1"),

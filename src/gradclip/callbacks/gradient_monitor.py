@@ -1,6 +1,7 @@
 """Watch the gradients of any LightningModule."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -108,12 +109,14 @@ class GradientMonitor(Callback):
             self._flush(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Flush what is left."""
+        """Flush what is left, and the peak of a window that is not full."""
         self._flush(trainer)
+        if self._peak > 0:
+            self._send(trainer, {keys.GRAD_NORM_PEAK: self._peak}, trainer.global_step)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Keep what was recorded before an interruption."""
-        self._flush(trainer)
+        self._flush(trainer, joined=False)
 
     def _gradients(self) -> list[Tensor]:
         return [p.new_zeros(1) if p.grad is None else p.grad for p in self._parameters]
@@ -124,10 +127,14 @@ class GradientMonitor(Callback):
         ends = [loss, *before.ends, *extremes(self._parameters)]
         return _Step(trainer.global_step, trainer.current_epoch + 1, [*before.norms, *norms(self._gradients())], ends)
 
-    def _flush(self, trainer: Trainer) -> None:
+    def _flush(self, trainer: Trainer, joined: bool = True) -> None:
+        """Read back what is pending; the loss as a mean over all processes, unless the others may be gone."""
         if not self._pending:
             return
         block = _to_record(self._names, self._pending)
+        if joined:
+            loss = trainer.strategy.reduce(torch.from_numpy(block.loss), reduce_op="mean")
+            block = replace(block, loss=loss.cpu().numpy())
         self._pending = []
         self._blocks.append(block)
         self._log(trainer, block)
@@ -142,9 +149,12 @@ class GradientMonitor(Callback):
                 keys.GRAD_MAX_ABS: block.max_abs[row],
                 keys.GRAD_COEFFICIENT: block.coefficient[row],
             } | self._peak_of_window(step, block.norm[row])
-            finite = {key: float(value) for key, value in metrics.items() if np.isfinite(value)}
-            for logger in trainer.loggers:
-                logger.log_metrics(finite, step=step)
+            self._send(trainer, metrics, step)
+
+    def _send(self, trainer: Trainer, metrics: Mapping[str, float], step: int) -> None:
+        finite = {key: float(value) for key, value in metrics.items() if np.isfinite(value)}
+        for logger in trainer.loggers:
+            logger.log_metrics(finite, step=step)
 
     def _peak_of_window(self, step: int, norm: float) -> dict[str, float]:
         """The largest finite norm of a window, at its last step."""

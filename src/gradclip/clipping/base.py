@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from gradclip.norms import global_norm
@@ -46,4 +47,10 @@ class Clipper(ABC):
 def report(before: Gradients, after: Gradients) -> Report:
     """Compare gradients before and after clipping."""
     norm, norm_clipped = global_norm([*before.values()]), global_norm([*after.values()])
-    return Report(norm, norm_clipped, norm_clipped != norm)
+    changed = [_differ(before[name], after[name]).any() for name in before]
+    return Report(norm, norm_clipped, torch.stack(changed).any() if changed else torch.tensor(False))
+
+
+def _differ(before: Tensor, after: Tensor) -> Tensor:
+    """Where elements changed; a NaN that stays one did not."""
+    return (before != after) & ~(before.isnan() & after.isnan())

@@ -38,6 +38,8 @@ def _check_columns(frame: pd.DataFrame, features: Sequence[str], target: str, ca
             )
     if target in features:
         raise DataError(f"data.features: got {target!r}; that is the target")
+    if twice := [name for name in features if list(features).count(name) > 1]:
+        raise DataError(f"data.features: got {twice[0]!r} twice")
     if not features:
         raise DataError("data.features: got none; at least one input column is needed")
     for name in categorical:

@@ -127,5 +127,8 @@ def _read(path: Path) -> pd.DataFrame:
 def _split(rows: int, test_fraction: float, split_seed: int) -> tuple[Rows, Rows]:
     if rows < 4:
         raise DataError(f"data: got {rows} rows; needs at least 4")
-    train_rows, test_rows = train_test_split(np.arange(rows), test_size=test_fraction, random_state=split_seed)
+    try:
+        train_rows, test_rows = train_test_split(np.arange(rows), test_size=test_fraction, random_state=split_seed)
+    except ValueError as error:
+        raise DataError(f"data.test_fraction: got {test_fraction}; leaves no rows to train on of {rows}") from error
     return train_rows, test_rows

@@ -33,8 +33,8 @@ def build_network(target: str, settings: Mapping[str, Any], in_features: int, ou
     accepted = {key: value for key, value in offered.items() if key in named or key not in MLP_SETTINGS}
     try:
         network = constructor(**accepted)
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"model._target_: cannot build {target} with {sorted(accepted)}: {error}") from error
+    except Exception as error:  # a user's class may raise anything
+        raise ModelError(f"model._target_: cannot build {target} with {sorted(accepted)}: {_reason(error)}") from error
     _try(network, target, in_features, out_features)
     return network
 
@@ -54,11 +54,14 @@ def _try(network: nn.Module, target: str, in_features: int, out_features: int) -
     try:
         with torch.no_grad():
             shape = tuple(network.eval()(torch.zeros(2, in_features)).shape)
-    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"model._target_: {target} fails on rows of {in_features} inputs: {reason}") from error
+    except Exception as error:  # a user's class may raise anything
+        raise ModelError(f"model._target_: {target} fails on rows of {in_features} inputs: {_reason(error)}") from error
     network.train(training)
     if shape != (2, out_features):
         raise ModelError(f"model._target_: {target} turns 2 rows into shape {shape}; must be (2, {out_features})")
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise ModelError(f"model._target_: {target} has no parameter to train")
+
+
+def _reason(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line), type(error).__name__)
