@@ -133,7 +133,7 @@ class GradientMonitor(Callback):
             return
         block = _to_record(self._names, self._pending)
         if joined:
-            loss = trainer.strategy.reduce(torch.from_numpy(block.loss), reduce_op="mean")
+            loss = trainer.strategy.reduce(torch.tensor(block.loss), reduce_op="mean")
             block = replace(block, loss=loss.cpu().numpy())
         self._pending = []
         self._blocks.append(block)
