@@ -1,4 +1,10 @@
-"""Train one network, or many with -m, and track every run: ``python src/train.py clip=norm clip.value=1.0``."""
+"""Train a network, clip its gradients, and track the run.
+
+python src/train.py clip=norm clip.value=1.0                                one run
+python src/train.py -m clip=norm clip.value=0.1,1,10 seed=0,1,2             every combination
+python src/train.py +experiment=explosion                                   a run prepared under conf/experiment
+python src/train.py -m +sweep=norm_thresholds                               many runs prepared under conf/sweep
+"""
 
 import sys
 
@@ -6,7 +12,7 @@ import hydra
 from omegaconf import DictConfig
 
 from gradclip.command import run_command
-from gradclip.config import register_resolvers
+from gradclip.project import register_resolvers
 
 register_resolvers()
 
@@ -20,4 +26,4 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(run_command(main, "train", str(__doc__)))

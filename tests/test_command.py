@@ -3,8 +3,8 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
 from gradclip.command import describe, errors_in_one_line
-from gradclip.config import PROJECT_ROOT, register_resolvers
 from gradclip.errors import ConfigError, DataError, GradclipError
+from gradclip.project import PROJECT_ROOT, register_resolvers
 
 
 def failure(*overrides):

@@ -4,8 +4,9 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
-from gradclip.config import PROJECT_ROOT, flatten, register_resolvers, setting_names, validate
+from gradclip.config import flatten, setting_names, validate
 from gradclip.errors import ConfigError
+from gradclip.project import PROJECT_ROOT, register_resolvers
 
 CONFIGS = PROJECT_ROOT / "conf"
 GROUPS = ["data", "model", "loss", "optimizer", "schedule", "clip", "trainer", "tracking"]

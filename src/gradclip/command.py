@@ -9,8 +9,9 @@ from pathlib import Path
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from gradclip.config import PROJECT_ROOT, setting_names
 from gradclip.errors import GradclipError
+from gradclip.manual import manual
+from gradclip.project import CONFIG_FOLDER
 from gradclip.suggest import did_you_mean
 
 USER_ERRORS = (GradclipError, HydraException, OmegaConfBaseException)
@@ -19,12 +20,21 @@ USER_ERRORS = (GradclipError, HydraException, OmegaConfBaseException)
 FULL_TRACE = os.environ.get("HYDRA_FULL_ERROR") == "1"  # as the user set it: read before run_command sets it
 
 
-def run_command(main: Callable[[], None]) -> int:
+def run_command(main: Callable[[], None], primary: str, usage: str) -> int:
     """Run an entry script's main function and return its exit code.
 
     A user's mistake becomes one line on standard error and exit code 2. ``HYDRA_FULL_ERROR=1`` shows the whole
     trace instead. Any other exception is a bug of ours and keeps its traceback.
+
+    Args:
+        main: the function, decorated by Hydra.
+        primary: name of its config.
+        usage: what ``--help`` says first.
     """
+    arguments = sys.argv[1:]
+    if {"--help", "-h"} & set(arguments):
+        print(manual(primary, usage, arguments))
+        return 0
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints in its own way and exits with 1
     with errors_in_one_line():
         main()
@@ -63,7 +73,7 @@ def describe(error: Exception) -> str:
 
 def _unknown_option(error: MissingConfigException) -> str:
     group, _, option = (error.missing_cfg_file or "").rpartition("/")
-    folder = PROJECT_ROOT / "conf" / group
+    folder = CONFIG_FOLDER / group
     options = error.options or _options(folder)
     if not group or not options:
         return f"{error.missing_cfg_file}: no such config"
@@ -71,9 +81,11 @@ def _unknown_option(error: MissingConfigException) -> str:
 
 
 def _unknown_name(name: str) -> str:
-    groups = sorted(folder.name for folder in (PROJECT_ROOT / "conf").iterdir() if folder.is_dir())
+    groups = sorted(folder.name for folder in CONFIG_FOLDER.iterdir() if folder.is_dir())
     if name in groups:
-        return f"{name}: write it with a plus, +{name}=..., from {', '.join(_options(PROJECT_ROOT / 'conf' / name))}"
+        return f"{name}: write it with a plus, +{name}=..., from {', '.join(_options(CONFIG_FOLDER / name))}"
+    from gradclip.config import setting_names
+
     return f"{name}: no such setting or group{did_you_mean(name, [*groups, *setting_names()])}"
 
 

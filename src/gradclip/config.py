@@ -25,8 +25,6 @@ from pydantic import (
 from gradclip.errors import ConfigError
 from gradclip.suggest import did_you_mean
 
-PROJECT_ROOT = Path(__file__).resolve().parents[2]
-
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeNumber = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -197,6 +195,7 @@ class TrainerSettings(Settings):
     accelerator: Literal["cpu", "gpu", "auto"]
     devices: PositiveInt
     strategy: Literal["auto", "ddp"]
+    threads: PositiveInt | None
     max_epochs: PositiveInt
     batch_size: PositiveInt
     precision: Literal["64-true", "32-true", "bf16-mixed", "16-mixed"]
@@ -253,11 +252,6 @@ class TrainConfig(Settings):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     log_model: bool
     figures: bool
-
-
-def register_resolvers() -> None:
-    """Make ``${project_root:}``, the folder of this checkout, known to the configs."""
-    OmegaConf.register_new_resolver("project_root", lambda: str(PROJECT_ROOT), replace=True)
 
 
 def validate(config: DictConfig) -> TrainConfig:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import yaml
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from matplotlib.figure import Figure
@@ -114,6 +115,8 @@ def train(config: TrainConfig, job: Job) -> Result:
 def build(config: TrainConfig, job: Job) -> Parts:
     """Make data, network, callbacks and trainer."""
     seed_everything(config.seed, verbose=False)
+    if config.trainer.threads is not None:
+        torch.set_num_threads(config.trainer.threads)
     data = build_data(config)
     network: dict[str, Any] = {
         "target": config.model.target,
@@ -155,7 +158,7 @@ def build_trainer(config: TrainConfig, job: Job, callbacks: list[Callback]) -> T
     Raises:
         TrainerError: this machine does not have what the trainer asks for.
     """
-    settings = config.trainer.model_dump(exclude={"batch_size", "steps_after_divergence", "progress_bar"})
+    settings = config.trainer.model_dump(exclude={"threads", "batch_size", "steps_after_divergence", "progress_bar"})
     show_bar = config.trainer.progress_bar and job.is_main
     try:
         return Trainer(

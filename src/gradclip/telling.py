@@ -4,7 +4,8 @@ import math
 from typing import TYPE_CHECKING
 
 from gradclip import keys
-from gradclip.config import PROJECT_ROOT, TrainConfig
+from gradclip.config import TrainConfig
+from gradclip.project import PROJECT_ROOT
 
 if TYPE_CHECKING:
     from gradclip.outcome import Summary

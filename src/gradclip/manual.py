@@ -1,0 +1,86 @@
+"""What ``--help`` prints: the groups and settings under ``conf/``, each with the words that stand beside it there.
+
+Hydra's own help leaves the comments out, and takes a second to list what this lists at once.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from textwrap import indent
+from typing import Any
+
+import yaml
+
+from gradclip.project import CONFIG_FOLDER
+
+SETTING = re.compile(r"^(\w+): *(.*?)(?: +# (.*))?$")
+NOT_SETTINGS = {"defaults", "hydra"}
+
+
+def manual(primary: str, usage: str, overrides: Sequence[str] = ()) -> str:
+    """Describe all that a command can be told.
+
+    Args:
+        primary: name of the command's primary config.
+        usage: how the command is called, a few lines.
+        overrides: choices such as ``clip=norm``, whose settings are shown in place of the default's.
+    """
+    path = CONFIG_FOLDER / f"{primary}.yaml"
+    chosen = _defaults(path) | dict(override.split("=", 1) for override in overrides if "=" in override)
+    groups = sorted(folder.name for folder in CONFIG_FOLDER.iterdir() if folder.is_dir())
+    settings = [line for group in _defaults(path) for line in _settings(group, chosen[group])]
+    own = [_row(name, value, comment) for name, value, comment in _lines(path)]
+    return "\n".join(
+        [
+            usage.rstrip(),
+            "",
+            "Groups, chosen with group=option; * is chosen now; experiment and sweep want a plus, +experiment=option:",
+            *(line for group in groups for line in ["", group, *_options(group, chosen.get(group))]),
+            "",
+            "Settings, changed with name=value:",
+            "",
+            *own,
+            *settings,
+            "",
+            "Hydra's own flags, such as -m for many runs and --cfg job to see the settings: --hydra-help",
+        ]
+    )
+
+
+def _defaults(path: Path) -> dict[str, str]:
+    entries: list[Any] = yaml.safe_load(path.read_text())["defaults"]
+    return {group: option for entry in entries if isinstance(entry, dict) for group, option in entry.items()}
+
+
+def _options(group: str, chosen: str | None) -> Iterator[str]:
+    for path in sorted((CONFIG_FOLDER / group).glob("*.yaml")):
+        mark = "*" if path.stem == chosen else " "
+        yield f" {mark} {path.stem:<26}{_title(path)}"
+
+
+def _title(path: Path) -> str:
+    """The first comment of a file."""
+    comments = (line for line in path.read_text().splitlines() if line.startswith("# ") and "@package" not in line)
+    return next(comments).removeprefix("# ")
+
+
+def _settings(group: str, option: str) -> list[str]:
+    path = CONFIG_FOLDER / group / f"{option}.yaml"
+    if not path.is_file():
+        return []
+    base = [name for name in yaml.safe_load(path.read_text()).get("defaults", []) if name != "_self_"]
+    found = {name: line for parent in base for name, *line in _lines(CONFIG_FOLDER / group / f"{parent}.yaml")}
+    found |= {name: line for name, *line in _lines(path)}
+    return [_row(f"{group}.{name}", *line) for name, line in found.items() if name != "name"]
+
+
+def _lines(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Name, value and meaning of each setting of a file."""
+    for line in path.read_text().splitlines():
+        match = SETTING.match(line)
+        if match and match[1] not in NOT_SETTINGS:
+            yield match[1], match[2], match[3] or ""
+
+
+def _row(name: str, value: str, comment: str) -> str:
+    return indent(f"{f'{name}={value}':<42} {comment}".rstrip(), "   ")

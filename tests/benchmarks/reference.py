@@ -1,0 +1,91 @@
+"""The tutorial's three runs over 40 seeds, beside what was published of each: a table in Markdown.
+
+Exit code 1 if a median lies outside the band that an independent implementation gave over 2,000 seeds, or if a run
+without clipping does not diverge: ``python tests/benchmarks/reference.py``.
+"""
+
+import multiprocessing
+import os
+import sys
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from hydra import compose, initialize_config_dir
+
+from gradclip.config import validate
+from gradclip.outcome import Summary
+from gradclip.project import CONFIG_FOLDER, register_resolvers
+
+SEEDS = range(40)
+
+
+class Reference(NamedTuple):
+    """A run of the tutorial: how it is started, its published errors, and the bands of the medians."""
+
+    overrides: tuple[str, ...]
+    published: str
+    train_band: tuple[float, float]
+    test_band: tuple[float, float]
+
+
+NOTHING = (np.nan, np.nan)
+REFERENCES = (
+    Reference(("clip=none",), "nan / nan", NOTHING, NOTHING),
+    Reference(("clip=norm", "clip.value=1.0"), "5.08 / 27.43", (2.1, 3.4), (16.0, 23.0)),
+    Reference(("clip=value", "clip.value=5.0"), "9.49 / 9.99", (30.0, 65.0), (36.0, 75.0)),
+)
+
+
+def train_once(overrides: tuple[str, ...], seed: int) -> Summary:
+    """Train one run with the pipeline of the command, untracked."""
+    import torch
+
+    from gradclip.pipeline import Job, train
+
+    torch.set_num_threads(1)
+    register_resolvers()
+    quietly = ["tracking=none", "figures=false", "trainer.progress_bar=false"]
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        config = validate(compose("train", [*overrides, *quietly, f"seed={seed}"]))
+    with tempfile.TemporaryDirectory() as folder:
+        return train(config, Job("reference", Path(folder), {})).summary
+
+
+def describe(errors: list[float]) -> str:
+    """Median, and 5th to 95th percentile."""
+    if np.isnan(errors).all():
+        return "nan in all"
+    low, median, high = np.percentile(errors, [5, 50, 95])
+    return f"**{median:.3g}** ({low:.3g} to {high:.3g})"
+
+
+def lies_in(errors: list[float], band: tuple[float, float]) -> bool:
+    """Whether the median lies in its band; all diverged where there is none."""
+    return bool(np.isnan(errors).all() if np.isnan(band).all() else band[0] <= np.median(errors) <= band[1])
+
+
+def main() -> int:
+    """Run all and print the table."""
+    rows, right = [], True
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=spawn) as pool:
+        for reference in REFERENCES:
+            summaries = list(pool.map(train_once, [reference.overrides] * len(SEEDS), SEEDS))
+            train, test = [run.mse_train for run in summaries], [run.mse_test for run in summaries]
+            right &= lies_in(train, reference.train_band) and lies_in(test, reference.test_band)
+            diverged = sum(run.outcome == "diverged" for run in summaries)
+            share = f"{diverged} of {len(SEEDS)}"
+            command = " ".join(reference.overrides)
+            rows.append(f"| `{command}` | {share} | {describe(train)} | {describe(test)} | {reference.published} |")
+    print("| run | diverged | train MSE | test MSE | published run (train / test) |")
+    print("|---|---|---|---|---|")
+    print("\n".join(rows))
+    print("\nAll within the reference bands." if right else "\nNOT within the reference bands.")
+    return 0 if right else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""What tracking and telemetry cost, as ratios measured side by side: a table in Markdown.
+
+``python tests/benchmarks/speed.py``. Each quantity is measured in turn, several times over, and the medians are compared, so
+that a busy machine slows both sides of a ratio.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+from hydra import compose, initialize_config_dir
+
+from gradclip.config import TrainConfig, validate
+from gradclip.project import CONFIG_FOLDER, PROJECT_ROOT, register_resolvers
+
+ROUNDS = 5
+MAIN_JOB = ("clip=norm", "clip.value=1.0")
+LIBRARIES = (
+    "hydra, pytorch_lightning, mlflow, pandas, pyarrow.parquet, sklearn.datasets, matplotlib.figure, torchmetrics"
+)
+PLAIN_LOOP = """
+import time, torch
+from sklearn.datasets import make_regression
+torch.manual_seed(0)
+inputs, target = (torch.tensor(part[:500], dtype=torch.float32) for part in make_regression(1000, 20, noise=0.1, random_state=1))
+network = torch.nn.Sequential(torch.nn.Linear(20, 25), torch.nn.ReLU(), torch.nn.Linear(25, 1))
+optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
+start = time.perf_counter()
+for epoch in range(100):
+    for rows in torch.randperm(500).split(32):
+        optimizer.zero_grad()
+        torch.nn.functional.mse_loss(network(inputs[rows]).squeeze(1), target[rows]).backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+print(time.perf_counter() - start)
+"""
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long a call takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def in_turn(works: dict[str, Callable[[], float]], rounds: int = ROUNDS) -> dict[str, float]:
+    """Medians of several measurements, taken in turn, after one that is thrown away."""
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(rounds + 1):
+        for name, work in works.items():
+            times[name].append(work())
+    return {name: median(taken[1:]) for name, taken in times.items()}
+
+
+def python(*arguments: str, uri: str = "") -> str:
+    """Run Python in a new process and return what it printed."""
+    environment = os.environ | ({"MLFLOW_TRACKING_URI": uri} if uri else {})
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=PROJECT_ROOT, env=environment, check=True, capture_output=True, text=True
+    ).stdout
+
+
+def compose_main_job(uri: str, folder: str) -> TrainConfig:
+    """The settings of the main job, tracked into a store of its own."""
+    register_resolvers()
+    options = [f"tracking.uri={uri}", f"tracking.artifacts={folder}/artifacts", "trainer.progress_bar=false"]
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        return validate(compose("train", [*MAIN_JOB, *options]))
+
+
+def fits(config: TrainConfig, folder: str) -> dict[str, Callable[[], float]]:
+    """The fit as the command does it, all points in the store, and the same without logger and telemetry."""
+    from gradclip.pipeline import Job, build, open_run
+    from gradclip.tracking.logger import RunLogger
+
+    job = Job("speed", Path(folder), {})
+
+    def bare() -> float:
+        parts = build(config, job)
+        parts.trainer.callbacks.remove(parts.monitor)
+        return seconds(lambda: parts.trainer.fit(parts.module, parts.data))
+
+    def tracked() -> float:
+        parts = build(config, job)
+        run = open_run(config, job, parts)
+        run.wait()
+        parts.trainer.loggers = [RunLogger(run)]
+        taken = seconds(lambda: (parts.trainer.fit(parts.module, parts.data), run.wait()))
+        run.end("FINISHED")
+        return taken
+
+    return {"bare": bare, "tracked": tracked}
+
+
+def commands(uri: str, folder: str) -> dict[str, Callable[[], float]]:
+    """The whole main job, and what nobody could save of it."""
+    places = (f"tracking.artifacts={folder}/artifacts", f"hydra.run.dir={folder}/runs/${{now:%H-%M-%S-%f}}")
+    return {
+        "command": lambda: seconds(lambda: python("src/train.py", *MAIN_JOB, *places, uri=uri)),
+        "imports": lambda: seconds(lambda: python("-c", f"import {LIBRARIES}")),
+        "loop": lambda: float(python("-c", PLAIN_LOOP)),
+    }
+
+
+def answers() -> dict[str, Callable[[], float]]:
+    """What must come at once, because somebody waits at the keyboard."""
+
+    def timed(*arguments: str, **environment: str) -> Callable[[], float]:
+        settings = os.environ | environment
+        command = [sys.executable, "src/train.py", *arguments]
+        return lambda: seconds(
+            lambda: subprocess.run(command, cwd=PROJECT_ROOT, env=settings, check=False, capture_output=True)
+        )
+
+    return {
+        "a wrong override": timed("clip=nrm"),
+        "`--help`": timed("--help"),
+        "shell completion": timed("-sc", "query=bash", COMP_LINE="train.py clip=", COMP_POINT="14"),
+    }
+
+
+def main() -> int:
+    """Measure all and print the table; exit code 1 if a limit is passed."""
+    with tempfile.TemporaryDirectory() as folder:
+        uri = f"sqlite:///{folder}/mlflow.db"
+        fit = in_turn(fits(compose_main_job(uri, folder), folder))
+        whole = in_turn(commands(uri, folder))
+    rows = [
+        ("tracked fit, every step's norms stored / bare Lightning fit", fit["tracked"] / fit["bare"], 1.25),
+        ("whole command / imports + plain torch loop", whole["command"] / (whole["imports"] + whole["loop"]), 1.6),
+        *((f"{name}, seconds", taken, 1.0) for name, taken in in_turn(answers()).items()),
+    ]
+    print("| measured | here | limit |\n|---|---|---|")
+    for name, measured, limit in rows:
+        print(f"| {name} | {measured:.2f} | {limit:g} |")
+    print(
+        f"\nSeconds: bare fit {fit['bare']:.1f}, tracked fit {fit['tracked']:.1f}, whole command {whole['command']:.1f}, ",
+        end="",
+    )
+    print(f"imports {whole['imports']:.1f}, plain loop {whole['loop']:.1f}.")
+    return int(any(measured > limit for _, measured, limit in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
