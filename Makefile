@@ -16,7 +16,8 @@ lint: .venv/installed-dev  ## style, types and layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-benchmark: .venv/installed-dev  ## the figures of the README, as tables
+benchmark: .venv/installed-dev  ## the tables and the figure of the README
+	$(BIN)/python tests/benchmarks/figure.py
 	$(BIN)/python tests/benchmarks/reference.py
 	$(BIN)/python tests/benchmarks/speed.py
 

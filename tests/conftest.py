@@ -12,6 +12,7 @@ from mlflow.entities import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 Command = Callable[..., subprocess.CompletedProcess[str]]
+SearchRuns = Callable[..., list[Run]]
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +56,7 @@ def train(store_folder: Path, store_uri: str) -> Command:
 
 
 @pytest.fixture(scope="session")
-def runs(client: MlflowClient) -> Callable[..., list[Run]]:
+def runs(client: MlflowClient) -> SearchRuns:
     """All runs of the tests' store, newest first."""
 
     def search(filter_string: str = "") -> list[Run]:

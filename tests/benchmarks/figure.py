@@ -1,0 +1,61 @@
+"""The README's figure: the tutorial's three runs of one seed, ``python tests/benchmarks/figure.py``."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from hydra import compose, initialize_config_dir
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from gradclip import keys
+from gradclip.config import validate
+from gradclip.pipeline import Job, Parts, build
+from gradclip.plots import BLUE, ORANGE, RED, draw
+from gradclip.project import CONFIG_FOLDER, PROJECT_ROOT, register_resolvers
+
+RUNS = {
+    "no clipping": (("clip=none",), RED),
+    "norm, threshold 1": (("clip=norm", "clip.value=1.0"), BLUE),
+    "value, threshold 5": (("clip=value", "clip.value=5.0"), ORANGE),
+}
+FIRST_STEPS = 60
+
+
+def train(overrides: tuple[str, ...]) -> Parts:
+    """Train one run, untracked."""
+    quietly = ["tracking=none", "trainer.progress_bar=false"]
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        config = validate(compose("train", [*overrides, *quietly]))
+    with tempfile.TemporaryDirectory() as folder:
+        parts = build(config, Job("figure", Path(folder), {}))
+        parts.trainer.fit(parts.module, parts.data)
+    return parts
+
+
+def plot(figure: Figure) -> None:
+    """Left the gradient norms of the first steps, right the test error of all epochs."""
+    norms, errors = figure.subplots(1, 2)
+    for name, (overrides, color) in RUNS.items():
+        parts = train(overrides)
+        plot_line(norms, parts.monitor.record.norm[:FIRST_STEPS], name, color)
+        plot_line(errors, np.array(parts.module.curves[keys.MSE_TEST]), name, color)
+    norms.set(title="Gradient norm before clipping", xlabel="optimizer step", yscale="log")
+    errors.set(title="Mean squared error on test rows", xlabel="epoch", yscale="log")
+    errors.legend()
+
+
+def plot_line(axes: Axes, values: "np.ndarray[tuple[int], np.dtype[np.float64]]", name: str, color: str) -> None:
+    """A curve up to its last finite point, marked where it breaks off."""
+    finite = values[np.isfinite(values)]
+    axes.plot(np.arange(1, len(finite) + 1), finite, color=color, label=name)
+    if len(finite) < len(values) and len(finite):
+        axes.plot(len(finite), finite[-1], "x", color=color, markersize=10, markeredgewidth=2.5)
+        axes.annotate(f"NaN after step {len(finite)}", (len(finite), finite[-1]), (10, -4), textcoords="offset points")
+
+
+if __name__ == "__main__":
+    register_resolvers()
+    draw(PROJECT_ROOT / "docs" / "tutorial.png", plot, size=(11, 4))
+    sys.exit(0)

@@ -1,0 +1,96 @@
+"""A user's mistakes, through the real command: one line, exit code 2, nothing left in the store."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.conftest import Command, SearchRuns
+
+
+def test_full_error_shows_the_trace(train: Command) -> None:
+    done = train("clip=norm", "clip.value=-1", environment={"HYDRA_FULL_ERROR": "1"})
+    assert done.returncode != 0
+    assert "Traceback" in done.stderr
+
+
+BAD_OVERRIDES = [
+    (["clip=nrm"], "clip=nrm: no such option (did you mean 'norm'?); choose from none, norm, norm_value, value"),
+    (["clipp=norm"], "clipp: no such setting or group (did you mean 'clip'?)"),
+    (["clip.valu=1"], "clip.valu: no such setting or group (did you mean 'clip.value'?)"),
+    (["+clip.valu=1"], "clip.valu: no such setting (did you mean 'clip.value'?)"),
+    (["experiment=explosion"], "experiment: write it with a plus, +experiment=..., from explosion,"),
+    (["clip=norm", "clip.value=abc"], "clip.value: got 'abc'; must be a valid number"),
+    (["clip=norm", "clip.value=0"], "clip.value: got 0; must be greater than 0"),
+    (["clip=norm", "clip.value=-1.5"], "clip.value: got -1.5; must be greater than 0"),
+    (["clip=norm", "clip.value=nan"], "clip.value: got nan; must be a finite number"),
+    (["clip=norm", "clip.value=inf"], "clip.value: got inf; must be a finite number"),
+    (["clip=norm,value"], "clip=norm,value: several values need --multirun (-m)"),
+    (["clip.value=[1"], "clip.value=[1: cannot be parsed; write name=value"),
+    (["-m", "clip=norm,nrm"], "clip=nrm: no such option (did you mean 'norm'?)"),
+    (["data=table"], "data.path: missing; give data.path=..."),
+    (["data=table", "data.path=/no/such.csv", "data.target=y"], "data.path: got '/no/such.csv'; there is no such file"),
+    (["trainer.batch_size=0"], "trainer.batch_size: got 0; must be greater than 0"),
+    (["trainer.batch_size=501"], "trainer.batch_size: got 501; there are 500 training rows"),
+    (["model._target_=torch.nn.Nope"], "model._target_: got 'torch.nn.Nope'; must be the dotted path of"),
+    (["model.activation=rel"], "model.activation: got 'rel'; must be 'relu', "),
+    (["tracking.uri=sqlite:////dev/null/x.db"], "tracking.uri: got 'sqlite:////dev/null/x.db'; cannot be opened: "),
+    (["tracking.uri=http://127.0.0.1:9"], "tracking.uri: got 'http://127.0.0.1:9'; no MLflow server answers there"),
+    (["tracking.uri=./mlruns"], "tracking.uri: got './mlruns'; must begin with one of sqlite://, "),
+]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"), BAD_OVERRIDES, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+def test_bad_settings_give_one_line_and_leave_nothing(
+    train: Command, runs: SearchRuns, overrides: list[str], message: str
+) -> None:
+    before = {run.info.run_id for run in runs()}
+    done = train(*overrides)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"error: {message}"), done.stderr
+    assert done.stderr.count("\n") == 1
+    assert {run.info.run_id for run in runs()} == before
+
+
+GOOD_TABLE = pd.DataFrame({"x": np.arange(60.0), "text": ["a"] * 60, "y": np.arange(60.0) ** 2})
+BAD_TABLES = [
+    (GOOD_TABLE, ["data.target=z"], "data.target: got 'z'; no such column"),
+    (GOOD_TABLE, ["data.target=text"], "data.target: column 'text' is not numeric (row 1: 'a')"),
+    (GOOD_TABLE, ["data.target=y"], "data.features: column 'text' is not numeric (row 1: 'a'); encode it with"),
+    (GOOD_TABLE.assign(y=3.0), ["data.target=y", "data.features=[x]"], "data.target: column 'y' is constant (3.0)"),
+    (
+        GOOD_TABLE.assign(x=[1.0, np.nan] * 30),
+        ["data.target=y", "data.features=[x]"],
+        "data.features: column 'x', row 2: got nan; must be a finite value (30 such in this column",
+    ),
+    (
+        GOOD_TABLE.assign(y=[0.0] * 59 + [np.inf]),
+        ["data.target=y", "data.features=[x]"],
+        "data.target: column 'y', row 60: got inf; must be a finite value",
+    ),
+    (GOOD_TABLE.iloc[:0], ["data.target=y"], "data.path: the file has a header and no rows"),
+    (
+        GOOD_TABLE.iloc[:9],
+        ["data.target=y", "data.features=[x]"],
+        "trainer.batch_size: got 32; there are 6 training rows",
+    ),
+    (None, ["data.target=y"], "data.path: got "),
+]
+
+
+@pytest.mark.parametrize(("frame", "overrides", "message"), BAD_TABLES, ids=[message for _, _, message in BAD_TABLES])
+def test_bad_tables_give_one_line_and_leave_nothing(
+    train: Command, runs: SearchRuns, tmp_path: Path, frame: pd.DataFrame | None, overrides: list[str], message: str
+) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("") if frame is None else frame.to_csv(path, index=False)
+    before = {run.info.run_id for run in runs()}
+    done = train("data=table", f"data.path={path}", *overrides)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {message}"), done.stderr
+    assert done.stderr.count("\n") == 1
+    assert {run.info.run_id for run in runs()} == before
