@@ -17,34 +17,54 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gradclip.callbacks.clip_activations import ClipActivations as ClipActivations
     from gradclip.callbacks.clip_gradients import ClipGradients as ClipGradients
     from gradclip.callbacks.gradient_monitor import GradientMonitor as GradientMonitor
+    from gradclip.clipping.adaptive import Adaptive as Adaptive
+    from gradclip.clipping.auto import Auto as Auto
     from gradclip.clipping.base import Clipper as Clipper
     from gradclip.clipping.base import Report as Report
     from gradclip.clipping.chain import Chain as Chain
+    from gradclip.clipping.groups import Groups as Groups
     from gradclip.clipping.none import Identity as Identity
     from gradclip.clipping.norm import Norm as Norm
     from gradclip.clipping.norm_value import NormValue as NormValue
+    from gradclip.clipping.normalize import Normalize as Normalize
+    from gradclip.clipping.parameter_ema import ParameterEMA as ParameterEMA
+    from gradclip.clipping.parameter_norm import ParameterNorm as ParameterNorm
+    from gradclip.clipping.scheduled import Scheduled as Scheduled
+    from gradclip.clipping.skip import Skip as Skip
     from gradclip.clipping.value import Value as Value
+    from gradclip.clipping.zscore import ZScore as ZScore
     from gradclip.data.tabular import TabularData as TabularData
     from gradclip.errors import GradclipError as GradclipError
     from gradclip.models.mlp import MLP as MLP
     from gradclip.module import Regressor as Regressor
 
 _HOME = {
+    "Adaptive": "clipping.adaptive",
+    "Auto": "clipping.auto",
     "Chain": "clipping.chain",
+    "ClipActivations": "callbacks.clip_activations",
     "ClipGradients": "callbacks.clip_gradients",
     "Clipper": "clipping.base",
     "GradclipError": "errors",
     "GradientMonitor": "callbacks.gradient_monitor",
+    "Groups": "clipping.groups",
     "Identity": "clipping.none",
     "MLP": "models.mlp",
     "Norm": "clipping.norm",
     "NormValue": "clipping.norm_value",
+    "Normalize": "clipping.normalize",
+    "ParameterEMA": "clipping.parameter_ema",
+    "ParameterNorm": "clipping.parameter_norm",
     "Regressor": "module",
     "Report": "clipping.base",
+    "Scheduled": "clipping.scheduled",
+    "Skip": "clipping.skip",
     "TabularData": "data.tabular",
     "Value": "clipping.value",
+    "ZScore": "clipping.zscore",
 }
 
 __version__ = "0.1.0"

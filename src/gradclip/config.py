@@ -29,6 +29,7 @@ PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeNumber = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Pattern = Annotated[str, Field(min_length=1)]
 Scaling = Literal["none", "standard", "minmax"]
 Initialization = Literal["he_uniform", "he_normal", "glorot_uniform", "glorot_normal", "lecun_normal", "pytorch"]
 
@@ -157,31 +158,50 @@ class ClipMethod(Settings):
 
     @property
     def thresholds(self) -> dict[str, float]:
-        """The limits that the method sets, by the quantity they limit: ``norm`` or ``value``."""
+        """The fixed limits that the method sets, by the quantity they limit: L2 ``norm`` or ``value``."""
         return {}
 
     @property
     def label(self) -> str:
-        """The method and its thresholds, as in a run's name: ``norm=1.0``."""
-        return "=".join([self.name, *([",".join(map(str, self.thresholds.values()))] if self.thresholds else [])])
+        """The method and its threshold, as in a run's name: ``norm=1.0``."""
+        return f"{self.name}={self.value}"
 
 
 class NoClip(ClipMethod):
     name: Literal["none"]
 
+    @property
+    def label(self) -> str:
+        return self.name
 
-class ThresholdClip(ClipMethod):
-    """Settings of every method that has one threshold and no more."""
 
-    name: Literal["norm", "value"]
+class GradientClip(ClipMethod):
+    """A method that can be held to some of the parameters."""
+
+    parameters: Pattern
+
+
+class NormClip(GradientClip):
+    name: Literal["norm"]
     value: PositiveNumber
+    order: Annotated[float, Field(ge=1)]
 
     @property
     def thresholds(self) -> dict[str, float]:
-        return {self.name: self.value}
+        return {"norm": self.value} if self.order == 2 and self.parameters == "*" else {}
 
 
-class NormValueClip(ClipMethod):
+class ValueClip(GradientClip):
+    name: Literal["value"]
+    value: PositiveNumber
+    lower: Annotated[float, Field(le=0, allow_inf_nan=False)] | None
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        return {"value": self.value}
+
+
+class NormValueClip(GradientClip):
     name: Literal["norm_value"]
     norm: PositiveNumber
     value: PositiveNumber
@@ -189,6 +209,94 @@ class NormValueClip(ClipMethod):
     @property
     def thresholds(self) -> dict[str, float]:
         return {"norm": self.norm, "value": self.value}
+
+    @property
+    def label(self) -> str:
+        return f"{self.name}={self.norm},{self.value}"
+
+
+class NormalizeClip(GradientClip):
+    name: Literal["normalize"]
+    value: PositiveNumber
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        return {"norm": self.value} if self.parameters == "*" else {}
+
+
+class ParameterNormClip(GradientClip):
+    name: Literal["parameter_norm"]
+    value: PositiveNumber
+
+
+class GroupThreshold(Settings):
+    parameters: Pattern
+    value: PositiveNumber
+
+
+class GroupsClip(ClipMethod):
+    name: Literal["groups"]
+    value: PositiveNumber
+    method: Literal["norm", "value", "parameter_norm", "normalize", "adaptive", "zscore", "parameter_ema"]
+    groups: list[GroupThreshold]
+
+
+class ActivationClip(ClipMethod):
+    name: Literal["activation"]
+    value: PositiveNumber
+    output_value: PositiveNumber
+    layers: Pattern
+
+
+class AdaptiveClip(GradientClip):
+    name: Literal["adaptive"]
+    value: PositiveNumber
+    eps: PositiveNumber
+    exclude: Pattern | None
+
+
+class AutoClip(GradientClip):
+    name: Literal["auto"]
+    value: Annotated[float, Field(gt=0, le=100)]
+    history: Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class ZScoreClip(GradientClip):
+    name: Literal["zscore"]
+    value: PositiveNumber
+    alpha: Share
+    warmup: PositiveInt
+    warmup_norm: PositiveNumber | None
+    eps: PositiveNumber
+
+
+class ParameterEMAClip(GradientClip):
+    name: Literal["parameter_ema"]
+    value: PositiveNumber
+    beta: Share
+    warmup: PositiveInt
+    warmup_norm: PositiveNumber
+
+
+class SkipClip(ClipMethod):
+    name: Literal["skip"]
+    value: PositiveNumber | None
+    patience: PositiveInt
+
+    @property
+    def label(self) -> str:
+        return self.name if self.value is None else super().label
+
+
+class ConstantThreshold(Settings):
+    name: Literal["constant"]
+
+
+class ChangingThreshold(Settings):
+    name: Literal["linear", "exponential"]
+    start: PositiveNumber
+    end: PositiveNumber
+    steps: PositiveInt
 
 
 class TrainerSettings(Settings):
@@ -232,7 +340,22 @@ DataSettings = RegressionData | DiabetesData | TableData
 LossSettings = PlainLoss | HuberLoss
 OptimizerSettings = SGDOptimizer | AdamOptimizer | RMSpropOptimizer
 ScheduleSettings = ConstantSchedule | WarmupCosineSchedule
-ClipSettings = NoClip | ThresholdClip | NormValueClip
+ClipSettings = (
+    NoClip
+    | NormClip
+    | ValueClip
+    | NormValueClip
+    | ParameterNormClip
+    | NormalizeClip
+    | GroupsClip
+    | ActivationClip
+    | AdaptiveClip
+    | AutoClip
+    | ZScoreClip
+    | ParameterEMAClip
+    | SkipClip
+)
+ThresholdSettings = ConstantThreshold | ChangingThreshold
 ModelSettings = Annotated[
     Annotated[MLPModel, Tag("mlp")] | Annotated[CustomModel, Tag("custom")], Discriminator(_model_kind)
 ]
@@ -247,11 +370,19 @@ class TrainConfig(Settings):
     optimizer: Annotated[OptimizerSettings, Discriminator("name")]
     schedule: Annotated[ScheduleSettings, Discriminator("name")]
     clip: Annotated[ClipSettings, Discriminator("name")]
+    threshold: Annotated[ThresholdSettings, Discriminator("name")]
     trainer: TrainerSettings
     tracking: TrackingSettings
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     log_model: bool
     figures: bool
+
+    @model_validator(mode="after")
+    def _a_threshold_to_change(self) -> "TrainConfig":
+        changes = isinstance(self.threshold, ChangingThreshold)
+        if changes and (self.clip.value is None or self.clip.name in {"none", "activation"}):
+            raise ValueError(f"threshold: got {self.threshold.name!r}; clip={self.clip.label} has none to change")
+        return self
 
 
 def validate(config: DictConfig) -> TrainConfig:
@@ -280,7 +411,7 @@ def _explain(error: ValidationError) -> str:
         case "missing":
             return f"{name}: missing; add +{name}=..."
         case "value_error":  # written by a validator of ours, which begins with the setting's own name
-            return f"{name}.{message.removeprefix('Value error, ')}"
+            return ".".join(filter(None, [name, message.removeprefix("Value error, ")]))
         case "union_tag_invalid":
             return f"{name}.name: got {first['ctx']['tag']!r}; choose from {first['ctx']['expected_tags']}"
         case _:
@@ -289,6 +420,8 @@ def _explain(error: ValidationError) -> str:
 
 def _dotted_name(place: tuple[int | str, ...]) -> str:
     """Where a setting stands, without the branch of the union that pydantic names second."""
+    if not place:  # a rule over several groups
+        return ""
     group, *inner = place
     branches = _settings_classes(TrainConfig.model_fields[str(group)].annotation) if inner else []
     return ".".join(str(part) for part in (group, *inner[len(branches) > 1 :]))

@@ -17,6 +17,10 @@ class ModelError(GradclipError):
     """The network cannot be built or does not fit the data."""
 
 
+class ClippingError(GradclipError):
+    """A clipping method cannot be applied to these parameters."""
+
+
 class TrainerError(GradclipError):
     """The Lightning Trainer, its callbacks or its device do not fit together."""
 

@@ -31,8 +31,8 @@ def magnitudes(tensors: Iterable[Tensor]) -> Tensor:
     return torch.stack([_wide(torch.linalg.vector_norm(_padded(tensor), torch.inf)) for tensor in tensors])
 
 
-def tensor_norms(tensors: Sequence[Tensor]) -> Tensor:
-    """Return the L2 norm of each tensor, shape ``[number of tensors]``, in float32 or wider.
+def tensor_norms(tensors: Sequence[Tensor], order: float = 2.0) -> Tensor:
+    """Return the norm of each tensor, L2 by default, shape ``[number of tensors]``, in float32 or wider.
 
     Example:
         >>> tensor_norms([torch.tensor([3.0, 4.0]), torch.tensor([[6e20, 8e20]])])
@@ -41,12 +41,13 @@ def tensor_norms(tensors: Sequence[Tensor]) -> Tensor:
     if not tensors:
         return torch.zeros(0)
     scales = safe_scale(magnitudes(tensors))
-    norms = [torch.linalg.vector_norm(_wide(tensor) / scale) for tensor, scale in zip(tensors, scales, strict=True)]
+    pairs = zip(tensors, scales, strict=True)
+    norms = [torch.linalg.vector_norm(_padded(_wide(tensor)) / scale, order) for tensor, scale in pairs]
     return torch.stack(norms) * scales
 
 
-def global_norm(tensors: Sequence[Tensor]) -> Tensor:
-    """Return the L2 norm over all elements of all tensors, a scalar.
+def global_norm(tensors: Sequence[Tensor], order: float = 2.0) -> Tensor:
+    """Return the norm over all elements of all tensors, L2 by default, a scalar.
 
     It is NaN if an element is NaN, infinite only if an element is infinite or the norm itself exceeds its type.
 
@@ -54,15 +55,15 @@ def global_norm(tensors: Sequence[Tensor]) -> Tensor:
         >>> global_norm([torch.tensor([3e20]), torch.tensor([4e20])])
         tensor(5.0000e+20)
     """
-    return norm_of_norms(tensor_norms(tensors))
+    return norm_of_norms(tensor_norms(tensors, order), order)
 
 
-def norm_of_norms(norms: Tensor) -> Tensor:
+def norm_of_norms(norms: Tensor, order: float = 2.0) -> Tensor:
     """Return the global norm, a scalar, from the norms of its parts, shape ``[parts]``."""
     if norms.numel() == 0:
         return norms.new_zeros(())
     scale = safe_scale(norms.amax())
-    norm: Tensor = torch.linalg.vector_norm(norms / scale) * scale
+    norm: Tensor = torch.linalg.vector_norm(norms / scale, order) * scale
     return norm
 
 

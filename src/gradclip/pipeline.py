@@ -5,7 +5,7 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,12 @@ from pytorch_lightning import Callback, Trainer, seed_everything
 from torch import nn
 
 from gradclip import keys, plots
+from gradclip.callbacks.clip_activations import ClipActivations
 from gradclip.callbacks.clip_gradients import ClipGradients
 from gradclip.callbacks.gradient_monitor import GradientMonitor
 from gradclip.callbacks.progress import Progress
-from gradclip.clipping.methods import LIGHTNING_METHODS, METHODS
-from gradclip.config import ClipSettings, TrainConfig, flatten
+from gradclip.clipping.methods import BACKWARD_METHODS, make_clipper
+from gradclip.config import NormClip, TrainConfig, ValueClip, flatten
 from gradclip.data.sources import SOURCES, Table
 from gradclip.data.tabular import TabularData
 from gradclip.errors import TrainerError
@@ -125,7 +126,10 @@ def build(config: TrainConfig, job: Job) -> Parts:
     }
     module = build_module(config, build_network(**network), data.scaling.target_scale)
     monitor = GradientMonitor(steps_after_divergence=config.trainer.steps_after_divergence)
-    trainer = build_trainer(config, job, [monitor])
+    clipping = clipping_callbacks(config)
+    for callback in clipping:
+        callback.check(module)
+    trainer = build_trainer(config, job, [monitor, *clipping])
     return Parts(data, module, monitor, trainer, network)
 
 
@@ -163,12 +167,8 @@ def build_trainer(config: TrainConfig, job: Job, callbacks: list[Callback]) -> T
     try:
         return Trainer(
             **settings,
-            **lightning_clipping(config.clip),
-            callbacks=[
-                *callbacks,
-                *extra_clipping(config.clip),
-                *([Progress((keys.MSE_TRAIN, keys.MSE_TEST))] if show_bar else []),
-            ],
+            **lightning_clipping(config),
+            callbacks=[*callbacks, *([Progress((keys.MSE_TRAIN, keys.MSE_TEST))] if show_bar else [])],
             logger=False,
             default_root_dir=job.folder,
             enable_checkpointing=False,
@@ -182,18 +182,31 @@ def build_trainer(config: TrainConfig, job: Job, callbacks: list[Callback]) -> T
         raise TrainerError(f"trainer.accelerator: got {got}; {str(error).splitlines()[0]}") from error
 
 
-def lightning_clipping(clip: ClipSettings) -> dict[str, Any]:
-    """The Trainer's own arguments for the methods that it has."""
-    if clip.name == "none" or clip.name not in LIGHTNING_METHODS:
+def lightning_clipping(config: TrainConfig) -> dict[str, Any]:
+    """The Trainer's own arguments, where it can do what is asked for."""
+    if not lightning_can_clip(config):
         return {}
-    return {"gradient_clip_val": clip.value, "gradient_clip_algorithm": clip.name}
+    return {"gradient_clip_val": config.clip.value, "gradient_clip_algorithm": config.clip.name}
 
 
-def extra_clipping(clip: ClipSettings) -> list[Callback]:
-    """The callback for every other method; it comes after the monitor."""
-    if clip.name in LIGHTNING_METHODS:
+def lightning_can_clip(config: TrainConfig) -> bool:
+    """Whether the clipping is Lightning's: the L2 norm or ±value, of all parameters, at a fixed threshold."""
+    clip = config.clip
+    if config.threshold.name != "constant":
+        return False
+    plain_norm = isinstance(clip, NormClip) and clip.order == 2 and clip.parameters == "*"
+    return plain_norm or (isinstance(clip, ValueClip) and clip.lower is None and clip.parameters == "*")
+
+
+def clipping_callbacks(config: TrainConfig) -> list[ClipGradients | ClipActivations]:
+    """The callback for every other clipping; it comes after the monitor."""
+    settings = config.clip.model_dump()
+    if config.clip.name == "none" or lightning_can_clip(config):
         return []
-    return [ClipGradients(METHODS[clip.name](**clip.model_dump(exclude={"name"})))]
+    if config.clip.name in BACKWARD_METHODS:
+        return [ClipActivations(**config.clip.model_dump(exclude={"name"}))]
+    threshold = config.threshold.model_dump(exclude={"name"}) | {"shape": config.threshold.name}
+    return [ClipGradients(make_clipper(**settings, schedule=threshold if len(threshold) > 1 else None))]
 
 
 def open_run(config: TrainConfig, job: Job, parts: Parts) -> TrackedRun:
@@ -225,7 +238,12 @@ def summarize_parts(parts: Parts) -> Summary:
     """Judge the run from what its callbacks recorded."""
     target = parts.data.table.target.iloc[parts.data.table.train_rows]
     curves = parts.module.curves
-    return summarize(parts.monitor.record, curves[keys.MSE_TRAIN], curves[keys.MSE_TEST], float(np.var(target)))
+    summary = summarize(parts.monitor.record, curves[keys.MSE_TRAIN], curves[keys.MSE_TEST], float(np.var(target)))
+    callbacks: list[Callback] = parts.trainer.callbacks  # type: ignore[attr-defined]
+    for callback in callbacks:
+        if isinstance(callback, ClipActivations):  # what it clips is not yet a gradient of the weights
+            return replace(summary, clip_fraction=callback.clip_fraction)
+    return summary
 
 
 def save(config: TrainConfig, job: Job, parts: Parts, summary: Summary, run: TrackedRun | None) -> None:

@@ -1,10 +1,12 @@
 """Clip gradients by any clipper."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from torch import Tensor
+from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gradclip.clipping.base import Clipper, State
@@ -18,7 +20,8 @@ class ClipGradients(Callback):
         clipper: any :class:`~gradclip.clipping.base.Clipper`.
 
     Raises:
-        TrainerError: on starting to fit, if the Trainer clips too or the module optimizes manually.
+        TrainerError: on starting to fit, if the Trainer clips too, the module optimizes manually, or gradients
+            are spread over processes; at the first step, if a gradient is sparse.
 
     Example:
         >>> import gradclip
@@ -31,25 +34,36 @@ class ClipGradients(Callback):
         self.clipper = clipper
         self.state: State | None = None
 
+    def check(self, module: nn.Module) -> None:
+        """Refuse patterns that no parameter of the module fits.
+
+        Raises:
+            ClippingError: with the names that there are.
+        """
+        self.clipper.init(dict(module.named_parameters()))
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse what would clip twice or never."""
         if trainer.gradient_clip_val is not None:
             raise TrainerError(
                 f"gradient_clip_val: got {trainer.gradient_clip_val}; leave it out, ClipGradients clips already"
             )
-        if not pl_module.automatic_optimization:
-            raise TrainerError("automatic_optimization: got False; ClipGradients needs automatic optimization")
+        check_gradients_are_whole(trainer, pl_module, type(self).__name__)
 
     @torch.no_grad()
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        """Replace every gradient by its clipped value, in place."""
-        parameters = {name: p for name, p in pl_module.named_parameters() if p.grad is not None}
+        """Replace every gradient by its clipped value, in place; of a skipped update, by none."""
+        parameters = {name: p for name, p in pl_module.named_parameters() if p.grad is not None and p.numel()}
         gradients = {name: p.grad for name, p in parameters.items() if p.grad is not None}
         if self.state is None:
-            self.state = self.clipper.init(parameters)
-        clipped, self.state, _ = self.clipper(gradients, parameters, self.state)
+            check_dense(gradients)
+            self.state = self.clipper.init(dict(pl_module.named_parameters()))
+        clipped, self.state, done = self.clipper(gradients, parameters, self.state)
         for name, gradient in gradients.items():
             gradient.copy_(clipped[name])
+        if self.clipper.may_skip and done.skipped:  # without gradients an optimizer stands still, momentum and all
+            for parameter in parameters.values():
+                parameter.grad = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the clipper's state, for a checkpoint."""
@@ -59,3 +73,27 @@ class ClipGradients(Callback):
         """Take the clipper's state from a checkpoint."""
         state: dict[str, Tensor] | None = state_dict["state"]
         self.state = state
+
+
+def check_gradients_are_whole(trainer: Trainer, pl_module: LightningModule, who: str) -> None:
+    """Refuse trainings in which a callback does not see each step's whole gradients.
+
+    Raises:
+        TrainerError: the module optimizes manually, or the gradients are spread over processes.
+    """
+    if not pl_module.automatic_optimization:
+        raise TrainerError(f"automatic_optimization: got False; {who} needs automatic optimization")
+    if isinstance(trainer.strategy, FSDPStrategy | ModelParallelStrategy | DeepSpeedStrategy):
+        name = type(trainer.strategy).__name__
+        raise TrainerError(f"strategy: got {name}; {who} needs whole gradients in each process, as in ddp")
+
+
+def check_dense(gradients: Mapping[str, Tensor]) -> None:
+    """Refuse sparse gradients.
+
+    Raises:
+        TrainerError: with the name of the first sparse one.
+    """
+    for name, gradient in gradients.items():
+        if gradient.layout != torch.strided:
+            raise TrainerError(f"{name}: its gradient is sparse; clipping needs dense ones (Embedding: sparse=False)")

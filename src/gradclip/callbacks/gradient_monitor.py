@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gradclip import keys
-from gradclip.callbacks.clip_gradients import ClipGradients
+from gradclip.callbacks.clip_gradients import ClipGradients, check_gradients_are_whole
 from gradclip.errors import TrainerError
 from gradclip.telemetry.measure import extremes, norms
 from gradclip.telemetry.record import GradientRecord
@@ -174,8 +174,7 @@ class GradientMonitor(Callback):
 
 
 def _check_place(trainer: Trainer, pl_module: LightningModule, monitor: GradientMonitor) -> None:
-    if not pl_module.automatic_optimization:
-        raise TrainerError("automatic_optimization: got False; GradientMonitor needs automatic optimization")
+    check_gradients_are_whole(trainer, pl_module, "GradientMonitor")
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     before = callbacks[: callbacks.index(monitor)]
     if any(isinstance(callback, ClipGradients) for callback in before):

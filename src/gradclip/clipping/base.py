@@ -1,8 +1,8 @@
 """The contract of a clipper."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,18 +20,27 @@ class Report(NamedTuple):
         norm: global L2 norm before clipping.
         norm_clipped: global L2 norm after clipping.
         clipped: whether any gradient was changed.
+        skipped: whether the whole update is to be left out.
     """
 
     norm: Tensor
     norm_clipped: Tensor
     clipped: Tensor
+    skipped: Tensor
 
 
 class Clipper(ABC):
     """A pure transform of named gradients: it changes no input and asks no tensor for its value.
 
     So the same object runs in place on ``.grad`` in a Lightning loop and under ``torch.vmap`` over many replicas.
+
+    Attributes:
+        bends_direction: whether clipping can turn the gradient, rather than shorten it.
+        may_skip: whether :attr:`Report.skipped` can be true.
     """
+
+    bends_direction: ClassVar[bool] = False
+    may_skip: ClassVar[bool] = False
 
     def init(self, parameters: Gradients) -> State:
         """Return the state before the first step: nothing, unless a method remembers."""
@@ -48,9 +57,31 @@ def report(before: Gradients, after: Gradients) -> Report:
     """Compare gradients before and after clipping."""
     norm, norm_clipped = global_norm([*before.values()]), global_norm([*after.values()])
     changed = [_differ(before[name], after[name]).any() for name in before]
-    return Report(norm, norm_clipped, torch.stack(changed).any() if changed else torch.tensor(False))
+    clipped = torch.stack(changed).any() if changed else torch.tensor(False)
+    return Report(norm, norm_clipped, clipped, torch.zeros_like(clipped))
+
+
+def rescale(gradients: Gradients, coefficients: Tensor) -> dict[str, Tensor]:
+    """Multiply gradients by one coefficient, a scalar, or by one each, ``[number of gradients]``.
+
+    An infinite gradient times a coefficient of zero is NaN: what is not finite is never hidden.
+    """
+    each = coefficients.expand(len(gradients)).unbind() if gradients else ()
+    pairs = zip(gradients.items(), each, strict=True)
+    return {name: gradient * coefficient.to(gradient.dtype) for (name, gradient), coefficient in pairs}
 
 
 def _differ(before: Tensor, after: Tensor) -> Tensor:
     """Where elements changed; a NaN that stays one did not."""
     return (before != after) & ~(before.isnan() & after.isnan())
+
+
+def gather_states(states: Sequence[State]) -> dict[str, Tensor]:
+    """Put the states of several clippers into one, each under its place."""
+    return {f"{place}.{key}": value for place, state in enumerate(states) for key, value in state.items()}
+
+
+def own_state(state: State, place: int) -> State:
+    """Take one clipper's state out of those of several."""
+    prefix = f"{place}."
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}

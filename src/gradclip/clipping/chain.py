@@ -1,10 +1,9 @@
 """Clippers in a row."""
 
-from collections.abc import Mapping
-
+import torch
 from torch import Tensor
 
-from gradclip.clipping.base import Clipper, Gradients, Report, State, report
+from gradclip.clipping.base import Clipper, Gradients, Report, State, gather_states, own_state, report
 
 
 class Chain(Clipper):
@@ -24,23 +23,27 @@ class Chain(Clipper):
     def __init__(self, *clippers: Clipper) -> None:
         self.clippers = clippers
 
+    @property
+    def bends_direction(self) -> bool:  # type: ignore[override]
+        """Whether one of the clippers does."""
+        return any(clipper.bends_direction for clipper in self.clippers)
+
+    @property
+    def may_skip(self) -> bool:  # type: ignore[override]
+        """Whether one of the clippers does."""
+        return any(clipper.may_skip for clipper in self.clippers)
+
     def init(self, parameters: Gradients) -> State:
         """Return the states of all clippers, each under its place in the chain."""
-        states = [clipper.init(parameters) for clipper in self.clippers]
-        return {f"{place}.{key}": value for place, state in enumerate(states) for key, value in state.items()}
+        return gather_states([clipper.init(parameters) for clipper in self.clippers])
 
     def __call__(
         self, gradients: Gradients, parameters: Gradients, state: State
     ) -> tuple[dict[str, Tensor], State, Report]:
         """Return what the last clipper leaves, and a report over the whole chain."""
-        clipped = dict(gradients)
-        next_state: dict[str, Tensor] = {}
+        clipped, states, skipped = dict(gradients), [], torch.tensor(False)
         for place, clipper in enumerate(self.clippers):
-            clipped, own, _ = clipper(clipped, parameters, _own_state(state, place))
-            next_state |= {f"{place}.{key}": value for key, value in own.items()}
-        return clipped, next_state, report(gradients, clipped)
-
-
-def _own_state(state: State, place: int) -> Mapping[str, Tensor]:
-    prefix = f"{place}."
-    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+            clipped, after, done = clipper(clipped, parameters, own_state(state, place))
+            states.append(after)
+            skipped = skipped.to(done.skipped.device) | done.skipped
+        return clipped, gather_states(states), report(gradients, clipped)._replace(skipped=skipped)

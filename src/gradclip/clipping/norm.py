@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradclip.clipping.base import Clipper, Gradients, Report, State, report
+from gradclip.clipping.base import Clipper, Gradients, Report, State, report, rescale
 from gradclip.norms import global_norm
 
 
 @dataclass(frozen=True)
 class Norm(Clipper):
-    """Rescale all gradients together: g · min(1, c / ‖g‖), with one L2 norm over all of them.
+    """Rescale all gradients together: g · min(1, c / ‖g‖), with one norm over all of them.
 
     The direction is kept. Below the threshold nothing changes, to the bit. A NaN anywhere makes every gradient NaN;
     an infinite element becomes NaN and the finite ones zero, as in torch. Unlike torch there is no 1e-6 added to the
@@ -21,6 +21,7 @@ class Norm(Clipper):
 
     Args:
         value: the threshold c, in loss units per weight unit.
+        order: p of the norm; ``inf`` is the largest magnitude.
 
     Example:
         >>> gradients = {"weight": torch.tensor([3.0, 4.0])}
@@ -28,13 +29,13 @@ class Norm(Clipper):
         tensor([0.6000, 0.8000])
     """
 
-    value: float
+    value: float | Tensor
+    order: float = 2.0
 
     def __call__(
         self, gradients: Gradients, parameters: Gradients, state: State
     ) -> tuple[dict[str, Tensor], State, Report]:
         """Return gradients whose global norm is at most the threshold."""
-        norm = global_norm([*gradients.values()])
-        coefficient = torch.clamp(self.value / norm, max=1.0)
-        clipped = {name: gradient * coefficient.to(gradient.dtype) for name, gradient in gradients.items()}
+        norm = global_norm([*gradients.values()], self.order)
+        clipped = rescale(gradients, torch.clamp(self.value / norm, max=1.0))
         return clipped, state, report(gradients, clipped)

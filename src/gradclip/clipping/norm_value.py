@@ -1,6 +1,7 @@
 """Clipping by the global norm, then of every element."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -28,7 +29,9 @@ class NormValue(Clipper):
     """
 
     norm: float
-    value: float
+    value: float | Tensor
+
+    bends_direction: ClassVar[bool] = True
 
     def __call__(
         self, gradients: Gradients, parameters: Gradients, state: State

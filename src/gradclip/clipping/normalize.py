@@ -1,0 +1,37 @@
+"""Rescaling to a fixed global norm."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gradclip.clipping.base import Clipper, Gradients, Report, State, report, rescale
+from gradclip.norms import global_norm
+
+
+@dataclass(frozen=True)
+class Normalize(Clipper):
+    """Rescale all gradients together to one global L2 norm, up as well as down: g · c / ‖g‖.
+
+    What the tutorial calls gradient scaling. The direction is kept, the size of the gradient is lost: near a minimum
+    the steps do not shrink unless the learning rate does. A gradient of zero stays zero. A NaN anywhere makes every
+    gradient NaN; an infinite element becomes NaN and the finite ones zero.
+
+    Args:
+        value: the norm c, in loss units per weight unit.
+
+    Example:
+        >>> gradients = {"weight": torch.tensor([0.03, 0.04])}
+        >>> Normalize(1.0)(gradients, gradients, {})[0]["weight"]
+        tensor([0.6000, 0.8000])
+    """
+
+    value: float | Tensor
+
+    def __call__(
+        self, gradients: Gradients, parameters: Gradients, state: State
+    ) -> tuple[dict[str, Tensor], State, Report]:
+        """Return gradients whose global norm is the threshold."""
+        norm = global_norm([*gradients.values()])
+        clipped = rescale(gradients, torch.where(norm == 0, torch.ones_like(norm), self.value / norm))
+        return clipped, state, report(gradients, clipped)

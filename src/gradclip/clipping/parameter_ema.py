@@ -1,0 +1,85 @@
+"""Clipping of each tensor at a multiple of its own average norm."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from gradclip.clipping.base import Clipper, Gradients, Report, State, report, rescale
+from gradclip.norms import norm_of_norms, tensor_norms
+
+
+@dataclass(frozen=True)
+class ParameterEMA(Clipper):
+    """Limit each gradient to a multiple of its own average norm γ_i: g_i · min(1, λ · γ_i / ‖g_i‖).
+
+    γ_i is the exponential moving average of the norm of that tensor after clipping. For the first ``warmup`` steps
+    the global norm is held at ``warmup_norm`` instead, and γ_i is the least norm after clipping.
+
+    Departures, each so that a tensor is not frozen for ever: a gradient of exactly zero does not set γ_i; a tensor
+    that had none but such gradients is not limited until it has had another; a NaN or infinite gradient, which ends
+    as in :class:`~gradclip.clipping.parameter_norm.ParameterNorm`, is not remembered.
+
+    Source: Wang et al. 2025, "AdaGC: enhancing LLM pretraining stability via adaptive gradient clipping",
+    algorithm 1.
+
+    Args:
+        value: the multiple λ of the average norm, without unit.
+        beta: share of the old average kept at each step.
+        warmup: steps that start the averages.
+        warmup_norm: threshold of the global norm during these, in loss units per weight unit.
+
+    Example:
+        >>> clipper = ParameterEMA(value=1.5, warmup=1, warmup_norm=4.0)
+        >>> state = clipper.init({"weight": torch.zeros(1)})
+        >>> for size in (2.0, 8.0):
+        ...     gradients = {"weight": torch.tensor([size])}
+        ...     clipped, state, _ = clipper(gradients, gradients, state)
+        >>> clipped["weight"]
+        tensor([3.])
+    """
+
+    value: float | Tensor = 1.05
+    beta: float = 0.98
+    warmup: int = 100
+    warmup_norm: float = 1.0
+
+    bends_direction: ClassVar[bool] = True
+
+    def init(self, parameters: Gradients) -> State:
+        """Return averages that limit nothing yet, by parameter name."""
+        device = next(iter(parameters.values())).device if parameters else None
+        averages = {
+            f"average.{name}": torch.full((), torch.inf, dtype=torch.float64, device=device) for name in parameters
+        }
+        return averages | {"steps": torch.zeros((), dtype=torch.int64, device=device)}
+
+    def __call__(
+        self, gradients: Gradients, parameters: Gradients, state: State
+    ) -> tuple[dict[str, Tensor], State, Report]:
+        """Return gradients none of which is far above its own average."""
+        if not gradients:
+            return {}, state, report({}, {})
+        norms = tensor_norms([*gradients.values()]).double()
+        averages = torch.stack([state[f"average.{name}"] for name in gradients])
+        warming_up = state["steps"] < self.warmup
+        coefficients = torch.where(warming_up, self._for_all(norms), self._for_each(norms, averages))
+        clipped = rescale(gradients, coefficients)
+        averages = self._remember(averages, norms, coefficients * norms, warming_up)
+        named = {f"average.{name}": average for name, average in zip(gradients, averages.unbind(), strict=True)}
+        after = dict(state) | named | {"steps": state["steps"] + norms.isfinite().all()}
+        return clipped, after, report(gradients, clipped)
+
+    def _for_all(self, norms: Tensor) -> Tensor:
+        return torch.clamp(self.warmup_norm / norm_of_norms(norms), max=1.0).expand_as(norms)
+
+    def _for_each(self, norms: Tensor, averages: Tensor) -> Tensor:
+        coefficients = torch.where(norms == 0, torch.ones_like(norms), self.value * averages / norms).clamp(max=1.0)
+        return torch.where(norms.isfinite(), coefficients, 1 / norms)
+
+    def _remember(self, averages: Tensor, norms: Tensor, clipped: Tensor, warming_up: Tensor) -> Tensor:
+        first = warming_up | averages.isinf()
+        after = torch.where(first, torch.minimum(averages, clipped), self.beta * averages + (1 - self.beta) * clipped)
+        counts = norms.isfinite() & clipped.isfinite() & ((norms > 0) | ~first)
+        return torch.where(counts, after, averages)

@@ -1,0 +1,41 @@
+"""Clipping by the norm of each tensor."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from gradclip.clipping.base import Clipper, Gradients, Report, State, report, rescale
+from gradclip.norms import tensor_norms
+
+
+@dataclass(frozen=True)
+class ParameterNorm(Clipper):
+    """Rescale each gradient by itself: g_i · min(1, c / ‖g_i‖), with an L2 norm for each parameter tensor.
+
+    Each tensor keeps its direction; the gradient as a whole does not. A NaN spoils its own tensor only; an infinite
+    element becomes NaN and the finite ones of its tensor zero.
+
+    Source: ``clipnorm`` of Keras 2.4 and later, tf.keras and Keras 3. (In Keras up to 2.3.1 it meant the global norm.)
+
+    Args:
+        value: the threshold c for each tensor, in loss units per weight unit.
+
+    Example:
+        >>> gradients = {"weight": torch.tensor([3.0, 4.0]), "bias": torch.tensor([0.5])}
+        >>> ParameterNorm(1.0)(gradients, gradients, {})[0]
+        {'weight': tensor([0.6000, 0.8000]), 'bias': tensor([0.5000])}
+    """
+
+    value: float | Tensor
+
+    bends_direction: ClassVar[bool] = True
+
+    def __call__(
+        self, gradients: Gradients, parameters: Gradients, state: State
+    ) -> tuple[dict[str, Tensor], State, Report]:
+        """Return gradients none of which has a norm above the threshold."""
+        norms = tensor_norms([*gradients.values()])
+        clipped = rescale(gradients, torch.clamp(self.value / norms, max=1.0))
+        return clipped, state, report(gradients, clipped)

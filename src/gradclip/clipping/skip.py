@@ -1,0 +1,56 @@
+"""Leaving out updates that would do harm."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from gradclip.clipping.base import Clipper, Gradients, Report, State, report
+from gradclip.norms import global_norm
+
+
+@dataclass(frozen=True)
+class Skip(Clipper):
+    """Leave out an update whose global norm is not finite, or above the limit; give up after ``patience`` in a row.
+
+    A left-out update has a gradient of zero and :attr:`Report.skipped`, by which a callback keeps the optimizer from
+    moving on its momentum or weight decay alone. After ``patience`` in a row the following ones pass as they are, until
+    a harmless one comes, so that a training which is beyond help ends as diverged rather than standing still.
+
+    Source: optax's ``apply_if_finite`` (which passes updates after ``max_consecutive_errors``) and
+    ``skip_large_updates`` (whose limit is of the squared norm; here it is of the norm).
+
+    Args:
+        value: the limit of the global L2 norm, in loss units per weight unit; None leaves out non-finite ones only.
+        patience: how many updates may be left out in a row.
+
+    Example:
+        >>> clipper = Skip(value=10.0)
+        >>> gradients = {"weight": torch.tensor([torch.nan, 1.0])}
+        >>> clipped, state, done = clipper(gradients, gradients, clipper.init(gradients))
+        >>> clipped["weight"], bool(done.skipped), int(state["skipped"])
+        (tensor([0., 0.]), True, 1)
+    """
+
+    value: float | Tensor | None = None
+    patience: int = 10
+
+    may_skip: ClassVar[bool] = True
+
+    def init(self, parameters: Gradients) -> State:
+        """Return the number of updates left out, and of harmful ones in a row."""
+        device = next(iter(parameters.values())).device if parameters else None
+        return {key: torch.zeros((), dtype=torch.int64, device=device) for key in ("skipped", "in_a_row")}
+
+    def __call__(
+        self, gradients: Gradients, parameters: Gradients, state: State
+    ) -> tuple[dict[str, Tensor], State, Report]:
+        """Return the gradients, or zeros if the update is to be left out."""
+        norm = global_norm([*gradients.values()])
+        harmful = ~norm.isfinite() if self.value is None else ~(norm <= self.value)
+        skipped = harmful & (state["in_a_row"] < self.patience)
+        clipped = {name: torch.where(skipped, torch.zeros_like(g), g) for name, g in gradients.items()}
+        in_a_row = torch.where(harmful, state["in_a_row"] + 1, 0)
+        after = {"skipped": state["skipped"] + skipped, "in_a_row": in_a_row}
+        return clipped, after, report(gradients, clipped)._replace(skipped=skipped)

@@ -1,0 +1,79 @@
+"""Clipping of norms that lie far above their running mean."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gradclip.clipping.base import Clipper, Gradients, Report, State, report, rescale
+from gradclip.norms import global_norm
+
+
+@dataclass(frozen=True)
+class ZScore(Clipper):
+    """Pull back a global norm whose z-score z = (‖g‖ - μ) / (σ + ε) exceeds the threshold t: to μ + σ · t² / z.
+
+    μ and σ² are exponential moving averages of the norm after clipping and of its squared deviation from μ, started
+    as mean and variance of the first ``warmup`` norms, during which the norm is held at ``warmup_norm`` or not at all.
+    A non-finite gradient ends as in :class:`~gradclip.clipping.norm.Norm` and is not remembered. (The published code
+    never clips again after one, and by default holds the norm at 1 throughout, which hides the rule.)
+
+    Source: Kumar, Owen, Roy Chowdhury & Güra 2025, "ZClip: adaptive spike mitigation for LLM pre-training", and its
+    code, which updates σ² with the μ that is already updated.
+
+    Args:
+        value: the z-score t from which a norm is pulled back, in standard deviations.
+        alpha: share of the old averages kept at each step.
+        warmup: steps whose norms start the averages.
+        warmup_norm: threshold of the norm during these, in loss units per weight unit; None is no limit.
+        eps: added to σ where it divides.
+
+    Example:
+        >>> clipper = ZScore(warmup=2)
+        >>> state = clipper.init({})
+        >>> for size in (1.0, 3.0, 12.0):  # mean 2, deviation 1: 12 has a z-score of 10
+        ...     gradients = {"weight": torch.tensor([size])}
+        ...     clipped, state, _ = clipper(gradients, gradients, state)
+        >>> clipped["weight"]
+        tensor([2.6250])
+    """
+
+    value: float | Tensor = 2.5
+    alpha: float = 0.97
+    warmup: int = 25
+    warmup_norm: float | None = None
+    eps: float = 1e-6
+
+    def init(self, parameters: Gradients) -> State:
+        """Return averages of nothing, in float64, where the square of a float32 norm cannot overflow."""
+        device = next(iter(parameters.values())).device if parameters else None
+        zero = torch.zeros((), dtype=torch.float64, device=device)
+        return {"mean": zero, "variance": zero, "seen": torch.zeros((), dtype=torch.int64, device=device)}
+
+    def __call__(
+        self, gradients: Gradients, parameters: Gradients, state: State
+    ) -> tuple[dict[str, Tensor], State, Report]:
+        """Return gradients whose global norm is no outlier."""
+        norm = global_norm([*gradients.values()])
+        limited = self._limit(norm.double(), state)
+        coefficient = torch.where(limited < norm, limited / norm, torch.ones_like(limited))
+        clipped = rescale(gradients, torch.where(norm.isfinite(), coefficient, 1 / norm))
+        return clipped, self._remember(state, limited, norm.isfinite()), report(gradients, clipped)
+
+    def _limit(self, norm: Tensor, state: State) -> Tensor:
+        deviation = state["variance"].sqrt()
+        score = (norm - state["mean"]) / (deviation + self.eps)
+        pulled_back = state["mean"] + deviation * self.value**2 / score
+        at_first = norm if self.warmup_norm is None else norm.clamp(max=self.warmup_norm)
+        later = torch.where(score > self.value, pulled_back, norm)
+        return torch.where(state["seen"] < self.warmup, at_first, later)
+
+    def _remember(self, state: State, norm: Tensor, finite: Tensor) -> State:
+        seen = state["seen"] + 1
+        warming_up = seen <= self.warmup
+        keep = torch.where(warming_up, 1 - 1 / seen, self.alpha)
+        mean = keep * state["mean"] + (1 - keep) * norm
+        before = torch.where(warming_up, state["mean"], mean)  # while warming up, Welford's exact variance
+        variance = keep * state["variance"] + (1 - keep) * (norm - before) * (norm - mean)
+        after = {"mean": mean, "variance": variance, "seen": seen}
+        return {key: torch.where(finite, value, state[key]) for key, value in after.items()}
