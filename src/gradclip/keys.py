@@ -39,5 +39,7 @@ PARENT_RUN: Final = "mlflow.parentRunId"  # MLflow's own: nests a run under anot
 # Artifacts.
 CONFIG_FILE: Final = "config.yaml"
 FIGURES_FOLDER: Final = "figures"
+EXPLOSION_TEXT: Final = "explosion/report.txt"
+EXPLOSION_JSON: Final = "explosion/report.json"
 TELEMETRY_FILE: Final = "telemetry/gradients.parquet"
 MODEL: Final = "model"

@@ -1,5 +1,6 @@
 """How a run ended."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -25,6 +26,7 @@ class Summary:
         norm_percentiles: 50th, 90th, 99th and 100th percentile of the gradient norm before clipping.
         divergence: where the first non-finite number stood.
         steps: optimizer steps taken.
+        notes: what else deserves a word, one sentence each.
     """
 
     outcome: Outcome
@@ -36,6 +38,7 @@ class Summary:
     norm_percentiles: tuple[float, float, float, float]
     divergence: Divergence | None
     steps: int
+    notes: tuple[str, ...] = ()
 
     def metrics(self) -> dict[str, float]:
         """By the names they have in the store; what does not exist is left out, a diverged final error is NaN."""
@@ -89,4 +92,19 @@ def summarize(record: GradientRecord, mse_train: list[float], mse_test: list[flo
         ),
         divergence=record.divergence,
         steps=len(record.step),
+        notes=tuple(_notes(record)),
     )
+
+
+def _notes(record: GradientRecord) -> Iterator[str]:
+    """What can be read from the gradients beside their size."""
+    if zeroed := int(record.zeroed.sum()):
+        first = int(record.step[np.argmax(record.zeroed)])
+        yield f"{zeroed} finite gradients were made zero, first at step {first}: left out, or their norm overflowed"
+    unhealthy = int(np.any(record.nonfinite > 0, axis=1).sum())
+    if unhealthy and record.divergence is None:
+        yield f"{unhealthy} steps had a gradient that was not finite"
+    alive = np.flatnonzero(record.norm != 0)
+    if len(record.step) and (not alive.size or alive[-1] < len(record.step) - 1):
+        since = int(record.step[alive[-1] + 1 if alive.size else 0])
+        yield f"every gradient is zero from step {since} on: the network is dead or saturated"

@@ -33,6 +33,7 @@ from gradclip.module import Regressor
 from gradclip.optimization import make_loss, make_optimizer, make_schedule
 from gradclip.outcome import Summary, summarize
 from gradclip.packing import pack_model
+from gradclip.telemetry.explosion import Explosion
 from gradclip.telemetry.record import GradientRecord
 from gradclip.tracking.logger import RunLogger
 from gradclip.tracking.messages import Dataset, Parent, Store
@@ -67,12 +68,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run: its name, its id in the store, its folder and its summary."""
+    """A finished run: its name, its id in the store, its folder, its summary, and what happened if it exploded."""
 
     name: str
     run_id: str | None
     folder: Path
     summary: Summary
+    explosion: Explosion | None
 
 
 @dataclass(frozen=True)
@@ -101,8 +103,9 @@ def train(config: TrainConfig, job: Job) -> Result:
             parts.trainer.loggers = [RunLogger(run)]
         gc.freeze()  # what is loaded now stays: the collector need not visit it during every step
         parts.trainer.fit(parts.module, parts.data)
-        summary = summarize_parts(parts)
+        summary, explosion = summarize_parts(parts), explain_parts(parts)
         if job.is_main:
+            write_report(job.folder, explosion)
             save(config, job, parts, summary, run)
     except BaseException as error:
         if run is not None:
@@ -110,7 +113,7 @@ def train(config: TrainConfig, job: Job) -> Result:
         raise
     if run is not None:
         run.end("FINISHED")
-    return Result(job.name, run.run_id if run else None, job.folder, summary)
+    return Result(job.name, run.run_id if run else None, job.folder, summary, explosion)
 
 
 def build(config: TrainConfig, job: Job) -> Parts:
@@ -246,6 +249,22 @@ def summarize_parts(parts: Parts) -> Summary:
     return summary
 
 
+def explain_parts(parts: Parts) -> Explosion | None:
+    """Explain a run that exploded, down to the rows of the batch."""
+    explosion = parts.monitor.explosion
+    if explosion is None:
+        return None
+    return replace(explosion, rows=parts.data.rows_of_batch(explosion.divergence.epoch, explosion.batch))
+
+
+def write_report(folder: Path, explosion: Explosion | None) -> None:
+    """Write the explosion report, for people and for programs."""
+    if explosion is not None:
+        (folder / keys.EXPLOSION_TEXT).parent.mkdir(parents=True, exist_ok=True)
+        (folder / keys.EXPLOSION_TEXT).write_text(f"{explosion}\n")
+        (folder / keys.EXPLOSION_JSON).write_text(explosion.to_json())
+
+
 def save(config: TrainConfig, job: Job, parts: Parts, summary: Summary, run: TrackedRun | None) -> None:
     """Write summary, model, telemetry and figures; the store works on one while the next is made."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -298,6 +317,12 @@ def draw_figures(folder: Path, config: TrainConfig, parts: Parts, summary: Summa
             thresholds=clip.thresholds,
             title=f"Gradient norm, clip {clip.label}{share}",
             divergence=where,
+        ),
+        "gradient_norm_by_parameter": partial(
+            plots.plot_heat_map, step=record.step, names=record.names, norms=record.norms, divergence=where
+        ),
+        "update_ratio": partial(
+            plots.plot_update_ratios, step=record.step, names=record.names, ratios=record.update_ratios
         ),
         "gradient_norm_histogram": partial(plots.plot_norm_histogram, norm=record.norm, thresholds=clip.thresholds),
     }

@@ -37,6 +37,9 @@ DECADES_FOR_LOG_AXIS = 1.5
 BINS = 50
 FEW_EPOCHS = 3  # so few points are drawn as dots, else they would not be seen
 FEW_STEPS = 60
+MOST_LINES = 8
+LONGEST_NAME = 24
+USUAL_RATIO = 1e-3  # of update to weight, in networks that train well
 
 
 def draw(path: Path, plot: Callable[[Figure], None], size: tuple[float, float] = (8.0, 4.5)) -> None:
@@ -102,10 +105,52 @@ def plot_norms(
     axes.plot(step, _finite(norm), color=BLUE, linewidth=0.9, marker=marker, label=label)
     if changed:
         axes.plot(step, _finite(norm_clipped), color=ORANGE, linewidth=1.6, marker=marker, label="after clipping")
+        _mark_clipped(axes, step[norm_clipped != norm], len(step))
     axes.set(title=title, xlabel="optimizer step", ylabel="gradient norm (global L2)")
     _log_axis_over_decades(axes, [*norm, *norm_clipped])
     if divergence is not None:
         _mark_end(axes, divergence.step, divergence)
+    axes.legend()
+
+
+def plot_heat_map(
+    figure: Figure, step: NDArray[np.int64], names: Sequence[str], norms: Floats, divergence: Divergence | None
+) -> None:
+    """Gradient norm of each parameter at each step, before clipping, ``[steps, parameters]``."""
+    figure.subplots_adjust(left=0.24)
+    axes = figure.subplots()
+    axes.set(title="Gradient norm of each parameter, before clipping", xlabel="optimizer step")
+    logs = np.log10(np.where((norms > 0) & np.isfinite(norms), norms, np.nan))
+    if not np.isfinite(logs).any():
+        _say(axes, "no finite gradient")
+        return
+    axes.grid(False)
+    axes.set_facecolor(RED)  # what is not finite, or exactly zero, shows through
+    edges = np.append(step, step[-1] + 1) - 0.5
+    mesh = axes.pcolormesh(edges, np.arange(len(names) + 1), np.ma.masked_invalid(logs.T), cmap="viridis")
+    bar = figure.colorbar(mesh, ax=axes, pad=0.02)
+    bar.set_label("log10 of the norm (red: not finite, or zero)")
+    axes.set_yticks(np.arange(len(names)) + 0.5, [_shorten(name) for name in names])
+    axes.invert_yaxis()
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if divergence is not None:
+        axes.set_title(f"Gradient norm of each parameter: diverged at step {divergence.step}")
+
+
+def plot_update_ratios(figure: Figure, step: NDArray[np.int64], names: Sequence[str], ratios: Floats) -> None:
+    """How much each step changed each parameter, as a share of its norm, ``[steps, parameters]``."""
+    axes = figure.subplots()
+    axes.set(title="Update to weight ratio", xlabel="optimizer step", ylabel="norm of the change / norm of the weights")
+    measured = np.isfinite(ratios).any(axis=1)
+    if not measured.any():
+        _say(axes, "no finite update")
+        return
+    order = np.argsort(-np.nanmedian(ratios[measured], axis=0))[:MOST_LINES]
+    marker = "." if measured.sum() < FEW_STEPS else ""
+    for column in sorted(order):
+        axes.plot(step[measured], _finite(ratios[measured, column]), marker=marker, linewidth=0.9, label=names[column])
+    axes.axhline(USUAL_RATIO, color=GREY, linestyle="--", label="about 0.001 is usual")
+    _log_axis_over_decades(axes, [*ratios[measured].ravel(), USUAL_RATIO])
     axes.legend()
 
 
@@ -132,6 +177,17 @@ def plot_norm_histogram(figure: Figure, norm: Floats, thresholds: Mapping[str, f
 def _line(draw_line: Callable[..., object], threshold: float, name: str) -> None:
     what, style = ("the norm", "--") if name == "norm" else ("each element", ":")
     draw_line(threshold, color=RED, linestyle=style, label=f"threshold of {what}: {threshold:g}")
+
+
+def _mark_clipped(axes: Axes, steps: NDArray[np.int64], of: int) -> None:
+    """Ticks along the lower edge, unless nearly every step would have one."""
+    if len(steps) < of * 0.9:
+        height = axes.get_xaxis_transform()  # the vertical position as a share of the axes
+        axes.plot(steps, np.full(len(steps), 0.015), "|", color=RED, transform=height, label="clipped steps")
+
+
+def _shorten(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else "…" + name[-LONGEST_NAME:]
 
 
 def _say(axes: Axes, text: str) -> None:

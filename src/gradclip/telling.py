@@ -19,9 +19,11 @@ def tell_run(result: "Result", config: TrainConfig) -> str:
         tell_errors(summary.mse_train, summary.mse_test),
         f"Outcome: {_outcome(summary)}",
         f"Clipping: {_clipping(summary, config)}",
+        *(f"Note: {note}" for note in summary.notes),
         f"Run: {result.name}" + (f" ({result.run_id})" if result.run_id else " (not tracked)"),
         *([f"Figures: {result.folder / keys.FIGURES_FOLDER}"] if config.figures else []),
         *([f"See it: {_open_ui(config.tracking.uri)}"] if config.tracking.uri else []),
+        *(["", str(result.explosion)] if result.explosion else []),
     ]
     return "\n".join(lines)
 

@@ -2,42 +2,27 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pytorch_lightning import Callback, LightningModule, Trainer
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from gradclip import keys
 from gradclip.callbacks.clip_gradients import ClipGradients, check_gradients_are_whole
 from gradclip.errors import TrainerError
-from gradclip.telemetry.measure import extremes, norms
+from gradclip.telemetry.explosion import Explosion, explain
+from gradclip.telemetry.probe import Measurement, Place, Probe, batch_ends, read_back
 from gradclip.telemetry.record import GradientRecord
 
+SMALL_NETWORK = 1_000_000  # parameters of which a copy at every step costs next to nothing
 MOST_PEAKS = 320  # as many points as a chart of MLflow shows of a series
 
 
-class _Before(NamedTuple):
-    """Of each gradient before clipping: its norm, and its least and greatest element; scalars on the device."""
-
-    norms: list[Tensor]
-    ends: list[Tensor]
-
-
-class _Step(NamedTuple):
-    """Of one step: norms before, then after; the loss, then least and greatest of each gradient and parameter."""
-
-    step: int
-    epoch: int
-    norms: list[Tensor]
-    ends: list[Tensor]
-
-
 class GradientMonitor(Callback):
-    """Record loss, gradient norms before and after clipping, and weights, at every optimizer step.
+    """Record loss, gradient norms before and after clipping, weights and their change, at every optimizer step.
 
     Nothing is read back from the device between two flushes. Each flush sends the finite points to the Trainer's
     loggers. It changes no gradient, and is right under accumulation and mixed precision, since it looks at the
@@ -46,7 +31,9 @@ class GradientMonitor(Callback):
     Args:
         flush_every: optimizer steps between two flushes.
         steps_after_divergence: stop training at the first flush that comes at least so many steps after the first
-            non-finite loss, gradient or weight; None never stops.
+            non-finite loss or weight; None never stops.
+        updates_every: optimizer steps between two measurements of how much the weights change, which take a copy of
+            them; None is every step, or every tenth in a network of more than a million parameters.
 
     Raises:
         TrainerError: on starting to fit, if it stands behind a ClipGradients or the module optimizes manually.
@@ -56,43 +43,56 @@ class GradientMonitor(Callback):
         >>> from pytorch_lightning import Trainer
         >>> monitor = gradclip.GradientMonitor()
         >>> trainer = Trainer(callbacks=[monitor], gradient_clip_val=1.0, logger=False, enable_checkpointing=False)
-        >>> # after trainer.fit(...): monitor.record.norm, monitor.record.clip_fraction, monitor.record.divergence
+        >>> # after trainer.fit(...): monitor.record.norm, monitor.record.clip_fraction, print(monitor.explosion)
     """
 
-    def __init__(self, flush_every: int = 20, steps_after_divergence: int | None = None) -> None:
+    def __init__(
+        self, flush_every: int = 20, steps_after_divergence: int | None = None, updates_every: int | None = None
+    ) -> None:
         self.flush_every = flush_every
         self.steps_after_divergence = steps_after_divergence
+        self.updates_every = updates_every
         self._blocks: list[GradientRecord] = []
-        self._pending: list[_Step] = []
+        self._pending: list[Measurement] = []
         self._names: tuple[str, ...] = ()
+        self._learning_rate = float("nan")
 
     @property
     def record(self) -> GradientRecord:
         """All that was recorded up to the last flush."""
         return GradientRecord.join(self._names, self._blocks)
 
+    @property
+    def explosion(self) -> Explosion | None:
+        """What happened, if training exploded: text by ``print``, or ``.to_json()``."""
+        return explain(self.record, self._learning_rate)
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a new record."""
         _check_place(trainer, pl_module, self)
         named = [(name, p) for name, p in pl_module.named_parameters() if p.requires_grad and p.numel()]
         self._names = tuple(name for name, _ in named)
-        self._parameters: list[nn.Parameter] = [parameter for _, parameter in named]
+        self._probe = Probe([parameter for _, parameter in named], _clipping_bends(trainer))
+        size = sum(parameter.numel() for _, parameter in named)
+        self._watch_every = self.updates_every or (1 if size <= SMALL_NETWORK else 10)
         self._blocks, self._pending = [], []
         self._first_bad_step: int | None = None
         self._losses: list[Tensor] = []
-        self._before: _Before | None = None
+        self._step_is_due = False
         self._peak = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Fix how many steps share one point of the peak curve."""
+        """Fix how many steps share one point of the peak curve; note the learning rate."""
+        group = trainer.optimizers[0].param_groups[0]
+        self._learning_rate = float(group.get("initial_lr", group["lr"]))  # the first is the one without its schedule
         steps = trainer.estimated_stepping_batches
         self._peak_window = max(1, -(-int(steps) // MOST_PEAKS)) if np.isfinite(steps) else self.flush_every
 
     @torch.no_grad()
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Measure the gradients before clipping."""
-        gradients = self._gradients()
-        self._before = _Before(norms(gradients), extremes(gradients))
+        self._probe.before(watch_change=trainer.global_step % self._watch_every == 0)
+        self._step_is_due = True
 
     @torch.no_grad()
     def on_train_batch_end(
@@ -102,9 +102,12 @@ class GradientMonitor(Callback):
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         if isinstance(loss, Tensor):
             self._losses.append(loss.detach())
-        if self._before is None:
+        if not self._step_is_due:
             return
-        self._pending.append(self._measure_step(trainer, self._before))
+        total = torch.stack(self._losses).sum() if self._losses else torch.tensor(torch.nan)
+        place = Place(trainer.global_step, trainer.current_epoch + 1, batch_idx)
+        self._pending.append(self._probe.after(place, total, batch_ends(batch)))
+        self._losses, self._step_is_due = [], False
         if len(self._pending) >= self.flush_every:
             self._flush(trainer)
 
@@ -118,20 +121,11 @@ class GradientMonitor(Callback):
         """Keep what was recorded before an interruption."""
         self._flush(trainer, joined=False)
 
-    def _gradients(self) -> list[Tensor]:
-        return [p.new_zeros(1) if p.grad is None else p.grad for p in self._parameters]
-
-    def _measure_step(self, trainer: Trainer, before: _Before) -> _Step:
-        loss = torch.stack(self._losses).sum() if self._losses else before.ends[0].new_zeros(())
-        self._before, self._losses = None, []
-        ends = [loss, *before.ends, *extremes(self._parameters)]
-        return _Step(trainer.global_step, trainer.current_epoch + 1, [*before.norms, *norms(self._gradients())], ends)
-
     def _flush(self, trainer: Trainer, joined: bool = True) -> None:
         """Read back what is pending; the loss as a mean over all processes, unless the others may be gone."""
         if not self._pending:
             return
-        block = _to_record(self._names, self._pending)
+        block = read_back(self._names, self._pending)
         if joined:
             loss = trainer.strategy.reduce(torch.tensor(block.loss), reduce_op="mean")
             block = replace(block, loss=loss.cpu().numpy())
@@ -181,25 +175,7 @@ def _check_place(trainer: Trainer, pl_module: LightningModule, monitor: Gradient
         raise TrainerError("callbacks: ClipGradients stands before GradientMonitor; put the monitor first")
 
 
-def _to_record(names: tuple[str, ...], steps: list[_Step]) -> GradientRecord:
-    """Read steps back from the device: one transfer for the norms, one for the rest."""
-    count = len(names)
-    norms = _read_back([step.norms for step in steps])
-    ends = _read_back([step.ends for step in steps])
-    gradient_ends, weight_ends = np.abs(ends[:, 1:]).reshape(-1, 2, count, 2).max(axis=3).transpose(1, 0, 2)
-    return GradientRecord(
-        names=names,
-        step=np.array([step.step for step in steps], dtype=np.int64),
-        epoch=np.array([step.epoch for step in steps], dtype=np.int64),
-        loss=ends[:, 0],
-        max_abs=gradient_ends.max(axis=1),
-        norms=norms[:, :count],
-        norms_clipped=norms[:, count:],
-        weights=weight_ends,
-    )
-
-
-def _read_back(rows: list[list[Tensor]]) -> NDArray[np.float64]:
-    flat = torch.stack([scalar for row in rows for scalar in row])
-    values: NDArray[np.float64] = flat.cpu().double().numpy()
-    return values.reshape(len(rows), -1)
+def _clipping_bends(trainer: Trainer) -> bool:
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    ours = any(isinstance(callback, ClipGradients) and callback.clipper.bends_direction for callback in callbacks)
+    return ours or (trainer.gradient_clip_val is not None and trainer.gradient_clip_algorithm == "value")

@@ -1,5 +1,7 @@
 """The data module: a table, scaled, in batches."""
 
+from itertools import islice
+
 import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
@@ -58,6 +60,18 @@ class TabularData(LightningDataModule):
     def in_features(self) -> int:
         """Number of the network's inputs, after one-hot encoding."""
         return int(self.train_set.tensors[0].shape[1])
+
+    def rows_of_batch(self, epoch: int, batch: int) -> tuple[int, ...]:
+        """Return the table's rows, counted from 0, in a training batch over all processes.
+
+        Args:
+            epoch: counted from 1.
+            batch: within the epoch, counted from 0.
+        """
+        order = ShuffledBatches(len(self.train_set), self.batch_size, self.seed)
+        order.set_epoch(epoch - 1)
+        positions = next(islice(order, batch, None)).tolist()
+        return tuple(sorted(int(row) for row in self.table.train_rows[positions]))
 
     def train_dataloader(self) -> Loader:
         """Shuffled training batches; each process its share."""

@@ -37,30 +37,56 @@ class GradientRecord:
         names: the parameters, in order.
         step: optimizer steps, counted from 1, ``[steps]``.
         epoch: epochs, counted from 1, ``[steps]``.
+        batch: the step's last batch within its epoch, counted from 0, ``[steps]``.
         loss: training loss, mean over accumulated batches, ``[steps]``.
         max_abs: largest |element| of any gradient before clipping, ``[steps]``.
+        input_max_abs: largest |element| of the batch's inputs, ``[steps]``; NaN where the batch is no pair of tensors.
+        target_max_abs: the same of its target.
+        inner_product: of the gradient before and after clipping, ``[steps]``; NaN where clipping keeps the direction.
+        nonfinite: number of NaN or infinite elements of each gradient before clipping, ``[steps, parameters]``.
         norms: L2 norm of each gradient before clipping, ``[steps, parameters]``.
         norms_clipped: L2 norm of each gradient after clipping, ``[steps, parameters]``.
-        weights: largest |element| of each parameter after the step, ``[steps, parameters]``.
+        weights: L2 norm of each parameter after the step, ``[steps, parameters]``.
+        updates: L2 norm of how the step changed each parameter, ``[steps, parameters]``; NaN where not measured.
     """
 
     names: tuple[str, ...]
     step: Integers
     epoch: Integers
+    batch: Integers
     loss: Floats
     max_abs: Floats
+    input_max_abs: Floats
+    target_max_abs: Floats
+    inner_product: Floats
+    nonfinite: Floats
     norms: Floats
     norms_clipped: Floats
     weights: Floats
+    updates: Floats
+
+    @classmethod
+    def empty(cls, names: tuple[str, ...]) -> "GradientRecord":
+        """A record of no steps."""
+        whole, number, wide = np.empty(0, dtype=np.int64), np.empty(0), np.empty((0, len(names)))
+        return cls(names, *(whole,) * 3, *(number,) * 5, *(wide,) * 5)
 
     @classmethod
     def join(cls, names: tuple[str, ...], records: Sequence["GradientRecord"]) -> "GradientRecord":
         """Put records of the same parameters one after the other."""
-        count = len(names)
-        none = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0), np.empty(0)
-        empty = cls(names, *none, *(np.empty((0, count)) for _ in range(3)))
-        columns = [field.name for field in fields(cls) if field.name != "names"]
-        return cls(names, *(np.concatenate([getattr(r, name) for r in (empty, *records)]) for name in columns))
+        parts = [cls.empty(names), *records]
+        return cls(names, *(np.concatenate([getattr(part, column) for part in parts]) for column in cls.columns()))
+
+    @classmethod
+    def columns(cls) -> list[str]:
+        """The attributes that have one entry for each step."""
+        return [field.name for field in fields(cls) if field.name != "names"]
+
+    def before(self, step: int, count: int) -> "GradientRecord":
+        """The last ``count`` steps before a step."""
+        end = int(np.searchsorted(self.step, step))
+        rows = slice(max(0, end - count), end)
+        return GradientRecord(self.names, *(getattr(self, column)[rows] for column in self.columns()))
 
     @cached_property
     def norm(self) -> Floats:
@@ -78,6 +104,25 @@ class GradientRecord:
         with np.errstate(invalid="ignore"):
             return np.divide(self.norm_clipped, self.norm, out=np.ones_like(self.norm), where=self.norm != 0)
 
+    @cached_property
+    def cosine(self) -> Floats:
+        """Cosine of the angle by which clipping turned the gradient, ``[steps]``; 1 where it kept the direction."""
+        with np.errstate(all="ignore"):
+            measured = np.clip(self.inner_product / (self.norm * self.norm_clipped), -1, 1)
+        return np.where(np.isnan(self.inner_product), 1.0, measured)
+
+    @cached_property
+    def update_ratios(self) -> Floats:
+        """Norm of each parameter's change over its norm after it, ``[steps, parameters]``; NaN where not measured."""
+        with np.errstate(all="ignore"):
+            ratios: Floats = self.updates / self.weights
+        return ratios
+
+    @cached_property
+    def zeroed(self) -> NDArray[np.bool_]:
+        """Steps whose finite gradient was made zero by clipping, ``[steps]``: left out, or a norm that overflowed."""
+        return np.asarray(np.isfinite(self.norm) & (self.norm > 0) & (self.norm_clipped == 0))
+
     @property
     def clip_fraction(self) -> float:
         """Share of the steps with a finite gradient in which clipping changed it; NaN without such a step."""
@@ -91,16 +136,16 @@ class GradientRecord:
 
     @cached_property
     def divergence(self) -> Divergence | None:
-        """The first step with a non-finite loss, gradient or weight, and which of them came first in it."""
-        finite = self._finite_steps()
-        if finite.all():
-            return None
-        row = int(np.argmin(finite))
-        return Divergence(int(self.step[row]), int(self.epoch[row]), self._first_place(row))
+        """The first step with a non-finite weight, or a non-finite loss whose update was not left out.
 
-    def _finite_steps(self) -> NDArray[np.bool_]:
-        wide = np.hstack([self.loss[:, None], self.norms, self.norms_clipped, self.weights])
-        return np.asarray(np.isfinite(wide).all(axis=1))
+        A non-finite gradient that never reached a weight, because a clipper or a loss scaler left it out, is none.
+        """
+        left_out = self.norm_clipped == 0
+        diverged = ~np.isfinite(self.weights).all(axis=1) | ~(np.isfinite(self.loss) | left_out)
+        if not diverged.any():
+            return None
+        row = int(np.argmax(diverged))
+        return Divergence(int(self.step[row]), int(self.epoch[row]), self._first_place(row))
 
     def _first_place(self, row: int) -> str:
         if not np.isfinite(self.loss[row]):
@@ -110,20 +155,27 @@ class GradientRecord:
         return f"{what} {self.names[int(np.argmin(finite))]}"
 
     def to_frame(self) -> pd.DataFrame:
-        """One row for each step: the columns are the metrics' names, and for each parameter its norms and weights."""
+        """One row for each step; columns are named as the metrics are, those of a parameter with its name behind."""
         steps = {
             "step": self.step,
             "epoch": self.epoch,
+            "batch": self.batch,
             keys.LOSS_STEP: self.loss,
             keys.GRAD_NORM: self.norm,
             keys.GRAD_NORM_CLIPPED: self.norm_clipped,
             keys.GRAD_MAX_ABS: self.max_abs,
             keys.GRAD_COEFFICIENT: self.coefficient,
+            "grad/cosine": self.cosine,
+            "input/max_abs": self.input_max_abs,
+            "target/max_abs": self.target_max_abs,
         }
         tensors = {
             keys.GRAD_NORM: self.norms,
             keys.GRAD_NORM_CLIPPED: self.norms_clipped,
-            "weight/max_abs": self.weights,
+            "grad/nonfinite": self.nonfinite,
+            "weight/norm": self.weights,
+            "update/norm": self.updates,
+            "update/ratio": self.update_ratios,
         }
         columns = {
             f"{key}/{name}": values[:, i] for key, values in tensors.items() for i, name in enumerate(self.names)
