@@ -4,22 +4,15 @@ import numpy as np
 import pytest
 
 from gradclip.outcome import summarize
-from gradclip.telemetry.record import Divergence, GradientRecord
+from gradclip.telemetry.record import Divergence
+from tests import records
 
 
-def make_record(norms=(1.0, 2.0, 3.0), clipped=None, losses=None):
-    steps = len(norms)
-    column = np.array(norms, dtype=float)
-    return GradientRecord(
-        names=("weight",),
-        step=np.arange(1, steps + 1),
-        epoch=np.arange(1, steps + 1),
-        loss=np.ones(steps) if losses is None else np.array(losses, dtype=float),
-        max_abs=column,
-        norms=column[:, None],
-        norms_clipped=(column if clipped is None else np.array(clipped, dtype=float))[:, None],
-        weights=np.ones((steps, 1)),
-    )
+def make_record(norms=(1.0, 2.0, 3.0), clipped=None, losses=None, **columns):
+    """A record of one parameter."""
+    replaced = {"norms_clipped": clipped, "loss": losses} | columns
+    given = {name: values for name, values in replaced.items() if values is not None}
+    return records.make_record(norms, names=("weight",), **given)
 
 
 @pytest.mark.parametrize(
@@ -38,10 +31,10 @@ def test_a_non_finite_error_on_either_rows_is_a_divergence(bad):
         assert math.isnan(summary.mse_test)
 
 
-def test_a_non_finite_gradient_is_a_divergence_even_where_the_errors_are_finite():
-    summary = summarize(make_record([1.0, np.inf, 3.0]), [5.0], [6.0], 100.0)
+def test_a_non_finite_weight_is_a_divergence_even_where_the_errors_are_finite():
+    summary = summarize(make_record([1.0, np.inf, 3.0], weights=[1.0, np.inf, np.inf]), [5.0], [6.0], 100.0)
     assert summary.outcome == "diverged"
-    assert summary.divergence == Divergence(2, 2, "gradient weight")
+    assert summary.divergence == Divergence(2, 1, "gradient weight")
     assert math.isnan(summary.mse_train)
     assert summary.best_mse_test == 6.0  # it had got there before
 
@@ -88,4 +81,22 @@ def test_metrics_of_a_diverged_run_are_nan_or_left_out_but_never_infinite():
 
 def test_tags_of_a_diverged_run_say_where():
     tags = summarize(make_record(losses=[1.0, 1.0, np.nan]), [np.nan], [np.nan], 100.0).tags()
-    assert tags == {"outcome": "diverged", "diverged_step": "3", "diverged_epoch": "3", "diverged_in": "loss"}
+    assert tags == {"outcome": "diverged", "diverged_step": "3", "diverged_epoch": "2", "diverged_in": "loss"}
+
+
+@pytest.mark.parametrize(
+    ("record", "note"),
+    [
+        (make_record([1.0, 2.0, 3.0], [1.0, 0.0, 0.0]), "2 finite gradients were made zero, first at step 2"),
+        (make_record([1.0, 2.0, 3.0], nonfinite=[0, 3, 0]), "1 steps had a gradient that was not finite"),
+        (make_record([1.0, 0.0, 0.0]), "every gradient is zero from step 2 on: the network is dead or saturated"),
+        (make_record([0.0, 0.0, 0.0]), "every gradient is zero from step 1 on: the network is dead or saturated"),
+    ],
+)
+def test_what_deserves_a_word_is_noted(record, note):
+    (told,) = summarize(record, [5.0], [6.0], 100.0).notes
+    assert told.startswith(note)
+
+
+def test_a_healthy_run_has_no_notes():
+    assert summarize(make_record([1.0, 0.0, 3.0]), [5.0], [6.0], 100.0).notes == ()

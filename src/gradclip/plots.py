@@ -119,7 +119,7 @@ def plot_heat_map(
     """Gradient norm of each parameter at each step, before clipping, ``[steps, parameters]``."""
     figure.subplots_adjust(left=0.24)
     axes = figure.subplots()
-    axes.set(title="Gradient norm of each parameter, before clipping", xlabel="optimizer step")
+    axes.set(title="Gradient norm of each parameter, before clipping", xlabel="optimizer step", ylabel="parameter")
     logs = np.log10(np.where((norms > 0) & np.isfinite(norms), norms, np.nan))
     if not np.isfinite(logs).any():
         _say(axes, "no finite gradient")

@@ -3,27 +3,13 @@ import pytest
 
 from gradclip import keys
 from gradclip.telemetry.record import Divergence, GradientRecord
+from tests.records import make_record
 
 NAMES = ("weight", "bias")
 
 
-def make_record(norms, norms_clipped=None, loss=None, weights=None, first_step=1):
-    norms = np.array(norms, dtype=float).reshape(-1, 2)
-    steps = len(norms)
-    return GradientRecord(
-        names=NAMES,
-        step=np.arange(first_step, first_step + steps),
-        epoch=(np.arange(first_step, first_step + steps) - 1) // 2 + 1,  # two steps an epoch
-        loss=np.ones(steps) if loss is None else np.array(loss, dtype=float),
-        max_abs=norms.max(axis=1),
-        norms=norms,
-        norms_clipped=norms.copy() if norms_clipped is None else np.array(norms_clipped, dtype=float),
-        weights=np.ones((steps, 2)) if weights is None else np.array(weights, dtype=float),
-    )
-
-
 def test_global_norms_and_coefficient():
-    record = make_record([[3, 4], [0, 0], [6, 8]], [[0.6, 0.8], [0, 0], [6, 8]])
+    record = make_record([[3, 4], [0, 0], [6, 8]], norms_clipped=[[0.6, 0.8], [0, 0], [6, 8]])
     assert record.norm.tolist() == [5.0, 0.0, 10.0]
     assert record.norm_clipped.tolist() == pytest.approx([1.0, 0.0, 10.0])
     assert record.coefficient.tolist() == pytest.approx([0.2, 1.0, 1.0])  # a zero gradient is not clipped
@@ -34,7 +20,7 @@ def test_global_norm_of_norms_near_the_end_of_float32():
 
 
 def test_clip_fraction_counts_changed_steps_among_the_finite_ones():
-    record = make_record([[3, 4], [1, 0], [2, 0], [np.nan, 1]], [[0.6, 0.8], [1, 0], [1, 0], [np.nan, 1]])
+    record = make_record([[3, 4], [1, 0], [2, 0], [np.nan, 1]], norms_clipped=[[0.6, 0.8], [1, 0], [1, 0], [np.nan, 1]])
     assert record.clip_fraction == pytest.approx(2 / 3)
 
 
@@ -62,11 +48,10 @@ def test_a_finite_record_has_not_diverged():
     ("where", "place"),
     [
         (["loss"], "loss"),
-        (["norms"], "gradient bias"),
-        (["norms_clipped"], "gradient bias"),
         (["weights"], "weight bias"),
-        (["loss", "norms", "weights"], "loss"),  # in one step loss comes before gradient before weight
-        (["norms", "weights"], "gradient bias"),
+        (["norms_clipped", "weights"], "gradient bias"),
+        (["norms", "norms_clipped", "weights"], "gradient bias"),
+        (["loss", "norms", "norms_clipped", "weights"], "loss"),  # in one step loss comes before gradient before weight
     ],
 )
 def test_first_non_finite_number_names_step_epoch_and_place(bad, where, place):
@@ -76,6 +61,38 @@ def test_first_non_finite_number_names_step_epoch_and_place(bad, where, place):
         values[(3, 1) if values.ndim == 2 else 3] = bad
         values[4:] = bad
     assert record.divergence == Divergence(step=4, epoch=2, place=place)
+
+
+def test_a_non_finite_gradient_that_reaches_no_weight_is_no_divergence():
+    left_out = make_record([[1, 1], [np.nan, 1], [1, 1]], norms_clipped=[[1, 1], [0, 0], [1, 1]], loss=[1, np.nan, 1])
+    cut = make_record([[1, 1], [np.inf, 1], [1, 1]], norms_clipped=[[1, 1], [5, 1], [1, 1]])
+    left_out_by_a_loss_scaler = make_record([[1, 1], [np.inf, 1], [1, 1]])
+    assert [record.divergence for record in (left_out, cut, left_out_by_a_loss_scaler)] == [None] * 3
+
+
+def test_cosine_is_that_of_the_angle_and_1_where_the_direction_is_kept():
+    record = make_record([[3, 4], [3, 4], [1, 0]], norms_clipped=[[3, 3], [0.6, 0.8], [0, 0]])
+    bent = make_record(record.norms, norms_clipped=record.norms_clipped, inner_product=[21.0, np.nan, 0.0])
+    assert bent.cosine[:2] == pytest.approx([21 / (5 * 18**0.5), 1.0])
+    assert np.isnan(bent.cosine[2])  # nothing has no direction
+
+
+def test_update_ratios_are_shares_of_the_weights():
+    record = make_record([[1, 1], [1, 1]], weights=[[2, 4], [0, 1]], updates=[[1, 1], [1, np.nan]])
+    np.testing.assert_array_equal(record.update_ratios, [[0.5, 0.25], [np.inf, np.nan]])
+
+
+def test_finite_gradients_that_clipping_made_zero_are_told():
+    record = make_record([[1, 1], [0, 0], [np.nan, 1], [2, 2]], norms_clipped=[[0, 0]] * 4)
+    assert record.zeroed.tolist() == [True, False, False, True]
+
+
+def test_the_steps_before_one():
+    record = make_record(np.arange(20).reshape(10, 2), first_step=5)
+    assert record.before(9, 3).step.tolist() == [6, 7, 8]
+    assert record.before(9, 3).norms.tolist() == record.norms[1:4].tolist()
+    assert record.before(6, 50).step.tolist() == [5]
+    assert record.before(5, 50).step.tolist() == []
 
 
 def test_an_earlier_weight_wins_over_a_later_loss():
@@ -99,18 +116,19 @@ def test_join_of_nothing_is_an_empty_record_with_whole_steps():
 
 
 def test_frame_has_a_row_a_step_and_a_column_for_each_metric_and_tensor():
-    record = make_record([[3, 4], [6, 8]], [[0.6, 0.8], [6, 8]], loss=[7, 8], weights=[[1, 2], [3, 4]])
+    record = make_record([[3, 4], [6, 8]], norms_clipped=[[0.6, 0.8], [6, 8]], loss=[7, 8], weights=[[1, 2], [3, 4]])
     frame = record.to_frame()
     assert list(frame.columns) == [
-        "step",
-        "epoch",
-        *("loss/step", "grad/norm", "grad/norm_clipped", "grad/max_abs", "grad/coefficient"),
+        *("step", "epoch", "batch"),
+        *("loss/step", "grad/norm", "grad/norm_clipped", "grad/max_abs", "grad/coefficient", "grad/cosine"),
+        *("input/max_abs", "target/max_abs"),
         *("grad/norm/weight", "grad/norm/bias", "grad/norm_clipped/weight", "grad/norm_clipped/bias"),
-        *("weight/max_abs/weight", "weight/max_abs/bias"),
+        *("grad/nonfinite/weight", "grad/nonfinite/bias", "weight/norm/weight", "weight/norm/bias"),
+        *("update/norm/weight", "update/norm/bias", "update/ratio/weight", "update/ratio/bias"),
     ]
     assert frame[keys.GRAD_NORM].tolist() == [5.0, 10.0]
     assert frame["grad/norm_clipped/bias"].tolist() == [0.8, 8.0]
-    assert frame["weight/max_abs/weight"].tolist() == [1.0, 3.0]
+    assert frame["weight/norm/weight"].tolist() == [1.0, 3.0]
     assert frame[keys.LOSS_STEP].tolist() == [7.0, 8.0]
 
 
