@@ -9,7 +9,7 @@ Example:
     >>> clipped, _, report = clipper(gradients, gradients, clipper.init(gradients))
     >>> clipped["weight"]
     tensor([0.6000, 0.8000])
-    >>> float(report.norm), float(report.norm_clipped)
+    >>> float(report.norm), round(float(report.norm_clipped), 6)
     (5.0, 1.0)
 """
 

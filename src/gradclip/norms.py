@@ -1,59 +1,50 @@
 """Norms of gradients that neither overflow nor change what they measure.
 
 ``torch.nn.utils.clip_grad_norm_`` squares the elements in their own type, so that a float32 gradient of finite
-elements near 1e20 has an infinite norm and is scaled to zero. Here every tensor is first divided by its largest
-magnitude, as LAPACK's ``lassq`` does (Anderson 2017, "Algorithm 978: Safe Scaling in the Level 1 BLAS").
+elements near 1e20 has an infinite norm and is scaled to zero. Here they are squared in float64, or divided first by
+the largest magnitude, as LAPACK's ``lassq`` does (Anderson 2017, "Algorithm 978: Safe Scaling in the Level 1 BLAS").
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-
-def largest_magnitude(tensors: Sequence[Tensor]) -> Tensor:
-    """Return max |element| over all tensors, a scalar; NaN if any element is NaN, 0 without elements.
-
-    Example:
-        >>> largest_magnitude([torch.tensor([1.0, -3.0]), torch.tensor(2.0)])
-        tensor(3.)
-    """
-    return magnitudes(tensors).amax() if tensors else torch.zeros(())
-
-
-def magnitudes(tensors: Iterable[Tensor]) -> Tensor:
-    """Return max |element| of each tensor, shape ``[number of tensors]``.
-
-    Example:
-        >>> magnitudes([torch.tensor([1.0, -3.0]), torch.empty(0)])
-        tensor([3., 0.])
-    """
-    return torch.stack([_wide(torch.linalg.vector_norm(_padded(tensor), torch.inf)) for tensor in tensors])
+LARGE = 100_000  # elements from which widening costs a processor more than a second pass
 
 
 def tensor_norms(tensors: Sequence[Tensor], order: float = 2.0) -> Tensor:
-    """Return the norm of each tensor, L2 by default, shape ``[number of tensors]``, in float32 or wider.
+    """Return the norm of each tensor, L2 by default, shape ``[number of tensors]``, in float64.
 
     Example:
         >>> tensor_norms([torch.tensor([3.0, 4.0]), torch.tensor([[6e20, 8e20]])])
-        tensor([5.0000e+00, 1.0000e+21])
+        tensor([5.0000e+00, 1.0000e+21], dtype=torch.float64)
     """
-    if not tensors:
-        return torch.zeros(0)
-    scales = safe_scale(magnitudes(tensors))
-    pairs = zip(tensors, scales, strict=True)
-    norms = [torch.linalg.vector_norm(_padded(_wide(tensor)) / scale, order) for tensor, scale in pairs]
-    return torch.stack(norms) * scales
+    return (
+        torch.stack([_norm(_padded(tensor), order) for tensor in tensors])
+        if tensors
+        else torch.zeros(0, dtype=torch.float64)
+    )
+
+
+def _norm(tensor: Tensor, order: float) -> Tensor:
+    """Small tensors are widened; of large ones a processor has done sooner with going over them twice."""
+    if tensor.dtype != torch.float64 and (tensor.numel() < LARGE or tensor.is_cuda):
+        wide: Tensor = torch.linalg.vector_norm(tensor, order, dtype=torch.float64)
+        return wide
+    scale = safe_scale(_wide(torch.linalg.vector_norm(tensor, torch.inf)))
+    norm: Tensor = torch.linalg.vector_norm(_wide(tensor) / scale, order).double() * scale.double()
+    return norm
 
 
 def global_norm(tensors: Sequence[Tensor], order: float = 2.0) -> Tensor:
     """Return the norm over all elements of all tensors, L2 by default, a scalar.
 
-    It is NaN if an element is NaN, infinite only if an element is infinite or the norm itself exceeds its type.
+    It is NaN if an element is NaN, infinite only if an element is infinite.
 
     Example:
         >>> global_norm([torch.tensor([3e20]), torch.tensor([4e20])])
-        tensor(5.0000e+20)
+        tensor(5.0000e+20, dtype=torch.float64)
     """
     return norm_of_norms(tensor_norms(tensors, order), order)
 

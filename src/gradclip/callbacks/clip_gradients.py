@@ -58,12 +58,13 @@ class ClipGradients(Callback):
         if self.state is None:
             check_dense(gradients)
             self.state = self.clipper.init(dict(pl_module.named_parameters()))
-        clipped, self.state, done = self.clipper(gradients, parameters, self.state)
+        clipped, after = self.clipper.transform(gradients, parameters, self.state)
         for name, gradient in gradients.items():
             gradient.copy_(clipped[name])
-        if self.clipper.may_skip and done.skipped:  # without gradients an optimizer stands still, momentum and all
-            for parameter in parameters.values():
+        if self.clipper.may_skip and self.clipper.skips(self.state, after):
+            for parameter in parameters.values():  # without gradients an optimizer stands still, momentum and all
                 parameter.grad = None
+        self.state = after
 
     def state_dict(self) -> dict[str, Any]:
         """Return the clipper's state, for a checkpoint."""

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from gradclip.clipping.base import Clipper, Gradients, Report, State, report
+from gradclip.clipping.base import Clipper, Gradients, State
 from gradclip.norms import safe_scale
 
 
@@ -42,12 +42,10 @@ class Adaptive(Clipper):
 
     bends_direction: ClassVar[bool] = True
 
-    def __call__(
-        self, gradients: Gradients, parameters: Gradients, state: State
-    ) -> tuple[dict[str, Tensor], State, Report]:
+    def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
         """Return gradients no unit of which is larger than its share of the weights."""
         clipped = {name: self._clip(name, gradient, parameters[name]) for name, gradient in gradients.items()}
-        return clipped, state, report(gradients, clipped)
+        return clipped, state
 
     def _clip(self, name: str, gradient: Tensor, parameter: Tensor) -> Tensor:
         if gradient.numel() == 0 or (self.exclude is not None and fnmatchcase(name, self.exclude)):

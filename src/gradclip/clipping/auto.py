@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradclip.clipping.base import Clipper, Gradients, Report, State, report, rescale
+from gradclip.clipping.base import Clipper, Gradients, State, rescale
 from gradclip.norms import global_norm
 
 
@@ -39,27 +39,29 @@ class Auto(Clipper):
     def init(self, parameters: Gradients) -> State:
         """Return an empty history."""
         device = next(iter(parameters.values())).device if parameters else None
-        empty = torch.full((self.history,), torch.nan, device=device)
+        empty = torch.full((self.history,), torch.nan, dtype=torch.float64, device=device)
         return {"norms": empty, "seen": torch.zeros((), dtype=torch.int64, device=device)}
 
-    def __call__(
-        self, gradients: Gradients, parameters: Gradients, state: State
-    ) -> tuple[dict[str, Tensor], State, Report]:
+    def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
         """Return gradients whose global norm is at most the percentile."""
         norm = global_norm([*gradients.values()])
         after = self._remember(state, norm)
-        share = torch.as_tensor(self.value / 100, dtype=torch.float32, device=norm.device)
-        threshold = torch.nanquantile(after["norms"], share)
+        threshold = _percentile(after["norms"], after["seen"].clamp(max=self.history), self.value)
         coefficient = torch.where(norm == 0, torch.ones_like(norm), torch.clamp(threshold / norm, max=1.0))
-        clipped = rescale(gradients, torch.where(norm.isfinite(), coefficient, _unusable(norm)))
-        return clipped, after, report(gradients, clipped)
+        return rescale(gradients, torch.where(norm.isfinite(), coefficient, 1 / norm)), after
 
     def _remember(self, state: State, norm: Tensor) -> dict[str, Tensor]:
         place = torch.arange(self.history, device=norm.device) == state["seen"] % self.history
-        norms = torch.where(place & norm.isfinite(), norm.to(torch.float32), state["norms"])
+        norms = torch.where(place & norm.isfinite(), norm, state["norms"])
         return {"norms": norms, "seen": state["seen"] + norm.isfinite()}
 
 
-def _unusable(norm: Tensor) -> Tensor:
-    """What a non-finite gradient is multiplied by: NaN for a NaN, 0 for an infinite norm."""
-    return 1 / norm
+def _percentile(norms: Tensor, count: Tensor, percentile: float | Tensor) -> Tensor:
+    """Interpolated as NumPy does; of the numbers among ``norms``, of which there are ``count``.
+
+    :func:`torch.nanquantile` is the same, but ``torch.vmap`` cannot stack it.
+    """
+    ordered = norms.sort().values  # NaN comes last
+    position = (count - 1).clamp(min=0) * percentile / 100
+    below, above = (ordered.gather(0, end.long().reshape(1))[0] for end in (position.floor(), position.ceil()))
+    return below + (above - below) * (position - position.floor())

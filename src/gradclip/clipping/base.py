@@ -47,18 +47,26 @@ class Clipper(ABC):
         return {}
 
     @abstractmethod
+    def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
+        """Return the clipped gradients and the next state."""
+
+    def skips(self, state: State, after: State) -> Tensor:
+        """Return whether the update between two states is to be left out, a scalar."""
+        return torch.tensor(False)
+
     def __call__(
         self, gradients: Gradients, parameters: Gradients, state: State
     ) -> tuple[dict[str, Tensor], State, Report]:
         """Return the clipped gradients, the next state and what was done."""
+        clipped, after = self.transform(gradients, parameters, state)
+        return clipped, after, _report(gradients, clipped, self.skips(state, after))
 
 
-def report(before: Gradients, after: Gradients) -> Report:
+def _report(before: Gradients, after: Gradients, skipped: Tensor) -> Report:
     """Compare gradients before and after clipping."""
     norm, norm_clipped = global_norm([*before.values()]), global_norm([*after.values()])
     changed = [_differ(before[name], after[name]).any() for name in before]
-    clipped = torch.stack(changed).any() if changed else torch.tensor(False)
-    return Report(norm, norm_clipped, clipped, torch.zeros_like(clipped))
+    return Report(norm, norm_clipped, torch.stack(changed).any() if changed else torch.tensor(False), skipped)
 
 
 def rescale(gradients: Gradients, coefficients: Tensor) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from gradclip.clipping.base import Clipper, Gradients, Report, State, gather_states, own_state, report
+from gradclip.clipping.base import Clipper, Gradients, State, gather_states, own_state
 
 
 class Chain(Clipper):
@@ -37,13 +37,16 @@ class Chain(Clipper):
         """Return the states of all clippers, each under its place in the chain."""
         return gather_states([clipper.init(parameters) for clipper in self.clippers])
 
-    def __call__(
-        self, gradients: Gradients, parameters: Gradients, state: State
-    ) -> tuple[dict[str, Tensor], State, Report]:
-        """Return what the last clipper leaves, and a report over the whole chain."""
-        clipped, states, skipped = dict(gradients), [], torch.tensor(False)
+    def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
+        """Return what the last clipper leaves."""
+        clipped, states = dict(gradients), []
         for place, clipper in enumerate(self.clippers):
-            clipped, after, done = clipper(clipped, parameters, own_state(state, place))
+            clipped, after = clipper.transform(clipped, parameters, own_state(state, place))
             states.append(after)
-            skipped = skipped.to(done.skipped.device) | done.skipped
-        return clipped, gather_states(states), report(gradients, clipped)._replace(skipped=skipped)
+        return clipped, gather_states(states)
+
+    def skips(self, state: State, after: State) -> Tensor:
+        """Return whether one of the clippers has the update left out."""
+        places = enumerate(self.clippers)
+        each = [clipper.skips(own_state(state, place), own_state(after, place)) for place, clipper in places]
+        return torch.stack(each).any() if each else torch.tensor(False)

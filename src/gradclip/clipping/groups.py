@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from gradclip.clipping.base import Clipper, Gradients, Report, State, gather_states, own_state, report
+from gradclip.clipping.base import Clipper, Gradients, State, gather_states, own_state
 from gradclip.clipping.none import Identity
 from gradclip.errors import ClippingError
 
@@ -52,19 +52,17 @@ class Groups(Clipper):
                 raise ClippingError(f"clip: got parameters={pattern!r}; none has such a name, of {names}")
         return gather_states([clipper.init(share) for clipper, share in zip(self._clippers(), shares, strict=True)])
 
-    def __call__(
-        self, gradients: Gradients, parameters: Gradients, state: State
-    ) -> tuple[dict[str, Tensor], State, Report]:
-        """Return what each group's clipper leaves, and a report over all gradients."""
+    def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
+        """Return what each group's clipper leaves."""
         clipped: dict[str, Tensor] = {}
         states = []
         for place, (clipper, share) in enumerate(zip(self._clippers(), self._share_out(gradients), strict=True)):
             own = {name: parameters[name] for name in share}
-            part, after, _ = clipper(share, own, own_state(state, place))
+            part, after = clipper.transform(share, own, own_state(state, place))
             clipped |= part
             states.append(after)
         ordered = {name: clipped[name] for name in gradients}
-        return ordered, gather_states(states), report(gradients, ordered)
+        return ordered, gather_states(states)
 
     def _clippers(self) -> list[Clipper]:
         return [*self.groups.values(), self.rest]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from gradclip.clipping.base import Clipper, Gradients, Report, State, report
+from gradclip.clipping.base import Clipper, Gradients, State
 
 
 @dataclass(frozen=True)
@@ -15,11 +15,9 @@ class Identity(Clipper):
         >>> import torch
         >>> gradients = {"bias": torch.tensor([3.0, 4.0])}
         >>> Identity()(gradients, gradients, {})[2].norm
-        tensor(5.)
+        tensor(5., dtype=torch.float64)
     """
 
-    def __call__(
-        self, gradients: Gradients, parameters: Gradients, state: State
-    ) -> tuple[dict[str, Tensor], State, Report]:
+    def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
         """Return the same gradients, with their norm reported."""
-        return dict(gradients), state, report(gradients, gradients)
+        return dict(gradients), state

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradclip.clipping.base import Clipper, Gradients, Report, State, report, rescale
+from gradclip.clipping.base import Clipper, Gradients, State, rescale
 from gradclip.norms import global_norm
 
 
@@ -32,10 +32,8 @@ class Norm(Clipper):
     value: float | Tensor
     order: float = 2.0
 
-    def __call__(
-        self, gradients: Gradients, parameters: Gradients, state: State
-    ) -> tuple[dict[str, Tensor], State, Report]:
+    def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
         """Return gradients whose global norm is at most the threshold."""
         norm = global_norm([*gradients.values()], self.order)
         clipped = rescale(gradients, torch.clamp(self.value / norm, max=1.0))
-        return clipped, state, report(gradients, clipped)
+        return clipped, state

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from gradclip.clipping.base import Clipper, Gradients, Report, State
+from gradclip.clipping.base import Clipper, Gradients, State
 from gradclip.clipping.chain import Chain
 from gradclip.clipping.norm import Norm
 from gradclip.clipping.value import Value
@@ -33,8 +33,6 @@ class NormValue(Clipper):
 
     bends_direction: ClassVar[bool] = True
 
-    def __call__(
-        self, gradients: Gradients, parameters: Gradients, state: State
-    ) -> tuple[dict[str, Tensor], State, Report]:
+    def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
         """Return gradients within both thresholds."""
-        return Chain(Norm(self.norm), Value(self.value))(gradients, parameters, state)
+        return Chain(Norm(self.norm), Value(self.value)).transform(gradients, parameters, state)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradclip.clipping.base import Clipper, Gradients, Report, State, report, rescale
+from gradclip.clipping.base import Clipper, Gradients, State, rescale
 from gradclip.norms import global_norm
 
 
@@ -28,10 +28,8 @@ class Normalize(Clipper):
 
     value: float | Tensor
 
-    def __call__(
-        self, gradients: Gradients, parameters: Gradients, state: State
-    ) -> tuple[dict[str, Tensor], State, Report]:
+    def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
         """Return gradients whose global norm is the threshold."""
         norm = global_norm([*gradients.values()])
         clipped = rescale(gradients, torch.where(norm == 0, torch.ones_like(norm), self.value / norm))
-        return clipped, state, report(gradients, clipped)
+        return clipped, state

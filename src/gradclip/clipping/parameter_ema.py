@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from gradclip.clipping.base import Clipper, Gradients, Report, State, report, rescale
+from gradclip.clipping.base import Clipper, Gradients, State, rescale
 from gradclip.norms import norm_of_norms, tensor_norms
 
 
@@ -18,8 +18,8 @@ class ParameterEMA(Clipper):
     the global norm is held at ``warmup_norm`` instead, and γ_i is the least norm after clipping.
 
     Departures, each so that a tensor is not frozen for ever: a gradient of exactly zero does not set γ_i; a tensor
-    that had none but such gradients is not limited until it has had another; a NaN or infinite gradient, which ends
-    as in :class:`~gradclip.clipping.parameter_norm.ParameterNorm`, is not remembered.
+    that had none but such gradients is not limited until it has had another; a step with a NaN or infinite gradient,
+    which ends as in :class:`~gradclip.clipping.parameter_norm.ParameterNorm`, is not remembered.
 
     Source: Wang et al. 2025, "AdaGC: enhancing LLM pretraining stability via adaptive gradient clipping",
     algorithm 1.
@@ -55,13 +55,11 @@ class ParameterEMA(Clipper):
         }
         return averages | {"steps": torch.zeros((), dtype=torch.int64, device=device)}
 
-    def __call__(
-        self, gradients: Gradients, parameters: Gradients, state: State
-    ) -> tuple[dict[str, Tensor], State, Report]:
+    def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
         """Return gradients none of which is far above its own average."""
         if not gradients:
-            return {}, state, report({}, {})
-        norms = tensor_norms([*gradients.values()]).double()
+            return {}, state
+        norms = tensor_norms([*gradients.values()])
         averages = torch.stack([state[f"average.{name}"] for name in gradients])
         warming_up = state["steps"] < self.warmup
         coefficients = torch.where(warming_up, self._for_all(norms), self._for_each(norms, averages))
@@ -69,7 +67,7 @@ class ParameterEMA(Clipper):
         averages = self._remember(averages, norms, coefficients * norms, warming_up)
         named = {f"average.{name}": average for name, average in zip(gradients, averages.unbind(), strict=True)}
         after = dict(state) | named | {"steps": state["steps"] + norms.isfinite().all()}
-        return clipped, after, report(gradients, clipped)
+        return clipped, after
 
     def _for_all(self, norms: Tensor) -> Tensor:
         return torch.clamp(self.warmup_norm / norm_of_norms(norms), max=1.0).expand_as(norms)
@@ -81,5 +79,5 @@ class ParameterEMA(Clipper):
     def _remember(self, averages: Tensor, norms: Tensor, clipped: Tensor, warming_up: Tensor) -> Tensor:
         first = warming_up | averages.isinf()
         after = torch.where(first, torch.minimum(averages, clipped), self.beta * averages + (1 - self.beta) * clipped)
-        counts = norms.isfinite() & clipped.isfinite() & ((norms > 0) | ~first)
+        counts = norms.isfinite().all() & ((norms > 0) | ~first)
         return torch.where(counts, after, averages)

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from gradclip.clipping.base import Clipper, Gradients, Report, State, report, rescale
+from gradclip.clipping.base import Clipper, Gradients, State, rescale
 from gradclip.norms import tensor_norms
 
 
@@ -32,10 +32,8 @@ class ParameterNorm(Clipper):
 
     bends_direction: ClassVar[bool] = True
 
-    def __call__(
-        self, gradients: Gradients, parameters: Gradients, state: State
-    ) -> tuple[dict[str, Tensor], State, Report]:
+    def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
         """Return gradients none of which has a norm above the threshold."""
         norms = tensor_norms([*gradients.values()])
         clipped = rescale(gradients, torch.clamp(self.value / norms, max=1.0))
-        return clipped, state, report(gradients, clipped)
+        return clipped, state

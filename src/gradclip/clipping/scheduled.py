@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from gradclip.clipping.base import Clipper, Gradients, Report, State
+from gradclip.clipping.base import Clipper, Gradients, State
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,16 @@ class Scheduled(Clipper):
         device = next(iter(parameters.values())).device if parameters else None
         return {**self.clipper.init(parameters), "step": torch.zeros((), dtype=torch.int64, device=device)}
 
-    def __call__(
-        self, gradients: Gradients, parameters: Gradients, state: State
-    ) -> tuple[dict[str, Tensor], State, Report]:
+    def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
         """Clip at this step's threshold."""
         clipper: Any = self.clipper
         now = replace(clipper, value=clipper.value * self._factor(state["step"]))
-        clipped, after, done = now(gradients, parameters, state)
-        return clipped, {**after, "step": state["step"] + 1}, done
+        clipped, after = now.transform(gradients, parameters, state)
+        return clipped, {**after, "step": state["step"] + 1}
+
+    def skips(self, state: State, after: State) -> Tensor:
+        """As the clipper does."""
+        return self.clipper.skips(state, after)
 
     def _factor(self, step: Tensor) -> Tensor:
         progress = torch.clamp(step / self.steps, max=1.0)

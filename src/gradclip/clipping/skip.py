@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from gradclip.clipping.base import Clipper, Gradients, Report, State, report
+from gradclip.clipping.base import Clipper, Gradients, State
 from gradclip.norms import global_norm
 
 
@@ -43,9 +43,7 @@ class Skip(Clipper):
         device = next(iter(parameters.values())).device if parameters else None
         return {key: torch.zeros((), dtype=torch.int64, device=device) for key in ("skipped", "in_a_row")}
 
-    def __call__(
-        self, gradients: Gradients, parameters: Gradients, state: State
-    ) -> tuple[dict[str, Tensor], State, Report]:
+    def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
         """Return the gradients, or zeros if the update is to be left out."""
         norm = global_norm([*gradients.values()])
         harmful = ~norm.isfinite() if self.value is None else ~(norm <= self.value)
@@ -53,4 +51,8 @@ class Skip(Clipper):
         clipped = {name: torch.where(skipped, torch.zeros_like(g), g) for name, g in gradients.items()}
         in_a_row = torch.where(harmful, state["in_a_row"] + 1, 0)
         after = {"skipped": state["skipped"] + skipped, "in_a_row": in_a_row}
-        return clipped, after, report(gradients, clipped)._replace(skipped=skipped)
+        return clipped, after
+
+    def skips(self, state: State, after: State) -> Tensor:
+        """Return whether the count of left-out updates went up."""
+        return after["skipped"] > state["skipped"]

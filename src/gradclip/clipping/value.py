@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from gradclip.clipping.base import Clipper, Gradients, Report, State, report
+from gradclip.clipping.base import Clipper, Gradients, State
 
 
 @dataclass(frozen=True)
@@ -34,15 +34,13 @@ class Value(Clipper):
 
     bends_direction: ClassVar[bool] = True
 
-    def __call__(
-        self, gradients: Gradients, parameters: Gradients, state: State
-    ) -> tuple[dict[str, Tensor], State, Report]:
+    def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
         """Return gradients with no element beyond the threshold."""
-        upper = torch.as_tensor(self.value)
-        lower = -upper if self.lower is None else torch.as_tensor(self.lower)
-        clipped = {name: _clamp(gradient, lower, upper) for name, gradient in gradients.items()}
-        return clipped, state, report(gradients, clipped)
+        lower = -self.value if self.lower is None else self.lower
+        clipped = {name: _clamp(gradient, lower, self.value) for name, gradient in gradients.items()}
+        return clipped, state
 
 
-def _clamp(gradient: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
-    return gradient.clamp(lower.to(gradient), upper.to(gradient))
+def _clamp(gradient: Tensor, lower: float | Tensor, upper: float | Tensor) -> Tensor:
+    ends = (torch.as_tensor(end, dtype=gradient.dtype, device=gradient.device) for end in (lower, upper))
+    return gradient.clamp(*ends)

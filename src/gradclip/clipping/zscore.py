@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradclip.clipping.base import Clipper, Gradients, Report, State, report, rescale
+from gradclip.clipping.base import Clipper, Gradients, State, rescale
 from gradclip.norms import global_norm
 
 
@@ -50,15 +50,13 @@ class ZScore(Clipper):
         zero = torch.zeros((), dtype=torch.float64, device=device)
         return {"mean": zero, "variance": zero, "seen": torch.zeros((), dtype=torch.int64, device=device)}
 
-    def __call__(
-        self, gradients: Gradients, parameters: Gradients, state: State
-    ) -> tuple[dict[str, Tensor], State, Report]:
+    def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
         """Return gradients whose global norm is no outlier."""
         norm = global_norm([*gradients.values()])
-        limited = self._limit(norm.double(), state)
+        limited = self._limit(norm, state)
         coefficient = torch.where(limited < norm, limited / norm, torch.ones_like(limited))
         clipped = rescale(gradients, torch.where(norm.isfinite(), coefficient, 1 / norm))
-        return clipped, self._remember(state, limited, norm.isfinite()), report(gradients, clipped)
+        return clipped, self._remember(state, limited, norm.isfinite())
 
     def _limit(self, norm: Tensor, state: State) -> Tensor:
         deviation = state["variance"].sqrt()

@@ -9,9 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gradclip.norms import safe_scale
-
-LARGE = 100_000  # elements from which a processor takes longer to widen a tensor than to go through it twice
+from gradclip.norms import LARGE, tensor_norms
 
 
 def norms(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -22,7 +20,7 @@ def norms(tensors: Sequence[Tensor]) -> list[Tensor]:
         [tensor(5.0000e+20, dtype=torch.float64)]
     """
     if tensors[0].device.type == "cpu" and max(tensor.numel() for tensor in tensors) >= LARGE:
-        return [_scaled_norm(tensor) for tensor in tensors]
+        return list(tensor_norms(tensors).unbind())
     wide = torch.float32 if tensors[0].device.type == "mps" else torch.float64  # Apple's GPUs have no float64
     return list(torch._foreach_norm(list(tensors), 2, dtype=wide))
 
@@ -67,9 +65,3 @@ def inner_product(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor
     """
     pairs = zip(tensors, others, strict=True)
     return torch.stack([torch.dot(tensor.flatten(), other.flatten()) for tensor, other in pairs]).sum()
-
-
-def _scaled_norm(tensor: Tensor) -> Tensor:
-    scale = safe_scale(torch.stack(tensor.aminmax()).abs().amax())
-    norm: Tensor = torch.linalg.vector_norm(tensor / scale).double() * scale.double()
-    return norm
