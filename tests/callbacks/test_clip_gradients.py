@@ -3,13 +3,27 @@ import copy
 import pytest
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.strategies import FSDPStrategy
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from gradclip import MLP, ClipGradients, Clipper, Norm, Regressor, TabularData, Value
-from gradclip.clipping.base import report
+from gradclip import (
+    MLP,
+    Auto,
+    ClipGradients,
+    Clipper,
+    Groups,
+    Norm,
+    ParameterEMA,
+    Regressor,
+    Skip,
+    TabularData,
+    Value,
+    ZScore,
+)
 from gradclip.data.sources import regression
-from gradclip.errors import TrainerError
+from gradclip.errors import ClippingError, TrainerError
+from gradclip.optimization import make_optimizer
 
 QUIET = {
     "logger": False,
@@ -27,10 +41,10 @@ class Shrinking(Clipper):
     def init(self, parameters):
         return {"calls": torch.zeros(())}
 
-    def __call__(self, gradients, parameters, state):
+    def transform(self, gradients, parameters, state):
         calls = state["calls"] + 1
         clipped = {name: gradient / calls for name, gradient in gradients.items()}
-        return clipped, {"calls": calls}, report(gradients, clipped)
+        return clipped, {"calls": calls}
 
 
 class Watch(Callback):
@@ -41,9 +55,8 @@ class Watch(Callback):
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         self.weights.append(torch.cat([parameter.detach().flatten() for parameter in pl_module.parameters()]))
-        self.gradients.append(
-            torch.cat([parameter.grad.flatten() for parameter in pl_module.parameters() if parameter.grad is not None])
-        )
+        used = [parameter.grad.flatten() for parameter in pl_module.parameters() if parameter.grad is not None]
+        self.gradients.append(torch.cat(used) if used else torch.zeros(1))
 
 
 def fit(network, *callbacks, **trainer_arguments):
@@ -135,3 +148,74 @@ def test_a_method_that_remembers_goes_on_where_its_checkpoint_ended(tmp_path):
 
 def test_the_state_is_none_before_the_first_step():
     assert ClipGradients(Shrinking()).state_dict() == {"state": None}
+
+
+@pytest.mark.parametrize("clipper", [Auto(50.0), ZScore(warmup=5, warmup_norm=1.0), ParameterEMA(warmup=5)])
+def test_adaptive_methods_go_on_where_their_checkpoint_ended(clipper, tmp_path):
+    def trainer(epochs):
+        return Trainer(
+            **QUIET, max_epochs=epochs, enable_checkpointing=False, callbacks=[ClipGradients(clipper), Watch()]
+        )
+
+    def module():
+        return Regressor(make_network())
+
+    whole, half, rest = trainer(2), trainer(1), trainer(2)
+    whole.fit(module(), TabularData(regression()))
+    half.fit(module(), TabularData(regression()))
+    half.save_checkpoint(tmp_path / "half.ckpt")
+    rest.fit(module(), TabularData(regression()), ckpt_path=tmp_path / "half.ckpt", weights_only=True)
+    torch.testing.assert_close(rest.callbacks[1].weights, whole.callbacks[1].weights[16:], rtol=0, atol=0)
+
+
+def test_a_skipped_update_moves_nothing_not_even_by_momentum_or_weight_decay():
+    class Spiking(Callback):
+        """Breaks the gradient of the steps 3 and 4, counted from 1."""
+
+        def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+            if trainer.global_step in (2, 3):
+                next(pl_module.parameters()).grad[0] = torch.nan
+
+    watch = Watch()
+    clip = ClipGradients(Skip())
+    trainer = Trainer(**QUIET, max_epochs=1, enable_checkpointing=False, callbacks=[Spiking(), clip, watch])
+    optimizer = make_optimizer("sgd", lr=1e-6, momentum=0.9, weight_decay=0.1)
+    trainer.fit(Regressor(make_network(), optimizer=optimizer), TabularData(regression()))
+    moved = [not torch.equal(now, before) for before, now in zip(watch.weights, watch.weights[1:], strict=False)]
+    assert moved == [True, False, False, *[True] * 12]
+    assert clip.state["skipped"] == 2
+    assert watch.weights[-1].isfinite().all()
+
+
+@pytest.mark.parametrize("clipper", [Norm(1.0), Value(0.1), ParameterEMA()])
+def test_mixed_precision_is_clipped_as_the_optimizer_uses_it(clipper):
+    watch = fit(make_network(), ClipGradients(clipper), precision="bf16-mixed")
+    assert all(gradient.isfinite().all() for gradient in watch.gradients)
+    assert max(gradient.abs().max() for gradient in watch.gradients) <= 1.0
+
+
+def test_sparse_gradients_are_refused():
+    class Bag(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.EmbeddingBag(5, 1, sparse=True)
+
+        def forward(self, inputs):
+            return self.table(inputs.long().clamp(0, 4))
+
+    with pytest.raises(TrainerError, match=r"^network\.table\.weight: its gradient is sparse; clipping needs"):
+        fit(Bag(), ClipGradients(Norm(1.0)))
+
+
+def test_sharded_strategies_are_refused():
+    trainer = Trainer(**QUIET, enable_checkpointing=False)
+    trainer.strategy.__class__ = type("Sharded", (FSDPStrategy,), {})
+    with pytest.raises(TrainerError, match=r"^strategy: got Sharded; ClipGradients needs whole gradients"):
+        ClipGradients(Norm(1.0)).on_fit_start(trainer, Regressor(make_network()))
+
+
+def test_patterns_can_be_checked_before_training():
+    clip = ClipGradients(Groups({"nowhere": Norm(1.0)}))
+    with pytest.raises(ClippingError, match="got parameters='nowhere'"):
+        clip.check(Regressor(make_network()))
+    ClipGradients(Groups({"*.bias": Norm(1.0)})).check(Regressor(make_network()))

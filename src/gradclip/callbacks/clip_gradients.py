@@ -50,6 +50,11 @@ class ClipGradients(Callback):
             )
         check_gradients_are_whole(trainer, pl_module, type(self).__name__)
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put a state that comes from a checkpoint where the gradients are."""
+        if self.state is not None:
+            self.state = {key: value.to(pl_module.device) for key, value in self.state.items()}
+
     @torch.no_grad()
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Replace every gradient by its clipped value, in place; of a skipped update, by none."""

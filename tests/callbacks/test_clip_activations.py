@@ -1,0 +1,116 @@
+import math
+
+import pytest
+import torch
+from pytorch_lightning import Callback, Trainer
+from torch import nn
+
+from gradclip import MLP, ClipActivations, Regressor, TabularData
+from gradclip.data.sources import regression
+from gradclip.errors import ClippingError
+
+QUIET = {
+    "logger": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "enable_checkpointing": False,
+    "accelerator": "cpu",
+    "num_sanity_val_steps": 0,
+    "limit_val_batches": 0,
+    "max_steps": 1,
+}
+
+
+class Keep(Callback):
+    """The gradients of the first step."""
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        self.gradients = [parameter.grad.clone() for parameter in pl_module.parameters()]
+
+
+def make_network():
+    torch.manual_seed(0)
+    return MLP(20)
+
+
+def fit(network, clip, *others, **arguments):
+    keep = Keep()
+    data = TabularData(regression(), batch_size=100)
+    Trainer(**QUIET | arguments, callbacks=[clip, keep, *others]).fit(Regressor(network), data)
+    return keep.gradients
+
+
+def by_hand(network, hidden, output, batches=1):
+    """Backward of the tutorial's network written out, each derivative clipped on its way."""
+    data = TabularData(regression(), batch_size=100)
+    totals = [torch.zeros_like(parameter) for parameter in network.parameters()]
+    for rows in list(data.train_dataloader().sampler)[:batches]:
+        inputs, target = (part[rows] for part in data.train_set.tensors)
+        before = network[0](inputs)
+        predicted = network[2](before.relu())
+        at_output = (2 * (predicted - target) / len(rows) / batches).clamp(-output, output)
+        at_hidden = ((at_output @ network[2].weight) * (before > 0)).clamp(-hidden, hidden)
+        parts = [at_hidden.T @ inputs, at_hidden.sum(0), at_output.T @ before.relu(), at_output.sum(0)]
+        totals = [total + part for total, part in zip(totals, parts, strict=True)]
+    return totals
+
+
+@pytest.mark.parametrize(("hidden", "output"), [(0.1, 1.0), (0.5, 1e9), (1e9, 0.5), (1e9, 1e9)])
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_gradients_are_those_of_clipped_derivatives(hidden, output, accumulated):
+    network = make_network()
+    expected = by_hand(network, hidden, output, accumulated)
+    ours = fit(network, ClipActivations(hidden, output), accumulate_grad_batches=accumulated)
+    torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_clip_fraction_is_the_share_of_steps_with_something_clipped():
+    never, always = ClipActivations(1e9, 1e9), ClipActivations(1e-9, 1e-9)
+    assert math.isnan(never.clip_fraction)
+    fit(make_network(), never, max_steps=3)
+    fit(make_network(), always, max_steps=3)
+    assert (never.clip_fraction, always.clip_fraction) == (0.0, 1.0)
+
+
+def test_only_layers_that_fit_the_pattern_are_clipped():
+    ours = fit(make_network(), ClipActivations(1e-6, 1e-6, layers="network.0"))
+    expected = by_hand(make_network(), 1e-6, 1e9)
+    torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_pattern_that_fits_nothing_is_refused():
+    clip = ClipActivations(layers="head")
+    with pytest.raises(
+        ClippingError, match=r"^clip\.layers: got 'head'; no layer has such a name, of network\.0, network\.2$"
+    ):
+        clip.check(Regressor(make_network()))
+
+
+class Failing(Callback):
+    def on_train_batch_end(self, *arguments):
+        raise RuntimeError("stop")
+
+
+@pytest.mark.parametrize("others", [[], [Failing()]], ids=["to the end", "until an error"])
+def test_no_hook_is_left_behind(others):
+    network = make_network()
+    try:
+        fit(network, ClipActivations(), *others)
+    except RuntimeError:
+        assert others
+    assert not any(layer._forward_hooks for layer in network.modules())
+
+
+def test_layers_with_several_outputs_are_clipped_in_each():
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.recurrent, self.output = nn.RNN(20, 4, batch_first=True), nn.Linear(4, 1)
+
+        def forward(self, inputs):
+            return self.output(self.recurrent(inputs[:, None])[0][:, -1])
+
+    clip = ClipActivations(1e-9, 1e9)
+    gradients = fit(Recurrent(), clip)
+    assert clip.clip_fraction == 1.0
+    assert gradients[0].abs().max() < 1e-6

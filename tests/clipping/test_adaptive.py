@@ -1,0 +1,66 @@
+import pytest
+import torch
+
+from gradclip import Adaptive
+from gradclip.clipping.adaptive import unit_norms
+
+
+def published(gradient, weight, share=0.01, eps=1e-3):
+    """The rule of the paper for each unit, a loop over the outputs."""
+    clipped = gradient.clone()
+    units = range(weight.shape[0]) if weight.ndim > 1 else [...]
+    for unit in units:
+        largest = share * max(weight[unit].norm().item(), eps)
+        norm = gradient[unit].norm().item()
+        if norm > largest:
+            clipped[unit] = gradient[unit] * largest / norm
+    return clipped
+
+
+@pytest.mark.parametrize("shape", [(), (7,), (7, 5), (7, 5, 3), (7, 5, 3, 3)])
+@pytest.mark.parametrize("scale", [1e-3, 1.0])
+def test_equals_the_published_rule_unit_by_unit(shape, scale):
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(shape, generator=generator)
+    gradient = scale * torch.randn(shape, generator=generator)
+    clipped = Adaptive()({"only": gradient}, {"only": weight}, {})[0]["only"]
+    torch.testing.assert_close(clipped, published(gradient, weight))
+
+
+def test_the_unit_of_a_linear_layer_is_an_output_not_an_input():
+    layer = torch.nn.Linear(5, 7)
+    assert unit_norms(layer.weight).shape == (7, 1)
+    torch.testing.assert_close(unit_norms(layer.weight)[:, 0].float(), layer.weight.norm(dim=1))
+    gradient = torch.zeros(7, 5)
+    gradient[2] = 1.0  # one output spikes: no other may be touched
+    gradient[3] = 1e-5
+    weights = torch.ones(7, 5)
+    clipped = Adaptive()({"weight": gradient}, {"weight": weights}, {})[0]["weight"]
+    assert torch.equal(clipped[3], gradient[3])
+    assert clipped[2].norm().item() == pytest.approx(0.01 * 5**0.5)
+
+
+def test_weights_of_zero_can_leave_it_by_the_floor():
+    zero, gradient = {"bias": torch.zeros(4)}, {"bias": torch.tensor([1.0, 0.0, 0.0, 0.0])}
+    assert Adaptive(eps=1e-3)(gradient, zero, {})[0]["bias"].norm().item() == pytest.approx(1e-5)
+
+
+def test_the_head_can_be_left_out():
+    tensors = {"body.weight": torch.ones(2, 2), "head.weight": torch.ones(2, 2)}
+    clipped = Adaptive(exclude="head.*")(tensors, tensors, {})[0]
+    assert torch.equal(clipped["head.weight"], tensors["head.weight"])
+    assert clipped["body.weight"].max() < 0.1
+
+
+def test_units_whose_squares_overflow():
+    gradient, weight = {"weight": torch.full((2, 2), 3e30)}, {"weight": torch.full((2, 2), 5e25)}
+    clipped = Adaptive()(gradient, weight, {})[0]["weight"]
+    torch.testing.assert_close(clipped, torch.full((2, 2), 5e23))
+
+
+def test_a_nan_spoils_its_own_unit_only():
+    gradient, weight = torch.ones(2, 2), torch.ones(2, 2)
+    gradient[0, 0] = torch.nan
+    clipped = Adaptive()({"weight": gradient}, {"weight": weight}, {})[0]["weight"]
+    assert clipped[0].isnan().all()
+    assert clipped[1].isfinite().all()

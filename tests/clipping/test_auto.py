@@ -1,0 +1,38 @@
+import numpy as np
+import pytest
+import torch
+
+from gradclip import Auto
+
+NORMS = np.random.default_rng(0).lognormal(0, 2, 60)
+
+
+def thresholds(clipper, norms):
+    """The norm after clipping at each step, of gradients with the given norms."""
+    state, after = clipper.init({}), []
+    for norm in norms:
+        gradients = {"only": torch.tensor([norm * 0.6, norm * 0.8], dtype=torch.float64)}
+        _, state, report = clipper(gradients, gradients, state)
+        after.append(report.norm_clipped.item())
+    return after
+
+
+@pytest.mark.parametrize("percentile", [1.0, 10.0, 50.0, 99.0, 100.0])
+def test_threshold_is_numpys_percentile_of_all_norms_so_far(percentile):
+    expected = [min(norm, np.percentile(NORMS[: step + 1], percentile)) for step, norm in enumerate(NORMS)]
+    assert thresholds(Auto(percentile), NORMS) == pytest.approx(expected)
+
+
+def test_a_bounded_history_forgets_the_oldest():
+    expected = [min(norm, np.percentile(NORMS[max(0, step - 7) : step + 1], 25)) for step, norm in enumerate(NORMS)]
+    assert thresholds(Auto(25.0, history=8), NORMS) == pytest.approx(expected)
+
+
+def test_the_first_gradient_passes():
+    assert thresholds(Auto(10.0), [1e6]) == [1e6]
+
+
+def test_bad_norms_are_not_remembered():
+    with_bad = [*NORMS[:5], np.nan, np.inf, *NORMS[5:]]
+    kept = thresholds(Auto(10.0), with_bad)
+    assert kept[:5] + kept[7:] == pytest.approx(thresholds(Auto(10.0), NORMS))

@@ -1,0 +1,54 @@
+import pytest
+import torch
+
+from gradclip import Groups, Identity, Norm, Skip, Value
+from gradclip.clipping.methods import make_clipper
+from gradclip.errors import ClippingError
+
+GRADIENTS = {
+    "hidden.weight": torch.tensor([3.0, 4.0]),
+    "hidden.bias": torch.tensor([12.0]),
+    "output.weight": torch.tensor([30.0, 40.0]),
+}
+
+
+def test_each_group_has_a_norm_and_a_threshold_of_its_own():
+    clipper = Groups({"output.*": Norm(10.0)}, rest=Norm(1.3))
+    clipped = clipper(GRADIENTS, GRADIENTS, clipper.init(GRADIENTS))[0]
+    torch.testing.assert_close(clipped["output.weight"], torch.tensor([6.0, 8.0]))
+    torch.testing.assert_close(clipped["hidden.weight"], torch.tensor([0.3, 0.4]))  # of a joint norm of 13
+    torch.testing.assert_close(clipped["hidden.bias"], torch.tensor([1.2]))
+    assert list(clipped) == list(GRADIENTS)
+
+
+def test_the_first_pattern_that_fits_takes_a_parameter_and_the_rest_is_left_alone():
+    clipper = Groups({"*.bias": Value(1.0), "hidden.*": Value(2.0)})
+    clipped = clipper(GRADIENTS, GRADIENTS, clipper.init(GRADIENTS))[0]
+    assert [gradient.max().item() for gradient in clipped.values()] == [2.0, 1.0, 40.0]
+
+
+def test_any_method_may_be_inside_and_keeps_its_state():
+    clipper = Groups({"output.*": Skip(10.0)}, rest=Identity())
+    state = clipper.init(GRADIENTS)
+    assert set(state) == {"0.skipped", "0.in_a_row"}
+    clipped, state, _ = clipper(GRADIENTS, GRADIENTS, state)
+    assert not clipped["output.weight"].any()
+    assert state["0.skipped"] == 1
+
+
+def test_a_bad_gradient_does_not_touch_other_groups():
+    gradients = GRADIENTS | {"output.weight": torch.tensor([torch.nan, 1.0])}
+    clipper = Groups({"output.*": Norm(1.0)}, rest=Norm(1.3))
+    clipped = clipper(gradients, gradients, clipper.init(gradients))[0]
+    torch.testing.assert_close(clipped["hidden.bias"], torch.tensor([1.2]))
+
+
+def test_a_pattern_that_fits_nothing_is_refused():
+    with pytest.raises(ClippingError, match=r"clip: got parameters='head.*'; none has such a name, of hidden.weight"):
+        Groups({"head.*": Norm(1.0)}).init(GRADIENTS)
+
+
+def test_settings_build_one_method_with_a_threshold_for_each_pattern():
+    groups = [{"parameters": "output.*", "value": 10.0}]
+    clipper = make_clipper("groups", method="norm", value=1.3, groups=groups)
+    assert clipper == Groups({"output.*": Norm(10.0)}, rest=Norm(1.3))

@@ -1,0 +1,20 @@
+import pytest
+import torch
+
+from gradclip import Normalize
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1.0, 1e20])
+def test_always_ends_with_that_norm(scale):
+    gradients = {"weight": torch.tensor([3.0, 4.0]) * scale, "bias": torch.zeros(2)}
+    clipped, _, report = Normalize(2.0)(gradients, gradients, {})
+    torch.testing.assert_close(clipped["weight"], torch.tensor([1.2, 1.6]))
+    assert not clipped["bias"].any()
+    assert report.norm_clipped.item() == pytest.approx(2.0)
+
+
+def test_nothing_has_no_direction_and_stays_nothing():
+    gradients = {"weight": torch.zeros(3)}
+    clipped, _, report = Normalize(2.0)(gradients, gradients, {})
+    assert not clipped["weight"].any()
+    assert not report.clipped

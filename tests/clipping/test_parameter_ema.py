@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+import torch
+
+from gradclip import ParameterEMA
+
+random = np.random.default_rng(0)
+NORMS = random.lognormal(0, 0.3, (150, 2)) * [0.3, 2.0]
+NORMS[[3, 60, 120, 121]] *= 40.0
+
+
+def published(norms, relative=1.05, beta=0.98, warmup=100, absolute=1.0):
+    """Algorithm 1 of the paper in plain numbers, for the norms of each tensor."""
+    average = np.full(norms.shape[1], np.inf)
+    for step, norm in enumerate(norms):
+        if step < warmup:
+            kept = norm * min(1.0, absolute / np.linalg.norm(norm))
+            average = np.minimum(average, kept)
+        else:
+            kept = norm * np.minimum(1.0, relative * average / norm)
+            average = beta * average + (1 - beta) * kept
+        yield kept
+
+
+def after(clipper, norms):
+    parameters = {"first": torch.zeros(2), "second": torch.zeros(1)}
+    state, kept = clipper.init(parameters), []
+    for first, second in norms:
+        gradients = {"first": torch.tensor([0.6, 0.8], dtype=torch.float64) * first, "second": torch.tensor([second])}
+        clipped, state, _ = clipper(gradients, parameters, state)
+        kept.append([gradient.norm().item() for gradient in clipped.values()])
+    return np.array(kept)
+
+
+def test_equals_the_published_rule():
+    expected = np.array(list(published(NORMS)))
+    assert (expected < NORMS).any(axis=1).sum() > 100
+    np.testing.assert_allclose(after(ParameterEMA(), NORMS), expected)
+
+
+def test_equals_it_with_other_settings():
+    expected = np.array(list(published(NORMS, relative=2.0, beta=0.9, warmup=10, absolute=5.0)))
+    np.testing.assert_allclose(after(ParameterEMA(2.0, 0.9, 10, 5.0), NORMS), expected)
+
+
+def test_a_gradient_of_zero_does_not_freeze_a_tensor():
+    norms = np.ones((20, 2))
+    norms[2, 0] = 0.0
+    norms[:10, 1] = 0.0  # the second has none at all until it is warmed up
+    kept = after(ParameterEMA(warmup=5, warmup_norm=10.0), norms)
+    np.testing.assert_allclose(kept[3:, 0], 1.0)
+    np.testing.assert_allclose(kept[10:, 1], 1.0)
+
+
+def test_its_thresholds_are_those_of_each_tensor():
+    norms = np.tile([1.0, 100.0], (30, 1))
+    norms[20] = [10.0, 1000.0]
+    kept = after(ParameterEMA(value=2.0, warmup=5, warmup_norm=1e3), norms)
+    assert kept[20] == pytest.approx([2.0, 200.0])

@@ -1,0 +1,33 @@
+import pytest
+import torch
+
+from gradclip import Skip
+
+
+def follow(clipper, norms):
+    """Which updates pass, and the state at the end."""
+    state, passed = clipper.init({}), []
+    for norm in norms:
+        gradients = {"only": torch.tensor([norm, 0.0])}
+        clipped, state, report = clipper(gradients, gradients, state)
+        passed.append(not report.skipped)
+        expected = gradients["only"] if passed[-1] else torch.zeros(2)
+        torch.testing.assert_close(clipped["only"], expected, rtol=0, atol=0, equal_nan=True)
+    return passed, {key: int(value) for key, value in state.items()}
+
+
+def test_leaves_out_what_is_not_finite_and_counts():
+    passed, state = follow(Skip(), [1.0, torch.nan, 1e30, torch.inf, torch.inf, 2.0])
+    assert passed == [True, False, True, False, False, True]
+    assert state == {"skipped": 3, "in_a_row": 0}
+
+
+def test_leaves_out_what_is_above_the_limit_but_not_what_is_on_it():
+    assert follow(Skip(5.0), [4.0, 5.0, 5.1, -6.0])[0] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("patience", [1, 3])
+def test_gives_up_after_so_many_in_a_row_until_a_harmless_one_comes(patience):
+    passed, state = follow(Skip(patience=patience), [torch.nan] * 5 + [1.0] + [torch.nan])
+    assert passed == [False] * patience + [True] * (5 - patience) + [True, False]
+    assert state == {"skipped": patience + 1, "in_a_row": 1}
