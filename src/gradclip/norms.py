@@ -32,7 +32,7 @@ def _norm(tensor: Tensor, order: float) -> Tensor:
     if tensor.dtype != torch.float64 and (tensor.numel() < LARGE or tensor.is_cuda):
         wide: Tensor = torch.linalg.vector_norm(tensor, order, dtype=torch.float64)
         return wide
-    scale = safe_scale(_wide(torch.linalg.vector_norm(tensor, torch.inf)))
+    scale = safe_scale(_wide(torch.stack(torch.aminmax(tensor)).abs().amax()))
     norm: Tensor = torch.linalg.vector_norm(_wide(tensor) / scale, order).double() * scale.double()
     return norm
 
@@ -46,7 +46,11 @@ def global_norm(tensors: Sequence[Tensor], order: float = 2.0) -> Tensor:
         >>> global_norm([torch.tensor([3e20]), torch.tensor([4e20])])
         tensor(5.0000e+20, dtype=torch.float64)
     """
-    return norm_of_norms(tensor_norms(tensors, order), order)
+    norms = tensor_norms(tensors, order)
+    if all(tensor.dtype != torch.float64 for tensor in tensors):  # then squares of float64 norms cannot overflow
+        norm: Tensor = torch.linalg.vector_norm(norms, order)
+        return norm
+    return norm_of_norms(norms, order)
 
 
 def norm_of_norms(norms: Tensor, order: float = 2.0) -> Tensor:

@@ -51,21 +51,21 @@ class ClipGradients(Callback):
         check_gradients_are_whole(trainer, pl_module, type(self).__name__)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put a state that comes from a checkpoint where the gradients are."""
+        """Find the parameters; put a state that comes from a checkpoint where they are."""
+        self._named = list(pl_module.named_parameters())
         if self.state is not None:
             self.state = {key: value.to(pl_module.device) for key, value in self.state.items()}
 
     @torch.no_grad()
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Replace every gradient by its clipped value, in place; of a skipped update, by none."""
-        parameters = {name: p for name, p in pl_module.named_parameters() if p.grad is not None and p.numel()}
+        parameters = {name: p for name, p in self._named if p.grad is not None and p.numel()}
         gradients = {name: p.grad for name, p in parameters.items() if p.grad is not None}
         if self.state is None:
             check_dense(gradients)
             self.state = self.clipper.init(dict(pl_module.named_parameters()))
         clipped, after = self.clipper.transform(gradients, parameters, self.state)
-        for name, gradient in gradients.items():
-            gradient.copy_(clipped[name])
+        torch._foreach_copy_(list(gradients.values()), [clipped[name] for name in gradients])
         if self.clipper.may_skip and self.clipper.skips(self.state, after):
             for parameter in parameters.values():  # without gradients an optimizer stands still, momentum and all
                 parameter.grad = None

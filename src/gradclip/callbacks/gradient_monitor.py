@@ -14,7 +14,7 @@ from gradclip import keys
 from gradclip.callbacks.clip_gradients import ClipGradients, check_gradients_are_whole
 from gradclip.errors import TrainerError
 from gradclip.telemetry.explosion import Explosion, explain
-from gradclip.telemetry.probe import Measurement, Place, Probe, batch_ends, read_back
+from gradclip.telemetry.probe import Place, batch_ends, make_probe
 from gradclip.telemetry.record import GradientRecord
 
 SMALL_NETWORK = 1_000_000  # parameters of which a copy at every step costs next to nothing
@@ -53,14 +53,13 @@ class GradientMonitor(Callback):
         self.steps_after_divergence = steps_after_divergence
         self.updates_every = updates_every
         self._blocks: list[GradientRecord] = []
-        self._pending: list[Measurement] = []
-        self._names: tuple[str, ...] = ()
+        self._probe = make_probe([], bends=False)
         self._learning_rate = float("nan")
 
     @property
     def record(self) -> GradientRecord:
         """All that was recorded up to the last flush."""
-        return GradientRecord.join(self._names, self._blocks)
+        return GradientRecord.join(self._probe.names, self._blocks)
 
     @property
     def explosion(self) -> Explosion | None:
@@ -71,11 +70,10 @@ class GradientMonitor(Callback):
         """Begin a new record."""
         _check_place(trainer, pl_module, self)
         named = [(name, p) for name, p in pl_module.named_parameters() if p.requires_grad and p.numel()]
-        self._names = tuple(name for name, _ in named)
-        self._probe = Probe([parameter for _, parameter in named], _clipping_bends(trainer))
+        self._probe = make_probe(named, _clipping_bends(trainer))
         size = sum(parameter.numel() for _, parameter in named)
         self._watch_every = self.updates_every or (1 if size <= SMALL_NETWORK else 10)
-        self._blocks, self._pending = [], []
+        self._blocks = []
         self._first_bad_step: int | None = None
         self._losses: list[Tensor] = []
         self._step_is_due = False
@@ -104,11 +102,11 @@ class GradientMonitor(Callback):
             self._losses.append(loss.detach())
         if not self._step_is_due:
             return
-        total = torch.stack(self._losses).sum() if self._losses else torch.tensor(torch.nan)
+        total = sum(self._losses[1:], self._losses[0]) if self._losses else torch.tensor(torch.nan)
         place = Place(trainer.global_step, trainer.current_epoch + 1, batch_idx)
-        self._pending.append(self._probe.after(place, total, batch_ends(batch)))
+        self._probe.after(place, total, batch_ends(batch))
         self._losses, self._step_is_due = [], False
-        if len(self._pending) >= self.flush_every:
+        if len(self._probe.places) >= self.flush_every:
             self._flush(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -123,13 +121,12 @@ class GradientMonitor(Callback):
 
     def _flush(self, trainer: Trainer, joined: bool = True) -> None:
         """Read back what is pending; the loss as a mean over all processes, unless the others may be gone."""
-        if not self._pending:
+        if not self._probe.places:
             return
-        block = read_back(self._names, self._pending)
+        block = self._probe.read_back()
         if joined:
             loss = trainer.strategy.reduce(torch.tensor(block.loss), reduce_op="mean")
             block = replace(block, loss=loss.cpu().numpy())
-        self._pending = []
         self._blocks.append(block)
         self._log(trainer, block)
         self._stop_if_diverged(trainer, block)

@@ -69,19 +69,21 @@ def _report(before: Gradients, after: Gradients, skipped: Tensor) -> Report:
     return Report(norm, norm_clipped, torch.stack(changed).any() if changed else torch.tensor(False), skipped)
 
 
+def _differ(before: Tensor, after: Tensor) -> Tensor:
+    """Where elements changed; a NaN that stays one did not."""
+    return (before != after) & ~(before.isnan() & after.isnan())
+
+
 def rescale(gradients: Gradients, coefficients: Tensor) -> dict[str, Tensor]:
     """Multiply gradients by one coefficient, a scalar, or by one each, ``[number of gradients]``.
 
     An infinite gradient times a coefficient of zero is NaN: what is not finite is never hidden.
     """
-    each = coefficients.expand(len(gradients)).unbind() if gradients else ()
-    pairs = zip(gradients.items(), each, strict=True)
+    if coefficients.ndim == 0:
+        by_type = {gradient.dtype: coefficients.to(gradient.dtype) for gradient in gradients.values()}
+        return {name: gradient * by_type[gradient.dtype] for name, gradient in gradients.items()}
+    pairs = zip(gradients.items(), coefficients.unbind(), strict=True)
     return {name: gradient * coefficient.to(gradient.dtype) for (name, gradient), coefficient in pairs}
-
-
-def _differ(before: Tensor, after: Tensor) -> Tensor:
-    """Where elements changed; a NaN that stays one did not."""
-    return (before != after) & ~(before.isnan() & after.isnan())
 
 
 def gather_states(states: Sequence[State]) -> dict[str, Tensor]:

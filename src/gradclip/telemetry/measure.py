@@ -11,6 +11,8 @@ from torch import Tensor
 
 from gradclip.norms import LARGE, tensor_norms
 
+VANISHING = 1e-12  # of smaller float32 norms some squares were lost
+
 
 def norms(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return the L2 norm of each tensor, a list of scalars.
@@ -20,7 +22,7 @@ def norms(tensors: Sequence[Tensor]) -> list[Tensor]:
         [tensor(5.0000e+20, dtype=torch.float64)]
     """
     if tensors[0].device.type == "cpu" and max(tensor.numel() for tensor in tensors) >= LARGE:
-        return list(tensor_norms(tensors).unbind())
+        return [_norm_on_processor(tensor) for tensor in tensors]
     wide = torch.float32 if tensors[0].device.type == "mps" else torch.float64  # Apple's GPUs have no float64
     return list(torch._foreach_norm(list(tensors), 2, dtype=wide))
 
@@ -42,8 +44,9 @@ def nonfinite_counts(tensors: Sequence[Tensor]) -> list[Tensor]:
         >>> nonfinite_counts([torch.tensor([1.0, torch.nan, -torch.inf])])
         [tensor(2)]
     """
-    differences = torch._foreach_sub(list(tensors), list(tensors))  # zero where finite, else NaN
-    return [torch.count_nonzero(difference) for difference in differences]
+    if tensors[0].device.type == "cpu":
+        return [_count_on_processor(tensor) for tensor in tensors]
+    return [torch.count_nonzero(~tensor.isfinite()) for tensor in tensors]
 
 
 def change_norms(tensors: Sequence[Tensor], before: Sequence[Tensor]) -> list[Tensor]:
@@ -65,3 +68,15 @@ def inner_product(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor
     """
     pairs = zip(tensors, others, strict=True)
     return torch.stack([torch.dot(tensor.flatten(), other.flatten()) for tensor, other in pairs]).sum()
+
+
+# On a processor nothing waits for a number to be looked at, so that care is taken only where it is needed.
+
+
+def _norm_on_processor(tensor: Tensor) -> Tensor:
+    norm = torch.linalg.vector_norm(tensor)
+    return norm.double() if VANISHING < norm < torch.inf else tensor_norms([tensor])[0]
+
+
+def _count_on_processor(tensor: Tensor) -> Tensor:
+    return torch.zeros((), dtype=torch.int64) if tensor.sum().isfinite() else torch.count_nonzero(~tensor.isfinite())

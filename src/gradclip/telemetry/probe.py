@@ -1,5 +1,6 @@
-"""Measure one optimizer step on the device, and read many steps back at once."""
+"""Measure optimizer steps on the device, and read many of them back at once."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from gradclip.telemetry.measure import change_norms, extremes, inner_product, nonfinite_counts, norms
 from gradclip.telemetry.record import GradientRecord
 
+SMALL = 50_000  # parameters, of which whole copies of a block of steps take a few megabytes
+
 
 class Place(NamedTuple):
     """Which step it is: the optimizer step and the epoch, counted from 1, and the batch within the epoch, from 0."""
@@ -20,50 +23,146 @@ class Place(NamedTuple):
     batch: int
 
 
-class Measurement(NamedTuple):
-    """One step, as scalars that are still on the device; lists are in the order of the parameters."""
-
-    place: Place
-    norms: list[Tensor]  # before, after, of the weights, of their change: float64, four for each parameter
-    values: list[Tensor]  # loss, inner product, ends of inputs and target, ends of each gradient before clipping
-    nonfinite: list[Tensor]  # number of such elements before clipping
-
-
-class Probe:
-    """Measure gradients before and after clipping, and the weights' change.
+class Probe(ABC):
+    """Look at gradients before and after clipping, and at weights; read the numbers back later, in blocks.
 
     Args:
-        parameters: what is trained.
-        bends: whether clipping may turn the gradient, so that its angle is worth a copy.
+        named: the parameters that are trained.
+        bends: whether clipping may turn the gradient, so that its angle is worth a look.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], bends: bool) -> None:
-        self.parameters, self.bends = list(parameters), bends
-        self._weights = [torch.empty_like(parameter) for parameter in parameters]
+    def __init__(self, named: Sequence[tuple[str, nn.Parameter]], bends: bool) -> None:
+        self.names = tuple(name for name, _ in named)
+        self.parameters = [parameter for _, parameter in named]
+        self.bends = bends
+        self.places: list[Place] = []
+        self._scalars: list[list[Tensor]] = []
 
+    @abstractmethod
     def before(self, watch_change: bool) -> None:
-        """Measure the gradients before clipping; copy the weights if their change is to be measured."""
-        gradients = self._gradients()
-        self._before = norms(gradients)
-        self._ends, self._nonfinite = extremes(gradients), nonfinite_counts(gradients)
-        self._copies = [gradient.clone() for gradient in gradients] if self.bends else None
-        self._watch_change = watch_change
-        if watch_change:
-            torch._foreach_copy_(self._weights, [parameter.detach() for parameter in self.parameters])
+        """Look at the gradients before clipping, and at the weights if their change is to be measured."""
 
-    def after(self, place: Place, loss: Tensor, batch_ends: list[Tensor]) -> Measurement:
-        """Measure the gradients after clipping and the weights after the step."""
-        gradients = self._gradients()
+    def after(self, place: Place, loss: Tensor, batch_ends: list[Tensor]) -> None:
+        """Look at the gradients after clipping and the weights after the step."""
         nothing = loss.new_full((), torch.nan)
-        product = nothing if self._copies is None else inner_product(gradients, self._copies)
-        weights = [parameter.detach() for parameter in self.parameters]
-        change = change_norms(weights, self._weights) if self._watch_change else [nothing.double()] * len(weights)
-        all_norms = [*self._before, *norms(gradients), *norms(weights), *change]
-        ends = batch_ends if batch_ends else [nothing] * 4
-        return Measurement(place, all_norms, [loss, product, *ends, *self._ends], self._nonfinite)
+        self.places.append(place)
+        self._scalars.append([loss, *(batch_ends or [nothing] * 4)])
+        self._look_after()
+
+    def read_back(self) -> GradientRecord:
+        """Return the steps since the last reading, and forget them."""
+        scalars = _to_array(self._scalars)
+        ends = np.abs(scalars[:, 1:]).reshape(len(scalars), 2, 2).max(axis=2)
+        places = np.array(self.places, dtype=np.int64)
+        record = GradientRecord(
+            names=self.names,
+            step=places[:, 0],
+            epoch=places[:, 1],
+            batch=places[:, 2],
+            loss=scalars[:, 0],
+            input_max_abs=ends[:, 0],
+            target_max_abs=ends[:, 1],
+            **self._read(),
+        )
+        self.places, self._scalars = [], []
+        return record
+
+    @abstractmethod
+    def _look_after(self) -> None: ...
+
+    @abstractmethod
+    def _read(self) -> dict[str, NDArray[np.float64]]: ...
 
     def _gradients(self) -> list[Tensor]:
         return [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
+
+    def _weights(self) -> list[Tensor]:
+        return [parameter.detach() for parameter in self.parameters]
+
+
+class CopyingProbe(Probe):
+    """For small networks: copy everything at each step, which takes three calls, and measure a block at once."""
+
+    def __init__(self, named: Sequence[tuple[str, nn.Parameter]], bends: bool) -> None:
+        super().__init__(named, bends)
+        self._offsets = np.cumsum([0, *(parameter.numel() for parameter in self.parameters)])[:-1]
+        self._before: list[Tensor] = []
+        self._after: list[Tensor] = []
+        self._trail: list[Tensor] = []  # the weights, one entry more than there are steps
+
+    def before(self, watch_change: bool) -> None:
+        """Copy the gradients; at the very first step the weights too."""
+        self._before.append(_flat(self._gradients()))
+        if not self._trail:
+            self._trail = [_flat(self._weights())]
+
+    def _look_after(self) -> None:
+        self._after.append(_flat(self._gradients()))
+        self._trail.append(_flat(self._weights()))
+
+    def _read(self) -> dict[str, NDArray[np.float64]]:
+        before, after, trail = (_to_matrix(rows) for rows in (self._before, self._after, self._trail))
+        self._before, self._after, self._trail = [], [], self._trail[-1:]
+        with np.errstate(invalid="ignore", over="ignore"):
+            return {
+                "max_abs": np.abs(before).max(axis=1),
+                "inner_product": (before * after).sum(axis=1) if self.bends else np.full(len(before), np.nan),
+                "nonfinite": np.add.reduceat(~np.isfinite(before), self._offsets, axis=1, dtype=np.float64),
+                "norms": self._norms(before),
+                "norms_clipped": self._norms(after),
+                "weights": self._norms(trail[1:]),
+                "updates": self._norms(np.diff(trail, axis=0)),
+            }
+
+    def _norms(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The L2 norm of each parameter's part of each row, ``[steps, parameters]``."""
+        roots: NDArray[np.float64] = np.sqrt(np.add.reduceat(np.square(rows), self._offsets, axis=1))
+        return roots
+
+
+class MeasuringProbe(Probe):
+    """For all other networks: measure at each step and keep scalars only."""
+
+    def __init__(self, named: Sequence[tuple[str, nn.Parameter]], bends: bool) -> None:
+        super().__init__(named, bends)
+        self._copies = [torch.empty_like(parameter) for parameter in self.parameters]
+        self._rows: dict[str, list[list[Tensor]]] = {"norms": [], "values": [], "nonfinite": []}
+
+    def before(self, watch_change: bool) -> None:
+        """Measure the gradients; copy the weights if their change is to be measured."""
+        gradients = self._gradients()
+        self._norms_before, self._ends = norms(gradients), extremes(gradients)
+        self._rows["nonfinite"].append(nonfinite_counts(gradients))
+        self._unclipped = [gradient.clone() for gradient in gradients] if self.bends else None
+        self._watch_change = watch_change
+        if watch_change:
+            torch._foreach_copy_(self._copies, self._weights())
+
+    def _look_after(self) -> None:
+        gradients, weights = self._gradients(), self._weights()
+        nothing = self._ends[0].new_full((), torch.nan)
+        product = nothing if self._unclipped is None else inner_product(gradients, self._unclipped)
+        change = change_norms(weights, self._copies) if self._watch_change else [nothing.double()] * len(weights)
+        self._rows["norms"].append([*self._norms_before, *norms(gradients), *norms(weights), *change])
+        self._rows["values"].append([product, *self._ends])
+
+    def _read(self) -> dict[str, NDArray[np.float64]]:
+        arrays = {name: _to_array(rows) for name, rows in self._rows.items()}
+        self._rows = {name: [] for name in self._rows}
+        kinds = np.split(arrays["norms"], 4, axis=1)
+        names = ("norms", "norms_clipped", "weights", "updates")
+        return {
+            "max_abs": np.abs(arrays["values"][:, 1:]).max(axis=1),
+            "inner_product": arrays["values"][:, 0],
+            "nonfinite": arrays["nonfinite"],
+            **dict(zip(names, kinds, strict=True)),
+        }
+
+
+def make_probe(named: Sequence[tuple[str, nn.Parameter]], bends: bool) -> Probe:
+    """Return the probe that costs least for these parameters."""
+    size = sum(parameter.numel() for _, parameter in named)
+    return (CopyingProbe if size <= SMALL else MeasuringProbe)(named, bends)
 
 
 def batch_ends(batch: Any) -> list[Tensor]:
@@ -79,32 +178,14 @@ def batch_ends(batch: Any) -> list[Tensor]:
     return extremes(pair) if len(pair) == 2 else []
 
 
-def read_back(names: tuple[str, ...], steps: Sequence[Measurement]) -> GradientRecord:
-    """Turn measurements into a record: one transfer for each kind of number."""
-    count = len(names)
-    all_norms = _to_array([step.norms for step in steps]).reshape(len(steps), 4, count)
-    values = _to_array([step.values for step in steps])
-    largest = np.abs(values[:, 2:]).reshape(len(steps), 2 + count, 2).max(axis=2)
-    places = np.array([step.place for step in steps], dtype=np.int64)
-    return GradientRecord(
-        names=names,
-        step=places[:, 0],
-        epoch=places[:, 1],
-        batch=places[:, 2],
-        loss=values[:, 0],
-        max_abs=largest[:, 2:].max(axis=1),
-        input_max_abs=largest[:, 0],
-        target_max_abs=largest[:, 1],
-        inner_product=values[:, 1],
-        nonfinite=_to_array([step.nonfinite for step in steps]),
-        norms=all_norms[:, 0],
-        norms_clipped=all_norms[:, 1],
-        weights=all_norms[:, 2],
-        updates=all_norms[:, 3],
-    )
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat([tensor.reshape(-1) for tensor in tensors])
 
 
-def _to_array(rows: list[list[Tensor]]) -> NDArray[np.float64]:
-    flat = torch.stack([scalar for row in rows for scalar in row])
-    values: NDArray[np.float64] = flat.cpu().double().numpy()
-    return values.reshape(len(rows), -1)
+def _to_matrix(rows: Sequence[Tensor]) -> NDArray[np.float64]:
+    values: NDArray[np.float64] = torch.stack(list(rows)).cpu().double().numpy()
+    return values
+
+
+def _to_array(rows: Sequence[Sequence[Tensor]]) -> NDArray[np.float64]:
+    return _to_matrix([scalar for row in rows for scalar in row]).reshape(len(rows), -1)
