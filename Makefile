@@ -8,7 +8,7 @@ train: .venv/installed  ## the main job: train the tutorial's network with its g
 	$(BIN)/python src/train.py clip=norm clip.value=1.0
 
 test: .venv/installed-dev  ## all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: .venv/installed-dev  ## style, types and layers
 	$(BIN)/ruff check .
@@ -20,6 +20,7 @@ benchmark: .venv/installed-dev  ## the tables and the figure of the README
 	$(BIN)/python tests/benchmarks/figure.py
 	$(BIN)/python tests/benchmarks/reference.py
 	$(BIN)/python tests/benchmarks/speed.py
+	$(BIN)/python tests/benchmarks/gradients.py
 
 ui: .venv/installed  ## the MLflow pages over the default store, on this machine only
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlruns/mlflow.db --host 127.0.0.1 --port 5000

@@ -1,5 +1,6 @@
 """Watch the gradients of any LightningModule."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -76,7 +77,7 @@ class GradientMonitor(Callback):
         self._blocks = []
         self._first_bad_step: int | None = None
         self._losses: list[Tensor] = []
-        self._step_is_due = False
+        self._step_is_due, self._steps = False, 0
         self._peak = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -86,13 +87,12 @@ class GradientMonitor(Callback):
         steps = trainer.estimated_stepping_batches
         self._peak_window = max(1, -(-int(steps) // MOST_PEAKS)) if np.isfinite(steps) else self.flush_every
 
-    @torch.no_grad()
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Measure the gradients before clipping."""
-        self._probe.before(watch_change=trainer.global_step % self._watch_every == 0)
+        self._probe.before(watch_change=self._steps % self._watch_every == 0)
+        self._steps += 1
         self._step_is_due = True
 
-    @torch.no_grad()
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -132,24 +132,27 @@ class GradientMonitor(Callback):
         self._stop_if_diverged(trainer, block)
 
     def _log(self, trainer: Trainer, block: GradientRecord) -> None:
+        if not trainer.loggers:
+            return
+        curves = {
+            keys.LOSS_STEP: block.loss.tolist(),
+            keys.GRAD_NORM: block.norm.tolist(),
+            keys.GRAD_NORM_CLIPPED: block.norm_clipped.tolist(),
+            keys.GRAD_MAX_ABS: block.max_abs.tolist(),
+            keys.GRAD_COEFFICIENT: block.coefficient.tolist(),
+        }
         for row, step in enumerate(block.step.tolist()):
-            metrics = {
-                keys.LOSS_STEP: block.loss[row],
-                keys.GRAD_NORM: block.norm[row],
-                keys.GRAD_NORM_CLIPPED: block.norm_clipped[row],
-                keys.GRAD_MAX_ABS: block.max_abs[row],
-                keys.GRAD_COEFFICIENT: block.coefficient[row],
-            } | self._peak_of_window(step, block.norm[row])
-            self._send(trainer, metrics, step)
+            metrics = {key: values[row] for key, values in curves.items()}
+            self._send(trainer, metrics | self._peak_of_window(step, metrics[keys.GRAD_NORM]), step)
 
     def _send(self, trainer: Trainer, metrics: Mapping[str, float], step: int) -> None:
-        finite = {key: float(value) for key, value in metrics.items() if np.isfinite(value)}
+        finite = {key: value for key, value in metrics.items() if math.isfinite(value)}
         for logger in trainer.loggers:
             logger.log_metrics(finite, step=step)
 
     def _peak_of_window(self, step: int, norm: float) -> dict[str, float]:
         """The largest finite norm of a window, at its last step."""
-        self._peak = max(self._peak, norm) if np.isfinite(norm) else self._peak
+        self._peak = max(self._peak, norm) if math.isfinite(norm) else self._peak
         if step % self._peak_window:
             return {}
         peak, self._peak = self._peak, 0.0

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch._utils import _flatten_dense_tensors
 
 from gradclip.telemetry.measure import change_norms, extremes, inner_product, nonfinite_counts, norms
 from gradclip.telemetry.record import GradientRecord
@@ -44,9 +45,8 @@ class Probe(ABC):
 
     def after(self, place: Place, loss: Tensor, batch_ends: list[Tensor]) -> None:
         """Look at the gradients after clipping and the weights after the step."""
-        nothing = loss.new_full((), torch.nan)
         self.places.append(place)
-        self._scalars.append([loss, *(batch_ends or [nothing] * 4)])
+        self._scalars.append([loss, *(batch_ends or [loss.new_full((), torch.nan)] * 4)])
         self._look_after()
 
     def read_back(self) -> GradientRecord:
@@ -74,7 +74,9 @@ class Probe(ABC):
     def _read(self) -> dict[str, NDArray[np.float64]]: ...
 
     def _gradients(self) -> list[Tensor]:
-        return [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
+        gradients = [parameter.grad for parameter in self.parameters]
+        pairs = zip(gradients, self.parameters, strict=True)
+        return [torch.zeros_like(p) if gradient is None else gradient.detach() for gradient, p in pairs]
 
     def _weights(self) -> list[Tensor]:
         return [parameter.detach() for parameter in self.parameters]
@@ -87,22 +89,25 @@ class CopyingProbe(Probe):
         super().__init__(named, bends)
         self._offsets = np.cumsum([0, *(parameter.numel() for parameter in self.parameters)])[:-1]
         self._before: list[Tensor] = []
-        self._after: list[Tensor] = []
-        self._trail: list[Tensor] = []  # the weights, one entry more than there are steps
+        self._after: list[Tensor] = []  # gradients, then weights
+        self._start: Tensor | None = None  # the weights before the first step of the block
 
     def before(self, watch_change: bool) -> None:
         """Copy the gradients; at the very first step the weights too."""
         self._before.append(_flat(self._gradients()))
-        if not self._trail:
-            self._trail = [_flat(self._weights())]
+        if self._start is None:
+            self._start = _flat(self._weights())
 
     def _look_after(self) -> None:
-        self._after.append(_flat(self._gradients()))
-        self._trail.append(_flat(self._weights()))
+        self._after.append(_flat([*self._gradients(), *self._weights()]))
 
     def _read(self) -> dict[str, NDArray[np.float64]]:
-        before, after, trail = (_to_matrix(rows) for rows in (self._before, self._after, self._trail))
-        self._before, self._after, self._trail = [], [], self._trail[-1:]
+        assert self._start is not None
+        size = len(self._start)
+        before, both, start = _to_matrix(self._before), _to_matrix(self._after), _to_matrix([self._start])
+        after, trail = both[:, :size], np.vstack([start, both[:, size:]])
+        self._start = self._after[-1][size:]
+        self._before, self._after = [], []
         with np.errstate(invalid="ignore", over="ignore"):
             return {
                 "max_abs": np.abs(before).max(axis=1),
@@ -179,7 +184,9 @@ def batch_ends(batch: Any) -> list[Tensor]:
 
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:
-    return torch.cat([tensor.reshape(-1) for tensor in tensors])
+    """All elements one after the other, by a single call."""
+    flat: Tensor = _flatten_dense_tensors(tensors)  # type: ignore[no-untyped-call]
+    return flat
 
 
 def _to_matrix(rows: Sequence[Tensor]) -> NDArray[np.float64]:
