@@ -16,11 +16,18 @@ def test_full_error_shows_the_trace(train: Command) -> None:
 
 
 BAD_OVERRIDES = [
-    (["clip=nrm"], "clip=nrm: no such option (did you mean 'norm'?); choose from none, norm, norm_value, value"),
+    (["clip=nrm"], "clip=nrm: no such option (did you mean 'norm'?); choose from activation, "),
     (["clipp=norm"], "clipp: no such setting or group (did you mean 'clip'?)"),
     (["clip.valu=1"], "clip.valu: no such setting or group (did you mean 'clip.value'?)"),
     (["+clip.valu=1"], "clip.valu: no such setting (did you mean 'clip.value'?)"),
     (["experiment=explosion"], "experiment: write it with a plus, +experiment=..., from explosion,"),
+    (
+        ["clip=groups", "clip.groups=[{parameters: head, value: 1}]"],
+        "clip: got parameters='head'; none has such a name",
+    ),
+    (["clip=activation", "clip.layers=head"], "clip.layers: got 'head'; no layer has such a name, of network.0,"),
+    (["clip=value", "clip.lower=1"], "clip.lower: got 1; must be less than or equal to 0"),
+    (["threshold=linear"], "threshold: got 'linear'; clip=none has none to change"),
     (["clip=norm", "clip.value=abc"], "clip.value: got 'abc'; must be a valid number"),
     (["clip=norm", "clip.value=0"], "clip.value: got 0; must be greater than 0"),
     (["clip=norm", "clip.value=-1.5"], "clip.value: got -1.5; must be greater than 0"),

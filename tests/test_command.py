@@ -6,6 +6,8 @@ from gradclip.command import describe, errors_in_one_line
 from gradclip.errors import ConfigError, DataError, GradclipError
 from gradclip.project import PROJECT_ROOT, register_resolvers
 
+METHODS = "activation, adaptive, auto, groups, none, norm, norm_value, normalize, parameter_ema, parameter_norm, skip, value, zscore"
+
 
 def failure(*overrides):
     register_resolvers()
@@ -20,7 +22,10 @@ def failure(*overrides):
 @pytest.mark.parametrize(
     ("override", "line"),
     [
-        ("clip=nrom", "clip=nrom: no such option (did you mean 'norm'?); choose from none, norm, norm_value, value"),
+        (
+            "clip=nrom",
+            f"clip=nrom: no such option (did you mean 'norm'?); choose from {METHODS}",
+        ),
         ("loss=zzz", "loss=zzz: no such option; choose from huber, mae, mse"),
         ("clip.valu=1", "clip.valu: no such setting or group (did you mean 'clip.value'?)"),
         ("optimiser=sgd", "optimiser: no such setting or group (did you mean 'optimizer'?)"),

@@ -1,11 +1,13 @@
 """The command as a user runs it: real processes, a real SQLite store."""
 
+import json
 import math
 import re
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -100,7 +102,11 @@ def test_config_figures_and_datasets_are_stored(tracked: Run, client: MlflowClie
     assert {keys.CONFIG_FILE, keys.FIGURES_FOLDER, "telemetry"} <= names
     figures = {entry.path for entry in client.list_artifacts(tracked.info.run_id, keys.FIGURES_FOLDER)}
     assert figures == {
-        f"figures/{name}.png" for name in ("target", "learning_curve", "gradient_norm", "gradient_norm_histogram")
+        f"figures/{name}.png"
+        for name in (
+            *("target", "learning_curve", "update_ratio"),
+            *("gradient_norm", "gradient_norm_histogram", "gradient_norm_by_parameter"),
+        )
     }
     datasets = {data.tags[0].value: data.dataset for data in tracked.inputs.dataset_inputs}
     assert set(datasets) == {"training", "testing"}
@@ -138,6 +144,29 @@ def test_explosion_is_a_result(diverged: tuple[subprocess.CompletedProcess[str],
     assert all(math.isfinite(point.value) and point.value < 1e308 for point in norms)
     assert max(point.step for point in norms) < int(tags[keys.DIVERGED_STEP]) + 1
     assert keys.FIGURES_FOLDER in {entry.path for entry in client.list_artifacts(run.info.run_id)}
+
+
+def test_explosion_is_explained_on_the_terminal_and_in_the_store(
+    diverged: tuple[subprocess.CompletedProcess[str], Run], client: MlflowClient
+) -> None:
+    done, run = diverged
+    told = done.stdout.partition("\n\n")[2]
+    assert told.startswith(f"First non-finite at step {run.data.tags[keys.DIVERGED_STEP]} (epoch 1), in the ")
+    assert "data.scale_target=standard" in told
+    text = Path(client.download_artifacts(run.info.run_id, keys.EXPLOSION_TEXT)).read_text()
+    assert text == told
+    report = json.loads(Path(client.download_artifacts(run.info.run_id, keys.EXPLOSION_JSON)).read_text())
+    assert len(report["rows"]) == 32
+    assert report["divergence"]["step"] == int(run.data.tags[keys.DIVERGED_STEP])
+    _, target = make_regression(1000, 20, noise=0.1, random_state=1)
+    assert report["target_max_abs"] == pytest.approx(max(abs(target[report["rows"]])), rel=1e-6)
+
+
+@pytest.mark.parametrize("cure", ["data.scale_target=standard", "optimizer.lr=0.001", "loss=huber"])
+def test_what_the_report_says_to_try_is_a_cure(train: Command, diverged: tuple[Any, Run], cure: str) -> None:
+    assert cure in diverged[0].stdout
+    cured = train(cure, "trainer.max_epochs=5", "tracking=none", "figures=false")
+    assert "Outcome: learned" in cured.stdout
 
 
 def test_explosion_ends_soon_after_it_began(
