@@ -4,7 +4,7 @@ from hydra.errors import HydraException
 
 from gradclip.command import describe, errors_in_one_line
 from gradclip.errors import ConfigError, DataError, GradclipError
-from gradclip.project import PROJECT_ROOT, register_resolvers
+from gradclip.project import CONFIG_FOLDER, register_resolvers
 
 METHODS = "activation, adaptive, auto, groups, none, norm, norm_value, normalize, parameter_ema, parameter_norm, skip, value, zscore"
 
@@ -12,7 +12,7 @@ METHODS = "activation, adaptive, auto, groups, none, norm, norm_value, normalize
 def failure(*overrides):
     register_resolvers()
     with (
-        initialize_config_dir(version_base="1.3", config_dir=str(PROJECT_ROOT / "conf")),
+        initialize_config_dir(version_base="1.3", config_dir=str(CONFIG_FOLDER)),
         pytest.raises(HydraException) as caught,
     ):
         compose("train", [*overrides])
