@@ -6,7 +6,7 @@ from gradclip.command import describe, errors_in_one_line
 from gradclip.errors import ConfigError, DataError, GradclipError
 from gradclip.project import CONFIG_FOLDER, register_resolvers
 
-METHODS = "activation, adaptive, auto, groups, none, norm, norm_value, normalize, parameter_ema, parameter_norm, skip, value, zscore"
+METHODS = ", ".join(sorted(path.stem for path in (CONFIG_FOLDER / "clip").glob("*.yaml")))
 
 
 def failure(*overrides):
