@@ -118,7 +118,7 @@ THEIRS = [
 ]
 
 
-@pytest.mark.parametrize(("row", "theirs"), zip(ROWS, THEIRS, strict=True), ids=lambda value: str(value)[2:60])
+@pytest.mark.parametrize(("row", "theirs"), zip(ROWS, THEIRS, strict=True), ids=[row[0] for row in ROWS])
 @pytest.mark.parametrize("gradients", [GRADIENTS, SMALL], ids=["large", "small"])
 def test_our_setting_does_what_theirs_does(row, theirs, gradients):
     register_resolvers()
