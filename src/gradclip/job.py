@@ -24,7 +24,8 @@ from gradclip.tracking.worker import submit
 if TYPE_CHECKING:
     from gradclip.pipeline import Result
 
-SILENT = {"clip", "seed", "tracking", "hydra", "log_model", "figures", "sweep"}  # not part of what a run is called
+INCIDENTAL = {"tracking", "hydra", "log_model", "figures"}  # change nothing in the training
+SILENT = INCIDENTAL | {"clip", "seed", "sweep"}  # not part of what a run is called, or there anyway
 
 
 def run_job(config: DictConfig) -> None:
@@ -102,7 +103,8 @@ def _parent(folder: Path) -> Parent:
     """The multirun that a job belongs to, called by what was typed."""
     typed = list(OmegaConf.load(folder / "multirun.yaml").hydra.overrides.task)
     command = shlex.join(["python", "src/train.py", "-m", *typed])
-    return Parent(str(folder), " ".join(typed) or "multirun", {keys.COMMAND: command})
+    telling = [override for override in typed if _setting(override).split(".")[0].split("/")[0] not in INCIDENTAL]
+    return Parent(str(folder), " ".join(telling) or "multirun", {keys.COMMAND: command})
 
 
 def run_name(config: TrainConfig, overrides: Sequence[str]) -> str:
@@ -112,8 +114,12 @@ def run_name(config: TrainConfig, overrides: Sequence[str]) -> str:
 
 
 def _is_telling(override: str) -> bool:
-    name = override.lstrip("+~").split("=")[0]
+    name = _setting(override)
     return "=" in override and name.split(".")[0] not in SILENT and name != "trainer.progress_bar"
+
+
+def _setting(override: str) -> str:
+    return override.lstrip("+~").split("=")[0]
 
 
 def _short(name: str, value: str) -> str:

@@ -31,6 +31,7 @@ DIVERGED_STEP: Final = "diverged_step"
 DIVERGED_EPOCH: Final = "diverged_epoch"
 DIVERGED_IN: Final = "diverged_in"  # loss | gradient | weight, and where
 CLIP: Final = "clip"  # the method and its thresholds, as in the run's name
+LOSS_REDUCTION: Final = "loss_reduction"  # mean or sum over the batch: it sets the size of gradients and thresholds
 SEED: Final = "seed"
 HOST: Final = "host"
 COMMAND: Final = "command"

@@ -217,7 +217,8 @@ def open_run(config: TrainConfig, job: Job, parts: Parts) -> TrackedRun:
     tracking = config.tracking
     assert tracking.uri is not None
     store = Store(tracking.uri, tracking.artifacts, tracking.experiment)
-    tags = {keys.CLIP: config.clip.label, keys.SEED: str(config.seed)}
+    reduction = str(parts.module.loss.reduction)
+    tags = {keys.CLIP: config.clip.label, keys.LOSS_REDUCTION: reduction, keys.SEED: str(config.seed)}
     run = TrackedRun(store, job.name, job.tags | tags, job.parent)
     run.write_parameters(flatten(config))
     run.write_datasets(datasets(parts.data.table))
