@@ -131,3 +131,18 @@ def test_vmap_equals_a_loop():
     together = torch.vmap(lambda *tensors: global_norm(tensors))(*stacked)
     one_by_one = torch.stack([global_norm([tensor[i] for tensor in stacked]) for i in range(5)])
     torch.testing.assert_close(together, one_by_one, equal_nan=True)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+def test_those_that_vmap_stacks_equal_those_that_it_does_not(dtype, scale):
+    tensors = draw(*SHAPES, (LARGE + 1,), dtype=dtype, scale=scale)
+    stacked = torch.vmap(lambda *one: tensor_norms(one))(*(tensor.expand(2, *tensor.shape) for tensor in tensors))
+    torch.testing.assert_close(stacked, tensor_norms(tensors).expand(2, -1), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize(("bad", "norm"), [(torch.nan, np.nan), (torch.inf, np.inf)])
+def test_large_tensors_with_a_bad_element(bad, norm):
+    tensor = torch.ones(LARGE)
+    tensor[7] = bad
+    assert global_norm([tensor]).item() == pytest.approx(norm, nan_ok=True)

@@ -9,7 +9,7 @@ from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelP
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gradclip.clipping.base import Clipper, State
+from gradclip.clipping.base import Clipper, Gradients, Rescaler, State, rescale_in_place
 from gradclip.errors import TrainerError
 
 
@@ -64,12 +64,20 @@ class ClipGradients(Callback):
         if self.state is None:
             check_dense(gradients)
             self.state = self.clipper.init(dict(pl_module.named_parameters()))
-        clipped, after = self.clipper.transform(gradients, parameters, self.state)
-        torch._foreach_copy_(list(gradients.values()), [clipped[name] for name in gradients])
+        after = self._clip_in_place(gradients, parameters, self.state)
         if self.clipper.may_skip and self.clipper.skips(self.state, after):
             for parameter in parameters.values():  # without gradients an optimizer stands still, momentum and all
                 parameter.grad = None
         self.state = after
+
+    def _clip_in_place(self, gradients: Gradients, parameters: Gradients, state: State) -> State:
+        if isinstance(self.clipper, Rescaler):
+            coefficients, after = self.clipper.coefficients(gradients, parameters, state)
+            rescale_in_place(gradients, coefficients)
+            return after
+        clipped, after = self.clipper.transform(gradients, parameters, state)
+        torch._foreach_copy_(list(gradients.values()), [clipped[name] for name in gradients])
+        return after
 
     def state_dict(self) -> dict[str, Any]:
         """Return the clipper's state, for a checkpoint."""

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradclip.clipping.base import Clipper, Gradients, State, rescale
+from gradclip.clipping.base import Gradients, Rescaler, State
 from gradclip.norms import global_norm
 
 
 @dataclass(frozen=True)
-class Auto(Clipper):
+class Auto(Rescaler):
     """Clip the global norm at the p-th percentile of the norms seen so far, this step's included.
 
     A non-finite gradient ends as in :class:`~gradclip.clipping.norm.Norm` and is not remembered: later steps are as
@@ -42,13 +42,13 @@ class Auto(Clipper):
         empty = torch.full((self.history,), torch.nan, dtype=torch.float64, device=device)
         return {"norms": empty, "seen": torch.zeros((), dtype=torch.int64, device=device)}
 
-    def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
-        """Return gradients whose global norm is at most the percentile."""
+    def coefficients(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[Tensor, State]:
+        """Return what brings the global norm to at most the percentile."""
         norm = global_norm([*gradients.values()])
         after = self._remember(state, norm)
         threshold = _percentile(after["norms"], after["seen"].clamp(max=self.history), self.value)
         coefficient = torch.where(norm == 0, torch.ones_like(norm), torch.clamp(threshold / norm, max=1.0))
-        return rescale(gradients, torch.where(norm.isfinite(), coefficient, 1 / norm)), after
+        return torch.where(norm.isfinite(), coefficient, 1 / norm), after
 
     def _remember(self, state: State, norm: Tensor) -> dict[str, Tensor]:
         place = torch.arange(self.history, device=norm.device) == state["seen"] % self.history

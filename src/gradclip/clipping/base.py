@@ -62,6 +62,19 @@ class Clipper(ABC):
         return clipped, after, _report(gradients, clipped, self.skips(state, after))
 
 
+class Rescaler(Clipper):
+    """A clipper that multiplies gradients by coefficients: one for all, or one for each tensor."""
+
+    @abstractmethod
+    def coefficients(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[Tensor, State]:
+        """Return the coefficient, a scalar, or one for each gradient, ``[gradients]``; and the next state."""
+
+    def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
+        """Return the gradients times their coefficients, and the next state."""
+        coefficients, after = self.coefficients(gradients, parameters, state)
+        return rescale(gradients, coefficients), after
+
+
 def _report(before: Gradients, after: Gradients, skipped: Tensor) -> Report:
     """Compare gradients before and after clipping."""
     norm, norm_clipped = global_norm([*before.values()]), global_norm([*after.values()])
@@ -84,6 +97,12 @@ def rescale(gradients: Gradients, coefficients: Tensor) -> dict[str, Tensor]:
         return {name: gradient * by_type[gradient.dtype] for name, gradient in gradients.items()}
     pairs = zip(gradients.items(), coefficients.unbind(), strict=True)
     return {name: gradient * coefficient.to(gradient.dtype) for (name, gradient), coefficient in pairs}
+
+
+def rescale_in_place(gradients: Gradients, coefficients: Tensor) -> None:
+    """Do what :func:`rescale` does without new memory."""
+    factors = coefficients if coefficients.ndim == 0 else list(coefficients.unbind())
+    torch._foreach_mul_(list(gradients.values()), factors)
 
 
 def gather_states(states: Sequence[State]) -> dict[str, Tensor]:

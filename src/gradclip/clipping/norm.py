@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradclip.clipping.base import Clipper, Gradients, State, rescale
+from gradclip.clipping.base import Gradients, Rescaler, State
 from gradclip.norms import global_norm
 
 
 @dataclass(frozen=True)
-class Norm(Clipper):
+class Norm(Rescaler):
     """Rescale all gradients together: g · min(1, c / ‖g‖), with one norm over all of them.
 
     The direction is kept. Below the threshold nothing changes, to the bit. A NaN anywhere makes every gradient NaN;
@@ -32,8 +32,7 @@ class Norm(Clipper):
     value: float | Tensor
     order: float = 2.0
 
-    def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
-        """Return gradients whose global norm is at most the threshold."""
+    def coefficients(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[Tensor, State]:
+        """Return what brings the global norm to at most the threshold."""
         norm = global_norm([*gradients.values()], self.order)
-        clipped = rescale(gradients, torch.clamp(self.value / norm, max=1.0))
-        return clipped, state
+        return torch.clamp(self.value / norm, max=1.0), state

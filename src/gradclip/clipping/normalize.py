@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradclip.clipping.base import Clipper, Gradients, State, rescale
+from gradclip.clipping.base import Gradients, Rescaler, State
 from gradclip.norms import global_norm
 
 
 @dataclass(frozen=True)
-class Normalize(Clipper):
+class Normalize(Rescaler):
     """Rescale all gradients together to one global L2 norm, up as well as down: g · c / ‖g‖.
 
     What the tutorial calls gradient scaling. The direction is kept, the size of the gradient is lost: near a minimum
@@ -28,8 +28,7 @@ class Normalize(Clipper):
 
     value: float | Tensor
 
-    def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
-        """Return gradients whose global norm is the threshold."""
+    def coefficients(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[Tensor, State]:
+        """Return what brings the global norm to the threshold."""
         norm = global_norm([*gradients.values()])
-        clipped = rescale(gradients, torch.where(norm == 0, torch.ones_like(norm), self.value / norm))
-        return clipped, state
+        return torch.where(norm == 0, torch.ones_like(norm), self.value / norm), state

@@ -6,12 +6,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from gradclip.clipping.base import Clipper, Gradients, State, rescale
+from gradclip.clipping.base import Gradients, Rescaler, State
 from gradclip.norms import norm_of_norms, tensor_norms
 
 
 @dataclass(frozen=True)
-class ParameterEMA(Clipper):
+class ParameterEMA(Rescaler):
     """Limit each gradient to a multiple of its own average norm γ_i: g_i · min(1, λ · γ_i / ‖g_i‖).
 
     γ_i is the exponential moving average of the norm of that tensor after clipping. For the first ``warmup`` steps
@@ -55,19 +55,18 @@ class ParameterEMA(Clipper):
         }
         return averages | {"steps": torch.zeros((), dtype=torch.int64, device=device)}
 
-    def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
-        """Return gradients none of which is far above its own average."""
+    def coefficients(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[Tensor, State]:
+        """Return what pulls back each gradient that is far above its own average."""
         if not gradients:
-            return {}, state
+            return torch.ones(()), state
         norms = tensor_norms([*gradients.values()])
         averages = torch.stack([state[f"average.{name}"] for name in gradients])
         warming_up = state["steps"] < self.warmup
         coefficients = torch.where(warming_up, self._for_all(norms), self._for_each(norms, averages))
-        clipped = rescale(gradients, coefficients)
         averages = self._remember(averages, norms, coefficients * norms, warming_up)
         named = {f"average.{name}": average for name, average in zip(gradients, averages.unbind(), strict=True)}
         after = dict(state) | named | {"steps": state["steps"] + norms.isfinite().all()}
-        return clipped, after
+        return coefficients, after
 
     def _for_all(self, norms: Tensor) -> Tensor:
         return torch.clamp(self.warmup_norm / norm_of_norms(norms), max=1.0).expand_as(norms)

@@ -6,12 +6,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from gradclip.clipping.base import Clipper, Gradients, State, rescale
+from gradclip.clipping.base import Gradients, Rescaler, State
 from gradclip.norms import tensor_norms
 
 
 @dataclass(frozen=True)
-class ParameterNorm(Clipper):
+class ParameterNorm(Rescaler):
     """Rescale each gradient by itself: g_i · min(1, c / ‖g_i‖), with an L2 norm for each parameter tensor.
 
     Each tensor keeps its direction; the gradient as a whole does not. A NaN spoils its own tensor only; an infinite
@@ -32,8 +32,7 @@ class ParameterNorm(Clipper):
 
     bends_direction: ClassVar[bool] = True
 
-    def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
-        """Return gradients none of which has a norm above the threshold."""
+    def coefficients(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[Tensor, State]:
+        """Return what brings each tensor's norm to at most the threshold."""
         norms = tensor_norms([*gradients.values()])
-        clipped = rescale(gradients, torch.clamp(self.value / norms, max=1.0))
-        return clipped, state
+        return torch.clamp(self.value / norms, max=1.0), state

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradclip.clipping.base import Clipper, Gradients, State, rescale
+from gradclip.clipping.base import Gradients, Rescaler, State
 from gradclip.norms import global_norm
 
 
 @dataclass(frozen=True)
-class ZScore(Clipper):
+class ZScore(Rescaler):
     """Pull back a global norm whose z-score z = (‖g‖ - μ) / (σ + ε) exceeds the threshold t: to μ + σ · t² / z.
 
     μ and σ² are exponential moving averages of the norm after clipping and of its squared deviation from μ, started
@@ -50,13 +50,13 @@ class ZScore(Clipper):
         zero = torch.zeros((), dtype=torch.float64, device=device)
         return {"mean": zero, "variance": zero, "seen": torch.zeros((), dtype=torch.int64, device=device)}
 
-    def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
-        """Return gradients whose global norm is no outlier."""
+    def coefficients(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[Tensor, State]:
+        """Return what pulls back a global norm that is an outlier."""
         norm = global_norm([*gradients.values()])
         limited = self._limit(norm, state)
         coefficient = torch.where(limited < norm, limited / norm, torch.ones_like(limited))
-        clipped = rescale(gradients, torch.where(norm.isfinite(), coefficient, 1 / norm))
-        return clipped, self._remember(state, limited, norm.isfinite())
+        after = self._remember(state, limited, norm.isfinite())
+        return torch.where(norm.isfinite(), coefficient, 1 / norm), after
 
     def _limit(self, norm: Tensor, state: State) -> Tensor:
         deviation = state["variance"].sqrt()

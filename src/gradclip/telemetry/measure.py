@@ -1,30 +1,9 @@
-"""Norms and extremes of many tensors with few calls, for telemetry at every step.
-
-:mod:`gradclip.norms` does the same by operations that ``torch.vmap`` can stack; these are several times faster and it
-cannot stack them. Norms are float64, in which the squares of float32 elements neither overflow nor vanish.
-"""
+"""Extremes, counts and products of many tensors with few calls, for telemetry at every step."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-
-from gradclip.norms import LARGE, tensor_norms
-
-VANISHING = 1e-12  # of smaller float32 norms some squares were lost
-
-
-def norms(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Return the L2 norm of each tensor, a list of scalars.
-
-    Example:
-        >>> norms([torch.tensor([3e20, 4e20])])
-        [tensor(5.0000e+20, dtype=torch.float64)]
-    """
-    if tensors[0].device.type == "cpu" and max(tensor.numel() for tensor in tensors) >= LARGE:
-        return [_norm_on_processor(tensor) for tensor in tensors]
-    wide = torch.float32 if tensors[0].device.type == "mps" else torch.float64  # Apple's GPUs have no float64
-    return list(torch._foreach_norm(list(tensors), 2, dtype=wide))
 
 
 def extremes(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -49,16 +28,6 @@ def nonfinite_counts(tensors: Sequence[Tensor]) -> list[Tensor]:
     return [torch.count_nonzero(~tensor.isfinite()) for tensor in tensors]
 
 
-def change_norms(tensors: Sequence[Tensor], before: Sequence[Tensor]) -> list[Tensor]:
-    """Return the L2 norm of how much each tensor changed, a list of scalars.
-
-    Example:
-        >>> change_norms([torch.tensor([3.0, 4.0])], [torch.zeros(2)])
-        [tensor(5., dtype=torch.float64)]
-    """
-    return norms(torch._foreach_sub(list(tensors), list(before)))
-
-
 def inner_product(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:
     """Return the sum of all products of elements, a scalar.
 
@@ -70,13 +39,6 @@ def inner_product(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor
     return torch.stack([torch.dot(tensor.flatten(), other.flatten()) for tensor, other in pairs]).sum()
 
 
-# On a processor nothing waits for a number to be looked at, so that care is taken only where it is needed.
-
-
-def _norm_on_processor(tensor: Tensor) -> Tensor:
-    norm = torch.linalg.vector_norm(tensor)
-    return norm.double() if VANISHING < norm < torch.inf else tensor_norms([tensor])[0]
-
-
 def _count_on_processor(tensor: Tensor) -> Tensor:
+    """On a processor nothing waits for a number to be looked at, so that elements are counted only where needed."""
     return torch.zeros((), dtype=torch.int64) if tensor.sum().isfinite() else torch.count_nonzero(~tensor.isfinite())

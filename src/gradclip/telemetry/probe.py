@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors
 
-from gradclip.telemetry.measure import change_norms, extremes, inner_product, nonfinite_counts, norms
+from gradclip.norms import tensor_norms
+from gradclip.telemetry.measure import extremes, inner_product, nonfinite_counts
 from gradclip.telemetry.record import GradientRecord
 
 SMALL = 50_000  # parameters, of which whole copies of a block of steps take a few megabytes
@@ -136,7 +137,7 @@ class MeasuringProbe(Probe):
     def before(self, watch_change: bool) -> None:
         """Measure the gradients; copy the weights if their change is to be measured."""
         gradients = self._gradients()
-        self._norms_before, self._ends = norms(gradients), extremes(gradients)
+        self._norms_before, self._ends = tensor_norms(gradients), extremes(gradients)
         self._rows["nonfinite"].append(nonfinite_counts(gradients))
         self._unclipped = [gradient.clone() for gradient in gradients] if self.bends else None
         self._watch_change = watch_change
@@ -147,9 +148,12 @@ class MeasuringProbe(Probe):
         gradients, weights = self._gradients(), self._weights()
         nothing = self._ends[0].new_full((), torch.nan)
         product = nothing if self._unclipped is None else inner_product(gradients, self._unclipped)
-        change = change_norms(weights, self._copies) if self._watch_change else [nothing.double()] * len(weights)
-        self._rows["norms"].append([*self._norms_before, *norms(gradients), *norms(weights), *change])
+        change = self._change(weights) if self._watch_change else torch.full_like(self._norms_before, torch.nan)
+        self._rows["norms"].append([self._norms_before, tensor_norms(gradients), tensor_norms(weights), change])
         self._rows["values"].append([product, *self._ends])
+
+    def _change(self, weights: Sequence[Tensor]) -> Tensor:
+        return tensor_norms(torch._foreach_sub(list(weights), self._copies))
 
     def _read(self) -> dict[str, NDArray[np.float64]]:
         arrays = {name: _to_array(rows) for name, rows in self._rows.items()}
