@@ -24,7 +24,10 @@ def tensor_norms(tensors: Sequence[Tensor], order: float = 2.0) -> Tensor:
     """
     if not tensors:
         return torch.zeros(0, dtype=torch.float64)
-    return torch.stack(_together(tensors) if order == 2 and _can_go_together(tensors) else _apart(tensors, order))
+    if order == 2 and _can_go_together(tensors):
+        on_processor = tensors[0].is_cpu and max(tensor.numel() for tensor in tensors) >= LARGE
+        return _large_norms_on_processor(tensors) if on_processor else _widened_norms(tensors)
+    return torch.stack([_norm(_padded(tensor), order) for tensor in tensors])
 
 
 def _can_go_together(tensors: Sequence[Tensor]) -> bool:
@@ -32,21 +35,17 @@ def _can_go_together(tensors: Sequence[Tensor]) -> bool:
     return not any(is_batchedtensor(tensor) or tensor.dtype == torch.float64 for tensor in tensors)
 
 
-def _together(tensors: Sequence[Tensor]) -> list[Tensor]:
-    if tensors[0].is_cpu and max(tensor.numel() for tensor in tensors) >= LARGE:
-        return [_norm_on_processor(tensor) for tensor in tensors]
+def _widened_norms(tensors: Sequence[Tensor]) -> Tensor:
     wide = torch.float32 if tensors[0].is_mps else torch.float64  # Apple's GPUs have no float64
-    return list(torch._foreach_norm(list(tensors), 2, dtype=wide))
+    return torch.stack(torch._foreach_norm(list(tensors), 2, dtype=wide))
 
 
-def _apart(tensors: Sequence[Tensor], order: float) -> list[Tensor]:
-    return [_norm(_padded(tensor), order) for tensor in tensors]
-
-
-def _norm_on_processor(tensor: Tensor) -> Tensor:
+def _large_norms_on_processor(tensors: Sequence[Tensor]) -> Tensor:
     """On a processor nothing waits for a number to be looked at, so that care is taken only where it is needed."""
-    norm = torch.linalg.vector_norm(tensor, dtype=torch.float32)
-    return norm.double() if VANISHING < norm < torch.inf else _norm(_padded(tensor), 2.0)
+    norms = torch.stack(torch._foreach_norm(list(tensors), 2, dtype=torch.float32)).double()
+    for place in torch.nonzero(~((norms > VANISHING) & norms.isfinite())).flatten().tolist():
+        norms[place] = _norm(_padded(tensors[place]), 2.0)
+    return norms
 
 
 def _norm(tensor: Tensor, order: float) -> Tensor:
