@@ -110,8 +110,8 @@ def test_lightning_equals_a_plain_loop_step_by_step(clipping, accumulated):
     assert len(weights) == len(expected) == EPOCHS * 14 // accumulated
     for ours, theirs in zip(weights, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-8)
-    np.testing.assert_allclose(module.curves[keys.MSE_TRAIN], errors[:, 0], rtol=1e-5)
-    np.testing.assert_allclose(module.curves[keys.MSE_TEST], errors[:, 1], rtol=1e-5)
+    np.testing.assert_allclose(module.curves[keys.MSE.train], errors[:, 0], rtol=1e-5)
+    np.testing.assert_allclose(module.curves[keys.MSE.test], errors[:, 1], rtol=1e-5)
 
 
 def test_a_last_lone_batch_of_an_epoch_still_makes_a_step():
@@ -126,7 +126,7 @@ def test_a_last_lone_batch_of_an_epoch_still_makes_a_step():
 def test_without_clipping_the_tutorials_rate_diverges(seed):
     module, weights = train_with_lightning(make_network(seed), TabularData(regression(), seed=seed))
     assert not weights[-1].isfinite().any()
-    assert np.isnan([module.curves[keys.MSE_TRAIN][-1], module.curves[keys.MSE_TEST][-1]]).all()
+    assert np.isnan([module.curves[keys.MSE.train][-1], module.curves[keys.MSE.test][-1]]).all()
 
 
 def test_errors_are_numpys_in_the_targets_own_unit_squared():
@@ -135,7 +135,7 @@ def test_errors_are_numpys_in_the_targets_own_unit_squared():
     network = make_network(in_features=10)
     module = Regressor(network, target_scale=data.scaling.target_scale)
     Trainer(**QUIET, max_epochs=2).fit(module, data)
-    for key, rows in [(keys.MSE_TRAIN, table.train_rows), (keys.MSE_TEST, table.test_rows)]:
+    for key, rows in [(keys.MSE.train, table.train_rows), (keys.MSE.test, table.test_rows)]:
         inputs, _ = data.scaling.transform(table, rows)
         with torch.no_grad():
             outputs = network(torch.tensor(inputs, dtype=torch.float32)).double().numpy()

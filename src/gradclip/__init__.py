@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gradclip.callbacks.clip_activations import ClipActivations as ClipActivations
     from gradclip.callbacks.clip_gradients import ClipGradients as ClipGradients
     from gradclip.callbacks.gradient_monitor import GradientMonitor as GradientMonitor
+    from gradclip.callbacks.hidden_state_monitor import HiddenStateMonitor as HiddenStateMonitor
     from gradclip.clipping.adaptive import Adaptive as Adaptive
     from gradclip.clipping.auto import Auto as Auto
     from gradclip.clipping.base import Clipper as Clipper
@@ -36,31 +37,44 @@ if TYPE_CHECKING:
     from gradclip.clipping.skip import Skip as Skip
     from gradclip.clipping.value import Value as Value
     from gradclip.clipping.zscore import ZScore as ZScore
+    from gradclip.data.sequences import SequenceData as SequenceData
+    from gradclip.data.series import SeriesData as SeriesData
     from gradclip.data.tabular import TabularData as TabularData
     from gradclip.errors import GradclipError as GradclipError
     from gradclip.models.mlp import MLP as MLP
+    from gradclip.models.recurrent import GRU as GRU
+    from gradclip.models.recurrent import LSTM as LSTM
+    from gradclip.models.recurrent import RNN as RNN
+    from gradclip.module import Classifier as Classifier
     from gradclip.module import Regressor as Regressor
 
 _HOME = {
     "Adaptive": "clipping.adaptive",
     "Auto": "clipping.auto",
     "Chain": "clipping.chain",
+    "Classifier": "module",
     "ClipActivations": "callbacks.clip_activations",
     "ClipGradients": "callbacks.clip_gradients",
     "Clipper": "clipping.base",
+    "GRU": "models.recurrent",
     "GradclipError": "errors",
     "GradientMonitor": "callbacks.gradient_monitor",
     "Groups": "clipping.groups",
+    "HiddenStateMonitor": "callbacks.hidden_state_monitor",
     "Identity": "clipping.none",
+    "LSTM": "models.recurrent",
     "MLP": "models.mlp",
     "Norm": "clipping.norm",
     "NormValue": "clipping.norm_value",
     "Normalize": "clipping.normalize",
     "ParameterEMA": "clipping.parameter_ema",
     "ParameterNorm": "clipping.parameter_norm",
+    "RNN": "models.recurrent",
     "Regressor": "module",
     "Report": "clipping.base",
     "Scheduled": "clipping.scheduled",
+    "SequenceData": "data.sequences",
+    "SeriesData": "data.series",
     "Skip": "clipping.skip",
     "TabularData": "data.tabular",
     "Value": "clipping.value",

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
@@ -21,6 +22,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from gradclip.errors import ConfigError
 from gradclip.suggest import did_you_mean
@@ -59,9 +61,20 @@ class DiabetesData(Settings):
     scale_target: Scaling
 
 
+def _existing_table(path: str) -> str:
+    if Path(path).suffix not in {".csv", ".parquet"}:
+        raise PydanticCustomError("table", "must end in .csv or .parquet")
+    if not Path(path).is_file():
+        raise PydanticCustomError("table", "there is no such file")
+    return path
+
+
+TablePath = Annotated[str, AfterValidator(_existing_table)]
+
+
 class TableData(Settings):
     name: Literal["table"]
-    path: str
+    path: TablePath
     target: str
     features: list[str] | None
     categorical: list[str]
@@ -70,14 +83,54 @@ class TableData(Settings):
     scale_inputs: Scaling
     scale_target: Scaling
 
-    @model_validator(mode="after")
-    def _file_exists(self) -> "TableData":
-        path = Path(self.path)
-        if path.suffix not in {".csv", ".parquet"}:
-            raise ValueError(f"path: got {self.path!r}; must end in .csv or .parquet")
-        if not path.is_file():
-            raise ValueError(f"path: got {self.path!r}; there is no such file")
-        return self
+
+class SeriesSettings(Settings):
+    name: Literal["series"]
+    path: TablePath
+    target: str
+    time: str
+    features: list[str] | None
+    group: str | None
+    window: PositiveInt
+    horizon: PositiveInt
+    test_fraction: Fraction
+    allow_gaps: bool
+    scale_inputs: Scaling
+    scale_target: Scaling
+
+
+class TaskSettings(Settings):
+    """Settings that every made task of sequences has."""
+
+    name: str
+    length: PositiveInt
+    steps_per_epoch: PositiveInt
+    train_sequences: PositiveInt | None
+    test_sequences: Annotated[int, Field(ge=100, multiple_of=100)]
+
+
+class NumberTask(TaskSettings):
+    name: Literal["adding", "multiplication"]
+    solved_at: NonNegativeNumber
+
+
+class ClassTask(TaskSettings):
+    solved_at: Annotated[float, Field(gt=0, le=1)]
+
+
+class TemporalOrderTask(ClassTask):
+    name: Literal["temporal_order"]
+    symbols: Literal[2, 3]
+
+
+class RandomPermutationTask(ClassTask):
+    name: Literal["random_permutation"]
+
+
+class RecallTask(ClassTask):
+    name: Literal["noiseless_memorization", "copy"]
+    values: Annotated[int, Field(ge=2)]
+    positions: PositiveInt
 
 
 class MLPModel(Settings):
@@ -95,13 +148,47 @@ class CustomModel(BaseModel):
     target: Annotated[str, Field(pattern=r"^\w+(\.\w+)+$")] = Field(alias="_target_")
 
 
+class RecurrentModel(Settings):
+    """Settings that every recurrent network has."""
+
+    hidden_size: PositiveInt
+    layers: PositiveInt
+    dropout: Share
+    truncation: PositiveInt | None
+
+    @model_validator(mode="after")
+    def _dropout_needs_layers(self) -> "RecurrentModel":
+        if self.dropout and self.layers == 1:
+            raise ValueError(f"dropout: got {self.dropout}; it acts between layers, and model.layers is 1")
+        return self
+
+
+class RNNModel(RecurrentModel):
+    target: Literal["gradclip.models.recurrent.RNN"] = Field(alias="_target_")
+    nonlinearity: Literal["tanh", "relu"]
+    initialization: Literal["sigmoid", "basic_tanh", "smart_tanh", "identity", "pytorch"]
+    identity_scale: PositiveNumber
+
+
+class GatedModel(RecurrentModel):
+    target: Literal["gradclip.models.recurrent.LSTM", "gradclip.models.recurrent.GRU"] = Field(alias="_target_")
+
+
+MODEL_KINDS = {
+    "gradclip.models.mlp.MLP": "mlp",
+    "gradclip.models.recurrent.RNN": "rnn",
+    "gradclip.models.recurrent.LSTM": "gated",
+    "gradclip.models.recurrent.GRU": "gated",
+}
+
+
 def _model_kind(model: Any) -> str:
     target = model.get("_target_") if isinstance(model, Mapping) else model.target
-    return "mlp" if target == "gradclip.models.mlp.MLP" else "custom"
+    return MODEL_KINDS.get(str(target), "custom")
 
 
 class PlainLoss(Settings):
-    name: Literal["mse", "mae"]
+    name: Literal["mse", "mae", "cross_entropy"]
 
 
 class HuberLoss(Settings):
@@ -336,7 +423,16 @@ class TrackingSettings(Settings):
         return self
 
 
-DataSettings = RegressionData | DiabetesData | TableData
+DataSettings = (
+    RegressionData
+    | DiabetesData
+    | TableData
+    | SeriesSettings
+    | NumberTask
+    | TemporalOrderTask
+    | RandomPermutationTask
+    | RecallTask
+)
 LossSettings = PlainLoss | HuberLoss
 OptimizerSettings = SGDOptimizer | AdamOptimizer | RMSpropOptimizer
 ScheduleSettings = ConstantSchedule | WarmupCosineSchedule
@@ -357,7 +453,11 @@ ClipSettings = (
 )
 ThresholdSettings = ConstantThreshold | ChangingThreshold
 ModelSettings = Annotated[
-    Annotated[MLPModel, Tag("mlp")] | Annotated[CustomModel, Tag("custom")], Discriminator(_model_kind)
+    Annotated[MLPModel, Tag("mlp")]
+    | Annotated[RNNModel, Tag("rnn")]
+    | Annotated[GatedModel, Tag("gated")]
+    | Annotated[CustomModel, Tag("custom")],
+    Discriminator(_model_kind),
 ]
 
 
@@ -376,6 +476,14 @@ class TrainConfig(Settings):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     log_model: bool
     figures: bool
+
+    @model_validator(mode="after")
+    def _a_loss_for_the_target(self) -> "TrainConfig":
+        classes = isinstance(self.data, ClassTask)
+        if classes != (self.loss.name == "cross_entropy"):
+            what = "classes, choose cross_entropy" if classes else "numbers, choose mse, mae or huber"
+            raise ValueError(f"loss: got {self.loss.name!r}; the target of data={self.data.name} is {what}")
+        return self
 
     @model_validator(mode="after")
     def _a_threshold_to_change(self) -> "TrainConfig":

@@ -3,14 +3,36 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 MakeSchedule = Callable[[Optimizer, int], LRScheduler]
 
-LOSSES: dict[str, Callable[..., nn.Module]] = {"mse": nn.MSELoss, "huber": nn.HuberLoss, "mae": nn.L1Loss}
+
+class CrossEntropy(nn.CrossEntropyLoss):
+    """Cross-entropy of logits ``[rows, ..., classes]`` and classes ``[rows, ...]``, averaged over all of them.
+
+    torch's own wants the classes second, which a network that reads out at every time step has last.
+
+    Example:
+        >>> import torch
+        >>> float(CrossEntropy()(torch.zeros(2, 5, 4), torch.zeros(2, 5, dtype=torch.long)).exp())
+        4.0
+    """
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """Return the loss, a scalar."""
+        return super().forward(input.movedim(-1, 1), target)
+
+
+LOSSES: dict[str, Callable[..., nn.Module]] = {
+    "mse": nn.MSELoss,
+    "huber": nn.HuberLoss,
+    "mae": nn.L1Loss,
+    "cross_entropy": CrossEntropy,
+}
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop}
 
 

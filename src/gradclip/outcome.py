@@ -1,6 +1,6 @@
 """How a run ended."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -8,8 +8,10 @@ import numpy as np
 
 from gradclip import keys
 from gradclip.telemetry.record import Divergence, GradientRecord
+from gradclip.yardstick import Yardstick
 
 Outcome = Literal["learned", "stalled", "diverged"]
+LEAST_GAIN = 0.1  # share of the way from the baseline to perfect; a saturated network hovers a little above chance
 
 
 @dataclass(frozen=True)
@@ -17,10 +19,13 @@ class Summary:
     """What is known at the end of a run.
 
     Attributes:
-        outcome: ``learned``; ``stalled``, finite but no better than predicting the mean; or ``diverged``.
-        mse_train: final mean squared error on the training rows, in the target's unit squared; NaN if diverged.
-        mse_test: the same on the test rows.
-        best_mse_test: lowest finite error on the test rows; NaN if there is none.
+        score: what was measured.
+        outcome: ``learned``; ``stalled``, finite but hardly better than a guess that ignores the inputs; or
+            ``diverged``.
+        solved: whether the best test score reached the data's mark; None where it has none.
+        score_train: final score on the training examples; NaN if diverged.
+        score_test: the same on the test examples.
+        best_score_test: best finite score on the test examples; NaN if there is none.
         best_epoch: when that was, counted from 1; 0 if there is none.
         clip_fraction: share of the steps in which clipping changed the gradient.
         norm_percentiles: 50th, 90th, 99th and 100th percentile of the gradient norm before clipping.
@@ -29,10 +34,12 @@ class Summary:
         notes: what else deserves a word, one sentence each.
     """
 
+    score: keys.Score
     outcome: Outcome
-    mse_train: float
-    mse_test: float
-    best_mse_test: float
+    solved: bool | None
+    score_train: float
+    score_test: float
+    best_score_test: float
     best_epoch: int
     clip_fraction: float
     norm_percentiles: tuple[float, float, float, float]
@@ -41,11 +48,11 @@ class Summary:
     notes: tuple[str, ...] = ()
 
     def metrics(self) -> dict[str, float]:
-        """By the names they have in the store; what does not exist is left out, a diverged final error is NaN."""
+        """By the names they have in the store; what does not exist is left out, a diverged final score is NaN."""
         p50, p90, p99, largest = self.norm_percentiles
-        final = {keys.FINAL_MSE_TRAIN: self.mse_train, keys.FINAL_MSE_TEST: self.mse_test}
+        final = {self.score.final_train: self.score_train, self.score.final_test: self.score_test}
         others = {
-            keys.BEST_MSE_TEST: self.best_mse_test,
+            self.score.best_test: self.best_score_test,
             keys.BEST_EPOCH: float(self.best_epoch or np.nan),
             keys.GRAD_CLIP_FRACTION: self.clip_fraction,
             keys.GRAD_NORM_P50: p50,
@@ -56,32 +63,34 @@ class Summary:
         return final | {key: value for key, value in others.items() if np.isfinite(value)}
 
     def tags(self) -> dict[str, str]:
-        """The outcome, and where a diverged run broke."""
+        """The outcome, whether the problem was solved, and where a diverged run broke."""
+        solved = {} if self.solved is None else {keys.SOLVED: str(self.solved).lower()}
         if self.divergence is None:
-            return {keys.OUTCOME: self.outcome}
+            return {keys.OUTCOME: self.outcome} | solved
         where = asdict(self.divergence)
         names = {keys.DIVERGED_STEP: "step", keys.DIVERGED_EPOCH: "epoch", keys.DIVERGED_IN: "place"}
-        return {keys.OUTCOME: self.outcome} | {tag: str(where[field]) for tag, field in names.items()}
+        return {keys.OUTCOME: self.outcome} | solved | {tag: str(where[field]) for tag, field in names.items()}
 
 
-def summarize(record: GradientRecord, mse_train: list[float], mse_test: list[float], target_variance: float) -> Summary:
+def summarize(record: GradientRecord, yardstick: Yardstick, train: Sequence[float], test: Sequence[float]) -> Summary:
     """Judge a finished run.
 
     Args:
         record: the gradients of every step.
-        mse_train: mean squared error on the training rows, one for each epoch, in the target's unit squared.
-        mse_test: the same on the test rows.
-        target_variance: mean squared error of always predicting the mean, on the training rows.
+        yardstick: what scores are measured against.
+        train: the score on the training examples, one for each epoch.
+        test: the same on the test examples.
     """
-    finals = (mse_train[-1], mse_test[-1]) if mse_train else (np.nan, np.nan)
+    finals = (train[-1], test[-1]) if train else (np.nan, np.nan)
     diverged = record.divergence is not None or not np.isfinite(finals).all()
-    finite = [error if np.isfinite(error) else np.inf for error in mse_test]
-    best = int(np.argmin(finite)) if finite and min(finite) < np.inf else None
+    best = yardstick.best(test)
     return Summary(
-        outcome="diverged" if diverged else "stalled" if finals[0] >= target_variance else "learned",
-        mse_train=np.nan if diverged else finals[0],
-        mse_test=np.nan if diverged else finals[1],
-        best_mse_test=np.nan if best is None else mse_test[best],
+        score=yardstick.score,
+        outcome="diverged" if diverged else "learned" if yardstick.gain(finals[0]) >= LEAST_GAIN else "stalled",
+        solved=yardstick.solves(np.nan if best is None else test[best]),
+        score_train=np.nan if diverged else finals[0],
+        score_test=np.nan if diverged else finals[1],
+        best_score_test=np.nan if best is None else test[best],
         best_epoch=0 if best is None else best + 1,
         clip_fraction=record.clip_fraction,
         norm_percentiles=(

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -22,19 +21,22 @@ from gradclip import keys, plots
 from gradclip.callbacks.clip_activations import ClipActivations
 from gradclip.callbacks.clip_gradients import ClipGradients
 from gradclip.callbacks.gradient_monitor import GradientMonitor
+from gradclip.callbacks.hidden_state_monitor import HiddenStateMonitor
 from gradclip.callbacks.progress import Progress
 from gradclip.clipping.methods import BACKWARD_METHODS, make_clipper
-from gradclip.config import NormClip, TrainConfig, ValueClip, flatten
-from gradclip.data.sources import SOURCES, Table
+from gradclip.config import NormClip, SeriesSettings, TaskSettings, TrainConfig, ValueClip, flatten
+from gradclip.data.base import TrainingData
+from gradclip.data.sequences import SequenceData
+from gradclip.data.series import SeriesData
+from gradclip.data.sources import SOURCES
 from gradclip.data.tabular import TabularData
 from gradclip.errors import TrainerError
 from gradclip.models.build import build_network
-from gradclip.module import Regressor
+from gradclip.module import Classifier, Learner, Regressor
 from gradclip.optimization import make_loss, make_optimizer, make_schedule
 from gradclip.outcome import Summary, summarize
 from gradclip.packing import pack_model
 from gradclip.telemetry.explosion import Explosion
-from gradclip.telemetry.record import GradientRecord
 from gradclip.tracking.logger import RunLogger
 from gradclip.tracking.messages import Dataset, Parent, Store
 from gradclip.tracking.run import TrackedRun
@@ -45,6 +47,8 @@ warnings.filterwarnings("ignore", ".*does not have many workers.*")  # the rows 
 warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")  # Lightning's own use of torch
 warnings.filterwarnings("ignore", ".*sync_dist=True.*")  # each process evaluates all rows: nothing to average
 warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")  # the monitor logs every step by itself
+
+SCORE_LABELS = {"mse": "mean squared error (target unit²)", "accuracy": "accuracy (share of right predictions)"}
 
 
 @dataclass(frozen=True)
@@ -81,9 +85,10 @@ class Result:
 class Parts:
     """All that a training run is made of."""
 
-    data: TabularData
-    module: Regressor
+    data: TrainingData
+    module: Learner
     monitor: GradientMonitor
+    hidden: HiddenStateMonitor
     trainer: Trainer
     network: dict[str, Any]  # how to build the network again
 
@@ -125,41 +130,46 @@ def build(config: TrainConfig, job: Job) -> Parts:
     network: dict[str, Any] = {
         "target": config.model.target,
         "settings": config.model.model_dump(exclude={"target"}),
-        "in_features": data.in_features,
+        "example": data.shape.example,
+        "outputs": data.shape.outputs,
     }
-    module = build_module(config, build_network(**network), data.scaling.target_scale)
+    module = build_module(config, build_network(**network), data)
     monitor = GradientMonitor(steps_after_divergence=config.trainer.steps_after_divergence)
+    hidden = HiddenStateMonitor()
     clipping = clipping_callbacks(config)
     for callback in clipping:
         callback.check(module)
-    trainer = build_trainer(config, job, [monitor, *clipping])
-    return Parts(data, module, monitor, trainer, network)
+    trainer = build_trainer(config, job, data.yardstick.score, [monitor, hidden, *clipping])
+    return Parts(data, module, monitor, hidden, trainer, network)
 
 
-def build_data(config: TrainConfig) -> TabularData:
-    """Make or read the table and put it into batches."""
-    settings = config.data.model_dump(exclude={"name", "scale_inputs", "scale_target"})
-    return TabularData(
-        SOURCES[config.data.name](**settings),
-        batch_size=config.trainer.batch_size,
-        scale_inputs=config.data.scale_inputs,
-        scale_target=config.data.scale_target,
-        seed=config.seed,
-    )
+def build_data(config: TrainConfig) -> TrainingData:
+    """Make or read the examples and put them into batches."""
+    batches: dict[str, Any] = {"batch_size": config.trainer.batch_size, "seed": config.seed}
+    match config.data:
+        case TaskSettings():
+            return SequenceData(**config.data.model_dump(), **batches)
+        case SeriesSettings():
+            return SeriesData(**config.data.model_dump(exclude={"name"}), **batches)
+        case _:
+            settings = config.data.model_dump(exclude={"name", "scale_inputs", "scale_target"})
+            scalings = config.data.model_dump(include={"scale_inputs", "scale_target"})
+            return TabularData(SOURCES[config.data.name](**settings), **scalings, **batches)
 
 
-def build_module(config: TrainConfig, network: nn.Module, target_scale: float) -> Regressor:
+def build_module(config: TrainConfig, network: nn.Module, data: TrainingData) -> Learner:
     """Put network, loss and optimizer together."""
-    return Regressor(
-        network,
-        loss=make_loss(**config.loss.model_dump()),
-        optimizer=make_optimizer(**config.optimizer.model_dump()),
-        schedule=make_schedule(**config.schedule.model_dump()),
-        target_scale=target_scale,
-    )
+    parts: dict[str, Any] = {
+        "loss": make_loss(**config.loss.model_dump()),
+        "optimizer": make_optimizer(**config.optimizer.model_dump()),
+        "schedule": make_schedule(**config.schedule.model_dump()),
+    }
+    if data.yardstick.score is keys.ACCURACY:
+        return Classifier(network, **parts)
+    return Regressor(network, target_scale=data.target_scale, **parts)
 
 
-def build_trainer(config: TrainConfig, job: Job, callbacks: list[Callback]) -> Trainer:
+def build_trainer(config: TrainConfig, job: Job, score: keys.Score, callbacks: list[Callback]) -> Trainer:
     """Make the Trainer, clipping by itself where Lightning knows the method.
 
     Raises:
@@ -171,7 +181,7 @@ def build_trainer(config: TrainConfig, job: Job, callbacks: list[Callback]) -> T
         return Trainer(
             **settings,
             **lightning_clipping(config),
-            callbacks=[*callbacks, *([Progress((keys.MSE_TRAIN, keys.MSE_TEST))] if show_bar else [])],
+            callbacks=[*callbacks, *([Progress((score.train, score.test))] if show_bar else [])],
             logger=False,
             default_root_dir=job.folder,
             enable_checkpointing=False,
@@ -221,28 +231,23 @@ def open_run(config: TrainConfig, job: Job, parts: Parts) -> TrackedRun:
     tags = {keys.CLIP: config.clip.label, keys.LOSS_REDUCTION: reduction, keys.SEED: str(config.seed)}
     run = TrackedRun(store, job.name, job.tags | tags, job.parent)
     run.write_parameters(flatten(config))
-    run.write_datasets(datasets(parts.data.table))
+    run.write_datasets(datasets(parts.data))
     if tracking.system_metrics:
         run.start_system_metrics()
     return run
 
 
-def datasets(table: Table) -> list[Dataset]:
-    """Training and test rows, as the store is told of them."""
-    name = str(table.target.name)
-    frame = table.features.assign(**{name: table.target})
-    parts = {"training": table.train_rows, "testing": table.test_rows}
+def datasets(data: TrainingData) -> list[Dataset]:
+    """Training and test examples, as the store is told of them."""
     return [
-        Dataset(f"{table.name} ({context})", table.source, name, context, frame.iloc[rows])
-        for context, rows in parts.items()
+        Dataset(f"{data.name} ({context})", data.source, data.raw.target, context, frame)
+        for context, frame in data.frames().items()
     ]
 
 
 def summarize_parts(parts: Parts) -> Summary:
     """Judge the run from what its callbacks recorded."""
-    target = parts.data.table.target.iloc[parts.data.table.train_rows]
-    curves = parts.module.curves
-    summary = summarize(parts.monitor.record, curves[keys.MSE_TRAIN], curves[keys.MSE_TEST], float(np.var(target)))
+    summary = summarize(parts.monitor.record, parts.data.yardstick, *parts.module.curves.values())
     callbacks: list[Callback] = parts.trainer.callbacks  # type: ignore[attr-defined]
     for callback in callbacks:
         if isinstance(callback, ClipActivations):  # what it clips is not yet a gradient of the weights
@@ -273,9 +278,9 @@ def save(config: TrainConfig, job: Job, parts: Parts, summary: Summary, run: Tra
             run.write_summary(summary.metrics(), summary.tags())
             if config.log_model and summary.outcome != "diverged":  # weights of NaN are no model
                 network = parts.module.network
-                run.write_model(pack_model(Path(scratch), network, parts.network, parts.data.scaling, parts.data.table))
-        record = parts.monitor.record
-        write_telemetry(job.folder / keys.TELEMETRY_FILE, record)
+                data = parts.data
+                run.write_model(pack_model(Path(scratch), network, parts.network, data.raw, data.shape))
+        write_telemetry(job.folder, parts)
         (job.folder / keys.CONFIG_FILE).write_text(yaml.safe_dump(config.model_dump(by_alias=True), sort_keys=False))
         if config.figures:
             draw_figures(job.folder / keys.FIGURES_FOLDER, config, parts, summary)
@@ -284,29 +289,28 @@ def save(config: TrainConfig, job: Job, parts: Parts, summary: Summary, run: Tra
             run.wait()  # for the store to have read the scratch files
 
 
-def write_telemetry(path: Path, record: GradientRecord) -> None:
-    """Write every step's norms, of every parameter, to a Parquet file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    record.to_frame().to_parquet(path)
+def write_telemetry(folder: Path, parts: Parts) -> None:
+    """Write every step's norms, of every parameter, to a Parquet file; those of hidden states to another."""
+    (folder / keys.TELEMETRY_FILE).parent.mkdir(parents=True, exist_ok=True)
+    parts.monitor.record.to_frame().to_parquet(folder / keys.TELEMETRY_FILE)
+    if hidden := parts.hidden.record:
+        hidden.to_frame().to_parquet(folder / keys.HIDDEN_STATES_FILE)
 
 
 def draw_figures(folder: Path, config: TrainConfig, parts: Parts, summary: Summary) -> None:
     """Draw the target, the learning curve and the gradient norms."""
-    table, record, curves = parts.data.table, parts.monitor.record, parts.module.curves
-    target = table.target.to_numpy(dtype=float)
+    record, score = parts.monitor.record, summary.score
+    train, test = parts.module.curves.values()
     clip, where = config.clip, summary.divergence
     share = "" if clip.name == "none" else f", {summary.clip_fraction:.0%} of the steps clipped"
     figures: dict[str, Callable[[Figure], None]] = {
-        "target": partial(
-            plots.plot_target,
-            train=target[table.train_rows],
-            test=target[table.test_rows],
-            unit=f"{table.target.name} (its own unit)",
-        ),
+        **data_figures(parts.data),
         "learning_curve": partial(
             plots.plot_learning_curve,
-            train=curves[keys.MSE_TRAIN],
-            test=curves[keys.MSE_TEST],
+            train=train,
+            test=test,
+            score=SCORE_LABELS[score.name],
+            baseline=parts.data.yardstick.baseline,
             title=f"Learning curve, clip {clip.label}",
             divergence=where,
         ),
@@ -326,6 +330,34 @@ def draw_figures(folder: Path, config: TrainConfig, parts: Parts, summary: Summa
             plots.plot_update_ratios, step=record.step, names=record.names, ratios=record.update_ratios
         ),
         "gradient_norm_histogram": partial(plots.plot_norm_histogram, norm=record.norm, thresholds=clip.thresholds),
+        **hidden_figures(parts, clip.label),
     }
     for name, plot in figures.items():
         plots.draw(folder / f"{name}.png", plot)
+
+
+def data_figures(data: TrainingData) -> dict[str, Callable[[Figure], None]]:
+    """What there is to see of the data before training: the target, where it has a unit of its own."""
+    if isinstance(data, SequenceData):
+        return {}
+    target = data.raw.target
+    train, test = (frame[target].to_numpy(dtype=float) for frame in data.frames().values() if frame is not None)
+    return {"target": partial(plots.plot_target, train=train, test=test, unit=f"{target} (its own unit)")}
+
+
+def hidden_figures(parts: Parts, label: str) -> dict[str, Callable[[Figure], None]]:
+    """How gradients fared on their way back through time, one figure for each recurrent layer."""
+    record = parts.hidden.record
+    if record is None:
+        return {}
+    several = len(record.norms) > 1
+    title = "Gradient at the hidden state, clip {}"
+    return {
+        f"hidden_state_gradient{f'_{number}' if several else ''}": partial(
+            plots.plot_hidden_states,
+            step=record.step,
+            norms=norms,
+            title=title.format(label) + (f", {layer}" if several else ""),
+        )
+        for number, (layer, norms) in enumerate(record.norms.items(), start=1)
+    }

@@ -37,6 +37,7 @@ DECADES_FOR_LOG_AXIS = 1.5
 BINS = 50
 FEW_EPOCHS = 3  # so few points are drawn as dots, else they would not be seen
 FEW_STEPS = 60
+MOST_DECADES = 16  # of a colour scale: below them one could not tell colours apart
 MOST_LINES = 8
 LONGEST_NAME = 24
 USUAL_RATIO = 1e-3  # of update to weight, in networks that train well
@@ -67,14 +68,21 @@ def plot_target(figure: Figure, train: Floats, test: Floats, unit: str) -> None:
 
 
 def plot_learning_curve(
-    figure: Figure, train: Sequence[float], test: Sequence[float], title: str, divergence: Divergence | None
+    figure: Figure,
+    train: Sequence[float],
+    test: Sequence[float],
+    score: str,
+    baseline: float,
+    title: str,
+    divergence: Divergence | None,
 ) -> None:
-    """Mean squared error of training and test rows over epochs, one value an epoch, in the target's unit squared."""
+    """The score on training and test examples over epochs, one value an epoch, with that of a guess."""
     axes = figure.subplots()
-    axes.set(title=title, xlabel="epoch", ylabel="mean squared error (target unit²)")
+    axes.set(title=title, xlabel="epoch", ylabel=score)
     if not np.isfinite([*train, *test]).any():
-        _say(axes, "no finite error" if divergence is None else f"no finite error: {_describe(divergence)}")
+        _say(axes, "no finite score" if divergence is None else f"no finite score: {_describe(divergence)}")
         return
+    axes.axhline(baseline, color=GREY, linestyle="--", label=f"a guess that ignores the inputs: {baseline:,.4g}")
     marker = "o" if len(train) < FEW_EPOCHS else ""
     epochs = np.arange(1, len(train) + 1)
     axes.plot(epochs, _finite(train), color=BLUE, marker=marker, label="train")
@@ -120,7 +128,7 @@ def plot_heat_map(
     figure.subplots_adjust(left=0.24)
     axes = figure.subplots()
     axes.set(title="Gradient norm of each parameter, before clipping", xlabel="optimizer step", ylabel="parameter")
-    logs = np.log10(np.where((norms > 0) & np.isfinite(norms), norms, np.nan))
+    logs = _logarithms(norms)
     if not np.isfinite(logs).any():
         _say(axes, "no finite gradient")
         return
@@ -135,6 +143,39 @@ def plot_heat_map(
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if divergence is not None:
         axes.set_title(f"Gradient norm of each parameter: diverged at step {divergence.step}")
+
+
+def plot_hidden_states(figure: Figure, step: NDArray[np.int64], norms: Floats, title: str) -> None:
+    """Gradient norm with respect to the hidden state, ``[snapshots, time steps]``, by optimizer step and time step."""
+    axes = figure.subplots()
+    plot_time_heat_map(axes, step, norms, norms)
+    axes.set(title=title, xlabel="optimizer step", ylabel="time step")
+    if axes.collections:
+        bar = figure.colorbar(axes.collections[0], ax=axes, pad=0.02)
+        bar.set_label("log10 of the norm (red: not finite, or zero)")
+
+
+def plot_time_heat_map(axes: Axes, step: NDArray[np.int64], norms: Floats, scale: Floats) -> None:
+    """The heat map alone, ``[snapshots, time steps]``, in colours that span the finite values of ``scale``."""
+    logs, ends = _logarithms(norms), _logarithms(scale)
+    if not np.isfinite(logs).any():
+        _say(axes, "no finite gradient")
+        return
+    axes.grid(False)
+    axes.set_facecolor(RED)  # what is not finite, or exactly zero, shows through
+    edges = np.append(step, step[-1] + (step[-1] - step[-2] if len(step) > 1 else 1)) - 0.5
+    highest = float(np.nanmax(ends))
+    lowest = max(float(np.nanmin(ends)), highest - MOST_DECADES)
+    times = np.arange(norms.shape[1] + 1) + 0.5
+    axes.pcolormesh(edges, times, np.ma.masked_invalid(logs.T), cmap="viridis", vmin=lowest, vmax=highest)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _logarithms(norms: Floats) -> Floats:
+    """To base 10; NaN where a norm is zero or not finite."""
+    logs: Floats = np.log10(np.where((norms > 0) & np.isfinite(norms), norms, np.nan))
+    return logs
 
 
 def plot_update_ratios(figure: Figure, step: NDArray[np.int64], names: Sequence[str], ratios: Floats) -> None:

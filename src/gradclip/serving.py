@@ -1,4 +1,4 @@
-"""The stored model: raw, unscaled rows in, predictions in the target's own unit out.
+"""The stored model: raw, unscaled examples in, predictions in the target's own unit out.
 
 MLflow stores this file with the run and runs it on loading. Weights and scalers are data, not programs: torch reads
 the weights with ``weights_only=True``, skops reads the scalers and refuses what is not scikit-learn's.
@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
@@ -24,19 +25,41 @@ class Predictor(PythonModel):  # type: ignore[misc]  # MLflow is not typed
         from gradclip.models.build import build_network
 
         files = context.artifacts
-        self.description = json.loads(Path(files["description"]).read_text())
-        self.network = build_network(**self.description["network"]).eval()
+        self.about = json.loads(Path(files["description"]).read_text())
+        self.network = build_network(**self.about["network"]).eval()
         self.network.load_state_dict(torch.load(files["weights"], weights_only=True))
-        self.inputs, self.target = io.load(files["inputs"]), io.load(files["target"])
+        self.inputs, self.target = (io.load(files[part]) if part in files else None for part in ("inputs", "target"))
 
-    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Predict the target of each row, a frame with one column of the target's name."""
+    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> Any:
+        """Predict the target of each example.
+
+        Args:
+            context: of MLflow.
+            model_input: a frame of rows, or an array of sequences ``[sequences, steps, inputs]``.
+            params: none.
+
+        Returns:
+            A frame with one column of the target's name for rows; for sequences an array: numbers
+            ``[sequences, 1]``, or classes ``[sequences]`` or ``[sequences, steps]``.
+        """
         import torch
 
-        inputs = torch.tensor(self.inputs.transform(model_input).astype("float32"))
+        inputs = torch.tensor(np.asarray(self._scaled(model_input), dtype=np.float32))
         with torch.no_grad():
             outputs = self.network(inputs).double().numpy()
-        return pd.DataFrame(self.target.inverse_transform(outputs), columns=[self.description["target"]])
+        if self.about["classes"]:
+            return outputs.argmax(axis=-1)
+        predicted = outputs if self.target is None else self.target.inverse_transform(outputs)
+        rows = isinstance(model_input, pd.DataFrame)
+        return pd.DataFrame(predicted, columns=[self.about["target"]]) if rows else predicted
+
+    def _scaled(self, examples: Any) -> Any:
+        if self.inputs is None:
+            return examples
+        if isinstance(examples, pd.DataFrame):
+            return self.inputs.transform(examples)
+        steps = pd.DataFrame(examples.reshape(-1, examples.shape[-1]), columns=self.about["columns"])
+        return self.inputs.transform(steps).reshape(*examples.shape[:-1], -1)
 
 
 set_model(Predictor())

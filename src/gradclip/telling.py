@@ -16,7 +16,7 @@ def tell_run(result: "Result", config: TrainConfig) -> str:
     """Describe a finished run in a few lines."""
     summary = result.summary
     lines = [
-        tell_errors(summary.mse_train, summary.mse_test),
+        tell_scores(summary.score.name, summary.score_train, summary.score_test),
         f"Outcome: {_outcome(summary)}",
         f"Clipping: {_clipping(summary, config)}",
         *(f"Note: {note}" for note in summary.notes),
@@ -28,14 +28,21 @@ def tell_run(result: "Result", config: TrainConfig) -> str:
     return "\n".join(lines)
 
 
-def tell_errors(mse_train: float, mse_test: float) -> str:
-    """The two numbers as the tutorial prints them.
+def tell_scores(score: str, train: float, test: float) -> str:
+    """The two numbers as the tutorial prints them; accuracies in percent.
 
     Example:
-        >>> tell_errors(2.3637, float("nan"))
+        >>> tell_scores("mse", 2.3637, float("nan"))
         'Train: 2.36, Test: nan'
+        >>> tell_scores("accuracy", 1.0, 0.9712)
+        'Train: 100.0% right, Test: 97.1% right'
     """
-    return f"Train: {tell_number(mse_train)}, Test: {tell_number(mse_test)}"
+    return f"Train: {tell_score(score, train)}, Test: {tell_score(score, test)}"
+
+
+def tell_score(score: str, value: float) -> str:
+    """One score, in its usual form."""
+    return f"{value:.1%} right" if score == keys.ACCURACY.name and not math.isnan(value) else tell_number(value)
 
 
 def tell_number(value: float) -> str:
@@ -50,7 +57,8 @@ def tell_number(value: float) -> str:
 
 def _outcome(summary: "Summary") -> str:
     if summary.divergence is None:
-        return summary.outcome
+        solved = {None: "", True: ", solved", False: ", not solved"}[summary.solved]
+        return f"{summary.outcome}{solved}"
     where = summary.divergence
     return (
         f"{summary.outcome} at step {where.step} (epoch {where.epoch}), first in the {where.place}; "

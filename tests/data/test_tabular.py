@@ -32,7 +32,7 @@ def test_scaled_training_rows_have_mean_zero_and_deviation_one():
     for tensor in data.train_set.tensors:
         torch.testing.assert_close(tensor.mean(0), torch.zeros(tensor.shape[1]), atol=1e-5, rtol=0)
         torch.testing.assert_close(tensor.std(0, correction=0), torch.ones(tensor.shape[1]), atol=1e-5, rtol=0)
-    assert data.in_features == 10
+    assert data.shape.example == (10,)
 
 
 @pytest.mark.parametrize(

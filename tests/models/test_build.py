@@ -39,25 +39,25 @@ class Choosy(nn.Linear):
 
 
 def test_our_own_network_with_its_settings():
-    network = build_network(MLP_PATH, MLP_SETTINGS, in_features=20, out_features=3)
+    network = build_network(MLP_PATH, MLP_SETTINGS, example=(20,), outputs=(3,))
     assert isinstance(network, MLP)
     assert isinstance(network[1], nn.Tanh)
     assert [layer.out_features for layer in network if isinstance(layer, nn.Linear)] == [8, 4, 3]
 
 
 def test_a_network_of_torch_gets_the_sizes_and_none_of_the_settings_it_does_not_name():
-    network = build_network("torch.nn.Linear", MLP_SETTINGS | {"bias": False}, in_features=20)
+    network = build_network("torch.nn.Linear", MLP_SETTINGS | {"bias": False}, example=(20,))
     assert (network.in_features, network.out_features, network.bias) == (20, 1, None)
 
 
 def test_a_lazy_network_learns_its_sizes_here():
-    network = build_network("torch.nn.LazyLinear", {}, in_features=20)
+    network = build_network("torch.nn.LazyLinear", {}, example=(20,))
     assert network.weight.shape == (1, 20)
 
 
 def test_the_trial_leaves_the_network_in_training_mode_without_gradients_or_new_statistics():
     class_path = "torch.nn.BatchNorm1d"
-    network = build_network(class_path, {"num_features": 1}, in_features=1)
+    network = build_network(class_path, {"num_features": 1}, example=(1,))
     assert network.training
     assert network.num_batches_tracked == 0
     assert network.weight.grad is None
@@ -65,7 +65,7 @@ def test_the_trial_leaves_the_network_in_training_mode_without_gradients_or_new_
 
 def test_the_trial_draws_no_random_number():
     torch.manual_seed(0)
-    build_network(MLP_PATH, {}, in_features=20)
+    build_network(MLP_PATH, {}, example=(20,))
     after = torch.rand(3)
     torch.manual_seed(0)
     MLP(20)
@@ -94,17 +94,17 @@ def test_the_trial_draws_no_random_number():
 )
 def test_networks_that_do_not_fit(target, settings, message):
     with pytest.raises(ModelError, match=f"^model._target_: .*{message}") as caught:
-        build_network(target, settings, in_features=20)
+        build_network(target, settings, example=(20,))
     assert "\n" not in str(caught.value)
 
 
 def test_a_network_with_nothing_to_train():
     with pytest.raises(ModelError, match=r"^model._target_: torch.nn.Identity has no parameter to train$"):
-        build_network("torch.nn.Identity", {}, in_features=1)
+        build_network("torch.nn.Identity", {}, example=(1,))
 
 
 def test_a_module_whose_import_fails(tmp_path, monkeypatch):
     (tmp_path / "broken_networks.py").write_text("import a_package_that_is_not_there\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModelError, match="importing it fails: No module named 'a_package_that_is_not_there'"):
-        build_network("broken_networks.Network", {}, in_features=20)
+        build_network("broken_networks.Network", {}, example=(20,))

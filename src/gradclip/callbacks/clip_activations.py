@@ -11,14 +11,17 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from gradclip.errors import ClippingError
+from gradclip.models.unrolling import Unrolling
 
 
 class ClipActivations(Callback):
     """Clip each derivative of the loss with respect to a layer's output to [-c, c], during backward.
 
     What a layer's output derivative is clipped to is what reaches its weights and all layers before it. A layer is a
-    module with parameters of its own. NaN stays NaN; an infinite derivative becomes the nearer end. Under mixed
-    precision the threshold is scaled as the loss is; on several processes it holds for the joined batch.
+    module with parameters of its own. Of a recurrent layer the derivative with respect to every hidden state is
+    clipped, at each time step on its way back, so that it cannot grow from step to step; an LSTM's cells are left.
+    NaN stays NaN; an infinite derivative becomes the nearer end. Under mixed precision the threshold is scaled as the
+    loss is; on several processes it holds for the joined batch.
 
     Source: Graves 2013, "Generating sequences with recurrent neural networks": 10 for recurrent layers, 100 for the
     output layer.
@@ -30,6 +33,7 @@ class ClipActivations(Callback):
 
     Raises:
         ClippingError: on starting to fit, if no layer has such a name.
+        ModelError: on starting to fit, if a recurrent layer is bidirectional or projects its states.
 
     Example:
         >>> from pytorch_lightning import Trainer
@@ -38,7 +42,7 @@ class ClipActivations(Callback):
 
     def __init__(self, value: float = 10.0, output_value: float = 100.0, layers: str = "*") -> None:
         self.value, self.output_value, self.layers = value, output_value, layers
-        self._handles: list[RemovableHandle] = []
+        self._handles: list[RemovableHandle | Unrolling] = []
         self._clipped_now: list[Tensor] = []
         self._clipped_steps: list[Tensor] = []
         self._scale = 1.0
@@ -58,8 +62,7 @@ class ClipActivations(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Hook into the layers."""
-        layers = self._choose(pl_module)
-        self._handles = [layer.register_forward_hook(partial(self._watch, limit)) for layer, limit in layers]
+        self._handles = [self._hook_into(layer, limit) for layer, limit in self._choose(pl_module)]
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         """See by how much the loss is scaled."""
@@ -88,11 +91,19 @@ class ClipActivations(Callback):
             raise ClippingError(f"clip.layers: got {self.layers!r}; no layer has such a name, of {', '.join(layers)}")
         return chosen
 
-    def _watch(self, limit: float, layer: nn.Module, inputs: Any, output: Any) -> None:
-        """Have the derivatives with respect to a layer's output clipped once they are known."""
+    def _hook_into(self, layer: nn.Module, limit: float) -> RemovableHandle | Unrolling:
+        if isinstance(layer, nn.RNNBase):
+            return Unrolling(layer, lambda *state: self._watch(limit, state[-1]))
+        return layer.register_forward_hook(partial(self._watch_output, limit))
+
+    def _watch_output(self, limit: float, layer: nn.Module, inputs: Any, output: Any) -> None:
         for tensor in output if isinstance(output, tuple) else (output,):
-            if isinstance(tensor, Tensor) and tensor.requires_grad:
-                tensor.register_hook(partial(self._clamp, limit))  # type: ignore[no-untyped-call]
+            self._watch(limit, tensor)
+
+    def _watch(self, limit: float, tensor: Any) -> None:
+        """Have the derivative with respect to a tensor clipped once it is known."""
+        if isinstance(tensor, Tensor) and tensor.requires_grad:
+            tensor.register_hook(partial(self._clamp, limit))  # type: ignore[no-untyped-call]
 
     def _clamp(self, limit: float, derivative: Tensor) -> Tensor:
         scaled = limit * self._scale

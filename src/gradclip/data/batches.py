@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 import torch
@@ -45,6 +46,16 @@ class ShuffledBatches(Sampler[Tensor]):
         order = torch.randperm(self.rows, generator=torch.Generator().manual_seed(int(state[0] >> np.uint64(1))))
         for batch in torch.split(order[: self._shared_rows], self.batch_size):
             yield batch[self.rank :: self.world_size]
+
+    def rows_of(self, epoch: int, batch: int) -> tuple[int, ...]:
+        """Return the rows of a batch, in order.
+
+        Args:
+            epoch: counted from 1.
+            batch: within the epoch, counted from 0.
+        """
+        self.set_epoch(epoch - 1)
+        return tuple(sorted(next(islice(self, batch, None)).tolist()))
 
     @property
     def _shared_rows(self) -> int:

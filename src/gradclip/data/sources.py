@@ -38,6 +38,11 @@ class Table:
     train_rows: Rows
     test_rows: Rows
 
+    def frames(self) -> dict[str, pd.DataFrame | None]:
+        """All columns, for ``training`` and for ``testing``."""
+        frame = self.features.assign(**{str(self.target.name): self.target})
+        return {"training": frame.iloc[self.train_rows], "testing": frame.iloc[self.test_rows]}
+
 
 def regression(
     samples: int = 1000, features: int = 20, noise: float = 0.1, random_state: int = 1, test_fraction: float = 0.5
@@ -97,7 +102,7 @@ def table(
     Raises:
         DataError: the file cannot be read, or a column is missing, constant, not numeric or holds a gap.
     """
-    frame = _read(Path(path))
+    frame = read_frame(Path(path))
     columns = [name for name in frame.columns if name != target] if features is None else list(features)
     check_table(frame, columns, target, categorical)
     train_rows, test_rows = _split(len(frame), test_fraction, split_seed)
@@ -115,7 +120,12 @@ def table(
 SOURCES: dict[str, Callable[..., Table]] = {"regression": regression, "diabetes": diabetes, "table": table}
 
 
-def _read(path: Path) -> pd.DataFrame:
+def read_frame(path: Path) -> pd.DataFrame:
+    """Read a CSV or Parquet file.
+
+    Raises:
+        DataError: the file is empty or cannot be read.
+    """
     try:
         return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
     except pd.errors.EmptyDataError as error:

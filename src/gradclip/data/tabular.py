@@ -1,22 +1,22 @@
 """The data module: a table, scaled, in batches."""
 
-from itertools import islice
-
+import numpy as np
+import pandas as pd
 import torch
-from pytorch_lightning import LightningDataModule
-from torch import Tensor
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import TensorDataset
 
+from gradclip import keys
+from gradclip.data.base import Loader, Raw, Shape, TrainingData, evaluation_batch_size, whole_batches
 from gradclip.data.batches import OrderedBatches, ShuffledBatches
 from gradclip.data.scaling import fit_scaling
 from gradclip.data.sources import Table
 from gradclip.errors import DataError
+from gradclip.yardstick import Yardstick
 
-EVALUATION_BATCH_SIZE = 8192  # large, since no gradients are kept
-Loader = DataLoader[tuple[Tensor, ...]]
+RAW_EXAMPLES = 3
 
 
-class TabularData(LightningDataModule):
+class TabularData(TrainingData):
     """Batches of inputs ``[rows, inputs]`` and target ``[rows, 1]``, both as scaled for training.
 
     Validation goes over all training rows, then over all test rows.
@@ -52,14 +52,30 @@ class TabularData(LightningDataModule):
         if len(table.test_rows) == 0:
             raise DataError(f"data.test_fraction: leaves none of {len(table.train_rows)} rows to test")
         self.table, self.batch_size, self.seed = table, batch_size, seed
+        self.name, self.source = table.name, table.source
         self.scaling = fit_scaling(table, scale_inputs, scale_target)
         self.train_set = self._tensors("train")
         self.test_set = self._tensors("test")
 
     @property
-    def in_features(self) -> int:
-        """Number of the network's inputs, after one-hot encoding."""
-        return int(self.train_set.tensors[0].shape[1])
+    def shape(self) -> Shape:
+        """What the network has to fit: inputs after one-hot encoding, one output."""
+        return Shape((int(self.train_set.tensors[0].shape[1]),), (1,))
+
+    @property
+    def yardstick(self) -> Yardstick:
+        """The mean squared error, against that of predicting the mean, on the training rows."""
+        return Yardstick(keys.MSE, float(np.var(self.table.target.iloc[self.table.train_rows])))
+
+    @property
+    def raw(self) -> Raw:
+        """What a stored model needs to know."""
+        examples = self.table.features.iloc[self.table.test_rows[:RAW_EXAMPLES]]
+        return Raw(examples, tuple(examples.columns), str(self.table.target.name), self.scaling, classes=False)
+
+    def frames(self) -> dict[str, pd.DataFrame | None]:
+        """The table's training and test rows."""
+        return self.table.frames()
 
     def rows_of_batch(self, epoch: int, batch: int) -> tuple[int, ...]:
         """Return the table's rows, counted from 0, in a training batch over all processes.
@@ -68,30 +84,22 @@ class TabularData(LightningDataModule):
             epoch: counted from 1.
             batch: within the epoch, counted from 0.
         """
-        order = ShuffledBatches(len(self.train_set), self.batch_size, self.seed)
-        order.set_epoch(epoch - 1)
-        positions = next(islice(order, batch, None)).tolist()
-        return tuple(sorted(int(row) for row in self.table.train_rows[positions]))
+        positions = ShuffledBatches(len(self.train_set), self.batch_size, self.seed).rows_of(epoch, batch)
+        return tuple(sorted(int(row) for row in self.table.train_rows[list(positions)]))
 
     def train_dataloader(self) -> Loader:
         """Shuffled training batches; each process its share."""
-        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return _loader(
-            self.train_set, ShuffledBatches(len(self.train_set), self.batch_size, self.seed, rank, world_size)
-        )
+        batches = ShuffledBatches(len(self.train_set), self.batch_size, self.seed, *self.process)
+        return whole_batches(self.train_set, batches)
 
     def val_dataloader(self) -> list[Loader]:
         """All training rows, then all test rows."""
         sets = (self.train_set, self.test_set)
-        return [_loader(rows, OrderedBatches(len(rows), EVALUATION_BATCH_SIZE)) for rows in sets]
+        size = evaluation_batch_size(self.shape.example)
+        return [whole_batches(rows, OrderedBatches(len(rows), size)) for rows in sets]
 
     def _tensors(self, part: str) -> TensorDataset:
         rows = self.table.train_rows if part == "train" else self.table.test_rows
         return TensorDataset(
             *(torch.tensor(array, dtype=torch.float32) for array in self.scaling.transform(self.table, rows))
         )
-
-
-def _loader(rows: TensorDataset, batches: ShuffledBatches | OrderedBatches) -> Loader:
-    """A loader that takes whole batches by position, with no collating of single rows."""
-    return DataLoader(rows, sampler=batches, batch_size=None)

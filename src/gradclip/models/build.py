@@ -2,7 +2,7 @@
 
 import inspect
 import pydoc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,32 +10,43 @@ from torch import nn
 
 from gradclip.errors import ModelError
 from gradclip.models.mlp import MLP
+from gradclip.models.recurrent import GRU, LSTM, RNN
 
-MLP_SETTINGS = frozenset(inspect.signature(MLP).parameters)
+OUR_SETTINGS = frozenset(name for network in (MLP, RNN, LSTM, GRU) for name in inspect.signature(network).parameters)
 
 
-def build_network(target: str, settings: Mapping[str, Any], in_features: int, out_features: int = 1) -> nn.Module:
-    """Build the network of class ``target`` for data of the given sizes, and try it on two rows of zeros.
+def build_network(
+    target: str, settings: Mapping[str, Any], example: Sequence[int], outputs: Sequence[int] = (1,)
+) -> nn.Module:
+    """Build the network of class ``target`` for data of the given shapes, and try it on two examples of zeros.
 
-    ``in_features`` and ``out_features`` are passed on where the constructor names them. The settings of our own MLP,
-    which stand in the default config, are left out where another constructor does not name them.
+    ``in_features`` and ``out_features``, the last dimensions of the shapes, and ``every_step``, whether there is an
+    output at every time step, are passed on where the constructor names them. The settings of our own networks, which
+    stand in the config, are left out where another constructor does not name them.
+
+    Args:
+        target: dotted path of the class.
+        settings: arguments of its constructor.
+        example: shape of one example's inputs.
+        outputs: shape of what the network has to return for it.
 
     Raises:
         ModelError: the class cannot be found, built with these settings, or does not fit the data.
 
     Example:
-        >>> build_network("torch.nn.Linear", {"widths": [25]}, in_features=20)
+        >>> build_network("torch.nn.Linear", {"widths": [25]}, example=(20,))
         Linear(in_features=20, out_features=1, bias=True)
     """
     constructor = _find(target)
-    offered = {"in_features": in_features, "out_features": out_features, **settings}
+    sizes = {"in_features": example[-1], "out_features": outputs[-1], "every_step": len(outputs) > 1}
+    offered = {**sizes, **settings}
     named = inspect.signature(constructor).parameters
-    accepted = {key: value for key, value in offered.items() if key in named or key not in MLP_SETTINGS}
+    accepted = {key: value for key, value in offered.items() if key in named or key not in OUR_SETTINGS}
     try:
         network = constructor(**accepted)
     except Exception as error:  # a user's class may raise anything
         raise ModelError(f"model._target_: cannot build {target} with {sorted(accepted)}: {_reason(error)}") from error
-    _try(network, target, in_features, out_features)
+    _try(network, target, tuple(example), tuple(outputs))
     return network
 
 
@@ -49,18 +60,23 @@ def _find(target: str) -> type[nn.Module]:
     return found
 
 
-def _try(network: nn.Module, target: str, in_features: int, out_features: int) -> None:
+def _try(network: nn.Module, target: str, example: tuple[int, ...], outputs: tuple[int, ...]) -> None:
     training = network.training
     try:
         with torch.no_grad():
-            shape = tuple(network.eval()(torch.zeros(2, in_features)).shape)
+            shape = _shape(network.eval()(torch.zeros(2, *example)))
     except Exception as error:  # a user's class may raise anything
-        raise ModelError(f"model._target_: {target} fails on rows of {in_features} inputs: {_reason(error)}") from error
+        what = f"rows of {example[0]} inputs" if len(example) == 1 else f"sequences of shape {example}"
+        raise ModelError(f"model._target_: {target} fails on {what}: {_reason(error)}") from error
     network.train(training)
-    if shape != (2, out_features):
-        raise ModelError(f"model._target_: {target} turns 2 rows into shape {shape}; must be (2, {out_features})")
+    if shape != (2, *outputs):
+        raise ModelError(f"model._target_: {target} turns 2 examples into {shape}; must be {(2, *outputs)}")
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise ModelError(f"model._target_: {target} has no parameter to train")
+
+
+def _shape(outputs: Any) -> Any:
+    return tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else f"a {type(outputs).__name__}"
 
 
 def _reason(error: Exception) -> str:

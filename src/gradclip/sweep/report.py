@@ -11,7 +11,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from gradclip.sweep.results import JobResult, read_results
-from gradclip.telling import tell_number
+from gradclip.telling import tell_score
 from gradclip.tracking.messages import PARENT_FILE, Store
 from gradclip.tracking.worker import result_of, submit
 
@@ -57,8 +57,8 @@ def to_rows(jobs: Sequence[JobResult]) -> list[tuple[str, ...]]:
             str(job.number),
             job.name,
             job.outcome,
-            tell_number(job.mse_train),
-            tell_number(job.mse_test),
+            tell_score(job.score, job.score_train),
+            tell_score(job.score, job.score_test),
             f"{job.clip_fraction:.0%}" if job.clip_fraction == job.clip_fraction else "",
             job.error,
         )

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradclip.telling import tell_errors
+from gradclip.telling import tell_scores
 
 if TYPE_CHECKING:
     from gradclip.pipeline import Result
@@ -22,8 +22,10 @@ class JobResult:
     name: str
     run_id: str | None = None
     outcome: str = "failed"
-    mse_train: float = math.nan
-    mse_test: float = math.nan
+    score: str = ""
+    score_train: float = math.nan
+    score_test: float = math.nan
+    solved: bool | None = None
     clip_fraction: float = math.nan
     error: str = ""
 
@@ -31,8 +33,17 @@ class JobResult:
     def of_run(cls, number: int, result: "Result") -> "JobResult":
         """Note a finished run."""
         summary = result.summary
-        finals = (summary.mse_train, summary.mse_test, summary.clip_fraction)
-        return cls(number, result.name, result.run_id, summary.outcome, *finals)
+        return cls(
+            number,
+            result.name,
+            result.run_id,
+            summary.outcome,
+            summary.score.name,
+            summary.score_train,
+            summary.score_test,
+            summary.solved,
+            summary.clip_fraction,
+        )
 
     @classmethod
     def of_failure(cls, number: int, overrides: str, reason: str) -> "JobResult":
@@ -48,7 +59,7 @@ def tell_job(job: JobResult) -> str:
     """Describe one job of a multirun in a line."""
     if job.error:
         return f"[{job.number}] {job.name}: failed: {job.error}"
-    return f"[{job.number}] {job.name}: {job.outcome}, {tell_errors(job.mse_train, job.mse_test)}"
+    return f"[{job.number}] {job.name}: {job.outcome}, {tell_scores(job.score, job.score_train, job.score_test)}"
 
 
 def read_results(folder: Path) -> list[JobResult]:

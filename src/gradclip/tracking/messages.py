@@ -1,9 +1,11 @@
 """What the training process tells the tracking process; plain data, no MLflow."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 PARENT_FILE = "parent.json"  # in the folder of a multirun: its parent run and the store that it is in
 
@@ -52,15 +54,15 @@ class ModelFiles(NamedTuple):
     package: str
     artifacts: dict[str, str]
     requirements: list[str]
-    example: "pd.DataFrame"
-    prediction: "pd.DataFrame"
+    example: "pd.DataFrame | NDArray[np.float32]"
+    prediction: "pd.DataFrame | NDArray[Any]"
 
 
 class Dataset(NamedTuple):
-    """Rows that a run read."""
+    """What a run read: rows, or examples that are made on the fly and have no frame."""
 
     name: str
     source: str
     target: str
     context: str
-    frame: "pd.DataFrame"
+    frame: "pd.DataFrame | None"

@@ -21,7 +21,9 @@ import mlflow
 import requests
 from filelock import FileLock
 from mlflow import MlflowClient
-from mlflow.data.pandas_dataset import from_pandas
+from mlflow.data.dataset_source_registry import resolve_dataset_source
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.data.pandas_dataset import PandasDataset, from_pandas
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, infer_signature
@@ -180,13 +182,16 @@ def write_text(store: Store, run_id: str, text: str, name: str) -> None:
 def write_datasets(store: Store, run_id: str, datasets: Sequence[Dataset]) -> None:
     """Tell which rows a run read."""
     inputs = [
-        DatasetInput(
-            from_pandas(data.frame, source=data.source, targets=data.target, name=data.name)._to_mlflow_entity(),
-            [InputTag("mlflow.data.context", data.context)],
-        )
+        DatasetInput(_described(data)._to_mlflow_entity(), [InputTag("mlflow.data.context", data.context)])
         for data in datasets
     ]
     client(store.uri).log_inputs(run_id, datasets=inputs)
+
+
+def _described(data: Dataset) -> PandasDataset | MetaDataset:
+    if data.frame is None:
+        return MetaDataset(resolve_dataset_source(data.source), name=data.name)
+    return from_pandas(data.frame, source=data.source, targets=data.target, name=data.name)
 
 
 class _Flavor:

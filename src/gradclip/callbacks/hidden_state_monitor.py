@@ -1,0 +1,124 @@
+"""Watch gradients on their way back through time."""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+
+from gradclip.models.unrolling import Unrolling
+from gradclip.telemetry.hidden import HiddenStateRecord
+
+Key = tuple[str, int]  # a recurrent layer: the module's name, and its place among those stacked in it
+
+
+class HiddenStateMonitor(Callback):
+    """Record the gradient of the loss with respect to every hidden state, at some optimizer steps of the run.
+
+    Vanishing and exploding gradients are products over time steps: here they are seen to shrink or grow from the last
+    time step to the first. Steps are watched one by one at first; each time the record is full every second snapshot
+    is dropped and half as many steps are watched from there on, so that a short run and a long one are both covered.
+    It changes no gradient beyond what :class:`gradclip.models.unrolling.Unrolling` says; a step that is watched takes
+    up to twice its time, or four times for an LSTM. Of accumulated batches the first is watched, and of several
+    processes each watches its share of the batch. A module without recurrent layers is left alone.
+
+    Args:
+        snapshots: optimizer steps that are kept at most.
+
+    Example:
+        >>> import gradclip
+        >>> from pytorch_lightning import Trainer
+        >>> monitor = gradclip.HiddenStateMonitor()
+        >>> trainer = Trainer(callbacks=[monitor], logger=False, enable_checkpointing=False)
+        >>> # after trainer.fit(...): monitor.record.norms, or monitor.record.to_frame()
+    """
+
+    def __init__(self, snapshots: int = 30) -> None:
+        self.snapshots = snapshots
+        self._layers: dict[str, nn.RNNBase] = {}
+        self._unrollings: list[Unrolling] = []
+        self._begin()
+
+    @property
+    def record(self) -> HiddenStateRecord | None:
+        """All snapshots; None if there is no recurrent layer, or none of them had a gradient."""
+        if not self._kept:
+            return None
+        keys = self._kept[0].keys()
+        norms = {_name(key): np.stack([kept[key] for kept in self._kept]) for key in keys}
+        return HiddenStateRecord(np.array(self._steps, dtype=np.int64), norms)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find the recurrent layers and begin a new record."""
+        self._layers = {name: layer for name, layer in pl_module.named_modules() if isinstance(layer, nn.RNNBase)}
+        self._begin()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Begin to watch, where it is this step's turn."""
+        if not self._layers or trainer.global_step == self._last_step:
+            return
+        self._last_step = trainer.global_step
+        if self._steps_seen % self._interval == 0:
+            self._unrollings = [Unrolling(layer, partial(self._visit, name)) for name, layer in self._layers.items()]
+        self._steps_seen += 1
+
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep what was seen, and watch no more."""
+        if not self._unrollings:
+            return
+        self._release()
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        self._keep(trainer.global_step + 1, scaler.get_scale() if scaler else 1.0)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let go of the layers."""
+        self._release()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Let go of the layers."""
+        self._release()
+
+    def _begin(self) -> None:
+        self._steps: list[int] = []
+        self._kept: list[dict[Key, np.ndarray[Any, np.dtype[np.float64]]]] = []
+        self._interval, self._steps_seen = 1, 0
+        self._last_step = -1
+        self._now: dict[Key, list[Tensor | None]] = {}
+
+    def _visit(self, name: str, layer: int, step: int, hidden: Tensor) -> None:
+        """Have the norm of a hidden state's gradient noted once it is known; visits come in order of time."""
+        norms = self._now.setdefault((name, layer), [])
+        norms.append(None)
+        if hidden.requires_grad:
+            hidden.register_hook(partial(_note, norms, len(norms) - 1))  # type: ignore[no-untyped-call]
+
+    def _keep(self, step: int, scale: float) -> None:
+        found, self._now = self._now, {}
+        if not all(any(norm is not None for norm in norms) for norms in found.values()):
+            return
+        self._kept.append({key: _read(norms) / scale for key, norms in found.items()})
+        self._steps.append(step)
+        if len(self._kept) == self.snapshots:
+            self._kept, self._steps, self._interval = self._kept[::2], self._steps[::2], 2 * self._interval
+
+    def _release(self) -> None:
+        for unrolling in self._unrollings:
+            unrolling.remove()
+        self._unrollings = []
+
+
+def _note(norms: list[Tensor | None], position: int, derivative: Tensor) -> None:
+    norms[position] = torch.linalg.vector_norm(derivative.detach().float())
+
+
+def _read(norms: list[Tensor | None]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    zero = next(norm for norm in norms if norm is not None).new_zeros(())
+    values: np.ndarray[Any, np.dtype[np.float64]]
+    values = torch.stack([zero if norm is None else norm for norm in norms]).cpu().double().numpy()
+    return values
+
+
+def _name(key: Key) -> str:
+    return f"{key[0]}, layer {key[1] + 1}"

@@ -1,0 +1,198 @@
+"""Sequences that ask for a long memory, made on the fly.
+
+The tasks of Hochreiter & Schmidhuber 1997, "Long short-term memory", as set out by Pascanu et al. 2013, "On the
+difficulty of training recurrent neural networks", whose published programs decided where the two texts leave room.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradclip import keys
+from gradclip.errors import DataError
+from gradclip.yardstick import Yardstick
+
+Inputs = NDArray[np.float32]
+Target = NDArray[np.float32] | NDArray[np.int64]
+Positions = NDArray[np.int64]
+Draw = Callable[[np.random.Generator, int], tuple[Inputs, Target]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """How sequences of one kind are drawn.
+
+    Attributes:
+        steps: time steps of a sequence.
+        inputs: numbers at each time step.
+        outputs: of the network: classes, or 1 for a number.
+        every_step: whether there is a target at every time step, or one for the whole sequence.
+        yardstick: what scores are measured against.
+        draw: from a random generator and a number of sequences to inputs ``[sequences, steps, inputs]`` and target:
+            ``[sequences, 1]`` for numbers, ``[sequences]`` or ``[sequences, steps]`` for classes.
+    """
+
+    steps: int
+    inputs: int
+    outputs: int
+    every_step: bool
+    yardstick: Yardstick
+    draw: Draw
+
+
+def adding(length: int, solved_at: float | None = None) -> Task:
+    """The sum of the two numbers that are marked among ``length`` numbers in [0, 1].
+
+    Inputs are mark and number. One mark stands in the first tenth of the sequence, the other between there and its
+    middle. Predicting the mean, 1, has the mean squared error 1/6.
+
+    Source: Hochreiter & Schmidhuber 1997, section 5.4; positions as in Pascanu et al. 2013, who halve the sum.
+
+    Raises:
+        DataError: the sequence is too short.
+
+    Example:
+        >>> inputs, target = adding(10).draw(np.random.default_rng(0), 2)
+        >>> inputs.shape, np.allclose(target[:, 0], (inputs[:, :, 0] * inputs[:, :, 1]).sum(axis=1))
+        ((2, 10, 2), True)
+    """
+    return _two_numbers("adding", length, np.add, Yardstick(keys.MSE, 1 / 6, solved_at))
+
+
+def multiplication(length: int, solved_at: float | None = None) -> Task:
+    """The product of the two numbers that are marked; otherwise as :func:`adding`.
+
+    Predicting the mean, 1/4, has the mean squared error 7/144.
+
+    Source: Pascanu et al. 2013, section 4.1 (task of Hochreiter & Schmidhuber 1997, section 5.5).
+
+    Raises:
+        DataError: the sequence is too short.
+    """
+    return _two_numbers("multiplication", length, np.multiply, Yardstick(keys.MSE, 7 / 144, solved_at))
+
+
+def temporal_order(length: int, symbols: int = 2, solved_at: float | None = None) -> Task:
+    """In which order did A and B appear? Two or three of them stand among four other symbols.
+
+    Inputs are one of six symbols, one-hot, A and B first. Each of the ``symbols`` positions holds A or B and is drawn
+    from a tenth of the sequence: of two, from the second tenth and the sixth; of three, from the second, the fourth
+    and the seventh. The class counts the first symbol as the lowest bit, B being 1.
+
+    Source: Pascanu et al. 2013, section 4.1 (tasks 6a and 6b of Hochreiter & Schmidhuber 1997).
+
+    Raises:
+        DataError: the sequence is too short.
+
+    Example:
+        >>> inputs, target = temporal_order(20).draw(np.random.default_rng(0), 3)
+        >>> [["ABcdef"[symbol] for symbol in row if symbol < 2] for row in inputs.argmax(axis=2)], target
+        ([['B', 'B'], ['B', 'A'], ['B', 'A']], array([3, 1, 1]))
+    """
+    _check_length("temporal_order", length, least=10)
+    tenth, starts = length // 10, {2: (1, 5), 3: (1, 3, 6)}[symbols]
+
+    def draw(generator: np.random.Generator, count: int) -> tuple[Inputs, Target]:
+        order = generator.integers(2, size=(count, symbols))
+        sequence = generator.integers(2, 6, size=(count, length))
+        for number, start in enumerate(starts):
+            position = length * start // 10 + generator.integers(tenth, size=count)
+            sequence[np.arange(count), position] = order[:, number]
+        return _one_hot(sequence, 6), order @ (1 << np.arange(symbols))
+
+    return Task(length, 6, 2**symbols, False, Yardstick(keys.ACCURACY, 0.5**symbols, solved_at), draw)
+
+
+def random_permutation(length: int, solved_at: float | None = None) -> Task:
+    """Which symbol comes next? It is the first one again, one of two; all others are any of 98.
+
+    Inputs are one of 100 symbols, one-hot. The class is the symbol; guessing is right in half of the cases.
+
+    Source: Pascanu et al. 2013, section 4.1.
+
+    Raises:
+        DataError: the sequence is too short.
+    """
+    _check_length("random_permutation", length, least=2)
+
+    def draw(generator: np.random.Generator, count: int) -> tuple[Inputs, Target]:
+        sequence = generator.integers(2, 100, size=(count, length))
+        sequence[:, 0] = generator.integers(2, size=count)
+        return _one_hot(sequence, 100), sequence[:, 0]
+
+    return Task(length, 100, 100, False, Yardstick(keys.ACCURACY, 0.5, solved_at), draw)
+
+
+def noiseless_memorization(length: int, values: int = 5, positions: int = 10, solved_at: float | None = None) -> Task:
+    """Repeat a pattern of ``positions`` symbols after ``length`` blank steps, on a cue.
+
+    Inputs are one of ``values`` symbols, blank or the cue, one-hot; the cue comes at the first step of the answer. The
+    class at every step is blank, then the symbols of the pattern. The baseline knows when to answer, not what.
+
+    Source: Pascanu et al. 2013, section 4.1 (after Martens & Sutskever 2011).
+
+    Raises:
+        DataError: the sequence is too short.
+    """
+    return _recall("noiseless_memorization", length, values, positions, solved_at, cue=positions + length)
+
+
+def copy(length: int, values: int = 8, positions: int = 10, solved_at: float | None = None) -> Task:
+    """Repeat a pattern of ``positions`` symbols after ``length`` steps, the last of which is the cue.
+
+    Otherwise as :func:`noiseless_memorization`.
+
+    Source: Arjovsky et al. 2016, "Unitary evolution recurrent neural networks", section 4.1.
+
+    Raises:
+        DataError: the sequence is too short.
+    """
+    return _recall("copy", length, values, positions, solved_at, cue=positions + length - 1)
+
+
+TASKS: dict[str, Callable[..., Task]] = {
+    task.__name__: task
+    for task in (adding, multiplication, temporal_order, random_permutation, noiseless_memorization, copy)
+}
+
+
+def _check_length(name: str, length: int, least: int) -> None:
+    if length < least:
+        raise DataError(f"data.length: got {length}; {name} needs at least {least} steps")
+
+
+def _two_numbers(name: str, length: int, combine: np.ufunc, yardstick: Yardstick) -> Task:
+    _check_length(name, length, least=10)
+    early, middle = length // 10, length // 2
+
+    def draw(generator: np.random.Generator, count: int) -> tuple[Inputs, Target]:
+        sequences, inputs = np.arange(count), np.zeros((count, length, 2), dtype=np.float32)
+        inputs[:, :, 1] = generator.random((count, length), dtype=np.float32)
+        first, second = generator.integers(early, size=count), generator.integers(early, middle, size=count)
+        for position in (first, second):
+            inputs[sequences, position, 0] = 1
+        return inputs, combine(inputs[sequences, first, 1], inputs[sequences, second, 1])[:, None]
+
+    return Task(length, 2, 1, False, yardstick, draw)
+
+
+def _recall(name: str, length: int, values: int, positions: int, solved_at: float | None, cue: int) -> Task:
+    _check_length(name, length, least=1)
+    steps = length + 2 * positions
+
+    def draw(generator: np.random.Generator, count: int) -> tuple[Inputs, Target]:
+        pattern = generator.integers(values, size=(count, positions))
+        sequence = np.full((count, steps), values)
+        sequence[:, :positions], sequence[:, cue] = pattern, values + 1
+        target = np.full((count, steps), values)
+        target[:, -positions:] = pattern
+        return _one_hot(sequence, values + 2), target
+
+    chance = (steps - positions + positions / values) / steps
+    return Task(steps, values + 2, values + 1, True, Yardstick(keys.ACCURACY, chance, solved_at), draw)
+
+
+def _one_hot(symbols: Positions, count: int) -> Inputs:
+    return np.eye(count, dtype=np.float32).take(symbols, axis=0)
