@@ -45,7 +45,9 @@ def test_the_defaults_are_the_tutorials():
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_of_every_group_has_good_defaults(group, option, csv_path):
-    extra = [f"data.path={csv_path}", "data.target=y"] if option == "table" else []
+    extra = [f"data.path={csv_path}", "data.target=y"] if option in {"table", "series"} else []
+    extra += ["data.time=x"] if option == "series" else []
+    extra += ["data=temporal_order"] if option == "cross_entropy" else []
     config = settings(f"{group}={option}", *extra)
     written = yaml.safe_load((CONFIGS / group / f"{option}.yaml").read_text())
     chosen = getattr(config, group).model_dump(by_alias=True)
@@ -59,7 +61,8 @@ def test_every_experiment_is_valid_and_leaves_the_rest_alone(name):
     default, experiment = flatten(settings()), flatten(settings(f"+experiment={name}"))
     differing = {key for key, value in experiment.items() if default.get(key) != value}
     assert differing or name == "explosion"  # that is the default run
-    assert all(key.split(".")[0] in {"clip", "data", "loss", "optimizer"} for key in differing)
+    groups = {"clip", "data", "loss", "optimizer"} | ({"model", "trainer"} if name.startswith("recurrent_") else set())
+    assert {key.split(".")[0] for key in differing} <= groups
 
 
 def test_an_environment_variable_points_to_another_store(monkeypatch):

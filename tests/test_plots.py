@@ -18,7 +18,7 @@ NAMES = ("embedding.weight", "a.parameter.with.a.rather.long.name.weight", "outp
 layers = random.uniform(0.5, 2.0, (100, 3)) * [0.01, 1.0, 100.0]
 
 target = partial(plots.plot_target, train=random.normal(size=500), test=random.normal(size=400), unit="y (own unit)")
-curve = partial(plots.plot_learning_curve, title="Learning curve")
+curve = partial(plots.plot_learning_curve, title="Learning curve", score="mean squared error", baseline=20.0)
 norms = partial(plots.plot_norms, title="Gradient norm")
 FIGURES = {
     "target": target,
@@ -106,7 +106,7 @@ def test_the_histogram_is_logarithmic_where_norms_span_decades_and_counts_every_
 
 def test_curves_are_what_was_given_and_end_at_the_last_finite_point():
     (axes,) = axes_of(FIGURES["curve, diverged"])
-    train, test = axes.get_lines()[:2]
+    train, test = axes.get_lines()[1:3]
     np.testing.assert_array_equal(train.get_xdata(), [1, 2, 3, 4])
     np.testing.assert_array_equal(train.get_ydata(), [9.0, 1e9, 1e30, np.nan])
     np.testing.assert_array_equal(test.get_ydata(), [9.0, 1e9, np.nan, np.nan])
@@ -139,8 +139,8 @@ def test_the_histogram_marks_the_limit_of_the_norm_but_not_that_of_an_element():
 
 def test_a_run_without_a_finite_point_says_so():
     (axes,) = axes_of(partial(curve, train=[np.nan], test=[np.inf], divergence=DIVERGED))
-    assert axes.texts[0].get_text().startswith("no finite error: diverged in epoch 4, at step 60")
+    assert axes.texts[0].get_text().startswith("no finite score: diverged in epoch 4, at step 60")
     (axes,) = axes_of(partial(curve, train=[], test=[], divergence=None))
-    assert axes.texts[0].get_text() == "no finite error"
+    assert axes.texts[0].get_text() == "no finite score"
     (axes,) = axes_of(partial(plots.plot_norm_histogram, norm=np.array([np.nan, np.inf, 0.0]), thresholds={}))
     assert axes.texts[0].get_text() == "no finite gradient"

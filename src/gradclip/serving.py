@@ -30,12 +30,13 @@ class Predictor(PythonModel):  # type: ignore[misc]  # MLflow is not typed
         self.network.load_state_dict(torch.load(files["weights"], weights_only=True))
         self.inputs, self.target = (io.load(files[part]) if part in files else None for part in ("inputs", "target"))
 
-    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> Any:
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> Any:
         """Predict the target of each example.
 
         Args:
             context: of MLflow.
-            model_input: a frame of rows, or an array of sequences ``[sequences, steps, inputs]``.
+            model_input: a frame of rows, or an array of sequences ``[sequences, steps, inputs]``; MLflow knows no type
+                hint for either.
             params: none.
 
         Returns:
@@ -44,13 +45,14 @@ class Predictor(PythonModel):  # type: ignore[misc]  # MLflow is not typed
         """
         import torch
 
-        inputs = torch.tensor(np.asarray(self._scaled(model_input), dtype=np.float32))
+        examples: Any = model_input
+        inputs = torch.tensor(np.asarray(self._scaled(examples), dtype=np.float32))
         with torch.no_grad():
             outputs = self.network(inputs).double().numpy()
         if self.about["classes"]:
             return outputs.argmax(axis=-1)
         predicted = outputs if self.target is None else self.target.inverse_transform(outputs)
-        rows = isinstance(model_input, pd.DataFrame)
+        rows = isinstance(examples, pd.DataFrame)
         return pd.DataFrame(predicted, columns=[self.about["target"]]) if rows else predicted
 
     def _scaled(self, examples: Any) -> Any:

@@ -6,6 +6,7 @@ import pytest
 from sklearn.datasets import load_diabetes, make_regression
 
 from gradclip.data.sources import SOURCES, diabetes, regression, table
+from gradclip.data.tasks import TASKS
 from gradclip.errors import DataError
 
 FRAME = pd.DataFrame(
@@ -100,4 +101,4 @@ def test_a_split_that_leaves_no_training_rows(path):
 
 def test_sources_are_named_as_in_the_configs():
     configs = Path(__file__).parents[2] / "conf" / "data"
-    assert {path.stem for path in configs.glob("*.yaml")} == set(SOURCES)
+    assert {path.stem for path in configs.glob("*.yaml")} == set(SOURCES) | set(TASKS) | {"series"}

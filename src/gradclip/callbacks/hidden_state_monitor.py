@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
-from gradclip.models.unrolling import Unrolling
+from gradclip.models.unrolling import Unrolling, can_unroll
 from gradclip.telemetry.hidden import HiddenStateRecord
 
 Key = tuple[str, int]  # a recurrent layer: the module's name, and its place among those stacked in it
@@ -22,10 +22,13 @@ class HiddenStateMonitor(Callback):
     is dropped and half as many steps are watched from there on, so that a short run and a long one are both covered.
     It changes no gradient beyond what :class:`gradclip.models.unrolling.Unrolling` says; a step that is watched takes
     up to twice its time, or four times for an LSTM. Of accumulated batches the first is watched, and of several
-    processes each watches its share of the batch. A module without recurrent layers is left alone.
+    processes each watches its share of the batch. Layers that are bidirectional or project their states are left alone.
 
     Args:
         snapshots: optimizer steps that are kept at most.
+
+    Raises:
+        ModelError: in training, if a layer that is watched gets packed sequences.
 
     Example:
         >>> import gradclip
@@ -39,6 +42,7 @@ class HiddenStateMonitor(Callback):
         self.snapshots = snapshots
         self._layers: dict[str, nn.RNNBase] = {}
         self._unrollings: list[Unrolling] = []
+        self._last_step = -1  # the optimizer step that was last seen to begin
         self._begin()
 
     @property
@@ -52,7 +56,8 @@ class HiddenStateMonitor(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the recurrent layers and begin a new record."""
-        self._layers = {name: layer for name, layer in pl_module.named_modules() if isinstance(layer, nn.RNNBase)}
+        layers = ((name, layer) for name, layer in pl_module.named_modules() if isinstance(layer, nn.RNNBase))
+        self._layers = {name: layer for name, layer in layers if can_unroll(layer)}
         self._begin()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:

@@ -89,7 +89,7 @@ def temporal_order(length: int, symbols: int = 2, solved_at: float | None = None
     Example:
         >>> inputs, target = temporal_order(20).draw(np.random.default_rng(0), 3)
         >>> [["ABcdef"[symbol] for symbol in row if symbol < 2] for row in inputs.argmax(axis=2)], target
-        ([['B', 'B'], ['B', 'A'], ['B', 'A']], array([3, 1, 1]))
+        ([['B', 'B'], ['B', 'A'], ['A', 'A']], array([3, 1, 0]))
     """
     _check_length("temporal_order", length, least=10)
     tenth, starts = length // 10, {2: (1, 5), 3: (1, 3, 6)}[symbols]

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from gradclip.errors import ModelError
 
-Visit = Callable[[int, int, Tensor], None]  # layer, time step, hidden state [sequences, hidden]
+Visit = Callable[[int, int, Tensor], object]  # layer, time step, hidden state [sequences, hidden]
 State = tuple[Tensor, Tensor]  # hidden state and, of an LSTM, its cell
 
 
@@ -29,7 +29,7 @@ class Unrolling:
         visit: called with layer, time step and hidden state ``[sequences, hidden]``, in order of time.
 
     Raises:
-        ModelError: the layer is bidirectional or projects its states.
+        ModelError: the layer is bidirectional or projects its states; on running, if sequences come packed or alone.
 
     Example:
         >>> recurrent, norms = nn.RNN(2, 3, batch_first=True), []
@@ -41,7 +41,7 @@ class Unrolling:
     """
 
     def __init__(self, recurrent: nn.RNNBase, visit: Visit) -> None:
-        if recurrent.bidirectional or recurrent.proj_size:
+        if not can_unroll(recurrent):
             what = "bidirectional" if recurrent.bidirectional else "with projections"
             raise ModelError(f"model: got a recurrent layer {what}; its states can be visited in one direction only")
         self.recurrent, self.visit = recurrent, visit
@@ -55,6 +55,11 @@ class Unrolling:
         visits.remove(self.visit)
         if not visits:
             del self.recurrent.forward
+
+
+def can_unroll(recurrent: nn.RNNBase) -> bool:
+    """Whether a layer runs in one direction and passes its states on as they are."""
+    return not (recurrent.bidirectional or recurrent.proj_size)
 
 
 def _visits(recurrent: nn.RNNBase) -> list[Visit]:
