@@ -6,7 +6,19 @@ import torch
 from pytorch_lightning import Callback, Trainer
 from torch import nn
 
-from gradclip import MLP, ClipGradients, Norm, NormValue, Regressor, TabularData, Value, keys
+from gradclip import (
+    MLP,
+    RNN,
+    Classifier,
+    ClipGradients,
+    Norm,
+    NormValue,
+    Regressor,
+    SequenceData,
+    TabularData,
+    Value,
+    keys,
+)
 from gradclip.data.sources import diabetes, regression
 from gradclip.optimization import make_loss, make_optimizer, make_schedule
 
@@ -177,3 +189,35 @@ def test_frozen_parameters_are_not_given_to_the_optimizer():
     network[0].requires_grad_(False)
     optimizer = Regressor(network).configure_optimizers()
     assert optimizer.param_groups[0]["params"] == list(network[2].parameters())
+
+
+def test_accuracy_is_the_share_of_right_predictions_of_every_step():
+    data = SequenceData("copy", length=5, batch_size=10, steps_per_epoch=3, test_sequences=200)
+    torch.manual_seed(0)
+    module = Classifier(RNN(10, 9, every_step=True))
+    Trainer(**QUIET, max_epochs=2).fit(module, data)
+    for key, loader in zip(module.curves, data.val_dataloader(), strict=True):
+        if hasattr(loader.sampler, "set_epoch"):
+            loader.sampler.set_epoch(1)
+        with torch.no_grad():
+            right = torch.cat([(module(inputs).argmax(-1) == target).flatten() for inputs, target in loader])
+        assert len(module.curves[key]) == 2
+        assert module.curves[key][-1] == pytest.approx(right.double().mean().item())
+    assert list(module.curves) == ["accuracy/train", "accuracy/test"]
+
+
+def test_a_network_whose_outputs_are_no_numbers_has_no_accuracy():
+    data = SequenceData("temporal_order", length=10, batch_size=10, steps_per_epoch=2, test_sequences=100)
+    network = RNN(6, 4)
+    nn.init.constant_(network.output.bias, float("nan"))
+    module = Classifier(network)
+    Trainer(**QUIET, max_epochs=1).fit(module, data)
+    assert np.isnan([curve[-1] for curve in module.curves.values()]).all()
+
+
+@pytest.mark.parametrize("shape", [(7,), (7, 5)])
+def test_cross_entropy_is_the_mean_over_rows_and_steps(shape):
+    generator = torch.Generator().manual_seed(0)
+    logits, target = torch.randn(*shape, 4, generator=generator), torch.randint(4, shape, generator=generator)
+    chosen = torch.log_softmax(logits, -1).gather(-1, target[..., None])
+    torch.testing.assert_close(make_loss("cross_entropy")(logits, target), -chosen.mean())

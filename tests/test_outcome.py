@@ -105,3 +105,20 @@ def test_what_deserves_a_word_is_noted(record, note):
 
 def test_a_healthy_run_has_no_notes():
     assert summarize(make_record([1.0, 0.0, 3.0]), MSE, [5.0], [6.0]).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("final", "best", "outcome", "solved"),
+    [(0.30, 0.32, "stalled", False), (0.33, 0.98, "learned", False), (0.5, 0.99, "learned", True)],
+)
+def test_an_accuracy_is_judged_from_chance_to_perfect_and_solved_by_its_best(final, best, outcome, solved):
+    summary = summarize(make_record(), ACCURACY, [0.25, final], [best, 0.3])
+    assert (summary.outcome, summary.solved, summary.best_score_test, summary.best_epoch) == (outcome, solved, best, 1)
+    assert summary.metrics().keys() >= {"final/accuracy_train", "final/accuracy_test", "best/accuracy_test"}
+    assert summary.tags() == {"outcome": outcome, "solved": str(solved).lower()}
+
+
+def test_an_error_is_solved_from_below():
+    yardstick = Yardstick(keys.MSE, baseline=1 / 6, solved_at=0.01)
+    assert [yardstick.solves(error) for error in (0.009, 0.01, 0.011, math.nan)] == [True, True, False, False]
+    assert MSE.solves(0.0) is None

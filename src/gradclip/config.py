@@ -168,6 +168,7 @@ class RNNModel(RecurrentModel):
     nonlinearity: Literal["tanh", "relu"]
     initialization: Literal["sigmoid", "basic_tanh", "smart_tanh", "identity", "pytorch"]
     identity_scale: PositiveNumber
+    weight_deviation: PositiveNumber | None
 
 
 class GatedModel(RecurrentModel):

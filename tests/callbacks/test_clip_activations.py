@@ -5,7 +5,7 @@ import torch
 from pytorch_lightning import Callback, Trainer
 from torch import nn
 
-from gradclip import MLP, ClipActivations, Regressor, TabularData
+from gradclip import MLP, RNN, Classifier, ClipActivations, Regressor, SequenceData, TabularData
 from gradclip.data.sources import regression
 from gradclip.errors import ClippingError
 
@@ -114,3 +114,34 @@ def test_layers_with_several_outputs_are_clipped_in_each():
     gradients = fit(Recurrent(), clip)
     assert clip.clip_fraction == 1.0
     assert gradients[0].abs().max() < 1e-6
+
+
+def by_hand_through_time(network, inputs, target, hidden, output):
+    """Backward of a tanh network through time written out, each derivative clipped on its way."""
+    layer, batch = network.recurrent, len(inputs)
+    states = torch.cat([torch.zeros(batch, 1, layer.hidden_size), layer(inputs)[0].detach()], dim=1)
+    logits = network.output(states[:, -1])
+    at_output = ((logits.softmax(1) - nn.functional.one_hot(target, 4)) / batch).clamp(-output, output)
+    at_hidden = at_output @ network.output.weight
+    recurrent = torch.zeros_like(layer.weight_hh_l0)
+    for step in reversed(range(1, states.shape[1])):
+        at_sum = at_hidden.clamp(-hidden, hidden) * (1 - states[:, step] ** 2)
+        recurrent += at_sum.T @ states[:, step - 1]
+        at_hidden = at_sum @ layer.weight_hh_l0
+    return recurrent, at_output.T @ states[:, -1]
+
+
+@pytest.mark.parametrize(("hidden", "output"), [(1e-3, 1.0), (1e-2, 0.1), (1e9, 1e9)])
+def test_recurrent_derivatives_are_clipped_at_every_time_step(hidden, output):
+    torch.manual_seed(0)
+    network = RNN(6, 4, hidden_size=8, initialization="basic_tanh", weight_deviation=0.6)
+    data = SequenceData("temporal_order", length=10, batch_size=5, steps_per_epoch=1)
+    (inputs, target) = next(iter(data.train_dataloader()))
+    expected = by_hand_through_time(network, inputs, target, hidden, output)
+    keep, clip = Keep(), ClipActivations(hidden, output)
+    Trainer(**QUIET, callbacks=[clip, keep]).fit(Classifier(network), data)
+    gradients = dict(zip((name for name, _ in network.named_parameters()), keep.gradients, strict=True))
+    torch.testing.assert_close(gradients["recurrent.weight_hh_l0"], expected[0], rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(gradients["output.weight"], expected[1], rtol=1e-4, atol=1e-7)
+    assert clip.clip_fraction == float(hidden < 1)
+    assert "forward" not in vars(network.recurrent)

@@ -57,6 +57,7 @@ class RNN(Recurrent):
         nonlinearity: ``tanh`` or ``relu``.
         initialization: a key of ``INITIALIZATIONS``, or ``pytorch``, which leaves torch's own draw.
         identity_scale: diagonal of the recurrent weights under ``identity``.
+        weight_deviation: standard deviation of normally drawn weights; None is the initialization's own.
         every_step: whether to read out at every time step.
         truncation: time steps that gradients reach back at most; None for all.
 
@@ -75,16 +76,17 @@ class RNN(Recurrent):
         nonlinearity: str = "tanh",
         initialization: str = "basic_tanh",
         identity_scale: float = 1.0,
+        weight_deviation: float | None = None,
         every_step: bool = False,
         truncation: int | None = None,
     ) -> None:
         sizes = {"num_layers": layers, "dropout": dropout, "batch_first": True}
         layer: Any = nn.RNN(in_features, hidden_size, nonlinearity=nonlinearity, **sizes)
         super().__init__(layer, out_features, every_step, truncation)
-        if initialization == "identity":
-            identity(self, identity_scale)
-        elif initialization != "pytorch":
-            INITIALIZATIONS[initialization](self)
+        if initialization != "pytorch":
+            deviation = {} if weight_deviation is None else {"deviation": weight_deviation}
+            scale = {"scale": identity_scale} if initialization == "identity" else {}
+            INITIALIZATIONS[initialization](self, **deviation, **scale)
 
 
 class LSTM(Recurrent):
@@ -127,38 +129,38 @@ class GRU(LSTM):
     cell = nn.GRU
 
 
-def sigmoid(network: Recurrent) -> None:
+def sigmoid(network: Recurrent, deviation: float = 0.01) -> None:
     """All weights from N(0, 0.01²), biases zero: the draw of Pascanu et al. 2013 for their sigmoid units."""
-    _draw(network, 0.01)
+    _draw(network, deviation)
 
 
-def basic_tanh(network: Recurrent) -> None:
+def basic_tanh(network: Recurrent, deviation: float = 0.1) -> None:
     """All weights from N(0, 0.1²), biases zero (Pascanu et al. 2013)."""
-    _draw(network, 0.1)
+    _draw(network, deviation)
 
 
 @torch.no_grad()
-def smart_tanh(network: Recurrent) -> None:
+def smart_tanh(network: Recurrent, deviation: float = 0.01) -> None:
     """All weights from N(0, 0.01²), biases zero; recurrent ones sparse, of spectral radius 0.95.
 
     Each unit keeps 15 connections (Pascanu et al. 2013, after Sutskever et al. 2011).
     """
-    _draw(network, 0.01)
+    _draw(network, deviation)
     for weight in _recurrent_weights(network):
         rows = torch.rand_like(weight).argsort(dim=1)
         weight[rows >= CONNECTIONS] = 0
         weight.mul_(SPECTRAL_RADIUS / torch.linalg.eigvals(weight).abs().max())
 
 
-def identity(network: Recurrent, scale: float = 1.0) -> None:
+def identity(network: Recurrent, deviation: float = 0.001, scale: float = 1.0) -> None:
     """Recurrent weights ``scale`` times the identity, others from N(0, 0.001²), biases zero (Le et al. 2015, IRNN)."""
-    _draw(network, 0.001)
+    _draw(network, deviation)
     for weight in _recurrent_weights(network):
         nn.init.eye_(weight)
         weight.data *= scale
 
 
-INITIALIZATIONS: dict[str, Callable[[Recurrent], None]] = {
+INITIALIZATIONS: dict[str, Callable[..., None]] = {
     "sigmoid": sigmoid,
     "basic_tanh": basic_tanh,
     "smart_tanh": smart_tanh,

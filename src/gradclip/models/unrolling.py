@@ -22,7 +22,7 @@ class Unrolling:
     """Have each hidden state visited whenever a recurrent layer runs, until :meth:`remove`.
 
     The layer computes what it always does: an ``nn.RNN`` to the last bit, the others up to rounding. Several visitors
-    may be at work on one layer.
+    may be at work on one layer, the latest coming first.
 
     Args:
         recurrent: an ``nn.RNN``, ``nn.LSTM`` or ``nn.GRU``, over sequences in one direction.
@@ -46,7 +46,7 @@ class Unrolling:
             raise ModelError(f"model: got a recurrent layer {what}; its states can be visited in one direction only")
         self.recurrent, self.visit = recurrent, visit
         visits = _visits(recurrent)
-        visits.append(visit)
+        visits.insert(0, visit)  # who comes for a while sees derivatives before who stays and clips them
         recurrent.forward = partial(_run, recurrent, visits)
 
     def remove(self) -> None:

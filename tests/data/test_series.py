@@ -1,0 +1,203 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from gradclip import SeriesData, keys
+from gradclip.errors import DataError
+
+ROWS = 40
+
+
+def make_frame(groups=("a", "b")):
+    rows = np.arange(ROWS * len(groups), dtype=float)
+    return pd.DataFrame(
+        {
+            "when": [*pd.date_range("2026-01-01", periods=ROWS, freq="h")] * len(groups),
+            "who": np.repeat(groups, ROWS),
+            "x": rows,  # the number of the row, so that it is seen where a window came from
+            "y": rows * 10,
+        }
+    )
+
+
+@pytest.fixture
+def write(tmp_path):
+    def to_file(frame, name="series.csv"):
+        file = tmp_path / name
+        frame.to_csv(file, index=False) if name.endswith("csv") else frame.to_parquet(file)
+        return str(file)
+
+    return to_file
+
+
+def make(write, frame=None, **settings):
+    given = {
+        "path": write(make_frame() if frame is None else frame),
+        "target": "y",
+        "time": "when",
+        "group": "who",
+        "window": 5,
+        "horizon": 2,
+        "batch_size": 8,
+        "scale_inputs": "none",
+        "scale_target": "none",
+    }
+    return SeriesData(**given | settings)
+
+
+def everything(loader):
+    inputs, target = (torch.cat(parts).numpy() for parts in zip(*loader, strict=True))
+    return inputs, target
+
+
+def test_windows_are_rows_of_one_series_and_the_target_lies_the_horizon_ahead(write):
+    data = make(write)
+    for loader in data.val_dataloader():
+        inputs, target = everything(loader)
+        first = inputs[:, 0, 0]
+        np.testing.assert_array_equal(inputs[:, :, 0], first[:, None] + np.arange(5))
+        np.testing.assert_array_equal(inputs[:, :, 1], inputs[:, :, 0] * 10)
+        np.testing.assert_array_equal(target[:, 0], (first + 4 + 2) * 10)
+        assert (first // ROWS == (first + 6) // ROWS).all()  # no window goes from one series into the next
+
+
+def test_each_series_is_cut_in_time_and_no_target_is_seen_twice(write):
+    data = make(write, test_fraction=0.25)
+    targets = [np.sort(everything(loader)[1][:, 0] / 10) for loader in data.val_dataloader()]
+    expected_train = [*range(6, 30), *range(46, 70)]
+    expected_test = [*range(30, 40), *range(70, 80)]
+    np.testing.assert_array_equal(targets[0], expected_train)
+    np.testing.assert_array_equal(targets[1], expected_test)
+
+
+def test_training_visits_every_window_once_an_epoch_and_knows_its_rows(write):
+    data = make(write)
+    loader = data.train_dataloader()
+    inputs, _ = everything(loader)
+    np.testing.assert_array_equal(np.sort(inputs[:, 0, 0]), np.sort(everything(data.val_dataloader()[0])[0][:, 0, 0]))
+    first_batch = next(iter(loader))[0]
+    assert data.rows_of_batch(1, 0) == tuple(sorted(first_batch[:, -1, 0].int().tolist()))
+
+
+def test_scaling_is_fitted_on_the_rows_before_the_cut(write):
+    data = make(write, scale_inputs="standard", scale_target="minmax")
+    before = np.array([*range(30), *range(40, 70)], dtype=float)
+    inputs, target = everything(data.val_dataloader()[1])
+    np.testing.assert_allclose(
+        inputs[:, 0, 0] * before.std() + before.mean(), [*range(24, 34), *range(64, 74)], atol=1e-4
+    )
+    np.testing.assert_allclose(target[:, 0] * 690, [*range(300, 400, 10), *range(700, 800, 10)], rtol=1e-5)
+    assert data.target_scale == pytest.approx(690)
+
+
+def test_what_training_asks(write):
+    data = make(write)
+    assert (data.shape.example, data.shape.outputs) == ((5, 2), (1,))
+    targets = np.array([*range(6, 30), *range(46, 70)]) * 10.0
+    assert data.yardstick.score == keys.MSE
+    assert data.yardstick.baseline == pytest.approx(targets.var())
+    assert data.raw.examples.shape == (3, 5, 2)
+    assert data.raw.columns == ("x", "y")
+
+
+def test_one_series_with_chosen_columns_from_parquet(write):
+    frame = make_frame(("a",)).assign(when=np.arange(ROWS))
+    data = make(write, path=write(frame, "one.parquet"), group=None, features=["x"])
+    assert data.shape.example == (5, 1)
+    assert data.name == "one"
+
+
+def test_uneven_steps_can_be_allowed(write):
+    months = make_frame(("a",)).assign(when=pd.date_range("2020-01-01", periods=ROWS, freq="MS"))
+    with pytest.raises(DataError, match=r"steps must be even, unless data\.allow_gaps=true"):
+        make(write, months)
+    assert len(make(write, months, allow_gaps=True).train_set) == 24
+
+
+def swap(frame, one, other):
+    order = list(range(len(frame)))
+    order[one], order[other] = order[other], order[one]
+    return frame.iloc[order]
+
+
+def put(frame, row, column, value):
+    changed = frame.astype({column: object})
+    changed.loc[row, column] = value
+    return changed
+
+
+BAD = {
+    "window longer than a series": (
+        {"window": 39},
+        lambda frame: frame,
+        r"^data\.window: got 39, and data\.horizon 2; series 'a' has 40 rows, at least 41 are needed$",
+    ),
+    "unsorted": (
+        {},
+        lambda frame: swap(frame, 10, 11),
+        r"^data\.time: column 'when', row 12: got 2026-01-01 10:00:00, after 2026-01-01 11:00:00; must be later",
+    ),
+    "doubled": (
+        {},
+        lambda frame: put(frame, 50, "when", frame.when[49]),
+        r"^data\.time: column 'when', row 51: got 2026-01-01 09:00:00, after .*; must not stand there twice",
+    ),
+    "gap": (
+        {},
+        lambda frame: frame.drop(index=20),
+        r"^data\.time: column 'when', row 21: got 2026-01-01 21:00:00, after 2026-01-01 19:00:00; steps must be even",
+    ),
+    "no time": ({}, lambda frame: put(frame, 3, "when", None), r"^data\.time: column 'when', row 4: got nan; must be"),
+    "no date": (
+        {},
+        lambda frame: put(frame, 3, "when", "soon"),
+        r"^data\.time: column 'when' holds neither numbers nor dates: .*soon",
+    ),
+    "series in pieces": (
+        {},
+        lambda frame: frame.sort_values("when"),
+        r"^data\.group: column 'who', row 3: series 'a' begins a second time; the rows of a series must follow",
+    ),
+    "missing value": (
+        {},
+        lambda frame: put(frame, 3, "x", None),
+        r"^data\.features: column 'x', row 4: got nan; must be",
+    ),
+    "a word among numbers": (
+        {},
+        lambda frame: put(frame, 3, "x", "many"),
+        r"^data\.features: column 'x' is not numeric \(row 4: 'many'\)$",
+    ),
+    "no such time": (
+        {"time": "wehn"},
+        lambda frame: frame,
+        r"^data\.time: got 'wehn'; no such column \(did you mean 'when'\?\), there are when, who, x, y$",
+    ),
+    "no such group": ({"group": "whom"}, lambda frame: frame, r"^data\.group: got 'whom'; no such column"),
+    "no such target": ({"target": "z"}, lambda frame: frame, r"^data\.target: got 'z'; no such column"),
+    "nothing to test": (
+        {"test_fraction": 0.001},
+        lambda frame: frame,
+        r"^data\.test_fraction: got 0\.001; leaves none of 68 windows to test$",
+    ),
+    "nothing to train on": (
+        {"test_fraction": 0.99},
+        lambda frame: frame,
+        r"^data\.test_fraction: got 0\.99; leaves none of 68 windows to train on$",
+    ),
+    "few windows": (
+        {"batch_size": 64},
+        lambda frame: frame,
+        r"^trainer\.batch_size: got 64; there are 48 training windows$",
+    ),
+    "no rows": ({}, lambda frame: frame.iloc[:0], r"^data\.path: the file has a header and no rows$"),
+}
+
+
+@pytest.mark.parametrize("trouble", BAD)
+def test_series_that_cannot_be_trained_on(write, trouble):
+    settings, spoil, message = BAD[trouble]
+    with pytest.raises(DataError, match=message) as caught:
+        make(write, spoil(make_frame()), **settings)
+    assert "\n" not in str(caught.value)
