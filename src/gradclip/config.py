@@ -397,6 +397,7 @@ class TrainerSettings(Settings):
     precision: Literal["64-true", "32-true", "bf16-mixed", "16-mixed"]
     accumulate_grad_batches: PositiveInt
     steps_after_divergence: NonNegativeInt | None
+    stop_when_solved: bool
     progress_bar: bool
 
     @model_validator(mode="after")
@@ -484,6 +485,12 @@ class TrainConfig(Settings):
         if classes != (self.loss.name == "cross_entropy"):
             what = "classes, choose cross_entropy" if classes else "numbers, choose mse, mae or huber"
             raise ValueError(f"loss: got {self.loss.name!r}; the target of data={self.data.name} is {what}")
+        return self
+
+    @model_validator(mode="after")
+    def _a_mark_to_reach(self) -> "TrainConfig":
+        if self.trainer.stop_when_solved and not isinstance(self.data, TaskSettings):
+            raise ValueError(f"trainer.stop_when_solved: got True; data={self.data.name} has no solved_at")
         return self
 
     @model_validator(mode="after")

@@ -15,6 +15,7 @@ import yaml
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from matplotlib.figure import Figure
 from pytorch_lightning import Callback, Trainer, seed_everything
+from pytorch_lightning.callbacks import EarlyStopping
 from torch import nn
 
 from gradclip import keys, plots
@@ -48,6 +49,7 @@ warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")  # Lightn
 warnings.filterwarnings("ignore", ".*sync_dist=True.*")  # each process evaluates all rows: nothing to average
 warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")  # the monitor logs every step by itself
 
+NEVER = 10**9  # epochs without progress before training ends
 SCORE_LABELS = {"mse": "mean squared error (target unit²)", "accuracy": "accuracy (share of right predictions)"}
 
 
@@ -139,7 +141,8 @@ def build(config: TrainConfig, job: Job) -> Parts:
     clipping = clipping_callbacks(config)
     for callback in clipping:
         callback.check(module)
-    trainer = build_trainer(config, job, data.yardstick.score, [monitor, hidden, *clipping])
+    callbacks: list[Callback] = [monitor, hidden, *clipping, *stopping_callbacks(config, data)]
+    trainer = build_trainer(config, job, data.yardstick.score, callbacks)
     return Parts(data, module, monitor, hidden, trainer, network)
 
 
@@ -175,7 +178,8 @@ def build_trainer(config: TrainConfig, job: Job, score: keys.Score, callbacks: l
     Raises:
         TrainerError: this machine does not have what the trainer asks for.
     """
-    settings = config.trainer.model_dump(exclude={"threads", "batch_size", "steps_after_divergence", "progress_bar"})
+    ours = {"threads", "batch_size", "steps_after_divergence", "stop_when_solved", "progress_bar"}
+    settings = config.trainer.model_dump(exclude=ours)
     show_bar = config.trainer.progress_bar and job.is_main
     try:
         return Trainer(
@@ -220,6 +224,16 @@ def clipping_callbacks(config: TrainConfig) -> list[ClipGradients | ClipActivati
         return [ClipActivations(**config.clip.model_dump(exclude={"name"}))]
     threshold = config.threshold.model_dump(exclude={"name"}) | {"shape": config.threshold.name}
     return [ClipGradients(make_clipper(**settings, schedule=threshold if len(threshold) > 1 else None))]
+
+
+def stopping_callbacks(config: TrainConfig, data: TrainingData) -> list[EarlyStopping]:
+    """The callback that ends training once the problem is solved, where that is asked for."""
+    yardstick = data.yardstick
+    if not config.trainer.stop_when_solved:
+        return []
+    mode = "max" if yardstick.score.perfect > yardstick.baseline else "min"
+    mark = yardstick.solved_at
+    return [EarlyStopping(yardstick.score.test, mode=mode, stopping_threshold=mark, patience=NEVER, check_finite=False)]
 
 
 def open_run(config: TrainConfig, job: Job, parts: Parts) -> TrackedRun:

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from hydra import compose, initialize_config_dir
 
-from gradclip.config import validate
+from gradclip.config import TrainConfig, validate
 from gradclip.outcome import Summary
 from gradclip.project import CONFIG_FOLDER, register_resolvers
 
@@ -39,19 +40,20 @@ REFERENCES = (
 )
 
 
-def train_once(overrides: tuple[str, ...], seed: int) -> Summary:
-    """Train one run with the pipeline of the command, untracked."""
-    import torch
-
-    from gradclip.pipeline import Job, train
-
-    torch.set_num_threads(1)
+def configure(overrides: Sequence[str]) -> TrainConfig:
+    """Compose the settings of an untracked run as the command does."""
     register_resolvers()
     quietly = ["tracking=none", "figures=false", "trainer.progress_bar=false"]
     with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        config = validate(compose("train", [*overrides, *quietly, f"seed={seed}"]))
+        return validate(compose("train", [*overrides, *quietly]))
+
+
+def train_once(overrides: tuple[str, ...], seed: int) -> Summary:
+    """Train one run with the pipeline of the command, untracked."""
+    from gradclip.pipeline import Job, train
+
     with tempfile.TemporaryDirectory() as folder:
-        return train(config, Job("reference", Path(folder), {})).summary
+        return train(configure([*overrides, f"seed={seed}"]), Job("reference", Path(folder), {})).summary
 
 
 def describe(errors: list[float]) -> str:

@@ -1,0 +1,184 @@
+"""How often recurrent networks solve their tasks with and without clipping, over seeds: tables and figures.
+
+``python tests/benchmarks/recurrent.py`` prints the README's tables in Markdown; exit code 1 if a claim does not hold.
+``python tests/benchmarks/recurrent.py --figures FOLDER`` draws the README's figures as well. About half an hour.
+"""
+
+import argparse
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from reference import train_once
+
+from gradclip import plots
+from gradclip.outcome import Summary
+from gradclip.sweep.success import SuccessRate
+
+SOLVE = ("data.steps_per_epoch=250", "trainer.stop_when_solved=true")  # a look at the test sequences every 250 updates
+CLIPPINGS = {"none": ("clip=none",), "norm 1": ("clip=norm", "clip.value=1")}
+THRESHOLDS = (0.01, 0.3, 1, 3, 10, 30)
+LENGTHS = (10, 15, 20, 25, 30, 35, 40)
+Wish = Callable[[SuccessRate], bool]
+
+
+def at_least(share: float) -> Wish:
+    """At least so many of the runs succeed."""
+    return lambda rate: rate.solved >= share * rate.runs
+
+
+def at_most(share: float) -> Wish:
+    """At most so many do."""
+    return lambda rate: rate.solved <= share * rate.runs
+
+
+@dataclass(frozen=True)
+class Row:
+    """Runs over several seeds, what counts as success in them, and how often that is expected."""
+
+    overrides: tuple[str, ...]
+    seeds: int
+    success: Callable[[Summary], bool]
+    wish: Wish
+    claim: str
+
+
+def solved(summary: Summary) -> bool:
+    """The data's own mark was reached: under 1% error on 10,000 unseen sequences."""
+    return bool(summary.solved)
+
+
+def learned(summary: Summary) -> bool:
+    """The final error is at most half of the baseline's."""
+    return summary.outcome == "learned" and summary.score_test < 1 / 12
+
+
+def diverged(summary: Summary) -> bool:
+    """Training ended in NaN."""
+    return summary.outcome == "diverged"
+
+
+ORDER = ("trainer.max_epochs=4", *SOLVE)
+ROWS = (
+    Row(("+experiment=recurrent_explosion", *ORDER), 20, solved, at_most(0.05), "solved"),
+    Row(("+experiment=recurrent_norm_scaling", *ORDER), 20, solved, at_least(0.95), "solved"),
+    Row(("+experiment=recurrent_divergence",), 20, diverged, at_least(0.9), "diverged"),
+    Row(("+experiment=recurrent_divergence_norm_scaling",), 20, learned, at_least(0.9), "test MSE below half of 1/6"),
+)
+SLOWER = ("+experiment=recurrent_norm_scaling", "optimizer.lr=0.1", "trainer.max_epochs=12", *SOLVE)
+
+
+def run_all(pool: ProcessPoolExecutor, overrides: Sequence[str], seeds: int) -> list[Summary]:
+    """The same run over several seeds."""
+    return list(pool.map(train_once, [tuple(overrides)] * seeds, range(seeds)))
+
+
+def tell(rate: SuccessRate) -> str:
+    """The count, and the confidence interval of the rate."""
+    low, high = rate.interval()
+    return f"{rate.solved} of {rate.runs} | {low:.0%} to {high:.0%}"
+
+
+def table_of_claims(pool: ProcessPoolExecutor) -> bool:
+    """Print the first table; return whether all in it is as expected."""
+    print("| run | success | seeds | 95% interval | steps, median |\n|---|---|---|---|---|")
+    right = True
+    for row in ROWS:
+        summaries = run_all(pool, row.overrides, row.seeds)
+        rate = SuccessRate("", sum(map(row.success, summaries)), row.seeds)
+        right &= row.wish(rate)
+        steps = int(np.median([summary.steps for summary in summaries]))
+        print(f"| `{row.overrides[0]}` | {row.claim} | {tell(rate)} | {steps:,} |", flush=True)
+    return right
+
+
+def table_of_thresholds(pool: ProcessPoolExecutor) -> bool:
+    """Print how often each threshold solves temporal order at a smaller rate; the best must lie between the ends."""
+    print("\n| `clip.value` | solved | 95% interval |\n|---|---|---|")
+    counts = []
+    for threshold in THRESHOLDS:
+        summaries = run_all(pool, [*SLOWER, f"clip.value={threshold}"], 10)
+        rate = SuccessRate("", sum(map(solved, summaries)), 10)
+        counts.append(rate.solved)
+        print(f"| {threshold:g} | {tell(rate)} |", flush=True)
+    return max(counts[1:-1]) > 2 * max(counts[0], counts[-1])
+
+
+def rates_by_length(pool: ProcessPoolExecutor) -> dict[str, list[SuccessRate]]:
+    """Print and return how often temporal order is solved in 3,000 updates, by length."""
+    print("\n| steps T | none | 95% interval | norm 1 | 95% interval |\n|---|---|---|---|---|")
+    rates: dict[str, list[SuccessRate]] = {name: [] for name in CLIPPINGS}
+    for length in LENGTHS:
+        for name, clipping in CLIPPINGS.items():
+            settings = ("+experiment=recurrent_explosion", *SOLVE, "trainer.max_epochs=12", f"data.length={length}")
+            summaries = run_all(pool, [*settings, *clipping], 10)
+            rates[name].append(SuccessRate(name, sum(map(solved, summaries)), len(summaries)))
+        print(f"| {length} | {' | '.join(tell(of_name[-1]) for of_name in rates.values())} |", flush=True)
+    return rates
+
+
+def plot_rates(figure: Figure, rates: dict[str, list[SuccessRate]]) -> None:
+    """Share of runs that solved the task against length, with confidence intervals."""
+    axes = figure.subplots()
+    for (name, of_name), color in zip(rates.items(), (plots.RED, plots.BLUE), strict=True):
+        shares = np.array([rate.solved / rate.runs for rate in of_name])
+        low, high = np.array([rate.interval() for rate in of_name]).T
+        axes.plot(LENGTHS, shares, marker="o", color=color, label=f"clip {name}")
+        axes.fill_between(LENGTHS, low, high, color=color, alpha=0.15, linewidth=0)
+    title = "Temporal order solved in 3,000 updates (10 seeds, 95% interval)"
+    axes.set(title=title, xlabel="time steps T", ylabel="share of runs under 1% error", ylim=(-0.03, 1.03))
+    axes.legend()
+
+
+def plot_through_time(figure: Figure) -> None:
+    """Gradients on their way back through time: vanishing, exploding, and held."""
+    from reference import configure
+
+    from gradclip.pipeline import Job, build
+
+    panels: list[Axes] = list(figure.subplots(1, 3, sharey=True))
+    records = {}
+    for name in ("recurrent_vanishing", "recurrent_explosion", "recurrent_norm_scaling"):
+        parts = build(configure((f"+experiment={name}", "trainer.max_epochs=4")), Job(name, Path.cwd(), {}))
+        parts.trainer.fit(parts.module, parts.data)
+        assert parts.hidden.record is not None
+        (norms,) = parts.hidden.record.norms.values()
+        records[name] = (parts.hidden.record.step, norms)
+    scale = np.concatenate([norms.ravel() for _, norms in records.values()])
+    titles = ("Vanishing: N(0, 0.01²)", "Exploding, then saturated", "The same, norm held at 1")
+    for axes, (step, norms), title in zip(panels, records.values(), titles, strict=True):
+        plots.plot_time_heat_map(axes, step, norms, scale)
+        axes.set(title=title, xlabel="optimizer step")
+    panels[0].set_ylabel("time step")
+    bar = figure.colorbar(panels[-1].collections[0], ax=panels, pad=0.02)
+    bar.set_label("log10 of the gradient norm\nat the hidden state")
+
+
+def main() -> int:
+    """Run all and print the tables."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--figures", type=Path)
+    folder = parser.parse_args().figures
+    if folder:
+        plots.draw(folder / "through_time.png", plot_through_time, size=(11.0, 4.0))
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=spawn) as pool:
+        right = table_of_claims(pool)
+        rates = rates_by_length(pool)
+        right &= table_of_thresholds(pool)
+    if folder:
+        plots.draw(folder / "success_by_length.png", partial(plot_rates, rates=rates))
+    print("\nAll as claimed." if right else "\nNOT as claimed.")
+    return 0 if right else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
