@@ -32,3 +32,11 @@ def test_every_setting_says_what_it_means(path):
 def test_the_chosen_option_is_marked_and_an_unknown_one_shows_nothing():
     assert " * huber " in manual("train", "", ["loss=huber"])
     assert "loss." not in manual("train", "", ["loss=nonsense"]).partition("Settings")[2]
+
+
+def test_an_option_is_shown_with_what_it_brings_along():
+    shown = manual("train", "", ["data=temporal_order", "model=gru"])
+    assert " * gru " in shown
+    assert " * cross_entropy " in shown
+    assert "   model.hidden_size=50" in shown
+    assert " * rnn " in manual("train", "", ["+experiment=recurrent_explosion", "data=temporal_order"])

@@ -86,7 +86,10 @@ def _unknown_name(name: str) -> str:
         return f"{name}: write it with a plus, +{name}=..., from {', '.join(_options(CONFIG_FOLDER / name))}"
     from gradclip.config import setting_names
 
-    return f"{name}: no such setting or group{did_you_mean(name, [*groups, *setting_names()])}"
+    known = setting_names()
+    if name in known:
+        return f"{name}: not a setting of the option that is chosen; `--help` lists those it has"
+    return f"{name}: no such setting or group{did_you_mean(name, [*groups, *known])}"
 
 
 def _options(folder: Path) -> list[str]:

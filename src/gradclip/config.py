@@ -523,7 +523,8 @@ def _explain(error: ValidationError) -> str:
     name, message = _dotted_name(first["loc"]), first["msg"].replace("Input should be", "must be")
     match first["type"]:
         case "extra_forbidden":
-            return f"{name}: no such setting{did_you_mean(name, setting_names())}"
+            others = [known for known in setting_names() if known != name]
+            return f"{name}: no such setting{did_you_mean(name, others)}"
         case "missing":
             return f"{name}: missing; add +{name}=..."
         case "value_error":  # written by a validator of ours, which begins with the setting's own name

@@ -26,7 +26,7 @@ def manual(primary: str, usage: str, overrides: Sequence[str] = ()) -> str:
         overrides: choices such as ``clip=norm``, whose settings are shown in place of the default's.
     """
     path = CONFIG_FOLDER / f"{primary}.yaml"
-    chosen = _defaults(path) | dict(override.split("=", 1) for override in overrides if "=" in override)
+    chosen = _chosen(_defaults(path), dict(override.split("=", 1) for override in overrides if "=" in override))
     groups = sorted(folder.name for folder in CONFIG_FOLDER.iterdir() if folder.is_dir())
     settings = [line for group in _defaults(path) for line in _settings(group, chosen[group])]
     own = [_row(name, value, comment) for name, value, comment in _lines(path)]
@@ -47,15 +47,29 @@ def manual(primary: str, usage: str, overrides: Sequence[str] = ()) -> str:
     )
 
 
+def _chosen(defaults: dict[str, str], told: dict[str, str]) -> dict[str, str]:
+    """The option of each group: as told, or else as a chosen option asks, or else the default."""
+    brought = [_overrides(CONFIG_FOLDER / group / f"{option}.yaml") for group, option in (defaults | told).items()]
+    return defaults | {group: option for options in brought for group, option in options.items()} | told
+
+
+def _overrides(path: Path) -> dict[str, str]:
+    """The options of other groups that a file chooses: ``override /clip: norm``, ``override /model@_global_.model: rnn``."""
+    found = _defaults(path) if path.is_file() else {}
+    parts = {key.removeprefix("override /").partition("@")[0]: option for key, option in found.items()}
+    return {group: option for group, option in parts.items() if (CONFIG_FOLDER / group).is_dir()}
+
+
 def _defaults(path: Path) -> dict[str, str]:
-    entries: list[Any] = yaml.safe_load(path.read_text())["defaults"]
-    return {group: option for entry in entries if isinstance(entry, dict) for group, option in entry.items()}
+    """The entries of a file's defaults list that choose a group's option."""
+    entries: list[Any] = yaml.safe_load(path.read_text()).get("defaults", [])
+    return {key: option for entry in entries if isinstance(entry, dict) for key, option in entry.items()}
 
 
 def _options(group: str, chosen: str | None) -> Iterator[str]:
     for path in sorted((CONFIG_FOLDER / group).glob("*.yaml")):
         mark = "*" if path.stem == chosen else " "
-        yield f" {mark} {path.stem:<26}{_title(path)}"
+        yield f" {mark} {path.stem:<34}{_title(path)}"
 
 
 def _title(path: Path) -> str:
@@ -68,7 +82,8 @@ def _settings(group: str, option: str) -> list[str]:
     path = CONFIG_FOLDER / group / f"{option}.yaml"
     if not path.is_file():
         return []
-    base = [name for name in yaml.safe_load(path.read_text()).get("defaults", []) if name != "_self_"]
+    entries: list[Any] = yaml.safe_load(path.read_text()).get("defaults", [])
+    base = [entry for entry in entries if isinstance(entry, str) and entry != "_self_"]
     found = {name: line for parent in base for name, *line in _lines(CONFIG_FOLDER / group / f"{parent}.yaml")}
     found |= {name: line for name, *line in _lines(path)}
     return [_row(f"{group}.{name}", *line) for name, line in found.items() if name != "name"]

@@ -9,6 +9,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from gradclip.models.unrolling import Unrolling, can_unroll
+from gradclip.norms import tensor_norms
 from gradclip.telemetry.hidden import HiddenStateRecord
 
 Key = tuple[str, int]  # a recurrent layer: the module's name, and its place among those stacked in it
@@ -115,7 +116,7 @@ class HiddenStateMonitor(Callback):
 
 
 def _note(norms: list[Tensor | None], position: int, derivative: Tensor) -> None:
-    norms[position] = torch.linalg.vector_norm(derivative.detach().float())
+    norms[position] = tensor_norms([derivative.detach()])[0]
 
 
 def _read(norms: list[Tensor | None]) -> np.ndarray[Any, np.dtype[np.float64]]:
