@@ -54,7 +54,7 @@ def _chosen(defaults: dict[str, str], told: dict[str, str]) -> dict[str, str]:
 
 
 def _overrides(path: Path) -> dict[str, str]:
-    """The options of other groups that a file chooses: ``override /clip: norm``, ``override /model@_global_.model: rnn``."""
+    """The options of other groups that a file chooses, by ``override /clip: norm`` or ``override /model@...: rnn``."""
     found = _defaults(path) if path.is_file() else {}
     parts = {key.removeprefix("override /").partition("@")[0]: option for key, option in found.items()}
     return {group: option for group, option in parts.items() if (CONFIG_FOLDER / group).is_dir()}
