@@ -26,7 +26,8 @@ STYLE: dict[Any, Any] = {
     "axes.grid": True,
     "grid.color": "#e6e8eb",
     "axes.axisbelow": True,
-    "legend.frameon": False,
+    "legend.edgecolor": "none",
+    "legend.framealpha": 0.85,  # what lies behind it stays in sight and does not disturb reading
     "figure.dpi": 110,
     "figure.subplot.left": 0.11,  # fixed margins: to have them computed doubles the time of drawing
     "figure.subplot.right": 0.97,
@@ -127,7 +128,7 @@ def plot_heat_map(
     """Gradient norm of each parameter at each step, before clipping, ``[steps, parameters]``."""
     figure.subplots_adjust(left=0.24)
     axes = figure.subplots()
-    axes.set(title="Gradient norm of each parameter, before clipping", xlabel="optimizer step", ylabel="parameter")
+    axes.set(title="Gradient norm of each parameter, before clipping", xlabel="optimizer step")
     logs = _logarithms(norms)
     if not np.isfinite(logs).any():
         _say(axes, "no finite gradient")
@@ -138,9 +139,9 @@ def plot_heat_map(
     mesh = axes.pcolormesh(edges, np.arange(len(names) + 1), np.ma.masked_invalid(logs.T), cmap="viridis")
     bar = figure.colorbar(mesh, ax=axes, pad=0.02)
     bar.set_label("log10 of the norm (red: not finite, or zero)")
-    axes.set_yticks(np.arange(len(names)) + 0.5, [_shorten(name) for name in names])
+    axes.set_yticks(np.arange(len(names)) + 0.5, [_shorten(name) for name in names], fontsize=9)
     axes.invert_yaxis()
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     if divergence is not None:
         axes.set_title(f"Gradient norm of each parameter: diverged at step {divergence.step}")
 
