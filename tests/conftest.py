@@ -39,8 +39,8 @@ def train(store_folder: Path, store_uri: str) -> Command:
     ) -> subprocess.CompletedProcess[str]:
         folders = [
             f"tracking.artifacts={store_folder}/artifacts",
-            f"hydra.run.dir={store_folder}/runs/${{now:%H-%M-%S-%f}}",
-            f"hydra.sweep.dir={store_folder}/multiruns/${{now:%H-%M-%S-%f}}",
+            f"hydra.run.dir={store_folder}/mlruns/hydra/runs/${{now:%H-%M-%S-%f}}",
+            f"hydra.sweep.dir={store_folder}/mlruns/hydra/multiruns/${{now:%H-%M-%S-%f}}",
         ]
         return subprocess.run(
             [sys.executable, str(ROOT / "src/train.py"), *overrides, *folders],

@@ -1,7 +1,8 @@
-"""Every command and example of the README, run as it stands there."""
+"""Every command and example of the README, run in order as it stands there."""
 
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -9,32 +10,31 @@ from tests.conftest import ROOT, Command
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = dict.fromkeys(re.findall(r"```(bash|python)\n(.*?)```", README, flags=re.DOTALL))
-COMMANDS = [
-    line.split("  #")[0].strip()
+STEPS = [
+    step.split("  #")[0].strip() if language == "bash" else step
     for language, block in BLOCKS
-    if language == "bash"
-    for line in block.splitlines()
-    if line.startswith("python src/train.py")  # the one with a server is in tests/tracking/test_server.py
-]
-EXAMPLES = [block for language, block in BLOCKS if language == "python"]
+    for step in (block.splitlines() if language == "bash" else [block])
+    if language == "python" or step.startswith("python src/train.py")
+]  # the command with a server is in tests/tracking/test_server.py
 SHORTER = ("trainer.max_epochs=2", "figures=false", "log_model=false")  # the same commands in less time
+SHORTER_SWEEP = ("seed=0", "data.steps_per_epoch=5", "data.test_sequences=100")
 
 
 def test_the_readme_has_commands_and_examples() -> None:
-    assert len(COMMANDS) > 8
-    assert EXAMPLES
+    assert sum(step.startswith("python ") for step in STEPS) > 8
+    assert sum(not step.startswith("python ") for step in STEPS) > 1
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_command(train: Command, command: str) -> None:
-    done = train(*shlex.split(command)[2:], *SHORTER, timeout=300)
+@pytest.mark.parametrize("step", STEPS)
+def test_step(train: Command, store_folder: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    monkeypatch.chdir(store_folder)  # an example reads what commands before it wrote, a command what an example wrote
+    if not step.startswith("python "):
+        exec(compile(step, "README.md", "exec"), {})
+        return
+    shorter = SHORTER_SWEEP if "success_by_length" in step else ()
+    done = train(*shlex.split(step)[2:], *SHORTER, *shorter, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "Train: " in done.stdout
-
-
-@pytest.mark.parametrize("example", EXAMPLES)
-def test_example(example: str) -> None:
-    exec(compile(example, "README.md", "exec"), {})
 
 
 @pytest.mark.parametrize("path", re.findall(r"\]\((?!http)([^)#]+)\)", README))
