@@ -4,21 +4,18 @@ import gc
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from matplotlib.figure import Figure
 from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.callbacks import EarlyStopping
 from torch import nn
 
-from gradclip import keys, plots
+from gradclip import keys
 from gradclip.callbacks.clip_activations import ClipActivations
 from gradclip.callbacks.clip_gradients import ClipGradients
 from gradclip.callbacks.gradient_monitor import GradientMonitor
@@ -32,6 +29,7 @@ from gradclip.data.series import SeriesData
 from gradclip.data.sources import SOURCES
 from gradclip.data.tabular import TabularData
 from gradclip.errors import TrainerError
+from gradclip.figures import draw_figures
 from gradclip.models.build import build_network
 from gradclip.module import Classifier, Learner, Regressor
 from gradclip.optimization import make_loss, make_optimizer, make_schedule
@@ -50,7 +48,6 @@ warnings.filterwarnings("ignore", ".*sync_dist=True.*")  # each process evaluate
 warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")  # the monitor logs every step by itself
 
 NEVER = 10**9  # epochs without progress before training ends
-SCORE_LABELS = {"mse": "mean squared error (target unit²)", "accuracy": "accuracy (share of right predictions)"}
 
 
 @dataclass(frozen=True)
@@ -309,69 +306,3 @@ def write_telemetry(folder: Path, parts: Parts) -> None:
     parts.monitor.record.to_frame().to_parquet(folder / keys.TELEMETRY_FILE)
     if hidden := parts.hidden.record:
         hidden.to_frame().to_parquet(folder / keys.HIDDEN_STATES_FILE)
-
-
-def draw_figures(folder: Path, config: TrainConfig, parts: Parts, summary: Summary) -> None:
-    """Draw the target, the learning curve and the gradient norms."""
-    record, score = parts.monitor.record, summary.score
-    train, test = parts.module.curves.values()
-    clip, where = config.clip, summary.divergence
-    share = "" if clip.name == "none" else f", {summary.clip_fraction:.0%} of the steps clipped"
-    figures: dict[str, Callable[[Figure], None]] = {
-        **data_figures(parts.data),
-        "learning_curve": partial(
-            plots.plot_learning_curve,
-            train=train,
-            test=test,
-            score=SCORE_LABELS[score.name],
-            baseline=parts.data.yardstick.baseline,
-            title=f"Learning curve, clip {clip.label}",
-            divergence=where,
-        ),
-        "gradient_norm": partial(
-            plots.plot_norms,
-            step=record.step,
-            norm=record.norm,
-            norm_clipped=record.norm_clipped,
-            thresholds=clip.thresholds,
-            title=f"Gradient norm, clip {clip.label}{share}",
-            divergence=where,
-        ),
-        "gradient_norm_by_parameter": partial(
-            plots.plot_heat_map, step=record.step, names=record.names, norms=record.norms, divergence=where
-        ),
-        "update_ratio": partial(
-            plots.plot_update_ratios, step=record.step, names=record.names, ratios=record.update_ratios
-        ),
-        "gradient_norm_histogram": partial(plots.plot_norm_histogram, norm=record.norm, thresholds=clip.thresholds),
-        **hidden_figures(parts, clip.label),
-    }
-    for name, plot in figures.items():
-        plots.draw(folder / f"{name}.png", plot)
-
-
-def data_figures(data: TrainingData) -> dict[str, Callable[[Figure], None]]:
-    """What there is to see of the data before training: the target, where it has a unit of its own."""
-    if isinstance(data, SequenceData):
-        return {}
-    target = data.raw.target
-    train, test = (frame[target].to_numpy(dtype=float) for frame in data.frames().values() if frame is not None)
-    return {"target": partial(plots.plot_target, train=train, test=test, unit=f"{target} (its own unit)")}
-
-
-def hidden_figures(parts: Parts, label: str) -> dict[str, Callable[[Figure], None]]:
-    """How gradients fared on their way back through time, one figure for each recurrent layer."""
-    record = parts.hidden.record
-    if record is None:
-        return {}
-    several = len(record.norms) > 1
-    title = "Gradient at the hidden state, clip {}"
-    return {
-        f"hidden_state_gradient{f'_{number}' if several else ''}": partial(
-            plots.plot_hidden_states,
-            step=record.step,
-            norms=norms,
-            title=title.format(label) + (f", {layer}" if several else ""),
-        )
-        for number, (layer, norms) in enumerate(record.norms.items(), start=1)
-    }
