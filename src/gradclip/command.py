@@ -5,14 +5,19 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from gradclip.errors import GradclipError
-from gradclip.manual import manual
+from gradclip.manual import groups_of, manual
 from gradclip.project import CONFIG_FOLDER
 from gradclip.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from gradclip.config import Settings
 
 USER_ERRORS = (GradclipError, HydraException, OmegaConfBaseException)
 
@@ -36,14 +41,17 @@ def run_command(main: Callable[[], None], primary: str, usage: str) -> int:
         print(manual(primary, usage, arguments))
         return 0
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints in its own way and exits with 1
-    with errors_in_one_line():
+    with errors_in_one_line(primary):
         main()
     return 0
 
 
 @contextmanager
-def errors_in_one_line() -> Iterator[None]:
+def errors_in_one_line(primary: str = "train") -> Iterator[None]:
     """Print a user's mistake as one line and exit with code 2.
+
+    Args:
+        primary: name of the command's config, whose settings are suggested for a mistyped one.
 
     Raises:
         SystemExit: code 2, in place of the mistake; it passes Hydra, which would announce an exception.
@@ -53,11 +61,26 @@ def errors_in_one_line() -> Iterator[None]:
     except USER_ERRORS as error:
         if FULL_TRACE:
             raise
-        print(f"error: {describe(error)}", file=sys.stderr)
+        print(f"error: {describe(error, primary)}", file=sys.stderr)
         raise SystemExit(2) from error
 
 
-def describe(error: Exception) -> str:
+def quoted_for_hydra(argument: str, name: str) -> str:
+    r"""A setting whose value has quotes of its own, as Hydra has to be given it.
+
+    Example:
+        >>> quoted_for_hydra("runs=tags.outcome = 'diverged'", "runs")
+        'runs="tags.outcome = \'diverged\'"'
+        >>> quoted_for_hydra("runs=gradclip", "runs")
+        'runs=gradclip'
+    """
+    value = argument.removeprefix(f"{name}=")
+    if value == argument or value[:1] in {"'", '"', "["} or not set(value) & set("'\"`<>="):
+        return argument
+    return f"{name}={QuotedString(value, Quote.double).with_quotes()}"
+
+
+def describe(error: Exception, primary: str = "train") -> str:
     """Put what went wrong into one line: the argument, the value received, what is allowed."""
     first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
     if isinstance(error, MissingConfigException):
@@ -65,7 +88,7 @@ def describe(error: Exception) -> str:
     if isinstance(error, OverrideParseException):
         return f"{error.override}: cannot be parsed; write name=value ({_last_line(error)})"
     if first_line.startswith("Could not override '"):
-        return _unknown_name(first_line.split("'")[1])
+        return _unknown_name(first_line.split("'")[1], primary)
     if first_line.startswith("Ambiguous value"):
         return f"{first_line.split(chr(39))[1]}: several values need --multirun (-m)"
     return first_line if first_line.endswith("...") else first_line.rstrip(".")
@@ -80,16 +103,24 @@ def _unknown_option(error: MissingConfigException) -> str:
     return f"{group}={option}: no such option{did_you_mean(option, options)}; choose from {', '.join(options)}"
 
 
-def _unknown_name(name: str) -> str:
-    groups = sorted(folder.name for folder in CONFIG_FOLDER.iterdir() if folder.is_dir())
+def _unknown_name(name: str, primary: str) -> str:
+    groups = groups_of(primary)
     if name in groups:
         return f"{name}: write it with a plus, +{name}=..., from {', '.join(_options(CONFIG_FOLDER / name))}"
     from gradclip.config import setting_names
 
-    known = setting_names()
+    known = setting_names(_settings(primary))
     if name in known:
         return f"{name}: not a setting of the option that is chosen; `--help` lists those it has"
     return f"{name}: no such setting or group{did_you_mean(name, [*groups, *known])}"
+
+
+def _settings(primary: str) -> "type[Settings]":
+    from gradclip.config import TrainConfig
+    from gradclip.questions import AdviseSettings, CompareSettings
+
+    commands: dict[str, type[Settings]] = {"train": TrainConfig, "compare": CompareSettings, "advise": AdviseSettings}
+    return commands[primary]
 
 
 def _options(folder: Path) -> list[str]:

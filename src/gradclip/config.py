@@ -6,7 +6,7 @@ there; here stands what is allowed.
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -501,29 +501,41 @@ class TrainConfig(Settings):
         return self
 
 
+SomeSettings = TypeVar("SomeSettings", bound=Settings)
+
+
 def validate(config: DictConfig) -> TrainConfig:
-    """Turn a composed Hydra config into checked, frozen settings.
+    """Turn the composed Hydra config of a training run into checked, frozen settings.
+
+    Raises:
+        ConfigError: with the name of the setting, the value received and what is allowed, in one line.
+    """
+    return validate_as(TrainConfig, config)
+
+
+def validate_as(settings: type[SomeSettings], config: DictConfig) -> SomeSettings:
+    """Turn a composed Hydra config into checked, frozen settings of a class.
 
     Raises:
         ConfigError: with the name of the setting, the value received and what is allowed, in one line.
     """
     try:
-        return TrainConfig.model_validate(OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+        return settings.model_validate(OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     except MissingMandatoryValue as error:
         raise ConfigError(f"{error.full_key}: missing; give {error.full_key}=...") from error
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
     except ValidationError as error:
-        raise ConfigError(_explain(error)) from error
+        raise ConfigError(_explain(error, settings)) from error
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, settings: type[Settings]) -> str:
     """The first complaint of pydantic in the form 'name: got value; what is allowed'."""
     first = error.errors()[0]
-    name, message = _dotted_name(first["loc"]), first["msg"].replace("Input should be", "must be")
+    name, message = _dotted_name(first["loc"], settings), first["msg"].replace("Input should be", "must be")
     match first["type"]:
         case "extra_forbidden":
-            others = [known for known in setting_names() if known != name]
+            others = [known for known in setting_names(settings) if known != name]
             return f"{name}: no such setting{did_you_mean(name, others)}"
         case "missing":
             return f"{name}: missing; add +{name}=..."
@@ -535,19 +547,20 @@ def _explain(error: ValidationError) -> str:
             return f"{name}: got {first['input']!r}; {message}"
 
 
-def _dotted_name(place: tuple[int | str, ...]) -> str:
+def _dotted_name(place: tuple[int | str, ...], settings: type[Settings]) -> str:
     """Where a setting stands, without the branch of the union that pydantic names second."""
     if not place:  # a rule over several groups
         return ""
     group, *inner = place
-    branches = _settings_classes(TrainConfig.model_fields[str(group)].annotation) if inner else []
+    field = settings.model_fields.get(str(group))
+    branches = _settings_classes(field.annotation) if inner and field else []
     return ".".join(str(part) for part in (group, *inner[len(branches) > 1 :]))
 
 
-def setting_names() -> list[str]:
+def setting_names(settings: type[Settings] = TrainConfig) -> list[str]:
     """Every setting there is, by its dotted name."""
     names = []
-    for group, field in TrainConfig.model_fields.items():
+    for group, field in settings.model_fields.items():
         members = _settings_classes(field.annotation)
         inner = {info.alias or name for member in members for name, info in member.model_fields.items()}
         names += [f"{group}.{name}" for name in sorted(inner)] if members else [group]

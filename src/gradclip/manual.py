@@ -27,14 +27,15 @@ def manual(primary: str, usage: str, overrides: Sequence[str] = ()) -> str:
     """
     path = CONFIG_FOLDER / f"{primary}.yaml"
     chosen = _chosen(_defaults(path), dict(override.split("=", 1) for override in overrides if "=" in override))
-    groups = sorted(folder.name for folder in CONFIG_FOLDER.iterdir() if folder.is_dir())
+    groups = groups_of(primary)
     settings = [line for group in _defaults(path) for line in _settings(group, chosen[group])]
     own = [_row(name, value, comment) for name, value, comment in _lines(path)]
+    many = "-m for many runs and " if primary == "train" else ""
     return "\n".join(
         [
             usage.rstrip(),
             "",
-            "Groups, chosen with group=option; * is chosen now; experiment and sweep want a plus, +experiment=option:",
+            f"Groups, chosen with group=option; * is chosen now{_added(groups)}:",
             *(line for group in groups for line in ["", group, *_options(group, chosen.get(group))]),
             "",
             "Settings, changed with name=value:",
@@ -42,9 +43,20 @@ def manual(primary: str, usage: str, overrides: Sequence[str] = ()) -> str:
             *own,
             *settings,
             "",
-            "Hydra's own flags, such as -m for many runs and --cfg job to see the settings: --hydra-help",
+            f"Hydra's own flags, such as {many}--cfg job to see the settings: --hydra-help",
         ]
     )
+
+
+def groups_of(primary: str) -> list[str]:
+    """The groups that a command chooses from; training can add any."""
+    groups = sorted(folder.name for folder in CONFIG_FOLDER.iterdir() if folder.is_dir())
+    defaults = _defaults(CONFIG_FOLDER / f"{primary}.yaml")
+    return [group for group in groups if group in defaults or primary == "train"]
+
+
+def _added(groups: Sequence[str]) -> str:
+    return "; experiment and sweep want a plus, +experiment=option" if "experiment" in groups else ""
 
 
 def _chosen(defaults: dict[str, str], told: dict[str, str]) -> dict[str, str]:

@@ -81,14 +81,14 @@ def plot_learning_curve(
     axes = figure.subplots()
     axes.set(title=title, xlabel="epoch", ylabel=score)
     if not np.isfinite([*train, *test]).any():
-        _say(axes, "no finite score" if divergence is None else f"no finite score: {_describe(divergence)}")
+        say(axes, "no finite score" if divergence is None else f"no finite score: {_describe(divergence)}")
         return
     axes.axhline(baseline, color=GREY, linestyle="--", label=f"a guess that ignores the inputs: {baseline:,.4g}")
     marker = "o" if len(train) < FEW_EPOCHS else ""
     epochs = np.arange(1, len(train) + 1)
     axes.plot(epochs, _finite(train), color=BLUE, marker=marker, label="train")
     axes.plot(epochs, _finite(test), color=ORANGE, marker=marker, label="test")
-    _log_axis_over_decades(axes, [*train, *test])
+    log_axis_over_decades(axes, [*train, *test])
     if divergence is not None:
         _mark_end(axes, divergence.epoch, divergence)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -116,7 +116,7 @@ def plot_norms(
         axes.plot(step, _finite(norm_clipped), color=ORANGE, linewidth=1.6, marker=marker, label="after clipping")
         _mark_clipped(axes, step[norm_clipped != norm], len(step))
     axes.set(title=title, xlabel="optimizer step", ylabel="gradient norm (global L2)")
-    _log_axis_over_decades(axes, [*norm, *norm_clipped])
+    log_axis_over_decades(axes, [*norm, *norm_clipped])
     if divergence is not None:
         _mark_end(axes, divergence.step, divergence)
     axes.legend()
@@ -131,7 +131,7 @@ def plot_heat_map(
     axes.set(title="Gradient norm of each parameter, before clipping", xlabel="optimizer step")
     logs = _logarithms(norms)
     if not np.isfinite(logs).any():
-        _say(axes, "no finite gradient")
+        say(axes, "no finite gradient")
         return
     axes.grid(False)
     axes.set_facecolor(RED)  # what is not finite, or exactly zero, shows through
@@ -160,7 +160,7 @@ def plot_time_heat_map(axes: Axes, step: NDArray[np.int64], norms: Floats, scale
     """The heat map alone, ``[snapshots, time steps]``, in colours that span the finite values of ``scale``."""
     logs, ends = _logarithms(norms), _logarithms(scale)
     if not np.isfinite(logs).any():
-        _say(axes, "no finite gradient")
+        say(axes, "no finite gradient")
         return
     axes.grid(False)
     axes.set_facecolor(RED)  # what is not finite, or exactly zero, shows through
@@ -185,14 +185,14 @@ def plot_update_ratios(figure: Figure, step: NDArray[np.int64], names: Sequence[
     axes.set(title="Update to weight ratio", xlabel="optimizer step", ylabel="norm of the change / norm of the weights")
     measured = np.isfinite(ratios).any(axis=1)
     if not measured.any():
-        _say(axes, "no finite update")
+        say(axes, "no finite update")
         return
     order = np.argsort(-np.nanmedian(ratios[measured], axis=0))[:MOST_LINES]
     marker = "." if measured.sum() < FEW_STEPS else ""
     for column in sorted(order):
         axes.plot(step[measured], _finite(ratios[measured, column]), marker=marker, linewidth=0.9, label=names[column])
     axes.axhline(USUAL_RATIO, color=GREY, linestyle="--", label="about 0.001 is usual")
-    _log_axis_over_decades(axes, [*ratios[measured].ravel(), USUAL_RATIO])
+    log_axis_over_decades(axes, [*ratios[measured].ravel(), USUAL_RATIO])
     axes.legend()
 
 
@@ -202,7 +202,7 @@ def plot_norm_histogram(figure: Figure, norm: Floats, thresholds: Mapping[str, f
     axes.set(title="Gradient norms before clipping", xlabel="gradient norm (global L2)", ylabel="optimizer steps")
     finite = norm[np.isfinite(norm) & (norm > 0)]
     if finite.size == 0:
-        _say(axes, "no finite gradient")
+        say(axes, "no finite gradient")
         return
     wide = _spans_decades(finite)
     edges = np.geomspace(finite.min(), finite.max(), BINS) if wide else np.histogram_bin_edges(finite, BINS)
@@ -232,7 +232,8 @@ def _shorten(name: str) -> str:
     return name if len(name) <= LONGEST_NAME else "…" + name[-LONGEST_NAME:]
 
 
-def _say(axes: Axes, text: str) -> None:
+def say(axes: Axes, text: str) -> None:
+    """Say why there is nothing to see."""
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color=RED)
     axes.set(xticks=[], yticks=[])
 
@@ -256,6 +257,7 @@ def _spans_decades(values: Floats) -> bool:
     return bool(positive.size and np.log10(positive.max() / positive.min()) > DECADES_FOR_LOG_AXIS)
 
 
-def _log_axis_over_decades(axes: Axes, values: Sequence[float]) -> None:
+def log_axis_over_decades(axes: Axes, values: Sequence[float]) -> None:
+    """Make the vertical axis logarithmic where the values span decades."""
     if _spans_decades(np.asarray(values, dtype=float)):
         axes.set_yscale("log")

@@ -3,28 +3,23 @@
 import atexit
 import json
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from gradclip.errors import GradclipError
 from gradclip.sweep.results import JobResult, read_results
 from gradclip.sweep.success import success_rates
+from gradclip.tables import Table, print_tables, to_markdown
 from gradclip.telling import tell_score
 from gradclip.tracking.messages import PARENT_FILE, Store
 from gradclip.tracking.worker import result_of, submit
 
 SCORE_TITLES = {"mse": "MSE", "accuracy": "accuracy"}
-
-
-class Table(NamedTuple):
-    """A table of text."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: list[tuple[str, ...]]
 
 
 class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
@@ -43,10 +38,42 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
         tables = [run_table(jobs), *success_tables(jobs)]
         print_tables(tables)
         (folder / "runs.md").write_text("\n".join(map(to_markdown, tables)))
+        compared = compare_jobs(folder, jobs, draw=bool(config.figures))
         close_parent(folder, "FAILED" if failed else "FINISHED")
         if failed:
             print(f"error: {len(failed)} of {len(jobs)} jobs failed; the table says why", file=sys.stderr)
+        if failed or not compared:
             raise SystemExit(1)
+
+
+def compare_jobs(folder: Path, jobs: Sequence[JobResult], draw: bool) -> bool:
+    """Compare the runs of a multirun, where they are tracked and more than one, and store it with the parent run.
+
+    A comparison that fails must not keep the parent run from being closed.
+
+    Returns:
+        Whether nothing went wrong.
+    """
+    note = folder / PARENT_FILE
+    if not note.exists() or sum(job.run_id is not None for job in jobs) < 2:
+        return True
+    from gradclip.compare.comparison import FOLDER, compare
+    from gradclip.compare.tell import tables, verdicts
+
+    parent = json.loads(note.read_text())
+    store = Store(**parent["store"])
+    try:
+        found = compare(store, parent["run_id"], folder / FOLDER, draw=draw)
+        result_of(submit("write_files", store, parent["run_id"], str(folder / FOLDER), FOLDER))
+    except Exception as error:
+        if not isinstance(error, GradclipError):
+            traceback.print_exc()
+        print(f"error: the runs could not be compared: {error}", file=sys.stderr)
+        return False
+    if any(len(one.errors) > 1 for one in found.summaries):
+        print_tables(tables(found))
+        print("\n".join(verdicts(found)))
+    return True
 
 
 def close_parent(folder: Path, status: str) -> None:
@@ -93,25 +120,3 @@ def success_tables(jobs: Sequence[JobResult]) -> list[Table]:
         low, high = rate.interval()
         rows.append((rate.name, f"{rate.solved} of {rate.runs}", f"{low:.0%} to {high:.0%}"))
     return [Table("Solved", ("runs", "solved", "95% interval"), rows)]
-
-
-def to_markdown(table: Table) -> str:
-    """A table as Markdown."""
-    lines = [table.columns, ("---",) * len(table.columns), *table.rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
-
-def print_tables(tables: Sequence[Table]) -> None:
-    """The tables on the terminal."""
-    from rich import table as rich_table
-    from rich.console import Console
-
-    for table in tables:
-        drawn = rich_table.Table(title=table.title)
-        for column in table.columns:
-            number = column.startswith(("train", "test")) or column in {"clipped", "solved", "95% interval"}
-            drawn.add_column(column, justify="right" if number else "left", overflow="fold")
-        for row in table.rows:
-            drawn.add_row(*row)
-        console = Console()
-        console.print(drawn, markup=False) if console.is_terminal else Console(width=140).print(drawn)

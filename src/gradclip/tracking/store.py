@@ -82,6 +82,19 @@ def open_store(store: Store) -> str:
         raise TrackingError(f"tracking.uri: got {store.uri!r}; cannot be opened: {_reason(error)}") from error
 
 
+def check_readable(store: Store) -> None:
+    """Make sure that there is a store to read from, which MLflow would make up otherwise.
+
+    Raises:
+        TrackingError: there is none.
+    """
+    if store.uri.startswith("http"):
+        _check_server(store.uri)
+    database = _sqlite_file(store.uri)
+    if database and not Path(database).exists():
+        raise TrackingError(f"tracking.uri: got {store.uri!r}; there is no such store; train something first")
+
+
 def _check_server(uri: str) -> None:
     try:
         requests.get(f"{uri.rstrip('/')}/health", timeout=SERVER_PATIENCE).raise_for_status()
@@ -169,9 +182,9 @@ def write_summary(store: Store, run_id: str, metrics: Mapping[str, float], tags:
     )
 
 
-def write_files(store: Store, run_id: str, folder: str) -> None:
-    """Store a folder's content as artifacts."""
-    client(store.uri).log_artifacts(run_id, folder)
+def write_files(store: Store, run_id: str, folder: str, below: str | None = None) -> None:
+    """Store a folder's content as artifacts, in a folder below if one is named."""
+    client(store.uri).log_artifacts(run_id, folder, below)
 
 
 def write_text(store: Store, run_id: str, text: str, name: str) -> None:

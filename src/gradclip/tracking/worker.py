@@ -18,7 +18,12 @@ T = TypeVar("T")
 
 
 def submit(function_name: str, *arguments: Any) -> "Future[Any]":
-    """Have the tracking process call a function of :mod:`gradclip.tracking.store`, after all submitted before."""
+    """Have the tracking process call a function, after all submitted before.
+
+    Args:
+        function_name: one of :mod:`gradclip.tracking.store` or :mod:`gradclip.tracking.reading`.
+        arguments: what to call it with; the first is the store.
+    """
     return _process().submit(_call, function_name, *arguments)
 
 
@@ -60,9 +65,10 @@ def _exit_with_parent() -> None:
 
 
 def _call(function_name: str, *arguments: Any) -> Any:
-    from gradclip.tracking import store
+    from gradclip.tracking import reading, store
 
-    function: Callable[..., Any] = getattr(store, function_name)
+    home = store if hasattr(store, function_name) else reading
+    function: Callable[..., Any] = getattr(home, function_name)
     try:
         return function(*arguments)
     except store.STORE_ERRORS as error:

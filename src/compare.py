@@ -1,0 +1,31 @@
+"""Compare stored runs over seeds; trains nothing.
+
+python src/compare.py                                                  the last multirun
+python src/compare.py runs=gradclip by=[clip.name,clip.value]          all runs of an experiment, by some settings
+python src/compare.py "runs=tags.outcome != 'stalled'"                 the runs that a search of MLflow's finds
+python src/compare.py target=100                                       how soon does the test MSE come below 100?
+"""
+
+import sys
+
+import hydra
+from omegaconf import DictConfig
+
+from gradclip.command import errors_in_one_line, quoted_for_hydra, run_command
+from gradclip.project import register_resolvers
+
+register_resolvers()
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="compare")  # type: ignore[untyped-decorator]
+def main(config: DictConfig) -> None:
+    """Compare, and tell what was found."""
+    with errors_in_one_line("compare"):
+        from gradclip.compare.job import run_comparison
+
+        run_comparison(config)
+
+
+if __name__ == "__main__":
+    sys.argv = [quoted_for_hydra(argument, "runs") for argument in sys.argv]
+    sys.exit(run_command(main, "compare", str(__doc__)))

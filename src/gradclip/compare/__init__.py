@@ -1,0 +1,1 @@
+"""Compare stored runs over seeds: groups, statistics, tables, figures. Reads the store; trains nothing."""

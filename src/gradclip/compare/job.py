@@ -1,0 +1,58 @@
+"""The command that compares: from its composed config to what is printed and stored."""
+
+import shlex
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from gradclip import keys
+from gradclip.config import validate_as
+from gradclip.questions import CompareSettings
+from gradclip.tracking.messages import Store
+from gradclip.tracking.worker import result_of, submit
+
+if TYPE_CHECKING:
+    from gradclip.compare.tell import Comparison
+
+
+def run_comparison(config: DictConfig) -> None:
+    """Compare as the config says, tell what was found, and store it."""
+    settings = validate_as(CompareSettings, config)
+    store = Store(settings.tracking.uri, settings.tracking.artifacts, settings.tracking.experiment)
+    opened = submit("check_readable", store)  # MLflow loads beside the rest
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    try:
+        from gradclip.compare.comparison import compare
+
+        result_of(opened)
+        found = compare(store, settings.runs, folder, settings.by, settings.metric, settings.target, settings.figures)
+    except BaseException:
+        shutil.rmtree(folder)  # nothing half-written stays
+        raise
+    tell(found, folder, store_comparison(store, found, folder))
+
+
+def store_comparison(store: Store, found: "Comparison", folder: Path) -> str:
+    """Store what was written with the multirun's parent, or with a run of its own; return where, in words."""
+    from gradclip.compare.comparison import FOLDER
+
+    if found.selection.parent is not None:
+        result_of(submit("write_files", store, found.selection.parent, str(folder), FOLDER))
+        return f"the multirun's parent run {found.selection.parent}, under {FOLDER}"
+    command = shlex.join(["python", "src/compare.py", *HydraConfig.get().overrides.task])
+    run_id = result_of(submit("create_run", store, f"comparison: {found.selection.title}", {keys.COMMAND: command}))
+    result_of(submit("write_files", store, run_id, str(folder), FOLDER))
+    result_of(submit("end_run", store, run_id, "FINISHED"))
+    return f"run {run_id}"
+
+
+def tell(found: "Comparison", folder: Path, stored: str) -> None:
+    """Print tables, verdicts and where everything is."""
+    from gradclip.compare.tell import method, tables, verdicts
+    from gradclip.tables import print_tables
+
+    print_tables(tables(found))
+    print("\n".join([*verdicts(found), "", method(), f"Files: {folder}", f"Stored with {stored}"]))

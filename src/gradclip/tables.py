@@ -1,0 +1,43 @@
+"""Tables of text, for the terminal and as Markdown."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+TEXT_COLUMNS = {"job", "run", "runs", "outcome", "reason", "better", "worse", "told apart", "why", "evidence"}
+
+
+class Table(NamedTuple):
+    """A table of text."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
+def to_markdown(table: Table) -> str:
+    """A table as Markdown.
+
+    Example:
+        >>> print(to_markdown(Table("", ("run", "n"), [("norm=1.0", "3")])))
+        | run | n |
+        | --- | --- |
+        | norm=1.0 | 3 |
+        <BLANKLINE>
+    """
+    lines = [table.columns, ("---",) * len(table.columns), *table.rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def print_tables(tables: Sequence[Table]) -> None:
+    """The tables on the terminal."""
+    from rich import table as rich_table
+    from rich.console import Console
+
+    for table in tables:
+        drawn = rich_table.Table(title=table.title)
+        for column in table.columns:
+            drawn.add_column(column, justify="left" if column in TEXT_COLUMNS else "right", overflow="fold")
+        for row in table.rows:
+            drawn.add_row(*row)
+        console = Console()
+        console.print(drawn, markup=False) if console.is_terminal else Console(width=140).print(drawn)
