@@ -51,6 +51,7 @@ def test_prints_the_two_numbers_then_outcome_clipping_name_folder_and_ui(
     assert lines[3].startswith("Run: norm=1.0 max_epochs=12 seed=0 (")
     assert Path(lines[4].removeprefix("Figures: ")).is_dir()
     assert lines[5].startswith("See it: mlflow ui --backend-store-uri sqlite:///")
+    assert lines[6].strip().startswith("http://127.0.0.1:5000/#/experiments/1/runs?")
     assert "Training: 100%" in norm_run.stderr
 
 

@@ -71,9 +71,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run: its name, its id in the store, its folder, its summary, and what happened if it exploded."""
+    """A finished run: its name, its place in the store, its folder, its summary, and what happened if it exploded."""
 
     name: str
+    experiment_id: str | None
     run_id: str | None
     folder: Path
     summary: Summary
@@ -117,7 +118,8 @@ def train(config: TrainConfig, job: Job) -> Result:
         raise
     if run is not None:
         run.end("FINISHED")
-    return Result(job.name, run.run_id if run else None, job.folder, summary, explosion)
+    experiment_id, run_id = (run.experiment_id, run.run_id) if run else (None, None)
+    return Result(job.name, experiment_id, run_id, job.folder, summary, explosion)
 
 
 def build(config: TrainConfig, job: Job) -> Parts:

@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING
 from gradclip import keys
 from gradclip.config import TrainConfig
 from gradclip.project import PROJECT_ROOT
+from gradclip.tracking.views import view_address
 
 if TYPE_CHECKING:
     from gradclip.outcome import Summary
     from gradclip.pipeline import Result
+
+UI = "http://127.0.0.1:5000"  # where MLflow serves its pages unless told otherwise
 
 
 def tell_run(result: "Result", config: TrainConfig) -> str:
@@ -22,7 +25,7 @@ def tell_run(result: "Result", config: TrainConfig) -> str:
         *(f"Note: {note}" for note in summary.notes),
         f"Run: {result.name}" + (f" ({result.run_id})" if result.run_id else " (not tracked)"),
         *([f"Figures: {result.folder / keys.FIGURES_FOLDER}"] if config.figures else []),
-        *([f"See it: {_open_ui(config.tracking.uri)}"] if config.tracking.uri else []),
+        *([f"See it: {_open_ui(config.tracking.uri, result.experiment_id)}"] if result.experiment_id else []),
         *(["", str(result.explosion)] if result.explosion else []),
     ]
     return "\n".join(lines)
@@ -75,7 +78,9 @@ def _clipping(summary: "Summary", config: TrainConfig) -> str:
     return f"{config.clip.label}{done}; {norms}"
 
 
-def _open_ui(uri: str | None) -> str:
-    if uri == f"sqlite:///{PROJECT_ROOT}/mlruns/mlflow.db":
-        return "make ui, then http://127.0.0.1:5000"
-    return str(uri) if str(uri).startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+def _open_ui(uri: str | None, experiment_id: str) -> str:
+    if str(uri).startswith("http"):
+        return view_address(str(uri), experiment_id)
+    ours = uri == f"sqlite:///{PROJECT_ROOT}/mlruns/mlflow.db"
+    command = "make ui" if ours else f"mlflow ui --backend-store-uri {uri}"
+    return f"{command}\n        {view_address(UI, experiment_id)}"

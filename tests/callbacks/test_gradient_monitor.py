@@ -273,6 +273,7 @@ def test_loggers_get_every_finite_point_and_no_other():
         finite = np.isfinite(column)
         assert collector.series(key) == dict(zip(record.step[finite].tolist(), column[finite].tolist(), strict=True))
     assert max(collector.series(keys.LOSS_STEP)) == 6  # the curve ends at its last finite point
+    assert max(collector.series(keys.GRAD_NORM_PEAK)) == 6
 
 
 @pytest.mark.parametrize(("steps", "window"), [(40, 1), (320, 1), (321, 2), (700, 3)])

@@ -46,7 +46,7 @@ def wait_for(uri: str, process: "subprocess.Popen[bytes]") -> None:
 def test_a_run_on_a_server_has_its_points_files_and_model(train: Command, server: str) -> None:
     done = train("tracking=server", "trainer=debug", "clip=value", environment={"MLFLOW_TRACKING_URI": server})
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == f"See it: {server}"
+    assert done.stdout.splitlines()[-1].startswith(f"See it: {server}/#/experiments/1/runs?")
     client = MlflowClient(server)
     (run,) = client.search_runs([client.get_experiment_by_name("gradclip").experiment_id])
     assert run.info.status == "FINISHED"

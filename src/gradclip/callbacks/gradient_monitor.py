@@ -78,7 +78,7 @@ class GradientMonitor(Callback):
         self._first_bad_step: int | None = None
         self._losses: list[Tensor] = []
         self._step_is_due, self._steps = False, 0
-        self._peak = 0.0
+        self._peak = -math.inf  # none yet
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Fix how many steps share one point of the peak curve; note the learning rate."""
@@ -112,7 +112,7 @@ class GradientMonitor(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Flush what is left, and the peak of a window that is not full."""
         self._flush(trainer)
-        if self._peak > 0:
+        if math.isfinite(self._peak):
             self._send(trainer, {keys.GRAD_NORM_PEAK: self._peak}, trainer.global_step)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -155,7 +155,7 @@ class GradientMonitor(Callback):
         self._peak = max(self._peak, norm) if math.isfinite(norm) else self._peak
         if step % self._peak_window:
             return {}
-        peak, self._peak = self._peak, 0.0
+        peak, self._peak = self._peak, -math.inf
         return {keys.GRAD_NORM_PEAK: peak}
 
     def _stop_if_diverged(self, trainer: Trainer, block: GradientRecord) -> None:

@@ -24,6 +24,7 @@ class TrackedRun:
     def __init__(self, store: Store, name: str, tags: Mapping[str, str], parent: Parent | None = None) -> None:
         self.store, self.name = store, name
         self._pending: list[Future[Any]] = []
+        self.experiment_id: str = result_of(submit("open_store", store))
         self.run_id: str = result_of(submit("create_run", store, name, dict(tags), parent))
 
     def write_parameters(self, parameters: Mapping[str, str]) -> None:

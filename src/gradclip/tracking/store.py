@@ -35,6 +35,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from gradclip import keys
 from gradclip.errors import TrackingError
 from gradclip.tracking.messages import PARENT_FILE, Dataset, ModelFiles, Parent, Point, Store
+from gradclip.tracking.views import view_tags
 
 MOST_METRICS = 1000  # MLflow takes no more in one batch
 MOST_PARAMETERS = 100
@@ -46,7 +47,7 @@ STORE_ERRORS = (
     sqlite3.Error,
     OSError,
 )  # of a network too: requests' errors are OSErrors
-EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # opens in the UI's model-training view
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # model training, for MLflow's pages
 
 logging.getLogger("mlflow").setLevel(logging.ERROR)
 logging.getLogger("alembic").setLevel(logging.ERROR)
@@ -131,8 +132,9 @@ def _experiment_id(store: Store, artifact_location: str | None) -> str:
 
 
 def _create_experiment(store: Store, artifact_location: str | None) -> str:
+    tags = KIND | view_tags(get_current_time_millis())
     try:
-        return str(client(store.uri).create_experiment(store.experiment, artifact_location, EXPERIMENT_TAGS))
+        return str(client(store.uri).create_experiment(store.experiment, artifact_location, tags))
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise

@@ -1,0 +1,75 @@
+"""The view of a new experiment in MLflow's pages: columns, order and charts that tell clipped runs apart.
+
+MLflow keeps named views as tags of the experiment; a browser opens one by its key in the address. What the pages of
+MLflow 3.17 understand is in its ``ExperimentPageUIState.tsx`` and ``savedViewEnvelope.ts``.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+
+from gradclip import keys
+
+VIEW: Final = "clipping"
+SCORES: Final = keys.SCORES.values()
+COLUMNS: Final = (
+    *(f"tags.`{tag}`" for tag in (keys.OUTCOME, keys.CLIP)),
+    *(f"metrics.`{score.final_test}`" for score in SCORES),
+    *(f"metrics.`{score.final_train}`" for score in SCORES),
+    *(f"metrics.`{metric}`" for metric in (keys.GRAD_CLIP_FRACTION, keys.GRAD_NORM_P90)),
+    *(f"params.`{name}`" for name in ("optimizer.lr", "seed")),
+)
+NAME_COLUMN: Final = "attributes.`Run Name`"
+CHARTS: Final = {
+    "Scores": (*(score.test for score in SCORES), *(score.train for score in SCORES)),
+    "Gradients": (keys.GRAD_NORM_PEAK, keys.GRAD_NORM, keys.GRAD_NORM_CLIPPED, keys.GRAD_COEFFICIENT),
+}
+
+
+def view_tags(created: int) -> dict[str, str]:
+    """The tags that give an experiment its view.
+
+    Args:
+        created: milliseconds since 1970.
+
+    Example:
+        >>> list(view_tags(0))
+        ['mlflow.sharedViewState.clipping']
+    """
+    view = {"name": VIEW.capitalize(), "createdAt": created, "state": json.dumps(_state())}
+    return {f"mlflow.sharedViewState.{VIEW}": json.dumps(view)}
+
+
+def view_address(server: str, experiment_id: str) -> str:
+    """Where a browser finds an experiment in its view, rather than in MLflow's pages for language models.
+
+    Example:
+        >>> view_address("http://127.0.0.1:5000", "1")
+        'http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=clipping'
+    """
+    page = f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs"
+    return f"{page}?workflowType=machine_learning&viewStateShareKey={VIEW}"
+
+
+def _state() -> dict[str, Any]:
+    return {
+        "orderByKey": f"metrics.`{keys.MSE.final_test}`",  # any order but the runs' age lists the runs of sweeps too
+        "orderByAsc": True,
+        "selectedColumns": COLUMNS,
+        "columnOrder": (NAME_COLUMN, *COLUMNS),
+        "columnWidths": {NAME_COLUMN: 280} | dict.fromkeys(COLUMNS, 130),
+        "runsHiddenMode": "FIRST_20_RUNS",  # of which the charts show curves
+        "compareRunSections": [_section(name) for name in CHARTS],
+        "compareRunCharts": [chart for name, metrics in CHARTS.items() for chart in _charts(name, metrics)],
+        "isAccordionReordered": True,  # other metrics come after ours
+        "hideEmptyCharts": True,
+    }
+
+
+def _section(name: str) -> dict[str, Any]:
+    return {"uuid": name, "name": name, "display": True, "isReordered": False}
+
+
+def _charts(section: str, metrics: Sequence[str]) -> list[dict[str, Any]]:
+    shared = {"type": "LINE", "metricSectionId": section, "scaleType": "log", "xAxisKey": "step", "lineSmoothness": 0}
+    return [shared | {"uuid": metric, "metricKey": metric, "selectedMetricKeys": [metric]} for metric in metrics]
