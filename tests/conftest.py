@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -31,11 +32,11 @@ def client(store_uri: str) -> MlflowClient:
 
 
 @pytest.fixture(scope="session")
-def train(store_folder: Path, store_uri: str) -> Command:
-    """Run the real command, from a folder that is not the project's, against the tests' own store."""
+def command(store_folder: Path, store_uri: str) -> Command:
+    """Run a real command, from a folder that is not the project's, against the tests' own store."""
 
     def run(
-        *overrides: str, environment: dict[str, str] | None = None, timeout: float = 180
+        script: str, *overrides: str, environment: dict[str, str] | None = None, timeout: float = 180
     ) -> subprocess.CompletedProcess[str]:
         folders = [
             f"tracking.artifacts={store_folder}/artifacts",
@@ -43,7 +44,7 @@ def train(store_folder: Path, store_uri: str) -> Command:
             f"hydra.sweep.dir={store_folder}/mlruns/hydra/multiruns/${{now:%H-%M-%S-%f}}",
         ]
         return subprocess.run(
-            [sys.executable, str(ROOT / "src/train.py"), *overrides, *folders],
+            [sys.executable, str(ROOT / f"src/{script}.py"), *overrides, *folders],
             cwd=store_folder,
             env=os.environ | {"MLFLOW_TRACKING_URI": store_uri} | (environment or {}),
             capture_output=True,
@@ -53,6 +54,18 @@ def train(store_folder: Path, store_uri: str) -> Command:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def train(command: Command) -> Command:
+    """Run the command that trains."""
+    return partial(command, "train")
+
+
+@pytest.fixture(scope="session")
+def compare(command: Command) -> Command:
+    """Run the command that compares."""
+    return partial(command, "compare")
 
 
 @pytest.fixture(scope="session")

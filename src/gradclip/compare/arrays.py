@@ -107,8 +107,7 @@ def learning_band(one: GroupSummary, metric: Metric, curves: Mapping[str, Curve]
     if not any(run.outcome == "diverged" for run in one.group.runs):
         errors = np.where(np.isfinite(errors), errors, np.nan)  # thinned out, or stopped when solved
         return LearningBand(one.group.label, epochs, np.nanpercentile(errors, [25, 50, 75], axis=0).T * metric.sign)
-    quartiles = np.array([quartiles(errors[:, column], metric) for column in range(len(epochs))])
-    return LearningBand(one.group.label, epochs, quartiles)
+    return LearningBand(one.group.label, epochs, np.array([quartiles(column, metric) for column in errors.T]))
 
 
 @dataclass(frozen=True)

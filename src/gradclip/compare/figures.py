@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import isfinite
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -101,7 +102,7 @@ def plot_learning_curves(figure: Figure, bands: Sequence[LearningBand], score: s
         axes.plot(band.epoch, band.quartiles[:, 1], color=color, label=label)
     log_axis_over_decades(axes, [value for band in bands for value in band.quartiles.ravel()])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _legend(axes)
+    _legend(axes, "lower right" if keys.ACCURACY.name in score else "upper right")
 
 
 def plot_norms(figure: Figure, ranges: Sequence[NormRange]) -> None:
@@ -171,8 +172,8 @@ def _right_end(largest: Floats) -> float | None:
     return None if usual.size == finite.size else float(usual.max() * 1e3)
 
 
-def _legend(axes: Axes) -> None:
-    axes.legend(frameon=True, framealpha=0.7, edgecolor="none")
+def _legend(axes: Axes, place: Literal["best", "upper right", "lower right"] = "best") -> None:
+    axes.legend(frameon=True, framealpha=0.7, edgecolor="none", loc=place)
 
 
 def _spread(values: Floats) -> bool:

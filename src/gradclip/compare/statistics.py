@@ -101,7 +101,7 @@ def probability_of_improvement(errors: Floats, others: Floats) -> Estimate:
     Example:
         >>> estimate = probability_of_improvement(np.array([1.0, 2.0]), np.array([3.0, np.inf]))
         >>> f"{estimate.value:.2f}, {estimate.low:.2f} to {estimate.high:.2f}"
-        '1.00, 0.44 to 1.00'
+        '1.00, 0.39 to 1.00'
     """
     wins, ties = errors[:, None] < others[None, :], errors[:, None] == others[None, :]
     value = float(np.mean(wins + 0.5 * ties))

@@ -165,21 +165,27 @@ def _undecided(comparison: Comparison) -> list[str]:
     best = comparison.summaries[0]
     undecided = [pair for pair in comparison.pairs if not pair.told_apart]
     of_best = [pair for pair in undecided if best in (pair.better, pair.worse)]
-    lines = [_undecided_pair(pair) for pair in of_best]
+    lines = []
+    if of_best:
+        rivals: dict[str, list[str]] = {}
+        for pair in of_best:
+            rival = pair.worse if pair.better is best else pair.better
+            rivals.setdefault(_tell_needed(pair), []).append(rival.group.label)
+        told = "; ".join(f"{', '.join(labels)} ({needed})" for needed, labels in rivals.items())
+        lines.append(f"The data cannot tell {best.group.label} apart from {told}.")
     if others := len(undecided) - len(of_best):
         lines.append(f"Other pairs that the data cannot tell apart: {others} of {len(comparison.pairs)} pairs in all.")
     return lines
 
 
-def _undecided_pair(pair: Pair) -> str:
-    names = f"{pair.better.group.label} and {pair.worse.group.label}"
-    begin = f"The data cannot tell {names} apart (probability of improvement {pair.improvement.value:.2f})"
+def _tell_needed(pair: Pair) -> str:
+    """How many more seeds would tell two groups apart."""
     more = pair.needed - min(len(pair.better.errors), len(pair.worse.errors))
     if isinf(pair.needed):
-        return f"{begin}; they look the same, and no number of seeds would."
+        return "they look the same: no number of seeds would"
     if more <= 0:
-        return f"{begin}; they have the seeds that usually do."
-    return f"{begin}; about {pair.needed:.0f} seeds each would at {POWER:.0%} power, {more:.0f} more."
+        return f"they have the {pair.needed:.0f} seeds that usually do"
+    return f"about {pair.needed:.0f} seeds each would at {POWER:.0%} power: {more:.0f} more"
 
 
 def _caveats(comparison: Comparison) -> list[str]:

@@ -1,0 +1,137 @@
+"""Stored runs in, tables and files out, from a real SQLite store."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gradclip.compare.comparison import compare
+from gradclip.compare.tell import tables, verdicts
+from gradclip.errors import ConfigError, TrackingError
+from gradclip.tracking.messages import Parent, Store
+from tests.stores import make_store, write_run
+
+SEEDS = range(6)
+NAN = float("nan")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Six seeds each: a good threshold, a bad one, one that diverges in half of the runs, and no clipping."""
+    folder = tmp_path_factory.mktemp("compared")
+    store, parent = make_store(folder), Parent(str(folder), "clip.value=1,5,50 seed=range(6)", {})
+    for seed in SEEDS:
+        write_run(store, 10 + seed, seed, {"clip.value": "1.0"}, np.geomspace(1000, 10 + seed, 20), parent)
+        write_run(store, 101 + seed, seed, {"clip.value": "5.0"}, np.geomspace(1000, 101 + seed, 20), parent)
+        broken = seed % 2 == 0
+        curve = [900.0, NAN] if broken else [900.0, 90.0]
+        write_run(store, NAN if broken else 90.0, seed, {"clip.value": "50.0"}, curve, parent)
+        write_run(store, NAN, seed, {"clip.name": "none"}, [5000.0], parent)
+    write_run(store, 0.0, 99, {}, parent=parent, status="FAILED")
+    return store
+
+
+def parent_of(store: Store) -> str:
+    from gradclip.tracking.reading import newest_multirun
+
+    return newest_multirun(store)
+
+
+def test_groups_are_summed_up_and_ordered(store: Store, tmp_path: Path) -> None:
+    found = compare(store, None, tmp_path, target=100.0)
+    assert [one.group.label for one in found.summaries] == ["norm=1.0", "norm=5.0", "norm=50.0", "none"]
+    best, second, half, none = found.summaries
+    assert best.median.value == 12.5
+    assert second.median.value == 103.5
+    assert half.median.value == np.inf  # the lower median is 90, the upper one of a diverged run
+    assert half.count("diverged") == 3
+    assert none.outcomes["diverged"].value == 1
+    assert best.epochs.tolist() == [11, 11, 11, 12, 12, 12]  # 1000·(error/1000)^(k/19) is 100 at k = 9.5 to 10.4
+    assert np.isinf(second.epochs).all()
+    assert found.selection.unfinished == 1
+    assert found.selection.parent == parent_of(store)
+
+
+def test_what_is_told_and_written(store: Store, tmp_path: Path) -> None:
+    found = compare(store, parent_of(store), tmp_path, target=100.0)
+    groups, pairs = tables(found)
+    assert groups.columns[:4] == ("runs", "n", "median", "middle half's mean")
+    assert groups.rows[0][:3] == ("norm=1.0", "6", "12.50 (10.50 to 14.50)")
+    assert groups.rows[2][2] == "diverged (90.00 to diverged)"
+    assert {row[0] for row in pairs.rows} == {"norm=1.0"}
+    said = verdicts(found)
+    assert said[0] == "Best: norm=1.0, median 12.50; the data tell it from every other group that was tested."
+    assert "Runs that failed or have not ended were left out: 1." in said
+    markdown = (tmp_path / "comparison.md").read_text()
+    assert "| norm=1.0 | norm=50.0 | 1.00 |" in markdown
+    assert "Noether" in markdown
+    frame = pd.read_csv(tmp_path / "groups.csv")
+    assert frame["median"].tolist()[:2] == [12.5, 103.5]
+    assert frame["median"].isna().tolist() == [False, False, True, True]
+    assert frame["diverged"].tolist() == [0, 0, 3, 6]
+    assert len(pd.read_csv(tmp_path / "pairs.csv")) == 6
+    assert {path.stem for path in (tmp_path / "figures").iterdir()} == {
+        "gradient_norms", "learning_curves", "speed", "threshold",
+    }  # fmt: skip
+
+
+def test_groups_that_look_alike_are_said_not_to_be_told_apart(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    for seed in SEEDS:
+        write_run(store, 10 + seed, seed, {"clip.value": "1.0"})
+        write_run(store, 10.4 + seed, seed, {"clip.value": "5.0"})
+    found = compare(store, "gradclip", tmp_path / "out", draw=False)
+    (pair,) = found.pairs
+    assert not pair.told_apart
+    assert pair.improvement.low < 0.5 < pair.improvement.high
+    told = next(line for line in verdicts(found) if line.startswith("The data cannot tell"))
+    assert told == (
+        f"The data cannot tell norm=1.0 apart from norm=5.0 (about {pair.needed} seeds each would at 80% power: "
+        f"{pair.needed - 6} more)."
+    )
+
+
+def test_a_grid_of_two_settings_is_drawn(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    for value in (1, 10):
+        for rate in (0.1, 0.2):
+            write_run(store, value * rate, 0, {"clip.value": str(value), "optimizer.lr": str(rate)})
+    found = compare(store, "tags.clip LIKE 'norm%'", tmp_path / "out")
+    assert (tmp_path / "out/figures/heat_map.png").exists()
+    assert found.pairs == []  # one run each: nothing to test
+    assert "Every group has fewer than 5 seeds: their numbers say little." in verdicts(found)
+
+
+def test_several_ids_and_a_parent_select_the_same_runs(store: Store, tmp_path: Path) -> None:
+    family = compare(store, parent_of(store), tmp_path, draw=False)
+    ids = [run.run_id for run in family.selection.runs]
+    chosen = compare(store, ids[:3], tmp_path, draw=False)
+    assert [run.run_id for run in chosen.selection.runs] == ids[:3]
+    assert chosen.selection.parent is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("nowhere", "runs: got 'nowhere'; neither a filter, nor an experiment of sqlite"),
+        ("0" * 32, "runs: got '00000000000000000000000000000000'; there is no such run"),
+        ("tags.clip ~ 'x' = 3", "runs: got \"tags.clip ~ 'x' = 3\"; "),
+        ("tags.clip = 'nothing'", "runs: got \"tags.clip = 'nothing'\"; no training run that ended is among them"),
+    ],
+)
+def test_what_selects_nothing_is_refused(store: Store, tmp_path: Path, asked: str, message: str) -> None:
+    with pytest.raises((ConfigError, TrackingError)) as raised:
+        compare(store, asked, tmp_path)
+    assert str(raised.value).startswith(message)
+
+
+def test_a_metric_that_no_run_has_is_refused(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"metric: got 'final/mse_tst'; no run has it .did you mean 'final/mse_test'"):
+        compare(store, None, tmp_path, metric="final/mse_tst")
+
+
+def test_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(TrackingError, match="there is no such store"):
+        compare(make_store(tmp_path / "none"), None, tmp_path)
+    assert not (tmp_path / "none").exists()

@@ -1,0 +1,89 @@
+"""Comparing by the real command, and at the end of a real multirun by itself."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+from mlflow import MlflowClient
+
+from gradclip import keys
+from tests.conftest import ROOT, Command, SearchRuns
+
+SHORT = ("trainer.max_epochs=3", "log_model=false")
+
+
+@pytest.fixture(scope="module")
+def multirun(train: Command) -> "subprocess.CompletedProcess[str]":
+    return train("-m", "clip=none,norm", "clip.value=1,10", "seed=70,71", *SHORT)
+
+
+def parent_of(runs: SearchRuns) -> str:
+    return str(runs("params.seed = '70'")[0].data.tags[keys.PARENT_RUN])
+
+
+def test_a_multirun_ends_with_a_comparison(
+    multirun: "subprocess.CompletedProcess[str]", client: MlflowClient, runs: SearchRuns
+) -> None:
+    assert multirun.returncode == 0, multirun.stderr
+    assert "final/mse_test of 6 runs" in multirun.stdout
+    assert "Best median: norm=10.0" in multirun.stdout
+    assert "Runs that repeat another with the same seed were left out: 2; the newest counts." in multirun.stdout
+    stored = {entry.path for entry in client.list_artifacts(parent_of(runs), "comparison")}
+    assert {f"comparison/{name}" for name in ("comparison.md", "groups.csv", "pairs.csv", "figures")} <= stored
+    figures = {entry.path for entry in client.list_artifacts(parent_of(runs), "comparison/figures")}
+    assert "comparison/figures/threshold.png" in figures
+
+
+@pytest.mark.usefixtures("multirun")
+def test_the_command_compares_what_a_filter_finds_and_stores_it_as_a_run(
+    compare: Command, client: MlflowClient
+) -> None:
+    done = compare("runs=tags.clip LIKE 'norm=1%' AND tags.seed LIKE '7_'", "target=1e5", "figures=false")
+    assert done.returncode == 0, done.stderr
+    assert "final/mse_test of 4 runs" in done.stdout
+    run_id = re.search(r"Stored with run (\w+)", done.stdout)
+    assert run_id is not None
+    assert "comparison/groups.csv" in {entry.path for entry in client.list_artifacts(run_id[1], "comparison")}
+    assert client.get_run(run_id[1]).info.status == "FINISHED"
+
+
+@pytest.mark.usefixtures("multirun")
+def test_a_parent_and_a_list_of_runs_can_be_compared(compare: Command, runs: SearchRuns) -> None:
+    ids = ",".join(run.info.run_id for run in runs("tags.clip = 'norm=10.0' and tags.seed LIKE '7_'"))
+    done = compare(f"runs=[{ids}]", "figures=false", "metric=final/mse_train")
+    assert done.returncode == 0, done.stderr
+    assert "final/mse_train of 2 runs: 2 runs" in done.stdout
+    assert "there is nothing to compare it with" in done.stdout
+    done = compare(f"runs={parent_of(runs)}", "figures=false", "by=[clip.name]")
+    assert "Groups mix runs that differ in more than the seed: clip.value; add them to by=." in done.stdout
+
+
+BAD = [
+    (["metrik=x"], "metrik: no such setting or group (did you mean 'metric'?)"),
+    (["clip=norm"], "clip: no such setting or group"),
+    (["target=abc"], "target: got 'abc'; must be a valid number"),
+    (["by=[]", "runs=[]", "figures=7"], "figures: got 7; must be a valid boolean"),
+    (["runs=tags.seed IN ('1')"], "runs: got \"tags.seed IN ('1')\"; Expected a quoted string value for tag"),
+    (["tracking=none"], "tracking.uri: got None; must be a valid string"),
+    (["tracking.uri=sqlite:////no/such/mlflow.db"], "tracking.uri: got 'sqlite:////no/such/mlflow.db'; there is no"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "message"), BAD, ids=[" ".join(overrides) for overrides, _ in BAD])
+def test_a_mistake_is_told_in_one_line(compare: Command, overrides: list[str], message: str) -> None:
+    done = compare(*overrides)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.startswith(f"error: {message}")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["target=abc"], ["metrik=x"]], ids=" ".join)
+def test_quick_answers_load_nothing_heavy(arguments: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "src/compare.py", *arguments],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "yaml" in imported
+    assert not imported & {"torch", "pytorch_lightning", "mlflow", "sklearn", "matplotlib", "pandas", "numpy", "scipy"}
