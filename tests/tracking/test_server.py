@@ -1,46 +1,20 @@
 """Training tracked by a real MLflow server on this machine."""
 
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 
 import mlflow
 import pytest
-import requests
 from mlflow import MlflowClient
 
 from gradclip import keys
 from tests.conftest import Command
+from tests.mlflow_server import serve
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    places = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", f"{folder}/artifacts"]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    with (folder / "log").open("w") as log, subprocess.Popen([*command, *places], stdout=log, stderr=log) as process:
-        uri = f"http://127.0.0.1:{port}"
-        try:
-            wait_for(uri, process)
-            yield uri
-        finally:
-            process.terminate()
-
-
-def wait_for(uri: str, process: "subprocess.Popen[bytes]") -> None:
-    for _ in range(600):
-        assert process.poll() is None, "the server ended"
-        try:
-            requests.get(f"{uri}/health", timeout=1).raise_for_status()
-            return
-        except requests.RequestException:
-            time.sleep(0.1)
-    raise AssertionError("the server does not answer")
+    with serve(tmp_path_factory.mktemp("server")) as address:
+        yield address
 
 
 def test_a_run_on_a_server_has_its_points_files_and_model(train: Command, server: str) -> None:

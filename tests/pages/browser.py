@@ -1,0 +1,100 @@
+"""A headless Chromium that reads MLflow's pages, for tests and pictures."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.wait import WebDriverWait
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+PATIENCE = 60  # seconds to wait for what a page is about to show
+ROWS = """return [...document.querySelectorAll('.ag-center-cols-container .ag-row')].map(row => {
+  const names = document.querySelector(`.ag-pinned-left-cols-container [row-id="${row.getAttribute('row-id')}"]`)
+  const cells = [...names.querySelectorAll('[col-id]'), ...row.querySelectorAll('[col-id]')]
+  return Object.fromEntries(cells.map(cell => [cell.getAttribute('col-id'), cell.innerText.trim()]))
+})"""
+CURVES = """return Object.fromEntries([...document.querySelectorAll('.js-plotly-plot')].map(plot => {
+  const card = plot.closest('[data-testid=experiment-view-compare-runs-card]')
+  const curves = plot.data.filter(curve => curve.type != 'bar').map(curve => [curve.name, [...curve.y]])
+  return [card.innerText.split('\\n')[0], Object.fromEntries(curves)]
+}))"""
+
+
+class Browser:
+    """What a test or a picture asks of a page.
+
+    Args:
+        driver: Selenium's.
+    """
+
+    def __init__(self, driver: webdriver.Chrome) -> None:
+        self.driver = driver
+
+    def open(self, address: str) -> None:
+        """Open a page anew; MLflow's pages change without loading."""
+        self.driver.get("about:blank")
+        self.driver.get(address)
+
+    def run(self, script: str) -> Any:
+        """Run JavaScript in the page."""
+        return self.driver.execute_script(script)
+
+    def wait(self, condition: Callable[[], Any]) -> Any:
+        """Wait until a condition holds, and give its value; a page that is being drawn may answer with an error."""
+        waiting = WebDriverWait(self.driver, PATIENCE, ignored_exceptions=(WebDriverException, IndexError))
+        return waiting.until(lambda _: condition())
+
+    def text(self) -> str:
+        """All that can be read in the page."""
+        return self.driver.find_element(By.TAG_NAME, "body").text
+
+    def find(self, text: str) -> WebElement:
+        """The last element that has exactly this text, once it is there."""
+        return self.wait(lambda: self._elements(text)[-1])
+
+    def click(self, text: str) -> None:
+        """Click on the last element that has exactly this text, once that is possible."""
+        self.wait(lambda: self._elements(text)[-1].click() or True)
+
+    def _elements(self, text: str) -> list[WebElement]:
+        return self.driver.find_elements(By.XPATH, f"//*[normalize-space(text())='{text}']")
+
+    def search(self, question: str) -> None:
+        """Search runs with MLflow's filter language."""
+        box = self.wait(lambda: self.driver.find_elements(By.CSS_SELECTOR, "[data-testid=search-box]"))[0]
+        box.send_keys(Keys.CONTROL + "a", Keys.NULL, question, Keys.ENTER)
+
+    def select_all(self) -> None:
+        """Tick every run of the table."""
+        self.run("""document.querySelector("[aria-label='Select all runs']").click()""")
+
+    def rows(self) -> list[dict[str, str]]:
+        """The table of runs: column, as MLflow names it, and cell."""
+        return list(self.run(ROWS))
+
+    def curves(self) -> dict[str, dict[str, list[float]]]:
+        """The points drawn: metric, run, values."""
+        return dict(self.run(CURVES))
+
+
+@contextmanager
+def open_browser(width: int = 1600, height: int = 1400) -> Iterator[Browser]:
+    """Start the browser, with MLflow's assistant out of the way."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for argument in ("headless=new", "no-sandbox", "disable-dev-shm-usage", f"window-size={width},{height}"):
+        options.add_argument(f"--{argument}")
+    driver = webdriver.Chrome(options, Service(DRIVER))
+    quiet = "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')"
+    driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": f"try {{ {quiet} }} catch {{}}"})
+    try:
+        yield Browser(driver)
+    finally:
+        driver.quit()
