@@ -13,6 +13,7 @@ from mlflow.entities import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 Command = Callable[..., subprocess.CompletedProcess[str]]
+StartCommand = Callable[..., "subprocess.Popen[str]"]
 SearchRuns = Callable[..., list[Run]]
 
 
@@ -32,26 +33,41 @@ def client(store_uri: str) -> MlflowClient:
 
 
 @pytest.fixture(scope="session")
-def command(store_folder: Path, store_uri: str) -> Command:
-    """Run a real command, from a folder that is not the project's, against the tests' own store."""
+def start(store_folder: Path, store_uri: str) -> StartCommand:
+    """Start a real command, from a folder that is not the project's, against the tests' own store."""
 
-    def run(
-        script: str, *overrides: str, environment: dict[str, str] | None = None, timeout: float = 180
-    ) -> subprocess.CompletedProcess[str]:
+    def begin(script: str, *overrides: str, environment: dict[str, str] | None = None) -> "subprocess.Popen[str]":
         folders = [
             f"tracking.artifacts={store_folder}/artifacts",
             f"hydra.run.dir={store_folder}/mlruns/hydra/runs/${{now:%H-%M-%S-%f}}",
             f"hydra.sweep.dir={store_folder}/mlruns/hydra/multiruns/${{now:%H-%M-%S-%f}}",
         ]
-        return subprocess.run(
+        return subprocess.Popen(
             [sys.executable, str(ROOT / f"src/{script}.py"), *overrides, *folders],
             cwd=store_folder,
             env=os.environ | {"MLFLOW_TRACKING_URI": store_uri} | (environment or {}),
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=timeout,
-            check=False,
         )
+
+    return begin
+
+
+@pytest.fixture(scope="session")
+def command(start: StartCommand) -> Command:
+    """Start a real command and wait for its end."""
+
+    def run(
+        *arguments: str, environment: dict[str, str] | None = None, timeout: float = 180
+    ) -> subprocess.CompletedProcess[str]:
+        with start(*arguments, environment=environment) as process:
+            try:
+                output, errors = process.communicate(timeout=timeout)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+        return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
     return run
 

@@ -416,6 +416,8 @@ class TrackingSettings(Settings):
     artifacts: str
     experiment: Annotated[str, Field(min_length=1)]
     system_metrics: bool
+    checkpoint_seconds: PositiveNumber | None
+    trusted_models: list[Pattern]
 
     @model_validator(mode="after")
     def _no_plain_folder(self) -> "TrackingSettings":
@@ -478,6 +480,7 @@ class TrainConfig(Settings):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     log_model: bool
     figures: bool
+    resume: Annotated[str | None, Field(exclude=True)] = None
 
     @model_validator(mode="after")
     def _a_loss_for_the_target(self) -> "TrainConfig":
@@ -520,11 +523,21 @@ def validate_as(settings: type[SomeSettings], config: DictConfig) -> SomeSetting
         ConfigError: with the name of the setting, the value received and what is allowed, in one line.
     """
     try:
-        return settings.model_validate(OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+        return check(settings, OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     except MissingMandatoryValue as error:
         raise ConfigError(f"{error.full_key}: missing; give {error.full_key}=...") from error
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+
+
+def check(settings: type[SomeSettings], values: object) -> SomeSettings:
+    """Turn plain values, by group and name, into checked, frozen settings of a class.
+
+    Raises:
+        ConfigError: as :func:`validate_as`.
+    """
+    try:
+        return settings.model_validate(values)
     except ValidationError as error:
         raise ConfigError(_explain(error, settings)) from error
 

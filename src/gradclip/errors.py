@@ -27,3 +27,19 @@ class TrainerError(GradclipError):
 
 class TrackingError(GradclipError):
     """The MLflow store cannot be reached, written or read."""
+
+
+class Interrupted(BaseException):
+    """A run was stopped by a signal; no mistake, and no exception that other code would catch.
+
+    Attributes:
+        signal: its number.
+        run_id: the run that was stopped, where one had begun.
+        step: the optimizer steps that it had taken.
+    """
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(signal)
+        self.signal = signal
+        self.run_id: str | None = None
+        self.step = 0

@@ -15,10 +15,11 @@ from omegaconf import DictConfig, OmegaConf
 from gradclip import keys
 from gradclip.command import USER_ERRORS, describe, errors_in_one_line
 from gradclip.config import TrainConfig, validate
-from gradclip.errors import ConfigError
+from gradclip.errors import ConfigError, Interrupted
+from gradclip.resuming import check_overrides, take_up
 from gradclip.sweep.results import JobResult, tell_job
-from gradclip.telling import tell_run
-from gradclip.tracking.messages import Parent, Store
+from gradclip.telling import tell_interrupted, tell_run
+from gradclip.tracking.messages import Parent, Store, StoredRun
 from gradclip.tracking.worker import submit
 
 if TYPE_CHECKING:
@@ -34,10 +35,24 @@ def run_job(config: DictConfig) -> None:
         _run_one_of_many(config)
         return
     with errors_in_one_line(), _no_empty_folder():
-        settings = validate(config)
-        result = _train(settings, parent=None)
+        settings, stopped = validate(config), None
+        if settings.resume is not None:
+            check_overrides(HydraConfig.get().overrides.task)
+            settings, stopped = take_up(settings.resume, settings.tracking)
+        result = _train_or_stop(settings, stopped)
     if _is_main_process():
         print(tell_run(result, settings))
+
+
+def _train_or_stop(config: TrainConfig, resumed: StoredRun | None) -> "Result":
+    """Train; once stopped, tell how to go on and exit as shells expect it."""
+    try:
+        return _train(config, parent=None, resumed=resumed)
+    except Interrupted as stop:
+        if not _is_main_process():
+            raise SystemExit(0) from stop  # any other code would have Lightning kill the first process
+        print(tell_interrupted(stop, HydraConfig.get().overrides.task))
+        raise SystemExit(128 + stop.signal) from stop
 
 
 @contextmanager
@@ -78,18 +93,19 @@ def _for_multirun(config: TrainConfig) -> TrainConfig:
     return config.model_copy(update={"trainer": config.trainer.model_copy(update={"progress_bar": False})})
 
 
-def _train(config: TrainConfig, parent: Parent | None) -> "Result":
+def _train(config: TrainConfig, parent: Parent | None, resumed: StoredRun | None = None) -> "Result":
     if config.tracking.uri and _is_main_process():  # MLflow loads beside torch
         submit("open_store", Store(config.tracking.uri, config.tracking.artifacts, config.tracking.experiment))
     from gradclip.pipeline import Job, train
 
     overrides = list(HydraConfig.get().overrides.task)
     job = Job(
-        name=run_name(config, overrides),
-        folder=Path(HydraConfig.get().runtime.output_dir),
-        tags={keys.COMMAND: shlex.join(["python", "src/train.py", *overrides])},
+        name=resumed.name if resumed else run_name(config, overrides),
+        folder=Path(resumed.folder if resumed else HydraConfig.get().runtime.output_dir),
+        tags={} if resumed else {keys.COMMAND: shlex.join(["python", "src/train.py", *overrides])},
         parent=parent,
         is_main=_is_main_process(),
+        resumed=resumed,
     )
     return train(config, job)
 

@@ -76,11 +76,15 @@ CLIP: Final = "clip"  # the method and its thresholds, as in the run's name
 LOSS_REDUCTION: Final = "loss_reduction"  # mean or sum over the batch: it sets the size of gradients and thresholds
 SEED: Final = "seed"
 HOST: Final = "host"
+PROCESS: Final = "process"  # which writes the run: its number and when it started, in seconds since 1970
+FOLDER: Final = "folder"  # of the run's files, on that host
 COMMAND: Final = "command"
 PARENT_RUN: Final = "mlflow.parentRunId"  # MLflow's own: nests a run under another
 
 # Artifacts.
 CONFIG_FILE: Final = "config.yaml"
+EXPLOSION_FOLDER: Final = "explosion"
+TELEMETRY_FOLDER: Final = "telemetry"
 FIGURES_FOLDER: Final = "figures"
 EXPLOSION_TEXT: Final = "explosion/report.txt"
 EXPLOSION_JSON: Final = "explosion/report.json"

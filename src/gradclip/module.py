@@ -78,6 +78,14 @@ class Learner(LightningModule):
         for logger in self.loggers:
             logger.log_metrics(finite, step=self.current_epoch + 1)
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the scores over the epochs."""
+        checkpoint["curves"] = self.curves
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the scores over the epochs."""
+        self.curves = checkpoint["curves"]
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer, with its schedule stepped at every optimizer step."""
         trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]

@@ -1,7 +1,9 @@
 """Config in, finished tracked run out. Read :func:`train` from top to bottom."""
 
 import gc
+import json
 import logging
+import shutil
 import tempfile
 import warnings
 from dataclasses import dataclass, replace
@@ -16,11 +18,14 @@ from pytorch_lightning.callbacks import EarlyStopping
 from torch import nn
 
 from gradclip import keys
+from gradclip.callbacks.checkpoints import Checkpoints
 from gradclip.callbacks.clip_activations import ClipActivations
 from gradclip.callbacks.clip_gradients import ClipGradients
 from gradclip.callbacks.gradient_monitor import GradientMonitor
 from gradclip.callbacks.hidden_state_monitor import HiddenStateMonitor
+from gradclip.callbacks.interruption import Interruption
 from gradclip.callbacks.progress import Progress
+from gradclip.callbacks.random_state import RandomState
 from gradclip.clipping.methods import BACKWARD_METHODS, make_clipper
 from gradclip.config import NormClip, SeriesSettings, TaskSettings, TrainConfig, ValueClip, flatten
 from gradclip.data.base import TrainingData
@@ -28,7 +33,7 @@ from gradclip.data.sequences import SequenceData
 from gradclip.data.series import SeriesData
 from gradclip.data.sources import SOURCES
 from gradclip.data.tabular import TabularData
-from gradclip.errors import TrainerError
+from gradclip.errors import Interrupted, TrainerError
 from gradclip.figures import draw_figures
 from gradclip.models.build import build_network
 from gradclip.module import Classifier, Learner, Regressor
@@ -37,7 +42,7 @@ from gradclip.outcome import Summary, summarize
 from gradclip.packing import pack_model
 from gradclip.telemetry.explosion import Explosion
 from gradclip.tracking.logger import RunLogger
-from gradclip.tracking.messages import Dataset, Parent, Store
+from gradclip.tracking.messages import CHECKPOINT_FILE, RUN_FILE, Dataset, Parent, Store, StoredRun
 from gradclip.tracking.run import TrackedRun
 
 for library in ("pytorch_lightning", "lightning_fabric"):
@@ -60,6 +65,7 @@ class Job:
         tags: from the start, such as the command.
         parent: the multirun that it belongs to.
         is_main: whether this process tracks and draws; of several that train together only the first does.
+        resumed: the run that is taken up; None begins one.
     """
 
     name: str
@@ -67,6 +73,7 @@ class Job:
     tags: dict[str, str]
     parent: Parent | None = None
     is_main: bool = True
+    resumed: StoredRun | None = None
 
 
 @dataclass(frozen=True)
@@ -94,30 +101,36 @@ class Parts:
 
 
 def train(config: TrainConfig, job: Job) -> Result:
-    """Train one network and track it.
+    """Train one network and track it, from its beginning or from the last checkpoint of a run that is taken up.
 
     Nothing is written to the store before data, network and trainer stand.
 
     Raises:
         GradclipError: data, network, trainer or store are not fit for it.
+        Interrupted: Ctrl-C or SIGTERM came; what there was is saved, and the run closed.
     """
-    parts = build(config, job)
-    run = open_run(config, job, parts) if job.is_main and config.tracking.uri else None
-    try:
+    with Interruption() as interruption:
+        parts = build(config, job)
+        run = open_run(config, job, parts) if job.is_main and config.tracking.uri else None
+        try:
+            attach(config, job, parts, interruption, run)
+            gc.freeze()  # what is loaded now stays: the collector need not visit it during every step
+            parts.trainer.fit(parts.module, parts.data, ckpt_path=checkpoint(job), weights_only=True)
+            interruption.check()
+            summary, explosion = summarize_parts(parts), explain_parts(parts)
+            if job.is_main:
+                write_report(job.folder, explosion)
+                save(config, job, parts, summary, run)
+        except Interrupted as stop:
+            end_early(config, job, parts, run, stop)
+            raise
+        except BaseException as error:
+            if run is not None:
+                run.end("FAILED" if isinstance(error, Exception) else "KILLED")
+            raise
         if run is not None:
-            parts.trainer.loggers = [RunLogger(run)]
-        gc.freeze()  # what is loaded now stays: the collector need not visit it during every step
-        parts.trainer.fit(parts.module, parts.data)
-        summary, explosion = summarize_parts(parts), explain_parts(parts)
-        if job.is_main:
-            write_report(job.folder, explosion)
-            save(config, job, parts, summary, run)
-    except BaseException as error:
-        if run is not None:
-            run.end("FAILED" if isinstance(error, Exception) else "KILLED")
-        raise
-    if run is not None:
-        run.end("FINISHED")
+            run.end("FINISHED")
+            shutil.rmtree((job.folder / CHECKPOINT_FILE).parent, ignore_errors=True)
     experiment_id, run_id = (run.experiment_id, run.run_id) if run else (None, None)
     return Result(job.name, experiment_id, run_id, job.folder, summary, explosion)
 
@@ -140,7 +153,7 @@ def build(config: TrainConfig, job: Job) -> Parts:
     clipping = clipping_callbacks(config)
     for callback in clipping:
         callback.check(module)
-    callbacks: list[Callback] = [monitor, hidden, *clipping, *stopping_callbacks(config, data)]
+    callbacks: list[Callback] = [monitor, hidden, *clipping, *stopping_callbacks(config, data), RandomState()]
     trainer = build_trainer(config, job, data.yardstick.score, callbacks)
     return Parts(data, module, monitor, hidden, trainer, network)
 
@@ -235,14 +248,33 @@ def stopping_callbacks(config: TrainConfig, data: TrainingData) -> list[EarlySto
     return [EarlyStopping(yardstick.score.test, mode=mode, stopping_threshold=mark, patience=NEVER, check_finite=False)]
 
 
+def attach(config: TrainConfig, job: Job, parts: Parts, interruption: Interruption, run: TrackedRun | None) -> None:
+    """Let the trainer log to the run, save itself beside it, and be stopped."""
+    callbacks: list[Callback] = parts.trainer.callbacks  # type: ignore[attr-defined]
+    folder = (job.folder / CHECKPOINT_FILE).parent if config.tracking.uri else None
+    checkpoints = Checkpoints(folder, config.tracking.checkpoint_seconds, interruption)
+    callbacks += [interruption, checkpoints]
+    if run is not None:
+        checkpoints.keep = run.keep_checkpoint
+        parts.trainer.loggers = [RunLogger(run)]
+
+
+def checkpoint(job: Job) -> Path | None:
+    """The file that a run that is taken up goes on from; None where it has to begin again."""
+    path = job.folder / CHECKPOINT_FILE
+    return path if job.resumed is not None and path.exists() else None
+
+
 def open_run(config: TrainConfig, job: Job, parts: Parts) -> TrackedRun:
-    """Create the run, with everything that is known before training."""
+    """Create the run, or open it again, with everything that is known before training."""
     tracking = config.tracking
     assert tracking.uri is not None
     store = Store(tracking.uri, tracking.artifacts, tracking.experiment)
     reduction = str(parts.module.loss.reduction)
     tags = {keys.CLIP: config.clip.label, keys.LOSS_REDUCTION: reduction, keys.SEED: str(config.seed)}
-    run = TrackedRun(store, job.name, job.tags | tags, job.parent)
+    run = TrackedRun(store, job.name, job.tags | tags, job.folder, job.parent, job.resumed)
+    (job.folder / RUN_FILE).write_text(json.dumps({"run_id": run.run_id}))
+    run.write_text(to_yaml(config), keys.CONFIG_FILE)
     run.write_parameters(flatten(config))
     run.write_datasets(datasets(parts.data))
     if tracking.system_metrics:
@@ -294,12 +326,31 @@ def save(config: TrainConfig, job: Job, parts: Parts, summary: Summary, run: Tra
                 data = parts.data
                 run.write_model(pack_model(Path(scratch), network, parts.network, data.raw, data.shape))
         write_telemetry(job.folder, parts)
-        (job.folder / keys.CONFIG_FILE).write_text(yaml.safe_dump(config.model_dump(by_alias=True), sort_keys=False))
+        (job.folder / keys.CONFIG_FILE).write_text(to_yaml(config))
         if config.figures:
             draw_figures(job.folder / keys.FIGURES_FOLDER, config, parts, summary)
         if run is not None:
-            run.write_files(str(job.folder))
+            run.write_files(job.folder)
             run.wait()  # for the store to have read the scratch files
+
+
+def end_early(config: TrainConfig, job: Job, parts: Parts, run: TrackedRun | None, stop: Interrupted) -> None:
+    """Save what there is of a run that was stopped, and close it."""
+    stop.step, stop.run_id = parts.trainer.global_step, run.run_id if run is not None else None
+    try:
+        if job.is_main and all(parts.module.curves.values()):
+            write_telemetry(job.folder, parts)
+            if config.figures:
+                draw_figures(job.folder / keys.FIGURES_FOLDER, config, parts, summarize_parts(parts))
+    finally:
+        if run is not None:
+            run.write_files(job.folder)
+            run.end("KILLED")
+
+
+def to_yaml(config: TrainConfig) -> str:
+    """The resolved config, as it is stored."""
+    return str(yaml.safe_dump(config.model_dump(by_alias=True), sort_keys=False))
 
 
 def write_telemetry(folder: Path, parts: Parts) -> None:

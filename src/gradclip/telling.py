@@ -1,10 +1,14 @@
 """What the commands print about runs."""
 
 import math
+import shlex
+import signal
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gradclip import keys
 from gradclip.config import TrainConfig
+from gradclip.errors import Interrupted
 from gradclip.project import PROJECT_ROOT
 from gradclip.tracking.views import view_address
 
@@ -29,6 +33,21 @@ def tell_run(result: "Result", config: TrainConfig) -> str:
         *(["", str(result.explosion)] if result.explosion else []),
     ]
     return "\n".join(lines)
+
+
+def tell_interrupted(stop: Interrupted, overrides: Sequence[str]) -> str:
+    """Say that a run was stopped, and how to go on with it.
+
+    Args:
+        stop: what stopped it.
+        overrides: of its command; those that say where it is tracked are needed again.
+    """
+    how = "Ctrl-C" if stop.signal == signal.SIGINT else signal.Signals(stop.signal).name
+    if stop.run_id is None:
+        return f"Stopped by {how} after step {stop.step}; not tracked, so that it cannot be taken up again"
+    tracking = [override for override in overrides if override.startswith("tracking")]
+    command = shlex.join(["python", "src/train.py", f"resume={stop.run_id}", *tracking])
+    return f"Stopped by {how} after step {stop.step}. To go on: {command}"
 
 
 def tell_scores(score: str, train: float, test: float) -> str:

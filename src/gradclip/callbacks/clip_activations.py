@@ -83,6 +83,14 @@ class ClipActivations(Callback):
         """Let go of the layers."""
         self._release()
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return which steps were clipped, for a checkpoint."""
+        return {"clipped_steps": list(self._clipped_steps)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take those steps from a checkpoint."""
+        self._clipped_steps = state_dict["clipped_steps"]
+
     def _choose(self, module: nn.Module) -> list[tuple[nn.Module, float]]:
         layers = {name: layer for name, layer in module.named_modules() if _has_parameters(layer)}
         limits = dict.fromkeys(layers, self.value) | dict.fromkeys(list(layers)[-1:], self.output_value)

@@ -56,6 +56,7 @@ class GradientMonitor(Callback):
         self._blocks: list[GradientRecord] = []
         self._probe = make_probe([], bends=False)
         self._learning_rate = float("nan")
+        self._restored: dict[str, Any] | None = None
 
     @property
     def record(self) -> GradientRecord:
@@ -68,7 +69,7 @@ class GradientMonitor(Callback):
         return explain(self.record, self._learning_rate)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin a new record."""
+        """Begin a new record, or go on with that of a checkpoint."""
         _check_place(trainer, pl_module, self)
         named = [(name, p) for name, p in pl_module.named_parameters() if p.requires_grad and p.numel()]
         self._probe = make_probe(named, _clipping_bends(trainer))
@@ -79,6 +80,8 @@ class GradientMonitor(Callback):
         self._losses: list[Tensor] = []
         self._step_is_due, self._steps = False, 0
         self._peak = -math.inf  # none yet
+        if self._restored is not None:
+            self._take_up(self._restored)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Fix how many steps share one point of the peak curve; note the learning rate."""
@@ -106,8 +109,9 @@ class GradientMonitor(Callback):
         place = Place(trainer.global_step, trainer.current_epoch + 1, batch_idx)
         self._probe.after(place, total, batch_ends(batch))
         self._losses, self._step_is_due = [], False
-        if len(self._probe.places) >= self.flush_every:
+        if self._steps % self.flush_every == 0:
             self._flush(trainer)
+            self._stop_if_diverged(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Flush what is left, and the peak of a window that is not full."""
@@ -119,6 +123,22 @@ class GradientMonitor(Callback):
         """Keep what was recorded before an interruption."""
         self._flush(trainer, joined=False)
 
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Flush, and put the record into a checkpoint."""
+        self._flush(trainer)
+        columns = {name: torch.from_numpy(getattr(self.record, name)) for name in GradientRecord.columns()}
+        place = {"steps": self._steps, "first_bad_step": self._first_bad_step, "peak": self._peak}
+        checkpoint[self.state_key] = {"columns": columns, **place}
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Take the record from a checkpoint; fitting goes on with it."""
+        self._restored = checkpoint.get(self.state_key)
+
+    def _take_up(self, state: dict[str, Any]) -> None:
+        columns = {name: column.numpy() for name, column in state["columns"].items()}
+        self._blocks, self._restored = [GradientRecord(self._probe.names, **columns)], None
+        self._steps, self._first_bad_step, self._peak = state["steps"], state["first_bad_step"], state["peak"]
+
     def _flush(self, trainer: Trainer, joined: bool = True) -> None:
         """Read back what is pending; the loss as a mean over all processes, unless the others may be gone."""
         if not self._probe.places:
@@ -128,8 +148,9 @@ class GradientMonitor(Callback):
             loss = trainer.strategy.reduce(torch.tensor(block.loss), reduce_op="mean")
             block = replace(block, loss=loss.cpu().numpy())
         self._blocks.append(block)
+        if self._first_bad_step is None and block.divergence is not None:
+            self._first_bad_step = block.divergence.step
         self._log(trainer, block)
-        self._stop_if_diverged(trainer, block)
 
     def _log(self, trainer: Trainer, block: GradientRecord) -> None:
         if not trainer.loggers:
@@ -158,12 +179,10 @@ class GradientMonitor(Callback):
         peak, self._peak = self._peak, -math.inf
         return {keys.GRAD_NORM_PEAK: peak}
 
-    def _stop_if_diverged(self, trainer: Trainer, block: GradientRecord) -> None:
-        if self._first_bad_step is None and block.divergence is not None:
-            self._first_bad_step = block.divergence.step
+    def _stop_if_diverged(self, trainer: Trainer) -> None:
         if self._first_bad_step is None or self.steps_after_divergence is None:
             return
-        if block.step[-1] - self._first_bad_step >= self.steps_after_divergence:
+        if trainer.global_step - self._first_bad_step >= self.steps_after_divergence:
             trainer.should_stop = True
 
 

@@ -44,6 +44,7 @@ class HiddenStateMonitor(Callback):
         self._layers: dict[str, nn.RNNBase] = {}
         self._unrollings: list[Unrolling] = []
         self._last_step = -1  # the optimizer step that was last seen to begin
+        self._restored: dict[str, Any] | None = None
         self._begin()
 
     @property
@@ -60,6 +61,8 @@ class HiddenStateMonitor(Callback):
         layers = ((name, layer) for name, layer in pl_module.named_modules() if isinstance(layer, nn.RNNBase))
         self._layers = {name: layer for name, layer in layers if can_unroll(layer)}
         self._begin()
+        if self._restored is not None:
+            self._take_up(self._restored)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Begin to watch, where it is this step's turn."""
@@ -85,6 +88,23 @@ class HiddenStateMonitor(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Let go of the layers."""
         self._release()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the record, for a checkpoint."""
+        kept = [{key: torch.from_numpy(norms) for key, norms in found.items()} for found in self._kept]
+        place = {"interval": self._interval, "steps_seen": self._steps_seen, "last_step": self._last_step}
+        return {"steps": list(self._steps), "kept": kept, **place}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the record from a checkpoint; fitting goes on with it."""
+        self._restored = state_dict
+
+    def _take_up(self, state: dict[str, Any]) -> None:
+        self._restored = None
+        self._steps += state["steps"]
+        self._kept += [{key: norms.numpy() for key, norms in found.items()} for found in state["kept"]]
+        self._interval, self._steps_seen = state["interval"], state["steps_seen"]
+        self._last_step = state["last_step"]
 
     def _begin(self) -> None:
         self._steps: list[int] = []

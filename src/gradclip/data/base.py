@@ -1,12 +1,14 @@
 """What training asks of any data."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
@@ -103,9 +105,34 @@ class TrainingData(LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
 
-def whole_batches(examples: Dataset[Any], batches: Sampler[Any]) -> Loader:
-    """A loader that takes whole batches at once, with no collating of single examples."""
-    return DataLoader(examples, sampler=batches, batch_size=None)
+class WholeBatches(DataLoader[tuple[Tensor, ...]]):
+    """A loader that takes whole batches at once, with no collating of single examples.
+
+    Lightning keeps its state in checkpoints, so that a training that stopped within an epoch goes on with the batch
+    that would have come next. It draws no number from torch's generator, which is left to the network.
+
+    Args:
+        examples: takes what ``batches`` yields and returns a batch.
+        batches: their order, which depends on nothing but the epoch.
+    """
+
+    def __init__(self, examples: Dataset[Any], batches: Sampler[Any]) -> None:
+        super().__init__(examples, sampler=batches, batch_size=None, generator=torch.Generator())
+        self._start = self._handed_out = 0
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:  # type: ignore[override]
+        self._handed_out, self._start = self._start, 0
+        for batch in islice(super().__iter__(), self._handed_out, None):
+            self._handed_out += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Return how many batches of a pass have been handed out."""
+        return {"handed_out": self._handed_out % len(self)}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Begin the next pass after those."""
+        self._start = state_dict["handed_out"]
 
 
 def evaluation_batch_size(example: Sequence[int]) -> int:

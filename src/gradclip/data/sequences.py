@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler, TensorDataset
 
 from gradclip import keys
-from gradclip.data.base import Loader, Raw, Shape, TrainingData, evaluation_batch_size, whole_batches
+from gradclip.data.base import Loader, Raw, Shape, TrainingData, WholeBatches, evaluation_batch_size
 from gradclip.data.batches import OrderedBatches, ShuffledBatches
 from gradclip.data.tasks import TASKS, Task
 from gradclip.errors import DataError
@@ -159,19 +159,19 @@ class SequenceData(TrainingData):
         """Training batches; each process its share."""
         if self.train_set is None:
             fresh = DrawnSequences(self.task, TRAINING, self.seed, self.batch_size, *self.process)
-            return whole_batches(fresh, FreshBlocks(self.steps_per_epoch))
+            return WholeBatches(fresh, FreshBlocks(self.steps_per_epoch))
         batches = ShuffledBatches(len(self.train_set), self.batch_size, self.seed, *self.process)
-        return whole_batches(self.train_set, batches)
+        return WholeBatches(self.train_set, batches)
 
     def val_dataloader(self) -> list[Loader]:
         """Training sequences, then test sequences."""
         size = evaluation_batch_size(self.shape.example)
-        test = whole_batches(self._test_set, Blocks(self.test_sequences // TEST_BLOCK, max(1, size // TEST_BLOCK)))
+        test = WholeBatches(self._test_set, Blocks(self.test_sequences // TEST_BLOCK, max(1, size // TEST_BLOCK)))
         if self.train_set is not None:
-            return [whole_batches(self.train_set, OrderedBatches(len(self.train_set), size)), test]
+            return [WholeBatches(self.train_set, OrderedBatches(len(self.train_set), size)), test]
         blocks = min(self.steps_per_epoch, math.ceil(self.test_sequences / self.batch_size))
         seen = DrawnSequences(self.task, TRAINING, self.seed, self.batch_size)
-        return [whole_batches(seen, FreshBlocks(blocks, max(1, size // self.batch_size))), test]
+        return [WholeBatches(seen, FreshBlocks(blocks, max(1, size // self.batch_size))), test]
 
     @property
     def _test_set(self) -> DrawnSequences:

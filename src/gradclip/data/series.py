@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from gradclip import keys
-from gradclip.data.base import Loader, Raw, Shape, TrainingData, evaluation_batch_size, whole_batches
+from gradclip.data.base import Loader, Raw, Shape, TrainingData, WholeBatches, evaluation_batch_size
 from gradclip.data.batches import OrderedBatches, ShuffledBatches
 from gradclip.data.checks import check_named, check_table, check_time
 from gradclip.data.scaling import fit_scaling
@@ -191,13 +191,13 @@ class SeriesData(TrainingData):
     def train_dataloader(self) -> Loader:
         """Shuffled training batches; each process its share."""
         batches = ShuffledBatches(len(self.train_set), self.batch_size, self.seed, *self.process)
-        return whole_batches(self.train_set, batches)
+        return WholeBatches(self.train_set, batches)
 
     def val_dataloader(self) -> list[Loader]:
         """All training windows, then all test windows."""
         size = evaluation_batch_size(self.shape.example)
         sets = (self.train_set, self.test_set)
-        return [whole_batches(windows, OrderedBatches(len(windows), size)) for windows in sets]
+        return [WholeBatches(windows, OrderedBatches(len(windows), size)) for windows in sets]
 
 
 def _starts(frame: pd.DataFrame, group: str | None) -> Rows:

@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from gradclip import keys
-from gradclip.data.base import Loader, Raw, Shape, TrainingData, evaluation_batch_size, whole_batches
+from gradclip.data.base import Loader, Raw, Shape, TrainingData, WholeBatches, evaluation_batch_size
 from gradclip.data.batches import OrderedBatches, ShuffledBatches
 from gradclip.data.scaling import fit_scaling
 from gradclip.data.sources import Table
@@ -90,13 +90,13 @@ class TabularData(TrainingData):
     def train_dataloader(self) -> Loader:
         """Shuffled training batches; each process its share."""
         batches = ShuffledBatches(len(self.train_set), self.batch_size, self.seed, *self.process)
-        return whole_batches(self.train_set, batches)
+        return WholeBatches(self.train_set, batches)
 
     def val_dataloader(self) -> list[Loader]:
         """All training rows, then all test rows."""
         sets = (self.train_set, self.test_set)
         size = evaluation_batch_size(self.shape.example)
-        return [whole_batches(rows, OrderedBatches(len(rows), size)) for rows in sets]
+        return [WholeBatches(rows, OrderedBatches(len(rows), size)) for rows in sets]
 
     def _tensors(self, part: str) -> TensorDataset:
         rows = self.table.train_rows if part == "train" else self.table.test_rows

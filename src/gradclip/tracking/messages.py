@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PARENT_FILE = "parent.json"  # in the folder of a multirun: its parent run and the store that it is in
+RUN_FILE = "run.json"  # in the folder of a run: which run of the store it belongs to
+SPOOL_FILE = "unsent.jsonl"  # in the folder of a run: what the store has not taken yet
+CHECKPOINT_FILE = "checkpoints/last.ckpt"  # in the folder of a run: all that it takes to go on
 
 
 class Store(NamedTuple):
@@ -38,6 +41,28 @@ class Parent(NamedTuple):
     tags: dict[str, str]
 
 
+class StoredRun(NamedTuple):
+    """A run that is taken up.
+
+    Attributes:
+        run_id: its id.
+        name: its name.
+        folder: where it wrote.
+        host: the machine that it ran on.
+        config: its resolved config, YAML.
+        parameters: names of those that are in the store.
+        last_steps: of each metric, the last step that is in the store.
+    """
+
+    run_id: str
+    name: str
+    folder: str
+    host: str
+    config: str
+    parameters: frozenset[str]
+    last_steps: dict[str, int]
+
+
 class Point(NamedTuple):
     """One value of a metric."""
 
@@ -45,6 +70,26 @@ class Point(NamedTuple):
     value: float
     timestamp: int
     step: int
+
+
+class Call(NamedTuple):
+    """A write to the store.
+
+    Attributes:
+        store: which.
+        function_name: of :mod:`gradclip.tracking.store` or :mod:`gradclip.tracking.stopped`.
+        run_id: the run that is written; empty where it is created.
+        arguments: the others.
+        folder: of the run: what the store does not take waits there.
+        patience: seconds to go on trying.
+    """
+
+    store: Store
+    function_name: str
+    run_id: str
+    arguments: tuple[Any, ...]
+    folder: str
+    patience: float
 
 
 class ModelFiles(NamedTuple):

@@ -1,47 +1,77 @@
 """A tracked run, as the training process sees it: every call returns at once, the tracking process does the work."""
 
+import socket
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
-from gradclip.tracking.messages import Dataset, ModelFiles, Parent, Point, Store
+import psutil
+
+from gradclip import keys
+from gradclip.tracking.messages import Dataset, ModelFiles, Parent, Point, Store, StoredRun
 from gradclip.tracking.worker import result_of, submit
 
 
 class TrackedRun:
     """One run in the store.
 
+    Of a run that is taken up, parameters and points that the store has are not written again.
+
     Args:
         store: where it is kept.
         name: its name.
         tags: its tags from the start.
+        folder: where its files are.
         parent: the multirun that it belongs to.
+        resumed: the run that is taken up; None creates one.
 
     Raises:
         TrackingError: the store cannot be opened.
     """
 
-    def __init__(self, store: Store, name: str, tags: Mapping[str, str], parent: Parent | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        name: str,
+        tags: Mapping[str, str],
+        folder: Path,
+        parent: Parent | None = None,
+        resumed: StoredRun | None = None,
+    ) -> None:
         self.store, self.name = store, name
         self._pending: list[Future[Any]] = []
         self.experiment_id: str = result_of(submit("open_store", store))
-        self.run_id: str = result_of(submit("create_run", store, name, dict(tags), parent))
+        self._last_steps = resumed.last_steps if resumed else {}
+        self._parameters = resumed.parameters if resumed else frozenset()
+        everything = {**tags, keys.FOLDER: str(folder), **this_process()}
+        self.run_id: str
+        if resumed:
+            self.run_id = resumed.run_id
+            result_of(submit("reopen_run", store, self.run_id, everything))
+        else:
+            self.run_id = result_of(submit("create_run", store, name, everything, parent))
 
     def write_parameters(self, parameters: Mapping[str, str]) -> None:
         """Write the settings."""
-        self._later("write_parameters", dict(parameters))
+        self._later("write_parameters", {name: parameters[name] for name in parameters.keys() - self._parameters})
 
     def write_points(self, points: Sequence[Point]) -> None:
         """Write metrics."""
-        self._later("write_points", list(points))
+        self._later("write_points", [point for point in points if self._is_new(point.key, point.step)])
 
     def write_summary(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
         """Write what is known at the end."""
-        self._later("write_summary", dict(metrics), dict(tags))
+        new = {key: value for key, value in metrics.items() if self._is_new(key, step=0)}
+        self._later("write_summary", new, dict(tags))
 
-    def write_files(self, folder: str) -> None:
-        """Store a folder's content as artifacts."""
-        self._later("write_files", folder)
+    def write_files(self, folder: Path) -> None:
+        """Store what a run leaves in its folder as artifacts."""
+        self._later("write_run_files", str(folder))
+
+    def keep_checkpoint(self, path: Path) -> None:
+        """Make a checkpoint the one to go on from, once all that came before it is in the store."""
+        self._later("keep_checkpoint", str(path))
 
     def write_text(self, text: str, name: str) -> None:
         """Store a text as an artifact."""
@@ -74,5 +104,18 @@ class TrackedRun:
         self._later("end_run", status)
         self.wait()
 
+    def _is_new(self, key: str, step: int) -> bool:
+        return step > self._last_steps.get(key, -1)
+
     def _later(self, function_name: str, *arguments: Any) -> None:
         self._pending.append(submit(function_name, self.store, self.run_id, *arguments))
+
+
+def this_process() -> dict[str, str]:
+    """Tags that tell which process writes a run, so that another can see whether it is still there."""
+    return {keys.HOST: socket.gethostname(), keys.PROCESS: tell_process(psutil.Process())}
+
+
+def tell_process(process: psutil.Process) -> str:
+    """A process by its number and its start, since numbers are used again."""
+    return f"{process.pid} since {process.create_time():.2f}"

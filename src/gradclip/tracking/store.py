@@ -4,7 +4,6 @@ import gc
 import json
 import logging
 import os
-import socket
 import sqlite3
 import warnings
 from collections.abc import Mapping, Sequence
@@ -34,7 +33,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gradclip import keys
 from gradclip.errors import TrackingError
-from gradclip.tracking.messages import PARENT_FILE, Dataset, ModelFiles, Parent, Point, Store
+from gradclip.tracking.messages import CHECKPOINT_FILE, PARENT_FILE, Dataset, ModelFiles, Parent, Point, Store
 from gradclip.tracking.views import view_tags
 
 MOST_METRICS = 1000  # MLflow takes no more in one batch
@@ -47,6 +46,7 @@ STORE_ERRORS = (
     sqlite3.Error,
     OSError,
 )  # of a network too: requests' errors are OSErrors
+RUN_FOLDERS = (keys.FIGURES_FOLDER, keys.TELEMETRY_FOLDER, keys.EXPLOSION_FOLDER)
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # model training, for MLflow's pages
 
 logging.getLogger("mlflow").setLevel(logging.ERROR)
@@ -145,7 +145,7 @@ def create_run(store: Store, name: str, tags: Mapping[str, str], parent: Parent 
     """Create a run, under its parent if it has one, and return its id."""
     experiment_id = open_store(store)
     nested = {keys.PARENT_RUN: _parent_id(store, parent)} if parent else {}
-    everything = resolve_tags() | {keys.HOST: socket.gethostname()} | nested | tags
+    everything = resolve_tags() | nested | tags
     run = client(store.uri).create_run(experiment_id, run_name=name, tags=everything)
     return str(run.info.run_id)
 
@@ -187,6 +187,24 @@ def write_summary(store: Store, run_id: str, metrics: Mapping[str, float], tags:
 def write_files(store: Store, run_id: str, folder: str, below: str | None = None) -> None:
     """Store a folder's content as artifacts, in a folder below if one is named."""
     client(store.uri).log_artifacts(run_id, folder, below)
+
+
+def write_run_files(store: Store, run_id: str, folder: str) -> None:
+    """Store what a run leaves in its folder as artifacts."""
+    for path in (Path(folder, name) for name in (keys.CONFIG_FILE, *RUN_FOLDERS)):
+        if path.is_dir():
+            client(store.uri).log_artifacts(run_id, str(path), path.name)
+        elif path.exists():
+            client(store.uri).log_artifact(run_id, str(path))
+
+
+def keep_checkpoint(store: Store, run_id: str, path: str) -> None:
+    """Make a checkpoint the one to go on from: what led to it is in the store now."""
+    del store, run_id  # the other functions need them
+    source = Path(path)
+    with source.open("rb") as file:
+        os.fsync(file.fileno())
+    source.replace(source.parent / Path(CHECKPOINT_FILE).name)
 
 
 def write_text(store: Store, run_id: str, text: str, name: str) -> None:

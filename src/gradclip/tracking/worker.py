@@ -21,7 +21,8 @@ def submit(function_name: str, *arguments: Any) -> "Future[Any]":
     """Have the tracking process call a function, after all submitted before.
 
     Args:
-        function_name: one of :mod:`gradclip.tracking.store` or :mod:`gradclip.tracking.reading`.
+        function_name: of :mod:`gradclip.tracking.store`, :mod:`~gradclip.tracking.stopped` or
+            :mod:`~gradclip.tracking.reading`.
         arguments: what to call it with; the first is the store.
     """
     return _process().submit(_call, function_name, *arguments)
@@ -65,9 +66,9 @@ def _exit_with_parent() -> None:
 
 
 def _call(function_name: str, *arguments: Any) -> Any:
-    from gradclip.tracking import reading, store
+    from gradclip.tracking import reading, stopped, store
 
-    home = store if hasattr(store, function_name) else reading
+    home = next(module for module in (store, stopped, reading) if hasattr(module, function_name))
     function: Callable[..., Any] = getattr(home, function_name)
     try:
         return function(*arguments)

@@ -1,0 +1,73 @@
+"""Ctrl-C and SIGTERM end training between two optimizer steps."""
+
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from gradclip.errors import Interrupted
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interruption(Callback):
+    """Note the first signal to stop, for :class:`~gradclip.callbacks.checkpoints.Checkpoints` to act on.
+
+    As a context it answers the signals; outside of training, and the second time, it stops at once.
+
+    Attributes:
+        signal: the signal that came; None before.
+
+    Raises:
+        Interrupted: within the context, where a signal stops at once.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._training = False
+        self._handlers: dict[int, Any] = {}
+
+    def __enter__(self) -> "Interruption":
+        self._handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        self._listen()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._handlers.items():
+            if _can_listen():
+                signal.signal(number, handler)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Answer again: Lightning has put a handler of its own in front."""
+        self._training = True
+        if self._handlers:
+            self._listen()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop at once from now on."""
+        self._training = False
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Stop at once from now on."""
+        self._training = False
+
+    def check(self) -> None:
+        """Stop here, if a signal came."""
+        if self.signal is not None:
+            raise Interrupted(self.signal)
+
+    def _listen(self) -> None:
+        for number in SIGNALS:
+            if _can_listen():
+                signal.signal(number, self._answer)
+
+    def _answer(self, number: int, frame: FrameType | None) -> None:
+        second, self.signal = self.signal is not None, number
+        if second or not self._training:
+            raise Interrupted(number)
+
+
+def _can_listen() -> bool:
+    return threading.current_thread() is threading.main_thread()

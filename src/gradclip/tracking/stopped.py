@@ -1,0 +1,81 @@
+"""Runs that stopped: find them and open them again. Runs in the tracking process."""
+
+import re
+import socket
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+from mlflow.entities import Run, RunTag
+from mlflow.exceptions import MlflowException
+
+from gradclip import keys
+from gradclip.errors import TrackingError
+from gradclip.tracking.messages import Store, StoredRun
+from gradclip.tracking.run import tell_process
+from gradclip.tracking.store import client, open_store
+
+LAST = "last"
+
+
+def find_run(store: Store, which: str) -> StoredRun:
+    """Find a run to take up, by its id or as the ``last`` that stopped on this machine.
+
+    Raises:
+        TrackingError: there is none, or it is finished or still running.
+    """
+    experiment_id = open_store(store)
+    run = _last_stopped(store, experiment_id) if which == LAST else _get(store, which)
+    tags = run.data.tags
+    if run.info.status == "FINISHED":
+        raise TrackingError(f"resume: got {which!r}; that run is finished")
+    if run.info.status == "RUNNING" and not is_dead(run):
+        raise TrackingError(f"resume: got {which!r}; that run is still going on, on {tags.get(keys.HOST)}")
+    last_steps = {metric.key: metric.step for metric in run.data._metric_objs}
+    config = _read_config(store, run.info.run_id)
+    folder, host = tags.get(keys.FOLDER, ""), tags.get(keys.HOST, "")
+    return StoredRun(run.info.run_id, run.info.run_name, folder, host, config, frozenset(run.data.params), last_steps)
+
+
+def reopen_run(store: Store, run_id: str, tags: Mapping[str, str]) -> None:
+    """Open a run again, for the process that its tags tell of."""
+    client(store.uri).log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+    client(store.uri).update_run(run_id, status="RUNNING")
+
+
+def is_dead(run: Run) -> bool:
+    """Whether a run's process ran on this machine and is gone."""
+    number, _, _ = run.data.tags.get(keys.PROCESS, "").partition(" ")
+    if run.data.tags.get(keys.HOST) != socket.gethostname() or not number.isdecimal():
+        return False
+    try:
+        return bool(tell_process(psutil.Process(int(number))) != run.data.tags[keys.PROCESS])
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _get(store: Store, run_id: str) -> Run:
+    if not re.fullmatch("[0-9a-f]{32}", run_id):
+        raise TrackingError(f"resume: got {run_id!r}; must be the id of a run, 32 hexadecimal digits, or {LAST!r}")
+    try:
+        return client(store.uri).get_run(run_id)
+    except MlflowException as error:
+        raise TrackingError(f"resume: got {run_id!r}; there is no such run in {store.uri}") from error
+
+
+def _last_stopped(store: Store, experiment_id: str) -> Run:
+    here = f"tags.{keys.HOST} = '{socket.gethostname()}'"
+    for run in client(store.uri).search_runs([experiment_id], here, order_by=["attributes.start_time DESC"]):
+        stopped = run.info.status in {"KILLED", "FAILED"} or (run.info.status == "RUNNING" and is_dead(run))
+        if stopped and keys.FOLDER in run.data.tags:
+            return run
+    raise TrackingError(f"resume: got {LAST!r}; no run of experiment {store.experiment!r} was stopped on this machine")
+
+
+def _read_config(store: Store, run_id: str) -> str:
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            return Path(client(store.uri).download_artifacts(run_id, keys.CONFIG_FILE, scratch)).read_text()
+        except (MlflowException, OSError) as error:
+            raise TrackingError(f"resume: got {run_id!r}; the run was stopped before its config was stored") from error
