@@ -114,7 +114,7 @@ def test_ctrl_c_saves_what_there_is_and_says_how_to_go_on(
     assert (Path(run.data.tags[keys.FOLDER]) / "checkpoints/last.ckpt").exists()
 
 
-def test_what_cannot_be_taken_up_is_told_in_one_line(train: Command, runs: SearchRuns, client: MlflowClient) -> None:
+def test_what_cannot_be_taken_up_is_told_in_one_line(train: Command, runs: SearchRuns) -> None:
     train("trainer=debug", "seed=34", "figures=false", "log_model=false")
     run = newest(runs, 34)
     missing = "0123456789abcdef0123456789abcde0"
