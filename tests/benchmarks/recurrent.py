@@ -27,7 +27,7 @@ from gradclip.sweep.success import SuccessRate
 SOLVE = ("data.steps_per_epoch=250", "trainer.stop_when_solved=true")  # a look at the test sequences every 250 updates
 CLIPPINGS = {"none": ("clip=none",), "norm 1": ("clip=norm", "clip.value=1")}
 THRESHOLDS = (0.01, 0.3, 1, 3, 10, 30)
-LENGTHS = (10, 15, 20, 25, 30, 35, 40)
+LENGTHS = (10, 20, 30, 40)
 FADED = 1e-6  # norms below it look the same
 Wish = Callable[[SuccessRate], bool]
 
