@@ -43,7 +43,7 @@ def start(store_folder: Path, store_uri: str) -> StartCommand:
             f"hydra.sweep.dir={store_folder}/mlruns/hydra/multiruns/${{now:%H-%M-%S-%f}}",
         ]
         return subprocess.Popen(
-            [sys.executable, str(ROOT / f"src/{script}.py"), *overrides, *folders],
+            [sys.executable, str(ROOT / f"src/{script}.py"), *folders, *overrides],
             cwd=store_folder,
             env=os.environ | {"MLFLOW_TRACKING_URI": store_uri} | (environment or {}),
             stdout=subprocess.PIPE,

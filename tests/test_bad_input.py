@@ -17,6 +17,9 @@ def test_full_error_shows_the_trace(train: Command) -> None:
 
 BAD_OVERRIDES = [
     (["clip=nrm"], "clip=nrm: no such option (did you mean 'norm'?); choose from activation, "),
+    (["clip=1.0"], "clip=1.0: no such option; choose from activation, "),
+    (["-m", "clip=norm,null"], "clip=norm,null: no such option; choose from activation, "),
+    (["clip=[norm,value]"], "clip=[norm,value]: one option is chosen at a time; for several runs -m clip=a,b"),
     (["clipp=norm"], "clipp: no such setting or group (did you mean 'clip'?)"),
     (["clip.valu=1"], "clip.valu: no such setting or group (did you mean 'clip.value'?)"),
     (["+clip.valu=1"], "clip.valu: no such setting (did you mean 'clip.value'?)"),
@@ -62,6 +65,8 @@ BAD_OVERRIDES = [
     (["model.activation=rel"], "model.activation: got 'rel'; must be 'relu', "),
     (["tracking.uri=sqlite:////dev/null/x.db"], "tracking.uri: got 'sqlite:////dev/null/x.db'; cannot be opened: "),
     (["tracking.uri=http://127.0.0.1:9"], "tracking.uri: got 'http://127.0.0.1:9'; no MLflow server answers there"),
+    (["hydra.run.dir=/proc/runs"], "hydra.run.dir: got '/proc/runs'; cannot be made: No such file or directory"),
+    (["-m", "seed=0", "hydra.sweep.dir=/dev/null/x"], "hydra.sweep.dir: got '/dev/null/x'; cannot be made: Not a dir"),
     (["tracking.uri=./mlruns"], "tracking.uri: got './mlruns'; must begin with one of sqlite://, "),
 ]
 
@@ -70,15 +75,20 @@ BAD_OVERRIDES = [
     ("overrides", "message"), BAD_OVERRIDES, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
 )
 def test_bad_settings_give_one_line_and_leave_nothing(
-    train: Command, runs: SearchRuns, overrides: list[str], message: str
+    train: Command, runs: SearchRuns, store_folder: Path, overrides: list[str], message: str
 ) -> None:
-    before = {run.info.run_id for run in runs()}
+    before = {run.info.run_id for run in runs()}, folders(store_folder)
     done = train(*overrides)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith(f"error: {message}"), done.stderr
     assert done.stderr.count("\n") == 1
-    assert {run.info.run_id for run in runs()} == before
+    assert ({run.info.run_id for run in runs()}, folders(store_folder)) == before
+
+
+def folders(store_folder: Path) -> set[Path]:
+    """The folders of single runs."""
+    return set(store_folder.glob("mlruns/hydra/runs/*"))
 
 
 GOOD_TABLE = pd.DataFrame({"x": np.arange(60.0), "text": ["a"] * 60, "y": np.arange(60.0) ** 2})
@@ -90,7 +100,7 @@ BAD_TABLES = [
     (
         GOOD_TABLE.assign(x=[1.0, np.nan] * 30),
         ["data.target=y", "data.features=[x]"],
-        "data.features: column 'x', row 2: got nan; must be a finite value (30 such in this column",
+        "data.features: column 'x', row 2: got nan; must be a finite value, at most 3.4e+38 (30 such in this column",
     ),
     (
         GOOD_TABLE.assign(y=[0.0] * 59 + [np.inf]),

@@ -26,14 +26,15 @@ def failure(*overrides):
             "clip=nrom",
             f"clip=nrom: no such option (did you mean 'norm'?); choose from {METHODS}",
         ),
-        ("loss=zzz", "loss=zzz: no such option; choose from huber, mae, mse"),
+        ("loss=zzz", "loss=zzz: no such option; choose from cross_entropy, huber, mae, mse"),
         ("clip.valu=1", "clip.valu: no such setting or group (did you mean 'clip.value'?)"),
         ("optimiser=sgd", "optimiser: no such setting or group (did you mean 'optimizer'?)"),
         ("sed=1", "sed: no such setting or group (did you mean 'seed'?)"),
         ("seed=0,1", "seed=0,1: several values need --multirun (-m)"),
         (
             "sweep=norm_thresholds",
-            "sweep: write it with a plus, +sweep=..., from norm_and_value, norm_thresholds, remedies, value_ranges",
+            "sweep: write it with a plus, +sweep=..., from norm_and_value, norm_thresholds, remedies, "
+            "success_by_length, success_by_length_full, value_ranges",
         ),
     ],
 )

@@ -61,8 +61,8 @@ def test_every_experiment_is_valid_and_leaves_the_rest_alone(name):
     default, experiment = flatten(settings()), flatten(settings(f"+experiment={name}"))
     differing = {key for key, value in experiment.items() if default.get(key) != value}
     assert differing or name == "explosion"  # that is the default run
-    groups = {"clip", "data", "loss", "optimizer"} | ({"model", "trainer"} if name.startswith("recurrent_") else set())
-    assert {key.split(".")[0] for key in differing} <= groups
+    recurrent = {"model", "schedule", "trainer"} if name.startswith("recurrent_") else set()
+    assert {key.split(".")[0] for key in differing} <= {"clip", "data", "loss", "optimizer"} | recurrent
 
 
 def test_an_environment_variable_points_to_another_store(monkeypatch):

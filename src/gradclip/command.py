@@ -2,16 +2,19 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import yaml
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from gradclip.errors import GradclipError
+from gradclip.errors import ConfigError, GradclipError
 from gradclip.manual import groups_of, manual
 from gradclip.project import CONFIG_FOLDER
 from gradclip.suggest import did_you_mean
@@ -20,8 +23,7 @@ if TYPE_CHECKING:
     from gradclip.config import Settings
 
 USER_ERRORS = (GradclipError, HydraException, OmegaConfBaseException)
-
-
+ADDED_GROUPS = ("experiment", "sweep")  # of which several may be added at once: +experiment=[a,b]
 FULL_TRACE = os.environ.get("HYDRA_FULL_ERROR") == "1"  # as the user set it: read before run_command sets it
 
 
@@ -42,6 +44,7 @@ def run_command(main: Callable[[], None], primary: str, usage: str) -> int:
         return 0
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints in its own way and exits with 1
     with errors_in_one_line(primary):
+        check_options(arguments, groups_of(primary))
         main()
     return 0
 
@@ -63,6 +66,41 @@ def errors_in_one_line(primary: str = "train") -> Iterator[None]:
             raise
         print(f"error: {describe(error, primary)}", file=sys.stderr)
         raise SystemExit(2) from error
+
+
+class OutputFolder(Callback):  # type: ignore[misc]  # Hydra is not typed
+    """Hydra callback that refuses a folder which cannot be made, in place of Hydra, which would end with a trace."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Make the folder of a run."""
+        self._make("hydra.run.dir", config.hydra.run.dir)
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Make the folder of a multirun."""
+        self._make("hydra.sweep.dir", config.hydra.sweep.dir)
+
+    def _make(self, setting: str, folder: str) -> None:
+        with errors_in_one_line():
+            try:
+                Path(folder).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ConfigError(f"{setting}: got {folder!r}; cannot be made: {error.strerror}") from error
+
+
+def check_options(arguments: Sequence[str], groups: Sequence[str]) -> None:
+    """Refuse what can be no option of a group, such as a number, which Hydra would end with a trace.
+
+    Raises:
+        ConfigError: with the options that there are.
+    """
+    for argument in arguments:
+        group, _, option = argument.lstrip("+").partition("=")
+        if group not in groups or "=" not in argument:
+            continue
+        if any(not isinstance(yaml.safe_load(part), str) for part in option.split(",") if "[" not in option):
+            raise ConfigError(f"{group}={option}: no such option; choose from {', '.join(_options(group))}")
+        if option.startswith("[") and group not in ADDED_GROUPS:
+            raise ConfigError(f"{group}={option}: one option is chosen at a time; for several runs -m {group}=a,b")
 
 
 def quoted_for_hydra(argument: str, name: str) -> str:
@@ -96,8 +134,7 @@ def describe(error: Exception, primary: str = "train") -> str:
 
 def _unknown_option(error: MissingConfigException) -> str:
     group, _, option = (error.missing_cfg_file or "").rpartition("/")
-    folder = CONFIG_FOLDER / group
-    options = error.options or _options(folder)
+    options = error.options or _options(group)
     if not group or not options:
         return f"{error.missing_cfg_file}: no such config"
     return f"{group}={option}: no such option{did_you_mean(option, options)}; choose from {', '.join(options)}"
@@ -106,7 +143,7 @@ def _unknown_option(error: MissingConfigException) -> str:
 def _unknown_name(name: str, primary: str) -> str:
     groups = groups_of(primary)
     if name in groups:
-        return f"{name}: write it with a plus, +{name}=..., from {', '.join(_options(CONFIG_FOLDER / name))}"
+        return f"{name}: write it with a plus, +{name}=..., from {', '.join(_options(name))}"
     from gradclip.config import setting_names
 
     known = setting_names(_settings(primary))
@@ -123,8 +160,8 @@ def _settings(primary: str) -> "type[Settings]":
     return commands[primary]
 
 
-def _options(folder: Path) -> list[str]:
-    return sorted(path.stem for path in folder.glob("*.yaml"))
+def _options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONFIG_FOLDER / group).glob("*.yaml"))
 
 
 def _last_line(error: OverrideParseException) -> str:

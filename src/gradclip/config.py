@@ -70,14 +70,15 @@ def _existing_table(path: str) -> str:
 
 
 TablePath = Annotated[str, AfterValidator(_existing_table)]
+Column = Annotated[str, Field(coerce_numbers_to_str=True)]  # some tables have numbers for names
 
 
 class TableData(Settings):
     name: Literal["table"]
     path: TablePath
-    target: str
-    features: list[str] | None
-    categorical: list[str]
+    target: Column
+    features: list[Column] | None
+    categorical: list[Column]
     test_fraction: Fraction
     split_seed: NonNegativeInt
     scale_inputs: Scaling
@@ -87,10 +88,10 @@ class TableData(Settings):
 class SeriesSettings(Settings):
     name: Literal["series"]
     path: TablePath
-    target: str
-    time: str
-    features: list[str] | None
-    group: str | None
+    target: Column
+    time: Column
+    features: list[Column] | None
+    group: Column | None
     window: PositiveInt
     horizon: PositiveInt
     test_fraction: Fraction
@@ -551,7 +552,7 @@ def _explain(error: ValidationError, settings: type[Settings]) -> str:
             others = [known for known in setting_names(settings) if known != name]
             return f"{name}: no such setting{did_you_mean(name, others)}"
         case "missing":
-            return f"{name}: missing; add +{name}=..."
+            return f"{name}: missing" if isinstance(first["loc"][-1], int) else f"{name}: missing; add +{name}=..."
         case "value_error":  # written by a validator of ours, which begins with the setting's own name
             return ".".join(filter(None, [name, message.removeprefix("Value error, ")]))
         case "union_tag_invalid":

@@ -73,13 +73,13 @@ def hidden_figures(parts: "Parts", label: str) -> dict[str, Callable[[Figure], N
     if record is None:
         return {}
     several = len(record.norms) > 1
-    title = "Gradient at the hidden state, clip {}"
     return {
         f"hidden_state_gradient{f'_{number}' if several else ''}": partial(
             plots.plot_hidden_states,
             step=record.step,
             norms=norms,
-            title=title.format(label) + (f", {layer}" if several else ""),
+            title=f"Gradient at the hidden state, clip {label}",
+            layer=layer if several else "",
         )
         for number, (layer, norms) in enumerate(record.norms.items(), start=1)
     }

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from gradclip.pipeline import Result
 
 INCIDENTAL = {"tracking", "hydra", "log_model", "figures"}  # change nothing in the training
-SILENT = INCIDENTAL | {"clip", "seed", "sweep"}  # not part of what a run is called, or there anyway
+SILENT = INCIDENTAL | {"seed", "sweep"}  # not part of what a run is called, or there anyway
+IN_LABEL = {"clip", "clip.value", "clip.norm"}  # which every name begins with
 
 
 def run_job(config: DictConfig) -> None:
@@ -131,7 +132,7 @@ def run_name(config: TrainConfig, overrides: Sequence[str]) -> str:
 
 def _is_telling(override: str) -> bool:
     name = _setting(override)
-    return "=" in override and name.split(".")[0] not in SILENT and name != "trainer.progress_bar"
+    return "=" in override and name.split(".")[0] not in SILENT and name not in IN_LABEL | {"trainer.progress_bar"}
 
 
 def _setting(override: str) -> str:

@@ -126,9 +126,9 @@ def plot_heat_map(
     figure: Figure, step: NDArray[np.int64], names: Sequence[str], norms: Floats, divergence: Divergence | None
 ) -> None:
     """Gradient norm of each parameter at each step, before clipping, ``[steps, parameters]``."""
-    figure.subplots_adjust(left=0.24)
+    figure.subplots_adjust(left=0.26)
     axes = figure.subplots()
-    axes.set(title="Gradient norm of each parameter, before clipping", xlabel="optimizer step")
+    axes.set(title="Gradient norm of each parameter, before clipping", xlabel="optimizer step", ylabel="parameter")
     logs = _logarithms(norms)
     if not np.isfinite(logs).any():
         say(axes, "no finite gradient")
@@ -146,11 +146,11 @@ def plot_heat_map(
         axes.set_title(f"Gradient norm of each parameter: diverged at step {divergence.step}")
 
 
-def plot_hidden_states(figure: Figure, step: NDArray[np.int64], norms: Floats, title: str) -> None:
+def plot_hidden_states(figure: Figure, step: NDArray[np.int64], norms: Floats, title: str, layer: str = "") -> None:
     """Gradient norm with respect to the hidden state, ``[snapshots, time steps]``, by optimizer step and time step."""
     axes = figure.subplots()
     plot_time_heat_map(axes, step, norms, norms)
-    axes.set(title=title, xlabel="optimizer step", ylabel="time step")
+    axes.set(title=title, xlabel="optimizer step", ylabel=f"time step, {layer}" if layer else "time step")
     if axes.collections:
         bar = figure.colorbar(axes.collections[0], ax=axes, pad=0.02)
         bar.set_label("log10 of the norm (red: not finite, or zero)")

@@ -25,19 +25,20 @@ def to_markdown(table: Table) -> str:
         <BLANKLINE>
     """
     lines = [table.columns, ("---",) * len(table.columns), *table.rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines) + "\n"
 
 
 def print_tables(tables: Sequence[Table]) -> None:
     """The tables on the terminal."""
     from rich import table as rich_table
     from rich.console import Console
+    from rich.text import Text
 
     for table in tables:
-        drawn = rich_table.Table(title=table.title)
+        drawn = rich_table.Table(title=Text(table.title))  # brackets are no markup
         for column in table.columns:
             drawn.add_column(column, justify="left" if column in TEXT_COLUMNS else "right", overflow="fold")
         for row in table.rows:
-            drawn.add_row(*row)
+            drawn.add_row(*map(Text, row))
         console = Console()
-        console.print(drawn, markup=False) if console.is_terminal else Console(width=140).print(drawn)
+        (console if console.is_terminal else Console(width=140)).print(drawn)

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gradclip.data.checks import check_table
+from gradclip.data.checks import check_table, check_varies
 from gradclip.data.sources import table
 from gradclip.errors import DataError
 
@@ -39,8 +39,21 @@ def test_a_good_table_passes():
         ({"features": []}, "data.features: got none; at least one input column is needed"),
         ({"categorical": ["city"]}, "data.categorical: got 'city'; must be one of data.features"),
         (
-            {"changes": {"price": [2.0, 2.0, 2.0, 2.0]}},
-            "data.target: column 'price' is constant (2.0); nothing to learn",
+            {"features": ["size", "city"], "categorical": ["city", "city"]},
+            "data.categorical: got 'city' twice",
+        ),
+        (
+            {"changes": {"city": ["Bonn", ["Ulm"], "Ulm", "Ulm"]}, "features": ["city"], "categorical": ["city"]},
+            "data.categorical: column 'city', row 2: got ['Ulm']; must be a text, a number or a truth value",
+        ),
+        (
+            {"changes": {"size": [1.0, 2.0, 1e300, 4.0]}},
+            "data.features: column 'size', row 3: got 1e+300; must be a finite value, at most 3.4e+38 "
+            "(1 such in this column; rows are counted from 1, without the header)",
+        ),
+        (
+            {"changes": {"city": [[1.0], [2.0], [3.0], [4.0]]}, "features": ["size", "city"]},
+            "data.features: column 'city' is not numeric (row 1: [1.0])",
         ),
         (
             {"changes": {"price": [1.0, "2", "three", "four"]}},
@@ -52,27 +65,27 @@ def test_a_good_table_passes():
         ),
         (
             {"changes": {"price": [1.0, np.nan, 2.0, np.nan]}},
-            "data.target: column 'price', row 2: got nan; must be a finite value "
+            "data.target: column 'price', row 2: got nan; must be a finite value, at most 3.4e+38 "
             "(2 such in this column; rows are counted from 1, without the header)",
         ),
         (
             {"changes": {"size": [1.0, 2.0, np.inf, 4.0]}},
-            "data.features: column 'size', row 3: got inf; must be a finite value "
+            "data.features: column 'size', row 3: got inf; must be a finite value, at most 3.4e+38 "
             "(1 such in this column; rows are counted from 1, without the header)",
         ),
         (
             {"changes": {"size": [-np.inf, 2.0, 3.0, 4.0]}},
-            "data.features: column 'size', row 1: got -inf; must be a finite value "
+            "data.features: column 'size', row 1: got -inf; must be a finite value, at most 3.4e+38 "
             "(1 such in this column; rows are counted from 1, without the header)",
         ),
         (
             {"changes": {"city": ["Bonn", np.nan, "Ulm", "Ulm"]}, "features": ["city"], "categorical": ["city"]},
-            "data.categorical: column 'city', row 2: got nan; must be a finite value "
+            "data.categorical: column 'city', row 2: got nan; must not be missing "
             "(1 such in this column; rows are counted from 1, without the header)",
         ),
         (
             {"changes": {"size": pd.array([1, None, 3, 4], dtype="Int64")}},
-            "data.features: column 'size', row 2: got <NA>; must be a finite value "
+            "data.features: column 'size', row 2: got <NA>; must be a finite value, at most 3.4e+38 "
             "(1 such in this column; rows are counted from 1, without the header)",
         ),
     ],
@@ -100,6 +113,13 @@ def test_bad_files(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(DataError, match=message):
         table(str(path), "price")
+
+
+def test_training_targets_that_are_all_the_same():
+    with pytest.raises(DataError) as caught:
+        check_varies(pd.Series([2.0, 2.0], name="price"))
+    assert str(caught.value) == ("data.target: column 'price' is constant (2.0) in the training rows; nothing to learn")
+    check_varies(pd.Series([2.0, 2.1], name="price"))
 
 
 def test_a_feature_named_twice():

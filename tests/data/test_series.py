@@ -148,7 +148,11 @@ BAD = {
         lambda frame: frame.drop(index=20),
         r"^data\.time: column 'when', row 21: got 2026-01-01 21:00:00, after 2026-01-01 19:00:00; steps must be even",
     ),
-    "no time": ({}, lambda frame: put(frame, 3, "when", None), r"^data\.time: column 'when', row 4: got nan; must be"),
+    "no time": (
+        {},
+        lambda frame: put(frame, 3, "when", None),
+        r"^data\.time: column 'when', row 4: got nan; must",
+    ),
     "no date": (
         {},
         lambda frame: put(frame, 3, "when", "soon"),
@@ -162,7 +166,7 @@ BAD = {
     "missing value": (
         {},
         lambda frame: put(frame, 3, "x", None),
-        r"^data\.features: column 'x', row 4: got nan; must be",
+        r"^data\.features: column 'x', row 4: got nan; must",
     ),
     "a word among numbers": (
         {},

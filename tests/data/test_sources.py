@@ -70,6 +70,16 @@ def test_a_users_file(path):
     assert len(read.test_rows) == 2
 
 
+def test_categories_numbers_for_names_and_a_named_index_of_a_parquet_file(tmp_path):
+    city = FRAME["city"].astype("category")
+    FRAME.assign(city=city).rename(columns={"age": 7}).set_index("size").to_parquet(tmp_path / "houses.parquet")
+    read = table(str(tmp_path / "houses.parquet"), "price", features=["size", "7", "city"], categorical=["city"])
+    assert read.features["city"].tolist() == FRAME["city"].tolist()
+    assert not isinstance(read.features["city"].dtype, pd.CategoricalDtype)
+    assert read.features["size"].tolist() == FRAME["size"].tolist()
+    assert read.features["7"].tolist() == FRAME["age"].tolist()
+
+
 def test_chosen_features_in_the_order_given(path):
     assert list(table(path, "price", features=["age", "size"]).features.columns) == ["age", "size"]
 

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pandas.api.types import is_bool_dtype, is_numeric_dtype
+from pandas.api.types import is_bool_dtype, is_numeric_dtype, is_scalar
 
 from gradclip.errors import DataError
 from gradclip.suggest import did_you_mean
 
+LARGEST = float(np.finfo(np.float32).max)  # of a number in training
 STEP_TOLERANCE = 0.01  # share by which two even steps may differ: time stamps are rounded
 
 
@@ -43,9 +44,19 @@ def check_table(
             hint = "" if series or name == target else f"; encode it with data.categorical=[{name}]"
             _check_numbers(frame[name], "data.target" if name == target else "data.features", hint)
     for name in categorical:
+        _check_scalars(frame[name])
         _check_no_gap(frame[name], frame[name].isna(), "data.categorical")
-    if frame[target].nunique() == 1:
-        raise DataError(f"data.target: column {target!r} is constant ({frame[target].iloc[0]}); nothing to learn")
+
+
+def check_varies(target: pd.Series) -> None:
+    """Refuse training targets that are all the same.
+
+    Raises:
+        DataError: with the value.
+    """
+    if np.var(target.to_numpy()) == 0:
+        where = f"column {target.name!r} is constant ({target.iloc[0]}) in the training rows"
+        raise DataError(f"data.target: {where}; nothing to learn")
 
 
 def check_named(frame: pd.DataFrame, wanted: Sequence[tuple[str, str]]) -> None:
@@ -127,8 +138,9 @@ def _check_steps(stamps: pd.Series, steps: NDArray[Any], same: NDArray[np.bool_]
 def _check_columns(frame: pd.DataFrame, features: Sequence[str], target: str, categorical: Sequence[str]) -> None:
     check_named(frame, [("data.target", target), *(("data.features", name) for name in features)])
     check_named(frame, [("data.categorical", name) for name in categorical])
-    if twice := [name for name in features if list(features).count(name) > 1]:
-        raise DataError(f"data.features: got {twice[0]!r} twice")
+    for setting, names in (("data.features", features), ("data.categorical", categorical)):
+        if twice := [name for name in names if list(names).count(name) > 1]:
+            raise DataError(f"{setting}: got {twice[0]!r} twice")
     if not features:
         raise DataError("data.features: got none; at least one input column is needed")
     for name in categorical:
@@ -138,17 +150,26 @@ def _check_columns(frame: pd.DataFrame, features: Sequence[str], target: str, ca
 
 def _check_numbers(column: pd.Series, setting: str, hint: str) -> None:
     if not (is_numeric_dtype(column) or is_bool_dtype(column)):
-        example = next((value for value in column if not _is_number(value)), column.iloc[0])
-        row = list(column).index(example) + 1
+        values = enumerate(column, start=1)
+        row, example = next((place for place in values if not _is_number(place[1])), (1, column.iloc[0]))
+        hint = hint if is_scalar(example) else ""
         raise DataError(f"{setting}: column {column.name!r} is not numeric (row {row}: {example!r}){hint}")
-    _check_no_gap(column, column.isna() | ~np.isfinite(column.fillna(0).astype(float)), setting)
+    beyond = column.isna() | (column.fillna(0).astype(float).abs() > LARGEST)
+    _check_no_gap(column, beyond, setting, f"must be a finite value, at most {LARGEST:.2g}")
 
 
-def _check_no_gap(column: pd.Series, gaps: pd.Series, setting: str) -> None:
+def _check_scalars(column: pd.Series) -> None:
+    for row, value in enumerate(column, start=1):
+        if not is_scalar(value):
+            got = f"column {column.name!r}, row {row}: got {value!r}"
+            raise DataError(f"data.categorical: {got}; must be a text, a number or a truth value")
+
+
+def _check_no_gap(column: pd.Series, gaps: pd.Series, setting: str, allowed: str = "must not be missing") -> None:
     if gaps.any():
         row = int(np.flatnonzero(gaps)[0])
         raise DataError(
-            f"{setting}: column {column.name!r}, row {row + 1}: got {column.iloc[row]}; must be a finite value "
+            f"{setting}: column {column.name!r}, row {row + 1}: got {column.iloc[row]}; {allowed} "
             f"({int(gaps.sum())} such in this column; rows are counted from 1, without the header)"
         )
 

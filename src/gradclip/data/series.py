@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from gradclip import keys
 from gradclip.data.base import Loader, Raw, Shape, TrainingData, WholeBatches, evaluation_batch_size
 from gradclip.data.batches import OrderedBatches, ShuffledBatches
-from gradclip.data.checks import check_named, check_table, check_time
+from gradclip.data.checks import check_named, check_table, check_time, check_varies
 from gradclip.data.scaling import fit_scaling
 from gradclip.data.sources import Table, read_frame
 from gradclip.errors import DataError
@@ -137,7 +137,8 @@ class SeriesData(TrainingData):
         **settings: of :func:`read_series`.
 
     Raises:
-        DataError: the file does not fit, or there are fewer training windows than a batch has.
+        DataError: the file does not fit, there are fewer training windows than a batch has, or all training targets are
+            the same.
     """
 
     def __init__(
@@ -153,6 +154,7 @@ class SeriesData(TrainingData):
         if len(series.train_ends) < batch_size:
             got = f"got {batch_size}; there are {len(series.train_ends)} training windows"
             raise DataError(f"trainer.batch_size: {got}")
+        check_varies(series.table.target.iloc[series.train_targets])
         self.batch_size, self.seed = batch_size, seed
         self.name, self.source = series.table.name, series.table.source
         self.scaling = fit_scaling(series.table, scale_inputs, scale_target)

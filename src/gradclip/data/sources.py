@@ -121,17 +121,20 @@ SOURCES: dict[str, Callable[..., Table]] = {"regression": regression, "diabetes"
 
 
 def read_frame(path: Path) -> pd.DataFrame:
-    """Read a CSV or Parquet file.
+    """Read a CSV or Parquet file; a named index becomes a column, categories become what they stand for.
 
     Raises:
         DataError: the file is empty or cannot be read.
     """
     try:
-        return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+        frame = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+        frame = frame.reset_index(drop=frame.index.names == [None])
     except pd.errors.EmptyDataError as error:
         raise DataError(f"data.path: got '{path}'; the file is empty") from error
     except (ValueError, OSError) as error:  # pandas' and Arrow's parsing errors are ValueErrors
         raise DataError(f"data.path: got '{path}'; cannot be read: {str(error).splitlines()[0]}") from error
+    categories = dict.fromkeys(frame.select_dtypes("category"), object)
+    return frame.astype(categories).infer_objects().rename(columns=str)
 
 
 def _split(rows: int, test_fraction: float, split_seed: int) -> tuple[Rows, Rows]:

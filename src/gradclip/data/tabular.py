@@ -8,6 +8,7 @@ from torch.utils.data import TensorDataset
 from gradclip import keys
 from gradclip.data.base import Loader, Raw, Shape, TrainingData, WholeBatches, evaluation_batch_size
 from gradclip.data.batches import OrderedBatches, ShuffledBatches
+from gradclip.data.checks import check_varies
 from gradclip.data.scaling import fit_scaling
 from gradclip.data.sources import Table
 from gradclip.errors import DataError
@@ -29,7 +30,8 @@ class TabularData(TrainingData):
         seed: seed of the order of the batches.
 
     Raises:
-        DataError: there are fewer training rows than a batch has, or none to test.
+        DataError: there are fewer training rows than a batch has, or none to test, or all training targets are the
+            same.
 
     Example:
         >>> from gradclip.data.sources import regression
@@ -51,6 +53,7 @@ class TabularData(TrainingData):
             raise DataError(f"trainer.batch_size: got {batch_size}; there are {len(table.train_rows)} training rows")
         if len(table.test_rows) == 0:
             raise DataError(f"data.test_fraction: leaves none of {len(table.train_rows)} rows to test")
+        check_varies(table.target.iloc[table.train_rows])
         self.table, self.batch_size, self.seed = table, batch_size, seed
         self.name, self.source = table.name, table.source
         self.scaling = fit_scaling(table, scale_inputs, scale_target)
