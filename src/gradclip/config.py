@@ -417,6 +417,8 @@ class TrackingSettings(Settings):
     experiment: Annotated[str, Field(min_length=1)]
     system_metrics: bool
     checkpoint_seconds: PositiveNumber | None
+    retry_seconds: NonNegativeNumber
+    spool_if_absent: bool
     trusted_models: list[Pattern]
 
     @model_validator(mode="after")

@@ -19,7 +19,7 @@ from gradclip.errors import ConfigError, Interrupted
 from gradclip.resuming import check_overrides, take_up
 from gradclip.sweep.results import JobResult, tell_job
 from gradclip.telling import tell_interrupted, tell_run
-from gradclip.tracking.messages import Parent, Store, StoredRun
+from gradclip.tracking.messages import Parent, StoppedRun, Store
 from gradclip.tracking.worker import submit
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def run_job(config: DictConfig) -> None:
         print(tell_run(result, settings))
 
 
-def _train_or_stop(config: TrainConfig, resumed: StoredRun | None) -> "Result":
+def _train_or_stop(config: TrainConfig, resumed: StoppedRun | None) -> "Result":
     """Train; once stopped, tell how to go on and exit as shells expect it."""
     try:
         return _train(config, parent=None, resumed=resumed)
@@ -93,9 +93,9 @@ def _for_multirun(config: TrainConfig) -> TrainConfig:
     return config.model_copy(update={"trainer": config.trainer.model_copy(update={"progress_bar": False})})
 
 
-def _train(config: TrainConfig, parent: Parent | None, resumed: StoredRun | None = None) -> "Result":
+def _train(config: TrainConfig, parent: Parent | None, resumed: StoppedRun | None = None) -> "Result":
     if config.tracking.uri and _is_main_process():  # MLflow loads beside torch
-        submit("open_store", Store(config.tracking.uri, config.tracking.artifacts, config.tracking.experiment))
+        submit("open_store", Store.of(config.tracking))
     from gradclip.pipeline import Job, train
 
     overrides = list(HydraConfig.get().overrides.task)

@@ -42,7 +42,7 @@ from gradclip.outcome import Summary, summarize
 from gradclip.packing import pack_model
 from gradclip.telemetry.explosion import Explosion
 from gradclip.tracking.logger import RunLogger
-from gradclip.tracking.messages import CHECKPOINT_FILE, RUN_FILE, Dataset, Parent, Store, StoredRun
+from gradclip.tracking.messages import CHECKPOINT_FILE, RUN_FILE, Dataset, Parent, StoppedRun, Store
 from gradclip.tracking.run import TrackedRun
 
 for library in ("pytorch_lightning", "lightning_fabric"):
@@ -73,7 +73,7 @@ class Job:
     tags: dict[str, str]
     parent: Parent | None = None
     is_main: bool = True
-    resumed: StoredRun | None = None
+    resumed: StoppedRun | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,7 @@ class Result:
     folder: Path
     summary: Summary
     explosion: Explosion | None
+    unsent: int = 0  # writes that the store has not taken yet
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def train(config: TrainConfig, job: Job) -> Result:
             run.end("FINISHED")
             shutil.rmtree((job.folder / CHECKPOINT_FILE).parent, ignore_errors=True)
     experiment_id, run_id = (run.experiment_id, run.run_id) if run else (None, None)
-    return Result(job.name, experiment_id, run_id, job.folder, summary, explosion)
+    return Result(job.name, experiment_id, run_id, job.folder, summary, explosion, run.unsent if run else 0)
 
 
 def build(config: TrainConfig, job: Job) -> Parts:
@@ -268,8 +269,7 @@ def checkpoint(job: Job) -> Path | None:
 def open_run(config: TrainConfig, job: Job, parts: Parts) -> TrackedRun:
     """Create the run, or open it again, with everything that is known before training."""
     tracking = config.tracking
-    assert tracking.uri is not None
-    store = Store(tracking.uri, tracking.artifacts, tracking.experiment)
+    store = Store.of(tracking)
     reduction = str(parts.module.loss.reduction)
     tags = {keys.CLIP: config.clip.label, keys.LOSS_REDUCTION: reduction, keys.SEED: str(config.seed)}
     run = TrackedRun(store, job.name, job.tags | tags, job.folder, job.parent, job.resumed)
@@ -346,6 +346,7 @@ def end_early(config: TrainConfig, job: Job, parts: Parts, run: TrackedRun | Non
         if run is not None:
             run.write_files(job.folder)
             run.end("KILLED")
+            stop.unsent = run.unsent
 
 
 def to_yaml(config: TrainConfig) -> str:
