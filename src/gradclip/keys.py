@@ -77,6 +77,7 @@ LOSS_REDUCTION: Final = "loss_reduction"  # mean or sum over the batch: it sets 
 SEED: Final = "seed"
 HOST: Final = "host"
 PROCESS: Final = "process"  # which writes the run: its number and when it started, in seconds since 1970
+CONFIG_HASH: Final = "config_hash"  # of all settings that change the training
 CREATION: Final = "creation"  # a number of ours, by which a run that was created is found again
 FOLDER: Final = "folder"  # of the run's files, on that host
 COMMAND: Final = "command"

@@ -27,7 +27,7 @@ from gradclip.callbacks.interruption import Interruption
 from gradclip.callbacks.progress import Progress
 from gradclip.callbacks.random_state import RandomState
 from gradclip.clipping.methods import BACKWARD_METHODS, make_clipper
-from gradclip.config import NormClip, SeriesSettings, TaskSettings, TrainConfig, ValueClip, flatten
+from gradclip.config import NormClip, SeriesSettings, TaskSettings, TrainConfig, ValueClip, fingerprint, flatten
 from gradclip.data.base import TrainingData
 from gradclip.data.sequences import SequenceData
 from gradclip.data.series import SeriesData
@@ -66,6 +66,7 @@ class Job:
         parent: the multirun that it belongs to.
         is_main: whether this process tracks and draws; of several that train together only the first does.
         resumed: the run that is taken up; None begins one.
+        stop_file: has the number of a signal, once the run is to stop.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Job:
     parent: Parent | None = None
     is_main: bool = True
     resumed: StoppedRun | None = None
+    stop_file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def train(config: TrainConfig, job: Job) -> Result:
         GradclipError: data, network, trainer or store are not fit for it.
         Interrupted: Ctrl-C or SIGTERM came; what there was is saved, and the run closed.
     """
-    with Interruption() as interruption:
+    with Interruption(job.stop_file) as interruption:
         parts = build(config, job)
         run = open_run(config, job, parts) if job.is_main and config.tracking.uri else None
         try:
@@ -272,6 +274,7 @@ def open_run(config: TrainConfig, job: Job, parts: Parts) -> TrackedRun:
     store = Store.of(tracking)
     reduction = str(parts.module.loss.reduction)
     tags = {keys.CLIP: config.clip.label, keys.LOSS_REDUCTION: reduction, keys.SEED: str(config.seed)}
+    tags[keys.CONFIG_HASH] = fingerprint(config)
     run = TrackedRun(store, job.name, job.tags | tags, job.folder, job.parent, job.resumed)
     (job.folder / RUN_FILE).write_text(json.dumps({"run_id": run.run_id}))
     run.write_text(to_yaml(config), keys.CONFIG_FILE)

@@ -44,13 +44,23 @@ def tell_interrupted(stop: Interrupted, overrides: Sequence[str]) -> str:
         stop: what stopped it.
         overrides: of its command; those that say where it is tracked are needed again.
     """
-    how = "Ctrl-C" if stop.signal == signal.SIGINT else signal.Signals(stop.signal).name
+    how = tell_signal(stop.signal)
     if stop.run_id is None:
         return f"Stopped by {how} after step {stop.step}; not tracked, so that it cannot be taken up again"
     tracking = [override for override in overrides if override.startswith("tracking")]
     command = shlex.join(["python", "src/train.py", f"resume={stop.run_id}", *tracking])
     send = "python src/sync.py; " if stop.unsent else ""
     return f"Stopped by {how} after step {stop.step}. To go on: {send}{command}"
+
+
+def tell_signal(number: int) -> str:
+    """A signal as a user knows it.
+
+    Example:
+        >>> tell_signal(2), tell_signal(15)
+        ('Ctrl-C', 'SIGTERM')
+    """
+    return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
 
 
 def tell_unsent(writes: int, folder: Path) -> str:

@@ -76,6 +76,15 @@ class StoppedRun(NamedTuple):
     last_steps: dict[str, int]
 
 
+class FinishedRun(NamedTuple):
+    """What a finished run came to: its id, its name, its metrics at the end and its tags."""
+
+    run_id: str
+    name: str
+    metrics: dict[str, float]
+    tags: dict[str, str]
+
+
 class Point(NamedTuple):
     """One value of a metric."""
 

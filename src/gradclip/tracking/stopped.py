@@ -1,4 +1,4 @@
-"""Runs that stopped: find them and open them again. Runs in the tracking process."""
+"""Runs that ended: find them, open them again, and close those whose process is gone. Runs in the tracking process."""
 
 import re
 import socket
@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 
 from gradclip import keys
 from gradclip.errors import TrackingError
-from gradclip.tracking.messages import StoppedRun, Store
+from gradclip.tracking.messages import FinishedRun, StoppedRun, Store
 from gradclip.tracking.run import tell_process
 from gradclip.tracking.store import client, open_store
 
@@ -36,6 +36,14 @@ def find_run(store: Store, which: str) -> StoppedRun:
     config = _read_config(store, run.info.run_id)
     folder, host = tags.get(keys.FOLDER, ""), tags.get(keys.HOST, "")
     return StoppedRun(run.info.run_id, run.info.run_name, folder, host, config, frozenset(run.data.params), last_steps)
+
+
+def find_finished(store: Store, config_hash: str) -> FinishedRun | None:
+    """Find the last finished run of the same settings in the store's experiment."""
+    same = f"attributes.status = 'FINISHED' and tags.{keys.CONFIG_HASH} = '{config_hash}'"
+    for run in client(store.uri).search_runs([open_store(store)], same, max_results=1):
+        return FinishedRun(run.info.run_id, run.info.run_name, run.data.metrics, run.data.tags)
+    return None
 
 
 def reopen_run(store: Store, run_id: str, tags: Mapping[str, str]) -> None:
