@@ -39,9 +39,9 @@ def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") ->
 
 def stop(start: StartCommand, folder: Path, number: int, *overrides: str) -> "subprocess.Popen[str]":
     """Start a run, and send a signal once it has written a checkpoint."""
-    before = set(folder.glob("runs/*/checkpoints/last.ckpt"))
+    before = set(folder.glob("mlruns/hydra/runs/*/checkpoints/last.ckpt"))
     process = start("train", *overrides)
-    wait_for(lambda: bool(set(folder.glob("runs/*/checkpoints/last.ckpt")) - before), process)
+    wait_for(lambda: bool(set(folder.glob("mlruns/hydra/runs/*/checkpoints/last.ckpt")) - before), process)
     process.send_signal(number)
     return process
 
