@@ -39,9 +39,9 @@ def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") ->
 
 def stop(start: StartCommand, folder: Path, number: int, *overrides: str) -> "subprocess.Popen[str]":
     """Start a run, and send a signal once it has written a checkpoint."""
-    before = set(folder.glob("runs/*/checkpoints/last.ckpt"))
+    before = set(folder.glob("mlruns/hydra/runs/*/checkpoints/last.ckpt"))
     process = start("train", *overrides)
-    wait_for(lambda: bool(set(folder.glob("runs/*/checkpoints/last.ckpt")) - before), process)
+    wait_for(lambda: bool(set(folder.glob("mlruns/hydra/runs/*/checkpoints/last.ckpt")) - before), process)
     process.send_signal(number)
     return process
 
@@ -60,9 +60,7 @@ def assert_same(client: MlflowClient, ours: Run, whole: Run) -> None:
     tags = (keys.OUTCOME, keys.DIVERGED_STEP)
     assert [ours.data.tags.get(tag) for tag in tags] == [whole.data.tags.get(tag) for tag in tags]
     for file in (keys.TELEMETRY_FILE, keys.HIDDEN_STATES_FILE):
-        if Path(file).name in {
-            Path(found.path).name for found in client.list_artifacts(whole.info.run_id, "telemetry")
-        }:
+        if file in {found.path for found in client.list_artifacts(whole.info.run_id, keys.TELEMETRY_FOLDER)}:
             frames = [pd.read_parquet(client.download_artifacts(run.info.run_id, file)) for run in (ours, whole)]
             pd.testing.assert_frame_equal(*frames, check_exact=True)
 

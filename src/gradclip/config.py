@@ -4,6 +4,8 @@ Each class mirrors the YAML files of one group under ``conf/``. The values thems
 there; here stands what is allowed.
 """
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -418,6 +420,8 @@ class TrackingSettings(Settings):
     experiment: Annotated[str, Field(min_length=1)]
     system_metrics: bool
     checkpoint_seconds: PositiveNumber | None
+    retry_seconds: NonNegativeNumber
+    spool_if_absent: bool
     trusted_models: list[Pattern]
 
     @model_validator(mode="after")
@@ -482,6 +486,7 @@ class TrainConfig(Settings):
     log_model: bool
     figures: bool
     resume: Annotated[str | None, Field(exclude=True)] = None
+    skip_finished: Annotated[bool, Field(exclude=True)] = False
 
     @model_validator(mode="after")
     def _a_loss_for_the_target(self) -> "TrainConfig":
@@ -585,6 +590,16 @@ def _settings_classes(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type):
         return [annotation] if issubclass(annotation, BaseModel) else []
     return [member for part in getattr(annotation, "__args__", ()) for member in _settings_classes(part)]
+
+
+def fingerprint(config: TrainConfig) -> str:
+    """A short hash of all settings that change the training: runs that share it are the same run.
+
+    What is stored, drawn and shown does not count.
+    """
+    incidental: Any = {"tracking": True, "log_model": True, "figures": True, "trainer": {"progress_bar"}}
+    settings = config.model_dump(mode="json", by_alias=True, exclude=incidental)
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def flatten(config: TrainConfig) -> dict[str, str]:

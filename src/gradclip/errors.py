@@ -36,10 +36,11 @@ class Interrupted(BaseException):
         signal: its number.
         run_id: the run that was stopped, where one had begun.
         step: the optimizer steps that it had taken.
+        unsent: how many writes the store has not taken yet.
     """
 
     def __init__(self, signal: int) -> None:
         super().__init__(signal)
         self.signal = signal
         self.run_id: str | None = None
-        self.step = 0
+        self.step = self.unsent = 0

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import NAMESPACE_URL, uuid5
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -14,18 +15,19 @@ from omegaconf import DictConfig, OmegaConf
 
 from gradclip import keys
 from gradclip.command import USER_ERRORS, describe, errors_in_one_line
-from gradclip.config import TrainConfig, validate
+from gradclip.config import TrainConfig, fingerprint, validate
 from gradclip.errors import ConfigError, Interrupted
 from gradclip.resuming import check_overrides, take_up
 from gradclip.sweep.results import JobResult, tell_job
-from gradclip.telling import tell_interrupted, tell_run
-from gradclip.tracking.messages import Parent, Store, StoredRun
-from gradclip.tracking.worker import submit
+from gradclip.sweep.stopping import STOP_FILE, ask_to_stop, leave_signals_to_main, main_process, stopped_by
+from gradclip.telling import tell_interrupted, tell_run, tell_signal
+from gradclip.tracking.messages import Parent, StoppedRun, Store
+from gradclip.tracking.worker import result_of, submit
 
 if TYPE_CHECKING:
     from gradclip.pipeline import Result
 
-INCIDENTAL = {"tracking", "hydra", "log_model", "figures"}  # change nothing in the training
+INCIDENTAL = {"tracking", "hydra", "log_model", "figures", "skip_finished"}  # change nothing in the training
 SILENT = INCIDENTAL | {"seed", "sweep"}  # not part of what a run is called, or there anyway
 IN_LABEL = {"clip", "clip.value", "clip.norm"}  # which every name begins with
 
@@ -45,7 +47,7 @@ def run_job(config: DictConfig) -> None:
         print(tell_run(result, settings))
 
 
-def _train_or_stop(config: TrainConfig, resumed: StoredRun | None) -> "Result":
+def _train_or_stop(config: TrainConfig, resumed: StoppedRun | None) -> "Result":
     """Train; once stopped, tell how to go on and exit as shells expect it."""
     try:
         return _train(config, parent=None, resumed=resumed)
@@ -71,9 +73,12 @@ def _run_one_of_many(config: DictConfig) -> None:
     """Leave a note of how the job ended, for the closing table: whatever happens, the other jobs go on."""
     folder, number = Path(HydraConfig.get().runtime.output_dir), int(HydraConfig.get().job.num)
     overrides = " ".join(HydraConfig.get().overrides.task)
+    leave_signals_to_main(folder.parent)
     try:
-        result = _train(_for_multirun(validate(config)), _parent(folder.parent))
-        note = JobResult.of_run(number, result)
+        note = _note_of_one(number, folder.parent, _for_multirun(validate(config)))
+    except Interrupted as stop:
+        ask_to_stop(folder.parent, stop.signal)
+        note = JobResult.of_stop(number, overrides, f"stopped by {tell_signal(stop.signal)} after step {stop.step}")
     except USER_ERRORS as error:
         note = JobResult.of_failure(number, overrides, describe(error))
     except Exception as error:  # a bug, or a store that failed: its trace is shown, its reason noted
@@ -81,6 +86,18 @@ def _run_one_of_many(config: DictConfig) -> None:
         note = JobResult.of_failure(number, overrides, f"{type(error).__name__}: {error}")
     note.write(folder)
     print(tell_job(note), flush=True)
+
+
+def _note_of_one(number: int, multirun: Path, config: TrainConfig) -> JobResult:
+    """Run a job of a multirun, unless the multirun was stopped, or the same was run before and that is enough."""
+    if stop := stopped_by(multirun):
+        overrides = " ".join(HydraConfig.get().overrides.task)
+        return JobResult.of_stop(number, overrides, f"not begun: stopped by {tell_signal(stop)}")
+    if config.skip_finished and config.tracking.uri:
+        found = result_of(submit("find_finished", Store.of(config.tracking), fingerprint(config)))
+        if found is not None:
+            return JobResult.of_finished(number, found)
+    return JobResult.of_run(number, _train(config, _parent(multirun)))
 
 
 def _for_multirun(config: TrainConfig) -> TrainConfig:
@@ -94,9 +111,9 @@ def _for_multirun(config: TrainConfig) -> TrainConfig:
     return config.model_copy(update={"trainer": config.trainer.model_copy(update={"progress_bar": False})})
 
 
-def _train(config: TrainConfig, parent: Parent | None, resumed: StoredRun | None = None) -> "Result":
+def _train(config: TrainConfig, parent: Parent | None, resumed: StoppedRun | None = None) -> "Result":
     if config.tracking.uri and _is_main_process():  # MLflow loads beside torch
-        submit("open_store", Store(config.tracking.uri, config.tracking.artifacts, config.tracking.experiment))
+        submit("open_store", Store.of(config.tracking))
     from gradclip.pipeline import Job, train
 
     overrides = list(HydraConfig.get().overrides.task)
@@ -107,6 +124,7 @@ def _train(config: TrainConfig, parent: Parent | None, resumed: StoredRun | None
         parent=parent,
         is_main=_is_main_process(),
         resumed=resumed,
+        stop_file=Path(parent.folder, STOP_FILE) if parent else None,
     )
     return train(config, job)
 
@@ -120,8 +138,9 @@ def _parent(folder: Path) -> Parent:
     """The multirun that a job belongs to, called by what was typed."""
     typed = list(OmegaConf.load(folder / "multirun.yaml").hydra.overrides.task)
     command = shlex.join(["python", "src/train.py", "-m", *typed])
+    tags = {keys.COMMAND: command, keys.CREATION: uuid5(NAMESPACE_URL, str(folder)).hex, **main_process(folder)}
     telling = [override for override in typed if _setting(override).split(".")[0].split("/")[0] not in INCIDENTAL]
-    return Parent(str(folder), " ".join(telling) or "multirun", {keys.COMMAND: command})
+    return Parent(str(folder), " ".join(telling) or "multirun", tags)
 
 
 def run_name(config: TrainConfig, overrides: Sequence[str]) -> str:

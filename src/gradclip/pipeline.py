@@ -27,7 +27,7 @@ from gradclip.callbacks.interruption import Interruption
 from gradclip.callbacks.progress import Progress
 from gradclip.callbacks.random_state import RandomState
 from gradclip.clipping.methods import BACKWARD_METHODS, make_clipper
-from gradclip.config import NormClip, SeriesSettings, TaskSettings, TrainConfig, ValueClip, flatten
+from gradclip.config import NormClip, SeriesSettings, TaskSettings, TrainConfig, ValueClip, fingerprint, flatten
 from gradclip.data.base import TrainingData
 from gradclip.data.sequences import SequenceData
 from gradclip.data.series import SeriesData
@@ -42,7 +42,7 @@ from gradclip.outcome import Summary, summarize
 from gradclip.packing import pack_model
 from gradclip.telemetry.explosion import Explosion
 from gradclip.tracking.logger import RunLogger
-from gradclip.tracking.messages import CHECKPOINT_FILE, RUN_FILE, Dataset, Parent, Store, StoredRun
+from gradclip.tracking.messages import CHECKPOINT_FILE, RUN_FILE, Dataset, Parent, StoppedRun, Store
 from gradclip.tracking.run import TrackedRun
 
 for library in ("pytorch_lightning", "lightning_fabric"):
@@ -66,6 +66,7 @@ class Job:
         parent: the multirun that it belongs to.
         is_main: whether this process tracks and draws; of several that train together only the first does.
         resumed: the run that is taken up; None begins one.
+        stop_file: has the number of a signal, once the run is to stop.
     """
 
     name: str
@@ -73,7 +74,8 @@ class Job:
     tags: dict[str, str]
     parent: Parent | None = None
     is_main: bool = True
-    resumed: StoredRun | None = None
+    resumed: StoppedRun | None = None
+    stop_file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ class Result:
     folder: Path
     summary: Summary
     explosion: Explosion | None
+    unsent: int = 0  # writes that the store has not taken yet
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ def train(config: TrainConfig, job: Job) -> Result:
         GradclipError: data, network, trainer or store are not fit for it.
         Interrupted: Ctrl-C or SIGTERM came; what there was is saved, and the run closed.
     """
-    with Interruption() as interruption:
+    with Interruption(job.stop_file) as interruption:
         parts = build(config, job)
         run = open_run(config, job, parts) if job.is_main and config.tracking.uri else None
         try:
@@ -132,7 +135,7 @@ def train(config: TrainConfig, job: Job) -> Result:
             run.end("FINISHED")
             shutil.rmtree((job.folder / CHECKPOINT_FILE).parent, ignore_errors=True)
     experiment_id, run_id = (run.experiment_id, run.run_id) if run else (None, None)
-    return Result(job.name, experiment_id, run_id, job.folder, summary, explosion)
+    return Result(job.name, experiment_id, run_id, job.folder, summary, explosion, run.unsent if run else 0)
 
 
 def build(config: TrainConfig, job: Job) -> Parts:
@@ -268,10 +271,10 @@ def checkpoint(job: Job) -> Path | None:
 def open_run(config: TrainConfig, job: Job, parts: Parts) -> TrackedRun:
     """Create the run, or open it again, with everything that is known before training."""
     tracking = config.tracking
-    assert tracking.uri is not None
-    store = Store(tracking.uri, tracking.artifacts, tracking.experiment)
+    store = Store.of(tracking)
     reduction = str(parts.module.loss.reduction)
     tags = {keys.CLIP: config.clip.label, keys.LOSS_REDUCTION: reduction, keys.SEED: str(config.seed)}
+    tags[keys.CONFIG_HASH] = fingerprint(config)
     run = TrackedRun(store, job.name, job.tags | tags, job.folder, job.parent, job.resumed)
     (job.folder / RUN_FILE).write_text(json.dumps({"run_id": run.run_id}))
     run.write_text(to_yaml(config), keys.CONFIG_FILE)
@@ -346,6 +349,7 @@ def end_early(config: TrainConfig, job: Job, parts: Parts, run: TrackedRun | Non
         if run is not None:
             run.write_files(job.folder)
             run.end("KILLED")
+            stop.unsent = run.unsent
 
 
 def to_yaml(config: TrainConfig) -> str:

@@ -10,7 +10,7 @@ import yaml
 
 from gradclip.config import TrackingSettings, TrainConfig, check
 from gradclip.errors import ConfigError, TrackingError
-from gradclip.tracking.messages import RUN_FILE, Store, StoredRun
+from gradclip.tracking.messages import RUN_FILE, SPOOL_FILE, StoppedRun, Store
 from gradclip.tracking.worker import result_of, submit
 
 RESUMED = "GRADCLIP_RESUMED"  # tells further processes of a command, which read the store later, the run
@@ -27,7 +27,7 @@ def check_overrides(overrides: Sequence[str]) -> None:
             raise ConfigError(f"resume: got {override} too; a run goes on as it was set, only tracking can be given")
 
 
-def take_up(which: str, tracking: TrackingSettings) -> tuple[TrainConfig, StoredRun]:
+def take_up(which: str, tracking: TrackingSettings) -> tuple[TrainConfig, StoppedRun]:
     """Find a run that stopped, and the settings that it had.
 
     Args:
@@ -40,10 +40,13 @@ def take_up(which: str, tracking: TrackingSettings) -> tuple[TrainConfig, Stored
     """
     if tracking.uri is None:
         raise ConfigError(f"resume: got {which!r}; without a store (tracking.uri) there is no run to take up")
-    store = Store(tracking.uri, tracking.artifacts, tracking.experiment)
-    run: StoredRun = result_of(submit("find_run", store, os.environ.get(RESUMED, which)))
+    store = Store.of(tracking)
+    run: StoppedRun = result_of(submit("find_run", store, os.environ.get(RESUMED, which)))
     os.environ[RESUMED] = run.run_id
     _check_folder(run)
+    if Path(run.folder, SPOOL_FILE).exists():
+        result_of(submit("take_in", run.folder))
+        run = result_of(submit("find_run", store, run.run_id))
     return read_config(run.config, tracking), run
 
 
@@ -71,7 +74,7 @@ def read_config(text: str, tracking: TrackingSettings) -> TrainConfig:
     return config
 
 
-def _check_folder(run: StoredRun) -> None:
+def _check_folder(run: StoppedRun) -> None:
     """See to it that the folder that the store names is the run's own: a run of this machine left its note there."""
     note = Path(run.folder, RUN_FILE)
     if not note.is_file() or json.loads(note.read_text()).get("run_id") != run.run_id:

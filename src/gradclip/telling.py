@@ -4,6 +4,7 @@ import math
 import shlex
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradclip import keys
@@ -30,6 +31,7 @@ def tell_run(result: "Result", config: TrainConfig) -> str:
         f"Run: {result.name}" + (f" ({result.run_id})" if result.run_id else " (not tracked)"),
         *([f"Figures: {result.folder / keys.FIGURES_FOLDER}"] if config.figures else []),
         *([f"See it: {_open_ui(config.tracking.uri, result.experiment_id)}"] if result.experiment_id else []),
+        *([tell_unsent(result.unsent, result.folder)] if result.unsent else []),
         *(["", str(result.explosion)] if result.explosion else []),
     ]
     return "\n".join(lines)
@@ -42,12 +44,34 @@ def tell_interrupted(stop: Interrupted, overrides: Sequence[str]) -> str:
         stop: what stopped it.
         overrides: of its command; those that say where it is tracked are needed again.
     """
-    how = "Ctrl-C" if stop.signal == signal.SIGINT else signal.Signals(stop.signal).name
+    how = tell_signal(stop.signal)
     if stop.run_id is None:
         return f"Stopped by {how} after step {stop.step}; not tracked, so that it cannot be taken up again"
     tracking = [override for override in overrides if override.startswith("tracking")]
     command = shlex.join(["python", "src/train.py", f"resume={stop.run_id}", *tracking])
-    return f"Stopped by {how} after step {stop.step}. To go on: {command}"
+    send = "python src/sync.py; " if stop.unsent else ""
+    return f"Stopped by {how} after step {stop.step}. To go on: {send}{command}"
+
+
+def tell_signal(number: int) -> str:
+    """A signal as a user knows it.
+
+    Example:
+        >>> tell_signal(2), tell_signal(15)
+        ('Ctrl-C', 'SIGTERM')
+    """
+    return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+
+
+def tell_unsent(writes: int, folder: Path) -> str:
+    """Say what waits for the store, and how it gets there.
+
+    Example:
+        >>> tell_unsent(2, Path("runs/1"))
+        'Unsent: the store did not take 2 writes; they wait in runs/1. Send them: python src/sync.py runs/1'
+    """
+    command = shlex.join(["python", "src/sync.py", str(folder)])
+    return f"Unsent: the store did not take {writes} writes; they wait in {folder}. Send them: {command}"
 
 
 def tell_scores(score: str, train: float, test: float) -> str:

@@ -45,8 +45,8 @@ def test_writers_of_one_fresh_store_lose_nothing(store):
         assert [(point.step, point.value) for point in history] == [(p.step, p.value) for p in points(POINTS)]
 
 
-def test_points_logged_one_by_one_are_all_there_when_the_run_has_ended(store):
-    run = TrackedRun(store, "by logger", {"seed": "0"})
+def test_points_logged_one_by_one_are_all_there_when_the_run_has_ended(store, tmp_path):
+    run = TrackedRun(store, "by logger", {"seed": "0"}, tmp_path)
     logger = RunLogger(run)
     for point in points(POINTS):
         logger.log_metrics({point.key: point.value}, step=point.step)
@@ -58,14 +58,14 @@ def test_points_logged_one_by_one_are_all_there_when_the_run_has_ended(store):
 
 def test_runs_of_one_multirun_share_a_parent(store, tmp_path):
     parent = Parent(str(tmp_path), "a sweep", {"command": "python src/train.py -m seed=0,1"})
-    runs = [TrackedRun(store, f"job {number}", {}, parent) for number in range(2)]
+    runs = [TrackedRun(store, f"job {number}", {}, tmp_path, parent) for number in range(2)]
     client = MlflowClient(store.uri)
     (parent_id,) = {client.get_run(run.run_id).data.tags["mlflow.parentRunId"] for run in runs}
     assert client.get_run(parent_id).info.run_name == "a sweep"
 
 
-def test_a_deleted_experiment_is_refused(store):
-    TrackedRun(store, "first", {}).end("FINISHED")
+def test_a_deleted_experiment_is_refused(store, tmp_path):
+    TrackedRun(store, "first", {}, tmp_path).end("FINISHED")
     client = MlflowClient(store.uri)
     client.delete_experiment(client.get_experiment_by_name("tests").experiment_id)
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -74,8 +74,8 @@ def test_a_deleted_experiment_is_refused(store):
             second.result()
 
 
-def test_a_write_that_fails_is_told_at_the_end(store):
-    run = TrackedRun(store, "gone", {})
+def test_a_write_that_fails_is_told_at_the_end(store, tmp_path):
+    run = TrackedRun(store, "gone", {}, tmp_path)
     MlflowClient(store.uri).delete_run(run.run_id)
     run.write_points(points(1))
     with pytest.raises(TrackingError, match="could not write points"):

@@ -57,7 +57,7 @@ class Checkpoints(Checkpoint):
             self._save_if_due(trainer)
 
     def _save_if_due(self, trainer: Trainer) -> None:
-        stop = self.interruption.signal is not None
+        stop = self.interruption.is_wanted()
         due = self.every is not None and time.monotonic() >= self._due
         if trainer.should_stop or not _any_process(trainer, stop or due):
             return

@@ -2,6 +2,8 @@
 
 import signal
 import threading
+import time
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -9,13 +11,19 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from gradclip.errors import Interrupted
 
+BETWEEN_LOOKS = 0.5  # seconds
+AT_ONCE = 1.0  # seconds after which another signal is a second wish: a terminal and a launcher may both send the first
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption(Callback):
     """Note the first signal to stop, for :class:`~gradclip.callbacks.checkpoints.Checkpoints` to act on.
 
-    As a context it answers the signals; outside of training, and the second time, it stops at once.
+    As a context it answers the signals; outside of training, and the second time, it stops at once. A process that
+    ignores Ctrl-C, as one in the background does, goes on to do so.
+
+    Args:
+        file: a file that has the signal's number, once another process wants this one to stop.
 
     Attributes:
         signal: the signal that came; None before.
@@ -24,7 +32,9 @@ class Interruption(Callback):
         Interrupted: within the context, where a signal stops at once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, file: Path | None = None) -> None:
+        self.file = file
+        self._next_look = self._first_signal = 0.0
         self.signal: int | None = None
         self._training = False
         self._handlers: dict[int, Any] = {}
@@ -53,18 +63,27 @@ class Interruption(Callback):
         """Stop at once from now on."""
         self._training = False
 
+    def is_wanted(self) -> bool:
+        """Whether training is to stop."""
+        if self.signal is None and self.file is not None and time.monotonic() > self._next_look:
+            self._next_look = time.monotonic() + BETWEEN_LOOKS
+            self.signal = int(self.file.read_text()) if self.file.exists() else None
+        return self.signal is not None
+
     def check(self) -> None:
         """Stop here, if a signal came."""
-        if self.signal is not None:
+        if self.is_wanted() and self.signal is not None:
             raise Interrupted(self.signal)
 
     def _listen(self) -> None:
         for number in SIGNALS:
-            if _can_listen():
+            if _can_listen() and self._handlers[number] is not signal.SIG_IGN:
                 signal.signal(number, self._answer)
 
     def _answer(self, number: int, frame: FrameType | None) -> None:
-        second, self.signal = self.signal is not None, number
+        second = self.signal is not None and time.monotonic() - self._first_signal > AT_ONCE
+        if self.signal is None:
+            self.signal, self._first_signal = number, time.monotonic()
         if second or not self._training:
             raise Interrupted(number)
 

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from gradclip.errors import GradclipError
 from gradclip.sweep.results import JobResult, read_results
+from gradclip.sweep.stopping import listen, stopped_by
 from gradclip.sweep.success import success_rates
 from gradclip.tables import Table, print_tables, to_markdown
 from gradclip.telling import tell_score
@@ -26,22 +27,27 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
     """Hydra callback that closes a multirun, whichever launcher ran its jobs."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """See to it that an interrupted multirun does not leave its parent run open."""
+        """See to it that a multirun ends in order when it is stopped, and does not leave its parent run open."""
         folder = Path(config.hydra.sweep.dir)
+        listen(folder)
         atexit.register(lambda: close_parent(folder, "KILLED"))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print the tables, store them with the parent run, and exit with 1 if a job failed."""
         folder = Path(config.hydra.sweep.dir)
         jobs = read_results(folder)
-        failed = [job for job in jobs if job.error]
+        failed, stop = [job for job in jobs if job.outcome == "failed"], stopped_by(folder)
         tables = [run_table(jobs), *success_tables(jobs)]
         print_tables(tables)
         (folder / "runs.md").write_text("\n".join(map(to_markdown, tables)))
         compared = compare_jobs(folder, jobs, draw=bool(config.figures))
-        close_parent(folder, "FAILED" if failed else "FINISHED")
+        close_parent(folder, "KILLED" if stop else "FAILED" if failed else "FINISHED")
         if failed:
             print(f"error: {len(failed)} of {len(jobs)} jobs failed; the table says why", file=sys.stderr)
+        if stop:
+            done = sum(not job.error for job in jobs)
+            print(f"Stopped: {done} of {len(jobs)} jobs are done. To go on: the same command with skip_finished=true")
+            raise SystemExit(128 + stop)
         if failed or not compared:
             raise SystemExit(1)
 
@@ -55,7 +61,7 @@ def compare_jobs(folder: Path, jobs: Sequence[JobResult], draw: bool) -> bool:
         Whether nothing went wrong.
     """
     note = folder / PARENT_FILE
-    if not note.exists() or sum(job.run_id is not None for job in jobs) < 2:
+    if not note.exists() or sum(job.run_id is not None and not job.done_before for job in jobs) < 2:
         return True
     from gradclip.compare.comparison import FOLDER, compare
     from gradclip.compare.tell import tables, verdicts

@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gradclip import keys
 from gradclip.telling import tell_scores
+from gradclip.tracking.messages import FinishedRun
 
 if TYPE_CHECKING:
     from gradclip.pipeline import Result
@@ -28,6 +30,7 @@ class JobResult:
     solved: bool | None = None
     clip_fraction: float = math.nan
     error: str = ""
+    done_before: bool = False
 
     @classmethod
     def of_run(cls, number: int, result: "Result") -> "JobResult":
@@ -46,6 +49,28 @@ class JobResult:
         )
 
     @classmethod
+    def of_finished(cls, number: int, run: FinishedRun) -> "JobResult":
+        """Note a run that was finished before."""
+        score = next(score for score in keys.SCORES.values() if score.final_test in run.metrics)
+        return cls(
+            number,
+            f"{run.name} (done before)",
+            run.run_id,
+            run.tags[keys.OUTCOME],
+            score.name,
+            run.metrics[score.final_train],
+            run.metrics[score.final_test],
+            {None: None, "true": True, "false": False}[run.tags.get(keys.SOLVED)],
+            run.metrics.get(keys.GRAD_CLIP_FRACTION, math.nan),
+            done_before=True,
+        )
+
+    @classmethod
+    def of_stop(cls, number: int, overrides: str, reason: str) -> "JobResult":
+        """Note a job that was stopped, or did not begin."""
+        return cls(number, overrides, outcome="stopped", error=reason)
+
+    @classmethod
     def of_failure(cls, number: int, overrides: str, reason: str) -> "JobResult":
         """Note a job that ended with an error."""
         return cls(number, overrides, error=reason)
@@ -58,7 +83,7 @@ class JobResult:
 def tell_job(job: JobResult) -> str:
     """Describe one job of a multirun in a line."""
     if job.error:
-        return f"[{job.number}] {job.name}: failed: {job.error}"
+        return f"[{job.number}] {job.name}: {job.outcome}: {job.error}"
     return f"[{job.number}] {job.name}: {job.outcome}, {tell_scores(job.score, job.score_train, job.score_test)}"
 
 

@@ -7,6 +7,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from gradclip.config import TrackingSettings
+
 PARENT_FILE = "parent.json"  # in the folder of a multirun: its parent run and the store that it is in
 RUN_FILE = "run.json"  # in the folder of a run: which run of the store it belongs to
 SPOOL_FILE = "unsent.jsonl"  # in the folder of a run: what the store has not taken yet
@@ -20,11 +22,22 @@ class Store(NamedTuple):
         uri: tracking URI of MLflow.
         artifacts: folder of the artifacts, for a database store.
         experiment: name of the experiment.
+        patience: seconds to go on trying to write what it does not take, before that is spooled.
+        spool_if_absent: whether everything is spooled where it cannot be opened.
     """
 
     uri: str
     artifacts: str
     experiment: str
+    patience: float = 60.0
+    spool_if_absent: bool = False
+
+    @classmethod
+    def of(cls, settings: "TrackingSettings") -> "Store":
+        """The store that the settings name."""
+        assert settings.uri is not None
+        choice = (settings.uri, settings.artifacts, settings.experiment)
+        return cls(*choice, settings.retry_seconds, settings.spool_if_absent)
 
 
 class Parent(NamedTuple):
@@ -41,7 +54,7 @@ class Parent(NamedTuple):
     tags: dict[str, str]
 
 
-class StoredRun(NamedTuple):
+class StoppedRun(NamedTuple):
     """A run that is taken up.
 
     Attributes:
@@ -63,6 +76,15 @@ class StoredRun(NamedTuple):
     last_steps: dict[str, int]
 
 
+class FinishedRun(NamedTuple):
+    """What a finished run came to: its id, its name, its metrics at the end and its tags."""
+
+    run_id: str
+    name: str
+    metrics: dict[str, float]
+    tags: dict[str, str]
+
+
 class Point(NamedTuple):
     """One value of a metric."""
 
@@ -81,7 +103,6 @@ class Call(NamedTuple):
         run_id: the run that is written; empty where it is created.
         arguments: the others.
         folder: of the run: what the store does not take waits there.
-        patience: seconds to go on trying.
     """
 
     store: Store
@@ -89,7 +110,6 @@ class Call(NamedTuple):
     run_id: str
     arguments: tuple[Any, ...]
     folder: str
-    patience: float
 
 
 class ModelFiles(NamedTuple):

@@ -1,15 +1,17 @@
 """A tracked run, as the training process sees it: every call returns at once, the tracking process does the work."""
 
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psutil
 
 from gradclip import keys
-from gradclip.tracking.messages import Dataset, ModelFiles, Parent, Point, Store, StoredRun
+from gradclip.tracking.messages import Call, Dataset, ModelFiles, Parent, Point, StoppedRun, Store
 from gradclip.tracking.worker import result_of, submit
 
 
@@ -26,6 +28,11 @@ class TrackedRun:
         parent: the multirun that it belongs to.
         resumed: the run that is taken up; None creates one.
 
+    Attributes:
+        run_id: its id; one of ours, as long as its creation is spooled.
+        experiment_id: that of its experiment; None as long.
+        unsent: how many writes were in the spool when it was last waited for.
+
     Raises:
         TrackingError: the store cannot be opened.
     """
@@ -37,20 +44,22 @@ class TrackedRun:
         tags: Mapping[str, str],
         folder: Path,
         parent: Parent | None = None,
-        resumed: StoredRun | None = None,
+        resumed: StoppedRun | None = None,
     ) -> None:
         self.store, self.name = store, name
         self._pending: list[Future[Any]] = []
-        self.experiment_id: str = result_of(submit("open_store", store))
         self._last_steps = resumed.last_steps if resumed else {}
         self._parameters = resumed.parameters if resumed else frozenset()
+        self._folder = str(folder)
+        self.unsent = 0
         everything = {**tags, keys.FOLDER: str(folder), **this_process()}
-        self.run_id: str
         if resumed:
-            self.run_id = resumed.run_id
-            result_of(submit("reopen_run", store, self.run_id, everything))
+            begin = self._call("reopen_run", resumed.run_id, everything)
         else:
-            self.run_id = result_of(submit("create_run", store, name, everything, parent))
+            begin = self._call("create_run", "", name, everything | {keys.CREATION: uuid4().hex}, parent)
+        self.experiment_id: str | None
+        self.run_id: str
+        self.experiment_id, self.run_id = result_of(submit("begin_run", begin))
 
     def write_parameters(self, parameters: Mapping[str, str]) -> None:
         """Write the settings."""
@@ -63,7 +72,7 @@ class TrackedRun:
     def write_summary(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
         """Write what is known at the end."""
         new = {key: value for key, value in metrics.items() if self._is_new(key, step=0)}
-        self._later("write_summary", new, dict(tags))
+        self._later("write_summary", new, dict(tags), time.time_ns() // 1_000_000)
 
     def write_files(self, folder: Path) -> None:
         """Store what a run leaves in its folder as artifacts."""
@@ -90,14 +99,14 @@ class TrackedRun:
         self._later("start_system_metrics")
 
     def wait(self) -> None:
-        """Wait until all is written.
+        """Wait until all is written, or spooled.
 
         Raises:
             TrackingError: something could not be written.
         """
         pending, self._pending = self._pending, []
         for future in pending:
-            result_of(future)
+            self.unsent = result_of(future)
 
     def end(self, status: str) -> None:
         """Close the run as FINISHED, FAILED or KILLED, once all is written."""
@@ -108,7 +117,10 @@ class TrackedRun:
         return step > self._last_steps.get(key, -1)
 
     def _later(self, function_name: str, *arguments: Any) -> None:
-        self._pending.append(submit(function_name, self.store, self.run_id, *arguments))
+        self._pending.append(submit("deliver", self._call(function_name, self.run_id, *arguments)))
+
+    def _call(self, function_name: str, run_id: str, *arguments: Any) -> Call:
+        return Call(self.store, function_name, run_id, arguments, self._folder)
 
 
 def this_process() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Runs that stopped: find them and open them again. Runs in the tracking process."""
+"""Runs that ended: find them, open them again, and close those whose process is gone. Runs in the tracking process."""
 
 import re
 import socket
@@ -12,14 +12,14 @@ from mlflow.exceptions import MlflowException
 
 from gradclip import keys
 from gradclip.errors import TrackingError
-from gradclip.tracking.messages import Store, StoredRun
+from gradclip.tracking.messages import FinishedRun, StoppedRun, Store
 from gradclip.tracking.run import tell_process
 from gradclip.tracking.store import client, open_store
 
 LAST = "last"
 
 
-def find_run(store: Store, which: str) -> StoredRun:
+def find_run(store: Store, which: str) -> StoppedRun:
     """Find a run to take up, by its id or as the ``last`` that stopped on this machine.
 
     Raises:
@@ -35,13 +35,29 @@ def find_run(store: Store, which: str) -> StoredRun:
     last_steps = {metric.key: metric.step for metric in run.data._metric_objs}
     config = _read_config(store, run.info.run_id)
     folder, host = tags.get(keys.FOLDER, ""), tags.get(keys.HOST, "")
-    return StoredRun(run.info.run_id, run.info.run_name, folder, host, config, frozenset(run.data.params), last_steps)
+    return StoppedRun(run.info.run_id, run.info.run_name, folder, host, config, frozenset(run.data.params), last_steps)
+
+
+def find_finished(store: Store, config_hash: str) -> FinishedRun | None:
+    """Find the last finished run of the same settings in the store's experiment."""
+    same = f"attributes.status = 'FINISHED' and tags.{keys.CONFIG_HASH} = '{config_hash}'"
+    for run in client(store.uri).search_runs([open_store(store)], same, max_results=1):
+        return FinishedRun(run.info.run_id, run.info.run_name, run.data.metrics, run.data.tags)
+    return None
 
 
 def reopen_run(store: Store, run_id: str, tags: Mapping[str, str]) -> None:
     """Open a run again, for the process that its tags tell of."""
     client(store.uri).log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
     client(store.uri).update_run(run_id, status="RUNNING")
+
+
+def mark_dead_runs(store: Store) -> None:
+    """Close the runs of this machine whose process is gone: it was killed, or the power went."""
+    here = f"attributes.status = 'RUNNING' and tags.{keys.HOST} = '{socket.gethostname()}'"
+    for run in client(store.uri).search_runs([open_store(store)], here):
+        if is_dead(run):
+            client(store.uri).set_terminated(run.info.run_id, "KILLED")
 
 
 def is_dead(run: Run) -> bool:

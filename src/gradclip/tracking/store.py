@@ -15,6 +15,9 @@ from urllib.parse import urlsplit
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")  # seconds until a server that hangs counts as gone
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # gradclip.tracking.delivery tries again by itself
 
 import mlflow
 import requests
@@ -23,7 +26,7 @@ from mlflow import MlflowClient
 from mlflow.data.dataset_source_registry import resolve_dataset_source
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.data.pandas_dataset import PandasDataset, from_pandas
-from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import DatasetInput, InputTag, LoggedModelStatus, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, infer_signature
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
@@ -142,12 +145,22 @@ def _create_experiment(store: Store, artifact_location: str | None) -> str:
 
 
 def create_run(store: Store, name: str, tags: Mapping[str, str], parent: Parent | None = None) -> str:
-    """Create a run, under its parent if it has one, and return its id."""
+    """Create a run, under its parent if it has one, and return its id; that of one with the same creation tag."""
     experiment_id = open_store(store)
+    if run_id := _created_before(store, experiment_id, tags.get(keys.CREATION)):
+        return run_id
     nested = {keys.PARENT_RUN: _parent_id(store, parent)} if parent else {}
     everything = resolve_tags() | nested | tags
     run = client(store.uri).create_run(experiment_id, run_name=name, tags=everything)
     return str(run.info.run_id)
+
+
+def _created_before(store: Store, experiment_id: str, creation: str | None) -> str | None:
+    """The run that was created by an earlier try, whose answer did not arrive."""
+    if creation is None:
+        return None
+    found = client(store.uri).search_runs([experiment_id], f"tags.{keys.CREATION} = '{creation}'", max_results=1)
+    return str(found[0].info.run_id) if found else None
 
 
 def _parent_id(store: Store, parent: Parent) -> str:
@@ -174,12 +187,13 @@ def write_points(store: Store, run_id: str, points: Sequence[Point]) -> None:
         client(store.uri).log_batch(run_id, metrics=block)
 
 
-def write_summary(store: Store, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
+def write_summary(
+    store: Store, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str], timestamp: int
+) -> None:
     """Write what is known at the end of a run."""
-    now = get_current_time_millis()
     client(store.uri).log_batch(
         run_id,
-        metrics=[Metric(key, value, now, 0) for key, value in metrics.items()],
+        metrics=[Metric(key, value, timestamp, 0) for key, value in metrics.items()],
         tags=[RunTag(key, value) for key, value in tags.items()],
     )
 
@@ -244,19 +258,31 @@ class _Flavor:
 def write_model(store: Store, run_id: str, files: ModelFiles) -> None:
     """Store a model with its signature, an example of its input, and the code and packages that it needs."""
     mlflow.set_tracking_uri(store.uri)
-    with mlflow.start_run(run_id=run_id):
-        Model.log(
-            artifact_path=None,
-            name=keys.MODEL,
-            flavor=_Flavor(),
-            python_model=files.code,
-            code_paths=[files.package],
-            artifacts=files.artifacts,
-            signature=infer_signature(files.example, files.prediction),
-            input_example=files.example,
-            pip_requirements=files.requirements,
-            validate_serving_input=False,
-        )
+    if _has_model(store, run_id):
+        return
+    Model.log(
+        artifact_path=None,
+        name=keys.MODEL,
+        flavor=_Flavor(),
+        run_id=run_id,
+        python_model=files.code,
+        code_paths=[files.package],
+        artifacts=files.artifacts,
+        signature=infer_signature(files.example, files.prediction),
+        input_example=files.example,
+        pip_requirements=files.requirements,
+        validate_serving_input=False,
+    )
+
+
+def _has_model(store: Store, run_id: str) -> bool:
+    """Whether the model is stored already; what an earlier try left unfinished is taken away."""
+    outputs = client(store.uri).get_run(run_id).outputs
+    for output in outputs.model_outputs if outputs else []:
+        if client(store.uri).get_logged_model(output.model_id).status == LoggedModelStatus.READY:
+            return True
+        client(store.uri).delete_logged_model(output.model_id)
+    return False
 
 
 _monitors: dict[str, SystemMetricsMonitor] = {}

@@ -21,8 +21,8 @@ def submit(function_name: str, *arguments: Any) -> "Future[Any]":
     """Have the tracking process call a function, after all submitted before.
 
     Args:
-        function_name: of :mod:`gradclip.tracking.store`, :mod:`~gradclip.tracking.stopped` or
-            :mod:`~gradclip.tracking.reading`.
+        function_name: of :mod:`gradclip.tracking.store`, :mod:`~gradclip.tracking.delivery`,
+            :mod:`~gradclip.tracking.stopped` or :mod:`~gradclip.tracking.reading`.
         arguments: what to call it with; the first is the store.
     """
     return _process().submit(_call, function_name, *arguments)
@@ -53,8 +53,9 @@ def _process() -> ProcessPoolExecutor:
 
 
 def _outlive_signals_not_parent() -> None:
-    """Leave Ctrl-C to the training process, which closes the run; end when that process is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leave signals to the training process, which closes the run; end when that process is gone."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
@@ -66,9 +67,9 @@ def _exit_with_parent() -> None:
 
 
 def _call(function_name: str, *arguments: Any) -> Any:
-    from gradclip.tracking import reading, stopped, store
+    from gradclip.tracking import delivery, reading, stopped, store
 
-    home = next(module for module in (store, stopped, reading) if hasattr(module, function_name))
+    home = next(module for module in (store, delivery, stopped, reading) if hasattr(module, function_name))
     function: Callable[..., Any] = getattr(home, function_name)
     try:
         return function(*arguments)

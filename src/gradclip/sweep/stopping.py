@@ -1,0 +1,55 @@
+"""Ctrl-C and SIGTERM end a whole multirun in order: jobs that train stop, those that wait do not begin."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+
+from gradclip import keys
+from gradclip.tracking.run import this_process
+
+STOP_FILE = "stop"  # in the folder of a multirun that is to stop: the signal
+MAIN_FILE = "process.json"  # in the folder of a multirun: the tags of its main process
+AT_ONCE = 1.0  # seconds after which another signal is a second wish
+
+
+def listen(folder: Path) -> None:
+    """Have the main process of a multirun pass signals on to its jobs, by a file; the second time it ends at once."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MAIN_FILE).write_text(json.dumps(this_process()))
+    began: list[float] = []
+
+    def answer(number: int, _: FrameType | None) -> None:
+        began.append(time.monotonic())
+        if began[-1] - began[0] > AT_ONCE:
+            raise KeyboardInterrupt
+        ask_to_stop(folder, number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, answer)
+
+
+def leave_signals_to_main(folder: Path) -> None:
+    """In a process that a launcher made for jobs: ignore what the main process answers for all."""
+    if main_process(folder)[keys.PROCESS] != this_process()[keys.PROCESS]:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def main_process(folder: Path) -> dict[str, str]:
+    """The tags of the process that a multirun was started as."""
+    tags: dict[str, str] = json.loads((folder / MAIN_FILE).read_text())
+    return tags
+
+
+def ask_to_stop(folder: Path, number: int) -> None:
+    """Ask all jobs of a multirun to stop."""
+    (folder / f"{STOP_FILE}.{os.getpid()}").write_text(str(number))
+    (folder / f"{STOP_FILE}.{os.getpid()}").replace(folder / STOP_FILE)
+
+
+def stopped_by(folder: Path) -> int | None:
+    """The signal that a multirun was asked to stop by."""
+    path = folder / STOP_FILE
+    return int(path.read_text()) if path.exists() else None

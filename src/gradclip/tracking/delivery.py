@@ -1,0 +1,126 @@
+"""Bring every write to the store: try again for a while, then spool it. Runs in the tracking process."""
+
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from mlflow.exceptions import MlflowException
+
+from gradclip import keys
+from gradclip.errors import TrackingError
+from gradclip.tracking import stopped, store
+from gradclip.tracking.messages import Call
+from gradclip.tracking.spool import Spool
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between two tries
+HOPELESS = {  # what MLflow answers where trying again cannot help
+    *("RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_PARAMETER_VALUE", "INVALID_STATE", "BAD_REQUEST"),
+    *("PERMISSION_DENIED", "UNAUTHENTICATED", "ENDPOINT_NOT_FOUND", "NOT_FOUND"),
+}
+LOCAL = {"keep_checkpoint"}  # what needs no store, once all before it is safe
+
+
+@cache
+def spool_of(folder: str) -> Spool:
+    """The one spool of a run."""
+    return Spool(Path(folder))
+
+
+class UnreachableError(TrackingError):
+    """The store did not take a write, and may do so later."""
+
+
+def begin_run(call: Call) -> tuple[str | None, str]:
+    """Create a run, or open one again, and return the ids of its experiment and its own.
+
+    Where the store cannot be opened it may be created later, if that is wished; its id is then one of ours.
+
+    Raises:
+        TrackingError: the store cannot be opened.
+    """
+    try:
+        experiment_id = store.open_store(call.store)
+        stopped.mark_dead_runs(call.store)
+        run_id = _try_for(call.store.patience, call)
+    except TrackingError:
+        if not (call.store.spool_if_absent and call.function_name == "create_run"):
+            raise
+        spool_of(call.folder).add(call)
+        return None, str(call.arguments[1][keys.CREATION])
+    return experiment_id, run_id or call.run_id
+
+
+def deliver(call: Call) -> int:
+    """Write to the store, or to the spool where the store does not take it, and return how many writes wait there.
+
+    Raises:
+        TrackingError: the store refuses the write for good, or the spool cannot be written either.
+    """
+    spool = spool_of(call.folder)
+    if call.function_name in LOCAL:
+        perform(call)
+    elif spool.path.exists():
+        _spool(call, spool)
+    else:
+        try:
+            _try_for(call.store.patience, call)
+        except UnreachableError:
+            _spool(call, spool)
+    return len(spool)
+
+
+def take_in(folder: str) -> int:
+    """Take in what waits in a run's folder, and return how many writes it were.
+
+    Raises:
+        TrackingError: the store does not take it.
+    """
+    return spool_of(folder).take_in(perform)
+
+
+def _spool(call: Call, spool: Spool) -> None:
+    """Put a write behind those that wait, and now and then try to take all of them in."""
+    try:
+        spool.add(call)
+        if spool.is_due or call.function_name == "end_run":
+            spool.take_in(perform)
+    except UnreachableError:
+        return
+    except OSError as error:
+        raise TrackingError(f"{spool.path}: cannot be written: {error.strerror or error}") from error
+
+
+def _try_for(seconds: float, call: Call) -> Any:
+    end, pause = time.monotonic() + seconds, FIRST_PAUSE
+    while True:
+        try:
+            return perform(call)
+        except UnreachableError:
+            if time.monotonic() + pause > end:
+                raise
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def perform(call: Call) -> Any:
+    """Write to the store, once.
+
+    Raises:
+        UnreachableError: another try may succeed.
+        TrackingError: none can.
+    """
+    module = store if hasattr(store, call.function_name) else stopped
+    run = () if call.function_name == "create_run" else (call.run_id,)
+    try:
+        return getattr(module, call.function_name)(call.store, *run, *call.arguments)
+    except store.STORE_ERRORS as error:
+        if isinstance(error, MlflowException) and error.error_code in HOPELESS:
+            raise TrackingError(tell(call, error)) from error
+        raise UnreachableError(tell(call, error)) from error
+
+
+def tell(call: Call, error: Exception) -> str:
+    """Say in one line what could not be written and why."""
+    what, reason = call.function_name.replace("_", " "), next(iter(str(error).splitlines()), type(error).__name__)
+    return f"tracking.uri: got {call.store.uri!r}; could not {what}: {reason}"

@@ -1,0 +1,176 @@
+"""What is lost when things go wrong: real kills, a real server that goes away, many writers, nonsense as input.
+
+``python -m tests.benchmarks.robustness`` prints a table in Markdown; exit code 1 if anything was lost. A word or two of
+``kills outages writers fuzz`` choose a part.
+"""
+
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from gradclip import keys
+from gradclip.errors import GradclipError
+from gradclip.tracking.messages import Point, Store
+from gradclip.tracking.run import TrackedRun
+from tests.conftest import ROOT
+from tests.fuzzing import attempt, fuzzed_line, malformed_files, table_overrides
+from tests.tracking.server import Server
+
+KILLS, LINES, WRITERS, OUTAGES = 20, 200, 16, (1, 10, 60)
+POINTS, PARAMETERS = 2500, 230  # of each of many writers
+Row = tuple[str, str]
+SETTINGS = ("clip=zscore", "trainer.max_epochs=6000", "figures=false", "log_model=false", "trainer.progress_bar=false")
+
+
+def kills(folder: Path) -> Iterator[Row]:
+    """Kill a run again and again, take it up each time, and compare it with one that was left alone."""
+    client, source, killed = MlflowClient(f"sqlite:///{folder}/mlflow.db"), random.Random(0), 0
+    while killed < KILLS:
+        process = _train(folder, *(["resume=last"] if killed else SETTINGS))
+        before = _last_step(client, folder)
+        while process.poll() is None and _last_step(client, folder) == before:
+            time.sleep(0.1)
+        time.sleep(source.uniform(0, 1))
+        if process.poll() is not None:
+            break
+        process.kill()
+        process.wait()
+        killed += 1
+    assert _train(folder, "resume=last").wait() == 0 or killed < KILLS
+    assert _train(folder, *SETTINGS).wait() == 0
+    whole, ours = client.search_runs(["1"], "attributes.status = 'FINISHED'")
+    theirs, mine = _points(client, whole), _points(client, ours)
+    yield f"points lost over {killed} kills (SIGKILL) at random moments, of {len(theirs):,}", str(len(theirs - mine))
+    doubled = sum(len(client.get_metric_history(ours.info.run_id, key)) for key in ours.data.metrics) - len(mine)
+    yield "points doubled", str(doubled)
+    yield "points and final numbers other than those of an undisturbed run", str(len(mine ^ theirs))
+
+
+def _train(folder: Path, *overrides: str) -> "subprocess.Popen[bytes]":
+    places = [f"tracking.uri=sqlite:///{folder}/mlflow.db", f"tracking.artifacts={folder}/artifacts"]
+    runs = [f"hydra.run.dir={folder}/runs/{time.time_ns()}", "tracking.checkpoint_seconds=0.5"]
+    command = [sys.executable, str(ROOT / "src/train.py"), *overrides, *places, *runs]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=folder)
+
+
+def _last_step(client: MlflowClient, folder: Path) -> int:
+    for run in client.search_runs(["1"], max_results=1) if [*folder.glob("runs/*/run.json")] else []:
+        return max((metric.step for metric in run.data._metric_objs), default=0)
+    return 0
+
+
+def _points(client: MlflowClient, run: Run) -> set[tuple[str, int, str]]:
+    histories = {key: client.get_metric_history(run.info.run_id, key) for key in run.data.metrics}
+    return {(key, point.step, repr(point.value)) for key, history in histories.items() for point in history}
+
+
+def outages(folder: Path) -> Iterator[Row]:
+    """Kill the server while a run writes a point every 20 ms, and start it again."""
+    server = Server(folder)
+    server.start()
+    for seconds in OUTAGES:
+        run = TrackedRun(Store(server.uri, "", "outages", patience=300.0), f"{seconds} s", {}, folder / str(seconds))
+        written = _write_for(1.0, run, 0)
+        server.kill()
+        written = _write_for(seconds, run, written)
+        server.start()
+        written = _write_for(1.0, run, written)
+        run.end("FINISHED")
+        history = MlflowClient(server.uri).get_metric_history(run.run_id, keys.LOSS_STEP)
+        steps = [point.step for point in history]
+        lost, doubled = len(set(range(1, written + 1)) - set(steps)), len(steps) - len(set(steps))
+        yield f"points lost or doubled over an outage of {seconds} s, of {written:,}", str(lost + doubled)
+    server.stop()
+
+
+def _write_for(seconds: float, run: TrackedRun, written: int) -> int:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        written += 1
+        run.write_points([Point(keys.LOSS_STEP, 1.0 / written, time.time_ns() // 1_000_000, written)])
+        time.sleep(0.02)
+    return written
+
+
+def writers(folder: Path) -> Iterator[Row]:
+    """Let many processes write to one store that does not exist yet."""
+    store = Store(f"sqlite:///{folder}/mlflow.db", str(folder / "artifacts"), "writers")
+    with ProcessPoolExecutor(WRITERS, mp_context=get_context("spawn")) as pool:
+        outcomes = list(pool.map(_write_one, [store] * WRITERS, range(WRITERS)))
+    client = MlflowClient(store.uri)
+    errors = [outcome for outcome in outcomes if len(outcome) != 32]
+    lost = sum(
+        POINTS - len(client.get_metric_history(run_id, "p")) + PARAMETERS - len(client.get_run(run_id).data.params)
+        for run_id in outcomes
+        if len(run_id) == 32
+    )
+    yield f"errors of {WRITERS} processes writing to one fresh store", str(len(errors))
+    yield f"points and parameters lost, of {WRITERS * (POINTS + PARAMETERS):,}", str(lost)
+
+
+def _write_one(store: Store, number: int) -> str:
+    from gradclip.tracking import store as writer
+
+    try:
+        run_id = writer.create_run(store, f"run {number}", {})
+        writer.write_parameters(store, run_id, {f"parameter.{place}": str(number) for place in range(PARAMETERS)})
+        writer.write_points(store, run_id, [Point("p", 1.0, 1, step) for step in range(POINTS)])
+        writer.end_run(store, run_id, "FINISHED")
+    except (*writer.STORE_ERRORS, GradclipError) as error:
+        return str(error)
+    return run_id
+
+
+def fuzz(folder: Path) -> Iterator[Row]:
+    """Try overrides and files that nobody means."""
+    lines = [fuzzed_line(random.Random(seed)) for seed in range(LINES)]
+    bad, told = _attempts([lambda line=line: attempt(line, folder) for line in lines])
+    yield f"tracebacks of {LINES} fuzzed override lines ({told} refused in one line, the others fit to train)", str(bad)
+    tries = []
+    for what, content in malformed_files().items():
+        path = folder / f"{what.replace(' ', '_')}.csv"
+        path.write_bytes(content)
+        tries.append(lambda path=path, what=what: attempt(table_overrides(path, random.Random(what)), folder))
+    bad, told = _attempts(tries)
+    yield f"tracebacks of {len(tries)} malformed data files ({told} refused in one line, the others readable)", str(bad)
+    left = [path for path in folder.rglob("*") if path.suffix != ".csv"]
+    yield "files or runs left behind by them", str(len(left))
+
+
+def _attempts(tries: list[Callable[[], str]]) -> tuple[int, int]:
+    bad = told = 0
+    for one in tries:
+        try:
+            told += bool(one())
+        except Exception as error:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
+            bad += 1
+    return bad, told
+
+
+def main() -> int:
+    """Print the table."""
+    parts = {"kills": kills, "outages": outages, "writers": writers, "fuzz": fuzz}
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    print("| what goes wrong | here |\n|---|---|")
+    anything = False
+    for name in sys.argv[1:] or parts:
+        with tempfile.TemporaryDirectory() as folder:
+            for what, count in parts[name](Path(folder)):
+                print(f"| {what} | {count} |", flush=True)
+                anything |= count != "0"
+    return int(anything)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,175 @@
+"""Settings and data files that nobody means, and what becomes of them."""
+
+import random
+import string
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+
+from gradclip.command import USER_ERRORS, describe
+from gradclip.config import setting_names, validate
+from gradclip.pipeline import Job, build
+from gradclip.project import CONFIG_FOLDER, register_resolvers
+
+ODD = (
+    *(
+        "",
+        "null",
+        "nan",
+        "inf",
+        "-inf",
+        "-1",
+        "0",
+        "1",
+        "2",
+        "0.5",
+        "1e400",
+        "1e-400",
+        "true",
+        "abc",
+        "None",
+        "[]",
+        "[1,2]",
+    ),
+    *(
+        "[a",
+        "{",
+        "{a:1}",
+        "''",
+        '"',
+        "${nope}",
+        "${oc.env:NOPE}",
+        "???",
+        "ä→🙂",
+        "a=b",
+        "../../x",
+        "1_0",
+        "0x10",
+        "*",
+        "\\",
+    ),
+    *(
+        "torch.nn.Linear",
+        "os.system",
+        "norm",
+        "mse",
+        "2020-01-01",
+        "7" * 40,
+        " ",
+        "a b",
+        "%s",
+        "$(id)",
+        "!!python/none",
+    ),
+)
+GROUPS = ("clip", "loss", "optimizer", "schedule", "threshold", "model", "data", "trainer")
+SMALL = ("trainer.max_epochs=1", "tracking=none")
+HUGE = ("trainer.devices", "trainer.accelerator", "trainer.strategy")  # would start other processes
+
+
+def fuzzed_line(source: random.Random) -> list[str]:
+    """A few overrides: names right, mistyped or made up, values of any kind."""
+    return [_override(source) for _ in range(source.randint(1, 3))]
+
+
+def _override(source: random.Random) -> str:
+    known = [name for name in setting_names() if name not in HUGE]
+    name = source.choice([source.choice(known), source.choice(known), source.choice(GROUPS), _word(source)])
+    if source.random() < 0.15:
+        place = source.randrange(len(name) + 1)
+        name = name[:place] + source.choice(string.printable.strip()) + name[place:]
+    return (
+        source.choice(["", "", "", "+", "++", "~"])
+        + name
+        + source.choice(["=", "=", "=", "=", ""])
+        + source.choice(ODD)
+    )
+
+
+def _word(source: random.Random) -> str:
+    return "".join(source.choice(string.ascii_letters + "._@:/-") for _ in range(source.randint(1, 8)))
+
+
+def attempt(overrides: list[str], folder: Path) -> str:
+    """Build all that a run needs, as the command does; return the line that it tells, or nothing where it would train.
+
+    What is not told in one line is raised: the command would show a traceback.
+    """
+    register_resolvers()
+    try:
+        with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+            config = validate(compose("train", [*SMALL, *overrides]))
+        build(config, Job("fuzzed", folder, {}))
+    except USER_ERRORS as error:
+        line = describe(error)
+    else:
+        return ""
+    assert line
+    assert "\n" not in line, line
+    return line
+
+
+GOOD = "x,city,y\n" + "".join(f"{row},{'ab'[row % 2]},{row * row}\n" for row in range(60))
+
+
+def malformed_files() -> dict[str, bytes]:
+    """Tables that are broken in one way each, by what is wrong with them."""
+    lines = GOOD.splitlines(keepends=True)
+    by_hand = {
+        "empty": b"",
+        "blank": b"\n\n\n",
+        "header": lines[0].encode(),
+        "no header": "".join(lines[1:]).encode(),
+        "one row": "".join(lines[:2]).encode(),
+        "few rows": "".join(lines[:9]).encode(),
+        "ragged": "".join([*lines[:5], "1,a,2,3,4\n", *lines[5:]]).encode(),
+        "short row": "".join([*lines[:5], "1\n", *lines[5:]]).encode(),
+        "cut off": GOOD.encode()[:-4],
+        "open quote": GOOD.replace("3,b", '3,"b', 1).encode(),
+        "semicolons": GOOD.replace(",", ";").encode(),
+        "tabs": GOOD.replace(",", "\t").encode(),
+        "decimal commas": GOOD.replace("4\n", '"4,5"\n').encode(),
+        "utf-16": GOOD.encode("utf-16"),
+        "latin-1": GOOD.replace("a", "ä").encode("latin-1"),
+        "mark of utf-8": GOOD.encode("utf-8-sig"),
+        "zeros": b"\0" * 500,
+        "zeros within": GOOD.encode().replace(b"5,b", b"\0,b", 1),
+        "noise": random.Random(0).randbytes(2000),
+        "parquet's mark": b"PAR1" + b"\0" * 100 + b"PAR1",
+        "a zip": b"PK\x03\x04" + b"\0" * 100,
+        "html": b"<!DOCTYPE html><html><body>404</body></html>",
+        "json": b'{"x": [1, 2], "y": [3, 4]}',
+        "twice the same column": GOOD.replace("x,city,y", "y,city,y").encode(),
+        "no name": GOOD.replace("x,city", ",city").encode(),
+        "dots": GOOD.replace("x,city", "a.b=c,city").encode(),
+        "missing target": GOOD.replace("x,city,y", "x,city,z").encode(),
+        "text in target": GOOD.replace("400\n", "four\n").encode(),
+        "gap in target": GOOD.replace("400\n", "\n").encode(),
+        "infinite": GOOD.replace("400\n", "inf\n").encode(),
+        "overflow": GOOD.replace("400\n", "1e400\n").encode(),
+        "nearly overflow": GOOD.replace("400\n", "1e300\n").encode(),
+        "long whole number": GOOD.replace("400\n", f"{'9' * 400}\n").encode(),
+        "all gaps": ("x,city,y\n" + ",,\n" * 60).encode(),
+        "constant": ("x,city,y\n" + "1,a,2\n" * 60).encode(),
+        "dates": ("x,city,y\n" + "2020-01-01,a,2\n2020-01-02,b,3\n" * 30).encode(),
+        "bools": ("x,city,y\n" + "True,a,False\nFalse,b,True\n" * 30).encode(),
+        "complex": ("x,city,y\n" + "1+2j,a,2\n3,b,3\n" * 30).encode(),
+        "carriage returns": GOOD.replace("\n", "\r").encode(),
+        "a very long line": ("x,city,y\n" + "1," + "a" * 100_000 + ",2\n").encode(),
+        "many columns": (",".join(f"c{n}" for n in range(3000)) + ",y\n").encode(),
+    }  # fmt: skip
+    return by_hand | {f"flipped {seed}": _flip(GOOD.encode(), random.Random(seed)) for seed in range(60 - len(by_hand))}
+
+
+def _flip(content: bytes, source: random.Random) -> bytes:
+    broken = bytearray(content)
+    for _ in range(source.randint(1, 30)):
+        broken[source.randrange(len(broken))] = source.randrange(256)
+    return bytes(broken)
+
+
+def table_overrides(path: Path, source: random.Random) -> list[str]:
+    """The settings that read a table, one way or another."""
+    categorical = source.choice([[], ["data.categorical=[city]"], ["data.features=[x]"]])
+    series = ["data=series", f"data.path={path}", "data.target=y", "data.time=x", "data.window=4"]
+    return source.choice([["data=table", f"data.path={path}", "data.target=y", *categorical], series])

@@ -1,0 +1,63 @@
+"""A real MLflow server on this machine, that can be killed and started again."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import requests
+
+
+class Server:
+    """A server over SQLite.
+
+    Args:
+        folder: for database, artifacts and log.
+    """
+
+    process: "subprocess.Popen[bytes]"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{self.port}"
+
+    def start(self, *options: str, environment: dict[str, str] | None = None) -> None:
+        """Start it, and wait until it answers."""
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
+        database = f"sqlite:///{self.folder}/mlflow.db"
+        places = ["--backend-store-uri", database, "--artifacts-destination", f"{self.folder}/artifacts"]
+        with (self.folder / "log").open("a") as log:
+            self.process = subprocess.Popen(
+                [*command, "--workers", "1", *places, *options],
+                stdout=log,
+                stderr=log,
+                env=os.environ | (environment or {}),
+                start_new_session=True,
+            )
+        self._wait()
+
+    def kill(self) -> None:
+        """Kill it with all its processes, as a loss of power would."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> None:
+        """End it."""
+        if self.process.poll() is None:
+            self.kill()
+
+    def _wait(self) -> None:
+        for _ in range(900):
+            assert self.process.poll() is None, "the server ended"
+            try:
+                requests.get(f"{self.uri}/health", timeout=1).raise_for_status()
+                return
+            except requests.RequestException:
+                time.sleep(0.1)
+        raise AssertionError("the server does not answer")
