@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt
 
 from gradclip.config import Settings, TrackingSettings
 
@@ -31,9 +31,9 @@ class AdviseSettings(Settings):
     """All settings of a piece of advice."""
 
     run: Name | None
+    experiment: Name
     probe: bool
     confirm: bool
     seeds: Annotated[int, Field(ge=2)]
     first_seed: NonNegativeInt
-    epochs: PositiveInt | None
     tracking: StoreTracking
