@@ -1,7 +1,7 @@
 """Does advice hold? Problems as they were started, and as advised, over seeds: a table in Markdown, failures included.
 
-The advice is taken from one run; the seeds that it is tried with are others. Exit code 1 if on the tutorial's problem an
-advised setting does not beat both published ones: ``python tests/benchmarks/advice.py [seeds]``.
+The advice is taken from one run; the seeds that it is tried with are others. Exit code 1 if on the tutorial's problem
+an advised setting does not beat both published ones: ``python tests/benchmarks/advice.py [seeds]``.
 """
 
 import multiprocessing

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from gradclip.advise.evidence import Evidence
-from gradclip.advise.overrides import base_overrides, merge
+from gradclip.advise.overrides import base_overrides, merge, parameters_of
 from gradclip.advise.suggestions import Suggestion, controls
 from gradclip.compare.statistics import Estimate, difference_p_value, probability_of_improvement, seeds_needed
 from gradclip.compare.summary import LEVEL, GroupSummary, Metric
@@ -30,10 +30,9 @@ def arms(evidence: Evidence, advice: Sequence[Suggestion]) -> list[Arm]:
     """The run's own settings, the advised ones, and the control arms of a clipped run; each settings once."""
     base = base_overrides(evidence.run)
     changed = [(ADVISED, advice[0].changes), *((control.name, control.changes) for control in controls(evidence))]
-    found = {tuple(base): AS_IT_WAS}
-    for name, changes in changed:
-        found.setdefault(tuple(merge(base, changes)), name)
-    return [Arm(name, overrides) for overrides, name in found.items()]
+    found = [Arm(AS_IT_WAS, tuple(base)), *(Arm(name, tuple(merge(base, changes))) for name, changes in changed)]
+    different = {tuple(parameters_of(arm.overrides).items()): arm for arm in reversed(found)}
+    return list(reversed(different.values()))
 
 
 def verdicts(summaries: dict[str, GroupSummary], metric: Metric) -> Iterator[str]:

@@ -11,7 +11,8 @@ from omegaconf.errors import OmegaConfBaseException
 from gradclip import keys
 from gradclip.config import flatten, validate
 from gradclip.errors import ConfigError
-from gradclip.project import CONFIG_FOLDER
+from gradclip.manual import choices_of
+from gradclip.project import CONFIG_FOLDER, register_resolvers
 from gradclip.tracking.stored import StoredRun
 
 INCIDENTAL = ("seed", "tracking", "hydra", "figures", "log_model", "trainer.progress_bar")
@@ -24,7 +25,9 @@ def base_overrides(run: StoredRun) -> list[str]:
         ConfigError: the run cannot be made again with the configs as they are now.
     """
     typed = [text for text in shlex.split(run.tags.get(keys.COMMAND, ""))[2:] if not _is_incidental(text)]
-    kept = [text for text in typed if not text.startswith(("+sweep=", "-"))]
+    sweeps = [text.partition("=")[2] for text in typed if text.startswith("+sweep=")]
+    chosen = [choice for name in sweeps for choice in choices_of(CONFIG_FOLDER / "sweep" / f"{name}.yaml").items()]
+    kept = merge([f"{group}={option}" for group, option in chosen], [text for text in typed if "sweep=" not in text])
     made = parameters_of(kept)
     swept = {name: value for name, value in run.parameters.items() if made.get(name) != value and name in made}
     return merge(kept, [f"{name}={value}" for name, value in swept.items() if not _is_incidental(f"{name}=")])
@@ -36,7 +39,8 @@ def parameters_of(overrides: Sequence[str]) -> dict[str, str]:
     Raises:
         ConfigError: they do not compose.
     """
-    GlobalHydra.instance().clear()
+    register_resolvers()
+    GlobalHydra.instance().clear()  # that of the command which is running
     try:
         with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
             return flatten(validate(compose("train", [*overrides, "tracking=none"])))

@@ -72,8 +72,8 @@ def _clipping(evidence: Evidence, hold: bool) -> Iterator[Suggestion]:
         yield Suggestion(
             "each tensor by itself",
             ("clip=parameter_norm", f"clip.value={rounded(evidence.parameter_p90)}"),
-            f"spikes are those of {evidence.spiking_parameter} alone, grown {evidence.spike_factor:.3g}-fold; the threshold "
-            f"is the 90th percentile of a tensor's norm, {evidence.parameter_p90:.3g}",
+            f"spikes are those of {evidence.spiking_parameter} alone, grown {evidence.spike_factor:.3g}-fold; the "
+            f"threshold is the 90th percentile of a tensor's norm, {evidence.parameter_p90:.3g}",
         )
     if evidence.element_share > ONE_ELEMENT:
         yield Suggestion(
