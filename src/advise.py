@@ -7,6 +7,7 @@ python src/advise.py probe=true                                        measure n
 python src/advise.py confirm=true seeds=20                             try it over 20 seeds: did the advice hold?
 """
 
+import re
 import sys
 
 import hydra
@@ -28,4 +29,6 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    # Hydra would take experiment= for a choice from the group of that name.
+    sys.argv = [re.sub("^experiment=", "tracking.experiment=", argument) for argument in sys.argv]
     sys.exit(run_command(main, "advise", str(__doc__)))

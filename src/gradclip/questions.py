@@ -31,7 +31,6 @@ class AdviseSettings(Settings):
     """All settings of a piece of advice."""
 
     run: Name | None
-    experiment: Name
     probe: bool
     confirm: bool
     seeds: Annotated[int, Field(ge=2)]

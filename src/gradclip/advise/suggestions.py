@@ -95,10 +95,10 @@ def _norm_clipping(evidence: Evidence, norms: Norms, hold: bool) -> Suggestion:
         changes = ("clip=norm", f"clip.value={rounded(norms.p90)}")
         return Suggestion("norm at its 90th percentile", changes, f"a tenth of the norms lie above it, {norms.p90:.3g}")
     half, value = LOWEST * norms.mean, rounded(fmin(LOWEST * norms.mean, evidence.tenth))
-    limit = (
-        "half of the average norm" if half <= fmin(half, evidence.tenth) else "where a step is a tenth of the weights"
-    )
-    why = f"{limit} (the average is {norms.mean:.3g}): training needs most of its steps held"
+    why = f"half of the average norm, {norms.mean:.3g}"
+    if evidence.tenth < half:
+        why = f"with it a step changes the weights by a tenth of their norm; {why}, would change them by more"
+    why += "; training needs most of its steps held"
     if evidence.setting("schedule.name") != "constant":
         return Suggestion("norm below the usual ones", ("clip=norm", f"clip.value={value}"), why)
     why += ", and steps of one length settle only as the rate falls"
