@@ -79,6 +79,12 @@ def train(command: Command) -> Command:
 
 
 @pytest.fixture(scope="session")
+def advise(command: Command) -> Command:
+    """Run the command that advises."""
+    return partial(command, "advise")
+
+
+@pytest.fixture(scope="session")
 def compare(command: Command) -> Command:
     """Run the command that compares."""
     return partial(command, "compare")

@@ -14,9 +14,10 @@ STEPS = [
     step.split("  #")[0].strip() if language == "bash" else step
     for language, block in BLOCKS
     for step in (block.splitlines() if language == "bash" else [block])
-    if language == "python" or step.startswith("python src/train.py")
+    if language == "python" or step.startswith("python src/")
 ]  # the command with a server is in tests/tracking/test_server.py
 SHORTER = ("trainer.max_epochs=2", "figures=false", "log_model=false")  # the same commands in less time
+SAID = {"src/train.py": "Train: ", "src/compare.py": "median", "src/advise.py": "What to try"}
 SHORTER_SWEEP = ("seed=0", "data.steps_per_epoch=5", "data.test_sequences=100")
 
 
@@ -26,15 +27,17 @@ def test_the_readme_has_commands_and_examples() -> None:
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_step(train: Command, store_folder: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+def test_step(command: Command, store_folder: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     monkeypatch.chdir(store_folder)  # an example reads what commands before it wrote, a command what an example wrote
     if not step.startswith("python "):
         exec(compile(step, "README.md", "exec"), {})
         return
+    path, *overrides = shlex.split(step)[1:]
     shorter = SHORTER_SWEEP if "success_by_length" in step else ()
-    done = train(*shlex.split(step)[2:], *SHORTER, *shorter, timeout=300)
+    training = (*SHORTER, *shorter) if path == "src/train.py" else ()
+    done = command(Path(path).stem, *overrides, *training, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert "Train: " in done.stdout
+    assert SAID[path] in done.stdout
 
 
 @pytest.mark.parametrize("path", re.findall(r"\]\((?!http)([^)#]+)\)", README))

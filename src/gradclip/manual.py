@@ -61,11 +61,11 @@ def _added(groups: Sequence[str]) -> str:
 
 def _chosen(defaults: dict[str, str], told: dict[str, str]) -> dict[str, str]:
     """The option of each group: as told, or else as a chosen option asks, or else the default."""
-    brought = [_overrides(CONFIG_FOLDER / group / f"{option}.yaml") for group, option in (defaults | told).items()]
+    brought = [choices_of(CONFIG_FOLDER / group / f"{option}.yaml") for group, option in (defaults | told).items()]
     return defaults | {group: option for options in brought for group, option in options.items()} | told
 
 
-def _overrides(path: Path) -> dict[str, str]:
+def choices_of(path: Path) -> dict[str, str]:
     """The options of other groups that a file chooses, by ``override /clip: norm`` or ``override /model@...: rnn``."""
     found = _defaults(path) if path.is_file() else {}
     parts = {key.removeprefix("override /").partition("@")[0]: option for key, option in found.items()}

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt
 
 from gradclip.config import Settings, TrackingSettings
 
@@ -35,5 +35,4 @@ class AdviseSettings(Settings):
     confirm: bool
     seeds: Annotated[int, Field(ge=2)]
     first_seed: NonNegativeInt
-    epochs: PositiveInt | None
     tracking: StoreTracking

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gradclip import keys
 from gradclip.compare.comparison import compare
 from gradclip.compare.tell import tables, verdicts
 from gradclip.errors import ConfigError, TrackingError
@@ -124,6 +125,14 @@ def test_what_selects_nothing_is_refused(store: Store, tmp_path: Path, asked: st
     with pytest.raises((ConfigError, TrackingError)) as raised:
         compare(store, asked, tmp_path)
     assert str(raised.value).startswith(message)
+
+
+def test_what_is_no_score_has_no_epochs_to_a_target(store: Store, tmp_path: Path) -> None:
+    found = compare(store, None, tmp_path, metric=keys.GRAD_NORM_P90)
+    assert found.metric.curve == ""
+    assert not any(column.startswith("epochs") for column in tables(found)[0].columns)
+    assert found.summaries[0].median.value == 5
+    assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"gradient_norms", "threshold"}
 
 
 def test_a_metric_that_no_run_has_is_refused(store: Store, tmp_path: Path) -> None:

@@ -29,3 +29,13 @@ def test_a_run_on_a_server_has_its_points_files_and_model(train: Command, server
     mlflow.set_tracking_uri(server)
     model = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/{keys.MODEL}")
     assert [column.name for column in model.metadata.signature.outputs.inputs] == ["y"]
+
+
+def test_runs_on_a_server_are_compared(train: Command, compare: Command, server: str) -> None:
+    environment = {"MLFLOW_TRACKING_URI": server}
+    trained = train("-m", "clip=norm", "clip.value=1,10", "trainer=debug", "figures=false", environment=environment)
+    assert trained.returncode == 0, trained.stderr
+    done = compare("tracking=server", "figures=false", environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert "final/mse_test of 2 runs" in done.stdout
+    assert "Stored with the multirun's parent run" in done.stdout

@@ -64,7 +64,7 @@ def compare(
 
 def read_curves(store: Store, runs: Sequence[StoredRun], metric: Metric) -> dict[str, Curve]:
     """The history of the score in each run that has one, read in blocks."""
-    ids = [run.run_id for run in runs]
+    ids = [run.run_id for run in runs] if metric.curve else []
     blocks = [ids[start : start + BLOCK] for start in range(0, len(ids), BLOCK)]
     found = [submit("read_curves", store, block, metric.curve, MOST_POINTS) for block in blocks]
     return {run_id: curve for block in found for run_id, curve in result_of(block).items()}

@@ -30,7 +30,7 @@ class Metric:
     Attributes:
         name: of the metric; its last value in each run counts.
         sign: 1 if less is better, -1 if more is.
-        curve: the metric that has its history over epochs.
+        curve: the score that has its history over epochs; empty for what is no score.
     """
 
     name: str
@@ -63,9 +63,11 @@ def choose_metric(runs: Sequence[StoredRun], name: str | None) -> Metric:
     name = name or finals[0]
     if name not in known:
         raise ConfigError(f"metric: got {name!r}; no run has it{did_you_mean(name, known)}")
-    score = keys.ACCURACY if keys.ACCURACY.name in name else keys.MSE
-    curve = name if name in {score.train, score.test} else score.train if name.endswith("_train") else score.test
-    return Metric(name, -1 if score is keys.ACCURACY else 1, curve)
+    score = next((score for score in keys.SCORES.values() if score.name in name), None)
+    if score is None:
+        return Metric(name, 1, "")
+    on_training = name in {score.train, score.final_train}
+    return Metric(name, -1 if score is keys.ACCURACY else 1, score.train if on_training else score.test)
 
 
 @dataclass(frozen=True)

@@ -50,8 +50,8 @@ def group_table(comparison: Comparison) -> Table:
     metric, summaries = comparison.metric, comparison.summaries
     runs = sum(len(one.errors) for one in summaries)
     outcomes = [outcome for outcome in OUTCOMES if any(one.count(outcome) for one in summaries)]
-    target = f"epochs to {tell_number(comparison.target)}"
-    columns = ("runs", "n", "median", "middle half's mean", *outcomes, target, "clipped", "seconds")
+    target = [f"epochs to {tell_number(comparison.target)}"] if metric.curve else []
+    columns = ("runs", "n", "median", "middle half's mean", *outcomes, *target, "clipped", "seconds")
     rows = [_group_row(one, metric, outcomes) for one in summaries]
     return Table(f"{metric.name} of {runs} runs: {comparison.selection.title}", columns, rows)
 
@@ -63,7 +63,7 @@ def _group_row(one: GroupSummary, metric: Metric, outcomes: Sequence[str]) -> tu
         tell_estimate(one.median, metric),
         tell_estimate(one.interquartile_mean, metric),
         *(tell_share(one, outcome) for outcome in outcomes),
-        tell_epochs(one.epochs),
+        *([tell_epochs(one.epochs)] if metric.curve else []),
         f"{one.clip_fraction:.0%}" if isfinite(one.clip_fraction) else "",
         f"{one.seconds:.3g}" if isfinite(one.seconds) else "",
     )

@@ -65,10 +65,12 @@ def newest_run(store: Store) -> StoredRun:
         TrackingError: there is none.
     """
     check_readable(store)
+    if client(store.uri).get_experiment_by_name(store.experiment) is None:
+        raise TrackingError(f"tracking.experiment: got {store.experiment!r}; there is none of that name in {store.uri}")
     ended = f"tags.{keys.OUTCOME} LIKE '%'"
     run = next(_search(store, store.experiment, ended, newest_first=True), None)
     if run is None:
-        raise TrackingError(f"tracking.experiment: {store.experiment!r} has no run that ended; train one first")
+        raise TrackingError(f"tracking.experiment: got {store.experiment!r}; none of its runs has ended")
     return _stored(run)
 
 
@@ -79,7 +81,7 @@ def read_run(store: Store, run_id: str) -> StoredRun:
         TrackingError: there is none of that id.
     """
     check_readable(store)
-    return _stored(_get_run(store, run_id))
+    return _stored(_get_run(store, run_id, "run"))
 
 
 def read_curves(store: Store, run_ids: Sequence[str], key: str, most: int) -> dict[str, Curve]:
@@ -106,11 +108,11 @@ def _family(store: Store, run_id: str) -> tuple[list[Run], str]:
     return (children, str(run.info.run_name)) if children else ([run], "")
 
 
-def _get_run(store: Store, run_id: str) -> Run:
+def _get_run(store: Store, run_id: str, setting: str = "runs") -> Run:
     try:
         return client(store.uri).get_run(run_id)
     except MlflowException as error:
-        raise TrackingError(f"runs: got {run_id!r}; there is no such run in {store.uri}") from error
+        raise TrackingError(f"{setting}: got {run_id!r}; there is no such run in {store.uri}") from error
 
 
 def _search(store: Store, experiment: str, condition: str, newest_first: bool = False) -> Iterator[Run]:

@@ -1,0 +1,34 @@
+"""Look at the gradients of a stored run, and be told which clipping to try at which threshold, and why.
+
+python src/advise.py                                                   the run that was started last
+python src/advise.py experiment=gradclip                               the last one of an experiment
+python src/advise.py run=0123456789abcdef0123456789abcdef              a run
+python src/advise.py probe=true                                        measure norms in a short run where it exploded
+python src/advise.py confirm=true seeds=20                             try it over 20 seeds: did the advice hold?
+"""
+
+import re
+import sys
+
+import hydra
+from omegaconf import DictConfig
+
+from gradclip.command import errors_in_one_line, run_command
+from gradclip.project import register_resolvers
+
+register_resolvers()
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="advise")  # type: ignore[untyped-decorator]
+def main(config: DictConfig) -> None:
+    """Look at a run, and tell what to try."""
+    with errors_in_one_line("advise"):
+        from gradclip.advise.job import run_advice
+
+        run_advice(config)
+
+
+if __name__ == "__main__":
+    # Hydra would take experiment= for a choice from the group of that name.
+    sys.argv = [re.sub("^experiment=", "tracking.experiment=", argument) for argument in sys.argv]
+    sys.exit(run_command(main, "advise", str(__doc__)))

@@ -1,0 +1,101 @@
+"""The command that advises: from its composed config to what is printed."""
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from gradclip import keys
+from gradclip.config import validate_as
+from gradclip.errors import ConfigError
+from gradclip.questions import AdviseSettings
+from gradclip.tracking.messages import Store
+from gradclip.tracking.worker import result_of, submit
+
+if TYPE_CHECKING:
+    from gradclip.advise.confirmation import Arm
+    from gradclip.advise.evidence import Evidence
+    from gradclip.tracking.stored import StoredRun
+
+PROBE_EPOCHS = 5
+
+
+def run_advice(config: DictConfig) -> None:
+    """Look at a run as the config says, and tell what to try; confirm it if that is asked for."""
+    settings = validate_as(AdviseSettings, config)
+    store = Store(settings.tracking.uri, settings.tracking.artifacts, settings.tracking.experiment)
+    opened = submit("check_readable", store)  # MLflow loads beside the rest
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    try:
+        from gradclip.advise.tell import tell
+
+        result_of(opened)
+        evidence = read_evidence(store, settings.run)
+        probe = probe_norms(store, evidence, folder / "probe") if settings.probe and evidence.ran_away else None
+        print(tell(evidence, probe, settings.seeds))
+        if settings.confirm:
+            confirm(store, evidence, probe, settings, folder)
+    finally:
+        if not any(folder.iterdir()):
+            shutil.rmtree(folder)
+
+
+def read_evidence(store: Store, run_id: str | None) -> "Evidence":
+    """What a stored run tells; the newest, if none is named.
+
+    Raises:
+        TrackingError: there is no such run.
+        ConfigError: it has no telemetry.
+    """
+    import pandas as pd
+
+    from gradclip.advise.evidence import gather
+
+    run: StoredRun = result_of(submit("newest_run", store) if run_id is None else submit("read_run", store, run_id))
+    with tempfile.TemporaryDirectory() as scratch:
+        path = result_of(submit("read_file", store, run.run_id, keys.TELEMETRY_FILE, scratch))
+        if path is None:
+            raise ConfigError(f"run: got {run.run_id!r} ({run.name}); it has no {keys.TELEMETRY_FILE}")
+        return gather(run, pd.read_parquet(path))
+
+
+def probe_norms(store: Store, evidence: "Evidence", folder: Path) -> "Evidence":
+    """Measure norms in a short run, clipped far below those of the run that ran away."""
+    from gradclip.advise.overrides import base_overrides, merge
+    from gradclip.advise.suggestions import rounded
+    from gradclip.advise.training import run_many
+
+    if evidence.norms is None:
+        raise ConfigError(
+            "probe: got True; the run has no finite gradient, so that no threshold can be set for a probe"
+        )
+    threshold = rounded(evidence.norms.p50 / 100)
+    changes = ["clip=norm", f"clip.value={threshold}", f"trainer.max_epochs={PROBE_EPOCHS}"]
+    (run_id,) = run_many(merge(base_overrides(evidence.run), changes), [0], store, folder)
+    return read_evidence(store, run_id)
+
+
+def confirm(
+    store: Store, evidence: "Evidence", probe: "Evidence | None", settings: AdviseSettings, folder: Path
+) -> None:
+    """Train the arms over several seeds, compare them, and say whether the advice held."""
+    from gradclip.advise.confirmation import arms, verdicts
+    from gradclip.advise.suggestions import suggest
+    from gradclip.advise.tell import tell_arm
+    from gradclip.advise.training import run_many
+    from gradclip.compare.comparison import compare
+    from gradclip.compare.job import store_comparison, tell
+
+    seeds = range(settings.first_seed, settings.first_seed + settings.seeds)
+    owner: dict[str, Arm] = {}
+    advice = suggest(probe or evidence, evidence)
+    for number, arm in enumerate(arms(evidence, advice)):
+        print(tell_arm(arm, seeds), flush=True)
+        owner |= dict.fromkeys(run_many(arm.overrides, seeds, store, folder / str(number)), arm)
+    found = compare(store, list(owner), folder / "comparison")
+    tell(found, folder / "comparison", store_comparison(store, found, folder / "comparison"))
+    summaries = {owner[one.group.runs[0].run_id].name: one for one in found.summaries}
+    print("\n" + "\n".join(verdicts(summaries, found.metric)))

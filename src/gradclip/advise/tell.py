@@ -1,0 +1,42 @@
+"""Advice in words, with the commands to type."""
+
+from collections.abc import Sequence
+
+from gradclip.advise.confirmation import Arm
+from gradclip.advise.evidence import Evidence
+from gradclip.advise.findings import findings
+from gradclip.advise.overrides import base_overrides, command, merge
+from gradclip.advise.suggestions import Suggestion, controls, suggest
+
+
+def tell(evidence: Evidence, probe: Evidence | None, seeds: int) -> str:
+    """What was found, what to try and why, each with its command.
+
+    Args:
+        evidence: of the run.
+        probe: of a short run that measured norms, where there was one.
+        seeds: over how many the commands run.
+    """
+    base, advice, arms = base_overrides(evidence.run), suggest(probe or evidence, evidence), controls(evidence)
+    many = range(seeds)
+    lines = ["What was seen:", *(f"  {line}" for line in findings(evidence, probe))]
+    lines += ["", "What to try, the first being the advice:"] if advice else ["", "Nothing to try can be told from it."]
+    lines += [line for one in advice for line in _tell_suggestion(one, base, many)]
+    if arms:
+        lines += ["", "Is it the clipping, or only a smaller step? Control arms to run beside it:"]
+        lines += [line for one in [_as_it_was(evidence), *arms] for line in _tell_suggestion(one, base, many)]
+    lines += ["", "With confirm=true the advice and the control arms are run and compared."] if advice else []
+    return "\n".join(lines)
+
+
+def tell_arm(arm: Arm, seeds: Sequence[int]) -> str:
+    """What is being trained."""
+    return f"{arm.name}: {command(arm.overrides, seeds)}"
+
+
+def _tell_suggestion(one: Suggestion, base: Sequence[str], seeds: Sequence[int]) -> list[str]:
+    return [f"  {one.name}: {one.why}", f"    {command(merge(base, one.changes), seeds)}"]
+
+
+def _as_it_was(evidence: Evidence) -> Suggestion:
+    return Suggestion("as it was", (), f"clip={evidence.setting('clip.name')} at {evidence.setting('clip.value')}")

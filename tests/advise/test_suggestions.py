@@ -1,0 +1,108 @@
+"""What evidence suggests, and that every suggestion is a command that exists."""
+
+import numpy as np
+import pytest
+
+from gradclip import keys
+from gradclip.advise.confirmation import ADVISED, AS_IT_WAS, arms
+from gradclip.advise.evidence import Evidence, gather
+from gradclip.advise.findings import findings
+from gradclip.advise.overrides import base_overrides, merge, parameters_of
+from gradclip.advise.suggestions import controls, suggest
+from tests.advise.made import made_run, made_telemetry
+
+RAMP = np.arange(1.0, 101.0)
+
+
+def changes_of(evidence: Evidence) -> list[tuple[str, ...]]:
+    return [one.changes for one in suggest(evidence, evidence)]
+
+
+def test_a_stable_run_is_advised_its_90th_percentile() -> None:
+    assert changes_of(gather(made_run(), made_telemetry(RAMP))) == [("clip=norm", "clip.value=90")]
+
+
+def test_a_run_that_is_mostly_clipped_is_told_the_rate_that_would_do_the_same() -> None:
+    run = made_run(clip="norm", value="5.0", fraction=0.96)
+    evidence = gather(run, made_telemetry(RAMP, clipped=np.minimum(RAMP, 5)))
+    first, second, *_ = changes_of(evidence)
+    assert first == ("clip=norm", "clip.value=25", "schedule=warmup_cosine")  # half of 50.5
+    rate = 0.01 * np.mean(np.minimum(RAMP, 5) / RAMP)
+    assert second == ("clip=none", f"optimizer.lr={rate:.2g}")
+    assert any("a smaller learning rate in disguise" in line for line in findings(evidence))
+
+
+def test_a_threshold_that_would_throw_the_weights_about_is_made_smaller() -> None:
+    run = made_run(clip="norm", value="5.0", fraction=0.96)
+    telemetry = made_telemetry(RAMP, clipped=np.full(100, 5.0))
+    telemetry = telemetry.assign(**{"update/norm/a": 0.5, "weight/norm/a": 10.0})  # 5% at norm 5
+    assert changes_of(gather(run, telemetry))[0] == ("clip=norm", "clip.value=10", "schedule=warmup_cosine")
+
+
+def test_a_threshold_that_never_clips_is_said_so() -> None:
+    evidence = gather(made_run(clip="norm", value="1000.0"), made_telemetry(RAMP))
+    assert any("never clipped anything" in line for line in findings(evidence))
+    assert changes_of(evidence)[0] == ("clip=norm", "clip.value=90")
+
+
+def test_a_run_that_exploded_is_advised_from_the_steps_before_and_told_of_the_probe() -> None:
+    evidence = gather(made_run(outcome="diverged"), made_telemetry([4.0, 6.0, 5.0, 900.0, np.inf], target=550.0))
+    suggested = changes_of(evidence)
+    assert suggested[0] == ("clip=norm", "clip.value=2.5", "schedule=warmup_cosine")
+    assert ("clip=none", "data.scale_target=standard") in suggested
+    assert ("clip=none", "loss=huber") in suggested
+    assert any("broke out after 3 of 5 steps" in line and "probe=true" in line for line in findings(evidence))
+
+
+def test_norms_of_a_probe_take_the_place_of_the_runs_own() -> None:
+    exploded = gather(made_run(outcome="diverged"), made_telemetry([4.0, 900.0]))
+    probe = gather(made_run(clip="norm", fraction=1.0), made_telemetry(RAMP))
+    assert suggest(probe, exploded)[0].changes == ("clip=norm", "clip.value=25", "schedule=warmup_cosine")
+
+
+def test_spikes_of_one_parameter_or_one_element_choose_the_method() -> None:
+    loud = np.ones(100)
+    loud[::10] = 50.0
+    telemetry = made_telemetry(np.hypot(1, loud))
+    by_tensor = telemetry.assign(**{f"{keys.GRAD_NORM}/head": loud, f"{keys.GRAD_NORM}/body": 1.0})
+    assert changes_of(gather(made_run(), by_tensor))[0][0] == "clip=parameter_norm"
+    by_element = telemetry.assign(**{keys.GRAD_MAX_ABS: 0.9 * telemetry[keys.GRAD_NORM]})
+    assert changes_of(gather(made_run(), by_element))[0][0] == "clip=value"
+
+
+def test_norms_that_drift_ask_for_a_threshold_that_follows() -> None:
+    assert ("clip=auto", "clip.value=10") in changes_of(gather(made_run(), made_telemetry(np.geomspace(1, 1000, 100))))
+
+
+def test_a_run_that_wanders_at_its_end_is_told_to_let_the_rate_fall() -> None:
+    run = made_run()
+    run.metrics.update({keys.MSE.final_test: 30.0, keys.MSE.best_test: 10.0})
+    assert ("schedule=warmup_cosine",) in changes_of(gather(run, made_telemetry(RAMP)))
+
+
+def test_control_arms_stand_beside_a_clipped_run_only() -> None:
+    clipped = gather(made_run(clip="norm", fraction=1.0), made_telemetry(RAMP, clipped=np.ones(100), target=50.0))
+    assert [one.name for one in controls(clipped)] == [
+        "a smaller rate, no clipping", "always normalized", "a scaled target",
+    ]  # fmt: skip
+    assert controls(gather(made_run(), made_telemetry(RAMP))) == []
+
+
+def test_the_arms_are_different_settings_each_once() -> None:
+    evidence = gather(made_run(clip="norm", fraction=1.0), made_telemetry(RAMP, clipped=np.ones(100), target=50.0))
+    chosen = arms(evidence, suggest(evidence, evidence))
+    assert [arm.name for arm in chosen][:2] == [AS_IT_WAS, ADVISED]
+    assert len(chosen) == 5
+    same = gather(made_run(clip="norm", value="90.0", fraction=0.1), made_telemetry(RAMP))
+    assert [arm.name for arm in arms(same, suggest(same, same))][:1] == [AS_IT_WAS]
+    assert ADVISED not in [arm.name for arm in arms(same, suggest(same, same))]
+
+
+@pytest.mark.parametrize("clip", ["none", "norm", "value", "auto"])
+@pytest.mark.parametrize("outcome", ["learned", "diverged"])
+def test_every_suggestion_is_a_command_that_exists(clip: str, outcome: str) -> None:
+    telemetry = made_telemetry(np.geomspace(1, 5000, 100), clipped=np.ones(100), target=500.0)
+    evidence = gather(made_run(outcome, clip, fraction=0.9, model__initialization="he_uniform"), telemetry)
+    base = base_overrides(evidence.run)
+    for one in [*suggest(evidence, evidence), *controls(evidence)]:
+        parameters_of(merge(base, one.changes))

@@ -1,0 +1,79 @@
+"""Advice by the real command, from real runs."""
+
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from gradclip import keys
+from tests.conftest import ROOT, Command, SearchRuns
+
+SHORT = ("figures=false", "log_model=false", "trainer.max_epochs=3")
+
+
+@pytest.fixture(scope="module")
+def clipped(train: Command) -> str:
+    """The id of a run whose steps are all clipped."""
+    done = train("clip=norm", "clip.value=1.0", "tracking.experiment=advised", *SHORT)
+    found = re.search(r"Run: .*\((\w+)\)", done.stdout)
+    assert found is not None, done.stderr
+    return found[1]
+
+
+def test_a_clipped_run_is_told_its_rate_thresholds_and_control_arms(advise: Command, clipped: str) -> None:
+    done = advise(f"run={clipped}", "seeds=3")
+    assert done.returncode == 0, done.stderr
+    assert "clip=norm changed 100% of the steps: a smaller learning rate in disguise" in done.stdout
+    assert "Is it the clipping, or only a smaller step?" in done.stdout
+    lines = [line.strip() for line in done.stdout.splitlines()]
+    commands = [shlex.split(line) for line in lines if line.startswith("python src/train.py")]
+    assert len(commands) >= 6
+    assert all(command[-1] == "seed=0,1,2" and "trainer.max_epochs=3" in command for command in commands)
+    assert any("schedule=warmup_cosine" in command for command in commands)
+    by_experiment = advise("experiment=advised", "seeds=3")
+    assert by_experiment.stdout == done.stdout
+
+
+def test_a_run_that_exploded_is_probed_and_the_advice_confirmed(
+    train: Command, advise: Command, runs: SearchRuns
+) -> None:
+    exploded = train("clip=none", "seed=40", "data.samples=200", "trainer.max_epochs=8", *SHORT[:2])
+    assert "diverged" in exploded.stdout
+    done = advise("probe=true", "confirm=true", "seeds=4", timeout=900)
+    assert done.returncode == 0, done.stderr
+    assert "The norms are those of a probe of 20 steps" in done.stdout
+    assert "as it was: python src/train.py -m clip=none data.samples=200" in done.stdout
+    said = r"The advice held: median [\d.]+ as advised, diverged as it was; probability of improvement 1\.00"
+    assert re.search(said, done.stdout)
+    trained = runs("tags.seed = '1003' and params.data.samples = '200'")
+    assert sorted(run.data.tags[keys.OUTCOME] for run in trained) == ["diverged", "learned"]
+
+
+BAD = [
+    (["run=abc"], "run: got 'abc'; there is no such run in sqlite"),
+    (["experiment=nowhere"], "tracking.experiment: got 'nowhere'; there is none of that name in sqlite"),
+    (["seeds=1"], "seeds: got 1; must be greater than or equal to 2"),
+    (["rum=abc"], "rum: no such setting or group (did you mean 'run'?)"),
+]
+
+
+@pytest.mark.usefixtures("clipped")
+@pytest.mark.parametrize(("overrides", "message"), BAD, ids=[" ".join(overrides) for overrides, _ in BAD])
+def test_a_mistake_is_told_in_one_line(advise: Command, overrides: list[str], message: str) -> None:
+    done = advise(*overrides)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.startswith(f"error: {message}")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["seeds=1"]], ids=" ".join)
+def test_quick_answers_load_nothing_heavy(arguments: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "src/advise.py", *arguments],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "yaml" in imported
+    assert not imported & {"torch", "pytorch_lightning", "mlflow", "sklearn", "matplotlib", "pandas", "numpy", "scipy"}
