@@ -29,9 +29,10 @@ def main() -> None:
         for overrides in RUNS:
             train(Path(name), *overrides)
         with serve(Path(name)) as server, open_browser() as browser:
-            view = view_address(server, "1")
-            take(browser, "runs", view, 820, browser.rows)
-            take(browser, "charts", f"{view}&compareRunsMode=CHART", 1240, lambda: keys.GRAD_COEFFICIENT in browser.curves())
+            runs = view_address(server, "1")
+            charts = f"{runs}&compareRunsMode=CHART"
+            take(browser, "runs", runs, 820, browser.rows)
+            take(browser, "charts", charts, 1240, lambda: keys.GRAD_COEFFICIENT in browser.curves())
 
 
 def train(folder: Path, *overrides: str) -> None:
