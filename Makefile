@@ -16,13 +16,14 @@ lint: .venv/installed-dev  ## style, types and layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-benchmark: .venv/installed-dev  ## the tables and the figure of the README
+benchmark: .venv/installed-dev  ## the tables and the figures of the README
 	$(BIN)/python tests/benchmarks/figure.py
 	$(BIN)/python tests/benchmarks/reference.py
 	$(BIN)/python tests/benchmarks/speed.py
 	$(BIN)/python tests/benchmarks/gradients.py
 	$(BIN)/python tests/benchmarks/compare.py
 	$(BIN)/python tests/benchmarks/advice.py
+	$(BIN)/python -m tests.benchmarks.screenshots
 
 ui: .venv/installed  ## the MLflow pages over the default store, on this machine only
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlruns/mlflow.db --host 127.0.0.1 --port 5000

@@ -12,7 +12,7 @@ from mlflow.entities import Run
 
 from gradclip import keys
 from gradclip.tracking.views import NAME_COLUMN, view_address
-from tests.conftest import ROOT, Command, SearchRuns
+from tests.conftest import ROOT, Command
 from tests.mlflow_server import serve
 from tests.pages.browser import CHROMIUM, DRIVER, Browser, open_browser
 
@@ -20,6 +20,7 @@ TEST_ERROR = f"metrics.`{keys.MSE.final_test}`"
 OUTCOME_COLUMN, CLIP_COLUMN = f"tags.`{keys.OUTCOME}`", f"tags.`{keys.CLIP}`"
 ROW_OF_README = r"^\| ([^|`]+) \| `([^`]+ (?:[=<>]|LIKE) [^`]+)` \|$"
 SEARCHES = dict(re.findall(ROW_OF_README, (ROOT / "README.md").read_text(), re.MULTILINE))
+EXPERIMENT = "pages"
 DIVERGED, LEARNED = "none max_epochs=3 seed=0", "norm=5.0 max_epochs=20 seed=0"
 ANSWERS: dict[str, Callable[[Run], bool]] = {
     "runs that diverged": lambda run: math.isnan(run.data.metrics.get(keys.MSE.final_test, 0)),
@@ -34,18 +35,21 @@ ANSWERS: dict[str, Callable[[Run], bool]] = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def trained(train: Command) -> None:
-    """A run that diverges and a multirun of four."""
+@pytest.fixture(scope="module")
+def experiment_id(train: Command, client: MlflowClient) -> str:
+    """A run that diverges and a multirun of four, in an experiment of their own."""
     multirun = ("-m", "clip=norm,value", "clip.value=5", "seed=0,1", "trainer.max_epochs=20", "figures=false")
     for overrides in (("clip=none", "trainer.max_epochs=3"), multirun):
-        done = train(*overrides)
+        done = train(*overrides, f"tracking.experiment={EXPERIMENT}")
         assert done.returncode == 0, done.stderr
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    assert experiment is not None
+    return str(experiment.experiment_id)
 
 
 @pytest.fixture(scope="module")
-def by_name(runs: SearchRuns) -> dict[str, Run]:
-    return {run.info.run_name: run for run in runs()}
+def by_name(client: MlflowClient, experiment_id: str) -> dict[str, Run]:
+    return {run.info.run_name: run for run in client.search_runs([experiment_id])}
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +67,8 @@ def server(store_folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def view(server: str, client: MlflowClient) -> str:
-    experiment = client.get_experiment_by_name("gradclip")
-    assert experiment is not None
-    return view_address(server, experiment.experiment_id)
+def view(server: str, experiment_id: str) -> str:
+    return view_address(server, experiment_id)
 
 
 def run_page(view: str, run: Run, tab: str = "") -> str:
@@ -80,25 +82,19 @@ def test_the_readme_has_a_search_string_for_every_question() -> None:
 
 @pytest.mark.parametrize("question", ANSWERS)
 def test_a_search_string_finds_the_right_runs_and_no_other(
-    question: str, runs: SearchRuns, by_name: dict[str, Run]
+    question: str, client: MlflowClient, experiment_id: str, by_name: dict[str, Run]
 ) -> None:
     parent = next(run.data.tags[keys.PARENT_RUN] for run in by_name.values() if keys.PARENT_RUN in run.data.tags)
-    found = {run.info.run_name for run in runs(SEARCHES[question].replace("RUN_ID", parent))}
+    search = SEARCHES[question].replace("RUN_ID", parent)
+    found = {run.info.run_name for run in client.search_runs([experiment_id], search)}
     assert found == {name for name, run in by_name.items() if ANSWERS[question](run)}
     assert 0 < len(found) < len(by_name)
 
 
 def test_curves_end_at_finite_points(by_name: dict[str, Run], client: MlflowClient) -> None:
-    curves = {
-        keys.LOSS_STEP,
-        keys.GRAD_NORM,
-        keys.GRAD_NORM_CLIPPED,
-        keys.GRAD_NORM_PEAK,
-        keys.MSE.train,
-        keys.MSE.test,
-    }
+    per_step = (keys.LOSS_STEP, keys.GRAD_NORM, keys.GRAD_NORM_CLIPPED, keys.GRAD_NORM_PEAK)
     for run in by_name.values():
-        for key in run.data.metrics.keys() & curves:
+        for key in (*per_step, keys.MSE.train, keys.MSE.test):
             points = client.get_metric_history(run.info.run_id, key)
             assert all(0 < point.value < 1e300 for point in points), (run.info.run_name, key)
 
@@ -108,7 +104,7 @@ def test_the_experiment_lists_runs_best_first_with_outcome_and_clipping(
 ) -> None:
     browser.open(view)
     rows = browser.wait(browser.rows)
-    assert "GenAI\nModel training\ngradclip\nRuns\nModels" in browser.text()  # not the pages for language models
+    assert f"GenAI\nModel training\n{EXPERIMENT}\nRuns\nModels" in browser.text()  # not the pages for language models
     assert {row[NAME_COLUMN].split("\n")[-1] for row in rows} == set(by_name)
     trained = rows[:-1]  # last comes the multirun, which has no error of its own
     for row in trained:

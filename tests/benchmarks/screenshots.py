@@ -1,0 +1,59 @@
+"""The README's pictures of MLflow's pages, ``python -m tests.benchmarks.screenshots``; needs Chromium."""
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gradclip import keys
+from gradclip.project import PROJECT_ROOT
+from gradclip.tracking.views import view_address
+from tests.mlflow_server import serve
+from tests.pages.browser import Browser, open_browser
+
+RUNS = (
+    ("clip=none", "figures=false"),
+    ("-m", "clip=norm,value", "clip.value=1,5", "seed=0,1", "figures=false", "log_model=false"),
+)
+CALM = """document.querySelector("[aria-label='Hide banner']").click()
+document.head.append(Object.assign(document.createElement('style'), {textContent: '.modebar {display: none}'}))"""
+DRAWING_TIME = 3.0  # seconds that charts take to come to rest
+
+
+def main() -> None:
+    """Train, serve, take the pictures."""
+    with tempfile.TemporaryDirectory() as name:
+        for overrides in RUNS:
+            train(Path(name), *overrides)
+        with serve(Path(name)) as server, open_browser() as browser:
+            runs = view_address(server, "1")
+            charts = f"{runs}&compareRunsMode=CHART"
+            take(browser, "runs", runs, 820, browser.rows)
+            take(browser, "charts", charts, 1240, lambda: keys.GRAD_COEFFICIENT in browser.curves())
+
+
+def train(folder: Path, *overrides: str) -> None:
+    """Train into a store of the pictures' own."""
+    store = (f"tracking.uri=sqlite:///{folder}/mlflow.db", f"tracking.artifacts={folder}/artifacts")
+    folders = (f"hydra.run.dir={folder}/run", f"hydra.sweep.dir={folder}/multirun")
+    command = [sys.executable, str(PROJECT_ROOT / "src" / "train.py"), *overrides, *store, *folders]
+    subprocess.run(command, check=True)
+
+
+def take(browser: Browser, name: str, address: str, height: int, is_ready: Callable[[], Any]) -> None:
+    """Save what a page shows, without what a mouse would make go away."""
+    browser.driver.set_window_size(1500, height)
+    browser.open(address)
+    browser.wait(is_ready)
+    browser.run(CALM)
+    time.sleep(DRAWING_TIME)
+    path = PROJECT_ROOT / "docs" / f"mlflow_{name}.png"
+    browser.driver.save_screenshot(str(path))
+    print(path, f"{path.stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()
