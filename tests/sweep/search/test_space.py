@@ -42,7 +42,7 @@ def test_seeds_are_repeated_over_and_all_else_is_kept():
 def test_values_are_short_and_stay_within_their_range():
     space = read("x=interval(0.012344,0.98765)", "n=range(3)", "clip=norm,value")
     assert space.values({"x": 0.0123441, "n": 2, "clip": "norm"}) == {"x": "0.012344", "n": "2", "clip": "norm"}
-    assert space.values({"x": 0.98765, "n": 0, "clip": "norm"})["x"] == "0.9876"
+    assert space.values({"x": 0.98765, "n": 0, "clip": "norm"})["x"] == "0.98765"
     assert space.values({"x": 0.1234567, "n": 0, "clip": "norm"})["x"] == "0.1235"
 
 
