@@ -253,6 +253,7 @@ def _finite(values: Sequence[float] | Floats) -> Floats:
 
 
 def spans_decades(values: Floats) -> bool:
+    """Whether a logarithmic axis shows the values better."""
     positive = values[np.isfinite(values) & (values > 0)]
     return bool(positive.size and np.log10(positive.max() / positive.min()) > DECADES_FOR_LOG_AXIS)
 

@@ -38,11 +38,14 @@ class RayLauncher(Launcher):  # type: ignore[misc]  # Hydra is not typed
         """
         from gradclip.sweep.on_ray import start_ray
 
-        ray = start_ray(self.address, self.cpus)
+        start_ray(self.address, self.cpus)
+        import ray
+
         shared = ray.put((self.hydra_context, self.task_function, self.config, Singleton.get_state()))
-        remote = ray.remote(**self.job)(run_one)
+        job = ray.remote(run_one).options(**{str(name): value for name, value in self.job.items()})
         jobs = enumerate(job_overrides, start=initial_job_idx)
-        return ray.get([remote.remote(shared, number, list(overrides)) for number, overrides in jobs])
+        returned: list[JobReturn] = ray.get([job.remote(shared, number, list(overrides)) for number, overrides in jobs])
+        return returned
 
 
 def run_one(shared: tuple[Any, ...], number: int, overrides: list[str]) -> JobReturn:

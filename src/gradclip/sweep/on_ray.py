@@ -2,17 +2,19 @@
 
 import logging
 import os
+import socket
 from importlib.util import find_spec
-from types import ModuleType
 
 from gradclip.errors import ConfigError
 
+PATIENCE = 5.0  # seconds to wait for a cluster; Ray itself would try for minutes
 
-def start_ray(address: str | None, cpus: int | None) -> ModuleType:
+
+def start_ray(address: str | None, cpus: int | None) -> None:
     """Connect to a cluster, or start one on this machine; once for all launches of a multirun.
 
     Args:
-        address: of the cluster; None starts one.
+        address: of the cluster, ``host:port`` or ``auto``; None starts one.
         cpus: processors of the one that is started; None for all.
 
     Raises:
@@ -23,10 +25,18 @@ def start_ray(address: str | None, cpus: int | None) -> ModuleType:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to Ray's makers
     import ray
 
-    if not ray.is_initialized():
-        local = {"num_cpus": cpus, "include_dashboard": False} if address is None else {}
-        try:
-            ray.init(address=address or "local", logging_level=logging.ERROR, **local)
-        except ConnectionError as error:
-            raise ConfigError(f"hydra.launcher.address: got {address!r}; no Ray cluster answers there") from error
-    return ray
+    if ray.is_initialized():
+        return
+    local = {"num_cpus": cpus, "include_dashboard": False} if address is None else {}
+    try:
+        _knock(address)
+        ray.init(address=address or "local", logging_level=logging.ERROR, **local)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"hydra.launcher.address: got {address!r}; no Ray cluster answers there") from error
+
+
+def _knock(address: str | None) -> None:
+    """See that somebody listens at a host's port."""
+    if address not in {None, "auto"}:
+        host, _, port = str(address).removeprefix("ray://").rpartition(":")
+        socket.create_connection((host, int(port)), PATIENCE).close()

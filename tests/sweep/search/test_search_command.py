@@ -21,7 +21,7 @@ def test_a_real_search_survives_divergence_prunes_and_can_be_repeated(
     sizes = [f"hydra.sweeper.{size}" for size in ("trials=5", "batch=4", "first_seeds=1", "reduction_factor=2")]
     done = train(*SEARCH, *sizes, "clip=none,norm", RANGE, "seed=71,72", *SHORT)
     assert done.returncode == 0, done.stderr
-    (folder,) = [path.parents[1] for path in store_folder.glob("multiruns/*/search/search.json")]
+    (folder,) = [path.parents[1] for path in store_folder.glob("mlruns/hydra/multiruns/*/search/search.json")]
     report = read_report(folder)
     states = [trial.state for trial in report.trials]
     assert {"complete", "pruned", "diverged"} == set(states)

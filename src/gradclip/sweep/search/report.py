@@ -12,7 +12,7 @@ from gradclip.sweep.search.trial import Trial, best_trial, in_order, metric_of
 from gradclip.tables import Table, print_tables, to_markdown
 from gradclip.telling import tell_score
 
-FOLDER = "search"  # in that of the multirun; its content is stored with the parent run
+SEARCH_FOLDER = "search"  # in that of the multirun; its content is stored with the parent run
 NOTE = "search.json"
 TABLE = "search.md"
 FIGURE = "figures/search.png"
@@ -54,7 +54,7 @@ def write_report(folder: Path, report: Report) -> None:
     from gradclip.plots import draw
     from gradclip.sweep.search.figure import plot_search
 
-    inner = folder / FOLDER
+    inner = folder / SEARCH_FOLDER
     inner.mkdir(exist_ok=True)
     (inner / NOTE).write_text(json.dumps(asdict(report), indent=2))
     (inner / TABLE).write_text(to_markdown(search_table(report.trials)) + "\n" + "\n".join(best_lines(report)) + "\n")
@@ -63,7 +63,7 @@ def write_report(folder: Path, report: Report) -> None:
 
 def read_report(folder: Path) -> Report | None:
     """The search that a multirun was; None if it was none."""
-    note = folder / FOLDER / NOTE
+    note = folder / SEARCH_FOLDER / NOTE
     if not note.exists():
         return None
     stored = json.loads(note.read_text())
