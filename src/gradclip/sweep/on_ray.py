@@ -31,12 +31,17 @@ def start_ray(address: str | None, cpus: int | None) -> None:
     try:
         _knock(address)
         ray.init(address=address or "local", logging_level=logging.ERROR, **local)
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise ConfigError(f"hydra.launcher.address: got {address!r}; no Ray cluster answers there") from error
+    except ValueError as error:
+        raise ConfigError(f"hydra/launcher=ray: {str(error).splitlines()[0]}") from error
 
 
 def _knock(address: str | None) -> None:
     """See that somebody listens at a host's port."""
-    if address not in {None, "auto"}:
-        host, _, port = str(address).removeprefix("ray://").rpartition(":")
-        socket.create_connection((host, int(port)), PATIENCE).close()
+    if address in {None, "auto"}:
+        return
+    host, _, port = str(address).removeprefix("ray://").rpartition(":")
+    if not port.isdecimal():
+        raise ConfigError(f"hydra.launcher.address: got {address!r}; write host:port, or auto")
+    socket.create_connection((host, int(port)), PATIENCE).close()
