@@ -11,7 +11,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 
-class Search(Sweeper):  # type: ignore[misc]  # Hydra is not typed
+class SearchSweeper(Sweeper):  # type: ignore[misc]  # Hydra is not typed
     """Hydra sweeper that searches ranges of settings, each tried over seeds, by whichever launcher is chosen.
 
     Args:
