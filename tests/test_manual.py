@@ -4,27 +4,28 @@ import yaml
 from gradclip.manual import manual
 from gradclip.project import CONFIG_FOLDER
 
-OPTIONS = sorted(path for path in CONFIG_FOLDER.glob("*/*.yaml"))
+GROUP_OF = {path: path.parent.relative_to(CONFIG_FOLDER).as_posix() for path in CONFIG_FOLDER.glob("*/**/*.yaml")}
+OPTIONS = sorted(GROUP_OF)
 NO_SETTINGS = {"name", "_target_", "defaults", "hydra"}  # these choose, or are explained elsewhere
 
 
-@pytest.mark.parametrize("path", OPTIONS, ids=lambda path: f"{path.parent.name}={path.stem}")
+@pytest.mark.parametrize("path", OPTIONS, ids=lambda path: f"{GROUP_OF[path]}={path.stem}")
 def test_every_option_says_what_it_is(path):
     paragraphs = manual("train", "").split("\n\n")
-    (options,) = [paragraph.splitlines() for paragraph in paragraphs if paragraph.startswith(f"{path.parent.name}\n")]
+    (options,) = [paragraph.splitlines() for paragraph in paragraphs if paragraph.startswith(f"{GROUP_OF[path]}\n")]
     (line,) = [line for line in options if line[3:].split()[:1] == [path.stem]]
     assert len(line[3:].split()) > 1
     assert line.endswith(".")
 
 
-@pytest.mark.parametrize("path", OPTIONS, ids=lambda path: f"{path.parent.name}={path.stem}")
+@pytest.mark.parametrize("path", OPTIONS, ids=lambda path: f"{GROUP_OF[path]}={path.stem}")
 def test_every_setting_says_what_it_means(path):
-    group, option = path.parent.name, path.stem
+    group, option = GROUP_OF[path], path.stem
     if group in {"experiment", "sweep"}:
         return
     shown = manual("train", "", [f"{group}={option}"]).splitlines()
     for name in set(yaml.safe_load(path.read_text())) - NO_SETTINGS:
-        (line,) = [line for line in shown if line.startswith(f"   {group}.{name}=")]
+        (line,) = [line for line in shown if line.startswith(f"   {group.replace('/', '.')}.{name}=")]
         _, _, meaning = line.strip().partition("  ")
         assert meaning or len(line.split()) > 2, line
 

@@ -220,7 +220,9 @@ def test_table_with_categories_and_scaled_target(
 @pytest.mark.parametrize(
     ("clip", "seed"), [("clip=norm", 5), ("clip=activation clip.value=0.001 data.scale_target=standard", 6)]
 )
-def test_two_processes_give_the_result_of_one(train: Command, runs: SearchRuns, clip: str, seed: int) -> None:
+def test_two_processes_give_the_result_of_one(
+    train: Command, runs: SearchRuns, client: MlflowClient, clip: str, seed: int
+) -> None:
     options = ("trainer.max_epochs=2", *clip.split(), f"seed={seed}", "figures=false", "log_model=false")
     alone, together = train(*options), train("trainer=ddp", *options)
     assert together.returncode == 0, together.stderr
@@ -229,6 +231,9 @@ def test_two_processes_give_the_result_of_one(train: Command, runs: SearchRuns, 
     ours, theirs = (run.data.metrics for run in found)
     assert ours == pytest.approx(theirs, rel=1e-4)
     assert alone.stdout.splitlines()[0] == together.stdout.splitlines()[0]
+    one, two = (client.get_metric_history(run.info.run_id, keys.GRAD_NORM) for run in found)
+    assert [point.step for point in one] == [point.step for point in two] == list(range(1, 33))  # none is doubled
+    assert [point.value for point in one] == pytest.approx([point.value for point in two], rel=1e-3)
 
 
 def test_tutorial_data_is_what_the_run_read(tracked: Run) -> None:

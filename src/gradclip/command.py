@@ -129,6 +129,8 @@ def describe(error: Exception, primary: str = "train") -> str:
         return _unknown_name(first_line.split("'")[1], primary)
     if first_line.startswith("Ambiguous value"):
         return f"{first_line.split(chr(39))[1]}: several values need --multirun (-m)"
+    if "does not support sweep type" in first_line:
+        return "interval(...): a grid cannot try a range; list the values, or search it with hydra/sweeper=search"
     return first_line if first_line.endswith("...") else first_line.rstrip(".")
 
 

@@ -28,7 +28,8 @@ def manual(primary: str, usage: str, overrides: Sequence[str] = ()) -> str:
     path = CONFIG_FOLDER / f"{primary}.yaml"
     chosen = _chosen(_defaults(path), dict(override.split("=", 1) for override in overrides if "=" in override))
     groups = groups_of(primary)
-    settings = [line for group in _defaults(path) for line in _settings(group, chosen[group])]
+    shown = [*_defaults(path), *(group for group in chosen if group.startswith("hydra/"))]
+    settings = [line for group in shown for line in _settings(group, chosen[group])]
     own = [_row(name, value, comment) for name, value, comment in _lines(path)]
     many = "-m for many runs and " if primary == "train" else ""
     return "\n".join(
@@ -50,7 +51,7 @@ def manual(primary: str, usage: str, overrides: Sequence[str] = ()) -> str:
 
 def groups_of(primary: str) -> list[str]:
     """The groups that a command chooses from; training can add any."""
-    groups = sorted(folder.name for folder in CONFIG_FOLDER.iterdir() if folder.is_dir())
+    groups = sorted({file.parent.relative_to(CONFIG_FOLDER).as_posix() for file in CONFIG_FOLDER.glob("*/**/*.yaml")})
     defaults = _defaults(CONFIG_FOLDER / f"{primary}.yaml")
     return [group for group in groups if group in defaults or primary == "train"]
 
@@ -98,7 +99,8 @@ def _settings(group: str, option: str) -> list[str]:
     base = [entry for entry in entries if isinstance(entry, str) and entry != "_self_"]
     found = {name: line for parent in base for name, *line in _lines(CONFIG_FOLDER / group / f"{parent}.yaml")}
     found |= {name: line for name, *line in _lines(path)}
-    return [_row(f"{group}.{name}", *line) for name, line in found.items() if name != "name"]
+    hidden = {"_target_"} if group.startswith("hydra/") else {"name"}
+    return [_row(f"{group.replace('/', '.')}.{name}", *line) for name, line in found.items() if name not in hidden]
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str, str]]:

@@ -204,7 +204,7 @@ def plot_norm_histogram(figure: Figure, norm: Floats, thresholds: Mapping[str, f
     if finite.size == 0:
         say(axes, "no finite gradient")
         return
-    wide = _spans_decades(finite)
+    wide = spans_decades(finite)
     edges = np.geomspace(finite.min(), finite.max(), BINS) if wide else np.histogram_bin_edges(finite, BINS)
     axes.hist(finite, bins=edges.tolist(), color=BLUE, alpha=0.75)
     axes.set_xscale("log" if wide else "linear")
@@ -252,12 +252,13 @@ def _finite(values: Sequence[float] | Floats) -> Floats:
     return np.where(np.isfinite(array), array, np.nan)
 
 
-def _spans_decades(values: Floats) -> bool:
+def spans_decades(values: Floats) -> bool:
+    """Whether a logarithmic axis shows the values better."""
     positive = values[np.isfinite(values) & (values > 0)]
     return bool(positive.size and np.log10(positive.max() / positive.min()) > DECADES_FOR_LOG_AXIS)
 
 
 def log_axis_over_decades(axes: Axes, values: Sequence[float]) -> None:
     """Make the vertical axis logarithmic where the values span decades."""
-    if _spans_decades(np.asarray(values, dtype=float)):
+    if spans_decades(np.asarray(values, dtype=float)):
         axes.set_yscale("log")

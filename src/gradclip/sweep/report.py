@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from gradclip.errors import GradclipError
 from gradclip.sweep.results import JobResult, read_results
+from gradclip.sweep.search.report import SEARCH_FOLDER, print_report, read_report
 from gradclip.sweep.stopping import listen, stopped_by
 from gradclip.sweep.success import success_rates
 from gradclip.tables import Table, print_tables, to_markdown
@@ -37,10 +38,10 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
         folder = Path(config.hydra.sweep.dir)
         jobs = read_results(folder)
         failed, stop = [job for job in jobs if job.outcome == "failed"], stopped_by(folder)
-        tables = [run_table(jobs), *success_tables(jobs)]
-        print_tables(tables)
+        tables, search = [run_table(jobs), *success_tables(jobs)], read_report(folder)
+        print_tables(tables) if search is None else print_report(search)
         (folder / "runs.md").write_text("\n".join(map(to_markdown, tables)))
-        compared = compare_jobs(folder, jobs, draw=bool(config.figures))
+        compared = search is not None or compare_jobs(folder, jobs, draw=bool(config.figures))
         close_parent(folder, "KILLED" if stop else "FAILED" if failed else "FINISHED")
         if failed:
             print(f"error: {len(failed)} of {len(jobs)} jobs failed; the table says why", file=sys.stderr)
@@ -92,6 +93,8 @@ def close_parent(folder: Path, status: str) -> None:
     store, tables = Store(**parent["store"]), folder / "runs.md"
     if tables.exists():
         submit("write_text", store, parent["run_id"], tables.read_text(), tables.name)
+    if (folder / SEARCH_FOLDER).exists():
+        submit("write_files", store, parent["run_id"], str(folder / SEARCH_FOLDER))
     result_of(submit("end_run", store, parent["run_id"], status))
 
 

@@ -1,0 +1,47 @@
+"""Ray, started quietly."""
+
+import logging
+import os
+import socket
+from importlib.util import find_spec
+
+from gradclip.errors import ConfigError
+
+PATIENCE = 5.0  # seconds to wait for a cluster; Ray itself would try for minutes
+
+
+def start_ray(address: str | None, cpus: int | None) -> None:
+    """Connect to a cluster, or start one on this machine; once for all launches of a multirun.
+
+    Args:
+        address: of the cluster, ``host:port`` or ``auto``; None starts one.
+        cpus: processors of the one that is started; None for all.
+
+    Raises:
+        ConfigError: Ray is not installed, or no cluster answers at the address.
+    """
+    if find_spec("ray") is None:
+        raise ConfigError("hydra/launcher=ray: needs Ray; python -m pip install --editable '.[ray]'")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to Ray's makers
+    import ray
+
+    if ray.is_initialized():
+        return
+    local = {"num_cpus": cpus, "include_dashboard": False} if address is None else {}
+    try:
+        _knock(address)
+        ray.init(address=address or "local", logging_level=logging.ERROR, **local)
+    except OSError as error:
+        raise ConfigError(f"hydra.launcher.address: got {address!r}; no Ray cluster answers there") from error
+    except ValueError as error:
+        raise ConfigError(f"hydra/launcher=ray: {str(error).splitlines()[0]}") from error
+
+
+def _knock(address: str | None) -> None:
+    """See that somebody listens at a host's port."""
+    if address in {None, "auto"}:
+        return
+    host, _, port = str(address).removeprefix("ray://").rpartition(":")
+    if not port.isdecimal():
+        raise ConfigError(f"hydra.launcher.address: got {address!r}; write host:port, or auto")
+    socket.create_connection((host, int(port)), PATIENCE).close()

@@ -1,0 +1,120 @@
+"""What a search came to: a table, the best setting, the command that repeats it, a figure."""
+
+import json
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from gradclip.sweep.results import JobResult
+from gradclip.sweep.search.trial import Trial, best_trial, in_order, metric_of
+from gradclip.tables import Table, print_tables, to_markdown
+from gradclip.telling import tell_score
+
+SEARCH_FOLDER = "search"  # in that of the multirun; its content is stored with the parent run
+NOTE = "search.json"
+TABLE = "search.md"
+FIGURE = "figures/search.png"
+MOST_ROWS = 10  # on the terminal; the stored table has all
+
+
+@dataclass(frozen=True)
+class Report:
+    """A finished search.
+
+    Attributes:
+        trials: the settings tried, in order.
+        fixed: overrides that every job has.
+        seeds: of each setting.
+        hydra: overrides of Hydra's own settings.
+    """
+
+    trials: Sequence[Trial]
+    fixed: Sequence[str]
+    seeds: Sequence[str]
+    hydra: Sequence[str]
+
+    @property
+    def command(self) -> str:
+        """Repeats the best setting over all its seeds; empty if none is best."""
+        best = best_trial(self.trials)
+        if best is None:
+            return ""
+        several = ["-m", *(one for one in self.hydra if one.startswith("hydra/launcher"))]
+        values = [f"{name}={value}" for name, value in best.values.items()]
+        seed = f"seed={','.join(self.seeds)}"
+        return shlex.join(
+            ["python", "src/train.py", *(several if len(self.seeds) > 1 else []), *self.fixed, *values, seed]
+        )
+
+
+def write_report(folder: Path, report: Report) -> None:
+    """Write the search as JSON, its table as Markdown, and its figure."""
+    from gradclip.plots import draw
+    from gradclip.sweep.search.figure import plot_search
+
+    inner = folder / SEARCH_FOLDER
+    inner.mkdir(exist_ok=True)
+    (inner / NOTE).write_text(json.dumps(asdict(report), indent=2))
+    (inner / TABLE).write_text(to_markdown(search_table(report.trials)) + "\n" + "\n".join(best_lines(report)) + "\n")
+    draw(inner / FIGURE, lambda figure: plot_search(figure, report.trials), size=(9.0, 6.5))
+
+
+def read_report(folder: Path) -> Report | None:
+    """The search that a multirun was; None if it was none."""
+    note = folder / SEARCH_FOLDER / NOTE
+    if not note.exists():
+        return None
+    stored = json.loads(note.read_text())
+    trials = [Trial(**trial | {"jobs": tuple(JobResult(**job) for job in trial["jobs"])}) for trial in stored["trials"]]
+    return Report(**stored | {"trials": trials})
+
+
+def print_report(report: Report) -> None:
+    """The best settings and what failed, on the terminal."""
+    print_tables([search_table(report.trials, MOST_ROWS)])
+    print(*best_lines(report), sep="\n")
+
+
+def search_table(trials: Sequence[Trial], most: int | None = None) -> Table:
+    """One row for each setting, the best first; where only the best so many are shown, failed ones are too."""
+    counts = Counter(trial.state for trial in trials)
+    title = f"{len(trials)} settings: {', '.join(f'{count} {state}' for state, count in sorted(counts.items()))}"
+    shown = [
+        trial for place, trial in enumerate(in_order(trials)) if not most or place < most or trial.state == "failed"
+    ]
+    columns = (
+        "trial",
+        *trials[0].values,
+        "seeds",
+        f"{metric_of(trials)}, {trials[0].over_seeds}",
+        "lowest",
+        "highest",
+        "outcome",
+        "reason",
+    )
+    width = len(columns) if counts["failed"] else len(columns) - 1
+    return Table(title, columns[:width], [_row(trial)[:width] for trial in shown])
+
+
+def _row(trial: Trial) -> tuple[str, ...]:
+    reason = next((job.error for job in trial.jobs if job.error), "")
+    seeds = f"{len(trial.jobs)} of {trial.seeds}"
+    return (str(trial.number), *trial.values.values(), seeds, *_scores(trial), trial.state, reason)
+
+
+def _scores(trial: Trial) -> list[str]:
+    name = trial.measured.name if trial.measured else ""
+    return [tell_score(name, score) for score in (trial.average, *trial.range)]
+
+
+def best_lines(report: Report) -> list[str]:
+    """The best setting and how to repeat it."""
+    best = best_trial(report.trials)
+    if best is None:
+        return ["Best: none; no setting has a finite score over all its seeds"]
+    told = " ".join(f"{name}={value}" for name, value in best.values.items())
+    score, lowest, highest = _scores(best)
+    seeds = f"{best.over_seeds} of {best.seeds} seeds, {lowest} to {highest}" if best.seeds > 1 else "one seed"
+    return [f"Best: {told}; {metric_of([best])} {score} ({seeds})", f"Repeat it: {report.command}"]

@@ -1,0 +1,66 @@
+"""``hydra/launcher=ray``: the jobs of a multirun side by side on a Ray cluster."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, run_job, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+
+class RayLauncher(Launcher):  # type: ignore[misc]  # Hydra is not typed
+    """Hydra launcher over Ray.
+
+    (``hydra-ray-launcher`` 1.2.2 cannot stand beside MLflow's pins: it wants cloudpickle below 3.)
+
+    Args:
+        address: of the cluster, or None to start one on this machine until the multirun ends.
+        cpus: how many processors that one has, so many jobs run at a time; None for all of this machine.
+        job: what Ray is told of each job, such as ``num_cpus``.
+    """
+
+    def __init__(self, address: str | None, cpus: int | None, job: DictConfig) -> None:
+        self.address, self.cpus, self.job = address, cpus, job
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Take what Hydra hands over."""
+        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run jobs and wait for all of them.
+
+        Raises:
+            ConfigError: Ray is not installed.
+            RayError: a job's process was killed.
+        """
+        from gradclip.sweep.on_ray import start_ray
+
+        start_ray(self.address, self.cpus)
+        import ray
+
+        shared = ray.put((self.hydra_context, self.task_function, self.config, Singleton.get_state()))
+        job = ray.remote(run_one).options(**{str(name): value for name, value in self.job.items()})
+        jobs = enumerate(job_overrides, start=initial_job_idx)
+        returned: list[JobReturn] = ray.get([job.remote(shared, number, list(overrides)) for number, overrides in jobs])
+        return returned
+
+
+def run_one(shared: tuple[Any, ...], number: int, overrides: list[str]) -> JobReturn:
+    """Run one job in a process of Ray's, as Hydra's own launchers do."""
+    hydra_context, task_function, config, singletons = shared
+    setup_globals()
+    Singleton.set_state(singletons)
+    job = hydra_context.config_loader.load_sweep_config(config, overrides)
+    with open_dict(job):
+        job.hydra.job.id, job.hydra.job.num = str(number), number
+    HydraConfig.instance().set_config(job)
+    return run_job(
+        hydra_context=hydra_context,
+        config=job,
+        task_function=task_function,
+        job_dir_key="hydra.sweep.dir",
+        job_subdir_key="hydra.sweep.subdir",
+    )

@@ -1,0 +1,105 @@
+"""The search itself, against problems whose answer is known."""
+
+import math
+
+import pytest
+
+from gradclip.sweep.results import JobResult
+from gradclip.sweep.search.run import search
+from gradclip.sweep.search.settings import read_settings
+from gradclip.sweep.search.trial import best_trial, in_order, metric_of
+from tests.sweep.search.test_space import read
+
+DEFAULTS = {
+    "trials": 30, "batch": 10, "first_seeds": 1, "reduction_factor": 3,
+    "score": "test", "over_seeds": "median", "sampler_seed": 0,
+}  # fmt: skip
+
+
+class Problem:
+    """Answers jobs at once, and remembers them."""
+
+    def __init__(self, score, name="mse", error=lambda _x: ""):
+        self.score, self.name, self.error = score, name, error
+        self.launches = []
+
+    def __call__(self, jobs):
+        self.launches.append(jobs)
+        return [self._run(dict(setting.split("=") for setting in job)) for job in jobs]
+
+    def _run(self, job):
+        x, seed = float(job["x"]), int(job["seed"])
+        if self.error(x):
+            return JobResult.of_failure(0, "x", self.error(x))
+        score = self.score(x, seed)
+        return JobResult(0, "x", score=self.name, score_train=math.nan, score_test=score)
+
+
+def find(problem, *typed, **settings):
+    return search(read(*typed), read_settings(DEFAULTS | settings), problem)
+
+
+def test_a_valley_is_found_and_the_same_again():
+    problem = Problem(lambda x, seed: (math.log10(x) - 1) ** 2 + 0.01 * seed)
+    trials = find(problem, "x=tag(log,interval(0.001,1000))", "seed=range(3)")
+    assert float(best_trial(trials).values["x"]) == pytest.approx(10, rel=0.5)
+    assert [trial.values for trial in trials] == [
+        trial.values for trial in find(problem, "x=tag(log,interval(0.001,1000))", "seed=range(3)")
+    ]
+
+
+def test_accuracy_is_made_large():
+    trials = find(Problem(lambda x, _seed: 0.9 - (x - 0.3) ** 2, "accuracy"), "x=interval(0,1)")
+    best = best_trial(trials)
+    assert float(best.values["x"]) == pytest.approx(0.3, abs=0.1)
+    assert best.average == max(trial.average for trial in trials) <= 0.9
+    assert metric_of(trials) == "final/accuracy_test"
+
+
+def test_halving_gives_more_seeds_to_the_best_third_of_each_round():
+    problem = Problem(lambda x, seed: x + seed)
+    trials = find(problem, "x=range(9)", "seed=range(9)", trials=9, batch=9)
+    assert [len(jobs) for jobs in problem.launches] == [9, 3 * 2, 6]
+    assert sorted(len(trial.jobs) for trial in trials) == [1] * 6 + [3] * 2 + [9]
+    assert [trial.state for trial in in_order(trials)] == ["complete"] + ["pruned"] * 8
+    assert best_trial(trials).values["x"] == min((trial.values["x"] for trial in trials), key=int)
+
+
+def test_without_halving_every_setting_has_every_seed():
+    problem = Problem(lambda x, _seed: x)
+    trials = find(problem, "x=interval(0,1)", "seed=range(4)", trials=5, batch=5, reduction_factor=1)
+    assert [len(jobs) for jobs in problem.launches] == [20]
+    assert {trial.state for trial in trials} == {"complete"}
+
+
+def test_diverged_settings_are_kept_away_from():
+    problem = Problem(lambda x, _seed: math.nan if x > 1 else 1.0)  # the rest is as good everywhere
+    trials = find(problem, "x=tag(log,interval(0.001,1000))", trials=60)
+    diverged = [trial.state == "diverged" for trial in trials]
+    assert sum(diverged[:10]) >= 3  # at random, half the space
+    assert sum(diverged[10:]) <= 20  # of 50; told as failed, it was 38
+
+
+def test_one_diverged_seed_counts_as_the_worst_of_them():
+    scores = {0: 1.0, 1: 5.0, 2: math.nan}
+    problem = Problem(lambda _x, seed: scores[seed])
+    settings = {"trials": 1, "batch": 1, "reduction_factor": 1}
+    (middle,) = find(problem, "x=1,2", "seed=range(3)", **settings)
+    assert (middle.average, middle.state, middle.range) == (5.0, "complete", (1.0, 5.0))
+    for over_seeds in ("mean", "worst"):
+        (trial,) = find(problem, "x=1,2", "seed=range(3)", over_seeds=over_seeds, **settings)
+        assert trial.state == "diverged"
+        assert math.isnan(trial.average)
+
+
+def test_jobs_that_break_down_do_not_end_the_search():
+    problem = Problem(lambda x, _seed: x, error=lambda x: "it broke" if x < 0.5 else "")
+    trials = find(problem, "x=interval(0,1)", "seed=0,1", trials=20)
+    assert {trial.state for trial in trials if float(trial.values["x"]) < 0.5} == {"failed"}
+    assert float(best_trial(trials).values["x"]) >= 0.5
+
+
+def test_where_everything_diverges_nothing_is_best():
+    trials = find(Problem(lambda _x, _seed: math.nan), "x=interval(0,1)", trials=3)
+    assert {trial.state for trial in trials} == {"diverged"}
+    assert best_trial(trials) is None
