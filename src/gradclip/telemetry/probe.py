@@ -188,9 +188,9 @@ def batch_ends(batch: Any) -> list[Tensor]:
 
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:
-    """All elements one after the other, by a single call."""
+    """A copy of all elements one after the other, by a single call."""
     flat: Tensor = _flatten_dense_tensors(tensors)  # type: ignore[no-untyped-call]
-    return flat
+    return flat.clone() if len(tensors) == 1 else flat  # of one tensor it is a view, which clipping would change
 
 
 def _to_matrix(rows: Sequence[Tensor]) -> NDArray[np.float64]:
