@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from gradclip.clipping.arguments import check_positive
 from gradclip.clipping.base import Clipper, Gradients, State
 from gradclip.norms import safe_scale
 
@@ -28,6 +29,9 @@ class Adaptive(Clipper):
         eps: the least weight norm that counts, ε.
         exclude: pattern of the parameters that are left alone, such as the head's; None clips all.
 
+    Raises:
+        ClippingError: value or eps is not above 0.
+
     Example:
         >>> weights = {"weight": torch.tensor([[3.0, 4.0], [0.0, 0.0]])}
         >>> gradients = {"weight": torch.tensor([[0.6, 0.8], [0.6, 0.8]])}
@@ -41,6 +45,9 @@ class Adaptive(Clipper):
     exclude: str | None = None
 
     bends_direction: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_positive(value=self.value, eps=self.eps)
 
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
         """Return gradients no unit of which is larger than its share of the weights."""

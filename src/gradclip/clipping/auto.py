@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gradclip.clipping.arguments import check_count, check_range
 from gradclip.clipping.base import Gradients, Rescaler, State
 from gradclip.norms import global_norm
 
@@ -23,6 +24,9 @@ class Auto(Rescaler):
         value: the percentile p, 0 to 100; the lower, the more is clipped.
         history: how many norms are remembered.
 
+    Raises:
+        ClippingError: value is no percentile, or history no whole number from 1 on.
+
     Example:
         >>> clipper, state = Auto(value=0.0), {}
         >>> state = clipper.init({})
@@ -35,6 +39,10 @@ class Auto(Rescaler):
 
     value: float | Tensor = 10.0
     history: int = 2000
+
+    def __post_init__(self) -> None:
+        check_range(0, 100, value=self.value)
+        check_count(history=self.history)
 
     def init(self, parameters: Gradients) -> State:
         """Return an empty history."""

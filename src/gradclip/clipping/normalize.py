@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gradclip.clipping.arguments import check_positive
 from gradclip.clipping.base import Gradients, Rescaler, State
 from gradclip.norms import global_norm
 
@@ -20,6 +21,9 @@ class Normalize(Rescaler):
     Args:
         value: the norm c, in loss units per weight unit.
 
+    Raises:
+        ClippingError: value is not above 0.
+
     Example:
         >>> gradients = {"weight": torch.tensor([0.03, 0.04])}
         >>> Normalize(1.0)(gradients, gradients, {})[0]["weight"]
@@ -27,6 +31,9 @@ class Normalize(Rescaler):
     """
 
     value: float | Tensor
+
+    def __post_init__(self) -> None:
+        check_positive(value=self.value)
 
     def coefficients(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[Tensor, State]:
         """Return what brings the global norm to the threshold."""

@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from gradclip.clipping.arguments import check_count, check_positive, check_share
 from gradclip.clipping.base import Gradients, Rescaler, State
 from gradclip.norms import norm_of_norms, tensor_norms
 
@@ -30,6 +31,9 @@ class ParameterEMA(Rescaler):
         warmup: steps that start the averages.
         warmup_norm: threshold of the global norm during these, in loss units per weight unit.
 
+    Raises:
+        ClippingError: a number is out of its range.
+
     Example:
         >>> clipper = ParameterEMA(value=1.5, warmup=1, warmup_norm=4.0)
         >>> state = clipper.init({"weight": torch.zeros(1)})
@@ -46,6 +50,11 @@ class ParameterEMA(Rescaler):
     warmup_norm: float = 1.0
 
     bends_direction: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_positive(value=self.value, warmup_norm=self.warmup_norm)
+        check_share(beta=self.beta)
+        check_count(warmup=self.warmup)
 
     def init(self, parameters: Gradients) -> State:
         """Return averages that limit nothing yet, by parameter name."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gradclip.clipping.arguments import check_count, check_positive, check_share
 from gradclip.clipping.base import Gradients, Rescaler, State
 from gradclip.norms import global_norm
 
@@ -28,6 +29,9 @@ class ZScore(Rescaler):
         warmup_norm: threshold of the norm during these, in loss units per weight unit; None is no limit.
         eps: added to σ where it divides.
 
+    Raises:
+        ClippingError: a number is out of its range.
+
     Example:
         >>> clipper = ZScore(warmup=2)
         >>> state = clipper.init({})
@@ -43,6 +47,11 @@ class ZScore(Rescaler):
     warmup: int = 25
     warmup_norm: float | None = None
     eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        check_positive(value=self.value, warmup_norm=self.warmup_norm, eps=self.eps)
+        check_share(alpha=self.alpha)
+        check_count(warmup=self.warmup)
 
     def init(self, parameters: Gradients) -> State:
         """Return averages of nothing, in float64, where the square of a float32 norm cannot overflow."""
