@@ -21,7 +21,7 @@ class Auto(Rescaler):
     networks". It remembers every norm; here the latest ``history``, which is the same until so many steps are over.
 
     Args:
-        value: the percentile p, 0 to 100; the lower, the more is clipped.
+        value: the percentile p, 0 to 100; the lower, the more is clipped. What a schedule raises above 100 is 100.
         history: how many norms are remembered.
 
     Raises:
@@ -70,6 +70,7 @@ def _percentile(norms: Tensor, count: Tensor, percentile: float | Tensor) -> Ten
     :func:`torch.nanquantile` is the same, but ``torch.vmap`` cannot stack it.
     """
     ordered = norms.sort().values  # NaN comes last
-    position = (count - 1).clamp(min=0) * percentile / 100
+    last = (count - 1).clamp(min=0)
+    position = torch.minimum(last * percentile / 100, last)  # a schedule may lead above 100
     below, above = (ordered.gather(0, end.long().reshape(1))[0] for end in (position.floor(), position.ceil()))
     return below + (above - below) * (position - position.floor())
