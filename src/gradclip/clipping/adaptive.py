@@ -59,19 +59,19 @@ class Adaptive(Clipper):
             return gradient
         limit = self.value * unit_norms(parameter).clamp(min=self.eps)
         coefficient = torch.clamp(limit / unit_norms(gradient), max=1.0)
-        return gradient * coefficient.to(gradient.dtype)
+        return (gradient * coefficient).to(gradient.dtype)
 
 
 def unit_norms(tensor: Tensor) -> Tensor:
-    """Return the L2 norm of each unit, of the tensor's rank, every dimension but the first of size 1.
+    """Return the L2 norm of each unit, of the tensor's rank, every dimension but the first of size 1, in float64.
 
     Example:
         >>> unit_norms(torch.tensor([[3.0, 4.0], [6.0, 8.0]]))
         tensor([[ 5.],
-                [10.]])
+                [10.]], dtype=torch.float64)
     """
-    inner = tuple(range(1, tensor.ndim)) or None
+    inner = tuple(range(1, tensor.ndim)) or tuple(range(tensor.ndim))  # a vector is one unit
     wide = tensor.to(torch.promote_types(tensor.dtype, torch.float32))
-    scale = safe_scale(wide.abs().amax(inner, keepdim=True) if inner else wide.abs().amax())
-    norms: Tensor = torch.linalg.vector_norm(wide / scale, dim=inner, keepdim=inner is not None) * scale
+    scale = safe_scale(wide.abs().amax(inner, keepdim=True))
+    norms: Tensor = torch.linalg.vector_norm(wide / scale, dim=inner, keepdim=True).double() * scale
     return norms

@@ -50,5 +50,5 @@ def check_count(**arguments: int) -> None:
         ClippingError: as :func:`check_positive`.
     """
     for name, value in arguments.items():
-        if value < 1 or value != int(value):
+        if not value >= 1 or value % 1:
             raise ClippingError(f"{name}: got {value}; must be a whole number from 1 on")
