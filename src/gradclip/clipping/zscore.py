@@ -15,7 +15,8 @@ class ZScore(Rescaler):
     """Pull back a global norm whose z-score z = (‖g‖ - μ) / (σ + ε) exceeds the threshold t: to μ + σ · t² / z.
 
     μ and σ² are exponential moving averages of the norm after clipping and of its squared deviation from μ, started
-    as mean and variance of the first ``warmup`` norms, during which the norm is held at ``warmup_norm`` or not at all.
+    as mean and variance of the first ``warmup`` norms before clipping, while the gradient is held at ``warmup_norm`` or
+    not at all.
     A non-finite gradient ends as in :class:`~gradclip.clipping.norm.Norm` and is not remembered. (The published code
     never clips again after one, and by default holds the norm at 1 throughout, which hides the rule.)
 
@@ -64,7 +65,8 @@ class ZScore(Rescaler):
         norm = global_norm([*gradients.values()])
         limited = self._limit(norm, state)
         coefficient = torch.where(limited < norm, limited / norm, torch.ones_like(limited))
-        after = self._remember(state, limited, norm.isfinite())
+        typical = torch.where(state["seen"] < self.warmup, norm, limited)
+        after = self._remember(state, typical, norm.isfinite())
         return torch.where(norm.isfinite(), coefficient, 1 / norm), after
 
     def _limit(self, norm: Tensor, state: State) -> Tensor:
