@@ -19,8 +19,9 @@ class ParameterEMA(Rescaler):
     the global norm is held at ``warmup_norm`` instead, and γ_i is the least norm after clipping.
 
     Departures, each so that a tensor is not frozen for ever: a gradient of exactly zero does not set γ_i; a tensor
-    that had none but such gradients is not limited until it has had another; a step with a NaN or infinite gradient,
-    which ends as in :class:`~gradclip.clipping.parameter_norm.ParameterNorm`, is not remembered.
+    that had none but such gradients is not limited until it has had another; a step with a NaN or infinite gradient
+    is not remembered. Such a gradient ends as in :class:`~gradclip.clipping.parameter_norm.ParameterNorm`, and during
+    warm-up, when all tensors share one norm, as in :class:`~gradclip.clipping.norm.Norm`: NaN everywhere.
 
     Source: Wang et al. 2025, "AdaGC: enhancing LLM pretraining stability via adaptive gradient clipping",
     algorithm 1.
