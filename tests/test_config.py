@@ -137,6 +137,10 @@ def test_an_environment_variable_points_to_another_store(monkeypatch):
             "tracking.uri: got 'file:///tmp/mlruns'; must begin with one of "
             "sqlite://, postgresql, mysql, mssql, http://, https://, or be null",
         ),
+        (
+            ["clip=auto", "clip.value=50", "threshold=linear", "threshold.start=1", "threshold.end=3"],
+            "threshold: got a factor of 3.0; times clip.value=50.0, a percentile, it must be at most 100",
+        ),
         (["data.noise=inf"], "data.noise: got inf; must be a finite number"),
         (["optimizer.weight_decay=inf"], "optimizer.weight_decay: got inf; must be a finite number"),
     ],

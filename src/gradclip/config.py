@@ -509,6 +509,15 @@ class TrainConfig(Settings):
             raise ValueError(f"threshold: got {self.threshold.name!r}; clip={self.clip.label} has none to change")
         return self
 
+    @model_validator(mode="after")
+    def _percentiles_up_to_100(self) -> "TrainConfig":
+        if isinstance(self.clip, AutoClip) and isinstance(self.threshold, ChangingThreshold):
+            factor = max(self.threshold.start, self.threshold.end)
+            if self.clip.value * factor > 100:
+                percentile = f"times clip.value={self.clip.value}, a percentile, it must be at most 100"
+                raise ValueError(f"threshold: got a factor of {factor}; {percentile}")
+        return self
+
 
 SomeSettings = TypeVar("SomeSettings", bound=Settings)
 

@@ -49,8 +49,8 @@ def _large_norms_on_processor(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def _norm(tensor: Tensor, order: float) -> Tensor:
-    """Small tensors are widened; large ones are gone over twice."""
-    if tensor.dtype != torch.float64 and (tensor.numel() < LARGE or tensor.is_cuda):
+    """Small tensors are widened; large ones are gone over twice, and all whose powers float64 cannot hold."""
+    if order in (2, torch.inf) and tensor.dtype != torch.float64 and (tensor.numel() < LARGE or tensor.is_cuda):
         wide: Tensor = torch.linalg.vector_norm(tensor, order, dtype=torch.float64)
         return wide
     scale = safe_scale(_wide(torch.stack(torch.aminmax(tensor)).abs().amax()))
@@ -68,7 +68,9 @@ def global_norm(tensors: Sequence[Tensor], order: float = 2.0) -> Tensor:
         tensor(5.0000e+20, dtype=torch.float64)
     """
     norms = tensor_norms(tensors, order)
-    if all(tensor.dtype != torch.float64 for tensor in tensors):  # then squares of float64 norms cannot overflow
+    if order == 2 and all(
+        tensor.dtype != torch.float64 for tensor in tensors
+    ):  # then squares of float64 norms cannot overflow
         norm: Tensor = torch.linalg.vector_norm(norms, order)
         return norm
     return norm_of_norms(norms, order)

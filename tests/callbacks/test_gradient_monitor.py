@@ -8,7 +8,7 @@ from pytorch_lightning.loggers.logger import Logger
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from gradclip import MLP, ClipGradients, GradientMonitor, NormValue, Regressor, TabularData, keys
+from gradclip import MLP, ClipGradients, GradientMonitor, Norm, NormValue, Regressor, TabularData, keys
 from gradclip.data.sources import regression
 from gradclip.errors import TrainerError
 from gradclip.optimization import make_optimizer
@@ -186,6 +186,16 @@ def test_record_equals_what_a_plain_loop_sees(clip, arguments, callbacks, accumu
     assert not record.nonfinite.any()
     assert record.norm_clipped.max() <= (1 + 1e-6 if clip is not clip_value else np.inf)
     assert record.divergence is None
+
+
+@pytest.mark.parametrize(("arguments", "callbacks"), [(NORM, []), ({}, [ClipGradients(Norm(1.0))])])
+def test_of_a_network_of_one_tensor_the_norms_are_those_before_and_after(arguments, callbacks):
+    torch.manual_seed(0)
+    network, data = nn.Linear(20, 1, bias=False), TabularData(regression(), batch_size=100)
+    expected = plain_loop(copy.deepcopy(network), data, clip_norm)
+    record = fit(Regressor(network), data, GradientMonitor(), *callbacks, **arguments)
+    for column in ("norms", "norms_clipped", "weights", "updates"):
+        np.testing.assert_allclose(getattr(record, column), expected[COLUMNS.index(column)], rtol=1e-4, err_msg=column)
 
 
 @pytest.mark.parametrize("arguments", [{}, NORM, {"accumulate_grad_batches": 2, **VALUE}])

@@ -64,3 +64,10 @@ def test_a_nan_spoils_its_own_unit_only():
     clipped = Adaptive()({"weight": gradient}, {"weight": weight}, {})[0]["weight"]
     assert clipped[0].isnan().all()
     assert clipped[1].isfinite().all()
+
+
+@pytest.mark.parametrize("shape", [(100,), (1, 100)])
+def test_a_unit_whose_norm_is_no_float32_number_is_scaled_not_lost(shape):
+    gradients, parameters = {"weight": torch.full(shape, 3e38)}, {"weight": torch.ones(shape)}
+    clipped = Adaptive(0.01)(gradients, parameters, {})[0]["weight"]
+    torch.testing.assert_close(clipped, torch.full(shape, 0.01))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from gradclip import Auto
+from gradclip import Auto, Scheduled
 
 NORMS = np.random.default_rng(0).lognormal(0, 2, 60)
 
@@ -36,3 +36,7 @@ def test_bad_norms_are_not_remembered():
     with_bad = [*NORMS[:5], np.nan, np.inf, *NORMS[5:]]
     kept = thresholds(Auto(10.0), with_bad)
     assert kept[:5] + kept[7:] == pytest.approx(thresholds(Auto(10.0), NORMS))
+
+
+def test_a_schedule_that_leads_above_100_ends_at_the_largest_norm():
+    assert thresholds(Scheduled(Auto(50.0), start=1.0, end=5.0, steps=10), NORMS)[20:] == pytest.approx(NORMS[20:])

@@ -31,8 +31,10 @@ def test_any_method_may_be_inside_and_keeps_its_state():
     clipper = Groups({"output.*": Skip(10.0)}, rest=Identity())
     state = clipper.init(GRADIENTS)
     assert set(state) == {"0.skipped", "0.in_a_row"}
-    clipped, state, _ = clipper(GRADIENTS, GRADIENTS, state)
+    clipped, state, done = clipper(GRADIENTS, GRADIENTS, state)
     assert not clipped["output.weight"].any()
+    assert clipper.may_skip
+    assert done.skipped
     assert state["0.skipped"] == 1
 
 

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from gradclip import Norm
+from gradclip.clipping.base import rescale_in_place
 
 
 def clip(value, *gradients):
@@ -73,6 +74,24 @@ def test_an_infinite_element_becomes_nan_and_the_finite_ones_zero_as_in_torch():
     assert ours[1].isnan()
     assert ours[[0, 2]].abs().tolist() == [0.0, 0.0]
     torch.testing.assert_close(ours, parameter.grad, equal_nan=True)
+
+
+@pytest.mark.parametrize("order", [1.0, 3.0, 9.0, 30.0])
+@pytest.mark.parametrize("size", [1e-35, 1e20, 3e38])
+def test_no_order_overflows_or_vanishes(order, size):
+    (clipped,) = Norm(size / 100, order)({"only": torch.full((4,), size)}, {}, {})[0].values()
+    torch.testing.assert_close(clipped, torch.full((4,), size / 100 / 4 ** (1 / order)), rtol=1e-5, atol=0.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_in_16_bits_the_coefficient_is_not_rounded(dtype):
+    gradients = {"only": torch.full((2000, 500), 6e4).to(dtype)}  # of norm 6e7: the coefficient is no float16 number
+    before = {name: gradient.clone() for name, gradient in gradients.items()}
+    out_of_place, in_place = Norm(1.0)(before, {}, {})[0]["only"], gradients["only"]
+    rescale_in_place(gradients, Norm(1.0).coefficients(gradients, {}, {})[0])
+    torch.testing.assert_close(in_place, out_of_place, rtol=0, atol=0)
+    assert in_place.dtype == dtype
+    assert in_place.double().norm() == pytest.approx(1.0, rel=2**-9)  # to which such a number is rounded
 
 
 @pytest.mark.parametrize("order", [1.0, 2.0, 3.0, torch.inf])

@@ -18,3 +18,8 @@ def test_nothing_has_no_direction_and_stays_nothing():
     clipped, _, report = Normalize(2.0)(gradients, gradients, {})
     assert not clipped["weight"].any()
     assert not report.clipped
+
+
+def test_a_gradient_too_small_to_be_brought_up_stays_finite():
+    (grown,) = Normalize(1.0)({"only": torch.tensor([1e-39])}, {}, {})[0].values()
+    assert grown.item() == pytest.approx(0.34, rel=0.01)

@@ -57,3 +57,9 @@ def test_its_thresholds_are_those_of_each_tensor():
     norms[20] = [10.0, 1000.0]
     kept = after(ParameterEMA(value=2.0, warmup=5, warmup_norm=1e3), norms)
     assert kept[20] == pytest.approx([2.0, 200.0])
+
+
+@pytest.mark.parametrize(("steps_before", "second"), [(0, np.nan), (5, 1.0)], ids=["warming up", "warmed up"])
+def test_a_bad_gradient_spoils_all_tensors_while_they_share_a_norm_and_then_its_own(steps_before, second):
+    kept = after(ParameterEMA(warmup=5, warmup_norm=10.0), [[1.0, 1.0]] * steps_before + [[np.nan, 1.0]])
+    np.testing.assert_array_equal(kept[-1], [np.nan, second])

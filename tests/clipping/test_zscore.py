@@ -55,6 +55,12 @@ def test_the_warm_up_can_be_held_at_a_norm():
     assert kept == pytest.approx([1.0, 2.0, 2.0])
 
 
+def test_the_averages_start_from_the_norms_before_they_are_held():
+    kept = after(ZScore(warmup_norm=0.5), NORMS)
+    assert kept[:25] == pytest.approx([0.5] * 25)
+    assert kept[25:] == pytest.approx(list(published(NORMS))[25:])
+
+
 def test_a_bad_norm_does_not_end_the_clipping():
     kept = after(ZScore(), [*NORMS[:30], np.nan, np.inf, *NORMS[30:]])
     assert kept[:30] + kept[32:] == pytest.approx(list(published(NORMS)))

@@ -50,6 +50,11 @@ def test_an_overflow_is_told_from_a_number_that_is_none(columns, place, kind):
     assert (explosion.divergence.place, explosion.kind) == (place, kind)
 
 
+def test_a_norm_that_overflowed_though_no_element_did():
+    explosion = explain(make_record([[1, 1], [1, np.inf]], max_abs=[1, 1], weights=[[1, 1], [1, np.nan]]), 0.01)
+    assert (explosion.divergence.place, explosion.kind) == ("gradient bias", "overflow")
+
+
 def test_a_weight_that_overflowed():
     weights = [[1, 1], [1, 1], [1, np.inf], [1, np.nan]]
     explosion = explain(make_record([[1, 1]] * 4, weights=weights), 0.01)

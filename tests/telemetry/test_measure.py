@@ -36,3 +36,8 @@ def test_inner_product_equals_that_of_the_joined_vectors():
     first, second = draw(torch.float64), draw(torch.float64, scale=2.0)
     joined = np.concatenate([tensor.numpy().ravel() for tensor in first])
     assert inner_product(first, second).item() == pytest.approx(2 * joined @ joined)
+
+
+def test_inner_product_of_large_elements_does_not_overflow():
+    large = [torch.tensor([3e30, -4e30]), torch.tensor([[1e30]])]
+    assert inner_product(large, large).item() == pytest.approx(26e60)

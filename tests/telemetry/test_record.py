@@ -19,6 +19,10 @@ def test_global_norm_of_norms_near_the_end_of_float32():
     assert make_record([[3e38, 3e38]]).norm[0] == pytest.approx(3e38 * 2**0.5)
 
 
+def test_global_norm_of_norms_whose_squares_float64_cannot_hold():
+    assert make_record([[3e200, 4e200]]).norm[0] == pytest.approx(5e200)
+
+
 def test_clip_fraction_counts_changed_steps_among_the_finite_ones():
     record = make_record([[3, 4], [1, 0], [2, 0], [np.nan, 1]], norms_clipped=[[0.6, 0.8], [1, 0], [1, 0], [np.nan, 1]])
     assert record.clip_fraction == pytest.approx(2 / 3)

@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from gradclip.clipping.arguments import check_positive
 from gradclip.clipping.base import Clipper, Gradients, State
 from gradclip.norms import safe_scale
 
@@ -28,6 +29,9 @@ class Adaptive(Clipper):
         eps: the least weight norm that counts, ε.
         exclude: pattern of the parameters that are left alone, such as the head's; None clips all.
 
+    Raises:
+        ClippingError: value or eps is not above 0.
+
     Example:
         >>> weights = {"weight": torch.tensor([[3.0, 4.0], [0.0, 0.0]])}
         >>> gradients = {"weight": torch.tensor([[0.6, 0.8], [0.6, 0.8]])}
@@ -42,6 +46,9 @@ class Adaptive(Clipper):
 
     bends_direction: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        check_positive(value=self.value, eps=self.eps)
+
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
         """Return gradients no unit of which is larger than its share of the weights."""
         clipped = {name: self._clip(name, gradient, parameters[name]) for name, gradient in gradients.items()}
@@ -52,19 +59,19 @@ class Adaptive(Clipper):
             return gradient
         limit = self.value * unit_norms(parameter).clamp(min=self.eps)
         coefficient = torch.clamp(limit / unit_norms(gradient), max=1.0)
-        return gradient * coefficient.to(gradient.dtype)
+        return (gradient * coefficient).to(gradient.dtype)
 
 
 def unit_norms(tensor: Tensor) -> Tensor:
-    """Return the L2 norm of each unit, of the tensor's rank, every dimension but the first of size 1.
+    """Return the L2 norm of each unit, of the tensor's rank, every dimension but the first of size 1, in float64.
 
     Example:
         >>> unit_norms(torch.tensor([[3.0, 4.0], [6.0, 8.0]]))
         tensor([[ 5.],
-                [10.]])
+                [10.]], dtype=torch.float64)
     """
-    inner = tuple(range(1, tensor.ndim)) or None
+    inner = tuple(range(1, tensor.ndim)) or tuple(range(tensor.ndim))  # a vector is one unit
     wide = tensor.to(torch.promote_types(tensor.dtype, torch.float32))
-    scale = safe_scale(wide.abs().amax(inner, keepdim=True) if inner else wide.abs().amax())
-    norms: Tensor = torch.linalg.vector_norm(wide / scale, dim=inner, keepdim=inner is not None) * scale
+    scale = safe_scale(wide.abs().amax(inner, keepdim=True))
+    norms: Tensor = torch.linalg.vector_norm(wide / scale, dim=inner, keepdim=True).double() * scale
     return norms

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gradclip.clipping.arguments import check_count, check_range
 from gradclip.clipping.base import Gradients, Rescaler, State
 from gradclip.norms import global_norm
 
@@ -20,8 +21,11 @@ class Auto(Rescaler):
     networks". It remembers every norm; here the latest ``history``, which is the same until so many steps are over.
 
     Args:
-        value: the percentile p, 0 to 100; the lower, the more is clipped.
+        value: the percentile p, 0 to 100; the lower, the more is clipped. What a schedule raises above 100 is 100.
         history: how many norms are remembered.
+
+    Raises:
+        ClippingError: value is no percentile, or history no whole number from 1 on.
 
     Example:
         >>> clipper, state = Auto(value=0.0), {}
@@ -35,6 +39,10 @@ class Auto(Rescaler):
 
     value: float | Tensor = 10.0
     history: int = 2000
+
+    def __post_init__(self) -> None:
+        check_range(0, 100, value=self.value)
+        check_count(history=self.history)
 
     def init(self, parameters: Gradients) -> State:
         """Return an empty history."""
@@ -62,6 +70,7 @@ def _percentile(norms: Tensor, count: Tensor, percentile: float | Tensor) -> Ten
     :func:`torch.nanquantile` is the same, but ``torch.vmap`` cannot stack it.
     """
     ordered = norms.sort().values  # NaN comes last
-    position = (count - 1).clamp(min=0) * percentile / 100
+    last = (count - 1).clamp(min=0)
+    position = torch.minimum(last * percentile / 100, last)  # a schedule may lead above 100
     below, above = (ordered.gather(0, end.long().reshape(1))[0] for end in (position.floor(), position.ceil()))
     return below + (above - below) * (position - position.floor())

@@ -90,19 +90,26 @@ def _differ(before: Tensor, after: Tensor) -> Tensor:
 def rescale(gradients: Gradients, coefficients: Tensor) -> dict[str, Tensor]:
     """Multiply gradients by one coefficient, a scalar, or by one each, ``[number of gradients]``.
 
-    An infinite gradient times a coefficient of zero is NaN: what is not finite is never hidden.
+    An infinite gradient times a coefficient of zero is NaN: what is not finite is never hidden. Coefficients are not
+    rounded to 16 bits, which small ones would not survive.
     """
-    if coefficients.ndim == 0:
-        by_type = {gradient.dtype: coefficients.to(gradient.dtype) for gradient in gradients.values()}
-        return {name: gradient * by_type[gradient.dtype] for name, gradient in gradients.items()}
-    pairs = zip(gradients.items(), coefficients.unbind(), strict=True)
-    return {name: gradient * coefficient.to(gradient.dtype) for (name, gradient), coefficient in pairs}
+    each = coefficients.unbind() if coefficients.ndim else [coefficients] * len(gradients)
+    pairs = zip(gradients.items(), each, strict=True)
+    return {name: _multiply(gradient, coefficient) for (name, gradient), coefficient in pairs}
 
 
 def rescale_in_place(gradients: Gradients, coefficients: Tensor) -> None:
-    """Do what :func:`rescale` does without new memory."""
+    """Do what :func:`rescale` does, without new memory where gradients have 32 bits or more."""
+    if any(gradient.dtype.itemsize < 4 for gradient in gradients.values()):
+        torch._foreach_copy_(list(gradients.values()), list(rescale(gradients, coefficients).values()))
+        return
     factors = coefficients if coefficients.ndim == 0 else list(coefficients.unbind())
     torch._foreach_mul_(list(gradients.values()), factors)
+
+
+def _multiply(gradient: Tensor, coefficient: Tensor) -> Tensor:
+    wide = torch.promote_types(gradient.dtype, torch.float32)
+    return (gradient.to(wide) * coefficient.to(wide)).to(gradient.dtype)
 
 
 def gather_states(states: Sequence[State]) -> dict[str, Tensor]:
@@ -114,3 +121,10 @@ def own_state(state: State, place: int) -> State:
     """Take one clipper's state out of those of several."""
     prefix = f"{place}."
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
+def any_skips(clippers: Sequence[Clipper], state: State, after: State) -> Tensor:
+    """Return whether one of several clippers has the update left out, from their states in one."""
+    places = enumerate(clippers)
+    each = [clipper.skips(own_state(state, place), own_state(after, place)) for place, clipper in places]
+    return torch.stack(each).any() if each else torch.tensor(False)

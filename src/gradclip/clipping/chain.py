@@ -1,9 +1,8 @@
 """Clippers in a row."""
 
-import torch
 from torch import Tensor
 
-from gradclip.clipping.base import Clipper, Gradients, State, gather_states, own_state
+from gradclip.clipping.base import Clipper, Gradients, State, any_skips, gather_states, own_state
 
 
 class Chain(Clipper):
@@ -47,6 +46,4 @@ class Chain(Clipper):
 
     def skips(self, state: State, after: State) -> Tensor:
         """Return whether one of the clippers has the update left out."""
-        places = enumerate(self.clippers)
-        each = [clipper.skips(own_state(state, place), own_state(after, place)) for place, clipper in places]
-        return torch.stack(each).any() if each else torch.tensor(False)
+        return any_skips(self.clippers, state, after)

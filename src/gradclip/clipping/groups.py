@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from gradclip.clipping.base import Clipper, Gradients, State, gather_states, own_state
+from gradclip.clipping.base import Clipper, Gradients, State, any_skips, gather_states, own_state
 from gradclip.clipping.none import Identity
 from gradclip.errors import ClippingError
 
@@ -17,7 +17,8 @@ class Groups(Clipper):
     """Clip each group of parameters by a clipper of its own, as if there were no others.
 
     A parameter belongs to the first pattern that matches its name, or else to the rest. What happens to non-finite
-    gradients is for each group's clipper to say; other groups are not touched by them.
+    gradients is for each group's clipper to say; other groups are not touched by them. But an update
+    that a :class:`~gradclip.clipping.skip.Skip` leaves out is left out as a whole.
 
     Source: Graves 2013, "Generating sequences with recurrent neural networks", which limits the output layer's
     derivatives at 100 and those of the recurrent layers at 10; here with any method inside.
@@ -43,6 +44,11 @@ class Groups(Clipper):
 
     bends_direction: ClassVar[bool] = True
 
+    @property
+    def may_skip(self) -> bool:  # type: ignore[override]
+        """Whether one of the clippers does."""
+        return any(clipper.may_skip for clipper in self._clippers())
+
     def init(self, parameters: Gradients) -> State:
         """Return the states of all clippers, each under its pattern's place."""
         shares = self._share_out(parameters)
@@ -63,6 +69,10 @@ class Groups(Clipper):
             states.append(after)
         ordered = {name: clipped[name] for name in gradients}
         return ordered, gather_states(states)
+
+    def skips(self, state: State, after: State) -> Tensor:
+        """Return whether one of the clippers has the update left out."""
+        return any_skips(self._clippers(), state, after)
 
     def _clippers(self) -> list[Clipper]:
         return [*self.groups.values(), self.rest]

@@ -1,10 +1,12 @@
 """Clipping by the global norm."""
 
 from dataclasses import dataclass
+from math import inf
 
 import torch
 from torch import Tensor
 
+from gradclip.clipping.arguments import check_positive, check_range
 from gradclip.clipping.base import Gradients, Rescaler, State
 from gradclip.norms import global_norm
 
@@ -23,6 +25,9 @@ class Norm(Rescaler):
         value: the threshold c, in loss units per weight unit.
         order: p of the norm; ``inf`` is the largest magnitude.
 
+    Raises:
+        ClippingError: value is not above 0, or order below 1.
+
     Example:
         >>> gradients = {"weight": torch.tensor([3.0, 4.0])}
         >>> Norm(1.0)(gradients, gradients, {})[0]["weight"]
@@ -31,6 +36,10 @@ class Norm(Rescaler):
 
     value: float | Tensor
     order: float = 2.0
+
+    def __post_init__(self) -> None:
+        check_positive(value=self.value)
+        check_range(1, inf, order=self.order)
 
     def coefficients(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[Tensor, State]:
         """Return what brings the global norm to at most the threshold."""

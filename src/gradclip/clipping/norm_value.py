@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from gradclip.clipping.arguments import check_positive
 from gradclip.clipping.base import Clipper, Gradients, State
 from gradclip.clipping.chain import Chain
 from gradclip.clipping.norm import Norm
@@ -21,6 +22,9 @@ class NormValue(Clipper):
         norm: threshold of the global L2 norm, applied first.
         value: threshold of each element, applied second.
 
+    Raises:
+        ClippingError: norm or value is not above 0.
+
     Example:
         >>> import torch
         >>> gradients = {"weight": torch.tensor([3.0, 4.0])}
@@ -32,6 +36,9 @@ class NormValue(Clipper):
     value: float | Tensor
 
     bends_direction: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_positive(norm=self.norm, value=self.value)
 
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
         """Return gradients within both thresholds."""

@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from gradclip.clipping.arguments import check_count, check_positive, check_share
 from gradclip.clipping.base import Gradients, Rescaler, State
 from gradclip.norms import norm_of_norms, tensor_norms
 
@@ -18,8 +19,9 @@ class ParameterEMA(Rescaler):
     the global norm is held at ``warmup_norm`` instead, and γ_i is the least norm after clipping.
 
     Departures, each so that a tensor is not frozen for ever: a gradient of exactly zero does not set γ_i; a tensor
-    that had none but such gradients is not limited until it has had another; a step with a NaN or infinite gradient,
-    which ends as in :class:`~gradclip.clipping.parameter_norm.ParameterNorm`, is not remembered.
+    that had none but such gradients is not limited until it has had another; a step with a NaN or infinite gradient
+    is not remembered. Such a gradient ends as in :class:`~gradclip.clipping.parameter_norm.ParameterNorm`, and during
+    warm-up, when all tensors share one norm, as in :class:`~gradclip.clipping.norm.Norm`: NaN everywhere.
 
     Source: Wang et al. 2025, "AdaGC: enhancing LLM pretraining stability via adaptive gradient clipping",
     algorithm 1.
@@ -29,6 +31,9 @@ class ParameterEMA(Rescaler):
         beta: share of the old average kept at each step.
         warmup: steps that start the averages.
         warmup_norm: threshold of the global norm during these, in loss units per weight unit.
+
+    Raises:
+        ClippingError: a number is out of its range.
 
     Example:
         >>> clipper = ParameterEMA(value=1.5, warmup=1, warmup_norm=4.0)
@@ -46,6 +51,11 @@ class ParameterEMA(Rescaler):
     warmup_norm: float = 1.0
 
     bends_direction: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_positive(value=self.value, warmup_norm=self.warmup_norm)
+        check_share(beta=self.beta)
+        check_count(warmup=self.warmup)
 
     def init(self, parameters: Gradients) -> State:
         """Return averages that limit nothing yet, by parameter name."""

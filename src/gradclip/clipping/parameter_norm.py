@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from gradclip.clipping.arguments import check_positive
 from gradclip.clipping.base import Gradients, Rescaler, State
 from gradclip.norms import tensor_norms
 
@@ -22,6 +23,9 @@ class ParameterNorm(Rescaler):
     Args:
         value: the threshold c for each tensor, in loss units per weight unit.
 
+    Raises:
+        ClippingError: value is not above 0.
+
     Example:
         >>> gradients = {"weight": torch.tensor([3.0, 4.0]), "bias": torch.tensor([0.5])}
         >>> ParameterNorm(1.0)(gradients, gradients, {})[0]
@@ -31,6 +35,9 @@ class ParameterNorm(Rescaler):
     value: float | Tensor
 
     bends_direction: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_positive(value=self.value)
 
     def coefficients(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[Tensor, State]:
         """Return what brings each tensor's norm to at most the threshold."""

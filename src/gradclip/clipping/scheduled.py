@@ -6,7 +6,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from gradclip.clipping.arguments import check_count, check_positive
 from gradclip.clipping.base import Clipper, Gradients, State
+from gradclip.errors import ClippingError
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,9 @@ class Scheduled(Clipper):
         end: the factor from step ``steps`` + 1 on.
         steps: how many steps it takes.
         shape: ``linear``, or ``exponential``: by the same ratio at every step.
+
+    Raises:
+        ClippingError: start or end is not above 0, steps no whole number from 1 on, or the clipper has no threshold.
 
     Example:
         >>> from gradclip import Value
@@ -37,6 +42,12 @@ class Scheduled(Clipper):
     end: float = 1.0
     steps: int = 1
     shape: Literal["linear", "exponential"] = "linear"
+
+    def __post_init__(self) -> None:
+        check_positive(start=self.start, end=self.end)
+        check_count(steps=self.steps)
+        if getattr(self.clipper, "value", None) is None:
+            raise ClippingError(f"clipper: got {self.clipper}; must have a threshold called value")
 
     @property
     def bends_direction(self) -> bool:  # type: ignore[override]

@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from gradclip.clipping.arguments import check_count, check_positive
 from gradclip.clipping.base import Clipper, Gradients, State
 from gradclip.norms import global_norm
 
@@ -25,6 +26,9 @@ class Skip(Clipper):
         value: the limit of the global L2 norm, in loss units per weight unit; None leaves out non-finite ones only.
         patience: how many updates may be left out in a row.
 
+    Raises:
+        ClippingError: value is not above 0, or patience no whole number from 1 on.
+
     Example:
         >>> clipper = Skip(value=10.0)
         >>> gradients = {"weight": torch.tensor([torch.nan, 1.0])}
@@ -37,6 +41,10 @@ class Skip(Clipper):
     patience: int = 10
 
     may_skip: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_positive(value=self.value)
+        check_count(patience=self.patience)
 
     def init(self, parameters: Gradients) -> State:
         """Return the number of updates left out, and of harmful ones in a row."""

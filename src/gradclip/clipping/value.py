@@ -1,11 +1,13 @@
 """Clipping of every element."""
 
 from dataclasses import dataclass
+from math import inf
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from gradclip.clipping.arguments import check_positive, check_range
 from gradclip.clipping.base import Clipper, Gradients, State
 
 
@@ -21,6 +23,9 @@ class Value(Clipper):
         value: the threshold c, in loss units per weight unit.
         lower: the lower end, at most 0; -c if None.
 
+    Raises:
+        ClippingError: value is not above 0, or lower is.
+
     Example:
         >>> gradients = {"weight": torch.tensor([-7.0, 0.5])}
         >>> Value(5.0)(gradients, gradients, {})[0]["weight"]
@@ -33,6 +38,10 @@ class Value(Clipper):
     lower: float | None = None
 
     bends_direction: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_positive(value=self.value)
+        check_range(-inf, 0, lower=self.lower)
 
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
         """Return gradients with no element beyond the threshold."""

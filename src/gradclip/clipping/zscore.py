@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gradclip.clipping.arguments import check_count, check_positive, check_share
 from gradclip.clipping.base import Gradients, Rescaler, State
 from gradclip.norms import global_norm
 
@@ -14,7 +15,8 @@ class ZScore(Rescaler):
     """Pull back a global norm whose z-score z = (‖g‖ - μ) / (σ + ε) exceeds the threshold t: to μ + σ · t² / z.
 
     μ and σ² are exponential moving averages of the norm after clipping and of its squared deviation from μ, started
-    as mean and variance of the first ``warmup`` norms, during which the norm is held at ``warmup_norm`` or not at all.
+    as mean and variance of the first ``warmup`` norms before clipping, while the gradient is held at ``warmup_norm`` or
+    not at all.
     A non-finite gradient ends as in :class:`~gradclip.clipping.norm.Norm` and is not remembered. (The published code
     never clips again after one, and by default holds the norm at 1 throughout, which hides the rule.)
 
@@ -27,6 +29,9 @@ class ZScore(Rescaler):
         warmup: steps whose norms start the averages.
         warmup_norm: threshold of the norm during these, in loss units per weight unit; None is no limit.
         eps: added to σ where it divides.
+
+    Raises:
+        ClippingError: a number is out of its range.
 
     Example:
         >>> clipper = ZScore(warmup=2)
@@ -44,6 +49,11 @@ class ZScore(Rescaler):
     warmup_norm: float | None = None
     eps: float = 1e-6
 
+    def __post_init__(self) -> None:
+        check_positive(value=self.value, warmup_norm=self.warmup_norm, eps=self.eps)
+        check_share(alpha=self.alpha)
+        check_count(warmup=self.warmup)
+
     def init(self, parameters: Gradients) -> State:
         """Return averages of nothing, in float64, where the square of a float32 norm cannot overflow."""
         device = next(iter(parameters.values())).device if parameters else None
@@ -55,7 +65,8 @@ class ZScore(Rescaler):
         norm = global_norm([*gradients.values()])
         limited = self._limit(norm, state)
         coefficient = torch.where(limited < norm, limited / norm, torch.ones_like(limited))
-        after = self._remember(state, limited, norm.isfinite())
+        typical = torch.where(state["seen"] < self.warmup, norm, limited)
+        after = self._remember(state, typical, norm.isfinite())
         return torch.where(norm.isfinite(), coefficient, 1 / norm), after
 
     def _limit(self, norm: Tensor, state: State) -> Tensor:

@@ -137,7 +137,8 @@ def explain(record: GradientRecord, learning_rate: float) -> Explosion | None:
 
 def _kind(record: GradientRecord, row: int, place: str) -> Kind:
     what = place.split(maxsplit=1)[0]
-    value = {"loss": record.loss[row], "gradient": record.max_abs[row], "weight": np.max(record.weights[row])}[what]
+    gradient = record.max_abs[row] if not np.isfinite(record.max_abs[row]) else record.norm[row]
+    value = {"loss": record.loss[row], "gradient": gradient, "weight": np.max(record.weights[row])}[what]
     return "overflow" if np.isinf(value) else "not a number"
 
 

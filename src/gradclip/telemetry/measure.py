@@ -29,14 +29,17 @@ def nonfinite_counts(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def inner_product(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:
-    """Return the sum of all products of elements, a scalar.
+    """Return the sum of all products of elements, a scalar in float64, which products of float32 cannot overflow.
 
     Example:
         >>> inner_product([torch.tensor([1.0, 2.0])], [torch.tensor([3.0, 4.0])])
-        tensor(11.)
+        tensor(11., dtype=torch.float64)
     """
+    wide = torch.float32 if tensors[0].is_mps else torch.float64  # Apple's GPUs have no float64
     pairs = zip(tensors, others, strict=True)
-    return torch.stack([torch.dot(tensor.flatten(), other.flatten()) for tensor, other in pairs]).sum()
+    return torch.stack(
+        [torch.dot(tensor.flatten().to(wide), other.flatten().to(wide)) for tensor, other in pairs]
+    ).sum()
 
 
 def _count_on_processor(tensor: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch._utils import _flatten_dense_tensors
 
 from gradclip.norms import tensor_norms
 from gradclip.telemetry.measure import extremes, inner_product, nonfinite_counts
-from gradclip.telemetry.record import GradientRecord
+from gradclip.telemetry.record import GradientRecord, row_scale
 
 SMALL = 50_000  # parameters, of which whole copies of a block of steps take a few megabytes
 
@@ -122,8 +122,9 @@ class CopyingProbe(Probe):
 
     def _norms(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """The L2 norm of each parameter's part of each row, ``[steps, parameters]``."""
-        roots: NDArray[np.float64] = np.sqrt(np.add.reduceat(np.square(rows), self._offsets, axis=1))
-        return roots
+        scale = row_scale(rows)
+        roots: NDArray[np.float64] = np.sqrt(np.add.reduceat(np.square(rows / scale), self._offsets, axis=1))
+        return roots * scale
 
 
 class MeasuringProbe(Probe):
@@ -188,9 +189,9 @@ def batch_ends(batch: Any) -> list[Tensor]:
 
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:
-    """All elements one after the other, by a single call."""
+    """A copy of all elements one after the other, by a single call."""
     flat: Tensor = _flatten_dense_tensors(tensors)  # type: ignore[no-untyped-call]
-    return flat
+    return flat.clone() if len(tensors) == 1 else flat  # of one tensor it is a view, which clipping would change
 
 
 def _to_matrix(rows: Sequence[Tensor]) -> NDArray[np.float64]:

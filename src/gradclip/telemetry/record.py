@@ -108,7 +108,7 @@ class GradientRecord:
     def cosine(self) -> Floats:
         """Cosine of the angle by which clipping turned the gradient, ``[steps]``; 1 where it kept the direction."""
         with np.errstate(all="ignore"):
-            measured = np.clip(self.inner_product / (self.norm * self.norm_clipped), -1, 1)
+            measured = np.clip(self.inner_product / self.norm / self.norm_clipped, -1, 1)
         return np.where(np.isnan(self.inner_product), 1.0, measured)
 
     @cached_property
@@ -183,7 +183,13 @@ class GradientRecord:
         return pd.DataFrame(steps | columns)
 
 
+def row_scale(rows: Floats) -> Floats:
+    """What to divide rows by before squaring, ``[rows, 1]``: their largest magnitude, or 1 where there is none."""
+    largest: Floats = np.abs(rows).max(axis=1, keepdims=True, initial=0.0)
+    return np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
+
+
 def _root_sum_square(norms: Floats) -> Floats:
-    """Float64 squares of float32 norms cannot overflow."""
-    total: Floats = np.sqrt(np.sum(np.square(norms), axis=1))
+    scale = row_scale(norms)
+    total: Floats = np.sqrt(np.sum(np.square(norms / scale), axis=1)) * scale[:, 0]
     return total

@@ -1,0 +1,21 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from gradclip.telemetry.probe import CopyingProbe, MeasuringProbe, Place
+
+
+@pytest.mark.parametrize("kind", [CopyingProbe, MeasuringProbe])
+@pytest.mark.parametrize(("dtype", "size"), [(torch.float32, 1e38), (torch.float64, 1e200), (torch.float64, 1e-200)])
+def test_norms_and_angle_at_the_ends_of_the_range(kind, dtype, size):
+    parameter = nn.Parameter(torch.full((2,), size, dtype=dtype))
+    probe = kind([("only", parameter)], bends=True)
+    parameter.grad = torch.tensor([3 * size / 4, size], dtype=dtype)
+    probe.before(watch_change=True)
+    parameter.grad = torch.tensor([0.0, 1.0], dtype=dtype)
+    probe.after(Place(1, 1, 0), torch.tensor(1.0), [])
+    record = probe.read_back()
+    np.testing.assert_allclose(record.norm, 1.25 * size, rtol=1e-6)
+    np.testing.assert_allclose(record.cosine, 0.8, rtol=1e-6)
+    np.testing.assert_allclose(record.weights, size * 2**0.5, rtol=1e-6)
