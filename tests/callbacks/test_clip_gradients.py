@@ -194,7 +194,8 @@ def test_mixed_precision_is_clipped_as_the_optimizer_uses_it(clipper):
     assert max(gradient.abs().max() for gradient in watch.gradients) <= 1.0
 
 
-def test_sparse_gradients_are_refused():
+@pytest.mark.parametrize("restored", [None, {}], ids=["from the start", "from a checkpoint"])
+def test_sparse_gradients_are_refused(restored):
     class Bag(nn.Module):
         def __init__(self):
             super().__init__()
@@ -203,8 +204,10 @@ def test_sparse_gradients_are_refused():
         def forward(self, inputs):
             return self.table(inputs.long().clamp(0, 4))
 
-    with pytest.raises(TrainerError, match=r"^network\.table\.weight: its gradient is sparse; clipping needs"):
-        fit(Bag(), ClipGradients(Norm(1.0)))
+    clip = ClipGradients(Norm(1.0))
+    clip.load_state_dict({"state": restored})
+    with pytest.raises(TrainerError, match=r"^network\.table\.weight: its gradient is sparse; gradclip needs"):
+        fit(Bag(), clip)
 
 
 def test_sharded_strategies_are_refused():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import BaseFinetuning
 from pytorch_lightning.loggers.logger import Logger
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -344,6 +345,44 @@ def test_it_refuses_manual_optimization():
     module.automatic_optimization = False
     with pytest.raises(TrainerError, match=r"^automatic_optimization: got False; GradientMonitor needs automatic"):
         fit(module, rows_of(2), GradientMonitor())
+
+
+@pytest.mark.parametrize("arguments", [{}, NORM])
+def test_it_refuses_sparse_gradients(arguments):
+    class Sparse(Breaking):
+        def __init__(self):
+            super().__init__("loss", at_step=1000)
+            self.table = nn.Embedding(5, 1, sparse=True)
+
+        def training_step(self, batch, batch_index):
+            return self.table(torch.tensor([1])).sum()
+
+    with pytest.raises(TrainerError, match=r"^table\.weight: its gradient is sparse; gradclip needs dense ones"):
+        fit(Sparse(), rows_of(2), GradientMonitor(), **arguments)
+
+
+def test_it_refuses_an_optimizer_that_takes_several_gradients_a_step():
+    module = Breaking("loss", at_step=1000)
+    module.configure_optimizers = lambda: torch.optim.LBFGS(module.parameters())
+    with pytest.raises(TrainerError, match=r"^optimizer: got LBFGS; GradientMonitor needs one that takes one gradient"):
+        fit(module, rows_of(2), GradientMonitor())
+
+
+def test_parameters_that_are_thawed_later_are_in_the_record():
+    class Thawing(BaseFinetuning):
+        def freeze_before_training(self, pl_module):
+            self.freeze(pl_module.network[0])
+
+        def finetune_function(self, pl_module, epoch, optimizer):
+            if epoch == 1:
+                self.unfreeze_and_add_param_group(pl_module.network[0], optimizer, lr=1e-4)
+
+    network = nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 1))
+    record = fit(Regressor(network), TabularData(regression()), GradientMonitor(), Thawing(), **NORM)
+    first = record.names.index("network.0.weight")
+    assert not record.norms[record.epoch == 1, first].any()
+    assert record.norms[record.epoch == 2, first].all()
+    assert record.norm_clipped == pytest.approx(np.ones(32), rel=1e-5)
 
 
 def test_before_a_fit_the_record_is_empty():

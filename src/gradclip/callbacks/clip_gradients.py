@@ -52,7 +52,7 @@ class ClipGradients(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the parameters; put a state that comes from a checkpoint where they are."""
-        self._named = list(pl_module.named_parameters())
+        self._named, self._are_dense = list(pl_module.named_parameters()), False
         if self.state is not None:
             self.state = {key: value.to(pl_module.device) for key, value in self.state.items()}
 
@@ -61,8 +61,10 @@ class ClipGradients(Callback):
         """Replace every gradient by its clipped value, in place; of a skipped update, by none."""
         parameters = {name: p for name, p in self._named if p.grad is not None and p.numel()}
         gradients = {name: p.grad for name, p in parameters.items() if p.grad is not None}
-        if self.state is None:
+        if not self._are_dense:
             check_dense(gradients)
+            self._are_dense = True
+        if self.state is None:
             self.state = self.clipper.init(dict(pl_module.named_parameters()))
         after = self._clip_in_place(gradients, parameters, self.state)
         if self.clipper.may_skip and self.clipper.skips(self.state, after):
@@ -110,4 +112,4 @@ def check_dense(gradients: Mapping[str, Tensor]) -> None:
     """
     for name, gradient in gradients.items():
         if gradient.layout != torch.strided:
-            raise TrainerError(f"{name}: its gradient is sparse; clipping needs dense ones (Embedding: sparse=False)")
+            raise TrainerError(f"{name}: its gradient is sparse; gradclip needs dense ones (Embedding: sparse=False)")

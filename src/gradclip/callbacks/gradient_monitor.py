@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import BaseFinetuning
 from torch import Tensor
-from torch.optim import Optimizer
+from torch.optim import LBFGS, Optimizer
 
 from gradclip import keys
-from gradclip.callbacks.clip_gradients import ClipGradients, check_gradients_are_whole
+from gradclip.callbacks.clip_gradients import ClipGradients, check_dense, check_gradients_are_whole
 from gradclip.errors import TrainerError
 from gradclip.telemetry.explosion import Explosion, explain
 from gradclip.telemetry.probe import Place, batch_ends, make_probe
@@ -28,6 +29,7 @@ class GradientMonitor(Callback):
     Nothing is read back from the device between two flushes. Each flush sends the finite points to the Trainer's
     loggers. It changes no gradient, and is right under accumulation and mixed precision, since it looks at the
     gradients that the optimizer is about to use. Where :class:`ClipGradients` clips, put the monitor before it.
+    Parameters that are frozen when fitting begins are left out, unless a Lightning ``BaseFinetuning`` may thaw them.
 
     Args:
         flush_every: optimizer steps between two flushes.
@@ -37,7 +39,8 @@ class GradientMonitor(Callback):
             them; None is every step, or every tenth in a network of more than a million parameters.
 
     Raises:
-        TrainerError: on starting to fit, if it stands behind a ClipGradients or the module optimizes manually.
+        TrainerError: on starting to fit, if it stands behind a ClipGradients, the module optimizes manually, or the
+            optimizer is LBFGS; at the first step, if a gradient is sparse.
 
     Example:
         >>> import gradclip
@@ -71,20 +74,23 @@ class GradientMonitor(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a new record, or go on with that of a checkpoint."""
         _check_place(trainer, pl_module, self)
-        named = [(name, p) for name, p in pl_module.named_parameters() if p.requires_grad and p.numel()]
+        thaws = any(isinstance(callback, BaseFinetuning) for callback in _callbacks(trainer))
+        named = [(name, p) for name, p in pl_module.named_parameters() if (p.requires_grad or thaws) and p.numel()]
         self._probe = make_probe(named, _clipping_bends(trainer))
         size = sum(parameter.numel() for _, parameter in named)
         self._watch_every = self.updates_every or (1 if size <= SMALL_NETWORK else 10)
         self._blocks = []
         self._first_bad_step: int | None = None
         self._losses: list[Tensor] = []
-        self._step_is_due, self._steps = False, 0
+        self._step_is_due, self._steps, self._are_dense = False, 0, False
         self._peak = -math.inf  # none yet
         if self._restored is not None:
             self._take_up(self._restored)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Fix how many steps share one point of the peak curve; note the learning rate."""
+        if any(isinstance(optimizer, LBFGS) for optimizer in trainer.optimizers):
+            raise TrainerError("optimizer: got LBFGS; GradientMonitor needs one that takes one gradient a step")
         group = trainer.optimizers[0].param_groups[0]
         self._learning_rate = float(group.get("initial_lr", group["lr"]))  # the first is the one without its schedule
         steps = trainer.estimated_stepping_batches
@@ -92,6 +98,9 @@ class GradientMonitor(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Measure the gradients before clipping."""
+        if not self._are_dense:
+            check_dense({name: p.grad for name, p in pl_module.named_parameters() if p.grad is not None})
+            self._are_dense = True
         self._probe.before(watch_change=self._steps % self._watch_every == 0)
         self._steps += 1
         self._step_is_due = True
@@ -188,13 +197,18 @@ class GradientMonitor(Callback):
 
 def _check_place(trainer: Trainer, pl_module: LightningModule, monitor: GradientMonitor) -> None:
     check_gradients_are_whole(trainer, pl_module, "GradientMonitor")
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    callbacks = _callbacks(trainer)
     before = callbacks[: callbacks.index(monitor)]
     if any(isinstance(callback, ClipGradients) for callback in before):
         raise TrainerError("callbacks: ClipGradients stands before GradientMonitor; put the monitor first")
 
 
 def _clipping_bends(trainer: Trainer) -> bool:
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    ours = any(isinstance(callback, ClipGradients) and callback.clipper.bends_direction for callback in callbacks)
+    clippers = [callback.clipper for callback in _callbacks(trainer) if isinstance(callback, ClipGradients)]
+    ours = any(clipper.bends_direction for clipper in clippers)
     return ours or (trainer.gradient_clip_val is not None and trainer.gradient_clip_algorithm == "value")
+
+
+def _callbacks(trainer: Trainer) -> list[Callback]:
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return callbacks
