@@ -21,9 +21,13 @@ def make_record(norms, names=("weight", "bias"), first_step=1, **columns):
         "input_max_abs": np.ones(steps),
         "target_max_abs": np.ones(steps),
         "inner_product": np.full(steps, np.nan),
+        "skipped": np.zeros(steps, dtype=bool),
         "nonfinite": np.zeros(norms.shape),
         "weights": np.ones(norms.shape),
         "updates": np.full(norms.shape, 0.001),
     }
-    replaced = {name: np.array(values, dtype=float).reshape(defaults[name].shape) for name, values in columns.items()}
+    replaced = {
+        name: np.array(values, dtype=defaults[name].dtype).reshape(defaults[name].shape)
+        for name, values in columns.items()
+    }
     return GradientRecord(names, **defaults | replaced)

@@ -1,4 +1,5 @@
 import math
+from math import nan
 
 import numpy as np
 import pytest
@@ -67,6 +68,7 @@ def test_metrics_of_a_run_that_learned():
             "best/mse_test": 6.0,
             "best/epoch": 2.0,
             "grad/clip_fraction": 0.5,
+            "grad/skip_count": 0.0,
             "grad/norm_p50": 2.5,
             "grad/norm_p90": 3.7,
             "grad/norm_p99": 3.97,
@@ -80,8 +82,9 @@ def test_metrics_of_a_run_that_learned():
 def test_metrics_of_a_diverged_run_are_nan_or_left_out_but_never_infinite():
     summary = summarize(make_record([np.inf, np.nan], losses=[1.0, np.inf]), MSE, [np.inf], [np.inf])
     metrics = summary.metrics()
-    assert set(metrics) == {"final/mse_train", "final/mse_test"}
-    assert all(math.isnan(value) for value in metrics.values())
+    assert metrics == pytest.approx(
+        {"final/mse_train": nan, "final/mse_test": nan, "grad/skip_count": 0.0}, nan_ok=True
+    )
 
 
 def test_tags_of_a_diverged_run_say_where():
@@ -89,10 +92,17 @@ def test_tags_of_a_diverged_run_say_where():
     assert tags == {"outcome": "diverged", "diverged_step": "3", "diverged_epoch": "2", "diverged_in": "loss"}
 
 
+def test_a_divergence_of_the_score_alone_has_a_place_too():
+    summary = summarize(make_record([1.0] * 6), MSE, [3.0, 2.0, 1.0], [3.0, np.inf, np.inf])
+    assert (summary.outcome, summary.divergence) == ("diverged", Divergence(4, 2, "score"))
+    assert summary.tags()["diverged_in"] == "score"
+
+
 @pytest.mark.parametrize(
     ("record", "note"),
     [
-        (make_record([1.0, 2.0, 3.0], [1.0, 0.0, 0.0]), "2 finite gradients were made zero, first at step 2"),
+        (make_record([1.0, 2.0, 3.0], [1.0, 0.0, 0.0]), "2 finite gradients were made zero, first at step 2: their"),
+        (make_record([1.0, 2.0, 3.0], [1.0, 0.0, 0.0], skipped=[0, 1, 1]), "2 updates were left out, first at step 2"),
         (make_record([1.0, 2.0, 3.0], nonfinite=[0, 3, 0]), "1 steps had a gradient that was not finite"),
         (make_record([1.0, 0.0, 0.0]), "every gradient is zero from step 2 on: the network is dead or saturated"),
         (make_record([0.0, 0.0, 0.0]), "every gradient is zero from step 1 on: the network is dead or saturated"),

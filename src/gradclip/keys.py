@@ -61,6 +61,7 @@ GRAD_NORM_PEAK: Final = "grad/norm_peak"  # largest norm of a window of steps
 # Once, at the end.
 BEST_EPOCH: Final = "best/epoch"
 GRAD_CLIP_FRACTION: Final = "grad/clip_fraction"
+GRAD_SKIP_COUNT: Final = "grad/skip_count"  # updates left out
 GRAD_NORM_P50: Final = "grad/norm_p50"
 GRAD_NORM_P90: Final = "grad/norm_p90"
 GRAD_NORM_P99: Final = "grad/norm_p99"
@@ -71,7 +72,7 @@ OUTCOME: Final = "outcome"  # learned | stalled | diverged
 SOLVED: Final = "solved"  # whether the best test score reached the data's own mark; true | false
 DIVERGED_STEP: Final = "diverged_step"
 DIVERGED_EPOCH: Final = "diverged_epoch"
-DIVERGED_IN: Final = "diverged_in"  # loss | gradient | weight, and where
+DIVERGED_IN: Final = "diverged_in"  # loss | gradient | weight, and where | score
 CLIP: Final = "clip"  # the method and its thresholds, as in the run's name
 LOSS_REDUCTION: Final = "loss_reduction"  # mean or sum over the batch: it sets the size of gradients and thresholds
 SEED: Final = "seed"

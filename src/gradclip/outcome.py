@@ -28,6 +28,7 @@ class Summary:
         best_score_test: best finite score on the test examples; NaN if there is none.
         best_epoch: when that was, counted from 1; 0 if there is none.
         clip_fraction: share of the steps in which clipping changed the gradient.
+        skipped: number of updates that were left out.
         norm_percentiles: 50th, 90th, 99th and 100th percentile of the gradient norm before clipping.
         divergence: where the first non-finite number stood.
         steps: optimizer steps taken.
@@ -42,6 +43,7 @@ class Summary:
     best_score_test: float
     best_epoch: int
     clip_fraction: float
+    skipped: int
     norm_percentiles: tuple[float, float, float, float]
     divergence: Divergence | None
     steps: int
@@ -55,6 +57,7 @@ class Summary:
             self.score.best_test: self.best_score_test,
             keys.BEST_EPOCH: float(self.best_epoch or np.nan),
             keys.GRAD_CLIP_FRACTION: self.clip_fraction,
+            keys.GRAD_SKIP_COUNT: float(self.skipped),
             keys.GRAD_NORM_P50: p50,
             keys.GRAD_NORM_P90: p90,
             keys.GRAD_NORM_P99: p99,
@@ -82,34 +85,47 @@ def summarize(record: GradientRecord, yardstick: Yardstick, train: Sequence[floa
         test: the same on the test examples.
     """
     finals = (train[-1], test[-1]) if train else (np.nan, np.nan)
-    diverged = record.divergence is not None or not np.isfinite(finals).all()
+    divergence = record.divergence or _in_score(record, train, test)
     best = yardstick.best(test)
     return Summary(
         score=yardstick.score,
-        outcome="diverged" if diverged else "learned" if yardstick.gain(finals[0]) >= LEAST_GAIN else "stalled",
+        outcome="diverged" if divergence else "learned" if yardstick.gain(finals[0]) >= LEAST_GAIN else "stalled",
         solved=yardstick.solves(np.nan if best is None else test[best]),
-        score_train=np.nan if diverged else finals[0],
-        score_test=np.nan if diverged else finals[1],
+        score_train=np.nan if divergence else finals[0],
+        score_test=np.nan if divergence else finals[1],
         best_score_test=np.nan if best is None else test[best],
         best_epoch=0 if best is None else best + 1,
         clip_fraction=record.clip_fraction,
+        skipped=int(record.skipped.sum()),
         norm_percentiles=(
             record.norm_percentile(50),
             record.norm_percentile(90),
             record.norm_percentile(99),
             record.norm_percentile(100),
         ),
-        divergence=record.divergence,
+        divergence=divergence,
         steps=len(record.step),
         notes=tuple(_notes(record)),
     )
+
+
+def _in_score(record: GradientRecord, train: Sequence[float], test: Sequence[float]) -> Divergence | None:
+    """The first epoch without a finite score, if there is none in the end: outputs overflow before weights do."""
+    bad = ~np.isfinite(np.array([train, test], dtype=float)).all(axis=0)
+    if len(bad) and not bad[-1]:
+        return None
+    epoch = int(np.argmax(bad)) + 1 if len(bad) else 1
+    last = record.step[record.epoch <= epoch]
+    return Divergence(int(last[-1]) if len(last) else 0, epoch, "score")
 
 
 def _notes(record: GradientRecord) -> Iterator[str]:
     """What can be read from the gradients beside their size."""
     if zeroed := int(record.zeroed.sum()):
         first = int(record.step[np.argmax(record.zeroed)])
-        yield f"{zeroed} finite gradients were made zero, first at step {first}: left out, or their norm overflowed"
+        yield f"{zeroed} finite gradients were made zero, first at step {first}: their norm overflowed"
+    if skipped := int(record.skipped.sum()):
+        yield f"{skipped} updates were left out, first at step {int(record.step[np.argmax(record.skipped)])}"
     unhealthy = int(np.any(record.nonfinite > 0, axis=1).sum())
     if unhealthy and record.divergence is None:
         yield f"{unhealthy} steps had a gradient that was not finite"

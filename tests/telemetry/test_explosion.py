@@ -102,3 +102,11 @@ def test_the_json_is_read_by_any_program():
     assert report["divergence"] == {"step": 5, "epoch": 3, "place": "loss"}
     assert report["norms"] == [5.0, 50.0, 500.0, 5000.0]
     assert report["input_max_abs"] is None
+
+
+def test_updates_that_were_left_out_before_are_told():
+    explosion = explain(exploded(skipped=[0, 1, 1, 0, 0, 0]), 0.01)
+    assert explosion.skipped == 2
+    first, second, *_ = str(explosion).splitlines()
+    assert first.startswith("First non-finite that was not left out at step 5 (epoch 3), in the loss")
+    assert second == "Updates left out before: 2."

@@ -125,6 +125,7 @@ def test_frame_has_a_row_a_step_and_a_column_for_each_metric_and_tensor():
     assert list(frame.columns) == [
         *("step", "epoch", "batch"),
         *("loss/step", "grad/norm", "grad/norm_clipped", "grad/max_abs", "grad/coefficient", "grad/cosine"),
+        "grad/skipped",
         *("input/max_abs", "target/max_abs"),
         *("grad/norm/weight", "grad/norm/bias", "grad/norm_clipped/weight", "grad/norm_clipped/bias"),
         *("grad/nonfinite/weight", "grad/nonfinite/bias", "weight/norm/weight", "weight/norm/bias"),

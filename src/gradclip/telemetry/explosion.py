@@ -32,6 +32,7 @@ class Explosion:
     Attributes:
         divergence: where the first non-finite number stood.
         kind: ``overflow`` if that number is infinite, a finite value having outgrown its type, or ``not a number``.
+        skipped: how many updates had been left out before.
         nonfinite: how many gradient elements of each parameter were not finite in that step.
         batch: the step's batch within its epoch, counted from 0.
         rows: the training rows of that batch; empty where the report does not know them.
@@ -50,6 +51,7 @@ class Explosion:
 
     divergence: Divergence
     kind: Kind
+    skipped: int
     nonfinite: dict[str, int]
     batch: int
     rows: tuple[int, ...]
@@ -76,7 +78,10 @@ class Explosion:
     def _first(self) -> list[str]:
         where = self.divergence
         what = "infinite: a finite value outgrew its type" if self.kind == "overflow" else "not a number"
-        lines = [f"First non-finite at step {where.step} (epoch {where.epoch}), in the {where.place}: {what}."]
+        first = "First non-finite that was not left out" if self.skipped else "First non-finite"
+        lines = [f"{first} at step {where.step} (epoch {where.epoch}), in the {where.place}: {what}."]
+        if self.skipped:
+            lines.append(f"Updates left out before: {self.skipped}.")
         counts = ", ".join(f"{name} {count:,}" for name, count in self.nonfinite.items() if count)
         return lines + ([f"Non-finite gradient elements in that step: {counts}."] if counts else [])
 
@@ -118,6 +123,7 @@ def explain(record: GradientRecord, learning_rate: float) -> Explosion | None:
     return Explosion(
         divergence=divergence,
         kind=_kind(record, row, divergence.place),
+        skipped=int(record.skipped[:row].sum()),
         nonfinite={name: int(count) for name, count in zip(record.names, record.nonfinite[row], strict=True)},
         batch=int(record.batch[row]),
         rows=(),

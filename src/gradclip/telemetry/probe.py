@@ -38,6 +38,7 @@ class Probe(ABC):
         self.parameters = [parameter for _, parameter in named]
         self.bends = bends
         self.places: list[Place] = []
+        self._are_gone: list[bool] = []
         self._scalars: list[list[Tensor]] = []
 
     @abstractmethod
@@ -48,13 +49,14 @@ class Probe(ABC):
         """Look at the gradients after clipping and the weights after the step."""
         self.places.append(place)
         self._scalars.append([loss, *(batch_ends or [loss.new_full((), torch.nan)] * 4)])
+        self._are_gone.append(all(parameter.grad is None for parameter in self.parameters))
         self._look_after()
 
     def read_back(self) -> GradientRecord:
         """Return the steps since the last reading, and forget them."""
         scalars = _to_array(self._scalars)
         ends = np.abs(scalars[:, 1:]).reshape(len(scalars), 2, 2).max(axis=2)
-        places = np.array(self.places, dtype=np.int64)
+        places, measured = np.array(self.places, dtype=np.int64), self._read()
         record = GradientRecord(
             names=self.names,
             step=places[:, 0],
@@ -63,9 +65,10 @@ class Probe(ABC):
             loss=scalars[:, 0],
             input_max_abs=ends[:, 0],
             target_max_abs=ends[:, 1],
-            **self._read(),
+            skipped=np.array(self._are_gone) & (measured["norms"] != 0).any(axis=1),
+            **measured,
         )
-        self.places, self._scalars = [], []
+        self.places, self._scalars, self._are_gone = [], [], []
         return record
 
     @abstractmethod

@@ -12,6 +12,7 @@ from gradclip import keys
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Booleans = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Divergence:
     Attributes:
         step: the optimizer step, counted from 1.
         epoch: the epoch, counted from 1.
-        place: ``loss``, or ``gradient`` or ``weight`` and the parameter's name.
+        place: ``loss``; ``gradient`` or ``weight`` and the parameter's name; or ``score``, if only that overflowed.
     """
 
     step: int
@@ -43,6 +44,7 @@ class GradientRecord:
         input_max_abs: largest |element| of the batch's inputs, ``[steps]``; NaN where the batch is no pair of tensors.
         target_max_abs: the same of its target.
         inner_product: of the gradient before and after clipping, ``[steps]``; NaN where clipping keeps the direction.
+        skipped: whether the update was left out, ``[steps]``.
         nonfinite: number of NaN or infinite elements of each gradient before clipping, ``[steps, parameters]``.
         norms: L2 norm of each gradient before clipping, ``[steps, parameters]``.
         norms_clipped: L2 norm of each gradient after clipping, ``[steps, parameters]``.
@@ -59,6 +61,7 @@ class GradientRecord:
     input_max_abs: Floats
     target_max_abs: Floats
     inner_product: Floats
+    skipped: Booleans
     nonfinite: Floats
     norms: Floats
     norms_clipped: Floats
@@ -69,7 +72,7 @@ class GradientRecord:
     def empty(cls, names: tuple[str, ...]) -> "GradientRecord":
         """A record of no steps."""
         whole, number, wide = np.empty(0, dtype=np.int64), np.empty(0), np.empty((0, len(names)))
-        return cls(names, *(whole,) * 3, *(number,) * 5, *(wide,) * 5)
+        return cls(names, *(whole,) * 3, *(number,) * 5, np.empty(0, dtype=np.bool_), *(wide,) * 5)
 
     @classmethod
     def join(cls, names: tuple[str, ...], records: Sequence["GradientRecord"]) -> "GradientRecord":
@@ -119,9 +122,9 @@ class GradientRecord:
         return ratios
 
     @cached_property
-    def zeroed(self) -> NDArray[np.bool_]:
-        """Steps whose finite gradient was made zero by clipping, ``[steps]``: left out, or a norm that overflowed."""
-        return np.asarray(np.isfinite(self.norm) & (self.norm > 0) & (self.norm_clipped == 0))
+    def zeroed(self) -> Booleans:
+        """Steps whose finite gradient was made zero, ``[steps]``, though they were not left out: by an overflow."""
+        return np.asarray(np.isfinite(self.norm) & (self.norm > 0) & (self.norm_clipped == 0) & ~self.skipped)
 
     @property
     def clip_fraction(self) -> float:
@@ -166,6 +169,7 @@ class GradientRecord:
             keys.GRAD_MAX_ABS: self.max_abs,
             keys.GRAD_COEFFICIENT: self.coefficient,
             "grad/cosine": self.cosine,
+            "grad/skipped": self.skipped,
             "input/max_abs": self.input_max_abs,
             "target/max_abs": self.target_max_abs,
         }
