@@ -40,7 +40,7 @@ from gradclip.module import Classifier, Learner, Regressor
 from gradclip.optimization import make_loss, make_optimizer, make_schedule
 from gradclip.outcome import Summary, summarize
 from gradclip.packing import pack_model
-from gradclip.telemetry.explosion import Explosion
+from gradclip.telemetry.explosion import BOUNDED_LOSS, Explosion
 from gradclip.tracking.logger import RunLogger
 from gradclip.tracking.messages import CHECKPOINT_FILE, RUN_FILE, Dataset, Parent, StoppedRun, Store
 from gradclip.tracking.run import TrackedRun
@@ -304,11 +304,16 @@ def summarize_parts(parts: Parts) -> Summary:
 
 
 def explain_parts(parts: Parts) -> Explosion | None:
-    """Explain a run that exploded, down to the rows of the batch."""
+    """Explain a run that exploded, down to the rows of the step's batches."""
     explosion = parts.monitor.explosion
     if explosion is None:
         return None
-    return replace(explosion, rows=parts.data.rows_of_batch(explosion.divergence.epoch, explosion.batch))
+    accumulated, last = parts.trainer.accumulate_grad_batches, explosion.batch
+    batches = range(last // accumulated * accumulated, last + 1)
+    rows = [parts.data.rows_of_batch(explosion.divergence.epoch, batch) for batch in batches]
+    bounded = isinstance(parts.module.loss, nn.HuberLoss | nn.L1Loss)
+    cures = [cure for cure in explosion.cures if not (bounded and cure.overrides == BOUNDED_LOSS)]
+    return replace(explosion, rows=tuple(row for batch in rows for row in batch), cures=cures)
 
 
 def write_report(folder: Path, explosion: Explosion | None) -> None:

@@ -91,8 +91,8 @@ def plain_loop(network, data, clip, accumulated=1, mixed=False, epochs=2, lr=0.0
     sampler, seen = data.train_dataloader().sampler, []
     for epoch in range(epochs):
         sampler.set_epoch(epoch)
-        losses = []
-        for number, rows in enumerate(sampler, start=1):
+        losses, batches = [], [*sampler]
+        for number, rows in enumerate(batches, start=1):
             with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
                 loss = nn.functional.mse_loss(network(inputs[rows]), target[rows]) / accumulated
             loss.backward()
@@ -108,10 +108,21 @@ def plain_loop(network, data, clip, accumulated=1, mixed=False, epochs=2, lr=0.0
             weights = [p.double().norm().item() for p in network.parameters()]
             updates = [(p - q).double().norm().item() for p, q in zip(network.parameters(), old, strict=True)]
             cosine = nn.functional.cosine_similarity(gradient, clipped, dim=0).item()
-            ends = (inputs[rows].abs().max().item(), target[rows].abs().max().item())
+            seen_rows = [row for batch in batches[number - len(losses) : number] for row in batch]
+            ends = (inputs[seen_rows].abs().max().item(), target[seen_rows].abs().max().item())
             place = (epoch + 1, number - 1)
             seen.append(
-                (*place, sum(losses), gradient.abs().max().item(), *ends, cosine, before, after, weights, updates)
+                (
+                    *place,
+                    np.mean(losses) * accumulated,
+                    gradient.abs().max().item(),
+                    *ends,
+                    cosine,
+                    before,
+                    after,
+                    weights,
+                    updates,
+                )
             )
             losses = []
     return [np.array(column) for column in zip(*seen, strict=True)]

@@ -1,7 +1,7 @@
 """Watch the gradients of any LightningModule."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -82,6 +82,7 @@ class GradientMonitor(Callback):
         self._blocks = []
         self._first_bad_step: int | None = None
         self._losses: list[Tensor] = []
+        self._ends: list[list[Tensor]] = []
         self._step_is_due, self._steps, self._are_dense = False, 0, False
         self._peak = -math.inf  # none yet
         if self._restored is not None:
@@ -112,12 +113,12 @@ class GradientMonitor(Callback):
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         if isinstance(loss, Tensor):
             self._losses.append(loss.detach())
+        self._ends.append(batch_ends(batch))
         if not self._step_is_due:
             return
-        total = sum(self._losses[1:], self._losses[0]) if self._losses else torch.tensor(torch.nan)
         place = Place(trainer.global_step, trainer.current_epoch + 1, batch_idx)
-        self._probe.after(place, total, batch_ends(batch))
-        self._losses, self._step_is_due = [], False
+        self._probe.after(place, _mean(self._losses, trainer.accumulate_grad_batches), _joined(self._ends))
+        self._losses, self._ends, self._step_is_due = [], [], False
         if self._steps % self.flush_every == 0:
             self._flush(trainer)
             self._stop_if_diverged(trainer)
@@ -149,13 +150,15 @@ class GradientMonitor(Callback):
         self._steps, self._first_bad_step, self._peak = state["steps"], state["first_bad_step"], state["peak"]
 
     def _flush(self, trainer: Trainer, joined: bool = True) -> None:
-        """Read back what is pending; the loss as a mean over all processes, unless the others may be gone."""
+        """Read back what is pending; loss and batch over all processes, unless the others may be gone."""
         if not self._probe.places:
             return
         block = self._probe.read_back()
         if joined:
             loss = trainer.strategy.reduce(torch.tensor(block.loss), reduce_op="mean")
-            block = replace(block, loss=loss.cpu().numpy())
+            ends = torch.tensor(np.stack([block.input_max_abs, block.target_max_abs]))
+            inputs, target = trainer.strategy.reduce(ends, reduce_op="max").cpu().numpy()
+            block = replace(block, loss=loss.cpu().numpy(), input_max_abs=inputs, target_max_abs=target)
         self._blocks.append(block)
         if self._first_bad_step is None and block.divergence is not None:
             self._first_bad_step = block.divergence.step
@@ -193,6 +196,19 @@ class GradientMonitor(Callback):
             return
         if trainer.global_step - self._first_bad_step >= self.steps_after_divergence:
             trainer.should_stop = True
+
+
+def _mean(losses: Sequence[Tensor], accumulated: int) -> Tensor:
+    """Of losses that Lightning divided by the number of batches in a step; an epoch's last step may have fewer."""
+    if not losses:
+        return torch.tensor(torch.nan)
+    total = sum(losses[1:], losses[0])
+    return total if len(losses) == accumulated else total * accumulated / len(losses)
+
+
+def _joined(ends: Sequence[list[Tensor]]) -> list[Tensor]:
+    """The ends of several batches together, of which only the magnitudes count."""
+    return ends[0] if len(ends) == 1 else [torch.stack(each).abs().max() for each in zip(*ends, strict=True)]
 
 
 def _check_place(trainer: Trainer, pl_module: LightningModule, monitor: GradientMonitor) -> None:

@@ -12,6 +12,7 @@ STEPS_KEPT = 50  # before the first non-finite one
 STEPS_TOLD = 8
 ROWS_TOLD = 8
 LARGE_TARGET = 10.0  # of a standardized target hardly any value is as large
+BOUNDED_LOSS = "loss=huber"  # the override
 LARGE_UPDATE = 0.1  # share of a weight's norm; about 0.001 is usual
 
 Kind = Literal["overflow", "not a number"]
@@ -34,9 +35,9 @@ class Explosion:
         kind: ``overflow`` if that number is infinite, a finite value having outgrown its type, or ``not a number``.
         skipped: how many updates had been left out before.
         nonfinite: how many gradient elements of each parameter were not finite in that step.
-        batch: the step's batch within its epoch, counted from 0.
-        rows: the training rows of that batch; empty where the report does not know them.
-        input_max_abs: largest |element| of that batch's inputs; NaN where not known.
+        batch: the step's last batch within its epoch, counted from 0.
+        rows: the training rows of the step's batches; empty where the report does not know them.
+        input_max_abs: largest |element| of those batches' inputs; NaN where not known.
         target_max_abs: the same of its target.
         steps: the optimizer steps of the run-up, at most 50.
         losses: their losses.
@@ -185,7 +186,7 @@ def _cures(record: GradientRecord, run_up: GradientRecord, learning_rate: float)
         cause = f"gradients are not held: thresholds well below the least norm seen, {norms.min():.4g}"
         cures.append(Cure(cause, f"-m clip=norm clip.value={thresholds}"))
     if target > LARGE_TARGET:
-        cures.append(Cure("large errors count squared: a loss whose derivative is bounded", "loss=huber"))
+        cures.append(Cure("large errors count squared: a loss whose derivative is bounded", BOUNDED_LOSS))
     return cures or [Cure("the first step was not finite already: look at data and initialization", "model=mlp")]
 
 

@@ -41,7 +41,7 @@ class GradientRecord:
         batch: the step's last batch within its epoch, counted from 0, ``[steps]``.
         loss: training loss, mean over accumulated batches, ``[steps]``.
         max_abs: largest |element| of any gradient before clipping, ``[steps]``.
-        input_max_abs: largest |element| of the batch's inputs, ``[steps]``; NaN where the batch is no pair of tensors.
+        input_max_abs: largest |element| of the step's inputs, ``[steps]``; NaN where a batch is no pair of tensors.
         target_max_abs: the same of its target.
         inner_product: of the gradient before and after clipping, ``[steps]``; NaN where clipping keeps the direction.
         skipped: whether the update was left out, ``[steps]``.
