@@ -39,6 +39,25 @@ FIGURES = {
     "heat map, diverged": partial(
         plots.plot_heat_map, step=STEPS, names=NAMES, norms=layers * exploding[:, None], divergence=DIVERGED
     ),
+    "heat map of a network that died": partial(
+        plots.plot_heat_map,
+        step=STEPS,
+        names=NAMES,
+        norms=layers * np.where(STEPS < 60, 1.0, 0.0)[:, None],
+        divergence=None,
+    ),
+    "norms of two steps": partial(
+        norms, step=STEPS[:2], norm=steady[:2], norm_clipped=steady[:2], thresholds={}, divergence=None
+    ),
+    "norms with derivatives clipped": partial(
+        norms,
+        step=STEPS,
+        norm=steady,
+        norm_clipped=steady,
+        thresholds={},
+        divergence=None,
+        state="with derivatives clipped",
+    ),
     "heat map of nothing": partial(
         plots.plot_heat_map, step=STEPS[:1], names=NAMES, norms=np.full((1, 3), np.nan), divergence=DIVERGED
     ),
@@ -132,7 +151,7 @@ def test_norms_before_and_after_are_two_curves_only_where_they_differ():
 
 def test_the_histogram_marks_the_limit_of_the_norm_but_not_that_of_an_element():
     assert labels(axes_of(FIGURES["histogram"])[0]) == [
-        f"90th percentile: {np.percentile(steady, 90):.4g}",
+        *(f"{percentile}th percentile: {np.percentile(steady, percentile):.4g}" for percentile in (50, 90, 99)),
         "threshold of the norm: 2",
     ]
 
@@ -144,3 +163,24 @@ def test_a_run_without_a_finite_point_says_so():
     assert axes.texts[0].get_text() == "no finite score"
     (axes,) = axes_of(partial(plots.plot_norm_histogram, norm=np.array([np.nan, np.inf, 0.0]), thresholds={}))
     assert axes.texts[0].get_text() == "no finite gradient"
+
+
+@pytest.mark.parametrize("name", ["curve of one epoch", "norms of two steps"])
+def test_steps_and_epochs_are_whole_numbers(name):
+    axes = axes_of(FIGURES[name])[0]
+    assert all(tick == round(tick) for tick in axes.get_xticks())
+
+
+@pytest.mark.parametrize(
+    ("name", "color"), [("heat map of a network that died", plots.PALE), ("heat map, diverged", plots.RED)]
+)
+def test_zero_and_not_finite_have_colours_of_their_own(name, color, tmp_path):
+    path = tmp_path / "figure.png"
+    plots.draw(path, FIGURES[name])
+    pixels = (imread(path)[100:400, 550:700, :3] * 255).round().astype(int)  # within the last third of the steps
+    wanted = [int(color[place : place + 2], 16) for place in (1, 3, 5)]
+    assert (pixels == wanted).all(axis=-1).mean() > 0.9
+
+
+def test_norms_that_were_not_taken_before_clipping_do_not_say_so():
+    assert labels(axes_of(FIGURES["norms with derivatives clipped"])[0]) == ["with derivatives clipped"]

@@ -248,6 +248,11 @@ class ClipMethod(Settings):
     value: float | None
 
     @property
+    def norms_state(self) -> str:
+        """What had been done to the gradients whose norms are told first."""
+        return "before clipping"
+
+    @property
     def thresholds(self) -> dict[str, float]:
         """The fixed limits that the method sets, by the quantity they limit: L2 ``norm`` or ``value``."""
         return {}
@@ -337,6 +342,10 @@ class ActivationClip(ClipMethod):
     value: PositiveNumber
     output_value: PositiveNumber
     layers: Pattern
+
+    @property
+    def norms_state(self) -> str:
+        return "with derivatives clipped"
 
 
 class AdaptiveClip(GradientClip):

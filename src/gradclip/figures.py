@@ -44,14 +44,22 @@ def draw_figures(folder: Path, config: TrainConfig, parts: "Parts", summary: Sum
             thresholds=clip.thresholds,
             title=f"Gradient norm, clip {clip.label}{share}",
             divergence=where,
+            state=clip.norms_state,
         ),
         "gradient_norm_by_parameter": partial(
-            plots.plot_heat_map, step=record.step, names=record.names, norms=record.norms, divergence=where
+            plots.plot_heat_map,
+            step=record.step,
+            names=record.names,
+            norms=record.norms,
+            divergence=where,
+            state=clip.norms_state,
         ),
         "update_ratio": partial(
             plots.plot_update_ratios, step=record.step, names=record.names, ratios=record.update_ratios
         ),
-        "gradient_norm_histogram": partial(plots.plot_norm_histogram, norm=record.norm, thresholds=clip.thresholds),
+        "gradient_norm_histogram": partial(
+            plots.plot_norm_histogram, norm=record.norm, thresholds=clip.thresholds, state=clip.norms_state
+        ),
         **hidden_figures(parts, clip.label),
     }
     for name, plot in figures.items():

@@ -52,7 +52,9 @@ SCORES: Final = {score.name: score for score in (MSE, ACCURACY)}
 
 # Per optimizer step.
 LOSS_STEP: Final = "loss/step"
-GRAD_NORM: Final = "grad/norm"  # global L2 norm, before clipping
+GRAD_NORM: Final = (
+    "grad/norm"  # global L2 norm, before clipping; of clip=activation, of weights whose derivatives are clipped
+)
 GRAD_NORM_CLIPPED: Final = "grad/norm_clipped"  # global L2 norm, after clipping
 GRAD_MAX_ABS: Final = "grad/max_abs"  # largest |element|, before clipping
 GRAD_COEFFICIENT: Final = "grad/coefficient"  # norm after over norm before

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from gradclip.telemetry.record import Divergence
 
 Floats = NDArray[np.float64]
 
-BLUE, ORANGE, GREY, RED = "#1f5fa8", "#e07b26", "#8a8f98", "#b3261e"
+BLUE, ORANGE, GREY, PALE, RED = "#1f5fa8", "#e07b26", "#8a8f98", "#d9dce0", "#b3261e"
 STYLE: dict[Any, Any] = {
     "font.size": 11,
     "axes.titlesize": 13,
@@ -41,6 +42,11 @@ FEW_STEPS = 60
 MOST_DECADES = 16  # of a colour scale: below them one could not tell colours apart
 MOST_LINES = 8
 LONGEST_NAME = 24
+HEAT = colormaps["viridis"].with_extremes(under=PALE)
+HEAT_LABEL = "log10 of the norm (grey: zero, red: not finite)"
+NORM_LABEL = "gradient norm (global L2, loss per unit of weight)"
+PERCENTILES = {50: ":", 90: "--", 99: "-"}  # and the style of their line
+BEFORE = "before clipping"
 USUAL_RATIO = 1e-3  # of update to weight, in networks that train well
 
 
@@ -91,7 +97,7 @@ def plot_learning_curve(
     log_axis_over_decades(axes, [*train, *test])
     if divergence is not None:
         _mark_end(axes, divergence.epoch, divergence)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _whole_ticks(axes.xaxis)
     axes.legend()
 
 
@@ -103,6 +109,7 @@ def plot_norms(
     thresholds: Mapping[str, float],
     title: str,
     divergence: Divergence | None,
+    state: str = BEFORE,
 ) -> None:
     """Global gradient norm of every step, before and after clipping, ``[steps]`` each, with the thresholds."""
     axes = figure.subplots()
@@ -110,12 +117,13 @@ def plot_norms(
     changed = not np.array_equal(norm, norm_clipped, equal_nan=True)
     for name, threshold in thresholds.items():
         _line(axes.axhline, threshold, name)
-    label = "before clipping" if changed else "before and after clipping, the same"
+    label = state if changed or state != BEFORE else "before and after clipping, the same"
     axes.plot(step, _finite(norm), color=BLUE, linewidth=0.9, marker=marker, label=label)
     if changed:
         axes.plot(step, _finite(norm_clipped), color=ORANGE, linewidth=1.6, marker=marker, label="after clipping")
         _mark_clipped(axes, step[norm_clipped != norm], len(step))
-    axes.set(title=title, xlabel="optimizer step", ylabel="gradient norm (global L2)")
+    axes.set(title=title, xlabel="optimizer step", ylabel=NORM_LABEL)
+    _whole_ticks(axes.xaxis)
     log_axis_over_decades(axes, [*norm, *norm_clipped])
     if divergence is not None:
         _mark_end(axes, divergence.step, divergence)
@@ -123,25 +131,28 @@ def plot_norms(
 
 
 def plot_heat_map(
-    figure: Figure, step: NDArray[np.int64], names: Sequence[str], norms: Floats, divergence: Divergence | None
+    figure: Figure,
+    step: NDArray[np.int64],
+    names: Sequence[str],
+    norms: Floats,
+    divergence: Divergence | None,
+    state: str = BEFORE,
 ) -> None:
-    """Gradient norm of each parameter at each step, before clipping, ``[steps, parameters]``."""
+    """Gradient norm of each parameter at each step, ``[steps, parameters]``."""
     figure.subplots_adjust(left=0.26)
     axes = figure.subplots()
-    axes.set(title="Gradient norm of each parameter, before clipping", xlabel="optimizer step", ylabel="parameter")
+    axes.set(title=f"Gradient norm of each parameter, {state}", xlabel="optimizer step", ylabel="parameter")
     logs = _logarithms(norms)
     if not np.isfinite(logs).any():
         say(axes, "no finite gradient")
         return
-    axes.grid(False)
-    axes.set_facecolor(RED)  # what is not finite, or exactly zero, shows through
     edges = np.append(step, step[-1] + 1) - 0.5
-    mesh = axes.pcolormesh(edges, np.arange(len(names) + 1), np.ma.masked_invalid(logs.T), cmap="viridis")
-    bar = figure.colorbar(mesh, ax=axes, pad=0.02)
-    bar.set_label("log10 of the norm (red: not finite, or zero)")
+    _heat(axes, edges, np.arange(len(names) + 1), logs, logs)
+    bar = figure.colorbar(axes.collections[0], ax=axes, pad=0.02)
+    bar.set_label(HEAT_LABEL)
     axes.set_yticks(np.arange(len(names)) + 0.5, [_shorten(name) for name in names], fontsize=9)
     axes.invert_yaxis()
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    _whole_ticks(axes.xaxis)
     if divergence is not None:
         axes.set_title(f"Gradient norm of each parameter: diverged at step {divergence.step}")
 
@@ -153,29 +164,37 @@ def plot_hidden_states(figure: Figure, step: NDArray[np.int64], norms: Floats, t
     axes.set(title=title, xlabel="optimizer step", ylabel=f"time step, {layer}" if layer else "time step")
     if axes.collections:
         bar = figure.colorbar(axes.collections[0], ax=axes, pad=0.02)
-        bar.set_label("log10 of the norm (red: not finite, or zero)")
+        bar.set_label(HEAT_LABEL)
 
 
 def plot_time_heat_map(axes: Axes, step: NDArray[np.int64], norms: Floats, scale: Floats) -> None:
     """The heat map alone, ``[snapshots, time steps]``, in colours that span the finite values of ``scale``."""
-    logs, ends = _logarithms(norms), _logarithms(scale)
+    logs = _logarithms(norms)
     if not np.isfinite(logs).any():
         say(axes, "no finite gradient")
         return
-    axes.grid(False)
-    axes.set_facecolor(RED)  # what is not finite, or exactly zero, shows through
     edges = np.append(step, step[-1] + (step[-1] - step[-2] if len(step) > 1 else 1)) - 0.5
-    highest = float(np.nanmax(ends))
-    lowest = max(float(np.nanmin(ends)), highest - MOST_DECADES)
-    times = np.arange(norms.shape[1] + 1) + 0.5
-    axes.pcolormesh(edges, times, np.ma.masked_invalid(logs.T), cmap="viridis", vmin=lowest, vmax=highest)
+    ends = _logarithms(scale)
+    ends = np.maximum(ends, ends[np.isfinite(ends)].max() - MOST_DECADES)
+    _heat(axes, edges, np.arange(norms.shape[1] + 1) + 0.5, logs, ends)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(integer=True))
+        _whole_ticks(axis)
+
+
+def _heat(axes: Axes, steps: Floats, rows: NDArray[Any], logs: Floats, scale: Floats) -> None:
+    """Logarithms as colours between the ends of ``scale``; zero has its own colour, as has what is not finite."""
+    axes.grid(False)
+    axes.set_facecolor(RED)  # what is not finite is left out and shows it
+    ends = scale[np.isfinite(scale)]
+    lowest, highest = ends.min(), max(ends.max(), ends.min() + 1e-9)  # without a range there is nothing below it
+    shown = np.where(np.isneginf(logs), lowest - 1, np.maximum(logs, lowest))
+    axes.pcolormesh(steps, rows, np.ma.masked_invalid(shown.T), cmap=HEAT, vmin=lowest, vmax=highest)
 
 
 def _logarithms(norms: Floats) -> Floats:
-    """To base 10; NaN where a norm is zero or not finite."""
-    logs: Floats = np.log10(np.where((norms > 0) & np.isfinite(norms), norms, np.nan))
+    """To base 10; NaN where a norm is not finite, -inf where it is zero."""
+    with np.errstate(divide="ignore"):
+        logs: Floats = np.log10(np.where(np.isfinite(norms), norms, np.nan))
     return logs
 
 
@@ -191,15 +210,16 @@ def plot_update_ratios(figure: Figure, step: NDArray[np.int64], names: Sequence[
     marker = "." if measured.sum() < FEW_STEPS else ""
     for column in sorted(order):
         axes.plot(step[measured], _finite(ratios[measured, column]), marker=marker, linewidth=0.9, label=names[column])
+    _whole_ticks(axes.xaxis)
     axes.axhline(USUAL_RATIO, color=GREY, linestyle="--", label="about 0.001 is usual")
     log_axis_over_decades(axes, [*ratios[measured].ravel(), USUAL_RATIO])
     axes.legend()
 
 
-def plot_norm_histogram(figure: Figure, norm: Floats, thresholds: Mapping[str, float]) -> None:
-    """How often each gradient norm before clipping occurred, ``[steps]``, with thresholds and 90th percentile."""
+def plot_norm_histogram(figure: Figure, norm: Floats, thresholds: Mapping[str, float], state: str = BEFORE) -> None:
+    """How often each gradient norm occurred, ``[steps]``, with thresholds and percentiles."""
     axes = figure.subplots()
-    axes.set(title="Gradient norms before clipping", xlabel="gradient norm (global L2)", ylabel="optimizer steps")
+    axes.set(title=f"Gradient norms {state}", xlabel=NORM_LABEL, ylabel="optimizer steps")
     finite = norm[np.isfinite(norm) & (norm > 0)]
     if finite.size == 0:
         say(axes, "no finite gradient")
@@ -208,11 +228,13 @@ def plot_norm_histogram(figure: Figure, norm: Floats, thresholds: Mapping[str, f
     edges = np.geomspace(finite.min(), finite.max(), BINS) if wide else np.histogram_bin_edges(finite, BINS)
     axes.hist(finite, bins=edges.tolist(), color=BLUE, alpha=0.75)
     axes.set_xscale("log" if wide else "linear")
-    p90 = float(np.percentile(finite, 90))
-    axes.axvline(p90, color=GREY, linestyle="--", label=f"90th percentile: {p90:,.4g}")
+    for percentile, style in PERCENTILES.items():
+        place = float(np.percentile(finite, percentile))
+        label = f"{percentile}th percentile: {place:,.4g}"
+        axes.axvline(place, color="black", linewidth=0.9, linestyle=style, label=label)
     if "norm" in thresholds:  # the limit of a single element is no limit of the norm
         _line(axes.axvline, thresholds["norm"], "norm")
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    _whole_ticks(axes.yaxis)
     axes.legend()
 
 
@@ -226,6 +248,10 @@ def _mark_clipped(axes: Axes, steps: NDArray[np.int64], of: int) -> None:
     if len(steps) < of * 0.9:
         height = axes.get_xaxis_transform()  # the vertical position as a share of the axes
         axes.plot(steps, np.full(len(steps), 0.015), "|", color=RED, transform=height, label="clipped steps")
+
+
+def _whole_ticks(axis: Axis) -> None:
+    axis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
 
 
 def _shorten(name: str) -> str:

@@ -117,7 +117,7 @@ def _clipping(summary: "Summary", config: TrainConfig) -> str:
         return f"{config.clip.label}; no step had a finite gradient"
     median, p90, _, largest = (f"{norm:.3g}" for norm in summary.norm_percentiles)
     done = "" if config.clip.name == "none" else f" changed {summary.clip_fraction:.0%} of {summary.steps} steps"
-    norms = f"gradient norm before clipping: median {median}, 90th percentile {p90}, largest {largest}"
+    norms = f"gradient norm {config.clip.norms_state}: median {median}, 90th percentile {p90}, largest {largest}"
     return f"{config.clip.label}{done}; {norms}"
 
 
