@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 from gradclip import keys
 from gradclip.errors import TrackingError
 from gradclip.tracking import stopped, store
-from gradclip.tracking.messages import Call
+from gradclip.tracking.messages import Call, Store
 from gradclip.tracking.spool import Spool
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between two tries
@@ -40,8 +40,7 @@ def begin_run(call: Call) -> tuple[str | None, str]:
         TrackingError: the store cannot be opened.
     """
     try:
-        experiment_id = store.open_store(call.store)
-        stopped.mark_dead_runs(call.store)
+        experiment_id = _open(call.store)
         run_id = _try_for(call.store.patience, call)
     except TrackingError:
         if not (call.store.spool_if_absent and call.function_name == "create_run"):
@@ -49,6 +48,15 @@ def begin_run(call: Call) -> tuple[str | None, str]:
         spool_of(call.folder).add(call)
         return None, str(call.arguments[1][keys.CREATION])
     return experiment_id, run_id or call.run_id
+
+
+def _open(where: Store) -> str:
+    try:
+        experiment_id = store.open_store(where)
+        stopped.mark_dead_runs(where)
+    except store.STORE_ERRORS as error:
+        raise TrackingError(f"tracking.uri: got {where.uri!r}; cannot be opened: {first_line(error)}") from error
+    return experiment_id
 
 
 def deliver(call: Call) -> int:
@@ -122,5 +130,10 @@ def perform(call: Call) -> Any:
 
 def tell(call: Call, error: Exception) -> str:
     """Say in one line what could not be written and why."""
-    what, reason = call.function_name.replace("_", " "), next(iter(str(error).splitlines()), type(error).__name__)
-    return f"tracking.uri: got {call.store.uri!r}; could not {what}: {reason}"
+    what = call.function_name.replace("_", " ")
+    return f"tracking.uri: got {call.store.uri!r}; could not {what}: {first_line(error)}"
+
+
+def first_line(error: Exception) -> str:
+    """What an error says first, if it says anything."""
+    return next((line for line in str(error).splitlines() if line), type(error).__name__)
