@@ -19,11 +19,13 @@ class RayLauncher(Launcher):  # type: ignore[misc]  # Hydra is not typed
     Args:
         address: of the cluster, or None to start one on this machine until the multirun ends.
         cpus: how many processors that one has, so many jobs run at a time; None for all of this machine.
-        job: what Ray is told of each job, such as ``num_cpus``.
+        cpus_per_job: processors that each job needs.
+        gpus_per_job: GPUs that each job needs, or a share of one.
     """
 
-    def __init__(self, address: str | None, cpus: int | None, job: DictConfig) -> None:
-        self.address, self.cpus, self.job = address, cpus, job
+    def __init__(self, address: str | None, cpus: int | None, cpus_per_job: float, gpus_per_job: float) -> None:
+        self.address, self.cpus = address, cpus
+        self.needs = {"num_cpus": cpus_per_job, "num_gpus": gpus_per_job}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take what Hydra hands over."""
@@ -42,7 +44,7 @@ class RayLauncher(Launcher):  # type: ignore[misc]  # Hydra is not typed
         import ray
 
         shared = ray.put((self.hydra_context, self.task_function, self.config, Singleton.get_state()))
-        job = ray.remote(run_one).options(**{str(name): value for name, value in self.job.items()})
+        job = ray.remote(run_one).options(**self.needs, max_retries=0)  # begun again it would be a second run
         jobs = enumerate(job_overrides, start=initial_job_idx)
         returned: list[JobReturn] = ray.get([job.remote(shared, number, list(overrides)) for number, overrides in jobs])
         return returned

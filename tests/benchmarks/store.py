@@ -1,0 +1,82 @@
+"""What it costs to store one run, in SQLite and through a server: a table in Markdown.
+
+``python tests/benchmarks/store.py``. Processor time is counted, of this process and of the server, so that a busy machine
+matters little; ``docs/many-runs.md`` computes with it.
+"""
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from gradclip.project import PROJECT_ROOT
+from gradclip.tracking.messages import Point, Store
+
+sys.path.insert(0, str(PROJECT_ROOT))
+from tests.mlflow_server import serve
+
+ROUNDS = 7
+PARAMETERS = {f"parameter_{number}": "0.01" for number in range(60)}
+FEW, MANY = 600, 6000  # points of a run
+
+
+def store_run(store: Store, count: int) -> None:
+    """Store a run as training does, without its files."""
+    from gradclip.tracking import store as writer
+
+    points = [Point(f"curve_{number % 6}", 0.5, 1_700_000_000_000 + number, number // 6) for number in range(count)]
+    run_id = writer.create_run(store, "run", {"outcome": "learned"})
+    writer.write_parameters(store, run_id, PARAMETERS)
+    writer.write_points(store, run_id, points)
+    writer.write_summary(store, run_id, {"final/mse_test": 1.0}, {"seed": "0"})
+    writer.end_run(store, run_id, "FINISHED")
+
+
+def processor_seconds() -> float:
+    """What this process and those it started have used."""
+    children = [child.cpu_times() for child in psutil.Process().children(recursive=True)]
+    return time.process_time() + sum(times.user + times.system for times in children)
+
+
+def cost_of_run(store: Store, count: int) -> float:
+    """Processor seconds of storing one run: the least of several rounds."""
+    costs = []
+    for _ in range(ROUNDS):
+        start = processor_seconds()
+        store_run(store, count)
+        costs.append(processor_seconds() - start)
+    return min(costs)
+
+
+def rows() -> Iterator[tuple[str, float, float]]:
+    """For each kind of store: processor seconds of a run, points in a processor second."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield ("SQLite", *measure(Store(f"sqlite:///{folder}/mlflow.db", f"{folder}/artifacts", "gradclip")))
+    with tempfile.TemporaryDirectory() as folder, serve(Path(folder)) as address:
+        yield ("server, with its client", *measure(Store(address, "", "gradclip")))
+
+
+def measure(store: Store) -> tuple[float, float]:
+    """Processor seconds of a run, points in a processor second."""
+    store_run(store, FEW)
+    few, many = cost_of_run(store, FEW), cost_of_run(store, MANY)
+    return few, (MANY - FEW) / (many - few)
+
+
+def main() -> int:
+    """Measure and print."""
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+    what = f"a run of {len(PARAMETERS)} parameters and {FEW} points"
+    print(f"| {what} | processor time, ms | further points in a processor second |")
+    print("|---|---|---|")
+    for name, run, rate in rows():
+        print(f"| {name} | {1000 * run:.0f} | {rate:,.0f} |", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
