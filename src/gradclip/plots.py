@@ -141,7 +141,7 @@ def plot_heat_map(
     """Gradient norm of each parameter at each step, ``[steps, parameters]``."""
     figure.subplots_adjust(left=0.26)
     axes = figure.subplots()
-    axes.set(title=f"Gradient norm of each parameter, {state}", xlabel="optimizer step", ylabel="parameter")
+    axes.set(title=f"Norm of each gradient, {state}", xlabel="optimizer step", ylabel="parameter")
     logs = _logarithms(norms)
     if not np.isfinite(logs).any():
         say(axes, "no finite gradient")
