@@ -154,7 +154,7 @@ def plot_heat_map(
     axes.invert_yaxis()
     _whole_ticks(axes.xaxis)
     if divergence is not None:
-        axes.set_title(f"Gradient norm of each parameter: diverged at step {divergence.step}")
+        axes.set_title(f"Norm of each gradient: diverged at step {divergence.step}")
 
 
 def plot_hidden_states(figure: Figure, step: NDArray[np.int64], norms: Floats, title: str, layer: str = "") -> None:
