@@ -1,11 +1,18 @@
-"""The README's table of settings elsewhere: each row against that library, or the formula in its source."""
+"""The README's table of settings elsewhere: each row against that library, or the formula in its source.
+
+Keras and optax are the libraries themselves; TensorFlow, timm, DeepSpeed and old Keras, which are heavy, are formulas.
+"""
 
 import re
+import tempfile
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
+from gradclip import Skip
 from gradclip.clipping.methods import make_clipper
 from gradclip.config import validate
 from gradclip.project import CONFIG_FOLDER, register_resolvers
@@ -45,34 +52,55 @@ def keras_before_2_4(gradients):
     return scaled(gradients, 1.0 / norm) if norm >= 1.0 else gradients
 
 
-def each_by_its_norm(gradients):
-    return {name: gradient * 1.0 / max(gradient.norm(), 1.0) for name, gradient in gradients.items()}
+def by_keras(**clipping):
+    """What an optimizer of Keras subtracts from weights of zero at a learning rate of 1."""
+
+    def clip(gradients):
+        with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as home:
+            patch.setenv("KERAS_BACKEND", "torch")
+            patch.setenv("KERAS_HOME", home)
+            import keras
+        with keras.device("cpu"):
+            weights = [keras.Variable(torch.zeros_like(gradient)) for gradient in gradients.values()]
+            keras.optimizers.SGD(1.0, **clipping).apply([g.clone() for g in gradients.values()], weights)
+        return {name: -weight.value.detach() for name, weight in zip(gradients, weights, strict=True)}
+
+    return clip
+
+
+def by_optax(make):
+    """What a transform of optax, made from the package, makes of gradients laid out as JAX has them, inputs first."""
+
+    def clip(gradients):
+        import jax
+        import optax
+
+        with jax.default_device(jax.devices("cpu")[0]):
+            transform, weights = make(optax), to_jax(WEIGHTS)
+            return from_jax(transform.update(to_jax(gradients), transform.init(weights), weights)[0])
+
+    return clip
+
+
+def to_jax(tensors):
+    import jax
+
+    return {name: jax.numpy.asarray(tensor.T.numpy()) for name, tensor in tensors.items()}
+
+
+def from_jax(arrays):
+    return {name: torch.tensor(np.array(array)).T for name, array in arrays.items()}
 
 
 def tensorflow(gradients):
     return scaled(gradients, 1.0 * min(1.0 / global_norm(gradients), 1.0))
 
 
-def optax_by_global_norm(gradients):
-    norm = global_norm(gradients)
-    return gradients if norm < 1.0 else scaled(gradients, 1.0 / norm)
-
-
-def clamped(gradients):
-    return {name: gradient.clamp(-5.0, 5.0) for name, gradient in gradients.items()}
-
-
 def unit_wise(gradient, weight, dimensions):
-    """The rule of optax and timm, with the dimensions over which they take a unit's norm."""
+    """The rule of timm, with the dimensions over which it takes a unit's norm."""
     largest = 0.01 * weight.norm(dim=dimensions, keepdim=True).clamp(min=1e-3)
     norm = gradient.norm(dim=dimensions, keepdim=True)
     return torch.where(norm < largest, gradient, gradient * (largest / norm.clamp(min=1e-6)))
-
-
-def optax_adaptive(gradients):
-    """On weights laid out as JAX has them, inputs first."""
-    weight = unit_wise(gradients["weight"].T, WEIGHTS["weight"].T, 0).T
-    return {"weight": weight, "bias": unit_wise(gradients["bias"], WEIGHTS["bias"], 0)}
 
 
 def timm_adaptive(gradients):
@@ -80,12 +108,9 @@ def timm_adaptive(gradients):
     return {"weight": weight, "bias": unit_wise(gradients["bias"], WEIGHTS["bias"], 0)}
 
 
-def nothing_above(limit):
-    def clip(gradients):
-        kept = torch.isfinite(global_norm(gradients)) and global_norm(gradients) ** 2 < limit**2
-        return gradients if kept else scaled(gradients, 0.0)
-
-    return clip
+def without_large(optax):
+    skips = partial(optax.skip_large_updates, max_squared_norm=25.0)
+    return optax.MultiSteps(optax.identity(), every_k_schedule=1, should_skip_update_fn=skips)
 
 
 def deepspeed(gradients):
@@ -102,15 +127,15 @@ THEIRS = [
     by_torch(torch.nn.utils.clip_grad_norm_, 1.0, norm_type=torch.inf),
     torch_value,
     keras_before_2_4,
-    each_by_its_norm,
-    tensorflow,  # Keras's global_clipnorm is TensorFlow's function
-    clamped,
+    by_keras(clipnorm=1.0),
+    by_keras(global_clipnorm=1.0),
+    by_keras(clipvalue=5.0),
     tensorflow,
-    optax_by_global_norm,
-    clamped,
-    optax_adaptive,
-    nothing_above(torch.inf),
-    nothing_above(5.0),
+    by_optax(lambda optax: optax.clip_by_global_norm(1.0)),
+    by_optax(lambda optax: optax.clip(5.0)),
+    by_optax(lambda optax: optax.adaptive_grad_clip(0.01)),
+    by_optax(lambda optax: optax.apply_if_finite(optax.identity(), 10)),
+    by_optax(without_large),
     torch_norm,  # timm
     torch_value,
     timm_adaptive,
@@ -127,3 +152,15 @@ def test_our_setting_does_what_theirs_does(row, theirs, gradients):
     clipper = make_clipper(**settings)
     ours = clipper(gradients, WEIGHTS, clipper.init(WEIGHTS))[0]
     torch.testing.assert_close(ours, theirs(gradients), rtol=1e-5, atol=1e-7)
+
+
+def test_updates_that_are_not_finite_pass_after_as_many_in_a_row_as_in_optax():
+    import jax
+    import optax
+
+    theirs, ours = optax.apply_if_finite(optax.identity(), 2), Skip(patience=2)
+    their_state, our_state = theirs.init(jax.numpy.zeros(1)), ours.init({})
+    for size in [1.0, torch.nan, 2.0, torch.inf, torch.nan, torch.nan, torch.nan, 3.0, torch.nan]:
+        update, their_state = theirs.update(jax.numpy.asarray([size]), their_state)
+        clipped, our_state, _ = ours({"only": torch.tensor([size])}, {}, our_state)
+        np.testing.assert_array_equal(clipped["only"].numpy(), np.asarray(update))
