@@ -218,7 +218,13 @@ def test_table_with_categories_and_scaled_target(
 
 
 @pytest.mark.parametrize(
-    ("clip", "seed"), [("clip=norm", 5), ("clip=activation clip.value=0.001 data.scale_target=standard", 6)]
+    ("clip", "seed"),
+    [
+        ("clip=norm", 5),
+        ("clip=activation clip.value=0.001 data.scale_target=standard", 6),
+        ("clip=zscore clip.value=0.5 clip.warmup=3 data.scale_target=standard", 7),
+        ("clip=skip clip.value=5.2 data.scale_target=standard", 8),
+    ],
 )
 def test_two_processes_give_the_result_of_one(
     train: Command, runs: SearchRuns, client: MlflowClient, clip: str, seed: int

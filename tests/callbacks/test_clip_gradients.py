@@ -22,9 +22,11 @@ from gradclip import (
     Value,
     ZScore,
 )
+from gradclip.clipping.methods import METHODS
 from gradclip.data.sources import regression
 from gradclip.errors import ClippingError, TrainerError
 from gradclip.optimization import make_optimizer
+from tests.clipping.test_contract import SHORT_WARMUP, make
 
 QUIET = {
     "logger": False,
@@ -211,6 +213,36 @@ def test_sparse_gradients_are_refused(restored):
     clip.load_state_dict({"state": restored})
     with pytest.raises(TrainerError, match=r"^network\.table\.weight: its gradient is sparse; gradclip needs"):
         fit(Bag(), clip)
+
+
+class ClippedAlone(Callback):
+    """What a clipper makes of each step's gradients, out of place, beside what the callback after it makes of them."""
+
+    def __init__(self, clipper):
+        self.clipper, self.expected, self.used = clipper, [], []
+
+    def on_train_start(self, trainer, pl_module):
+        self.state = self.clipper.init(dict(pl_module.named_parameters()))
+
+    @torch.no_grad()
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        named = dict(pl_module.named_parameters())
+        gradients = {name: parameter.grad.clone() for name, parameter in named.items()}
+        clipped, self.state, report = self.clipper(gradients, named, self.state)
+        self.expected.append([None] * len(named) if report.skipped else list(clipped.values()))
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.used.append([parameter.grad for parameter in pl_module.parameters()])
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+def test_every_method_clips_in_place_in_bf16_as_it_does_alone(name, precision):
+    clipper = make(name, **SHORT_WARMUP.get(name, {}))
+    alone = ClippedAlone(clipper)
+    fit(make_network(), alone, ClipGradients(clipper), precision=precision, max_epochs=1, limit_train_batches=8)
+    for expected, used in zip(alone.expected, alone.used, strict=True):
+        torch.testing.assert_close(used, expected, equal_nan=True)
 
 
 def test_sharded_strategies_are_refused():
