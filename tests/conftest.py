@@ -42,8 +42,10 @@ def start(store_folder: Path, store_uri: str) -> StartCommand:
             f"hydra.run.dir={store_folder}/mlruns/hydra/runs/${{now:%H-%M-%S-%f}}",
             f"hydra.sweep.dir={store_folder}/mlruns/hydra/multiruns/${{now:%H-%M-%S-%f}}",
         ]
+        flags = [argument for argument in overrides if argument.startswith("-")]  # between settings Python refuses them
+        settings = [argument for argument in overrides if argument not in flags]
         return subprocess.Popen(
-            [sys.executable, str(ROOT / f"src/{script}.py"), *folders, *overrides],
+            [sys.executable, str(ROOT / f"src/{script}.py"), *flags, *folders, *settings],
             cwd=store_folder,
             env=os.environ | {"MLFLOW_TRACKING_URI": store_uri} | (environment or {}),
             stdout=subprocess.PIPE,

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -28,8 +29,11 @@ class SharesLauncher(Launcher):  # type: ignore[misc]  # Hydra is not typed
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take what Hydra hands over; a share is a job to the launcher that runs it."""
         self.folder = Path(config.hydra.sweep.dir).resolve()
-        share = Share(self.folder, self.within, hydra_context, task_function, config)
-        self.over.setup(hydra_context=hydra_context, task_function=share, config=config)
+        own = HydraContext(hydra_context.config_loader, hydra_context.callbacks)
+        share = Share(self.folder, self.within, own, task_function, config)
+        self.over.setup(hydra_context=own, task_function=share, config=config)
+        # The sweeper composes every job to check it: a launcher that makes this quick does so in the given context.
+        copy(self.within).setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run all jobs."""

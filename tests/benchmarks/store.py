@@ -1,7 +1,7 @@
 """What it costs to store one run, in SQLite and through a server: a table in Markdown.
 
-``python tests/benchmarks/store.py``. Processor time is counted, of this process and of the server, so that a busy machine
-matters little; ``docs/many-runs.md`` computes with it.
+``python tests/benchmarks/store.py``. Processor time is counted, of this process and of the server, since it hardly
+changes on a busy machine. ``docs/many-runs.md`` computes with it.
 """
 
 import os

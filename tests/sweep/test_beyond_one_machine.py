@@ -15,6 +15,19 @@ LAUNCHERS = {
     "joblib": ("joblib", ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")),
     "ray": ("ray", ("hydra/launcher=ray", "hydra.launcher.cpus=2")),
     "slurm": ("submitit", ("hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5")),
+    "vectorized_joblib": ("joblib", ("hydra/launcher=vectorized_joblib", "hydra.launcher.share=1")),
+    "vectorized_ray": (
+        "ray",
+        ("hydra/launcher=vectorized_ray", "hydra.launcher.over.cpus=2", "hydra.launcher.share=1"),
+    ),
+    "vectorized_slurm": (
+        "submitit",
+        (
+            "hydra/launcher=vectorized_slurm",
+            "hydra/launcher@hydra.launcher.over=submitit_local",
+            "hydra.launcher.share=1",
+        ),
+    ),
 }
 
 
@@ -40,7 +53,9 @@ def test_jobs_anywhere_are_the_same_runs_of_one_parent(
 ) -> None:
     package, overrides = LAUNCHERS[launcher]
     if find_spec(package) is None:
-        pytest.skip(f"{package} is not installed: python -m pip install --editable '.[{launcher}]'")
+        pytest.skip(
+            f"{package} is not installed: python -m pip install --editable '.[{launcher.removeprefix('vectorized_')}]'"
+        )
     done = train(
         *JOBS, *overrides, "seed=0,1", f"tracking.experiment={launcher}",
         environment={"MLFLOW_TRACKING_URI": server}, timeout=300,

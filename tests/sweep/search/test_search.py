@@ -22,6 +22,7 @@ class Problem:
     def __init__(self, score, name="mse", error=lambda _x: ""):
         self.score, self.name, self.error = score, name, error
         self.launches = []
+        self.stopped = False
 
     def __call__(self, jobs):
         self.launches.append(jobs)
@@ -97,6 +98,12 @@ def test_jobs_that_break_down_do_not_end_the_search():
     trials = find(problem, "x=interval(0,1)", "seed=0,1", trials=20)
     assert {trial.state for trial in trials if float(trial.values["x"]) < 0.5} == {"failed"}
     assert float(best_trial(trials).values["x"]) >= 0.5
+
+
+def test_a_search_that_is_stopped_begins_no_further_batch():
+    problem = Problem(lambda x, _seed: x)
+    problem.stopped = True
+    assert find(problem, "x=interval(0,1)", trials=30) == []
 
 
 def test_where_everything_diverges_nothing_is_best():

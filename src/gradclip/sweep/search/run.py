@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from gradclip.config import validate
 from gradclip.errors import ConfigError
 from gradclip.sweep.results import JobResult, read_results
+from gradclip.sweep.stopping import stopped_by
 
 if TYPE_CHECKING:
     import optuna
@@ -62,8 +63,8 @@ def run_search(
     folder = Path(config.hydra.sweep.dir)
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(config, folder / "multirun.yaml")  # as Hydra's own sweeper does
-    trials = search(space, checked, Launches(launcher, folder))
-    write_report(folder, Report(trials, space.fixed, space.seeds, list(config.hydra.overrides.hydra)))
+    if trials := search(space, checked, Launches(launcher, folder)):  # none if it was stopped at once
+        write_report(folder, Report(trials, space.fixed, space.seeds, list(config.hydra.overrides.hydra)))
 
 
 def _without_hydra(config: DictConfig) -> DictConfig:
@@ -81,6 +82,11 @@ class Launches:
     def __init__(self, launcher: Launcher, folder: Path) -> None:
         self.launcher, self.folder = launcher, folder
         self.launched = 0
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the multirun was asked to end."""
+        return stopped_by(self.folder) is not None
 
     def __call__(self, jobs: Sequence[list[str]]) -> list[JobResult]:
         """Run jobs together and return how each ended."""
@@ -104,7 +110,7 @@ def search(space: "Space", settings: "SearchSettings", launch: Launches) -> "lis
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=settings.sampler_seed))
     found: list[Trial] = []
-    while len(found) < settings.trials:
+    while len(found) < settings.trials and not launch.stopped:
         count = min(settings.batch, settings.trials - len(found))
         asked = [study.ask(space.distributions) for _ in range(count)]
         batch = [
