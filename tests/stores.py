@@ -36,6 +36,6 @@ def write_run(
     metrics = {keys.MSE.final_test: error, keys.MSE.final_train: error, keys.GRAD_CLIP_FRACTION: 0.5}
     outcome = "learned" if np.isfinite(error) else "diverged"
     if status == "FINISHED":
-        write_summary(store, run_id, metrics | norms, {keys.OUTCOME: outcome})
+        write_summary(store, run_id, metrics | norms, {keys.OUTCOME: outcome}, timestamp=0)
     end_run(store, run_id, status)
     return run_id

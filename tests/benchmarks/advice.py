@@ -80,7 +80,7 @@ def errors_of(pool: ProcessPoolExecutor, overrides: tuple[str, ...], seeds: int)
     """Final test errors, less being better; infinite where a run diverged."""
     places = range(FIRST_SEED, FIRST_SEED + seeds)
     summaries = list(pool.map(train_once, [overrides] * seeds, places))
-    sign = -1 if summaries[0].score is keys.ACCURACY else 1
+    sign = -1 if summaries[0].score.name == keys.ACCURACY.name else 1  # from another process, so not the same object
     return np.array([np.inf if run.outcome == "diverged" else sign * run.score_test for run in summaries])
 
 
