@@ -24,6 +24,7 @@ benchmark: .venv/installed-dev  ## the tables and the figures of the README
 	$(BIN)/python tests/benchmarks/compare.py
 	$(BIN)/python tests/benchmarks/advice.py
 	$(BIN)/python -m tests.benchmarks.screenshots
+	$(BIN)/python -m tests.benchmarks.robustness
 
 ui: .venv/installed  ## the MLflow pages over the default store, on this machine only
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlruns/mlflow.db --host 127.0.0.1 --port 5000

@@ -1,6 +1,6 @@
 """Send what a store did not take while runs trained: it waits in their folders.
 
-python src/sync.py                      everything below mlruns/hydra
+python src/sync.py                      everything below mlruns
 python src/sync.py mlruns/hydra/runs    everything below another folder
 """
 
@@ -20,7 +20,7 @@ def main() -> int:
     with errors_in_one_line("sync"):
         from gradclip.syncing import sync
 
-        for line in sync(Path(arguments[0]) if arguments else PROJECT_ROOT / "mlruns/hydra", arguments[1:]):
+        for line in sync(Path(arguments[0]) if arguments else PROJECT_ROOT / "mlruns", arguments[1:]):
             print(line)
     return 0
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
-from gradclip.command import USER_ERRORS, describe
+from gradclip.command import USER_ERRORS, check_options, describe
 from gradclip.config import setting_names, validate
+from gradclip.manual import groups_of
 from gradclip.pipeline import Job, build
 from gradclip.project import CONFIG_FOLDER, register_resolvers
 
@@ -97,6 +98,7 @@ def attempt(overrides: list[str], folder: Path) -> str:
     """
     register_resolvers()
     try:
+        check_options(overrides, groups_of("train"))
         with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
             config = validate(compose("train", [*SMALL, *overrides]))
         build(config, Job("fuzzed", folder, {}))
@@ -109,7 +111,7 @@ def attempt(overrides: list[str], folder: Path) -> str:
     return line
 
 
-GOOD = "x,city,y\n" + "".join(f"{row},{'ab'[row % 2]},{row * row}\n" for row in range(60))
+GOOD = "x,city,y\n" + "".join(f"{row},{'ab'[row % 2]},{row * row}\n" for row in range(200))
 
 
 def malformed_files() -> dict[str, bytes]:

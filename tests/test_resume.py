@@ -21,6 +21,7 @@ LSTM = (
     *("schedule=warmup_cosine", "clip=zscore", "trainer.max_epochs=10", "trainer.accumulate_grad_batches=2"),
 )
 MLP = ("clip=activation", "clip.value=0.01", "data.scale_target=standard", "trainer.max_epochs=150")
+PATIENCE = 300.0  # seconds, for a machine that does other things too
 LIGHT = ("figures=false", "log_model=false", "trainer.progress_bar=false", "tracking.checkpoint_seconds=0.1")
 
 
@@ -29,7 +30,8 @@ def newest(runs: SearchRuns, seed: int) -> Run:
 
 
 def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
-    for _ in range(3000):
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
         assert process.poll() is None, process.communicate()
         if condition():
             return

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
@@ -94,13 +93,22 @@ def check_options(arguments: Sequence[str], groups: Sequence[str]) -> None:
         ConfigError: with the options that there are.
     """
     for argument in arguments:
-        group, _, option = argument.lstrip("+").partition("=")
+        group, _, option = argument.lstrip("+~").partition("=")
         if group not in groups or "=" not in argument:
             continue
-        if any(not isinstance(yaml.safe_load(part), str) for part in option.split(",") if "[" not in option):
+        if "[" not in option and not all(map(_can_be_an_option, option.split(","))):
             raise ConfigError(f"{group}={option}: no such option; choose from {', '.join(_options(group))}")
         if option.startswith("[") and group not in ADDED_GROUPS:
             raise ConfigError(f"{group}={option}: one option is chosen at a time; for several runs -m {group}=a,b")
+
+
+def _can_be_an_option(text: str) -> bool:
+    """Whether Hydra takes a text for a name rather than a number, a truth value or nothing."""
+    try:
+        float(text)
+    except ValueError:
+        return text.lower() not in {"", "null", "true", "false"} and not text.startswith("{")
+    return False
 
 
 def quoted_for_hydra(argument: str, name: str) -> str:

@@ -1,4 +1,5 @@
 import multiprocessing
+import sqlite3
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
@@ -72,6 +73,21 @@ def test_a_deleted_experiment_is_refused(store, tmp_path):
         second = pool.submit(write_one_run, store, 0)
         with pytest.raises(TrackingError, match=r"tracking\.experiment: got 'tests'; it is deleted"):
             second.result()
+
+
+def test_a_store_of_another_mlflow_is_refused_and_left_as_it_is(store, tmp_path):
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        run_id = pool.submit(write_one_run, store, 0).result()
+    database = sqlite3.connect(tmp_path / "mlflow.db")
+    database.execute("UPDATE alembic_version SET version_num = 'f' || substr(version_num, 2)")
+    database.commit()
+    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        second = pool.submit(write_one_run, store, 1)
+        with pytest.raises(TrackingError, match=r"tracking\.uri: got '.*'; cannot be opened: .*schema"):
+            second.result()
+    assert database.execute("SELECT run_uuid FROM runs").fetchall() == [(run_id,)]
+    database.close()
 
 
 def test_a_write_that_fails_is_told_at_the_end(store, tmp_path):
