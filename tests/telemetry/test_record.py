@@ -68,10 +68,20 @@ def test_first_non_finite_number_names_step_epoch_and_place(bad, where, place):
 
 
 def test_a_non_finite_gradient_that_reaches_no_weight_is_no_divergence():
-    left_out = make_record([[1, 1], [np.nan, 1], [1, 1]], norms_clipped=[[1, 1], [0, 0], [1, 1]], loss=[1, np.nan, 1])
+    left_out = make_record(
+        [[1, 1], [np.nan, 1], [1, 1]],
+        norms_clipped=[[1, 1], [0, 0], [1, 1]],
+        loss=[1, np.nan, 1],
+        skipped=[False, True, False],
+    )
     cut = make_record([[1, 1], [np.inf, 1], [1, 1]], norms_clipped=[[1, 1], [5, 1], [1, 1]])
     left_out_by_a_loss_scaler = make_record([[1, 1], [np.inf, 1], [1, 1]])
     assert [record.divergence for record in (left_out, cut, left_out_by_a_loss_scaler)] == [None] * 3
+
+
+def test_a_non_finite_loss_whose_gradient_was_made_zero_by_an_overflow_is_a_divergence():
+    zeroed = make_record([[1, 1], [1e30, 1], [1, 1]], norms_clipped=[[1, 1], [0, 0], [1, 1]], loss=[1, np.inf, 1])
+    assert zeroed.divergence == Divergence(2, 1, "loss")
 
 
 def test_cosine_is_that_of_the_angle_and_1_where_the_direction_is_kept():

@@ -80,7 +80,7 @@ class ZScore(Rescaler):
     def _remember(self, state: State, norm: Tensor, finite: Tensor) -> State:
         seen = state["seen"] + 1
         warming_up = seen <= self.warmup
-        keep = torch.where(warming_up, 1 - 1 / seen, self.alpha)
+        keep = torch.where(warming_up, 1 - 1 / seen.double(), self.alpha)
         mean = keep * state["mean"] + (1 - keep) * norm
         before = torch.where(warming_up, state["mean"], mean)  # while warming up, Welford's exact variance
         variance = keep * state["variance"] + (1 - keep) * (norm - before) * (norm - mean)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from gradclip import keys
 from gradclip.telling import tell_scores
-from gradclip.tracking.messages import FinishedRun
 
 if TYPE_CHECKING:
     from gradclip.pipeline import Result
+    from gradclip.tracking.stored import StoredRun
 
 FILE = "result.json"
 
@@ -49,7 +49,7 @@ class JobResult:
         )
 
     @classmethod
-    def of_finished(cls, number: int, run: FinishedRun) -> "JobResult":
+    def of_finished(cls, number: int, run: "StoredRun") -> "JobResult":
         """Note a run that was finished before."""
         score = next(score for score in keys.SCORES.values() if score.final_test in run.metrics)
         return cls(

@@ -76,15 +76,6 @@ class StoppedRun(NamedTuple):
     last_steps: dict[str, int]
 
 
-class FinishedRun(NamedTuple):
-    """What a finished run came to: its id, its name, its metrics at the end and its tags."""
-
-    run_id: str
-    name: str
-    metrics: dict[str, float]
-    tags: dict[str, str]
-
-
 class Point(NamedTuple):
     """One value of a metric."""
 
@@ -109,6 +100,34 @@ class Call(NamedTuple):
     function_name: str
     run_id: str
     arguments: tuple[Any, ...]
+    folder: str
+
+
+class CompleteRun(NamedTuple):
+    """A run that is written once it is over.
+
+    Attributes:
+        name: its name.
+        tags: all of them.
+        parent: the multirun that it belongs to.
+        start: when it began, milliseconds since 1970.
+        end: when it ended.
+        parameters: its settings.
+        datasets: a name for what it read, as told to :func:`gradclip.tracking.complete.remember_datasets`.
+        points: of its curves.
+        summary: what is known at the end.
+        folder: where its files are.
+    """
+
+    name: str
+    tags: dict[str, str]
+    parent: Parent | None
+    start: int
+    end: int
+    parameters: dict[str, str]
+    datasets: str
+    points: list[Point]
+    summary: dict[str, float]
     folder: str
 
 

@@ -71,7 +71,7 @@ def newest_run(store: Store) -> StoredRun:
     run = next(_search(store, store.experiment, ended, newest_first=True), None)
     if run is None:
         raise TrackingError(f"tracking.experiment: got {store.experiment!r}; none of its runs has ended")
-    return _stored(run)
+    return to_stored(run)
 
 
 def read_run(store: Store, run_id: str) -> StoredRun:
@@ -81,7 +81,7 @@ def read_run(store: Store, run_id: str) -> StoredRun:
         TrackingError: there is none of that id.
     """
     check_readable(store)
-    return _stored(_get_run(store, run_id, "run"))
+    return to_stored(_get_run(store, run_id, "run"))
 
 
 def read_curves(store: Store, run_ids: Sequence[str], key: str, most: int) -> dict[str, Curve]:
@@ -135,12 +135,13 @@ def _search(store: Store, experiment: str, condition: str, newest_first: bool = 
 
 def _selection(runs: "Sequence[Run] | Iterator[Run]", parent: str | None, title: str) -> Selection:
     """Keep training runs: those with settings. The others are parents and comparisons."""
-    training = {run.run_id: run for run in map(_stored, runs) if run.parameters}
+    training = {run.run_id: run for run in map(to_stored, runs) if run.parameters}
     ended = [run for run in training.values() if run.outcome and run.status == "FINISHED"]
     return Selection(ended, len(training) - len(ended), parent, title)
 
 
-def _stored(run: Run) -> StoredRun:
+def to_stored(run: Run) -> StoredRun:
+    """Keep of MLflow's run what is asked for."""
     start, end = run.info.start_time, run.info.end_time
     return StoredRun(
         run_id=run.info.run_id,

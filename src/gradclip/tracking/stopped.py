@@ -12,9 +12,11 @@ from mlflow.exceptions import MlflowException
 
 from gradclip import keys
 from gradclip.errors import TrackingError
-from gradclip.tracking.messages import FinishedRun, StoppedRun, Store
+from gradclip.tracking.messages import StoppedRun, Store
+from gradclip.tracking.reading import to_stored
 from gradclip.tracking.run import tell_process
 from gradclip.tracking.store import client, open_store
+from gradclip.tracking.stored import StoredRun
 
 LAST = "last"
 
@@ -38,11 +40,11 @@ def find_run(store: Store, which: str) -> StoppedRun:
     return StoppedRun(run.info.run_id, run.info.run_name, folder, host, config, frozenset(run.data.params), last_steps)
 
 
-def find_finished(store: Store, config_hash: str) -> FinishedRun | None:
+def find_finished(store: Store, config_hash: str) -> StoredRun | None:
     """Find the last finished run of the same settings in the store's experiment."""
     same = f"attributes.status = 'FINISHED' and tags.{keys.CONFIG_HASH} = '{config_hash}'"
     for run in client(store.uri).search_runs([open_store(store)], same, max_results=1):
-        return FinishedRun(run.info.run_id, run.info.run_name, run.data.metrics, run.data.tags)
+        return to_stored(run)
     return None
 
 
