@@ -25,6 +25,10 @@ class TrainerError(GradclipError):
     """The Lightning Trainer, its callbacks or its device do not fit together."""
 
 
+class StackingError(GradclipError):
+    """These trainings cannot be stacked; each can be run by itself."""
+
+
 class TrackingError(GradclipError):
     """The MLflow store cannot be reached, written or read."""
 

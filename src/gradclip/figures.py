@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
@@ -12,27 +11,25 @@ from gradclip.config import TrainConfig
 from gradclip.data.base import TrainingData
 from gradclip.data.sequences import SequenceData
 from gradclip.outcome import Summary
-
-if TYPE_CHECKING:
-    from gradclip.pipeline import Parts
+from gradclip.trained import Trained
 
 SCORE_LABELS = {"mse": "mean squared error (target unit²)", "accuracy": "accuracy (share of right predictions)"}
 
 
-def draw_figures(folder: Path, config: TrainConfig, parts: "Parts", summary: Summary) -> None:
+def draw_figures(folder: Path, config: TrainConfig, trained: Trained, summary: Summary) -> None:
     """Draw the target, the learning curve and the gradient norms."""
-    record, score = parts.monitor.record, summary.score
-    train, test = parts.module.curves.values()
+    record, score = trained.record, summary.score
+    train, test = trained.curves
     clip, where = config.clip, summary.divergence
     share = "" if clip.name == "none" else f", {summary.clip_fraction:.0%} of the steps clipped"
     figures: dict[str, Callable[[Figure], None]] = {
-        **data_figures(parts.data),
+        **data_figures(trained.data),
         "learning_curve": partial(
             plots.plot_learning_curve,
             train=train,
             test=test,
             score=SCORE_LABELS[score.name],
-            baseline=parts.data.yardstick.baseline,
+            baseline=trained.data.yardstick.baseline,
             title=f"Learning curve, clip {clip.label}",
             divergence=where,
         ),
@@ -60,7 +57,7 @@ def draw_figures(folder: Path, config: TrainConfig, parts: "Parts", summary: Sum
         "gradient_norm_histogram": partial(
             plots.plot_norm_histogram, norm=record.norm, thresholds=clip.thresholds, state=clip.norms_state
         ),
-        **hidden_figures(parts, clip.label),
+        **hidden_figures(trained, clip.label),
     }
     for name, plot in figures.items():
         plots.draw(folder / f"{name}.png", plot)
@@ -75,9 +72,9 @@ def data_figures(data: TrainingData) -> dict[str, Callable[[Figure], None]]:
     return {"target": partial(plots.plot_target, train=train, test=test, unit=f"{target} (its own unit)")}
 
 
-def hidden_figures(parts: "Parts", label: str) -> dict[str, Callable[[Figure], None]]:
+def hidden_figures(trained: Trained, label: str) -> dict[str, Callable[[Figure], None]]:
     """How gradients fared on their way back through time, one figure for each recurrent layer."""
-    record = parts.hidden.record
+    record = trained.hidden
     if record is None:
         return {}
     several = len(record.norms) > 1

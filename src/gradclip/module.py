@@ -59,6 +59,10 @@ class Learner(LightningModule):
         """Add the outputs of a batch to a score."""
         metric.update(outputs, target)
 
+    def per_example(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Return values whose mean is the score, in the scaled unit where there is one."""
+        raise NotImplementedError
+
     def read(self, metric: Metric) -> float:
         """Return a score in its unit."""
         return float(metric.compute())
@@ -125,6 +129,10 @@ class Regressor(Learner):
         super().__init__(network, loss or nn.MSELoss(), keys.MSE, metrics, optimizer, schedule)
         self.target_scale = target_scale
 
+    def per_example(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Return squared errors."""
+        return (outputs - target).square()
+
     def read(self, metric: Metric) -> float:
         """Return a mean squared error in the target's own unit, squared."""
         return super().read(metric) * self.target_scale**2
@@ -155,6 +163,10 @@ class Classifier(Learner):
         super().__init__(network, loss or CrossEntropy(), keys.ACCURACY, metrics, optimizer, schedule)
 
     def add(self, metric: Metric, outputs: Tensor, target: Tensor) -> None:
-        """Add the share of right predictions; logits that are not finite predict nothing, their share is NaN."""
+        """Add the share of right predictions."""
+        metric.update(self.per_example(outputs, target))
+
+    def per_example(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Return 1 for a right prediction, else 0; logits that are not finite predict nothing: NaN."""
         right = (outputs.argmax(dim=-1) == target).float()
-        metric.update(torch.where(outputs.isfinite().all(dim=-1), right, torch.nan))
+        return torch.where(outputs.isfinite().all(dim=-1), right, torch.nan)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
@@ -61,6 +62,25 @@ def make_schedule(name: str, **settings: Any) -> MakeSchedule | None:
     if name == "constant":
         return None
     return lambda optimizer, steps: warmup_cosine(optimizer, steps, **settings)
+
+
+def learning_rate_factors(steps: int, name: str, **settings: Any) -> list[float]:
+    """Return what a schedule multiplies the learning rate by, at each of ``steps`` optimizer steps.
+
+    Example:
+        >>> [round(factor, 2) for factor in learning_rate_factors(4, "warmup_cosine", warmup_fraction=0, final_fraction=0)]
+        [1.0, 0.85, 0.5, 0.15]
+    """
+    make = make_schedule(name, **settings)
+    if make is None:
+        return [1.0] * steps
+    optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    schedule, factors = make(optimizer, steps), []
+    for _ in range(steps):
+        factors.append(float(optimizer.param_groups[0]["lr"]))
+        optimizer.step()
+        schedule.step()
+    return factors
 
 
 def warmup_cosine(optimizer: Optimizer, steps: int, warmup_fraction: float, final_fraction: float) -> LRScheduler:

@@ -6,7 +6,7 @@ import logging
 import shutil
 import tempfile
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,13 @@ from gradclip.figures import draw_figures
 from gradclip.models.build import build_network
 from gradclip.module import Classifier, Learner, Regressor
 from gradclip.optimization import make_loss, make_optimizer, make_schedule
-from gradclip.outcome import Summary, summarize
+from gradclip.outcome import Summary
 from gradclip.packing import pack_model
-from gradclip.telemetry.explosion import BOUNDED_LOSS, Explosion
+from gradclip.telemetry.explosion import Explosion
 from gradclip.tracking.logger import RunLogger
 from gradclip.tracking.messages import CHECKPOINT_FILE, RUN_FILE, Dataset, Parent, StoppedRun, Store
 from gradclip.tracking.run import TrackedRun
+from gradclip.trained import BOUNDED_LOSSES, Trained
 
 for library in ("pytorch_lightning", "lightning_fabric"):
     logging.getLogger(library).setLevel(logging.ERROR)  # their greetings and tips
@@ -120,10 +121,11 @@ def train(config: TrainConfig, job: Job) -> Result:
             gc.freeze()  # what is loaded now stays: the collector need not visit it during every step
             parts.trainer.fit(parts.module, parts.data, ckpt_path=checkpoint(job), weights_only=True)
             interruption.check()
-            summary, explosion = summarize_parts(parts), explain_parts(parts)
+            trained = collect(parts)
+            summary, explosion = trained.summary(), trained.explosion()
             if job.is_main:
                 write_report(job.folder, explosion)
-                save(config, job, parts, summary, run)
+                save(config, job, trained, summary, run)
         except Interrupted as stop:
             end_early(config, job, parts, run, stop)
             raise
@@ -144,12 +146,7 @@ def build(config: TrainConfig, job: Job) -> Parts:
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)
     data = build_data(config)
-    network: dict[str, Any] = {
-        "target": config.model.target,
-        "settings": config.model.model_dump(exclude={"target"}),
-        "example": data.shape.example,
-        "outputs": data.shape.outputs,
-    }
+    network = describe_network(config, data)
     module = build_module(config, build_network(**network), data)
     monitor = GradientMonitor(steps_after_divergence=config.trainer.steps_after_divergence)
     hidden = HiddenStateMonitor()
@@ -159,6 +156,16 @@ def build(config: TrainConfig, job: Job) -> Parts:
     callbacks: list[Callback] = [monitor, hidden, *clipping, *stopping_callbacks(config, data), RandomState()]
     trainer = build_trainer(config, job, data.yardstick.score, callbacks)
     return Parts(data, module, monitor, hidden, trainer, network)
+
+
+def describe_network(config: TrainConfig, data: TrainingData) -> dict[str, Any]:
+    """The arguments of :func:`gradclip.models.build.build_network`."""
+    return {
+        "target": config.model.target,
+        "settings": config.model.model_dump(exclude={"target"}),
+        "example": data.shape.example,
+        "outputs": data.shape.outputs,
+    }
 
 
 def build_data(config: TrainConfig) -> TrainingData:
@@ -232,13 +239,20 @@ def lightning_can_clip(config: TrainConfig) -> bool:
 
 def clipping_callbacks(config: TrainConfig) -> list[ClipGradients | ClipActivations]:
     """The callback for every other clipping; it comes after the monitor."""
-    settings = config.clip.model_dump()
     if config.clip.name == "none" or lightning_can_clip(config):
         return []
     if config.clip.name in BACKWARD_METHODS:
         return [ClipActivations(**config.clip.model_dump(exclude={"name"}))]
-    threshold = config.threshold.model_dump(exclude={"name"}) | {"shape": config.threshold.name}
-    return [ClipGradients(make_clipper(**settings, schedule=threshold if len(threshold) > 1 else None))]
+    return [ClipGradients(make_clipper(**clipper_settings(config)))]
+
+
+def clipper_settings(config: TrainConfig) -> dict[str, Any]:
+    """The arguments of :func:`gradclip.clipping.methods.make_clipper`."""
+    if config.clip.name == "none":
+        return {"name": "none"}
+    threshold = config.threshold.model_dump(exclude={"name"})
+    schedule = threshold | {"shape": config.threshold.name} if threshold else None
+    return config.clip.model_dump() | {"schedule": schedule}
 
 
 def stopping_callbacks(config: TrainConfig, data: TrainingData) -> list[EarlyStopping]:
@@ -293,27 +307,23 @@ def datasets(data: TrainingData) -> list[Dataset]:
     ]
 
 
-def summarize_parts(parts: Parts) -> Summary:
-    """Judge the run from what its callbacks recorded."""
-    summary = summarize(parts.monitor.record, parts.data.yardstick, *parts.module.curves.values())
+def collect(parts: Parts) -> Trained:
+    """Gather what module and callbacks hold at the end."""
+    train, test = parts.module.curves.values()
     callbacks: list[Callback] = parts.trainer.callbacks  # type: ignore[attr-defined]
-    for callback in callbacks:
-        if isinstance(callback, ClipActivations):  # what it clips is not yet a gradient of the weights
-            return replace(summary, clip_fraction=callback.clip_fraction)
-    return summary
-
-
-def explain_parts(parts: Parts) -> Explosion | None:
-    """Explain a run that exploded, down to the rows of the step's batches."""
-    explosion = parts.monitor.explosion
-    if explosion is None:
-        return None
-    accumulated, last = parts.trainer.accumulate_grad_batches, explosion.batch
-    batches = range(last // accumulated * accumulated, last + 1)
-    rows = [parts.data.rows_of_batch(explosion.divergence.epoch, batch) for batch in batches]
-    bounded = isinstance(parts.module.loss, nn.HuberLoss | nn.L1Loss)
-    cures = [cure for cure in explosion.cures if not (bounded and cure.overrides == BOUNDED_LOSS)]
-    return replace(explosion, rows=tuple(row for batch in rows for row in batch), cures=cures)
+    backward = [callback.clip_fraction for callback in callbacks if isinstance(callback, ClipActivations)]
+    return Trained(
+        data=parts.data,
+        network=parts.module.network,
+        description=parts.network,
+        record=parts.monitor.record,
+        curves=(train, test),
+        hidden=parts.hidden.record,
+        learning_rate=parts.monitor.learning_rate,
+        accumulated=parts.trainer.accumulate_grad_batches,
+        loss_is_bounded=isinstance(parts.module.loss, BOUNDED_LOSSES),
+        clip_fraction=backward[0] if backward else None,  # what it clips is not yet a gradient of the weights
+    )
 
 
 def write_report(folder: Path, explosion: Explosion | None) -> None:
@@ -324,19 +334,18 @@ def write_report(folder: Path, explosion: Explosion | None) -> None:
         (folder / keys.EXPLOSION_JSON).write_text(explosion.to_json())
 
 
-def save(config: TrainConfig, job: Job, parts: Parts, summary: Summary, run: TrackedRun | None) -> None:
+def save(config: TrainConfig, job: Job, trained: Trained, summary: Summary, run: TrackedRun | None) -> None:
     """Write summary, model, telemetry and figures; the store works on one while the next is made."""
     with tempfile.TemporaryDirectory() as scratch:
         if run is not None:
             run.write_summary(summary.metrics(), summary.tags())
             if config.log_model and summary.outcome != "diverged":  # weights of NaN are no model
-                network = parts.module.network
-                data = parts.data
-                run.write_model(pack_model(Path(scratch), network, parts.network, data.raw, data.shape))
-        write_telemetry(job.folder, parts)
+                network, data = trained.network, trained.data
+                run.write_model(pack_model(Path(scratch), network, trained.description, data.raw, data.shape))
+        write_telemetry(job.folder, trained)
         (job.folder / keys.CONFIG_FILE).write_text(to_yaml(config))
         if config.figures:
-            draw_figures(job.folder / keys.FIGURES_FOLDER, config, parts, summary)
+            draw_figures(job.folder / keys.FIGURES_FOLDER, config, trained, summary)
         if run is not None:
             run.write_files(job.folder)
             run.wait()  # for the store to have read the scratch files
@@ -347,9 +356,10 @@ def end_early(config: TrainConfig, job: Job, parts: Parts, run: TrackedRun | Non
     stop.step, stop.run_id = parts.trainer.global_step, run.run_id if run is not None else None
     try:
         if job.is_main and all(parts.module.curves.values()):
-            write_telemetry(job.folder, parts)
+            trained = collect(parts)
+            write_telemetry(job.folder, trained)
             if config.figures:
-                draw_figures(job.folder / keys.FIGURES_FOLDER, config, parts, summarize_parts(parts))
+                draw_figures(job.folder / keys.FIGURES_FOLDER, config, trained, trained.summary())
     finally:
         if run is not None:
             run.write_files(job.folder)
@@ -362,9 +372,9 @@ def to_yaml(config: TrainConfig) -> str:
     return str(yaml.safe_dump(config.model_dump(by_alias=True), sort_keys=False))
 
 
-def write_telemetry(folder: Path, parts: Parts) -> None:
+def write_telemetry(folder: Path, trained: Trained) -> None:
     """Write every step's norms, of every parameter, to a Parquet file; those of hidden states to another."""
     (folder / keys.TELEMETRY_FILE).parent.mkdir(parents=True, exist_ok=True)
-    parts.monitor.record.to_frame().to_parquet(folder / keys.TELEMETRY_FILE)
-    if hidden := parts.hidden.record:
+    trained.record.to_frame().to_parquet(folder / keys.TELEMETRY_FILE)
+    if hidden := trained.hidden:
         hidden.to_frame().to_parquet(folder / keys.HIDDEN_STATES_FILE)

@@ -58,7 +58,7 @@ class GradientMonitor(Callback):
         self.updates_every = updates_every
         self._blocks: list[GradientRecord] = []
         self._probe = make_probe([], bends=False)
-        self._learning_rate = float("nan")
+        self.learning_rate = float("nan")
         self._restored: dict[str, Any] | None = None
 
     @property
@@ -69,7 +69,7 @@ class GradientMonitor(Callback):
     @property
     def explosion(self) -> Explosion | None:
         """What happened, if training exploded: text by ``print``, or ``.to_json()``."""
-        return explain(self.record, self._learning_rate)
+        return explain(self.record, self.learning_rate)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a new record, or go on with that of a checkpoint."""
@@ -93,7 +93,7 @@ class GradientMonitor(Callback):
         if any(isinstance(optimizer, LBFGS) for optimizer in trainer.optimizers):
             raise TrainerError("optimizer: got LBFGS; GradientMonitor needs one that takes one gradient a step")
         group = trainer.optimizers[0].param_groups[0]
-        self._learning_rate = float(group.get("initial_lr", group["lr"]))  # the first is the one without its schedule
+        self.learning_rate = float(group.get("initial_lr", group["lr"]))  # the first is the one without its schedule
         steps = trainer.estimated_stepping_batches
         self._peak_window = max(1, -(-int(steps) // MOST_PEAKS)) if np.isfinite(steps) else self.flush_every
 

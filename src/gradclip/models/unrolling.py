@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from gradclip.errors import ModelError
 
-Visit = Callable[[int, int, Tensor], object]  # layer, time step, hidden state [sequences, hidden]
+Visit = Callable[[int, int, Tensor], object]  # layer, time step, hidden state [sequences, hidden]; may return another
 State = tuple[Tensor, Tensor]  # hidden state and, of an LSTM, its cell
 
 
@@ -26,7 +26,8 @@ class Unrolling:
 
     Args:
         recurrent: an ``nn.RNN``, ``nn.LSTM`` or ``nn.GRU``, over sequences in one direction.
-        visit: called with layer, time step and hidden state ``[sequences, hidden]``, in order of time.
+        visit: called with layer, time step and hidden state ``[sequences, hidden]``, in order of time; a tensor that it
+            returns takes the state's place.
 
     Raises:
         ModelError: the layer is bidirectional or projects its states; on running, if sequences come packed or alone.
@@ -104,7 +105,8 @@ def _run_layer(
     for number, driven in enumerate(F.linear(inputs, weights[0], biases[0]).unbind()):
         state = step(driven, F.linear(state[0], weights[1], biases[1]), state)
         for visit in visits:
-            visit(layer, number, state[0])
+            replaced = visit(layer, number, state[0])
+            state = (replaced, state[1]) if isinstance(replaced, Tensor) else state
         states.append(state[0])
     return torch.stack(states), state
 

@@ -143,8 +143,7 @@ class GradientRecord:
 
         A non-finite gradient that never reached a weight, because a clipper or a loss scaler left it out, is none.
         """
-        left_out = self.norm_clipped == 0
-        diverged = ~np.isfinite(self.weights).all(axis=1) | ~(np.isfinite(self.loss) | left_out)
+        diverged = diverged_steps(self.loss, self.norms_clipped, self.weights)
         if not diverged.any():
             return None
         row = int(np.argmax(diverged))
@@ -191,6 +190,19 @@ def row_scale(rows: Floats) -> Floats:
     """What to divide rows by before squaring, ``[rows, 1]``: their largest magnitude, or 1 where there is none."""
     largest: Floats = np.abs(rows).max(axis=1, keepdims=True, initial=0.0)
     return np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
+
+
+def diverged_steps(loss: Floats, norms_clipped: Floats, weights: Floats) -> NDArray[np.bool_]:
+    """Which steps had a non-finite weight, or a non-finite loss whose update was not left out.
+
+    Args:
+        loss: ``[...]``, such as ``[steps]``.
+        norms_clipped: of each gradient after clipping, ``[..., parameters]``.
+        weights: norms of each parameter after the step, ``[..., parameters]``.
+    """
+    left_out = (norms_clipped == 0).all(axis=-1)
+    diverged: NDArray[np.bool_] = ~np.isfinite(weights).all(axis=-1) | ~(np.isfinite(loss) | left_out)
+    return diverged
 
 
 def _root_sum_square(norms: Floats) -> Floats:

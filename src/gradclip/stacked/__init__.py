@@ -1,0 +1,1 @@
+"""Many trainings at once: replicas that differ in seed and thresholds, stacked under ``torch.vmap``."""

@@ -1,0 +1,181 @@
+"""The contract of stacked training: replica by replica what the ordinary run of the same settings gives."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from gradclip.config import TrainConfig, validate
+from gradclip.errors import StackingError
+from gradclip.pipeline import Job, build, collect
+from gradclip.project import CONFIG_FOLDER, register_resolvers
+from gradclip.stacked.replicas import make_replicas
+from gradclip.stacked.training import StackedTraining
+from gradclip.trained import Trained
+
+DOUBLE = "trainer.precision=64-true"  # leaves rounding far below what is compared
+ADDING = ("data=adding", "data.length=10", "data.steps_per_epoch=8", "data.test_sequences=100")
+ORDER = ("data=temporal_order", "data.length=10", "data.train_sequences=100", "data.test_sequences=100")
+METHODS = [
+    ("clip=none", "data.scale_target=standard"),
+    ("clip=norm", "clip.value=1,5"),
+    ("clip=norm", "clip.order=inf", "clip.value=0.1,2"),
+    ("clip=norm", "threshold=exponential", "threshold.start=2,10", "threshold.steps=20"),
+    ("clip=norm", "clip.parameters=*weight", "clip.value=1,5"),
+    ("clip=value", "clip.value=1,5"),
+    ("clip=value", "clip.lower=-2,-0.5"),
+    ("clip=norm_value", "clip.norm=1,5", "clip.value=0.1,0.5"),
+    ("clip=parameter_norm", "clip.value=1,2"),
+    ("clip=normalize", "clip.value=1,2"),
+    ("clip=groups", "clip.value=1,2"),
+    ("clip=adaptive", "clip.value=0.01,0.02", "clip.eps=0.001,0.01"),
+    ("clip=auto", "clip.value=10,50"),
+    ("clip=zscore", "clip.warmup=3,5", "clip.warmup_norm=1,2", "clip.alpha=0.9,0.97"),
+    ("clip=parameter_ema", "clip.warmup=3,5", "clip.beta=0.9,0.98"),
+    ("clip=skip", "clip.value=300,1000", "clip.patience=3,10"),
+]
+IN_FLOAT32 = {"clip=auto", "threshold=exponential"}  # ordinary runs compute these thresholds so, replicas in float64
+TRAININGS = [
+    ("clip=norm", "optimizer.momentum=0.0,0.9", "optimizer.weight_decay=0.0,0.1"),
+    ("clip=norm", "optimizer.nesterov=true", "schedule=warmup_cosine", "optimizer.lr=0.01,0.02"),
+    ("clip=norm", "optimizer=adam", "optimizer.lr=0.01,0.02", "trainer.accumulate_grad_batches=3"),
+    ("clip=skip", "clip.value=300,1000", "optimizer=adamw", "optimizer.weight_decay=0.01,0.1"),
+    ("clip=norm", "optimizer=rmsprop", "optimizer.momentum=0.5,0.9", "loss=huber", "data=diabetes"),
+    ("clip=norm", "data.scale_target=none,minmax", "data.scale_inputs=standard", "model.widths=[8,8]"),
+    ("clip=norm", "model._target_=torch.nn.Linear", "clip.value=1,2"),
+    ("clip=norm", "clip.value=0.5,1", *ADDING, "model.layers=2"),
+    ("clip=norm", "clip.value=0.5,1", *ADDING, "model=rnn", "model.nonlinearity=relu", "model.truncation=4"),
+    ("clip=value", "clip.value=0.01,0.1", *ORDER, "model=lstm", "model.layers=2", "model.truncation=4"),
+    ("clip=norm", "clip.value=0.5,1", *ORDER, "model=gru", "trainer.stop_when_solved=true", "data.solved_at=0.3"),
+    ("clip=norm", "clip.value=0.5,1", "data=noiseless_memorization", "data.length=5", "data.steps_per_epoch=5",
+     "data.test_sequences=100", "model=gru"),
+]  # fmt: skip
+
+
+def compose_config(*overrides: str) -> TrainConfig:
+    register_resolvers()
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        return validate(compose("train", ["tracking=none", "trainer.progress_bar=false", *overrides]))
+
+
+def pair(*overrides: str) -> list[TrainConfig]:
+    """Two settings: the first and the second of the values between which there is a comma; two seeds."""
+    split = [override if "[" in override else override.split(",") for override in overrides]
+    names = [part if isinstance(part, str) else part[0].partition("=")[0] for part in split]
+
+    def choose(number: int) -> list[str]:
+        values = [[part] if isinstance(part, str) else [part[0], *(f"{n}={v}" for v in part[1:])]
+                  for n, part in zip(names, split, strict=True)]  # fmt: skip
+        return [value[min(number, len(value) - 1)] for value in values]
+
+    return [compose_config(*choose(number), f"seed={number}") for number in range(2)]
+
+
+def train_ordinarily(config: TrainConfig, folder: Path) -> Trained:
+    parts = build(config, Job("ordinary", folder, {}))
+    parts.trainer.fit(parts.module, parts.data)
+    return collect(parts)
+
+
+def train_stacked(configs: list[TrainConfig]) -> list[Trained]:
+    done = dict(StackedTraining(make_replicas(configs), torch.device("cpu")).run())
+    return [done[number] for number in range(len(configs))]
+
+
+def assert_same(stacked: Trained, ordinary: Trained, tolerance: float = 1e-7) -> None:
+    assert stacked.record.names == ordinary.record.names
+    assert stacked.record.divergence == ordinary.record.divergence
+    for column in ordinary.record.columns():
+        one, other = getattr(stacked.record, column), getattr(ordinary.record, column)
+        np.testing.assert_allclose(one, other, rtol=tolerance, atol=1e-12, err_msg=column)
+    for one, other in zip(stacked.curves, ordinary.curves, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)  # torchmetrics adds up in float32
+    assert (stacked.hidden is None) == (ordinary.hidden is None)
+    if stacked.hidden and ordinary.hidden:
+        np.testing.assert_array_equal(stacked.hidden.step, ordinary.hidden.step)
+        for layer, norms in ordinary.hidden.norms.items():
+            np.testing.assert_allclose(stacked.hidden.norms[layer], norms, rtol=tolerance, atol=1e-15)
+    for name, weight in ordinary.network.state_dict().items():
+        torch.testing.assert_close(
+            stacked.network.state_dict()[name], weight, rtol=tolerance, atol=1e-9, equal_nan=True
+        )
+
+
+@pytest.mark.parametrize("overrides", [*METHODS, *TRAININGS], ids=lambda overrides: " ".join(overrides)[:60])
+def test_replicas_are_what_their_ordinary_runs_are(overrides: tuple[str, ...], tmp_path: Path) -> None:
+    configs = pair(DOUBLE, "trainer.max_epochs=2", *overrides)
+    for config, stacked in zip(configs, train_stacked(configs), strict=True):
+        assert_same(stacked, train_ordinarily(config, tmp_path), 1e-4 if IN_FLOAT32 & set(overrides) else 1e-7)
+
+
+def test_diverging_replicas_end_as_ordinary_runs_and_disturb_no_other(tmp_path: Path) -> None:
+    thresholds = (1.0, 1e30, 1e25, 1e30, 5.0)  # the large ones hold nothing
+    configs = [
+        compose_config("trainer.max_epochs=3", "clip=norm", f"clip.value={value}", f"seed={seed}")
+        for seed, value in enumerate(thresholds)
+    ]
+    stacked = train_stacked(configs)
+    ordinary = [train_ordinarily(config, tmp_path) for config in configs]
+    assert [trained.record.divergence is not None for trained in ordinary] == [False, True, True, True, False]
+    for one, other in zip(stacked, ordinary, strict=True):
+        assert len(one.record.step) == len(other.record.step)
+        assert len(one.curves[1]) == len(other.curves[1])
+        assert one.summary().outcome == other.summary().outcome
+    for number in (0, 4):  # float32: rounding grows over the steps
+        np.testing.assert_allclose(stacked[number].record.norm, ordinary[number].record.norm, rtol=1e-2)
+    alone = train_stacked([configs[0]])[0]
+    np.testing.assert_allclose(stacked[0].record.norm, alone.record.norm, rtol=1e-2)
+
+
+def test_divergence_in_float32_is_found_where_the_ordinary_run_finds_it(tmp_path: Path) -> None:
+    configs = [compose_config("trainer.max_epochs=1", "clip=none", f"seed={seed}") for seed in range(4)]
+    for config, stacked in zip(configs, train_stacked(configs), strict=True):
+        ordinary = train_ordinarily(config, tmp_path)
+        steps = ordinary.record.divergence.step - 2  # to where the numbers are far beyond any use
+        np.testing.assert_allclose(stacked.record.loss[:steps], ordinary.record.loss[:steps], rtol=1e-2)
+        one, other = stacked.explosion(), ordinary.explosion()
+        assert (one.divergence, one.kind, one.rows) == (other.divergence, other.kind, other.rows)
+
+
+class Stateful(torch.nn.Module):
+    """Has what an ordinary run changes behind the optimizer's back."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.norm = torch.nn.BatchNorm1d(in_features)
+        self.linear = torch.nn.Linear(in_features, out_features)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.linear(self.norm(inputs))
+
+
+class Branching(torch.nn.Linear):
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        outputs = super().forward(inputs)
+        return outputs if outputs.sum() > 0 else -outputs
+
+
+class Unused(torch.nn.Linear):
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features)
+        self.spare = torch.nn.Parameter(torch.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("network", "reason"),
+    [("Stateful", "buffers"), ("Branching", "cannot be stacked"), ("Unused", "spare gets no gradient")],
+)
+def test_networks_that_cannot_be_stacked_are_refused(network: str, reason: str) -> None:
+    configs = [
+        compose_config(f"model._target_=tests.stacked.test_training.{network}", f"seed={seed}") for seed in (0, 1)
+    ]
+    with pytest.raises(StackingError, match=reason):
+        StackedTraining(make_replicas(configs), torch.device("cpu"))
+
+
+def test_dropout_is_refused() -> None:
+    config = compose_config(*ADDING, "model.layers=2", "model.dropout=0.5")
+    with pytest.raises(StackingError, match="cannot be stacked"):
+        StackedTraining(make_replicas([config]), torch.device("cpu"))
