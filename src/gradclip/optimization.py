@@ -68,7 +68,8 @@ def learning_rate_factors(steps: int, name: str, **settings: Any) -> list[float]
     """Return what a schedule multiplies the learning rate by, at each of ``steps`` optimizer steps.
 
     Example:
-        >>> [round(factor, 2) for factor in learning_rate_factors(4, "warmup_cosine", warmup_fraction=0, final_fraction=0)]
+        >>> factors = learning_rate_factors(4, "warmup_cosine", warmup_fraction=0, final_fraction=0)
+        >>> [round(factor, 2) for factor in factors]
         [1.0, 0.85, 0.5, 0.15]
     """
     make = make_schedule(name, **settings)

@@ -22,7 +22,7 @@ class StackedNetwork:
     """The networks of some replicas, their trained parameters in the rows of one matrix.
 
     Args:
-        learner: network and loss, which all replicas share but for the weights; not any replica's own, as it is changed.
+        learner: network and loss, which all replicas share but for the weights; it is changed, so no replica's own.
         networks: of the replicas, which may share one.
 
     Raises:
@@ -56,7 +56,7 @@ class StackedNetwork:
 
     def views(self, parameters: Tensor) -> dict[str, Tensor]:
         """Return the tensors in a matrix of parameters or gradients by name, ``[replicas, ...]`` each."""
-        parts = zip(self.names, parameters.split(self.sizes, dim=1), self.shapes, strict=True)
+        parts = zip(self.names, torch.split(parameters, self.sizes, dim=1), self.shapes, strict=True)
         return {name: part.reshape(-1, *shape) for name, part, shape in parts}
 
     def flatten(self, tensors: Mapping[str, Tensor]) -> Tensor:

@@ -26,7 +26,7 @@ class StackedStep:
 
     Attributes:
         losses: ``[replicas]``.
-        input_max_abs: largest magnitude of the batch's inputs, ``[replicas]``; NaN where the batch is no pair of numbers.
+        input_max_abs: largest magnitude of the batch's inputs, ``[replicas]``; NaN for classes.
         target_max_abs: the same of its target.
         gradients: before clipping, ``[replicas, parameters]``.
         clipped: after clipping; the same object where nothing clips.
@@ -117,7 +117,7 @@ class StackedRecorder:
     def _norms(self, matrix: Tensor) -> Tensor:
         """The L2 norm of each parameter's part of each row, ``[replicas, parameters]``."""
         wide = torch.float32 if matrix.is_mps else torch.float64  # Apple's GPUs have no float64
-        parts = matrix.to(wide).square().split(self.sizes, dim=1)
+        parts = torch.split(matrix.to(wide).square(), self.sizes, dim=1)
         return torch.stack([part.sum(dim=1) for part in parts], dim=1).sqrt()
 
     def _nonfinite(self, gradients: Tensor, max_abs: Tensor) -> Tensor:
@@ -125,7 +125,7 @@ class StackedRecorder:
         if gradients.is_cpu and max_abs.isfinite().all():
             return gradients.new_zeros(len(gradients), len(self.sizes))
         bad = ~gradients.isfinite()
-        return torch.stack([part.sum(dim=1) for part in bad.split(self.sizes, dim=1)], dim=1)
+        return torch.stack([part.sum(dim=1) for part in torch.split(bad, self.sizes, dim=1)], dim=1)
 
 
 @dataclass
