@@ -98,9 +98,8 @@ def assert_same(stacked: Trained, ordinary: Trained, tolerance: float = 1e-7) ->
         for layer, norms in ordinary.hidden.norms.items():
             np.testing.assert_allclose(stacked.hidden.norms[layer], norms, rtol=tolerance, atol=1e-15)
     for name, weight in ordinary.network.state_dict().items():
-        torch.testing.assert_close(
-            stacked.network.state_dict()[name], weight, rtol=tolerance, atol=1e-9, equal_nan=True
-        )
+        own = stacked.network.state_dict()[name]
+        torch.testing.assert_close(own, weight, rtol=tolerance, atol=10 * tolerance, equal_nan=True)
 
 
 @pytest.mark.parametrize("overrides", [*METHODS, *TRAININGS], ids=lambda overrides: " ".join(overrides)[:60])
@@ -111,7 +110,7 @@ def test_replicas_are_what_their_ordinary_runs_are(overrides: tuple[str, ...], t
 
 
 def test_diverging_replicas_end_as_ordinary_runs_and_disturb_no_other(tmp_path: Path) -> None:
-    thresholds = (1.0, 1e30, 1e25, 1e30, 5.0)  # the large ones hold nothing
+    thresholds = (1.0, 1e30, 1e30, 1e30, 5.0)  # the large ones hold nothing
     configs = [
         compose_config("trainer.max_epochs=3", "clip=norm", f"clip.value={value}", f"seed={seed}")
         for seed, value in enumerate(thresholds)
@@ -168,9 +167,8 @@ class Unused(torch.nn.Linear):
     [("Stateful", "buffers"), ("Branching", "cannot be stacked"), ("Unused", "spare gets no gradient")],
 )
 def test_networks_that_cannot_be_stacked_are_refused(network: str, reason: str) -> None:
-    configs = [
-        compose_config(f"model._target_=tests.stacked.test_training.{network}", f"seed={seed}") for seed in (0, 1)
-    ]
+    target = f"model._target_=tests.stacked.test_training.{network}"
+    configs = [compose_config(target, f"seed={seed}") for seed in (0, 1)]
     with pytest.raises(StackingError, match=reason):
         StackedTraining(make_replicas(configs), torch.device("cpu"))
 

@@ -44,7 +44,7 @@ class StackedBatches:
 
     def __init__(self, datas: Sequence[TrainingData]) -> None:
         loaders = {id(data): data.train_dataloader() for data in datas}
-        self.batches = len(next(iter(loaders.values())).sampler)  # type: ignore[arg-type]
+        self.batches = len(next(iter(loaders.values())).sampler)
         datasets: dict[int, list[int]] = {}
         for key, loader in loaders.items():
             datasets.setdefault(id(loader.dataset), []).append(key)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -63,7 +64,7 @@ class StackedTraining:
     """
 
     def __init__(
-        self, replicas: Sequence[Replica], device: torch.device, progress: Callable[[int], object] = lambda steps: None
+        self, replicas: Sequence[Replica], device: torch.device, progress: Callable[[int], object] = int
     ) -> None:
         self.replicas, self.device, self.progress = replicas, device, progress
         configs = [replica.config for replica in replicas]
@@ -164,7 +165,7 @@ class StackedTraining:
         ids = self.state.ids.tolist()
         bad = self.recorder.flush(ids)
         first_step = self.steps - len(bad) + 1
-        for row in bad.any(axis=0).nonzero()[0].tolist():
+        for row in np.flatnonzero(bad.any(axis=0)).tolist():
             self.first_bad.setdefault(ids[row], first_step + int(bad[:, row].argmax()))
 
     def _diverged(self) -> Tensor:
@@ -181,6 +182,7 @@ class StackedTraining:
         if not self.config.trainer.stop_when_solved:
             return NONE
         yardstick = self.replicas[0].data.yardstick
+        assert yardstick.solved_at is not None
         better = operator.gt if yardstick.score.perfect > yardstick.baseline else operator.lt
         scores = [self.curves[replica][1][-1] for replica in self.state.ids.tolist()]
         return torch.nonzero(torch.tensor([better(score, yardstick.solved_at) for score in scores])).flatten()
@@ -241,7 +243,7 @@ class StackedTraining:
     def _chunks(self, batch: Batch, replicas: int) -> Iterator[Batch]:
         """So many rows at a time that all replicas together take no more memory than an ordinary run."""
         rows = max(1, EVALUATION_VALUES // (max(1, replicas) * batch[0][0].numel()))
-        return zip(*(self._placed(tensor).split(rows) for tensor in batch), strict=True)
+        return zip(*(torch.split(self._placed(tensor), rows) for tensor in batch), strict=True)
 
     def _batch(self, number: int) -> tuple[Tensor, Tensor]:
         inputs, target = self.batches.take(number, self.state.ids)
@@ -264,9 +266,8 @@ class StackedTraining:
     def _initial_state(self, configs: Sequence[TrainConfig]) -> _State:
         parameters = self.network.initial_parameters(self.device).to(self.dtype)
         constants = {name: self._placed(value) for name, value in self.network.constants(self.device).items()}
-        optimizer = differing(
-            [config.optimizer.model_dump(exclude={"name", "betas"}) for config in configs], self.device
-        )
+        settings = [config.optimizer.model_dump(exclude={"name", "betas"}) for config in configs]
+        optimizer = differing(settings, self.device)
         tensors: dict[str, dict[Any, Tensor]] = {
             "constants": constants,
             "memory": init_memory(configs[0].optimizer.name, parameters),
