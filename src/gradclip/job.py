@@ -3,23 +3,23 @@
 import os
 import shlex
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import NAMESPACE_URL, uuid5
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from gradclip import keys
 from gradclip.command import USER_ERRORS, describe, errors_in_one_line
 from gradclip.config import TrainConfig, fingerprint, validate
-from gradclip.errors import ConfigError, Interrupted
+from gradclip.errors import Interrupted
 from gradclip.resuming import check_overrides, take_up
+from gradclip.sweep.multirun import for_multirun, parent_of, run_name
 from gradclip.sweep.results import JobResult, tell_job
-from gradclip.sweep.stopping import STOP_FILE, ask_to_stop, leave_signals_to_main, main_process, stopped_by
+from gradclip.sweep.stopping import STOP_FILE, ask_to_stop, leave_signals_to_main, stopped_by
 from gradclip.telling import tell_interrupted, tell_run, tell_signal
 from gradclip.tracking.messages import Parent, StoppedRun, Store
 from gradclip.tracking.worker import result_of, submit
@@ -27,9 +27,6 @@ from gradclip.tracking.worker import result_of, submit
 if TYPE_CHECKING:
     from gradclip.pipeline import Result
 
-INCIDENTAL = {"tracking", "hydra", "log_model", "figures", "skip_finished"}  # change nothing in the training
-SILENT = INCIDENTAL | {"seed", "sweep"}  # not part of what a run is called, or there anyway
-IN_LABEL = {"clip", "clip.value", "clip.norm"}  # which every name begins with
 
 
 def run_job(config: DictConfig) -> None:
@@ -75,7 +72,7 @@ def _run_one_of_many(config: DictConfig) -> None:
     overrides = " ".join(HydraConfig.get().overrides.task)
     leave_signals_to_main(folder.parent)
     try:
-        note = _note_of_one(number, folder.parent, _for_multirun(validate(config)))
+        note = _note_of_one(number, folder.parent, for_multirun(validate(config)))
     except Interrupted as stop:
         ask_to_stop(folder.parent, stop.signal)
         note = JobResult.of_stop(number, overrides, f"stopped by {tell_signal(stop.signal)} after step {stop.step}")
@@ -97,18 +94,7 @@ def _note_of_one(number: int, multirun: Path, config: TrainConfig) -> JobResult:
         found = result_of(submit("find_finished", Store.of(config.tracking), fingerprint(config)))
         if found is not None:
             return JobResult.of_finished(number, found)
-    return JobResult.of_run(number, _train(config, _parent(multirun)))
-
-
-def _for_multirun(config: TrainConfig) -> TrainConfig:
-    """Without a progress bar, since jobs may run side by side.
-
-    Raises:
-        ConfigError: the job would start processes that start the whole multirun again.
-    """
-    if config.trainer.strategy == "ddp":
-        raise ConfigError("trainer.strategy: got 'ddp'; a job of a multirun trains in one process")
-    return config.model_copy(update={"trainer": config.trainer.model_copy(update={"progress_bar": False})})
+    return JobResult.of_run(number, _train(config, parent_of(multirun)))
 
 
 def _train(config: TrainConfig, parent: Parent | None, resumed: StoppedRun | None = None) -> "Result":
@@ -132,31 +118,3 @@ def _train(config: TrainConfig, parent: Parent | None, resumed: StoppedRun | Non
 def _is_main_process() -> bool:
     """Lightning starts further processes of the same command with their rank in the environment."""
     return int(os.environ.get("LOCAL_RANK", "0")) == 0
-
-
-def _parent(folder: Path) -> Parent:
-    """The multirun that a job belongs to, called by what was typed."""
-    typed = list(OmegaConf.load(folder / "multirun.yaml").hydra.overrides.task)
-    command = shlex.join(["python", "src/train.py", "-m", *typed])
-    tags = {keys.COMMAND: command, keys.CREATION: uuid5(NAMESPACE_URL, str(folder)).hex, **main_process(folder)}
-    telling = [override for override in typed if _setting(override).split(".")[0].split("/")[0] not in INCIDENTAL]
-    return Parent(str(folder), " ".join(telling) or "multirun", tags)
-
-
-def run_name(config: TrainConfig, overrides: Sequence[str]) -> str:
-    """Say what differs from the default run: the clipping, then whatever was overridden, then the seed."""
-    differing = [_short(*override.lstrip("+").split("=", 1)) for override in overrides if _is_telling(override)]
-    return " ".join([config.clip.label, *differing, f"seed={config.seed}"])
-
-
-def _is_telling(override: str) -> bool:
-    name = _setting(override)
-    return "=" in override and name.split(".")[0] not in SILENT and name not in IN_LABEL | {"trainer.progress_bar"}
-
-
-def _setting(override: str) -> str:
-    return override.lstrip("+~").split("=")[0]
-
-
-def _short(name: str, value: str) -> str:
-    return value if name == "experiment" else f"{name.rpartition('.')[2]}={value}"

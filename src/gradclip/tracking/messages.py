@@ -112,6 +112,32 @@ class Call(NamedTuple):
     folder: str
 
 
+class FinishedRun(NamedTuple):
+    """A run that is written once it is over.
+
+    Attributes:
+        name: its name.
+        tags: all of them.
+        parent: the multirun that it belongs to.
+        start: when it began, milliseconds since 1970.
+        parameters: its settings.
+        datasets: a name for what it read, as told to :func:`gradclip.tracking.finished.remember_datasets`.
+        points: of its curves.
+        summary: what is known at the end.
+        folder: where its files are.
+    """
+
+    name: str
+    tags: dict[str, str]
+    parent: Parent | None
+    start: int
+    parameters: dict[str, str]
+    datasets: str
+    points: list[Point]
+    summary: dict[str, float]
+    folder: str
+
+
 class ModelFiles(NamedTuple):
     """What a stored model is made of; see :mod:`gradclip.serving`."""
 

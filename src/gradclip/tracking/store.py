@@ -147,20 +147,24 @@ def _create_experiment(store: Store, artifact_location: str | None) -> str:
 def create_run(store: Store, name: str, tags: Mapping[str, str], parent: Parent | None = None) -> str:
     """Create a run, under its parent if it has one, and return its id; that of one with the same creation tag."""
     experiment_id = open_store(store)
-    if run_id := _created_before(store, experiment_id, tags.get(keys.CREATION)):
+    if run_id := created_before(store, experiment_id, tags.get(keys.CREATION)):
         return run_id
-    nested = {keys.PARENT_RUN: _parent_id(store, parent)} if parent else {}
-    everything = resolve_tags() | nested | tags
+    everything = resolve_tags() | parent_tags(store, parent) | tags
     run = client(store.uri).create_run(experiment_id, run_name=name, tags=everything)
     return str(run.info.run_id)
 
 
-def _created_before(store: Store, experiment_id: str, creation: str | None) -> str | None:
+def created_before(store: Store, experiment_id: str, creation: str | None) -> str | None:
     """The run that was created by an earlier try, whose answer did not arrive."""
     if creation is None:
         return None
     found = client(store.uri).search_runs([experiment_id], f"tags.{keys.CREATION} = '{creation}'", max_results=1)
     return str(found[0].info.run_id) if found else None
+
+
+def parent_tags(store: Store, parent: Parent | None) -> dict[str, str]:
+    """What puts a run under its parent."""
+    return {keys.PARENT_RUN: _parent_id(store, parent)} if parent else {}
 
 
 def _parent_id(store: Store, parent: Parent) -> str:
@@ -228,11 +232,15 @@ def write_text(store: Store, run_id: str, text: str, name: str) -> None:
 
 def write_datasets(store: Store, run_id: str, datasets: Sequence[Dataset]) -> None:
     """Tell which rows a run read."""
-    inputs = [
+    client(store.uri).log_inputs(run_id, datasets=dataset_inputs(datasets))
+
+
+def dataset_inputs(datasets: Sequence[Dataset]) -> list[DatasetInput]:
+    """What MLflow is told of rows."""
+    return [
         DatasetInput(_described(data)._to_mlflow_entity(), [InputTag("mlflow.data.context", data.context)])
         for data in datasets
     ]
-    client(store.uri).log_inputs(run_id, datasets=inputs)
 
 
 def _described(data: Dataset) -> PandasDataset | MetaDataset:

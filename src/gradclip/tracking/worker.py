@@ -21,8 +21,9 @@ def submit(function_name: str, *arguments: Any) -> "Future[Any]":
     """Have the tracking process call a function, after all submitted before.
 
     Args:
-        function_name: of :mod:`gradclip.tracking.store`, :mod:`~gradclip.tracking.delivery`,
-            :mod:`~gradclip.tracking.stopped` or :mod:`~gradclip.tracking.reading`.
+        function_name: of :mod:`gradclip.tracking.store`, :mod:`~gradclip.tracking.finished`,
+            :mod:`~gradclip.tracking.delivery`, :mod:`~gradclip.tracking.stopped` or
+            :mod:`~gradclip.tracking.reading`.
         arguments: what to call it with; the first is the store.
     """
     return _process().submit(_call, function_name, *arguments)
@@ -67,9 +68,10 @@ def _exit_with_parent() -> None:
 
 
 def _call(function_name: str, *arguments: Any) -> Any:
-    from gradclip.tracking import delivery, reading, stopped, store
+    from gradclip.tracking import delivery, finished, reading, stopped, store
 
-    home = next(module for module in (store, delivery, stopped, reading) if hasattr(module, function_name))
+    homes = (store, finished, delivery, stopped, reading)
+    home = next(module for module in homes if hasattr(module, function_name))
     function: Callable[..., Any] = getattr(home, function_name)
     try:
         return function(*arguments)

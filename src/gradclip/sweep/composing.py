@@ -1,0 +1,60 @@
+"""Compose the configs of many jobs quickly.
+
+Hydra takes a tenth of a second to compose one, twice for each job. Jobs of a multirun mostly differ in values only: a
+config is composed once for each choice of options, and values are put into a copy.
+"""
+
+import copy
+import re
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+SETTING = re.compile(r"^(?!hydra\.)[A-Za-z_]\w*(\.\w+)+=|^seed=")  # what an override of a value begins with
+
+
+class QuickLoader:
+    """A config loader for multiruns; whatever it cannot do quickly, and every error, is the real loader's.
+
+    Args:
+        loader: Hydra's own.
+    """
+
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
+        self._composed: dict[tuple[str, ...], DictConfig] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loader, name)
+
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> DictConfig:
+        """Return the config of a job, without Hydra's part where it was made quickly.
+
+        Raises:
+            ConfigCompositionException: an override does not fit.
+        """
+        values = [override for override in sweep_overrides if SETTING.match(override)]
+        choices = tuple(override for override in sweep_overrides if not SETTING.match(override))
+        if choices not in self._composed:
+            whole = self.loader.load_sweep_config(master_config, [*choices])
+            self._composed[choices] = OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"])
+        config = copy.deepcopy(self._composed[choices])
+        OmegaConf.set_struct(config, True)
+        try:
+            for override in values:
+                name, value = _parse(override)
+                OmegaConf.update(config, name, value)
+        except OmegaConfBaseException:
+            real: DictConfig = self.loader.load_sweep_config(master_config, [*sweep_overrides])
+            return real
+        return config
+
+
+@cache
+def _parse(override: str) -> tuple[str, Any]:
+    parsed = OverridesParser.create().parse_override(override)
+    return parsed.key_or_group, parsed.value()

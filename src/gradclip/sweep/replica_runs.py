@@ -1,0 +1,181 @@
+"""Stacked replicas as tracked runs: what is written of each, and figures and models of the best and the worst."""
+
+import json
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from gradclip import keys
+from gradclip.config import TrainConfig, flatten
+from gradclip.figures import draw_figures
+from gradclip.outcome import Summary
+from gradclip.packing import pack_model
+from gradclip.pipeline import Job, Result, datasets, run_tags, to_yaml, write_report, write_telemetry
+from gradclip.sweep.results import JobResult
+from gradclip.telemetry.record import GradientRecord
+from gradclip.tracking.messages import RUN_FILE, FinishedRun, Point, Store
+from gradclip.tracking.run import this_process
+from gradclip.tracking.worker import result_of, submit
+from gradclip.trained import Trained
+
+
+@dataclass(frozen=True)
+class ReplicaRun:
+    """A trained replica on its way to the store.
+
+    Attributes:
+        number: of the job.
+        config: its settings.
+        job: its name, folder and tags.
+        trained: what its training left behind.
+        summary: the judgement of it.
+        run_id: its id in the store, once it is written; None where nothing is tracked.
+    """
+
+    number: int
+    config: TrainConfig
+    job: Job
+    trained: Trained
+    summary: Summary
+    run_id: "Future[str] | None"
+
+    @property
+    def gain(self) -> float:
+        """How good it is on the test examples; a diverged one is the worst."""
+        gain = self.trained.data.yardstick.gain(self.summary.score_test)
+        return gain if np.isfinite(gain) else -np.inf
+
+
+@dataclass
+class ReplicaRuns:
+    """Write runs as their trainings end.
+
+    Attributes:
+        points: of each per-step curve in the store.
+        keep_all: whether every run keeps figures and model, or only the best and the worst.
+    """
+
+    points: int
+    keep_all: bool
+    _pending: list[ReplicaRun] = field(default_factory=list)
+    _best: ReplicaRun | None = None
+    _worst: ReplicaRun | None = None
+    _told: set[tuple[Store, str]] = field(default_factory=set)
+
+    def add(self, number: int, config: TrainConfig, job: Job, trained: Trained, start: int) -> None:
+        """Write a run's files, and have the store write the run."""
+        job.folder.mkdir(parents=True, exist_ok=True)
+        summary = trained.summary()
+        write_report(job.folder, trained.explosion())
+        write_telemetry(job.folder, trained)
+        (job.folder / keys.CONFIG_FILE).write_text(to_yaml(config))
+        if self.keep_all and config.figures:
+            draw_figures(job.folder / keys.FIGURES_FOLDER, config, trained, summary)
+        run_id = self._submit(config, job, trained, summary, start) if config.tracking.uri else None
+        run = ReplicaRun(number, config, job, trained, summary, run_id)
+        if self.keep_all:
+            _write_model(run)
+        else:
+            self._best = max(filter(None, (self._best, run)), key=lambda one: one.gain)
+            self._worst = min(filter(None, (self._worst, run)), key=lambda one: one.gain)
+        self._pending.append(replace(run, trained=_without_record(trained)))
+
+    def finish(self) -> None:
+        """Draw and store what is kept of the best and the worst, and wait until all is written."""
+        for run in {run.number: run for run in (self._best, self._worst) if run}.values():
+            if run.config.figures:
+                draw_figures(run.job.folder / keys.FIGURES_FOLDER, run.config, run.trained, run.summary)
+                _call(run, "write_files", str(run.job.folder / keys.FIGURES_FOLDER), keys.FIGURES_FOLDER)
+            _write_model(run)
+        for run in tqdm(self._pending, desc="Storing", unit=" runs"):
+            _note(run).write(run.job.folder)
+
+    def _submit(self, config: TrainConfig, job: Job, trained: Trained, summary: Summary, start: int) -> "Future[str]":
+        store = _store(config)
+        rows = config.data.model_dump_json()
+        if (store, rows) not in self._told:
+            submit("remember_datasets", store, rows, datasets(trained.data))
+            self._told.add((store, rows))
+        run = FinishedRun(
+            name=job.name,
+            tags=job.tags | run_tags(config) | {keys.FOLDER: str(job.folder)} | this_process() | summary.tags(),
+            parent=job.parent,
+            start=start,
+            parameters=flatten(config),
+            datasets=rows,
+            points=list(_points(trained, summary, self.points)),
+            summary=summary.metrics(),
+            folder=str(job.folder),
+        )
+        return submit("write_finished_run", store, run)
+
+
+def _store(config: TrainConfig) -> Store:
+    tracking = config.tracking
+    assert tracking.uri is not None
+    return Store(tracking.uri, tracking.artifacts, tracking.experiment)
+
+
+def _note(run: ReplicaRun) -> JobResult:
+    """How a job ended, once its run is written."""
+    try:
+        run_id = result_of(run.run_id) if run.run_id else None
+    except Exception as error:
+        return JobResult.of_failure(run.number, run.job.name, f"{type(error).__name__}: {error}")
+    if run_id:
+        (run.job.folder / RUN_FILE).write_text(json.dumps({"run_id": run_id}))
+    result = Result(run.job.name, None, run_id, run.job.folder, run.summary, None)
+    return JobResult.of_run(run.number, result)
+
+
+def _call(run: ReplicaRun, function_name: str, *arguments: Any) -> None:
+    """Have the store do something to a run that is written."""
+    if run.run_id:
+        result_of(submit(function_name, _store(run.config), result_of(run.run_id), *arguments))
+
+
+def _write_model(run: ReplicaRun) -> None:
+    if not run.config.log_model or run.summary.outcome == "diverged" or not run.run_id:
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        data, network = run.trained.data, run.trained.network
+        _call(run, "write_model", pack_model(Path(scratch), network, run.trained.description, data.raw, data.shape))
+
+
+def _without_record(trained: Trained) -> Trained:
+    """Without what takes memory: thousands of runs wait for the store."""
+    return replace(trained, record=GradientRecord.empty(trained.record.names), hidden=None)
+
+
+def _points(trained: Trained, summary: Summary, count: int) -> Iterator[Point]:
+    """The curves in the store: scores of every epoch, and so many points of every step's numbers."""
+    now, record = time.time_ns() // 1_000_000, trained.record
+    for key, scores in zip((summary.score.train, summary.score.test), trained.curves, strict=True):
+        yield from _finite(key, np.arange(1, len(scores) + 1), np.array(scores), now)
+    window = max(1, -(-len(record.step) // count))
+    rows = np.unique(np.append(np.arange(0, len(record.step), window), len(record.step) - 1))
+    curves = {
+        keys.LOSS_STEP: record.loss,
+        keys.GRAD_NORM: record.norm,
+        keys.GRAD_NORM_CLIPPED: record.norm_clipped,
+        keys.GRAD_MAX_ABS: record.max_abs,
+        keys.GRAD_COEFFICIENT: record.coefficient,
+    }
+    for key, values in curves.items():
+        yield from _finite(key, record.step[rows], values[rows], now)
+    norm = np.where(np.isfinite(record.norm), record.norm, -np.inf)
+    ends = np.unique(np.minimum(np.arange(0, len(norm), window) + window - 1, len(norm) - 1))
+    peaks = np.maximum.reduceat(norm, np.arange(0, len(norm), window)) if len(norm) else norm
+    yield from _finite(keys.GRAD_NORM_PEAK, record.step[ends], peaks, now)
+
+
+def _finite(key: str, steps: Iterable[Any], values: Any, now: int) -> Iterator[Point]:
+    pairs = zip(np.asarray(steps).tolist(), np.asarray(values).tolist(), strict=True)
+    return (Point(key, value, now, step) for step, value in pairs if np.isfinite(value))

@@ -1,0 +1,176 @@
+"""The vectorized launcher. Read :func:`launch` from top to bottom."""
+
+import shlex
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from gradclip import keys
+from gradclip.command import USER_ERRORS, describe
+from gradclip.config import TrainConfig, validate
+from gradclip.errors import StackingError
+from gradclip.sweep.grouping import group, refusal
+from gradclip.sweep.multirun import for_multirun, parent_of, run_name
+from gradclip.sweep.results import JobResult, tell_job
+from gradclip.tracking.messages import Parent, Store
+from gradclip.tracking.worker import submit
+
+if TYPE_CHECKING:
+    from gradclip.sweep.replica_runs import ReplicaRuns
+
+
+BAR = "{desc}: {percentage:3.0f}%|{bar}| {total} runs [{elapsed}<{remaining}]"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A job of the multirun.
+
+    Attributes:
+        number: counted from 0.
+        overrides: all of them, as the sweeper gave them.
+        folder: where it writes.
+        config: its settings; None where they are wrong.
+    """
+
+    number: int
+    overrides: list[str]
+    folder: Path
+    config: TrainConfig | None
+
+    @property
+    def typed(self) -> list[str]:
+        """The overrides that are not Hydra's own."""
+        return [override for override in self.overrides if not override.lstrip("+~").startswith(("hydra.", "hydra/"))]
+
+
+def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
+    """Train what can be stacked together, then the other jobs one after the other.
+
+    Args:
+        launcher: the plugin, with its settings.
+        job_overrides: of each job.
+        first: number of the first job.
+    """
+    folder = Path(launcher.config.hydra.sweep.dir)
+    jobs = [plan(launcher, first + place, overrides) for place, overrides in enumerate(job_overrides)]
+    ready = {job.number: job for job in jobs if job.config}
+    _load_mlflow(ready)
+    ordinary = train_stacked(launcher.settings, ready, parent_of(folder))
+    for number in ordinary:
+        run_ordinarily(launcher, ready[number])
+    return [_returned(job) for job in jobs]
+
+
+def plan(launcher: Any, number: int, overrides: Sequence[str]) -> Planned:
+    """Compose a job's settings; wrong ones are noted for the closing table."""
+    folder = _folder(launcher.config, number)
+    job = Planned(number, list(overrides), folder, None)
+    try:
+        composed = launcher.loader.load_sweep_config(launcher.config, overrides)
+        settings = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+        return Planned(number, list(overrides), folder, for_multirun(validate(settings)))
+    except USER_ERRORS as error:
+        folder.mkdir(parents=True, exist_ok=True)
+        note = JobResult.of_failure(number, " ".join(job.typed), describe(error))
+        note.write(folder)
+        print(tell_job(note), flush=True)
+        return job
+
+
+def train_stacked(settings: Any, jobs: dict[int, Planned], parent: Parent) -> list[int]:
+    """Train groups of jobs; return the numbers of those that have to run by themselves, and say why."""
+    from tqdm import tqdm
+
+    from gradclip.sweep.replica_runs import ReplicaRuns
+
+    refused, most = _refused(jobs), int(settings["replicas"])
+    groups = group({number: job.config for number, job in jobs.items() if job.config and number not in refused})
+    with tqdm(total=len(jobs) - len(refused), desc="Training", bar_format=BAR, disable=not groups) as bar:
+        runs = ReplicaRuns(int(settings["points"]), settings["keep"] == "all")
+        for numbers in groups:
+            for begin in range(0, len(numbers), most):
+                some = numbers[begin : begin + most]
+                refused |= _train_group([jobs[number] for number in some], parent, runs, bar)
+    runs.finish()
+    _tell(refused)
+    return sorted(refused)
+
+
+def run_ordinarily(launcher: Any, job: Planned) -> None:
+    """Run one job as Hydra's basic launcher does."""
+    basic = BasicLauncher()
+    basic.setup(**launcher.ordinary)
+    basic.launch([job.overrides], job.number)
+
+
+def _train_group(jobs: Sequence[Planned], parent: Parent, runs: "ReplicaRuns", bar: Any) -> dict[int, str]:
+    """Train jobs that differ in what can be stacked; return the reason of each that could not be."""
+    from gradclip.pipeline import Job, choose_device
+    from gradclip.stacked.replicas import make_replicas
+    from gradclip.stacked.training import StackedTraining
+
+    configs = [job.config for job in jobs if job.config]
+    start = time.time_ns() // 1_000_000
+    try:
+        replicas = make_replicas(configs)
+        training = StackedTraining(replicas, choose_device(configs[0]))
+    except StackingError as error:
+        return dict.fromkeys((job.number for job in jobs), str(error))
+    except USER_ERRORS:
+        return dict.fromkeys((job.number for job in jobs), "")  # each will say it for itself
+    training.progress = lambda steps: bar.update(steps / training.total_steps)
+    for place, trained in training.run():
+        job = jobs[place]
+        tags = {keys.COMMAND: shlex.join(["python", "src/train.py", *job.typed])}
+        named = Job(run_name(configs[place], job.typed), job.folder, tags, parent)
+        runs.add(job.number, configs[place], named, trained, start)
+    return {}
+
+
+def _refused(jobs: dict[int, Planned]) -> dict[int, str]:
+    reasons = {number: refusal(job.config) for number, job in jobs.items() if job.config}
+    return {number: reason for number, reason in reasons.items() if reason}
+
+
+def _tell(refused: dict[int, str]) -> None:
+    """Say once for each reason which jobs run by themselves."""
+    numbers: dict[str, list[int]] = defaultdict(list)
+    for number, reason in refused.items():
+        numbers[reason].append(number)
+    for reason, some in numbers.items():
+        if reason:
+            which = ", ".join(map(str, some[:5])) + (f" and {len(some) - 5} more" if len(some) > 5 else "")
+            print(f"Jobs {which} run by themselves: {reason}", file=sys.stderr)
+
+
+def _load_mlflow(jobs: dict[int, Planned]) -> None:
+    """Have MLflow load beside torch."""
+    stores = {
+        Store(job.config.tracking.uri, job.config.tracking.artifacts, job.config.tracking.experiment)
+        for job in jobs.values()
+        if job.config and job.config.tracking.uri
+    }
+    for store in stores:
+        submit("open_store", store)
+
+
+def _folder(config: DictConfig, number: int) -> Path:
+    with open_dict(config):
+        config.hydra.job.num = config.hydra.job.id = number
+    return Path(config.hydra.sweep.dir, str(config.hydra.sweep.subdir)).resolve()
+
+
+def _returned(job: Planned) -> JobReturn:
+    """What the sweeper wants to know."""
+    done = JobReturn()
+    done.overrides, done.status, done.return_value = job.typed, JobStatus.COMPLETED, None
+    return done

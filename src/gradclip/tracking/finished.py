@@ -1,0 +1,56 @@
+"""Write runs that are over, with as few calls as MLflow takes. Runs in the tracking process."""
+
+from collections.abc import Sequence
+
+from mlflow.entities import DatasetInput, Metric, Param
+from mlflow.tracking.context.registry import resolve_tags
+from mlflow.utils.time import get_current_time_millis
+
+from gradclip.tracking.messages import Dataset, FinishedRun, Store
+from gradclip.tracking.store import (
+    MOST_METRICS,
+    MOST_PARAMETERS,
+    client,
+    dataset_inputs,
+    end_run,
+    open_store,
+    parent_tags,
+    write_run_files,
+)
+
+_datasets: dict[tuple[Store, str], list[DatasetInput]] = {}
+
+
+def remember_datasets(store: Store, name: str, datasets: Sequence[Dataset]) -> None:
+    """Describe rows that many runs read, once."""
+    _datasets[store, name] = dataset_inputs(datasets)
+
+
+def write_finished_run(store: Store, run: FinishedRun) -> str:
+    """Write a whole run and return its id."""
+    mlflow = client(store.uri)
+    tags = resolve_tags() | parent_tags(store, run.parent) | run.tags
+    created = mlflow.create_run(open_store(store), run.start, tags, run.name)
+    run_id = str(created.info.run_id)
+    try:
+        _write_numbers(store, run_id, run)
+        mlflow.log_inputs(run_id, datasets=_datasets[store, run.datasets])
+        write_run_files(store, run_id, run.folder)
+    except BaseException:
+        end_run(store, run_id, "FAILED")
+        raise
+    end_run(store, run_id, "FINISHED")
+    return run_id
+
+
+def _write_numbers(store: Store, run_id: str, run: FinishedRun) -> None:
+    """Parameters and metrics in full blocks: MLflow takes a thousand of both in one call."""
+    now = get_current_time_millis()
+    metrics = [Metric(key, value, now, 0) for key, value in run.summary.items()]
+    metrics += [Metric(*point) for point in run.points]
+    parameters = [Param(key, value) for key, value in run.parameters.items()]
+    while metrics or parameters:
+        some, parameters = parameters[:MOST_PARAMETERS], parameters[MOST_PARAMETERS:]
+        room = MOST_METRICS - len(some)
+        client(store.uri).log_batch(run_id, metrics=metrics[:room], params=some)
+        metrics = metrics[room:]

@@ -1,0 +1,35 @@
+"""``hydra/launcher=vectorized``: found by Hydra because ``src/`` is where ``python src/train.py`` imports from.
+
+Hydra imports this at every start, so that it imports nothing heavy.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+class VectorizedLauncher(Launcher):  # type: ignore[misc]  # Hydra is not typed
+    """Train the jobs of a multirun together; see ``conf/hydra/launcher/vectorized.yaml`` for the settings."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Have the sweeper, which composes every job to check it, compose quickly too."""
+        from gradclip.sweep.composing import QuickLoader
+
+        self.loader = QuickLoader(hydra_context.config_loader)
+        self.ordinary = {"hydra_context": HydraContext(self.loader.loader, hydra_context.callbacks)}
+        self.ordinary |= {"task_function": task_function, "config": config}
+        self.config = config
+        hydra_context.config_loader = self.loader
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Train all jobs."""
+        from gradclip.sweep.vectorized import launch
+
+        return launch(self, job_overrides, initial_job_idx)
