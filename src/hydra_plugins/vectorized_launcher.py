@@ -20,8 +20,9 @@ class VectorizedLauncher(Launcher):  # type: ignore[misc]  # Hydra is not typed
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Have the sweeper, which composes every job to check it, compose quickly too."""
-        from gradclip.sweep.composing import QuickLoader
+        from gradclip.sweep.composing import QuickLoader, check_settings
 
+        check_settings(self.settings)
         self.loader = QuickLoader(hydra_context.config_loader)
         self.ordinary = {"hydra_context": HydraContext(self.loader.loader, hydra_context.callbacks)}
         self.ordinary |= {"task_function": task_function, "config": config}

@@ -1,10 +1,11 @@
 """The numbers in nested settings: which of them differ among replicas, and how they are put back."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 Path = tuple[str | int, ...]  # where a number stands, such as ("groups", 0, "value")
 FIXED = frozenset({"order", "history"})  # they choose the computation or the size of its memory
@@ -31,13 +32,16 @@ def is_stackable(place: Path, value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and place[-1] not in FIXED
 
 
-def differing(settings: Sequence[Mapping[str, Any]], device: torch.device) -> dict[Path, Tensor]:
+def differing(settings: Sequence[Mapping[str, Any]], device: "torch.device") -> "dict[Path, Tensor]":
     """The numbers that differ, ``[replicas]`` each, in float64.
 
     Example:
+        >>> import torch
         >>> differing([{"value": 1.0, "beta": 0.9}, {"value": 5.0, "beta": 0.9}], torch.device("cpu"))
         {('value',): tensor([1., 5.], dtype=torch.float64)}
     """
+    import torch  # here, so that jobs are grouped without it
+
     rows = [leaves(one) for one in settings]
     places = [place for place, value in rows[0].items() if is_stackable(place, value)]
     columns = {place: [row[place] for row in rows] for place in places}

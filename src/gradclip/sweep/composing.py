@@ -6,7 +6,7 @@ config is composed once for each choice of options, and values are put into a co
 
 import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -14,6 +14,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from gradclip.errors import ConfigError
+
+KEEP = ("extremes", "all")
 SETTING = re.compile(r"^(?!hydra\.)[A-Za-z_]\w*(\.\w+)+=|^seed=")  # what an override of a value begins with
 
 
@@ -52,6 +55,19 @@ class QuickLoader:
             real: DictConfig = self.loader.load_sweep_config(master_config, [*sweep_overrides])
             return real
         return config
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Refuse settings of the launcher that are out of range.
+
+    Raises:
+        ConfigError: with the name, the value received and what is allowed.
+    """
+    for name in ("replicas", "points"):
+        if not isinstance(settings[name], int) or settings[name] < 1:
+            raise ConfigError(f"hydra.launcher.{name}: got {settings[name]!r}; must be 1 or more")
+    if settings["keep"] not in KEEP:
+        raise ConfigError(f"hydra.launcher.keep: got {settings['keep']!r}; choose from {', '.join(KEEP)}")
 
 
 @cache

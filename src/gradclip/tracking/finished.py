@@ -1,8 +1,12 @@
 """Write runs that are over, with as few calls as MLflow takes. Runs in the tracking process."""
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 from mlflow.entities import DatasetInput, Metric, Param
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.time import get_current_time_millis
 
@@ -15,7 +19,7 @@ from gradclip.tracking.store import (
     end_run,
     open_store,
     parent_tags,
-    write_run_files,
+    run_files,
 )
 
 _datasets: dict[tuple[Store, str], list[DatasetInput]] = {}
@@ -33,14 +37,35 @@ def write_finished_run(store: Store, run: FinishedRun) -> str:
     created = mlflow.create_run(open_store(store), run.start, tags, run.name)
     run_id = str(created.info.run_id)
     try:
-        _write_numbers(store, run_id, run)
+        with _no_collection():
+            _write_numbers(store, run_id, run)
         mlflow.log_inputs(run_id, datasets=_datasets[store, run.datasets])
-        write_run_files(store, run_id, run.folder)
+        _write_files(store, str(created.info.artifact_uri), run.folder)
     except BaseException:
         end_run(store, run_id, "FAILED")
         raise
     end_run(store, run_id, "FINISHED")
     return run_id
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep the garbage collector from going over thousands of live objects of the database layer, again and again."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def _write_files(store: Store, uri: str, folder: str) -> None:
+    """Store a run's files without asking the store where to, for each of them."""
+    artifacts = get_artifact_repository(uri, tracking_uri=store.uri)
+    for path in run_files(Path(folder)):
+        if path.is_dir():
+            artifacts.log_artifacts(str(path), path.name)
+        else:
+            artifacts.log_artifact(str(path))
 
 
 def _write_numbers(store: Store, run_id: str, run: FinishedRun) -> None:

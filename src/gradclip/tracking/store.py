@@ -209,11 +209,17 @@ def write_files(store: Store, run_id: str, folder: str, below: str | None = None
 
 def write_run_files(store: Store, run_id: str, folder: str) -> None:
     """Store what a run leaves in its folder as artifacts."""
-    for path in (Path(folder, name) for name in (keys.CONFIG_FILE, *RUN_FOLDERS)):
+    for path in run_files(Path(folder)):
         if path.is_dir():
             client(store.uri).log_artifacts(run_id, str(path), path.name)
-        elif path.exists():
+        else:
             client(store.uri).log_artifact(run_id, str(path))
+
+
+def run_files(folder: Path) -> list[Path]:
+    """What a run leaves in its folder: files and folders of files."""
+    paths = (folder / name for name in (keys.CONFIG_FILE, *RUN_FOLDERS))
+    return [path for path in paths if path.exists()]
 
 
 def keep_checkpoint(store: Store, run_id: str, path: str) -> None:

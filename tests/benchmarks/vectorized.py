@@ -1,0 +1,146 @@
+"""What a sweep costs under ``hydra/launcher=vectorized``, against single runs and the other launchers: tables in Markdown.
+
+``python tests/benchmarks/vectorized.py`` takes about half an hour on two idle cores; ``python
+tests/benchmarks/vectorized.py 1 10 100`` has the second table up to 100 replicas only. Everything is tracked, into one
+store that was made before. Basic and joblib launcher are measured on a dozen jobs and extrapolated from what one more
+job takes.
+"""
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean
+
+import torch
+
+from gradclip.pipeline import Job, run_tags, write_telemetry
+from gradclip.project import PROJECT_ROOT
+from gradclip.stacked.replicas import make_replicas
+from gradclip.stacked.training import StackedTraining
+from gradclip.sweep.replica_runs import ReplicaRuns
+from tests.benchmarks.speed import compose_main_job, seconds
+
+REPLICAS = (1, 10, 100, 1000, 4000)
+SEEDS = 20
+SETTINGS = 20
+SINGLE_RUNS = 3  # of which the mean is taken
+JOBS = 12  # of the other launchers, beyond a first
+
+
+class Commands:
+    """The command with a store and a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def seconds(self, *overrides: str) -> float:
+        """How long one call of the command takes, from cold."""
+        places = [
+            f"tracking.artifacts={self.folder}/artifacts",
+            f"hydra.run.dir={self.folder}/runs/${{now:%H-%M-%S-%f}}",
+            f"hydra.sweep.dir={self.folder}/multiruns/${{now:%H-%M-%S-%f}}",
+        ]
+        command = [sys.executable, "src/train.py", *overrides, *places]
+        environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{self.folder}/mlflow.db"}
+        return seconds(
+            lambda: subprocess.run(command, cwd=PROJECT_ROOT, env=environment, check=True, capture_output=True)
+        )
+
+    def single(self) -> float:
+        """The tutorial's run."""
+        return self.seconds("clip=norm", "clip.value=1.0")
+
+    def vectorized(self, settings: int, seeds: int, *overrides: str) -> float:
+        """A multirun of thresholds and seeds."""
+        return self.seconds("-m", "hydra/launcher=vectorized", *grid(settings, seeds), *overrides)
+
+    def one_more_job(self, launcher: str, *overrides: str) -> float:
+        """What one job more takes another launcher."""
+        first, more = (
+            self.seconds("-m", f"hydra/launcher={launcher}", *grid(jobs, 1), *overrides) for jobs in (2, 2 + JOBS)
+        )
+        return (more - first) / JOBS
+
+
+def grid(settings: int, seeds: int) -> tuple[str, ...]:
+    """Thresholds of the norm, and seeds."""
+    thresholds = ",".join(f"{0.5 * (1 + number):g}" for number in range(settings))
+    return "clip=norm", f"clip.value={thresholds}", f"seed=range({seeds})"
+
+
+def compare_launchers(commands: Commands) -> float:
+    """Print the first table; return the seconds of 400 runs."""
+    runs = SETTINGS * SEEDS
+    singles = [commands.single() for _ in range(SINGLE_RUNS)]
+    vectorized = commands.vectorized(SETTINGS, SEEDS)
+    rows = [("one run, started cold", 1, mean(singles)), ("vectorized", runs, vectorized)]
+    for launcher, names in (("basic", ()), ("joblib", ("hydra.launcher.n_jobs=2",))):
+        for what, options in (("", ()), (", no figures and models", ("figures=false", "log_model=false"))):
+            rows.append((f"{launcher}{what}", runs, runs * commands.one_more_job(launcher, *names, *options)))
+    print(f"| {runs} tracked runs | seconds | seconds a run | vectorized is faster by |\n|---|---|---|---|", flush=True)
+    for name, count, taken in rows:
+        print(f"| {name} | {taken:.1f} | {taken / count:.3f} | {taken / count * runs / vectorized:.1f} |")
+    print(f"\n{runs} runs take as long as {vectorized / mean(singles):.1f} single ones (limit: 8).\n", flush=True)
+    return vectorized
+
+
+def cost_by_number(commands: Commands, numbers: tuple[int, ...]) -> None:
+    """Print the second table: seconds and memory of multiruns of several sizes."""
+    print("| runs | seconds | milliseconds a run | peak memory, MB |\n|---|---|---|---|")
+    for number in numbers:
+        seeds = min(number, SEEDS)
+        taken = commands.vectorized(number // seeds, seeds)
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024  # of the largest process so far
+        print(f"| {number:,} | {taken:.1f} | {1000 * taken / number:.0f} | {peak:,.0f} |", flush=True)
+
+
+def where_time_goes(folder: Path, total: float) -> None:
+    """Print the third table: the parts of 400 runs, one after the other in one process."""
+    uri = f"sqlite:///{folder}/mlflow.db"
+    base = compose_main_job(uri, str(folder))
+    configs = [
+        base.model_copy(update={"seed": seed, "clip": base.clip.model_copy(update={"value": 0.5 * (1 + setting)})})
+        for setting in range(SETTINGS)
+        for seed in range(SEEDS)
+    ]
+    taken: dict[str, float] = {}
+
+    def timed(name: str, work: Callable[[], object]) -> None:
+        taken[name] = seconds(work)
+
+    done = {}
+    timed("training", lambda: done.update(StackedTraining(make_replicas(configs), torch.device("cpu")).run()))
+    jobs = [Job(str(number), folder / "parts" / str(number), run_tags(config)) for number, config in enumerate(configs)]
+    timed("telemetry files", lambda: [write_telemetry(job.folder, done[n]) for n, job in enumerate(jobs)])
+    runs = ReplicaRuns(points=100, keep_all=False)
+    begin = time.time_ns() // 1_000_000
+    for number, (config, job) in enumerate(zip(configs, jobs, strict=True)):
+        quiet = config.model_copy(update={"figures": False, "log_model": False})
+        runs.add(number, quiet, job, done[number], begin)
+    timed("store, beyond what it wrote meanwhile", runs.finish)
+    print("| of 400 runs | seconds |\n|---|---|")
+    for name, value in {**taken, "whole command": total}.items():
+        print(f"| {name} | {value:.1f} |")
+
+
+def main() -> int:
+    """Print the tables; exit code 1 if 400 runs take longer than 8 single ones."""
+    numbers = tuple(map(int, sys.argv[1:])) or REPLICAS
+    with tempfile.TemporaryDirectory() as name:
+        commands = Commands(Path(name))
+        commands.single()  # makes the store
+        vectorized = compare_launchers(commands)
+        limit = 8 * commands.single()
+        cost_by_number(commands, numbers)
+        print()
+        where_time_goes(Path(name), vectorized)
+    return int(vectorized > limit)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""The vectorized launcher, by the real command: its runs are those of the basic launcher."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from gradclip import keys
+from tests.conftest import Command, SearchRuns
+
+QUICK = ("trainer.max_epochs=2", "log_model=false", "figures=false")
+OWN_TAGS = {keys.FOLDER, keys.HOST, keys.PROCESS, keys.PARENT_RUN, keys.COMMAND}
+
+
+def by_name(runs: SearchRuns, parent: str) -> dict[str, Run]:
+    return {run.info.run_name: run for run in runs() if run.data.tags.get(keys.PARENT_RUN) == parent}
+
+
+def newest_parent(runs: SearchRuns) -> str:
+    return next(run.data.tags[keys.PARENT_RUN] for run in runs() if keys.PARENT_RUN in run.data.tags)
+
+
+@pytest.fixture(scope="module")
+def both(train: Command, runs: SearchRuns) -> dict[str, dict[str, Run]]:
+    """The same multirun by two launchers; two groups and a job that cannot be stacked."""
+    found = {}
+    for launcher in ("basic", "vectorized"):
+        done = train(
+            "-m", f"hydra/launcher={launcher}", "clip=norm,none,activation", "clip.value=2", "seed=51,52", *QUICK
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        found[launcher] = by_name(runs, newest_parent(runs))
+    return found
+
+
+def test_the_same_runs_have_the_same_names_parameters_and_tags(both: dict[str, dict[str, Run]]) -> None:
+    assert len(both["vectorized"]) == 6
+    for name, ordinary in both["basic"].items():
+        stacked = both["vectorized"][name]
+        assert stacked.data.params == ordinary.data.params
+        assert stacked.info.status == "FINISHED"
+        tags, expected = ({tag: value for tag, value in run.data.tags.items() if tag not in OWN_TAGS and "mlflow" not in tag}
+                          for run in (stacked, ordinary))  # fmt: skip
+        assert tags == expected
+        assert {data.dataset.digest for data in stacked.inputs.dataset_inputs} == {
+            data.dataset.digest for data in ordinary.inputs.dataset_inputs
+        }
+
+
+def test_the_same_runs_have_the_same_metrics_and_files(both: dict[str, dict[str, Run]], client: MlflowClient) -> None:
+    for name, ordinary in both["basic"].items():
+        stacked = both["vectorized"][name]
+        assert stacked.data.metrics.keys() == ordinary.data.metrics.keys()
+        if "diverged" not in ordinary.data.tags[keys.OUTCOME]:
+            for metric in ("final/mse_train", "final/mse_test", "best/epoch", "grad/norm_max", "loss/step"):
+                assert stacked.data.metrics[metric] == pytest.approx(ordinary.data.metrics[metric], rel=1e-3)
+        files, expected = (_files(client, run) for run in (stacked, ordinary))
+        assert files == expected
+        assert "telemetry/gradients.parquet" in files
+
+
+def test_one_that_cannot_be_stacked_says_why_and_runs_by_itself(train: Command) -> None:
+    done = train("-m", "hydra/launcher=vectorized", "clip=activation", "seed=53", "tracking=none", *QUICK)
+    assert done.returncode == 0
+    assert "Jobs 0 run by themselves: clip=activation acts on each layer during backward" in done.stderr
+    assert "[0] activation=10.0" in done.stdout
+
+
+def test_network_that_vmap_refuses_runs_by_itself(train: Command, store_folder: Path) -> None:
+    (store_folder / "branching_network.py").write_text(
+        "import torch\n"
+        "class Branching(torch.nn.Linear):\n"
+        "    def forward(self, inputs):\n"
+        "        outputs = super().forward(inputs)\n"
+        "        return outputs if outputs.sum() > 0 else -outputs\n"
+    )
+    done = train(
+        "-m", "hydra/launcher=vectorized", "model._target_=branching_network.Branching", "seed=0,1", "tracking=none", *QUICK,
+        environment={"PYTHONPATH": str(store_folder)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Jobs 0, 1 run by themselves: the network cannot be stacked: " in done.stderr
+    assert done.stdout.count("seed=1: ") == 1
+
+
+def test_best_and_worst_have_figures_and_the_best_a_model(
+    train: Command, runs: SearchRuns, client: MlflowClient
+) -> None:
+    done = train(
+        "-m", "hydra/launcher=vectorized", "clip=norm", "clip.value=0.01,1,5", "seed=54", "trainer.max_epochs=10"
+    )
+    assert done.returncode == 0, done.stderr
+    found = by_name(runs, newest_parent(runs))
+    scores = {name: run.data.metrics["final/mse_test"] for name, run in found.items()}
+    drawn = {name for name, run in found.items() if any(path.startswith("figures/") for path in _files(client, run))}
+    assert drawn == {min(scores, key=scores.__getitem__), max(scores, key=scores.__getitem__)}
+    assert {name for name, run in found.items() if run.outputs.model_outputs} == drawn
+    assert all(run.info.status == "FINISHED" for run in found.values())
+
+
+def test_wrong_jobs_are_told_and_the_others_run(train: Command, runs: SearchRuns) -> None:
+    done = train("-m", "hydra/launcher=vectorized", "clip=norm", "clip.value=1,-1", "seed=55", *QUICK)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "error: 1 of 2 jobs failed; the table says why"
+    assert "clip.value: got -1; must be greater than 0" in done.stdout
+    assert len(runs("params.seed = '55'")) == 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("clip.valu=1,2",), "clip.valu: no such setting or group (did you mean 'clip.value'?)"),
+        (("clip=nrm,norm",), "clip=nrm: no such option (did you mean 'norm'?)"),
+        (("hydra.launcher.points=0",), "hydra.launcher.points: got 0; must be 1 or more"),
+        (("hydra.launcher.keep=best",), "hydra.launcher.keep: got 'best'; choose from extremes, all"),
+    ],
+)
+def test_wrong_overrides_are_one_line(train: Command, overrides: tuple[str, ...], message: str) -> None:
+    done = train("-m", "hydra/launcher=vectorized", *overrides)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr.splitlines()[-1]
+
+
+def test_notes_are_those_of_any_launcher(train: Command, store_folder: Path) -> None:
+    done: subprocess.CompletedProcess[str] = train(
+        "-m", "hydra/launcher=vectorized", "clip=norm", "seed=56,57", "tracking=none", *QUICK
+    )  # fmt: skip
+    assert done.returncode == 0
+    newest = max((store_folder / "multiruns").iterdir(), key=lambda path: path.stat().st_mtime)
+    notes = [json.loads((newest / number / "result.json").read_text()) for number in ("0", "1")]
+    assert [note["name"] for note in notes] == ["norm=1.0 max_epochs=2 seed=56", "norm=1.0 max_epochs=2 seed=57"]
+    assert (newest / "0/telemetry/gradients.parquet").exists()
+
+
+def _files(client: MlflowClient, run: Run, path: str | None = None) -> set[str]:
+    found = client.list_artifacts(run.info.run_id, path)
+    inner = [_files(client, run, info.path) if info.is_dir else {info.path} for info in found]
+    return set().union(*inner)
