@@ -1,4 +1,4 @@
-"""What a sweep costs under ``hydra/launcher=vectorized``, against single runs and the other launchers: tables in Markdown.
+"""What a sweep costs under ``hydra/launcher=vectorized``, against single runs and other launchers: Markdown tables.
 
 ``python tests/benchmarks/vectorized.py`` takes about half an hour on two idle cores; ``python
 tests/benchmarks/vectorized.py 1 10 100`` has the second table up to 100 replicas only. Everything is tracked, into one

@@ -30,7 +30,7 @@ def test_quick_and_real_configs_are_equal() -> None:
         for job in JOBS * 2:
             expected, made = real.load_sweep_config(master, list(job)), quick.load_sweep_config(master, list(job))
             assert _plain(made) == _plain(expected)
-        with pytest.raises(HydraException, match="Could not override 'clip.valu'"):
+        with pytest.raises(HydraException, match=r"Could not override 'clip\.valu'"):
             quick.load_sweep_config(master, ["clip=norm", "clip.valu=1"])
 
 
