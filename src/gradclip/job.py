@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from gradclip.pipeline import Result
 
 
-
 def run_job(config: DictConfig) -> None:
     """Train as the config says and tell how it went."""
     if HydraConfig.get().mode == RunMode.MULTIRUN:

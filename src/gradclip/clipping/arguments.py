@@ -32,23 +32,23 @@ def check_range(lowest: float, highest: float, **arguments: float | Tensor | Non
             raise ClippingError(f"{name}: got {value}; must be from {lowest:g} to {highest:g}")
 
 
-def check_share(**arguments: float) -> None:
+def check_share(**arguments: float | Tensor) -> None:
     """Refuse numbers that are no share of what was.
 
     Raises:
         ClippingError: as :func:`check_positive`.
     """
     for name, value in arguments.items():
-        if not 0 <= value < 1:
+        if not isinstance(value, Tensor) and not 0 <= value < 1:
             raise ClippingError(f"{name}: got {value}; must be at least 0 and below 1")
 
 
-def check_count(**arguments: int) -> None:
+def check_count(**arguments: int | Tensor) -> None:
     """Refuse what is no whole number from 1 on.
 
     Raises:
         ClippingError: as :func:`check_positive`.
     """
     for name, value in arguments.items():
-        if not value >= 1 or value % 1:
+        if not isinstance(value, Tensor) and (not value >= 1 or value % 1):
             raise ClippingError(f"{name}: got {value}; must be a whole number from 1 on")

@@ -20,7 +20,7 @@ from gradclip.packing import pack_model
 from gradclip.pipeline import Job, Result, datasets, run_tags, to_yaml, write_report, write_telemetry
 from gradclip.sweep.results import JobResult
 from gradclip.telemetry.record import GradientRecord
-from gradclip.tracking.messages import RUN_FILE, FinishedRun, Point, Store
+from gradclip.tracking.messages import RUN_FILE, CompleteRun, Point, Store
 from gradclip.tracking.run import this_process
 from gradclip.tracking.worker import result_of, submit
 from gradclip.trained import Trained
@@ -98,12 +98,12 @@ class ReplicaRuns:
             _note(run).write(run.job.folder)
 
     def _submit(self, config: TrainConfig, job: Job, trained: Trained, summary: Summary, start: int) -> "Future[str]":
-        store = _store(config)
+        store = Store.of(config.tracking)
         rows = config.data.model_dump_json()
         if (store, rows) not in self._told:
             submit("remember_datasets", store, rows, datasets(trained.data))
             self._told.add((store, rows))
-        run = FinishedRun(
+        run = CompleteRun(
             name=job.name,
             tags=job.tags | run_tags(config) | {keys.FOLDER: str(job.folder)} | this_process() | summary.tags(),
             parent=job.parent,
@@ -114,13 +114,7 @@ class ReplicaRuns:
             summary=summary.metrics(),
             folder=str(job.folder),
         )
-        return submit("write_finished_run", store, run)
-
-
-def _store(config: TrainConfig) -> Store:
-    tracking = config.tracking
-    assert tracking.uri is not None
-    return Store(tracking.uri, tracking.artifacts, tracking.experiment)
+        return submit("write_complete_run", store, run)
 
 
 def _note(run: ReplicaRun) -> JobResult:
@@ -138,7 +132,7 @@ def _note(run: ReplicaRun) -> JobResult:
 def _call(run: ReplicaRun, function_name: str, *arguments: Any) -> None:
     """Have the store do something to a run that is written."""
     if run.run_id:
-        result_of(submit(function_name, _store(run.config), result_of(run.run_id), *arguments))
+        result_of(submit(function_name, Store.of(run.config.tracking), result_of(run.run_id), *arguments))
 
 
 def _write_model(run: ReplicaRun) -> None:

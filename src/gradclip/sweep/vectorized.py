@@ -15,13 +15,15 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from gradclip import keys
 from gradclip.command import USER_ERRORS, describe
-from gradclip.config import TrainConfig, validate
-from gradclip.errors import StackingError
+from gradclip.config import TrainConfig, fingerprint, validate
+from gradclip.errors import Interrupted, StackingError
 from gradclip.sweep.grouping import group, refusal
 from gradclip.sweep.multirun import for_multirun, parent_of, run_name
 from gradclip.sweep.results import JobResult, tell_job
+from gradclip.sweep.stopping import stopped_by
+from gradclip.telling import tell_signal
 from gradclip.tracking.messages import Parent, Store
-from gradclip.tracking.worker import submit
+from gradclip.tracking.worker import result_of, submit
 
 if TYPE_CHECKING:
     from gradclip.sweep.replica_runs import ReplicaRuns
@@ -60,12 +62,12 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first: int) ->
         job_overrides: of each job.
         first: number of the first job.
     """
-    folder = Path(launcher.config.hydra.sweep.dir)
+    folder = Path(launcher.config.hydra.sweep.dir).resolve()
     jobs = [plan(launcher, first + place, overrides) for place, overrides in enumerate(job_overrides)]
     ready = {job.number: job for job in jobs if job.config}
     _load_mlflow(ready)
-    ordinary = train_stacked(launcher.settings, ready, parent_of(folder))
-    for number in ordinary:
+    ready = {number: job for number, job in ready.items() if not _done_before(job)}
+    for number in train_stacked(launcher.settings, ready, parent_of(folder)):
         run_ordinarily(launcher, ready[number])
     return [_returned(job) for job in jobs]
 
@@ -79,10 +81,7 @@ def plan(launcher: Any, number: int, overrides: Sequence[str]) -> Planned:
         settings = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
         return Planned(number, list(overrides), folder, for_multirun(validate(settings)))
     except USER_ERRORS as error:
-        folder.mkdir(parents=True, exist_ok=True)
-        note = JobResult.of_failure(number, " ".join(job.typed), describe(error))
-        note.write(folder)
-        print(tell_job(note), flush=True)
+        _note(job, JobResult.of_failure(number, " ".join(job.typed), describe(error)))
         return job
 
 
@@ -119,21 +118,49 @@ def _train_group(jobs: Sequence[Planned], parent: Parent, runs: "ReplicaRuns", b
     from gradclip.stacked.training import StackedTraining
 
     configs = [job.config for job in jobs if job.config]
-    start = time.time_ns() // 1_000_000
+    start, waiting = time.time_ns() // 1_000_000, {job.number: job for job in jobs}
+
+    def move_on(steps: int) -> None:
+        bar.update(steps / training.total_steps)
+        if stop := stopped_by(Path(parent.folder)):
+            raise Interrupted(stop)
+
     try:
         replicas = make_replicas(configs)
-        training = StackedTraining(replicas, choose_device(configs[0]))
+        training = StackedTraining(replicas, choose_device(configs[0]), move_on)
     except StackingError as error:
         return dict.fromkeys((job.number for job in jobs), str(error))
     except USER_ERRORS:
         return dict.fromkeys((job.number for job in jobs), "")  # each will say it for itself
-    training.progress = lambda steps: bar.update(steps / training.total_steps)
-    for place, trained in training.run():
-        job = jobs[place]
-        tags = {keys.COMMAND: shlex.join(["python", "src/train.py", *job.typed])}
-        named = Job(run_name(configs[place], job.typed), job.folder, tags, parent)
-        runs.add(job.number, configs[place], named, trained, start)
+    try:
+        for place, trained in training.run():
+            job = waiting.pop(jobs[place].number)
+            tags = {keys.COMMAND: shlex.join(["python", "src/train.py", *job.typed])}
+            named = Job(run_name(configs[place], job.typed), job.folder, tags, parent)
+            runs.add(job.number, configs[place], named, trained, start)
+    except Interrupted as stop:
+        reason = f"stopped by {tell_signal(stop.signal)} after step {training.steps}"
+        for job in waiting.values():
+            _note(job, JobResult.of_stop(job.number, " ".join(job.typed), reason))
     return {}
+
+
+def _done_before(job: Planned) -> bool:
+    """Note a job whose like was run before, where that is enough."""
+    assert job.config is not None
+    if not (job.config.skip_finished and job.config.tracking.uri):
+        return False
+    found = result_of(submit("find_finished", Store.of(job.config.tracking), fingerprint(job.config)))
+    if found is not None:
+        _note(job, JobResult.of_finished(job.number, found))
+    return found is not None
+
+
+def _note(job: Planned, note: JobResult) -> None:
+    """Note how a job ended that was not trained to its end."""
+    job.folder.mkdir(parents=True, exist_ok=True)
+    note.write(job.folder)
+    print(tell_job(note), flush=True)
 
 
 def _refused(jobs: dict[int, Planned]) -> dict[int, str]:
@@ -154,12 +181,7 @@ def _tell(refused: dict[int, str]) -> None:
 
 def _load_mlflow(jobs: dict[int, Planned]) -> None:
     """Have MLflow load beside torch."""
-    stores = {
-        Store(job.config.tracking.uri, job.config.tracking.artifacts, job.config.tracking.experiment)
-        for job in jobs.values()
-        if job.config and job.config.tracking.uri
-    }
-    for store in stores:
+    for store in {Store.of(job.config.tracking) for job in jobs.values() if job.config and job.config.tracking.uri}:
         submit("open_store", store)
 
 

@@ -112,7 +112,7 @@ class Call(NamedTuple):
     folder: str
 
 
-class FinishedRun(NamedTuple):
+class CompleteRun(NamedTuple):
     """A run that is written once it is over.
 
     Attributes:
@@ -121,7 +121,7 @@ class FinishedRun(NamedTuple):
         parent: the multirun that it belongs to.
         start: when it began, milliseconds since 1970.
         parameters: its settings.
-        datasets: a name for what it read, as told to :func:`gradclip.tracking.finished.remember_datasets`.
+        datasets: a name for what it read, as told to :func:`gradclip.tracking.complete.remember_datasets`.
         points: of its curves.
         summary: what is known at the end.
         folder: where its files are.

@@ -10,7 +10,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.time import get_current_time_millis
 
-from gradclip.tracking.messages import Dataset, FinishedRun, Store
+from gradclip.tracking.messages import CompleteRun, Dataset, Store
 from gradclip.tracking.store import (
     MOST_METRICS,
     MOST_PARAMETERS,
@@ -30,7 +30,7 @@ def remember_datasets(store: Store, name: str, datasets: Sequence[Dataset]) -> N
     _datasets[store, name] = dataset_inputs(datasets)
 
 
-def write_finished_run(store: Store, run: FinishedRun) -> str:
+def write_complete_run(store: Store, run: CompleteRun) -> str:
     """Write a whole run and return its id."""
     mlflow = client(store.uri)
     tags = resolve_tags() | parent_tags(store, run.parent) | run.tags
@@ -68,7 +68,7 @@ def _write_files(store: Store, uri: str, folder: str) -> None:
             artifacts.log_artifact(str(path))
 
 
-def _write_numbers(store: Store, run_id: str, run: FinishedRun) -> None:
+def _write_numbers(store: Store, run_id: str, run: CompleteRun) -> None:
     """Parameters and metrics in full blocks: MLflow takes a thousand of both in one call."""
     now = get_current_time_millis()
     metrics = [Metric(key, value, now, 0) for key, value in run.summary.items()]
