@@ -13,6 +13,7 @@ from tests.mlflow_server import serve
 JOBS = ("-m", "tracking=server", "trainer=debug", "clip=norm", "figures=false", "log_model=false")
 LAUNCHERS = {
     "joblib": ("joblib", ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")),
+    "vectorized": ("torch", ("hydra/launcher=vectorized",)),
     "ray": ("ray", ("hydra/launcher=ray", "hydra.launcher.cpus=2")),
     "slurm": ("submitit", ("hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5")),
     "vectorized_joblib": ("joblib", ("hydra/launcher=vectorized_joblib", "hydra.launcher.share=1")),
@@ -70,7 +71,7 @@ def test_jobs_anywhere_are_the_same_runs_of_one_parent(
     assert {run.info.status for run in runs} == {"FINISHED"}
     found = {run.data.params["seed"]: run.data.metrics[keys.MSE.final_test] for run in children}
     assert len(children) == 2
-    assert found == pytest.approx(expected, rel=1e-6)
+    assert found == pytest.approx(expected, rel=1e-3 if launcher.startswith("vectorized") else 1e-6)
     for run in children:
         points = client.get_metric_history(run.info.run_id, keys.GRAD_NORM)
         assert [point.step for point in points] == list(range(1, 49))  # none is missing, none doubled

@@ -32,6 +32,7 @@ class StackedStep:
         clipped: after clipping; the same object where nothing clips.
         before: parameters before the step, ``[replicas, parameters]``.
         after: parameters after the step.
+        skipped: whose update was left out, ``[replicas]``.
     """
 
     losses: Tensor
@@ -41,6 +42,7 @@ class StackedStep:
     clipped: Tensor
     before: Tensor
     after: Tensor
+    skipped: Tensor
 
 
 @dataclass
@@ -93,8 +95,9 @@ class StackedRecorder:
 
     def _record(self, block: _Block, row: int) -> GradientRecord:
         step, epoch, batch = block.places.T
-        columns = {key: values[:, row] for key, values in block.columns.items()}
-        return GradientRecord(names=self.names, step=step, epoch=epoch, batch=batch, **columns)
+        columns: dict[str, Any] = {key: values[:, row] for key, values in block.columns.items()}
+        skipped = columns.pop("skipped") > 0
+        return GradientRecord(names=self.names, step=step, epoch=epoch, batch=batch, skipped=skipped, **columns)
 
     def _measure(self, step: StackedStep) -> dict[str, Tensor]:
         max_abs = step.gradients.abs().amax(dim=1)
@@ -107,6 +110,7 @@ class StackedRecorder:
             "input_max_abs": step.input_max_abs,
             "target_max_abs": step.target_max_abs,
             "inner_product": (step.gradients.double() * step.clipped).sum(dim=1) if self.bends else nothing,
+            "skipped": step.skipped & (norms != 0).any(dim=1),
             "nonfinite": self._nonfinite(step.gradients, max_abs),
             "norms": norms,
             "norms_clipped": norms if step.clipped is step.gradients else self._norms(step.clipped),
