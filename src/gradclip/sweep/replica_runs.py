@@ -108,6 +108,7 @@ class ReplicaRuns:
             tags=job.tags | run_tags(config) | {keys.FOLDER: str(job.folder)} | this_process() | summary.tags(),
             parent=job.parent,
             start=start,
+            end=time.time_ns() // 1_000_000,
             parameters=flatten(config),
             datasets=rows,
             points=list(_points(trained, summary, self.points)),

@@ -3,6 +3,7 @@
 import shlex
 import sys
 import time
+import traceback
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -142,6 +143,10 @@ def _train_group(jobs: Sequence[Planned], parent: Parent, runs: "ReplicaRuns", b
         reason = f"stopped by {tell_signal(stop.signal)} after step {training.steps}"
         for job in waiting.values():
             _note(job, JobResult.of_stop(job.number, " ".join(job.typed), reason))
+    except Exception as error:  # a bug, or too little memory: its trace is shown, its reason noted, other groups go on
+        traceback.print_exc()
+        for job in waiting.values():
+            _note(job, JobResult.of_failure(job.number, " ".join(job.typed), f"{type(error).__name__}: {error}"))
     return {}
 
 

@@ -44,7 +44,7 @@ def write_complete_run(store: Store, run: CompleteRun) -> str:
     except BaseException:
         end_run(store, run_id, "FAILED")
         raise
-    end_run(store, run_id, "FINISHED")
+    mlflow.set_terminated(run_id, "FINISHED", run.end)
     return run_id
 
 

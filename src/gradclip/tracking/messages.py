@@ -120,6 +120,7 @@ class CompleteRun(NamedTuple):
         tags: all of them.
         parent: the multirun that it belongs to.
         start: when it began, milliseconds since 1970.
+        end: when it ended.
         parameters: its settings.
         datasets: a name for what it read, as told to :func:`gradclip.tracking.complete.remember_datasets`.
         points: of its curves.
@@ -131,6 +132,7 @@ class CompleteRun(NamedTuple):
     tags: dict[str, str]
     parent: Parent | None
     start: int
+    end: int
     parameters: dict[str, str]
     datasets: str
     points: list[Point]
