@@ -36,7 +36,11 @@ METHODS = [
     ("clip=parameter_ema", "clip.warmup=3,5", "clip.beta=0.9,0.98"),
     ("clip=skip", "clip.value=300,1000", "clip.patience=3,10"),
 ]
-IN_FLOAT32 = {"clip=auto", "clip=zscore", "threshold=exponential"}  # ordinary runs compute these thresholds so, replicas in float64
+IN_FLOAT32 = {
+    "clip=auto",
+    "clip=zscore",
+    "threshold=exponential",
+}  # ordinary runs compute these thresholds so, replicas in float64
 TRAININGS = [
     ("clip=norm", "optimizer.momentum=0.0,0.9", "optimizer.weight_decay=0.0,0.1"),
     ("clip=norm", "optimizer.nesterov=true", "schedule=warmup_cosine", "optimizer.lr=0.01,0.02"),
