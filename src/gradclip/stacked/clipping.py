@@ -36,7 +36,7 @@ class StackedClipper:
         self.is_lightnings_norm = lightning_can_clip(configs[0]) and isinstance(configs[0].clip, NormClip)
         self.changes_nothing = configs[0].clip.name == "none"
         self.numbers = differing(settings, device)
-        self.bends_direction = self._clipper({}).bends_direction
+        self.bends_direction, self.may_skip = self._clipper({}).bends_direction, self._clipper({}).may_skip
 
     def init(self, parameters: Gradients) -> State:
         """Return the state of all replicas before the first step.

@@ -30,9 +30,9 @@ class StackedStep:
         target_max_abs: the same of its target.
         gradients: before clipping, ``[replicas, parameters]``.
         clipped: after clipping; the same object where nothing clips.
-        skipped: whose update is left out, ``[replicas, 1]``; None where none can be.
         before: parameters before the step, ``[replicas, parameters]``.
         after: parameters after the step.
+        skipped: whose update was left out, ``[replicas]``.
     """
 
     losses: Tensor
@@ -40,9 +40,9 @@ class StackedStep:
     target_max_abs: Tensor
     gradients: Tensor
     clipped: Tensor
-    skipped: Tensor | None
     before: Tensor
     after: Tensor
+    skipped: Tensor
 
 
 @dataclass
@@ -96,14 +96,13 @@ class StackedRecorder:
     def _record(self, block: _Block, row: int) -> GradientRecord:
         step, epoch, batch = block.places.T
         columns: dict[str, Any] = {key: values[:, row] for key, values in block.columns.items()}
-        columns["skipped"] = columns["skipped"] > 0
-        return GradientRecord(names=self.names, step=step, epoch=epoch, batch=batch, **columns)
+        skipped = columns.pop("skipped") > 0
+        return GradientRecord(names=self.names, step=step, epoch=epoch, batch=batch, skipped=skipped, **columns)
 
     def _measure(self, step: StackedStep) -> dict[str, Tensor]:
         max_abs = step.gradients.abs().amax(dim=1)
         norms = self._norms(step.gradients)
         nothing = torch.full_like(step.losses, torch.nan)
-        left_out = torch.zeros_like(step.losses) if step.skipped is None else step.skipped[:, 0]
         watched = (self._steps % self._watch_every) == 0
         return {
             "loss": step.losses,
@@ -111,8 +110,8 @@ class StackedRecorder:
             "input_max_abs": step.input_max_abs,
             "target_max_abs": step.target_max_abs,
             "inner_product": (step.gradients.double() * step.clipped).sum(dim=1) if self.bends else nothing,
+            "skipped": step.skipped & (norms != 0).any(dim=1),
             "nonfinite": self._nonfinite(step.gradients, max_abs),
-            "skipped": left_out * (norms != 0).any(dim=1),
             "norms": norms,
             "norms_clipped": norms if step.clipped is step.gradients else self._norms(step.clipped),
             "weights": self._norms(step.after),

@@ -113,31 +113,32 @@ class StackedTraining:
         before = state.parameters
         self._update(clipped, skipped)
         inputs, target = torch.stack(ends).amax(dim=0)
-        step = StackedStep(losses, inputs, target, gradients, clipped, skipped, before, state.parameters)
+        step = StackedStep(losses, inputs, target, gradients, clipped, before, state.parameters, skipped)
         self.steps += 1
         self.recorder.add(Place(self.steps, epoch + 1, last_batch), step)
         self.progress(len(state.ids))
 
-    def _clip(self, gradients: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _clip(self, gradients: Tensor) -> tuple[Tensor, Tensor]:
         """Return clipped gradients, and whose update is to be left out."""
         if self.clipper.changes_nothing:
-            return gradients, None
+            return gradients, torch.zeros(len(gradients), dtype=torch.bool, device=self.device)
         tensors, network = self.state.tensors, self.network
         named, parameters = network.views(gradients), network.views(self.state.parameters)
         done = self.clipper(named, parameters, tensors["clipping"], tensors["clip"])
         tensors["clipping"] = dict(done.state)
-        return network.flatten(done.gradients), done.skipped[:, None] if self.config.clip.name == "skip" else None
+        return network.flatten(done.gradients), done.skipped
 
-    def _update(self, gradients: Tensor, skipped: Tensor | None) -> None:
+    def _update(self, gradients: Tensor, skipped: Tensor) -> None:
         """Let the optimizer move the parameters, except where the update is left out."""
         state, tensors = self.state, self.state.tensors
         settings: dict[str, Any] = {**self.optimizer, **{path[0]: v for path, v in tensors["optimizer"].items()}}
         settings["lr"] = settings["lr"] * self.factors[self.steps]
         name, memory = self.config.optimizer.name, tensors["memory"]
         parameters, after = optimizer_step(name, state.parameters, gradients, memory, settings)
-        if skipped is not None:
-            parameters = torch.where(skipped, state.parameters, parameters)
-            after = {key: torch.where(skipped, memory[key], value) for key, value in after.items()}
+        if self.clipper.may_skip:
+            stays = skipped[:, None]
+            parameters = torch.where(stays, state.parameters, parameters)
+            after = {key: torch.where(stays, memory[key], value) for key, value in after.items()}
         state.parameters, tensors["memory"] = parameters, after
 
     def _read_back(self) -> None:
