@@ -22,6 +22,7 @@ BAD_OVERRIDES = [
     (["clip=[norm,value]"], "clip=[norm,value]: one option is chosen at a time; for several runs -m clip=a,b"),
     (["optimizer=nan"], "optimizer=nan: no such option; choose from adam, "),
     (["clip=*"], "clip=*: no such option; choose from activation, "),
+    (["@seed=1"], "@seed=1: no such option; a setting's name has no @"),
     (["~clip=2"], "clip=2: no such option; choose from activation, "),
     (["clipp=norm"], "clipp: no such setting or group (did you mean 'clip'?)"),
     (["clip.valu=1"], "clip.valu: no such setting or group (did you mean 'clip.value'?)"),

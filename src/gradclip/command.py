@@ -94,6 +94,8 @@ def check_options(arguments: Sequence[str], groups: Sequence[str]) -> None:
     """
     for argument in arguments:
         group, _, option = argument.lstrip("+~").partition("=")
+        if "@" in group and not _can_be_an_option(option):
+            raise ConfigError(f"{group}={option}: no such option; a setting's name has no @")
         if group not in groups or "=" not in argument:
             continue
         if "[" not in option and not all(map(_can_be_an_option, option.split(","))):

@@ -5,6 +5,7 @@ import json
 import sys
 import traceback
 from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from gradclip.sweep.stopping import listen, stopped_by
 from gradclip.sweep.success import success_rates
 from gradclip.tables import Table, print_tables, to_markdown
 from gradclip.telling import tell_score
-from gradclip.tracking.messages import PARENT_FILE, Store
+from gradclip.tracking.messages import PARENT_FILE, Call, Store
 from gradclip.tracking.worker import result_of, submit
 
 SCORE_TITLES = {"mse": "MSE", "accuracy": "accuracy"}
@@ -91,11 +92,15 @@ def close_parent(folder: Path, status: str) -> None:
     parent = json.loads(note.read_text())
     note.unlink()
     store, tables = Store(**parent["store"]), folder / "runs.md"
+
+    def write(function_name: str, *arguments: str) -> Future[Any]:
+        return submit("deliver", Call(store, function_name, parent["run_id"], arguments, str(folder)))
+
     if tables.exists():
-        submit("write_text", store, parent["run_id"], tables.read_text(), tables.name)
+        write("write_text", tables.read_text(), tables.name)
     if (folder / SEARCH_FOLDER).exists():
-        submit("write_files", store, parent["run_id"], str(folder / SEARCH_FOLDER))
-    result_of(submit("end_run", store, parent["run_id"], status))
+        write("write_files", str(folder / SEARCH_FOLDER))
+    result_of(write("end_run", status))
 
 
 def run_table(jobs: Sequence[JobResult]) -> Table:

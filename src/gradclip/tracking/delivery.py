@@ -93,7 +93,7 @@ def _spool(call: Call, spool: Spool) -> None:
         spool.add(call)
         if spool.is_due or call.function_name == "end_run":
             spool.take_in(perform)
-    except UnreachableError:
+    except TrackingError:  # it waits, and src/sync.py tells why
         return
     except OSError as error:
         raise TrackingError(f"{spool.path}: cannot be written: {error.strerror or error}") from error
