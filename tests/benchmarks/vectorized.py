@@ -1,7 +1,7 @@
 """What a sweep costs under ``hydra/launcher=vectorized``, against single runs and other launchers: Markdown tables.
 
-``python tests/benchmarks/vectorized.py`` takes about half an hour on two idle cores; ``python
-tests/benchmarks/vectorized.py 1 10 100`` has the second table up to 100 replicas only. Everything is tracked, into one
+``python -m tests.benchmarks.vectorized`` takes about half an hour on two idle cores; ``python -m
+tests.benchmarks.vectorized 1 10 100`` has the second table up to 100 replicas only. Everything is tracked, into one
 store that was made before. Basic and joblib launcher are measured on a dozen jobs and extrapolated from what one more
 job takes.
 """
