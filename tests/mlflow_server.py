@@ -1,6 +1,7 @@
-"""A real MLflow server on this machine, for tests and pictures."""
+"""A real MLflow server on this machine, for tests, pictures and benchmarks."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,34 +12,67 @@ from pathlib import Path
 
 import requests
 
+NO_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # those are for language models
+
+
+class Server:
+    """A server over the SQLite store ``mlflow.db`` of a folder, that can be killed and started again.
+
+    Args:
+        folder: for database, artifacts and log.
+    """
+
+    process: "subprocess.Popen[bytes]"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{self.port}"
+
+    def start(self, *options: str, environment: dict[str, str] | None = None) -> None:
+        """Start it, and wait until it answers."""
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
+        database = f"sqlite:///{self.folder}/mlflow.db"
+        places = ["--backend-store-uri", database, "--artifacts-destination", f"{self.folder}/artifacts"]
+        with (self.folder / "server.log").open("a") as log:
+            self.process = subprocess.Popen(
+                [*command, "--workers", "1", *places, *options],
+                stdout=log,
+                stderr=log,
+                env=os.environ | NO_JOBS | (environment or {}),
+                start_new_session=True,
+            )
+        self._wait()
+
+    def kill(self) -> None:
+        """Kill it with all its processes, as a loss of power would."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> None:
+        """End it."""
+        if self.process.poll() is None:
+            self.kill()
+
+    def _wait(self) -> None:
+        for _ in range(900):
+            assert self.process.poll() is None, "the server ended"
+            try:
+                requests.get(f"{self.uri}/health", timeout=1).raise_for_status()
+                return
+            except requests.RequestException:
+                time.sleep(0.1)
+        raise AssertionError("the server does not answer")
+
 
 @contextmanager
 def serve(folder: Path) -> Iterator[str]:
-    """Serve the store ``mlflow.db`` of a folder, made if it is not there, and give the address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    places = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", f"{folder}/artifacts"]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # those are for language models
-    with (
-        (folder / "server.log").open("w") as log,
-        subprocess.Popen([*command, *places], stdout=log, stderr=log, env=environment) as process,
-    ):
-        address = f"http://127.0.0.1:{port}"
-        try:
-            _wait_for(address, process)
-            yield address
-        finally:
-            process.terminate()
-
-
-def _wait_for(address: str, process: "subprocess.Popen[bytes]") -> None:
-    for _ in range(600):
-        assert process.poll() is None, "the server ended"
-        try:
-            requests.get(f"{address}/health", timeout=1).raise_for_status()
-            return
-        except requests.RequestException:
-            time.sleep(0.1)
-    raise AssertionError("the server does not answer")
+    """Serve the store of a folder, made if it is not there, and give the address."""
+    server = Server(folder)
+    server.start()
+    try:
+        yield server.uri
+    finally:
+        server.stop()

@@ -24,7 +24,7 @@ from gradclip.tracking.messages import Point, Store
 from gradclip.tracking.run import TrackedRun
 from tests.conftest import ROOT
 from tests.fuzzing import attempt, fuzzed_line, malformed_files, table_overrides
-from tests.tracking.server import Server
+from tests.mlflow_server import Server
 
 KILLS, LINES, WRITERS, OUTAGES = 20, 200, 16, (1, 10, 60)
 POINTS, PARAMETERS = 2500, 230  # of each of many writers

@@ -15,7 +15,7 @@ from gradclip import keys
 from gradclip.tracking.messages import SPOOL_FILE, Point, Store
 from gradclip.tracking.run import TrackedRun
 from tests.conftest import ROOT, Command
-from tests.tracking.server import Server
+from tests.mlflow_server import Server
 
 POINTS = 300
 

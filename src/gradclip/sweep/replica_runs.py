@@ -21,7 +21,7 @@ from gradclip.pipeline import Job, Result, datasets, run_tags, to_yaml, write_re
 from gradclip.sweep.results import JobResult
 from gradclip.telemetry.record import GradientRecord
 from gradclip.tracking.messages import RUN_FILE, CompleteRun, Point, Store
-from gradclip.tracking.run import this_process
+from gradclip.tracking.process import this_process
 from gradclip.tracking.worker import result_of, submit
 from gradclip.trained import Trained
 

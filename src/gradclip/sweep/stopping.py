@@ -8,7 +8,7 @@ from pathlib import Path
 from types import FrameType
 
 from gradclip import keys
-from gradclip.tracking.run import this_process
+from gradclip.tracking.process import this_process
 
 STOP_FILE = "stop"  # in the folder of a multirun that is to stop: the signal
 MAIN_FILE = "process.json"  # in the folder of a multirun: the tags of its main process

@@ -1,6 +1,5 @@
 """A tracked run, as the training process sees it: every call returns at once, the tracking process does the work."""
 
-import socket
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -8,10 +7,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import psutil
-
 from gradclip import keys
 from gradclip.tracking.messages import Call, Dataset, ModelFiles, Parent, Point, StoppedRun, Store
+from gradclip.tracking.process import this_process
 from gradclip.tracking.worker import result_of, submit
 
 
@@ -121,13 +119,3 @@ class TrackedRun:
 
     def _call(self, function_name: str, run_id: str, *arguments: Any) -> Call:
         return Call(self.store, function_name, run_id, arguments, self._folder)
-
-
-def this_process() -> dict[str, str]:
-    """Tags that tell which process writes a run, so that another can see whether it is still there."""
-    return {keys.HOST: socket.gethostname(), keys.PROCESS: tell_process(psutil.Process())}
-
-
-def tell_process(process: psutil.Process) -> str:
-    """A process by its number and its start, since numbers are used again."""
-    return f"{process.pid} since {process.create_time():.2f}"

@@ -13,8 +13,8 @@ from mlflow.exceptions import MlflowException
 from gradclip import keys
 from gradclip.errors import TrackingError
 from gradclip.tracking.messages import StoppedRun, Store
+from gradclip.tracking.process import tell_process
 from gradclip.tracking.reading import to_stored
-from gradclip.tracking.run import tell_process
 from gradclip.tracking.store import client, open_store
 from gradclip.tracking.stored import StoredRun
 
