@@ -70,7 +70,8 @@ def test_name_and_tags_tell_what_ran(tracked: Run) -> None:
     assert tracked.info.run_name == "norm=1.0 max_epochs=12 seed=0"
     assert tracked.info.status == "FINISHED"
     assert tags[keys.OUTCOME] == "learned"
-    assert tags[keys.COMMAND].startswith("python src/train.py clip=norm clip.value=1.0")
+    assert tags[keys.COMMAND].startswith("python src/train.py ")
+    assert "clip=norm clip.value=1.0" in tags[keys.COMMAND]
     assert tags[keys.HOST]
     assert tags[keys.LOSS_REDUCTION] == "mean"
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -183,8 +184,8 @@ def test_explosion_ends_soon_after_it_began(
 
 def test_same_seed_gives_identical_metrics(train: Command, runs: SearchRuns, client: MlflowClient) -> None:
     for _ in range(2):
-        assert train("trainer=debug", "clip=norm", "seed=7", "figures=false", "log_model=false").returncode == 0
-    first, second = runs("params.seed = '7' and tags.outcome = 'learned'")[:2]
+        assert train("trainer=debug", "clip=norm", "seed=9", "figures=false", "log_model=false").returncode == 0
+    first, second = runs("params.seed = '9'")
     assert first.data.metrics == second.data.metrics
     for key in (keys.LOSS_STEP, keys.GRAD_NORM):
         one, other = (client.get_metric_history(run.info.run_id, key) for run in (first, second))

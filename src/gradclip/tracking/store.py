@@ -274,6 +274,7 @@ def write_model(store: Store, run_id: str, files: ModelFiles) -> None:
     mlflow.set_tracking_uri(store.uri)
     if _has_model(store, run_id):
         return
+    mlflow.set_experiment(experiment_id=open_store(store))  # a model is put into the active one, not into its run's
     Model.log(
         artifact_path=None,
         name=keys.MODEL,

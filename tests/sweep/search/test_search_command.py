@@ -19,7 +19,7 @@ def test_a_real_search_survives_divergence_prunes_and_can_be_repeated(
     train: Command, runs: SearchRuns, client: MlflowClient, store_folder
 ) -> None:
     sizes = [f"hydra.sweeper.{size}" for size in ("trials=5", "batch=4", "first_seeds=1", "reduction_factor=2")]
-    done = train(*SEARCH, *sizes, "clip=none,norm", RANGE, "seed=71,72", *SHORT)
+    done = train(*SEARCH, *sizes, "clip=none,norm", RANGE, "seed=171,172", *SHORT)
     assert done.returncode == 0, done.stderr
     (folder,) = [path.parents[1] for path in store_folder.glob("mlruns/hydra/multiruns/*/search/search.json")]
     report = read_report(folder)
@@ -29,12 +29,12 @@ def test_a_real_search_survives_divergence_prunes_and_can_be_repeated(
     counts = ", ".join(f"{states.count(state)} {state}" for state in ("complete", "diverged", "pruned"))
     assert f"5 settings: {counts}" in done.stdout
 
-    children = [*runs("params.seed = '71'"), *runs("params.seed = '72'")]
+    children = [*runs("params.seed = '171'"), *runs("params.seed = '172'")]
     assert len(children) == sum(len(trial.jobs) for trial in report.trials) < 10
     (parent_id,) = {run.data.tags[keys.PARENT_RUN] for run in children}
     parent = client.get_run(parent_id)
     assert parent.info.status == "FINISHED"
-    assert parent.info.run_name.startswith(f"clip=none,norm {RANGE} seed=71,72")
+    assert parent.info.run_name.startswith(f"clip=none,norm {RANGE} seed=171,172")
     stored = {entry.path for entry in client.list_artifacts(parent_id)}
     assert {"runs.md", "search.md", "search.json", "figures"} <= stored
     assert [entry.path for entry in client.list_artifacts(parent_id, "figures")] == ["figures/search.png"]
