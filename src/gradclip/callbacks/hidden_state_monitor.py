@@ -39,7 +39,7 @@ class HiddenStateMonitor(Callback):
         >>> # after trainer.fit(...): monitor.record.norms, or monitor.record.to_frame()
     """
 
-    def __init__(self, snapshots: int = 30) -> None:
+    def __init__(self, snapshots: int = 20) -> None:
         self.snapshots = snapshots
         self._layers: dict[str, nn.RNNBase] = {}
         self._unrollings: list[Unrolling] = []

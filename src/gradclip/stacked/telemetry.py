@@ -16,7 +16,7 @@ from gradclip.telemetry.hidden import HiddenStateRecord
 from gradclip.telemetry.probe import Place
 from gradclip.telemetry.record import GradientRecord, diverged_steps
 
-SNAPSHOTS = 30  # of hidden states, as HiddenStateMonitor keeps
+SNAPSHOTS = 20  # of hidden states, as HiddenStateMonitor keeps
 RARELY = 10  # steps between two measurements of the weights' change in a large network, as in GradientMonitor
 
 
