@@ -26,7 +26,7 @@ PROBE_EPOCHS = 5
 def run_advice(config: DictConfig) -> None:
     """Look at a run as the config says, and tell what to try; confirm it if that is asked for."""
     settings = validate_as(AdviseSettings, config)
-    store = Store(settings.tracking.uri, settings.tracking.artifacts, settings.tracking.experiment)
+    store = Store.of(settings.tracking)
     opened = submit("check_readable", store)  # MLflow loads beside the rest
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:

@@ -78,7 +78,7 @@ class GradientMonitor(Callback):
         named = [(name, p) for name, p in pl_module.named_parameters() if (p.requires_grad or thaws) and p.numel()]
         self._probe = make_probe(named, _clipping_bends(trainer))
         size = sum(parameter.numel() for _, parameter in named)
-        self._watch_every = self.updates_every or (1 if size <= SMALL_NETWORK else 10)
+        self._watch_every = self.updates_every or usual_updates_every(size)
         self._blocks = []
         self._first_bad_step: int | None = None
         self._losses: list[Tensor] = []
@@ -196,6 +196,11 @@ class GradientMonitor(Callback):
             return
         if trainer.global_step - self._first_bad_step >= self.steps_after_divergence:
             trainer.should_stop = True
+
+
+def usual_updates_every(parameters: int) -> int:
+    """Optimizer steps between two measurements of how much the weights change, in a network of so many parameters."""
+    return 1 if parameters <= SMALL_NETWORK else 10
 
 
 def _mean(losses: Sequence[Tensor], accumulated: int) -> Tensor:

@@ -12,6 +12,7 @@ from gradclip.models.unrolling import Unrolling, can_unroll
 from gradclip.norms import tensor_norms
 from gradclip.telemetry.hidden import HiddenStateRecord
 
+SNAPSHOTS = 20  # of a run that are kept at most
 Key = tuple[str, int]  # a recurrent layer: the module's name, and its place among those stacked in it
 
 
@@ -39,7 +40,7 @@ class HiddenStateMonitor(Callback):
         >>> # after trainer.fit(...): monitor.record.norms, or monitor.record.to_frame()
     """
 
-    def __init__(self, snapshots: int = 20) -> None:
+    def __init__(self, snapshots: int = SNAPSHOTS) -> None:
         self.snapshots = snapshots
         self._layers: dict[str, nn.RNNBase] = {}
         self._unrollings: list[Unrolling] = []

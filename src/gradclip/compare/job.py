@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def run_comparison(config: DictConfig) -> None:
     """Compare as the config says, tell what was found, and store it."""
     settings = validate_as(CompareSettings, config)
-    store = Store(settings.tracking.uri, settings.tracking.artifacts, settings.tracking.experiment)
+    store = Store.of(settings.tracking)
     opened = submit("check_readable", store)  # MLflow loads beside the rest
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:

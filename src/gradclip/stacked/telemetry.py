@@ -9,15 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradclip.callbacks.gradient_monitor import SMALL_NETWORK
+from gradclip.callbacks.gradient_monitor import usual_updates_every
+from gradclip.callbacks.hidden_state_monitor import SNAPSHOTS
 from gradclip.norms import tensor_norms
 from gradclip.stacked.network import Key
 from gradclip.telemetry.hidden import HiddenStateRecord
 from gradclip.telemetry.probe import Place
 from gradclip.telemetry.record import GradientRecord, diverged_steps
-
-SNAPSHOTS = 20  # of hidden states, as HiddenStateMonitor keeps
-RARELY = 10  # steps between two measurements of the weights' change in a large network, as in GradientMonitor
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class StackedRecorder:
 
     def __init__(self, names: tuple[str, ...], sizes: Sequence[int], bends: bool) -> None:
         self.names, self.sizes, self.bends = names, list(sizes), bends
-        self._watch_every = 1 if sum(sizes) <= SMALL_NETWORK else RARELY
+        self._watch_every = usual_updates_every(sum(sizes))
         self._blocks: list[_Block] = []
         self._places: list[Place] = []
         self._rows: list[dict[str, Tensor]] = []
