@@ -18,7 +18,7 @@ from gradclip import RNN
 from gradclip.data.tasks import TASKS
 from gradclip.pipeline import Job, Parts, build
 
-LENGTH, HIDDEN, BATCH, STEPS, ROUNDS = 150, 50, 64, 800, 5
+LENGTH, HIDDEN, BATCH, STEPS, ROUNDS = 150, 50, 64, 800, 9
 SETTINGS = (
     "data=temporal_order",
     f"data.length={LENGTH}",

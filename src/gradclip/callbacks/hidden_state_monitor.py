@@ -12,7 +12,7 @@ from gradclip.models.unrolling import Unrolling, can_unroll
 from gradclip.norms import tensor_norms
 from gradclip.telemetry.hidden import HiddenStateRecord
 
-SNAPSHOTS = 20  # of a run that are kept at most
+SNAPSHOTS = 12  # of a run that are kept at most
 Key = tuple[str, int]  # a recurrent layer: the module's name, and its place among those stacked in it
 
 
@@ -136,14 +136,14 @@ class HiddenStateMonitor(Callback):
         self._unrollings = []
 
 
-def _note(norms: list[Tensor | None], position: int, derivative: Tensor) -> None:
-    norms[position] = tensor_norms([derivative.detach()])[0]
+def _note(derivatives: list[Tensor | None], position: int, derivative: Tensor) -> None:
+    derivatives[position] = derivative.detach()  # its norm can wait: here it would cost as much as the step itself
 
 
-def _read(norms: list[Tensor | None]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    zero = next(norm for norm in norms if norm is not None).new_zeros(())
-    values: np.ndarray[Any, np.dtype[np.float64]]
-    values = torch.stack([zero if norm is None else norm for norm in norms]).cpu().double().numpy()
+def _read(derivatives: list[Tensor | None]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    zero = next(derivative for derivative in derivatives if derivative is not None).new_zeros(())
+    norms = tensor_norms([zero if derivative is None else derivative for derivative in derivatives])
+    values: np.ndarray[Any, np.dtype[np.float64]] = norms.cpu().double().numpy()
     return values
 
 
