@@ -35,7 +35,7 @@ class QuickLoader:
         return getattr(self.loader, name)
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> DictConfig:
-        """Return the config of a job, without Hydra's part where it was made quickly.
+        """Return the config of a job, without Hydra's part.
 
         Raises:
             ConfigCompositionException: an override does not fit.
@@ -43,8 +43,7 @@ class QuickLoader:
         values = [override for override in sweep_overrides if SETTING.match(override)]
         choices = tuple(override for override in sweep_overrides if not SETTING.match(override))
         if choices not in self._composed:
-            whole = self.loader.load_sweep_config(master_config, [*choices])
-            self._composed[choices] = OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"])
+            self._composed[choices] = self._compose(master_config, choices)
         config = copy.deepcopy(self._composed[choices])
         OmegaConf.set_struct(config, True)
         try:
@@ -52,8 +51,12 @@ class QuickLoader:
                 name, value = _parse(override)
                 OmegaConf.update(config, name, value)
         except OmegaConfBaseException:
-            real: DictConfig = self.loader.load_sweep_config(master_config, [*sweep_overrides])
-            return real
+            return self._compose(master_config, sweep_overrides)
+        return config
+
+    def _compose(self, master_config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+        whole = self.loader.load_sweep_config(master_config, [*overrides])
+        config: DictConfig = OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"])
         return config
 
 

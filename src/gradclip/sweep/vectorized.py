@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
 from gradclip import keys
 from gradclip.command import USER_ERRORS, describe
@@ -79,8 +79,7 @@ def plan(launcher: Any, number: int, overrides: Sequence[str]) -> Planned:
     job = Planned(number, list(overrides), folder, None)
     try:
         composed = launcher.loader.load_sweep_config(launcher.config, overrides)
-        settings = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-        return Planned(number, list(overrides), folder, for_multirun(validate(settings)))
+        return Planned(number, list(overrides), folder, for_multirun(validate(composed)))
     except USER_ERRORS as error:
         _note(job, JobResult.of_failure(number, " ".join(job.typed), describe(error)))
         return job

@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 from gradclip import keys
 from gradclip.errors import TrackingError
 from gradclip.tracking.messages import Store
-from gradclip.tracking.store import check_readable, client
+from gradclip.tracking.store import analyze, check_readable, client
 from gradclip.tracking.stored import Curve, Selection, StoredRun
 
 PAGE = 100  # runs read at a time: MLflow's own objects of a run take a hundred times what is kept of it
@@ -33,6 +33,7 @@ def select_runs(store: Store, asked: str | Sequence[str] | None) -> Selection:
         TrackingError: there is no such store, experiment or run, or the filter cannot be read.
     """
     check_readable(store)
+    analyze(store)
     if asked is None:
         asked = newest_multirun(store)
     if not isinstance(asked, str):

@@ -30,6 +30,7 @@ from mlflow.entities import DatasetInput, InputTag, LoggedModelStatus, Metric, P
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, infer_signature
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+from mlflow.tracking._tracking_service.utils import _get_store
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.time import get_current_time_millis
 from sqlalchemy.exc import SQLAlchemyError
@@ -42,6 +43,7 @@ from gradclip.tracking.views import view_tags
 MOST_METRICS = 1000  # MLflow takes no more in one batch
 MOST_PARAMETERS = 100
 SQLITE_PATIENCE = 60.0  # seconds to wait for another process that is writing
+ANALYZED_ROWS = 1000  # of an index that SQLite looks at
 SERVER_PATIENCE = 5.0  # seconds to wait for a server's first answer
 STORE_ERRORS = (
     MlflowException,
@@ -81,9 +83,22 @@ def open_store(store: Store) -> str:
         with FileLock(
             f"{database or store.artifacts}.lock"
         ):  # parallel jobs would race to create the tables and the experiment
-            return _experiment_id(store, Path(store.artifacts).resolve().as_uri())
+            experiment_id = _experiment_id(store, Path(store.artifacts).resolve().as_uri())
+            analyze(store)
+            return experiment_id
     except STORE_ERRORS as error:
         raise TrackingError(f"tracking.uri: got {store.uri!r}; cannot be opened: {_reason(error)}") from error
+
+
+def analyze(store: Store) -> None:
+    """Let SQLite see what the store holds; knowing nothing, it goes over every run's points to find those of one."""
+    if not _sqlite_file(store.uri):
+        return
+    engine = _get_store(store.uri).engine
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"PRAGMA analysis_limit={ANALYZED_ROWS}")
+        connection.exec_driver_sql("ANALYZE")
+    engine.dispose()  # a connection goes by what was seen before it was opened
 
 
 def check_readable(store: Store) -> None:
