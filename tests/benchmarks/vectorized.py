@@ -18,7 +18,7 @@ from statistics import mean
 
 import torch
 
-from gradclip.pipeline import Job, run_tags, write_telemetry
+from gradclip.pipeline import Job, run_tags
 from gradclip.project import PROJECT_ROOT
 from gradclip.stacked.replicas import make_replicas
 from gradclip.stacked.training import StackedTraining
@@ -29,6 +29,7 @@ REPLICAS = (1, 10, 100, 1000, 4000)
 SEEDS = 20
 SETTINGS = 20
 SINGLE_RUNS = 3  # of which the mean is taken
+CPU = torch.device("cpu")
 JOBS = 12  # of the other launchers, beyond a first
 
 
@@ -113,16 +114,14 @@ def where_time_goes(folder: Path, total: float) -> None:
     def timed(name: str, work: Callable[[], object]) -> None:
         taken[name] = seconds(work)
 
-    done = {}
-    timed("training", lambda: done.update(StackedTraining(make_replicas(configs), torch.device("cpu")).run()))
+    replicas = make_replicas(configs)
     jobs = [Job(str(number), folder / "parts" / str(number), run_tags(config)) for number, config in enumerate(configs)]
-    timed("telemetry files", lambda: [write_telemetry(job.folder, done[n]) for n, job in enumerate(jobs)])
-    runs = ReplicaRuns(points=100, keep_all=False)
-    begin = time.time_ns() // 1_000_000
-    for number, (config, job) in enumerate(zip(configs, jobs, strict=True)):
-        quiet = config.model_copy(update={"figures": False, "log_model": False})
-        runs.add(number, quiet, job, done[number], begin)
-    timed("store, beyond what it wrote meanwhile", runs.finish)
+    runs, done = ReplicaRuns(points=100, keep_all=False), {}
+    for number, (config, job, replica) in enumerate(zip(configs, jobs, replicas, strict=True)):
+        runs.begin(number, config.model_copy(update={"figures": False, "log_model": False}), job, replica.data)
+    timed("training, while the store begins the runs", lambda: done.update(StackedTraining(replicas, CPU).run()))
+    timed("files of telemetry", lambda: [runs.end(number, trained) for number, trained in done.items()])
+    timed("waiting for the store", runs.finish)
     print("| of 400 runs | seconds |\n|---|---|")
     for name, value in {**taken, "whole command": total}.items():
         print(f"| {name} | {value:.1f} |")

@@ -14,13 +14,14 @@ from tqdm import tqdm
 
 from gradclip import keys
 from gradclip.config import TrainConfig, flatten
+from gradclip.data.base import TrainingData
 from gradclip.figures import draw_figures
 from gradclip.outcome import Summary
 from gradclip.packing import pack_model
 from gradclip.pipeline import Job, Result, datasets, run_tags, to_yaml, write_report, write_telemetry
 from gradclip.sweep.results import JobResult
 from gradclip.telemetry.record import GradientRecord
-from gradclip.tracking.messages import RUN_FILE, CompleteRun, Point, Store
+from gradclip.tracking.messages import RUN_FILE, EndOfRun, Point, StartedRun, StartOfRun, Store
 from gradclip.tracking.process import this_process
 from gradclip.tracking.worker import result_of, submit
 from gradclip.trained import Trained
@@ -36,7 +37,7 @@ class ReplicaRun:
         job: its name, folder and tags.
         trained: what its training left behind.
         summary: the judgement of it.
-        run_id: its id in the store, once it is written; None where nothing is tracked.
+        run_id: its id in the store, once all is written; None where nothing is tracked.
     """
 
     number: int
@@ -55,7 +56,7 @@ class ReplicaRun:
 
 @dataclass
 class ReplicaRuns:
-    """Write runs as their trainings end.
+    """Write runs as their trainings begin and end.
 
     Attributes:
         points: of each per-step curve in the store.
@@ -64,13 +65,19 @@ class ReplicaRuns:
 
     points: int
     keep_all: bool
+    _begun: dict[int, tuple[TrainConfig, Job, "Future[StartedRun] | None"]] = field(default_factory=dict)
     _pending: list[ReplicaRun] = field(default_factory=list)
     _best: ReplicaRun | None = None
     _worst: ReplicaRun | None = None
     _told: set[tuple[Store, str]] = field(default_factory=set)
 
-    def add(self, number: int, config: TrainConfig, job: Job, trained: Trained, start: int) -> None:
-        """Write a run's files, and have the store write the run."""
+    def begin(self, number: int, config: TrainConfig, job: Job, data: TrainingData) -> None:
+        """Have the store begin the run of a training that begins."""
+        self._begun[number] = config, job, self._submit_start(config, job, data) if config.tracking.uri else None
+
+    def end(self, number: int, trained: Trained) -> None:
+        """Write the files of a training that has ended, and have the store complete its run."""
+        config, job, begun = self._begun.pop(number)
         job.folder.mkdir(parents=True, exist_ok=True)
         summary = trained.summary()
         write_report(job.folder, trained.explosion())
@@ -78,7 +85,7 @@ class ReplicaRuns:
         (job.folder / keys.CONFIG_FILE).write_text(to_yaml(config))
         if self.keep_all and config.figures:
             draw_figures(job.folder / keys.FIGURES_FOLDER, config, trained, summary)
-        run_id = self._submit(config, job, trained, summary, start) if config.tracking.uri else None
+        run_id = self._submit_end(config, job, begun, trained, summary) if begun else None
         run = ReplicaRun(number, config, job, trained, summary, run_id)
         if self.keep_all:
             _write_model(run)
@@ -86,6 +93,15 @@ class ReplicaRuns:
             self._best = max(filter(None, (self._best, run)), key=lambda one: one.gain)
             self._worst = min(filter(None, (self._worst, run)), key=lambda one: one.gain)
         self._pending.append(replace(run, trained=_without_record(trained)))
+
+    def abandon(self, status: str) -> list[int]:
+        """Close the runs of all trainings that have not ended, as FAILED or KILLED; return the jobs' numbers."""
+        for config, _, begun in self._begun.values():
+            if begun and not begun.exception():
+                submit("end_run", Store.of(config.tracking), begun.result().run_id, status)
+        numbers = list(self._begun)
+        self._begun.clear()
+        return numbers
 
     def finish(self) -> None:
         """Draw and store what is kept of the best and the worst, and wait until all is written."""
@@ -97,25 +113,26 @@ class ReplicaRuns:
         for run in tqdm(self._pending, desc="Storing", unit=" runs"):
             _note(run).write(run.job.folder)
 
-    def _submit(self, config: TrainConfig, job: Job, trained: Trained, summary: Summary, start: int) -> "Future[str]":
+    def _submit_start(self, config: TrainConfig, job: Job, data: TrainingData) -> "Future[StartedRun]":
         store = Store.of(config.tracking)
         rows = config.data.model_dump_json()
         if (store, rows) not in self._told:
-            submit("remember_datasets", store, rows, datasets(trained.data))
+            submit("remember_datasets", store, rows, datasets(data))
             self._told.add((store, rows))
-        run = CompleteRun(
-            name=job.name,
-            tags=job.tags | run_tags(config) | {keys.FOLDER: str(job.folder)} | this_process() | summary.tags(),
-            parent=job.parent,
-            start=start,
-            end=time.time_ns() // 1_000_000,
-            parameters=flatten(config),
-            datasets=rows,
-            points=list(_points(trained, summary, self.points)),
-            summary=summary.metrics(),
-            folder=str(job.folder),
-        )
-        return submit("write_complete_run", store, run)
+        tags = job.tags | run_tags(config) | {keys.FOLDER: str(job.folder)} | this_process()
+        run = StartOfRun(job.name, tags, job.parent, time.time_ns() // 1_000_000, flatten(config), rows)
+        return submit("start_run", store, run)
+
+    def _submit_end(
+        self, config: TrainConfig, job: Job, begun: "Future[StartedRun]", trained: Trained, summary: Summary
+    ) -> "Future[Any]":
+        """Complete a run, or give back what could not even begin."""
+        if begun.exception():
+            return begun
+        points = list(_points(trained, summary, self.points))
+        now = time.time_ns() // 1_000_000
+        run = EndOfRun(now, points, summary.metrics(), summary.tags(), str(job.folder))
+        return submit("complete_run", Store.of(config.tracking), begun.result(), run)
 
 
 def _note(run: ReplicaRun) -> JobResult:

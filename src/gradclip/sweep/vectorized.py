@@ -2,7 +2,6 @@
 
 import shlex
 import sys
-import time
 import traceback
 from collections import defaultdict
 from collections.abc import Sequence
@@ -117,13 +116,15 @@ def _train_group(jobs: Sequence[Planned], parent: Parent, runs: "ReplicaRuns", b
     from gradclip.stacked.replicas import make_replicas
     from gradclip.stacked.training import StackedTraining
 
+    if stop := stopped_by(Path(parent.folder)):
+        _note_stop(jobs, f"not begun: stopped by {tell_signal(stop)}")
+        return {}
     configs = [job.config for job in jobs if job.config]
-    start, waiting = time.time_ns() // 1_000_000, {job.number: job for job in jobs}
 
     def move_on(steps: int) -> None:
-        bar.update(steps / training.total_steps)
-        if stop := stopped_by(Path(parent.folder)):
-            raise Interrupted(stop)
+        bar.update(min(steps / training.total_steps, bar.total - bar.n))  # fractions add up to a little too much
+        if number := stopped_by(Path(parent.folder)):
+            raise Interrupted(number)
 
     try:
         replicas = make_replicas(configs)
@@ -132,21 +133,30 @@ def _train_group(jobs: Sequence[Planned], parent: Parent, runs: "ReplicaRuns", b
         return dict.fromkeys((job.number for job in jobs), str(error))
     except USER_ERRORS:
         return dict.fromkeys((job.number for job in jobs), "")  # each will say it for itself
+    for job, config, replica in zip(jobs, configs, replicas, strict=True):
+        tags = {keys.COMMAND: shlex.join(["python", "src/train.py", *job.typed])}
+        runs.begin(job.number, config, Job(run_name(config, job.typed), job.folder, tags, parent), replica.data)
     try:
         for place, trained in training.run():
-            job = waiting.pop(jobs[place].number)
-            tags = {keys.COMMAND: shlex.join(["python", "src/train.py", *job.typed])}
-            named = Job(run_name(configs[place], job.typed), job.folder, tags, parent)
-            runs.add(job.number, configs[place], named, trained, start)
-    except Interrupted as stop:
-        reason = f"stopped by {tell_signal(stop.signal)} after step {training.steps}"
-        for job in waiting.values():
-            _note(job, JobResult.of_stop(job.number, " ".join(job.typed), reason))
+            runs.end(jobs[place].number, trained)
+    except Interrupted as end:
+        reason = f"stopped by {tell_signal(end.signal)} after step {training.steps}"
+        _note_stop(_abandoned(jobs, runs, "KILLED"), reason)
     except Exception as error:  # a bug, or too little memory: its trace is shown, its reason noted, other groups go on
         traceback.print_exc()
-        for job in waiting.values():
+        for job in _abandoned(jobs, runs, "FAILED"):
             _note(job, JobResult.of_failure(job.number, " ".join(job.typed), f"{type(error).__name__}: {error}"))
     return {}
+
+
+def _abandoned(jobs: Sequence[Planned], runs: "ReplicaRuns", status: str) -> list[Planned]:
+    numbers = set(runs.abandon(status))
+    return [job for job in jobs if job.number in numbers]
+
+
+def _note_stop(jobs: Sequence[Planned], reason: str) -> None:
+    for job in jobs:
+        _note(job, JobResult.of_stop(job.number, " ".join(job.typed), reason))
 
 
 def _done_before(job: Planned) -> bool:

@@ -1,25 +1,26 @@
-"""Write runs that are over, with as few calls as MLflow takes. Runs in the tracking process."""
+"""Write runs in two goes, what is known before a training and what is known after it. Runs in the tracking process."""
 
-import gc
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
-from mlflow.entities import DatasetInput, Metric, Param
+from mlflow.entities import DatasetInput
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlMetric, SqlTag
+from mlflow.tracking._tracking_service.utils import _get_store
 from mlflow.tracking.context.registry import resolve_tags
-from mlflow.utils.time import get_current_time_millis
+from sqlalchemy import insert
 
-from gradclip.tracking.messages import CompleteRun, Dataset, Store
+from gradclip.tracking.messages import Dataset, EndOfRun, Point, StartedRun, StartOfRun, Store
 from gradclip.tracking.store import (
-    MOST_METRICS,
-    MOST_PARAMETERS,
     client,
     dataset_inputs,
     end_run,
     open_store,
     parent_tags,
     run_files,
+    write_parameters,
+    write_points,
+    write_summary,
 )
 
 _datasets: dict[tuple[Store, str], list[DatasetInput]] = {}
@@ -30,32 +31,25 @@ def remember_datasets(store: Store, name: str, datasets: Sequence[Dataset]) -> N
     _datasets[store, name] = dataset_inputs(datasets)
 
 
-def write_complete_run(store: Store, run: CompleteRun) -> str:
-    """Write a whole run and return its id."""
-    mlflow = client(store.uri)
+def start_run(store: Store, run: StartOfRun) -> StartedRun:
+    """Create a run and write its settings and what it reads."""
     tags = resolve_tags() | parent_tags(store, run.parent) | run.tags
-    created = mlflow.create_run(open_store(store), run.start, tags, run.name)
-    run_id = str(created.info.run_id)
+    created = client(store.uri).create_run(open_store(store), run.start, tags, run.name).info
+    write_parameters(store, created.run_id, run.parameters)
+    client(store.uri).log_inputs(created.run_id, datasets=_datasets[store, run.datasets])
+    return StartedRun(created.run_id, created.artifact_uri)
+
+
+def complete_run(store: Store, begun: StartedRun, run: EndOfRun) -> str:
+    """Write all the rest of a run and return its id."""
     try:
-        with _no_collection():
-            _write_numbers(store, run_id, run)
-        mlflow.log_inputs(run_id, datasets=_datasets[store, run.datasets])
-        _write_files(store, str(created.info.artifact_uri), run.folder)
+        _write_numbers(store, begun.run_id, run)
+        _write_files(store, begun.artifact_uri, run.folder)
     except BaseException:
-        end_run(store, run_id, "FAILED")
+        end_run(store, begun.run_id, "FAILED")
         raise
-    mlflow.set_terminated(run_id, "FINISHED", run.end)
-    return run_id
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Keep the garbage collector from going over thousands of live objects of the database layer, again and again."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
+    client(store.uri).set_terminated(begun.run_id, "FINISHED", run.end)
+    return begun.run_id
 
 
 def _write_files(store: Store, uri: str, folder: str) -> None:
@@ -68,14 +62,27 @@ def _write_files(store: Store, uri: str, folder: str) -> None:
             artifacts.log_artifact(str(path))
 
 
-def _write_numbers(store: Store, run_id: str, run: CompleteRun) -> None:
-    """Parameters and metrics in full blocks: MLflow takes a thousand of both in one call."""
-    now = get_current_time_millis()
-    metrics = [Metric(key, value, now, 0) for key, value in run.summary.items()]
-    metrics += [Metric(*point) for point in run.points]
-    parameters = [Param(key, value) for key, value in run.parameters.items()]
-    while metrics or parameters:
-        some, parameters = parameters[:MOST_PARAMETERS], parameters[MOST_PARAMETERS:]
-        room = MOST_METRICS - len(some)
-        client(store.uri).log_batch(run_id, metrics=metrics[:room], params=some)
-        metrics = metrics[room:]
+def _write_numbers(store: Store, run_id: str, run: EndOfRun) -> None:
+    points = [*run.points, *(Point(key, value, run.end, 0) for key, value in run.summary.items())]
+    if store.uri.startswith("http"):
+        write_points(store, run_id, points)
+        write_summary(store, run_id, {}, run.tags, run.end)
+    else:
+        _insert(store, run_id, points, run.tags)
+
+
+def _insert(store: Store, run_id: str, points: Sequence[Point], tags: dict[str, str]) -> None:
+    """Put points, each curve's in order, and tags that are new into MLflow's tables.
+
+    MLflow's own call goes over every point several times, to see what is there already: nothing is.
+    """
+    database = _get_store(store.uri)
+    rows = []
+    for point in points:
+        is_nan, value = database.sanitize_metric_value(point.value)
+        rows.append(point._asdict() | {"run_uuid": run_id, "value": value, "is_nan": is_nan})
+    latest = {row["key"]: row for row in rows}
+    with database.engine.begin() as connection:
+        connection.execute(insert(SqlMetric), rows)
+        connection.execute(insert(SqlLatestMetric), list(latest.values()))
+        connection.execute(insert(SqlTag), [{"run_uuid": run_id, "key": k, "value": v} for k, v in tags.items()])

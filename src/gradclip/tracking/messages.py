@@ -103,31 +103,53 @@ class Call(NamedTuple):
     folder: str
 
 
-class CompleteRun(NamedTuple):
-    """A run that is written once it is over.
+class StartOfRun(NamedTuple):
+    """What is known of a run before it trains.
 
     Attributes:
         name: its name.
-        tags: all of them.
+        tags: all of them, up to then.
         parent: the multirun that it belongs to.
         start: when it began, milliseconds since 1970.
-        end: when it ended.
         parameters: its settings.
-        datasets: a name for what it read, as told to :func:`gradclip.tracking.complete.remember_datasets`.
-        points: of its curves.
-        summary: what is known at the end.
-        folder: where its files are.
+        datasets: a name for what it reads, as told to :func:`gradclip.tracking.complete.remember_datasets`.
     """
 
     name: str
     tags: dict[str, str]
     parent: Parent | None
     start: int
-    end: int
     parameters: dict[str, str]
     datasets: str
+
+
+class StartedRun(NamedTuple):
+    """A run that is in the store.
+
+    Attributes:
+        run_id: its id.
+        artifact_uri: where its files belong.
+    """
+
+    run_id: str
+    artifact_uri: str
+
+
+class EndOfRun(NamedTuple):
+    """What is known of a run once it is over.
+
+    Attributes:
+        end: when it ended, milliseconds since 1970.
+        points: of its curves, each curve's in order.
+        summary: its last numbers.
+        tags: which say how it ended; new ones only.
+        folder: where its files are.
+    """
+
+    end: int
     points: list[Point]
     summary: dict[str, float]
+    tags: dict[str, str]
     folder: str
 
 
