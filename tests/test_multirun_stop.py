@@ -35,7 +35,7 @@ def test_a_stopped_multirun_ends_in_order_and_goes_on_with_what_is_missing(
     (parent,) = {run.data.tags[keys.PARENT_RUN] for run in found}
     assert next(run for run in runs() if run.info.run_id == parent).info.status == "KILLED"
     shorter = ("-m", "clip=norm", f"seed={seed}", "trainer.max_epochs=2,4", *LIGHT, "skip_finished=true")
-    done = train(*shorter)
+    done = train(*shorter, f"hydra/launcher={launcher}")
     assert done.returncode == 0, done.stderr
     assert "(done before)" in done.stdout
     assert len(runs(f"params.seed = '{seed}' and params.`trainer.max_epochs` = '2'")) == 1
