@@ -8,7 +8,7 @@ train: .venv/installed  ## the main job: train the tutorial's network with its g
 	$(BIN)/python src/train.py clip=norm clip.value=1.0
 
 test: .venv/installed-dev  ## all tests
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed-dev  ## style, types and layers
 	$(BIN)/ruff check .

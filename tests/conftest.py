@@ -17,6 +17,11 @@ StartCommand = Callable[..., "subprocess.Popen[str]"]
 SearchRuns = Callable[..., list[Run]]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with whole commands: they take longest, and a long file at the end would keep one worker alone."""
+    items.sort(key=lambda item: "start" not in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture(scope="session")
 def store_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("store")
