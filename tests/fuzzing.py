@@ -1,107 +1,101 @@
 """Settings and data files that nobody means, and what becomes of them."""
 
+import json
 import random
 import string
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from gradclip.command import USER_ERRORS, check_options, describe
-from gradclip.config import setting_names, validate
+from gradclip.config import TrainConfig, setting_names, validate
 from gradclip.manual import groups_of
 from gradclip.pipeline import Job, build
 from gradclip.project import CONFIG_FOLDER, register_resolvers
 
 ODD = (
-    *(
-        "",
-        "null",
-        "nan",
-        "inf",
-        "-inf",
-        "-1",
-        "0",
-        "1",
-        "2",
-        "0.5",
-        "1e400",
-        "1e-400",
-        "true",
-        "abc",
-        "None",
-        "[]",
-        "[1,2]",
-    ),
-    *(
-        "[a",
-        "{",
-        "{a:1}",
-        "''",
-        '"',
-        "${nope}",
-        "${oc.env:NOPE}",
-        "???",
-        "ä→🙂",
-        "a=b",
-        "../../x",
-        "1_0",
-        "0x10",
-        "*",
-        "\\",
-    ),
-    *(
-        "torch.nn.Linear",
-        "os.system",
-        "norm",
-        "mse",
-        "2020-01-01",
-        "7" * 40,
-        " ",
-        "a b",
-        "%s",
-        "$(id)",
-        "!!python/none",
-    ),
+    *("", "null", "nan", "inf", "-inf", "-1", "0", "1", "2", "0.5", "1e400", "1e-400", "true", "abc", "None", "[]"),
+    *("[1,2]", "[a", "{", "{a:1}", "''", '"', "${nope}", "${oc.env:NOPE}", "???", "ä→🙂", "a=b", "../../x", "1_0", "0x10"),
+    *("*", "\\", "torch.nn.Linear", "os.system", "norm", "mse", "2020-01-01", "7" * 40, " ", "a b", "%s", "$(id)"),
+    "!!python/none",
 )
-GROUPS = ("clip", "loss", "optimizer", "schedule", "threshold", "model", "data", "trainer")
-SMALL = ("trainer.max_epochs=1", "tracking=none")
+GROUPS = ("clip", "loss", "optimizer", "schedule", "threshold", "model", "data")
+SMALL = ("trainer.max_epochs=1", "trainer.progress_bar=false", "figures=false", "log_model=false")
+UNTRACKED = ("tracking=none",)
 HUGE = ("trainer.devices", "trainer.accelerator", "trainer.strategy")  # would start other processes
 
 
 def fuzzed_line(source: random.Random) -> list[str]:
-    """A few overrides: names right, mistyped or made up, values of any kind."""
-    return [_override(source) for _ in range(source.randint(1, 3))]
+    """A few overrides: half of the lines are meant well; in the others names are mistyped, values of any kind."""
+    override = source.choice([_fitting, _odd])
+    return [override(source) for _ in range(source.randint(1, 3))]
 
 
-def _override(source: random.Random) -> str:
+def _fitting(source: random.Random) -> str:
+    """An option of a group, or a setting of the default run with a value near its own."""
+    if source.random() < 0.5:
+        group = source.choice(GROUPS)
+        return f"{group}={source.choice(sorted(path.stem for path in (CONFIG_FOLDER / group).glob('*.yaml')))}"
+    name, value = source.choice(sorted(_defaults().items()))
+    if isinstance(value, bool):
+        return f"{name}={str(not value).lower()}"
+    if isinstance(value, int | float):
+        return f"{name}={value * source.choice([1, 2])}"
+    return f"{name}={json.dumps(value)}"
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    """Every setting of the default run, by its dotted name."""
+    register_resolvers()
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        groups = OmegaConf.to_container(compose("train", list(SMALL)), resolve=True)
+    return {
+        f"{group}.{name}": value
+        for group, settings in groups.items()
+        if isinstance(settings, dict) and group != "tracking"
+        for name, value in settings.items()
+        if name not in {"strategy", "accelerator", "devices"}
+    }
+
+
+def _odd(source: random.Random) -> str:
     known = [name for name in setting_names() if name not in HUGE]
     name = source.choice([source.choice(known), source.choice(known), source.choice(GROUPS), _word(source)])
     if source.random() < 0.15:
         place = source.randrange(len(name) + 1)
         name = name[:place] + source.choice(string.printable.strip()) + name[place:]
-    return (
-        source.choice(["", "", "", "+", "++", "~"])
-        + name
-        + source.choice(["=", "=", "=", "=", ""])
-        + source.choice(ODD)
-    )
+    prefix, equals = source.choice(["", "", "", "+", "++", "~"]), source.choice(["=", "=", "=", "=", ""])
+    return f"{prefix}{name}{equals}{source.choice(ODD)}"
 
 
 def _word(source: random.Random) -> str:
     return "".join(source.choice(string.ascii_letters + "._@:/-") for _ in range(source.randint(1, 8)))
 
 
-def attempt(overrides: list[str], folder: Path) -> str:
+def attempt(
+    overrides: list[str], folder: Path, tracking: Sequence[str] = UNTRACKED, act: Callable[[TrainConfig, Job], Any] = build
+) -> str:
     """Build all that a run needs, as the command does; return the line that it tells, or nothing where it would train.
 
     What is not told in one line is raised: the command would show a traceback.
+
+    Args:
+        overrides: as they are typed.
+        folder: of the run.
+        tracking: where it is tracked.
+        act: what is done with settings that fit: built, or trained.
     """
     register_resolvers()
     try:
         check_options(overrides, groups_of("train"))
         with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-            config = validate(compose("train", [*SMALL, *overrides]))
-        build(config, Job("fuzzed", folder, {}))
+            config = validate(compose("train", [*SMALL, *overrides, *tracking]))
+        act(config, Job("fuzzed", folder, {}))
     except USER_ERRORS as error:
         line = describe(error)
     else:
@@ -171,7 +165,9 @@ def _flip(content: bytes, source: random.Random) -> bytes:
 
 
 def table_overrides(path: Path, source: random.Random) -> list[str]:
-    """The settings that read a table, one way or another."""
-    categorical = source.choice([[], ["data.categorical=[city]"], ["data.features=[x]"]])
-    series = ["data=series", f"data.path={path}", "data.target=y", "data.time=x", "data.window=4"]
-    return source.choice([["data=table", f"data.path={path}", "data.target=y", *categorical], series])
+    """The settings that read a table, one way or another; of :data:`GOOD` each trains."""
+    table = ["data=table", f"data.path={path}", "data.target=y"]
+    series = ["data=series", f"data.path={path}", "data.target=y", "data.window=4"]
+    return source.choice([
+        [*table, "data.categorical=[city]"], [*table, "data.features=[x]"], [*series, "data.time=x", "data.features=[y]"],
+    ])  # fmt: skip

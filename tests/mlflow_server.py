@@ -26,9 +26,7 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
 
     def start(self, *options: str, environment: dict[str, str] | None = None) -> None:
@@ -44,7 +42,7 @@ class Server:
                 env=os.environ | NO_JOBS | (environment or {}),
                 start_new_session=True,
             )
-        self._wait()
+        wait_until_it_answers(self.uri, self.process)
 
     def kill(self) -> None:
         """Kill it with all its processes, as a loss of power would."""
@@ -56,15 +54,25 @@ class Server:
         if self.process.poll() is None:
             self.kill()
 
-    def _wait(self) -> None:
-        for _ in range(900):
-            assert self.process.poll() is None, "the server ended"
-            try:
-                requests.get(f"{self.uri}/health", timeout=1).raise_for_status()
-                return
-            except requests.RequestException:
-                time.sleep(0.1)
-        raise AssertionError("the server does not answer")
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
+def wait_until_it_answers(uri: str, process: "subprocess.Popen[bytes]") -> None:
+    """Wait for a server that has been started."""
+    for _ in range(900):
+        assert process.poll() is None, "the server ended"
+        try:
+            requests.get(f"{uri}/health", timeout=1).raise_for_status()
+            return
+        except requests.RequestException:
+            time.sleep(0.1)
+    raise AssertionError("the server does not answer")
 
 
 @contextmanager

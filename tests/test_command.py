@@ -48,6 +48,12 @@ def test_an_override_without_a_value():
     assert "\n" not in line
 
 
+@pytest.mark.parametrize("override", ["schedule.name=ä→🙂", "tracking.uri*"])
+def test_characters_that_want_quotes(override):
+    reason = "unusual characters want quotes: name='value'"
+    assert failure(override) == f"{override}: cannot be parsed; write name=value ({reason})"
+
+
 def test_an_unknown_experiment_lists_those_there_are():
     line = failure("+experiment=explosoin")
     assert line.startswith("experiment=explosoin: no such option (did you mean 'explosion'?); choose from ")

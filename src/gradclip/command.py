@@ -134,7 +134,7 @@ def describe(error: Exception, primary: str = "train") -> str:
     if isinstance(error, MissingConfigException):
         return _unknown_option(error)
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: cannot be parsed; write name=value ({_last_line(error)})"
+        return f"{error.override}: cannot be parsed; write name=value ({_why_not_parsed(error)})"
     if first_line.startswith("Could not override '"):
         return _unknown_name(first_line.split("'")[1], primary)
     if first_line.startswith("Ambiguous value"):
@@ -176,6 +176,8 @@ def _options(group: str) -> list[str]:
     return sorted(path.stem for path in (CONFIG_FOLDER / group).glob("*.yaml"))
 
 
-def _last_line(error: OverrideParseException) -> str:
+def _why_not_parsed(error: OverrideParseException) -> str:
+    if str(error).startswith("LexerNoViableAlt"):  # Hydra says no more than where
+        return "unusual characters want quotes: name='value'"
     lines = [line for line in str(error).splitlines() if line and not line.startswith("See ")]
     return lines[-1]

@@ -1,5 +1,6 @@
 """What is wrong with a user's table, said in one line."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -102,7 +103,8 @@ def _to_numbers(column: pd.Series) -> NDArray[np.float64] | NDArray[np.int64]:
     if is_numeric_dtype(column):
         return column.to_numpy()
     try:
-        return pd.to_datetime(column).to_numpy(dtype="datetime64[ns]").astype(np.int64)
+        with warnings.catch_warnings(category=UserWarning, action="ignore"):  # of dates in no one form
+            return pd.to_datetime(column).to_numpy(dtype="datetime64[ns]").astype(np.int64)
     except (ValueError, TypeError) as error:
         got = f"column {column.name!r} holds neither numbers nor dates"
         raise DataError(f"data.time: {got}: {str(error).splitlines()[0]}") from error

@@ -9,16 +9,17 @@ from mlflow.exceptions import MlflowException
 
 from gradclip import keys
 from gradclip.errors import TrackingError
-from gradclip.tracking import stopped, store
+from gradclip.tracking import model, stopped, store
 from gradclip.tracking.messages import Call, Store
 from gradclip.tracking.spool import Spool
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between two tries
 HOPELESS = {  # what MLflow answers where trying again cannot help
-    *("RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_PARAMETER_VALUE", "INVALID_STATE", "BAD_REQUEST"),
+    *("RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_PARAMETER_VALUE", "INVALID_STATE"),
     *("PERMISSION_DENIED", "UNAUTHENTICATED", "ENDPOINT_NOT_FOUND", "NOT_FOUND"),
 }
-LOCAL = {"keep_checkpoint"}  # what needs no store, once all before it is safe
+LOCAL = {"keep_checkpoint", "start_system_metrics"}  # what needs no store, once all before it is safe
+OF_NO_RUN = {"create_run", "open_store", "mark_dead_runs"}
 
 
 @cache
@@ -40,7 +41,8 @@ def begin_run(call: Call) -> tuple[str | None, str]:
         TrackingError: the store cannot be opened.
     """
     try:
-        experiment_id = _open(call.store)
+        experiment_id = _try_for(call.store.patience, call._replace(function_name="open_store", arguments=()))
+        _try_for(call.store.patience, call._replace(function_name="mark_dead_runs", arguments=()))
         run_id = _try_for(call.store.patience, call)
     except TrackingError:
         if not (call.store.spool_if_absent and call.function_name == "create_run"):
@@ -48,15 +50,6 @@ def begin_run(call: Call) -> tuple[str | None, str]:
         spool_of(call.folder).add(call)
         return None, str(call.arguments[1][keys.CREATION])
     return experiment_id, run_id or call.run_id
-
-
-def _open(where: Store) -> str:
-    try:
-        experiment_id = store.open_store(where)
-        stopped.mark_dead_runs(where)
-    except store.STORE_ERRORS as error:
-        raise TrackingError(f"tracking.uri: got {where.uri!r}; cannot be opened: {first_line(error)}") from error
-    return experiment_id
 
 
 def deliver(call: Call) -> int:
@@ -118,8 +111,8 @@ def perform(call: Call) -> Any:
         UnreachableError: another try may succeed.
         TrackingError: none can.
     """
-    module = store if hasattr(store, call.function_name) else stopped
-    run = () if call.function_name == "create_run" else (call.run_id,)
+    module = next(module for module in (store, stopped, model) if hasattr(module, call.function_name))
+    run = () if call.function_name in OF_NO_RUN else (call.run_id,)
     try:
         return getattr(module, call.function_name)(call.store, *run, *call.arguments)
     except store.STORE_ERRORS as error:

@@ -26,9 +26,8 @@ from mlflow import MlflowClient
 from mlflow.data.dataset_source_registry import resolve_dataset_source
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.data.pandas_dataset import PandasDataset, from_pandas
-from mlflow.entities import DatasetInput, InputTag, LoggedModelStatus, Metric, Param, RunTag
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.models import Model, infer_signature
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking._tracking_service.utils import _get_store
 from mlflow.tracking.context.registry import resolve_tags
@@ -37,7 +36,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gradclip import keys
 from gradclip.errors import TrackingError
-from gradclip.tracking.messages import CHECKPOINT_FILE, PARENT_FILE, Dataset, ModelFiles, Parent, Point, Store
+from gradclip.tracking.messages import CHECKPOINT_FILE, PARENT_FILE, Dataset, Parent, Point, Store
 from gradclip.tracking.views import view_tags
 
 MOST_METRICS = 1000  # MLflow takes no more in one batch
@@ -162,19 +161,22 @@ def _create_experiment(store: Store, artifact_location: str | None) -> str:
 def create_run(store: Store, name: str, tags: Mapping[str, str], parent: Parent | None = None) -> str:
     """Create a run, under its parent if it has one, and return its id; that of one with the same creation tag."""
     experiment_id = open_store(store)
-    if run_id := created_before(store, experiment_id, tags.get(keys.CREATION)):
+    if run_id := created_before(store, tags.get(keys.CREATION)):
         return run_id
     everything = resolve_tags() | parent_tags(store, parent) | tags
     run = client(store.uri).create_run(experiment_id, run_name=name, tags=everything)
     return str(run.info.run_id)
 
 
-def created_before(store: Store, experiment_id: str, creation: str | None) -> str | None:
+def created_before(store: Store, creation: str | None) -> str | None:
     """The run that was created by an earlier try, whose answer did not arrive."""
-    if creation is None:
-        return None
-    found = client(store.uri).search_runs([experiment_id], f"tags.{keys.CREATION} = '{creation}'", max_results=1)
+    found = _created_as(store, creation, most=1) if creation else []
     return str(found[0].info.run_id) if found else None
+
+
+def _created_as(store: Store, creation: str, most: int) -> list[Run]:
+    tag = f"tags.{keys.CREATION} = '{creation}'"
+    return list(client(store.uri).search_runs([open_store(store)], tag, max_results=most))
 
 
 def parent_tags(store: Store, parent: Parent | None) -> dict[str, str]:
@@ -270,58 +272,13 @@ def _described(data: Dataset) -> PandasDataset | MetaDataset:
     return from_pandas(data.frame, source=data.source, targets=data.target, name=data.name)
 
 
-class _Flavor:
-    """MLflow's Python-function flavor without the trial prediction at logging.
-
-    For that trial MLflow would load torch into this process, at the end of every run; the tests try it instead.
-    """
-
-    __name__ = "mlflow.pyfunc"
-
-    @staticmethod
-    def save_model(**settings: Any) -> None:
-        del settings["validate_serving_input"]  # meant for Model.log, which passes on whatever it gets
-        mlflow.pyfunc.save_model(**settings)
-
-
-def write_model(store: Store, run_id: str, files: ModelFiles) -> None:
-    """Store a model with its signature, an example of its input, and the code and packages that it needs."""
-    mlflow.set_tracking_uri(store.uri)
-    if _has_model(store, run_id):
-        return
-    mlflow.set_experiment(experiment_id=open_store(store))  # a model is put into the active one, not into its run's
-    Model.log(
-        artifact_path=None,
-        name=keys.MODEL,
-        flavor=_Flavor(),
-        run_id=run_id,
-        python_model=files.code,
-        code_paths=[files.package],
-        artifacts=files.artifacts,
-        signature=infer_signature(files.example, files.prediction),
-        input_example=files.example,
-        pip_requirements=files.requirements,
-        validate_serving_input=False,
-    )
-
-
-def _has_model(store: Store, run_id: str) -> bool:
-    """Whether the model is stored already; what an earlier try left unfinished is taken away."""
-    outputs = client(store.uri).get_run(run_id).outputs
-    for output in outputs.model_outputs if outputs else []:
-        if client(store.uri).get_logged_model(output.model_id).status == LoggedModelStatus.READY:
-            return True
-        client(store.uri).delete_logged_model(output.model_id)
-    return False
-
-
 _monitors: dict[str, SystemMetricsMonitor] = {}
 
 
 def start_system_metrics(store: Store, run_id: str) -> None:
-    """Begin to record processor, memory and disk use of this machine."""
+    """Begin to record processor, memory and disk use of this machine, or go on; MLflow ends it where the store fails."""
     mlflow.set_tracking_uri(store.uri)
-    _monitors[run_id] = SystemMetricsMonitor(run_id, sampling_interval=1)
+    _monitors[run_id] = SystemMetricsMonitor(run_id, sampling_interval=1, resume_logging=True)
     _monitors[run_id].start()
 
 
@@ -329,4 +286,14 @@ def end_run(store: Store, run_id: str, status: str) -> None:
     """Close a run as FINISHED, FAILED or KILLED."""
     if run_id in _monitors:
         _monitors.pop(run_id).finish()
+    if store.uri.startswith("http"):
+        _delete_twins(store, run_id)
     client(store.uri).set_terminated(run_id, status)
+
+
+def _delete_twins(store: Store, run_id: str) -> None:
+    """Delete empty runs that a server created too, where its answer was lost and it was asked again."""
+    creation = client(store.uri).get_run(run_id).data.tags.get(keys.CREATION)
+    for run in _created_as(store, creation, most=10) if creation else []:
+        if run.info.run_id != run_id:
+            client(store.uri).delete_run(run.info.run_id)

@@ -21,7 +21,7 @@ def submit(function_name: str, *arguments: Any) -> "Future[Any]":
     """Have the tracking process call a function, after all submitted before.
 
     Args:
-        function_name: of :mod:`gradclip.tracking.store`, :mod:`~gradclip.tracking.complete`,
+        function_name: of :mod:`gradclip.tracking.store`, :mod:`~gradclip.tracking.model`, :mod:`~gradclip.tracking.complete`,
             :mod:`~gradclip.tracking.delivery`, :mod:`~gradclip.tracking.stopped` or
             :mod:`~gradclip.tracking.reading`.
         arguments: what to call it with; the first is the store.
@@ -68,9 +68,9 @@ def _exit_with_parent() -> None:
 
 
 def _call(function_name: str, *arguments: Any) -> Any:
-    from gradclip.tracking import complete, delivery, reading, stopped, store
+    from gradclip.tracking import complete, delivery, model, reading, stopped, store
 
-    homes = (store, complete, delivery, stopped, reading)
+    homes = (store, model, complete, delivery, stopped, reading)
     home = next(module for module in homes if hasattr(module, function_name))
     function: Callable[..., Any] = getattr(home, function_name)
     try:
