@@ -19,7 +19,22 @@ from gradclip.project import CONFIG_FOLDER, register_resolvers
 
 ODD = (
     *("", "null", "nan", "inf", "-inf", "-1", "0", "1", "2", "0.5", "1e400", "1e-400", "true", "abc", "None", "[]"),
-    *("[1,2]", "[a", "{", "{a:1}", "''", '"', "${nope}", "${oc.env:NOPE}", "???", "ä→🙂", "a=b", "../../x", "1_0", "0x10"),
+    *(
+        "[1,2]",
+        "[a",
+        "{",
+        "{a:1}",
+        "''",
+        '"',
+        "${nope}",
+        "${oc.env:NOPE}",
+        "???",
+        "ä→🙂",
+        "a=b",
+        "../../x",
+        "1_0",
+        "0x10",
+    ),
     *("*", "\\", "torch.nn.Linear", "os.system", "norm", "mse", "2020-01-01", "7" * 40, " ", "a b", "%s", "$(id)"),
     "!!python/none",
 )
@@ -78,7 +93,10 @@ def _word(source: random.Random) -> str:
 
 
 def attempt(
-    overrides: list[str], folder: Path, tracking: Sequence[str] = UNTRACKED, act: Callable[[TrainConfig, Job], Any] = build
+    overrides: list[str],
+    folder: Path,
+    tracking: Sequence[str] = UNTRACKED,
+    act: Callable[[TrainConfig, Job], Any] = build,
 ) -> str:
     """Build all that a run needs, as the command does; return the line that it tells, or nothing where it would train.
 
@@ -167,7 +185,5 @@ def _flip(content: bytes, source: random.Random) -> bytes:
 def table_overrides(path: Path, source: random.Random) -> list[str]:
     """The settings that read a table, one way or another; of :data:`GOOD` each trains."""
     table = ["data=table", f"data.path={path}", "data.target=y"]
-    series = ["data=series", f"data.path={path}", "data.target=y", "data.window=4"]
-    return source.choice([
-        [*table, "data.categorical=[city]"], [*table, "data.features=[x]"], [*series, "data.time=x", "data.features=[y]"],
-    ])  # fmt: skip
+    series = ["data=series", f"data.path={path}", "data.target=y", "data.window=4", "data.time=x", "data.features=[y]"]
+    return source.choice([[*table, "data.categorical=[city]"], [*table, "data.features=[x]"], series])

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import Command, SearchRuns
-from tests.fuzzing import attempt, fuzzed_line, malformed_files, table_overrides
+from tests.fuzzing import GOOD, attempt, fuzzed_line, malformed_files, table_overrides
 
 MALFORMED = malformed_files()
 
@@ -24,6 +24,13 @@ def test_malformed_files_are_told_in_one_line_or_read(tmp_path: Path, what: str)
     path = tmp_path / "table.csv"
     path.write_bytes(MALFORMED[what])
     attempt(table_overrides(path, random.Random(what)), tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_intact_file_is_read(tmp_path: Path, seed: int) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(GOOD)
+    assert attempt(table_overrides(path, random.Random(seed)), tmp_path) == ""
 
 
 @pytest.mark.parametrize("what", ["noise", "utf-16", "parquet's mark"])

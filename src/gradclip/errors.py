@@ -33,6 +33,10 @@ class TrackingError(GradclipError):
     """The MLflow store cannot be reached, written or read."""
 
 
+class DiskError(GradclipError):
+    """A file cannot be written: the disk is full, or takes no writes."""
+
+
 class Interrupted(BaseException):
     """A run was stopped by a signal; no mistake, and no exception that other code would catch.
 

@@ -6,6 +6,7 @@ import logging
 import shutil
 import tempfile
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,8 @@ from gradclip.data.sequences import SequenceData
 from gradclip.data.series import SeriesData
 from gradclip.data.sources import SOURCES
 from gradclip.data.tabular import TabularData
-from gradclip.errors import Interrupted, TrainerError
+from gradclip.disk import disk_errors
+from gradclip.errors import Interrupted, TrackingError, TrainerError
 from gradclip.figures import draw_figures
 from gradclip.models.build import build_network
 from gradclip.module import Classifier, Learner, Regressor
@@ -114,7 +116,7 @@ def train(config: TrainConfig, job: Job) -> Result:
         GradclipError: data, network, trainer or store are not fit for it.
         Interrupted: Ctrl-C or SIGTERM came; what there was is saved, and the run closed.
     """
-    with Interruption(job.stop_file) as interruption:
+    with Interruption(job.stop_file) as interruption, disk_errors(job.folder):
         parts = build(config, job)
         run = open_run(config, job, parts) if job.is_main and config.tracking.uri else None
         try:
@@ -132,7 +134,8 @@ def train(config: TrainConfig, job: Job) -> Result:
             raise
         except BaseException as error:
             if run is not None:
-                run.end("FAILED" if isinstance(error, Exception) else "KILLED")
+                with suppress(TrackingError):  # what went wrong first is told
+                    run.end("FAILED" if isinstance(error, Exception) else "KILLED")
             raise
         if run is not None:
             run.end("FINISHED")

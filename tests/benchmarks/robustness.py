@@ -30,7 +30,7 @@ from tests.mlflow_server import Server
 KILLS, LINES, WRITERS, OUTAGES = 20, 200, 16, (1, 10, 60)
 POINTS, PARAMETERS = 2500, 230  # of each of many writers
 Row = tuple[str, str]
-SETTINGS = ("clip=norm", "trainer.max_epochs=6000", "figures=false", "log_model=false", "trainer.progress_bar=false")
+SETTINGS = ("clip=norm", "trainer.max_epochs=1500", "figures=false", "log_model=false", "trainer.progress_bar=false")
 
 
 def kills(folder: Path) -> Iterator[Row]:

@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 from gradclip import keys
 from gradclip.errors import TrackingError
 from gradclip.tracking import model, stopped, store
-from gradclip.tracking.messages import Call, Store
+from gradclip.tracking.messages import Call
 from gradclip.tracking.spool import Spool
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between two tries

@@ -1,7 +1,7 @@
 """The model of a run. Runs in the tracking process.
 
-``Model.log`` of MLflow does all of this in one go: it loads torch to try the model, and where a server's answer is lost in
-between it leaves a model that is linked to the run and cannot be read. Here each step can be repeated.
+``Model.log`` of MLflow does all of this in one go: it loads torch to try the model, and where a server's answer is lost
+in between it leaves a model that is linked to the run and cannot be read. Here each step can be repeated.
 """
 
 import tempfile
@@ -30,7 +30,7 @@ def write_model(store: Store, run_id: str, files: ModelFiles) -> None:
 
 
 def _model_of(store: Store, run_id: str) -> LoggedModel:
-    """The model that an earlier try made for the run, or a new one; a second one, made without an answer, is deleted."""
+    """The model that an earlier try made for the run, or a new one; a second one, made unanswered, is deleted."""
     made = f"source_run_id = '{run_id}'"
     models = list(client(store.uri).search_logged_models([open_store(store)], filter_string=made))
     models.sort(key=lambda model: model.status != LoggedModelStatus.READY)

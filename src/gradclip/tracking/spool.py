@@ -49,10 +49,13 @@ class Spool:
             OSError: the disk is full, or the folder cannot be written.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self._lock, self.path.open("a") as file:
-            file.write(f"{json.dumps(_encode(call, self.folder))}\n")
-            file.flush()
-            os.fsync(file.fileno())
+        with self._lock:
+            whole = self.path.stat().st_size if self.path.exists() else 0
+            try:
+                _append(self.path, f"{json.dumps(_encode(call, self.folder))}\n")
+            except OSError:
+                os.truncate(self.path, whole)  # half a line would spoil the next one
+                raise
 
     def take_in(self, perform: Perform) -> int:
         """Perform all writes in order, remove the file, and return how many there were.
@@ -79,6 +82,13 @@ class Spool:
         if self.path.exists():
             with self.path.open() as file:
                 yield from (line for line in file if line.endswith("\n"))
+
+
+def _append(path: Path, line: str) -> None:
+    with path.open("a") as file:
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _encode(call: Call, folder: Path) -> dict[str, Any]:

@@ -1,16 +1,17 @@
 """The MLflow store: the only code that writes to it. Runs in the tracking process; imports MLflow, not torch."""
 
+import errno
 import gc
 import json
 import logging
 import os
+import shutil
 import sqlite3
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -41,6 +42,7 @@ from gradclip.tracking.views import view_tags
 
 MOST_METRICS = 1000  # MLflow takes no more in one batch
 MOST_PARAMETERS = 100
+LEAST_SPACE = 1_000_000  # bytes, that the tables of a new SQLite file may take
 SQLITE_PATIENCE = 60.0  # seconds to wait for another process that is writing
 ANALYZED_ROWS = 1000  # of an index that SQLite looks at
 SERVER_PATIENCE = 5.0  # seconds to wait for a server's first answer
@@ -79,8 +81,9 @@ def open_store(store: Store) -> str:
         Path(store.artifacts).mkdir(parents=True, exist_ok=True)
         if database := _sqlite_file(store.uri):
             _check_writable(database)
-        with FileLock(
-            f"{database or store.artifacts}.lock"
+        with (
+            FileLock(f"{database or store.artifacts}.lock"),
+            _whole_or_none(database),
         ):  # parallel jobs would race to create the tables and the experiment
             experiment_id = _experiment_id(store, Path(store.artifacts).resolve().as_uri())
             analyze(store)
@@ -98,6 +101,23 @@ def analyze(store: Store) -> None:
         connection.exec_driver_sql(f"PRAGMA analysis_limit={ANALYZED_ROWS}")
         connection.exec_driver_sql("ANALYZE")
     engine.dispose()  # a connection goes by what was seen before it was opened
+
+
+@contextmanager
+def _whole_or_none(database: str) -> Iterator[None]:
+    """Remove a new SQLite file whose tables could not all be made: MLflow would not take it up again."""
+    file = Path(database)
+    is_new = bool(database) and file.stat().st_size == 0
+    try:
+        yield
+    except STORE_ERRORS:
+        if not is_new:
+            raise
+        full = shutil.disk_usage(file.parent).free < LEAST_SPACE
+        file.unlink()
+        if full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), database) from None
+        raise
 
 
 def check_readable(store: Store) -> None:
@@ -135,7 +155,7 @@ def _check_writable(database: str) -> None:
 
 
 def _reason(error: Exception) -> str:
-    cause = error.__cause__ or error.__context__ or error
+    cause = error if isinstance(error, OSError) else error.__cause__ or error.__context__ or error
     return next(line for line in str(cause).splitlines() if line)
 
 
@@ -276,7 +296,7 @@ _monitors: dict[str, SystemMetricsMonitor] = {}
 
 
 def start_system_metrics(store: Store, run_id: str) -> None:
-    """Begin to record processor, memory and disk use of this machine, or go on; MLflow ends it where the store fails."""
+    """Begin to record processor, memory and disk use of this machine, or go on; until the store fails once."""
     mlflow.set_tracking_uri(store.uri)
     _monitors[run_id] = SystemMetricsMonitor(run_id, sampling_interval=1, resume_logging=True)
     _monitors[run_id].start()

@@ -21,8 +21,8 @@ def submit(function_name: str, *arguments: Any) -> "Future[Any]":
     """Have the tracking process call a function, after all submitted before.
 
     Args:
-        function_name: of :mod:`gradclip.tracking.store`, :mod:`~gradclip.tracking.model`, :mod:`~gradclip.tracking.complete`,
-            :mod:`~gradclip.tracking.delivery`, :mod:`~gradclip.tracking.stopped` or
+        function_name: of :mod:`gradclip.tracking.store`, :mod:`~gradclip.tracking.model`,
+            :mod:`~gradclip.tracking.complete`, :mod:`~gradclip.tracking.delivery`, :mod:`~gradclip.tracking.stopped` or
             :mod:`~gradclip.tracking.reading`.
         arguments: what to call it with; the first is the store.
     """
