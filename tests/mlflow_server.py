@@ -16,24 +16,24 @@ NO_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # those are for langu
 
 
 class Server:
-    """A server over the SQLite store ``mlflow.db`` of a folder, that can be killed and started again.
+    """A server that can be killed and started again.
 
     Args:
         folder: for database, artifacts and log.
+        database: its URI; none is the SQLite store ``mlflow.db`` of the folder.
     """
 
     process: "subprocess.Popen[bytes]"
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, database: str | None = None) -> None:
+        self.folder, self.database = folder, database or f"sqlite:///{folder}/mlflow.db"
         self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
 
     def start(self, *options: str, environment: dict[str, str] | None = None) -> None:
         """Start it, and wait until it answers."""
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
-        database = f"sqlite:///{self.folder}/mlflow.db"
-        places = ["--backend-store-uri", database, "--artifacts-destination", f"{self.folder}/artifacts"]
+        places = ["--backend-store-uri", self.database, "--artifacts-destination", f"{self.folder}/artifacts"]
         with (self.folder / "server.log").open("a") as log:
             self.process = subprocess.Popen(
                 [*command, "--workers", "1", *places, *options],

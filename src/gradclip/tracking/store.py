@@ -33,6 +33,7 @@ from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking._tracking_service.utils import _get_store
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.time import get_current_time_millis
+from sqlalchemy import NullPool, create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from gradclip import keys
@@ -81,6 +82,8 @@ def open_store(store: Store) -> str:
         Path(store.artifacts).mkdir(parents=True, exist_ok=True)
         if database := _sqlite_file(store.uri):
             _check_writable(database)
+        else:
+            _check_database(store.uri)
         with (
             FileLock(f"{database or store.artifacts}.lock"),
             _whole_or_none(database),
@@ -152,6 +155,18 @@ def _check_writable(database: str) -> None:
     with closing(sqlite3.connect(database, timeout=SQLITE_PATIENCE)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         connection.rollback()
+
+
+def _check_database(uri: str) -> None:
+    """Connect once: MLflow would try again for minutes.
+
+    Raises:
+        TrackingError: the driver is not installed.
+    """
+    try:
+        create_engine(uri, poolclass=NullPool).connect().close()
+    except ModuleNotFoundError as error:
+        raise TrackingError(f"tracking.uri: got {uri!r}; it needs the package {error.name}") from error
 
 
 def _reason(error: Exception) -> str:
