@@ -74,6 +74,17 @@ def tell_unsent(writes: int, folder: Path) -> str:
     return f"Unsent: the store did not take {writes} writes; they wait in {folder}. Send them: {command}"
 
 
+def tell_waiting(jobs: int, folder: Path) -> str:
+    """Say that jobs of a multirun wait for the store, and how they get there.
+
+    Example:
+        >>> tell_waiting(2, Path("multirun"))
+        'Unsent: the store did not take all of 2 jobs; it waits in multirun. Send it: python src/sync.py multirun'
+    """
+    command = shlex.join(["python", "src/sync.py", str(folder)])
+    return f"Unsent: the store did not take all of {jobs} jobs; it waits in {folder}. Send it: {command}"
+
+
 def tell_scores(score: str, train: float, test: float) -> str:
     """The two numbers as the tutorial prints them; accuracies in percent.
 

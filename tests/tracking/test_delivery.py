@@ -104,6 +104,26 @@ def test_a_whole_run_without_a_store_is_sent_later(train: Command, server: Serve
     assert len(run.outputs.model_outputs) == 1
 
 
+def test_a_multirun_without_a_store_is_sent_later_and_its_parent_closed(
+    train: Command, server: Server, tmp_path: Path
+) -> None:
+    server.kill()
+    done = train(
+        *("-m", "seed=0,1", "trainer=debug", "clip=norm", "figures=false", "log_model=false"),
+        *(f"tracking.uri={server.uri}", "tracking.spool_if_absent=true", "tracking.retry_seconds=0.1"),
+        *("tracking.experiment=sweeps_later", f"hydra.sweep.dir={tmp_path}/multirun"),
+    )
+    server.start()
+    assert done.returncode == 0, done.stderr
+    assert "Unsent: the store did not take all of 2 jobs; " in done.stdout
+    assert sync(tmp_path).returncode == 0
+    client = MlflowClient(server.uri)
+    runs = client.search_runs([client.get_experiment_by_name("sweeps_later").experiment_id])
+    assert [run.info.status for run in runs] == ["FINISHED"] * 3
+    (parent,) = {run.data.tags[keys.PARENT_RUN] for run in runs if keys.PARENT_RUN in run.data.tags}
+    assert parent in {run.info.run_id for run in runs}
+
+
 def test_a_server_that_hangs_does_not_hold_training_up(server: Server, tmp_path: Path) -> None:
     run = TrackedRun(store_of(server, 60.0), "hang", {}, tmp_path)
     os.killpg(server.process.pid, signal.SIGSTOP)

@@ -13,13 +13,15 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from gradclip.errors import GradclipError
+from gradclip.sweep.multirun import parent_of
 from gradclip.sweep.results import JobResult, read_results
 from gradclip.sweep.search.report import SEARCH_FOLDER, print_report, read_report
 from gradclip.sweep.stopping import listen, stopped_by
 from gradclip.sweep.success import success_rates
 from gradclip.tables import Table, print_tables, to_markdown
-from gradclip.telling import tell_score
-from gradclip.tracking.messages import PARENT_FILE, Call, Store
+from gradclip.telling import tell_score, tell_waiting
+from gradclip.tracking.messages import PARENT_FILE, SPOOL_FILE, Call, Store
+from gradclip.tracking.spool import Spool
 from gradclip.tracking.worker import result_of, submit
 
 SCORE_TITLES = {"mse": "MSE", "accuracy": "accuracy"}
@@ -44,6 +46,8 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
         (folder / "runs.md").write_text("\n".join(map(to_markdown, tables)))
         compared = search is not None or compare_jobs(folder, jobs, draw=bool(config.figures))
         close_parent(folder, "KILLED" if stop else "FAILED" if failed else "FINISHED")
+        if waiting := len([*folder.glob(f"*/{SPOOL_FILE}")]):
+            print(tell_waiting(waiting, folder))
         if failed:
             print(f"error: {len(failed)} of {len(jobs)} jobs failed; the table says why", file=sys.stderr)
         if stop:
@@ -85,9 +89,10 @@ def compare_jobs(folder: Path, jobs: Sequence[JobResult], draw: bool) -> bool:
 
 
 def close_parent(folder: Path, status: str) -> None:
-    """Store the tables and close the parent run, where a job created one and it is still open."""
+    """Store the tables and close the parent run, where a job created one and it is still open, or will create one."""
     note = folder / PARENT_FILE
     if not note.exists():
+        _close_later(folder, status)
         return
     parent = json.loads(note.read_text())
     note.unlink()
@@ -101,6 +106,20 @@ def close_parent(folder: Path, status: str) -> None:
     if (folder / SEARCH_FOLDER).exists():
         write("write_files", str(folder / SEARCH_FOLDER))
     result_of(write("end_run", status))
+
+
+def _close_later(folder: Path, status: str) -> None:
+    """Have the parent run closed behind jobs that wait for the store in their folders, and create it from there."""
+    waiting = next(folder.glob(f"*/{SPOOL_FILE}"), None)
+    if waiting is None or (folder / SPOOL_FILE).exists():
+        return
+    with waiting.open() as lines:
+        store = Store(**json.loads(next(lines))["store"])
+    parent, spool = parent_of(folder), Spool(folder)
+    spool.add(Call(store, "create_run", "", (parent.name, parent.tags, None), str(folder)))
+    if (folder / "runs.md").exists():
+        spool.add(Call(store, "write_text", "", ((folder / "runs.md").read_text(), "runs.md"), str(folder)))
+    spool.add(Call(store, "end_run", "", (status,), str(folder)))
 
 
 def run_table(jobs: Sequence[JobResult]) -> Table:
