@@ -2,13 +2,11 @@
 
 import re
 import shlex
-import subprocess
-import sys
 
 import pytest
 
 from gradclip import keys
-from tests.conftest import ROOT, Command, SearchRuns
+from tests.conftest import Command, SearchRuns, assert_told_in_one_line
 
 SHORT = ("figures=false", "log_model=false", "trainer.max_epochs=3")
 
@@ -63,17 +61,4 @@ BAD = [
 @pytest.mark.parametrize(("overrides", "message"), BAD, ids=[" ".join(overrides) for overrides, _ in BAD])
 def test_a_mistake_is_told_in_one_line(advise: Command, overrides: list[str], message: str) -> None:
     done = advise(*overrides)
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert done.stderr.startswith(f"error: {message}")
-    assert len(done.stderr.splitlines()) == 1
-
-
-@pytest.mark.parametrize("arguments", [["--help"], ["seeds=1"]], ids=" ".join)
-def test_quick_answers_load_nothing_heavy(arguments: list[str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", "src/advise.py", *arguments],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
-    assert "yaml" in imported
-    assert not imported & {"torch", "pytorch_lightning", "mlflow", "sklearn", "matplotlib", "pandas", "numpy", "scipy"}
+    assert_told_in_one_line(done, message)

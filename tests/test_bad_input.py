@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.conftest import Command, SearchRuns
+from tests.conftest import Command, SearchRuns, assert_told_in_one_line
 
 
 def test_full_error_shows_the_trace(train: Command) -> None:
@@ -83,10 +83,7 @@ def test_bad_settings_give_one_line_and_leave_nothing(
 ) -> None:
     before = {run.info.run_id for run in runs()}, folders(store_folder)
     done = train(*overrides)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr.startswith(f"error: {message}"), done.stderr
-    assert done.stderr.count("\n") == 1
+    assert_told_in_one_line(done, message)
     assert ({run.info.run_id for run in runs()}, folders(store_folder)) == before
 
 
@@ -130,7 +127,5 @@ def test_bad_tables_give_one_line_and_leave_nothing(
     before = {run.info.run_id for run in runs()}
     tracking = [] if message == BAD_TABLES[0][-1] else ["tracking=none"]  # quicker, and the same code
     done = train("data=table", f"data.path={path}", *overrides, *tracking)
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"error: {message}"), done.stderr
-    assert done.stderr.count("\n") == 1
+    assert_told_in_one_line(done, message)
     assert {run.info.run_id for run in runs()} == before

@@ -2,13 +2,12 @@
 
 import re
 import subprocess
-import sys
 
 import pytest
 from mlflow import MlflowClient
 
 from gradclip import keys
-from tests.conftest import ROOT, Command, SearchRuns
+from tests.conftest import Command, SearchRuns, assert_told_in_one_line
 
 SHORT = ("trainer.max_epochs=3", "log_model=false")
 
@@ -73,17 +72,4 @@ BAD = [
 @pytest.mark.parametrize(("overrides", "message"), BAD, ids=[" ".join(overrides) for overrides, _ in BAD])
 def test_a_mistake_is_told_in_one_line(compare: Command, overrides: list[str], message: str) -> None:
     done = compare(*overrides)
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert done.stderr.startswith(f"error: {message}")
-    assert len(done.stderr.splitlines()) == 1
-
-
-@pytest.mark.parametrize("arguments", [["--help"], ["target=abc"], ["metrik=x"]], ids=" ".join)
-def test_quick_answers_load_nothing_heavy(arguments: list[str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", "src/compare.py", *arguments],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
-    assert "yaml" in imported
-    assert not imported & {"torch", "pytorch_lightning", "mlflow", "sklearn", "matplotlib", "pandas", "numpy", "scipy"}
+    assert_told_in_one_line(done, message)

@@ -7,16 +7,23 @@ import pytest
 
 from tests.conftest import ROOT
 
+QUICK = [
+    ("train", "--help"), ("train", "clip=nrm"), ("train", "-sc query=bash"),
+    ("compare", "--help"), ("compare", "target=abc"), ("compare", "metrik=x"),
+    ("advise", "--help"), ("advise", "seeds=1"),
+]  # fmt: skip
+HEAVY = {"torch", "pytorch_lightning", "mlflow", "sklearn", "matplotlib", "pandas", "numpy", "scipy"}
 
-@pytest.mark.parametrize("arguments", [["--help"], ["clip=nrm"], ["-sc", "query=bash"]], ids=" ".join)
-def test_quick_answers_do_not_load_torch(arguments: list[str]) -> None:
+
+@pytest.mark.parametrize(("script", "arguments"), QUICK)
+def test_quick_answers_load_nothing_heavy(script: str, arguments: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "src/train.py", *arguments],
+        [sys.executable, "-X", "importtime", f"src/{script}.py", *arguments.split()],
         cwd=ROOT, capture_output=True, text=True, check=False, env={"COMP_LINE": "train.py clip=", "COMP_POINT": "14"},
     )  # fmt: skip
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "yaml" in imported
-    assert not imported & {"torch", "pytorch_lightning", "mlflow", "sklearn", "matplotlib", "pandas", "numpy"}
+    assert not imported & HEAVY
 
 
 def test_help_shows_every_setting_of_the_chosen_options_with_its_meaning() -> None:

@@ -28,10 +28,12 @@ def made_run(
 
 
 def made_telemetry(norms: Numbers, clipped: Numbers | None = None, target: float = 1.0) -> pd.DataFrame:
-    norm = np.asarray(norms, dtype=float)
+    norm, steps = np.asarray(norms, dtype=float), np.arange(len(norms))
     after = norm if clipped is None else np.asarray(clipped, dtype=float)
     return pd.DataFrame(
         {
+            "epoch": steps // 10 + 1,
+            keys.LOSS_STEP: norm,
             keys.GRAD_NORM: norm,
             keys.GRAD_NORM_CLIPPED: after,
             keys.GRAD_COEFFICIENT: np.divide(after, norm, out=np.ones_like(norm), where=np.isfinite(norm)),

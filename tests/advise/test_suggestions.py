@@ -80,6 +80,22 @@ def test_a_run_that_wanders_at_its_end_is_told_to_let_the_rate_fall() -> None:
     assert ("schedule=warmup_cosine",) in changes_of(gather(run, made_telemetry(RAMP)))
 
 
+@pytest.mark.parametrize(("losses", "final", "overfits"), [
+    (RAMP[::-1], 11.0, True),  # the test score rises from epoch 4 on, while the loss falls
+    (RAMP[::-1], 10.0, False),
+    (RAMP, 11.0, False),  # both rise: training wanders
+])  # fmt: skip
+def test_a_run_that_overfits_is_told_to_stop_where_it_was_best(
+    losses: np.ndarray, final: float, overfits: bool
+) -> None:
+    run = made_run()
+    run.metrics.update({keys.MSE.final_test: final, keys.MSE.best_test: 10.0, keys.BEST_EPOCH: 4.0})
+    evidence = gather(run, made_telemetry(losses))
+    assert (changes_of(evidence)[0] == ("trainer.max_epochs=4",)) is overfits
+    said = "It overfits: the test score was best in epoch 4 and ended 10.0% worse"
+    assert any(line.startswith(said) for line in findings(evidence)) is overfits
+
+
 def test_control_arms_stand_beside_a_clipped_run_only() -> None:
     clipped = gather(made_run(clip="norm", fraction=1.0), made_telemetry(RAMP, clipped=np.ones(100), target=50.0))
     assert [one.name for one in controls(clipped)] == [

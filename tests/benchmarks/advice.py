@@ -1,31 +1,29 @@
 """Does advice hold? Problems as they were started, and as advised, over seeds: a table in Markdown, failures included.
 
 The advice is taken from one run; the seeds that it is tried with are others. Exit code 1 if on the tutorial's problem
-an advised setting does not beat both published ones: ``python tests/benchmarks/advice.py [seeds]``.
+an advised setting does not beat both published ones: ``python tests/benchmarks/advice.py [seeds] [problem ...]``.
 """
 
-import multiprocessing
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from reference import configure, train_once
 from sklearn.datasets import make_friedman1
 
 from gradclip import keys
-from gradclip.advise.evidence import gather
+from gradclip.advise.job import read_evidence
 from gradclip.advise.overrides import base_overrides, merge
 from gradclip.advise.suggestions import suggest
+from gradclip.advise.training import run_many
 from gradclip.compare.statistics import difference_p_value, probability_of_improvement
-from gradclip.config import flatten
+from gradclip.sweep.results import read_results
 from gradclip.telling import tell_number
-from gradclip.tracking.stored import StoredRun
+from gradclip.tracking.messages import Store
 
 FIRST_SEED = 1000
 PUBLISHED = (("clip=norm", "clip.value=1.0"), ("clip=value", "clip.value=5.0"))
@@ -37,6 +35,13 @@ class Problem(NamedTuple):
 
     name: str
     overrides: tuple[str, ...]
+
+
+class Scores(NamedTuple):
+    """Final errors of some seeds, ``[seeds]`` each, less being better; infinite where a run diverged."""
+
+    train: np.ndarray
+    test: np.ndarray
 
 
 def problems(table: Path) -> list[Problem]:
@@ -62,26 +67,24 @@ def write_friedman(path: Path) -> None:
     pd.DataFrame(inputs, columns=[f"x{i}" for i in range(10)]).assign(y=100 * target + noise).to_csv(path, index=False)
 
 
-def advised(overrides: tuple[str, ...]) -> tuple[str, ...]:
+def advised(overrides: tuple[str, ...], folder: Path) -> tuple[str, ...]:
     """What the advice makes of one run."""
-    from gradclip.pipeline import Job, train
-
-    config = configure(overrides)
-    with tempfile.TemporaryDirectory() as folder:
-        result = train(config, Job("as it was", Path(folder), {}))
-        telemetry = pd.read_parquet(Path(folder) / keys.TELEMETRY_FILE)
-    summary, tags = result.summary, {keys.COMMAND: " ".join(["python", "src/train.py", *overrides])}
-    run = StoredRun("", "", None, "FINISHED", 0.0, flatten(config), summary.metrics(), summary.tags() | tags)
-    evidence = gather(run, telemetry)
-    return tuple(merge(base_overrides(run), suggest(evidence, evidence)[0].changes))
+    store = Store(f"sqlite:///{folder}/mlflow.db", f"{folder}/artifacts", "advice")
+    (run_id,) = run_many(overrides, [0], store, Path(tempfile.mkdtemp(dir=folder)))
+    evidence = read_evidence(store, run_id)
+    return tuple(merge(base_overrides(evidence.run), suggest(evidence, evidence)[0].changes))
 
 
-def errors_of(pool: ProcessPoolExecutor, overrides: tuple[str, ...], seeds: int) -> np.ndarray:
-    """Final test errors, less being better; infinite where a run diverged."""
-    places = range(FIRST_SEED, FIRST_SEED + seeds)
-    summaries = list(pool.map(train_once, [overrides] * seeds, places))
-    sign = -1 if summaries[0].score.name == keys.ACCURACY.name else 1  # from another process, so not the same object
-    return np.array([np.inf if run.outcome == "diverged" else sign * run.score_test for run in summaries])
+@cache
+def scores_of(overrides: tuple[str, ...], seeds: int, folder: Path) -> Scores:
+    """Train over fresh seeds."""
+    store = Store(f"sqlite:///{folder}/mlflow.db", f"{folder}/artifacts", "advice")
+    place = Path(tempfile.mkdtemp(dir=folder))
+    run_many(overrides, range(FIRST_SEED, FIRST_SEED + seeds), store, place)
+    results = read_results(place)
+    sign = -1 if results[0].score == keys.ACCURACY.name else 1
+    both = np.array([[sign * run.score_train, sign * run.score_test] for run in results])
+    return Scores(*np.where(np.isfinite(both), both, np.inf).T)
 
 
 def tell(errors: np.ndarray) -> str:
@@ -105,32 +108,34 @@ def short(overrides: Sequence[str], table: Path) -> str:
     return f"`{' '.join(told)}`".replace(str(table), table.name)
 
 
-def main(seeds: int) -> int:
-    """Run all and print the table, a row as soon as it is known."""
-    known: dict[tuple[str, ...], np.ndarray] = {}
+def main(seeds: int, names: Sequence[str]) -> int:
+    """Run all, or the problems of some names, and print the table, a row as soon as it is known."""
     beaten = True
-    print("| problem | as it was | test score | as advised | test score | probability of improvement | held |")
-    print("|---|---|---|---|---|---|---|", flush=True)
-    spawn = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(os.cpu_count(), mp_context=spawn) as pool:
-        table = Path(folder) / "friedman.csv"
-        write_friedman(table)
+    print("| problem | as it was | train | test | as advised | train | test | probability of improvement | held |")
+    print("|---|---|---|---|---|---|---|---|---|", flush=True)
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        write_friedman(table := folder / "friedman.csv")
         for name, was in problems(table):
-            new = advised(was)
-            for overrides in (was, new):
-                if overrides not in known:
-                    known[overrides] = errors_of(pool, overrides, seeds)
-            old_errors, new_errors = known[was], known[new]
-            chance = probability_of_improvement(new_errors, old_errors)
+            if names and not name.startswith(tuple(names)):
+                continue
+            new = advised(was, folder)
+            old_scores, new_scores = scores_of(was, seeds, folder), scores_of(new, seeds, folder)
+            chance = probability_of_improvement(new_scores.test, old_scores.test)
             odds = f"{chance.value:.2f} ({chance.low:.2f} to {chance.high:.2f})"
-            row = [name, short(was, table), tell(old_errors), short(new, table), tell(new_errors), odds]
-            print(f"| {' | '.join([*row, tell_outcome(new_errors, old_errors)])} |", flush=True)
+            arms = [
+                cell
+                for one, scores in ((was, old_scores), (new, new_scores))
+                for cell in (short(one, table), *map(tell, scores))
+            ]
+            held = tell_outcome(new_scores.test, old_scores.test)
+            print(f"| {' | '.join([name, *arms, odds, held])} |", flush=True)
             if name == "tutorial":
-                known |= {one: errors_of(pool, one, seeds) for one in PUBLISHED if one not in known}
-                beaten &= all(np.median(new_errors) < np.median(known[one]) for one in PUBLISHED)
+                published = [np.median(scores_of(one, seeds, folder).test) for one in PUBLISHED]
+                beaten &= bool(np.median(new_scores.test) < min(published))
     print(f"\nScores: median (middle half) over {seeds} seeds; MSE, or accuracy for temporal order.")
     return 0 if beaten else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 20))
+    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 20, sys.argv[2:]))

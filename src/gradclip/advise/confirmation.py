@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from gradclip.advise.evidence import Evidence
 from gradclip.advise.overrides import base_overrides, merge, parameters_of
 from gradclip.advise.suggestions import Suggestion, controls
-from gradclip.compare.statistics import Estimate, difference_p_value, probability_of_improvement, seeds_needed
+from gradclip.compare.statistics import difference_p_value, probability_of_improvement, seeds_needed
 from gradclip.compare.summary import LEVEL, GroupSummary, Metric
-from gradclip.compare.tell import tell_error
+from gradclip.compare.tell import tell_error, tell_seeds
 
 AS_IT_WAS, ADVISED = "as it was", "advised"
 
@@ -72,9 +72,4 @@ def _against(one: GroupSummary, other: GroupSummary) -> tuple[int, str]:
     told = f"probability of improvement {chance.value:.2f} ({chance.low:.2f} to {chance.high:.2f}), p {p_value:.2g}"
     if p_value < LEVEL:
         return (1 if chance.value > 0.5 else -1), told
-    return 0, f"{told}, {_more(chance, len(one.errors))}"
-
-
-def _more(chance: Estimate, runs: int) -> str:
-    needed = seeds_needed(chance.value)
-    return f"about {needed:.0f} seeds each would tell" if runs < needed < float("inf") else "no more seeds would tell"
+    return 0, f"{told}, {tell_seeds(seeds_needed(chance.value), len(one.errors))}"

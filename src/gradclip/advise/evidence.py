@@ -13,6 +13,7 @@ Floats = NDArray[np.float64]
 
 OUTBREAK = 10.0  # times the median norm so far, from which on training has run away
 SPIKES = 90  # percentile of the norms, above which steps count as spikes
+NOTABLE = 1.01  # factor below which a change of test score or loss is noise
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ class Evidence:
         largest_update: largest change of a parameter in a trusted step, as a share of its norm.
         target_max_abs: largest magnitude of the target, as the network sees it.
         unrest: final score over best score on test examples, as a factor that is 1 at best; NaN where unknown.
+        overfits_after: epoch of the best test score, if that has become worse since while the training loss fell on;
+            0 otherwise.
     """
 
     run: StoredRun
@@ -74,6 +77,7 @@ class Evidence:
     largest_update: float
     target_max_abs: float
     unrest: float
+    overfits_after: int
 
     @property
     def ran_away(self) -> bool:
@@ -119,6 +123,7 @@ def gather(run: StoredRun, telemetry: pd.DataFrame) -> Evidence:
         largest_update=_largest(trusted.filter(like="update/ratio/").to_numpy(float)),
         target_max_abs=_largest(telemetry["target/max_abs"].to_numpy(float)),
         unrest=_unrest(run),
+        overfits_after=_overfits_after(run, telemetry),
     )
 
 
@@ -196,3 +201,10 @@ def _largest(values: Floats) -> float:
 def _unrest(run: StoredRun) -> float:
     final, best = run.metrics.get(keys.MSE.final_test, np.nan), run.metrics.get(keys.MSE.best_test, np.nan)
     return final / best if best > 0 else np.nan
+
+
+def _overfits_after(run: StoredRun, telemetry: pd.DataFrame) -> int:
+    best, loss = run.metrics.get(keys.BEST_EPOCH, 0), telemetry.groupby("epoch")[keys.LOSS_STEP].mean()
+    if run.outcome != "learned" or best not in loss.index or not _unrest(run) > NOTABLE:
+        return 0
+    return int(best) if loss.iloc[-1] * NOTABLE < loss[best] else 0

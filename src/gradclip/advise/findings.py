@@ -16,7 +16,8 @@ def findings(evidence: Evidence, probe: Evidence | None = None) -> list[str]:
         evidence: of the run.
         probe: of a short run that was trained to measure norms, where there was one.
     """
-    return [*_outcome(evidence, probe), *_norms(probe or evidence), *_clipped(evidence), *_shape(probe or evidence)]
+    norms = probe or evidence
+    return [*_outcome(evidence, probe), *_overfitting(evidence), *_norms(norms), *_clipped(evidence), *_shape(norms)]
 
 
 def _outcome(evidence: Evidence, probe: Evidence | None) -> Iterator[str]:
@@ -34,6 +35,14 @@ def _outcome(evidence: Evidence, probe: Evidence | None) -> Iterator[str]:
         )
     elif norms.steps < FEW_STEPS:
         yield f"Only {norms.steps} steps can be used: percentiles are rough."
+
+
+def _overfitting(evidence: Evidence) -> Iterator[str]:
+    if best := evidence.overfits_after:
+        yield (
+            f"It overfits: the test score was best in epoch {best} and ended {evidence.unrest - 1:.1%} worse, while "
+            "the training loss went on falling. Clipping does not mend that."
+        )
 
 
 def _norms(evidence: Evidence) -> Iterator[str]:

@@ -40,7 +40,7 @@ def suggest(measured: Evidence, asked: Evidence) -> list[Suggestion]:
         asked: the run that was asked about.
     """
     clipping = _clipping(measured, holds_steps(asked))
-    return [*clipping, *_step_size(asked), *_causes(asked), *_changing_threshold(measured)]
+    return [*_fewer_epochs(asked), *clipping, *_step_size(asked), *_causes(asked), *_changing_threshold(measured)]
 
 
 def threshold_range(evidence: Evidence) -> tuple[float, float] | None:
@@ -103,6 +103,13 @@ def _norm_clipping(evidence: Evidence, norms: Norms, hold: bool) -> Suggestion:
         return Suggestion("norm below the usual ones", ("clip=norm", f"clip.value={value}"), why)
     why += ", and steps of one length settle only as the rate falls"
     return Suggestion("norm, and a falling rate", ("clip=norm", f"clip.value={value}", "schedule=warmup_cosine"), why)
+
+
+def _fewer_epochs(evidence: Evidence) -> Iterator[Suggestion]:
+    """First of all where a run overfits: what makes it train better makes it overfit more."""
+    if best := evidence.overfits_after:
+        why = f"the test score was best after epoch {best}; to train better from there on is to learn by heart"
+        yield Suggestion("fewer epochs", (f"trainer.max_epochs={best}",), why)
 
 
 def _step_size(evidence: Evidence) -> Iterator[Suggestion]:

@@ -14,7 +14,7 @@ from gradclip.tracking.messages import Store
 
 
 def run_many(overrides: Sequence[str], seeds: Sequence[int], store: Store, folder: Path) -> list[str]:
-    """Train with some overrides over several seeds, as a multirun of the ordinary command.
+    """Train with some overrides over several seeds, stacked, as a multirun of the ordinary command.
 
     Args:
         overrides: what to train.
@@ -35,7 +35,7 @@ def run_many(overrides: Sequence[str], seeds: Sequence[int], store: Store, folde
         f"hydra.sweep.dir={folder}",
     ]
     command = [sys.executable, str(PROJECT_ROOT / "src/train.py"), "-m", *overrides, *seed_override(seeds)]
-    quietly = ["figures=false", "log_model=false", *place]
+    quietly = ["hydra/launcher=vectorized", "figures=false", "log_model=false", *place]
     done = subprocess.run([*command, *quietly], capture_output=True, text=True, check=False)
     if done.returncode:
         reason = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1]

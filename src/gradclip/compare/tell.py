@@ -15,6 +15,7 @@ from gradclip.tracking.stored import Selection
 
 LARGE = 1000  # from which on nobody reads decimals
 FEW_RUNS = 5  # of a group, below which its numbers say little
+MOST_NAMED = 3  # groups that cannot be told from the best; of the others it is said how many there are
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def _pair_row(pair: Pair) -> tuple[str, ...]:
         f"{pair.improvement.low:.2f} to {pair.improvement.high:.2f}",
         f"{pair.p_value:.2g}",
         "yes" if pair.told_apart else "no",
-        "" if pair.told_apart else "no number" if isinf(pair.needed) else f"{pair.needed:.0f}",
+        "" if pair.told_apart else "no number" if isinf(pair.needed) else _rounded(pair.needed),
     )
 
 
@@ -161,31 +162,44 @@ def _best(comparison: Comparison) -> list[str]:
 
 
 def _undecided(comparison: Comparison) -> list[str]:
-    """The pairs that cannot be told apart: those of the best group by name, of the others how many."""
+    """The pairs that cannot be told apart: of the best group's the next best by name, of the others how many."""
     best = comparison.summaries[0]
     undecided = [pair for pair in comparison.pairs if not pair.told_apart]
     of_best = [pair for pair in undecided if best in (pair.better, pair.worse)]
     lines = []
     if of_best:
-        rivals: dict[str, list[str]] = {}
-        for pair in of_best:
-            rival = pair.worse if pair.better is best else pair.better
-            rivals.setdefault(_tell_needed(pair), []).append(rival.group.label)
-        told = "; ".join(f"{', '.join(labels)} ({needed})" for needed, labels in rivals.items())
-        lines.append(f"The data cannot tell {best.group.label} apart from {told}.")
+        told = ", ".join(_tell_rival(pair, best) for pair in of_best[:MOST_NAMED])
+        more = f" and {others} more" if (others := len(of_best) - MOST_NAMED) > 0 else ""
+        lines.append(f"The data cannot tell {best.group.label} apart from {told}{more}.")
     if others := len(undecided) - len(of_best):
         lines.append(f"Other pairs that the data cannot tell apart: {others} of {len(comparison.pairs)} pairs in all.")
     return lines
 
 
-def _tell_needed(pair: Pair) -> str:
-    """How many more seeds would tell two groups apart."""
-    more = pair.needed - min(len(pair.better.errors), len(pair.worse.errors))
-    if isinf(pair.needed):
-        return "they look the same: no number of seeds would"
-    if more <= 0:
-        return f"they have the {pair.needed:.0f} seeds that usually do"
-    return f"about {pair.needed:.0f} seeds each would at {POWER:.0%} power: {more:.0f} more"
+def _tell_rival(pair: Pair, best: GroupSummary) -> str:
+    rival = pair.worse if pair.better is best else pair.better
+    return f"{rival.group.label} ({tell_seeds(pair.needed, min(len(pair.better.errors), len(pair.worse.errors)))})"
+
+
+def tell_seeds(needed: float, runs: int) -> str:
+    """How many seeds would tell two groups apart that the data cannot.
+
+    Args:
+        needed: that number, see :func:`gradclip.compare.statistics.seeds_needed`.
+        runs: how many there are of the smaller group.
+
+    Example:
+        >>> tell_seeds(13126, runs=20), tell_seeds(18, runs=20), tell_seeds(float("inf"), runs=20)
+        ('about 13,000 seeds each would tell', 'as many seeds usually tell', 'no number of seeds would tell')
+    """
+    if isfinite(needed) and needed <= runs:
+        return "as many seeds usually tell"
+    return "no number of seeds would tell" if isinf(needed) else f"about {_rounded(needed)} seeds each would tell"
+
+
+def _rounded(seeds: float) -> str:
+    """To the two digits that such an estimate has at most."""
+    return f"{float(f'{seeds:.2g}'):,.0f}"
 
 
 def _caveats(comparison: Comparison) -> list[str]:
@@ -216,5 +230,6 @@ def method() -> str:
     return (
         "In brackets: 95% intervals; of median and mean by bootstrap over runs (percentiles), of shares by Wilson, "
         "of the probability of improvement by Newcombe. A diverged run counts as worse than any other. Told apart: "
-        f"Mann-Whitney test, adjusted for all pairs by Holm, below {LEVEL:.2f}. Seeds needed: Noether 1987."
+        f"Mann-Whitney test, adjusted for all pairs by Holm, below {LEVEL:.2f}. Seeds needed: for a power of "
+        f"{POWER:.0%} (Noether 1987)."
     )

@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 
 from gradclip import keys
 from gradclip.sweep.search.report import read_report
-from tests.conftest import Command, SearchRuns
+from tests.conftest import Command, SearchRuns, assert_told_in_one_line
 
 SHORT = ("trainer.max_epochs=4", "figures=false", "log_model=false")
 SEARCH = ("-m", "hydra/sweeper=search")
@@ -63,9 +63,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(
     train: Command, tmp_path, overrides: list[str], message: str
 ) -> None:
     done = train(*SEARCH, *overrides, environment={"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/none.db"})
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
-    assert line.startswith(f"error: {message}")
+    assert_told_in_one_line(done, message)
     assert not list(tmp_path.iterdir())
 
 
