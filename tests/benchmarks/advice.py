@@ -70,7 +70,7 @@ def write_friedman(path: Path) -> None:
 def advised(overrides: tuple[str, ...], folder: Path) -> tuple[str, ...]:
     """What the advice makes of one run."""
     store = Store(f"sqlite:///{folder}/mlflow.db", f"{folder}/artifacts", "advice")
-    (run_id,) = run_many(overrides, [0], store, Path(tempfile.mkdtemp(dir=folder)))
+    (run_id,) = run_many(overrides, range(1), store, Path(tempfile.mkdtemp(dir=folder)))
     evidence = read_evidence(store, run_id)
     return tuple(merge(base_overrides(evidence.run), suggest(evidence, evidence)[0].changes))
 

@@ -74,7 +74,7 @@ def probe_norms(store: Store, evidence: "Evidence", folder: Path) -> "Evidence":
         )
     threshold = rounded(evidence.norms.p50 / 100)
     changes = ["clip=norm", f"clip.value={threshold}", f"trainer.max_epochs={PROBE_EPOCHS}"]
-    (run_id,) = run_many(merge(base_overrides(evidence.run), changes), [0], store, folder)
+    (run_id,) = run_many(merge(base_overrides(evidence.run), changes), range(1), store, folder)
     return read_evidence(store, run_id)
 
 

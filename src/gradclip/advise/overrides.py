@@ -16,6 +16,7 @@ from gradclip.project import CONFIG_FOLDER, register_resolvers
 from gradclip.tracking.stored import StoredRun
 
 INCIDENTAL = ("seed", "tracking", "hydra", "figures", "log_model", "trainer.progress_bar")
+MOST_LISTED = 5  # seeds, each by itself
 
 
 def base_overrides(run: StoredRun) -> list[str]:
@@ -64,19 +65,26 @@ def merge(base: Sequence[str], changes: Sequence[str]) -> list[str]:
     return [*kept, *changes]
 
 
-def command(overrides: Sequence[str], seeds: Sequence[int] = ()) -> str:
+def command(overrides: Sequence[str], seeds: range = range(0)) -> str:
     """The line to type.
 
     Example:
-        >>> command(["clip=norm", "clip.value=2"], seeds=[0, 1])
+        >>> command(["clip=norm", "clip.value=2"], seeds=range(2))
         'python src/train.py -m clip=norm clip.value=2 seed=0,1'
     """
     many = ["-m"] if seeds else []
     return shlex.join(["python", "src/train.py", *many, *overrides, *seed_override(seeds)])
 
 
-def seed_override(seeds: Sequence[int]) -> list[str]:
-    """The seeds of a multirun, where there are any."""
+def seed_override(seeds: range) -> list[str]:
+    """The seeds of a multirun, where there are any.
+
+    Example:
+        >>> seed_override(range(1000, 1020))
+        ['seed=range(1000,1020)']
+    """
+    if len(seeds) > MOST_LISTED:
+        return [f"seed=range({seeds.start},{seeds.stop})"]
     return [f"seed={','.join(map(str, seeds))}"] if seeds else []
 
 

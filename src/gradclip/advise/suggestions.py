@@ -94,14 +94,14 @@ def _norm_clipping(evidence: Evidence, norms: Norms, hold: bool) -> Suggestion:
     if not hold:
         changes = ("clip=norm", f"clip.value={rounded(norms.p90)}")
         return Suggestion("norm at its 90th percentile", changes, f"a tenth of the norms lie above it, {norms.p90:.3g}")
-    half, value = LOWEST * norms.mean, rounded(fmin(LOWEST * norms.mean, evidence.tenth))
-    why = f"half of the average norm, {norms.mean:.3g}"
+    half, falls = LOWEST * norms.mean, evidence.setting("schedule.name") != "constant"
+    value = rounded(fmin(half, evidence.tenth))
+    why = f"most steps have to be held, and half of the average norm, {norms.mean:.3g}, is the least that is usual"
     if evidence.tenth < half:
-        why = f"with it a step changes the weights by a tenth of their norm; {why}, would change them by more"
-    why += "; training needs most of its steps held"
-    if evidence.setting("schedule.name") != "constant":
+        why += f"; already at {value} a step changes the weights by a tenth of their norm"
+    if falls:
         return Suggestion("norm below the usual ones", ("clip=norm", f"clip.value={value}"), why)
-    why += ", and steps of one length settle only as the rate falls"
+    why += "; steps of one length settle only as the rate falls"
     return Suggestion("norm, and a falling rate", ("clip=norm", f"clip.value={value}", "schedule=warmup_cosine"), why)
 
 
@@ -137,7 +137,7 @@ def _causes(evidence: Evidence) -> Iterator[Suggestion]:
         )
         yield scaled_target(why)
     if evidence.target_max_abs > LARGE_TARGET and evidence.setting("loss.name") == "mse":
-        why = "large errors count squared: a loss whose derivative is bounded"
+        why = "large errors count squared; the derivative of this loss is bounded"
         yield Suggestion("another loss", ("clip=none", "loss=huber"), why)
     norms = evidence.norms
     if norms is not None and norms.first > START and evidence.setting("model.initialization"):
@@ -160,8 +160,8 @@ def _changing_threshold(evidence: Evidence) -> Iterator[Suggestion]:
     if norms is None or evidence.ran_away or 1 / DRIFT < norms.drift < DRIFT:
         return
     way = f"grow {norms.drift:.3g}-fold" if norms.drift > 1 else f"fall to {norms.drift:.2g} of what they were"
-    why = f"norms {way} from the first quarter of the steps to the last: a threshold that follows them"
-    yield Suggestion("a threshold that follows", ("clip=auto", "clip.value=10"), why)
+    why = f"norms {way} from the first quarter of the steps to the last"
+    yield Suggestion("a threshold that follows the norms", ("clip=auto", "clip.value=10"), why)
 
 
 def controls(evidence: Evidence) -> list[Suggestion]:

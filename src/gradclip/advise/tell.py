@@ -18,23 +18,25 @@ def tell(evidence: Evidence, probe: Evidence | None, seeds: int) -> str:
         seeds: over how many the commands run.
     """
     base, advice, arms = base_overrides(evidence.run), suggest(probe or evidence, evidence), controls(evidence)
-    many = range(seeds)
+    many, known = range(seeds), {one.changes for one in advice}
     lines = ["What was seen:", *(f"  {line}" for line in findings(evidence, probe))]
     lines += ["", "What to try, the first being the advice:"] if advice else ["", "Nothing to try can be told from it."]
     lines += [line for one in advice for line in _tell_suggestion(one, base, many)]
     if arms:
-        lines += ["", "Is it the clipping, or only a smaller step? Control arms to run beside it:"]
-        lines += [line for one in [_as_it_was(evidence), *arms] for line in _tell_suggestion(one, base, many)]
-    lines += ["", "With confirm=true the advice and the control arms are run and compared."] if advice else []
+        above = [f"  {one.name} (above)" for one in arms if one.changes in known]
+        lines += ["", "Is it the clipping, or only a smaller step? To be run beside the advice:", *above]
+        others = [_as_it_was(evidence), *(one for one in arms if one.changes not in known)]
+        lines += [line for one in others for line in _tell_suggestion(one, base, many)]
+    lines += ["", "With confirm=true the advice and all of these are run and compared."] if advice else []
     return "\n".join(lines)
 
 
-def tell_arm(arm: Arm, seeds: Sequence[int]) -> str:
+def tell_arm(arm: Arm, seeds: range) -> str:
     """What is being trained."""
     return f"{arm.name}: {command(arm.overrides, seeds)}"
 
 
-def _tell_suggestion(one: Suggestion, base: Sequence[str], seeds: Sequence[int]) -> list[str]:
+def _tell_suggestion(one: Suggestion, base: Sequence[str], seeds: range) -> list[str]:
     return [f"  {one.name}: {one.why}", f"    {command(merge(base, one.changes), seeds)}"]
 
 

@@ -13,7 +13,7 @@ from gradclip.sweep.results import FILE
 from gradclip.tracking.messages import Store
 
 
-def run_many(overrides: Sequence[str], seeds: Sequence[int], store: Store, folder: Path) -> list[str]:
+def run_many(overrides: Sequence[str], seeds: range, store: Store, folder: Path) -> list[str]:
     """Train with some overrides over several seeds, stacked, as a multirun of the ordinary command.
 
     Args:
