@@ -30,6 +30,11 @@ def assert_told_in_one_line(done: "subprocess.CompletedProcess[str]", message: s
     assert done.stderr.count("\n") == 1, done.stderr
 
 
+def folders(store_folder: Path) -> set[Path]:
+    """The folders of single runs, comparisons and pieces of advice."""
+    return set(store_folder.glob("mlruns/hydra/runs/*"))
+
+
 @pytest.fixture(scope="session")
 def store_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("store")

@@ -2,11 +2,12 @@
 
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 
 from gradclip import keys
-from tests.conftest import Command, SearchRuns, assert_told_in_one_line
+from tests.conftest import Command, SearchRuns, assert_told_in_one_line, folders
 
 SHORT = ("figures=false", "log_model=false", "trainer.max_epochs=3")
 
@@ -59,6 +60,7 @@ BAD = [
 
 @pytest.mark.usefixtures("clipped")
 @pytest.mark.parametrize(("overrides", "message"), BAD, ids=[" ".join(overrides) for overrides, _ in BAD])
-def test_a_mistake_is_told_in_one_line(advise: Command, overrides: list[str], message: str) -> None:
-    done = advise(*overrides)
-    assert_told_in_one_line(done, message)
+def test_a_mistake_is_told_in_one_line(advise: Command, store_folder: Path, overrides: list[str], message: str) -> None:
+    before = folders(store_folder)
+    assert_told_in_one_line(advise(*overrides), message)
+    assert folders(store_folder) == before

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.conftest import Command, SearchRuns, assert_told_in_one_line
+from tests.conftest import Command, SearchRuns, assert_told_in_one_line, folders
 
 
 def test_full_error_shows_the_trace(train: Command) -> None:
@@ -85,11 +85,6 @@ def test_bad_settings_give_one_line_and_leave_nothing(
     done = train(*overrides)
     assert_told_in_one_line(done, message)
     assert ({run.info.run_id for run in runs()}, folders(store_folder)) == before
-
-
-def folders(store_folder: Path) -> set[Path]:
-    """The folders of single runs."""
-    return set(store_folder.glob("mlruns/hydra/runs/*"))
 
 
 GOOD_TABLE = pd.DataFrame({"x": np.arange(60.0), "text": ["a"] * 60, "y": np.arange(60.0) ** 2})

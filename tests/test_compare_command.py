@@ -2,12 +2,13 @@
 
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
 from gradclip import keys
-from tests.conftest import Command, SearchRuns, assert_told_in_one_line
+from tests.conftest import Command, SearchRuns, assert_told_in_one_line, folders
 
 SHORT = ("trainer.max_epochs=3", "log_model=false")
 
@@ -70,6 +71,9 @@ BAD = [
 
 
 @pytest.mark.parametrize(("overrides", "message"), BAD, ids=[" ".join(overrides) for overrides, _ in BAD])
-def test_a_mistake_is_told_in_one_line(compare: Command, overrides: list[str], message: str) -> None:
-    done = compare(*overrides)
-    assert_told_in_one_line(done, message)
+def test_a_mistake_is_told_in_one_line(
+    compare: Command, store_folder: Path, overrides: list[str], message: str
+) -> None:
+    before = folders(store_folder)
+    assert_told_in_one_line(compare(*overrides), message)
+    assert folders(store_folder) == before

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
@@ -65,6 +66,17 @@ def errors_in_one_line(primary: str = "train") -> Iterator[None]:
             raise
         print(f"error: {describe(error, primary)}", file=sys.stderr)
         raise SystemExit(2) from error
+
+
+@contextmanager
+def no_empty_folder() -> Iterator[Path]:
+    """Give the folder that Hydra made for the command, and take it away where nothing was left in it."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    try:
+        yield folder
+    finally:
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 class OutputFolder(Callback):  # type: ignore[misc]  # Hydra is not typed

@@ -570,6 +570,7 @@ def _explain(error: ValidationError, settings: type[Settings]) -> str:
     """The first complaint of pydantic in the form 'name: got value; what is allowed'."""
     first = error.errors()[0]
     name, message = _dotted_name(first["loc"], settings), first["msg"].replace("Input should be", "must be")
+    message = message.partition(", unable to ")[0]  # read it, says pydantic
     match first["type"]:
         case "extra_forbidden":
             others = [known for known in setting_names(settings) if known != name]

@@ -3,8 +3,6 @@
 import os
 import shlex
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +11,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from gradclip import keys
-from gradclip.command import USER_ERRORS, describe, errors_in_one_line
+from gradclip.command import USER_ERRORS, describe, errors_in_one_line, no_empty_folder
 from gradclip.config import TrainConfig, fingerprint, validate
 from gradclip.errors import Interrupted
 from gradclip.resuming import check_overrides, take_up
@@ -33,7 +31,7 @@ def run_job(config: DictConfig) -> None:
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         _run_one_of_many(config)
         return
-    with errors_in_one_line(), _no_empty_folder():
+    with errors_in_one_line(), no_empty_folder():
         settings, stopped = validate(config), None
         if settings.resume is not None:
             check_overrides(HydraConfig.get().overrides.task)
@@ -52,17 +50,6 @@ def _train_or_stop(config: TrainConfig, resumed: StoppedRun | None) -> "Result":
             raise SystemExit(0) from stop  # any other code would have Lightning kill the first process
         print(tell_interrupted(stop, HydraConfig.get().overrides.task))
         raise SystemExit(128 + stop.signal) from stop
-
-
-@contextmanager
-def _no_empty_folder() -> Iterator[None]:
-    """Take away the folder that Hydra made for the run, where the run left nothing in it."""
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    try:
-        yield
-    finally:
-        if not any(folder.iterdir()):
-            folder.rmdir()
 
 
 def _run_one_of_many(config: DictConfig) -> None:

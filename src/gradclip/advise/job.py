@@ -1,14 +1,13 @@
 """The command that advises: from its composed config to what is printed."""
 
-import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from gradclip import keys
+from gradclip.command import no_empty_folder
 from gradclip.config import validate_as
 from gradclip.errors import ConfigError
 from gradclip.questions import AdviseSettings
@@ -25,11 +24,10 @@ PROBE_EPOCHS = 5
 
 def run_advice(config: DictConfig) -> None:
     """Look at a run as the config says, and tell what to try; confirm it if that is asked for."""
-    settings = validate_as(AdviseSettings, config)
-    store = Store.of(settings.tracking)
-    opened = submit("check_readable", store)  # MLflow loads beside the rest
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    try:
+    with no_empty_folder() as folder:
+        settings = validate_as(AdviseSettings, config)
+        store = Store.of(settings.tracking)
+        opened = submit("check_readable", store)  # MLflow loads beside the rest
         from gradclip.advise.tell import tell
 
         result_of(opened)
@@ -38,9 +36,6 @@ def run_advice(config: DictConfig) -> None:
         print(tell(evidence, probe, settings.seeds))
         if settings.confirm:
             confirm(store, evidence, probe, settings, folder)
-    finally:
-        if not any(folder.iterdir()):
-            shutil.rmtree(folder)
 
 
 def read_evidence(store: Store, run_id: str | None) -> "Evidence":

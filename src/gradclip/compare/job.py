@@ -1,7 +1,6 @@
 """The command that compares: from its composed config to what is printed and stored."""
 
 import shlex
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from gradclip import keys
+from gradclip.command import no_empty_folder
 from gradclip.config import validate_as
 from gradclip.questions import CompareSettings
 from gradclip.tracking.messages import Store
@@ -20,19 +20,15 @@ if TYPE_CHECKING:
 
 def run_comparison(config: DictConfig) -> None:
     """Compare as the config says, tell what was found, and store it."""
-    settings = validate_as(CompareSettings, config)
-    store = Store.of(settings.tracking)
-    opened = submit("check_readable", store)  # MLflow loads beside the rest
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    try:
+    with no_empty_folder() as folder:
+        settings = validate_as(CompareSettings, config)
+        store = Store.of(settings.tracking)
+        opened = submit("check_readable", store)  # MLflow loads beside the rest
         from gradclip.compare.comparison import compare
 
         result_of(opened)
         found = compare(store, settings.runs, folder, settings.by, settings.metric, settings.target, settings.figures)
-    except BaseException:
-        shutil.rmtree(folder)  # nothing half-written stays
-        raise
-    tell(found, folder, store_comparison(store, found, folder))
+        tell(found, folder, store_comparison(store, found, folder))
 
 
 def store_comparison(store: Store, found: "Comparison", folder: Path) -> str:

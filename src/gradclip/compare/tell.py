@@ -105,15 +105,13 @@ def tell_epochs(epochs: np.ndarray[tuple[int], np.dtype[np.float64]]) -> str:
     """The median run's first epoch at the target, and how many runs reached it.
 
     Example:
-        >>> tell_epochs(np.array([3.0, 4.0, np.inf])), tell_epochs(np.array([np.inf]))
-        ('4 (2 of 3)', 'never')
+        >>> [tell_epochs(np.array(epochs)) for epochs in ([3.0, 4.0, np.inf], [3.0, np.inf], [np.inf])]
+        ['4 (2 of 3)', 'only 1 of 2', 'never']
     """
-    reached = int(np.isfinite(epochs).sum())
-    if not reached:
-        return "never"
-    middle = float(np.median(epochs))
-    told = f"{middle:.3g}" if isfinite(middle) else "never"
-    return told if reached == len(epochs) else f"{told} ({reached} of {len(epochs)})"
+    reached, middle = int(np.isfinite(epochs).sum()), float(np.median(epochs))
+    if not isfinite(middle):
+        return f"only {reached} of {len(epochs)}" if reached else "never"
+    return f"{middle:.3g}" if reached == len(epochs) else f"{middle:.3g} ({reached} of {len(epochs)})"
 
 
 def pair_table(pairs: Sequence[Pair]) -> Table:
