@@ -28,7 +28,7 @@ def test_a_clipped_run_is_told_its_rate_thresholds_and_control_arms(advise: Comm
     assert "Is it the clipping, or only a smaller step?" in done.stdout
     lines = [line.strip() for line in done.stdout.splitlines()]
     commands = [shlex.split(line) for line in lines if line.startswith("python src/train.py")]
-    assert len(commands) >= 6
+    assert len(commands) >= 5
     assert all(command[-1] == "seed=0,1,2" and "trainer.max_epochs=3" in command for command in commands)
     assert any("schedule=warmup_cosine" in command for command in commands)
     by_experiment = advise("experiment=advised", "seeds=3")
@@ -46,8 +46,10 @@ def test_a_run_that_exploded_is_probed_and_the_advice_confirmed(
     assert "as it was: python src/train.py -m clip=none data.samples=200" in done.stdout
     said = r"The advice held: median [\d.]+ as advised, diverged as it was; probability of improvement 1\.00"
     assert re.search(said, done.stdout)
+    assert "Advised against advised, but unclipped at a smaller rate: median " in done.stdout
     trained = runs("tags.seed = '1003' and params.data.samples = '200'")
-    assert sorted(run.data.tags[keys.OUTCOME] for run in trained) == ["diverged", "learned"]
+    assert sorted(run.data.tags[keys.OUTCOME] for run in trained)[:2] == ["diverged", "learned"]
+    assert len(trained) == 3
 
 
 BAD = [

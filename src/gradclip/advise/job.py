@@ -15,7 +15,6 @@ from gradclip.tracking.messages import Store
 from gradclip.tracking.worker import result_of, submit
 
 if TYPE_CHECKING:
-    from gradclip.advise.confirmation import Arm
     from gradclip.advise.evidence import Evidence
     from gradclip.tracking.stored import StoredRun
 
@@ -77,7 +76,7 @@ def confirm(
     store: Store, evidence: "Evidence", probe: "Evidence | None", settings: AdviseSettings, folder: Path
 ) -> None:
     """Train the arms over several seeds, compare them, and say whether the advice held."""
-    from gradclip.advise.confirmation import arms, verdicts
+    from gradclip.advise.confirmation import ADVISED, arms, control_of_advice, verdicts
     from gradclip.advise.suggestions import suggest
     from gradclip.advise.tell import tell_arm
     from gradclip.advise.training import run_many
@@ -85,12 +84,16 @@ def confirm(
     from gradclip.compare.job import store_comparison, tell
 
     seeds = range(settings.first_seed, settings.first_seed + settings.seeds)
-    owner: dict[str, Arm] = {}
-    advice = suggest(probe or evidence, evidence)
-    for number, arm in enumerate(arms(evidence, advice)):
+    names: dict[str, str] = {}
+    chosen = arms(evidence, suggest(probe or evidence, evidence))
+    for number, arm in enumerate(chosen):
         print(tell_arm(arm, seeds), flush=True)
-        owner |= dict.fromkeys(run_many(arm.overrides, seeds, store, folder / str(number)), arm)
-    found = compare(store, list(owner), folder / "comparison")
+        run_ids = run_many(arm.overrides, seeds, store, folder / str(number))
+        names |= dict.fromkeys(run_ids, arm.name)
+        if arm.name == ADVISED:  # whose steps tell one more
+            chosen += control_of_advice(read_evidence(store, run_ids[0]), chosen)
+    found = compare(store, list(names), folder / "comparison", names=names)
     tell(found, folder / "comparison", store_comparison(store, found, folder / "comparison"))
-    summaries = {owner[one.group.runs[0].run_id].name: one for one in found.summaries}
-    print("\n" + "\n".join(verdicts(summaries, found.metric)))
+    summaries = {one.group.label: one for one in found.summaries}
+    in_order = {name: summaries[name] for name in dict.fromkeys(names.values())}
+    print("\n" + "\n".join(verdicts(in_order, found.metric)))

@@ -14,6 +14,7 @@ DRIFT = 10.0  # factor of the norm between start and end, above which one thresh
 START = 10.0  # first norm over the median, above which the start is the trouble
 RESTLESS = 2.0  # final score over the best, above which training wanders at its end
 ONE_ELEMENT = 0.5  # share of the squared norm
+SMALLER_STEP = "a smaller rate, no clipping"
 LOWEST, HIGHEST = 0.5, 10.0  # times the average norm: where thresholds work well (Pascanu et al. 2013)
 
 
@@ -127,7 +128,7 @@ def same_step(evidence: Evidence) -> Suggestion:
     """The unclipped run whose steps are as long on average."""
     rate = evidence.learning_rate * evidence.coefficient
     why = f"clipping multiplies the gradient by {evidence.coefficient:.3g} on average, as this learning rate would"
-    return Suggestion("a smaller rate, no clipping", ("clip=none", f"optimizer.lr={rounded(rate)}"), why)
+    return Suggestion(SMALLER_STEP, ("clip=none", f"optimizer.lr={rounded(rate)}"), why)
 
 
 def _causes(evidence: Evidence) -> Iterator[Suggestion]:

@@ -1,6 +1,6 @@
 """Runs in, tables, figures and files out. Read :func:`compare` from top to bottom."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -30,6 +30,7 @@ def compare(
     metric: str | None = None,
     target: float | None = None,
     draw: bool = True,
+    names: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Compare stored runs, and write tables and figures into a folder.
 
@@ -41,6 +42,7 @@ def compare(
         metric: what to compare by; None means the final score on test examples.
         target: the score whose first epoch is looked for; None means the median of all final scores.
         draw: whether to draw figures too.
+        names: of the groups, each by the ids of its runs; None means the settings that tell them apart.
 
     Raises:
         TrackingError: the store or the runs cannot be read.
@@ -49,7 +51,7 @@ def compare(
     selection: Selection = result_of(submit("select_runs", store, asked))
     if not selection.runs:
         raise ConfigError(f"runs: got {selection.title!r}; no training run that ended is among them")
-    grouping = group_runs(selection.runs, by)
+    grouping = group_runs(selection.runs, by, names)
     chosen = choose_metric(selection.runs, metric)
     runs = [run for group in grouping.groups for run in group.runs]
     curves = read_curves(store, runs, chosen)

@@ -1,7 +1,7 @@
 """Groups of runs that differ only in their seed."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 
@@ -46,12 +46,15 @@ class Grouping:
     mixed: list[str]
 
 
-def group_runs(runs: Sequence[StoredRun], by: Sequence[str] | None = None) -> Grouping:
+def group_runs(
+    runs: Sequence[StoredRun], by: Sequence[str] | None = None, names: Mapping[str, str] | None = None
+) -> Grouping:
     """Group runs by settings.
 
     Args:
         runs: the runs.
         by: names of the settings; None means all that differ, except the seed and what changes nothing in training.
+        names: of the groups, each by the ids of its runs; None means the settings that tell them apart.
 
     Raises:
         ConfigError: no run has a setting of a name given in ``by``.
@@ -67,7 +70,7 @@ def group_runs(runs: Sequence[StoredRun], by: Sequence[str] | None = None) -> Gr
         members[tuple(run.parameters.get(name) for name in chosen)].append(run)
     newest = [_newest_of_each_seed(group) for group in members.values()]
     mixed = sorted({name for group in newest for name in differing_settings(group)})
-    labels = _labels(newest, chosen)
+    labels = _labels(newest, chosen) if names is None else [names[group[0].run_id] for group in newest]
     groups = [Group(label, _values(group[0], chosen), group) for label, group in zip(labels, newest, strict=True)]
     return Grouping(chosen, groups, len(runs) - sum(map(len, newest)), mixed)
 

@@ -37,7 +37,7 @@ def select_runs(store: Store, asked: str | Sequence[str] | None) -> Selection:
     if asked is None:
         asked = newest_multirun(store)
     if not isinstance(asked, str):
-        return _selection([run for run_id in asked for run in _family(store, run_id)[0]], None, f"{len(asked)} runs")
+        return _selection([run for run_id in asked for run in _family(store, run_id)[0]], None, "a list")
     if RUN_ID.fullmatch(asked):
         family, parent = _family(store, asked)
         return _selection(family, asked if parent else None, parent or family[0].info.run_name)
