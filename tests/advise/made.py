@@ -32,6 +32,7 @@ def made_telemetry(norms: Numbers, clipped: Numbers | None = None, target: float
     after = norm if clipped is None else np.asarray(clipped, dtype=float)
     return pd.DataFrame(
         {
+            "step": steps + 1,
             "epoch": steps // 10 + 1,
             keys.LOSS_STEP: norm,
             keys.GRAD_NORM: norm,

@@ -75,3 +75,9 @@ def test_the_tenth_is_the_norm_whose_step_changes_the_weights_by_a_tenth() -> No
     telemetry = made_telemetry([2.0] * 10).assign(**norms)
     assert gather(made_run(), telemetry).tenth == pytest.approx(4.0)  # 0.5 of 10 at norm 2
     assert np.isnan(gather(made_run(optimizer="adam"), telemetry).tenth)
+
+
+def test_the_first_step_tells_how_long_steps_will_be_once_momentum_is_there() -> None:
+    telemetry = made_telemetry([2.0, 2.0]).assign(**{"update/norm/a": [0.5, 0.95], "weight/norm/a": 10.0})
+    evidence = gather(made_run(optimizer__momentum="0.9"), telemetry)  # 0.5 and 0.95 are on the way to 5
+    assert evidence.tenth == pytest.approx(0.4)

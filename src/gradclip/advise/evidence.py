@@ -119,7 +119,7 @@ def gather(run: StoredRun, telemetry: pd.DataFrame) -> Evidence:
         spiking_parameter=parameter,
         spike_factor=factor,
         parameter_p90=_parameter_p90(trusted),
-        tenth=_tenth(trusted) if run.parameters.get("optimizer.name") == "sgd" else np.nan,
+        tenth=_tenth(run, trusted),
         largest_update=_largest(trusted.filter(like="update/ratio/").to_numpy(float)),
         target_max_abs=_largest(telemetry["target/max_abs"].to_numpy(float)),
         unrest=_unrest(run),
@@ -181,10 +181,16 @@ def _parameter_p90(trusted: pd.DataFrame) -> float:
     return float(norms.quantile(0.9).median()) if len(norms) else np.nan
 
 
-def _tenth(trusted: pd.DataFrame) -> float:
-    """From how much the steps changed all weights together, for each unit of the clipped norm."""
+def _tenth(run: StoredRun, trusted: pd.DataFrame) -> float:
+    """From how much the steps changed all weights together, for each unit of the clipped norm.
+
+    The first steps are shorter than those that follow: momentum m has summed up a share of 1 - mᵏ at step k.
+    """
+    if run.parameters.get("optimizer.name") != "sgd":
+        return np.nan
     change, weight = (np.sqrt((trusted.filter(like=f"{what}/norm/") ** 2).sum(axis=1)) for what in ("update", "weight"))
-    each = (change / weight / trusted[keys.GRAD_NORM_CLIPPED]).replace([0, np.inf], np.nan).dropna()
+    share = 1 - float(run.parameters.get("optimizer.momentum", 0)) ** trusted["step"]
+    each = (change / weight / trusted[keys.GRAD_NORM_CLIPPED] / share).replace([0, np.inf], np.nan).dropna()
     return 0.1 / float(each.quantile(0.9)) if len(each) else np.nan
 
 
