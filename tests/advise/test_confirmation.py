@@ -32,7 +32,7 @@ def said(**errors: Sequence[float]) -> str:
 
 def test_advice_that_held_is_told_with_medians_and_probability() -> None:
     assert said(was=BAD, advised=GOOD).startswith(
-        "The advice held: median 14.50 as advised, 34.50 as it was; probability of improvement 1.00 (0.80 to 1.00), p"
+        "The advice held: median 14.5 as advised, 34.5 as it was; probability of improvement 1.00 (0.80 to 1.00), p"
     )
     assert said(was=GOOD, advised=GOOD[::-1]).startswith("It cannot be said whether the advice held")
 
@@ -40,8 +40,8 @@ def test_advice_that_held_is_told_with_medians_and_probability() -> None:
 def test_advice_that_trains_better_and_predicts_worse_overfits() -> None:
     worse = {AS_IT_WAS: summary("was", GOOD), ADVISED: summary("advised", BAD, train=range(10))}
     told = list(verdicts(worse, MSE))
-    assert told[0].startswith("The advice did not hold: median 34.50 as advised, 14.50 as it was")
-    better = "On the training examples it is better, median 4.50 as advised and 14.50 as it was"
+    assert told[0].startswith("The advice did not hold: median 34.5 as advised, 14.5 as it was")
+    better = "On the training examples it is better, median 4.50 as advised and 14.5 as it was"
     assert told[1] == f"{better}: it trains better and overfits."
 
 
@@ -55,13 +55,13 @@ def test_advice_that_trains_better_and_predicts_worse_overfits() -> None:
 )
 def test_clipping_is_held_against_a_smaller_rate(rate_alone: Sequence[float], answer: str) -> None:
     told = said(was=GOOD, step=rate_alone)
-    assert told.startswith("As it was against a smaller rate, no clipping: median 14.50 against")
+    assert told.startswith("As it was against a smaller rate, no clipping: median 14.5 against")
     assert told.endswith(f"{answer}.")
 
 
 def test_the_advised_clipping_has_a_smaller_rate_of_its_own_beside_it() -> None:
     told = said(was=BAD, advised=GOOD, advised_step=MIDDLING).splitlines()[-1]
-    assert told.startswith("Advised against advised, but unclipped at a smaller rate: median 14.50 against 19.50")
+    assert told.startswith("Advised against advised, but unclipped at a smaller rate: median 14.5 against 19.5")
 
 
 def test_the_control_of_advice_has_the_rate_of_its_steps_and_is_none_of_the_other_arms() -> None:

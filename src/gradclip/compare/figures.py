@@ -59,7 +59,7 @@ def figures(comparison: Comparison, curves: Mapping[str, Curve]) -> dict[str, Ca
 def plot_thresholds(
     figure: Figure, lines: Sequence[ThresholdLine], without: Sequence[tuple[str, float]], metric: str
 ) -> None:
-    """The metric against the threshold, median and middle half, and the share of runs that diverged.
+    """The metric against the threshold, median and middle half; below it the share of runs that diverged, if any did.
 
     Args:
         figure: to draw into.
@@ -67,28 +67,23 @@ def plot_thresholds(
         without: label and median of what clips nothing.
         metric: its name.
     """
-    axes = figure.subplots()
-    axes.set(title=f"{metric} by threshold: median and middle half", xlabel="threshold (clip.value)", ylabel=metric)
+    title, diverged = f"{metric} by threshold: median and middle half", any(line.diverged.any() for line in lines)
+    axes, *others = figure.subplots(1 + diverged, sharex=True, squeeze=False, height_ratios=[4, 1][: 1 + diverged])[
+        :, 0
+    ]
+    axes.set(title=title, ylabel=metric)
     for line, color in zip(lines, COLORS, strict=False):
         axes.fill_between(line.threshold, line.quartiles[:, 0], line.quartiles[:, 2], color=color, alpha=0.18, lw=0)
         axes.plot(line.threshold, line.quartiles[:, 1], "o-", color=color, label=line.label)
-        for threshold, diverged in zip(line.threshold, line.diverged, strict=True):
-            if diverged:
-                _mark_diverged(axes, threshold, f"{diverged:.0%}", color)
+        for share in others:
+            share.plot(line.threshold, line.diverged, ".-", color=color, clip_on=False)
+            share.set(ylabel="diverged", ylim=(0, 1), yticks=[0, 1], yticklabels=["none", "all"])
     for label, middle in without:
         told = label if isfinite(middle) else f"{label}: the median run diverged"
         axes.axhline(middle, color=GREY, linestyle="--", label=told)
-    axes.set_xscale("log")
+    [axes, *others][-1].set(xscale="log", xlabel="threshold (clip.value)")
     log_axis_over_decades(axes, [value for line in lines for value in line.quartiles.ravel()])
-    if any(line.diverged.any() for line in lines):
-        axes.plot([], [], "x", color=RED, label="share of the runs that diverged")
     _legend(axes)
-
-
-def _mark_diverged(axes: Axes, threshold: float, told: str, color: str) -> None:
-    height = axes.get_xaxis_transform()  # the vertical position as a share of the axes
-    axes.plot([threshold], [0.95], "x", color=RED, transform=height)
-    axes.annotate(told, (threshold, 0.95), xycoords=height, xytext=(5, -4), textcoords="offset points", color=color)
 
 
 def plot_learning_curves(figure: Figure, bands: Sequence[LearningBand], score: str) -> None:
@@ -107,7 +102,7 @@ def plot_learning_curves(figure: Figure, bands: Sequence[LearningBand], score: s
 
 def plot_norms(figure: Figure, ranges: Sequence[NormRange]) -> None:
     """Where the norms of each group lie, and its threshold."""
-    figure.subplots_adjust(left=0.3)
+    figure.subplots_adjust(left=0.3, bottom=0.21)
     axes = figure.subplots()
     rows = np.arange(len(ranges))
     norms, thresholds = np.array([one.norms for one in ranges]), np.array([one.threshold for one in ranges])
@@ -117,11 +112,11 @@ def plot_norms(figure: Figure, ranges: Sequence[NormRange]) -> None:
     if np.isfinite(thresholds).any():
         axes.plot(thresholds, rows, "d", color=RED, label="threshold of the norm")
     axes.set(title="Gradient norms before clipping", xlabel="gradient norm (global L2)")
-    axes.set_yticks(rows, [_shorten(one.label) for one in ranges])
+    axes.set_yticks(rows, [_shorten(one.label) for one in ranges], fontsize=9)
     axes.set_xscale("log")
     axes.set_xlim(right=_right_end(norms[:, 3]))
     axes.invert_yaxis()
-    _legend(axes)
+    figure.legend(loc="lower center", ncols=4, fontsize=9)  # on the rows it would hide some
 
 
 def plot_grid(figure: Figure, grid: Grid, metric: str) -> None:

@@ -13,7 +13,7 @@ from gradclip.tables import Table
 from gradclip.telling import tell_number
 from gradclip.tracking.stored import Selection
 
-LARGE = 1000  # from which on nobody reads decimals
+LARGE = 100  # from which on decimals would be more than three digits
 FEW_RUNS = 5  # of a group, below which its numbers say little
 MOST_NAMED = 3  # groups that cannot be told from the best; of the others it is said how many there are
 
@@ -85,11 +85,11 @@ def tell_error(error: float, metric: Metric) -> str:
     Example:
         >>> mse = Metric("final/mse_test", sign=1, curve="mse/test")
         >>> tell_error(17.812, mse), tell_error(float("inf"), mse)
-        ('17.81', 'diverged')
+        ('17.8', 'diverged')
     """
     if isinf(error):
         return "diverged"
-    return f"{error:.0f}" if LARGE <= abs(error) < 1e6 else tell_number(metric.told(error))
+    return f"{error:.0f}" if LARGE <= abs(error) < 1e6 else f"{metric.told(error):#.3g}"
 
 
 def tell_share(one: GroupSummary, outcome: str) -> str:
@@ -166,9 +166,10 @@ def _undecided(comparison: Comparison) -> list[str]:
     of_best = [pair for pair in undecided if best in (pair.better, pair.worse)]
     lines = []
     if of_best:
-        told = ", ".join(_tell_rival(pair, best) for pair in of_best[:MOST_NAMED])
-        more = f" and {others} more" if (others := len(of_best) - MOST_NAMED) > 0 else ""
-        lines.append(f"The data cannot tell {best.group.label} apart from {told}{more}.")
+        first, *rivals = [_tell_rival(pair, best) for pair in of_best]
+        named = [first, *(told.replace(" seeds each would tell", "") for told in rivals[: MOST_NAMED - 1])]
+        more = f" and {len(of_best) - len(named)} more" if len(of_best) > len(named) else ""
+        lines.append(f"The data cannot tell {best.group.label} apart from {', '.join(named)}{more}.")
     if others := len(undecided) - len(of_best):
         lines.append(f"Other pairs that the data cannot tell apart: {others} of {len(comparison.pairs)} pairs in all.")
     return lines
