@@ -21,11 +21,13 @@ from gradclip.advise.overrides import base_overrides, merge
 from gradclip.advise.suggestions import suggest
 from gradclip.advise.training import run_many
 from gradclip.compare.statistics import difference_p_value, probability_of_improvement
+from gradclip.compare.summary import Metric
+from gradclip.compare.tell import tell_error
 from gradclip.sweep.results import read_results
-from gradclip.telling import tell_number
 from gradclip.tracking.messages import Store
 
 FIRST_SEED = 1000
+MAGNITUDE = Metric("", sign=1, curve="")
 PUBLISHED = (("clip=norm", "clip.value=1.0"), ("clip=value", "clip.value=5.0"))
 GENERATED = ("data.random_state=7", "data.features=50", "data.samples=400", "data.noise=10")
 
@@ -94,8 +96,9 @@ def tell(errors: np.ndarray) -> str:
     """Median, and middle half."""
     if np.isinf(np.median(errors)):
         return f"diverged ({np.isinf(errors).sum()} of {len(errors)})"
-    low, middle, high = np.abs(np.percentile(errors, [25, 50, 75], method="inverted_cdf"))
-    return f"{tell_number(middle)} ({tell_number(low)}, {tell_number(high)})"
+    ends = sorted(abs(np.percentile(errors, [25, 50, 75], method="inverted_cdf")))
+    low, middle, high = (tell_error(float(end), MAGNITUDE) for end in ends)
+    return f"{middle} ({low}, {high})"
 
 
 def tell_outcome(errors: np.ndarray, others: np.ndarray) -> str:

@@ -10,7 +10,6 @@ from gradclip.compare.grouping import Grouping
 from gradclip.compare.statistics import POWER, Estimate
 from gradclip.compare.summary import LEVEL, MOST_PAIRED, OUTCOMES, GroupSummary, Metric, Pair
 from gradclip.tables import Table
-from gradclip.telling import tell_number
 from gradclip.tracking.stored import Selection
 
 LARGE = 100  # from which on decimals would be more than three digits
@@ -51,7 +50,7 @@ def group_table(comparison: Comparison) -> Table:
     metric, summaries = comparison.metric, comparison.summaries
     runs = sum(len(one.errors) for one in summaries)
     outcomes = [outcome for outcome in OUTCOMES if any(one.count(outcome) for one in summaries)]
-    target = [f"epochs to {tell_number(comparison.target)}"] if metric.curve else []
+    target = [f"epochs to {tell_error(metric.sign * comparison.target, metric)}"] if metric.curve else []
     columns = ("runs", "n", "median", "middle half's mean", *outcomes, *target, "clipped", "seconds")
     rows = [_group_row(one, metric, outcomes) for one in summaries]
     return Table(f"{metric.name} of {runs} runs: {comparison.selection.title}", columns, rows)
