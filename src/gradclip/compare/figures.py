@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import isfinite
-from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -34,6 +33,7 @@ Floats = NDArray[np.float64]
 COLORS = (BLUE, ORANGE, "#2a8a5b", "#8e5bb0", "#c2487e", "#6b5344", "#159ab3", "#a3a01c")
 MOST_CURVES = len(COLORS)
 MOST_BARS = 20
+LONGEST_LABEL = 40  # letters of a row's label
 MOST_TIMES_USUAL = 1e6  # what lies further above the usual norms has exploded
 
 
@@ -93,16 +93,16 @@ def plot_learning_curves(figure: Figure, bands: Sequence[LearningBand], score: s
     for band, color in zip(bands, COLORS, strict=False):
         diverged = not np.isfinite(band.quartiles[-1:, 1]).any()
         axes.fill_between(band.epoch, band.quartiles[:, 0], band.quartiles[:, 2], color=color, alpha=0.18, lw=0)
-        label = f"{band.label} (the median run diverged)" if diverged else band.label
+        label = f"{band.label} (most diverged)" if diverged else band.label
         axes.plot(band.epoch, band.quartiles[:, 1], color=color, label=label)
     log_axis_over_decades(axes, [value for band in bands for value in band.quartiles.ravel()])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _legend(axes, "lower right" if keys.ACCURACY.name in score else "upper right")
+    _legend(axes)
 
 
 def plot_norms(figure: Figure, ranges: Sequence[NormRange]) -> None:
     """Where the norms of each group lie, and its threshold."""
-    figure.subplots_adjust(left=0.3, bottom=0.21)
+    figure.subplots_adjust(left=0.34, bottom=0.21)
     axes = figure.subplots()
     rows = np.arange(len(ranges))
     norms, thresholds = np.array([one.norms for one in ranges]), np.array([one.threshold for one in ranges])
@@ -167,8 +167,8 @@ def _right_end(largest: Floats) -> float | None:
     return None if usual.size == finite.size else float(usual.max() * 1e3)
 
 
-def _legend(axes: Axes, place: Literal["best", "upper right", "lower right"] = "best") -> None:
-    axes.legend(frameon=True, framealpha=0.7, edgecolor="none", loc=place)
+def _legend(axes: Axes) -> None:
+    axes.legend(frameon=True, framealpha=0.7, edgecolor="none", fontsize=9)
 
 
 def _spread(values: Floats) -> bool:
@@ -177,4 +177,4 @@ def _spread(values: Floats) -> bool:
 
 
 def _shorten(label: str) -> str:
-    return label if len(label) <= 30 else label[:29] + "…"
+    return label if len(label) <= LONGEST_LABEL else label[: LONGEST_LABEL - 1] + "…"
