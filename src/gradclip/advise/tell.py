@@ -24,11 +24,15 @@ def tell(evidence: Evidence, probe: Evidence | None, seeds: int) -> str:
     lines += [line for one in advice for line in _tell_suggestion(one, base, many)]
     if arms:
         above = [f"  {one.name} (above)" for one in arms if one.changes in known]
-        lines += ["", "Is it the clipping, or only a smaller step? To be run beside the advice:", *above]
+        lines += ["", "Is it the clipping, or only a smaller step? Control arms to run beside it:", *above]
         others = [_as_it_was(evidence), *(one for one in arms if one.changes not in known)]
         lines += [line for one in others for line in _tell_suggestion(one, base, many)]
-    lines += ["", "With confirm=true the advice and all of these are run and compared."] if advice else []
-    return "\n".join(lines)
+    return "\n".join([*lines, *(["", _confirmation(bool(arms))] if advice else [])])
+
+
+def _confirmation(controlled: bool) -> str:
+    others = "the run as it was, the control arms" if controlled else "the run as it was"
+    return f"With confirm=true the advice is run beside {others}, and itself unclipped at a smaller rate, and compared."
 
 
 def tell_arm(arm: Arm, seeds: range) -> str:
