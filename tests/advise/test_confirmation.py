@@ -18,10 +18,12 @@ MSE = Metric(keys.MSE.final_test, sign=1, curve=keys.MSE.test)
 GOOD, MIDDLING, BAD = range(10, 20), range(15, 25), range(30, 40)
 
 
-def summary(name: str, test: Sequence[float], train: Sequence[float] | None = None) -> GroupSummary:
+def summary(
+    name: str, test: Sequence[float], train: Sequence[float] | None = None, outcome: str = "learned"
+) -> GroupSummary:
     pairs = zip(test, train or test, strict=True)
     metrics = [{keys.MSE.final_test: float(one), keys.MSE.final_train: float(other)} for one, other in pairs]
-    runs = [replace(made_run(), metrics=measured) for measured in metrics]
+    runs = [replace(made_run(outcome), metrics=measured) for measured in metrics]
     return summarize_groups([Group(name, {}, runs)], MSE, {}, target=0.0)[0]
 
 
@@ -35,6 +37,13 @@ def test_advice_that_held_is_told_with_medians_and_probability() -> None:
         "The advice held: median 14.5 as advised, 34.5 as it was; probability of improvement 1.00 (0.80 to 1.00), p"
     )
     assert said(was=GOOD, advised=GOOD[::-1]).startswith("It cannot be said whether the advice held")
+
+
+def test_advice_with_which_nothing_is_learned_did_not_hold_though_it_is_better() -> None:
+    stalled = {AS_IT_WAS: summary("was", BAD), ADVISED: summary("advised", GOOD, outcome="stalled")}
+    assert next(verdicts(stalled, MSE)).startswith(
+        "The advice did not hold, most of its runs learn nothing: median 14.5"
+    )
 
 
 def test_advice_that_trains_better_and_predicts_worse_overfits() -> None:

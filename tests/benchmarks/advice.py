@@ -45,6 +45,7 @@ class Scores(NamedTuple):
 
     train: np.ndarray
     test: np.ndarray
+    learned: np.ndarray  # whether a run did better than a guess
 
 
 def problems(table: Path) -> list[Problem]:
@@ -89,7 +90,8 @@ def scores_of(overrides: tuple[str, ...], seeds: int, folder: Path) -> Scores:
     results = read_results(place)
     sign = -1 if results[0].score == keys.ACCURACY.name else 1
     both = np.array([[sign * run.score_train, sign * run.score_test] for run in results])
-    return Scores(*np.where(np.isfinite(both), both, np.inf).T)
+    learned = np.array([run.outcome == "learned" for run in results])
+    return Scores(*np.where(np.isfinite(both), both, np.inf).T, learned)
 
 
 def tell(errors: np.ndarray) -> str:
@@ -101,17 +103,30 @@ def tell(errors: np.ndarray) -> str:
     return f"{middle} ({low}, {high})"
 
 
-def tell_outcome(errors: np.ndarray, others: np.ndarray) -> str:
+def tell_outcome(new: Scores, old: Scores) -> str:
     """Whether the advice held."""
-    if difference_p_value(errors, others) >= 0.05:
+    if difference_p_value(new.test, old.test) >= 0.05:
         return "cannot be told"
-    return "yes" if probability_of_improvement(errors, others).value > 0.5 else "**no**"
+    if new.learned.mean() < 0.5:
+        return "**no**: nothing is learned"
+    return "yes" if probability_of_improvement(new.test, old.test).value > 0.5 else "**no**"
 
 
 def short(overrides: Sequence[str], table: Path) -> str:
     """Overrides without what belongs to the problem."""
     told = [text for text in overrides if not text.startswith(("data.path", "data.target=")) and text not in GENERATED]
     return f"`{' '.join(told)}`".replace(str(table), table.name)
+
+
+def row(problem: Problem, new: tuple[str, ...], old_scores: Scores, new_scores: Scores, table: Path) -> str:
+    """A problem as it was and as advised."""
+    chance = probability_of_improvement(new_scores.test, old_scores.test)
+    odds = f"{chance.value:.2f} ({chance.low:.2f} to {chance.high:.2f})"
+    arms = (short(problem.overrides, table), old_scores), (short(new, table), new_scores)
+    (was, *before), (advised, *after) = ([told, tell(scores.train), tell(scores.test)] for told, scores in arms)
+    was += ", `probe=true`" if problem.probe else ""
+    cells = [problem.name, was, *before, advised, *after, odds, tell_outcome(new_scores, old_scores)]
+    return f"| {' | '.join(cells)} |"
 
 
 def main(seeds: int, names: Sequence[str]) -> int:
@@ -125,13 +140,9 @@ def main(seeds: int, names: Sequence[str]) -> int:
         for problem in problems(table):
             if names and not problem.name.startswith(tuple(names)):
                 continue
-            was, new = problem.overrides, advised(problem, folder)
-            old_scores, new_scores = scores_of(was, seeds, folder), scores_of(new, seeds, folder)
-            chance = probability_of_improvement(new_scores.test, old_scores.test)
-            odds = f"{chance.value:.2f} ({chance.low:.2f} to {chance.high:.2f})"
-            begun = f"{short(was, table)}{', `probe=true`' if problem.probe else ''}"
-            cells = [problem.name, begun, *map(tell, old_scores), short(new, table), *map(tell, new_scores), odds]
-            print(f"| {' | '.join([*cells, tell_outcome(new_scores.test, old_scores.test)])} |", flush=True)
+            new = advised(problem, folder)
+            old_scores, new_scores = scores_of(problem.overrides, seeds, folder), scores_of(new, seeds, folder)
+            print(row(problem, new, old_scores, new_scores, table), flush=True)
             if problem.name == "tutorial":
                 published = [np.median(scores_of(one, seeds, folder).test) for one in PUBLISHED]
                 beaten &= bool(np.median(new_scores.test) < min(published))

@@ -77,7 +77,9 @@ def verdicts(summaries: Mapping[str, GroupSummary], metric: Metric) -> Iterator[
         advised = summaries[ADVISED]
         better, told = _against(advised, was)
         held = {1: "The advice held", 0: "It cannot be said whether the advice held", -1: "The advice did not hold"}
-        yield f"{held[better]}: median {_median(advised, metric)} as advised, {_median(was, metric)} as it was; {told}."
+        stalls = better > 0 and 2 * advised.count("learned") < len(advised.errors)
+        verdict = "The advice did not hold, most of its runs learn nothing" if stalls else held[better]
+        yield f"{verdict}: median {_median(advised, metric)} as advised, {_median(was, metric)} as it was; {told}."
         if better < 0:
             yield from _overfitting(advised, was, metric)
     for name, control in summaries.items():
