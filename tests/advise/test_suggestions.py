@@ -60,6 +60,11 @@ def test_norms_of_a_probe_take_the_place_of_the_runs_own() -> None:
     assert suggest(probe, exploded)[0].changes == ("clip=norm", "clip.value=25", "schedule=warmup_cosine")
 
 
+def test_a_probe_that_ran_away_too_is_told() -> None:
+    exploded, probe = (gather(made_run(outcome="diverged"), made_telemetry([4.0, 5.0, 900.0])) for _ in range(2))
+    assert any(line.startswith("The probe ran away too, after 2 steps") for line in findings(exploded, probe))
+
+
 def test_spikes_of_one_parameter_or_one_element_choose_the_method() -> None:
     loud = np.ones(100)
     loud[::10] = 50.0

@@ -25,6 +25,9 @@ def _outcome(evidence: Evidence, probe: Evidence | None) -> Iterator[str]:
     yield f"The run {run.name} ended as {run.outcome}."
     if probe is not None:
         yield f"The norms are those of a probe of {probe.steps} steps, {probe.run.name}, which {probe.run.outcome}."
+        if probe.ran_away and probe.norms is not None:
+            steps = probe.norms.steps
+            yield f"The probe ran away too, after {steps} steps: the threshold is a guess; try far smaller ones."
         return
     if norms is None:
         yield "None of its steps had a finite gradient: nothing can be measured; look at data and initialization."
