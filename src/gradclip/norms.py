@@ -54,7 +54,7 @@ def _norm(tensor: Tensor, order: float) -> Tensor:
         wide: Tensor = torch.linalg.vector_norm(tensor, order, dtype=torch.float64)
         return wide
     scale = safe_scale(_wide(torch.stack(torch.aminmax(tensor)).abs().amax()))
-    norm: Tensor = torch.linalg.vector_norm(_wide(tensor) / scale, order).double() * scale.double()
+    norm: Tensor = torch.linalg.vector_norm(_wide(tensor) / scale, order, dtype=torch.float64) * scale.double()
     return norm
 
 

@@ -119,10 +119,10 @@ class StackedRecorder:
     def _norms(self, matrix: Tensor) -> Tensor:
         """The L2 norm of each parameter's part of each row, ``[replicas, parameters]``."""
         wide = torch.float32 if matrix.is_mps else torch.float64  # Apple's GPUs have no float64
-        if matrix.dtype == torch.float64:  # whose squares float64 need not hold
-            return torch.stack([_scaled_norms(part) for part in torch.split(matrix, self.sizes, dim=1)], dim=1)
-        parts = torch.split(matrix.to(wide).square(), self.sizes, dim=1)
-        return torch.stack([part.sum(dim=1) for part in parts], dim=1).sqrt()
+        double = matrix.dtype == torch.float64  # whose squares float64 need not hold
+        scale = safe_scale(matrix.abs().amax(dim=1, keepdim=True)) if double else torch.ones((), dtype=wide)
+        parts = torch.split((matrix.to(wide) / scale).square(), self.sizes, dim=1)
+        return torch.stack([part.sum(dim=1) for part in parts], dim=1).sqrt() * scale
 
     def _nonfinite(self, gradients: Tensor, max_abs: Tensor) -> Tensor:
         """How many elements are NaN or infinite; on a processor they are counted only where there are any."""
@@ -162,12 +162,6 @@ class StackedSnapshots:
         layers = own[0][2].keys()
         norms = {f"{key[0]}, layer {key[1] + 1}": np.stack([n[key][row] for _, row, n in own]) for key in layers}
         return HiddenStateRecord(steps, norms)
-
-
-def _scaled_norms(rows: Tensor) -> Tensor:
-    scale = safe_scale(rows.abs().amax(dim=1, keepdim=True))
-    norms: Tensor = torch.linalg.vector_norm(rows / scale, dim=1) * scale[:, 0]
-    return norms
 
 
 def _norms_over_time(derivatives: Tensor) -> Tensor:
