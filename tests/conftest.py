@@ -1,11 +1,15 @@
 """What the tests of whole commands share: a store of their own, and the command itself."""
 
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
+from io import StringIO
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from mlflow import MlflowClient
@@ -96,6 +100,24 @@ def command(start: StartCommand) -> Command:
 def train(command: Command) -> Command:
     """Run the command that trains."""
     return partial(command, "train")
+
+
+@pytest.fixture
+def train_here(store_folder: Path, store_uri: str, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run the script that trains in this process, where torch is loaded already."""
+
+    def run(*overrides: str) -> subprocess.CompletedProcess[str]:
+        script = str(ROOT / "src/train.py")
+        monkeypatch.chdir(store_folder)
+        monkeypatch.setattr(sys, "argv", [script, f"hydra.run.dir={store_folder}/mlruns/hydra/runs/here", *overrides])
+        output, errors = StringIO(), StringIO()
+        own = patch.dict(os.environ, MLFLOW_TRACKING_URI=store_uri)  # what the script sets is gone afterwards
+        with own, redirect_stdout(output), redirect_stderr(errors), pytest.raises(SystemExit) as end:
+            runpy.run_path(script, run_name="__main__")
+        assert isinstance(end.value.code, int)
+        return subprocess.CompletedProcess(sys.argv, end.value.code, output.getvalue(), errors.getvalue())
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -101,6 +101,7 @@ def cost_by_number(commands: Commands, numbers: tuple[int, ...]) -> None:
 
 def where_time_goes(folder: Path, total: float) -> None:
     """Print the third table: the parts of 400 runs, one after the other in one process."""
+    torch.set_num_threads(1)  # as the command does: the other processor writes
     uri = f"sqlite:///{folder}/mlflow.db"
     base = compose_main_job(uri, str(folder))
     configs = [

@@ -1,5 +1,4 @@
 import multiprocessing
-import sqlite3
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
@@ -63,31 +62,6 @@ def test_runs_of_one_multirun_share_a_parent(store, tmp_path):
     client = MlflowClient(store.uri)
     (parent_id,) = {client.get_run(run.run_id).data.tags["mlflow.parentRunId"] for run in runs}
     assert client.get_run(parent_id).info.run_name == "a sweep"
-
-
-def test_a_deleted_experiment_is_refused(store, tmp_path):
-    TrackedRun(store, "first", {}, tmp_path).end("FINISHED")
-    client = MlflowClient(store.uri)
-    client.delete_experiment(client.get_experiment_by_name("tests").experiment_id)
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        second = pool.submit(write_one_run, store, 0)
-        with pytest.raises(TrackingError, match=r"tracking\.experiment: got 'tests'; it is deleted"):
-            second.result()
-
-
-def test_a_store_of_another_mlflow_is_refused_and_left_as_it_is(store, tmp_path):
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        run_id = pool.submit(write_one_run, store, 0).result()
-    database = sqlite3.connect(tmp_path / "mlflow.db")
-    database.execute("UPDATE alembic_version SET version_num = 'f' || substr(version_num, 2)")
-    database.commit()
-    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        second = pool.submit(write_one_run, store, 1)
-        with pytest.raises(TrackingError, match=r"tracking\.uri: got '.*'; cannot be opened: .*schema"):
-            second.result()
-    assert database.execute("SELECT run_uuid FROM runs").fetchall() == [(run_id,)]
-    database.close()
 
 
 def test_a_write_that_fails_is_told_at_the_end(store, tmp_path):
