@@ -119,10 +119,14 @@ class StackedRecorder:
     def _norms(self, matrix: Tensor) -> Tensor:
         """The L2 norm of each parameter's part of each row, ``[replicas, parameters]``."""
         wide = torch.float32 if matrix.is_mps else torch.float64  # Apple's GPUs have no float64
-        double = matrix.dtype == torch.float64  # whose squares float64 need not hold
-        scale = safe_scale(matrix.abs().amax(dim=1, keepdim=True)) if double else torch.ones((), dtype=wide)
-        parts = torch.split((matrix.to(wide) / scale).square(), self.sizes, dim=1)
-        return torch.stack([part.sum(dim=1) for part in parts], dim=1).sqrt() * scale
+        if matrix.dtype != torch.float64:
+            return self._roots(matrix.to(wide))
+        scale = safe_scale(matrix.abs().amax(dim=1, keepdim=True))  # float64 need not hold the squares of its numbers
+        return self._roots(matrix / scale) * scale
+
+    def _roots(self, rows: Tensor) -> Tensor:
+        parts = torch.split(rows.square(), self.sizes, dim=1)
+        return torch.stack([part.sum(dim=1) for part in parts], dim=1).sqrt()
 
     def _nonfinite(self, gradients: Tensor, max_abs: Tensor) -> Tensor:
         """How many elements are NaN or infinite; on a processor they are counted only where there are any."""
