@@ -1,23 +1,23 @@
 """What the tests of whole commands share: a store of their own, and the command itself."""
 
 import os
-import runpy
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
-from io import StringIO
 from pathlib import Path
-from unittest.mock import patch
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from tests.warm_process import WarmProcess
+
 ROOT = Path(__file__).resolve().parents[1]
 Command = Callable[..., subprocess.CompletedProcess[str]]
-StartCommand = Callable[..., "subprocess.Popen[str]"]
+Started = WarmProcess | subprocess.Popen[str]
+StartCommand = Callable[..., Started]
 SearchRuns = Callable[..., list[Run]]
 
 
@@ -56,9 +56,9 @@ def client(store_uri: str) -> MlflowClient:
 
 @pytest.fixture(scope="session")
 def start(store_folder: Path, store_uri: str) -> StartCommand:
-    """Start a real command, from a folder that is not the project's, against the tests' own store."""
+    """Start a command, from a folder that is not the project's, against the tests' own store."""
 
-    def begin(script: str, *overrides: str, environment: dict[str, str] | None = None) -> "subprocess.Popen[str]":
+    def begin(script: str, *overrides: str, environment: dict[str, str] | None = None, cold: bool = False) -> Started:
         folders = [
             f"tracking.artifacts={store_folder}/artifacts",
             f"hydra.run.dir={store_folder}/mlruns/hydra/runs/${{now:%H-%M-%S-%f}}",
@@ -66,26 +66,22 @@ def start(store_folder: Path, store_uri: str) -> StartCommand:
         ]
         flags = [argument for argument in overrides if argument.startswith("-")]  # between settings Python refuses them
         settings = [argument for argument in overrides if argument not in flags]
-        return subprocess.Popen(
-            [sys.executable, str(ROOT / f"src/{script}.py"), *flags, *folders, *settings],
-            cwd=store_folder,
-            env=os.environ | {"MLFLOW_TRACKING_URI": store_uri} | (environment or {}),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        arguments = [str(ROOT / f"src/{script}.py"), *flags, *folders, *settings]
+        variables = os.environ | {"MLFLOW_TRACKING_URI": store_uri} | (environment or {})
+        if not cold:
+            return WarmProcess(arguments, store_folder, variables)
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen([sys.executable, *arguments], cwd=store_folder, env=variables, text=True, **pipes)
 
     return begin
 
 
 @pytest.fixture(scope="session")
 def command(start: StartCommand) -> Command:
-    """Start a real command and wait for its end."""
+    """Start a command and wait for its end."""
 
-    def run(
-        *arguments: str, environment: dict[str, str] | None = None, timeout: float = 180
-    ) -> subprocess.CompletedProcess[str]:
-        with start(*arguments, environment=environment) as process:
+    def run(*arguments: str, timeout: float = 180, **settings: Any) -> subprocess.CompletedProcess[str]:
+        with start(*arguments, **settings) as process:
             try:
                 output, errors = process.communicate(timeout=timeout)
             except subprocess.TimeoutExpired:
@@ -100,24 +96,6 @@ def command(start: StartCommand) -> Command:
 def train(command: Command) -> Command:
     """Run the command that trains."""
     return partial(command, "train")
-
-
-@pytest.fixture
-def train_here(store_folder: Path, store_uri: str, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Run the script that trains in this process, where torch is loaded already."""
-
-    def run(*overrides: str) -> subprocess.CompletedProcess[str]:
-        script = str(ROOT / "src/train.py")
-        monkeypatch.chdir(store_folder)
-        monkeypatch.setattr(sys, "argv", [script, f"hydra.run.dir={store_folder}/mlruns/hydra/runs/here", *overrides])
-        output, errors = StringIO(), StringIO()
-        own = patch.dict(os.environ, MLFLOW_TRACKING_URI=store_uri)  # what the script sets is gone afterwards
-        with own, redirect_stdout(output), redirect_stderr(errors), pytest.raises(SystemExit) as end:
-            runpy.run_path(script, run_name="__main__")
-        assert isinstance(end.value.code, int)
-        return subprocess.CompletedProcess(sys.argv, end.value.code, output.getvalue(), errors.getvalue())
-
-    return run
 
 
 @pytest.fixture(scope="session")

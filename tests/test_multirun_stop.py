@@ -14,7 +14,7 @@ from tests.test_resume import wait_for
 LIGHT = ("figures=false", "log_model=false", "trainer.progress_bar=false")
 
 
-@pytest.mark.parametrize(("launcher", "seed"), [("joblib", 64), ("vectorized", 69)])
+@pytest.mark.parametrize(("launcher", "seed"), [("basic", 61), ("joblib", 64), ("vectorized", 69)])
 def test_a_stopped_multirun_ends_in_order_and_goes_on_with_what_is_missing(
     train: Command, start: StartCommand, runs: SearchRuns, launcher: str, seed: int
 ) -> None:

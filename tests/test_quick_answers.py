@@ -34,3 +34,12 @@ def test_help_shows_every_setting_of_the_chosen_options_with_its_meaning() -> No
     assert " * value  " in done.stdout
     assert "   clip.value=5.0    " in done.stdout
     assert "   trainer.max_epochs=3    " in done.stdout
+
+
+def test_full_error_shows_the_trace() -> None:
+    done = subprocess.run(
+        [sys.executable, "src/train.py", "clip=norm", "clip.value=-1"],
+        cwd=ROOT, capture_output=True, text=True, check=False, env={"HYDRA_FULL_ERROR": "1"},
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "Traceback" in done.stderr

@@ -16,6 +16,7 @@ STEPS = [
     for step in (block.splitlines() if language == "bash" else [block])
     if language == "python" or step.startswith("python src/")
 ]  # the command with a server is in tests/tracking/test_server.py
+FIRST_OF_EACH = {step.split()[1]: step for step in reversed(STEPS) if step.startswith("python ")}.values()
 SHORTER = ("trainer.max_epochs=2", "figures=false", "log_model=false")  # the same commands in less time
 SAID = {"src/train.py": ("Train: ", "outcome"), "src/compare.py": ("median",), "src/advise.py": ("What to try",)}
 SHORTER_SWEEP = ("seed=0", "data.steps_per_epoch=5", "data.test_sequences=100")
@@ -35,7 +36,7 @@ def test_step(command: Command, store_folder: Path, monkeypatch: pytest.MonkeyPa
     path, *overrides = shlex.split(step)[1:]
     shorter = SHORTER_SWEEP if "success_by_length" in step else ()
     training = (*SHORTER, *shorter) if path == "src/train.py" else ()
-    done = command(Path(path).stem, *overrides, *training, timeout=300)
+    done = command(Path(path).stem, *overrides, *training, timeout=300, cold=step in FIRST_OF_EACH)
     assert done.returncode == 0, done.stderr
     assert any(said in done.stdout for said in SAID[path])
 

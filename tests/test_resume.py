@@ -2,7 +2,6 @@
 
 import json
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from gradclip import keys
-from tests.conftest import Command, SearchRuns, StartCommand, assert_told_in_one_line
+from tests.conftest import Command, SearchRuns, StartCommand, Started, assert_told_in_one_line
 
 LSTM = (
     *("data=temporal_order", "data.length=10", "data.steps_per_epoch=20", "data.test_sequences=100"),
@@ -29,7 +28,7 @@ def newest(runs: SearchRuns, seed: int) -> Run:
     return runs(f"params.seed = '{seed}'")[0]
 
 
-def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+def wait_for(condition: Callable[[], bool], process: Started) -> None:
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         assert process.poll() is None, process.communicate()
@@ -39,7 +38,7 @@ def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") ->
     raise AssertionError("it did not come to pass")
 
 
-def stop(start: StartCommand, folder: Path, number: int, *overrides: str) -> "subprocess.Popen[str]":
+def stop(start: StartCommand, folder: Path, number: int, *overrides: str) -> Started:
     """Start a run, and send a signal once it has written a checkpoint."""
     before = set(folder.glob("mlruns/hydra/runs/*/checkpoints/last.ckpt"))
     process = start("train", *overrides)

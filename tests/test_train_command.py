@@ -218,11 +218,22 @@ def test_table_with_categories_and_scaled_target(
     assert zug == pytest.approx(420, abs=40)
 
 
-def test_two_processes_give_the_result_of_one(train: Command, runs: SearchRuns, client: MlflowClient) -> None:
-    options = ("trainer.max_epochs=2", "clip=norm", "seed=5", "figures=false", "log_model=false")
+@pytest.mark.parametrize(
+    ("clip", "seed"),
+    [
+        ("clip=norm", 5),
+        ("clip=activation clip.value=0.001 data.scale_target=standard", 6),
+        ("clip=zscore clip.value=0.5 clip.warmup=3 data.scale_target=standard", 7),
+        ("clip=skip clip.value=5.2 data.scale_target=standard", 8),
+    ],
+)
+def test_two_processes_give_the_result_of_one(
+    train: Command, runs: SearchRuns, client: MlflowClient, clip: str, seed: int
+) -> None:
+    options = ("trainer.max_epochs=2", *clip.split(), f"seed={seed}", "figures=false", "log_model=false")
     alone, together = train(*options), train("trainer=ddp", *options)
     assert together.returncode == 0, together.stderr
-    found = runs("params.seed = '5'")
+    found = runs(f"params.seed = '{seed}'")
     assert len(found) == 2  # the second process tracked nothing
     ours, theirs = (run.data.metrics for run in found)
     assert ours == pytest.approx(theirs, rel=1e-4)

@@ -13,6 +13,7 @@ from tests.mlflow_server import serve
 JOBS = ("-m", "tracking=server", "trainer=debug", "clip=norm", "figures=false", "log_model=false")
 LAUNCHERS = {
     "joblib": ("joblib", ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")),
+    "vectorized": ("torch", ("hydra/launcher=vectorized",)),
     "vectorized_joblib": (
         "joblib",
         ("hydra/launcher=vectorized_joblib", "hydra.launcher.over.n_jobs=2", "hydra.launcher.share=1"),
