@@ -11,10 +11,10 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from gradclip.building import build
 from gradclip.command import USER_ERRORS, check_options, describe
 from gradclip.config import TrainConfig, setting_names, validate
 from gradclip.manual import groups_of
-from gradclip.pipeline import Job, build
 from gradclip.project import CONFIG_FOLDER, register_resolvers
 
 ODD = (
@@ -96,7 +96,7 @@ def attempt(
     overrides: list[str],
     folder: Path,
     tracking: Sequence[str] = UNTRACKED,
-    act: Callable[[TrainConfig, Job], Any] = build,
+    act: Callable[[TrainConfig, Path], Any] = build,
 ) -> str:
     """Build all that a run needs, as the command does; return the line that it tells, or nothing where it would train.
 
@@ -113,7 +113,7 @@ def attempt(
         check_options(overrides, groups_of("train"))
         with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
             config = validate(compose("train", [*SMALL, *overrides, *tracking]))
-        act(config, Job("fuzzed", folder, {}))
+        act(config, folder)
     except USER_ERRORS as error:
         line = describe(error)
     else:

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gradclip import keys
+from gradclip.building import Parts, build
 from gradclip.config import validate
-from gradclip.pipeline import Job, Parts, build
 from gradclip.plots import BLUE, ORANGE, RED, draw
 from gradclip.project import CONFIG_FOLDER, PROJECT_ROOT, register_resolvers
 
@@ -29,7 +29,7 @@ def train(overrides: tuple[str, ...]) -> Parts:
     with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
         config = validate(compose("train", [*overrides, *quietly]))
     with tempfile.TemporaryDirectory() as folder:
-        parts = build(config, Job("figure", Path(folder), {}))
+        parts = build(config, Path(folder))
         parts.trainer.fit(parts.module, parts.data)
     return parts
 

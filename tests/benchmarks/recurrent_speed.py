@@ -15,8 +15,8 @@ from reference import configure
 from torch import nn
 
 from gradclip import RNN
+from gradclip.building import Parts, build
 from gradclip.data.tasks import TASKS
-from gradclip.pipeline import Job, Parts, build
 
 LENGTH, HIDDEN, BATCH, STEPS, ROUNDS = 150, 50, 64, 800, 9
 SETTINGS = (
@@ -34,7 +34,7 @@ SETTINGS = (
 def pipeline_step() -> float:
     """Seconds a step of the pipeline, with all its telemetry: clipping, both monitors, fresh sequences."""
     with tempfile.TemporaryDirectory() as folder:
-        parts: Parts = build(configure(SETTINGS), Job("speed", Path(folder), {}))
+        parts: Parts = build(configure(SETTINGS), Path(folder))
         parts.trainer.limit_val_batches = 0
         start = time.perf_counter()
         parts.trainer.fit(parts.module, parts.data)

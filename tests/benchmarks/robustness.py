@@ -19,8 +19,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from gradclip import keys
+from gradclip.config import TrainConfig
 from gradclip.errors import GradclipError
-from gradclip.pipeline import train
+from gradclip.pipeline import Job, train
 from gradclip.tracking.messages import Point, Store
 from gradclip.tracking.run import TrackedRun
 from tests.conftest import ROOT
@@ -151,7 +152,7 @@ def _try_out(folder: Path, what: str, tries: list[list[str]]) -> Iterator[Row]:
         run_folder = folder / "runs" / str(number)
         run_folder.mkdir(parents=True)
         try:
-            refused += bool(attempt(overrides, run_folder, tracking, train))
+            refused += bool(attempt(overrides, run_folder, tracking, _train_tracked))
         except Exception as error:
             print(f"{overrides}: {type(error).__name__}: {error}", file=sys.stderr)
             bad += 1
@@ -160,6 +161,10 @@ def _try_out(folder: Path, what: str, tries: list[list[str]]) -> Iterator[Row]:
     runs = MlflowClient(f"sqlite:///{folder}/mlflow.db").search_runs(["1"])
     whole = sum(run.info.status == "FINISHED" and keys.OUTCOME in run.data.tags for run in runs)
     yield "runs half written by them", str(abs(trained - whole) + len(runs) - whole)
+
+
+def _train_tracked(config: TrainConfig, folder: Path) -> None:
+    train(config, Job("fuzzed", folder, {}))
 
 
 def main() -> int:

@@ -76,18 +76,19 @@ def compose_main_job(uri: str, folder: str) -> TrainConfig:
 
 def fits(config: TrainConfig, folder: str) -> dict[str, Callable[[], float]]:
     """The fit as the command does it, all points in the store, and the same without logger and telemetry."""
-    from gradclip.pipeline import Job, build, open_run
+    from gradclip.building import build
+    from gradclip.pipeline import Job, open_run
     from gradclip.tracking.logger import RunLogger
 
     job = Job("speed", Path(folder), {})
 
     def bare() -> float:
-        parts = build(config, job)
+        parts = build(config, job.folder)
         parts.trainer.callbacks.remove(parts.monitor)
         return seconds(lambda: parts.trainer.fit(parts.module, parts.data))
 
     def tracked() -> float:
-        parts = build(config, job)
+        parts = build(config, job.folder)
         run = open_run(config, job, parts)
         run.wait()
         parts.trainer.loggers = [RunLogger(run)]

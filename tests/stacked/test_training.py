@@ -8,9 +8,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from scipy.stats import mannwhitneyu
 
+from gradclip.building import build
 from gradclip.config import TrainConfig, validate
 from gradclip.errors import StackingError
-from gradclip.pipeline import Job, build, collect
+from gradclip.pipeline import collect
 from gradclip.project import CONFIG_FOLDER, register_resolvers
 from gradclip.stacked.replicas import make_replicas
 from gradclip.stacked.training import StackedTraining
@@ -79,7 +80,7 @@ def pair(*overrides: str) -> list[TrainConfig]:
 
 
 def train_ordinarily(config: TrainConfig, folder: Path) -> Trained:
-    parts = build(config, Job("ordinary", folder, {}))
+    parts = build(config, folder)
     parts.trainer.fit(parts.module, parts.data)
     return collect(parts)
 

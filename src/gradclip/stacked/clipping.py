@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from gradclip.building import clipper_settings, lightning_can_clip
 from gradclip.clipping.base import Clipper, Gradients, Rescaler, State
 from gradclip.clipping.methods import make_clipper
 from gradclip.config import NormClip, TrainConfig
-from gradclip.pipeline import clipper_settings, lightning_can_clip
 from gradclip.stacked.numbers import Path, differing, replaced
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradclip.building import build_module
 from gradclip.config import TrainConfig
 from gradclip.module import Learner
 from gradclip.optimization import learning_rate_factors
-from gradclip.pipeline import build_module
 from gradclip.stacked.batches import StackedBatches
 from gradclip.stacked.clipping import StackedClipper
 from gradclip.stacked.network import StackedNetwork, check_stacking

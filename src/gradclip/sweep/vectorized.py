@@ -112,7 +112,8 @@ def run_ordinarily(launcher: Any, job: Planned) -> None:
 
 def _train_group(jobs: Sequence[Planned], parent: Parent, runs: "ReplicaRuns", bar: Any) -> dict[int, str]:
     """Train jobs that differ in what can be stacked; return the reason of each that could not be."""
-    from gradclip.pipeline import Job, choose_device
+    from gradclip.building import choose_device
+    from gradclip.pipeline import Job
     from gradclip.stacked.replicas import make_replicas
     from gradclip.stacked.training import StackedTraining
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -157,7 +158,11 @@ class GradientRecord:
         return f"{what} {self.names[int(np.argmin(finite))]}"
 
     def to_frame(self) -> pd.DataFrame:
-        """One row for each step; columns are named as the metrics are, those of a parameter with its name behind."""
+        """One row for each step."""
+        return pd.DataFrame(self.to_columns())
+
+    def to_columns(self) -> dict[str, NDArray[Any]]:
+        """Of each step, ``[steps]``; named as the metrics are, those of a parameter with its name behind."""
         steps = {
             "step": self.step,
             "epoch": self.epoch,
@@ -183,7 +188,7 @@ class GradientRecord:
         columns = {
             f"{key}/{name}": values[:, i] for key, values in tensors.items() for i, name in enumerate(self.names)
         }
-        return pd.DataFrame(steps | columns)
+        return steps | columns
 
 
 def row_scale(rows: Floats) -> Floats:

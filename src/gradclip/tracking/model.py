@@ -6,15 +6,23 @@ in between it leaves a model that is linked to the run and cannot be read. Here 
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import mlflow
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
 from mlflow.models import Model, infer_signature
 from mlflow.tracking.context.registry import resolve_tags
+from skops import io
 
 from gradclip import keys
 from gradclip.tracking.messages import ModelFiles, Store
 from gradclip.tracking.store import client, open_store
+
+
+def pack_scaler(scaler: Any) -> bytes:
+    """A scaler of scikit-learn as data, not as a program; here, where skops loads while others load torch."""
+    packed: bytes = io.dumps(scaler)
+    return packed
 
 
 def write_model(store: Store, run_id: str, files: ModelFiles) -> None:
