@@ -205,13 +205,13 @@ def create_run(store: Store, name: str, tags: Mapping[str, str], parent: Parent 
 
 def created_before(store: Store, creation: str | None) -> str | None:
     """The run that was created by an earlier try, whose answer did not arrive."""
-    found = _created_as(store, creation, most=1) if creation else []
+    found = created_as(store, creation) if creation else []
     return str(found[0].info.run_id) if found else None
 
 
-def _created_as(store: Store, creation: str, most: int) -> list[Run]:
-    tag = f"tags.{keys.CREATION} = '{creation}'"
-    return list(client(store.uri).search_runs([open_store(store)], tag, max_results=most))
+def created_as(store: Store, creation: str) -> list[Run]:
+    """The runs that were created as one: more than one where a server's answer was lost and it was asked again."""
+    return list(client(store.uri).search_runs([open_store(store)], f"tags.{keys.CREATION} = '{creation}'"))
 
 
 def parent_tags(store: Store, parent: Parent | None) -> dict[str, str]:
@@ -327,8 +327,8 @@ def end_run(store: Store, run_id: str, status: str) -> None:
 
 
 def _delete_twins(store: Store, run_id: str) -> None:
-    """Delete empty runs that a server created too, where its answer was lost and it was asked again."""
+    """Delete empty runs that a server created too."""
     creation = client(store.uri).get_run(run_id).data.tags.get(keys.CREATION)
-    for run in _created_as(store, creation, most=10) if creation else []:
+    for run in created_as(store, creation) if creation else []:
         if run.info.run_id != run_id:
             client(store.uri).delete_run(run.info.run_id)
