@@ -96,8 +96,11 @@ def open_store(store: Store) -> str:
 
 
 def analyze(store: Store) -> None:
-    """Let SQLite see what the store holds; knowing nothing, it goes over every run's points to find those of one."""
-    if not _sqlite_file(store.uri):
+    """Let SQLite see what the store holds; knowing nothing, it goes over every run's points to find those of one.
+
+    It is written down in the store: one that can only be read stays as it is.
+    """
+    if not _sqlite_file(store.uri) or is_read_only(store):
         return
     engine = _get_store(store.uri).engine
     with engine.begin() as connection:
@@ -134,6 +137,12 @@ def check_readable(store: Store) -> None:
     database = _sqlite_file(store.uri)
     if database and not Path(database).exists():
         raise TrackingError(f"tracking.uri: got {store.uri!r}; there is no such store; train something first")
+
+
+def is_read_only(store: Store) -> bool:
+    """Whether a SQLite store cannot be written: its file, or the folder, where SQLite keeps a journal."""
+    database = _sqlite_file(store.uri)
+    return bool(database) and not all(os.access(path, os.W_OK) for path in (database, Path(database).parent))
 
 
 def _check_server(uri: str) -> None:
