@@ -32,6 +32,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking._tracking_service.utils import _get_store
 from mlflow.tracking.context.registry import resolve_tags
+from mlflow.utils.credentials import read_mlflow_creds
 from mlflow.utils.time import get_current_time_millis
 from sqlalchemy import NullPool, create_engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -146,8 +147,10 @@ def is_read_only(store: Store) -> bool:
 
 
 def _check_server(uri: str) -> None:
+    login = read_mlflow_creds()
+    auth = (login.username, login.password or "") if login.username else None
     try:
-        requests.get(f"{uri.rstrip('/')}/health", timeout=SERVER_PATIENCE).raise_for_status()
+        requests.get(f"{uri.rstrip('/')}/health", auth=auth, timeout=SERVER_PATIENCE).raise_for_status()
     except requests.RequestException as error:
         reason = type(error).__name__ if error.response is None else error.response.status_code
         raise TrackingError(f"tracking.uri: got {uri!r}; no MLflow server answers there ({reason})") from error
