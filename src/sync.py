@@ -4,10 +4,12 @@ python src/sync.py                      everything below mlruns
 python src/sync.py mlruns/hydra/runs    everything below another folder
 """
 
+import os
 import sys
 from pathlib import Path
 
 from gradclip.command import errors_in_one_line
+from gradclip.passwords import take_out
 from gradclip.project import PROJECT_ROOT
 
 
@@ -18,6 +20,7 @@ def main() -> int:
         print(__doc__.strip())
         return 0
     with errors_in_one_line("sync"):
+        take_out([], os.environ)
         from gradclip.syncing import sync
 
         for line in sync(Path(arguments[0]) if arguments else PROJECT_ROOT / "mlruns", arguments[1:]):

@@ -47,6 +47,18 @@ class PostgreSQL:
             time.sleep(0.1)
         raise AssertionError("PostgreSQL does not answer")
 
+    def add_user(self, name: str, password: str) -> str:
+        """Add a user who has to give a password, and return the URI with it."""
+        import psycopg2
+
+        rules = self.folder / "data/pg_hba.conf"
+        rules.write_text(f"host all {name} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
+        connection = psycopg2.connect(self.uri.replace("+psycopg2", ""))
+        with connection, connection.cursor() as cursor:
+            cursor.execute(f"CREATE ROLE {name} SUPERUSER LOGIN PASSWORD '{password}'; SELECT pg_reload_conf()")
+        connection.close()
+        return self.uri.replace("mlflow@", f"{name}:{password}@")
+
     def kill(self) -> None:
         """End it at once, without a clean end of its connections."""
         self.process.send_signal(signal.SIGQUIT)

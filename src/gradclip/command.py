@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gradclip.errors import ConfigError, GradclipError
 from gradclip.manual import groups_of, manual
+from gradclip.passwords import take_out
 from gradclip.project import CONFIG_FOLDER
 from gradclip.suggest import did_you_mean
 
@@ -44,6 +45,7 @@ def run_command(main: Callable[[], None], primary: str, usage: str) -> int:
         return 0
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints in its own way and exits with 1
     with errors_in_one_line(primary):
+        sys.argv[1:] = take_out(arguments, os.environ)  # before Hydra notes down what was typed
         check_options(arguments, groups_of(primary))
         main()
     return 0

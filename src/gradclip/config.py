@@ -27,6 +27,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from gradclip.errors import ConfigError
+from gradclip.passwords import REFUSAL, has_password
 from gradclip.suggest import did_you_mean
 
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -432,6 +433,12 @@ class TrackingSettings(Settings):
     retry_seconds: NonNegativeNumber
     spool_if_absent: bool
     trusted_models: list[Pattern]
+
+    @model_validator(mode="after")
+    def _no_password(self) -> "TrackingSettings":
+        if self.uri is not None and has_password(self.uri):
+            raise ValueError(f"uri: {REFUSAL}")
+        return self
 
     @model_validator(mode="after")
     def _no_plain_folder(self) -> "TrackingSettings":

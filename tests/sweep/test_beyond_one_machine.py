@@ -18,7 +18,8 @@ LAUNCHERS = {
         "joblib",
         ("hydra/launcher=vectorized_joblib", "hydra.launcher.over.n_jobs=2", "hydra.launcher.share=1"),
     ),
-    "ray": ("ray", ("hydra/launcher=ray", "hydra.launcher.cpus=2")),
+    "ray_cluster": ("ray", ("hydra/launcher=ray_cluster", "hydra.launcher.cpus=2")),
+    "ray": ("hydra_plugins.hydra_ray_launcher", ("hydra/launcher=ray", "+hydra.launcher.ray.init.num_cpus=2")),
     "slurm": ("submitit", ("hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5")),
     "vectorized_ray": (
         "ray",
@@ -49,9 +50,7 @@ def test_jobs_anywhere_are_the_same_runs_of_one_parent(
 ) -> None:
     package, overrides = LAUNCHERS[launcher]
     if find_spec(package) is None:
-        pytest.skip(
-            f"{package} is not installed: python -m pip install --editable '.[{launcher.removeprefix('vectorized_')}]'"
-        )
+        pytest.skip(f"{package} is not installed; docs/many-runs.md says how")
     done = train(
         *JOBS, *overrides, "seed=0,1", f"tracking.experiment={launcher}",
         environment={"MLFLOW_TRACKING_URI": server}, timeout=300,
@@ -76,12 +75,12 @@ def test_jobs_anywhere_are_the_same_runs_of_one_parent(
     ("overrides", "message"),
     [
         pytest.param(
-            ["hydra/launcher=ray"],
-            "hydra/launcher=ray: needs Ray; python -m pip install --editable '.[ray]'",
+            ["hydra/launcher=ray_cluster"],
+            "hydra/launcher=ray_cluster: needs Ray; python -m pip install --editable '.[ray]'",
             marks=pytest.mark.skipif(find_spec("ray") is not None, reason="ray is installed"),
         ),
         pytest.param(
-            ["hydra/launcher=ray", "hydra.launcher.address=127.0.0.1:1"],
+            ["hydra/launcher=ray_cluster", "hydra.launcher.address=127.0.0.1:1"],
             "hydra.launcher.address: got '127.0.0.1:1'; no Ray cluster answers there",
             marks=pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: pip install '.[ray]'"),
         ),

@@ -56,13 +56,18 @@ def assert_refused(done: "subprocess.CompletedProcess[str]", line: str) -> None:
     assert done.stderr.startswith(f"error: {line}"), done.stderr
 
 
-def test_a_read_only_store_is_refused_and_stays_readable(train: Command, mount: Mount, tmp_path: Path) -> None:
+def test_a_read_only_store_is_read_and_not_written(
+    train: Command, compare: Command, advise: Command, mount: Mount, tmp_path: Path
+) -> None:
     (tmp_path / "store").mkdir()
-    run_id = write_run(make_store(tmp_path / "store"), 1.0, 0, {})
+    assert train(*RUN, "seed=70", *at(tmp_path / "store")).returncode == 0
     folder = mount("-o", "bind,ro", str(tmp_path / "store"))
-    refused = train(*RUN, *at(folder))
+    refused = train(*RUN, "seed=71", *at(folder))
     assert_refused(refused, f"tracking.uri: got 'sqlite:///{folder}/mlflow.db'; cannot be opened: [Errno 30] Read-only")
-    assert MlflowClient(f"sqlite:///{folder}/mlflow.db").get_run(run_id).data.metrics[keys.MSE.final_test] == 1.0
+    done = compare("runs=gradclip", "figures=false", *at(folder))
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "Not stored: the store is read-only"), done.stderr
+    done = advise(*at(folder))
+    assert done.stdout.startswith("What was seen:\n  The run norm=1.0 trainer=debug seed=70 ended as "), done.stderr
 
 
 def test_no_room_for_a_new_store_leaves_none(train: Command, mount: Mount) -> None:

@@ -13,7 +13,7 @@ from gradclip.tracking.run import TrackedRun
 from tests.conftest import Command
 from tests.mlflow_server import Server
 from tests.postgresql import PostgreSQL, is_installed
-from tests.tracking.test_delivery import POINTS, steps_of, store_of, write
+from tests.tracking.test_delivery import POINTS, steps_of, store_of, sync, write
 
 pytest.importorskip("psycopg2")
 pytestmark = pytest.mark.skipif(not is_installed(), reason="PostgreSQL is not installed")
@@ -71,3 +71,31 @@ def test_a_run_needs_no_server_before_the_database(train: Command, database: Pos
     database.start()
     assert (absent.returncode, absent.stderr.count("\n")) == (2, 1), absent.stderr
     assert absent.stderr.startswith(f"error: tracking.uri: got '{database.uri}'; cannot be opened: ")
+
+
+def test_a_password_is_neither_shown_nor_stored_and_wanted_again(
+    train: Command, database: PostgreSQL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = database.add_user("ada", "s3cret")
+    places = (f"tracking.uri={uri}", f"tracking.artifacts={tmp_path}/artifacts", "tracking.experiment=secret")
+    settings = ("trainer=debug", "clip=norm", "figures=false", "log_model=false", *places)
+    done = train("-m", "seed=0,1", *settings, f"hydra.sweep.dir={tmp_path}/multirun")
+    assert done.returncode == 0, done.stderr
+    database.kill()
+    absent = ("tracking.spool_if_absent=true", "tracking.retry_seconds=0.1", f"hydra.run.dir={tmp_path}/run")
+    later = train(*settings, *absent)
+    database.start()
+    assert later.returncode == 0, later.stderr
+    assert sync(tmp_path / "run").stderr.endswith("no password supplied\n")
+    written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    told = sync(tmp_path / "run")
+    assert told.stdout.startswith("Sent "), told.stderr
+    client = MlflowClient(uri)
+    runs = client.search_runs([client.get_experiment_by_name("secret").experiment_id])
+    assert [run.info.status for run in runs] == ["FINISHED"] * 4  # two jobs, their parent, the one that was sent later
+    shown = [text for one in (done, later, told) for text in (one.stdout, one.stderr)]
+    kept = [text for run in runs for pair in (run.data.tags | run.data.params).items() for text in pair]
+    assert not [text for text in [*shown, *kept] if "s3cret" in text]
+    assert len(written) > 10
+    assert not [text for text in written if b"s3cret" in text]

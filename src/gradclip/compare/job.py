@@ -35,14 +35,16 @@ def store_comparison(store: Store, found: "Comparison", folder: Path) -> str:
     """Store what was written with the multirun's parent, or with a run of its own; return where, in words."""
     from gradclip.compare.comparison import FOLDER
 
+    if result_of(submit("is_read_only", store)):
+        return "Not stored: the store is read-only"
     if found.selection.parent is not None:
         result_of(submit("write_files", store, found.selection.parent, str(folder), FOLDER))
-        return f"the multirun's parent run {found.selection.parent}, under {FOLDER}"
+        return f"Stored with the multirun's parent run {found.selection.parent}, under {FOLDER}"
     command = shlex.join(["python", "src/compare.py", *HydraConfig.get().overrides.task])
     run_id = result_of(submit("create_run", store, f"comparison: {found.selection.title}", {keys.COMMAND: command}))
     result_of(submit("write_files", store, run_id, str(folder), FOLDER))
     result_of(submit("end_run", store, run_id, "FINISHED"))
-    return f"run {run_id}"
+    return f"Stored with run {run_id}"
 
 
 def tell(found: "Comparison", folder: Path, stored: str) -> None:
@@ -51,4 +53,4 @@ def tell(found: "Comparison", folder: Path, stored: str) -> None:
     from gradclip.tables import print_tables
 
     print_tables(tables(found))
-    print("\n".join([*verdicts(found), "", method(), f"Files: {folder}", f"Stored with {stored}"]))
+    print("\n".join([*verdicts(found), "", method(), f"Files: {folder}", stored]))

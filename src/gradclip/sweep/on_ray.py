@@ -21,7 +21,7 @@ def start_ray(address: str | None, cpus: int | None) -> None:
         ConfigError: Ray is not installed, or no cluster answers at the address.
     """
     if find_spec("ray") is None:
-        raise ConfigError("hydra/launcher=ray: needs Ray; python -m pip install --editable '.[ray]'")
+        raise ConfigError("hydra/launcher=ray_cluster: needs Ray; python -m pip install --editable '.[ray]'")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to Ray's makers
     import ray
 
@@ -34,7 +34,7 @@ def start_ray(address: str | None, cpus: int | None) -> None:
     except OSError as error:
         raise ConfigError(f"hydra.launcher.address: got {address!r}; no Ray cluster answers there") from error
     except ValueError as error:
-        raise ConfigError(f"hydra/launcher=ray: {str(error).splitlines()[0]}") from error
+        raise ConfigError(f"hydra/launcher=ray_cluster: {str(error).splitlines()[0]}") from error
 
 
 def _knock(address: str | None) -> None:

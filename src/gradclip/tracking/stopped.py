@@ -15,7 +15,7 @@ from gradclip.errors import TrackingError
 from gradclip.tracking.messages import StoppedRun, Store
 from gradclip.tracking.process import tell_process
 from gradclip.tracking.reading import to_stored
-from gradclip.tracking.store import client, open_store
+from gradclip.tracking.store import client, created_as, open_store
 from gradclip.tracking.stored import StoredRun
 
 LAST = "last"
@@ -55,11 +55,27 @@ def reopen_run(store: Store, run_id: str, tags: Mapping[str, str]) -> None:
 
 
 def mark_dead_runs(store: Store) -> None:
-    """Close the runs of this machine whose process is gone: it was killed, or the power went."""
+    """Close the runs of this machine whose process is gone: it was killed, or the power went.
+
+    An empty one that a server created too, after the run that it was asked for had ended, is deleted.
+    """
     here = f"attributes.status = 'RUNNING' and tags.{keys.HOST} = '{socket.gethostname()}'"
-    for run in client(store.uri).search_runs([open_store(store)], here):
-        if is_dead(run):
+    running = client(store.uri).search_runs([open_store(store)], here)
+    for run in sorted(running, key=_is_empty):  # an empty one is known as a twin by the other's end
+        if _is_empty(run) and _is_late_twin(store, run):
+            client(store.uri).delete_run(run.info.run_id)
+        elif is_dead(run):
             client(store.uri).set_terminated(run.info.run_id, "KILLED")
+
+
+def _is_empty(run: Run) -> bool:
+    return not (run.data.params or run.data.metrics)
+
+
+def _is_late_twin(store: Store, run: Run) -> bool:
+    """Whether the run that this one repeats is over, so that nothing will ever write to this one."""
+    creation = run.data.tags.get(keys.CREATION)
+    return bool(creation) and any(other.info.status != "RUNNING" for other in created_as(store, creation))
 
 
 def is_dead(run: Run) -> bool:

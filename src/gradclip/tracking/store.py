@@ -32,6 +32,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking._tracking_service.utils import _get_store
 from mlflow.tracking.context.registry import resolve_tags
+from mlflow.utils.credentials import read_mlflow_creds
 from mlflow.utils.time import get_current_time_millis
 from sqlalchemy import NullPool, create_engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -96,8 +97,11 @@ def open_store(store: Store) -> str:
 
 
 def analyze(store: Store) -> None:
-    """Let SQLite see what the store holds; knowing nothing, it goes over every run's points to find those of one."""
-    if not _sqlite_file(store.uri):
+    """Let SQLite see what the store holds; knowing nothing, it goes over every run's points to find those of one.
+
+    It is written down in the store: one that can only be read stays as it is.
+    """
+    if not _sqlite_file(store.uri) or is_read_only(store):
         return
     engine = _get_store(store.uri).engine
     with engine.begin() as connection:
@@ -136,9 +140,17 @@ def check_readable(store: Store) -> None:
         raise TrackingError(f"tracking.uri: got {store.uri!r}; there is no such store; train something first")
 
 
+def is_read_only(store: Store) -> bool:
+    """Whether a SQLite store cannot be written: its file, or the folder, where SQLite keeps a journal."""
+    database = _sqlite_file(store.uri)
+    return bool(database) and not all(os.access(path, os.W_OK) for path in (database, Path(database).parent))
+
+
 def _check_server(uri: str) -> None:
+    login = read_mlflow_creds()
+    auth = (login.username, login.password or "") if login.username else None
     try:
-        requests.get(f"{uri.rstrip('/')}/health", timeout=SERVER_PATIENCE).raise_for_status()
+        requests.get(f"{uri.rstrip('/')}/health", auth=auth, timeout=SERVER_PATIENCE).raise_for_status()
     except requests.RequestException as error:
         reason = type(error).__name__ if error.response is None else error.response.status_code
         raise TrackingError(f"tracking.uri: got {uri!r}; no MLflow server answers there ({reason})") from error
@@ -205,13 +217,13 @@ def create_run(store: Store, name: str, tags: Mapping[str, str], parent: Parent 
 
 def created_before(store: Store, creation: str | None) -> str | None:
     """The run that was created by an earlier try, whose answer did not arrive."""
-    found = _created_as(store, creation, most=1) if creation else []
+    found = created_as(store, creation) if creation else []
     return str(found[0].info.run_id) if found else None
 
 
-def _created_as(store: Store, creation: str, most: int) -> list[Run]:
-    tag = f"tags.{keys.CREATION} = '{creation}'"
-    return list(client(store.uri).search_runs([open_store(store)], tag, max_results=most))
+def created_as(store: Store, creation: str) -> list[Run]:
+    """The runs that were created as one: more than one where a server's answer was lost and it was asked again."""
+    return list(client(store.uri).search_runs([open_store(store)], f"tags.{keys.CREATION} = '{creation}'"))
 
 
 def parent_tags(store: Store, parent: Parent | None) -> dict[str, str]:
@@ -327,8 +339,8 @@ def end_run(store: Store, run_id: str, status: str) -> None:
 
 
 def _delete_twins(store: Store, run_id: str) -> None:
-    """Delete empty runs that a server created too, where its answer was lost and it was asked again."""
+    """Delete empty runs that a server created too."""
     creation = client(store.uri).get_run(run_id).data.tags.get(keys.CREATION)
-    for run in _created_as(store, creation, most=10) if creation else []:
+    for run in created_as(store, creation) if creation else []:
         if run.info.run_id != run_id:
             client(store.uri).delete_run(run.info.run_id)

@@ -1,4 +1,4 @@
-"""``hydra/launcher=ray``: the jobs of a multirun side by side on a Ray cluster."""
+"""``hydra/launcher=ray_cluster``: the jobs of a multirun side by side on a Ray cluster."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,10 +11,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 
-class RayLauncher(Launcher):  # type: ignore[misc]  # Hydra is not typed
-    """Hydra launcher over Ray.
-
-    (``hydra-ray-launcher`` 1.2.2 cannot stand beside MLflow's pins: it wants cloudpickle below 3.)
+class RayClusterLauncher(Launcher):  # type: ignore[misc]  # Hydra is not typed
+    """Hydra launcher over Ray; ``docs/many-runs.md`` says why it is not ``hydra-ray-launcher``.
 
     Args:
         address: of the cluster, or None to start one on this machine until the multirun ends.
