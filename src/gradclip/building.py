@@ -20,7 +20,7 @@ from gradclip.callbacks.hidden_state_monitor import HiddenStateMonitor
 from gradclip.callbacks.progress import Progress
 from gradclip.callbacks.random_state import RandomState
 from gradclip.clipping.methods import BACKWARD_METHODS, make_clipper
-from gradclip.config import NormClip, SeriesSettings, TaskSettings, TrainConfig, ValueClip
+from gradclip.config import TrainConfig
 from gradclip.data.base import TrainingData
 from gradclip.data.sequences import SequenceData
 from gradclip.data.series import SeriesData
@@ -30,6 +30,8 @@ from gradclip.errors import TrainerError
 from gradclip.models.build import build_network
 from gradclip.module import Classifier, Learner, Regressor
 from gradclip.optimization import make_loss, make_optimizer, make_schedule
+from gradclip.settings.clip import NormClip, ValueClip
+from gradclip.settings.data import SeriesSettings, TaskSettings
 
 for library in ("pytorch_lightning", "lightning_fabric"):
     logging.getLogger(library).setLevel(logging.ERROR)  # their greetings and tips

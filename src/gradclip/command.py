@@ -21,7 +21,7 @@ from gradclip.project import CONFIG_FOLDER
 from gradclip.suggest import did_you_mean
 
 if TYPE_CHECKING:
-    from gradclip.config import Settings
+    from gradclip.settings.base import Settings
 
 USER_ERRORS = (GradclipError, HydraException, OmegaConfBaseException)
 ADDED_GROUPS = ("experiment", "sweep")  # of which several may be added at once: +experiment=[a,b]

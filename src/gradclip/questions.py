@@ -4,7 +4,8 @@ from typing import Annotated
 
 from pydantic import Field, NonNegativeInt
 
-from gradclip.config import Settings, TrackingSettings
+from gradclip.settings.base import Settings
+from gradclip.settings.tracking import TrackingSettings
 
 Name = Annotated[str, Field(min_length=1)]
 FiniteNumber = Annotated[float, Field(allow_inf_nan=False)]

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import yaml
 
-from gradclip.config import TrackingSettings, TrainConfig, check
+from gradclip.config import TrainConfig, check
 from gradclip.errors import ConfigError, TrackingError
+from gradclip.settings.tracking import TrackingSettings
 from gradclip.tracking.messages import RUN_FILE, SPOOL_FILE, StoppedRun, Store
 from gradclip.tracking.worker import result_of, submit
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from gradclip.building import clipper_settings, lightning_can_clip
 from gradclip.clipping.base import Clipper, Gradients, Rescaler, State
 from gradclip.clipping.methods import make_clipper
-from gradclip.config import NormClip, TrainConfig
+from gradclip.config import TrainConfig
+from gradclip.settings.clip import NormClip
 from gradclip.stacked.numbers import Path, differing, replaced
 
 

@@ -10,9 +10,10 @@ from pytorch_lightning import seed_everything
 from torch import nn
 
 from gradclip.building import build_data, describe_network
-from gradclip.config import TaskSettings, TrainConfig
+from gradclip.config import TrainConfig
 from gradclip.data.base import TrainingData
 from gradclip.models.build import build_network
+from gradclip.settings.data import TaskSettings
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from gradclip.config import TrackingSettings
+    from gradclip.settings.tracking import TrackingSettings
 
 PARENT_FILE = "parent.json"  # in the folder of a multirun: its parent run and the store that it is in
 RUN_FILE = "run.json"  # in the folder of a run: which run of the store it belongs to

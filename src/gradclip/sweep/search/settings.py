@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 from pydantic import NonNegativeInt, PositiveInt, ValidationError
 
-from gradclip.config import Settings
 from gradclip.errors import ConfigError
+from gradclip.settings.base import Settings
 
 
 class SearchSettings(Settings):
