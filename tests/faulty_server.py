@@ -3,6 +3,7 @@
 ``python -m tests.faulty_server PORT ADDRESS FAULT...``: requests take the faults in turn, over and over.
 """
 
+import os
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ FAULTS = {
     "error": "answered with 500",
     "lose": "passed on, and answered with 500: the server did what the client does not know of",
     "hang": "passed on after the client has given up",
+    "die": "passed on, and gone for good before it is answered",
 }
 HANG = 2.0  # seconds
 OF_ONE_CONNECTION = {"host", "connection", "content-length", "transfer-encoding", "content-encoding", "accept-encoding"}
@@ -34,6 +36,8 @@ def answer(handler: BaseHTTPRequestHandler, address: str, fault: str) -> None:
     if fault != "error":
         headers = {name: value for name, value in handler.headers.items() if name.lower() not in OF_ONE_CONNECTION}
         passed = requests.request(handler.command, f"{address}{handler.path}", data=body, headers=headers, timeout=60)
+    if fault == "die":
+        os._exit(0)
     if fault in {"error", "lose"}:
         _send(handler, 500, {}, b"")
     else:
@@ -83,9 +87,9 @@ def main(port: str, address: str, *faults: str) -> None:
 
 
 @contextmanager
-def faulty(address: str, *faults: str) -> Iterator[str]:
+def faulty(address: str, *faults: str, port: int | None = None) -> Iterator[str]:
     """Stand before a server, and give the address to use in place of its own."""
-    port = free_port()
+    port = port or free_port()
     process = subprocess.Popen([sys.executable, "-m", "tests.faulty_server", str(port), address, *faults], cwd=ROOT)
     try:
         wait_until_it_answers(f"http://127.0.0.1:{port}", process)

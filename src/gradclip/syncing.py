@@ -5,6 +5,7 @@ from pathlib import Path
 
 from gradclip.errors import ConfigError
 from gradclip.tracking.messages import SPOOL_FILE
+from gradclip.tracking.spool import Spool
 from gradclip.tracking.worker import result_of, submit
 
 
@@ -28,3 +29,8 @@ def sync(folder: Path, others: Sequence[str] = ()) -> Iterator[str]:
         yield f"Sent {result_of(submit('take_in', str(path.parent)))} writes of {path.parent}"
     if not paths:
         yield f"Nothing waits below {folder}"
+
+
+def unsent_below(folder: Path) -> int:
+    """How many writes wait below a folder."""
+    return sum(len(Spool(path.parent)) for path in folder.rglob(SPOOL_FILE))

@@ -70,21 +70,8 @@ def tell_unsent(writes: int, folder: Path) -> str:
         >>> tell_unsent(2, Path("runs/1"))
         'Unsent: the store did not take 2 writes; they wait in runs/1. Send them: python src/sync.py runs/1'
     """
-    return f"Unsent: the store did not take {writes} writes; they wait in {folder}. Send them: {_sync_command(folder)}"
-
-
-def tell_waiting(jobs: int, folder: Path) -> str:
-    """Say that jobs of a multirun wait for the store, and how they get there.
-
-    Example:
-        >>> tell_waiting(2, Path("multirun"))
-        'Unsent: the store did not take all of 2 jobs; it waits in multirun. Send it: python src/sync.py multirun'
-    """
-    return f"Unsent: the store did not take all of {jobs} jobs; it waits in {folder}. Send it: {_sync_command(folder)}"
-
-
-def _sync_command(folder: Path) -> str:
-    return shlex.join(["python", "src/sync.py", str(folder)])
+    command = shlex.join(["python", "src/sync.py", str(folder)])
+    return f"Unsent: the store did not take {writes} writes; they wait in {folder}. Send them: {command}"
 
 
 def tell_scores(score: str, train: float, test: float) -> str:

@@ -24,7 +24,8 @@ def test_a_whole_run_is_as_mlflow_writes_it(store, tmp_path):
     (folder / "telemetry").mkdir(parents=True)
     (folder / "telemetry" / "gradients.parquet").write_bytes(b"bytes")
     complete.remember_datasets(store, "rows", [])
-    begun = complete.start_run(store, StartOfRun("mine", {"seed": "0"}, None, 5, {"clip.value": "1.0"}, "rows"))
+    start = StartOfRun("mine", {"seed": "0"}, None, 5, {"clip.value": "1.0"}, "rows", str(folder))
+    begun = complete.start_run(store, start)
     client = MlflowClient(store.uri)
     assert client.get_run(begun.run_id).info.status == "RUNNING"
     complete.complete_run(store, begun, EndOfRun(9, POINTS, SUMMARY, TAGS, str(folder)))

@@ -3,14 +3,15 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from gradclip.advise.overrides import seed_override
-from gradclip.errors import TrainerError
+from gradclip.errors import TrackingError, TrainerError
 from gradclip.project import PROJECT_ROOT
-from gradclip.sweep.results import FILE
-from gradclip.tracking.messages import Store
+from gradclip.syncing import unsent_below
+from gradclip.telling import tell_unsent
+from gradclip.tracking.messages import RUN_FILE, Store
 
 
 def run_many(overrides: Sequence[str], seeds: range, store: Store, folder: Path) -> list[str]:
@@ -27,6 +28,7 @@ def run_many(overrides: Sequence[str], seeds: range, store: Store, folder: Path)
 
     Raises:
         TrainerError: a run failed.
+        TrackingError: some of it waits for the store.
     """
     place = [
         f"tracking.uri={store.uri}",
@@ -40,9 +42,7 @@ def run_many(overrides: Sequence[str], seeds: range, store: Store, folder: Path)
     if done.returncode:
         reason = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1]
         raise TrainerError(f"the command {' '.join(overrides)} failed: {reason}")
-    return [note["run_id"] for note in _notes(folder)]
-
-
-def _notes(folder: Path) -> Iterator[dict[str, str]]:
-    for path in sorted(folder.glob(f"*/{FILE}"), key=lambda path: int(path.parent.name)):
-        yield json.loads(path.read_text())
+    if unsent := unsent_below(folder):
+        raise TrackingError(tell_unsent(unsent, folder))
+    notes = sorted(folder.glob(f"*/{RUN_FILE}"), key=lambda path: int(path.parent.name))
+    return [json.loads(note.read_text())["run_id"] for note in notes]

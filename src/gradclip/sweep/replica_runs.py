@@ -1,18 +1,18 @@
 """Stacked replicas as tracked runs: what is written of each, and figures and models of the best and the worst."""
 
-import json
 import tempfile
-import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from tqdm import tqdm
 
 from gradclip import keys
+from gradclip.command import USER_ERRORS, describe
 from gradclip.config import TrainConfig, flatten
 from gradclip.data.base import TrainingData
 from gradclip.figures import draw_figures
@@ -21,7 +21,7 @@ from gradclip.packing import pack_model
 from gradclip.pipeline import Job, Result, datasets, run_tags, to_yaml, write_report, write_telemetry
 from gradclip.sweep.results import JobResult
 from gradclip.telemetry.record import GradientRecord
-from gradclip.tracking.messages import RUN_FILE, EndOfRun, Point, StartedRun, StartOfRun, Store
+from gradclip.tracking.messages import Call, EndOfRun, Point, StartedRun, StartOfRun, Store, now
 from gradclip.tracking.process import this_process
 from gradclip.tracking.worker import result_of, submit
 from gradclip.trained import Trained
@@ -37,7 +37,8 @@ class ReplicaRun:
         job: its name, folder and tags.
         trained: what its training left behind.
         summary: the judgement of it.
-        run_id: its id in the store, once all is written; None where nothing is tracked.
+        run_id: its id in the store; None where it has none.
+        writes: what the store was asked to do, besides.
     """
 
     number: int
@@ -45,13 +46,20 @@ class ReplicaRun:
     job: Job
     trained: Trained
     summary: Summary
-    run_id: "Future[str] | None"
+    run_id: str | None
+    writes: "list[Future[Any]]"
 
     @property
     def gain(self) -> float:
         """How good it is on the test examples; a diverged one is the worst."""
         gain = self.trained.data.yardstick.gain(self.summary.score_test)
         return gain if np.isfinite(gain) else -np.inf
+
+    def write(self, function_name: str, *arguments: Any) -> None:
+        """Have the store do something more to the run."""
+        if self.run_id:
+            call = Call(Store.of(self.config.tracking), function_name, self.run_id, arguments, str(self.job.folder))
+            self.writes.append(submit("deliver", call))
 
 
 @dataclass
@@ -77,7 +85,7 @@ class ReplicaRuns:
 
     def end(self, number: int, trained: Trained) -> None:
         """Write the files of a training that has ended, and have the store complete its run."""
-        config, job, begun = self._begun.pop(number)
+        config, job, begun = self._begun[number]
         job.folder.mkdir(parents=True, exist_ok=True)
         summary = trained.summary()
         write_report(job.folder, trained.explosion())
@@ -85,8 +93,9 @@ class ReplicaRuns:
         (job.folder / keys.CONFIG_FILE).write_text(to_yaml(config))
         if self.keep_all and config.figures:
             draw_figures(job.folder / keys.FIGURES_FOLDER, config, trained, summary)
-        run_id = self._submit_end(config, job, begun, trained, summary) if begun else None
-        run = ReplicaRun(number, config, job, trained, summary, run_id)
+        writes = [self._submit_end(config, job, begun, trained, summary)] if begun else []
+        run = ReplicaRun(number, config, job, trained, summary, _id_of(begun), writes)
+        del self._begun[number]
         if self.keep_all:
             _write_model(run)
         else:
@@ -96,9 +105,9 @@ class ReplicaRuns:
 
     def abandon(self, status: str) -> list[int]:
         """Close the runs of all trainings that have not ended, as FAILED or KILLED; return the jobs' numbers."""
-        for config, _, begun in self._begun.values():
-            if begun and not begun.exception():
-                submit("end_run", Store.of(config.tracking), begun.result().run_id, status)
+        for config, job, begun in self._begun.values():
+            if run_id := _id_of(begun):
+                submit("deliver", Call(Store.of(config.tracking), "end_run", run_id, (status, now()), str(job.folder)))
         numbers = list(self._begun)
         self._begun.clear()
         return numbers
@@ -108,7 +117,7 @@ class ReplicaRuns:
         for run in {run.number: run for run in (self._best, self._worst) if run}.values():
             if run.config.figures:
                 draw_figures(run.job.folder / keys.FIGURES_FOLDER, run.config, run.trained, run.summary)
-                _call(run, "write_files", str(run.job.folder / keys.FIGURES_FOLDER), keys.FIGURES_FOLDER)
+                run.write("write_files", str(run.job.folder / keys.FIGURES_FOLDER), keys.FIGURES_FOLDER)
             _write_model(run)
         for run in tqdm(self._pending, desc="Storing", unit=" runs"):
             _note(run).write(run.job.folder)
@@ -119,8 +128,9 @@ class ReplicaRuns:
         if (store, rows) not in self._told:
             submit("remember_datasets", store, rows, datasets(data))
             self._told.add((store, rows))
-        tags = job.tags | run_tags(config) | {keys.FOLDER: str(job.folder)} | this_process()
-        run = StartOfRun(job.name, tags, job.parent, time.time_ns() // 1_000_000, flatten(config), rows)
+        own = {keys.FOLDER: str(job.folder), keys.CREATION: uuid4().hex}
+        tags = job.tags | run_tags(config) | own | this_process()
+        run = StartOfRun(job.name, tags, job.parent, now(), flatten(config), rows, str(job.folder))
         return submit("start_run", store, run)
 
     def _submit_end(
@@ -130,27 +140,25 @@ class ReplicaRuns:
         if begun.exception():
             return begun
         points = list(_points(trained, summary, self.points))
-        now = time.time_ns() // 1_000_000
-        run = EndOfRun(now, points, summary.metrics(), summary.tags(), str(job.folder))
+        run = EndOfRun(now(), points, summary.metrics(), summary.tags(), str(job.folder))
         return submit("complete_run", Store.of(config.tracking), begun.result(), run)
 
 
 def _note(run: ReplicaRun) -> JobResult:
     """How a job ended, once its run is written."""
     try:
-        run_id = result_of(run.run_id) if run.run_id else None
+        for write in run.writes:
+            result_of(write)
+    except USER_ERRORS as error:
+        return JobResult.of_failure(run.number, run.job.name, describe(error))
     except Exception as error:
         return JobResult.of_failure(run.number, run.job.name, f"{type(error).__name__}: {error}")
-    if run_id:
-        (run.job.folder / RUN_FILE).write_text(json.dumps({"run_id": run_id}))
-    result = Result(run.job.name, None, run_id, run.job.folder, run.summary, None)
-    return JobResult.of_run(run.number, result)
+    return JobResult.of_run(run.number, Result(run.job.name, None, run.run_id, run.job.folder, run.summary, None))
 
 
-def _call(run: ReplicaRun, function_name: str, *arguments: Any) -> None:
-    """Have the store do something to a run that is written."""
-    if run.run_id:
-        result_of(submit(function_name, Store.of(run.config.tracking), result_of(run.run_id), *arguments))
+def _id_of(begun: "Future[StartedRun] | None") -> str | None:
+    """The id of a run, where it could begin."""
+    return begun.result().run_id if begun and not begun.exception() else None
 
 
 def _write_model(run: ReplicaRun) -> None:
@@ -158,7 +166,8 @@ def _write_model(run: ReplicaRun) -> None:
         return
     with tempfile.TemporaryDirectory() as scratch:
         data, network = run.trained.data, run.trained.network
-        _call(run, "write_model", pack_model(Path(scratch), network, run.trained.description, data.raw, data.shape))
+        run.write("write_model", pack_model(Path(scratch), network, run.trained.description, data.raw, data.shape))
+        wait(run.writes)  # for the store to have read the scratch files
 
 
 def _without_record(trained: Trained) -> Trained:
@@ -168,9 +177,9 @@ def _without_record(trained: Trained) -> Trained:
 
 def _points(trained: Trained, summary: Summary, count: int) -> Iterator[Point]:
     """The curves in the store: scores of every epoch, and so many points of every step's numbers."""
-    now, record = time.time_ns() // 1_000_000, trained.record
+    moment, record = now(), trained.record
     for key, scores in zip((summary.score.train, summary.score.test), trained.curves, strict=True):
-        yield from _finite(key, np.arange(1, len(scores) + 1), np.array(scores), now)
+        yield from _finite(key, np.arange(1, len(scores) + 1), np.array(scores), moment)
     window = max(1, -(-len(record.step) // count))
     rows = np.unique(np.append(np.arange(0, len(record.step), window), len(record.step) - 1))
     curves = {
@@ -181,13 +190,13 @@ def _points(trained: Trained, summary: Summary, count: int) -> Iterator[Point]:
         keys.GRAD_COEFFICIENT: record.coefficient,
     }
     for key, values in curves.items():
-        yield from _finite(key, record.step[rows], values[rows], now)
+        yield from _finite(key, record.step[rows], values[rows], moment)
     norm = np.where(np.isfinite(record.norm), record.norm, -np.inf)
     ends = np.unique(np.minimum(np.arange(0, len(norm), window) + window - 1, len(norm) - 1))
     peaks = np.maximum.reduceat(norm, np.arange(0, len(norm), window)) if len(norm) else norm
-    yield from _finite(keys.GRAD_NORM_PEAK, record.step[ends], peaks, now)
+    yield from _finite(keys.GRAD_NORM_PEAK, record.step[ends], peaks, moment)
 
 
-def _finite(key: str, steps: Iterable[Any], values: Any, now: int) -> Iterator[Point]:
+def _finite(key: str, steps: Iterable[Any], values: Any, moment: int) -> Iterator[Point]:
     pairs = zip(np.asarray(steps).tolist(), np.asarray(values).tolist(), strict=True)
-    return (Point(key, value, now, step) for step, value in pairs if np.isfinite(value))
+    return (Point(key, value, moment, step) for step, value in pairs if np.isfinite(value))

@@ -6,21 +6,23 @@ import sys
 import traceback
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from gradclip.errors import GradclipError
+from gradclip.errors import GradclipError, TrackingError
 from gradclip.sweep.multirun import parent_of
 from gradclip.sweep.results import JobResult, read_results
 from gradclip.sweep.search.report import SEARCH_FOLDER, print_report, read_report
 from gradclip.sweep.stopping import listen, stopped_by
 from gradclip.sweep.success import success_rates
+from gradclip.syncing import sync, unsent_below
 from gradclip.tables import Table, print_tables, to_markdown
-from gradclip.telling import tell_score, tell_waiting
-from gradclip.tracking.messages import PARENT_FILE, SPOOL_FILE, Call, Store
+from gradclip.telling import tell_score, tell_unsent
+from gradclip.tracking.messages import PARENT_FILE, SPOOL_FILE, Call, Store, now
 from gradclip.tracking.spool import Spool
 from gradclip.tracking.worker import result_of, submit
 
@@ -44,10 +46,12 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
         tables, search = [run_table(jobs), *success_tables(jobs)], read_report(folder)
         print_tables(tables) if search is None else print_report(search)
         (folder / "runs.md").write_text("\n".join(map(to_markdown, tables)))
+        with suppress(TrackingError):  # it still waits, and that is told below
+            list(sync(folder))
         compared = search is not None or compare_jobs(folder, jobs, draw=bool(config.figures))
         close_parent(folder, "KILLED" if stop else "FAILED" if failed else "FINISHED")
-        if waiting := len([*folder.glob(f"*/{SPOOL_FILE}")]):
-            print(tell_waiting(waiting, folder))
+        if unsent := unsent_below(folder):
+            print(tell_unsent(unsent, folder))
         if failed:
             print(f"error: {len(failed)} of {len(jobs)} jobs failed; the table says why", file=sys.stderr)
         if stop:
@@ -61,13 +65,18 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
 def compare_jobs(folder: Path, jobs: Sequence[JobResult], draw: bool) -> bool:
     """Compare the runs of a multirun, where they are tracked and more than one, and store it with the parent run.
 
-    A comparison that fails must not keep the parent run from being closed.
+    A comparison that fails must not keep the parent run from being closed; one of runs that wait would leave them out.
 
     Returns:
         Whether nothing went wrong.
     """
     note = folder / PARENT_FILE
-    if not note.exists() or sum(job.run_id is not None and not job.done_before for job in jobs) < 2:
+    if sum(job.run_id is not None and not job.done_before for job in jobs) < 2:
+        return True
+    if unsent_below(folder):
+        print("Not compared: some runs wait for the store. Once they are sent: python src/compare.py")
+        return True
+    if not note.exists():
         return True
     from gradclip.compare.comparison import FOLDER, compare
     from gradclip.compare.tell import tables, verdicts
@@ -76,7 +85,8 @@ def compare_jobs(folder: Path, jobs: Sequence[JobResult], draw: bool) -> bool:
     store = Store(**parent["store"])
     try:
         found = compare(store, parent["run_id"], folder / FOLDER, draw=draw)
-        result_of(submit("write_files", store, parent["run_id"], str(folder / FOLDER), FOLDER))
+        files = (str(folder / FOLDER), FOLDER)
+        result_of(submit("deliver", Call(store, "write_files", parent["run_id"], files, str(folder))))
     except Exception as error:
         if not isinstance(error, GradclipError):
             traceback.print_exc()
@@ -98,14 +108,14 @@ def close_parent(folder: Path, status: str) -> None:
     note.unlink()
     store, tables = Store(**parent["store"]), folder / "runs.md"
 
-    def write(function_name: str, *arguments: str) -> Future[Any]:
+    def write(function_name: str, *arguments: Any) -> Future[Any]:
         return submit("deliver", Call(store, function_name, parent["run_id"], arguments, str(folder)))
 
     if tables.exists():
         write("write_text", tables.read_text(), tables.name)
     if (folder / SEARCH_FOLDER).exists():
         write("write_files", str(folder / SEARCH_FOLDER))
-    result_of(write("end_run", status))
+    result_of(write("end_run", status, now()))
 
 
 def _close_later(folder: Path, status: str) -> None:

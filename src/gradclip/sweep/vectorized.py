@@ -26,6 +26,8 @@ from gradclip.tracking.messages import Parent, Store
 from gradclip.tracking.worker import result_of, submit
 
 if TYPE_CHECKING:
+    from gradclip.pipeline import Job
+    from gradclip.stacked.training import StackedTraining
     from gradclip.sweep.replica_runs import ReplicaRuns
 
 
@@ -112,42 +114,58 @@ def run_ordinarily(launcher: Any, job: Planned) -> None:
 
 def _train_group(jobs: Sequence[Planned], parent: Parent, runs: "ReplicaRuns", bar: Any) -> dict[int, str]:
     """Train jobs that differ in what can be stacked; return the reason of each that could not be."""
-    from gradclip.building import choose_device
-    from gradclip.pipeline import Job
-    from gradclip.stacked.replicas import make_replicas
-    from gradclip.stacked.training import StackedTraining
-
-    if stop := stopped_by(Path(parent.folder)):
+    multirun = Path(parent.folder)
+    if stop := stopped_by(multirun):
         _note_stop(jobs, f"not begun: stopped by {tell_signal(stop)}")
         return {}
-    configs = [job.config for job in jobs if job.config]
-
-    def move_on(steps: int) -> None:
-        bar.update(min(steps / training.total_steps, bar.total - bar.n))  # fractions add up to a little too much
-        if number := stopped_by(Path(parent.folder)):
-            raise Interrupted(number)
-
     try:
-        replicas = make_replicas(configs)
-        training = StackedTraining(replicas, choose_device(configs[0]), move_on)
+        training = _stack(jobs, multirun, bar)
     except StackingError as error:
         return dict.fromkeys((job.number for job in jobs), str(error))
     except USER_ERRORS:
         return dict.fromkeys((job.number for job in jobs), "")  # each will say it for itself
-    for job, config, replica in zip(jobs, configs, replicas, strict=True):
-        tags = {keys.COMMAND: shlex.join(["python", "src/train.py", *job.typed])}
-        runs.begin(job.number, config, Job(run_name(config, job.typed), job.folder, tags, parent), replica.data)
+    for job, replica in zip(jobs, training.replicas, strict=True):
+        runs.begin(job.number, replica.config, _described(job, replica.config, parent), replica.data)
+    _train(training, jobs, runs)
+    return {}
+
+
+def _stack(jobs: Sequence[Planned], multirun: Path, bar: Any) -> "StackedTraining":
+    """Put trainings together, which move the bar on and end when the multirun is stopped."""
+    from gradclip.building import choose_device
+    from gradclip.stacked.replicas import make_replicas
+    from gradclip.stacked.training import StackedTraining
+
+    def move_on(steps: int) -> None:
+        bar.update(min(steps / training.total_steps, bar.total - bar.n))  # fractions add up to a little too much
+        if number := stopped_by(multirun):
+            raise Interrupted(number)
+
+    configs = [job.config for job in jobs if job.config]
+    training = StackedTraining(make_replicas(configs), choose_device(configs[0]), move_on)
+    return training
+
+
+def _described(job: Planned, config: TrainConfig, parent: Parent) -> "Job":
+    """What a job's run is called and where its files go."""
+    from gradclip.pipeline import Job
+
+    tags = {keys.COMMAND: shlex.join(["python", "src/train.py", *job.typed])}
+    return Job(run_name(config, job.typed), job.folder, tags, parent)
+
+
+def _train(training: "StackedTraining", jobs: Sequence[Planned], runs: "ReplicaRuns") -> None:
+    """Train, and write each run as its training ends; whatever happens, other groups go on."""
     try:
         for place, trained in training.run():
             runs.end(jobs[place].number, trained)
     except Interrupted as end:
         reason = f"stopped by {tell_signal(end.signal)} after step {training.steps}"
         _note_stop(_abandoned(jobs, runs, "KILLED"), reason)
-    except Exception as error:  # a bug, or too little memory: its trace is shown, its reason noted, other groups go on
+    except Exception as error:  # a bug, or too little memory: its trace is shown, its reason noted
         traceback.print_exc()
         for job in _abandoned(jobs, runs, "FAILED"):
             _note(job, JobResult.of_failure(job.number, " ".join(job.typed), f"{type(error).__name__}: {error}"))
-    return {}
 
 
 def _abandoned(jobs: Sequence[Planned], runs: "ReplicaRuns", status: str) -> list[Planned]:

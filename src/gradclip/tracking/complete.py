@@ -1,7 +1,15 @@
-"""Write runs in two goes, what is known before a training and what is known after it. Runs in the tracking process."""
+"""Write runs in two goes, what is known before a training and what is known after it. Runs in the tracking process.
 
-from collections.abc import Sequence
+Each go takes as few requests as can be. Where the store is not well it is written call by call, as an ordinary run's:
+every call can be repeated, is tried for a while, and waits beside the run then.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from mlflow.entities import DatasetInput
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
@@ -10,11 +18,14 @@ from mlflow.tracking._tracking_service.utils import _get_store
 from mlflow.tracking.context.registry import resolve_tags
 from sqlalchemy import insert
 
-from gradclip.tracking.messages import Dataset, EndOfRun, Point, StartedRun, StartOfRun, Store
+from gradclip.errors import TrackingError
+from gradclip.tracking.delivery import UnreachableError, create_later, deliver, patience_with, try_for_a_while
+from gradclip.tracking.messages import RUN_FILE, Call, Dataset, EndOfRun, Point, StartedRun, StartOfRun, Store
 from gradclip.tracking.store import (
+    MAX_RETRIES,
+    STORE_ERRORS,
     client,
     dataset_inputs,
-    end_run,
     open_store,
     parent_tags,
     run_files,
@@ -32,24 +43,93 @@ def remember_datasets(store: Store, name: str, datasets: Sequence[Dataset]) -> N
 
 
 def start_run(store: Store, run: StartOfRun) -> StartedRun:
-    """Create a run and write its settings and what it reads."""
+    """Create a run and write its settings and what it reads.
+
+    Raises:
+        TrackingError: the store cannot be opened, or refuses it for good.
+    """
+    if patience_with(store).is_whole:
+        with suppress(TrackingError, *STORE_ERRORS):  # one of the calls fails too then, or all is well
+            return _start_at_once(store, run)
+    return _start_call_by_call(store, run)
+
+
+def complete_run(store: Store, begun: StartedRun, run: EndOfRun) -> None:
+    """Write all the rest of a run.
+
+    Raises:
+        TrackingError: the store refuses it for good, or the spool cannot be written.
+    """
+    try:
+        if begun.artifact_uri and patience_with(store).is_whole:
+            with suppress(*STORE_ERRORS):
+                return _complete_at_once(store, begun.run_id, begun.artifact_uri, run)
+        _complete_call_by_call(store, begun.run_id, run)
+    except BaseException:
+        with suppress(TrackingError):  # what went wrong first is told
+            _deliver(store, begun.run_id, run.folder, ("end_run", "FAILED", run.end))
+        raise
+
+
+def _start_at_once(store: Store, run: StartOfRun) -> StartedRun:
     tags = resolve_tags() | parent_tags(store, run.parent) | run.tags
-    created = client(store.uri).create_run(open_store(store), run.start, tags, run.name).info
+    with _asked_once():
+        created = client(store.uri).create_run(open_store(store), run.start, tags, run.name).info
     write_parameters(store, created.run_id, run.parameters)
     client(store.uri).log_inputs(created.run_id, datasets=_datasets[store, run.datasets])
+    _note(created.run_id, run.folder)
     return StartedRun(created.run_id, created.artifact_uri)
 
 
-def complete_run(store: Store, begun: StartedRun, run: EndOfRun) -> str:
-    """Write all the rest of a run and return its id."""
+@contextmanager
+def _asked_once() -> Iterator[None]:
+    """Keep MLflow from asking a server again by itself: an unanswered run that it created would be there twice."""
+    retries, os.environ[MAX_RETRIES] = os.environ[MAX_RETRIES], "0"
     try:
-        _write_numbers(store, begun.run_id, run)
-        _write_files(store, begun.artifact_uri, run.folder)
-    except BaseException:
-        end_run(store, begun.run_id, "FAILED")
-        raise
-    client(store.uri).set_terminated(begun.run_id, "FINISHED", run.end)
-    return begun.run_id
+        yield
+    finally:
+        os.environ[MAX_RETRIES] = retries
+
+
+def _start_call_by_call(store: Store, run: StartOfRun) -> StartedRun:
+    create = Call(store, "create_run", "", (run.name, run.tags, run.parent, run.start), run.folder)
+    try:
+        run_id = try_for_a_while(create)
+    except TrackingError as error:
+        if not (store.spool_if_absent or isinstance(error, UnreachableError)):
+            raise
+        run_id = create_later(create)  # it trains already, so that it is worth keeping
+    _note(run_id, run.folder)
+    datasets = _datasets[store, run.datasets]
+    _deliver(store, run_id, run.folder, ("write_parameters", run.parameters), ("write_datasets", datasets))
+    return StartedRun(run_id, artifact_uri=None)
+
+
+def _note(run_id: str, folder: str) -> None:
+    """Leave a note beside the run of what it is in the store."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    Path(folder, RUN_FILE).write_text(json.dumps({"run_id": run_id}))
+
+
+def _complete_at_once(store: Store, run_id: str, artifact_uri: str, run: EndOfRun) -> None:
+    _write_numbers(store, run_id, run)
+    _write_files(store, artifact_uri, run.folder)
+    client(store.uri).set_terminated(run_id, "FINISHED", run.end)
+
+
+def _complete_call_by_call(store: Store, run_id: str, run: EndOfRun) -> None:
+    _deliver(
+        *(store, run_id, run.folder),
+        ("write_points", run.points),
+        ("write_summary", run.summary, run.tags, run.end),
+        ("write_run_files", run.folder),
+        ("end_run", "FINISHED", run.end),
+    )
+
+
+def _deliver(store: Store, run_id: str, folder: str, *calls: tuple[Any, ...]) -> None:
+    for function_name, *arguments in calls:
+        deliver(Call(store, function_name, run_id, tuple(arguments), folder))
 
 
 def _write_files(store: Store, uri: str, folder: str) -> None:
@@ -72,7 +152,7 @@ def _write_numbers(store: Store, run_id: str, run: EndOfRun) -> None:
 
 
 def _insert(store: Store, run_id: str, points: Sequence[Point], tags: dict[str, str]) -> None:
-    """Put points, each curve's in order, and tags that are new into MLflow's tables.
+    """Put points, each curve's in order, and tags that are new into MLflow's tables, all or none of them.
 
     MLflow's own call goes over every point several times, to see what is there already: nothing is.
     """

@@ -10,7 +10,8 @@ from mlflow.exceptions import MlflowException
 from gradclip import keys
 from gradclip.errors import TrackingError
 from gradclip.tracking import model, stopped, store
-from gradclip.tracking.messages import Call
+from gradclip.tracking.messages import Call, Store
+from gradclip.tracking.patience import Patience
 from gradclip.tracking.spool import Spool
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between two tries
@@ -28,6 +29,12 @@ def spool_of(folder: str) -> Spool:
     return Spool(Path(folder))
 
 
+@cache
+def patience_with(store: Store) -> Patience:
+    """The patience that all writes to a store have in common."""
+    return Patience(store.patience)
+
+
 class UnreachableError(TrackingError):
     """The store did not take a write, and may do so later."""
 
@@ -41,15 +48,20 @@ def begin_run(call: Call) -> tuple[str | None, str]:
         TrackingError: the store cannot be opened.
     """
     try:
-        experiment_id = _try_for(call.store.patience, call._replace(function_name="open_store", arguments=()))
-        _try_for(call.store.patience, call._replace(function_name="mark_dead_runs", arguments=()))
-        run_id = _try_for(call.store.patience, call)
+        experiment_id = try_for_a_while(call._replace(function_name="open_store", arguments=()))
+        try_for_a_while(call._replace(function_name="mark_dead_runs", arguments=()))
+        run_id = try_for_a_while(call)
     except TrackingError:
         if not (call.store.spool_if_absent and call.function_name == "create_run"):
             raise
-        spool_of(call.folder).add(call)
-        return None, str(call.arguments[1][keys.CREATION])
+        return None, create_later(call)
     return experiment_id, run_id or call.run_id
+
+
+def create_later(call: Call) -> str:
+    """Spool the creation of a run, and return an id of ours until it has its own."""
+    spool_of(call.folder).add(call)
+    return str(call.arguments[1][keys.CREATION])
 
 
 def deliver(call: Call) -> int:
@@ -59,13 +71,14 @@ def deliver(call: Call) -> int:
         TrackingError: the store refuses the write for good, or the spool cannot be written either.
     """
     spool = spool_of(call.folder)
+    call = call._replace(run_id=spool.created or call.run_id)
     if call.function_name in LOCAL:
         perform(call)
     elif spool.path.exists():
         _spool(call, spool)
     else:
         try:
-            _try_for(call.store.patience, call)
+            try_for_a_while(call)
         except UnreachableError:
             _spool(call, spool)
     return len(spool)
@@ -85,23 +98,39 @@ def _spool(call: Call, spool: Spool) -> None:
     try:
         spool.add(call)
         if spool.is_due or call.function_name == "end_run":
-            spool.take_in(perform)
+            spool.take_in(_try_once)
     except TrackingError:  # it waits, and src/sync.py tells why
         return
     except OSError as error:
         raise TrackingError(f"{spool.path}: cannot be written: {error.strerror or error}") from error
 
 
-def _try_for(seconds: float, call: Call) -> Any:
-    end, pause = time.monotonic() + seconds, FIRST_PAUSE
+def try_for_a_while(call: Call) -> Any:
+    """Write to the store, and try again as long as there is patience with it.
+
+    Raises:
+        UnreachableError: there is no more.
+        TrackingError: trying again cannot help.
+    """
+    patience, pause = patience_with(call.store), FIRST_PAUSE
     while True:
         try:
-            return perform(call)
+            return _try_once(call)
         except UnreachableError:
-            if time.monotonic() + pause > end:
+            if patience.left < pause:
                 raise
-        time.sleep(pause)
+        patience.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def _try_once(call: Call) -> Any:
+    patience, start = patience_with(call.store), time.monotonic()
+    patience.check()
+    try:
+        return perform(call)
+    except (UnreachableError, store.AbsentError) as error:
+        patience.spend(start, error)
+        raise
 
 
 def perform(call: Call) -> Any:

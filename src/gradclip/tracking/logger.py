@@ -6,7 +6,7 @@ from typing import Any
 
 from pytorch_lightning.loggers.logger import Logger
 
-from gradclip.tracking.messages import Point
+from gradclip.tracking.messages import Point, now
 from gradclip.tracking.run import TrackedRun
 
 BLOCK = 990  # points sent together; with those of one more step still no more than MLflow takes in one call
@@ -38,7 +38,7 @@ class RunLogger(Logger):
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Add points; send a block when it is full or has waited long enough."""
-        timestamp = time.time_ns() // 1_000_000
+        timestamp = now()
         self._points += [Point(key, float(value), timestamp, step or 0) for key, value in metrics.items()]
         if len(self._points) >= BLOCK or time.monotonic() - self._last_sent > LONGEST_WAIT:
             self.save()

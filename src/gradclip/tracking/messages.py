@@ -1,5 +1,6 @@
 """What the training process tells the tracking process; plain data, no MLflow."""
 
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -13,6 +14,11 @@ PARENT_FILE = "parent.json"  # in the folder of a multirun: its parent run and t
 RUN_FILE = "run.json"  # in the folder of a run: which run of the store it belongs to
 SPOOL_FILE = "unsent.jsonl"  # in the folder of a run: what the store has not taken yet
 CHECKPOINT_FILE = "checkpoints/last.ckpt"  # in the folder of a run: all that it takes to go on
+
+
+def now() -> int:
+    """Milliseconds since 1970, as stores count time."""
+    return time.time_ns() // 1_000_000
 
 
 class Store(NamedTuple):
@@ -114,6 +120,7 @@ class StartOfRun(NamedTuple):
         start: when it began, milliseconds since 1970.
         parameters: its settings.
         datasets: a name for what it reads, as told to :func:`gradclip.tracking.complete.remember_datasets`.
+        folder: where its files are.
     """
 
     name: str
@@ -122,18 +129,19 @@ class StartOfRun(NamedTuple):
     start: int
     parameters: dict[str, str]
     datasets: str
+    folder: str
 
 
 class StartedRun(NamedTuple):
-    """A run that is in the store.
+    """A run that is in the store, or waits for it.
 
     Attributes:
         run_id: its id.
-        artifact_uri: where its files belong.
+        artifact_uri: where its files belong; None where the store did not take all that it began with at once.
     """
 
     run_id: str
-    artifact_uri: str
+    artifact_uri: str | None
 
 
 class EndOfRun(NamedTuple):

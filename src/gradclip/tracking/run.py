@@ -1,6 +1,5 @@
 """A tracked run, as the training process sees it: every call returns at once, the tracking process does the work."""
 
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from gradclip import keys
-from gradclip.tracking.messages import Call, Dataset, ModelFiles, Parent, Point, StoppedRun, Store
+from gradclip.tracking.messages import Call, Dataset, ModelFiles, Parent, Point, StoppedRun, Store, now
 from gradclip.tracking.process import this_process
 from gradclip.tracking.worker import result_of, submit
 
@@ -54,7 +53,7 @@ class TrackedRun:
         if resumed:
             begin = self._call("reopen_run", resumed.run_id, everything)
         else:
-            begin = self._call("create_run", "", name, everything | {keys.CREATION: uuid4().hex}, parent)
+            begin = self._call("create_run", "", name, everything | {keys.CREATION: uuid4().hex}, parent, now())
         self.experiment_id: str | None
         self.run_id: str
         self.experiment_id, self.run_id = result_of(submit("begin_run", begin))
@@ -70,7 +69,7 @@ class TrackedRun:
     def write_summary(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
         """Write what is known at the end."""
         new = {key: value for key, value in metrics.items() if self._is_new(key, step=0)}
-        self._later("write_summary", new, dict(tags), time.time_ns() // 1_000_000)
+        self._later("write_summary", new, dict(tags), now())
 
     def write_files(self, folder: Path) -> None:
         """Store what a run leaves in its folder as artifacts."""
@@ -108,7 +107,7 @@ class TrackedRun:
 
     def end(self, status: str) -> None:
         """Close the run as FINISHED, FAILED or KILLED, once all is written."""
-        self._later("end_run", status)
+        self._later("end_run", status, now())
         self.wait()
 
     def _is_new(self, key: str, step: int) -> bool:

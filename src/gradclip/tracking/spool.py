@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from io import StringIO
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
-from gradclip.tracking.messages import RUN_FILE, SPOOL_FILE, Call, Dataset, ModelFiles, Parent, Store
+from gradclip.tracking.messages import RUN_FILE, SPOOL_FILE, Call, ModelFiles, Parent, Store
 
 Perform = Callable[[Call], Any]
 PAUSE = 2.0  # seconds between two tries to take in a spool while its run goes on
@@ -33,6 +34,7 @@ class Spool:
         self.folder, self.path = folder, folder / SPOOL_FILE
         self._lock = FileLock(f"{self.path}.lock")
         self._next_try = time.monotonic() + PAUSE
+        self._has_creation = False
 
     def __len__(self) -> int:
         return sum(1 for _ in self._lines())
@@ -41,6 +43,13 @@ class Spool:
     def is_due(self) -> bool:
         """Whether it is time to try again."""
         return time.monotonic() >= self._next_try
+
+    @property
+    def created(self) -> str | None:
+        """The id of the run, once it was created from here, whether by this process or by another."""
+        if not self._has_creation or self.path.exists():
+            return None
+        return str(json.loads((self.folder / RUN_FILE).read_text())["run_id"])
 
     def add(self, call: Call) -> None:
         """Append a write, on disk before this returns.
@@ -56,6 +65,7 @@ class Spool:
             except OSError:
                 os.truncate(self.path, whole)  # half a line would spoil the next one
                 raise
+        self._has_creation |= call.function_name == "create_run"
 
     def take_in(self, perform: Perform) -> int:
         """Perform all writes in order, remove the file, and return how many there were.
@@ -100,7 +110,7 @@ def _encode(call: Call, folder: Path) -> dict[str, Any]:
         tables = {"example": _plain(files.example), "prediction": _plain(files.prediction)}
         arguments = [files._replace(artifacts=copies, **tables)._asdict()]
     if call.function_name == "write_datasets":
-        arguments = [[{**data._asdict(), "frame": _plain(data.frame)} for data in arguments[0]]]
+        arguments = [_encode_datasets(arguments[0])]
     return {**call._asdict(), "store": call.store._asdict(), "arguments": arguments}
 
 
@@ -112,11 +122,24 @@ def _decode(line: dict[str, Any]) -> Call:
             tables = {name: _table(files[name]) for name in ("example", "prediction")}
             arguments = [ModelFiles(**{**files, **tables})]
         case "write_datasets":
-            arguments = [[Dataset(**{**data, "frame": _table(data["frame"])}) for data in arguments[0]]]
+            arguments = [_decode_datasets(arguments[0])]
         case "create_run":
-            name, tags, parent = arguments
-            arguments = [name, tags, Parent(*parent) if parent else None]
+            name, tags, parent, *start = arguments
+            arguments = [name, tags, Parent(*parent) if parent else None, *start]
     return Call(**{**line, "store": Store(**line["store"]), "arguments": tuple(arguments)})
+
+
+def _encode_datasets(datasets: Any) -> Any:
+    """What MLflow is told of rows, not the rows."""
+    from gradclip.tracking.store import dataset_inputs
+
+    return [data.to_dictionary() for data in dataset_inputs(datasets)]
+
+
+def _decode_datasets(datasets: Any) -> Any:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    return [DatasetInput(Dataset(**data["dataset"]), [*starmap(InputTag, data["tags"].items())]) for data in datasets]
 
 
 def _copy(source: Path, target: Path) -> str:

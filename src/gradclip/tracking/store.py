@@ -18,7 +18,8 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")  # seconds until a server that hangs counts as gone
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # gradclip.tracking.delivery tries again by itself
+MAX_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+os.environ.setdefault(MAX_RETRIES, "1")  # gradclip.tracking.delivery tries again by itself
 
 import mlflow
 import requests
@@ -62,6 +63,10 @@ logging.getLogger("alembic").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", module="mlflow")
 
 
+class AbsentError(TrackingError):
+    """The store cannot be opened."""
+
+
 @cache
 def client(uri: str) -> MlflowClient:
     """Return the one client of a store."""
@@ -73,7 +78,8 @@ def open_store(store: Store) -> str:
     """Make sure that the store answers and the experiment exists; return the experiment's id.
 
     Raises:
-        TrackingError: the server does not answer, or the database cannot be written.
+        AbsentError: the server does not answer, or the database cannot be written.
+        TrackingError: the experiment is deleted.
     """
     gc.freeze()  # MLflow's million objects outlive every run: the collector need not visit them at each batch
     if store.uri.startswith("http"):
@@ -93,7 +99,7 @@ def open_store(store: Store) -> str:
             analyze(store)
             return experiment_id
     except STORE_ERRORS as error:
-        raise TrackingError(f"tracking.uri: got {store.uri!r}; cannot be opened: {_reason(error)}") from error
+        raise AbsentError(f"tracking.uri: got {store.uri!r}; cannot be opened: {_reason(error)}") from error
 
 
 def analyze(store: Store) -> None:
@@ -153,7 +159,7 @@ def _check_server(uri: str) -> None:
         requests.get(f"{uri.rstrip('/')}/health", auth=auth, timeout=SERVER_PATIENCE).raise_for_status()
     except requests.RequestException as error:
         reason = type(error).__name__ if error.response is None else error.response.status_code
-        raise TrackingError(f"tracking.uri: got {uri!r}; no MLflow server answers there ({reason})") from error
+        raise AbsentError(f"tracking.uri: got {uri!r}; no MLflow server answers there ({reason})") from error
 
 
 def _sqlite_file(uri: str) -> str:
@@ -205,13 +211,18 @@ def _create_experiment(store: Store, artifact_location: str | None) -> str:
         return _experiment_id(store, artifact_location)  # another job of the same server was quicker
 
 
-def create_run(store: Store, name: str, tags: Mapping[str, str], parent: Parent | None = None) -> str:
-    """Create a run, under its parent if it has one, and return its id; that of one with the same creation tag."""
+def create_run(
+    store: Store, name: str, tags: Mapping[str, str], parent: Parent | None = None, start: int | None = None
+) -> str:
+    """Create a run, under its parent if it has one, and return its id; that of one with the same creation tag.
+
+    It began at ``start``, in milliseconds since 1970, or now.
+    """
     experiment_id = open_store(store)
     if run_id := created_before(store, tags.get(keys.CREATION)):
         return run_id
     everything = resolve_tags() | parent_tags(store, parent) | tags
-    run = client(store.uri).create_run(experiment_id, run_name=name, tags=everything)
+    run = client(store.uri).create_run(experiment_id, start, everything, name)
     return str(run.info.run_id)
 
 
@@ -300,17 +311,18 @@ def write_text(store: Store, run_id: str, text: str, name: str) -> None:
     client(store.uri).log_text(run_id, text, name)
 
 
-def write_datasets(store: Store, run_id: str, datasets: Sequence[Dataset]) -> None:
+def write_datasets(store: Store, run_id: str, datasets: Sequence[Dataset | DatasetInput]) -> None:
     """Tell which rows a run read."""
     client(store.uri).log_inputs(run_id, datasets=dataset_inputs(datasets))
 
 
-def dataset_inputs(datasets: Sequence[Dataset]) -> list[DatasetInput]:
-    """What MLflow is told of rows."""
-    return [
-        DatasetInput(_described(data)._to_mlflow_entity(), [InputTag("mlflow.data.context", data.context)])
-        for data in datasets
-    ]
+def dataset_inputs(datasets: Sequence[Dataset | DatasetInput]) -> list[DatasetInput]:
+    """What MLflow is told of rows, unless they are described already."""
+    return [data if isinstance(data, DatasetInput) else _input(data) for data in datasets]
+
+
+def _input(data: Dataset) -> DatasetInput:
+    return DatasetInput(_described(data)._to_mlflow_entity(), [InputTag("mlflow.data.context", data.context)])
 
 
 def _described(data: Dataset) -> PandasDataset | MetaDataset:
@@ -329,13 +341,13 @@ def start_system_metrics(store: Store, run_id: str) -> None:
     _monitors[run_id].start()
 
 
-def end_run(store: Store, run_id: str, status: str) -> None:
-    """Close a run as FINISHED, FAILED or KILLED."""
+def end_run(store: Store, run_id: str, status: str, end: int | None = None) -> None:
+    """Close a run as FINISHED, FAILED or KILLED; it ended then, in milliseconds since 1970, or now."""
     if run_id in _monitors:
         _monitors.pop(run_id).finish()
     if store.uri.startswith("http"):
         _delete_twins(store, run_id)
-    client(store.uri).set_terminated(run_id, status)
+    client(store.uri).set_terminated(run_id, status, end)
 
 
 def _delete_twins(store: Store, run_id: str) -> None:
