@@ -25,6 +25,14 @@ LAUNCHERS = {
         "ray",
         ("hydra/launcher=vectorized_ray", "hydra.launcher.over.cpus=2", "hydra.launcher.share=1"),
     ),
+    "vectorized_slurm": (
+        "submitit",
+        (
+            "hydra/launcher=vectorized_slurm",
+            "hydra/launcher@hydra.launcher.over=submitit_local",
+            "hydra.launcher.share=1",
+        ),
+    ),
 }
 
 

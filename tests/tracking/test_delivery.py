@@ -12,10 +12,10 @@ import pytest
 from mlflow import MlflowClient
 
 from gradclip import keys
-from gradclip.tracking.messages import SPOOL_FILE, Point, Store
+from gradclip.tracking.messages import SPOOL_FILE, Call, Point, Store
 from gradclip.tracking.run import TrackedRun
 from tests.conftest import ROOT, Command
-from tests.mlflow_server import Server
+from tests.mlflow_server import Server, free_port
 
 POINTS = 300
 
@@ -82,6 +82,16 @@ def test_what_a_server_does_not_take_is_spooled_and_sent_exactly_once(server: Se
 def sync(folder: Path) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, str(ROOT / "src/sync.py"), str(folder)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_all_runs_together_wait_for_a_store_that_is_gone(tmp_path: Path) -> None:
+    from gradclip.tracking.delivery import deliver
+
+    store, start = Store(f"http://127.0.0.1:{free_port()}", "", "gone", patience=1.0), time.monotonic()
+    for number in range(10):
+        deliver(Call(store, "write_text", "0" * 32, ("some", "note.txt"), str(tmp_path / str(number))))
+    assert 0.3 < time.monotonic() - start < 5.0  # not ten times the patience
+    assert len([*tmp_path.glob(f"*/{SPOOL_FILE}")]) == 10
 
 
 def test_a_run_that_began_without_a_store_goes_on_in_one_that_comes_back(server: Server, tmp_path: Path) -> None:

@@ -12,12 +12,15 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from gradclip import keys
+from gradclip.tracking.messages import EndOfRun, StartOfRun, Store
 from tests.conftest import ROOT, Command
 from tests.faulty_server import faulty
 from tests.mlflow_server import serve
 
 FAULTS = ("pass", "pass", "error", "pass", "pass", "lose", "pass", "pass", "pass", "pass", "hang")
-FEWER = ("pass", "pass", "pass", "error", "pass", "pass", "lose", "pass", "pass", "pass", "pass", "hang", *["pass"] * 9)
+# Twice in a row, since MLflow tries a second time by itself; reading, at the end, is tried no more often.
+TWICE = ("lose", "lose", "pass", "pass", "error", "error", "pass", "pass", "pass", "hang", "hang", "pass")
+WHILE_WRITING = (*["pass"] * 4, *TWICE, *TWICE, *["pass"] * 500)
 IMPATIENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "1", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0"}  # the server hangs for 2 s
 RUN = ("trainer=debug", "clip=norm", "figures=false", "tracking=server")
 STACKED = (*RUN, "-m", "hydra/launcher=vectorized", "seed=0,1")
@@ -51,7 +54,7 @@ def content(client: MlflowClient, run: Run) -> dict[str, Any]:
     histories = {key: client.get_metric_history(run.info.run_id, key) for key in run.data.metrics}
     return {
         "status": run.info.status,
-        "takes_time": run.info.end_time > run.info.start_time,
+        "takes_time": (run.info.end_time or 0) > run.info.start_time,
         "outcome": run.data.tags.get(keys.OUTCOME),
         "is_child": keys.PARENT_RUN in run.data.tags,
         "points": {key: [(point.step, point.value) for point in history] for key, history in histories.items()},
@@ -74,11 +77,23 @@ def test_errors_lost_answers_and_hangs_change_nothing(train: Command, server: st
 def test_they_change_nothing_in_a_vectorized_multirun(
     train: Command, server: str, undisturbed: list[dict[str, Any]]
 ) -> None:
-    with faulty(server, *FEWER) as address:
+    with faulty(server, *WHILE_WRITING) as address:
         settings = (f"tracking.uri={address}", "tracking.experiment=stacked")
         done = train(*STACKED, *settings, environment=IMPATIENT)
     assert (done.returncode, "Unsent" in done.stdout) == (0, False), done.stdout + done.stderr
     assert everything(server, "stacked") == undisturbed
+
+
+def test_a_run_whose_creation_is_not_answered_is_there_once(server: str, tmp_path: Path) -> None:
+    from gradclip.tracking import complete
+
+    with faulty(server, "pass", "pass", "lose", *["pass"] * 50) as address:
+        store = Store(address, "", "unanswered")
+        complete.remember_datasets(store, "rows", [])
+        start = StartOfRun("mine", {keys.CREATION: "ours"}, None, 5, {}, "rows", str(tmp_path))
+        complete.complete_run(store, complete.start_run(store, start), EndOfRun(9, [], {}, {}, str(tmp_path)))
+    (_, run) = everything(server, "unanswered")
+    assert run["status"] == "FINISHED"
 
 
 def test_a_vectorized_multirun_whose_server_dies_is_sent_later(

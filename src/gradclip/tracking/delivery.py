@@ -71,7 +71,7 @@ def deliver(call: Call) -> int:
         TrackingError: the store refuses the write for good, or the spool cannot be written either.
     """
     spool = spool_of(call.folder)
-    call = call._replace(run_id=spool.created or call.run_id)
+    call = call._replace(run_id=spool.id_of(call.run_id))
     if call.function_name in LOCAL:
         perform(call)
     elif spool.path.exists():

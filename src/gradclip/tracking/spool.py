@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
+from gradclip import keys
 from gradclip.tracking.messages import RUN_FILE, SPOOL_FILE, Call, ModelFiles, Parent, Store
 
 Perform = Callable[[Call], Any]
@@ -34,7 +35,7 @@ class Spool:
         self.folder, self.path = folder, folder / SPOOL_FILE
         self._lock = FileLock(f"{self.path}.lock")
         self._next_try = time.monotonic() + PAUSE
-        self._has_creation = False
+        self._creation = ""
 
     def __len__(self) -> int:
         return sum(1 for _ in self._lines())
@@ -44,11 +45,10 @@ class Spool:
         """Whether it is time to try again."""
         return time.monotonic() >= self._next_try
 
-    @property
-    def created(self) -> str | None:
-        """The id of the run, once it was created from here, whether by this process or by another."""
-        if not self._has_creation or self.path.exists():
-            return None
+    def id_of(self, run_id: str) -> str:
+        """The id of a run, or its own for one of ours, once it was created from here by this process or another."""
+        if run_id != self._creation or self.path.exists():
+            return run_id
         return str(json.loads((self.folder / RUN_FILE).read_text())["run_id"])
 
     def add(self, call: Call) -> None:
@@ -65,7 +65,8 @@ class Spool:
             except OSError:
                 os.truncate(self.path, whole)  # half a line would spoil the next one
                 raise
-        self._has_creation |= call.function_name == "create_run"
+        if call.function_name == "create_run":
+            self._creation = call.arguments[1][keys.CREATION]
 
     def take_in(self, perform: Perform) -> int:
         """Perform all writes in order, remove the file, and return how many there were.
