@@ -62,15 +62,14 @@ def test_several_passwords_are_refused() -> None:
         take_out(["tracking.uri=http://ada:one@lab,http://ada:two@lab"], {})
 
 
-def test_commands_do_not_show_it(train_here: Command, command: Command) -> None:
+def test_commands_do_not_show_it(train: Command, compare: Command) -> None:
     line = "tracking.uri: got 'http://127.0.0.1:1'; no MLflow server answers there (ConnectionError)"
-    assert_told_in_one_line(command("compare", "tracking.uri=http://ada:s3cret@127.0.0.1:1"), line)
-    assert_told_in_one_line(train_here("tracking.uri=mysql://ada:s3cret@lab/runs"), "tracking.uri: it has a password")
+    assert_told_in_one_line(compare("tracking.uri=http://ada:s3cret@127.0.0.1:1"), line)
+    assert_told_in_one_line(train("tracking.uri=mysql://ada:s3cret@lab/runs"), "tracking.uri: it has a password")
 
 
-def test_one_in_a_config_file_is_refused(train_here: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LAB", "http://ada:s3cret@127.0.0.1:1")
-    done = train_here("tracking.uri=${oc.env:LAB}")
+def test_one_in_a_config_file_is_refused(train: Command) -> None:
+    done = train("tracking.uri=${oc.env:LAB}", environment={"LAB": "http://ada:s3cret@127.0.0.1:1"})
     assert_told_in_one_line(done, "tracking.uri: it has a password, which would be stored with the run; give it as ")
 
 
