@@ -214,8 +214,11 @@ def _tell(refused: dict[int, str]) -> None:
 
 def _load_mlflow(jobs: dict[int, Planned]) -> None:
     """Have MLflow load beside torch."""
-    for store in {Store.of(job.config.tracking) for job in jobs.values() if job.config and job.config.tracking.uri}:
+    tracked = [job.config for job in jobs.values() if job.config and job.config.tracking.uri]
+    for store in {Store.of(config.tracking) for config in tracked}:
         submit("open_store", store)
+    if any(config.log_model for config in tracked):
+        submit("load_packing")
 
 
 def _folder(config: DictConfig, number: int) -> Path:

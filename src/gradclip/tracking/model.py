@@ -5,6 +5,7 @@ in between it leaves a model that is linked to the run and cannot be read. Here 
 """
 
 import tempfile
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,21 @@ import mlflow
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
 from mlflow.models import Model, infer_signature
 from mlflow.tracking.context.registry import resolve_tags
-from skops import io
 
 from gradclip import keys
 from gradclip.tracking.messages import ModelFiles, Store
 from gradclip.tracking.store import client, open_store
 
 
+def load_packing() -> None:
+    """Load what packs scalers: seconds that nobody waits for, where others load torch meanwhile."""
+    import_module("skops.io")
+
+
 def pack_scaler(scaler: Any) -> bytes:
-    """A scaler of scikit-learn as data, not as a program; here, where skops loads while others load torch."""
+    """A scaler of scikit-learn as data, not as a program."""
+    from skops import io
+
     packed: bytes = io.dumps(scaler)
     return packed
 
