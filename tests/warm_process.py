@@ -91,7 +91,8 @@ def _run(args: Sequence[str], folder: str, environment: Mapping[str, str], outpu
     os.environ.update(environment)  # what MLflow and torch were told while they were loaded stays
     for descriptor, path in enumerate(outputs, start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
-    sys.argv, sys.path[:0] = list(args), [str(Path(args[0]).parent), *environment.get("PYTHONPATH", "").split()]
+    named = environment.get("PYTHONPATH", "").split(os.pathsep)
+    sys.argv, sys.path[:0] = list(args), [str(Path(args[0]).parent), *filter(None, named)]
     multiprocessing.set_start_method("fork", force=True)  # as a script finds it
     contexts = multiprocessing.get_context
     multiprocessing.get_context = lambda method=None: contexts("fork" if method == "spawn" else method)

@@ -75,7 +75,7 @@ def _is_empty(run: Run) -> bool:
 def _is_late_twin(store: Store, run: Run) -> bool:
     """Whether the run that this one repeats is over, so that nothing will ever write to this one."""
     creation = run.data.tags.get(keys.CREATION)
-    return bool(creation) and any(other.info.status != "RUNNING" for other in created_as(store, creation))
+    return any(other.info.status != "RUNNING" for other in created_as(store, creation))
 
 
 def is_dead(run: Run) -> bool:

@@ -228,12 +228,14 @@ def create_run(
 
 def created_before(store: Store, creation: str | None) -> str | None:
     """The run that was created by an earlier try, whose answer did not arrive."""
-    found = created_as(store, creation) if creation else []
+    found = created_as(store, creation)
     return str(found[0].info.run_id) if found else None
 
 
-def created_as(store: Store, creation: str) -> list[Run]:
+def created_as(store: Store, creation: str | None) -> list[Run]:
     """The runs that were created as one: more than one where a server's answer was lost and it was asked again."""
+    if not creation:
+        return []
     return list(client(store.uri).search_runs([open_store(store)], f"tags.{keys.CREATION} = '{creation}'"))
 
 
@@ -353,6 +355,6 @@ def end_run(store: Store, run_id: str, status: str, end: int | None = None) -> N
 def _delete_twins(store: Store, run_id: str) -> None:
     """Delete empty runs that a server created too."""
     creation = client(store.uri).get_run(run_id).data.tags.get(keys.CREATION)
-    for run in created_as(store, creation) if creation else []:
+    for run in created_as(store, creation):
         if run.info.run_id != run_id:
             client(store.uri).delete_run(run.info.run_id)

@@ -24,7 +24,7 @@ def submit(function_name: str, *arguments: Any) -> "Future[Any]":
         function_name: of :mod:`gradclip.tracking.store`, :mod:`~gradclip.tracking.model`,
             :mod:`~gradclip.tracking.complete`, :mod:`~gradclip.tracking.delivery`, :mod:`~gradclip.tracking.stopped` or
             :mod:`~gradclip.tracking.reading`.
-        arguments: what to call it with; the first is the store.
+        arguments: what to call it with; the first is the store, where it needs one.
     """
     return _process().submit(_call, function_name, *arguments)
 
