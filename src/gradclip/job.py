@@ -86,8 +86,6 @@ def _note_of_one(number: int, multirun: Path, config: TrainConfig) -> JobResult:
 def _train(config: TrainConfig, parent: Parent | None, resumed: StoppedRun | None = None) -> "Result":
     if config.tracking.uri and _is_main_process():  # MLflow loads beside torch
         submit("open_store", Store.of(config.tracking))
-        if config.log_model:
-            submit("load_packing")
     from gradclip.pipeline import Job, train
 
     overrides = list(HydraConfig.get().overrides.task)

@@ -14,7 +14,6 @@ from torch import nn
 
 from gradclip.data.base import Raw, Shape
 from gradclip.tracking.messages import ModelFiles
-from gradclip.tracking.worker import result_of, submit
 
 PACKAGES = ("mlflow", "numpy", "pandas", "scikit-learn", "skops", "torch")  # what gradclip.serving imports
 
@@ -35,8 +34,10 @@ def pack_model(folder: Path, network: nn.Module, description: Mapping[str, Any],
     Path(paths["description"]).write_text(json.dumps(about))
     torch.save({key: value.cpu() for key, value in network.state_dict().items()}, paths["weights"])
     if raw.scaling:
-        Path(paths["inputs"]).write_bytes(result_of(submit("pack_scaler", raw.scaling.inputs)))
-        Path(paths["target"]).write_bytes(result_of(submit("pack_scaler", raw.scaling.target)))
+        from skops import io  # a second to import, which runs without a model are spared
+
+        io.dump(raw.scaling.inputs, paths["inputs"])
+        io.dump(raw.scaling.target, paths["target"])
     package = Path(__file__).parent
     return ModelFiles(
         code=str(package / "serving.py"),

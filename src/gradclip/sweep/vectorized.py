@@ -214,11 +214,9 @@ def _tell(refused: dict[int, str]) -> None:
 
 def _load_mlflow(jobs: dict[int, Planned]) -> None:
     """Have MLflow load beside torch."""
-    tracked = [job.config for job in jobs.values() if job.config and job.config.tracking.uri]
-    for store in {Store.of(config.tracking) for config in tracked}:
+    configs = [job.config for job in jobs.values() if job.config]
+    for store in {Store.of(config.tracking) for config in configs if config.tracking.uri}:
         submit("open_store", store)
-    if any(config.log_model for config in tracked):
-        submit("load_packing")
 
 
 def _folder(config: DictConfig, number: int) -> Path:

@@ -5,9 +5,7 @@ in between it leaves a model that is linked to the run and cannot be read. Here 
 """
 
 import tempfile
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import mlflow
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
@@ -17,19 +15,6 @@ from mlflow.tracking.context.registry import resolve_tags
 from gradclip import keys
 from gradclip.tracking.messages import ModelFiles, Store
 from gradclip.tracking.store import client, open_store
-
-
-def load_packing() -> None:
-    """Load what packs scalers: seconds that nobody waits for, where others load torch meanwhile."""
-    import_module("skops.io")
-
-
-def pack_scaler(scaler: Any) -> bytes:
-    """A scaler of scikit-learn as data, not as a program."""
-    from skops import io
-
-    packed: bytes = io.dumps(scaler)
-    return packed
 
 
 def write_model(store: Store, run_id: str, files: ModelFiles) -> None:
