@@ -19,3 +19,14 @@ def test_norms_and_angle_at_the_ends_of_the_range(kind, dtype, size):
     np.testing.assert_allclose(record.norm, 1.25 * size, rtol=1e-6)
     np.testing.assert_allclose(record.cosine, 0.8, rtol=1e-6)
     np.testing.assert_allclose(record.weights, size * 2**0.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [CopyingProbe, MeasuringProbe])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_finite_gradient_beside_one_that_is_not_has_its_norm(kind, bad):
+    parameters = [nn.Parameter(torch.ones(2, dtype=torch.float64)) for _ in range(2)]
+    probe = kind([("bad", parameters[0]), ("finite", parameters[1])], bends=False)
+    parameters[0].grad, parameters[1].grad = (torch.tensor([3e200, x], dtype=torch.float64) for x in (bad, 4e200))
+    probe.before(watch_change=False)
+    probe.after(Place(1, 1, 0), torch.tensor(1.0), [])
+    np.testing.assert_allclose(probe.read_back().norms, [[bad, 5e200]], rtol=1e-15)

@@ -5,9 +5,9 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric, RunTag
 
-from gradclip.tracking.messages import EndOfRun, Point, StartOfRun, Store
+from gradclip.tracking.messages import Curve, EndOfRun, StartOfRun, Store
 
-POINTS = [Point(key, value, 7, step) for key in ("mse/train", "mse/test") for step, value in ((1, 4.0), (2, -1e300))]
+CURVES = [Curve(key, np.array([1, 2]), np.array([4.0, -1e300]), 7) for key in ("mse/train", "mse/test")]
 SUMMARY = {"final/mse_test": 0.1, "infinite": np.inf, "mse/train": 3.0}
 TAGS = {"outcome": "learned", "outcome.reason": "it fell"}
 
@@ -28,17 +28,18 @@ def test_a_whole_run_is_as_mlflow_writes_it(store, tmp_path):
     begun = complete.start_run(store, start)
     client = MlflowClient(store.uri)
     assert client.get_run(begun.run_id).info.status == "RUNNING"
-    complete.complete_run(store, begun, EndOfRun(9, POINTS, SUMMARY, TAGS, str(folder)))
+    complete.complete_run(store, begun, EndOfRun(9, CURVES, SUMMARY, TAGS, str(folder)))
 
     mine = client.get_run(begun.run_id)
     theirs = client.create_run(mine.info.experiment_id)
-    metrics = [Metric(*point) for point in POINTS] + [Metric(key, value, 9, 0) for key, value in SUMMARY.items()]
+    points = [Metric(*point) for curve in CURVES for point in curve.points()]
+    metrics = points + [Metric(key, value, 9, 0) for key, value in SUMMARY.items()]
     client.log_batch(theirs.info.run_id, metrics, tags=[RunTag(*tag) for tag in TAGS.items()])
     theirs = client.get_run(theirs.info.run_id)
 
     assert (mine.info.status, mine.info.start_time, mine.info.end_time) == ("FINISHED", 5, 9)
     assert mine.data.params == {"clip.value": "1.0"}
-    assert mine.data.metrics.keys() == theirs.data.metrics.keys()
+    assert mine.data.metrics == theirs.data.metrics
     assert {key: mine.data.tags[key] for key in TAGS} == {key: theirs.data.tags[key] for key in TAGS}
     for key in theirs.data.metrics:
         ours, expected = (client.get_metric_history(run.info.run_id, key) for run in (mine, theirs))

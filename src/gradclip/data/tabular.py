@@ -1,5 +1,7 @@
 """The data module: a table, scaled, in batches."""
 
+from functools import cached_property
+
 import numpy as np
 import pandas as pd
 import torch
@@ -65,7 +67,7 @@ class TabularData(TrainingData):
         """What the network has to fit: inputs after one-hot encoding, one output."""
         return Shape((int(self.train_set.tensors[0].shape[1]),), (1,))
 
-    @property
+    @cached_property
     def yardstick(self) -> Yardstick:
         """The mean squared error, against that of predicting the mean, on the training rows."""
         return Yardstick(keys.MSE, float(np.var(self.table.target.iloc[self.table.train_rows])))

@@ -120,13 +120,14 @@ class StackedRecorder:
         """The L2 norm of each parameter's part of each row, ``[replicas, parameters]``."""
         wide = torch.float32 if matrix.is_mps else torch.float64  # Apple's GPUs have no float64
         if matrix.dtype != torch.float64:
-            return self._roots(matrix.to(wide))
-        scale = safe_scale(matrix.abs().amax(dim=1, keepdim=True))  # float64 need not hold the squares of its numbers
-        return self._roots(matrix / scale) * scale
+            return self._parts_norms(matrix.to(wide))
+        finite = matrix.abs().nan_to_num(nan=0.0, posinf=0.0)
+        scale = safe_scale(finite.amax(dim=1, keepdim=True))  # float64 need not hold the squares of its numbers
+        return self._parts_norms(matrix / scale) * scale
 
-    def _roots(self, rows: Tensor) -> Tensor:
-        parts = torch.split(rows.square(), self.sizes, dim=1)
-        return torch.stack([part.sum(dim=1) for part in parts], dim=1).sqrt()
+    def _parts_norms(self, rows: Tensor) -> Tensor:
+        parts = torch.split(rows, self.sizes, dim=1)
+        return torch.stack([torch.linalg.vector_norm(part, dim=1) for part in parts], dim=1)
 
     def _nonfinite(self, gradients: Tensor, max_abs: Tensor) -> Tensor:
         """How many elements are NaN or infinite; on a processor they are counted only where there are any."""

@@ -1,9 +1,10 @@
 """Stacked replicas as tracked runs: what is written of each, and figures and models of the best and the worst."""
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -21,7 +22,7 @@ from gradclip.packing import pack_model
 from gradclip.pipeline import Job, Result, datasets, run_tags, to_yaml, write_report, write_telemetry
 from gradclip.sweep.results import JobResult
 from gradclip.telemetry.record import GradientRecord
-from gradclip.tracking.messages import Call, EndOfRun, Point, StartedRun, StartOfRun, Store, now
+from gradclip.tracking.messages import Call, Curve, EndOfRun, StartedRun, StartOfRun, Store, now
 from gradclip.tracking.process import this_process
 from gradclip.tracking.worker import result_of, submit
 from gradclip.trained import Trained
@@ -49,7 +50,7 @@ class ReplicaRun:
     run_id: str | None
     writes: "list[Future[Any]]"
 
-    @property
+    @cached_property
     def gain(self) -> float:
         """How good it is on the test examples; a diverged one is the worst."""
         gain = self.trained.data.yardstick.gain(self.summary.score_test)
@@ -139,8 +140,8 @@ class ReplicaRuns:
         """Complete a run, or give back what could not even begin."""
         if begun.exception():
             return begun
-        points = list(_points(trained, summary, self.points))
-        run = EndOfRun(now(), points, summary.metrics(), summary.tags(), str(job.folder))
+        curves = list(_curves(trained, summary, self.points))
+        run = EndOfRun(now(), curves, summary.metrics(), summary.tags(), str(job.folder))
         return submit("complete_run", Store.of(config.tracking), begun.result(), run)
 
 
@@ -175,28 +176,28 @@ def _without_record(trained: Trained) -> Trained:
     return replace(trained, record=GradientRecord.empty(trained.record.names), hidden=None)
 
 
-def _points(trained: Trained, summary: Summary, count: int) -> Iterator[Point]:
+def _curves(trained: Trained, summary: Summary, count: int) -> Iterator[Curve]:
     """The curves in the store: scores of every epoch, and so many points of every step's numbers."""
     moment, record = now(), trained.record
     for key, scores in zip((summary.score.train, summary.score.test), trained.curves, strict=True):
-        yield from _finite(key, np.arange(1, len(scores) + 1), np.array(scores), moment)
+        yield _finite(key, np.arange(1, len(scores) + 1), np.array(scores), moment)
     window = max(1, -(-len(record.step) // count))
     rows = np.unique(np.append(np.arange(0, len(record.step), window), len(record.step) - 1))
-    curves = {
+    columns = {
         keys.LOSS_STEP: record.loss,
         keys.GRAD_NORM: record.norm,
         keys.GRAD_NORM_CLIPPED: record.norm_clipped,
         keys.GRAD_MAX_ABS: record.max_abs,
         keys.GRAD_COEFFICIENT: record.coefficient,
     }
-    for key, values in curves.items():
-        yield from _finite(key, record.step[rows], values[rows], moment)
+    for key, values in columns.items():
+        yield _finite(key, record.step[rows], values[rows], moment)
     norm = np.where(np.isfinite(record.norm), record.norm, -np.inf)
     ends = np.unique(np.minimum(np.arange(0, len(norm), window) + window - 1, len(norm) - 1))
     peaks = np.maximum.reduceat(norm, np.arange(0, len(norm), window)) if len(norm) else norm
-    yield from _finite(keys.GRAD_NORM_PEAK, record.step[ends], peaks, moment)
+    yield _finite(keys.GRAD_NORM_PEAK, record.step[ends], peaks, moment)
 
 
-def _finite(key: str, steps: Iterable[Any], values: Any, moment: int) -> Iterator[Point]:
-    pairs = zip(np.asarray(steps).tolist(), np.asarray(values).tolist(), strict=True)
-    return (Point(key, value, moment, step) for step, value in pairs if np.isfinite(value))
+def _finite(key: str, steps: Any, values: Any, moment: int) -> Curve:
+    finite = np.isfinite(values)
+    return Curve(key, steps[finite], values[finite], moment)

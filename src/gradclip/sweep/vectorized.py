@@ -1,5 +1,6 @@
 """The vectorized launcher. Read :func:`launch` from top to bottom."""
 
+import gc
 import shlex
 import sys
 import traceback
@@ -90,8 +91,10 @@ def train_stacked(settings: Any, jobs: dict[int, Planned], parent: Parent) -> li
     """Train groups of jobs; return the numbers of those that have to run by themselves, and say why."""
     from tqdm import tqdm
 
+    from gradclip.stacked.memory import keep_freed_memory
     from gradclip.sweep.replica_runs import ReplicaRuns
 
+    keep_freed_memory()
     refused, most = _refused(jobs), int(settings["replicas"])
     groups = group({number: job.config for number, job in jobs.items() if job.config and number not in refused})
     with tqdm(total=len(jobs) - len(refused), desc="Training", bar_format=BAR, disable=not groups) as bar:
@@ -126,6 +129,7 @@ def _train_group(jobs: Sequence[Planned], parent: Parent, runs: "ReplicaRuns", b
         return dict.fromkeys((job.number for job in jobs), "")  # each will say it for itself
     for job, replica in zip(jobs, training.replicas, strict=True):
         runs.begin(job.number, replica.config, _described(job, replica.config, parent), replica.data)
+    gc.freeze()  # what is loaded now stays: neither every step nor the end of the process need visit it
     _train(training, jobs, runs)
     return {}
 

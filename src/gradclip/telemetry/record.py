@@ -192,9 +192,9 @@ class GradientRecord:
 
 
 def row_scale(rows: Floats) -> Floats:
-    """What to divide rows by before squaring, ``[rows, 1]``: their largest magnitude, or 1 where there is none."""
-    largest: Floats = np.abs(rows).max(axis=1, keepdims=True, initial=0.0)
-    return np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
+    """What to divide rows by before squaring, ``[rows, 1]``: their largest finite magnitude; 1 where there is none."""
+    largest: Floats = np.max(np.abs(rows), axis=1, keepdims=True, initial=0.0, where=np.isfinite(rows))
+    return np.where(largest > 0, largest, 1.0)
 
 
 def diverged_steps(loss: Floats, skipped: Booleans, weights: Floats) -> Booleans:

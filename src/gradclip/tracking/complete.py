@@ -13,10 +13,9 @@ from typing import Any
 
 from mlflow.entities import DatasetInput
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlMetric, SqlTag
+from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlMetric, SqlRun, SqlTag
 from mlflow.tracking._tracking_service.utils import _get_store
-from mlflow.tracking.context.registry import resolve_tags
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
 from gradclip.errors import TrackingError
 from gradclip.tracking.delivery import UnreachableError, create_later, deliver, patience_with, try_for_a_while
@@ -25,6 +24,7 @@ from gradclip.tracking.store import (
     MAX_RETRIES,
     STORE_ERRORS,
     client,
+    context_tags,
     dataset_inputs,
     open_store,
     parent_tags,
@@ -72,7 +72,7 @@ def complete_run(store: Store, begun: StartedRun, run: EndOfRun) -> None:
 
 
 def _start_at_once(store: Store, run: StartOfRun) -> StartedRun:
-    tags = resolve_tags() | parent_tags(store, run.parent) | run.tags
+    tags = context_tags() | parent_tags(store, run.parent) | run.tags
     with _asked_once():
         created = client(store.uri).create_run(open_store(store), run.start, tags, run.name).info
     write_parameters(store, created.run_id, run.parameters)
@@ -112,15 +112,19 @@ def _note(run_id: str, folder: str) -> None:
 
 
 def _complete_at_once(store: Store, run_id: str, artifact_uri: str, run: EndOfRun) -> None:
-    _write_numbers(store, run_id, run)
     _write_files(store, artifact_uri, run.folder)
-    client(store.uri).set_terminated(run_id, "FINISHED", run.end)
+    if store.uri.startswith("http"):
+        write_points(store, run_id, _points(run))
+        write_summary(store, run_id, run.summary, run.tags, run.end)
+        client(store.uri).set_terminated(run_id, "FINISHED", run.end)
+    else:
+        _finish(store, run_id, run)
 
 
 def _complete_call_by_call(store: Store, run_id: str, run: EndOfRun) -> None:
     _deliver(
         *(store, run_id, run.folder),
-        ("write_points", run.points),
+        ("write_points", _points(run)),
         ("write_summary", run.summary, run.tags, run.end),
         ("write_run_files", run.folder),
         ("end_run", "FINISHED", run.end),
@@ -142,27 +146,25 @@ def _write_files(store: Store, uri: str, folder: str) -> None:
             artifacts.log_artifact(str(path))
 
 
-def _write_numbers(store: Store, run_id: str, run: EndOfRun) -> None:
-    points = [*run.points, *(Point(key, value, run.end, 0) for key, value in run.summary.items())]
-    if store.uri.startswith("http"):
-        write_points(store, run_id, points)
-        write_summary(store, run_id, {}, run.tags, run.end)
-    else:
-        _insert(store, run_id, points, run.tags)
+def _points(run: EndOfRun) -> list[Point]:
+    return [point for curve in run.curves for point in curve.points()]
 
 
-def _insert(store: Store, run_id: str, points: Sequence[Point], tags: dict[str, str]) -> None:
-    """Put points, each curve's in order, and tags that are new into MLflow's tables, all or none of them.
+def _finish(store: Store, run_id: str, run: EndOfRun) -> None:
+    """Put points and tags, all of them new, into MLflow's tables and the run's end with them: all or nothing.
 
-    MLflow's own call goes over every point several times, to see what is there already: nothing is.
+    MLflow's own calls go over every point several times, to see what is there already: nothing is.
     """
     database = _get_store(store.uri)
     rows = []
-    for point in points:
+    for point in [*(Point(key, value, run.end, 0) for key, value in run.summary.items()), *_points(run)]:
         is_nan, value = database.sanitize_metric_value(point.value)
         rows.append(point._asdict() | {"run_uuid": run_id, "value": value, "is_nan": is_nan})
-    latest = {row["key"]: row for row in rows}
+    latest = {row["key"]: row for row in rows}  # of a summary's number at step 0 and a curve, the curve's last
+    tags = [{"run_uuid": run_id, "key": key, "value": value} for key, value in run.tags.items()]
+    ended = update(SqlRun).where(SqlRun.run_uuid == run_id).values(status="FINISHED", end_time=run.end)
     with database.engine.begin() as connection:
         connection.execute(insert(SqlMetric), rows)
         connection.execute(insert(SqlLatestMetric), list(latest.values()))
-        connection.execute(insert(SqlTag), [{"run_uuid": run_id, "key": k, "value": v} for k, v in tags.items()])
+        connection.execute(insert(SqlTag), tags)
+        connection.execute(ended)

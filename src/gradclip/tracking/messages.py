@@ -91,6 +91,27 @@ class Point(NamedTuple):
     step: int
 
 
+class Curve(NamedTuple):
+    """Values of one metric, all finite.
+
+    Attributes:
+        key: the metric's name.
+        steps: of the values, in order, ``[points]``.
+        values: ``[points]``.
+        timestamp: milliseconds since 1970.
+    """
+
+    key: str
+    steps: "NDArray[np.int64]"
+    values: "NDArray[np.float64]"
+    timestamp: int
+
+    def points(self) -> list[Point]:
+        """The same, point by point."""
+        pairs = zip(self.values.tolist(), self.steps.tolist(), strict=True)
+        return [Point(self.key, value, self.timestamp, step) for value, step in pairs]
+
+
 class Call(NamedTuple):
     """A write to the store.
 
@@ -149,14 +170,14 @@ class EndOfRun(NamedTuple):
 
     Attributes:
         end: when it ended, milliseconds since 1970.
-        points: of its curves, each curve's in order.
+        curves: which are not in the store yet.
         summary: its last numbers.
         tags: which say how it ended; new ones only.
         folder: where its files are.
     """
 
     end: int
-    points: list[Point]
+    curves: list[Curve]
     summary: dict[str, float]
     tags: dict[str, str]
     folder: str

@@ -10,11 +10,10 @@ from pathlib import Path
 import mlflow
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
 from mlflow.models import Model, infer_signature
-from mlflow.tracking.context.registry import resolve_tags
 
 from gradclip import keys
 from gradclip.tracking.messages import ModelFiles, Store
-from gradclip.tracking.store import client, open_store
+from gradclip.tracking.store import client, context_tags, open_store
 
 
 def write_model(store: Store, run_id: str, files: ModelFiles) -> None:
@@ -39,7 +38,7 @@ def _model_of(store: Store, run_id: str) -> LoggedModel:
     if models:
         return models[0]
     settings = client(store.uri).get_run(run_id).data.params
-    return client(store.uri).create_logged_model(open_store(store), keys.MODEL, run_id, resolve_tags(), settings)
+    return client(store.uri).create_logged_model(open_store(store), keys.MODEL, run_id, context_tags(), settings)
 
 
 def _save(model: LoggedModel, run_id: str, files: ModelFiles, folder: Path) -> None:
