@@ -14,6 +14,7 @@ from gradclip import keys
 from gradclip.command import USER_ERRORS, describe, errors_in_one_line, no_empty_folder
 from gradclip.config import TrainConfig, fingerprint, validate
 from gradclip.errors import Interrupted
+from gradclip.loading import load
 from gradclip.resuming import check_overrides, take_up
 from gradclip.sweep.multirun import for_multirun, parent_of, run_name
 from gradclip.sweep.results import JobResult, tell_job
@@ -86,6 +87,7 @@ def _note_of_one(number: int, multirun: Path, config: TrainConfig) -> JobResult:
 def _train(config: TrainConfig, parent: Parent | None, resumed: StoppedRun | None = None) -> "Result":
     if config.tracking.uri and _is_main_process():  # MLflow loads beside torch
         submit("open_store", Store.of(config.tracking))
+    load("gradclip.pipeline")
     from gradclip.pipeline import Job, train
 
     overrides = list(HydraConfig.get().overrides.task)

@@ -1,6 +1,5 @@
 """Config in, finished tracked run out. Read :func:`train` from top to bottom."""
 
-import gc
 import json
 import shutil
 import tempfile
@@ -85,7 +84,6 @@ def train(config: TrainConfig, job: Job) -> Result:
         run = open_run(config, job, parts) if job.is_main and config.tracking.uri else None
         try:
             attach(config, job, parts, interruption, run)
-            gc.freeze()  # what is loaded now stays: the collector need not visit it during every step
             parts.trainer.fit(parts.module, parts.data, ckpt_path=checkpoint(job), weights_only=True)
             interruption.check()
             trained = collect(parts)

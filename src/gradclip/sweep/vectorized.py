@@ -1,6 +1,5 @@
 """The vectorized launcher. Read :func:`launch` from top to bottom."""
 
-import gc
 import shlex
 import sys
 import traceback
@@ -18,6 +17,7 @@ from gradclip import keys
 from gradclip.command import USER_ERRORS, describe
 from gradclip.config import TrainConfig, fingerprint, validate
 from gradclip.errors import Interrupted, StackingError
+from gradclip.loading import load
 from gradclip.sweep.grouping import group, refusal
 from gradclip.sweep.multirun import for_multirun, parent_of, run_name
 from gradclip.sweep.results import JobResult, tell_job
@@ -91,6 +91,7 @@ def train_stacked(settings: Any, jobs: dict[int, Planned], parent: Parent) -> li
     """Train groups of jobs; return the numbers of those that have to run by themselves, and say why."""
     from tqdm import tqdm
 
+    load("gradclip.sweep.replica_runs")
     from gradclip.stacked.memory import keep_freed_memory
     from gradclip.sweep.replica_runs import ReplicaRuns
 
@@ -129,7 +130,6 @@ def _train_group(jobs: Sequence[Planned], parent: Parent, runs: "ReplicaRuns", b
         return dict.fromkeys((job.number for job in jobs), "")  # each will say it for itself
     for job, replica in zip(jobs, training.replicas, strict=True):
         runs.begin(job.number, replica.config, _described(job, replica.config, parent), replica.data)
-    gc.freeze()  # what is loaded now stays: neither every step nor the end of the process need visit it
     _train(training, jobs, runs)
     return {}
 

@@ -1,7 +1,6 @@
 """The MLflow store: the only code that writes to it. Runs in the tracking process; imports MLflow, not torch."""
 
 import errno
-import gc
 import json
 import logging
 import os
@@ -81,7 +80,6 @@ def open_store(store: Store) -> str:
         AbsentError: the server does not answer, or the database cannot be written.
         TrackingError: the experiment is deleted.
     """
-    gc.freeze()  # MLflow's million objects outlive every run: the collector need not visit them at each batch
     if store.uri.startswith("http"):
         _check_server(store.uri)
         return _experiment_id(store, artifact_location=None)

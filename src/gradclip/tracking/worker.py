@@ -12,6 +12,7 @@ from multiprocessing.util import Finalize
 from typing import Any, ParamSpec, TypeVar
 
 from gradclip.errors import TrackingError
+from gradclip.loading import load
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -68,6 +69,7 @@ def _exit_with_parent() -> None:
 
 
 def _call(function_name: str, *arguments: Any) -> Any:
+    load("gradclip.tracking.complete")
     from gradclip.tracking import complete, delivery, model, reading, stopped, store
 
     homes = (store, model, complete, delivery, stopped, reading)
