@@ -6,6 +6,7 @@ store that was made before. Basic and joblib launcher are measured on a dozen jo
 job takes.
 """
 
+import json
 import os
 import resource
 import subprocess
@@ -17,11 +18,15 @@ from statistics import mean
 
 import torch
 
+from gradclip.compare.comparison import compare
+from gradclip.config import TrainConfig
 from gradclip.pipeline import Job, run_tags
 from gradclip.project import PROJECT_ROOT
+from gradclip.stacked.memory import keep_freed_memory
 from gradclip.stacked.replicas import make_replicas
 from gradclip.stacked.training import StackedTraining
 from gradclip.sweep.replica_runs import ReplicaRuns
+from gradclip.tracking.messages import PARENT_FILE, Parent, Store
 from tests.benchmarks.speed import compose_main_job, seconds
 
 REPLICAS = (1, 10, 100, 1000, 4000)
@@ -102,12 +107,12 @@ def cost_by_number(commands: Commands, numbers: tuple[int, ...]) -> None:
 def where_time_goes(folder: Path, total: float) -> None:
     """Print the third table: the parts of 400 runs, one after the other in one process."""
     torch.set_num_threads(1)  # as the command does: the other processor writes
-    uri = f"sqlite:///{folder}/mlflow.db"
-    base = compose_main_job(uri, str(folder))
-    configs = [
-        base.model_copy(update={"seed": seed, "clip": base.clip.model_copy(update={"value": 0.5 * (1 + setting)})})
-        for setting in range(SETTINGS)
-        for seed in range(SEEDS)
+    keep_freed_memory()
+    configs, parent = settings_of_all(folder), Parent(str(folder / "parts"), "parts", {})
+    names = [str(number) for number in range(len(configs))]
+    jobs = [
+        Job(name, Path(parent.folder, name), run_tags(config), parent)
+        for name, config in zip(names, configs, strict=True)
     ]
     taken: dict[str, float] = {}
 
@@ -115,16 +120,28 @@ def where_time_goes(folder: Path, total: float) -> None:
         taken[name] = seconds(work)
 
     replicas = make_replicas(configs)
-    jobs = [Job(str(number), folder / "parts" / str(number), run_tags(config)) for number, config in enumerate(configs)]
     runs, done = ReplicaRuns(points=100, keep_all=False), {}
     for number, (config, job, replica) in enumerate(zip(configs, jobs, replicas, strict=True)):
-        runs.begin(number, config.model_copy(update={"figures": False, "log_model": False}), job, replica.data)
+        runs.begin(number, config, job, replica.data)
     timed("training, while the store begins the runs", lambda: done.update(StackedTraining(replicas, CPU).run()))
-    timed("files of telemetry", lambda: [runs.end(number, trained) for number, trained in done.items()])
-    timed("waiting for the store", runs.finish)
+    timed("files of telemetry, while the store ends the runs", lambda: [runs.end(*one) for one in done.items()])
+    timed("figures and models of two runs, and waiting for the store", runs.finish)
+    parent_id = json.loads(Path(parent.folder, PARENT_FILE).read_text())["run_id"]
+    timed("comparison, with figures", lambda: compare(Store.of(configs[0].tracking), parent_id, folder / "comparison"))
+    taken["all else: Python, libraries, Hydra's configs"] = total - sum(taken.values())
     print("| of 400 runs | seconds |\n|---|---|")
     for name, value in {**taken, "whole command": total}.items():
         print(f"| {name} | {value:.1f} |")
+
+
+def settings_of_all(folder: Path) -> list[TrainConfig]:
+    """The settings of 400 runs."""
+    base = compose_main_job(f"sqlite:///{folder}/mlflow.db", str(folder))
+    return [
+        base.model_copy(update={"seed": seed, "clip": base.clip.model_copy(update={"value": 0.5 * (1 + setting)})})
+        for setting in range(SETTINGS)
+        for seed in range(SEEDS)
+    ]
 
 
 def main() -> int:

@@ -5,9 +5,10 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric, RunTag
 
-from gradclip.tracking.messages import Curve, EndOfRun, StartOfRun, Store
+from gradclip.tracking.messages import EndOfRun, StartOfRun, Store
+from gradclip.tracking.stored import Curve
 
-CURVES = [Curve(key, np.array([1, 2]), np.array([4.0, -1e300]), 7) for key in ("mse/train", "mse/test")]
+CURVES = {key: Curve(np.array([1, 2]), np.array([4.0, -1e300])) for key in ("mse/train", "mse/test")}
 SUMMARY = {"final/mse_test": 0.1, "infinite": np.inf, "mse/train": 3.0}
 TAGS = {"outcome": "learned", "outcome.reason": "it fell"}
 
@@ -32,7 +33,9 @@ def test_a_whole_run_is_as_mlflow_writes_it(store, tmp_path):
 
     mine = client.get_run(begun.run_id)
     theirs = client.create_run(mine.info.experiment_id)
-    points = [Metric(*point) for curve in CURVES for point in curve.points()]
+    points = [
+        Metric(key, value, 9, step) for key, (_, values) in CURVES.items() for step, value in enumerate(values, 1)
+    ]
     metrics = points + [Metric(key, value, 9, 0) for key, value in SUMMARY.items()]
     client.log_batch(theirs.info.run_id, metrics, tags=[RunTag(*tag) for tag in TAGS.items()])
     theirs = client.get_run(theirs.info.run_id)

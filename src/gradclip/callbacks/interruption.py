@@ -9,10 +9,9 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from gradclip.errors import Interrupted
+from gradclip.errors import AT_ONCE, Interrupted
 
 BETWEEN_LOOKS = 0.5  # seconds
-AT_ONCE = 1.0  # seconds after which another signal is a second wish: a terminal and a launcher may both send the first
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 

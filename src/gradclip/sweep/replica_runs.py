@@ -1,7 +1,6 @@
 """Stacked replicas as tracked runs: what is written of each, and figures and models of the best and the worst."""
 
 import tempfile
-from collections.abc import Iterator
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -10,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from gradclip import keys
@@ -22,8 +22,9 @@ from gradclip.packing import pack_model
 from gradclip.pipeline import Job, Result, datasets, run_tags, to_yaml, write_report, write_telemetry
 from gradclip.sweep.results import JobResult
 from gradclip.telemetry.record import GradientRecord
-from gradclip.tracking.messages import Call, Curve, EndOfRun, StartedRun, StartOfRun, Store, now
+from gradclip.tracking.messages import Call, EndOfRun, StartedRun, StartOfRun, Store, now
 from gradclip.tracking.process import this_process
+from gradclip.tracking.stored import Curve
 from gradclip.tracking.worker import result_of, submit
 from gradclip.trained import Trained
 
@@ -140,7 +141,7 @@ class ReplicaRuns:
         """Complete a run, or give back what could not even begin."""
         if begun.exception():
             return begun
-        curves = list(_curves(trained, summary, self.points))
+        curves = _curves(trained, summary, self.points)
         run = EndOfRun(now(), curves, summary.metrics(), summary.tags(), str(job.folder))
         return submit("complete_run", Store.of(config.tracking), begun.result(), run)
 
@@ -176,11 +177,9 @@ def _without_record(trained: Trained) -> Trained:
     return replace(trained, record=GradientRecord.empty(trained.record.names), hidden=None)
 
 
-def _curves(trained: Trained, summary: Summary, count: int) -> Iterator[Curve]:
+def _curves(trained: Trained, summary: Summary, count: int) -> dict[str, Curve]:
     """The curves in the store: scores of every epoch, and so many points of every step's numbers."""
-    moment, record = now(), trained.record
-    for key, scores in zip((summary.score.train, summary.score.test), trained.curves, strict=True):
-        yield _finite(key, np.arange(1, len(scores) + 1), np.array(scores), moment)
+    record, (train, test) = trained.record, trained.curves
     window = max(1, -(-len(record.step) // count))
     rows = np.unique(np.append(np.arange(0, len(record.step), window), len(record.step) - 1))
     columns = {
@@ -190,14 +189,22 @@ def _curves(trained: Trained, summary: Summary, count: int) -> Iterator[Curve]:
         keys.GRAD_MAX_ABS: record.max_abs,
         keys.GRAD_COEFFICIENT: record.coefficient,
     }
-    for key, values in columns.items():
-        yield _finite(key, record.step[rows], values[rows], moment)
+    return {
+        summary.score.train: _finite(np.arange(1, len(train) + 1), np.array(train)),
+        summary.score.test: _finite(np.arange(1, len(test) + 1), np.array(test)),
+        **{key: _finite(record.step[rows], values[rows]) for key, values in columns.items()},
+        keys.GRAD_NORM_PEAK: _peaks(record, window),
+    }
+
+
+def _peaks(record: GradientRecord, window: int) -> Curve:
+    """The largest norm of so many steps, at the last of them."""
     norm = np.where(np.isfinite(record.norm), record.norm, -np.inf)
-    ends = np.unique(np.minimum(np.arange(0, len(norm), window) + window - 1, len(norm) - 1))
-    peaks = np.maximum.reduceat(norm, np.arange(0, len(norm), window)) if len(norm) else norm
-    yield _finite(keys.GRAD_NORM_PEAK, record.step[ends], peaks, moment)
+    starts = np.arange(0, len(norm), window)
+    ends = np.minimum(starts + window, len(norm)) - 1
+    return _finite(record.step[ends], np.maximum.reduceat(norm, starts) if len(norm) else norm)
 
 
-def _finite(key: str, steps: Any, values: Any, moment: int) -> Curve:
+def _finite(steps: NDArray[np.int64], values: NDArray[np.float64]) -> Curve:
     finite = np.isfinite(values)
-    return Curve(key, steps[finite], values[finite], moment)
+    return Curve(steps[finite], values[finite])

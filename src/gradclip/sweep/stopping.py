@@ -8,11 +8,11 @@ from pathlib import Path
 from types import FrameType
 
 from gradclip import keys
+from gradclip.errors import AT_ONCE
 from gradclip.tracking.process import this_process
 
 STOP_FILE = "stop"  # in the folder of a multirun that is to stop: the signal
 MAIN_FILE = "process.json"  # in the folder of a multirun: the tags of its main process
-AT_ONCE = 1.0  # seconds after which another signal is a second wish
 
 
 def listen(folder: Path) -> None:

@@ -147,7 +147,11 @@ def _write_files(store: Store, uri: str, folder: str) -> None:
 
 
 def _points(run: EndOfRun) -> list[Point]:
-    return [point for curve in run.curves for point in curve.points()]
+    return [
+        Point(key, value, run.end, step)
+        for key, curve in run.curves.items()
+        for step, value in zip(curve.step.tolist(), curve.value.tolist(), strict=True)
+    ]
 
 
 def _finish(store: Store, run_id: str, run: EndOfRun) -> None:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gradclip.settings.tracking import TrackingSettings
+    from gradclip.tracking.stored import Curve
 
 PARENT_FILE = "parent.json"  # in the folder of a multirun: its parent run and the store that it is in
 RUN_FILE = "run.json"  # in the folder of a run: which run of the store it belongs to
@@ -91,27 +92,6 @@ class Point(NamedTuple):
     step: int
 
 
-class Curve(NamedTuple):
-    """Values of one metric, all finite.
-
-    Attributes:
-        key: the metric's name.
-        steps: of the values, in order, ``[points]``.
-        values: ``[points]``.
-        timestamp: milliseconds since 1970.
-    """
-
-    key: str
-    steps: "NDArray[np.int64]"
-    values: "NDArray[np.float64]"
-    timestamp: int
-
-    def points(self) -> list[Point]:
-        """The same, point by point."""
-        pairs = zip(self.values.tolist(), self.steps.tolist(), strict=True)
-        return [Point(self.key, value, self.timestamp, step) for value, step in pairs]
-
-
 class Call(NamedTuple):
     """A write to the store.
 
@@ -170,14 +150,14 @@ class EndOfRun(NamedTuple):
 
     Attributes:
         end: when it ended, milliseconds since 1970.
-        curves: which are not in the store yet.
+        curves: by metric, of which nothing is in the store yet.
         summary: its last numbers.
         tags: which say how it ended; new ones only.
         folder: where its files are.
     """
 
     end: int
-    curves: list[Curve]
+    curves: "dict[str, Curve]"
     summary: dict[str, float]
     tags: dict[str, str]
     folder: str
