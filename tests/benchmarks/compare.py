@@ -22,7 +22,8 @@ from mlflow.entities import Metric, Param, RunTag
 from gradclip import keys
 from gradclip.project import PROJECT_ROOT
 from gradclip.tracking.messages import Store
-from gradclip.tracking.store import client, create_run, end_run
+from gradclip.tracking.opening import client
+from gradclip.tracking.store import create_run, end_run
 
 SIZES = (100, 300, 1000, 3000)
 SEEDS = 20  # runs of a group

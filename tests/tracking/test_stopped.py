@@ -5,9 +5,10 @@ from pathlib import Path
 from mlflow import MlflowClient
 
 from gradclip import keys
+from gradclip.tracking.opening import client, open_store
 from gradclip.tracking.process import this_process
 from gradclip.tracking.run import TrackedRun
-from gradclip.tracking.store import client, open_store, write_parameters
+from gradclip.tracking.store import write_parameters
 from tests.stores import make_store
 
 

@@ -4,7 +4,7 @@ import time
 from mlflow import MlflowClient
 
 from gradclip.tracking.messages import Store
-from gradclip.tracking.store import open_store
+from gradclip.tracking.opening import open_store
 from gradclip.tracking.views import COLUMNS, view_address, view_tags
 
 

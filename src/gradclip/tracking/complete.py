@@ -20,19 +20,18 @@ from sqlalchemy import insert, update
 from gradclip.errors import TrackingError
 from gradclip.tracking.delivery import UnreachableError, create_later, deliver, patience_with, try_for_a_while
 from gradclip.tracking.messages import RUN_FILE, Call, Dataset, EndOfRun, Point, StartedRun, StartOfRun, Store
+from gradclip.tracking.opening import STORE_ERRORS, client, open_store
 from gradclip.tracking.store import (
-    MAX_RETRIES,
-    STORE_ERRORS,
-    client,
     context_tags,
     dataset_inputs,
-    open_store,
     parent_tags,
     run_files,
     write_parameters,
     write_points,
     write_summary,
 )
+
+MAX_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 
 _datasets: dict[tuple[Store, str], list[DatasetInput]] = {}
 

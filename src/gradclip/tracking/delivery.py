@@ -9,7 +9,7 @@ from mlflow.exceptions import MlflowException
 
 from gradclip import keys
 from gradclip.errors import TrackingError
-from gradclip.tracking import model, stopped, store
+from gradclip.tracking import model, opening, stopped, store
 from gradclip.tracking.messages import Call, Store
 from gradclip.tracking.patience import Patience
 from gradclip.tracking.spool import Spool
@@ -128,7 +128,7 @@ def _try_once(call: Call) -> Any:
     patience.check()
     try:
         return perform(call)
-    except (UnreachableError, store.AbsentError) as error:
+    except (UnreachableError, opening.AbsentError) as error:
         patience.spend(start, error)
         raise
 
@@ -140,11 +140,11 @@ def perform(call: Call) -> Any:
         UnreachableError: another try may succeed.
         TrackingError: none can.
     """
-    module = next(module for module in (store, stopped, model) if hasattr(module, call.function_name))
+    module = next(module for module in (opening, store, stopped, model) if hasattr(module, call.function_name))
     run = () if call.function_name in OF_NO_RUN else (call.run_id,)
     try:
         return getattr(module, call.function_name)(call.store, *run, *call.arguments)
-    except store.STORE_ERRORS as error:
+    except opening.STORE_ERRORS as error:
         if isinstance(error, MlflowException) and error.error_code in HOPELESS:
             raise TrackingError(tell(call, error)) from error
         raise UnreachableError(tell(call, error)) from error

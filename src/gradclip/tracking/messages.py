@@ -97,8 +97,8 @@ class Call(NamedTuple):
 
     Attributes:
         store: which.
-        function_name: of :mod:`gradclip.tracking.store`, :mod:`~gradclip.tracking.model` or
-            :mod:`~gradclip.tracking.stopped`.
+        function_name: of :mod:`gradclip.tracking.opening`, :mod:`~gradclip.tracking.store`,
+            :mod:`~gradclip.tracking.model` or :mod:`~gradclip.tracking.stopped`.
         run_id: the run that is written; empty where it is created.
         arguments: the others.
         folder: of the run: what the store does not take waits there.

@@ -13,7 +13,8 @@ from mlflow.models import Model, infer_signature
 
 from gradclip import keys
 from gradclip.tracking.messages import ModelFiles, Store
-from gradclip.tracking.store import client, context_tags, open_store
+from gradclip.tracking.opening import client, open_store
+from gradclip.tracking.store import context_tags
 
 
 def write_model(store: Store, run_id: str, files: ModelFiles) -> None:

@@ -1,4 +1,4 @@
-"""Read the MLflow store, a page at a time. Runs in the tracking process, beside :mod:`gradclip.tracking.store`."""
+"""Read the MLflow store, a page at a time. Runs in the tracking process."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 from gradclip import keys
 from gradclip.errors import TrackingError
 from gradclip.tracking.messages import Store
-from gradclip.tracking.store import analyze, check_readable, client
+from gradclip.tracking.opening import analyze, check_readable, client
 from gradclip.tracking.stored import Curve, Selection, StoredRun
 
 PAGE = 100  # runs read at a time: MLflow's own objects of a run take a hundred times what is kept of it

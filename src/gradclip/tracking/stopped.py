@@ -13,9 +13,10 @@ from mlflow.exceptions import MlflowException
 from gradclip import keys
 from gradclip.errors import TrackingError
 from gradclip.tracking.messages import StoppedRun, Store
+from gradclip.tracking.opening import client, open_store
 from gradclip.tracking.process import tell_process
 from gradclip.tracking.reading import to_stored
-from gradclip.tracking.store import client, created_as, open_store
+from gradclip.tracking.store import created_as
 from gradclip.tracking.stored import StoredRun
 
 LAST = "last"

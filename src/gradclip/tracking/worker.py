@@ -22,9 +22,7 @@ def submit(function_name: str, *arguments: Any) -> "Future[Any]":
     """Have the tracking process call a function, after all submitted before.
 
     Args:
-        function_name: of :mod:`gradclip.tracking.store`, :mod:`~gradclip.tracking.model`,
-            :mod:`~gradclip.tracking.complete`, :mod:`~gradclip.tracking.delivery`, :mod:`~gradclip.tracking.stopped` or
-            :mod:`~gradclip.tracking.reading`.
+        function_name: of a module of this package that runs in the tracking process, as its first line says.
         arguments: what to call it with; the first is the store, where it needs one.
     """
     return _process().submit(_call, function_name, *arguments)
@@ -70,13 +68,13 @@ def _exit_with_parent() -> None:
 
 def _call(function_name: str, *arguments: Any) -> Any:
     load("gradclip.tracking.complete")
-    from gradclip.tracking import complete, delivery, model, reading, stopped, store
+    from gradclip.tracking import complete, delivery, model, opening, reading, stopped, store
 
-    homes = (store, model, complete, delivery, stopped, reading)
+    homes = (opening, store, model, complete, delivery, stopped, reading)
     home = next(module for module in homes if hasattr(module, function_name))
     function: Callable[..., Any] = getattr(home, function_name)
     try:
         return function(*arguments)
-    except store.STORE_ERRORS as error:
+    except opening.STORE_ERRORS as error:
         what, reason = function_name.replace("_", " "), str(error).splitlines()[0]
         raise TrackingError(f"tracking.uri: got {arguments[0].uri!r}; could not {what}: {reason}") from error

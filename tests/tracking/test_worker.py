@@ -1,0 +1,15 @@
+import subprocess
+import sys
+
+TELEMETRY = """
+from gradclip.tracking.worker import _call
+from gradclip.tracking.messages import Store
+assert _call("is_read_only", Store("http://127.0.0.1:1", "", "")) is False
+from mlflow.telemetry.client import get_telemetry_client
+print(get_telemetry_client())
+"""
+
+
+def test_mlflow_is_told_to_report_nothing_to_its_makers_before_it_loads():
+    told = subprocess.run([sys.executable, "-c", TELEMETRY], capture_output=True, text=True, check=True).stdout
+    assert told == "None\n"
