@@ -73,12 +73,13 @@ def test_a_write_that_fails_is_told_at_the_end(store, tmp_path):
 
 
 def test_one_curve_is_found_without_going_over_those_of_other_runs(store):
+    from gradclip.tracking import opening
     from gradclip.tracking import store as writer
 
     for number in range(30):
         writer.write_points(store, writer.create_run(store, f"run {number}", {}), points(10))
-    writer.analyze(store)
-    engine = writer._get_store(store.uri).engine
+    opening.analyze(store)
+    engine = opening._get_store(store.uri).engine
     query = "SELECT key, value, timestamp, step, is_nan, run_uuid FROM metrics WHERE run_uuid = 'a' AND key = 'b'"
     with engine.connect() as connection:
         (plan,) = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}")

@@ -11,5 +11,6 @@ print(get_telemetry_client())
 
 
 def test_mlflow_is_told_to_report_nothing_to_its_makers_before_it_loads():
-    told = subprocess.run([sys.executable, "-c", TELEMETRY], capture_output=True, text=True, check=True).stdout
-    assert told == "None\n"
+    nothing = {}  # by pytest's own variables, or those of a CI, MLflow would know that it is only tested
+    told = subprocess.run([sys.executable, "-c", TELEMETRY], capture_output=True, text=True, check=True, env=nothing)
+    assert told.stdout == "None\n"
