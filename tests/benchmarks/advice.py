@@ -91,7 +91,8 @@ def scores_of(overrides: tuple[str, ...], seeds: int, folder: Path) -> Scores:
     sign = -1 if results[0].score == keys.ACCURACY.name else 1
     both = np.array([[sign * run.score_train, sign * run.score_test] for run in results])
     learned = np.array([run.outcome == "learned" for run in results])
-    return Scores(*np.where(np.isfinite(both), both, np.inf).T, learned)
+    train, test = np.where(np.isfinite(both), both, np.inf).T
+    return Scores(train, test, learned)
 
 
 def tell(errors: np.ndarray) -> str:

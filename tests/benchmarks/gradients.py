@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable
 from statistics import median, quantiles
+from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -29,7 +30,7 @@ QUIET = {
     "accelerator": "auto",
     "devices": 1,
 }
-METHODS: dict[str, dict[str, object]] = {
+METHODS: dict[str, dict[str, Any]] = {
     "norm": {"value": 1.0},
     "value": {"value": 5.0},
     "norm_value": {"norm": 5.0, "value": 1.0},

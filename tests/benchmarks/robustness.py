@@ -121,6 +121,7 @@ def writers(folder: Path) -> Iterator[Row]:
 
 
 def _write_one(store: Store, number: int) -> str:
+    from gradclip.tracking import opening
     from gradclip.tracking import store as writer
 
     try:
@@ -128,7 +129,7 @@ def _write_one(store: Store, number: int) -> str:
         writer.write_parameters(store, run_id, {f"parameter.{place}": str(number) for place in range(PARAMETERS)})
         writer.write_points(store, run_id, [Point("p", 1.0, 1, step) for step in range(POINTS)])
         writer.end_run(store, run_id, "FINISHED")
-    except (*writer.STORE_ERRORS, GradclipError) as error:
+    except (*opening.STORE_ERRORS, GradclipError) as error:
         return str(error)
     return run_id
 

@@ -84,7 +84,7 @@ def fits(config: TrainConfig, folder: str) -> dict[str, Callable[[], float]]:
 
     def bare() -> float:
         parts = build(config, job.folder)
-        parts.trainer.callbacks.remove(parts.monitor)
+        parts.trainer.callbacks.remove(parts.monitor)  # type: ignore[attr-defined]
         return seconds(lambda: parts.trainer.fit(parts.module, parts.data))
 
     def tracked() -> float:
@@ -92,7 +92,12 @@ def fits(config: TrainConfig, folder: str) -> dict[str, Callable[[], float]]:
         run = open_run(config, job, parts)
         run.wait()
         parts.trainer.loggers = [RunLogger(run)]
-        taken = seconds(lambda: (parts.trainer.fit(parts.module, parts.data), run.wait()))
+
+        def fit() -> None:
+            parts.trainer.fit(parts.module, parts.data)
+            run.wait()
+
+        taken = seconds(fit)
         run.end("FINISHED")
         return taken
 

@@ -8,13 +8,16 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import psutil
 
 from gradclip.project import PROJECT_ROOT
-from gradclip.tracking.messages import Point, Store
+from gradclip.tracking.messages import EndOfRun, Point, StartOfRun, Store, now
+from gradclip.tracking.stored import Curve
 
 sys.path.insert(0, str(PROJECT_ROOT))
 from tests.mlflow_server import serve
@@ -24,7 +27,7 @@ PARAMETERS = {f"parameter_{number}": "0.01" for number in range(60)}
 FEW, MANY = 600, 6000  # points of a run
 
 
-def store_run(store: Store, count: int) -> None:
+def store_call_by_call(store: Store, count: int) -> None:
     """Store a run as training does, without its files."""
     from gradclip.tracking import store as writer
 
@@ -32,22 +35,35 @@ def store_run(store: Store, count: int) -> None:
     run_id = writer.create_run(store, "run", {"outcome": "learned"})
     writer.write_parameters(store, run_id, PARAMETERS)
     writer.write_points(store, run_id, points)
-    writer.write_summary(store, run_id, {"final/mse_test": 1.0}, {"seed": "0"})
+    writer.write_summary(store, run_id, {"final/mse_test": 1.0}, {"seed": "0"}, 1_700_000_000_000)
     writer.end_run(store, run_id, "FINISHED")
+
+
+def store_at_once(store: Store, count: int) -> None:
+    """Store a run as the vectorized launcher does, without its files."""
+    from gradclip.tracking import complete
+
+    points = Curve(np.arange(count // 6), np.full(count // 6, 0.5))
+    curves = {f"curve_{number}": points for number in range(6)}
+    with tempfile.TemporaryDirectory() as folder:
+        complete.remember_datasets(store, "none", [])
+        start = StartOfRun("run", {"seed": "0"}, None, now(), PARAMETERS, "none", folder)
+        end = EndOfRun(now(), curves, {"final/mse_test": 1.0}, {"outcome": "learned"}, folder)
+        complete.complete_run(store, complete.start_run(store, start), end)
 
 
 def processor_seconds() -> float:
     """What this process and those it started have used."""
     children = [child.cpu_times() for child in psutil.Process().children(recursive=True)]
-    return time.process_time() + sum(times.user + times.system for times in children)
+    return time.process_time() + sum(float(times.user + times.system) for times in children)
 
 
-def cost_of_run(store: Store, count: int) -> float:
+def cost_of_run(store_run: Callable[[], None]) -> float:
     """Processor seconds of storing one run: the least of several rounds."""
     costs = []
     for _ in range(ROUNDS):
         start = processor_seconds()
-        store_run(store, count)
+        store_run()
         costs.append(processor_seconds() - start)
     return min(costs)
 
@@ -55,15 +71,17 @@ def cost_of_run(store: Store, count: int) -> float:
 def rows() -> Iterator[tuple[str, float, float]]:
     """For each kind of store: processor seconds of a run, points in a processor second."""
     with tempfile.TemporaryDirectory() as folder:
-        yield ("SQLite", *measure(Store(f"sqlite:///{folder}/mlflow.db", f"{folder}/artifacts", "gradclip")))
+        store = Store(f"sqlite:///{folder}/mlflow.db", f"{folder}/artifacts", "gradclip")
+        yield ("SQLite", *measure(partial(store_call_by_call, store)))
+        yield ("SQLite, as `vectorized` does it", *measure(partial(store_at_once, store)))
     with tempfile.TemporaryDirectory() as folder, serve(Path(folder)) as address:
-        yield ("server, with its client", *measure(Store(address, "", "gradclip")))
+        yield ("server, with its client", *measure(partial(store_call_by_call, Store(address, "", "gradclip"))))
 
 
-def measure(store: Store) -> tuple[float, float]:
+def measure(store_run: Callable[[int], None]) -> tuple[float, float]:
     """Processor seconds of a run, points in a processor second."""
-    store_run(store, FEW)
-    few, many = cost_of_run(store, FEW), cost_of_run(store, MANY)
+    store_run(FEW)
+    few, many = cost_of_run(partial(store_run, FEW)), cost_of_run(partial(store_run, MANY))
     return few, (MANY - FEW) / (many - few)
 
 

@@ -1,6 +1,6 @@
 """What a sweep costs under ``hydra/launcher=vectorized``, against single runs and other launchers: Markdown tables.
 
-``python -m tests.benchmarks.vectorized`` takes about half an hour on two idle cores; ``python -m
+``python -m tests.benchmarks.vectorized`` takes about ten minutes on two idle cores; ``python -m
 tests.benchmarks.vectorized 1 10 100`` has the second table up to 100 replicas only. Everything is tracked, into one
 store that was made before. Basic and joblib launcher are measured on a dozen jobs and extrapolated from what one more
 job takes.
@@ -27,6 +27,7 @@ from gradclip.stacked.replicas import make_replicas
 from gradclip.stacked.training import StackedTraining
 from gradclip.sweep.replica_runs import ReplicaRuns
 from gradclip.tracking.messages import PARENT_FILE, Parent, Store
+from gradclip.trained import Trained
 from tests.benchmarks.speed import compose_main_job, seconds
 
 REPLICAS = (1, 10, 100, 1000, 4000)
@@ -120,11 +121,16 @@ def where_time_goes(folder: Path, total: float) -> None:
         taken[name] = seconds(work)
 
     replicas = make_replicas(configs)
-    runs, done = ReplicaRuns(points=100, keep_all=False), {}
+    runs, done = ReplicaRuns(points=100, keep_all=False), dict[int, Trained]()
     for number, (config, job, replica) in enumerate(zip(configs, jobs, replicas, strict=True)):
         runs.begin(number, config, job, replica.data)
     timed("training, while the store begins the runs", lambda: done.update(StackedTraining(replicas, CPU).run()))
-    timed("files of telemetry, while the store ends the runs", lambda: [runs.end(*one) for one in done.items()])
+
+    def end_all() -> None:
+        for number, trained in done.items():
+            runs.end(number, trained)
+
+    timed("files of telemetry, while the store ends the runs", end_all)
     timed("figures and models of two runs, and waiting for the store", runs.finish)
     parent_id = json.loads(Path(parent.folder, PARENT_FILE).read_text())["run_id"]
     timed("comparison, with figures", lambda: compare(Store.of(configs[0].tracking), parent_id, folder / "comparison"))
