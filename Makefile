@@ -22,6 +22,7 @@ benchmark: .venv/installed-dev  ## the tables and the figures of the README
 	$(BIN)/python tests/benchmarks/speed.py
 	$(BIN)/python tests/benchmarks/gradients.py
 	$(BIN)/python -m tests.benchmarks.vectorized
+	$(BIN)/python tests/benchmarks/store.py
 	$(BIN)/python tests/benchmarks/compare.py
 	$(BIN)/python tests/benchmarks/advice.py
 	$(BIN)/python -m tests.benchmarks.screenshots
