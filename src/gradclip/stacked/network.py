@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value
+from torch.func import functional_call
 
 from gradclip.errors import StackingError
 from gradclip.models.unrolling import Unrolling, can_unroll
@@ -80,9 +80,10 @@ class StackedNetwork:
             inputs: ``[replicas, rows, ...]``.
             target: ``[replicas, rows, ...]``.
         """
-        differentiate = torch.vmap(grad_and_value(self._loss))
-        gradients, losses = differentiate(self.views(parameters), dict(constants), inputs, target)
-        return self.flatten(gradients), losses
+        leaf = parameters.detach().requires_grad_()
+        losses = torch.vmap(self._loss)(self.views(leaf), dict(constants), inputs, target)
+        (gradients,) = torch.autograd.grad(losses.sum(), leaf)  # no loss depends on another's parameters
+        return gradients, losses.detach()
 
     def hidden_gradients(
         self, parameters: Tensor, constants: Mapping[str, Tensor], inputs: Tensor, target: Tensor
