@@ -1,7 +1,5 @@
 """The exceptions a user can meet: one family, each message one line naming argument, value and what is allowed."""
 
-AT_ONCE = 1.0  # seconds after which another signal is a second wish: a terminal and a launcher may both send the first
-
 
 class GradclipError(Exception):
     """Base of every error that a user can mend; scripts print it as one line and exit with code 2."""

@@ -34,7 +34,7 @@ def pack_model(folder: Path, network: nn.Module, description: Mapping[str, Any],
     Path(paths["description"]).write_text(json.dumps(about))
     torch.save({key: value.cpu() for key, value in network.state_dict().items()}, paths["weights"])
     if raw.scaling:
-        from skops import io  # a second to import, which runs without a model are spared
+        from skops import io  # half a second to import, which runs without a model are spared
 
         io.dump(raw.scaling.inputs, paths["inputs"])
         io.dump(raw.scaling.target, paths["target"])

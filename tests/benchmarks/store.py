@@ -23,8 +23,8 @@ sys.path.insert(0, str(PROJECT_ROOT))
 from tests.mlflow_server import serve
 
 ROUNDS = 7
-PARAMETERS = {f"parameter_{number}": "0.01" for number in range(60)}
-FEW, MANY = 600, 6000  # points of a run
+PARAMETERS = {f"parameter_{number}": "0.01" for number in range(47)}
+FEW, MANY = 816, 6000  # points of a run
 
 
 def store_call_by_call(store: Store, count: int) -> None:
@@ -48,7 +48,7 @@ def store_at_once(store: Store, count: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         complete.remember_datasets(store, "none", [])
         start = StartOfRun("run", {"seed": "0"}, None, now(), PARAMETERS, "none", folder)
-        end = EndOfRun(now(), curves, {"final/mse_test": 1.0}, {"outcome": "learned"}, folder)
+        end = EndOfRun(now(), now(), curves, {"final/mse_test": 1.0}, {"outcome": "learned"}, folder)
         complete.complete_run(store, complete.start_run(store, start), end)
 
 

@@ -26,7 +26,7 @@ from gradclip.stacked.memory import keep_freed_memory
 from gradclip.stacked.replicas import make_replicas
 from gradclip.stacked.training import StackedTraining
 from gradclip.sweep.replica_runs import ReplicaRuns
-from gradclip.tracking.messages import PARENT_FILE, Parent, Store
+from gradclip.tracking.messages import PARENT_FILE, Parent, Store, now
 from gradclip.trained import Trained
 from tests.benchmarks.speed import compose_main_job, seconds
 
@@ -128,7 +128,7 @@ def where_time_goes(folder: Path, total: float) -> None:
 
     def end_all() -> None:
         for number, trained in done.items():
-            runs.end(number, trained)
+            runs.end(number, trained, now())
 
     timed("files of telemetry, while the store ends the runs", end_all)
     timed("figures and models of two runs, and waiting for the store", runs.finish)

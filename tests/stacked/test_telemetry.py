@@ -19,3 +19,13 @@ def test_norms_neither_overflow_nor_vanish(dtype: torch.dtype, size: float) -> N
     assert record.norms[0].tolist() == pytest.approx([5 * size, 12 * size], rel=1e-6, abs=0.0)
     assert record.norm[0] == pytest.approx(13 * size, rel=1e-6, abs=0.0)
     assert recorder.record_of(1).norms[0].tolist() == pytest.approx([0.0, size], rel=1e-6, abs=0.0)
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_a_finite_gradient_beside_one_that_is_not_has_its_norm(bad: float) -> None:
+    gradients = torch.tensor([[bad, 1.0, 3e200, 4e200]], dtype=torch.float64)
+    zero, still = torch.zeros(1, dtype=torch.float64), torch.ones_like(gradients)
+    recorder = StackedRecorder(("bad", "finite"), [2, 2], bends=False)
+    recorder.add(Place(1, 1, 0), StackedStep(zero, zero, zero, gradients, gradients, still, still, zero > 0))
+    recorder.flush([0])
+    assert recorder.record_of(0).norms[0].tolist() == pytest.approx([bad, 5e200], nan_ok=True)

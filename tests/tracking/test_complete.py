@@ -5,6 +5,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric, RunTag
 
+from gradclip.errors import TrackingError
 from gradclip.tracking.messages import EndOfRun, StartOfRun, Store
 from gradclip.tracking.stored import Curve
 
@@ -29,12 +30,12 @@ def test_a_whole_run_is_as_mlflow_writes_it(store, tmp_path):
     begun = complete.start_run(store, start)
     client = MlflowClient(store.uri)
     assert client.get_run(begun.run_id).info.status == "RUNNING"
-    complete.complete_run(store, begun, EndOfRun(9, CURVES, SUMMARY, TAGS, str(folder)))
+    complete.complete_run(store, begun, EndOfRun(9, 7, CURVES, SUMMARY, TAGS, str(folder)))
 
     mine = client.get_run(begun.run_id)
     theirs = client.create_run(mine.info.experiment_id)
     points = [
-        Metric(key, value, 9, step) for key, (_, values) in CURVES.items() for step, value in enumerate(values, 1)
+        Metric(key, value, 7, step) for key, (_, values) in CURVES.items() for step, value in enumerate(values, 1)
     ]
     metrics = points + [Metric(key, value, 9, 0) for key, value in SUMMARY.items()]
     client.log_batch(theirs.info.run_id, metrics, tags=[RunTag(*tag) for tag in TAGS.items()])
@@ -48,3 +49,16 @@ def test_a_whole_run_is_as_mlflow_writes_it(store, tmp_path):
         ours, expected = (client.get_metric_history(run.info.run_id, key) for run in (mine, theirs))
         assert [dict(point) for point in ours] == [dict(point) | {"run_id": None} for point in expected]
     assert [file.path for file in client.list_artifacts(begun.run_id, "telemetry")] == ["telemetry/gradients.parquet"]
+
+
+def test_a_run_that_was_deleted_while_it_trained_is_told_and_not_written(store, tmp_path):
+    from gradclip.tracking import complete
+
+    complete.remember_datasets(store, "rows", [])
+    begun = complete.start_run(store, StartOfRun("mine", {}, None, 5, {}, "rows", str(tmp_path)))
+    client = MlflowClient(store.uri)
+    client.delete_run(begun.run_id)
+    with pytest.raises(TrackingError, match="must be in the 'active' state"):
+        complete.complete_run(store, begun, EndOfRun(9, 7, CURVES, SUMMARY, TAGS, str(tmp_path)))
+    assert client.get_run(begun.run_id).info.status == "RUNNING"
+    assert not client.get_run(begun.run_id).data.metrics

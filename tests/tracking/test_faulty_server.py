@@ -91,7 +91,7 @@ def test_a_run_whose_creation_is_not_answered_is_there_once(server: str, tmp_pat
         store = Store(address, "", "unanswered")
         complete.remember_datasets(store, "rows", [])
         start = StartOfRun("mine", {keys.CREATION: "ours"}, None, 5, {}, "rows", str(tmp_path))
-        complete.complete_run(store, complete.start_run(store, start), EndOfRun(9, {}, {}, {}, str(tmp_path)))
+        complete.complete_run(store, complete.start_run(store, start), EndOfRun(9, 9, {}, {}, {}, str(tmp_path)))
     (_, run) = everything(server, "unanswered")
     assert run["status"] == "FINISHED"
 

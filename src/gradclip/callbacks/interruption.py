@@ -9,10 +9,10 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from gradclip.errors import AT_ONCE, Interrupted
+from gradclip.errors import Interrupted
+from gradclip.signals import AT_ONCE, STOP_SIGNALS
 
 BETWEEN_LOOKS = 0.5  # seconds
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption(Callback):
@@ -39,7 +39,7 @@ class Interruption(Callback):
         self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> "Interruption":
-        self._handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        self._handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
         self._listen()
         return self
 
@@ -75,7 +75,7 @@ class Interruption(Callback):
             raise Interrupted(self.signal)
 
     def _listen(self) -> None:
-        for number in SIGNALS:
+        for number in STOP_SIGNALS:
             if _can_listen() and self._handlers[number] is not signal.SIG_IGN:
                 signal.signal(number, self._answer)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,7 @@ class SeriesData(TrainingData):
         """What the network has to fit."""
         return Shape((self.series.window, self.series.table.features.shape[1]), (1,))
 
-    @property
+    @cached_property
     def yardstick(self) -> Yardstick:
         """The mean squared error, against that of predicting the mean, on the training targets."""
         return Yardstick(keys.MSE, float(np.var(self.series.table.target.iloc[self.series.train_targets])))

@@ -4,8 +4,8 @@ import ctypes
 import platform
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
-LARGEST_KEPT = 32 * 2**20  # bytes of one piece; glibc takes no more
 MOST_KEPT = 2**30  # bytes
+LEAST_LIMIT = 2**25  # bytes of one piece; an older glibc takes no more
 
 
 def keep_freed_memory() -> None:
@@ -16,5 +16,6 @@ def keep_freed_memory() -> None:
     """
     if platform.libc_ver()[0] == "glibc":
         library = ctypes.CDLL(None)
-        library.mallopt(MMAP_THRESHOLD, LARGEST_KEPT)
         library.mallopt(TRIM_THRESHOLD, MOST_KEPT)
+        if not library.mallopt(MMAP_THRESHOLD, MOST_KEPT):
+            library.mallopt(MMAP_THRESHOLD, LEAST_LIMIT)

@@ -23,6 +23,7 @@ from gradclip.stacked.scores import StackedScores
 from gradclip.stacked.state import Placement, State
 from gradclip.stacked.telemetry import StackedRecorder, StackedSnapshots, StackedStep
 from gradclip.telemetry.probe import Place
+from gradclip.tracking.messages import now
 from gradclip.trained import BOUNDED_LOSSES, Trained
 
 NONE = torch.empty(0, dtype=torch.long)  # of the replicas
@@ -62,6 +63,7 @@ class StackedTraining:
         self.snapshots = StackedSnapshots() if self.network.has_hidden_states else None
         self.scores = StackedScores(datas, self.network, self.placement)
         self.steps = 0
+        self.ended = 0  # when replicas did so the last time, milliseconds since 1970
         self.factors = learning_rate_factors(self.total_steps, **self.config.schedule.model_dump())
         self.first_bad: dict[int, int] = {}  # replica: its first non-finite step
 
@@ -178,6 +180,7 @@ class StackedTraining:
         if epoch is not None:
             self.scores.add(ended, epoch)
         self._read_back()
+        self.ended = now()
         self.state = self.state.without(rows)
         self.progress(len(rows) * (self.total_steps - self.steps))
         for row, replica in enumerate(ended.ids.tolist()):

@@ -9,7 +9,6 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from gradclip import keys
@@ -20,11 +19,11 @@ from gradclip.figures import draw_figures
 from gradclip.outcome import Summary
 from gradclip.packing import pack_model
 from gradclip.pipeline import Job, Result, datasets, run_tags, to_yaml, write_report, write_telemetry
+from gradclip.sweep.curves import curves_of
 from gradclip.sweep.results import JobResult
 from gradclip.telemetry.record import GradientRecord
 from gradclip.tracking.messages import Call, EndOfRun, StartedRun, StartOfRun, Store, now
 from gradclip.tracking.process import this_process
-from gradclip.tracking.stored import Curve
 from gradclip.tracking.worker import result_of, submit
 from gradclip.trained import Trained
 
@@ -85,8 +84,8 @@ class ReplicaRuns:
         """Have the store begin the run of a training that begins."""
         self._begun[number] = config, job, self._submit_start(config, job, data) if config.tracking.uri else None
 
-    def end(self, number: int, trained: Trained) -> None:
-        """Write the files of a training that has ended, and have the store complete its run."""
+    def end(self, number: int, trained: Trained, end: int) -> None:
+        """Write the files of a training, and have the store complete its run; it ended then, in ms since 1970."""
         config, job, begun = self._begun[number]
         job.folder.mkdir(parents=True, exist_ok=True)
         summary = trained.summary()
@@ -95,7 +94,7 @@ class ReplicaRuns:
         (job.folder / keys.CONFIG_FILE).write_text(to_yaml(config))
         if self.keep_all and config.figures:
             draw_figures(job.folder / keys.FIGURES_FOLDER, config, trained, summary)
-        writes = [self._submit_end(config, job, begun, trained, summary)] if begun else []
+        writes = [self._submit_end(config, job, begun, trained, summary, end)] if begun else []
         run = ReplicaRun(number, config, job, trained, summary, _id_of(begun), writes)
         del self._begun[number]
         if self.keep_all:
@@ -136,13 +135,13 @@ class ReplicaRuns:
         return submit("start_run", store, run)
 
     def _submit_end(
-        self, config: TrainConfig, job: Job, begun: "Future[StartedRun]", trained: Trained, summary: Summary
+        self, config: TrainConfig, job: Job, begun: "Future[StartedRun]", trained: Trained, summary: Summary, end: int
     ) -> "Future[Any]":
         """Complete a run, or give back what could not even begin."""
         if begun.exception():
             return begun
-        curves = _curves(trained, summary, self.points)
-        run = EndOfRun(now(), curves, summary.metrics(), summary.tags(), str(job.folder))
+        curves = curves_of(trained.record, summary.score, trained.curves, self.points)
+        run = EndOfRun(end, now(), curves, summary.metrics(), summary.tags(), str(job.folder))
         return submit("complete_run", Store.of(config.tracking), begun.result(), run)
 
 
@@ -175,36 +174,3 @@ def _write_model(run: ReplicaRun) -> None:
 def _without_record(trained: Trained) -> Trained:
     """Without what takes memory: thousands of runs wait for the store."""
     return replace(trained, record=GradientRecord.empty(trained.record.names), hidden=None)
-
-
-def _curves(trained: Trained, summary: Summary, count: int) -> dict[str, Curve]:
-    """The curves in the store: scores of every epoch, and so many points of every step's numbers."""
-    record, (train, test) = trained.record, trained.curves
-    window = max(1, -(-len(record.step) // count))
-    rows = np.unique(np.append(np.arange(0, len(record.step), window), len(record.step) - 1))
-    columns = {
-        keys.LOSS_STEP: record.loss,
-        keys.GRAD_NORM: record.norm,
-        keys.GRAD_NORM_CLIPPED: record.norm_clipped,
-        keys.GRAD_MAX_ABS: record.max_abs,
-        keys.GRAD_COEFFICIENT: record.coefficient,
-    }
-    return {
-        summary.score.train: _finite(np.arange(1, len(train) + 1), np.array(train)),
-        summary.score.test: _finite(np.arange(1, len(test) + 1), np.array(test)),
-        **{key: _finite(record.step[rows], values[rows]) for key, values in columns.items()},
-        keys.GRAD_NORM_PEAK: _peaks(record, window),
-    }
-
-
-def _peaks(record: GradientRecord, window: int) -> Curve:
-    """The largest norm of so many steps, at the last of them."""
-    norm = np.where(np.isfinite(record.norm), record.norm, -np.inf)
-    starts = np.arange(0, len(norm), window)
-    ends = np.minimum(starts + window, len(norm)) - 1
-    return _finite(record.step[ends], np.maximum.reduceat(norm, starts) if len(norm) else norm)
-
-
-def _finite(steps: NDArray[np.int64], values: NDArray[np.float64]) -> Curve:
-    finite = np.isfinite(values)
-    return Curve(steps[finite], values[finite])

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import FrameType
 
 from gradclip import keys
-from gradclip.errors import AT_ONCE
+from gradclip.signals import AT_ONCE, STOP_SIGNALS
 from gradclip.tracking.process import this_process
 
 STOP_FILE = "stop"  # in the folder of a multirun that is to stop: the signal
@@ -27,7 +27,7 @@ def listen(folder: Path) -> None:
             raise KeyboardInterrupt
         ask_to_stop(folder, number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOP_SIGNALS:
         signal.signal(number, answer)
 
 

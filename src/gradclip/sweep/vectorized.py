@@ -162,7 +162,7 @@ def _train(training: "StackedTraining", jobs: Sequence[Planned], runs: "ReplicaR
     """Train, and write each run as its training ends; whatever happens, other groups go on."""
     try:
         for place, trained in training.run():
-            runs.end(jobs[place].number, trained)
+            runs.end(jobs[place].number, trained, training.ended)
     except Interrupted as end:
         reason = f"stopped by {tell_signal(end.signal)} after step {training.steps}"
         _note_stop(_abandoned(jobs, runs, "KILLED"), reason)

@@ -6,7 +6,7 @@ slow store never holds a step up.
 
 import os
 
-# Before anything imports MLflow, which reads some of them as it loads.
+# Before anything imports MLflow, which reads some of them as it loads; in each process that imports this package.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")

@@ -1,6 +1,6 @@
 """Write runs in two goes, what is known before a training and what is known after it. Runs in the tracking process.
 
-Each go takes as few requests as can be. Where the store is not well it is written call by call, as an ordinary run's:
+Each go takes few requests. Where the store is not well it is written call by call, as an ordinary run's:
 every call can be repeated, is tried for a while, and waits beside the run then.
 """
 
@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from mlflow.entities import DatasetInput
+from mlflow.entities import DatasetInput, LifecycleStage
+from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlMetric, SqlRun, SqlTag
 from mlflow.tracking._tracking_service.utils import _get_store
@@ -22,9 +23,8 @@ from gradclip.tracking.delivery import UnreachableError, create_later, deliver, 
 from gradclip.tracking.messages import RUN_FILE, Call, Dataset, EndOfRun, Point, StartedRun, StartOfRun, Store
 from gradclip.tracking.opening import STORE_ERRORS, client, open_store
 from gradclip.tracking.store import (
-    context_tags,
+    all_tags,
     dataset_inputs,
-    parent_tags,
     run_files,
     write_parameters,
     write_points,
@@ -71,7 +71,7 @@ def complete_run(store: Store, begun: StartedRun, run: EndOfRun) -> None:
 
 
 def _start_at_once(store: Store, run: StartOfRun) -> StartedRun:
-    tags = context_tags() | parent_tags(store, run.parent) | run.tags
+    tags = all_tags(store, run.tags, run.parent)
     with _asked_once():
         created = client(store.uri).create_run(open_store(store), run.start, tags, run.name).info
     write_parameters(store, created.run_id, run.parameters)
@@ -147,7 +147,7 @@ def _write_files(store: Store, uri: str, folder: str) -> None:
 
 def _points(run: EndOfRun) -> list[Point]:
     return [
-        Point(key, value, run.end, step)
+        Point(key, value, run.timestamp, step)
         for key, curve in run.curves.items()
         for step, value in zip(curve.step.tolist(), curve.value.tolist(), strict=True)
     ]
@@ -157,6 +157,9 @@ def _finish(store: Store, run_id: str, run: EndOfRun) -> None:
     """Put points and tags, all of them new, into MLflow's tables and the run's end with them: all or nothing.
 
     MLflow's own calls go over every point several times, to see what is there already: nothing is.
+
+    Raises:
+        MlflowException: the run is deleted.
     """
     database = _get_store(store.uri)
     rows = []
@@ -165,9 +168,11 @@ def _finish(store: Store, run_id: str, run: EndOfRun) -> None:
         rows.append(point._asdict() | {"run_uuid": run_id, "value": value, "is_nan": is_nan})
     latest = {row["key"]: row for row in rows}  # of a summary's number at step 0 and a curve, the curve's last
     tags = [{"run_uuid": run_id, "key": key, "value": value} for key, value in run.tags.items()]
-    ended = update(SqlRun).where(SqlRun.run_uuid == run_id).values(status="FINISHED", end_time=run.end)
+    active = (SqlRun.run_uuid == run_id) & (SqlRun.lifecycle_stage == LifecycleStage.ACTIVE)
+    ended = update(SqlRun).where(active).values(status="FINISHED", end_time=run.end)
     with database.engine.begin() as connection:
+        if connection.execute(ended).rowcount != 1:
+            raise MlflowException(f"Run {run_id} is not there any more")
         connection.execute(insert(SqlMetric), rows)
         connection.execute(insert(SqlLatestMetric), list(latest.values()))
         connection.execute(insert(SqlTag), tags)
-        connection.execute(ended)

@@ -149,7 +149,8 @@ class EndOfRun(NamedTuple):
     """What is known of a run once it is over.
 
     Attributes:
-        end: when it ended, milliseconds since 1970.
+        end: when its training ended, milliseconds since 1970.
+        timestamp: of its points; SQLite is quickest where it is later than that of the run before.
         curves: by metric, of which nothing is in the store yet.
         summary: its last numbers.
         tags: which say how it ended; new ones only.
@@ -157,6 +158,7 @@ class EndOfRun(NamedTuple):
     """
 
     end: int
+    timestamp: int
     curves: "dict[str, Curve]"
     summary: dict[str, float]
     tags: dict[str, str]

@@ -34,8 +34,7 @@ def create_run(
     experiment_id = open_store(store)
     if run_id := created_before(store, tags.get(keys.CREATION)):
         return run_id
-    everything = {**context_tags(), **parent_tags(store, parent), **tags}
-    run = client(store.uri).create_run(experiment_id, start, everything, name)
+    run = client(store.uri).create_run(experiment_id, start, all_tags(store, tags, parent), name)
     return str(run.info.run_id)
 
 
@@ -58,9 +57,10 @@ def created_as(store: Store, creation: str | None) -> list[Run]:
     return list(client(store.uri).search_runs([open_store(store)], f"tags.{keys.CREATION} = '{creation}'"))
 
 
-def parent_tags(store: Store, parent: Parent | None) -> dict[str, str]:
-    """What puts a run under its parent."""
-    return {keys.PARENT_RUN: _parent_id(store, parent)} if parent else {}
+def all_tags(store: Store, tags: Mapping[str, str], parent: Parent | None) -> dict[str, str]:
+    """The tags of a new run: its own, what puts it under its parent, and what MLflow tells of the process."""
+    under = {keys.PARENT_RUN: _parent_id(store, parent)} if parent else {}
+    return {**context_tags(), **under, **tags}
 
 
 def _parent_id(store: Store, parent: Parent) -> str:

@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from gradclip.errors import TrackingError
 from gradclip.loading import load
+from gradclip.signals import STOP_SIGNALS
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -54,7 +55,7 @@ def _process() -> ProcessPoolExecutor:
 
 def _outlive_signals_not_parent() -> None:
     """Leave signals to the training process, which closes the run; end when that process is gone."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 

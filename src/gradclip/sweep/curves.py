@@ -1,0 +1,49 @@
+"""What the store gets of a stacked training's curves; every step is in its telemetry."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradclip import keys
+from gradclip.telemetry.record import GradientRecord
+from gradclip.tracking.stored import Curve
+
+
+def curves_of(
+    record: GradientRecord, score: keys.Score, scores: tuple[Sequence[float], Sequence[float]], points: int
+) -> dict[str, Curve]:
+    """Return the finite points of each curve: scores of every epoch, the numbers of every so many steps.
+
+    Args:
+        record: the gradients of every step, of one at least.
+        score: what was measured.
+        scores: on the training and on the test examples, one for each epoch.
+        points: how many steps of each curve, besides the last one.
+    """
+    window = max(1, -(-len(record.step) // points))
+    rows = np.unique(np.append(np.arange(0, len(record.step), window), len(record.step) - 1))
+    columns = {
+        keys.LOSS_STEP: record.loss,
+        keys.GRAD_NORM: record.norm,
+        keys.GRAD_NORM_CLIPPED: record.norm_clipped,
+        keys.GRAD_MAX_ABS: record.max_abs,
+        keys.GRAD_COEFFICIENT: record.coefficient,
+    }
+    epochs = np.arange(1, len(scores[0]) + 1)
+    by_epoch = {score.train: _finite(epochs, np.array(scores[0])), score.test: _finite(epochs, np.array(scores[1]))}
+    by_step = {key: _finite(record.step[rows], values[rows]) for key, values in columns.items()}
+    return by_epoch | by_step | {keys.GRAD_NORM_PEAK: _peaks(record, window)}
+
+
+def _peaks(record: GradientRecord, window: int) -> Curve:
+    """The largest norm of so many steps, at the last of them."""
+    norm = np.where(np.isfinite(record.norm), record.norm, -np.inf)
+    starts = np.arange(0, len(norm), window)
+    ends = np.minimum(starts + window, len(norm)) - 1
+    return _finite(record.step[ends], np.maximum.reduceat(norm, starts))
+
+
+def _finite(steps: NDArray[np.int64], values: NDArray[np.float64]) -> Curve:
+    finite = np.isfinite(values)
+    return Curve(steps[finite], values[finite])
