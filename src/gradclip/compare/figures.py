@@ -34,6 +34,8 @@ COLORS = (BLUE, ORANGE, "#2a8a5b", "#8e5bb0", "#c2487e", "#6b5344", "#159ab3", "
 MOST_CURVES = len(COLORS)
 MOST_BARS = 20
 LONGEST_LABEL = 40  # letters of a row's label
+SHORT_LABEL = 20  # letters, of which four fit side by side
+FEW_LINES = 4
 MOST_TIMES_USUAL = 1e6  # what lies further above the usual norms has exploded
 
 
@@ -83,7 +85,7 @@ def plot_thresholds(
         axes.axhline(middle, color=GREY, linestyle="--", label=told)
     [axes, *others][-1].set(xscale="log", xlabel="threshold (clip.value)")
     log_axis_over_decades(axes, [value for line in lines for value in line.quartiles.ravel()])
-    _legend(axes)
+    _legend(figure, axes)
 
 
 def plot_learning_curves(figure: Figure, bands: Sequence[LearningBand], score: str) -> None:
@@ -97,7 +99,7 @@ def plot_learning_curves(figure: Figure, bands: Sequence[LearningBand], score: s
         axes.plot(band.epoch, band.quartiles[:, 1], color=color, label=label)
     log_axis_over_decades(axes, [value for band in bands for value in band.quartiles.ravel()])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _legend(axes)
+    _legend(figure, axes)
 
 
 def plot_norms(figure: Figure, ranges: Sequence[NormRange]) -> None:
@@ -157,7 +159,7 @@ def plot_speed(figure: Figure, summaries: Sequence[GroupSummary], metric: Metric
         say(axes, "no group has both")
         return
     log_axis_over_decades(axes, ends)
-    _legend(axes)
+    _legend(figure, axes)
 
 
 def _right_end(largest: Floats) -> float | None:
@@ -167,8 +169,15 @@ def _right_end(largest: Floats) -> float | None:
     return None if usual.size == finite.size else float(usual.max() * 1e3)
 
 
-def _legend(axes: Axes) -> None:
-    axes.legend(frameon=True, framealpha=0.7, edgecolor="none", fontsize=9)
+def _legend(figure: Figure, axes: Axes) -> None:
+    """Among a few lines there is room; many it would hide, and stands below them."""
+    labels = axes.get_legend_handles_labels()[1]
+    if len(labels) <= FEW_LINES:
+        axes.legend(frameon=True, framealpha=0.7, edgecolor="none", fontsize=9)
+        return
+    columns = 4 if max(map(len, labels)) <= SHORT_LABEL else 2
+    figure.subplots_adjust(bottom=0.14 + 0.05 * -(-len(labels) // columns))
+    figure.legend(loc="lower center", ncols=columns, frameon=False, fontsize=9)
 
 
 def _spread(values: Floats) -> bool:
