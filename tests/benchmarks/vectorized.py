@@ -110,10 +110,9 @@ def where_time_goes(folder: Path, total: float) -> None:
     torch.set_num_threads(1)  # as the command does: the other processor writes
     keep_freed_memory()
     configs, parent = settings_of_all(folder), Parent(str(folder / "parts"), "parts", {})
-    names = [str(number) for number in range(len(configs))]
     jobs = [
-        Job(name, Path(parent.folder, name), run_tags(config), parent)
-        for name, config in zip(names, configs, strict=True)
+        Job(str(number), Path(parent.folder, str(number)), run_tags(config), parent)
+        for number, config in enumerate(configs)
     ]
     taken: dict[str, float] = {}
 

@@ -95,9 +95,8 @@ def test_best_and_worst_have_figures_and_the_best_a_model(
     assert drawn == {min(scores, key=scores.__getitem__), max(scores, key=scores.__getitem__)}
     assert {name for name, run in found.items() if run.outputs.model_outputs} == drawn
     assert all(run.info.status == "FINISHED" for run in found.values())
-    assert (
-        len({run.info.end_time for run in found.values()}) == 1
-    )  # they ended together, however long they took to write
+    ends = {run.info.end_time for run in found.values()}
+    assert len(ends) == 1  # they ended together, however long they took to write
 
 
 def test_wrong_jobs_are_told_and_the_others_run(train: Command, runs: SearchRuns) -> None:

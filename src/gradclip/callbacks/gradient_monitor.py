@@ -167,13 +167,7 @@ class GradientMonitor(Callback):
     def _log(self, trainer: Trainer, block: GradientRecord) -> None:
         if not trainer.loggers:
             return
-        curves = {
-            keys.LOSS_STEP: block.loss.tolist(),
-            keys.GRAD_NORM: block.norm.tolist(),
-            keys.GRAD_NORM_CLIPPED: block.norm_clipped.tolist(),
-            keys.GRAD_MAX_ABS: block.max_abs.tolist(),
-            keys.GRAD_COEFFICIENT: block.coefficient.tolist(),
-        }
+        curves = {key: values.tolist() for key, values in block.metrics.items()}
         for row, step in enumerate(block.step.tolist()):
             metrics = {key: values[row] for key, values in curves.items()}
             self._send(trainer, metrics | self._peak_of_window(step, metrics[keys.GRAD_NORM]), step)

@@ -35,7 +35,7 @@ MOST_CURVES = len(COLORS)
 MOST_BARS = 20
 LONGEST_LABEL = 40  # letters of a row's label
 SHORT_LABEL = 20  # letters, of which four fit side by side
-FEW_LINES = 4
+FEW_LINES = 4  # among which there is room for a legend
 MOST_TIMES_USUAL = 1e6  # what lies further above the usual norms has exploded
 
 

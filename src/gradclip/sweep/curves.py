@@ -23,16 +23,9 @@ def curves_of(
     """
     window = max(1, -(-len(record.step) // points))
     rows = np.unique(np.append(np.arange(0, len(record.step), window), len(record.step) - 1))
-    columns = {
-        keys.LOSS_STEP: record.loss,
-        keys.GRAD_NORM: record.norm,
-        keys.GRAD_NORM_CLIPPED: record.norm_clipped,
-        keys.GRAD_MAX_ABS: record.max_abs,
-        keys.GRAD_COEFFICIENT: record.coefficient,
-    }
     epochs = np.arange(1, len(scores[0]) + 1)
     by_epoch = {score.train: _finite(epochs, np.array(scores[0])), score.test: _finite(epochs, np.array(scores[1]))}
-    by_step = {key: _finite(record.step[rows], values[rows]) for key, values in columns.items()}
+    by_step = {key: _finite(record.step[rows], values[rows]) for key, values in record.metrics.items()}
     return by_epoch | by_step | {keys.GRAD_NORM_PEAK: _peaks(record, window)}
 
 

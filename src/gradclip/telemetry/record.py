@@ -128,6 +128,17 @@ class GradientRecord:
         return np.asarray(np.isfinite(self.norm) & (self.norm > 0) & (self.norm_clipped == 0) & ~self.skipped)
 
     @property
+    def metrics(self) -> dict[str, Floats]:
+        """What is tracked of each step, ``[steps]``, by the name of its metric."""
+        return {
+            keys.LOSS_STEP: self.loss,
+            keys.GRAD_NORM: self.norm,
+            keys.GRAD_NORM_CLIPPED: self.norm_clipped,
+            keys.GRAD_MAX_ABS: self.max_abs,
+            keys.GRAD_COEFFICIENT: self.coefficient,
+        }
+
+    @property
     def clip_fraction(self) -> float:
         """Share of the steps with a finite gradient in which clipping changed it; NaN without such a step."""
         finite = np.isfinite(self.norm)
@@ -167,11 +178,7 @@ class GradientRecord:
             "step": self.step,
             "epoch": self.epoch,
             "batch": self.batch,
-            keys.LOSS_STEP: self.loss,
-            keys.GRAD_NORM: self.norm,
-            keys.GRAD_NORM_CLIPPED: self.norm_clipped,
-            keys.GRAD_MAX_ABS: self.max_abs,
-            keys.GRAD_COEFFICIENT: self.coefficient,
+            **self.metrics,
             "grad/cosine": self.cosine,
             "grad/skipped": self.skipped,
             "input/max_abs": self.input_max_abs,

@@ -19,6 +19,7 @@ from mlflow.tracking._tracking_service.utils import _get_store
 from sqlalchemy import insert, update
 
 from gradclip.errors import TrackingError
+from gradclip.tracking import MAX_RETRIES
 from gradclip.tracking.delivery import UnreachableError, create_later, deliver, patience_with, try_for_a_while
 from gradclip.tracking.messages import RUN_FILE, Call, Dataset, EndOfRun, Point, StartedRun, StartOfRun, Store
 from gradclip.tracking.opening import STORE_ERRORS, client, open_store
@@ -30,8 +31,6 @@ from gradclip.tracking.store import (
     write_points,
     write_summary,
 )
-
-MAX_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 
 _datasets: dict[tuple[Store, str], list[DatasetInput]] = {}
 
