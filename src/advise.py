@@ -13,8 +13,8 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from gradclip.command import errors_in_one_line, run_command
-from gradclip.project import register_resolvers
+from gradclip.cli.entry import errors_in_one_line, run_command
+from gradclip.config.paths import register_resolvers
 
 register_resolvers()
 
@@ -23,7 +23,7 @@ register_resolvers()
 def main(config: DictConfig) -> None:
     """Look at a run, and tell what to try."""
     with errors_in_one_line("advise"):
-        from gradclip.advise.job import run_advice
+        from gradclip.cli.advise import run_advice
 
         run_advice(config)
 

@@ -11,8 +11,8 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from gradclip.command import errors_in_one_line, quoted_for_hydra, run_command
-from gradclip.project import register_resolvers
+from gradclip.cli.entry import errors_in_one_line, quoted_for_hydra, run_command
+from gradclip.config.paths import register_resolvers
 
 register_resolvers()
 
@@ -21,7 +21,7 @@ register_resolvers()
 def main(config: DictConfig) -> None:
     """Compare, and tell what was found."""
     with errors_in_one_line("compare"):
-        from gradclip.compare.job import run_comparison
+        from gradclip.cli.compare import run_comparison
 
         run_comparison(config)
 

@@ -8,9 +8,9 @@ import os
 import sys
 from pathlib import Path
 
-from gradclip.command import errors_in_one_line
-from gradclip.passwords import take_out
-from gradclip.project import PROJECT_ROOT
+from gradclip.cli.entry import errors_in_one_line
+from gradclip.config.passwords import extract_passwords
+from gradclip.config.paths import PROJECT_ROOT
 
 
 def main() -> int:
@@ -20,8 +20,8 @@ def main() -> int:
         print(__doc__.strip())
         return 0
     with errors_in_one_line("sync"):
-        take_out([], os.environ)
-        from gradclip.syncing import sync
+        extract_passwords([], os.environ)
+        from gradclip.tracking.sync import sync
 
         for line in sync(Path(arguments[0]) if arguments else PROJECT_ROOT / "mlruns", arguments[1:]):
             print(line)

@@ -11,8 +11,8 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from gradclip.command import run_command
-from gradclip.project import register_resolvers
+from gradclip.cli.entry import run_command
+from gradclip.config.paths import register_resolvers
 
 register_resolvers()
 
@@ -20,7 +20,7 @@ register_resolvers()
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")  # type: ignore[untyped-decorator]
 def main(config: DictConfig) -> None:
     """Run one job: a single run, or one of a multirun."""
-    from gradclip.job import run_job
+    from gradclip.cli.train import run_job
 
     run_job(config)
 

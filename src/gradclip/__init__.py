@@ -42,17 +42,17 @@ if TYPE_CHECKING:
     from gradclip.data.tabular import TabularData as TabularData
     from gradclip.errors import GradclipError as GradclipError
     from gradclip.models.mlp import MLP as MLP
+    from gradclip.models.module import Classifier as Classifier
+    from gradclip.models.module import Regressor as Regressor
     from gradclip.models.recurrent import GRU as GRU
     from gradclip.models.recurrent import LSTM as LSTM
     from gradclip.models.recurrent import RNN as RNN
-    from gradclip.module import Classifier as Classifier
-    from gradclip.module import Regressor as Regressor
 
 _HOME = {
     "Adaptive": "clipping.adaptive",
     "Auto": "clipping.auto",
     "Chain": "clipping.chain",
-    "Classifier": "module",
+    "Classifier": "models.module",
     "ClipActivations": "callbacks.clip_activations",
     "ClipGradients": "callbacks.clip_gradients",
     "Clipper": "clipping.base",
@@ -70,7 +70,7 @@ _HOME = {
     "ParameterEMA": "clipping.parameter_ema",
     "ParameterNorm": "clipping.parameter_norm",
     "RNN": "models.recurrent",
-    "Regressor": "module",
+    "Regressor": "models.module",
     "Report": "clipping.base",
     "Scheduled": "clipping.scheduled",
     "SequenceData": "data.sequences",

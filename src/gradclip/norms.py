@@ -26,7 +26,7 @@ def tensor_norms(tensors: Sequence[Tensor], order: float = 2.0) -> Tensor:
         return torch.zeros(0, dtype=torch.float64)
     if order == 2 and _can_go_together(tensors):
         on_processor = tensors[0].is_cpu and max(tensor.numel() for tensor in tensors) >= LARGE
-        return _large_norms_on_processor(tensors) if on_processor else _widened_norms(tensors)
+        return _large_norms_on_cpu(tensors) if on_processor else _widened_norms(tensors)
     return torch.stack([_norm(_padded(tensor), order) for tensor in tensors])
 
 
@@ -40,7 +40,7 @@ def _widened_norms(tensors: Sequence[Tensor]) -> Tensor:
     return torch.stack(torch._foreach_norm(list(tensors), 2, dtype=wide))
 
 
-def _large_norms_on_processor(tensors: Sequence[Tensor]) -> Tensor:
+def _large_norms_on_cpu(tensors: Sequence[Tensor]) -> Tensor:
     """On a processor nothing waits for a number to be looked at, so that care is taken only where it is needed."""
     norms = torch.stack(torch._foreach_norm(list(tensors), 2, dtype=torch.float32)).double()
     for place in torch.nonzero(~((norms > VANISHING) & norms.isfinite())).flatten().tolist():

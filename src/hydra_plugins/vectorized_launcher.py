@@ -20,7 +20,7 @@ class VectorizedLauncher(Launcher):  # type: ignore[misc]  # Hydra is not typed
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Have the sweeper, which composes every job to check it, compose quickly too."""
-        from gradclip.sweep.composing import QuickLoader, check_settings
+        from gradclip.sweep.composition import QuickLoader, check_settings
 
         check_settings(self.settings)
         self.loader = QuickLoader(hydra_context.config_loader)

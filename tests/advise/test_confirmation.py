@@ -12,7 +12,7 @@ from gradclip.advise.evidence import gather
 from gradclip.advise.suggestions import SMALLER_STEP
 from gradclip.compare.grouping import Group
 from gradclip.compare.summary import GroupSummary, Metric, summarize_groups
-from tests.advise.made import made_run, made_telemetry
+from tests.support.evidence import made_run, made_telemetry
 
 MSE = Metric(keys.MSE.final_test, sign=1, curve=keys.MSE.test)
 GOOD, MIDDLING, BAD = range(10, 20), range(15, 25), range(30, 40)

@@ -7,7 +7,7 @@ import pytest
 
 from gradclip import keys
 from gradclip.advise.evidence import gather, outbreak
-from tests.advise.made import made_run, made_telemetry
+from tests.support.evidence import made_run, made_telemetry
 
 
 def test_percentiles_and_average_are_those_of_the_norms() -> None:
@@ -73,11 +73,11 @@ def test_the_share_of_one_element_is_taken_from_the_spikes() -> None:
 def test_the_tenth_is_the_norm_whose_step_changes_the_weights_by_a_tenth() -> None:
     norms = {"update/norm/a": 0.3, "update/norm/b": 0.4, "weight/norm/a": 6.0, "weight/norm/b": 8.0}
     telemetry = made_telemetry([2.0] * 10).assign(**norms)
-    assert gather(made_run(), telemetry).tenth == pytest.approx(4.0)  # 0.5 of 10 at norm 2
-    assert np.isnan(gather(made_run(optimizer="adam"), telemetry).tenth)
+    assert gather(made_run(), telemetry).norm_for_10pct_step == pytest.approx(4.0)  # 0.5 of 10 at norm 2
+    assert np.isnan(gather(made_run(optimizer="adam"), telemetry).norm_for_10pct_step)
 
 
 def test_the_first_step_tells_how_long_steps_will_be_once_momentum_is_there() -> None:
     telemetry = made_telemetry([2.0, 2.0]).assign(**{"update/norm/a": [0.5, 0.95], "weight/norm/a": 10.0})
     evidence = gather(made_run(optimizer__momentum="0.9"), telemetry)  # 0.5 and 0.95 are on the way to 5
-    assert evidence.tenth == pytest.approx(0.4)
+    assert evidence.norm_for_10pct_step == pytest.approx(0.4)

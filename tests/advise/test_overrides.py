@@ -7,7 +7,7 @@ import pytest
 from gradclip import keys
 from gradclip.advise.overrides import base_overrides, command, merge, parameters_of
 from gradclip.errors import ConfigError
-from tests.advise.made import made_run
+from tests.support.evidence import made_run
 
 
 def test_overrides_are_those_that_were_typed_without_seed_and_store() -> None:

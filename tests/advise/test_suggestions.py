@@ -9,7 +9,7 @@ from gradclip.advise.evidence import Evidence, gather
 from gradclip.advise.findings import findings
 from gradclip.advise.overrides import base_overrides, merge, parameters_of
 from gradclip.advise.suggestions import controls, suggest
-from tests.advise.made import made_run, made_telemetry
+from tests.support.evidence import made_run, made_telemetry
 
 RAMP = np.arange(1.0, 101.0)
 

@@ -16,15 +16,15 @@ import pandas as pd
 from sklearn.datasets import make_friedman1
 
 from gradclip import keys
-from gradclip.advise.job import probe_norms, read_evidence
 from gradclip.advise.overrides import base_overrides, merge
 from gradclip.advise.suggestions import suggest
 from gradclip.advise.training import run_many
+from gradclip.cli.advise import probe_norms, read_evidence
+from gradclip.compare.report import format_error
 from gradclip.compare.statistics import difference_p_value, probability_of_improvement
 from gradclip.compare.summary import Metric
-from gradclip.compare.tell import tell_error
 from gradclip.sweep.results import read_results
-from gradclip.tracking.messages import Store
+from gradclip.tracking.records import Store
 
 FIRST_SEED = 1000
 MAGNITUDE = Metric("", sign=1, curve="")
@@ -100,7 +100,7 @@ def tell(errors: np.ndarray) -> str:
     if np.isinf(np.median(errors)):
         return f"diverged ({np.isinf(errors).sum()} of {len(errors)})"
     ends = sorted(abs(np.percentile(errors, [25, 50, 75], method="inverted_cdf")))
-    low, middle, high = (tell_error(float(end), MAGNITUDE) for end in ends)
+    low, middle, high = (format_error(float(end), MAGNITUDE) for end in ends)
     return f"{middle} ({low}, {high})"
 
 

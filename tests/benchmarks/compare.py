@@ -20,10 +20,10 @@ import requests
 from mlflow.entities import Metric, Param, RunTag
 
 from gradclip import keys
-from gradclip.project import PROJECT_ROOT
-from gradclip.tracking.messages import Store
-from gradclip.tracking.opening import client
-from gradclip.tracking.store import create_run, end_run
+from gradclip.config.paths import PROJECT_ROOT
+from gradclip.tracking.backend.connection import client
+from gradclip.tracking.backend.writes import create_run, end_run
+from gradclip.tracking.records import Store
 
 SIZES = (100, 300, 1000, 3000)
 SEEDS = 20  # runs of a group

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gradclip import keys
-from gradclip.building import Parts, build
-from gradclip.config import validate
+from gradclip.config.paths import CONFIG_FOLDER, PROJECT_ROOT, register_resolvers
+from gradclip.config.validation import validate
 from gradclip.plots import BLUE, ORANGE, RED, draw
-from gradclip.project import CONFIG_FOLDER, PROJECT_ROOT, register_resolvers
+from gradclip.training.components import Parts, build
 
 RUNS = {
     "no clipping": (("clip=none",), RED),

@@ -21,8 +21,8 @@ from matplotlib.ticker import MaxNLocator
 from reference import train_once
 
 from gradclip import plots
-from gradclip.outcome import Summary
 from gradclip.sweep.success import SuccessRate
+from gradclip.training.outcome import Summary
 
 SOLVE = ("data.steps_per_epoch=250", "trainer.stop_when_solved=true")  # a look at the test sequences every 250 updates
 CLIPPINGS = {"none": ("clip=none",), "norm 1": ("clip=norm", "clip.value=1")}
@@ -144,7 +144,7 @@ def plot_through_time(figure: Figure) -> None:
     """Gradients on their way back through time: vanishing, exploding, and held."""
     from reference import configure
 
-    from gradclip.building import build
+    from gradclip.training.components import build
 
     panels: list[Axes] = list(figure.subplots(1, 3, sharey=True))
     records = {}

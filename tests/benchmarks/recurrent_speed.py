@@ -15,8 +15,8 @@ from reference import configure
 from torch import nn
 
 from gradclip import RNN
-from gradclip.building import Parts, build
 from gradclip.data.tasks import TASKS
+from gradclip.training.components import Parts, build
 
 LENGTH, HIDDEN, BATCH, STEPS, ROUNDS = 150, 50, 64, 800, 9
 SETTINGS = (

@@ -16,9 +16,10 @@ from typing import NamedTuple
 import numpy as np
 from hydra import compose, initialize_config_dir
 
-from gradclip.config import TrainConfig, validate
-from gradclip.outcome import Summary
-from gradclip.project import CONFIG_FOLDER, register_resolvers
+from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
+from gradclip.config.schema import TrainConfig
+from gradclip.config.validation import validate
+from gradclip.training.outcome import Summary
 
 SEEDS = range(40)
 
@@ -50,7 +51,7 @@ def configure(overrides: Sequence[str]) -> TrainConfig:
 
 def train_once(overrides: tuple[str, ...], seed: int) -> Summary:
     """Train one run with the pipeline of the command, untracked."""
-    from gradclip.pipeline import Job, train
+    from gradclip.training.pipeline import Job, train
 
     with tempfile.TemporaryDirectory() as folder:
         return train(configure([*overrides, f"seed={seed}"]), Job("reference", Path(folder), {})).summary

@@ -19,14 +19,14 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from gradclip import keys
-from gradclip.config import TrainConfig
+from gradclip.config.schema import TrainConfig
 from gradclip.errors import GradclipError
-from gradclip.pipeline import Job, train
-from gradclip.tracking.messages import Point, Store
+from gradclip.tracking.records import Point, Store
 from gradclip.tracking.run import TrackedRun
+from gradclip.training.pipeline import Job, train
 from tests.conftest import ROOT
-from tests.fuzzing import attempt, fuzzed_line, malformed_files, table_overrides
-from tests.mlflow_server import Server
+from tests.support.fuzzing import attempt, fuzzed_line, malformed_files, table_overrides
+from tests.support.mlflow_server import Server
 
 KILLS, LINES, WRITERS, OUTAGES = 20, 200, 16, (1, 10, 60)
 POINTS, PARAMETERS = 2500, 230  # of each of many writers
@@ -121,8 +121,8 @@ def writers(folder: Path) -> Iterator[Row]:
 
 
 def _write_one(store: Store, number: int) -> str:
-    from gradclip.tracking import opening
-    from gradclip.tracking import store as writer
+    from gradclip.tracking.backend import connection as opening
+    from gradclip.tracking.backend import writes as writer
 
     try:
         run_id = writer.create_run(store, f"run {number}", {})

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from gradclip import keys
-from gradclip.project import PROJECT_ROOT
+from gradclip.config.paths import PROJECT_ROOT
 from gradclip.tracking.views import view_address
-from tests.mlflow_server import serve
-from tests.pages.browser import Browser, open_browser
+from tests.support.browser import Browser, open_browser
+from tests.support.mlflow_server import serve
 
 RUNS = (
     ("clip=none", "figures=false"),

@@ -15,8 +15,9 @@ from statistics import median
 
 from hydra import compose, initialize_config_dir
 
-from gradclip.config import TrainConfig, validate
-from gradclip.project import CONFIG_FOLDER, PROJECT_ROOT, register_resolvers
+from gradclip.config.paths import CONFIG_FOLDER, PROJECT_ROOT, register_resolvers
+from gradclip.config.schema import TrainConfig
+from gradclip.config.validation import validate
 
 ROUNDS = 5
 MAIN_JOB = ("clip=norm", "clip.value=1.0")
@@ -76,9 +77,9 @@ def compose_main_job(uri: str, folder: str) -> TrainConfig:
 
 def fits(config: TrainConfig, folder: str) -> dict[str, Callable[[], float]]:
     """The fit as the command does it, all points in the store, and the same without logger and telemetry."""
-    from gradclip.building import build
-    from gradclip.pipeline import Job, open_run
     from gradclip.tracking.logger import RunLogger
+    from gradclip.training.components import build
+    from gradclip.training.pipeline import Job, open_run
 
     job = Job("speed", Path(folder), {})
 

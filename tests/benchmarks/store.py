@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from gradclip.project import PROJECT_ROOT
-from gradclip.tracking.messages import EndOfRun, Point, StartOfRun, Store, now
-from gradclip.tracking.stored import Curve
+from gradclip.config.paths import PROJECT_ROOT
+from gradclip.tracking.records import EndOfRun, Point, StartOfRun, Store, now
+from gradclip.tracking.stored_runs import Curve
 
 sys.path.insert(0, str(PROJECT_ROOT))
-from tests.mlflow_server import serve
+from tests.support.mlflow_server import serve
 
 ROUNDS = 7
 PARAMETERS = {f"parameter_{number}": "0.01" for number in range(47)}
@@ -29,7 +29,7 @@ FEW, MANY = 816, 6000  # points of a run
 
 def store_call_by_call(store: Store, count: int) -> None:
     """Store a run as training does, without its files."""
-    from gradclip.tracking import store as writer
+    from gradclip.tracking.backend import writes as writer
 
     points = [Point(f"curve_{number % 6}", 0.5, 1_700_000_000_000 + number, number // 6) for number in range(count)]
     run_id = writer.create_run(store, "run", {"outcome": "learned"})
@@ -41,7 +41,7 @@ def store_call_by_call(store: Store, count: int) -> None:
 
 def store_at_once(store: Store, count: int) -> None:
     """Store a run as the vectorized launcher does, without its files."""
-    from gradclip.tracking import complete
+    from gradclip.tracking.backend import bulk as complete
 
     points = Curve(np.arange(count // 6), np.full(count // 6, 0.5))
     curves = {f"curve_{number}": points for number in range(6)}

@@ -19,15 +19,15 @@ from statistics import mean
 import torch
 
 from gradclip.compare.comparison import compare
-from gradclip.config import TrainConfig
-from gradclip.pipeline import Job, run_tags
-from gradclip.project import PROJECT_ROOT
+from gradclip.config.paths import PROJECT_ROOT
+from gradclip.config.schema import TrainConfig
 from gradclip.stacked.memory import keep_freed_memory
 from gradclip.stacked.replicas import make_replicas
 from gradclip.stacked.training import StackedTraining
 from gradclip.sweep.replica_runs import ReplicaRuns
-from gradclip.tracking.messages import PARENT_FILE, Parent, Store, now
-from gradclip.trained import Trained
+from gradclip.tracking.records import PARENT_FILE, Parent, Store, now
+from gradclip.training.pipeline import Job, run_tags
+from gradclip.training.result import Trained
 from tests.benchmarks.speed import compose_main_job, seconds
 
 REPLICAS = (1, 10, 100, 1000, 4000)

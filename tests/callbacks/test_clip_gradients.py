@@ -25,7 +25,7 @@ from gradclip import (
 from gradclip.clipping.methods import METHODS
 from gradclip.data.sources import regression
 from gradclip.errors import ClippingError, TrainerError
-from gradclip.optimization import make_optimizer
+from gradclip.models.optimization import make_optimizer
 from tests.clipping.test_contract import SHORT_WARMUP, make
 
 QUIET = {

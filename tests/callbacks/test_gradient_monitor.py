@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from gradclip import MLP, ClipGradients, GradientMonitor, Norm, NormValue, Regressor, TabularData, keys
 from gradclip.data.sources import regression
 from gradclip.errors import TrainerError
-from gradclip.optimization import make_optimizer
+from gradclip.models.optimization import make_optimizer
 from gradclip.telemetry.record import Divergence
 
 QUIET = {

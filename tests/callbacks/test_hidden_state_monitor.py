@@ -16,7 +16,7 @@ from gradclip import (
     TabularData,
 )
 from gradclip.data.sources import regression
-from gradclip.optimization import make_optimizer
+from gradclip.models.optimization import make_optimizer
 
 QUIET = {
     "logger": False,

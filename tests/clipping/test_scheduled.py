@@ -34,7 +34,7 @@ def test_the_clippers_own_memory_goes_on():
     assert set(clipper.init(GRADIENTS)) == {"step", "skipped", "in_a_row"}
     assert thresholds(clipper, 4) == [0.0, 0.0, 1e6, 1e6]
     assert clipper.may_skip
-    assert Scheduled(Value(1.0)).bends_direction
+    assert Scheduled(Value(1.0)).changes_direction
 
 
 def test_percentiles_can_change_too():

@@ -9,10 +9,10 @@ import pytest
 
 from gradclip import keys
 from gradclip.compare.comparison import compare
-from gradclip.compare.tell import tables, verdicts
+from gradclip.compare.report import tables, verdicts
 from gradclip.errors import ConfigError, TrackingError
-from gradclip.tracking.messages import Parent, Store
-from tests.stores import make_store, write_run
+from gradclip.tracking.records import Parent, Store
+from tests.support.stores import make_store, write_run
 
 SEEDS = range(6)
 NAN = float("nan")
@@ -35,7 +35,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def parent_of(store: Store) -> str:
-    from gradclip.tracking.reading import newest_multirun
+    from gradclip.tracking.backend.queries import newest_multirun
 
     return newest_multirun(store)
 

@@ -5,7 +5,7 @@ import pytest
 from gradclip import keys
 from gradclip.compare.grouping import group_runs
 from gradclip.errors import ConfigError
-from gradclip.tracking.stored import StoredRun
+from gradclip.tracking.stored_runs import StoredRun
 
 
 def run(clip: str, seed: int, **parameters: str) -> StoredRun:

@@ -92,7 +92,7 @@ def test_blocks_are_joined_and_the_last_batch_may_be_short():
 def test_what_training_asks_is_what_the_task_tells():
     data = make("copy", solved_at=0.9)
     assert (data.shape.example, data.shape.outputs) == ((40, 10), (40, 9))
-    assert (data.yardstick.score, data.yardstick.solved_at) == (keys.ACCURACY, 0.9)
+    assert (data.score_scale.score, data.score_scale.solved_at) == (keys.ACCURACY, 0.9)
     assert data.raw.classes
     assert data.raw.examples.shape == (3, 40, 10)
     assert data.target_scale == 1.0

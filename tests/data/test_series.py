@@ -95,8 +95,8 @@ def test_what_training_asks(write):
     data = make(write)
     assert (data.shape.example, data.shape.outputs) == ((5, 2), (1,))
     targets = np.array([*range(6, 30), *range(46, 70)]) * 10.0
-    assert data.yardstick.score == keys.MSE
-    assert data.yardstick.baseline == pytest.approx(targets.var())
+    assert data.score_scale.score == keys.MSE
+    assert data.score_scale.baseline == pytest.approx(targets.var())
     assert data.raw.examples.shape == (3, 5, 2)
     assert data.raw.columns == ("x", "y")
 

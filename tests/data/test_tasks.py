@@ -33,7 +33,7 @@ def test_shapes_and_types_are_those_the_task_tells(name):
     inputs, target = draw(task, 7)
     assert inputs.shape == (7, task.steps, task.inputs)
     assert inputs.dtype == np.float32
-    if task.yardstick.score.name == "mse":
+    if task.score_scale.score.name == "mse":
         assert (target.shape, target.dtype, task.outputs) == ((7, 1), np.float32, 1)
     else:
         assert target.shape == ((7, task.steps) if task.every_step else (7,))
@@ -60,12 +60,12 @@ def test_two_marked_numbers_are_combined(task, combine, mean, length):
     assert (second.min(), second.max()) == (length // 10, length // 2 - 1)
     np.testing.assert_allclose(target[:, 0], combine(numbers[marks == 1].reshape(-1, 2), axis=1), rtol=1e-6)
     assert (numbers.min(), numbers.max()) == (pytest.approx(0.0, abs=1e-2), pytest.approx(1.0, abs=1e-2))
-    assert drawn.yardstick.baseline == pytest.approx(np.mean((target - mean) ** 2), rel=0.05)
+    assert drawn.score_scale.baseline == pytest.approx(np.mean((target - mean) ** 2), rel=0.05)
 
 
 def test_baselines_of_numbers_are_the_variances_worked_out_by_hand():
-    assert adding(20).yardstick.baseline == pytest.approx(2 / 12)  # of a sum of two uniform numbers
-    assert multiplication(20).yardstick.baseline == pytest.approx((1 / 3) ** 2 - (1 / 2) ** 4)
+    assert adding(20).score_scale.baseline == pytest.approx(2 / 12)  # of a sum of two uniform numbers
+    assert multiplication(20).score_scale.baseline == pytest.approx((1 / 3) ** 2 - (1 / 2) ** 4)
 
 
 @pytest.mark.parametrize("length", [10, 20, 45])
@@ -108,7 +108,7 @@ def test_a_pattern_is_asked_for_again(task, values, cue):
     np.testing.assert_array_equal(rest, blank)
     np.testing.assert_array_equal(sequence[:, cue], values + 1)
     assert drawn.steps == 40
-    assert drawn.yardstick.baseline == pytest.approx((30 + 10 / values) / 40)
+    assert drawn.score_scale.baseline == pytest.approx((30 + 10 / values) / 40)
 
 
 @pytest.mark.parametrize(

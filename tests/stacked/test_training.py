@@ -8,14 +8,15 @@ import torch
 from hydra import compose, initialize_config_dir
 from scipy.stats import mannwhitneyu
 
-from gradclip.building import build
-from gradclip.config import TrainConfig, validate
+from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
+from gradclip.config.schema import TrainConfig
+from gradclip.config.validation import validate
 from gradclip.errors import StackingError
-from gradclip.pipeline import collect
-from gradclip.project import CONFIG_FOLDER, register_resolvers
 from gradclip.stacked.replicas import make_replicas
 from gradclip.stacked.training import StackedTraining
-from gradclip.trained import Trained
+from gradclip.training.components import build
+from gradclip.training.pipeline import collect
+from gradclip.training.result import Trained
 
 DOUBLE = "trainer.precision=64-true"  # leaves rounding far below what is compared
 ADDING = ("data=adding", "data.length=10", "data.steps_per_epoch=8", "data.test_sequences=100")

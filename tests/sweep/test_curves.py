@@ -5,8 +5,8 @@ import pytest
 
 from gradclip import keys
 from gradclip.sweep.curves import curves_of
-from gradclip.tracking.stored import Curve
-from tests.records import make_record
+from gradclip.tracking.stored_runs import Curve
+from tests.support.records import make_record
 
 NAN = np.nan
 

@@ -3,7 +3,7 @@ import pytest
 
 from gradclip import keys
 from gradclip.telemetry.record import Divergence, GradientRecord
-from tests.records import make_record
+from tests.support.records import make_record
 
 NAMES = ("weight", "bias")
 

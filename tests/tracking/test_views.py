@@ -3,8 +3,8 @@ import time
 
 from mlflow import MlflowClient
 
-from gradclip.tracking.messages import Store
-from gradclip.tracking.opening import open_store
+from gradclip.tracking.backend.connection import open_store
+from gradclip.tracking.records import Store
 from gradclip.tracking.views import COLUMNS, view_address, view_tags
 
 

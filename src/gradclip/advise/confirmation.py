@@ -7,9 +7,9 @@ from gradclip import keys
 from gradclip.advise.evidence import Evidence
 from gradclip.advise.overrides import base_overrides, merge, parameters_of
 from gradclip.advise.suggestions import SMALLER_STEP, Suggestion, controls, same_step
+from gradclip.compare.report import format_error, format_seeds
 from gradclip.compare.statistics import difference_p_value, median, probability_of_improvement, seeds_needed
 from gradclip.compare.summary import LEVEL, GroupSummary, Metric
-from gradclip.compare.tell import tell_error, tell_seeds
 
 AS_IT_WAS, ADVISED, ADVISED_STEP = "as it was", "advised", "advised, but unclipped at a smaller rate"
 MORE_THAN_A_CONTROL = {
@@ -100,13 +100,13 @@ def _overfitting(advised: GroupSummary, was: GroupSummary, metric: Metric) -> It
     new, old = (median(train.errors(one.group.runs)).value for one in (advised, was))
     if new < old:
         yield (
-            f"On the training examples it is better, median {tell_error(new, metric)} as advised and "
-            f"{tell_error(old, metric)} as it was: it trains better and overfits."
+            f"On the training examples it is better, median {format_error(new, metric)} as advised and "
+            f"{format_error(old, metric)} as it was: it trains better and overfits."
         )
 
 
 def _median(one: GroupSummary, metric: Metric) -> str:
-    return tell_error(one.median.value, metric)
+    return format_error(one.median.value, metric)
 
 
 def _against(one: GroupSummary, other: GroupSummary) -> tuple[int, str]:
@@ -116,4 +116,4 @@ def _against(one: GroupSummary, other: GroupSummary) -> tuple[int, str]:
     told = f"probability of improvement {chance.value:.2f} ({chance.low:.2f} to {chance.high:.2f}), p {p_value:.2g}"
     if p_value < LEVEL:
         return (1 if chance.value > 0.5 else -1), told
-    return 0, f"{told}, {tell_seeds(seeds_needed(chance.value), len(one.errors))}"
+    return 0, f"{told}, {format_seeds(seeds_needed(chance.value), len(one.errors))}"

@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradclip import keys
-from gradclip.tracking.stored import StoredRun
+from gradclip.tracking.stored_runs import StoredRun
 
 Floats = NDArray[np.float64]
 
@@ -55,11 +55,11 @@ class Evidence:
         spiking_parameter: the only parameter whose gradient spikes; empty if several do, or none.
         spike_factor: by how much its norm grows in spikes.
         parameter_p90: median over the parameters of the 90th percentile of their norms.
-        tenth: norm after clipping with which a step stays within a tenth of all weights' norm in nine of ten steps; NaN
-            where steps do not grow with the gradient.
+        norm_for_10pct_step: norm after clipping at which nine of ten steps change the weights by at most 10% of their
+            norm; NaN where steps do not grow with the gradient.
         largest_update: largest change of a parameter in a trusted step, as a share of its norm.
         target_max_abs: largest magnitude of the target, as the network sees it.
-        unrest: final score over best score on test examples, as a factor that is 1 at best; NaN where unknown.
+        final_to_best_ratio: final over best score on the test examples, 1 at best; NaN where unknown.
         overfits_after: epoch of the best test score, if that has become worse since while the training loss fell on;
             0 otherwise.
     """
@@ -73,10 +73,10 @@ class Evidence:
     spiking_parameter: str
     spike_factor: float
     parameter_p90: float
-    tenth: float
+    norm_for_10pct_step: float
     largest_update: float
     target_max_abs: float
-    unrest: float
+    final_to_best_ratio: float
     overfits_after: int
 
     @property
@@ -119,10 +119,10 @@ def gather(run: StoredRun, telemetry: pd.DataFrame) -> Evidence:
         spiking_parameter=parameter,
         spike_factor=factor,
         parameter_p90=_parameter_p90(trusted),
-        tenth=_tenth(run, trusted),
+        norm_for_10pct_step=_norm_for_10pct_step(run, trusted),
         largest_update=_largest(trusted.filter(like="update/ratio/").to_numpy(float)),
         target_max_abs=_largest(telemetry["target/max_abs"].to_numpy(float)),
-        unrest=_unrest(run),
+        final_to_best_ratio=_final_to_best_ratio(run),
         overfits_after=_overfits_after(run, telemetry),
     )
 
@@ -181,7 +181,7 @@ def _parameter_p90(trusted: pd.DataFrame) -> float:
     return float(norms.quantile(0.9).median()) if len(norms) else np.nan
 
 
-def _tenth(run: StoredRun, trusted: pd.DataFrame) -> float:
+def _norm_for_10pct_step(run: StoredRun, trusted: pd.DataFrame) -> float:
     """From how much the steps changed all weights together, for each unit of the clipped norm.
 
     The first steps are shorter than those that follow: momentum m has summed up a share of 1 - mᵏ at step k.
@@ -204,13 +204,13 @@ def _largest(values: Floats) -> float:
     return float(finite.max()) if finite.size else np.nan
 
 
-def _unrest(run: StoredRun) -> float:
+def _final_to_best_ratio(run: StoredRun) -> float:
     final, best = run.metrics.get(keys.MSE.final_test, np.nan), run.metrics.get(keys.MSE.best_test, np.nan)
     return final / best if best > 0 else np.nan
 
 
 def _overfits_after(run: StoredRun, telemetry: pd.DataFrame) -> int:
     best, loss = run.metrics.get(keys.BEST_EPOCH, 0), telemetry.groupby("epoch")[keys.LOSS_STEP].mean()
-    if run.outcome != "learned" or best not in loss.index or not _unrest(run) > NOTABLE:
+    if run.outcome != "learned" or best not in loss.index or not _final_to_best_ratio(run) > NOTABLE:
         return 0
     return int(best) if loss.iloc[-1] * NOTABLE < loss[best] else 0

@@ -43,8 +43,8 @@ def _outcome(evidence: Evidence, probe: Evidence | None) -> Iterator[str]:
 def _overfitting(evidence: Evidence) -> Iterator[str]:
     if best := evidence.overfits_after:
         yield (
-            f"It overfits: the test score was best in epoch {best} and ended {evidence.unrest - 1:.1%} worse, while "
-            "the training loss went on falling. Clipping does not mend that."
+            f"It overfits: the test score was best in epoch {best} and ended {evidence.final_to_best_ratio - 1:.1%} "
+            "worse, while the training loss went on falling. Clipping does not help against that."
         )
 
 

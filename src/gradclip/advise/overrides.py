@@ -9,11 +9,12 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from gradclip import keys
-from gradclip.config import flatten, validate
-from gradclip.errors import ConfigError
-from gradclip.manual import choices_of
-from gradclip.project import CONFIG_FOLDER, register_resolvers
-from gradclip.tracking.stored import StoredRun
+from gradclip.config.help import choices_of
+from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
+from gradclip.config.serialization import flatten
+from gradclip.config.validation import validate
+from gradclip.errors import ConfigError, first_line
+from gradclip.tracking.stored_runs import StoredRun
 
 INCIDENTAL = ("seed", "tracking", "hydra", "figures", "log_model", "trainer.progress_bar")
 MOST_LISTED = 5  # seeds, each by itself
@@ -46,8 +47,7 @@ def parameters_of(overrides: Sequence[str]) -> dict[str, str]:
         with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
             return flatten(validate(compose("train", [*overrides, "tracking=none"])))
     except (HydraException, OmegaConfBaseException) as error:
-        line = str(error).strip().splitlines()[0]
-        raise ConfigError(f"run: its command cannot be composed any more: {line}") from error
+        raise ConfigError(f"run: its command cannot be composed any more: {first_line(error)}") from error
 
 
 def merge(base: Sequence[str], changes: Sequence[str]) -> list[str]:

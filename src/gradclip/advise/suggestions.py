@@ -96,9 +96,9 @@ def _norm_clipping(evidence: Evidence, norms: Norms, hold: bool) -> Suggestion:
         changes = ("clip=norm", f"clip.value={rounded(norms.p90)}")
         return Suggestion("norm at its 90th percentile", changes, f"a tenth of the norms lie above it, {norms.p90:.3g}")
     half, falls = LOWEST * norms.mean, evidence.setting("schedule.name") != "constant"
-    value = rounded(fmin(half, evidence.tenth))
+    value = rounded(fmin(half, evidence.norm_for_10pct_step))
     why = f"most steps have to be held, and half of the average norm, {norms.mean:.3g}, is the least that is usual"
-    if evidence.tenth < half:
+    if evidence.norm_for_10pct_step < half:
         why += f"; already at {value} a step changes the weights by a tenth of their norm"
     if falls:
         return Suggestion("norm below the usual ones", ("clip=norm", f"clip.value={value}"), why)
@@ -119,8 +119,9 @@ def _step_size(evidence: Evidence) -> Iterator[Suggestion]:
     elif evidence.ran_away and evidence.largest_update > LARGE_UPDATE:
         why = f"one step changed a parameter by {evidence.largest_update:.0%} of its norm"
         yield Suggestion("a smaller rate", (f"optimizer.lr={evidence.learning_rate / 10:g}",), why)
-    if evidence.unrest > RESTLESS and evidence.setting("schedule.name") == "constant":
-        why = f"the final test score is {evidence.unrest:.3g} times the best one: training wanders at its end"
+    if evidence.final_to_best_ratio > RESTLESS and evidence.setting("schedule.name") == "constant":
+        ratio = f"{evidence.final_to_best_ratio:.3g}"
+        why = f"the final test score is {ratio} times the best one: training wanders at its end"
         yield Suggestion("a falling rate alone", ("schedule=warmup_cosine",), why)
 
 

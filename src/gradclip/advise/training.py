@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gradclip.advise.overrides import seed_override
+from gradclip.config.paths import PROJECT_ROOT
 from gradclip.errors import TrackingError, TrainerError
-from gradclip.project import PROJECT_ROOT
-from gradclip.syncing import unsent_below
-from gradclip.telling import tell_unsent
-from gradclip.tracking.messages import RUN_FILE, Store
+from gradclip.formatting import unsent_message
+from gradclip.tracking.records import RUN_FILE, Store
+from gradclip.tracking.sync import unsent_below
 
 
 def run_many(overrides: Sequence[str], seeds: range, store: Store, folder: Path) -> list[str]:
@@ -43,6 +43,6 @@ def run_many(overrides: Sequence[str], seeds: range, store: Store, folder: Path)
         reason = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1]
         raise TrainerError(f"the command {' '.join(overrides)} failed: {reason}")
     if unsent := unsent_below(folder):
-        raise TrackingError(tell_unsent(unsent, folder))
+        raise TrackingError(unsent_message(unsent, folder))
     notes = sorted(folder.glob(f"*/{RUN_FILE}"), key=lambda path: int(path.parent.name))
     return [json.loads(note.read_text())["run_id"] for note in notes]

@@ -14,10 +14,10 @@ from torch.optim import LBFGS, Optimizer
 
 from gradclip import keys
 from gradclip.callbacks.clip_gradients import ClipGradients, check_dense, check_gradients_are_whole
+from gradclip.diagnosis.explosion import Explosion, explain
 from gradclip.errors import TrainerError
-from gradclip.telemetry.explosion import Explosion, explain
-from gradclip.telemetry.probe import Place, batch_ends, make_probe
 from gradclip.telemetry.record import GradientRecord
+from gradclip.telemetry.recorders import StepIndex, batch_extremes, make_recorder
 
 SMALL_NETWORK = 1_000_000  # parameters of which a copy at every step costs next to nothing
 MOST_PEAKS = 320  # as many points as a chart of MLflow shows of a series
@@ -57,14 +57,14 @@ class GradientMonitor(Callback):
         self.steps_after_divergence = steps_after_divergence
         self.updates_every = updates_every
         self._blocks: list[GradientRecord] = []
-        self._probe = make_probe([], bends=False)
+        self._recorder = make_recorder([], changes_direction=False)
         self.learning_rate = float("nan")
         self._restored: dict[str, Any] | None = None
 
     @property
     def record(self) -> GradientRecord:
         """All that was recorded up to the last flush."""
-        return GradientRecord.join(self._probe.names, self._blocks)
+        return GradientRecord.join(self._recorder.names, self._blocks)
 
     @property
     def explosion(self) -> Explosion | None:
@@ -76,7 +76,7 @@ class GradientMonitor(Callback):
         _check_place(trainer, pl_module, self)
         thaws = any(isinstance(callback, BaseFinetuning) for callback in _callbacks(trainer))
         named = [(name, p) for name, p in pl_module.named_parameters() if (p.requires_grad or thaws) and p.numel()]
-        self._probe = make_probe(named, _clipping_bends(trainer))
+        self._recorder = make_recorder(named, _clipping_changes_direction(trainer))
         size = sum(parameter.numel() for _, parameter in named)
         self._watch_every = self.updates_every or usual_updates_every(size)
         self._blocks = []
@@ -102,7 +102,7 @@ class GradientMonitor(Callback):
         if not self._are_dense:
             check_dense({name: p.grad for name, p in pl_module.named_parameters() if p.grad is not None})
             self._are_dense = True
-        self._probe.before(watch_change=self._steps % self._watch_every == 0)
+        self._recorder.before(watch_change=self._steps % self._watch_every == 0)
         self._steps += 1
         self._step_is_due = True
 
@@ -113,11 +113,11 @@ class GradientMonitor(Callback):
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         if isinstance(loss, Tensor):
             self._losses.append(loss.detach())
-        self._ends.append(batch_ends(batch))
+        self._ends.append(batch_extremes(batch))
         if not self._step_is_due:
             return
-        place = Place(trainer.global_step, trainer.current_epoch + 1, batch_idx)
-        self._probe.after(place, _mean(self._losses, trainer.accumulate_grad_batches), _joined(self._ends))
+        place = StepIndex(trainer.global_step, trainer.current_epoch + 1, batch_idx)
+        self._recorder.after(place, _mean(self._losses, trainer.accumulate_grad_batches), _joined(self._ends))
         self._losses, self._ends, self._step_is_due = [], [], False
         if self._steps % self.flush_every == 0:
             self._flush(trainer)
@@ -146,14 +146,14 @@ class GradientMonitor(Callback):
 
     def _take_up(self, state: dict[str, Any]) -> None:
         columns = {name: column.numpy() for name, column in state["columns"].items()}
-        self._blocks, self._restored = [GradientRecord(self._probe.names, **columns)], None
+        self._blocks, self._restored = [GradientRecord(self._recorder.names, **columns)], None
         self._steps, self._first_bad_step, self._peak = state["steps"], state["first_bad_step"], state["peak"]
 
     def _flush(self, trainer: Trainer, joined: bool = True) -> None:
         """Read back what is pending; loss and batch over all processes, unless the others may be gone."""
-        if not self._probe.places:
+        if not self._recorder.places:
             return
-        block = self._probe.read_back()
+        block = self._recorder.read_back()
         if joined:
             loss = trainer.strategy.reduce(torch.tensor(block.loss), reduce_op="mean")
             ends = torch.tensor(np.stack([block.input_max_abs, block.target_max_abs]))
@@ -218,9 +218,9 @@ def _check_place(trainer: Trainer, pl_module: LightningModule, monitor: Gradient
         raise TrainerError("callbacks: ClipGradients stands before GradientMonitor; put the monitor first")
 
 
-def _clipping_bends(trainer: Trainer) -> bool:
+def _clipping_changes_direction(trainer: Trainer) -> bool:
     clippers = [callback.clipper for callback in _callbacks(trainer) if isinstance(callback, ClipGradients)]
-    ours = any(clipper.bends_direction for clipper in clippers)
+    ours = any(clipper.changes_direction for clipper in clippers)
     return ours or (trainer.gradient_clip_val is not None and trainer.gradient_clip_algorithm == "value")
 
 

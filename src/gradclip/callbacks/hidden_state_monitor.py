@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gradclip.models.unrolling import Unrolling, can_unroll
 from gradclip.norms import tensor_norms
-from gradclip.telemetry.hidden import HiddenStateRecord
+from gradclip.telemetry.hidden_states import HiddenStateRecord
 
 SNAPSHOTS = 12  # of a run that are kept at most
 Key = tuple[str, int]  # a recurrent layer: the module's name, and its place among those stacked in it

@@ -9,8 +9,7 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from gradclip.errors import Interrupted
-from gradclip.signals import AT_ONCE, STOP_SIGNALS
+from gradclip.errors import SECOND_SIGNAL_AFTER, STOP_SIGNALS, Interrupted
 
 BETWEEN_LOOKS = 0.5  # seconds
 
@@ -80,7 +79,7 @@ class Interruption(Callback):
                 signal.signal(number, self._answer)
 
     def _answer(self, number: int, frame: FrameType | None) -> None:
-        second = self.signal is not None and time.monotonic() - self._first_signal > AT_ONCE
+        second = self.signal is not None and time.monotonic() - self._first_signal > SECOND_SIGNAL_AFTER
         if self.signal is None:
             self.signal, self._first_signal = number, time.monotonic()
         if second or not self._training:

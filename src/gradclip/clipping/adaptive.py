@@ -44,7 +44,7 @@ class Adaptive(Clipper):
     eps: float = 1e-3
     exclude: str | None = None
 
-    bends_direction: ClassVar[bool] = True
+    changes_direction: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_positive(value=self.value, eps=self.eps)

@@ -35,11 +35,11 @@ class Clipper(ABC):
     So the same object runs in place on ``.grad`` in a Lightning loop and under ``torch.vmap`` over many replicas.
 
     Attributes:
-        bends_direction: whether clipping can turn the gradient, rather than shorten it.
+        changes_direction: whether clipping can turn the gradient, rather than shorten it.
         may_skip: whether :attr:`Report.skipped` can be true.
     """
 
-    bends_direction: ClassVar[bool] = False
+    changes_direction: ClassVar[bool] = False
     may_skip: ClassVar[bool] = False
 
     def init(self, parameters: Gradients) -> State:

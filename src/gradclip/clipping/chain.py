@@ -23,9 +23,9 @@ class Chain(Clipper):
         self.clippers = clippers
 
     @property
-    def bends_direction(self) -> bool:  # type: ignore[override]
+    def changes_direction(self) -> bool:  # type: ignore[override]
         """Whether one of the clippers does."""
-        return any(clipper.bends_direction for clipper in self.clippers)
+        return any(clipper.changes_direction for clipper in self.clippers)
 
     @property
     def may_skip(self) -> bool:  # type: ignore[override]

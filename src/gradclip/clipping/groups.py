@@ -42,7 +42,7 @@ class Groups(Clipper):
     groups: Mapping[str, Clipper]
     rest: Clipper = field(default_factory=Identity)
 
-    bends_direction: ClassVar[bool] = True
+    changes_direction: ClassVar[bool] = True
 
     @property
     def may_skip(self) -> bool:  # type: ignore[override]

@@ -35,7 +35,7 @@ class NormValue(Clipper):
     norm: float
     value: float | Tensor
 
-    bends_direction: ClassVar[bool] = True
+    changes_direction: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_positive(norm=self.norm, value=self.value)

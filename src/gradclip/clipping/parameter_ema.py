@@ -50,7 +50,7 @@ class ParameterEMA(Rescaler):
     warmup: int = 100
     warmup_norm: float = 1.0
 
-    bends_direction: ClassVar[bool] = True
+    changes_direction: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_positive(value=self.value, warmup_norm=self.warmup_norm)

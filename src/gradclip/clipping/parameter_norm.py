@@ -34,7 +34,7 @@ class ParameterNorm(Rescaler):
 
     value: float | Tensor
 
-    bends_direction: ClassVar[bool] = True
+    changes_direction: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_positive(value=self.value)

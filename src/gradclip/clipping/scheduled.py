@@ -50,9 +50,9 @@ class Scheduled(Clipper):
             raise ClippingError(f"clipper: got {self.clipper}; must have a threshold called value")
 
     @property
-    def bends_direction(self) -> bool:  # type: ignore[override]
+    def changes_direction(self) -> bool:  # type: ignore[override]
         """As the clipper does."""
-        return self.clipper.bends_direction
+        return self.clipper.changes_direction
 
     @property
     def may_skip(self) -> bool:  # type: ignore[override]

@@ -37,7 +37,7 @@ class Value(Clipper):
     value: float | Tensor
     lower: float | None = None
 
-    bends_direction: ClassVar[bool] = True
+    changes_direction: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_positive(value=self.value)

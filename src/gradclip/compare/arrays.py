@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gradclip import keys
 from gradclip.compare.grouping import short_setting
 from gradclip.compare.summary import GroupSummary, Metric
-from gradclip.tracking.stored import Curve
+from gradclip.tracking.stored_runs import Curve
 
 Floats = NDArray[np.float64]
 
@@ -68,7 +68,7 @@ def _way(one: GroupSummary, others: Sequence[GroupSummary]) -> str:
 def unclipped(summaries: Sequence[GroupSummary], metric: Metric) -> list[tuple[str, float]]:
     """The median of each group that clips nothing; NaN where the median run diverged."""
     groups = [one for one in summaries if one.group.runs[0].parameters.get("clip.name") == "none"]
-    return [(one.group.label, metric.told(one.median.value)) for one in groups]
+    return [(one.group.label, metric.value_of(one.median.value)) for one in groups]
 
 
 def _line(label: str, group: Sequence[GroupSummary], metric: Metric) -> ThresholdLine:
@@ -83,7 +83,7 @@ def _line(label: str, group: Sequence[GroupSummary], metric: Metric) -> Threshol
 def quartiles(errors: Floats, metric: Metric) -> list[float]:
     """25th, 50th and 75th percentile of the metric; NaN where they are a diverged run's."""
     ends = np.percentile(errors, [25, 50, 75], method="linear" if np.isfinite(errors).all() else "inverted_cdf")
-    return [metric.told(float(end)) for end in ends]
+    return [metric.value_of(float(end)) for end in ends]
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def median_grid(summaries: Sequence[GroupSummary], metric: Metric) -> Grid | Non
     medians, diverged = np.full((len(rows), len(columns)), np.nan), np.zeros((len(rows), len(columns)), dtype=bool)
     for one, (row, column) in zip(summaries, places.tolist(), strict=True):
         place = rows.index(row), columns.index(column)
-        medians[place], diverged[place] = metric.told(one.median.value), not isfinite(one.median.value)
+        medians[place], diverged[place] = metric.value_of(one.median.value), not isfinite(one.median.value)
     return Grid((names[0], names[1]), rows, columns, medians, diverged)
 
 

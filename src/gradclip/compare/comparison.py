@@ -8,13 +8,13 @@ import pandas as pd
 from gradclip import plots
 from gradclip.compare.figures import figures
 from gradclip.compare.grouping import group_runs
+from gradclip.compare.report import Comparison, method, tables, verdicts
 from gradclip.compare.summary import Metric, choose_metric, compare_pairs, summarize_groups, usual_target
-from gradclip.compare.tell import Comparison, method, tables, verdicts
 from gradclip.errors import ConfigError
-from gradclip.tables import to_markdown
-from gradclip.tracking.messages import Store
-from gradclip.tracking.stored import Curve, Selection, StoredRun
-from gradclip.tracking.worker import result_of, submit
+from gradclip.formatting import to_markdown
+from gradclip.tracking.process import result_of, submit
+from gradclip.tracking.records import Store
+from gradclip.tracking.stored_runs import Curve, Selection, StoredRun
 
 FOLDER = "comparison"  # under the artifacts of the run that a comparison is stored with
 MARKDOWN, GROUPS, PAIRS = "comparison.md", "groups.csv", "pairs.csv"
@@ -36,7 +36,7 @@ def compare(
 
     Args:
         store: where the runs are.
-        asked: which runs, see :func:`gradclip.tracking.reading.select_runs`.
+        asked: which runs, see :func:`gradclip.tracking.backend.queries.select_runs`.
         folder: what to write into; made if need be.
         by: the settings to group by; None means all that differ.
         metric: what to compare by; None means the final score on test examples.
@@ -90,9 +90,9 @@ def group_frame(comparison: Comparison) -> pd.DataFrame:
         for name, estimate in (("median", one.median), ("interquartile_mean", one.interquartile_mean)):
             low, high = (estimate.low, estimate.high)[:: metric.sign]
             row |= {
-                name: metric.told(estimate.value),
-                f"{name}_low": metric.told(low),
-                f"{name}_high": metric.told(high),
+                name: metric.value_of(estimate.value),
+                f"{name}_low": metric.value_of(low),
+                f"{name}_high": metric.value_of(high),
             }
         for outcome, share in one.outcomes.items():
             row |= {outcome: one.count(outcome), f"{outcome}_low": share.low, f"{outcome}_high": share.high}

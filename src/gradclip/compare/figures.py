@@ -23,10 +23,10 @@ from gradclip.compare.arrays import (
     threshold_lines,
     unclipped,
 )
+from gradclip.compare.report import Comparison
 from gradclip.compare.summary import GroupSummary, Metric
-from gradclip.compare.tell import Comparison
 from gradclip.plots import BLUE, GREY, ORANGE, RED, log_axis_over_decades, say
-from gradclip.tracking.stored import Curve
+from gradclip.tracking.stored_runs import Curve
 
 Floats = NDArray[np.float64]
 

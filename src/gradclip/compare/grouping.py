@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 
 from gradclip import keys
-from gradclip.errors import ConfigError
-from gradclip.suggest import did_you_mean
-from gradclip.tracking.stored import StoredRun
+from gradclip.errors import ConfigError, did_you_mean
+from gradclip.tracking.stored_runs import StoredRun
 
 INCIDENTAL = ("seed", "tracking.*", "figures", "log_model", "trainer.progress_bar", "trainer.threads")
 CLIP = "clip."

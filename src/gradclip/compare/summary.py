@@ -12,9 +12,8 @@ from gradclip import keys
 from gradclip.compare import statistics
 from gradclip.compare.grouping import Group
 from gradclip.compare.statistics import Estimate
-from gradclip.errors import ConfigError
-from gradclip.suggest import did_you_mean
-from gradclip.tracking.stored import Curve, StoredRun
+from gradclip.errors import ConfigError, did_you_mean
+from gradclip.tracking.stored_runs import Curve, StoredRun
 
 Floats = NDArray[np.float64]
 
@@ -43,7 +42,7 @@ class Metric:
         diverged = np.array([run.outcome == "diverged" for run in runs])
         return np.where(np.isfinite(values) & ~diverged, values, inf)
 
-    def told(self, error: float) -> float:
+    def value_of(self, error: float) -> float:
         """An error as the metric's value again; NaN where the run diverged."""
         return error * self.sign if isfinite(error) else np.nan
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from gradclip.data.scaling import Scaling
-from gradclip.yardstick import Yardstick
+from gradclip.data.score_scale import ScoreScale
 
 Loader = DataLoader[tuple[Tensor, ...]]
 EVALUATION_VALUES = 2_000_000  # input values of a batch that is only evaluated: large, since no gradients are kept
@@ -73,7 +73,7 @@ class TrainingData(LightningDataModule):
 
     @property
     @abstractmethod
-    def yardstick(self) -> Yardstick:
+    def score_scale(self) -> ScoreScale:
         """What scores are measured against."""
 
     @property

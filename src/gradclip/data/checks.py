@@ -9,8 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api.types import is_bool_dtype, is_numeric_dtype, is_scalar
 
-from gradclip.errors import DataError
-from gradclip.suggest import did_you_mean
+from gradclip.errors import DataError, did_you_mean, first_line
 
 LARGEST = float(np.finfo(np.float32).max)  # of a number in training
 STEP_TOLERANCE = 0.01  # share by which two even steps may differ: time stamps are rounded
@@ -107,7 +106,7 @@ def _to_numbers(column: pd.Series) -> NDArray[np.float64] | NDArray[np.int64]:
             return pd.to_datetime(column).to_numpy(dtype="datetime64[ns]").astype(np.int64)
     except (ValueError, TypeError) as error:
         got = f"column {column.name!r} holds neither numbers nor dates"
-        raise DataError(f"data.time: {got}: {str(error).splitlines()[0]}") from error
+        raise DataError(f"data.time: {got}: {first_line(error)}") from error
 
 
 def _check_series_are_whole(names: pd.Series) -> None:

@@ -14,9 +14,9 @@ from torch.utils.data import Dataset, Sampler, TensorDataset
 from gradclip import keys
 from gradclip.data.base import Loader, Raw, Shape, TrainingData, WholeBatches, evaluation_batch_size
 from gradclip.data.batches import OrderedBatches, ShuffledBatches
+from gradclip.data.score_scale import ScoreScale
 from gradclip.data.tasks import TASKS, Task
 from gradclip.errors import DataError
-from gradclip.yardstick import Yardstick
 
 RAW_EXAMPLES = 3
 TEST_BLOCK = 100  # sequences
@@ -132,9 +132,9 @@ class SequenceData(TrainingData):
         return Shape((task.steps, task.inputs), (task.steps, task.outputs) if task.every_step else (task.outputs,))
 
     @property
-    def yardstick(self) -> Yardstick:
+    def score_scale(self) -> ScoreScale:
         """What scores are measured against."""
-        return self.task.yardstick
+        return self.task.score_scale
 
     @property
     def raw(self) -> Raw:
@@ -142,7 +142,7 @@ class SequenceData(TrainingData):
         inputs, _ = self._test_set[0, range(1)]
         columns = tuple(f"x{number}" for number in range(self.task.inputs))
         return Raw(
-            inputs[:RAW_EXAMPLES].numpy(), columns, "target", None, classes=self.yardstick.score is keys.ACCURACY
+            inputs[:RAW_EXAMPLES].numpy(), columns, "target", None, classes=self.score_scale.score is keys.ACCURACY
         )
 
     def frames(self) -> dict[str, pd.DataFrame | None]:

@@ -18,9 +18,9 @@ from gradclip.data.base import Loader, Raw, Shape, TrainingData, WholeBatches, e
 from gradclip.data.batches import OrderedBatches, ShuffledBatches
 from gradclip.data.checks import check_named, check_table, check_time, check_varies
 from gradclip.data.scaling import fit_scaling
+from gradclip.data.score_scale import ScoreScale
 from gradclip.data.sources import Table, read_frame
 from gradclip.errors import DataError
-from gradclip.yardstick import Yardstick
 
 RAW_EXAMPLES = 3
 Rows = NDArray[np.intp]
@@ -170,9 +170,9 @@ class SeriesData(TrainingData):
         return Shape((self.series.window, self.series.table.features.shape[1]), (1,))
 
     @cached_property
-    def yardstick(self) -> Yardstick:
+    def score_scale(self) -> ScoreScale:
         """The mean squared error, against that of predicting the mean, on the training targets."""
-        return Yardstick(keys.MSE, float(np.var(self.series.table.target.iloc[self.series.train_targets])))
+        return ScoreScale(keys.MSE, float(np.var(self.series.table.target.iloc[self.series.train_targets])))
 
     @property
     def raw(self) -> Raw:

@@ -11,7 +11,7 @@ from sklearn.datasets import load_diabetes, make_regression
 from sklearn.model_selection import train_test_split
 
 from gradclip.data.checks import check_table
-from gradclip.errors import DataError
+from gradclip.errors import DataError, first_line
 
 Rows = NDArray[np.intp]
 
@@ -132,7 +132,7 @@ def read_frame(path: Path) -> pd.DataFrame:
     except pd.errors.EmptyDataError as error:
         raise DataError(f"data.path: got '{path}'; the file is empty") from error
     except (ValueError, OSError) as error:  # pandas' and Arrow's parsing errors are ValueErrors
-        raise DataError(f"data.path: got '{path}'; cannot be read: {str(error).splitlines()[0]}") from error
+        raise DataError(f"data.path: got '{path}'; cannot be read: {first_line(error)}") from error
     categories = dict.fromkeys(frame.select_dtypes("category"), object)
     return frame.astype(categories).infer_objects().rename(columns=str)
 

@@ -12,9 +12,9 @@ from gradclip.data.base import Loader, Raw, Shape, TrainingData, WholeBatches, e
 from gradclip.data.batches import OrderedBatches, ShuffledBatches
 from gradclip.data.checks import check_varies
 from gradclip.data.scaling import fit_scaling
+from gradclip.data.score_scale import ScoreScale
 from gradclip.data.sources import Table
 from gradclip.errors import DataError
-from gradclip.yardstick import Yardstick
 
 RAW_EXAMPLES = 3
 
@@ -68,9 +68,9 @@ class TabularData(TrainingData):
         return Shape((int(self.train_set.tensors[0].shape[1]),), (1,))
 
     @cached_property
-    def yardstick(self) -> Yardstick:
+    def score_scale(self) -> ScoreScale:
         """The mean squared error, against that of predicting the mean, on the training rows."""
-        return Yardstick(keys.MSE, float(np.var(self.table.target.iloc[self.table.train_rows])))
+        return ScoreScale(keys.MSE, float(np.var(self.table.target.iloc[self.table.train_rows])))
 
     @property
     def raw(self) -> Raw:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradclip import keys
+from gradclip.data.score_scale import ScoreScale
 from gradclip.errors import DataError
-from gradclip.yardstick import Yardstick
 
 Inputs = NDArray[np.float32]
 Target = NDArray[np.float32] | NDArray[np.int64]
@@ -29,7 +29,7 @@ class Task:
         inputs: numbers at each time step.
         outputs: of the network: classes, or 1 for a number.
         every_step: whether there is a target at every time step, or one for the whole sequence.
-        yardstick: what scores are measured against.
+        score_scale: what scores are measured against.
         draw: from a random generator and a number of sequences to inputs ``[sequences, steps, inputs]`` and target:
             ``[sequences, 1]`` for numbers, ``[sequences]`` or ``[sequences, steps]`` for classes.
     """
@@ -38,7 +38,7 @@ class Task:
     inputs: int
     outputs: int
     every_step: bool
-    yardstick: Yardstick
+    score_scale: ScoreScale
     draw: Draw
 
 
@@ -58,7 +58,7 @@ def adding(length: int, solved_at: float | None = None) -> Task:
         >>> inputs.shape, np.allclose(target[:, 0], (inputs[:, :, 0] * inputs[:, :, 1]).sum(axis=1))
         ((2, 10, 2), True)
     """
-    return _two_numbers("adding", length, np.add, Yardstick(keys.MSE, 1 / 6, solved_at))
+    return _two_numbers("adding", length, np.add, ScoreScale(keys.MSE, 1 / 6, solved_at))
 
 
 def multiplication(length: int, solved_at: float | None = None) -> Task:
@@ -71,7 +71,7 @@ def multiplication(length: int, solved_at: float | None = None) -> Task:
     Raises:
         DataError: the sequence is too short.
     """
-    return _two_numbers("multiplication", length, np.multiply, Yardstick(keys.MSE, 7 / 144, solved_at))
+    return _two_numbers("multiplication", length, np.multiply, ScoreScale(keys.MSE, 7 / 144, solved_at))
 
 
 def temporal_order(length: int, symbols: int = 2, solved_at: float | None = None) -> Task:
@@ -102,7 +102,7 @@ def temporal_order(length: int, symbols: int = 2, solved_at: float | None = None
             sequence[np.arange(count), position] = order[:, number]
         return _one_hot(sequence, 6), order @ (1 << np.arange(symbols))
 
-    return Task(length, 6, 2**symbols, False, Yardstick(keys.ACCURACY, 0.5**symbols, solved_at), draw)
+    return Task(length, 6, 2**symbols, False, ScoreScale(keys.ACCURACY, 0.5**symbols, solved_at), draw)
 
 
 def random_permutation(length: int, solved_at: float | None = None) -> Task:
@@ -122,7 +122,7 @@ def random_permutation(length: int, solved_at: float | None = None) -> Task:
         sequence[:, 0] = generator.integers(2, size=count)
         return _one_hot(sequence, 100), sequence[:, 0]
 
-    return Task(length, 100, 100, False, Yardstick(keys.ACCURACY, 0.5, solved_at), draw)
+    return Task(length, 100, 100, False, ScoreScale(keys.ACCURACY, 0.5, solved_at), draw)
 
 
 def noiseless_memorization(length: int, values: int = 5, positions: int = 10, solved_at: float | None = None) -> Task:
@@ -163,7 +163,7 @@ def _check_length(name: str, length: int, least: int) -> None:
         raise DataError(f"data.length: got {length}; {name} needs at least {least} steps")
 
 
-def _two_numbers(name: str, length: int, combine: np.ufunc, yardstick: Yardstick) -> Task:
+def _two_numbers(name: str, length: int, combine: np.ufunc, score_scale: ScoreScale) -> Task:
     _check_length(name, length, least=10)
     early, middle = length // 10, length // 2
 
@@ -175,7 +175,7 @@ def _two_numbers(name: str, length: int, combine: np.ufunc, yardstick: Yardstick
             inputs[sequences, position, 0] = 1
         return inputs, combine(inputs[sequences, first, 1], inputs[sequences, second, 1])[:, None]
 
-    return Task(length, 2, 1, False, yardstick, draw)
+    return Task(length, 2, 1, False, score_scale, draw)
 
 
 def _recall(name: str, length: int, values: int, positions: int, solved_at: float | None, cue: int) -> Task:
@@ -191,7 +191,7 @@ def _recall(name: str, length: int, values: int, positions: int, solved_at: floa
         return _one_hot(sequence, values + 2), target
 
     chance = (steps - positions + positions / values) / steps
-    return Task(steps, values + 2, values + 1, True, Yardstick(keys.ACCURACY, chance, solved_at), draw)
+    return Task(steps, values + 2, values + 1, True, ScoreScale(keys.ACCURACY, chance, solved_at), draw)
 
 
 def _one_hot(symbols: Positions, count: int) -> Inputs:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gradclip.errors import ModelError
+from gradclip.errors import ModelError, first_line
 from gradclip.models.mlp import MLP
 from gradclip.models.recurrent import GRU, LSTM, RNN
 
@@ -45,7 +45,9 @@ def build_network(
     try:
         network = constructor(**accepted)
     except Exception as error:  # a user's class may raise anything
-        raise ModelError(f"model._target_: cannot build {target} with {sorted(accepted)}: {_reason(error)}") from error
+        raise ModelError(
+            f"model._target_: cannot build {target} with {sorted(accepted)}: {first_line(error)}"
+        ) from error
     _try(network, target, tuple(example), tuple(outputs))
     return network
 
@@ -67,7 +69,7 @@ def _try(network: nn.Module, target: str, example: tuple[int, ...], outputs: tup
             shape = _shape(network.eval()(torch.zeros(2, *example)))
     except Exception as error:  # a user's class may raise anything
         what = f"rows of {example[0]} inputs" if len(example) == 1 else f"sequences of shape {example}"
-        raise ModelError(f"model._target_: {target} fails on {what}: {_reason(error)}") from error
+        raise ModelError(f"model._target_: {target} fails on {what}: {first_line(error)}") from error
     network.train(training)
     if shape != (2, *outputs):
         raise ModelError(f"model._target_: {target} turns 2 examples into {shape}; must be {(2, *outputs)}")
@@ -77,7 +79,3 @@ def _try(network: nn.Module, target: str, example: tuple[int, ...], outputs: tup
 
 def _shape(outputs: Any) -> Any:
     return tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else f"a {type(outputs).__name__}"
-
-
-def _reason(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line), type(error).__name__)

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gradclip.building import clipper_settings, lightning_can_clip
 from gradclip.clipping.base import Clipper, Gradients, Rescaler, State
 from gradclip.clipping.methods import make_clipper
-from gradclip.config import TrainConfig
-from gradclip.settings.clip import NormClip
-from gradclip.stacked.numbers import Path, differing, replaced
+from gradclip.config.clip import NormClip
+from gradclip.config.schema import TrainConfig
+from gradclip.stacked.varying import Path, differing, replaced
+from gradclip.training.components import clipper_settings, lightning_can_clip
 
 
 class Clipped(NamedTuple):
@@ -37,7 +37,7 @@ class StackedClipper:
         self.is_lightnings_norm = lightning_can_clip(configs[0]) and isinstance(configs[0].clip, NormClip)
         self.changes_nothing = configs[0].clip.name == "none"
         self.numbers = differing(settings, device)
-        self.bends_direction, self.may_skip = self._clipper({}).bends_direction, self._clipper({}).may_skip
+        self.changes_direction, self.may_skip = self._clipper({}).changes_direction, self._clipper({}).may_skip
 
     def init(self, parameters: Gradients) -> State:
         """Return the state of all replicas before the first step.

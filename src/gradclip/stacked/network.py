@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from gradclip.errors import StackingError
+from gradclip.errors import StackingError, first_line
+from gradclip.models.module import Learner
 from gradclip.models.unrolling import Unrolling, can_unroll
-from gradclip.module import Learner
 
 Key = tuple[str, int]  # a recurrent layer: the module's name, and its place among those stacked in it
 AGREEMENT = 1e-3  # of a stacked gradient with the network's own, as a share of its largest element
@@ -169,7 +169,7 @@ class StackedNetwork:
 
 
 def _tensors(network: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by the names that they have in a :class:`gradclip.module.Learner`."""
+    """Parameters and buffers by the names that they have in a :class:`gradclip.models.module.Learner`."""
     named = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     return {f"network.{name}": tensor for name, tensor in named.items()}
 
@@ -195,7 +195,7 @@ def check_stacking(
     try:
         gradients, _ = stacked.gradients(parameters, constants, inputs, target)
     except Exception as error:  # torch.vmap may meet anything in a user's class
-        raise StackingError(f"the network cannot be stacked: {_reason(error)}") from error
+        raise StackingError(f"the network cannot be stacked: {first_line(error)}") from error
     learner.loss(learner(inputs[0]), target[0]).backward()
     own = {name: parameter.grad for name, parameter in learner.named_parameters() if name in stacked.names}
     if missing := [name for name, gradient in own.items() if gradient is None]:
@@ -213,7 +213,3 @@ def _changed(stacked: StackedNetwork, learner: Learner) -> bool:
     start = stacked.constants(next(learner.parameters()).device)
     buffers = dict(learner.named_buffers())
     return any(not torch.equal(start[name][0], buffers[name]) for name in start if name in buffers)
-
-
-def _reason(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line), type(error).__name__)

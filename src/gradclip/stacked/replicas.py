@@ -9,11 +9,11 @@ from typing import Any
 from pytorch_lightning import seed_everything
 from torch import nn
 
-from gradclip.building import build_data, describe_network
-from gradclip.config import TrainConfig
+from gradclip.config.data import TaskSettings
+from gradclip.config.schema import TrainConfig
 from gradclip.data.base import TrainingData
 from gradclip.models.build import build_network
-from gradclip.settings.data import TaskSettings
+from gradclip.training.components import build_data, describe_network
 
 
 @dataclass(frozen=True)

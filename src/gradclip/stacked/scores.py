@@ -63,4 +63,4 @@ class StackedScores:
 
 def _unit(data: TrainingData) -> float:
     """What a score in the scaled unit is multiplied by."""
-    return data.target_scale**2 if data.yardstick.score is keys.MSE else 1.0
+    return data.target_scale**2 if data.score_scale.score is keys.MSE else 1.0

@@ -13,9 +13,9 @@ from gradclip.callbacks.gradient_monitor import usual_updates_every
 from gradclip.callbacks.hidden_state_monitor import SNAPSHOTS
 from gradclip.norms import safe_scale, tensor_norms
 from gradclip.stacked.network import Key
-from gradclip.telemetry.hidden import HiddenStateRecord
-from gradclip.telemetry.probe import Place
+from gradclip.telemetry.hidden_states import HiddenStateRecord
 from gradclip.telemetry.record import GradientRecord, diverged_steps
+from gradclip.telemetry.recorders import StepIndex
 
 
 @dataclass(frozen=True)
@@ -58,21 +58,21 @@ class StackedRecorder:
     Args:
         names: of the parameters.
         sizes: of the parameters.
-        bends: whether clipping may turn the gradient.
+        changes_direction: whether clipping may turn the gradient.
     """
 
-    def __init__(self, names: tuple[str, ...], sizes: Sequence[int], bends: bool) -> None:
-        self.names, self.sizes, self.bends = names, list(sizes), bends
+    def __init__(self, names: tuple[str, ...], sizes: Sequence[int], changes_direction: bool) -> None:
+        self.names, self.sizes, self.changes_direction = names, list(sizes), changes_direction
         self._watch_every = usual_updates_every(sum(sizes))
         self._blocks: list[_Block] = []
-        self._places: list[Place] = []
+        self._places: list[StepIndex] = []
         self._rows: list[dict[str, Tensor]] = []
         self._steps = 0
 
     def __len__(self) -> int:
         return len(self._places)
 
-    def add(self, place: Place, step: StackedStep) -> None:
+    def add(self, place: StepIndex, step: StackedStep) -> None:
         """Measure a step."""
         self._places.append(place)
         self._rows.append(self._measure(step))
@@ -107,7 +107,7 @@ class StackedRecorder:
             "max_abs": max_abs,
             "input_max_abs": step.input_max_abs,
             "target_max_abs": step.target_max_abs,
-            "inner_product": (step.gradients.double() * step.clipped).sum(dim=1) if self.bends else nothing,
+            "inner_product": (step.gradients.double() * step.clipped).sum(dim=1) if self.changes_direction else nothing,
             "skipped": step.skipped & (norms != 0).any(dim=1),
             "nonfinite": self._nonfinite(step.gradients, max_abs),
             "norms": norms,

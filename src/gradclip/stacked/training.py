@@ -9,22 +9,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradclip.building import build_module
-from gradclip.config import TrainConfig
-from gradclip.module import Learner
-from gradclip.optimization import learning_rate_factors
+from gradclip.config.schema import TrainConfig
+from gradclip.models.module import Learner
+from gradclip.models.optimization import learning_rate_factors
 from gradclip.stacked.batches import StackedBatches
 from gradclip.stacked.clipping import StackedClipper
 from gradclip.stacked.network import StackedNetwork, check_stacking
-from gradclip.stacked.numbers import differing
 from gradclip.stacked.optimizers import init_memory, optimizer_step
 from gradclip.stacked.replicas import Replica
 from gradclip.stacked.scores import StackedScores
 from gradclip.stacked.state import Placement, State
 from gradclip.stacked.telemetry import StackedRecorder, StackedSnapshots, StackedStep
-from gradclip.telemetry.probe import Place
-from gradclip.tracking.messages import now
-from gradclip.trained import BOUNDED_LOSSES, Trained
+from gradclip.stacked.varying import differing
+from gradclip.telemetry.recorders import StepIndex
+from gradclip.tracking.records import now
+from gradclip.training.components import build_module
+from gradclip.training.result import BOUNDED_LOSSES, Trained
 
 NONE = torch.empty(0, dtype=torch.long)  # of the replicas
 FLUSH_EVERY = 20  # optimizer steps, as in GradientMonitor: there a diverged training is found and ended
@@ -59,7 +59,7 @@ class StackedTraining:
             self.network = StackedNetwork(self._learner(replicas[0]), [replica.network for replica in replicas])
             self.state = self._initial_state(configs)
             self._check()
-        self.recorder = StackedRecorder(self.network.names, self.network.sizes, self.clipper.bends_direction)
+        self.recorder = StackedRecorder(self.network.names, self.network.sizes, self.clipper.changes_direction)
         self.snapshots = StackedSnapshots() if self.network.has_hidden_states else None
         self.scores = StackedScores(datas, self.network, self.placement)
         self.steps = 0
@@ -117,7 +117,7 @@ class StackedTraining:
         inputs, target = torch.stack(ends).amax(dim=0)
         step = StackedStep(losses, inputs, target, gradients, clipped, before, state.parameters, skipped)
         self.steps += 1
-        self.recorder.add(Place(self.steps, epoch + 1, last_batch), step)
+        self.recorder.add(StepIndex(self.steps, epoch + 1, last_batch), step)
         self.progress(len(state.ids))
 
     def _clip(self, gradients: Tensor) -> tuple[Tensor, Tensor]:
@@ -166,11 +166,11 @@ class StackedTraining:
         """The rows of the replicas that have solved their problem, where that ends a training."""
         if not self.config.trainer.stop_when_solved:
             return NONE
-        yardstick = self.replicas[0].data.yardstick
-        assert yardstick.solved_at is not None
-        better = operator.gt if yardstick.score.perfect > yardstick.baseline else operator.lt
+        score_scale = self.replicas[0].data.score_scale
+        assert score_scale.solved_at is not None
+        better = operator.gt if score_scale.score.perfect > score_scale.baseline else operator.lt
         scores = [self.scores.curves[replica][1][-1] for replica in self.state.ids.tolist()]
-        return torch.nonzero(torch.tensor([better(score, yardstick.solved_at) for score in scores])).flatten()
+        return torch.nonzero(torch.tensor([better(score, score_scale.solved_at) for score in scores])).flatten()
 
     def _end(self, rows: Tensor, epoch: int | None) -> Iterator[tuple[int, Trained]]:
         """Take replicas out, scored a last time where it is in the middle of an epoch."""

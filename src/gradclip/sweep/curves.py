@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from gradclip import keys
 from gradclip.telemetry.record import GradientRecord
-from gradclip.tracking.stored import Curve
+from gradclip.tracking.stored_runs import Curve
 
 
 def curves_of(

@@ -8,10 +8,10 @@ from uuid import NAMESPACE_URL, uuid5
 from omegaconf import OmegaConf
 
 from gradclip import keys
-from gradclip.config import TrainConfig
+from gradclip.config.schema import TrainConfig
 from gradclip.errors import ConfigError
 from gradclip.sweep.stopping import main_process
-from gradclip.tracking.messages import Parent
+from gradclip.tracking.records import Parent
 
 INCIDENTAL = {"tracking", "hydra", "log_model", "figures", "skip_finished"}  # change nothing in the training
 SILENT = INCIDENTAL | {"seed", "sweep"}  # not part of what a run is called, or there anyway

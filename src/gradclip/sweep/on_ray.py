@@ -5,7 +5,7 @@ import os
 import socket
 from importlib.util import find_spec
 
-from gradclip.errors import ConfigError
+from gradclip.errors import ConfigError, first_line
 
 PATIENCE = 5.0  # seconds to wait for a cluster; Ray itself would try for minutes
 
@@ -34,7 +34,7 @@ def start_ray(address: str | None, cpus: int | None) -> None:
     except OSError as error:
         raise ConfigError(f"hydra.launcher.address: got {address!r}; no Ray cluster answers there") from error
     except ValueError as error:
-        raise ConfigError(f"hydra/launcher=ray_cluster: {str(error).splitlines()[0]}") from error
+        raise ConfigError(f"hydra/launcher=ray_cluster: {first_line(error)}") from error
 
 
 def _knock(address: str | None) -> None:

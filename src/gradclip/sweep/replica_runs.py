@@ -12,20 +12,21 @@ import numpy as np
 from tqdm import tqdm
 
 from gradclip import keys
-from gradclip.command import USER_ERRORS, describe
-from gradclip.config import TrainConfig, flatten
+from gradclip.config.error_messages import USER_ERRORS, describe
+from gradclip.config.schema import TrainConfig
+from gradclip.config.serialization import flatten
 from gradclip.data.base import TrainingData
-from gradclip.figures import draw_figures
-from gradclip.outcome import Summary
-from gradclip.packing import pack_model
-from gradclip.pipeline import Job, Result, datasets, run_tags, to_yaml, write_report, write_telemetry
 from gradclip.sweep.curves import curves_of
 from gradclip.sweep.results import JobResult
 from gradclip.telemetry.record import GradientRecord
-from gradclip.tracking.messages import Call, EndOfRun, StartedRun, StartOfRun, Store, now
-from gradclip.tracking.process import this_process
-from gradclip.tracking.worker import result_of, submit
-from gradclip.trained import Trained
+from gradclip.tracking.owner import owner_tags
+from gradclip.tracking.process import result_of, submit
+from gradclip.tracking.records import Call, EndOfRun, StartedRun, StartOfRun, Store, now
+from gradclip.training.figures import draw_figures
+from gradclip.training.model_package import package_model
+from gradclip.training.outcome import Summary
+from gradclip.training.pipeline import Job, Result, datasets, run_tags, to_yaml, write_report, write_telemetry
+from gradclip.training.result import Trained
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,9 @@ class ReplicaRun:
     writes: "list[Future[Any]]"
 
     @cached_property
-    def gain(self) -> float:
+    def normalized_score(self) -> float:
         """How good it is on the test examples; a diverged one is the worst."""
-        gain = self.trained.data.yardstick.gain(self.summary.score_test)
+        gain = self.trained.data.score_scale.normalized(self.summary.score_test)
         return gain if np.isfinite(gain) else -np.inf
 
     def write(self, function_name: str, *arguments: Any) -> None:
@@ -100,8 +101,8 @@ class ReplicaRuns:
         if self.keep_all:
             _write_model(run)
         else:
-            self._best = max(filter(None, (self._best, run)), key=lambda one: one.gain)
-            self._worst = min(filter(None, (self._worst, run)), key=lambda one: one.gain)
+            self._best = max(filter(None, (self._best, run)), key=lambda one: one.normalized_score)
+            self._worst = min(filter(None, (self._worst, run)), key=lambda one: one.normalized_score)
         self._pending.append(replace(run, trained=_without_record(trained)))
 
     def abandon(self, status: str) -> list[int]:
@@ -130,7 +131,7 @@ class ReplicaRuns:
             submit("remember_datasets", store, rows, datasets(data))
             self._told.add((store, rows))
         own = {keys.FOLDER: str(job.folder), keys.CREATION: uuid4().hex}
-        tags = job.tags | run_tags(config) | own | this_process()
+        tags = job.tags | run_tags(config) | own | owner_tags()
         run = StartOfRun(job.name, tags, job.parent, now(), flatten(config), rows, str(job.folder))
         return submit("start_run", store, run)
 
@@ -167,7 +168,7 @@ def _write_model(run: ReplicaRun) -> None:
         return
     with tempfile.TemporaryDirectory() as scratch:
         data, network = run.trained.data, run.trained.network
-        run.write("write_model", pack_model(Path(scratch), network, run.trained.description, data.raw, data.shape))
+        run.write("write_model", package_model(Path(scratch), network, run.trained.description, data.raw, data.shape))
         wait(run.writes)  # for the store to have read the scratch files
 
 

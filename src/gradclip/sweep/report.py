@@ -14,17 +14,16 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from gradclip.errors import GradclipError, TrackingError
+from gradclip.formatting import Table, format_score, print_tables, to_markdown, unsent_message
 from gradclip.sweep.multirun import parent_of
 from gradclip.sweep.results import JobResult, read_results
 from gradclip.sweep.search.report import SEARCH_FOLDER, print_report, read_report
 from gradclip.sweep.stopping import listen, stopped_by
 from gradclip.sweep.success import success_rates
-from gradclip.syncing import sync, unsent_below
-from gradclip.tables import Table, print_tables, to_markdown
-from gradclip.telling import tell_score, tell_unsent
-from gradclip.tracking.messages import PARENT_FILE, SPOOL_FILE, Call, Store, now
+from gradclip.tracking.process import result_of, submit
+from gradclip.tracking.records import PARENT_FILE, SPOOL_FILE, Call, Store, now
 from gradclip.tracking.spool import Spool
-from gradclip.tracking.worker import result_of, submit
+from gradclip.tracking.sync import sync, unsent_below
 
 SCORE_TITLES = {"mse": "MSE", "accuracy": "accuracy"}
 
@@ -51,7 +50,7 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
         compared = search is not None or compare_jobs(folder, jobs, draw=bool(config.figures))
         close_parent(folder, "KILLED" if stop else "FAILED" if failed else "FINISHED")
         if unsent := unsent_below(folder):
-            print(tell_unsent(unsent, folder))
+            print(unsent_message(unsent, folder))
         if failed:
             print(f"error: {len(failed)} of {len(jobs)} jobs failed; the table says why", file=sys.stderr)
         if stop:
@@ -79,7 +78,7 @@ def compare_jobs(folder: Path, jobs: Sequence[JobResult], draw: bool) -> bool:
     if not note.exists():
         return True
     from gradclip.compare.comparison import FOLDER, compare
-    from gradclip.compare.tell import tables, verdicts
+    from gradclip.compare.report import tables, verdicts
 
     parent = json.loads(note.read_text())
     store = Store(**parent["store"])
@@ -146,8 +145,8 @@ def _run_row(job: JobResult) -> tuple[str, ...]:
         str(job.number),
         job.name,
         job.outcome,
-        tell_score(job.score, job.score_train),
-        tell_score(job.score, job.score_test),
+        format_score(job.score, job.score_train),
+        format_score(job.score, job.score_test),
         f"{job.clip_fraction:.0%}" if job.clip_fraction == job.clip_fraction else "",
         job.error,
     )

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradclip import keys
-from gradclip.telling import tell_scores
+from gradclip.formatting import format_scores
 
 if TYPE_CHECKING:
-    from gradclip.pipeline import Result
-    from gradclip.tracking.stored import StoredRun
+    from gradclip.tracking.stored_runs import StoredRun
+    from gradclip.training.pipeline import Result
 
 FILE = "result.json"
 
@@ -80,11 +80,11 @@ class JobResult:
         (folder / FILE).write_text(json.dumps(asdict(self), indent=2))
 
 
-def tell_job(job: JobResult) -> str:
+def job_message(job: JobResult) -> str:
     """Describe one job of a multirun in a line."""
     if job.error:
         return f"[{job.number}] {job.name}: {job.outcome}: {job.error}"
-    return f"[{job.number}] {job.name}: {job.outcome}, {tell_scores(job.score, job.score_train, job.score_test)}"
+    return f"[{job.number}] {job.name}: {job.outcome}, {format_scores(job.score, job.score_train, job.score_test)}"
 
 
 def read_results(folder: Path) -> list[JobResult]:

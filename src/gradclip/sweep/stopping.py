@@ -8,8 +8,8 @@ from pathlib import Path
 from types import FrameType
 
 from gradclip import keys
-from gradclip.signals import AT_ONCE, STOP_SIGNALS
-from gradclip.tracking.process import this_process
+from gradclip.errors import SECOND_SIGNAL_AFTER, STOP_SIGNALS
+from gradclip.tracking.owner import owner_tags
 
 STOP_FILE = "stop"  # in the folder of a multirun that is to stop: the signal
 MAIN_FILE = "process.json"  # in the folder of a multirun: the tags of its main process
@@ -18,12 +18,12 @@ MAIN_FILE = "process.json"  # in the folder of a multirun: the tags of its main 
 def listen(folder: Path) -> None:
     """Have the main process of a multirun pass signals on to its jobs, by a file; the second time it ends at once."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MAIN_FILE).write_text(json.dumps(this_process()))
+    (folder / MAIN_FILE).write_text(json.dumps(owner_tags()))
     began: list[float] = []
 
     def answer(number: int, _: FrameType | None) -> None:
         began.append(time.monotonic())
-        if began[-1] - began[0] > AT_ONCE:
+        if began[-1] - began[0] > SECOND_SIGNAL_AFTER:
             raise KeyboardInterrupt
         ask_to_stop(folder, number)
 
@@ -33,7 +33,7 @@ def listen(folder: Path) -> None:
 
 def leave_signals_to_main(folder: Path) -> None:
     """In a process that a launcher made for jobs: ignore what the main process answers for all."""
-    if main_process(folder)[keys.PROCESS] != this_process()[keys.PROCESS]:
+    if main_process(folder)[keys.PROCESS] != owner_tags()[keys.PROCESS]:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

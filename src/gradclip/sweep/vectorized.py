@@ -14,22 +14,23 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, open_dict
 
 from gradclip import keys
-from gradclip.command import USER_ERRORS, describe
-from gradclip.config import TrainConfig, fingerprint, validate
+from gradclip.config.error_messages import USER_ERRORS, describe
+from gradclip.config.schema import TrainConfig
+from gradclip.config.serialization import fingerprint
+from gradclip.config.validation import validate
 from gradclip.errors import Interrupted, StackingError
-from gradclip.loading import load
-from gradclip.sweep.grouping import group, refusal
+from gradclip.formatting import signal_name
 from gradclip.sweep.multirun import for_multirun, parent_of, run_name
-from gradclip.sweep.results import JobResult, tell_job
+from gradclip.sweep.results import JobResult, job_message
+from gradclip.sweep.stacking import group, refusal
 from gradclip.sweep.stopping import stopped_by
-from gradclip.telling import tell_signal
-from gradclip.tracking.messages import Parent, Store
-from gradclip.tracking.worker import result_of, submit
+from gradclip.tracking.process import load_module, result_of, submit
+from gradclip.tracking.records import Parent, Store
 
 if TYPE_CHECKING:
-    from gradclip.pipeline import Job
     from gradclip.stacked.training import StackedTraining
     from gradclip.sweep.replica_runs import ReplicaRuns
+    from gradclip.training.pipeline import Job
 
 
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {total} runs [{elapsed}<{remaining}]"
@@ -91,7 +92,7 @@ def train_stacked(settings: Any, jobs: dict[int, Planned], parent: Parent) -> li
     """Train groups of jobs; return the numbers of those that have to run by themselves, and say why."""
     from tqdm import tqdm
 
-    load("gradclip.sweep.replica_runs")
+    load_module("gradclip.sweep.replica_runs")
     from gradclip.stacked.memory import keep_freed_memory
     from gradclip.sweep.replica_runs import ReplicaRuns
 
@@ -120,7 +121,7 @@ def _train_group(jobs: Sequence[Planned], parent: Parent, runs: "ReplicaRuns", b
     """Train jobs that differ in what can be stacked; return the reason of each that could not be."""
     multirun = Path(parent.folder)
     if stop := stopped_by(multirun):
-        _note_stop(jobs, f"not begun: stopped by {tell_signal(stop)}")
+        _note_stop(jobs, f"not begun: stopped by {signal_name(stop)}")
         return {}
     try:
         training = _stack(jobs, multirun, bar)
@@ -136,9 +137,9 @@ def _train_group(jobs: Sequence[Planned], parent: Parent, runs: "ReplicaRuns", b
 
 def _stack(jobs: Sequence[Planned], multirun: Path, bar: Any) -> "StackedTraining":
     """Put trainings together, which move the bar on and end when the multirun is stopped."""
-    from gradclip.building import choose_device
     from gradclip.stacked.replicas import make_replicas
     from gradclip.stacked.training import StackedTraining
+    from gradclip.training.components import choose_device
 
     def move_on(steps: int) -> None:
         bar.update(min(steps / training.total_steps, bar.total - bar.n))  # fractions add up to a little too much
@@ -152,7 +153,7 @@ def _stack(jobs: Sequence[Planned], multirun: Path, bar: Any) -> "StackedTrainin
 
 def _described(job: Planned, config: TrainConfig, parent: Parent) -> "Job":
     """What a job's run is called and where its files go."""
-    from gradclip.pipeline import Job
+    from gradclip.training.pipeline import Job
 
     tags = {keys.COMMAND: shlex.join(["python", "src/train.py", *job.typed])}
     return Job(run_name(config, job.typed), job.folder, tags, parent)
@@ -164,7 +165,7 @@ def _train(training: "StackedTraining", jobs: Sequence[Planned], runs: "ReplicaR
         for place, trained in training.run():
             runs.end(jobs[place].number, trained, training.ended)
     except Interrupted as end:
-        reason = f"stopped by {tell_signal(end.signal)} after step {training.steps}"
+        reason = f"stopped by {signal_name(end.signal)} after step {training.steps}"
         _note_stop(_abandoned(jobs, runs, "KILLED"), reason)
     except Exception as error:  # a bug, or too little memory: its trace is shown, its reason noted
         traceback.print_exc()
@@ -197,7 +198,7 @@ def _note(job: Planned, note: JobResult) -> None:
     """Note how a job ended that was not trained to its end."""
     job.folder.mkdir(parents=True, exist_ok=True)
     note.write(job.folder)
-    print(tell_job(note), flush=True)
+    print(job_message(note), flush=True)
 
 
 def _refused(jobs: dict[int, Planned]) -> dict[int, str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pytorch_lightning.loggers.logger import Logger
 
-from gradclip.tracking.messages import Point, now
+from gradclip.tracking.records import Point, now
 from gradclip.tracking.run import TrackedRun
 
 BLOCK = 990  # points sent together; with those of one more step still no more than MLflow takes in one call

@@ -7,9 +7,9 @@ from typing import Any
 from uuid import uuid4
 
 from gradclip import keys
-from gradclip.tracking.messages import Call, Dataset, ModelFiles, Parent, Point, StoppedRun, Store, now
-from gradclip.tracking.process import this_process
-from gradclip.tracking.worker import result_of, submit
+from gradclip.tracking.owner import owner_tags
+from gradclip.tracking.process import result_of, submit
+from gradclip.tracking.records import Call, Dataset, ModelFiles, Parent, Point, StoppedRun, Store, now
 
 
 class TrackedRun:
@@ -49,7 +49,7 @@ class TrackedRun:
         self._parameters = resumed.parameters if resumed else frozenset()
         self._folder = str(folder)
         self.unsent = 0
-        everything = {**tags, keys.FOLDER: str(folder), **this_process()}
+        everything = {**tags, keys.FOLDER: str(folder), **owner_tags()}
         if resumed:
             begin = self._call("reopen_run", resumed.run_id, everything)
         else:

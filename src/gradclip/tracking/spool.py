@@ -18,7 +18,7 @@ import pandas as pd
 from filelock import FileLock
 
 from gradclip import keys
-from gradclip.tracking.messages import RUN_FILE, SPOOL_FILE, Call, ModelFiles, Parent, Store
+from gradclip.tracking.records import RUN_FILE, SPOOL_FILE, Call, ModelFiles, Parent, Store
 
 Perform = Callable[[Call], Any]
 PAUSE = 2.0  # seconds between two tries to take in a spool while its run goes on
@@ -68,7 +68,7 @@ class Spool:
         if call.function_name == "create_run":
             self._creation = call.arguments[1][keys.CREATION]
 
-    def take_in(self, perform: Perform) -> int:
+    def replay(self, perform: Perform) -> int:
         """Perform all writes in order, remove the file, and return how many there were.
 
         Args:
@@ -132,7 +132,7 @@ def _decode(line: dict[str, Any]) -> Call:
 
 def _encode_datasets(datasets: Any) -> Any:
     """What MLflow is told of rows, not the rows."""
-    from gradclip.tracking.store import dataset_inputs
+    from gradclip.tracking.backend.writes import dataset_inputs
 
     return [data.to_dictionary() for data in dataset_inputs(datasets)]
 

@@ -6,7 +6,7 @@ import pytest
 
 from gradclip.sweep.results import JobResult
 from gradclip.sweep.search.run import search
-from gradclip.sweep.search.settings import read_settings
+from gradclip.sweep.search.search_settings import read_settings
 from gradclip.sweep.search.trial import best_trial, in_order, metric_of
 from tests.sweep.search.test_space import read
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from gradclip.sweep.results import JobResult
-from gradclip.sweep.search.settings import SearchSettings
+from gradclip.sweep.search.search_settings import SearchSettings
 from gradclip.sweep.search.space import Space
 from gradclip.sweep.search.trial import Trial
 

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from gradclip.formatting import Table, format_score, print_tables, to_markdown
 from gradclip.sweep.results import JobResult
 from gradclip.sweep.search.trial import Trial, best_trial, in_order, metric_of
-from gradclip.tables import Table, print_tables, to_markdown
-from gradclip.telling import tell_score
 
 SEARCH_FOLDER = "search"  # in that of the multirun; its content is stored with the parent run
 NOTE = "search.json"
@@ -52,7 +51,7 @@ class Report:
 def write_report(folder: Path, report: Report) -> None:
     """Write the search as JSON, its table as Markdown, and its figure."""
     from gradclip.plots import draw
-    from gradclip.sweep.search.figure import plot_search
+    from gradclip.sweep.search.figures import plot_search
 
     inner = folder / SEARCH_FOLDER
     inner.mkdir(exist_ok=True)
@@ -106,7 +105,7 @@ def _row(trial: Trial) -> tuple[str, ...]:
 
 def _scores(trial: Trial) -> list[str]:
     name = trial.measured.name if trial.measured else ""
-    return [tell_score(name, score) for score in (trial.average, *trial.range)]
+    return [format_score(name, score) for score in (trial.average, *trial.range)]
 
 
 def best_lines(report: Report) -> list[str]:

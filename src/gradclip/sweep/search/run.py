@@ -9,7 +9,7 @@ from hydra.core.override_parser.types import Override
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
-from gradclip.config import validate
+from gradclip.config.validation import validate
 from gradclip.errors import ConfigError
 from gradclip.sweep.results import JobResult, read_results
 from gradclip.sweep.stopping import stopped_by
@@ -17,7 +17,7 @@ from gradclip.sweep.stopping import stopped_by
 if TYPE_CHECKING:
     import optuna
 
-    from gradclip.sweep.search.settings import SearchSettings
+    from gradclip.sweep.search.search_settings import SearchSettings
     from gradclip.sweep.search.space import Space
     from gradclip.sweep.search.trial import Trial
 
@@ -54,7 +54,7 @@ def run_search(
         ConfigError: a setting or a range is not right.
     """
     from gradclip.sweep.search.report import Report, write_report
-    from gradclip.sweep.search.settings import read_settings
+    from gradclip.sweep.search.search_settings import read_settings
     from gradclip.sweep.search.space import read_space
 
     checked, space = read_settings(settings), read_space(overrides, config.seed)
@@ -119,12 +119,12 @@ def search(space: "Space", settings: "SearchSettings", launch: Launches) -> "lis
         ]
         ran = run_rounds(batch, space, settings, launch)
         for one, trial in zip(asked, ran, strict=True):
-            tell(study, one, trial)
+            report_to_optuna(study, one, trial)
         found += ran
     return found
 
 
-def tell(study: "optuna.Study", asked: "optuna.Trial", trial: "Trial") -> None:
+def report_to_optuna(study: "optuna.Study", asked: "optuna.Trial", trial: "Trial") -> None:
     """Tell Optuna how a setting did.
 
     A diverged setting is told as the worst there is, so that the sampler keeps away from where it lies: it would forget

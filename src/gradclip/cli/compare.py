@@ -1,0 +1,56 @@
+"""The command that compares: from its composed config to what is printed and stored."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from gradclip import keys
+from gradclip.cli.entry import no_empty_folder
+from gradclip.config.schema import CompareSettings
+from gradclip.config.validation import validate_as
+from gradclip.tracking.process import result_of, submit
+from gradclip.tracking.records import Store
+
+if TYPE_CHECKING:
+    from gradclip.compare.report import Comparison
+
+
+def run_comparison(config: DictConfig) -> None:
+    """Compare as the config says, tell what was found, and store it."""
+    with no_empty_folder() as folder:
+        settings = validate_as(CompareSettings, config)
+        store = Store.of(settings.tracking)
+        opened = submit("check_readable", store)  # MLflow loads beside the rest
+        from gradclip.compare.comparison import compare
+
+        result_of(opened)
+        found = compare(store, settings.runs, folder, settings.by, settings.metric, settings.target, settings.figures)
+        print_comparison(found, folder, store_comparison(store, found, folder))
+
+
+def store_comparison(store: Store, found: "Comparison", folder: Path) -> str:
+    """Store what was written with the multirun's parent, or with a run of its own; return where, in words."""
+    from gradclip.compare.comparison import FOLDER
+
+    if result_of(submit("is_read_only", store)):
+        return "Not stored: the store is read-only"
+    if found.selection.parent is not None:
+        result_of(submit("write_files", store, found.selection.parent, str(folder), FOLDER))
+        return f"Stored with the multirun's parent run {found.selection.parent}, under {FOLDER}"
+    command = shlex.join(["python", "src/compare.py", *HydraConfig.get().overrides.task])
+    run_id = result_of(submit("create_run", store, f"comparison: {found.selection.title}", {keys.COMMAND: command}))
+    result_of(submit("write_files", store, run_id, str(folder), FOLDER))
+    result_of(submit("end_run", store, run_id, "FINISHED"))
+    return f"Stored with run {run_id}"
+
+
+def print_comparison(found: "Comparison", folder: Path, stored: str) -> None:
+    """Print tables, verdicts and where everything is."""
+    from gradclip.compare.report import method, tables, verdicts
+    from gradclip.formatting import print_tables
+
+    print_tables(tables(found))
+    print("\n".join([*verdicts(found), "", method(), f"Files: {folder}", stored]))

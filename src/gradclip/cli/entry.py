@@ -1,0 +1,135 @@
+"""What every entry script does around its work: errors as one line, exit codes, no traceback unless asked for."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from gradclip.config.error_messages import USER_ERRORS, describe
+from gradclip.config.help import groups_of, manual, options_of
+from gradclip.config.passwords import extract_passwords
+from gradclip.errors import ConfigError
+
+ADDED_GROUPS = ("experiment", "sweep")  # of which several may be added at once: +experiment=[a,b]
+FULL_TRACE = os.environ.get("HYDRA_FULL_ERROR") == "1"  # as the user set it: read before run_command sets it
+
+
+def run_command(main: Callable[[], None], primary: str, usage: str) -> int:
+    """Run an entry script's main function and return its exit code.
+
+    A user's mistake becomes one line on standard error and exit code 2. ``HYDRA_FULL_ERROR=1`` shows the whole
+    trace instead. Any other exception is a bug of ours and keeps its traceback.
+
+    Args:
+        main: the function, decorated by Hydra.
+        primary: name of its config.
+        usage: what ``--help`` says first.
+    """
+    arguments = sys.argv[1:]
+    if {"--help", "-h"} & set(arguments):
+        print(manual(primary, usage, arguments))
+        return 0
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints in its own way and exits with 1
+    with errors_in_one_line(primary):
+        sys.argv[1:] = extract_passwords(arguments, os.environ)  # before Hydra notes down what was typed
+        check_options(arguments, groups_of(primary))
+        main()
+    return 0
+
+
+@contextmanager
+def errors_in_one_line(primary: str = "train") -> Iterator[None]:
+    """Print a user's mistake as one line and exit with code 2.
+
+    Args:
+        primary: name of the command's config, whose settings are suggested for a mistyped one.
+
+    Raises:
+        SystemExit: code 2, in place of the mistake; it passes Hydra, which would announce an exception.
+    """
+    try:
+        yield
+    except USER_ERRORS as error:
+        if FULL_TRACE:
+            raise
+        print(f"error: {describe(error, primary)}", file=sys.stderr)
+        raise SystemExit(2) from error
+
+
+@contextmanager
+def no_empty_folder() -> Iterator[Path]:
+    """Give the folder that Hydra made for the command, and take it away where nothing was left in it."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    try:
+        yield folder
+    finally:
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
+class OutputFolder(Callback):  # type: ignore[misc]  # Hydra is not typed
+    """Hydra callback that refuses a folder which cannot be made, in place of Hydra, which would end with a trace."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Make the folder of a run."""
+        self._make("hydra.run.dir", config.hydra.run.dir)
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Make the folder of a multirun."""
+        self._make("hydra.sweep.dir", config.hydra.sweep.dir)
+
+    def _make(self, setting: str, folder: str) -> None:
+        with errors_in_one_line():
+            try:
+                Path(folder).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ConfigError(f"{setting}: got {folder!r}; cannot be made: {error.strerror}") from error
+
+
+def check_options(arguments: Sequence[str], groups: Sequence[str]) -> None:
+    """Refuse what can be no option of a group, such as a number, which Hydra would end with a trace.
+
+    Raises:
+        ConfigError: with the options that there are.
+    """
+    for argument in arguments:
+        group, _, option = argument.lstrip("+~").partition("=")
+        if "@" in group and not _can_be_an_option(option):
+            raise ConfigError(f"{group}={option}: no such option; a setting's name has no @")
+        if group not in groups or "=" not in argument:
+            continue
+        if "[" not in option and not all(map(_can_be_an_option, option.split(","))):
+            raise ConfigError(f"{group}={option}: no such option; choose from {', '.join(options_of(group))}")
+        if option.startswith("[") and group not in ADDED_GROUPS:
+            raise ConfigError(f"{group}={option}: one option is chosen at a time; for several runs -m {group}=a,b")
+
+
+def _can_be_an_option(text: str) -> bool:
+    """Whether Hydra takes a text for a name rather than a number, a truth value or nothing."""
+    try:
+        float(text)
+    except ValueError:
+        return text.lower() not in {"", "null", "true", "false"} and not text.startswith("{")
+    return False
+
+
+def quoted_for_hydra(argument: str, name: str) -> str:
+    r"""A setting whose value has quotes of its own, as Hydra has to be given it.
+
+    Example:
+        >>> quoted_for_hydra("runs=tags.outcome = 'diverged'", "runs")
+        'runs="tags.outcome = \'diverged\'"'
+        >>> quoted_for_hydra("runs=gradclip", "runs")
+        'runs=gradclip'
+    """
+    value = argument.removeprefix(f"{name}=")
+    if value == argument or value[:1] in {"'", '"', "["} or not set(value) & set("'\"`<>="):
+        return argument
+    return f"{name}={QuotedString(value, Quote.double).with_quotes()}"

@@ -1,0 +1,115 @@
+"""Settings of the options under ``conf/data``."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
+from pydantic_core import PydanticCustomError
+
+from gradclip.config.base import Fraction, NonNegativeNumber, Settings
+
+Scaling = Literal["none", "standard", "minmax"]
+
+
+class RegressionData(Settings):
+    name: Literal["regression"]
+    samples: Annotated[int, Field(ge=4)]
+    features: PositiveInt
+    noise: NonNegativeNumber
+    random_state: NonNegativeInt
+    test_fraction: Fraction
+    scale_inputs: Scaling
+    scale_target: Scaling
+
+
+class DiabetesData(Settings):
+    name: Literal["diabetes"]
+    test_fraction: Fraction
+    split_seed: NonNegativeInt
+    scale_inputs: Scaling
+    scale_target: Scaling
+
+
+def _existing_table(path: str) -> str:
+    if Path(path).suffix not in {".csv", ".parquet"}:
+        raise PydanticCustomError("table", "must end in .csv or .parquet")
+    if not Path(path).is_file():
+        raise PydanticCustomError("table", "there is no such file")
+    return path
+
+
+TablePath = Annotated[str, AfterValidator(_existing_table)]
+Column = Annotated[str, Field(coerce_numbers_to_str=True)]  # some tables have numbers for names
+
+
+class TableData(Settings):
+    name: Literal["table"]
+    path: TablePath
+    target: Column
+    features: list[Column] | None
+    categorical: list[Column]
+    test_fraction: Fraction
+    split_seed: NonNegativeInt
+    scale_inputs: Scaling
+    scale_target: Scaling
+
+
+class SeriesSettings(Settings):
+    name: Literal["series"]
+    path: TablePath
+    target: Column
+    time: Column
+    features: list[Column] | None
+    group: Column | None
+    window: PositiveInt
+    horizon: PositiveInt
+    test_fraction: Fraction
+    allow_gaps: bool
+    scale_inputs: Scaling
+    scale_target: Scaling
+
+
+class TaskSettings(Settings):
+    """Settings that every made task of sequences has."""
+
+    name: str
+    length: PositiveInt
+    steps_per_epoch: PositiveInt
+    train_sequences: PositiveInt | None
+    test_sequences: Annotated[int, Field(ge=100, multiple_of=100)]
+
+
+class NumberTask(TaskSettings):
+    name: Literal["adding", "multiplication"]
+    solved_at: NonNegativeNumber
+
+
+class ClassTask(TaskSettings):
+    solved_at: Annotated[float, Field(gt=0, le=1)]
+
+
+class TemporalOrderTask(ClassTask):
+    name: Literal["temporal_order"]
+    symbols: Literal[2, 3]
+
+
+class RandomPermutationTask(ClassTask):
+    name: Literal["random_permutation"]
+
+
+class RecallTask(ClassTask):
+    name: Literal["noiseless_memorization", "copy"]
+    values: Annotated[int, Field(ge=2)]
+    positions: PositiveInt
+
+
+DataSettings = (
+    RegressionData
+    | DiabetesData
+    | TableData
+    | SeriesSettings
+    | NumberTask
+    | TemporalOrderTask
+    | RandomPermutationTask
+    | RecallTask
+)

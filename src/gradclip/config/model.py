@@ -1,0 +1,74 @@
+"""Settings of the options under ``conf/model``."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, PositiveInt, Tag, model_validator
+
+from gradclip.config.base import PositiveNumber, Settings, Share
+
+Initialization = Literal["he_uniform", "he_normal", "glorot_uniform", "glorot_normal", "lecun_normal", "pytorch"]
+
+
+class MLPModel(Settings):
+    target: Literal["gradclip.models.mlp.MLP"] = Field(alias="_target_")
+    widths: list[PositiveInt]
+    activation: Literal["relu", "tanh", "sigmoid", "elu", "gelu", "silu"]
+    initialization: Initialization
+    output_initialization: Initialization
+
+
+class CustomModel(BaseModel):
+    """Any other network: its class and whatever settings its constructor takes."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    target: Annotated[str, Field(pattern=r"^\w+(\.\w+)+$")] = Field(alias="_target_")
+
+
+class RecurrentModel(Settings):
+    """Settings that every recurrent network has."""
+
+    hidden_size: PositiveInt
+    layers: PositiveInt
+    dropout: Share
+    truncation: PositiveInt | None
+
+    @model_validator(mode="after")
+    def _dropout_needs_layers(self) -> "RecurrentModel":
+        if self.dropout and self.layers == 1:
+            raise ValueError(f"dropout: got {self.dropout}; it acts between layers, and model.layers is 1")
+        return self
+
+
+class RNNModel(RecurrentModel):
+    target: Literal["gradclip.models.recurrent.RNN"] = Field(alias="_target_")
+    nonlinearity: Literal["tanh", "relu"]
+    initialization: Literal["sigmoid", "basic_tanh", "smart_tanh", "identity", "pytorch"]
+    identity_scale: PositiveNumber
+    weight_deviation: PositiveNumber | None
+
+
+class GatedModel(RecurrentModel):
+    target: Literal["gradclip.models.recurrent.LSTM", "gradclip.models.recurrent.GRU"] = Field(alias="_target_")
+
+
+MODEL_KINDS = {
+    "gradclip.models.mlp.MLP": "mlp",
+    "gradclip.models.recurrent.RNN": "rnn",
+    "gradclip.models.recurrent.LSTM": "gated",
+    "gradclip.models.recurrent.GRU": "gated",
+}
+
+
+def _model_kind(model: Any) -> str:
+    target = model.get("_target_") if isinstance(model, Mapping) else model.target
+    return MODEL_KINDS.get(str(target), "custom")
+
+
+ModelSettings = Annotated[
+    Annotated[MLPModel, Tag("mlp")]
+    | Annotated[RNNModel, Tag("rnn")]
+    | Annotated[GatedModel, Tag("gated")]
+    | Annotated[CustomModel, Tag("custom")],
+    Discriminator(_model_kind),
+]

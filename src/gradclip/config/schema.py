@@ -1,0 +1,92 @@
+"""The settings of each command together, and the rules that span groups: what is allowed, not where it comes from."""
+
+from typing import Annotated
+
+from pydantic import Discriminator, Field, NonNegativeInt, model_validator
+
+from gradclip.config.base import Settings
+from gradclip.config.clip import AutoClip, ChangingThreshold, ClipSettings, ThresholdSettings
+from gradclip.config.data import ClassTask, DataSettings, TaskSettings
+from gradclip.config.model import ModelSettings
+from gradclip.config.tracking import TrackingSettings
+from gradclip.config.training import LossSettings, OptimizerSettings, ScheduleSettings, TrainerSettings
+
+Name = Annotated[str, Field(min_length=1)]
+FiniteNumber = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class TrainConfig(Settings):
+    """All settings of one training run."""
+
+    data: Annotated[DataSettings, Discriminator("name")]
+    model: ModelSettings
+    loss: Annotated[LossSettings, Discriminator("name")]
+    optimizer: Annotated[OptimizerSettings, Discriminator("name")]
+    schedule: Annotated[ScheduleSettings, Discriminator("name")]
+    clip: Annotated[ClipSettings, Discriminator("name")]
+    threshold: Annotated[ThresholdSettings, Discriminator("name")]
+    trainer: TrainerSettings
+    tracking: TrackingSettings
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    log_model: bool
+    figures: bool
+    resume: Annotated[str | None, Field(exclude=True)] = None
+    skip_finished: Annotated[bool, Field(exclude=True)] = False
+
+    @model_validator(mode="after")
+    def _a_loss_for_the_target(self) -> "TrainConfig":
+        classes = isinstance(self.data, ClassTask)
+        if classes != (self.loss.name == "cross_entropy"):
+            what = "classes, choose cross_entropy" if classes else "numbers, choose mse, mae or huber"
+            raise ValueError(f"loss: got {self.loss.name!r}; the target of data={self.data.name} is {what}")
+        return self
+
+    @model_validator(mode="after")
+    def _a_mark_to_reach(self) -> "TrainConfig":
+        if self.trainer.stop_when_solved and not isinstance(self.data, TaskSettings):
+            raise ValueError(f"trainer.stop_when_solved: got True; data={self.data.name} has no solved_at")
+        return self
+
+    @model_validator(mode="after")
+    def _a_threshold_to_change(self) -> "TrainConfig":
+        changes = isinstance(self.threshold, ChangingThreshold)
+        if changes and (self.clip.value is None or self.clip.name in {"none", "activation"}):
+            raise ValueError(f"threshold: got {self.threshold.name!r}; clip={self.clip.label} has none to change")
+        return self
+
+    @model_validator(mode="after")
+    def _percentiles_up_to_100(self) -> "TrainConfig":
+        if isinstance(self.clip, AutoClip) and isinstance(self.threshold, ChangingThreshold):
+            factor = max(self.threshold.start, self.threshold.end)
+            if self.clip.value * factor > 100:
+                percentile = f"times clip.value={self.clip.value}, a percentile, it must be at most 100"
+                raise ValueError(f"threshold: got a factor of {factor}; {percentile}")
+        return self
+
+
+class StoreTracking(TrackingSettings):
+    """The store to read from; there has to be one."""
+
+    uri: str
+
+
+class CompareSettings(Settings):
+    """All settings of a comparison."""
+
+    runs: Name | list[Name] | None
+    by: list[Name] | None
+    metric: Name | None
+    target: FiniteNumber | None
+    figures: bool
+    tracking: StoreTracking
+
+
+class AdviseSettings(Settings):
+    """All settings of a piece of advice."""
+
+    run: Name | None
+    probe: bool
+    confirm: bool
+    seeds: Annotated[int, Field(ge=2)]
+    first_seed: NonNegativeInt
+    tracking: StoreTracking

@@ -1,0 +1,32 @@
+"""Settings of the options under ``conf/tracking``."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from gradclip.config.base import NonNegativeNumber, Pattern, PositiveNumber, Settings
+from gradclip.config.passwords import PASSWORD_REFUSED, has_password
+
+
+class TrackingSettings(Settings):
+    uri: str | None
+    artifacts: str
+    experiment: Annotated[str, Field(min_length=1)]
+    system_metrics: bool
+    checkpoint_seconds: PositiveNumber | None
+    retry_seconds: NonNegativeNumber
+    spool_if_absent: bool
+    trusted_models: list[Pattern]
+
+    @model_validator(mode="after")
+    def _no_password(self) -> "TrackingSettings":
+        if self.uri is not None and has_password(self.uri):
+            raise ValueError(f"uri: {PASSWORD_REFUSED}")
+        return self
+
+    @model_validator(mode="after")
+    def _no_plain_folder(self) -> "TrackingSettings":
+        schemes = ("sqlite://", "postgresql", "mysql", "mssql", "http://", "https://")
+        if self.uri is not None and not self.uri.startswith(schemes):
+            raise ValueError(f"uri: got {self.uri!r}; must begin with one of {', '.join(schemes)}, or be null")
+        return self

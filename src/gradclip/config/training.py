@@ -1,0 +1,86 @@
+"""Settings of the options under ``conf/loss``, ``conf/optimizer``, ``conf/schedule`` and ``conf/trainer``."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+
+from gradclip.config.base import NonNegativeNumber, PositiveNumber, Settings, Share
+
+
+class PlainLoss(Settings):
+    name: Literal["mse", "mae", "cross_entropy"]
+
+
+class HuberLoss(Settings):
+    name: Literal["huber"]
+    delta: PositiveNumber
+
+
+class SGDOptimizer(Settings):
+    name: Literal["sgd"]
+    lr: PositiveNumber
+    momentum: Share
+    nesterov: bool
+    weight_decay: NonNegativeNumber
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> "SGDOptimizer":
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov: got True; needs a momentum above 0")
+        return self
+
+
+class AdamOptimizer(Settings):
+    name: Literal["adam", "adamw"]
+    lr: PositiveNumber
+    betas: tuple[Share, Share]
+    eps: PositiveNumber
+    weight_decay: NonNegativeNumber
+
+
+class RMSpropOptimizer(Settings):
+    name: Literal["rmsprop"]
+    lr: PositiveNumber
+    alpha: Share
+    momentum: Share
+    eps: PositiveNumber
+    weight_decay: NonNegativeNumber
+
+
+class ConstantSchedule(Settings):
+    name: Literal["constant"]
+
+
+class WarmupCosineSchedule(Settings):
+    name: Literal["warmup_cosine"]
+    warmup_fraction: Share
+    final_fraction: Annotated[float, Field(ge=0, le=1)]
+
+
+class TrainerSettings(Settings):
+    accelerator: Literal["cpu", "gpu", "auto"]
+    devices: PositiveInt
+    strategy: Literal["auto", "ddp"]
+    threads: PositiveInt | None
+    max_epochs: PositiveInt
+    batch_size: PositiveInt
+    precision: Literal["64-true", "32-true", "bf16-mixed", "16-mixed"]
+    accumulate_grad_batches: PositiveInt
+    steps_after_divergence: NonNegativeInt | None
+    stop_when_solved: bool
+    progress_bar: bool
+
+    @model_validator(mode="after")
+    def _devices_share_a_batch(self) -> "TrainerSettings":
+        if self.precision == "16-mixed" and self.accelerator == "cpu":
+            raise ValueError("precision: got '16-mixed'; on a processor use '32-true' or 'bf16-mixed'")
+        if self.batch_size % self.devices:
+            raise ValueError(f"batch_size: got {self.batch_size}; must be a multiple of devices ({self.devices})")
+        if self.devices > 1 and self.strategy == "auto":
+            raise ValueError(f"devices: got {self.devices}; more than one needs strategy=ddp")
+        return self
+
+
+LossSettings = PlainLoss | HuberLoss
+OptimizerSettings = SGDOptimizer | AdamOptimizer | RMSpropOptimizer
+ScheduleSettings = ConstantSchedule | WarmupCosineSchedule

@@ -1,0 +1,93 @@
+"""From a composed config to checked settings; a mistake becomes one line: the setting, the value, what is allowed."""
+
+from typing import Any, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from pydantic import BaseModel, ValidationError
+
+from gradclip.config.base import Settings
+from gradclip.config.schema import TrainConfig
+from gradclip.errors import ConfigError, did_you_mean, first_line
+
+SomeSettings = TypeVar("SomeSettings", bound=Settings)
+
+
+def validate(config: DictConfig) -> TrainConfig:
+    """Turn the composed Hydra config of a training run into checked, frozen settings.
+
+    Raises:
+        ConfigError: with the name of the setting, the value received and what is allowed, in one line.
+    """
+    return validate_as(TrainConfig, config)
+
+
+def validate_as(settings: type[SomeSettings], config: DictConfig) -> SomeSettings:
+    """Turn a composed Hydra config into checked, frozen settings of a class.
+
+    Raises:
+        ConfigError: with the name of the setting, the value received and what is allowed, in one line.
+    """
+    try:
+        return check(settings, OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+    except MissingMandatoryValue as error:
+        raise ConfigError(f"{error.full_key}: missing; give {error.full_key}=...") from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key}: {first_line(error)}") from error
+
+
+def check(settings: type[SomeSettings], values: object) -> SomeSettings:
+    """Turn plain values, by group and name, into checked, frozen settings of a class.
+
+    Raises:
+        ConfigError: as :func:`validate_as`.
+    """
+    try:
+        return settings.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, settings)) from error
+
+
+def _explain(error: ValidationError, settings: type[Settings]) -> str:
+    """The first complaint of pydantic in the form 'name: got value; what is allowed'."""
+    first = error.errors()[0]
+    name, message = _dotted_name(first["loc"], settings), first["msg"].replace("Input should be", "must be")
+    message = message.partition(", unable to ")[0]  # read it, says pydantic
+    match first["type"]:
+        case "extra_forbidden":
+            others = [known for known in setting_names(settings) if known != name]
+            return f"{name}: no such setting{did_you_mean(name, others)}"
+        case "missing":
+            return f"{name}: missing" if isinstance(first["loc"][-1], int) else f"{name}: missing; add +{name}=..."
+        case "value_error":  # written by a validator of ours, which begins with the setting's own name
+            return ".".join(filter(None, [name, message.removeprefix("Value error, ")]))
+        case "union_tag_invalid":
+            return f"{name}.name: got {first['ctx']['tag']!r}; choose from {first['ctx']['expected_tags']}"
+        case _:
+            return f"{name}: got {first['input']!r}; {message}"
+
+
+def _dotted_name(place: tuple[int | str, ...], settings: type[Settings]) -> str:
+    """Where a setting stands, without the branch of the union that pydantic names second."""
+    if not place:  # a rule over several groups
+        return ""
+    group, *inner = place
+    field = settings.model_fields.get(str(group))
+    branches = _settings_classes(field.annotation) if inner and field else []
+    return ".".join(str(part) for part in (group, *inner[len(branches) > 1 :]))
+
+
+def setting_names(settings: type[Settings] = TrainConfig) -> list[str]:
+    """Every setting there is, by its dotted name."""
+    names = []
+    for group, field in settings.model_fields.items():
+        members = _settings_classes(field.annotation)
+        inner = {info.alias or name for member in members for name, info in member.model_fields.items()}
+        names += [f"{group}.{name}" for name in sorted(inner)] if members else [group]
+    return names
+
+
+def _settings_classes(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type):
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    return [member for part in getattr(annotation, "__args__", ()) for member in _settings_classes(part)]

@@ -1,0 +1,98 @@
+"""Numbers, scores and tables as text, for the terminal and as Markdown."""
+
+import math
+import shlex
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from gradclip import keys
+
+TEXT_COLUMNS = {"job", "run", "runs", "outcome", "reason", "better", "worse", "told apart", "why", "evidence"}
+
+
+class Table(NamedTuple):
+    """A table of text."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
+def to_markdown(table: Table) -> str:
+    """A table as Markdown.
+
+    Example:
+        >>> print(to_markdown(Table("", ("run", "n"), [("norm=1.0", "3")])))
+        | run | n |
+        | --- | --- |
+        | norm=1.0 | 3 |
+        <BLANKLINE>
+    """
+    lines = [table.columns, ("---",) * len(table.columns), *table.rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines) + "\n"
+
+
+def print_tables(tables: Sequence[Table]) -> None:
+    """The tables on the terminal."""
+    from rich import table as rich_table
+    from rich.console import Console
+    from rich.text import Text
+
+    for table in tables:
+        drawn = rich_table.Table(title=Text(table.title))  # brackets are no markup
+        for column in table.columns:
+            drawn.add_column(column, justify="left" if column in TEXT_COLUMNS else "right", overflow="fold")
+        for row in table.rows:
+            drawn.add_row(*map(Text, row))
+        console = Console()
+        (console if console.is_terminal else Console(width=140)).print(drawn)
+
+
+def signal_name(number: int) -> str:
+    """A signal as a user knows it.
+
+    Example:
+        >>> signal_name(2), signal_name(15)
+        ('Ctrl-C', 'SIGTERM')
+    """
+    return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+
+
+def unsent_message(writes: int, folder: Path) -> str:
+    """Say what waits for the store, and how it gets there.
+
+    Example:
+        >>> unsent_message(2, Path("runs/1"))
+        'Unsent: the store did not take 2 writes; they wait in runs/1. Send them: python src/sync.py runs/1'
+    """
+    command = shlex.join(["python", "src/sync.py", str(folder)])
+    return f"Unsent: the store did not take {writes} writes; they wait in {folder}. Send them: {command}"
+
+
+def format_scores(score: str, train: float, test: float) -> str:
+    """The two numbers as the tutorial prints them; accuracies in percent.
+
+    Example:
+        >>> format_scores("mse", 2.3637, float("nan"))
+        'Train: 2.36, Test: nan'
+        >>> format_scores("accuracy", 1.0, 0.9712)
+        'Train: 100.0% right, Test: 97.1% right'
+    """
+    return f"Train: {format_score(score, train)}, Test: {format_score(score, test)}"
+
+
+def format_score(score: str, value: float) -> str:
+    """One score, in its usual form."""
+    return f"{value:.1%} right" if score == keys.ACCURACY.name and not math.isnan(value) else format_number(value)
+
+
+def format_number(value: float) -> str:
+    """Two decimals, or three digits where two decimals would say little.
+
+    Example:
+        >>> format_number(17.812), format_number(0.000123), format_number(float("nan"))
+        ('17.81', '0.000123', 'nan')
+    """
+    return f"{value:.2f}" if math.isnan(value) or 0.1 <= abs(value) < 1e6 else f"{value:.3g}"

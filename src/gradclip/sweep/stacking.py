@@ -1,0 +1,46 @@
+"""Which jobs of a multirun can be stacked, and with which others."""
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from gradclip.config.schema import TrainConfig
+from gradclip.stacked.varying import is_stackable, leaves
+
+UNSEEN = {"seed", "tracking", "log_model", "figures"}  # settings of the whole run that do not shape its training
+FREE = {("data", "scale_target"), ("optimizer", "lr"), ("optimizer", "momentum"), ("optimizer", "weight_decay")}
+
+
+def refusal(config: TrainConfig) -> str:
+    """Why a job cannot be stacked at all; nothing if it can."""
+    trainer = config.trainer
+    if config.clip.name == "activation":
+        return "clip=activation acts on each layer during backward"
+    if trainer.precision not in {"32-true", "64-true"}:
+        return f"trainer.precision={trainer.precision} scales or casts within the step"
+    if trainer.strategy != "auto" or trainer.devices > 1:
+        return "it trains in several processes"
+    if getattr(config.model, "dropout", 0):
+        return "model.dropout draws random numbers at every step"
+    if config.tracking.system_metrics:
+        return "tracking.system_metrics watches one run at a time"
+    return ""
+
+
+def group(configs: Mapping[int, TrainConfig]) -> list[list[int]]:
+    """Put the numbers of the jobs that can be stacked together into one list each."""
+    groups: dict[str, list[int]] = defaultdict(list)
+    for number, config in configs.items():
+        groups[json.dumps(_shape(config), sort_keys=True)].append(number)
+    return list(groups.values())
+
+
+def _shape(config: TrainConfig) -> Mapping[str, Any]:
+    """What jobs must have in common: everything but seeds and numbers that may differ."""
+    everything = leaves(config.model_dump(exclude=UNSEEN))
+    return {str(place): "free" if _is_free(place, value) else value for place, value in everything.items()}
+
+
+def _is_free(place: tuple[str | int, ...], value: Any) -> bool:
+    return place in FREE or (place[0] in {"clip", "threshold"} and is_stackable(place, value))

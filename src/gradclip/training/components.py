@@ -1,0 +1,206 @@
+"""Settings in, the parts of a training run out. Read :func:`build` from top to bottom."""
+
+import logging
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning import Callback, Trainer, seed_everything
+from pytorch_lightning.callbacks import EarlyStopping
+from torch import nn
+
+from gradclip import keys
+from gradclip.callbacks.clip_activations import ClipActivations
+from gradclip.callbacks.clip_gradients import ClipGradients
+from gradclip.callbacks.gradient_monitor import GradientMonitor
+from gradclip.callbacks.hidden_state_monitor import HiddenStateMonitor
+from gradclip.callbacks.progress import Progress
+from gradclip.callbacks.random_state import RandomState
+from gradclip.clipping.methods import BACKWARD_METHODS, make_clipper
+from gradclip.config.clip import NormClip, ValueClip
+from gradclip.config.data import SeriesSettings, TaskSettings
+from gradclip.config.schema import TrainConfig
+from gradclip.data.base import TrainingData
+from gradclip.data.sequences import SequenceData
+from gradclip.data.series import SeriesData
+from gradclip.data.sources import SOURCES
+from gradclip.data.tabular import TabularData
+from gradclip.errors import TrainerError, first_line
+from gradclip.models.build import build_network
+from gradclip.models.module import Classifier, Learner, Regressor
+from gradclip.models.optimization import make_loss, make_optimizer, make_schedule
+
+for library in ("pytorch_lightning", "lightning_fabric"):
+    logging.getLogger(library).setLevel(logging.ERROR)  # their greetings and tips
+warnings.filterwarnings("ignore", ".*does not have many workers.*")  # the rows are in memory: none are needed
+warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")  # Lightning's own use of torch
+warnings.filterwarnings("ignore", ".*sync_dist=True.*")  # each process evaluates all rows: nothing to average
+warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")  # the monitor logs every step by itself
+
+NEVER = 10**9  # epochs without progress before training ends
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All that a training run is made of."""
+
+    data: TrainingData
+    module: Learner
+    monitor: GradientMonitor
+    hidden: HiddenStateMonitor
+    trainer: Trainer
+    network: dict[str, Any]  # how to build the network again
+
+
+def build(config: TrainConfig, folder: Path, is_main: bool = True) -> Parts:
+    """Make data, network, callbacks and trainer.
+
+    Args:
+        config: all settings.
+        folder: where Lightning may write.
+        is_main: whether this process shows its progress; of several that train together only the first does.
+
+    Raises:
+        GradclipError: they do not go together, or this machine does not have what they ask for.
+    """
+    seed_everything(config.seed, verbose=False)
+    if config.trainer.threads is not None:
+        torch.set_num_threads(config.trainer.threads)
+    data = build_data(config)
+    network = describe_network(config, data)
+    module = build_module(config, build_network(**network), data)
+    monitor = GradientMonitor(steps_after_divergence=config.trainer.steps_after_divergence)
+    hidden = HiddenStateMonitor()
+    clipping = clipping_callbacks(config)
+    for callback in clipping:
+        callback.check(module)
+    callbacks: list[Callback] = [monitor, hidden, *clipping, *stopping_callbacks(config, data), RandomState()]
+    trainer = build_trainer(config, folder, is_main, data.score_scale.score, callbacks)
+    return Parts(data, module, monitor, hidden, trainer, network)
+
+
+def describe_network(config: TrainConfig, data: TrainingData) -> dict[str, Any]:
+    """The arguments of :func:`gradclip.models.build.build_network`."""
+    return {
+        "target": config.model.target,
+        "settings": config.model.model_dump(exclude={"target"}),
+        "example": data.shape.example,
+        "outputs": data.shape.outputs,
+    }
+
+
+def build_data(config: TrainConfig) -> TrainingData:
+    """Make or read the examples and put them into batches."""
+    batches: dict[str, Any] = {"batch_size": config.trainer.batch_size, "seed": config.seed}
+    match config.data:
+        case TaskSettings():
+            return SequenceData(**config.data.model_dump(), **batches)
+        case SeriesSettings():
+            return SeriesData(**config.data.model_dump(exclude={"name"}), **batches)
+        case _:
+            settings = config.data.model_dump(exclude={"name", "scale_inputs", "scale_target"})
+            scalings = config.data.model_dump(include={"scale_inputs", "scale_target"})
+            return TabularData(SOURCES[config.data.name](**settings), **scalings, **batches)
+
+
+def build_module(config: TrainConfig, network: nn.Module, data: TrainingData) -> Learner:
+    """Put network, loss and optimizer together."""
+    parts: dict[str, Any] = {
+        "loss": make_loss(**config.loss.model_dump()),
+        "optimizer": make_optimizer(**config.optimizer.model_dump()),
+        "schedule": make_schedule(**config.schedule.model_dump()),
+    }
+    if data.score_scale.score is keys.ACCURACY:
+        return Classifier(network, **parts)
+    return Regressor(network, target_scale=data.target_scale, **parts)
+
+
+def build_trainer(
+    config: TrainConfig, folder: Path, is_main: bool, score: keys.Score, callbacks: list[Callback]
+) -> Trainer:
+    """Make the Trainer, clipping by itself where Lightning knows the method.
+
+    Raises:
+        TrainerError: this machine does not have what the trainer asks for.
+    """
+    ours = {"threads", "batch_size", "steps_after_divergence", "stop_when_solved", "progress_bar"}
+    settings = config.trainer.model_dump(exclude=ours)
+    show_bar = config.trainer.progress_bar and is_main
+    try:
+        return Trainer(
+            **settings,
+            **lightning_clipping(config),
+            callbacks=[*callbacks, *([Progress((score.train, score.test))] if show_bar else [])],
+            logger=False,
+            default_root_dir=folder,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,  # ours is one of the callbacks
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,  # our batches are shared out among processes by themselves
+        )
+    except MisconfigurationException as error:
+        got = f"{config.trainer.accelerator!r} with devices={config.trainer.devices}"
+        raise TrainerError(f"trainer.accelerator: got {got}; {first_line(error)}") from error
+
+
+def choose_device(config: TrainConfig) -> torch.device:
+    """The device that an ordinary run trains on.
+
+    Raises:
+        TrainerError: this machine does not have it.
+    """
+    if config.trainer.threads is not None:
+        torch.set_num_threads(config.trainer.threads)
+    trainer = build_trainer(config, Path(), False, keys.MSE, [])
+    device: torch.device = trainer.strategy.root_device
+    return device
+
+
+def lightning_clipping(config: TrainConfig) -> dict[str, Any]:
+    """The Trainer's own arguments, where it can do what is asked for."""
+    if not lightning_can_clip(config):
+        return {}
+    return {"gradient_clip_val": config.clip.value, "gradient_clip_algorithm": config.clip.name}
+
+
+def lightning_can_clip(config: TrainConfig) -> bool:
+    """Whether the clipping is Lightning's: the L2 norm or ±value, of all parameters, at a fixed threshold."""
+    clip = config.clip
+    if config.threshold.name != "constant":
+        return False
+    plain_norm = isinstance(clip, NormClip) and clip.order == 2 and clip.parameters == "*"
+    return plain_norm or (isinstance(clip, ValueClip) and clip.lower is None and clip.parameters == "*")
+
+
+def clipping_callbacks(config: TrainConfig) -> list[ClipGradients | ClipActivations]:
+    """The callback for every other clipping; it comes after the monitor."""
+    if config.clip.name == "none" or lightning_can_clip(config):
+        return []
+    if config.clip.name in BACKWARD_METHODS:
+        return [ClipActivations(**config.clip.model_dump(exclude={"name"}))]
+    return [ClipGradients(make_clipper(**clipper_settings(config)))]
+
+
+def clipper_settings(config: TrainConfig) -> dict[str, Any]:
+    """The arguments of :func:`gradclip.clipping.methods.make_clipper`."""
+    if config.clip.name == "none":
+        return {"name": "none"}
+    threshold = config.threshold.model_dump(exclude={"name"})
+    schedule = threshold | {"shape": config.threshold.name} if threshold else None
+    return config.clip.model_dump() | {"schedule": schedule}
+
+
+def stopping_callbacks(config: TrainConfig, data: TrainingData) -> list[EarlyStopping]:
+    """The callback that ends training once the problem is solved, where that is asked for."""
+    score_scale = data.score_scale
+    if not config.trainer.stop_when_solved:
+        return []
+    mode = "max" if score_scale.score.perfect > score_scale.baseline else "min"
+    mark = score_scale.solved_at
+    return [
+        EarlyStopping(score_scale.score.test, mode=mode, stopping_threshold=mark, patience=NEVER, check_finite=False)
+    ]

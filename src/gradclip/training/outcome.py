@@ -1,0 +1,141 @@
+"""How a run ended."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+
+from gradclip import keys
+from gradclip.data.score_scale import ScoreScale
+from gradclip.telemetry.record import Divergence, GradientRecord
+
+Outcome = Literal["learned", "stalled", "diverged"]
+LEARNED_FROM = 0.1  # share of the way from the baseline to perfect; a saturated network hovers a little above chance
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What is known at the end of a run.
+
+    Attributes:
+        score: what was measured.
+        outcome: ``learned``; ``stalled``, finite but hardly better than a guess that ignores the inputs; or
+            ``diverged``.
+        solved: whether the best test score reached the data's mark; None where it has none.
+        score_train: final score on the training examples; NaN if diverged.
+        score_test: the same on the test examples.
+        best_score_test: best finite score on the test examples; NaN if there is none.
+        best_epoch: when that was, counted from 1; 0 if there is none.
+        clip_fraction: share of the steps in which clipping changed the gradient.
+        skipped: number of updates that were left out.
+        norm_percentiles: 50th, 90th, 99th and 100th percentile of the gradient norm before clipping.
+        divergence: where the first non-finite number stood.
+        steps: optimizer steps taken.
+        notes: what else deserves a word, one sentence each.
+    """
+
+    score: keys.Score
+    outcome: Outcome
+    solved: bool | None
+    score_train: float
+    score_test: float
+    best_score_test: float
+    best_epoch: int
+    clip_fraction: float
+    skipped: int
+    norm_percentiles: tuple[float, float, float, float]
+    divergence: Divergence | None
+    steps: int
+    notes: tuple[str, ...] = ()
+
+    def metrics(self) -> dict[str, float]:
+        """By the names they have in the store; what does not exist is left out, a diverged final score is NaN."""
+        p50, p90, p99, largest = self.norm_percentiles
+        final = {self.score.final_train: self.score_train, self.score.final_test: self.score_test}
+        others = {
+            self.score.best_test: self.best_score_test,
+            keys.BEST_EPOCH: float(self.best_epoch or np.nan),
+            keys.GRAD_CLIP_FRACTION: self.clip_fraction,
+            keys.GRAD_SKIP_COUNT: float(self.skipped),
+            keys.GRAD_NORM_P50: p50,
+            keys.GRAD_NORM_P90: p90,
+            keys.GRAD_NORM_P99: p99,
+            keys.GRAD_NORM_MAX: largest,
+        }
+        return final | {key: value for key, value in others.items() if np.isfinite(value)}
+
+    def tags(self) -> dict[str, str]:
+        """The outcome, whether the problem was solved, and where a diverged run broke."""
+        solved = {} if self.solved is None else {keys.SOLVED: str(self.solved).lower()}
+        if self.divergence is None:
+            return {keys.OUTCOME: self.outcome} | solved
+        where = asdict(self.divergence)
+        names = {keys.DIVERGED_STEP: "step", keys.DIVERGED_EPOCH: "epoch", keys.DIVERGED_IN: "place"}
+        return {keys.OUTCOME: self.outcome} | solved | {tag: str(where[field]) for tag, field in names.items()}
+
+
+def summarize(
+    record: GradientRecord, score_scale: ScoreScale, train: Sequence[float], test: Sequence[float]
+) -> Summary:
+    """Judge a finished run.
+
+    Args:
+        record: the gradients of every step.
+        score_scale: what scores are measured against.
+        train: the score on the training examples, one for each epoch.
+        test: the same on the test examples.
+    """
+    finals = (train[-1], test[-1]) if train else (np.nan, np.nan)
+    divergence = record.divergence or _in_score(record, train, test)
+    best = score_scale.best_index(test)
+    return Summary(
+        score=score_scale.score,
+        outcome="diverged"
+        if divergence
+        else "learned"
+        if score_scale.normalized(finals[0]) >= LEARNED_FROM
+        else "stalled",
+        solved=score_scale.is_solved(np.nan if best is None else test[best]),
+        score_train=np.nan if divergence else finals[0],
+        score_test=np.nan if divergence else finals[1],
+        best_score_test=np.nan if best is None else test[best],
+        best_epoch=0 if best is None else best + 1,
+        clip_fraction=record.clip_fraction,
+        skipped=int(record.skipped.sum()),
+        norm_percentiles=(
+            record.norm_percentile(50),
+            record.norm_percentile(90),
+            record.norm_percentile(99),
+            record.norm_percentile(100),
+        ),
+        divergence=divergence,
+        steps=len(record.step),
+        notes=tuple(_notes(record)),
+    )
+
+
+def _in_score(record: GradientRecord, train: Sequence[float], test: Sequence[float]) -> Divergence | None:
+    """The first epoch without a finite score, if there is none in the end: outputs overflow before weights do."""
+    bad = ~np.isfinite(np.array([train, test], dtype=float)).all(axis=0)
+    if len(bad) and not bad[-1]:
+        return None
+    epoch = int(np.argmax(bad)) + 1 if len(bad) else 1
+    last = record.step[record.epoch <= epoch]
+    return Divergence(int(last[-1]) if len(last) else 0, epoch, "score")
+
+
+def _notes(record: GradientRecord) -> Iterator[str]:
+    """What can be read from the gradients beside their size."""
+    if zeroed := int(record.zeroed.sum()):
+        first = int(record.step[np.argmax(record.zeroed)])
+        yield f"{zeroed} finite gradients were made zero, first at step {first}: their norm overflowed"
+    if skipped := int(record.skipped.sum()):
+        yield f"{skipped} updates were left out, first at step {int(record.step[np.argmax(record.skipped)])}"
+    unhealthy = int(np.any(record.nonfinite > 0, axis=1).sum())
+    if unhealthy and record.divergence is None:
+        yield f"{unhealthy} steps had a gradient that was not finite"
+    alive = np.flatnonzero(record.norm != 0)
+    if len(record.step) and (not alive.size or alive[-1] < len(record.step) - 1):
+        since = int(record.step[alive[-1] + 1 if alive.size else 0])
+        yield f"every gradient is zero from step {since} on: the network is dead or saturated"

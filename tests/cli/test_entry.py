@@ -1,0 +1,87 @@
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+
+from gradclip.cli.entry import errors_in_one_line
+from gradclip.config.error_messages import describe
+from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
+from gradclip.errors import ConfigError, DataError, GradclipError
+
+METHODS = ", ".join(sorted(path.stem for path in (CONFIG_FOLDER / "clip").glob("*.yaml")))
+
+
+def failure(*overrides):
+    register_resolvers()
+    with (
+        initialize_config_dir(version_base="1.3", config_dir=str(CONFIG_FOLDER)),
+        pytest.raises(HydraException) as caught,
+    ):
+        compose("train", [*overrides])
+    return describe(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        (
+            "clip=nrom",
+            f"clip=nrom: no such option (did you mean 'norm'?); choose from {METHODS}",
+        ),
+        ("loss=zzz", "loss=zzz: no such option; choose from cross_entropy, huber, mae, mse"),
+        ("clip.valu=1", "clip.valu: no such setting or group (did you mean 'clip.value'?)"),
+        ("optimiser=sgd", "optimiser: no such setting or group (did you mean 'optimizer'?)"),
+        ("sed=1", "sed: no such setting or group (did you mean 'seed'?)"),
+        ("seed=0,1", "seed=0,1: several values need --multirun (-m)"),
+        (
+            "sweep=norm_thresholds",
+            "sweep: write it with a plus, +sweep=..., from norm_and_value, norm_thresholds, remedies, "
+            "success_by_length, success_by_length_full, value_ranges",
+        ),
+    ],
+)
+def test_each_mistake_on_the_command_line_is_told_in_one_line(override, line):
+    assert failure(override) == line
+
+
+def test_an_override_without_a_value():
+    line = failure("seed")
+    assert line.startswith("seed: cannot be parsed; write name=value (")
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize("override", ["schedule.name=ä→🙂", "tracking.uri*"])
+def test_characters_that_want_quotes(override):
+    reason = "unusual characters want quotes: name='value'"
+    assert failure(override) == f"{override}: cannot be parsed; write name=value ({reason})"
+
+
+def test_an_unknown_experiment_lists_those_there_are():
+    line = failure("+experiment=explosoin")
+    assert line.startswith("experiment=explosoin: no such option (did you mean 'explosion'?); choose from ")
+    assert "norm_scaling" in line
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ConfigError("clip.value: got 0; must be greater than 0"), "clip.value: got 0; must be greater than 0"),
+        (DataError("first line.\nsecond line"), "first line"),
+        (GradclipError(""), "GradclipError"),
+    ],
+)
+def test_other_errors_keep_their_first_line(error, line):
+    assert describe(error) == line
+
+
+def test_a_users_mistake_ends_in_one_line_and_exit_code_2(capsys):
+    with pytest.raises(SystemExit) as caught, errors_in_one_line():
+        raise ConfigError("seed: got -1; must be greater than or equal to 0")
+    assert caught.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.err == "error: seed: got -1; must be greater than or equal to 0\n"
+    assert captured.out == ""
+
+
+def test_a_bug_of_ours_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError), errors_in_one_line():
+        raise ZeroDivisionError

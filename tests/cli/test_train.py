@@ -1,0 +1,23 @@
+import pytest
+from hydra import compose, initialize_config_dir
+
+from gradclip.cli.train import run_name
+from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
+from gradclip.config.validation import validate
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        (["clip=norm", "clip.value=2"], "norm=2.0 seed=0"),
+        (["clip=norm", "clip.order=1", "clip.parameters=*weight"], "norm=1.0 order=1 parameters=*weight seed=0"),
+        (["clip=norm_value", "clip.norm=5", "clip.value=1"], "norm_value=5.0,1.0 seed=0"),
+        (["clip=zscore", "clip.alpha=0.9", "seed=3"], "zscore=2.5 alpha=0.9 seed=3"),
+        (["+experiment=small_learning_rate", "figures=false"], "none small_learning_rate seed=0"),
+        (["optimizer.lr=0.1", "trainer.progress_bar=false", "tracking=none"], "none lr=0.1 seed=0"),
+    ],
+)
+def test_a_name_says_what_differs(overrides, name):
+    register_resolvers()
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        assert run_name(validate(compose("train", overrides)), overrides) == name

@@ -1,0 +1,166 @@
+"""The README's table of settings elsewhere: each row against that library, or the formula in its source.
+
+Keras and optax are the libraries themselves; TensorFlow, timm, DeepSpeed and old Keras, which are heavy, are formulas.
+"""
+
+import re
+import tempfile
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from gradclip import Skip
+from gradclip.clipping.methods import make_clipper
+from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
+from gradclip.config.validation import validate
+from tests.conftest import ROOT
+
+TABLE = (ROOT / "README.md").read_text().partition("## Your setting elsewhere")[2].partition("\n## ")[0]
+ROWS = re.findall(r"^\| (.*?) \| `(clip=.*?)` \|", TABLE, flags=re.MULTILINE)
+
+generator = torch.Generator().manual_seed(0)
+WEIGHTS = {name: torch.randn(shape, generator=generator) for name, shape in {"weight": (4, 3), "bias": (4,)}.items()}
+GRADIENTS = {name: 6 * torch.randn(weight.shape, generator=generator) for name, weight in WEIGHTS.items()}
+SMALL = {name: gradient / 1000 for name, gradient in GRADIENTS.items()}
+NORM = torch.cat([gradient.flatten() for gradient in GRADIENTS.values()]).norm()
+
+
+def by_torch(function, *arguments, **settings):
+    def clip(gradients):
+        parameters = {name: torch.nn.Parameter(weight.clone()) for name, weight in WEIGHTS.items()}
+        for name, parameter in parameters.items():
+            parameter.grad = gradients[name].clone()
+        function(parameters.values(), *arguments, **settings)
+        return {name: parameter.grad for name, parameter in parameters.items()}
+
+    return clip
+
+
+def global_norm(gradients):
+    return torch.cat([gradient.flatten() for gradient in gradients.values()]).norm()
+
+
+def scaled(gradients, coefficient):
+    return {name: gradient * coefficient for name, gradient in gradients.items()}
+
+
+def keras_before_2_4(gradients):
+    norm = global_norm(gradients)
+    return scaled(gradients, 1.0 / norm) if norm >= 1.0 else gradients
+
+
+def by_keras(**clipping):
+    """What an optimizer of Keras subtracts from weights of zero at a learning rate of 1."""
+
+    def clip(gradients):
+        with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as home:
+            patch.setenv("KERAS_BACKEND", "torch")
+            patch.setenv("KERAS_HOME", home)
+            import keras
+        with keras.device("cpu"):
+            weights = [keras.Variable(torch.zeros_like(gradient)) for gradient in gradients.values()]
+            keras.optimizers.SGD(1.0, **clipping).apply([g.clone() for g in gradients.values()], weights)
+        return {name: -weight.value.detach() for name, weight in zip(gradients, weights, strict=True)}
+
+    return clip
+
+
+def by_optax(make):
+    """What a transform of optax, made from the package, makes of gradients laid out as JAX has them, inputs first."""
+
+    def clip(gradients):
+        import jax
+        import optax
+
+        with jax.default_device(jax.devices("cpu")[0]):
+            transform, weights = make(optax), to_jax(WEIGHTS)
+            return from_jax(transform.update(to_jax(gradients), transform.init(weights), weights)[0])
+
+    return clip
+
+
+def to_jax(tensors):
+    import jax
+
+    return {name: jax.numpy.asarray(tensor.T.numpy()) for name, tensor in tensors.items()}
+
+
+def from_jax(arrays):
+    return {name: torch.tensor(np.array(array)).T for name, array in arrays.items()}
+
+
+def tensorflow(gradients):
+    return scaled(gradients, 1.0 * min(1.0 / global_norm(gradients), 1.0))
+
+
+def unit_wise(gradient, weight, dimensions):
+    """The rule of timm, with the dimensions over which it takes a unit's norm."""
+    largest = 0.01 * weight.norm(dim=dimensions, keepdim=True).clamp(min=1e-3)
+    norm = gradient.norm(dim=dimensions, keepdim=True)
+    return torch.where(norm < largest, gradient, gradient * (largest / norm.clamp(min=1e-6)))
+
+
+def timm_adaptive(gradients):
+    weight = unit_wise(gradients["weight"], WEIGHTS["weight"], 1)
+    return {"weight": weight, "bias": unit_wise(gradients["bias"], WEIGHTS["bias"], 0)}
+
+
+def without_large(optax):
+    skips = partial(optax.skip_large_updates, max_squared_norm=25.0)
+    return optax.MultiSteps(optax.identity(), every_k_schedule=1, should_skip_update_fn=skips)
+
+
+def deepspeed(gradients):
+    excess = (global_norm(gradients) + 1e-6) / 1.0
+    return scaled(gradients, 1 / excess) if excess > 1 else gradients
+
+
+torch_norm = by_torch(torch.nn.utils.clip_grad_norm_, 1.0)
+torch_value = by_torch(torch.nn.utils.clip_grad_value_, 5.0)
+THEIRS = [
+    torch_norm,  # Lightning
+    torch_value,
+    torch_norm,
+    by_torch(torch.nn.utils.clip_grad_norm_, 1.0, norm_type=torch.inf),
+    torch_value,
+    keras_before_2_4,
+    by_keras(clipnorm=1.0),
+    by_keras(global_clipnorm=1.0),
+    by_keras(clipvalue=5.0),
+    tensorflow,
+    by_optax(lambda optax: optax.clip_by_global_norm(1.0)),
+    by_optax(lambda optax: optax.clip(5.0)),
+    by_optax(lambda optax: optax.adaptive_grad_clip(0.01)),
+    by_optax(lambda optax: optax.apply_if_finite(optax.identity(), 10)),
+    by_optax(without_large),
+    torch_norm,  # timm
+    torch_value,
+    timm_adaptive,
+    deepspeed,
+]
+
+
+@pytest.mark.parametrize(("row", "theirs"), zip(ROWS, THEIRS, strict=True), ids=[row[0] for row in ROWS])
+@pytest.mark.parametrize("gradients", [GRADIENTS, SMALL], ids=["large", "small"])
+def test_our_setting_does_what_theirs_does(row, theirs, gradients):
+    register_resolvers()
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        settings = validate(compose("train", row[1].split())).clip.model_dump()
+    clipper = make_clipper(**settings)
+    ours = clipper(gradients, WEIGHTS, clipper.init(WEIGHTS))[0]
+    torch.testing.assert_close(ours, theirs(gradients), rtol=1e-5, atol=1e-7)
+
+
+def test_updates_that_are_not_finite_pass_after_as_many_in_a_row_as_in_optax():
+    import jax
+    import optax
+
+    theirs, ours = optax.apply_if_finite(optax.identity(), 2), Skip(patience=2)
+    their_state, our_state = theirs.init(jax.numpy.zeros(1)), ours.init({})
+    for size in [1.0, torch.nan, 2.0, torch.inf, torch.nan, torch.nan, torch.nan, 3.0, torch.nan]:
+        update, their_state = theirs.update(jax.numpy.asarray([size]), their_state)
+        clipped, our_state, _ = ours({"only": torch.tensor([size])}, {}, our_state)
+        np.testing.assert_array_equal(clipped["only"].numpy(), np.asarray(update))

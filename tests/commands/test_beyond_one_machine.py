@@ -1,0 +1,100 @@
+"""The same multirun by each launcher that reaches beyond one process, tracked to one MLflow server."""
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+import pytest
+from mlflow import MlflowClient
+
+from gradclip import keys
+from tests.conftest import Command
+from tests.support.mlflow_server import serve
+
+JOBS = ("-m", "tracking=server", "trainer=debug", "clip=norm", "figures=false", "log_model=false")
+LAUNCHERS = {
+    "joblib": ("joblib", ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")),
+    "vectorized": ("torch", ("hydra/launcher=vectorized",)),
+    "vectorized_joblib": (
+        "joblib",
+        ("hydra/launcher=vectorized_joblib", "hydra.launcher.over.n_jobs=2", "hydra.launcher.share=1"),
+    ),
+    "ray_cluster": ("ray", ("hydra/launcher=ray_cluster", "hydra.launcher.cpus=2")),
+    "ray": ("hydra_plugins.hydra_ray_launcher", ("hydra/launcher=ray", "+hydra.launcher.ray.init.num_cpus=2")),
+    "slurm": ("submitit", ("hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5")),
+    "vectorized_ray": (
+        "ray",
+        ("hydra/launcher=vectorized_ray", "hydra.launcher.over.cpus=2", "hydra.launcher.share=1"),
+    ),
+    "vectorized_slurm": (
+        "submitit",
+        (
+            "hydra/launcher=vectorized_slurm",
+            "hydra/launcher@hydra.launcher.over=submitit_local",
+            "hydra.launcher.share=1",
+        ),
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serve(tmp_path_factory.mktemp("server")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def expected(train: Command, server: str) -> dict[str, float]:
+    """The final test score of each seed, by ordinary jobs one after the other."""
+    done = train(*JOBS, "seed=0,1", "tracking.experiment=expected", environment={"MLFLOW_TRACKING_URI": server})
+    assert done.returncode == 0, done.stdout + done.stderr
+    client = MlflowClient(server)
+    runs = client.search_runs([client.get_experiment_by_name("expected").experiment_id], "params.seed != ''")
+    return {run.data.params["seed"]: run.data.metrics[keys.MSE.final_test] for run in runs}
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_jobs_anywhere_are_the_same_runs_of_one_parent(
+    train: Command, server: str, expected: dict[str, float], launcher: str
+) -> None:
+    package, overrides = LAUNCHERS[launcher]
+    if find_spec(package) is None:
+        pytest.skip(f"{package} is not installed; docs/many-runs.md says how")
+    done = train(
+        *JOBS, *overrides, "seed=0,1", f"tracking.experiment={launcher}",
+        environment={"MLFLOW_TRACKING_URI": server}, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 runs" in done.stdout
+    client = MlflowClient(server)
+    runs = client.search_runs([client.get_experiment_by_name(launcher).experiment_id])
+    children = [run for run in runs if keys.PARENT_RUN in run.data.tags]
+    (parent,) = [run for run in runs if run not in children]
+    assert {run.data.tags[keys.PARENT_RUN] for run in children} == {parent.info.run_id}
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    found = {run.data.params["seed"]: run.data.metrics[keys.MSE.final_test] for run in children}
+    assert len(children) == 2
+    assert found == pytest.approx(expected, rel=1e-3 if launcher.startswith("vectorized") else 1e-6)
+    for run in children:
+        points = client.get_metric_history(run.info.run_id, keys.GRAD_NORM)
+        assert [point.step for point in points] == list(range(1, 49))  # none is missing, none doubled
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        pytest.param(
+            ["hydra/launcher=ray_cluster"],
+            "hydra/launcher=ray_cluster: needs Ray; python -m pip install --editable '.[ray]'",
+            marks=pytest.mark.skipif(find_spec("ray") is not None, reason="ray is installed"),
+        ),
+        pytest.param(
+            ["hydra/launcher=ray_cluster", "hydra.launcher.address=127.0.0.1:1"],
+            "hydra.launcher.address: got '127.0.0.1:1'; no Ray cluster answers there",
+            marks=pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: pip install '.[ray]'"),
+        ),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_one_line(train: Command, overrides: list[str], message: str) -> None:
+    done = train("-m", *overrides, "tracking=none", "trainer=debug", "clip=norm", "seed=0,1")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == f"error: {message}"

@@ -1,0 +1,114 @@
+"""Runs over a server that answers errors, loses answers, hangs or goes away are those over one that does not."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from gradclip import keys
+from gradclip.tracking.records import EndOfRun, StartOfRun, Store
+from tests.conftest import ROOT, Command
+from tests.support.faulty_server import faulty
+from tests.support.mlflow_server import serve
+
+FAULTS = ("pass", "pass", "error", "pass", "pass", "lose", "pass", "pass", "pass", "pass", "hang")
+# Twice in a row, since MLflow tries a second time by itself; reading, at the end, is tried no more often.
+TWICE = ("lose", "lose", "pass", "pass", "error", "error", "pass", "pass", "pass", "hang", "hang", "pass")
+WHILE_WRITING = (*["pass"] * 4, *TWICE, *TWICE, *["pass"] * 500)
+IMPATIENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "1", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0"}  # the server hangs for 2 s
+RUN = ("trainer=debug", "clip=norm", "figures=false", "tracking=server")
+STACKED = (*RUN, "-m", "hydra/launcher=vectorized", "seed=0,1")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serve(tmp_path_factory.mktemp("server")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def undisturbed(train: Command, server: str) -> list[dict[str, Any]]:
+    """What a vectorized multirun has in the store where nothing goes wrong."""
+    done = train(*STACKED, f"tracking.uri={server}", "tracking.experiment=undisturbed")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return everything(server, "undisturbed")
+
+
+def everything(server: str, experiment: str) -> list[dict[str, Any]]:
+    """Everything that the runs of an experiment have, a parent run last."""
+    client = MlflowClient(server)
+    number = client.get_experiment_by_name(experiment).experiment_id
+    runs = sorted(client.search_runs([number]), key=lambda run: run.data.params.get("seed", "parent"))
+    models = {"models": len(client.search_logged_models([number]))}
+    return [models, *(content(client, run) for run in runs)]
+
+
+def content(client: MlflowClient, run: Run) -> dict[str, Any]:
+    """Everything that a run has in the store."""
+    histories = {key: client.get_metric_history(run.info.run_id, key) for key in run.data.metrics}
+    return {
+        "status": run.info.status,
+        "takes_time": (run.info.end_time or 0) > run.info.start_time,
+        "outcome": run.data.tags.get(keys.OUTCOME),
+        "is_child": keys.PARENT_RUN in run.data.tags,
+        "points": {key: [(point.step, point.value) for point in history] for key, history in histories.items()},
+        "parameters": {key: value for key, value in run.data.params.items() if not key.startswith("tracking.")},
+        "files": sorted(entry.path for entry in client.list_artifacts(run.info.run_id)),
+        "datasets": sorted(data.dataset.digest for data in run.inputs.dataset_inputs),
+        "models": [client.get_logged_model(output.model_id).status for output in run.outputs.model_outputs],
+    }
+
+
+def test_errors_lost_answers_and_hangs_change_nothing(train: Command, server: str) -> None:
+    assert train(*RUN, f"tracking.uri={server}", "tracking.experiment=whole").returncode == 0
+    with faulty(server, *FAULTS) as address:
+        settings = (f"tracking.uri={address}", "tracking.experiment=ours")
+        done = train(*RUN, *settings, environment=IMPATIENT)
+    assert (done.returncode, "Unsent" in done.stdout) == (0, False), done.stderr
+    assert everything(server, "ours") == everything(server, "whole")
+
+
+def test_they_change_nothing_in_a_vectorized_multirun(
+    train: Command, server: str, undisturbed: list[dict[str, Any]]
+) -> None:
+    with faulty(server, *WHILE_WRITING) as address:
+        settings = (f"tracking.uri={address}", "tracking.experiment=stacked")
+        done = train(*STACKED, *settings, environment=IMPATIENT)
+    assert (done.returncode, "Unsent" in done.stdout) == (0, False), done.stdout + done.stderr
+    assert everything(server, "stacked") == undisturbed
+
+
+def test_a_run_whose_creation_is_not_answered_is_there_once(server: str, tmp_path: Path) -> None:
+    from gradclip.tracking.backend import bulk as complete
+
+    with faulty(server, "pass", "pass", "lose", *["pass"] * 50) as address:
+        store = Store(address, "", "unanswered")
+        complete.remember_datasets(store, "rows", [])
+        start = StartOfRun("mine", {keys.CREATION: "ours"}, None, 5, {}, "rows", str(tmp_path))
+        complete.complete_run(store, complete.start_run(store, start), EndOfRun(9, 9, {}, {}, {}, str(tmp_path)))
+    (_, run) = everything(server, "unanswered")
+    assert run["status"] == "FINISHED"
+
+
+def test_a_vectorized_multirun_whose_server_dies_is_sent_later(
+    train: Command, server: str, undisturbed: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    with faulty(server, *["pass"] * 16, "die") as address:  # before all is written
+        settings = (f"tracking.uri={address}", "tracking.experiment=dies", "tracking.retry_seconds=0.5")
+        done = train(*STACKED, *settings, f"hydra.sweep.dir={tmp_path}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    writes = re.search(rf"did not take (\d+) writes; they wait in {tmp_path}\. Send them: ", done.stdout)
+    assert writes, done.stdout
+    with faulty(server, "pass", port=int(address.rpartition(":")[2])):
+        command = [sys.executable, str(ROOT / "src/sync.py"), str(tmp_path)]
+        sent = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert sum(map(int, re.findall(r"Sent (\d+) writes", sent.stdout))) == int(writes[1]), sent.stdout + sent.stderr
+    *ours, parent = everything(server, "dies")
+    assert ours == undisturbed[:-1]
+    assert parent == undisturbed[-1] | {"files": ["runs.md"]}

@@ -1,0 +1,101 @@
+"""A PostgreSQL store, behind a server and alone, that goes away and comes back; where PostgreSQL is installed."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from gradclip import keys
+from gradclip.tracking.run import TrackedRun
+from tests.conftest import Command
+from tests.support.mlflow_server import Server
+from tests.support.postgresql import PostgreSQL, is_installed
+from tests.tracking.backend.test_delivery import POINTS, steps_of, store_of, sync, write
+
+pytest.importorskip("psycopg2")
+pytestmark = pytest.mark.skipif(not is_installed(), reason="PostgreSQL is not installed")
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[PostgreSQL]:
+    folder = Path(tempfile.mkdtemp())  # pytest's own folders are closed to the user that PostgreSQL runs as
+    folder.chmod(0o755)
+    database = PostgreSQL(folder)
+    database.start()
+    yield database
+    database.kill()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def server(database: PostgreSQL, tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path, database.uri)
+    server.start()
+    yield server
+    server.stop()
+
+
+def test_points_wait_for_server_and_database_that_were_killed(
+    server: Server, database: PostgreSQL, tmp_path: Path
+) -> None:
+    run = TrackedRun(store_of(server, 60.0), "outage", {}, tmp_path / "run")
+    write(run, range(1, 100))
+    database.kill()  # the server answers 500
+    write(run, range(100, 150))
+    database.start()
+    write(run, range(150, 200))
+    server.kill()
+    write(run, range(200, 250))
+    server.start()
+    write(run, range(250, POINTS + 1))
+    run.end("FINISHED")
+    assert run.unsent == 0
+    assert steps_of(server, run.run_id) == list(range(1, POINTS + 1))
+    assert MlflowClient(server.uri).get_run(run.run_id).info.status == "FINISHED"
+
+
+def test_a_run_needs_no_server_before_the_database(train: Command, database: PostgreSQL, tmp_path: Path) -> None:
+    places = (f"tracking.uri={database.uri}", f"tracking.artifacts={tmp_path}/artifacts", "tracking.experiment=alone")
+    settings = ("trainer=debug", "clip=norm", "figures=false", *places)
+    done = train(*settings)
+    assert done.returncode == 0, done.stderr
+    client = MlflowClient(database.uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("alone").experiment_id])
+    assert run.info.status == "FINISHED"
+    assert len(client.get_metric_history(run.info.run_id, keys.GRAD_NORM)) == 48
+    database.kill()
+    absent = train(*settings)
+    database.start()
+    assert (absent.returncode, absent.stderr.count("\n")) == (2, 1), absent.stderr
+    assert absent.stderr.startswith(f"error: tracking.uri: got '{database.uri}'; cannot be opened: ")
+
+
+def test_a_password_is_neither_shown_nor_stored_and_wanted_again(
+    train: Command, database: PostgreSQL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = database.add_user("ada", "s3cret")
+    places = (f"tracking.uri={uri}", f"tracking.artifacts={tmp_path}/artifacts", "tracking.experiment=secret")
+    settings = ("trainer=debug", "clip=norm", "figures=false", "log_model=false", *places)
+    done = train("-m", "seed=0,1", *settings, f"hydra.sweep.dir={tmp_path}/multirun")
+    assert done.returncode == 0, done.stderr
+    database.kill()
+    absent = ("tracking.spool_if_absent=true", "tracking.retry_seconds=0.1", f"hydra.run.dir={tmp_path}/run")
+    later = train(*settings, *absent)
+    database.start()
+    assert later.returncode == 0, later.stderr
+    assert sync(tmp_path / "run").stderr.endswith("no password supplied\n")
+    written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    told = sync(tmp_path / "run")
+    assert told.stdout.startswith("Sent "), told.stderr
+    client = MlflowClient(uri)
+    runs = client.search_runs([client.get_experiment_by_name("secret").experiment_id])
+    assert [run.info.status for run in runs] == ["FINISHED"] * 4  # two jobs, their parent, the one that was sent later
+    shown = [text for one in (done, later, told) for text in (one.stdout, one.stderr)]
+    kept = [text for run in runs for pair in (run.data.tags | run.data.params).items() for text in pair]
+    assert not [text for text in [*shown, *kept] if "s3cret" in text]
+    assert len(written) > 10
+    assert not [text for text in written if b"s3cret" in text]

@@ -1,0 +1,91 @@
+"""Passwords of a store: into the environment, or refused."""
+
+from base64 import b64encode
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+
+import pytest
+
+from gradclip.config.passwords import extract_passwords
+from gradclip.errors import ConfigError
+from tests.conftest import Command, assert_told_in_one_line
+
+PASSWORD = {"PGPASSWORD": "s3cret"}
+LOGIN = {"MLFLOW_TRACKING_USERNAME": "ada", "MLFLOW_TRACKING_PASSWORD": "s3cret"}
+
+
+@pytest.mark.parametrize(
+    ("typed", "left", "variables"),
+    [
+        ("postgresql://ada:s3cret@lab:5432/runs?a=b@c", "postgresql://ada@lab:5432/runs?a=b@c", PASSWORD),
+        ("'postgresql+psycopg2://ada:s3c%72et@lab/runs'", "'postgresql+psycopg2://ada@lab/runs'", PASSWORD),
+        ("postgresql://ada:a/b@c:@lab/runs", "postgresql://ada@lab/runs", {"PGPASSWORD": "a/b@c:"}),
+        ("https://ada:s3cret@lab/mlflow/", "https://lab/mlflow/", LOGIN),
+        ("http://ada:s3cret@one,http://ada:s3cret@two:5000", "http://one,http://two:5000", LOGIN),
+        ("http://127.0.0.1:5000/@ada", "http://127.0.0.1:5000/@ada", {}),
+        ("postgresql://ada@lab:5432/runs", "postgresql://ada@lab:5432/runs", {}),
+        ("sqlite:////home/ada:s3cret@lab/mlflow.db", "sqlite:////home/ada:s3cret@lab/mlflow.db", {}),
+    ],
+)
+def test_a_password_goes_into_the_environment(typed: str, left: str, variables: dict[str, str]) -> None:
+    environment: dict[str, str] = {}
+    assert extract_passwords(["-m", f"tracking.uri={typed}"], environment) == ["-m", f"tracking.uri={left}"]
+    assert environment == variables
+    environment = {"MLFLOW_TRACKING_URI": typed}
+    assert extract_passwords(["seed=0,1"], environment) == ["seed=0,1"]
+    assert environment == {"MLFLOW_TRACKING_URI": left} | variables
+
+
+def test_a_password_of_another_store_is_not_taken() -> None:
+    environment = {"MLFLOW_TRACKING_URI": "postgresql://ada:s3cret@lab/runs"}
+    extract_passwords(["tracking.uri=postgresql://eve@elsewhere/runs"], environment)
+    assert "PGPASSWORD" not in environment
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "mysql+pymysql://ada:s3cret@lab/runs",
+        "postgresql+pg8000://ada:s3cret@lab/runs",
+        "postgresql://ada:s3?cret@lab/runs",
+        "postgresql://lab/runs?user=ada&password=s3cret",
+        "mssql+pyodbc:///?odbc_connect=UID%3Dada%3BPWD%3Ds3cret",
+    ],
+)
+def test_a_password_that_would_be_stored_is_refused(uri: str) -> None:
+    with pytest.raises(ConfigError, match="it has a password, which would be stored"):
+        extract_passwords([f"tracking.uri={uri}"], {})
+
+
+def test_several_passwords_are_refused() -> None:
+    with pytest.raises(ConfigError, match="got several passwords; one command can have one"):
+        extract_passwords(["tracking.uri=http://ada:one@lab,http://ada:two@lab"], {})
+
+
+def test_commands_do_not_show_it(train: Command, compare: Command) -> None:
+    line = "tracking.uri: got 'http://127.0.0.1:1'; no MLflow server answers there (ConnectionError)"
+    assert_told_in_one_line(compare("tracking.uri=http://ada:s3cret@127.0.0.1:1"), line)
+    assert_told_in_one_line(train("tracking.uri=mysql://ada:s3cret@lab/runs"), "tracking.uri: it has a password")
+
+
+def test_one_in_a_config_file_is_refused(train: Command) -> None:
+    done = train("tracking.uri=${oc.env:LAB}", environment={"LAB": "http://ada:s3cret@127.0.0.1:1"})
+    assert_told_in_one_line(done, "tracking.uri: it has a password, which would be stored with the run; give it as ")
+
+
+def test_a_server_is_asked_with_the_login(compare: Command) -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            known = self.headers["Authorization"] == f"Basic {b64encode(b'ada:s3cret').decode()}"
+            self.send_response(418 if known else 401)
+            self.end_headers()
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    address = f"127.0.0.1:{server.server_port}"
+    done = compare(f"tracking.uri=http://ada:s3cret@{address}")
+    server.shutdown()
+    assert_told_in_one_line(done, f"tracking.uri: got 'http://{address}'; no MLflow server answers there (418)")

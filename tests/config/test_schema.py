@@ -1,0 +1,205 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+
+from gradclip.config.paths import PROJECT_ROOT, register_resolvers
+from gradclip.config.serialization import flatten
+from gradclip.config.validation import setting_names, validate
+from gradclip.errors import ConfigError
+
+CONFIGS = PROJECT_ROOT / "conf"
+GROUPS = ["data", "model", "loss", "optimizer", "schedule", "clip", "trainer", "tracking"]
+OPTIONS = [(path.parent.name, path.stem) for group in GROUPS for path in sorted((CONFIGS / group).glob("*.yaml"))]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def config_folder():
+    register_resolvers()
+    with pytest.MonkeyPatch.context() as patch, initialize_config_dir(version_base="1.3", config_dir=str(CONFIGS)):
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def csv_path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("table") / "table.csv"
+    path.write_text("a,y\n1,2\n")
+    return path
+
+
+def settings(*overrides):
+    return validate(compose("train", [*overrides]))
+
+
+def test_the_defaults_are_the_tutorials():
+    config = settings()
+    data = config.data
+    assert (data.samples, data.features, data.noise, data.random_state, data.test_fraction) == (1000, 20, 0.1, 1, 0.5)
+    assert config.model.widths == [25]
+    assert (config.optimizer.name, config.optimizer.lr, config.optimizer.momentum) == ("sgd", 0.01, 0.9)
+    assert (config.trainer.max_epochs, config.trainer.batch_size) == (100, 32)
+    assert (config.loss.name, config.clip.name, config.seed) == ("mse", "none", 0)
+    assert config.tracking.uri == f"sqlite:///{PROJECT_ROOT}/mlruns/mlflow.db"
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_of_every_group_has_good_defaults(group, option, csv_path):
+    extra = [f"data.path={csv_path}", "data.target=y"] if option in {"table", "series"} else []
+    extra += ["data.time=x"] if option == "series" else []
+    extra += ["data=temporal_order"] if option == "cross_entropy" else []
+    config = settings(f"{group}={option}", *extra)
+    written = yaml.safe_load((CONFIGS / group / f"{option}.yaml").read_text())
+    chosen = getattr(config, group).model_dump(by_alias=True)
+    for name, value in written.items():
+        plain = name != "defaults" and value != "???" and "${" not in str(value)
+        assert not plain or chosen[name] == (tuple(value) if name == "betas" else value)
+
+
+@pytest.mark.parametrize("name", [path.stem for path in (CONFIGS / "experiment").glob("*.yaml")])
+def test_every_experiment_is_valid_and_leaves_the_rest_alone(name):
+    default, experiment = flatten(settings()), flatten(settings(f"+experiment={name}"))
+    differing = {key for key, value in experiment.items() if default.get(key) != value}
+    assert differing or name == "explosion"  # that is the default run
+    recurrent = {"model", "schedule", "trainer"} if name.startswith("recurrent_") else set()
+    assert {key.split(".")[0] for key in differing} <= {"clip", "data", "loss", "optimizer"} | recurrent
+
+
+def test_an_environment_variable_points_to_another_store(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9999")
+    assert settings().tracking.uri == "http://127.0.0.1:9999"
+    assert settings("tracking=server").tracking.uri == "http://127.0.0.1:9999"
+    assert settings("tracking=none").tracking.uri is None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["clip=norm", "clip.value=0"], "clip.value: got 0; must be greater than 0"),
+        (["clip=norm", "clip.value=-1"], "clip.value: got -1; must be greater than 0"),
+        (["clip=value", "clip.value=nan"], "clip.value: got nan; must be a finite number"),
+        (["clip=value", "clip.value=inf"], "clip.value: got inf; must be a finite number"),
+        (
+            ["clip=norm", "clip.value=high"],
+            "clip.value: got 'high'; must be a valid number",
+        ),
+        (["clip=norm_value", "clip.norm=0"], "clip.norm: got 0; must be greater than 0"),
+        (["clip=norm", "+clip.valu=2"], "clip.valu: no such setting (did you mean 'clip.value'?)"),
+        (["+sed=2"], "sed: no such setting (did you mean 'seed'?)"),
+        (["seed=-1"], "seed: got -1; must be greater than or equal to 0"),
+        (["seed=4294967296"], "seed: got 4294967296; must be less than 4294967296"),
+        (["~seed"], "seed: missing; add +seed=..."),
+        (["~clip.value", "clip=norm"], "clip.value: missing; add +clip.value=..."),
+        (["data=table"], "data.path: missing; give data.path=..."),
+        (
+            ["data=table", "data.target=y", "data.path=/nowhere/table.csv"],
+            "data.path: got '/nowhere/table.csv'; there is no such file",
+        ),
+        (
+            ["data=table", "data.target=y", "data.path=/nowhere/table.xls"],
+            "data.path: got '/nowhere/table.xls'; must end in .csv or .parquet",
+        ),
+        (["data.test_fraction=1"], "data.test_fraction: got 1; must be less than 1"),
+        (["data.samples=3"], "data.samples: got 3; must be greater than or equal to 4"),
+        (["data.scale_inputs=max"], "data.scale_inputs: got 'max'; must be 'none', 'standard' or 'minmax'"),
+        (["model.widths=[25,0]"], "model.widths.1: got 0; must be greater than 0"),
+        (
+            ["model.activation=swish"],
+            "model.activation: got 'swish'; must be 'relu', 'tanh', 'sigmoid', 'elu', 'gelu' or 'silu'",
+        ),
+        (["optimizer.name=lion"], "optimizer.name: got 'lion'; choose from 'sgd', 'adam', 'adamw', 'rmsprop'"),
+        (["optimizer.momentum=1"], "optimizer.momentum: got 1; must be less than 1"),
+        (
+            ["optimizer.nesterov=true", "optimizer.momentum=0"],
+            "optimizer.nesterov: got True; needs a momentum above 0",
+        ),
+        (["optimizer.lr=${sead}"], "optimizer.lr: Interpolation key 'sead' not found"),
+        (["loss=huber", "loss.delta=0"], "loss.delta: got 0; must be greater than 0"),
+        (
+            ["schedule=warmup_cosine", "schedule.warmup_fraction=1"],
+            "schedule.warmup_fraction: got 1; must be less than 1",
+        ),
+        (
+            ["trainer.max_epochs=1.5"],
+            "trainer.max_epochs: got 1.5; must be a valid integer, got a number with a fractional part",
+        ),
+        (["trainer.devices=2"], "trainer.devices: got 2; more than one needs strategy=ddp"),
+        (
+            ["trainer=ddp", "trainer.batch_size=33"],
+            "trainer.batch_size: got 33; must be a multiple of devices (2)",
+        ),
+        (
+            ["trainer.precision=16-mixed"],
+            "trainer.precision: got '16-mixed'; on a processor use '32-true' or 'bf16-mixed'",
+        ),
+        (
+            ["tracking.uri=file:///tmp/mlruns"],
+            "tracking.uri: got 'file:///tmp/mlruns'; must begin with one of "
+            "sqlite://, postgresql, mysql, mssql, http://, https://, or be null",
+        ),
+        (
+            ["clip=auto", "clip.value=50", "threshold=linear", "threshold.start=1", "threshold.end=3"],
+            "threshold: got a factor of 3.0; times clip.value=50.0, a percentile, it must be at most 100",
+        ),
+        (["data.noise=inf"], "data.noise: got inf; must be a finite number"),
+        (["optimizer.weight_decay=inf"], "optimizer.weight_decay: got inf; must be a finite number"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_bad_setting_is_told_with_its_name_its_value_and_what_is_allowed(overrides, message):
+    with pytest.raises(ConfigError) as caught:
+        settings(*overrides)
+    assert str(caught.value) == message
+
+
+def test_any_network_goes_with_its_own_settings():
+    config = settings("model._target_=torch.nn.Linear", "+model.bias=false")
+    assert config.model.target == "torch.nn.Linear"
+    assert config.model.model_dump()["bias"] is False
+
+
+@pytest.mark.parametrize("target", ["Linear", "torch nn", "torch.nn.", "a/b.c"])
+def test_a_network_needs_a_dotted_path(target):
+    with pytest.raises(ConfigError, match=r"^model._target_: got "):
+        settings(f"model._target_='{target}'")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "label", "thresholds"),
+    [
+        ([], "none", {}),
+        (["clip.value=3"], "none", {}),  # so that clip=none,norm clip.value=1,5 composes
+        (["clip=norm"], "norm=1.0", {"norm": 1.0}),
+        (["clip=value", "clip.value=0.5"], "value=0.5", {"value": 0.5}),
+        (["clip=norm_value"], "norm_value=5.0,1.0", {"norm": 5.0, "value": 1.0}),
+    ],
+)
+def test_label_and_thresholds_of_a_clipping(overrides, label, thresholds):
+    clip = settings(*overrides).clip
+    assert clip.label == label
+    assert clip.thresholds == thresholds
+
+
+def test_settings_are_frozen():
+    with pytest.raises(ValueError, match="frozen"):
+        settings().seed = 1
+
+
+def test_flatten_names_every_setting_of_the_run_by_its_place():
+    flat = flatten(settings("clip=norm", "optimizer=adam", "tracking=none"))
+    assert flat["clip.name"] == "norm"
+    assert flat["clip.value"] == "1.0"
+    assert flat["optimizer.betas"] == "(0.9, 0.999)"
+    assert flat["model._target_"] == "gradclip.models.mlp.MLP"
+    assert flat["tracking.uri"] == "None"
+    assert flat["seed"] == "0"
+    assert set(flat) <= set(setting_names())
+    assert all(isinstance(value, str) for value in flat.values())
+
+
+def test_setting_names_cover_every_yaml_file():
+    names = set(setting_names())
+    for group, option in OPTIONS:
+        written = yaml.safe_load(Path(CONFIGS / group / f"{option}.yaml").read_text())
+        assert {f"{group}.{name}" for name in written if name != "defaults"} <= names

@@ -1,0 +1,112 @@
+import json
+
+import numpy as np
+import pytest
+
+from gradclip.diagnosis.explosion import explain
+from gradclip.telemetry.record import Divergence
+from tests.support.records import make_record
+
+NORMS = [[3.0 * 10**step, 4.0 * 10**step] for step in range(4)]  # 5, 50, 500, 5000
+
+
+def exploded(**columns):
+    """Four growing steps, then NaN everywhere, the loss first infinite."""
+    bad = [[np.nan, np.nan]]
+    return make_record(
+        [*NORMS, *bad, *bad],
+        weights=[[1, 1]] * 4 + bad * 2,
+        nonfinite=[[0, 0]] * 4 + [[7, 1]] * 2,
+        **{"loss": [1, 10, 100, 1000, np.inf, np.nan]} | columns,
+    )
+
+
+def test_a_run_that_did_not_diverge_has_nothing_to_explain():
+    assert explain(make_record(NORMS), 0.01) is None
+
+
+def test_says_where_it_began_and_how_it_came_to_it():
+    explosion = explain(exploded(), 0.01)
+    assert explosion.divergence == Divergence(5, 3, "loss")
+    assert explosion.kind == "overflow"
+    assert explosion.batch == 0
+    assert explosion.nonfinite == {"weight": 7, "bias": 1}
+    assert explosion.steps == [1, 2, 3, 4]
+    assert explosion.norms == pytest.approx([5, 50, 500, 5000])
+    assert explosion.growth == pytest.approx(10)
+    assert (explosion.largest_parameter, explosion.largest_share) == ("bias", pytest.approx(0.64))
+
+
+@pytest.mark.parametrize(
+    ("columns", "place", "kind"),
+    [
+        ({"loss": [1, 1, 1, 1, np.nan, np.nan]}, "loss", "not a number"),
+        ({"loss": [1] * 6, "max_abs": [1, 1, 1, 1, np.inf, np.nan]}, "gradient weight", "overflow"),
+        ({"loss": [1] * 6, "max_abs": [1, 1, 1, 1, np.nan, np.nan]}, "gradient weight", "not a number"),
+    ],
+)
+def test_an_overflow_is_told_from_a_number_that_is_none(columns, place, kind):
+    explosion = explain(exploded(**columns), 0.01)
+    assert (explosion.divergence.place, explosion.kind) == (place, kind)
+
+
+def test_a_norm_that_overflowed_though_no_element_did():
+    explosion = explain(make_record([[1, 1], [1, np.inf]], max_abs=[1, 1], weights=[[1, 1], [1, np.nan]]), 0.01)
+    assert (explosion.divergence.place, explosion.kind) == ("gradient bias", "overflow")
+
+
+def test_a_weight_that_overflowed():
+    weights = [[1, 1], [1, 1], [1, np.inf], [1, np.nan]]
+    explosion = explain(make_record([[1, 1]] * 4, weights=weights), 0.01)
+    assert (explosion.divergence, explosion.kind) == (Divergence(3, 2, "weight bias"), "overflow")
+
+
+def test_at_most_fifty_steps_are_kept():
+    weights = np.ones((80, 2))
+    weights[70:] = np.nan
+    explosion = explain(make_record(np.ones((80, 2)), weights=weights), 0.01)
+    assert explosion.steps == list(range(21, 71))
+    assert explosion.growth == pytest.approx(1)
+
+
+def test_a_first_step_that_is_bad_already():
+    explosion = explain(make_record([[np.nan, 1]], weights=[[np.nan, 1]]), 0.01)
+    assert explosion.steps == []
+    assert "There was no finite step before it." in str(explosion)
+    assert "look at data and initialization" in str(explosion)
+
+
+def test_each_cure_stands_beside_what_speaks_for_it():
+    explosion = explain(exploded(target_max_abs=[500] * 6, updates=[[0.5, 0.001]] * 6), learning_rate=0.01)
+    assert [cure.overrides for cure in explosion.cures] == [
+        "data.scale_target=standard",
+        "optimizer.lr=0.001",
+        "-m clip=norm clip.value=0.005,0.05,0.5",
+        "loss=huber",
+    ]
+    assert [cure.overrides for cure in explain(exploded(), 0.01).cures] == ["-m clip=norm clip.value=0.005,0.05,0.5"]
+
+
+def test_the_text_has_what_a_reader_needs():
+    text = str(explain(exploded(), 0.01))
+    assert text.startswith(
+        "First non-finite at step 5 (epoch 3), in the loss: infinite: a finite value outgrew its type."
+    )
+    assert "weight 7, bias 1" in text
+    assert "factor of 10 in a step" in text
+    assert "Largest gradient in the last finite step: bias, 64% of the squared norm." in text
+
+
+def test_the_json_is_read_by_any_program():
+    report = json.loads(explain(exploded(input_max_abs=[np.nan] * 6), 0.01).to_json())
+    assert report["divergence"] == {"step": 5, "epoch": 3, "place": "loss"}
+    assert report["norms"] == [5.0, 50.0, 500.0, 5000.0]
+    assert report["input_max_abs"] is None
+
+
+def test_updates_that_were_left_out_before_are_told():
+    explosion = explain(exploded(skipped=[0, 1, 1, 0, 0, 0]), 0.01)
+    assert explosion.skipped == 2
+    first, second, *_ = str(explosion).splitlines()
+    assert first.startswith("First non-finite that was not left out at step 5 (epoch 3), in the loss")
+    assert second == "Updates left out before: 2."

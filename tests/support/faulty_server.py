@@ -1,0 +1,105 @@
+"""A real process before a real MLflow server: it answers errors, loses answers and hangs.
+
+``python -m tests.support.faulty_server PORT ADDRESS FAULT...``: requests take the faults in turn, over and over.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import cycle
+
+import requests
+
+from tests.conftest import ROOT
+from tests.support.mlflow_server import free_port, wait_until_it_answers
+
+FAULTS = {
+    "pass": "passed on",
+    "error": "answered with 500",
+    "lose": "passed on, and answered with 500: the server did what the client does not know of",
+    "hang": "passed on after the client has given up",
+    "die": "passed on, and gone for good before it is answered",
+}
+HANG = 2.0  # seconds
+OF_ONE_CONNECTION = {"host", "connection", "content-length", "transfer-encoding", "content-encoding", "accept-encoding"}
+
+
+def answer(handler: BaseHTTPRequestHandler, address: str, fault: str) -> None:
+    """Pass a request on, as far as the fault lets it."""
+    body = _body(handler)
+    if fault == "hang":
+        time.sleep(HANG)
+    if fault != "error":
+        headers = {name: value for name, value in handler.headers.items() if name.lower() not in OF_ONE_CONNECTION}
+        passed = requests.request(handler.command, f"{address}{handler.path}", data=body, headers=headers, timeout=60)
+    if fault == "die":
+        os._exit(0)
+    if fault in {"error", "lose"}:
+        _send(handler, 500, {}, b"")
+    else:
+        kept = {name: value for name, value in passed.headers.items() if name.lower() not in OF_ONE_CONNECTION}
+        _send(handler, passed.status_code, kept, passed.content)
+
+
+def _body(handler: BaseHTTPRequestHandler) -> bytes:
+    if handler.headers.get("Transfer-Encoding") != "chunked":
+        return handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
+    body = b""
+    while size := int(handler.rfile.readline(), 16):
+        body += handler.rfile.read(size)
+        handler.rfile.readline()
+    handler.rfile.readline()
+    return body
+
+
+def _send(handler: BaseHTTPRequestHandler, status: int, headers: dict[str, str], body: bytes) -> None:
+    handler.send_response(status)
+    for name, value in headers.items():
+        handler.send_header(name, value)
+    handler.send_header("Content-Length", str(len(body)))
+    with suppress(BrokenPipeError):  # the client has given up
+        handler.end_headers()
+        handler.wfile.write(body)
+
+
+def main(port: str, address: str, *faults: str) -> None:
+    """Serve for good."""
+    following = cycle(faults)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def handle_one_request(self) -> None:
+            self.raw_requestline = self.rfile.readline()
+            self.close_connection = not self.raw_requestline
+            if self.raw_requestline and self.parse_request():
+                fault = "pass" if self.path == "/health" else next(following)
+                answer(self, address, fault)
+
+    ThreadingHTTPServer(("127.0.0.1", int(port)), Handler).serve_forever()
+
+
+@contextmanager
+def faulty(address: str, *faults: str, port: int | None = None) -> Iterator[str]:
+    """Stand before a server, and give the address to use in place of its own."""
+    port = port or free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.faulty_server", str(port), address, *faults], cwd=ROOT
+    )
+    try:
+        wait_until_it_answers(f"http://127.0.0.1:{port}", process)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

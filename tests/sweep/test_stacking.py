@@ -1,0 +1,47 @@
+"""Which jobs are stacked together."""
+
+import pytest
+
+from gradclip.sweep.stacking import group, refusal
+from tests.stacked.test_training import compose_config
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "together"),
+    [
+        ("seed=0", "seed=1", True),
+        ("clip.value=1", "clip.value=2", True),
+        ("optimizer.lr=0.1", "optimizer.lr=0.01", True),
+        ("optimizer.momentum=0.0", "optimizer.momentum=0.9", True),
+        ("data.scale_target=none", "data.scale_target=standard", True),
+        ("figures=false", "figures=true", True),
+        ("clip.order=2", "clip.order=inf", False),
+        ("clip=norm", "clip=value", False),
+        ("optimizer=sgd", "optimizer=adam", False),
+        ("model.widths=[25]", "model.widths=[26]", False),
+        ("data.scale_inputs=none", "data.scale_inputs=standard", False),
+        ("data.random_state=1", "data.random_state=2", False),
+        ("trainer.batch_size=32", "trainer.batch_size=16", False),
+        ("trainer.max_epochs=1", "trainer.max_epochs=2", False),
+        ("clip.parameters=*", "clip.parameters=*weight", False),
+        ("loss=mse", "loss=mae", False),
+    ],
+)
+def test_jobs_are_stacked_where_they_differ_in_numbers_only(one: str, other: str, together: bool) -> None:
+    configs = {3: compose_config("clip=norm", one), 8: compose_config("clip=norm", other)}
+    assert group(configs) == ([[3, 8]] if together else [[3], [8]])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        (("clip=activation",), "clip=activation"),
+        (("trainer.precision=bf16-mixed",), "trainer.precision=bf16-mixed"),
+        (("trainer=ddp",), "several processes"),
+        (("data=adding", "model.layers=2", "model.dropout=0.1"), "model.dropout"),
+        (("tracking.system_metrics=true",), "tracking.system_metrics"),
+    ],
+)
+def test_what_cannot_be_stacked_is_told(overrides: tuple[str, ...], reason: str) -> None:
+    assert reason in refusal(compose_config(*overrides))
+    assert refusal(compose_config()) == ""

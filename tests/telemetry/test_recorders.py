@@ -1,0 +1,32 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from gradclip.telemetry.recorders import CopyingRecorder, MeasuringRecorder, StepIndex
+
+
+@pytest.mark.parametrize("kind", [CopyingRecorder, MeasuringRecorder])
+@pytest.mark.parametrize(("dtype", "size"), [(torch.float32, 1e38), (torch.float64, 1e200), (torch.float64, 1e-200)])
+def test_norms_and_angle_at_the_ends_of_the_range(kind, dtype, size):
+    parameter = nn.Parameter(torch.full((2,), size, dtype=dtype))
+    probe = kind([("only", parameter)], changes_direction=True)
+    parameter.grad = torch.tensor([3 * size / 4, size], dtype=dtype)
+    probe.before(watch_change=True)
+    parameter.grad = torch.tensor([0.0, 1.0], dtype=dtype)
+    probe.after(StepIndex(1, 1, 0), torch.tensor(1.0), [])
+    record = probe.read_back()
+    np.testing.assert_allclose(record.norm, 1.25 * size, rtol=1e-6)
+    np.testing.assert_allclose(record.cosine, 0.8, rtol=1e-6)
+    np.testing.assert_allclose(record.weights, size * 2**0.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [CopyingRecorder, MeasuringRecorder])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_finite_gradient_beside_one_that_is_not_has_its_norm(kind, bad):
+    parameters = [nn.Parameter(torch.ones(2, dtype=torch.float64)) for _ in range(2)]
+    probe = kind([("bad", parameters[0]), ("finite", parameters[1])], changes_direction=False)
+    parameters[0].grad, parameters[1].grad = (torch.tensor([3e200, x], dtype=torch.float64) for x in (bad, 4e200))
+    probe.before(watch_change=False)
+    probe.after(StepIndex(1, 1, 0), torch.tensor(1.0), [])
+    np.testing.assert_allclose(probe.read_back().norms, [[bad, 5e200]], rtol=1e-15)

@@ -1,0 +1,17 @@
+import pytest
+
+from gradclip.errors import did_you_mean
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed", "expected"),
+    [
+        ("clip.valu", ["clip.value", "seed"], " (did you mean 'clip.value'?)"),
+        ("nrom", iter(["none", "norm", "value"]), " (did you mean 'norm'?)"),
+        ("zzz", ["clip.value", "seed"], ""),
+        ("norm", [], ""),
+        ("", ["norm"], ""),
+    ],
+)
+def test_the_nearest_name_or_nothing(name, allowed, expected):
+    assert did_you_mean(name, allowed) == expected

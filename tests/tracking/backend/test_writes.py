@@ -1,0 +1,86 @@
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+
+import pytest
+from mlflow import MlflowClient
+
+from gradclip.errors import TrackingError
+from gradclip.tracking.logger import RunLogger
+from gradclip.tracking.records import Parent, Point, Store
+from gradclip.tracking.run import TrackedRun
+
+WRITERS, POINTS, PARAMETERS = 4, 2500, 230
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(f"sqlite:///{tmp_path}/mlflow.db", str(tmp_path / "artifacts"), "tests")
+
+
+def points(count):
+    return [Point("loss/step", 1.0 / step, 1, step) for step in range(1, count + 1)]
+
+
+def write_one_run(store, number):
+    from gradclip.tracking.backend import writes as writer
+
+    run_id = writer.create_run(store, f"run {number}", {})
+    writer.write_parameters(store, run_id, {f"parameter.{place}": str(number) for place in range(PARAMETERS)})
+    writer.write_points(store, run_id, points(POINTS))
+    writer.end_run(store, run_id, "FINISHED")
+    return run_id
+
+
+def test_writers_of_one_fresh_store_lose_nothing(store):
+    with ProcessPoolExecutor(WRITERS, mp_context=multiprocessing.get_context("spawn")) as pool:
+        run_ids = list(pool.map(write_one_run, [store] * WRITERS, range(WRITERS)))
+    client = MlflowClient(store.uri)
+    (experiment,) = [found for found in client.search_experiments() if found.name == "tests"]
+    assert {run.info.run_id for run in client.search_runs([experiment.experiment_id])} == set(run_ids)
+    for number, run_id in enumerate(run_ids):
+        run = client.get_run(run_id)
+        assert run.info.status == "FINISHED"
+        assert run.data.params == {f"parameter.{place}": str(number) for place in range(PARAMETERS)}
+        history = client.get_metric_history(run_id, "loss/step")
+        assert [(point.step, point.value) for point in history] == [(p.step, p.value) for p in points(POINTS)]
+
+
+def test_points_logged_one_by_one_are_all_there_when_the_run_has_ended(store, tmp_path):
+    run = TrackedRun(store, "by logger", {"seed": "0"}, tmp_path)
+    logger = RunLogger(run)
+    for point in points(POINTS):
+        logger.log_metrics({point.key: point.value}, step=point.step)
+    logger.finalize("success")
+    run.end("FINISHED")
+    history = MlflowClient(store.uri).get_metric_history(run.run_id, "loss/step")
+    assert [(point.step, point.value) for point in history] == [(p.step, p.value) for p in points(POINTS)]
+
+
+def test_runs_of_one_multirun_share_a_parent(store, tmp_path):
+    parent = Parent(str(tmp_path), "a sweep", {"command": "python src/train.py -m seed=0,1"})
+    runs = [TrackedRun(store, f"job {number}", {}, tmp_path, parent) for number in range(2)]
+    client = MlflowClient(store.uri)
+    (parent_id,) = {client.get_run(run.run_id).data.tags["mlflow.parentRunId"] for run in runs}
+    assert client.get_run(parent_id).info.run_name == "a sweep"
+
+
+def test_a_write_that_fails_is_told_at_the_end(store, tmp_path):
+    run = TrackedRun(store, "gone", {}, tmp_path)
+    MlflowClient(store.uri).delete_run(run.run_id)
+    run.write_points(points(1))
+    with pytest.raises(TrackingError, match="could not write points"):
+        run.wait()
+
+
+def test_one_curve_is_found_without_going_over_those_of_other_runs(store):
+    from gradclip.tracking.backend import connection as opening
+    from gradclip.tracking.backend import writes as writer
+
+    for number in range(30):
+        writer.write_points(store, writer.create_run(store, f"run {number}", {}), points(10))
+    opening.analyze(store)
+    engine = opening._get_store(store.uri).engine
+    query = "SELECT key, value, timestamp, step, is_nan, run_uuid FROM metrics WHERE run_uuid = 'a' AND key = 'b'"
+    with engine.connect() as connection:
+        (plan,) = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}")
+    assert "run_uuid=? AND key=?" in plan[3]

@@ -1,0 +1,134 @@
+import math
+from math import nan
+
+import numpy as np
+import pytest
+
+from gradclip import keys
+from gradclip.data.score_scale import ScoreScale
+from gradclip.telemetry.record import Divergence
+from gradclip.training.outcome import summarize
+from tests.support import records
+
+MSE = ScoreScale(keys.MSE, baseline=100.0)
+ACCURACY = ScoreScale(keys.ACCURACY, baseline=0.25, solved_at=0.99)
+
+
+def make_record(norms=(1.0, 2.0, 3.0), clipped=None, losses=None, **columns):
+    """A record of one parameter."""
+    replaced = {"norms_clipped": clipped, "loss": losses} | columns
+    given = {name: values for name, values in replaced.items() if values is not None}
+    return records.make_record(norms, names=("weight",), **given)
+
+
+@pytest.mark.parametrize(
+    ("final", "outcome"), [(89.9, "learned"), (90.1, "stalled"), (1e9, "stalled"), (np.nan, "diverged")]
+)
+def test_outcome_of_a_finite_gradient_record(final, outcome):
+    assert summarize(make_record(), MSE, [200.0, final], [300.0, 50.0]).outcome == outcome
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_non_finite_error_on_either_rows_is_a_divergence(bad):
+    for train, test in [([bad], [1.0]), ([1.0], [bad])]:
+        summary = summarize(make_record(), MSE, train, test)
+        assert summary.outcome == "diverged"
+        assert math.isnan(summary.score_train)
+        assert math.isnan(summary.score_test)
+
+
+def test_a_non_finite_weight_is_a_divergence_even_where_the_errors_are_finite():
+    summary = summarize(make_record([1.0, np.inf, 3.0], weights=[1.0, np.inf, np.inf]), MSE, [5.0], [6.0])
+    assert summary.outcome == "diverged"
+    assert summary.divergence == Divergence(2, 1, "gradient weight")
+    assert math.isnan(summary.score_train)
+    assert summary.best_score_test == 6.0  # it had got there before
+
+
+def test_best_epoch_is_the_first_lowest_finite_one_counted_from_1():
+    summary = summarize(make_record(), MSE, [9.0] * 5, [np.inf, 4.0, 2.0, 2.0, np.nan])
+    assert (summary.best_epoch, summary.best_score_test) == (3, 2.0)
+
+
+@pytest.mark.parametrize("test_curve", [[], [np.nan, np.inf]])
+def test_without_a_finite_error_there_is_no_best(test_curve):
+    summary = summarize(make_record(), MSE, [np.nan] * len(test_curve), test_curve)
+    assert summary.outcome == "diverged"
+    assert summary.best_epoch == 0
+    assert math.isnan(summary.best_score_test)
+    assert not {"best/mse_test", "best/epoch"} & set(summary.metrics())
+
+
+def test_metrics_of_a_run_that_learned():
+    summary = summarize(make_record([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 2.0, 2.0]), MSE, [9.0, 5.0], [8.0, 6.0])
+    assert summary.metrics() == pytest.approx(
+        {
+            "final/mse_train": 5.0,
+            "final/mse_test": 6.0,
+            "best/mse_test": 6.0,
+            "best/epoch": 2.0,
+            "grad/clip_fraction": 0.5,
+            "grad/skip_count": 0.0,
+            "grad/norm_p50": 2.5,
+            "grad/norm_p90": 3.7,
+            "grad/norm_p99": 3.97,
+            "grad/norm_max": 4.0,
+        }
+    )
+    assert summary.tags() == {"outcome": "learned"}
+    assert summary.steps == 4
+
+
+def test_metrics_of_a_diverged_run_are_nan_or_left_out_but_never_infinite():
+    summary = summarize(make_record([np.inf, np.nan], losses=[1.0, np.inf]), MSE, [np.inf], [np.inf])
+    metrics = summary.metrics()
+    assert metrics == pytest.approx(
+        {"final/mse_train": nan, "final/mse_test": nan, "grad/skip_count": 0.0}, nan_ok=True
+    )
+
+
+def test_tags_of_a_diverged_run_say_where():
+    tags = summarize(make_record(losses=[1.0, 1.0, np.nan]), MSE, [np.nan], [np.nan]).tags()
+    assert tags == {"outcome": "diverged", "diverged_step": "3", "diverged_epoch": "2", "diverged_in": "loss"}
+
+
+def test_a_divergence_of_the_score_alone_has_a_place_too():
+    summary = summarize(make_record([1.0] * 6), MSE, [3.0, 2.0, 1.0], [3.0, np.inf, np.inf])
+    assert (summary.outcome, summary.divergence) == ("diverged", Divergence(4, 2, "score"))
+    assert summary.tags()["diverged_in"] == "score"
+
+
+@pytest.mark.parametrize(
+    ("record", "note"),
+    [
+        (make_record([1.0, 2.0, 3.0], [1.0, 0.0, 0.0]), "2 finite gradients were made zero, first at step 2: their"),
+        (make_record([1.0, 2.0, 3.0], [1.0, 0.0, 0.0], skipped=[0, 1, 1]), "2 updates were left out, first at step 2"),
+        (make_record([1.0, 2.0, 3.0], nonfinite=[0, 3, 0]), "1 steps had a gradient that was not finite"),
+        (make_record([1.0, 0.0, 0.0]), "every gradient is zero from step 2 on: the network is dead or saturated"),
+        (make_record([0.0, 0.0, 0.0]), "every gradient is zero from step 1 on: the network is dead or saturated"),
+    ],
+)
+def test_what_deserves_a_word_is_noted(record, note):
+    (told,) = summarize(record, MSE, [5.0], [6.0]).notes
+    assert told.startswith(note)
+
+
+def test_a_healthy_run_has_no_notes():
+    assert summarize(make_record([1.0, 0.0, 3.0]), MSE, [5.0], [6.0]).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("final", "best", "outcome", "solved"),
+    [(0.30, 0.32, "stalled", False), (0.33, 0.98, "learned", False), (0.5, 0.99, "learned", True)],
+)
+def test_an_accuracy_is_judged_from_chance_to_perfect_and_solved_by_its_best(final, best, outcome, solved):
+    summary = summarize(make_record(), ACCURACY, [0.25, final], [best, 0.3])
+    assert (summary.outcome, summary.solved, summary.best_score_test, summary.best_epoch) == (outcome, solved, best, 1)
+    assert summary.metrics().keys() >= {"final/accuracy_train", "final/accuracy_test", "best/accuracy_test"}
+    assert summary.tags() == {"outcome": outcome, "solved": str(solved).lower()}
+
+
+def test_an_error_is_solved_from_below():
+    score_scale = ScoreScale(keys.MSE, baseline=1 / 6, solved_at=0.01)
+    assert [score_scale.is_solved(error) for error in (0.009, 0.01, 0.011, math.nan)] == [True, True, False, False]
+    assert MSE.is_solved(0.0) is None
