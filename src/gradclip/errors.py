@@ -45,6 +45,14 @@ class TrackingError(GradclipError):
     """The MLflow store cannot be reached, written or read."""
 
 
+class AbsentStoreError(TrackingError):
+    """The store cannot be opened."""
+
+
+class UnreachableStoreError(TrackingError):
+    """The store did not take a write; another attempt may succeed."""
+
+
 class DiskError(GradclipError):
     """A file cannot be written: the disk is full or read-only."""
 

@@ -21,8 +21,7 @@ from mlflow.entities import Metric, Param, RunTag
 
 from gradclip import keys
 from gradclip.config.paths import PROJECT_ROOT
-from gradclip.tracking.backend.connection import client
-from gradclip.tracking.backend.writes import create_run, end_run
+from gradclip.tracking.backend.operations import Backend
 from gradclip.tracking.records import Store
 
 SIZES = (100, 300, 1000, 3000)
@@ -35,12 +34,12 @@ PORT = 5987
 
 def fill(store: Store, runs: int) -> None:
     """Write runs in groups of one threshold each."""
-    generator = np.random.default_rng(0)
+    generator, backend = np.random.default_rng(0), Backend(store)
     for place in range(runs):
         group, seed = divmod(place, SEEDS)
         threshold = 0.01 * 1.2**group
         curve = np.geomspace(1e4, 10 + group, EPOCHS) * generator.lognormal(0, 0.2, EPOCHS)
-        run_id = create_run(store, f"norm={threshold:.4g} seed={seed}", {})
+        run_id = backend.create_run(f"norm={threshold:.4g} seed={seed}", {}, None, None)
         points = [
             Metric(key, value, epoch, epoch)
             for key in (keys.MSE.train, keys.MSE.test)
@@ -51,13 +50,13 @@ def fill(store: Store, runs: int) -> None:
             norms, 5.0
         )
         settings = {"clip.name": "norm", "clip.value": f"{threshold:.4g}", "seed": str(seed)}
-        client(store.uri).log_batch(
+        backend.client.log_batch(
             run_id,
             [*points, *(Metric(key, value, 0, 0) for key, value in last.items())],
             [Param(name, value) for name, value in settings.items()] + [Param(f"s.{i}", "0") for i in range(SETTINGS)],
             [RunTag(keys.OUTCOME, "learned"), RunTag(keys.CLIP, f"norm={threshold:.4g}")],
         )
-        end_run(store, run_id, "FINISHED")
+        backend.end_run(run_id, "FINISHED")
 
 
 class Measured(NamedTuple):

@@ -13,7 +13,7 @@ from gradclip import keys
 from gradclip.config.paths import CONFIG_FOLDER, PROJECT_ROOT, register_resolvers
 from gradclip.config.validation import validate
 from gradclip.plots import BLUE, ORANGE, RED, draw
-from gradclip.training.components import Parts, build
+from gradclip.training.components import Components, build_components
 
 RUNS = {
     "no clipping": (("clip=none",), RED),
@@ -23,13 +23,13 @@ RUNS = {
 FIRST_STEPS = 60
 
 
-def train(overrides: tuple[str, ...]) -> Parts:
+def train(overrides: tuple[str, ...]) -> Components:
     """Train one run, untracked."""
     quietly = ["tracking=none", "trainer.progress_bar=false"]
     with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
         config = validate(compose("train", [*overrides, *quietly]))
     with tempfile.TemporaryDirectory() as folder:
-        parts = build(config, Path(folder))
+        parts = build_components(config, Path(folder))
         parts.trainer.fit(parts.module, parts.data)
     return parts
 

@@ -144,12 +144,12 @@ def plot_through_time(figure: Figure) -> None:
     """Gradients on their way back through time: vanishing, exploding, and held."""
     from reference import configure
 
-    from gradclip.training.components import build
+    from gradclip.training.components import build_components
 
     panels: list[Axes] = list(figure.subplots(1, 3, sharey=True))
     records = {}
     for name in ("recurrent_vanishing", "recurrent_explosion", "recurrent_norm_scaling"):
-        parts = build(configure((f"+experiment={name}", "trainer.max_epochs=4")), Path.cwd())
+        parts = build_components(configure((f"+experiment={name}", "trainer.max_epochs=4")), Path.cwd())
         parts.trainer.fit(parts.module, parts.data)
         assert parts.hidden.record is not None
         (norms,) = parts.hidden.record.norms.values()

@@ -16,7 +16,7 @@ from torch import nn
 
 from gradclip import RNN
 from gradclip.data.tasks import TASKS
-from gradclip.training.components import Parts, build
+from gradclip.training.components import Components, build_components
 
 LENGTH, HIDDEN, BATCH, STEPS, ROUNDS = 150, 50, 64, 800, 9
 SETTINGS = (
@@ -34,7 +34,7 @@ SETTINGS = (
 def pipeline_step() -> float:
     """Seconds a step of the pipeline, with all its telemetry: clipping, both monitors, fresh sequences."""
     with tempfile.TemporaryDirectory() as folder:
-        parts: Parts = build(configure(SETTINGS), Path(folder))
+        parts: Components = build_components(configure(SETTINGS), Path(folder))
         parts.trainer.limit_val_batches = 0
         start = time.perf_counter()
         parts.trainer.fit(parts.module, parts.data)

@@ -51,10 +51,11 @@ def configure(overrides: Sequence[str]) -> TrainConfig:
 
 def train_once(overrides: tuple[str, ...], seed: int) -> Summary:
     """Train one run with the pipeline of the command, untracked."""
-    from gradclip.training.pipeline import Job, train
+    from gradclip.training.job import Job
+    from gradclip.training.pipeline import train
 
     with tempfile.TemporaryDirectory() as folder:
-        return train(configure([*overrides, f"seed={seed}"]), Job("reference", Path(folder), {})).summary
+        return train(Job(configure([*overrides, f"seed={seed}"]), (), Path(folder))).summary
 
 
 def describe(errors: list[float]) -> str:

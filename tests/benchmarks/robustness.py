@@ -23,7 +23,8 @@ from gradclip.config.schema import TrainConfig
 from gradclip.errors import GradclipError
 from gradclip.tracking.records import Point, Store
 from gradclip.tracking.run import TrackedRun
-from gradclip.training.pipeline import Job, train
+from gradclip.training.job import Job
+from gradclip.training.pipeline import train
 from tests.conftest import ROOT
 from tests.support.fuzzing import attempt, fuzzed_line, malformed_files, table_overrides
 from tests.support.mlflow_server import Server
@@ -81,7 +82,9 @@ def outages(folder: Path) -> Iterator[Row]:
     server = Server(folder)
     server.start()
     for seconds in OUTAGES:
-        run = TrackedRun(Store(server.uri, "", "outages", patience=300.0), f"{seconds} s", {}, folder / str(seconds))
+        run = TrackedRun(
+            Store(server.uri, "", "outages", retry_seconds=300.0), f"{seconds} s", {}, folder / str(seconds)
+        )
         written = _write_for(1.0, run, 0)
         server.kill()
         written = _write_for(seconds, run, written)
@@ -121,15 +124,16 @@ def writers(folder: Path) -> Iterator[Row]:
 
 
 def _write_one(store: Store, number: int) -> str:
-    from gradclip.tracking.backend import connection as opening
-    from gradclip.tracking.backend import writes as writer
+    from gradclip.tracking.backend.database import STORE_ERRORS
+    from gradclip.tracking.backend.operations import Backend
 
+    backend = Backend(store)
     try:
-        run_id = writer.create_run(store, f"run {number}", {})
-        writer.write_parameters(store, run_id, {f"parameter.{place}": str(number) for place in range(PARAMETERS)})
-        writer.write_points(store, run_id, [Point("p", 1.0, 1, step) for step in range(POINTS)])
-        writer.end_run(store, run_id, "FINISHED")
-    except (*opening.STORE_ERRORS, GradclipError) as error:
+        run_id = backend.create_run(f"run {number}", {}, None, None)
+        backend.write_parameters(run_id, {f"parameter.{index}": str(number) for index in range(PARAMETERS)})
+        backend.write_points(run_id, [Point("p", 1.0, 1, step) for step in range(POINTS)])
+        backend.end_run(run_id, "FINISHED")
+    except (*STORE_ERRORS, GradclipError) as error:
         return str(error)
     return run_id
 
@@ -165,7 +169,7 @@ def _try_out(folder: Path, what: str, tries: list[list[str]]) -> Iterator[Row]:
 
 
 def _train_tracked(config: TrainConfig, folder: Path) -> None:
-    train(config, Job("fuzzed", folder, {}))
+    train(Job(config, (), folder))
 
 
 def main() -> int:

@@ -78,19 +78,20 @@ def compose_main_job(uri: str, folder: str) -> TrainConfig:
 def fits(config: TrainConfig, folder: str) -> dict[str, Callable[[], float]]:
     """The fit as the command does it, all points in the store, and the same without logger and telemetry."""
     from gradclip.tracking.logger import RunLogger
-    from gradclip.training.components import build
-    from gradclip.training.pipeline import Job, open_run
+    from gradclip.training.components import build_components
+    from gradclip.training.job import Job
+    from gradclip.training.pipeline import open_run
 
-    job = Job("speed", Path(folder), {})
+    job = Job(config, (), Path(folder))
 
     def bare() -> float:
-        parts = build(config, job.folder)
+        parts = build_components(config, job.folder)
         parts.trainer.callbacks.remove(parts.monitor)  # type: ignore[attr-defined]
         return seconds(lambda: parts.trainer.fit(parts.module, parts.data))
 
     def tracked() -> float:
-        parts = build(config, job.folder)
-        run = open_run(config, job, parts)
+        parts = build_components(config, job.folder)
+        run = open_run(job, parts)
         run.wait()
         parts.trainer.loggers = [RunLogger(run)]
 
@@ -100,6 +101,7 @@ def fits(config: TrainConfig, folder: str) -> dict[str, Callable[[], float]]:
 
         taken = seconds(fit)
         run.end("FINISHED")
+        run.wait()
         return taken
 
     return {"bare": bare, "tracked": tracked}

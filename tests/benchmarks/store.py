@@ -11,12 +11,15 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import psutil
 
+from gradclip import keys
 from gradclip.config.paths import PROJECT_ROOT
-from gradclip.tracking.records import EndOfRun, Point, StartOfRun, Store, now
+from gradclip.tracking.operations import Operations
+from gradclip.tracking.records import Call, Point, RunEnd, Store, now
 from gradclip.tracking.stored_runs import Curve
 
 sys.path.insert(0, str(PROJECT_ROOT))
@@ -29,27 +32,31 @@ FEW, MANY = 816, 6000  # points of a run
 
 def store_call_by_call(store: Store, count: int) -> None:
     """Store a run as training does, without its files."""
-    from gradclip.tracking.backend import writes as writer
+    from gradclip.tracking.backend.operations import backend_of
 
+    backend = backend_of(store)
     points = [Point(f"curve_{number % 6}", 0.5, 1_700_000_000_000 + number, number // 6) for number in range(count)]
-    run_id = writer.create_run(store, "run", {"outcome": "learned"})
-    writer.write_parameters(store, run_id, PARAMETERS)
-    writer.write_points(store, run_id, points)
-    writer.write_summary(store, run_id, {"final/mse_test": 1.0}, {"seed": "0"}, 1_700_000_000_000)
-    writer.end_run(store, run_id, "FINISHED")
+    run_id = backend.create_run("run", {"outcome": "learned"}, None, None)
+    backend.write_parameters(run_id, PARAMETERS)
+    backend.write_points(run_id, points)
+    backend.write_summary(run_id, {"final/mse_test": 1.0}, {"seed": "0"}, 1_700_000_000_000)
+    backend.end_run(run_id, "FINISHED")
 
 
 def store_at_once(store: Store, count: int) -> None:
     """Store a run as the vectorized launcher does, without its files."""
-    from gradclip.tracking.backend import bulk as complete
+    from gradclip.tracking.backend import delivery
 
     points = Curve(np.arange(count // 6), np.full(count // 6, 0.5))
     curves = {f"curve_{number}": points for number in range(6)}
+    creation = uuid4().hex
     with tempfile.TemporaryDirectory() as folder:
-        complete.remember_datasets(store, "none", [])
-        start = StartOfRun("run", {"seed": "0"}, None, now(), PARAMETERS, "none", folder)
-        end = EndOfRun(now(), now(), curves, {"final/mse_test": 1.0}, {"outcome": "learned"}, folder)
-        complete.complete_run(store, complete.start_run(store, start), end)
+        tags = {"seed": "0", keys.CREATION: creation}
+        create = Call(store, Operations.create_run.__name__, creation, ("run", tags, None, now()), folder)
+        delivery.begin_run(create, spool=False)
+        delivery.deliver(create._replace(operation=Operations.write_parameters.__name__, arguments=(PARAMETERS,)))
+        end = RunEnd(curves, {"final/mse_test": 1.0}, {"outcome": "learned"}, now(), now())
+        delivery.complete_run(create, end)
 
 
 def processor_seconds() -> float:

@@ -26,8 +26,8 @@ from gradclip.stacked.replicas import make_replicas
 from gradclip.stacked.training import StackedTraining
 from gradclip.sweep.replica_runs import ReplicaRuns
 from gradclip.tracking.records import PARENT_FILE, Parent, Store, now
-from gradclip.training.pipeline import Job, run_tags
-from gradclip.training.result import Trained
+from gradclip.training.job import Job
+from gradclip.training.result import Result
 from tests.benchmarks.speed import compose_main_job, seconds
 
 REPLICAS = (1, 10, 100, 1000, 4000)
@@ -110,24 +110,21 @@ def where_time_goes(folder: Path, total: float) -> None:
     torch.set_num_threads(1)  # as the command does: the other processor writes
     keep_freed_memory()
     configs, parent = settings_of_all(folder), Parent(str(folder / "parts"), "parts", {})
-    jobs = [
-        Job(str(number), Path(parent.folder, str(number)), run_tags(config), parent)
-        for number, config in enumerate(configs)
-    ]
+    jobs = [Job(config, (), Path(parent.folder, str(number)), number, parent) for number, config in enumerate(configs)]
     taken: dict[str, float] = {}
 
     def timed(name: str, work: Callable[[], object]) -> None:
         taken[name] = seconds(work)
 
     replicas = make_replicas(configs)
-    runs, done = ReplicaRuns(points=100, keep_all=False), dict[int, Trained]()
-    for number, (config, job, replica) in enumerate(zip(configs, jobs, replicas, strict=True)):
-        runs.begin(number, config, job, replica.data)
+    runs, done = ReplicaRuns(points=100, keep_all=False), dict[int, Result]()
+    for job, replica in zip(jobs, replicas, strict=True):
+        runs.begin(job, replica.data)
     timed("training, while the store begins the runs", lambda: done.update(StackedTraining(replicas, CPU).run()))
 
     def end_all() -> None:
-        for number, trained in done.items():
-            runs.end(number, trained, now())
+        for number, result in done.items():
+            runs.end(number, result, now())
 
     timed("files of telemetry, while the store ends the runs", end_all)
     timed("figures and models of two runs, and waiting for the store", runs.finish)

@@ -11,12 +11,12 @@ from gradclip.cli.entry import no_empty_folder
 from gradclip.config.schema import AdviseSettings
 from gradclip.config.validation import validate_as
 from gradclip.errors import ConfigError
-from gradclip.tracking.process import result_of, submit
+from gradclip.tracking.operations import Operations
+from gradclip.tracking.process import ask, result_of
 from gradclip.tracking.records import Store
 
 if TYPE_CHECKING:
     from gradclip.advise.evidence import Evidence
-    from gradclip.tracking.stored_runs import StoredRun
 
 PROBE_EPOCHS = 5
 
@@ -26,7 +26,7 @@ def run_advice(config: DictConfig) -> None:
     with no_empty_folder() as folder:
         settings = validate_as(AdviseSettings, config)
         store = Store.of(settings.tracking)
-        opened = submit("check_readable", store)  # MLflow loads beside the rest
+        opened = ask(store, Operations.check_readable)  # MLflow loads beside the rest
         from gradclip.advise.report import advice_message
 
         result_of(opened)
@@ -48,9 +48,10 @@ def read_evidence(store: Store, run_id: str | None) -> "Evidence":
 
     from gradclip.advise.evidence import gather
 
-    run: StoredRun = result_of(submit("newest_run", store) if run_id is None else submit("read_run", store, run_id))
+    newest, read = Operations.newest_run, Operations.read_run
+    run = result_of(ask(store, newest) if run_id is None else ask(store, read, run_id))
     with tempfile.TemporaryDirectory() as scratch:
-        path = result_of(submit("read_file", store, run.run_id, keys.TELEMETRY_FILE, scratch))
+        path = result_of(ask(store, Operations.read_file, run.run_id, keys.TELEMETRY_FILE, scratch))
         if path is None:
             raise ConfigError(f"run: got {run.run_id!r} ({run.name}); it has no {keys.TELEMETRY_FILE}")
         return gather(run, pd.read_parquet(path))

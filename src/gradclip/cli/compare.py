@@ -11,7 +11,8 @@ from gradclip import keys
 from gradclip.cli.entry import no_empty_folder
 from gradclip.config.schema import CompareSettings
 from gradclip.config.validation import validate_as
-from gradclip.tracking.process import result_of, submit
+from gradclip.tracking.operations import Operations
+from gradclip.tracking.process import ask, result_of
 from gradclip.tracking.records import Store
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def run_comparison(config: DictConfig) -> None:
     with no_empty_folder() as folder:
         settings = validate_as(CompareSettings, config)
         store = Store.of(settings.tracking)
-        opened = submit("check_readable", store)  # MLflow loads beside the rest
+        opened = ask(store, Operations.check_readable)  # MLflow loads beside the rest
         from gradclip.compare.comparison import compare
 
         result_of(opened)
@@ -35,15 +36,16 @@ def store_comparison(store: Store, found: "Comparison", folder: Path) -> str:
     """Store what was written with the multirun's parent, or with a run of its own; return where, in words."""
     from gradclip.compare.comparison import FOLDER
 
-    if result_of(submit("is_read_only", store)):
+    if result_of(ask(store, Operations.is_read_only)):
         return "Not stored: the store is read-only"
     if found.selection.parent is not None:
-        result_of(submit("write_files", store, found.selection.parent, str(folder), FOLDER))
+        result_of(ask(store, Operations.write_files, found.selection.parent, str(folder), FOLDER))
         return f"Stored with the multirun's parent run {found.selection.parent}, under {FOLDER}"
     command = shlex.join(["python", "src/compare.py", *HydraConfig.get().overrides.task])
-    run_id = result_of(submit("create_run", store, f"comparison: {found.selection.title}", {keys.COMMAND: command}))
-    result_of(submit("write_files", store, run_id, str(folder), FOLDER))
-    result_of(submit("end_run", store, run_id, "FINISHED"))
+    tags = {keys.COMMAND: command}
+    run_id = result_of(ask(store, Operations.create_run, f"comparison: {found.selection.title}", tags, None, None))
+    result_of(ask(store, Operations.write_files, run_id, str(folder), FOLDER))
+    result_of(ask(store, Operations.end_run, run_id, "FINISHED"))
     return f"Stored with run {run_id}"
 
 

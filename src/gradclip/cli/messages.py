@@ -1,55 +1,57 @@
-"""What the commands print about runs."""
+"""What the commands print about single runs."""
 
 import math
-import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gradclip import keys
+from gradclip.config.overrides import train_command
 from gradclip.config.paths import PROJECT_ROOT
 from gradclip.config.schema import TrainConfig
 from gradclip.errors import Interrupted
 from gradclip.formatting import format_scores, signal_name, unsent_message
 from gradclip.tracking.views import view_address
+from gradclip.training.job import Job
 
 if TYPE_CHECKING:
     from gradclip.training.outcome import Summary
-    from gradclip.training.pipeline import Result
+    from gradclip.training.result import Result
 
 UI = "http://127.0.0.1:5000"  # where MLflow serves its pages unless told otherwise
 
 
-def run_message(result: "Result", config: TrainConfig) -> str:
-    """Describe a finished run in a few lines."""
-    summary = result.summary
+def run_message(job: Job, result: "Result") -> str:
+    """A finished run in a few lines."""
+    config, summary, run = job.config, result.summary, result.run
+    experiment_id = run.begun.experiment_id if run else None
     lines = [
         format_scores(summary.score.name, summary.score_train, summary.score_test),
         f"Outcome: {_outcome(summary)}",
         f"Clipping: {_clipping(summary, config)}",
         *(f"Note: {note}" for note in summary.notes),
-        f"Run: {result.name}" + (f" ({result.run_id})" if result.run_id else " (not tracked)"),
-        *([f"Figures: {result.folder / keys.FIGURES_FOLDER}"] if config.figures else []),
-        *([f"See it: {_open_ui(config.tracking.uri, result.experiment_id)}"] if result.experiment_id else []),
-        *([unsent_message(result.unsent, result.folder)] if result.unsent else []),
+        f"Run: {job.name} ({run.run_id})" if run else f"Run: {job.name} (not tracked)",
+        *([f"Figures: {job.folder / keys.FIGURES_FOLDER}"] if config.figures else []),
+        *([f"See it: {_open_ui(config.tracking.uri, experiment_id)}"] if experiment_id else []),
+        *([unsent_message(run.unsent, job.folder)] if run and run.unsent else []),
         *(["", str(result.explosion)] if result.explosion else []),
     ]
     return "\n".join(lines)
 
 
 def interrupted_message(stop: Interrupted, overrides: Sequence[str]) -> str:
-    """Say that a run was stopped, and how to go on with it.
+    """A run that was stopped, and how to resume it.
 
     Args:
-        stop: what stopped it.
+        stop: the stop.
         overrides: of its command; those that say where it is tracked are needed again.
     """
     how = signal_name(stop.signal)
     if stop.run_id is None:
-        return f"Stopped by {how} after step {stop.step}; not tracked, so that it cannot be taken up again"
+        return f"Stopped by {how} after step {stop.step}; not tracked, so that it cannot be resumed"
     tracking = [override for override in overrides if override.startswith("tracking")]
-    command = shlex.join(["python", "src/train.py", f"resume={stop.run_id}", *tracking])
+    command = train_command([f"resume={stop.run_id}", *tracking])
     send = "python src/sync.py; " if stop.unsent else ""
-    return f"Stopped by {how} after step {stop.step}. To go on: {send}{command}"
+    return f"Stopped by {how} after step {stop.step}. To resume: {send}{command}"
 
 
 def _outcome(summary: "Summary") -> str:

@@ -12,9 +12,10 @@ from gradclip.compare.report import Comparison, method, tables, verdicts
 from gradclip.compare.summary import Metric, choose_metric, compare_pairs, summarize_groups, usual_target
 from gradclip.errors import ConfigError
 from gradclip.formatting import to_markdown
-from gradclip.tracking.process import result_of, submit
+from gradclip.tracking.operations import Operations
+from gradclip.tracking.process import ask, result_of
 from gradclip.tracking.records import Store
-from gradclip.tracking.stored_runs import Curve, Selection, StoredRun
+from gradclip.tracking.stored_runs import Curve, StoredRun
 
 FOLDER = "comparison"  # under the artifacts of the run that a comparison is stored with
 MARKDOWN, GROUPS, PAIRS = "comparison.md", "groups.csv", "pairs.csv"
@@ -48,7 +49,7 @@ def compare(
         TrackingError: the store or the runs cannot be read.
         ConfigError: there is nothing to compare, or not by this setting or metric.
     """
-    selection: Selection = result_of(submit("select_runs", store, asked))
+    selection = result_of(ask(store, Operations.select_runs, asked))
     if not selection.runs:
         raise ConfigError(f"runs: got {selection.title!r}; no training run that ended is among them")
     grouping = group_runs(selection.runs, by, names)
@@ -68,7 +69,7 @@ def read_curves(store: Store, runs: Sequence[StoredRun], metric: Metric) -> dict
     """The history of the score in each run that has one, read in blocks."""
     ids = [run.run_id for run in runs] if metric.curve else []
     blocks = [ids[start : start + BLOCK] for start in range(0, len(ids), BLOCK)]
-    found = [submit("read_curves", store, block, metric.curve, MOST_POINTS) for block in blocks]
+    found = [ask(store, Operations.read_curves, block, metric.curve, MOST_POINTS) for block in blocks]
     return {run_id: curve for block in found for run_id, curve in result_of(block).items()}
 
 

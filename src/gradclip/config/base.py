@@ -15,3 +15,10 @@ class Settings(BaseModel):
     """Base of all settings: frozen, strict about names."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class NoEffect:
+    """Marks a setting that does not change what a training computes: where it is stored, drawn and shown, and threads.
+
+    :func:`gradclip.config.schema.has_effect` reads the mark; fingerprints, run names, groups and comparisons follow it.
+    """

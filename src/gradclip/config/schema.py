@@ -1,10 +1,11 @@
 """The settings of each command together, and the rules that span groups: what is allowed, not where it comes from."""
 
-from typing import Annotated
+from functools import cache
+from typing import Annotated, Any
 
-from pydantic import Discriminator, Field, NonNegativeInt, model_validator
+from pydantic import BaseModel, Discriminator, Field, NonNegativeInt, model_validator
 
-from gradclip.config.base import Settings
+from gradclip.config.base import NoEffect, Settings
 from gradclip.config.clip import AutoClip, ChangingThreshold, ClipSettings, ThresholdSettings
 from gradclip.config.data import ClassTask, DataSettings, TaskSettings
 from gradclip.config.model import ModelSettings
@@ -26,12 +27,12 @@ class TrainConfig(Settings):
     clip: Annotated[ClipSettings, Discriminator("name")]
     threshold: Annotated[ThresholdSettings, Discriminator("name")]
     trainer: TrainerSettings
-    tracking: TrackingSettings
+    tracking: Annotated[TrackingSettings, NoEffect]
     seed: Annotated[int, Field(ge=0, lt=2**32)]
-    log_model: bool
-    figures: bool
-    resume: Annotated[str | None, Field(exclude=True)] = None
-    skip_finished: Annotated[bool, Field(exclude=True)] = False
+    log_model: Annotated[bool, NoEffect]
+    figures: Annotated[bool, NoEffect]
+    resume: Annotated[str | None, Field(exclude=True), NoEffect] = None
+    skip_finished: Annotated[bool, Field(exclude=True), NoEffect] = False
 
     @model_validator(mode="after")
     def _a_loss_for_the_target(self) -> "TrainConfig":
@@ -62,6 +63,36 @@ class TrainConfig(Settings):
                 percentile = f"times clip.value={self.clip.value}, a percentile, it must be at most 100"
                 raise ValueError(f"threshold: got a factor of {factor}; {percentile}")
         return self
+
+
+def has_effect(name: str) -> bool:
+    """Whether a setting of a run changes what its training computes; a seed does.
+
+    Args:
+        name: dotted name of a setting, or of a group.
+
+    Example:
+        >>> has_effect("optimizer.lr"), has_effect("trainer.threads"), has_effect("tracking.uri")
+        (True, False, False)
+    """
+    return not any(name == without or name.startswith(f"{without}.") for without in _settings_without_effect())
+
+
+@cache
+def _settings_without_effect() -> frozenset[str]:
+    marked = {name for name, field in TrainConfig.model_fields.items() if NoEffect in field.metadata}
+    for group, field in TrainConfig.model_fields.items():
+        for settings in settings_classes(field.annotation):
+            inner = settings.model_fields.items()
+            marked |= {f"{group}.{name}" for name, setting in inner if NoEffect in setting.metadata}
+    return frozenset(marked)
+
+
+def settings_classes(annotation: Any) -> list[type[BaseModel]]:
+    """The settings classes in the annotation of a group: one, or those of a union."""
+    if isinstance(annotation, type):
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    return [member for part in getattr(annotation, "__args__", ()) for member in settings_classes(part)]
 
 
 class StoreTracking(TrackingSettings):

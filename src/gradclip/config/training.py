@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from gradclip.config.base import NonNegativeNumber, PositiveNumber, Settings, Share
+from gradclip.config.base import NoEffect, NonNegativeNumber, PositiveNumber, Settings, Share
 
 
 class PlainLoss(Settings):
@@ -61,14 +61,14 @@ class TrainerSettings(Settings):
     accelerator: Literal["cpu", "gpu", "auto"]
     devices: PositiveInt
     strategy: Literal["auto", "ddp"]
-    threads: PositiveInt | None
+    threads: Annotated[PositiveInt | None, NoEffect]
     max_epochs: PositiveInt
     batch_size: PositiveInt
     precision: Literal["64-true", "32-true", "bf16-mixed", "16-mixed"]
     accumulate_grad_batches: PositiveInt
     steps_after_divergence: NonNegativeInt | None
     stop_when_solved: bool
-    progress_bar: bool
+    progress_bar: Annotated[bool, NoEffect]
 
     @model_validator(mode="after")
     def _devices_share_a_batch(self) -> "TrainerSettings":

@@ -1,13 +1,13 @@
 """From a composed config to checked settings; a mistake becomes one line: the setting, the value, what is allowed."""
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from gradclip.config.base import Settings
-from gradclip.config.schema import TrainConfig
+from gradclip.config.schema import TrainConfig, settings_classes
 from gradclip.errors import ConfigError, did_you_mean, first_line
 
 SomeSettings = TypeVar("SomeSettings", bound=Settings)
@@ -73,7 +73,7 @@ def _dotted_name(place: tuple[int | str, ...], settings: type[Settings]) -> str:
         return ""
     group, *inner = place
     field = settings.model_fields.get(str(group))
-    branches = _settings_classes(field.annotation) if inner and field else []
+    branches = settings_classes(field.annotation) if inner and field else []
     return ".".join(str(part) for part in (group, *inner[len(branches) > 1 :]))
 
 
@@ -81,13 +81,7 @@ def setting_names(settings: type[Settings] = TrainConfig) -> list[str]:
     """Every setting there is, by its dotted name."""
     names = []
     for group, field in settings.model_fields.items():
-        members = _settings_classes(field.annotation)
+        members = settings_classes(field.annotation)
         inner = {info.alias or name for member in members for name, info in member.model_fields.items()}
         names += [f"{group}.{name}" for name in sorted(inner)] if members else [group]
     return names
-
-
-def _settings_classes(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type):
-        return [annotation] if issubclass(annotation, BaseModel) else []
-    return [member for part in getattr(annotation, "__args__", ()) for member in _settings_classes(part)]

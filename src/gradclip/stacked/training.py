@@ -24,7 +24,7 @@ from gradclip.stacked.varying import differing
 from gradclip.telemetry.recorders import StepIndex
 from gradclip.tracking.records import now
 from gradclip.training.components import build_module
-from gradclip.training.result import BOUNDED_LOSSES, Trained
+from gradclip.training.result import BOUNDED_LOSSES, Result
 
 NONE = torch.empty(0, dtype=torch.long)  # of the replicas
 FLUSH_EVERY = 20  # optimizer steps, as in GradientMonitor: there a diverged training is found and ended
@@ -73,8 +73,8 @@ class StackedTraining:
         a_epoch = -(-self.batches.batches // self.config.trainer.accumulate_grad_batches)
         return a_epoch * self.config.trainer.max_epochs
 
-    def run(self) -> Iterator[tuple[int, Trained]]:
-        """Train; give each replica's number and what its training left behind as soon as it ends."""
+    def run(self) -> Iterator[tuple[int, Result]]:
+        """Train; give each replica's number and its result as soon as it ends."""
         for epoch in range(self.config.trainer.max_epochs):
             for last_batch, window in self._windows(epoch):
                 self._step(epoch, last_batch, window)
@@ -172,7 +172,7 @@ class StackedTraining:
         scores = [self.scores.curves[replica][1][-1] for replica in self.state.ids.tolist()]
         return torch.nonzero(torch.tensor([better(score, score_scale.solved_at) for score in scores])).flatten()
 
-    def _end(self, rows: Tensor, epoch: int | None) -> Iterator[tuple[int, Trained]]:
+    def _end(self, rows: Tensor, epoch: int | None) -> Iterator[tuple[int, Result]]:
         """Take replicas out, scored a last time where it is in the middle of an epoch."""
         if not len(rows):
             return
@@ -184,11 +184,11 @@ class StackedTraining:
         self.state = self.state.without(rows)
         self.progress(len(rows) * (self.total_steps - self.steps))
         for row, replica in enumerate(ended.ids.tolist()):
-            yield replica, self._trained(replica, ended.parameters[row])
+            yield replica, self._result(replica, ended.parameters[row])
 
-    def _trained(self, replica: int, parameters: Tensor) -> Trained:
+    def _result(self, replica: int, parameters: Tensor) -> Result:
         own = self.replicas[replica]
-        return Trained(
+        return Result(
             data=own.data,
             network=self.network.network_of(parameters, replica),
             description=own.description,

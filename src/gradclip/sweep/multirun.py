@@ -1,49 +1,33 @@
-"""Runs and multiruns by what was typed: their names, the parent run, the settings of a job."""
+"""A multirun and its parent run: created by the first job, written and closed at the end."""
 
-import shlex
-from collections.abc import Sequence
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any, Concatenate, ParamSpec
 from uuid import NAMESPACE_URL, uuid5
 
 from omegaconf import OmegaConf
 
 from gradclip import keys
+from gradclip.config.overrides import multirun_name, train_command
 from gradclip.config.schema import TrainConfig
 from gradclip.errors import ConfigError
+from gradclip.sweep.search.report import SEARCH_FOLDER
 from gradclip.sweep.stopping import main_process
-from gradclip.tracking.records import Parent
+from gradclip.tracking.operations import Operations
+from gradclip.tracking.process import deliver, result_of
+from gradclip.tracking.records import PARENT_FILE, SPOOL_FILE, Call, Parent, Store, now, read_note
+from gradclip.tracking.spool import Spool
 
-INCIDENTAL = {"tracking", "hydra", "log_model", "figures", "skip_finished"}  # change nothing in the training
-SILENT = INCIDENTAL | {"seed", "sweep"}  # not part of what a run is called, or there anyway
-IN_LABEL = {"clip", "clip.value", "clip.norm"}  # which every name begins with
+P = ParamSpec("P")
+TABLES_FILE = "runs.md"  # in the folder of a multirun: the tables of its jobs
 
 
 def parent_of(folder: Path) -> Parent:
-    """The multirun that a job belongs to, called by what was typed."""
+    """The parent run of a multirun, named by what was typed."""
     typed = list(OmegaConf.load(folder / "multirun.yaml").hydra.overrides.task)
-    command = shlex.join(["python", "src/train.py", "-m", *typed])
-    tags = {keys.COMMAND: command, keys.CREATION: uuid5(NAMESPACE_URL, str(folder)).hex, **main_process(folder)}
-    telling = [override for override in typed if _setting(override).split(".")[0].split("/")[0] not in INCIDENTAL]
-    return Parent(str(folder), " ".join(telling) or "multirun", tags)
-
-
-def run_name(config: TrainConfig, overrides: Sequence[str]) -> str:
-    """Say what differs from the default run: the clipping, then whatever was overridden, then the seed."""
-    differing = [_short(*override.lstrip("+").split("=", 1)) for override in overrides if _is_telling(override)]
-    return " ".join([config.clip.label, *differing, f"seed={config.seed}"])
-
-
-def _is_telling(override: str) -> bool:
-    name = _setting(override)
-    return "=" in override and name.split(".")[0] not in SILENT and name not in IN_LABEL | {"trainer.progress_bar"}
-
-
-def _setting(override: str) -> str:
-    return override.lstrip("+~").split("=")[0]
-
-
-def _short(name: str, value: str) -> str:
-    return value if name == "experiment" else f"{name.rpartition('.')[2]}={value}"
+    created = {keys.COMMAND: train_command(typed, multirun=True), keys.CREATION: uuid5(NAMESPACE_URL, str(folder)).hex}
+    return Parent(str(folder), multirun_name(typed), created | main_process(folder))
 
 
 def for_multirun(config: TrainConfig) -> TrainConfig:
@@ -55,3 +39,62 @@ def for_multirun(config: TrainConfig) -> TrainConfig:
     if config.trainer.strategy == "ddp":
         raise ConfigError("trainer.strategy: got 'ddp'; a job of a multirun trains in one process")
     return config.model_copy(update={"trainer": config.trainer.model_copy(update={"progress_bar": False})})
+
+
+class ParentRun:
+    """The parent run of a multirun, once a job has created it.
+
+    Args:
+        folder: of the multirun.
+        note: what the job left there.
+    """
+
+    def __init__(self, folder: Path, note: dict[str, Any]) -> None:
+        self.folder, self.run_id, self.store = folder, str(note["run_id"]), Store(**note["store"])
+
+    @classmethod
+    def of(cls, folder: Path) -> "ParentRun | None":
+        """The parent run of a multirun; None if no job created it, or it is closed."""
+        path = folder / PARENT_FILE
+        return cls(folder, read_note(path)) if path.exists() else None
+
+    def write(
+        self, operation: Callable[Concatenate[Operations, str, P], Any], *args: P.args, **kwargs: P.kwargs
+    ) -> "Future[int]":
+        """Write to the run, or to a spool in the folder of the multirun."""
+        assert not kwargs
+        return deliver(Call(self.store, operation.__name__, self.run_id, args, str(self.folder)))
+
+    def close(self, status: str) -> None:
+        """Store tables and search, and close the run.
+
+        Raises:
+            TrackingError: the store refuses it.
+        """
+        (self.folder / PARENT_FILE).unlink()
+        if (tables := self.folder / TABLES_FILE).exists():
+            self.write(Operations.write_text, tables.read_text(), tables.name)
+        if (search := self.folder / SEARCH_FOLDER).exists():
+            self.write(Operations.write_files, str(search))
+        result_of(self.write(Operations.end_run, status, now()))
+
+
+def close_parent(folder: Path, status: str) -> None:
+    """Close the parent run of a multirun where it is open; where its creation is spooled, spool its end too."""
+    if parent := ParentRun.of(folder):
+        parent.close(status)
+        return
+    first_job = next(folder.glob(f"*/{SPOOL_FILE}"), None)
+    if first_job is not None and not (folder / SPOOL_FILE).exists():
+        _spool_parent(folder, Spool(first_job.parent).calls()[0].store, status)
+
+
+def _spool_parent(folder: Path, store: Store, status: str) -> None:
+    """Spool the creation and the end of a parent run behind jobs whose writes wait for the store."""
+    parent, spool = parent_of(folder), Spool(folder)
+    create = (parent.name, parent.tags, None, None)
+    spool.add(Call(store, Operations.create_run.__name__, "", create, str(folder)))
+    if (tables := folder / TABLES_FILE).exists():
+        text = (tables.read_text(), tables.name)
+        spool.add(Call(store, Operations.write_text.__name__, "", text, str(folder)))
+    spool.add(Call(store, Operations.end_run.__name__, "", (status,), str(folder)))

@@ -1,177 +1,142 @@
-"""Stacked replicas as tracked runs: what is written of each, and figures and models of the best and the worst."""
+"""Stacked replicas as tracked runs, written as any other run; the best and the worst keep figures and a model."""
 
 import tempfile
-from concurrent.futures import Future, wait
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
 
 import numpy as np
 from tqdm import tqdm
 
 from gradclip import keys
 from gradclip.config.error_messages import USER_ERRORS, describe
-from gradclip.config.schema import TrainConfig
-from gradclip.config.serialization import flatten
 from gradclip.data.base import TrainingData
+from gradclip.errors import TrackingError
 from gradclip.sweep.curves import curves_of
 from gradclip.sweep.results import JobResult
-from gradclip.telemetry.record import GradientRecord
-from gradclip.tracking.owner import owner_tags
-from gradclip.tracking.process import result_of, submit
-from gradclip.tracking.records import Call, EndOfRun, StartedRun, StartOfRun, Store, now
+from gradclip.tracking.operations import Operations
+from gradclip.tracking.process import ask, result_of
+from gradclip.tracking.records import DatasetDescription, RunEnd, Store, now
+from gradclip.tracking.run import TrackedRun
+from gradclip.training.artifacts import create_run, datasets_of, describe_run, write_result
 from gradclip.training.figures import draw_figures
+from gradclip.training.job import Job
 from gradclip.training.model_package import package_model
 from gradclip.training.outcome import Summary
-from gradclip.training.pipeline import Job, Result, datasets, run_tags, to_yaml, write_report, write_telemetry
-from gradclip.training.result import Trained
+from gradclip.training.result import Result
 
 
 @dataclass(frozen=True)
-class ReplicaRun:
-    """A trained replica on its way to the store.
+class FinishedReplica:
+    """A replica that was trained; ``result`` is kept where figures and a model may be made of it."""
 
-    Attributes:
-        number: of the job.
-        config: its settings.
-        job: its name, folder and tags.
-        trained: what its training left behind.
-        summary: the judgement of it.
-        run_id: its id in the store; None where it has none.
-        writes: what the store was asked to do, besides.
-    """
-
-    number: int
-    config: TrainConfig
     job: Job
-    trained: Trained
+    run: TrackedRun | None
     summary: Summary
-    run_id: str | None
-    writes: "list[Future[Any]]"
+    result: Result
 
-    @cached_property
+    @property
     def normalized_score(self) -> float:
-        """How good it is on the test examples; a diverged one is the worst."""
-        gain = self.trained.data.score_scale.normalized(self.summary.score_test)
-        return gain if np.isfinite(gain) else -np.inf
-
-    def write(self, function_name: str, *arguments: Any) -> None:
-        """Have the store do something more to the run."""
-        if self.run_id:
-            call = Call(Store.of(self.config.tracking), function_name, self.run_id, arguments, str(self.job.folder))
-            self.writes.append(submit("deliver", call))
+        """Its test score, 0 at the baseline and 1 if perfect; a diverged one is the worst."""
+        score = self.result.data.score_scale.normalized(self.summary.score_test)
+        return score if np.isfinite(score) else -np.inf
 
 
 @dataclass
 class ReplicaRuns:
-    """Write runs as their trainings begin and end.
+    """The runs of all replicas of a multirun.
 
     Attributes:
-        points: of each per-step curve in the store.
+        points: about how many points of each per-step curve go to the store.
         keep_all: whether every run keeps figures and model, or only the best and the worst.
     """
 
     points: int
     keep_all: bool
-    _begun: dict[int, tuple[TrainConfig, Job, "Future[StartedRun] | None"]] = field(default_factory=dict)
-    _pending: list[ReplicaRun] = field(default_factory=list)
-    _best: ReplicaRun | None = None
-    _worst: ReplicaRun | None = None
-    _told: set[tuple[Store, str]] = field(default_factory=set)
+    _begun: dict[int, tuple[Job, TrackedRun | None]] = field(default_factory=dict)
+    _finished: list[tuple[Job, TrackedRun | None, Summary]] = field(default_factory=list)
+    _best: FinishedReplica | None = None
+    _worst: FinishedReplica | None = None
+    _datasets: dict[tuple[Store, str], Future[Sequence[DatasetDescription]]] = field(default_factory=dict)
 
-    def begin(self, number: int, config: TrainConfig, job: Job, data: TrainingData) -> None:
-        """Have the store begin the run of a training that begins."""
-        self._begun[number] = config, job, self._submit_start(config, job, data) if config.tracking.uri else None
+    def begin(self, job: Job, data: TrainingData) -> None:
+        """Create the run of a training that begins."""
+        run = create_run(job, spool=True) if job.config.tracking.uri else None
+        self._begun[job.number] = job, run
+        if run is not None:
+            describe_run(run, job.config, self._descriptions(run.store, job, data))
 
-    def end(self, number: int, trained: Trained, end: int) -> None:
-        """Write the files of a training, and have the store complete its run; it ended then, in ms since 1970."""
-        config, job, begun = self._begun[number]
-        job.folder.mkdir(parents=True, exist_ok=True)
-        summary = trained.summary()
-        write_report(job.folder, trained.explosion())
-        write_telemetry(job.folder, trained)
-        (job.folder / keys.CONFIG_FILE).write_text(to_yaml(config))
+    def end(self, number: int, result: Result, end: int) -> None:
+        """Write the files of a training that ended at ``end``, in milliseconds since 1970, and complete its run."""
+        job, run = self._begun.pop(number)
+        summary, config = result.summary, job.config
+        write_result(job.folder, config, result)
         if self.keep_all and config.figures:
-            draw_figures(job.folder / keys.FIGURES_FOLDER, config, trained, summary)
-        writes = [self._submit_end(config, job, begun, trained, summary, end)] if begun else []
-        run = ReplicaRun(number, config, job, trained, summary, _id_of(begun), writes)
-        del self._begun[number]
+            draw_figures(job.folder / keys.FIGURES_FOLDER, config, result)
+        if run is not None:
+            curves = curves_of(result.record, summary.score, result.curves, self.points)
+            run.complete(RunEnd(curves, summary.metrics(), summary.tags(), end, now()))
+        finished = FinishedReplica(job, run, summary, result)
         if self.keep_all:
-            _write_model(run)
+            _write_model(finished)
         else:
-            self._best = max(filter(None, (self._best, run)), key=lambda one: one.normalized_score)
-            self._worst = min(filter(None, (self._worst, run)), key=lambda one: one.normalized_score)
-        self._pending.append(replace(run, trained=_without_record(trained)))
+            self._best = max(filter(None, (self._best, finished)), key=lambda one: one.normalized_score)
+            self._worst = min(filter(None, (self._worst, finished)), key=lambda one: one.normalized_score)
+        self._finished.append((job, run, summary))
 
-    def abandon(self, status: str) -> list[int]:
-        """Close the runs of all trainings that have not ended, as FAILED or KILLED; return the jobs' numbers."""
-        for config, job, begun in self._begun.values():
-            if run_id := _id_of(begun):
-                submit("deliver", Call(Store.of(config.tracking), "end_run", run_id, (status, now()), str(job.folder)))
-        numbers = list(self._begun)
+    def abandon(self, status: str) -> list[Job]:
+        """Close the runs of all trainings that have not ended, as FAILED or KILLED; return their jobs."""
+        jobs = []
+        for job, run in self._begun.values():
+            jobs.append(job)
+            if run is not None:
+                run.end(status)
         self._begun.clear()
-        return numbers
+        return jobs
 
-    def finish(self) -> None:
-        """Draw and store what is kept of the best and the worst, and wait until all is written."""
-        for run in {run.number: run for run in (self._best, self._worst) if run}.values():
-            if run.config.figures:
-                draw_figures(run.job.folder / keys.FIGURES_FOLDER, run.config, run.trained, run.summary)
-                run.write("write_files", str(run.job.folder / keys.FIGURES_FOLDER), keys.FIGURES_FOLDER)
-            _write_model(run)
-        for run in tqdm(self._pending, desc="Storing", unit=" runs"):
-            _note(run).write(run.job.folder)
+    def finish(self) -> list[JobResult]:
+        """Make figures and models of the best and the worst, wait until all is written, and return how jobs ended."""
+        for replica in {one.job.number: one for one in (self._best, self._worst) if one}.values():
+            figures = replica.job.folder / keys.FIGURES_FOLDER
+            if replica.job.config.figures:
+                draw_figures(figures, replica.job.config, replica.result)
+                if replica.run is not None:
+                    replica.run.write_files(figures, keys.FIGURES_FOLDER)
+            _write_model(replica)
+        bar = tqdm(self._finished, desc="Storing", unit=" runs")
+        results = [_job_result(job, run, summary) for job, run, summary in bar]
+        for (job, _, _), result in zip(self._finished, results, strict=True):
+            result.write(job.folder)
+        return results
 
-    def _submit_start(self, config: TrainConfig, job: Job, data: TrainingData) -> "Future[StartedRun]":
-        store = Store.of(config.tracking)
-        rows = config.data.model_dump_json()
-        if (store, rows) not in self._told:
-            submit("remember_datasets", store, rows, datasets(data))
-            self._told.add((store, rows))
-        own = {keys.FOLDER: str(job.folder), keys.CREATION: uuid4().hex}
-        tags = job.tags | run_tags(config) | own | owner_tags()
-        run = StartOfRun(job.name, tags, job.parent, now(), flatten(config), rows, str(job.folder))
-        return submit("start_run", store, run)
-
-    def _submit_end(
-        self, config: TrainConfig, job: Job, begun: "Future[StartedRun]", trained: Trained, summary: Summary, end: int
-    ) -> "Future[Any]":
-        """Complete a run, or give back what could not even begin."""
-        if begun.exception():
-            return begun
-        curves = curves_of(trained.record, summary.score, trained.curves, self.points)
-        run = EndOfRun(end, now(), curves, summary.metrics(), summary.tags(), str(job.folder))
-        return submit("complete_run", Store.of(config.tracking), begun.result(), run)
+    def _descriptions(self, store: Store, job: Job, data: TrainingData) -> Sequence[DatasetDescription]:
+        """The data sets that a run reads, described once for all runs that read the same."""
+        key = store, job.config.data.model_dump_json()
+        if key not in self._datasets:
+            self._datasets[key] = ask(store, Operations.describe_datasets, datasets_of(data))
+        return result_of(self._datasets[key])
 
 
-def _note(run: ReplicaRun) -> JobResult:
+def _job_result(job: Job, run: TrackedRun | None, summary: Summary) -> JobResult:
     """How a job ended, once its run is written."""
     try:
-        for write in run.writes:
-            result_of(write)
+        if run is not None:
+            run.wait()
+        return JobResult.of_summary(job, run.run_id if run else None, summary)
     except USER_ERRORS as error:
-        return JobResult.of_failure(run.number, run.job.name, describe(error))
+        return JobResult.of_failure(job.number, job.name, describe(error))
     except Exception as error:
-        return JobResult.of_failure(run.number, run.job.name, f"{type(error).__name__}: {error}")
-    return JobResult.of_run(run.number, Result(run.job.name, None, run.run_id, run.job.folder, run.summary, None))
+        return JobResult.of_failure(job.number, job.name, f"{type(error).__name__}: {error}")
 
 
-def _id_of(begun: "Future[StartedRun] | None") -> str | None:
-    """The id of a run, where it could begin."""
-    return begun.result().run_id if begun and not begun.exception() else None
-
-
-def _write_model(run: ReplicaRun) -> None:
-    if not run.config.log_model or run.summary.outcome == "diverged" or not run.run_id:
+def _write_model(replica: FinishedReplica) -> None:
+    run, result = replica.run, replica.result
+    if run is None or not replica.job.config.log_model or replica.summary.outcome == "diverged":
         return
     with tempfile.TemporaryDirectory() as scratch:
-        data, network = run.trained.data, run.trained.network
-        run.write("write_model", package_model(Path(scratch), network, run.trained.description, data.raw, data.shape))
-        wait(run.writes)  # for the store to have read the scratch files
-
-
-def _without_record(trained: Trained) -> Trained:
-    """Without what takes memory: thousands of runs wait for the store."""
-    return replace(trained, record=GradientRecord.empty(trained.record.names), hidden=None)
+        run.write_model(package_model(Path(scratch), result.network, result.description, result.data.raw))
+        try:
+            run.wait()  # for the store to have read the scratch files
+        except TrackingError:
+            return  # reported with the job's result

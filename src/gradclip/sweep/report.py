@@ -1,11 +1,9 @@
 """The end of a multirun: tables of its runs, its parent run closed, its exit code."""
 
 import atexit
-import json
 import sys
 import traceback
 from collections.abc import Sequence
-from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,14 +13,13 @@ from omegaconf import DictConfig
 
 from gradclip.errors import GradclipError, TrackingError
 from gradclip.formatting import Table, format_score, print_tables, to_markdown, unsent_message
-from gradclip.sweep.multirun import parent_of
+from gradclip.sweep.multirun import TABLES_FILE, ParentRun, close_parent
 from gradclip.sweep.results import JobResult, read_results
-from gradclip.sweep.search.report import SEARCH_FOLDER, print_report, read_report
+from gradclip.sweep.search.report import print_report, read_report
 from gradclip.sweep.stopping import listen, stopped_by
 from gradclip.sweep.success import success_rates
-from gradclip.tracking.process import result_of, submit
-from gradclip.tracking.records import PARENT_FILE, SPOOL_FILE, Call, Store, now
-from gradclip.tracking.spool import Spool
+from gradclip.tracking.operations import Operations
+from gradclip.tracking.process import result_of
 from gradclip.tracking.sync import sync, unsent_below
 
 SCORE_TITLES = {"mse": "MSE", "accuracy": "accuracy"}
@@ -44,8 +41,8 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
         failed, stop = [job for job in jobs if job.outcome == "failed"], stopped_by(folder)
         tables, search = [run_table(jobs), *success_tables(jobs)], read_report(folder)
         print_tables(tables) if search is None else print_report(search)
-        (folder / "runs.md").write_text("\n".join(map(to_markdown, tables)))
-        with suppress(TrackingError):  # it still waits, and that is told below
+        (folder / TABLES_FILE).write_text("\n".join(map(to_markdown, tables)))
+        with suppress(TrackingError):  # it stays in the spool, which is reported below
             list(sync(folder))
         compared = search is not None or compare_jobs(folder, jobs, draw=bool(config.figures))
         close_parent(folder, "KILLED" if stop else "FAILED" if failed else "FINISHED")
@@ -64,28 +61,25 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
 def compare_jobs(folder: Path, jobs: Sequence[JobResult], draw: bool) -> bool:
     """Compare the runs of a multirun, where they are tracked and more than one, and store it with the parent run.
 
-    A comparison that fails must not keep the parent run from being closed; one of runs that wait would leave them out.
+    A comparison that fails must not keep the parent run from being closed; one of spooled runs would leave them out.
 
     Returns:
         Whether nothing went wrong.
     """
-    note = folder / PARENT_FILE
     if sum(job.run_id is not None and not job.done_before for job in jobs) < 2:
         return True
     if unsent_below(folder):
         print("Not compared: some runs wait for the store. Once they are sent: python src/compare.py")
         return True
-    if not note.exists():
+    parent = ParentRun.of(folder)
+    if parent is None:
         return True
     from gradclip.compare.comparison import FOLDER, compare
     from gradclip.compare.report import tables, verdicts
 
-    parent = json.loads(note.read_text())
-    store = Store(**parent["store"])
     try:
-        found = compare(store, parent["run_id"], folder / FOLDER, draw=draw)
-        files = (str(folder / FOLDER), FOLDER)
-        result_of(submit("deliver", Call(store, "write_files", parent["run_id"], files, str(folder))))
+        found = compare(parent.store, parent.run_id, folder / FOLDER, draw=draw)
+        result_of(parent.write(Operations.write_files, str(folder / FOLDER), FOLDER))
     except Exception as error:
         if not isinstance(error, GradclipError):
             traceback.print_exc()
@@ -95,40 +89,6 @@ def compare_jobs(folder: Path, jobs: Sequence[JobResult], draw: bool) -> bool:
         print_tables(tables(found))
         print("\n".join(verdicts(found)))
     return True
-
-
-def close_parent(folder: Path, status: str) -> None:
-    """Store the tables and close the parent run, where a job created one and it is still open, or will create one."""
-    note = folder / PARENT_FILE
-    if not note.exists():
-        _close_later(folder, status)
-        return
-    parent = json.loads(note.read_text())
-    note.unlink()
-    store, tables = Store(**parent["store"]), folder / "runs.md"
-
-    def write(function_name: str, *arguments: Any) -> Future[Any]:
-        return submit("deliver", Call(store, function_name, parent["run_id"], arguments, str(folder)))
-
-    if tables.exists():
-        write("write_text", tables.read_text(), tables.name)
-    if (folder / SEARCH_FOLDER).exists():
-        write("write_files", str(folder / SEARCH_FOLDER))
-    result_of(write("end_run", status, now()))
-
-
-def _close_later(folder: Path, status: str) -> None:
-    """Have the parent run closed behind jobs that wait for the store in their folders, and create it from there."""
-    waiting = next(folder.glob(f"*/{SPOOL_FILE}"), None)
-    if waiting is None or (folder / SPOOL_FILE).exists():
-        return
-    with waiting.open() as lines:
-        store = Store(**json.loads(next(lines))["store"])
-    parent, spool = parent_of(folder), Spool(folder)
-    spool.add(Call(store, "create_run", "", (parent.name, parent.tags, None), str(folder)))
-    if (folder / "runs.md").exists():
-        spool.add(Call(store, "write_text", "", ((folder / "runs.md").read_text(), "runs.md"), str(folder)))
-    spool.add(Call(store, "end_run", "", (status,), str(folder)))
 
 
 def run_table(jobs: Sequence[JobResult]) -> Table:

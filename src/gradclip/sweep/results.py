@@ -1,17 +1,22 @@
-"""The note that each job of a multirun leaves in its folder, whichever launcher ran it."""
+"""How each job of a multirun ended: a file in its folder, whichever launcher ran it."""
 
-import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradclip import keys
+from gradclip.config.serialization import fingerprint
 from gradclip.formatting import format_scores
+from gradclip.tracking.operations import Operations
+from gradclip.tracking.process import ask, result_of
+from gradclip.tracking.records import Store, read_note, write_note
+from gradclip.training.job import Job
 
 if TYPE_CHECKING:
     from gradclip.tracking.stored_runs import StoredRun
-    from gradclip.training.pipeline import Result
+    from gradclip.training.outcome import Summary
+    from gradclip.training.result import Result
 
 FILE = "result.json"
 
@@ -33,13 +38,17 @@ class JobResult:
     done_before: bool = False
 
     @classmethod
-    def of_run(cls, number: int, result: "Result") -> "JobResult":
-        """Note a finished run."""
-        summary = result.summary
+    def of_run(cls, job: Job, result: "Result") -> "JobResult":
+        """A run that finished."""
+        return cls.of_summary(job, result.run.run_id if result.run else None, result.summary)
+
+    @classmethod
+    def of_summary(cls, job: Job, run_id: str | None, summary: "Summary") -> "JobResult":
+        """A run that finished, of which only the summary was kept."""
         return cls(
-            number,
-            result.name,
-            result.run_id,
+            job.number,
+            job.name,
+            run_id,
             summary.outcome,
             summary.score.name,
             summary.score_train,
@@ -50,7 +59,7 @@ class JobResult:
 
     @classmethod
     def of_finished(cls, number: int, run: "StoredRun") -> "JobResult":
-        """Note a run that was finished before."""
+        """A run that an earlier command finished."""
         score = next(score for score in keys.SCORES.values() if score.final_test in run.metrics)
         return cls(
             number,
@@ -67,27 +76,40 @@ class JobResult:
 
     @classmethod
     def of_stop(cls, number: int, overrides: str, reason: str) -> "JobResult":
-        """Note a job that was stopped, or did not begin."""
+        """A job that was stopped, or did not begin."""
         return cls(number, overrides, outcome="stopped", error=reason)
 
     @classmethod
     def of_failure(cls, number: int, overrides: str, reason: str) -> "JobResult":
-        """Note a job that ended with an error."""
+        """A job that ended with an error."""
         return cls(number, overrides, error=reason)
 
     def write(self, folder: Path) -> None:
-        """Write the note into the job's folder."""
-        (folder / FILE).write_text(json.dumps(asdict(self), indent=2))
+        """Write it into the job's folder, which is created if need be."""
+        folder.mkdir(parents=True, exist_ok=True)
+        write_note(folder / FILE, asdict(self))
+
+
+def find_finished(job: Job) -> JobResult | None:
+    """The finished run with the same settings, where ``skip_finished`` asks for it; None if the job has to run."""
+    if not (job.config.skip_finished and job.config.tracking.uri):
+        return None
+    found = result_of(ask(Store.of(job.config.tracking), Operations.find_finished_run, fingerprint(job.config)))
+    return None if found is None else JobResult.of_finished(job.number, found)
 
 
 def job_message(job: JobResult) -> str:
-    """Describe one job of a multirun in a line."""
+    """One line for a job that ended."""
     if job.error:
         return f"[{job.number}] {job.name}: {job.outcome}: {job.error}"
     return f"[{job.number}] {job.name}: {job.outcome}, {format_scores(job.score, job.score_train, job.score_test)}"
 
 
 def read_results(folder: Path) -> list[JobResult]:
-    """Read the notes of all jobs of a multirun, in order."""
-    notes = [JobResult(**json.loads(path.read_text())) for path in folder.glob(f"*/{FILE}")]
-    return sorted(notes, key=lambda note: note.number)
+    """The results of all jobs of a multirun, in order.
+
+    Raises:
+        TrackingError: a file is damaged.
+    """
+    results = [JobResult(**read_note(path)) for path in folder.glob(f"*/{FILE}")]
+    return sorted(results, key=lambda result: result.number)

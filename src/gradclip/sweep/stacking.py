@@ -5,10 +5,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from gradclip.config.schema import TrainConfig
+from gradclip.config.schema import TrainConfig, has_effect
 from gradclip.stacked.varying import is_stackable, leaves
 
-UNSEEN = {"seed", "tracking", "log_model", "figures"}  # settings of the whole run that do not shape its training
 FREE = {("data", "scale_target"), ("optimizer", "lr"), ("optimizer", "momentum"), ("optimizer", "weight_decay")}
 
 
@@ -37,10 +36,15 @@ def group(configs: Mapping[int, TrainConfig]) -> list[list[int]]:
 
 
 def _shape(config: TrainConfig) -> Mapping[str, Any]:
-    """What jobs must have in common: everything but seeds and numbers that may differ."""
-    everything = leaves(config.model_dump(exclude=UNSEEN))
-    return {str(place): "free" if _is_free(place, value) else value for place, value in everything.items()}
+    """What jobs must have in common: all settings that change the training but seeds and numbers that may differ."""
+    settings = leaves(config.model_dump(exclude={"seed"}))
+    names = {path: ".".join(map(str, path)) for path in settings}
+    return {
+        name: "free" if _is_free(path, settings[path]) else settings[path]
+        for path, name in names.items()
+        if has_effect(name)
+    }
 
 
-def _is_free(place: tuple[str | int, ...], value: Any) -> bool:
-    return place in FREE or (place[0] in {"clip", "threshold"} and is_stackable(place, value))
+def _is_free(path: tuple[str | int, ...], value: Any) -> bool:
+    return path in FREE or (path[0] in {"clip", "threshold"} and is_stackable(path, value))

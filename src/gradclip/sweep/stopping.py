@@ -1,6 +1,5 @@
 """Ctrl-C and SIGTERM end a whole multirun in order: jobs that train stop, those that wait do not begin."""
 
-import json
 import os
 import signal
 import time
@@ -10,15 +9,16 @@ from types import FrameType
 from gradclip import keys
 from gradclip.errors import SECOND_SIGNAL_AFTER, STOP_SIGNALS
 from gradclip.tracking.owner import owner_tags
+from gradclip.tracking.records import read_note, write_note
+from gradclip.training.job import STOP_FILE
 
-STOP_FILE = "stop"  # in the folder of a multirun that is to stop: the signal
 MAIN_FILE = "process.json"  # in the folder of a multirun: the tags of its main process
 
 
 def listen(folder: Path) -> None:
     """Have the main process of a multirun pass signals on to its jobs, by a file; the second time it ends at once."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MAIN_FILE).write_text(json.dumps(owner_tags()))
+    write_note(folder / MAIN_FILE, owner_tags())
     began: list[float] = []
 
     def answer(number: int, _: FrameType | None) -> None:
@@ -39,8 +39,7 @@ def leave_signals_to_main(folder: Path) -> None:
 
 def main_process(folder: Path) -> dict[str, str]:
     """The tags of the process that a multirun was started as."""
-    tags: dict[str, str] = json.loads((folder / MAIN_FILE).read_text())
-    return tags
+    return read_note(folder / MAIN_FILE)
 
 
 def ask_to_stop(folder: Path, number: int) -> None:

@@ -1,4 +1,4 @@
-"""Which process a run belongs to."""
+"""The process that owns a run, as tags, so that another process can see whether it is still there."""
 
 import socket
 
@@ -8,10 +8,10 @@ from gradclip import keys
 
 
 def owner_tags() -> dict[str, str]:
-    """Tags that tell which process writes a run, so that another can see whether it is still there."""
+    """Tags that name this machine and process."""
     return {keys.HOST: socket.gethostname(), keys.PROCESS: process_identity(psutil.Process())}
 
 
 def process_identity(process: psutil.Process) -> str:
-    """A process by its number and its start, since numbers are used again."""
+    """A process by its number and its start, since numbers are reused."""
     return f"{process.pid} since {process.create_time():.2f}"

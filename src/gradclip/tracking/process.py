@@ -1,4 +1,4 @@
-"""The tracking process: one for each training process, started before torch is loaded."""
+"""The tracking process: one for each training process, started before torch is loaded. Read :func:`ask` first."""
 
 import gc
 import multiprocessing
@@ -12,29 +12,76 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import cache
 from importlib import import_module
 from multiprocessing.util import Finalize
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from gradclip.errors import STOP_SIGNALS, TrackingError, first_line
+from gradclip.errors import STOP_SIGNALS, TrackingError
+from gradclip.tracking.operations import Operations
+from gradclip.tracking.records import BegunRun, Call, RunEnd, Store
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def submit(function_name: str, *arguments: Any) -> "Future[Any]":
-    """Have the tracking process call a function, after all submitted before.
+def ask(
+    store: Store, operation: Callable[Concatenate[Operations, P], T], *args: P.args, **kwargs: P.kwargs
+) -> "Future[T]":
+    """Perform an operation once, after all that were submitted before.
 
     Args:
-        function_name: of a module of this package that runs in the tracking process, as its first line says.
-        arguments: what to call it with; the first is the store, where it needs one.
+        store: which store.
+        operation: a method of :class:`~gradclip.tracking.operations.Operations`.
+        *args: its arguments.
+        **kwargs: its arguments.
+
+    Returns:
+        What the operation returns, or raises: a :class:`~gradclip.errors.TrackingError`.
+
+    Example:
+        >>> store = Store("sqlite:///no.db", "artifacts", "gradclip")
+        >>> result_of(ask(store, Operations.is_read_only))
+        True
     """
-    return _process().submit(_call, function_name, *arguments)
+    return _process().submit(_ask, store, operation.__name__, args, kwargs)
+
+
+def begin_run(call: Call, spool: bool) -> "Future[BegunRun]":
+    """Create or reopen a run.
+
+    Args:
+        call: of ``create_run`` or ``reopen_run``.
+        spool: whether the creation is spooled where a store that was open fails.
+    """
+    return _process().submit(_begin_run, call, spool)
+
+
+def deliver(call: Call) -> "Future[int]":
+    """Write to the store or, where it does not take the write, to the spool; the number of writes in the spool."""
+    return _process().submit(_deliver, call)
+
+
+def complete_run(call: Call, end: RunEnd) -> "Future[int]":
+    """Write all that is written at the end of a run, with as few requests as possible.
+
+    Args:
+        call: names store, run and folder.
+        end: what is written.
+    """
+    return _process().submit(_complete_run, call, end)
+
+
+def replay(folder: str) -> "Future[int]":
+    """Perform all writes in the spool of a run's folder; how many there were."""
+    return _process().submit(_replay, folder)
 
 
 def result_of(future: "Future[T]") -> T:
     """Wait for what was submitted.
 
     Raises:
-        TrackingError: the tracking process died.
+        TrackingError: the store refused it, or the tracking process died.
     """
     try:
         return future.result()
@@ -47,15 +94,15 @@ def _process() -> ProcessPoolExecutor:
     if multiprocessing.get_start_method() == "loky":  # in a job of joblib's, whose method a plain Python cannot find
         multiprocessing.set_start_method("spawn", force=True)
     spawn = multiprocessing.get_context("spawn")  # a fork would copy torch's threads and locks
-    pool = ProcessPoolExecutor(1, mp_context=spawn, initializer=_outlive_signals_not_parent)
+    pool = ProcessPoolExecutor(1, mp_context=spawn, initializer=_ignore_signals_and_end_with_parent)
     # A job of joblib's ends as any child process does: it closes queues (priority 10) and waits for its children before
     # it would think of executors.
     Finalize(None, pool.shutdown, exitpriority=100)
     return pool
 
 
-def _outlive_signals_not_parent() -> None:
-    """Leave signals to the training process, which closes the run; end when that process is gone."""
+def _ignore_signals_and_end_with_parent() -> None:
+    """Leave signals to the training process, which closes the run."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
@@ -68,42 +115,51 @@ def _exit_with_parent() -> None:
         os._exit(1)
 
 
-def _call(function_name: str, *arguments: Any) -> Any:
-    load_module("gradclip.tracking.backend.bulk")
-    from gradclip.tracking.backend import bulk as complete
-    from gradclip.tracking.backend import connection as opening
+def _backend() -> "ModuleType":
+    """The module that delivers; MLflow is loaded with it, in the tracking process only."""
+    load_module("gradclip.tracking.backend.delivery")
     from gradclip.tracking.backend import delivery
-    from gradclip.tracking.backend import models as model
-    from gradclip.tracking.backend import queries as reading
-    from gradclip.tracking.backend import recovery as stopped
-    from gradclip.tracking.backend import writes as store
 
-    homes = (opening, store, model, complete, delivery, stopped, reading)
-    home = next(module for module in homes if hasattr(module, function_name))
-    function: Callable[..., Any] = getattr(home, function_name)
-    try:
-        return function(*arguments)
-    except opening.STORE_ERRORS as error:
-        what, reason = function_name.replace("_", " "), first_line(error)
-        raise TrackingError(f"tracking.uri: got {arguments[0].uri!r}; could not {what}: {reason}") from error
+    return delivery
+
+
+def _ask(store: Store, operation: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return _backend().perform_once(store, operation, args, kwargs)
+
+
+def _begin_run(call: Call, spool: bool) -> Any:
+    return _backend().begin_run(call, spool)
+
+
+def _deliver(call: Call) -> Any:
+    return _backend().deliver(call)
+
+
+def _complete_run(call: Call, end: RunEnd) -> Any:
+    return _backend().complete_run(call, end)
+
+
+def _replay(folder: str) -> Any:
+    return _backend().replay(folder)
 
 
 def load_module(name: str) -> None:
     """Import a module and all that it imports, unless it is there already, without the garbage collector.
 
-    It would go over all modules time and again while they load, which takes a tenth to a fifth of the time, and later
-    during training and at the end of the process, where that takes a second: nothing of them is ever garbage.
+    The collector would traverse all modules again and again while they load, which takes a tenth to a fifth of the
+    time, and later during training and at the end of the process, where that takes a second: nothing of them is ever
+    garbage.
 
     Args:
         name: of the module.
     """
     if name in sys.modules:
         return
-    was_on = gc.isenabled()
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         import_module(name)
         gc.freeze()
     finally:
-        if was_on:
+        if was_enabled:
             gc.enable()

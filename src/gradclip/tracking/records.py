@@ -1,54 +1,58 @@
-"""What the training process tells the tracking process; plain data, no MLflow."""
+"""Plain data that the training process and the tracking process exchange; no MLflow, nothing heavy."""
 
+import json
+import os
 import time
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gradclip.errors import TrackingError, first_line
+
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
-    from numpy.typing import NDArray
 
     from gradclip.config.tracking import TrackingSettings
     from gradclip.tracking.stored_runs import Curve
 
 PARENT_FILE = "parent.json"  # in the folder of a multirun: its parent run and the store that it is in
 RUN_FILE = "run.json"  # in the folder of a run: which run of the store it belongs to
-SPOOL_FILE = "unsent.jsonl"  # in the folder of a run: what the store has not taken yet
-CHECKPOINT_FILE = "checkpoints/last.ckpt"  # in the folder of a run: all that it takes to go on
+SPOOL_FILE = "unsent.jsonl"  # in the folder of a run: writes that the store has not taken yet
+CHECKPOINT_FILE = "checkpoints/last.ckpt"  # in the folder of a run: what it resumes from
 
 
 def now() -> int:
-    """Milliseconds since 1970, as stores count time."""
+    """Milliseconds since 1970, the time stamp of MLflow."""
     return time.time_ns() // 1_000_000
 
 
 class Store(NamedTuple):
-    """Where runs are kept.
+    """The address of a store, and how persistently to write to it.
 
     Attributes:
         uri: tracking URI of MLflow.
         artifacts: folder of the artifacts, for a database store.
         experiment: name of the experiment.
-        patience: seconds to go on trying to write what it does not take, before that is spooled.
-        spool_if_absent: whether everything is spooled where it cannot be opened.
+        retry_seconds: how long a write is retried before it is spooled.
+        spool_if_absent: whether everything is spooled where the store cannot be opened.
     """
 
     uri: str
     artifacts: str
     experiment: str
-    patience: float = 60.0
+    retry_seconds: float = 60.0
     spool_if_absent: bool = False
 
     @classmethod
     def of(cls, settings: "TrackingSettings") -> "Store":
         """The store that the settings name."""
         assert settings.uri is not None
-        choice = (settings.uri, settings.artifacts, settings.experiment)
-        return cls(*choice, settings.retry_seconds, settings.spool_if_absent)
+        address = (settings.uri, settings.artifacts, settings.experiment)
+        return cls(*address, settings.retry_seconds, settings.spool_if_absent)
 
 
 class Parent(NamedTuple):
-    """The multirun that a run belongs to.
+    """The parent run of a multirun.
 
     Attributes:
         folder: where the jobs of the multirun write.
@@ -61,8 +65,38 @@ class Parent(NamedTuple):
     tags: dict[str, str]
 
 
+class Call(NamedTuple):
+    """A write to the store.
+
+    Attributes:
+        store: which store.
+        operation: name of a method of :class:`gradclip.tracking.operations.Operations`.
+        run_id: the run that is written; empty where it is created. A creation tag until the store has given an id.
+        arguments: all other arguments, in order.
+        folder: of the run; a write that the store does not take waits there.
+    """
+
+    store: Store
+    operation: str
+    run_id: str
+    arguments: tuple[Any, ...]
+    folder: str
+
+
+class BegunRun(NamedTuple):
+    """A run that the store has, or whose creation is spooled.
+
+    Attributes:
+        experiment_id: None while its creation is spooled.
+        run_id: the store's id; the creation tag while its creation is spooled.
+    """
+
+    experiment_id: str | None
+    run_id: str
+
+
 class StoppedRun(NamedTuple):
-    """A run that is taken up.
+    """A run that stopped early and can be resumed.
 
     Attributes:
         run_id: its id.
@@ -70,7 +104,7 @@ class StoppedRun(NamedTuple):
         folder: where it wrote.
         host: the machine that it ran on.
         config: its resolved config, YAML.
-        parameters: names of those that are in the store.
+        parameters: names of the parameters that are in the store.
         last_steps: of each metric, the last step that is in the store.
     """
 
@@ -84,7 +118,7 @@ class StoppedRun(NamedTuple):
 
 
 class Point(NamedTuple):
-    """One value of a metric."""
+    """One value of a metric; ``timestamp`` in milliseconds since 1970."""
 
     key: str
     value: float
@@ -92,95 +126,80 @@ class Point(NamedTuple):
     step: int
 
 
-class Call(NamedTuple):
-    """A write to the store.
+class RunEnd(NamedTuple):
+    """All that is written at the end of a run whose curves were not logged while it trained.
 
     Attributes:
-        store: which.
-        function_name: of :mod:`gradclip.tracking.backend.connection`, :mod:`~gradclip.tracking.backend.writes`,
-            :mod:`~gradclip.tracking.backend.models` or :mod:`~gradclip.tracking.backend.recovery`.
-        run_id: the run that is written; empty where it is created.
-        arguments: the others.
-        folder: of the run: what the store does not take waits there.
+        curves: by metric; nothing of them is in the store yet.
+        summary: final metrics.
+        tags: new tags, such as the outcome.
+        end: when training ended, milliseconds since 1970.
+        timestamp: of the points; SQLite inserts quickest where it is later than that of the run before.
     """
 
-    store: Store
-    function_name: str
-    run_id: str
-    arguments: tuple[Any, ...]
-    folder: str
-
-
-class StartOfRun(NamedTuple):
-    """What is known of a run before it trains.
-
-    Attributes:
-        name: its name.
-        tags: all of them, up to then.
-        parent: the multirun that it belongs to.
-        start: when it began, milliseconds since 1970.
-        parameters: its settings.
-        datasets: a name for what it reads, as told to :func:`gradclip.tracking.backend.bulk.remember_datasets`.
-        folder: where its files are.
-    """
-
-    name: str
-    tags: dict[str, str]
-    parent: Parent | None
-    start: int
-    parameters: dict[str, str]
-    datasets: str
-    folder: str
-
-
-class StartedRun(NamedTuple):
-    """A run that is in the store, or waits for it.
-
-    Attributes:
-        run_id: its id.
-        artifact_uri: where its files belong; None where the store did not take all that it began with at once.
-    """
-
-    run_id: str
-    artifact_uri: str | None
-
-
-class EndOfRun(NamedTuple):
-    """What is known of a run once it is over.
-
-    Attributes:
-        end: when its training ended, milliseconds since 1970.
-        timestamp: of its points; SQLite is quickest where it is later than that of the run before.
-        curves: by metric, of which nothing is in the store yet.
-        summary: its last numbers.
-        tags: which say how it ended; new ones only.
-        folder: where its files are.
-    """
-
-    end: int
-    timestamp: int
     curves: "dict[str, Curve]"
     summary: dict[str, float]
     tags: dict[str, str]
-    folder: str
+    end: int
+    timestamp: int
 
 
 class ModelFiles(NamedTuple):
-    """What a stored model is made of; see :mod:`gradclip.training.predictor`."""
+    """The files of a stored model, as :mod:`gradclip.training.model_package` writes them.
 
-    code: str
-    package: str
+    Attributes:
+        artifacts: path of each file that the predictor reads, by name.
+        example: path of an input example, ``.parquet`` for rows or ``.npy`` for sequences.
+        requirements: packages that the predictor imports, with their versions.
+    """
+
     artifacts: dict[str, str]
+    example: str
     requirements: list[str]
-    example: "pd.DataFrame | NDArray[np.float32]"
-    prediction: "pd.DataFrame | NDArray[Any]"
 
 
 class Dataset(NamedTuple):
-    """What a run read: rows, or examples that are made on the fly and have no frame."""
+    """Examples that a run reads; ``frame`` is None where they are generated during training."""
 
     name: str
     source: str
     target: str
     context: str
     frame: "pd.DataFrame | None"
+
+
+class DatasetDescription(NamedTuple):
+    """What MLflow stores of a data set: no rows, but a digest of them."""
+
+    name: str
+    digest: str
+    source_type: str
+    source: str
+    schema: str | None
+    profile: str | None
+    context: str
+
+
+def write_note(path: Path, note: Mapping[str, Any]) -> None:
+    """Write a small JSON file whole or not at all, even where power is lost."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w") as file:
+        json.dump(note, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def read_note(path: Path) -> dict[str, Any]:
+    """Read a file of :func:`write_note`.
+
+    Raises:
+        TrackingError: it is empty or damaged.
+    """
+    try:
+        note = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise TrackingError(f"{path}: is damaged or cannot be read: {first_line(error)}") from error
+    if not isinstance(note, dict):
+        raise TrackingError(f"{path}: is damaged: it holds {type(note).__name__}, not an object")
+    return note

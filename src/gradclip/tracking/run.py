@@ -1,37 +1,47 @@
 """A tracked run, as the training process sees it: every call returns at once, the tracking process does the work."""
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 from uuid import uuid4
 
 from gradclip import keys
+from gradclip.tracking import process
+from gradclip.tracking.operations import Operations
 from gradclip.tracking.owner import owner_tags
-from gradclip.tracking.process import result_of, submit
-from gradclip.tracking.records import Call, Dataset, ModelFiles, Parent, Point, StoppedRun, Store, now
+from gradclip.tracking.records import (
+    BegunRun,
+    Call,
+    DatasetDescription,
+    ModelFiles,
+    Parent,
+    Point,
+    RunEnd,
+    StoppedRun,
+    Store,
+    now,
+)
+
+P = ParamSpec("P")
 
 
 class TrackedRun:
     """One run in the store.
 
-    Of a run that is taken up, parameters and points that the store has are not written again.
+    Of a resumed run, parameters and points that the store has are not written again.
 
     Args:
         store: where it is kept.
         name: its name.
         tags: its tags from the start.
         folder: where its files are.
-        parent: the multirun that it belongs to.
-        resumed: the run that is taken up; None creates one.
+        parent: the parent run of the multirun that it belongs to.
+        resumed: the run that is resumed; None creates one.
+        spool: whether its creation is spooled where a store that was open fails.
 
     Attributes:
-        run_id: its id; one of ours, as long as its creation is spooled.
-        experiment_id: that of its experiment; None as long.
-        unsent: how many writes were in the spool when it was last waited for.
-
-    Raises:
-        TrackingError: the store cannot be opened.
+        unsent: how many writes were in the spool when :meth:`wait` last returned.
     """
 
     def __init__(
@@ -42,58 +52,88 @@ class TrackedRun:
         folder: Path,
         parent: Parent | None = None,
         resumed: StoppedRun | None = None,
+        spool: bool = False,
     ) -> None:
-        self.store, self.name = store, name
-        self._pending: list[Future[Any]] = []
+        self.store, self.name, self.folder = store, name, folder
+        self.unsent = 0
+        self._pending: list[Future[int]] = []
         self._last_steps = resumed.last_steps if resumed else {}
         self._parameters = resumed.parameters if resumed else frozenset()
-        self._folder = str(folder)
-        self.unsent = 0
-        everything = {**tags, keys.FOLDER: str(folder), **owner_tags()}
+        all_tags = {**tags, keys.FOLDER: str(folder), **owner_tags()}
         if resumed:
-            begin = self._call("reopen_run", resumed.run_id, everything)
+            self._id = resumed.run_id
+            begin = self._call(Operations.reopen_run, all_tags)
         else:
-            begin = self._call("create_run", "", name, everything | {keys.CREATION: uuid4().hex}, parent, now())
-        self.experiment_id: str | None
-        self.run_id: str
-        self.experiment_id, self.run_id = result_of(submit("begin_run", begin))
+            self._id = uuid4().hex  # a creation tag, by which the tracking process knows the run
+            create = (name, all_tags | {keys.CREATION: self._id}, parent, now())
+            begin = Call(store, Operations.create_run.__name__, self._id, create, str(folder))
+        self._begun = process.begin_run(begin, spool)
+
+    @property
+    def begun(self) -> BegunRun:
+        """The ids of the run and its experiment, as soon as the store has created it, or its creation is spooled.
+
+        Raises:
+            TrackingError: the store cannot be opened, or refuses the run.
+        """
+        return process.result_of(self._begun)
+
+    @property
+    def run_id(self) -> str:
+        """The id of the run, see :attr:`begun`."""
+        return self.begun.run_id
 
     def write_parameters(self, parameters: Mapping[str, str]) -> None:
-        """Write the settings."""
-        self._later("write_parameters", {name: parameters[name] for name in parameters.keys() - self._parameters})
+        """Log the settings."""
+        new = {name: value for name, value in parameters.items() if name not in self._parameters}
+        self._write(Operations.write_parameters, new)
 
     def write_points(self, points: Sequence[Point]) -> None:
-        """Write metrics."""
-        self._later("write_points", [point for point in points if self._is_new(point.key, point.step)])
+        """Log metrics."""
+        self._write(Operations.write_points, [point for point in points if self._is_new(point.key, point.step)])
 
     def write_summary(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
-        """Write what is known at the end."""
+        """Log final metrics and tags."""
         new = {key: value for key, value in metrics.items() if self._is_new(key, step=0)}
-        self._later("write_summary", new, dict(tags), now())
+        self._write(Operations.write_summary, new, dict(tags), now())
 
-    def write_files(self, folder: Path) -> None:
-        """Store what a run leaves in its folder as artifacts."""
-        self._later("write_run_files", str(folder))
+    def write_run_files(self) -> None:
+        """Store what the run leaves in its folder as artifacts."""
+        self._write(Operations.write_run_files, str(self.folder))
 
-    def keep_checkpoint(self, path: Path) -> None:
-        """Make a checkpoint the one to go on from, once all that came before it is in the store."""
-        self._later("keep_checkpoint", str(path))
+    def write_files(self, folder: Path, artifact_folder: str | None = None) -> None:
+        """Store the content of a folder as artifacts."""
+        self._write(Operations.write_files, str(folder), artifact_folder)
 
     def write_text(self, text: str, name: str) -> None:
         """Store a text as an artifact."""
-        self._later("write_text", text, name)
+        self._write(Operations.write_text, text, name)
 
-    def write_datasets(self, datasets: Sequence[Dataset]) -> None:
-        """Tell which rows are read."""
-        self._later("write_datasets", list(datasets))
+    def write_datasets(self, datasets: Sequence[DatasetDescription]) -> None:
+        """Log the data sets that are read."""
+        self._write(Operations.write_datasets, list(datasets))
 
     def write_model(self, files: ModelFiles) -> None:
         """Store the trained model."""
-        self._later("write_model", files)
+        self._write(Operations.write_model, files)
+
+    def keep_checkpoint(self, path: Path) -> None:
+        """Make a checkpoint the one to resume from, once all that came before it is in the store."""
+        call = Call(self.store, Operations.keep_checkpoint.__name__, self._id, (str(path),), str(self.folder))
+        self._pending.append(process.deliver(call))
 
     def start_system_metrics(self) -> None:
-        """Begin to record what the machine does."""
-        self._later("start_system_metrics")
+        """Begin to record the use of CPU, memory and disk."""
+        self._write(Operations.start_system_metrics)
+
+    def complete(self, end: RunEnd) -> None:
+        """Log curves, final metrics and tags at once, and set the run to FINISHED."""
+        call = Call(self.store, Operations.end_run.__name__, self._id, (), str(self.folder))
+        self._pending.append(process.complete_run(call, end))
+
+    def end(self, status: str) -> None:
+        """Set the run to FINISHED, FAILED or KILLED."""
+        self._write(Operations.end_run, status, now())
 
     def wait(self) -> None:
         """Wait until all is written, or spooled.
@@ -101,20 +141,22 @@ class TrackedRun:
         Raises:
             TrackingError: something could not be written.
         """
-        pending, self._pending = self._pending, []
-        for future in pending:
-            self.unsent = result_of(future)
-
-    def end(self, status: str) -> None:
-        """Close the run as FINISHED, FAILED or KILLED, once all is written."""
-        self._later("end_run", status, now())
-        self.wait()
+        self.begun  # noqa: B018  # raises what kept the run from being created
+        wait(self._pending)
+        for future in self._pending:
+            self.unsent = process.result_of(future)
+        self._pending.clear()
 
     def _is_new(self, key: str, step: int) -> bool:
         return step > self._last_steps.get(key, -1)
 
-    def _later(self, function_name: str, *arguments: Any) -> None:
-        self._pending.append(submit("deliver", self._call(function_name, self.run_id, *arguments)))
+    def _write(
+        self, operation: Callable[Concatenate[Operations, str, P], Any], *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        self._pending.append(process.deliver(self._call(operation, *args, **kwargs)))
 
-    def _call(self, function_name: str, run_id: str, *arguments: Any) -> Call:
-        return Call(self.store, function_name, run_id, arguments, self._folder)
+    def _call(
+        self, operation: Callable[Concatenate[Operations, str, P], Any], *args: P.args, **kwargs: P.kwargs
+    ) -> Call:
+        assert not kwargs  # a call is spooled by the order of its arguments
+        return Call(self.store, operation.__name__, self._id, args, str(self.folder))

@@ -1,27 +1,29 @@
-"""Writes that the store did not take, in a file beside the run: data only, in order, taken in exactly once later.
+"""Writes that the store did not take, in a file beside the run: data only, in order, performed exactly once later.
 
-Every write can be repeated without harm: a point, parameter, tag or file that is there already stays as it is, and a
-run is known by a tag of ours. So a spool that was taken in half is taken in again from its beginning.
+A line is one write, as JSON: the version of the format, the operation and its arguments by name, the run and the
+store. :class:`~gradclip.tracking.operations.Operations` says how each argument is checked and encoded. Every write can
+be repeated without harm, so that a spool that was replayed in part is replayed again from its beginning.
 """
 
 import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from io import StringIO
-from itertools import starmap
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from filelock import FileLock
+from pydantic import ValidationError
 
 from gradclip import keys
-from gradclip.tracking.records import RUN_FILE, SPOOL_FILE, Call, ModelFiles, Parent, Store
+from gradclip.errors import TrackingError, first_line
+from gradclip.tracking.operations import Delivery, Operations, argument_types, delivery_of
+from gradclip.tracking.records import RUN_FILE, SPOOL_FILE, Call, ModelFiles, Store, read_note, write_note
 
 Perform = Callable[[Call], Any]
-PAUSE = 2.0  # seconds between two tries to take in a spool while its run goes on
+VERSION = 2
+MODEL_FOLDER = "unsent_model"  # in the folder of the run
+PAUSE = 2.0  # seconds between two attempts to replay a spool while its run trains
 
 
 class Spool:
@@ -34,7 +36,7 @@ class Spool:
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / SPOOL_FILE
         self._lock = FileLock(f"{self.path}.lock")
-        self._next_try = time.monotonic() + PAUSE
+        self._next_attempt = time.monotonic() + PAUSE
         self._creation = ""
 
     def __len__(self) -> int:
@@ -42,54 +44,69 @@ class Spool:
 
     @property
     def is_due(self) -> bool:
-        """Whether it is time to try again."""
-        return time.monotonic() >= self._next_try
+        """Whether it is time to try to replay."""
+        return time.monotonic() >= self._next_attempt
 
     def id_of(self, run_id: str) -> str:
-        """The id of a run, or its own for one of ours, once it was created from here by this process or another."""
+        """The store's id of a run that was created from this spool, by its creation tag; other ids as they are."""
         if run_id != self._creation or self.path.exists():
             return run_id
-        return str(json.loads((self.folder / RUN_FILE).read_text())["run_id"])
+        return str(read_note(self.folder / RUN_FILE)["run_id"])
 
     def add(self, call: Call) -> None:
-        """Append a write, on disk before this returns.
+        """Append a write; it is on disk before this returns.
 
         Raises:
             OSError: the disk is full, or the folder cannot be written.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._lock:
-            whole = self.path.stat().st_size if self.path.exists() else 0
+            size = self.path.stat().st_size if self.path.exists() else 0
             try:
-                _append(self.path, f"{json.dumps(_encode(call, self.folder))}\n")
+                _append(self.path, f"{json.dumps(encode(call))}\n")
             except OSError:
-                os.truncate(self.path, whole)  # half a line would spoil the next one
+                os.truncate(self.path, size)  # half a line would spoil the next one
                 raise
-        if call.function_name == "create_run":
+        if call.operation == Operations.create_run.__name__:
             self._creation = call.arguments[1][keys.CREATION]
 
     def replay(self, perform: Perform) -> int:
         """Perform all writes in order, remove the file, and return how many there were.
 
         Args:
-            perform: does one; what it raises ends the attempt, and the file stays.
+            perform: performs one; what it raises ends the replay, and the file stays.
+
+        Raises:
+            TrackingError: a line is not a write that this version knows; none was performed.
         """
-        self._next_try = time.monotonic() + PAUSE
+        self._next_attempt = time.monotonic() + PAUSE
         created = ""
         with self._lock:
-            calls = [_decode(json.loads(line)) for line in self._lines()]
+            calls = self.calls()
             for call in calls:
-                if call.function_name == "create_run":
+                if call.operation == Operations.create_run.__name__:
                     created = perform(call)
-                    (self.folder / RUN_FILE).write_text(json.dumps({"run_id": created}))
+                    write_note(self.folder / RUN_FILE, {"run_id": created})
                 else:
                     perform(call._replace(run_id=created or call.run_id))
             self.path.unlink(missing_ok=True)
         Path(self._lock.lock_file).unlink(missing_ok=True)
         return len(calls)
 
+    def calls(self) -> list[Call]:
+        """All writes, in order.
+
+        Raises:
+            TrackingError: a line is not a write that this version knows.
+        """
+        try:
+            return [decode(json.loads(line), self.folder) for line in self._lines()]
+        except (ValueError, KeyError, TypeError) as error:  # pydantic's and JSON's errors are ValueErrors
+            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else first_line(error)
+            raise TrackingError(f"{self.path}: holds what is not a write to the store: {reason}") from error
+
     def _lines(self) -> Iterator[str]:
-        """The whole lines; one that was cut short by a loss of power is no write."""
+        """The whole lines; one that a loss of power cut short is no write."""
         if self.path.exists():
             with self.path.open() as file:
                 yield from (line for line in file if line.endswith("\n"))
@@ -102,63 +119,49 @@ def _append(path: Path, line: str) -> None:
         os.fsync(file.fileno())
 
 
-def _encode(call: Call, folder: Path) -> dict[str, Any]:
-    """A write as plain data; a model's files, which are elsewhere, are copied beside the run."""
-    arguments = list(call.arguments)
-    if call.function_name == "write_model":
-        files: ModelFiles = arguments[0]
-        copies = {name: _copy(Path(path), folder / "unsent_model" / name) for name, path in files.artifacts.items()}
-        tables = {"example": _plain(files.example), "prediction": _plain(files.prediction)}
-        arguments = [files._replace(artifacts=copies, **tables)._asdict()]
-    if call.function_name == "write_datasets":
-        arguments = [_encode_datasets(arguments[0])]
-    return {**call._asdict(), "store": call.store._asdict(), "arguments": arguments}
+def encode(call: Call) -> dict[str, Any]:
+    """A write as plain data; a model's files, which are in a temporary folder, are copied beside the run."""
+    arguments = dict(zip(argument_types(call.operation), call.arguments, strict=False))
+    if call.operation == Operations.write_model.__name__:
+        arguments["files"] = _copy_model(arguments["files"], Path(call.folder, MODEL_FOLDER))
+    types = argument_types(call.operation)
+    encoded = {name: types[name].dump_python(value) for name, value in arguments.items()}
+    address = {"run_id": call.run_id, "store": call.store._asdict()}
+    return {"version": VERSION, "operation": call.operation, **address, "arguments": encoded}
 
 
-def _decode(line: dict[str, Any]) -> Call:
-    arguments = line["arguments"]
-    match line["function_name"]:
-        case "write_model":
-            files = arguments[0]
-            tables = {name: _table(files[name]) for name in ("example", "prediction")}
-            arguments = [ModelFiles(**{**files, **tables})]
-        case "write_datasets":
-            arguments = [_decode_datasets(arguments[0])]
-        case "create_run":
-            name, tags, parent, *start = arguments
-            arguments = [name, tags, Parent(*parent) if parent else None, *start]
-    return Call(**{**line, "store": Store(**line["store"]), "arguments": tuple(arguments)})
+def decode(line: dict[str, Any], folder: Path) -> Call:
+    """A write from plain data, each argument checked.
+
+    Args:
+        line: of :func:`encode`, or of version 1.
+        folder: of the run.
+
+    Raises:
+        KeyError: a part is missing, or there is no such operation.
+        ValueError: an argument is not what the operation takes.
+    """
+    if "version" not in line:
+        from gradclip.tracking.spool_version_1 import upgrade
+
+        line = upgrade(line, folder)
+    operation = line["operation"]
+    if line["version"] != VERSION or delivery_of(operation) is not Delivery.WRITE:
+        raise ValueError(f"{operation!r} of version {line['version']} is not spooled by this version of gradclip")
+    types, arguments = argument_types(operation), line["arguments"]
+    if unknown := arguments.keys() - types.keys():
+        raise ValueError(f"{operation} has no argument {min(unknown)!r}")
+    names = list(types)[: len(arguments)]  # only last ones may be left out
+    checked = tuple(types[name].validate_python(arguments[name]) for name in names)
+    return Call(Store(**line["store"]), operation, str(line["run_id"]), checked, str(folder))
 
 
-def _encode_datasets(datasets: Any) -> Any:
-    """What MLflow is told of rows, not the rows."""
-    from gradclip.tracking.backend.writes import dataset_inputs
-
-    return [data.to_dictionary() for data in dataset_inputs(datasets)]
-
-
-def _decode_datasets(datasets: Any) -> Any:
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    return [DatasetInput(Dataset(**data["dataset"]), [*starmap(InputTag, data["tags"].items())]) for data in datasets]
+def _copy_model(files: ModelFiles, folder: Path) -> ModelFiles:
+    artifacts = {name: _copy(Path(path), folder / name) for name, path in files.artifacts.items()}
+    return files._replace(artifacts=artifacts, example=_copy(Path(files.example), folder / Path(files.example).name))
 
 
 def _copy(source: Path, target: Path) -> str:
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(source.read_bytes())
     return str(target)
-
-
-def _plain(table: "pd.DataFrame | np.ndarray[Any, Any] | None") -> Any:
-    if isinstance(table, pd.DataFrame):
-        types = {name: str(kind) for name, kind in table.dtypes.items()}
-        return {"frame": table.to_json(orient="split", double_precision=15), "types": types}
-    return None if table is None else {"array": table.tolist(), "type": str(table.dtype)}
-
-
-def _table(plain: Any) -> Any:
-    if plain is None:
-        return None
-    if "array" in plain:
-        return np.array(plain["array"], dtype=plain["type"])
-    return pd.read_json(StringIO(plain["frame"]), orient="split", convert_dates=False).astype(plain["types"])

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gradclip.errors import ConfigError
-from gradclip.tracking.process import result_of, submit
+from gradclip.tracking.process import replay, result_of
 from gradclip.tracking.records import SPOOL_FILE
 from gradclip.tracking.spool import Spool
 
@@ -26,7 +26,7 @@ def sync(folder: Path, others: Sequence[str] = ()) -> Iterator[str]:
         raise ConfigError(f"folder: got {str(folder)!r}; there is no such folder")
     paths = sorted(folder.rglob(SPOOL_FILE), key=lambda path: path.stat().st_mtime)
     for path in paths:
-        yield f"Sent {result_of(submit('replay', str(path.parent)))} writes of {path.parent}"
+        yield f"Sent {result_of(replay(str(path.parent)))} writes of {path.parent}"
     if not paths:
         yield f"Nothing waits below {folder}"
 

@@ -1,4 +1,4 @@
-"""Settings in, the parts of a training run out. Read :func:`build` from top to bottom."""
+"""Settings in, the components of a training run out. Read :func:`build_components` from top to bottom."""
 
 import logging
 import warnings
@@ -44,18 +44,18 @@ NEVER = 10**9  # epochs without progress before training ends
 
 
 @dataclass(frozen=True)
-class Parts:
-    """All that a training run is made of."""
+class Components:
+    """The components of a training run."""
 
     data: TrainingData
     module: Learner
     monitor: GradientMonitor
     hidden: HiddenStateMonitor
     trainer: Trainer
-    network: dict[str, Any]  # how to build the network again
+    description: dict[str, Any]  # the arguments of build_network that rebuild the network
 
 
-def build(config: TrainConfig, folder: Path, is_main: bool = True) -> Parts:
+def build_components(config: TrainConfig, folder: Path, is_main: bool = True) -> Components:
     """Make data, network, callbacks and trainer.
 
     Args:
@@ -70,8 +70,8 @@ def build(config: TrainConfig, folder: Path, is_main: bool = True) -> Parts:
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)
     data = build_data(config)
-    network = describe_network(config, data)
-    module = build_module(config, build_network(**network), data)
+    description = describe_network(config, data)
+    module = build_module(config, build_network(**description), data)
     monitor = GradientMonitor(steps_after_divergence=config.trainer.steps_after_divergence)
     hidden = HiddenStateMonitor()
     clipping = clipping_callbacks(config)
@@ -79,7 +79,7 @@ def build(config: TrainConfig, folder: Path, is_main: bool = True) -> Parts:
         callback.check(module)
     callbacks: list[Callback] = [monitor, hidden, *clipping, *stopping_callbacks(config, data), RandomState()]
     trainer = build_trainer(config, folder, is_main, data.score_scale.score, callbacks)
-    return Parts(data, module, monitor, hidden, trainer, network)
+    return Components(data, module, monitor, hidden, trainer, description)
 
 
 def describe_network(config: TrainConfig, data: TrainingData) -> dict[str, Any]:

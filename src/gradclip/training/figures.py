@@ -10,26 +10,25 @@ from gradclip import plots
 from gradclip.config.schema import TrainConfig
 from gradclip.data.base import TrainingData
 from gradclip.data.sequences import SequenceData
-from gradclip.training.outcome import Summary
-from gradclip.training.result import Trained
+from gradclip.training.result import Result
 
 SCORE_LABELS = {"mse": "mean squared error (target unit²)", "accuracy": "accuracy (share of right predictions)"}
 
 
-def draw_figures(folder: Path, config: TrainConfig, trained: Trained, summary: Summary) -> None:
+def draw_figures(folder: Path, config: TrainConfig, result: Result) -> None:
     """Draw the target, the learning curve and the gradient norms."""
-    record, score = trained.record, summary.score
-    train, test = trained.curves
+    record, summary = result.record, result.summary
+    train, test = result.curves
     clip, where = config.clip, summary.divergence
     share = "" if clip.name == "none" else f", {summary.clip_fraction:.0%} of the steps clipped"
     figures: dict[str, Callable[[Figure], None]] = {
-        **data_figures(trained.data),
+        **data_figures(result.data),
         "learning_curve": partial(
             plots.plot_learning_curve,
             train=train,
             test=test,
-            score=SCORE_LABELS[score.name],
-            baseline=trained.data.score_scale.baseline,
+            score=SCORE_LABELS[summary.score.name],
+            baseline=result.data.score_scale.baseline,
             title=f"Learning curve, clip {clip.label}",
             divergence=where,
         ),
@@ -57,7 +56,7 @@ def draw_figures(folder: Path, config: TrainConfig, trained: Trained, summary: S
         "gradient_norm_histogram": partial(
             plots.plot_norm_histogram, norm=record.norm, thresholds=clip.thresholds, state=clip.norms_state
         ),
-        **hidden_figures(trained, clip.label),
+        **hidden_figures(result, clip.label),
     }
     for name, plot in figures.items():
         plots.draw(folder / f"{name}.png", plot)
@@ -72,9 +71,9 @@ def data_figures(data: TrainingData) -> dict[str, Callable[[Figure], None]]:
     return {"target": partial(plots.plot_target, train=train, test=test, unit=f"{target} (its own unit)")}
 
 
-def hidden_figures(trained: Trained, label: str) -> dict[str, Callable[[Figure], None]]:
+def hidden_figures(result: Result, label: str) -> dict[str, Callable[[Figure], None]]:
     """How gradients fared on their way back through time, one figure for each recurrent layer."""
-    record = trained.hidden
+    record = result.hidden
     if record is None:
         return {}
     several = len(record.norms) > 1

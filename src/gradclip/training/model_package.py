@@ -6,21 +6,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from gradclip.data.base import Raw, Shape
+from gradclip.data.base import Raw
+from gradclip.tracking.model_example import write_example
 from gradclip.tracking.records import ModelFiles
 
 PACKAGES = ("mlflow", "numpy", "pandas", "scikit-learn", "skops", "torch")  # what gradclip.training.predictor imports
 
 
-def package_model(
-    folder: Path, network: nn.Module, description: Mapping[str, Any], raw: Raw, shape: Shape
-) -> ModelFiles:
+def package_model(folder: Path, network: nn.Module, description: Mapping[str, Any], raw: Raw) -> ModelFiles:
     """Write network and scalers into a folder and say what else the stored model needs.
 
     Args:
@@ -28,7 +24,6 @@ def package_model(
         network: the trained network.
         description: the arguments of :func:`gradclip.models.build.build_network` that rebuild it.
         raw: examples as a user has them, and the scalers.
-        shape: of the network's inputs and outputs.
     """
     names = ["description", "weights", *(["inputs", "target"] if raw.scaling else [])]
     paths = {name: str(folder / name) for name in names}
@@ -40,20 +35,8 @@ def package_model(
 
         io.dump(raw.scaling.inputs, paths["inputs"])
         io.dump(raw.scaling.target, paths["target"])
-    package = Path(__file__).parents[1]
     return ModelFiles(
-        code=str(package / "training/predictor.py"),
-        package=str(package),
         artifacts=paths,
+        example=write_example(folder, raw.examples),
         requirements=[f"{name}=={version(name).partition('+')[0]}" for name in PACKAGES],
-        example=raw.examples,
-        prediction=_prediction(raw, shape),
     )
-
-
-def _prediction(raw: Raw, shape: Shape) -> pd.DataFrame | NDArray[Any]:
-    """What a prediction looks like."""
-    if isinstance(raw.examples, pd.DataFrame):
-        return pd.DataFrame({raw.target: [0.0]})
-    count = len(raw.examples)
-    return np.zeros((count, *shape.outputs[:-1]), np.int64) if raw.classes else np.zeros((count, *shape.outputs))

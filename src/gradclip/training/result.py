@@ -1,6 +1,7 @@
-"""What a training leaves behind, whoever ran it."""
+"""The result of a training, however it ran: alone or stacked with others."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from torch import nn
@@ -9,26 +10,28 @@ from gradclip.data.base import TrainingData
 from gradclip.diagnosis.explosion import BOUNDED_LOSS, Explosion, explain
 from gradclip.telemetry.hidden_states import HiddenStateRecord
 from gradclip.telemetry.record import GradientRecord
+from gradclip.tracking.run import TrackedRun
 from gradclip.training.outcome import Summary, summarize
 
 BOUNDED_LOSSES = (nn.HuberLoss, nn.L1Loss)
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A network after its training, and all that was recorded on the way.
+class Result:
+    """The network after training, what was recorded on the way, and how the run is judged.
 
     Attributes:
         data: what it was trained on.
         network: with its final weights.
-        description: how to build the network again, the arguments of :func:`gradclip.models.build.build_network`.
+        description: the arguments of :func:`gradclip.models.build.build_network` that rebuild it.
         record: the gradients of every step.
-        curves: the score on the training and on the test examples, one for each epoch.
-        hidden: how gradients fared on their way back through time; None without a recurrent layer.
+        curves: the score on the training and on the test examples, one value an epoch.
+        hidden: gradient norms at the hidden states; None without a recurrent layer.
         learning_rate: the rate at the start.
         accumulated: batches that make an optimizer step.
-        loss_is_bounded: whether the loss has a derivative that is bounded.
-        clip_fraction: share of the steps that were clipped; None where the record says it.
+        loss_is_bounded: whether the loss has a bounded derivative.
+        clip_fraction: share of the steps that were clipped; None where the record has it.
+        run: the run in the store; None where it is not tracked.
     """
 
     data: TrainingData
@@ -41,14 +44,17 @@ class Trained:
     accumulated: int
     loss_is_bounded: bool
     clip_fraction: float | None = None
+    run: TrackedRun | None = None
 
+    @cached_property
     def summary(self) -> Summary:
-        """Judge the run."""
+        """How the run ended, in numbers."""
         summary = summarize(self.record, self.data.score_scale, *self.curves)
         return summary if self.clip_fraction is None else replace(summary, clip_fraction=self.clip_fraction)
 
+    @cached_property
     def explosion(self) -> Explosion | None:
-        """Explain a run that exploded, down to the rows of the step's batches."""
+        """The report of a run that exploded, down to the rows of the step's batches; None for any other."""
         explosion = explain(self.record, self.learning_rate)
         if explosion is None:
             return None

@@ -1,29 +1,30 @@
-"""Bring every write to the store: try again for a while, then spool it. Runs in the tracking process."""
+"""Deliver every write to the store: retry for a while, then spool it. Runs in the tracking process."""
 
 import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from mlflow.exceptions import MlflowException
 
-from gradclip import keys
-from gradclip.errors import TrackingError, first_line
-from gradclip.tracking.backend import connection as opening
-from gradclip.tracking.backend import models as model
-from gradclip.tracking.backend import recovery as stopped
-from gradclip.tracking.backend import writes as store
+from gradclip.errors import AbsentStoreError, TrackingError, UnreachableStoreError, first_line
+from gradclip.tracking.backend.database import STORE_ERRORS
+from gradclip.tracking.backend.operations import backend_of
 from gradclip.tracking.backend.retry_budget import RetryBudget
-from gradclip.tracking.records import Call, Store
+from gradclip.tracking.operations import Delivery, Operations, delivery_of, needs_run
+from gradclip.tracking.records import RUN_FILE, BegunRun, Call, Point, RunEnd, Store, write_note
 from gradclip.tracking.spool import Spool
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between two tries
-NON_RETRYABLE = {  # what MLflow answers where trying again cannot help
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between two attempts
+NON_RETRYABLE = {  # answers of MLflow after which another attempt cannot succeed
     *("RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_PARAMETER_VALUE", "INVALID_STATE"),
     *("PERMISSION_DENIED", "UNAUTHENTICATED", "ENDPOINT_NOT_FOUND", "NOT_FOUND"),
 }
-LOCAL = {"keep_checkpoint", "start_system_metrics"}  # what needs no store, once all before it is safe
-OF_NO_RUN = {"create_run", "open_store", "mark_dead_runs"}
+CREATE_RUN = Operations.create_run.__name__
+
+_begun: dict[str, BegunRun | TrackingError] = {}  # runs that this process created, by creation tag
 
 
 @cache
@@ -34,105 +35,182 @@ def spool_of(folder: str) -> Spool:
 
 @cache
 def retry_budget_of(store: Store) -> RetryBudget:
-    """The patience that all writes to a store have in common."""
-    return RetryBudget(store.patience)
+    """The budget that all writes to a store share."""
+    return RetryBudget(store.retry_seconds)
 
 
-class UnreachableError(TrackingError):
-    """The store did not take a write, and may do so later."""
-
-
-def begin_run(call: Call) -> tuple[str | None, str]:
-    """Create a run, or open one again, and return the ids of its experiment and its own.
-
-    Where the store cannot be opened it may be created later, if that is wished; its id is then one of ours.
+def perform_once(store: Store, operation: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Perform an operation once.
 
     Raises:
-        TrackingError: the store cannot be opened.
+        TrackingError: the store refuses it, or does not answer.
     """
     try:
-        experiment_id = retry(call._replace(function_name="open_store", arguments=()))
-        retry(call._replace(function_name="mark_dead_runs", arguments=()))
+        return getattr(backend_of(store), operation)(*args, **kwargs)
+    except STORE_ERRORS as error:
+        raise _failure(store, operation, error) from error
+
+
+def begin_run(call: Call, spool: bool) -> BegunRun:
+    """Create a run, or reopen one, and leave a note of its id in its folder.
+
+    Args:
+        call: of ``create_run`` or ``reopen_run``.
+        spool: whether the creation is spooled where a store that was open fails; one that is absent says so itself,
+            by ``spool_if_absent``. The run's id is its creation tag then.
+
+    Raises:
+        TrackingError: the store cannot be opened, or refuses the run.
+    """
+    try:
+        begun = _begin(call, spool)
+    except TrackingError as error:
+        _begun[call.run_id] = error
+        raise
+    _begun[call.run_id] = begun
+    Path(call.folder).mkdir(parents=True, exist_ok=True)
+    write_note(Path(call.folder, RUN_FILE), {"run_id": begun.run_id})
+    return begun
+
+
+def _begin(call: Call, spool: bool) -> BegunRun:
+    try:
+        experiment_id = retry(call._replace(operation=Operations.open.__name__, arguments=()))
         run_id = retry(call)
-    except TrackingError:
-        if not (call.store.spool_if_absent and call.function_name == "create_run"):
+    except TrackingError as error:
+        may_spool = call.store.spool_if_absent or (spool and isinstance(error, UnreachableStoreError))
+        if not (may_spool and call.operation == CREATE_RUN):
             raise
-        return None, create_later(call)
-    return experiment_id, run_id or call.run_id
-
-
-def create_later(call: Call) -> str:
-    """Spool the creation of a run, and return an id of ours until it has its own."""
-    spool_of(call.folder).add(call)
-    return str(call.arguments[1][keys.CREATION])
+        spool_of(call.folder).add(call)
+        return BegunRun(None, call.run_id)
+    return BegunRun(experiment_id, run_id or call.run_id)
 
 
 def deliver(call: Call) -> int:
-    """Write to the store, or to the spool where the store does not take it, and return how many writes wait there.
+    """Write to the store, or to the spool where the store does not take it; the number of writes in the spool.
 
     Raises:
         TrackingError: the store refuses the write for good, or the spool cannot be written either.
     """
-    spool = spool_of(call.folder)
-    call = call._replace(run_id=spool.id_of(call.run_id))
-    if call.function_name in LOCAL:
+    spool, call = spool_of(call.folder), call._replace(run_id=_store_id(call))
+    if delivery_of(call.operation) is Delivery.LOCAL:
         perform(call)
     elif spool.path.exists():
         _spool(call, spool)
     else:
         try:
             retry(call)
-        except UnreachableError:
+        except UnreachableStoreError:
             _spool(call, spool)
     return len(spool)
 
 
-def replay(folder: str) -> int:
-    """Take in what waits in a run's folder, and return how many writes it were.
+def complete_run(call: Call, end: RunEnd) -> int:
+    """Write files, curves, final metrics and tags of a run and set it to FINISHED; the number of writes in the spool.
+
+    A database that is well is written to in one transaction. Else the writes are those of any other run.
+
+    Args:
+        call: names store, run and folder.
+        end: what is written, besides the files in the folder.
 
     Raises:
-        TrackingError: the store does not take it.
+        TrackingError: the store refuses a write for good, or the spool cannot be written either.
     """
-    return spool_of(folder).replay(perform)
+    try:
+        deliver(call._replace(operation=Operations.write_run_files.__name__, arguments=(call.folder,)))
+        if _insert_end(call, end):
+            return 0
+        points = [
+            Point(key, value, end.timestamp, step)
+            for key, curve in end.curves.items()
+            for step, value in zip(curve.step.tolist(), curve.value.tolist(), strict=True)
+        ]
+        deliver(call._replace(operation=Operations.write_points.__name__, arguments=(points,)))
+        summary = (end.summary, end.tags, end.end)
+        deliver(call._replace(operation=Operations.write_summary.__name__, arguments=summary))
+        return deliver(call._replace(operation=Operations.end_run.__name__, arguments=("FINISHED", end.end)))
+    except BaseException:
+        with suppress(TrackingError):  # the first failure is reported
+            deliver(call._replace(operation=Operations.end_run.__name__, arguments=("FAILED", end.end)))
+        raise
+
+
+def _insert_end(call: Call, end: RunEnd) -> bool:
+    """Whether the end of a run could be written at once."""
+    store = call.store
+    is_well = retry_budget_of(store).is_full and not spool_of(call.folder).path.exists()
+    if backend_of(store).is_server or not is_well:
+        return False
+    from gradclip.tracking.backend.bulk_insert import insert_end
+
+    with suppress(*STORE_ERRORS):  # the ordinary writes fail too, or succeed
+        return insert_end(store.uri, _store_id(call), end)
+    return False
+
+
+def replay(folder: str) -> int:
+    """Perform all writes in the spool of a run's folder, and return how many there were.
+
+    Raises:
+        TrackingError: the store does not take them.
+    """
+    return spool_of(folder).replay(lambda call: perform(_as_repeated(call)))
+
+
+def _store_id(call: Call) -> str:
+    """The store's id of the run that a call names by its creation tag, if it does."""
+    begun = _begun.get(call.run_id)
+    if isinstance(begun, TrackingError):
+        raise begun
+    return spool_of(call.folder).id_of(begun.run_id if begun else call.run_id)
 
 
 def _spool(call: Call, spool: Spool) -> None:
-    """Put a write behind those that wait, and now and then try to take all of them in."""
+    """Append a write to those in the spool, and now and then try to replay all of them."""
     try:
         spool.add(call)
-        if spool.is_due or call.function_name == "end_run":
-            spool.replay(_attempt)
-    except TrackingError:  # it waits, and src/sync.py tells why
+        if spool.is_due or call.operation == Operations.end_run.__name__:
+            spool.replay(lambda waiting: _attempt(_as_repeated(waiting)))
+    except TrackingError:  # it stays in the spool, and src/sync.py reports why
         return
     except OSError as error:
         raise TrackingError(f"{spool.path}: cannot be written: {error.strerror or error}") from error
 
 
 def retry(call: Call) -> Any:
-    """Write to the store, and try again as long as there is patience with it.
+    """Write to the store, and retry as long as the budget lasts.
 
     Raises:
-        UnreachableError: there is no more.
-        TrackingError: trying again cannot help.
+        UnreachableStoreError: it is spent.
+        TrackingError: another attempt cannot succeed.
     """
-    patience, pause = retry_budget_of(call.store), FIRST_PAUSE
+    budget, pause = retry_budget_of(call.store), FIRST_PAUSE
     while True:
         try:
             return _attempt(call)
-        except UnreachableError:
-            if patience.left < pause:
+        except UnreachableStoreError:
+            if budget.left < pause:
                 raise
-        patience.sleep(pause)
+        budget.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
+        call = _as_repeated(call)
+
+
+def _as_repeated(call: Call) -> Call:
+    """A creation that may have succeeded before looks for the run first."""
+    if call.operation != CREATE_RUN:
+        return call
+    return call._replace(arguments=(*call.arguments[:4], True))
 
 
 def _attempt(call: Call) -> Any:
-    patience, start = retry_budget_of(call.store), time.monotonic()
-    patience.check()
+    budget, start = retry_budget_of(call.store), time.monotonic()
+    budget.check()
     try:
         return perform(call)
-    except (UnreachableError, opening.AbsentError) as error:
-        patience.spend(start, error)
+    except (UnreachableStoreError, AbsentStoreError) as error:
+        budget.spend(start, error)
         raise
 
 
@@ -140,20 +218,19 @@ def perform(call: Call) -> Any:
     """Write to the store, once.
 
     Raises:
-        UnreachableError: another try may succeed.
+        UnreachableStoreError: another attempt may succeed.
         TrackingError: none can.
     """
-    module = next(module for module in (opening, store, stopped, model) if hasattr(module, call.function_name))
-    run = () if call.function_name in OF_NO_RUN else (call.run_id,)
+    run = (call.run_id,) if needs_run(call.operation) else ()
     try:
-        return getattr(module, call.function_name)(call.store, *run, *call.arguments)
-    except opening.STORE_ERRORS as error:
+        return getattr(backend_of(call.store), call.operation)(*run, *call.arguments)
+    except STORE_ERRORS as error:
         if isinstance(error, MlflowException) and error.error_code in NON_RETRYABLE:
-            raise TrackingError(failure(call, error)) from error
-        raise UnreachableError(failure(call, error)) from error
+            raise _failure(call.store, call.operation, error) from error
+        raise UnreachableStoreError(str(_failure(call.store, call.operation, error))) from error
 
 
-def failure(call: Call, error: Exception) -> str:
-    """Say in one line what could not be written and why."""
-    what = call.function_name.replace("_", " ")
-    return f"tracking.uri: got {call.store.uri!r}; could not {what}: {first_line(error)}"
+def _failure(store: Store, operation: str, error: Exception) -> TrackingError:
+    """One line for what could not be done and why."""
+    what = operation.replace("_", " ")
+    return TrackingError(f"tracking.uri: got {store.uri!r}; could not {what}: {first_line(error)}")

@@ -1,0 +1,97 @@
+"""Overrides of the command, as typed: the settings they name, a run's name, a command line."""
+
+import shlex
+from collections.abc import Sequence
+
+from gradclip.config.schema import TrainConfig, has_effect
+
+IN_LABEL = {"clip", "clip.value", "clip.norm"}  # settings that the label of the clipping has already
+MAX_LISTED_SEEDS = 5  # more are written as a range
+
+
+def setting_of(override: str) -> str:
+    """The name of the setting or group that an override sets.
+
+    Example:
+        >>> setting_of("+experiment=explosion"), setting_of("clip.value=1.0")
+        ('experiment', 'clip.value')
+    """
+    return override.lstrip("+~").partition("=")[0]
+
+
+def is_of_hydra(override: str) -> bool:
+    """Whether an override sets one of Hydra's own settings, such as the launcher."""
+    return setting_of(override).replace("/", ".").split(".")[0] == "hydra"
+
+
+def train_command(overrides: Sequence[str], multirun: bool = False, seeds: range = range(0)) -> str:
+    """The command line that trains with some overrides.
+
+    Args:
+        overrides: as typed.
+        multirun: whether it is a multirun.
+        seeds: of a multirun.
+
+    Example:
+        >>> train_command(["clip=norm", "clip.value=2"], seeds=range(2))
+        'python src/train.py -m clip=norm clip.value=2 seed=0,1'
+    """
+    flag = ["-m"] if multirun or seeds else []
+    return shlex.join(["python", "src/train.py", *flag, *overrides, *seed_override(seeds)])
+
+
+def seed_override(seeds: range) -> list[str]:
+    """The override for the seeds of a multirun; none without seeds.
+
+    Example:
+        >>> seed_override(range(1000, 1020))
+        ['seed=range(1000,1020)']
+    """
+    if len(seeds) > MAX_LISTED_SEEDS:
+        return [f"seed=range({seeds.start},{seeds.stop})"]
+    return [f"seed={','.join(map(str, seeds))}"] if seeds else []
+
+
+def run_name(config: TrainConfig, overrides: Sequence[str]) -> str:
+    """The name of a run: its clipping, then whatever was overridden, then its seed.
+
+    Args:
+        config: all settings.
+        overrides: as typed.
+    """
+    names = [setting_of(override) for override in overrides]
+    shown = [
+        _short(override)
+        for override, name in zip(overrides, names, strict=True)
+        if "=" in override and name not in IN_LABEL | {"seed", "sweep"} and _changes_training(override)
+    ]
+    return " ".join([config.clip.label, *shown, f"seed={config.seed}"])
+
+
+def multirun_name(overrides: Sequence[str]) -> str:
+    """The name of a parent run: the overrides that change the training."""
+    return " ".join(filter(_changes_training, overrides)) or "multirun"
+
+
+def merge(base: Sequence[str], changes: Sequence[str]) -> list[str]:
+    """Replace overrides by others; a group that is chosen anew loses its old settings.
+
+    Example:
+        >>> merge(["data=diabetes", "clip=value", "clip.value=5"], ["clip=norm", "clip.value=2"])
+        ['data=diabetes', 'clip=norm', 'clip.value=2']
+        >>> merge(["clip=norm", "clip.value=5"], ["clip.value=2"])
+        ['clip=norm', 'clip.value=2']
+    """
+    names = {setting_of(change) for change in changes}
+    groups = {name for name in names if "." not in name}
+    kept = [text for text in base if setting_of(text) not in names and setting_of(text).split(".")[0] not in groups]
+    return [*kept, *changes]
+
+
+def _changes_training(override: str) -> bool:
+    return not is_of_hydra(override) and has_effect(setting_of(override))
+
+
+def _short(override: str) -> str:
+    name, _, value = override.lstrip("+").partition("=")
+    return value if name == "experiment" else f"{name.rpartition('.')[2]}={value}"

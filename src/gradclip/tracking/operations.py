@@ -1,0 +1,201 @@
+"""Every operation on a store, once: its arguments, and how it reaches the store.
+
+:class:`Operations` is the interface between the training process and the tracking process. A caller names an operation
+by its method, ``Operations.write_points``, so that a type checker sees a wrong name or argument;
+:class:`gradclip.tracking.backend.operations.Backend` implements the methods with MLflow.
+"""
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum, auto
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import TypeAdapter
+
+from gradclip.tracking.records import Dataset, DatasetDescription, ModelFiles, Parent, Point, StoppedRun
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gradclip.tracking.stored_runs import Curve, Selection, StoredRun
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+class Delivery(Enum):
+    """How an operation reaches the store."""
+
+    QUERY = auto()  # performed once; the caller waits for the answer
+    WRITE = auto()  # retried for a while, then spooled beside the run
+    LOCAL = auto()  # needs no store; performed once all writes before it are safe
+
+
+def _delivered(delivery: Delivery) -> Callable[[Method], Method]:
+    def mark(method: Method) -> Method:
+        method.delivery = delivery  # type: ignore[attr-defined]
+        return method
+
+    return mark
+
+
+query, write, local = (_delivered(delivery) for delivery in Delivery)
+
+
+class Operations(ABC):
+    """What a store can be asked for.
+
+    Every write can be repeated without harm: a point, parameter, tag or file that is there already stays as it is,
+    and a run is recognised by its creation tag.
+    """
+
+    @query
+    @abstractmethod
+    def open(self) -> str:
+        """Make sure that store and experiment exist, close runs whose process is gone, return the experiment's id."""
+
+    @query
+    @abstractmethod
+    def check_readable(self) -> None:
+        """Refuse a store that does not exist; MLflow would create it."""
+
+    @query
+    @abstractmethod
+    def is_read_only(self) -> bool:
+        """Whether nothing can be written to the store."""
+
+    @query
+    @abstractmethod
+    def describe_datasets(self, datasets: Sequence[Dataset]) -> Sequence[DatasetDescription]:
+        """Describe data sets as MLflow does, by digest, schema and profile; asks no store."""
+
+    @query
+    @abstractmethod
+    def select_runs(self, selector: str | Sequence[str] | None) -> "Selection":
+        """Find training runs by filter, experiment, run id, parent id or ids; None is the newest multirun."""
+
+    @query
+    @abstractmethod
+    def newest_run(self) -> "StoredRun":
+        """Return the training run of the experiment that was started last and has ended."""
+
+    @query
+    @abstractmethod
+    def read_run(self, run_id: str) -> "StoredRun":
+        """Return one run."""
+
+    @query
+    @abstractmethod
+    def read_curves(self, run_ids: Sequence[str], key: str, max_points: int) -> "dict[str, Curve]":
+        """Return a metric's history of each run that has one, thinned evenly to ``max_points``."""
+
+    @query
+    @abstractmethod
+    def read_file(self, run_id: str, name: str, folder: str) -> "Path | None":
+        """Download an artifact into a folder and return its path; None if there is none of that name."""
+
+    @query
+    @abstractmethod
+    def find_stopped_run(self, run_id: str) -> StoppedRun:
+        """Find a run to resume, by its id or as the ``last`` that stopped on this machine."""
+
+    @query
+    @abstractmethod
+    def find_finished_run(self, fingerprint: str) -> "StoredRun | None":
+        """Find the last finished run with the same settings."""
+
+    @write
+    @abstractmethod
+    def create_run(
+        self, name: str, tags: Mapping[str, str], parent: Parent | None, start: int | None, repeated: bool = False
+    ) -> str:
+        """Create a run that began at ``start`` and return its id; if ``repeated``, first look for its creation tag."""
+
+    @write
+    @abstractmethod
+    def reopen_run(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Set a stopped run to RUNNING, owned by the process that its tags name."""
+
+    @write
+    @abstractmethod
+    def write_parameters(self, run_id: str, parameters: Mapping[str, str]) -> None:
+        """Log the settings of a run."""
+
+    @write
+    @abstractmethod
+    def write_points(self, run_id: str, points: Sequence[Point]) -> None:
+        """Log metrics."""
+
+    @write
+    @abstractmethod
+    def write_summary(self, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str], timestamp: int) -> None:
+        """Log final metrics and tags."""
+
+    @write
+    @abstractmethod
+    def write_datasets(self, run_id: str, datasets: Sequence[DatasetDescription]) -> None:
+        """Log the data sets that a run reads."""
+
+    @write
+    @abstractmethod
+    def write_files(self, run_id: str, folder: str, artifact_folder: str | None = None) -> None:
+        """Store the content of a folder as artifacts."""
+
+    @write
+    @abstractmethod
+    def write_run_files(self, run_id: str, folder: str) -> None:
+        """Store config, figures, telemetry and explosion report of a run's folder as artifacts."""
+
+    @write
+    @abstractmethod
+    def write_text(self, run_id: str, text: str, name: str) -> None:
+        """Store a text as an artifact."""
+
+    @write
+    @abstractmethod
+    def write_model(self, run_id: str, files: ModelFiles) -> None:
+        """Store a trained model."""
+
+    @write
+    @abstractmethod
+    def end_run(self, run_id: str, status: str, end: int | None = None) -> None:
+        """Set a run to FINISHED, FAILED or KILLED; it ended at ``end``, or now."""
+
+    @local
+    @abstractmethod
+    def keep_checkpoint(self, path: str) -> None:
+        """Make a checkpoint the one that the run resumes from."""
+
+    @local
+    @abstractmethod
+    def start_system_metrics(self, run_id: str) -> None:
+        """Record CPU, memory and disk use, until the store fails once."""
+
+
+def delivery_of(operation: str) -> Delivery:
+    """How an operation reaches the store.
+
+    Raises:
+        KeyError: there is no operation of that name.
+    """
+    delivery: Delivery | None = getattr(vars(Operations)[operation], "delivery", None)
+    if delivery is None:
+        raise KeyError(operation)
+    return delivery
+
+
+def needs_run(operation: str) -> bool:
+    """Whether the first argument of an operation is the id of a run."""
+    return "run_id" in inspect.signature(getattr(Operations, operation)).parameters
+
+
+@cache
+def argument_types(operation: str) -> dict[str, TypeAdapter[Any]]:
+    """How each argument of a write is checked and encoded, by name, in order; without the run's id."""
+    parameters = inspect.signature(getattr(Operations, operation)).parameters.values()
+    return {
+        parameter.name: TypeAdapter(parameter.annotation)
+        for parameter in parameters
+        if parameter.name not in {"self", "run_id"}
+    }

@@ -1,0 +1,76 @@
+"""What a run leaves behind: the files in its folder, and what the store is told before it trains."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow
+from pyarrow import parquet
+
+from gradclip import keys
+from gradclip.config.schema import TrainConfig
+from gradclip.config.serialization import fingerprint, flatten, to_yaml
+from gradclip.data.base import TrainingData
+from gradclip.diagnosis.explosion import Explosion
+from gradclip.models.optimization import make_loss
+from gradclip.tracking.records import Dataset, DatasetDescription, Store
+from gradclip.tracking.run import TrackedRun
+from gradclip.training.job import Job
+from gradclip.training.result import Result
+
+
+def create_run(job: Job, spool: bool = False) -> TrackedRun:
+    """Create the run of a job in the store, or reopen the one that it resumes; returns before the store answers.
+
+    Args:
+        job: the job.
+        spool: whether the creation is spooled where a store that was open fails.
+    """
+    tags = {} if job.resumed else {keys.COMMAND: job.command}
+    store = Store.of(job.config.tracking)
+    return TrackedRun(store, job.name, tags | _tags(job.config), job.folder, job.parent, job.resumed, spool)
+
+
+def _tags(config: TrainConfig) -> dict[str, str]:
+    reduction = str(make_loss(**config.loss.model_dump()).reduction)
+    tags = {keys.CLIP: config.clip.label, keys.LOSS_REDUCTION: reduction, keys.SEED: str(config.seed)}
+    return tags | {keys.CONFIG_HASH: fingerprint(config)}
+
+
+def describe_run(run: TrackedRun, config: TrainConfig, datasets: Sequence[DatasetDescription]) -> None:
+    """Store the settings of a run and the data sets that it reads."""
+    run.write_text(to_yaml(config), keys.CONFIG_FILE)
+    run.write_parameters(flatten(config))
+    run.write_datasets(datasets)
+
+
+def datasets_of(data: TrainingData) -> list[Dataset]:
+    """The training and the test examples."""
+    return [
+        Dataset(f"{data.name} ({context})", data.source, data.raw.target, context, frame)
+        for context, frame in data.frames().items()
+    ]
+
+
+def write_result(folder: Path, config: TrainConfig, result: Result) -> None:
+    """Write config, explosion report and telemetry into the folder of a run, which is created if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / keys.CONFIG_FILE).write_text(to_yaml(config))
+    if result.explosion is not None:
+        _write_report(folder, result.explosion)
+    write_telemetry(folder, result)
+
+
+def _write_report(folder: Path, explosion: Explosion) -> None:
+    """For people and for programs."""
+    (folder / keys.EXPLOSION_TEXT).parent.mkdir(parents=True, exist_ok=True)
+    (folder / keys.EXPLOSION_TEXT).write_text(f"{explosion}\n")
+    (folder / keys.EXPLOSION_JSON).write_text(explosion.to_json())
+
+
+def write_telemetry(folder: Path, result: Result) -> None:
+    """Write every step's norms, of every parameter, to a Parquet file; those of hidden states to another."""
+    (folder / keys.TELEMETRY_FILE).parent.mkdir(parents=True, exist_ok=True)
+    steps = pyarrow.table(result.record.to_columns())
+    parquet.write_table(steps, folder / keys.TELEMETRY_FILE, use_dictionary=False)  # hardly a number comes twice
+    if hidden := result.hidden:
+        hidden.to_frame().to_parquet(folder / keys.HIDDEN_STATES_FILE)

@@ -1,0 +1,54 @@
+"""One training to run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gradclip.config.overrides import run_name, train_command
+from gradclip.config.schema import TrainConfig
+from gradclip.tracking.records import CHECKPOINT_FILE, Parent, StoppedRun
+
+STOP_FILE = "stop"  # in the folder of a multirun that is to stop: the number of the signal
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training to run: its settings, and where it belongs.
+
+    Attributes:
+        config: all settings.
+        overrides: as typed, without Hydra's own.
+        folder: for the run's files.
+        number: of the job in its multirun, from 0.
+        parent: the parent run of its multirun; None for a single run.
+        resumed: the run that it resumes; None begins one.
+        is_main: whether this process tracks and draws; of several that train together only the first does.
+    """
+
+    config: TrainConfig
+    overrides: tuple[str, ...]
+    folder: Path
+    number: int = 0
+    parent: Parent | None = None
+    resumed: StoppedRun | None = None
+    is_main: bool = True
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.resumed.name if self.resumed else run_name(self.config, self.overrides)
+
+    @property
+    def command(self) -> str:
+        """The command line of this job alone."""
+        return train_command(self.overrides)
+
+    @property
+    def stop_file(self) -> Path | None:
+        """The file that holds a signal's number once the multirun is to stop; None for a single run."""
+        return Path(self.parent.folder, STOP_FILE) if self.parent else None
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The checkpoint that a resumed run goes on from; None where it begins again."""
+        path = self.folder / CHECKPOINT_FILE
+        return path if self.resumed is not None and path.exists() else None
