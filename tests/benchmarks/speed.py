@@ -101,7 +101,6 @@ def fits(config: TrainConfig, folder: str) -> dict[str, Callable[[], float]]:
 
         taken = seconds(fit)
         run.end("FINISHED")
-        run.wait()
         return taken
 
     return {"bare": bare, "tracked": tracked}

@@ -12,7 +12,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from gradclip import keys
-from gradclip.tracking.records import EndOfRun, StartOfRun, Store
+from gradclip.tracking.records import RunEnd, Store
+from gradclip.tracking.run import TrackedRun
 from tests.conftest import ROOT, Command
 from tests.support.faulty_server import faulty
 from tests.support.mlflow_server import serve
@@ -85,13 +86,10 @@ def test_they_change_nothing_in_a_vectorized_multirun(
 
 
 def test_a_run_whose_creation_is_not_answered_is_there_once(server: str, tmp_path: Path) -> None:
-    from gradclip.tracking.backend import bulk as complete
-
-    with faulty(server, "pass", "pass", "lose", *["pass"] * 50) as address:
-        store = Store(address, "", "unanswered")
-        complete.remember_datasets(store, "rows", [])
-        start = StartOfRun("mine", {keys.CREATION: "ours"}, None, 5, {}, "rows", str(tmp_path))
-        complete.complete_run(store, complete.start_run(store, start), EndOfRun(9, 9, {}, {}, {}, str(tmp_path)))
+    with faulty(server, *["pass"] * 4, "lose", *["pass"] * 50) as address:
+        run = TrackedRun(Store(address, "", "unanswered"), "mine", {}, tmp_path)
+        run.complete(RunEnd({}, {}, {}, 9, 9))
+        run.wait()
     (_, run) = everything(server, "unanswered")
     assert run["status"] == "FINISHED"
 

@@ -43,6 +43,7 @@ def test_points_wait_for_server_and_database_that_were_killed(
 ) -> None:
     run = TrackedRun(store_of(server, 60.0), "outage", {}, tmp_path / "run")
     write(run, range(1, 100))
+    assert len(run.run_id) == 32  # it has begun
     database.kill()  # the server answers 500
     write(run, range(100, 150))
     database.start()

@@ -86,7 +86,7 @@ def test_a_run_that_is_taken_up_ends_as_one_that_was_not_stopped(
         assert process.returncode == 128 + number, errors
         assert stopped.info.status == "KILLED"
         command = f"python src/train.py resume={stopped.info.run_id}"
-        assert f". To go on: {command} tracking." in output
+        assert f". To resume: {command} tracking." in output
         resumed = train(f"resume={stopped.info.run_id}")
     assert resumed.returncode == 0, resumed.stderr
     assert train(*settings).returncode == 0

@@ -35,9 +35,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def parent_of(store: Store) -> str:
-    from gradclip.tracking.backend.queries import newest_multirun
+    from gradclip.tracking.backend.operations import Backend
 
-    return newest_multirun(store)
+    parent = Backend(store).select_runs(None).parent
+    assert parent is not None
+    return parent
 
 
 def test_groups_are_summed_up_and_ordered(store: Store, tmp_path: Path) -> None:

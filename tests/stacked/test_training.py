@@ -14,9 +14,9 @@ from gradclip.config.validation import validate
 from gradclip.errors import StackingError
 from gradclip.stacked.replicas import make_replicas
 from gradclip.stacked.training import StackedTraining
-from gradclip.training.components import build
+from gradclip.training.components import build_components
 from gradclip.training.pipeline import collect
-from gradclip.training.result import Trained
+from gradclip.training.result import Result
 
 DOUBLE = "trainer.precision=64-true"  # leaves rounding far below what is compared
 ADDING = ("data=adding", "data.length=10", "data.steps_per_epoch=8", "data.test_sequences=100")
@@ -80,18 +80,18 @@ def pair(*overrides: str) -> list[TrainConfig]:
     return [compose_config(*choose(number), f"seed={number}") for number in range(2)]
 
 
-def train_ordinarily(config: TrainConfig, folder: Path) -> Trained:
-    parts = build(config, folder)
+def train_ordinarily(config: TrainConfig, folder: Path) -> Result:
+    parts = build_components(config, folder)
     parts.trainer.fit(parts.module, parts.data)
     return collect(parts)
 
 
-def train_stacked(configs: list[TrainConfig]) -> list[Trained]:
+def train_stacked(configs: list[TrainConfig]) -> list[Result]:
     done = dict(StackedTraining(make_replicas(configs), torch.device("cpu")).run())
     return [done[number] for number in range(len(configs))]
 
 
-def assert_same(stacked: Trained, ordinary: Trained, tolerance: float = 1e-7) -> None:
+def assert_same(stacked: Result, ordinary: Result, tolerance: float = 1e-7) -> None:
     assert stacked.record.names == ordinary.record.names
     assert stacked.record.divergence == ordinary.record.divergence
     for column in ordinary.record.columns():

@@ -17,7 +17,7 @@ from gradclip.config.help import groups_of
 from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
 from gradclip.config.schema import TrainConfig
 from gradclip.config.validation import setting_names, validate
-from gradclip.training.components import build
+from gradclip.training.components import build_components
 
 ODD = (
     *("", "null", "nan", "inf", "-inf", "-1", "0", "1", "2", "0.5", "1e400", "1e-400", "true", "abc", "None", "[]"),
@@ -98,7 +98,7 @@ def attempt(
     overrides: list[str],
     folder: Path,
     tracking: Sequence[str] = UNTRACKED,
-    act: Callable[[TrainConfig, Path], Any] = build,
+    act: Callable[[TrainConfig, Path], Any] = build_components,
 ) -> str:
     """Build all that a run needs, as the command does; return the line that it tells, or nothing where it would train.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from gradclip import keys
-from gradclip.tracking.backend.writes import create_run, end_run, write_parameters, write_points, write_summary
+from gradclip.tracking.backend.operations import backend_of
 from gradclip.tracking.records import Parent, Point, Store
 
 DEFAULTS = {"data.name": "regression", "optimizer.lr": "0.01", "tracking.experiment": "gradclip", "clip.name": "norm"}
@@ -28,14 +28,15 @@ def write_run(
     """Write a run of clip=norm that ended with a test MSE; NaN is one that diverged."""
     settings = DEFAULTS | {"clip.value": "1.0", "seed": str(seed)} | dict(parameters)
     label = settings["clip.name"] if settings["clip.name"] == "none" else f"norm={settings['clip.value']}"
-    run_id = create_run(store, f"{label} seed={seed}", {keys.CLIP: label, keys.SEED: str(seed)}, parent)
-    write_parameters(store, run_id, settings)
+    backend = backend_of(store)
+    run_id = backend.create_run(f"{label} seed={seed}", {keys.CLIP: label, keys.SEED: str(seed)}, parent, None)
+    backend.write_parameters(run_id, settings)
     points = [Point(keys.MSE.test, value, epoch, epoch) for epoch, value in enumerate(curve, 1) if np.isfinite(value)]
-    write_points(store, run_id, points)
+    backend.write_points(run_id, points)
     norms = {keys.GRAD_NORM_P50: 1.0, keys.GRAD_NORM_P90: 5.0, keys.GRAD_NORM_P99: 9.0, keys.GRAD_NORM_MAX: 10.0}
     metrics = {keys.MSE.final_test: error, keys.MSE.final_train: error, keys.GRAD_CLIP_FRACTION: 0.5}
     outcome = "learned" if np.isfinite(error) else "diverged"
     if status == "FINISHED":
-        write_summary(store, run_id, metrics | norms, {keys.OUTCOME: outcome}, timestamp=0)
-    end_run(store, run_id, status)
+        backend.write_summary(run_id, metrics | norms, {keys.OUTCOME: outcome}, timestamp=0)
+    backend.end_run(run_id, status)
     return run_id

@@ -4,9 +4,9 @@ import sys
 from tests.conftest import ROOT
 
 TELEMETRY = """
-from gradclip.tracking.process import _call
+from gradclip.tracking.process import _ask
 from gradclip.tracking.records import Store
-assert _call("is_read_only", Store("http://127.0.0.1:1", "", "")) is False
+assert _ask(Store("http://127.0.0.1:1", "", ""), "is_read_only", (), {}) is False
 from mlflow.telemetry.client import get_telemetry_client
 print(get_telemetry_client())
 """

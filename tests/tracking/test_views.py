@@ -3,14 +3,14 @@ import time
 
 from mlflow import MlflowClient
 
-from gradclip.tracking.backend.connection import open_store
+from gradclip.tracking.backend.connection import Connection
 from gradclip.tracking.records import Store
 from gradclip.tracking.views import COLUMNS, view_address, view_tags
 
 
 def test_a_new_experiment_has_the_view_that_its_address_opens(tmp_path):
     store = Store(f"sqlite:///{tmp_path}/mlflow.db", str(tmp_path / "artifacts"), "viewed")
-    tags = MlflowClient(store.uri).get_experiment(open_store(store)).tags
+    tags = MlflowClient(store.uri).get_experiment(Connection(store).experiment_id).tags
     key = view_address("http://127.0.0.1:5000", "1").partition("viewStateShareKey=")[2]
     view = json.loads(tags[f"mlflow.sharedViewState.{key}"])
     assert view["name"] == "Clipping"

@@ -91,7 +91,7 @@ class ReplicaRuns:
         for job, run in self._begun.values():
             jobs.append(job)
             if run is not None:
-                run.end(status)
+                run.end(status, wait=False)
         self._begun.clear()
         return jobs
 

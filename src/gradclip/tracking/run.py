@@ -1,7 +1,8 @@
 """A tracked run, as the training process sees it: every call returns at once, the tracking process does the work."""
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, wait
+from concurrent import futures
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 from uuid import uuid4
@@ -131,9 +132,15 @@ class TrackedRun:
         call = Call(self.store, Operations.end_run.__name__, self._id, (), str(self.folder))
         self._pending.append(process.complete_run(call, end))
 
-    def end(self, status: str) -> None:
-        """Set the run to FINISHED, FAILED or KILLED."""
+    def end(self, status: str, wait: bool = True) -> None:
+        """Set the run to FINISHED, FAILED or KILLED, and wait until all is written, or spooled.
+
+        Raises:
+            TrackingError: something could not be written.
+        """
         self._write(Operations.end_run, status, now())
+        if wait:
+            self.wait()
 
     def wait(self) -> None:
         """Wait until all is written, or spooled.
@@ -142,7 +149,7 @@ class TrackedRun:
             TrackingError: something could not be written.
         """
         self.begun  # noqa: B018  # raises what kept the run from being created
-        wait(self._pending)
+        futures.wait(self._pending)
         for future in self._pending:
             self.unsent = process.result_of(future)
         self._pending.clear()

@@ -51,10 +51,10 @@ def train(job: Job) -> Result:
         except BaseException as error:
             if run is not None:
                 with suppress(TrackingError):  # the first error is reported
-                    end(run, "FAILED" if isinstance(error, Exception) else "KILLED")
+                    run.end("FAILED" if isinstance(error, Exception) else "KILLED")
             raise
         if run is not None:
-            end(run, "FINISHED")
+            run.end("FINISHED")
             shutil.rmtree((job.folder / CHECKPOINT_FILE).parent, ignore_errors=True)
     return result
 
@@ -133,15 +133,5 @@ def end_early(job: Job, components: Components, run: TrackedRun | None, stop: In
     finally:
         if run is not None:
             run.write_run_files()
-            end(run, "KILLED")
+            run.end("KILLED")
             stop.unsent = run.unsent
-
-
-def end(run: TrackedRun, status: str) -> None:
-    """Close a run once all is written, or spooled.
-
-    Raises:
-        TrackingError: something could not be written.
-    """
-    run.end(status)
-    run.wait()

@@ -37,13 +37,14 @@ def steps_of(server: Server, run_id: str) -> list[int]:
     return [point.step for point in MlflowClient(server.uri).get_metric_history(run_id, keys.LOSS_STEP)]
 
 
-def store_of(server: Server, patience: float) -> Store:
-    return Store(server.uri, "", "outages", patience)
+def store_of(server: Server, retry_seconds: float) -> Store:
+    return Store(server.uri, "", "outages", retry_seconds)
 
 
 def test_points_wait_for_a_server_that_was_killed_and_comes_back(server: Server, tmp_path: Path) -> None:
     run = TrackedRun(store_of(server, 60.0), "outage", {}, tmp_path)
     write(run, range(1, 100))
+    assert len(run.run_id) == 32  # it has begun
     server.kill()
     write(run, range(100, 200))
     time.sleep(1.0)
@@ -87,10 +88,10 @@ def sync(folder: Path) -> "subprocess.CompletedProcess[str]":
 def test_all_runs_together_wait_for_a_store_that_is_gone(tmp_path: Path) -> None:
     from gradclip.tracking.backend.delivery import deliver
 
-    store, start = Store(f"http://127.0.0.1:{free_port()}", "", "gone", patience=1.0), time.monotonic()
+    store, start = Store(f"http://127.0.0.1:{free_port()}", "", "gone", retry_seconds=1.0), time.monotonic()
     for number in range(10):
         deliver(Call(store, "write_text", "0" * 32, ("some", "note.txt"), str(tmp_path / str(number))))
-    assert 0.3 < time.monotonic() - start < 5.0  # not ten times the patience
+    assert 0.3 < time.monotonic() - start < 5.0  # not ten times the budget
     assert len([*tmp_path.glob(f"*/{SPOOL_FILE}")]) == 10
 
 
@@ -98,6 +99,7 @@ def test_a_run_that_began_without_a_store_goes_on_in_one_that_comes_back(server:
     server.kill()
     store = store_of(server, 0.1)._replace(spool_if_absent=True, experiment="late")
     run = TrackedRun(store, "late", {}, tmp_path)
+    assert run.begun.experiment_id is None
     server.start()
     for step in range(1, 5):
         write(run, range(step, step + 1))
@@ -151,6 +153,7 @@ def test_a_multirun_without_a_store_is_sent_later_and_its_parent_closed(
 
 def test_a_server_that_hangs_does_not_hold_training_up(server: Server, tmp_path: Path) -> None:
     run = TrackedRun(store_of(server, 60.0), "hang", {}, tmp_path)
+    assert len(run.run_id) == 32
     os.killpg(server.process.pid, signal.SIGSTOP)
     start = time.monotonic()
     write(run, range(1, POINTS))

@@ -22,12 +22,13 @@ def points(count):
 
 
 def write_one_run(store, number):
-    from gradclip.tracking.backend import writes as writer
+    from gradclip.tracking.backend.operations import Backend
 
-    run_id = writer.create_run(store, f"run {number}", {})
-    writer.write_parameters(store, run_id, {f"parameter.{place}": str(number) for place in range(PARAMETERS)})
-    writer.write_points(store, run_id, points(POINTS))
-    writer.end_run(store, run_id, "FINISHED")
+    backend = Backend(store)
+    run_id = backend.create_run(f"run {number}", {}, None, None)
+    backend.write_parameters(run_id, {f"parameter.{index}": str(number) for index in range(PARAMETERS)})
+    backend.write_points(run_id, points(POINTS))
+    backend.end_run(run_id, "FINISHED")
     return run_id
 
 
@@ -73,13 +74,14 @@ def test_a_write_that_fails_is_told_at_the_end(store, tmp_path):
 
 
 def test_one_curve_is_found_without_going_over_those_of_other_runs(store):
-    from gradclip.tracking.backend import connection as opening
-    from gradclip.tracking.backend import writes as writer
+    from gradclip.tracking.backend.database import analyze, engine_of
+    from gradclip.tracking.backend.operations import Backend
 
+    backend = Backend(store)
     for number in range(30):
-        writer.write_points(store, writer.create_run(store, f"run {number}", {}), points(10))
-    opening.analyze(store)
-    engine = opening._get_store(store.uri).engine
+        backend.write_points(backend.create_run(f"run {number}", {}, None, None), points(10))
+    analyze(store.uri)
+    engine = engine_of(store.uri)
     query = "SELECT key, value, timestamp, step, is_nan, run_uuid FROM metrics WHERE run_uuid = 'a' AND key = 'b'"
     with engine.connect() as connection:
         (plan,) = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}")

@@ -1,7 +1,7 @@
 import pytest
 from hydra import compose, initialize_config_dir
 
-from gradclip.cli.train import run_name
+from gradclip.config.overrides import run_name
 from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
 from gradclip.config.validation import validate
 
