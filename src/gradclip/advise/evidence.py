@@ -163,7 +163,7 @@ def _element_share(usable: pd.DataFrame) -> float:
 
 
 def _spiking_parameter(usable: pd.DataFrame) -> tuple[str, float]:
-    """Return the one parameter whose norm grows at least 10-fold in spikes while every other's grows less than 3-fold."""
+    """Return the one parameter whose norm grows 10-fold in spikes while all others grow less than 3-fold."""
     prefix = f"{keys.GRAD_NORM}/"
     columns = list(usable.filter(like=prefix))
     spikes = _spikes(usable)

@@ -29,10 +29,10 @@ def advice_message(evidence: Evidence, probe: Evidence | None, seeds: int) -> st
         others = [Suggestion(ORIGINAL, (), why), *(arm for arm in arms if arm.changes not in known)]
         lines += [line for arm in others for line in _suggestion_lines(arm, base, seed_range)]
     if advice:
-        others = "the original settings, the control arms" if arms else "the original settings"
+        compared = "the original settings, the control arms" if arms else "the original settings"
         lines += [
             "",
-            f"confirm=true trains the advice, {others} and the advice without clipping at a smaller learning rate, "
+            f"confirm=true trains the advice, {compared} and the advice without clipping at a smaller learning rate, "
             "and compares them.",
         ]
     return "\n".join(lines)

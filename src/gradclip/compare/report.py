@@ -82,7 +82,7 @@ def format_error(error: float, metric: Metric) -> str:
 
 
 def format_outcome(summary: GroupSummary, outcome: str) -> str:
-    """Format the number of runs with an outcome and, where there is more than one run, the interval of the proportion."""
+    """Format the number of runs with an outcome and, for more than one run, the interval of the proportion."""
     estimate, count = summary.outcomes[outcome], summary.count(outcome)
     return f"{count}" if len(summary.errors) == 1 else f"{count} ({estimate.low:.0%} to {estimate.high:.0%})"
 
@@ -142,9 +142,8 @@ def _best(comparison: Comparison) -> list[str]:
     tested = {group.group.label for pair in comparison.pairs for group in (pair.better, pair.worse)}
     if beaten and beaten == tested - {best.group.label}:
         return [f"Best: {best.group.label}, median {value}; significantly better than every other group tested."]
-    return [
-        f"Best median: {best.group.label}, {value}; significantly better than {len(beaten)} of {len(others)} other groups."
-    ]
+    count = f"{len(beaten)} of {len(others)} other groups"
+    return [f"Best median: {best.group.label}, {value}; significantly better than {count}."]
 
 
 def _not_significant(comparison: Comparison) -> list[str]:

@@ -153,7 +153,9 @@ def summarize_groups(
         target: value of that score for ``epochs_to_target``.
     """
     summaries = [_summarize(group, metric, curves, target) for group in groups]
-    return sorted(summaries, key=lambda group: (group.median.value, group.interquartile_mean.value, group.count("diverged")))
+    return sorted(
+        summaries, key=lambda group: (group.median.value, group.interquartile_mean.value, group.count("diverged"))
+    )
 
 
 def _summarize(group: Group, metric: Metric, curves: Mapping[str, Curve], target: float) -> GroupSummary:
