@@ -1,3 +1,5 @@
+"""Tables on the terminal and as Markdown."""
+
 from gradclip.formatting import Table, print_tables, to_markdown
 
 TABLE = Table("runs [a]", ("run", "reason"), [("groups=[{a: 1}]", "encode it with data.categorical=[city] [/old] a|b")])
@@ -11,7 +13,7 @@ def test_brackets_are_kept_on_the_terminal(capsys):
     assert "data.categorical=[city] [/old] a|b" in shown
 
 
-def test_a_bar_does_not_break_a_markdown_row():
+def test_a_bar_does_not_split_a_markdown_cell():
     row = to_markdown(TABLE).splitlines()[2]
     assert row.count("|") == 3
     assert "a&#124;b" in row

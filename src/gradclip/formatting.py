@@ -1,4 +1,4 @@
-"""Numbers, scores and tables as text, for the terminal and as Markdown."""
+"""Numbers, scores, tables and messages as text, for the terminal and as Markdown."""
 
 import math
 import shlex
@@ -9,11 +9,17 @@ from typing import NamedTuple
 
 from gradclip import keys
 
-TEXT_COLUMNS = {"job", "run", "runs", "outcome", "reason", "better", "worse", "told apart", "why", "evidence"}
+TEXT_COLUMNS = {"job", "run", "runs", "outcome", "reason", "better", "worse", "significant"}
 
 
 class Table(NamedTuple):
-    """A table of text."""
+    """A table whose cells are text.
+
+    Attributes:
+        title: printed above it.
+        columns: their names.
+        rows: one cell for each column.
+    """
 
     title: str
     columns: tuple[str, ...]
@@ -21,7 +27,7 @@ class Table(NamedTuple):
 
 
 def to_markdown(table: Table) -> str:
-    """A table as Markdown.
+    """Return a table as Markdown.
 
     Example:
         >>> print(to_markdown(Table("", ("run", "n"), [("norm=1.0", "3")])))
@@ -35,23 +41,23 @@ def to_markdown(table: Table) -> str:
 
 
 def print_tables(tables: Sequence[Table]) -> None:
-    """The tables on the terminal."""
+    """Print tables on the terminal."""
     from rich import table as rich_table
     from rich.console import Console
     from rich.text import Text
 
     for table in tables:
-        drawn = rich_table.Table(title=Text(table.title))  # brackets are no markup
+        rich = rich_table.Table(title=Text(table.title))  # else rich takes brackets for markup
         for column in table.columns:
-            drawn.add_column(column, justify="left" if column in TEXT_COLUMNS else "right", overflow="fold")
+            rich.add_column(column, justify="left" if column in TEXT_COLUMNS else "right", overflow="fold")
         for row in table.rows:
-            drawn.add_row(*map(Text, row))
+            rich.add_row(*map(Text, row))
         console = Console()
-        (console if console.is_terminal else Console(width=140)).print(drawn)
+        (console if console.is_terminal else Console(width=140)).print(rich)
 
 
 def signal_name(number: int) -> str:
-    """A signal as a user knows it.
+    """Return the name of a signal as a user knows it.
 
     Example:
         >>> signal_name(2), signal_name(15)
@@ -61,18 +67,23 @@ def signal_name(number: int) -> str:
 
 
 def unsent_message(writes: int, folder: Path) -> str:
-    """Say what waits for the store, and how it gets there.
+    """Say that writes wait for the store, and how to send them.
 
     Example:
         >>> unsent_message(2, Path("runs/1"))
-        'Unsent: the store did not take 2 writes; they wait in runs/1. Send them: python src/sync.py runs/1'
+        'Unsent: the store did not accept 2 writes; they wait in runs/1. Send them: python src/sync.py runs/1'
     """
     command = shlex.join(["python", "src/sync.py", str(folder)])
-    return f"Unsent: the store did not take {writes} writes; they wait in {folder}. Send them: {command}"
+    return f"Unsent: the store did not accept {writes} writes; they wait in {folder}. Send them: {command}"
 
 
 def format_scores(score: str, train: float, test: float) -> str:
-    """The two numbers as the tutorial prints them; accuracies in percent.
+    """Format the two scores as the tutorial prints them; accuracies in percent.
+
+    Args:
+        score: its name, such as ``mse``.
+        train: its value on the training examples.
+        test: its value on the test examples.
 
     Example:
         >>> format_scores("mse", 2.3637, float("nan"))
@@ -84,12 +95,12 @@ def format_scores(score: str, train: float, test: float) -> str:
 
 
 def format_score(score: str, value: float) -> str:
-    """One score, in its usual form."""
+    """Format one score; an accuracy in percent."""
     return f"{value:.1%} right" if score == keys.ACCURACY.name and not math.isnan(value) else format_number(value)
 
 
 def format_number(value: float) -> str:
-    """Two decimals, or three digits where two decimals would say little.
+    """Format a number with two decimals; with three digits below 0.1 and from a million on.
 
     Example:
         >>> format_number(17.812), format_number(0.000123), format_number(float("nan"))

@@ -13,8 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from gradclip.telemetry.record import Divergence
-
-Floats = NDArray[np.float64]
+from gradclip.typing import Floats
 
 BLUE, ORANGE, GREY, PALE, RED = "#1f5fa8", "#e07b26", "#8a8f98", "#d9dce0", "#b3261e"
 STYLE: dict[Any, Any] = {

@@ -1,4 +1,4 @@
-"""Whether advice held, and whether it was the clipping, from runs of known errors."""
+"""Verdicts on advice and on clipping, from runs of known errors."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from gradclip import keys
-from gradclip.advise.confirmation import ADVISED, ADVISED_STEP, AS_IT_WAS, Arm, control_of_advice, verdicts
+from gradclip.advise.confirmation import ADVISED, ADVISED_UNCLIPPED, ORIGINAL, Arm, control_of_advice, verdicts
 from gradclip.advise.evidence import gather
-from gradclip.advise.suggestions import SMALLER_STEP
+from gradclip.advise.suggestions import UNCLIPPED_EQUIVALENT
 from gradclip.compare.grouping import Group
 from gradclip.compare.summary import GroupSummary, Metric, summarize_groups
 from tests.support.evidence import made_run, made_telemetry
@@ -21,63 +21,66 @@ GOOD, MIDDLING, BAD = range(10, 20), range(15, 25), range(30, 40)
 def summary(
     name: str, test: Sequence[float], train: Sequence[float] | None = None, outcome: str = "learned"
 ) -> GroupSummary:
-    pairs = zip(test, train or test, strict=True)
-    metrics = [{keys.MSE.final_test: float(one), keys.MSE.final_train: float(other)} for one, other in pairs]
+    errors = zip(test, train or test, strict=True)
+    metrics = [{keys.MSE.final_test: float(first), keys.MSE.final_train: float(second)} for first, second in errors]
     runs = [replace(made_run(outcome), metrics=measured) for measured in metrics]
     return summarize_groups([Group(name, {}, runs)], MSE, {}, target=0.0)[0]
 
 
-def said(**errors: Sequence[float]) -> str:
-    names = {"was": AS_IT_WAS, "advised": ADVISED, "step": SMALLER_STEP, "advised_step": ADVISED_STEP}
+def verdict(**errors: Sequence[float]) -> str:
+    names = {
+        "original": ORIGINAL, "advised": ADVISED, "unclipped": UNCLIPPED_EQUIVALENT,
+        "advised_unclipped": ADVISED_UNCLIPPED,
+    }  # fmt: skip
     return "\n".join(verdicts({names[arm]: summary(arm, test) for arm, test in errors.items()}, MSE))
 
 
-def test_advice_that_held_is_told_with_medians_and_probability() -> None:
-    assert said(was=BAD, advised=GOOD).startswith(
-        "The advice held: median 14.5 as advised, 34.5 as it was; probability of improvement 1.00 (0.80 to 1.00), p"
+def test_advice_that_helped_is_reported_with_medians_and_probability() -> None:
+    assert verdict(original=BAD, advised=GOOD).startswith(
+        "The advice helped: median 14.5 advised, 34.5 original; probability of improvement 1.00 (0.80 to 1.00), p"
     )
-    assert said(was=GOOD, advised=GOOD[::-1]).startswith("It cannot be said whether the advice held")
+    assert verdict(original=GOOD, advised=GOOD[::-1]).startswith("It is uncertain whether the advice helped")
 
 
-def test_advice_with_which_nothing_is_learned_did_not_hold_though_it_is_better() -> None:
-    stalled = {AS_IT_WAS: summary("was", BAD), ADVISED: summary("advised", GOOD, outcome="stalled")}
+def test_advice_with_which_nothing_is_learned_did_not_help_though_it_is_better() -> None:
+    stalled = {ORIGINAL: summary("original", BAD), ADVISED: summary("advised", GOOD, outcome="stalled")}
     assert next(verdicts(stalled, MSE)).startswith(
-        "The advice did not hold, most of its runs learn nothing: median 14.5"
+        "The advice did not help, most of its runs learn nothing: median 14.5"
     )
 
 
 def test_advice_that_trains_better_and_predicts_worse_overfits() -> None:
-    worse = {AS_IT_WAS: summary("was", GOOD), ADVISED: summary("advised", BAD, train=range(10))}
-    told = list(verdicts(worse, MSE))
-    assert told[0].startswith("The advice did not hold: median 34.5 as advised, 14.5 as it was")
-    better = "On the training examples it is better, median 4.50 as advised and 14.5 as it was"
-    assert told[1] == f"{better}: it trains better and overfits."
+    worse = {ORIGINAL: summary("original", GOOD), ADVISED: summary("advised", BAD, train=range(10))}
+    lines = list(verdicts(worse, MSE))
+    assert lines[0].startswith("The advice made it worse: median 34.5 advised, 14.5 original")
+    better = "On the training examples it is better, median 4.50 advised and 14.5 original"
+    assert lines[1] == f"{better}: it trains better and overfits."
 
 
 @pytest.mark.parametrize(
-    ("rate_alone", "answer"),
+    ("unclipped", "answer"),
     [
-        (BAD, "it is the clipping, not only a smaller step"),
-        (GOOD[::-1], "no number of seeds would tell: nothing shows that it is more than a smaller step"),
-        (range(10), "it is only a smaller step, and a smaller rate does that better"),
+        (BAD, ": clipping does more than shorten the steps"),
+        (GOOD[::-1], ", no number of seeds suffices: no evidence that clipping does more than shorten the steps"),
+        (range(10), ": clipping only shortens the steps, and a smaller learning rate does that better"),
     ],
 )
-def test_clipping_is_held_against_a_smaller_rate(rate_alone: Sequence[float], answer: str) -> None:
-    told = said(was=GOOD, step=rate_alone)
-    assert told.startswith("As it was against a smaller rate, no clipping: median 14.5 against")
-    assert told.endswith(f"{answer}.")
+def test_clipping_is_compared_with_a_smaller_learning_rate(unclipped: Sequence[float], answer: str) -> None:
+    text = verdict(original=GOOD, unclipped=unclipped)
+    assert text.startswith("Original vs. smaller learning rate, no clipping: median 14.5 vs. ")
+    assert text.endswith(f"{answer}.")
 
 
-def test_the_advised_clipping_has_a_smaller_rate_of_its_own_beside_it() -> None:
-    told = said(was=BAD, advised=GOOD, advised_step=MIDDLING).splitlines()[-1]
-    assert told.startswith("Advised against advised, but unclipped at a smaller rate: median 14.5 against 19.5")
+def test_the_advised_clipping_is_compared_with_a_smaller_learning_rate_of_its_own() -> None:
+    line = verdict(original=BAD, advised=GOOD, advised_unclipped=MIDDLING).splitlines()[-1]
+    assert line.startswith("Advised vs. advised, but unclipped at a smaller learning rate: median 14.5 vs. 19.5")
 
 
-def test_the_control_of_advice_has_the_rate_of_its_steps_and_is_none_of_the_other_arms() -> None:
+def test_the_control_of_advice_has_the_learning_rate_of_its_steps_and_repeats_no_other_arm() -> None:
     run = made_run(clip="norm", value="2.0", fraction=1.0)
     evidence = gather(run, made_telemetry(np.full(10, 4.0), clipped=np.full(10, 2.0)))
     (arm,) = control_of_advice(evidence, [])
-    assert arm == Arm(ADVISED_STEP, ("clip=none", "optimizer.lr=0.005"))
-    same = Arm(SMALLER_STEP, ("clip=none", "clip.value=3", "optimizer.lr=0.005"))
+    assert arm == Arm(ADVISED_UNCLIPPED, ("clip=none", "optimizer.lr=0.005"))
+    same = Arm(UNCLIPPED_EQUIVALENT, ("clip=none", "clip.value=3", "optimizer.lr=0.005"))
     assert control_of_advice(evidence, [same]) == []
     assert control_of_advice(gather(made_run(), made_telemetry(np.ones(10))), []) == []

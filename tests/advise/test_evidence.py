@@ -1,4 +1,4 @@
-"""What is read from the telemetry of a run."""
+"""Evidence computed from the telemetry of a run."""
 
 from collections.abc import Sequence
 
@@ -6,36 +6,36 @@ import numpy as np
 import pytest
 
 from gradclip import keys
-from gradclip.advise.evidence import gather, outbreak
+from gradclip.advise.evidence import gather, steps_before_explosion
 from tests.support.evidence import made_run, made_telemetry
 
 
-def test_percentiles_and_average_are_those_of_the_norms() -> None:
+def test_norm_statistics_by_hand() -> None:
     evidence = gather(made_run(), made_telemetry(np.arange(1.0, 101.0)))
     assert evidence.norms is not None
     assert evidence.norms.mean == 50.5
     assert evidence.norms.p90 == np.percentile(np.arange(1, 101), 90)
     assert evidence.norms.drift == 88 / 13
-    assert not evidence.ran_away
+    assert not evidence.exploded
 
 
 @pytest.mark.parametrize(
     ("norms", "usable"), [([1, 1, 1], 3), ([1, 5, 30, 400], 3), ([2, 300, 1], 1), ([1, 2, 11], 3), ([1, 2, 16], 2)]
 )
-def test_steps_are_trusted_up_to_ten_times_the_median_so_far(norms: Sequence[float], usable: int) -> None:
-    assert outbreak(np.array(norms, dtype=float)) == usable
+def test_steps_are_usable_up_to_ten_times_the_median_so_far(norms: Sequence[float], usable: int) -> None:
+    assert steps_before_explosion(np.array(norms, dtype=float)) == usable
 
 
-def test_of_a_run_that_diverged_only_the_steps_before_count() -> None:
+def test_only_steps_before_the_explosion_of_a_diverged_run_are_used() -> None:
     norms = [4.0, 6.0, 5.0, 900.0, 1e8, np.inf]
     evidence = gather(made_run(outcome="diverged"), made_telemetry(norms))
-    assert evidence.ran_away
+    assert evidence.exploded
     assert evidence.steps == 6
     assert evidence.norms is not None
     assert (evidence.norms.steps, evidence.norms.mean) == (3, 5.0)
 
 
-def test_spikes_of_a_run_that_learned_are_no_outbreak() -> None:
+def test_spikes_of_a_run_that_learned_are_no_explosion() -> None:
     evidence = gather(made_run(), made_telemetry([1.0] * 50 + [500.0] + [1.0] * 49))
     assert evidence.norms is not None
     assert evidence.norms.steps == 100
@@ -44,7 +44,7 @@ def test_spikes_of_a_run_that_learned_are_no_outbreak() -> None:
 def test_a_run_without_a_finite_gradient_has_no_norms() -> None:
     evidence = gather(made_run(outcome="diverged"), made_telemetry([np.inf, np.nan]))
     assert evidence.norms is None
-    assert evidence.ran_away
+    assert evidence.exploded
 
 
 def test_the_coefficient_is_the_mean_of_norm_after_over_before() -> None:
@@ -64,20 +64,20 @@ def test_one_parameter_that_spikes_alone_is_named() -> None:
     assert gather(made_run(), both).spiking_parameter == ""
 
 
-def test_the_share_of_one_element_is_taken_from_the_spikes() -> None:
+def test_the_share_of_one_element_is_measured_in_spikes() -> None:
     norms = np.array([1.0] * 90 + [10.0] * 10)
     telemetry = made_telemetry(norms).assign(**{keys.GRAD_MAX_ABS: np.where(norms > 5, 8.0, 0.1)})
     assert gather(made_run(), telemetry).element_share == pytest.approx(0.64)
 
 
-def test_the_tenth_is_the_norm_whose_step_changes_the_weights_by_a_tenth() -> None:
+def test_the_norm_whose_step_changes_the_weights_by_10_percent_by_hand() -> None:
     norms = {"update/norm/a": 0.3, "update/norm/b": 0.4, "weight/norm/a": 6.0, "weight/norm/b": 8.0}
     telemetry = made_telemetry([2.0] * 10).assign(**norms)
     assert gather(made_run(), telemetry).norm_for_10pct_step == pytest.approx(4.0)  # 0.5 of 10 at norm 2
     assert np.isnan(gather(made_run(optimizer="adam"), telemetry).norm_for_10pct_step)
 
 
-def test_the_first_step_tells_how_long_steps_will_be_once_momentum_is_there() -> None:
+def test_first_steps_are_corrected_for_momentum_that_has_not_built_up() -> None:
     telemetry = made_telemetry([2.0, 2.0]).assign(**{"update/norm/a": [0.5, 0.95], "weight/norm/a": 10.0})
-    evidence = gather(made_run(optimizer__momentum="0.9"), telemetry)  # 0.5 and 0.95 are on the way to 5
+    evidence = gather(made_run(optimizer__momentum="0.9"), telemetry)  # 0.5 and 0.95 approach 5
     assert evidence.norm_for_10pct_step == pytest.approx(0.4)

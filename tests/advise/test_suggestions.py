@@ -1,10 +1,10 @@
-"""What evidence suggests, and that every suggestion is a command that exists."""
+"""Suggestions from known evidence, each of which must be a command that exists."""
 
 import numpy as np
 import pytest
 
 from gradclip import keys
-from gradclip.advise.confirmation import ADVISED, AS_IT_WAS, arms
+from gradclip.advise.confirmation import ADVISED, ORIGINAL, arms
 from gradclip.advise.evidence import Evidence, gather
 from gradclip.advise.findings import findings
 from gradclip.advise.overrides import base_overrides, merge, parameters_of
@@ -15,54 +15,54 @@ RAMP = np.arange(1.0, 101.0)
 
 
 def changes_of(evidence: Evidence) -> list[tuple[str, ...]]:
-    return [one.changes for one in suggest(evidence, evidence)]
+    return [suggestion.changes for suggestion in suggest(evidence, evidence)]
 
 
 def test_a_stable_run_is_advised_its_90th_percentile() -> None:
     assert changes_of(gather(made_run(), made_telemetry(RAMP))) == [("clip=norm", "clip.value=90")]
 
 
-def test_a_run_that_is_mostly_clipped_is_told_the_rate_that_would_do_the_same() -> None:
+def test_a_mostly_clipped_run_is_advised_the_learning_rate_with_the_same_effect() -> None:
     run = made_run(clip="norm", value="5.0", fraction=0.96)
     evidence = gather(run, made_telemetry(RAMP, clipped=np.minimum(RAMP, 5)))
     first, second, *_ = changes_of(evidence)
     assert first == ("clip=norm", "clip.value=25", "schedule=warmup_cosine")  # half of 50.5
     rate = 0.01 * np.mean(np.minimum(RAMP, 5) / RAMP)
     assert second == ("clip=none", f"optimizer.lr={rate:.2g}")
-    assert any("a smaller learning rate in disguise" in line for line in findings(evidence))
+    assert any("it acts like a smaller learning rate" in line for line in findings(evidence))
 
 
-def test_a_threshold_that_would_throw_the_weights_about_is_made_smaller() -> None:
+def test_a_threshold_at_which_steps_change_the_weights_too_much_is_lowered() -> None:
     run = made_run(clip="norm", value="5.0", fraction=0.96)
     telemetry = made_telemetry(RAMP, clipped=np.full(100, 5.0))
     telemetry = telemetry.assign(**{"update/norm/a": 0.5, "weight/norm/a": 10.0})  # 5% at norm 5
     assert changes_of(gather(run, telemetry))[0] == ("clip=norm", "clip.value=10", "schedule=warmup_cosine")
 
 
-def test_a_threshold_that_never_clips_is_said_so() -> None:
+def test_a_threshold_that_never_clips_is_reported() -> None:
     evidence = gather(made_run(clip="norm", value="1000.0"), made_telemetry(RAMP))
-    assert any("never clipped anything" in line for line in findings(evidence))
+    assert any("never clipped: the run equals one without clipping" in line for line in findings(evidence))
     assert changes_of(evidence)[0] == ("clip=norm", "clip.value=90")
 
 
-def test_a_run_that_exploded_is_advised_from_the_steps_before_and_told_of_the_probe() -> None:
+def test_advice_on_an_exploded_run_uses_the_steps_before_and_mentions_the_probe() -> None:
     evidence = gather(made_run(outcome="diverged"), made_telemetry([4.0, 6.0, 5.0, 900.0, np.inf], target=550.0))
     suggested = changes_of(evidence)
     assert suggested[0] == ("clip=norm", "clip.value=2.5", "schedule=warmup_cosine")
     assert ("clip=none", "data.scale_target=standard") in suggested
     assert ("clip=none", "loss=huber") in suggested
-    assert any("broke out after 3 of 5 steps" in line and "probe=true" in line for line in findings(evidence))
+    assert any("exploded after 3 of 5 steps" in line and "probe=true" in line for line in findings(evidence))
 
 
-def test_norms_of_a_probe_take_the_place_of_the_runs_own() -> None:
+def test_norms_of_a_probe_replace_those_of_the_run() -> None:
     exploded = gather(made_run(outcome="diverged"), made_telemetry([4.0, 900.0]))
     probe = gather(made_run(clip="norm", fraction=1.0), made_telemetry(RAMP))
     assert suggest(probe, exploded)[0].changes == ("clip=norm", "clip.value=25", "schedule=warmup_cosine")
 
 
-def test_a_probe_that_ran_away_too_is_told() -> None:
+def test_a_probe_that_exploded_too_is_reported() -> None:
     exploded, probe = (gather(made_run(outcome="diverged"), made_telemetry([4.0, 5.0, 900.0])) for _ in range(2))
-    assert any(line.startswith("The probe ran away too, after 2 steps") for line in findings(exploded, probe))
+    assert any(line.startswith("The probe run exploded too, after 2 steps") for line in findings(exploded, probe))
 
 
 def test_spikes_of_one_parameter_or_one_element_choose_the_method() -> None:
@@ -75,11 +75,11 @@ def test_spikes_of_one_parameter_or_one_element_choose_the_method() -> None:
     assert changes_of(gather(made_run(), by_element))[0][0] == "clip=value"
 
 
-def test_norms_that_drift_ask_for_a_threshold_that_follows() -> None:
+def test_drifting_norms_suggest_a_threshold_that_follows_them() -> None:
     assert ("clip=auto", "clip.value=10") in changes_of(gather(made_run(), made_telemetry(np.geomspace(1, 1000, 100))))
 
 
-def test_a_run_that_wanders_at_its_end_is_told_to_let_the_rate_fall() -> None:
+def test_a_run_that_is_unstable_at_its_end_is_advised_learning_rate_decay() -> None:
     run = made_run()
     run.metrics.update({keys.MSE.final_test: 30.0, keys.MSE.best_test: 10.0})
     assert ("schedule=warmup_cosine",) in changes_of(gather(run, made_telemetry(RAMP)))
@@ -88,34 +88,34 @@ def test_a_run_that_wanders_at_its_end_is_told_to_let_the_rate_fall() -> None:
 @pytest.mark.parametrize(("losses", "final", "overfits"), [
     (RAMP[::-1], 11.0, True),  # the test score rises from epoch 4 on, while the loss falls
     (RAMP[::-1], 10.0, False),
-    (RAMP, 11.0, False),  # both rise: training wanders
+    (RAMP, 11.0, False),  # both rise: training is unstable
 ])  # fmt: skip
-def test_a_run_that_overfits_is_told_to_stop_where_it_was_best(
+def test_a_run_that_overfits_is_advised_to_stop_at_its_best_epoch(
     losses: np.ndarray, final: float, overfits: bool
 ) -> None:
     run = made_run()
     run.metrics.update({keys.MSE.final_test: final, keys.MSE.best_test: 10.0, keys.BEST_EPOCH: 4.0})
     evidence = gather(run, made_telemetry(losses))
     assert (changes_of(evidence)[0] == ("trainer.max_epochs=4",)) is overfits
-    said = "It overfits: the test score was best in epoch 4 and ended 10.0% worse"
-    assert any(line.startswith(said) for line in findings(evidence)) is overfits
+    finding = "The run overfits: the test score was best in epoch 4 and ended 10.0% worse"
+    assert any(line.startswith(finding) for line in findings(evidence)) is overfits
 
 
-def test_control_arms_stand_beside_a_clipped_run_only() -> None:
+def test_only_a_clipped_run_has_control_arms() -> None:
     clipped = gather(made_run(clip="norm", fraction=1.0), made_telemetry(RAMP, clipped=np.ones(100), target=50.0))
-    assert [one.name for one in controls(clipped)] == [
-        "a smaller rate, no clipping", "always normalized", "a scaled target",
+    assert [control.name for control in controls(clipped)] == [
+        "smaller learning rate, no clipping", "always normalized", "scaled target",
     ]  # fmt: skip
     assert controls(gather(made_run(), made_telemetry(RAMP))) == []
 
 
-def test_the_arms_are_different_settings_each_once() -> None:
+def test_no_two_arms_have_the_same_settings() -> None:
     evidence = gather(made_run(clip="norm", fraction=1.0), made_telemetry(RAMP, clipped=np.ones(100), target=50.0))
     chosen = arms(evidence, suggest(evidence, evidence))
-    assert [arm.name for arm in chosen][:2] == [AS_IT_WAS, ADVISED]
+    assert [arm.name for arm in chosen][:2] == [ORIGINAL, ADVISED]
     assert len(chosen) == 5
     same = gather(made_run(clip="norm", value="90.0", fraction=0.1), made_telemetry(RAMP))
-    assert [arm.name for arm in arms(same, suggest(same, same))][:1] == [AS_IT_WAS]
+    assert [arm.name for arm in arms(same, suggest(same, same))][:1] == [ORIGINAL]
     assert ADVISED not in [arm.name for arm in arms(same, suggest(same, same))]
 
 
@@ -125,5 +125,5 @@ def test_every_suggestion_is_a_command_that_exists(clip: str, outcome: str) -> N
     telemetry = made_telemetry(np.geomspace(1, 5000, 100), clipped=np.ones(100), target=500.0)
     evidence = gather(made_run(outcome, clip, fraction=0.9, model__initialization="he_uniform"), telemetry)
     base = base_overrides(evidence.run)
-    for one in [*suggest(evidence, evidence), *controls(evidence)]:
-        parameters_of(merge(base, one.changes))
+    for suggestion in [*suggest(evidence, evidence), *controls(evidence)]:
+        parameters_of(merge(base, suggestion.changes))

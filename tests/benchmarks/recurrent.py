@@ -21,7 +21,7 @@ from matplotlib.ticker import MaxNLocator
 from reference import train_once
 
 from gradclip import plots
-from gradclip.sweep.success import SuccessRate
+from gradclip.compare.statistics import Estimate, proportion
 from gradclip.training.outcome import Summary
 
 SOLVE = ("data.steps_per_epoch=250", "trainer.stop_when_solved=true")  # a look at the test sequences every 250 updates
@@ -29,17 +29,35 @@ CLIPPINGS = {"none": ("clip=none",), "norm 1": ("clip=norm", "clip.value=1")}
 THRESHOLDS = (0.01, 0.3, 1, 3, 10, 30)
 LENGTHS = (10, 20, 30, 40)
 FADED = 1e-6  # norms below it look the same
-Wish = Callable[[SuccessRate], bool]
+Wish = Callable[["Successes"], bool]
+
+
+@dataclass(frozen=True)
+class Successes:
+    """How many of several runs succeeded."""
+
+    count: int
+    runs: int
+
+    @classmethod
+    def of(cls, summaries: Sequence[Summary], success: Callable[[Summary], bool]) -> "Successes":
+        """Count the runs with success."""
+        return cls(sum(map(success, summaries)), len(summaries))
+
+    @property
+    def rate(self) -> Estimate:
+        """The success rate with Wilson's interval."""
+        return proportion(self.count, self.runs)
 
 
 def at_least(share: float) -> Wish:
     """At least so many of the runs succeed."""
-    return lambda rate: rate.solved >= share * rate.runs
+    return lambda successes: successes.count >= share * successes.runs
 
 
 def at_most(share: float) -> Wish:
     """At most so many do."""
-    return lambda rate: rate.solved <= share * rate.runs
+    return lambda successes: successes.count <= share * successes.runs
 
 
 @dataclass(frozen=True)
@@ -83,10 +101,10 @@ def run_all(pool: ProcessPoolExecutor, overrides: Sequence[str], seeds: int) -> 
     return list(pool.map(train_once, [tuple(overrides)] * seeds, range(seeds)))
 
 
-def tell(rate: SuccessRate) -> str:
-    """The count, and the confidence interval of the rate."""
-    low, high = rate.interval()
-    return f"{rate.solved} of {rate.runs} | {low:.0%} to {high:.0%}"
+def format_successes(successes: Successes) -> str:
+    """Format the count and the confidence interval of the rate."""
+    _, low, high = successes.rate
+    return f"{successes.count} of {successes.runs} | {low:.0%} to {high:.0%}"
 
 
 def table_of_claims(pool: ProcessPoolExecutor) -> bool:
@@ -95,10 +113,10 @@ def table_of_claims(pool: ProcessPoolExecutor) -> bool:
     right = True
     for row in ROWS:
         summaries = run_all(pool, row.overrides, row.seeds)
-        rate = SuccessRate("", sum(map(row.success, summaries)), row.seeds)
-        right &= row.wish(rate)
+        successes = Successes.of(summaries, row.success)
+        right &= row.wish(successes)
         steps = int(np.median([summary.steps for summary in summaries]))
-        print(f"| `{row.overrides[0]}` | {row.claim} | {tell(rate)} | {steps:,} |", flush=True)
+        print(f"| `{row.overrides[0]}` | {row.claim} | {format_successes(successes)} | {steps:,} |", flush=True)
     return right
 
 
@@ -108,32 +126,31 @@ def table_of_thresholds(pool: ProcessPoolExecutor) -> bool:
     counts = []
     for threshold in THRESHOLDS:
         summaries = run_all(pool, [*SLOWER, f"clip.value={threshold}"], 10)
-        rate = SuccessRate("", sum(map(solved, summaries)), 10)
-        counts.append(rate.solved)
-        print(f"| {threshold:g} | {tell(rate)} |", flush=True)
+        successes = Successes.of(summaries, solved)
+        counts.append(successes.count)
+        print(f"| {threshold:g} | {format_successes(successes)} |", flush=True)
     return max(counts[1:-1]) > 2 * max(counts[0], counts[-1])
 
 
-def rates_by_length(pool: ProcessPoolExecutor) -> dict[str, list[SuccessRate]]:
+def rates_by_length(pool: ProcessPoolExecutor) -> dict[str, list[Successes]]:
     """Print and return how often temporal order is solved in 3,000 updates, by length."""
     print("\n| steps T | none | 95% interval | norm 1 | 95% interval |\n|---|---|---|---|---|")
-    rates: dict[str, list[SuccessRate]] = {name: [] for name in CLIPPINGS}
+    rates: dict[str, list[Successes]] = {name: [] for name in CLIPPINGS}
     for length in LENGTHS:
         for name, clipping in CLIPPINGS.items():
             settings = ("+experiment=recurrent_explosion", *SOLVE, "trainer.max_epochs=12", f"data.length={length}")
             summaries = run_all(pool, [*settings, *clipping], 10)
-            rates[name].append(SuccessRate(name, sum(map(solved, summaries)), len(summaries)))
-        print(f"| {length} | {' | '.join(tell(of_name[-1]) for of_name in rates.values())} |", flush=True)
+            rates[name].append(Successes.of(summaries, solved))
+        print(f"| {length} | {' | '.join(format_successes(of_name[-1]) for of_name in rates.values())} |", flush=True)
     return rates
 
 
-def plot_rates(figure: Figure, rates: dict[str, list[SuccessRate]]) -> None:
+def plot_rates(figure: Figure, rates: dict[str, list[Successes]]) -> None:
     """Share of runs that solved the task against length, with confidence intervals."""
     axes = figure.subplots()
     for (name, of_name), color in zip(rates.items(), (plots.RED, plots.BLUE), strict=True):
-        shares = np.array([rate.solved / rate.runs for rate in of_name])
-        low, high = np.array([rate.interval() for rate in of_name]).T
-        axes.plot(LENGTHS, shares, marker="o", color=color, label=f"clip {name}")
+        rate, low, high = np.array([successes.rate for successes in of_name]).T
+        axes.plot(LENGTHS, rate, marker="o", color=color, label=f"clip {name}")
         axes.fill_between(LENGTHS, low, high, color=color, alpha=0.15, linewidth=0)
     title = "Temporal order solved in 3,000 updates (10 seeds, 95% interval)"
     axes.set(title=title, xlabel="time steps T", ylabel="share of runs under 1% error", ylim=(-0.03, 1.03))

@@ -101,7 +101,7 @@ def test_a_vectorized_multirun_whose_server_dies_is_sent_later(
         settings = (f"tracking.uri={address}", "tracking.experiment=dies", "tracking.retry_seconds=0.5")
         done = train(*STACKED, *settings, f"hydra.sweep.dir={tmp_path}")
     assert done.returncode == 0, done.stdout + done.stderr
-    writes = re.search(rf"did not take (\d+) writes; they wait in {tmp_path}\. Send them: ", done.stdout)
+    writes = re.search(rf"did not accept (\d+) writes; they wait in {tmp_path}\. Send them: ", done.stdout)
     assert writes, done.stdout
     with faulty(server, "pass", port=int(address.rpartition(":")[2])):
         command = [sys.executable, str(ROOT / "src/sync.py"), str(tmp_path)]

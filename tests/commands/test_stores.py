@@ -85,7 +85,7 @@ def test_points_wait_beside_the_run_while_the_store_has_no_room(train: Command, 
     filler = fill(disk, leave=65536)
     done = train(*RUN, *at(disk), f"hydra.run.dir={folder}", "trainer.max_epochs=20", "tracking.retry_seconds=0.1")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1].startswith("Unsent: the store did not take ")
+    assert done.stdout.splitlines()[-1].startswith("Unsent: the store did not accept ")
     filler.unlink()
     subprocess.run([sys.executable, str(ROOT / "src/sync.py"), str(folder)], check=True, timeout=120)
     client = MlflowClient(f"sqlite:///{disk}/mlflow.db")

@@ -1,4 +1,4 @@
-"""Stored runs in, tables and files out, from a real SQLite store."""
+"""Comparisons of runs in a real SQLite store, with the files they write."""
 
 import re
 from pathlib import Path
@@ -42,31 +42,38 @@ def parent_of(store: Store) -> str:
     return parent
 
 
-def test_groups_are_summed_up_and_ordered(store: Store, tmp_path: Path) -> None:
+def test_groups_are_summarized_and_sorted(store: Store, tmp_path: Path) -> None:
     found = compare(store, None, tmp_path, target=100.0)
-    assert [one.group.label for one in found.summaries] == ["norm=1.0", "norm=5.0", "norm=50.0", "none"]
+    assert [summary.group.label for summary in found.summaries] == ["norm=1.0", "norm=5.0", "norm=50.0", "none"]
     best, second, half, none = found.summaries
     assert best.median.value == 12.5
     assert second.median.value == 103.5
-    assert half.median.value == np.inf  # the lower median is 90, the upper one of a diverged run
+    assert half.median.value == np.inf  # the lower median is 90, the upper one diverged
     assert half.count("diverged") == 3
     assert none.outcomes["diverged"].value == 1
-    assert best.epochs.tolist() == [11, 11, 11, 12, 12, 12]  # 1000·(error/1000)^(k/19) is 100 at k = 9.5 to 10.4
-    assert np.isinf(second.epochs).all()
+    assert best.epochs_to_target.tolist() == [
+        11,
+        11,
+        11,
+        12,
+        12,
+        12,
+    ]  # 1000·(error/1000)^(k/19) is 100 at k = 9.5 to 10.4
+    assert np.isinf(second.epochs_to_target).all()
     assert found.selection.unfinished == 1
     assert found.selection.parent == parent_of(store)
 
 
-def test_what_is_told_and_written(store: Store, tmp_path: Path) -> None:
+def test_tables_sentences_and_files(store: Store, tmp_path: Path) -> None:
     found = compare(store, parent_of(store), tmp_path, target=100.0)
     groups, pairs = tables(found)
-    assert groups.columns[:4] == ("runs", "n", "median", "middle half's mean")
+    assert groups.columns[:4] == ("runs", "n", "median", "interquartile mean")
     assert groups.rows[0][:3] == ("norm=1.0", "6", "12.5 (10.5 to 14.5)")
     assert groups.rows[2][2] == "diverged (90.0 to diverged)"
     assert {row[0] for row in pairs.rows} == {"norm=1.0"}
-    said = verdicts(found)
-    assert said[0] == "Best: norm=1.0, median 12.5; the data tell it from every other group that was tested."
-    assert "Runs that failed or have not ended were left out: 1." in said
+    sentences = verdicts(found)
+    assert sentences[0] == "Best: norm=1.0, median 12.5; significantly better than every other group tested."
+    assert "Runs that failed or have not ended were left out: 1." in sentences
     markdown = (tmp_path / "comparison.md").read_text()
     assert "| norm=1.0 | norm=50.0 | 1.00 |" in markdown
     assert "Noether" in markdown
@@ -74,35 +81,36 @@ def test_what_is_told_and_written(store: Store, tmp_path: Path) -> None:
     assert frame["median"].tolist()[:2] == [12.5, 103.5]
     assert frame["median"].isna().tolist() == [False, False, True, True]
     assert frame["diverged"].tolist() == [0, 0, 3, 6]
-    assert len(pd.read_csv(tmp_path / "pairs.csv")) == 6
+    pairs_frame = pd.read_csv(tmp_path / "pairs.csv")
+    assert len(pairs_frame) == 6
+    assert {"p_value", "told_apart", "needed"} <= set(pairs_frame.columns)  # programs of users read them
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == {
         "gradient_norms", "learning_curves", "speed", "threshold",
     }  # fmt: skip
 
 
-def test_groups_that_look_alike_are_said_not_to_be_told_apart(tmp_path: Path) -> None:
+def test_groups_without_a_significant_difference_are_reported(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     for seed in SEEDS:
         write_run(store, 10 + seed, seed, {"clip.value": "1.0"})
         write_run(store, 10.4 + seed, seed, {"clip.value": "5.0"})
     found = compare(store, "gradclip", tmp_path / "out", draw=False)
     (pair,) = found.pairs
-    assert not pair.told_apart
+    assert not pair.significant
     assert pair.improvement.low < 0.5 < pair.improvement.high
-    told = next(line for line in verdicts(found) if line.startswith("The data cannot tell"))
-    assert pair.needed == 189
-    assert told == "The data cannot tell norm=1.0 apart from norm=5.0 (about 190 seeds each would tell)."
+    assert pair.seeds_needed == 189
+    assert "No significant difference between norm=1.0 and norm=5.0 (about 190 seeds each needed)." in verdicts(found)
 
 
-def test_of_many_groups_that_look_alike_the_next_best_are_named(tmp_path: Path) -> None:
+def test_the_next_best_of_many_groups_without_a_significant_difference_are_named(tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    for place in range(6):
+    for index in range(6):
         for seed in (0, 1):
-            write_run(store, 10 + seed + 0.1 * place, seed, {"clip.value": str(float(place))})
-    said = verdicts(compare(store, "gradclip", tmp_path / "out", draw=False))[1]
-    needed = re.sub(r"about [\d,]+", "N", said)
-    rivals = "norm=1.0 (N seeds each would tell), norm=2.0 (N), norm=3.0 (N) and 2 more"
-    assert needed == f"The data cannot tell norm=0.0 apart from {rivals}."
+            write_run(store, 10 + seed + 0.1 * index, seed, {"clip.value": str(float(index))})
+    sentence = verdicts(compare(store, "gradclip", tmp_path / "out", draw=False))[1]
+    others = "norm=1.0 (N), norm=2.0 (N), norm=3.0 (N) and 2 more"
+    without_numbers = re.sub(r"about [\d,]+ seeds each needed", "N", sentence)
+    assert without_numbers == f"No significant difference between norm=0.0 and {others}."
 
 
 def test_a_grid_of_two_settings_is_drawn(tmp_path: Path) -> None:
@@ -113,7 +121,7 @@ def test_a_grid_of_two_settings_is_drawn(tmp_path: Path) -> None:
     found = compare(store, "tags.clip LIKE 'norm%'", tmp_path / "out")
     assert (tmp_path / "out/figures/heat_map.png").exists()
     assert found.pairs == []  # one run each: nothing to test
-    assert "Every group has fewer than 5 seeds: their numbers say little." in verdicts(found)
+    assert "Every group has fewer than 5 seeds: too few for firm conclusions." in verdicts(found)
 
 
 def test_several_ids_and_a_parent_select_the_same_runs(store: Store, tmp_path: Path) -> None:
@@ -125,7 +133,7 @@ def test_several_ids_and_a_parent_select_the_same_runs(store: Store, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("query", "message"),
     [
         ("nowhere", "runs: got 'nowhere'; neither a filter, nor an experiment of sqlite"),
         ("0" * 32, "runs: got '00000000000000000000000000000000'; there is no such run"),
@@ -133,13 +141,13 @@ def test_several_ids_and_a_parent_select_the_same_runs(store: Store, tmp_path: P
         ("tags.clip = 'nothing'", "runs: got \"tags.clip = 'nothing'\"; no training run that ended is among them"),
     ],
 )
-def test_what_selects_nothing_is_refused(store: Store, tmp_path: Path, asked: str, message: str) -> None:
+def test_a_query_that_selects_nothing_is_an_error(store: Store, tmp_path: Path, query: str, message: str) -> None:
     with pytest.raises((ConfigError, TrackingError)) as raised:
-        compare(store, asked, tmp_path)
+        compare(store, query, tmp_path)
     assert str(raised.value).startswith(message)
 
 
-def test_what_is_no_score_has_no_epochs_to_a_target(store: Store, tmp_path: Path) -> None:
+def test_a_metric_that_is_no_score_has_no_epochs_to_a_target(store: Store, tmp_path: Path) -> None:
     found = compare(store, None, tmp_path, metric=keys.GRAD_NORM_P90)
     assert found.metric.curve == ""
     assert not any(column.startswith("epochs") for column in tables(found)[0].columns)
@@ -147,12 +155,12 @@ def test_what_is_no_score_has_no_epochs_to_a_target(store: Store, tmp_path: Path
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"gradient_norms", "threshold"}
 
 
-def test_a_metric_that_no_run_has_is_refused(store: Store, tmp_path: Path) -> None:
+def test_a_metric_that_no_run_has_is_an_error(store: Store, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"metric: got 'final/mse_tst'; no run has it .did you mean 'final/mse_test'"):
         compare(store, None, tmp_path, metric="final/mse_tst")
 
 
-def test_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+def test_a_missing_store_is_not_created(tmp_path: Path) -> None:
     with pytest.raises(TrackingError, match="there is no such store"):
         compare(make_store(tmp_path / "none"), None, tmp_path)
     assert not (tmp_path / "none").exists()

@@ -1,16 +1,18 @@
+"""The legend of a figure with many lines."""
+
 import numpy as np
 import pytest
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from gradclip.compare.arrays import LearningBand
+from gradclip.compare.figure_data import LearningBand
 from gradclip.compare.figures import plot_learning_curves
 from gradclip.plots import STYLE
 
 
 @pytest.mark.parametrize("label", ["norm", "a group of many settings: norm"])
-def test_the_legend_of_many_lines_hides_none(label):
+def test_the_legend_of_many_lines_is_below_them(label):
     epochs = np.arange(1, 4)
     bands = [LearningBand(f"{label}={number}", epochs, np.full((3, 3), 1.0 + number)) for number in range(8)]
     with rc_context(STYLE):

@@ -1,4 +1,4 @@
-"""Which runs belong together."""
+"""Groups of runs and their labels."""
 
 import pytest
 
@@ -22,12 +22,12 @@ def test_runs_that_differ_in_seed_and_store_are_one_group() -> None:
     assert not grouping.mixed
 
 
-def test_other_settings_stand_in_the_label_as_in_a_runs_name() -> None:
+def test_other_settings_are_abbreviated_in_the_label_as_in_a_runs_name() -> None:
     grouping = group_runs([run("norm=1.0", 0, optimizer__lr=rate) for rate in ("0.1", "0.2")])
     assert [group.label for group in grouping.groups] == ["lr=0.1", "lr=0.2"]
 
 
-def test_a_setting_that_only_some_options_have_is_told_where_it_is_needed() -> None:
+def test_a_setting_that_only_some_options_have_is_in_the_label_where_it_is_needed() -> None:
     runs = [run("norm=1.0", 0, clip__order=order) for order in ("2.0", "inf")] + [run("value=1.0", 0)]
     assert [group.label for group in group_runs(runs).groups] == [
         "norm=1.0 clip=norm order=2.0",
@@ -36,26 +36,26 @@ def test_a_setting_that_only_some_options_have_is_told_where_it_is_needed() -> N
     ]
 
 
-def test_the_threshold_of_no_clipping_is_no_difference() -> None:
+def test_the_threshold_of_runs_without_clipping_is_ignored() -> None:
     grouping = group_runs([run("none", seed, clip__value=value) for value in ("1", "2") for seed in (0, 1)])
     assert len(grouping.groups) == 1
-    assert grouping.repeated == 2
+    assert grouping.duplicates == 2
 
 
-def test_the_newest_run_of_a_seed_counts() -> None:
+def test_only_the_newest_run_of_a_seed_is_used() -> None:
     old, new = run("norm=1.0", 0), run("norm=1.0", 0, figures="False")
     grouping = group_runs([old, new])
     assert [group.runs for group in grouping.groups] == [[new]]
-    assert grouping.repeated == 1
+    assert grouping.duplicates == 1
 
 
-def test_a_given_grouping_tells_what_it_mixes() -> None:
+def test_settings_that_differ_within_given_groups_are_listed() -> None:
     runs = [run("norm=1.0", 0, optimizer__lr="0.1"), run("norm=1.0", 0, optimizer__lr="0.2"), run("norm=5.0", 0)]
     grouping = group_runs(runs, by=["clip.value"])
     assert [len(group.runs) for group in grouping.groups] == [2, 1]
     assert grouping.mixed == ["optimizer.lr"]
 
 
-def test_an_unknown_setting_is_refused() -> None:
+def test_an_unknown_setting_is_an_error() -> None:
     with pytest.raises(ConfigError, match=r"by: got 'clip.valu'; no run has such a setting \(did you mean 'clip.value"):
         group_runs([run("norm=1.0", 0)], by=["clip.valu"])

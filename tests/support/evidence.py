@@ -1,4 +1,4 @@
-"""Runs and telemetry made up for the tests of advice."""
+"""Synthetic runs and telemetry for the tests of advice."""
 
 from collections.abc import Sequence
 
@@ -29,15 +29,15 @@ def made_run(
 
 def made_telemetry(norms: Numbers, clipped: Numbers | None = None, target: float = 1.0) -> pd.DataFrame:
     norm, steps = np.asarray(norms, dtype=float), np.arange(len(norms))
-    after = norm if clipped is None else np.asarray(clipped, dtype=float)
+    norm_clipped = norm if clipped is None else np.asarray(clipped, dtype=float)
     return pd.DataFrame(
         {
             "step": steps + 1,
             "epoch": steps // 10 + 1,
             keys.LOSS_STEP: norm,
             keys.GRAD_NORM: norm,
-            keys.GRAD_NORM_CLIPPED: after,
-            keys.GRAD_COEFFICIENT: np.divide(after, norm, out=np.ones_like(norm), where=np.isfinite(norm)),
+            keys.GRAD_NORM_CLIPPED: norm_clipped,
+            keys.GRAD_COEFFICIENT: np.divide(norm_clipped, norm, out=np.ones_like(norm), where=np.isfinite(norm)),
             keys.GRAD_MAX_ABS: norm / 10,
             "target/max_abs": target,
         }

@@ -1,4 +1,4 @@
-"""Whether advice held: its settings beside the run's own and beside control arms, over several seeds."""
+"""Confirmation of advice: the advised settings against the original ones and control arms, over several seeds."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,31 +6,39 @@ from dataclasses import dataclass
 from gradclip import keys
 from gradclip.advise.evidence import Evidence
 from gradclip.advise.overrides import base_overrides, merge, parameters_of
-from gradclip.advise.suggestions import SMALLER_STEP, Suggestion, controls, same_step
+from gradclip.advise.suggestions import UNCLIPPED_EQUIVALENT, Suggestion, controls, unclipped_equivalent
 from gradclip.compare.report import format_error, format_seeds
 from gradclip.compare.statistics import difference_p_value, median, probability_of_improvement, seeds_needed
-from gradclip.compare.summary import LEVEL, GroupSummary, Metric
+from gradclip.compare.summary import SIGNIFICANCE_LEVEL, GroupSummary, Metric
 
-AS_IT_WAS, ADVISED, ADVISED_STEP = "as it was", "advised", "advised, but unclipped at a smaller rate"
-MORE_THAN_A_CONTROL = {
-    1: "the clipping does more",
-    0: "nothing shows that the clipping does more",
-    -1: "the clipping does less",
+ORIGINAL, ADVISED = "original", "advised"
+ADVISED_UNCLIPPED = "advised, but unclipped at a smaller learning rate"
+
+# By the sign of the significant difference; 0 where there is none.
+ADVICE_VERDICTS = {
+    1: "The advice helped",
+    0: "It is uncertain whether the advice helped",
+    -1: "The advice made it worse",
 }
-ONLY_A_STEP = {
-    1: "it is the clipping, not only a smaller step",
-    0: "nothing shows that it is more than a smaller step",
-    -1: "it is only a smaller step, and a smaller rate does that better",
+CONTROL_VERDICTS = {
+    1: "clipping does more",
+    0: "no evidence that clipping does more",
+    -1: "clipping does less",
+}
+STEP_SIZE_VERDICTS = {
+    1: "clipping does more than shorten the steps",
+    0: "no evidence that clipping does more than shorten the steps",
+    -1: "clipping only shortens the steps, and a smaller learning rate does that better",
 }
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One of the settings that are compared.
+    """Settings that are compared with others.
 
     Attributes:
-        name: what it is there for.
-        overrides: of the command.
+        name: its role in the comparison.
+        overrides: of the command that trains it.
     """
 
     name: str
@@ -38,27 +46,27 @@ class Arm:
 
 
 def arms(evidence: Evidence, advice: Sequence[Suggestion]) -> list[Arm]:
-    """The run's own settings, the advised ones, and the control arms of a clipped run; each settings once."""
+    """Return the original and the advised settings and, for a clipped run, the control arms, without duplicates."""
     base = base_overrides(evidence.run)
     changed = [(ADVISED, advice[0].changes), *((control.name, control.changes) for control in controls(evidence))]
-    found = [Arm(AS_IT_WAS, tuple(base)), *(Arm(name, tuple(merge(base, changes))) for name, changes in changed)]
-    return [arm for place, arm in enumerate(found) if not any(_are_same(arm, other) for other in found[:place])]
+    found = [Arm(ORIGINAL, tuple(base)), *(Arm(name, tuple(merge(base, changes))) for name, changes in changed)]
+    return [arm for index, arm in enumerate(found) if not any(_are_equal(arm, other) for other in found[:index])]
 
 
 def control_of_advice(advised: Evidence, known: Sequence[Arm]) -> list[Arm]:
-    """The advised settings with a smaller rate in place of their clipping; none where that is one of the known arms.
+    """Return the advised settings with a smaller learning rate in place of clipping, unless a known arm equals them.
 
     Args:
-        advised: of a run with the advised settings, whose steps tell the rate.
+        advised: of a run with the advised settings, from whose steps the learning rate is derived.
         known: the other arms.
     """
-    arm = Arm(ADVISED_STEP, tuple(merge(base_overrides(advised.run), same_step(advised).changes)))
-    return [arm] if advised.clips and not any(_are_same(arm, other) for other in known) else []
+    arm = Arm(ADVISED_UNCLIPPED, tuple(merge(base_overrides(advised.run), unclipped_equivalent(advised).changes)))
+    return [arm] if advised.clips and not any(_are_equal(arm, other) for other in known) else []
 
 
-def _are_same(one: Arm, other: Arm) -> bool:
-    """Whether two arms train alike; a threshold says nothing where nothing is clipped."""
-    both = [parameters_of(arm.overrides) for arm in (one, other)]
+def _are_equal(arm: Arm, other: Arm) -> bool:
+    """Whether two arms train alike; a threshold has no effect where nothing is clipped."""
+    both = [parameters_of(overrides) for overrides in (arm.overrides, other.overrides)]
     for parameters in both:
         if parameters["clip.name"] == "none":
             del parameters["clip.value"]
@@ -66,54 +74,56 @@ def _are_same(one: Arm, other: Arm) -> bool:
 
 
 def verdicts(summaries: Mapping[str, GroupSummary], metric: Metric) -> Iterator[str]:
-    """Say whether the advice held, and whether it is the clipping that helps or only a smaller step.
+    """Yield sentences: whether the advice helped, and whether clipping does more than shorten the steps.
 
     Args:
-        summaries: of the arms, by their names.
-        metric: what they are compared by.
+        summaries: of the arms, by name.
+        metric: by which they are compared.
     """
-    was = summaries[AS_IT_WAS]
+    original = summaries[ORIGINAL]
     if ADVISED in summaries:
-        advised = summaries[ADVISED]
-        better, told = _against(advised, was)
-        held = {1: "The advice held", 0: "It cannot be said whether the advice held", -1: "The advice did not hold"}
-        stalls = better > 0 and 2 * advised.count("learned") < len(advised.errors)
-        verdict = "The advice did not hold, most of its runs learn nothing" if stalls else held[better]
-        yield f"{verdict}: median {_median(advised, metric)} as advised, {_median(was, metric)} as it was; {told}."
-        if better < 0:
-            yield from _overfitting(advised, was, metric)
+        yield from _advice_verdict(summaries[ADVISED], original, metric)
     for name, control in summaries.items():
-        if name not in {AS_IT_WAS, ADVISED}:
-            clipped = ADVISED if name == ADVISED_STEP else AS_IT_WAS
-            better, told = _against(summaries[clipped], control)
-            medians = f"median {_median(summaries[clipped], metric)} against {_median(control, metric)}"
-            meaning = ONLY_A_STEP if name in {SMALLER_STEP, ADVISED_STEP} else MORE_THAN_A_CONTROL
-            yield f"{clipped.capitalize()} against {name}: {medians}; {told}: {meaning[better]}."
+        if name not in {ORIGINAL, ADVISED}:
+            clipped = ADVISED if name == ADVISED_UNCLIPPED else ORIGINAL
+            sign, numbers = _difference(summaries[clipped], control)
+            medians = f"median {_median(summaries[clipped], metric)} vs. {_median(control, metric)}"
+            meaning = STEP_SIZE_VERDICTS if name in {UNCLIPPED_EQUIVALENT, ADVISED_UNCLIPPED} else CONTROL_VERDICTS
+            yield f"{clipped.capitalize()} vs. {name}: {medians}; {numbers}: {meaning[sign]}."
 
 
-def _overfitting(advised: GroupSummary, was: GroupSummary, metric: Metric) -> Iterator[str]:
-    """A word on settings that train better and predict worse."""
+def _advice_verdict(advised: GroupSummary, original: GroupSummary, metric: Metric) -> Iterator[str]:
+    sign, numbers = _difference(advised, original)
+    stalls = sign > 0 and 2 * advised.count("learned") < len(advised.errors)
+    verdict = "The advice did not help, most of its runs learn nothing" if stalls else ADVICE_VERDICTS[sign]
+    yield f"{verdict}: median {_median(advised, metric)} advised, {_median(original, metric)} original; {numbers}."
+    if sign < 0:
+        yield from _overfitting(advised, original, metric)
+
+
+def _overfitting(advised: GroupSummary, original: GroupSummary, metric: Metric) -> Iterator[str]:
+    """Point out settings that are better on the training examples and worse on the test examples."""
     score = next((score for score in keys.SCORES.values() if score.final_test == metric.name), None)
     if score is None:
         return
     train = Metric(score.final_train, metric.sign, score.train)
-    new, old = (median(train.errors(one.group.runs)).value for one in (advised, was))
+    new, old = (median(train.errors(arm.group.runs)).value for arm in (advised, original))
     if new < old:
         yield (
-            f"On the training examples it is better, median {format_error(new, metric)} as advised and "
-            f"{format_error(old, metric)} as it was: it trains better and overfits."
+            f"On the training examples it is better, median {format_error(new, metric)} advised and "
+            f"{format_error(old, metric)} original: it trains better and overfits."
         )
 
 
-def _median(one: GroupSummary, metric: Metric) -> str:
-    return format_error(one.median.value, metric)
+def _median(arm: GroupSummary, metric: Metric) -> str:
+    return format_error(arm.median.value, metric)
 
 
-def _against(one: GroupSummary, other: GroupSummary) -> tuple[int, str]:
-    """1 if the first is better, -1 if it is worse, 0 if the data cannot tell; and the numbers."""
-    chance = probability_of_improvement(one.errors, other.errors)
-    p_value = difference_p_value(one.errors, other.errors)
-    told = f"probability of improvement {chance.value:.2f} ({chance.low:.2f} to {chance.high:.2f}), p {p_value:.2g}"
-    if p_value < LEVEL:
-        return (1 if chance.value > 0.5 else -1), told
-    return 0, f"{told}, {format_seeds(seeds_needed(chance.value), len(one.errors))}"
+def _difference(arm: GroupSummary, other: GroupSummary) -> tuple[int, str]:
+    """Return 1 if the first arm is significantly better, -1 if worse, 0 otherwise; and the numbers as text."""
+    chance = probability_of_improvement(arm.errors, other.errors)
+    p_value = difference_p_value(arm.errors, other.errors)
+    text = f"probability of improvement {chance.value:.2f} ({chance.low:.2f} to {chance.high:.2f}), p {p_value:.2g}"
+    if p_value < SIGNIFICANCE_LEVEL:
+        return (1 if chance.value > 0.5 else -1), text
+    return 0, f"{text}, {format_seeds(seeds_needed(chance.value), len(arm.errors))}"

@@ -1,33 +1,31 @@
-"""What the gradients of a stored run tell: plain numbers, from its telemetry."""
+"""The numbers that advice is based on, from a stored run and its telemetry."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from gradclip import keys
 from gradclip.tracking.stored_runs import StoredRun
+from gradclip.typing import Floats
 
-Floats = NDArray[np.float64]
-
-OUTBREAK = 10.0  # times the median norm so far, from which on training has run away
-SPIKES = 90  # percentile of the norms, above which steps count as spikes
-NOTABLE = 1.01  # factor below which a change of test score or loss is noise
+EXPLOSION_FACTOR = 10.0  # times the median of the norms so far: from here on the gradients have exploded
+SPIKE_PERCENTILE = 90  # of the norms; steps at or above it are spikes
+NOISE_FACTOR = 1.01  # a smaller change of test score or loss is noise
 
 
 @dataclass(frozen=True)
 class Norms:
-    """Gradient norms before clipping, of the steps that can be trusted (loss units per weight unit).
+    """Gradient norms before clipping, of the usable steps (loss units per weight unit).
 
     Attributes:
-        steps: how many there are.
-        mean: their average.
+        steps: number of usable steps.
+        mean: of the norms.
         p50: their median.
         p90: their 90th percentile.
-        largest: the largest.
-        drift: median of the last quarter over median of the first.
-        first: the first over the median.
+        largest: their maximum.
+        drift: median of the last quarter over median of the first quarter.
+        first: first norm over the median.
         value_p90: 90th percentile of the largest element's magnitude.
     """
 
@@ -43,25 +41,25 @@ class Norms:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that advice is founded on.
+    """The numbers that advice on a run is based on.
 
     Attributes:
         run: the stored run.
-        norms: gradient norms of the trusted steps; None if there is none.
-        steps: all optimizer steps of the run.
-        clip_fraction: share of the steps that clipping changed.
-        coefficient: mean of norm after over norm before clipping.
-        element_share: share of the squared norm that one element has in spikes, as a median.
-        spiking_parameter: the only parameter whose gradient spikes; empty if several do, or none.
-        spike_factor: by how much its norm grows in spikes.
-        parameter_p90: median over the parameters of the 90th percentile of their norms.
+        norms: of the usable steps; None if no step is usable.
+        steps: number of all optimizer steps.
+        clip_fraction: fraction of the steps that clipping changed.
+        coefficient: norm after over norm before clipping, the mean over the steps.
+        element_share: fraction of the squared norm that the largest element has, the median over the spikes.
+        spiking_parameter: the only parameter whose gradient spikes; empty if none or several do.
+        spike_factor: factor by which its norm grows in spikes.
+        parameter_p90: 90th percentile of a parameter's norm, the median over the parameters.
         norm_for_10pct_step: norm after clipping at which nine of ten steps change the weights by at most 10% of their
             norm; NaN where steps do not grow with the gradient.
-        largest_update: largest change of a parameter in a trusted step, as a share of its norm.
+        largest_update_ratio: largest change of a parameter in a usable step, as a fraction of its norm.
         target_max_abs: largest magnitude of the target, as the network sees it.
         final_to_best_ratio: final over best score on the test examples, 1 at best; NaN where unknown.
-        overfits_after: epoch of the best test score, if that has become worse since while the training loss fell on;
-            0 otherwise.
+        overfits_after_epoch: epoch of the best test score, if the score has worsened since while the training loss kept
+            falling; 0 otherwise.
     """
 
     run: StoredRun
@@ -74,16 +72,16 @@ class Evidence:
     spike_factor: float
     parameter_p90: float
     norm_for_10pct_step: float
-    largest_update: float
+    largest_update_ratio: float
     target_max_abs: float
     final_to_best_ratio: float
-    overfits_after: int
+    overfits_after_epoch: int
 
     @property
-    def ran_away(self) -> bool:
-        """Whether the run diverged, or stopped learning after its gradients broke out."""
-        broke_out = self.norms is not None and self.norms.steps < self.steps
-        return self.run.outcome == "diverged" or (self.run.outcome == "stalled" and broke_out)
+    def exploded(self) -> bool:
+        """Whether the run diverged, or stalled after its gradients exploded."""
+        unusable_steps = self.norms is not None and self.norms.steps < self.steps
+        return self.run.outcome == "diverged" or (self.run.outcome == "stalled" and unusable_steps)
 
     @property
     def clips(self) -> bool:
@@ -92,56 +90,58 @@ class Evidence:
 
     @property
     def learning_rate(self) -> float:
-        """The rate of the run."""
+        """The learning rate of the run."""
         return float(self.setting("optimizer.lr"))
 
     def setting(self, name: str) -> str:
-        """A setting of the run, as text; empty if it has none of that name."""
+        """Return a setting of the run as text; empty if it has none of that name."""
         return self.run.parameters.get(name, "")
 
 
 def gather(run: StoredRun, telemetry: pd.DataFrame) -> Evidence:
-    """Read the evidence from a run and its telemetry, one row a step.
+    """Compute the evidence from a run and its telemetry, one row a step.
 
-    Steps are trusted up to the first outbreak, where a run did not learn; all finite ones, where it did.
+    All steps with a finite gradient are usable where the run learned; elsewhere, those before the gradients exploded.
     """
     norm = telemetry[keys.GRAD_NORM].to_numpy(float)
     finite = telemetry[np.isfinite(norm) & (norm > 0)]
-    trusted = finite if run.outcome == "learned" else finite.iloc[: outbreak(finite[keys.GRAD_NORM].to_numpy(float))]
-    parameter, factor = _spiking_parameter(trusted)
+    usable = finite
+    if run.outcome != "learned":
+        usable = finite.iloc[: steps_before_explosion(finite[keys.GRAD_NORM].to_numpy(float))]
+    parameter, factor = _spiking_parameter(usable)
     return Evidence(
         run=run,
-        norms=_norms(trusted) if len(trusted) else None,
+        norms=_norms(usable) if len(usable) else None,
         steps=len(telemetry),
         clip_fraction=run.metrics.get(keys.GRAD_CLIP_FRACTION, np.nan),
         coefficient=float(finite[keys.GRAD_COEFFICIENT].mean()) if len(finite) else np.nan,
-        element_share=_element_share(trusted),
+        element_share=_element_share(usable),
         spiking_parameter=parameter,
         spike_factor=factor,
-        parameter_p90=_parameter_p90(trusted),
-        norm_for_10pct_step=_norm_for_10pct_step(run, trusted),
-        largest_update=_largest(trusted.filter(like="update/ratio/").to_numpy(float)),
+        parameter_p90=_parameter_p90(usable),
+        norm_for_10pct_step=_norm_for_10pct_step(run, usable),
+        largest_update_ratio=_largest(usable.filter(like="update/ratio/").to_numpy(float)),
         target_max_abs=_largest(telemetry["target/max_abs"].to_numpy(float)),
         final_to_best_ratio=_final_to_best_ratio(run),
-        overfits_after=_overfits_after(run, telemetry),
+        overfits_after_epoch=_overfits_after_epoch(run, telemetry),
     )
 
 
-def outbreak(norms: Floats) -> int:
-    """How many norms come before the first that is ten times the median of those before it; all, if none is.
+def steps_before_explosion(norms: Floats) -> int:
+    """Return how many norms precede the first that exceeds ten times their median; all, if none does.
 
     Example:
-        >>> outbreak(np.array([3.0, 4.0, 3.0, 200.0, 5e6]))
+        >>> steps_before_explosion(np.array([3.0, 4.0, 3.0, 200.0, 5e6]))
         3
     """
-    for place in range(1, len(norms)):
-        if norms[place] > OUTBREAK * np.median(norms[:place]):
-            return place
+    for index in range(1, len(norms)):
+        if norms[index] > EXPLOSION_FACTOR * np.median(norms[:index]):
+            return index
     return len(norms)
 
 
-def _norms(trusted: pd.DataFrame) -> Norms:
-    norm = trusted[keys.GRAD_NORM].to_numpy(float)
+def _norms(usable: pd.DataFrame) -> Norms:
+    norm = usable[keys.GRAD_NORM].to_numpy(float)
     quarter = max(1, len(norm) // 4)
     median = float(np.median(norm))
     return Norms(
@@ -152,51 +152,50 @@ def _norms(trusted: pd.DataFrame) -> Norms:
         largest=float(norm.max()),
         drift=float(np.median(norm[-quarter:]) / np.median(norm[:quarter])),
         first=float(norm[0]) / median,
-        value_p90=float(np.percentile(trusted[keys.GRAD_MAX_ABS].to_numpy(float), 90)),
+        value_p90=float(np.percentile(usable[keys.GRAD_MAX_ABS].to_numpy(float), 90)),
     )
 
 
-def _element_share(trusted: pd.DataFrame) -> float:
-    """Median share of the largest element in the squared norm, over the spikes."""
-    spikes = _spikes(trusted)
+def _element_share(usable: pd.DataFrame) -> float:
+    spikes = _spikes(usable)
     shares = (spikes[keys.GRAD_MAX_ABS] / spikes[keys.GRAD_NORM]) ** 2
     return float(shares.median()) if len(shares) else np.nan
 
 
-def _spiking_parameter(trusted: pd.DataFrame) -> tuple[str, float]:
-    """The one parameter whose norm grows ten times over in spikes while no other's does so much as three times."""
+def _spiking_parameter(usable: pd.DataFrame) -> tuple[str, float]:
+    """Return the one parameter whose norm grows 10-fold in spikes while all others grow less than 3-fold."""
     prefix = f"{keys.GRAD_NORM}/"
-    columns = list(trusted.filter(like=prefix))
-    spikes = _spikes(trusted)
+    columns = list(usable.filter(like=prefix))
+    spikes = _spikes(usable)
     if len(columns) < 2 or not len(spikes):
         return "", np.nan
-    growth = (spikes[columns].median() / trusted[columns].median().replace(0, np.nan)).fillna(1).sort_values()
+    growth = (spikes[columns].median() / usable[columns].median().replace(0, np.nan)).fillna(1).sort_values()
     if growth.iloc[-1] >= 10 and growth.iloc[-2] < 3:
         return str(growth.index[-1]).removeprefix(prefix), float(growth.iloc[-1])
     return "", np.nan
 
 
-def _parameter_p90(trusted: pd.DataFrame) -> float:
-    norms = trusted.filter(like=f"{keys.GRAD_NORM}/")
+def _parameter_p90(usable: pd.DataFrame) -> float:
+    norms = usable.filter(like=f"{keys.GRAD_NORM}/")
     return float(norms.quantile(0.9).median()) if len(norms) else np.nan
 
 
-def _norm_for_10pct_step(run: StoredRun, trusted: pd.DataFrame) -> float:
-    """From how much the steps changed all weights together, for each unit of the clipped norm.
+def _norm_for_10pct_step(run: StoredRun, usable: pd.DataFrame) -> float:
+    """Derive the norm from the relative change of all weights together, per unit of the clipped norm.
 
-    The first steps are shorter than those that follow: momentum m has summed up a share of 1 - mᵏ at step k.
+    The first steps are shorter than the later ones: at step k, momentum m has built up to a fraction 1 - mᵏ.
     """
     if run.parameters.get("optimizer.name") != "sgd":
         return np.nan
-    change, weight = (np.sqrt((trusted.filter(like=f"{what}/norm/") ** 2).sum(axis=1)) for what in ("update", "weight"))
-    share = 1 - float(run.parameters.get("optimizer.momentum", 0)) ** trusted["step"]
-    each = (change / weight / trusted[keys.GRAD_NORM_CLIPPED] / share).replace([0, np.inf], np.nan).dropna()
-    return 0.1 / float(each.quantile(0.9)) if len(each) else np.nan
+    update, weight = (np.sqrt((usable.filter(like=f"{what}/norm/") ** 2).sum(axis=1)) for what in ("update", "weight"))
+    built_up = 1 - float(run.parameters.get("optimizer.momentum", 0)) ** usable["step"]
+    change = (update / weight / usable[keys.GRAD_NORM_CLIPPED] / built_up).replace([0, np.inf], np.nan).dropna()
+    return 0.1 / float(change.quantile(0.9)) if len(change) else np.nan
 
 
-def _spikes(trusted: pd.DataFrame) -> pd.DataFrame:
-    norm = trusted[keys.GRAD_NORM]
-    return trusted[norm >= np.percentile(norm, SPIKES)] if len(trusted) else trusted
+def _spikes(usable: pd.DataFrame) -> pd.DataFrame:
+    norm = usable[keys.GRAD_NORM]
+    return usable[norm >= np.percentile(norm, SPIKE_PERCENTILE)] if len(usable) else usable
 
 
 def _largest(values: Floats) -> float:
@@ -209,8 +208,8 @@ def _final_to_best_ratio(run: StoredRun) -> float:
     return final / best if best > 0 else np.nan
 
 
-def _overfits_after(run: StoredRun, telemetry: pd.DataFrame) -> int:
+def _overfits_after_epoch(run: StoredRun, telemetry: pd.DataFrame) -> int:
     best, loss = run.metrics.get(keys.BEST_EPOCH, 0), telemetry.groupby("epoch")[keys.LOSS_STEP].mean()
-    if run.outcome != "learned" or best not in loss.index or not _final_to_best_ratio(run) > NOTABLE:
+    if run.outcome != "learned" or best not in loss.index or not _final_to_best_ratio(run) > NOISE_FACTOR:
         return 0
-    return int(best) if loss.iloc[-1] * NOTABLE < loss[best] else 0
+    return int(best) if loss.iloc[-1] * NOISE_FACTOR < loss[best] else 0

@@ -1,8 +1,8 @@
-"""Advice in words, with the commands to type."""
+"""Advice as text, with the commands to type."""
 
 from collections.abc import Sequence
 
-from gradclip.advise.confirmation import Arm
+from gradclip.advise.confirmation import ORIGINAL, Arm
 from gradclip.advise.evidence import Evidence
 from gradclip.advise.findings import findings
 from gradclip.advise.overrides import base_overrides, command, merge
@@ -10,39 +10,38 @@ from gradclip.advise.suggestions import Suggestion, controls, suggest
 
 
 def advice_message(evidence: Evidence, probe: Evidence | None, seeds: int) -> str:
-    """What was found, what to try and why, each with its command.
+    """Return findings, suggestions and control arms, each with its command.
 
     Args:
         evidence: of the run.
-        probe: of a short run that measured norms, where there was one.
-        seeds: over how many the commands run.
+        probe: of a short run that measured norms, if there was one.
+        seeds: number of seeds in each command.
     """
     base, advice, arms = base_overrides(evidence.run), suggest(probe or evidence, evidence), controls(evidence)
-    many, known = range(seeds), {one.changes for one in advice}
-    lines = ["What was seen:", *(f"  {line}" for line in findings(evidence, probe))]
-    lines += ["", "What to try, the first being the advice:"] if advice else ["", "Nothing to try can be told from it."]
-    lines += [line for one in advice for line in _suggestion_lines(one, base, many)]
+    seed_range, known = range(seeds), {suggestion.changes for suggestion in advice}
+    lines = ["Findings:", *(f"  {line}" for line in findings(evidence, probe))]
+    lines += ["", "What to try (the first is the advice):" if advice else "The evidence suggests nothing to try."]
+    lines += [line for suggestion in advice for line in _suggestion_lines(suggestion, base, seed_range)]
     if arms:
-        above = [f"  {one.name} (above)" for one in arms if one.changes in known]
-        lines += ["", "Is it the clipping, or only a smaller step? Control arms to run beside it:", *above]
-        others = [_as_it_was(evidence), *(one for one in arms if one.changes not in known)]
-        lines += [line for one in others for line in _suggestion_lines(one, base, many)]
-    return "\n".join([*lines, *(["", _confirmation(bool(arms))] if advice else [])])
+        lines += ["", "Is it the clipping, or only a smaller step? Control arms to compare with:"]
+        lines += [f"  {arm.name} (see above)" for arm in arms if arm.changes in known]
+        why = f"clip={evidence.setting('clip.name')} at {evidence.setting('clip.value')}"
+        others = [Suggestion(ORIGINAL, (), why), *(arm for arm in arms if arm.changes not in known)]
+        lines += [line for arm in others for line in _suggestion_lines(arm, base, seed_range)]
+    if advice:
+        compared = "the original settings, the control arms" if arms else "the original settings"
+        lines += [
+            "",
+            f"confirm=true trains the advice, {compared} and the advice without clipping at a smaller learning rate, "
+            "and compares them.",
+        ]
+    return "\n".join(lines)
 
 
-def _confirmation(controlled: bool) -> str:
-    others = "the run as it was, the control arms" if controlled else "the run as it was"
-    return f"With confirm=true the advice is run beside {others}, and itself unclipped at a smaller rate, and compared."
+def _suggestion_lines(suggestion: Suggestion, base: Sequence[str], seeds: range) -> list[str]:
+    return [f"  {suggestion.name}: {suggestion.why}", f"    {command(merge(base, suggestion.changes), seeds)}"]
 
 
 def arm_message(arm: Arm, seeds: range) -> str:
-    """What is being trained."""
+    """Return the name of an arm and the command that trains it."""
     return f"{arm.name}: {command(arm.overrides, seeds)}"
-
-
-def _suggestion_lines(one: Suggestion, base: Sequence[str], seeds: range) -> list[str]:
-    return [f"  {one.name}: {one.why}", f"    {command(merge(base, one.changes), seeds)}"]
-
-
-def _as_it_was(evidence: Evidence) -> Suggestion:
-    return Suggestion("as it was", (), f"clip={evidence.setting('clip.name')} at {evidence.setting('clip.value')}")

@@ -31,7 +31,7 @@ def run_advice(config: DictConfig) -> None:
 
         result_of(opened)
         evidence = read_evidence(store, settings.run)
-        probe = probe_norms(store, evidence, folder / "probe") if settings.probe and evidence.ran_away else None
+        probe = probe_norms(store, evidence, folder / "probe") if settings.probe and evidence.exploded else None
         print(advice_message(evidence, probe, settings.seeds))
         if settings.confirm:
             confirm(store, evidence, probe, settings, folder)
@@ -93,7 +93,7 @@ def confirm(
         names |= dict.fromkeys(run_ids, arm.name)
         if arm.name == ADVISED:  # whose steps tell one more
             chosen += control_of_advice(read_evidence(store, run_ids[0]), chosen)
-    found = compare(store, list(names), folder / "comparison", names=names)
+    found = compare(store, list(names), folder / "comparison", labels=names)
     print_comparison(found, folder / "comparison", store_comparison(store, found, folder / "comparison"))
     summaries = {one.group.label: one for one in found.summaries}
     in_order = {name: summaries[name] for name in dict.fromkeys(names.values())}

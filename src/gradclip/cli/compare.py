@@ -16,7 +16,7 @@ from gradclip.tracking.process import ask, result_of
 from gradclip.tracking.records import Store
 
 if TYPE_CHECKING:
-    from gradclip.compare.report import Comparison
+    from gradclip.compare.summary import Comparison
 
 
 def run_comparison(config: DictConfig) -> None:
@@ -51,8 +51,8 @@ def store_comparison(store: Store, found: "Comparison", folder: Path) -> str:
 
 def print_comparison(found: "Comparison", folder: Path, stored: str) -> None:
     """Print tables, verdicts and where everything is."""
-    from gradclip.compare.report import method, tables, verdicts
+    from gradclip.compare.report import methods_note, tables, verdicts
     from gradclip.formatting import print_tables
 
     print_tables(tables(found))
-    print("\n".join([*verdicts(found), "", method(), f"Files: {folder}", stored]))
+    print("\n".join([*verdicts(found), "", methods_note(), f"Files: {folder}", stored]))

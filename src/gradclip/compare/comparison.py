@@ -1,15 +1,23 @@
-"""Runs in, tables, figures and files out. Read :func:`compare` from top to bottom."""
+"""Comparison of stored runs, from the store to written files. Read :func:`compare` from top to bottom."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from gradclip import plots
 from gradclip.compare.figures import figures
 from gradclip.compare.grouping import group_runs
-from gradclip.compare.report import Comparison, method, tables, verdicts
-from gradclip.compare.summary import Metric, choose_metric, compare_pairs, summarize_groups, usual_target
+from gradclip.compare.report import methods_note, tables, verdicts
+from gradclip.compare.summary import (
+    Comparison,
+    Metric,
+    choose_metric,
+    compare_pairs,
+    default_target,
+    summarize_groups,
+)
 from gradclip.errors import ConfigError
 from gradclip.formatting import to_markdown
 from gradclip.tracking.operations import Operations
@@ -19,91 +27,96 @@ from gradclip.tracking.stored_runs import Curve, StoredRun
 
 FOLDER = "comparison"  # under the artifacts of the run that a comparison is stored with
 MARKDOWN, GROUPS, PAIRS = "comparison.md", "groups.csv", "pairs.csv"
-BLOCK = 100  # runs whose curves are read at a time
-MOST_POINTS = 200  # kept of a curve
+CURVES_PER_READ = 100  # runs
+MAX_CURVE_POINTS = 200
 
 
 def compare(
     store: Store,
-    asked: str | Sequence[str] | None,
+    query: str | Sequence[str] | None,
     folder: Path,
     by: Sequence[str] | None = None,
     metric: str | None = None,
     target: float | None = None,
     draw: bool = True,
-    names: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Compare stored runs, and write tables and figures into a folder.
 
     Args:
-        store: where the runs are.
-        asked: which runs, see :func:`gradclip.tracking.backend.queries.select_runs`.
-        folder: what to write into; made if need be.
-        by: the settings to group by; None means all that differ.
-        metric: what to compare by; None means the final score on test examples.
-        target: the score whose first epoch is looked for; None means the median of all final scores.
+        store: where the runs are stored.
+        query: which runs to compare, see :func:`gradclip.tracking.backend.queries.select_runs`.
+        folder: where to write; it is created if needed.
+        by: names of the settings to group by; None means all that differ.
+        metric: name of the metric to compare by; None means the final score on the test examples.
+        target: value of the score for the epochs to the target; None means the median of all final scores.
         draw: whether to draw figures too.
-        names: of the groups, each by the ids of its runs; None means the settings that tell them apart.
+        labels: the label of each run's group, by run id; None means the settings that distinguish the groups.
 
     Raises:
         TrackingError: the store or the runs cannot be read.
-        ConfigError: there is nothing to compare, or not by this setting or metric.
+        ConfigError: no run is selected, or no run has a setting or metric of the given name.
     """
-    selection = result_of(ask(store, Operations.select_runs, asked))
+    selection = result_of(ask(store, Operations.select_runs, query))
     if not selection.runs:
         raise ConfigError(f"runs: got {selection.title!r}; no training run that ended is among them")
-    grouping = group_runs(selection.runs, by, names)
+    grouping = group_runs(selection.runs, by, labels)
     chosen = choose_metric(selection.runs, metric)
-    runs = [run for group in grouping.groups for run in group.runs]
-    curves = read_curves(store, runs, chosen)
-    mark = usual_target(grouping.groups, chosen) if target is None else target
-    summaries = summarize_groups(grouping.groups, chosen, curves, mark)
-    comparison = Comparison(selection, grouping, chosen, mark, summaries, compare_pairs(summaries))
-    write(folder, comparison)
+    curves = read_curves(store, [run for group in grouping.groups for run in group.runs], chosen)
+    target = default_target(grouping.groups, chosen) if target is None else target
+    summaries = summarize_groups(grouping.groups, chosen, curves, target)
+    comparison = Comparison(selection, grouping, chosen, target, summaries, compare_pairs(summaries))
+    write_tables(folder, comparison)
     for name, plot in figures(comparison, curves).items() if draw else ():
         plots.draw(folder / "figures" / f"{name}.png", plot)
     return comparison
 
 
 def read_curves(store: Store, runs: Sequence[StoredRun], metric: Metric) -> dict[str, Curve]:
-    """The history of the score in each run that has one, read in blocks."""
+    """Read the score over epochs of each run that has one, by run id."""
     ids = [run.run_id for run in runs] if metric.curve else []
-    blocks = [ids[start : start + BLOCK] for start in range(0, len(ids), BLOCK)]
-    found = [ask(store, Operations.read_curves, block, metric.curve, MOST_POINTS) for block in blocks]
-    return {run_id: curve for block in found for run_id, curve in result_of(block).items()}
+    batches = [ids[start : start + CURVES_PER_READ] for start in range(0, len(ids), CURVES_PER_READ)]
+    reads = [ask(store, Operations.read_curves, batch, metric.curve, MAX_CURVE_POINTS) for batch in batches]
+    return {run_id: curve for read in reads for run_id, curve in result_of(read).items()}
 
 
-def write(folder: Path, comparison: Comparison) -> None:
-    """Write what was found as Markdown, and as CSV for programs."""
+def write_tables(folder: Path, comparison: Comparison) -> None:
+    """Write a comparison as Markdown for readers and as CSV for programs."""
     folder.mkdir(parents=True, exist_ok=True)
-    told = [f"## {table.title}\n\n{to_markdown(table)}" for table in tables(comparison, every_pair=True)]
-    said = "".join(f"- {line}\n" for line in verdicts(comparison))
-    (folder / MARKDOWN).write_text("\n".join([*told, said, f"{method()}\n"]))
+    sections = [f"## {table.title}\n\n{to_markdown(table)}" for table in tables(comparison, every_pair=True)]
+    sentences = "".join(f"- {line}\n" for line in verdicts(comparison))
+    (folder / MARKDOWN).write_text("\n".join([*sections, sentences, f"{methods_note()}\n"]))
     group_frame(comparison).to_csv(folder / GROUPS, index=False)
     pair_frame(comparison).to_csv(folder / PAIRS, index=False)
 
 
 def group_frame(comparison: Comparison) -> pd.DataFrame:
-    """One row for each group, numbers as they are; a median that is a diverged run's is empty."""
+    """Return one row for each group, unrounded; a median that falls on a diverged run is NaN.
+
+    Programs of users read these columns: their names stay as they are.
+    """
     metric, rows = comparison.metric, []
-    for one in comparison.summaries:
-        row: dict[str, object] = {"group": one.group.label, **one.group.values, "runs": len(one.errors)}
-        for name, estimate in (("median", one.median), ("interquartile_mean", one.interquartile_mean)):
+    for summary in comparison.summaries:
+        row: dict[str, object] = {"group": summary.group.label, **summary.group.settings, "runs": len(summary.errors)}
+        for name, estimate in (("median", summary.median), ("interquartile_mean", summary.interquartile_mean)):
             low, high = (estimate.low, estimate.high)[:: metric.sign]
             row |= {
-                name: metric.value_of(estimate.value),
-                f"{name}_low": metric.value_of(low),
-                f"{name}_high": metric.value_of(high),
+                name: metric.to_value(estimate.value),
+                f"{name}_low": metric.to_value(low),
+                f"{name}_high": metric.to_value(high),
             }
-        for outcome, share in one.outcomes.items():
-            row |= {outcome: one.count(outcome), f"{outcome}_low": share.low, f"{outcome}_high": share.high}
-        row |= {"epochs_to_target": float(pd.Series(one.epochs).median()), "target": comparison.target}
-        rows.append(row | {"clip_fraction": one.clip_fraction, "seconds": one.seconds})
+        for outcome, share in summary.outcomes.items():
+            row |= {outcome: summary.count(outcome), f"{outcome}_low": share.low, f"{outcome}_high": share.high}
+        row |= {"epochs_to_target": float(np.median(summary.epochs_to_target)), "target": comparison.target}
+        rows.append(row | {"clip_fraction": summary.clip_fraction, "seconds": summary.seconds})
     return pd.DataFrame(rows)
 
 
 def pair_frame(comparison: Comparison) -> pd.DataFrame:
-    """One row for each pair."""
+    """Return one row for each pair.
+
+    Programs of users read these columns: their names stay as they are.
+    """
     columns = [
         "better",
         "worse",
@@ -115,7 +128,14 @@ def pair_frame(comparison: Comparison) -> pd.DataFrame:
         "needed",
     ]
     rows = [
-        (pair.better.group.label, pair.worse.group.label, *pair.improvement, pair.p_value, pair.told_apart, pair.needed)
+        (
+            pair.better.group.label,
+            pair.worse.group.label,
+            *pair.improvement,
+            pair.p_value,
+            pair.significant,
+            pair.seeds_needed,
+        )
         for pair in comparison.pairs
     ]
     return pd.DataFrame(rows, columns=columns)

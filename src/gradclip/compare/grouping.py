@@ -18,47 +18,47 @@ class Group:
     """Runs with the same settings, one for each seed.
 
     Attributes:
-        label: the settings that tell it from the other groups, as short as in a run's name.
-        values: these settings by name; a setting that the group's option does not have is left out.
+        label: the settings that distinguish the group from the others, as short as in a run's name.
+        settings: these settings by name; a setting that the group's option does not have is left out.
         runs: oldest first.
     """
 
     label: str
-    values: dict[str, str]
+    settings: dict[str, str]
     runs: list[StoredRun]
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """All groups, and what has to be said about them.
+    """All groups, and what the reader of a comparison must know about them.
 
     Attributes:
-        by: the settings that tell the groups apart.
+        by: names of the settings that distinguish the groups.
         groups: in the order of their first run.
-        repeated: how many runs were left out because a newer one has the same settings and seed.
-        mixed: settings that differ within a group, though the seed is all that should.
+        duplicates: number of runs left out because a newer run has the same settings and seed.
+        mixed: settings other than the seed that differ within a group.
     """
 
     by: list[str]
     groups: list[Group]
-    repeated: int
+    duplicates: int
     mixed: list[str]
 
 
 def group_runs(
-    runs: Sequence[StoredRun], by: Sequence[str] | None = None, names: Mapping[str, str] | None = None
+    runs: Sequence[StoredRun], by: Sequence[str] | None = None, labels: Mapping[str, str] | None = None
 ) -> Grouping:
     """Group runs by settings.
 
     Args:
-        runs: the runs.
-        by: names of the settings; None means all that differ, except the seed and what changes nothing in training.
-        names: of the groups, each by the ids of its runs; None means the settings that tell them apart.
+        runs: oldest first.
+        by: names of the settings; None means all that differ, except the seed and those without effect on training.
+        labels: the label of each run's group, by run id; None means the settings that distinguish the groups.
 
     Raises:
-        ConfigError: no run has a setting of a name given in ``by``.
+        ConfigError: no run has a setting of a name in ``by``.
     """
-    runs = [_without_idle_threshold(run) for run in runs]
+    runs = [_without_unused_threshold(run) for run in runs]
     known = {name for run in runs for name in run.parameters}
     for name in by or ():
         if name not in known:
@@ -68,21 +68,21 @@ def group_runs(
     for run in runs:
         members[tuple(run.parameters.get(name) for name in chosen)].append(run)
     newest = [_newest_of_each_seed(group) for group in members.values()]
+    names = _labels(newest, chosen) if labels is None else [labels[group[0].run_id] for group in newest]
+    groups = [Group(name, _settings(group[0], chosen), group) for name, group in zip(names, newest, strict=True)]
     mixed = sorted({name for group in newest for name in differing_settings(group)})
-    labels = _labels(newest, chosen) if names is None else [names[group[0].run_id] for group in newest]
-    groups = [Group(label, _values(group[0], chosen), group) for label, group in zip(labels, newest, strict=True)]
-    return Grouping(chosen, groups, len(runs) - sum(map(len, newest)), mixed)
+    return Grouping(chosen, groups, duplicates=len(runs) - sum(map(len, newest)), mixed=mixed)
 
 
-def _without_idle_threshold(run: StoredRun) -> StoredRun:
-    """Where nothing is clipped the threshold is a setting without effect."""
+def _without_unused_threshold(run: StoredRun) -> StoredRun:
+    """Drop the threshold of a run that does not clip: it has no effect."""
     if run.parameters.get("clip.name") != "none":
         return run
     return replace(run, parameters={name: value for name, value in run.parameters.items() if name != "clip.value"})
 
 
 def differing_settings(runs: Iterable[StoredRun]) -> list[str]:
-    """The settings that are not the same in all runs, except the seed and what changes nothing in training."""
+    """Return the settings that differ between runs, except the seed and those without effect on training."""
     values: dict[str, set[str | None]] = defaultdict(set)
     runs = list(runs)
     for name in sorted({name for run in runs for name in run.parameters}):
@@ -92,35 +92,36 @@ def differing_settings(runs: Iterable[StoredRun]) -> list[str]:
 
 
 def _newest_of_each_seed(runs: Sequence[StoredRun]) -> list[StoredRun]:
-    """A run that repeats another, seed and all, is no further evidence."""
+    """Drop runs that a newer one repeats with the same seed: they are no independent evidence."""
     differing = differing_settings(runs)
     newest = {(*(run.parameters.get(name) for name in differing), run.parameters.get("seed")): run for run in runs}
     return list(newest.values())
 
 
-def _values(run: StoredRun, by: Sequence[str]) -> dict[str, str]:
+def _settings(run: StoredRun, by: Sequence[str]) -> dict[str, str]:
     return {name: run.parameters[name] for name in by if name in run.parameters}
 
 
 def _labels(groups: Sequence[Sequence[StoredRun]], by: Sequence[str]) -> list[str]:
-    """As short as can be: the clipping as runs are named by it, and the settings that all groups have."""
+    """Return the shortest labels that are unique: the clipping as in a run's name, and as few settings as needed."""
     shared = [name for name in by if all(name in group[0].parameters for group in groups)]
-    plain = [name for name in shared if not name.startswith(CLIP)]
-    for names in (plain, shared, list(by)):
-        labels = [_label(group[0], names, any(name.startswith(CLIP) for name in by)) for group in groups]
+    without_clip = [name for name in shared if not name.startswith(CLIP)]
+    with_clip = any(name.startswith(CLIP) for name in by)
+    for names in (without_clip, shared, list(by)):
+        labels = [_label(group[0], names, with_clip) for group in groups]
         if len(set(labels)) == len(labels):
             break
     return labels
 
 
-def _label(run: StoredRun, names: Sequence[str], tell_clip: bool) -> str:
-    clip = [run.tags.get(keys.CLIP, run.parameters.get("clip.name", ""))] if tell_clip else []
-    pairs = [short_setting(name, run.parameters[name]) for name in names if name in run.parameters]
+def _label(run: StoredRun, names: Sequence[str], with_clip: bool) -> str:
+    clip = [run.tags.get(keys.CLIP, run.parameters.get("clip.name", ""))] if with_clip else []
+    pairs = [short_setting(name, value) for name, value in _settings(run, names).items()]
     return " ".join([*clip, *pairs]) or run.tags.get(keys.CLIP, "all runs")
 
 
 def short_setting(name: str, value: str) -> str:
-    """A setting as short as in a run's name.
+    """Return a setting as short as in a run's name.
 
     Example:
         >>> short_setting("optimizer.lr", "0.1"), short_setting("model._target_", "gradclip.models.recurrent.GRU")

@@ -1,28 +1,28 @@
 """Statistics of final errors over seeds.
 
-Everything here takes errors: numbers of which less is better. A run that diverged has the error infinity, so that it
-ranks last whatever the others have; a median or mean that falls on such a run is infinite too.
+Every function here takes errors: the lower the better. A diverged run has an infinite error and so ranks last. A median
+or mean that falls on a diverged run is infinite too.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import ceil, comb, inf, isfinite, nan
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from gradclip.typing import Floats
 
 CONFIDENCE = 0.95
-POWER = 0.8  # chance with which a difference should be found
+POWER = 0.8  # probability that a real difference is found
 RESAMPLES = 2000
-LARGE = 1e150  # stands for infinity in the bootstrap, which interpolates and squares
+HUGE = 1e150  # stands for infinity in the bootstrap, which interpolates and squares
 NEARLY_ONE = 1 - 1e-9
-MOST_ARRANGEMENTS = 20_000  # of two groups' runs, up to which all are gone through
+MAX_PERMUTATIONS = 20_000  # up to so many assignments of the runs to two groups, the test is exact despite ties
 
 
 class Estimate(NamedTuple):
-    """A number and its 95% confidence interval, NaN where there are too few runs for one."""
+    """A number and its 95% confidence interval, which is NaN where there are too few runs for one."""
 
     value: float
     low: float
@@ -30,7 +30,7 @@ class Estimate(NamedTuple):
 
 
 def median(errors: Floats) -> Estimate:
-    """The median of ``[runs]`` errors, with a bootstrap interval (SciPy, percentile method).
+    """Return the median of ``[runs]`` errors with a bootstrap interval (SciPy, percentile method).
 
     Example:
         >>> median(np.array([3.0, 1.0, 2.0])).value
@@ -42,7 +42,7 @@ def median(errors: Floats) -> Estimate:
 
 
 def interquartile_mean(errors: Floats) -> Estimate:
-    """The mean of the middle half of ``[runs]`` errors, with a bootstrap interval (Agarwal et al. 2021).
+    """Return the interquartile mean of ``[runs]`` errors with a bootstrap interval (Agarwal et al. 2021).
 
     Example:
         >>> interquartile_mean(np.array([0.0, 1.0, 3.0, 100.0])).value
@@ -50,35 +50,32 @@ def interquartile_mean(errors: Floats) -> Estimate:
     """
     from scipy.stats import trim_mean
 
-    def middle(values: Floats, axis: int) -> Any:
-        return trim_mean(values, 0.25, axis=axis)
-
-    return _with_bootstrap(errors, middle)
+    return _with_bootstrap(errors, partial(trim_mean, proportiontocut=0.25))
 
 
 def _with_bootstrap(errors: Floats, statistic: Callable[..., Any]) -> Estimate:
     from scipy.stats import bootstrap
 
-    finite = np.minimum(errors, LARGE)
-    value = _infinite_again(float(statistic(finite, axis=0)))
+    finite = np.minimum(errors, HUGE)
+    value = _restore_infinity(float(statistic(finite, axis=0)))
     if len(errors) < 2 or np.ptp(finite) == 0:
         return Estimate(value, *((nan, nan) if len(errors) < 2 else (value, value)))
-    drawn = bootstrap(
+    resampled = bootstrap(
         (finite,), statistic, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method="percentile", random_state=0
     )
-    low, high = drawn.confidence_interval
-    return Estimate(value, _infinite_again(float(low)), _infinite_again(float(high)))
+    low, high = resampled.confidence_interval
+    return Estimate(value, _restore_infinity(float(low)), _restore_infinity(float(high)))
 
 
-def _infinite_again(value: float) -> float:
-    return inf if value > LARGE / 1e6 else value
+def _restore_infinity(value: float) -> float:
+    return inf if value > HUGE / 1e6 else value
 
 
-def share(count: int, runs: int) -> Estimate:
-    """A share of the runs, with Wilson's interval (SciPy).
+def proportion(count: int, runs: int) -> Estimate:
+    """Return the proportion ``count / runs`` with Wilson's interval (SciPy).
 
     Example:
-        >>> estimate = share(20, 20)
+        >>> estimate = proportion(20, 20)
         >>> f"{estimate.value:.0%}, {estimate.low:.0%} to {estimate.high:.0%}"
         '100%, 84% to 100%'
     """
@@ -89,14 +86,14 @@ def share(count: int, runs: int) -> Estimate:
 
 
 def probability_of_improvement(errors: Floats, others: Floats) -> Estimate:
-    """The chance that a run of the first group beats one of the second; a tie counts half (Agarwal et al. 2021).
+    """Return the probability that a run of the first group beats one of the second (Agarwal et al. 2021).
 
-    The interval is Newcombe's fifth (Statistics in Medicine 25, 2006, 559-573): unlike a bootstrap's it keeps its width
-    where a few runs of one group all beat those of the other.
+    A tie counts half. The interval is Newcombe's method 5 (Statistics in Medicine 25, 2006, 559-573): unlike a
+    bootstrap interval it does not collapse where all of a few runs of one group beat all of the other.
 
     Args:
         errors: of the first group, ``[runs]``.
-        others: of the second, ``[runs]``.
+        others: of the second group, ``[runs]``.
 
     Example:
         >>> estimate = probability_of_improvement(np.array([1.0, 2.0]), np.array([3.0, np.inf]))
@@ -105,28 +102,32 @@ def probability_of_improvement(errors: Floats, others: Floats) -> Estimate:
     """
     wins, ties = errors[:, None] < others[None, :], errors[:, None] == others[None, :]
     value = float(np.mean(wins + 0.5 * ties))
-    return Estimate(value, *_newcombe(value, len(errors), len(others)))
+    return Estimate(value, *_newcombe_interval(value, len(errors), len(others)))
 
 
-def _newcombe(value: float, runs: int, others: int) -> tuple[float, float]:
-    """The values whose own standard error reaches just as far as the one measured."""
+def _newcombe_interval(value: float, runs: int, others: int) -> tuple[float, float]:
+    """Return the probabilities from which the estimate lies exactly z of their own standard errors away."""
     from scipy.optimize import brentq
     from scipy.stats import norm
 
-    reach, half = norm.ppf(0.5 + CONFIDENCE / 2), (runs + others) / 2 - 1
+    z, half = norm.ppf(0.5 + CONFIDENCE / 2), (runs + others) / 2 - 1
 
-    def excess(other: float) -> float:
-        spread = 1 + half * ((1 - other) / (2 - other) + other / (1 + other))
-        return float((value - other) ** 2 - reach**2 * other * (1 - other) * spread / (runs * others))
+    def excess(end: float) -> float:
+        factor = 1 + half * ((1 - end) / (2 - end) + end / (1 + end))
+        return float((value - end) ** 2 - z**2 * end * (1 - end) * factor / (runs * others))
 
-    # The ends 0 and 1 solve the equation too, where the value itself lies there.
+    # Where the estimate is 0 or 1, that end solves the equation too; the solver must find the other root.
     low = 0.0 if value == 0 else brentq(excess, 0, min(value, NEARLY_ONE))
     high = 1.0 if value == 1 else brentq(excess, max(value, 1 - NEARLY_ONE), 1)
     return float(low), float(high)
 
 
 def difference_p_value(errors: Floats, others: Floats) -> float:
-    """The Mann-Whitney test's two-sided p-value of ``[runs]`` and ``[runs]`` errors (SciPy), exact for few runs.
+    """Return the two-sided p-value of the Mann-Whitney test (SciPy), exact for few runs.
+
+    Args:
+        errors: of the first group, ``[runs]``.
+        others: of the second group, ``[runs]``.
 
     Example:
         >>> difference_p_value(np.array([1.0, 2.0, 3.0]), np.array([4.0, 5.0, 6.0]))
@@ -134,16 +135,17 @@ def difference_p_value(errors: Floats, others: Floats) -> float:
     """
     from scipy.stats import PermutationMethod, mannwhitneyu
 
-    if np.unique(np.concatenate([errors, others])).size == 1:
+    distinct = np.unique(np.concatenate([errors, others])).size
+    if distinct == 1:
         return 1.0
-    tied = np.unique(np.concatenate([errors, others])).size < len(errors) + len(others)
-    few = comb(len(errors) + len(others), len(errors)) <= MOST_ARRANGEMENTS
-    method = PermutationMethod(MOST_ARRANGEMENTS) if tied and few else "auto"
+    tied = distinct < len(errors) + len(others)
+    few = comb(len(errors) + len(others), len(errors)) <= MAX_PERMUTATIONS
+    method = PermutationMethod(MAX_PERMUTATIONS) if tied and few else "auto"
     return float(mannwhitneyu(errors, others, method=method).pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values of several tests, adjusted so that all hold together (Holm 1979).
+    """Adjust the p-values of several tests, so that the family-wise error rate is limited (Holm 1979).
 
     Example:
         >>> holm([0.01, 0.04, 0.03])
@@ -152,17 +154,18 @@ def holm(p_values: Sequence[float]) -> list[float]:
     order = np.argsort(p_values)
     factors = len(p_values) - np.arange(len(p_values))
     adjusted = np.minimum(1, np.maximum.accumulate(np.asarray(p_values, dtype=float)[order] * factors))
-    return [float(adjusted[place]) for place in np.argsort(order)]
+    return [float(adjusted[rank]) for rank in np.argsort(order)]
 
 
 def seeds_needed(probability: float, tests: int = 1) -> float:
-    """How many runs each of two groups needs to be told apart with 80% power (Noether 1987, JASA 82, 645-647).
+    """Return the runs that each of two groups needs for a power of 80% (Noether 1987, JASA 82, 645-647).
 
-    (z₁₋α⸝₂ + z_power)² / (6·(p − ½)²) in each of two groups of one size; infinite where p is a half.
+    With p the probability of improvement: (z₁₋α⸝₂ + z_power)² / (6·(p − ½)²) for groups of equal size; infinite where
+    p is a half.
 
     Args:
-        probability: p, of improvement.
-        tests: how many tests share the error of 5%.
+        probability: of improvement, 0 to 1.
+        tests: number of tests that share the error rate of 5%.
 
     Example:
         >>> seeds_needed(0.75), seeds_needed(0.5)
@@ -170,7 +173,7 @@ def seeds_needed(probability: float, tests: int = 1) -> float:
     """
     from scipy.stats import norm
 
-    reach = norm.ppf(1 - (1 - CONFIDENCE) / tests / 2) + norm.ppf(POWER)
+    z = norm.ppf(1 - (1 - CONFIDENCE) / tests / 2) + norm.ppf(POWER)
     distance = probability - 0.5
-    runs = float(reach**2 / (6 * distance**2)) if distance else inf
+    runs = float(z**2 / (6 * distance**2)) if distance else inf
     return ceil(runs) if isfinite(runs) else inf

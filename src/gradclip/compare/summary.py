@@ -1,4 +1,4 @@
-"""What the runs of each group came to, and which groups can be told apart."""
+"""Summaries of groups, and tests between pairs of groups."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,30 +6,28 @@ from itertools import combinations
 from math import inf, isfinite
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradclip import keys
 from gradclip.compare import statistics
-from gradclip.compare.grouping import Group
+from gradclip.compare.grouping import Group, Grouping
 from gradclip.compare.statistics import Estimate
 from gradclip.errors import ConfigError, did_you_mean
-from gradclip.tracking.stored_runs import Curve, StoredRun
-
-Floats = NDArray[np.float64]
+from gradclip.tracking.stored_runs import Curve, Selection, StoredRun
+from gradclip.typing import Floats
 
 OUTCOMES = ("learned", "stalled", "diverged")
-MOST_PAIRED = 12  # groups, the best ones, of which every two are tested
-LEVEL = 1 - statistics.CONFIDENCE
+MAX_COMPARED_GROUPS = 12  # only pairs of the best groups are tested
+SIGNIFICANCE_LEVEL = 1 - statistics.CONFIDENCE
 
 
 @dataclass(frozen=True)
 class Metric:
-    """What the runs are compared by.
+    """The metric by which runs are compared.
 
     Attributes:
-        name: of the metric; its last value in each run counts.
-        sign: 1 if less is better, -1 if more is.
-        curve: the score that has its history over epochs; empty for what is no score.
+        name: of the metric, whose last value in each run is compared.
+        sign: 1 if lower is better, -1 if higher is.
+        curve: the score recorded at each epoch; empty for a metric that is no score.
     """
 
     name: str
@@ -37,18 +35,18 @@ class Metric:
     curve: str
 
     def errors(self, runs: Sequence[StoredRun]) -> Floats:
-        """The runs' values, ``[runs]``, so that less is better; infinite where a run diverged or has none."""
+        """Return the runs' values as errors, ``[runs]``; infinite where a run diverged or has no value."""
         values = np.array([run.metrics.get(self.name, np.nan) for run in runs]) * self.sign
         diverged = np.array([run.outcome == "diverged" for run in runs])
         return np.where(np.isfinite(values) & ~diverged, values, inf)
 
-    def value_of(self, error: float) -> float:
-        """An error as the metric's value again; NaN where the run diverged."""
+    def to_value(self, error: float) -> float:
+        """Return the metric's value of an error; NaN where the run diverged."""
         return error * self.sign if isfinite(error) else np.nan
 
 
 def choose_metric(runs: Sequence[StoredRun], name: str | None) -> Metric:
-    """The metric of a name, or the final score on test examples.
+    """Return the metric of a name; without a name, the final score on the test examples.
 
     Raises:
         ConfigError: no run has it, or the runs have scores that cannot be compared.
@@ -71,17 +69,17 @@ def choose_metric(runs: Sequence[StoredRun], name: str | None) -> Metric:
 
 @dataclass(frozen=True)
 class GroupSummary:
-    """One group in numbers; errors are of the metric, less being better.
+    """The numbers of one group. Errors are the metric's values, signed so that lower is better.
 
     Attributes:
-        group: its runs.
-        errors: one for each run, ``[runs]``; infinite where a run diverged.
-        median: with a bootstrap interval.
-        interquartile_mean: with a bootstrap interval.
-        outcomes: the share of runs that learned, stalled and diverged, with Wilson's interval.
-        epochs: until the target was reached, ``[runs]``; infinite where it never was.
-        clip_fraction: median share of clipped steps.
-        seconds: median wall time of a run.
+        group: the group and its runs.
+        errors: of each run, ``[runs]``; infinite where a run diverged.
+        median: of the errors, with a bootstrap interval.
+        interquartile_mean: of the errors, with a bootstrap interval.
+        outcomes: proportion of runs that learned, stalled and diverged, with Wilson's interval.
+        epochs_to_target: epochs until each run reached the target, ``[runs]``; infinite where it never did.
+        clip_fraction: fraction of steps that were clipped, the median over the runs.
+        seconds: wall time of a run, the median over the runs.
     """
 
     group: Group
@@ -89,45 +87,75 @@ class GroupSummary:
     median: Estimate
     interquartile_mean: Estimate
     outcomes: dict[str, Estimate]
-    epochs: Floats
+    epochs_to_target: Floats
     clip_fraction: float
     seconds: float
 
     def count(self, outcome: str) -> int:
-        """How many runs ended so."""
+        """Return the number of runs with an outcome."""
         return sum(run.outcome == outcome for run in self.group.runs)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two groups against each other.
+    """The comparison of two groups.
 
     Attributes:
-        better: the one with the higher chance to win.
-        worse: the other.
-        improvement: the chance that a run of the better one beats one of the other, with its interval.
+        better: the group whose runs beat those of the other more often.
+        worse: the other group.
+        improvement: probability that a run of the better group beats one of the other, with its interval.
         p_value: of the Mann-Whitney test, adjusted for the number of pairs (Holm).
-        needed: runs of each group with which a difference of this size would be found in four of five comparisons.
+        seeds_needed: runs of each group with which a difference of this size is found with a power of 80%.
     """
 
     better: GroupSummary
     worse: GroupSummary
     improvement: Estimate
     p_value: float
-    needed: float
+    seeds_needed: float
 
     @property
-    def told_apart(self) -> bool:
-        """Whether the data can tell the two apart."""
-        return self.p_value < LEVEL
+    def significant(self) -> bool:
+        """Whether the difference is statistically significant."""
+        return self.p_value < SIGNIFICANCE_LEVEL
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The result of a comparison.
+
+    Attributes:
+        selection: the runs that were selected.
+        grouping: how they were grouped.
+        metric: what they were compared by.
+        target: value of the metric for ``epochs_to_target``.
+        summaries: the groups, best first.
+        pairs: every pair of the best groups.
+    """
+
+    selection: Selection
+    grouping: Grouping
+    metric: Metric
+    target: float
+    summaries: list[GroupSummary]
+    pairs: list[Pair]
 
 
 def summarize_groups(
     groups: Sequence[Group], metric: Metric, curves: Mapping[str, Curve], target: float
 ) -> list[GroupSummary]:
-    """Sum up each group; the best median comes first, diverged runs counting as worst."""
+    """Summarize each group. The best median comes first; diverged runs count as worst.
+
+    Args:
+        groups: to summarize.
+        metric: to compare by.
+        curves: the metric's score over epochs, by run id.
+        target: value of that score for ``epochs_to_target``.
+    """
     summaries = [_summarize(group, metric, curves, target) for group in groups]
-    return sorted(summaries, key=lambda one: (one.median.value, one.interquartile_mean.value, one.count("diverged")))
+    return sorted(
+        summaries, key=lambda group: (group.median.value, group.interquartile_mean.value, group.count("diverged"))
+    )
 
 
 def _summarize(group: Group, metric: Metric, curves: Mapping[str, Curve], target: float) -> GroupSummary:
@@ -138,18 +166,23 @@ def _summarize(group: Group, metric: Metric, curves: Mapping[str, Curve], target
         errors=errors,
         median=statistics.median(errors),
         interquartile_mean=statistics.interquartile_mean(errors),
-        outcomes={outcome: statistics.share(count, len(group.runs)) for outcome, count in counts.items()},
-        epochs=np.array([epochs_to(curves.get(run.run_id), metric.sign, target) for run in group.runs]),
-        clip_fraction=_median([run.metrics.get(keys.GRAD_CLIP_FRACTION, np.nan) for run in group.runs]),
-        seconds=_median([run.seconds for run in group.runs]),
+        outcomes={outcome: statistics.proportion(count, len(group.runs)) for outcome, count in counts.items()},
+        epochs_to_target=np.array([first_epoch_at(curves.get(run.run_id), metric.sign, target) for run in group.runs]),
+        clip_fraction=_finite_median([run.metrics.get(keys.GRAD_CLIP_FRACTION, np.nan) for run in group.runs]),
+        seconds=_finite_median([run.seconds for run in group.runs]),
     )
 
 
-def epochs_to(curve: Curve | None, sign: int, target: float) -> float:
-    """The first epoch in which a score was as good as the target; infinite if none was.
+def first_epoch_at(curve: Curve | None, sign: int, target: float) -> float:
+    """Return the first epoch in which a score was at least as good as the target; infinite if there is none.
+
+    Args:
+        curve: the score over epochs.
+        sign: 1 if lower is better, -1 if higher is.
+        target: a value of the score.
 
     Example:
-        >>> epochs_to(Curve(np.array([1, 2, 3]), np.array([400.0, 90.0, 120.0])), sign=1, target=100)
+        >>> first_epoch_at(Curve(np.array([1, 2, 3]), np.array([400.0, 90.0, 120.0])), sign=1, target=100)
         2.0
     """
     if curve is None:
@@ -158,28 +191,28 @@ def epochs_to(curve: Curve | None, sign: int, target: float) -> float:
     return float(reached[0]) if reached.size else inf
 
 
-def usual_target(groups: Sequence[Group], metric: Metric) -> float:
-    """A score that half of the runs that did not diverge end with, or better; NaN if all diverged."""
+def default_target(groups: Sequence[Group], metric: Metric) -> float:
+    """Return the median of the metric over all runs that did not diverge; NaN if all diverged."""
     errors = np.concatenate([metric.errors(group.runs) for group in groups])
     finite = errors[np.isfinite(errors)]
     return metric.sign * float(np.median(finite)) if finite.size else np.nan
 
 
 def compare_pairs(summaries: Sequence[GroupSummary]) -> list[Pair]:
-    """Hold the best groups against each other, every two of them."""
-    rivals = list(combinations([one for one in summaries if len(one.errors) > 1][:MOST_PAIRED], 2))
-    p_values = statistics.holm([statistics.difference_p_value(one.errors, two.errors) for one, two in rivals])
-    return [_pair(one, two, p_value, len(rivals)) for (one, two), p_value in zip(rivals, p_values, strict=True)]
+    """Compare every pair of the best groups, given best first; groups of one run are left out."""
+    pairs = list(combinations([group for group in summaries if len(group.errors) > 1][:MAX_COMPARED_GROUPS], 2))
+    p_values = statistics.holm([statistics.difference_p_value(first.errors, second.errors) for first, second in pairs])
+    return [_pair(first, second, p_value, len(pairs)) for (first, second), p_value in zip(pairs, p_values, strict=True)]
 
 
-def _pair(one: GroupSummary, two: GroupSummary, p_value: float, tests: int) -> Pair:
-    improvement = statistics.probability_of_improvement(one.errors, two.errors)
+def _pair(first: GroupSummary, second: GroupSummary, p_value: float, tests: int) -> Pair:
+    improvement = statistics.probability_of_improvement(first.errors, second.errors)
     if improvement.value < 0.5:
-        one, two = two, one
+        first, second = second, first
         improvement = Estimate(1 - improvement.value, 1 - improvement.high, 1 - improvement.low)
-    return Pair(one, two, improvement, p_value, statistics.seeds_needed(improvement.value, tests))
+    return Pair(first, second, improvement, p_value, statistics.seeds_needed(improvement.value, tests))
 
 
-def _median(values: Sequence[float]) -> float:
+def _finite_median(values: Sequence[float]) -> float:
     finite = [value for value in values if isfinite(value)]
     return float(np.median(finite)) if finite else np.nan

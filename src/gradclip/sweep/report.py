@@ -1,8 +1,10 @@
 """The end of a multirun: tables of its runs, its parent run closed, its exit code."""
 
 import atexit
+import re
 import sys
 import traceback
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +19,6 @@ from gradclip.sweep.multirun import TABLES_FILE, ParentRun, close_parent
 from gradclip.sweep.results import JobResult, read_results
 from gradclip.sweep.search.report import print_report, read_report
 from gradclip.sweep.stopping import listen, stopped_by
-from gradclip.sweep.success import success_rates
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import result_of
 from gradclip.tracking.sync import sync, unsent_below
@@ -113,12 +114,20 @@ def _run_row(job: JobResult) -> tuple[str, ...]:
 
 
 def success_tables(jobs: Sequence[JobResult]) -> list[Table]:
-    """How often each setting solved its problem, where settings ran over several seeds."""
-    rates = success_rates(jobs)
-    if all(rate.runs == 1 for rate in rates):
+    """Return a table of how many runs of each setting solved the problem; none unless a setting ran over several seeds.
+
+    Only jobs whose data set defines what solved means are counted.
+    """
+    solved: dict[str, list[bool]] = defaultdict(list)
+    for job in jobs:
+        if job.solved is not None:
+            solved[re.sub(r" seed=\d+$", "", job.name)].append(job.solved)
+    if all(len(runs) == 1 for runs in solved.values()):
         return []
+    from gradclip.compare.statistics import proportion
+
     rows: list[tuple[str, ...]] = []
-    for rate in rates:
-        low, high = rate.interval()
-        rows.append((rate.name, f"{rate.solved} of {rate.runs}", f"{low:.0%} to {high:.0%}"))
+    for name, runs in solved.items():
+        rate = proportion(sum(runs), len(runs))
+        rows.append((name, f"{sum(runs)} of {len(runs)}", f"{rate.low:.0%} to {rate.high:.0%}"))
     return [Table("Solved", ("runs", "solved", "95% interval"), rows)]

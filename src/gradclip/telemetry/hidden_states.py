@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from gradclip.telemetry.record import Floats, Integers
+from gradclip.typing import Floats, Integers
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradclip import keys
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
-Booleans = NDArray[np.bool_]
+from gradclip.typing import Booleans, Floats, Integers
 
 
 @dataclass(frozen=True)

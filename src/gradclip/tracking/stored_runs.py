@@ -3,12 +3,8 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from gradclip import keys
-
-Floats = NDArray[np.float64]
+from gradclip.typing import Floats, Integers
 
 
 @dataclass(frozen=True)
@@ -60,5 +56,5 @@ class Selection(NamedTuple):
 class Curve(NamedTuple):
     """The finite points of a metric: steps and values, ``[points]`` each, in the order of the steps."""
 
-    step: NDArray[np.int64]
+    step: Integers
     value: Floats

@@ -119,7 +119,7 @@ def test_a_whole_run_without_a_store_is_sent_later(train: Command, server: Serve
     )
     assert done.returncode == 0, done.stderr
     told = done.stdout.splitlines()[-1]
-    assert told.startswith("Unsent: the store did not take ")
+    assert told.startswith("Unsent: the store did not accept ")
     server.start()
     assert sync(tmp_path).returncode == 0
     client = MlflowClient(server.uri)

@@ -1,0 +1,193 @@
+"""The arrays behind the figures of a comparison."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+import numpy as np
+
+from gradclip import keys
+from gradclip.compare.grouping import short_setting
+from gradclip.compare.summary import GroupSummary, Metric
+from gradclip.tracking.stored_runs import Curve
+from gradclip.typing import Booleans, Floats, Integers
+
+THRESHOLD = "clip.value"
+NORM_THRESHOLDS = {"norm": "clip.value", "normalize": "clip.value", "norm_value": "clip.norm"}  # setting by method
+NORM_PERCENTILES = (keys.GRAD_NORM_P50, keys.GRAD_NORM_P90, keys.GRAD_NORM_P99, keys.GRAD_NORM_MAX)
+
+
+@dataclass(frozen=True)
+class ThresholdLine:
+    """The metric by threshold, for one clipping method.
+
+    Attributes:
+        label: the method, and other settings that distinguish the line from others.
+        threshold: ``[thresholds]``.
+        quartiles: 25th, 50th and 75th percentile of the metric, ``[thresholds, 3]``; NaN where they fall on a diverged
+            run.
+        diverged: proportion of the runs that diverged, ``[thresholds]``.
+    """
+
+    label: str
+    threshold: Floats
+    quartiles: Floats
+    diverged: Floats
+
+
+def threshold_lines(summaries: Sequence[GroupSummary], metric: Metric) -> list[ThresholdLine]:
+    """Return a line for each clipping method that has at least two thresholds."""
+    clipping = [summary for summary in summaries if parse_number(_parameters(summary).get(THRESHOLD)) is not None]
+    lines: dict[str, list[GroupSummary]] = {}
+    for summary in sorted(clipping, key=_threshold):
+        lines.setdefault(_line_label(summary, clipping), []).append(summary)
+    return [_line(label, groups, metric) for label, groups in lines.items() if len(set(map(_threshold, groups))) > 1]
+
+
+def _parameters(summary: GroupSummary) -> Mapping[str, str]:
+    return summary.group.runs[0].parameters
+
+
+def _threshold(summary: GroupSummary) -> float:
+    return float(_parameters(summary)[THRESHOLD])
+
+
+def _line_label(summary: GroupSummary, others: Sequence[GroupSummary]) -> str:
+    """Name the method, and the other settings that differ between its groups."""
+    method = _parameters(summary)["clip.name"]
+    settings = [other.group.settings for other in others if _parameters(other)["clip.name"] == method]
+    differing = [
+        short_setting(name, value)
+        for name, value in summary.group.settings.items()
+        if name != THRESHOLD and any(other.get(name) != value for other in settings)
+    ]
+    return " ".join([method, *differing])
+
+
+def _line(label: str, groups: Sequence[GroupSummary], metric: Metric) -> ThresholdLine:
+    return ThresholdLine(
+        label,
+        np.array([_threshold(group) for group in groups]),
+        np.array([quartiles(group.errors, metric) for group in groups]),
+        np.array([group.outcomes["diverged"].value for group in groups]),
+    )
+
+
+def unclipped_medians(summaries: Sequence[GroupSummary], metric: Metric) -> list[tuple[str, float]]:
+    """Return label and median of each group without clipping; NaN where the median run diverged."""
+    groups = [summary for summary in summaries if _parameters(summary).get("clip.name") == "none"]
+    return [(summary.group.label, metric.to_value(summary.median.value)) for summary in groups]
+
+
+def quartiles(errors: Floats, metric: Metric) -> list[float]:
+    """Return 25th, 50th and 75th percentile of the metric; NaN where they fall on a diverged run."""
+    ends = np.percentile(errors, [25, 50, 75], method="linear" if np.isfinite(errors).all() else "inverted_cdf")
+    return [metric.to_value(float(end)) for end in ends]
+
+
+@dataclass(frozen=True)
+class LearningBand:
+    """The score of a group over epochs.
+
+    Attributes:
+        label: of the group.
+        epoch: ``[epochs]``.
+        quartiles: 25th, 50th and 75th percentile of the score, ``[epochs, 3]``; NaN where they fall on a diverged run.
+    """
+
+    label: str
+    epoch: Integers
+    quartiles: Floats
+
+
+def learning_band(summary: GroupSummary, metric: Metric, curves: Mapping[str, Curve]) -> LearningBand:
+    """Join the curves of a group; where any run diverged, one without a point at an epoch counts as diverged.
+
+    Args:
+        summary: the group.
+        metric: whose score the curves show.
+        curves: by run id.
+    """
+    group, found = summary.group, [curves[run.run_id] for run in summary.group.runs if run.run_id in curves]
+    if not found:
+        return LearningBand(group.label, np.empty(0, np.int64), np.empty((0, 3)))
+    epochs = np.unique(np.concatenate([curve.step for curve in found]))
+    errors = np.full((len(group.runs), len(epochs)), np.inf)
+    for row, curve in enumerate(found):
+        errors[row, np.searchsorted(epochs, curve.step)] = curve.value * metric.sign
+    if not any(run.outcome == "diverged" for run in group.runs):
+        errors = np.where(np.isfinite(errors), errors, np.nan)  # the curve was thinned out, or training stopped early
+        return LearningBand(group.label, epochs, np.nanpercentile(errors, [25, 50, 75], axis=0).T * metric.sign)
+    return LearningBand(group.label, epochs, np.array([quartiles(column, metric) for column in errors.T]))
+
+
+@dataclass(frozen=True)
+class NormRange:
+    """Gradient norms before clipping of a group, each the median over its runs.
+
+    Attributes:
+        label: of the group.
+        norms: 50th, 90th and 99th percentile and maximum, ``[4]``.
+        threshold: of the norm; NaN where there is none.
+    """
+
+    label: str
+    norms: Floats
+    threshold: float
+
+
+def norm_range(summary: GroupSummary) -> NormRange:
+    """Return the gradient norms of a group and its threshold."""
+    norms = np.array([[run.metrics.get(key, np.nan) for key in NORM_PERCENTILES] for run in summary.group.runs])
+    norms = norms[np.isfinite(norms).all(axis=1)]
+    settings = _parameters(summary)
+    threshold = parse_number(settings.get(NORM_THRESHOLDS.get(settings.get("clip.name", ""), "")))
+    return NormRange(
+        summary.group.label,
+        np.median(norms, axis=0) if len(norms) else np.full(len(NORM_PERCENTILES), np.nan),
+        np.nan if threshold is None else threshold,
+    )
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Medians by two settings.
+
+    Attributes:
+        names: the settings of the rows and of the columns.
+        rows: values of the first setting.
+        columns: values of the second setting.
+        medians: ``[rows, columns]``; NaN where the median run diverged, or there is none.
+        diverged: whether the median run diverged, ``[rows, columns]``.
+    """
+
+    names: tuple[str, str]
+    rows: list[float]
+    columns: list[float]
+    medians: Floats
+    diverged: Booleans
+
+
+def median_grid(summaries: Sequence[GroupSummary], metric: Metric) -> Grid | None:
+    """Return the groups as a grid; None unless they differ in exactly two settings that are numbers."""
+    names = sorted({name for summary in summaries for name in summary.group.settings})
+    values = [[parse_number(summary.group.settings.get(name)) for name in names] for summary in summaries]
+    if len(names) != 2 or any(value is None for row in values for value in row):
+        return None
+    points = np.array(values, dtype=float)
+    rows, columns = (sorted(set(points[:, axis].tolist())) for axis in (0, 1))
+    if min(len(rows), len(columns)) < 2:
+        return None
+    medians, diverged = np.full((len(rows), len(columns)), np.nan), np.zeros((len(rows), len(columns)), dtype=bool)
+    for summary, (row, column) in zip(summaries, points.tolist(), strict=True):
+        cell, error = (rows.index(row), columns.index(column)), summary.median.value
+        medians[cell], diverged[cell] = metric.to_value(error), not isfinite(error)
+    return Grid((names[0], names[1]), rows, columns, medians, diverged)
+
+
+def parse_number(text: str | None) -> float | None:
+    """Return a setting as a number; None if it is none."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return None

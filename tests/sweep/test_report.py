@@ -1,0 +1,19 @@
+"""The table of solved runs that ends a multirun."""
+
+from gradclip.sweep.report import success_tables
+from gradclip.sweep.results import JobResult
+
+
+def jobs(**solved: list[bool | None]) -> list[JobResult]:
+    runs = [(name, seed, one) for name, seeds in solved.items() for seed, one in enumerate(seeds)]
+    return [JobResult(number, f"{name} seed={seed}", solved=one) for number, (name, seed, one) in enumerate(runs)]
+
+
+def test_solved_runs_of_each_setting_are_counted_with_wilsons_interval() -> None:
+    (table,) = success_tables(jobs(norm=[True] * 20, none=[False, True, False, False]))
+    assert table.rows == [("norm", "20 of 20", "84% to 100%"), ("none", "1 of 4", "5% to 70%")]
+
+
+def test_there_is_no_table_without_seeds_or_without_a_target() -> None:
+    assert success_tables(jobs(norm=[True], none=[False])) == []
+    assert success_tables(jobs(norm=[None, None])) == []
