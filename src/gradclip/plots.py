@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from gradclip.arrays import Floats
 from gradclip.telemetry.record import Divergence
-from gradclip.typing import Floats
 
 BLUE, ORANGE, GREY, PALE, RED = "#1f5fa8", "#e07b26", "#8a8f98", "#d9dce0", "#b3261e"
 STYLE: dict[Any, Any] = {

@@ -7,8 +7,9 @@ from gradclip import keys
 from gradclip.advise.confirmation import ADVISED, ORIGINAL, arms
 from gradclip.advise.evidence import Evidence, gather
 from gradclip.advise.findings import findings
-from gradclip.advise.overrides import base_overrides, merge, parameters_of
 from gradclip.advise.suggestions import controls, suggest
+from gradclip.config.composition import compose_config
+from gradclip.config.overrides import merge
 from tests.support.evidence import made_run, made_telemetry
 
 RAMP = np.arange(1.0, 101.0)
@@ -124,6 +125,6 @@ def test_no_two_arms_have_the_same_settings() -> None:
 def test_every_suggestion_is_a_command_that_exists(clip: str, outcome: str) -> None:
     telemetry = made_telemetry(np.geomspace(1, 5000, 100), clipped=np.ones(100), target=500.0)
     evidence = gather(made_run(outcome, clip, fraction=0.9, model__initialization="he_uniform"), telemetry)
-    base = base_overrides(evidence.run)
+    base = [] if clip == "none" else [f"clip={clip}"]
     for suggestion in [*suggest(evidence, evidence), *controls(evidence)]:
-        parameters_of(merge(base, suggestion.changes))
+        compose_config(merge(base, suggestion.changes))

@@ -16,15 +16,16 @@ import pandas as pd
 from sklearn.datasets import make_friedman1
 
 from gradclip import keys
-from gradclip.advise.overrides import base_overrides, merge
 from gradclip.advise.suggestions import suggest
-from gradclip.advise.training import run_many
+from gradclip.advise.training import train_seeds
 from gradclip.cli.advise import probe_norms, read_evidence
 from gradclip.compare.report import format_error
 from gradclip.compare.statistics import difference_p_value, probability_of_improvement
 from gradclip.compare.summary import Metric
+from gradclip.config.composition import compose_config
+from gradclip.config.overrides import merge
+from gradclip.config.tracking import TrackingSettings
 from gradclip.sweep.results import read_results
-from gradclip.tracking.records import Store
 
 FIRST_SEED = 1000
 MAGNITUDE = Metric("", sign=1, curve="")
@@ -72,22 +73,27 @@ def write_friedman(path: Path) -> None:
     pd.DataFrame(inputs, columns=[f"x{i}" for i in range(10)]).assign(y=100 * target + noise).to_csv(path, index=False)
 
 
+def tracking_in(folder: Path) -> TrackingSettings:
+    """A store of its own."""
+    address = (f"tracking.uri=sqlite:///{folder}/mlflow.db", f"tracking.artifacts={folder}/artifacts")
+    return compose_config([*address, "tracking.experiment=advice"]).tracking
+
+
 def advised(problem: Problem, folder: Path) -> tuple[str, ...]:
     """What the advice makes of one run."""
-    store = Store(f"sqlite:///{folder}/mlflow.db", f"{folder}/artifacts", "advice")
-    (run_id,) = run_many(problem.overrides, range(1), store, Path(tempfile.mkdtemp(dir=folder)))
-    evidence = read_evidence(store, run_id)
-    probe = probe_norms(store, evidence, Path(tempfile.mkdtemp(dir=folder))) if problem.probe else None
-    return tuple(merge(base_overrides(evidence.run), suggest(probe or evidence, evidence)[0].changes))
+    tracking = tracking_in(folder)
+    (run_id,) = train_seeds(problem.overrides, range(1), tracking, Path(tempfile.mkdtemp(dir=folder), "first"))
+    evidence = read_evidence(tracking, run_id)
+    probe = probe_norms(tracking, evidence, Path(tempfile.mkdtemp(dir=folder), "probe")) if problem.probe else None
+    return tuple(merge(evidence.overrides, suggest(probe or evidence, evidence)[0].changes))
 
 
 @cache
 def scores_of(overrides: tuple[str, ...], seeds: int, folder: Path) -> Scores:
     """Train over fresh seeds."""
-    store = Store(f"sqlite:///{folder}/mlflow.db", f"{folder}/artifacts", "advice")
-    place = Path(tempfile.mkdtemp(dir=folder))
-    run_many(overrides, range(FIRST_SEED, FIRST_SEED + seeds), store, place)
-    results = read_results(place)
+    multirun = Path(tempfile.mkdtemp(dir=folder), "seeds")
+    train_seeds(overrides, range(FIRST_SEED, FIRST_SEED + seeds), tracking_in(folder), multirun)
+    results = read_results(multirun)
     sign = -1 if results[0].score == keys.ACCURACY.name else 1
     both = np.array([[sign * run.score_train, sign * run.score_test] for run in results])
     learned = np.array([run.outcome == "learned" for run in results])

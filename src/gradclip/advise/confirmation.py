@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 from gradclip import keys
 from gradclip.advise.evidence import Evidence
-from gradclip.advise.overrides import base_overrides, merge, parameters_of
 from gradclip.advise.suggestions import UNCLIPPED_EQUIVALENT, Suggestion, controls, unclipped_equivalent
 from gradclip.compare.report import format_error, format_seeds
 from gradclip.compare.statistics import difference_p_value, median, probability_of_improvement, seeds_needed
 from gradclip.compare.summary import SIGNIFICANCE_LEVEL, GroupSummary, Metric
+from gradclip.config.composition import compose_config
+from gradclip.config.overrides import merge
+from gradclip.config.serialization import flatten
 
 ORIGINAL, ADVISED = "original", "advised"
 ADVISED_UNCLIPPED = "advised, but unclipped at a smaller learning rate"
@@ -47,7 +49,7 @@ class Arm:
 
 def arms(evidence: Evidence, advice: Sequence[Suggestion]) -> list[Arm]:
     """Return the original and the advised settings and, for a clipped run, the control arms, without duplicates."""
-    base = base_overrides(evidence.run)
+    base = evidence.overrides
     changed = [(ADVISED, advice[0].changes), *((control.name, control.changes) for control in controls(evidence))]
     found = [Arm(ORIGINAL, tuple(base)), *(Arm(name, tuple(merge(base, changes))) for name, changes in changed)]
     return [arm for index, arm in enumerate(found) if not any(_are_equal(arm, other) for other in found[:index])]
@@ -60,13 +62,13 @@ def control_of_advice(advised: Evidence, known: Sequence[Arm]) -> list[Arm]:
         advised: of a run with the advised settings, from whose steps the learning rate is derived.
         known: the other arms.
     """
-    arm = Arm(ADVISED_UNCLIPPED, tuple(merge(base_overrides(advised.run), unclipped_equivalent(advised).changes)))
+    arm = Arm(ADVISED_UNCLIPPED, tuple(merge(advised.overrides, unclipped_equivalent(advised).changes)))
     return [arm] if advised.clips and not any(_are_equal(arm, other) for other in known) else []
 
 
 def _are_equal(arm: Arm, other: Arm) -> bool:
     """Whether two arms train alike; a threshold has no effect where nothing is clipped."""
-    both = [parameters_of(overrides) for overrides in (arm.overrides, other.overrides)]
+    both = [flatten(compose_config(overrides)) for overrides in (arm.overrides, other.overrides)]
     for parameters in both:
         if parameters["clip.name"] == "none":
             del parameters["clip.value"]

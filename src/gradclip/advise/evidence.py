@@ -1,13 +1,14 @@
 """The numbers that advice is based on, from a stored run and its telemetry."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from gradclip import keys
+from gradclip.arrays import Floats
 from gradclip.tracking.stored_runs import StoredRun
-from gradclip.typing import Floats
 
 EXPLOSION_FACTOR = 10.0  # times the median of the norms so far: from here on the gradients have exploded
 SPIKE_PERCENTILE = 90  # of the norms; steps at or above it are spikes
@@ -60,6 +61,7 @@ class Evidence:
         final_to_best_ratio: final over best score on the test examples, 1 at best; NaN where unknown.
         overfits_after_epoch: epoch of the best test score, if the score has worsened since while the training loss kept
             falling; 0 otherwise.
+        overrides: the overrides that make the settings of the run again, without seed and store.
     """
 
     run: StoredRun
@@ -76,6 +78,7 @@ class Evidence:
     target_max_abs: float
     final_to_best_ratio: float
     overfits_after_epoch: int
+    overrides: tuple[str, ...]
 
     @property
     def exploded(self) -> bool:
@@ -98,10 +101,15 @@ class Evidence:
         return self.run.parameters.get(name, "")
 
 
-def gather(run: StoredRun, telemetry: pd.DataFrame) -> Evidence:
+def gather(run: StoredRun, telemetry: pd.DataFrame, overrides: Sequence[str] = ()) -> Evidence:
     """Compute the evidence from a run and its telemetry, one row a step.
 
     All steps with a finite gradient are usable where the run learned; elsewhere, those before the gradients exploded.
+
+    Args:
+        run: the stored run.
+        telemetry: its telemetry.
+        overrides: the overrides that make its settings again.
     """
     norm = telemetry[keys.GRAD_NORM].to_numpy(float)
     finite = telemetry[np.isfinite(norm) & (norm > 0)]
@@ -124,6 +132,7 @@ def gather(run: StoredRun, telemetry: pd.DataFrame) -> Evidence:
         target_max_abs=_largest(telemetry["target/max_abs"].to_numpy(float)),
         final_to_best_ratio=_final_to_best_ratio(run),
         overfits_after_epoch=_overfits_after_epoch(run, telemetry),
+        overrides=tuple(overrides),
     )
 
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from gradclip.advise.confirmation import ORIGINAL, Arm
 from gradclip.advise.evidence import Evidence
 from gradclip.advise.findings import findings
-from gradclip.advise.overrides import base_overrides, command, merge
 from gradclip.advise.suggestions import Suggestion, controls, suggest
+from gradclip.config.overrides import merge, train_command
 
 
 def advice_message(evidence: Evidence, probe: Evidence | None, seeds: int) -> str:
@@ -17,7 +17,7 @@ def advice_message(evidence: Evidence, probe: Evidence | None, seeds: int) -> st
         probe: of a short run that measured norms, if there was one.
         seeds: number of seeds in each command.
     """
-    base, advice, arms = base_overrides(evidence.run), suggest(probe or evidence, evidence), controls(evidence)
+    base, advice, arms = evidence.overrides, suggest(probe or evidence, evidence), controls(evidence)
     seed_range, known = range(seeds), {suggestion.changes for suggestion in advice}
     lines = ["Findings:", *(f"  {line}" for line in findings(evidence, probe))]
     lines += ["", "What to try (the first is the advice):" if advice else "The evidence suggests nothing to try."]
@@ -39,9 +39,12 @@ def advice_message(evidence: Evidence, probe: Evidence | None, seeds: int) -> st
 
 
 def _suggestion_lines(suggestion: Suggestion, base: Sequence[str], seeds: range) -> list[str]:
-    return [f"  {suggestion.name}: {suggestion.why}", f"    {command(merge(base, suggestion.changes), seeds)}"]
+    return [
+        f"  {suggestion.name}: {suggestion.why}",
+        f"    {train_command(merge(base, suggestion.changes), seeds=seeds)}",
+    ]
 
 
 def arm_message(arm: Arm, seeds: range) -> str:
     """Return the name of an arm and the command that trains it."""
-    return f"{arm.name}: {command(arm.overrides, seeds)}"
+    return f"{arm.name}: {train_command(arm.overrides, seeds=seeds)}"

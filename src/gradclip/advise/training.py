@@ -1,48 +1,80 @@
-"""Run the ordinary command from here: probes, and arms over several seeds."""
+"""Train a run's settings, changed, over several seeds: probes and the arms of a confirmation."""
 
-import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+from uuid import uuid4
 
-from gradclip.advise.overrides import seed_override
-from gradclip.config.paths import PROJECT_ROOT
+from gradclip import keys
+from gradclip.config.composition import compose_config
+from gradclip.config.overrides import multirun_name, seed_override, train_command
+from gradclip.config.schema import TrainConfig
+from gradclip.config.tracking import TrackingSettings
 from gradclip.errors import TrackingError, TrainerError
 from gradclip.formatting import unsent_message
-from gradclip.tracking.records import RUN_FILE, Store
+from gradclip.sweep.multirun import ParentRun
+from gradclip.sweep.replica_runs import ReplicaRuns
+from gradclip.sweep.results import JobResult, read_results
+from gradclip.sweep.stacked_jobs import train_stacked
+from gradclip.sweep.stopping import listen, stopped_by
+from gradclip.tracking.owner import owner_tags
+from gradclip.tracking.records import Parent
 from gradclip.tracking.sync import unsent_below
+from gradclip.training.job import Job
+from gradclip.training.pipeline import train
+
+POINTS = 100  # of each per-step curve in the store
+MAX_REPLICAS = 500  # that are stacked at a time
 
 
-def run_many(overrides: Sequence[str], seeds: range, store: Store, folder: Path) -> list[str]:
-    """Train with some overrides over several seeds, stacked, as a multirun of the ordinary command.
+def train_seeds(overrides: Sequence[str], seeds: range, tracking: TrackingSettings, folder: Path) -> list[str]:
+    """Train some overrides over several seeds, stacked where that is possible, as a multirun of their own.
 
     Args:
         overrides: what to train.
-        seeds: one run for each.
-        store: where the runs are tracked.
-        folder: where they write; a multirun's own.
+        seeds: one run each.
+        tracking: where the runs are stored.
+        folder: of the multirun.
 
     Returns:
-        The ids of the runs.
+        The ids of the runs, in the order of the seeds.
 
     Raises:
         TrainerError: a run failed.
         TrackingError: some of it waits for the store.
+        SystemExit: Ctrl-C or SIGTERM came.
     """
-    place = [
-        f"tracking.uri={store.uri}",
-        f"tracking.artifacts={store.artifacts}",
-        f"tracking.experiment={store.experiment}",
-        f"hydra.sweep.dir={folder}",
-    ]
-    command = [sys.executable, str(PROJECT_ROOT / "src/train.py"), "-m", *overrides, *seed_override(seeds)]
-    quietly = ["hydra/launcher=vectorized", "figures=false", "log_model=false", *place]
-    done = subprocess.run([*command, *quietly], capture_output=True, text=True, check=False)
-    if done.returncode:
-        reason = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1]
-        raise TrainerError(f"the command {' '.join(overrides)} failed: {reason}")
+    folder.mkdir(parents=True)
+    listen(folder)
+    jobs = _jobs(overrides, seeds, tracking, folder)
+    for job in train_stacked(jobs, ReplicaRuns(POINTS, keep_all=False), MAX_REPLICAS):
+        JobResult.of_run(job, train(job)).write(job.folder)
+    stop, results = stopped_by(folder), read_results(folder)
+    failed = [result for result in results if result.error]
+    if parent := ParentRun.of(folder):
+        parent.close("KILLED" if stop else "FAILED" if failed else "FINISHED")
+    if stop:
+        raise SystemExit(128 + stop)
+    if failed:
+        raise TrainerError(f"{' '.join(overrides)}: failed: {failed[0].error}")
     if unsent := unsent_below(folder):
         raise TrackingError(unsent_message(unsent, folder))
-    notes = sorted(folder.glob(f"*/{RUN_FILE}"), key=lambda path: int(path.parent.name))
-    return [json.loads(note.read_text())["run_id"] for note in notes]
+    return [str(result.run_id) for result in results]
+
+
+def _jobs(overrides: Sequence[str], seeds: range, tracking: TrackingSettings, folder: Path) -> list[Job]:
+    typed = [*overrides, *seed_override(seeds)]
+    tags = {keys.COMMAND: train_command(typed, multirun=True), keys.CREATION: uuid4().hex, **owner_tags()}
+    parent = Parent(str(folder), multirun_name(typed), tags)
+    config = _quiet(compose_config(overrides), tracking)
+    return [
+        Job(
+            config.model_copy(update={"seed": seed}), (*overrides, f"seed={seed}"), folder / str(number), number, parent
+        )
+        for number, seed in enumerate(seeds)
+    ]
+
+
+def _quiet(config: TrainConfig, tracking: TrackingSettings) -> TrainConfig:
+    """Without figures, models and progress bar, and with the store that is given."""
+    trainer = config.trainer.model_copy(update={"progress_bar": False})
+    return config.model_copy(update={"figures": False, "log_model": False, "trainer": trainer, "tracking": tracking})

@@ -8,7 +8,11 @@ from omegaconf import DictConfig
 
 from gradclip import keys
 from gradclip.cli.entry import no_empty_folder
+from gradclip.config.composition import overrides_of
+from gradclip.config.overrides import merge
 from gradclip.config.schema import AdviseSettings
+from gradclip.config.serialization import from_yaml
+from gradclip.config.tracking import TrackingSettings
 from gradclip.config.validation import validate_as
 from gradclip.errors import ConfigError
 from gradclip.tracking.operations import Operations
@@ -22,46 +26,53 @@ PROBE_EPOCHS = 5
 
 
 def run_advice(config: DictConfig) -> None:
-    """Look at a run as the config says, and tell what to try; confirm it if that is asked for."""
+    """Look at a stored run and print what to try; confirm it if that is asked for."""
     with no_empty_folder() as folder:
         settings = validate_as(AdviseSettings, config)
-        store = Store.of(settings.tracking)
-        opened = ask(store, Operations.check_readable)  # MLflow loads beside the rest
+        opened = ask(Store.of(settings.tracking), Operations.check_readable)  # MLflow loads beside the rest
         from gradclip.advise.report import advice_message
 
         result_of(opened)
-        evidence = read_evidence(store, settings.run)
-        probe = probe_norms(store, evidence, folder / "probe") if settings.probe and evidence.exploded else None
+        evidence = read_evidence(settings.tracking, settings.run)
+        probe = None
+        if settings.probe and evidence.exploded:
+            probe = probe_norms(settings.tracking, evidence, folder / "probe")
         print(advice_message(evidence, probe, settings.seeds))
         if settings.confirm:
-            confirm(store, evidence, probe, settings, folder)
+            confirm(evidence, probe, settings, folder)
 
 
-def read_evidence(store: Store, run_id: str | None) -> "Evidence":
-    """What a stored run tells; the newest, if none is named.
+def read_evidence(tracking: TrackingSettings, run_id: str | None) -> "Evidence":
+    """The evidence from a stored run; from the newest, if none is named.
 
     Raises:
         TrackingError: there is no such run.
-        ConfigError: it has no telemetry.
+        ConfigError: it has no telemetry, or its config is damaged or names a model that is not trusted.
     """
     import pandas as pd
 
     from gradclip.advise.evidence import gather
 
+    store = Store.of(tracking)
     newest, read = Operations.newest_run, Operations.read_run
     run = result_of(ask(store, newest) if run_id is None else ask(store, read, run_id))
     with tempfile.TemporaryDirectory() as scratch:
-        path = result_of(ask(store, Operations.read_file, run.run_id, keys.TELEMETRY_FILE, scratch))
-        if path is None:
-            raise ConfigError(f"run: got {run.run_id!r} ({run.name}); it has no {keys.TELEMETRY_FILE}")
-        return gather(run, pd.read_parquet(path))
+        names = (keys.TELEMETRY_FILE, keys.CONFIG_FILE)
+        files = [result_of(ask(store, Operations.read_file, run.run_id, name, scratch)) for name in names]
+        for name, file in zip(names, files, strict=True):
+            if file is None:
+                raise ConfigError(f"run: got {run.run_id!r} ({run.name}); it has no {name}")
+        telemetry, config = files
+        assert telemetry is not None
+        assert config is not None
+        overrides = overrides_of(from_yaml(config.read_text(), tracking, "run"))
+        return gather(run, pd.read_parquet(telemetry), overrides)
 
 
-def probe_norms(store: Store, evidence: "Evidence", folder: Path) -> "Evidence":
-    """Measure norms in a short run, clipped far below those of the run that ran away."""
-    from gradclip.advise.overrides import base_overrides, merge
+def probe_norms(tracking: TrackingSettings, evidence: "Evidence", folder: Path) -> "Evidence":
+    """Measure norms in a short run, clipped far below those of the run that exploded."""
     from gradclip.advise.suggestions import rounded
-    from gradclip.advise.training import run_many
+    from gradclip.advise.training import train_seeds
 
     if evidence.norms is None:
         raise ConfigError(
@@ -69,30 +80,29 @@ def probe_norms(store: Store, evidence: "Evidence", folder: Path) -> "Evidence":
         )
     threshold = rounded(evidence.norms.p50 / 100)
     changes = ["clip=norm", f"clip.value={threshold}", f"trainer.max_epochs={PROBE_EPOCHS}"]
-    (run_id,) = run_many(merge(base_overrides(evidence.run), changes), range(1), store, folder)
-    return read_evidence(store, run_id)
+    (run_id,) = train_seeds(merge(evidence.overrides, changes), range(1), tracking, folder)
+    return read_evidence(tracking, run_id)
 
 
-def confirm(
-    store: Store, evidence: "Evidence", probe: "Evidence | None", settings: AdviseSettings, folder: Path
-) -> None:
-    """Train the arms over several seeds, compare them, and say whether the advice held."""
+def confirm(evidence: "Evidence", probe: "Evidence | None", settings: AdviseSettings, folder: Path) -> None:
+    """Train the arms over several seeds, compare them, and print whether the advice helped."""
     from gradclip.advise.confirmation import ADVISED, arms, control_of_advice, verdicts
     from gradclip.advise.report import arm_message
     from gradclip.advise.suggestions import suggest
-    from gradclip.advise.training import run_many
+    from gradclip.advise.training import train_seeds
     from gradclip.cli.compare import print_comparison, store_comparison
     from gradclip.compare.comparison import compare
 
+    tracking, store = settings.tracking, Store.of(settings.tracking)
     seeds = range(settings.first_seed, settings.first_seed + settings.seeds)
     names: dict[str, str] = {}
     chosen = arms(evidence, suggest(probe or evidence, evidence))
     for number, arm in enumerate(chosen):
         print(arm_message(arm, seeds), flush=True)
-        run_ids = run_many(arm.overrides, seeds, store, folder / str(number))
+        run_ids = train_seeds(arm.overrides, seeds, tracking, folder / str(number))
         names |= dict.fromkeys(run_ids, arm.name)
-        if arm.name == ADVISED:  # whose steps tell one more
-            chosen += control_of_advice(read_evidence(store, run_ids[0]), chosen)
+        if arm.name == ADVISED:  # from whose steps another arm is derived
+            chosen += control_of_advice(read_evidence(tracking, run_ids[0]), chosen)
     found = compare(store, list(names), folder / "comparison", labels=names)
     print_comparison(found, folder / "comparison", store_comparison(store, found, folder / "comparison"))
     summaries = {one.group.label: one for one in found.summaries}

@@ -7,10 +7,10 @@ from math import isfinite
 import numpy as np
 
 from gradclip import keys
+from gradclip.arrays import Booleans, Floats, Integers
 from gradclip.compare.grouping import short_setting
 from gradclip.compare.summary import GroupSummary, Metric
 from gradclip.tracking.stored_runs import Curve
-from gradclip.typing import Booleans, Floats, Integers
 
 THRESHOLD = "clip.value"
 NORM_THRESHOLDS = {"norm": "clip.value", "normalize": "clip.value", "norm_value": "clip.norm"}  # setting by method

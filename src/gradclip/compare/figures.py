@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from gradclip import keys
+from gradclip.arrays import Floats
 from gradclip.compare.figure_data import (
     Grid,
     LearningBand,
@@ -25,7 +26,6 @@ from gradclip.compare.figure_data import (
 from gradclip.compare.summary import Comparison, GroupSummary, Metric
 from gradclip.plots import BLUE, GREY, ORANGE, RED, log_axis_over_decades, say
 from gradclip.tracking.stored_runs import Curve
-from gradclip.typing import Floats
 
 COLORS = (BLUE, ORANGE, "#2a8a5b", "#8e5bb0", "#c2487e", "#6b5344", "#159ab3", "#a3a01c")
 MAX_CURVES = len(COLORS)

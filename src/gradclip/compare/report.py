@@ -5,6 +5,7 @@ from math import isfinite, isinf
 
 import numpy as np
 
+from gradclip.arrays import Floats
 from gradclip.compare.statistics import POWER, Estimate
 from gradclip.compare.summary import (
     MAX_COMPARED_GROUPS,
@@ -16,7 +17,6 @@ from gradclip.compare.summary import (
     Pair,
 )
 from gradclip.formatting import Table
-from gradclip.typing import Floats
 
 LARGE = 100  # from here on, three digits leave no decimals
 FEW_RUNS = 5  # fewer runs of a group are too few for firm conclusions

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradclip.typing import Floats
+from gradclip.arrays import Floats
 
 CONFIDENCE = 0.95
 POWER = 0.8  # probability that a real difference is found

@@ -8,12 +8,12 @@ from math import inf, isfinite
 import numpy as np
 
 from gradclip import keys
+from gradclip.arrays import Floats
 from gradclip.compare import statistics
 from gradclip.compare.grouping import Group, Grouping
 from gradclip.compare.statistics import Estimate
 from gradclip.errors import ConfigError, did_you_mean
 from gradclip.tracking.stored_runs import Curve, Selection, StoredRun
-from gradclip.typing import Floats
 
 OUTCOMES = ("learned", "stalled", "diverged")
 MAX_COMPARED_GROUPS = 12  # only pairs of the best groups are tested

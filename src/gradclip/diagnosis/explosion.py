@@ -6,8 +6,8 @@ from typing import Literal
 
 import numpy as np
 
+from gradclip.arrays import Floats
 from gradclip.telemetry.record import Divergence, GradientRecord
-from gradclip.typing import Floats
 
 STEPS_KEPT = 50  # before the first non-finite one
 STEPS_SHOWN = 8

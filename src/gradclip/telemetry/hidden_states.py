@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from gradclip.typing import Floats, Integers
+from gradclip.arrays import Floats, Integers
 
 
 @dataclass(frozen=True)

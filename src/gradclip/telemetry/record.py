@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradclip import keys
-from gradclip.typing import Booleans, Floats, Integers
+from gradclip.arrays import Booleans, Floats, Integers
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from gradclip import keys
-from gradclip.typing import Floats, Integers
+from gradclip.arrays import Floats, Integers
 
 
 @dataclass(frozen=True)

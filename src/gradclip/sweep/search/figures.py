@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from gradclip.arrays import Floats
 from gradclip.plots import BLUE, GREY, ORANGE, RED, log_axis_over_decades, say, spans_decades
 from gradclip.sweep.search.trial import Trial, best_trial, metric_of
-from gradclip.typing import Floats
 
 MOST_SETTINGS = 4  # more would be too small to read
 MOST_NAMES = 6  # so few different values stand side by side

@@ -1,0 +1,113 @@
+"""Compose settings from overrides without Hydra's command line, and find the overrides that make some settings."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from gradclip.config.model import MODEL_KINDS
+from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
+from gradclip.config.schema import TrainConfig, has_effect
+from gradclip.config.validation import validate
+from gradclip.errors import ConfigError, first_line
+
+NAMED_GROUPS = ("data", "loss", "optimizer", "schedule", "clip", "threshold")  # whose options are called by their name
+PLAIN = re.compile(r"[A-Za-z_][\w./*-]*")  # a text that Hydra reads as a text without quotes
+WORDS = {"true", "false", "null", "inf", "nan"}  # which Hydra reads as something else
+
+
+def compose_config(overrides: Sequence[str]) -> TrainConfig:
+    """Compose and check the settings that some overrides make; nothing is tracked unless they say so.
+
+    Raises:
+        ConfigError: they do not compose, or a setting is wrong.
+    """
+    register_resolvers()
+    GlobalHydra.instance().clear()  # that of the command which is running
+    try:
+        with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+            return validate(compose("train", ["tracking=none", *overrides]))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(f"{' '.join(overrides)}: cannot be composed: {first_line(error)}") from error
+
+
+def overrides_of(config: TrainConfig) -> list[str]:
+    """The overrides that make the settings of a run again, but for its seed and what does not change its training.
+
+    Options of groups come first, then the values that differ from those of the options.
+
+    Raises:
+        ConfigError: the configs do not make them any more.
+
+    Example:
+        >>> overrides_of(compose_config(["clip=norm", "clip.value=2", "seed=3", "figures=false"]))
+        ['clip=norm', 'clip.value=2.0']
+    """
+    choices: list[str] = []
+    composed = compose_config([])
+    for groups in (("data",), ("model", *NAMED_GROUPS)):  # data choose a model and a loss
+        choices += [f"{group}={_option(config, group)}" for group in groups if _differ(config, composed, group)]
+        composed = compose_config(choices) if choices else composed
+    wanted, given = dict(_leaves(config)), dict(_leaves(composed))
+    values = [
+        f"{'' if name in given else '+'}{name}={_written(value)}"
+        for name, value in wanted.items()
+        if name not in given or given[name] != value
+    ]
+    removed = [f"~{name}" for name in given if name not in wanted]
+    overrides = [*choices, *values, *removed]
+    if dict(_leaves(compose_config(overrides))) != wanted:
+        raise ConfigError("run: its settings cannot be composed from the present configs")
+    return overrides
+
+
+def _option(config: TrainConfig, group: str) -> str:
+    """The option of a group that a run was made with, or one to begin from."""
+    if group != "model":
+        return str(getattr(config, group).name)
+    target = config.model.target
+    return target.rpartition(".")[2].lower() if target in MODEL_KINDS else "mlp"
+
+
+def _differ(config: TrainConfig, composed: TrainConfig, group: str) -> bool:
+    return _option(config, group) != _option(composed, group)
+
+
+def _leaves(config: TrainConfig) -> Iterator[tuple[str, Any]]:
+    """Each setting that changes the training, but the seed, by its dotted name."""
+    for name, value in _flat("", config.model_dump(by_alias=True)):
+        if name != "seed" and has_effect(name):
+            yield name, value
+
+
+def _flat(prefix: str, settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(f"{prefix}{name}.", value)
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _written(value: Any) -> str:
+    r"""A value as Hydra's grammar has it.
+
+    Example:
+        >>> _written([1, None, "it's"]), _written("*weight"), _written(True)
+        ("[1,null,'it\\'s']", "'*weight'", 'true')
+    """
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_written, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{key}:{_written(part)}' for key, part in value.items())}}}"
+    if isinstance(value, int | float):
+        return str(value)
+    if PLAIN.fullmatch(value) and value.lower() not in WORDS:
+        return str(value)
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

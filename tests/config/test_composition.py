@@ -1,0 +1,77 @@
+"""Settings from overrides, and the overrides that make settings again."""
+
+import pytest
+
+from gradclip.config.composition import compose_config, overrides_of
+from gradclip.config.overrides import merge, train_command
+from gradclip.config.schema import has_effect
+from gradclip.config.serialization import flatten, from_yaml, to_yaml
+from gradclip.errors import ConfigError
+
+COMMANDS = [
+    [],
+    ["data=diabetes", "clip=norm", "clip.value=2", "seed=3", "figures=false", "trainer.threads=1"],
+    ["+experiment=recurrent_norm_scaling"],
+    ["+sweep=success_by_length", "data.length=20", "clip=norm"],
+    ["data=copy", "model=gru", "model.truncation=20", "clip=activation"],
+    ["clip=groups", "clip.groups=[{parameters: 'network.0*', value: 3}, {parameters: 'it, or [that]', value: 1e-7}]"],
+    ["clip=norm", "clip.order=inf", "clip.parameters=*weight", "optimizer=adamw", "optimizer.betas=[0.8,0.9]"],
+    ["clip=skip", "clip.value=null", "threshold=constant", "schedule=warmup_cosine", "loss=huber", "loss.delta=0.5"],
+    ["model._target_=my.Network", "+model.depth=3", "+model.name='true'", "+model.words=[a, null, 'b c']"],
+]
+
+
+@pytest.mark.parametrize("overrides", COMMANDS)
+def test_overrides_make_the_same_settings_again(overrides: list[str]) -> None:
+    config = compose_config([f"seed={1 + len(overrides)}", *overrides] if "seed=3" not in overrides else overrides)
+    again = flatten(compose_config(overrides_of(config)))
+    assert {name: value for name, value in again.items() if has_effect(name) and name != "seed"} == {
+        name: value for name, value in flatten(config).items() if has_effect(name) and name != "seed"
+    }
+
+
+def test_overrides_are_few_and_without_seed_and_store() -> None:
+    config = compose_config(COMMANDS[1])
+    assert overrides_of(config) == ["data=diabetes", "clip=norm", "clip.value=2.0"]
+
+
+@pytest.mark.parametrize("overrides", COMMANDS[:-1])
+def test_a_stored_config_is_read_back_as_it_was(overrides: list[str]) -> None:
+    config = compose_config(overrides)
+    assert from_yaml(to_yaml(config), config.tracking, "run") == config
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("- a\n- b", "run: the stored config is not a mapping"),
+        ("a: [", "run: the stored config is not YAML"),
+        ("!!python/object/apply:os.system [true]", "run: the stored config is not YAML"),
+        ("{}", "data: missing"),
+    ],
+)
+def test_a_damaged_config_is_refused(text: str, line: str) -> None:
+    with pytest.raises(ConfigError, match=line):
+        from_yaml(text, compose_config([]).tracking, "run")
+
+
+def test_a_model_that_is_not_trusted_is_refused() -> None:
+    config = compose_config(COMMANDS[-1])
+    with pytest.raises(ConfigError, match=r"names 'my\.Network'; only gradclip\.\*, torch\.nn\.\* are trusted"):
+        from_yaml(to_yaml(config), config.tracking, "run")
+
+
+def test_what_does_not_compose_is_refused() -> None:
+    with pytest.raises(ConfigError, match="clip=gone: cannot be composed"):
+        compose_config(["clip=gone"])
+
+
+def test_changes_replace_what_they_change() -> None:
+    base = ["+experiment=recurrent_norm_scaling", "clip.value=3", "optimizer.lr=0.1"]
+    changed = merge(base, ["clip=none", "optimizer.lr=0.2"])
+    assert changed == ["+experiment=recurrent_norm_scaling", "clip=none", "optimizer.lr=0.2"]
+    assert compose_config(changed).clip.name == "none"
+
+
+def test_the_command_can_be_typed() -> None:
+    assert train_command(["clip.parameters=*weight"]) == "python src/train.py 'clip.parameters=*weight'"
