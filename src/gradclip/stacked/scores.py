@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from gradclip import keys
-from gradclip.data.base import EVALUATION_VALUES, TrainingData
+from gradclip.data.base import TrainingData
+from gradclip.data.loaders import EVALUATION_VALUES
 from gradclip.stacked.batches import Batch, StackedEvaluation
 from gradclip.stacked.network import StackedNetwork
 from gradclip.stacked.state import Placement, State

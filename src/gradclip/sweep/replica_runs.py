@@ -168,7 +168,8 @@ def _write_model(run: ReplicaRun) -> None:
         return
     with tempfile.TemporaryDirectory() as scratch:
         data, network = run.trained.data, run.trained.network
-        run.write("write_model", package_model(Path(scratch), network, run.trained.description, data.raw, data.shape))
+        files = package_model(Path(scratch), network, run.trained.description, data.schema, data.shape)
+        run.write("write_model", files)
         wait(run.writes)  # for the store to have read the scratch files
 
 

@@ -147,7 +147,7 @@ def run_tags(config: TrainConfig) -> dict[str, str]:
 def datasets(data: TrainingData) -> list[Dataset]:
     """Training and test examples, as the store is told of them."""
     return [
-        Dataset(f"{data.name} ({context})", data.source, data.raw.target, context, frame)
+        Dataset(f"{data.name} ({context})", data.source, data.schema.target, context, frame)
         for context, frame in data.frames().items()
     ]
 
@@ -186,7 +186,7 @@ def save(config: TrainConfig, job: Job, trained: Trained, summary: Summary, run:
             run.write_summary(summary.metrics(), summary.tags())
             if config.log_model and summary.outcome != "diverged":  # weights of NaN are no model
                 network, data = trained.network, trained.data
-                run.write_model(package_model(Path(scratch), network, trained.description, data.raw, data.shape))
+                run.write_model(package_model(Path(scratch), network, trained.description, data.schema, data.shape))
         write_telemetry(job.folder, trained)
         (job.folder / keys.CONFIG_FILE).write_text(to_yaml(config))
         if config.figures:
