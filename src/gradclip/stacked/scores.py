@@ -54,7 +54,7 @@ class StackedScores:
         """What the score is the mean of, ``[replicas, values]``."""
         with self.placement.precision():
             outputs = self.network.outputs(state.parameters, state.tensors["constants"], inputs)
-        return self.network.learner.per_example(outputs, target.expand(len(outputs), *target.shape)).flatten(1)
+        return self.network.learner.score_per_example(outputs, target.expand(len(outputs), *target.shape)).flatten(1)
 
     def _chunks(self, batch: Batch, replicas: int) -> Iterator[Batch]:
         """So many rows at a time that all replicas together take no more memory than an ordinary run."""

@@ -21,7 +21,7 @@ from gradclip.config.serialization import fingerprint, flatten
 from gradclip.data.base import TrainingData
 from gradclip.diagnosis.explosion import Explosion
 from gradclip.errors import Interrupted, TrackingError, disk_errors
-from gradclip.models.optimization import make_loss
+from gradclip.models.optimization import build_loss
 from gradclip.tracking.logger import RunLogger
 from gradclip.tracking.records import CHECKPOINT_FILE, RUN_FILE, Dataset, Parent, StoppedRun, Store
 from gradclip.tracking.run import TrackedRun
@@ -139,7 +139,7 @@ def open_run(config: TrainConfig, job: Job, parts: Parts) -> TrackedRun:
 
 def run_tags(config: TrainConfig) -> dict[str, str]:
     """What is told of a run from its start."""
-    reduction = str(make_loss(**config.loss.model_dump()).reduction)
+    reduction = str(build_loss(**config.loss.model_dump()).reduction)
     tags = {keys.CLIP: config.clip.label, keys.LOSS_REDUCTION: reduction, keys.SEED: str(config.seed)}
     return tags | {keys.CONFIG_HASH: fingerprint(config)}
 
