@@ -9,7 +9,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from gradclip import keys
-from gradclip.config.help import choices_of
+from gradclip.config.help import overridden_options
 from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
 from gradclip.config.serialization import flatten
 from gradclip.config.validation import validate
@@ -28,7 +28,9 @@ def base_overrides(run: StoredRun) -> list[str]:
     """
     typed = [text for text in shlex.split(run.tags.get(keys.COMMAND, ""))[2:] if not _is_incidental(text)]
     sweeps = [text.partition("=")[2] for text in typed if text.startswith("+sweep=")]
-    chosen = [choice for name in sweeps for choice in choices_of(CONFIG_FOLDER / "sweep" / f"{name}.yaml").items()]
+    chosen = [
+        choice for name in sweeps for choice in overridden_options(CONFIG_FOLDER / "sweep" / f"{name}.yaml").items()
+    ]
     kept = merge([f"{group}={option}" for group, option in chosen], [text for text in typed if "sweep=" not in text])
     made = parameters_of(kept)
     swept = {name: value for name, value in run.parameters.items() if made.get(name) != value and name in made}
