@@ -28,9 +28,8 @@ def base_overrides(run: StoredRun) -> list[str]:
     """
     typed = [text for text in shlex.split(run.tags.get(keys.COMMAND, ""))[2:] if not _is_incidental(text)]
     sweeps = [text.partition("=")[2] for text in typed if text.startswith("+sweep=")]
-    chosen = [
-        choice for name in sweeps for choice in overridden_options(CONFIG_FOLDER / "sweep" / f"{name}.yaml").items()
-    ]
+    files = [CONFIG_FOLDER / "sweep" / f"{name}.yaml" for name in sweeps]
+    chosen = [choice for file in files for choice in overridden_options(file).items()]
     kept = merge([f"{group}={option}" for group, option in chosen], [text for text in typed if "sweep=" not in text])
     made = parameters_of(kept)
     swept = {name: value for name, value in run.parameters.items() if made.get(name) != value and name in made}
