@@ -127,7 +127,7 @@ def put(frame, row, column, value):
     return changed
 
 
-BAD = {
+BAD_SERIES = {
     "window longer than a series": (
         {"window": 39},
         lambda frame: frame,
@@ -156,7 +156,7 @@ BAD = {
     "no date": (
         {},
         lambda frame: put(frame, 3, "when", "soon"),
-        r"^data\.time: column 'when' holds neither numbers nor dates: .*soon",
+        r"^data\.time: column 'when' contains neither numbers nor dates: .*soon",
     ),
     "series in pieces": (
         {},
@@ -199,9 +199,9 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("trouble", BAD)
-def test_series_that_cannot_be_trained_on(write, trouble):
-    settings, spoil, message = BAD[trouble]
+@pytest.mark.parametrize("case", BAD_SERIES)
+def test_series_that_cannot_be_trained_on_are_refused(write, case):
+    settings, spoil, message = BAD_SERIES[case]
     with pytest.raises(DataError, match=message) as caught:
         make(write, spoil(make_frame()), **settings)
     assert "\n" not in str(caught.value)

@@ -106,7 +106,7 @@ def _as_numbers(stamps: pd.Series) -> NDArray[np.float64] | NDArray[np.int64]:
         with warnings.catch_warnings(category=UserWarning, action="ignore"):  # of dates in several formats
             return pd.to_datetime(stamps).to_numpy(dtype="datetime64[ns]").astype(np.int64)
     except (ValueError, TypeError) as error:
-        got = f"column {stamps.name!r} holds neither numbers nor dates"
+        got = f"column {stamps.name!r} contains neither numbers nor dates"
         raise DataError(f"data.time: {got}: {first_line(error)}") from error
 
 

@@ -26,7 +26,7 @@ from gradclip.data.tasks import TASKS, Task
 from gradclip.errors import DataError
 
 TEST_BLOCK_SIZE = 100  # sequences
-TRAINING, TESTING, FIXED = range(3)  # first word of each random generator's seed, so that no two streams are the same
+TRAINING, TESTING, FIXED = range(3)  # first number of each generator's seed, so that no two streams are equal
 
 
 class BlockSampler(Sampler[tuple[int, range]]):
