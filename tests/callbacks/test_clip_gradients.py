@@ -25,7 +25,7 @@ from gradclip import (
 from gradclip.clipping.methods import METHODS
 from gradclip.data.sources import regression
 from gradclip.errors import ClippingError, TrainerError
-from gradclip.models.optimization import make_optimizer
+from gradclip.models.optimization import optimizer_factory
 from tests.clipping.test_contract import SHORT_WARMUP, make
 
 QUIET = {
@@ -183,7 +183,7 @@ def test_a_skipped_update_moves_nothing_not_even_by_momentum_or_weight_decay():
     clip = ClipGradients(Skip())
     monitor = GradientMonitor()
     trainer = Trainer(**QUIET, max_epochs=1, enable_checkpointing=False, callbacks=[Spiking(), monitor, clip, watch])
-    optimizer = make_optimizer("sgd", lr=1e-6, momentum=0.9, weight_decay=0.1)
+    optimizer = optimizer_factory("sgd", lr=1e-6, momentum=0.9, weight_decay=0.1)
     trainer.fit(Regressor(make_network(), optimizer=optimizer), TabularData(regression()))
     moved = [not torch.equal(now, before) for before, now in zip(watch.weights, watch.weights[1:], strict=False)]
     assert moved == [True, False, False, *[True] * 12]

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from gradclip import MLP, ClipGradients, GradientMonitor, Norm, NormValue, Regressor, TabularData, keys
 from gradclip.data.sources import regression
 from gradclip.errors import TrainerError
-from gradclip.models.optimization import make_optimizer
+from gradclip.models.optimization import optimizer_factory
 from gradclip.telemetry.record import Divergence
 
 QUIET = {
@@ -302,7 +302,7 @@ def test_loggers_get_every_finite_point_and_no_other():
 def test_peaks_are_the_largest_norms_of_windows_and_at_most_320(steps, window):
     torch.manual_seed(0)
     rows = DataLoader(TensorDataset(torch.randn(steps, 2), torch.randn(steps, 1)), batch_size=1)
-    collector, module = Collector(), Regressor(nn.Linear(2, 1), optimizer=make_optimizer("sgd", lr=1e-3))
+    collector, module = Collector(), Regressor(nn.Linear(2, 1), optimizer=optimizer_factory("sgd", lr=1e-3))
     record = fit(module, rows, GradientMonitor(flush_every=50), logger=collector, max_epochs=1)
     peaks = collector.series(keys.GRAD_NORM_PEAK)
     assert len(peaks) <= 320
@@ -316,7 +316,7 @@ def test_the_last_peak_is_kept_where_the_steps_do_not_fill_a_window():
     inputs = torch.ones(321, 1)
     inputs[-1] = 1e4
     rows = DataLoader(TensorDataset(inputs, torch.ones(321, 1)), batch_size=1)
-    collector, module = Collector(), Regressor(nn.Linear(1, 1), optimizer=make_optimizer("sgd", lr=1e-3))
+    collector, module = Collector(), Regressor(nn.Linear(1, 1), optimizer=optimizer_factory("sgd", lr=1e-3))
     record = fit(module, rows, GradientMonitor(), logger=collector, max_epochs=1)
     assert record.norm.argmax() == 320
     assert max(collector.series(keys.GRAD_NORM_PEAK).values()) == record.norm.max()

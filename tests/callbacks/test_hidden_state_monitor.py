@@ -16,7 +16,7 @@ from gradclip import (
     TabularData,
 )
 from gradclip.data.sources import regression
-from gradclip.models.optimization import make_optimizer
+from gradclip.models.optimization import optimizer_factory
 
 QUIET = {
     "logger": False,
@@ -39,7 +39,7 @@ def make_data(steps=6):
 
 
 def fit(network, *callbacks, steps=6, **arguments):
-    module = Classifier(network, optimizer=make_optimizer("sgd", lr=0.5))
+    module = Classifier(network, optimizer=optimizer_factory("sgd", lr=0.5))
     Trainer(**QUIET | {"max_epochs": 1, "callbacks": list(callbacks)} | arguments).fit(module, make_data(steps))
     return module
 

@@ -1,17 +1,17 @@
 import pytest
 import yaml
 
-from gradclip.config.help import manual
+from gradclip.config.help import help_text
 from gradclip.config.paths import CONFIG_FOLDER
 
 GROUP_OF = {path: path.parent.relative_to(CONFIG_FOLDER).as_posix() for path in CONFIG_FOLDER.glob("*/**/*.yaml")}
 OPTIONS = sorted(GROUP_OF)
-NO_SETTINGS = {"name", "_target_", "defaults", "hydra"}  # these choose, or are explained elsewhere
+NO_SETTINGS = {"name", "_target_", "defaults", "hydra"}  # these choose an option or are explained elsewhere
 
 
 @pytest.mark.parametrize("path", OPTIONS, ids=lambda path: f"{GROUP_OF[path]}={path.stem}")
 def test_every_option_says_what_it_is(path):
-    paragraphs = manual("train", "").split("\n\n")
+    paragraphs = help_text("train", "").split("\n\n")
     (options,) = [paragraph.splitlines() for paragraph in paragraphs if paragraph.startswith(f"{GROUP_OF[path]}\n")]
     (line,) = [line for line in options if line[3:].split()[:1] == [path.stem]]
     assert len(line[3:].split()) > 1
@@ -23,7 +23,7 @@ def test_every_setting_says_what_it_means(path):
     group, option = GROUP_OF[path], path.stem
     if group in {"experiment", "sweep"}:
         return
-    shown = manual("train", "", [f"{group}={option}"]).splitlines()
+    shown = help_text("train", "", [f"{group}={option}"]).splitlines()
     for name in set(yaml.safe_load(path.read_text())) - NO_SETTINGS:
         (line,) = [line for line in shown if line.startswith(f"   {group.replace('/', '.')}.{name}=")]
         _, _, meaning = line.strip().partition("  ")
@@ -31,13 +31,13 @@ def test_every_setting_says_what_it_means(path):
 
 
 def test_the_chosen_option_is_marked_and_an_unknown_one_shows_nothing():
-    assert " * huber " in manual("train", "", ["loss=huber"])
-    assert "loss." not in manual("train", "", ["loss=nonsense"]).partition("Settings")[2]
+    assert " * huber " in help_text("train", "", ["loss=huber"])
+    assert "loss." not in help_text("train", "", ["loss=nonsense"]).partition("Settings")[2]
 
 
-def test_an_option_is_shown_with_what_it_brings_along():
-    shown = manual("train", "", ["data=temporal_order", "model=gru"])
+def test_options_that_a_chosen_option_overrides_are_shown():
+    shown = help_text("train", "", ["data=temporal_order", "model=gru"])
     assert " * gru " in shown
     assert " * cross_entropy " in shown
     assert "   model.hidden_size=50" in shown
-    assert " * rnn " in manual("train", "", ["+experiment=recurrent_explosion", "data=temporal_order"])
+    assert " * rnn " in help_text("train", "", ["+experiment=recurrent_explosion", "data=temporal_order"])

@@ -1,4 +1,4 @@
-"""Passwords of a store: into the environment, or refused."""
+"""Passwords of a store: moved into the environment, or refused."""
 
 from base64 import b64encode
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -15,7 +15,7 @@ LOGIN = {"MLFLOW_TRACKING_USERNAME": "ada", "MLFLOW_TRACKING_PASSWORD": "s3cret"
 
 
 @pytest.mark.parametrize(
-    ("typed", "left", "variables"),
+    ("uri", "cleaned", "variables"),
     [
         ("postgresql://ada:s3cret@lab:5432/runs?a=b@c", "postgresql://ada@lab:5432/runs?a=b@c", PASSWORD),
         ("'postgresql+psycopg2://ada:s3c%72et@lab/runs'", "'postgresql+psycopg2://ada@lab/runs'", PASSWORD),
@@ -27,16 +27,16 @@ LOGIN = {"MLFLOW_TRACKING_USERNAME": "ada", "MLFLOW_TRACKING_PASSWORD": "s3cret"
         ("sqlite:////home/ada:s3cret@lab/mlflow.db", "sqlite:////home/ada:s3cret@lab/mlflow.db", {}),
     ],
 )
-def test_a_password_goes_into_the_environment(typed: str, left: str, variables: dict[str, str]) -> None:
+def test_a_password_is_moved_into_the_environment(uri: str, cleaned: str, variables: dict[str, str]) -> None:
     environment: dict[str, str] = {}
-    assert extract_passwords(["-m", f"tracking.uri={typed}"], environment) == ["-m", f"tracking.uri={left}"]
+    assert extract_passwords(["-m", f"tracking.uri={uri}"], environment) == ["-m", f"tracking.uri={cleaned}"]
     assert environment == variables
-    environment = {"MLFLOW_TRACKING_URI": typed}
+    environment = {"MLFLOW_TRACKING_URI": uri}
     assert extract_passwords(["seed=0,1"], environment) == ["seed=0,1"]
-    assert environment == {"MLFLOW_TRACKING_URI": left} | variables
+    assert environment == {"MLFLOW_TRACKING_URI": cleaned} | variables
 
 
-def test_a_password_of_another_store_is_not_taken() -> None:
+def test_the_password_of_a_store_that_is_not_used_is_not_moved() -> None:
     environment = {"MLFLOW_TRACKING_URI": "postgresql://ada:s3cret@lab/runs"}
     extract_passwords(["tracking.uri=postgresql://eve@elsewhere/runs"], environment)
     assert "PGPASSWORD" not in environment
@@ -62,18 +62,18 @@ def test_several_passwords_are_refused() -> None:
         extract_passwords(["tracking.uri=http://ada:one@lab,http://ada:two@lab"], {})
 
 
-def test_commands_do_not_show_it(train: Command, compare: Command) -> None:
+def test_commands_do_not_print_the_password(train: Command, compare: Command) -> None:
     line = "tracking.uri: got 'http://127.0.0.1:1'; no MLflow server answers there (ConnectionError)"
     assert_told_in_one_line(compare("tracking.uri=http://ada:s3cret@127.0.0.1:1"), line)
     assert_told_in_one_line(train("tracking.uri=mysql://ada:s3cret@lab/runs"), "tracking.uri: it has a password")
 
 
-def test_one_in_a_config_file_is_refused(train: Command) -> None:
+def test_a_password_from_an_interpolation_is_refused(train: Command) -> None:
     done = train("tracking.uri=${oc.env:LAB}", environment={"LAB": "http://ada:s3cret@127.0.0.1:1"})
     assert_told_in_one_line(done, "tracking.uri: it has a password, which would be stored with the run; give it as ")
 
 
-def test_a_server_is_asked_with_the_login(compare: Command) -> None:
+def test_the_login_reaches_the_server(compare: Command) -> None:
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
             pass

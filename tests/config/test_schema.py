@@ -45,7 +45,7 @@ def test_the_defaults_are_the_tutorials():
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
-def test_every_option_of_every_group_has_good_defaults(group, option, csv_path):
+def test_the_defaults_of_every_option_are_valid(group, option, csv_path):
     extra = [f"data.path={csv_path}", "data.target=y"] if option in {"table", "series"} else []
     extra += ["data.time=x"] if option == "series" else []
     extra += ["data=temporal_order"] if option == "cross_entropy" else []
@@ -58,7 +58,7 @@ def test_every_option_of_every_group_has_good_defaults(group, option, csv_path):
 
 
 @pytest.mark.parametrize("name", [path.stem for path in (CONFIGS / "experiment").glob("*.yaml")])
-def test_every_experiment_is_valid_and_leaves_the_rest_alone(name):
+def test_every_experiment_is_valid_and_changes_few_groups(name):
     default, experiment = flatten(settings()), flatten(settings(f"+experiment={name}"))
     differing = {key for key, value in experiment.items() if default.get(key) != value}
     assert differing or name == "explosion"  # that is the default run
@@ -131,7 +131,7 @@ def test_an_environment_variable_points_to_another_store(monkeypatch):
         ),
         (
             ["trainer.precision=16-mixed"],
-            "trainer.precision: got '16-mixed'; on a processor use '32-true' or 'bf16-mixed'",
+            "trainer.precision: got '16-mixed'; on a CPU use '32-true' or 'bf16-mixed'",
         ),
         (
             ["tracking.uri=file:///tmp/mlruns"],
@@ -147,13 +147,13 @@ def test_an_environment_variable_points_to_another_store(monkeypatch):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_bad_setting_is_told_with_its_name_its_value_and_what_is_allowed(overrides, message):
+def test_a_bad_setting_is_refused_with_its_name_its_value_and_what_is_allowed(overrides, message):
     with pytest.raises(ConfigError) as caught:
         settings(*overrides)
     assert str(caught.value) == message
 
 
-def test_any_network_goes_with_its_own_settings():
+def test_any_network_is_allowed_with_its_own_settings():
     config = settings("model._target_=torch.nn.Linear", "+model.bias=false")
     assert config.model.target == "torch.nn.Linear"
     assert config.model.model_dump()["bias"] is False
@@ -186,7 +186,7 @@ def test_settings_are_frozen():
         settings().seed = 1
 
 
-def test_flatten_names_every_setting_of_the_run_by_its_place():
+def test_flatten_names_every_setting_by_its_dotted_name():
     flat = flatten(settings("clip=norm", "optimizer=adam", "tracking=none"))
     assert flat["clip.name"] == "norm"
     assert flat["clip.value"] == "1.0"

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gradclip.data.checks import check_table, check_varies
+from gradclip.data.checks import check_not_constant, check_table
 from gradclip.data.sources import table
 from gradclip.errors import DataError
 
@@ -44,7 +44,7 @@ def test_a_good_table_passes():
         ),
         (
             {"changes": {"city": ["Bonn", ["Ulm"], "Ulm", "Ulm"]}, "features": ["city"], "categorical": ["city"]},
-            "data.categorical: column 'city', row 2: got ['Ulm']; must be a text, a number or a truth value",
+            "data.categorical: column 'city', row 2: got ['Ulm']; must be text, a number or a boolean",
         ),
         (
             {"changes": {"size": [1.0, 2.0, 1e300, 4.0]}},
@@ -69,11 +69,6 @@ def test_a_good_table_passes():
             "(2 such in this column; rows are counted from 1, without the header)",
         ),
         (
-            {"changes": {"size": [1.0, 2.0, np.inf, 4.0]}},
-            "data.features: column 'size', row 3: got inf; must be a finite value, at most 3.4e+38 "
-            "(1 such in this column; rows are counted from 1, without the header)",
-        ),
-        (
             {"changes": {"size": [-np.inf, 2.0, 3.0, 4.0]}},
             "data.features: column 'size', row 1: got -inf; must be a finite value, at most 3.4e+38 "
             "(1 such in this column; rows are counted from 1, without the header)",
@@ -90,7 +85,7 @@ def test_a_good_table_passes():
         ),
     ],
 )
-def test_each_trouble_is_told_with_setting_value_row_and_column(arguments, message):
+def test_refusal_names_setting_value_row_and_column(arguments, message):
     with pytest.raises(DataError) as caught:
         check(**arguments)
     assert str(caught.value) == message
@@ -101,27 +96,25 @@ def test_each_trouble_is_told_with_setting_value_row_and_column(arguments, messa
     [
         ("", r"^data.path: got '.*table.csv'; the file is empty$"),
         ("size,price\n", "^data.path: the file has a header and no rows$"),
-        ("size,price\n1,2\n2,3\n", "^data: got 2 rows; needs at least 4$"),
         ("size,price\n1,2\n2,\n3,4\n4,5\n", "^data.target: column 'price', row 2: got nan"),
         ("size,price\n1,2\n2,5\nx,4\n4,5\n", r"^data.features: column 'size' is not numeric \(row 3: 'x'\)"),
-        ("size,price\n1,2\n2,inf\n3,4\n4,5\n", "^data.target: column 'price', row 2: got inf"),
         ("price\n1\n2\n3\n4\n", "^data.features: got none"),
     ],
 )
-def test_bad_files(tmp_path, text, message):
+def test_bad_files_are_refused(tmp_path, text, message):
     path = tmp_path / "table.csv"
     path.write_text(text)
     with pytest.raises(DataError, match=message):
         table(str(path), "price")
 
 
-def test_training_targets_that_are_all_the_same():
+def test_constant_training_targets_are_refused():
     with pytest.raises(DataError) as caught:
-        check_varies(pd.Series([2.0, 2.0], name="price"))
+        check_not_constant(pd.Series([2.0, 2.0], name="price"))
     assert str(caught.value) == ("data.target: column 'price' is constant (2.0) in the training rows; nothing to learn")
-    check_varies(pd.Series([2.0, 2.1], name="price"))
+    check_not_constant(pd.Series([2.0, 2.1], name="price"))
 
 
-def test_a_feature_named_twice():
+def test_a_feature_named_twice_is_refused():
     with pytest.raises(DataError, match=r"^data.features: got 'size'"):
         check(features=["size", "size"])

@@ -36,7 +36,7 @@ def test_no_scaling_changes_nothing():
     assert target.shape == (500, 1)
 
 
-def test_target_scale_is_what_one_unit_of_the_output_is_worth():
+def test_target_scale_is_the_target_per_unit_of_output():
     table = regression()
     train = table.target.to_numpy()[table.train_rows]
     assert fit_scaling(table).target_scale == 1.0
@@ -50,7 +50,7 @@ def test_categories_are_encoded_one_hot_after_the_numbers_and_an_unseen_one_as_z
     assert inputs.tolist() == [[0, 1, 0], [0.5, 0, 1], [1, 1, 0], [49.5, 0, 1], [2, 0, 0]]
 
 
-def test_test_rows_have_no_say_in_the_scaling():
+def test_test_rows_do_not_influence_the_scaling():
     table = mixed_table()
     assert fit_scaling(table, scale_target="minmax").target_scale == pytest.approx(20.0)  # the -500 is a test row
 

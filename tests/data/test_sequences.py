@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from gradclip import SequenceData, keys
-from gradclip.data.sequences import Blocks
+from gradclip.data.sequences import BlockSampler
 from gradclip.errors import DataError
 
 
@@ -24,7 +24,7 @@ def same(some, others):
     )
 
 
-def test_every_batch_is_fresh_and_depends_on_seed_and_epoch_alone():
+def test_every_batch_is_new_and_depends_on_seed_and_epoch_alone():
     first = batches(make().train_dataloader())
     assert [len(inputs) for inputs, _ in first] == [16] * 5
     assert len({inputs.numpy().tobytes() for inputs, _ in first}) == 5
@@ -42,7 +42,7 @@ def test_test_sequences_are_unseen_and_the_same_for_every_seed_and_epoch():
     assert len(torch.cat([inputs, trained]).unique(dim=0)) == 380
 
 
-def test_fresh_training_sequences_are_scored_on_those_of_the_epoch():
+def test_generated_training_sequences_are_scored_on_those_of_the_epoch():
     data = make()
     for epoch in (0, 3):
         scored = torch.cat([inputs for inputs, _ in batches(data.val_dataloader()[0], epoch)])
@@ -52,7 +52,7 @@ def test_fresh_training_sequences_are_scored_on_those_of_the_epoch():
     assert sum(len(inputs) for inputs, _ in few.val_dataloader()[0]) == 112  # whole batches
 
 
-def test_a_fixed_set_is_visited_once_an_epoch_in_an_order_of_its_own():
+def test_a_fixed_set_is_shuffled_in_every_epoch():
     data = make(train_sequences=40)
     scored = torch.cat([inputs for inputs, _ in data.val_dataloader()[0]])
     for epoch in (0, 1):
@@ -60,22 +60,22 @@ def test_a_fixed_set_is_visited_once_an_epoch_in_an_order_of_its_own():
         assert [len(inputs) for inputs, _ in trained] == [16, 16, 8]
         joined = torch.cat([inputs for inputs, _ in trained])
         assert torch.equal(joined.unique(dim=0), scored.unique(dim=0))
-        rows = data.rows_of_batch(epoch + 1, 2)
+        rows = data.batch_indices(epoch + 1, 2)
         assert torch.equal(scored[list(rows)].unique(dim=0), trained[2][0].unique(dim=0))
-    assert make().rows_of_batch(1, 0) == ()
+    assert make().batch_indices(1, 0) == ()
 
 
 @pytest.mark.parametrize("train_sequences", [None, 48])
-def test_shares_of_two_processes_make_up_the_batch_of_one(train_sequences):
+def test_batches_of_two_processes_join_to_the_batch_of_one(train_sequences):
     alone = make(train_sequences=train_sequences)
-    shares = []
+    parts = []
     for rank in (0, 1):
         data = make(train_sequences=train_sequences)
         data.trainer = type("Two", (), {"global_rank": rank, "world_size": 2})
-        shares.append([inputs for inputs, _ in batches(data.train_dataloader(), 2)])
-    for whole, *parts in zip([inputs for inputs, _ in batches(alone.train_dataloader(), 2)], *shares, strict=True):
-        assert [len(part) for part in parts] == [8, 8]
-        assert torch.equal(torch.cat(parts).unique(dim=0), whole.unique(dim=0))
+        parts.append([inputs for inputs, _ in batches(data.train_dataloader(), 2)])
+    for whole, *joined in zip([inputs for inputs, _ in batches(alone.train_dataloader(), 2)], *parts, strict=True):
+        assert [len(part) for part in joined] == [8, 8]
+        assert torch.equal(torch.cat(joined).unique(dim=0), whole.unique(dim=0))
 
 
 def test_long_sequences_are_evaluated_in_smaller_batches():
@@ -83,18 +83,18 @@ def test_long_sequences_are_evaluated_in_smaller_batches():
     assert [len(inputs) for inputs, _ in loader] == [200, 100]
 
 
-def test_blocks_are_joined_and_the_last_batch_may_be_short():
-    blocks = Blocks(5, joined=2)
+def test_the_last_batch_of_blocks_may_be_smaller():
+    blocks = BlockSampler(5, blocks_per_batch=2)
     assert list(blocks) == [(0, range(2)), (0, range(2, 4)), (0, range(4, 5))]
     assert len(blocks) == 3
 
 
-def test_what_training_asks_is_what_the_task_tells():
+def test_shape_score_scale_and_schema():
     data = make("copy", solved_at=0.9)
     assert (data.shape.example, data.shape.outputs) == ((40, 10), (40, 9))
     assert (data.score_scale.score, data.score_scale.solved_at) == (keys.ACCURACY, 0.9)
-    assert data.raw.classes
-    assert data.raw.examples.shape == (3, 40, 10)
+    assert data.schema.is_classification
+    assert data.schema.examples.shape == (3, 40, 10)
     assert data.target_scale == 1.0
     assert data.source == "gradclip.data.tasks.copy(length=20, solved_at=0.9)"
 

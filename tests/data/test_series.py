@@ -15,7 +15,7 @@ def make_frame(groups=("a", "b")):
         {
             "when": [*pd.date_range("2026-01-01", periods=ROWS, freq="h")] * len(groups),
             "who": np.repeat(groups, ROWS),
-            "x": rows,  # the number of the row, so that it is seen where a window came from
+            "x": rows,  # the row number, which shows where a window comes from
             "y": rows * 10,
         }
     )
@@ -59,10 +59,10 @@ def test_windows_are_rows_of_one_series_and_the_target_lies_the_horizon_ahead(wr
         np.testing.assert_array_equal(inputs[:, :, 0], first[:, None] + np.arange(5))
         np.testing.assert_array_equal(inputs[:, :, 1], inputs[:, :, 0] * 10)
         np.testing.assert_array_equal(target[:, 0], (first + 4 + 2) * 10)
-        assert (first // ROWS == (first + 6) // ROWS).all()  # no window goes from one series into the next
+        assert (first // ROWS == (first + 6) // ROWS).all()  # no window spans two series
 
 
-def test_each_series_is_cut_in_time_and_no_target_is_seen_twice(write):
+def test_each_series_is_split_in_time_and_no_target_is_in_both_parts(write):
     data = make(write, test_fraction=0.25)
     targets = [np.sort(everything(loader)[1][:, 0] / 10) for loader in data.val_dataloader()]
     expected_train = [*range(6, 30), *range(46, 70)]
@@ -71,13 +71,13 @@ def test_each_series_is_cut_in_time_and_no_target_is_seen_twice(write):
     np.testing.assert_array_equal(targets[1], expected_test)
 
 
-def test_training_visits_every_window_once_an_epoch_and_knows_its_rows(write):
+def test_every_window_is_in_one_batch_of_the_epoch_whose_rows_are_known(write):
     data = make(write)
     loader = data.train_dataloader()
     inputs, _ = everything(loader)
     np.testing.assert_array_equal(np.sort(inputs[:, 0, 0]), np.sort(everything(data.val_dataloader()[0])[0][:, 0, 0]))
     first_batch = next(iter(loader))[0]
-    assert data.rows_of_batch(1, 0) == tuple(sorted(first_batch[:, -1, 0].int().tolist()))
+    assert data.batch_indices(1, 0) == tuple(sorted(first_batch[:, -1, 0].int().tolist()))
 
 
 def test_scaling_is_fitted_on_the_rows_before_the_cut(write):
@@ -91,14 +91,14 @@ def test_scaling_is_fitted_on_the_rows_before_the_cut(write):
     assert data.target_scale == pytest.approx(690)
 
 
-def test_what_training_asks(write):
+def test_shape_score_scale_and_schema(write):
     data = make(write)
     assert (data.shape.example, data.shape.outputs) == ((5, 2), (1,))
     targets = np.array([*range(6, 30), *range(46, 70)]) * 10.0
     assert data.score_scale.score == keys.MSE
     assert data.score_scale.baseline == pytest.approx(targets.var())
-    assert data.raw.examples.shape == (3, 5, 2)
-    assert data.raw.columns == ("x", "y")
+    assert data.schema.examples.shape == (3, 5, 2)
+    assert data.schema.columns == ("x", "y")
 
 
 def test_one_series_with_chosen_columns_from_parquet(write):
@@ -127,7 +127,7 @@ def put(frame, row, column, value):
     return changed
 
 
-BAD = {
+BAD_SERIES = {
     "window longer than a series": (
         {"window": 39},
         lambda frame: frame,
@@ -141,7 +141,7 @@ BAD = {
     "doubled": (
         {},
         lambda frame: put(frame, 50, "when", frame.when[49]),
-        r"^data\.time: column 'when', row 51: got 2026-01-01 09:00:00, after .*; must not stand there twice",
+        r"^data\.time: column 'when', row 51: got 2026-01-01 09:00:00, after .*; must not repeat the row before",
     ),
     "gap": (
         {},
@@ -156,19 +156,19 @@ BAD = {
     "no date": (
         {},
         lambda frame: put(frame, 3, "when", "soon"),
-        r"^data\.time: column 'when' holds neither numbers nor dates: .*soon",
+        r"^data\.time: column 'when' contains neither numbers nor dates: .*soon",
     ),
     "series in pieces": (
         {},
         lambda frame: frame.sort_values("when"),
-        r"^data\.group: column 'who', row 3: series 'a' begins a second time; the rows of a series must follow",
+        r"^data\.group: column 'who', row 3: series 'a' starts again; the rows of a series must be contiguous",
     ),
     "missing value": (
         {},
         lambda frame: put(frame, 3, "x", None),
         r"^data\.features: column 'x', row 4: got nan; must",
     ),
-    "a word among numbers": (
+    "text among numbers": (
         {},
         lambda frame: put(frame, 3, "x", "many"),
         r"^data\.features: column 'x' is not numeric \(row 4: 'many'\)$",
@@ -199,9 +199,9 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("trouble", BAD)
-def test_series_that_cannot_be_trained_on(write, trouble):
-    settings, spoil, message = BAD[trouble]
+@pytest.mark.parametrize("case", BAD_SERIES)
+def test_series_that_cannot_be_trained_on_are_refused(write, case):
+    settings, spoil, message = BAD_SERIES[case]
     with pytest.raises(DataError, match=message) as caught:
         make(write, spoil(make_frame()), **settings)
     assert "\n" not in str(caught.value)

@@ -26,7 +26,7 @@ def path(request, tmp_path):
     return str(path)
 
 
-def test_the_tutorials_table_to_the_bit():
+def test_the_tutorials_table_is_bitwise_that_of_scikit_learn():
     made = regression()
     inputs, target = make_regression(1000, 20, noise=0.1, random_state=1)
     assert np.array_equal(made.features.to_numpy(), inputs)
@@ -37,7 +37,7 @@ def test_the_tutorials_table_to_the_bit():
 
 
 @pytest.mark.parametrize(("fraction", "train", "test"), [(0.5, 5, 5), (0.25, 8, 2), (0.2, 8, 2), (0.9, 1, 9)])
-def test_test_fraction_of_the_made_table_takes_the_last_rows(fraction, train, test):
+def test_the_last_rows_of_the_generated_table_are_for_testing(fraction, train, test):
     made = regression(samples=10, test_fraction=fraction)
     assert made.train_rows.tolist() == list(range(train))
     assert made.test_rows.tolist() == list(range(10 - test, 10))
@@ -58,7 +58,7 @@ def test_the_split_depends_on_its_own_seed():
     assert not np.array_equal(diabetes(split_seed=3).test_rows, diabetes(split_seed=4).test_rows)
 
 
-def test_a_users_file(path):
+def test_reads_a_users_file(path):
     read = table(path, "price", categorical=["city"])
     assert list(read.features.columns) == ["size", "age", "city"]
     assert read.name == "houses"
@@ -70,7 +70,7 @@ def test_a_users_file(path):
     assert len(read.test_rows) == 2
 
 
-def test_categories_numbers_for_names_and_a_named_index_of_a_parquet_file(tmp_path):
+def test_categories_numeric_names_and_a_named_index_of_a_parquet_file(tmp_path):
     city = FRAME["city"].astype("category")
     FRAME.assign(city=city).rename(columns={"age": 7}).set_index("size").to_parquet(tmp_path / "houses.parquet")
     read = table(str(tmp_path / "houses.parquet"), "price", features=["size", "7", "city"], categorical=["city"])
@@ -84,27 +84,27 @@ def test_chosen_features_in_the_order_given(path):
     assert list(table(path, "price", features=["age", "size"]).features.columns) == ["age", "size"]
 
 
-def test_yes_and_no_are_numbers(tmp_path):
+def test_booleans_are_numbers(tmp_path):
     FRAME.assign(city=FRAME["city"] == "Bonn").to_csv(tmp_path / "flags.csv", index=False)
     read = table(str(tmp_path / "flags.csv"), "price")
     assert read.features["city"].tolist() == [1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("name", ["broken.parquet", "missing.csv", "missing.parquet", "binary.csv"])
-def test_a_file_that_cannot_be_read(tmp_path, name):
+def test_an_unreadable_file_is_refused(tmp_path, name):
     if not name.startswith("missing"):
         (tmp_path / name).write_bytes(b"\xff\xfe\x00 not a table \x81\n")
     with pytest.raises(DataError, match=f"^data.path: got '.*{name}'; cannot be read: .+$"):
         table(str(tmp_path / name), "price")
 
 
-def test_too_few_rows_to_split(tmp_path):
+def test_too_few_rows_to_split_are_refused(tmp_path):
     FRAME.head(3).to_csv(tmp_path / "few.csv", index=False)
     with pytest.raises(DataError, match=r"^data: got 3 rows; needs at least 4$"):
         table(str(tmp_path / "few.csv"), "price", features=["size"])
 
 
-def test_a_split_that_leaves_no_training_rows(path):
+def test_a_split_without_training_rows_is_refused(path):
     with pytest.raises(DataError, match=r"^data.test_fraction: got 0.999; "):
         table(path, "price", features=["size"], test_fraction=0.999)
 

@@ -7,7 +7,7 @@ from gradclip.data.tabular import TabularData
 from gradclip.errors import DataError
 
 
-def test_training_batches_follow_the_sampler_and_hold_matching_rows():
+def test_training_batches_follow_the_sampler():
     data = TabularData(regression(), batch_size=32, seed=3)
     loader = data.train_dataloader()
     inputs, target = data.train_set.tensors
@@ -18,7 +18,7 @@ def test_training_batches_follow_the_sampler_and_hold_matching_rows():
         assert torch.equal(batch[1], target[positions])
 
 
-def test_validation_goes_over_all_training_then_all_test_rows_in_order():
+def test_validation_loaders_have_all_training_and_all_test_rows_in_order():
     table = regression()
     loaders = TabularData(table).val_dataloader()
     for loader, rows in zip(loaders, (table.train_rows, table.test_rows), strict=True):
@@ -42,6 +42,6 @@ def test_scaled_training_rows_have_mean_zero_and_deviation_one():
         (regression(samples=100, test_fraction=0.001), 32, r"^data.test_fraction: leaves none of 100 rows to test$"),
     ],
 )
-def test_too_few_rows(table, batch_size, message):
+def test_too_few_rows_are_refused(table, batch_size, message):
     with pytest.raises(DataError, match=message):
         TabularData(table, batch_size=batch_size)

@@ -28,7 +28,7 @@ def symbols(inputs):
 
 
 @every_task
-def test_shapes_and_types_are_those_the_task_tells(name):
+def test_shapes_and_types_match_the_task(name):
     task = TASKS[name](30)
     inputs, target = draw(task, 7)
     assert inputs.shape == (7, task.steps, task.inputs)
@@ -75,17 +75,17 @@ def test_the_class_is_the_order_of_a_and_b(count, tenths, length):
     sequence = symbols(inputs)
     which, where = np.nonzero(sequence < 2)
     np.testing.assert_array_equal(np.bincount(which), count)
-    places = where.reshape(-1, count)
+    positions = where.reshape(-1, count)
     for column, tenth in enumerate(tenths):
         first = length * tenth // 10
-        assert (places[:, column].min(), places[:, column].max()) == (first, first + length // 10 - 1)
+        assert (positions[:, column].min(), positions[:, column].max()) == (first, first + length // 10 - 1)
     order = sequence[which, where].reshape(-1, count)
     np.testing.assert_array_equal(target, (order * 2 ** np.arange(count)).sum(axis=1))
     np.testing.assert_allclose(np.bincount(target) / COUNT, 0.5**count, atol=0.03)
     assert set(np.unique(sequence)) == set(range(6))
 
 
-def test_the_first_symbol_comes_again():
+def test_the_class_is_the_first_symbol():
     inputs, target = draw(random_permutation(12))
     sequence = symbols(inputs)
     np.testing.assert_array_equal(target, sequence[:, 0])
@@ -95,7 +95,7 @@ def test_the_first_symbol_comes_again():
 
 
 @pytest.mark.parametrize(("task", "values", "cue"), [(noiseless_memorization, 5, 30), (copy, 8, 29)])
-def test_a_pattern_is_asked_for_again(task, values, cue):
+def test_the_pattern_is_the_target_after_the_cue(task, values, cue):
     drawn = task(20)
     inputs, target = draw(drawn, 300)
     sequence = symbols(inputs)

@@ -12,14 +12,14 @@ MLP_SETTINGS = {"widths": [8, 4], "activation": "tanh", "initialization": "he_no
 
 
 class Flat(nn.Linear):
-    """Forgets the column of the output."""
+    """Returns outputs without their last dimension."""
 
     def forward(self, inputs):
         return super().forward(inputs)[:, 0]
 
 
-class Wordless(nn.Linear):
-    """Fails with no word."""
+class Silent(nn.Linear):
+    """Fails with an error that has no message."""
 
     def forward(self, inputs):
         raise NotImplementedError
@@ -30,15 +30,15 @@ class Pair(nn.Linear):
         return super().forward(inputs), None
 
 
-class Choosy(nn.Linear):
-    """A constructor with demands of its own; their failures are of the kinds that networks raise."""
+class Failing(nn.Linear):
+    """Has a constructor that raises the kinds of errors that networks raise."""
 
     def __init__(self, in_features, error):
         super().__init__(in_features, 1)
-        raise {"assertion": AssertionError, "runtime": RuntimeError, "key": KeyError}[error]("dropout: must be 0 to 1")
+        raise {"assertion": AssertionError, "key": KeyError}[error]("dropout: must be 0 to 1")
 
 
-def test_our_own_network_with_its_settings():
+def test_builds_our_own_network_with_its_settings():
     network = build_network(MLP_PATH, MLP_SETTINGS, example=(20,), outputs=(3,))
     assert isinstance(network, MLP)
     assert isinstance(network[1], nn.Tanh)
@@ -50,12 +50,12 @@ def test_a_network_of_torch_gets_the_sizes_and_none_of_the_settings_it_does_not_
     assert (network.in_features, network.out_features, network.bias) == (20, 1, None)
 
 
-def test_a_lazy_network_learns_its_sizes_here():
+def test_a_lazy_network_is_initialized():
     network = build_network("torch.nn.LazyLinear", {}, example=(20,))
     assert network.weight.shape == (1, 20)
 
 
-def test_the_trial_leaves_the_network_in_training_mode_without_gradients_or_new_statistics():
+def test_the_check_leaves_training_mode_gradients_and_statistics_alone():
     class_path = "torch.nn.BatchNorm1d"
     network = build_network(class_path, {"num_features": 1}, example=(1,))
     assert network.training
@@ -63,7 +63,7 @@ def test_the_trial_leaves_the_network_in_training_mode_without_gradients_or_new_
     assert network.weight.grad is None
 
 
-def test_the_trial_draws_no_random_number():
+def test_the_check_draws_no_random_number():
     torch.manual_seed(0)
     build_network(MLP_PATH, {}, example=(20,))
     after = torch.rand(3)
@@ -86,24 +86,23 @@ def test_the_trial_draws_no_random_number():
         ("torch.nn.Linear", {"out_features": 3}, r"turns 2 examples into \(2, 3\); must be \(2, 1\)"),
         ("torch.nn.Identity", {}, r"turns 2 examples into \(2, 20\); must be \(2, 1\)"),
         (HERE + "Pair", {}, r"turns 2 examples into a tuple; must be \(2, 1\)"),
-        (HERE + "Choosy", {"error": "assertion"}, "cannot build .*dropout: must be 0 to 1"),
-        (HERE + "Choosy", {"error": "runtime"}, "cannot build .*dropout: must be 0 to 1"),
-        (HERE + "Choosy", {"error": "key"}, "cannot build .*dropout: must be 0 to 1"),
-        (HERE + "Wordless", {}, "fails on rows of 20 inputs: NotImplementedError"),
+        (HERE + "Failing", {"error": "assertion"}, "cannot build .*dropout: must be 0 to 1"),
+        (HERE + "Failing", {"error": "key"}, "cannot build .*dropout: must be 0 to 1"),
+        (HERE + "Silent", {}, "fails on rows of 20 inputs: NotImplementedError"),
     ],
 )
-def test_networks_that_do_not_fit(target, settings, message):
+def test_networks_that_do_not_fit_are_refused(target, settings, message):
     with pytest.raises(ModelError, match=f"^model._target_: .*{message}") as caught:
         build_network(target, settings, example=(20,))
     assert "\n" not in str(caught.value)
 
 
-def test_a_network_with_nothing_to_train():
+def test_a_network_without_trainable_parameters_is_refused():
     with pytest.raises(ModelError, match=r"^model._target_: torch.nn.Identity has no parameter to train$"):
         build_network("torch.nn.Identity", {}, example=(1,))
 
 
-def test_a_module_whose_import_fails(tmp_path, monkeypatch):
+def test_a_class_whose_import_fails_is_refused(tmp_path, monkeypatch):
     (tmp_path / "broken_networks.py").write_text("import a_package_that_is_not_there\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModelError, match="importing it fails: No module named 'a_package_that_is_not_there'"):

@@ -25,14 +25,14 @@ def test_layers_and_output_shape(widths, shapes):
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_every_activation_stands_after_each_hidden_layer(name):
+def test_the_activation_follows_each_hidden_layer(name):
     network = MLP(20, 1, widths=[8, 4], activation=name)
     assert [type(layer) for layer in network] == [nn.Linear, ACTIVATIONS[name], nn.Linear, ACTIVATIONS[name], nn.Linear]
     assert network(torch.ones(2, 20)).isfinite().all()
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_uniform_draws_fill_their_bounds_and_biases_are_zero(seed):
+def test_uniform_initializations_fill_their_bounds_and_biases_are_zero(seed):
     torch.manual_seed(seed)
     hidden, output = linears(MLP(200, 100, widths=[150]))
     for layer, bound in [(hidden, (6 / 200) ** 0.5), (output, (6 / (150 + 100)) ** 0.5)]:  # He's, then Glorot's
@@ -46,7 +46,7 @@ def test_uniform_draws_fill_their_bounds_and_biases_are_zero(seed):
     ("name", "deviation"),
     [("he_normal", (2 / 300) ** 0.5), ("glorot_normal", (2 / 500) ** 0.5), ("lecun_normal", (1 / 300) ** 0.5)],
 )
-def test_normal_draws_have_their_deviation(name, deviation):
+def test_normal_initializations_have_their_standard_deviation(name, deviation):
     torch.manual_seed(0)
     (layer,) = linears(MLP(300, 200, widths=[], output_initialization=name))
     assert layer.weight.std().item() == pytest.approx(deviation, rel=0.02)
@@ -55,7 +55,7 @@ def test_normal_draws_have_their_deviation(name, deviation):
 
 
 @pytest.mark.parametrize("name", INITIALIZATIONS)
-def test_initializations_are_chosen_for_hidden_and_output_layers_apart(name):
+def test_hidden_and_output_layers_have_their_own_initialization(name):
     torch.manual_seed(0)
     hidden = linears(MLP(20, 5, widths=[30, 10], initialization=name, output_initialization="pytorch"))
     assert [bool(layer.bias.any()) for layer in hidden] == [False, False, True]
@@ -63,7 +63,7 @@ def test_initializations_are_chosen_for_hidden_and_output_layers_apart(name):
     assert [bool(layer.bias.any()) for layer in output] == [True, True, False]
 
 
-def test_pytorch_leaves_torchs_own_draw():
+def test_pytorch_keeps_the_weights_that_torch_draws():
     torch.manual_seed(0)
     expected = nn.Linear(20, 4)
     torch.manual_seed(0)

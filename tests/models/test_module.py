@@ -20,7 +20,7 @@ from gradclip import (
     keys,
 )
 from gradclip.data.sources import diabetes, regression
-from gradclip.models.optimization import make_loss, make_optimizer, make_schedule
+from gradclip.models.optimization import build_loss, optimizer_factory, schedule_factory
 
 EPOCHS = 3
 QUIET = {
@@ -53,7 +53,7 @@ def make_network(seed=0, in_features=20):
 
 def train_with_lightning(network, data, lr=0.01, **trainer_arguments):
     callbacks = [*trainer_arguments.pop("callbacks", []), WeightsOfEachStep()]
-    module = Regressor(network, optimizer=make_optimizer("sgd", lr=lr, momentum=0.9))
+    module = Regressor(network, optimizer=optimizer_factory("sgd", lr=lr, momentum=0.9))
     Trainer(**QUIET, **{"max_epochs": EPOCHS, "callbacks": callbacks} | trainer_arguments).fit(module, data)
     return module, callbacks[-1].weights
 
@@ -66,7 +66,7 @@ def clip_with_torch(method, parameters):
 
 
 def train_with_torch(network, data, method, accumulated=1, lr=0.01, epochs=EPOCHS):
-    """The whole training as a plain loop: the weights after each step, and both errors after each epoch."""
+    """Train in a plain loop; return the weights after each step and both errors after each epoch."""
     parameters = list(network.parameters())
     kind = parameters[0].dtype
     inputs, target = (tensor.to(kind) for tensor in data.train_set.tensors)
@@ -112,8 +112,8 @@ CLIPPINGS = {
 @pytest.mark.parametrize("clipping", CLIPPINGS)
 def test_lightning_equals_a_plain_loop_step_by_step(clipping, accumulated):
     lr = 1e-5 if clipping == "none" else 0.01  # without clipping only a small rate stays finite
-    data, network = TabularData(regression(), batch_size=36), make_network()  # 14 batches, the last one short
-    # In float64: value clipping bends the path so often that float32 rounding alone parts two runs by 1e-5.
+    data, network = TabularData(regression(), batch_size=36), make_network()  # 14 batches, the last one smaller
+    # In float64: value clipping changes the path so often that float32 rounding alone separates two runs by 1e-5.
     copied = copy.deepcopy(network).double()
     expected, errors = train_with_torch(copied, data, clipping.split(" ")[0], accumulated, lr)
     module, weights = train_with_lightning(
@@ -126,7 +126,7 @@ def test_lightning_equals_a_plain_loop_step_by_step(clipping, accumulated):
     np.testing.assert_allclose(module.curves[keys.MSE.test], errors[:, 1], rtol=1e-5)
 
 
-def test_a_last_lone_batch_of_an_epoch_still_makes_a_step():
+def test_an_incomplete_accumulation_at_the_end_of_an_epoch_is_a_step():
     data, network = TabularData(regression(), batch_size=100), make_network()  # 5 batches
     expected, _ = train_with_torch(copy.deepcopy(network), data, "norm", accumulated=2)
     _, weights = train_with_lightning(network, data, accumulate_grad_batches=2, gradient_clip_val=1.0)
@@ -141,7 +141,7 @@ def test_without_clipping_the_tutorials_rate_diverges(seed):
     assert np.isnan([module.curves[keys.MSE.train][-1], module.curves[keys.MSE.test][-1]]).all()
 
 
-def test_errors_are_numpys_in_the_targets_own_unit_squared():
+def test_mean_squared_errors_are_numpys_in_target_units():
     table = diabetes()
     data = TabularData(table, scale_inputs="standard", scale_target="standard")
     network = make_network(in_features=10)
@@ -167,8 +167,8 @@ def test_a_schedule_changes_the_rate_at_every_step():
     rates = Rates()
     module = Regressor(
         make_network(),
-        optimizer=make_optimizer("sgd", lr=1e-5),
-        schedule=make_schedule("warmup_cosine", warmup_fraction=0.25, final_fraction=0.0),
+        optimizer=optimizer_factory("sgd", lr=1e-5),
+        schedule=schedule_factory("warmup_cosine", warmup_fraction=0.25, final_fraction=0.0),
     )
     Trainer(**QUIET, max_epochs=2, callbacks=[rates]).fit(module, TabularData(regression(), batch_size=125))
     warmup, fall = [1 / 3, 2 / 3], [(1 + np.cos(np.pi * step / 6)) / 2 for step in range(6)]
@@ -177,7 +177,7 @@ def test_a_schedule_changes_the_rate_at_every_step():
 
 def test_the_loss_and_the_optimizer_are_those_given():
     network, batch = make_network(), (torch.ones(4, 20), torch.zeros(4, 1))
-    module = Regressor(network, loss=make_loss("mae"), optimizer=make_optimizer("adam", lr=0.5))
+    module = Regressor(network, loss=build_loss("mae"), optimizer=optimizer_factory("adam", lr=0.5))
     assert module.training_step(batch, 0).item() == pytest.approx(network(batch[0]).abs().mean().item())
     optimizer = module.configure_optimizers()
     assert isinstance(optimizer, torch.optim.Adam)
@@ -191,7 +191,7 @@ def test_frozen_parameters_are_not_given_to_the_optimizer():
     assert optimizer.param_groups[0]["params"] == list(network[2].parameters())
 
 
-def test_accuracy_is_the_share_of_right_predictions_of_every_step():
+def test_accuracy_is_the_fraction_of_right_predictions_over_all_steps():
     data = SequenceData("copy", length=5, batch_size=10, steps_per_epoch=3, test_sequences=200)
     torch.manual_seed(0)
     module = Classifier(RNN(10, 9, every_step=True))
@@ -206,7 +206,7 @@ def test_accuracy_is_the_share_of_right_predictions_of_every_step():
     assert list(module.curves) == ["accuracy/train", "accuracy/test"]
 
 
-def test_a_network_whose_outputs_are_no_numbers_has_no_accuracy():
+def test_accuracy_of_outputs_that_are_nan_is_nan():
     data = SequenceData("temporal_order", length=10, batch_size=10, steps_per_epoch=2, test_sequences=100)
     network = RNN(6, 4)
     nn.init.constant_(network.output.bias, float("nan"))
@@ -220,4 +220,4 @@ def test_cross_entropy_is_the_mean_over_rows_and_steps(shape):
     generator = torch.Generator().manual_seed(0)
     logits, target = torch.randn(*shape, 4, generator=generator), torch.randint(4, shape, generator=generator)
     chosen = torch.log_softmax(logits, -1).gather(-1, target[..., None])
-    torch.testing.assert_close(make_loss("cross_entropy")(logits, target), -chosen.mean())
+    torch.testing.assert_close(build_loss("cross_entropy")(logits, target), -chosen.mean())

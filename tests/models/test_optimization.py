@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from gradclip.models.optimization import LOSSES, OPTIMIZERS, make_loss, make_optimizer, make_schedule
+from gradclip.models.optimization import LOSSES, OPTIMIZERS, build_loss, optimizer_factory, schedule_factory
 
 
 def learning_rates(steps, warmup_fraction, final_fraction, lr=0.1):
-    """The learning rate that each optimizer step uses, and at last the one after them all."""
+    """Return the learning rate of each optimizer step, and the one after the last."""
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=lr)
-    schedule = make_schedule("warmup_cosine", warmup_fraction=warmup_fraction, final_fraction=final_fraction)(
+    schedule = schedule_factory("warmup_cosine", warmup_fraction=warmup_fraction, final_fraction=final_fraction)(
         optimizer, steps
     )
     rates = []
@@ -38,7 +38,7 @@ def test_warmup_and_cosine_follow_their_formula(steps, warmup_fraction, final_fr
     assert rates == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
-def test_the_highest_rate_is_the_optimizers_own_and_is_reached():
+def test_the_highest_rate_is_that_of_the_optimizer():
     rates = learning_rates(steps=100, warmup_fraction=0.1, final_fraction=0.0)
     assert max(rates) == rates[10] == pytest.approx(0.1)
     assert rates[0] == pytest.approx(0.1 / 11)
@@ -51,14 +51,14 @@ def test_very_short_runs_have_a_positive_first_rate(steps):
     assert 0 < rates[0] <= 0.1
 
 
-def test_a_constant_schedule_is_none():
-    assert make_schedule("constant") is None
+def test_the_constant_schedule_is_none():
+    assert schedule_factory("constant") is None
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_builds_and_lowers_a_loss(name):
     parameter = nn.Parameter(torch.tensor([1.0]))
-    optimizer = make_optimizer(name, lr=0.01, weight_decay=0.0)([parameter])
+    optimizer = optimizer_factory(name, lr=0.01, weight_decay=0.0)([parameter])
     for _ in range(5):
         optimizer.zero_grad()
         parameter.square().sum().backward()
@@ -68,7 +68,7 @@ def test_every_optimizer_builds_and_lowers_a_loss(name):
 
 
 def test_settings_reach_the_optimizer():
-    make = make_optimizer("sgd", lr=0.5, momentum=0.9, nesterov=True, weight_decay=0.1)
+    make = optimizer_factory("sgd", lr=0.5, momentum=0.9, nesterov=True, weight_decay=0.1)
     group = make([nn.Parameter(torch.ones(1))]).param_groups[0]
     assert (group["lr"], group["momentum"], group["nesterov"], group["weight_decay"]) == (0.5, 0.9, True, 0.1)
 
@@ -78,6 +78,6 @@ def test_settings_reach_the_optimizer():
     [("mse", {}, (9 + 0.25) / 2), ("mae", {}, (3 + 0.5) / 2), ("huber", {"delta": 1.0}, (3 - 0.5 + 0.125) / 2)],
 )
 def test_losses_are_means_over_the_batch(name, settings, expected):
-    loss = make_loss(name, **settings)(torch.tensor([[3.0], [0.5]]), torch.zeros(2, 1))
+    loss = build_loss(name, **settings)(torch.tensor([[3.0], [0.5]]), torch.zeros(2, 1))
     assert loss.item() == pytest.approx(expected)
     assert name in LOSSES

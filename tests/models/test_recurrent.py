@@ -22,7 +22,7 @@ def make(initialization, **settings):
 
 @every_kind
 @pytest.mark.parametrize("every_step", [False, True])
-def test_reads_out_linearly_at_the_last_step_or_at_every_one(kind, every_step):
+def test_output_is_linear_in_the_last_state_or_in_every_one(kind, every_step):
     network, inputs = KINDS[kind](6, 4, hidden_size=8, layers=2, every_step=every_step), torch.randn(3, 9, 6)
     states, _ = network.recurrent(inputs)
     expected = states @ network.output.weight.T + network.output.bias
@@ -30,7 +30,7 @@ def test_reads_out_linearly_at_the_last_step_or_at_every_one(kind, every_step):
 
 
 @pytest.mark.parametrize(("name", "deviation"), [("sigmoid", 0.01), ("basic_tanh", 0.1)])
-def test_papers_draws_have_their_deviation_and_zero_biases(name, deviation):
+def test_normal_initializations_have_the_papers_deviation_and_zero_biases(name, deviation):
     drawn = weights(make(name))
     everything = torch.cat([values.flatten() for key, values in drawn.items() if "weight" in key])
     assert everything.std().item() == pytest.approx(deviation, rel=0.05)
@@ -46,12 +46,12 @@ def test_smart_tanh_is_sparse_with_the_spectral_radius_of_the_paper():
     assert drawn["recurrent.weight_ih_l0"].std().item() == pytest.approx(0.01, rel=0.1)
 
 
-def test_smart_tanh_of_few_units_keeps_them_all():
+def test_smart_tanh_keeps_all_weights_of_a_small_layer():
     torch.manual_seed(0)
     assert (RNN(6, 4, hidden_size=5, initialization="smart_tanh").recurrent.weight_hh_l0 != 0).all()
 
 
-def test_identity_is_scaled_and_other_weights_have_the_deviation_asked_for():
+def test_identity_is_scaled_and_other_weights_have_the_given_deviation():
     drawn = weights(make("identity", identity_scale=0.5, nonlinearity="relu"))
     assert torch.equal(drawn["recurrent.weight_hh_l0"], 0.5 * torch.eye(HIDDEN))
     assert drawn["recurrent.weight_ih_l0"].std().item() == pytest.approx(0.001, rel=0.2)
@@ -60,7 +60,7 @@ def test_identity_is_scaled_and_other_weights_have_the_deviation_asked_for():
     assert wide["recurrent.weight_ih_l0"].std().item() == pytest.approx(0.1, rel=0.2)
 
 
-def test_pytorch_leaves_torchs_own_draw():
+def test_pytorch_keeps_the_weights_that_torch_draws():
     torch.manual_seed(0)
     expected = nn.RNN(6, HIDDEN, batch_first=True)
     ours = make("pytorch").recurrent
@@ -68,7 +68,7 @@ def test_pytorch_leaves_torchs_own_draw():
 
 
 @every_kind
-def test_truncation_changes_no_output_but_lets_gradients_reach_back_only_so_far(kind):
+def test_truncation_limits_how_far_gradients_reach_back_and_changes_no_output(kind):
     torch.manual_seed(0)
     whole = KINDS[kind](6, 4, every_step=True)
     truncated = KINDS[kind](6, 4, every_step=True, truncation=4)
@@ -82,13 +82,13 @@ def test_truncation_changes_no_output_but_lets_gradients_reach_back_only_so_far(
 
 
 @every_kind
-def test_is_built_for_the_data_and_reads_out_where_they_have_a_target(kind):
+def test_is_built_with_an_output_at_the_last_step_or_at_every_one(kind):
     path = f"gradclip.models.recurrent.{kind}"
     assert build_network(path, {"hidden_size": 8}, (20, 6), (4,))(torch.zeros(2, 20, 6)).shape == (2, 4)
     assert build_network(path, {"hidden_size": 8}, (20, 6), (20, 5))(torch.zeros(2, 20, 6)).shape == (2, 20, 5)
 
 
-def test_a_network_of_rows_does_not_fit_sequences():
+def test_an_mlp_does_not_fit_sequences():
     message = r"^model._target_: gradclip.models.mlp.MLP turns 2 examples into \(2, 20, 4\); must be \(2, 4\)$"
     with pytest.raises(ModelError, match=message):
         build_network("gradclip.models.mlp.MLP", {}, (20, 6), (4,))

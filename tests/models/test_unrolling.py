@@ -14,8 +14,8 @@ LAYERS = {
 every_layer = pytest.mark.parametrize("kind", LAYERS)
 
 
-def look(_layer, _step, _hidden):
-    """A visitor that does nothing."""
+def no_hook(_layer, _step, _hidden):
+    """Do nothing."""
 
 
 def make(kind, seed=0):
@@ -33,7 +33,7 @@ def inputs_for(layer):
 
 
 def run(layer, state=None):
-    """Outputs, last states and all gradients."""
+    """Return outputs, last states and all gradients."""
     layer.zero_grad()
     outputs, last = layer(inputs_for(layer), state)
     lasts = list(last) if isinstance(last, tuple) else [last]
@@ -42,12 +42,12 @@ def run(layer, state=None):
 
 
 @every_layer
-@pytest.mark.parametrize("begun", [False, True], ids=["from zero", "from a state"])
-def test_the_layer_computes_what_torchs_does(kind, begun):
+@pytest.mark.parametrize("with_state", [False, True], ids=["from zero", "from a state"])
+def test_outputs_states_and_gradients_are_those_of_torch(kind, with_state):
     layer = make(kind)
-    state = states_for(layer) if begun else None
+    state = states_for(layer) if with_state else None
     expected = run(layer, state)
-    unrolling = Unrolling(layer, look)
+    unrolling = Unrolling(layer, no_hook)
     ours = run(layer, state)
     unrolling.remove()
     if kind in {"tanh", "relu"}:
@@ -57,7 +57,7 @@ def test_the_layer_computes_what_torchs_does(kind, begun):
 
 
 @every_layer
-def test_every_hidden_state_is_visited_in_order_and_is_the_layers_output(kind):
+def test_the_hook_gets_every_hidden_state_in_order(kind):
     layer, visited = make(kind), []
     Unrolling(layer, lambda *state: visited.append(state))
     outputs, last = layer(inputs_for(layer))
@@ -68,7 +68,7 @@ def test_every_hidden_state_is_visited_in_order_and_is_the_layers_output(kind):
     assert torch.equal(hidden[-1], top[-1])
 
 
-def test_the_derivative_at_a_state_is_the_whole_one_through_output_and_later_states():
+def test_the_derivative_at_a_state_includes_all_later_steps():
     layer, derivatives = make("tanh"), {}
     Unrolling(
         layer, lambda number, step, hidden: hidden.register_hook(lambda d: derivatives.update({(number, step): d}))
@@ -86,7 +86,7 @@ def test_the_derivative_at_a_state_is_the_whole_one_through_output_and_later_sta
 def test_dropout_acts_between_layers_in_training_only():
     torch.manual_seed(0)
     layer = nn.RNN(6, 10, num_layers=2, dropout=0.5, batch_first=True)
-    Unrolling(layer, look)
+    Unrolling(layer, no_hook)
     torch.manual_seed(1)
     ours, _ = layer(inputs_for(layer))
     del layer.forward
@@ -95,7 +95,7 @@ def test_dropout_acts_between_layers_in_training_only():
     assert torch.equal(ours, expected)
 
 
-def test_several_visitors_come_and_go_by_themselves():
+def test_hooks_are_added_and_removed_independently():
     layer, first, second = make("gru"), [], []
     one = Unrolling(layer, lambda *state: first.append(state[1]))
     other = Unrolling(layer, lambda *state: second.append(state[1]))
@@ -110,7 +110,7 @@ def test_several_visitors_come_and_go_by_themselves():
 
 def test_the_layer_can_be_saved_while_it_is_unrolled():
     layer = make("lstm")
-    Unrolling(layer, look)
+    Unrolling(layer, no_hook)
     assert layer.state_dict().keys() == make("lstm").state_dict().keys()
 
 
@@ -118,14 +118,14 @@ def test_the_layer_can_be_saved_while_it_is_unrolled():
     ("layer", "what"),
     [(nn.LSTM(2, 3, bidirectional=True), "bidirectional"), (nn.LSTM(2, 3, proj_size=2), "with projections")],
 )
-def test_layers_that_have_no_single_chain_of_states_are_refused(layer, what):
+def test_bidirectional_layers_and_projections_are_refused(layer, what):
     with pytest.raises(ModelError, match=f"^model: got a recurrent layer {what}; its states can be visited"):
-        Unrolling(layer, look)
+        Unrolling(layer, no_hook)
 
 
 def test_packed_sequences_are_refused():
     layer = make("lstm")
-    Unrolling(layer, look)
+    Unrolling(layer, no_hook)
     packed = nn.utils.rnn.pack_sequence([torch.zeros(3, 6), torch.zeros(2, 6)])
     with pytest.raises(ModelError, match=r"^model: got packed or single sequences"):
         layer(packed)

@@ -13,7 +13,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from gradclip.config.error_messages import USER_ERRORS, describe
-from gradclip.config.help import groups_of, manual, options_of
+from gradclip.config.help import config_groups, config_options, help_text
 from gradclip.config.passwords import extract_passwords
 from gradclip.errors import ConfigError
 
@@ -34,12 +34,12 @@ def run_command(main: Callable[[], None], primary: str, usage: str) -> int:
     """
     arguments = sys.argv[1:]
     if {"--help", "-h"} & set(arguments):
-        print(manual(primary, usage, arguments))
+        print(help_text(primary, usage, arguments))
         return 0
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints in its own way and exits with 1
     with errors_in_one_line(primary):
         sys.argv[1:] = extract_passwords(arguments, os.environ)  # before Hydra notes down what was typed
-        check_options(arguments, groups_of(primary))
+        check_options(arguments, config_groups(primary))
         main()
     return 0
 
@@ -106,7 +106,7 @@ def check_options(arguments: Sequence[str], groups: Sequence[str]) -> None:
         if group not in groups or "=" not in argument:
             continue
         if "[" not in option and not all(map(_can_be_an_option, option.split(","))):
-            raise ConfigError(f"{group}={option}: no such option; choose from {', '.join(options_of(group))}")
+            raise ConfigError(f"{group}={option}: no such option; choose from {', '.join(config_options(group))}")
         if option.startswith("[") and group not in ADDED_GROUPS:
             raise ConfigError(f"{group}={option}: one option is chosen at a time; for several runs -m {group}=a,b")
 

@@ -1,4 +1,4 @@
-"""What all settings have in common, and the ranges that many share."""
+"""The base class of all settings, and the types that several groups use."""
 
 from typing import Annotated
 
@@ -6,13 +6,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeNumber = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-Share = Annotated[float, Field(ge=0, lt=1)]
-Pattern = Annotated[str, Field(min_length=1)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]  # in (0, 1)
+Share = Annotated[float, Field(ge=0, lt=1)]  # in [0, 1)
+Pattern = Annotated[str, Field(min_length=1)]  # of names, with the wildcards * and ?
 
 
 class Settings(BaseModel):
-    """Base of all settings: frozen, strict about names."""
+    """Base of all settings: frozen, and refuses unknown names."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 

@@ -30,7 +30,7 @@ class DiabetesData(Settings):
     scale_target: Scaling
 
 
-def _existing_table(path: str) -> str:
+def _check_table_path(path: str) -> str:
     if Path(path).suffix not in {".csv", ".parquet"}:
         raise PydanticCustomError("table", "must end in .csv or .parquet")
     if not Path(path).is_file():
@@ -38,8 +38,8 @@ def _existing_table(path: str) -> str:
     return path
 
 
-TablePath = Annotated[str, AfterValidator(_existing_table)]
-Column = Annotated[str, Field(coerce_numbers_to_str=True)]  # some tables have numbers for names
+TablePath = Annotated[str, AfterValidator(_check_table_path)]
+Column = Annotated[str, Field(coerce_numbers_to_str=True)]  # some tables have numbers as column names
 
 
 class TableData(Settings):
@@ -70,7 +70,7 @@ class SeriesSettings(Settings):
 
 
 class TaskSettings(Settings):
-    """Settings that every made task of sequences has."""
+    """Settings that all synthetic sequence tasks have."""
 
     name: str
     length: PositiveInt

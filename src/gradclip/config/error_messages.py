@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from gradclip.config.help import groups_of, options_of
+from gradclip.config.help import config_groups, config_options
 from gradclip.errors import GradclipError, did_you_mean, first_line
 
 if TYPE_CHECKING:
@@ -37,16 +37,16 @@ def describe(error: Exception, command: str = "train") -> str:
 
 def _unknown_option(error: MissingConfigException) -> str:
     group, _, option = (error.missing_cfg_file or "").rpartition("/")
-    options = error.options or options_of(group)
+    options = error.options or config_options(group)
     if not group or not options:
         return f"{error.missing_cfg_file}: no such config"
     return f"{group}={option}: no such option{did_you_mean(option, options)}; choose from {', '.join(options)}"
 
 
 def _unknown_name(name: str, command: str) -> str:
-    groups = groups_of(command)
+    groups = config_groups(command)
     if name in groups:
-        return f"{name}: write it with a plus, +{name}=..., from {', '.join(options_of(name))}"
+        return f"{name}: write it with a plus, +{name}=..., from {', '.join(config_options(name))}"
     from gradclip.config.validation import setting_names
 
     known = setting_names(_settings_of(command))

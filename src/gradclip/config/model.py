@@ -19,14 +19,14 @@ class MLPModel(Settings):
 
 
 class CustomModel(BaseModel):
-    """Any other network: its class and whatever settings its constructor takes."""
+    """Any other network: the dotted path of its class and the arguments of its constructor."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     target: Annotated[str, Field(pattern=r"^\w+(\.\w+)+$")] = Field(alias="_target_")
 
 
 class RecurrentModel(Settings):
-    """Settings that every recurrent network has."""
+    """Settings that all recurrent networks have."""
 
     hidden_size: PositiveInt
     layers: PositiveInt

@@ -1,4 +1,4 @@
-"""Where this checkout stands, for the configs and the commands."""
+"""Paths of this checkout, for the configs and the commands."""
 
 from pathlib import Path
 
@@ -9,5 +9,5 @@ CONFIG_FOLDER = PROJECT_ROOT / "conf"
 
 
 def register_resolvers() -> None:
-    """Make ``${project_root:}``, the folder of this checkout, known to the configs."""
+    """Register the resolver ``${project_root:}``, the folder of this checkout, with OmegaConf."""
     OmegaConf.register_new_resolver("project_root", lambda: str(PROJECT_ROOT), replace=True)

@@ -71,9 +71,9 @@ class TrainerSettings(Settings):
     progress_bar: Annotated[bool, NoEffect]
 
     @model_validator(mode="after")
-    def _devices_share_a_batch(self) -> "TrainerSettings":
+    def _devices_fit_batch_and_precision(self) -> "TrainerSettings":
         if self.precision == "16-mixed" and self.accelerator == "cpu":
-            raise ValueError("precision: got '16-mixed'; on a processor use '32-true' or 'bf16-mixed'")
+            raise ValueError("precision: got '16-mixed'; on a CPU use '32-true' or 'bf16-mixed'")
         if self.batch_size % self.devices:
             raise ValueError(f"batch_size: got {self.batch_size}; must be a multiple of devices ({self.devices})")
         if self.devices > 1 and self.strategy == "auto":

@@ -1,4 +1,4 @@
-"""What is wrong with a user's table, said in one line."""
+"""Checks of a user's table; each refusal is one line with the setting, the column and the row."""
 
 import warnings
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype, is_scalar
 
 from gradclip.errors import DataError, did_you_mean, first_line
 
-LARGEST = float(np.finfo(np.float32).max)  # of a number in training
-STEP_TOLERANCE = 0.01  # share by which two even steps may differ: time stamps are rounded
+LARGEST = float(np.finfo(np.float32).max)  # training is in float32
+STEP_TOLERANCE = 0.01  # relative difference between two time steps that count as equal: time stamps are rounded
 
 
 def check_table(
@@ -26,15 +26,16 @@ def check_table(
 
     Args:
         frame: the table.
-        features: the input columns.
-        target: the column to predict.
-        categorical: those of the input columns that are no numbers.
-        series: whether it is a time series, in which the target's past may be an input and all inputs are numbers.
+        features: names of the input columns.
+        target: name of the column to predict.
+        categorical: names of the input columns that are encoded one-hot; all others have to be numeric.
+        series: whether the table is a time series: the target may be an input, and no column is categorical.
 
     Raises:
-        DataError: with the setting, what it holds, and where in the file the trouble stands.
+        DataError: a column is missing, named twice, not numeric or has a missing or infinite value, or there are no
+            rows or no inputs.
     """
-    _check_columns(frame, features, target, categorical)
+    _check_column_settings(frame, features, target, categorical)
     if target in features and not series:
         raise DataError(f"data.features: got {target!r}; that is the target")
     if frame.empty:
@@ -44,26 +45,25 @@ def check_table(
             hint = "" if series or name == target else f"; encode it with data.categorical=[{name}]"
             _check_numbers(frame[name], "data.target" if name == target else "data.features", hint)
     for name in categorical:
-        _check_scalars(frame[name])
-        _check_no_gap(frame[name], frame[name].isna(), "data.categorical")
+        _check_categories(frame[name])
 
 
-def check_varies(target: pd.Series) -> None:
-    """Refuse training targets that are all the same.
+def check_not_constant(target: pd.Series) -> None:
+    """Refuse training targets that are all equal.
 
     Raises:
-        DataError: with the value.
+        DataError: they are; the message has the value.
     """
     if np.var(target.to_numpy()) == 0:
         where = f"column {target.name!r} is constant ({target.iloc[0]}) in the training rows"
         raise DataError(f"data.target: {where}; nothing to learn")
 
 
-def check_named(frame: pd.DataFrame, wanted: Sequence[tuple[str, str]]) -> None:
-    """Refuse a table without the columns that settings name.
+def check_columns_exist(frame: pd.DataFrame, wanted: Sequence[tuple[str, str]]) -> None:
+    """Refuse a table without the wanted columns, pairs of a setting and the column that it names.
 
     Raises:
-        DataError: with the setting and the columns that there are.
+        DataError: a column is missing; the message lists those of the table.
     """
     columns = [str(name) for name in frame.columns]
     for setting, name in wanted:
@@ -73,72 +73,76 @@ def check_named(frame: pd.DataFrame, wanted: Sequence[tuple[str, str]]) -> None:
             )
 
 
-def check_time(frame: pd.DataFrame, time: str, group: str | None, allow_gaps: bool = False) -> None:
-    """Refuse time stamps that do not go forward by even steps, in each series by itself.
+def check_timestamps(frame: pd.DataFrame, time: str, group: str | None, allow_gaps: bool = False) -> None:
+    """Refuse time stamps that do not increase by even steps within each series.
 
     Args:
         frame: the table.
-        time: the column of time stamps.
-        group: the column that tells several series apart.
+        time: name of the column of time stamps, numbers or dates.
+        group: name of the column that identifies the series; None for a single series.
         allow_gaps: whether steps may be uneven.
 
     Raises:
-        DataError: with the row at which they do not.
+        DataError: a time stamp is missing, not a number or date, not later than the one before or after an uneven step,
+            or the rows of a series are not contiguous.
     """
     for setting, name in (("data.time", time), ("data.group", group)):
         if name is not None:
-            _check_no_gap(frame[name], frame[name].isna(), setting)
-    stamps = _to_numbers(frame[time])
-    same = np.full(len(frame) - 1, True)
+            _check_all_valid(frame[name], frame[name].isna(), setting)
+    stamps = _as_numbers(frame[time])
+    same_series = np.full(len(frame) - 1, True)
     if group is not None:
-        _check_series_are_whole(frame[group])
+        _check_contiguous(frame[group])
         names = frame[group].to_numpy()
-        same = names[1:] == names[:-1]
-    _check_steps(frame[time], np.diff(stamps), same, allow_gaps)
+        same_series = names[1:] == names[:-1]
+    _check_steps(frame[time], np.diff(stamps), same_series, allow_gaps)
 
 
-def _to_numbers(column: pd.Series) -> NDArray[np.float64] | NDArray[np.int64]:
-    """Time stamps as numbers; dates as nanoseconds."""
-    if is_numeric_dtype(column):
-        return column.to_numpy()
+def _as_numbers(stamps: pd.Series) -> NDArray[np.float64] | NDArray[np.int64]:
+    """Return time stamps as numbers, dates as nanoseconds."""
+    if is_numeric_dtype(stamps):
+        return stamps.to_numpy()
     try:
-        with warnings.catch_warnings(category=UserWarning, action="ignore"):  # of dates in no one form
-            return pd.to_datetime(column).to_numpy(dtype="datetime64[ns]").astype(np.int64)
+        with warnings.catch_warnings(category=UserWarning, action="ignore"):  # of dates in several formats
+            return pd.to_datetime(stamps).to_numpy(dtype="datetime64[ns]").astype(np.int64)
     except (ValueError, TypeError) as error:
-        got = f"column {column.name!r} holds neither numbers nor dates"
+        got = f"column {stamps.name!r} contains neither numbers nor dates"
         raise DataError(f"data.time: {got}: {first_line(error)}") from error
 
 
-def _check_series_are_whole(names: pd.Series) -> None:
+def _check_contiguous(names: pd.Series) -> None:
+    """Refuse a series whose rows do not follow one another."""
     starts = names[names != names.shift()]
     if starts.duplicated().any():
         row = int(starts.index[starts.duplicated()][0]) + 1
-        got = f"column {names.name!r}, row {row}: series {names.iloc[row - 1]!r} begins a second time"
-        raise DataError(f"data.group: {got}; the rows of a series must follow one another")
+        got = f"column {names.name!r}, row {row}: series {names.iloc[row - 1]!r} starts again"
+        raise DataError(f"data.group: {got}; the rows of a series must be contiguous")
 
 
-def _check_steps(stamps: pd.Series, steps: NDArray[Any], same: NDArray[np.bool_], allow_gaps: bool) -> None:
-    """Each step between two rows of one series must be forward, and as long as most are."""
-    if not same.any():
+def _check_steps(stamps: pd.Series, steps: NDArray[Any], same_series: NDArray[np.bool_], allow_gaps: bool) -> None:
+    """Refuse a time step within a series that goes back, is zero or differs from the median step."""
+    if not same_series.any():
         return
-    usual = float(np.median(steps[same]))
-    troubles = {
-        "must be later than the row before": same & (steps < 0),
-        "must not stand there twice": same & (steps == 0),
-        "steps must be even, unless data.allow_gaps=true": same & ~(allow_gaps | _even(steps, usual)),
+    even = np.isclose(steps, float(np.median(steps[same_series])), rtol=STEP_TOLERANCE, atol=0)
+    violations = {
+        "must be later than the row before": steps < 0,
+        "must not repeat the row before": steps == 0,
+        "steps must be even, unless data.allow_gaps=true": ~(allow_gaps | even),
     }
-    for trouble, where in troubles.items():
-        if where.any():
-            row = int(np.flatnonzero(where)[0]) + 1
+    for rule, violated in violations.items():
+        if (same_series & violated).any():
+            row = int(np.flatnonzero(same_series & violated)[0]) + 1
             raise DataError(
                 f"data.time: column {stamps.name!r}, row {row + 1}: got {stamps.iloc[row]}, after "
-                f"{stamps.iloc[row - 1]}; {trouble} (rows are counted from 1, without the header)"
+                f"{stamps.iloc[row - 1]}; {rule} (rows are counted from 1, without the header)"
             )
 
 
-def _check_columns(frame: pd.DataFrame, features: Sequence[str], target: str, categorical: Sequence[str]) -> None:
-    check_named(frame, [("data.target", target), *(("data.features", name) for name in features)])
-    check_named(frame, [("data.categorical", name) for name in categorical])
+def _check_column_settings(
+    frame: pd.DataFrame, features: Sequence[str], target: str, categorical: Sequence[str]
+) -> None:
+    check_columns_exist(frame, [("data.target", target), *(("data.features", name) for name in features)])
+    check_columns_exist(frame, [("data.categorical", name) for name in categorical])
     for setting, names in (("data.features", features), ("data.categorical", categorical)):
         if twice := [name for name in names if list(names).count(name) > 1]:
             raise DataError(f"{setting}: got {twice[0]!r} twice")
@@ -150,34 +154,33 @@ def _check_columns(frame: pd.DataFrame, features: Sequence[str], target: str, ca
 
 
 def _check_numbers(column: pd.Series, setting: str, hint: str) -> None:
+    """Refuse a column that is not numeric, or has a value that float32 cannot represent."""
     if not (is_numeric_dtype(column) or is_bool_dtype(column)):
-        values = enumerate(column, start=1)
-        row, example = next((place for place in values if not _is_number(place[1])), (1, column.iloc[0]))
-        hint = hint if is_scalar(example) else ""
-        raise DataError(f"{setting}: column {column.name!r} is not numeric (row {row}: {example!r}){hint}")
-    beyond = column.isna() | (column.fillna(0).astype(float).abs() > LARGEST)
-    _check_no_gap(column, beyond, setting, f"must be a finite value, at most {LARGEST:.2g}")
+        rows = enumerate(column, start=1)
+        row, value = next(((row, value) for row, value in rows if not _is_number(value)), (1, column.iloc[0]))
+        hint = hint if is_scalar(value) else ""
+        raise DataError(f"{setting}: column {column.name!r} is not numeric (row {row}: {value!r}){hint}")
+    invalid = column.isna() | (column.fillna(0).astype(float).abs() > LARGEST)
+    _check_all_valid(column, invalid, setting, f"must be a finite value, at most {LARGEST:.2g}")
 
 
-def _check_scalars(column: pd.Series) -> None:
+def _check_categories(column: pd.Series) -> None:
+    """Refuse a categorical column with a missing value or one that is not a scalar, such as a list."""
     for row, value in enumerate(column, start=1):
         if not is_scalar(value):
             got = f"column {column.name!r}, row {row}: got {value!r}"
-            raise DataError(f"data.categorical: {got}; must be a text, a number or a truth value")
+            raise DataError(f"data.categorical: {got}; must be text, a number or a boolean")
+    _check_all_valid(column, column.isna(), "data.categorical")
 
 
-def _check_no_gap(column: pd.Series, gaps: pd.Series, setting: str, allowed: str = "must not be missing") -> None:
-    if gaps.any():
-        row = int(np.flatnonzero(gaps)[0])
+def _check_all_valid(column: pd.Series, invalid: pd.Series, setting: str, rule: str = "must not be missing") -> None:
+    """Refuse a column with an invalid row; the message has the first and their number."""
+    if invalid.any():
+        row = int(np.flatnonzero(invalid)[0])
         raise DataError(
-            f"{setting}: column {column.name!r}, row {row + 1}: got {column.iloc[row]}; {allowed} "
-            f"({int(gaps.sum())} such in this column; rows are counted from 1, without the header)"
+            f"{setting}: column {column.name!r}, row {row + 1}: got {column.iloc[row]}; {rule} "
+            f"({int(invalid.sum())} such in this column; rows are counted from 1, without the header)"
         )
-
-
-def _even(steps: NDArray[Any], usual: float) -> NDArray[np.bool_]:
-    even: NDArray[np.bool_] = np.isclose(steps, usual, rtol=STEP_TOLERANCE, atol=0)
-    return even
 
 
 def _is_number(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""Scaling of inputs and target by scikit-learn, fitted on the training rows only."""
+"""Scaling of inputs and target with scikit-learn, fitted on the training rows only."""
 
 from dataclasses import dataclass
 
@@ -20,11 +20,11 @@ SCALERS: dict[str, type[TransformerMixin]] = {
 
 @dataclass(frozen=True)
 class Scaling:
-    """How raw rows become inputs of the network, and its outputs the target's own unit.
+    """Fitted transformers of the inputs and of the target.
 
     Attributes:
         inputs: turns a frame of features into an array ``[rows, inputs]``.
-        target: turns the target ``[rows, 1]`` into what the network learns, and back.
+        target: scales the target ``[rows, 1]``; its inverse turns the network's outputs into the target's unit.
     """
 
     inputs: ColumnTransformer
@@ -32,23 +32,24 @@ class Scaling:
 
     @property
     def target_scale(self) -> float:
-        """How many of the target's own units one unit of the network's output is."""
+        """Target units per unit of the network's output."""
         ends = self.target.inverse_transform(np.array([[0.0], [1.0]]))
         return float(ends[1, 0] - ends[0, 0])
 
     def transform(self, table: Table, rows: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return inputs ``[rows, inputs]`` and target ``[rows, 1]`` as the network sees them."""
+        """Return scaled inputs ``[rows, inputs]`` and scaled target ``[rows, 1]``."""
         inputs = self.inputs.transform(table.features.iloc[rows])
         return np.asarray(inputs, dtype=float), self.target.transform(_column(table.target.iloc[rows]))
 
 
 def fit_scaling(table: Table, scale_inputs: str = "none", scale_target: str = "none") -> Scaling:
-    """Fit the scalers on the training rows of a table.
+    """Fit the transformers on the training rows of a table; categorical columns are encoded one-hot.
 
     Args:
         table: the table.
-        scale_inputs: ``none``, ``standard`` or ``minmax``, for the numeric input columns.
-        scale_target: the same for the target.
+        scale_inputs: scaling of the numeric input columns: ``none``, ``standard`` (mean 0, standard deviation 1) or
+            ``minmax`` (0 to 1).
+        scale_target: scaling of the target, with the same choices.
 
     Example:
         >>> from gradclip.data.sources import regression

@@ -1,4 +1,4 @@
-"""What the scores of a run are measured against."""
+"""The scale of a score, from the baseline of a prediction that ignores the inputs to a perfect one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from gradclip import keys
 
 @dataclass(frozen=True)
 class ScoreScale:
-    """What scores are measured against.
+    """A score with its baseline and the value from which the problem is solved.
 
     Attributes:
-        score: what is measured: ``keys.MSE``, in the target's unit squared, or ``keys.ACCURACY``.
-        baseline: the score of the best guess that ignores the inputs: of predicting the mean, or chance.
-        solved_at: the score on test examples from which the problem counts as solved; None if there is no such mark.
+        score: ``keys.MSE``, in the target's unit squared, or ``keys.ACCURACY``.
+        baseline: score of the best prediction that ignores the inputs: the mean of the targets, or chance.
+        solved_at: test score from which the problem counts as solved; None where no such value is set.
     """
 
     score: keys.Score
@@ -23,7 +23,7 @@ class ScoreScale:
     solved_at: float | None = None
 
     def normalized(self, value: float) -> float:
-        """How far a score lies on the way from the baseline, 0, to perfect, 1.
+        """Return a score relative to the baseline, 0, and a perfect score, 1; worse than the baseline is negative.
 
         Example:
             >>> ScoreScale(keys.ACCURACY, baseline=0.25).normalized(0.625)
@@ -32,10 +32,10 @@ class ScoreScale:
         return (value - self.baseline) / (self.score.perfect - self.baseline)
 
     def is_solved(self, value: float) -> bool | None:
-        """Whether a score counts as a solution; None where there is no mark."""
+        """Return whether a score reaches ``solved_at``; None where that is not set."""
         return None if self.solved_at is None else self.normalized(value) >= self.normalized(self.solved_at)
 
     def best_index(self, values: Sequence[float]) -> int | None:
-        """Position of the first best finite score; None without any."""
-        gains = [self.normalized(value) if np.isfinite(value) else -np.inf for value in values]
-        return int(np.argmax(gains)) if gains and max(gains) > -np.inf else None
+        """Return the index of the first best finite score; None where no score is finite."""
+        normalized = [self.normalized(value) if np.isfinite(value) else -np.inf for value in values]
+        return int(np.argmax(normalized)) if normalized and max(normalized) > -np.inf else None

@@ -1,4 +1,4 @@
-"""The data module of made sequences: fresh ones at every step, or a fixed set."""
+"""The data module of synthetic sequences: generated anew at every step, or a fixed training set."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -12,91 +12,97 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler, TensorDataset
 
 from gradclip import keys
-from gradclip.data.base import Loader, Raw, Shape, TrainingData, WholeBatches, evaluation_batch_size
-from gradclip.data.batches import OrderedBatches, ShuffledBatches
+from gradclip.data.base import SCHEMA_EXAMPLES, DataSchema, DataShape, TrainingData
+from gradclip.data.loaders import (
+    BatchLoader,
+    Loader,
+    ShuffledBatchSampler,
+    evaluation_batch_size,
+    evaluation_loader,
+    shuffled_loader,
+)
 from gradclip.data.score_scale import ScoreScale
 from gradclip.data.tasks import TASKS, Task
 from gradclip.errors import DataError
 
-RAW_EXAMPLES = 3
-TEST_BLOCK = 100  # sequences
-TRAINING, TESTING, FIXED = range(3)  # streams of random numbers that never meet
+TEST_BLOCK_SIZE = 100  # sequences
+TRAINING, TESTING, FIXED = range(3)  # first number of each generator's seed, so that no two streams are equal
 
 
-class Blocks(Sampler[tuple[int, range]]):
-    """Which blocks of sequences make up each batch: an epoch, 0, and a range of their numbers.
+class BlockSampler(Sampler[tuple[int, range]]):
+    """Batches of whole blocks of generated sequences, in order: pairs of the epoch, here 0, and block numbers.
 
     Args:
-        blocks: how many there are.
-        joined: how many make a batch.
+        blocks: number of blocks.
+        blocks_per_batch: blocks of a batch; the last batch may have fewer.
     """
 
-    def __init__(self, blocks: int, joined: int = 1) -> None:
-        self.blocks, self.joined, self.epoch = blocks, joined, 0
+    def __init__(self, blocks: int, blocks_per_batch: int = 1) -> None:
+        self.blocks, self.blocks_per_batch, self.epoch = blocks, blocks_per_batch, 0
 
     def __len__(self) -> int:
-        return math.ceil(self.blocks / self.joined)
+        return math.ceil(self.blocks / self.blocks_per_batch)
 
     def __iter__(self) -> Iterator[tuple[int, range]]:
-        for first in range(0, self.blocks, self.joined):
-            yield self.epoch, range(first, min(first + self.joined, self.blocks))
+        for first in range(0, self.blocks, self.blocks_per_batch):
+            yield self.epoch, range(first, min(first + self.blocks_per_batch, self.blocks))
 
 
-class FreshBlocks(Blocks):
-    """The same, of another epoch each time."""
+class EpochBlockSampler(BlockSampler):
+    """A :class:`BlockSampler` whose blocks are different ones in each epoch."""
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch; Lightning calls this before each."""
+        """Choose the epoch, counted from 0; Lightning calls this before each."""
         self.epoch = epoch
 
 
-class DrawnSequences(Dataset[tuple[Tensor, Tensor]]):
-    """Sequences in blocks that depend on stream, seed, epoch and number alone.
+class GeneratedSequences(Dataset[tuple[Tensor, Tensor]]):
+    """Blocks of sequences, each generated from stream, seed, epoch and block number alone.
 
-    A run taken up again meets the same ones.
+    A resumed run gets the same sequences.
 
     Args:
-        task: how sequences are drawn.
-        stream: which stream of random numbers.
-        seed: seed of the stream.
-        block: sequences of a block, over all processes together.
-        rank: which process this is; it takes its share of every block.
+        task: the task that generates the sequences.
+        stream: number of the random stream, which keeps training and test sequences apart.
+        seed: seed within the stream.
+        block_size: sequences of a block, over all processes together.
+        rank: rank of this process; it takes every ``world_size``-th sequence of a batch.
         world_size: number of processes.
     """
 
-    def __init__(self, task: Task, stream: int, seed: int, block: int, rank: int = 0, world_size: int = 1) -> None:
-        self.task, self.stream, self.seed, self.block = task, stream, seed, block
-        self.share = slice(rank, None, world_size)
+    def __init__(self, task: Task, stream: int, seed: int, block_size: int, rank: int = 0, world_size: int = 1) -> None:
+        self.task, self.stream, self.seed, self.block_size = task, stream, seed, block_size
+        self._part = slice(rank, None, world_size)
 
-    def __getitem__(self, place: tuple[int, range]) -> tuple[Tensor, Tensor]:
-        epoch, blocks = place
+    def __getitem__(self, epoch_and_blocks: tuple[int, range]) -> tuple[Tensor, Tensor]:
+        epoch, blocks = epoch_and_blocks
         seeds = ([self.stream, self.seed, epoch, number] for number in blocks)
-        drawn = [self.task.draw(np.random.default_rng(seed), self.block) for seed in seeds]
+        drawn = [self.task.draw(np.random.default_rng(seed), self.block_size) for seed in seeds]
         inputs, target = zip(*drawn, strict=True)
         return self._join(inputs), self._join(target)
 
     def _join(self, arrays: Sequence[NDArray[Any]]) -> Tensor:
-        whole = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-        return torch.from_numpy(whole[self.share])
+        batch = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+        return torch.from_numpy(batch[self._part])
 
 
 class SequenceData(TrainingData):
-    """Batches of inputs ``[sequences, steps, inputs]`` and target, as :class:`gradclip.data.tasks.Task` draws them.
+    """Batches of a synthetic task: inputs ``[sequences, steps, inputs]`` and the target of the task.
 
-    Validation goes over the training sequences, of fresh ones over the first batches of the epoch as many as test,
-    then over the test sequences, which are the same whatever the seed.
+    The test sequences do not depend on the seed. Where training sequences are generated anew at every step, the
+    training score of an epoch is that of its first batches, about as many sequences as there are test sequences.
 
     Args:
-        name: of the task, a key of ``TASKS``.
+        name: name of the task, a key of ``TASKS``.
         batch_size: sequences of a training batch, over all processes together.
         seed: seed of the training sequences and of their order.
-        steps_per_epoch: batches of an epoch, where each is fresh.
-        train_sequences: size of a fixed training set; None makes fresh sequences at every step.
-        test_sequences: how many sequences test, a multiple of 100.
-        **settings: of the task.
+        steps_per_epoch: batches of an epoch, where ``train_sequences`` is None.
+        train_sequences: size of a fixed training set; None generates new sequences at every step.
+        test_sequences: number of test sequences, a multiple of 100.
+        **settings: arguments of the task, such as ``length``.
 
     Raises:
-        DataError: the sequences are too short for the task, or fewer than a batch.
+        DataError: the sequences are too short for the task, or the fixed training set is smaller than a batch.
 
     Example:
         >>> data = SequenceData("adding", length=50)
@@ -126,56 +132,60 @@ class SequenceData(TrainingData):
         self.train_set = None if train_sequences is None else self._fixed_set(train_sequences)
 
     @property
-    def shape(self) -> Shape:
-        """What the network has to fit."""
+    def shape(self) -> DataShape:
+        """Shapes that the network has to fit."""
         task = self.task
-        return Shape((task.steps, task.inputs), (task.steps, task.outputs) if task.every_step else (task.outputs,))
+        return DataShape((task.steps, task.inputs), (task.steps, task.outputs) if task.every_step else (task.outputs,))
 
     @property
     def score_scale(self) -> ScoreScale:
-        """What scores are measured against."""
+        """The score of the task, with its baseline and the value from which it is solved."""
         return self.task.score_scale
 
     @property
-    def raw(self) -> Raw:
-        """What a stored model needs to know."""
+    def schema(self) -> DataSchema:
+        """Inputs ``x0, x1, ...`` and the target, with the first test sequences; nothing is scaled."""
         inputs, _ = self._test_set[0, range(1)]
         columns = tuple(f"x{number}" for number in range(self.task.inputs))
-        return Raw(
-            inputs[:RAW_EXAMPLES].numpy(), columns, "target", None, classes=self.score_scale.score is keys.ACCURACY
-        )
+        is_classification = self.score_scale.score is keys.ACCURACY
+        return DataSchema(inputs[:SCHEMA_EXAMPLES].numpy(), columns, "target", None, is_classification)
 
     def frames(self) -> dict[str, pd.DataFrame | None]:
-        """No rows: sequences are made on the fly."""
+        """Return no rows: sequences are generated."""
         return {"training": None, "testing": None}
 
-    def rows_of_batch(self, epoch: int, batch: int) -> tuple[int, ...]:
-        """Return which sequences of a fixed set are in a training batch; none of fresh ones, which have no number."""
+    def batch_indices(self, epoch: int, batch: int) -> tuple[int, ...]:
+        """Return the indices of a training batch in the fixed set, over all processes; none without a fixed set.
+
+        Args:
+            epoch: counted from 1.
+            batch: within the epoch, counted from 0.
+        """
         if self.train_set is None:
             return ()
-        return ShuffledBatches(len(self.train_set), self.batch_size, self.seed).rows_of(epoch, batch)
+        return ShuffledBatchSampler(len(self.train_set), self.batch_size, self.seed).batch_indices(epoch, batch)
 
     def train_dataloader(self) -> Loader:
-        """Training batches; each process its share."""
+        """Return the training batches; with several processes, this one's part of each."""
         if self.train_set is None:
-            fresh = DrawnSequences(self.task, TRAINING, self.seed, self.batch_size, *self.process)
-            return WholeBatches(fresh, FreshBlocks(self.steps_per_epoch))
-        batches = ShuffledBatches(len(self.train_set), self.batch_size, self.seed, *self.process)
-        return WholeBatches(self.train_set, batches)
+            generated = GeneratedSequences(self.task, TRAINING, self.seed, self.batch_size, *self.rank_and_world_size)
+            return BatchLoader(generated, EpochBlockSampler(self.steps_per_epoch))
+        return shuffled_loader(self.train_set, self.batch_size, self.seed, *self.rank_and_world_size)
 
     def val_dataloader(self) -> list[Loader]:
-        """Training sequences, then test sequences."""
+        """Return the loaders of training sequences and of test sequences."""
         size = evaluation_batch_size(self.shape.example)
-        test = WholeBatches(self._test_set, Blocks(self.test_sequences // TEST_BLOCK, max(1, size // TEST_BLOCK)))
+        test_blocks = BlockSampler(self.test_sequences // TEST_BLOCK_SIZE, max(1, size // TEST_BLOCK_SIZE))
+        test = BatchLoader(self._test_set, test_blocks)
         if self.train_set is not None:
-            return [WholeBatches(self.train_set, OrderedBatches(len(self.train_set), size)), test]
+            return [evaluation_loader(self.train_set, self.shape.example), test]
+        generated = GeneratedSequences(self.task, TRAINING, self.seed, self.batch_size)
         blocks = min(self.steps_per_epoch, math.ceil(self.test_sequences / self.batch_size))
-        seen = DrawnSequences(self.task, TRAINING, self.seed, self.batch_size)
-        return [WholeBatches(seen, FreshBlocks(blocks, max(1, size // self.batch_size))), test]
+        return [BatchLoader(generated, EpochBlockSampler(blocks, max(1, size // self.batch_size))), test]
 
     @property
-    def _test_set(self) -> DrawnSequences:
-        return DrawnSequences(self.task, TESTING, 0, TEST_BLOCK)
+    def _test_set(self) -> GeneratedSequences:
+        return GeneratedSequences(self.task, TESTING, 0, TEST_BLOCK_SIZE)
 
     def _fixed_set(self, count: int) -> TensorDataset:
         inputs, target = self.task.draw(np.random.default_rng([FIXED, self.seed]), count)

@@ -1,4 +1,4 @@
-"""A user's own time series: windows of the past in, the target some steps ahead out."""
+"""Windows over a user's own time series: the last steps as inputs, the target some steps ahead."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,37 +14,37 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from gradclip import keys
-from gradclip.data.base import Loader, Raw, Shape, TrainingData, WholeBatches, evaluation_batch_size
-from gradclip.data.batches import OrderedBatches, ShuffledBatches
-from gradclip.data.checks import check_named, check_table, check_time, check_varies
+from gradclip.data.base import SCHEMA_EXAMPLES, DataSchema, DataShape, TrainingData
+from gradclip.data.checks import check_columns_exist, check_not_constant, check_table, check_timestamps
+from gradclip.data.loaders import Loader, ShuffledBatchSampler, evaluation_loader, shuffled_loader
 from gradclip.data.scaling import fit_scaling
 from gradclip.data.score_scale import ScoreScale
-from gradclip.data.sources import Table, read_frame
+from gradclip.data.sources import Rows, Table, read_frame
 from gradclip.errors import DataError
-
-RAW_EXAMPLES = 3
-Rows = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
-class Series:
-    """A table whose rows follow one another in time, and the windows in it.
+class TimeSeries:
+    """A table of one or several time series, and the windows in it.
 
     Attributes:
-        table: all rows; its training and test rows are those before and after the cut of each series.
+        table: all rows; its training rows come before the cut of each series, its test rows after it.
         window: rows of a window.
-        train_ends: last row of each training window; its target lies before the cut.
-        test_ends: last row of each test window; its target lies after the cut.
-        train_targets: row of each training window's target.
-        test_targets: row of each test window's target.
+        horizon: rows from the last of a window to that of its target.
+        train_ends: last row of each training window; the row of its target is before the cut.
+        test_ends: last row of each test window; the row of its target is after the cut.
     """
 
     table: Table
     window: int
+    horizon: int
     train_ends: Rows
     test_ends: Rows
-    train_targets: Rows
-    test_targets: Rows
+
+    @property
+    def train_target(self) -> pd.Series:
+        """Unscaled target of each training window."""
+        return self.table.target.iloc[self.train_ends + self.horizon]
 
 
 def read_series(
@@ -57,89 +57,85 @@ def read_series(
     horizon: int = 1,
     test_fraction: float = 0.25,
     allow_gaps: bool = False,
-) -> Series:
-    """Read time series from a CSV or Parquet file and cut each in time: the first rows train, the last ones test.
+) -> TimeSeries:
+    """Read time series from a CSV or Parquet file and split each in time: the last rows are for testing.
 
     Args:
-        path: the file, ending in .csv or .parquet; rows of a series one after the other, in time.
-        target: the column to predict.
-        time: the column of time stamps, numbers or dates.
-        features: the input columns, numbers; None means all but time and group, the target's past included.
-        group: the column that tells several series apart; None means one series.
-        window: time steps of the past that the network sees.
-        horizon: how many steps ahead of the window's last the target lies.
-        test_fraction: share of each series kept for testing: its last rows.
-        allow_gaps: whether steps in time may be uneven, as months and working days are; rows then count as even.
+        path: the file, ending in .csv or .parquet; the rows of a series are contiguous and in order of time.
+        target: name of the column to predict.
+        time: name of the column of time stamps, numbers or dates.
+        features: names of the numeric input columns; None: all but time and group, the target's past included.
+        group: name of the column that identifies the series; None: a single series.
+        window: time steps that the network sees.
+        horizon: time steps from the last of the window to the target.
+        test_fraction: fraction of each series kept for testing.
+        allow_gaps: whether time steps may be uneven, such as months or working days; each row then counts as one step.
 
     Raises:
-        DataError: a column does not fit, time stamps are not in order, doubled or have a gap, or a series is shorter
-            than a window and its horizon.
+        DataError: the file cannot be read, a column or a time stamp is not valid, a series is shorter than window and
+            horizon together, or no window is left to train on or to test.
     """
     frame = read_frame(Path(path))
+    check_columns_exist(frame, [("data.time", time), *([("data.group", group)] if group else [])])
     others = {time, group}
-    check_named(frame, [("data.time", time), *([("data.group", group)] if group else [])])
     columns = [str(name) for name in frame.columns if name not in others] if features is None else list(features)
     check_table(frame, columns, target, (), series=True)
-    check_time(frame, time, group, allow_gaps)
+    check_timestamps(frame, time, group, allow_gaps)
     starts = _starts(frame, group)
     lengths = np.diff([*starts, len(frame)])
     _check_lengths(frame, group, starts, lengths, window, horizon)
-    cuts = starts + lengths - np.round(lengths * test_fraction).astype(int)
-    ends = np.concatenate(
-        [np.arange(start + window - 1, start + length - horizon) for start, length in zip(starts, lengths, strict=True)]
-    )
-    rows = np.arange(len(frame))
-    trains = rows < np.repeat(cuts, lengths)
-    before = trains[ends + horizon]
-    _check_cut(before, test_fraction)
+    trains = _is_before_cut(starts, lengths, test_fraction)
+    ends = _window_ends(starts, lengths, window, horizon)
+    target_trains = trains[ends + horizon]
+    _check_split(target_trains, test_fraction)
     table = Table(
         name=Path(path).stem,
         source=str(Path(path).resolve()),
         features=frame[columns].astype(float),
         target=frame[target].astype(float),
         categorical=(),
-        train_rows=rows[trains],
-        test_rows=rows[~trains],
+        train_rows=np.flatnonzero(trains),
+        test_rows=np.flatnonzero(~trains),
     )
-    return Series(table, window, ends[before], ends[~before], ends[before] + horizon, ends[~before] + horizon)
+    return TimeSeries(table, window, horizon, ends[target_trains], ends[~target_trains])
 
 
 class Windows(Dataset[tuple[Tensor, Tensor]]):
-    """Windows of rows, gathered as they are asked for.
+    """Windows of rows and their targets, gathered for each batch of indices.
 
     Args:
         inputs: all rows, ``[rows, inputs]``.
         target: the target of all rows, ``[rows, 1]``.
-        window: rows of a window.
-        ends: last row of each window.
-        targets: row of each window's target.
+        series: the windows.
+        ends: last row of each window of this dataset.
     """
 
-    def __init__(self, inputs: Tensor, target: Tensor, window: int, ends: Rows, targets: Rows) -> None:
+    def __init__(self, inputs: Tensor, target: Tensor, series: TimeSeries, ends: Rows) -> None:
         self.inputs, self.target = inputs, target
-        self.first, self.targets = torch.from_numpy(ends - window + 1), torch.from_numpy(targets)
-        self.steps = torch.arange(window)
+        self._first_rows = torch.from_numpy(ends - series.window + 1)
+        self._target_rows = torch.from_numpy(ends + series.horizon)
+        self._steps = torch.arange(series.window)
 
     def __len__(self) -> int:
-        return len(self.first)
+        return len(self._first_rows)
 
-    def __getitem__(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        return self.inputs[self.first[positions, None] + self.steps], self.target[self.targets[positions]]
+    def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        return self.inputs[self._first_rows[indices, None] + self._steps], self.target[self._target_rows[indices]]
 
 
 class SeriesData(TrainingData):
-    """Batches of windows ``[windows, steps, inputs]`` and targets ``[windows, 1]``, both as scaled for training.
+    """Scaled batches of time series: inputs ``[windows, steps, inputs]`` and target ``[windows, 1]``.
 
     Args:
         batch_size: windows of a training batch, over all processes together.
-        scale_inputs: ``none``, ``standard`` or ``minmax``, fitted on the rows before the cut.
-        scale_target: the same for the target.
+        scale_inputs: scaling of the inputs, fitted on the rows before the cut: ``none``, ``standard`` or ``minmax``.
+        scale_target: scaling of the target, with the same choices.
         seed: seed of the order of the batches.
-        **settings: of :func:`read_series`.
+        **settings: arguments of :func:`read_series`.
 
     Raises:
-        DataError: the file does not fit, there are fewer training windows than a batch has, or all training targets are
-            the same.
+        DataError: :func:`read_series` refuses the file, there are fewer training windows than ``batch_size``, or all
+            training targets are equal.
     """
 
     def __init__(
@@ -155,64 +151,82 @@ class SeriesData(TrainingData):
         if len(series.train_ends) < batch_size:
             got = f"got {batch_size}; there are {len(series.train_ends)} training windows"
             raise DataError(f"trainer.batch_size: {got}")
-        check_varies(series.table.target.iloc[series.train_targets])
+        check_not_constant(series.train_target)
         self.batch_size, self.seed = batch_size, seed
         self.name, self.source = series.table.name, series.table.source
         self.scaling = fit_scaling(series.table, scale_inputs, scale_target)
         arrays = self.scaling.transform(series.table, np.arange(len(series.table.target)))
         inputs, target = (torch.tensor(array, dtype=torch.float32) for array in arrays)
-        self.train_set = Windows(inputs, target, series.window, series.train_ends, series.train_targets)
-        self.test_set = Windows(inputs, target, series.window, series.test_ends, series.test_targets)
+        self.train_set = Windows(inputs, target, series, series.train_ends)
+        self.test_set = Windows(inputs, target, series, series.test_ends)
 
     @property
-    def shape(self) -> Shape:
-        """What the network has to fit."""
-        return Shape((self.series.window, self.series.table.features.shape[1]), (1,))
+    def shape(self) -> DataShape:
+        """Shapes that the network has to fit: a window of all inputs, one output."""
+        return DataShape((self.series.window, self.series.table.features.shape[1]), (1,))
 
     @cached_property
     def score_scale(self) -> ScoreScale:
-        """The mean squared error, against that of predicting the mean, on the training targets."""
-        return ScoreScale(keys.MSE, float(np.var(self.series.table.target.iloc[self.series.train_targets])))
+        """The mean squared error; its baseline is the variance of the training targets."""
+        return ScoreScale(keys.MSE, float(np.var(self.series.train_target)))
 
     @property
-    def raw(self) -> Raw:
-        """What a stored model needs to know."""
+    def schema(self) -> DataSchema:
+        """Columns, target and scaling, with the first test windows."""
         table, series = self.series.table, self.series
-        rows = series.test_ends[:RAW_EXAMPLES, None] + np.arange(1 - series.window, 1)
+        rows = series.test_ends[:SCHEMA_EXAMPLES, None] + np.arange(1 - series.window, 1)
         examples = table.features.to_numpy(dtype=np.float32)[rows]
-        return Raw(examples, tuple(table.features.columns), str(table.target.name), self.scaling, classes=False)
+        columns, target = tuple(table.features.columns), str(table.target.name)
+        return DataSchema(examples, columns, target, self.scaling, is_classification=False)
 
     def frames(self) -> dict[str, pd.DataFrame | None]:
-        """The rows before and after the cut of each series."""
+        """Return the unscaled rows before and after the cut of each series."""
         return self.series.table.frames()
 
-    def rows_of_batch(self, epoch: int, batch: int) -> tuple[int, ...]:
-        """Return the last row, counted from 0, of each window of a training batch over all processes."""
-        windows = ShuffledBatches(len(self.train_set), self.batch_size, self.seed).rows_of(epoch, batch)
-        return tuple(int(row) for row in self.series.train_ends[list(windows)])
+    def batch_indices(self, epoch: int, batch: int) -> tuple[int, ...]:
+        """Return the last row, counted from 0, of each window of a training batch over all processes.
+
+        Args:
+            epoch: counted from 1.
+            batch: within the epoch, counted from 0.
+        """
+        sampler = ShuffledBatchSampler(len(self.train_set), self.batch_size, self.seed)
+        return tuple(int(row) for row in self.series.train_ends[list(sampler.batch_indices(epoch, batch))])
 
     def train_dataloader(self) -> Loader:
-        """Shuffled training batches; each process its share."""
-        batches = ShuffledBatches(len(self.train_set), self.batch_size, self.seed, *self.process)
-        return WholeBatches(self.train_set, batches)
+        """Return the shuffled training batches; with several processes, this one's part of each."""
+        return shuffled_loader(self.train_set, self.batch_size, self.seed, *self.rank_and_world_size)
 
     def val_dataloader(self) -> list[Loader]:
-        """All training windows, then all test windows."""
-        size = evaluation_batch_size(self.shape.example)
-        sets = (self.train_set, self.test_set)
-        return [WholeBatches(windows, OrderedBatches(len(windows), size)) for windows in sets]
+        """Return the loaders of all training windows and of all test windows."""
+        return [evaluation_loader(windows, self.shape.example) for windows in (self.train_set, self.test_set)]
 
 
 def _starts(frame: pd.DataFrame, group: str | None) -> Rows:
+    """Return the first row of each series."""
     if group is None:
         return np.array([0])
     names = frame[group].to_numpy()
     return np.flatnonzero(np.append(True, names[1:] != names[:-1]))
 
 
+def _is_before_cut(starts: Rows, lengths: Rows, test_fraction: float) -> NDArray[np.bool_]:
+    """Return for each row whether it comes before the cut of its series."""
+    cuts = starts + lengths - np.round(lengths * test_fraction).astype(int)
+    before: NDArray[np.bool_] = np.arange(lengths.sum()) < np.repeat(cuts, lengths)
+    return before
+
+
+def _window_ends(starts: Rows, lengths: Rows, window: int, horizon: int) -> Rows:
+    """Return the last row of every window whose target is in the same series."""
+    spans = zip(starts, lengths, strict=True)
+    return np.concatenate([np.arange(start + window - 1, start + length - horizon) for start, length in spans])
+
+
 def _check_lengths(
     frame: pd.DataFrame, group: str | None, starts: Rows, lengths: Rows, window: int, horizon: int
 ) -> None:
+    """Refuse a series that is shorter than a window and its horizon."""
     shortest = int(np.argmin(lengths))
     if lengths[shortest] >= window + horizon:
         return
@@ -221,7 +235,8 @@ def _check_lengths(
     raise DataError(f"data.window: {got}, at least {window + horizon} are needed")
 
 
-def _check_cut(before: NDArray[np.bool_], test_fraction: float) -> None:
-    if before.all() or not before.any():
-        part = "train on" if not before.any() else "test"
-        raise DataError(f"data.test_fraction: got {test_fraction}; leaves none of {len(before)} windows to {part}")
+def _check_split(trains: NDArray[np.bool_], test_fraction: float) -> None:
+    """Refuse a split that leaves no window to train on, or none to test."""
+    if trains.all() or not trains.any():
+        part = "train on" if not trains.any() else "test"
+        raise DataError(f"data.test_fraction: got {test_fraction}; leaves none of {len(trains)} windows to {part}")

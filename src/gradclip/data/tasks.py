@@ -1,7 +1,8 @@
-"""Sequences that ask for a long memory, made on the fly.
+"""Synthetic sequence tasks that need a long memory.
 
-The tasks of Hochreiter & Schmidhuber 1997, "Long short-term memory", as set out by Pascanu et al. 2013, "On the
-difficulty of training recurrent neural networks", whose published programs decided where the two texts leave room.
+The tasks are those of Hochreiter & Schmidhuber 1997, "Long short-term memory", as described by Pascanu et al. 2013, "On
+the difficulty of training recurrent neural networks"; where the two texts are ambiguous, the published programs of
+Pascanu et al. decide.
 """
 
 from collections.abc import Callable
@@ -16,22 +17,21 @@ from gradclip.errors import DataError
 
 Inputs = NDArray[np.float32]
 Target = NDArray[np.float32] | NDArray[np.int64]
-Positions = NDArray[np.int64]
 Draw = Callable[[np.random.Generator, int], tuple[Inputs, Target]]
 
 
 @dataclass(frozen=True)
 class Task:
-    """How sequences of one kind are drawn.
+    """A sequence task: its sizes, its score, and the function that draws sequences.
 
     Attributes:
         steps: time steps of a sequence.
-        inputs: numbers at each time step.
-        outputs: of the network: classes, or 1 for a number.
-        every_step: whether there is a target at every time step, or one for the whole sequence.
-        score_scale: what scores are measured against.
-        draw: from a random generator and a number of sequences to inputs ``[sequences, steps, inputs]`` and target:
-            ``[sequences, 1]`` for numbers, ``[sequences]`` or ``[sequences, steps]`` for classes.
+        inputs: inputs at each time step.
+        outputs: outputs of the network: the number of classes, or 1 for a real-valued target.
+        every_step: whether there is a target at every time step rather than one for the whole sequence.
+        score_scale: the score, with its baseline and the value from which the task is solved.
+        draw: takes a random generator and a number of sequences, and returns inputs ``[sequences, steps, inputs]`` and
+            target: ``[sequences, 1]`` real-valued, ``[sequences]`` or ``[sequences, steps]`` of classes.
     """
 
     steps: int
@@ -43,10 +43,10 @@ class Task:
 
 
 def adding(length: int, solved_at: float | None = None) -> Task:
-    """The sum of the two numbers that are marked among ``length`` numbers in [0, 1].
+    """Adding problem: the sum of the two marked numbers among ``length`` numbers in [0, 1].
 
-    Inputs are mark and number. One mark stands in the first tenth of the sequence, the other between there and its
-    middle. Predicting the mean, 1, has the mean squared error 1/6.
+    The inputs of a step are mark and number. The first mark is in the first tenth of the sequence, the second between
+    there and the middle. Predicting the mean, 1, gives a mean squared error of 1/6.
 
     Source: Hochreiter & Schmidhuber 1997, section 5.4; positions as in Pascanu et al. 2013, who halve the sum.
 
@@ -58,30 +58,35 @@ def adding(length: int, solved_at: float | None = None) -> Task:
         >>> inputs.shape, np.allclose(target[:, 0], (inputs[:, :, 0] * inputs[:, :, 1]).sum(axis=1))
         ((2, 10, 2), True)
     """
-    return _two_numbers("adding", length, np.add, ScoreScale(keys.MSE, 1 / 6, solved_at))
+    return _marked_numbers("adding", length, np.add, ScoreScale(keys.MSE, 1 / 6, solved_at))
 
 
 def multiplication(length: int, solved_at: float | None = None) -> Task:
-    """The product of the two numbers that are marked; otherwise as :func:`adding`.
+    """Multiplication problem: the product of the two marked numbers; inputs and positions as in :func:`adding`.
 
-    Predicting the mean, 1/4, has the mean squared error 7/144.
+    Predicting the mean, 1/4, gives a mean squared error of 7/144.
 
     Source: Pascanu et al. 2013, section 4.1 (task of Hochreiter & Schmidhuber 1997, section 5.5).
 
     Raises:
         DataError: the sequence is too short.
     """
-    return _two_numbers("multiplication", length, np.multiply, ScoreScale(keys.MSE, 7 / 144, solved_at))
+    return _marked_numbers("multiplication", length, np.multiply, ScoreScale(keys.MSE, 7 / 144, solved_at))
 
 
 def temporal_order(length: int, symbols: int = 2, solved_at: float | None = None) -> Task:
-    """In which order did A and B appear? Two or three of them stand among four other symbols.
+    """Temporal order problem: the order in which the symbols A and B appear among four other symbols.
 
-    Inputs are one of six symbols, one-hot, A and B first. Each of the ``symbols`` positions holds A or B and is drawn
-    from a tenth of the sequence: of two, from the second tenth and the sixth; of three, from the second, the fourth
-    and the seventh. The class counts the first symbol as the lowest bit, B being 1.
+    Inputs are one of six symbols, one-hot, A and B first. A or B appears at ``symbols`` positions, each drawn from one
+    tenth of the sequence: two from the second and the sixth tenth, three from the second, the fourth and the seventh.
+    The class is a binary number whose lowest bit is the first symbol, with A as 0 and B as 1.
 
     Source: Pascanu et al. 2013, section 4.1 (tasks 6a and 6b of Hochreiter & Schmidhuber 1997).
+
+    Args:
+        length: time steps of a sequence, 10 or more.
+        symbols: number of positions with A or B, 2 or 3; there are ``2**symbols`` classes.
+        solved_at: test accuracy from which the task counts as solved.
 
     Raises:
         DataError: the sequence is too short.
@@ -106,9 +111,10 @@ def temporal_order(length: int, symbols: int = 2, solved_at: float | None = None
 
 
 def random_permutation(length: int, solved_at: float | None = None) -> Task:
-    """Which symbol comes next? It is the first one again, one of two; all others are any of 98.
+    """Random permutation problem: the first symbol, one of two, has to be predicted at the end.
 
-    Inputs are one of 100 symbols, one-hot. The class is the symbol; guessing is right in half of the cases.
+    Inputs are one of 100 symbols, one-hot; all but the first are any of the other 98. The class is the first symbol;
+    chance is an accuracy of 1/2.
 
     Source: Pascanu et al. 2013, section 4.1.
 
@@ -126,12 +132,19 @@ def random_permutation(length: int, solved_at: float | None = None) -> Task:
 
 
 def noiseless_memorization(length: int, values: int = 5, positions: int = 10, solved_at: float | None = None) -> Task:
-    """Repeat a pattern of ``positions`` symbols after ``length`` blank steps, on a cue.
+    """Noiseless memorization problem: repeat a pattern of symbols after ``length`` blank steps, on a cue.
 
     Inputs are one of ``values`` symbols, blank or the cue, one-hot; the cue comes at the first step of the answer. The
-    class at every step is blank, then the symbols of the pattern. The baseline knows when to answer, not what.
+    target at each step is blank, and in the answer the symbols of the pattern. The baseline is the accuracy of
+    predicting all blanks and guessing the pattern.
 
     Source: Pascanu et al. 2013, section 4.1 (after Martens & Sutskever 2011).
+
+    Args:
+        length: blank time steps between pattern and answer, 1 or more.
+        values: number of different symbols in the pattern.
+        positions: symbols of a pattern.
+        solved_at: test accuracy from which the task counts as solved.
 
     Raises:
         DataError: the sequence is too short.
@@ -140,11 +153,17 @@ def noiseless_memorization(length: int, values: int = 5, positions: int = 10, so
 
 
 def copy(length: int, values: int = 8, positions: int = 10, solved_at: float | None = None) -> Task:
-    """Repeat a pattern of ``positions`` symbols after ``length`` steps, the last of which is the cue.
+    """Copy problem: repeat a pattern of symbols after ``length`` steps, the last of which is the cue.
 
-    Otherwise as :func:`noiseless_memorization`.
+    Inputs, target and baseline are otherwise those of :func:`noiseless_memorization`.
 
     Source: Arjovsky et al. 2016, "Unitary evolution recurrent neural networks", section 4.1.
+
+    Args:
+        length: time steps between pattern and answer, the cue included; 1 or more.
+        values: number of different symbols in the pattern.
+        positions: symbols of a pattern.
+        solved_at: test accuracy from which the task counts as solved.
 
     Raises:
         DataError: the sequence is too short.
@@ -163,7 +182,8 @@ def _check_length(name: str, length: int, least: int) -> None:
         raise DataError(f"data.length: got {length}; {name} needs at least {least} steps")
 
 
-def _two_numbers(name: str, length: int, combine: np.ufunc, score_scale: ScoreScale) -> Task:
+def _marked_numbers(name: str, length: int, combine: np.ufunc, score_scale: ScoreScale) -> Task:
+    """Return a task whose target combines two marked numbers."""
     _check_length(name, length, least=10)
     early, middle = length // 10, length // 2
 
@@ -179,6 +199,7 @@ def _two_numbers(name: str, length: int, combine: np.ufunc, score_scale: ScoreSc
 
 
 def _recall(name: str, length: int, values: int, positions: int, solved_at: float | None, cue: int) -> Task:
+    """Return a task that repeats a pattern at the end; ``cue`` is the index of the time step that has the cue."""
     _check_length(name, length, least=1)
     steps = length + 2 * positions
 
@@ -194,5 +215,5 @@ def _recall(name: str, length: int, values: int, positions: int, solved_at: floa
     return Task(steps, values + 2, values + 1, True, ScoreScale(keys.ACCURACY, chance, solved_at), draw)
 
 
-def _one_hot(symbols: Positions, count: int) -> Inputs:
+def _one_hot(symbols: NDArray[np.int64], count: int) -> Inputs:
     return np.eye(count, dtype=np.float32).take(symbols, axis=0)

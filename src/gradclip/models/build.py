@@ -1,4 +1,4 @@
-"""From a class's dotted path and settings to a network."""
+"""Build a network from the dotted path of its class and its settings."""
 
 import inspect
 import pydoc
@@ -18,26 +18,27 @@ OUR_SETTINGS = frozenset(name for network in (MLP, RNN, LSTM, GRU) for name in i
 def build_network(
     target: str, settings: Mapping[str, Any], example: Sequence[int], outputs: Sequence[int] = (1,)
 ) -> nn.Module:
-    """Build the network of class ``target`` for data of the given shapes, and try it on two examples of zeros.
+    """Build a network for data of the given shapes, and check that it fits them with a batch of zeros.
 
-    ``in_features`` and ``out_features``, the last dimensions of the shapes, and ``every_step``, whether there is an
-    output at every time step, are passed on where the constructor names them. The settings of our own networks, which
-    stand in the config, are left out where another constructor does not name them.
+    A constructor that names ``in_features``, ``out_features`` or ``every_step`` gets them from the shapes: the last
+    dimensions, and whether there is an output at every time step. Settings of gradclip's own networks, which the config
+    may contain, are dropped where the constructor does not name them.
 
     Args:
         target: dotted path of the class.
         settings: arguments of its constructor.
         example: shape of one example's inputs.
-        outputs: shape of what the network has to return for it.
+        outputs: shape of the network's outputs for one example.
 
     Raises:
-        ModelError: the class cannot be found, built with these settings, or does not fit the data.
+        ModelError: the class is not found, is not a module, cannot be constructed or fails on a batch, its outputs have
+            another shape, or it has no trainable parameter.
 
     Example:
         >>> build_network("torch.nn.Linear", {"widths": [25]}, example=(20,))
         Linear(in_features=20, out_features=1, bias=True)
     """
-    constructor = _find(target)
+    constructor = _find_class(target)
     sizes = {"in_features": example[-1], "out_features": outputs[-1], "every_step": len(outputs) > 1}
     offered = {**sizes, **settings}
     named = inspect.signature(constructor).parameters
@@ -48,11 +49,11 @@ def build_network(
         raise ModelError(
             f"model._target_: cannot build {target} with {sorted(accepted)}: {first_line(error)}"
         ) from error
-    _try(network, target, tuple(example), tuple(outputs))
+    _check_fits_data(network, target, tuple(example), tuple(outputs))
     return network
 
 
-def _find(target: str) -> type[nn.Module]:
+def _find_class(target: str) -> type[nn.Module]:
     try:
         found = pydoc.locate(target)
     except pydoc.ErrorDuringImport as error:
@@ -62,20 +63,18 @@ def _find(target: str) -> type[nn.Module]:
     return found
 
 
-def _try(network: nn.Module, target: str, example: tuple[int, ...], outputs: tuple[int, ...]) -> None:
+def _check_fits_data(network: nn.Module, target: str, example: tuple[int, ...], outputs: tuple[int, ...]) -> None:
+    """Run the network on two examples of zeros and check the shape of its outputs."""
     training = network.training
     try:
         with torch.no_grad():
-            shape = _shape(network.eval()(torch.zeros(2, *example)))
+            result = network.eval()(torch.zeros(2, *example))
     except Exception as error:  # a user's class may raise anything
         what = f"rows of {example[0]} inputs" if len(example) == 1 else f"sequences of shape {example}"
         raise ModelError(f"model._target_: {target} fails on {what}: {first_line(error)}") from error
     network.train(training)
+    shape = tuple(result.shape) if isinstance(result, torch.Tensor) else f"a {type(result).__name__}"
     if shape != (2, *outputs):
         raise ModelError(f"model._target_: {target} turns 2 examples into {shape}; must be {(2, *outputs)}")
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise ModelError(f"model._target_: {target} has no parameter to train")
-
-
-def _shape(outputs: Any) -> Any:
-    return tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else f"a {type(outputs).__name__}"

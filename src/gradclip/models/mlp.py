@@ -1,6 +1,7 @@
-"""A multilayer perceptron."""
+"""The multilayer perceptron."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -14,41 +15,27 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "gelu": nn.GELU,
     "silu": nn.SiLU,
 }
-
-
-def _lecun_normal(weight: Tensor) -> Tensor:
-    return nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
-
-
-def _he_uniform(weight: Tensor) -> Tensor:
-    return nn.init.kaiming_uniform_(weight, nonlinearity="relu")
-
-
-def _he_normal(weight: Tensor) -> Tensor:
-    return nn.init.kaiming_normal_(weight, nonlinearity="relu")
-
-
 INITIALIZATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "he_uniform": _he_uniform,
-    "he_normal": _he_normal,
+    "he_uniform": partial(nn.init.kaiming_uniform_, nonlinearity="relu"),
+    "he_normal": partial(nn.init.kaiming_normal_, nonlinearity="relu"),
     "glorot_uniform": nn.init.xavier_uniform_,
     "glorot_normal": nn.init.xavier_normal_,
-    "lecun_normal": _lecun_normal,
+    "lecun_normal": lambda weight: nn.init.normal_(weight, std=weight.shape[1] ** -0.5),
 }
 
 
 class MLP(nn.Sequential):
     """Linear layers with an activation after each but the last.
 
-    Biases start at zero, as in Keras, unless an initialization is ``pytorch``, which leaves torch's own draw.
+    Biases start at zero, as in Keras; the initialization ``pytorch`` leaves weights and biases as torch draws them.
 
     Args:
         in_features: number of inputs.
         out_features: number of outputs.
         widths: units of each hidden layer.
-        activation: name of the activation, a key of ``ACTIVATIONS``.
-        initialization: how the weights of the hidden layers are drawn, a key of ``INITIALIZATIONS`` or ``pytorch``.
-        output_initialization: the same for the output layer.
+        activation: a key of ``ACTIVATIONS``.
+        initialization: initialization of the hidden weights, a key of ``INITIALIZATIONS`` or ``pytorch``.
+        output_initialization: initialization of the output weights, with the same choices.
 
     Shape:
         input ``[rows, in_features]``, output ``[rows, out_features]``.
@@ -78,7 +65,6 @@ class MLP(nn.Sequential):
 
 @torch.no_grad()
 def _initialize(linear: nn.Linear, initialization: str) -> None:
-    if initialization == "pytorch":
-        return
-    INITIALIZATIONS[initialization](linear.weight)
-    nn.init.zeros_(linear.bias)
+    if initialization != "pytorch":
+        INITIALIZATIONS[initialization](linear.weight)
+        nn.init.zeros_(linear.bias)

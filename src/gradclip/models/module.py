@@ -1,4 +1,4 @@
-"""The LightningModules: forward, loss, optimizer, and the score on training and test examples."""
+"""LightningModules for supervised learning: loss, optimizer, and the score on training and test examples."""
 
 import math
 from typing import Any
@@ -10,19 +10,22 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric, MeanSquaredError, Metric
 
 from gradclip import keys
-from gradclip.models.optimization import CrossEntropy, MakeOptimizer, MakeSchedule, make_optimizer
+from gradclip.models.optimization import CrossEntropy, OptimizerFactory, ScheduleFactory, optimizer_factory
 
 
-class Learner(LightningModule):
-    """Train a network by a loss and measure it by a score, on training and on test examples.
+class SupervisedModule(LightningModule):
+    """Base of the LightningModules that fit a network to a target and compute a score once an epoch.
 
     Args:
-        network: turns inputs into outputs.
-        loss: of outputs and target, both as scaled for training.
-        score: what is logged once an epoch, as ``mse/train`` and ``mse/test``.
-        metrics: that score, one on the training and one on the test examples.
-        optimizer: from parameters to an optimizer; SGD with the tutorial's settings by default.
-        schedule: from an optimizer and the number of steps to a learning-rate schedule.
+        network: the network.
+        loss: called with outputs and target, both in scaled units.
+        score: the score; names the curves, such as ``mse/train`` and ``mse/test``.
+        metrics: two metrics that compute the score, of training and of test examples.
+        optimizer: returns an optimizer of the parameters; None: SGD with learning rate 0.01 and momentum 0.9.
+        schedule: returns a learning-rate schedule for an optimizer and a number of steps; None: a constant rate.
+
+    Attributes:
+        curves: the score after each epoch, of training and of test examples, by metric name.
     """
 
     def __init__(
@@ -31,14 +34,14 @@ class Learner(LightningModule):
         loss: nn.Module,
         score: keys.Score,
         metrics: tuple[Metric, Metric],
-        optimizer: MakeOptimizer | None = None,
-        schedule: MakeSchedule | None = None,
+        optimizer: OptimizerFactory | None = None,
+        schedule: ScheduleFactory | None = None,
     ) -> None:
         super().__init__()
         self.network, self.loss, self.score = network, loss, score
         self.train_metric, self.test_metric = metrics
-        self.make_optimizer = optimizer or make_optimizer("sgd", lr=0.01, momentum=0.9)
-        self.make_schedule = schedule
+        self.optimizer_factory = optimizer or optimizer_factory("sgd", lr=0.01, momentum=0.9)
+        self.schedule_factory = schedule
         self.curves: dict[str, list[float]] = {score.train: [], score.test: []}
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -51,30 +54,36 @@ class Learner(LightningModule):
         return self.loss(self(inputs), target)  # type: ignore[no-any-return]
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int, dataloader_idx: int = 0) -> None:
-        """Add a batch of training (0) or test (1) examples to its score."""
+        """Update the metric of the training (``dataloader_idx`` 0) or test (1) examples with a batch."""
         inputs, target = batch
-        self.add(self.train_metric if dataloader_idx == 0 else self.test_metric, self(inputs), target)
+        self.update_metric(self.train_metric if dataloader_idx == 0 else self.test_metric, self(inputs), target)
 
-    def add(self, metric: Metric, outputs: Tensor, target: Tensor) -> None:
-        """Add the outputs of a batch to a score."""
+    def update_metric(self, metric: Metric, outputs: Tensor, target: Tensor) -> None:
+        """Update a metric with the outputs and the target of a batch.
+
+        Args:
+            metric: ``train_metric`` or ``test_metric``.
+            outputs: ``[rows, ...]``, of the network.
+            target: ``[rows, ...]``.
+        """
         metric.update(outputs, target)
 
-    def per_example(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """Return values whose mean is the score, in the scaled unit where there is one."""
-        raise NotImplementedError
-
-    def read(self, metric: Metric) -> float:
-        """Return a score in its unit."""
+    def compute_metric(self, metric: Metric) -> float:
+        """Return the value of a metric, in the unit of the unscaled target."""
         return float(metric.compute())
 
-    def on_validation_epoch_end(self) -> None:
-        """Keep and log both scores over the epochs, counted from 1.
+    def score_per_example(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Return a tensor whose mean is the score, in scaled units."""
+        raise NotImplementedError
 
-        Loggers get finite points only: a chart whose last point is NaN vanishes from MLflow's pages.
+    def on_validation_epoch_end(self) -> None:
+        """Append the scores to the curves and log them, with epochs counted from 1.
+
+        Loggers get finite values only: MLflow's pages do not show a chart whose last point is NaN.
         """
         latest = {}
         for key, metric in zip(self.curves, (self.train_metric, self.test_metric), strict=True):
-            latest[key] = self.read(metric)
+            latest[key] = self.compute_metric(metric)
             metric.reset()
             self.curves[key].append(latest[key])
         self.log_dict(latest, logger=False)
@@ -83,34 +92,34 @@ class Learner(LightningModule):
             logger.log_metrics(finite, step=self.current_epoch + 1)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the scores over the epochs."""
+        """Save the curves."""
         checkpoint["curves"] = self.curves
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the scores over the epochs."""
+        """Restore the curves."""
         self.curves = checkpoint["curves"]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return the optimizer, with its schedule stepped at every optimizer step."""
+        """Return the optimizer of all trainable parameters, and its schedule, stepped at every optimizer step."""
         trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        optimizer = self.make_optimizer(trainable)
-        if self.make_schedule is None:
+        optimizer = self.optimizer_factory(trainable)
+        if self.schedule_factory is None:
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
-        schedule: dict[str, Any] = {"scheduler": self.make_schedule(optimizer, steps), "interval": "step"}
+        schedule: dict[str, Any] = {"scheduler": self.schedule_factory(optimizer, steps), "interval": "step"}
         return {"optimizer": optimizer, "lr_scheduler": schedule}  # type: ignore[return-value]
 
 
-class Regressor(Learner):
-    """Fit a network to a target of numbers, measured by the mean squared error.
+class Regressor(SupervisedModule):
+    """Fit a network to a real-valued target; the score is the mean squared error.
 
     Args:
-        network: turns inputs ``[rows, ...]`` into predictions ``[rows, 1]`` in the scaled unit.
-        loss: of predictions and target; mean squared error by default.
-        optimizer: from parameters to an optimizer; SGD with the tutorial's settings by default.
-        schedule: from an optimizer and the number of steps to a learning-rate schedule.
-        target_scale: how many of the target's own units one unit of the scaled target is; the mean squared errors
-            that are logged are in the target's own unit, squared.
+        network: turns inputs ``[rows, ...]`` into predictions ``[rows, 1]`` in scaled units.
+        loss: called with predictions and target; None: the mean squared error.
+        optimizer: returns an optimizer of the parameters; None: SGD with learning rate 0.01 and momentum 0.9.
+        schedule: returns a learning-rate schedule for an optimizer and a number of steps; None: a constant rate.
+        target_scale: target units per unit of the scaled target; the logged mean squared errors are in target units,
+            squared.
 
     Example:
         >>> Regressor(nn.Linear(3, 1))(torch.zeros(2, 3)).shape
@@ -121,31 +130,31 @@ class Regressor(Learner):
         self,
         network: nn.Module,
         loss: nn.Module | None = None,
-        optimizer: MakeOptimizer | None = None,
-        schedule: MakeSchedule | None = None,
+        optimizer: OptimizerFactory | None = None,
+        schedule: ScheduleFactory | None = None,
         target_scale: float = 1.0,
     ) -> None:
         metrics = (MeanSquaredError(), MeanSquaredError())
         super().__init__(network, loss or nn.MSELoss(), keys.MSE, metrics, optimizer, schedule)
         self.target_scale = target_scale
 
-    def per_example(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """Return squared errors."""
+    def compute_metric(self, metric: Metric) -> float:
+        """Return the mean squared error in target units, squared."""
+        return super().compute_metric(metric) * self.target_scale**2
+
+    def score_per_example(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Return squared errors in scaled units."""
         return (outputs - target).square()
 
-    def read(self, metric: Metric) -> float:
-        """Return a mean squared error in the target's own unit, squared."""
-        return super().read(metric) * self.target_scale**2
 
-
-class Classifier(Learner):
-    """Fit a network to a target of classes, measured by the accuracy.
+class Classifier(SupervisedModule):
+    """Fit a network to a target of classes; the score is the accuracy.
 
     Args:
         network: turns inputs ``[rows, ...]`` into logits ``[rows, classes]``, or ``[rows, steps, classes]``.
-        loss: of logits and target, ``[rows]`` or ``[rows, steps]``, whole numbers; cross-entropy by default.
-        optimizer: from parameters to an optimizer; SGD with the tutorial's settings by default.
-        schedule: from an optimizer and the number of steps to a learning-rate schedule.
+        loss: called with logits and class indices, ``[rows]`` or ``[rows, steps]``; None: cross-entropy.
+        optimizer: returns an optimizer of the parameters; None: SGD with learning rate 0.01 and momentum 0.9.
+        schedule: returns a learning-rate schedule for an optimizer and a number of steps; None: a constant rate.
 
     Example:
         >>> Classifier(nn.Linear(3, 4))(torch.zeros(2, 3)).shape
@@ -156,17 +165,23 @@ class Classifier(Learner):
         self,
         network: nn.Module,
         loss: nn.Module | None = None,
-        optimizer: MakeOptimizer | None = None,
-        schedule: MakeSchedule | None = None,
+        optimizer: OptimizerFactory | None = None,
+        schedule: ScheduleFactory | None = None,
     ) -> None:
         metrics = (MeanMetric(nan_strategy="disable"), MeanMetric(nan_strategy="disable"))
         super().__init__(network, loss or CrossEntropy(), keys.ACCURACY, metrics, optimizer, schedule)
 
-    def add(self, metric: Metric, outputs: Tensor, target: Tensor) -> None:
-        """Add the share of right predictions."""
-        metric.update(self.per_example(outputs, target))
+    def update_metric(self, metric: Metric, outputs: Tensor, target: Tensor) -> None:
+        """Update the accuracy with the logits and the classes of a batch.
 
-    def per_example(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """Return 1 for a right prediction, else 0; logits that are not finite predict nothing: NaN."""
+        Args:
+            metric: ``train_metric`` or ``test_metric``.
+            outputs: logits, ``[rows, classes]`` or ``[rows, steps, classes]``.
+            target: class indices, ``[rows]`` or ``[rows, steps]``.
+        """
+        metric.update(self.score_per_example(outputs, target))
+
+    def score_per_example(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Return 1 where the class of the largest logit is right, else 0; NaN where a logit is not finite."""
         right = (outputs.argmax(dim=-1) == target).float()
         return torch.where(outputs.isfinite().all(dim=-1), right, torch.nan)

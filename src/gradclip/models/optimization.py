@@ -8,14 +8,14 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 
-MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
-MakeSchedule = Callable[[Optimizer, int], LRScheduler]
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+ScheduleFactory = Callable[[Optimizer, int], LRScheduler]  # of an optimizer and the total number of its steps
 
 
 class CrossEntropy(nn.CrossEntropyLoss):
-    """Cross-entropy of logits ``[rows, ..., classes]`` and classes ``[rows, ...]``, averaged over all of them.
+    """Mean cross-entropy of logits ``[rows, ..., classes]`` and class indices ``[rows, ...]``.
 
-    torch's own wants the classes second, which a network that reads out at every time step has last.
+    torch's own loss has the classes in the second dimension; networks with an output at every time step have them last.
 
     Example:
         >>> import torch
@@ -37,46 +37,51 @@ LOSSES: dict[str, Callable[..., nn.Module]] = {
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop}
 
 
-def make_loss(name: str, **settings: Any) -> nn.Module:
-    """Build a loss, averaged over the batch.
+def build_loss(name: str, **settings: Any) -> nn.Module:
+    """Build a loss, a key of ``LOSSES``, with the arguments of its class.
 
     Example:
-        >>> make_loss("huber", delta=2.0)
+        >>> build_loss("huber", delta=2.0)
         HuberLoss()
     """
     return LOSSES[name](**settings)
 
 
-def make_optimizer(name: str, **settings: Any) -> MakeOptimizer:
-    """Return a function from parameters to an optimizer.
+def optimizer_factory(name: str, **settings: Any) -> OptimizerFactory:
+    """Return a function that builds an optimizer, a key of ``OPTIMIZERS``, of given parameters.
 
     Example:
-        >>> type(make_optimizer("sgd", lr=0.01)(nn.Linear(2, 1).parameters())).__name__
+        >>> type(optimizer_factory("sgd", lr=0.01)(nn.Linear(2, 1).parameters())).__name__
         'SGD'
     """
     return lambda parameters: OPTIMIZERS[name](parameters, **settings)
 
 
-def make_schedule(name: str, **settings: Any) -> MakeSchedule | None:
-    """Return a function from an optimizer and the total number of steps to a schedule; None where it is constant."""
+def schedule_factory(name: str, **settings: Any) -> ScheduleFactory | None:
+    """Return a function that builds a learning-rate schedule, ``warmup_cosine``; None for ``constant``."""
     if name == "constant":
         return None
     return lambda optimizer, steps: warmup_cosine(optimizer, steps, **settings)
 
 
 def learning_rate_factors(steps: int, name: str, **settings: Any) -> list[float]:
-    """Return what a schedule multiplies the learning rate by, at each of ``steps`` optimizer steps.
+    """Return the factor on the learning rate at each optimizer step.
+
+    Args:
+        steps: optimizer steps in total.
+        name: ``constant`` or ``warmup_cosine``.
+        **settings: of the schedule.
 
     Example:
         >>> factors = learning_rate_factors(4, "warmup_cosine", warmup_fraction=0, final_fraction=0)
         >>> [round(factor, 2) for factor in factors]
         [1.0, 0.85, 0.5, 0.15]
     """
-    make = make_schedule(name, **settings)
-    if make is None:
+    factory = schedule_factory(name, **settings)
+    if factory is None:
         return [1.0] * steps
     optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    schedule, factors = make(optimizer, steps), []
+    schedule, factors = factory(optimizer, steps), []
     for _ in range(steps):
         factors.append(float(optimizer.param_groups[0]["lr"]))
         optimizer.step()
@@ -85,18 +90,18 @@ def learning_rate_factors(steps: int, name: str, **settings: Any) -> list[float]
 
 
 def warmup_cosine(optimizer: Optimizer, steps: int, warmup_fraction: float, final_fraction: float) -> LRScheduler:
-    """Raise the learning rate linearly, then let it fall along half a cosine, step by step.
+    """Return a schedule of linear warm-up and cosine decay, to be stepped at every optimizer step.
 
     Args:
-        optimizer: its learning rate is the highest that is reached.
-        steps: optimizer steps in all.
-        warmup_fraction: share of the steps spent rising.
-        final_fraction: learning rate at the end, as a share of the highest.
+        optimizer: the optimizer; its learning rate is the highest that is reached.
+        steps: optimizer steps in total.
+        warmup_fraction: fraction of the steps in the warm-up.
+        final_fraction: learning rate after the last step, as a fraction of the highest.
     """
     warmup = round(steps * warmup_fraction)
     lowest = optimizer.param_groups[0]["lr"] * final_fraction
-    fall = CosineAnnealingLR(optimizer, T_max=max(1, steps - warmup), eta_min=lowest)
+    decay = CosineAnnealingLR(optimizer, T_max=max(1, steps - warmup), eta_min=lowest)
     if warmup == 0:
-        return fall
+        return decay
     rise = LinearLR(optimizer, start_factor=1 / (warmup + 1), total_iters=warmup)
-    return SequentialLR(optimizer, [rise, fall], milestones=[warmup])
+    return SequentialLR(optimizer, [rise, decay], milestones=[warmup])

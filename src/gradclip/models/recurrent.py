@@ -1,28 +1,29 @@
-"""Recurrent networks: a torch layer over time, and a linear read-out."""
+"""Recurrent networks: a recurrent layer of torch and a linear output layer."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-CONNECTIONS = 15  # of each unit to the next step, under smart_tanh
-SPECTRAL_RADIUS = 0.95
+CONNECTIONS = 15  # recurrent weights of each unit that are not zero, under smart_tanh
+SPECTRAL_RADIUS = 0.95  # of the recurrent weights, under smart_tanh
 
 
 class Recurrent(nn.Module):
-    """A recurrent layer, read out linearly at the last time step or at every one.
+    """A recurrent layer with a linear output at the last time step, or at every one.
 
     Args:
         recurrent: an ``nn.RNN``, ``nn.LSTM`` or ``nn.GRU`` with ``batch_first``.
         out_features: number of outputs.
-        every_step: whether to read out at every time step.
-        truncation: time steps after which the state is passed on without its history, so that gradients reach no
-            further back; None lets them reach the first step.
+        every_step: whether there is an output at every time step.
+        truncation: length in time steps of the windows of truncated backpropagation: the state is detached between
+            them; None: backpropagation through all time steps.
 
     Shape:
         input ``[sequences, steps, inputs]``, output ``[sequences, out_features]``, or
-        ``[sequences, steps, out_features]`` where every step is read out.
+        ``[sequences, steps, out_features]`` with ``every_step``.
     """
 
     def __init__(self, recurrent: nn.RNNBase, out_features: int, every_step: bool, truncation: int | None) -> None:
@@ -46,20 +47,20 @@ class Recurrent(nn.Module):
 
 
 class RNN(Recurrent):
-    """A simple recurrent network (Elman's).
+    """A simple recurrent (Elman) network.
 
     Args:
-        in_features: numbers at each time step.
+        in_features: inputs at each time step.
         out_features: number of outputs.
         hidden_size: units of each layer.
-        layers: recurrent layers, one above the other.
-        dropout: share of a layer's states left out on the way to the next layer.
+        layers: number of stacked recurrent layers.
+        dropout: probability of dropout between the layers.
         nonlinearity: ``tanh`` or ``relu``.
-        initialization: a key of ``INITIALIZATIONS``, or ``pytorch``, which leaves torch's own draw.
+        initialization: a key of ``INITIALIZATIONS``, or ``pytorch``, which leaves the weights as torch draws them.
         identity_scale: diagonal of the recurrent weights under ``identity``.
-        weight_deviation: standard deviation of normally drawn weights; None is the initialization's own.
-        every_step: whether to read out at every time step.
-        truncation: time steps that gradients reach back at most; None for all.
+        weight_deviation: standard deviation of normally drawn weights; None: that of the initialization.
+        every_step: whether there is an output at every time step.
+        truncation: length in time steps of the windows of truncated backpropagation; None: no truncation.
 
     Example:
         >>> RNN(6, 4, initialization="basic_tanh")(torch.zeros(3, 20, 6)).shape
@@ -90,16 +91,16 @@ class RNN(Recurrent):
 
 
 class LSTM(Recurrent):
-    """A network of long short-term memory cells (Hochreiter & Schmidhuber 1997), as torch has and draws them.
+    """A long short-term memory network (Hochreiter & Schmidhuber 1997), initialized as torch does.
 
     Args:
-        in_features: numbers at each time step.
+        in_features: inputs at each time step.
         out_features: number of outputs.
         hidden_size: units of each layer.
-        layers: recurrent layers, one above the other.
-        dropout: share of a layer's states left out on the way to the next layer.
-        every_step: whether to read out at every time step.
-        truncation: time steps that gradients reach back at most; None for all.
+        layers: number of stacked recurrent layers.
+        dropout: probability of dropout between the layers.
+        every_step: whether there is an output at every time step.
+        truncation: length in time steps of the windows of truncated backpropagation; None: no truncation.
 
     Example:
         >>> LSTM(2, 1, every_step=True)(torch.zeros(3, 20, 2)).shape
@@ -124,56 +125,57 @@ class LSTM(Recurrent):
 
 
 class GRU(LSTM):
-    """A network of gated recurrent units (Cho et al. 2014), as torch has and draws them; arguments as of LSTM."""
+    """A network of gated recurrent units (Cho et al. 2014), initialized as torch does; arguments as of LSTM."""
 
     cell = nn.GRU
 
 
-def sigmoid(network: Recurrent, deviation: float = 0.01) -> None:
-    """All weights from N(0, 0.01²), biases zero: the draw of Pascanu et al. 2013 for their sigmoid units."""
-    _draw(network, deviation)
-
-
-def basic_tanh(network: Recurrent, deviation: float = 0.1) -> None:
-    """All weights from N(0, 0.1²), biases zero (Pascanu et al. 2013)."""
-    _draw(network, deviation)
+def normal(network: Recurrent, deviation: float) -> None:
+    """Draw all weights from N(0, deviation²) and set biases to zero."""
+    for name, parameter in network.named_parameters():
+        if "weight" in name:
+            nn.init.normal_(parameter, std=deviation)
+        else:
+            nn.init.zeros_(parameter)
 
 
 @torch.no_grad()
 def smart_tanh(network: Recurrent, deviation: float = 0.01) -> None:
-    """All weights from N(0, 0.01²), biases zero; recurrent ones sparse, of spectral radius 0.95.
+    """Draw weights as :func:`normal`, then make recurrent weights sparse with spectral radius 0.95.
 
-    Each unit keeps 15 connections (Pascanu et al. 2013, after Sutskever et al. 2011).
+    15 recurrent weights of each unit are not zero.
+
+    Source: Pascanu et al. 2013, after Sutskever et al. 2011.
     """
-    _draw(network, deviation)
+    normal(network, deviation)
     for weight in _recurrent_weights(network):
-        rows = torch.rand_like(weight).argsort(dim=1)
-        weight[rows >= CONNECTIONS] = 0
+        ranks = torch.rand_like(weight).argsort(dim=1)
+        weight[ranks >= CONNECTIONS] = 0
         weight.mul_(SPECTRAL_RADIUS / torch.linalg.eigvals(weight).abs().max())
 
 
 def identity(network: Recurrent, deviation: float = 0.001, scale: float = 1.0) -> None:
-    """Recurrent weights ``scale`` times the identity, others from N(0, 0.001²), biases zero (Le et al. 2015, IRNN)."""
-    _draw(network, deviation)
+    """Draw weights as :func:`normal`, then set recurrent weights to ``scale`` times the identity (IRNN).
+
+    Source: Le et al. 2015, "A simple way to initialize recurrent networks of rectified linear units".
+
+    Args:
+        network: the network.
+        deviation: standard deviation of input and output weights.
+        scale: diagonal of the recurrent weights.
+    """
+    normal(network, deviation)
     for weight in _recurrent_weights(network):
         nn.init.eye_(weight)
         weight.data *= scale
 
 
 INITIALIZATIONS: dict[str, Callable[..., None]] = {
-    "sigmoid": sigmoid,
-    "basic_tanh": basic_tanh,
+    "sigmoid": partial(normal, deviation=0.01),  # for sigmoid units (Pascanu et al. 2013)
+    "basic_tanh": partial(normal, deviation=0.1),  # for tanh units (Pascanu et al. 2013)
     "smart_tanh": smart_tanh,
     "identity": identity,
 }
-
-
-def _draw(network: Recurrent, deviation: float) -> None:
-    for name, parameter in network.named_parameters():
-        if "weight" in name:
-            nn.init.normal_(parameter, std=deviation)
-        else:
-            nn.init.zeros_(parameter)
 
 
 def _recurrent_weights(network: Recurrent) -> list[nn.Parameter]:

@@ -1,7 +1,7 @@
-"""Visit every hidden state of torch's recurrent layers.
+"""Recurrent layers unrolled over time, with a hook on every hidden state.
 
-torch runs a recurrent layer over all time steps in one call, which shows the states of its last layer and lets none of
-them be reached on the way. Here the same steps are taken one by one.
+torch runs a recurrent layer over all time steps in one call, which returns the states of its last layer only and allows
+no hook on the way. Here the same steps run one by one.
 """
 
 from collections.abc import Callable
@@ -14,23 +14,24 @@ from torch.nn import functional as F
 
 from gradclip.errors import ModelError
 
-Visit = Callable[[int, int, Tensor], object]  # layer, time step, hidden state [sequences, hidden]; may return another
-State = tuple[Tensor, Tensor]  # hidden state and, of an LSTM, its cell
+Hook = Callable[[int, int, Tensor], object]  # of layer, time step and hidden state; may return another state
+State = tuple[Tensor, Tensor]  # hidden state and, of an LSTM, cell state; both [sequences, hidden]
 
 
 class Unrolling:
-    """Have each hidden state visited whenever a recurrent layer runs, until :meth:`remove`.
+    """Call a hook with each hidden state of a recurrent layer, in every forward pass until :meth:`remove`.
 
-    The layer computes what it always does: an ``nn.RNN`` to the last bit, the others up to rounding. Several visitors
-    may be at work on one layer, the latest coming first.
+    The layer's outputs stay the same: those of an ``nn.RNN`` bitwise, the others up to rounding. A layer can have
+    several hooks; the latest is called first.
 
     Args:
-        recurrent: an ``nn.RNN``, ``nn.LSTM`` or ``nn.GRU``, over sequences in one direction.
-        visit: called with layer, time step and hidden state ``[sequences, hidden]``, in order of time; a tensor that it
-            returns takes the state's place.
+        recurrent: an ``nn.RNN``, ``nn.LSTM`` or ``nn.GRU`` that runs in one direction.
+        hook: called with layer number, time step and hidden state ``[sequences, hidden]``, in order of time; a tensor
+            that it returns replaces the state.
 
     Raises:
-        ModelError: the layer is bidirectional or projects its states; on running, if sequences come packed or alone.
+        ModelError: the layer is bidirectional or has projections; in a forward pass, if the sequences are packed or
+            not batched.
 
     Example:
         >>> recurrent, norms = nn.RNN(2, 3, batch_first=True), []
@@ -41,38 +42,39 @@ class Unrolling:
         (5, torch.Size([4, 5, 3]))
     """
 
-    def __init__(self, recurrent: nn.RNNBase, visit: Visit) -> None:
+    def __init__(self, recurrent: nn.RNNBase, hook: Hook) -> None:
         if not can_unroll(recurrent):
             what = "bidirectional" if recurrent.bidirectional else "with projections"
             raise ModelError(f"model: got a recurrent layer {what}; its states can be visited in one direction only")
-        self.recurrent, self.visit = recurrent, visit
-        visits = _visits(recurrent)
-        visits.insert(0, visit)  # who comes for a while sees derivatives before who stays and clips them
-        recurrent.forward = partial(_run, recurrent, visits)
+        self.recurrent, self.hook = recurrent, hook
+        hooks = _hooks(recurrent)
+        hooks.insert(0, hook)  # a monitor, added for single steps, sees derivatives before a clipping hook changes them
+        recurrent.forward = partial(_forward, recurrent, hooks)
 
     def remove(self) -> None:
-        """Let the layer run as before."""
-        visits = _visits(self.recurrent)
-        visits.remove(self.visit)
-        if not visits:
+        """Remove the hook; without any, the layer runs as torch's own again."""
+        hooks = _hooks(self.recurrent)
+        hooks.remove(self.hook)
+        if not hooks:
             del self.recurrent.forward
 
 
 def can_unroll(recurrent: nn.RNNBase) -> bool:
-    """Whether a layer runs in one direction and passes its states on as they are."""
+    """Return whether a layer runs in one direction and has no projections."""
     return not (recurrent.bidirectional or recurrent.proj_size)
 
 
-def _visits(recurrent: nn.RNNBase) -> list[Visit]:
+def _hooks(recurrent: nn.RNNBase) -> list[Hook]:
+    """Return the hooks of a layer, a list that its forward pass shares."""
     forward = recurrent.__dict__.get("forward")
-    visits: list[Visit] = forward.args[1] if isinstance(forward, partial) else []
-    return visits
+    hooks: list[Hook] = forward.args[1] if isinstance(forward, partial) else []
+    return hooks
 
 
-def _run(
-    recurrent: nn.RNNBase, visits: list[Visit], inputs: Tensor, state: Any = None
+def _forward(
+    recurrent: nn.RNNBase, hooks: list[Hook], inputs: Tensor, state: Any = None
 ) -> tuple[Tensor, Tensor | tuple[Tensor, Tensor]]:
-    """What ``recurrent.forward`` does."""
+    """Run all layers over all time steps; replaces ``recurrent.forward``."""
     if not isinstance(inputs, Tensor) or inputs.dim() != 3:
         raise ModelError("model: got packed or single sequences; states can be visited in batches of equal length only")
     layer_inputs = inputs.transpose(0, 1) if recurrent.batch_first else inputs
@@ -80,15 +82,15 @@ def _run(
     for layer in range(recurrent.num_layers):
         if layer:
             layer_inputs = F.dropout(layer_inputs, recurrent.dropout, recurrent.training)
-        start = _start(recurrent, layer_inputs, state, layer)
-        layer_inputs, end = _run_layer(recurrent, layer, layer_inputs, start, visits)
+        start = _initial_state(recurrent, layer_inputs, state, layer)
+        layer_inputs, end = _run_layer(recurrent, layer, layer_inputs, start, hooks)
         last.append(end)
     outputs = layer_inputs.transpose(0, 1) if recurrent.batch_first else layer_inputs
     hidden, cell = (torch.stack(parts) for parts in zip(*last, strict=True))
     return outputs, (hidden, cell) if recurrent.mode == "LSTM" else hidden
 
 
-def _start(recurrent: nn.RNNBase, inputs: Tensor, state: Any, layer: int) -> State:
+def _initial_state(recurrent: nn.RNNBase, inputs: Tensor, state: Any, layer: int) -> State:
     if state is None:
         zeros = inputs.new_zeros(inputs.shape[1], recurrent.hidden_size)
         return zeros, zeros
@@ -97,46 +99,48 @@ def _start(recurrent: nn.RNNBase, inputs: Tensor, state: Any, layer: int) -> Sta
 
 
 def _run_layer(
-    recurrent: nn.RNNBase, layer: int, inputs: Tensor, state: State, visits: list[Visit]
+    recurrent: nn.RNNBase, layer: int, inputs: Tensor, state: State, hooks: list[Hook]
 ) -> tuple[Tensor, State]:
+    """Return the hidden states of one layer, ``[steps, sequences, hidden]``, and its last state."""
     weights = [getattr(recurrent, f"{name}_l{layer}") for name in ("weight_ih", "weight_hh")]
     biases = [getattr(recurrent, f"{name}_l{layer}") if recurrent.bias else None for name in ("bias_ih", "bias_hh")]
-    step, states = STEPS[recurrent.mode], []
-    for number, driven in enumerate(F.linear(inputs, weights[0], biases[0]).unbind()):
-        state = step(driven, F.linear(state[0], weights[1], biases[1]), state)
-        for visit in visits:
-            replaced = visit(layer, number, state[0])
+    cell, states = CELLS[recurrent.mode], []
+    for step, from_input in enumerate(F.linear(inputs, weights[0], biases[0]).unbind()):
+        state = cell(from_input, F.linear(state[0], weights[1], biases[1]), state)
+        for hook in hooks:
+            replaced = hook(layer, step, state[0])
             state = (replaced, state[1]) if isinstance(replaced, Tensor) else state
         states.append(state[0])
     return torch.stack(states), state
 
 
-def _tanh_step(driven: Tensor, recurred: Tensor, _: State) -> State:
-    hidden = torch.tanh(recurred + driven)
+def _tanh_cell(from_input: Tensor, from_hidden: Tensor, _: State) -> State:
+    hidden = torch.tanh(from_hidden + from_input)
     return hidden, hidden
 
 
-def _relu_step(driven: Tensor, recurred: Tensor, _: State) -> State:
-    hidden = torch.relu(recurred + driven)
+def _relu_cell(from_input: Tensor, from_hidden: Tensor, _: State) -> State:
+    hidden = torch.relu(from_hidden + from_input)
     return hidden, hidden
 
 
-def _lstm_step(driven: Tensor, recurred: Tensor, state: State) -> State:
-    entering, forgetting, candidate, leaving = (recurred + driven).chunk(4, dim=1)
-    cell = forgetting.sigmoid() * state[1] + entering.sigmoid() * candidate.tanh()
-    return leaving.sigmoid() * cell.tanh(), cell
+def _lstm_cell(from_input: Tensor, from_hidden: Tensor, state: State) -> State:
+    input_gate, forget_gate, candidate, output_gate = (from_hidden + from_input).chunk(4, dim=1)
+    cell = forget_gate.sigmoid() * state[1] + input_gate.sigmoid() * candidate.tanh()
+    return output_gate.sigmoid() * cell.tanh(), cell
 
 
-def _gru_step(driven: Tensor, recurred: Tensor, state: State) -> State:
-    (reset, update, candidate), (reset_h, update_h, candidate_h) = driven.chunk(3, dim=1), recurred.chunk(3, dim=1)
+def _gru_cell(from_input: Tensor, from_hidden: Tensor, state: State) -> State:
+    reset, update, candidate = from_input.chunk(3, dim=1)
+    reset_h, update_h, candidate_h = from_hidden.chunk(3, dim=1)
     new = torch.tanh(candidate + (reset_h + reset).sigmoid() * candidate_h)
     hidden = (state[0] - new) * (update_h + update).sigmoid() + new
     return hidden, hidden
 
 
-STEPS: dict[str, Callable[[Tensor, Tensor, State], State]] = {
-    "RNN_TANH": _tanh_step,
-    "RNN_RELU": _relu_step,
-    "LSTM": _lstm_step,
-    "GRU": _gru_step,
+CELLS: dict[str, Callable[[Tensor, Tensor, State], State]] = {
+    "RNN_TANH": _tanh_cell,
+    "RNN_RELU": _relu_cell,
+    "LSTM": _lstm_cell,
+    "GRU": _gru_cell,
 }

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradclip.data.base import Loader, TrainingData
-from gradclip.data.sequences import DrawnSequences
+from gradclip.data.base import TrainingData
+from gradclip.data.loaders import Loader
+from gradclip.data.sequences import GeneratedSequences
 
 Batch = tuple[Tensor, ...]
 
@@ -105,4 +106,4 @@ class StackedEvaluation:
 def _identity(loader: Loader) -> Any:
     """What tells one loader's examples from another's."""
     dataset = loader.dataset
-    return (dataset.stream, dataset.seed) if isinstance(dataset, DrawnSequences) else id(dataset)
+    return (dataset.stream, dataset.seed) if isinstance(dataset, GeneratedSequences) else id(dataset)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from gradclip.errors import StackingError, first_line
-from gradclip.models.module import Learner
+from gradclip.models.module import SupervisedModule
 from gradclip.models.unrolling import Unrolling, can_unroll
 
 Key = tuple[str, int]  # a recurrent layer: the module's name, and its place among those stacked in it
@@ -29,7 +29,7 @@ class StackedNetwork:
         StackingError: a recurrent layer cannot be taken step by step.
     """
 
-    def __init__(self, learner: Learner, networks: Sequence[nn.Module]) -> None:
+    def __init__(self, learner: SupervisedModule, networks: Sequence[nn.Module]) -> None:
         self.learner = learner
         trained = {name: p for name, p in learner.named_parameters() if p.requires_grad and p.numel()}
         self.names = tuple(trained)
@@ -169,13 +169,13 @@ class StackedNetwork:
 
 
 def _tensors(network: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by the names that they have in a :class:`gradclip.models.module.Learner`."""
+    """Parameters and buffers by the names that they have in a :class:`gradclip.models.module.SupervisedModule`."""
     named = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     return {f"network.{name}": tensor for name, tensor in named.items()}
 
 
 def check_stacking(
-    stacked: StackedNetwork, learner: Learner, parameters: Tensor, constants: Mapping[str, Tensor], batch: Any
+    stacked: StackedNetwork, learner: SupervisedModule, parameters: Tensor, constants: Mapping[str, Tensor], batch: Any
 ) -> None:
     """Try one batch, and compare the first replica's gradient with that of its network run by itself.
 
@@ -208,7 +208,7 @@ def check_stacking(
         raise StackingError("its gradients are others when it is stacked")
 
 
-def _changed(stacked: StackedNetwork, learner: Learner) -> bool:
+def _changed(stacked: StackedNetwork, learner: SupervisedModule) -> bool:
     """Whether an ordinary step changed a buffer."""
     start = stacked.constants(next(learner.parameters()).device)
     buffers = dict(learner.named_buffers())

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from gradclip import keys
-from gradclip.data.base import EVALUATION_VALUES, TrainingData
+from gradclip.data.base import TrainingData
+from gradclip.data.loaders import EVALUATION_VALUES
 from gradclip.stacked.batches import Batch, StackedEvaluation
 from gradclip.stacked.network import StackedNetwork
 from gradclip.stacked.state import Placement, State
@@ -53,7 +54,7 @@ class StackedScores:
         """What the score is the mean of, ``[replicas, values]``."""
         with self.placement.precision():
             outputs = self.network.outputs(state.parameters, state.tensors["constants"], inputs)
-        return self.network.learner.per_example(outputs, target.expand(len(outputs), *target.shape)).flatten(1)
+        return self.network.learner.score_per_example(outputs, target.expand(len(outputs), *target.shape)).flatten(1)
 
     def _chunks(self, batch: Batch, replicas: int) -> Iterator[Batch]:
         """So many rows at a time that all replicas together take no more memory than an ordinary run."""

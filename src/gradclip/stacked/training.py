@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gradclip.config.schema import TrainConfig
-from gradclip.models.module import Learner
+from gradclip.models.module import SupervisedModule
 from gradclip.models.optimization import learning_rate_factors
 from gradclip.stacked.batches import StackedBatches
 from gradclip.stacked.clipping import StackedClipper
@@ -210,7 +210,7 @@ class StackedTraining:
         scaled = {key: gradient / total for key, gradient in found.items()}
         self.snapshots.keep(self.steps + 1, self.state.ids.tolist(), scaled)
 
-    def _learner(self, replica: Replica) -> Learner:
+    def _learner(self, replica: Replica) -> SupervisedModule:
         """A module of its own with a replica's initial weights."""
         learner = build_module(replica.config, copy.deepcopy(replica.network), replica.data)
         return learner.to(self.device, self.placement.dtype)

@@ -135,7 +135,7 @@ def _write_model(replica: FinishedReplica) -> None:
     if run is None or not replica.job.config.log_model or replica.summary.outcome == "diverged":
         return
     with tempfile.TemporaryDirectory() as scratch:
-        run.write_model(package_model(Path(scratch), result.network, result.description, result.data.raw))
+        run.write_model(package_model(Path(scratch), result.network, result.description, result.data.schema))
         try:
             run.wait()  # for the store to have read the scratch files
         except TrackingError:

@@ -11,7 +11,7 @@ from gradclip.config.schema import TrainConfig
 from gradclip.config.serialization import fingerprint, flatten, to_yaml
 from gradclip.data.base import TrainingData
 from gradclip.diagnosis.explosion import Explosion
-from gradclip.models.optimization import make_loss
+from gradclip.models.optimization import build_loss
 from gradclip.tracking.records import Dataset, DatasetDescription, Store
 from gradclip.tracking.run import TrackedRun
 from gradclip.training.job import Job
@@ -31,7 +31,7 @@ def create_run(job: Job, spool: bool = False) -> TrackedRun:
 
 
 def _tags(config: TrainConfig) -> dict[str, str]:
-    reduction = str(make_loss(**config.loss.model_dump()).reduction)
+    reduction = str(build_loss(**config.loss.model_dump()).reduction)
     tags = {keys.CLIP: config.clip.label, keys.LOSS_REDUCTION: reduction, keys.SEED: str(config.seed)}
     return tags | {keys.CONFIG_HASH: fingerprint(config)}
 
@@ -46,7 +46,7 @@ def describe_run(run: TrackedRun, config: TrainConfig, datasets: Sequence[Datase
 def datasets_of(data: TrainingData) -> list[Dataset]:
     """The training and the test examples."""
     return [
-        Dataset(f"{data.name} ({context})", data.source, data.raw.target, context, frame)
+        Dataset(f"{data.name} ({context})", data.source, data.schema.target, context, frame)
         for context, frame in data.frames().items()
     ]
 

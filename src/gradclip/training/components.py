@@ -30,8 +30,8 @@ from gradclip.data.sources import SOURCES
 from gradclip.data.tabular import TabularData
 from gradclip.errors import TrainerError, first_line
 from gradclip.models.build import build_network
-from gradclip.models.module import Classifier, Learner, Regressor
-from gradclip.models.optimization import make_loss, make_optimizer, make_schedule
+from gradclip.models.module import Classifier, Regressor, SupervisedModule
+from gradclip.models.optimization import build_loss, optimizer_factory, schedule_factory
 
 for library in ("pytorch_lightning", "lightning_fabric"):
     logging.getLogger(library).setLevel(logging.ERROR)  # their greetings and tips
@@ -48,7 +48,7 @@ class Components:
     """The components of a training run."""
 
     data: TrainingData
-    module: Learner
+    module: SupervisedModule
     monitor: GradientMonitor
     hidden: HiddenStateMonitor
     trainer: Trainer
@@ -106,12 +106,12 @@ def build_data(config: TrainConfig) -> TrainingData:
             return TabularData(SOURCES[config.data.name](**settings), **scalings, **batches)
 
 
-def build_module(config: TrainConfig, network: nn.Module, data: TrainingData) -> Learner:
+def build_module(config: TrainConfig, network: nn.Module, data: TrainingData) -> SupervisedModule:
     """Put network, loss and optimizer together."""
     parts: dict[str, Any] = {
-        "loss": make_loss(**config.loss.model_dump()),
-        "optimizer": make_optimizer(**config.optimizer.model_dump()),
-        "schedule": make_schedule(**config.schedule.model_dump()),
+        "loss": build_loss(**config.loss.model_dump()),
+        "optimizer": optimizer_factory(**config.optimizer.model_dump()),
+        "schedule": schedule_factory(**config.schedule.model_dump()),
     }
     if data.score_scale.score is keys.ACCURACY:
         return Classifier(network, **parts)

@@ -66,7 +66,7 @@ def data_figures(data: TrainingData) -> dict[str, Callable[[Figure], None]]:
     """What there is to see of the data before training: the target, where it has a unit of its own."""
     if isinstance(data, SequenceData):
         return {}
-    target = data.raw.target
+    target = data.schema.target
     train, test = (frame[target].to_numpy(dtype=float) for frame in data.frames().values() if frame is not None)
     return {"target": partial(plots.plot_target, train=train, test=test, unit=f"{target} (its own unit)")}
 

@@ -9,34 +9,39 @@ from typing import Any
 import torch
 from torch import nn
 
-from gradclip.data.base import Raw
+from gradclip.data.base import DataSchema
 from gradclip.tracking.model_example import write_example
 from gradclip.tracking.records import ModelFiles
 
 PACKAGES = ("mlflow", "numpy", "pandas", "scikit-learn", "skops", "torch")  # what gradclip.training.predictor imports
 
 
-def package_model(folder: Path, network: nn.Module, description: Mapping[str, Any], raw: Raw) -> ModelFiles:
+def package_model(folder: Path, network: nn.Module, description: Mapping[str, Any], schema: DataSchema) -> ModelFiles:
     """Write network and scalers into a folder and say what else the stored model needs.
 
     Args:
         folder: where to write; must exist.
         network: the trained network.
         description: the arguments of :func:`gradclip.models.build.build_network` that rebuild it.
-        raw: examples as a user has them, and the scalers.
+        schema: examples as a user has them, and the scalers.
     """
-    names = ["description", "weights", *(["inputs", "target"] if raw.scaling else [])]
+    names = ["description", "weights", *(["inputs", "target"] if schema.scaling else [])]
     paths = {name: str(folder / name) for name in names}
-    about = {"network": description, "columns": raw.columns, "target": raw.target, "classes": raw.classes}
+    about = {
+        "network": description,
+        "columns": schema.columns,
+        "target": schema.target,
+        "classes": schema.is_classification,
+    }
     Path(paths["description"]).write_text(json.dumps(about))
     torch.save({key: value.cpu() for key, value in network.state_dict().items()}, paths["weights"])
-    if raw.scaling:
+    if schema.scaling:
         from skops import io  # half a second to import, which runs without a model are spared
 
-        io.dump(raw.scaling.inputs, paths["inputs"])
-        io.dump(raw.scaling.target, paths["target"])
+        io.dump(schema.scaling.inputs, paths["inputs"])
+        io.dump(schema.scaling.target, paths["target"])
     return ModelFiles(
         artifacts=paths,
-        example=write_example(folder, raw.examples),
+        example=write_example(folder, schema.examples),
         requirements=[f"{name}=={version(name).partition('+')[0]}" for name in PACKAGES],
     )

@@ -112,7 +112,7 @@ def save(job: Job, result: Result) -> None:
         if run is not None:
             run.write_summary(summary.metrics(), summary.tags())
             if config.log_model and summary.outcome != "diverged":  # weights of NaN are no model
-                run.write_model(package_model(Path(scratch), result.network, result.description, result.data.raw))
+                run.write_model(package_model(Path(scratch), result.network, result.description, result.data.schema))
         write_result(job.folder, config, result)
         if config.figures:
             draw_figures(job.folder / keys.FIGURES_FOLDER, config, result)

@@ -60,6 +60,6 @@ class Result:
             return None
         epoch, last = explosion.divergence.epoch, explosion.batch
         batches = range(last // self.accumulated * self.accumulated, last + 1)
-        rows = tuple(row for batch in batches for row in self.data.rows_of_batch(epoch, batch))
+        rows = tuple(row for batch in batches for row in self.data.batch_indices(epoch, batch))
         cures = [cure for cure in explosion.cures if not (self.loss_is_bounded and cure.overrides == BOUNDED_LOSS)]
         return replace(explosion, rows=rows, cures=cures)
