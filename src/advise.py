@@ -1,10 +1,10 @@
-"""Look at the gradients of a stored run, and be told which clipping to try at which threshold, and why.
+"""Advise on a stored run: which clipping to try at which threshold, and why, from its gradients.
 
 python src/advise.py                                                   the run that was started last
 python src/advise.py experiment=gradclip                               the last one of an experiment
 python src/advise.py run=0123456789abcdef0123456789abcdef              a run
-python src/advise.py probe=true                                        measure norms in a short run where it exploded
-python src/advise.py confirm=true seeds=20                             try it over 20 seeds: did the advice hold?
+python src/advise.py probe=true                                        measure norms in a short run, if it exploded
+python src/advise.py confirm=true seeds=20                             try the advice over 20 seeds
 """
 
 import re
@@ -21,7 +21,7 @@ register_resolvers()
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="advise")  # type: ignore[untyped-decorator]
 def main(config: DictConfig) -> None:
-    """Look at a run, and tell what to try."""
+    """Print what to try after a run."""
     with errors_in_one_line("advise"):
         from gradclip.cli.advise import run_advice
 

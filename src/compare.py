@@ -2,8 +2,8 @@
 
 python src/compare.py                                                  the last multirun
 python src/compare.py runs=gradclip by=[clip.name,clip.value]          all runs of an experiment, by some settings
-python src/compare.py "runs=tags.outcome != 'stalled'"                 the runs that a search of MLflow's finds
-python src/compare.py target=100                                       how soon does the test MSE come below 100?
+python src/compare.py "runs=tags.outcome != 'stalled'"                 the runs that an MLflow filter selects
+python src/compare.py target=100                                       when does the test MSE fall below 100?
 """
 
 import sys
@@ -19,7 +19,7 @@ register_resolvers()
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="compare")  # type: ignore[untyped-decorator]
 def main(config: DictConfig) -> None:
-    """Compare, and tell what was found."""
+    """Compare stored runs and print what was found."""
     with errors_in_one_line("compare"):
         from gradclip.cli.compare import run_comparison
 

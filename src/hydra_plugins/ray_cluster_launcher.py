@@ -16,9 +16,9 @@ class RayClusterLauncher(Launcher):  # type: ignore[misc]  # Hydra is not typed
 
     Args:
         address: of the cluster, or None to start one on this machine until the multirun ends.
-        cpus: how many processors that one has, so many jobs run at a time; None for all of this machine.
-        cpus_per_job: processors that each job needs.
-        gpus_per_job: GPUs that each job needs, or a share of one.
+        cpus: CPUs of the cluster that is started; None for all of this machine.
+        cpus_per_job: CPUs that each job needs.
+        gpus_per_job: GPUs that each job needs, or a fraction of one.
     """
 
     def __init__(self, address: str | None, cpus: int | None, cpus_per_job: float, gpus_per_job: float) -> None:
@@ -26,7 +26,7 @@ class RayClusterLauncher(Launcher):  # type: ignore[misc]  # Hydra is not typed
         self.needs = {"num_cpus": cpus_per_job, "num_gpus": gpus_per_job}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take what Hydra hands over."""
+        """Keep what the jobs need."""
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:

@@ -22,7 +22,7 @@ class SearchSweeper(Sweeper):  # type: ignore[misc]  # Hydra is not typed
         self.settings = settings
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take what Hydra hands over."""
+        """Make the launcher."""
         self.hydra_context, self.config = hydra_context, config
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
 

@@ -19,7 +19,7 @@ class VectorizedLauncher(Launcher):  # type: ignore[misc]  # Hydra is not typed
         self.settings = settings
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Have the sweeper, which composes every job to check it, compose quickly too."""
+        """Check the settings, and give the sweeper, which composes every job to check it, a quick loader."""
         from gradclip.sweep.composition import QuickLoader, check_settings
 
         check_settings(self.settings)

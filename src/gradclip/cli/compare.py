@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def run_comparison(config: DictConfig) -> None:
-    """Compare as the config says, tell what was found, and store it."""
+    """Compare as the config says, print what was found, and store it."""
     with no_empty_folder() as folder:
         settings = validate_as(CompareSettings, config)
         store = Store.of(settings.tracking)

@@ -1,4 +1,4 @@
-"""What every entry script does around its work: errors as one line, exit codes, no traceback unless asked for."""
+"""The frame of every command: errors as one line, exit codes, no traceback unless asked for."""
 
 import os
 import sys
@@ -24,7 +24,7 @@ FULL_TRACE = os.environ.get("HYDRA_FULL_ERROR") == "1"  # as the user set it: re
 def run_command(main: Callable[[], None], primary: str, usage: str) -> int:
     """Run an entry script's main function and return its exit code.
 
-    A user's mistake becomes one line on standard error and exit code 2. ``HYDRA_FULL_ERROR=1`` shows the whole
+    A user's error becomes one line on standard error and exit code 2. ``HYDRA_FULL_ERROR=1`` shows the whole
     trace instead. Any other exception is a bug of ours and keeps its traceback.
 
     Args:
@@ -46,13 +46,13 @@ def run_command(main: Callable[[], None], primary: str, usage: str) -> int:
 
 @contextmanager
 def errors_in_one_line(primary: str = "train") -> Iterator[None]:
-    """Print a user's mistake as one line and exit with code 2.
+    """Print a user's error as one line and exit with code 2.
 
     Args:
         primary: name of the command's config, whose settings are suggested for a mistyped one.
 
     Raises:
-        SystemExit: code 2, in place of the mistake; it passes Hydra, which would announce an exception.
+        SystemExit: code 2, in place of the error; Hydra lets it pass, where it would announce an exception.
     """
     try:
         yield
@@ -75,7 +75,7 @@ def no_empty_folder() -> Iterator[Path]:
 
 
 class OutputFolder(Callback):  # type: ignore[misc]  # Hydra is not typed
-    """Hydra callback that refuses a folder which cannot be made, in place of Hydra, which would end with a trace."""
+    """Hydra callback that refuses a folder which cannot be made, where Hydra would end with a trace."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Make the folder of a run."""

@@ -1,1 +1,5 @@
-"""What is allowed: types, ranges and choices. Each file mirrors groups under ``conf/``, where the values stand."""
+"""Settings: what is allowed, how they are read and checked, what ``--help`` shows.
+
+``conf/`` holds the values; a module here for each of its groups holds types, ranges and choices, and ``schema`` joins
+them. ``validation`` turns a composed config into frozen settings. Read :mod:`~gradclip.config.schema` first.
+"""

@@ -21,7 +21,7 @@ SETTING = re.compile(r"^(?!hydra\.)[A-Za-z_]\w*(\.\w+)+=|^seed=")  # what an ove
 
 
 class QuickLoader:
-    """A config loader for multiruns; whatever it cannot do quickly, and every error, is the real loader's.
+    """A config loader for multiruns; what it cannot do quickly, and every error, is left to Hydra's own loader.
 
     Args:
         loader: Hydra's own.

@@ -1,4 +1,4 @@
-"""What the store gets of a stacked training's curves; every step is in its telemetry."""
+"""The points of a stacked training's curves that go to the store; every step is in its telemetry."""
 
 from collections.abc import Sequence
 
@@ -13,13 +13,13 @@ from gradclip.tracking.stored_runs import Curve
 def curves_of(
     record: GradientRecord, score: keys.Score, scores: tuple[Sequence[float], Sequence[float]], points: int
 ) -> dict[str, Curve]:
-    """Return the finite points of each curve: scores of every epoch, the numbers of every so many steps.
+    """Return the finite points of each curve: scores of every epoch, per-step metrics of evenly spaced steps.
 
     Args:
-        record: the gradients of every step, of one at least.
-        score: what was measured.
-        scores: on the training and on the test examples, one for each epoch.
-        points: how many steps of each curve, besides the last one.
+        record: the gradients of every step; at least one step.
+        score: the score that was measured.
+        scores: on the training and on the test examples, one value an epoch.
+        points: about how many steps of each curve, besides the last one.
     """
     window = max(1, -(-len(record.step) // points))
     rows = np.unique(np.append(np.arange(0, len(record.step), window), len(record.step) - 1))
@@ -30,7 +30,7 @@ def curves_of(
 
 
 def _peaks(record: GradientRecord, window: int) -> Curve:
-    """The largest norm of so many steps, at the last of them."""
+    """The largest norm of each window of steps, at its last step."""
     norm = np.where(np.isfinite(record.norm), record.norm, -np.inf)
     starts = np.arange(0, len(norm), window)
     ends = np.minimum(starts + window, len(norm)) - 1

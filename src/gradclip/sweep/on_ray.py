@@ -1,4 +1,4 @@
-"""Ray, started quietly."""
+"""The connection to a Ray cluster."""
 
 import logging
 import os
@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 from gradclip.errors import ConfigError, first_line
 
-PATIENCE = 5.0  # seconds to wait for a cluster; Ray itself would try for minutes
+TIMEOUT = 5.0  # seconds to wait for a cluster; Ray itself would retry for minutes
 
 
 def start_ray(address: str | None, cpus: int | None) -> None:
@@ -15,7 +15,7 @@ def start_ray(address: str | None, cpus: int | None) -> None:
 
     Args:
         address: of the cluster, ``host:port`` or ``auto``; None starts one.
-        cpus: processors of the one that is started; None for all.
+        cpus: CPUs of the cluster that is started; None for all.
 
     Raises:
         ConfigError: Ray is not installed, or no cluster answers at the address.
@@ -29,7 +29,7 @@ def start_ray(address: str | None, cpus: int | None) -> None:
         return
     local = {"num_cpus": cpus, "include_dashboard": False} if address is None else {}
     try:
-        _knock(address)
+        _check_port(address)
         ray.init(address=address or "local", logging_level=logging.ERROR, **local)
     except OSError as error:
         raise ConfigError(f"hydra.launcher.address: got {address!r}; no Ray cluster answers there") from error
@@ -37,11 +37,11 @@ def start_ray(address: str | None, cpus: int | None) -> None:
         raise ConfigError(f"hydra/launcher=ray_cluster: {first_line(error)}") from error
 
 
-def _knock(address: str | None) -> None:
-    """See that somebody listens at a host's port."""
+def _check_port(address: str | None) -> None:
+    """Refuse an address where nothing listens."""
     if address in {None, "auto"}:
         return
     host, _, port = str(address).removeprefix("ray://").rpartition(":")
     if not port.isdecimal():
         raise ConfigError(f"hydra.launcher.address: got {address!r}; write host:port, or auto")
-    socket.create_connection((host, int(port)), PATIENCE).close()
+    socket.create_connection((host, int(port)), TIMEOUT).close()

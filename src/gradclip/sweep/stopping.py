@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a whole multirun in order: jobs that train stop, those that wait do not begin."""
+"""Ctrl-C and SIGTERM end a whole multirun in order: jobs that train stop, jobs that wait do not begin."""
 
 import os
 import signal
@@ -12,33 +12,33 @@ from gradclip.tracking.owner import owner_tags
 from gradclip.tracking.records import read_note, write_note
 from gradclip.training.job import STOP_FILE
 
-MAIN_FILE = "process.json"  # in the folder of a multirun: the tags of its main process
+MAIN_FILE = "process.json"  # in the folder of a multirun: the owner tags of its main process
 
 
 def listen(folder: Path) -> None:
-    """Have the main process of a multirun pass signals on to its jobs, by a file; the second time it ends at once."""
+    """Pass signals of the main process on to the jobs, by a file; a second signal ends the process at once."""
     folder.mkdir(parents=True, exist_ok=True)
     write_note(folder / MAIN_FILE, owner_tags())
-    began: list[float] = []
+    received: list[float] = []
 
-    def answer(number: int, _: FrameType | None) -> None:
-        began.append(time.monotonic())
-        if began[-1] - began[0] > SECOND_SIGNAL_AFTER:
+    def handle(number: int, _: FrameType | None) -> None:
+        received.append(time.monotonic())
+        if received[-1] - received[0] > SECOND_SIGNAL_AFTER:
             raise KeyboardInterrupt
         ask_to_stop(folder, number)
 
     for number in STOP_SIGNALS:
-        signal.signal(number, answer)
+        signal.signal(number, handle)
 
 
 def leave_signals_to_main(folder: Path) -> None:
-    """In a process that a launcher made for jobs: ignore what the main process answers for all."""
+    """Ignore Ctrl-C in a process that a launcher started for jobs: the main process handles it for all."""
     if main_process(folder)[keys.PROCESS] != owner_tags()[keys.PROCESS]:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def main_process(folder: Path) -> dict[str, str]:
-    """The tags of the process that a multirun was started as."""
+    """The owner tags of the main process of a multirun."""
     return read_note(folder / MAIN_FILE)
 
 
@@ -49,6 +49,6 @@ def ask_to_stop(folder: Path, number: int) -> None:
 
 
 def stopped_by(folder: Path) -> int | None:
-    """The signal that a multirun was asked to stop by."""
+    """The signal by which a multirun was asked to stop; None if it was not."""
     path = folder / STOP_FILE
     return int(path.read_text()) if path.exists() else None

@@ -1,14 +1,14 @@
-"""MLflow: the store, the process that writes to it, and the Lightning logger in front.
+"""The store as training sees it: a run, a logger, and typed operations that a process of its own performs.
 
-Everything MLflow does happens in a process of its own, so that it loads beside torch, writes beside training, and a
-slow store never holds a step up.
+That process loads MLflow beside torch and writes beside training, so that a slow store never delays a step. Read
+:mod:`~gradclip.tracking.run` first, then :mod:`~gradclip.tracking.operations`; ``backend`` is the other side.
 """
 
 import os
 
 MAX_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 
-# Before anything imports MLflow, which reads some of them as it loads; in each process that imports this package.
+# Set before MLflow is imported, which reads some of them as it loads.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")

@@ -1,6 +1,6 @@
 """Send what waits in the folders of runs to the store."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from gradclip.errors import ConfigError
@@ -9,19 +9,16 @@ from gradclip.tracking.records import SPOOL_FILE
 from gradclip.tracking.spool import Spool
 
 
-def sync(folder: Path, others: Sequence[str] = ()) -> Iterator[str]:
-    """Send everything below a folder, oldest first, and tell of each run.
+def sync(folder: Path) -> Iterator[str]:
+    """Replay all spools below a folder, oldest first; yields a line for each.
 
     Args:
         folder: where to look.
-        others: arguments too many.
 
     Raises:
-        ConfigError: there is no such folder, or there are too many arguments.
-        TrackingError: a store still does not take it.
+        ConfigError: there is no such folder.
+        TrackingError: a store still does not take the writes.
     """
-    if others:
-        raise ConfigError(f"folder: got {others[0]!r} too; only one folder can be named")
     if not folder.is_dir():
         raise ConfigError(f"folder: got {str(folder)!r}; there is no such folder")
     paths = sorted(folder.rglob(SPOOL_FILE), key=lambda path: path.stat().st_mtime)
@@ -32,5 +29,5 @@ def sync(folder: Path, others: Sequence[str] = ()) -> Iterator[str]:
 
 
 def unsent_below(folder: Path) -> int:
-    """How many writes wait below a folder."""
+    """The number of writes in all spools below a folder."""
     return sum(len(Spool(path.parent)) for path in folder.rglob(SPOOL_FILE))

@@ -1,12 +1,12 @@
-"""What a search came to: a table, the best setting, the command that repeats it, a figure."""
+"""The report of a search: a table, the best setting, the command that repeats it, a figure."""
 
 import json
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from gradclip.config.overrides import train_command
 from gradclip.formatting import Table, format_score, print_tables, to_markdown
 from gradclip.sweep.results import JobResult
 from gradclip.sweep.search.trial import Trial, best_trial, in_order, metric_of
@@ -15,7 +15,7 @@ SEARCH_FOLDER = "search"  # in that of the multirun; its content is stored with 
 NOTE = "search.json"
 TABLE = "search.md"
 FIGURE = "figures/search.png"
-MOST_ROWS = 10  # on the terminal; the stored table has all
+MAX_ROWS = 10  # on the terminal; the stored table has all
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,14 @@ class Report:
 
     @property
     def command(self) -> str:
-        """Repeats the best setting over all its seeds; empty if none is best."""
+        """The command that repeats the best setting over all seeds; empty if no setting is best."""
         best = best_trial(self.trials)
         if best is None:
             return ""
-        several = ["-m", *(one for one in self.hydra if one.startswith("hydra/launcher"))]
+        launcher = [override for override in self.hydra if override.startswith("hydra/launcher")]
         values = [f"{name}={value}" for name, value in best.values.items()]
-        seed = f"seed={','.join(self.seeds)}"
-        return shlex.join(
-            ["python", "src/train.py", *(several if len(self.seeds) > 1 else []), *self.fixed, *values, seed]
-        )
+        seed, many = f"seed={','.join(self.seeds)}", len(self.seeds) > 1
+        return train_command([*(launcher if many else []), *self.fixed, *values, seed], multirun=many)
 
 
 def write_report(folder: Path, report: Report) -> None:
@@ -72,16 +70,18 @@ def read_report(folder: Path) -> Report | None:
 
 def print_report(report: Report) -> None:
     """The best settings and what failed, on the terminal."""
-    print_tables([search_table(report.trials, MOST_ROWS)])
+    print_tables([search_table(report.trials, MAX_ROWS)])
     print(*best_lines(report), sep="\n")
 
 
-def search_table(trials: Sequence[Trial], most: int | None = None) -> Table:
-    """One row for each setting, the best first; where only the best so many are shown, failed ones are too."""
+def search_table(trials: Sequence[Trial], max_rows: int | None = None) -> Table:
+    """One row for each setting, the best first; of the best ``max_rows`` and all that failed."""
     counts = Counter(trial.state for trial in trials)
     title = f"{len(trials)} settings: {', '.join(f'{count} {state}' for state, count in sorted(counts.items()))}"
     shown = [
-        trial for place, trial in enumerate(in_order(trials)) if not most or place < most or trial.state == "failed"
+        trial
+        for rank, trial in enumerate(in_order(trials))
+        if not max_rows or rank < max_rows or trial.state == "failed"
     ]
     columns = (
         "trial",
@@ -113,7 +113,7 @@ def best_lines(report: Report) -> list[str]:
     best = best_trial(report.trials)
     if best is None:
         return ["Best: none; no setting has a finite score over all its seeds"]
-    told = " ".join(f"{name}={value}" for name, value in best.values.items())
+    settings = " ".join(f"{name}={value}" for name, value in best.values.items())
     score, lowest, highest = _scores(best)
     seeds = f"{best.over_seeds} of {best.seeds} seeds, {lowest} to {highest}" if best.seeds > 1 else "one seed"
-    return [f"Best: {told}; {metric_of([best])} {score} ({seeds})", f"Repeat it: {report.command}"]
+    return [f"Best: {settings}; {metric_of([best])} {score} ({seeds})", f"Repeat it: {report.command}"]

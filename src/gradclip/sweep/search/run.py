@@ -125,10 +125,10 @@ def search(space: "Space", settings: "SearchSettings", launch: Launches) -> "lis
 
 
 def report_to_optuna(study: "optuna.Study", asked: "optuna.Trial", trial: "Trial") -> None:
-    """Tell Optuna how a setting did.
+    """Report a trial to Optuna.
 
-    A diverged setting is told as the worst there is, so that the sampler keeps away from where it lies: it would forget
-    one told as failed, and come back. Failed is what says nothing about the setting: a job that broke down.
+    A diverged trial is reported as the worst possible, so that the sampler avoids its neighbourhood: a failed one it
+    would ignore. Failed is a trial that says nothing about its settings, because a job broke down.
     """
     from optuna.trial import TrialState
 
