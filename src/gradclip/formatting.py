@@ -1,6 +1,7 @@
 """Numbers, scores, tables and messages as text, for the terminal and as Markdown."""
 
 import math
+import re
 import shlex
 import signal
 from collections.abc import Sequence
@@ -10,6 +11,12 @@ from typing import NamedTuple
 from gradclip import keys
 
 TEXT_COLUMNS = {"job", "run", "runs", "outcome", "reason", "better", "worse", "significant"}
+
+
+UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")  # control, bidirectional
+MARKDOWN = {ord(character): f"&#{ord(character)};" for character in "|[]`*_\\"} | str.maketrans(
+    {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
+)
 
 
 class Table(NamedTuple):
@@ -36,8 +43,42 @@ def to_markdown(table: Table) -> str:
         | norm=1.0 | 3 |
         <BLANKLINE>
     """
-    lines = [table.columns, ("---",) * len(table.columns), *table.rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines) + "\n"
+    cells = [[markdown_cell(cell) for cell in line] for line in (table.columns, *table.rows)]
+    lines = [cells[0], ["---"] * len(table.columns), *cells[1:]]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def printable(text: str) -> str:
+    r"""Return a text that a terminal shows as it is: control characters and changes of direction as escapes.
+
+    Example:
+        >>> printable("norm=1.0\x1b[2J\n")
+        'norm=1.0\\x1b[2J\\n'
+    """
+    return UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def markdown_cell(text: str) -> str:
+    """Return a text that a Markdown table shows as it is.
+
+    Example:
+        >>> markdown_cell("a|b <img src=x> [c](d)")
+        'a&#124;b &lt;img src=x&gt; &#91;c&#93;(d)'
+    """
+    return printable(text).translate(MARKDOWN)
+
+
+def csv_cell(value: object) -> object:
+    """Return a cell that a spreadsheet does not take for a formula; numbers stay as they are.
+
+    Example:
+        >>> csv_cell("=HYPERLINK(0)"), csv_cell("norm=1.0"), csv_cell(-1.5)
+        ("'=HYPERLINK(0)", 'norm=1.0', -1.5)
+    """
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def print_tables(tables: Sequence[Table]) -> None:
@@ -47,11 +88,13 @@ def print_tables(tables: Sequence[Table]) -> None:
     from rich.text import Text
 
     for table in tables:
-        rich = rich_table.Table(title=Text(table.title))  # else rich takes brackets for markup
+        rich = rich_table.Table(title=Text(printable(table.title)))  # else rich takes brackets for markup
         for column in table.columns:
-            rich.add_column(column, justify="left" if column in TEXT_COLUMNS else "right", overflow="fold")
+            rich.add_column(
+                Text(printable(column)), justify="left" if column in TEXT_COLUMNS else "right", overflow="fold"
+            )
         for row in table.rows:
-            rich.add_row(*map(Text, row))
+            rich.add_row(*(Text(printable(cell)) for cell in row))
         console = Console()
         (console if console.is_terminal else Console(width=140)).print(rich)
 

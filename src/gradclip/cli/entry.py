@@ -1,6 +1,7 @@
 """The frame of every command: errors as one line, exit codes, no traceback unless asked for."""
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from gradclip.config.passwords import extract_passwords
 from gradclip.errors import ConfigError
 
 ADDED_GROUPS = ("experiment", "sweep")  # of which several may be added at once: +experiment=[a,b]
+OPTION = re.compile(r"\w[\w-]*")
 FULL_TRACE = os.environ.get("HYDRA_FULL_ERROR") == "1"  # as the user set it: read before run_command sets it
 
 
@@ -105,18 +107,20 @@ def check_options(arguments: Sequence[str], groups: Sequence[str]) -> None:
             raise ConfigError(f"{group}={option}: no such option; a setting's name has no @")
         if group not in groups or "=" not in argument:
             continue
-        if "[" not in option and not all(map(_can_be_an_option, option.split(","))):
+        if not all(map(_can_be_an_option, option.strip("[]").split(","))):
             raise ConfigError(f"{group}={option}: no such option; choose from {', '.join(config_options(group))}")
         if option.startswith("[") and group not in ADDED_GROUPS:
             raise ConfigError(f"{group}={option}: one option is chosen at a time; for several runs -m {group}=a,b")
 
 
 def _can_be_an_option(text: str) -> bool:
-    """Whether Hydra takes a text for a name rather than a number, a truth value or nothing."""
+    """Whether a text can be the name of a file in ``conf/``: no path, and no number, truth value or null to Hydra."""
+    if not OPTION.fullmatch(text) or text.lower() in {"null", "true", "false"}:
+        return False
     try:
         float(text)
     except ValueError:
-        return text.lower() not in {"", "null", "true", "false"} and not text.startswith("{")
+        return True
     return False
 
 

@@ -30,7 +30,8 @@ def from_yaml(text: str, tracking: TrackingSettings, setting: str) -> TrainConfi
         setting: the setting that asked for the config, named in errors.
 
     Raises:
-        ConfigError: it is no config, or names a model that ``tracking.trusted_models`` does not allow.
+        ConfigError: it is no config, holds an interpolation, or names a model that ``tracking.trusted_models`` does not
+            allow.
     """
     try:
         stored = yaml.safe_load(text)
@@ -38,6 +39,10 @@ def from_yaml(text: str, tracking: TrackingSettings, setting: str) -> TrainConfi
         raise ConfigError(f"{setting}: the stored config is not YAML") from error
     if not isinstance(stored, dict):
         raise ConfigError(f"{setting}: the stored config is not a mapping")
+    if "${" in text:  # composed again, it would read the reader's environment
+        raise ConfigError(
+            f"{setting}: the stored config holds an interpolation, ${{...}}; settings are stored resolved"
+        )
     config = check(TrainConfig, {**stored, "tracking": tracking.model_dump()})
     target = config.model.target
     if not any(fnmatchcase(target, pattern) for pattern in tracking.trusted_models):

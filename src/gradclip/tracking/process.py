@@ -72,9 +72,14 @@ def complete_run(call: Call, end: RunEnd) -> "Future[int]":
     return _process().submit(_complete_run, call, end)
 
 
-def replay(folder: str) -> "Future[int]":
-    """Perform all writes in the spool of a run's folder; how many there were."""
-    return _process().submit(_replay, folder)
+def replay(folder: str, adopt: bool = False) -> "Future[int]":
+    """Perform all writes in the spool of a run's folder; how many there were.
+
+    Args:
+        folder: of the run.
+        adopt: whether writes are performed that no command of this user signed.
+    """
+    return _process().submit(_replay, folder, adopt)
 
 
 def result_of(future: "Future[T]") -> T:
@@ -139,8 +144,8 @@ def _complete_run(call: Call, end: RunEnd) -> Any:
     return _backend().complete_run(call, end)
 
 
-def _replay(folder: str) -> Any:
-    return _backend().replay(folder)
+def _replay(folder: str, adopt: bool) -> Any:
+    return _backend().replay(folder, adopt)
 
 
 def load_module(name: str) -> None:

@@ -1,14 +1,18 @@
 """Writes that the store did not take, in a file beside the run: data only, in order, performed exactly once later.
 
-A line is one write, as JSON: the version of the format, the operation and its arguments by name, the run and the
-store. :class:`~gradclip.tracking.operations.Operations` says how each argument is checked and encoded. Every write can
-be repeated without harm, so that a spool that was replayed in part is replayed again from its beginning.
+A line is one write, as JSON: the version of the format, the operation and its arguments by name, the run, the store,
+and a signature. :class:`~gradclip.tracking.operations.Operations` says how each argument is checked and encoded. Every
+write can be repeated without harm, so that a spool that was replayed in part is replayed again from its beginning.
+
+A spool is not obeyed because of where it lies: lines are performed only if a command of this user signed them, all are
+checked before the first is performed, and they name no file outside of the run's folder.
 """
 
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,8 @@ from pydantic import ValidationError
 from gradclip import keys
 from gradclip.errors import TrackingError, first_line
 from gradclip.tracking.operations import Delivery, Operations, argument_types, delivery_of
-from gradclip.tracking.records import RUN_FILE, SPOOL_FILE, Call, ModelFiles, Store, read_note, write_note
+from gradclip.tracking.records import RUN_FILE, SPOOL_FILE, Call, ModelFiles, Store, read_note
+from gradclip.tracking.signature import is_signed, sign, write_run_note
 
 Perform = Callable[[Call], Any]
 VERSION = 2
@@ -63,44 +68,53 @@ class Spool:
         with self._lock:
             size = self.path.stat().st_size if self.path.exists() else 0
             try:
-                _append(self.path, f"{json.dumps(encode(call))}\n")
+                _append(self.path, f"{json.dumps(_signed(encode(call), self.folder))}\n")
             except OSError:
                 os.truncate(self.path, size)  # half a line would spoil the next one
                 raise
         if call.operation == Operations.create_run.__name__:
             self._creation = call.arguments[1][keys.CREATION]
 
-    def replay(self, perform: Perform) -> int:
+    def replay(self, perform: Perform, adopt: bool = False) -> int:
         """Perform all writes in order, remove the file, and return how many there were.
 
         Args:
             perform: performs one; what it raises ends the replay, and the file stays.
+            adopt: whether lines are performed that no command of this user signed.
 
         Raises:
-            TrackingError: a line is not a write that this version knows; none was performed.
+            TrackingError: a line is not signed, or not a write that this version knows; none was performed.
         """
         self._next_attempt = time.monotonic() + PAUSE
         created = ""
         with self._lock:
-            calls = self.calls()
+            calls = self.calls(adopt)
             for call in calls:
                 if call.operation == Operations.create_run.__name__:
                     created = perform(call)
-                    write_note(self.folder / RUN_FILE, {"run_id": created})
+                    write_run_note(self.folder, created)
                 else:
                     perform(call._replace(run_id=created or call.run_id))
             self.path.unlink(missing_ok=True)
         Path(self._lock.lock_file).unlink(missing_ok=True)
         return len(calls)
 
-    def calls(self) -> list[Call]:
+    def calls(self, adopt: bool = False) -> list[Call]:
         """All writes, in order.
 
+        Args:
+            adopt: whether lines are read that no command of this user signed.
+
         Raises:
-            TrackingError: a line is not a write that this version knows.
+            TrackingError: a line is not signed, or not a write that this version knows.
         """
         try:
-            return [decode(json.loads(line), self.folder) for line in self._lines()]
+            lines = [json.loads(line) for line in self._lines()]
+            if not (adopt or all(_is_ours(line, self.folder) for line in lines)):
+                raise TrackingError(
+                    f"{self.path}: no command of yours wrote this file; if you know better, --adopt sends it"
+                )
+            return [decode(line, self.folder) for line in lines]
         except (ValueError, KeyError, TypeError) as error:  # pydantic's and JSON's errors are ValueErrors
             reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else first_line(error)
             raise TrackingError(f"{self.path}: holds what is not a write to the store: {reason}") from error
@@ -117,6 +131,18 @@ def _append(path: Path, line: str) -> None:
         file.write(line)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _signed(line: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A line with its signature; without one where this user has no key, so that it has to be adopted."""
+    with suppress(TrackingError):
+        return {**line, "signature": sign(folder, json.dumps(line, sort_keys=True))}
+    return line
+
+
+def _is_ours(line: dict[str, Any], folder: Path) -> bool:
+    content = {key: value for key, value in line.items() if key != "signature"}
+    return is_signed(folder, json.dumps(content, sort_keys=True), line.get("signature"))
 
 
 def encode(call: Call) -> dict[str, Any]:
@@ -153,7 +179,19 @@ def decode(line: dict[str, Any], folder: Path) -> Call:
         raise ValueError(f"{operation} has no argument {min(unknown)!r}")
     names = list(types)[: len(arguments)]  # only last ones may be left out
     checked = tuple(types[name].validate_python(arguments[name]) for name in names)
+    for path in _paths(checked, names):
+        if not Path(path).resolve().is_relative_to(folder.resolve()):
+            raise ValueError(f"{operation} names {path}, which is not in the folder of the run")
     return Call(Store(**line["store"]), operation, str(line["run_id"]), checked, str(folder))
+
+
+def _paths(arguments: Sequence[Any], names: Sequence[str]) -> Iterator[str]:
+    """The paths of files among the arguments of a write."""
+    for name, value in zip(names, arguments, strict=True):
+        if name == "folder":
+            yield value
+        if isinstance(value, ModelFiles):
+            yield from (*value.artifacts.values(), value.example)
 
 
 def _copy_model(files: ModelFiles, folder: Path) -> ModelFiles:

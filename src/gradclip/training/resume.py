@@ -10,7 +10,8 @@ from gradclip.config.tracking import TrackingSettings
 from gradclip.errors import ConfigError, TrackingError
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, replay, result_of
-from gradclip.tracking.records import RUN_FILE, SPOOL_FILE, StoppedRun, Store, read_note
+from gradclip.tracking.records import SPOOL_FILE, StoppedRun, Store
+from gradclip.tracking.signature import is_folder_of
 
 RESUMED = "GRADCLIP_RESUMED"  # environment variable: the run, for further processes of a command, which read it later
 
@@ -50,8 +51,8 @@ def find_stopped(which: str, tracking: TrackingSettings) -> tuple[TrainConfig, S
 
 
 def _check_folder(run: StoppedRun) -> None:
-    """Refuse a folder that is not the run's own: a run of this machine left its note there."""
-    note = Path(run.folder, RUN_FILE)
-    if not note.is_file() or read_note(note).get("run_id") != run.run_id:
+    """Refuse a folder that is not the run's own: a command of this user left a signed note there."""
+    if not is_folder_of(Path(run.folder), run.run_id):
         where = f"{run.folder or 'its folder'} on {run.host or 'an unknown machine'}"
-        raise TrackingError(f"resume: got {run.run_id!r}; it can be resumed only where its files are: {where}")
+        who = "only where its files are, by the user whose command began it"
+        raise TrackingError(f"resume: got {run.run_id!r}; it can be resumed {who}: {where}")

@@ -14,7 +14,8 @@ from gradclip.tracking.backend.database import STORE_ERRORS
 from gradclip.tracking.backend.operations import backend_of
 from gradclip.tracking.backend.retry_budget import RetryBudget
 from gradclip.tracking.operations import Delivery, Operations, delivery_of, needs_run
-from gradclip.tracking.records import RUN_FILE, BegunRun, Call, Point, RunEnd, Store, write_note
+from gradclip.tracking.records import BegunRun, Call, Point, RunEnd, Store
+from gradclip.tracking.signature import write_run_note
 from gradclip.tracking.spool import Spool
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between two attempts
@@ -69,7 +70,7 @@ def begin_run(call: Call, spool: bool) -> BegunRun:
         raise
     _begun[call.run_id] = begun
     Path(call.folder).mkdir(parents=True, exist_ok=True)
-    write_note(Path(call.folder, RUN_FILE), {"run_id": begun.run_id})
+    write_run_note(Path(call.folder), begun.run_id)
     return begun
 
 
@@ -149,13 +150,17 @@ def _insert_end(call: Call, end: RunEnd) -> bool:
     return False
 
 
-def replay(folder: str) -> int:
+def replay(folder: str, adopt: bool) -> int:
     """Perform all writes in the spool of a run's folder, and return how many there were.
 
+    Args:
+        folder: of the run.
+        adopt: whether writes are performed that no command of this user signed.
+
     Raises:
-        TrackingError: the store does not take them.
+        TrackingError: the store does not take them, or they are not signed.
     """
-    return spool_of(folder).replay(lambda call: perform(_as_repeated(call)))
+    return spool_of(folder).replay(lambda call: perform(_as_repeated(call)), adopt)
 
 
 def _store_id(call: Call) -> str:

@@ -1,0 +1,90 @@
+"""Signatures of what a command of this user left in a folder, so that what somebody else put there is not obeyed.
+
+Folders of runs can be read back from tags of a shared store, and artifacts of such a store can look like the folder of
+a run. A file that says what to write to which store, or that a folder belongs to a run, is believed only with the
+signature of a key that is kept outside of any store, readable by this user only.
+"""
+
+import hashlib
+import hmac
+import os
+import secrets
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+from gradclip.errors import TrackingError
+from gradclip.tracking.records import RUN_FILE, read_note, write_note
+
+KEY_BYTES = 32
+
+
+def sign(folder: Path, text: str) -> str:
+    """Return the signature of a text in a folder, HMAC-SHA256 in hexadecimal digits; it holds in no other folder.
+
+    Raises:
+        TrackingError: the key cannot be created, or others can read it.
+    """
+    message = f"{folder.resolve()}\0{text}".encode()
+    return hmac.new(_key(key_file()), message, hashlib.sha256).hexdigest()
+
+
+def is_signed(folder: Path, text: str, signature: object) -> bool:
+    """Whether a signature is that of this user's commands.
+
+    Raises:
+        TrackingError: the key cannot be created, or others can read it.
+    """
+    return isinstance(signature, str) and hmac.compare_digest(sign(folder, text).encode(), signature.encode())
+
+
+def key_file() -> Path:
+    """The file of this user's key, under ``XDG_STATE_HOME``."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state, "gradclip", "key")
+
+
+@cache
+def _key(path: Path) -> bytes:
+    try:
+        if not path.exists():
+            _create(path)
+        mode, key = path.stat(), path.read_bytes()
+    except (OSError, RuntimeError) as error:  # a user without a home has a RuntimeError
+        raise TrackingError(f"{path}: the key that signs files of runs cannot be created or read: {error}") from error
+    if mode.st_uid != os.getuid() or mode.st_mode & 0o077 or len(key) != KEY_BYTES:
+        what = f"must be {KEY_BYTES} bytes that only you can read (mode 600); remove it for a new one"
+        raise TrackingError(f"{path}: {what}")
+    return key
+
+
+def _create(path: Path) -> None:
+    """Create the key whole or not at all; of several processes that create it the first wins."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secrets.token_bytes(KEY_BYTES))
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        pass
+    finally:
+        temporary.unlink()
+
+
+def write_run_note(folder: Path, run_id: str) -> None:
+    """Leave a signed note in the folder of a run of which run of the store it is."""
+    note = {"run_id": run_id}
+    with suppress(TrackingError):  # without a key the run cannot be resumed, which is reported then
+        note["signature"] = sign(folder, run_id)
+    write_note(folder / RUN_FILE, note)
+
+
+def is_folder_of(folder: Path, run_id: str) -> bool:
+    """Whether a command of this user left the note of a run in a folder."""
+    path = folder / RUN_FILE
+    note = read_note(path) if path.is_file() else {}
+    return note.get("run_id") == run_id and is_signed(folder, run_id, note.get("signature"))
