@@ -9,10 +9,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradclip.clipping.adaptive import unit_norms
+from gradclip.clipping.build import BACKWARD_METHODS, METHODS, make_clipper
 from gradclip.clipping.chain import Chain
-from gradclip.clipping.methods import BACKWARD_METHODS, METHODS, make_clipper
-from gradclip.norms import global_norm
+from gradclip.norms import global_norm, unit_norms
 
 CONFIGS = Path(__file__).parents[2] / "conf" / "clip"
 SHAPES = {"scalar": (), "bias": (3,), "weight": (3, 4), "cube": (2, 3, 2), "kernel": (2, 1, 3, 2), "empty": (0, 3)}

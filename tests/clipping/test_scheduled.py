@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from gradclip import Auto, Norm, Scheduled, Skip, Value
-from gradclip.clipping.methods import make_clipper
+from gradclip.clipping.build import make_clipper
 
 GRADIENTS = {"only": torch.tensor([1e6])}
 
