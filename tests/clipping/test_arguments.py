@@ -30,7 +30,7 @@ SHARE = "must be at least 0 and below 1"
         (lambda: Norm(torch.nan), f"value: got nan; {ABOVE_0}"),
         (lambda: Norm(1.0, order=0.5), "order: got 0.5; must be from 1 to inf"),
         (lambda: Norm(None), f"value: got None; {ABOVE_0}"),
-        (lambda: Norm("1"), f"value: got 1; {ABOVE_0}"),
+        (lambda: Norm("1"), f"value: got '1'; {ABOVE_0}"),
         (lambda: Norm(np.float32(-1.0)), f"value: got -1.0; {ABOVE_0}"),
         (lambda: Skip(patience=torch.inf), f"patience: got inf; {WHOLE}"),
         (lambda: Normalize(0.0), f"value: got 0.0; {ABOVE_0}"),

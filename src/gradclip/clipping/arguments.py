@@ -46,7 +46,9 @@ class Range:
             Traceback (most recent call last):
             gradclip.errors.ClippingError: value: got -1.0; must be above 0
         """
-        if not (isinstance(value, Real) and self._contains(float(value))):
+        if not isinstance(value, Real):
+            raise ClippingError(f"{name}: got {value!r}; must be {self}")
+        if not self._contains(float(value)):
             raise ClippingError(f"{name}: got {value}; must be {self}")
 
     def _contains(self, value: float) -> bool:

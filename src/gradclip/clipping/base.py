@@ -44,9 +44,9 @@ class _BendsDirection:
         vars(clipper)["changes_direction"] = value
 
 
-def _warn_of_bends_direction(kind: type) -> None:
+def _warn_of_bends_direction(kind: type, frames: int = 3) -> None:
     message = f"{kind.__name__}.bends_direction is now called changes_direction; the next version drops the old name"
-    warnings.warn(message, DeprecationWarning, stacklevel=3)
+    warnings.warn(message, DeprecationWarning, stacklevel=frames)
 
 
 class Clipper(ABC):
@@ -109,7 +109,7 @@ class Clipper(ABC):
     def __init_subclass__(cls, **keywords: object) -> None:
         super().__init_subclass__(**keywords)
         if "bends_direction" in vars(cls):
-            _warn_of_bends_direction(cls)
+            _warn_of_bends_direction(cls, frames=4)  # past the metaclass, to the class statement
             cls.changes_direction = vars(cls)["bends_direction"]
             del cls.bends_direction
 
