@@ -21,8 +21,8 @@ class Adaptive(Clipper):
     in the first dimension). A bias or other vector is one unit as a whole. Without ε a tensor that starts at zero
     would stay there.
 
-    Non-finite gradients: NaN in that unit.
-    More exactly, a NaN makes its unit NaN; an infinite element becomes NaN and the finite ones of its unit zero.
+    Non-finite gradients: as in ``norm``, within that unit.
+    A NaN makes its unit NaN; an infinite element becomes NaN and the finite ones of its unit zero.
 
     Source: Brock et al. 2021 (AGC).
     Brock, De, Smith & Simonyan, "High-performance large-scale image recognition without normalization", equation 3. As

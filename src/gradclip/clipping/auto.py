@@ -17,9 +17,8 @@ class Auto(Rescaler):
 
     Rule: ``norm`` at the c-th percentile of the norms so far.
 
-    Non-finite gradients: NaN everywhere, not remembered.
-    Such a gradient ends as in :class:`~gradclip.clipping.norm.Norm`; later steps are as if it had not come. (In the
-    published code one NaN turns all later gradients to NaN.)
+    Non-finite gradients: as in ``norm``, not remembered.
+    Later steps are as if there had been none. (In the published code one NaN turns all later gradients to NaN.)
 
     Source: Seetharaman et al. 2020.
     Seetharaman, Wichern, Pardo & Le Roux, "AutoClip: adaptive gradient clipping for source separation networks". It

@@ -20,8 +20,7 @@ class Groups(Clipper):
     A parameter belongs to the first pattern that matches its name, or else to the rest. An update that a
     :class:`~gradclip.clipping.skip.Skip` inside skips is skipped as a whole.
 
-    Non-finite gradients: within its group.
-    They end as the group's clipper has it; other groups are not affected.
+    Non-finite gradients: as in the method inside, within that group.
 
     Source: practice of Graves 2013.
     "Generating sequences with recurrent neural networks" limits the output layer's derivatives to 100 and those of the

@@ -13,7 +13,7 @@ class Identity(Clipper):
 
     Rule: g.
 
-    Non-finite gradients: stay.
+    Non-finite gradients: unchanged.
 
     Example:
         >>> import torch

@@ -19,8 +19,8 @@ class Norm(Rescaler):
     The direction is kept. Below the threshold nothing changes, to the bit. Unlike torch there is no 1e-6 added to the
     norm, and a norm whose square exceeds float32 is still measured right.
 
-    Non-finite gradients: NaN everywhere.
-    More exactly, a NaN makes every element NaN; an infinite element becomes NaN and the finite ones zero, as in torch.
+    Non-finite gradients: a NaN makes all NaN; an infinity becomes NaN, the rest zero.
+    This is as in torch.
 
     Source: Pascanu et al. 2013.
     Pascanu, Mikolov & Bengio, "On the difficulty of training recurrent neural networks", algorithm 1.

@@ -18,7 +18,7 @@ class NormValue(Clipper):
 
     Rule: the global norm to at most ``norm``, then each element to [−c, c].
 
-    Non-finite gradients: NaN everywhere.
+    Non-finite gradients: a NaN makes all NaN; an infinity becomes NaN, the rest zero.
     They end as in :class:`Norm`, whose NaN :class:`Value` keeps.
 
     Args:

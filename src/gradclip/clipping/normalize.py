@@ -20,8 +20,7 @@ class Normalize(Rescaler):
     rate does. A gradient of zero stays zero. One whose norm is below 3e-39 of c ends below c, at what the largest
     float32 factor makes of it.
 
-    Non-finite gradients: NaN everywhere.
-    More exactly, a NaN makes every element NaN; an infinite element becomes NaN and the finite ones zero.
+    Non-finite gradients: a NaN makes all NaN; an infinity becomes NaN, the rest zero.
 
     Source: the tutorial's gradient scaling.
 

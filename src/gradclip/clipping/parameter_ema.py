@@ -21,9 +21,8 @@ class ParameterEMA(Rescaler):
     paper, so that no tensor is frozen for ever, a gradient of exactly zero does not set γ_i, and a tensor that had only
     such gradients is not limited until it has had another.
 
-    Non-finite gradients: NaN in that tensor (in all while warming up), not remembered.
-    Such a gradient ends as in :class:`~gradclip.clipping.parameter_norm.ParameterNorm`, and during warm-up, when all
-    tensors share one norm, as in :class:`~gradclip.clipping.norm.Norm`.
+    Non-finite gradients: as in ``norm``, within that tensor (in all while warming up), not remembered.
+    While warming up all tensors share one norm.
 
     Source: Wang et al. 2025 (AdaGC).
     "AdaGC: enhancing LLM pretraining stability via adaptive gradient clipping", algorithm 1.

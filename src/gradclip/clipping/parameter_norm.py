@@ -18,8 +18,8 @@ class ParameterNorm(Rescaler):
     Rule: g_i·min(1, c/‖g_i‖) for each tensor.
     Each tensor keeps its direction; the gradient as a whole does not.
 
-    Non-finite gradients: NaN in that tensor.
-    More exactly, a NaN makes its tensor NaN; an infinite element becomes NaN and the finite ones of its tensor zero.
+    Non-finite gradients: as in ``norm``, within that tensor.
+    A NaN makes its tensor NaN; an infinite element becomes NaN and the finite ones of its tensor zero.
 
     Source: Keras ``clipnorm``.
     That of Keras 2.4 and later, tf.keras and Keras 3. (In Keras up to 2.3.1 it meant the global norm.)

@@ -17,7 +17,7 @@ class Value(Clipper):
     Rule: each element to [−c, c], or [``lower``, c].
     The direction changes where elements are clipped.
 
-    Non-finite gradients: infinity to the end, NaN stays.
+    Non-finite gradients: an infinity becomes the nearer end, NaN stays.
 
     Source: torch, Keras ``clipvalue``.
     ``torch.nn.utils.clip_grad_value_`` and the argument of Keras's optimizers.

@@ -20,9 +20,9 @@ class ZScore(Rescaler):
     its squared deviation from μ. They start as mean and variance of the first ``warmup`` norms before clipping; during
     these steps the norm is limited to ``warmup_norm``, or not at all.
 
-    Non-finite gradients: NaN everywhere, not remembered.
-    Such a gradient ends as in :class:`~gradclip.clipping.norm.Norm`. (The published code never clips again after one,
-    and by default limits the norm to 1 throughout, which hides the rule.)
+    Non-finite gradients: as in ``norm``, not remembered.
+    (The published code never clips again after one, and by default limits the norm to 1 throughout, which hides the
+    rule.)
 
     Source: Kumar et al. 2025 (ZClip).
     Kumar, Owen, Roy Chowdhury & Güra, "ZClip: adaptive spike mitigation for LLM pre-training", and its code, which
