@@ -7,7 +7,6 @@
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 
 from gradclip.clipping.base import Clipper
@@ -39,7 +38,7 @@ def row(name: str, clipper: type[Clipper]) -> str:
     paragraphs = dict(re.findall(rf"^ *({'|'.join(LABELS)}): (.*?)\.?$", clipper.__doc__ or "", flags=re.MULTILINE))
     if missing := [label for label in LABELS[:2] if label not in paragraphs]:
         raise ValueError(f"{clipper.__name__}: its docstring has no paragraph that begins with {missing[0]}:")
-    settings = {field.name for field in fields(clipper)}
+    settings = set(clipper.__annotations__)
     cells = [_in_markdown(paragraphs.get(label, ""), settings) for label in LABELS]
     return f"| `{name}` | {' | '.join(cells)} |".replace("|  |", "| |")
 

@@ -19,6 +19,7 @@ from gradclip.clipping import arguments, method_table
 from gradclip.clipping.arguments import FIXED, POSITIVE, Range
 from gradclip.config.base import Pattern, PositiveNumber, Settings
 
+CONSTANTS = ("may_skip", "limits", "limits_when")  # what else of a clipper's class is read
 METHODS_FOLDER = Path(arguments.__file__).parent
 KNOWN_NAMES = vars(arguments) | {
     "Annotated": Annotated,
@@ -46,8 +47,9 @@ class ClipMethod(Settings):
     @property
     def thresholds(self) -> dict[str, float]:
         """The fixed limits that the method sets, by the quantity they limit: L2 ``norm`` or ``value``."""
-        they_hold = all(getattr(self, name) == needed for name, needed in self.limits_when.items())
-        return {quantity: getattr(self, name) for quantity, name in self.limits.items()} if they_hold else {}
+        if any(getattr(self, name) != needed for name, needed in self.limits_when.items()):
+            return {}
+        return {quantity: getattr(self, name) for quantity, name in self.limits.items()}
 
     @property
     def label(self) -> str:
@@ -69,7 +71,7 @@ class Declared:
     Attributes:
         fields: the annotations of its fields.
         required: the fields that have no default.
-        constants: its ``ClassVar`` literals.
+        constants: those of its constants that settings depend on, by name.
     """
 
     fields: dict[str, Any]
@@ -78,18 +80,17 @@ class Declared:
 
     @classmethod
     def read(cls, method: str, clipper: str) -> "Declared":
-        """Read the source of a clipper, the class of a method."""
+        """Read the source of a method's clipper, a class of that name."""
         path = METHODS_FOLDER / f"{method}.py"
         statements = ast.parse(path.read_text(encoding="utf-8")).body
         body = next(one.body for one in statements if isinstance(one, ast.ClassDef) and one.name == clipper)
         found = {ast.unparse(one.target): one for one in body if isinstance(one, ast.AnnAssign)}
-        constants = {name for name, one in found.items() if ast.unparse(one.annotation).startswith("ClassVar")}
-        fields = {name: one for name, one in found.items() if name not in constants}
+        fields = {name: one for name, one in found.items() if not ast.unparse(one.annotation).startswith("ClassVar")}
         codes = {name: compile(ast.Expression(one.annotation), path, "eval") for name, one in fields.items()}
         return cls(
             {name: eval(code, KNOWN_NAMES) for name, code in codes.items()},
             {name for name, one in fields.items() if one.value is None},
-            {name: ast.literal_eval(one.value) for name, one in found.items() if name in constants and one.value},
+            {name: ast.literal_eval(one.value) for name, one in found.items() if name in CONSTANTS and one.value},
         )
 
     @property
