@@ -110,7 +110,7 @@ def test_special_values(values, expected):
     assert norm.item() == pytest.approx(expected, nan_ok=True)
 
 
-def test_a_nan_spoils_the_norm_of_its_own_tensor_only():
+def test_a_nan_affects_the_norm_of_its_own_tensor_only():
     norms = tensor_norms([torch.tensor([np.nan, 1.0]), torch.tensor([3.0, 4.0])])
     assert norms[0].isnan()
     assert norms[1] == 5.0
@@ -174,7 +174,7 @@ def test_parts_of_rows(norms):
     np.testing.assert_allclose(np.asarray(norms(rows, parts)), expected)
 
 
-def test_a_bad_element_spoils_the_norm_of_its_own_part_only():
+def test_a_bad_element_affects_the_norm_of_its_own_part_only():
     rows = np.array([[3.0, 4.0, np.nan, 1e20, np.inf]])
     for norms in (row_part_norms(rows, [0, 2, 3, 4]), part_norms(torch.from_numpy(rows), [2, 1, 1, 1])):
         np.testing.assert_allclose(np.asarray(norms), [[5.0, np.nan, 1e20, np.inf]])

@@ -1,4 +1,4 @@
-"""What every clipping method promises, or all but those named beside a promise. A new method is found by itself."""
+"""What every clipping method promises, or all but those named beside a promise. A new method needs no line here."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -361,7 +361,7 @@ def test_a_chain_of_one_is_that_method(name):
 
 
 @all_but("none", "groups")
-def test_a_method_can_be_held_to_parameters_by_name(name):
+def test_a_method_can_be_limited_to_parameters_by_name(name):
     gradients, changed = draw(1e3), SHORT_WARMUP.get(name, {})
     clipped, _ = clip(make(name, **changed | {"parameters": "wei*"}), gradients)
     alone, _ = clip(make(name, **changed), {"weight": gradients["weight"]})

@@ -46,9 +46,9 @@ def test_a_bad_element_ends_as_the_table_says(name, bad):
         _, state, _ = clipper(gradients, gradients, state)
     gradients["weight"][1, 2] = bad
     clipped, _, _ = clipper(gradients, draw(), state)
-    spoiled = {key: torch.full_like(gradient, "that" not in CELLS[name]).bool() for key, gradient in gradients.items()}
-    spoiled["weight"][1 if "that unit" in CELLS[name] else ...] = True
-    for key, mask in spoiled.items():
+    affected = {key: torch.full_like(gradient, "that" not in CELLS[name]).bool() for key, gradient in gradients.items()}
+    affected["weight"][1 if "that unit" in CELLS[name] else ...] = True
+    for key, mask in affected.items():
         assert (clipped[key][~mask].isfinite() & (clipped[key][~mask] != 0)).all()
         assert (clipped[key][mask].isnan() if bad != torch.inf else clipped[key][mask].nan_to_num() == 0).all()
     assert clipped["weight"][1, 2].isnan()

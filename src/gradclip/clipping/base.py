@@ -23,7 +23,7 @@ class Report(NamedTuple):
         norm: global L2 norm before clipping, in loss units per weight unit.
         norm_clipped: global L2 norm after clipping.
         clipped: whether any gradient was changed.
-        skipped: whether the whole update is to be left out.
+        skipped: whether the whole update is to be skipped.
     """
 
     norm: Tensor
@@ -150,7 +150,7 @@ class Clipper(ABC):
         """
 
     def skips(self, state: State, after: State) -> Tensor:
-        """Return whether the whole update is to be left out.
+        """Return whether the whole update is to be skipped.
 
         Args:
             state: before the step.
