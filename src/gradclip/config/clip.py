@@ -84,8 +84,9 @@ class Declared:
         path = METHODS_FOLDER / f"{method}.py"
         statements = ast.parse(path.read_text(encoding="utf-8")).body
         body = next(one.body for one in statements if isinstance(one, ast.ClassDef) and one.name == clipper)
-        found = {ast.unparse(one.target): one for one in body if isinstance(one, ast.AnnAssign)}
-        fields = {name: one for name, one in found.items() if not ast.unparse(one.annotation).startswith("ClassVar")}
+        annotated = [one for one in body if isinstance(one, ast.AnnAssign)]
+        found = {one.target.id: one for one in annotated if isinstance(one.target, ast.Name)}
+        fields = {name: one for name, one in found.items() if not _is_class_variable(one.annotation)}
         codes = {name: compile(ast.Expression(one.annotation), path, "eval") for name, one in fields.items()}
         return cls(
             {name: eval(code, KNOWN_NAMES) for name, code in codes.items()},
@@ -99,6 +100,10 @@ class Declared:
         value = self.fields.get("value")
         is_optional = type(None) in get_args(getattr(value, "__origin__", None))
         return self.required <= {"value"} and POSITIVE in _marks(value) and not is_optional
+
+
+def _is_class_variable(annotation: ast.expr) -> bool:
+    return any(isinstance(node, ast.Name) and node.id == "ClassVar" for node in ast.walk(annotation))
 
 
 def _marks(annotation: Any) -> tuple[object, ...]:
