@@ -5,7 +5,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradclip.norms import LARGE, global_norm, norm_of_norms, safe_scale, tensor_norms
+from gradclip.norms import (
+    LARGE,
+    global_norm,
+    norm_of_norms,
+    part_norms,
+    row_norms,
+    row_part_norms,
+    safe_scale,
+    tensor_norms,
+    unit_norms,
+)
 
 SHAPES = [(), (7,), (3, 4), (2, 3, 4), (2, 1, 3, 2)]
 TYPES = [torch.float32, torch.float64, torch.bfloat16]
@@ -100,7 +110,7 @@ def test_special_values(values, expected):
     assert norm.item() == pytest.approx(expected, nan_ok=True)
 
 
-def test_a_nan_spoils_the_norm_of_its_own_tensor_only():
+def test_a_nan_affects_the_norm_of_its_own_tensor_only():
     norms = tensor_norms([torch.tensor([np.nan, 1.0]), torch.tensor([3.0, 4.0])])
     assert norms[0].isnan()
     assert norms[1] == 5.0
@@ -146,3 +156,38 @@ def test_large_tensors_with_a_bad_element(bad, norm):
     tensor = torch.ones(LARGE)
     tensor[7] = bad
     assert global_norm([tensor]).item() == pytest.approx(norm, nan_ok=True)
+
+
+ROWS = np.array([[3.0, 4.0, 12.0], [3e200, 4e200, 0.0], [3e-200, 4e-200, 0.0], [0.0, 0.0, 0.0], [1.0, 0.0, np.inf]])
+
+
+def test_rows_of_an_array_whose_squares_overflow_or_vanish():
+    assert row_norms(ROWS) == pytest.approx([13.0, 5e200, 5e-200, 0.0, np.inf])
+    assert np.isnan(row_norms(np.array([[1.0, np.nan]])))
+    assert row_norms(np.empty((0, 3))).shape == (0,)
+
+
+@pytest.mark.parametrize("norms", [row_part_norms, part_norms])
+def test_parts_of_rows(norms):
+    expected = [[5.0, 12.0], [5e200, 0.0], [5e-200, 0.0], [0.0, 0.0], [1.0, np.inf]]
+    rows, parts = (ROWS, [0, 2]) if norms is row_part_norms else (torch.from_numpy(ROWS), [2, 1])
+    np.testing.assert_allclose(np.asarray(norms(rows, parts)), expected)
+
+
+def test_a_bad_element_affects_the_norm_of_its_own_part_only():
+    rows = np.array([[3.0, 4.0, np.nan, 1e20, np.inf]])
+    for norms in (row_part_norms(rows, [0, 2, 3, 4]), part_norms(torch.from_numpy(rows), [2, 1, 1, 1])):
+        np.testing.assert_allclose(np.asarray(norms), [[5.0, np.nan, 1e20, np.inf]])
+
+
+def test_parts_of_float32_rows_whose_squares_overflow():
+    rows = torch.tensor([[3e30, 4e30, 1e-30]])
+    torch.testing.assert_close(part_norms(rows, [2, 1]), torch.tensor([[5e30, 1e-30]], dtype=torch.float64))
+
+
+@pytest.mark.parametrize(("shape", "units"), [((), ()), ((3,), (1,)), ((3, 4), (3, 1)), ((2, 3, 4), (2, 1, 1))])
+def test_units_are_slices_of_the_first_dimension_and_vectors_as_a_whole(shape, units):
+    (tensor,) = draw(shape, scale=1e20)
+    rows = tensor.double().reshape(shape[0] if len(shape) > 1 else 1, -1)
+    assert unit_norms(tensor).shape == units
+    torch.testing.assert_close(unit_norms(tensor).flatten(), rows.norm(dim=1), rtol=1e-6, atol=0)

@@ -1,4 +1,4 @@
-"""Norms of gradients that neither overflow nor change what they measure.
+"""Norms that neither overflow nor change what they measure: of tensors, and of arrays that were read back.
 
 ``torch.nn.utils.clip_grad_norm_`` squares the elements in their own type, so that a float32 gradient of finite
 elements near 1e20 has an infinite norm and is scaled to zero. Here they are squared in float64, or divided first by
@@ -7,16 +7,20 @@ the largest magnitude, as LAPACK's ``lassq`` does (Anderson 2017, "Algorithm 978
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch._C._functorch import is_batchedtensor
 
-LARGE = 100_000  # elements from which widening costs a processor more than going over them twice
+Floats = NDArray[np.float64]
+
+LARGE = 100_000  # elements from which widening costs a CPU more than a second pass
 VANISHING = 1e-12  # of smaller float32 norms some squares were lost
 
 
 def tensor_norms(tensors: Sequence[Tensor], order: float = 2.0) -> Tensor:
-    """Return the norm of each tensor, L2 by default, shape ``[number of tensors]``, in float64.
+    """Return the norm of each tensor, L2 by default, ``[tensors]``, in float64.
 
     Example:
         >>> tensor_norms([torch.tensor([3.0, 4.0]), torch.tensor([[6e20, 8e20]])])
@@ -24,14 +28,14 @@ def tensor_norms(tensors: Sequence[Tensor], order: float = 2.0) -> Tensor:
     """
     if not tensors:
         return torch.zeros(0, dtype=torch.float64)
-    if order == 2 and _can_go_together(tensors):
-        on_processor = tensors[0].is_cpu and max(tensor.numel() for tensor in tensors) >= LARGE
-        return _large_norms_on_cpu(tensors) if on_processor else _widened_norms(tensors)
+    if order == 2 and _allow_foreach(tensors):
+        large_on_cpu = tensors[0].is_cpu and max(tensor.numel() for tensor in tensors) >= LARGE
+        return _large_norms_on_cpu(tensors) if large_on_cpu else _widened_norms(tensors)
     return torch.stack([_norm(_padded(tensor), order) for tensor in tensors])
 
 
-def _can_go_together(tensors: Sequence[Tensor]) -> bool:
-    """Whether the quicker ways are open, which neither ``torch.vmap`` nor the squares of float64 allow."""
+def _allow_foreach(tensors: Sequence[Tensor]) -> bool:
+    """Whether one call may measure all tensors; neither ``torch.vmap`` nor the squares of float64 allow it."""
     return not any(is_batchedtensor(tensor) or tensor.dtype == torch.float64 for tensor in tensors)
 
 
@@ -41,15 +45,15 @@ def _widened_norms(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def _large_norms_on_cpu(tensors: Sequence[Tensor]) -> Tensor:
-    """On a processor nothing waits for a number to be looked at, so that care is taken only where it is needed."""
+    """Norms in float32, and again with care where that over- or underflowed: on a CPU no device waits for the check."""
     norms = torch.stack(torch._foreach_norm(list(tensors), 2, dtype=torch.float32)).double()
-    for place in torch.nonzero(~((norms > VANISHING) & norms.isfinite())).flatten().tolist():
-        norms[place] = _norm(_padded(tensors[place]), 2.0)
+    for index in torch.nonzero(~((norms > VANISHING) & norms.isfinite())).flatten().tolist():
+        norms[index] = _norm(_padded(tensors[index]), 2.0)
     return norms
 
 
 def _norm(tensor: Tensor, order: float) -> Tensor:
-    """Small tensors are widened; large ones are gone over twice, and all whose powers float64 cannot hold."""
+    """The norm of one tensor: widened if small; scaled first, in two passes, if large or beyond float64's powers."""
     if order in (2, torch.inf) and tensor.dtype != torch.float64 and (tensor.numel() < LARGE or tensor.is_cuda):
         wide: Tensor = torch.linalg.vector_norm(tensor, order, dtype=torch.float64)
         return wide
@@ -68,21 +72,93 @@ def global_norm(tensors: Sequence[Tensor], order: float = 2.0) -> Tensor:
         tensor(5.0000e+20, dtype=torch.float64)
     """
     norms = tensor_norms(tensors, order)
-    if order == 2 and all(
-        tensor.dtype != torch.float64 for tensor in tensors
-    ):  # then squares of float64 norms cannot overflow
+    narrow = all(tensor.dtype != torch.float64 for tensor in tensors)
+    if order == 2 and narrow:  # then the squares of the norms, in float64, cannot overflow
         norm: Tensor = torch.linalg.vector_norm(norms, order)
         return norm
     return norm_of_norms(norms, order)
 
 
 def norm_of_norms(norms: Tensor, order: float = 2.0) -> Tensor:
-    """Return the global norm, a scalar, from the norms of its parts, shape ``[parts]``."""
+    """Return the global norm, a scalar, from the norms of its parts, ``[parts]``."""
     if norms.numel() == 0:
         return norms.new_zeros(())
     scale = safe_scale(norms.amax())
     norm: Tensor = torch.linalg.vector_norm(norms / scale, order) * scale
     return norm
+
+
+def unit_norms(tensor: Tensor) -> Tensor:
+    """Return the L2 norm of each unit, of the tensor's rank, every dimension but the first of size 1, in float64.
+
+    Example:
+        >>> unit_norms(torch.tensor([[3.0, 4.0], [6.0, 8.0]]))
+        tensor([[ 5.],
+                [10.]], dtype=torch.float64)
+    """
+    inner = tuple(range(1, tensor.ndim)) or tuple(range(tensor.ndim))  # a vector is one unit
+    wide = _wide(tensor)
+    scale = safe_scale(wide.abs().amax(inner, keepdim=True))
+    norms: Tensor = torch.linalg.vector_norm(wide / scale, dim=inner, keepdim=True).double() * scale
+    return norms
+
+
+def part_norms(matrix: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Return the L2 norm of each part of each row, ``[rows, parts]``.
+
+    Args:
+        matrix: ``[rows, elements]``, such as the flattened gradients of each replica.
+        sizes: how many elements each part has, in order.
+
+    Example:
+        >>> part_norms(torch.tensor([[3.0, 4.0, -2.0]]), [2, 1])
+        tensor([[5., 2.]], dtype=torch.float64)
+    """
+    if matrix.dtype != torch.float64:
+        wide = torch.float32 if matrix.is_mps else torch.float64  # Apple's GPUs have no float64
+        return _unscaled_part_norms(matrix.to(wide), sizes)
+    finite = matrix.abs().nan_to_num(nan=0.0, posinf=0.0)
+    scale = safe_scale(finite.amax(dim=1, keepdim=True))  # float64 need not hold the squares of its numbers
+    return _unscaled_part_norms(matrix / scale, sizes) * scale
+
+
+def _unscaled_part_norms(matrix: Tensor, sizes: Sequence[int]) -> Tensor:
+    parts = torch.split(matrix, list(sizes), dim=1)
+    return torch.stack([torch.linalg.vector_norm(part, dim=1) for part in parts], dim=1)
+
+
+def row_norms(rows: Floats) -> Floats:
+    """Return the L2 norm of each row of an array, ``[rows]``.
+
+    Example:
+        >>> row_norms(np.array([[3.0, 4.0], [3e200, 4e200]]))
+        array([5.e+000, 5.e+200])
+    """
+    scale = _row_scale(rows)
+    norms: Floats = np.sqrt(np.sum(np.square(rows / scale), axis=1)) * scale[:, 0]
+    return norms
+
+
+def row_part_norms(rows: Floats, starts: Sequence[int] | NDArray[np.int64]) -> Floats:
+    """Return the L2 norm of each part of each row of an array, ``[rows, parts]``.
+
+    Args:
+        rows: ``[rows, elements]``, such as the flattened gradients of each step.
+        starts: where each part begins, in order.
+
+    Example:
+        >>> row_part_norms(np.array([[3.0, 4.0, -2.0]]), [0, 2])
+        array([[5., 2.]])
+    """
+    scale = _row_scale(rows)
+    norms: Floats = np.sqrt(np.add.reduceat(np.square(rows / scale), starts, axis=1)) * scale
+    return norms
+
+
+def _row_scale(rows: Floats) -> Floats:
+    """What to divide rows by before squaring, ``[rows, 1]``: their largest finite magnitude, or 1 without any."""
+    largest: Floats = np.max(np.abs(rows), axis=1, keepdims=True, initial=0.0, where=np.isfinite(rows))
+    return np.where(largest > 0, largest, 1.0)
 
 
 def safe_scale(largest: Tensor) -> Tensor:
@@ -95,5 +171,5 @@ def _wide(tensor: Tensor) -> Tensor:
 
 
 def _padded(tensor: Tensor) -> Tensor:
-    """An empty tensor has no largest element; give it a zero."""
+    """A tensor that is not empty, and so has a largest element."""
     return tensor if tensor.numel() else tensor.new_zeros(1)

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from gradclip import MLP, ClipGradients, GradientMonitor, Regressor, TabularData
 from gradclip.clipping.base import Clipper
-from gradclip.clipping.methods import make_clipper
+from gradclip.clipping.build import make_clipper
 from gradclip.data.sources import regression
 
 QUIET = {

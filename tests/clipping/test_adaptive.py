@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from gradclip import Adaptive
-from gradclip.clipping.adaptive import unit_norms
+from gradclip.norms import unit_norms
 
 
 def published(gradient, weight, share=0.01, eps=1e-3):
@@ -58,7 +58,7 @@ def test_units_whose_squares_overflow():
     torch.testing.assert_close(clipped, torch.full((2, 2), 5e23))
 
 
-def test_a_nan_spoils_its_own_unit_only():
+def test_a_nan_affects_its_own_unit_only():
     gradient, weight = torch.ones(2, 2), torch.ones(2, 2)
     gradient[0, 0] = torch.nan
     clipped = Adaptive()({"weight": gradient}, {"weight": weight}, {})[0]["weight"]

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -28,13 +29,18 @@ SHARE = "must be at least 0 and below 1"
         (lambda: Norm(-1.0), f"value: got -1.0; {ABOVE_0}"),
         (lambda: Norm(torch.nan), f"value: got nan; {ABOVE_0}"),
         (lambda: Norm(1.0, order=0.5), "order: got 0.5; must be from 1 to inf"),
+        (lambda: Norm(None), f"value: got None; {ABOVE_0}"),
+        (lambda: Norm("1"), f"value: got '1'; {ABOVE_0}"),
+        (lambda: Norm(np.float32(-1.0)), f"value: got -1.0; {ABOVE_0}"),
+        (lambda: Skip(patience=torch.inf), f"patience: got inf; {WHOLE}"),
         (lambda: Normalize(0.0), f"value: got 0.0; {ABOVE_0}"),
         (lambda: ParameterNorm(-1), f"value: got -1; {ABOVE_0}"),
         (lambda: NormValue(norm=0, value=1), f"norm: got 0; {ABOVE_0}"),
         (lambda: Value(1.0, lower=2.0), "lower: got 2.0; must be from -inf to 0"),
         (lambda: Adaptive(eps=0.0), f"eps: got 0.0; {ABOVE_0}"),
         (lambda: Auto(101.0), "value: got 101.0; must be from 0 to 100"),
-        (lambda: Auto(history=0), f"history: got 0; {WHOLE}"),
+        (lambda: Auto(history=0), "history: got 0; must be a whole number from 1 to 1000000"),
+        (lambda: Auto(-0.5), "value: got -0.5; must be from 0 to 100"),
         (lambda: ZScore(alpha=1.0), f"alpha: got 1.0; {SHARE}"),
         (lambda: ZScore(warmup=0), f"warmup: got 0; {WHOLE}"),
         (lambda: ParameterEMA(beta=-0.1), f"beta: got -0.1; {SHARE}"),

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from gradclip import Groups, Identity, Norm, Skip, Value
-from gradclip.clipping.methods import make_clipper
+from gradclip.clipping.build import make_clipper
 from gradclip.errors import ClippingError
 
 GRADIENTS = {

@@ -6,7 +6,7 @@ from gradclip.clipping.base import rescale_in_place
 
 
 def clip(value, *gradients):
-    named = {str(place): torch.as_tensor(gradient) for place, gradient in enumerate(gradients)}
+    named = {str(index): torch.as_tensor(gradient) for index, gradient in enumerate(gradients)}
     clipped, state, report = Norm(value)(named, named, {})
     assert state == {}
     return [*clipped.values()], report

@@ -13,7 +13,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from gradclip import Skip
-from gradclip.clipping.methods import make_clipper
+from gradclip.clipping.build import make_clipper
 from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
 from gradclip.config.validation import validate
 from tests.conftest import ROOT

@@ -60,6 +60,6 @@ def test_its_thresholds_are_those_of_each_tensor():
 
 
 @pytest.mark.parametrize(("steps_before", "second"), [(0, np.nan), (5, 1.0)], ids=["warming up", "warmed up"])
-def test_a_bad_gradient_spoils_all_tensors_while_they_share_a_norm_and_then_its_own(steps_before, second):
+def test_a_bad_gradient_affects_all_tensors_while_they_share_a_norm_and_then_its_own(steps_before, second):
     kept = after(ParameterEMA(warmup=5, warmup_norm=10.0), [[1.0, 1.0]] * steps_before + [[np.nan, 1.0]])
     np.testing.assert_array_equal(kept[-1], [np.nan, second])

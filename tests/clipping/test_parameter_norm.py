@@ -30,7 +30,7 @@ def test_is_not_the_global_norm():
     assert Norm(1.0)(gradients, gradients, {})[0]["first"].item() == pytest.approx(0.6)
 
 
-def test_a_nan_spoils_its_own_tensor_only():
+def test_a_nan_affects_its_own_tensor_only():
     gradients = {"first": torch.tensor([3.0, torch.nan]), "second": torch.tensor([4.0])}
     clipped = ParameterNorm(1.0)(gradients, gradients, {})[0]
     assert clipped["first"].isnan().all()

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from gradclip import Auto, Norm, Scheduled, Skip, Value
-from gradclip.clipping.methods import make_clipper
+from gradclip.clipping.build import make_clipper
 
 GRADIENTS = {"only": torch.tensor([1e6])}
 
@@ -15,12 +15,12 @@ def thresholds(clipper, steps):
     return seen
 
 
-def test_linear_goes_by_equal_steps_and_stays_at_the_end():
+def test_linear_changes_by_equal_steps_and_stays_at_the_end():
     expected = [20.0, 16.0, 12.0, 8.0, 4.0, 4.0, 4.0]
     assert thresholds(Scheduled(Value(2.0), 10.0, 2.0, steps=4), 7) == pytest.approx(expected)
 
 
-def test_exponential_goes_by_equal_ratios():
+def test_exponential_changes_by_equal_ratios():
     expected = [2.0, 4.0, 8.0, 16.0, 16.0]
     assert thresholds(Scheduled(Norm(2.0), 1.0, 8.0, 3, "exponential"), 5) == pytest.approx(expected)
 

@@ -16,13 +16,13 @@ def follow(clipper, norms):
     return passed, {key: int(value) for key, value in state.items()}
 
 
-def test_leaves_out_what_is_not_finite_and_counts():
+def test_skips_what_is_not_finite_and_counts():
     passed, state = follow(Skip(), [1.0, torch.nan, 1e30, torch.inf, torch.inf, 2.0])
     assert passed == [True, False, True, False, False, True]
     assert state == {"skipped": 3, "in_a_row": 0}
 
 
-def test_leaves_out_what_is_above_the_limit_but_not_what_is_on_it():
+def test_skips_what_is_above_the_limit_but_not_what_is_on_it():
     assert follow(Skip(5.0), [4.0, 5.0, 5.1, -6.0])[0] == [True, True, False, False]
 
 

@@ -1,1 +1,20 @@
-"""Pure gradient transforms: one method a file, composed by :class:`~gradclip.clipping.chain.Chain`."""
+"""Pure gradient transforms: one clipping method a file, listed in ``methods.py``.
+
+A clipper takes named gradients, their parameters and a state, and returns the clipped gradients, the next state and a
+report. ``build.py`` makes one from its settings; :mod:`gradclip.callbacks.clip_gradients` applies it at each step.
+Read ``base.py`` first: it has the contract, and an example of a new clipper.
+"""
+
+
+def method_table() -> dict[str, str]:
+    """Return the class of each clipping method, by the name that configs use; nothing is imported for it.
+
+    The name is that of the method's file: ``norm.py`` is ``clip=norm``.
+
+    Example:
+        >>> method_table()["norm"]
+        'Norm'
+    """
+    with open(f"{__path__[0]}/methods.py", encoding="utf-8") as table:
+        imports = [line.split() for line in table if line.startswith("from ")]  # from package.method import Class ...
+    return {words[1].rpartition(".")[2]: words[3] for words in imports}

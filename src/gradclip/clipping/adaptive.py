@@ -2,32 +2,36 @@
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
-from gradclip.clipping.arguments import check_positive
+from gradclip.clipping.arguments import POSITIVE
 from gradclip.clipping.base import Clipper, Gradients, State
-from gradclip.norms import safe_scale
+from gradclip.norms import unit_norms
 
 
 @dataclass(frozen=True)
 class Adaptive(Clipper):
-    """Limit each unit's gradient norm to a share of its weight norm: g_i · min(1, λ · max(‖w_i‖, ε) / ‖g_i‖).
+    """Limit each unit's gradient norm to a fraction c of its weight norm.
 
-    A unit is what one output sees: a row of a Linear weight, a filter of a convolution, torch keeping the outputs in
-    the first dimension. A bias or other vector is one unit as a whole. Without ε a tensor that starts at zero could
-    never leave it. A NaN spoils its own unit only; an infinite element becomes NaN and the finite ones of its unit
-    zero.
+    Rule: g_i·min(1, c·max(‖w_i‖, ε)/‖g_i‖) for each unit.
+    A unit is the weights of one output: a row of a Linear weight, a filter of a convolution (torch keeps the outputs
+    in the first dimension). A bias or other vector is one unit as a whole. Without ε a tensor that starts at zero
+    would stay there.
 
-    Source: Brock, De, Smith & Simonyan 2021, "High-performance large-scale image recognition without normalization"
-    (AGC), equation 3. As in optax and timm, vectors are one unit; unlike them nothing is added to a norm.
+    Non-finite gradients: as in ``norm``, within that unit.
+    A NaN makes its unit NaN; an infinite element becomes NaN and the finite ones of its unit zero.
+
+    Source: Brock et al. 2021 (AGC).
+    Brock, De, Smith & Simonyan, "High-performance large-scale image recognition without normalization", equation 3. As
+    in optax and timm, vectors are one unit; unlike them nothing is added to a norm.
 
     Args:
-        value: the share λ, of a unit's weight norm, without unit.
-        eps: the least weight norm that counts, ε.
-        exclude: pattern of the parameters that are left alone, such as the head's; None clips all.
+        value: the fraction c of a unit's weight norm.
+        eps: the least weight norm that counts, ε, in weight units.
+        exclude: pattern of the parameters that are not clipped, such as the head's; None clips all.
 
     Raises:
         ClippingError: value or eps is not above 0.
@@ -40,17 +44,14 @@ class Adaptive(Clipper):
                 [6.0000e-06, 8.0000e-06]])
     """
 
-    value: float | Tensor = 0.01
-    eps: float = 1e-3
+    value: Annotated[float | Tensor, POSITIVE] = 0.01
+    eps: Annotated[float, POSITIVE] = 1e-3
     exclude: str | None = None
 
     changes_direction: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        check_positive(value=self.value, eps=self.eps)
-
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
-        """Return gradients no unit of which is larger than its share of the weights."""
+        """Return gradients with no unit above that fraction of its weights."""
         clipped = {name: self._clip(name, gradient, parameters[name]) for name, gradient in gradients.items()}
         return clipped, state
 
@@ -60,18 +61,3 @@ class Adaptive(Clipper):
         limit = self.value * unit_norms(parameter).clamp(min=self.eps)
         coefficient = torch.clamp(limit / unit_norms(gradient), max=1.0)
         return (gradient * coefficient).to(gradient.dtype)
-
-
-def unit_norms(tensor: Tensor) -> Tensor:
-    """Return the L2 norm of each unit, of the tensor's rank, every dimension but the first of size 1, in float64.
-
-    Example:
-        >>> unit_norms(torch.tensor([[3.0, 4.0], [6.0, 8.0]]))
-        tensor([[ 5.],
-                [10.]], dtype=torch.float64)
-    """
-    inner = tuple(range(1, tensor.ndim)) or tuple(range(tensor.ndim))  # a vector is one unit
-    wide = tensor.to(torch.promote_types(tensor.dtype, torch.float32))
-    scale = safe_scale(wide.abs().amax(inner, keepdim=True))
-    norms: Tensor = torch.linalg.vector_norm(wide / scale, dim=inner, keepdim=True).double() * scale
-    return norms

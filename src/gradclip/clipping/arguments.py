@@ -1,54 +1,76 @@
-"""What the constructors of clippers refuse. A tensor passes: it may hold one value for each of many replicas."""
+"""The ranges of a clipper's numbers, written beside their types: ``value: Annotated[float | Tensor, POSITIVE]``.
 
-from torch import Tensor
+The constructor checks them, and the settings under ``conf/clip`` are derived from them. Importing this module loads
+no torch, so that settings are checked without it.
+"""
+
+from dataclasses import dataclass
+from math import inf, isfinite
+from numbers import Real
 
 from gradclip.errors import ClippingError
 
 
-def check_positive(**arguments: float | Tensor | None) -> None:
-    """Refuse numbers that are not above zero; None passes.
+@dataclass(frozen=True)
+class Range:
+    """The numbers that an argument may be.
 
-    Raises:
-        ClippingError: with the name of the argument, the value received and what is allowed.
+    Attributes:
+        low: the lower end.
+        high: the upper end.
+        above_low: whether the lower end itself is refused.
+        below_high: whether the upper end itself is refused.
+        whole: whether only whole numbers are allowed.
+        infinite: whether a config may ask for infinity. A constructor allows it wherever the ends do.
 
     Example:
-        >>> check_positive(value=-1.0)
-        Traceback (most recent call last):
-        gradclip.errors.ClippingError: value: got -1.0; must be above 0
+        >>> str(Range(0, 1, below_high=True)), str(Range(0, 100))
+        ('at least 0 and below 1', 'from 0 to 100')
     """
-    for name, value in arguments.items():
-        if value is not None and not isinstance(value, Tensor) and not value > 0:
-            raise ClippingError(f"{name}: got {value}; must be above 0")
+
+    low: float = -inf
+    high: float = inf
+    above_low: bool = False
+    below_high: bool = False
+    whole: bool = False
+    infinite: bool = False
+
+    def check(self, name: str, value: object) -> None:
+        """Refuse what is no number of this range.
+
+        Raises:
+            ClippingError: with the name of the argument, the value received and what is allowed.
+
+        Example:
+            >>> POSITIVE.check("value", -1.0)
+            Traceback (most recent call last):
+            gradclip.errors.ClippingError: value: got -1.0; must be above 0
+        """
+        if not isinstance(value, Real):
+            raise ClippingError(f"{name}: got {value!r}; must be {self}")
+        if not self._contains(float(value)):
+            raise ClippingError(f"{name}: got {value}; must be {self}")
+
+    def _contains(self, value: float) -> bool:
+        high_enough = value > self.low if self.above_low else value >= self.low
+        low_enough = value < self.high if self.below_high else value <= self.high
+        return high_enough and low_enough and (not self.whole or value.is_integer())
+
+    def __str__(self) -> str:
+        if self.whole:
+            return f"a whole number from {self.low:.0f} " + (f"to {self.high:.0f}" if isfinite(self.high) else "on")
+        if not (self.above_low or self.below_high):
+            return f"from {self.low:g} to {self.high:g}"
+        lower = f"above {self.low:g}" if self.above_low else f"at least {self.low:g}"
+        upper = f"below {self.high:g}" if self.below_high else f"at most {self.high:g}"
+        ends = [text for text, end in ((lower, self.low), (upper, self.high)) if isfinite(end)]
+        return " and ".join(ends)
 
 
-def check_range(lowest: float, highest: float, **arguments: float | Tensor | None) -> None:
-    """Refuse numbers outside a range, whose ends are allowed; None passes.
-
-    Raises:
-        ClippingError: as :func:`check_positive`.
-    """
-    for name, value in arguments.items():
-        if value is not None and not isinstance(value, Tensor) and not lowest <= value <= highest:
-            raise ClippingError(f"{name}: got {value}; must be from {lowest:g} to {highest:g}")
-
-
-def check_share(**arguments: float | Tensor) -> None:
-    """Refuse numbers that are no share of what was.
-
-    Raises:
-        ClippingError: as :func:`check_positive`.
-    """
-    for name, value in arguments.items():
-        if not isinstance(value, Tensor) and not 0 <= value < 1:
-            raise ClippingError(f"{name}: got {value}; must be at least 0 and below 1")
-
-
-def check_count(**arguments: int | Tensor) -> None:
-    """Refuse what is no whole number from 1 on.
-
-    Raises:
-        ClippingError: as :func:`check_positive`.
-    """
-    for name, value in arguments.items():
-        if not isinstance(value, Tensor) and (not value >= 1 or value % 1):
-            raise ClippingError(f"{name}: got {value}; must be a whole number from 1 on")
+POSITIVE = Range(low=0, above_low=True)
+AT_LEAST_1 = Range(low=1, infinite=True)
+AT_MOST_0 = Range(high=0)
+SHARE = Range(low=0, high=1, below_high=True)  # what an average keeps of its past
+PERCENTILE = Range(low=0, high=100)
+COUNT = Range(low=1, whole=True)
+FIXED = "fixed"  # beside a number that chooses the computation or the size of a state: the same in stacked replicas

@@ -1,31 +1,36 @@
 """Clipping at a percentile of the norms seen so far."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from gradclip.clipping.arguments import check_count, check_range
-from gradclip.clipping.base import Gradients, Rescaler, State
+from gradclip.clipping.arguments import FIXED, PERCENTILE, Range
+from gradclip.clipping.base import Gradients, Rescaler, State, device_of
 from gradclip.norms import global_norm
 
 
 @dataclass(frozen=True)
 class Auto(Rescaler):
-    """Clip the global norm at the p-th percentile of the norms seen so far, this step's included.
+    """Clip the global norm at the c-th percentile of the norms so far, this step's included.
 
-    A non-finite gradient ends as in :class:`~gradclip.clipping.norm.Norm` and is not remembered: later steps are as
-    if it had not come. (In the published code one NaN turns all later gradients to NaN.)
+    Rule: ``norm`` at the c-th percentile of the norms so far.
 
-    Source: Seetharaman, Wichern, Pardo & Le Roux 2020, "AutoClip: adaptive gradient clipping for source separation
-    networks". It remembers every norm; here the latest ``history``, which is the same until so many steps are over.
+    Non-finite gradients: as in ``norm``, not remembered.
+    Later steps are as if there had been none. (In the published code one NaN turns all later gradients to NaN.)
+
+    Source: Seetharaman et al. 2020.
+    Seetharaman, Wichern, Pardo & Le Roux, "AutoClip: adaptive gradient clipping for source separation networks". It
+    remembers every norm; here the latest ``history``, which is the same until so many steps are over.
 
     Args:
-        value: the percentile p, 0 to 100; the lower, the more is clipped. What a schedule raises above 100 is 100.
+        value: the percentile c, 0 to 100; the lower, the more is clipped, and 0 is the least norm so far. What a
+            schedule raises above 100 is 100.
         history: how many norms are remembered.
 
     Raises:
-        ClippingError: value is no percentile, or history no whole number from 1 on.
+        ClippingError: value is no percentile, or history no whole number from 1 to a million.
 
     Example:
         >>> clipper, state = Auto(value=0.0), {}
@@ -37,21 +42,17 @@ class Auto(Rescaler):
         tensor([1.])
     """
 
-    value: float | Tensor = 10.0
-    history: int = 2000
-
-    def __post_init__(self) -> None:
-        check_range(0, 100, value=self.value)
-        check_count(history=self.history)
+    value: Annotated[float | Tensor, PERCENTILE] = 10.0
+    history: Annotated[int, Range(1, 1_000_000, whole=True), FIXED] = 2000
 
     def init(self, parameters: Gradients) -> State:
         """Return an empty history."""
-        device = next(iter(parameters.values())).device if parameters else None
+        device = device_of(parameters)
         empty = torch.full((self.history,), torch.nan, dtype=torch.float64, device=device)
         return {"norms": empty, "seen": torch.zeros((), dtype=torch.int64, device=device)}
 
     def coefficients(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[Tensor, State]:
-        """Return what brings the global norm to at most the percentile."""
+        """Return the scalar that brings the global norm to at most the percentile."""
         norm = global_norm([*gradients.values()])
         after = self._remember(state, norm)
         threshold = _percentile(after["norms"], after["seen"].clamp(max=self.history), self.value)
@@ -59,18 +60,18 @@ class Auto(Rescaler):
         return torch.where(norm.isfinite(), coefficient, 1 / norm), after
 
     def _remember(self, state: State, norm: Tensor) -> dict[str, Tensor]:
-        place = torch.arange(self.history, device=norm.device) == state["seen"] % self.history
-        norms = torch.where(place & norm.isfinite(), norm, state["norms"])
+        oldest = torch.arange(self.history, device=norm.device) == state["seen"] % self.history
+        norms = torch.where(oldest & norm.isfinite(), norm, state["norms"])
         return {"norms": norms, "seen": state["seen"] + norm.isfinite()}
 
 
 def _percentile(norms: Tensor, count: Tensor, percentile: float | Tensor) -> Tensor:
-    """Interpolated as NumPy does; of the numbers among ``norms``, of which there are ``count``.
+    """The percentile of the ``count`` numbers among ``norms``, the others being NaN, interpolated as NumPy does.
 
-    :func:`torch.nanquantile` is the same, but ``torch.vmap`` cannot stack it.
+    :func:`torch.nanquantile` is the same, but ``torch.vmap`` refuses it.
     """
-    ordered = norms.sort().values  # NaN comes last
+    ordered = norms.sort().values  # NaN is last
     last = (count - 1).clamp(min=0)
-    position = torch.minimum(last * percentile / 100, last)  # a schedule may lead above 100
+    position = torch.minimum(last * percentile / 100, last)  # a schedule may raise the percentile above 100
     below, above = (ordered.gather(0, end.long().reshape(1))[0] for end in (position.floor(), position.ceil()))
     return below + (above - below) * (position - position.floor())

@@ -1,12 +1,15 @@
 """The contract of a clipper."""
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, NamedTuple
+from functools import cache
+from typing import ClassVar, NamedTuple, get_args, get_type_hints
 
 import torch
 from torch import Tensor
 
+from gradclip.clipping.arguments import Range
 from gradclip.norms import global_norm
 
 Gradients = Mapping[str, Tensor]  # by parameter name, each of its parameter's shape
@@ -17,10 +20,10 @@ class Report(NamedTuple):
     """What a clipper did, as scalar tensors on the gradients' device.
 
     Attributes:
-        norm: global L2 norm before clipping.
+        norm: global L2 norm before clipping, in loss units per weight unit.
         norm_clipped: global L2 norm after clipping.
         clipped: whether any gradient was changed.
-        skipped: whether the whole update is to be left out.
+        skipped: whether the whole update is to be skipped.
     """
 
     norm: Tensor
@@ -29,50 +32,196 @@ class Report(NamedTuple):
     skipped: Tensor
 
 
+class _BendsDirection:
+    """The former name of ``changes_direction``, which works for one version more."""
+
+    def __get__(self, clipper: "Clipper | None", kind: "type[Clipper]") -> bool:
+        _warn_of_bends_direction(kind)
+        return (kind if clipper is None else clipper).changes_direction
+
+    def __set__(self, clipper: "Clipper", value: bool) -> None:
+        _warn_of_bends_direction(type(clipper))
+        vars(clipper)["changes_direction"] = value
+
+
+def _warn_of_bends_direction(kind: type, frames: int = 3) -> None:
+    message = f"{kind.__name__}.bends_direction is now called changes_direction; the next version drops the old name"
+    warnings.warn(message, DeprecationWarning, stacklevel=frames)
+
+
 class Clipper(ABC):
     """A pure transform of named gradients: it changes no input and asks no tensor for its value.
 
-    So the same object runs in place on ``.grad`` in a Lightning loop and under ``torch.vmap`` over many replicas.
+    So the same object runs in place on ``.grad`` in a Lightning loop and under ``torch.vmap`` over many replicas. A
+    clipper uses tensor operations only: no ``.item()``, and no Python branch on a tensor's value.
+
+    A new clipper is a frozen dataclass with a :meth:`transform`; one that multiplies gradients by coefficients is a
+    :class:`Rescaler` with :meth:`~Rescaler.coefficients` instead. One that remembers earlier steps has an
+    :meth:`init`. The range of a number stands beside its type; the constructor checks it, and lets a tensor pass,
+    which holds one value for each of many replicas.
 
     Attributes:
-        changes_direction: whether clipping can turn the gradient, rather than shorten it.
+        changes_direction: whether clipping can change the direction of the gradient, rather than its length alone.
         may_skip: whether :attr:`Report.skipped` can be true.
+        limits: which field limits what: the global L2 ``norm`` after clipping, or each element's ``value``.
+        limits_when: the settings that are needed for that, by name.
+
+    Example:
+        A clipper that limits the global norm once some steps are over, so that it counts them:
+
+        >>> from dataclasses import dataclass
+        >>> from typing import Annotated
+        >>> from gradclip.clipping.arguments import COUNT, POSITIVE
+        >>> @dataclass(frozen=True)
+        ... class Delayed(Rescaler):
+        ...     value: Annotated[float | Tensor, POSITIVE]  # the threshold, in loss units per weight unit
+        ...     delay: Annotated[int, COUNT] = 100  # steps
+        ...
+        ...     def init(self, parameters):
+        ...         return {"steps": torch.zeros((), dtype=torch.int64, device=device_of(parameters))}
+        ...
+        ...     def coefficients(self, gradients, parameters, state):
+        ...         coefficient = torch.clamp(self.value / global_norm([*gradients.values()]), max=1.0)
+        ...         coefficient = torch.where(state["steps"] < self.delay, 1.0, coefficient)
+        ...         return coefficient, {"steps": state["steps"] + 1}
+
+        The loop that uses it passes on the state:
+
+        >>> clipper = Delayed(value=1.0, delay=1)
+        >>> gradients = {"weight": torch.tensor([3.0, 4.0])}
+        >>> state = clipper.init(gradients)
+        >>> for _ in range(2):
+        ...     clipped, state, report = clipper(gradients, gradients, state)
+        ...     print(clipped["weight"], bool(report.clipped))
+        tensor([3., 4.]) False
+        tensor([0.6000, 0.8000]) True
+        >>> Delayed(value=0.0)
+        Traceback (most recent call last):
+        gradclip.errors.ClippingError: value: got 0.0; must be above 0
     """
 
     changes_direction: ClassVar[bool] = False
     may_skip: ClassVar[bool] = False
+    limits: ClassVar[Mapping[str, str]] = {}
+    limits_when: ClassVar[Mapping[str, object]] = {}
+    bends_direction = _BendsDirection()
+
+    def __init_subclass__(cls, **keywords: object) -> None:
+        super().__init_subclass__(**keywords)
+        if "bends_direction" in vars(cls):
+            _warn_of_bends_direction(cls, frames=4)  # past the metaclass, to the class statement
+            cls.changes_direction = vars(cls)["bends_direction"]
+            del cls.bends_direction
+
+    def __post_init__(self) -> None:
+        """Check the numbers of a dataclass.
+
+        Raises:
+            ClippingError: a number is out of the range that stands beside its type.
+        """
+        for name, (allowed, is_optional) in _ranges(type(self)).items():
+            value = getattr(self, name)
+            if not (isinstance(value, Tensor) or (value is None and is_optional)):
+                allowed.check(name, value)
 
     def init(self, parameters: Gradients) -> State:
-        """Return the state before the first step: nothing, unless a method remembers."""
+        """Return the state before the first step: nothing, unless a method remembers.
+
+        Args:
+            parameters: the parameters that will be clipped, by name, each of its own shape; none in a test.
+
+        Returns:
+            Tensors by name, on the parameters' device. Names, shapes and types stay the same at every step.
+        """
         return {}
 
     @abstractmethod
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
-        """Return the clipped gradients and the next state."""
+        """Return the clipped gradients and the next state, and change none of the arguments.
+
+        Args:
+            gradients: gradients by parameter name, each of its parameter's shape, in loss units per weight unit.
+            parameters: parameters by the same names, for methods that compare a gradient with its weights.
+            state: of :meth:`init`, or of the step before.
+
+        Returns:
+            The clipped gradients, of the same names, order, shapes and types; and the state after this step, of the
+            same names, shapes and types as before.
+        """
 
     def skips(self, state: State, after: State) -> Tensor:
-        """Return whether the update between two states is to be left out, a scalar."""
+        """Return whether the whole update is to be skipped.
+
+        Args:
+            state: before the step.
+            after: the state that :meth:`transform` returned.
+
+        Returns:
+            A boolean scalar; false unless a method says otherwise, which then sets ``may_skip`` too.
+        """
         return torch.tensor(False)
 
     def __call__(
         self, gradients: Gradients, parameters: Gradients, state: State
     ) -> tuple[dict[str, Tensor], State, Report]:
-        """Return the clipped gradients, the next state and what was done."""
+        """Clip the gradients of one step, and report what was done.
+
+        Args:
+            gradients: gradients by parameter name, each of its parameter's shape, in loss units per weight unit.
+            parameters: parameters by the same names.
+            state: of :meth:`init`, or of the step before.
+
+        Returns:
+            The clipped gradients, the next state (both as of :meth:`transform`) and the report, scalar tensors.
+        """
         clipped, after = self.transform(gradients, parameters, state)
         return clipped, after, _report(gradients, clipped, self.skips(state, after))
 
 
+@cache
+def _ranges(kind: type[Clipper]) -> dict[str, tuple[Range, bool]]:
+    """The ranges of a class's numbers by field, and whether None is allowed too."""
+    try:
+        hints = get_type_hints(kind, include_extras=True)
+    except NameError:  # a name that its module imports for type checkers only
+        hints = kind.__annotations__
+    return {
+        name: (mark, type(None) in get_args(hint.__origin__))
+        for name, hint in hints.items()
+        for mark in getattr(hint, "__metadata__", ())
+        if isinstance(mark, Range)
+    }
+
+
 class Rescaler(Clipper):
-    """A clipper that multiplies gradients by coefficients: one for all, or one for each tensor."""
+    """A clipper that multiplies gradients by coefficients: one for all, or one for each tensor.
+
+    :class:`~gradclip.callbacks.clip_gradients.ClipGradients` then multiplies in place, without a copy.
+    """
 
     @abstractmethod
     def coefficients(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[Tensor, State]:
-        """Return the coefficient, a scalar, or one for each gradient, ``[gradients]``; and the next state."""
+        """Return what the gradients are multiplied by, and the next state.
+
+        Args:
+            gradients: gradients by parameter name, each of its parameter's shape, in loss units per weight unit.
+            parameters: parameters by the same names.
+            state: of :meth:`~Clipper.init`, or of the step before.
+
+        Returns:
+            The coefficient, a scalar, or one for each gradient in their order, ``[gradients]``; and the state after
+            this step, of the same names, shapes and types as before.
+        """
 
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
         """Return the gradients times their coefficients, and the next state."""
         coefficients, after = self.coefficients(gradients, parameters, state)
         return rescale(gradients, coefficients), after
+
+
+def device_of(parameters: Gradients) -> torch.device | None:
+    """Return the device of some parameters; None, torch's default, without any."""
+    return next((parameter.device for parameter in parameters.values()), None)
 
 
 def _report(before: Gradients, after: Gradients, skipped: Tensor) -> Report:
@@ -91,7 +240,7 @@ def rescale(gradients: Gradients, coefficients: Tensor) -> dict[str, Tensor]:
     """Multiply gradients by one coefficient, a scalar, or by one each, ``[number of gradients]``.
 
     An infinite gradient times a coefficient of zero is NaN: what is not finite is never hidden. Coefficients are not
-    rounded to 16 bits, which small ones would not survive.
+    rounded to 16 bits, in which small ones would become zero.
     """
     each = coefficients.unbind() if coefficients.ndim else [coefficients] * len(gradients)
     pairs = zip(gradients.items(), each, strict=True)
@@ -99,7 +248,7 @@ def rescale(gradients: Gradients, coefficients: Tensor) -> dict[str, Tensor]:
 
 
 def rescale_in_place(gradients: Gradients, coefficients: Tensor) -> None:
-    """Do what :func:`rescale` does, without new memory where gradients have 32 bits or more."""
+    """Multiply gradients as :func:`rescale` does, in place; new memory is needed below 32 bits only."""
     if any(gradient.dtype.itemsize < 4 for gradient in gradients.values()):
         torch._foreach_copy_(list(gradients.values()), list(rescale(gradients, coefficients).values()))
         return
@@ -113,18 +262,17 @@ def _multiply(gradient: Tensor, coefficient: Tensor) -> Tensor:
 
 
 def gather_states(states: Sequence[State]) -> dict[str, Tensor]:
-    """Put the states of several clippers into one, each under its place."""
-    return {f"{place}.{key}": value for place, state in enumerate(states) for key, value in state.items()}
+    """Put the states of several clippers into one, each under its index."""
+    return {f"{index}.{key}": value for index, state in enumerate(states) for key, value in state.items()}
 
 
-def own_state(state: State, place: int) -> State:
-    """Take one clipper's state out of those of several."""
-    prefix = f"{place}."
+def own_state(state: State, index: int) -> State:
+    """Return one clipper's state out of those of several."""
+    prefix = f"{index}."
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
 def any_skips(clippers: Sequence[Clipper], state: State, after: State) -> Tensor:
-    """Return whether one of several clippers has the update left out, from their states in one."""
-    places = enumerate(clippers)
-    each = [clipper.skips(own_state(state, place), own_state(after, place)) for place, clipper in places]
+    """Return whether one of several clippers skips the update, from their states in one."""
+    each = [clipper.skips(own_state(state, i), own_state(after, i)) for i, clipper in enumerate(clippers)]
     return torch.stack(each).any() if each else torch.tensor(False)

@@ -1,4 +1,4 @@
-"""Clippers in a row."""
+"""Several clippers, one after the other."""
 
 from torch import Tensor
 
@@ -6,7 +6,7 @@ from gradclip.clipping.base import Clipper, Gradients, State, any_skips, gather_
 
 
 class Chain(Clipper):
-    """Apply clippers one after the other, each to what the one before left.
+    """Apply clippers one after the other, each to what the one before returned.
 
     Args:
         clippers: the clippers, first to last.
@@ -24,26 +24,26 @@ class Chain(Clipper):
 
     @property
     def changes_direction(self) -> bool:  # type: ignore[override]
-        """Whether one of the clippers does."""
+        """Whether one of the clippers changes the direction."""
         return any(clipper.changes_direction for clipper in self.clippers)
 
     @property
     def may_skip(self) -> bool:  # type: ignore[override]
-        """Whether one of the clippers does."""
+        """Whether one of the clippers may skip an update."""
         return any(clipper.may_skip for clipper in self.clippers)
 
     def init(self, parameters: Gradients) -> State:
-        """Return the states of all clippers, each under its place in the chain."""
+        """Return the states of all clippers, each under its index in the chain."""
         return gather_states([clipper.init(parameters) for clipper in self.clippers])
 
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
-        """Return what the last clipper leaves."""
+        """Return what the last clipper returns, and the states of all."""
         clipped, states = dict(gradients), []
-        for place, clipper in enumerate(self.clippers):
-            clipped, after = clipper.transform(clipped, parameters, own_state(state, place))
+        for index, clipper in enumerate(self.clippers):
+            clipped, after = clipper.transform(clipped, parameters, own_state(state, index))
             states.append(after)
         return clipped, gather_states(states)
 
     def skips(self, state: State, after: State) -> Tensor:
-        """Return whether one of the clippers has the update left out."""
+        """Return whether one of the clippers skips the update."""
         return any_skips(self.clippers, state, after)

@@ -16,16 +16,19 @@ from gradclip.errors import ClippingError
 class Groups(Clipper):
     """Clip each group of parameters by a clipper of its own, as if there were no others.
 
-    A parameter belongs to the first pattern that matches its name, or else to the rest. What happens to non-finite
-    gradients is for each group's clipper to say; other groups are not touched by them. But an update
-    that a :class:`~gradclip.clipping.skip.Skip` leaves out is left out as a whole.
+    Rule: a threshold for each name pattern, any method inside.
+    A parameter belongs to the first pattern that matches its name, or else to the rest. An update that a
+    :class:`~gradclip.clipping.skip.Skip` inside skips is skipped as a whole.
 
-    Source: Graves 2013, "Generating sequences with recurrent neural networks", which limits the output layer's
-    derivatives at 100 and those of the recurrent layers at 10; here with any method inside.
+    Non-finite gradients: as in the method inside, within that group.
+
+    Source: practice of Graves 2013.
+    "Generating sequences with recurrent neural networks" limits the output layer's derivatives to 100 and those of the
+    recurrent layers to 10.
 
     Args:
-        groups: from name patterns, in which ``*`` and ``?`` stand for anything, to clippers.
-        rest: clips what no pattern names; by default nothing does.
+        groups: clippers by name pattern, in which ``*`` and ``?`` stand for anything.
+        rest: clips what no pattern matches; by default nothing does.
 
     Raises:
         ClippingError: by ``init``, for a pattern that matches no parameter.
@@ -46,41 +49,46 @@ class Groups(Clipper):
 
     @property
     def may_skip(self) -> bool:  # type: ignore[override]
-        """Whether one of the clippers does."""
+        """Whether one of the clippers may skip an update."""
         return any(clipper.may_skip for clipper in self._clippers())
 
     def init(self, parameters: Gradients) -> State:
-        """Return the states of all clippers, each under its pattern's place."""
-        shares = self._share_out(parameters)
-        for pattern, share in zip(self.groups, shares, strict=False):
-            if not share:
+        """Return the states of all clippers, each under its pattern's index.
+
+        Raises:
+            ClippingError: a pattern matches no parameter.
+        """
+        parts = self._split(parameters)
+        for pattern, part in zip(self.groups, parts, strict=False):
+            if not part:
                 names = ", ".join(parameters)
                 raise ClippingError(f"clip: got parameters={pattern!r}; none has such a name, of {names}")
-        return gather_states([clipper.init(share) for clipper, share in zip(self._clippers(), shares, strict=True)])
+        return gather_states([clipper.init(part) for clipper, part in zip(self._clippers(), parts, strict=True)])
 
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
-        """Return what each group's clipper leaves."""
+        """Return what each group's clipper returns, in the order of the gradients."""
         clipped: dict[str, Tensor] = {}
         states = []
-        for place, (clipper, share) in enumerate(zip(self._clippers(), self._share_out(gradients), strict=True)):
-            own = {name: parameters[name] for name in share}
-            part, after = clipper.transform(share, own, own_state(state, place))
-            clipped |= part
+        for index, (clipper, part) in enumerate(zip(self._clippers(), self._split(gradients), strict=True)):
+            own = {name: parameters[name] for name in part}
+            clipped_part, after = clipper.transform(part, own, own_state(state, index))
+            clipped |= clipped_part
             states.append(after)
         ordered = {name: clipped[name] for name in gradients}
         return ordered, gather_states(states)
 
     def skips(self, state: State, after: State) -> Tensor:
-        """Return whether one of the clippers has the update left out."""
+        """Return whether one of the clippers skips the update."""
         return any_skips(self._clippers(), state, after)
 
     def _clippers(self) -> list[Clipper]:
         return [*self.groups.values(), self.rest]
 
-    def _share_out(self, tensors: Gradients) -> list[dict[str, Tensor]]:
-        shares: list[dict[str, Tensor]] = [{} for _ in self._clippers()]
+    def _split(self, tensors: Gradients) -> list[dict[str, Tensor]]:
+        """The tensors of each group, the rest's last."""
+        parts: list[dict[str, Tensor]] = [{} for _ in self._clippers()]
         patterns = [*self.groups, "*"]
         for name, tensor in tensors.items():
-            place = next(place for place, pattern in enumerate(patterns) if fnmatchcase(name, pattern))
-            shares[place][name] = tensor
-        return shares
+            first = next(index for index, pattern in enumerate(patterns) if fnmatchcase(name, pattern))
+            parts[first][name] = tensor
+        return parts

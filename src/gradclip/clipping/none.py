@@ -11,6 +11,10 @@ from gradclip.clipping.base import Clipper, Gradients, State
 class Identity(Clipper):
     """Return the gradients as they are.
 
+    Rule: g.
+
+    Non-finite gradients: unchanged.
+
     Example:
         >>> import torch
         >>> gradients = {"bias": torch.tensor([3.0, 4.0])}
@@ -19,5 +23,5 @@ class Identity(Clipper):
     """
 
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
-        """Return the same gradients, with their norm reported."""
+        """Return the same gradients in a new mapping."""
         return dict(gradients), state

@@ -1,11 +1,11 @@
 """Clipping by the global norm, then of every element."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from torch import Tensor
 
-from gradclip.clipping.arguments import check_positive
+from gradclip.clipping.arguments import POSITIVE
 from gradclip.clipping.base import Clipper, Gradients, State
 from gradclip.clipping.chain import Chain
 from gradclip.clipping.norm import Norm
@@ -16,11 +16,14 @@ from gradclip.clipping.value import Value
 class NormValue(Clipper):
     """Limit the global norm, then each element: :class:`Norm` followed by :class:`Value`.
 
-    Non-finite gradients end as in those two: NaN stays NaN.
+    Rule: the global norm to at most ``norm``, then each element to [−c, c].
+
+    Non-finite gradients: a NaN makes all NaN; an infinity becomes NaN, the rest zero.
+    They end as in :class:`Norm`, whose NaN :class:`Value` keeps.
 
     Args:
-        norm: threshold of the global L2 norm, applied first.
-        value: threshold of each element, applied second.
+        norm: threshold of the global L2 norm, applied first, in loss units per weight unit.
+        value: threshold of each element, applied second, in the same unit.
 
     Raises:
         ClippingError: norm or value is not above 0.
@@ -32,13 +35,11 @@ class NormValue(Clipper):
         tensor([0.6000, 0.7000])
     """
 
-    norm: float
-    value: float | Tensor
+    norm: Annotated[float, POSITIVE]
+    value: Annotated[float | Tensor, POSITIVE]
 
     changes_direction: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        check_positive(norm=self.norm, value=self.value)
+    limits: ClassVar = {"norm": "norm", "value": "value"}
 
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
         """Return gradients within both thresholds."""

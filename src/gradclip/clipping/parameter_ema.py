@@ -1,33 +1,34 @@
 """Clipping of each tensor at a multiple of its own average norm."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
-from gradclip.clipping.arguments import check_count, check_positive, check_share
-from gradclip.clipping.base import Gradients, Rescaler, State
+from gradclip.clipping.arguments import COUNT, POSITIVE, SHARE
+from gradclip.clipping.base import Gradients, Rescaler, State, device_of
 from gradclip.norms import norm_of_norms, tensor_norms
 
 
 @dataclass(frozen=True)
 class ParameterEMA(Rescaler):
-    """Limit each gradient to a multiple of its own average norm γ_i: g_i · min(1, λ · γ_i / ‖g_i‖).
+    """Limit each gradient to a multiple c of its own average norm.
 
+    Rule: g_i·min(1, c·γ_i/‖g_i‖), γ_i its average norm.
     γ_i is the exponential moving average of the norm of that tensor after clipping. For the first ``warmup`` steps
-    the global norm is held at ``warmup_norm`` instead, and γ_i is the least norm after clipping.
+    the global norm is limited to ``warmup_norm`` instead, and γ_i is the least norm after clipping. Other than in the
+    paper, so that no tensor is frozen for ever, a gradient of exactly zero does not set γ_i, and a tensor that had only
+    such gradients is not limited until it has had another.
 
-    Departures, each so that a tensor is not frozen for ever: a gradient of exactly zero does not set γ_i; a tensor
-    that had none but such gradients is not limited until it has had another; a step with a NaN or infinite gradient
-    is not remembered. Such a gradient ends as in :class:`~gradclip.clipping.parameter_norm.ParameterNorm`, and during
-    warm-up, when all tensors share one norm, as in :class:`~gradclip.clipping.norm.Norm`: NaN everywhere.
+    Non-finite gradients: as in ``norm``, within that tensor (in all while warming up), not remembered.
+    While warming up all tensors share one norm.
 
-    Source: Wang et al. 2025, "AdaGC: enhancing LLM pretraining stability via adaptive gradient clipping",
-    algorithm 1.
+    Source: Wang et al. 2025 (AdaGC).
+    "AdaGC: enhancing LLM pretraining stability via adaptive gradient clipping", algorithm 1.
 
     Args:
-        value: the multiple λ of the average norm, without unit.
+        value: the multiple c of the average norm, without unit.
         beta: share of the old average kept at each step.
         warmup: steps that start the averages.
         warmup_norm: threshold of the global norm during these, in loss units per weight unit.
@@ -45,28 +46,23 @@ class ParameterEMA(Rescaler):
         tensor([3.])
     """
 
-    value: float | Tensor = 1.05
-    beta: float = 0.98
-    warmup: int = 100
-    warmup_norm: float = 1.0
+    value: Annotated[float | Tensor, POSITIVE] = 1.05
+    beta: Annotated[float, SHARE] = 0.98
+    warmup: Annotated[int, COUNT] = 100
+    warmup_norm: Annotated[float, POSITIVE] = 1.0
 
     changes_direction: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        check_positive(value=self.value, warmup_norm=self.warmup_norm)
-        check_share(beta=self.beta)
-        check_count(warmup=self.warmup)
-
     def init(self, parameters: Gradients) -> State:
         """Return averages that limit nothing yet, by parameter name."""
-        device = next(iter(parameters.values())).device if parameters else None
+        device = device_of(parameters)
         averages = {
             f"average.{name}": torch.full((), torch.inf, dtype=torch.float64, device=device) for name in parameters
         }
         return averages | {"steps": torch.zeros((), dtype=torch.int64, device=device)}
 
     def coefficients(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[Tensor, State]:
-        """Return what pulls back each gradient that is far above its own average."""
+        """Return what pulls back each gradient that is far above its own average, ``[gradients]``."""
         if not gradients:
             return torch.ones(()), state
         norms = tensor_norms([*gradients.values()])

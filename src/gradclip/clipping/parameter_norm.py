@@ -1,24 +1,28 @@
 """Clipping by the norm of each tensor."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
-from gradclip.clipping.arguments import check_positive
+from gradclip.clipping.arguments import POSITIVE
 from gradclip.clipping.base import Gradients, Rescaler, State
 from gradclip.norms import tensor_norms
 
 
 @dataclass(frozen=True)
 class ParameterNorm(Rescaler):
-    """Rescale each gradient by itself: g_i · min(1, c / ‖g_i‖), with an L2 norm for each parameter tensor.
+    """Rescale each gradient so that its own L2 norm, one for each parameter tensor, is at most c.
 
-    Each tensor keeps its direction; the gradient as a whole does not. A NaN spoils its own tensor only; an infinite
-    element becomes NaN and the finite ones of its tensor zero.
+    Rule: g_i·min(1, c/‖g_i‖) for each tensor.
+    Each tensor keeps its direction; the gradient as a whole does not.
 
-    Source: ``clipnorm`` of Keras 2.4 and later, tf.keras and Keras 3. (In Keras up to 2.3.1 it meant the global norm.)
+    Non-finite gradients: as in ``norm``, within that tensor.
+    A NaN makes its tensor NaN; an infinite element becomes NaN and the finite ones of its tensor zero.
+
+    Source: Keras ``clipnorm``.
+    That of Keras 2.4 and later, tf.keras and Keras 3. (In Keras up to 2.3.1 it meant the global norm.)
 
     Args:
         value: the threshold c for each tensor, in loss units per weight unit.
@@ -32,14 +36,11 @@ class ParameterNorm(Rescaler):
         {'weight': tensor([0.6000, 0.8000]), 'bias': tensor([0.5000])}
     """
 
-    value: float | Tensor
+    value: Annotated[float | Tensor, POSITIVE]
 
     changes_direction: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        check_positive(value=self.value)
-
     def coefficients(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[Tensor, State]:
-        """Return what brings each tensor's norm to at most the threshold."""
+        """Return what brings each tensor's norm to at most the threshold, ``[gradients]``."""
         norms = tensor_norms([*gradients.values()])
         return torch.clamp(self.value / norms, max=1.0), state

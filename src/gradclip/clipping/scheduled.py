@@ -1,26 +1,26 @@
 """A threshold that changes over the steps."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 
-from gradclip.clipping.arguments import check_count, check_positive
-from gradclip.clipping.base import Clipper, Gradients, State
+from gradclip.clipping.arguments import COUNT, POSITIVE
+from gradclip.clipping.base import Clipper, Gradients, State, device_of
 from gradclip.errors import ClippingError
 
 
 @dataclass(frozen=True)
 class Scheduled(Clipper):
-    """Multiply a clipper's threshold by a factor that goes from ``start`` to ``end`` over ``steps``, and stays there.
+    """Multiply a clipper's threshold by a factor that changes from ``start`` to ``end`` over ``steps`` and stays there.
 
     Args:
         clipper: any clipper whose main threshold is called ``value``.
         start: the factor at the first step.
         end: the factor from step ``steps`` + 1 on.
-        steps: how many steps it takes.
-        shape: ``linear``, or ``exponential``: by the same ratio at every step.
+        steps: optimizer steps from one to the other.
+        shape: ``linear``, in equal steps, or ``exponential``, by the same ratio at every step.
 
     Raises:
         ClippingError: start or end is not above 0, steps no whole number from 1 on, or the clipper has no threshold.
@@ -38,31 +38,30 @@ class Scheduled(Clipper):
     """
 
     clipper: Clipper
-    start: float = 1.0
-    end: float = 1.0
-    steps: int = 1
+    start: Annotated[float, POSITIVE] = 1.0
+    end: Annotated[float, POSITIVE] = 1.0
+    steps: Annotated[int, COUNT] = 1
     shape: Literal["linear", "exponential"] = "linear"
 
     def __post_init__(self) -> None:
-        check_positive(start=self.start, end=self.end)
-        check_count(steps=self.steps)
+        super().__post_init__()
         if getattr(self.clipper, "value", None) is None:
             raise ClippingError(f"clipper: got {self.clipper}; must have a threshold called value")
 
     @property
     def changes_direction(self) -> bool:  # type: ignore[override]
-        """As the clipper does."""
+        """Whether the clipper changes the direction."""
         return self.clipper.changes_direction
 
     @property
     def may_skip(self) -> bool:  # type: ignore[override]
-        """As the clipper does."""
+        """Whether the clipper may skip an update."""
         return self.clipper.may_skip
 
     def init(self, parameters: Gradients) -> State:
         """Return the clipper's state and a count of steps."""
-        device = next(iter(parameters.values())).device if parameters else None
-        return {**self.clipper.init(parameters), "step": torch.zeros((), dtype=torch.int64, device=device)}
+        step = torch.zeros((), dtype=torch.int64, device=device_of(parameters))
+        return {**self.clipper.init(parameters), "step": step}
 
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
         """Clip at this step's threshold."""
@@ -72,7 +71,7 @@ class Scheduled(Clipper):
         return clipped, {**after, "step": state["step"] + 1}
 
     def skips(self, state: State, after: State) -> Tensor:
-        """As the clipper does."""
+        """Return whether the clipper skips the update."""
         return self.clipper.skips(state, after)
 
     def _factor(self, step: Tensor) -> Tensor:

@@ -1,30 +1,34 @@
-"""Leaving out updates that would do harm."""
+"""Skipping of updates that would do harm."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
-from gradclip.clipping.arguments import check_count, check_positive
-from gradclip.clipping.base import Clipper, Gradients, State
+from gradclip.clipping.arguments import COUNT, POSITIVE
+from gradclip.clipping.base import Clipper, Gradients, State, device_of
 from gradclip.norms import global_norm
 
 
 @dataclass(frozen=True)
 class Skip(Clipper):
-    """Leave out an update whose global norm is not finite, or above the limit; give up after ``patience`` in a row.
+    """Skip an update whose global norm is not finite or above c; give up after ``patience`` in a row.
 
-    A left-out update has a gradient of zero and :attr:`Report.skipped`, by which a callback keeps the optimizer from
+    Rule: no update where ‖g‖ is not finite or above c.
+    A skipped update has a gradient of zero and :attr:`Report.skipped`, by which a callback keeps the optimizer from
     moving on its momentum or weight decay alone. After ``patience`` in a row the following ones pass as they are, until
     a harmless one comes, so that a training which is beyond help ends as diverged rather than standing still.
 
-    Source: optax's ``apply_if_finite`` (which passes updates after ``max_consecutive_errors``) and
-    ``skip_large_updates`` (whose limit is of the squared norm; here it is of the norm).
+    Non-finite gradients: skipped, ``patience`` in a row.
+
+    Source: optax.
+    Its ``apply_if_finite`` (which passes updates after ``max_consecutive_errors``) and ``skip_large_updates`` (whose
+    limit is of the squared norm; here it is of the norm).
 
     Args:
-        value: the limit of the global L2 norm, in loss units per weight unit; None leaves out non-finite ones only.
-        patience: how many updates may be left out in a row.
+        value: the limit c of the global L2 norm, in loss units per weight unit; None skips non-finite updates only.
+        patience: how many updates may be skipped in a row.
 
     Raises:
         ClippingError: value is not above 0, or patience no whole number from 1 on.
@@ -37,22 +41,18 @@ class Skip(Clipper):
         (tensor([0., 0.]), True, 1)
     """
 
-    value: float | Tensor | None = None
-    patience: int = 10
+    value: Annotated[float | Tensor | None, POSITIVE] = None
+    patience: Annotated[int, COUNT] = 10
 
     may_skip: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        check_positive(value=self.value)
-        check_count(patience=self.patience)
-
     def init(self, parameters: Gradients) -> State:
-        """Return the number of updates left out, and of harmful ones in a row."""
-        device = next(iter(parameters.values())).device if parameters else None
+        """Return the number of updates skipped so far, and of harmful ones in a row: none."""
+        device = device_of(parameters)
         return {key: torch.zeros((), dtype=torch.int64, device=device) for key in ("skipped", "in_a_row")}
 
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
-        """Return the gradients, or zeros if the update is to be left out."""
+        """Return the gradients, or zeros if the update is to be skipped."""
         norm = global_norm([*gradients.values()])
         harmful = ~norm.isfinite() if self.value is None else ~(norm <= self.value)
         skipped = harmful & (state["in_a_row"] < self.patience)
@@ -62,5 +62,5 @@ class Skip(Clipper):
         return clipped, after
 
     def skips(self, state: State, after: State) -> Tensor:
-        """Return whether the count of left-out updates went up."""
+        """Return whether the number of skipped updates grew, a boolean scalar."""
         return after["skipped"] > state["skipped"]

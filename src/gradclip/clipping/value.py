@@ -1,13 +1,12 @@
 """Clipping of every element."""
 
 from dataclasses import dataclass
-from math import inf
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
-from gradclip.clipping.arguments import check_positive, check_range
+from gradclip.clipping.arguments import AT_MOST_0, POSITIVE
 from gradclip.clipping.base import Clipper, Gradients, State
 
 
@@ -15,9 +14,13 @@ from gradclip.clipping.base import Clipper, Gradients, State
 class Value(Clipper):
     """Clip each element to [-c, c], or to [lower, c].
 
-    The direction bends where elements are cut. Infinite elements become the nearer end; NaN stays NaN.
+    Rule: each element to [−c, c], or [``lower``, c].
+    The direction changes where elements are clipped.
 
-    Source: ``torch.nn.utils.clip_grad_value_`` and Keras's ``clipvalue``.
+    Non-finite gradients: an infinity becomes the nearer end, NaN stays.
+
+    Source: torch, Keras ``clipvalue``.
+    ``torch.nn.utils.clip_grad_value_`` and the argument of Keras's optimizers.
 
     Args:
         value: the threshold c, in loss units per weight unit.
@@ -34,17 +37,14 @@ class Value(Clipper):
         tensor([-1.0000,  0.5000])
     """
 
-    value: float | Tensor
-    lower: float | None = None
+    value: Annotated[float | Tensor, POSITIVE]
+    lower: Annotated[float | None, AT_MOST_0] = None
 
     changes_direction: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        check_positive(value=self.value)
-        check_range(-inf, 0, lower=self.lower)
+    limits: ClassVar = {"value": "value"}
 
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
-        """Return gradients with no element beyond the threshold."""
+        """Return gradients without an element beyond the threshold."""
         lower = -self.value if self.lower is None else self.lower
         clipped = {name: _clamp(gradient, lower, self.value) for name, gradient in gradients.items()}
         return clipped, state

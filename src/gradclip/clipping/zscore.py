@@ -1,34 +1,39 @@
 """Clipping of norms that lie far above their running mean."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from gradclip.clipping.arguments import check_count, check_positive, check_share
-from gradclip.clipping.base import Gradients, Rescaler, State
+from gradclip.clipping.arguments import COUNT, POSITIVE, SHARE
+from gradclip.clipping.base import Gradients, Rescaler, State, device_of
 from gradclip.norms import global_norm
 
 
 @dataclass(frozen=True)
 class ZScore(Rescaler):
-    """Pull back a global norm whose z-score z = (‖g‖ - μ) / (σ + ε) exceeds the threshold t: to μ + σ · t² / z.
+    """Pull back a global norm that lies more than c standard deviations above its running mean.
 
-    μ and σ² are exponential moving averages of the norm after clipping and of its squared deviation from μ, started
-    as mean and variance of the first ``warmup`` norms before clipping, while the gradient is held at ``warmup_norm`` or
-    not at all.
-    A non-finite gradient ends as in :class:`~gradclip.clipping.norm.Norm` and is not remembered. (The published code
-    never clips again after one, and by default holds the norm at 1 throughout, which hides the rule.)
+    Rule: a norm of z-score above c is pulled back to μ + σ·c²/z.
+    The z-score is z = (‖g‖ - μ)/(σ + ε). μ and σ² are exponential moving averages of the norm after clipping and of
+    its squared deviation from μ. They start as mean and variance of the first ``warmup`` norms before clipping; during
+    these steps the norm is limited to ``warmup_norm``, or not at all.
 
-    Source: Kumar, Owen, Roy Chowdhury & Güra 2025, "ZClip: adaptive spike mitigation for LLM pre-training", and its
-    code, which updates σ² with the μ that is already updated.
+    Non-finite gradients: as in ``norm``, not remembered.
+    (The published code never clips again after one, and by default limits the norm to 1 throughout, which hides the
+    rule.)
+
+    Source: Kumar et al. 2025 (ZClip).
+    Kumar, Owen, Roy Chowdhury & Güra, "ZClip: adaptive spike mitigation for LLM pre-training", and its code, which
+    updates σ² with the μ that is already updated.
 
     Args:
-        value: the z-score t from which a norm is pulled back, in standard deviations.
+        value: the z-score c from which a norm is pulled back, in standard deviations.
         alpha: share of the old averages kept at each step.
         warmup: steps whose norms start the averages.
         warmup_norm: threshold of the norm during these, in loss units per weight unit; None is no limit.
-        eps: added to σ where it divides.
+        eps: added to σ where it divides, in loss units per weight unit.
 
     Raises:
         ClippingError: a number is out of its range.
@@ -43,25 +48,20 @@ class ZScore(Rescaler):
         tensor([2.6250])
     """
 
-    value: float | Tensor = 2.5
-    alpha: float = 0.97
-    warmup: int = 25
-    warmup_norm: float | None = None
-    eps: float = 1e-6
-
-    def __post_init__(self) -> None:
-        check_positive(value=self.value, warmup_norm=self.warmup_norm, eps=self.eps)
-        check_share(alpha=self.alpha)
-        check_count(warmup=self.warmup)
+    value: Annotated[float | Tensor, POSITIVE] = 2.5
+    alpha: Annotated[float, SHARE] = 0.97
+    warmup: Annotated[int, COUNT] = 25
+    warmup_norm: Annotated[float | None, POSITIVE] = None
+    eps: Annotated[float, POSITIVE] = 1e-6
 
     def init(self, parameters: Gradients) -> State:
-        """Return averages of nothing, in float64, where the square of a float32 norm cannot overflow."""
-        device = next(iter(parameters.values())).device if parameters else None
+        """Return averages of no norms, in float64, where the square of a float32 norm cannot overflow."""
+        device = device_of(parameters)
         zero = torch.zeros((), dtype=torch.float64, device=device)
         return {"mean": zero, "variance": zero, "seen": torch.zeros((), dtype=torch.int64, device=device)}
 
     def coefficients(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[Tensor, State]:
-        """Return what pulls back a global norm that is an outlier."""
+        """Return the scalar that pulls back a global norm that is an outlier."""
         norm = global_norm([*gradients.values()])
         limited = self._limit(norm, state)
         coefficient = torch.where(limited < norm, limited / norm, torch.ones_like(limited))

@@ -1,10 +1,32 @@
-"""Settings of the options under ``conf/clip`` and ``conf/threshold``."""
+"""Settings of the options under ``conf/clip`` and ``conf/threshold``.
 
-from typing import Annotated, Literal
+Those of a clipping method are derived from the annotated fields of its clipper, ranges included. The clipper's source
+is read rather than imported, because an import would load torch, and a wrong setting is answered without it.
+"""
 
-from pydantic import Field, PositiveInt
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+from math import isfinite
+from operator import or_
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast, get_args
 
-from gradclip.config.base import Pattern, PositiveNumber, Settings, Share
+from pydantic import Field, PositiveInt, create_model
+
+from gradclip.clipping import arguments, method_table
+from gradclip.clipping.arguments import FIXED, POSITIVE, Range
+from gradclip.config.base import Pattern, PositiveNumber, Settings
+
+CONSTANTS = ("may_skip", "limits", "limits_when")  # what else of a clipper's class is read
+METHODS_FOLDER = Path(arguments.__file__).parent
+KNOWN_NAMES = vars(arguments) | {
+    "Annotated": Annotated,
+    "Literal": Literal,
+    "Tensor": float,  # of many replicas; a config has one number
+    "str": Pattern,
+}
 
 
 class ClipMethod(Settings):
@@ -13,82 +35,112 @@ class ClipMethod(Settings):
     name: str
     value: float | None
 
+    labelled: ClassVar[tuple[str, ...]] = ("value",)  # the settings in the label
+    limits: ClassVar[Mapping[str, str]] = {}  # as of gradclip.clipping.base.Clipper, like the next
+    limits_when: ClassVar[Mapping[str, object]] = {}
+
     @property
     def norms_state(self) -> str:
-        """What had been done to the gradients whose norms are told first."""
+        """What was done to the gradients before the first of their norms is taken."""
         return "before clipping"
 
     @property
     def thresholds(self) -> dict[str, float]:
         """The fixed limits that the method sets, by the quantity they limit: L2 ``norm`` or ``value``."""
-        return {}
+        if any(getattr(self, name) != needed for name, needed in self.limits_when.items()):
+            return {}
+        return {quantity: getattr(self, name) for quantity, name in self.limits.items()}
 
     @property
     def label(self) -> str:
-        """The method and its threshold, as in a run's name: ``norm=1.0``."""
-        return f"{self.name}={self.value}"
+        """The method and its thresholds, as in a run's name: ``norm=1.0``."""
+        numbers = [getattr(self, name) for name in self.labelled]
+        return self.name if None in numbers or not numbers else f"{self.name}={','.join(map(str, numbers))}"
 
 
-class NoClip(ClipMethod):
-    name: Literal["none"]
-
-    @property
-    def label(self) -> str:
-        return self.name
-
-
-class GradientClip(ClipMethod):
-    """A method that can be held to some of the parameters."""
+class PartialClip(ClipMethod):
+    """A method that can be limited to some of the parameters."""
 
     parameters: Pattern
 
 
-class NormClip(GradientClip):
-    name: Literal["norm"]
-    value: PositiveNumber
-    order: Annotated[float, Field(ge=1)]
+@dataclass(frozen=True)
+class Declared:
+    """What a clipper's class declares.
+
+    Attributes:
+        fields: the annotations of its fields.
+        required: the fields that have no default.
+        constants: those of its constants that settings depend on, by name.
+    """
+
+    fields: dict[str, Any]
+    required: set[str]
+    constants: dict[str, Any]
+
+    @classmethod
+    def read(cls, method: str, clipper: str) -> "Declared":
+        """Read the source of a method's clipper, a class of that name."""
+        path = METHODS_FOLDER / f"{method}.py"
+        statements = ast.parse(path.read_text(encoding="utf-8")).body
+        body = next(one.body for one in statements if isinstance(one, ast.ClassDef) and one.name == clipper)
+        annotated = [one for one in body if isinstance(one, ast.AnnAssign)]
+        found = {one.target.id: one for one in annotated if isinstance(one.target, ast.Name)}
+        fields = {name: one for name, one in found.items() if not _is_class_variable(one.annotation)}
+        codes = {name: compile(ast.Expression(one.annotation), path, "eval") for name, one in fields.items()}
+        return cls(
+            {name: eval(code, KNOWN_NAMES) for name, code in codes.items()},
+            {name for name, one in fields.items() if one.value is None},
+            {name: ast.literal_eval(one.value) for name, one in found.items() if name in CONSTANTS and one.value},
+        )
 
     @property
-    def thresholds(self) -> dict[str, float]:
-        return {"norm": self.value} if self.order == 2 and self.parameters == "*" else {}
+    def fits_groups(self) -> bool:
+        """Whether a threshold above 0, ``value``, is all that the method needs."""
+        value = self.fields.get("value")
+        is_optional = type(None) in get_args(getattr(value, "__origin__", None))
+        return self.required <= {"value"} and POSITIVE in _marks(value) and not is_optional
 
 
-class ValueClip(GradientClip):
-    name: Literal["value"]
-    value: PositiveNumber
-    lower: Annotated[float, Field(le=0, allow_inf_nan=False)] | None
-
-    @property
-    def thresholds(self) -> dict[str, float]:
-        return {"value": self.value}
+def _is_class_variable(annotation: ast.expr) -> bool:
+    return any(isinstance(node, ast.Name) and node.id == "ClassVar" for node in ast.walk(annotation))
 
 
-class NormValueClip(GradientClip):
-    name: Literal["norm_value"]
-    norm: PositiveNumber
-    value: PositiveNumber
-
-    @property
-    def thresholds(self) -> dict[str, float]:
-        return {"norm": self.norm, "value": self.value}
-
-    @property
-    def label(self) -> str:
-        return f"{self.name}={self.norm},{self.value}"
+def _marks(annotation: Any) -> tuple[object, ...]:
+    """What stands beside the type in an annotation."""
+    marks: tuple[object, ...] = getattr(annotation, "__metadata__", ())
+    return marks
 
 
-class NormalizeClip(GradientClip):
-    name: Literal["normalize"]
-    value: PositiveNumber
+def _settings_of(method: str, clipper: str, declared: Declared) -> type[ClipMethod]:
+    """The settings of a method. None has a default: that is in the YAML file."""
+    has_value, may_skip = "value" in declared.fields, declared.constants.get("may_skip", False)
+    fields: dict[str, Any] = {name: (_bounded(field), ...) for name, field in declared.fields.items()}
+    fields["name"] = (Literal.__getitem__(method), ...)
+    base = PartialClip if has_value and not may_skip else ClipMethod
+    settings = cast(type[ClipMethod], create_model(f"{clipper}Clip", __base__=base, __module__=__name__, **fields))
+    settings.limits = declared.constants.get("limits", {})
+    settings.limits_when = declared.constants.get("limits_when", {})
+    settings.labelled = tuple(settings.limits.values()) or (("value",) if has_value else ())
+    return settings
 
-    @property
-    def thresholds(self) -> dict[str, float]:
-        return {"norm": self.value} if self.parameters == "*" else {}
+
+def _bounded(annotation: Any) -> Any:
+    """A field's type, with its range as pydantic understands it."""
+    allowed = next((mark for mark in _marks(annotation) if isinstance(mark, Range)), None)
+    if allowed is None:
+        return annotation
+    ends = {"gt" if allowed.above_low else "ge": allowed.low, "lt" if allowed.below_high else "le": allowed.high}
+    bounds: dict[str, Any] = {name: end for name, end in ends.items() if isfinite(end)}
+    return Annotated[annotation.__origin__, Field(**bounds, allow_inf_nan=None if allowed.whole else allowed.infinite)]
 
 
-class ParameterNormClip(GradientClip):
-    name: Literal["parameter_norm"]
-    value: PositiveNumber
+DECLARED = {method: Declared.read(method, clipper) for method, clipper in method_table().items()}
+METHODS = [_settings_of(method, clipper, DECLARED[method]) for method, clipper in method_table().items()]
+globals().update({settings.__name__: settings for settings in METHODS})  # where pickle looks for them
+FIXED_SETTINGS = frozenset(
+    name for declared in DECLARED.values() for name, field in declared.fields.items() if FIXED in _marks(field)
+)
 
 
 class GroupThreshold(Settings):
@@ -96,10 +148,16 @@ class GroupThreshold(Settings):
     value: PositiveNumber
 
 
+if TYPE_CHECKING:
+    GroupedMethod = str
+else:
+    GroupedMethod = Literal[tuple(method for method, declared in DECLARED.items() if declared.fits_groups)]
+
+
 class GroupsClip(ClipMethod):
     name: Literal["groups"]
     value: PositiveNumber
-    method: Literal["norm", "value", "parameter_norm", "normalize", "adaptive", "zscore", "parameter_ema"]
+    method: GroupedMethod
     groups: list[GroupThreshold]
 
 
@@ -114,46 +172,6 @@ class ActivationClip(ClipMethod):
         return "with derivatives clipped"
 
 
-class AdaptiveClip(GradientClip):
-    name: Literal["adaptive"]
-    value: PositiveNumber
-    eps: PositiveNumber
-    exclude: Pattern | None
-
-
-class AutoClip(GradientClip):
-    name: Literal["auto"]
-    value: Annotated[float, Field(gt=0, le=100)]
-    history: Annotated[int, Field(ge=1, le=1_000_000)]
-
-
-class ZScoreClip(GradientClip):
-    name: Literal["zscore"]
-    value: PositiveNumber
-    alpha: Share
-    warmup: PositiveInt
-    warmup_norm: PositiveNumber | None
-    eps: PositiveNumber
-
-
-class ParameterEMAClip(GradientClip):
-    name: Literal["parameter_ema"]
-    value: PositiveNumber
-    beta: Share
-    warmup: PositiveInt
-    warmup_norm: PositiveNumber
-
-
-class SkipClip(ClipMethod):
-    name: Literal["skip"]
-    value: PositiveNumber | None
-    patience: PositiveInt
-
-    @property
-    def label(self) -> str:
-        return self.name if self.value is None else super().label
-
-
 class ConstantThreshold(Settings):
     name: Literal["constant"]
 
@@ -165,19 +183,8 @@ class ChangingThreshold(Settings):
     steps: PositiveInt
 
 
-ClipSettings = (
-    NoClip
-    | NormClip
-    | ValueClip
-    | NormValueClip
-    | ParameterNormClip
-    | NormalizeClip
-    | GroupsClip
-    | ActivationClip
-    | AdaptiveClip
-    | AutoClip
-    | ZScoreClip
-    | ParameterEMAClip
-    | SkipClip
-)
+if TYPE_CHECKING:
+    ClipSettings = ClipMethod
+else:
+    ClipSettings = reduce(or_, [*METHODS, GroupsClip, ActivationClip])
 ThresholdSettings = ConstantThreshold | ChangingThreshold

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Discriminator, Field, NonNegativeInt, model_validator
 
 from gradclip.config.base import NoEffect, Settings
-from gradclip.config.clip import AutoClip, ChangingThreshold, ClipSettings, ThresholdSettings
+from gradclip.config.clip import ChangingThreshold, ClipSettings, ThresholdSettings
 from gradclip.config.data import ClassTask, DataSettings, TaskSettings
 from gradclip.config.model import ModelSettings
 from gradclip.config.tracking import TrackingSettings
@@ -57,7 +57,7 @@ class TrainConfig(Settings):
 
     @model_validator(mode="after")
     def _percentiles_up_to_100(self) -> "TrainConfig":
-        if isinstance(self.clip, AutoClip) and isinstance(self.threshold, ChangingThreshold):
+        if self.clip.name == "auto" and self.clip.value and isinstance(self.threshold, ChangingThreshold):
             factor = max(self.threshold.start, self.threshold.end)
             if self.clip.value * factor > 100:
                 percentile = f"times clip.value={self.clip.value}, a percentile, it must be at most 100"

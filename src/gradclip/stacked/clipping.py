@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from gradclip.clipping.base import Clipper, Gradients, Rescaler, State
-from gradclip.clipping.methods import make_clipper
-from gradclip.config.clip import NormClip
+from gradclip.clipping.build import make_clipper
 from gradclip.config.schema import TrainConfig
 from gradclip.stacked.varying import Path, differing, replaced
 from gradclip.training.components import clipper_settings, lightning_can_clip
@@ -34,7 +33,7 @@ class StackedClipper:
     def __init__(self, configs: Sequence[TrainConfig], device: torch.device) -> None:
         settings = [clipper_settings(config) for config in configs]
         self.settings = settings[0]
-        self.is_lightnings_norm = lightning_can_clip(configs[0]) and isinstance(configs[0].clip, NormClip)
+        self.is_lightnings_norm = lightning_can_clip(configs[0]) and configs[0].clip.name == "norm"
         self.changes_nothing = configs[0].clip.name == "none"
         self.numbers = differing(settings, device)
         self.changes_direction, self.may_skip = self._clipper({}).changes_direction, self._clipper({}).may_skip

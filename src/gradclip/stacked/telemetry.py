@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gradclip.callbacks.gradient_monitor import usual_updates_every
 from gradclip.callbacks.hidden_state_monitor import SNAPSHOTS
-from gradclip.norms import safe_scale, tensor_norms
+from gradclip.norms import part_norms, tensor_norms
 from gradclip.stacked.network import Key
 from gradclip.telemetry.hidden_states import HiddenStateRecord
 from gradclip.telemetry.record import GradientRecord, diverged_steps
@@ -118,16 +118,7 @@ class StackedRecorder:
 
     def _norms(self, matrix: Tensor) -> Tensor:
         """The L2 norm of each parameter's part of each row, ``[replicas, parameters]``."""
-        wide = torch.float32 if matrix.is_mps else torch.float64  # Apple's GPUs have no float64
-        if matrix.dtype != torch.float64:
-            return self._parts_norms(matrix.to(wide))
-        finite = matrix.abs().nan_to_num(nan=0.0, posinf=0.0)
-        scale = safe_scale(finite.amax(dim=1, keepdim=True))  # float64 need not hold the squares of its numbers
-        return self._parts_norms(matrix / scale) * scale
-
-    def _parts_norms(self, rows: Tensor) -> Tensor:
-        parts = torch.split(rows, self.sizes, dim=1)
-        return torch.stack([torch.linalg.vector_norm(part, dim=1) for part in parts], dim=1)
+        return part_norms(matrix, self.sizes)
 
     def _nonfinite(self, gradients: Tensor, max_abs: Tensor) -> Tensor:
         """How many elements are NaN or infinite; on a processor they are counted only where there are any."""

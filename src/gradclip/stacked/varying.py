@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from gradclip.config.clip import FIXED_SETTINGS
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
 Path = tuple[str | int, ...]  # where a number stands, such as ("groups", 0, "value")
-FIXED = frozenset({"order", "history"})  # they choose the computation or the size of its memory
 
 
 def leaves(settings: Any, place: Path = ()) -> dict[Path, Any]:
@@ -29,7 +30,7 @@ def leaves(settings: Any, place: Path = ()) -> dict[Path, Any]:
 
 def is_stackable(place: Path, value: Any) -> bool:
     """Whether a setting is a number that may differ among replicas."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and place[-1] not in FIXED
+    return isinstance(value, int | float) and not isinstance(value, bool) and place[-1] not in FIXED_SETTINGS
 
 
 def differing(settings: Sequence[Mapping[str, Any]], device: "torch.device") -> "dict[Path, Tensor]":

@@ -92,12 +92,12 @@ class GradientRecord:
     @cached_property
     def norm(self) -> Floats:
         """Global L2 norm before clipping, ``[steps]``."""
-        return _root_sum_square(self.norms)
+        return _row_norms(self.norms)
 
     @cached_property
     def norm_clipped(self) -> Floats:
         """Global L2 norm after clipping, ``[steps]``."""
-        return _root_sum_square(self.norms_clipped)
+        return _row_norms(self.norms_clipped)
 
     @cached_property
     def coefficient(self) -> Floats:
@@ -195,12 +195,6 @@ class GradientRecord:
         return steps | columns
 
 
-def row_scale(rows: Floats) -> Floats:
-    """What to divide rows by before squaring, ``[rows, 1]``: their largest finite magnitude; 1 where there is none."""
-    largest: Floats = np.max(np.abs(rows), axis=1, keepdims=True, initial=0.0, where=np.isfinite(rows))
-    return np.where(largest > 0, largest, 1.0)
-
-
 def diverged_steps(loss: Floats, skipped: Booleans, weights: Floats) -> Booleans:
     """Which steps had a non-finite weight, or a non-finite loss whose update was not left out.
 
@@ -213,7 +207,7 @@ def diverged_steps(loss: Floats, skipped: Booleans, weights: Floats) -> Booleans
     return diverged
 
 
-def _root_sum_square(norms: Floats) -> Floats:
-    scale = row_scale(norms)
-    total: Floats = np.sqrt(np.sum(np.square(norms / scale), axis=1)) * scale[:, 0]
-    return total
+def _row_norms(rows: Floats) -> Floats:
+    from gradclip.norms import row_norms  # here: it loads torch, which reading a record does without
+
+    return row_norms(rows)

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors
 
-from gradclip.norms import tensor_norms
+from gradclip.norms import row_part_norms, tensor_norms
 from gradclip.telemetry.measures import extremes, inner_product, nonfinite_counts
-from gradclip.telemetry.record import GradientRecord, row_scale
+from gradclip.telemetry.record import GradientRecord
 
 SMALL = 50_000  # parameters, of which whole copies of a block of steps take a few megabytes
 
@@ -127,9 +127,7 @@ class CopyingRecorder(Recorder):
 
     def _norms(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """The L2 norm of each parameter's part of each row, ``[steps, parameters]``."""
-        scale = row_scale(rows)
-        roots: NDArray[np.float64] = np.sqrt(np.add.reduceat(np.square(rows / scale), self._offsets, axis=1))
-        return roots * scale
+        return row_part_norms(rows, self._offsets)
 
 
 class MeasuringRecorder(Recorder):

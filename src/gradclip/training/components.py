@@ -19,8 +19,7 @@ from gradclip.callbacks.gradient_monitor import GradientMonitor
 from gradclip.callbacks.hidden_state_monitor import HiddenStateMonitor
 from gradclip.callbacks.progress import Progress
 from gradclip.callbacks.random_state import RandomState
-from gradclip.clipping.methods import BACKWARD_METHODS, make_clipper
-from gradclip.config.clip import NormClip, ValueClip
+from gradclip.clipping.build import BACKWARD_METHODS, make_clipper
 from gradclip.config.data import SeriesSettings, TaskSettings
 from gradclip.config.schema import TrainConfig
 from gradclip.data.base import TrainingData
@@ -169,11 +168,11 @@ def lightning_clipping(config: TrainConfig) -> dict[str, Any]:
 
 def lightning_can_clip(config: TrainConfig) -> bool:
     """Whether the clipping is Lightning's: the L2 norm or ±value, of all parameters, at a fixed threshold."""
-    clip = config.clip
-    if config.threshold.name != "constant":
-        return False
-    plain_norm = isinstance(clip, NormClip) and clip.order == 2 and clip.parameters == "*"
-    return plain_norm or (isinstance(clip, ValueClip) and clip.lower is None and clip.parameters == "*")
+    plain = (
+        {"name": "norm", "order": 2.0, "parameters": "*"},
+        {"name": "value", "lower": None, "parameters": "*"},
+    )
+    return config.threshold.name == "constant" and config.clip.model_dump(exclude={"value"}) in plain
 
 
 def clipping_callbacks(config: TrainConfig) -> list[ClipGradients | ClipActivations]:
@@ -186,7 +185,7 @@ def clipping_callbacks(config: TrainConfig) -> list[ClipGradients | ClipActivati
 
 
 def clipper_settings(config: TrainConfig) -> dict[str, Any]:
-    """The arguments of :func:`gradclip.clipping.methods.make_clipper`."""
+    """The arguments of :func:`gradclip.clipping.build.make_clipper`."""
     if config.clip.name == "none":
         return {"name": "none"}
     threshold = config.threshold.model_dump(exclude={"name"})

@@ -1,0 +1,125 @@
+"""What is derived from the clippers: the settings of each method, and what the rest of the program reads from them."""
+
+import pickle
+import subprocess
+import sys
+from dataclasses import fields
+
+import pytest
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from gradclip.clipping.arguments import Range
+from gradclip.clipping.base import Clipper
+from gradclip.clipping.build import METHODS, make_clipper
+from gradclip.config import clip
+from gradclip.config.clip import FIXED_SETTINGS, ClipSettings, GroupsClip
+from gradclip.config.paths import CONFIG_FOLDER
+from gradclip.errors import ClippingError
+
+
+def yaml_of(method):
+    return yaml.safe_load((CONFIG_FOLDER / "clip" / f"{method}.yaml").read_text())
+
+
+def settings(method, **changed):
+    return TypeAdapter(ClipSettings).validate_python(yaml_of(method) | changed)
+
+
+def test_settings_are_derived_without_torch():
+    code = "import sys, gradclip.config.clip; print({'torch', 'numpy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_methods_settings_are_its_clippers_fields_and_which_parameters(method):
+    own = {field.name for field in fields(METHODS[method])}
+    partly = set() if method in {"none", "skip"} else {"parameters"}
+    assert set(type(settings(method)).model_fields) == own | partly | {"name", "value"}
+    assert not any(
+        field.default_factory or not field.is_required() for field in type(settings(method)).model_fields.values()
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "changed", "label", "thresholds"),
+    [
+        ("none", {}, "none", {}),
+        ("none", {"value": 3.0}, "none", {}),
+        ("norm", {}, "norm=1.0", {"norm": 1.0}),
+        ("norm", {"order": 1.0}, "norm=1.0", {}),
+        ("norm", {"parameters": "*weight"}, "norm=1.0", {}),
+        ("value", {"value": 2}, "value=2.0", {"value": 2.0}),
+        ("norm_value", {}, "norm_value=5.0,1.0", {"norm": 5.0, "value": 1.0}),
+        ("normalize", {}, "normalize=1.0", {"norm": 1.0}),
+        ("normalize", {"parameters": "*weight"}, "normalize=1.0", {}),
+        ("parameter_norm", {}, "parameter_norm=1.0", {}),
+        ("zscore", {}, "zscore=2.5", {}),
+        ("skip", {}, "skip", {}),
+        ("skip", {"value": 300}, "skip=300.0", {}),
+        ("groups", {}, "groups=1.0", {}),
+        ("activation", {}, "activation=10.0", {}),
+    ],
+)
+def test_label_and_thresholds(method, changed, label, thresholds):
+    assert settings(method, **changed).label == label
+    assert settings(method, **changed).thresholds == thresholds
+
+
+NUMBERS = [
+    (method, field.name)
+    for method, clipper in METHODS.items()
+    for field in fields(clipper)
+    if any(isinstance(mark, Range) for mark in getattr(field.type, "__metadata__", ()))
+]
+
+
+def library_accepts(method, name, value):
+    values = {field.name: yaml_of(method)[field.name] for field in fields(METHODS[method])} | {name: value}
+    try:
+        return isinstance(make_clipper(method, **values), Clipper)
+    except ClippingError:
+        return False
+
+
+def config_accepts(method, name, value):
+    try:
+        return bool(settings(method, **{name: value}))
+    except ValidationError:
+        return False
+
+
+@pytest.mark.parametrize(("method", "name"), NUMBERS)
+@pytest.mark.parametrize("value", [-1.0, 0.0, 0.5, 1.0, 2.0, 100.0, 101.0, 1e6, 1e6 + 1, float("nan"), "high"])
+def test_library_and_config_accept_the_same_numbers(method, name, value):
+    assert config_accepts(method, name, value) == library_accepts(method, name, value)
+
+
+@pytest.mark.parametrize(("method", "name"), NUMBERS)
+def test_a_config_has_finite_numbers_but_for_the_order(method, name):
+    assert config_accepts(method, name, float("inf")) == (name == "order")
+
+
+def test_percentile_zero_is_the_least_norm_so_far_in_library_and_config():
+    assert settings("auto", value=0).value == 0.0
+    assert make_clipper("auto", value=0).value == 0
+
+
+def test_methods_that_one_threshold_sets_up_can_be_grouped():
+    grouped = ["norm", "value", "parameter_norm", "normalize", "adaptive", "zscore", "parameter_ema"]
+    assert [
+        method for method in METHODS if GroupsClip.model_fields["method"].annotation.__args__.count(method)
+    ] == grouped
+    assert all(make_clipper(method, value=1.0) for method in grouped)
+
+
+def test_what_chooses_the_computation_is_the_same_for_stacked_replicas():
+    assert {"order", "history"} == FIXED_SETTINGS
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_settings_can_be_pickled_for_other_processes(method):
+    chosen = settings(method)
+    assert pickle.loads(pickle.dumps(chosen)) == chosen
+    assert type(chosen) is getattr(clip, type(chosen).__name__)
