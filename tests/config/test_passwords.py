@@ -17,7 +17,7 @@ LOGIN = {"MLFLOW_TRACKING_USERNAME": "ada", "MLFLOW_TRACKING_PASSWORD": "s3cret"
 @pytest.mark.parametrize(
     ("uri", "cleaned", "variables"),
     [
-        ("postgresql://ada:s3cret@lab:5432/runs?a=b@c", "postgresql://ada@lab:5432/runs?a=b@c", PASSWORD),
+        ("postgresql://ada:s3cret@lab:5432/runs?a=b%40c", "postgresql://ada@lab:5432/runs?a=b%40c", PASSWORD),
         ("'postgresql+psycopg2://ada:s3c%72et@lab/runs'", "'postgresql+psycopg2://ada@lab/runs'", PASSWORD),
         ("postgresql://ada:a/b@c:@lab/runs", "postgresql://ada@lab/runs", {"PGPASSWORD": "a/b@c:"}),
         ("https://ada:s3cret@lab/mlflow/", "https://lab/mlflow/", LOGIN),
@@ -50,6 +50,11 @@ def test_the_password_of_a_store_that_is_not_used_is_not_moved() -> None:
         "postgresql://ada:s3?cret@lab/runs",
         "postgresql://lab/runs?user=ada&password=s3cret",
         "mssql+pyodbc:///?odbc_connect=UID%3Dada%3BPWD%3Ds3cret",
+        "http://ada:x/y@lab",
+        "http://s3cret@lab:5000",
+        "https://lab/mlflow?token=s3cret",
+        "https://lab/mlflow#s3cret",
+        "postgresql://lab/runs?sslpassword=s3cret",
     ],
 )
 def test_a_password_that_would_be_stored_is_refused(uri: str) -> None:

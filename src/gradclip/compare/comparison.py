@@ -19,7 +19,7 @@ from gradclip.compare.summary import (
     summarize_groups,
 )
 from gradclip.errors import ConfigError
-from gradclip.formatting import to_markdown
+from gradclip.formatting import csv_cell, markdown_cell, to_markdown
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, result_of
 from gradclip.tracking.records import Store
@@ -83,11 +83,12 @@ def read_curves(store: Store, runs: Sequence[StoredRun], metric: Metric) -> dict
 def write_tables(folder: Path, comparison: Comparison) -> None:
     """Write a comparison as Markdown for readers and as CSV for programs."""
     folder.mkdir(parents=True, exist_ok=True)
-    sections = [f"## {table.title}\n\n{to_markdown(table)}" for table in tables(comparison, every_pair=True)]
-    sentences = "".join(f"- {line}\n" for line in verdicts(comparison))
+    found = tables(comparison, every_pair=True)
+    sections = [f"## {markdown_cell(table.title)}\n\n{to_markdown(table)}" for table in found]
+    sentences = "".join(f"- {markdown_cell(line)}\n" for line in verdicts(comparison))
     (folder / MARKDOWN).write_text("\n".join([*sections, sentences, f"{methods_note()}\n"]))
-    group_frame(comparison).to_csv(folder / GROUPS, index=False)
-    pair_frame(comparison).to_csv(folder / PAIRS, index=False)
+    for frame, name in ((group_frame(comparison), GROUPS), (pair_frame(comparison), PAIRS)):
+        frame.rename(columns=csv_cell).map(csv_cell).to_csv(folder / name, index=False)
 
 
 def group_frame(comparison: Comparison) -> pd.DataFrame:

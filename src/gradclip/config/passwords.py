@@ -6,7 +6,7 @@ it.
 
 import re
 from collections.abc import MutableMapping, Sequence
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from gradclip.errors import ConfigError
 
@@ -14,9 +14,7 @@ URI_VARIABLE = "MLFLOW_TRACKING_URI"
 URI_SETTING = re.compile(r"\+{0,2}tracking\.uri=")
 DATABASE_LOGIN = re.compile(r"(postgresql(?:\+psycopg\w*)?://[^:/@]*):((?:(?!://)[^?])*)@")
 SERVER_LOGIN = re.compile(r"(https?://)([^:/@]*):([^/?]*)@")
-ANY_PASSWORD = re.compile(
-    r"https?://[^/]*:[^/]*@|(?<!http)(?<!https)://[^/@]*:[^@]*@|(password|passwd|pwd)(=|%3d)", re.IGNORECASE
-)
+SECRET = re.compile(r"(password|passwd|pwd|passfile|token|secret|key)\s*=", re.IGNORECASE)  # in the query of a URI
 PASSWORD_REFUSED = (
     "it has a password, which would be stored with the run; give it as PGPASSWORD, as MLFLOW_TRACKING_USERNAME and "
     "MLFLOW_TRACKING_PASSWORD, or in the file that the database's driver reads"
@@ -38,12 +36,19 @@ def extract_passwords(arguments: Sequence[str], environment: MutableMapping[str,
     if len(variables) > len(dict(variables)):
         raise ConfigError("tracking.uri: got several passwords; one command can have one")
     cleaned = [split_passwords(text)[0] if URI_SETTING.match(text) else text for text in arguments]
-    if any(URI_SETTING.match(text) and has_password(text) for text in cleaned):
-        raise ConfigError(f"tracking.uri: {PASSWORD_REFUSED}")
+    for text in (*cleaned, f"tracking.uri={split_passwords(environment.get(URI_VARIABLE, ''))[0]}"):
+        if URI_SETTING.match(text) and any(map(has_password, _uris(text))):
+            raise ConfigError(f"tracking.uri: {PASSWORD_REFUSED}")
     environment.update(variables)
     if URI_VARIABLE in environment:
         environment[URI_VARIABLE] = split_passwords(environment[URI_VARIABLE])[0]
     return cleaned
+
+
+def _uris(override: str) -> list[str]:
+    """The URIs in an override: one, or those of a sweep, which each begin with a scheme."""
+    value = override.partition("=")[2].strip("'\"[]")
+    return [uri.strip("'\" ") for uri in re.split(r",(?=\s*['\"]?\w[\w+]*:)", value) if "$" not in uri]
 
 
 def split_passwords(text: str) -> tuple[str, set[tuple[str, str]]]:
@@ -63,10 +68,35 @@ def split_passwords(text: str) -> tuple[str, set[tuple[str, str]]]:
 
 
 def has_password(uri: str) -> bool:
-    """Return whether a URI contains a password.
+    """Return whether a URI contains a password or a token, or cannot be parsed, so that it may.
 
     Example:
         >>> has_password("mysql://ada:secret@lab/runs"), has_password("http://127.0.0.1:5000/@ada")
         (True, False)
+        >>> has_password("http://ada:x/y@lab"), has_password("http://token@lab"), has_password("http://lab/?token=x")
+        (True, True, True)
     """
-    return bool(ANY_PASSWORD.search(uri))
+    return _server_has_login(uri) if uri.startswith(("http://", "https://")) else _database_has_password(uri)
+
+
+def _server_has_login(uri: str) -> bool:
+    """A server's URI has no query; one with a colon or a slash in its password has no valid port."""
+    try:
+        parts = urlsplit(uri)
+        return parts.port == 0 or "@" in parts.netloc or bool(parts.query or parts.fragment)
+    except ValueError:
+        return True
+
+
+def _database_has_password(uri: str) -> bool:
+    if uri.startswith("sqlite:"):  # a file, whose path may hold anything
+        return False
+    from sqlalchemy import make_url  # a tenth of a second to import
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        parsed = make_url(uri)
+    except (ArgumentError, ValueError):
+        return "@" in uri
+    query = "&".join(f"{name}={value}" for name, value in parsed.query.items())
+    return parsed.password is not None or bool(SECRET.search(unquote(query))) or "://" in (parsed.host or "")

@@ -1,6 +1,7 @@
 """Runs whose end is inserted at once are as MLflow's own calls would write them."""
 
 import warnings
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def begin(store, folder):
     """A run that has begun: a call that names it, and its id."""
     from gradclip.tracking.backend import delivery
 
-    creation = folder.as_posix()
+    creation = uuid4().hex
     arguments = ("mine", {"seed": "0", keys.CREATION: creation}, None, 5)
     call = Call(store, Operations.create_run.__name__, creation, arguments, str(folder))
     begun = delivery.begin_run(call, spool=False)

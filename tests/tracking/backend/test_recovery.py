@@ -1,6 +1,7 @@
 """What the next command makes of runs that nobody will end, in a real store."""
 
 from pathlib import Path
+from uuid import NAMESPACE_URL, uuid5
 
 from mlflow import MlflowClient
 
@@ -17,7 +18,9 @@ def test_duplicates_that_a_server_created_after_the_end_are_deleted_and_nothing_
     gone = alive | {keys.PROCESS: "999999999 since 1.00"}
 
     def create(tags: dict[str, str], creation: str, status: str = "RUNNING", empty: bool = False) -> str:
-        run = backend.client.create_run(backend.experiment_id, tags=tags | {keys.CREATION: creation})
+        run = backend.client.create_run(
+            backend.experiment_id, tags=tags | {keys.CREATION: uuid5(NAMESPACE_URL, creation).hex}
+        )
         if not empty:
             backend.write_parameters(run.info.run_id, {"seed": "0"})
         backend.client.update_run(run.info.run_id, status)

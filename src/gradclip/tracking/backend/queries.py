@@ -11,11 +11,13 @@ from mlflow.exceptions import MlflowException
 
 from gradclip import keys
 from gradclip.errors import TrackingError, first_line
+from gradclip.formatting import printable
 from gradclip.tracking.backend.connection import Connection
 from gradclip.tracking.backend.database import analyze
 from gradclip.tracking.stored_runs import Curve, Selection, StoredRun
 
 PAGE = 100  # runs read at a time: MLflow's own objects of a run take a hundred times the memory of a StoredRun
+OUTCOMES = ("learned", "stalled", "diverged")
 CONNECTIONS = 8  # to a server at a time
 RUN_ID = re.compile(r"[0-9a-f]{32}")
 FILTER = re.compile(r"[=<>]|\b(LIKE|ILIKE|IN|IS)\b", re.IGNORECASE)
@@ -88,10 +90,11 @@ class Queries(Connection):
     def _newest_multirun(self) -> str:
         """The id of the parent run of the multirun that was started last."""
         experiment, is_child = self.store.experiment, f"tags.`{keys.PARENT_RUN}` LIKE '%'"
-        run = next(self._search(experiment, is_child, newest_first=True), None)
-        if run is None:
-            raise TrackingError(f"runs: experiment {experiment!r} has no multirun; give runs=...")
-        return str(run.data.tags[keys.PARENT_RUN])
+        for run in self._search(experiment, is_child, newest_first=True):
+            parent = run.data.tags[keys.PARENT_RUN]
+            if RUN_ID.fullmatch(parent):  # a tag can hold anything
+                return str(parent)
+        raise TrackingError(f"runs: experiment {experiment!r} has no multirun; give runs=...")
 
     def _family(self, run_id: str) -> tuple[list[Run], str]:
         """The children of a run and its name, or the run itself and an empty name."""
@@ -127,22 +130,23 @@ class Queries(Connection):
 def _select(runs: Iterable[Run], parent: str | None, title: str) -> Selection:
     """Keep training runs: those with settings. The others are parents and comparisons."""
     training = {run.run_id: run for run in map(to_stored_run, runs) if run.parameters}
-    ended = [run for run in training.values() if run.outcome and run.status == "FINISHED"]
+    ended = [run for run in training.values() if run.outcome in OUTCOMES and run.status == "FINISHED"]
     return Selection(ended, len(training) - len(ended), parent, title)
 
 
 def to_stored_run(run: Run) -> StoredRun:
-    """Convert MLflow's run to plain data."""
+    """Convert MLflow's run to plain data; text in it, which anybody may have written, is made printable."""
     start, end = run.info.start_time, run.info.end_time
+    tags = {key: value for key, value in run.data.tags.items() if not key.startswith("mlflow.")}
     return StoredRun(
         run_id=run.info.run_id,
-        name=run.info.run_name,
+        name=printable(run.info.run_name),
         parent=run.data.tags.get(keys.PARENT_RUN),
         status=run.info.status,
         seconds=(end - start) / 1000 if start and end else np.nan,
-        parameters=dict(run.data.params),
-        metrics=dict(run.data.metrics),
-        tags={key: value for key, value in run.data.tags.items() if not key.startswith("mlflow.")},
+        parameters={printable(name): printable(value) for name, value in run.data.params.items()},
+        metrics={printable(key): value for key, value in run.data.metrics.items()},
+        tags={printable(key): printable(value) for key, value in tags.items()},
     )
 
 

@@ -1,5 +1,6 @@
 """Runs that ended early: find them, reopen them, and close those whose process is gone."""
 
+import logging
 import re
 import socket
 import tempfile
@@ -11,7 +12,8 @@ from mlflow.entities import Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from gradclip import keys
-from gradclip.errors import TrackingError
+from gradclip.errors import TrackingError, first_line
+from gradclip.tracking.backend.database import STORE_ERRORS
 from gradclip.tracking.backend.queries import to_stored_run
 from gradclip.tracking.backend.writes import Writes
 from gradclip.tracking.owner import process_identity
@@ -19,6 +21,8 @@ from gradclip.tracking.records import StoppedRun
 from gradclip.tracking.stored_runs import StoredRun
 
 LAST = "last"
+PROCESS_NUMBER = re.compile(r"[0-9]{1,9}")
+log = logging.getLogger(__name__)
 
 
 class Recovery(Writes):
@@ -42,10 +46,16 @@ class Recovery(Writes):
         here = f"attributes.status = 'RUNNING' and tags.{keys.HOST} = '{socket.gethostname()}'"
         running = self.client.search_runs([self.experiment_id], here)
         for run in sorted(running, key=_is_empty):  # an empty one is known as a duplicate by the other's end
-            if _is_empty(run) and self._is_late_duplicate(run):
-                self.client.delete_run(run.info.run_id)
-            elif is_dead(run):
-                self.client.set_terminated(run.info.run_id, "KILLED")
+            try:
+                self._close_if_dead(run)
+            except STORE_ERRORS as error:  # one run that cannot be closed must not keep others from training
+                log.error(f"run {run.info.run_id} could not be closed: {first_line(error)}")
+
+    def _close_if_dead(self, run: Run) -> None:
+        if _is_empty(run) and self._is_late_duplicate(run):
+            self.client.delete_run(run.info.run_id)
+        elif is_dead(run):
+            self.client.set_terminated(run.info.run_id, "KILLED")
 
     def _is_late_duplicate(self, run: Run) -> bool:
         """Whether the run that this one duplicates is over, so that nothing will ever write to this one."""
@@ -117,7 +127,7 @@ class Recovery(Writes):
 def is_dead(run: Run) -> bool:
     """Whether a run's process ran on this machine and is gone."""
     number, _, _ = run.data.tags.get(keys.PROCESS, "").partition(" ")
-    if run.data.tags.get(keys.HOST) != socket.gethostname() or not number.isdecimal():
+    if run.data.tags.get(keys.HOST) != socket.gethostname() or not PROCESS_NUMBER.fullmatch(number):
         return False
     try:
         return bool(process_identity(psutil.Process(int(number))) != run.data.tags[keys.PROCESS])

@@ -1,6 +1,8 @@
 """Writes to a store by MLflow's public calls."""
 
+import logging
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,8 +35,10 @@ from gradclip.tracking.records import (
     write_note,
 )
 
+log = logging.getLogger(__name__)
 MAX_METRICS = 1000  # that MLflow takes in one call
 MAX_PARAMETERS = 100
+CREATION = re.compile(r"[0-9a-f]{32}")
 CONTEXT_TAG = "mlflow.data.context"
 RUN_FOLDERS = (keys.FIGURES_FOLDER, keys.TELEMETRY_FOLDER, keys.EXPLOSION_FOLDER)
 
@@ -57,7 +61,7 @@ class Writes(Connection):
 
     def runs_created_as(self, creation: str | None) -> list[Run]:
         """The runs with a creation tag: more than one where a server's answer was lost and it was asked again."""
-        if not creation:
+        if not CREATION.fullmatch(creation or ""):  # none of ours; in a filter it could be anything
             return []
         return list(self.client.search_runs([self.experiment_id], f"tags.{keys.CREATION} = '{creation}'"))
 
@@ -102,15 +106,17 @@ class Writes(Connection):
         self.client.log_inputs(run_id, datasets=inputs)
 
     def write_files(self, run_id: str, folder: str, artifact_folder: str | None = None) -> None:
-        """Store the content of a folder as artifacts."""
-        self._repository(run_id).log_artifacts(folder, artifact_folder)
+        """Store the content of a folder as artifacts; symbolic links in it are left out."""
+        _log_folder(self._repository(run_id), Path(folder), artifact_folder)
 
     def write_run_files(self, run_id: str, folder: str) -> None:
         """Store what a run leaves in its folder as artifacts."""
         repository = self._repository(run_id)
         for path in (Path(folder, name) for name in (keys.CONFIG_FILE, *RUN_FOLDERS)):
-            if path.is_dir():
-                repository.log_artifacts(str(path), path.name)
+            if path.is_symlink():
+                log.error(f"{path}: is a symbolic link, which is not stored")
+            elif path.is_dir():
+                _log_folder(repository, path, path.name)
             elif path.exists():
                 repository.log_artifact(str(path))
 
@@ -155,6 +161,21 @@ class Writes(Connection):
         for run in self.runs_created_as(creation):
             if run.info.run_id != run_id:
                 self.client.delete_run(run.info.run_id)
+
+
+def _log_folder(repository: ArtifactRepository, folder: Path, artifact_folder: str | None) -> None:
+    """Store the content of a folder; a link in it could lead to any file of this user."""
+    paths = sorted(folder.rglob("*"))
+    links = [path for path in paths if path.is_symlink()]
+    if not links:
+        repository.log_artifacts(str(folder), artifact_folder)
+        return
+    log.error(f"{links[0]}: is a symbolic link, which is not stored")
+    for path in paths:
+        relative = path.relative_to(folder)
+        if path.is_file() and not any((folder / part).is_symlink() for part in (relative, *relative.parents)):
+            parent = str(Path(artifact_folder or "", relative.parent))
+            repository.log_artifact(str(path), None if parent == "." else parent)
 
 
 @cache
