@@ -109,7 +109,7 @@ class Spool:
             TrackingError: a line is not signed, or not a write that this version knows.
         """
         try:
-            lines = [json.loads(line) for line in self._lines()]
+            lines = [_object(json.loads(line)) for line in self._lines()]
             if not (adopt or all(_is_ours(line, self.folder) for line in lines)):
                 raise TrackingError(
                     f"{self.path}: no command of yours wrote this file; if you know better, --adopt sends it"
@@ -131,6 +131,12 @@ def _append(path: Path, line: str) -> None:
         file.write(line)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"got {type(value).__name__} where an object is expected")
+    return value
 
 
 def _signed(line: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -174,7 +180,7 @@ def decode(line: dict[str, Any], folder: Path) -> Call:
     operation = line["operation"]
     if line["version"] != VERSION or delivery_of(operation) is not Delivery.WRITE:
         raise ValueError(f"{operation!r} of version {line['version']} is not spooled by this version of gradclip")
-    types, arguments = argument_types(operation), line["arguments"]
+    types, arguments = argument_types(operation), _object(line["arguments"])
     if unknown := arguments.keys() - types.keys():
         raise ValueError(f"{operation} has no argument {min(unknown)!r}")
     names = list(types)[: len(arguments)]  # only last ones may be left out
@@ -182,7 +188,7 @@ def decode(line: dict[str, Any], folder: Path) -> Call:
     for path in _paths(checked, names):
         if not Path(path).resolve().is_relative_to(folder.resolve()):
             raise ValueError(f"{operation} names {path}, which is not in the folder of the run")
-    return Call(Store(**line["store"]), operation, str(line["run_id"]), checked, str(folder))
+    return Call(Store(**_object(line["store"])), operation, str(line["run_id"]), checked, str(folder))
 
 
 def _paths(arguments: Sequence[Any], names: Sequence[str]) -> Iterator[str]:

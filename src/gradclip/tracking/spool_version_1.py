@@ -17,13 +17,17 @@ def upgrade(line: dict[str, Any], folder: Path) -> dict[str, Any]:
         folder: of the run.
 
     Raises:
-        KeyError: it is no line of version 1.
+        KeyError: a part of the line is missing.
+        ValueError: a part is not what the operation takes.
     """
     operation, arguments = line["function_name"], list(line["arguments"])
-    if operation == "write_datasets":
-        arguments = [[_description(data) for data in arguments[0]]]
-    if operation == "write_model":
-        arguments = [_model_files(arguments[0], folder)]
+    try:
+        if operation == "write_datasets":
+            arguments = [[_description(data) for data in arguments[0]]]
+        if operation == "write_model":
+            arguments = [_model_files(arguments[0], folder)]
+    except (AttributeError, IndexError) as error:
+        raise ValueError(f"{operation}: {error}") from error
     store = dict(line["store"])
     store["retry_seconds"] = store.pop("patience", 60.0)
     named = dict(zip(argument_types(operation), arguments, strict=False))

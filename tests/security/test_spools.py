@@ -1,0 +1,150 @@
+"""A spool is obeyed only if a command of this user wrote it where it lies."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from gradclip import keys
+from gradclip.errors import TrackingError
+from gradclip.tracking.operations import Operations
+from gradclip.tracking.records import SPOOL_FILE, Call, ModelFiles, Point, Store
+from gradclip.tracking.spool import Spool, encode
+from tests.conftest import ROOT
+from tests.support.stores import make_store, write_run
+
+HOSTILE = Store("http://127.0.0.1:9", "", "stolen")
+
+
+def sync(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, str(ROOT / "src/sync.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def spool_points(folder: Path, store: Store, run_id: str) -> Spool:
+    spool, points = Spool(folder), [Point(keys.LOSS_STEP, float(step), 0, step) for step in range(1, 4)]
+    spool.add(Call(store, Operations.write_points.__name__, run_id, (points,), str(folder)))
+    return spool
+
+
+def test_a_spool_of_our_own_is_sent(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    run_id = write_run(store, 1.0, 0, {})
+    spool_points(tmp_path / "run", store, run_id)
+    done = sync(str(tmp_path / "run"))
+    assert done.stdout == f"Sent 1 writes of {tmp_path / 'run'}\n", done.stderr
+    assert len(MlflowClient(store.uri).get_metric_history(run_id, keys.LOSS_STEP)) == 3
+
+
+def test_a_spool_among_the_artifacts_of_a_store_is_left_alone(tmp_path: Path) -> None:
+    secret = tmp_path / "home" / "secret.txt"
+    secret.parent.mkdir()
+    secret.write_text("secret")
+    folder = tmp_path / "mlruns" / "artifacts" / ("0" * 32) / "artifacts"
+    folder.mkdir(parents=True)
+    call = Call(HOSTILE, Operations.write_files.__name__, "0" * 32, (str(secret.parent),), str(folder))
+    (folder / SPOOL_FILE).write_text(f"{json.dumps(encode(call))}\n")
+    refused = sync(str(tmp_path / "mlruns"))
+    assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
+    assert refused.stderr.startswith(f"error: {folder / SPOOL_FILE}: no command of yours wrote this file")
+    adopted = sync(str(folder), "--adopt")  # even then it takes no file from elsewhere
+    assert adopted.stderr == (
+        f"error: {folder / SPOOL_FILE}: holds what is not a write to the store: write_files names {secret.parent}, "
+        "which is not in the folder of the run\n"
+    )
+
+
+def test_a_spool_of_our_own_that_was_copied_or_changed_is_left_alone(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    spool = spool_points(tmp_path / "run", store, "0" * 32)
+    copy = Spool(tmp_path / "elsewhere")
+    copy.folder.mkdir()
+    copy.path.write_text(spool.path.read_text())
+    with pytest.raises(TrackingError, match="no command of yours wrote this file"):
+        copy.calls()
+    spool.path.write_text(spool.path.read_text().replace('"gradclip"', '"stolen"'))
+    with pytest.raises(TrackingError, match="no command of yours wrote this file"):
+        spool.calls()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"operation": "start_system_metrics"}, "'start_system_metrics' of version 2 is not spooled"),
+        ({"operation": "read_run"}, "'read_run' of version 2 is not spooled"),
+        ({"operation": "__init__"}, "'__init__'"),
+        ({"operation": "system"}, "'system'"),
+        ({"version": 3}, "'write_points' of version 3 is not spooled by this version of gradclip"),
+        ({"arguments": {"points": [["loss/step", "much", 0, 1]]}}, "Input should be a valid number"),
+        ({"arguments": {"points": [], "store": "other"}}, "write_points has no argument 'store'"),
+        ({"arguments": 3}, "holds what is not a write to the store"),
+        ({"store": {"uri": "sqlite:///x.db", "patience": 3}}, "holds what is not a write to the store"),
+    ],
+)
+def test_each_line_is_checked_before_the_first_is_performed(
+    tmp_path: Path, change: dict[str, object], reason: str
+) -> None:
+    spool = spool_points(tmp_path, make_store(tmp_path), "0" * 32)
+    first = spool.path.read_text()
+    spool.path.write_text(f"{first}{json.dumps({**json.loads(first), **change})}\n")
+    performed: list[Call] = []
+    with pytest.raises(TrackingError, match=reason):
+        spool.replay(performed.append, adopt=True)
+    assert performed == []
+    assert spool.path.exists()
+
+
+@pytest.mark.parametrize("line", ["[]", "3", "null", '"text"', "{", "{}", '{"version": 2}'])
+def test_a_line_of_something_else_is_refused_in_one_line(tmp_path: Path, line: str) -> None:
+    (tmp_path / SPOOL_FILE).write_text(f"{line}\n")
+    for arguments in ((str(tmp_path),), (str(tmp_path), "--adopt")):
+        done = sync(*arguments)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert done.stderr.startswith(f"error: {tmp_path / SPOOL_FILE}: ")
+
+
+def test_the_code_of_a_model_is_never_taken_from_a_spool(tmp_path: Path) -> None:
+    """A model's files are data; the program is the package's own file, whatever a line of version 1 names."""
+    hostile = tmp_path / "hostile.py"
+    hostile.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    (tmp_path / "unsent_model").mkdir()
+    names = {name: str(tmp_path / "unsent_model" / name) for name in ("description", "weights")}
+    for path in names.values():
+        Path(path).write_text("{}")
+    files = {
+        "code": str(hostile), "package": str(tmp_path), "artifacts": names, "requirements": [],
+        "example": {"array": [[0.0]], "type": "float32"}, "prediction": {"array": [[0.0]], "type": "float64"},
+    }  # fmt: skip
+    store = {"uri": make_store(tmp_path).uri, "artifacts": "", "experiment": "gradclip", "patience": 1.0}
+    line = {"store": store, "function_name": "write_model", "run_id": "0" * 32, "arguments": [files], "folder": "x"}
+    (tmp_path / SPOOL_FILE).write_text(f"{json.dumps(line)}\n")
+    (call,) = Spool(tmp_path).calls(adopt=True)
+    assert isinstance(call.arguments[0], ModelFiles)
+    assert not any(str(hostile) in str(part) for part in call.arguments[0])
+    assert sync(str(tmp_path), "--adopt").returncode == 2  # there is no such run
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_key_is_readable_by_its_user_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gradclip.tracking.signature import is_signed, key_file, sign
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    signature = sign(tmp_path, "text")
+    assert key_file().stat().st_mode & 0o777 == 0o600
+    assert is_signed(tmp_path, "text", signature)
+    assert not is_signed(tmp_path, "other", signature)
+    assert not is_signed(tmp_path / "elsewhere", "text", signature)
+    assert not is_signed(tmp_path, "text", None)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "open"))
+    sign(tmp_path, "text")
+    os.chmod(key_file(), 0o644)
+    from gradclip.tracking import signature as module
+
+    module._key.cache_clear()
+    with pytest.raises(TrackingError, match="must be 32 bytes that only you can read"):
+        sign(tmp_path, "text")
+    module._key.cache_clear()

@@ -1,0 +1,111 @@
+"""The format of the spool: what is written is read back as it was, and so is what version 1 wrote."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+
+from gradclip import keys
+from gradclip.tracking.operations import Delivery, Operations, argument_types, delivery_of, needs_run
+from gradclip.tracking.records import SPOOL_FILE, Call, DatasetDescription, ModelFiles, Parent, Point
+from gradclip.tracking.spool import VERSION, Spool, decode, encode
+from tests.support.stores import make_store
+
+VERSION_1 = Path(__file__).with_name("spool_version_1.jsonl")
+DESCRIPTION = {
+    "network": {"target": "gradclip.models.mlp.MLP", "settings": {}, "example": [20], "outputs": [1]},
+    "columns": [f"x{number}" for number in range(20)], "target": "y", "classes": False,
+}  # fmt: skip
+NAN = float("nan")
+
+
+def arguments_of(folder: Path) -> dict[str, tuple[object, ...]]:
+    """Arguments of every write, those that are hard to encode among them."""
+    model = {name: str(folder / name) for name in ("description", "weights")}
+    for path in (*model.values(), str(folder / "example.npy")):
+        Path(path).write_text("{}")
+    return {
+        "create_run": ("a name", {"tag": "välue\n"}, Parent("folder", "multirun", {"seed": "0"}), 5),
+        "reopen_run": ({"tag": ""},),
+        "write_parameters": ({"clip.value": "1.0"},),
+        "write_points": ([Point("loss/step", 1e-300, 1, 2), Point("grad/norm", float("inf"), 1, 2)],),
+        "write_summary": ({"final/mse_test": NAN}, {"outcome": "diverged"}, 7),
+        "write_datasets": ([DatasetDescription("rows", "abc", "local", "{}", None, None, "training")],),
+        "write_files": (str(folder), "figures"),
+        "write_run_files": (str(folder),),
+        "write_text": ("text\n", "config.yaml"),
+        "write_model": (ModelFiles(model, str(folder / "example.npy"), ["torch==2.13.0"]),),
+        "end_run": ("FINISHED", None),
+    }
+
+
+def test_every_write_has_an_encoding(tmp_path: Path) -> None:
+    writes = {name for name in vars(Operations) if not name.startswith("_") and delivery_of(name) is Delivery.WRITE}
+    assert writes == arguments_of(tmp_path).keys()
+    assert [name for name in writes if not needs_run(name)] == ["create_run"]
+
+
+@pytest.mark.parametrize("operation", [name for name in vars(Operations) if not name.startswith("_")])
+def test_a_write_is_read_back_as_it_was(tmp_path: Path, operation: str) -> None:
+    arguments = arguments_of(tmp_path).get(operation)
+    if arguments is None:
+        assert delivery_of(operation) is not Delivery.WRITE
+        return
+    call = Call(make_store(tmp_path), operation, "id", arguments, str(tmp_path))
+    line = json.loads(json.dumps(encode(call)))
+    assert line["version"] == VERSION
+    again = decode(line, tmp_path)
+    if operation == "write_model":  # its files are copied beside the run
+        assert Path(again.arguments[0].example).parent == tmp_path / "unsent_model"
+        assert again.arguments[0].requirements == ["torch==2.13.0"]
+    else:
+        assert repr(again) == repr(call)  # NaN is not equal to itself
+
+
+def test_the_last_arguments_may_be_left_out(tmp_path: Path) -> None:
+    line = encode(Call(make_store(tmp_path), "end_run", "id", ("KILLED",), str(tmp_path)))
+    assert decode(line, tmp_path).arguments == ("KILLED",)
+
+
+def test_an_operation_says_what_it_takes() -> None:
+    assert list(argument_types("write_summary")) == ["metrics", "tags", "timestamp"]
+
+
+def test_a_line_that_was_cut_short_is_no_write(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    spool.add(Call(make_store(tmp_path), "write_text", "id", ("a", "b.txt"), str(tmp_path)))
+    with spool.path.open("a") as file:
+        file.write('{"version": 2, "operation": "end_r')
+    assert (len(spool), [call.operation for call in spool.calls()]) == (1, ["write_text"])
+
+
+def test_a_spool_that_version_1_wrote_is_sent(tmp_path: Path) -> None:
+    """All writes of a run of ``trainer=debug`` without a store, as the version before the format had a version."""
+    from gradclip.tracking.backend.delivery import replay
+
+    folder, store = tmp_path / "run", make_store(tmp_path)
+    model = folder / "unsent_model"
+    model.mkdir(parents=True)
+    for name in ("weights", "inputs", "target"):
+        (model / name).write_bytes(b"data")
+    (model / "description").write_text(json.dumps(DESCRIPTION))
+    (folder / keys.TELEMETRY_FOLDER).mkdir()
+    (folder / keys.TELEMETRY_FILE).write_bytes(b"data")
+    text = VERSION_1.read_text().replace("FOLDER", str(folder)).replace("http://127.0.0.1:9", store.uri)
+    (folder / SPOOL_FILE).write_text(text.replace("PROJECT/mlruns/artifacts", store.artifacts))
+    assert replay(str(folder), adopt=True) == text.count("\n")
+    assert not (folder / SPOOL_FILE).exists()
+    client = MlflowClient(store.uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("gradclip").experiment_id])
+    assert (run.info.run_name, run.info.status) == ("norm=2.0 trainer=debug seed=0", "FINISHED")
+    assert run.data.params["clip.value"] == "2.0"
+    assert run.data.tags[keys.OUTCOME] == "learned"
+    assert np.isfinite(run.data.metrics[keys.MSE.final_test])
+    assert {data.dataset.name for data in run.inputs.dataset_inputs} == {
+        "regression (training)", "regression (testing)",
+    }  # fmt: skip
+    assert {file.path for file in client.list_artifacts(run.info.run_id)} == {"config.yaml", "telemetry"}
+    (output,) = run.outputs.model_outputs
+    assert client.get_logged_model(output.model_id).status == "READY"
