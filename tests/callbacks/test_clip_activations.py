@@ -81,7 +81,7 @@ def test_only_layers_that_fit_the_pattern_are_clipped():
 def test_a_pattern_that_fits_nothing_is_refused():
     clip = ClipActivations(layers="head")
     with pytest.raises(
-        ClippingError, match=r"^clip\.layers: got 'head'; no layer has such a name, of network\.0, network\.2$"
+        ClippingError, match=r"^clip\.layers: got 'head'; matches none of the layers network\.0, network\.2$"
     ):
         clip.check(Regressor(make_network()))
 

@@ -348,7 +348,7 @@ def test_it_refuses_to_stand_behind_clip_gradients():
     )
     with pytest.raises(TrainerError) as caught:
         trainer.fit(Breaking("loss", at_step=1000), rows_of(2))
-    assert str(caught.value) == "callbacks: ClipGradients stands before GradientMonitor; put the monitor first"
+    assert str(caught.value) == "callbacks: ClipGradients comes before GradientMonitor; put the monitor first"
 
 
 def test_it_refuses_manual_optimization():

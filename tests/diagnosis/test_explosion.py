@@ -73,7 +73,7 @@ def test_a_first_step_that_is_bad_already():
     explosion = explain(make_record([[np.nan, 1]], weights=[[np.nan, 1]]), 0.01)
     assert explosion.steps == []
     assert "There was no finite step before it." in str(explosion)
-    assert "look at data and initialization" in str(explosion)
+    assert "check data and initialization" in str(explosion)
 
 
 def test_each_cure_stands_beside_what_speaks_for_it():
@@ -90,10 +90,10 @@ def test_each_cure_stands_beside_what_speaks_for_it():
 def test_the_text_has_what_a_reader_needs():
     text = str(explain(exploded(), 0.01))
     assert text.startswith(
-        "First non-finite at step 5 (epoch 3), in the loss: infinite: a finite value outgrew its type."
+        "First non-finite value at step 5 (epoch 3), in the loss: infinite: a finite value outgrew its type."
     )
     assert "weight 7, bias 1" in text
-    assert "factor of 10 in a step" in text
+    assert "factor of 10 per step" in text
     assert "Largest gradient in the last finite step: bias, 64% of the squared norm." in text
 
 
@@ -104,9 +104,9 @@ def test_the_json_is_read_by_any_program():
     assert report["input_max_abs"] is None
 
 
-def test_updates_that_were_left_out_before_are_told():
+def test_the_text_counts_updates_that_were_skipped_before():
     explosion = explain(exploded(skipped=[0, 1, 1, 0, 0, 0]), 0.01)
     assert explosion.skipped == 2
     first, second, *_ = str(explosion).splitlines()
-    assert first.startswith("First non-finite that was not left out at step 5 (epoch 3), in the loss")
-    assert second == "Updates left out before: 2."
+    assert first.startswith("First non-finite value that was not skipped, at step 5 (epoch 3), in the loss")
+    assert second == "Updates skipped before that step: 2."

@@ -9,11 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradclip.callbacks.gradient_monitor import usual_updates_every
-from gradclip.callbacks.hidden_state_monitor import SNAPSHOTS
+from gradclip.callbacks.gradient_monitor import default_updates_every
 from gradclip.norms import safe_scale, tensor_norms
 from gradclip.stacked.network import Key
-from gradclip.telemetry.hidden_states import HiddenStateRecord
+from gradclip.telemetry.hidden_states import MAX_SNAPSHOTS, HiddenStateRecord
 from gradclip.telemetry.record import GradientRecord, diverged_steps
 from gradclip.telemetry.recorders import StepIndex
 
@@ -63,7 +62,7 @@ class StackedRecorder:
 
     def __init__(self, names: tuple[str, ...], sizes: Sequence[int], changes_direction: bool) -> None:
         self.names, self.sizes, self.changes_direction = names, list(sizes), changes_direction
-        self._watch_every = usual_updates_every(sum(sizes))
+        self._watch_every = default_updates_every(sum(sizes))
         self._blocks: list[_Block] = []
         self._places: list[StepIndex] = []
         self._rows: list[dict[str, Tensor]] = []
@@ -155,7 +154,7 @@ class StackedSnapshots:
         """Keep the norms of the derivatives ``[replicas, time steps, sequences, hidden]`` of each layer."""
         norms = {key: torch.vmap(_norms_over_time)(found).cpu().numpy() for key, found in gradients.items()}
         self._kept.append((step, {replica: row for row, replica in enumerate(replicas)}, norms))
-        if len(self._kept) == SNAPSHOTS:
+        if len(self._kept) == MAX_SNAPSHOTS:
             self._kept, self._interval = self._kept[::2], 2 * self._interval
 
     def record_of(self, replica: int) -> HiddenStateRecord | None:

@@ -113,7 +113,7 @@ def attach(config: TrainConfig, job: Job, parts: Parts, interruption: Interrupti
     checkpoints = Checkpoints(folder, config.tracking.checkpoint_seconds, interruption)
     callbacks += [interruption, checkpoints]
     if run is not None:
-        checkpoints.keep = run.keep_checkpoint
+        checkpoints.on_saved = run.keep_checkpoint
         parts.trainer.loggers = [RunLogger(run)]
 
 
