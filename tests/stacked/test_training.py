@@ -1,5 +1,8 @@
 """The contract of stacked training: replica by replica what the ordinary run of the same settings gives."""
 
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -206,3 +209,26 @@ def test_dropout_is_refused() -> None:
     config = compose_config(*ADDING, "model.layers=2", "model.dropout=0.5")
     with pytest.raises(StackingError, match="cannot be stacked"):
         StackedTraining(make_replicas([config]), torch.device("cpu"))
+
+
+PAGE_FAULTS = """
+import resource, sys
+import numpy as np
+from gradclip.stacked.training import keep_freed_memory
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+for number in range(20):
+    np.full(2_000_000, 1.0) + np.full(2_000_000, 1.0)
+    if number == 0:
+        start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - start)
+"""
+
+
+def page_faults(how: str) -> int:
+    return int(subprocess.run([sys.executable, "-c", PAGE_FAULTS, how], capture_output=True, check=True).stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries cannot be configured")
+def test_freed_memory_is_used_again() -> None:
+    assert page_faults("kept") < page_faults("returned") / 10

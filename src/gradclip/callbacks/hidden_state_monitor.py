@@ -45,6 +45,7 @@ class HiddenStateMonitor(Callback):
         self.snapshots = snapshots
         self._layers: dict[str, nn.RNNBase] = {}
         self._unrollings: list[Unrolling] = []
+        self._last_step = -1  # the latest optimizer step that started
         self._restored: dict[str, Any] | None = None
         self._reset()
 
@@ -110,7 +111,7 @@ class HiddenStateMonitor(Callback):
         self._steps: list[int] = []
         self._norms: list[dict[RecurrentLayer, Floats]] = []  # of each snapshot, ``[time steps]`` of each layer
         self._interval, self._steps_seen = 1, 0
-        self._last_step = -1  # the latest optimizer step that started
+        self._last_step = -1
         self._derivatives: dict[RecurrentLayer, list[Tensor | None]] = {}  # of the step being recorded
 
     def _visit(self, name: str, layer: int, step: int, hidden: Tensor) -> None:

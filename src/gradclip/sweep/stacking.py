@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gradclip.config.schema import TrainConfig
-from gradclip.stacked.varying import is_stackable, leaves
+from gradclip.stacked.varying import flatten_settings, may_vary
 
 UNSEEN = {"seed", "tracking", "log_model", "figures"}  # settings of the whole run that do not shape its training
 FREE = {("data", "scale_target"), ("optimizer", "lr"), ("optimizer", "momentum"), ("optimizer", "weight_decay")}
@@ -38,9 +38,9 @@ def group(configs: Mapping[int, TrainConfig]) -> list[list[int]]:
 
 def _shape(config: TrainConfig) -> Mapping[str, Any]:
     """What jobs must have in common: everything but seeds and numbers that may differ."""
-    everything = leaves(config.model_dump(exclude=UNSEEN))
+    everything = flatten_settings(config.model_dump(exclude=UNSEEN))
     return {str(place): "free" if _is_free(place, value) else value for place, value in everything.items()}
 
 
 def _is_free(place: tuple[str | int, ...], value: Any) -> bool:
-    return place in FREE or (place[0] in {"clip", "threshold"} and is_stackable(place, value))
+    return place in FREE or (place[0] in {"clip", "threshold"} and may_vary(place, value))

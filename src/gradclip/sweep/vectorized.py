@@ -93,7 +93,7 @@ def train_stacked(settings: Any, jobs: dict[int, Planned], parent: Parent) -> li
     from tqdm import tqdm
 
     load_module("gradclip.sweep.replica_runs")
-    from gradclip.stacked.memory import keep_freed_memory
+    from gradclip.stacked.training import keep_freed_memory
     from gradclip.sweep.replica_runs import ReplicaRuns
 
     keep_freed_memory()
@@ -163,7 +163,7 @@ def _train(training: "StackedTraining", jobs: Sequence[Planned], runs: "ReplicaR
     """Train, and write each run as its training ends; whatever happens, other groups go on."""
     try:
         for place, trained in training.run():
-            runs.end(jobs[place].number, trained, training.ended)
+            runs.end(jobs[place].number, trained, training.end_time)
     except Interrupted as end:
         reason = f"stopped by {signal_name(end.signal)} after step {training.steps}"
         _note_stop(_abandoned(jobs, runs, "KILLED"), reason)
