@@ -25,7 +25,7 @@ from gradclip.compare.arrays import (
 )
 from gradclip.compare.report import Comparison
 from gradclip.compare.summary import GroupSummary, Metric
-from gradclip.plots import BLUE, GREY, ORANGE, RED, log_axis_over_decades, say
+from gradclip.plots import BLUE, GREY, ORANGE, RED, log_axis_over_decades, show_message
 from gradclip.tracking.stored_runs import Curve
 
 Floats = NDArray[np.float64]
@@ -156,7 +156,7 @@ def plot_speed(figure: Figure, summaries: Sequence[GroupSummary], metric: Metric
         axes.plot(usual, middle, "o", color=color, label=f"{one.group.label}{share}")
         ends += [low, middle, high]
     if not ends:
-        say(axes, "no group has both")
+        show_message(axes, "no group has both")
         return
     log_axis_over_decades(axes, ends)
     _legend(figure, axes)
