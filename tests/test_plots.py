@@ -191,5 +191,5 @@ def test_zero_and_not_finite_have_colours_of_their_own(name, color, tmp_path):
     assert (pixels == wanted).all(axis=-1).mean() > 0.9
 
 
-def test_norms_that_were_not_taken_before_clipping_do_not_say_so():
+def test_the_legend_names_norms_that_are_not_those_before_clipping():
     assert labels(axes_of(FIGURES["norms with derivatives clipped"])[0]) == ["with derivatives clipped"]

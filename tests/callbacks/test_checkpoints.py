@@ -29,6 +29,14 @@ SCHEDULES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _handlers():
+    """Handle Ctrl-C also where the tests run in the background and ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def _saving_at_every_step(monkeypatch):
     """Let an interval of 0 save at every step, however long saving takes."""

@@ -25,9 +25,12 @@ every_signal = pytest.mark.parametrize("number", STOP_SIGNALS)
 
 @pytest.fixture(autouse=True)
 def handlers():
-    """The handlers of the tests themselves, which are restored if a test fails."""
+    """Python's own handlers, also where the tests run in the background and ignore Ctrl-C."""
     before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-    yield before
+    defaults = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    for number, handler in defaults.items():
+        signal.signal(number, handler)
+    yield defaults
     for number, handler in before.items():
         signal.signal(number, handler)
 

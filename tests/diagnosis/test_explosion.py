@@ -25,7 +25,7 @@ def test_a_run_that_did_not_diverge_has_nothing_to_explain():
     assert explain(make_record(NORMS), 0.01) is None
 
 
-def test_says_where_it_began_and_how_it_came_to_it():
+def test_the_report_has_the_first_non_finite_value_and_the_history():
     explosion = explain(exploded(), 0.01)
     assert explosion.divergence == Divergence(5, 3, "loss")
     assert explosion.kind == "overflow"
@@ -45,7 +45,7 @@ def test_says_where_it_began_and_how_it_came_to_it():
         ({"loss": [1] * 6, "max_abs": [1, 1, 1, 1, np.nan, np.nan]}, "gradient weight", "not a number"),
     ],
 )
-def test_an_overflow_is_told_from_a_number_that_is_none(columns, place, kind):
+def test_an_overflow_is_distinguished_from_nan(columns, place, kind):
     explosion = explain(exploded(**columns), 0.01)
     assert (explosion.divergence.place, explosion.kind) == (place, kind)
 
@@ -61,7 +61,7 @@ def test_a_weight_that_overflowed():
     assert (explosion.divergence, explosion.kind) == (Divergence(3, 2, "weight bias"), "overflow")
 
 
-def test_at_most_fifty_steps_are_kept():
+def test_the_history_has_at_most_fifty_steps():
     weights = np.ones((80, 2))
     weights[70:] = np.nan
     explosion = explain(make_record(np.ones((80, 2)), weights=weights), 0.01)
@@ -76,7 +76,7 @@ def test_a_first_step_that_is_bad_already():
     assert "check data and initialization" in str(explosion)
 
 
-def test_each_cure_stands_beside_what_speaks_for_it():
+def test_cures_are_those_that_the_record_supports():
     explosion = explain(exploded(target_max_abs=[500] * 6, updates=[[0.5, 0.001]] * 6), learning_rate=0.01)
     assert [cure.overrides for cure in explosion.cures] == [
         "data.scale_target=standard",

@@ -157,8 +157,8 @@ class StackedHiddenStateRecorder:
         self._snapshots: list[tuple[int, dict[int, int], dict[RecurrentLayer, Floats]]] = []  # step, row of, norms
         self._interval, self._steps_seen = 1, 0
 
-    def is_due(self) -> bool:
-        """Return whether the step that starts now is to be recorded; to be called at every step."""
+    def start_step(self) -> bool:
+        """Start an optimizer step; return whether it is to be recorded."""
         due = self._steps_seen % self._interval == 0
         self._steps_seen += 1
         return due
@@ -172,7 +172,8 @@ class StackedHiddenStateRecorder:
             derivatives: of the loss with respect to the hidden states, by recurrent layer, ``[replicas, time steps,
                 sequences, hidden]`` each.
         """
-        norms = {layer: torch.vmap(_norms_over_time)(found).cpu().numpy() for layer, found in derivatives.items()}
+        norms_over_time = torch.vmap(lambda states: tensor_norms(list(states.unbind())))
+        norms = {layer: norms_over_time(found).cpu().numpy() for layer, found in derivatives.items()}
         self._snapshots.append((step, {replica: row for row, replica in enumerate(replicas)}, norms))
         if len(self._snapshots) == MAX_SNAPSHOTS:
             self._snapshots, self._interval = self._snapshots[::2], 2 * self._interval
@@ -182,12 +183,7 @@ class StackedHiddenStateRecorder:
         own = [(step, row_of[replica], norms) for step, row_of, norms in self._snapshots if replica in row_of]
         if not own:
             return None
-        steps = np.array([step for step, _, _ in own], dtype=np.int64)
-        layers = own[0][2].keys()
+        steps, layers = np.array([step for step, _, _ in own], dtype=np.int64), list(own[0][2])
         return HiddenStateRecord(
             steps, {layer_name(layer): np.stack([norms[layer][row] for _, row, norms in own]) for layer in layers}
         )
-
-
-def _norms_over_time(derivatives: Tensor) -> Tensor:
-    return tensor_norms(list(derivatives.unbind()))

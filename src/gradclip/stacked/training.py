@@ -108,7 +108,7 @@ class StackedTraining:
     def _step(self, epoch: int, batches: Sequence[int]) -> None:
         """Take an optimizer step of all replicas."""
         state, accumulated = self.state, self.config.trainer.accumulate_grad_batches
-        record_hidden = self.hidden_recorder is not None and self.hidden_recorder.is_due()
+        record_hidden = self.hidden_recorder is not None and self.hidden_recorder.start_step()
         gradients, losses = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         max_abs: list[Tensor] = []
         for index in batches:

@@ -38,13 +38,13 @@ class Recorder(ABC):
     value is read from the device before :meth:`flush`.
 
     Args:
-        named: the parameters to record, with their names.
+        named_parameters: the parameters to record, with their names.
         changes_direction: whether clipping may change the direction of the gradient, so that its angle is measured.
     """
 
-    def __init__(self, named: Sequence[tuple[str, nn.Parameter]], changes_direction: bool) -> None:
-        self.names = tuple(name for name, _ in named)
-        self.parameters = [parameter for _, parameter in named]
+    def __init__(self, named_parameters: Sequence[tuple[str, nn.Parameter]], changes_direction: bool) -> None:
+        self.names = tuple(name for name, _ in named_parameters)
+        self.parameters = [parameter for _, parameter in named_parameters]
         self.changes_direction = changes_direction
         self._indices: list[StepIndex] = []
         self._scalars: list[list[Tensor]] = []  # of each step: the loss and four batch extremes
@@ -57,13 +57,13 @@ class Recorder(ABC):
 
     @abstractmethod
     def record_gradients(self, measure_updates: bool) -> None:
-        """Measure the gradients before clipping, and note the weights if this step's updates are to be measured."""
+        """Measure the gradients before clipping, and copy the weights if this step's updates are to be measured."""
 
     def record_step(self, index: StepIndex, loss: Tensor, batch_extremes: Sequence[Tensor]) -> None:
         """Measure the gradients after clipping and the weights after the step.
 
         Args:
-            index: which step it is.
+            index: position of the step in the training.
             loss: the step's training loss, a scalar.
             batch_extremes: of the step's batches, as :func:`batch_extremes` returns them; empty if unknown.
         """
@@ -110,8 +110,8 @@ class Recorder(ABC):
 class CopyingRecorder(Recorder):
     """Recorder of small networks: copies all elements at each step, by three calls, and measures a block at once."""
 
-    def __init__(self, named: Sequence[tuple[str, nn.Parameter]], changes_direction: bool) -> None:
-        super().__init__(named, changes_direction)
+    def __init__(self, named_parameters: Sequence[tuple[str, nn.Parameter]], changes_direction: bool) -> None:
+        super().__init__(named_parameters, changes_direction)
         self._offsets = np.cumsum([0, *(parameter.numel() for parameter in self.parameters)])[:-1]
         self._gradients_before: list[Tensor] = []
         self._gradients_and_weights: list[Tensor] = []  # after the step
@@ -156,8 +156,8 @@ class CopyingRecorder(Recorder):
 class MeasuringRecorder(Recorder):
     """Recorder of all other networks: measures at each step and stores scalars only."""
 
-    def __init__(self, named: Sequence[tuple[str, nn.Parameter]], changes_direction: bool) -> None:
-        super().__init__(named, changes_direction)
+    def __init__(self, named_parameters: Sequence[tuple[str, nn.Parameter]], changes_direction: bool) -> None:
+        super().__init__(named_parameters, changes_direction)
         self._weights_before = [torch.empty_like(parameter) for parameter in self.parameters]
         self._rows: dict[str, list[list[Tensor]]] = {"norms": [], "values": [], "nonfinite": []}
 
@@ -194,10 +194,10 @@ class MeasuringRecorder(Recorder):
         }
 
 
-def make_recorder(named: Sequence[tuple[str, nn.Parameter]], changes_direction: bool) -> Recorder:
+def make_recorder(named_parameters: Sequence[tuple[str, nn.Parameter]], changes_direction: bool) -> Recorder:
     """Return the recorder that costs least for these parameters; arguments are those of :class:`Recorder`."""
-    size = sum(parameter.numel() for _, parameter in named)
-    return (CopyingRecorder if size <= COPY_LIMIT else MeasuringRecorder)(named, changes_direction)
+    size = sum(parameter.numel() for _, parameter in named_parameters)
+    return (CopyingRecorder if size <= COPY_LIMIT else MeasuringRecorder)(named_parameters, changes_direction)
 
 
 def batch_extremes(batch: Any) -> list[Tensor]:
