@@ -182,10 +182,14 @@ def test_a_skipped_update_moves_nothing_not_even_by_momentum_or_weight_decay():
     recording = Recording()
     clip = ClipGradients(Skip())
     monitor = GradientMonitor()
-    trainer = Trainer(**QUIET, max_epochs=1, enable_checkpointing=False, callbacks=[Spiking(), monitor, clip, recording])
+    trainer = Trainer(
+        **QUIET, max_epochs=1, enable_checkpointing=False, callbacks=[Spiking(), monitor, clip, recording]
+    )
     optimizer = make_optimizer("sgd", lr=1e-6, momentum=0.9, weight_decay=0.1)
     trainer.fit(Regressor(make_network(), optimizer=optimizer), TabularData(regression()))
-    moved = [not torch.equal(now, before) for before, now in zip(recording.weights, recording.weights[1:], strict=False)]
+    moved = [
+        not torch.equal(now, before) for before, now in zip(recording.weights, recording.weights[1:], strict=False)
+    ]
     assert moved == [True, False, False, *[True] * 12]
     assert clip.state["skipped"] == 2
     assert monitor.record.step[monitor.record.skipped].tolist() == [3, 4]

@@ -173,7 +173,7 @@ VALUE = {"gradient_clip_val": 5.0, "gradient_clip_algorithm": "value"}
     ids=["norm", "value", "both", "norm accumulated", "both accumulated", "norm mixed", "norm accumulated mixed"],
 )
 def test_record_equals_what_a_plain_loop_sees(clip, arguments, callbacks, accumulated, mixed):
-    data, network = TabularData(regression(), batch_size=100), make_network()  # 5 batches: the last one has a step of its own
+    data, network = TabularData(regression(), batch_size=100), make_network()  # 5 batches: an odd number
     expected = plain_loop(copy.deepcopy(network), data, clip, accumulated, mixed)
     precision = "bf16-mixed" if mixed else "32-true"
     record = fit(
