@@ -61,6 +61,15 @@ FIGURES = {
     "heat map of nothing": partial(
         plots.plot_heat_map, step=STEPS[:1], names=NAMES, norms=np.full((1, 3), np.nan), divergence=DIVERGED
     ),
+    "hidden states": partial(
+        plots.plot_hidden_states, step=STEPS[::10], norms=layers[::10], title="Gradient at the hidden state"
+    ),
+    "hidden states of one step": partial(
+        plots.plot_hidden_states, step=STEPS[:1], norms=layers[:1], title="Gradient at the hidden state", layer="second"
+    ),
+    "hidden states, none": partial(
+        plots.plot_hidden_states, step=STEPS[:2], norms=layers[:2] * np.nan, title="Gradient at the hidden state"
+    ),
     "update ratios": partial(plots.plot_update_ratios, step=STEPS, names=NAMES, ratios=layers * 1e-3),
     "update ratios of every tenth step": partial(
         plots.plot_update_ratios, step=STEPS, names=NAMES, ratios=np.where(STEPS[:, None] % 10, np.nan, layers * 1e-3)
@@ -131,12 +140,12 @@ def test_curves_are_what_was_given_and_end_at_the_last_finite_point():
     np.testing.assert_array_equal(test.get_ydata(), [9.0, 1e9, np.nan, np.nan])
 
 
-def test_the_end_of_a_diverged_run_is_marked_and_told():
-    told = "diverged in epoch 4, at step 60, first in the gradient network.0.weight"
+def test_the_end_of_a_diverged_run_is_marked_and_explained():
+    label = "diverged in epoch 4, at step 60, first in the gradient network.0.weight"
     for name, position in [("curve, diverged", 4), ("norms, diverged", 60)]:
         (axes,) = axes_of(FIGURES[name])
-        assert told in labels(axes)
-        assert list(axes.get_lines()[labels(axes).index(told)].get_xdata()) == [position, position]
+        assert label in labels(axes)
+        assert list(axes.get_lines()[labels(axes).index(label)].get_xdata()) == [position, position]
 
 
 def test_norms_before_and_after_are_two_curves_only_where_they_differ():
@@ -178,9 +187,9 @@ def test_zero_and_not_finite_have_colours_of_their_own(name, color, tmp_path):
     path = tmp_path / "figure.png"
     plots.draw(path, FIGURES[name])
     pixels = (imread(path)[100:400, 550:700, :3] * 255).round().astype(int)  # within the last third of the steps
-    wanted = [int(color[place : place + 2], 16) for place in (1, 3, 5)]
+    wanted = [int(color[start : start + 2], 16) for start in (1, 3, 5)]
     assert (pixels == wanted).all(axis=-1).mean() > 0.9
 
 
-def test_norms_that_were_not_taken_before_clipping_do_not_say_so():
+def test_the_legend_names_norms_that_are_not_those_before_clipping():
     assert labels(axes_of(FIGURES["norms with derivatives clipped"])[0]) == ["with derivatives clipped"]

@@ -21,9 +21,8 @@ import torch
 from gradclip.compare.comparison import compare
 from gradclip.config.paths import PROJECT_ROOT
 from gradclip.config.schema import TrainConfig
-from gradclip.stacked.memory import keep_freed_memory
 from gradclip.stacked.replicas import make_replicas
-from gradclip.stacked.training import StackedTraining
+from gradclip.stacked.training import StackedTraining, keep_freed_memory
 from gradclip.sweep.replica_runs import ReplicaRuns
 from gradclip.tracking.records import PARENT_FILE, Parent, Store, now
 from gradclip.training.job import Job

@@ -21,7 +21,7 @@ QUIET = {
 }
 
 
-class Keep(Callback):
+class Gradients(Callback):
     """The gradients of the first step."""
 
     def on_before_optimizer_step(self, trainer, pl_module, optimizer):
@@ -34,10 +34,10 @@ def make_network():
 
 
 def fit(network, clip, *others, **arguments):
-    keep = Keep()
+    recorded = Gradients()
     data = TabularData(regression(), batch_size=100)
-    Trainer(**QUIET | arguments, callbacks=[clip, keep, *others]).fit(Regressor(network), data)
-    return keep.gradients
+    Trainer(**QUIET | arguments, callbacks=[clip, recorded, *others]).fit(Regressor(network), data)
+    return recorded.gradients
 
 
 def by_hand(network, hidden, output, batches=1):
@@ -81,7 +81,7 @@ def test_only_layers_that_fit_the_pattern_are_clipped():
 def test_a_pattern_that_fits_nothing_is_refused():
     clip = ClipActivations(layers="head")
     with pytest.raises(
-        ClippingError, match=r"^clip\.layers: got 'head'; no layer has such a name, of network\.0, network\.2$"
+        ClippingError, match=r"^clip\.layers: got 'head'; matches none of the layers network\.0, network\.2$"
     ):
         clip.check(Regressor(make_network()))
 
@@ -138,9 +138,9 @@ def test_recurrent_derivatives_are_clipped_at_every_time_step(hidden, output):
     data = SequenceData("temporal_order", length=10, batch_size=5, steps_per_epoch=1)
     (inputs, target) = next(iter(data.train_dataloader()))
     expected = by_hand_through_time(network, inputs, target, hidden, output)
-    keep, clip = Keep(), ClipActivations(hidden, output)
-    Trainer(**QUIET, callbacks=[clip, keep]).fit(Classifier(network), data)
-    gradients = dict(zip((name for name, _ in network.named_parameters()), keep.gradients, strict=True))
+    recorded, clip = Gradients(), ClipActivations(hidden, output)
+    Trainer(**QUIET, callbacks=[clip, recorded]).fit(Classifier(network), data)
+    gradients = dict(zip((name for name, _ in network.named_parameters()), recorded.gradients, strict=True))
     torch.testing.assert_close(gradients["recurrent.weight_hh_l0"], expected[0], rtol=1e-4, atol=1e-7)
     torch.testing.assert_close(gradients["output.weight"], expected[1], rtol=1e-4, atol=1e-7)
     assert clip.clip_fraction == float(hidden < 1)

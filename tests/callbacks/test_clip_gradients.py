@@ -22,7 +22,7 @@ from gradclip import (
     Value,
     ZScore,
 )
-from gradclip.clipping.build import METHODS
+from gradclip.clipping.methods import METHODS
 from gradclip.data.sources import regression
 from gradclip.errors import ClippingError, TrainerError
 from gradclip.models.optimization import optimizer_factory
@@ -39,7 +39,7 @@ QUIET = {
 
 
 class Shrinking(Clipper):
-    """Divides by the number of calls so far: a method that remembers."""
+    """Divides by the number of calls so far: a method with a state."""
 
     def init(self, parameters):
         return {"calls": torch.zeros(())}
@@ -50,7 +50,7 @@ class Shrinking(Clipper):
         return clipped, {"calls": calls}
 
 
-class Watch(Callback):
+class Recording(Callback):
     """The weights and the gradients used, after each batch."""
 
     def __init__(self):
@@ -63,11 +63,11 @@ class Watch(Callback):
 
 
 def fit(network, *callbacks, **trainer_arguments):
-    watch = Watch()
+    recording = Recording()
     arguments = QUIET | {"max_epochs": 2, "enable_checkpointing": False} | trainer_arguments
-    trainer = Trainer(**arguments, callbacks=[*callbacks, watch])
+    trainer = Trainer(**arguments, callbacks=[*callbacks, recording])
     trainer.fit(Regressor(network), TabularData(regression()))
-    return watch
+    return recording
 
 
 def make_network():
@@ -88,11 +88,11 @@ def test_equals_lightnings_own_clipping_step_by_step(algorithm, clipper, accumul
 
 
 def test_the_gradients_that_the_optimizer_uses_are_within_the_limit():
-    watch = fit(make_network(), ClipGradients(Norm(0.5)))
-    assert all(gradient.norm() <= 0.5 * (1 + 1e-6) for gradient in watch.gradients)
+    recording = fit(make_network(), ClipGradients(Norm(0.5)))
+    assert all(gradient.norm() <= 0.5 * (1 + 1e-6) for gradient in recording.gradients)
 
 
-def test_frozen_and_unused_parameters_are_left_alone():
+def test_frozen_and_unused_parameters_do_not_change():
     network = nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 1))
     network[0].weight.requires_grad_(False)
     frozen = network[0].weight.clone()
@@ -127,9 +127,9 @@ def test_manual_optimization_is_refused():
         trainer.fit(Manual(), rows)
 
 
-def test_a_method_that_remembers_goes_on_where_its_checkpoint_ended(tmp_path):
+def test_a_method_with_a_state_continues_from_its_checkpoint(tmp_path):
     def trainer(epochs):
-        callbacks = [ClipGradients(Shrinking()), Watch()]
+        callbacks = [ClipGradients(Shrinking()), Recording()]
         return Trainer(**QUIET, max_epochs=epochs, enable_checkpointing=False, callbacks=callbacks)
 
     def module():
@@ -143,10 +143,10 @@ def test_a_method_that_remembers_goes_on_where_its_checkpoint_ended(tmp_path):
     half.save_checkpoint(tmp_path / "half.ckpt")
     rest = trainer(epochs=2)
     rest.fit(module(), TabularData(regression()), ckpt_path=tmp_path / "half.ckpt")
-    clip, watch = rest.callbacks[0], rest.callbacks[1]
+    clip, recording = rest.callbacks[0], rest.callbacks[1]
     assert clip.state["calls"] == 32.0
-    assert len(watch.weights) == 16
-    torch.testing.assert_close(watch.weights, whole.callbacks[1].weights[16:])
+    assert len(recording.weights) == 16
+    torch.testing.assert_close(recording.weights, whole.callbacks[1].weights[16:])
 
 
 def test_the_state_is_none_before_the_first_step():
@@ -154,10 +154,10 @@ def test_the_state_is_none_before_the_first_step():
 
 
 @pytest.mark.parametrize("clipper", [Auto(50.0), ZScore(warmup=5, warmup_norm=1.0), ParameterEMA(warmup=5)])
-def test_adaptive_methods_go_on_where_their_checkpoint_ended(clipper, tmp_path):
+def test_adaptive_methods_continue_from_their_checkpoint(clipper, tmp_path):
     def trainer(epochs):
         return Trainer(
-            **QUIET, max_epochs=epochs, enable_checkpointing=False, callbacks=[ClipGradients(clipper), Watch()]
+            **QUIET, max_epochs=epochs, enable_checkpointing=False, callbacks=[ClipGradients(clipper), Recording()]
         )
 
     def module():
@@ -179,24 +179,28 @@ def test_a_skipped_update_moves_nothing_not_even_by_momentum_or_weight_decay():
             if trainer.global_step in (2, 3):
                 next(pl_module.parameters()).grad[0] = torch.nan
 
-    watch = Watch()
+    recording = Recording()
     clip = ClipGradients(Skip())
     monitor = GradientMonitor()
-    trainer = Trainer(**QUIET, max_epochs=1, enable_checkpointing=False, callbacks=[Spiking(), monitor, clip, watch])
+    trainer = Trainer(
+        **QUIET, max_epochs=1, enable_checkpointing=False, callbacks=[Spiking(), monitor, clip, recording]
+    )
     optimizer = optimizer_factory("sgd", lr=1e-6, momentum=0.9, weight_decay=0.1)
     trainer.fit(Regressor(make_network(), optimizer=optimizer), TabularData(regression()))
-    moved = [not torch.equal(now, before) for before, now in zip(watch.weights, watch.weights[1:], strict=False)]
+    moved = [
+        not torch.equal(now, before) for before, now in zip(recording.weights, recording.weights[1:], strict=False)
+    ]
     assert moved == [True, False, False, *[True] * 12]
     assert clip.state["skipped"] == 2
     assert monitor.record.step[monitor.record.skipped].tolist() == [3, 4]
-    assert watch.weights[-1].isfinite().all()
+    assert recording.weights[-1].isfinite().all()
 
 
 @pytest.mark.parametrize("clipper", [Norm(1.0), Value(0.1), ParameterEMA()])
 def test_mixed_precision_is_clipped_as_the_optimizer_uses_it(clipper):
-    watch = fit(make_network(), ClipGradients(clipper), precision="bf16-mixed")
-    assert all(gradient.isfinite().all() for gradient in watch.gradients)
-    assert max(gradient.abs().max() for gradient in watch.gradients) <= 1.0
+    recording = fit(make_network(), ClipGradients(clipper), precision="bf16-mixed")
+    assert all(gradient.isfinite().all() for gradient in recording.gradients)
+    assert max(gradient.abs().max() for gradient in recording.gradients) <= 1.0
 
 
 @pytest.mark.parametrize("restored", [None, {}], ids=["from the start", "from a checkpoint"])

@@ -61,7 +61,7 @@ class Breaking(LightningModule):
                 return loss * self.number
             case "gradient":  # the root of zero is zero, its derivative is infinite, and inner times outer NaN
                 return loss + (0 * self.second).sqrt().sum()
-            case "weight":  # a gradient of 1e30, finite, times the learning rate: more than float32 holds
+            case "weight":  # a gradient of 1e30, finite, times the learning rate: more than float32 can represent
                 return loss + 1e30 * self.second.sum()
 
     def configure_optimizers(self):
@@ -173,7 +173,7 @@ VALUE = {"gradient_clip_val": 5.0, "gradient_clip_algorithm": "value"}
     ids=["norm", "value", "both", "norm accumulated", "both accumulated", "norm mixed", "norm accumulated mixed"],
 )
 def test_record_equals_what_a_plain_loop_sees(clip, arguments, callbacks, accumulated, mixed):
-    data, network = TabularData(regression(), batch_size=100), make_network()  # 5 batches: the last one stands alone
+    data, network = TabularData(regression(), batch_size=100), make_network()  # 5 batches: an odd number
     expected = plain_loop(copy.deepcopy(network), data, clip, accumulated, mixed)
     precision = "bf16-mixed" if mixed else "32-true"
     record = fit(
@@ -322,7 +322,7 @@ def test_the_last_peak_is_kept_where_the_steps_do_not_fill_a_window():
     assert max(collector.series(keys.GRAD_NORM_PEAK).values()) == record.norm.max()
 
 
-def test_an_interrupted_run_keeps_what_was_recorded():
+def test_what_was_recorded_before_an_exception_is_in_the_record():
     class Interrupted(Breaking):
         def on_train_batch_start(self, batch, batch_index):
             if batch_index == 6:
@@ -342,13 +342,13 @@ def test_a_second_fit_begins_a_new_record():
     assert record.divergence is None
 
 
-def test_it_refuses_to_stand_behind_clip_gradients():
+def test_it_refuses_to_come_after_clip_gradients():
     trainer = Trainer(
         **QUIET, logger=False, max_epochs=1, callbacks=[ClipGradients(NormValue(1.0, 1.0)), GradientMonitor()]
     )
     with pytest.raises(TrainerError) as caught:
         trainer.fit(Breaking("loss", at_step=1000), rows_of(2))
-    assert str(caught.value) == "callbacks: ClipGradients stands before GradientMonitor; put the monitor first"
+    assert str(caught.value) == "callbacks: ClipGradients comes before GradientMonitor; put the monitor first"
 
 
 def test_it_refuses_manual_optimization():

@@ -77,17 +77,17 @@ def test_training_is_the_same_with_and_without_to_the_last_bit(nonlinearity):
     for network, callbacks in zip(networks, ([], [HiddenStateMonitor()]), strict=True):
         torch.manual_seed(1)
         fit(network, *callbacks)
-    plain, watched = (list(network.parameters()) for network in networks)
-    assert all(torch.equal(one, other) for one, other in zip(plain, watched, strict=True))
+    plain, monitored = (list(network.parameters()) for network in networks)
+    assert all(torch.equal(one, other) for one, other in zip(plain, monitored, strict=True))
 
 
-def test_an_lstm_is_watched_layer_by_layer_and_trains_the_same_up_to_rounding():
-    monitor, plain, watched = HiddenStateMonitor(), make_network(LSTM, layers=2), make_network(LSTM, layers=2)
+def test_an_lstm_is_recorded_layer_by_layer_and_trains_the_same_up_to_rounding():
+    monitor, plain, monitored = HiddenStateMonitor(), make_network(LSTM, layers=2), make_network(LSTM, layers=2)
     fit(plain)
-    fit(watched, monitor)
+    fit(monitored, monitor)
     assert list(monitor.record.norms) == ["network.recurrent, layer 1", "network.recurrent, layer 2"]
     assert all(np.all(norms > 0) for norms in monitor.record.norms.values())
-    torch.testing.assert_close(list(watched.parameters()), list(plain.parameters()), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(list(monitored.parameters()), list(plain.parameters()), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_truncated_steps_have_no_gradient():
     assert (norms[:, 8:] > 0).all()
 
 
-def test_of_accumulated_batches_the_first_is_watched():
+def test_of_accumulated_batches_the_first_is_recorded():
     monitor = HiddenStateMonitor()
     fit(make_network(), monitor, accumulate_grad_batches=2)
     assert monitor.record.step.tolist() == [1, 2, 3]
@@ -120,16 +120,16 @@ def test_derivatives_are_seen_before_activation_clipping():
     fit(make_network(), clipped, ClipActivations(1e-9, 1e9), max_steps=1)
     (before,), (after,) = plain.record.norms.values(), clipped.record.norms.values()
     assert after[0, -1] == before[0, -1] > 1e-6  # the last step's, from the output
-    assert after[0, 0] < 1e-7  # what is left of what was clipped on its way
+    assert after[0, 0] < 1e-7  # what clipping at every later time step has left
 
 
-def test_a_network_without_recurrent_layers_is_left_alone():
+def test_a_network_without_recurrent_layers_has_no_record():
     monitor = HiddenStateMonitor()
     Trainer(**QUIET, max_epochs=1, callbacks=[monitor]).fit(Regressor(MLP(20)), TabularData(regression()))
     assert monitor.record is None
 
 
-def test_layers_that_cannot_be_watched_are_left_alone():
+def test_layers_that_cannot_be_unrolled_are_not_recorded():
     class Both(nn.Module):
         def __init__(self):
             super().__init__()

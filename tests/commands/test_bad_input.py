@@ -27,7 +27,7 @@ BAD_OVERRIDES = [
     ),
     (
         ["clip=activation", "clip.layers=head", "tracking=none"],
-        "clip.layers: got 'head'; no layer has such a name, of network.0,",
+        "clip.layers: got 'head'; matches none of the layers network.0,",
     ),
     (["clip=value", "clip.lower=1"], "clip.lower: got 1; must be less than or equal to 0"),
     (["threshold=linear"], "threshold: got 'linear'; clip=none has none to change"),

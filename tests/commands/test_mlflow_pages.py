@@ -183,4 +183,4 @@ def test_a_diverged_run_says_so_and_why(browser: Browser, view: str, by_name: di
     browser.open(run_page(view, diverged, "/artifacts"))
     browser.click("explosion")
     browser.click("report.txt")
-    browser.wait(lambda: "First non-finite at step 9 (epoch 1), in the loss" in browser.text())
+    browser.wait(lambda: "First non-finite value at step 9 (epoch 1), in the loss" in browser.text())

@@ -154,7 +154,7 @@ def test_explosion_is_explained_on_the_terminal_and_in_the_store(
 ) -> None:
     done, run = diverged
     told = done.stdout.partition("\n\n")[2]
-    assert told.startswith(f"First non-finite at step {run.data.tags[keys.DIVERGED_STEP]} (epoch 1), in the ")
+    assert told.startswith(f"First non-finite value at step {run.data.tags[keys.DIVERGED_STEP]} (epoch 1), in the ")
     assert "data.scale_target=standard" in told
     text = Path(client.download_artifacts(run.info.run_id, keys.EXPLOSION_TEXT)).read_text()
     assert text == told

@@ -25,7 +25,7 @@ def test_a_run_that_did_not_diverge_has_nothing_to_explain():
     assert explain(make_record(NORMS), 0.01) is None
 
 
-def test_says_where_it_began_and_how_it_came_to_it():
+def test_the_report_has_the_first_non_finite_value_and_the_history():
     explosion = explain(exploded(), 0.01)
     assert explosion.divergence == Divergence(5, 3, "loss")
     assert explosion.kind == "overflow"
@@ -45,7 +45,7 @@ def test_says_where_it_began_and_how_it_came_to_it():
         ({"loss": [1] * 6, "max_abs": [1, 1, 1, 1, np.nan, np.nan]}, "gradient weight", "not a number"),
     ],
 )
-def test_an_overflow_is_told_from_a_number_that_is_none(columns, place, kind):
+def test_an_overflow_is_distinguished_from_nan(columns, place, kind):
     explosion = explain(exploded(**columns), 0.01)
     assert (explosion.divergence.place, explosion.kind) == (place, kind)
 
@@ -61,7 +61,7 @@ def test_a_weight_that_overflowed():
     assert (explosion.divergence, explosion.kind) == (Divergence(3, 2, "weight bias"), "overflow")
 
 
-def test_at_most_fifty_steps_are_kept():
+def test_the_history_has_at_most_fifty_steps():
     weights = np.ones((80, 2))
     weights[70:] = np.nan
     explosion = explain(make_record(np.ones((80, 2)), weights=weights), 0.01)
@@ -73,10 +73,10 @@ def test_a_first_step_that_is_bad_already():
     explosion = explain(make_record([[np.nan, 1]], weights=[[np.nan, 1]]), 0.01)
     assert explosion.steps == []
     assert "There was no finite step before it." in str(explosion)
-    assert "look at data and initialization" in str(explosion)
+    assert "check data and initialization" in str(explosion)
 
 
-def test_each_cure_stands_beside_what_speaks_for_it():
+def test_cures_are_those_that_the_record_supports():
     explosion = explain(exploded(target_max_abs=[500] * 6, updates=[[0.5, 0.001]] * 6), learning_rate=0.01)
     assert [cure.overrides for cure in explosion.cures] == [
         "data.scale_target=standard",
@@ -90,10 +90,10 @@ def test_each_cure_stands_beside_what_speaks_for_it():
 def test_the_text_has_what_a_reader_needs():
     text = str(explain(exploded(), 0.01))
     assert text.startswith(
-        "First non-finite at step 5 (epoch 3), in the loss: infinite: a finite value outgrew its type."
+        "First non-finite value at step 5 (epoch 3), in the loss: infinite: a finite value outgrew its type."
     )
     assert "weight 7, bias 1" in text
-    assert "factor of 10 in a step" in text
+    assert "factor of 10 per step" in text
     assert "Largest gradient in the last finite step: bias, 64% of the squared norm." in text
 
 
@@ -104,9 +104,9 @@ def test_the_json_is_read_by_any_program():
     assert report["input_max_abs"] is None
 
 
-def test_updates_that_were_left_out_before_are_told():
+def test_the_text_counts_updates_that_were_skipped_before():
     explosion = explain(exploded(skipped=[0, 1, 1, 0, 0, 0]), 0.01)
     assert explosion.skipped == 2
     first, second, *_ = str(explosion).splitlines()
-    assert first.startswith("First non-finite that was not left out at step 5 (epoch 3), in the loss")
-    assert second == "Updates left out before: 2."
+    assert first.startswith("First non-finite value that was not skipped, at step 5 (epoch 3), in the loss")
+    assert second == "Updates skipped before that step: 2."

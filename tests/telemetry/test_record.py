@@ -19,7 +19,7 @@ def test_global_norm_of_norms_near_the_end_of_float32():
     assert make_record([[3e38, 3e38]]).norm[0] == pytest.approx(3e38 * 2**0.5)
 
 
-def test_global_norm_of_norms_whose_squares_float64_cannot_hold():
+def test_global_norm_of_norms_whose_squares_overflow_float64():
     assert make_record([[3e200, 4e200]]).norm[0] == pytest.approx(5e200)
 
 
@@ -68,15 +68,15 @@ def test_first_non_finite_number_names_step_epoch_and_place(bad, where, place):
 
 
 def test_a_non_finite_gradient_that_reaches_no_weight_is_no_divergence():
-    left_out = make_record(
+    skipped = make_record(
         [[1, 1], [np.nan, 1], [1, 1]],
         norms_clipped=[[1, 1], [0, 0], [1, 1]],
         loss=[1, np.nan, 1],
         skipped=[False, True, False],
     )
-    cut = make_record([[1, 1], [np.inf, 1], [1, 1]], norms_clipped=[[1, 1], [5, 1], [1, 1]])
-    left_out_by_a_loss_scaler = make_record([[1, 1], [np.inf, 1], [1, 1]])
-    assert [record.divergence for record in (left_out, cut, left_out_by_a_loss_scaler)] == [None] * 3
+    clipped = make_record([[1, 1], [np.inf, 1], [1, 1]], norms_clipped=[[1, 1], [5, 1], [1, 1]])
+    skipped_by_a_loss_scaler = make_record([[1, 1], [np.inf, 1], [1, 1]])
+    assert [record.divergence for record in (skipped, clipped, skipped_by_a_loss_scaler)] == [None] * 3
 
 
 def test_a_non_finite_loss_whose_gradient_was_made_zero_by_an_overflow_is_a_divergence():
@@ -86,22 +86,22 @@ def test_a_non_finite_loss_whose_gradient_was_made_zero_by_an_overflow_is_a_dive
 
 def test_cosine_is_that_of_the_angle_and_1_where_the_direction_is_kept():
     record = make_record([[3, 4], [3, 4], [1, 0]], norms_clipped=[[3, 3], [0.6, 0.8], [0, 0]])
-    bent = make_record(record.norms, norms_clipped=record.norms_clipped, inner_product=[21.0, np.nan, 0.0])
-    assert bent.cosine[:2] == pytest.approx([21 / (5 * 18**0.5), 1.0])
-    assert np.isnan(bent.cosine[2])  # nothing has no direction
+    turned = make_record(record.norms, norms_clipped=record.norms_clipped, inner_product=[21.0, np.nan, 0.0])
+    assert turned.cosine[:2] == pytest.approx([21 / (5 * 18**0.5), 1.0])
+    assert np.isnan(turned.cosine[2])  # a zero gradient has no direction
 
 
-def test_update_ratios_are_shares_of_the_weights():
+def test_update_ratios_are_fractions_of_the_weights():
     record = make_record([[1, 1], [1, 1]], weights=[[2, 4], [0, 1]], updates=[[1, 1], [1, np.nan]])
     np.testing.assert_array_equal(record.update_ratios, [[0.5, 0.25], [np.inf, np.nan]])
 
 
-def test_finite_gradients_that_clipping_made_zero_are_told():
+def test_finite_gradients_that_clipping_made_zero_are_found():
     record = make_record([[1, 1], [0, 0], [np.nan, 1], [2, 2]], norms_clipped=[[0, 0]] * 4)
     assert record.zeroed.tolist() == [True, False, False, True]
 
 
-def test_the_steps_before_one():
+def test_the_record_of_the_steps_before_a_step():
     record = make_record(np.arange(20).reshape(10, 2), first_step=5)
     assert record.before(9, 3).step.tolist() == [6, 7, 8]
     assert record.before(9, 3).norms.tolist() == record.norms[1:4].tolist()

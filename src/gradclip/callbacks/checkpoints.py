@@ -1,6 +1,7 @@
-"""The whole state of a training, written now and then."""
+"""Save the whole state of a training at intervals and before it is stopped."""
 
 import logging
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,43 +12,45 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from gradclip.callbacks.interruption import Interruption
 
-LARGEST_SHARE = 0.05  # of the time that may go into checkpoints
+MAX_SAVING_FRACTION = 0.05  # of the training time that may be spent on checkpoints
 log = logging.getLogger(__name__)
 
 
 class Checkpoints(Checkpoint):
-    """Save training between two optimizer steps: every so often, and before it is stopped.
+    """Save checkpoints between optimizer steps: at intervals, and before a requested stop.
 
-    Lightning runs such callbacks after all others. What each process of several does, all do.
+    Being a ``Checkpoint``, it runs after all other callbacks. If one of several training processes has to save or to
+    stop, all of them do.
 
     Args:
-        folder: where to; a file for each, named by its step. None saves nothing.
-        every: seconds between two of them; None saves only where training is stopped.
-        interruption: says whether training is to be stopped.
+        folder: where checkpoints are written, one file each, named by its optimizer step; None saves none.
+        interval: seconds between two checkpoints; None saves only before a stop.
+        interruption: says whether a stop was requested.
 
     Attributes:
-        keep: what is done with a file that was written; nothing, unless it is set.
+        on_saved: called with the path of each checkpoint once it is written; by default does nothing.
 
     Raises:
-        Interrupted: in training, where it was stopped.
+        Interrupted: from within ``Trainer.fit``, where a stop was requested.
     """
 
-    def __init__(self, folder: Path | None, every: float | None, interruption: Interruption) -> None:
-        self.folder, self.every, self.interruption = folder, every, interruption
-        self.keep: Callable[[Path], None] = lambda _: None
+    def __init__(self, folder: Path | None, interval: float | None, interruption: Interruption) -> None:
+        self.folder, self.interval, self.interruption = folder, interval, interruption
+        self.on_saved: Callable[[Path], None] = lambda _: None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to wait; see to it that the loader goes on with the right batch.
+        """Start the interval; restore the loader's state.
 
-        A schedule that asks for the number of steps has Lightning make the loader before it reads the loader's state.
+        A schedule that depends on the number of steps has Lightning create the loader before it restores the loader's
+        state, so that a resumed training would start with the wrong batch.
         """
         trainer.fit_loop._load_combined_loader_states()
-        self._due = time.monotonic() + (self.every or 0.0)
+        self._next_save = time.monotonic() + (self.interval or 0.0)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save within an epoch, where this batch ended a step; after the last one validation comes first."""
+        """Save within an epoch, if this batch ended a step; after the last batch validation comes first."""
         if not trainer.is_last_batch and (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
             self._save_if_due(trainer)
 
@@ -57,14 +60,14 @@ class Checkpoints(Checkpoint):
             self._save_if_due(trainer)
 
     def _save_if_due(self, trainer: Trainer) -> None:
-        stop = self.interruption.is_wanted()
-        due = self.every is not None and time.monotonic() >= self._due
-        if trainer.should_stop or not _any_process(trainer, stop or due):
+        stop = self.interruption.is_requested()
+        due = self.interval is not None and time.monotonic() >= self._next_save
+        if trainer.should_stop or not _in_any_process(trainer, stop or due):
             return
         if self.folder is not None:
             self._save(trainer, self.folder / f"step-{trainer.global_step}.ckpt")
-        if _any_process(trainer, stop):
-            self.interruption.signal = self.interruption.signal or 15
+        if _in_any_process(trainer, stop):
+            self.interruption.signal = self.interruption.signal or int(signal.SIGTERM)
             self.interruption.check()
 
     def _save(self, trainer: Trainer, path: Path) -> None:
@@ -72,15 +75,15 @@ class Checkpoints(Checkpoint):
         try:
             trainer.save_checkpoint(path)
         except OSError as error:
-            log.error(f"{path}: the checkpoint could not be written: {error}; training goes on")
+            log.error(f"{path}: the checkpoint could not be written: {error}; training continues")
         else:
             for logger in trainer.loggers:
-                logger.save()  # no point that the checkpoint has behind it may still wait here
-            self.keep(path)
-        took = time.monotonic() - start
-        self._due = start + max(self.every or 0.0, took / LARGEST_SHARE)
+                logger.save()  # what was logged before the checkpoint must not stay in a buffer
+            self.on_saved(path)
+        duration = time.monotonic() - start
+        self._next_save = start + max(self.interval or 0.0, duration / MAX_SAVING_FRACTION)
 
 
-def _any_process(trainer: Trainer, here: bool) -> bool:
-    """Whether it is so in any of the processes that train together."""
-    return trainer.strategy.reduce_boolean_decision(here, all=False) if trainer.world_size > 1 else here
+def _in_any_process(trainer: Trainer, condition: bool) -> bool:
+    """Return whether the condition is true in any of the processes that train together."""
+    return trainer.strategy.reduce_boolean_decision(condition, all=False) if trainer.world_size > 1 else condition

@@ -1,4 +1,4 @@
-"""Clip the derivatives that flow back through a network."""
+"""The callback that clips derivatives at layer outputs during backward."""
 
 from fnmatch import fnmatchcase
 from functools import partial
@@ -17,23 +17,23 @@ from gradclip.models.unrolling import Unrolling
 class ClipActivations(Callback):
     """Clip each derivative of the loss with respect to a layer's output to [-c, c], during backward.
 
-    What a layer's output derivative is clipped to is what reaches its weights and all layers before it. A layer is a
-    module with parameters of its own. Of a recurrent layer the derivative with respect to every hidden state is
-    clipped, at each time step on its way back, so that it cannot grow from step to step; an LSTM's cells are left.
-    NaN stays NaN; an infinite derivative becomes the nearer end. Under mixed precision the threshold is scaled as the
-    loss is; on several processes it holds for the joined batch.
+    The clipped derivative is what reaches the layer's own weights and all layers before it. A layer is a module with
+    parameters of its own. In a recurrent layer the derivative with respect to the hidden state is clipped at every time
+    step, so that it cannot grow from one time step to the next; the cell state of an LSTM is not clipped. NaN stays
+    NaN; an infinite derivative becomes c or -c. In mixed precision the threshold is scaled as the loss is; with several
+    processes it applies to the joined batch.
 
     Source: Graves 2013, "Generating sequences with recurrent neural networks": 10 for recurrent layers, 100 for the
     output layer.
 
     Args:
-        value: the threshold c of hidden layers, in loss units per activation unit.
-        output_value: the same of the last layer.
-        layers: pattern of the names of the layers that are clipped.
+        value: threshold c of all layers but the last, in loss units per unit of activation.
+        output_value: threshold of the last layer, in the same unit.
+        layers: pattern of the names of the layers to clip, as of ``fnmatch``.
 
     Raises:
-        ClippingError: on starting to fit, if no layer has such a name.
-        ModelError: on starting to fit, if a recurrent layer is bidirectional or projects its states.
+        ClippingError: at the start of ``fit``, if no layer matches the pattern.
+        ModelError: at the start of ``fit``, if a recurrent layer is bidirectional or has projections.
 
     Example:
         >>> from pytorch_lightning import Trainer
@@ -43,86 +43,83 @@ class ClipActivations(Callback):
     def __init__(self, value: float = 10.0, output_value: float = 100.0, layers: str = "*") -> None:
         self.value, self.output_value, self.layers = value, output_value, layers
         self._handles: list[RemovableHandle | Unrolling] = []
-        self._clipped_now: list[Tensor] = []
+        self._clipped_in_step: list[Tensor] = []
         self._clipped_steps: list[Tensor] = []
         self._scale = 1.0
 
     @property
     def clip_fraction(self) -> float:
-        """Share of the optimizer steps in which a derivative was clipped; NaN before the first."""
+        """Fraction of the optimizer steps in which a derivative was clipped; NaN before the first."""
         return float(torch.stack(self._clipped_steps).double().mean()) if self._clipped_steps else float("nan")
 
     def check(self, module: nn.Module) -> None:
-        """Refuse a pattern that no layer of the module fits.
+        """Check that the pattern matches a layer of the module.
 
         Raises:
-            ClippingError: with the names that there are.
+            ClippingError: no layer matches.
         """
-        self._choose(module)
+        self._find_layers(module)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Hook into the layers."""
-        self._handles = [self._hook_into(layer, limit) for layer, limit in self._choose(pl_module)]
+        """Register the hooks."""
+        self._handles = [self._register_hook(layer, limit) for layer, limit in self._find_layers(pl_module)]
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        """See by how much the loss is scaled."""
+        """Note the loss scale, and the number of processes over which gradients are averaged."""
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         self._scale = (scaler.get_scale() if scaler else 1.0) * trainer.world_size
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        """Note whether anything was clipped since the last step."""
-        if self._clipped_now:
-            self._clipped_steps.append(torch.stack(self._clipped_now).any())
-            self._clipped_now = []
+        """Record whether a derivative was clipped since the last step."""
+        if self._clipped_in_step:
+            self._clipped_steps.append(torch.stack(self._clipped_in_step).any())
+            self._clipped_in_step = []
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let go of the layers."""
-        self._release()
+        """Remove the hooks."""
+        self._remove_hooks()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Let go of the layers."""
-        self._release()
+        """Remove the hooks."""
+        self._remove_hooks()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return which steps were clipped, for a checkpoint."""
+        """Return which steps were clipped."""
         return {"clipped_steps": list(self._clipped_steps)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take those steps from a checkpoint."""
+        """Restore which steps were clipped."""
         self._clipped_steps = state_dict["clipped_steps"]
 
-    def _choose(self, module: nn.Module) -> list[tuple[nn.Module, float]]:
-        layers = {name: layer for name, layer in module.named_modules() if _has_parameters(layer)}
+    def _find_layers(self, module: nn.Module) -> list[tuple[nn.Module, float]]:
+        """Return the layers to clip, each with its threshold."""
+        layers = {name: layer for name, layer in module.named_modules() if list(layer.parameters(recurse=False))}
         limits = dict.fromkeys(layers, self.value) | dict.fromkeys(list(layers)[-1:], self.output_value)
-        chosen = [(layers[name], limits[name]) for name in layers if fnmatchcase(name, self.layers)]
-        if not chosen:
-            raise ClippingError(f"clip.layers: got {self.layers!r}; no layer has such a name, of {', '.join(layers)}")
-        return chosen
+        found = [(layers[name], limits[name]) for name in layers if fnmatchcase(name, self.layers)]
+        if not found:
+            raise ClippingError(f"clip.layers: got {self.layers!r}; matches none of the layers {', '.join(layers)}")
+        return found
 
-    def _hook_into(self, layer: nn.Module, limit: float) -> RemovableHandle | Unrolling:
+    def _register_hook(self, layer: nn.Module, limit: float) -> RemovableHandle | Unrolling:
         if isinstance(layer, nn.RNNBase):
-            return Unrolling(layer, lambda *state: self._watch(limit, state[-1]))
-        return layer.register_forward_hook(partial(self._watch_output, limit))
+            return Unrolling(layer, lambda _layer, _step, hidden: self._clip(limit, hidden))
+        return layer.register_forward_hook(partial(self._clip_output, limit))
 
-    def _watch_output(self, limit: float, layer: nn.Module, inputs: Any, output: Any) -> None:
+    def _clip_output(self, limit: float, layer: nn.Module, inputs: Any, output: Any) -> None:
         for tensor in output if isinstance(output, tuple) else (output,):
-            self._watch(limit, tensor)
+            self._clip(limit, tensor)
 
-    def _watch(self, limit: float, tensor: Any) -> None:
-        """Have the derivative with respect to a tensor clipped once it is known."""
+    def _clip(self, limit: float, tensor: Any) -> None:
+        """Clip the derivative with respect to a tensor once backward has computed it."""
         if isinstance(tensor, Tensor) and tensor.requires_grad:
             tensor.register_hook(partial(self._clamp, limit))  # type: ignore[no-untyped-call]
 
     def _clamp(self, limit: float, derivative: Tensor) -> Tensor:
         scaled = limit * self._scale
-        self._clipped_now.append((derivative.abs() > scaled).any())
+        self._clipped_in_step.append((derivative.abs() > scaled).any())
         return derivative.clamp(-scaled, scaled)
 
-    def _release(self) -> None:
+    def _remove_hooks(self) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles = []
-
-
-def _has_parameters(module: nn.Module) -> bool:
-    return next(module.parameters(recurse=False), None) is not None

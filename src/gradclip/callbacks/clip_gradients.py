@@ -1,4 +1,4 @@
-"""Clip gradients by any clipper."""
+"""The callback that clips gradients by any clipper."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,14 +14,17 @@ from gradclip.errors import TrainerError
 
 
 class ClipGradients(Callback):
-    """Apply a clipper to the gradients of each optimizer step, once they are accumulated and unscaled.
+    """Clip the gradients of each optimizer step in place, once they are accumulated and unscaled.
 
     Args:
         clipper: any :class:`~gradclip.clipping.base.Clipper`.
 
+    Attributes:
+        state: the clipper's state after the latest step; None before the first.
+
     Raises:
-        TrainerError: on starting to fit, if the Trainer clips too, the module optimizes manually, or gradients
-            are spread over processes; at the first step, if a gradient is sparse.
+        TrainerError: at the start of ``fit``, if the Trainer clips too, the module uses manual optimization, or the
+            strategy shards gradients; at the first step, if a gradient is sparse.
 
     Example:
         >>> import gradclip
@@ -35,40 +38,40 @@ class ClipGradients(Callback):
         self.state: State | None = None
 
     def check(self, module: nn.Module) -> None:
-        """Refuse patterns that no parameter of the module fits.
+        """Check that the clipper's parameter patterns match parameters of the module.
 
         Raises:
-            ClippingError: with the names that there are.
+            ClippingError: a pattern matches no parameter.
         """
         self.clipper.init(dict(module.named_parameters()))
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse what would clip twice or never."""
+        """Check that nothing else clips and that each process has the whole gradients."""
         if trainer.gradient_clip_val is not None:
             raise TrainerError(
                 f"gradient_clip_val: got {trainer.gradient_clip_val}; leave it out, ClipGradients clips already"
             )
-        check_gradients_are_whole(trainer, pl_module, type(self).__name__)
+        check_whole_gradients(trainer, pl_module, type(self).__name__)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Find the parameters; put a state that comes from a checkpoint where they are."""
-        self._named, self._are_dense = list(pl_module.named_parameters()), False
+        """Collect the parameters; move a state restored from a checkpoint to their device."""
+        self._named, self._checked_dense = list(pl_module.named_parameters()), False
         if self.state is not None:
             self.state = {key: value.to(pl_module.device) for key, value in self.state.items()}
 
     @torch.no_grad()
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        """Replace every gradient by its clipped value, in place; of a skipped update, by none."""
+        """Clip every gradient in place; if the clipper skips the update, set the gradients to None."""
         parameters = {name: p for name, p in self._named if p.grad is not None and p.numel()}
         gradients = {name: p.grad for name, p in parameters.items() if p.grad is not None}
-        if not self._are_dense:
+        if not self._checked_dense:
             check_dense(gradients)
-            self._are_dense = True
+            self._checked_dense = True
         if self.state is None:
             self.state = self.clipper.init(dict(pl_module.named_parameters()))
         after = self._clip_in_place(gradients, parameters, self.state)
         if self.clipper.may_skip and self.clipper.skips(self.state, after):
-            for parameter in parameters.values():  # without gradients an optimizer stands still, momentum and all
+            for parameter in parameters.values():  # then the optimizer leaves weights and momentum alone
                 parameter.grad = None
         self.state = after
 
@@ -82,33 +85,38 @@ class ClipGradients(Callback):
         return after
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the clipper's state, for a checkpoint."""
+        """Return the clipper's state."""
         return {"state": None if self.state is None else dict(self.state)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the clipper's state from a checkpoint."""
+        """Restore the clipper's state."""
         state: dict[str, Tensor] | None = state_dict["state"]
         self.state = state
 
 
-def check_gradients_are_whole(trainer: Trainer, pl_module: LightningModule, who: str) -> None:
-    """Refuse trainings in which a callback does not see each step's whole gradients.
+def check_whole_gradients(trainer: Trainer, pl_module: LightningModule, callback: str) -> None:
+    """Check that a callback sees the whole gradients of each optimizer step.
+
+    Args:
+        trainer: the Trainer that fits.
+        pl_module: the module that is trained.
+        callback: name of the callback, for the message.
 
     Raises:
-        TrainerError: the module optimizes manually, or the gradients are spread over processes.
+        TrainerError: the module uses manual optimization, or the strategy shards gradients.
     """
     if not pl_module.automatic_optimization:
-        raise TrainerError(f"automatic_optimization: got False; {who} needs automatic optimization")
+        raise TrainerError(f"automatic_optimization: got False; {callback} needs automatic optimization")
     if isinstance(trainer.strategy, FSDPStrategy | ModelParallelStrategy | DeepSpeedStrategy):
         name = type(trainer.strategy).__name__
-        raise TrainerError(f"strategy: got {name}; {who} needs whole gradients in each process, as in ddp")
+        raise TrainerError(f"strategy: got {name}; {callback} needs whole gradients in each process, as in ddp")
 
 
 def check_dense(gradients: Mapping[str, Tensor]) -> None:
-    """Refuse sparse gradients.
+    """Check that no gradient is sparse.
 
     Raises:
-        TrainerError: with the name of the first sparse one.
+        TrainerError: a gradient is sparse.
     """
     for name, gradient in gradients.items():
         if gradient.layout != torch.strided:

@@ -1,4 +1,4 @@
-"""Watch gradients on their way back through time."""
+"""The callback that records gradients at the hidden states of recurrent layers, time step by time step."""
 
 from functools import partial
 from typing import Any
@@ -8,29 +8,30 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
+from gradclip.arrays import Floats
 from gradclip.models.unrolling import Unrolling, can_unroll
 from gradclip.norms import tensor_norms
-from gradclip.telemetry.hidden_states import HiddenStateRecord
-
-SNAPSHOTS = 12  # of a run that are kept at most
-Key = tuple[str, int]  # a recurrent layer: the module's name, and its place among those stacked in it
+from gradclip.telemetry.hidden_states import MAX_SNAPSHOTS, HiddenStateRecord, RecurrentLayer, layer_name
 
 
 class HiddenStateMonitor(Callback):
-    """Record the gradient of the loss with respect to every hidden state, at some optimizer steps of the run.
+    """Record the gradient norm with respect to every hidden state, at some optimizer steps of the training.
 
-    Vanishing and exploding gradients are products over time steps: here they are seen to shrink or grow from the last
-    time step to the first. Steps are watched one by one at first; each time the record is full every second snapshot
-    is dropped and half as many steps are watched from there on, so that a short run and a long one are both covered.
-    It changes no gradient beyond what :class:`gradclip.models.unrolling.Unrolling` says; a step that is watched takes
-    up to twice its time, or four times for an LSTM. Of accumulated batches the first is watched, and of several
-    processes each watches its share of the batch. Layers that are bidirectional or project their states are left alone.
+    Vanishing and exploding gradients are products over time steps: the record shows how they shrink or grow from the
+    last time step back to the first. At first every optimizer step is recorded. Each time the record is full, every
+    second snapshot is dropped and the interval between two snapshots doubles, so that a training of any length is
+    covered evenly.
+
+    The monitor changes no gradient beyond the rounding that :class:`gradclip.models.unrolling.Unrolling` documents. A
+    recorded step takes up to twice its time, with an LSTM up to four times. Of accumulated batches the first is
+    recorded; with several processes each records its own part of the batch. Recurrent layers that are bidirectional or
+    have projections are not recorded.
 
     Args:
-        snapshots: optimizer steps that are kept at most.
+        snapshots: maximum number of optimizer steps in the record.
 
     Raises:
-        ModelError: in training, if a layer that is watched gets packed sequences.
+        ModelError: during training, if a recorded layer receives packed sequences.
 
     Example:
         >>> import gradclip
@@ -40,33 +41,32 @@ class HiddenStateMonitor(Callback):
         >>> # after trainer.fit(...): monitor.record.norms, or monitor.record.to_frame()
     """
 
-    def __init__(self, snapshots: int = SNAPSHOTS) -> None:
+    def __init__(self, snapshots: int = MAX_SNAPSHOTS) -> None:
         self.snapshots = snapshots
         self._layers: dict[str, nn.RNNBase] = {}
         self._unrollings: list[Unrolling] = []
-        self._last_step = -1  # the optimizer step that was last seen to begin
+        self._last_step = -1  # the latest optimizer step that started
         self._restored: dict[str, Any] | None = None
-        self._begin()
+        self._reset()
 
     @property
     def record(self) -> HiddenStateRecord | None:
-        """All snapshots; None if there is no recurrent layer, or none of them had a gradient."""
-        if not self._kept:
+        """All snapshots; None without a recurrent layer, or if none of them received a gradient."""
+        if not self._norms:
             return None
-        keys = self._kept[0].keys()
-        norms = {_name(key): np.stack([kept[key] for kept in self._kept]) for key in keys}
+        norms = {layer_name(layer): np.stack([found[layer] for found in self._norms]) for layer in self._norms[0]}
         return HiddenStateRecord(np.array(self._steps, dtype=np.int64), norms)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Find the recurrent layers and begin a new record."""
+        """Find the recurrent layers; start a new record, or continue that of a checkpoint."""
         layers = ((name, layer) for name, layer in pl_module.named_modules() if isinstance(layer, nn.RNNBase))
         self._layers = {name: layer for name, layer in layers if can_unroll(layer)}
-        self._begin()
+        self._reset()
         if self._restored is not None:
-            self._take_up(self._restored)
+            self._restore(self._restored)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Begin to watch, where it is this step's turn."""
+        """Hook into the recurrent layers, if the step that starts is to be recorded."""
         if not self._layers or trainer.global_step == self._last_step:
             return
         self._last_step = trainer.global_step
@@ -75,77 +75,74 @@ class HiddenStateMonitor(Callback):
         self._steps_seen += 1
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep what was seen, and watch no more."""
+        """Remove the hooks, and add the snapshot to the record."""
         if not self._unrollings:
             return
-        self._release()
+        self._remove_hooks()
         scaler = getattr(trainer.precision_plugin, "scaler", None)
-        self._keep(trainer.global_step + 1, scaler.get_scale() if scaler else 1.0)
+        self._add_snapshot(trainer.global_step + 1, scaler.get_scale() if scaler else 1.0)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let go of the layers."""
-        self._release()
+        """Remove the hooks."""
+        self._remove_hooks()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Let go of the layers."""
-        self._release()
+        """Remove the hooks."""
+        self._remove_hooks()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the record, for a checkpoint."""
-        kept = [{key: torch.from_numpy(norms) for key, norms in found.items()} for found in self._kept]
-        place = {"interval": self._interval, "steps_seen": self._steps_seen, "last_step": self._last_step}
-        return {"steps": list(self._steps), "kept": kept, **place}
+        """Return the record and where it stands."""
+        norms = [{layer: torch.from_numpy(array) for layer, array in found.items()} for found in self._norms]
+        progress = {"interval": self._interval, "steps_seen": self._steps_seen, "last_step": self._last_step}
+        return {"steps": list(self._steps), "kept": norms, **progress}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the record from a checkpoint; fitting goes on with it."""
+        """Note the record of a checkpoint, which ``fit`` continues."""
         self._restored = state_dict
 
-    def _take_up(self, state: dict[str, Any]) -> None:
+    def _restore(self, state: dict[str, Any]) -> None:
         self._restored = None
         self._steps += state["steps"]
-        self._kept += [{key: norms.numpy() for key, norms in found.items()} for found in state["kept"]]
+        self._norms += [{layer: norms.numpy() for layer, norms in found.items()} for found in state["kept"]]
         self._interval, self._steps_seen = state["interval"], state["steps_seen"]
         self._last_step = state["last_step"]
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._steps: list[int] = []
-        self._kept: list[dict[Key, np.ndarray[Any, np.dtype[np.float64]]]] = []
+        self._norms: list[dict[RecurrentLayer, Floats]] = []  # of each snapshot, ``[time steps]`` of each layer
         self._interval, self._steps_seen = 1, 0
         self._last_step = -1
-        self._now: dict[Key, list[Tensor | None]] = {}
+        self._derivatives: dict[RecurrentLayer, list[Tensor | None]] = {}  # of the step being recorded
 
     def _visit(self, name: str, layer: int, step: int, hidden: Tensor) -> None:
-        """Have the norm of a hidden state's gradient noted once it is known; visits come in order of time."""
-        norms = self._now.setdefault((name, layer), [])
-        norms.append(None)
+        """Store the derivative at a hidden state once backward has computed it; visits come in order of time."""
+        derivatives = self._derivatives.setdefault((name, layer), [])
+        derivatives.append(None)
         if hidden.requires_grad:
-            hidden.register_hook(partial(_note, norms, len(norms) - 1))  # type: ignore[no-untyped-call]
+            hidden.register_hook(partial(_store, derivatives, len(derivatives) - 1))  # type: ignore[no-untyped-call]
 
-    def _keep(self, step: int, scale: float) -> None:
-        found, self._now = self._now, {}
-        if not all(any(norm is not None for norm in norms) for norms in found.values()):
+    def _add_snapshot(self, step: int, loss_scale: float) -> None:
+        found, self._derivatives = self._derivatives, {}
+        if any(all(derivative is None for derivative in derivatives) for derivatives in found.values()):
             return
-        self._kept.append({key: _read(norms) / scale for key, norms in found.items()})
+        self._norms.append({layer: _norms(derivatives) / loss_scale for layer, derivatives in found.items()})
         self._steps.append(step)
-        if len(self._kept) == self.snapshots:
-            self._kept, self._steps, self._interval = self._kept[::2], self._steps[::2], 2 * self._interval
+        if len(self._norms) == self.snapshots:
+            self._norms, self._steps, self._interval = self._norms[::2], self._steps[::2], 2 * self._interval
 
-    def _release(self) -> None:
+    def _remove_hooks(self) -> None:
         for unrolling in self._unrollings:
             unrolling.remove()
         self._unrollings = []
 
 
-def _note(derivatives: list[Tensor | None], position: int, derivative: Tensor) -> None:
-    derivatives[position] = derivative.detach()  # its norm can wait: here it would cost as much as the step itself
+def _store(derivatives: list[Tensor | None], index: int, derivative: Tensor) -> None:
+    derivatives[index] = derivative.detach()  # its norm can wait: here it would cost as much as the step itself
 
 
-def _read(derivatives: list[Tensor | None]) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _norms(derivatives: list[Tensor | None]) -> Floats:
+    """Return the norm of each derivative, ``[time steps]``; 0 where there is none."""
     zero = next(derivative for derivative in derivatives if derivative is not None).new_zeros(())
     norms = tensor_norms([zero if derivative is None else derivative for derivative in derivatives])
-    values: np.ndarray[Any, np.dtype[np.float64]] = norms.cpu().double().numpy()
+    values: Floats = norms.cpu().double().numpy()
     return values
-
-
-def _name(key: Key) -> str:
-    return f"{key[0]}, layer {key[1] + 1}"

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end training between two optimizer steps."""
+"""Stop a training between two optimizer steps on Ctrl-C or SIGTERM."""
 
 import signal
 import threading
@@ -11,20 +11,21 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from gradclip.errors import SECOND_SIGNAL_AFTER, STOP_SIGNALS, Interrupted
 
-BETWEEN_LOOKS = 0.5  # seconds
+POLL_INTERVAL = 0.5  # seconds between two looks for the stop file
 
 
 class Interruption(Callback):
-    """Note the first signal to stop, for :class:`~gradclip.callbacks.checkpoints.Checkpoints` to act on.
+    """Record a request to stop, for :class:`~gradclip.callbacks.checkpoints.Checkpoints` to act on.
 
-    As a context it answers the signals; outside of training, and the second time, it stops at once. A process that
-    ignores Ctrl-C, as one in the background does, goes on to do so.
+    As a context manager it handles SIGINT (Ctrl-C) and SIGTERM. The first signal during training is recorded only, so
+    that training can be saved first; a signal outside of training, and a second one, raises at once. A signal that the
+    process ignores, as a background process ignores Ctrl-C, stays ignored.
 
     Args:
-        file: a file that has the signal's number, once another process wants this one to stop.
+        file: a file by which another process requests a stop: it contains the number of the signal.
 
     Attributes:
-        signal: the signal that came; None before.
+        signal: number of the signal that requested the stop; None before.
 
     Raises:
         Interrupted: within the context, where a signal stops at once.
@@ -32,59 +33,64 @@ class Interruption(Callback):
 
     def __init__(self, file: Path | None = None) -> None:
         self.file = file
-        self._next_look = self._first_signal = 0.0
         self.signal: int | None = None
+        self._next_poll = self._first_signal_time = 0.0
         self._training = False
-        self._handlers: dict[int, Any] = {}
+        self._previous_handlers: dict[int, Any] = {}
 
     def __enter__(self) -> "Interruption":
-        self._handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-        self._listen()
+        self._previous_handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+        self._install_handlers()
         return self
 
     def __exit__(self, *error: object) -> None:
-        for number, handler in self._handlers.items():
-            if _can_listen():
+        for number, handler in self._previous_handlers.items():
+            if _in_main_thread():
                 signal.signal(number, handler)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Answer again: Lightning has put a handler of its own in front."""
+        """Install the handlers again: Lightning has installed its own in between."""
         self._training = True
-        if self._handlers:
-            self._listen()
+        if self._previous_handlers:
+            self._install_handlers()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop at once from now on."""
+        """Let signals stop at once from now on."""
         self._training = False
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Stop at once from now on."""
+        """Let signals stop at once from now on."""
         self._training = False
 
-    def is_wanted(self) -> bool:
-        """Whether training is to stop."""
-        if self.signal is None and self.file is not None and time.monotonic() > self._next_look:
-            self._next_look = time.monotonic() + BETWEEN_LOOKS
+    def is_requested(self) -> bool:
+        """Return whether a signal or the file has requested a stop."""
+        if self.signal is None and self.file is not None and time.monotonic() > self._next_poll:
+            self._next_poll = time.monotonic() + POLL_INTERVAL
             self.signal = int(self.file.read_text()) if self.file.exists() else None
         return self.signal is not None
 
     def check(self) -> None:
-        """Stop here, if a signal came."""
-        if self.is_wanted() and self.signal is not None:
+        """Stop here if a stop was requested.
+
+        Raises:
+            Interrupted: a stop was requested.
+        """
+        if self.is_requested() and self.signal is not None:
             raise Interrupted(self.signal)
 
-    def _listen(self) -> None:
+    def _install_handlers(self) -> None:
         for number in STOP_SIGNALS:
-            if _can_listen() and self._handlers[number] is not signal.SIG_IGN:
-                signal.signal(number, self._answer)
+            if _in_main_thread() and self._previous_handlers[number] is not signal.SIG_IGN:
+                signal.signal(number, self._handle)
 
-    def _answer(self, number: int, frame: FrameType | None) -> None:
-        second = self.signal is not None and time.monotonic() - self._first_signal > SECOND_SIGNAL_AFTER
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        is_second = self.signal is not None and time.monotonic() - self._first_signal_time > SECOND_SIGNAL_AFTER
         if self.signal is None:
-            self.signal, self._first_signal = number, time.monotonic()
-        if second or not self._training:
+            self.signal, self._first_signal_time = number, time.monotonic()
+        if is_second or not self._training:
             raise Interrupted(number)
 
 
-def _can_listen() -> bool:
+def _in_main_thread() -> bool:
+    """Return whether this is the main thread, the only one that may install signal handlers."""
     return threading.current_thread() is threading.main_thread()

@@ -7,13 +7,13 @@ from tqdm import tqdm
 
 
 class Progress(Callback):
-    """A bar over all optimizer steps, with the latest error of each validation beside it.
+    """Show one progress bar over all optimizer steps, with the latest validation metrics.
 
-    Lightning's own bars draw one for each epoch and each evaluation; on a network as small as the tutorial's they
-    scroll by faster than they can be read and take longer than the training.
+    Lightning's own progress bar starts anew for each epoch and each evaluation; with a network as small as the
+    tutorial's this scrolls by faster than it can be read and takes longer than the training.
 
     Args:
-        metrics: what to show beside the bar, by the name the module logs it under.
+        metrics: names of the logged metrics to show.
     """
 
     def __init__(self, metrics: tuple[str, ...]) -> None:
@@ -27,22 +27,22 @@ class Progress(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Move on."""
+        """Advance the bar to the current optimizer step."""
         if self._bar is not None:
             self._bar.update(trainer.global_step - self._bar.n)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show the latest errors."""
+        """Show the epoch and its metrics."""
         if self._bar is not None:
             latest = {name: f"{float(trainer.callback_metrics[name]):.3g}" for name in self.metrics}
             self._bar.set_postfix({"epoch": trainer.current_epoch + 1, **latest}, refresh=False)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave the bar as it stands."""
+        """Close the bar, which stays on the screen."""
         self._close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Leave the bar as it stands."""
+        """Close the bar, which stays on the screen."""
         self._close()
 
     def _close(self) -> None:

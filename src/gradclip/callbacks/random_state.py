@@ -1,4 +1,4 @@
-"""Random numbers go on where a checkpoint left them."""
+"""Save and restore the states of the random number generators with checkpoints."""
 
 import random
 from typing import Any
@@ -11,17 +11,19 @@ from gradclip.errors import TrainerError
 
 
 class RandomState(Callback):
-    """Keep the state of Python's, NumPy's and torch's random numbers in checkpoints, so that dropout goes on as it was.
+    """Keep the states of Python's, NumPy's and torch's random number generators in checkpoints.
+
+    A resumed training then draws the same numbers, for dropout for example, as one that was not interrupted.
 
     Raises:
-        TrainerError: on taking up, if there are other GPUs than before.
+        TrainerError: at the start of a resumed training, if the number of GPUs is another than in the checkpoint.
     """
 
     def __init__(self) -> None:
         self._restored: dict[str, Any] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all states as plain numbers and tensors."""
+        """Return the states of all generators, as numbers and tensors that ``weights_only`` loading accepts."""
         _, words, *rest = np.random.get_state(legacy=True)
         return {
             "python": random.getstate(),
@@ -31,11 +33,11 @@ class RandomState(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the states from a checkpoint."""
+        """Note the states of a checkpoint, which training will start with."""
         self._restored = state_dict
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Go on with them, as late as can be: Lightning's own preparations draw numbers too."""
+        """Restore the states, as late as possible: Lightning's own preparations draw random numbers too."""
         if self._restored is None:
             return
         state, self._restored = self._restored, None

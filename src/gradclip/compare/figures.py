@@ -24,7 +24,7 @@ from gradclip.compare.figure_data import (
     unclipped_medians,
 )
 from gradclip.compare.summary import Comparison, GroupSummary, Metric
-from gradclip.plots import BLUE, GREY, ORANGE, RED, log_axis_over_decades, say
+from gradclip.plots import BLUE, GREY, ORANGE, RED, log_axis_over_decades, show_message
 from gradclip.tracking.stored_runs import Curve
 
 COLORS = (BLUE, ORANGE, "#2a8a5b", "#8e5bb0", "#c2487e", "#6b5344", "#159ab3", "#a3a01c")
@@ -172,7 +172,7 @@ def plot_speed(figure: Figure, summaries: Sequence[GroupSummary], metric: Metric
         axes.plot(usual, median, "o", color=color, label=f"{summary.group.label}{count}")
         values += [low, median, high]
     if not values:
-        say(axes, "no group reaches the target with a finite median")
+        show_message(axes, "no group reaches the target with a finite median")
         return
     log_axis_over_decades(axes, values)
     _add_legend(figure, axes)

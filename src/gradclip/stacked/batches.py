@@ -1,4 +1,4 @@
-"""Batches of stacked replicas: each meets its own rows in its own order, those of its ordinary run."""
+"""Batches of stacked replicas: each replica gets the rows of its ordinary run, in the same order."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,88 +13,96 @@ from gradclip.data.sequences import GeneratedSequences
 Batch = tuple[Tensor, ...]
 
 
-class _Source:
-    """Training examples that some replicas share, in an order for each of their seeds."""
+class StackedBatches:
+    """The training batches of all replicas, read from the loaders of their ordinary runs.
+
+    Args:
+        data: the data of each replica; replicas may share them.
+
+    Attributes:
+        batches_per_epoch: number of batches in an epoch.
+    """
+
+    def __init__(self, data: Sequence[TrainingData]) -> None:
+        loaders = {id(one): one.train_dataloader() for one in data}
+        self.batches_per_epoch = len(next(iter(loaders.values())).sampler)
+        sharing: dict[int, list[int]] = {}  # the data that read from the same data set, by its id
+        for key, loader in loaders.items():
+            sharing.setdefault(id(loader.dataset), []).append(key)
+        self._sources = [_SharedDataset([loaders[key] for key in keys]) for keys in sharing.values()]
+        index = {key: (source, order) for source, keys in enumerate(sharing.values()) for order, key in enumerate(keys)}
+        self._source, self._order = torch.tensor([index[id(one)] for one in data]).T
+        self._data = list(data)  # a reference, so that no other object gets one of these ids
+
+    def start_epoch(self, epoch: int) -> range:
+        """Start an epoch, counted from 0; return the indices of its batches."""
+        for source in self._sources:
+            source.start_epoch(epoch)
+        return range(self.batches_per_epoch)
+
+    def batch(self, index: int, replicas: Tensor) -> Batch:
+        """Return inputs and targets of a batch for some replicas, ``[replicas, rows, ...]`` each.
+
+        Args:
+            index: of the batch within the epoch, counted from 0.
+            replicas: indices of the replicas, ``[replicas]``.
+        """
+        parts, rows = [], []
+        for number, source in enumerate(self._sources):
+            chosen = torch.nonzero(self._source[replicas] == number).flatten()
+            if len(chosen):
+                parts.append(source.batch(index, self._order[replicas[chosen]]))
+                rows.append(chosen)
+        if len(parts) == 1:
+            return parts[0]
+        in_order = torch.cat(rows).argsort()
+        return tuple(torch.cat(tensors)[in_order] for tensors in zip(*parts, strict=True))
+
+
+class _SharedDataset:
+    """A data set that several replicas read, in one order for each seed."""
 
     def __init__(self, loaders: Sequence[Loader]) -> None:
         self.dataset: Any = loaders[0].dataset
         self.samplers: list[Any] = [loader.sampler for loader in loaders]
-        self.places: list[Any] = []  # of each batch of an epoch
+        self.indices: list[Any] = []  # of each batch: rows for each order, ``[orders, rows]``, or what is to be drawn
 
-    def begin(self, epoch: int) -> None:
+    def start_epoch(self, epoch: int) -> None:
         for sampler in self.samplers:
             sampler.set_epoch(epoch)
         orders = [list(sampler) for sampler in self.samplers]
         stored = isinstance(orders[0][0], Tensor)
-        self.places = [torch.stack(rows) for rows in zip(*orders, strict=True)] if stored else orders[0]
+        self.indices = [torch.stack(rows) for rows in zip(*orders, strict=True)] if stored else orders[0]
 
-    def take(self, number: int, orders: Tensor) -> Batch:
-        """The batch of each order, ``[orders, rows, ...]``."""
-        places = self.places[number]
-        if isinstance(places, Tensor):
-            return tuple(self.dataset[places[orders]])
-        return tuple(tensor.expand(len(orders), *tensor.shape) for tensor in self.dataset[places])
-
-
-class StackedBatches:
-    """The training batches of all replicas, taken from the loaders that an ordinary run has.
-
-    Args:
-        datas: the data of each replica, which may share them.
-    """
-
-    def __init__(self, datas: Sequence[TrainingData]) -> None:
-        loaders = {id(data): data.train_dataloader() for data in datas}
-        self.batches = len(next(iter(loaders.values())).sampler)
-        datasets: dict[int, list[int]] = {}
-        for key, loader in loaders.items():
-            datasets.setdefault(id(loader.dataset), []).append(key)
-        self.sources = [_Source([loaders[key] for key in keys]) for keys in datasets.values()]
-        place = {key: (s, o) for s, keys in enumerate(datasets.values()) for o, key in enumerate(keys)}
-        self._datas = list(datas)  # alive, so that no other object takes an id
-        self._source, self._order = torch.tensor([place[id(data)] for data in datas]).T
-
-    def epoch(self, epoch: int) -> range:
-        """Begin an epoch, counted from 0; return the numbers of its batches."""
-        for source in self.sources:
-            source.begin(epoch)
-        return range(self.batches)
-
-    def take(self, number: int, replicas: Tensor) -> Batch:
-        """Return inputs and target of a batch for some replicas, ``[replicas, rows, ...]`` each."""
-        parts, places = [], []
-        for source_number, source in enumerate(self.sources):
-            chosen = torch.nonzero(self._source[replicas] == source_number).flatten()
-            if len(chosen):
-                parts.append(source.take(number, self._order[replicas[chosen]]))
-                places.append(chosen)
-        if len(parts) == 1:
-            return parts[0]
-        back = torch.cat(places).argsort()
-        return tuple(torch.cat(tensors)[back] for tensors in zip(*parts, strict=True))
+    def batch(self, index: int, orders: Tensor) -> Batch:
+        """Return a batch in each of some orders, ``[orders, rows, ...]``."""
+        indices = self.indices[index]
+        if isinstance(indices, Tensor):
+            return tuple(self.dataset[indices[orders]])
+        return tuple(tensor.expand(len(orders), *tensor.shape) for tensor in self.dataset[indices])
 
 
-class StackedEvaluation:
-    """The examples on which replicas are scored, those that several have in common taken once.
+class StackedEvaluationBatches:
+    """The examples on which replicas are scored; those that several have in common are read once.
 
     Args:
-        datas: the data of each replica, which may share them.
+        data: the data of each replica; replicas may share them.
     """
 
-    def __init__(self, datas: Sequence[TrainingData]) -> None:
-        self._replicas: list[dict[Any, list[int]]] = [{}, {}]  # of training and of test examples, by what is read
+    def __init__(self, data: Sequence[TrainingData]) -> None:
+        self._replicas: list[dict[Any, list[int]]] = [{}, {}]  # for training and test examples, by their key
         self._loaders: dict[Any, Loader] = {}
-        known: dict[int, list[Any]] = {}
-        for replica, data in enumerate(datas):
-            if id(data) not in known:
-                loaders = data.val_dataloader()
-                known[id(data)] = [_identity(loader) for loader in loaders]
-                self._loaders = dict(zip(known[id(data)], loaders, strict=True)) | self._loaders
-            for part, key in zip(self._replicas, known[id(data)], strict=True):
+        keys_of: dict[int, list[Any]] = {}
+        for replica, one in enumerate(data):
+            if id(one) not in keys_of:
+                loaders = one.val_dataloader()
+                keys_of[id(one)] = [_examples_key(loader) for loader in loaders]
+                self._loaders = dict(zip(keys_of[id(one)], loaders, strict=True)) | self._loaders
+            for part, key in zip(self._replicas, keys_of[id(one)], strict=True):
                 part.setdefault(key, []).append(replica)
 
     def batches(self, part: int, epoch: int) -> Iterator[tuple[list[int], Batch]]:
-        """Batches of the training (0) or test (1) examples, each with the replicas that it is for."""
+        """Yield batches of the training (0) or test (1) examples, each with the indices of its replicas."""
         for key, replicas in self._replicas[part].items():
             sampler: Any = self._loaders[key].sampler
             if hasattr(sampler, "set_epoch"):
@@ -103,7 +111,7 @@ class StackedEvaluation:
                 yield replicas, tuple(batch)
 
 
-def _identity(loader: Loader) -> Any:
-    """What tells one loader's examples from another's."""
+def _examples_key(loader: Loader) -> Any:
+    """Return a key that loaders of the same examples have in common."""
     dataset = loader.dataset
     return (dataset.stream, dataset.seed) if isinstance(dataset, GeneratedSequences) else id(dataset)

@@ -1,4 +1,4 @@
-"""Clipping of stacked gradients, each replica's at its own threshold."""
+"""Clip stacked gradients, each replica with its own threshold."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +10,18 @@ from torch import Tensor
 from gradclip.clipping.base import Clipper, Gradients, Rescaler, State
 from gradclip.clipping.build import make_clipper
 from gradclip.config.schema import TrainConfig
-from gradclip.stacked.varying import Path, differing, replaced
+from gradclip.stacked.varying import SettingPath, replace_values, varying_values
 from gradclip.training.components import clipper_settings, lightning_can_clip
 
 
 class Clipped(NamedTuple):
-    """Stacked gradients after clipping, the next state, and whose update is to be left out, ``[replicas]``."""
+    """The result of clipping stacked gradients.
+
+    Attributes:
+        gradients: the clipped gradients by parameter name, ``[replicas, ...]`` each.
+        state: the next state of the clipper.
+        skipped: whether each replica's update is to be skipped, ``[replicas]``.
+    """
 
     gradients: dict[str, Tensor]
     state: State
@@ -23,55 +29,70 @@ class Clipped(NamedTuple):
 
 
 class StackedClipper:
-    """What clips the gradients of replicas that differ in the numbers of one method.
+    """One clipping method applied to all replicas, which may differ in its numbers.
 
     Args:
         configs: of the replicas.
-        device: where they are trained.
+        device: the device of the training.
+
+    Attributes:
+        settings: the method and its settings, those of the first replica.
+        varying: the settings that differ among replicas, by path, ``[replicas]`` each.
+        changes_nothing: whether the method is no clipping.
+        changes_direction: whether clipping may change the direction of the gradient.
+        may_skip: whether the method may skip updates.
     """
 
     def __init__(self, configs: Sequence[TrainConfig], device: torch.device) -> None:
         settings = [clipper_settings(config) for config in configs]
         self.settings = settings[0]
-        self.is_lightnings_norm = lightning_can_clip(configs[0]) and configs[0].clip.name == "norm"
+        self.varying = varying_values(settings, device)
         self.changes_nothing = configs[0].clip.name == "none"
-        self.numbers = differing(settings, device)
-        self.changes_direction, self.may_skip = self._clipper({}).changes_direction, self._clipper({}).may_skip
+        self._is_lightning_norm = lightning_can_clip(configs[0]) and configs[0].clip.name == "norm"
+        clipper = self._clipper({})
+        self.changes_direction, self.may_skip = clipper.changes_direction, clipper.may_skip
 
     def init(self, parameters: Gradients) -> State:
-        """Return the state of all replicas before the first step.
+        """Return the clipper's state of all replicas before the first step, ``[replicas, ...]`` each.
 
         Raises:
             ClippingError: a pattern matches no parameter.
         """
         first = {name: parameter[0] for name, parameter in parameters.items()}
-        count = len(next(iter(parameters.values())))
+        replicas = len(next(iter(parameters.values())))
         state = self._clipper({}).init(first)
-        return {key: value.expand(count, *value.shape).clone() for key, value in state.items()}
+        return {key: value.expand(replicas, *value.shape).clone() for key, value in state.items()}
 
     def __call__(
-        self, gradients: Gradients, parameters: Gradients, state: State, numbers: Mapping[Path, Tensor]
+        self, gradients: Gradients, parameters: Gradients, state: State, varying: Mapping[SettingPath, Tensor]
     ) -> Clipped:
-        """Clip; everything is stacked, ``[replicas, ...]``."""
-        return Clipped(*torch.vmap(self._clip_one)(dict(gradients), dict(parameters), dict(state), dict(numbers)))
+        """Clip the gradients of all replicas.
+
+        Args:
+            gradients: by parameter name, ``[replicas, ...]`` each.
+            parameters: by name, ``[replicas, ...]`` each.
+            state: of :meth:`init`, or of the step before, ``[replicas, ...]`` each.
+            varying: rows of :attr:`varying`, ``[replicas]`` each.
+        """
+        return Clipped(*torch.vmap(self._clip_one)(dict(gradients), dict(parameters), dict(state), dict(varying)))
 
     def _clip_one(
-        self, gradients: Gradients, parameters: Gradients, state: State, numbers: Mapping[Path, Tensor]
+        self, gradients: Gradients, parameters: Gradients, state: State, varying: Mapping[SettingPath, Tensor]
     ) -> tuple[dict[str, Tensor], State, Tensor]:
-        clipper = self._clipper(numbers)
+        clipper = self._clipper(varying)
         clipped, after = clipper.transform(gradients, parameters, state)
         return clipped, after, clipper.skips(state, after)
 
-    def _clipper(self, numbers: Mapping[Path, Any]) -> Clipper:
-        settings = replaced(self.settings, numbers)
-        return LightningsNorm(settings["value"]) if self.is_lightnings_norm else make_clipper(**settings)
+    def _clipper(self, varying: Mapping[SettingPath, Any]) -> Clipper:
+        settings = replace_values(self.settings, varying)
+        return LightningNorm(settings["value"]) if self._is_lightning_norm else make_clipper(**settings)
 
 
 @dataclass(frozen=True)
-class LightningsNorm(Rescaler):
-    """What Lightning's own clipping by norm does: ``torch.nn.utils.clip_grad_norm_``.
+class LightningNorm(Rescaler):
+    """Clip by global L2 norm exactly as Lightning does, by ``torch.nn.utils.clip_grad_norm_``.
 
-    Squares are taken in the gradients' own type and 1e-6 is added to the norm.
+    Unlike :class:`gradclip.Norm` it squares in the gradients' own dtype and adds 1e-6 to the norm.
 
     Args:
         value: the threshold, in loss units per weight unit.
@@ -80,7 +101,7 @@ class LightningsNorm(Rescaler):
     value: float | Tensor
 
     def coefficients(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[Tensor, State]:
-        """Return what brings the global norm to at most the threshold."""
+        """Return the coefficient that brings the global norm to at most the threshold, a scalar, and the state."""
         norms = torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients.values()])
         norm = torch.linalg.vector_norm(norms)
         return torch.clamp(self.value / (norm + 1e-6), max=1.0), state

@@ -1,4 +1,4 @@
-"""Networks of one shape, stacked: their outputs, losses and gradients, each replica's from its own weights."""
+"""Outputs, losses and gradients of stacked networks: one architecture, each replica with its own weights."""
 
 import copy
 from collections import Counter
@@ -13,20 +13,26 @@ from torch.func import functional_call
 from gradclip.errors import StackingError, first_line
 from gradclip.models.module import SupervisedModule
 from gradclip.models.unrolling import Unrolling, can_unroll
+from gradclip.telemetry.hidden_states import RecurrentLayer
 
-Key = tuple[str, int]  # a recurrent layer: the module's name, and its place among those stacked in it
-AGREEMENT = 1e-3  # of a stacked gradient with the network's own, as a share of its largest element
+OnState = Callable[[RecurrentLayer, Tensor], Tensor]  # gets a hidden state, and returns the one to go on with
+GRADIENT_TOLERANCE = 1e-3  # between stacked and ordinary gradient, as a fraction of the largest element
 
 
 class StackedNetwork:
-    """The networks of some replicas, their trained parameters in the rows of one matrix.
+    """The networks of all replicas, with their trained parameters in the rows of one matrix.
 
     Args:
-        learner: network and loss, which all replicas share but for the weights; it is changed, so no replica's own.
-        networks: of the replicas, which may share one.
+        learner: a module with the network and the loss of all replicas; its own weights are not used. It is modified.
+        networks: the initial network of each replica; replicas may share one.
+
+    Attributes:
+        names: names of the trained parameter tensors.
+        shapes: their shapes.
+        sizes: their numbers of elements.
 
     Raises:
-        StackingError: a recurrent layer cannot be taken step by step.
+        StackingError: a recurrent layer cannot be unrolled.
     """
 
     def __init__(self, learner: SupervisedModule, networks: Sequence[nn.Module]) -> None:
@@ -37,34 +43,40 @@ class StackedNetwork:
         self.sizes = [parameter.numel() for parameter in trained.values()]
         unique = {id(network): network for network in networks}
         row = {key: number for number, key in enumerate(unique)}
-        self._rows = torch.tensor([row[id(network)] for network in networks])
         self._networks = list(unique.values())
-        self._tensors = [_tensors(network) for network in self._networks]
-        self._disturb: Callable[[Key, Tensor], Tensor] | None = None
-        self._unroll()
+        self._tensors = [_named_tensors(network) for network in self._networks]
+        self._network_index = torch.tensor([row[id(network)] for network in networks])  # of each replica
+        self._on_state: OnState | None = None
+        self._unroll_recurrent_layers()
 
     def initial_parameters(self, device: torch.device) -> Tensor:
-        """Return the trained parameters of all replicas, ``[replicas, parameters]``."""
+        """Return the initial trained parameters of all replicas, ``[replicas, parameters]``."""
         rows = [torch.cat([tensors[name].flatten() for name in self.names]) for tensors in self._tensors]
-        return torch.stack(rows).detach()[self._rows].to(device)
+        return torch.stack(rows).detach()[self._network_index].to(device)
 
     def constants(self, device: torch.device) -> dict[str, Tensor]:
-        """Return what is not trained, frozen parameters and buffers, ``[replicas, ...]`` each."""
+        """Return frozen parameters and buffers by name, ``[replicas, ...]`` each."""
         names = [name for name in self._tensors[0] if name not in self.names]
         stacked = {name: torch.stack([tensors[name] for tensors in self._tensors]).detach() for name in names}
-        return {name: tensor[self._rows].to(device) for name, tensor in stacked.items()}
+        return {name: tensor[self._network_index].to(device) for name, tensor in stacked.items()}
 
     def views(self, parameters: Tensor) -> dict[str, Tensor]:
-        """Return the tensors in a matrix of parameters or gradients by name, ``[replicas, ...]`` each."""
+        """Return the parameters or gradients in a matrix as views by name, ``[replicas, ...]`` each."""
         parts = zip(self.names, torch.split(parameters, self.sizes, dim=1), self.shapes, strict=True)
         return {name: part.reshape(-1, *shape) for name, part, shape in parts}
 
     def flatten(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """Return the matrix of which the tensors are views, ``[replicas, parameters]``."""
+        """Return the matrix of tensors by name, ``[replicas, parameters]``; the inverse of :meth:`views`."""
         return torch.cat([tensors[name].flatten(1) for name in self.names], dim=1)
 
     def outputs(self, parameters: Tensor, constants: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
-        """Return all replicas' outputs for the same inputs ``[rows, ...]``: ``[replicas, rows, ...]``."""
+        """Return all replicas' outputs for the same inputs, ``[replicas, rows, ...]``.
+
+        Args:
+            parameters: ``[replicas, parameters]``.
+            constants: of :meth:`constants`.
+            inputs: ``[rows, ...]``.
+        """
         tensors = self.views(parameters) | dict(constants)
         stacked: Tensor = torch.vmap(self._forward, in_dims=(0, None))(tensors, inputs)
         return stacked
@@ -72,51 +84,55 @@ class StackedNetwork:
     def gradients(
         self, parameters: Tensor, constants: Mapping[str, Tensor], inputs: Tensor, target: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return gradients ``[replicas, parameters]`` and losses ``[replicas]`` of one batch each.
+        """Return gradients and losses, each replica's for its own batch.
 
         Args:
             parameters: ``[replicas, parameters]``.
             constants: of :meth:`constants`.
             inputs: ``[replicas, rows, ...]``.
             target: ``[replicas, rows, ...]``.
+
+        Returns:
+            Gradients, ``[replicas, parameters]``, and losses, ``[replicas]``.
         """
         leaf = parameters.detach().requires_grad_()
         losses = torch.vmap(self._loss)(self.views(leaf), dict(constants), inputs, target)
-        (gradients,) = torch.autograd.grad(losses.sum(), leaf)  # no loss depends on another's parameters
+        (gradients,) = torch.autograd.grad(losses.sum(), leaf)  # no loss depends on another replica's parameters
         return gradients, losses.detach()
 
     def hidden_gradients(
         self, parameters: Tensor, constants: Mapping[str, Tensor], inputs: Tensor, target: Tensor
-    ) -> dict[Key, Tensor]:
+    ) -> dict[RecurrentLayer, Tensor]:
         """Return the derivative of the loss with respect to each hidden state, by recurrent layer.
 
         Arguments are those of :meth:`gradients`; results are ``[replicas, time steps, sequences, hidden]``.
         """
-        nothing = self._zeros_like_states(parameters, constants, inputs, target)
+        zeros = self._zeros_like_states(parameters, constants, inputs, target)
 
-        def loss(added: Mapping[Key, Tensor], *arguments: Any) -> Tensor:
-            seen: Counter[Key] = Counter()
+        def loss(added: Mapping[RecurrentLayer, Tensor], *arguments: Any) -> Tensor:
+            visits: Counter[RecurrentLayer] = Counter()
 
-            def disturb(key: Key, hidden: Tensor) -> Tensor:
-                seen[key] += 1
-                return hidden + added[key][seen[key] - 1]
+            def add(layer: RecurrentLayer, hidden: Tensor) -> Tensor:
+                visits[layer] += 1
+                return hidden + added[layer][visits[layer] - 1]
 
-            return self._with(disturb, lambda: self._loss(*arguments))
+            return self._loss_on_states(add, *arguments)
 
-        differentiate = torch.vmap(torch.func.grad(loss))
-        found: dict[Key, Tensor] = differentiate(nothing, self.views(parameters), dict(constants), inputs, target)
+        # The derivative with respect to zeros added to the states is the derivative with respect to the states.
+        derive = torch.vmap(torch.func.grad(loss))
+        found: dict[RecurrentLayer, Tensor] = derive(zeros, self.views(parameters), dict(constants), inputs, target)
         return found
 
     def network_of(self, parameters: Tensor, replica: int) -> nn.Module:
-        """Return a network of its own with a replica's final parameters, ``[parameters]``."""
-        network = copy.deepcopy(self._networks[int(self._rows[replica])])
+        """Return a copy of a replica's network with its final parameters, ``[parameters]``."""
+        network = copy.deepcopy(self._networks[int(self._network_index[replica])])
         final = {name.removeprefix("network."): view[0] for name, view in self.views(parameters[None]).items()}
         network.to(parameters.dtype).load_state_dict(final, strict=False)
         return network
 
     @property
     def has_hidden_states(self) -> bool:
-        """Whether there is a recurrent layer."""
+        """Whether the network has a recurrent layer."""
         return any(isinstance(layer, nn.RNNBase) for layer in self.learner.modules())
 
     def _forward(self, tensors: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
@@ -129,8 +145,16 @@ class StackedNetwork:
         loss: Tensor = self.learner.loss(self._forward({**parameters, **constants}, inputs), target)
         return loss
 
-    def _unroll(self) -> None:
-        """Take recurrent layers step by step: what torch runs them by cannot be stacked."""
+    def _loss_on_states(self, on_state: OnState, *arguments: Any) -> Tensor:
+        """Return the loss with ``on_state`` called at every hidden state."""
+        self._on_state = on_state
+        try:
+            return self._loss(*arguments)
+        finally:
+            self._on_state = None
+
+    def _unroll_recurrent_layers(self) -> None:
+        """Run recurrent layers time step by time step: ``torch.vmap`` does not support torch's own implementation."""
         for name, layer in self.learner.named_modules():
             if not isinstance(layer, nn.RNNBase):
                 continue
@@ -139,37 +163,30 @@ class StackedNetwork:
             Unrolling(layer, partial(self._visit, name))
 
     def _visit(self, name: str, layer: int, step: int, hidden: Tensor) -> Tensor | None:
-        return None if self._disturb is None else self._disturb((name, layer), hidden)
-
-    def _with(self, disturb: Callable[[Key, Tensor], Tensor], work: Callable[[], Tensor]) -> Tensor:
-        self._disturb = disturb
-        try:
-            return work()
-        finally:
-            self._disturb = None
+        return None if self._on_state is None else self._on_state((name, layer), hidden)
 
     def _zeros_like_states(
         self, parameters: Tensor, constants: Mapping[str, Tensor], inputs: Tensor, target: Tensor
-    ) -> dict[Key, Tensor]:
-        """What can be added to the hidden states of each replica without a change."""
-        steps: Counter[Key] = Counter()
-        shapes: dict[Key, torch.Size] = {}
+    ) -> dict[RecurrentLayer, Tensor]:
+        """Return zeros for all hidden states, ``[replicas, time steps, sequences, hidden]``, by recurrent layer."""
+        time_steps: Counter[RecurrentLayer] = Counter()
+        shapes: dict[RecurrentLayer, torch.Size] = {}
 
-        def note(key: Key, hidden: Tensor) -> Tensor:
-            steps[key] += 1
-            shapes[key] = hidden.shape
+        def note_shape(layer: RecurrentLayer, hidden: Tensor) -> Tensor:
+            time_steps[layer] += 1
+            shapes[layer] = hidden.shape
             return hidden
 
-        first = {name: tensor[0] for name, tensor in self.views(parameters).items()}
+        first_parameters = {name: tensor[0] for name, tensor in self.views(parameters).items()}
+        first_constants = {name: tensor[0] for name, tensor in constants.items()}
         with torch.no_grad():
-            still = {name: tensor[0] for name, tensor in constants.items()}
-            self._with(note, lambda: self._loss(first, still, inputs[0], target[0]))
-        count = len(parameters)
-        return {key: parameters.new_zeros(count, steps[key], *shape) for key, shape in shapes.items()}
+            self._loss_on_states(note_shape, first_parameters, first_constants, inputs[0], target[0])
+        replicas = len(parameters)
+        return {layer: parameters.new_zeros(replicas, time_steps[layer], *shape) for layer, shape in shapes.items()}
 
 
-def _tensors(network: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by the names that they have in a :class:`gradclip.models.module.SupervisedModule`."""
+def _named_tensors(network: nn.Module) -> dict[str, Tensor]:
+    """Return parameters and buffers by their names in a :class:`gradclip.models.module.SupervisedModule`."""
     named = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     return {f"network.{name}": tensor for name, tensor in named.items()}
 
@@ -177,39 +194,40 @@ def _tensors(network: nn.Module) -> dict[str, Tensor]:
 def check_stacking(
     stacked: StackedNetwork, learner: SupervisedModule, parameters: Tensor, constants: Mapping[str, Tensor], batch: Any
 ) -> None:
-    """Try one batch, and compare the first replica's gradient with that of its network run by itself.
+    """Compare the first replica's gradient for one batch with that of its network alone.
 
     Args:
-        stacked: the networks.
-        learner: of the first replica, as an ordinary run would train it.
-        parameters: of all replicas, ``[replicas, parameters]``.
+        stacked: the stacked network.
+        learner: the module of the first replica, as an ordinary run would train it; it gets gradients.
+        parameters: ``[replicas, parameters]``.
         constants: of :meth:`StackedNetwork.constants`.
-        batch: inputs and target, ``[replicas, rows, ...]`` each.
+        batch: inputs and targets, ``[replicas, rows, ...]`` each.
 
     Raises:
-        StackingError: the network cannot be stacked, changes its buffers, leaves a parameter without gradient, or the
-            two gradients differ.
+        StackingError: the network does not run under ``torch.vmap``, changes its buffers, leaves a parameter without
+            gradient, or the two gradients differ.
     """
     inputs, target = batch
     before = {name: tensor.clone() for name, tensor in constants.items()}
     try:
         gradients, _ = stacked.gradients(parameters, constants, inputs, target)
-    except Exception as error:  # torch.vmap may meet anything in a user's class
+    except Exception as error:  # a user's module may raise anything under torch.vmap
         raise StackingError(f"the network cannot be stacked: {first_line(error)}") from error
     learner.loss(learner(inputs[0]), target[0]).backward()
     own = {name: parameter.grad for name, parameter in learner.named_parameters() if name in stacked.names}
     if missing := [name for name, gradient in own.items() if gradient is None]:
         raise StackingError(f"the parameter {missing[0]} gets no gradient")
     expected = stacked.flatten({name: gradient[None] for name, gradient in own.items() if gradient is not None})[0]
-    if any(not torch.equal(before[name], tensor) for name, tensor in constants.items()) or _changed(stacked, learner):
+    changed = any(not torch.equal(before[name], tensor) for name, tensor in constants.items())
+    if changed or _changed_buffers(stacked, learner):
         raise StackingError("the network changes its buffers in training")
-    tolerance = AGREEMENT * float(expected.nan_to_num(0.0, 0.0, 0.0).abs().max())
+    tolerance = GRADIENT_TOLERANCE * float(expected.nan_to_num(0.0, 0.0, 0.0).abs().max())
     if not torch.allclose(gradients[0], expected, rtol=0, atol=tolerance, equal_nan=True):
-        raise StackingError("its gradients are others when it is stacked")
+        raise StackingError("the stacked gradients differ from those of the network alone")
 
 
-def _changed(stacked: StackedNetwork, learner: SupervisedModule) -> bool:
-    """Whether an ordinary step changed a buffer."""
-    start = stacked.constants(next(learner.parameters()).device)
+def _changed_buffers(stacked: StackedNetwork, learner: SupervisedModule) -> bool:
+    """Return whether an ordinary forward pass changed a buffer."""
+    initial = stacked.constants(next(learner.parameters()).device)
     buffers = dict(learner.named_buffers())
-    return any(not torch.equal(start[name][0], buffers[name]) for name in start if name in buffers)
+    return any(not torch.equal(initial[name][0], buffers[name]) for name in initial if name in buffers)

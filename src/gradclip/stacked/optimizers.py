@@ -1,7 +1,7 @@
-"""The steps of torch's optimizers for stacked parameters, each replica at its own settings.
+"""The steps of torch's optimizers for stacked parameters, each replica with its own settings.
 
-Parameters, gradients and what an optimizer remembers are ``[replicas, parameters]``; a setting is a number, or one for
-each replica, ``[replicas, 1]``.
+Parameters, gradients and optimizer states are ``[replicas, parameters]``. A setting is a number that all replicas
+share, or a tensor with one value for each replica, ``[replicas, 1]``.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,86 +10,99 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Memory = Mapping[str, Tensor]
-Step = Callable[[Tensor, Tensor, Memory, Mapping[str, Any]], tuple[Tensor, dict[str, Tensor]]]
+OptimizerState = Mapping[str, Tensor]
+Settings = Mapping[str, Any]
+Step = Callable[[Tensor, Tensor, OptimizerState, Settings], tuple[Tensor, dict[str, Tensor]]]
 
 
-def _sgd(parameters: Tensor, gradients: Tensor, memory: Memory, settings: Mapping[str, Any]) -> Any:
-    moved = _with_decay(gradients, parameters, settings)
+def _sgd(
+    parameters: Tensor, gradients: Tensor, state: OptimizerState, settings: Settings
+) -> tuple[Tensor, dict[str, Tensor]]:
+    gradients = _with_decay(gradients, parameters, settings)
     if _is_zero(settings["momentum"]):
-        return parameters - settings["lr"] * moved, {}
-    velocity = settings["momentum"] * memory["velocity"] + moved
-    direction = moved + settings["momentum"] * velocity if settings["nesterov"] else velocity
-    return parameters - settings["lr"] * direction, {"velocity": velocity}
+        return parameters - settings["lr"] * gradients, {}
+    momentum = settings["momentum"] * state["momentum_buffer"] + gradients
+    update = gradients + settings["momentum"] * momentum if settings["nesterov"] else momentum
+    return parameters - settings["lr"] * update, {"momentum_buffer": momentum}
 
 
-def _adam(parameters: Tensor, gradients: Tensor, memory: Memory, settings: Mapping[str, Any]) -> Any:
-    return _adam_step(parameters, _with_decay(gradients, parameters, settings), memory, settings)
+def _adam(
+    parameters: Tensor, gradients: Tensor, state: OptimizerState, settings: Settings
+) -> tuple[Tensor, dict[str, Tensor]]:
+    return _adam_step(parameters, _with_decay(gradients, parameters, settings), state, settings)
 
 
-def _adamw(parameters: Tensor, gradients: Tensor, memory: Memory, settings: Mapping[str, Any]) -> Any:
+def _adamw(
+    parameters: Tensor, gradients: Tensor, state: OptimizerState, settings: Settings
+) -> tuple[Tensor, dict[str, Tensor]]:
     decayed = parameters * (1 - settings["lr"] * settings["weight_decay"])
-    return _adam_step(decayed, gradients, memory, settings)
+    return _adam_step(decayed, gradients, state, settings)
 
 
-def _adam_step(parameters: Tensor, gradients: Tensor, memory: Memory, settings: Mapping[str, Any]) -> Any:
-    first, second = settings["betas"]
-    steps = memory["steps"] + 1
-    mean = torch.lerp(memory["mean"], gradients, 1 - first)
-    square = second * memory["square"] + (1 - second) * gradients * gradients
-    unbias, unbias_square = (1 - first**steps).to(mean.dtype), (1 - second**steps).sqrt().to(mean.dtype)
-    moved = settings["lr"] / unbias * mean / (square.sqrt() / unbias_square + settings["eps"])
-    return parameters - moved, {"steps": steps, "mean": mean, "square": square}
+def _adam_step(
+    parameters: Tensor, gradients: Tensor, state: OptimizerState, settings: Settings
+) -> tuple[Tensor, dict[str, Tensor]]:
+    beta1, beta2 = settings["betas"]
+    step = state["step"] + 1
+    exp_avg = torch.lerp(state["exp_avg"], gradients, 1 - beta1)
+    exp_avg_sq = beta2 * state["exp_avg_sq"] + (1 - beta2) * gradients * gradients
+    correction1 = (1 - beta1**step).to(exp_avg.dtype)
+    correction2_sqrt = (1 - beta2**step).sqrt().to(exp_avg.dtype)
+    update = settings["lr"] / correction1 * exp_avg / (exp_avg_sq.sqrt() / correction2_sqrt + settings["eps"])
+    return parameters - update, {"step": step, "exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq}
 
 
-def _rmsprop(parameters: Tensor, gradients: Tensor, memory: Memory, settings: Mapping[str, Any]) -> Any:
-    moved = _with_decay(gradients, parameters, settings)
-    square = settings["alpha"] * memory["square"] + (1 - settings["alpha"]) * moved * moved
-    scaled = moved / (square.sqrt() + settings["eps"])
-    velocity = scaled if _is_zero(settings["momentum"]) else settings["momentum"] * memory["velocity"] + scaled
-    return parameters - settings["lr"] * velocity, {"square": square, "velocity": velocity}
+def _rmsprop(
+    parameters: Tensor, gradients: Tensor, state: OptimizerState, settings: Settings
+) -> tuple[Tensor, dict[str, Tensor]]:
+    gradients, alpha = _with_decay(gradients, parameters, settings), settings["alpha"]
+    square_avg = alpha * state["square_avg"] + (1 - alpha) * gradients * gradients
+    update = gradients / (square_avg.sqrt() + settings["eps"])
+    if not _is_zero(settings["momentum"]):
+        update = settings["momentum"] * state["momentum_buffer"] + update
+    return parameters - settings["lr"] * update, {"square_avg": square_avg, "momentum_buffer": update}
 
 
-STEPS: dict[str, tuple[Step, tuple[str, ...]]] = {
-    "sgd": (_sgd, ("velocity",)),
-    "adam": (_adam, ("mean", "square")),
-    "adamw": (_adamw, ("mean", "square")),
-    "rmsprop": (_rmsprop, ("square", "velocity")),
+OPTIMIZERS: dict[str, tuple[Step, tuple[str, ...]]] = {  # the step, and the names of its state as torch has them
+    "sgd": (_sgd, ("momentum_buffer",)),
+    "adam": (_adam, ("exp_avg", "exp_avg_sq")),
+    "adamw": (_adamw, ("exp_avg", "exp_avg_sq")),
+    "rmsprop": (_rmsprop, ("square_avg", "momentum_buffer")),
 }
 
 
-def init_memory(name: str, parameters: Tensor) -> dict[str, Tensor]:
-    """Return what an optimizer remembers before its first step."""
-    _, remembered = STEPS[name]
-    steps = torch.zeros(len(parameters), 1, dtype=torch.float64, device=parameters.device)
-    return {key: torch.zeros_like(parameters) for key in remembered} | {"steps": steps}
+def init_optimizer_state(name: str, parameters: Tensor) -> dict[str, Tensor]:
+    """Return the state of an optimizer, a key of ``OPTIMIZERS``, before its first step."""
+    _, names = OPTIMIZERS[name]
+    step = torch.zeros(len(parameters), 1, dtype=torch.float64, device=parameters.device)
+    return {key: torch.zeros_like(parameters) for key in names} | {"step": step}
 
 
 def optimizer_step(
-    name: str, parameters: Tensor, gradients: Tensor, memory: Memory, settings: Mapping[str, Any]
+    name: str, parameters: Tensor, gradients: Tensor, state: OptimizerState, settings: Settings
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return parameters and memory after a step.
+    """Return the parameters and the optimizer state after a step.
 
     Args:
-        name: a key of ``STEPS``.
+        name: a key of ``OPTIMIZERS``.
         parameters: ``[replicas, parameters]``.
-        gradients: the same shape.
-        memory: of :func:`init_memory`, or of the step before.
+        gradients: ``[replicas, parameters]``.
+        state: of :func:`init_optimizer_state`, or of the step before.
         settings: of the optimizer; each a number, or one for each replica, ``[replicas, 1]``.
 
     Example:
         >>> settings = {"lr": torch.tensor([[0.1], [0.2]]), "momentum": 0.0, "nesterov": False, "weight_decay": 0.0}
         >>> parameters = torch.ones(2, 3)
-        >>> optimizer_step("sgd", parameters, parameters, init_memory("sgd", parameters), settings)[0]
+        >>> optimizer_step("sgd", parameters, parameters, init_optimizer_state("sgd", parameters), settings)[0]
         tensor([[0.9000, 0.9000, 0.9000],
                 [0.8000, 0.8000, 0.8000]])
     """
-    step, _ = STEPS[name]
-    after, remembered = step(parameters, gradients, memory, settings)
-    return after, {**memory, **remembered}
+    step, _ = OPTIMIZERS[name]
+    after, changed = step(parameters, gradients, state, settings)
+    return after, {**state, **changed}
 
 
-def _with_decay(gradients: Tensor, parameters: Tensor, settings: Mapping[str, Any]) -> Tensor:
+def _with_decay(gradients: Tensor, parameters: Tensor, settings: Settings) -> Tensor:
     decay = settings["weight_decay"]
     return gradients if _is_zero(decay) else gradients + decay * parameters
 

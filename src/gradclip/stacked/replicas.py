@@ -1,4 +1,4 @@
-"""What stacked replicas start from: the data and the initial network of their ordinary runs."""
+"""Replicas: what each stacked training starts from, the data and the initial network of its ordinary run."""
 
 import copy
 import json
@@ -18,13 +18,13 @@ from gradclip.training.components import build_data, describe_network
 
 @dataclass(frozen=True)
 class Replica:
-    """One of the trainings.
+    """One of the stacked trainings.
 
     Attributes:
         config: its settings.
         data: its examples, in the order of its seed.
-        network: with its initial weights; replicas of one seed share it.
-        description: how to build the network again.
+        network: the network with its initial weights, shared by replicas of the same seed.
+        description: how to build the network again, the arguments of :func:`gradclip.models.build.build_network`.
     """
 
     config: TrainConfig
@@ -34,33 +34,38 @@ class Replica:
 
 
 def make_replicas(configs: Sequence[TrainConfig]) -> list[Replica]:
-    """Make what each training starts from, what several have in common once.
+    """Build a replica for each config; data and networks that several have in common are built once.
 
     Raises:
-        GradclipError: data or network cannot be made.
+        GradclipError: data or a network cannot be built.
     """
-    datas: dict[tuple[str, int], TrainingData] = {}
-    networks: dict[tuple[str, int], nn.Module] = {}
+    data_of: dict[tuple[str, int], TrainingData] = {}
+    network_of: dict[tuple[str, int], nn.Module] = {}
     replicas = []
     for config in configs:
-        data = _data(config, datas)
+        data = _build_data(config, data_of)
         description = describe_network(config, data)
         key = json.dumps(description), config.seed
-        if key not in networks:
+        if key not in network_of:
             seed_everything(config.seed, verbose=False)
-            networks[key] = build_network(**description)
-        replicas.append(Replica(config, data, networks[key], description))
+            network_of[key] = build_network(**description)
+        replicas.append(Replica(config, data, network_of[key], description))
     return replicas
 
 
-def _data(config: TrainConfig, made: dict[tuple[str, int], TrainingData]) -> TrainingData:
-    """The data of a seed: rows are read once and put into another order."""
+def _build_data(config: TrainConfig, built: dict[tuple[str, int], TrainingData]) -> TrainingData:
+    """Return the data of a config; stored rows are read once for all seeds, which only order them differently.
+
+    Args:
+        config: the settings.
+        built: the data built so far, by settings and seed; this one is added.
+    """
     settings = config.data.model_dump_json()
-    if (settings, config.seed) not in made:
-        others = [data for (other, _), data in made.items() if other == settings]
+    if (settings, config.seed) not in built:
+        others = [data for (other, _), data in built.items() if other == settings]
         if others and not isinstance(config.data, TaskSettings):
-            made[settings, config.seed] = copy.copy(others[0])
-            made[settings, config.seed].seed = config.seed  # type: ignore[attr-defined]
+            built[settings, config.seed] = copy.copy(others[0])
+            built[settings, config.seed].seed = config.seed  # type: ignore[attr-defined]
         else:
-            made[settings, config.seed] = build_data(config)
-    return made[settings, config.seed]
+            built[settings, config.seed] = build_data(config)
+    return built[settings, config.seed]

@@ -1,4 +1,4 @@
-"""The numbers in nested settings: which of them differ among replicas, and how they are put back."""
+"""Find the numbers that differ among the settings of replicas, and replace them within the settings."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,60 +9,65 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-Path = tuple[str | int, ...]  # where a number stands, such as ("groups", 0, "value")
+SettingPath = tuple[str | int, ...]  # the keys and indices that lead to a setting, such as ("groups", 0, "value")
 
 
-def leaves(settings: Any, place: Path = ()) -> dict[Path, Any]:
-    """Every setting by its place.
+def flatten_settings(settings: Any, path: SettingPath = ()) -> dict[SettingPath, Any]:
+    """Return nested settings as one dictionary, by path.
 
     Example:
-        >>> leaves({"value": 1.0, "groups": [{"value": 2.0}]})
+        >>> flatten_settings({"value": 1.0, "groups": [{"value": 2.0}]})
         {('value',): 1.0, ('groups', 0, 'value'): 2.0}
     """
     if isinstance(settings, Mapping):
-        inner = list(settings.items())
+        items = list(settings.items())
     elif isinstance(settings, list):
-        inner = list(enumerate(settings))
+        items = list(enumerate(settings))
     else:
-        return {place: settings}
-    return {at: value for key, part in inner for at, value in leaves(part, (*place, key)).items()}
+        return {path: settings}
+    return {inner: value for key, part in items for inner, value in flatten_settings(part, (*path, key)).items()}
 
 
-def is_stackable(place: Path, value: Any) -> bool:
-    """Whether a setting is a number that may differ among replicas."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and place[-1] not in FIXED_SETTINGS
+def may_vary(path: SettingPath, value: Any) -> bool:
+    """Return whether a setting is a number that may differ among stacked replicas."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and path[-1] not in FIXED_SETTINGS
 
 
-def differing(settings: Sequence[Mapping[str, Any]], device: "torch.device") -> "dict[Path, Tensor]":
-    """The numbers that differ, ``[replicas]`` each, in float64.
+def varying_values(settings: Sequence[Mapping[str, Any]], device: "torch.device") -> "dict[SettingPath, Tensor]":
+    """Return the numbers that differ among replicas, by path: ``[replicas]`` each, in float64.
 
     Example:
         >>> import torch
-        >>> differing([{"value": 1.0, "beta": 0.9}, {"value": 5.0, "beta": 0.9}], torch.device("cpu"))
+        >>> varying_values([{"value": 1.0, "beta": 0.9}, {"value": 5.0, "beta": 0.9}], torch.device("cpu"))
         {('value',): tensor([1., 5.], dtype=torch.float64)}
     """
-    import torch  # here, so that jobs are grouped without it
+    import torch  # here, so that the launcher can group jobs without loading it
 
-    rows = [leaves(one) for one in settings]
-    places = [place for place, value in rows[0].items() if is_stackable(place, value)]
-    columns = {place: [row[place] for row in rows] for place in places}
+    rows = [flatten_settings(one) for one in settings]
+    paths = [path for path, value in rows[0].items() if may_vary(path, value)]
+    columns = {path: [row[path] for row in rows] for path in paths}
     wide = torch.float32 if device.type == "mps" else torch.float64  # Apple's GPUs have no float64
     return {
-        place: torch.tensor(column, dtype=wide, device=device)
-        for place, column in columns.items()
+        path: torch.tensor(column, dtype=wide, device=device)
+        for path, column in columns.items()
         if len(set(column)) > 1
     }
 
 
-def replaced(settings: Any, numbers: Mapping[Path, Any], place: Path = ()) -> Any:
-    """The settings with some numbers replaced.
+def replace_values(settings: Any, values: Mapping[SettingPath, Any], path: SettingPath = ()) -> Any:
+    """Return nested settings with some values replaced.
+
+    Args:
+        settings: mappings and lists of settings.
+        values: the new values, by path.
+        path: where the settings stand within the whole; empty for the whole.
 
     Example:
-        >>> replaced({"value": 1.0, "groups": [{"value": 2.0}]}, {("groups", 0, "value"): 3.0})
+        >>> replace_values({"value": 1.0, "groups": [{"value": 2.0}]}, {("groups", 0, "value"): 3.0})
         {'value': 1.0, 'groups': [{'value': 3.0}]}
     """
     if isinstance(settings, Mapping):
-        return {key: replaced(part, numbers, (*place, key)) for key, part in settings.items()}
+        return {key: replace_values(part, values, (*path, key)) for key, part in settings.items()}
     if isinstance(settings, list):
-        return [replaced(part, numbers, (*place, index)) for index, part in enumerate(settings)]
-    return numbers.get(place, settings)
+        return [replace_values(part, values, (*path, index)) for index, part in enumerate(settings)]
+    return values.get(path, settings)

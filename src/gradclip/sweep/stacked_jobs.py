@@ -12,9 +12,8 @@ from tqdm import tqdm
 from gradclip.config.error_messages import USER_ERRORS
 from gradclip.errors import Interrupted, StackingError
 from gradclip.formatting import signal_name
-from gradclip.stacked.memory import keep_freed_memory
 from gradclip.stacked.replicas import make_replicas
-from gradclip.stacked.training import StackedTraining
+from gradclip.stacked.training import StackedTraining, keep_freed_memory
 from gradclip.sweep.replica_runs import ReplicaRuns
 from gradclip.sweep.results import JobResult, job_message
 from gradclip.sweep.stacking import group, refusal
@@ -98,7 +97,7 @@ def _train(training: StackedTraining, jobs: Sequence[Job], runs: ReplicaRuns) ->
     """Train, and write each run as its training ends; whatever happens, other groups go on."""
     try:
         for index, result in training.run():
-            runs.end(jobs[index].number, result, training.ended)
+            runs.end(jobs[index].number, result, training.end_time)
     except Interrupted as stop:
         reason = f"stopped by {signal_name(stop.signal)} after step {training.steps}"
         _end_stopped(runs.abandon("KILLED"), reason)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gradclip.config.schema import TrainConfig, has_effect
-from gradclip.stacked.varying import is_stackable, leaves
+from gradclip.stacked.varying import flatten_settings, may_vary
 
 FREE = {("data", "scale_target"), ("optimizer", "lr"), ("optimizer", "momentum"), ("optimizer", "weight_decay")}
 
@@ -37,7 +37,7 @@ def group(configs: Mapping[int, TrainConfig]) -> list[list[int]]:
 
 def _shape(config: TrainConfig) -> Mapping[str, Any]:
     """What jobs must have in common: all settings that change the training but seeds and numbers that may differ."""
-    settings = leaves(config.model_dump(exclude={"seed"}))
+    settings = flatten_settings(config.model_dump(exclude={"seed"}))
     names = {path: ".".join(map(str, path)) for path in settings}
     return {
         name: "free" if _is_free(path, settings[path]) else settings[path]
@@ -47,4 +47,4 @@ def _shape(config: TrainConfig) -> Mapping[str, Any]:
 
 
 def _is_free(path: tuple[str | int, ...], value: Any) -> bool:
-    return path in FREE or (path[0] in {"clip", "threshold"} and is_stackable(path, value))
+    return path in FREE or (path[0] in {"clip", "threshold"} and may_vary(path, value))

@@ -1,4 +1,4 @@
-"""How far back in time gradients reach: their norm with respect to the hidden state, by time step."""
+"""Gradient norms with respect to the hidden states of recurrent layers, by time step."""
 
 from dataclasses import dataclass
 
@@ -7,31 +7,46 @@ import pandas as pd
 
 from gradclip.arrays import Floats, Integers
 
+MAX_SNAPSHOTS = 12  # optimizer steps kept of a run
+RecurrentLayer = tuple[str, int]  # the module's name, and the index of the layer among those stacked in the module
+
 
 @dataclass(frozen=True)
 class HiddenStateRecord:
-    """Snapshots of some optimizer steps; one row for each of them, one column for each time step.
+    """Gradient norms at the hidden states: a row for each recorded optimizer step, a column for each time step.
 
     Attributes:
         step: optimizer steps, counted from 1, ``[snapshots]``.
-        norms: by recurrent layer, the L2 norm over the batch's sequences and the layer's units of the derivative of
-            the loss with respect to the hidden state, ``[snapshots, time steps]``; 0 where no gradient came.
+        norms: by name of the recurrent layer, the L2 norm, over the sequences of the batch and the units of the layer,
+            of the derivative of the loss with respect to the hidden state, ``[snapshots, time steps]``, in loss units
+            per unit of activation; 0 where no gradient arrived.
     """
 
     step: Integers
     norms: dict[str, Floats]
 
     def to_frame(self) -> pd.DataFrame:
-        """One row for each optimizer step, layer and time step, which is counted from 1."""
+        """Return a row for each optimizer step, layer and time step; time steps are counted from 1."""
         return pd.concat([self._layer_frame(layer, norms) for layer, norms in self.norms.items()], ignore_index=True)
 
     def _layer_frame(self, layer: str, norms: Floats) -> pd.DataFrame:
-        snapshots, times = norms.shape
+        snapshots, time_steps = norms.shape
         return pd.DataFrame(
             {
-                "step": np.repeat(self.step, times),
+                "step": np.repeat(self.step, time_steps),
                 "layer": layer,
-                "time": np.tile(np.arange(1, times + 1), snapshots),
+                "time": np.tile(np.arange(1, time_steps + 1), snapshots),
                 "hidden/grad_norm": norms.ravel(),
             }
         )
+
+
+def layer_name(layer: RecurrentLayer) -> str:
+    """Return the name of a recurrent layer in a record.
+
+    Example:
+        >>> layer_name(("network.recurrent", 0))
+        'network.recurrent, layer 1'
+    """
+    module, index = layer
+    return f"{module}, layer {index + 1}"

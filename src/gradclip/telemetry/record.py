@@ -1,4 +1,8 @@
-"""The gradients of a run, step by step, as plain arrays, and what can be read from them."""
+"""Gradient statistics of a run, one row for each optimizer step, as NumPy arrays.
+
+:class:`GradientRecord` is the central data structure: callbacks produce it, the explosion report, the figures, the
+tracked metrics and the Parquet file are read from it.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -15,12 +19,13 @@ from gradclip.arrays import Booleans, Floats, Integers
 
 @dataclass(frozen=True)
 class Divergence:
-    """Where the first non-finite number stood.
+    """The first non-finite value of a run.
 
     Attributes:
         step: the optimizer step, counted from 1.
         epoch: the epoch, counted from 1.
-        place: ``loss``; ``gradient`` or ``weight`` and the parameter's name; or ``score``, if only that overflowed.
+        place: ``loss``; ``gradient <parameter>`` or ``weight <parameter>``; or ``score``, where only the score of an
+            epoch overflowed.
     """
 
     step: int
@@ -30,24 +35,31 @@ class Divergence:
 
 @dataclass(frozen=True)
 class GradientRecord:
-    """One row for each optimizer step, one column for each parameter tensor.
+    """Loss, gradient and weight statistics of every optimizer step.
+
+    Arrays have one row for each step and, where they say so, one column for each parameter tensor, in the order of
+    ``names``. Gradients are those that the optimizer receives: accumulated over batches and unscaled. They are in loss
+    units per weight unit, here called gradient units. Norms are L2 and do not overflow where the elements are finite.
 
     Attributes:
-        names: the parameters, in order.
-        step: optimizer steps, counted from 1, ``[steps]``.
-        epoch: epochs, counted from 1, ``[steps]``.
-        batch: the step's last batch within its epoch, counted from 0, ``[steps]``.
-        loss: training loss, mean over accumulated batches, ``[steps]``.
-        max_abs: largest |element| of any gradient before clipping, ``[steps]``.
-        input_max_abs: largest |element| of the step's inputs, ``[steps]``; NaN where a batch is no pair of tensors.
-        target_max_abs: the same of its target.
-        inner_product: of the gradient before and after clipping, ``[steps]``; NaN where clipping keeps the direction.
-        skipped: whether the update was left out, ``[steps]``.
+        names: names of the parameter tensors, as in ``named_parameters()``.
+        step: optimizer step, counted from 1, ``[steps]``.
+        epoch: epoch, counted from 1, ``[steps]``.
+        batch: index within the epoch of the step's last batch, counted from 0, ``[steps]``.
+        loss: training loss, mean over the accumulated batches, ``[steps]``, loss units.
+        max_abs: largest |element| of all gradients before clipping, ``[steps]``, gradient units.
+        input_max_abs: largest |element| of the step's inputs, as the network receives them, ``[steps]``; NaN where a
+            batch is not a pair of floating-point tensors.
+        target_max_abs: largest |element| of the step's targets, as the loss receives them, ``[steps]``; NaN likewise.
+        inner_product: inner product of the whole gradient before and after clipping, ``[steps]``, squared gradient
+            units; NaN where the clipping method keeps the direction, so that it is not measured.
+        skipped: whether the update was skipped, by a clipper or a loss scaler, ``[steps]``.
         nonfinite: number of NaN or infinite elements of each gradient before clipping, ``[steps, parameters]``.
-        norms: L2 norm of each gradient before clipping, ``[steps, parameters]``.
-        norms_clipped: L2 norm of each gradient after clipping, ``[steps, parameters]``.
-        weights: L2 norm of each parameter after the step, ``[steps, parameters]``.
-        updates: L2 norm of how the step changed each parameter, ``[steps, parameters]``; NaN where not measured.
+        norms: norm of each gradient before clipping, ``[steps, parameters]``, gradient units.
+        norms_clipped: norm of each gradient after clipping, ``[steps, parameters]``, gradient units.
+        weights: norm of each parameter after the step, ``[steps, parameters]``, weight units.
+        updates: norm of the change of each parameter in the step, ``[steps, parameters]``, weight units; NaN in steps
+            in which it was not measured.
     """
 
     names: tuple[str, ...]
@@ -68,65 +80,68 @@ class GradientRecord:
 
     @classmethod
     def empty(cls, names: tuple[str, ...]) -> "GradientRecord":
-        """A record of no steps."""
-        whole, number, wide = np.empty(0, dtype=np.int64), np.empty(0), np.empty((0, len(names)))
-        return cls(names, *(whole,) * 3, *(number,) * 5, np.empty(0, dtype=np.bool_), *(wide,) * 5)
+        """Return a record without steps."""
+        integers, floats, matrix = np.empty(0, dtype=np.int64), np.empty(0), np.empty((0, len(names)))
+        return cls(names, *(integers,) * 3, *(floats,) * 5, np.empty(0, dtype=np.bool_), *(matrix,) * 5)
 
     @classmethod
     def join(cls, names: tuple[str, ...], records: Sequence["GradientRecord"]) -> "GradientRecord":
-        """Put records of the same parameters one after the other."""
-        parts = [cls.empty(names), *records]
-        return cls(names, *(np.concatenate([getattr(part, column) for part in parts]) for column in cls.columns()))
+        """Concatenate records of the same parameters along the steps."""
+        blocks = [cls.empty(names), *records]
+        return cls(names, *(np.concatenate([getattr(block, column) for block in blocks]) for column in cls.columns()))
 
     @classmethod
     def columns(cls) -> list[str]:
-        """The attributes that have one entry for each step."""
+        """Return the names of the attributes with one row for each step, in order."""
         return [field.name for field in fields(cls) if field.name != "names"]
 
     def before(self, step: int, count: int) -> "GradientRecord":
-        """The last ``count`` steps before a step."""
+        """Return the record of the last ``count`` steps before a step."""
         end = int(np.searchsorted(self.step, step))
         rows = slice(max(0, end - count), end)
         return GradientRecord(self.names, *(getattr(self, column)[rows] for column in self.columns()))
 
     @cached_property
     def norm(self) -> Floats:
-        """Global L2 norm before clipping, ``[steps]``."""
+        """Global L2 norm before clipping, ``[steps]``, gradient units."""
         return _row_norms(self.norms)
 
     @cached_property
     def norm_clipped(self) -> Floats:
-        """Global L2 norm after clipping, ``[steps]``."""
+        """Global L2 norm after clipping, ``[steps]``, gradient units."""
         return _row_norms(self.norms_clipped)
 
     @cached_property
     def coefficient(self) -> Floats:
-        """Norm after over norm before, ``[steps]``; 1 where the gradient is zero."""
+        """Clipping coefficient: global norm after over before clipping, ``[steps]``; 1 where the gradient is zero."""
         with np.errstate(invalid="ignore"):
             return np.divide(self.norm_clipped, self.norm, out=np.ones_like(self.norm), where=self.norm != 0)
 
     @cached_property
     def cosine(self) -> Floats:
-        """Cosine of the angle by which clipping turned the gradient, ``[steps]``; 1 where it kept the direction."""
+        """Cosine between the gradient before and after clipping, ``[steps]``; 1 where the direction is kept."""
         with np.errstate(all="ignore"):
             measured = np.clip(self.inner_product / self.norm / self.norm_clipped, -1, 1)
         return np.where(np.isnan(self.inner_product), 1.0, measured)
 
     @cached_property
     def update_ratios(self) -> Floats:
-        """Norm of each parameter's change over its norm after it, ``[steps, parameters]``; NaN where not measured."""
+        """Update to weight ratio, ``updates / weights``, ``[steps, parameters]``; NaN where not measured."""
         with np.errstate(all="ignore"):
             ratios: Floats = self.updates / self.weights
         return ratios
 
     @cached_property
     def zeroed(self) -> Booleans:
-        """Steps whose finite gradient was made zero, ``[steps]``, though they were not left out: by an overflow."""
+        """Whether clipping made a finite gradient zero, ``[steps]``, though the update was not skipped.
+
+        This happens where a norm overflows to infinity, so that the coefficient is zero.
+        """
         return np.asarray(np.isfinite(self.norm) & (self.norm > 0) & (self.norm_clipped == 0) & ~self.skipped)
 
     @property
     def metrics(self) -> dict[str, Floats]:
-        """What is tracked of each step, ``[steps]``, by the name of its metric."""
+        """The tracked metrics of each step, by metric name, ``[steps]`` each."""
         return {
             keys.LOSS_STEP: self.loss,
             keys.GRAD_NORM: self.norm,
@@ -137,41 +152,46 @@ class GradientRecord:
 
     @property
     def clip_fraction(self) -> float:
-        """Share of the steps with a finite gradient in which clipping changed it; NaN without such a step."""
+        """Fraction of the steps with a finite gradient in which clipping changed the norm; NaN without such a step."""
         finite = np.isfinite(self.norm)
         return float(np.mean((self.norm_clipped != self.norm)[finite])) if finite.any() else np.nan
 
     def norm_percentile(self, percentile: float) -> float:
-        """A percentile, 0 to 100, of the finite norms before clipping; NaN without any."""
+        """Return a percentile, 0 to 100, of the finite global norms before clipping; NaN without any."""
         finite = self.norm[np.isfinite(self.norm)]
         return float(np.percentile(finite, percentile)) if finite.size else np.nan
 
     @cached_property
     def divergence(self) -> Divergence | None:
-        """The first step with a non-finite weight, or a non-finite loss whose update was not left out.
+        """The first step with a non-finite weight, or with a non-finite loss and an update that was not skipped.
 
-        A non-finite gradient that never reached a weight, because a clipper or a loss scaler left it out, is none.
+        None if there is no such step. A non-finite gradient that never reached a weight, because a clipper or a loss
+        scaler skipped the update, does not count.
         """
         diverged = diverged_steps(self.loss, self.skipped, self.weights)
         if not diverged.any():
             return None
         row = int(np.argmax(diverged))
-        return Divergence(int(self.step[row]), int(self.epoch[row]), self._first_place(row))
+        return Divergence(int(self.step[row]), int(self.epoch[row]), self._first_nonfinite(row))
 
-    def _first_place(self, row: int) -> str:
+    def _first_nonfinite(self, row: int) -> str:
+        """Return the first non-finite value of a step in the order in which they are computed."""
         if not np.isfinite(self.loss[row]):
             return "loss"
         gradients = np.isfinite(self.norms[row]) & np.isfinite(self.norms_clipped[row])
-        what, finite = ("weight", np.isfinite(self.weights[row])) if gradients.all() else ("gradient", gradients)
-        return f"{what} {self.names[int(np.argmin(finite))]}"
+        kind, finite = ("weight", np.isfinite(self.weights[row])) if gradients.all() else ("gradient", gradients)
+        return f"{kind} {self.names[int(np.argmin(finite))]}"
 
     def to_frame(self) -> pd.DataFrame:
-        """One row for each step."""
+        """Return a data frame with a row for each step and the columns of :meth:`to_columns`."""
         return pd.DataFrame(self.to_columns())
 
     def to_columns(self) -> dict[str, NDArray[Any]]:
-        """Of each step, ``[steps]``; named as the metrics are, those of a parameter with its name behind."""
-        steps = {
+        """Return all statistics by column name, ``[steps]`` each.
+
+        Columns are named as the tracked metrics; a column of a single parameter ends in its name.
+        """
+        of_steps = {
             "step": self.step,
             "epoch": self.epoch,
             "batch": self.batch,
@@ -181,7 +201,7 @@ class GradientRecord:
             "input/max_abs": self.input_max_abs,
             "target/max_abs": self.target_max_abs,
         }
-        tensors = {
+        of_parameters = {
             keys.GRAD_NORM: self.norms,
             keys.GRAD_NORM_CLIPPED: self.norms_clipped,
             "grad/nonfinite": self.nonfinite,
@@ -189,19 +209,23 @@ class GradientRecord:
             "update/norm": self.updates,
             "update/ratio": self.update_ratios,
         }
-        columns = {
-            f"{key}/{name}": values[:, i] for key, values in tensors.items() for i, name in enumerate(self.names)
+        return of_steps | {
+            f"{key}/{name}": values[:, column]
+            for key, values in of_parameters.items()
+            for column, name in enumerate(self.names)
         }
-        return steps | columns
 
 
 def diverged_steps(loss: Floats, skipped: Booleans, weights: Floats) -> Booleans:
-    """Which steps had a non-finite weight, or a non-finite loss whose update was not left out.
+    """Return which steps had a non-finite weight, or a non-finite loss and an update that was not skipped.
 
     Args:
-        loss: ``[...]``, such as ``[steps]``.
-        skipped: whether the update was left out, ``[...]``.
-        weights: norms of each parameter after the step, ``[..., parameters]``.
+        loss: training loss, ``[...]``, such as ``[steps]`` or ``[steps, replicas]``.
+        skipped: whether the update was skipped, ``[...]``.
+        weights: norm of each parameter after the step, ``[..., parameters]``.
+
+    Returns:
+        Whether each step diverged, ``[...]``.
     """
     diverged: Booleans = ~np.isfinite(weights).all(axis=-1) | ~(np.isfinite(loss) | skipped)
     return diverged

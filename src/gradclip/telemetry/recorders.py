@@ -1,4 +1,4 @@
-"""Measure optimizer steps on the device, and read many of them back at once."""
+"""Measure optimizer steps on the device, and transfer the results in blocks of many steps."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -14,11 +14,17 @@ from gradclip.norms import row_part_norms, tensor_norms
 from gradclip.telemetry.measures import extremes, inner_product, nonfinite_counts
 from gradclip.telemetry.record import GradientRecord
 
-SMALL = 50_000  # parameters, of which whole copies of a block of steps take a few megabytes
+COPY_LIMIT = 50_000  # trained parameters; copies of them for a block of steps take a few megabytes
 
 
 class StepIndex(NamedTuple):
-    """Which step it is: the optimizer step and the epoch, counted from 1, and the batch within the epoch, from 0."""
+    """The position of an optimizer step in the training.
+
+    Attributes:
+        step: optimizer step, counted from 1.
+        epoch: epoch, counted from 1.
+        batch: index of the step's last batch within the epoch, counted from 0.
+    """
 
     step: int
     epoch: int
@@ -26,58 +32,73 @@ class StepIndex(NamedTuple):
 
 
 class Recorder(ABC):
-    """Look at gradients before and after clipping, and at weights; read the numbers back later, in blocks.
+    """Measure gradients and weights at every optimizer step; return the results in blocks, as records.
+
+    For each step call :meth:`record_gradients` before clipping and :meth:`record_step` after the optimizer's step. No
+    value is read from the device before :meth:`flush`.
 
     Args:
-        named: the parameters that are trained.
-        changes_direction: whether clipping may turn the gradient, so that its angle is worth a look.
+        named_parameters: the parameters to record, with their names.
+        changes_direction: whether clipping may change the direction of the gradient, so that its angle is measured.
     """
 
-    def __init__(self, named: Sequence[tuple[str, nn.Parameter]], changes_direction: bool) -> None:
-        self.names = tuple(name for name, _ in named)
-        self.parameters = [parameter for _, parameter in named]
+    def __init__(self, named_parameters: Sequence[tuple[str, nn.Parameter]], changes_direction: bool) -> None:
+        self.names = tuple(name for name, _ in named_parameters)
+        self.parameters = [parameter for _, parameter in named_parameters]
         self.changes_direction = changes_direction
-        self.places: list[StepIndex] = []
-        self._are_gone: list[bool] = []
-        self._scalars: list[list[Tensor]] = []
+        self._indices: list[StepIndex] = []
+        self._scalars: list[list[Tensor]] = []  # of each step: the loss and four batch extremes
+        self._without_gradients: list[bool] = []
+
+    @property
+    def pending(self) -> int:
+        """Number of steps since the last flush."""
+        return len(self._indices)
 
     @abstractmethod
-    def before(self, watch_change: bool) -> None:
-        """Look at the gradients before clipping, and at the weights if their change is to be measured."""
+    def record_gradients(self, measure_updates: bool) -> None:
+        """Measure the gradients before clipping, and copy the weights if this step's updates are to be measured."""
 
-    def after(self, place: StepIndex, loss: Tensor, batch_extremes: list[Tensor]) -> None:
-        """Look at the gradients after clipping and the weights after the step."""
-        self.places.append(place)
+    def record_step(self, index: StepIndex, loss: Tensor, batch_extremes: Sequence[Tensor]) -> None:
+        """Measure the gradients after clipping and the weights after the step.
+
+        Args:
+            index: position of the step in the training.
+            loss: the step's training loss, a scalar.
+            batch_extremes: of the step's batches, as :func:`batch_extremes` returns them; empty if unknown.
+        """
+        self._indices.append(index)
         self._scalars.append([loss, *(batch_extremes or [loss.new_full((), torch.nan)] * 4)])
-        self._are_gone.append(all(parameter.grad is None for parameter in self.parameters))
-        self._look_after()
+        self._without_gradients.append(all(parameter.grad is None for parameter in self.parameters))
+        self._record_after_step()
 
-    def read_back(self) -> GradientRecord:
-        """Return the steps since the last reading, and forget them."""
+    def flush(self) -> GradientRecord:
+        """Return the record of the steps since the last flush, and discard them here."""
         scalars = _to_array(self._scalars)
-        ends = np.abs(scalars[:, 1:]).reshape(len(scalars), 2, 2).max(axis=2)
-        places, measured = np.array(self.places, dtype=np.int64), self._read()
+        max_abs = np.abs(scalars[:, 1:]).reshape(len(scalars), 2, 2).max(axis=2)
+        indices, measured = np.array(self._indices, dtype=np.int64), self._flush_columns()
         record = GradientRecord(
             names=self.names,
-            step=places[:, 0],
-            epoch=places[:, 1],
-            batch=places[:, 2],
+            step=indices[:, 0],
+            epoch=indices[:, 1],
+            batch=indices[:, 2],
             loss=scalars[:, 0],
-            input_max_abs=ends[:, 0],
-            target_max_abs=ends[:, 1],
-            skipped=np.array(self._are_gone) & (measured["norms"] != 0).any(axis=1),
+            input_max_abs=max_abs[:, 0],
+            target_max_abs=max_abs[:, 1],
+            skipped=np.array(self._without_gradients) & (measured["norms"] != 0).any(axis=1),
             **measured,
         )
-        self.places, self._scalars, self._are_gone = [], [], []
+        self._indices, self._scalars, self._without_gradients = [], [], []
         return record
 
     @abstractmethod
-    def _look_after(self) -> None: ...
+    def _record_after_step(self) -> None: ...
 
     @abstractmethod
-    def _read(self) -> dict[str, NDArray[np.float64]]: ...
+    def _flush_columns(self) -> dict[str, NDArray[np.float64]]: ...
 
     def _gradients(self) -> list[Tensor]:
+        """Return the gradient of each parameter; zeros for a parameter without one."""
         gradients = [parameter.grad for parameter in self.parameters]
         pairs = zip(gradients, self.parameters, strict=True)
         return [torch.zeros_like(p) if gradient is None else gradient.detach() for gradient, p in pairs]
@@ -87,42 +108,42 @@ class Recorder(ABC):
 
 
 class CopyingRecorder(Recorder):
-    """For small networks: copy everything at each step, which takes three calls, and measure a block at once."""
+    """Recorder of small networks: copies all elements at each step, by three calls, and measures a block at once."""
 
-    def __init__(self, named: Sequence[tuple[str, nn.Parameter]], changes_direction: bool) -> None:
-        super().__init__(named, changes_direction)
+    def __init__(self, named_parameters: Sequence[tuple[str, nn.Parameter]], changes_direction: bool) -> None:
+        super().__init__(named_parameters, changes_direction)
         self._offsets = np.cumsum([0, *(parameter.numel() for parameter in self.parameters)])[:-1]
-        self._before: list[Tensor] = []
-        self._after: list[Tensor] = []  # gradients, then weights
+        self._gradients_before: list[Tensor] = []
+        self._gradients_and_weights: list[Tensor] = []  # after the step
         self._start: Tensor | None = None  # the weights before the first step of the block
 
-    def before(self, watch_change: bool) -> None:
-        """Copy the gradients; at the very first step the weights too."""
-        self._before.append(_flat(self._gradients()))
+    def record_gradients(self, measure_updates: bool) -> None:
+        """Copy the gradients, and at the very first step the weights too."""
+        self._gradients_before.append(_flat(self._gradients()))
         if self._start is None:
             self._start = _flat(self._weights())
 
-    def _look_after(self) -> None:
-        self._after.append(_flat([*self._gradients(), *self._weights()]))
+    def _record_after_step(self) -> None:
+        self._gradients_and_weights.append(_flat([*self._gradients(), *self._weights()]))
 
-    def _read(self) -> dict[str, NDArray[np.float64]]:
+    def _flush_columns(self) -> dict[str, NDArray[np.float64]]:
         assert self._start is not None
         size = len(self._start)
-        before, both, start = _to_matrix(self._before), _to_matrix(self._after), _to_matrix([self._start])
-        after, trail = both[:, :size], np.vstack([start, both[:, size:]])
-        self._start = self._after[-1][size:]
-        self._before, self._after = [], []
+        before, start = _to_matrix(self._gradients_before), _to_matrix([self._start])
+        after, ends = np.split(_to_matrix(self._gradients_and_weights), [size], axis=1)
+        weights = np.vstack([start, ends])
+        self._start = self._gradients_and_weights[-1][size:]
+        self._gradients_before, self._gradients_and_weights = [], []
+        nothing = np.full(len(before), np.nan)
         with np.errstate(invalid="ignore", over="ignore"):
             return {
                 "max_abs": np.abs(before).max(axis=1),
-                "inner_product": (before * after).sum(axis=1)
-                if self.changes_direction
-                else np.full(len(before), np.nan),
+                "inner_product": (before * after).sum(axis=1) if self.changes_direction else nothing,
                 "nonfinite": np.add.reduceat(~np.isfinite(before), self._offsets, axis=1, dtype=np.float64),
                 "norms": self._norms(before),
                 "norms_clipped": self._norms(after),
-                "weights": self._norms(trail[1:]),
-                "updates": self._norms(np.diff(trail, axis=0)),
+                "weights": self._norms(weights[1:]),
+                "updates": self._norms(np.diff(weights, axis=0)),
             }
 
     def _norms(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -131,55 +152,56 @@ class CopyingRecorder(Recorder):
 
 
 class MeasuringRecorder(Recorder):
-    """For all other networks: measure at each step and keep scalars only."""
+    """Recorder of all other networks: measures at each step and stores scalars only."""
 
-    def __init__(self, named: Sequence[tuple[str, nn.Parameter]], changes_direction: bool) -> None:
-        super().__init__(named, changes_direction)
-        self._copies = [torch.empty_like(parameter) for parameter in self.parameters]
+    def __init__(self, named_parameters: Sequence[tuple[str, nn.Parameter]], changes_direction: bool) -> None:
+        super().__init__(named_parameters, changes_direction)
+        self._weights_before = [torch.empty_like(parameter) for parameter in self.parameters]
         self._rows: dict[str, list[list[Tensor]]] = {"norms": [], "values": [], "nonfinite": []}
 
-    def before(self, watch_change: bool) -> None:
-        """Measure the gradients; copy the weights if their change is to be measured."""
+    def record_gradients(self, measure_updates: bool) -> None:
+        """Measure the gradients; copy the weights if this step's updates are to be measured."""
         gradients = self._gradients()
-        self._norms_before, self._ends = tensor_norms(gradients), extremes(gradients)
+        self._norms_before, self._extremes_before = tensor_norms(gradients), extremes(gradients)
         self._rows["nonfinite"].append(nonfinite_counts(gradients))
         self._unclipped = [gradient.clone() for gradient in gradients] if self.changes_direction else None
-        self._watch_change = watch_change
-        if watch_change:
-            torch._foreach_copy_(self._copies, self._weights())
+        self._measure_updates = measure_updates
+        if measure_updates:
+            torch._foreach_copy_(self._weights_before, self._weights())
 
-    def _look_after(self) -> None:
+    def _record_after_step(self) -> None:
         gradients, weights = self._gradients(), self._weights()
-        nothing = self._ends[0].new_full((), torch.nan)
-        product = nothing if self._unclipped is None else inner_product(gradients, self._unclipped)
-        change = self._change(weights) if self._watch_change else torch.full_like(self._norms_before, torch.nan)
-        self._rows["norms"].append([self._norms_before, tensor_norms(gradients), tensor_norms(weights), change])
-        self._rows["values"].append([product, *self._ends])
+        product = self._extremes_before[0].new_full((), torch.nan)
+        if self._unclipped is not None:
+            product = inner_product(gradients, self._unclipped)
+        updates = torch.full_like(self._norms_before, torch.nan)
+        if self._measure_updates:
+            updates = tensor_norms(torch._foreach_sub(list(weights), self._weights_before))
+        self._rows["norms"].append([self._norms_before, tensor_norms(gradients), tensor_norms(weights), updates])
+        self._rows["values"].append([product, *self._extremes_before])
 
-    def _change(self, weights: Sequence[Tensor]) -> Tensor:
-        return tensor_norms(torch._foreach_sub(list(weights), self._copies))
-
-    def _read(self) -> dict[str, NDArray[np.float64]]:
+    def _flush_columns(self) -> dict[str, NDArray[np.float64]]:
         arrays = {name: _to_array(rows) for name, rows in self._rows.items()}
         self._rows = {name: [] for name in self._rows}
-        kinds = np.split(arrays["norms"], 4, axis=1)
-        names = ("norms", "norms_clipped", "weights", "updates")
+        norms = zip(("norms", "norms_clipped", "weights", "updates"), np.split(arrays["norms"], 4, axis=1), strict=True)
         return {
             "max_abs": np.abs(arrays["values"][:, 1:]).max(axis=1),
             "inner_product": arrays["values"][:, 0],
             "nonfinite": arrays["nonfinite"],
-            **dict(zip(names, kinds, strict=True)),
+            **dict(norms),
         }
 
 
-def make_recorder(named: Sequence[tuple[str, nn.Parameter]], changes_direction: bool) -> Recorder:
-    """Return the probe that costs least for these parameters."""
-    size = sum(parameter.numel() for _, parameter in named)
-    return (CopyingRecorder if size <= SMALL else MeasuringRecorder)(named, changes_direction)
+def make_recorder(named_parameters: Sequence[tuple[str, nn.Parameter]], changes_direction: bool) -> Recorder:
+    """Return the recorder that costs least for these parameters; arguments are those of :class:`Recorder`."""
+    size = sum(parameter.numel() for _, parameter in named_parameters)
+    return (CopyingRecorder if size <= COPY_LIMIT else MeasuringRecorder)(named_parameters, changes_direction)
 
 
 def batch_extremes(batch: Any) -> list[Tensor]:
-    """Return least and greatest of a batch's inputs and of its target, if it is a pair of real tensors; else nothing.
+    """Return the minimum and maximum of a batch's inputs and of its targets, four scalars.
+
+    The list is empty where the batch is not a pair of floating-point tensors.
 
     Example:
         >>> batch_extremes((torch.tensor([1.0, -2.0]), torch.tensor([5.0])))
@@ -192,7 +214,7 @@ def batch_extremes(batch: Any) -> list[Tensor]:
 
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:
-    """A copy of all elements one after the other, by a single call."""
+    """Return a copy of all elements, one tensor after the other, by a single call."""
     flat: Tensor = _flatten_dense_tensors(tensors)  # type: ignore[no-untyped-call]
     return flat.clone() if len(tensors) == 1 else flat  # of one tensor it is a view, which clipping would change
 

@@ -82,7 +82,7 @@ def attach(job: Job, components: Components, interruption: Interruption, run: Tr
     callbacks: list[Callback] = components.trainer.callbacks  # type: ignore[attr-defined]
     callbacks += [interruption, checkpoints]
     if run is not None:
-        checkpoints.keep = run.keep_checkpoint
+        checkpoints.on_saved = run.keep_checkpoint
         components.trainer.loggers = [RunLogger(run)]
 
 

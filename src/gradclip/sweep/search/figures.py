@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from gradclip.arrays import Floats
-from gradclip.plots import BLUE, GREY, ORANGE, RED, log_axis_over_decades, say, spans_decades
+from gradclip.plots import BLUE, GREY, ORANGE, RED, log_axis_over_decades, show_message, spans_decades
 from gradclip.sweep.search.trial import Trial, best_trial, metric_of
 
 MOST_SETTINGS = 4  # more would be too small to read
@@ -41,7 +41,7 @@ def _plot(axes: Axes, trials: Sequence[Trial], positions: Floats) -> None:
     """One mark for each trial; what has no score is marked at the upper edge."""
     scores = np.array([trial.average for trial in trials])
     if not np.isfinite(scores).any():
-        say(axes, "no setting has a finite score")
+        show_message(axes, "no setting has a finite score")
         return
     states = np.array([trial.state for trial in trials])
     lowest, highest = np.array([trial.range for trial in trials]).T

@@ -1,0 +1,230 @@
+import logging
+import math
+import signal
+import time
+
+import pytest
+import torch
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.loggers.logger import Logger
+
+from gradclip import MLP, Regressor, TabularData
+from gradclip.callbacks import checkpoints as checkpoints_module
+from gradclip.callbacks.checkpoints import Checkpoints
+from gradclip.callbacks.interruption import Interruption
+from gradclip.data.sources import regression
+from gradclip.errors import Interrupted
+from gradclip.models.optimization import optimizer_factory, schedule_factory
+
+QUIET = {
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "accelerator": "cpu",
+    "num_sanity_val_steps": 0,
+    "limit_val_batches": 0,
+}
+SCHEDULES = {
+    "constant": None,
+    "warmup_cosine": schedule_factory("warmup_cosine", warmup_fraction=0.25, final_fraction=0.0),
+}
+
+
+@pytest.fixture(autouse=True)
+def _handlers():
+    """Handle Ctrl-C also where the tests run in the background and ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def _saving_at_every_step(monkeypatch):
+    """Let an interval of 0 save at every step, however long saving takes."""
+    monkeypatch.setattr(checkpoints_module, "MAX_SAVING_FRACTION", math.inf)
+
+
+class Clock(Callback):
+    """A clock by which each batch takes a second."""
+
+    now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+    def on_train_batch_end(self, *arguments):
+        self.now += 1.0
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(checkpoints_module, "time", clock)
+    return clock
+
+
+at_every_step = pytest.mark.usefixtures("_saving_at_every_step")
+
+
+class At(Callback):
+    """Does something at the end of a batch, counted from 0, in an epoch, counted from 0."""
+
+    def __init__(self, epoch, batch, action):
+        self.when, self.action = (epoch, batch), action
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if (trainer.current_epoch, batch_idx) == self.when:
+            self.action(trainer)
+
+
+def signal_at(epoch, batch, number=signal.SIGTERM):
+    return At(epoch, batch, lambda _: signal.raise_signal(number))
+
+
+def fit(*callbacks, schedule="constant", checkpoint=None, logger=False, **arguments):
+    """Train two epochs of four batches."""
+    torch.manual_seed(0)
+    optimizer = optimizer_factory("sgd", lr=1e-4, momentum=0.9)
+    module = Regressor(MLP(20), optimizer=optimizer, schedule=SCHEDULES[schedule])
+    trainer = Trainer(**QUIET | {"max_epochs": 2} | arguments, logger=logger, callbacks=list(callbacks))
+    trainer.fit(module, TabularData(regression(), batch_size=125), ckpt_path=checkpoint, weights_only=True)
+    return trainer
+
+
+def saved_steps(folder):
+    return sorted(int(path.stem.removeprefix("step-")) for path in folder.glob("step-*.ckpt"))
+
+
+@at_every_step
+@pytest.mark.parametrize(("accumulated", "steps"), [(1, [1, 2, 3, 4, 5, 6, 7]), (2, [1, 2, 3]), (3, [1, 2, 3])])
+def test_checkpoints_are_saved_between_steps_and_between_epochs_but_not_at_the_end(accumulated, steps, tmp_path):
+    fit(Checkpoints(tmp_path, 0.0, Interruption()), accumulate_grad_batches=accumulated)
+    assert saved_steps(tmp_path) == steps
+    for step in steps:
+        assert torch.load(tmp_path / f"step-{step}.ckpt", weights_only=True)["global_step"] == step
+
+
+@pytest.mark.parametrize("interval", [None, 3600.0])
+def test_before_the_interval_has_passed_nothing_is_saved(interval, tmp_path):
+    assert fit(Checkpoints(tmp_path, interval, Interruption())).global_step == 8
+    assert saved_steps(tmp_path) == []
+
+
+def test_once_the_interval_has_passed_a_checkpoint_is_saved_and_the_next_interval_begins(clock, tmp_path):
+    fit(clock, Checkpoints(tmp_path, 3.0, Interruption()))
+    assert saved_steps(tmp_path) == [3, 6]
+
+
+def test_saving_takes_a_small_fraction_of_the_time(clock, tmp_path):
+    class Slow(Callback):
+        def on_save_checkpoint(self, trainer, pl_module, checkpoint):
+            clock.now += 0.15  # 5% of 3 seconds
+
+    fit(clock, Slow(), Checkpoints(tmp_path, 0.0, Interruption()))
+    assert saved_steps(tmp_path) == [1, 4, 7]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("interval", [None, 3600.0])
+def test_a_signal_saves_after_the_step_and_stops(number, interval, tmp_path):
+    with Interruption() as interruption, pytest.raises(Interrupted) as stop:
+        fit(interruption, signal_at(1, 1, number), Checkpoints(tmp_path, interval, interruption))
+    assert stop.value.signal == number
+    assert saved_steps(tmp_path) == [6]
+
+
+def test_a_signal_between_accumulated_batches_stops_after_their_step(tmp_path):
+    with Interruption() as interruption, pytest.raises(Interrupted):
+        fit(interruption, signal_at(0, 0), Checkpoints(tmp_path, None, interruption), accumulate_grad_batches=2)
+    assert saved_steps(tmp_path) == [1]
+
+
+def test_a_signal_at_the_last_batch_of_an_epoch_stops_after_the_epoch(tmp_path):
+    with Interruption() as interruption, pytest.raises(Interrupted):
+        fit(interruption, signal_at(0, 3), Checkpoints(tmp_path, None, interruption))
+    assert saved_steps(tmp_path) == [4]
+
+
+def test_a_signal_at_the_very_last_batch_lets_training_end(tmp_path):
+    with Interruption() as interruption:
+        trainer = fit(interruption, signal_at(1, 3), Checkpoints(tmp_path, None, interruption))
+        assert interruption.is_requested()
+    assert trainer.global_step == 8
+    assert saved_steps(tmp_path) == []
+
+
+def test_the_file_of_another_process_stops_too(tmp_path):
+    file = tmp_path / "stop"
+    interruption = Interruption(file)
+    request = At(0, 1, lambda _: (file.write_text("2"), time.sleep(0.6)))  # longer than between two looks for the file
+    with pytest.raises(Interrupted) as stop:
+        fit(interruption, request, Checkpoints(tmp_path, None, interruption))
+    assert stop.value.signal == signal.SIGINT
+    assert saved_steps(tmp_path) == [2]
+
+
+def test_without_a_folder_a_signal_stops_and_nothing_is_saved(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    trainers = []
+    with Interruption() as interruption, pytest.raises(Interrupted):
+        fit(interruption, signal_at(0, 1), At(0, 1, trainers.append), Checkpoints(None, 0.0, interruption))
+    assert trainers[0].global_step == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+@at_every_step
+def test_a_training_that_stops_by_itself_is_not_saved(tmp_path):
+    def stop(trainer):
+        trainer.should_stop = True
+
+    fit(At(0, 1, stop), Checkpoints(tmp_path, 0.0, Interruption()))
+    assert saved_steps(tmp_path) == [1]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize(("epoch", "batch"), [(0, 1), (0, 3), (1, 0)])
+def test_a_resumed_training_ends_as_one_that_was_not_interrupted(schedule, epoch, batch, tmp_path):
+    whole = fit(Checkpoints(None, None, Interruption()), schedule=schedule)
+    with Interruption() as interruption, pytest.raises(Interrupted):
+        fit(interruption, signal_at(epoch, batch), Checkpoints(tmp_path, None, interruption), schedule=schedule)
+    (path,) = tmp_path.iterdir()
+    resumed = fit(Checkpoints(None, None, Interruption()), schedule=schedule, checkpoint=path)
+    assert resumed.global_step == 8
+    ours, theirs = resumed.lightning_module.state_dict(), whole.lightning_module.state_dict()
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+@at_every_step
+def test_loggers_are_saved_before_a_checkpoint_is_passed_on(tmp_path):
+    class Saving(Logger):
+        name, version = "saving", 0
+
+        def log_metrics(self, metrics, step=None):
+            pass
+
+        def log_hyperparams(self, *arguments, **settings):
+            pass
+
+        def save(self):
+            events.append("logger")
+
+    events = []
+    checkpoints = Checkpoints(tmp_path, 0.0, Interruption())
+    checkpoints.on_saved = lambda path: events.append(path.name if path.exists() else "no file")
+    fit(checkpoints, logger=Saving(), max_epochs=1)
+    assert [event for event in events if event != "logger"] == ["step-1.ckpt", "step-2.ckpt", "step-3.ckpt"]
+    assert all(events[index - 1] == "logger" for index, event in enumerate(events) if event != "logger")
+
+
+@at_every_step
+def test_training_continues_where_a_checkpoint_cannot_be_written(tmp_path, caplog):
+    (tmp_path / "folder").write_text("a file")
+    saved = []
+    checkpoints = Checkpoints(tmp_path / "folder", 0.0, Interruption())
+    checkpoints.on_saved = saved.append
+    with caplog.at_level(logging.ERROR):
+        assert fit(checkpoints).global_step == 8
+    assert saved == []
+    messages = [record.getMessage() for record in caplog.records if record.name == checkpoints_module.__name__]
+    assert len(messages) == 7
+    assert messages[0].startswith(f"{tmp_path}/folder/step-1.ckpt: the checkpoint could not be written: ")
+    assert messages[0].endswith("; training continues")
