@@ -111,11 +111,14 @@ def test_only_a_clipped_run_has_control_arms() -> None:
 
 
 def test_no_two_arms_have_the_same_settings() -> None:
-    evidence = gather(made_run(clip="norm", fraction=1.0), made_telemetry(RAMP, clipped=np.ones(100), target=50.0))
+    run, clipped = made_run(clip="norm", fraction=1.0), made_telemetry(RAMP, clipped=np.ones(100), target=50.0)
+    evidence = gather(run, clipped, ["clip=norm"])
     chosen = arms(evidence, suggest(evidence, evidence))
     assert [arm.name for arm in chosen][:2] == [ORIGINAL, ADVISED]
     assert len(chosen) == 5
-    same = gather(made_run(clip="norm", value="90.0", fraction=0.1), made_telemetry(RAMP))
+    same = gather(
+        made_run(clip="norm", value="90.0", fraction=0.1), made_telemetry(RAMP), ["clip=norm", "clip.value=90.0"]
+    )
     assert [arm.name for arm in arms(same, suggest(same, same))][:1] == [ORIGINAL]
     assert ADVISED not in [arm.name for arm in arms(same, suggest(same, same))]
 

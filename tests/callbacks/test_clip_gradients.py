@@ -22,7 +22,7 @@ from gradclip import (
     Value,
     ZScore,
 )
-from gradclip.clipping.methods import METHODS
+from gradclip.clipping.build import METHODS
 from gradclip.data.sources import regression
 from gradclip.errors import ClippingError, TrainerError
 from gradclip.models.optimization import optimizer_factory

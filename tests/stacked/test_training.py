@@ -141,7 +141,7 @@ def test_diverging_replicas_end_as_ordinary_runs_and_disturb_no_other(tmp_path: 
     for one, other in zip(stacked, ordinary, strict=True):
         assert len(one.record.step) == len(other.record.step)
         assert len(one.curves[1]) == len(other.curves[1])
-        assert one.summary().outcome == other.summary().outcome
+        assert one.summary.outcome == other.summary.outcome
     for number in (0, 4):  # float32: rounding grows over the steps
         np.testing.assert_allclose(stacked[number].record.norm, ordinary[number].record.norm, rtol=1e-2)
     alone = train_stacked([configs[0]])[0]
@@ -174,7 +174,7 @@ def test_divergence_in_float32_is_found_where_the_ordinary_run_finds_it(tmp_path
         ordinary = train_ordinarily(config, tmp_path)
         steps = ordinary.record.divergence.step - 2  # to where the numbers are far beyond any use
         np.testing.assert_allclose(stacked.record.loss[:steps], ordinary.record.loss[:steps], rtol=1e-2)
-        one, other = stacked.explosion(), ordinary.explosion()
+        one, other = stacked.explosion, ordinary.explosion
         assert (one.divergence, one.kind, one.rows) == (other.divergence, other.kind, other.rows)
 
 
