@@ -1,5 +1,6 @@
 """From a composed config to checked settings; a mistake becomes one line: the setting, the value, what is allowed."""
 
+from pathlib import Path
 from typing import TypeVar
 
 from omegaconf import DictConfig, OmegaConf
@@ -14,12 +15,16 @@ SomeSettings = TypeVar("SomeSettings", bound=Settings)
 
 
 def validate(config: DictConfig) -> TrainConfig:
-    """Turn the composed Hydra config of a training run into checked, frozen settings.
+    """Turn the composed Hydra config of a training run into checked, frozen settings; its table, if any, exists.
 
     Raises:
         ConfigError: with the name of the setting, the value received and what is allowed, in one line.
     """
-    return validate_as(TrainConfig, config)
+    settings = validate_as(TrainConfig, config)
+    path = getattr(settings.data, "path", None)
+    if path is not None and not Path(path).is_file():
+        raise ConfigError(f"data.path: got {path!r}; there is no such file")
+    return settings
 
 
 def validate_as(settings: type[SomeSettings], config: DictConfig) -> SomeSettings:
