@@ -80,6 +80,7 @@ CLIP: Final = "clip"  # method and thresholds, as in the run's name
 LOSS_REDUCTION: Final = "loss_reduction"  # mean | sum over the batch: gradients and thresholds scale with it
 SEED: Final = "seed"
 HOST: Final = "host"
+LOCK: Final = "lock"  # path of the lock file that the run's process holds
 PROCESS: Final = "process"  # that writes the run: its id and its start time, in seconds since 1970
 CONFIG_HASH: Final = "config_hash"  # of all settings that affect training
 CREATION: Final = "creation"  # our own unique id, by which an already created run is found again

@@ -16,7 +16,7 @@ from gradclip.sweep.replica_runs import ReplicaRuns
 from gradclip.sweep.results import JobResult, read_results
 from gradclip.sweep.stacked_jobs import train_stacked
 from gradclip.sweep.stopping import listen, stopped_by
-from gradclip.tracking.owner import owner_tags
+from gradclip.tracking.owner import MAIN_LOCK, owner_tags
 from gradclip.tracking.records import Parent
 from gradclip.tracking.sync import unsent_below
 from gradclip.training.job import Job
@@ -63,7 +63,11 @@ def train_seeds(overrides: Sequence[str], seeds: range, tracking: TrackingSettin
 
 def _jobs(overrides: Sequence[str], seeds: range, tracking: TrackingSettings, folder: Path) -> list[Job]:
     typed = [*overrides, *seed_override(seeds)]
-    tags = {keys.COMMAND: train_command(typed, multirun=True), keys.CREATION: uuid4().hex, **owner_tags()}
+    tags = {
+        keys.COMMAND: train_command(typed, multirun=True),
+        keys.CREATION: uuid4().hex,
+        **owner_tags(folder.absolute() / MAIN_LOCK),
+    }
     parent = Parent(str(folder), multirun_name(typed), tags)
     config = _quiet(compose_config(overrides), tracking)
     return [

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gradclip import keys
 from gradclip.config.overrides import train_command
-from gradclip.config.paths import PROJECT_ROOT
+from gradclip.config.paths import default_store
 from gradclip.config.schema import TrainConfig
 from gradclip.errors import Interrupted
 from gradclip.formatting import format_scores, signal_name, unsent_message
@@ -77,6 +77,6 @@ def _clipping(summary: "Summary", config: TrainConfig) -> str:
 def _open_ui(uri: str | None, experiment_id: str) -> str:
     if str(uri).startswith("http"):
         return view_address(str(uri), experiment_id)
-    ours = uri == f"sqlite:///{PROJECT_ROOT}/mlruns/mlflow.db"
+    ours = uri == default_store()
     command = "make ui" if ours else f"mlflow ui --backend-store-uri {uri}"
     return f"{command}\n        {view_address(UI, experiment_id)}"

@@ -38,8 +38,9 @@ def _single_job(config: DictConfig, folder: Path) -> Job:
     if settings.resume is None:
         return Job(settings, overrides, folder, is_main=is_main_process())
     check_overrides(overrides)
-    settings, stopped = find_stopped(settings.resume, settings.tracking)
-    return Job(settings, overrides, Path(stopped.folder), resumed=stopped, is_main=is_main_process())
+    is_main = is_main_process()
+    settings, stopped = find_stopped(settings.resume, settings.tracking, is_main)
+    return Job(settings, overrides, Path(stopped.folder), resumed=stopped, is_main=is_main)
 
 
 def _train_or_stop(job: Job) -> "Result":

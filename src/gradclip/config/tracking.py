@@ -29,4 +29,11 @@ class TrackingSettings(Settings):
         schemes = ("sqlite://", "postgresql", "mysql", "mssql", "http://", "https://")
         if self.uri is not None and not self.uri.startswith(schemes):
             raise ValueError(f"uri: got {self.uri!r}; must begin with one of {', '.join(schemes)}, or be null")
+        if self.uri is not None and self.uri.startswith("sqlite:") and not _names_a_file(self.uri):
+            raise ValueError(f"uri: got {self.uri!r}; must name a file, sqlite:///path; in memory all would be lost")
         return self
+
+
+def _names_a_file(uri: str) -> bool:
+    path = uri.partition("://")[2].partition("?")[0].lstrip("/")
+    return bool(path) and not uri.endswith("/") and ":memory:" not in uri and "mode=memory" not in uri

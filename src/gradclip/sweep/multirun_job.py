@@ -12,7 +12,7 @@ from gradclip.errors import Interrupted
 from gradclip.formatting import signal_name
 from gradclip.sweep.multirun import for_multirun, parent_of
 from gradclip.sweep.results import JobResult, find_finished, job_message
-from gradclip.sweep.stopping import ask_to_stop, leave_signals_to_main, stopped_by
+from gradclip.sweep.stopping import ask_to_stop, follow_main, stopped_by
 from gradclip.training.job import Job, train_job
 
 
@@ -21,7 +21,7 @@ def run_one_of_many(config: DictConfig) -> None:
     folder, number = Path(HydraConfig.get().runtime.output_dir), int(HydraConfig.get().job.num)
     overrides = tuple(HydraConfig.get().overrides.task)
     typed = " ".join(overrides)
-    leave_signals_to_main(folder.parent)
+    follow_main(folder.parent)
     try:
         job = Job(for_multirun(validate(config)), overrides, folder, number, parent_of(folder.parent))
         result = _run(job, folder.parent)

@@ -16,6 +16,7 @@ from gradclip.errors import TrackingError
 from gradclip.sweep.curves import curves_of
 from gradclip.sweep.results import JobResult
 from gradclip.tracking.operations import Operations
+from gradclip.tracking.owner import MAIN_LOCK
 from gradclip.tracking.process import ask, result_of
 from gradclip.tracking.records import DatasetDescription, RunEnd, Store, now
 from gradclip.tracking.run import TrackedRun
@@ -62,7 +63,9 @@ class ReplicaRuns:
 
     def begin(self, job: Job, data: TrainingData) -> None:
         """Create the run of a training that begins."""
-        run = create_run(job, spool=True) if job.config.tracking.uri else None
+        run = None
+        if job.config.tracking.uri and job.parent:
+            run = create_run(job, lock=Path(job.parent.folder).absolute() / MAIN_LOCK, spool=True)
         self._begun[job.number] = job, run
         if run is not None:
             describe_run(run, job.config, self._descriptions(run.store, job, data))

@@ -2,23 +2,29 @@
 
 import os
 import signal
+import socket
+import threading
 import time
+from functools import cache
 from pathlib import Path
 from types import FrameType
 
 from gradclip import keys
-from gradclip.errors import SECOND_SIGNAL_AFTER, STOP_SIGNALS
-from gradclip.tracking.owner import owner_tags
+from gradclip.errors import SECOND_SIGNAL_AFTER, STOP_SIGNALS, TrackingError
+from gradclip.tracking.owner import MAIN_LOCK, hold, is_held, owner_tags, process_identity
 from gradclip.tracking.records import read_note, write_note
 from gradclip.training.job import STOP_FILE
 
+CHECK_EVERY = 1.0  # seconds between two looks for the main process
 MAIN_FILE = "process.json"  # in the folder of a multirun: the owner tags of its main process
 
 
 def listen(folder: Path) -> None:
     """Pass signals of the main process on to the jobs, by a file; a second signal ends the process at once."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_note(folder / MAIN_FILE, owner_tags())
+    lock = folder.absolute() / MAIN_LOCK
+    if not hold(lock):
+        raise TrackingError(f"hydra.sweep.dir: got {str(folder)!r}; another command works there")
+    write_note(folder / MAIN_FILE, owner_tags(lock))
     received: list[float] = []
 
     def handle(number: int, _: FrameType | None) -> None:
@@ -31,10 +37,24 @@ def listen(folder: Path) -> None:
         signal.signal(number, handle)
 
 
-def leave_signals_to_main(folder: Path) -> None:
-    """Ignore Ctrl-C in a process that a launcher started for jobs: the main process handles it for all."""
-    if main_process(folder)[keys.PROCESS] != owner_tags()[keys.PROCESS]:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+def follow_main(folder: Path) -> None:
+    """In a process that a launcher started for jobs: leave Ctrl-C to the main process, and end when that has ended."""
+    main = main_process(folder)
+    if main[keys.PROCESS] == process_identity(os.getpid()):
+        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if main[keys.HOST] == socket.gethostname():  # the lock of another machine may not be seen here
+        _end_with_main(folder.absolute() / MAIN_LOCK)
+
+
+@cache
+def _end_with_main(lock: Path) -> None:
+    def watch() -> None:
+        while is_held(lock) is not False:
+            time.sleep(CHECK_EVERY)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def main_process(folder: Path) -> dict[str, str]:

@@ -6,17 +6,18 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache
 from importlib import import_module
 from multiprocessing.util import Finalize
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from gradclip.errors import STOP_SIGNALS, TrackingError
-from gradclip.tracking.operations import Operations
-from gradclip.tracking.records import BegunRun, Call, RunEnd, Store
+from gradclip.tracking.operations import Delivery, Operations, delivery_of
+from gradclip.tracking.records import BegunRun, Call, RunEnd, Store, writes_of_end
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -44,7 +45,7 @@ def ask(
         >>> result_of(ask(store, Operations.is_read_only))
         True
     """
-    return _process().submit(_ask, store, operation.__name__, args, kwargs)
+    return _submit(_ask, store, operation.__name__, args, kwargs)
 
 
 def begin_run(call: Call, spool: bool) -> "Future[BegunRun]":
@@ -54,12 +55,12 @@ def begin_run(call: Call, spool: bool) -> "Future[BegunRun]":
         call: of ``create_run`` or ``reopen_run``.
         spool: whether the creation is spooled where a store that was open fails.
     """
-    return _process().submit(_begin_run, call, spool)
+    return _submit(_begin_run, call, spool)
 
 
 def deliver(call: Call) -> "Future[int]":
     """Write to the store or, where it does not take the write, to the spool; the number of writes in the spool."""
-    return _process().submit(_deliver, call)
+    return _or_spooled(_submit(_deliver, call), lambda: [call])
 
 
 def complete_run(call: Call, end: RunEnd) -> "Future[int]":
@@ -69,7 +70,7 @@ def complete_run(call: Call, end: RunEnd) -> "Future[int]":
         call: names store, run and folder.
         end: what is written.
     """
-    return _process().submit(_complete_run, call, end)
+    return _or_spooled(_submit(_complete_run, call, end), lambda: writes_of_end(call, end))
 
 
 def replay(folder: str, adopt: bool = False) -> "Future[int]":
@@ -79,7 +80,7 @@ def replay(folder: str, adopt: bool = False) -> "Future[int]":
         folder: of the run.
         adopt: whether writes are performed that no command of this user signed.
     """
-    return _process().submit(_replay, folder, adopt)
+    return _submit(_replay, folder, adopt)
 
 
 def result_of(future: "Future[T]") -> T:
@@ -92,6 +93,45 @@ def result_of(future: "Future[T]") -> T:
         return future.result()
     except BrokenProcessPool as error:
         raise TrackingError("tracking: the process that writes to the store died") from error
+
+
+def _submit(function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
+    """Have the tracking process call a function; a process that died, of too little memory say, is started again."""
+    try:
+        return _process().submit(function, *arguments)
+    except BrokenProcessPool:
+        _process.cache_clear()
+        return _process().submit(function, *arguments)
+
+
+def _or_spooled(delivered: "Future[int]", writes: Callable[[], Sequence[Call]]) -> "Future[int]":
+    """The result of a delivery; if the tracking process dies in the middle of it, its writes are spooled from here."""
+    result: Future[int] = Future()
+
+    def settle(done: "Future[int]") -> None:
+        error = done.exception()
+        try:
+            if isinstance(error, BrokenProcessPool):
+                result.set_result(_spool(writes()))
+            elif error is not None:
+                result.set_exception(error)
+            else:
+                result.set_result(done.result())
+        except Exception as failure:
+            result.set_exception(failure)
+
+    delivered.add_done_callback(settle)
+    return result
+
+
+def _spool(writes: Sequence[Call]) -> int:
+    from gradclip.tracking.spool import Spool
+
+    spool = Spool(Path(writes[0].folder))
+    for call in writes:
+        if delivery_of(call.operation) is Delivery.WRITE:
+            spool.add(call._replace(run_id=spool.id_of(call.run_id)))
+    return len(spool)
 
 
 @cache

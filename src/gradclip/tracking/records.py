@@ -144,6 +144,27 @@ class RunEnd(NamedTuple):
     timestamp: int
 
 
+def writes_of_end(call: Call, end: RunEnd) -> list[Call]:
+    """The writes that complete a run, one by one.
+
+    Args:
+        call: names store, run and folder.
+        end: what is written, besides the files in the folder.
+    """
+    points = [
+        Point(key, value, end.timestamp, step)
+        for key, curve in end.curves.items()
+        for step, value in zip(curve.step.tolist(), curve.value.tolist(), strict=True)
+    ]
+    writes = {
+        "write_run_files": (call.folder,),
+        "write_points": (points,),
+        "write_summary": (end.summary, end.tags, end.end),
+        "end_run": ("FINISHED", end.end),
+    }
+    return [call._replace(operation=name, arguments=arguments) for name, arguments in writes.items()]
+
+
 class ModelFiles(NamedTuple):
     """The files of a stored model, as :mod:`gradclip.training.model_package` writes them.
 

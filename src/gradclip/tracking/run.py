@@ -8,9 +8,10 @@ from typing import Any, Concatenate, ParamSpec
 from uuid import uuid4
 
 from gradclip import keys
+from gradclip.errors import TrackingError
 from gradclip.tracking import process
 from gradclip.tracking.operations import Operations
-from gradclip.tracking.owner import owner_tags
+from gradclip.tracking.owner import RUN_LOCK, hold, owner_tags, release
 from gradclip.tracking.records import (
     BegunRun,
     Call,
@@ -39,10 +40,14 @@ class TrackedRun:
         folder: where its files are.
         parent: the parent run of the multirun that it belongs to.
         resumed: the run that is resumed; None creates one.
+        lock: what the process that trains it holds; by default a lock in its folder is taken.
         spool: whether its creation is spooled where a store that was open fails.
 
     Attributes:
         unsent: how many writes were in the spool when :meth:`wait` last returned.
+
+    Raises:
+        TrackingError: another process trains it.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class TrackedRun:
         folder: Path,
         parent: Parent | None = None,
         resumed: StoppedRun | None = None,
+        lock: Path | None = None,
         spool: bool = False,
     ) -> None:
         self.store, self.name, self.folder = store, name, folder
@@ -60,7 +66,10 @@ class TrackedRun:
         self._pending: list[Future[int]] = []
         self._last_steps = resumed.last_steps if resumed else {}
         self._parameters = resumed.parameters if resumed else frozenset()
-        all_tags = {**tags, keys.FOLDER: str(folder), **owner_tags()}
+        lock = lock or folder / RUN_LOCK
+        if not hold(lock):
+            raise TrackingError(f"{folder}: another command trains this run")
+        all_tags = {**tags, keys.FOLDER: str(folder), **owner_tags(lock)}
         if resumed:
             self._id = resumed.run_id
             begin = self._call(Operations.reopen_run, all_tags)
@@ -140,7 +149,10 @@ class TrackedRun:
         """
         self._write(Operations.end_run, status, now())
         if wait:
-            self.wait()
+            try:
+                self.wait()
+            finally:
+                release(self.folder / RUN_LOCK)
 
     def wait(self) -> None:
         """Wait until all is written, or spooled.

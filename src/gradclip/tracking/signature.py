@@ -75,9 +75,16 @@ def _create(path: Path) -> None:
         temporary.unlink()
 
 
-def write_run_note(folder: Path, run_id: str) -> None:
-    """Leave a signed note in the folder of a run of which run of the store it is."""
-    note = {"run_id": run_id}
+def write_run_note(folder: Path, run_id: str, creation: str) -> None:
+    """Leave a signed note in the folder of a run.
+
+    Args:
+        folder: of the run, which is created if need be.
+        run_id: the id that the store gave it; the creation tag, as long as its creation is spooled.
+        creation: its creation tag.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    note = {"run_id": run_id, "creation": creation}
     with suppress(TrackingError):  # without a key the run cannot be resumed, which is reported then
         note["signature"] = sign(folder, run_id)
     write_note(folder / RUN_FILE, note)

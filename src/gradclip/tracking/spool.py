@@ -42,7 +42,6 @@ class Spool:
         self.folder, self.path = folder, folder / SPOOL_FILE
         self._lock = FileLock(f"{self.path}.lock")
         self._next_attempt = time.monotonic() + PAUSE
-        self._creation = ""
 
     def __len__(self) -> int:
         return sum(1 for _ in self._lines())
@@ -53,10 +52,10 @@ class Spool:
         return time.monotonic() >= self._next_attempt
 
     def id_of(self, run_id: str) -> str:
-        """The store's id of a run that was created from this spool, by its creation tag; other ids as they are."""
-        if run_id != self._creation or self.path.exists():
-            return run_id
-        return str(read_note(self.folder / RUN_FILE)["run_id"])
+        """The store's id of the run of this folder, if it is named by its creation tag; other ids as they are."""
+        path = self.folder / RUN_FILE
+        note = read_note(path) if path.exists() else {}
+        return str(note["run_id"]) if note.get("creation") == run_id else run_id
 
     def add(self, call: Call) -> None:
         """Append a write; it is on disk before this returns.
@@ -72,8 +71,6 @@ class Spool:
             except OSError:
                 os.truncate(self.path, size)  # half a line would spoil the next one
                 raise
-        if call.operation == Operations.create_run.__name__:
-            self._creation = call.arguments[1][keys.CREATION]
 
     def replay(self, perform: Perform, adopt: bool = False) -> int:
         """Perform all writes in order, remove the file, and return how many there were.
@@ -92,7 +89,7 @@ class Spool:
             for call in calls:
                 if call.operation == Operations.create_run.__name__:
                     created = perform(call)
-                    write_run_note(self.folder, created)
+                    write_run_note(self.folder, created, call.arguments[1].get(keys.CREATION, ""))
                 else:
                     perform(call._replace(run_id=created or call.run_id))
             self.path.unlink(missing_ok=True)

@@ -18,16 +18,17 @@ from gradclip.training.job import Job
 from gradclip.training.result import Result
 
 
-def create_run(job: Job, spool: bool = False) -> TrackedRun:
+def create_run(job: Job, lock: Path | None = None, spool: bool = False) -> TrackedRun:
     """Create the run of a job in the store, or reopen the one that it resumes; returns before the store answers.
 
     Args:
         job: the job.
+        lock: what the process that trains it holds; by default a lock in the folder of the job.
         spool: whether the creation is spooled where a store that was open fails.
     """
     tags = {} if job.resumed else {keys.COMMAND: job.command}
     store = Store.of(job.config.tracking)
-    return TrackedRun(store, job.name, tags | _tags(job.config), job.folder, job.parent, job.resumed, spool)
+    return TrackedRun(store, job.name, tags | _tags(job.config), job.folder, job.parent, job.resumed, lock, spool)
 
 
 def _tags(config: TrainConfig) -> dict[str, str]:

@@ -9,6 +9,7 @@ from gradclip.config.serialization import from_yaml
 from gradclip.config.tracking import TrackingSettings
 from gradclip.errors import ConfigError, TrackingError
 from gradclip.tracking.operations import Operations
+from gradclip.tracking.owner import RUN_LOCK, hold
 from gradclip.tracking.process import ask, replay, result_of
 from gradclip.tracking.records import SPOOL_FILE, StoppedRun, Store
 from gradclip.tracking.signature import is_folder_of
@@ -27,16 +28,17 @@ def check_overrides(overrides: Sequence[str]) -> None:
             raise ConfigError(f"resume: got {override} too; a run resumes as it was set, only tracking can be given")
 
 
-def find_stopped(which: str, tracking: TrackingSettings) -> tuple[TrainConfig, StoppedRun]:
-    """Find a run that stopped, and its settings.
+def find_stopped(which: str, tracking: TrackingSettings, is_main: bool = True) -> tuple[TrainConfig, StoppedRun]:
+    """Find a run that stopped, and its settings, and claim it for this process.
 
     Args:
         which: its id, or ``last``.
         tracking: where it is; all other settings are the run's own.
+        is_main: whether this process resumes it; of several that train together only the first does.
 
     Raises:
         ConfigError: its config is damaged, or names a model that is not trusted.
-        TrackingError: there is no such run, or its folder is not here.
+        TrackingError: there is no such run, its folder is not here, or another command resumes it.
     """
     if tracking.uri is None:
         raise ConfigError(f"resume: got {which!r}; without a store (tracking.uri) there is no run to resume")
@@ -44,6 +46,8 @@ def find_stopped(which: str, tracking: TrackingSettings) -> tuple[TrainConfig, S
     run = result_of(ask(store, Operations.find_stopped_run, os.environ.get(RESUMED, which)))
     os.environ[RESUMED] = run.run_id
     _check_folder(run)
+    if is_main and not hold(Path(run.folder, RUN_LOCK)):
+        raise TrackingError(f"resume: got {which!r}; another command resumes it already")
     if Path(run.folder, SPOOL_FILE).exists():
         result_of(replay(run.folder))
         run = result_of(ask(store, Operations.find_stopped_run, run.run_id))

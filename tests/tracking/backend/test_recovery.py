@@ -7,15 +7,16 @@ from mlflow import MlflowClient
 
 from gradclip import keys
 from gradclip.tracking.backend.operations import Backend
-from gradclip.tracking.owner import owner_tags
+from gradclip.tracking.owner import RUN_LOCK, hold, owner_tags
 from gradclip.tracking.run import TrackedRun
 from tests.support.stores import make_store
 
 
 def test_duplicates_that_a_server_created_after_the_end_are_deleted_and_nothing_else(tmp_path: Path) -> None:
-    store, alive = make_store(tmp_path), owner_tags()
+    store, alive = make_store(tmp_path), owner_tags(tmp_path / RUN_LOCK)
     backend = Backend(store)
-    gone = alive | {keys.PROCESS: "999999999 since 1.00"}
+    gone = alive | {keys.PROCESS: "999999999 since 1.00", keys.LOCK: ""}
+    assert hold(tmp_path / RUN_LOCK)
 
     def create(tags: dict[str, str], creation: str, status: str = "RUNNING", empty: bool = False) -> str:
         run = backend.client.create_run(

@@ -19,8 +19,8 @@ from gradclip.tracking.backend.database import (
     analyze,
     check_database,
     check_writable,
+    create_sqlite,
     is_read_only,
-    remove_if_incomplete,
     sqlite_file,
 )
 from gradclip.tracking.records import Store
@@ -68,12 +68,15 @@ class Connection:
             return self._find_or_create_experiment(artifact_location=None)
         try:
             Path(self.store.artifacts).mkdir(parents=True, exist_ok=True)
-            if database := sqlite_file(self.uri):
-                check_writable(database)
-            else:
-                check_database(self.uri)
+            database = sqlite_file(self.uri)
+            Path(database or self.store.artifacts).parent.mkdir(parents=True, exist_ok=True)
             # Parallel jobs would race to create the tables and the experiment.
-            with FileLock(f"{database or self.store.artifacts}.lock"), remove_if_incomplete(database):
+            with FileLock(f"{database or self.store.artifacts}.lock"):
+                if database:
+                    create_sqlite(database)
+                    check_writable(database)
+                else:
+                    check_database(self.uri)
                 experiment_id = self._find_or_create_experiment(Path(self.store.artifacts).resolve().as_uri())
                 analyze(self.uri)
                 return experiment_id

@@ -1,17 +1,16 @@
 """Databases: SQLite's file, whether one can be written, and the statistics that make reading quick."""
 
 import errno
+import logging
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from mlflow.exceptions import MlflowException
 from mlflow.tracking._tracking_service.utils import _get_store
-from sqlalchemy import Engine, NullPool, create_engine
+from sqlalchemy import URL, Engine, NullPool, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from gradclip.errors import TrackingError
@@ -19,6 +18,7 @@ from gradclip.errors import TrackingError
 MIN_FREE_SPACE = 1_000_000  # bytes, that the tables of a new SQLite file may take
 SQLITE_TIMEOUT = 60.0  # seconds to wait for another process that is writing
 ANALYZED_ROWS = 1000  # of an index, that SQLite looks at
+log = logging.getLogger(__name__)
 STORE_ERRORS = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)  # requests' errors are OSErrors
 
 
@@ -29,30 +29,59 @@ def engine_of(uri: str) -> Engine:
 
 
 def sqlite_file(uri: str) -> str:
-    """The file of a SQLite store; empty for another store."""
-    return urlsplit(uri).path.removeprefix("/") if uri.startswith("sqlite") else ""
+    """The file of a SQLite store; empty for another store.
+
+    Example:
+        >>> sqlite_file("sqlite:////tmp/a%25b/mlflow.db"), sqlite_file("http://127.0.0.1:5000")
+        ('/tmp/a%b/mlflow.db', '')
+    """
+    return str(make_url(uri).database) if uri.startswith("sqlite") else ""
 
 
-@contextmanager
-def remove_if_incomplete(database: str) -> Iterator[None]:
-    """Remove a new SQLite file whose tables could not all be created: MLflow would not finish it."""
-    file = Path(database)
-    is_new = bool(database) and file.stat().st_size == 0
+def create_sqlite(database: str) -> None:
+    """Create MLflow's tables in a new SQLite file, all or none; a file that is there and has them stays as it is.
+
+    They are created in a file beside it, which is then renamed: MLflow cannot complete a file whose creation was
+    killed. Such a file is kept under another name.
+
+    Raises:
+        OSError: the disk is full or read-only.
+        STORE_ERRORS: it cannot be created.
+    """
+    path = Path(database)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and path.stat().st_size and not _is_incomplete(database):
+        return
+    if path.exists() and path.stat().st_size:
+        kept = path.with_name(f"{path.name}.incomplete")
+        log.error(f"{path}: its creation was interrupted; it is kept as {kept.name}, and a new store is begun")
+        path.replace(kept)
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)
     try:
-        yield
+        uri = URL.create("sqlite", database=str(new)).render_as_string(hide_password=False)
+        engine_of(uri).dispose()
+        new.replace(path)
     except STORE_ERRORS:
-        if not is_new:
-            raise
-        is_full = shutil.disk_usage(file.parent).free < MIN_FREE_SPACE
-        file.unlink()
-        if is_full:
+        if shutil.disk_usage(path.parent).free < MIN_FREE_SPACE:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), database) from None
         raise
+    finally:
+        for leftover in path.parent.glob(f"{new.name}*"):
+            leftover.unlink()
+
+
+def _is_incomplete(database: str) -> bool:
+    """Whether a file has tables of MLflow, but not the version that MLflow notes down at the end."""
+    with closing(sqlite3.connect(database, timeout=SQLITE_TIMEOUT)) as connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if "alembic_version" in tables and connection.execute("SELECT count(*) FROM alembic_version").fetchone()[0]:
+            return False
+        return not tables or "experiments" in tables or "alembic_version" in tables
 
 
 def check_writable(database: str) -> None:
     """Open the file for writing: MLflow would retry for minutes."""
-    Path(database).parent.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(database, timeout=SQLITE_TIMEOUT)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         connection.rollback()

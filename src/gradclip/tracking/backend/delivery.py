@@ -14,7 +14,7 @@ from gradclip.tracking.backend.database import STORE_ERRORS
 from gradclip.tracking.backend.operations import backend_of
 from gradclip.tracking.backend.retry_budget import RetryBudget
 from gradclip.tracking.operations import Delivery, Operations, delivery_of, needs_run
-from gradclip.tracking.records import BegunRun, Call, Point, RunEnd, Store
+from gradclip.tracking.records import BegunRun, Call, RunEnd, Store, writes_of_end
 from gradclip.tracking.signature import write_run_note
 from gradclip.tracking.spool import Spool
 
@@ -69,8 +69,7 @@ def begin_run(call: Call, spool: bool) -> BegunRun:
         _begun[call.run_id] = error
         raise
     _begun[call.run_id] = begun
-    Path(call.folder).mkdir(parents=True, exist_ok=True)
-    write_run_note(Path(call.folder), begun.run_id)
+    write_run_note(Path(call.folder), begun.run_id, call.run_id)
     return begun
 
 
@@ -119,18 +118,11 @@ def complete_run(call: Call, end: RunEnd) -> int:
         TrackingError: the store refuses a write for good, or the spool cannot be written either.
     """
     try:
-        deliver(call._replace(operation=Operations.write_run_files.__name__, arguments=(call.folder,)))
+        files, *others = writes_of_end(call, end)
+        deliver(files)
         if _insert_end(call, end):
             return 0
-        points = [
-            Point(key, value, end.timestamp, step)
-            for key, curve in end.curves.items()
-            for step, value in zip(curve.step.tolist(), curve.value.tolist(), strict=True)
-        ]
-        deliver(call._replace(operation=Operations.write_points.__name__, arguments=(points,)))
-        summary = (end.summary, end.tags, end.end)
-        deliver(call._replace(operation=Operations.write_summary.__name__, arguments=summary))
-        return deliver(call._replace(operation=Operations.end_run.__name__, arguments=("FINISHED", end.end)))
+        return [deliver(write) for write in others][-1]
     except BaseException:
         with suppress(TrackingError):  # the first failure is reported
             deliver(call._replace(operation=Operations.end_run.__name__, arguments=("FAILED", end.end)))

@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import psutil
 from mlflow.entities import Run, RunTag
 from mlflow.exceptions import MlflowException
 
@@ -16,12 +15,11 @@ from gradclip.errors import TrackingError, first_line
 from gradclip.tracking.backend.database import STORE_ERRORS
 from gradclip.tracking.backend.queries import to_stored_run
 from gradclip.tracking.backend.writes import Writes
-from gradclip.tracking.owner import process_identity
+from gradclip.tracking.owner import is_dead
 from gradclip.tracking.records import StoppedRun
 from gradclip.tracking.stored_runs import StoredRun
 
 LAST = "last"
-PROCESS_NUMBER = re.compile(r"[0-9]{1,9}")
 log = logging.getLogger(__name__)
 
 
@@ -54,7 +52,7 @@ class Recovery(Writes):
     def _close_if_dead(self, run: Run) -> None:
         if _is_empty(run) and self._is_late_duplicate(run):
             self.client.delete_run(run.info.run_id)
-        elif is_dead(run):
+        elif is_dead(run.data.tags):
             self.client.set_terminated(run.info.run_id, "KILLED")
 
     def _is_late_duplicate(self, run: Run) -> bool:
@@ -73,7 +71,7 @@ class Recovery(Writes):
         tags = run.data.tags
         if run.info.status == "FINISHED":
             raise TrackingError(f"resume: got {run_id!r}; that run is finished")
-        if run.info.status == "RUNNING" and not is_dead(run):
+        if run.info.status == "RUNNING" and not is_dead(run.data.tags):
             raise TrackingError(f"resume: got {run_id!r}; that run is still going on, on {tags.get(keys.HOST)}")
         return StoppedRun(
             run_id=run.info.run_id,
@@ -108,7 +106,9 @@ class Recovery(Writes):
     def _last_stopped(self, experiment_id: str) -> Run:
         here = f"tags.{keys.HOST} = '{socket.gethostname()}'"
         for run in self.client.search_runs([experiment_id], here, order_by=["attributes.start_time DESC"]):
-            stopped = run.info.status in {"KILLED", "FAILED"} or (run.info.status == "RUNNING" and is_dead(run))
+            stopped = run.info.status in {"KILLED", "FAILED"} or (
+                run.info.status == "RUNNING" and is_dead(run.data.tags)
+            )
             if stopped and keys.FOLDER in run.data.tags:
                 return run
         experiment = self.store.experiment
@@ -122,17 +122,6 @@ class Recovery(Writes):
                 raise TrackingError(
                     f"resume: got {run_id!r}; the run was stopped before its config was stored"
                 ) from error
-
-
-def is_dead(run: Run) -> bool:
-    """Whether a run's process ran on this machine and is gone."""
-    number, _, _ = run.data.tags.get(keys.PROCESS, "").partition(" ")
-    if run.data.tags.get(keys.HOST) != socket.gethostname() or not PROCESS_NUMBER.fullmatch(number):
-        return False
-    try:
-        return bool(process_identity(psutil.Process(int(number))) != run.data.tags[keys.PROCESS])
-    except psutil.NoSuchProcess:
-        return True
 
 
 def _is_empty(run: Run) -> bool:
