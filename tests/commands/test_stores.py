@@ -67,7 +67,7 @@ def test_a_read_only_store_is_read_and_not_written(
     done = compare("runs=gradclip", "figures=false", *at(folder))
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "Not stored: the store is read-only"), done.stderr
     done = advise(*at(folder))
-    assert done.stdout.startswith("What was seen:\n  The run norm=1.0 trainer=debug seed=70 ended as "), done.stderr
+    assert done.stdout.startswith("Findings:\n  Outcome of norm=1.0 trainer=debug seed=70: "), done.stderr
 
 
 def test_no_room_for_a_new_store_leaves_none(train: Command, mount: Mount) -> None:

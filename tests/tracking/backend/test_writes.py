@@ -60,14 +60,16 @@ def test_points_logged_one_by_one_are_all_there_when_the_run_has_ended(store, tm
 def test_runs_of_one_multirun_share_a_parent(store, tmp_path):
     parent = Parent(str(tmp_path), "a sweep", {"command": "python src/train.py -m seed=0,1"})
     runs = [TrackedRun(store, f"job {number}", {}, tmp_path, parent) for number in range(2)]
+    run_ids = [run.run_id for run in runs]
     client = MlflowClient(store.uri)
-    (parent_id,) = {client.get_run(run.run_id).data.tags["mlflow.parentRunId"] for run in runs}
+    (parent_id,) = {client.get_run(run_id).data.tags["mlflow.parentRunId"] for run_id in run_ids}
     assert client.get_run(parent_id).info.run_name == "a sweep"
 
 
 def test_a_write_that_fails_is_told_at_the_end(store, tmp_path):
     run = TrackedRun(store, "gone", {}, tmp_path)
-    MlflowClient(store.uri).delete_run(run.run_id)
+    run_id = run.run_id
+    MlflowClient(store.uri).delete_run(run_id)
     run.write_points(points(1))
     with pytest.raises(TrackingError, match="could not write points"):
         run.wait()
