@@ -15,7 +15,7 @@ PACKAGE = ROOT / "src" / "gradclip"
 PICTURE = ROOT / "docs" / "layers.svg"
 
 WIDTH, MARGIN, GAP, PADDING = 960, 16, 8, 10  # pixels
-LINE, CHARACTER = 16, 6.3  # height of a line and width of a character of a caption, in pixels
+LINE, CHARACTER = 16, 6.8  # height of a line and width of a character of a caption, in pixels
 MOST_LINES = 3
 STYLE = """
   text { font-family: system-ui, sans-serif; fill: #1f2933 }
