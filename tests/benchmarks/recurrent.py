@@ -1,7 +1,7 @@
 """How often recurrent networks solve their tasks with and without clipping, over seeds: tables and figures.
 
-``python tests/benchmarks/recurrent.py`` prints the README's tables in Markdown; exit code 1 if a claim does not hold.
-``python tests/benchmarks/recurrent.py --figures FOLDER`` draws the README's figures as well. About half an hour.
+``python tests/benchmarks/recurrent.py`` prints the tables of docs/recurrent.md; exit code 1 if a claim does not hold.
+``python tests/benchmarks/recurrent.py --figures FOLDER`` draws its figures as well. About half an hour.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The README's pictures of MLflow's pages, ``python -m tests.benchmarks.screenshots``; needs Chromium."""
+"""The pictures of MLflow's pages in docs/mlflow.md, ``python -m tests.benchmarks.screenshots``; needs Chromium."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The README's table of settings elsewhere: each row against that library, or the formula in its source.
+"""The table of settings elsewhere in docs/methods.md: each row against that library, or the formula in its source.
 
 Keras and optax are the libraries themselves; TensorFlow, timm, DeepSpeed and old Keras, which are heavy, are formulas.
 """
@@ -18,7 +18,7 @@ from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
 from gradclip.config.validation import validate
 from tests.conftest import ROOT
 
-TABLE = (ROOT / "README.md").read_text().partition("## Your setting elsewhere")[2].partition("\n## ")[0]
+TABLE = (ROOT / "docs/methods.md").read_text().partition("## Your setting elsewhere")[2].partition("\n## ")[0]
 ROWS = re.findall(r"^\| (.*?) \| `(clip=.*?)` \|", TABLE, flags=re.MULTILINE)
 
 generator = torch.Generator().manual_seed(0)

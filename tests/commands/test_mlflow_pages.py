@@ -1,4 +1,4 @@
-"""What a user sees of real runs in MLflow's own pages, in a real browser, and the README's search strings."""
+"""What a user sees of real runs in MLflow's own pages, in a real browser, and the search strings of docs/mlflow.md."""
 
 import math
 import re
@@ -18,8 +18,8 @@ from tests.support.mlflow_server import serve
 
 TEST_ERROR = f"metrics.`{keys.MSE.final_test}`"
 OUTCOME_COLUMN, CLIP_COLUMN = f"tags.`{keys.OUTCOME}`", f"tags.`{keys.CLIP}`"
-ROW_OF_README = r"^\| ([^|`]+) \| `([^`]+ (?:[=<>]|LIKE) [^`]+)` \|$"
-SEARCHES = dict(re.findall(ROW_OF_README, (ROOT / "README.md").read_text(), re.MULTILINE))
+SEARCH_ROW = r"^\| ([^|`]+) \| `([^`]+ (?:[=<>]|LIKE) [^`]+)` \|$"
+SEARCHES = dict(re.findall(SEARCH_ROW, (ROOT / "docs/mlflow.md").read_text(), re.MULTILINE))
 EXPERIMENT = "pages"
 DIVERGED, LEARNED = "none max_epochs=3 seed=0", "norm=5.0 max_epochs=20 seed=0"
 ANSWERS: dict[str, Callable[[Run], bool]] = {

@@ -1,0 +1,105 @@
+"""Every command and example of the README and of docs/, run in order; what they print is what is quoted there.
+
+How blocks are marked: ``bash`` is run line by line; ``python`` is run; ``text`` right behind a ``bash`` block quotes
+what its commands print; ``sh`` needs what a test does not have, such as a server or a cluster. Commands of the README
+and those whose output is quoted run as they stand, the others for fewer epochs. What is on several pages runs once.
+"""
+
+import re
+import shlex
+from collections.abc import Callable
+from itertools import zip_longest
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT, Command
+
+NAV = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
+FIRST = ["README.md", "docs/compare.md"]  # the comparison looks at the last multirun, that of the README
+PAGES = list(dict.fromkeys([*FIRST, *(f"docs/{page}" for item in NAV for page in item.values())]))
+BLOCK = re.compile(r"```(bash|python|text)\n(.*?)```", re.DOTALL)
+SCRIPT = re.compile(r"python src/(\w+)\.py")
+
+SHORTER = ("trainer.max_epochs=2", "figures=false", "log_model=false")
+SHORTER_SWEEPS = {
+    "success_by_length": ("seed=0", "data.length=10", "data.steps_per_epoch=5", "data.test_sequences=100"),
+    "norm_thresholds": ("seed=0",),
+}
+PRINTED = {"train": ("Train: ", "outcome"), "compare": ("median",), "advise": ("What to try",)}
+
+
+def lines_of(block: str) -> list[str]:
+    return [line.split("  #")[0].strip() for line in block.splitlines()]
+
+
+def read_pages() -> tuple[dict[str, str], set[str], dict[str, list[str]]]:
+    """All steps in order, each with its language; those that run as they stand; quotes, with the commands quoted."""
+    steps: dict[str, str] = {}
+    whole: set[str] = set()
+    quotes: dict[str, list[str]] = {}
+    for page in PAGES:
+        blocks = BLOCK.findall((ROOT / page).read_text())
+        for (language, block), following in zip_longest(blocks, blocks[1:], fillvalue=("", "")):
+            here = [line for line in lines_of(block) if not line.startswith("make ")] if language == "bash" else [block]
+            if language == "text":
+                continue
+            steps |= {step: language for step in here if step not in steps}
+            is_quoted = language == "bash" and following[0] == "text"
+            whole |= set(here) if is_quoted or page == "README.md" else set()
+            quotes |= {f"{page}: {here[-1]}": [following[1], *here]} if is_quoted else {}
+    return steps, whole, quotes
+
+
+STEPS, WHOLE, QUOTES = read_pages()
+FIRST_OF_EACH = {SCRIPT.match(step)[1]: step for step in reversed(STEPS) if SCRIPT.match(step)}.values()
+
+
+def without_numbers(line: str) -> str:
+    """Words count, numbers may differ from machine to machine."""
+    return " ".join(re.sub(r"\b[0-9a-f]{32}\b|[-+]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?", "#", line).split())
+
+
+@pytest.fixture(scope="module")
+def output_of(command: Command) -> Callable[[str], str]:
+    """What a command prints; it runs once."""
+    outputs: dict[str, str] = {}
+
+    def run(line: str) -> str:
+        if line not in outputs:
+            name, overrides = SCRIPT.match(line)[1], shlex.split(line)[2:]
+            sweep = next((more for sweep, more in SHORTER_SWEEPS.items() if f"+sweep={sweep}" in overrides), ())
+            shorter = (*SHORTER, *sweep) if name == "train" and line not in WHOLE else ()
+            done = command(name, *overrides, *shorter, timeout=300, cold=line in FIRST_OF_EACH)
+            assert done.returncode == 0, done.stderr
+            outputs[line] = done.stdout
+        return outputs[line]
+
+    return run
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_step(output_of: Callable[[str], str], store_folder: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    monkeypatch.chdir(store_folder)  # an example reads what commands before it wrote, a command what an example wrote
+    if STEPS[step] == "python":
+        exec(compile(step, "documentation", "exec"), {})
+        return
+    script = SCRIPT.match(step)
+    assert script, "cannot be run here: mark its block as sh"
+    assert any(printed in output_of(step) for printed in PRINTED[script[1]])
+
+
+@pytest.mark.parametrize("quote", QUOTES)
+def test_output_is_quoted_as_it_is_printed(output_of: Callable[[str], str], quote: str) -> None:
+    text, *commands = QUOTES[quote]
+    printed = {without_numbers(line) for command in commands for line in output_of(command).splitlines()}
+    quoted = [without_numbers(line) for line in text.splitlines() if line != "..."]
+    assert quoted
+    assert [line for line in quoted if line not in printed] == []
+
+
+def test_pages_have_commands_examples_and_quotes() -> None:
+    assert list(STEPS.values()).count("bash") > 20
+    assert list(STEPS.values()).count("python") > 4
+    assert len(QUOTES) > 4
