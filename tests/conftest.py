@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -26,6 +27,14 @@ StartCommand = Callable[..., Started]
 SearchRuns = Callable[..., "list[Run]"]
 KINDS = ("browser", "server", "command", "unit")
 FIXTURES = {"browser": {"browser"}, "server": {"server", "database"}, "command": {"start"}}
+
+gc.disable()  # it would go over the libraries time and again while they load, and later in each test
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage from now on, of what the tests make."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -27,9 +28,10 @@ def test_an_import_against_a_contract_breaks_it(tmp_path: Path) -> None:
     for _, module, imported in AGAINST:
         with (tmp_path / "src" / f"{module.replace('.', '/')}.py").open("a") as file:
             file.write(f"\nimport {imported}\n")
+    packages = f"{tmp_path}/src:{sysconfig.get_path('purelib')}"  # with -S the installed gradclip is not among them
     done = subprocess.run(
-        [sys.executable, "-c", RUN, "--no-cache", "--config", str(ROOT / "pyproject.toml")],
-        cwd=tmp_path / "src", env={"PYTHONPATH": str(tmp_path / "src")}, capture_output=True, text=True, check=False,
+        [sys.executable, "-S", "-c", RUN, "--no-cache", "--config", str(ROOT / "pyproject.toml")],
+        cwd=tmp_path / "src", env={"PYTHONPATH": packages}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1, done.stdout + done.stderr
     output = " ".join(done.stdout.split())

@@ -8,6 +8,7 @@ from tests.conftest import KINDS, ROOT, kind_of
 
 
 def test_every_test_has_one_kind(request: pytest.FixtureRequest) -> None:
+    assert "request" in request.node.fixturenames  # which pytest does not document
     for item in request.session.items:
         assert len({mark.name for mark in item.iter_markers()} & set(KINDS)) == 1, item.nodeid
 
