@@ -1,14 +1,23 @@
 # Each target does what it says and nothing twice: what is installed is only installed again when its pins change.
 PYTHON ?= python3
 BIN := .venv/bin
+PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
+OLDEST_TORCH ?= 2.13.0
+unexport PYTHONDONTWRITEBYTECODE  # else each process of the tests compiles them again
 
-.PHONY: train test lint benchmark ui clean
+.PHONY: train test test-fast test-oldest lint benchmark ui clean
 
 train: .venv/installed  ## the main job: train the tutorial's network with its gradient norm held at 1
 	$(BIN)/python src/train.py clip=norm clip.value=1.0
 
 test: .venv/installed-dev  ## all tests
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest $(PARALLEL)
+
+test-fast: .venv/installed-dev  ## the tests that start no command, server or browser: below a minute
+	$(BIN)/python -m pytest $(PARALLEL) -m unit
+
+test-oldest: .venv-oldest/installed  ## the same with the oldest versions that pyproject.toml allows
+	.venv-oldest/bin/python -m pytest $(PARALLEL) -m unit
 
 lint: .venv/installed-dev  ## style, types and layers
 	$(BIN)/ruff check .
@@ -31,8 +40,8 @@ benchmark: .venv/installed-dev  ## the tables and the figures of the README
 ui: .venv/installed  ## the MLflow pages over the default store, on this machine only
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlruns/mlflow.db --host 127.0.0.1 --port 5000
 
-clean:  ## remove the environment; runs stay
-	rm -rf .venv
+clean:  ## remove the environments; runs stay
+	rm -rf .venv .venv-oldest
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -44,4 +53,10 @@ clean:  ## remove the environment; runs stay
 
 .venv/installed-dev: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+.venv-oldest/installed: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv --clear .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --constraint constraints-oldest.txt torch==$(OLDEST_TORCH)
+	.venv-oldest/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable '.[test]'
 	touch $@

@@ -1,32 +1,60 @@
 """What the tests of whole commands share: a store of their own, and the command itself."""
 
+from __future__ import annotations
+
+import gc
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from mlflow import MlflowClient
-from mlflow.entities import Run
 
 from tests.support.warm_process import WarmProcess
+
+if TYPE_CHECKING:  # it takes seconds to import, before any worker starts
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 Command = Callable[..., subprocess.CompletedProcess[str]]
 Started = WarmProcess | subprocess.Popen[str]
 StartCommand = Callable[..., Started]
-SearchRuns = Callable[..., list[Run]]
+SearchRuns = Callable[..., "list[Run]"]
+KINDS = ("browser", "server", "command", "unit")
+FIXTURES = {"browser": {"browser"}, "server": {"server", "database"}, "command": {"start"}}
+
+gc.disable()  # it would go over the libraries time and again while they load, and later in each test
 
 
+def pytest_collection_finish() -> None:
+    """Collect garbage from now on, of what the tests make."""
+    gc.freeze()
+    gc.enable()
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with whole commands: they take longest, and a long file at the end would keep one worker alone."""
-    items.sort(key=lambda item: "start" not in getattr(item, "fixturenames", ()))
+    """Mark each test as its kind, and put unit tests last: a long file at the end would keep one worker alone."""
+    for item in items:
+        item.add_marker(kind_of(item))
+    items.sort(key=lambda item: item.get_closest_marker("unit") is not None)
 
 
-def assert_told_in_one_line(done: "subprocess.CompletedProcess[str]", message: str) -> None:
+def kind_of(item: pytest.Item) -> str:
+    """Return a test's kind: the marker that it has, else what its fixtures start, else what its folder is for."""
+    fixtures = set(getattr(item, "fixturenames", ()))
+    by_hand = (kind for kind in KINDS if item.get_closest_marker(kind))
+    by_fixture = (kind for kind, names in FIXTURES.items() if fixtures & names)
+    by_folder = "command" if ROOT / "tests/commands" in item.path.parents else "unit"
+    return next(chain(by_hand, by_fixture), by_folder)
+
+
+def assert_told_in_one_line(done: subprocess.CompletedProcess[str], message: str) -> None:
     """A mistake: one line that begins so, nothing else, and exit code 2."""
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stdout == ""
@@ -51,6 +79,8 @@ def store_uri(store_folder: Path) -> str:
 
 @pytest.fixture(scope="session")
 def client(store_uri: str) -> MlflowClient:
+    from mlflow import MlflowClient
+
     return MlflowClient(store_uri)
 
 

@@ -149,7 +149,7 @@ def test_diverging_replicas_end_as_ordinary_runs_and_disturb_no_other(tmp_path: 
 
 
 def test_a_stable_training_is_the_same_in_float32_to_its_end(tmp_path: Path) -> None:
-    config = compose_config("clip=norm", "clip.value=1.0")
+    config = compose_config("clip=norm", "clip.value=1.0", "trainer.max_epochs=30")
     stacked, ordinary = train_stacked([config])[0], train_ordinarily(config, tmp_path)
     np.testing.assert_allclose(stacked.record.norm, ordinary.record.norm, rtol=1e-3)
     np.testing.assert_allclose(stacked.curves, ordinary.curves, rtol=1e-3)
@@ -159,11 +159,12 @@ def test_a_chaotic_training_differs_in_float32_after_sixty_steps_and_ends_in_the
     tmp_path: Path,
 ) -> None:
     """Clipped values of 5 oscillate without end: a change in the last bit grows tenfold in ten steps."""
-    configs = [compose_config("clip=value", "clip.value=5.0", f"seed={seed}") for seed in range(6)]
+    settings = ("clip=value", "clip.value=5.0", "trainer.max_epochs=20")
+    configs = [compose_config(*settings, f"seed={seed}") for seed in range(6)]
     stacked, ordinary = train_stacked(configs), [train_ordinarily(config, tmp_path) for config in configs]
     for one, other in zip(stacked, ordinary, strict=True):
         np.testing.assert_allclose(one.record.norm[:60], other.record.norm[:60], rtol=1e-2)
-    late = [[np.median(trained.curves[1][50:]) for trained in some] for some in (stacked, ordinary)]
+    late = [[np.median(trained.curves[1][10:]) for trained in some] for some in (stacked, ordinary)]
     assert mannwhitneyu(*late).pvalue > 0.005  # 0.002 if no two overlapped
     assert np.median(late[0]) == pytest.approx(np.median(late[1]), rel=0.5)
 

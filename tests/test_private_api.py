@@ -1,0 +1,79 @@
+"""The page on private API names every use of it, with the files that use it, and nothing that is not used."""
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+PAGE = (ROOT / "docs/private-api.md").read_text()
+ROWS = re.findall(r"^\| (`[^|]+) \| (`[^|]+) \|[^|]+\|[^|]+\| (`[^|]+) \|$", PAGE, flags=re.MULTILINE)
+LIBRARIES = {"hydra", "lightning_fabric", "mlflow", "omegaconf", "pytorch_lightning", "pytest", "torch", "torchmetrics"}
+STANDARD = {"atexit", "multiprocessing", "os", "threading"}
+OURS = {"self", "cls", "super()"}
+PUBLIC = {"_asdict", "_replace", "_fields", "os._exit"}  # documented for all their underscore
+INTERNAL = (  # without an underscore, and undocumented
+    "hydra.core.config_loader", "hydra.core.override_parser", "hydra.core.singleton", "hydra.core.utils",
+    "mlflow.data.dataset_source_registry", "mlflow.store", "mlflow.system_metrics.system_metrics_monitor",
+    "mlflow.telemetry", "mlflow.tracking.context", "mlflow.utils",
+    "lightning_fabric.utilities.exceptions", "multiprocessing.util",
+)  # fmt: skip
+
+
+def private_names(code: str) -> Iterator[str]:
+    """The private names that a module uses of others: dotted where they are of a module, else ``.name``.
+
+    Example:
+        >>> sorted(private_names("from torch._C import a; import torch; torch._b(self._c, run.data._d)"))
+        ['._d', 'torch._C.a', 'torch._b']
+    """
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            imported = (f"{node.module}.{alias.name}" for alias in node.names)
+            yield from filter(_is_private, imported)
+        elif isinstance(node, ast.Attribute) and re.match(r"_[^_]", node.attr):
+            yield from {_name_of(node)} - PUBLIC - {None}
+
+
+def _is_private(name: str) -> bool:
+    library, *parts = name.split(".")
+    return library in LIBRARIES | STANDARD and (
+        any(re.match(r"_[^_]", part) for part in parts) or name.startswith(tuple(f"{module}." for module in INTERNAL))
+    )
+
+
+def _name_of(node: ast.Attribute) -> str | None:
+    owner = ast.unparse(node.value)
+    if owner in OURS or node.attr in PUBLIC:
+        return None
+    return f"{owner}.{node.attr}" if owner.partition(".")[0] in LIBRARIES | STANDARD else f".{node.attr}"
+
+
+def uses() -> dict[str, set[str]]:
+    """Each private name, with the files that use it."""
+    found = defaultdict(set)
+    for folder in ("src", "tests"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for name in private_names(path.read_text()):
+                found[name].add(str(path.relative_to(ROOT)))
+    return dict(found)
+
+
+def in_backticks(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def test_the_page_names_every_use_and_no_other() -> None:
+    used = uses()
+    assert sorted(name for names, *_ in ROWS for name in in_backticks(names)) == sorted(used)
+    for names, files, _ in ROWS:
+        assert set(in_backticks(files)) == set().union(*(used[name] for name in in_backticks(names))), names
+
+
+@pytest.mark.parametrize("path", sorted({path for _, _, tests in ROWS for path in in_backticks(tests)}))
+def test_the_tests_that_the_page_names_exist(path: str) -> None:
+    assert Path(ROOT, path).is_file()
