@@ -5,9 +5,9 @@ PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
 OLDEST_TORCH ?= 2.13.0
 unexport PYTHONDONTWRITEBYTECODE  # else each process of the tests compiles them again
 
-.PHONY: train test test-fast test-oldest lint benchmark ui clean
+.PHONY: train test test-fast test-oldest lint docs benchmark ui clean
 
-train: .venv/installed  ## the main job: train the tutorial's network with its gradient norm held at 1
+train: .venv/installed  ## the main job: train the tutorial's network with its gradient norm clipped at 1
 	$(BIN)/python src/train.py clip=norm clip.value=1.0
 
 test: .venv/installed-dev  ## all tests
@@ -25,7 +25,10 @@ lint: .venv/installed-dev  ## style, types and layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-benchmark: .venv/installed-dev  ## the tables and the figures of the README
+docs: .venv/installed-docs  ## the documentation as a site, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+benchmark: .venv/installed-dev  ## the tables and the figures of the README and docs/
 	$(BIN)/python tests/benchmarks/figure.py
 	$(BIN)/python tests/benchmarks/reference.py
 	$(BIN)/python tests/benchmarks/speed.py
@@ -53,6 +56,10 @@ clean:  ## remove the environments; runs stay
 
 .venv/installed-dev: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+.venv/installed-docs: .venv/installed-dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
 .venv-oldest/installed: pyproject.toml constraints-oldest.txt

@@ -139,7 +139,8 @@ def test_a_store_cannot_name_a_foreign_folder_or_program(
     (tmp_path / "run.json").write_text(json.dumps({"run_id": "another"}))
     client.set_tag(run_id, keys.FOLDER, str(tmp_path))
     done = train(f"resume={run_id}")
-    assert_told_in_one_line(done, f"resume: got '{run_id}'; it can be resumed only where its files are, by the user whose command began it: ")
+    where = "it can be resumed only where its files are, by the user whose command began it: "
+    assert_told_in_one_line(done, f"resume: got '{run_id}'; {where}")
     client.set_tag(run_id, keys.FOLDER, folder)
     config = Path(client.download_artifacts(run_id, keys.CONFIG_FILE)).read_text()
     client.log_text(run_id, config.replace("gradclip.models.mlp.MLP", "os.system"), keys.CONFIG_FILE)

@@ -11,8 +11,9 @@ from gradclip.cli.entry import errors_in_one_line, no_empty_folder
 from gradclip.cli.messages import interrupted_message, run_message
 from gradclip.config.validation import validate
 from gradclip.errors import Interrupted
-from gradclip.training.job import Job, is_main_process, train_job
+from gradclip.training.job import Job
 from gradclip.training.resume import check_overrides, find_stopped
+from gradclip.training.start import is_main_process, train_job
 
 if TYPE_CHECKING:
     from gradclip.training.result import Result

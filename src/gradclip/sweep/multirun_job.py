@@ -13,7 +13,8 @@ from gradclip.formatting import signal_name
 from gradclip.sweep.multirun import for_multirun, parent_of
 from gradclip.sweep.results import JobResult, find_finished, job_message
 from gradclip.sweep.stopping import ask_to_stop, follow_main, stopped_by
-from gradclip.training.job import Job, train_job
+from gradclip.training.job import Job
+from gradclip.training.start import train_job
 
 
 def run_one_of_many(config: DictConfig) -> None:

@@ -1,18 +1,11 @@
-"""One training to run, and the start of it."""
+"""One training to run."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gradclip.config.overrides import run_name, train_command
 from gradclip.config.schema import TrainConfig
-from gradclip.tracking.operations import Operations
-from gradclip.tracking.process import ask, load_module
-from gradclip.tracking.records import CHECKPOINT_FILE, Parent, StoppedRun, Store
-
-if TYPE_CHECKING:
-    from gradclip.training.result import Result
+from gradclip.tracking.records import CHECKPOINT_FILE, Parent, StoppedRun
 
 STOP_FILE = "stop"  # in the folder of a multirun that is to stop: the number of the signal
 
@@ -59,18 +52,3 @@ class Job:
         """The checkpoint that a resumed run goes on from; None where it begins again."""
         path = self.folder / CHECKPOINT_FILE
         return path if self.resumed is not None and path.exists() else None
-
-
-def train_job(job: Job) -> "Result":
-    """Load what training needs, MLflow beside torch, and train; see :func:`gradclip.training.pipeline.train`."""
-    if job.config.tracking.uri and job.is_main:
-        ask(Store.of(job.config.tracking), Operations.open)
-    load_module("gradclip.training.pipeline")
-    from gradclip.training.pipeline import train
-
-    return train(job)
-
-
-def is_main_process() -> bool:
-    """Whether this is the first process of a command: Lightning starts others with their rank in the environment."""
-    return int(os.environ.get("LOCAL_RANK", "0")) == 0
