@@ -13,11 +13,12 @@ train: .venv/installed  ## the main job: train the tutorial's network with its g
 test: .venv/installed-dev  ## all tests
 	$(BIN)/python -m pytest $(PARALLEL)
 
-test-fast: .venv/installed-dev  ## the tests that start no command, server or browser: below a minute
+test-fast: .venv/installed-dev  ## the tests that start no command, server or browser: below a minute on two cores
 	$(BIN)/python -m pytest $(PARALLEL) -m unit
 
-test-oldest: .venv-oldest/installed  ## the same with the oldest versions that pyproject.toml allows
+test-oldest: .venv-oldest/installed  ## the same and the training command with the oldest versions that pyproject.toml allows
 	.venv-oldest/bin/python -m pytest $(PARALLEL) -m unit
+	.venv-oldest/bin/python -m pytest tests/commands/test_train.py
 
 lint: .venv/installed-dev  ## style, types and layers
 	$(BIN)/ruff check .

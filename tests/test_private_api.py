@@ -15,7 +15,7 @@ ROWS = re.findall(r"^\| (`[^|]+) \| (`[^|]+) \|[^|]+\|[^|]+\| (`[^|]+) \|$", PAG
 LIBRARIES = {"hydra", "lightning_fabric", "mlflow", "omegaconf", "pytorch_lightning", "pytest", "torch", "torchmetrics"}
 STANDARD = {"atexit", "multiprocessing", "os", "threading"}
 OURS = {"self", "cls", "super()"}
-PUBLIC = {"_asdict", "_replace", "_fields", "os._exit"}  # documented for all their underscore
+PUBLIC = {"._asdict", "._replace", "._fields", "os._exit"}  # documented for all their underscore
 INTERNAL = (  # without an underscore, and undocumented
     "hydra.core.config_loader", "hydra.core.override_parser", "hydra.core.singleton", "hydra.core.utils",
     "mlflow.data.dataset_source_registry", "mlflow.store", "mlflow.system_metrics.system_metrics_monitor",
@@ -25,7 +25,7 @@ INTERNAL = (  # without an underscore, and undocumented
 
 
 def private_names(code: str) -> Iterator[str]:
-    """The private names that a module uses of others: dotted where they are of a module, else ``.name``.
+    """Yield the private names of other projects in a module: dotted where a module has them, else ``.name``.
 
     Example:
         >>> sorted(private_names("from torch._C import a; import torch; torch._b(self._c, run.data._d)"))
@@ -33,10 +33,11 @@ def private_names(code: str) -> Iterator[str]:
     """
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.ImportFrom) and node.module:
-            imported = (f"{node.module}.{alias.name}" for alias in node.names)
-            yield from filter(_is_private, imported)
+            yield from filter(_is_private, (f"{node.module}.{alias.name}" for alias in node.names))
         elif isinstance(node, ast.Attribute) and re.match(r"_[^_]", node.attr):
-            yield from {_name_of(node)} - PUBLIC - {None}
+            owner = ast.unparse(node.value)
+            if owner not in OURS:
+                yield f"{owner}.{node.attr}" if owner.partition(".")[0] in LIBRARIES | STANDARD else f".{node.attr}"
 
 
 def _is_private(name: str) -> bool:
@@ -46,20 +47,14 @@ def _is_private(name: str) -> bool:
     )
 
 
-def _name_of(node: ast.Attribute) -> str | None:
-    owner = ast.unparse(node.value)
-    if owner in OURS or node.attr in PUBLIC:
-        return None
-    return f"{owner}.{node.attr}" if owner.partition(".")[0] in LIBRARIES | STANDARD else f".{node.attr}"
-
-
 def uses() -> dict[str, set[str]]:
-    """Each private name, with the files that use it."""
+    """Return each private name of another project with the files that use it."""
+    files = {path: path.read_text() for folder in ("src", "tests") for path in (ROOT / folder).rglob("*.py")}
+    own = {f".{name}" for code in files.values() for name in re.findall(r"(?:def |self\.)(_\w+)", code)}
     found = defaultdict(set)
-    for folder in ("src", "tests"):
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            for name in private_names(path.read_text()):
-                found[name].add(str(path.relative_to(ROOT)))
+    for path, code in files.items():
+        for name in set(private_names(code)) - own - PUBLIC:
+            found[name].add(str(path.relative_to(ROOT)))
     return dict(found)
 
 

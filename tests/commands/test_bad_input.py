@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from tests.conftest import Command, SearchRuns, assert_told_in_one_line, folders
 
@@ -57,6 +58,11 @@ BAD_OVERRIDES = [
     (["data=copy", "model=gru", "model.nonlinearity=tanh"], "model.nonlinearity: not a setting of the option that is"),
     (["data=adding", "model=mlp", "tracking=none"], "model._target_: gradclip.models.mlp.MLP turns 2 examples into"),
     (["model=rnn", "tracking=none"], "model._target_: gradclip.models.recurrent.RNN "),
+    pytest.param(
+        ["trainer.accelerator=gpu", "tracking=none"],
+        "trainer.accelerator: got 'gpu' with devices=1; ",
+        marks=pytest.mark.skipif(torch.accelerator.is_available(), reason="there is a GPU"),
+    ),
     (["trainer.stop_when_solved=true"], "trainer.stop_when_solved: got True; data=regression has no solved_at"),
     (["data=series", "data.path=/no/such.csv"], "data.target: missing; give data.target=..."),
     (["model.activation=rel"], "model.activation: got 'rel'; must be 'relu', "),

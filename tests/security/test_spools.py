@@ -144,7 +144,7 @@ def test_the_key_is_readable_by_its_user_only(tmp_path: Path, monkeypatch: pytes
     os.chmod(key_file(), 0o644)
     from gradclip.tracking import signature as module
 
-    module._key.cache_clear()
+    module.key_of.cache_clear()
     with pytest.raises(TrackingError, match="must be 32 bytes that only you can read"):
         sign(tmp_path, "text")
-    module._key.cache_clear()
+    module.key_of.cache_clear()

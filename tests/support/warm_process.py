@@ -24,14 +24,15 @@ LOADED = [
     "gradclip.stacked.training",
     "gradclip.compare.figures",
     "gradclip.cli.advise",
-    "gradclip.tracking.backend.bulk",
     "gradclip.tracking.backend.delivery",
+    "gradclip.tracking.backend.models",
     "gradclip.tracking.backend.queries",
-    "torch._dynamo",
+    "gradclip.tracking.backend.recovery",
+    "gradclip.tracking.backend.writes",
     "mlflow.pyfunc",
 ]
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(LOADED)
+FORKS.set_forkserver_preload(["tests.support.preload"])
 
 
 class WarmProcess:

@@ -26,7 +26,7 @@ def sign(folder: Path, text: str) -> str:
         TrackingError: the key cannot be created, or others can read it.
     """
     message = f"{folder.resolve()}\0{text}".encode()
-    return hmac.new(_key(key_file()), message, hashlib.sha256).hexdigest()
+    return hmac.new(key_of(key_file()), message, hashlib.sha256).hexdigest()
 
 
 def is_signed(folder: Path, text: str, signature: object) -> bool:
@@ -45,7 +45,12 @@ def key_file() -> Path:
 
 
 @cache
-def _key(path: Path) -> bytes:
+def key_of(path: Path) -> bytes:
+    """Return the key in a file, created at first.
+
+    Raises:
+        TrackingError: it cannot be created or read, others can read it, or it is damaged.
+    """
     try:
         if not path.exists():
             _create(path)

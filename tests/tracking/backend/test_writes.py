@@ -32,6 +32,7 @@ def write_one_run(store, number):
     return run_id
 
 
+@pytest.mark.command  # each writer loads MLflow
 def test_writers_of_one_fresh_store_lose_nothing(store):
     with ProcessPoolExecutor(WRITERS, mp_context=multiprocessing.get_context("spawn")) as pool:
         run_ids = list(pool.map(write_one_run, [store] * WRITERS, range(WRITERS)))
