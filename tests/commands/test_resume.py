@@ -122,7 +122,7 @@ def test_what_cannot_be_taken_up_is_told_in_one_line(train: Command, runs: Searc
         (f"resume={missing}",): f"resume: got '{missing}'; there is no such run in ",
         (f"resume={run.info.run_id}",): f"resume: got '{run.info.run_id}'; that run is finished",
         ("resume=last", "seed=1"): "resume: got seed=1 too; a run resumes as it was set, only tracking can be given",
-        ("resume=last", "tracking=none"): "resume: got 'last'; without a store (tracking.uri) there is no run to take",
+        ("resume=last", "tracking=none"): "resume: got 'last'; without a store (tracking.uri) there is no run to",
     }
     for overrides, line in cases.items():
         done = train(*overrides)
