@@ -53,6 +53,10 @@ class UnreachableStoreError(TrackingError):
     """The store did not take a write; another attempt may succeed."""
 
 
+class RefusedWriteError(TrackingError):
+    """The store will never take this write, whatever else it takes."""
+
+
 class DiskError(GradclipError):
     """A file cannot be written: the disk is full or read-only."""
 

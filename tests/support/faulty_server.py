@@ -23,26 +23,44 @@ FAULTS = {
     "lose": "passed on, and answered with 500: the server did what the client does not know of",
     "hang": "passed on after the client has given up",
     "die": "passed on, and gone for good before it is answered",
+    "later": "answered with 503, and asked to come back in an hour",
+    "busy": "answered with 429, and asked to come back in an hour",
+    "drip": "passed on, and answered at a byte every few seconds, so that no read times out",
+    "full": "answered with 413 where it is a file, else passed on",
+    "deaf": "answered with 200 and not passed on where it would write, else passed on",
 }
-HANG = 2.0  # seconds
+HANG, PAUSE = 2.0, 5.0  # seconds
+REFUSALS = {"error": 500, "later": 503, "busy": 429}
+AN_HOUR = {"Retry-After": "3600"}
+WRITES = ("/runs/log-batch", "/runs/update", "/runs/log-inputs", "/runs/set-tag")
 OF_ONE_CONNECTION = {"host", "connection", "content-length", "transfer-encoding", "content-encoding", "accept-encoding"}
 
 
 def answer(handler: BaseHTTPRequestHandler, address: str, fault: str) -> None:
     """Pass a request on, as far as the fault lets it."""
-    body = _body(handler)
+    body, is_file = _body(handler), handler.command == "PUT"
     if fault == "hang":
         time.sleep(HANG)
-    if fault != "error":
-        headers = {name: value for name, value in handler.headers.items() if name.lower() not in OF_ONE_CONNECTION}
-        passed = requests.request(handler.command, f"{address}{handler.path}", data=body, headers=headers, timeout=60)
+    if fault in REFUSALS:
+        _send(handler, REFUSALS[fault], {} if fault == "error" else AN_HOUR, b"")
+    elif fault == "full" and is_file:
+        _send(handler, 413, {}, b"too large")
+    elif fault == "deaf" and (is_file or handler.path.endswith(WRITES)):
+        _send(handler, 200, {}, b"{}")
+    else:
+        _pass_on(handler, address, fault, body)
+
+
+def _pass_on(handler: BaseHTTPRequestHandler, address: str, fault: str, body: bytes) -> None:
+    headers = {name: value for name, value in handler.headers.items() if name.lower() not in OF_ONE_CONNECTION}
+    passed = requests.request(handler.command, f"{address}{handler.path}", data=body, headers=headers, timeout=60)
     if fault == "die":
         os._exit(0)
-    if fault in {"error", "lose"}:
+    if fault == "lose":
         _send(handler, 500, {}, b"")
     else:
         kept = {name: value for name, value in passed.headers.items() if name.lower() not in OF_ONE_CONNECTION}
-        _send(handler, passed.status_code, kept, passed.content)
+        _send(handler, passed.status_code, kept, passed.content, pause=PAUSE if fault == "drip" else 0.0)
 
 
 def _body(handler: BaseHTTPRequestHandler) -> bytes:
@@ -56,14 +74,19 @@ def _body(handler: BaseHTTPRequestHandler) -> bytes:
     return body
 
 
-def _send(handler: BaseHTTPRequestHandler, status: int, headers: dict[str, str], body: bytes) -> None:
+def _send(
+    handler: BaseHTTPRequestHandler, status: int, headers: dict[str, str], body: bytes, pause: float = 0.0
+) -> None:
     handler.send_response(status)
     for name, value in headers.items():
         handler.send_header(name, value)
     handler.send_header("Content-Length", str(len(body)))
     with suppress(BrokenPipeError):  # the client has given up
         handler.end_headers()
-        handler.wfile.write(body)
+        for byte in range(len(body) if pause else 0):
+            handler.wfile.write(body[byte : byte + 1])
+            time.sleep(pause)
+        handler.wfile.write(b"" if pause else body)
 
 
 def main(port: str, address: str, *faults: str) -> None:

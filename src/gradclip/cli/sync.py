@@ -1,6 +1,7 @@
 """The command that sends what a store did not take while runs trained."""
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,6 +32,18 @@ def run_sync(arguments: Sequence[str], usage: str) -> int:
             raise ConfigError(f"folder: got {folders[1]!r} too; only one folder can be named")
         if adopt and not folders:
             raise ConfigError(f"{ADOPT}: name the folder whose writes are to be sent")
-        for line in sync(Path(folders[0]) if folders else PROJECT_ROOT / "mlruns", adopt):
-            print(line)
-    return 0
+        return _report(Path(folders[0]) if folders else PROJECT_ROOT / "mlruns", adopt)
+
+
+def _report(folder: Path, adopt: bool) -> int:
+    """Print a line for each run, those that failed on standard error, and return the exit code."""
+    replayed = []
+    for run in sync(folder, adopt):
+        replayed.append(run)
+        if run.error is None:
+            print(f"Sent {run.writes} writes of {run.folder}")
+        else:
+            print(f"error: {run.error}", file=sys.stderr)
+    if not replayed:
+        print(f"Nothing waits below {folder}")
+    return 2 if any(run.error for run in replayed) else 0

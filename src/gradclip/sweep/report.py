@@ -6,14 +6,13 @@ import sys
 import traceback
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from gradclip.errors import GradclipError, TrackingError
+from gradclip.errors import GradclipError, RefusedWriteError
 from gradclip.formatting import Table, format_score, print_tables, to_markdown, unsent_message
 from gradclip.sweep.multirun import TABLES_FILE, ParentRun, close_parent
 from gradclip.sweep.results import JobResult, read_results
@@ -43,19 +42,20 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
         tables, search = [run_table(jobs), *success_tables(jobs)], read_report(folder)
         print_tables(tables) if search is None else print_report(search)
         (folder / TABLES_FILE).write_text("\n".join(map(to_markdown, tables)))
-        with suppress(TrackingError):  # it stays in the spool, which is reported below
-            list(sync(folder))
+        refused = [run.error for run in sync(folder) if isinstance(run.error, RefusedWriteError)]
         compared = search is not None or compare_jobs(folder, jobs, draw=bool(config.figures))
         close_parent(folder, "KILLED" if stop else "FAILED" if failed else "FINISHED")
         if unsent := unsent_below(folder):
             print(unsent_message(unsent, folder))
+        for error in refused:
+            print(f"error: {error}", file=sys.stderr)
         if failed:
             print(f"error: {len(failed)} of {len(jobs)} jobs failed; the table says why", file=sys.stderr)
         if stop:
             done = sum(not job.error for job in jobs)
             print(f"Stopped: {done} of {len(jobs)} jobs are done. To go on: the same command with skip_finished=true")
             raise SystemExit(128 + stop)
-        if failed or not compared:
+        if failed or refused or not compared:
             raise SystemExit(1)
 
 

@@ -20,13 +20,14 @@ from filelock import FileLock
 from pydantic import ValidationError
 
 from gradclip import keys
-from gradclip.errors import TrackingError, first_line
+from gradclip.errors import RefusedWriteError, TrackingError, first_line
 from gradclip.tracking.operations import Delivery, Operations, argument_types, delivery_of
 from gradclip.tracking.records import RUN_FILE, SPOOL_FILE, Call, ModelFiles, Store, read_note
 from gradclip.tracking.signature import is_signed, sign, write_run_note
 
 Perform = Callable[[Call], Any]
 VERSION = 2
+REFUSED_FILE = "refused.jsonl"  # in the folder of the run: writes that the store will never take
 MODEL_FOLDER = "unsent_model"  # in the folder of the run
 PAUSE = 2.0  # seconds between two attempts to replay a spool while its run trains
 
@@ -75,26 +76,44 @@ class Spool:
     def replay(self, perform: Perform, adopt: bool = False) -> int:
         """Perform all writes in order, remove the file, and return how many there were.
 
+        A write that the store refuses keeps none of the others back: it is moved to a file of its own.
+
         Args:
-            perform: performs one; what it raises ends the replay, and the file stays.
+            perform: performs one; what else it raises ends the replay, and the file stays.
             adopt: whether lines are performed that no command of this user signed.
 
         Raises:
+            RefusedWriteError: the store refused some of them; the first reason, after all others were performed.
             TrackingError: a line is not signed, or not a write that this version knows; none was performed.
         """
         self._next_attempt = time.monotonic() + PAUSE
-        created = ""
+        refused: list[tuple[Call, RefusedWriteError]] = []
         with self._lock:
             calls = self.calls(adopt)
-            for call in calls:
-                if call.operation == Operations.create_run.__name__:
-                    created = perform(call)
-                    write_run_note(self.folder, created, call.arguments[1].get(keys.CREATION, ""))
-                else:
+            created = self._create(calls[0], perform) if calls and _creates(calls[0]) else ""
+            for call in calls[bool(created) :]:
+                try:
                     perform(call._replace(run_id=created or call.run_id))
+                except RefusedWriteError as error:
+                    refused.append((call, error))
+            if refused:
+                lines = [json.dumps(_signed(encode(call), self.folder)) for call, _ in refused]
+                _append(self.folder / REFUSED_FILE, "".join(f"{line}\n" for line in lines))
             self.path.unlink(missing_ok=True)
         Path(self._lock.lock_file).unlink(missing_ok=True)
+        if refused:
+            where = f"{len(refused)} of {len(calls)} writes of {self.folder} are refused for good, see {REFUSED_FILE}"
+            raise RefusedWriteError(f"{where}: {refused[0][1]}")
         return len(calls)
+
+    def _create(self, call: Call, perform: Perform) -> str:
+        """Create the run that the other writes are for, and return its id."""
+        try:
+            run_id = str(perform(call))
+        except RefusedWriteError as error:  # without it there is nothing to write to
+            raise TrackingError(str(error)) from error
+        write_run_note(self.folder, run_id, call.arguments[1].get(keys.CREATION, ""))
+        return run_id
 
     def calls(self, adopt: bool = False) -> list[Call]:
         """All writes, in order.
@@ -121,6 +140,10 @@ class Spool:
         if self.path.exists():
             with self.path.open() as file:
                 yield from (line for line in file if line.endswith("\n"))
+
+
+def _creates(call: Call) -> bool:
+    return call.operation == Operations.create_run.__name__
 
 
 def _append(path: Path, line: str) -> None:

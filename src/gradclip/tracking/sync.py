@@ -2,15 +2,30 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-from gradclip.errors import ConfigError
+from gradclip.errors import ConfigError, TrackingError
 from gradclip.tracking.process import replay, result_of
 from gradclip.tracking.records import SPOOL_FILE
 from gradclip.tracking.spool import Spool
 
 
-def sync(folder: Path, adopt: bool = False) -> Iterator[str]:
-    """Replay all spools below a folder, oldest first; yields a line for each.
+class Replayed(NamedTuple):
+    """What became of the spool of one run.
+
+    Attributes:
+        folder: of the run.
+        writes: how many were sent.
+        error: why they were not, or not all; None where they were.
+    """
+
+    folder: Path
+    writes: int
+    error: TrackingError | None
+
+
+def sync(folder: Path, adopt: bool = False) -> Iterator[Replayed]:
+    """Replay all spools below a folder, oldest first; one that fails keeps none of the others back.
 
     Args:
         folder: where to look.
@@ -18,15 +33,14 @@ def sync(folder: Path, adopt: bool = False) -> Iterator[str]:
 
     Raises:
         ConfigError: there is no such folder.
-        TrackingError: a store still does not take the writes, or they are not signed.
     """
     if not folder.is_dir():
         raise ConfigError(f"folder: got {str(folder)!r}; there is no such folder")
-    paths = sorted(folder.rglob(SPOOL_FILE), key=lambda path: path.stat().st_mtime)
-    for path in paths:
-        yield f"Sent {result_of(replay(str(path.parent), adopt))} writes of {path.parent}"
-    if not paths:
-        yield f"Nothing waits below {folder}"
+    for path in sorted(folder.rglob(SPOOL_FILE), key=lambda path: path.stat().st_mtime):
+        try:
+            yield Replayed(path.parent, result_of(replay(str(path.parent), adopt)), None)
+        except TrackingError as error:
+            yield Replayed(path.parent, 0, error)
 
 
 def unsent_below(folder: Path) -> int:

@@ -3,14 +3,14 @@
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from mlflow.exceptions import MlflowException
-
-from gradclip.errors import AbsentStoreError, TrackingError, UnreachableStoreError, first_line
+from gradclip.errors import AbsentStoreError, RefusedWriteError, TrackingError, UnreachableStoreError
 from gradclip.tracking.backend.database import STORE_ERRORS
+from gradclip.tracking.backend.deadline import seconds_for, within
+from gradclip.tracking.backend.failures import failure
 from gradclip.tracking.backend.operations import backend_of
 from gradclip.tracking.backend.retry_budget import RetryBudget
 from gradclip.tracking.operations import Delivery, Operations, delivery_of, needs_run
@@ -19,11 +19,7 @@ from gradclip.tracking.signature import write_run_note
 from gradclip.tracking.spool import Spool
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between two attempts
-NON_RETRYABLE = {  # answers of MLflow after which another attempt cannot succeed
-    *("RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_PARAMETER_VALUE", "INVALID_STATE"),
-    *("PERMISSION_DENIED", "UNAUTHENTICATED", "ENDPOINT_NOT_FOUND", "NOT_FOUND"),
-}
-CREATE_RUN = Operations.create_run.__name__
+OPEN, CREATE_RUN = Operations.open.__name__, Operations.create_run.__name__
 
 _begun: dict[str, BegunRun | TrackingError] = {}  # runs that this process created, by creation tag
 
@@ -41,15 +37,17 @@ def retry_budget_of(store: Store) -> RetryBudget:
 
 
 def perform_once(store: Store, operation: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """Perform an operation once.
+    """Perform an operation once; opening a store spends the budget of the writes, which wait for it.
 
     Raises:
         TrackingError: the store refuses it, or does not answer.
     """
+    if operation == OPEN:
+        return _attempt(Call(store, OPEN, "", (), ""))
     try:
         return getattr(backend_of(store), operation)(*args, **kwargs)
     except STORE_ERRORS as error:
-        raise _failure(store, operation, error) from error
+        raise failure(store, operation, error) from error
 
 
 def begin_run(call: Call, spool: bool) -> BegunRun:
@@ -75,7 +73,7 @@ def begin_run(call: Call, spool: bool) -> BegunRun:
 
 def _begin(call: Call, spool: bool) -> BegunRun:
     try:
-        experiment_id = retry(call._replace(operation=Operations.open.__name__, arguments=()))
+        experiment_id = retry(call._replace(operation=OPEN, arguments=()))
         run_id = retry(call)
     except TrackingError as error:
         may_spool = call.store.spool_if_absent or (spool and isinstance(error, UnreachableStoreError))
@@ -169,6 +167,8 @@ def _spool(call: Call, spool: Spool) -> None:
         spool.add(call)
         if spool.is_due or call.operation == Operations.end_run.__name__:
             spool.replay(lambda waiting: _attempt(_as_repeated(waiting)))
+    except RefusedWriteError:
+        raise
     except TrackingError:  # it stays in the spool, and src/sync.py reports why
         return
     except OSError as error:
@@ -216,18 +216,15 @@ def perform(call: Call) -> Any:
 
     Raises:
         UnreachableStoreError: another attempt may succeed.
-        TrackingError: none can.
+        RefusedWriteError: the store will never take it.
+        TrackingError: it may take it once the user has mended something, such as a password.
     """
     run = (call.run_id,) if needs_run(call.operation) else ()
+    backend = backend_of(call.store)
+    operate = partial(getattr(backend, call.operation), *run, *call.arguments)
     try:
-        return getattr(backend_of(call.store), call.operation)(*run, *call.arguments)
+        if not backend.is_server:
+            return operate()
+        return within(seconds_for(call, retry_budget_of(call.store).left), operate)
     except STORE_ERRORS as error:
-        if isinstance(error, MlflowException) and error.error_code in NON_RETRYABLE:
-            raise _failure(call.store, call.operation, error) from error
-        raise UnreachableStoreError(str(_failure(call.store, call.operation, error))) from error
-
-
-def _failure(store: Store, operation: str, error: Exception) -> TrackingError:
-    """One line for what could not be done and why."""
-    what = operation.replace("_", " ")
-    return TrackingError(f"tracking.uri: got {store.uri!r}; could not {what}: {first_line(error)}")
+        raise failure(call.store, call.operation, error) from error

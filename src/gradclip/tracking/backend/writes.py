@@ -4,12 +4,13 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 import mlflow
+import requests
 from filelock import FileLock
 from mlflow.data.dataset_source_registry import resolve_dataset_source
 from mlflow.data.meta_dataset import MetaDataset
@@ -24,6 +25,7 @@ from mlflow.tracking.context.registry import resolve_tags
 from gradclip import keys
 from gradclip.tracking import MAX_RETRIES
 from gradclip.tracking.backend.connection import Connection
+from gradclip.tracking.backend.failures import is_refusal
 from gradclip.tracking.records import (
     CHECKPOINT_FILE,
     PARENT_FILE,
@@ -107,18 +109,13 @@ class Writes(Connection):
 
     def write_files(self, run_id: str, folder: str, artifact_folder: str | None = None) -> None:
         """Store the content of a folder as artifacts; symbolic links in it are left out."""
-        _log_folder(self._repository(run_id), Path(folder), artifact_folder)
+        _log_files(self._repository(run_id), Path(folder), Path(folder).rglob("*"), artifact_folder)
 
     def write_run_files(self, run_id: str, folder: str) -> None:
         """Store what a run leaves in its folder as artifacts."""
-        repository = self._repository(run_id)
-        for path in (Path(folder, name) for name in (keys.CONFIG_FILE, *RUN_FOLDERS)):
-            if path.is_symlink():
-                log.error(f"{path}: is a symbolic link, which is not stored")
-            elif path.is_dir():
-                _log_folder(repository, path, path.name)
-            elif path.exists():
-                repository.log_artifact(str(path))
+        repository, found = self._repository(run_id), Path(folder)
+        parts = [found / name for name in (keys.CONFIG_FILE, *RUN_FOLDERS)]
+        _log_files(repository, found, [path for part in parts for path in (part, *part.rglob("*"))])
 
     def write_text(self, run_id: str, text: str, name: str) -> None:
         """Store a text as an artifact."""
@@ -163,19 +160,30 @@ class Writes(Connection):
                 self.client.delete_run(run.info.run_id)
 
 
-def _log_folder(repository: ArtifactRepository, folder: Path, artifact_folder: str | None) -> None:
-    """Store the content of a folder; a link in it could lead to any file of this user."""
-    paths = sorted(folder.rglob("*"))
-    links = [path for path in paths if path.is_symlink()]
-    if not links:
-        repository.log_artifacts(str(folder), artifact_folder)
-        return
-    log.error(f"{links[0]}: is a symbolic link, which is not stored")
-    for path in paths:
+def _log_files(repository: ArtifactRepository, folder: Path, paths: Iterable[Path], under: str | None = None) -> None:
+    """Store files of a folder, each where it is in the folder.
+
+    A file that the server refuses, as too large say, keeps none of the others back. A symbolic link could lead to any
+    file of this user: it is left out.
+
+    Raises:
+        requests.HTTPError: the server refused a file.
+    """
+    refused: requests.HTTPError | None = None
+    for path in sorted(paths):
         relative = path.relative_to(folder)
-        if path.is_file() and not any((folder / part).is_symlink() for part in (relative, *relative.parents)):
-            parent = str(Path(artifact_folder or "", relative.parent))
-            repository.log_artifact(str(path), None if parent == "." else parent)
+        if any((folder / part).is_symlink() for part in (relative, *relative.parents[:-1])):
+            log.error(f"{path}: is a symbolic link, which is not stored")
+        elif path.is_file():
+            parent = str(Path(under or "", relative.parent))
+            try:
+                repository.log_artifact(str(path), None if parent == "." else parent)
+            except requests.HTTPError as error:
+                if not is_refusal(error):
+                    raise
+                refused = refused or error
+    if refused is not None:
+        raise refused
 
 
 @cache

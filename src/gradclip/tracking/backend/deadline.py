@@ -1,0 +1,63 @@
+"""A deadline for one whole call to a server, however slowly it answers."""
+
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TypeVar
+
+from gradclip.tracking.operations import Operations
+from gradclip.tracking.records import Call, ModelFiles
+
+T = TypeVar("T")
+FOLDER_WRITES = {Operations.write_files.__name__, Operations.write_run_files.__name__}
+MIN_SECONDS = 5.0  # for one call, however little of the budget is left
+MIN_UPLOAD = 100_000  # bytes per second that files are given time for
+
+
+def seconds_for(call: Call, left: float) -> float:
+    """Return how long one call may take.
+
+    Args:
+        call: the call; files that it uploads are given time by their size.
+        left: seconds left of the retry budget.
+    """
+    size = sum(path.stat().st_size for path in _uploaded(call) if path.is_file())
+    return max(left, MIN_SECONDS) + size / MIN_UPLOAD
+
+
+def _uploaded(call: Call) -> Iterable[Path]:
+    if call.operation == Operations.write_model.__name__:
+        files: ModelFiles = call.arguments[0]
+        return [Path(path) for path in (*files.artifacts.values(), files.example)]
+    return Path(call.arguments[0]).rglob("*") if call.operation in FOLDER_WRITES else ()
+
+
+def within(seconds: float, function: Callable[[], T]) -> T:
+    """Call a function, and stop waiting for it after some seconds.
+
+    A timeout of ``requests`` starts anew with every byte. A call that is given up goes on in a thread of its own, which
+    does not keep the process from ending; each write can be repeated without harm.
+
+    Raises:
+        TimeoutError: the time is over.
+
+    Example:
+        >>> within(60.0, lambda: "an answer")
+        'an answer'
+    """
+    answer: Future[T] = Future()
+    threading.Thread(target=_answer, args=(answer, function), daemon=True).start()
+    try:
+        return answer.result(seconds)
+    except TimeoutError as error:
+        if answer.done():  # it was the function's own
+            raise
+        raise TimeoutError(f"no whole answer within {seconds:.0f} s") from error
+
+
+def _answer(answer: "Future[T]", function: Callable[[], T]) -> None:
+    try:
+        answer.set_result(function())
+    except BaseException as error:
+        answer.set_exception(error)

@@ -1,0 +1,84 @@
+"""What a real server's odd answers do to a run: they delay it no longer than they may, and nothing is lost."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from gradclip import keys
+from gradclip.errors import RefusedWriteError
+from gradclip.tracking.process import replay, result_of
+from gradclip.tracking.records import SPOOL_FILE, Point, Store
+from gradclip.tracking.run import TrackedRun
+from gradclip.tracking.spool import REFUSED_FILE
+from tests.support.faulty_server import faulty
+from tests.support.mlflow_server import serve
+
+RETRY_SECONDS = 2.0
+BEGIN = ["pass"] * 4  # health is always passed on: the experiment, its creation, the run, its artifacts
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serve(tmp_path_factory.mktemp("server")) as address:
+        yield address
+
+
+def points(count: int) -> list[Point]:
+    return [Point(keys.LOSS_STEP, 1.0 / step, step, step) for step in range(1, count + 1)]
+
+
+@pytest.mark.parametrize("fault", ["later", "busy", "drip"])
+def test_no_answer_delays_a_run_longer_than_it_may(server: str, tmp_path: Path, fault: str) -> None:
+    with faulty(server, *BEGIN, *[fault] * 500) as address:
+        run = TrackedRun(Store(address, "", fault, RETRY_SECONDS), fault, {}, tmp_path)
+        assert len(run.run_id) == 32
+        start = time.monotonic()
+        run.write_points(points(5))
+        run.end("FINISHED")
+        assert time.monotonic() - start < 25  # seconds: two deadlines, on a busy machine
+        assert run.unsent == 2
+    with faulty(server, "pass", port=int(address.rpartition(":")[2])):
+        assert result_of(replay(str(tmp_path))) == 2
+    client = MlflowClient(server)
+    assert client.get_run(run.run_id).info.status == "FINISHED"
+    assert [(p.step, p.value) for p in client.get_metric_history(run.run_id, keys.LOSS_STEP)] == [
+        (point.step, point.value) for point in points(5)
+    ]
+
+
+def test_a_file_that_is_too_large_keeps_nothing_back(server: str, tmp_path: Path) -> None:
+    with faulty(server, "full") as address:
+        (tmp_path / keys.CONFIG_FILE).write_text("seed: 0\n")
+        run = TrackedRun(Store(address, "", "full", RETRY_SECONDS), "full", {}, tmp_path)
+        run.write_run_files()
+        run.write_points(points(5))
+        run.end("FINISHED", wait=False)
+        with pytest.raises(RefusedWriteError, match="could not write run files: 413 Client Error"):
+            run.wait()
+    client = MlflowClient(server)
+    assert client.get_run(run.run_id).info.status == "FINISHED"
+    assert len(client.get_metric_history(run.run_id, keys.LOSS_STEP)) == 5
+
+
+def test_in_a_spool_it_keeps_nothing_back_either(server: str, tmp_path: Path) -> None:
+    with faulty(server, *BEGIN, *["error"] * 500) as address:
+        (tmp_path / keys.CONFIG_FILE).write_text("seed: 0\n")
+        run = TrackedRun(Store(address, "", "spooled", 0.5), "spooled", {}, tmp_path)
+        assert len(run.run_id) == 32
+        run.write_run_files()
+        run.write_points(points(5))
+        run.end("FINISHED")
+        assert run.unsent == 3
+    with (
+        faulty(server, "full", port=int(address.rpartition(":")[2])),
+        pytest.raises(RefusedWriteError, match=r"1 of 3 writes of .* are refused for good, see refused\.jsonl: "),
+    ):
+        result_of(replay(str(tmp_path)))
+    assert not (tmp_path / SPOOL_FILE).exists()
+    assert (tmp_path / REFUSED_FILE).read_text().count("\n") == 1
+    client = MlflowClient(server)
+    assert client.get_run(run.run_id).info.status == "FINISHED"
+    assert len(client.get_metric_history(run.run_id, keys.LOSS_STEP)) == 5
