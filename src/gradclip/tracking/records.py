@@ -104,6 +104,7 @@ class StoppedRun(NamedTuple):
         folder: where it wrote.
         host: the machine that it ran on.
         config: its resolved config, YAML.
+        data_digest: SHA-256 of the file that its table was read from; empty where none is known.
         parameters: names of the parameters that are in the store.
         last_steps: of each metric, the last step that is in the store.
     """
@@ -113,6 +114,7 @@ class StoppedRun(NamedTuple):
     folder: str
     host: str
     config: str
+    data_digest: str
     parameters: frozenset[str]
     last_steps: dict[str, int]
 

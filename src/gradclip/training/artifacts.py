@@ -8,7 +8,7 @@ from pyarrow import parquet
 
 from gradclip import keys
 from gradclip.config.schema import TrainConfig
-from gradclip.config.serialization import fingerprint, flatten, to_yaml
+from gradclip.config.serialization import data_digest, fingerprint, flatten, to_yaml
 from gradclip.data.base import TrainingData
 from gradclip.diagnosis.explosion import Explosion
 from gradclip.models.optimization import build_loss
@@ -34,7 +34,8 @@ def create_run(job: Job, lock: Path | None = None, spool: bool = False) -> Track
 def _tags(config: TrainConfig) -> dict[str, str]:
     reduction = str(build_loss(**config.loss.model_dump()).reduction)
     tags = {keys.CLIP: config.clip.label, keys.LOSS_REDUCTION: reduction, keys.SEED: str(config.seed)}
-    return tags | {keys.CONFIG_HASH: fingerprint(config)}
+    digest = data_digest(config)
+    return tags | {keys.CONFIG_HASH: fingerprint(config)} | ({keys.DATA_DIGEST: digest} if digest else {})
 
 
 def describe_run(run: TrackedRun, config: TrainConfig, datasets: Sequence[DatasetDescription]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gradclip.config.schema import TrainConfig
-from gradclip.config.serialization import from_yaml
+from gradclip.config.serialization import data_digest, from_yaml
 from gradclip.config.tracking import TrackingSettings
 from gradclip.errors import ConfigError, TrackingError
 from gradclip.tracking.operations import Operations
@@ -37,7 +37,7 @@ def find_stopped(which: str, tracking: TrackingSettings, is_main: bool = True) -
         is_main: whether this process resumes it; of several that train together only the first does.
 
     Raises:
-        ConfigError: its config is damaged, or names a model that is not trusted.
+        ConfigError: its config is damaged, names a model that is not trusted, or its table has changed.
         TrackingError: there is no such run, its folder is not here, or another command resumes it.
     """
     if tracking.uri is None:
@@ -51,7 +51,11 @@ def find_stopped(which: str, tracking: TrackingSettings, is_main: bool = True) -
     if Path(run.folder, SPOOL_FILE).exists():
         result_of(replay(run.folder))
         run = result_of(ask(store, Operations.find_stopped_run, run.run_id))
-    return from_yaml(run.config, tracking, "resume"), run
+    config = from_yaml(run.config, tracking, "resume")
+    if run.data_digest and data_digest(config) != run.data_digest:
+        changed = getattr(config.data, "path", None)
+        raise ConfigError(f"resume: got {which!r}; {changed} has changed since the run began: train anew")
+    return config, run
 
 
 def _check_folder(run: StoppedRun) -> None:

@@ -79,6 +79,7 @@ class Recovery(Writes):
             folder=tags.get(keys.FOLDER, ""),
             host=tags.get(keys.HOST, ""),
             config=self._read_config(run.info.run_id),
+            data_digest=tags.get(keys.DATA_DIGEST, ""),
             parameters=frozenset(run.data.params),
             last_steps={metric.key: metric.step for metric in run.data._metric_objs},
         )
