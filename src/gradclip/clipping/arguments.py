@@ -7,6 +7,7 @@ no torch, so that settings are checked without it.
 from dataclasses import dataclass
 from math import inf, isfinite
 from numbers import Real
+from typing import Any
 
 from gradclip.errors import ClippingError
 
@@ -48,7 +49,7 @@ class Range:
         """
         if not isinstance(value, Real):
             raise ClippingError(f"{name}: got {value!r}; must be {self}")
-        if not self._contains(float(value)):
+        if not self._contains(_as_float(value)):
             raise ClippingError(f"{name}: got {value}; must be {self}")
 
     def _contains(self, value: float) -> bool:
@@ -67,10 +68,18 @@ class Range:
         return " and ".join(ends)
 
 
+def _as_float(value: Any) -> float:
+    """A number as float; a whole number too large for one as infinity."""
+    try:
+        return float(value)
+    except OverflowError:
+        return inf if value > 0 else -inf
+
+
 POSITIVE = Range(low=0, above_low=True)
 AT_LEAST_1 = Range(low=1, infinite=True)
 AT_MOST_0 = Range(high=0)
 SHARE = Range(low=0, high=1, below_high=True)  # what an average keeps of its past
 PERCENTILE = Range(low=0, high=100)
-COUNT = Range(low=1, whole=True)
+COUNT = Range(low=1, high=2**31 - 1, whole=True)
 FIXED = "fixed"  # beside a number that chooses the computation or the size of a state: the same in stacked replicas

@@ -13,11 +13,11 @@ from operator import or_
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast, get_args
 
-from pydantic import Field, PositiveInt, create_model
+from pydantic import Field, create_model
 
 from gradclip.clipping import arguments, method_table
 from gradclip.clipping.arguments import FIXED, POSITIVE, Range
-from gradclip.config.base import Pattern, PositiveNumber, Settings
+from gradclip.config.base import LARGEST, Count, Pattern, PositiveNumber, Settings
 
 CONSTANTS = ("may_skip", "limits", "limits_when")  # what else of a clipper's class is read
 METHODS_FOLDER = Path(arguments.__file__).parent
@@ -130,7 +130,8 @@ def _bounded(annotation: Any) -> Any:
     allowed = next((mark for mark in _marks(annotation) if isinstance(mark, Range)), None)
     if allowed is None:
         return annotation
-    ends = {"gt" if allowed.above_low else "ge": allowed.low, "lt" if allowed.below_high else "le": allowed.high}
+    high = allowed.high if allowed.infinite else min(allowed.high, LARGEST)
+    ends = {"gt" if allowed.above_low else "ge": allowed.low, "lt" if allowed.below_high else "le": high}
     bounds: dict[str, Any] = {name: end for name, end in ends.items() if isfinite(end)}
     return Annotated[annotation.__origin__, Field(**bounds, allow_inf_nan=None if allowed.whole else allowed.infinite)]
 
@@ -180,7 +181,7 @@ class ChangingThreshold(Settings):
     name: Literal["linear", "exponential"]
     start: PositiveNumber
     end: PositiveNumber
-    steps: PositiveInt
+    steps: Count
 
 
 if TYPE_CHECKING:

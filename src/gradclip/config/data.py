@@ -2,29 +2,35 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from gradclip.config.base import Fraction, NonNegativeNumber, Settings
+from gradclip.config.base import MAX_VALUES, Count, Fraction, NonNegativeNumber, Seed, Settings, Size
 
 Scaling = Literal["none", "standard", "minmax"]
 
 
 class RegressionData(Settings):
     name: Literal["regression"]
-    samples: Annotated[int, Field(ge=4)]
-    features: PositiveInt
+    samples: Annotated[int, Field(ge=4, le=MAX_VALUES)]
+    features: Size
     noise: NonNegativeNumber
-    random_state: NonNegativeInt
+    random_state: Seed
     test_fraction: Fraction
     scale_inputs: Scaling
     scale_target: Scaling
+
+    @model_validator(mode="after")
+    def _fits_memory(self) -> "RegressionData":
+        if self.samples * self.features > MAX_VALUES:
+            raise ValueError(f"samples: got {self.samples}; times data.features it must be at most {MAX_VALUES}")
+        return self
 
 
 class DiabetesData(Settings):
     name: Literal["diabetes"]
     test_fraction: Fraction
-    split_seed: NonNegativeInt
+    split_seed: Seed
     scale_inputs: Scaling
     scale_target: Scaling
 
@@ -46,7 +52,7 @@ class TableData(Settings):
     features: list[Column] | None
     categorical: list[Column]
     test_fraction: Fraction
-    split_seed: NonNegativeInt
+    split_seed: Seed
     scale_inputs: Scaling
     scale_target: Scaling
 
@@ -58,8 +64,8 @@ class SeriesSettings(Settings):
     time: Column
     features: list[Column] | None
     group: Column | None
-    window: PositiveInt
-    horizon: PositiveInt
+    window: Size
+    horizon: Size
     test_fraction: Fraction
     allow_gaps: bool
     scale_inputs: Scaling
@@ -70,10 +76,19 @@ class TaskSettings(Settings):
     """Settings that all synthetic sequence tasks have."""
 
     name: str
-    length: PositiveInt
-    steps_per_epoch: PositiveInt
-    train_sequences: PositiveInt | None
-    test_sequences: Annotated[int, Field(ge=100, multiple_of=100)]
+    length: Size
+    steps_per_epoch: Count
+    train_sequences: Size | None
+    test_sequences: Annotated[int, Field(ge=100, le=MAX_VALUES, multiple_of=100)]
+
+    @model_validator(mode="after")
+    def _fits_memory(self) -> "TaskSettings":
+        for name in ("train_sequences", "test_sequences"):
+            if (getattr(self, name) or 0) * self.length > MAX_VALUES:
+                raise ValueError(
+                    f"{name}: got {getattr(self, name)}; times data.length it must be at most {MAX_VALUES}"
+                )
+        return self
 
 
 class NumberTask(TaskSettings):
@@ -96,8 +111,8 @@ class RandomPermutationTask(ClassTask):
 
 class RecallTask(ClassTask):
     name: Literal["noiseless_memorization", "copy"]
-    values: Annotated[int, Field(ge=2)]
-    positions: PositiveInt
+    values: Annotated[int, Field(ge=2, le=MAX_VALUES)]
+    positions: Size
 
 
 DataSettings = (

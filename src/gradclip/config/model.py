@@ -1,21 +1,28 @@
 """Settings of the options under ``conf/model``."""
 
 from collections.abc import Mapping
+from operator import mul
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, PositiveInt, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from gradclip.config.base import PositiveNumber, Settings, Share
+from gradclip.config.base import MAX_VALUES, PositiveNumber, Settings, Share, Size
 
 Initialization = Literal["he_uniform", "he_normal", "glorot_uniform", "glorot_normal", "lecun_normal", "pytorch"]
 
 
 class MLPModel(Settings):
     target: Literal["gradclip.models.mlp.MLP"] = Field(alias="_target_")
-    widths: list[PositiveInt]
+    widths: Annotated[list[Size], Field(max_length=1000)]
     activation: Literal["relu", "tanh", "sigmoid", "elu", "gelu", "silu"]
     initialization: Initialization
     output_initialization: Initialization
+
+    @model_validator(mode="after")
+    def _fits_memory(self) -> "MLPModel":
+        if sum(map(mul, self.widths, self.widths[1:])) > MAX_VALUES:
+            raise ValueError(f"widths: got {self.widths}; there must be at most {MAX_VALUES} weights between them")
+        return self
 
 
 class CustomModel(BaseModel):
@@ -28,10 +35,17 @@ class CustomModel(BaseModel):
 class RecurrentModel(Settings):
     """Settings that all recurrent networks have."""
 
-    hidden_size: PositiveInt
-    layers: PositiveInt
+    hidden_size: Size
+    layers: Annotated[int, Field(ge=1, le=1000)]
     dropout: Share
-    truncation: PositiveInt | None
+    truncation: Size | None
+
+    @model_validator(mode="after")
+    def _fits_memory(self) -> "RecurrentModel":
+        if self.layers * self.hidden_size**2 > MAX_VALUES:
+            what = f"its square times model.layers must be at most {MAX_VALUES}"
+            raise ValueError(f"hidden_size: got {self.hidden_size}; {what}")
+        return self
 
     @model_validator(mode="after")
     def _dropout_needs_layers(self) -> "RecurrentModel":

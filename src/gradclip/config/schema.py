@@ -3,9 +3,9 @@
 from functools import cache
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Discriminator, Field, NonNegativeInt, model_validator
+from pydantic import BaseModel, Discriminator, Field, model_validator
 
-from gradclip.config.base import NoEffect, Settings
+from gradclip.config.base import NoEffect, Seed, Settings
 from gradclip.config.clip import ChangingThreshold, ClipSettings, ThresholdSettings
 from gradclip.config.data import ClassTask, DataSettings, TaskSettings
 from gradclip.config.model import ModelSettings
@@ -28,7 +28,7 @@ class TrainConfig(Settings):
     threshold: Annotated[ThresholdSettings, Discriminator("name")]
     trainer: TrainerSettings
     tracking: Annotated[TrackingSettings, NoEffect]
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    seed: Seed
     log_model: Annotated[bool, NoEffect]
     figures: Annotated[bool, NoEffect]
     resume: Annotated[str | None, Field(exclude=True), NoEffect] = None
@@ -118,6 +118,6 @@ class AdviseSettings(Settings):
     run: Name | None
     probe: bool
     confirm: bool
-    seeds: Annotated[int, Field(ge=2)]
-    first_seed: NonNegativeInt
+    seeds: Annotated[int, Field(ge=2, le=1000)]
+    first_seed: Seed
     tracking: StoreTracking

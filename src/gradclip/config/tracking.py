@@ -4,17 +4,18 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from gradclip.config.base import NonNegativeNumber, Pattern, PositiveNumber, Settings
+from gradclip.config.base import MAX_SECONDS, Count, Pattern, Seconds, Settings
 from gradclip.config.passwords import PASSWORD_REFUSED, has_password
 
 
 class TrackingSettings(Settings):
     uri: str | None
     artifacts: str
-    experiment: Annotated[str, Field(min_length=1)]
+    experiment: Annotated[str, Field(min_length=1, max_length=250)]
     system_metrics: bool
-    checkpoint_seconds: PositiveNumber | None
-    retry_seconds: NonNegativeNumber
+    checkpoint_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)] | None
+    all_points_until: Count | None
+    retry_seconds: Seconds
     spool_if_absent: bool
     trusted_models: list[Pattern]
 

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
-from gradclip.config.base import NoEffect, NonNegativeNumber, PositiveNumber, Settings, Share
+from gradclip.config.base import MAX_INTEGER, Count, NoEffect, NonNegativeNumber, PositiveNumber, Settings, Share, Size
 
 
 class PlainLoss(Settings):
@@ -59,14 +59,14 @@ class WarmupCosineSchedule(Settings):
 
 class TrainerSettings(Settings):
     accelerator: Literal["cpu", "gpu", "auto"]
-    devices: PositiveInt
+    devices: Annotated[int, Field(ge=1, le=1024)]
     strategy: Literal["auto", "ddp"]
-    threads: Annotated[PositiveInt | None, NoEffect]
-    max_epochs: PositiveInt
-    batch_size: PositiveInt
+    threads: Annotated[Annotated[int, Field(ge=1, le=1024)] | None, NoEffect]
+    max_epochs: Count
+    batch_size: Size
     precision: Literal["64-true", "32-true", "bf16-mixed", "16-mixed"]
-    accumulate_grad_batches: PositiveInt
-    steps_after_divergence: NonNegativeInt | None
+    accumulate_grad_batches: Count
+    steps_after_divergence: Annotated[int, Field(ge=0, le=MAX_INTEGER)] | None
     stop_when_solved: bool
     progress_bar: Annotated[bool, NoEffect]
 

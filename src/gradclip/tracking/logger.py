@@ -6,6 +6,7 @@ from typing import Any
 
 from pytorch_lightning.loggers.logger import Logger
 
+from gradclip import keys
 from gradclip.tracking.records import Point, now
 from gradclip.tracking.run import TrackedRun
 
@@ -13,17 +14,35 @@ BLOCK = 990  # points sent together; with those of one more step still no more t
 LONGEST_WAIT = 2.0  # seconds until a block that is not full is sent too, so that the pages follow a slow run
 
 
+def is_stored(step: int, all_until: int | None) -> bool:
+    """Whether the store gets the points of a step: of all at first, then of every 2nd, 4th, ... as steps double.
+
+    Args:
+        step: from 0.
+        all_until: the step until which all are stored; None: of all steps.
+
+    Example:
+        >>> [step for step in range(1, 40) if is_stored(step, all_until=8)]
+        [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32]
+    """
+    if all_until is None or step <= all_until:
+        return True
+    return step % (1 << ((step - 1) // all_until).bit_length()) == 0
+
+
 class RunLogger(Logger):
-    """Collect metrics and hand them to a tracked run in blocks.
+    """Collect metrics and hand them to a tracked run in blocks; those of a long training are thinned.
 
     Args:
         run: the run to write to; only the first of several processes has one.
+        all_until: as of :func:`is_stored`. Peaks, which are few, and the last points of all are stored too.
     """
 
-    def __init__(self, run: TrackedRun) -> None:
+    def __init__(self, run: TrackedRun, all_until: int | None = None) -> None:
         super().__init__()
-        self.run = run
+        self.run, self.all_until = run, all_until
         self._points: list[Point] = []
+        self._left_out: dict[str, Point] = {}  # the last of each metric
         self._last_sent = time.monotonic()
 
     @property
@@ -38,8 +57,14 @@ class RunLogger(Logger):
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Add points; send a block when it is full or has waited long enough."""
-        timestamp = now()
-        self._points += [Point(key, float(value), timestamp, step or 0) for key, value in metrics.items()]
+        timestamp, keep = now(), is_stored(step or 0, self.all_until)
+        for key, value in metrics.items():
+            point = Point(key, float(value), timestamp, step or 0)
+            if keep or key == keys.GRAD_NORM_PEAK:
+                self._points.append(point)
+                self._left_out.pop(key, None)
+            else:
+                self._left_out[key] = point
         if len(self._points) >= BLOCK or time.monotonic() - self._last_sent > LONGEST_WAIT:
             self.save()
 
@@ -54,4 +79,6 @@ class RunLogger(Logger):
 
     def finalize(self, status: str) -> None:
         """Send the last points."""
+        self._points += self._left_out.values()
+        self._left_out = {}
         self.save()

@@ -83,7 +83,7 @@ def attach(job: Job, components: Components, interruption: Interruption, run: Tr
     callbacks += [interruption, checkpoints]
     if run is not None:
         checkpoints.on_saved = run.keep_checkpoint
-        components.trainer.loggers = [RunLogger(run)]
+        components.trainer.loggers = [RunLogger(run, tracking.all_points_until)]
 
 
 def collect(components: Components) -> Result:

@@ -82,3 +82,21 @@ def test_in_a_spool_it_keeps_nothing_back_either(server: str, tmp_path: Path) ->
     client = MlflowClient(server)
     assert client.get_run(run.run_id).info.status == "FINISHED"
     assert len(client.get_metric_history(run.run_id, keys.LOSS_STEP)) == 5
+
+
+def test_a_server_that_says_yes_and_stores_nothing_is_found_out(server: str, tmp_path: Path) -> None:
+    with faulty(server, "deaf") as address:
+        (tmp_path / keys.CONFIG_FILE).write_text("seed: 0\n")
+        run = TrackedRun(Store(address, "", "deaf", RETRY_SECONDS), "deaf", {}, tmp_path)
+        run.write_parameters({"seed": "0"})
+        run.write_run_files()
+        run.write_points(points(5))
+        run.end("FINISHED")
+        assert run.unsent == 4
+    client = MlflowClient(server)
+    assert client.get_run(run.run_id).info.status == "RUNNING"
+    with faulty(server, "pass", port=int(address.rpartition(":")[2])):
+        assert result_of(replay(str(tmp_path))) == 4
+    stored = client.get_run(run.run_id)
+    assert (stored.info.status, stored.data.params) == ("FINISHED", {"seed": "0"})
+    assert [entry.path for entry in client.list_artifacts(run.run_id)] == [keys.CONFIG_FILE]

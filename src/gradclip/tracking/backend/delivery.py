@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gradclip.errors import AbsentStoreError, RefusedWriteError, TrackingError, UnreachableStoreError
+from gradclip.tracking.backend.accepted import Content, note_accepted, take_accepted
 from gradclip.tracking.backend.database import STORE_ERRORS
 from gradclip.tracking.backend.deadline import seconds_for, within
 from gradclip.tracking.backend.failures import failure
@@ -98,9 +99,29 @@ def deliver(call: Call) -> int:
     else:
         try:
             retry(call)
+            _confirm(call, spool)
         except UnreachableStoreError:
             _spool(call, spool)
     return len(spool)
+
+
+def _confirm(call: Call, spool: Spool) -> None:
+    """At the end of a run, ask a server for what it accepted of it; if something is missing, all of it is spooled."""
+    backend = backend_of(call.store)
+    if not backend.is_server:
+        return
+    note_accepted(call)
+    if call.operation != Operations.end_run.__name__:
+        return
+    accepted = take_accepted(call.run_id)
+    try:
+        content = within(seconds_for(call, 0.0), lambda: Content.read(backend.client, call.run_id))
+        is_whole = Content.written_by(accepted).is_within(content)
+    except STORE_ERRORS:
+        is_whole = False
+    if not is_whole:
+        for write in accepted:
+            spool.add(write)
 
 
 def complete_run(call: Call, end: RunEnd) -> int:

@@ -24,6 +24,7 @@ from mlflow.tracking.context.registry import resolve_tags
 
 from gradclip import keys
 from gradclip.tracking import MAX_RETRIES
+from gradclip.tracking.backend.accepted import RUN_FOLDERS
 from gradclip.tracking.backend.connection import Connection
 from gradclip.tracking.backend.failures import is_refusal
 from gradclip.tracking.records import (
@@ -42,7 +43,6 @@ MAX_METRICS = 1000  # that MLflow takes in one call
 MAX_PARAMETERS = 100
 CREATION = re.compile(r"[0-9a-f]{32}")
 CONTEXT_TAG = "mlflow.data.context"
-RUN_FOLDERS = (keys.FIGURES_FOLDER, keys.TELEMETRY_FOLDER, keys.EXPLOSION_FOLDER)
 
 
 class Writes(Connection):

@@ -1,0 +1,84 @@
+"""What a server accepted of a run, compared at its end with what the server has: some answer 200 and store nothing."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+
+from gradclip import keys
+from gradclip.tracking.operations import Operations
+from gradclip.tracking.records import Call
+
+RUN_FOLDERS = (keys.FIGURES_FOLDER, keys.TELEMETRY_FOLDER, keys.EXPLOSION_FOLDER)
+
+_accepted: dict[str, list[Call]] = defaultdict(list)  # writes of runs that have not ended, by run
+
+
+def note_accepted(call: Call) -> None:
+    """Remember a write until its run ends, unless it cannot be sent again: the files of a model are gone by then."""
+    if call.operation != Operations.write_model.__name__:
+        _accepted[call.run_id].append(call)
+
+
+def take_accepted(run_id: str) -> list[Call]:
+    """All writes of a run that a server accepted; they are forgotten."""
+    return _accepted.pop(run_id, [])
+
+
+@dataclass
+class Content:
+    """The content of a run, as far as two requests tell.
+
+    Attributes:
+        status: FINISHED, FAILED or KILLED.
+        parameters: the names of its parameters.
+        steps: the last step of each metric.
+        artifacts: the names of its files and folders.
+    """
+
+    status: str = ""
+    parameters: set[str] = field(default_factory=set)
+    steps: dict[str, int] = field(default_factory=dict)
+    artifacts: set[str] = field(default_factory=set)
+
+    @classmethod
+    def read(cls, client: MlflowClient, run_id: str) -> "Content":
+        """What a server has."""
+        run = client.get_run(run_id)
+        steps = {metric.key: metric.step for metric in run.data._metric_objs}
+        artifacts = {Path(entry.path).name for entry in client.list_artifacts(run_id)}
+        return cls(run.info.status, set(run.data.params), steps, artifacts)
+
+    @classmethod
+    def written_by(cls, calls: Sequence[Call]) -> "Content":
+        """What a run should have at least after some writes."""
+        content = cls()
+        for call in calls:
+            content._add(call.operation, call.arguments)
+        return content
+
+    def is_within(self, other: "Content") -> bool:
+        """Whether another content has all of this one."""
+        steps = all(other.steps.get(key, -1) >= step for key, step in self.steps.items())
+        names = self.parameters <= other.parameters and self.artifacts <= other.artifacts
+        return steps and names and self.status == other.status
+
+    def _add(self, operation: str, arguments: Sequence[Any]) -> None:
+        match operation, arguments:
+            case "write_points", (points,):
+                for point in points:
+                    self.steps[point.key] = max(point.step, self.steps.get(point.key, 0))
+            case "write_summary", (metrics, *_):
+                self.steps |= {key: 0 for key in metrics if key not in self.steps}
+            case "write_parameters", (parameters,):
+                self.parameters |= parameters.keys()
+            case "write_text", (_, name):
+                self.artifacts.add(Path(name).parts[0])
+            case "write_run_files", (folder,):
+                names = (keys.CONFIG_FILE, *RUN_FOLDERS)
+                self.artifacts |= {name for name in names if Path(folder, name).exists()}
+            case "end_run", (status, *_):
+                self.status = status
