@@ -2,6 +2,7 @@ import gc
 import sys
 
 import pytest
+
 from gradclip.tracking.process import load_module as load
 
 
