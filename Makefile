@@ -16,9 +16,9 @@ test: .venv/installed-dev  ## all tests
 test-fast: .venv/installed-dev  ## the tests that start no command, server or browser: below a minute on two cores
 	$(BIN)/python -m pytest $(PARALLEL) -m unit
 
-test-oldest: .venv-oldest/installed  ## the same and the training command with the oldest versions that pyproject.toml allows
+test-oldest: .venv-oldest/installed  ## the same, trainings and the training command with the oldest versions that pyproject.toml allows
 	.venv-oldest/bin/python -m pytest $(PARALLEL) -m unit
-	.venv-oldest/bin/python -m pytest tests/commands/test_train.py
+	.venv-oldest/bin/python -m pytest $(PARALLEL) tests/commands/test_train.py tests/stacked
 
 lint: .venv/installed-dev  ## style, types and layers
 	$(BIN)/ruff check .

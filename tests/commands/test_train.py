@@ -74,6 +74,7 @@ def test_name_and_tags_tell_what_ran(tracked: Run) -> None:
     assert "clip=norm clip.value=1.0" in tags[keys.COMMAND]
     assert tags[keys.HOST]
     assert tags[keys.LOSS_REDUCTION] == "mean"
+    assert tags["mlflow.source.name"].endswith("src/train.py")
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert tags.get("mlflow.source.git.commit", "") == commit.stdout.strip()
 

@@ -23,6 +23,7 @@ from gradclip.training.components import build_components
 from gradclip.training.pipeline import collect
 from gradclip.training.result import Result
 
+pytestmark = pytest.mark.command  # nearly every test trains whole runs
 DOUBLE = "trainer.precision=64-true"  # leaves rounding far below what is compared
 ADDING = ("data=adding", "data.length=10", "data.steps_per_epoch=8", "data.test_sequences=100")
 ORDER = ("data=temporal_order", "data.length=10", "data.train_sequences=100", "data.test_sequences=100")

@@ -1,6 +1,7 @@
 """Loads the libraries that the forks of :mod:`tests.support.warm_process` share.
 
-Without the garbage collector: it would visit them again and again, here and in each fork, which copies what it visits.
+Without the garbage collector: it would go over them again and again, here and in each fork, and a fork copies what
+it visits.
 """
 
 import gc
