@@ -16,21 +16,21 @@ LAUNCHERS = {
     "vectorized": ("torch", ("hydra/launcher=vectorized",)),
     "vectorized_joblib": (
         "joblib",
-        ("hydra/launcher=vectorized_joblib", "hydra.launcher.over.n_jobs=2", "hydra.launcher.share=1"),
+        ("hydra/launcher=vectorized_joblib", "hydra.launcher.over.n_jobs=2", "hydra.launcher.chunk=1"),
     ),
     "ray_cluster": ("ray", ("hydra/launcher=ray_cluster", "hydra.launcher.cpus=2")),
     "ray": ("hydra_plugins.hydra_ray_launcher", ("hydra/launcher=ray", "+hydra.launcher.ray.init.num_cpus=2")),
     "slurm": ("submitit", ("hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5")),
     "vectorized_ray": (
         "ray",
-        ("hydra/launcher=vectorized_ray", "hydra.launcher.over.cpus=2", "hydra.launcher.share=1"),
+        ("hydra/launcher=vectorized_ray", "hydra.launcher.over.cpus=2", "hydra.launcher.chunk=1"),
     ),
     "vectorized_slurm": (
         "submitit",
         (
             "hydra/launcher=vectorized_slurm",
             "hydra/launcher@hydra.launcher.over=submitit_local",
-            "hydra.launcher.share=1",
+            "hydra.launcher.chunk=1",
         ),
     ),
 }

@@ -10,7 +10,7 @@ from gradclip import keys
 from tests.conftest import Command, SearchRuns
 
 QUICK = ("trainer.max_epochs=2", "log_model=false", "figures=false")
-OWN_TAGS = {keys.FOLDER, keys.HOST, keys.PROCESS, keys.PARENT_RUN, keys.COMMAND, keys.CREATION}
+OWN_TAGS = {keys.FOLDER, keys.HOST, keys.PROCESS, keys.LOCK, keys.PARENT_RUN, keys.COMMAND, keys.CREATION}
 
 
 def by_name(runs: SearchRuns, parent: str) -> dict[str, Run]:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Quote, QuotedString
@@ -17,6 +17,7 @@ from gradclip.config.error_messages import USER_ERRORS, describe
 from gradclip.config.help import config_groups, config_options, help_text
 from gradclip.config.passwords import extract_passwords
 from gradclip.errors import ConfigError
+from gradclip.tracking.owner import RUN_LOCK
 
 ADDED_GROUPS = ("experiment", "sweep")  # of which several may be added at once: +experiment=[a,b]
 OPTION = re.compile(r"\w[\w-]*")
@@ -67,17 +68,24 @@ def errors_in_one_line(primary: str = "train") -> Iterator[None]:
 
 @contextmanager
 def no_empty_folder() -> Iterator[Path]:
-    """Give the folder that Hydra made for the command, and take it away where nothing was left in it."""
+    """Give the folder of the command; one that was made for it is taken away where nothing was left in it."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
         yield folder
     finally:
-        if not any(folder.iterdir()):
+        if folder in OutputFolder.made and not {path.name for path in folder.iterdir()} - {RUN_LOCK}:
+            (folder / RUN_LOCK).unlink(missing_ok=True)
             folder.rmdir()
 
 
 class OutputFolder(Callback):  # type: ignore[misc]  # Hydra is not typed
-    """Hydra callback that refuses a folder which cannot be made, where Hydra would end with a trace."""
+    """Hydra callback that refuses a folder which cannot be made, where Hydra would end with a trace.
+
+    Attributes:
+        made: the folders that were not there before.
+    """
+
+    made: ClassVar[set[Path]] = set()
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Make the folder of a run."""
@@ -89,8 +97,12 @@ class OutputFolder(Callback):  # type: ignore[misc]  # Hydra is not typed
 
     def _make(self, setting: str, folder: str) -> None:
         with errors_in_one_line():
+            path = Path(folder).absolute()
             try:
-                Path(folder).mkdir(parents=True, exist_ok=True)
+                is_new = not path.exists()
+                path.mkdir(parents=True, exist_ok=True)
+                if is_new:
+                    self.made.add(path)
             except OSError as error:
                 raise ConfigError(f"{setting}: got {folder!r}; cannot be made: {error.strerror}") from error
 

@@ -12,7 +12,7 @@ MAX_VALUES = 10**8  # numbers of one data set, and weights of one network: 0.8 G
 PositiveNumber = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False)]
 NonNegativeNumber = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
+Count = Annotated[int, Field(gt=0, le=MAX_INTEGER)]
 Size = Annotated[int, Field(ge=1, le=MAX_VALUES)]  # of something that takes memory
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy takes
 Fraction = Annotated[float, Field(gt=0, lt=1)]  # in (0, 1)

@@ -16,7 +16,6 @@ from gradclip.errors import TrackingError
 from gradclip.sweep.curves import curves_of
 from gradclip.sweep.results import JobResult
 from gradclip.tracking.operations import Operations
-from gradclip.tracking.owner import MAIN_LOCK
 from gradclip.tracking.process import ask, result_of
 from gradclip.tracking.records import DatasetDescription, RunEnd, Store, now
 from gradclip.tracking.run import TrackedRun
@@ -51,10 +50,12 @@ class ReplicaRuns:
     Attributes:
         points: about how many points of each per-step curve go to the store.
         keep_all: whether every run keeps figures and model, or only the best and the worst.
+        lock: held by this process while it trains them.
     """
 
     points: int
     keep_all: bool
+    lock: Path
     _begun: dict[int, tuple[Job, TrackedRun | None]] = field(default_factory=dict)
     _finished: list[tuple[Job, TrackedRun | None, Summary]] = field(default_factory=list)
     _best: FinishedReplica | None = None
@@ -65,7 +66,7 @@ class ReplicaRuns:
         """Create the run of a training that begins."""
         run = None
         if job.config.tracking.uri and job.parent:
-            run = create_run(job, lock=Path(job.parent.folder).absolute() / MAIN_LOCK, spool=True)
+            run = create_run(job, lock=self.lock, spool=True)
         self._begun[job.number] = job, run
         if run is not None:
             describe_run(run, job.config, self._descriptions(run.store, job, data))

@@ -13,7 +13,9 @@ from gradclip.config.overrides import is_of_hydra
 from gradclip.config.validation import validate
 from gradclip.sweep.multirun import for_multirun, parent_of
 from gradclip.sweep.results import JobResult, find_finished, job_message
+from gradclip.sweep.stopping import follow_main
 from gradclip.tracking.operations import Operations
+from gradclip.tracking.owner import RUN_LOCK
 from gradclip.tracking.process import ask, load_module
 from gradclip.tracking.records import Parent, Store
 from gradclip.training.job import Job
@@ -27,7 +29,9 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first: int) ->
         job_overrides: of each job, as the sweeper gives them.
         first: number of the first job.
     """
-    parent = parent_of(Path(launcher.config.hydra.sweep.dir).resolve())
+    multirun = Path(launcher.config.hydra.sweep.dir).resolve()
+    follow_main(multirun)
+    parent = parent_of(multirun)
     numbered = dict(enumerate(map(list, job_overrides), start=first))
     jobs = [job for number, overrides in numbered.items() if (job := plan(launcher, number, overrides, parent))]
     for store in {Store.of(job.config.tracking) for job in jobs if job.config.tracking.uri}:
@@ -41,7 +45,8 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first: int) ->
         if job.number in finished:
             end_job(job, finished[job.number])
     settings = launcher.settings
-    runs = ReplicaRuns(int(settings["points"]), settings["keep"] == "all")
+    lock = _folder(launcher.config, first) / RUN_LOCK  # one for all: a process may train chunks of many jobs
+    runs = ReplicaRuns(int(settings["points"]), settings["keep"] == "all", lock)
     to_train = [job for job in jobs if job.number not in finished]
     for job in train_stacked(to_train, runs, int(settings["replicas"])):
         _run_alone(launcher, job.number, numbered[job.number])

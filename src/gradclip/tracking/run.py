@@ -40,7 +40,7 @@ class TrackedRun:
         folder: where its files are.
         parent: the parent run of the multirun that it belongs to.
         resumed: the run that is resumed; None creates one.
-        lock: what the process that trains it holds; by default a lock in its folder is taken.
+        lock: held by the process that trains it, for all of its runs; by default a lock in the run's folder, until it ends.
         spool: whether its creation is spooled where a store that was open fails.
 
     Attributes:
@@ -66,6 +66,7 @@ class TrackedRun:
         self._pending: list[Future[int]] = []
         self._last_steps = resumed.last_steps if resumed else {}
         self._parameters = resumed.parameters if resumed else frozenset()
+        self._own_lock = None if lock else folder / RUN_LOCK
         lock = lock or folder / RUN_LOCK
         if not hold(lock):
             raise TrackingError(f"{folder}: another command trains this run")
@@ -152,7 +153,8 @@ class TrackedRun:
             try:
                 self.wait()
             finally:
-                release(self.folder / RUN_LOCK)
+                if self._own_lock:
+                    release(self._own_lock)
 
     def wait(self) -> None:
         """Wait until all is written, or spooled.

@@ -23,7 +23,7 @@ def create_run(job: Job, lock: Path | None = None, spool: bool = False) -> Track
 
     Args:
         job: the job.
-        lock: what the process that trains it holds; by default a lock in the folder of the job.
+        lock: held by the process for all of its runs; by default a lock in the folder of the job, until it ends.
         spool: whether the creation is spooled where a store that was open fails.
     """
     tags = {} if job.resumed else {keys.COMMAND: job.command}
