@@ -24,6 +24,7 @@ from gradclip.config.schema import TrainConfig
 from gradclip.stacked.replicas import make_replicas
 from gradclip.stacked.training import StackedTraining, keep_freed_memory
 from gradclip.sweep.replica_runs import ReplicaRuns
+from gradclip.tracking.owner import MAIN_LOCK
 from gradclip.tracking.records import PARENT_FILE, Parent, Store, now
 from gradclip.training.job import Job
 from gradclip.training.result import Result
@@ -116,7 +117,7 @@ def where_time_goes(folder: Path, total: float) -> None:
         taken[name] = seconds(work)
 
     replicas = make_replicas(configs)
-    runs, done = ReplicaRuns(points=100, keep_all=False), dict[int, Result]()
+    runs, done = ReplicaRuns(points=100, keep_all=False, lock=Path(parent.folder, MAIN_LOCK)), dict[int, Result]()
     for job, replica in zip(jobs, replicas, strict=True):
         runs.begin(job, replica.data)
     timed("training, while the store begins the runs", lambda: done.update(StackedTraining(replicas, CPU).run()))

@@ -46,7 +46,8 @@ def train_seeds(overrides: Sequence[str], seeds: range, tracking: TrackingSettin
     folder.mkdir(parents=True)
     listen(folder)
     jobs = _jobs(overrides, seeds, tracking, folder)
-    for job in train_stacked(jobs, ReplicaRuns(POINTS, keep_all=False), MAX_REPLICAS):
+    runs = ReplicaRuns(POINTS, keep_all=False, lock=folder.absolute() / MAIN_LOCK)
+    for job in train_stacked(jobs, runs, MAX_REPLICAS):
         JobResult.of_run(job, train(job)).write(job.folder)
     stop, results = stopped_by(folder), read_results(folder)
     failed = [result for result in results if result.error]

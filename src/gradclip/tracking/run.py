@@ -40,7 +40,7 @@ class TrackedRun:
         folder: where its files are.
         parent: the parent run of the multirun that it belongs to.
         resumed: the run that is resumed; None creates one.
-        lock: held by the process that trains it, for all of its runs; by default a lock in the run's folder, until it ends.
+        lock: held by the process for all runs that it trains; by default one in the run's folder, until the run ends.
         spool: whether its creation is spooled where a store that was open fails.
 
     Attributes:
