@@ -101,8 +101,8 @@ def scores_of(overrides: tuple[str, ...], seeds: int, folder: Path) -> Scores:
     return Scores(train, test, learned)
 
 
-def tell(errors: np.ndarray) -> str:
-    """Median, and middle half."""
+def format_scores(errors: np.ndarray) -> str:
+    """Median and quartiles."""
     if np.isinf(np.median(errors)):
         return f"diverged ({np.isinf(errors).sum()} of {len(errors)})"
     ends = sorted(abs(np.percentile(errors, [25, 50, 75], method="inverted_cdf")))
@@ -110,10 +110,10 @@ def tell(errors: np.ndarray) -> str:
     return f"{middle} ({low}, {high})"
 
 
-def tell_outcome(new: Scores, old: Scores) -> str:
-    """Whether the advice held."""
+def verdict(new: Scores, old: Scores) -> str:
+    """Whether the runs as advised are better than the runs as they were."""
     if difference_p_value(new.test, old.test) >= 0.05:
-        return "cannot be told"
+        return "not significant"
     if new.learned.mean() < 0.5:
         return "**no**: nothing is learned"
     return "yes" if probability_of_improvement(new.test, old.test).value > 0.5 else "**no**"
@@ -121,8 +121,8 @@ def tell_outcome(new: Scores, old: Scores) -> str:
 
 def short(overrides: Sequence[str], table: Path) -> str:
     """Overrides without what belongs to the problem."""
-    told = [text for text in overrides if not text.startswith(("data.path", "data.target=")) and text not in GENERATED]
-    return f"`{' '.join(told)}`".replace(str(table), table.name)
+    kept = [text for text in overrides if not text.startswith(("data.path", "data.target=")) and text not in GENERATED]
+    return f"`{' '.join(kept)}`".replace(str(table), table.name)
 
 
 def row(problem: Problem, new: tuple[str, ...], old_scores: Scores, new_scores: Scores, table: Path) -> str:
@@ -130,16 +130,18 @@ def row(problem: Problem, new: tuple[str, ...], old_scores: Scores, new_scores: 
     chance = probability_of_improvement(new_scores.test, old_scores.test)
     odds = f"{chance.value:.2f} ({chance.low:.2f} to {chance.high:.2f})"
     arms = (short(problem.overrides, table), old_scores), (short(new, table), new_scores)
-    (was, *before), (advised, *after) = ([told, tell(scores.train), tell(scores.test)] for told, scores in arms)
+    (was, *before), (advised, *after) = (
+        [settings, format_scores(scores.train), format_scores(scores.test)] for settings, scores in arms
+    )
     was += ", `probe=true`" if problem.probe else ""
-    cells = [problem.name, was, *before, advised, *after, odds, tell_outcome(new_scores, old_scores)]
+    cells = [problem.name, was, *before, advised, *after, odds, verdict(new_scores, old_scores)]
     return f"| {' | '.join(cells)} |"
 
 
 def main(seeds: int, names: Sequence[str]) -> int:
     """Run all, or the problems of some names, and print the table, a row as soon as it is known."""
     beaten = True
-    print("| problem | as it was | train | test | as advised | train | test | probability of improvement | held |")
+    print("| problem | as it was | train | test | as advised | train | test | probability of improvement | better |")
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
@@ -153,7 +155,7 @@ def main(seeds: int, names: Sequence[str]) -> int:
             if problem.name == "tutorial":
                 published = [np.median(scores_of(one, seeds, folder).test) for one in PUBLISHED]
                 beaten &= bool(np.median(new_scores.test) < min(published))
-    print(f"\nScores: median (middle half) over {seeds} seeds; MSE, or accuracy for temporal order.")
+    print(f"\nScores: median (quartiles) over {seeds} seeds; MSE, or accuracy for temporal order.")
     return 0 if beaten else 1
 
 

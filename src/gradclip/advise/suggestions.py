@@ -98,7 +98,7 @@ def _norm_clipping(evidence: Evidence, norms: Norms, strong: bool) -> Suggestion
     half = LOWEST_THRESHOLD * norms.mean
     value = rounded(fmin(half, evidence.norm_for_10pct_step))
     changes = ("clip=norm", f"clip.value={value}")
-    why = f"most steps must be clipped, and half of the average norm, {norms.mean:.3g}, is the lowest usual threshold"
+    why = f"most steps have to be clipped, and thresholds below half of the average norm, {norms.mean:.3g}, are unusual"
     if evidence.norm_for_10pct_step < half:
         why += f"; at {value} a step already changes the weights by 10% of their norm"
     if evidence.setting("schedule.name") != "constant":
