@@ -1,4 +1,4 @@
-"""The exceptions that a user can meet, one family, and how one becomes a line: argument, value, what is allowed."""
+"""The exceptions that a user can meet, with one base class, and how one becomes a line: argument, value, allowed."""
 
 import errno
 import os

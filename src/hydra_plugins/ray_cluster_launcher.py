@@ -49,7 +49,13 @@ class RayClusterLauncher(Launcher):  # type: ignore[misc]  # Hydra is not typed
 
 
 def run_one(shared: tuple[Any, ...], number: int, overrides: list[str]) -> JobReturn:
-    """Run one job in a process of Ray's, as Hydra's own launchers do."""
+    """Run one job in a process of Ray's, as Hydra's own launchers do.
+
+    Args:
+        shared: what all jobs have in common: context, task function, config and Hydra's singletons.
+        number: of the job.
+        overrides: of the job.
+    """
     hydra_context, task_function, config, singletons = shared
     setup_globals()
     Singleton.set_state(singletons)

@@ -2,5 +2,5 @@
 
 The telemetry of a run becomes numbers (evidence), these become sentences (findings) and settings to try (suggestions),
 and both are printed with their commands (report). With confirm=true the settings are trained over several seeds
-(training, overrides) and the results compared (confirmation). Read report.py first.
+(training) and the results compared (confirmation). Read report.py first.
 """

@@ -1,4 +1,4 @@
-"""The callback that clips derivatives at layer outputs during backward."""
+"""The callback that clips gradients with respect to layer outputs, during backward."""
 
 from fnmatch import fnmatchcase
 from functools import partial

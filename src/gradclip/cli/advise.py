@@ -70,7 +70,13 @@ def read_evidence(tracking: TrackingSettings, run_id: str | None) -> "Evidence":
 
 
 def probe_norms(tracking: TrackingSettings, evidence: "Evidence", folder: Path) -> "Evidence":
-    """Measure norms in a short run, clipped far below those of the run that exploded."""
+    """Measure norms in a short run, clipped far below those of the run that exploded.
+
+    Args:
+        tracking: where the short run is stored.
+        evidence: of the run that exploded.
+        folder: where the multirun of the short run is written.
+    """
     from gradclip.advise.suggestions import rounded
     from gradclip.advise.training import train_seeds
 
@@ -85,7 +91,14 @@ def probe_norms(tracking: TrackingSettings, evidence: "Evidence", folder: Path) 
 
 
 def confirm(evidence: "Evidence", probe: "Evidence | None", settings: AdviseSettings, folder: Path) -> None:
-    """Train the arms over several seeds, compare them, and print whether the advice helped."""
+    """Train the arms over several seeds, compare them, and print whether the advice helped.
+
+    Args:
+        evidence: of the run that is advised on.
+        probe: of a probe run; None where there was none.
+        settings: of the command.
+        folder: where the multiruns and the comparison are written.
+    """
     from gradclip.advise.confirmation import ADVISED, arms, control_of_advice, verdicts
     from gradclip.advise.report import arm_message
     from gradclip.advise.suggestions import suggest

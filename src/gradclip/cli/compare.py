@@ -33,7 +33,13 @@ def run_comparison(config: DictConfig) -> None:
 
 
 def store_comparison(store: Store, found: "Comparison", folder: Path) -> str:
-    """Store what was written with the multirun's parent, or with a run of its own; return where, in words."""
+    """Store what was written with the multirun's parent, or with a run of its own; return where, in words.
+
+    Args:
+        store: where the runs are.
+        found: the comparison.
+        folder: where it was written.
+    """
     from gradclip.compare.comparison import FOLDER
 
     if result_of(ask(store, Operations.is_read_only)):
@@ -50,7 +56,13 @@ def store_comparison(store: Store, found: "Comparison", folder: Path) -> str:
 
 
 def print_comparison(found: "Comparison", folder: Path, stored: str) -> None:
-    """Print tables, verdicts and where everything is."""
+    """Print tables, verdicts and where everything is.
+
+    Args:
+        found: the comparison.
+        folder: where it was written.
+        stored: where it is stored, in words.
+    """
     from gradclip.compare.report import methods_note, tables, verdicts
     from gradclip.formatting import print_tables
 

@@ -1,4 +1,4 @@
-"""The frame of every command: errors as one line, exit codes, no traceback unless asked for."""
+"""What every command runs in: passwords taken out of the arguments, errors as one line, exit codes."""
 
 import os
 import re

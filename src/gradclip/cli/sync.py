@@ -1,4 +1,4 @@
-"""The command that sends what a store did not take while runs trained."""
+"""The command that sends spooled writes."""
 
 import os
 import sys

@@ -1,7 +1,8 @@
 """Pure gradient transforms: one clipping method a file, listed in ``methods.py``.
 
 A clipper takes named gradients, their parameters and a state, and returns the clipped gradients, the next state and a
-report. ``build.py`` makes one from its settings; :mod:`gradclip.callbacks.clip_gradients` applies it at each step.
+report. ``build.py`` makes one from its settings; :mod:`gradclip.callbacks.clip_gradients` applies it at each step. In
+the pipeline Lightning's Trainer does plain ``norm`` and ``value`` clipping: :mod:`gradclip.training.clipping` decides.
 Read ``base.py`` first: it has the contract, and an example of a new clipper.
 """
 

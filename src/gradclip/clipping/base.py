@@ -273,6 +273,12 @@ def own_state(state: State, index: int) -> State:
 
 
 def any_skips(clippers: Sequence[Clipper], state: State, after: State) -> Tensor:
-    """Return whether one of several clippers skips the update, from their states in one."""
+    """Return whether one of several clippers skips the update, from their states in one.
+
+    Args:
+        clippers: the clippers.
+        state: their states before the step, in one.
+        after: their states after the step, in one.
+    """
     each = [clipper.skips(own_state(state, i), own_state(after, i)) for i, clipper in enumerate(clippers)]
     return torch.stack(each).any() if each else torch.tensor(False)

@@ -1,4 +1,4 @@
-"""From the settings of a clipping method to its clipper."""
+"""Build a clipper from the settings of its method."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Clipping by the global norm, then of every element."""
+"""Clipping by the global norm, then elementwise."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar

@@ -1,4 +1,4 @@
-"""Skipping of updates that would do harm."""
+"""Skip updates whose gradient is not finite or too large."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar

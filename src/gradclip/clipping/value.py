@@ -1,4 +1,4 @@
-"""Clipping of every element."""
+"""Elementwise clipping."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar

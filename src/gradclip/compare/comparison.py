@@ -73,7 +73,13 @@ def compare(
 
 
 def read_curves(store: Store, runs: Sequence[StoredRun], metric: Metric) -> dict[str, Curve]:
-    """Read the score over epochs of each run that has one, by run id."""
+    """Read the score over epochs of each run that has one, by run id.
+
+    Args:
+        store: where the runs are.
+        runs: whose scores are read.
+        metric: the score.
+    """
     ids = [run.run_id for run in runs] if metric.curve else []
     batches = [ids[start : start + CURVES_PER_READ] for start in range(0, len(ids), CURVES_PER_READ)]
     reads = [ask(store, Operations.read_curves, batch, metric.curve, MAX_CURVE_POINTS) for batch in batches]

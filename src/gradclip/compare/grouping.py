@@ -1,15 +1,15 @@
 """Groups of runs that differ only in their seed."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatch
+from pathlib import Path
 
 from gradclip import keys
+from gradclip.config.schema import has_effect
 from gradclip.errors import ConfigError, did_you_mean
 from gradclip.tracking.stored_runs import StoredRun
 
-INCIDENTAL = ("seed", "tracking.*", "figures", "log_model", "trainer.progress_bar", "trainer.threads")
 CLIP = "clip."
 
 
@@ -58,7 +58,7 @@ def group_runs(
     Raises:
         ConfigError: no run has a setting of a name in ``by``.
     """
-    runs = [_without_unused_threshold(run) for run in runs]
+    runs = [_without_unused_threshold(run) for run in _tables_by_content(runs)]
     known = {name for run in runs for name in run.parameters}
     for name in by or ():
         if name not in known:
@@ -74,6 +74,20 @@ def group_runs(
     return Grouping(chosen, groups, duplicates=len(runs) - sum(map(len, newest)), mixed=mixed)
 
 
+def _tables_by_content(runs: Sequence[StoredRun]) -> list[StoredRun]:
+    """Name the table of each run by its content: one file under two paths is one table, a changed file another."""
+    digests = {run.run_id: run.tags.get(keys.DATA_DIGEST) for run in runs if "data.path" in run.parameters}
+    names = {digest: Path(run.parameters["data.path"]).name for run in runs if (digest := digests.get(run.run_id))}
+    shared = [name for name, count in Counter(names.values()).items() if count > 1]
+    names |= {digest: f"{name} ({digest[:8]})" for digest, name in names.items() if name in shared}
+    return [
+        replace(run, parameters=run.parameters | {"data.path": names[digest]})
+        if (digest := digests.get(run.run_id))
+        else run
+        for run in runs
+    ]
+
+
 def _without_unused_threshold(run: StoredRun) -> StoredRun:
     """Drop the threshold of a run that does not clip: it has no effect."""
     if run.parameters.get("clip.name") != "none":
@@ -86,7 +100,7 @@ def differing_settings(runs: Iterable[StoredRun]) -> list[str]:
     values: dict[str, set[str | None]] = defaultdict(set)
     runs = list(runs)
     for name in sorted({name for run in runs for name in run.parameters}):
-        if not any(fnmatch(name, pattern) for pattern in INCIDENTAL):
+        if name != "seed" and has_effect(name):
             values[name] = {run.parameters.get(name) for run in runs}
     return [name for name, found in values.items() if len(found) > 1]
 

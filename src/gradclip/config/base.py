@@ -13,7 +13,7 @@ PositiveNumber = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False)]
 NonNegativeNumber = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
 Count = Annotated[int, Field(gt=0, le=MAX_INTEGER)]
-Size = Annotated[int, Field(ge=1, le=MAX_VALUES)]  # of something that takes memory
+Size = Annotated[int, Field(gt=0, le=MAX_VALUES)]  # of something that takes memory
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy takes
 Fraction = Annotated[float, Field(gt=0, lt=1)]  # in (0, 1)
 Share = Annotated[float, Field(ge=0, lt=1)]  # in [0, 1)

@@ -1,4 +1,4 @@
-"""Settings of the options under ``conf/clip`` and ``conf/threshold``.
+"""Settings of ``conf/clip`` and ``conf/threshold``, derived from the annotated fields of the clippers.
 
 Those of a clipping method are derived from the annotated fields of its clipper, ranges included. The clipper's source
 is read rather than imported, because an import would load torch, and a wrong setting is answered without it.

@@ -1,4 +1,4 @@
-"""Paths of this checkout, for the configs and the commands."""
+"""Paths of this checkout and its default store, as resolvers of the configs."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""From a composed config to checked settings; a mistake becomes one line: the setting, the value, what is allowed."""
+"""Check a composed config, and that the table it names is there; a mistake is one line: setting, value, allowed."""
 
 from pathlib import Path
 from typing import TypeVar

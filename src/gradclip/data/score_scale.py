@@ -1,4 +1,4 @@
-"""The scale of a score, from the baseline of a prediction that ignores the inputs to a perfect one."""
+"""Normalization of a score: 0 for a prediction that ignores the inputs, 1 for a perfect one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -11,7 +11,7 @@ from gradclip.clipping.base import Clipper, Gradients, Rescaler, State
 from gradclip.clipping.build import make_clipper
 from gradclip.config.schema import TrainConfig
 from gradclip.stacked.varying import SettingPath, replace_values, varying_values
-from gradclip.training.components import clipper_settings, lightning_can_clip
+from gradclip.training.clipping import clipper_settings, lightning_can_clip
 
 
 class Clipped(NamedTuple):

@@ -105,7 +105,14 @@ class StackedNetwork:
     ) -> dict[RecurrentLayer, Tensor]:
         """Return the derivative of the loss with respect to each hidden state, by recurrent layer.
 
-        Arguments are those of :meth:`gradients`; results are ``[replicas, time steps, sequences, hidden]``.
+        Args:
+            parameters: ``[replicas, parameters]``.
+            constants: of :meth:`constants`.
+            inputs: ``[replicas, sequences, time steps, features]``.
+            target: ``[replicas, sequences, ...]``.
+
+        Returns:
+            ``[replicas, time steps, sequences, hidden]`` for each recurrent layer.
         """
         zeros = self._zeros_like_states(parameters, constants, inputs, target)
 

@@ -61,7 +61,13 @@ class ParentRun:
     def write(
         self, operation: Callable[Concatenate[Operations, str, P], Any], *args: P.args, **kwargs: P.kwargs
     ) -> "Future[int]":
-        """Write to the run, or to a spool in the folder of the multirun."""
+        """Write to the run, or to a spool in the folder of the multirun.
+
+        Args:
+            operation: the method of the table of operations.
+            args: its arguments after the id of the run.
+            kwargs: none; what mypy needs to check the arguments.
+        """
         assert not kwargs
         return deliver(Call(self.store, operation.__name__, self.run_id, args, str(self.folder)))
 

@@ -72,7 +72,13 @@ class ReplicaRuns:
             describe_run(run, job.config, self._descriptions(run.store, job, data))
 
     def end(self, number: int, result: Result, end: int) -> None:
-        """Write the files of a training that ended at ``end``, in milliseconds since 1970, and complete its run."""
+        """Write the files of a training that ended, and complete its run.
+
+        Args:
+            number: of the job.
+            result: of its training.
+            end: when its training ended, in milliseconds since 1970.
+        """
         job, run = self._begun.pop(number)
         summary, config = result.summary, job.config
         write_result(job.folder, config, result)

@@ -64,6 +64,11 @@ def compare_jobs(folder: Path, jobs: Sequence[JobResult], draw: bool) -> bool:
 
     A comparison that fails must not keep the parent run from being closed; one of spooled runs would leave them out.
 
+    Args:
+        folder: of the multirun.
+        jobs: how its jobs ended.
+        draw: whether figures are drawn.
+
     Returns:
         Whether nothing went wrong.
     """

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradclip import keys
-from gradclip.config.serialization import fingerprint
+from gradclip.config.identity import fingerprint
 from gradclip.formatting import format_scores
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, result_of
@@ -44,7 +44,13 @@ class JobResult:
 
     @classmethod
     def of_summary(cls, job: Job, run_id: str | None, summary: "Summary") -> "JobResult":
-        """A run that finished, of which only the summary was kept."""
+        """A run that finished, of which only the summary was kept.
+
+        Args:
+            job: the job.
+            run_id: of its run; None if it is not tracked.
+            summary: of its training.
+        """
         return cls(
             job.number,
             job.name,
@@ -76,12 +82,24 @@ class JobResult:
 
     @classmethod
     def of_stop(cls, number: int, overrides: str, reason: str) -> "JobResult":
-        """A job that was stopped, or did not begin."""
+        """A job that was stopped, or did not begin.
+
+        Args:
+            number: of the job.
+            overrides: its settings as they were typed.
+            reason: what stopped it.
+        """
         return cls(number, overrides, outcome="stopped", error=reason)
 
     @classmethod
     def of_failure(cls, number: int, overrides: str, reason: str) -> "JobResult":
-        """A job that ended with an error."""
+        """A job that ended with an error.
+
+        Args:
+            number: of the job.
+            overrides: its settings as they were typed.
+            reason: the error, in one line.
+        """
         return cls(number, overrides, error=reason)
 
     def write(self, folder: Path) -> None:

@@ -54,7 +54,14 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first: int) ->
 
 
 def plan(launcher: Any, number: int, overrides: Sequence[str], parent: Parent) -> Job | None:
-    """Compose a job; one whose settings are wrong is written down as failed."""
+    """Compose a job; one whose settings are wrong is written down as failed.
+
+    Args:
+        launcher: the plugin, with its settings.
+        number: of the job.
+        overrides: of the job, as the sweeper gives them.
+        parent: the parent run of the multirun.
+    """
     folder, typed = _folder(launcher.config, number), tuple(text for text in overrides if not is_of_hydra(text))
     try:
         config = for_multirun(validate(launcher.loader.load_sweep_config(launcher.config, overrides)))

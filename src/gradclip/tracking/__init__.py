@@ -1,6 +1,8 @@
 """The store as training sees it: a run, a logger, and typed operations that a process of its own performs.
 
-That process loads MLflow beside torch and writes beside training, so that a slow store never delays a step. Read
+That process loads MLflow beside torch and writes beside training, so that a slow store never delays a step. The
+address of the store, ``tracking.uri``, travels as a :class:`~gradclip.tracking.records.Store`; it is a parameter of the
+run like any setting, and part of every write that waits in a spool. Read
 :mod:`~gradclip.tracking.run` first, then :mod:`~gradclip.tracking.operations`; ``backend`` is the other side.
 """
 

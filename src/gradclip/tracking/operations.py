@@ -88,12 +88,24 @@ class Operations(ABC):
     @query
     @abstractmethod
     def read_curves(self, run_ids: Sequence[str], key: str, max_points: int) -> "dict[str, Curve]":
-        """Return a metric's history of each run that has one, thinned evenly to ``max_points``."""
+        """Return a metric's history of each run that has one, thinned evenly to ``max_points``.
+
+        Args:
+            run_ids: of the runs.
+            key: name of the metric.
+            max_points: of each curve.
+        """
 
     @query
     @abstractmethod
     def read_file(self, run_id: str, name: str, folder: str) -> "Path | None":
-        """Download an artifact into a folder and return its path; None if there is none of that name."""
+        """Download an artifact into a folder and return its path; None if there is none of that name.
+
+        Args:
+            run_id: of the run.
+            name: path of the artifact within those of the run.
+            folder: where it is written.
+        """
 
     @query
     @abstractmethod
@@ -110,7 +122,15 @@ class Operations(ABC):
     def create_run(
         self, name: str, tags: Mapping[str, str], parent: Parent | None, start: int | None, repeated: bool = False
     ) -> str:
-        """Create a run that began at ``start`` and return its id; if ``repeated``, first look for its creation tag."""
+        """Create a run and return its id; one that may exist is first looked for by its creation tag.
+
+        Args:
+            name: of the run.
+            tags: of the run.
+            parent: the parent run of its multirun, which is created if need be.
+            start: when it began, in milliseconds since 1970; None: now.
+            repeated: whether an earlier attempt may have created it.
+        """
 
     @write
     @abstractmethod
@@ -130,7 +150,14 @@ class Operations(ABC):
     @write
     @abstractmethod
     def write_summary(self, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str], timestamp: int) -> None:
-        """Log final metrics and tags."""
+        """Log final metrics and tags.
+
+        Args:
+            run_id: of the run.
+            metrics: values by name.
+            tags: values by name.
+            timestamp: in milliseconds since 1970.
+        """
 
     @write
     @abstractmethod
@@ -140,7 +167,13 @@ class Operations(ABC):
     @write
     @abstractmethod
     def write_files(self, run_id: str, folder: str, artifact_folder: str | None = None) -> None:
-        """Store the content of a folder as artifacts."""
+        """Store the content of a folder as artifacts.
+
+        Args:
+            run_id: of the run.
+            folder: whose content is stored.
+            artifact_folder: where to among the artifacts; None: at their root.
+        """
 
     @write
     @abstractmethod
@@ -150,7 +183,13 @@ class Operations(ABC):
     @write
     @abstractmethod
     def write_text(self, run_id: str, text: str, name: str) -> None:
-        """Store a text as an artifact."""
+        """Store a text as an artifact.
+
+        Args:
+            run_id: of the run.
+            text: content of the artifact.
+            name: path of the artifact.
+        """
 
     @write
     @abstractmethod
@@ -160,7 +199,13 @@ class Operations(ABC):
     @write
     @abstractmethod
     def end_run(self, run_id: str, status: str, end: int | None = None) -> None:
-        """Set a run to FINISHED, FAILED or KILLED; it ended at ``end``, or now."""
+        """Set a run to FINISHED, FAILED or KILLED.
+
+        Args:
+            run_id: of the run.
+            status: FINISHED, FAILED or KILLED.
+            end: when it ended, in milliseconds since 1970; None: now.
+        """
 
     @local
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Plain data that the training process and the tracking process exchange; no MLflow, nothing heavy."""
+"""Plain data between the training process and the tracking process: the store, points, calls; no MLflow."""
 
 import json
 import os

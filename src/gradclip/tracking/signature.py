@@ -1,4 +1,4 @@
-"""Signatures of what a command of this user left in a folder, so that what somebody else put there is not obeyed.
+"""Signatures of what this user's commands left in a folder, so that what somebody else put there is not trusted.
 
 Folders of runs can be read back from tags of a shared store, and artifacts of such a store can look like the folder of
 a run. A file that says what to write to which store, or that a folder belongs to a run, is believed only with the
@@ -31,6 +31,11 @@ def sign(folder: Path, text: str) -> str:
 
 def is_signed(folder: Path, text: str, signature: object) -> bool:
     """Whether a signature is that of this user's commands.
+
+    Args:
+        folder: that the text is about.
+        text: what was signed.
+        signature: that was found beside it.
 
     Raises:
         TrackingError: the key cannot be created, or others can read it.

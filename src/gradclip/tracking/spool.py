@@ -1,4 +1,4 @@
-"""Writes that the store did not take, in a file beside the run: data only, in order, performed exactly once later.
+"""Writes that the store did not accept, in a file beside the run: data only, in order, performed exactly once later.
 
 A line is one write, as JSON: the version of the format, the operation and its arguments by name, the run, the store,
 and a signature. :class:`~gradclip.tracking.operations.Operations` says how each argument is checked and encoded. Every

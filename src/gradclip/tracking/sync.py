@@ -1,4 +1,4 @@
-"""Send what waits in the folders of runs to the store."""
+"""Send spooled writes, each to the store that it names."""
 
 from collections.abc import Iterator
 from pathlib import Path

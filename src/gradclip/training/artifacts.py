@@ -1,4 +1,4 @@
-"""What a run leaves behind: the files in its folder, and what the store is told before it trains."""
+"""What a run leaves behind: files in its folder, and in the store its tags, parameters, config and data sets."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,8 +7,9 @@ import pyarrow
 from pyarrow import parquet
 
 from gradclip import keys
+from gradclip.config.identity import data_digest, fingerprint
 from gradclip.config.schema import TrainConfig
-from gradclip.config.serialization import data_digest, fingerprint, flatten, to_yaml
+from gradclip.config.serialization import flatten, to_yaml
 from gradclip.data.base import TrainingData
 from gradclip.diagnosis.explosion import Explosion
 from gradclip.models.optimization import build_loss
@@ -39,7 +40,13 @@ def _tags(config: TrainConfig) -> dict[str, str]:
 
 
 def describe_run(run: TrackedRun, config: TrainConfig, datasets: Sequence[DatasetDescription]) -> None:
-    """Store the settings of a run and the data sets that it reads."""
+    """Store the settings of a run and the data sets that it reads.
+
+    Args:
+        run: the run.
+        config: its settings.
+        datasets: the data sets that it reads.
+    """
     run.write_text(to_yaml(config), keys.CONFIG_FILE)
     run.write_parameters(flatten(config))
     run.write_datasets(datasets)
@@ -54,7 +61,13 @@ def datasets_of(data: TrainingData) -> list[Dataset]:
 
 
 def write_result(folder: Path, config: TrainConfig, result: Result) -> None:
-    """Write config, explosion report and telemetry into the folder of a run, which is created if need be."""
+    """Write config, explosion report and telemetry into the folder of a run, which is created if need be.
+
+    Args:
+        folder: of the run.
+        config: its settings.
+        result: of its training.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / keys.CONFIG_FILE).write_text(to_yaml(config))
     if result.explosion is not None:

@@ -1,4 +1,4 @@
-"""Settings in, the components of a training run out. Read :func:`build_components` from top to bottom."""
+"""Seed, then build the components of a training run. Read :func:`build_components` from top to bottom."""
 
 import logging
 import warnings
@@ -13,13 +13,10 @@ from pytorch_lightning.callbacks import EarlyStopping
 from torch import nn
 
 from gradclip import keys
-from gradclip.callbacks.clip_activations import ClipActivations
-from gradclip.callbacks.clip_gradients import ClipGradients
 from gradclip.callbacks.gradient_monitor import GradientMonitor
 from gradclip.callbacks.hidden_state_monitor import HiddenStateMonitor
 from gradclip.callbacks.progress import Progress
 from gradclip.callbacks.random_state import RandomState
-from gradclip.clipping.build import BACKWARD_METHODS, make_clipper
 from gradclip.config.data import SeriesSettings, TaskSettings
 from gradclip.config.schema import TrainConfig
 from gradclip.data.base import TrainingData
@@ -31,6 +28,7 @@ from gradclip.errors import TrainerError, first_line
 from gradclip.models.build import build_network
 from gradclip.models.module import Classifier, Regressor, SupervisedModule
 from gradclip.models.optimization import build_loss, optimizer_factory, schedule_factory
+from gradclip.training.clipping import clipping_callbacks, lightning_clipping
 
 for library in ("pytorch_lightning", "lightning_fabric"):
     logging.getLogger(library).setLevel(logging.ERROR)  # their greetings and tips
@@ -106,7 +104,13 @@ def build_data(config: TrainConfig) -> TrainingData:
 
 
 def build_module(config: TrainConfig, network: nn.Module, data: TrainingData) -> SupervisedModule:
-    """Put network, loss and optimizer together."""
+    """Put network, loss and optimizer together.
+
+    Args:
+        config: chooses loss, optimizer and schedule.
+        network: the network.
+        data: decides whether it is a regressor or a classifier.
+    """
     parts: dict[str, Any] = {
         "loss": build_loss(**config.loss.model_dump()),
         "optimizer": optimizer_factory(**config.optimizer.model_dump()),
@@ -121,6 +125,13 @@ def build_trainer(
     config: TrainConfig, folder: Path, is_main: bool, score: keys.Score, callbacks: list[Callback]
 ) -> Trainer:
     """Make the Trainer, clipping by itself where Lightning knows the method.
+
+    Args:
+        config: of the run.
+        folder: where Lightning may write.
+        is_main: whether this is the first process, which shows progress.
+        score: what the progress bar shows.
+        callbacks: in the order in which they act.
 
     Raises:
         TrainerError: this machine does not have what the trainer asks for.
@@ -157,40 +168,6 @@ def choose_device(config: TrainConfig) -> torch.device:
     trainer = build_trainer(config, Path(), False, keys.MSE, [])
     device: torch.device = trainer.strategy.root_device
     return device
-
-
-def lightning_clipping(config: TrainConfig) -> dict[str, Any]:
-    """The Trainer's own arguments, where it can do what is asked for."""
-    if not lightning_can_clip(config):
-        return {}
-    return {"gradient_clip_val": config.clip.value, "gradient_clip_algorithm": config.clip.name}
-
-
-def lightning_can_clip(config: TrainConfig) -> bool:
-    """Whether the clipping is Lightning's: the L2 norm or ±value, of all parameters, at a fixed threshold."""
-    plain = (
-        {"name": "norm", "order": 2.0, "parameters": "*"},
-        {"name": "value", "lower": None, "parameters": "*"},
-    )
-    return config.threshold.name == "constant" and config.clip.model_dump(exclude={"value"}) in plain
-
-
-def clipping_callbacks(config: TrainConfig) -> list[ClipGradients | ClipActivations]:
-    """The callback for every other clipping; it comes after the monitor."""
-    if config.clip.name == "none" or lightning_can_clip(config):
-        return []
-    if config.clip.name in BACKWARD_METHODS:
-        return [ClipActivations(**config.clip.model_dump(exclude={"name"}))]
-    return [ClipGradients(make_clipper(**clipper_settings(config)))]
-
-
-def clipper_settings(config: TrainConfig) -> dict[str, Any]:
-    """The arguments of :func:`gradclip.clipping.build.make_clipper`."""
-    if config.clip.name == "none":
-        return {"name": "none"}
-    threshold = config.threshold.model_dump(exclude={"name"})
-    schedule = threshold | {"shape": config.threshold.name} if threshold else None
-    return config.clip.model_dump() | {"schedule": schedule}
 
 
 def stopping_callbacks(config: TrainConfig, data: TrainingData) -> list[EarlyStopping]:

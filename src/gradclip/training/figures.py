@@ -16,7 +16,13 @@ SCORE_LABELS = {"mse": "mean squared error (target unit²)", "accuracy": "accura
 
 
 def draw_figures(folder: Path, config: TrainConfig, result: Result) -> None:
-    """Draw the target, the learning curve and the gradient norms."""
+    """Draw the target, the learning curve and the gradient norms.
+
+    Args:
+        folder: where they are written.
+        config: of the run.
+        result: of its training.
+    """
     record, summary = result.record, result.summary
     train, test = result.curves
     clip, where = config.clip, summary.divergence

@@ -1,4 +1,4 @@
-"""One training to run."""
+"""A job: one training run, from its settings to the folder of its files."""
 
 from dataclasses import dataclass
 from pathlib import Path

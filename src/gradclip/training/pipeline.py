@@ -75,7 +75,14 @@ def open_run(job: Job, components: Components) -> TrackedRun:
 
 
 def attach(job: Job, components: Components, interruption: Interruption, run: TrackedRun | None) -> None:
-    """Let the trainer log to the run, save checkpoints beside it, and be stopped."""
+    """Let the trainer log to the run, save checkpoints beside it, and be stopped.
+
+    Args:
+        job: what is trained.
+        components: among them the trainer.
+        interruption: stops it.
+        run: to log to; None: nothing is tracked.
+    """
     tracking = job.config.tracking
     folder = (job.folder / CHECKPOINT_FILE).parent if tracking.uri else None
     checkpoints = Checkpoints(folder, tracking.checkpoint_seconds, interruption)
@@ -122,7 +129,14 @@ def save(job: Job, result: Result) -> None:
 
 
 def end_early(job: Job, components: Components, run: TrackedRun | None, stop: Interrupted) -> None:
-    """Save what a stopped run has reached, and close it."""
+    """Save what a stopped run has reached, and close it.
+
+    Args:
+        job: what was trained.
+        components: among them the trainer.
+        run: to close; None: nothing is tracked.
+        stop: what stopped it; it is given the step that was reached.
+    """
     stop.step, stop.run_id = components.trainer.global_step, run.run_id if run is not None else None
     try:
         if job.is_main and all(components.module.curves.values()):

@@ -4,8 +4,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from gradclip.config.identity import data_digest
 from gradclip.config.schema import TrainConfig
-from gradclip.config.serialization import data_digest, from_yaml
+from gradclip.config.serialization import from_yaml
 from gradclip.config.tracking import TrackingSettings
 from gradclip.errors import ConfigError, TrackingError
 from gradclip.tracking.operations import Operations

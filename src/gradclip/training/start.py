@@ -1,4 +1,4 @@
-"""The start of a training: what takes seconds to import is loaded meanwhile, and only then."""
+"""Start a training run: slow imports and the opening of the store go on in parallel."""
 
 import os
 from typing import TYPE_CHECKING

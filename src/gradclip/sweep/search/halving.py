@@ -20,6 +20,11 @@ Launch = Callable[[Sequence[list[str]]], list[JobResult]]
 def rounds(seeds: int, first: int, factor: int) -> list[int]:
     """How many seeds a setting has had at the end of each round.
 
+    Args:
+        seeds: number of seeds of a setting that is never dropped.
+        first: number of seeds in the first round.
+        factor: by which each round has more; 1: a single round.
+
     Example:
         >>> rounds(seeds=9, first=1, factor=3)
         [1, 3, 9]
@@ -42,7 +47,14 @@ def survivors(trials: Sequence[Trial], factor: int) -> list[Trial]:
 
 
 def run_rounds(trials: Sequence[Trial], space: Space, settings: SearchSettings, launch: Launch) -> list[Trial]:
-    """Run a batch of settings, each round as one launch, and return them in the same order."""
+    """Run a batch of settings, each round as one launch, and return them in the same order.
+
+    Args:
+        trials: the settings to try.
+        space: the ranges and the seeds.
+        settings: of the search.
+        launch: runs jobs and returns how they ended.
+    """
     done = {trial.number: trial for trial in trials}
     going = list(trials)
     for start, end in pairwise([0, *rounds(len(space.seeds), settings.first_seeds, settings.reduction_factor)]):

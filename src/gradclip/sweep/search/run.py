@@ -101,7 +101,13 @@ class Launches:
 
 
 def search(space: "Space", settings: "SearchSettings", launch: Launches) -> "list[Trial]":
-    """Choose settings in batches, each learning from those before, and run them."""
+    """Choose settings in batches, each learning from those before, and run them.
+
+    Args:
+        space: the ranges and the seeds.
+        settings: of the search.
+        launch: runs jobs and returns how they ended.
+    """
     import optuna
 
     from gradclip.sweep.search.halving import run_rounds
@@ -129,6 +135,11 @@ def report_to_optuna(study: "optuna.Study", asked: "optuna.Trial", trial: "Trial
 
     A diverged trial is reported as the worst possible, so that the sampler avoids its neighbourhood: a failed one it
     would ignore. Failed is a trial that says nothing about its settings, because a job broke down.
+
+    Args:
+        study: of the search.
+        asked: the trial as Optuna suggested it.
+        trial: the same trial after its jobs ended.
     """
     from optuna.trial import TrialState
 

@@ -1,4 +1,4 @@
-"""The settings of a search; what they mean stands in ``conf/hydra/sweeper/search.yaml``."""
+"""The settings of a search; ``conf/hydra/sweeper/search.yaml`` says what they mean."""
 
 from collections.abc import Mapping
 from typing import Any, Literal

@@ -1,4 +1,4 @@
-"""One setting of a search and what its runs came to."""
+"""One combination of settings that a search tries, and the scores of its runs."""
 
 import math
 from collections.abc import Callable, Sequence

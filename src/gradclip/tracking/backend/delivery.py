@@ -40,6 +40,12 @@ def retry_budget_of(store: Store) -> RetryBudget:
 def perform_once(store: Store, operation: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """Perform an operation once; opening a store spends the budget of the writes, which wait for it.
 
+    Args:
+        store: where to.
+        operation: name of the operation.
+        args: its arguments.
+        kwargs: its keyword arguments.
+
     Raises:
         TrackingError: the store refuses it, or does not answer.
     """

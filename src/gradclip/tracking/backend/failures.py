@@ -17,6 +17,11 @@ STATUS = re.compile(r"failed with error code (\d+)")  # in MLflow's words, where
 def failure(store: Store, operation: str, error: Exception) -> TrackingError:
     """Return what could not be done and why, in one line; its class says what may help.
 
+    Args:
+        store: that failed.
+        operation: name of the operation.
+        error: as MLflow or the database raised it.
+
     Returns:
         A :class:`~gradclip.errors.RefusedWriteError` where nothing does, an
         :class:`~gradclip.errors.UnreachableStoreError` where another attempt may, else one that the user can mend.

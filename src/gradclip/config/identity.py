@@ -1,0 +1,45 @@
+"""What makes two runs the same: a fingerprint of the settings that have an effect, and a digest of the table."""
+
+import hashlib
+import json
+import os
+from functools import cache
+
+from gradclip.config.schema import TrainConfig, has_effect
+from gradclip.config.serialization import flatten
+from gradclip.errors import ConfigError
+
+
+def fingerprint(config: TrainConfig) -> str:
+    """A short hash of all that changes what the training computes: runs that share it are the same run.
+
+    Of a table in a file the content counts, not its path.
+
+    Raises:
+        ConfigError: the table cannot be read.
+    """
+    settings = {name: value for name, value in flatten(config).items() if has_effect(name)}
+    settings |= {"data.path": digest} if (digest := data_digest(config)) else {}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def data_digest(config: TrainConfig) -> str:
+    """The SHA-256 of the file that a run reads its table from; empty for data that are generated.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    path = getattr(config.data, "path", None)
+    if path is None:
+        return ""
+    try:
+        found = os.stat(path)
+        return _digest_of(path, found.st_mtime_ns, found.st_size)
+    except OSError as error:
+        raise ConfigError(f"data.path: got {path!r}; cannot be read: {error.strerror or error}") from error
+
+
+@cache  # hundreds of jobs read the same file
+def _digest_of(path: str, _modified: int, _size: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

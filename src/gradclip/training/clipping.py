@@ -1,0 +1,42 @@
+"""Who clips: Lightning's Trainer, the callback that clips gradients, or the one that clips during backward."""
+
+from typing import Any
+
+from gradclip.callbacks.clip_activations import ClipActivations
+from gradclip.callbacks.clip_gradients import ClipGradients
+from gradclip.clipping.build import BACKWARD_METHODS, make_clipper
+from gradclip.config.schema import TrainConfig
+
+
+def lightning_clipping(config: TrainConfig) -> dict[str, Any]:
+    """The Trainer's own arguments, where it can do what is asked for."""
+    if not lightning_can_clip(config):
+        return {}
+    return {"gradient_clip_val": config.clip.value, "gradient_clip_algorithm": config.clip.name}
+
+
+def lightning_can_clip(config: TrainConfig) -> bool:
+    """Whether the clipping is Lightning's: the L2 norm or ±value, of all parameters, at a fixed threshold."""
+    plain = (
+        {"name": "norm", "order": 2.0, "parameters": "*"},
+        {"name": "value", "lower": None, "parameters": "*"},
+    )
+    return config.threshold.name == "constant" and config.clip.model_dump(exclude={"value"}) in plain
+
+
+def clipping_callbacks(config: TrainConfig) -> list[ClipGradients | ClipActivations]:
+    """The callback for every other clipping; it comes after the monitor."""
+    if config.clip.name == "none" or lightning_can_clip(config):
+        return []
+    if config.clip.name in BACKWARD_METHODS:
+        return [ClipActivations(**config.clip.model_dump(exclude={"name"}))]
+    return [ClipGradients(make_clipper(**clipper_settings(config)))]
+
+
+def clipper_settings(config: TrainConfig) -> dict[str, Any]:
+    """The arguments of :func:`gradclip.clipping.build.make_clipper`."""
+    if config.clip.name == "none":
+        return {"name": "none"}
+    threshold = config.threshold.model_dump(exclude={"name"})
+    schedule = threshold | {"shape": config.threshold.name} if threshold else None
+    return config.clip.model_dump() | {"schedule": schedule}
