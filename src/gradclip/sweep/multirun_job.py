@@ -18,7 +18,7 @@ from gradclip.training.start import train_job
 
 
 def run_one_of_many(config: DictConfig) -> None:
-    """Train a job and write how it ended for the closing table; whatever happens, the other jobs go on."""
+    """Train a job and write how it ended for the final table; whatever happens, the other jobs go on."""
     folder, number = Path(HydraConfig.get().runtime.output_dir), int(HydraConfig.get().job.num)
     overrides = tuple(HydraConfig.get().overrides.task)
     typed = " ".join(overrides)
