@@ -64,6 +64,10 @@ def test_large_tensors_are_measured_as_small_ones_are(dtype, scale):
     assert global_norm(tensors).item() == pytest.approx(reference(tensors), rel=1e-5)
 
 
+def test_a_tensor_of_millions_of_equal_elements_is_not_too_small():
+    assert float(global_norm([torch.full((4_000_000,), 0.1)])) == pytest.approx(0.1 * 2000.0, rel=2e-5)
+
+
 def test_float64_elements_whose_squares_overflow():
     assert global_norm([torch.tensor([3e200, 4e200], dtype=torch.float64)]).item() == pytest.approx(5e200)
 

@@ -228,7 +228,8 @@ def _report(before: Gradients, after: Gradients, skipped: Tensor) -> Report:
     """Compare gradients before and after clipping."""
     norm, norm_clipped = global_norm([*before.values()]), global_norm([*after.values()])
     changed = [_differ(before[name], after[name]).any() for name in before]
-    return Report(norm, norm_clipped, torch.stack(changed).any() if changed else torch.tensor(False), skipped)
+    clipped = torch.stack(changed).any() if changed else torch.tensor(False)
+    return Report(norm, norm_clipped, clipped, skipped.to(norm.device))
 
 
 def _differ(before: Tensor, after: Tensor) -> Tensor:
@@ -280,5 +281,9 @@ def any_skips(clippers: Sequence[Clipper], state: State, after: State) -> Tensor
         state: their states before the step, in one.
         after: their states after the step, in one.
     """
-    each = [clipper.skips(own_state(state, i), own_state(after, i)) for i, clipper in enumerate(clippers)]
+    each = [
+        clipper.skips(own_state(state, index), own_state(after, index))
+        for index, clipper in enumerate(clippers)
+        if clipper.may_skip
+    ]
     return torch.stack(each).any() if each else torch.tensor(False)
