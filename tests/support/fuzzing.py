@@ -112,7 +112,7 @@ def attempt(
     """
     register_resolvers()
     try:
-        check_options(overrides, config_groups("train"))
+        check_options(overrides)
         with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
             config = validate(compose("train", [*SMALL, *overrides, *tracking]))
         act(config, folder)
