@@ -141,7 +141,7 @@ def test_advice_takes_settings_from_the_checked_config_and_prints_what_a_shell_t
     assert len(commands) > 3
     assert not any("oc.env" in word for command in commands for word in command)
     word = r"clip.parameters='*; touch \x1b[2J\nhostile $(id)'"
-    assert all(word in command for command in commands if "clip=norm" in command)
+    assert any(word in command for command in commands)
 
 
 def test_a_damaged_run_is_passed_over_and_reported(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
