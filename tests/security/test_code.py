@@ -14,7 +14,7 @@ from gradclip import keys
 from gradclip.advise.report import advice_message
 from gradclip.cli.advise import evidence_of, newest_evidence
 from gradclip.cli.entry import check_options
-from gradclip.config.composition import compose_config
+from gradclip.config.composition import compose_config, overrides_of
 from gradclip.config.schema import TrainConfig
 from gradclip.config.serialization import data_digest, fingerprint, from_yaml, to_yaml
 from gradclip.config.tracking import TrackingSettings
@@ -82,6 +82,7 @@ def test_a_stored_config_reads_no_table_whose_content_the_run_does_not_name(tmp_
     os.mkfifo(pipe)
     config = compose_config(["data=table", f"data.path={secret}", "data.target=b"])
     assert from_yaml(to_yaml(config), config.tracking, "run", data_digest(config)) == config
+    assert overrides_of(config) == ["data=table", f"data.path='{secret}'", "data.target=b"]
     for text, reason in (
         (to_yaml(config), f"run: the table {secret} has changed since the run began, or is another"),
         (to_yaml(config).replace(str(secret), str(pipe)), "is not a file"),

@@ -22,6 +22,8 @@ from gradclip.tracking.scratch import scratch_folder, sweep
 from gradclip.tracking.sync import sync
 from tests.support.stores import make_store, write_run
 
+PROXY = "/api/2.0/mlflow-artifacts/artifacts"  # where MLflow's servers have artifacts
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
@@ -94,7 +96,7 @@ def test_the_login_of_a_store_goes_to_no_other_server(store: Store, monkeypatch:
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "s3cret")
     write_run(store, 1.0, 0, {})
     client, backend = MlflowClient(store.uri), backend_of(store)
-    elsewhere = client.create_experiment("elsewhere", f"http://127.0.0.1:{server.server_port}/files")
+    elsewhere = client.create_experiment("elsewhere", f"http://127.0.0.1:{server.server_port}{PROXY}/files")
     run_id = client.create_run(elsewhere, tags={keys.OUTCOME: "learned"}).info.run_id
     for read in (
         lambda: backend.read_file(run_id, keys.CONFIG_FILE, "/tmp"),

@@ -22,6 +22,16 @@ def scratch_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
+@contextmanager
+def temporary_files_in(folder: Path) -> Iterator[None]:
+    """Have libraries put their temporary files into a folder, for as long as nothing else asks for another one."""
+    tempfile.tempdir = str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = None  # and not the one before, which a call that was given up may have removed
+
+
 def sweep() -> None:
     """Remove the folders that killed processes of this user left; what cannot be removed stays."""
     for entry in os.scandir(tempfile.gettempdir()):

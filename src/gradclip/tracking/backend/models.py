@@ -18,7 +18,7 @@ from gradclip.tracking.backend.connection import Connection, check_location
 from gradclip.tracking.backend.writes import context_tags
 from gradclip.tracking.model_example import Example, read_example
 from gradclip.tracking.records import ModelFiles
-from gradclip.tracking.scratch import scratch_folder
+from gradclip.tracking.scratch import scratch_folder, temporary_files_in
 
 PACKAGE = Path(__file__).parents[2]  # the source of gradclip, stored with each model
 PREDICTOR = PACKAGE / "training" / "predictor.py"
@@ -33,7 +33,7 @@ class Models(Connection):
         model = self._model_of(run_id)
         check_location(model.artifact_location, self.uri)
         if model.status != LoggedModelStatus.READY:
-            with scratch_folder() as scratch:
+            with scratch_folder() as scratch, temporary_files_in(scratch):  # MLflow copies the weights to one
                 _save(model, run_id, files, scratch / keys.MODEL)
                 self.client.log_model_artifacts(model.model_id, str(scratch / keys.MODEL))
             self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
