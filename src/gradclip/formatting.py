@@ -1,7 +1,6 @@
 """Numbers, scores, tables and messages as text, for the terminal and as Markdown."""
 
 import math
-import re
 import shlex
 import signal
 from collections.abc import Sequence
@@ -11,10 +10,8 @@ from typing import NamedTuple
 from gradclip import keys
 
 TEXT_COLUMNS = {"job", "run", "runs", "outcome", "reason", "better", "worse", "significant"}
-
-
-UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")  # control, bidirectional
-MARKDOWN = {ord(character): f"&#{ord(character)};" for character in "|[]`*_\\"} | str.maketrans(
+FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # what a cell that is computed begins with
+MARKDOWN = {ord(character): f"&#{ord(character)};" for character in "|[]`*_~#$@\\"} | str.maketrans(
     {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 )
 
@@ -49,13 +46,15 @@ def to_markdown(table: Table) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Return a text that a terminal shows as it is: control characters and changes of direction as escapes.
+    r"""Return a text that is shown as it is: what controls a terminal, or is not seen, becomes an escape.
 
     Example:
         >>> printable("norm=1.0\x1b[2J\n")
         'norm=1.0\\x1b[2J\\n'
     """
-    return UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def markdown_cell(text: str) -> str:
@@ -69,16 +68,24 @@ def markdown_cell(text: str) -> str:
 
 
 def csv_cell(value: object) -> object:
-    """Return a cell that a spreadsheet does not take for a formula; numbers stay as they are.
+    """Return a cell that a spreadsheet does not take for a formula; numbers stay as they are, as text too.
 
     Example:
-        >>> csv_cell("=HYPERLINK(0)"), csv_cell("norm=1.0"), csv_cell(-1.5)
-        ("'=HYPERLINK(0)", 'norm=1.0', -1.5)
+        >>> csv_cell("=HYPERLINK(0)"), csv_cell("norm=1.0"), csv_cell("-1.5"), csv_cell(-1.5)
+        ("'=HYPERLINK(0)", 'norm=1.0', '-1.5', -1.5)
     """
     if not isinstance(value, str):
         return value
     text = printable(value)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+    return f"'{text}" if text.startswith(FORMULA) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def print_tables(tables: Sequence[Table]) -> None:

@@ -51,7 +51,7 @@ def _large_norms_on_cpu(tensors: Sequence[Tensor]) -> Tensor:
     The squares are added up in blocks, whose norms are joined in float64: a float32 sum of ten million squares would be
     some percent too small.
     """
-    blocks = [tensor.reshape(-1).split(BLOCK) if tensor.numel() > BLOCK else (tensor,) for tensor in tensors]
+    blocks = [torch.split(tensor.reshape(-1), BLOCK) if tensor.numel() > BLOCK else (tensor,) for tensor in tensors]
     flat = torch.stack(torch._foreach_norm(list(chain.from_iterable(blocks)), 2, dtype=torch.float32)).double()
     owner = torch.tensor([index for index, part in enumerate(blocks) for _ in part])
     norms = flat.new_zeros(len(blocks)).index_add(0, owner, flat.square()).sqrt()

@@ -12,6 +12,7 @@ from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -63,6 +64,9 @@ def draw(path: Path, plot: Callable[[Figure], None], size: tuple[float, float] =
     with rc_context(STYLE):
         figure = Figure(figsize=size)
         plot(figure)
+        for text in figure.findobj(Text):
+            if text.get_text():  # a name, in which $ is no mathematics; the numbers of axes have no text until saved
+                text.set_parse_math(False)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path)
 

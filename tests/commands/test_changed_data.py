@@ -24,7 +24,11 @@ def test_what_was_trained_on_other_content_is_trained_again(train: Command, tmp_
     write_table(table, noise=1.0)
     third = train(*again)
     assert (first.returncode, second.returncode, third.returncode) == (0, 0, 0), first.stderr + third.stderr
-    assert [done.stdout.count("done before") for done in (first, second, third)] == [0, 2, 0]
+    skipped = [
+        sum(line.startswith("[") and "done before" in line for line in done.stdout.splitlines())
+        for done in (first, second, third)
+    ]
+    assert skipped == [0, 2, 0]
 
 
 def test_a_run_is_not_resumed_on_other_content(
@@ -37,7 +41,7 @@ def test_a_run_is_not_resumed_on_other_content(
     client.set_terminated(run.info.run_id, "KILLED")
     write_table(table, noise=1.0)
     refused = train(f"resume={run.info.run_id}")
-    assert_told_in_one_line(refused, f"resume: got '{run.info.run_id}'; {table} has changed since the run began")
+    assert_told_in_one_line(refused, f"resume: the table {table} has changed since the run began, or is another")
     client.set_terminated(run.info.run_id, "FINISHED")  # not to be found as the last
 
 

@@ -4,8 +4,8 @@ import pytest
 
 from gradclip.config.composition import compose_config, overrides_of
 from gradclip.config.overrides import merge, train_command
-from gradclip.config.schema import has_effect
-from gradclip.config.serialization import flatten, from_yaml, to_yaml
+from gradclip.config.schema import flatten, has_effect
+from gradclip.config.serialization import from_yaml, to_yaml
 from gradclip.errors import ConfigError
 
 COMMANDS = [
@@ -46,7 +46,7 @@ def test_a_stored_config_is_read_back_as_it_was(overrides: list[str]) -> None:
     [
         ("- a\n- b", "run: the stored config is not a mapping"),
         ("a: [", "run: the stored config is not YAML"),
-        ("!!python/object/apply:os.system [true]", "run: the stored config is not YAML"),
+        ("!!python/object/apply:os.system [true]", "run: the stored config holds an alias or a tag"),
         ("{}", "data: missing"),
     ],
 )
@@ -57,7 +57,9 @@ def test_a_damaged_config_is_refused(text: str, line: str) -> None:
 
 def test_a_model_that_is_not_trusted_is_refused() -> None:
     config = compose_config(COMMANDS[-1])
-    with pytest.raises(ConfigError, match=r"names 'my\.Network'; only gradclip\.\*, torch\.nn\.\* are trusted"):
+    with pytest.raises(
+        ConfigError, match=r"names 'my\.Network'; only gradclip\.models\.\*\.\*, torch\.nn\.\* are trusted"
+    ):
         from_yaml(to_yaml(config), config.tracking, "run")
 
 

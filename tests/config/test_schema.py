@@ -5,7 +5,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from gradclip.config.paths import PROJECT_ROOT, register_resolvers
-from gradclip.config.serialization import flatten
+from gradclip.config.schema import flatten
 from gradclip.config.validation import setting_names, validate
 from gradclip.errors import ConfigError
 

@@ -11,7 +11,7 @@ from gradclip.compare.statistics import difference_p_value, median, probability_
 from gradclip.compare.summary import SIGNIFICANCE_LEVEL, GroupSummary, Metric
 from gradclip.config.composition import compose_config
 from gradclip.config.overrides import merge
-from gradclip.config.serialization import flatten
+from gradclip.config.schema import flatten
 
 ORIGINAL, ADVISED = "original", "advised"
 ADVISED_UNCLIPPED = "advised, but unclipped at a smaller learning rate"

@@ -2,16 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow
+from pyarrow import parquet
 
 from gradclip import keys
 from gradclip.arrays import Floats
+from gradclip.errors import ConfigError, first_line
+from gradclip.formatting import printable
 from gradclip.tracking.stored_runs import StoredRun
 
 EXPLOSION_FACTOR = 10.0  # times the median of the norms so far: from here on the gradients have exploded
 SPIKE_PERCENTILE = 90  # of the norms; steps at or above it are spikes
+COLUMNS = {  # of telemetry, that are needed
+    *("step", "epoch", "target/max_abs"),
+    *(keys.LOSS_STEP, keys.GRAD_NORM, keys.GRAD_NORM_CLIPPED, keys.GRAD_COEFFICIENT, keys.GRAD_MAX_ABS),
+}
 NOISE_FACTOR = 1.01  # a smaller change of test score or loss is noise
 
 
@@ -134,6 +143,28 @@ def gather(run: StoredRun, telemetry: pd.DataFrame, overrides: Sequence[str] = (
         overfits_after_epoch=_overfits_after_epoch(run, telemetry),
         overrides=tuple(overrides),
     )
+
+
+def read_telemetry(path: Path, setting: str) -> pd.DataFrame:
+    """Read telemetry, one row a step, of numbers only; anybody may have written it.
+
+    Args:
+        path: of the Parquet file.
+        setting: the setting that asked for it, named in errors.
+
+    Raises:
+        ConfigError: it is damaged, or lacks a column.
+    """
+    try:
+        table = parquet.read_table(path)
+        names = [printable(name) for name in table.column_names]
+        frame = pd.DataFrame({name: column.to_numpy() for name, column in zip(names, table.columns, strict=True)})
+        frame = frame.astype(float)
+    except (ValueError, TypeError, OSError, pyarrow.ArrowException) as error:
+        raise ConfigError(f"{setting}; its {keys.TELEMETRY_FILE} is damaged: {first_line(error)}") from error
+    if missing := COLUMNS - {*frame}:
+        raise ConfigError(f"{setting}; its {keys.TELEMETRY_FILE} has no column {min(missing)}")
+    return frame
 
 
 def steps_before_explosion(norms: Floats) -> int:

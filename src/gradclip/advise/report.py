@@ -7,6 +7,7 @@ from gradclip.advise.evidence import Evidence
 from gradclip.advise.findings import findings
 from gradclip.advise.suggestions import Suggestion, controls, suggest
 from gradclip.config.overrides import merge, train_command
+from gradclip.formatting import printable
 
 
 def advice_message(evidence: Evidence, probe: Evidence | None, seeds: int) -> str:
@@ -35,7 +36,7 @@ def advice_message(evidence: Evidence, probe: Evidence | None, seeds: int) -> st
             f"confirm=true trains the advice, {compared} and the advice without clipping at a smaller learning rate, "
             "and compares them.",
         ]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))  # settings and names come from the store
 
 
 def _suggestion_lines(suggestion: Suggestion, base: Sequence[str], seeds: range) -> list[str]:
@@ -47,4 +48,4 @@ def _suggestion_lines(suggestion: Suggestion, base: Sequence[str], seeds: range)
 
 def arm_message(arm: Arm, seeds: range) -> str:
     """Return the name of an arm and the command that trains it."""
-    return f"{arm.name}: {train_command(arm.overrides, seeds=seeds)}"
+    return printable(f"{arm.name}: {train_command(arm.overrides, seeds=seeds)}")

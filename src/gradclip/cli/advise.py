@@ -1,6 +1,7 @@
 """The command that advises: from its composed config to what is printed."""
 
-import tempfile
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,19 +11,23 @@ from gradclip import keys
 from gradclip.cli.entry import no_empty_folder
 from gradclip.config.composition import overrides_of
 from gradclip.config.overrides import merge
-from gradclip.config.schema import AdviseSettings
+from gradclip.config.schema import AdviseSettings, flatten
 from gradclip.config.serialization import from_yaml
 from gradclip.config.tracking import TrackingSettings
 from gradclip.config.validation import validate_as
-from gradclip.errors import ConfigError
+from gradclip.errors import ConfigError, GradclipError, TrackingError
+from gradclip.formatting import printable
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, result_of
 from gradclip.tracking.records import Store
+from gradclip.tracking.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from gradclip.advise.evidence import Evidence
+    from gradclip.tracking.stored_runs import StoredRun
 
 PROBE_EPOCHS = 5
+MAX_PASSED_OVER = 10  # runs without evidence, until the newest that has some is given up
 
 
 def run_advice(config: DictConfig) -> None:
@@ -33,40 +38,69 @@ def run_advice(config: DictConfig) -> None:
         from gradclip.advise.report import advice_message
 
         result_of(opened)
-        evidence = read_evidence(settings.tracking, settings.run)
+        tracking = settings.tracking
+        evidence = newest_evidence(tracking) if settings.run is None else read_evidence(tracking, settings.run)
         probe = None
         if settings.probe and evidence.exploded:
-            probe = probe_norms(settings.tracking, evidence, folder / "probe")
+            probe = probe_norms(tracking, evidence, folder / "probe")
         print(advice_message(evidence, probe, settings.seeds))
         if settings.confirm:
             confirm(evidence, probe, settings, folder)
 
 
-def read_evidence(tracking: TrackingSettings, run_id: str | None) -> "Evidence":
-    """The evidence from a stored run; from the newest, if none is named.
+def newest_evidence(tracking: TrackingSettings) -> "Evidence":
+    """The evidence from the newest run that has any; what was passed over is reported on standard error.
+
+    Raises:
+        TrackingError: there is no run that has ended.
+        GradclipError: none of the newest has any evidence; the first reason.
+    """
+    passed_over: list[GradclipError] = []
+    for run in result_of(ask(Store.of(tracking), Operations.newest_runs, MAX_PASSED_OVER)):
+        try:
+            evidence = evidence_of(run, tracking)
+        except (ConfigError, TrackingError) as error:
+            passed_over.append(error)
+            continue
+        for reason in passed_over:
+            print(f"passed over: {printable(str(reason))}", file=sys.stderr)
+        return evidence
+    raise passed_over[0]
+
+
+def read_evidence(tracking: TrackingSettings, run_id: str) -> "Evidence":
+    """The evidence from a stored run.
 
     Raises:
         TrackingError: there is no such run.
-        ConfigError: it has no telemetry, or its config is damaged or names a model that is not trusted.
+        ConfigError: as :func:`evidence_of`.
     """
-    import pandas as pd
+    return evidence_of(result_of(ask(Store.of(tracking), Operations.read_run, run_id)), tracking)
 
-    from gradclip.advise.evidence import gather
+
+def evidence_of(run: "StoredRun", tracking: TrackingSettings) -> "Evidence":
+    """The evidence from a run; its settings are those of its config, which is checked, where parameters are any text.
+
+    Raises:
+        ConfigError: it has no telemetry, or that or its config is damaged or not trusted.
+    """
+    from gradclip.advise.evidence import gather, read_telemetry
 
     store = Store.of(tracking)
-    newest, read = Operations.newest_run, Operations.read_run
-    run = result_of(ask(store, newest) if run_id is None else ask(store, read, run_id))
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         names = (keys.TELEMETRY_FILE, keys.CONFIG_FILE)
-        files = [result_of(ask(store, Operations.read_file, run.run_id, name, scratch)) for name in names]
+        files = [result_of(ask(store, Operations.read_file, run.run_id, name, str(scratch))) for name in names]
         for name, file in zip(names, files, strict=True):
             if file is None:
                 raise ConfigError(f"run: got {run.run_id!r} ({run.name}); it has no {name}")
-        telemetry, config = files
+        telemetry, stored = files
         assert telemetry is not None
-        assert config is not None
-        overrides = overrides_of(from_yaml(config.read_text(), tracking, "run"))
-        return gather(run, pd.read_parquet(telemetry), overrides)
+        assert stored is not None
+        setting = f"run: got {run.run_id!r} ({run.name})"
+        digest = run.tags.get(keys.DATA_DIGEST, "")
+        config = from_yaml(stored.read_text(errors="replace"), tracking, setting, digest)
+        checked = replace(run, parameters=flatten(config))
+        return gather(checked, read_telemetry(telemetry, setting), overrides_of(config))
 
 
 def probe_norms(tracking: TrackingSettings, evidence: "Evidence", folder: Path) -> "Evidence":

@@ -44,13 +44,14 @@ def store_comparison(store: Store, found: "Comparison", folder: Path) -> str:
 
     if result_of(ask(store, Operations.is_read_only)):
         return "Not stored: the store is read-only"
+    files = str(folder.resolve())  # the folder of a command may be a link, if its user wants it so
     if found.selection.parent is not None:
-        result_of(ask(store, Operations.write_files, found.selection.parent, str(folder), FOLDER))
+        result_of(ask(store, Operations.write_files, found.selection.parent, files, FOLDER))
         return f"Stored with the multirun's parent run {found.selection.parent}, under {FOLDER}"
     command = shlex.join(["python", "src/compare.py", *HydraConfig.get().overrides.task])
     tags = {keys.COMMAND: command}
     run_id = result_of(ask(store, Operations.create_run, f"comparison: {found.selection.title}", tags, None, None))
-    result_of(ask(store, Operations.write_files, run_id, str(folder), FOLDER))
+    result_of(ask(store, Operations.write_files, run_id, files, FOLDER))
     result_of(ask(store, Operations.end_run, run_id, "FINISHED"))
     return f"Stored with run {run_id}"
 

@@ -14,10 +14,13 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from gradclip.config.error_messages import USER_ERRORS, describe
-from gradclip.config.help import config_groups, config_options, help_text
+from gradclip.config.help import config_options, help_text
 from gradclip.config.passwords import extract_passwords
+from gradclip.config.paths import CONFIG_FOLDER
 from gradclip.errors import ConfigError
+from gradclip.formatting import printable
 from gradclip.tracking.owner import RUN_LOCK
+from gradclip.tracking.scratch import sweep
 
 ADDED_GROUPS = ("experiment", "sweep")  # of which several may be added at once: +experiment=[a,b]
 OPTION = re.compile(r"\w[\w-]*")
@@ -39,10 +42,11 @@ def run_command(main: Callable[[], None], primary: str, usage: str) -> int:
     if {"--help", "-h"} & set(arguments):
         print(help_text(primary, usage, arguments))
         return 0
+    sweep()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints in its own way and exits with 1
     with errors_in_one_line(primary):
         sys.argv[1:] = extract_passwords(arguments, os.environ)  # before Hydra notes down what was typed
-        check_options(arguments, config_groups(primary))
+        check_options(sys.argv[1:])
         main()
     return 0
 
@@ -62,7 +66,7 @@ def errors_in_one_line(primary: str = "train") -> Iterator[None]:
     except USER_ERRORS as error:
         if FULL_TRACE:
             raise
-        print(f"error: {describe(error, primary)}", file=sys.stderr)
+        print(f"error: {printable(describe(error, primary))}", file=sys.stderr)
         raise SystemExit(2) from error
 
 
@@ -107,22 +111,30 @@ class OutputFolder(Callback):  # type: ignore[misc]  # Hydra is not typed
                 raise ConfigError(f"{setting}: got {folder!r}; cannot be made: {error.strerror}") from error
 
 
-def check_options(arguments: Sequence[str], groups: Sequence[str]) -> None:
-    """Refuse what can be no option of a group, such as a number, which Hydra would end with a trace.
+def check_options(arguments: Sequence[str]) -> None:
+    """Refuse what can be no option of a group: a path, from which Hydra would load any file, or a number.
 
     Raises:
         ConfigError: with the options that there are.
     """
     for argument in arguments:
-        group, _, option = argument.lstrip("+~").partition("=")
-        if "@" in group and not _can_be_an_option(option):
-            raise ConfigError(f"{group}={option}: no such option; a setting's name has no @")
-        if group not in groups or "=" not in argument:
+        group, equals, option = argument.lstrip("+~").partition("=")
+        group, at, _ = group.partition("@")
+        if not equals or not (at or _is_group(group)):
             continue
+        options = config_options(group)
+        allowed = f"; choose from {', '.join(options)}" if options else ""
+        if at and not options:
+            allowed = "; a setting's name has no @"
         if not all(map(_can_be_an_option, option.strip("[]").split(","))):
-            raise ConfigError(f"{group}={option}: no such option; choose from {', '.join(config_options(group))}")
+            raise ConfigError(f"{group}={option}: no such option{allowed}")
         if option.startswith("[") and group not in ADDED_GROUPS:
             raise ConfigError(f"{group}={option}: one option is chosen at a time; for several runs -m {group}=a,b")
+
+
+def _is_group(name: str) -> bool:
+    """Whether Hydra takes the name for a group: a folder in ``conf/``, or one of its own, such as hydra/launcher."""
+    return "/" in name or (CONFIG_FOLDER / name).is_dir()
 
 
 def _can_be_an_option(text: str) -> bool:

@@ -9,6 +9,8 @@ from gradclip.cli.entry import errors_in_one_line
 from gradclip.config.passwords import extract_passwords
 from gradclip.config.paths import PROJECT_ROOT
 from gradclip.errors import ConfigError
+from gradclip.formatting import printable
+from gradclip.tracking.scratch import sweep
 from gradclip.tracking.sync import sync
 
 ADOPT = "--adopt"
@@ -24,6 +26,7 @@ def run_sync(arguments: Sequence[str], usage: str) -> int:
     if {"--help", "-h"} & set(arguments):
         print(usage.strip())
         return 0
+    sweep()
     with errors_in_one_line("sync"):
         extract_passwords([], os.environ)
         folders = [argument for argument in arguments if argument != ADOPT]
@@ -41,9 +44,9 @@ def _report(folder: Path, adopt: bool) -> int:
     for run in sync(folder, adopt):
         replayed.append(run)
         if run.error is None:
-            print(f"Sent {run.writes} writes of {run.folder}")
+            print(f"Sent {run.writes} writes of {printable(str(run.folder))}")
         else:
-            print(f"error: {run.error}", file=sys.stderr)
+            print(f"error: {printable(str(run.error))}", file=sys.stderr)
     if not replayed:
         print(f"Nothing waits below {folder}")
     return 2 if any(run.error for run in replayed) else 0

@@ -54,8 +54,8 @@ def _threshold(summary: GroupSummary) -> float:
 
 def _line_label(summary: GroupSummary, others: Sequence[GroupSummary]) -> str:
     """Name the method, and the other settings that differ between its groups."""
-    method = _parameters(summary)["clip.name"]
-    settings = [other.group.settings for other in others if _parameters(other)["clip.name"] == method]
+    method = _parameters(summary).get("clip.name", "")
+    settings = [other.group.settings for other in others if _parameters(other).get("clip.name", "") == method]
     differing = [
         short_setting(name, value)
         for name, value in summary.group.settings.items()

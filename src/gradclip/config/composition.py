@@ -16,6 +16,7 @@ from gradclip.config.validation import validate
 from gradclip.errors import ConfigError, first_line
 
 NAMED_GROUPS = ("data", "loss", "optimizer", "schedule", "clip", "threshold")  # whose options are called by their name
+WITHOUT_DEFAULT = ("path", "target", "time")  # settings of tables in files
 PLAIN = re.compile(r"[A-Za-z_][\w./*-]*")  # a text that Hydra reads as a text without quotes
 WORDS = {"true", "false", "null", "inf", "nan"}  # which Hydra reads as something else
 
@@ -51,6 +52,9 @@ def overrides_of(config: TrainConfig) -> list[str]:
     composed = compose_config([])
     for groups in (("data",), ("model", *NAMED_GROUPS)):  # data choose a model and a loss
         choices += [f"{group}={_option(config, group)}" for group in groups if _differ(config, composed, group)]
+        if groups == ("data",) and hasattr(config.data, "path"):
+            required = {name: getattr(config.data, name) for name in WITHOUT_DEFAULT if hasattr(config.data, name)}
+            choices += [f"data.{name}={_written(value)}" for name, value in required.items()]
         composed = compose_config(choices) if choices else composed
     wanted, given = dict(_leaves(config)), dict(_leaves(composed))
     values = [

@@ -6,6 +6,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import OmegaConfBaseException
 
 from gradclip.config.help import config_groups, config_options
+from gradclip.config.passwords import without_passwords
 from gradclip.errors import GradclipError, did_you_mean, first_line
 
 if TYPE_CHECKING:
@@ -15,12 +16,16 @@ USER_ERRORS = (GradclipError, HydraException, OmegaConfBaseException)
 
 
 def describe(error: Exception, command: str = "train") -> str:
-    """One line for an error of ours or of Hydra's.
+    """One line for an error of ours or of Hydra's, in which no password is shown.
 
     Args:
         error: the error.
         command: the command that was called, whose settings are suggested for a mistyped one.
     """
+    return without_passwords(_line(error, command))
+
+
+def _line(error: Exception, command: str) -> str:
     line = first_line(error)
     if isinstance(error, MissingConfigException):
         return _unknown_option(error)

@@ -3,11 +3,11 @@
 import hashlib
 import json
 import os
+import stat
 from functools import cache
 
-from gradclip.config.schema import TrainConfig, has_effect
-from gradclip.config.serialization import flatten
-from gradclip.errors import ConfigError
+from gradclip.config.schema import TrainConfig, flatten, has_effect
+from gradclip.errors import ConfigError, first_line
 
 
 def fingerprint(config: TrainConfig) -> str:
@@ -34,9 +34,11 @@ def data_digest(config: TrainConfig) -> str:
         return ""
     try:
         found = os.stat(path)
+        if not stat.S_ISREG(found.st_mode):
+            raise ConfigError(f"data.path: got {path!r}; is not a file")
         return _digest_of(path, found.st_mtime_ns, found.st_size)
-    except OSError as error:
-        raise ConfigError(f"data.path: got {path!r}; cannot be read: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # a NUL in a path is a ValueError
+        raise ConfigError(f"data.path: got {path!r}; cannot be read: {first_line(error)}") from error
 
 
 @cache  # hundreds of jobs read the same file

@@ -14,10 +14,12 @@ URI_VARIABLE = "MLFLOW_TRACKING_URI"
 URI_SETTING = re.compile(r"\+{0,2}tracking\.uri=")
 DATABASE_LOGIN = re.compile(r"(postgresql(?:\+psycopg\w*)?://[^:/@]*):((?:(?!://)[^?])*)@")
 SERVER_LOGIN = re.compile(r"(https?://)([^:/@]*):([^/?]*)@")
-SECRET = re.compile(r"(password|passwd|pwd|passfile|token|secret|key)\s*=", re.IGNORECASE)  # in the query of a URI
+URI = re.compile(r"\b[A-Za-z][\w+]*:/+[^\s'\"]*")
+SECRET = re.compile(r"\w*(pass|pwd|token|secret|key|auth|cred)\w*\s*=", re.IGNORECASE)  # in the query of a URI
+USER_ALLOWED = ("postgresql", "mysql", "mssql")  # databases whose URIs may name a user
 PASSWORD_REFUSED = (
-    "it has a password, which would be stored with the run; give it as PGPASSWORD, as MLFLOW_TRACKING_USERNAME and "
-    "MLFLOW_TRACKING_PASSWORD, or in the file that the database's driver reads"
+    "it has a password, which would be stored with the run, or it cannot be parsed; give a password as PGPASSWORD, as "
+    "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or in the file that the database's driver reads"
 )
 
 
@@ -46,9 +48,21 @@ def extract_passwords(arguments: Sequence[str], environment: MutableMapping[str,
 
 
 def _uris(override: str) -> list[str]:
-    """The URIs in an override: one, or those of a sweep, which each begin with a scheme."""
-    value = override.partition("=")[2].strip("'\"[]")
-    return [uri.strip("'\" ") for uri in re.split(r",(?=\s*['\"]?\w[\w+]*:)", value) if "$" not in uri]
+    """The URIs in an override: one, or those of a sweep."""
+    parts = re.split(r"(?=\b[A-Za-z][\w+]*:/)", override.partition("=")[2])
+    return [part.strip("'\"[](){}, ") for part in parts if ":/" in part and "${" not in part]
+
+
+def without_passwords(text: str) -> str:
+    """A message in which each URI that has a password, or may have one, is cut short.
+
+    Example:
+        >>> without_passwords("http://ada:se/cret@lab: no answer"), without_passwords("http://lab: no answer")
+        ('http://...: no answer', 'http://lab: no answer')
+    """
+    return URI.sub(
+        lambda uri: f"{uri[0].partition(':')[0]}://..." if has_password(uri[0].rstrip(":,;)]}")) else uri[0], text
+    )
 
 
 def split_passwords(text: str) -> tuple[str, set[tuple[str, str]]]:
@@ -76,27 +90,34 @@ def has_password(uri: str) -> bool:
         >>> has_password("http://ada:x/y@lab"), has_password("http://token@lab"), has_password("http://lab/?token=x")
         (True, True, True)
     """
-    return _server_has_login(uri) if uri.startswith(("http://", "https://")) else _database_has_password(uri)
+    scheme = uri.partition(":")[0].lower()
+    if scheme == "sqlite":  # a file, whose path may hold anything
+        return re.match(r"sqlite://[^/?]", uri) is not None  # a host, which SQLite has none of
+    return _server_has_login(uri) if scheme in {"http", "https"} else _database_has_password(uri, scheme)
 
 
 def _server_has_login(uri: str) -> bool:
     """A server's URI has no query; one with a colon or a slash in its password has no valid port."""
     try:
         parts = urlsplit(uri)
-        return parts.port == 0 or "@" in parts.netloc or bool(parts.query or parts.fragment)
+        return parts.port == 0 or "@" in parts.netloc or bool(parts.query or parts.fragment or ";" in parts.path)
     except ValueError:
         return True
 
 
-def _database_has_password(uri: str) -> bool:
-    if uri.startswith("sqlite:"):  # a file, whose path may hold anything
-        return False
+def _database_has_password(uri: str, scheme: str) -> bool:
     from sqlalchemy import make_url  # a tenth of a second to import
     from sqlalchemy.exc import ArgumentError
 
     try:
         parsed = make_url(uri)
     except (ArgumentError, ValueError):
-        return "@" in uri
+        return "://" in uri
     query = "&".join(f"{name}={value}" for name, value in parsed.query.items())
-    return parsed.password is not None or bool(SECRET.search(unquote(query))) or "://" in (parsed.host or "")
+    place = f"{parsed.host or ''}/{parsed.database or ''}"
+    return (
+        parsed.password is not None
+        or (parsed.username is not None and (":" in parsed.username or not scheme.startswith(USER_ALLOWED)))
+        or bool(SECRET.search(unquote(query)))
+        or bool({*place} & {*"#;?@:"})
+    )

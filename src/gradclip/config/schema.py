@@ -1,5 +1,6 @@
 """The settings of each command together, and the rules that span groups: what is allowed, not where it comes from."""
 
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Annotated, Any
 
@@ -86,6 +87,19 @@ def _settings_without_effect() -> frozenset[str]:
             inner = settings.model_fields.items()
             marked |= {f"{group}.{name}" for name, setting in inner if NoEffect in setting.metadata}
     return frozenset(marked)
+
+
+def flatten(config: TrainConfig) -> dict[str, str]:
+    """Every setting as text under its dotted name, as the store keeps it."""
+    return dict(_leaves("", config.model_dump(by_alias=True)))
+
+
+def _leaves(prefix: str, settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(f"{prefix}{name}.", value)
+        else:
+            yield f"{prefix}{name}", str(value)
 
 
 def settings_classes(annotation: Any) -> list[type[BaseModel]]:

@@ -32,6 +32,8 @@ class TrackingSettings(Settings):
             raise ValueError(f"uri: got {self.uri!r}; must begin with one of {', '.join(schemes)}, or be null")
         if self.uri is not None and self.uri.startswith("sqlite:") and not _names_a_file(self.uri):
             raise ValueError(f"uri: got {self.uri!r}; must name a file, sqlite:///path; in memory all would be lost")
+        if "://" in self.artifacts:  # it would become a folder of that name, and be stored as it is
+            raise ValueError(f"artifacts: got {self.artifacts!r}; must be a folder; a server has its own artifacts")
         return self
 
 

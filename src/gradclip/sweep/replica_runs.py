@@ -1,6 +1,5 @@
 """Stacked replicas as tracked runs, written as any other run; the best and the worst keep figures and a model."""
 
-import tempfile
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, result_of
 from gradclip.tracking.records import DatasetDescription, RunEnd, Store, now
 from gradclip.tracking.run import TrackedRun
+from gradclip.tracking.scratch import scratch_folder
 from gradclip.training.artifacts import create_run, datasets_of, describe_run, write_result
 from gradclip.training.figures import draw_figures
 from gradclip.training.job import Job
@@ -144,8 +144,8 @@ def _write_model(replica: FinishedReplica) -> None:
     run, result = replica.run, replica.result
     if run is None or not replica.job.config.log_model or replica.summary.outcome == "diverged":
         return
-    with tempfile.TemporaryDirectory() as scratch:
-        run.write_model(package_model(Path(scratch), result.network, result.description, result.data.schema))
+    with scratch_folder() as scratch:
+        run.write_model(package_model(scratch, result.network, result.description, result.data.schema))
         try:
             run.wait()  # for the store to have read the scratch files
         except TrackingError:

@@ -77,8 +77,8 @@ class Operations(ABC):
 
     @query
     @abstractmethod
-    def newest_run(self) -> "StoredRun":
-        """Return the training run of the experiment that was started last and has ended."""
+    def newest_runs(self, count: int) -> "list[StoredRun]":
+        """Return the training runs of the experiment that were started last and have ended, the newest first."""
 
     @query
     @abstractmethod

@@ -74,22 +74,29 @@ def process_identity(number: int) -> str:
 
 def is_dead(tags: Mapping[str, str]) -> bool:
     """Whether the process that a run's tags name is known to be gone."""
-    named = PROCESS.fullmatch(tags.get(keys.PROCESS, ""))
-    if named is None or tags.get(keys.HOST) != socket.gethostname():
+    identity = tags.get(keys.PROCESS, "")
+    if PROCESS.fullmatch(identity) is None or tags.get(keys.HOST) != socket.gethostname():
         return False
     held = _is_held(tags.get(keys.LOCK, ""))
-    return _is_gone(named) if held is None else not held
+    return is_gone(identity) if held is None else not held
 
 
-def _is_gone(named: re.Match[str]) -> bool:
-    """Whether a process of this boot and namespace is gone; one of another cannot be seen from here."""
+def is_gone(identity: str) -> bool:
+    """Whether a process of this boot and namespace is gone; one of another cannot be seen from here.
+
+    Args:
+        identity: as :func:`process_identity` returns it; anything else is not known to be gone.
+    """
+    named = PROCESS.fullmatch(identity)
+    if named is None:
+        return False
     number, _, boot, namespace = named.groups()
     if boot is None:  # as gradclip 0.1 wrote it
         return not psutil.pid_exists(int(number))
     if (boot, namespace) != (_boot(), _namespace()):
         return False
     try:
-        return process_identity(int(number)) != named[0]
+        return process_identity(int(number)) != identity
     except psutil.NoSuchProcess:
         return True
 
@@ -100,7 +107,7 @@ def _is_held(path: str) -> bool | None:
         return None
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW)
-    except OSError:
+    except (OSError, ValueError):  # a path with a NUL is a ValueError
         return None
     try:
         is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)

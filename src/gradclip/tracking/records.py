@@ -221,7 +221,7 @@ def read_note(path: Path) -> dict[str, Any]:
     """
     try:
         note = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise TrackingError(f"{path}: is damaged or cannot be read: {first_line(error)}") from error
     if not isinstance(note, dict):
         raise TrackingError(f"{path}: is damaged: it holds {type(note).__name__}, not an object")

@@ -85,23 +85,33 @@ def _create(path: Path) -> None:
         temporary.unlink()
 
 
-def write_run_note(folder: Path, run_id: str, creation: str) -> None:
+def write_run_note(folder: Path, run_id: str, creation: str, settings: str) -> None:
     """Leave a signed note in the folder of a run.
 
     Args:
         folder: of the run, which is created if need be.
         run_id: the id that the store gave it; the creation tag, as long as its creation is spooled.
         creation: its creation tag.
+        settings: fingerprint of its settings.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    note = {"run_id": run_id, "creation": creation}
+    note = {"run_id": run_id, "creation": creation, "settings": settings}
     with suppress(TrackingError):  # without a key the run cannot be resumed, which is reported then
-        note["signature"] = sign(folder, run_id)
+        note["signature"] = sign(folder, f"{run_id} {settings}")
     write_note(folder / RUN_FILE, note)
 
 
-def is_folder_of(folder: Path, run_id: str) -> bool:
-    """Whether a command of this user left the note of a run in a folder."""
+def signed_settings(folder: Path, run_id: str) -> str | None:
+    """The fingerprint of the settings with which a command of this user began a run in a folder.
+
+    Returns:
+        None where no such command left the note of that run there.
+
+    Raises:
+        TrackingError: the note is damaged, or there is no key.
+    """
     path = folder / RUN_FILE
     note = read_note(path) if path.is_file() else {}
-    return note.get("run_id") == run_id and is_signed(folder, run_id, note.get("signature"))
+    settings = note.get("settings")
+    is_ours = note.get("run_id") == run_id and is_signed(folder, f"{run_id} {settings}", note.get("signature"))
+    return str(settings) if is_ours else None

@@ -112,7 +112,8 @@ class Spool:
             run_id = str(perform(call))
         except RefusedWriteError as error:  # without it there is nothing to write to
             raise TrackingError(str(error)) from error
-        write_run_note(self.folder, run_id, call.arguments[1].get(keys.CREATION, ""))
+        tags = call.arguments[1]
+        write_run_note(self.folder, run_id, tags.get(keys.CREATION, ""), tags.get(keys.CONFIG_HASH, ""))
         return run_id
 
     def calls(self, adopt: bool = False) -> list[Call]:
@@ -131,7 +132,7 @@ class Spool:
                     f"{self.path}: no command of yours wrote this file; if you know better, --adopt sends it"
                 )
             return [decode(line, self.folder) for line in lines]
-        except (ValueError, KeyError, TypeError) as error:  # pydantic's and JSON's errors are ValueErrors
+        except (ValueError, KeyError, TypeError, RecursionError) as error:  # pydantic's and JSON's are ValueErrors
             reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else first_line(error)
             raise TrackingError(f"{self.path}: holds what is not a write to the store: {reason}") from error
 

@@ -36,7 +36,7 @@ def sync(folder: Path, adopt: bool = False) -> Iterator[Replayed]:
     """
     if not folder.is_dir():
         raise ConfigError(f"folder: got {str(folder)!r}; there is no such folder")
-    for path in sorted(folder.rglob(SPOOL_FILE), key=lambda path: path.stat().st_mtime):
+    for path in sorted(_spools(folder), key=lambda path: path.stat().st_mtime):
         try:
             yield Replayed(path.parent, result_of(replay(str(path.parent), adopt)), None)
         except TrackingError as error:
@@ -45,4 +45,9 @@ def sync(folder: Path, adopt: bool = False) -> Iterator[Replayed]:
 
 def unsent_below(folder: Path) -> int:
     """The number of writes in all spools below a folder."""
-    return sum(len(Spool(path.parent)) for path in folder.rglob(SPOOL_FILE))
+    return sum(len(Spool(path.parent)) for path in _spools(folder))
+
+
+def _spools(folder: Path) -> list[Path]:
+    """All spools below a folder; what has that name and is no plain file, a pipe say, is none."""
+    return [path for path in folder.rglob(SPOOL_FILE) if path.is_file() and not path.is_symlink()]

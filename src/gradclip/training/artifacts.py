@@ -8,8 +8,8 @@ from pyarrow import parquet
 
 from gradclip import keys
 from gradclip.config.identity import data_digest, fingerprint
-from gradclip.config.schema import TrainConfig
-from gradclip.config.serialization import flatten, to_yaml
+from gradclip.config.schema import TrainConfig, flatten
+from gradclip.config.serialization import to_yaml
 from gradclip.data.base import TrainingData
 from gradclip.diagnosis.explosion import Explosion
 from gradclip.models.optimization import build_loss

@@ -1,10 +1,8 @@
 """Config in, finished tracked run out. Read :func:`train` from top to bottom."""
 
 import shutil
-import tempfile
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 from pytorch_lightning import Callback
 
@@ -18,6 +16,7 @@ from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, result_of
 from gradclip.tracking.records import CHECKPOINT_FILE
 from gradclip.tracking.run import TrackedRun
+from gradclip.tracking.scratch import scratch_folder
 from gradclip.training.artifacts import create_run, datasets_of, describe_run, write_result, write_telemetry
 from gradclip.training.components import Components, build_components
 from gradclip.training.figures import draw_figures
@@ -115,11 +114,11 @@ def collect(components: Components) -> Result:
 def save(job: Job, result: Result) -> None:
     """Write summary, model, telemetry and figures; the store writes one while the next is made."""
     config, run, summary = job.config, result.run, result.summary
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         if run is not None:
             run.write_summary(summary.metrics(), summary.tags())
             if config.log_model and summary.outcome != "diverged":  # weights of NaN are no model
-                run.write_model(package_model(Path(scratch), result.network, result.description, result.data.schema))
+                run.write_model(package_model(scratch, result.network, result.description, result.data.schema))
         write_result(job.folder, config, result)
         if config.figures:
             draw_figures(job.folder / keys.FIGURES_FOLDER, config, result)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from gradclip.config.identity import data_digest
+from gradclip.config.identity import fingerprint
 from gradclip.config.schema import TrainConfig
 from gradclip.config.serialization import from_yaml
 from gradclip.config.tracking import TrackingSettings
@@ -13,7 +13,7 @@ from gradclip.tracking.operations import Operations
 from gradclip.tracking.owner import RUN_LOCK, hold
 from gradclip.tracking.process import ask, replay, result_of
 from gradclip.tracking.records import SPOOL_FILE, StoppedRun, Store
-from gradclip.tracking.signature import is_folder_of
+from gradclip.tracking.signature import signed_settings
 
 RESUMED = "GRADCLIP_RESUMED"  # environment variable: the run, for further processes of a command, which read it later
 
@@ -38,7 +38,7 @@ def find_stopped(which: str, tracking: TrackingSettings, is_main: bool = True) -
         is_main: whether this process resumes it; of several that train together only the first does.
 
     Raises:
-        ConfigError: its config is damaged, names a model that is not trusted, or its table has changed.
+        ConfigError: its config is damaged or not the one that it began with, or its table has changed.
         TrackingError: there is no such run, its folder is not here, or another command resumes it.
     """
     if tracking.uri is None:
@@ -46,22 +46,23 @@ def find_stopped(which: str, tracking: TrackingSettings, is_main: bool = True) -
     store = Store.of(tracking)
     run = result_of(ask(store, Operations.find_stopped_run, os.environ.get(RESUMED, which)))
     os.environ[RESUMED] = run.run_id
-    _check_folder(run)
+    began_with = _settings_in_folder(run)
     if is_main and not hold(Path(run.folder, RUN_LOCK)):
         raise TrackingError(f"resume: got {which!r}; another command resumes it already")
     if Path(run.folder, SPOOL_FILE).exists():
         result_of(replay(run.folder))
         run = result_of(ask(store, Operations.find_stopped_run, run.run_id))
-    config = from_yaml(run.config, tracking, "resume")
-    if run.data_digest and data_digest(config) != run.data_digest:
-        changed = getattr(config.data, "path", None)
-        raise ConfigError(f"resume: got {which!r}; {changed} has changed since the run began: train anew")
+    config = from_yaml(run.config, tracking, "resume", run.data_digest)
+    if fingerprint(config) != began_with:
+        raise ConfigError(f"resume: got {which!r}; the stored config is not the one that the run began with")
     return config, run
 
 
-def _check_folder(run: StoppedRun) -> None:
-    """Refuse a folder that is not the run's own: a command of this user left a signed note there."""
-    if not is_folder_of(Path(run.folder), run.run_id):
+def _settings_in_folder(run: StoppedRun) -> str:
+    """The fingerprint of the settings in the signed note that a command of this user left in the run's folder."""
+    settings = signed_settings(Path(run.folder), run.run_id)
+    if settings is None:
         where = f"{run.folder or 'its folder'} on {run.host or 'an unknown machine'}"
         who = "only where its files are, by the user whose command began it"
         raise TrackingError(f"resume: got {run.run_id!r}; it can be resumed {who}: {where}")
+    return settings

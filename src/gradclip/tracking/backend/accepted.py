@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlflow import MlflowClient
-
 from gradclip import keys
+from gradclip.tracking.backend.connection import Connection
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.records import Call
 
@@ -45,11 +44,11 @@ class Content:
     artifacts: set[str] = field(default_factory=set)
 
     @classmethod
-    def read(cls, client: MlflowClient, run_id: str) -> "Content":
+    def read(cls, backend: Connection, run_id: str) -> "Content":
         """What a server has."""
-        run = client.get_run(run_id)
+        run = backend.client.get_run(run_id)
         steps = {metric.key: metric.step for metric in run.data._metric_objs}
-        artifacts = {Path(entry.path).name for entry in client.list_artifacts(run_id)}
+        artifacts = {Path(entry.path).name for entry in backend.repository_of(run_id).list_artifacts()}
         return cls(run.info.status, set(run.data.params), steps, artifacts)
 
     @classmethod

@@ -2,13 +2,18 @@
 
 import logging
 import warnings
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import requests
 from filelock import FileLock
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.utils.credentials import read_mlflow_creds
 from mlflow.utils.time import get_current_time_millis
@@ -26,6 +31,7 @@ from gradclip.tracking.backend.database import (
 from gradclip.tracking.records import Store
 from gradclip.tracking.views import view_tags
 
+PAGE = 100  # runs read at a time: MLflow's own objects of a run take a hundred times the memory of a StoredRun
 SERVER_TIMEOUT = 5.0  # seconds to wait for a server's first answer
 EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}  # model training, for MLflow's pages
 
@@ -100,6 +106,27 @@ class Connection:
         """Whether nothing can be written to the store, which is known of SQLite only."""
         return is_read_only(self.uri)
 
+    def search(self, experiment_id: str, condition: str, newest_first: bool = False) -> Iterator[Run]:
+        """All runs of an experiment that a filter selects, a page at a time, oldest first unless asked otherwise."""
+        order, token = [f"attributes.start_time {'DESC' if newest_first else 'ASC'}"], None
+        while True:
+            page = self.client.search_runs([experiment_id], condition, 1, PAGE, order, token)
+            yield from page
+            token = page.token
+            if token is None:
+                return
+
+    def repository_of(self, run_id: str) -> ArtifactRepository:
+        """The artifacts of a run; of one that this process created without asking the store again.
+
+        Raises:
+            TrackingError: they are on another server.
+        """
+        if run_id not in self._artifacts:
+            self._artifacts[run_id] = self.client.get_run(run_id).info.artifact_uri
+        check_location(self._artifacts[run_id], self.uri)
+        return get_artifact_repository(self._artifacts[run_id], tracking_uri=self.uri)
+
     def _find_or_create_experiment(self, artifact_location: str | None) -> str:
         name = self.store.experiment
         experiment = MlflowClient(self.uri).get_experiment_by_name(name)
@@ -117,6 +144,27 @@ class Connection:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
             return self._find_or_create_experiment(artifact_location)  # another job of the same server was quicker
+
+
+def check_location(location: str, uri: str) -> None:
+    """Refuse artifacts on another server than that of the store: MLflow would send the user's login there.
+
+    Args:
+        location: of artifacts; anybody who can write to the store may have set it.
+        uri: of the store.
+
+    Raises:
+        TrackingError: they are on another server.
+
+    Example:
+        >>> check_location("mlflow-artifacts:/1/abc/artifacts", "http://lab:5000")
+        >>> check_location("http://elsewhere/1", "http://lab:5000")
+        Traceback (most recent call last):
+        gradclip.errors.TrackingError: tracking.uri: got 'http://lab:5000'; files of the run are on another server
+    """
+    place, store = urlsplit(location), urlsplit(uri)
+    if place.scheme in {"http", "https", "mlflow-artifacts"} and place.netloc.lower() not in {"", store.netloc.lower()}:
+        raise TrackingError(f"tracking.uri: got {uri!r}; files of the run are on another server")
 
 
 def _check_server(uri: str) -> None:

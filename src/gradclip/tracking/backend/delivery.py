@@ -7,7 +7,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from gradclip.errors import AbsentStoreError, RefusedWriteError, TrackingError, UnreachableStoreError
+from gradclip import keys
+from gradclip.errors import AbsentStoreError, RefusedWriteError, TrackingError, UnreachableStoreError, first_line
 from gradclip.tracking.backend.accepted import Content, note_accepted, take_accepted
 from gradclip.tracking.backend.database import STORE_ERRORS
 from gradclip.tracking.backend.deadline import seconds_for, within
@@ -74,7 +75,8 @@ def begin_run(call: Call, spool: bool) -> BegunRun:
         _begun[call.run_id] = error
         raise
     _begun[call.run_id] = begun
-    write_run_note(Path(call.folder), begun.run_id, call.run_id)
+    tags = call.arguments[1 if call.operation == CREATE_RUN else 0]
+    write_run_note(Path(call.folder), begun.run_id, call.run_id, tags.get(keys.CONFIG_HASH, ""))
     return begun
 
 
@@ -121,7 +123,7 @@ def _confirm(call: Call, spool: Spool) -> None:
         return
     accepted = take_accepted(call.run_id)
     try:
-        content = within(seconds_for(call, 0.0), lambda: Content.read(backend.client, call.run_id))
+        content = within(seconds_for(call, 0.0), lambda: Content.read(backend, call.run_id))
         is_whole = Content.written_by(accepted).is_within(content)
     except STORE_ERRORS:
         is_whole = False
@@ -177,7 +179,12 @@ def replay(folder: str, adopt: bool) -> int:
     Raises:
         TrackingError: the store does not take them, or they are not signed.
     """
-    return spool_of(folder).replay(lambda call: perform(_as_repeated(call)), adopt)
+    spool = spool_of(folder)
+    try:
+        spool.calls(adopt)  # before a lock's file is made in a folder that may not be ours
+        return spool.replay(lambda call: perform(_as_repeated(call)), adopt)
+    except OSError as error:
+        raise TrackingError(f"{spool.path}: cannot be read or written: {first_line(error)}") from error
 
 
 def _store_id(call: Call) -> str:

@@ -5,7 +5,6 @@ lost in between it leaves a model that is linked to the run and cannot be read. 
 """
 
 import json
-import tempfile
 from pathlib import Path
 
 import mlflow
@@ -15,10 +14,11 @@ from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, M
 from mlflow.models import Model, infer_signature
 
 from gradclip import keys
-from gradclip.tracking.backend.connection import Connection
+from gradclip.tracking.backend.connection import Connection, check_location
 from gradclip.tracking.backend.writes import context_tags
 from gradclip.tracking.model_example import Example, read_example
 from gradclip.tracking.records import ModelFiles
+from gradclip.tracking.scratch import scratch_folder, temporary_files_in
 
 PACKAGE = Path(__file__).parents[2]  # the source of gradclip, stored with each model
 PREDICTOR = PACKAGE / "training" / "predictor.py"
@@ -31,10 +31,11 @@ class Models(Connection):
         """Store a model with its signature, an example of its input, and the code and packages that it needs."""
         mlflow.set_tracking_uri(self.uri)
         model = self._model_of(run_id)
+        check_location(model.artifact_location, self.uri)
         if model.status != LoggedModelStatus.READY:
-            with tempfile.TemporaryDirectory() as scratch:
-                _save(model, run_id, files, Path(scratch, keys.MODEL))
-                self.client.log_model_artifacts(model.model_id, str(Path(scratch, keys.MODEL)))
+            with scratch_folder() as scratch, temporary_files_in(scratch):  # MLflow copies the weights to one
+                _save(model, run_id, files, scratch / keys.MODEL)
+                self.client.log_model_artifacts(model.model_id, str(scratch / keys.MODEL))
             self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
         self._link(run_id, model.model_id)
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,6 @@ from gradclip.tracking.backend.connection import Connection
 from gradclip.tracking.backend.database import analyze
 from gradclip.tracking.stored_runs import Curve, Selection, StoredRun
 
-PAGE = 100  # runs read at a time: MLflow's own objects of a run take a hundred times the memory of a StoredRun
 OUTCOMES = ("learned", "stalled", "diverged")
 CONNECTIONS = 8  # to a server at a time
 RUN_ID = re.compile(r"[0-9a-f]{32}")
@@ -44,13 +44,13 @@ class Queries(Connection):
             return _select((run for run_id in selector for run in self._family(run_id)[0]), None, "a list")
         if RUN_ID.fullmatch(selector):
             family, parent = self._family(selector)
-            return _select(family, selector if parent else None, parent or family[0].info.run_name)
+            return _select(family, selector if parent else None, parent or family[0].info.run_name or "")
         if FILTER.search(selector):
             return _select(self._search(self.store.experiment, selector), None, selector)
         return _select(self._search(selector, ""), None, f"experiment {selector}")
 
-    def newest_run(self) -> StoredRun:
-        """Return the training run that was started last and has ended.
+    def newest_runs(self, count: int) -> list[StoredRun]:
+        """Return the training runs that were started last and have ended, the newest first.
 
         Raises:
             TrackingError: there is none.
@@ -59,10 +59,11 @@ class Queries(Connection):
         experiment = self.store.experiment
         if self.client.get_experiment_by_name(experiment) is None:
             raise TrackingError(f"tracking.experiment: got {experiment!r}; there is none of that name in {self.uri}")
-        run = next(self._search(experiment, f"tags.{keys.OUTCOME} LIKE '%'", newest_first=True), None)
-        if run is None:
+        found = map(to_stored_run, self._search(experiment, f"tags.{keys.OUTCOME} LIKE '%'", newest_first=True))
+        runs = [*islice((run for run in found if run.outcome in OUTCOMES), count)]
+        if not runs:
             raise TrackingError(f"tracking.experiment: got {experiment!r}; none of its runs has ended")
-        return to_stored_run(run)
+        return runs
 
     def read_run(self, run_id: str) -> StoredRun:
         """Return one run.
@@ -82,17 +83,17 @@ class Queries(Connection):
 
     def read_file(self, run_id: str, name: str, folder: str) -> Path | None:
         """Download an artifact into a folder and return its path; None if the run has none of that name."""
-        parent = str(Path(name).parent)
-        if name not in {entry.path for entry in self.client.list_artifacts(run_id, parent)}:
+        repository, parent = self.repository_of(run_id), str(Path(name).parent)
+        if name not in {entry.path for entry in repository.list_artifacts(None if parent == "." else parent)}:
             return None
-        return Path(self.client.download_artifacts(run_id, name, folder))
+        return Path(repository.download_artifacts(name, folder))
 
     def _newest_multirun(self) -> str:
         """The id of the parent run of the multirun that was started last."""
         experiment, is_child = self.store.experiment, f"tags.`{keys.PARENT_RUN}` LIKE '%'"
         for run in self._search(experiment, is_child, newest_first=True):
             parent = run.data.tags[keys.PARENT_RUN]
-            if RUN_ID.fullmatch(parent):  # a tag can hold anything
+            if RUN_ID.fullmatch(parent) and self._exists(parent):  # a tag can hold anything
                 return str(parent)
         raise TrackingError(f"runs: experiment {experiment!r} has no multirun; give runs=...")
 
@@ -102,6 +103,15 @@ class Queries(Connection):
         experiment = self.client.get_experiment(run.info.experiment_id).name
         children = list(self._search(experiment, f"tags.`{keys.PARENT_RUN}` = '{run_id}'"))
         return (children, str(run.info.run_name)) if children else ([run], "")
+
+    def _exists(self, run_id: str) -> bool:
+        try:
+            self.client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return False
+        return True
 
     def _get_run(self, run_id: str, setting: str) -> Run:
         try:
@@ -113,25 +123,19 @@ class Queries(Connection):
         found = self.client.get_experiment_by_name(experiment)
         if found is None:
             raise TrackingError(f"runs: got {experiment!r}; neither a filter, nor an experiment of {self.uri}")
-        order, token = [f"attributes.start_time {'DESC' if newest_first else 'ASC'}"], None
-        while True:
-            try:
-                page = self.client.search_runs([found.experiment_id], condition, 1, PAGE, order, token)
-            except MlflowException as error:
-                if error.error_code != "INVALID_PARAMETER_VALUE":
-                    raise
-                raise TrackingError(f"runs: got {condition!r}; {first_line(error)}") from error
-            yield from page
-            token = page.token
-            if token is None:
-                return
+        try:
+            yield from self.search(found.experiment_id, condition, newest_first)
+        except MlflowException as error:
+            if error.error_code != "INVALID_PARAMETER_VALUE":
+                raise
+            raise TrackingError(f"runs: got {condition!r}; {first_line(error)}") from error
 
 
 def _select(runs: Iterable[Run], parent: str | None, title: str) -> Selection:
     """Keep training runs: those with settings. The others are parents and comparisons."""
     training = {run.run_id: run for run in map(to_stored_run, runs) if run.parameters}
     ended = [run for run in training.values() if run.outcome in OUTCOMES and run.status == "FINISHED"]
-    return Selection(ended, len(training) - len(ended), parent, title)
+    return Selection(ended, len(training) - len(ended), parent, printable(title))
 
 
 def to_stored_run(run: Run) -> StoredRun:
@@ -140,7 +144,7 @@ def to_stored_run(run: Run) -> StoredRun:
     tags = {key: value for key, value in run.data.tags.items() if not key.startswith("mlflow.")}
     return StoredRun(
         run_id=run.info.run_id,
-        name=printable(run.info.run_name),
+        name=printable(run.info.run_name or ""),
         parent=run.data.tags.get(keys.PARENT_RUN),
         status=run.info.status,
         seconds=(end - start) / 1000 if start and end else np.nan,

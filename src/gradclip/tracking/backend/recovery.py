@@ -3,7 +3,6 @@
 import logging
 import re
 import socket
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,11 +11,14 @@ from mlflow.exceptions import MlflowException
 
 from gradclip import keys
 from gradclip.errors import TrackingError, first_line
+from gradclip.formatting import printable
 from gradclip.tracking.backend.database import STORE_ERRORS
-from gradclip.tracking.backend.queries import to_stored_run
+from gradclip.tracking.backend.queries import OUTCOMES, to_stored_run
 from gradclip.tracking.backend.writes import Writes
 from gradclip.tracking.owner import is_dead
 from gradclip.tracking.records import StoppedRun
+from gradclip.tracking.scratch import scratch_folder
+from gradclip.tracking.signature import signed_settings
 from gradclip.tracking.stored_runs import StoredRun
 
 LAST = "last"
@@ -42,12 +44,12 @@ class Recovery(Writes):
         An empty one that a server created as a duplicate, after the run that it was asked for had ended, is deleted.
         """
         here = f"attributes.status = 'RUNNING' and tags.{keys.HOST} = '{socket.gethostname()}'"
-        running = self.client.search_runs([self.experiment_id], here)
+        running = list(self.search(self.experiment_id, here))
         for run in sorted(running, key=_is_empty):  # an empty one is known as a duplicate by the other's end
             try:
                 self._close_if_dead(run)
             except STORE_ERRORS as error:  # one run that cannot be closed must not keep others from training
-                log.error(f"run {run.info.run_id} could not be closed: {first_line(error)}")
+                log.error(f"run {run.info.run_id} could not be closed: {printable(first_line(error))}")
 
     def _close_if_dead(self, run: Run) -> None:
         if _is_empty(run) and self._is_late_duplicate(run):
@@ -75,7 +77,7 @@ class Recovery(Writes):
             raise TrackingError(f"resume: got {run_id!r}; that run is still going on, on {tags.get(keys.HOST)}")
         return StoppedRun(
             run_id=run.info.run_id,
-            name=run.info.run_name,
+            name=printable(run.info.run_name or ""),
             folder=tags.get(keys.FOLDER, ""),
             host=tags.get(keys.HOST, ""),
             config=self._read_config(run.info.run_id),
@@ -85,11 +87,9 @@ class Recovery(Writes):
         )
 
     def find_finished_run(self, fingerprint: str) -> StoredRun | None:
-        """Find the last finished run with the same settings."""
+        """Find the last finished run with the same settings; one that lacks a result is passed over."""
         same = f"attributes.status = 'FINISHED' and tags.{keys.CONFIG_HASH} = '{fingerprint}'"
-        experiment_id = self.experiment_id
-        found = self.client.search_runs([experiment_id], same, max_results=1)
-        return to_stored_run(found[0]) if found else None
+        return next(filter(_has_result, map(to_stored_run, self.search(self.experiment_id, same))), None)
 
     def reopen_run(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set a run to RUNNING, owned by the process that its tags name."""
@@ -105,24 +105,42 @@ class Recovery(Writes):
             raise TrackingError(f"resume: got {run_id!r}; there is no such run in {self.uri}") from error
 
     def _last_stopped(self, experiment_id: str) -> Run:
+        """The last stopped run that a command of this user began; a folder's name in a tag says nothing."""
         here = f"tags.{keys.HOST} = '{socket.gethostname()}'"
-        for run in self.client.search_runs([experiment_id], here, order_by=["attributes.start_time DESC"]):
-            stopped = run.info.status in {"KILLED", "FAILED"} or (
-                run.info.status == "RUNNING" and is_dead(run.data.tags)
-            )
-            if stopped and keys.FOLDER in run.data.tags:
+        for run in self.search(experiment_id, here, newest_first=True):
+            is_dead_run = run.info.status == "RUNNING" and is_dead(run.data.tags)
+            if (run.info.status in {"KILLED", "FAILED"} or is_dead_run) and _is_ours(run):
                 return run
         experiment = self.store.experiment
-        raise TrackingError(f"resume: got {LAST!r}; no run of experiment {experiment!r} was stopped on this machine")
+        raise TrackingError(
+            f"resume: got {LAST!r}; no run of experiment {experiment!r} that a command of yours began was stopped on "
+            "this machine"
+        )
 
     def _read_config(self, run_id: str) -> str:
-        with tempfile.TemporaryDirectory() as scratch:
+        with scratch_folder() as scratch:
             try:
-                return Path(self.client.download_artifacts(run_id, keys.CONFIG_FILE, scratch)).read_text()
+                path = Path(self.repository_of(run_id).download_artifacts(keys.CONFIG_FILE, str(scratch)))
+                return path.read_text(errors="replace")
             except (MlflowException, OSError) as error:
                 raise TrackingError(
                     f"resume: got {run_id!r}; the run was stopped before its config was stored"
                 ) from error
+
+
+def _is_ours(run: Run) -> bool:
+    """Whether a command of this user began a run, by the note in its folder; a damaged note is reported."""
+    try:
+        return signed_settings(Path(run.data.tags.get(keys.FOLDER, "")), run.info.run_id) is not None
+    except TrackingError as error:
+        log.error(f"run {run.info.run_id} is passed over: {printable(str(error))}")
+        return False
+
+
+def _has_result(run: StoredRun) -> bool:
+    """Whether a run has an outcome and the final scores that belong to it."""
+    finals = {score.final_train: score.final_test for score in keys.SCORES.values() if score.final_test in run.metrics}
+    return run.outcome in OUTCOMES and bool(finals) and finals.keys() <= run.metrics.keys()
 
 
 def _is_empty(run: Run) -> bool:

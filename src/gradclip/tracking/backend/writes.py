@@ -3,7 +3,6 @@
 import logging
 import os
 import re
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -18,11 +17,11 @@ from mlflow.data.pandas_dataset import from_pandas
 from mlflow.entities import Dataset as DatasetEntity
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking.context.registry import resolve_tags
 
 from gradclip import keys
+from gradclip.formatting import printable
 from gradclip.tracking import MAX_RETRIES
 from gradclip.tracking.backend.accepted import RUN_FOLDERS
 from gradclip.tracking.backend.connection import Connection
@@ -37,6 +36,7 @@ from gradclip.tracking.records import (
     read_note,
     write_note,
 )
+from gradclip.tracking.scratch import scratch_folder
 
 log = logging.getLogger(__name__)
 MAX_METRICS = 1000  # that MLflow takes in one call
@@ -109,27 +109,25 @@ class Writes(Connection):
 
     def write_files(self, run_id: str, folder: str, artifact_folder: str | None = None) -> None:
         """Store the content of a folder as artifacts; symbolic links in it are left out."""
-        _log_files(self._repository(run_id), Path(folder), Path(folder).rglob("*"), artifact_folder)
+        found = Path(folder)
+        if found.is_symlink():
+            _report_link(found)
+        else:
+            _log_files(self.repository_of(run_id), found, found.rglob("*"), artifact_folder)
 
     def write_run_files(self, run_id: str, folder: str) -> None:
         """Store what a run leaves in its folder as artifacts."""
-        repository, found = self._repository(run_id), Path(folder)
+        repository, found = self.repository_of(run_id), Path(folder)
         parts = [found / name for name in (keys.CONFIG_FILE, *RUN_FOLDERS)]
         _log_files(repository, found, [path for part in parts for path in (part, *part.rglob("*"))])
 
     def write_text(self, run_id: str, text: str, name: str) -> None:
         """Store a text as an artifact."""
-        with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch, Path(name).name)
+        with scratch_folder() as scratch:
+            path = scratch / Path(name).name
             path.write_text(text)
             parent = str(Path(name).parent)
-            self._repository(run_id).log_artifact(str(path), None if parent == "." else parent)
-
-    def _repository(self, run_id: str) -> ArtifactRepository:
-        """The artifacts of a run; of one that this process created without asking the store again."""
-        if run_id not in self._artifacts:
-            self._artifacts[run_id] = self.client.get_run(run_id).info.artifact_uri
-        return get_artifact_repository(self._artifacts[run_id], tracking_uri=self.uri)
+            self.repository_of(run_id).log_artifact(str(path), None if parent == "." else parent)
 
     def keep_checkpoint(self, path: str) -> None:
         """Make a checkpoint the one that the run resumes from."""
@@ -173,7 +171,7 @@ def _log_files(repository: ArtifactRepository, folder: Path, paths: Iterable[Pat
     for path in sorted(paths):
         relative = path.relative_to(folder)
         if any((folder / part).is_symlink() for part in (relative, *relative.parents[:-1])):
-            log.error(f"{path}: is a symbolic link, which is not stored")
+            _report_link(path)
         elif path.is_file():
             parent = str(Path(under or "", relative.parent))
             try:
@@ -184,6 +182,10 @@ def _log_files(repository: ArtifactRepository, folder: Path, paths: Iterable[Pat
                 refused = refused or error
     if refused is not None:
         raise refused
+
+
+def _report_link(path: Path) -> None:
+    log.error(f"{printable(str(path))}: is a symbolic link, which is not stored")
 
 
 @cache
