@@ -14,9 +14,10 @@ from gradclip.config.schema import TrainConfig
 from gradclip.errors import ConfigError
 from gradclip.sweep.search.report import SEARCH_FOLDER
 from gradclip.sweep.stopping import main_process
+from gradclip.tracking.files import read_note
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import deliver, result_of
-from gradclip.tracking.records import PARENT_FILE, SPOOL_FILE, Call, Parent, Store, now, read_note
+from gradclip.tracking.records import PARENT_FILE, SPOOL_FILE, Call, Parent, Store, now
 from gradclip.tracking.spool import Spool
 
 P = ParamSpec("P")

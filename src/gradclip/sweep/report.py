@@ -18,6 +18,7 @@ from gradclip.sweep.multirun import TABLES_FILE, ParentRun, close_parent
 from gradclip.sweep.results import JobResult, read_results
 from gradclip.sweep.search.report import print_report, read_report
 from gradclip.sweep.stopping import listen, stopped_by
+from gradclip.tracking.files import write_whole
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import result_of
 from gradclip.tracking.sync import sync, unsent_below
@@ -41,7 +42,7 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
         failed, stop = [job for job in jobs if job.outcome == "failed"], stopped_by(folder)
         tables, search = [run_table(jobs), *success_tables(jobs)], read_report(folder)
         print_tables(tables) if search is None else print_report(search)
-        (folder / TABLES_FILE).write_text("\n".join(map(to_markdown, tables)))
+        write_whole(folder / TABLES_FILE, "\n".join(map(to_markdown, tables)))
         refused = [run.error for run in sync(folder) if isinstance(run.error, RefusedWriteError)]
         compared = search is not None or compare_jobs(folder, jobs, draw=bool(config.figures))
         close_parent(folder, "KILLED" if stop else "FAILED" if failed else "FINISHED")

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from gradclip import keys
 from gradclip.config.serialization import fingerprint
 from gradclip.formatting import format_scores
+from gradclip.tracking.files import read_note, write_note
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, result_of
-from gradclip.tracking.records import Store, read_note, write_note
+from gradclip.tracking.records import Store
 from gradclip.training.job import Job
 
 if TYPE_CHECKING:

@@ -1,6 +1,7 @@
 """The connection to a store: that it answers, is writable and has the experiment is seen before anything is trained."""
 
 import logging
+import os
 import warnings
 from functools import cached_property
 from pathlib import Path
@@ -29,8 +30,8 @@ from gradclip.tracking.views import view_tags
 SERVER_TIMEOUT = 5.0  # seconds to wait for a server's first answer
 EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}  # model training, for MLflow's pages
 
-logging.getLogger("mlflow").setLevel(logging.ERROR)
-logging.getLogger("alembic").setLevel(logging.ERROR)
+for name in ("mlflow", "alembic", "sqlalchemy"):
+    logging.getLogger(name).setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])
 warnings.filterwarnings("ignore", module="mlflow")
 
 
