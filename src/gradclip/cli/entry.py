@@ -4,6 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,9 +18,12 @@ from gradclip.config.error_messages import USER_ERRORS, describe
 from gradclip.config.help import config_groups, config_options, help_text
 from gradclip.config.passwords import extract_passwords
 from gradclip.errors import ConfigError
-from gradclip.tracking.owner import RUN_LOCK
+from gradclip.tracking.owner import RUN_LOCK, at_end
 
 ADDED_GROUPS = ("experiment", "sweep")  # of which several may be added at once: +experiment=[a,b]
+WORKER_KILLED = (
+    "a process that ran jobs was killed, by too little memory say; to go on: the same with skip_finished=true"
+)
 OPTION = re.compile(r"\w[\w-]*")
 FULL_TRACE = os.environ.get("HYDRA_FULL_ERROR") == "1"  # as the user set it: read before run_command sets it
 
@@ -40,7 +44,7 @@ def run_command(main: Callable[[], None], primary: str, usage: str) -> int:
         print(help_text(primary, usage, arguments))
         return 0
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints in its own way and exits with 1
-    with errors_in_one_line(primary):
+    with errors_in_one_line(primary), at_end:
         sys.argv[1:] = extract_passwords(arguments, os.environ)  # before Hydra notes down what was typed
         check_options(arguments, config_groups(primary))
         main()
@@ -59,10 +63,11 @@ def errors_in_one_line(primary: str = "train") -> Iterator[None]:
     """
     try:
         yield
-    except USER_ERRORS as error:
+    except (*USER_ERRORS, BrokenProcessPool) as error:
         if FULL_TRACE:
             raise
-        print(f"error: {describe(error, primary)}", file=sys.stderr)
+        killed = f"hydra.launcher: {WORKER_KILLED}" if isinstance(error, BrokenProcessPool) else ""
+        print(f"error: {killed or describe(error, primary)}", file=sys.stderr)
         raise SystemExit(2) from error
 
 

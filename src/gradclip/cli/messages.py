@@ -1,6 +1,7 @@
 """What the commands print about single runs."""
 
 import math
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -78,5 +79,5 @@ def _open_ui(uri: str | None, experiment_id: str) -> str:
     if str(uri).startswith("http"):
         return view_address(str(uri), experiment_id)
     ours = uri == default_store()
-    command = "make ui" if ours else f"mlflow ui --backend-store-uri {uri}"
+    command = "make ui" if ours else shlex.join(["mlflow", "ui", "--backend-store-uri", str(uri)])
     return f"{command}\n        {view_address(UI, experiment_id)}"

@@ -1,6 +1,5 @@
 """The end of a multirun: tables of its runs, its parent run closed, its exit code."""
 
-import atexit
 import re
 import sys
 import traceback
@@ -20,6 +19,7 @@ from gradclip.sweep.search.report import print_report, read_report
 from gradclip.sweep.stopping import listen, stopped_by
 from gradclip.tracking.files import write_whole
 from gradclip.tracking.operations import Operations
+from gradclip.tracking.owner import at_end
 from gradclip.tracking.process import result_of
 from gradclip.tracking.sync import sync, unsent_below
 
@@ -33,7 +33,7 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
         """See to it that a multirun ends in order when it is stopped, and does not leave its parent run open."""
         folder = Path(config.hydra.sweep.dir)
         listen(folder)
-        atexit.register(lambda: close_parent(folder, "KILLED"))
+        at_end.callback(close_parent, folder, "KILLED")
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print the tables, store them with the parent run, and exit with 1 if a job failed."""

@@ -74,7 +74,7 @@ class Connection:
             # Parallel jobs would race to create the tables and the experiment.
             with FileLock(f"{database or self.store.artifacts}.lock"):
                 if database:
-                    create_sqlite(database)
+                    create_sqlite(database, self.store.artifacts)
                     check_writable(database)
                 else:
                     check_database(self.uri)
