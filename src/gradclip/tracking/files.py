@@ -2,12 +2,22 @@
 
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from gradclip.errors import TrackingError, first_line
+
+
+@contextmanager
+def failure_in_one_line(path: Path) -> Iterator[None]:
+    """Print that a file could not be written, of a full disk say, where what follows goes on without it."""
+    try:
+        yield
+    except OSError as error:
+        print(f"error: {path}: cannot be written: {error.strerror or error}", file=sys.stderr)
 
 
 @contextmanager
