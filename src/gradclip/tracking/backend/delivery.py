@@ -101,7 +101,9 @@ def deliver(call: Call) -> int:
         try:
             retry(call)
             _confirm(call, spool)
-        except UnreachableStoreError:
+        except RefusedWriteError:
+            raise
+        except TrackingError:  # even one of a password that has changed: it can be sent with the new one
             _spool(call, spool)
     return len(spool)
 
