@@ -1,12 +1,11 @@
 """What is lost when things go wrong: real kills, a real server that goes away, many writers, nonsense as input.
 
 ``python -m tests.benchmarks.robustness`` prints a table in Markdown; exit code 1 if anything was lost. A word or two of
-``kills outages writers fuzz`` choose a part.
+``resumed launched outages writers fuzz`` choose a part.
 """
 
 import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -16,7 +15,6 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from mlflow import MlflowClient
-from mlflow.entities import Run
 
 from gradclip import keys
 from gradclip.config.schema import TrainConfig
@@ -25,56 +23,12 @@ from gradclip.tracking.records import Point, Store
 from gradclip.tracking.run import TrackedRun
 from gradclip.training.job import Job
 from gradclip.training.pipeline import train
-from tests.conftest import ROOT
+from tests.benchmarks.kills import Row, launched, resumed
 from tests.support.fuzzing import attempt, fuzzed_line, malformed_files, table_overrides
 from tests.support.mlflow_server import Server
 
-KILLS, LINES, WRITERS, OUTAGES = 20, 200, 16, (1, 10, 60)
+LINES, WRITERS, OUTAGES = 200, 16, (1, 10, 60)
 POINTS, PARAMETERS = 2500, 230  # of each of many writers
-Row = tuple[str, str]
-SETTINGS = ("clip=norm", "trainer.max_epochs=1500", "figures=false", "log_model=false", "trainer.progress_bar=false")
-
-
-def kills(folder: Path) -> Iterator[Row]:
-    """Kill a run again and again, take it up each time, and compare it with one that was left alone."""
-    client, source, killed = MlflowClient(f"sqlite:///{folder}/mlflow.db"), random.Random(0), 0
-    while killed < KILLS:
-        process = _train(folder, *(["resume=last"] if killed else SETTINGS))
-        before = _last_step(client, folder)
-        while process.poll() is None and _last_step(client, folder) == before:
-            time.sleep(0.1)
-        time.sleep(source.uniform(0, 1))
-        if process.poll() is not None:
-            break
-        process.kill()
-        process.wait()
-        killed += 1
-    assert _train(folder, "resume=last").wait() == 0 or killed < KILLS
-    assert _train(folder, *SETTINGS).wait() == 0
-    whole, ours = client.search_runs(["1"], "attributes.status = 'FINISHED'")
-    theirs, mine = _points(client, whole), _points(client, ours)
-    yield f"points lost over {killed} kills (SIGKILL) at random moments, of {len(theirs):,}", str(len(theirs - mine))
-    doubled = sum(len(client.get_metric_history(ours.info.run_id, key)) for key in ours.data.metrics) - len(mine)
-    yield "points doubled", str(doubled)
-    yield "points and final numbers other than those of an undisturbed run", str(len(mine ^ theirs))
-
-
-def _train(folder: Path, *overrides: str) -> "subprocess.Popen[bytes]":
-    places = [f"tracking.uri=sqlite:///{folder}/mlflow.db", f"tracking.artifacts={folder}/artifacts"]
-    runs = [f"hydra.run.dir={folder}/runs/{time.time_ns()}", "tracking.checkpoint_seconds=0.5"]
-    command = [sys.executable, str(ROOT / "src/train.py"), *overrides, *places, *runs]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=folder)
-
-
-def _last_step(client: MlflowClient, folder: Path) -> int:
-    for run in client.search_runs(["1"], max_results=1) if [*folder.glob("runs/*/run.json")] else []:
-        return max((metric.step for metric in run.data._metric_objs), default=0)
-    return 0
-
-
-def _points(client: MlflowClient, run: Run) -> set[tuple[str, int, str]]:
-    histories = {key: client.get_metric_history(run.info.run_id, key) for key in run.data.metrics}
-    return {(key, point.step, repr(point.value)) for key, history in histories.items() for point in history}
 
 
 def outages(folder: Path) -> Iterator[Row]:
@@ -174,7 +128,7 @@ def _train_tracked(config: TrainConfig, folder: Path) -> None:
 
 def main() -> int:
     """Print the table."""
-    parts = {"kills": kills, "outages": outages, "writers": writers, "fuzz": fuzz}
+    parts = {"resumed": resumed, "launched": launched, "outages": outages, "writers": writers, "fuzz": fuzz}
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     print("| what goes wrong | here |\n|---|---|")
     anything = False

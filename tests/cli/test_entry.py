@@ -1,11 +1,16 @@
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 
-from gradclip.cli.entry import errors_in_one_line
+from gradclip.cli.entry import OutputFolder, errors_in_one_line, no_empty_folder, run_command
 from gradclip.config.error_messages import describe
 from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
 from gradclip.errors import ConfigError, DataError, GradclipError
+from gradclip.tracking.owner import RUN_LOCK, at_end
 
 METHODS = ", ".join(sorted(path.stem for path in (CONFIG_FOLDER / "clip").glob("*.yaml")))
 
@@ -85,3 +90,44 @@ def test_a_users_mistake_ends_in_one_line_and_exit_code_2(capsys):
 def test_a_bug_of_ours_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError), errors_in_one_line():
         raise ZeroDivisionError
+
+
+def test_a_worker_that_was_killed_is_told_in_one_line(capsys):
+    with pytest.raises(SystemExit) as caught, errors_in_one_line():
+        raise BrokenProcessPool("The exit codes of the workers are {SIGKILL(-9)}")
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == (
+        "error: hydra.launcher: a process that ran jobs was killed, by too little memory say; "
+        "to go on: the same with skip_finished=true\n"
+    )
+
+
+def test_what_a_command_has_to_close_is_closed_however_it_ends(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train.py"])
+    closed = []
+
+    def main():
+        at_end.callback(closed.append, "the parent run")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run_command(main, "train", "")
+    assert closed == ["the parent run"]
+
+
+@pytest.mark.parametrize(
+    ("made_before", "content", "stays"), [(True, "", True), (False, "", False), (False, "a", True)]
+)
+def test_only_an_empty_folder_that_the_command_made_is_removed(tmp_path, monkeypatch, made_before, content, stays):
+    folder = tmp_path / "run"
+    if made_before:
+        folder.mkdir()
+    config = OmegaConf.create({"hydra": {"run": {"dir": str(folder)}}, "runtime": {"output_dir": str(folder)}})
+    monkeypatch.setattr("gradclip.cli.entry.HydraConfig.get", lambda: config)
+    OutputFolder().on_run_start(config)
+    with suppress(ConfigError), no_empty_folder() as given:
+        (given / RUN_LOCK).touch()
+        if content:
+            (given / content).touch()
+        raise ConfigError
+    assert folder.exists() == stays

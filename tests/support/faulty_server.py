@@ -4,6 +4,8 @@
 """
 
 import os
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -27,10 +29,15 @@ FAULTS = {
     "busy": "answered with 429, and asked to come back in an hour",
     "drip": "passed on, and answered at a byte every few seconds, so that no read times out",
     "full": "answered with 413 where it is a file, else passed on",
+    "reset": "passed on, and the connection reset in the middle of the answer",
+    "loop": "sent back to where it was asked for",
+    "page": "answered with 200 and a page in HTML, as a proxy does that wants a login",
+    "login": "answered with 401, as with a password that has changed",
+    "denied": "answered with 403",
     "deaf": "answered with 200 and not passed on where it would write, else passed on",
 }
 HANG, PAUSE = 2.0, 5.0  # seconds
-REFUSALS = {"error": 500, "later": 503, "busy": 429}
+REFUSALS = {"error": 500, "later": 503, "busy": 429, "login": 401, "denied": 403}
 AN_HOUR = {"Retry-After": "3600"}
 WRITES = ("/runs/log-batch", "/runs/update", "/runs/log-inputs", "/runs/set-tag")
 OF_ONE_CONNECTION = {"host", "connection", "content-length", "transfer-encoding", "content-encoding", "accept-encoding"}
@@ -42,7 +49,11 @@ def answer(handler: BaseHTTPRequestHandler, address: str, fault: str) -> None:
     if fault == "hang":
         time.sleep(HANG)
     if fault in REFUSALS:
-        _send(handler, REFUSALS[fault], {} if fault == "error" else AN_HOUR, b"")
+        _send(handler, REFUSALS[fault], AN_HOUR if fault in {"later", "busy"} else {}, b"")
+    elif fault == "loop":
+        _send(handler, 302, {"Location": handler.path}, b"")
+    elif fault == "page":
+        _send(handler, 200, {"Content-Type": "text/html"}, b"<html><body>Please log in</body></html>")
     elif fault == "full" and is_file:
         _send(handler, 413, {}, b"too large")
     elif fault == "deaf" and (is_file or handler.path.endswith(WRITES)):
@@ -56,7 +67,12 @@ def _pass_on(handler: BaseHTTPRequestHandler, address: str, fault: str, body: by
     passed = requests.request(handler.command, f"{address}{handler.path}", data=body, headers=headers, timeout=60)
     if fault == "die":
         os._exit(0)
-    if fault == "lose":
+    if fault == "reset":
+        handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
+        handler.connection.close()
+        handler.close_connection = True
+    elif fault == "lose":
         _send(handler, 500, {}, b"")
     else:
         kept = {name: value for name, value in passed.headers.items() if name.lower() not in OF_ONE_CONNECTION}

@@ -1,7 +1,17 @@
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
+from mlflow import MlflowClient
+
+from gradclip import keys
+from gradclip.tracking.process import _submit
+from gradclip.tracking.records import SPOOL_FILE, Point
+from gradclip.tracking.run import TrackedRun
 from tests.conftest import ROOT
+from tests.support.stores import make_store
 
 TELEMETRY = """
 from gradclip.tracking.process import _ask
@@ -16,3 +26,18 @@ def test_mlflow_is_told_to_report_nothing_to_its_makers_before_it_loads():
     only = {"PYTHONPATH": str(ROOT / "src")}  # by variables of pytest's, or a CI's, MLflow knows that it is only tested
     told = subprocess.run([sys.executable, "-c", TELEMETRY], capture_output=True, text=True, check=True, env=only)
     assert told.stdout == "None\n"
+
+
+def test_a_run_loses_nothing_where_the_tracking_process_is_killed(tmp_path: Path) -> None:
+    store, tracking_process = make_store(tmp_path), _submit(os.getpid).result()
+    run = TrackedRun(store, "killed as it begins", {}, tmp_path / "run")
+    for step in range(1, 100):
+        run.write_points([Point(keys.LOSS_STEP, 1.0, step, step)])
+        if step == 50:
+            os.kill(tracking_process, signal.SIGKILL)
+    run.end("FINISHED")
+    assert (run.unsent, [*tmp_path.rglob(SPOOL_FILE)]) == (0, [])
+    client = MlflowClient(store.uri)
+    (found,) = client.search_runs(["1"])
+    assert (found.info.run_id, found.info.status) == (run.run_id, "FINISHED")
+    assert [p.step for p in client.get_metric_history(run.run_id, keys.LOSS_STEP)] == list(range(1, 100))

@@ -1,6 +1,7 @@
 """The format of the spool: what is written is read back as it was, and so is what version 1 wrote."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,19 @@ def test_a_line_that_was_cut_short_is_no_write(tmp_path: Path) -> None:
     with spool.path.open("a") as file:
         file.write('{"version": 2, "operation": "end_r')
     assert (len(spool), [call.operation for call in spool.calls()]) == (1, ["write_text"])
+    spool.add(Call(make_store(tmp_path), "end_run", "id", ("FINISHED", 1), str(tmp_path)))
+    assert [call.operation for call in spool.calls()] == ["write_text", "end_run"]
+
+
+def test_the_files_of_a_write_are_on_disk_before_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.readlink(f"/proc/self/fd/{descriptor}")))
+    (tmp_path / keys.TELEMETRY_FOLDER).mkdir()
+    (tmp_path / keys.TELEMETRY_FILE).write_bytes(b"data")
+    spool = Spool(tmp_path)
+    spool.add(Call(make_store(tmp_path), "write_run_files", "id", (str(tmp_path),), str(tmp_path)))
+    assert synced.index(str(tmp_path / keys.TELEMETRY_FILE)) < synced.index(str(spool.path))
+    assert synced[-1] == str(tmp_path)
 
 
 def test_a_spool_that_version_1_wrote_is_sent(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,10 +20,13 @@ from gradclip.config.passwords import extract_passwords
 from gradclip.config.paths import CONFIG_FOLDER
 from gradclip.errors import ConfigError
 from gradclip.formatting import printable
-from gradclip.tracking.owner import RUN_LOCK
+from gradclip.tracking.owner import RUN_LOCK, at_end
 from gradclip.tracking.scratch import sweep
 
 ADDED_GROUPS = ("experiment", "sweep")  # of which several may be added at once: +experiment=[a,b]
+WORKER_KILLED = (
+    "a process that ran jobs was killed, by too little memory say; to go on: the same with skip_finished=true"
+)
 OPTION = re.compile(r"\w[\w-]*")
 FULL_TRACE = os.environ.get("HYDRA_FULL_ERROR") == "1"  # as the user set it: read before run_command sets it
 
@@ -44,7 +48,7 @@ def run_command(main: Callable[[], None], primary: str, usage: str) -> int:
         return 0
     sweep()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints in its own way and exits with 1
-    with errors_in_one_line(primary):
+    with errors_in_one_line(primary), at_end:
         sys.argv[1:] = extract_passwords(arguments, os.environ)  # before Hydra notes down what was typed
         check_options(sys.argv[1:])
         main()
@@ -63,10 +67,11 @@ def errors_in_one_line(primary: str = "train") -> Iterator[None]:
     """
     try:
         yield
-    except USER_ERRORS as error:
+    except (*USER_ERRORS, BrokenProcessPool) as error:
         if FULL_TRACE:
             raise
-        print(f"error: {printable(describe(error, primary))}", file=sys.stderr)
+        killed = f"hydra.launcher: {WORKER_KILLED}" if isinstance(error, BrokenProcessPool) else ""
+        print(f"error: {printable(killed or describe(error, primary))}", file=sys.stderr)
         raise SystemExit(2) from error
 
 

@@ -11,12 +11,13 @@ from omegaconf import OmegaConf
 from gradclip import keys
 from gradclip.config.overrides import multirun_name, train_command
 from gradclip.config.schema import TrainConfig
-from gradclip.errors import ConfigError
+from gradclip.errors import ConfigError, disk_errors
 from gradclip.sweep.search.report import SEARCH_FOLDER
 from gradclip.sweep.stopping import main_process
+from gradclip.tracking.files import read_note
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import deliver, result_of
-from gradclip.tracking.records import PARENT_FILE, SPOOL_FILE, Call, Parent, Store, now, read_note
+from gradclip.tracking.records import PARENT_FILE, SPOOL_FILE, Call, Parent, Store, now
 from gradclip.tracking.spool import Spool
 
 P = ParamSpec("P")
@@ -92,7 +93,8 @@ def close_parent(folder: Path, status: str) -> None:
         return
     first_job = next(folder.glob(f"*/{SPOOL_FILE}"), None)
     if first_job is not None and not (folder / SPOOL_FILE).exists():
-        _spool_parent(folder, Spool(first_job.parent).calls()[0].store, status)
+        with disk_errors(folder):
+            _spool_parent(folder, Spool(first_job.parent).calls()[0].store, status)
 
 
 def _spool_parent(folder: Path, store: Store, status: str) -> None:

@@ -1,6 +1,5 @@
 """The end of a multirun: tables of its runs, its parent run closed, its exit code."""
 
-import atexit
 import re
 import sys
 import traceback
@@ -12,13 +11,15 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from gradclip.errors import GradclipError, RefusedWriteError
+from gradclip.errors import GradclipError, RefusedWriteError, disk_errors
 from gradclip.formatting import Table, format_score, print_tables, printable, to_markdown, unsent_message
 from gradclip.sweep.multirun import TABLES_FILE, ParentRun, close_parent
 from gradclip.sweep.results import JobResult, read_results
 from gradclip.sweep.search.report import print_report, read_report
 from gradclip.sweep.stopping import listen, stopped_by
+from gradclip.tracking.files import failure_in_one_line, write_whole
 from gradclip.tracking.operations import Operations
+from gradclip.tracking.owner import at_end
 from gradclip.tracking.process import result_of
 from gradclip.tracking.sync import sync, unsent_below
 
@@ -32,7 +33,7 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
         """See to it that a multirun ends in order when it is stopped, and does not leave its parent run open."""
         folder = Path(config.hydra.sweep.dir)
         listen(folder)
-        atexit.register(lambda: close_parent(folder, "KILLED"))
+        at_end.callback(close_parent, folder, "KILLED")
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print the tables, store them with the parent run, and exit with 1 if a job failed."""
@@ -41,10 +42,11 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
         failed, stop = [job for job in jobs if job.outcome == "failed"], stopped_by(folder)
         tables, search = [run_table(jobs), *success_tables(jobs)], read_report(folder)
         print_tables(tables) if search is None else print_report(search)
-        (folder / TABLES_FILE).write_text("\n".join(map(to_markdown, tables)))
+        with failure_in_one_line(folder / TABLES_FILE):
+            write_whole(folder / TABLES_FILE, "\n".join(map(to_markdown, tables)))
         refused = [run.error for run in sync(folder) if isinstance(run.error, RefusedWriteError)]
         compared = search is not None or compare_jobs(folder, jobs, draw=bool(config.figures))
-        close_parent(folder, "KILLED" if stop else "FAILED" if failed else "FINISHED")
+        closed = close(folder, "KILLED" if stop else "FAILED" if failed else "FINISHED")
         if unsent := unsent_below(folder):
             print(unsent_message(unsent, folder))
         for error in refused:
@@ -55,8 +57,18 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
             done = sum(not job.error for job in jobs)
             print(f"Stopped: {done} of {len(jobs)} jobs are done. To go on: the same command with skip_finished=true")
             raise SystemExit(128 + stop)
-        if failed or refused or not compared:
+        if failed or refused or not (compared and closed):
             raise SystemExit(1)
+
+
+def close(folder: Path, status: str) -> bool:
+    """Close the parent run of a multirun; whether that could be done, else the reason is printed."""
+    try:
+        close_parent(folder, status)
+    except GradclipError as error:
+        print(f"error: the parent run could not be closed: {error}", file=sys.stderr)
+        return False
+    return True
 
 
 def compare_jobs(folder: Path, jobs: Sequence[JobResult], draw: bool) -> bool:
@@ -84,7 +96,8 @@ def compare_jobs(folder: Path, jobs: Sequence[JobResult], draw: bool) -> bool:
     from gradclip.compare.report import tables, verdicts
 
     try:
-        found = compare(parent.store, parent.run_id, folder / FOLDER, draw=draw)
+        with disk_errors(folder):
+            found = compare(parent.store, parent.run_id, folder / FOLDER, draw=draw)
         result_of(parent.write(Operations.write_files, str(folder / FOLDER), FOLDER))
     except Exception as error:
         if not isinstance(error, GradclipError):

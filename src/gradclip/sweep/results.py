@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from gradclip import keys
 from gradclip.config.identity import fingerprint
 from gradclip.formatting import format_scores
+from gradclip.tracking.files import failure_in_one_line, read_note, write_note
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, result_of
-from gradclip.tracking.records import Store, read_note, write_note
+from gradclip.tracking.records import Store
 from gradclip.training.job import Job
 
 if TYPE_CHECKING:
@@ -103,9 +104,10 @@ class JobResult:
         return cls(number, overrides, error=reason)
 
     def write(self, folder: Path) -> None:
-        """Write it into the job's folder, which is created if need be."""
-        folder.mkdir(parents=True, exist_ok=True)
-        write_note(folder / FILE, asdict(self))
+        """Write it into the job's folder, which is created if need be; where it cannot be written, the others go on."""
+        with failure_in_one_line(folder / FILE):
+            folder.mkdir(parents=True, exist_ok=True)
+            write_note(folder / FILE, asdict(self))
 
 
 def find_finished(job: Job) -> JobResult | None:
@@ -124,10 +126,13 @@ def job_message(job: JobResult) -> str:
 
 
 def read_results(folder: Path) -> list[JobResult]:
-    """The results of all jobs of a multirun, in order.
+    """The results of all jobs of a multirun, in order; a job that could not write its own has failed.
 
     Raises:
         TrackingError: a file is damaged.
     """
     results = [JobResult(**read_note(path)) for path in folder.glob(f"*/{FILE}")]
+    without = {int(path.name) for path in folder.iterdir() if path.is_dir() and path.name.isdecimal()}
+    without -= {result.number for result in results}
+    results += [JobResult.of_failure(number, f"job {number}", "it left no result") for number in without]
     return sorted(results, key=lambda result: result.number)

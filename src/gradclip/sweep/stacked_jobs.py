@@ -9,8 +9,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from gradclip.config.error_messages import USER_ERRORS
-from gradclip.errors import Interrupted, StackingError
+from gradclip.config.error_messages import USER_ERRORS, describe
+from gradclip.errors import Interrupted, StackingError, disk_errors
 from gradclip.formatting import signal_name
 from gradclip.stacked.replicas import make_replicas
 from gradclip.stacked.training import StackedTraining, keep_freed_memory
@@ -96,16 +96,22 @@ def _stack(jobs: Sequence[Job], multirun: Path, bar: Any) -> StackedTraining:
 def _train(training: StackedTraining, jobs: Sequence[Job], runs: ReplicaRuns) -> None:
     """Train, and write each run as its training ends; whatever happens, other groups go on."""
     try:
-        for index, result in training.run():
-            runs.end(jobs[index].number, result, training.end_time)
+        with disk_errors(_multirun_of(jobs)):
+            for index, result in training.run():
+                runs.end(jobs[index].number, result, training.end_time)
     except Interrupted as stop:
         reason = f"stopped by {signal_name(stop.signal)} after step {training.steps}"
         _end_stopped(runs.abandon("KILLED"), reason)
+    except USER_ERRORS as error:
+        _end_failed(runs.abandon("FAILED"), describe(error))
     except Exception as error:  # a bug, or too little memory: its trace is shown, its reason noted
         traceback.print_exc()
-        for job in runs.abandon("FAILED"):
-            reason = f"{type(error).__name__}: {error}"
-            end_job(job, JobResult.of_failure(job.number, " ".join(job.overrides), reason))
+        _end_failed(runs.abandon("FAILED"), f"{type(error).__name__}: {error}")
+
+
+def _end_failed(jobs: Sequence[Job], reason: str) -> None:
+    for job in jobs:
+        end_job(job, JobResult.of_failure(job.number, " ".join(job.overrides), reason))
 
 
 def _end_stopped(jobs: Sequence[Job], reason: str) -> None:

@@ -11,8 +11,8 @@ from types import FrameType
 
 from gradclip import keys
 from gradclip.errors import SECOND_SIGNAL_AFTER, STOP_SIGNALS, TrackingError
+from gradclip.tracking.files import read_note, write_note, write_whole
 from gradclip.tracking.owner import MAIN_LOCK, hold, is_held, owner_tags, process_identity
-from gradclip.tracking.records import read_note, write_note
 from gradclip.training.job import STOP_FILE
 
 CHECK_EVERY = 1.0  # seconds between two looks for the main process
@@ -64,8 +64,7 @@ def main_process(folder: Path) -> dict[str, str]:
 
 def ask_to_stop(folder: Path, number: int) -> None:
     """Ask all jobs of a multirun to stop."""
-    (folder / f"{STOP_FILE}.{os.getpid()}").write_text(str(number))
-    (folder / f"{STOP_FILE}.{os.getpid()}").replace(folder / STOP_FILE)
+    write_whole(folder / STOP_FILE, str(number))
 
 
 def stopped_by(folder: Path) -> int | None:

@@ -16,4 +16,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")  # seconds until a server that hangs counts as gone
 os.environ.setdefault("MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER", "false")  # a server may ask for an hour
+# A store that fails is reported in one line; MLflow would print a trace each time. Commands set the variable for Hydra.
+FULL_ERRORS = os.environ.get("HYDRA_FULL_ERROR") == "1"
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR" if FULL_ERRORS else "CRITICAL")
 os.environ.setdefault(MAX_RETRIES, "1")  # gradclip.tracking.backend.delivery tries again by itself

@@ -11,6 +11,7 @@ import re
 import socket
 import stat
 from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from gradclip import keys
 RUN_LOCK = "run.lock"  # in the folder of a run: held while it trains
 MAIN_LOCK = "process.lock"  # in the folder of a multirun: held by its main process
 PROCESS = re.compile(r"([0-9]{1,9}) since ([0-9.]{1,20})(?: of boot ([0-9a-f-]{1,40}) in ([0-9]{1,20}))?")
+
+at_end = ExitStack()  # closed by a command however it ends, while its tracking process can still be asked
 
 _held: dict[Path, int] = {}  # file descriptors, by path
 

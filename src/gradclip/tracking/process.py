@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from gradclip.errors import STOP_SIGNALS, TrackingError
+from gradclip.tracking.child_process import ChildProcess
 from gradclip.tracking.operations import Delivery, Operations, delivery_of
 from gradclip.tracking.records import BegunRun, Call, RunEnd, Store, writes_of_end
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_is_replacement = False  # in a tracking process: whether another died, which may have done what this one is asked for
 
 
 def ask(
@@ -96,16 +99,12 @@ def result_of(future: "Future[T]") -> T:
 
 
 def _submit(function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
-    """Have the tracking process call a function; a process that died, of too little memory say, is started again."""
-    try:
-        return _process().submit(function, *arguments)
-    except BrokenProcessPool:
-        _process.cache_clear()
-        return _process().submit(function, *arguments)
+    """Have the tracking process call a function."""
+    return _process().submit(function, *arguments)
 
 
 def _or_spooled(delivered: "Future[int]", writes: Callable[[], Sequence[Call]]) -> "Future[int]":
-    """The result of a delivery; if the tracking process dies in the middle of it, its writes are spooled from here."""
+    """The result of a delivery; if the tracking process dies of it time and again, it is spooled from here."""
     result: Future[int] = Future()
 
     def settle(done: "Future[int]") -> None:
@@ -135,19 +134,25 @@ def _spool(writes: Sequence[Call]) -> int:
 
 
 @cache
-def _process() -> ProcessPoolExecutor:
+def _process() -> ChildProcess:
+    return ChildProcess(_start)
+
+
+def _start(is_replacement: bool) -> ProcessPoolExecutor:
     if multiprocessing.get_start_method() == "loky":  # in a job of joblib's, whose method a plain Python cannot find
         multiprocessing.set_start_method("spawn", force=True)
     spawn = multiprocessing.get_context("spawn")  # a fork would copy torch's threads and locks
-    pool = ProcessPoolExecutor(1, mp_context=spawn, initializer=_ignore_signals_and_end_with_parent)
+    pool = ProcessPoolExecutor(1, mp_context=spawn, initializer=_prepare, initargs=(is_replacement,))
     # A job of joblib's ends as any child process does: it closes queues (priority 10) and waits for its children before
     # it would think of executors.
     Finalize(None, pool.shutdown, exitpriority=100)
     return pool
 
 
-def _ignore_signals_and_end_with_parent() -> None:
-    """Leave signals to the training process, which closes the run."""
+def _prepare(is_replacement: bool) -> None:
+    """In the tracking process: leave signals to the training process, which closes the run, and end with it."""
+    global _is_replacement  # noqa: PLW0603  # once, before the first call
+    _is_replacement = is_replacement
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
@@ -173,7 +178,7 @@ def _ask(store: Store, operation: str, args: tuple[Any, ...], kwargs: dict[str, 
 
 
 def _begin_run(call: Call, spool: bool) -> Any:
-    return _backend().begin_run(call, spool)
+    return _backend().begin_run(call, spool, _is_replacement)
 
 
 def _deliver(call: Call) -> Any:

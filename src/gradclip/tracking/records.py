@@ -1,13 +1,7 @@
 """Plain data between the training process and the tracking process: the store, points, calls; no MLflow."""
 
-import json
-import os
 import time
-from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-from gradclip.errors import TrackingError, first_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -201,28 +195,3 @@ class DatasetDescription(NamedTuple):
     schema: str | None
     profile: str | None
     context: str
-
-
-def write_note(path: Path, note: Mapping[str, Any]) -> None:
-    """Write a small JSON file whole or not at all, even where power is lost."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w") as file:
-        json.dump(note, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def read_note(path: Path) -> dict[str, Any]:
-    """Read a file of :func:`write_note`.
-
-    Raises:
-        TrackingError: it is empty or damaged.
-    """
-    try:
-        note = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise TrackingError(f"{path}: is damaged or cannot be read: {first_line(error)}") from error
-    if not isinstance(note, dict):
-        raise TrackingError(f"{path}: is damaged: it holds {type(note).__name__}, not an object")
-    return note

@@ -14,7 +14,8 @@ from functools import cache
 from pathlib import Path
 
 from gradclip.errors import TrackingError
-from gradclip.tracking.records import RUN_FILE, read_note, write_note
+from gradclip.tracking.files import read_note, write_note
+from gradclip.tracking.records import RUN_FILE
 
 KEY_BYTES = 32
 

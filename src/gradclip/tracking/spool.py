@@ -21,8 +21,9 @@ from pydantic import ValidationError
 
 from gradclip import keys
 from gradclip.errors import RefusedWriteError, TrackingError, first_line
+from gradclip.tracking.files import read_note, sync_to_disk, whole_file
 from gradclip.tracking.operations import Delivery, Operations, argument_types, delivery_of
-from gradclip.tracking.records import RUN_FILE, SPOOL_FILE, Call, ModelFiles, Store, read_note
+from gradclip.tracking.records import RUN_FILE, SPOOL_FILE, Call, ModelFiles, Store
 from gradclip.tracking.signature import is_signed, sign, write_run_note
 
 Perform = Callable[[Call], Any]
@@ -59,19 +60,17 @@ class Spool:
         return str(note["run_id"]) if note.get("creation") == run_id else run_id
 
     def add(self, call: Call) -> None:
-        """Append a write; it is on disk before this returns.
+        """Append a write; it and the files that it names are on disk before this returns.
 
         Raises:
             OSError: the disk is full, or the folder cannot be written.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._lock:
-            size = self.path.stat().st_size if self.path.exists() else 0
-            try:
-                _append(self.path, f"{json.dumps(_signed(encode(call), self.folder))}\n")
-            except OSError:
-                os.truncate(self.path, size)  # half a line would spoil the next one
-                raise
+            line = json.dumps(_signed(encode(call), self.folder))
+            for path in _files(call):
+                sync_to_disk(path)
+            _append(self.path, f"{line}\n")
 
     def replay(self, perform: Perform, adopt: bool = False) -> int:
         """Perform all writes in order, remove the file, and return how many there were.
@@ -148,10 +147,32 @@ def _creates(call: Call) -> bool:
 
 
 def _append(path: Path, line: str) -> None:
-    with path.open("a") as file:
-        file.write(line)
-        file.flush()
-        os.fsync(file.fileno())
+    """Append a line; one that a loss of power cut short before would spoil it, and is removed."""
+    is_new, whole = not path.exists(), _size_of_whole_lines(path)
+    try:
+        with path.open("ab") as file:
+            file.truncate(whole)
+            file.write(line.encode())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        if path.exists():
+            os.truncate(path, whole)
+        raise
+    if is_new:
+        sync_to_disk(path.parent)
+
+
+def _size_of_whole_lines(path: Path) -> int:
+    if not path.exists():
+        return 0
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - 1, 0))
+        if file.read() in {b"\n", b""}:
+            return size
+        file.seek(0)
+        return file.read().rfind(b"\n") + 1
 
 
 def _object(value: Any) -> dict[str, Any]:
@@ -221,6 +242,13 @@ def _paths(arguments: Sequence[Any], names: Sequence[str]) -> Iterator[str]:
             yield from (*value.artifacts.values(), value.example)
 
 
+def _files(call: Call) -> list[Path]:
+    """The files that a write sends later; those of a model were copied, see :func:`encode`."""
+    folders = _paths(call.arguments, [*argument_types(call.operation)][: len(call.arguments)])
+    found = [path for folder in folders for path in Path(folder).rglob("*")]
+    return [path for path in found if path.is_file() and not path.is_symlink()]
+
+
 def _copy_model(files: ModelFiles, folder: Path) -> ModelFiles:
     artifacts = {name: _copy(Path(path), folder / name) for name, path in files.artifacts.items()}
     return files._replace(artifacts=artifacts, example=_copy(Path(files.example), folder / Path(files.example).name))
@@ -228,5 +256,6 @@ def _copy_model(files: ModelFiles, folder: Path) -> ModelFiles:
 
 def _copy(source: Path, target: Path) -> str:
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(source.read_bytes())
+    with whole_file(target) as temporary:
+        temporary.write_bytes(source.read_bytes())
     return str(target)

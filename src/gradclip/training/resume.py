@@ -1,6 +1,7 @@
 """Resume a run that stopped: its config from the store, its checkpoint from its folder."""
 
 import os
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from gradclip.errors import ConfigError, TrackingError
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.owner import RUN_LOCK, hold
 from gradclip.tracking.process import ask, replay, result_of
-from gradclip.tracking.records import SPOOL_FILE, StoppedRun, Store
+from gradclip.tracking.records import CHECKPOINT_FILE, SPOOL_FILE, StoppedRun, Store
 from gradclip.tracking.signature import signed_settings
 
 RESUMED = "GRADCLIP_RESUMED"  # environment variable: the run, for further processes of a command, which read it later
@@ -49,6 +50,7 @@ def find_stopped(which: str, tracking: TrackingSettings, is_main: bool = True) -
     began_with = _settings_in_folder(run)
     if is_main and not hold(Path(run.folder, RUN_LOCK)):
         raise TrackingError(f"resume: got {which!r}; another command resumes it already")
+    _check_checkpoint(Path(run.folder, CHECKPOINT_FILE))
     if Path(run.folder, SPOOL_FILE).exists():
         result_of(replay(run.folder))
         run = result_of(ask(store, Operations.find_stopped_run, run.run_id))
@@ -66,3 +68,16 @@ def _settings_in_folder(run: StoppedRun) -> str:
         who = "only where its files are, by the user whose command began it"
         raise TrackingError(f"resume: got {run.run_id!r}; it can be resumed {who}: {where}")
     return settings
+
+
+def _check_checkpoint(path: Path) -> None:
+    """Refuse a checkpoint that was cut short or damaged, of which torch would say so in many ways."""
+    if not path.exists():
+        return
+    try:
+        with zipfile.ZipFile(path) as file:
+            damaged = file.testzip() is not None
+    except (zipfile.BadZipFile, OSError, EOFError):
+        damaged = True
+    if damaged:
+        raise TrackingError(f"{path}: the checkpoint is damaged; remove it, and the same command begins the run again")

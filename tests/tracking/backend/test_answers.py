@@ -30,7 +30,7 @@ def points(count: int) -> list[Point]:
     return [Point(keys.LOSS_STEP, 1.0 / step, step, step) for step in range(1, count + 1)]
 
 
-@pytest.mark.parametrize("fault", ["later", "busy", "drip"])
+@pytest.mark.parametrize("fault", ["later", "busy", "drip", "reset", "loop", "page", "login", "denied"])
 def test_no_answer_delays_a_run_longer_than_it_may(server: str, tmp_path: Path, fault: str) -> None:
     with faulty(server, *BEGIN, *[fault] * 500) as address:
         run = TrackedRun(Store(address, "", fault, RETRY_SECONDS), fault, {}, tmp_path)

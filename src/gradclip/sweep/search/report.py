@@ -10,6 +10,7 @@ from gradclip.config.overrides import train_command
 from gradclip.formatting import Table, format_score, print_tables, to_markdown
 from gradclip.sweep.results import JobResult
 from gradclip.sweep.search.trial import Trial, best_trial, in_order, metric_of
+from gradclip.tracking.files import read_note, write_whole
 
 SEARCH_FOLDER = "search"  # in that of the multirun; its content is stored with the parent run
 NOTE = "search.json"
@@ -53,7 +54,7 @@ def write_report(folder: Path, report: Report) -> None:
 
     inner = folder / SEARCH_FOLDER
     inner.mkdir(exist_ok=True)
-    (inner / NOTE).write_text(json.dumps(asdict(report), indent=2))
+    write_whole(inner / NOTE, json.dumps(asdict(report), indent=2))
     (inner / TABLE).write_text(to_markdown(search_table(report.trials)) + "\n" + "\n".join(best_lines(report)) + "\n")
     draw(inner / FIGURE, lambda figure: plot_search(figure, report.trials), size=(9.0, 6.5))
 
@@ -63,7 +64,7 @@ def read_report(folder: Path) -> Report | None:
     note = folder / SEARCH_FOLDER / NOTE
     if not note.exists():
         return None
-    stored = json.loads(note.read_text())
+    stored = read_note(note)
     trials = [Trial(**trial | {"jobs": tuple(JobResult(**job) for job in trial["jobs"])}) for trial in stored["trials"]]
     return Report(**stored | {"trials": trials})
 

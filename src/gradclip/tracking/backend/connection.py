@@ -1,6 +1,7 @@
 """The connection to a store: that it answers, is writable and has the experiment is seen before anything is trained."""
 
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from functools import cached_property
@@ -35,8 +36,8 @@ PAGE = 100  # runs read at a time: MLflow's own objects of a run take a hundred 
 SERVER_TIMEOUT = 5.0  # seconds to wait for a server's first answer
 EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}  # model training, for MLflow's pages
 
-logging.getLogger("mlflow").setLevel(logging.ERROR)
-logging.getLogger("alembic").setLevel(logging.ERROR)
+for name in ("mlflow", "alembic", "sqlalchemy"):
+    logging.getLogger(name).setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])
 warnings.filterwarnings("ignore", module="mlflow")
 
 
@@ -79,7 +80,7 @@ class Connection:
             # Parallel jobs would race to create the tables and the experiment.
             with FileLock(f"{database or self.store.artifacts}.lock"):
                 if database:
-                    create_sqlite(database)
+                    create_sqlite(database, self.store.artifacts)
                     check_writable(database)
                 else:
                     check_database(self.uri)

@@ -14,6 +14,7 @@ from sqlalchemy import URL, Engine, NullPool, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from gradclip.errors import TrackingError
+from gradclip.tracking.files import replace
 
 MIN_FREE_SPACE = 1_000_000  # bytes, that the tables of a new SQLite file may take
 SQLITE_TIMEOUT = 60.0  # seconds to wait for another process that is writing
@@ -38,11 +39,16 @@ def sqlite_file(uri: str) -> str:
     return str(make_url(uri).database) if uri.startswith("sqlite") else ""
 
 
-def create_sqlite(database: str) -> None:
+def create_sqlite(database: str, artifacts: str) -> None:
     """Create MLflow's tables in a new SQLite file, all or none; a file that is there and has them stays as it is.
 
     They are created in a file beside it, which is then renamed: MLflow cannot complete a file whose creation was
     killed. Such a file is kept under another name.
+
+    Args:
+        database: the path of the file.
+        artifacts: the folder of the artifacts, for MLflow's own experiment; MLflow would take the current folder, which
+            it writes into SQL as it is.
 
     Raises:
         OSError: the disk is full or read-only.
@@ -60,8 +66,8 @@ def create_sqlite(database: str) -> None:
     new.unlink(missing_ok=True)
     try:
         uri = URL.create("sqlite", database=str(new)).render_as_string(hide_password=False)
-        engine_of(uri).dispose()
-        new.replace(path)
+        _get_store(uri, Path(artifacts).resolve().as_uri()).engine.dispose()
+        replace(new, path)
     except STORE_ERRORS:
         if shutil.disk_usage(path.parent).free < MIN_FREE_SPACE:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), database) from None

@@ -58,19 +58,20 @@ def perform_once(store: Store, operation: str, args: Sequence[Any], kwargs: Mapp
         raise failure(store, operation, error) from error
 
 
-def begin_run(call: Call, spool: bool) -> BegunRun:
+def begin_run(call: Call, spool: bool, repeated: bool = False) -> BegunRun:
     """Create a run, or reopen one, and leave a note of its id in its folder.
 
     Args:
         call: of ``create_run`` or ``reopen_run``.
         spool: whether the creation is spooled where a store that was open fails; one that is absent says so itself,
             by ``spool_if_absent``. The run's id is its creation tag then.
+        repeated: whether the run may have been created already.
 
     Raises:
         TrackingError: the store cannot be opened, or refuses the run.
     """
     try:
-        begun = _begin(call, spool)
+        begun = _begin(_as_repeated(call) if repeated else call, spool)
     except TrackingError as error:
         _begun[call.run_id] = error
         raise
@@ -108,7 +109,9 @@ def deliver(call: Call) -> int:
         try:
             retry(call)
             _confirm(call, spool)
-        except UnreachableStoreError:
+        except RefusedWriteError:
+            raise
+        except TrackingError:  # even one of a password that has changed: it can be sent with the new one
             _spool(call, spool)
     return len(spool)
 

@@ -4,7 +4,7 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from gradclip.tracking import MAX_RETRIES
 from gradclip.tracking.backend.accepted import RUN_FOLDERS
 from gradclip.tracking.backend.connection import Connection
 from gradclip.tracking.backend.failures import is_refusal
+from gradclip.tracking.files import read_note, replace, write_note
 from gradclip.tracking.records import (
     CHECKPOINT_FILE,
     PARENT_FILE,
@@ -33,8 +34,6 @@ from gradclip.tracking.records import (
     DatasetDescription,
     Parent,
     Point,
-    read_note,
-    write_note,
 )
 from gradclip.tracking.scratch import scratch_folder
 
@@ -130,11 +129,9 @@ class Writes(Connection):
             self.repository_of(run_id).log_artifact(str(path), None if parent == "." else parent)
 
     def keep_checkpoint(self, path: str) -> None:
-        """Make a checkpoint the one that the run resumes from."""
-        source = Path(path)
-        with source.open("rb") as file:
-            os.fsync(file.fileno())
-        source.replace(source.parent / Path(CHECKPOINT_FILE).name)
+        """Make a checkpoint the one that the run resumes from; one that is gone was made it before."""
+        with suppress(FileNotFoundError):
+            replace(Path(path), Path(path).with_name(Path(CHECKPOINT_FILE).name))
 
     def start_system_metrics(self, run_id: str) -> None:
         """Record CPU, memory and disk use of this machine, until the store fails once."""

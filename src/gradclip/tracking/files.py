@@ -1,0 +1,74 @@
+"""Files that are written whole or not at all, even where the process is killed or power is lost in the middle."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from gradclip.errors import TrackingError, first_line
+
+
+@contextmanager
+def failure_in_one_line(path: Path) -> Iterator[None]:
+    """Print that a file could not be written, of a full disk say, where what follows goes on without it."""
+    try:
+        yield
+    except OSError as error:
+        print(f"error: {path}: cannot be written: {error.strerror or error}", file=sys.stderr)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a path beside a file, to write to; what was written is put in the file's place once it is on disk."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield temporary
+        replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def replace(source: Path, target: Path) -> None:
+    """Put one file in the place of another; after a loss of power the target is one of the two, and whole."""
+    sync_to_disk(source)
+    source.replace(target)
+    sync_to_disk(target.parent)
+
+
+def sync_to_disk(path: Path) -> None:
+    """Wait until a file, or the names of a folder's files, are on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text)
+
+
+def write_note(path: Path, note: Mapping[str, Any]) -> None:
+    """Write a small JSON file."""
+    write_whole(path, json.dumps(note))
+
+
+def read_note(path: Path) -> dict[str, Any]:
+    """Read a file of :func:`write_note`.
+
+    Raises:
+        TrackingError: it is empty or damaged.
+    """
+    try:
+        note = json.loads(path.read_text())
+        if not isinstance(note, dict):
+            raise ValueError(f"it holds {type(note).__name__}, not an object")
+    except (OSError, ValueError, RecursionError) as error:
+        reason = first_line(error) if path.exists() and path.stat().st_size else "it is empty"
+        raise TrackingError(f"{path}: is damaged or cannot be read ({reason}); train anew in another folder") from error
+    return note

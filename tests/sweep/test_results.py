@@ -1,0 +1,35 @@
+"""How jobs ended, where a file of one cannot be written or is damaged."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from gradclip.errors import TrackingError
+from gradclip.sweep.results import FILE, JobResult, read_results
+
+
+def test_a_result_that_cannot_be_written_is_told_in_one_line_and_its_job_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    JobResult(0, "norm=1.0 seed=0", outcome="learned").write(tmp_path / "0")
+
+    def fsync(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    JobResult(1, "norm=1.0 seed=1", outcome="learned").write(tmp_path / "1")
+    line = f"error: {tmp_path}/1/{FILE}: cannot be written: No space left on device\n"
+    assert capsys.readouterr().err == line
+    first, second = read_results(tmp_path)
+    assert (first.name, first.outcome) == ("norm=1.0 seed=0", "learned")
+    assert (second.number, second.outcome, second.error) == (1, "failed", "it left no result")
+    assert [path.name for path in (tmp_path / "1").iterdir()] == []
+
+
+def test_one_that_was_cut_short_is_named(tmp_path: Path) -> None:
+    JobResult(0, "norm=1.0 seed=0").write(tmp_path / "0")
+    (tmp_path / "0" / FILE).write_text("")
+    with pytest.raises(TrackingError, match=rf"0/{FILE}: is damaged or cannot be read \(it is empty\)"):
+        read_results(tmp_path)

@@ -1,0 +1,33 @@
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from sqlalchemy import URL
+
+from gradclip.tracking.backend.database import create_sqlite, sqlite_file
+
+
+def test_a_store_is_made_in_and_from_a_folder_of_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / 'it\'s "50%25" #1? :x é'
+    folder.mkdir()
+    monkeypatch.chdir(folder)  # where MLflow would have its own experiment
+    database = str(folder / "mlflow.db")
+    uri = URL.create("sqlite", database=database).render_as_string(hide_password=False)
+    assert sqlite_file(uri) == database
+    create_sqlite(database, str(folder / "artifacts"))
+    assert [experiment.experiment_id for experiment in MlflowClient(uri).search_experiments()] == ["0"]
+    assert [path.name for path in tmp_path.rglob("*.db")] == ["mlflow.db"]
+    assert [path.name for path in folder.iterdir()] == ["mlflow.db"]
+
+
+def test_a_store_whose_creation_was_killed_is_kept_and_another_begun(tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE latest_metrics (key TEXT)")
+        connection.execute("CREATE TABLE experiments (name TEXT)")
+        connection.commit()
+    create_sqlite(str(path), str(tmp_path / "artifacts"))
+    assert MlflowClient(f"sqlite:///{path}").search_experiments()
+    assert {found.name for found in tmp_path.iterdir()} == {"mlflow.db", "mlflow.db.incomplete"}

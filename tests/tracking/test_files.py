@@ -1,0 +1,43 @@
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from gradclip.errors import TrackingError
+from gradclip.tracking.files import read_note, whole_file, write_note, write_whole
+
+
+def test_a_file_is_on_disk_before_it_takes_its_place_and_its_name_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[str, bool]] = []
+    path = tmp_path / "run.json"
+
+    def fsync(descriptor: int) -> None:
+        synced.append((os.readlink(f"/proc/self/fd/{descriptor}"), path.exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_note(path, {"run_id": "1"})
+    assert synced == [(f"{tmp_path}/.run.json.{os.getpid()}", False), (str(tmp_path), True)]
+    assert read_note(path) == {"run_id": "1"}
+
+
+def test_one_that_cannot_be_written_leaves_the_file_before_it(tmp_path: Path) -> None:
+    write_whole(tmp_path / "runs.md", "before")
+    with suppress(ZeroDivisionError), whole_file(tmp_path / "runs.md") as temporary:
+        temporary.write_text("half")
+        raise ZeroDivisionError
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("runs.md", "before")]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [("", "it is empty"), ('{"run_id": "1', "Unterminated string"), ("[1]", "it holds list")]
+)
+def test_a_note_that_was_cut_short_is_told_in_one_line(tmp_path: Path, content: str, reason: str) -> None:
+    path = tmp_path / "run.json"
+    path.write_text(content)
+    with pytest.raises(TrackingError) as caught:
+        read_note(path)
+    assert str(caught.value).startswith(f"{path}: is damaged or cannot be read ({reason}")
+    assert str(caught.value).endswith("); train anew in another folder")

@@ -1,0 +1,29 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from gradclip.errors import TrackingError
+from gradclip.training.resume import _check_checkpoint
+
+
+@pytest.mark.parametrize("damage", ["empty", "half", "zeros", "zeros in the middle"])
+def test_a_checkpoint_that_was_cut_short_is_told_in_one_line(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "last.ckpt"
+    _check_checkpoint(path)  # without one the run begins again
+    torch.save({"weights": torch.arange(5000.0)}, path)
+    _check_checkpoint(path)
+    whole = path.read_bytes()
+    half = len(whole) // 2
+    path.write_bytes(
+        {
+            "empty": b"",
+            "half": whole[:half],
+            "zeros": bytes(len(whole)),
+            "zeros in the middle": whole[:half] + bytes(1000) + whole[half + 1000 :],
+        }[damage]
+    )
+    with pytest.raises(
+        TrackingError, match="the checkpoint is damaged; remove it, and the same command begins the run"
+    ):
+        _check_checkpoint(path)
