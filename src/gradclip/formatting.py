@@ -13,7 +13,9 @@ from gradclip import keys
 TEXT_COLUMNS = {"job", "run", "runs", "outcome", "reason", "better", "worse", "significant"}
 
 
-UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")  # control, bidirectional
+UNSAFE = re.compile(  # control characters, changes of direction, halves of characters
+    r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 MARKDOWN = {ord(character): f"&#{ord(character)};" for character in "|[]`*_\\"} | str.maketrans(
     {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 )
@@ -56,6 +58,19 @@ def printable(text: str) -> str:
         'norm=1.0\\x1b[2J\\n'
     """
     return UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def shortened(text: str, length: int) -> str:
+    """Return a text of at most some characters, with an ellipsis for what is left out of its middle.
+
+    Example:
+        >>> shortened("norm=1.0 lr=0.1 seed=0", 30), shortened("norm=1.0 lr=0.1 seed=0", 13)
+        ('norm=1.0 lr=0.1 seed=0', 'norm=1…seed=0')
+    """
+    if len(text) <= length:
+        return text
+    tail = (length - 1) // 2
+    return f"{text[: length - 1 - tail]}…{text[len(text) - tail :]}"
 
 
 def markdown_cell(text: str) -> str:

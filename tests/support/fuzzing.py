@@ -11,7 +11,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from gradclip.cli.entry import check_options
+from gradclip.cli.arguments import check_arguments
 from gradclip.config.error_messages import USER_ERRORS, describe
 from gradclip.config.help import config_groups
 from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
@@ -112,7 +112,7 @@ def attempt(
     """
     register_resolvers()
     try:
-        check_options(overrides, config_groups("train"))
+        check_arguments(overrides, config_groups("train"))
         with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
             config = validate(compose("train", [*SMALL, *overrides, *tracking]))
         act(config, folder)

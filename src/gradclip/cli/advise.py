@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from gradclip import keys
-from gradclip.cli.entry import no_empty_folder
+from gradclip.cli.entry import output_folder
 from gradclip.config.composition import overrides_of
 from gradclip.config.overrides import merge
 from gradclip.config.schema import AdviseSettings
@@ -27,19 +27,18 @@ PROBE_EPOCHS = 5
 
 def run_advice(config: DictConfig) -> None:
     """Look at a stored run and print what to try; confirm it if that is asked for."""
-    with no_empty_folder() as folder:
-        settings = validate_as(AdviseSettings, config)
-        opened = ask(Store.of(settings.tracking), Operations.check_readable)  # MLflow loads beside the rest
-        from gradclip.advise.report import advice_message
+    folder, settings = output_folder(), validate_as(AdviseSettings, config)
+    opened = ask(Store.of(settings.tracking), Operations.check_readable)  # MLflow loads beside the rest
+    from gradclip.advise.report import advice_message
 
-        result_of(opened)
-        evidence = read_evidence(settings.tracking, settings.run)
-        probe = None
-        if settings.probe and evidence.exploded:
-            probe = probe_norms(settings.tracking, evidence, folder / "probe")
-        print(advice_message(evidence, probe, settings.seeds))
-        if settings.confirm:
-            confirm(evidence, probe, settings, folder)
+    result_of(opened)
+    evidence = read_evidence(settings.tracking, settings.run)
+    probe = None
+    if settings.probe and evidence.exploded:
+        probe = probe_norms(settings.tracking, evidence, folder / "probe")
+    print(advice_message(evidence, probe, settings.seeds))
+    if settings.confirm:
+        confirm(evidence, probe, settings, folder)
 
 
 def read_evidence(tracking: TrackingSettings, run_id: str | None) -> "Evidence":
