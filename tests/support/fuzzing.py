@@ -13,7 +13,6 @@ from omegaconf import OmegaConf
 
 from gradclip.cli.arguments import check_arguments
 from gradclip.config.error_messages import USER_ERRORS, describe
-from gradclip.config.help import config_groups
 from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
 from gradclip.config.schema import TrainConfig
 from gradclip.config.validation import setting_names, validate
@@ -112,7 +111,7 @@ def attempt(
     """
     register_resolvers()
     try:
-        check_arguments(overrides, config_groups("train"))
+        check_arguments(overrides, "train")
         with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
             config = validate(compose("train", [*SMALL, *overrides, *tracking]))
         act(config, folder)

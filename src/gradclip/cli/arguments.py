@@ -11,7 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString, ValueType
 
 from gradclip.config.base import MAX_DEPTH, MAX_NAME
-from gradclip.config.help import config_options
+from gradclip.config.help import config_groups, config_options
 from gradclip.config.overrides import setting_of
 from gradclip.errors import ConfigError, first_line
 
@@ -23,21 +23,24 @@ SEARCH = "hydra/sweeper=search"
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
 
 
-def check_arguments(arguments: Sequence[str], groups: Sequence[str]) -> None:
+def check_arguments(arguments: Sequence[str], primary: str) -> None:
     """Refuse arguments of a command that Hydra cannot read.
 
     Args:
         arguments: all of them, flags included.
-        groups: of the command's config.
+        primary: name of the command's config.
 
     Raises:
         ConfigError: with the first that is wrong, and what is allowed.
         HydraException: an override has not the form of one.
     """
-    overrides: list[str] = _flags_of(arguments).overrides
+    flags = _flags_of(arguments)
+    if flags.multirun and primary != "train":
+        raise ConfigError("--multirun (-m): only src/train.py runs many jobs")
+    overrides: list[str] = flags.overrides
     for text in overrides:
         _check_form(text)
-    check_options(overrides, groups)
+    check_options(overrides, config_groups(primary))
     sweeps = [override for override in map(_parse, overrides) if override.value_type in LISTS]
     if SEARCH not in overrides:  # which draws from a range, however long
         _check_jobs(sweeps)

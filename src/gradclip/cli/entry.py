@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gradclip.cli.arguments import check_arguments
 from gradclip.config.error_messages import USER_ERRORS, describe
-from gradclip.config.help import config_groups, help_text
+from gradclip.config.help import help_text
 from gradclip.config.passwords import extract_passwords
 from gradclip.errors import ConfigError, first_line
 from gradclip.sweep.stopping import MAIN_FILE
@@ -44,7 +44,7 @@ def run_command(main: Callable[[], None], primary: str, usage: str) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints in its own way and exits with 1
     with errors_in_one_line(primary):
         sys.argv[1:] = extract_passwords(arguments, os.environ)  # before Hydra notes down what was typed
-        check_arguments(sys.argv[1:], config_groups(primary))
+        check_arguments(sys.argv[1:], primary)
         try:
             main()
         except Exception as error:

@@ -26,9 +26,16 @@ def validate(config: DictConfig) -> TrainConfig:
     """
     settings = validate_as(TrainConfig, config)
     path = getattr(settings.data, "path", None)
-    if path is not None and not Path(path).is_file():
+    if path is not None and not _is_file(path):
         raise ConfigError(f"data.path: got {path!r}; there is no such file")
     return settings
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).is_file()
+    except OSError as error:  # of a name that is too long, or a folder that cannot be entered
+        raise ConfigError(f"data.path: got {path!r}; {error.strerror}") from error
 
 
 def validate_as(settings: type[SomeSettings], config: DictConfig) -> SomeSettings:
@@ -80,7 +87,10 @@ def _check_plain(name: str, value: object, depth: int = 0) -> None:
 def _explain(error: ValidationError, settings: type[Settings]) -> str:
     """The first complaint of pydantic in the form 'name: got value; what is allowed'."""
     first = error.errors()[0]
-    name, message = _dotted_name(first["loc"], settings), first["msg"].replace("Input should be", "must be")
+    name, message = (
+        _dotted_name(first["loc"], settings),
+        first["msg"].replace("Input should be", "must be").replace("String should", "must"),
+    )
     message = message.partition(", unable to ")[0]  # read it, says pydantic
     match first["type"]:
         case "extra_forbidden":

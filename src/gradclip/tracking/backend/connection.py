@@ -20,12 +20,14 @@ from gradclip.tracking.backend.database import (
     check_database,
     check_writable,
     create_sqlite,
+    is_file,
     is_read_only,
     sqlite_file,
 )
 from gradclip.tracking.records import Store
 from gradclip.tracking.views import view_tags
 
+MAX_LOCATION = 157  # characters: with the name of a run's folder they are 200, as much as MLflow's column holds
 SERVER_TIMEOUT = 5.0  # seconds to wait for a server's first answer
 EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}  # model training, for MLflow's pages
 
@@ -73,11 +75,16 @@ class Connection:
             # Parallel jobs would race to create the tables and the experiment.
             with FileLock(f"{database or self.store.artifacts}.lock"):
                 if database:
+                    is_file(database)
                     create_sqlite(database)
                     check_writable(database)
                 else:
                     check_database(self.uri)
-                experiment_id = self._find_or_create_experiment(Path(self.store.artifacts).resolve().as_uri())
+                location = Path(self.store.artifacts).resolve().as_uri()
+                if not database and len(location) > MAX_LOCATION:
+                    allowed = f"as an address a database takes {MAX_LOCATION} characters, this is {len(location)}"
+                    raise TrackingError(f"tracking.artifacts: got {self.store.artifacts!r}; {allowed}")
+                experiment_id = self._find_or_create_experiment(location)
                 analyze(self.uri)
                 return experiment_id
         except STORE_ERRORS as error:
@@ -93,7 +100,9 @@ class Connection:
         if self.is_server:
             _check_server(self.uri)
         database = sqlite_file(self.uri)
-        if database and not Path(database).exists():
+        if not (self.is_server or database):
+            check_database(self.uri)
+        if database and not is_file(database):
             raise TrackingError(f"tracking.uri: got {self.uri!r}; there is no such store; train something first")
 
     def is_read_only(self) -> bool:
