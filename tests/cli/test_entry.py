@@ -67,6 +67,8 @@ def test_an_unknown_experiment_lists_those_there_are():
         (ConfigError("clip.value: got 0; must be greater than 0"), "clip.value: got 0; must be greater than 0"),
         (DataError("first line.\nsecond line"), "first line"),
         (GradclipError(""), "GradclipError"),
+        (ConfigError("seed: got 'a\x1b[2J'; no"), r"seed: got 'a\x1b[2J'; no"),
+        (ConfigError(f"seed: got {'9' * 10**7}; no"), f"seed: got {'9' * 190}…{'9' * 195}; no"),
     ],
 )
 def test_other_errors_keep_their_first_line(error, line):

@@ -1,4 +1,4 @@
-"""Files and paths that nobody means as a table: each is refused in one line, or read."""
+"""Files and paths that nobody means as a table, beyond those of :mod:`tests.support.fuzzing`."""
 
 import gzip
 import io
@@ -16,6 +16,12 @@ from pyarrow import parquet
 ROWS = range(60)
 FRAME = pd.DataFrame({"x": np.arange(60.0), "city": ["ab"[row % 2] for row in ROWS], "y": np.arange(60.0) ** 2})
 CSV = FRAME.to_csv(index=False)
+READ = {  # all others are refused
+    *("NUL in the header", "an escape in the header", "a name on two lines", "percent in a name", "slashes in a name"),
+    *("a name of 1,000 characters", "a name of 100,000 characters", "blank name", "a formula as a name", "20 digits"),
+    *("negative zero", "tiny", "blank lines", "an index", "an index without a name", "numbers as names", "categories"),
+    *("halves", "notes without columns", "notes of an endless index", "notes of extension types"),
+}
 
 
 def odd_paths(folder: Path) -> dict[str, str]:
@@ -56,39 +62,27 @@ def odd_csvs() -> dict[str, bytes]:
     text = CSV.encode()
     packed = gzip.compress(text)
     return {
-        "utf-16": CSV.encode("utf-16"),
         "utf-32": CSV.encode("utf-32"),
-        "latin-1": CSV.replace("a", "ä").encode("latin-1"),
         "gzip": packed,
         "gzip, cut": packed[:60],
-        "header only": b"x,city,y\n",
         "header without end": b"x,city,y",
-        "one row": b"x,city,y\n1,a,2\n",
         "one column": b"y\n" + b"1\n2\n" * 40,
-        "short and long rows": text.replace(b"\n7.0,b", b"\n1,2,3,4,5\n7.0", 1),
-        "quotes never closed": text.replace(b"a", b'"a', 1),
         "only quotes": b'"' * 1000,
         "only commas": b"," * 1000,
         "NUL in the header": text.replace(b"x,", b"x\0x,", 1),
-        "NUL in a cell": text.replace(b"3.0,b", b"\0,b", 1),
         "an escape in the header": text.replace(b"x,", b"\x1b[2Jx,", 1),
         "a name on two lines": text.replace(b"x,", b'"x\nz",', 1),
         "percent in a name": text.replace(b"x,", b"a%b,", 1),
         "slashes in a name": text.replace(b"x,", b"../../x,", 1),
         "a name of 1,000 characters": text.replace(b"x,", b"x" * 1000 + b",", 1),
         "a name of 100,000 characters": text.replace(b"x,", b"x" * 100_000 + b",", 1),
-        "no name": text.replace(b"x,", b",", 1),
         "blank name": text.replace(b"x,", b" ,", 1),
-        "the same name twice": text.replace(b"x,", b"y,", 1),
         "the same name three times": b"y,y,y\n" + b"1,2,3\n4,5,7\n" * 40,
         "a formula as a name": text.replace(b"x,", b"=HYPERLINK(0),", 1),
         "a cell of ten million digits": text.replace(b"9.0", b"9" * 10_000_000, 1),
         "a cell of ten million letters": text.replace(b"9.0", b"z" * 10_000_000, 1),
-        "infinite": text.replace(b"9.0", b"inf", 1),
         "NaN": text.replace(b"9.0", b"nan", 1),
         "negative zero": text.replace(b"9.0", b"-0.0", 1),
-        "dates": b"x,city,y\n" + b"2020-01-01,a,2\n2020-01-02,b,3\n" * 30,
-        "booleans": b"x,city,y\n" + b"True,a,False\nFalse,b,True\n" * 30,
         "hexadecimal": text.replace(b"9.0", b"0x10", 1),
         "thousands": text.replace(b"9.0", b'"9,000"', 1),
         "huge": text.replace(b"9.0", b"1e39", 1),
@@ -96,10 +90,7 @@ def odd_csvs() -> dict[str, bytes]:
         "20 digits": text.replace(b"9.0", b"12345678901234567890", 1),
         "10,000 columns": (",".join(f"c{number}" for number in range(10_000)) + ",y\n").encode() + b"1\n" * 50,
         "blank lines": text.replace(b"\n", b"\n\n"),
-        "carriage returns": text.replace(b"\n", b"\r"),
-        "a zip": b"PK\x03\x04" + bytes(100),
         "a comment": b"# a table\n" + text,
-        "zeros": bytes(5000),
         "Parquet": _parquet(FRAME),
     }
 

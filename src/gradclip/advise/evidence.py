@@ -2,14 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pyarrow import ArrowException
 
 from gradclip import keys
 from gradclip.arrays import Floats
+from gradclip.errors import ConfigError, first_line
 from gradclip.tracking.stored_runs import StoredRun
 
+REQUIRED_COLUMNS = (
+    *("step", "epoch", "target/max_abs", keys.LOSS_STEP),
+    *(keys.GRAD_NORM, keys.GRAD_NORM_CLIPPED, keys.GRAD_MAX_ABS, keys.GRAD_COEFFICIENT),
+)
 EXPLOSION_FACTOR = 10.0  # times the median of the norms so far: from here on the gradients have exploded
 SPIKE_PERCENTILE = 90  # of the norms; steps at or above it are spikes
 NOISE_FACTOR = 1.01  # a smaller change of test score or loss is noise
@@ -134,6 +141,22 @@ def gather(run: StoredRun, telemetry: pd.DataFrame, overrides: Sequence[str] = (
         overfits_after_epoch=_overfits_after_epoch(run, telemetry),
         overrides=tuple(overrides),
     )
+
+
+def read_telemetry(path: Path) -> pd.DataFrame:
+    """Read the telemetry of a stored run, one row a step.
+
+    Raises:
+        ConfigError: the file is damaged, or holds something else.
+    """
+    try:
+        telemetry = pd.read_parquet(path)
+    except (ValueError, TypeError, LookupError, OSError, ArrowException) as error:
+        raise ConfigError(f"run: its telemetry cannot be read: {first_line(error)}") from error
+    numbers = telemetry.select_dtypes(["number", "bool"])
+    if not (set(REQUIRED_COLUMNS) <= set(numbers) and len(numbers.columns) == len(telemetry.columns)):
+        raise ConfigError(f"run: its telemetry must hold numbers only, {', '.join(REQUIRED_COLUMNS)} among them")
+    return telemetry
 
 
 def steps_before_explosion(norms: Floats) -> int:

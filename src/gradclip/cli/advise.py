@@ -48,9 +48,7 @@ def read_evidence(tracking: TrackingSettings, run_id: str | None) -> "Evidence":
         TrackingError: there is no such run.
         ConfigError: it has no telemetry, or its config is damaged or names a model that is not trusted.
     """
-    import pandas as pd
-
-    from gradclip.advise.evidence import gather
+    from gradclip.advise.evidence import gather, read_telemetry
 
     store = Store.of(tracking)
     newest, read = Operations.newest_run, Operations.read_run
@@ -64,8 +62,8 @@ def read_evidence(tracking: TrackingSettings, run_id: str | None) -> "Evidence":
         telemetry, config = files
         assert telemetry is not None
         assert config is not None
-        overrides = overrides_of(from_yaml(config.read_text(), tracking, "run"))
-        return gather(run, pd.read_parquet(telemetry), overrides)
+        overrides = overrides_of(from_yaml(config.read_bytes(), tracking, "run"))
+        return gather(run, read_telemetry(telemetry), overrides)
 
 
 def probe_norms(tracking: TrackingSettings, evidence: "Evidence", folder: Path) -> "Evidence":

@@ -118,5 +118,5 @@ class AdviseSettings(Settings):
     probe: bool
     confirm: bool
     seeds: Annotated[int, Field(ge=2, le=1000)]
-    first_seed: Seed
+    first_seed: Annotated[int, Field(ge=0, le=2**32 - 1000)]  # so that the last one is a seed too
     tracking: StoreTracking

@@ -33,7 +33,7 @@ def to_yaml(config: TrainConfig) -> str:
     return str(yaml.dump(config.model_dump(by_alias=True), Dumper=YAML_DUMPER, sort_keys=False))
 
 
-def from_yaml(text: str, tracking: TrackingSettings, setting: str) -> TrainConfig:
+def from_yaml(text: str | bytes, tracking: TrackingSettings, setting: str) -> TrainConfig:
     """Settings from a stored config, which is data, not a program.
 
     Args:
@@ -51,7 +51,7 @@ def from_yaml(text: str, tracking: TrackingSettings, setting: str) -> TrainConfi
         raise ConfigError(f"{setting}: the stored config is not YAML") from error
     if not isinstance(stored, dict):
         raise ConfigError(f"{setting}: the stored config is not a mapping")
-    if "${" in text:  # composed again, it would read the reader's environment
+    if "${" in str(text):  # composed again, it would read the reader's environment
         raise ConfigError(
             f"{setting}: the stored config holds an interpolation, ${{...}}; settings are stored resolved"
         )

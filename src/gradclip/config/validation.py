@@ -87,10 +87,8 @@ def _check_plain(name: str, value: object, depth: int = 0) -> None:
 def _explain(error: ValidationError, settings: type[Settings]) -> str:
     """The first complaint of pydantic in the form 'name: got value; what is allowed'."""
     first = error.errors()[0]
-    name, message = (
-        _dotted_name(first["loc"], settings),
-        first["msg"].replace("Input should be", "must be").replace("String should", "must"),
-    )
+    name = _dotted_name(first["loc"], settings)
+    message = first["msg"].replace("Input should be", "must be").replace("String should", "must")
     message = message.partition(", unable to ")[0]  # read it, says pydantic
     match first["type"]:
         case "extra_forbidden":

@@ -118,7 +118,8 @@ class Recovery(Writes):
     def _read_config(self, run_id: str) -> str:
         with tempfile.TemporaryDirectory() as scratch:
             try:
-                return Path(self.client.download_artifacts(run_id, keys.CONFIG_FILE, scratch)).read_text()
+                path = Path(self.client.download_artifacts(run_id, keys.CONFIG_FILE, scratch))
+                return path.read_text(errors="surrogateescape")  # which is no YAML, and refused as that
             except (MlflowException, OSError) as error:
                 raise TrackingError(
                     f"resume: got {run_id!r}; the run was stopped before its config was stored"
