@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 LARGEST = 3.4e38  # of a number that training in float32 can hold
+LARGEST_RATE = 1e10  # of a learning rate or a weight decay: their product, and one over 1e-16, fit float32 too
 MAX_INTEGER = 2**31 - 1  # of a number that torch counts with
 MAX_SECONDS = 366 * 24 * 3600
 MAX_TEXT = 4096  # characters: no path is longer
