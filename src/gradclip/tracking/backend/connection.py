@@ -63,14 +63,18 @@ class Connection:
 
         Raises:
             AbsentStoreError: the server does not answer, or the database cannot be written.
-            TrackingError: the experiment is deleted, or the database's driver is not installed.
+            TrackingError: the experiment is deleted, the database's driver is not installed, or what is to be a file or
+                a folder cannot be one.
         """
         if self.is_server:
             _check_server(self.uri)
             return self._find_or_create_experiment(artifact_location=None)
         try:
+            location, database = Path(self.store.artifacts).resolve().as_uri(), sqlite_file(self.uri)
+            if not database and len(location) > MAX_LOCATION:
+                allowed = f"as an address a database takes {MAX_LOCATION} characters, this is {len(location)}"
+                raise TrackingError(f"tracking.artifacts: got {self.store.artifacts!r}; {allowed}")
             Path(self.store.artifacts).mkdir(parents=True, exist_ok=True)
-            database = sqlite_file(self.uri)
             Path(database or self.store.artifacts).parent.mkdir(parents=True, exist_ok=True)
             # Parallel jobs would race to create the tables and the experiment.
             with FileLock(f"{database or self.store.artifacts}.lock"):
@@ -80,10 +84,6 @@ class Connection:
                     check_writable(database)
                 else:
                     check_database(self.uri)
-                location = Path(self.store.artifacts).resolve().as_uri()
-                if not database and len(location) > MAX_LOCATION:
-                    allowed = f"as an address a database takes {MAX_LOCATION} characters, this is {len(location)}"
-                    raise TrackingError(f"tracking.artifacts: got {self.store.artifacts!r}; {allowed}")
                 experiment_id = self._find_or_create_experiment(location)
                 analyze(self.uri)
                 return experiment_id
