@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any, ClassVar
@@ -124,9 +124,10 @@ class OutputFolder(Callback):  # type: ignore[misc]  # Hydra is not typed
 
 def _remove_empty_folders() -> None:
     """Take away the folders that were made for the command, where it left nothing in them but its own notes."""
-    for folder in reversed(OutputFolder.made):
-        notes = list(folder.glob("*")) if folder.is_dir() else [folder]
+    for folder in filter(Path.is_dir, reversed(OutputFolder.made)):
+        notes = list(folder.iterdir())
         if {path.name for path in notes} <= NOTES:
             for path in notes:
                 path.unlink()
-            folder.rmdir()
+            with suppress(OSError):  # another command has put something there meanwhile
+                folder.rmdir()
