@@ -11,7 +11,8 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from gradclip.cli.entry import errors_in_one_line, quoted_for_hydra, run_command
+from gradclip.cli.arguments import quoted_for_hydra
+from gradclip.cli.entry import errors_in_one_line, run_command
 from gradclip.config.paths import register_resolvers
 
 register_resolvers()

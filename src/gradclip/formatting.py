@@ -57,6 +57,19 @@ def printable(text: str) -> str:
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
+def shortened(text: str, length: int) -> str:
+    """Return a text of at most some characters, with an ellipsis for what is left out of its middle.
+
+    Example:
+        >>> shortened("norm=1.0 lr=0.1 seed=0", 30), shortened("norm=1.0 lr=0.1 seed=0", 13)
+        ('norm=1.0 lr=0.1 seed=0', 'norm=1…seed=0')
+    """
+    if len(text) <= length:
+        return text
+    tail = (length - 1) // 2
+    return f"{text[: length - 1 - tail]}…{text[len(text) - tail :]}"
+
+
 def markdown_cell(text: str) -> str:
     """Return a text that a Markdown table shows as it is.
 

@@ -32,6 +32,9 @@ class ChunksLauncher(Launcher):  # type: ignore[misc]  # Hydra is not typed
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Set up both launchers; a chunk is a job to the launcher that runs it."""
+        from gradclip.sweep.composition import check_settings
+
+        check_settings({"chunk": self.chunk})
         self.folder = Path(config.hydra.sweep.dir).resolve()
         own = HydraContext(hydra_context.config_loader, hydra_context.callbacks)
         chunk = Chunk(self.folder, self.within, own, task_function, config)

@@ -1,12 +1,14 @@
 """Evidence computed from the telemetry of a run."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from gradclip import keys
-from gradclip.advise.evidence import gather, steps_before_explosion
+from gradclip.advise.evidence import gather, read_telemetry, steps_before_explosion
+from gradclip.errors import ConfigError
 from tests.support.evidence import made_run, made_telemetry
 
 
@@ -81,3 +83,12 @@ def test_first_steps_are_corrected_for_momentum_that_has_not_built_up() -> None:
     telemetry = made_telemetry([2.0, 2.0]).assign(**{"update/norm/a": [0.5, 0.95], "weight/norm/a": 10.0})
     evidence = gather(made_run(optimizer__momentum="0.9"), telemetry)  # 0.5 and 0.95 approach 5
     assert evidence.norm_for_10pct_step == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("damage", ["noise", "a column is gone", "text"])
+def test_damaged_telemetry_is_refused(tmp_path: Path, damage: str) -> None:
+    telemetry, path = made_telemetry([1.0, 2.0]), tmp_path / "telemetry.parquet"
+    changed = {"a column is gone": telemetry.drop(columns=keys.GRAD_NORM), "text": telemetry.assign(step="one")}
+    changed[damage].to_parquet(path) if damage in changed else path.write_bytes(b"PAR1" + bytes(50))
+    with pytest.raises(ConfigError, match=r"^run: got 'x'; its telemetry/"):
+        read_telemetry(path, "run: got 'x'")

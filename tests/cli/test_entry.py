@@ -1,12 +1,11 @@
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from gradclip.cli.entry import OutputFolder, errors_in_one_line, no_empty_folder, run_command
+from gradclip.cli.entry import OutputFolder, errors_in_one_line, run_command
 from gradclip.config.error_messages import describe
 from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
 from gradclip.errors import ConfigError, DataError, GradclipError
@@ -72,6 +71,8 @@ def test_an_unknown_experiment_lists_those_there_are():
         (ConfigError("clip.value: got 0; must be greater than 0"), "clip.value: got 0; must be greater than 0"),
         (DataError("first line.\nsecond line"), "first line"),
         (GradclipError(""), "GradclipError"),
+        (ConfigError("seed: got 'a\x1b[2J'; no"), r"seed: got 'a\x1b[2J'; no"),
+        (ConfigError(f"seed: got {'9' * 10**7}; no"), f"seed: got {'9' * 190}…{'9' * 195}; no"),
     ],
 )
 def test_other_errors_keep_their_first_line(error, line):
@@ -123,11 +124,15 @@ def test_only_an_empty_folder_that_the_command_made_is_removed(tmp_path, monkeyp
     if made_before:
         folder.mkdir()
     config = OmegaConf.create({"hydra": {"run": {"dir": str(folder)}}, "runtime": {"output_dir": str(folder)}})
-    monkeypatch.setattr("gradclip.cli.entry.HydraConfig.get", lambda: config)
-    OutputFolder().on_run_start(config)
-    with suppress(ConfigError), no_empty_folder() as given:
-        (given / RUN_LOCK).touch()
+    monkeypatch.setattr("sys.argv", ["train.py"])
+
+    def main():
+        OutputFolder().on_run_start(config)
+        (folder / RUN_LOCK).touch()
         if content:
-            (given / content).touch()
-        raise ConfigError
+            (folder / content).touch()
+        raise ConfigError("seed: got -1")
+
+    with pytest.raises(SystemExit):
+        run_command(main, "train", "")
     assert folder.exists() == stays

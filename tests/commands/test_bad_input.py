@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.conftest import Command, SearchRuns, assert_told_in_one_line, folders
+from tests.conftest import Command, SearchRuns, assert_told_in_one_line
 
 BAD_OVERRIDES = [
     (["clip=nrm"], "clip=nrm: no such option (did you mean 'norm'?); choose from activation, "),
@@ -70,6 +70,19 @@ BAD_OVERRIDES = [
     (["tracking.uri=http://127.0.0.1:9"], "tracking.uri: got 'http://127.0.0.1:9'; no MLflow server answers there"),
     (["hydra.run.dir=/proc/runs"], "hydra.run.dir: got '/proc/runs'; cannot be made: No such file or directory"),
     (["-m", "seed=0", "hydra.sweep.dir=/dev/null/x"], "hydra.sweep.dir: got '/dev/null/x'; cannot be made: Not a dir"),
+    (["hydra.run.dir=${hydra.run.dir}"], "hydra.run.dir: Recursive interpolation detected"),
+    (["hydra=null"], "hydra=null: no such setting; those of Hydra have a name of their own, as hydra.run.dir"),
+    (
+        ["--resolve"],
+        "The --resolve flag can only be used in conjunction with --cfg or --help; HYDRA_FULL_ERROR=1",
+    ),
+    (["-m", "seed=0", "hydra.sweep.subdir=x"], "hydra.sweep.subdir: got 'x'; must be one name with ${hydra.job.num} i"),
+    (["-m", "seed=interval(0,1)"], "interval(...): a grid cannot try a range; list the values, or search it with"),
+    (
+        ["-m", "seed=0", "hydra/launcher=vectorized_joblib", "hydra.launcher.chunk=0"],
+        "hydra.launcher.chunk: got 0; must",
+    ),
+    (["tracking.uri=sqlite:////tmp"], "tracking.uri: got '/tmp'; that is no file"),
     (["tracking.uri=./mlruns"], "tracking.uri: got './mlruns'; must begin with one of sqlite://, "),
 ]
 
@@ -80,10 +93,10 @@ BAD_OVERRIDES = [
 def test_bad_settings_give_one_line_and_leave_nothing(
     train: Command, runs: SearchRuns, store_folder: Path, overrides: list[str], message: str
 ) -> None:
-    before = {run.info.run_id for run in runs()}, folders(store_folder)
+    before = {run.info.run_id for run in runs()}, set(store_folder.rglob("mlruns/**"))
     done = train(*overrides)
     assert_told_in_one_line(done, message)
-    assert ({run.info.run_id for run in runs()}, folders(store_folder)) == before
+    assert ({run.info.run_id for run in runs()}, set(store_folder.rglob("mlruns/**"))) == before
 
 
 GOOD_TABLE = pd.DataFrame({"x": np.arange(60.0), "text": ["a"] * 60, "y": np.arange(60.0) ** 2})

@@ -48,6 +48,11 @@ def test_a_stored_config_is_read_back_as_it_was(overrides: list[str]) -> None:
         ("a: [", "run: the stored config is not YAML"),
         ("!!python/object/apply:os.system [true]", "run: the stored config holds an alias or a tag"),
         ("{}", "data: missing"),
+        ("a: " + "[" * 100_000, "run: the stored config is not YAML"),
+        ("a: " + "{a: " * 100 + "1" + "}" * 100, "got values nested 21 deep"),
+        ("a: &a [1, 2]\nb: [*a, *a]", "run: the stored config is not YAML"),
+        (f"seed: {'9' * 5000}", "run: the stored config is not YAML"),
+        ("seed: \udcff", "run: the stored config is not YAML"),
     ],
 )
 def test_a_damaged_config_is_refused(text: str, line: str) -> None:

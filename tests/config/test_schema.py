@@ -4,10 +4,12 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
+from gradclip.config.error_messages import LINE, describe
 from gradclip.config.paths import PROJECT_ROOT, register_resolvers
-from gradclip.config.schema import flatten
+from gradclip.config.schema import AdviseSettings, CompareSettings, TrainConfig, flatten
 from gradclip.config.validation import setting_names, validate
 from gradclip.errors import ConfigError
+from gradclip.sweep.search.search_settings import SearchSettings
 
 CONFIGS = PROJECT_ROOT / "conf"
 GROUPS = ["data", "model", "loss", "optimizer", "schedule", "clip", "trainer", "tracking"]
@@ -142,6 +144,10 @@ def test_an_environment_variable_points_to_another_store(monkeypatch):
             ["clip=auto", "clip.value=50", "threshold=linear", "threshold.start=1", "threshold.end=3"],
             "threshold: got a factor of 3.0; times clip.value=50.0, a percentile, it must be at most 100",
         ),
+        (
+            ["data=copy", "data.values=10000", "data.positions=10000"],
+            "data.test_sequences: got 10000; times the 200240040 numbers of each it must be at most 1000000000",
+        ),
         (["data.noise=inf"], "data.noise: got inf; must be a finite number"),
         (["optimizer.weight_decay=inf"], "optimizer.weight_decay: got inf; must be a finite number"),
     ],
@@ -151,6 +157,56 @@ def test_a_bad_setting_is_refused_with_its_name_its_value_and_what_is_allowed(ov
     with pytest.raises(ConfigError) as caught:
         settings(*overrides)
     assert str(caught.value) == message
+
+
+def numbers(schema, name=""):
+    """Each number in a JSON schema, with its bounds."""
+    if isinstance(schema, list):
+        for part in schema:
+            yield from numbers(part, name)
+    elif isinstance(schema, dict):
+        if schema.get("type") in {"integer", "number"} and not {"const", "enum"} & schema.keys():
+            yield name, schema
+        for key, part in schema.items():
+            yield from numbers(part, f"{name}.{key}")
+
+
+@pytest.mark.parametrize("kind", [TrainConfig, CompareSettings, AdviseSettings, SearchSettings])
+def test_every_number_has_bounds(kind):
+    found = dict(numbers(kind.model_json_schema()))
+    assert found
+    assert {
+        name
+        for name, bounds in found.items()
+        if not {"maximum", "exclusiveMaximum"} & bounds.keys() or not {"minimum", "exclusiveMinimum"} & bounds.keys()
+    } <= {".$defs.NormClip.properties.order"}  # infinite for the largest magnitude
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("tracking.experiment='a\nb'", r"tracking.experiment: got 'a\nb'; must be at most 4096 characters, none of "),
+        ("tracking.experiment='\x1b[2J'", "tracking.experiment: got '\\x1b[2J'; must be at most 4096 characters"),
+        ("tracking.experiment='\udcff'", "tracking.experiment: got '\\udcff'; must be at most 4096 characters"),
+        (f"tracking.experiment={'x' * 100_000}", "tracking.experiment: got 'xxx"),
+        ("+model.options={a%b:1}", "model.options: got the name 'a%b'; allowed are letters, digits, _, - and dots, "),
+        (f"+model.options={{{'x' * 240}: 1}}", "model.options: got the name 'xxx"),
+        ("optimizer.lr=1e308", "optimizer.lr: got 1e+308; must be less than or equal to 10000000000"),
+        ("trainer.threads=100000000", "trainer.threads: got 100000000; must be less than or equal to 1024"),
+        ("data.samples=100000000000000", "data.samples: got 100000000000000; must be less than or equal to 100000000"),
+        ("clip.value=inf", "clip.value: got inf; must be a finite number"),
+        ("tracking.uri='postgresql://h:port/y'", "tracking.uri: got 'postgresql://h:port/y'; must be an address such"),
+        ("tracking.artifacts='s3://bucket/x'", "tracking.artifacts: got 's3://bucket/x'; must be the path of a folder"),
+    ],
+    ids=lambda value: value[:30],
+)
+def test_what_no_store_or_machine_takes_is_refused_in_a_short_line(override, message):
+    with pytest.raises(ConfigError) as caught:
+        settings(override)
+    line = describe(caught.value)
+    assert line.startswith(message)
+    assert len(line) <= LINE
+    assert line.isprintable()
 
 
 def test_any_network_is_allowed_with_its_own_settings():

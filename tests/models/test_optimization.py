@@ -2,8 +2,11 @@ import math
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
+from gradclip.config.base import LARGEST, LARGEST_RATE
+from gradclip.config.training import OptimizerSettings
 from gradclip.models.optimization import LOSSES, OPTIMIZERS, build_loss, optimizer_factory, schedule_factory
 
 
@@ -81,3 +84,22 @@ def test_losses_are_means_over_the_batch(name, settings, expected):
     loss = build_loss(name, **settings)(torch.tensor([[3.0], [0.5]]), torch.zeros(2, 1))
     assert loss.item() == pytest.approx(expected)
     assert name in LOSSES
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_largest_settings_fit_float32(name):
+    kind = next(one for one in OptimizerSettings.__args__ if name in one.model_fields["name"].annotation.__args__)
+    largest = {
+        "lr": LARGEST_RATE,
+        "weight_decay": LARGEST_RATE,
+        "eps": LARGEST,
+        "betas": (0.9999999999999999, 0.9999999999999999),
+    }
+    settings = {key: value for key, value in largest.items() if key in kind.model_fields}
+    weight = nn.Parameter(torch.ones(2))
+    optimizer = optimizer_factory(name, **settings)([weight])
+    for _ in range(2):
+        weight.grad = torch.ones(2)
+        optimizer.step()
+    with pytest.raises(ValidationError, match="less than or equal to 10000000000"):
+        kind.model_validate({"name": name, "lr": 2 * LARGEST_RATE})

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from gradclip import keys
 from gradclip.advise.report import advice_message
 from gradclip.cli.advise import evidence_of, newest_evidence
-from gradclip.cli.entry import check_options
+from gradclip.cli.arguments import check_options
 from gradclip.config.composition import compose_config, overrides_of
 from gradclip.config.identity import data_digest, fingerprint
 from gradclip.config.schema import TrainConfig

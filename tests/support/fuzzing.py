@@ -11,7 +11,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from gradclip.cli.entry import check_options
+from gradclip.cli.arguments import check_arguments
 from gradclip.config.error_messages import USER_ERRORS, describe
 from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
 from gradclip.config.schema import TrainConfig
@@ -20,24 +20,12 @@ from gradclip.training.components import build_components
 
 ODD = (
     *("", "null", "nan", "inf", "-inf", "-1", "0", "1", "2", "0.5", "1e400", "1e-400", "true", "abc", "None", "[]"),
-    *(
-        "[1,2]",
-        "[a",
-        "{",
-        "{a:1}",
-        "''",
-        '"',
-        "${nope}",
-        "${oc.env:NOPE}",
-        "???",
-        "ä→🙂",
-        "a=b",
-        "../../x",
-        "1_0",
-        "0x10",
-    ),
+    *("[1,2]", "[a", "{", "{a:1}", "''", '"', "${nope}", "${oc.env:NOPE}", "???", "ä→🙂", "a=b", "../../x", "1_0"),
     *("*", "\\", "torch.nn.Linear", "os.system", "norm", "mse", "2020-01-01", "7" * 40, " ", "a b", "%s", "$(id)"),
-    "!!python/none",
+    *("0x10", "!!python/none", "1e308", "-1e308", "3.4e38", "1e-320", "-0.0", "{}", "' '", "'🙂'", "'a%b'", "{a%b:1}"),
+    *(str(2**31), str(2**32), str(2**63), "9" * 20, "9" * 5000, "100000000000000", "x" * 600, "x" * 100_000),
+    *("'a\nb'", "a\nb", "'a\0b'", "'\x1b[2J'", "'\udcff'", "[" * 500 + "]" * 500, "{a:" * 30 + "1" + "}" * 30),
+    *("range(1,5,0)", "range(0)", "choice()", "interval(1,0)", "glob(*)", "${.}", "${hydra:run.dir}"),
 )
 GROUPS = ("clip", "loss", "optimizer", "schedule", "threshold", "model", "data")
 SMALL = ("trainer.max_epochs=1", "trainer.progress_bar=false", "figures=false", "log_model=false")
@@ -111,7 +99,7 @@ def attempt(
     """
     register_resolvers()
     try:
-        check_options(overrides)
+        check_arguments(overrides, "train")
         with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
             config = validate(compose("train", [*SMALL, *overrides, *tracking]))
         act(config, folder)

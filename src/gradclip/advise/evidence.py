@@ -160,7 +160,7 @@ def read_telemetry(path: Path, setting: str) -> pd.DataFrame:
         names = [printable(name) for name in table.column_names]
         frame = pd.DataFrame({name: column.to_numpy() for name, column in zip(names, table.columns, strict=True)})
         frame = frame.astype(float)
-    except (ValueError, TypeError, OSError, pyarrow.ArrowException) as error:
+    except (ValueError, TypeError, LookupError, OSError, pyarrow.ArrowException) as error:
         raise ConfigError(f"{setting}; its {keys.TELEMETRY_FILE} is damaged: {first_line(error)}") from error
     if missing := COLUMNS - {*frame}:
         raise ConfigError(f"{setting}; its {keys.TELEMETRY_FILE} has no column {min(missing)}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from gradclip import keys
-from gradclip.cli.entry import no_empty_folder
+from gradclip.cli.entry import output_folder
 from gradclip.config.composition import overrides_of
 from gradclip.config.overrides import merge
 from gradclip.config.schema import AdviseSettings, flatten
@@ -32,20 +32,19 @@ MAX_PASSED_OVER = 10  # runs without evidence, until the newest that has some is
 
 def run_advice(config: DictConfig) -> None:
     """Look at a stored run and print what to try; confirm it if that is asked for."""
-    with no_empty_folder() as folder:
-        settings = validate_as(AdviseSettings, config)
-        opened = ask(Store.of(settings.tracking), Operations.check_readable)  # MLflow loads beside the rest
-        from gradclip.advise.report import advice_message
+    folder, settings = output_folder(), validate_as(AdviseSettings, config)
+    opened = ask(Store.of(settings.tracking), Operations.check_readable)  # MLflow loads beside the rest
+    from gradclip.advise.report import advice_message
 
-        result_of(opened)
-        tracking = settings.tracking
-        evidence = newest_evidence(tracking) if settings.run is None else read_evidence(tracking, settings.run)
-        probe = None
-        if settings.probe and evidence.exploded:
-            probe = probe_norms(tracking, evidence, folder / "probe")
-        print(advice_message(evidence, probe, settings.seeds))
-        if settings.confirm:
-            confirm(evidence, probe, settings, folder)
+    result_of(opened)
+    tracking = settings.tracking
+    evidence = newest_evidence(tracking) if settings.run is None else read_evidence(tracking, settings.run)
+    probe = None
+    if settings.probe and evidence.exploded:
+        probe = probe_norms(tracking, evidence, folder / "probe")
+    print(advice_message(evidence, probe, settings.seeds))
+    if settings.confirm:
+        confirm(evidence, probe, settings, folder)
 
 
 def newest_evidence(tracking: TrackingSettings) -> "Evidence":
@@ -98,7 +97,7 @@ def evidence_of(run: "StoredRun", tracking: TrackingSettings) -> "Evidence":
         assert stored is not None
         setting = f"run: got {run.run_id!r} ({run.name})"
         digest = run.tags.get(keys.DATA_DIGEST, "")
-        config = from_yaml(stored.read_text(errors="replace"), tracking, setting, digest)
+        config = from_yaml(stored.read_text(errors="surrogateescape"), tracking, setting, digest)
         checked = replace(run, parameters=flatten(config))
         return gather(checked, read_telemetry(telemetry, setting), overrides_of(config))
 

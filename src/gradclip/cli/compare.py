@@ -8,7 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from gradclip import keys
-from gradclip.cli.entry import no_empty_folder
+from gradclip.cli.entry import output_folder
 from gradclip.config.schema import CompareSettings
 from gradclip.config.validation import validate_as
 from gradclip.tracking.operations import Operations
@@ -21,15 +21,14 @@ if TYPE_CHECKING:
 
 def run_comparison(config: DictConfig) -> None:
     """Compare as the config says, print what was found, and store it."""
-    with no_empty_folder() as folder:
-        settings = validate_as(CompareSettings, config)
-        store = Store.of(settings.tracking)
-        opened = ask(store, Operations.check_readable)  # MLflow loads beside the rest
-        from gradclip.compare.comparison import compare
+    folder, settings = output_folder(), validate_as(CompareSettings, config)
+    store = Store.of(settings.tracking)
+    opened = ask(store, Operations.check_readable)  # MLflow loads beside the rest
+    from gradclip.compare.comparison import compare
 
-        result_of(opened)
-        found = compare(store, settings.runs, folder, settings.by, settings.metric, settings.target, settings.figures)
-        print_comparison(found, folder, store_comparison(store, found, folder))
+    result_of(opened)
+    found = compare(store, settings.runs, folder, settings.by, settings.metric, settings.target, settings.figures)
+    print_comparison(found, folder, store_comparison(store, found, folder))
 
 
 def store_comparison(store: Store, found: "Comparison", folder: Path) -> str:

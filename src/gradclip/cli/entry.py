@@ -1,33 +1,34 @@
 """What every command runs in: passwords taken out of the arguments, errors as one line, exit codes."""
 
 import os
-import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any, ClassVar
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from gradclip.cli.arguments import check_arguments
 from gradclip.config.error_messages import USER_ERRORS, describe
-from gradclip.config.help import config_options, help_text
+from gradclip.config.help import help_text
 from gradclip.config.passwords import extract_passwords
-from gradclip.config.paths import CONFIG_FOLDER
-from gradclip.errors import ConfigError
+from gradclip.errors import ConfigError, first_line
 from gradclip.formatting import printable
-from gradclip.tracking.owner import RUN_LOCK, at_end
+from gradclip.sweep.stopping import MAIN_FILE
+from gradclip.tracking.owner import MAIN_LOCK, RUN_LOCK, at_end
 from gradclip.tracking.scratch import sweep
 
-ADDED_GROUPS = ("experiment", "sweep")  # of which several may be added at once: +experiment=[a,b]
+NOTES = {RUN_LOCK, MAIN_LOCK, MAIN_FILE, "multirun.yaml"}  # of a command, in its folder
+SOURCE = Path(__file__).parents[2]
 WORKER_KILLED = (
     "a process that ran jobs was killed, by too little memory say; to go on: the same with skip_finished=true"
 )
-OPTION = re.compile(r"\w[\w-]*")
 FULL_TRACE = os.environ.get("HYDRA_FULL_ERROR") == "1"  # as the user set it: read before run_command sets it
 
 
@@ -50,9 +51,24 @@ def run_command(main: Callable[[], None], primary: str, usage: str) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints in its own way and exits with 1
     with errors_in_one_line(primary), at_end:
         sys.argv[1:] = extract_passwords(arguments, os.environ)  # before Hydra notes down what was typed
-        check_options(sys.argv[1:])
-        main()
+        check_arguments(sys.argv[1:], primary)
+        try:
+            main()
+        except Exception as error:
+            if not _is_of_hydra(error):
+                raise
+            raise ConfigError(f"{first_line(error)}; HYDRA_FULL_ERROR=1 shows where") from error
+        finally:
+            _remove_empty_folders()
     return 0
+
+
+def _is_of_hydra(error: Exception) -> bool:
+    """Whether Hydra raised an error by itself, over what it was given, without any code of ours below it."""
+    files = [Path(frame.f_code.co_filename) for frame, _ in walk_tb(error.__traceback__)]
+    return not isinstance(error, (*USER_ERRORS, BrokenProcessPool)) and not any(
+        file.is_relative_to(SOURCE) for file in files[1:]
+    )
 
 
 @contextmanager
@@ -75,94 +91,53 @@ def errors_in_one_line(primary: str = "train") -> Iterator[None]:
         raise SystemExit(2) from error
 
 
-@contextmanager
-def no_empty_folder() -> Iterator[Path]:
-    """Give the folder of the command; one that was made for it is taken away where nothing was left in it."""
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    try:
-        yield folder
-    finally:
-        if folder in OutputFolder.made and not {path.name for path in folder.iterdir()} - {RUN_LOCK}:
-            (folder / RUN_LOCK).unlink(missing_ok=True)
-            folder.rmdir()
+def output_folder() -> Path:
+    """The folder of the command."""
+    return Path(HydraConfig.get().runtime.output_dir)
 
 
 class OutputFolder(Callback):  # type: ignore[misc]  # Hydra is not typed
     """Hydra callback that refuses a folder which cannot be made, where Hydra would end with a trace.
 
     Attributes:
-        made: the folders that were not there before.
+        made: the folders that were not there before, those above them included; outer ones first.
     """
 
-    made: ClassVar[set[Path]] = set()
+    made: ClassVar[list[Path]] = []
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Make the folder of a run."""
-        self._make("hydra.run.dir", config.hydra.run.dir)
+        self._make("hydra.run.dir", config)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Make the folder of a multirun."""
-        self._make("hydra.sweep.dir", config.hydra.sweep.dir)
-
-    def _make(self, setting: str, folder: str) -> None:
+        """Make the folder of a multirun, which has one for each job."""
+        self._make("hydra.sweep.dir", config)
         with errors_in_one_line():
+            name = str(dict(config.hydra.sweep.items_ex(resolve=False))["subdir"])
+            if "/" in name or "${hydra.job.num}" not in name:
+                raise ConfigError(f"hydra.sweep.subdir: got {name!r}; must be one name with ${{hydra.job.num}} in it")
+
+    def _make(self, setting: str, config: DictConfig) -> None:
+        with errors_in_one_line():
+            try:
+                folder = str(OmegaConf.select(config, setting, throw_on_missing=True))
+            except OmegaConfBaseException as error:
+                raise ConfigError(f"{setting}: {first_line(error)}") from error
             path = Path(folder).absolute()
             try:
-                is_new = not path.exists()
+                missing = [above for above in (path, *path.parents) if not above.exists()]
                 path.mkdir(parents=True, exist_ok=True)
-                if is_new:
-                    self.made.add(path)
             except OSError as error:
                 raise ConfigError(f"{setting}: got {folder!r}; cannot be made: {error.strerror}") from error
+            self.made.extend(reversed(missing))
 
 
-def check_options(arguments: Sequence[str]) -> None:
-    """Refuse what can be no option of a group: a path, from which Hydra would load any file, or a number.
-
-    Raises:
-        ConfigError: with the options that there are.
-    """
-    for argument in arguments:
-        group, equals, option = argument.lstrip("+~").partition("=")
-        group, at, _ = group.partition("@")
-        if not equals or not (at or _is_group(group)):
-            continue
-        options = config_options(group)
-        allowed = f"; choose from {', '.join(options)}" if options else ""
-        if at and not options:
-            allowed = "; a setting's name has no @"
-        if not all(map(_can_be_an_option, option.strip("[]").split(","))):
-            raise ConfigError(f"{group}={option}: no such option{allowed}")
-        if option.startswith("[") and group not in ADDED_GROUPS:
-            raise ConfigError(f"{group}={option}: one option is chosen at a time; for several runs -m {group}=a,b")
-
-
-def _is_group(name: str) -> bool:
-    """Whether Hydra takes the name for a group: a folder in ``conf/``, or one of its own, such as hydra/launcher."""
-    return "/" in name or (CONFIG_FOLDER / name).is_dir()
-
-
-def _can_be_an_option(text: str) -> bool:
-    """Whether a text can be the name of a file in ``conf/``: no path, and no number, truth value or null to Hydra."""
-    if not OPTION.fullmatch(text) or text.lower() in {"null", "true", "false"}:
-        return False
-    try:
-        float(text)
-    except ValueError:
-        return True
-    return False
-
-
-def quoted_for_hydra(argument: str, name: str) -> str:
-    r"""A setting whose value has quotes of its own, as Hydra has to be given it.
-
-    Example:
-        >>> quoted_for_hydra("runs=tags.outcome = 'diverged'", "runs")
-        'runs="tags.outcome = \'diverged\'"'
-        >>> quoted_for_hydra("runs=gradclip", "runs")
-        'runs=gradclip'
-    """
-    value = argument.removeprefix(f"{name}=")
-    if value == argument or value[:1] in {"'", '"', "["} or not set(value) & set("'\"`<>="):
-        return argument
-    return f"{name}={QuotedString(value, Quote.double).with_quotes()}"
+def _remove_empty_folders() -> None:
+    """Take away the folders that were made for the command, where it left nothing in them but its own notes."""
+    for folder in filter(Path.is_dir, reversed(OutputFolder.made)):
+        notes = list(folder.iterdir())
+        if {path.name for path in notes} <= NOTES:
+            for path in notes:
+                path.unlink()
+            with suppress(OSError):  # another command has put something there meanwhile
+                folder.rmdir()

@@ -31,6 +31,9 @@ def run_sync(arguments: Sequence[str], usage: str) -> int:
         extract_passwords([], os.environ)
         folders = [argument for argument in arguments if argument != ADOPT]
         adopt = ADOPT in arguments
+        for folder in folders:
+            if not folder or folder.startswith("-"):
+                raise ConfigError(f"folder: got {folder!r}; must be a path, and the only flag is {ADOPT}")
         if len(folders) > 1:
             raise ConfigError(f"folder: got {folders[1]!r} too; only one folder can be named")
         if adopt and not folders:

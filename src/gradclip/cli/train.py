@@ -7,7 +7,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from gradclip.cli.entry import errors_in_one_line, no_empty_folder
+from gradclip.cli.entry import errors_in_one_line, output_folder
 from gradclip.cli.messages import interrupted_message, run_message
 from gradclip.config.validation import validate
 from gradclip.errors import Interrupted
@@ -26,8 +26,8 @@ def run_job(config: DictConfig) -> None:
 
         run_one_of_many(config)
         return
-    with errors_in_one_line(), no_empty_folder() as folder:
-        job = _single_job(config, folder)
+    with errors_in_one_line():
+        job = _single_job(config, output_folder())
         result = _train_or_stop(job)
     if job.is_main:
         print(run_message(job, result))

@@ -17,7 +17,7 @@ from pydantic import Field, create_model
 
 from gradclip.clipping import arguments, method_table
 from gradclip.clipping.arguments import FIXED, POSITIVE, Range
-from gradclip.config.base import LARGEST, Count, Pattern, PositiveNumber, Settings
+from gradclip.config.base import LARGEST, AnyNumber, Count, Pattern, PositiveNumber, Settings
 
 CONSTANTS = ("may_skip", "limits", "limits_when")  # what else of a clipper's class is read
 METHODS_FOLDER = Path(arguments.__file__).parent
@@ -33,7 +33,7 @@ class ClipMethod(Settings):
     """Settings that every clipping method has: its name and its main threshold, ``value``."""
 
     name: str
-    value: float | None
+    value: AnyNumber | None
 
     labelled: ClassVar[tuple[str, ...]] = ("value",)  # the settings in the label
     limits: ClassVar[Mapping[str, str]] = {}  # as of gradclip.clipping.base.Clipper, like the next
@@ -131,7 +131,8 @@ def _bounded(annotation: Any) -> Any:
     if allowed is None:
         return annotation
     high = allowed.high if allowed.infinite else min(allowed.high, LARGEST)
-    ends = {"gt" if allowed.above_low else "ge": allowed.low, "lt" if allowed.below_high else "le": high}
+    low = max(allowed.low, -LARGEST)
+    ends = {"gt" if allowed.above_low else "ge": low, "lt" if allowed.below_high else "le": high}
     bounds: dict[str, Any] = {name: end for name, end in ends.items() if isfinite(end)}
     return Annotated[annotation.__origin__, Field(**bounds, allow_inf_nan=None if allowed.whole else allowed.infinite)]
 

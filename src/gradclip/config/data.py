@@ -111,8 +111,17 @@ class RandomPermutationTask(ClassTask):
 
 class RecallTask(ClassTask):
     name: Literal["noiseless_memorization", "copy"]
-    values: Annotated[int, Field(ge=2, le=MAX_VALUES)]
+    values: Annotated[int, Field(ge=2, le=10_000)]
     positions: Size
+
+    @model_validator(mode="after")
+    def _symbols_fit_memory(self) -> "RecallTask":
+        numbers = (self.length + 2 * self.positions) * (self.values + 2)  # of a sequence, one-hot
+        for name in ("train_sequences", "test_sequences"):
+            if (getattr(self, name) or 0) * numbers > 10 * MAX_VALUES:
+                allowed = f"times the {numbers} numbers of each it must be at most {10 * MAX_VALUES}"
+                raise ValueError(f"{name}: got {getattr(self, name)}; {allowed}")
+        return self
 
 
 DataSettings = (

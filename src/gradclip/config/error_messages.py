@@ -1,5 +1,6 @@
 """One line for each error that a user can cause: the argument, the value received, what is allowed."""
 
+import re
 from typing import TYPE_CHECKING
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -8,35 +9,49 @@ from omegaconf.errors import OmegaConfBaseException
 from gradclip.config.help import config_groups, config_options
 from gradclip.config.passwords import without_passwords
 from gradclip.errors import GradclipError, did_you_mean, first_line
+from gradclip.formatting import printable, shortened
 
 if TYPE_CHECKING:
     from gradclip.config.base import Settings
 
 USER_ERRORS = (GradclipError, HydraException, OmegaConfBaseException)
+LINE = 400  # characters: a list of options may be long, a value that is shown may be a whole file
+REWRITTEN = {  # lines of Hydra's that do not begin with what was typed
+    r"Could not append to config. An item is already at '(.*)'": r"\1: is set already; write it without a plus",
+    r"Could not delete from config. '(.*)' does not exist": r"~\1: not a setting of the options that are chosen",
+    r"Could not delete from config. The value of '(.*)' is (.*) and not .*": r"~\1: its value is \2",
+    r"Could not delete '(.*)'. No match in the defaults list": r"~\1: no such group is chosen",
+    r"force-add of config groups is not supported: '\++(.*)'": r"\1: write it without pluses",
+    r"Multiple values for (.*?)\. To override .*": r"\1: is chosen already; write it without a plus",
+    r"Ambiguous value for argument '(.*)'.*": r"\1: several values need --multirun (-m)",
+}
 
 
 def describe(error: Exception, command: str = "train") -> str:
-    """One line for an error of ours or of Hydra's, in which no password is shown.
+    """One line, not too long, printable and without passwords, for an error of ours or of Hydra's.
 
     Args:
         error: the error.
         command: the command that was called, whose settings are suggested for a mistyped one.
     """
-    return without_passwords(_line(error, command))
+    return shortened(printable(without_passwords(_describe(error, command))), LINE)
 
 
-def _line(error: Exception, command: str) -> str:
+def _describe(error: Exception, command: str) -> str:
     line = first_line(error)
-    if isinstance(error, MissingConfigException):
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _unknown_option(error)
     if isinstance(error, OverrideParseException):
         return f"{error.override}: cannot be parsed; write name=value ({_parser_reason(error)})"
     if line.startswith("Could not override '"):
         return _unknown_name(line.split("'")[1], command)
-    if line.startswith("Ambiguous value"):
-        return f"{line.split(chr(39))[1]}: several values need --multirun (-m)"
+    if line.startswith("Error merging override "):
+        reason = f" ({first_line(error.__cause__)})" if error.__cause__ else ""
+        return f"{line.removeprefix('Error merging override ')}: not a value that this setting can have{reason}"
     if "does not support sweep type" in line:
         return "interval(...): a grid cannot try a range; list the values, or search it with hydra/sweeper=search"
+    for form, rewritten in REWRITTEN.items():
+        line = re.sub(form, rewritten, line)
     return line if line.endswith("...") else line.rstrip(".")
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Discriminator, Field, model_validator
 
-from gradclip.config.base import NoEffect, Seed, Settings
+from gradclip.config.base import AnyNumber, NoEffect, Seed, Settings
 from gradclip.config.clip import ChangingThreshold, ClipSettings, ThresholdSettings
 from gradclip.config.data import ClassTask, DataSettings, TaskSettings
 from gradclip.config.model import ModelSettings
@@ -14,7 +14,6 @@ from gradclip.config.tracking import TrackingSettings
 from gradclip.config.training import LossSettings, OptimizerSettings, ScheduleSettings, TrainerSettings
 
 Name = Annotated[str, Field(min_length=1)]
-FiniteNumber = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class TrainConfig(Settings):
@@ -121,7 +120,7 @@ class CompareSettings(Settings):
     runs: Name | list[Name] | None
     by: list[Name] | None
     metric: Name | None
-    target: FiniteNumber | None
+    target: AnyNumber | None
     figures: bool
     tracking: StoreTracking
 
@@ -133,5 +132,5 @@ class AdviseSettings(Settings):
     probe: bool
     confirm: bool
     seeds: Annotated[int, Field(ge=2, le=1000)]
-    first_seed: Seed
+    first_seed: Annotated[int, Field(ge=0, le=2**32 - 1000)]  # so that the last one is a seed too
     tracking: StoreTracking

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from gradclip.config.base import MAX_DEPTH
 from gradclip.config.identity import data_digest
 from gradclip.config.schema import TrainConfig
 from gradclip.config.tracking import TrackingSettings
@@ -15,7 +16,6 @@ from gradclip.errors import ConfigError
 YAML_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml, five times as quick where there is one
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MAX_SIZE = 1_000_000  # characters of a stored config; the usual one has 2,000
-MAX_DEPTH = 20  # of its mappings and lists
 
 
 def to_yaml(config: TrainConfig) -> str:

@@ -32,9 +32,26 @@ class TrackingSettings(Settings):
             raise ValueError(f"uri: got {self.uri!r}; must begin with one of {', '.join(schemes)}, or be null")
         if self.uri is not None and self.uri.startswith("sqlite:") and not _names_a_file(self.uri):
             raise ValueError(f"uri: got {self.uri!r}; must name a file, sqlite:///path; in memory all would be lost")
-        if "://" in self.artifacts:  # it would become a folder of that name, and be stored as it is
-            raise ValueError(f"artifacts: got {self.artifacts!r}; must be a folder; a server has its own artifacts")
+        if self.uri is not None and not self.uri.startswith(("sqlite:", "http")) and not _is_address(self.uri):
+            raise ValueError(f"uri: got {self.uri!r}; must be an address such as postgresql://user@host:5432/name")
         return self
+
+    @model_validator(mode="after")
+    def _artifacts_in_a_folder(self) -> "TrackingSettings":
+        if "://" in self.artifacts or not self.artifacts.strip():
+            raise ValueError(f"artifacts: got {self.artifacts!r}; must be the path of a folder")
+        return self
+
+
+def _is_address(uri: str) -> bool:
+    from sqlalchemy import make_url  # a tenth of a second to import
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        make_url(uri)
+    except (ArgumentError, ValueError):
+        return False
+    return True
 
 
 def _names_a_file(uri: str) -> bool:

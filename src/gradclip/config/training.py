@@ -4,7 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from gradclip.config.base import MAX_INTEGER, Count, NoEffect, NonNegativeNumber, PositiveNumber, Settings, Share, Size
+from gradclip.config.base import LARGEST_RATE, MAX_INTEGER, Count, NoEffect, PositiveNumber, Settings, Share, Size
+
+LearningRate = Annotated[float, Field(gt=0, le=LARGEST_RATE, allow_inf_nan=False)]
+WeightDecay = Annotated[float, Field(ge=0, le=LARGEST_RATE, allow_inf_nan=False)]
 
 
 class PlainLoss(Settings):
@@ -18,10 +21,10 @@ class HuberLoss(Settings):
 
 class SGDOptimizer(Settings):
     name: Literal["sgd"]
-    lr: PositiveNumber
+    lr: LearningRate
     momentum: Share
     nesterov: bool
-    weight_decay: NonNegativeNumber
+    weight_decay: WeightDecay
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> "SGDOptimizer":
@@ -32,19 +35,19 @@ class SGDOptimizer(Settings):
 
 class AdamOptimizer(Settings):
     name: Literal["adam", "adamw"]
-    lr: PositiveNumber
+    lr: LearningRate
     betas: tuple[Share, Share]
     eps: PositiveNumber
-    weight_decay: NonNegativeNumber
+    weight_decay: WeightDecay
 
 
 class RMSpropOptimizer(Settings):
     name: Literal["rmsprop"]
-    lr: PositiveNumber
+    lr: LearningRate
     alpha: Share
     momentum: Share
     eps: PositiveNumber
-    weight_decay: NonNegativeNumber
+    weight_decay: WeightDecay
 
 
 class ConstantSchedule(Settings):

@@ -1,5 +1,7 @@
 """Check a composed config, and that the table it names is there; a mistake is one line: setting, value, allowed."""
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -7,11 +9,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError
 
-from gradclip.config.base import Settings
+from gradclip.config.base import MAX_DEPTH, MAX_NAME, MAX_TEXT, Settings
 from gradclip.config.schema import TrainConfig, settings_classes
 from gradclip.errors import ConfigError, did_you_mean, first_line
+from gradclip.formatting import printable
 
 SomeSettings = TypeVar("SomeSettings", bound=Settings)
+NAME = re.compile(r"\w[\w.-]*")  # that MLflow takes for a parameter
 
 
 def validate(config: DictConfig) -> TrainConfig:
@@ -22,9 +26,16 @@ def validate(config: DictConfig) -> TrainConfig:
     """
     settings = validate_as(TrainConfig, config)
     path = getattr(settings.data, "path", None)
-    if path is not None and not Path(path).is_file():
+    if path is not None and not _is_file(path):
         raise ConfigError(f"data.path: got {path!r}; there is no such file")
     return settings
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).is_file()
+    except OSError as error:  # of a name that is too long, or a folder that cannot be entered
+        raise ConfigError(f"data.path: got {path!r}; {error.strerror}") from error
 
 
 def validate_as(settings: type[SomeSettings], config: DictConfig) -> SomeSettings:
@@ -47,16 +58,37 @@ def check(settings: type[SomeSettings], values: object) -> SomeSettings:
     Raises:
         ConfigError: as :func:`validate_as`.
     """
+    _check_plain("", values)
     try:
         return settings.model_validate(values)
     except ValidationError as error:
         raise ConfigError(_explain(error, settings)) from error
 
 
+def _check_plain(name: str, value: object, depth: int = 0) -> None:
+    """Refuse names and texts that no store takes, and what is nested too deep to be read."""
+    if depth > MAX_DEPTH:
+        raise ConfigError(f"{name}: got values nested {depth} deep; at most {MAX_DEPTH} are allowed")
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            full_name = f"{name}.{key}".lstrip(".")
+            if not NAME.fullmatch(str(key)) or len(full_name) > MAX_NAME:
+                allowed = f"letters, digits, _, - and dots, at most {MAX_NAME} with its groups"
+                raise ConfigError(f"{name or 'settings'}: got the name {str(key)!r}; allowed are {allowed}")
+            _check_plain(full_name, inner, depth + 1)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _check_plain(name, inner, depth + 1)
+    elif isinstance(value, str) and (len(value) > MAX_TEXT or printable(value) != value):
+        allowed = f"must be at most {MAX_TEXT} characters, none of them a control character"
+        raise ConfigError(f"{name}: got {value!r}; {allowed}")
+
+
 def _explain(error: ValidationError, settings: type[Settings]) -> str:
     """The first complaint of pydantic in the form 'name: got value; what is allowed'."""
     first = error.errors()[0]
-    name, message = _dotted_name(first["loc"], settings), first["msg"].replace("Input should be", "must be")
+    name = _dotted_name(first["loc"], settings)
+    message = first["msg"].replace("Input should be", "must be").replace("String should", "must")
     message = message.partition(", unable to ")[0]  # read it, says pydantic
     match first["type"]:
         case "extra_forbidden":
@@ -78,7 +110,9 @@ def _dotted_name(place: tuple[int | str, ...], settings: type[Settings]) -> str:
         return ""
     group, *inner = place
     field = settings.model_fields.get(str(group))
-    branches = settings_classes(field.annotation) if inner and field else []
+    branches = settings_classes(field.annotation) if field else []
+    if not branches:  # a plain value, or a list: pydantic names the type that it tried
+        return ".".join(str(part) for part in (group, *inner) if part == group or isinstance(part, int))
     return ".".join(str(part) for part in (group, *inner[len(branches) > 1 :]))
 
 

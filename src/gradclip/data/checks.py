@@ -148,6 +148,8 @@ def _check_column_settings(
             raise DataError(f"{setting}: got {twice[0]!r} twice")
     if not features:
         raise DataError("data.features: got none; at least one input column is needed")
+    if "" in features:  # MLflow would store no model of it
+        raise DataError("data.features: got a column without a name; name it, or list the others in data.features")
     for name in categorical:
         if name not in features:
             raise DataError(f"data.categorical: got {name!r}; must be one of data.features")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pyarrow import ArrowException
 from sklearn.datasets import load_diabetes, make_regression
 from sklearn.model_selection import train_test_split
 
@@ -142,7 +143,7 @@ def read_frame(path: Path) -> pd.DataFrame:
         frame = frame.reset_index(drop=frame.index.names == [None])
     except pd.errors.EmptyDataError as error:
         raise DataError(f"data.path: got '{path}'; the file is empty") from error
-    except (ValueError, OSError) as error:  # pandas' and Arrow's parsing errors are ValueErrors
+    except (ValueError, TypeError, LookupError, OSError, ArrowException) as error:  # of damaged notes on columns too
         raise DataError(f"data.path: got '{path}'; cannot be read: {first_line(error)}") from error
     categories = dict.fromkeys(frame.select_dtypes("category"), object)
     return frame.astype(categories).infer_objects().rename(columns=str)

@@ -61,15 +61,15 @@ class QuickLoader:
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:
-    """Refuse settings of the launcher that are out of range.
+    """Refuse settings of a launcher that are out of range.
 
     Raises:
         ConfigError: with the name, the value received and what is allowed.
     """
-    for name in ("replicas", "points"):
+    for name in settings.keys() & {"replicas", "points", "chunk"}:
         if not isinstance(settings[name], int) or settings[name] < 1:
             raise ConfigError(f"hydra.launcher.{name}: got {settings[name]!r}; must be 1 or more")
-    if settings["keep"] not in KEEP:
+    if settings.get("keep", KEEP[0]) not in KEEP:
         raise ConfigError(f"hydra.launcher.keep: got {settings['keep']!r}; choose from {', '.join(KEEP)}")
 
 

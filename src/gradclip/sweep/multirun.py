@@ -35,8 +35,10 @@ def for_multirun(config: TrainConfig) -> TrainConfig:
     """A job's settings without a progress bar, since jobs may run side by side.
 
     Raises:
-        ConfigError: the job would start processes that start the whole multirun again.
+        ConfigError: the job would start processes that start the whole multirun again, or resumes another run.
     """
+    if config.resume is not None:
+        raise ConfigError(f"resume: got {config.resume!r} in a multirun; one run is resumed at a time, without -m")
     if config.trainer.strategy == "ddp":
         raise ConfigError("trainer.strategy: got 'ddp'; a job of a multirun trains in one process")
     return config.model_copy(update={"trainer": config.trainer.model_copy(update={"progress_bar": False})})

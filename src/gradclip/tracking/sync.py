@@ -34,7 +34,11 @@ def sync(folder: Path, adopt: bool = False) -> Iterator[Replayed]:
     Raises:
         ConfigError: there is no such folder.
     """
-    if not folder.is_dir():
+    try:
+        found = folder.is_dir()
+    except OSError as error:  # of a name that is too long, or a folder that cannot be entered
+        raise ConfigError(f"folder: got {str(folder)!r}; {error.strerror}") from error
+    if not found:
         raise ConfigError(f"folder: got {str(folder)!r}; there is no such folder")
     for path in sorted(_spools(folder), key=lambda path: path.stat().st_mtime):
         try:

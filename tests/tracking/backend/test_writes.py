@@ -1,12 +1,16 @@
 import multiprocessing
+import os
 from concurrent.futures import ProcessPoolExecutor
 
+import numpy as np
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from mlflow.utils.validation import MAX_DATASET_NAME_SIZE, MAX_PARAM_VAL_LENGTH, MAX_TAG_VAL_LENGTH
 
 from gradclip.errors import TrackingError
 from gradclip.tracking.logger import RunLogger
-from gradclip.tracking.records import Parent, Point, Store
+from gradclip.tracking.records import Dataset, Parent, Point, Store
 from gradclip.tracking.run import TrackedRun
 
 WRITERS, POINTS, PARAMETERS = 4, 2500, 230
@@ -89,3 +93,50 @@ def test_one_curve_is_found_without_going_over_those_of_other_runs(store):
     with engine.connect() as connection:
         (plan,) = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}")
     assert "run_uuid=? AND key=?" in plan[3]
+
+
+def test_what_is_too_long_for_a_store_is_shortened(store):
+    from gradclip.tracking.backend.operations import Backend
+
+    backend, text = Backend(store), "".join(f"{number} " for number in range(3000))
+    run_id = backend.create_run(f"{text}seed=0", {"command": text}, None, None)
+    backend.write_parameters(run_id, {"data.features": text})
+    backend.write_summary(run_id, {}, {"diverged_in": text}, timestamp=0)
+    run = MlflowClient(store.uri).get_run(run_id)
+    assert (len(run.info.run_name), len(run.data.params["data.features"])) == (250, MAX_PARAM_VAL_LENGTH)
+    assert {len(run.data.tags[name]) for name in ("command", "diverged_in")} == {MAX_TAG_VAL_LENGTH}
+    assert run.info.run_name.startswith("0 1 2 ")
+    assert run.info.run_name.endswith("2999 seed=0")
+    assert "…" in run.info.run_name
+
+
+def test_a_schema_that_no_store_takes_is_left_out(store):
+    from gradclip.tracking.backend.operations import Backend
+
+    frame = pd.DataFrame(np.zeros((4, 2)), columns=["x" * 600_000, "y" * 600_000])
+    (described,) = Backend(store).describe_datasets([Dataset("n" * 600, "source", frame.columns[0], "training", frame)])
+    assert described.schema is None
+    assert len(described.name) == MAX_DATASET_NAME_SIZE
+    run_id = Backend(store).create_run("run", {}, None, None)
+    Backend(store).write_datasets(run_id, [described])
+    assert MlflowClient(store.uri).get_run(run_id).inputs.dataset_inputs
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+@pytest.mark.parametrize("operation", ["open", "check_readable"])
+def test_a_store_that_is_no_file_is_refused(tmp_path, kind, operation):
+    from gradclip.tracking.backend.operations import Backend
+
+    path = tmp_path / "store"
+    path.mkdir() if kind == "folder" else os.mkfifo(path)
+    with pytest.raises(TrackingError, match="that is no file"):
+        getattr(Backend(Store(f"sqlite:///{path}", str(tmp_path / "artifacts"), "tests")), operation)()
+
+
+def test_a_folder_of_artifacts_that_no_database_can_note_is_refused(tmp_path):
+    from gradclip.tracking.backend.operations import Backend
+
+    folder = tmp_path / ("a" * 200)
+    with pytest.raises(TrackingError, match=r"^tracking.artifacts: got .*; as an address a database takes 157 char"):
+        Backend(Store("postgresql://127.0.0.1:9/x", str(folder), "tests")).open()
+    assert not folder.exists()

@@ -3,22 +3,21 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import NonNegativeInt, PositiveInt, ValidationError
-
-from gradclip.config.base import Settings
+from gradclip.config.base import Count, Seed, Settings
+from gradclip.config.validation import check
 from gradclip.errors import ConfigError
 
 
 class SearchSettings(Settings):
     """How long to search and what for."""
 
-    trials: PositiveInt
-    batch: PositiveInt
-    first_seeds: PositiveInt
-    reduction_factor: PositiveInt
+    trials: Count
+    batch: Count
+    first_seeds: Count
+    reduction_factor: Count
     score: Literal["test", "train"]
     over_seeds: Literal["median", "mean", "worst"]
-    sampler_seed: NonNegativeInt
+    sampler_seed: Seed
 
 
 def read_settings(settings: Mapping[str, Any]) -> SearchSettings:
@@ -33,8 +32,6 @@ def read_settings(settings: Mapping[str, Any]) -> SearchSettings:
         gradclip.errors.ConfigError: hydra.sweeper.trials: got 0; must be greater than 0
     """
     try:
-        return SearchSettings.model_validate(settings)
-    except ValidationError as error:
-        first = error.errors()[0]
-        message = first["msg"].replace("Input should be", "must be")
-        raise ConfigError(f"hydra.sweeper.{first['loc'][0]}: got {first['input']!r}; {message}") from error
+        return check(SearchSettings, settings)
+    except ConfigError as error:
+        raise ConfigError(f"hydra.sweeper.{error}") from error

@@ -26,6 +26,7 @@ from gradclip.tracking.backend.database import (
     check_database,
     check_writable,
     create_sqlite,
+    is_file,
     is_read_only,
     sqlite_file,
 )
@@ -33,6 +34,7 @@ from gradclip.tracking.records import Store
 from gradclip.tracking.views import view_tags
 
 PAGE = 100  # runs read at a time: MLflow's own objects of a run take a hundred times the memory of a StoredRun
+MAX_LOCATION = 157  # characters: with the name of a run's folder they are 200, as much as MLflow's column holds
 SERVER_TIMEOUT = 5.0  # seconds to wait for a server's first answer
 EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}  # model training, for MLflow's pages
 
@@ -68,23 +70,28 @@ class Connection:
 
         Raises:
             AbsentStoreError: the server does not answer, or the database cannot be written.
-            TrackingError: the experiment is deleted, or the database's driver is not installed.
+            TrackingError: the experiment is deleted, the database's driver is not installed, or what is to be a file or
+                a folder cannot be one.
         """
         if self.is_server:
             _check_server(self.uri)
             return self._find_or_create_experiment(artifact_location=None)
         try:
+            location, database = Path(self.store.artifacts).resolve().as_uri(), sqlite_file(self.uri)
+            if not database and len(location) > MAX_LOCATION:
+                allowed = f"as an address a database takes {MAX_LOCATION} characters, this is {len(location)}"
+                raise TrackingError(f"tracking.artifacts: got {self.store.artifacts!r}; {allowed}")
             Path(self.store.artifacts).mkdir(parents=True, exist_ok=True)
-            database = sqlite_file(self.uri)
             Path(database or self.store.artifacts).parent.mkdir(parents=True, exist_ok=True)
             # Parallel jobs would race to create the tables and the experiment.
             with FileLock(f"{database or self.store.artifacts}.lock"):
                 if database:
+                    is_file(database)
                     create_sqlite(database, self.store.artifacts)
                     check_writable(database)
                 else:
                     check_database(self.uri)
-                experiment_id = self._find_or_create_experiment(Path(self.store.artifacts).resolve().as_uri())
+                experiment_id = self._find_or_create_experiment(location)
                 analyze(self.uri)
                 return experiment_id
         except STORE_ERRORS as error:
@@ -100,7 +107,9 @@ class Connection:
         if self.is_server:
             _check_server(self.uri)
         database = sqlite_file(self.uri)
-        if database and not Path(database).exists():
+        if not (self.is_server or database):
+            check_database(self.uri)
+        if database and not is_file(database):
             raise TrackingError(f"tracking.uri: got {self.uri!r}; there is no such store; train something first")
 
     def is_read_only(self) -> bool:

@@ -39,6 +39,18 @@ def sqlite_file(uri: str) -> str:
     return str(make_url(uri).database) if uri.startswith("sqlite") else ""
 
 
+def is_file(database: str) -> bool:
+    """Whether there is a file of that path.
+
+    Raises:
+        TrackingError: there is something else, such as a folder or a pipe, at which SQLite would hang.
+    """
+    path = Path(database)
+    if path.exists() and not path.is_file():
+        raise TrackingError(f"tracking.uri: got {database!r}; that is no file")
+    return path.exists()
+
+
 def create_sqlite(database: str, artifacts: str) -> None:
     """Create MLflow's tables in a new SQLite file, all or none; a file that is there and has them stays as it is.
 

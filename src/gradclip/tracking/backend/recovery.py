@@ -121,7 +121,7 @@ class Recovery(Writes):
         with scratch_folder() as scratch:
             try:
                 path = Path(self.repository_of(run_id).download_artifacts(keys.CONFIG_FILE, str(scratch)))
-                return path.read_text(errors="replace")
+                return path.read_text(errors="surrogateescape")  # which is no YAML, and refused as that
             except (MlflowException, OSError) as error:
                 raise TrackingError(
                     f"resume: got {run_id!r}; the run was stopped before its config was stored"

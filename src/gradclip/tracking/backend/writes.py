@@ -19,9 +19,15 @@ from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking.context.registry import resolve_tags
+from mlflow.utils.validation import (
+    MAX_DATASET_NAME_SIZE,
+    MAX_DATASET_SCHEMA_SIZE,
+    MAX_PARAM_VAL_LENGTH,
+    MAX_TAG_VAL_LENGTH,
+)
 
 from gradclip import keys
-from gradclip.formatting import printable
+from gradclip.formatting import printable, shortened
 from gradclip.tracking import MAX_RETRIES
 from gradclip.tracking.backend.accepted import RUN_FOLDERS
 from gradclip.tracking.backend.connection import Connection
@@ -40,6 +46,7 @@ from gradclip.tracking.scratch import scratch_folder
 log = logging.getLogger(__name__)
 MAX_METRICS = 1000  # that MLflow takes in one call
 MAX_PARAMETERS = 100
+MAX_NAME = 250  # characters of a run's name in a database, which MLflow does not check
 CREATION = re.compile(r"[0-9a-f]{32}")
 CONTEXT_TAG = "mlflow.data.context"
 
@@ -56,7 +63,8 @@ class Writes(Connection):
             return str(earlier[0].info.run_id)  # an attempt succeeded whose answer was lost
         under = {keys.PARENT_RUN: self._parent_id(parent)} if parent else {}
         with _without_retries():
-            run = self.client.create_run(experiment_id, start, {**context_tags(), **under, **tags}, name)
+            every_tag = _shortened({**context_tags(), **under, **tags}, MAX_TAG_VAL_LENGTH)
+            run = self.client.create_run(experiment_id, start, every_tag, shortened(name, MAX_NAME))
         self._artifacts[run.info.run_id] = run.info.artifact_uri
         return str(run.info.run_id)
 
@@ -77,7 +85,7 @@ class Writes(Connection):
 
     def write_parameters(self, run_id: str, parameters: Mapping[str, str]) -> None:
         """Log the settings of a run, as many at a time as MLflow takes."""
-        params = [Param(key, value) for key, value in parameters.items()]
+        params = [Param(key, value) for key, value in _shortened(parameters, MAX_PARAM_VAL_LENGTH).items()]
         for start in range(0, len(params), MAX_PARAMETERS):
             self.client.log_batch(run_id, params=params[start : start + MAX_PARAMETERS])
 
@@ -91,7 +99,7 @@ class Writes(Connection):
         self.client.log_batch(
             run_id,
             metrics=[Metric(key, value, timestamp, 0) for key, value in metrics.items()],
-            tags=[RunTag(key, value) for key, value in tags.items()],
+            tags=[RunTag(key, value) for key, value in _shortened(tags, MAX_TAG_VAL_LENGTH).items()],
         )
 
     def describe_datasets(self, datasets: Sequence[Dataset]) -> list[DatasetDescription]:
@@ -185,6 +193,11 @@ def _report_link(path: Path) -> None:
     log.error(f"{printable(str(path))}: is a symbolic link, which is not stored")
 
 
+def _shortened(texts: Mapping[str, str], length: int) -> dict[str, str]:
+    """Texts as long as a store takes them: what it refuses once it would refuse for ever."""
+    return {name: shortened(text, length) for name, text in texts.items()}
+
+
 @cache
 def context_tags() -> dict[str, str]:
     """MLflow's tags of this process: its user, its script and the commit; finding them takes milliseconds."""
@@ -207,6 +220,13 @@ def _describe(data: Dataset) -> DatasetDescription:
     else:
         described = from_pandas(data.frame, source=data.source, targets=data.target, name=data.name)
     entity = described._to_mlflow_entity()
+    schema = entity.schema if len(entity.schema or "") <= MAX_DATASET_SCHEMA_SIZE else None  # of 10,000s of columns
     return DatasetDescription(
-        entity.name, entity.digest, entity.source_type, entity.source, entity.schema, entity.profile, data.context
+        shortened(entity.name, MAX_DATASET_NAME_SIZE),
+        entity.digest,
+        entity.source_type,
+        entity.source,
+        schema,
+        entity.profile,
+        data.context,
     )

@@ -1,0 +1,154 @@
+"""What was typed, checked before Hydra reads it, which would end with a trace, or not at all."""
+
+import re
+from collections.abc import Sequence
+from itertools import islice
+from math import prod
+from typing import Any
+
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, Quote, QuotedString, ValueType
+
+from gradclip.config.base import MAX_DEPTH, MAX_NAME
+from gradclip.config.help import config_options
+from gradclip.config.overrides import setting_of
+from gradclip.config.paths import CONFIG_FOLDER
+from gradclip.errors import ConfigError, first_line
+
+ADDED_GROUPS = ("experiment", "sweep")  # of which several may be added at once: +experiment=[a,b]
+OPTION = re.compile(r"\w[\w-]{,99}")
+MAX_JOBS = 100_000  # of a multirun: Hydra makes a list of them all
+LISTS = {ValueType.CHOICE_SWEEP, ValueType.SIMPLE_CHOICE_SWEEP, ValueType.RANGE_SWEEP}
+SEARCH = "hydra/sweeper=search"
+FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
+
+
+def check_arguments(arguments: Sequence[str], primary: str) -> None:
+    """Refuse arguments of a command that Hydra cannot read.
+
+    Args:
+        arguments: all of them, flags included.
+        primary: name of the command's config.
+
+    Raises:
+        ConfigError: with the first that is wrong, and what is allowed.
+        HydraException: an override has not the form of one.
+    """
+    flags = _flags_of(arguments)
+    if flags.multirun and primary != "train":
+        raise ConfigError("--multirun (-m): only src/train.py runs many jobs")
+    overrides: list[str] = flags.overrides
+    for text in overrides:
+        _check_form(text)
+    check_options(overrides)
+    sweeps = [override for override in map(_parse, overrides) if override.value_type in LISTS]
+    if SEARCH not in overrides:  # which draws from a range, however long
+        _check_jobs(sweeps)
+
+
+def _flags_of(arguments: Sequence[str]) -> Any:
+    """The arguments as Hydra tells flags and overrides apart; it would print its usage where there is no such flag."""
+
+    def refuse(message: str) -> None:
+        raise ConfigError(f"{message}; --hydra-help lists the flags that there are")
+
+    parser = get_args_parser()
+    parser.error = refuse
+    return parser.parse_args(list(arguments))
+
+
+def _check_form(text: str) -> None:
+    """Refuse an override without a name, or with a name or nesting that no setting has."""
+    name = setting_of(text)
+    if not name and "=" in text:
+        raise ConfigError(f"{text}: got no name; write name=value")
+    if len(name) > MAX_NAME:
+        raise ConfigError(f"{name}: got a name of {len(name)} characters; at most {MAX_NAME} are allowed")
+    if name == "hydra":
+        raise ConfigError(f"{text}: no such setting; those of Hydra have a name of their own, as hydra.run.dir")
+    if name in FOLDERS and not text.partition("=")[2].strip("'\" "):
+        raise ConfigError(f"{text}: got no folder; write {name}=path")
+    depth = most = 0
+    for character in text:
+        depth += (character in "[{(") - (character in "]})")
+        most = max(most, depth)
+    if most > MAX_DEPTH:
+        raise ConfigError(f"{text}: got values nested {most} deep; at most {MAX_DEPTH} are allowed")
+
+
+def _parse(text: str) -> Override:
+    try:
+        (override,) = OverridesParser.create().parse_overrides([text])
+    except ValueError as error:  # a number of thousands of digits
+        raise ConfigError(f"{text}: cannot be parsed: {first_line(error)}") from error
+    return override
+
+
+def _check_jobs(sweeps: Sequence[Override]) -> None:
+    """Refuse a multirun of no jobs, or of more than a list can hold."""
+    if prod(map(_count, sweeps)) > MAX_JOBS:
+        typed = " ".join(str(override.input_line) for override in sweeps)
+        raise ConfigError(f"{typed}: got more than {MAX_JOBS} jobs; a multirun has at most as many")
+
+
+def _count(override: Override) -> int:
+    try:
+        count = sum(1 for _ in islice(override.sweep_string_iterator(), MAX_JOBS + 1))
+    except ValueError as error:
+        raise ConfigError(f"{override.input_line}: {first_line(error)}") from error
+    if count == 0:
+        raise ConfigError(f"{override.input_line}: got no value; a sweep needs at least one")
+    return count
+
+
+def check_options(arguments: Sequence[str]) -> None:
+    """Refuse what can be no option of a group: a path, from which Hydra would load any file, or a number.
+
+    Raises:
+        ConfigError: with the options that there are.
+    """
+    for argument in arguments:
+        group, equals, option = argument.lstrip("+~").partition("=")
+        group, at, _ = group.partition("@")
+        if not equals or not (at or _is_group(group)):
+            continue
+        options = config_options(group)
+        allowed = f"; choose from {', '.join(options)}" if options else ""
+        if at and not options:
+            allowed = "; a setting's name has no @"
+        if not all(map(_can_be_an_option, option.strip("[]").split(","))):
+            raise ConfigError(f"{group}={option}: no such option{allowed}")
+        if option.startswith("[") and group not in ADDED_GROUPS:
+            raise ConfigError(f"{group}={option}: one option is chosen at a time; for several runs -m {group}=a,b")
+
+
+def _is_group(name: str) -> bool:
+    """Whether Hydra takes the name for a group: a folder in ``conf/``, or one of its own, such as hydra/launcher."""
+    return "/" in name or (CONFIG_FOLDER / name).is_dir()
+
+
+def _can_be_an_option(text: str) -> bool:
+    """Whether a text can be the name of a file in ``conf/``: no path, and no number, truth value or null to Hydra."""
+    if not OPTION.fullmatch(text) or text.lower() in {"null", "true", "false"}:
+        return False
+    try:
+        float(text)
+    except ValueError:
+        return True
+    return False
+
+
+def quoted_for_hydra(argument: str, name: str) -> str:
+    r"""A setting whose value has quotes of its own, as Hydra has to be given it.
+
+    Example:
+        >>> quoted_for_hydra("runs=tags.outcome = 'diverged'", "runs")
+        'runs="tags.outcome = \'diverged\'"'
+        >>> quoted_for_hydra("runs=gradclip", "runs")
+        'runs=gradclip'
+    """
+    value = argument.removeprefix(f"{name}=")
+    if value == argument or value[:1] in {"'", '"', "["} or not set(value) & set("'\"`<>="):
+        return argument
+    return f"{name}={QuotedString(value, Quote.double).with_quotes()}"

@@ -1,0 +1,58 @@
+"""What was typed, refused before Hydra reads it."""
+
+import pytest
+
+from gradclip.cli.arguments import MAX_JOBS, check_arguments
+from gradclip.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["=1"], "=1: got no name; write name=value"),
+        (["+=1"], "+=1: got no name; write name=value"),
+        (["hydra=null"], "hydra=null: no such setting; those of Hydra have a name of their own, as hydra.run.dir"),
+        (["x" * 600 + "=1"], f"{'x' * 600}: got a name of 600 characters; at most 250 are allowed"),
+        (["clip=" + "x" * 600], f"clip={'x' * 600}: no such option; choose from activation,"),
+        (
+            ["model.widths=" + "[" * 500 + "]" * 500],
+            f"model.widths={'[' * 500}{']' * 500}: got values nested",
+        ),
+        (["+model.x=" + "{a:" * 30 + "1" + "}" * 30], "+model.x={a:"),
+        (["seed=" + "9" * 5000], f"seed={'9' * 5000}: cannot be parsed: Exceeds the limit"),
+        (["hydra.run.dir="], "hydra.run.dir=: got no folder; write hydra.run.dir=path"),
+        (["-m", "hydra.sweep.dir=''"], "hydra.sweep.dir='': got no folder"),
+        (["-m", "seed=range(0)"], "seed=range(0): got no value; a sweep needs at least one"),
+        (["-m", "seed=range(1,5,0)"], "seed=range(1,5,0): range() arg 3 must not be zero"),
+        (["-m", "seed=range(0,1e12)"], f"seed=range(0,1e12): got more than {MAX_JOBS} jobs"),
+        (
+            ["-m", "seed=range(0,1000)", "clip.value=range(1,1000)"],
+            "seed=range(0,1000) clip.value=range(1,1000): got m",
+        ),
+        (["--nope"], "unrecognized arguments: --nope; --hydra-help lists the flags that there are"),
+        (["--cfg", "nope"], "argument --cfg/-c: invalid choice: 'nope'"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
+)
+def test_arguments_that_hydra_could_not_read_are_refused(arguments: list[str], line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_arguments(arguments, "train")
+    assert str(caught.value).startswith(line)
+
+
+@pytest.mark.parametrize("primary", ["compare", "advise"])
+def test_only_training_runs_many_jobs(primary: str) -> None:
+    with pytest.raises(ConfigError, match=r"only src/train.py runs many jobs"):
+        check_arguments(["-m"], primary)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-m", "seed=range(20000)", "clip=norm,value", "+experiment=[a,b]", "hydra.launcher.n_jobs=2"],
+        ["-m", "hydra/sweeper=search", "threshold.steps=range(1,1000000)", "clip.value=tag(log,interval(0.1,10))"],
+        ["clip.groups=[{parameters: '((', value: 1}]", "~seed", "data.path='a (1).csv'", "--cfg", "job"],
+    ],
+)
+def test_what_can_be_read_is_left_to_hydra(arguments: list[str]) -> None:
+    check_arguments(arguments, "train")

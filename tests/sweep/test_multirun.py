@@ -1,0 +1,17 @@
+import pytest
+
+from gradclip.config.composition import compose_config
+from gradclip.errors import ConfigError
+from gradclip.sweep.multirun import for_multirun
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (["trainer=ddp"], r"^trainer\.strategy: got 'ddp'; a job of a multirun trains in one process"),
+        (["resume=last"], r"^resume: got 'last' in a multirun; one run is resumed at a time"),
+    ],
+)
+def test_what_no_job_of_a_multirun_can_do_is_refused(overrides: list[str], line: str) -> None:
+    with pytest.raises(ConfigError, match=line):
+        for_multirun(compose_config(overrides))
