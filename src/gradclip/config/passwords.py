@@ -16,9 +16,8 @@ DATABASE_LOGIN = re.compile(r"(postgresql(?:\+psycopg\w*)?://[^:/@]*):((?:(?!://
 SERVER_LOGIN = re.compile(r"(https?://)([^:/@]*):([^/?]*)@")
 SECRET = re.compile(r"(password|passwd|pwd|passfile|token|secret|key)\s*=", re.IGNORECASE)  # in the query of a URI
 PASSWORD_REFUSED = (
-    "it has a password, or is no address, so that it may have one, which would be stored with the run; give it as "
-    "PGPASSWORD, as MLFLOW_TRACKING_USERNAME and "
-    "MLFLOW_TRACKING_PASSWORD, or in the file that the database's driver reads"
+    "it has a password, which would be stored with the run; give it as PGPASSWORD, as MLFLOW_TRACKING_USERNAME and "
+    "MLFLOW_TRACKING_PASSWORD, or in the file that the database's driver reads (what is no address may have one too)"
 )
 
 
