@@ -2,18 +2,27 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import BaseFinetuning
 from torch import Tensor
 from torch.optim import LBFGS, Optimizer
+from torch.utils.hooks import RemovableHandle
 
 from gradclip import keys
 from gradclip.callbacks.clip_gradients import ClipGradients, check_dense, check_whole_gradients
+from gradclip.callbacks.optimizers import (
+    OptimizerParameters,
+    as_float,
+    check_unscaled,
+    group_rates,
+    initial_rate,
+    overrides,
+)
 from gradclip.diagnosis.explosion import Explosion, explain
 from gradclip.errors import TrainerError
 from gradclip.telemetry.record import GradientRecord
@@ -28,8 +37,8 @@ class GradientMonitor(Callback):
 
     No value is read from the device between two flushes. Each flush logs the finite values to the Trainer's loggers.
     The monitor changes no gradient. It measures the gradients that the optimizer is about to use, accumulated and
-    unscaled. It has to come before a :class:`ClipGradients` in the list of callbacks. Parameters that are frozen at the
-    start of ``fit`` are left out, unless a Lightning ``BaseFinetuning`` callback may unfreeze them.
+    unscaled. It has to come before a :class:`ClipGradients` in the list of callbacks. Parameters that are frozen, or
+    that the optimizer does not have, are left out; those that are thawed or added later are followed from then on.
 
     Args:
         flush_every: optimizer steps between two flushes.
@@ -40,7 +49,8 @@ class GradientMonitor(Callback):
 
     Raises:
         TrainerError: at the start of ``fit``, if it comes after a ClipGradients, the module uses manual optimization,
-            the strategy shards gradients, or the optimizer is LBFGS; at the first step, if a gradient is sparse.
+            the strategy shards gradients, the optimizer is LBFGS, or it is fused and the loss is scaled; at the first
+            step, if a gradient is sparse.
 
     Example:
         >>> import gradclip
@@ -56,60 +66,70 @@ class GradientMonitor(Callback):
         self.flush_every = flush_every
         self.steps_after_divergence = steps_after_divergence
         self.updates_every = updates_every
-        self.learning_rate = float("nan")  # the initial one
+        self.learning_rate = float("nan")  # the initial one, the highest of all groups
+        self._restored: dict[str, Any] | None = None
+        self._reset()
+
+    def _reset(self) -> None:
         self._recorder = make_recorder([], changes_direction=False)
         self._blocks: list[GradientRecord] = []
-        self._restored: dict[str, Any] | None = None
+        self._names: list[str] = []  # of the module's parameters, in its order
+        self._diverged_step: int | None = None
+        self._rates: list[tuple[dict[str, int], list[Any]]] = []  # group of each parameter, rate of each group; by step
+        self._learning_rates: dict[str, float] = {}  # of each parameter, up to the divergence
+        self._losses: list[Tensor] = []  # of the batches since the last step
+        self._batch_extremes: list[list[Tensor]] = []
+        self._step_taken, self._steps = False, 0
+        self._peak, self._peak_window = -math.inf, 1  # largest norm of the current window, and its steps
+        self._optimizer: Optimizer | None = None
+        self._handle: RemovableHandle | None = None
 
     @property
     def record(self) -> GradientRecord:
         """The record of all steps up to the last flush."""
-        return GradientRecord.join(self._recorder.names, self._blocks)
+        recorded = dict.fromkeys(name for block in self._blocks for name in block.names) or self._recorder.names
+        in_order = dict.fromkeys(name for name in self._names if name in recorded)
+        return GradientRecord.join((*dict.fromkeys([*in_order, *recorded]),), self._blocks)
 
     @property
     def explosion(self) -> Explosion | None:
         """The explosion report, to ``print`` or as ``.to_json()``; None if training did not diverge."""
-        return explain(self.record, self.learning_rate)
+        return explain(self.record, self._learning_rates)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Forget the training before."""
+        if stage == "fit":
+            self._reset()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start a new record, or continue that of a checkpoint."""
+        """Check that the gradients can be seen, before and after clipping."""
         check_whole_gradients(trainer, pl_module, "GradientMonitor")
         _check_order(trainer, self)
-        thaws = any(isinstance(callback, BaseFinetuning) for callback in _callbacks(trainer))
-        named = [(name, p) for name, p in pl_module.named_parameters() if (p.requires_grad or thaws) and p.numel()]
-        self._recorder = make_recorder(named, _clipping_changes_direction(trainer))
-        self._updates_every = self.updates_every or default_updates_every(sum(p.numel() for _, p in named))
-        self._blocks = []
-        self._diverged_step: int | None = None
-        self._losses: list[Tensor] = []  # of the batches since the last step
-        self._batch_extremes: list[list[Tensor]] = []
-        self._step_taken, self._steps, self._checked_dense = False, 0, False
-        self._peak = -math.inf  # largest norm of the current window
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start a new record, or continue that of a checkpoint; note the initial learning rate."""
+        if any(isinstance(optimizer, LBFGS) for optimizer in trainer.optimizers):
+            raise TrainerError("optimizer: got LBFGS; GradientMonitor needs one that takes one gradient a step")
+        check_unscaled(trainer, "GradientMonitor")
+        self._parameters = OptimizerParameters(pl_module)
+        self._changes_direction = _may_change_direction(trainer, pl_module, self)
+        self._peak_window = max(1, -(-steps // MAX_PEAKS)) if (steps := _total_steps(trainer)) else self.flush_every
+        for optimizer in trainer.optimizers:
+            self.learning_rate = initial_rate(optimizer)
         if self._restored is not None:
             self._restore(self._restored)
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the initial learning rate, and how many steps share one point of the peak curve."""
-        if any(isinstance(optimizer, LBFGS) for optimizer in trainer.optimizers):
-            raise TrainerError("optimizer: got LBFGS; GradientMonitor needs one that takes one gradient a step")
-        group = trainer.optimizers[0].param_groups[0]
-        self.learning_rate = float(group.get("initial_lr", group["lr"]))  # without the factor of a schedule
-        steps = trainer.estimated_stepping_batches
-        self._peak_window = max(1, -(-int(steps) // MAX_PEAKS)) if np.isfinite(steps) else self.flush_every
-
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Measure the gradients before clipping."""
-        if not self._checked_dense:
-            check_dense({name: p.grad for name, p in pl_module.named_parameters() if p.grad is not None})
-            self._checked_dense = True
+        self._follow(trainer, optimizer)
         self._recorder.record_gradients(measure_updates=self._steps % self._updates_every == 0)
-        self._steps += 1
+        self._latest_rates = (self._parameters.group_of, group_rates(optimizer))
         self._step_taken = True
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """If this batch ended a step, measure the gradients after clipping and the weights after the step."""
+        """If this batch ended a step, add the step to the record."""
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         if isinstance(loss, Tensor):
             self._losses.append(loss.detach())
@@ -117,8 +137,11 @@ class GradientMonitor(Callback):
         if not self._step_taken:
             return
         index = StepIndex(trainer.global_step, trainer.current_epoch + 1, batch_idx)
-        loss = _mean_loss(self._losses, trainer.accumulate_grad_batches)
-        self._recorder.record_step(index, loss, _merge_extremes(self._batch_extremes))
+        mean_loss = _mean_loss(self._losses, trainer.accumulate_grad_batches)
+        is_scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
+        self._recorder.record_step(index, mean_loss, _merge_extremes(self._batch_extremes), may_skip=is_scaled)
+        self._rates.append(self._latest_rates)
+        self._steps += 1
         self._losses, self._batch_extremes, self._step_taken = [], [], False
         if self._steps % self.flush_every == 0:
             self._flush(trainer)
@@ -131,15 +154,29 @@ class GradientMonitor(Callback):
             self._log(trainer, {keys.GRAD_NORM_PEAK: self._peak}, trainer.global_step)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Flush what was recorded before an exception."""
-        self._flush(trainer, reduce=False)
+        """Flush what was recorded before an exception; a step that it ended halfway is left out."""
+        self._step_taken = False
+        try:
+            self._flush(trainer, reduce=False)
+        except Exception as error:  # the other exception is the user's, and must be the one that is seen
+            exception.add_note(f"GradientMonitor could not record the latest steps: {type(error).__name__}: {error}")
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave the optimizer alone."""
+        self._restored = None
+        self._release_optimizer()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Flush, and add the record to the checkpoint."""
+        if self._restored is not None:  # of a training that has not yet begun
+            checkpoint[self.state_key] = self._restored
+            return
         self._flush(trainer)
-        columns = {name: torch.from_numpy(getattr(self.record, name)) for name in GradientRecord.columns()}
+        record = self.record
+        columns = {name: torch.from_numpy(getattr(record, name)) for name in GradientRecord.columns()}
         progress = {"steps": self._steps, "first_bad_step": self._diverged_step, "peak": self._peak}
-        checkpoint[self.state_key] = {"columns": columns, **progress}
+        rates = dict(self._learning_rates)
+        checkpoint[self.state_key] = {"names": list(record.names), "columns": columns, "rates": rates, **progress}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Read the record of a checkpoint, which ``fit`` continues."""
@@ -147,8 +184,35 @@ class GradientMonitor(Callback):
 
     def _restore(self, state: dict[str, Any]) -> None:
         columns = {name: column.numpy() for name, column in state["columns"].items()}
-        self._blocks, self._restored = [GradientRecord(self._recorder.names, **columns)], None
+        self._blocks, self._restored = [GradientRecord(tuple(state["names"]), **columns)], None
         self._steps, self._diverged_step, self._peak = state["steps"], state["first_bad_step"], state["peak"]
+        self._learning_rates = state["rates"]
+
+    def _follow(self, trainer: Trainer, optimizer: Optimizer) -> None:
+        """Measure what the optimizer trains from now on, where that has changed, and look at it once it has stepped."""
+        named = self._parameters.read(optimizer)
+        trained = [(name, p) for name, p in named.items() if (p.requires_grad or p.grad is not None) and p.numel()]
+        if optimizer is not self._optimizer or not _are_same(trained, self._recorder.parameters):
+            self._flush(trainer)
+            check_dense({name: p.grad for name, p in trained if p.grad is not None})
+            self._names = [*dict.fromkeys([*self._names, *named])]
+            self._recorder = make_recorder(trained, self._changes_direction)
+            self._updates_every = self.updates_every or default_updates_every(sum(p.numel() for _, p in trained))
+        if optimizer is not self._optimizer:
+            self._release_optimizer()
+            self._optimizer = optimizer
+            with suppress(AttributeError):  # of one that never called the constructor of its base class
+                self._handle = optimizer.register_step_post_hook(self._after_step)
+
+    def _after_step(self, *arguments: object) -> None:
+        """Measure the gradients after clipping and the weights after the step."""
+        if self._step_taken:
+            self._recorder.record_update()
+
+    def _release_optimizer(self) -> None:
+        if self._handle is not None:
+            self._handle.remove()
+        self._optimizer = self._handle = None
 
     def _flush(self, trainer: Trainer, reduce: bool = True) -> None:
         """Move the pending steps into the record and log them.
@@ -160,15 +224,20 @@ class GradientMonitor(Callback):
         """
         if not self._recorder.pending:
             return
-        block = self._recorder.flush()
+        block, rates, self._rates = self._recorder.flush(), self._rates, []
         if reduce:
             loss = trainer.strategy.reduce(torch.tensor(block.loss), reduce_op="mean")
             max_abs = torch.tensor(np.stack([block.input_max_abs, block.target_max_abs]))
             inputs, targets = trainer.strategy.reduce(max_abs, reduce_op="max").cpu().numpy()
             block = replace(block, loss=loss.cpu().numpy(), input_max_abs=inputs, target_max_abs=targets)
         self._blocks.append(block)
-        if self._diverged_step is None and block.divergence is not None:
-            self._diverged_step = block.divergence.step
+        if self._diverged_step is None:
+            row = len(block.step) - 1
+            if block.divergence is not None:
+                self._diverged_step = block.divergence.step
+                row = int(np.searchsorted(block.step, self._diverged_step))
+            group_of, of_groups = rates[row]
+            self._learning_rates = {name: as_float(of_groups[group]) for name, group in group_of.items()}
         if trainer.loggers:
             self._log_block(trainer, block)
 
@@ -180,7 +249,7 @@ class GradientMonitor(Callback):
 
     def _log(self, trainer: Trainer, metrics: Mapping[str, float], step: int) -> None:
         finite = {key: value for key, value in metrics.items() if math.isfinite(value)}
-        for logger in trainer.loggers:
+        for logger in trainer.loggers if finite else ():
             logger.log_metrics(finite, step=step)
 
     def _peak_of_window(self, step: int, norm: float) -> dict[str, float]:
@@ -203,15 +272,15 @@ def default_updates_every(parameters: int) -> int:
     return 1 if parameters <= SMALL_NETWORK else 10
 
 
-def _mean_loss(losses: Sequence[Tensor], accumulated: int) -> Tensor:
-    """Return the mean loss of a step's batches.
+def _mean_loss(losses: Sequence[Tensor], accumulated: int) -> Tensor | None:
+    """Return the mean loss of a step's batches; None if none of them has a loss.
 
     Args:
         losses: of each batch, which Lightning has divided by ``accumulated``.
         accumulated: batches in a step; the last step of an epoch may have fewer.
     """
     if not losses:
-        return torch.tensor(torch.nan)
+        return None
     total = sum(losses[1:], losses[0])
     return total if len(losses) == accumulated else total * accumulated / len(losses)
 
@@ -230,10 +299,38 @@ def _check_order(trainer: Trainer, monitor: GradientMonitor) -> None:
         raise TrainerError("callbacks: ClipGradients comes before GradientMonitor; put the monitor first")
 
 
-def _clipping_changes_direction(trainer: Trainer) -> bool:
-    clippers = [callback.clipper for callback in _callbacks(trainer) if isinstance(callback, ClipGradients)]
-    ours = any(clipper.changes_direction for clipper in clippers)
-    return ours or (trainer.gradient_clip_val is not None and trainer.gradient_clip_algorithm == "value")
+def _may_change_direction(trainer: Trainer, module: LightningModule, monitor: GradientMonitor) -> bool:
+    """Return whether something between the monitor and the optimizer may change the direction of the gradient.
+
+    That is value clipping, a clipper that does, or a hook of the user's own, which may do anything.
+    """
+    if trainer.gradient_clip_val is not None and trainer.gradient_clip_algorithm == "value":
+        return True
+    callbacks = _callbacks(trainer)
+    after = callbacks[callbacks.index(monitor) + 1 :]
+    clippers = [callback.clipper for callback in after if isinstance(callback, ClipGradients)]
+    return (
+        any(clipper.changes_direction for clipper in clippers)
+        or any(overrides(component, "on_before_optimizer_step") for component in (module, *after))
+        or overrides(module, "configure_gradient_clipping")
+    )
+
+
+def _total_steps(trainer: Trainer) -> int:
+    """Return about how many optimizer steps the training will have; 0 if nobody knows.
+
+    ``trainer.estimated_stepping_batches`` is the same, but raises where accumulation follows a schedule.
+    """
+    batches, epochs, most = trainer.num_training_batches, trainer.max_epochs, trainer.max_steps
+    if not math.isfinite(batches) or epochs in (None, -1):
+        return max(most, 0)
+    steps = math.ceil(batches / trainer.accumulate_grad_batches) * max(epochs or 0, 1)
+    return steps if most == -1 else min(steps, most)
+
+
+def _are_same(trained: Sequence[tuple[str, Tensor]], recorded: Sequence[Tensor]) -> bool:
+    pairs = zip(trained, recorded, strict=False)
+    return len(trained) == len(recorded) and all(one is other for (_, one), other in pairs)
 
 
 def _callbacks(trainer: Trainer) -> list[Callback]:
