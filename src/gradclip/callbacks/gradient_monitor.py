@@ -121,7 +121,7 @@ class GradientMonitor(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Measure the gradients before clipping."""
-        self._follow(trainer, optimizer)
+        self._follow(trainer, pl_module, optimizer)
         self._recorder.record_gradients(measure_updates=self._steps % self._updates_every == 0)
         self._latest_rates = (self._parameters.group_of, group_rates(optimizer))
         self._step_taken = True
@@ -188,14 +188,14 @@ class GradientMonitor(Callback):
         self._steps, self._diverged_step, self._peak = state["steps"], state["first_bad_step"], state["peak"]
         self._learning_rates = state["rates"]
 
-    def _follow(self, trainer: Trainer, optimizer: Optimizer) -> None:
+    def _follow(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Measure what the optimizer trains from now on, where that has changed, and look at it once it has stepped."""
         named = self._parameters.read(optimizer)
         trained = [(name, p) for name, p in named.items() if (p.requires_grad or p.grad is not None) and p.numel()]
         if optimizer is not self._optimizer or not _are_same(trained, self._recorder.parameters):
             self._flush(trainer)
             check_dense({name: p.grad for name, p in trained if p.grad is not None})
-            self._names = [*dict.fromkeys([*self._names, *named])]
+            self._names = [name for name, _ in pl_module.named_parameters()]
             self._recorder = make_recorder(trained, self._changes_direction)
             self._updates_every = self.updates_every or default_updates_every(sum(p.numel() for _, p in trained))
         if optimizer is not self._optimizer:

@@ -1,0 +1,70 @@
+"""A step that ends in the middle: finished steps stay, and the user's own exception is the one that is seen."""
+
+import pytest
+import torch
+
+from gradclip import ClipGradients, GradientMonitor, HiddenStateMonitor, Norm
+from tests.support.wild import Training, fit, make
+
+
+class BrokenHook(Training):
+    def on_before_optimizer_step(self, optimizer):
+        if self.global_step == 5:
+            raise RuntimeError("mine")
+
+
+class BrokenOptimizer(torch.optim.SGD):
+    error = RuntimeError
+
+    def step(self, closure=None):
+        loss = super().step(closure)
+        self.steps = getattr(self, "steps", 0) + 1
+        if self.steps == 6:
+            raise self.error("mine")
+        return loss
+
+
+class Interrupted(BrokenOptimizer):
+    error = KeyboardInterrupt
+
+
+class Optimized(Training):
+    optimizer = BrokenOptimizer
+
+    def configure_optimizers(self):
+        return self.optimizer(self.parameters(), lr=0.01)
+
+
+class Stopped(Optimized):
+    optimizer = Interrupted
+
+
+@pytest.mark.parametrize("training", [BrokenHook, Optimized, Stopped])
+@pytest.mark.parametrize("flush_every", [2, 100])
+def test_the_half_step_goes_and_the_others_stay(lightning, training, flush_every):
+    monitor = GradientMonitor(flush_every)
+    with pytest.raises((RuntimeError, KeyboardInterrupt, SystemExit)) as caught:
+        fit(lightning, make(lightning, training), monitor, HiddenStateMonitor(), ClipGradients(Norm(1.0)))
+    assert caught.type is not RuntimeError or str(caught.value) == "mine"
+    assert monitor.record.step.tolist() == [1, 2, 3, 4, 5]
+    assert monitor.record.norm.all()
+
+
+def test_an_error_of_ours_is_a_note_on_the_users(lightning, monkeypatch):
+    monitor = GradientMonitor()
+    monkeypatch.setattr(monitor, "_flush", lambda *arguments, **settings: 1 / 0)
+    with pytest.raises(RuntimeError, match="mine") as caught:
+        monitor.on_exception(None, None, error := RuntimeError("mine"))
+        raise error
+    assert caught.value.__notes__ == [
+        "GradientMonitor could not record the latest steps: ZeroDivisionError: division by zero"
+    ]
+
+
+@pytest.mark.parametrize("training", [BrokenHook, Optimized])
+def test_training_can_be_tried_again(lightning, training):
+    monitor, module = GradientMonitor(), make(lightning, training)
+    with pytest.raises(RuntimeError, match="mine"):
+        fit(lightning, module, monitor)
+    fit(lightning, make(lightning), monitor)
+    assert monitor.record.step.tolist() == [*range(1, 9)]
