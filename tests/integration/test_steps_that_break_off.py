@@ -1,7 +1,9 @@
 """A step that ends in the middle: finished steps stay, and the user's own exception is the one that is seen."""
 
 import pytest
+import pytorch_lightning
 import torch
+from pytorch_lightning.loggers.logger import Logger
 
 from gradclip import ClipGradients, GradientMonitor, HiddenStateMonitor, Norm
 from tests.support.wild import Training, fit, make
@@ -50,15 +52,20 @@ def test_the_half_step_goes_and_the_others_stay(lightning, training, flush_every
     assert monitor.record.norm.all()
 
 
-def test_an_error_of_ours_is_a_note_on_the_users(lightning, monkeypatch):
-    monitor = GradientMonitor()
-    monkeypatch.setattr(monitor, "_flush", lambda *arguments, **settings: 1 / 0)
+class FullDisk(Logger):
+    name, version = "full", 0
+
+    def log_metrics(self, metrics, step=None):
+        raise OSError("no space left")
+
+    def log_hyperparams(self, *arguments, **settings):
+        pass
+
+
+def test_an_error_on_the_way_is_a_note_on_the_users():
     with pytest.raises(RuntimeError, match="mine") as caught:
-        monitor.on_exception(None, None, error := RuntimeError("mine"))
-        raise error
-    assert caught.value.__notes__ == [
-        "GradientMonitor could not record the latest steps: ZeroDivisionError: division by zero"
-    ]
+        fit(pytorch_lightning, make(pytorch_lightning, BrokenHook), GradientMonitor(), logger=FullDisk())
+    assert caught.value.__notes__ == ["GradientMonitor could not record the latest steps: OSError: no space left"]
 
 
 @pytest.mark.parametrize("training", [BrokenHook, Optimized])

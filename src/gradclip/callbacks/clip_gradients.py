@@ -9,12 +9,10 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gradclip.callbacks.optimizers import OptimizerParameters, check_unscaled, overrides
+from gradclip.callbacks.optimizers import OptimizerParameters
+from gradclip.callbacks.trainer_checks import check_dense, check_unscaled, check_whole_gradients, overrides
 from gradclip.clipping.base import Clipper, Gradients, Rescaler, State, rescale_in_place
 from gradclip.errors import TrainerError
-
-
-SHARDING = {"FSDPStrategy", "ModelParallelStrategy", "DeepSpeedStrategy"}  # in either of the Lightning packages
 
 
 class ClipGradients(Callback):
@@ -126,35 +124,6 @@ class ClipGradients(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Note the clipper's state, with which ``fit`` goes on."""
         self._restored = state_dict["state"]
-
-
-def check_whole_gradients(trainer: Trainer, pl_module: LightningModule, callback: str) -> None:
-    """Check that a callback sees the whole gradients of each optimizer step.
-
-    Args:
-        trainer: the Trainer that fits.
-        pl_module: the module that is trained.
-        callback: name of the callback, for the message.
-
-    Raises:
-        TrainerError: the module uses manual optimization, or the strategy shards gradients.
-    """
-    if not pl_module.automatic_optimization:
-        raise TrainerError(f"automatic_optimization: got False; {callback} needs automatic optimization")
-    name = type(trainer.strategy).__name__
-    if SHARDING & {kind.__name__ for kind in type(trainer.strategy).__mro__}:
-        raise TrainerError(f"strategy: got {name}; {callback} needs whole gradients in each process, as in ddp")
-
-
-def check_dense(gradients: Mapping[str, Tensor]) -> None:
-    """Check that no gradient is sparse.
-
-    Raises:
-        TrainerError: a gradient is sparse.
-    """
-    for name, gradient in gradients.items():
-        if gradient.layout != torch.strided:
-            raise TrainerError(f"{name}: its gradient is sparse; gradclip needs dense ones (Embedding: sparse=False)")
 
 
 def _warn_if_changed(module: LightningModule, parameters: Mapping[str, nn.Parameter]) -> None:

@@ -1,9 +1,9 @@
 """The callback that records the gradients of any LightningModule."""
 
-import math
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import astuple, replace
 from typing import Any
 
 import numpy as np
@@ -13,23 +13,18 @@ from torch import Tensor
 from torch.optim import LBFGS, Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from gradclip import keys
-from gradclip.callbacks.clip_gradients import ClipGradients, check_dense, check_whole_gradients
-from gradclip.callbacks.optimizers import (
-    OptimizerParameters,
-    as_float,
-    check_unscaled,
-    group_rates,
-    initial_rate,
-    overrides,
-)
+from gradclip.callbacks.between import check_order, may_change_direction
+from gradclip.callbacks.finite_state import FiniteState
+from gradclip.callbacks.optimizers import OptimizerParameters, as_float, group_rates, initial_rate
+from gradclip.callbacks.step_logger import StepLogger
+from gradclip.callbacks.trainer_checks import check_dense, check_unscaled, check_whole_gradients, total_steps
 from gradclip.diagnosis.explosion import Explosion, explain
 from gradclip.errors import TrainerError
-from gradclip.telemetry.record import GradientRecord
-from gradclip.telemetry.recorders import StepIndex, batch_extremes, make_recorder
+from gradclip.telemetry.batches import batch_extremes, mean_loss, merge_extremes
+from gradclip.telemetry.record import Divergence, GradientRecord
+from gradclip.telemetry.recorders import StepIndex, make_recorder
 
 SMALL_NETWORK = 1_000_000  # parameters; up to so many, a copy at every step costs next to nothing
-MAX_PEAKS = 320  # points of a curve that MLflow's charts show
 
 
 class GradientMonitor(Callback):
@@ -79,8 +74,10 @@ class GradientMonitor(Callback):
         self._learning_rates: dict[str, float] = {}  # of each parameter, up to the divergence
         self._losses: list[Tensor] = []  # of the batches since the last step
         self._batch_extremes: list[list[Tensor]] = []
-        self._step_taken, self._steps = False, 0
-        self._peak, self._peak_window = -math.inf, 1  # largest norm of the current window, and its steps
+        self._step_taken = self._validates = False
+        self._steps = 0
+        self._step_logger = StepLogger()
+        self._finite_state = FiniteState()
         self._optimizer: Optimizer | None = None
         self._handle: RemovableHandle | None = None
 
@@ -94,7 +91,7 @@ class GradientMonitor(Callback):
     @property
     def explosion(self) -> Explosion | None:
         """The explosion report, to ``print`` or as ``.to_json()``; None if training did not diverge."""
-        return explain(self.record, self._learning_rates)
+        return explain(self.record, self._learning_rates, self._finite_state.found)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget the training before."""
@@ -104,7 +101,7 @@ class GradientMonitor(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check that the gradients can be seen, before and after clipping."""
         check_whole_gradients(trainer, pl_module, "GradientMonitor")
-        _check_order(trainer, self)
+        check_order(trainer, self)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start a new record, or continue that of a checkpoint; note the initial learning rate."""
@@ -112,8 +109,9 @@ class GradientMonitor(Callback):
             raise TrainerError("optimizer: got LBFGS; GradientMonitor needs one that takes one gradient a step")
         check_unscaled(trainer, "GradientMonitor")
         self._parameters = OptimizerParameters(pl_module)
-        self._changes_direction = _may_change_direction(trainer, pl_module, self)
-        self._peak_window = max(1, -(-steps // MAX_PEAKS)) if (steps := _total_steps(trainer)) else self.flush_every
+        self._changes_direction = may_change_direction(trainer, pl_module, self)
+        self._step_logger.set_window(total_steps(trainer), self.flush_every)
+        self._finite_state.start(pl_module)
         for optimizer in trainer.optimizers:
             self.learning_rate = initial_rate(optimizer)
         if self._restored is not None:
@@ -130,16 +128,16 @@ class GradientMonitor(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """If this batch ended a step, add the step to the record."""
-        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
-        if isinstance(loss, Tensor):
-            self._losses.append(loss.detach())
+        returned = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+        if isinstance(returned, Tensor):
+            self._losses.append(returned.detach())
         self._batch_extremes.append(batch_extremes(batch))
         if not self._step_taken:
             return
         index = StepIndex(trainer.global_step, trainer.current_epoch + 1, batch_idx)
-        mean_loss = _mean_loss(self._losses, trainer.accumulate_grad_batches)
+        loss = mean_loss(self._losses, trainer.accumulate_grad_batches)
         is_scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
-        self._recorder.record_step(index, mean_loss, _merge_extremes(self._batch_extremes), may_skip=is_scaled)
+        self._recorder.record_step(index, loss, merge_extremes(self._batch_extremes), may_skip=is_scaled)
         self._rates.append(self._latest_rates)
         self._steps += 1
         self._losses, self._batch_extremes, self._step_taken = [], [], False
@@ -147,11 +145,34 @@ class GradientMonitor(Callback):
             self._flush(trainer)
             self._stop_if_diverged(trainer)
 
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Watch the loss of a validation during training."""
+        self._validates = trainer.state.fn == "fit" and not trainer.sanity_checking
+        if self._validates:
+            self._finite_state.start_validation(trainer)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Note the loss that a step of the validation returned."""
+        if self._validates:
+            self._finite_state.add_validation_step(outputs)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look whether the loss of the validation is finite, which that of the training may be all the same."""
+        if self._validates:
+            self._finite_state.check_validation(trainer)
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Flush the last steps, and log the peak of a window that is not full."""
         self._flush(trainer)
-        if math.isfinite(self._peak):
-            self._log(trainer, {keys.GRAD_NORM_PEAK: self._peak}, trainer.global_step)
+        self._step_logger.log_last_peak(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Flush what was recorded before an exception; a step that it ended halfway is left out."""
@@ -174,19 +195,33 @@ class GradientMonitor(Callback):
         self._flush(trainer)
         record = self.record
         columns = {name: torch.from_numpy(getattr(record, name)) for name in GradientRecord.columns()}
-        progress = {"steps": self._steps, "first_bad_step": self._diverged_step, "peak": self._peak}
-        rates = dict(self._learning_rates)
-        checkpoint[self.state_key] = {"names": list(record.names), "columns": columns, "rates": rates, **progress}
+        progress = {"steps": self._steps, "first_bad_step": self._diverged_step, "peak": self._step_logger.peak}
+        found = self._finite_state.found
+        checkpoint[self.state_key] = {
+            "names": list(record.names),
+            "columns": columns,
+            "rates": dict(self._learning_rates),
+            "elsewhere": None if found is None else [*astuple(found[0]), found[1]],
+            **progress,
+        }
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Read the record of a checkpoint, which ``fit`` continues."""
-        self._restored = checkpoint.get(self.state_key)
+        state = checkpoint.get(self.state_key)
+        if state is not None and "names" not in state:
+            warnings.warn("GradientMonitor: the checkpoint's record has no names; it begins anew", stacklevel=2)
+            state = None
+        self._restored = state
 
     def _restore(self, state: dict[str, Any]) -> None:
         columns = {name: column.numpy() for name, column in state["columns"].items()}
         self._blocks, self._restored = [GradientRecord(tuple(state["names"]), **columns)], None
-        self._steps, self._diverged_step, self._peak = state["steps"], state["first_bad_step"], state["peak"]
+        self._steps, self._diverged_step = state["steps"], state["first_bad_step"]
+        self._step_logger.peak = state["peak"]
         self._learning_rates = state["rates"]
+        if state["elsewhere"] is not None:
+            *place, kind = state["elsewhere"]
+            self._finite_state.found = Divergence(*place), kind
 
     def _follow(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Measure what the optimizer trains from now on, where that has changed, and look at it once it has stepped."""
@@ -232,6 +267,7 @@ class GradientMonitor(Callback):
             block = replace(block, loss=loss.cpu().numpy(), input_max_abs=inputs, target_max_abs=targets)
         self._blocks.append(block)
         if self._diverged_step is None:
+            self._finite_state.check_buffers(trainer.lightning_module, int(block.step[-1]), int(block.epoch[-1]))
             row = len(block.step) - 1
             if block.divergence is not None:
                 self._diverged_step = block.divergence.step
@@ -239,26 +275,7 @@ class GradientMonitor(Callback):
             group_of, of_groups = rates[row]
             self._learning_rates = {name: as_float(of_groups[group]) for name, group in group_of.items()}
         if trainer.loggers:
-            self._log_block(trainer, block)
-
-    def _log_block(self, trainer: Trainer, block: GradientRecord) -> None:
-        curves = {key: values.tolist() for key, values in block.metrics.items()}
-        for row, step in enumerate(block.step.tolist()):
-            metrics = {key: values[row] for key, values in curves.items()}
-            self._log(trainer, metrics | self._peak_of_window(step, metrics[keys.GRAD_NORM]), step)
-
-    def _log(self, trainer: Trainer, metrics: Mapping[str, float], step: int) -> None:
-        finite = {key: value for key, value in metrics.items() if math.isfinite(value)}
-        for logger in trainer.loggers if finite else ():
-            logger.log_metrics(finite, step=step)
-
-    def _peak_of_window(self, step: int, norm: float) -> dict[str, float]:
-        """Return the largest finite norm of a window at its last step; nothing at other steps."""
-        self._peak = max(self._peak, norm) if math.isfinite(norm) else self._peak
-        if step % self._peak_window:
-            return {}
-        peak, self._peak = self._peak, -math.inf
-        return {keys.GRAD_NORM_PEAK: peak}
+            self._step_logger.log(trainer, block)
 
     def _stop_if_diverged(self, trainer: Trainer) -> None:
         if self._diverged_step is None or self.steps_after_divergence is None:
@@ -272,67 +289,6 @@ def default_updates_every(parameters: int) -> int:
     return 1 if parameters <= SMALL_NETWORK else 10
 
 
-def _mean_loss(losses: Sequence[Tensor], accumulated: int) -> Tensor | None:
-    """Return the mean loss of a step's batches; None if none of them has a loss.
-
-    Args:
-        losses: of each batch, which Lightning has divided by ``accumulated``.
-        accumulated: batches in a step; the last step of an epoch may have fewer.
-    """
-    if not losses:
-        return None
-    total = sum(losses[1:], losses[0])
-    return total if len(losses) == accumulated else total * accumulated / len(losses)
-
-
-def _merge_extremes(batches: Sequence[list[Tensor]]) -> list[Tensor]:
-    """Return the extremes of several batches together, as magnitudes: a record contains nothing else of them."""
-    if len(batches) == 1:
-        return batches[0]
-    return [torch.stack(extremes).abs().max() for extremes in zip(*batches, strict=True)]
-
-
-def _check_order(trainer: Trainer, monitor: GradientMonitor) -> None:
-    callbacks = _callbacks(trainer)
-    before = callbacks[: callbacks.index(monitor)]
-    if any(isinstance(callback, ClipGradients) for callback in before):
-        raise TrainerError("callbacks: ClipGradients comes before GradientMonitor; put the monitor first")
-
-
-def _may_change_direction(trainer: Trainer, module: LightningModule, monitor: GradientMonitor) -> bool:
-    """Return whether something between the monitor and the optimizer may change the direction of the gradient.
-
-    That is value clipping, a clipper that does, or a hook of the user's own, which may do anything.
-    """
-    if trainer.gradient_clip_val is not None and trainer.gradient_clip_algorithm == "value":
-        return True
-    callbacks = _callbacks(trainer)
-    after = callbacks[callbacks.index(monitor) + 1 :]
-    clippers = [callback.clipper for callback in after if isinstance(callback, ClipGradients)]
-    return (
-        any(clipper.changes_direction for clipper in clippers)
-        or any(overrides(component, "on_before_optimizer_step") for component in (module, *after))
-        or overrides(module, "configure_gradient_clipping")
-    )
-
-
-def _total_steps(trainer: Trainer) -> int:
-    """Return about how many optimizer steps the training will have; 0 if nobody knows.
-
-    ``trainer.estimated_stepping_batches`` is the same, but raises where accumulation follows a schedule.
-    """
-    batches, epochs, most = trainer.num_training_batches, trainer.max_epochs, trainer.max_steps
-    if not math.isfinite(batches) or epochs in (None, -1):
-        return max(most, 0)
-    steps = math.ceil(batches / trainer.accumulate_grad_batches) * max(epochs or 0, 1)
-    return steps if most == -1 else min(steps, most)
-
-
 def _are_same(trained: Sequence[tuple[str, Tensor]], recorded: Sequence[Tensor]) -> bool:
     pairs = zip(trained, recorded, strict=False)
     return len(trained) == len(recorded) and all(one is other for (_, one), other in pairs)
-
-
-def _callbacks(trainer: Trainer) -> list[Callback]:
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    return callbacks

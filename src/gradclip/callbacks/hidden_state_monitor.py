@@ -46,6 +46,7 @@ class HiddenStateMonitor(Callback):
         self._layers: dict[str, nn.RNNBase] = {}
         self._unrollings: list[Unrolling] = []
         self._restored: dict[str, Any] | None = None
+        self._last_step = -1  # the latest optimizer step that started
         self._reset()
 
     @property
@@ -123,7 +124,7 @@ class HiddenStateMonitor(Callback):
         self._steps: list[int] = []
         self._norms: list[dict[RecurrentLayer, Floats]] = []  # of each snapshot, ``[time steps]`` of each layer
         self._interval, self._steps_seen = 1, 0
-        self._last_step = -1  # the latest optimizer step that started
+        self._last_step = -1
         self._derivatives: dict[RecurrentLayer, list[Tensor | None]] = {}  # of the step being recorded
 
     def _visit(self, name: str, layer: int, step: int, hidden: Tensor) -> None:
@@ -159,9 +160,9 @@ def _store(derivatives: list[Tensor | None], index: int, derivative: Tensor) -> 
 def _norms(derivatives: list[Tensor | None]) -> Floats:
     """Return the norm of each derivative, ``[time steps]``; 0 where there is none."""
     norms = np.zeros(len(derivatives))
-    arrived = [index for index, derivative in enumerate(derivatives) if derivative is not None]
+    arrived = {index: derivative for index, derivative in enumerate(derivatives) if derivative is not None}
     if arrived:
-        norms[arrived] = tensor_norms([derivatives[index] for index in arrived]).cpu().double().numpy()
+        norms[[*arrived]] = tensor_norms([*arrived.values()]).cpu().double().numpy()
     return norms
 
 

@@ -2,11 +2,8 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-
-from gradclip.errors import TrainerError
 
 
 class OptimizerParameters:
@@ -64,29 +61,6 @@ def as_float(rate: Any) -> float:
 
 
 def initial_rate(optimizer: Optimizer) -> float:
-    """Return the highest rate at which a group was set up, without the factor of a schedule; NaN if none is known."""
-    rates = [as_float(group.get("max_lr", group.get("initial_lr", group.get("lr")))) for group in optimizer.param_groups]
-    return max((rate for rate in rates if rate == rate), default=float("nan"))
-
-
-def check_unscaled(trainer: Any, callback: str) -> None:
-    """Check that gradients are unscaled before a callback sees them.
-
-    Raises:
-        TrainerError: a loss scaler leaves it to an optimizer to unscale the gradients within its step.
-    """
-    if getattr(trainer.precision_plugin, "scaler", None) is None:
-        return
-    for optimizer in trainer.optimizers:
-        if getattr(optimizer, "_step_supports_amp_scaling", False):
-            name = type(optimizer).__name__
-            raise TrainerError(
-                f"optimizer: got a fused {name}, which unscales gradients within its step; "
-                f"{callback} needs fused=False or precision='bf16-mixed'"
-            )
-
-
-def overrides(component: object, hook: str) -> bool:
-    """Return whether a module or a callback has a hook of its own, beside those of Lightning and of this package."""
-    owner = getattr(getattr(component, hook, None), "__module__", None) or ""
-    return not owner.startswith(("pytorch_lightning.", "lightning.pytorch.", "gradclip.callbacks."))
+    """Return the highest rate of a group, that at the top of its schedule where it has one; NaN if none is known."""
+    tops = (group.get("max_lr", group.get("initial_lr", group.get("lr"))) for group in optimizer.param_groups)
+    return max((float(rate) for rate in tops if rate is not None), default=float("nan"))

@@ -248,7 +248,7 @@ def rescale(gradients: Gradients, coefficients: Tensor) -> dict[str, Tensor]:
 
 
 def rescale_in_place(gradients: Gradients, coefficients: Tensor) -> None:
-    """Multiply gradients as :func:`rescale` does, in place; new memory is needed for 16-bit and complex numbers only."""
+    """Multiply gradients as :func:`rescale` does, in place; 16-bit and complex ones need new memory."""
     if any(gradient.dtype.itemsize < 4 or gradient.is_complex() for gradient in gradients.values()):
         torch._foreach_copy_(list(gradients.values()), list(rescale(gradients, coefficients).values()))
         return

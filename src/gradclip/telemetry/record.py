@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from gradclip import keys
 from gradclip.arrays import Booleans, Floats, Integers
 
+HUGE = 1e18  # a float32 cannot represent the square of an element not far above
 MATRICES = ("nonfinite", "norms", "norms_clipped", "weights", "updates")  # columns of a record, one number a parameter
 
 
@@ -26,8 +27,10 @@ class Divergence:
     Attributes:
         step: the optimizer step, counted from 1.
         epoch: the epoch, counted from 1.
-        place: ``loss``; ``gradient <parameter>`` or ``weight <parameter>``; or ``score``, where only the score of an
-            epoch overflowed.
+        place: ``loss``; ``gradient <parameter>`` or ``weight <parameter>``; ``update <parameter>``, where the square of
+            a gradient overflowed in the optimizer, which does not move that parameter any more; ``score``, where only
+            the score of an epoch overflowed; ``buffer <buffer>`` or ``validation <metric>``, where gradients do not
+            show it.
     """
 
     step: int
@@ -53,9 +56,10 @@ class GradientRecord:
         batch: index within the epoch of the step's last batch, counted from 0, ``[steps]``.
         loss: training loss, mean over the accumulated batches, ``[steps]``, loss units; NaN where there was none.
         max_abs: largest |element| of all gradients before clipping, ``[steps]``, gradient units.
-        input_max_abs: largest |element| of the step's inputs, as the network receives them, ``[steps]``; NaN where a
-            batch is not a pair of floating-point tensors.
-        target_max_abs: largest |element| of the step's targets, as the loss receives them, ``[steps]``; NaN likewise.
+        input_max_abs: largest |element| of the step's inputs, as the network receives them, ``[steps]``; infinite where
+            one of them is not finite, NaN where all are and a batch is not a pair of floating-point tensors.
+        target_max_abs: largest |element| of the step's targets, as the loss receives them, ``[steps]``; infinite where
+            one of them is not finite, NaN where a batch is not a pair of floating-point tensors.
         inner_product: inner product of the whole gradient before and after clipping, ``[steps]``, squared gradient
             units; NaN where the clipping method keeps the direction, so that it is not measured.
         skipped: whether the update was skipped, by a clipper, a loss scaler, or for lack of a loss or a gradient,
@@ -101,8 +105,10 @@ class GradientRecord:
         if names == self.names:
             return self
         place = {name: column for column, name in enumerate(names)}
-        columns = {column: _spread(getattr(self, column), [place[name] for name in self.names], len(names))
-                   for column in MATRICES}
+        columns: dict[str, Any] = {
+            column: _spread(getattr(self, column), [place[name] for name in self.names], len(names))
+            for column in MATRICES
+        }
         return replace(self, names=names, **columns)
 
     @classmethod
@@ -194,13 +200,25 @@ class GradientRecord:
         """The first step with a non-finite weight, or with a non-finite loss and an update that was not skipped.
 
         None if there is no such step. A non-finite gradient that never reached a weight, because a clipper or a loss
-        scaler skipped the update, does not count.
+        scaler skipped the update, does not count. Without one, the first step whose gradient overflowed in the
+        optimizer, as its square does in that of Adam.
         """
         diverged = diverged_steps(self.loss, self.skipped, np.where(self.trained, self.weights, 0.0))
         if not diverged.any():
-            return None
+            return self._overflowed_update()
         row = int(np.argmax(diverged))
         return Divergence(int(self.step[row]), int(self.epoch[row]), self._first_nonfinite(row))
+
+    def _overflowed_update(self) -> Divergence | None:
+        """Return where a huge gradient was used from which on its parameter, which had moved before, never moves."""
+        huge = np.isfinite(self.norms_clipped) & (self.norms_clipped > HUGE) & ~self.skipped[:, None]
+        for row, column in np.argwhere(huge):
+            updates, norms = self.updates[row:, column], self.norms_clipped[row:, column]
+            measured = ~np.isnan(updates) & (norms > 0)
+            moved_before = row == 0 or np.nanmax(self.updates[:row, column], initial=0.0) > 0
+            if measured[1:].any() and not updates[measured].any() and moved_before:
+                return Divergence(int(self.step[row]), int(self.epoch[row]), f"update {self.names[column]}")
+        return None
 
     def _first_nonfinite(self, row: int) -> str:
         """Return the first non-finite value of a step in the order in which they are computed.
@@ -262,7 +280,6 @@ def diverged_steps(loss: Floats, skipped: Booleans, weights: Floats) -> Booleans
     """
     diverged: Booleans = ~np.isfinite(weights).all(axis=-1) | ~(np.isfinite(loss) | skipped)
     return diverged
-
 
 
 def _spread(columns: Floats, place: Sequence[int], width: int) -> Floats:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors
 
 from gradclip.norms import as_real, row_part_norms, tensor_norms
+from gradclip.telemetry.batches import largest_of_batches
 from gradclip.telemetry.measures import extremes, inner_product, nonfinite_counts
-from gradclip.telemetry.record import GradientRecord
+from gradclip.telemetry.record import MATRICES, GradientRecord
 
 COPY_LIMIT = 50_000  # trained parameters; copies of them for a block of steps take a few megabytes
 
@@ -80,7 +81,7 @@ class Recorder(ABC):
         Args:
             index: position of the step in the training.
             loss: the step's training loss, a scalar; None where it has none, so that its update counts as skipped.
-            batch_extremes: of the step's batches, as :func:`batch_extremes` returns them; empty if unknown.
+            batch_extremes: of the step's batches, as ``batches.batch_extremes`` returns them; empty if unknown.
             may_skip: whether gradients that are not finite keep the optimizer from stepping, as a loss scaler does.
         """
         may_skip = may_skip and not self._is_updated
@@ -88,18 +89,20 @@ class Recorder(ABC):
             self.record_update()
         unknown = torch.full((), torch.nan, device=self._device)
         self._indices.append(index)
-        self._scalars.append([unknown if loss is None else loss, *(batch_extremes or [unknown] * 4)])
-        self._flags.append(_Flags(self._has_gradients, self._keeps_gradients, loss is not None, may_skip))
+        found = [*batch_extremes] if len(batch_extremes) == 4 else [*(batch_extremes or [unknown]), *[unknown] * 3]
+        self._scalars.append([unknown if loss is None else loss, *found])
+        of_pair = len(batch_extremes) == 4
+        self._flags.append(_Flags(self._has_gradients, self._keeps_gradients, loss is not None, may_skip, of_pair))
         if self.parameters:
             self._keep()
 
     def flush(self) -> GradientRecord:
         """Return the record of the steps since the last flush, and discard them here."""
         scalars = _to_array(self._scalars)
-        max_abs = np.abs(scalars[:, 1:]).reshape(len(scalars), 2, 2).max(axis=2)
         indices = np.array(self._indices, dtype=np.int64)
         measured = self._flush_columns() if self.parameters else _nothing(len(indices))
-        had_gradients, keeps_gradients, has_loss, may_skip = np.array(self._flags).T
+        had_gradients, keeps_gradients, has_loss, may_skip, of_pair = np.array(self._flags).T
+        inputs, targets = largest_of_batches(scalars[:, 1:], of_pair)
         for column in ("max_abs", "norms", "norms_clipped"):
             measured[column][~had_gradients] = np.nan
         record = GradientRecord(
@@ -108,8 +111,8 @@ class Recorder(ABC):
             epoch=indices[:, 1],
             batch=indices[:, 2],
             loss=scalars[:, 0],
-            input_max_abs=max_abs[:, 0],
-            target_max_abs=max_abs[:, 1],
+            input_max_abs=inputs,
+            target_max_abs=targets,
             skipped=~keeps_gradients | ~has_loss | (may_skip & ~np.isfinite(measured["norms"]).all(axis=1)),
             **measured,
         )
@@ -152,6 +155,7 @@ class _Flags(NamedTuple):
     keeps_gradients: bool  # after clipping
     has_loss: bool
     may_skip: bool
+    of_pair: bool  # whether the batch is a pair of floating-point tensors, so that its extremes are known
 
 
 class CopyingRecorder(Recorder):
@@ -252,26 +256,10 @@ def make_recorder(named_parameters: Sequence[tuple[str, nn.Parameter]], changes_
     return (CopyingRecorder if size <= COPY_LIMIT else MeasuringRecorder)(named_parameters, changes_direction)
 
 
-def batch_extremes(batch: Any) -> list[Tensor]:
-    """Return the minimum and maximum of a batch's inputs and of its targets, four scalars.
-
-    The list is empty where the batch is not a pair of floating-point tensors.
-
-    Example:
-        >>> batch_extremes((torch.tensor([1.0, -2.0]), torch.tensor([5.0])))
-        [tensor(-2.), tensor(1.), tensor(5.), tensor(5.)]
-    """
-    if not isinstance(batch, list | tuple) or len(batch) != 2:
-        return []
-    pair = [part for part in batch if isinstance(part, Tensor) and part.is_floating_point() and part.numel()]
-    return extremes(pair) if len(pair) == 2 else []
-
-
 def _nothing(steps: int) -> dict[str, NDArray[np.float64]]:
     """The columns of steps in which no parameter is trained."""
-    of_steps, of_parameters = ("max_abs", "inner_product"), ("nonfinite", "norms", "norms_clipped", "weights", "updates")
-    numbers = {column: np.full(steps, np.nan) for column in of_steps}
-    return numbers | {column: np.empty((steps, 0)) for column in of_parameters}
+    numbers = {column: np.full(steps, np.nan) for column in ("max_abs", "inner_product")}
+    return numbers | {column: np.empty((steps, 0)) for column in MATRICES}
 
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:
