@@ -73,6 +73,10 @@ def test_a_rate_that_is_sought_again_later_leaves_the_record_as_it_is(lightning,
     trainer = trainer_of(lightning, EachEpoch(num_training_steps=3), default_root_dir=tmp_path, max_epochs=2)
     trainer.fit(make(lightning, Tunable))
     assert record_of(trainer).step.tolist() == [*range(1, 17)]
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    done = trainer_of(lightning, max_epochs=2)
+    done.fit(make(lightning, Tunable), ckpt_path=tmp_path / "last.ckpt")  # nothing is left to train
+    assert record_of(done).step.tolist() == [*range(1, 17)]
 
 
 def test_a_checkpoint_before_any_training(lightning, tmp_path):

@@ -43,6 +43,7 @@ class ClipGradients(Callback):
         self.clipper = clipper
         self.state: State | None = None
         self._restored: State | None = None
+        self._has_started = False
 
     def check(self, module: nn.Module) -> None:
         """Check that the clipper's parameter patterns match parameters of the module.
@@ -53,7 +54,10 @@ class ClipGradients(Callback):
         self.clipper.init(dict(module.named_parameters()))
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check that nothing else clips and that each process has the whole gradients."""
+        """Check that nothing else clips and that each process has the whole gradients; start with a new state.
+
+        That of a checkpoint is continued.
+        """
         if trainer.gradient_clip_val is not None:
             raise TrainerError(
                 f"gradient_clip_val: got {trainer.gradient_clip_val}; leave it out, ClipGradients clips already"
@@ -64,12 +68,13 @@ class ClipGradients(Callback):
                 f"configure_gradient_clipping: got that of {name}; leave it out, ClipGradients clips already"
             )
         check_whole_gradients(trainer, pl_module, type(self).__name__)
+        self.state, self._restored, self._has_started = self._restored, None, True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start with a new state, or with that of a checkpoint."""
+        """Check that the gradients will be unscaled; forget which parameters another training had."""
         check_unscaled(trainer, type(self).__name__)
         self._parameters, self._known = OptimizerParameters(pl_module), dict[str, nn.Parameter]()
-        self.state, self._restored, self._is_first = self._restored, None, True
+        self._is_first = True
 
     @torch.no_grad()
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
@@ -109,6 +114,7 @@ class ClipGradients(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget the training before."""
+        self._has_started = False
         if stage == "fit":
             self.state = None
 
@@ -123,7 +129,8 @@ class ClipGradients(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Note the clipper's state, with which ``fit`` goes on."""
-        self._restored = state_dict["state"]
+        if not self._has_started:  # one that a search during training saved is older
+            self._restored = state_dict["state"]
 
 
 def _warn_if_changed(module: LightningModule, parameters: Mapping[str, nn.Parameter]) -> None:

@@ -63,6 +63,7 @@ class GradientMonitor(Callback):
         self.updates_every = updates_every
         self.learning_rate = float("nan")  # the initial one, the highest of all groups
         self._restored: dict[str, Any] | None = None
+        self._has_started = False
         self._reset()
 
     def _reset(self) -> None:
@@ -95,16 +96,20 @@ class GradientMonitor(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget the training before."""
+        self._has_started = False
         if stage == "fit":
             self._reset()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check that the gradients can be seen, before and after clipping."""
+        """Check that the gradients can be seen, before and after clipping; continue the record of a checkpoint."""
         check_whole_gradients(trainer, pl_module, "GradientMonitor")
         check_order(trainer, self)
+        if self._restored is not None:
+            self._restore(self._restored)
+        self._has_started = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start a new record, or continue that of a checkpoint; note the initial learning rate."""
+        """Note the initial learning rate, how long training takes, and what may happen between two measurements."""
         if any(isinstance(optimizer, LBFGS) for optimizer in trainer.optimizers):
             raise TrainerError("optimizer: got LBFGS; GradientMonitor needs one that takes one gradient a step")
         check_unscaled(trainer, "GradientMonitor")
@@ -114,8 +119,6 @@ class GradientMonitor(Callback):
         self._finite_state.start(pl_module)
         for optimizer in trainer.optimizers:
             self.learning_rate = initial_rate(optimizer)
-        if self._restored is not None:
-            self._restore(self._restored)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Measure the gradients before clipping."""
@@ -206,7 +209,9 @@ class GradientMonitor(Callback):
         }
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Read the record of a checkpoint, which ``fit`` continues."""
+        """Read the record of a checkpoint, which ``fit`` continues; not that which a search during training saved."""
+        if self._has_started:
+            return
         state = checkpoint.get(self.state_key)
         if state is not None and "names" not in state:
             warnings.warn("GradientMonitor: the checkpoint's record has no names; it begins anew", stacklevel=2)

@@ -46,6 +46,7 @@ class HiddenStateMonitor(Callback):
         self._layers: dict[str, nn.RNNBase] = {}
         self._unrollings: list[Unrolling] = []
         self._restored: dict[str, Any] | None = None
+        self._has_started = False
         self._last_step = -1  # the latest optimizer step that started
         self._reset()
 
@@ -60,15 +61,17 @@ class HiddenStateMonitor(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget the training before."""
+        self._has_started = False
         if stage == "fit":
             self._reset()
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the recurrent layers; start a new record, or continue that of a checkpoint."""
         layers = ((name, layer) for name, layer in pl_module.named_modules() if isinstance(layer, nn.RNNBase))
         self._layers = {name: layer for name, layer in layers if can_unroll(layer)}
         if self._restored is not None:
             self._restore(self._restored)
+        self._has_started = True
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Hook into the recurrent layers, if the step that starts is to be recorded."""
@@ -111,7 +114,8 @@ class HiddenStateMonitor(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Note the record of a checkpoint, which ``fit`` continues."""
-        self._restored = state_dict
+        if not self._has_started:  # one that a search during training saved is older
+            self._restored = state_dict
 
     def _restore(self, state: dict[str, Any]) -> None:
         self._restored = None
