@@ -54,7 +54,7 @@ def as_float(rate: Any) -> float:
     """Return a learning rate as a number; NaN where there is none.
 
     Example:
-        >>> as_float(torch.tensor(0.5)), as_float(None)
+        >>> as_float(0.5), as_float(None)
         (0.5, nan)
     """
     return float("nan") if rate is None else float(rate)

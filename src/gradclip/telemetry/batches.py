@@ -1,6 +1,7 @@
 """The largest magnitudes of a batch, and whether all of it is finite, whatever kind of batch it is."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -10,24 +11,27 @@ from torch import Tensor
 
 from gradclip.telemetry.measures import extremes
 
+MOST = 32  # tensors of a batch that are looked at
+
 
 def batch_extremes(batch: Any) -> list[Tensor]:
     """Return the minimum and maximum of a batch's inputs and of its targets, four scalars.
 
-    Of a batch that is not a pair of floating-point tensors, only whether it has an element that is not finite, 1 or 0,
-    is returned; the list is empty where it has no floating-point tensor.
+    Of a batch that is not a pair of floating-point tensors, one scalar is returned that is not finite if one of its
+    elements is not: the sum of its floating-point tensors. The list is empty where it has none.
 
     Example:
         >>> batch_extremes((torch.tensor([1.0, -2.0]), torch.tensor([5.0])))
         [tensor(-2.), tensor(1.), tensor(5.), tensor(5.)]
         >>> batch_extremes({"image": torch.tensor([1.0, torch.nan]), "label": torch.tensor([2])})
-        [tensor(1.)]
+        [tensor(nan)]
     """
     if isinstance(batch, list | tuple) and len(batch) == 2:
-        pair = [part for part in batch if _is_real(part)]
+        pair = [part.detach() for part in batch if _is_real(part)]
         if len(pair) == 2:
             return extremes(pair)
-    return _are_nonfinite(extremes([*_real_tensors(batch)]))
+    parts = [part.detach() for part in islice(_real_parts(batch), MOST)]
+    return _total([part.sum(dtype=torch.promote_types(part.dtype, torch.float32)) for part in parts])
 
 
 def merge_extremes(batches: Sequence[list[Tensor]]) -> list[Tensor]:
@@ -36,8 +40,7 @@ def merge_extremes(batches: Sequence[list[Tensor]]) -> list[Tensor]:
         return batches[0]
     if all(len(extremes) == 4 for extremes in batches):
         return [torch.stack(extremes).abs().max() for extremes in zip(*batches, strict=True)]
-    flags = [found for batch in batches for found in (_are_nonfinite(batch) if len(batch) == 4 else batch)]
-    return [torch.stack(flags).max()] if flags else []
+    return _total([found for batch in batches for found in batch])
 
 
 def mean_loss(losses: Sequence[Tensor], accumulated: int) -> Tensor | None:
@@ -53,30 +56,33 @@ def mean_loss(losses: Sequence[Tensor], accumulated: int) -> Tensor | None:
     return total if len(losses) == accumulated else total * accumulated / len(losses)
 
 
-def _are_nonfinite(found: Sequence[Tensor]) -> list[Tensor]:
-    return [(~torch.stack([extreme.float() for extreme in found]).isfinite()).any().float()] if found else []
+def _total(scalars: Sequence[Tensor]) -> list[Tensor]:
+    return [sum(scalars[1:], scalars[0])] if scalars else []
 
 
-def _real_tensors(batch: Any) -> Iterator[Tensor]:
+def _real_parts(batch: Any) -> Iterator[Tensor]:
     """Yield the floating-point tensors of a batch that are not empty, from lists, tuples and dictionaries."""
     if isinstance(batch, list | tuple | Mapping):
         for part in batch.values() if isinstance(batch, Mapping) else batch:
-            yield from _real_tensors(part)
+            yield from _real_parts(part)
     elif _is_real(batch):
         yield batch
 
 
 def _is_real(part: Any) -> bool:
-    return isinstance(part, Tensor) and part.is_floating_point() and part.numel() > 0 and part.layout == torch.strided
+    """Whether this is a tensor with a largest element, which one of 8-bit numbers has not."""
+    if not (isinstance(part, Tensor) and part.is_floating_point() and part.numel()):
+        return False
+    return part.layout == torch.strided and part.dtype.itemsize > 1
 
 
 def largest_of_batches(found: NDArray[np.float64], of_pair: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return the largest magnitude of inputs and of targets, ``[2, steps]``; infinite where one is not finite.
 
     Args:
-        found: of each step, what :func:`batch_extremes` returned, ``[steps, 4]``.
-        of_pair: whether these are extremes; if not, the first one says whether an element is not finite.
+        found: of each step, what :func:`batch_extremes` returned, followed by zeros, ``[steps, 4]``.
+        of_pair: whether these are extremes; if not, the first one is not finite if an element is not.
     """
     of_pairs = np.abs(found).reshape(len(found), 2, 2).max(axis=2).T
-    of_others = np.stack([np.where(found[:, 0] > 0, np.inf, np.nan), np.full(len(found), np.nan)])
+    of_others = np.stack([np.where(np.isfinite(found[:, 0]), np.nan, np.inf), np.full(len(found), np.nan)])
     return np.where(of_pair, np.where(np.isnan(of_pairs), np.inf, of_pairs), of_others)

@@ -49,7 +49,7 @@ class Recorder(ABC):
         self.names = tuple(name for name, _ in named_parameters)
         self.parameters = [parameter for _, parameter in named_parameters]
         self.changes_direction = changes_direction
-        self._device = self.parameters[0].device if self.parameters else None
+        self._zero = torch.zeros((), device=self.parameters[0].device if self.parameters else None)
         self._any_complex = any(parameter.is_complex() for parameter in self.parameters)
         self._indices: list[StepIndex] = []
         self._scalars: list[list[Tensor]] = []  # of each step: the loss and four batch extremes
@@ -87,10 +87,10 @@ class Recorder(ABC):
         may_skip = may_skip and not self._is_updated
         if not self._is_updated:
             self.record_update()
-        unknown = torch.full((), torch.nan, device=self._device)
         self._indices.append(index)
-        found = [*batch_extremes] if len(batch_extremes) == 4 else [*(batch_extremes or [unknown]), *[unknown] * 3]
-        self._scalars.append([unknown if loss is None else loss, *found])
+        scalars = [self._zero + torch.nan if loss is None else loss, *batch_extremes]
+        here = [scalar.to(self._zero.device) for scalar in scalars]  # a batch may have stayed on another device
+        self._scalars.append(here + [self._zero] * (5 - len(here)))
         of_pair = len(batch_extremes) == 4
         self._flags.append(_Flags(self._has_gradients, self._keeps_gradients, loss is not None, may_skip, of_pair))
         if self.parameters:
