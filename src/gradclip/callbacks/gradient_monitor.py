@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import astuple, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,15 +23,17 @@ from gradclip.diagnosis.explosion import Explosion, explain
 from gradclip.errors import TrainerError
 from gradclip.telemetry.batches import batch_extremes, mean_loss, merge_extremes
 from gradclip.telemetry.record import Divergence, GradientRecord
-from gradclip.telemetry.recorders import StepIndex, make_recorder
-
-SMALL_NETWORK = 1_000_000  # parameters; up to so many, a copy at every step costs next to nothing
+from gradclip.telemetry.record_store import RecordStore
+from gradclip.telemetry.recorders import StepIndex, default_updates_every, make_recorder
 
 
 class GradientMonitor(Callback):
     """Record loss, gradient norms before and after clipping, weights and their updates at every optimizer step.
 
     No value is read from the device between two flushes. Each flush logs the finite values to the Trainer's loggers.
+    Of a record of more than eight megabytes, earlier steps are kept in a folder ``gradient-record-*`` of the Trainer's
+    ``default_root_dir``, and checkpoints say where.
+
     The monitor changes no gradient. It measures the gradients that the optimizer is about to use, accumulated and
     unscaled. It has to come before a :class:`ClipGradients` in the list of callbacks. Parameters that are frozen, or
     that the optimizer does not have, are left out; those that are thawed or added later are followed from then on.
@@ -68,7 +71,7 @@ class GradientMonitor(Callback):
 
     def _reset(self) -> None:
         self._recorder = make_recorder([], changes_direction=False)
-        self._blocks: list[GradientRecord] = []
+        self._store = RecordStore()
         self._names: list[str] = []  # of the module's parameters, in its order
         self._diverged_step: int | None = None
         self._rates: list[tuple[dict[str, int], list[Any]]] = []  # group of each parameter, rate of each group; by step
@@ -85,9 +88,9 @@ class GradientMonitor(Callback):
     @property
     def record(self) -> GradientRecord:
         """The record of all steps up to the last flush."""
-        recorded = dict.fromkeys(name for block in self._blocks for name in block.names) or self._recorder.names
-        in_order = dict.fromkeys(name for name in self._names if name in recorded)
-        return GradientRecord.join((*dict.fromkeys([*in_order, *recorded]),), self._blocks)
+        recorded = dict.fromkeys(self._store.names or self._recorder.names)
+        in_order = [name for name in self._names if name in recorded]
+        return self._store.read((*dict.fromkeys([*in_order, *recorded]),))
 
     @property
     def explosion(self) -> Explosion | None:
@@ -196,13 +199,10 @@ class GradientMonitor(Callback):
             checkpoint[self.state_key] = self._restored
             return
         self._flush(trainer)
-        record = self.record
-        columns = {name: torch.from_numpy(getattr(record, name)) for name in GradientRecord.columns()}
         progress = {"steps": self._steps, "first_bad_step": self._diverged_step, "peak": self._step_logger.peak}
         found = self._finite_state.found
         checkpoint[self.state_key] = {
-            "names": list(record.names),
-            "columns": columns,
+            **self._store.state(),
             "rates": dict(self._learning_rates),
             "elsewhere": None if found is None else [*astuple(found[0]), found[1]],
             **progress,
@@ -213,14 +213,16 @@ class GradientMonitor(Callback):
         if self._has_started:
             return
         state = checkpoint.get(self.state_key)
-        if state is not None and "names" not in state:
-            warnings.warn("GradientMonitor: the checkpoint's record has no names; it begins anew", stacklevel=2)
+        if state is not None and "files" not in state:
+            warnings.warn(
+                "GradientMonitor: the checkpoint's record is of an older version; it begins anew", stacklevel=2
+            )
             state = None
         self._restored = state
 
     def _restore(self, state: dict[str, Any]) -> None:
-        columns = {name: column.numpy() for name, column in state["columns"].items()}
-        self._blocks, self._restored = [GradientRecord(tuple(state["names"]), **columns)], None
+        self._store.restore(state)
+        self._restored = None
         self._steps, self._diverged_step = state["steps"], state["first_bad_step"]
         self._step_logger.peak = state["peak"]
         self._learning_rates = state["rates"]
@@ -270,7 +272,7 @@ class GradientMonitor(Callback):
             max_abs = torch.tensor(np.stack([block.input_max_abs, block.target_max_abs]))
             inputs, targets = trainer.strategy.reduce(max_abs, reduce_op="max").cpu().numpy()
             block = replace(block, loss=loss.cpu().numpy(), input_max_abs=inputs, target_max_abs=targets)
-        self._blocks.append(block)
+        self._store.append(block, Path(trainer.default_root_dir))
         if self._diverged_step is None:
             self._finite_state.check_buffers(trainer.lightning_module, int(block.step[-1]), int(block.epoch[-1]))
             row = len(block.step) - 1
@@ -287,11 +289,6 @@ class GradientMonitor(Callback):
             return
         if trainer.global_step - self._diverged_step >= self.steps_after_divergence:
             trainer.should_stop = True
-
-
-def default_updates_every(parameters: int) -> int:
-    """Return the default of ``updates_every``, in optimizer steps, for a network of this many parameters."""
-    return 1 if parameters <= SMALL_NETWORK else 10
 
 
 def _are_same(trained: Sequence[tuple[str, Tensor]], recorded: Sequence[Tensor]) -> bool:

@@ -15,6 +15,7 @@ from gradclip.telemetry.batches import largest_of_batches
 from gradclip.telemetry.measures import extremes, inner_product, nonfinite_counts
 from gradclip.telemetry.record import MATRICES, GradientRecord
 
+SMALL_NETWORK = 1_000_000  # parameters; up to so many, a copy at every step costs next to nothing
 COPY_LIMIT = 50_000  # trained parameters; copies of them for a block of steps take a few megabytes
 
 
@@ -254,6 +255,11 @@ def make_recorder(named_parameters: Sequence[tuple[str, nn.Parameter]], changes_
     """Return the recorder that costs least for these parameters; arguments are those of :class:`Recorder`."""
     size = sum(parameter.numel() for _, parameter in named_parameters)
     return (CopyingRecorder if size <= COPY_LIMIT else MeasuringRecorder)(named_parameters, changes_direction)
+
+
+def default_updates_every(parameters: int) -> int:
+    """Return the default of ``updates_every``, in optimizer steps, for a network of this many parameters."""
+    return 1 if parameters <= SMALL_NETWORK else 10
 
 
 def _nothing(steps: int) -> dict[str, NDArray[np.float64]]:
