@@ -101,6 +101,17 @@ def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     return f" (did you mean {nearest[0]!r}?)" if nearest else ""
 
 
+def first_few(names: Iterable[str], most: int = 8) -> str:
+    """The first of some names, and how many more there are: a network may have thousands.
+
+    Example:
+        >>> first_few(["weight", "bias", "scale"], most=2), first_few(["weight"])
+        ('weight, bias and 1 more', 'weight')
+    """
+    shown, rest = [*names][:most], [*names][most:]
+    return ", ".join(shown) + (f" and {len(rest):,} more" if rest else "")
+
+
 @contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
     """Report a full or read-only disk as a user's error.

@@ -29,6 +29,8 @@ def tensor_norms(tensors: Sequence[Tensor], order: float = 2.0) -> Tensor:
     """
     if not tensors:
         return torch.zeros(0, dtype=torch.float64)
+    if any(tensor.is_complex() for tensor in tensors):
+        tensors = [as_real(tensor) if order == 2 else tensor.abs() for tensor in tensors]
     if order == 2 and _allow_foreach(tensors):
         large_on_cpu = tensors[0].is_cpu and max(tensor.numel() for tensor in tensors) >= LARGE
         return _large_norms_on_cpu(tensors) if large_on_cpu else _widened_norms(tensors)
@@ -80,7 +82,7 @@ def global_norm(tensors: Sequence[Tensor], order: float = 2.0) -> Tensor:
         tensor(5.0000e+20, dtype=torch.float64)
     """
     norms = tensor_norms(tensors, order)
-    narrow = all(tensor.dtype != torch.float64 for tensor in tensors)
+    narrow = all(tensor.dtype not in {torch.float64, torch.complex128} for tensor in tensors)
     if order == 2 and narrow:  # then the squares of the norms, in float64, cannot overflow
         norm: Tensor = torch.linalg.vector_norm(norms, order)
         return norm
@@ -105,7 +107,7 @@ def unit_norms(tensor: Tensor) -> Tensor:
                 [10.]], dtype=torch.float64)
     """
     inner = tuple(range(1, tensor.ndim)) or tuple(range(tensor.ndim))  # a vector is one unit
-    wide = _wide(tensor)
+    wide = _wide(tensor.abs() if tensor.is_complex() else tensor)
     scale = safe_scale(wide.abs().amax(inner, keepdim=True))
     norms: Tensor = torch.linalg.vector_norm(wide / scale, dim=inner, keepdim=True).double() * scale
     return norms
@@ -172,6 +174,16 @@ def _row_scale(rows: Floats) -> Floats:
 def safe_scale(largest: Tensor) -> Tensor:
     """Return what to divide by before squaring: the largest magnitude, or 1 where that is 0 or not finite."""
     return torch.where((largest > 0) & torch.isfinite(largest), largest, torch.ones_like(largest))
+
+
+def as_real(tensor: Tensor) -> Tensor:
+    """Return a complex tensor as pairs of real numbers, ``[..., 2]``, as torch's optimizers see it; others as they are.
+
+    Example:
+        >>> as_real(torch.tensor([3 + 4j]))
+        tensor([[3., 4.]])
+    """
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
 def _wide(tensor: Tensor) -> Tensor:

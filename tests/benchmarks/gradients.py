@@ -129,8 +129,10 @@ def draw_gradients(network: nn.Module) -> None:
 def clip_in_place(clipper: Clipper, network: nn.Module) -> Callable[[], None]:
     """What the callback does at each step, for a Trainer's callback without the Trainer."""
     callback, module = ClipGradients(clipper), Regressor(network)
-    callback.on_train_start(None, module)  # type: ignore[arg-type]
-    return lambda: callback.on_before_optimizer_step(None, module, None)  # type: ignore[arg-type]
+    trainer = Trainer(**QUIET)  # type: ignore[arg-type]
+    callback.on_train_start(trainer, module)
+    optimizer = torch.optim.SGD(network.parameters())
+    return lambda: callback.on_before_optimizer_step(trainer, module, optimizer)
 
 
 def clipper_table(network: nn.Module, calls: int) -> dict[str, float]:

@@ -17,6 +17,12 @@ def published(gradient, weight, share=0.01, eps=1e-3):
     return clipped
 
 
+def test_outside_of_no_grad_the_clipped_gradients_have_no_graph():
+    layer = torch.nn.Linear(5, 7)
+    clipped = Adaptive()({"weight": torch.ones(7, 5)}, {"weight": layer.weight}, {})[0]["weight"]
+    assert not clipped.requires_grad
+
+
 @pytest.mark.parametrize("shape", [(), (7,), (7, 5), (7, 5, 3), (7, 5, 3, 3)])
 @pytest.mark.parametrize("scale", [1e-3, 1.0])
 def test_equals_the_published_rule_unit_by_unit(shape, scale):

@@ -50,6 +50,15 @@ def test_a_pattern_that_fits_nothing_is_refused():
         Groups({"head.*": Norm(1.0)}).init(GRADIENTS)
 
 
+def test_of_thousands_of_names_a_few_are_shown_and_the_nearest():
+    named = {f"layers.{number}.weight": torch.zeros(1) for number in range(2000)}
+    with pytest.raises(ClippingError) as caught:
+        Groups({"layer.7.weight": Norm(1.0)}).init(named)
+    assert len(str(caught.value)) < 300
+    assert str(caught.value).startswith("clip: got parameters='layer.7.weight' (did you mean 'layers.7.weight'?); none")
+    assert str(caught.value).endswith(" and 1,992 more")
+
+
 def test_settings_build_one_method_with_a_threshold_for_each_pattern():
     groups = [{"parameters": "output.*", "value": 10.0}]
     clipper = make_clipper("groups", method="norm", value=1.3, groups=groups)

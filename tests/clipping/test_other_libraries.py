@@ -154,6 +154,34 @@ def test_our_setting_does_what_theirs_does(row, theirs, gradients):
     torch.testing.assert_close(ours, theirs(gradients), rtol=1e-5, atol=1e-7)
 
 
+def test_in_three_dimensions_a_unit_of_optax_is_along_the_first_one_alone():
+    weight, gradient = (torch.randn(4, 3, 2, generator=generator) for _ in range(2))
+
+    def transposed(tensor):  # as a convolution of one dimension is laid out in JAX: width, inputs, outputs
+        import jax
+
+        return {"weight": jax.numpy.asarray(tensor.permute(2, 1, 0).numpy())}
+
+    import optax
+
+    transform = optax.adaptive_grad_clip(0.01)
+    theirs = transform.update(transposed(gradient), transform.init(transposed(weight)), transposed(weight))[0]["weight"]
+    along_the_first = torch.tensor(np.array(theirs)).permute(2, 1, 0)
+    torch.testing.assert_close(along_the_first, unit_wise(gradient, weight, 2))
+    torch.testing.assert_close(
+        make_clipper("adaptive")({"weight": gradient}, {"weight": weight}, {})[0]["weight"],
+        unit_wise(gradient, weight, (1, 2)),
+    )
+
+
+def test_what_timms_script_leaves_out_can_be_left_out_here():
+    weights = {"body.weight": WEIGHTS["weight"], "head.weight": WEIGHTS["weight"], "head.bias": WEIGHTS["bias"]}
+    gradients = {name: 6 * torch.ones_like(weight) for name, weight in weights.items()}
+    theirs = [*weights][:-2]  # model_parameters(model, exclude_head=True)
+    ours = make_clipper("adaptive", exclude="head*")(gradients, weights, {})[0]
+    assert [name for name in weights if not torch.equal(ours[name], gradients[name])] == theirs
+
+
 def test_updates_that_are_not_finite_pass_after_as_many_in_a_row_as_in_optax():
     import jax
     import optax

@@ -41,8 +41,8 @@ def test_the_report_has_the_first_non_finite_value_and_the_history():
     ("columns", "place", "kind"),
     [
         ({"loss": [1, 1, 1, 1, np.nan, np.nan]}, "loss", "not a number"),
-        ({"loss": [1] * 6, "max_abs": [1, 1, 1, 1, np.inf, np.nan]}, "gradient weight", "overflow"),
-        ({"loss": [1] * 6, "max_abs": [1, 1, 1, 1, np.nan, np.nan]}, "gradient weight", "not a number"),
+        ({"loss": [1] * 6, "max_abs": [1, 1, 1, 1, np.inf, np.nan]}, "gradient bias", "overflow"),
+        ({"loss": [1] * 6, "max_abs": [1, 1, 1, 1, np.nan, np.nan]}, "gradient bias", "not a number"),
     ],
 )
 def test_an_overflow_is_distinguished_from_nan(columns, place, kind):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from gradclip.errors import ClippingError
+from gradclip.errors import ClippingError, did_you_mean, first_few
 from gradclip.models.unrolling import Unrolling
 
 
@@ -97,7 +97,10 @@ class ClipActivations(Callback):
         limits = dict.fromkeys(layers, self.value) | dict.fromkeys(list(layers)[-1:], self.output_value)
         found = [(layers[name], limits[name]) for name in layers if fnmatchcase(name, self.layers)]
         if not found:
-            raise ClippingError(f"clip.layers: got {self.layers!r}; matches none of the layers {', '.join(layers)}")
+            hint = did_you_mean(self.layers, layers)
+            raise ClippingError(
+                f"clip.layers: got {self.layers!r}{hint}; matches none of the layers {first_few(layers)}"
+            )
         return found
 
     def _register_hook(self, layer: nn.Module, limit: float) -> RemovableHandle | Unrolling:

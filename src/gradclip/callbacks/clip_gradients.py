@@ -1,20 +1,25 @@
 """The callback that clips gradients by any clipper."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from gradclip.callbacks.optimizers import OptimizerParameters
+from gradclip.callbacks.trainer_checks import check_dense, check_unscaled, check_whole_gradients, overrides
 from gradclip.clipping.base import Clipper, Gradients, Rescaler, State, rescale_in_place
 from gradclip.errors import TrainerError
 
 
 class ClipGradients(Callback):
     """Clip the gradients of each optimizer step in place, once they are accumulated and unscaled.
+
+    The gradients are those of the parameters that the optimizer has at that step. Each ``fit`` starts with a new state,
+    unless it resumes a checkpoint.
 
     Args:
         clipper: any :class:`~gradclip.clipping.base.Clipper`.
@@ -23,8 +28,9 @@ class ClipGradients(Callback):
         state: the clipper's state after the latest step; None before the first.
 
     Raises:
-        TrainerError: at the start of ``fit``, if the Trainer clips too, the module uses manual optimization, or the
-            strategy shards gradients; at the first step, if a gradient is sparse.
+        TrainerError: at the start of ``fit``, if the Trainer or the module clips too, the module uses manual
+            optimization, the strategy shards gradients, or a fused optimizer unscales them; at the first step, if a
+            gradient is sparse.
 
     Example:
         >>> import gradclip
@@ -36,6 +42,8 @@ class ClipGradients(Callback):
     def __init__(self, clipper: Clipper) -> None:
         self.clipper = clipper
         self.state: State | None = None
+        self._restored: State | None = None
+        self._has_started = False
 
     def check(self, module: nn.Module) -> None:
         """Check that the clipper's parameter patterns match parameters of the module.
@@ -46,34 +54,54 @@ class ClipGradients(Callback):
         self.clipper.init(dict(module.named_parameters()))
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check that nothing else clips and that each process has the whole gradients."""
+        """Check that nothing else clips and that each process has the whole gradients; start with a new state.
+
+        That of a checkpoint is continued.
+        """
         if trainer.gradient_clip_val is not None:
             raise TrainerError(
                 f"gradient_clip_val: got {trainer.gradient_clip_val}; leave it out, ClipGradients clips already"
             )
+        if overrides(pl_module, "configure_gradient_clipping"):
+            name = type(pl_module).__name__
+            raise TrainerError(
+                f"configure_gradient_clipping: got that of {name}; leave it out, ClipGradients clips already"
+            )
         check_whole_gradients(trainer, pl_module, type(self).__name__)
+        self.state, self._restored, self._has_started = self._restored, None, True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Collect the parameters; move a state restored from a checkpoint to their device."""
-        self._named, self._checked_dense = list(pl_module.named_parameters()), False
-        if self.state is not None:
-            self.state = {key: value.to(pl_module.device) for key, value in self.state.items()}
+        """Check that the gradients will be unscaled; forget which parameters another training had."""
+        check_unscaled(trainer, type(self).__name__)
+        self._parameters, self._known = OptimizerParameters(pl_module), dict[str, nn.Parameter]()
+        self._is_first = True
 
     @torch.no_grad()
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Clip every gradient in place; if the clipper skips the update, set the gradients to None."""
-        parameters = {name: p for name, p in self._named if p.grad is not None and p.numel()}
+        named = self._parameters.read(optimizer)
+        parameters = {name: p for name, p in named.items() if p.grad is not None and p.numel()}
         gradients = {name: p.grad for name, p in parameters.items() if p.grad is not None}
-        if not self._checked_dense:
+        if not gradients:  # no batch of the step had a loss
+            return
+        if self._known is not named:
             check_dense(gradients)
-            self._checked_dense = True
-        if self.state is None:
-            self.state = self.clipper.init(dict(pl_module.named_parameters()))
+            self.state, self._known = self._state_for(pl_module, named), named
+        assert self.state is not None
         after = self._clip_in_place(gradients, parameters, self.state)
         if self.clipper.may_skip and self.clipper.skips(self.state, after):
             for parameter in parameters.values():  # then the optimizer leaves weights and momentum alone
                 parameter.grad = None
         self.state = after
+        if self._is_first and overrides(pl_module, "on_before_optimizer_step"):
+            _warn_if_changed(pl_module, parameters)
+        self._is_first = False
+
+    def _state_for(self, module: nn.Module, parameters: Mapping[str, Tensor]) -> State:
+        """Return the present state for these parameters: new where it has none, without those that are gone."""
+        state = self.clipper.init({**dict(module.named_parameters()), **parameters})
+        kept = {key: value.to(state[key].device) for key, value in (self.state or {}).items() if key in state}
+        return {**state, **kept}
 
     def _clip_in_place(self, gradients: Gradients, parameters: Gradients, state: State) -> State:
         if isinstance(self.clipper, Rescaler):
@@ -84,40 +112,44 @@ class ClipGradients(Callback):
         torch._foreach_copy_(list(gradients.values()), [clipped[name] for name in gradients])
         return after
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Forget the training before."""
+        self._has_started = False
+        if stage == "fit":
+            self.state = None
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Forget a checkpoint that no training has resumed."""
+        self._restored = None
+
     def state_dict(self) -> dict[str, Any]:
         """Return the clipper's state."""
-        return {"state": None if self.state is None else dict(self.state)}
+        state = self.state if self._restored is None else self._restored
+        return {"state": None if state is None else dict(state)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the clipper's state."""
-        state: dict[str, Tensor] | None = state_dict["state"]
-        self.state = state
+        """Note the clipper's state, with which ``fit`` goes on."""
+        if not self._has_started:  # one that a search during training saved is older
+            self._restored = state_dict["state"]
 
 
-def check_whole_gradients(trainer: Trainer, pl_module: LightningModule, callback: str) -> None:
-    """Check that a callback sees the whole gradients of each optimizer step.
+def _warn_if_changed(module: LightningModule, parameters: Mapping[str, nn.Parameter]) -> None:
+    """Let the module's own hook of this step, which runs next, warn if it changes the gradients that were clipped."""
+    own, clipped = module.on_before_optimizer_step, _versions(parameters)
 
-    Args:
-        trainer: the Trainer that fits.
-        pl_module: the module that is trained.
-        callback: name of the callback, for the message.
+    def hook(*arguments: Any, **keywords: Any) -> Any:
+        del module.__dict__["on_before_optimizer_step"]
+        result = own(*arguments, **keywords)
+        if _versions(parameters) != clipped:
+            name = type(module).__name__
+            text = "changes gradients that ClipGradients has clipped; if it clips too, leave out one of the two"
+            warnings.warn(f"{name}.on_before_optimizer_step {text}", stacklevel=2)
+        return result
 
-    Raises:
-        TrainerError: the module uses manual optimization, or the strategy shards gradients.
-    """
-    if not pl_module.automatic_optimization:
-        raise TrainerError(f"automatic_optimization: got False; {callback} needs automatic optimization")
-    if isinstance(trainer.strategy, FSDPStrategy | ModelParallelStrategy | DeepSpeedStrategy):
-        name = type(trainer.strategy).__name__
-        raise TrainerError(f"strategy: got {name}; {callback} needs whole gradients in each process, as in ddp")
+    module.on_before_optimizer_step = hook  # type: ignore[method-assign]
 
 
-def check_dense(gradients: Mapping[str, Tensor]) -> None:
-    """Check that no gradient is sparse.
-
-    Raises:
-        TrainerError: a gradient is sparse.
-    """
-    for name, gradient in gradients.items():
-        if gradient.layout != torch.strided:
-            raise TrainerError(f"{name}: its gradient is sparse; gradclip needs dense ones (Embedding: sparse=False)")
+def _versions(parameters: Mapping[str, nn.Parameter]) -> list[tuple[int, int]]:
+    """Return what changes with each gradient, without a look at its numbers."""
+    gradients = [parameter.grad for parameter in parameters.values()]
+    return [(id(gradient), 0 if gradient is None else gradient._version) for gradient in gradients]

@@ -45,8 +45,9 @@ class HiddenStateMonitor(Callback):
         self.snapshots = snapshots
         self._layers: dict[str, nn.RNNBase] = {}
         self._unrollings: list[Unrolling] = []
-        self._last_step = -1  # the latest optimizer step that started
         self._restored: dict[str, Any] | None = None
+        self._has_started = False
+        self._last_step = -1  # the latest optimizer step that started
         self._reset()
 
     @property
@@ -54,16 +55,23 @@ class HiddenStateMonitor(Callback):
         """All snapshots; None without a recurrent layer, or if none of them received a gradient."""
         if not self._norms:
             return None
-        norms = {layer_name(layer): np.stack([found[layer] for found in self._norms]) for layer in self._norms[0]}
+        layers = dict.fromkeys(layer for found in self._norms for layer in found)
+        norms = {layer_name(layer): _aligned([found.get(layer) for found in self._norms]) for layer in layers}
         return HiddenStateRecord(np.array(self._steps, dtype=np.int64), norms)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Forget the training before."""
+        self._has_started = False
+        if stage == "fit":
+            self._reset()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the recurrent layers; start a new record, or continue that of a checkpoint."""
         layers = ((name, layer) for name, layer in pl_module.named_modules() if isinstance(layer, nn.RNNBase))
         self._layers = {name: layer for name, layer in layers if can_unroll(layer)}
-        self._reset()
         if self._restored is not None:
             self._restore(self._restored)
+        self._has_started = True
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Hook into the recurrent layers, if the step that starts is to be recorded."""
@@ -82,23 +90,32 @@ class HiddenStateMonitor(Callback):
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         self._add_snapshot(trainer.global_step + 1, scaler.get_scale() if scaler else 1.0)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Remove the hooks."""
-        self._remove_hooks()
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Remove the hooks of a batch that had no loss."""
+        self._discard()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Remove the hooks."""
-        self._remove_hooks()
+        self._discard()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Forget a checkpoint that no training has resumed."""
+        self._restored = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the record and where it stands."""
+        if self._restored is not None:  # of a training that has not yet begun
+            return self._restored
         norms = [{layer: torch.from_numpy(array) for layer, array in found.items()} for found in self._norms]
         progress = {"interval": self._interval, "steps_seen": self._steps_seen, "last_step": self._last_step}
         return {"steps": list(self._steps), "kept": norms, **progress}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Note the record of a checkpoint, which ``fit`` continues."""
-        self._restored = state_dict
+        if not self._has_started:  # one that a search during training saved is older
+            self._restored = state_dict
 
     def _restore(self, state: dict[str, Any]) -> None:
         self._restored = None
@@ -123,12 +140,16 @@ class HiddenStateMonitor(Callback):
 
     def _add_snapshot(self, step: int, loss_scale: float) -> None:
         found, self._derivatives = self._derivatives, {}
-        if any(all(derivative is None for derivative in derivatives) for derivatives in found.values()):
+        if all(derivative is None for derivatives in found.values() for derivative in derivatives):
             return
         self._norms.append({layer: _norms(derivatives) / loss_scale for layer, derivatives in found.items()})
         self._steps.append(step)
         if len(self._norms) == self.snapshots:
             self._norms, self._steps, self._interval = self._norms[::2], self._steps[::2], 2 * self._interval
+
+    def _discard(self) -> None:
+        self._remove_hooks()
+        self._derivatives = {}
 
     def _remove_hooks(self) -> None:
         for unrolling in self._unrollings:
@@ -142,7 +163,17 @@ def _store(derivatives: list[Tensor | None], index: int, derivative: Tensor) -> 
 
 def _norms(derivatives: list[Tensor | None]) -> Floats:
     """Return the norm of each derivative, ``[time steps]``; 0 where there is none."""
-    zero = next(derivative for derivative in derivatives if derivative is not None).new_zeros(())
-    norms = tensor_norms([zero if derivative is None else derivative for derivative in derivatives])
-    values: Floats = norms.cpu().double().numpy()
-    return values
+    norms = np.zeros(len(derivatives))
+    arrived = {index: derivative for index, derivative in enumerate(derivatives) if derivative is not None}
+    if arrived:
+        norms[[*arrived]] = tensor_norms([*arrived.values()]).cpu().double().numpy()
+    return norms
+
+
+def _aligned(rows: list[Floats | None]) -> Floats:
+    """Put the norms of several snapshots below each other, the last time step last; NaN where there was none."""
+    aligned = np.full((len(rows), max(len(row) for row in rows if row is not None)), np.nan)
+    for snapshot, row in zip(aligned, rows, strict=True):
+        if row is not None:
+            snapshot[len(snapshot) - len(row) :] = row
+    return aligned

@@ -58,6 +58,6 @@ class Adaptive(Clipper):
     def _clip(self, name: str, gradient: Tensor, parameter: Tensor) -> Tensor:
         if gradient.numel() == 0 or (self.exclude is not None and fnmatchcase(name, self.exclude)):
             return gradient
-        limit = self.value * unit_norms(parameter).clamp(min=self.eps)
+        limit = self.value * unit_norms(parameter.detach()).clamp(min=self.eps)
         coefficient = torch.clamp(limit / unit_norms(gradient), max=1.0)
         return (gradient * coefficient).to(gradient.dtype)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gradclip.clipping.arguments import Range
-from gradclip.norms import global_norm
+from gradclip.norms import as_real, global_norm
 
 Gradients = Mapping[str, Tensor]  # by parameter name, each of its parameter's shape
 State = Mapping[str, Tensor]  # what an adaptive method remembers; empty for the others
@@ -249,8 +249,8 @@ def rescale(gradients: Gradients, coefficients: Tensor) -> dict[str, Tensor]:
 
 
 def rescale_in_place(gradients: Gradients, coefficients: Tensor) -> None:
-    """Multiply gradients as :func:`rescale` does, in place; new memory is needed below 32 bits only."""
-    if any(gradient.dtype.itemsize < 4 for gradient in gradients.values()):
+    """Multiply gradients as :func:`rescale` does, in place; 16-bit and complex ones need new memory."""
+    if any(gradient.dtype.itemsize < 4 or gradient.is_complex() for gradient in gradients.values()):
         torch._foreach_copy_(list(gradients.values()), list(rescale(gradients, coefficients).values()))
         return
     factors = coefficients if coefficients.ndim == 0 else list(coefficients.unbind())
@@ -258,6 +258,8 @@ def rescale_in_place(gradients: Gradients, coefficients: Tensor) -> None:
 
 
 def _multiply(gradient: Tensor, coefficient: Tensor) -> Tensor:
+    if gradient.is_complex():
+        return torch.view_as_complex(_multiply(as_real(gradient), coefficient))
     wide = torch.promote_types(gradient.dtype, torch.float32)
     return (gradient.to(wide) * coefficient.to(wide)).to(gradient.dtype)
 

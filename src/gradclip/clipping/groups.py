@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gradclip.clipping.base import Clipper, Gradients, State, any_skips, gather_states, own_state
 from gradclip.clipping.none import Identity
-from gradclip.errors import ClippingError
+from gradclip.errors import ClippingError, did_you_mean, first_few
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,9 @@ class Groups(Clipper):
         parts = self._split(parameters)
         for pattern, part in zip(self.groups, parts, strict=False):
             if not part:
-                names = ", ".join(parameters)
-                raise ClippingError(f"clip: got parameters={pattern!r}; none has such a name, of {names}")
+                hint = did_you_mean(pattern, parameters)
+                of = first_few(parameters)
+                raise ClippingError(f"clip: got parameters={pattern!r}{hint}; none has such a name, of {of}")
         return gather_states([clipper.init(part) for clipper, part in zip(self._clippers(), parts, strict=True)])
 
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gradclip.clipping.arguments import AT_MOST_0, POSITIVE
 from gradclip.clipping.base import Clipper, Gradients, State
+from gradclip.norms import as_real
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class Value(Clipper):
     """Clip each element to [-c, c], or to [lower, c].
 
     Rule: each element to [−c, c], or [``lower``, c].
-    The direction changes where elements are clipped.
+    The direction changes where elements are clipped. Of a complex gradient real and imaginary parts are clipped.
 
     Non-finite gradients: an infinity becomes the nearer end, NaN stays.
 
@@ -51,5 +52,7 @@ class Value(Clipper):
 
 
 def _clamp(gradient: Tensor, lower: float | Tensor, upper: float | Tensor) -> Tensor:
+    if gradient.is_complex():
+        return torch.view_as_complex(_clamp(as_real(gradient), lower, upper))
     ends = (torch.as_tensor(end, dtype=gradient.dtype, device=gradient.device) for end in (lower, upper))
     return gradient.clamp(*ends)

@@ -1,6 +1,7 @@
 """The explosion report: why a training diverged, as text and as JSON."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -14,6 +15,7 @@ SHOWN_STEPS = 8  # of which the text shows the last
 SHOWN_ROWS = 8
 LARGE_TARGET = 10.0  # a standardized target hardly ever reaches this magnitude
 BOUNDED_LOSS = "loss=huber"  # the override for a loss with a bounded derivative
+LOOK = "look at these rows"
 LARGE_UPDATE = 0.1  # update to weight ratio; about 0.001 is usual
 
 Kind = Literal["overflow", "not a number"]
@@ -25,7 +27,7 @@ class Cure:
 
     Attributes:
         cause: the cause, in words.
-        overrides: the command-line overrides that apply the remedy.
+        overrides: the command-line overrides that apply the remedy, or what to do where no override can.
     """
 
     cause: str
@@ -45,8 +47,8 @@ class Explosion:
         nonfinite: number of non-finite gradient elements in that step, by parameter name.
         batch: index within the epoch of the step's last batch, counted from 0.
         rows: the training rows in the step's batches; empty where the report does not know them.
-        input_max_abs: largest |element| of the inputs in those batches; NaN if unknown.
-        target_max_abs: largest |element| of the targets in those batches; NaN if unknown.
+        input_max_abs: largest |element| of the inputs in those batches; infinite if one is not finite, NaN if unknown.
+        target_max_abs: largest |element| of the targets in those batches; infinite or NaN likewise.
         steps: the optimizer steps of the history, counted from 1.
         losses: the training loss of each.
         norms: the global gradient norm of each before clipping, loss units per weight unit.
@@ -110,28 +112,37 @@ class Explosion:
         more = f" and {len(self.rows) - SHOWN_ROWS} more" if len(self.rows) > SHOWN_ROWS else ""
         rows = f", rows {', '.join(map(str, self.rows[:SHOWN_ROWS]))}{more}" if self.rows else ""
         largest = f"; largest input {self.input_max_abs:.4g}, largest target {self.target_max_abs:.4g}"
-        known = np.isfinite([self.input_max_abs, self.target_max_abs]).any()
+        known = not np.isnan([self.input_max_abs, self.target_max_abs]).all()
         return f"Batch {self.batch} of the epoch{rows}{largest if known else ''}."
 
 
-def explain(record: GradientRecord, learning_rate: float) -> Explosion | None:
+def explain(
+    record: GradientRecord,
+    learning_rate: float | Mapping[str, float],
+    elsewhere: tuple[Divergence, Kind] | None = None,
+) -> Explosion | None:
     """Return the explosion report of a run; None if the run did not diverge.
 
     Args:
         record: the gradient statistics of every step.
-        learning_rate: the initial learning rate.
+        learning_rate: the initial learning rate, or that of each parameter in the step of the divergence, by name.
+        elsewhere: a non-finite value that the record does not show, and its kind; it counts if it came first.
     """
     divergence = record.divergence
-    if divergence is None:
+    if elsewhere is not None and (divergence is None or elsewhere[0].step < divergence.step):
+        divergence = elsewhere[0]
+    if divergence is None or not len(record.step):
         return None
-    row = int(np.searchsorted(record.step, divergence.step))
+    row = min(int(np.searchsorted(record.step, divergence.step)), len(record.step) - 1)
+    trained = np.flatnonzero(record.trained[row])
+    in_record = elsewhere is None or divergence is not elsewhere[0]
     history = record.before(divergence.step, HISTORY_STEPS)
     shares = _shares(history)
     return Explosion(
         divergence=divergence,
-        kind=_kind(record, row, divergence.place),
+        kind=_kind(record, row, divergence.place) if in_record or elsewhere is None else elsewhere[1],
         skipped=int(record.skipped[:row].sum()),
-        nonfinite={name: int(count) for name, count in zip(record.names, record.nonfinite[row], strict=True)},
+        nonfinite={record.names[column]: int(record.nonfinite[row, column]) for column in trained},
         batch=int(record.batch[row]),
         rows=(),
         input_max_abs=float(record.input_max_abs[row]),
@@ -141,17 +152,20 @@ def explain(record: GradientRecord, learning_rate: float) -> Explosion | None:
         norms=history.norm.tolist(),
         norms_clipped=history.norm_clipped.tolist(),
         growth=_growth(history.norm),
-        largest_parameter=record.names[int(np.argmax(shares))] if shares.size else "",
-        largest_share=float(np.max(shares)) if shares.size else np.nan,
+        largest_parameter=record.names[int(np.nanargmax(shares))] if shares.size else "",
+        largest_share=float(np.nanmax(shares)) if shares.size else np.nan,
         largest_update=_largest_finite(history.update_ratios),
-        cures=_cures(record, history, learning_rate),
+        cures=_cures_of_data(record, row)
+        or _cures_of_place(divergence.place, history)
+        or _cures(record, history, learning_rate),
     )
 
 
 def _kind(record: GradientRecord, row: int, place: str) -> Kind:
     quantity = place.split(maxsplit=1)[0]
     gradient = record.norm[row] if np.isfinite(record.max_abs[row]) else record.max_abs[row]
-    value = {"loss": record.loss[row], "gradient": gradient, "weight": np.max(record.weights[row])}[quantity]
+    weight = np.max(record.weights[row], where=record.trained[row], initial=0.0)
+    value = {"loss": record.loss[row], "gradient": gradient, "weight": weight, "update": np.inf}[quantity]
     return "overflow" if np.isinf(value) else "not a number"
 
 
@@ -177,15 +191,38 @@ def _largest_finite(values: Floats) -> float:
     return float(finite.max()) if finite.size else np.nan
 
 
-def _cures(record: GradientRecord, history: GradientRecord, learning_rate: float) -> list[Cure]:
+def _cures_of_data(record: GradientRecord, row: int) -> list[Cure]:
+    """The one remedy for a batch that is not finite: no rate and no clipping can help."""
+    names = {"inputs": record.input_max_abs[row], "targets": record.target_max_abs[row]}
+    bad = " and ".join(name for name, largest in names.items() if np.isinf(largest))
+    return [Cure(f"{bad} of that batch are not finite, before any training", LOOK)] if bad else []
+
+
+def _cures_of_place(place: str, history: GradientRecord) -> list[Cure]:
+    """Remedies for what gradients do not show."""
+    what, _, name = place.partition(" ")
+    if what == "buffer":
+        cause = f"{name} has taken in a batch that is not finite, and keeps it; training goes on, evaluation fails"
+        return [Cure(cause, "look at the batches before that step, and reset the buffer")]
+    if what == "validation":
+        cause = f"{name} is not finite, while the training is"
+        return [Cure(cause, "look at the rows of validation, and at what the network does in eval()")]
+    if what == "update":
+        finite = history.norm[np.isfinite(history.norm) & (history.norm > 0)]
+        typical = float(f"{np.median(finite):.2g}") if finite.size else 1.0
+        cause = f"the square of a gradient overflowed in the optimizer, which does not move {name} any more"
+        return [Cure(cause, f"clip=norm clip.value={typical:g}")]
+    return []
+
+
+def _cures(record: GradientRecord, history: GradientRecord, learning_rate: float | Mapping[str, float]) -> list[Cure]:
     cures = []
     target, update = _largest_finite(record.target_max_abs), _largest_finite(history.update_ratios)
     if target > LARGE_TARGET:
         cause = f"the target is not scaled: it reaches {target:.4g}"
         cures.append(Cure(cause, "data.scale_target=standard"))
     if update > LARGE_UPDATE:
-        cause = f"steps are too large: one changed a parameter by {update:.0%} of its norm"
-        cures.append(Cure(cause, f"optimizer.lr={learning_rate / 10:g}"))
+        cures.append(_smaller_rate(history, learning_rate, update))
     norms = history.norm[np.isfinite(history.norm) & (history.norm > 0)]
     if norms.size:
         thresholds = ",".join(f"{float(f'{norms.min() * factor:.2g}'):g}" for factor in (0.001, 0.01, 0.1))
@@ -194,6 +231,20 @@ def _cures(record: GradientRecord, history: GradientRecord, learning_rate: float
     if target > LARGE_TARGET:
         cures.append(Cure("large errors count squared: a loss with a bounded derivative", BOUNDED_LOSS))
     return cures or [Cure("the very first step was not finite: check data and initialization", "model=mlp")]
+
+
+def _smaller_rate(history: GradientRecord, learning_rate: float | Mapping[str, float], update: float) -> Cure:
+    """A tenth of the rate at which the parameter with the largest update was trained."""
+    cause = f"steps are too large: one changed a parameter by {update:.0%} of its norm"
+    if isinstance(learning_rate, Mapping):
+        ratios = np.where(np.isfinite(history.update_ratios), history.update_ratios, -np.inf)
+        name = history.names[int(np.argmax(ratios.max(axis=0)))]
+        rate = learning_rate.get(name, np.nan)
+        if len({other for other in learning_rate.values() if np.isfinite(other)}) > 1:
+            cause = f"{cause}: {name}, at a rate of {rate:g}"
+    else:
+        rate = learning_rate
+    return Cure(cause, "a smaller learning rate" if np.isnan(rate) else f"optimizer.lr={rate / 10:g}")
 
 
 def _null_nonfinite(value: object) -> object:

@@ -72,17 +72,17 @@ def _hooks(recurrent: nn.RNNBase) -> list[Hook]:
 
 
 def _forward(
-    recurrent: nn.RNNBase, hooks: list[Hook], inputs: Tensor, state: Any = None
+    recurrent: nn.RNNBase, hooks: list[Hook], input: Tensor, hx: Any = None
 ) -> tuple[Tensor, Tensor | tuple[Tensor, Tensor]]:
-    """Run all layers over all time steps; replaces ``recurrent.forward``."""
-    if not isinstance(inputs, Tensor) or inputs.dim() != 3:
+    """Run all layers over all time steps; replaces ``recurrent.forward``, whose arguments have these names."""
+    if not isinstance(input, Tensor) or input.dim() != 3:
         raise ModelError("model: got packed or single sequences; states can be visited in batches of equal length only")
-    layer_inputs = inputs.transpose(0, 1) if recurrent.batch_first else inputs
+    layer_inputs = input.transpose(0, 1) if recurrent.batch_first else input
     last: list[State] = []
     for layer in range(recurrent.num_layers):
         if layer:
             layer_inputs = F.dropout(layer_inputs, recurrent.dropout, recurrent.training)
-        start = _initial_state(recurrent, layer_inputs, state, layer)
+        start = _initial_state(recurrent, layer_inputs, hx, layer)
         layer_inputs, end = _run_layer(recurrent, layer, layer_inputs, start, hooks)
         last.append(end)
     outputs = layer_inputs.transpose(0, 1) if recurrent.batch_first else layer_inputs

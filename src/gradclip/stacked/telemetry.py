@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from gradclip.arrays import Booleans, Floats, Integers
-from gradclip.callbacks.gradient_monitor import default_updates_every
 from gradclip.norms import part_norms, tensor_norms
 from gradclip.telemetry.hidden_states import MAX_SNAPSHOTS, HiddenStateRecord, RecurrentLayer, layer_name
 from gradclip.telemetry.record import GradientRecord, diverged_steps
-from gradclip.telemetry.recorders import StepIndex
+from gradclip.telemetry.recorders import StepIndex, default_updates_every
 
 
 @dataclass(frozen=True)

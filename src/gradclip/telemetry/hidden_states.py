@@ -19,7 +19,8 @@ class HiddenStateRecord:
         step: optimizer steps, counted from 1, ``[snapshots]``.
         norms: by name of the recurrent layer, the L2 norm, over the sequences of the batch and the units of the layer,
             of the derivative of the loss with respect to the hidden state, ``[snapshots, time steps]``, in loss units
-            per unit of activation; 0 where no gradient arrived.
+            per unit of activation; 0 where no gradient arrived. Snapshots of fewer time steps are aligned at the last
+            one; NaN stands before their first, and where the layer was not run.
     """
 
     step: Integers

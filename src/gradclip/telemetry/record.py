@@ -5,7 +5,7 @@ tracked metrics and the Parquet file are read from it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from gradclip import keys
 from gradclip.arrays import Booleans, Floats, Integers
 
+HUGE = 1e18  # a float32 cannot represent the square of an element not far above
+MATRICES = ("nonfinite", "norms", "norms_clipped", "weights", "updates")  # columns of a record, one number a parameter
+
 
 @dataclass(frozen=True)
 class Divergence:
@@ -24,8 +27,10 @@ class Divergence:
     Attributes:
         step: the optimizer step, counted from 1.
         epoch: the epoch, counted from 1.
-        place: ``loss``; ``gradient <parameter>`` or ``weight <parameter>``; or ``score``, where only the score of an
-            epoch overflowed.
+        place: ``loss``; ``gradient <parameter>`` or ``weight <parameter>``; ``update <parameter>``, where the square of
+            a gradient overflowed in the optimizer, which does not move that parameter any more; ``score``, where only
+            the score of an epoch overflowed; ``buffer <buffer>`` or ``validation <metric>``, where gradients do not
+            show it.
     """
 
     step: int
@@ -41,19 +46,24 @@ class GradientRecord:
     ``names``. Gradients are those that the optimizer receives: accumulated over batches and unscaled. They are in loss
     units per weight unit, here called gradient units. Norms are L2 and do not overflow where the elements are finite.
 
+    In steps in which a parameter was not trained, because it was frozen or the optimizer did not have it, its columns
+    are NaN and it counts for nothing. In steps without any gradient, norms are NaN and the update is skipped.
+
     Attributes:
         names: names of the parameter tensors, as in ``named_parameters()``.
         step: optimizer step, counted from 1, ``[steps]``.
         epoch: epoch, counted from 1, ``[steps]``.
         batch: index within the epoch of the step's last batch, counted from 0, ``[steps]``.
-        loss: training loss, mean over the accumulated batches, ``[steps]``, loss units.
+        loss: training loss, mean over the accumulated batches, ``[steps]``, loss units; NaN where there was none.
         max_abs: largest |element| of all gradients before clipping, ``[steps]``, gradient units.
-        input_max_abs: largest |element| of the step's inputs, as the network receives them, ``[steps]``; NaN where a
-            batch is not a pair of floating-point tensors.
-        target_max_abs: largest |element| of the step's targets, as the loss receives them, ``[steps]``; NaN likewise.
+        input_max_abs: largest |element| of the step's inputs, as the network receives them, ``[steps]``; infinite where
+            one of them is not finite, NaN where all are and a batch is not a pair of floating-point tensors.
+        target_max_abs: largest |element| of the step's targets, as the loss receives them, ``[steps]``; infinite where
+            one of them is not finite, NaN where a batch is not a pair of floating-point tensors.
         inner_product: inner product of the whole gradient before and after clipping, ``[steps]``, squared gradient
             units; NaN where the clipping method keeps the direction, so that it is not measured.
-        skipped: whether the update was skipped, by a clipper or a loss scaler, ``[steps]``.
+        skipped: whether the update was skipped, by a clipper, a loss scaler, or for lack of a loss or a gradient,
+            ``[steps]``.
         nonfinite: number of NaN or infinite elements of each gradient before clipping, ``[steps, parameters]``.
         norms: norm of each gradient before clipping, ``[steps, parameters]``, gradient units.
         norms_clipped: norm of each gradient after clipping, ``[steps, parameters]``, gradient units.
@@ -86,9 +96,20 @@ class GradientRecord:
 
     @classmethod
     def join(cls, names: tuple[str, ...], records: Sequence["GradientRecord"]) -> "GradientRecord":
-        """Concatenate records of the same parameters along the steps."""
-        blocks = [cls.empty(names), *records]
+        """Concatenate records along the steps; NaN where a record does not have one of the parameters."""
+        blocks = [cls.empty(names), *(record.with_names(names) for record in records)]
         return cls(names, *(np.concatenate([getattr(block, column) for block in blocks]) for column in cls.columns()))
+
+    def with_names(self, names: tuple[str, ...]) -> "GradientRecord":
+        """Return the record of these parameters, in their order; NaN where it does not have one of them."""
+        if names == self.names:
+            return self
+        place = {name: column for column, name in enumerate(names)}
+        columns: dict[str, Any] = {
+            column: _spread(getattr(self, column), [place[name] for name in self.names], len(names))
+            for column in MATRICES
+        }
+        return replace(self, names=names, **columns)
 
     @classmethod
     def columns(cls) -> list[str]:
@@ -102,14 +123,27 @@ class GradientRecord:
         return GradientRecord(self.names, *(getattr(self, column)[rows] for column in self.columns()))
 
     @cached_property
+    def trained(self) -> Booleans:
+        """Whether each parameter was trained in each step, ``[steps, parameters]``."""
+        return ~np.isnan(self.nonfinite)
+
+    @cached_property
     def norm(self) -> Floats:
         """Global L2 norm before clipping, ``[steps]``, gradient units."""
-        return _row_norms(self.norms)
+        return self._global_norm(self.norms)
 
     @cached_property
     def norm_clipped(self) -> Floats:
         """Global L2 norm after clipping, ``[steps]``, gradient units."""
-        return _row_norms(self.norms_clipped)
+        return self._global_norm(self.norms_clipped)
+
+    def _global_norm(self, norms: Floats) -> Floats:
+        from gradclip.norms import row_norms  # here: it loads torch, which reading a record does without
+
+        if self.trained.all() and self.names:
+            return row_norms(norms)
+        of_trained = row_norms(np.where(self.trained, norms, 0.0))
+        return np.where(self.trained.any(axis=1), of_trained, np.nan)
 
     @cached_property
     def coefficient(self) -> Floats:
@@ -166,21 +200,38 @@ class GradientRecord:
         """The first step with a non-finite weight, or with a non-finite loss and an update that was not skipped.
 
         None if there is no such step. A non-finite gradient that never reached a weight, because a clipper or a loss
-        scaler skipped the update, does not count.
+        scaler skipped the update, does not count. Without one, the first step whose gradient overflowed in the
+        optimizer, as its square does in that of Adam.
         """
-        diverged = diverged_steps(self.loss, self.skipped, self.weights)
+        diverged = diverged_steps(self.loss, self.skipped, np.where(self.trained, self.weights, 0.0))
         if not diverged.any():
-            return None
+            return self._overflowed_update()
         row = int(np.argmax(diverged))
         return Divergence(int(self.step[row]), int(self.epoch[row]), self._first_nonfinite(row))
 
+    def _overflowed_update(self) -> Divergence | None:
+        """Return where a huge gradient was used from which on its parameter, which had moved before, never moves."""
+        huge = np.isfinite(self.norms_clipped) & (self.norms_clipped > HUGE) & ~self.skipped[:, None]
+        for row, column in np.argwhere(huge):
+            updates, norms = self.updates[row:, column], self.norms_clipped[row:, column]
+            measured = ~np.isnan(updates) & (norms > 0)
+            moved_before = row == 0 or np.nanmax(self.updates[:row, column], initial=0.0) > 0
+            if measured[1:].any() and not updates[measured].any() and moved_before:
+                return Divergence(int(self.step[row]), int(self.epoch[row]), f"update {self.names[column]}")
+        return None
+
     def _first_nonfinite(self, row: int) -> str:
-        """Return the first non-finite value of a step in the order in which they are computed."""
-        if not np.isfinite(self.loss[row]):
+        """Return the first non-finite value of a step in the order in which they are computed.
+
+        Backward goes from the last parameter to the first, and clipping and the step come after it.
+        """
+        if not np.isfinite(self.loss[row]) and not self.skipped[row]:
             return "loss"
-        gradients = np.isfinite(self.norms[row]) & np.isfinite(self.norms_clipped[row])
-        kind, finite = ("weight", np.isfinite(self.weights[row])) if gradients.all() else ("gradient", gradients)
-        return f"{kind} {self.names[int(np.argmin(finite))]}"
+        trained = self.trained[row]
+        for kind, values in (("gradient", self.norms), ("gradient", self.norms_clipped)):
+            if bad := np.flatnonzero(trained & ~np.isfinite(values[row])).tolist():
+                return f"{kind} {self.names[bad[-1]]}"
+        return f"weight {self.names[int(np.argmax(trained & ~np.isfinite(self.weights[row])))]}"
 
     def to_frame(self) -> pd.DataFrame:
         """Return a data frame with a row for each step and the columns of :meth:`to_columns`."""
@@ -231,7 +282,8 @@ def diverged_steps(loss: Floats, skipped: Booleans, weights: Floats) -> Booleans
     return diverged
 
 
-def _row_norms(rows: Floats) -> Floats:
-    from gradclip.norms import row_norms  # here: it loads torch, which reading a record does without
-
-    return row_norms(rows)
+def _spread(columns: Floats, place: Sequence[int], width: int) -> Floats:
+    """Put each column at its place among ``width`` columns, the others NaN."""
+    spread = np.full((len(columns), width), np.nan)
+    spread[:, place] = columns
+    return spread

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors
 
-from gradclip.norms import row_part_norms, tensor_norms
+from gradclip.norms import as_real, row_part_norms, tensor_norms
+from gradclip.telemetry.batches import largest_of_batches
 from gradclip.telemetry.measures import extremes, inner_product, nonfinite_counts
-from gradclip.telemetry.record import GradientRecord
+from gradclip.telemetry.record import MATRICES, GradientRecord
 
+SMALL_NETWORK = 1_000_000  # parameters; up to so many, a copy at every step costs next to nothing
 COPY_LIMIT = 50_000  # trained parameters; copies of them for a block of steps take a few megabytes
 
 
@@ -34,8 +36,10 @@ class StepIndex(NamedTuple):
 class Recorder(ABC):
     """Measure gradients and weights at every optimizer step; return the results in blocks, as records.
 
-    For each step call :meth:`record_gradients` before clipping and :meth:`record_step` after the optimizer's step. No
-    value is read from the device before :meth:`flush`.
+    For each step call :meth:`record_gradients` before clipping, :meth:`record_update` once the optimizer has stepped,
+    and :meth:`record_step`, which counts the step. Where a step ends in between, it is left out. No value is read from
+    the device before :meth:`flush`. Complex parameters are measured as pairs of real numbers, as torch's optimizers see
+    them.
 
     Args:
         named_parameters: the parameters to record, with their names.
@@ -46,65 +50,113 @@ class Recorder(ABC):
         self.names = tuple(name for name, _ in named_parameters)
         self.parameters = [parameter for _, parameter in named_parameters]
         self.changes_direction = changes_direction
+        self._zero = torch.zeros((), device=self.parameters[0].device if self.parameters else None)
+        self._any_complex = any(parameter.is_complex() for parameter in self.parameters)
         self._indices: list[StepIndex] = []
         self._scalars: list[list[Tensor]] = []  # of each step: the loss and four batch extremes
-        self._without_gradients: list[bool] = []
+        self._flags: list[_Flags] = []
+        self._has_gradients = self._is_updated = self._keeps_gradients = False  # of the step that is being recorded
 
     @property
     def pending(self) -> int:
         """Number of steps since the last flush."""
         return len(self._indices)
 
-    @abstractmethod
     def record_gradients(self, measure_updates: bool) -> None:
         """Measure the gradients before clipping, and copy the weights if this step's updates are to be measured."""
+        self._has_gradients, self._is_updated = self._find_gradients(), False
+        if self.parameters:
+            self._measure_before(measure_updates)
 
-    def record_step(self, index: StepIndex, loss: Tensor, batch_extremes: Sequence[Tensor]) -> None:
-        """Measure the gradients after clipping and the weights after the step.
+    def record_update(self) -> None:
+        """Measure the gradients after clipping and the weights after the step."""
+        self._is_updated, self._keeps_gradients = True, self._find_gradients()
+        if self.parameters:
+            self._measure_after()
+
+    def record_step(
+        self, index: StepIndex, loss: Tensor | None, batch_extremes: Sequence[Tensor], may_skip: bool = False
+    ) -> None:
+        """Count the step, whose gradients were recorded.
 
         Args:
             index: position of the step in the training.
-            loss: the step's training loss, a scalar.
-            batch_extremes: of the step's batches, as :func:`batch_extremes` returns them; empty if unknown.
+            loss: the step's training loss, a scalar; None where it has none, so that its update counts as skipped.
+            batch_extremes: of the step's batches, as ``batches.batch_extremes`` returns them; empty if unknown.
+            may_skip: whether gradients that are not finite keep the optimizer from stepping, as a loss scaler does.
         """
+        may_skip = may_skip and not self._is_updated
+        if not self._is_updated:
+            self.record_update()
         self._indices.append(index)
-        self._scalars.append([loss, *(batch_extremes or [loss.new_full((), torch.nan)] * 4)])
-        self._without_gradients.append(all(parameter.grad is None for parameter in self.parameters))
-        self._record_after_step()
+        scalars = [self._zero + torch.nan if loss is None else loss, *batch_extremes]
+        here = [scalar.to(self._zero.device) for scalar in scalars]  # a batch may have stayed on another device
+        self._scalars.append(here + [self._zero] * (5 - len(here)))
+        of_pair = len(batch_extremes) == 4
+        self._flags.append(_Flags(self._has_gradients, self._keeps_gradients, loss is not None, may_skip, of_pair))
+        if self.parameters:
+            self._keep()
 
     def flush(self) -> GradientRecord:
         """Return the record of the steps since the last flush, and discard them here."""
         scalars = _to_array(self._scalars)
-        max_abs = np.abs(scalars[:, 1:]).reshape(len(scalars), 2, 2).max(axis=2)
-        indices, measured = np.array(self._indices, dtype=np.int64), self._flush_columns()
+        indices = np.array(self._indices, dtype=np.int64)
+        measured = self._flush_columns() if self.parameters else _nothing(len(indices))
+        had_gradients, keeps_gradients, has_loss, may_skip, of_pair = np.array(self._flags).T
+        inputs, targets = largest_of_batches(scalars[:, 1:], of_pair)
+        for column in ("max_abs", "norms", "norms_clipped"):
+            measured[column][~had_gradients] = np.nan
         record = GradientRecord(
             names=self.names,
             step=indices[:, 0],
             epoch=indices[:, 1],
             batch=indices[:, 2],
             loss=scalars[:, 0],
-            input_max_abs=max_abs[:, 0],
-            target_max_abs=max_abs[:, 1],
-            skipped=np.array(self._without_gradients) & (measured["norms"] != 0).any(axis=1),
+            input_max_abs=inputs,
+            target_max_abs=targets,
+            skipped=~keeps_gradients | ~has_loss | (may_skip & ~np.isfinite(measured["norms"]).all(axis=1)),
             **measured,
         )
-        self._indices, self._scalars, self._without_gradients = [], [], []
+        self._indices, self._scalars, self._flags = [], [], []
         return record
 
     @abstractmethod
-    def _record_after_step(self) -> None: ...
+    def _measure_before(self, measure_updates: bool) -> None: ...
+
+    @abstractmethod
+    def _measure_after(self) -> None: ...
+
+    @abstractmethod
+    def _keep(self) -> None:
+        """Keep what was measured before and after the step."""
 
     @abstractmethod
     def _flush_columns(self) -> dict[str, NDArray[np.float64]]: ...
+
+    def _find_gradients(self) -> bool:
+        return any(parameter.grad is not None for parameter in self.parameters)
 
     def _gradients(self) -> list[Tensor]:
         """Return the gradient of each parameter; zeros for a parameter without one."""
         gradients = [parameter.grad for parameter in self.parameters]
         pairs = zip(gradients, self.parameters, strict=True)
-        return [torch.zeros_like(p) if gradient is None else gradient.detach() for gradient, p in pairs]
+        return self._real([torch.zeros_like(p) if gradient is None else gradient.detach() for gradient, p in pairs])
 
     def _weights(self) -> list[Tensor]:
-        return [parameter.detach() for parameter in self.parameters]
+        return self._real([parameter.detach() for parameter in self.parameters])
+
+    def _real(self, tensors: list[Tensor]) -> list[Tensor]:
+        return [as_real(tensor) for tensor in tensors] if self._any_complex else tensors
+
+
+class _Flags(NamedTuple):
+    """What is known of a step without a look at the device."""
+
+    has_gradients: bool  # before clipping
+    keeps_gradients: bool  # after clipping
+    has_loss: bool
+    may_skip: bool
+    of_pair: bool  # whether the batch is a pair of floating-point tensors, so that its extremes are known
 
 
 class CopyingRecorder(Recorder):
@@ -112,19 +164,22 @@ class CopyingRecorder(Recorder):
 
     def __init__(self, named_parameters: Sequence[tuple[str, nn.Parameter]], changes_direction: bool) -> None:
         super().__init__(named_parameters, changes_direction)
-        self._offsets = np.cumsum([0, *(parameter.numel() for parameter in self.parameters)])[:-1]
+        self._offsets = np.cumsum([0, *(weight.numel() for weight in self._weights())])[:-1]
         self._gradients_before: list[Tensor] = []
         self._gradients_and_weights: list[Tensor] = []  # after the step
         self._start: Tensor | None = None  # the weights before the first step of the block
 
-    def record_gradients(self, measure_updates: bool) -> None:
-        """Copy the gradients, and at the very first step the weights too."""
-        self._gradients_before.append(_flat(self._gradients()))
+    def _measure_before(self, measure_updates: bool) -> None:
+        self._before = _flat(self._gradients())
         if self._start is None:
             self._start = _flat(self._weights())
 
-    def _record_after_step(self) -> None:
-        self._gradients_and_weights.append(_flat([*self._gradients(), *self._weights()]))
+    def _measure_after(self) -> None:
+        self._after = _flat([*self._gradients(), *self._weights()])
+
+    def _keep(self) -> None:
+        self._gradients_before.append(self._before)
+        self._gradients_and_weights.append(self._after)
 
     def _flush_columns(self) -> dict[str, NDArray[np.float64]]:
         assert self._start is not None
@@ -156,20 +211,19 @@ class MeasuringRecorder(Recorder):
 
     def __init__(self, named_parameters: Sequence[tuple[str, nn.Parameter]], changes_direction: bool) -> None:
         super().__init__(named_parameters, changes_direction)
-        self._weights_before = [torch.empty_like(parameter) for parameter in self.parameters]
+        self._weights_before = [torch.empty_like(weight) for weight in self._weights()]
         self._rows: dict[str, list[list[Tensor]]] = {"norms": [], "values": [], "nonfinite": []}
 
-    def record_gradients(self, measure_updates: bool) -> None:
-        """Measure the gradients; copy the weights if this step's updates are to be measured."""
+    def _measure_before(self, measure_updates: bool) -> None:
         gradients = self._gradients()
         self._norms_before, self._extremes_before = tensor_norms(gradients), extremes(gradients)
-        self._rows["nonfinite"].append(nonfinite_counts(gradients))
+        self._nonfinite = nonfinite_counts(gradients)
         self._unclipped = [gradient.clone() for gradient in gradients] if self.changes_direction else None
         self._measure_updates = measure_updates
         if measure_updates:
             torch._foreach_copy_(self._weights_before, self._weights())
 
-    def _record_after_step(self) -> None:
+    def _measure_after(self) -> None:
         gradients, weights = self._gradients(), self._weights()
         product = self._extremes_before[0].new_full((), torch.nan)
         if self._unclipped is not None:
@@ -177,8 +231,13 @@ class MeasuringRecorder(Recorder):
         updates = torch.full_like(self._norms_before, torch.nan)
         if self._measure_updates:
             updates = tensor_norms(torch._foreach_sub(list(weights), self._weights_before))
-        self._rows["norms"].append([self._norms_before, tensor_norms(gradients), tensor_norms(weights), updates])
-        self._rows["values"].append([product, *self._extremes_before])
+        self._norms = [self._norms_before, tensor_norms(gradients), tensor_norms(weights), updates]
+        self._values = [product, *self._extremes_before]
+
+    def _keep(self) -> None:
+        self._rows["norms"].append(self._norms)
+        self._rows["values"].append(self._values)
+        self._rows["nonfinite"].append(self._nonfinite)
 
     def _flush_columns(self) -> dict[str, NDArray[np.float64]]:
         arrays = {name: _to_array(rows) for name, rows in self._rows.items()}
@@ -198,19 +257,15 @@ def make_recorder(named_parameters: Sequence[tuple[str, nn.Parameter]], changes_
     return (CopyingRecorder if size <= COPY_LIMIT else MeasuringRecorder)(named_parameters, changes_direction)
 
 
-def batch_extremes(batch: Any) -> list[Tensor]:
-    """Return the minimum and maximum of a batch's inputs and of its targets, four scalars.
+def default_updates_every(parameters: int) -> int:
+    """Return the default of ``updates_every``, in optimizer steps, for a network of this many parameters."""
+    return 1 if parameters <= SMALL_NETWORK else 10
 
-    The list is empty where the batch is not a pair of floating-point tensors.
 
-    Example:
-        >>> batch_extremes((torch.tensor([1.0, -2.0]), torch.tensor([5.0])))
-        [tensor(-2.), tensor(1.), tensor(5.), tensor(5.)]
-    """
-    if not isinstance(batch, list | tuple) or len(batch) != 2:
-        return []
-    pair = [part for part in batch if isinstance(part, Tensor) and part.is_floating_point() and part.numel()]
-    return extremes(pair) if len(pair) == 2 else []
+def _nothing(steps: int) -> dict[str, NDArray[np.float64]]:
+    """The columns of steps in which no parameter is trained."""
+    numbers = {column: np.full(steps, np.nan) for column in ("max_abs", "inner_product")}
+    return numbers | {column: np.empty((steps, 0)) for column in MATRICES}
 
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:

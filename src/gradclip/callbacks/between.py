@@ -1,0 +1,36 @@
+"""What stands between the monitor and the optimizer, and may change gradients there."""
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from gradclip.callbacks.clip_gradients import ClipGradients
+from gradclip.callbacks.trainer_checks import callbacks_of, overrides
+from gradclip.errors import TrainerError
+
+
+def check_order(trainer: Trainer, monitor: Callback) -> None:
+    """Check that the monitor comes before what clips.
+
+    Raises:
+        TrainerError: a ClipGradients comes first.
+    """
+    callbacks = callbacks_of(trainer)
+    before = callbacks[: callbacks.index(monitor)]
+    if any(isinstance(callback, ClipGradients) for callback in before):
+        raise TrainerError("callbacks: ClipGradients comes before GradientMonitor; put the monitor first")
+
+
+def may_change_direction(trainer: Trainer, module: LightningModule, monitor: Callback) -> bool:
+    """Return whether something between the monitor and the optimizer may change the direction of the gradient.
+
+    That is value clipping, a clipper that does, or a hook of the user's own, which may do anything.
+    """
+    if trainer.gradient_clip_val is not None and trainer.gradient_clip_algorithm == "value":
+        return True
+    callbacks = callbacks_of(trainer)
+    after = callbacks[callbacks.index(monitor) + 1 :]
+    clippers = [callback.clipper for callback in after if isinstance(callback, ClipGradients)]
+    return (
+        any(clipper.changes_direction for clipper in clippers)
+        or any(overrides(component, "on_before_optimizer_step") for component in (module, *after))
+        or overrides(module, "configure_gradient_clipping")
+    )

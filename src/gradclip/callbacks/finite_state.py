@@ -1,0 +1,74 @@
+"""What gradients do not show: whether buffers, such as BatchNorm's, and the loss of validation stay finite."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pytorch_lightning import Trainer
+from torch import Tensor, nn
+
+from gradclip.diagnosis.explosion import Kind
+from gradclip.telemetry.record import Divergence
+
+
+class FiniteState:
+    """Find the first buffer, or loss of a validation, that is not finite.
+
+    Buffers that hold such a value from the start, as masks do, are left alone. Of the metrics that a validation logs,
+    those count that are called a loss: others may be undefined for good reasons.
+
+    Attributes:
+        found: where the value was seen, at the step up to which nobody had looked, and its kind; None as long as all is
+            finite.
+    """
+
+    def __init__(self) -> None:
+        self.found: tuple[Divergence, Kind] | None = None
+        self._buffers: list[str] = []
+        self._of_training: set[str] = set()  # names of metrics
+        self._of_validation: set[str] = set()
+        self._losses: list[Tensor] = []  # returned by the steps of a validation
+
+    def start(self, module: nn.Module) -> None:
+        """Note the buffers that are finite at the start of a training."""
+        named = {name: buffer for name, buffer in module.named_buffers() if buffer.is_floating_point()}
+        self._buffers = [name for name, buffer in named.items() if buffer.isfinite().all()]
+
+    def check_buffers(self, module: nn.Module, step: int, epoch: int) -> None:
+        """Look at the buffers; they are read from the device in one go."""
+        if self.found is not None or not self._buffers:
+            return
+        named = dict(module.named_buffers())
+        sums = {name: named[name].detach().float().sum() for name in self._buffers if name in named}
+        self._find("buffer", dict(zip(sums, torch.stack([*sums.values()]).tolist(), strict=True)), step, epoch)
+
+    def start_validation(self, trainer: Trainer) -> None:
+        """Tell metrics of the training from those that the validation is going to log."""
+        self._losses = []
+        self._of_training |= {*trainer.callback_metrics} - self._of_validation
+
+    def add_validation_step(self, outputs: Any) -> None:
+        """Note the loss that a step of the validation returned."""
+        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+        if isinstance(loss, Tensor) and loss.numel() == 1:
+            self._losses.append(loss.detach().float().sum())
+
+    def check_validation(self, trainer: Trainer) -> None:
+        """Look at the losses of a validation."""
+        if self.found is not None:
+            return
+        self._of_validation |= {*trainer.callback_metrics} - self._of_training
+        metrics = trainer.callback_metrics.items()
+        losses = {
+            name: float(value) for name, value in metrics if name in self._of_validation and "loss" in name.lower()
+        }
+        if self._losses:
+            losses["loss"] = float(torch.stack(self._losses).sum())
+        self._find("validation", losses, trainer.global_step, trainer.current_epoch + 1)
+
+    def _find(self, what: str, values: Mapping[str, float], step: int, epoch: int) -> None:
+        for name, value in values.items():
+            if not abs(value) < float("inf"):
+                kind: Kind = "overflow" if abs(value) == float("inf") else "not a number"
+                self.found = Divergence(step, epoch, f"{what} {name}"), kind
+                return

@@ -1,0 +1,66 @@
+"""What an optimizer is about to update, read anew at each step: its parameters by name, and their learning rates."""
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+
+class OptimizerParameters:
+    """The parameters of an optimizer's groups, by their names in a module and in the module's order.
+
+    A parameter that the module does not have is called by its place in the optimizer, ``optimizer.<group>.<index>``.
+
+    Args:
+        module: the module that is trained.
+
+    Attributes:
+        group_of: the index of each parameter's group in the optimizer, by name.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._ids: list[int] = []
+        self._named: dict[str, nn.Parameter] = {}  # keeps the parameters, so that no other takes over an id
+        self.group_of: dict[str, int] = {}
+
+    def read(self, optimizer: Optimizer) -> dict[str, nn.Parameter]:
+        """Return all parameters of the optimizer at this moment; the same object as before if they are the same."""
+        ids = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
+        if ids != self._ids:
+            self._ids = ids
+            self._read_names(optimizer)
+        return self._named
+
+    def _read_names(self, optimizer: Optimizer) -> None:
+        found = {
+            id(parameter): (f"optimizer.{index}.{place}", index, parameter)
+            for index, group in enumerate(optimizer.param_groups)
+            for place, parameter in enumerate(group["params"])
+        }
+        names = {id(p): name for name, p in self._module.named_parameters() if id(p) in found}
+        ordered = [*names, *(key for key in found if key not in names)]
+        self._named = {names.get(key, found[key][0]): found[key][2] for key in ordered}
+        self.group_of = {names.get(key, found[key][0]): found[key][1] for key in ordered}
+
+
+def group_rates(optimizer: Optimizer) -> list[Any]:
+    """Return the learning rate of each group as it is: a number, a tensor (a copy), or None where there is none."""
+    rates = [group.get("lr") for group in optimizer.param_groups]
+    return [rate.detach().clone() if isinstance(rate, Tensor) else rate for rate in rates]
+
+
+def as_float(rate: Any) -> float:
+    """Return a learning rate as a number; NaN where there is none.
+
+    Example:
+        >>> as_float(0.5), as_float(None)
+        (0.5, nan)
+    """
+    return float("nan") if rate is None else float(rate)
+
+
+def initial_rate(optimizer: Optimizer) -> float:
+    """Return the highest rate of a group, that at the top of its schedule where it has one; NaN if none is known."""
+    tops = (group.get("max_lr", group.get("initial_lr", group.get("lr"))) for group in optimizer.param_groups)
+    return max((float(rate) for rate in tops if rate is not None), default=float("nan"))

@@ -1,0 +1,51 @@
+"""Log what a monitor measured to the Trainer's loggers, finite values only."""
+
+import math
+from collections.abc import Mapping
+
+from pytorch_lightning import Trainer
+
+from gradclip import keys
+from gradclip.telemetry.record import GradientRecord
+
+MAX_PEAKS = 320  # points of a curve that MLflow's charts show
+
+
+class StepLogger:
+    """Log every step, and the largest norm of each window of steps.
+
+    Attributes:
+        peak: the largest finite norm of the window so far; -inf without one.
+    """
+
+    def __init__(self) -> None:
+        self.peak = -math.inf
+        self._window = 1
+
+    def set_window(self, steps: int, otherwise: int) -> None:
+        """Divide a training of so many steps into windows; where the number is not known, 0, into windows of a size."""
+        self._window = max(1, -(-steps // MAX_PEAKS)) if steps else otherwise
+
+    def log(self, trainer: Trainer, block: GradientRecord) -> None:
+        """Log each step of a block."""
+        curves = {key: values.tolist() for key, values in block.metrics.items()}
+        for row, step in enumerate(block.step.tolist()):
+            metrics = {key: values[row] for key, values in curves.items()}
+            self._log(trainer, metrics | self._peak_of_window(step, metrics[keys.GRAD_NORM]), step)
+
+    def log_last_peak(self, trainer: Trainer) -> None:
+        """Log the peak of a window that is not full."""
+        self._log(trainer, {keys.GRAD_NORM_PEAK: self.peak}, trainer.global_step)
+
+    def _log(self, trainer: Trainer, metrics: Mapping[str, float], step: int) -> None:
+        finite = {key: value for key, value in metrics.items() if math.isfinite(value)}
+        for logger in trainer.loggers if finite else ():
+            logger.log_metrics(finite, step=step)
+
+    def _peak_of_window(self, step: int, norm: float) -> dict[str, float]:
+        """Return the largest finite norm of a window at its last step; nothing at other steps."""
+        self.peak = max(self.peak, norm) if math.isfinite(norm) else self.peak
+        if step % self._window:
+            return {}
+        peak, self.peak = self.peak, -math.inf
+        return {keys.GRAD_NORM_PEAK: peak}

@@ -1,0 +1,88 @@
+"""The largest magnitudes of a batch, and whether all of it is finite, whatever kind of batch it is."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gradclip.telemetry.measures import extremes
+
+MOST = 32  # tensors of a batch that are looked at
+
+
+def batch_extremes(batch: Any) -> list[Tensor]:
+    """Return the minimum and maximum of a batch's inputs and of its targets, four scalars.
+
+    Of a batch that is not a pair of floating-point tensors, one scalar is returned that is not finite if one of its
+    elements is not: the sum of its floating-point tensors. The list is empty where it has none.
+
+    Example:
+        >>> batch_extremes((torch.tensor([1.0, -2.0]), torch.tensor([5.0])))
+        [tensor(-2.), tensor(1.), tensor(5.), tensor(5.)]
+        >>> batch_extremes({"image": torch.tensor([1.0, torch.nan]), "label": torch.tensor([2])})
+        [tensor(nan)]
+    """
+    if isinstance(batch, list | tuple) and len(batch) == 2:
+        pair = [part.detach() for part in batch if _is_real(part)]
+        if len(pair) == 2:
+            return extremes(pair)
+    parts = [part.detach() for part in islice(_real_parts(batch), MOST)]
+    return _total([part.sum(dtype=torch.promote_types(part.dtype, torch.float32)) for part in parts])
+
+
+def merge_extremes(batches: Sequence[list[Tensor]]) -> list[Tensor]:
+    """Return the extremes of several batches together, as magnitudes: a record contains nothing else of them."""
+    if len(batches) == 1:
+        return batches[0]
+    if all(len(extremes) == 4 for extremes in batches):
+        return [torch.stack(extremes).abs().max() for extremes in zip(*batches, strict=True)]
+    return _total([found for batch in batches for found in batch])
+
+
+def mean_loss(losses: Sequence[Tensor], accumulated: int) -> Tensor | None:
+    """Return the mean loss of a step's batches; None if none of them has a loss.
+
+    Args:
+        losses: of each batch, which Lightning has divided by ``accumulated``.
+        accumulated: batches in a step; the last step of an epoch may have fewer.
+    """
+    if not losses:
+        return None
+    total = sum(losses[1:], losses[0])
+    return total if len(losses) == accumulated else total * accumulated / len(losses)
+
+
+def _total(scalars: Sequence[Tensor]) -> list[Tensor]:
+    return [sum(scalars[1:], scalars[0])] if scalars else []
+
+
+def _real_parts(batch: Any) -> Iterator[Tensor]:
+    """Yield the floating-point tensors of a batch that are not empty, from lists, tuples and dictionaries."""
+    if isinstance(batch, list | tuple | Mapping):
+        for part in batch.values() if isinstance(batch, Mapping) else batch:
+            yield from _real_parts(part)
+    elif _is_real(batch):
+        yield batch
+
+
+def _is_real(part: Any) -> bool:
+    """Whether this is a tensor with a largest element, which one of 8-bit numbers has not."""
+    if not (isinstance(part, Tensor) and part.is_floating_point() and part.numel()):
+        return False
+    return part.layout == torch.strided and part.dtype.itemsize > 1
+
+
+def largest_of_batches(found: NDArray[np.float64], of_pair: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the largest magnitude of inputs and of targets, ``[2, steps]``; infinite where one is not finite.
+
+    Args:
+        found: of each step, what :func:`batch_extremes` returned, followed by zeros, ``[steps, 4]``.
+        of_pair: whether these are extremes; if not, the first one is not finite if an element is not.
+    """
+    of_pairs = np.abs(found).reshape(len(found), 2, 2).max(axis=2).T
+    of_others = np.stack([np.where(np.isfinite(found[:, 0]), np.nan, np.inf), np.full(len(found), np.nan)])
+    return np.where(of_pair, np.where(np.isnan(of_pairs), np.inf, of_pairs), of_others)

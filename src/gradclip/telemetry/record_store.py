@@ -1,0 +1,130 @@
+"""Where the blocks of a growing record are kept: the latest in memory, earlier ones in Parquet files."""
+
+import json
+import math
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gradclip.telemetry.record import MATRICES, GradientRecord
+
+SPILL_BYTES = 8_000_000  # what blocks may take in memory, and in each checkpoint
+NAMES = b"gradclip.names"
+
+
+class RecordStore:
+    """Blocks of a record, in order; once they take too much memory they become a file in a folder of their own.
+
+    Args:
+        limit: bytes that blocks may take in memory.
+    """
+
+    def __init__(self, limit: float = SPILL_BYTES) -> None:
+        self.limit = limit
+        self._blocks: list[GradientRecord] = []
+        self._bytes = 0
+        self._files: list[tuple[Path, tuple[str, ...]]] = []  # each with its parameters' names
+        self._folder: Path | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all parameters that were recorded, in order of their first appearance."""
+        each = [*(names for _, names in self._files), *(block.names for block in self._blocks)]
+        return [*dict.fromkeys(name for names in each for name in names)]
+
+    def append(self, block: GradientRecord, place: Path) -> None:
+        """Keep a block.
+
+        Args:
+            block: the steps after those that are kept.
+            place: where the folder of files is made, if there have to be any.
+        """
+        self._blocks.append(block)
+        self._bytes += _bytes(block)
+        if self._bytes > self.limit:
+            self._write(place)
+
+    def read(self, names: tuple[str, ...]) -> GradientRecord:
+        """Return the whole record, with the parameters in this order; what is in files is read into memory."""
+        return GradientRecord.join(names, [*(_read(path) for path, _ in self._files), *self._blocks])
+
+    def state(self) -> dict[str, Any]:
+        """Return what :meth:`restore` needs, for a checkpoint: the blocks in memory, and where the files are."""
+        latest = GradientRecord.join(names := tuple(self._names_in_memory()), self._blocks)
+        columns = {name: torch.from_numpy(getattr(latest, name)) for name in GradientRecord.columns()}
+        return {"names": list(names), "columns": columns, "files": [str(path) for path, _ in self._files]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state; files that are gone are left out with a warning."""
+        columns = {name: column.numpy() for name, column in state["columns"].items()}
+        paths = [Path(path) for path in state["files"]]
+        for path in paths:
+            if not path.is_file():
+                warnings.warn(f"{path}: not found; the record of earlier steps is left out", stacklevel=2)
+        self._files = [(path, _read_names(path)) for path in paths if path.is_file()]
+        block = GradientRecord(tuple(state["names"]), **columns)
+        self._blocks, self._bytes = [block], _bytes(block)
+
+    def _names_in_memory(self) -> list[str]:
+        return [*dict.fromkeys(name for block in self._blocks for name in block.names)]
+
+    def _write(self, place: Path) -> None:
+        """Write the blocks in memory to a file; where that fails all stay there: no training ends for its record."""
+        record = GradientRecord.join(tuple(self._names_in_memory()), self._blocks)
+        try:
+            if self._folder is None:
+                place.mkdir(parents=True, exist_ok=True)
+                self._folder = Path(tempfile.mkdtemp(prefix="gradient-record-", dir=place)).resolve()
+            path = self._folder / f"from-step-{int(record.step[0])}.parquet"
+            _write(record, path)
+        except OSError as error:
+            self.limit = math.inf
+            warnings.warn(f"{place}: the record stays in memory: {error}", stacklevel=2)
+            return
+        self._files.append((path, record.names))
+        self._blocks, self._bytes = [], 0
+
+
+def _bytes(block: GradientRecord) -> int:
+    return sum(getattr(block, column).nbytes for column in GradientRecord.columns())
+
+
+def _write(record: GradientRecord, path: Path) -> None:
+    """Write a record, a row for each step; of the columns with a number for each parameter each cell is a list."""
+    import pyarrow
+    from pyarrow import parquet
+
+    width, columns = len(record.names), {}
+    for name in record.columns():
+        flat = pyarrow.array(getattr(record, name).ravel())
+        if name not in MATRICES:
+            columns[name] = flat
+        elif width:
+            columns[name] = pyarrow.FixedSizeListArray.from_arrays(flat, width)
+    table = pyarrow.table(columns).replace_schema_metadata({NAMES: json.dumps(record.names).encode()})
+    parquet.write_table(table, path)
+
+
+def _read_names(path: Path) -> tuple[str, ...]:
+    from pyarrow import parquet
+
+    return tuple(json.loads(parquet.read_schema(path).metadata[NAMES]))
+
+
+def _read(path: Path) -> GradientRecord:
+    from pyarrow import parquet
+
+    table, names = parquet.read_table(path), _read_names(path)
+    columns: dict[str, Any] = {}
+    for name in GradientRecord.columns():
+        if name not in MATRICES:
+            columns[name] = table[name].to_numpy()
+        elif names:
+            columns[name] = table[name].combine_chunks().flatten().to_numpy().reshape(-1, len(names))
+        else:
+            columns[name] = np.empty((len(table), 0))
+    return GradientRecord(names, **columns)

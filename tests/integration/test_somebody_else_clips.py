@@ -1,0 +1,89 @@
+"""Modules that clip by themselves: measured as they are, and never clipped twice without a word."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
+
+from gradclip import ClipGradients, GradientMonitor, Norm
+from gradclip.errors import TrainerError
+from tests.support.wild import Training, fit, make
+
+
+class InItsPlace(Training):
+    """Overrides what Lightning clips with."""
+
+    def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None):
+        self.clip()
+
+    def clip(self):
+        before = torch.cat([p.grad.flatten() for p in self.parameters()])
+        clip_grad_value_(self.parameters(), 0.1)
+        after = torch.cat([p.grad.flatten() for p in self.parameters()])
+        cosine = torch.nn.functional.cosine_similarity(before, after, dim=0)
+        self.cosines = [*getattr(self, "cosines", []), cosine.item()]
+
+
+class BeforeTheStep(InItsPlace):
+    """Clips in a hook."""
+
+    def on_before_optimizer_step(self, optimizer):
+        self.clip()
+
+    def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None):
+        self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+
+class InAHook(Training):
+    def on_before_optimizer_step(self, optimizer):
+        clip_grad_norm_(self.parameters(), 0.1)
+
+
+class Watching(Training):
+    def on_before_optimizer_step(self, optimizer):
+        self.norm = torch.stack([p.grad.norm() for p in self.parameters()]).norm()
+
+
+@pytest.mark.parametrize("training", [InItsPlace, BeforeTheStep])
+def test_the_angle_is_measured(lightning, training):
+    monitor, module = GradientMonitor(), make(lightning, training)
+    fit(lightning, module, monitor)
+    assert min(module.cosines) < 0.9
+    np.testing.assert_allclose(monitor.record.cosine, module.cosines, rtol=1e-5)
+
+
+def test_the_angle_of_a_callback_that_clips_is_measured(lightning):
+    class Clipping(lightning.Callback):
+        def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+            InItsPlace.clip(pl_module)
+
+    monitor, module = GradientMonitor(), make(lightning)
+    fit(lightning, module, monitor, Clipping())
+    np.testing.assert_allclose(monitor.record.cosine, module.cosines, rtol=1e-5)
+
+
+def test_clipping_in_place_of_lightnings_is_refused_beside_ours(lightning):
+    with pytest.raises(TrainerError) as caught:
+        fit(lightning, make(lightning, InItsPlace), ClipGradients(Norm(1.0)))
+    assert str(caught.value) == (
+        "configure_gradient_clipping: got that of InItsPlace; leave it out, ClipGradients clips already"
+    )
+
+
+def test_a_hook_that_clips_what_is_clipped_is_warned_of_once(lightning):
+    module = make(lightning, InAHook)
+    with pytest.warns(
+        UserWarning, match=r"^InAHook\.on_before_optimizer_step changes gradients that ClipGra"
+    ) as caught:
+        fit(lightning, module, ClipGradients(Norm(1.0)))
+    assert len([warning for warning in caught if "ClipGradients" in str(warning.message)]) == 1
+    assert "on_before_optimizer_step" not in vars(module)
+
+
+@pytest.mark.parametrize("training", [Watching, Training])
+def test_a_hook_that_only_looks_is_not(lightning, training):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*ClipGradients.*")
+        fit(lightning, make(lightning, training), ClipGradients(Norm(1.0)))

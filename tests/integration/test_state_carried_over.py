@@ -1,0 +1,72 @@
+"""A second training with the same callbacks begins anew, unless it resumes a checkpoint."""
+
+import pytest
+import torch
+from torch import nn
+
+from gradclip import Auto, ClipGradients, GradientMonitor, HiddenStateMonitor, ParameterEMA, Scheduled, Skip, ZScore
+from tests.support.wild import Training, fit, make, weights
+
+
+class Deeper(Training):
+    def __init__(self):
+        super().__init__()
+        self.middle = nn.Linear(3, 3)
+
+    def training_step(self, batch, batch_idx):
+        return super().training_step((self.middle(batch[0]), batch[1]), batch_idx)
+
+
+CLIPPERS = [
+    ParameterEMA(warmup=2, warmup_norm=0.1),
+    ZScore(warmup=2),
+    Auto(),
+    Skip(0.1),
+    Scheduled(ParameterEMA(warmup=2), end=0.1, steps=5),
+]
+
+
+@pytest.mark.parametrize("clipper", CLIPPERS, ids=lambda clipper: type(clipper).__name__)
+def test_clipping_begins_anew(lightning, clipper):
+    clip, first, fresh = ClipGradients(clipper), make(lightning), make(lightning)
+    fit(lightning, make(lightning), clip)
+    fit(lightning, first, clip)
+    fit(lightning, fresh, ClipGradients(clipper))
+    assert all(map(torch.equal, weights(first), weights(fresh)))
+
+
+@pytest.mark.parametrize("clipper", CLIPPERS, ids=lambda clipper: type(clipper).__name__)
+def test_clipping_of_another_network(lightning, clipper):
+    clip = ClipGradients(clipper)
+    fit(lightning, make(lightning), clip)
+    fit(lightning, make(lightning, Deeper), clip)
+    assert clip.state.keys() == clipper.init(dict(make(lightning, Deeper).named_parameters())).keys()
+
+
+@pytest.mark.parametrize("clipper", CLIPPERS, ids=lambda clipper: type(clipper).__name__)
+def test_a_resumed_training_goes_on_with_its_averages(lightning, clipper, tmp_path):
+    whole, part, rest = make(lightning), make(lightning), make(lightning)
+    fit(lightning, whole, ClipGradients(clipper), max_epochs=2)
+    clip = ClipGradients(clipper)
+    fit(lightning, part, clip).save_checkpoint(tmp_path / "half.ckpt")
+    fit(lightning, make(lightning), clip)  # another training in between
+    fit(lightning, rest, clip, max_epochs=2, ckpt_path=tmp_path / "half.ckpt")
+    assert all(map(torch.equal, weights(whole), weights(rest)))
+
+
+def test_a_resumed_record_of_hidden_states_and_gradients_goes_on(lightning, tmp_path):
+    class Recurrent(Training):
+        def __init__(self):
+            super().__init__()
+            self.recurrent = nn.GRU(3, 3, batch_first=True)
+
+        def training_step(self, batch, batch_idx):
+            states, _ = self.recurrent(input=batch[0][:, None].expand(-1, 5, -1))
+            return super().training_step((states[:, -1], batch[1]), batch_idx)
+
+    monitors = GradientMonitor(), HiddenStateMonitor(snapshots=100)
+    fit(lightning, make(lightning, Recurrent), *monitors).save_checkpoint(tmp_path / "half.ckpt")
+    fit(lightning, make(lightning, Recurrent), *monitors, max_epochs=2, ckpt_path=tmp_path / "half.ckpt")
+    assert [monitor.record.step.tolist() for monitor in monitors] == [[*range(1, 17)]] * 2
+    fit(lightning, make(lightning, Recurrent), *monitors)
+    assert [monitor.record.step.tolist() for monitor in monitors] == [[*range(1, 9)]] * 2

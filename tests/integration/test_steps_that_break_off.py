@@ -1,0 +1,77 @@
+"""A step that ends in the middle: finished steps stay, and the user's own exception is the one that is seen."""
+
+import pytest
+import pytorch_lightning
+import torch
+from pytorch_lightning.loggers.logger import Logger
+
+from gradclip import ClipGradients, GradientMonitor, HiddenStateMonitor, Norm
+from tests.support.wild import Training, fit, make
+
+
+class BrokenHook(Training):
+    def on_before_optimizer_step(self, optimizer):
+        if self.global_step == 5:
+            raise RuntimeError("mine")
+
+
+class BrokenOptimizer(torch.optim.SGD):
+    error = RuntimeError
+
+    def step(self, closure=None):
+        loss = super().step(closure)
+        self.steps = getattr(self, "steps", 0) + 1
+        if self.steps == 6:
+            raise self.error("mine")
+        return loss
+
+
+class Interrupted(BrokenOptimizer):
+    error = KeyboardInterrupt
+
+
+class Optimized(Training):
+    optimizer = BrokenOptimizer
+
+    def configure_optimizers(self):
+        return self.optimizer(self.parameters(), lr=0.01)
+
+
+class Stopped(Optimized):
+    optimizer = Interrupted
+
+
+@pytest.mark.parametrize("training", [BrokenHook, Optimized, Stopped])
+@pytest.mark.parametrize("flush_every", [2, 100])
+def test_the_half_step_goes_and_the_others_stay(lightning, training, flush_every):
+    monitor = GradientMonitor(flush_every)
+    with pytest.raises((RuntimeError, KeyboardInterrupt, SystemExit)) as caught:
+        fit(lightning, make(lightning, training), monitor, HiddenStateMonitor(), ClipGradients(Norm(1.0)))
+    assert caught.type is not RuntimeError or str(caught.value) == "mine"
+    assert monitor.record.step.tolist() == [1, 2, 3, 4, 5]
+    assert monitor.record.norm.all()
+
+
+class FullDisk(Logger):
+    name, version = "full", 0
+
+    def log_metrics(self, metrics, step=None):
+        raise OSError("no space left")
+
+    def log_hyperparams(self, *arguments, **settings):
+        pass
+
+
+def test_an_error_on_the_way_is_a_note_on_the_users():
+    with pytest.raises(RuntimeError, match="mine") as caught:
+        fit(pytorch_lightning, make(pytorch_lightning, BrokenHook), GradientMonitor(), logger=FullDisk())
+    assert caught.value.__notes__ == ["GradientMonitor could not record the latest steps: OSError: no space left"]
+
+
+@pytest.mark.parametrize("training", [BrokenHook, Optimized])
+def test_training_can_be_tried_again(lightning, training):
+    monitor, module = GradientMonitor(), make(lightning, training)
+    with pytest.raises(RuntimeError, match="mine"):
+        fit(lightning, module, monitor)
+    fit(lightning, make(lightning), monitor)
+    assert monitor.record.step.tolist() == [*range(1, 9)]

@@ -1,0 +1,35 @@
+"""Types of both Lightning packages are known; all other tests here run under both, too."""
+
+import importlib
+
+import pytest
+
+from gradclip import ClipActivations, ClipGradients, GradientMonitor, HiddenStateMonitor, Norm
+from gradclip.errors import TrainerError
+from tests.support.wild import QUIET, fit, make
+
+STRATEGIES = ["FSDPStrategy", "ModelParallelStrategy", "DeepSpeedStrategy"]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("callback", [GradientMonitor(), ClipGradients(Norm(1.0))], ids=["monitor", "clip"])
+def test_sharded_gradients_are_refused(lightning, strategy, callback):
+    trainer = lightning.Trainer(**QUIET, callbacks=[callback])
+    kind = getattr(importlib.import_module(f"{lightning.__name__}.strategies"), strategy)
+    trainer.strategy.__class__ = type("Sharded", (kind,), {})
+    with pytest.raises(TrainerError, match=r"^strategy: got Sharded; \w+ needs whole gradients in each process"):
+        callback.on_fit_start(trainer, make(lightning))
+
+
+def test_manual_optimization_is_refused(lightning):
+    module = make(lightning)
+    module.automatic_optimization = False
+    with pytest.raises(TrainerError, match=r"^automatic_optimization: got False; GradientMonitor needs"):
+        fit(lightning, module, GradientMonitor())
+
+
+def test_all_callbacks_work_together(lightning):
+    monitor = GradientMonitor()
+    fit(lightning, make(lightning), monitor, HiddenStateMonitor(), ClipActivations(), ClipGradients(Norm(0.1)))
+    assert monitor.record.norm_clipped == pytest.approx(0.1)
+    assert monitor.record.cosine == pytest.approx(1.0)
