@@ -66,9 +66,8 @@ def run_command(main: Callable[[], None], primary: str, usage: str) -> int:
 def _is_of_hydra(error: Exception) -> bool:
     """Whether Hydra raised an error by itself, over what it was given, without any code of ours below it."""
     files = [Path(frame.f_code.co_filename) for frame, _ in walk_tb(error.__traceback__)]
-    return not isinstance(error, (*USER_ERRORS, BrokenProcessPool)) and not any(
-        file.is_relative_to(SOURCE) for file in files[1:]
-    )
+    is_known = isinstance(error, (*USER_ERRORS, BrokenProcessPool))
+    return not is_known and not any(file.is_relative_to(SOURCE) for file in files[1:])
 
 
 @contextmanager
