@@ -60,9 +60,12 @@ def without_passwords(text: str) -> str:
         >>> without_passwords("http://ada:se/cret@lab: no answer"), without_passwords("http://lab: no answer")
         ('http://...: no answer', 'http://lab: no answer')
     """
-    return URI.sub(
-        lambda uri: f"{uri[0].partition(':')[0]}://..." if has_password(uri[0].rstrip(":,;)]}")) else uri[0], text
-    )
+    return URI.sub(lambda found: _shortened(found[0]), text)
+
+
+def _shortened(found: str) -> str:
+    uri = found.rstrip(":,;)]}")  # punctuation of the message
+    return f"{uri.partition(':')[0]}://...{found[len(uri) :]}" if has_password(uri) else found
 
 
 def split_passwords(text: str) -> tuple[str, set[tuple[str, str]]]:
