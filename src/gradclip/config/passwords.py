@@ -14,7 +14,7 @@ URI_VARIABLE = "MLFLOW_TRACKING_URI"
 URI_SETTING = re.compile(r"\+{0,2}tracking\.uri=")
 DATABASE_LOGIN = re.compile(r"(postgresql(?:\+psycopg\w*)?://[^:/@]*):((?:(?!://)[^?])*)@")
 SERVER_LOGIN = re.compile(r"(https?://)([^:/@]*):([^/?]*)@")
-URI = re.compile(r"\b[A-Za-z][\w+]*:/+[^\s'\"]*")
+URI = re.compile(r"(?<![\w+])[A-Za-z][\w+]*:/+[^\s'\"]*")
 SECRET = re.compile(r"\w*(pass|pwd|token|secret|key|auth|cred)\w*\s*=", re.IGNORECASE)  # in the query of a URI
 USER_ALLOWED = ("postgresql", "mysql", "mssql")  # databases whose URIs may name a user
 PASSWORD_REFUSED = (
@@ -49,7 +49,7 @@ def extract_passwords(arguments: Sequence[str], environment: MutableMapping[str,
 
 def _uris(override: str) -> list[str]:
     """The URIs in an override: one, or those of a sweep."""
-    parts = re.split(r"(?=\b[A-Za-z][\w+]*:/)", override.partition("=")[2])
+    parts = re.split(r"(?<![\w+])(?=[A-Za-z][\w+]*:/)", override.partition("=")[2])
     return [part.strip("'\"[](){}, ") for part in parts if ":/" in part and "${" not in part]
 
 
