@@ -17,7 +17,7 @@ SERVERS = (
 DATABASES = (
     *("postgresql://ada:S@lab/x", "postgres://ada:S@lab/x", "mysql://ada:S@lab", "postgresql://ada:x/S@lab"),
     *("postgresql://lab/x?password=S", "postgresql://lab/x?api_key=S", "postgresql://lab/x?passwd=S"),
-    *("postgresql://lab:S", "postgresql://ada%3AS@lab", "sqlite://ada:S@lab", "sqlite+pysqlcipher://:S@/x.db"),
+    *("postgresql://lab:S", "postgresql+psycopg2://ada%3AS@lab", "sqlite://ada:S@lab", "sqlite+pysqlcipher://:S@/x.db"),
     *("ftp://S@lab", "mssql+pyodbc:///?odbc_connect=PWD%3DS", "postgresql://lab/x?options=-cpassword%3DS"),
 )
 FORMS = ("tracking.uri={}", "++tracking.uri='{}'", "tracking.uri=[{}]", "tracking.uri=choice({},http://other)")
@@ -45,7 +45,9 @@ def message_of(call: Callable[[], object]) -> str:
     return passed_on if SECRET in passed_on else ""
 
 
-@pytest.mark.parametrize("uri", ["http://127.0.0.1:5000", "http://lab/mlflow/", "https://lab/@ada", "databricks"])
+@pytest.mark.parametrize(
+    "uri", ["http://127.0.0.1:5000", "http://lab/mlflow/", "https://lab/@ada", "postgresql+psycopg2://ada@lab"]
+)
 def test_what_has_no_password_is_kept(uri: str) -> None:
     assert not has_password(uri)
     assert without_passwords(f"tracking.uri: got {uri!r}; no answer") == f"tracking.uri: got {uri!r}; no answer"

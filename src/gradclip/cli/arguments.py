@@ -109,18 +109,16 @@ def check_options(arguments: Sequence[str]) -> None:
         ConfigError: with the options that there are.
     """
     for argument in arguments:
-        group, equals, option = argument.lstrip("+~").partition("=")
-        group, at, _ = group.partition("@")
+        name, equals, option = argument.lstrip("+~").partition("=")
+        group, at, _ = name.partition("@")
         if not equals or not (at or _is_group(group)):
             continue
-        options = config_options(group)
-        allowed = f"; choose from {', '.join(options)}" if options else ""
-        if at and not options:
-            allowed = "; a setting's name has no @"
+        options = config_options(group) if group else []
+        allowed = f"; choose from {', '.join(options)}" if options else "; a setting's name has no @" if at else ""
         if not all(map(_can_be_an_option, option.strip("[]").split(","))):
-            raise ConfigError(f"{group}={option}: no such option{allowed}")
+            raise ConfigError(f"{name}={option}: no such option{allowed}")
         if option.startswith("[") and group not in ADDED_GROUPS:
-            raise ConfigError(f"{group}={option}: one option is chosen at a time; for several runs -m {group}=a,b")
+            raise ConfigError(f"{name}={option}: one option is chosen at a time; for several runs -m {name}=a,b")
 
 
 def _is_group(name: str) -> bool:

@@ -14,7 +14,7 @@ URI_VARIABLE = "MLFLOW_TRACKING_URI"
 URI_SETTING = re.compile(r"\+{0,2}tracking\.uri=")
 DATABASE_LOGIN = re.compile(r"(postgresql(?:\+psycopg\w*)?://[^:/@]*):((?:(?!://)[^?])*)@")
 SERVER_LOGIN = re.compile(r"(https?://)([^:/@]*):([^/?]*)@")
-URI = re.compile(r"\b[A-Za-z][\w+]*:/+[^\s'\"]*")
+URI = re.compile(r"(?<![\w+])[A-Za-z][\w+]*:/+[^\s'\"]*")
 SECRET = re.compile(r"\w*(pass|pwd|token|secret|key|auth|cred)\w*\s*=", re.IGNORECASE)  # in the query of a URI
 USER_ALLOWED = ("postgresql", "mysql", "mssql")  # databases whose URIs may name a user
 PASSWORD_REFUSED = (
@@ -49,7 +49,7 @@ def extract_passwords(arguments: Sequence[str], environment: MutableMapping[str,
 
 def _uris(override: str) -> list[str]:
     """The URIs in an override: one, or those of a sweep."""
-    parts = re.split(r"(?=\b[A-Za-z][\w+]*:/)", override.partition("=")[2])
+    parts = re.split(r"(?<![\w+])(?=[A-Za-z][\w+]*:/)", override.partition("=")[2])
     return [part.strip("'\"[](){}, ") for part in parts if ":/" in part and "${" not in part]
 
 
@@ -60,9 +60,12 @@ def without_passwords(text: str) -> str:
         >>> without_passwords("http://ada:se/cret@lab: no answer"), without_passwords("http://lab: no answer")
         ('http://...: no answer', 'http://lab: no answer')
     """
-    return URI.sub(
-        lambda uri: f"{uri[0].partition(':')[0]}://..." if has_password(uri[0].rstrip(":,;)]}")) else uri[0], text
-    )
+    return URI.sub(lambda found: _shortened(found[0]), text)
+
+
+def _shortened(found: str) -> str:
+    uri = found.rstrip(":,;)]}")  # punctuation of the message
+    return f"{uri.partition(':')[0]}://...{found[len(uri) :]}" if has_password(uri) else found
 
 
 def split_passwords(text: str) -> tuple[str, set[tuple[str, str]]]:
