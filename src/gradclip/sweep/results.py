@@ -107,7 +107,7 @@ class JobResult:
         """Write it into the job's folder, which is created if need be; where it cannot be written, the others go on."""
         with failure_in_one_line(folder / FILE):
             folder.mkdir(parents=True, exist_ok=True)
-            write_note(folder / FILE, asdict(self))
+            write_note(folder / FILE, asdict(self), lasting=False)  # the command that reads it would be gone too
 
 
 def find_finished(job: Job) -> JobResult | None:

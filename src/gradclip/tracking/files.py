@@ -21,21 +21,33 @@ def failure_in_one_line(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Give a path beside a file, to write to; what was written is put in the file's place once it is on disk."""
+def whole_file(path: Path, lasting: bool = True) -> Iterator[Path]:
+    """Give a path beside a file, to write to; what was written is put in the file's place once it is on disk.
+
+    Args:
+        path: of the file.
+        lasting: whether to wait until its name is on disk too, some milliseconds, or only what it holds.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield temporary
-        replace(temporary, path)
+        replace(temporary, path, lasting)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def replace(source: Path, target: Path) -> None:
-    """Put one file in the place of another; after a loss of power the target is one of the two, and whole."""
+def replace(source: Path, target: Path, lasting: bool = True) -> None:
+    """Put one file in the place of another; after a loss of power the target is one of the two, and whole.
+
+    Args:
+        source: the new file.
+        target: its place.
+        lasting: whether to wait until the name is on disk, so that it is the new one from then on.
+    """
     sync_to_disk(source)
     source.replace(target)
-    sync_to_disk(target.parent)
+    if lasting:
+        sync_to_disk(target.parent)
 
 
 def sync_to_disk(path: Path) -> None:
@@ -47,15 +59,15 @@ def sync_to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file."""
-    with whole_file(path) as temporary:
+def write_whole(path: Path, text: str, lasting: bool = True) -> None:
+    """Write a text file; for ``lasting`` see :func:`whole_file`."""
+    with whole_file(path, lasting) as temporary:
         temporary.write_text(text)
 
 
-def write_note(path: Path, note: Mapping[str, Any]) -> None:
-    """Write a small JSON file."""
-    write_whole(path, json.dumps(note))
+def write_note(path: Path, note: Mapping[str, Any], lasting: bool = True) -> None:
+    """Write a small JSON file; for ``lasting`` see :func:`whole_file`."""
+    write_whole(path, json.dumps(note), lasting)
 
 
 def read_note(path: Path) -> dict[str, Any]:
