@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from pytorch_lightning import Trainer
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from gradclip.diagnosis.explosion import Kind
 from gradclip.telemetry.record import Divergence
@@ -32,15 +33,17 @@ class FiniteState:
     def start(self, module: nn.Module) -> None:
         """Note the buffers that are finite at the start of a training."""
         named = {name: buffer for name, buffer in module.named_buffers() if buffer.is_floating_point()}
-        self._buffers = [name for name, buffer in named.items() if buffer.isfinite().all()]
+        self._buffers = [name for name, buffer in named.items() if is_lazy(buffer) or buffer.isfinite().all()]
 
     def check_buffers(self, module: nn.Module, step: int, epoch: int) -> None:
         """Look at the buffers; they are read from the device in one go."""
         if self.found is not None or not self._buffers:
             return
         named = dict(module.named_buffers())
-        sums = {name: named[name].detach().float().sum() for name in self._buffers if name in named}
-        self._find("buffer", dict(zip(sums, torch.stack([*sums.values()]).tolist(), strict=True)), step, epoch)
+        known = [name for name in self._buffers if name in named and not is_lazy(named[name])]
+        sums = {name: named[name].detach().float().sum() for name in known}
+        if sums:
+            self._find("buffer", dict(zip(sums, torch.stack([*sums.values()]).tolist(), strict=True)), step, epoch)
 
     def start_validation(self, trainer: Trainer) -> None:
         """Tell metrics of the training from those that the validation is going to log."""
