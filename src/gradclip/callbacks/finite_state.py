@@ -36,7 +36,13 @@ class FiniteState:
         self._buffers = [name for name, buffer in named.items() if is_lazy(buffer) or buffer.isfinite().all()]
 
     def check_buffers(self, module: nn.Module, step: int, epoch: int) -> None:
-        """Look at the buffers; they are read from the device in one go."""
+        """Look at the buffers; they are read from the device in one go.
+
+        Args:
+            module: what has the buffers.
+            step: the latest optimizer step.
+            epoch: of that step.
+        """
         if self.found is not None or not self._buffers:
             return
         named = dict(module.named_buffers())

@@ -60,13 +60,25 @@ def sync_to_disk(path: Path) -> None:
 
 
 def write_whole(path: Path, text: str, lasting: bool = True) -> None:
-    """Write a text file; for ``lasting`` see :func:`whole_file`."""
+    """Write a text file.
+
+    Args:
+        path: the file.
+        text: its content.
+        lasting: as for :func:`whole_file`.
+    """
     with whole_file(path, lasting) as temporary:
         temporary.write_text(text)
 
 
 def write_note(path: Path, note: Mapping[str, Any], lasting: bool = True) -> None:
-    """Write a small JSON file; for ``lasting`` see :func:`whole_file`."""
+    """Write a small JSON file.
+
+    Args:
+        path: the file.
+        note: its content.
+        lasting: as for :func:`whole_file`.
+    """
     write_whole(path, json.dumps(note), lasting)
 
 

@@ -117,7 +117,13 @@ class Connection:
         return is_read_only(self.uri)
 
     def search(self, experiment_id: str, condition: str, newest_first: bool = False) -> Iterator[Run]:
-        """All runs of an experiment that a filter selects, a page at a time, oldest first unless asked otherwise."""
+        """All runs of an experiment that a filter selects, read a page at a time.
+
+        Args:
+            experiment_id: of the experiment.
+            condition: MLflow's filter; empty for all.
+            newest_first: whether the newest comes first, in place of the oldest.
+        """
         order, token = [f"attributes.start_time {'DESC' if newest_first else 'ASC'}"], None
         while True:
             page = self.client.search_runs([experiment_id], condition, 1, PAGE, order, token)
