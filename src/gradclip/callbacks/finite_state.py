@@ -47,9 +47,7 @@ class FiniteState:
         if sums:
             self._find("buffer", dict(zip(sums, torch.stack([*sums.values()]).tolist(), strict=True)), step, epoch)
 
-    def check_optimizer(
-        self, optimizer: Optimizer, parameters: Mapping[str, nn.Parameter], block: GradientRecord
-    ) -> None:
+    def check_optimizer(self, optimizer: Optimizer, named: Mapping[str, nn.Parameter], block: GradientRecord) -> None:
         """Look at the optimizer's state where a gradient was so large that its square may have overflowed.
 
         Args:
