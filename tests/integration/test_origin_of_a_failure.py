@@ -7,6 +7,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from gradclip import ClipGradients, GradientMonitor, Norm, Skip
+from tests.support.records import make_record
 from tests.support.wild import Training, batches, fit, make
 
 BAD = 4  # the batch at which it happens, counted from 0
@@ -81,18 +82,38 @@ class Overflowing(Training):
         loss = super().training_step(batch, batch_idx)
         return loss + 1e22 * self.head.weight.sum() if batch_idx == BAD else loss
 
+    decay = 0.0
+
     def configure_optimizers(self):
-        return torch.optim.Adam(self.parameters(), lr=0.01)
+        return torch.optim.AdamW(self.parameters(), lr=0.01, weight_decay=self.decay)
 
 
-def test_a_second_moment_that_overflowed_is_seen(lightning):
-    monitor, module = GradientMonitor(), make(lightning, Overflowing)
+class Decaying(Overflowing):
+    """Weight decay still moves what Adam does not."""
+
+    decay = 0.1
+
+
+@pytest.mark.parametrize("training", [Overflowing, Decaying])
+def test_a_second_moment_that_overflowed_is_seen(lightning, training):
+    monitor, module = GradientMonitor(flush_every=2), make(lightning, training)
     trainer = fit(lightning, module, monitor)
     assert trainer.optimizers[0].state[module.head.weight]["exp_avg_sq"].isinf().all()
     explosion = monitor.explosion
     assert (explosion.divergence.step, explosion.divergence.place) == (BAD + 1, "update head.weight")
     assert explosion.kind == "overflow"
     assert "does not move head.weight any more" in str(explosion)
+    assert (monitor.record.divergence is None) == (training is Decaying)  # decay alone changes the weights
+
+
+def test_a_huge_step_after_which_nothing_moves_is_no_overflow_of_the_optimizer():
+    ones = np.ones((6, 2))
+    norms, updates = ones * 1.0, ones * 0.001
+    norms[2] = 1e20
+    updates[2], updates[3:] = np.nan, 0.0  # so large a weight that further updates are lost; not measured at once
+    weights = ones * 1.0
+    weights[2:] = 1e18
+    assert make_record(norms, weights=weights, updates=updates).divergence is None
 
 
 class StuckByChoice(Training):

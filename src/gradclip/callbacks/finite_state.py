@@ -3,17 +3,19 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from pytorch_lightning import Trainer
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.optim import Optimizer
 
 from gradclip.diagnosis.explosion import Kind
-from gradclip.telemetry.record import Divergence
+from gradclip.telemetry.record import Divergence, GradientRecord
 
 
 class FiniteState:
-    """Find the first buffer, or loss of a validation, that is not finite.
+    """Find the first buffer, average of an optimizer, or loss of a validation that is not finite.
 
     Buffers that hold such a value from the start, as masks do, are left alone. Of the metrics that a validation logs,
     those count that are called a loss: others may be undefined for good reasons.
@@ -50,6 +52,24 @@ class FiniteState:
         sums = {name: named[name].detach().float().sum() for name in known}
         if sums:
             self._find("buffer", dict(zip(sums, torch.stack([*sums.values()]).tolist(), strict=True)), step, epoch)
+
+    def check_optimizer(self, optimizer: Optimizer, named: Mapping[str, nn.Parameter], block: GradientRecord) -> None:
+        """Look at the optimizer's state where a gradient was so large that its square may have overflowed.
+
+        Args:
+            optimizer: the optimizer that used the gradients.
+            named: the parameters that it trains, by name.
+            block: the latest steps.
+        """
+        if self.found is not None:
+            return
+        for row, column in np.argwhere(block.huge):
+            state = optimizer.state.get(named[block.names[column]], {})
+            averages = [value for value in state.values() if isinstance(value, Tensor) and value.is_floating_point()]
+            if not all(average.isfinite().all() for average in averages):
+                place = f"update {block.names[column]}"
+                self.found = Divergence(int(block.step[row]), int(block.epoch[row]), place), "overflow"
+                return
 
     def start_validation(self, trainer: Trainer) -> None:
         """Tell metrics of the training from those that the validation is going to log."""

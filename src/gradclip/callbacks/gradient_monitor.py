@@ -279,6 +279,9 @@ class GradientMonitor(Callback):
             if block.divergence is not None:
                 self._diverged_step = block.divergence.step
                 row = int(np.searchsorted(block.step, self._diverged_step))
+            elif self._optimizer is not None:  # whose state is that after the block's last step
+                trained = dict(zip(self._recorder.names, self._recorder.parameters, strict=True))
+                self._finite_state.check_optimizer(self._optimizer, trained, block)
             group_of, of_groups = rates[row]
             self._learning_rates = {name: as_float(of_groups[group]) for name, group in group_of.items()}
         if trainer.loggers:

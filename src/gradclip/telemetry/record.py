@@ -173,6 +173,12 @@ class GradientRecord:
         """
         return np.asarray(np.isfinite(self.norm) & (self.norm > 0) & (self.norm_clipped == 0) & ~self.skipped)
 
+    @cached_property
+    def huge(self) -> Booleans:
+        """Where a finite gradient was used whose square float32 cannot represent, ``[steps, parameters]``."""
+        used = np.isfinite(self.norms_clipped) & ~self.skipped[:, None]
+        return np.asarray(used & (self.norms_clipped > HUGE))
+
     @property
     def metrics(self) -> dict[str, Floats]:
         """The tracked metrics of each step, by metric name, ``[steps]`` each."""
@@ -211,12 +217,12 @@ class GradientRecord:
 
     def _overflowed_update(self) -> Divergence | None:
         """Return where a huge gradient was used from which on its parameter, which had moved before, never moves."""
-        huge = np.isfinite(self.norms_clipped) & (self.norms_clipped > HUGE) & ~self.skipped[:, None]
-        for row, column in np.argwhere(huge):
+        for row, column in np.argwhere(self.huge):
             updates, norms = self.updates[row:, column], self.norms_clipped[row:, column]
             measured = ~np.isnan(updates) & (norms > 0)
             moved_before = row == 0 or np.nanmax(self.updates[:row, column], initial=0.0) > 0
-            if measured[1:].any() and not updates[measured].any() and moved_before:
+            moves = updates[measured].any() or (row and self.weights[row, column] != self.weights[row - 1, column])
+            if measured[1:].any() and moved_before and not moves:
                 return Divergence(int(self.step[row]), int(self.epoch[row]), f"update {self.names[column]}")
         return None
 
