@@ -12,6 +12,7 @@ from gradclip.tracking.records import Call, ModelFiles
 T = TypeVar("T")
 FOLDER_WRITES = {Operations.write_files.__name__, Operations.write_run_files.__name__}
 MIN_SECONDS = 5.0  # for one call, however little of the budget is left
+MODEL_SECONDS = 60.0  # for a model on top: MLflow loads and packages much of its own before anything is sent
 MIN_UPLOAD = 100_000  # bytes per second that files are given time for
 
 
@@ -19,11 +20,12 @@ def seconds_for(call: Call, left: float) -> float:
     """Return how long one call may take.
 
     Args:
-        call: the call; files that it uploads are given time by their size.
+        call: the call; a model, and files by their size, are given more time.
         left: seconds left of the retry budget.
     """
     size = sum(path.stat().st_size for path in _uploaded(call) if path.is_file())
-    return max(left, MIN_SECONDS) + size / MIN_UPLOAD
+    packaging = MODEL_SECONDS if call.operation == Operations.write_model.__name__ else 0.0
+    return max(left, MIN_SECONDS) + packaging + size / MIN_UPLOAD
 
 
 def _uploaded(call: Call) -> Iterable[Path]:
