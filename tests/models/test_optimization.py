@@ -5,7 +5,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from gradclip.config.base import LARGEST, LARGEST_RATE
+from gradclip.config.limits import LARGEST, LARGEST_RATE
 from gradclip.config.training import OptimizerSettings
 from gradclip.models.optimization import LOSSES, OPTIMIZERS, build_loss, optimizer_factory, schedule_factory
 

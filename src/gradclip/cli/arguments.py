@@ -10,8 +10,8 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString, ValueType
 
-from gradclip.config.base import MAX_DEPTH, MAX_NAME
 from gradclip.config.help import config_options
+from gradclip.config.limits import MAX_DEPTH, MAX_NAME
 from gradclip.config.overrides import setting_of
 from gradclip.config.paths import CONFIG_FOLDER
 from gradclip.errors import ConfigError, first_line

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from traceback import walk_tb
@@ -20,8 +20,8 @@ from gradclip.config.help import help_text
 from gradclip.config.passwords import extract_passwords
 from gradclip.errors import ConfigError, first_line
 from gradclip.formatting import printable
-from gradclip.sweep.stopping import MAIN_FILE
 from gradclip.tracking.owner import MAIN_LOCK, RUN_LOCK, at_end
+from gradclip.tracking.records import MAIN_FILE
 from gradclip.tracking.scratch import sweep
 
 NOTES = {RUN_LOCK, MAIN_LOCK, MAIN_FILE, "multirun.yaml"}  # of a command, in its folder
@@ -66,7 +66,7 @@ def run_command(main: Callable[[], None], primary: str, usage: str) -> int:
 def _is_of_hydra(error: Exception) -> bool:
     """Whether Hydra raised an error by itself, over what it was given, without any code of ours below it."""
     files = [Path(frame.f_code.co_filename) for frame, _ in walk_tb(error.__traceback__)]
-    is_known = isinstance(error, (*USER_ERRORS, BrokenProcessPool))
+    is_known = isinstance(error, (*USER_ERRORS, BrokenExecutor))
     return not is_known and not any(file.is_relative_to(SOURCE) for file in files[1:])
 
 
@@ -82,10 +82,10 @@ def errors_in_one_line(primary: str = "train") -> Iterator[None]:
     """
     try:
         yield
-    except (*USER_ERRORS, BrokenProcessPool) as error:
+    except (*USER_ERRORS, BrokenExecutor) as error:
         if FULL_TRACE:
             raise
-        killed = f"hydra.launcher: {WORKER_KILLED}" if isinstance(error, BrokenProcessPool) else ""
+        killed = f"hydra.launcher: {WORKER_KILLED}" if isinstance(error, BrokenExecutor) else ""
         print(f"error: {printable(killed or describe(error, primary))}", file=sys.stderr)
         raise SystemExit(2) from error
 

@@ -17,7 +17,8 @@ from pydantic import Field, create_model
 
 from gradclip.clipping import arguments, method_table
 from gradclip.clipping.arguments import FIXED, POSITIVE, Range
-from gradclip.config.base import LARGEST, AnyNumber, Count, Pattern, PositiveNumber, Settings
+from gradclip.config.base import AnyNumber, Count, Pattern, PositiveNumber, Settings
+from gradclip.config.limits import LARGEST
 
 CONSTANTS = ("may_skip", "limits", "limits_when")  # what else of a clipper's class is read
 METHODS_FOLDER = Path(arguments.__file__).parent

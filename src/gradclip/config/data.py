@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from gradclip.config.base import MAX_VALUES, Count, Fraction, NonNegativeNumber, Seed, Settings, Size
+from gradclip.config.base import Count, Fraction, NonNegativeNumber, Seed, Settings, Size
+from gradclip.config.limits import MAX_VALUES
 
 Scaling = Literal["none", "standard", "minmax"]
 

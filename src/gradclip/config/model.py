@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from gradclip.config.base import MAX_VALUES, PositiveNumber, Settings, Share, Size
+from gradclip.config.base import PositiveNumber, Settings, Share, Size
+from gradclip.config.limits import MAX_VALUES
 
 Initialization = Literal["he_uniform", "he_normal", "glorot_uniform", "glorot_normal", "lecun_normal", "pytorch"]
 

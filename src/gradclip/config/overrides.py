@@ -2,8 +2,10 @@
 
 import shlex
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from gradclip.config.schema import TrainConfig, has_effect
+if TYPE_CHECKING:
+    from gradclip.config.schema import TrainConfig
 
 IN_LABEL = {"clip", "clip.value", "clip.norm"}  # settings that the label of the clipping has already
 MAX_LISTED_SEEDS = 5  # more are written as a range
@@ -52,7 +54,7 @@ def seed_override(seeds: range) -> list[str]:
     return [f"seed={','.join(map(str, seeds))}"] if seeds else []
 
 
-def run_name(config: TrainConfig, overrides: Sequence[str]) -> str:
+def run_name(config: "TrainConfig", overrides: Sequence[str]) -> str:
     """The name of a run: its clipping, then whatever was overridden, then its seed.
 
     Args:
@@ -89,6 +91,8 @@ def merge(base: Sequence[str], changes: Sequence[str]) -> list[str]:
 
 
 def _changes_training(override: str) -> bool:
+    from gradclip.config.schema import has_effect  # a tenth of a second, which nobody who mistypes should wait
+
     return not is_of_hydra(override) and has_effect(setting_of(override))
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
-from gradclip.config.base import MAX_DEPTH
 from gradclip.config.identity import data_digest
+from gradclip.config.limits import MAX_DEPTH
 from gradclip.config.schema import TrainConfig
 from gradclip.config.tracking import TrackingSettings
 from gradclip.config.validation import check

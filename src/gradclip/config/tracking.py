@@ -4,7 +4,8 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from gradclip.config.base import MAX_SECONDS, Count, Pattern, Seconds, Settings
+from gradclip.config.base import Count, Pattern, Seconds, Settings
+from gradclip.config.limits import MAX_SECONDS
 from gradclip.config.passwords import PASSWORD_REFUSED, has_password
 
 

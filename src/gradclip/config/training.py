@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from gradclip.config.base import LARGEST_RATE, MAX_INTEGER, Count, NoEffect, PositiveNumber, Settings, Share, Size
+from gradclip.config.base import Count, NoEffect, PositiveNumber, Settings, Share, Size
+from gradclip.config.limits import LARGEST_RATE, MAX_INTEGER
 
 LearningRate = Annotated[float, Field(gt=0, le=LARGEST_RATE, allow_inf_nan=False)]
 WeightDecay = Annotated[float, Field(ge=0, le=LARGEST_RATE, allow_inf_nan=False)]

@@ -9,7 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError
 
-from gradclip.config.base import MAX_DEPTH, MAX_NAME, MAX_TEXT, Settings
+from gradclip.config.base import Settings
+from gradclip.config.limits import MAX_DEPTH, MAX_NAME, MAX_TEXT
 from gradclip.config.schema import TrainConfig, settings_classes
 from gradclip.errors import ConfigError, did_you_mean, first_line
 from gradclip.formatting import printable

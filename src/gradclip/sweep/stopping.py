@@ -13,10 +13,10 @@ from gradclip import keys
 from gradclip.errors import SECOND_SIGNAL_AFTER, STOP_SIGNALS, TrackingError
 from gradclip.tracking.files import read_note, write_note, write_whole
 from gradclip.tracking.owner import MAIN_LOCK, hold, is_held, owner_tags, process_identity
+from gradclip.tracking.records import MAIN_FILE
 from gradclip.training.job import STOP_FILE
 
 CHECK_EVERY = 1.0  # seconds between two looks for the main process
-MAIN_FILE = "process.json"  # in the folder of a multirun: the owner tags of its main process
 
 
 def listen(folder: Path) -> None:

@@ -15,8 +15,6 @@ from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
-import psutil
-
 from gradclip import keys
 
 RUN_LOCK = "run.lock"  # in the folder of a run: held while it trains
@@ -90,6 +88,8 @@ def is_gone(identity: str) -> bool:
     Args:
         identity: as :func:`process_identity` returns it; anything else is not known to be gone.
     """
+    import psutil  # only where a process may be gone: commands begin a little sooner
+
     named = PROCESS.fullmatch(identity)
     if named is None:
         return False
@@ -133,6 +133,8 @@ def _start_of(number: int) -> str:
         fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
         return fields[19]
     except (OSError, IndexError):
+        import psutil
+
         return f"{psutil.Process(number).create_time():.2f}"
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from gradclip.tracking.stored_runs import Curve
 
 PARENT_FILE = "parent.json"  # in the folder of a multirun: its parent run and the store that it is in
+MAIN_FILE = "process.json"  # in the folder of a multirun: the owner tags of its main process
 RUN_FILE = "run.json"  # in the folder of a run: which run of the store it belongs to
 SPOOL_FILE = "unsent.jsonl"  # in the folder of a run: writes that the store has not taken yet
 CHECKPOINT_FILE = "checkpoints/last.ckpt"  # in the folder of a run: what it resumes from
