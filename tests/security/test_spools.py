@@ -17,6 +17,7 @@ from gradclip.tracking.spool import Spool, encode
 from tests.conftest import ROOT
 from tests.support.stores import make_store, write_run
 
+pytestmark = pytest.mark.command  # each starts sync.py
 HOSTILE = Store("http://127.0.0.1:9", "", "stolen")
 
 
