@@ -26,7 +26,7 @@ Started = WarmProcess | subprocess.Popen[str]
 StartCommand = Callable[..., Started]
 SearchRuns = Callable[..., "list[Run]"]
 KINDS = ("browser", "server", "command", "unit")
-FIXTURES = {"browser": {"browser"}, "server": {"server", "database"}, "command": {"start"}}
+FIXTURES = {"browser": {"browser"}, "server": {"server", "database", "store"}, "command": {"start"}}
 
 gc.disable()  # it would go over the libraries time and again while they load, and later in each test
 

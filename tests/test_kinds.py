@@ -22,6 +22,7 @@ def test_every_test_has_one_kind(request: pytest.FixtureRequest) -> None:
         ("tests/commands/test_quick_answers.py", [], [], "command"),
         ("tests/commands/test_train.py", ["train", "command", "start", "server"], [], "server"),
         ("tests/tracking/test_delivery.py", ["database"], [], "server"),
+        ("tests/compare/test_comparison.py", ["store"], [], "server"),
         ("tests/commands/test_mlflow_pages.py", ["server", "browser"], [], "browser"),
         ("tests/commands/test_fuzz.py", [], ["unit"], "unit"),
     ],
