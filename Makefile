@@ -13,7 +13,7 @@ train: .venv/installed  ## the main job: train the tutorial's network with its g
 test: .venv/installed-dev  ## all tests
 	$(BIN)/python -m pytest $(PARALLEL)
 
-test-fast: .venv/installed-dev  ## the tests that start no command, server or browser and open no store: below a minute on two cores
+test-fast: .venv/installed-dev  ## the tests that start no command, server or browser and open no store: about a minute on two cores
 	$(BIN)/python -m pytest $(PARALLEL) -m unit
 
 test-oldest: .venv-oldest/installed  ## the same, trainings and the training command with the oldest versions that pyproject.toml allows

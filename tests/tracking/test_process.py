@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from mlflow import MlflowClient
 
 from gradclip import keys
@@ -28,6 +29,7 @@ def test_mlflow_is_told_to_report_nothing_to_its_makers_before_it_loads():
     assert told.stdout == "None\n"
 
 
+@pytest.mark.command  # two tracking processes load MLflow
 def test_a_run_loses_nothing_where_the_tracking_process_is_killed(tmp_path: Path) -> None:
     store, tracking_process = make_store(tmp_path), _submit(os.getpid).result()
     run = TrackedRun(store, "killed as it begins", {}, tmp_path / "run")
