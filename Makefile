@@ -1,7 +1,9 @@
 # Each target does what it says and nothing twice: what is installed is only installed again when its pins change.
+# Tests wait for servers and processes a third of their time: there is one worker more than there are cores.
 PYTHON ?= python3
 BIN := .venv/bin
-PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
+WORKERS := $(shell $(PYTHON) -c "import os; print((os.cpu_count() or 1) + 1)")
+PARALLEL := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 OLDEST_TORCH ?= 2.13.0
 unexport PYTHONDONTWRITEBYTECODE  # else each process of the tests compiles them again
 
