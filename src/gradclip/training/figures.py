@@ -23,12 +23,19 @@ def draw_figures(folder: Path, config: TrainConfig, result: Result) -> None:
         config: of the run.
         result: of its training.
     """
+    label = config.clip.label
+    figures = data_figures(result.data) | gradient_figures(config, result) | hidden_figures(result, label)
+    for name, plot in figures.items():
+        plots.draw(folder / f"{name}.png", plot)
+
+
+def gradient_figures(config: TrainConfig, result: Result) -> dict[str, Callable[[Figure], None]]:
+    """What every training shows: its learning curve, its gradients and its updates."""
     record, summary = result.record, result.summary
     train, test = result.curves
     clip, where = config.clip, summary.divergence
     share = "" if clip.name == "none" else f", {summary.clip_fraction:.0%} of the steps clipped"
-    figures: dict[str, Callable[[Figure], None]] = {
-        **data_figures(result.data),
+    return {
         "learning_curve": partial(
             plots.plot_learning_curve,
             train=train,
@@ -62,10 +69,7 @@ def draw_figures(folder: Path, config: TrainConfig, result: Result) -> None:
         "gradient_norm_histogram": partial(
             plots.plot_norm_histogram, norm=record.norm, thresholds=clip.thresholds, state=clip.norms_state
         ),
-        **hidden_figures(result, clip.label),
     }
-    for name, plot in figures.items():
-        plots.draw(folder / f"{name}.png", plot)
 
 
 def data_figures(data: TrainingData) -> dict[str, Callable[[Figure], None]]:
