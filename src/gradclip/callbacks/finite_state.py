@@ -11,6 +11,7 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from gradclip.diagnosis.explosion import Kind
+from gradclip.telemetry.batches import returned_loss
 from gradclip.telemetry.record import Divergence, GradientRecord
 
 
@@ -78,9 +79,9 @@ class FiniteState:
 
     def add_validation_step(self, outputs: Any) -> None:
         """Note the loss that a step of the validation returned."""
-        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
-        if isinstance(loss, Tensor) and loss.numel() == 1:
-            self._losses.append(loss.detach().float().sum())
+        loss = returned_loss(outputs)
+        if loss is not None and loss.numel() == 1:
+            self._losses.append(loss.float().sum())
 
     def check_validation(self, trainer: Trainer) -> None:
         """Look at the losses of a validation."""

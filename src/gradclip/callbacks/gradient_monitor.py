@@ -1,7 +1,7 @@
 """The callback that records the gradients of any LightningModule."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import astuple, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from gradclip.callbacks.step_logger import StepLogger
 from gradclip.callbacks.trainer_checks import check_dense, check_unscaled, check_whole_gradients, total_steps
 from gradclip.diagnosis.explosion import Explosion, explain
 from gradclip.errors import TrainerError
-from gradclip.telemetry.batches import batch_extremes, mean_loss, merge_extremes
+from gradclip.telemetry.batches import batch_extremes, mean_loss, merge_extremes, returned_loss
 from gradclip.telemetry.record import Divergence, GradientRecord
 from gradclip.telemetry.record_store import RecordStore
 from gradclip.telemetry.recorders import StepIndex, default_updates_every, make_recorder
@@ -134,16 +134,15 @@ class GradientMonitor(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """If this batch ended a step, add the step to the record."""
-        returned = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
-        if isinstance(returned, Tensor):
-            self._losses.append(returned.detach())
+        if (loss := returned_loss(outputs)) is not None:
+            self._losses.append(loss)
         self._batch_extremes.append(batch_extremes(batch))
         if not self._step_taken:
             return
         index = StepIndex(trainer.global_step, trainer.current_epoch + 1, batch_idx)
-        loss = mean_loss(self._losses, trainer.accumulate_grad_batches)
+        mean = mean_loss(self._losses, trainer.accumulate_grad_batches)
         is_scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
-        self._recorder.record_step(index, loss, merge_extremes(self._batch_extremes), may_skip=is_scaled)
+        self._recorder.record_step(index, mean, merge_extremes(self._batch_extremes), may_skip=is_scaled)
         self._rates.append(self._latest_rates)
         self._steps += 1
         self._losses, self._batch_extremes, self._step_taken = [], [], False

@@ -43,6 +43,12 @@ def merge_extremes(batches: Sequence[list[Tensor]]) -> list[Tensor]:
     return _total([found for batch in batches for found in batch])
 
 
+def returned_loss(outputs: Any) -> Tensor | None:
+    """Return the loss in what a step of a LightningModule returned, detached; None if it has none."""
+    loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+    return loss.detach() if isinstance(loss, Tensor) else None
+
+
 def mean_loss(losses: Sequence[Tensor], accumulated: int) -> Tensor | None:
     """Return the mean loss of a step's batches; None if none of them has a loss.
 
