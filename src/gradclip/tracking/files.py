@@ -93,6 +93,6 @@ def read_note(path: Path) -> dict[str, Any]:
         if not isinstance(note, dict):
             raise ValueError(f"it holds {type(note).__name__}, not an object")
     except (OSError, ValueError, RecursionError) as error:
-        reason = first_line(error) if path.exists() and path.stat().st_size else "it is empty"
+        reason = "it is empty" if path.exists() and not path.stat().st_size else first_line(error)
         raise TrackingError(f"{path}: is damaged or cannot be read ({reason}); train anew in another folder") from error
     return note

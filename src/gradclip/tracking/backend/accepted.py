@@ -11,7 +11,7 @@ from gradclip.tracking.backend.connection import Connection
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.records import Call
 
-RUN_FOLDERS = (keys.FIGURES_FOLDER, keys.TELEMETRY_FOLDER, keys.EXPLOSION_FOLDER)
+RUN_FILES = (keys.CONFIG_FILE, keys.FIGURES_FOLDER, keys.TELEMETRY_FOLDER, keys.EXPLOSION_FOLDER)
 
 _accepted: dict[str, list[Call]] = defaultdict(list)  # writes of runs that have not ended, by run
 
@@ -77,7 +77,6 @@ class Content:
             case "write_text", (_, name):
                 self.artifacts.add(Path(name).parts[0])
             case "write_run_files", (folder,):
-                names = (keys.CONFIG_FILE, *RUN_FOLDERS)
-                self.artifacts |= {name for name in names if Path(folder, name).exists()}
+                self.artifacts |= {name for name in RUN_FILES if Path(folder, name).exists()}
             case "end_run", (status, *_):
                 self.status = status

@@ -29,7 +29,7 @@ from mlflow.utils.validation import (
 from gradclip import keys
 from gradclip.formatting import printable, shortened
 from gradclip.tracking import MAX_RETRIES
-from gradclip.tracking.backend.accepted import RUN_FOLDERS
+from gradclip.tracking.backend.accepted import RUN_FILES
 from gradclip.tracking.backend.connection import Connection
 from gradclip.tracking.backend.failures import is_refusal
 from gradclip.tracking.files import read_note, replace, write_note
@@ -125,7 +125,7 @@ class Writes(Connection):
     def write_run_files(self, run_id: str, folder: str) -> None:
         """Store what a run leaves in its folder as artifacts."""
         repository, found = self.repository_of(run_id), Path(folder)
-        parts = [found / name for name in (keys.CONFIG_FILE, *RUN_FOLDERS)]
+        parts = [found / name for name in RUN_FILES]
         _log_files(repository, found, [path for part in parts for path in (part, *part.rglob("*"))])
 
     def write_text(self, run_id: str, text: str, name: str) -> None:
