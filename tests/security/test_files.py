@@ -18,7 +18,7 @@ from gradclip.tracking.backend.connection import check_location
 from gradclip.tracking.backend.delivery import replay
 from gradclip.tracking.backend.operations import backend_of
 from gradclip.tracking.records import SPOOL_FILE, Store
-from gradclip.tracking.scratch import scratch_folder, sweep
+from gradclip.tracking.scratch import remove_abandoned, scratch_folder
 from gradclip.tracking.sync import sync
 from tests.support.stores import make_store, write_run
 
@@ -150,7 +150,7 @@ def test_scratch_folders_are_closed_to_others_and_gone_after_a_kill(
     (tmp_path / "gradclip-notes").mkdir()
     with scratch_folder() as ours:
         assert ours.stat().st_mode & 0o777 == 0o700
-        sweep()
+        remove_abandoned()
         assert ours.exists()
     assert not left.exists()
     assert len(list(tmp_path.iterdir())) == 3

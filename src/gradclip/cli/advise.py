@@ -10,13 +10,13 @@ from omegaconf import DictConfig
 from gradclip import keys
 from gradclip.cli.entry import output_folder
 from gradclip.config.composition import overrides_of
+from gradclip.config.error_messages import describe
 from gradclip.config.overrides import merge
 from gradclip.config.schema import AdviseSettings, flatten
 from gradclip.config.serialization import from_yaml
 from gradclip.config.tracking import TrackingSettings
 from gradclip.config.validation import validate_as
 from gradclip.errors import ConfigError, GradclipError, TrackingError
-from gradclip.formatting import printable
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, result_of
 from gradclip.tracking.records import Store
@@ -62,7 +62,7 @@ def newest_evidence(tracking: TrackingSettings) -> "Evidence":
             passed_over.append(error)
             continue
         for reason in passed_over:
-            print(f"passed over: {printable(str(reason))}", file=sys.stderr)
+            print(f"passed over: {describe(reason)}", file=sys.stderr)
         return evidence
     raise passed_over[0]
 
@@ -85,17 +85,16 @@ def evidence_of(run: "StoredRun", tracking: TrackingSettings) -> "Evidence":
     """
     from gradclip.advise.evidence import gather, read_telemetry
 
-    store = Store.of(tracking)
+    store, setting = Store.of(tracking), f"run: got {run.run_id!r} ({run.name})"
     with scratch_folder() as scratch:
         names = (keys.TELEMETRY_FILE, keys.CONFIG_FILE)
         files = [result_of(ask(store, Operations.read_file, run.run_id, name, str(scratch))) for name in names]
         for name, file in zip(names, files, strict=True):
             if file is None:
-                raise ConfigError(f"run: got {run.run_id!r} ({run.name}); it has no {name}")
+                raise ConfigError(f"{setting}; it has no {name}")
         telemetry, stored = files
         assert telemetry is not None
         assert stored is not None
-        setting = f"run: got {run.run_id!r} ({run.name})"
         digest = run.tags.get(keys.DATA_DIGEST, "")
         config = from_yaml(stored.read_text(errors="surrogateescape"), tracking, setting, digest)
         checked = replace(run, parameters=flatten(config))

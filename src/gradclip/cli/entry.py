@@ -19,10 +19,9 @@ from gradclip.config.error_messages import USER_ERRORS, describe
 from gradclip.config.help import help_text
 from gradclip.config.passwords import extract_passwords
 from gradclip.errors import ConfigError, first_line
-from gradclip.formatting import printable
 from gradclip.tracking.owner import MAIN_LOCK, RUN_LOCK, at_end
 from gradclip.tracking.records import MAIN_FILE
-from gradclip.tracking.scratch import sweep
+from gradclip.tracking.scratch import remove_abandoned
 
 NOTES = {RUN_LOCK, MAIN_LOCK, MAIN_FILE, "multirun.yaml"}  # of a command, in its folder
 SOURCE = Path(__file__).parents[2]
@@ -47,7 +46,7 @@ def run_command(main: Callable[[], None], primary: str, usage: str) -> int:
     if {"--help", "-h"} & set(arguments):
         print(help_text(primary, usage, arguments))
         return 0
-    sweep()
+    remove_abandoned()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints in its own way and exits with 1
     with errors_in_one_line(primary), at_end:
         sys.argv[1:] = extract_passwords(arguments, os.environ)  # before Hydra notes down what was typed
@@ -86,7 +85,7 @@ def errors_in_one_line(primary: str = "train") -> Iterator[None]:
         if FULL_TRACE:
             raise
         killed = f"hydra.launcher: {WORKER_KILLED}" if isinstance(error, BrokenExecutor) else ""
-        print(f"error: {printable(killed or describe(error, primary))}", file=sys.stderr)
+        print(f"error: {killed or describe(error, primary)}", file=sys.stderr)
         raise SystemExit(2) from error
 
 

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gradclip.cli.entry import errors_in_one_line
+from gradclip.config.error_messages import describe
 from gradclip.config.passwords import extract_passwords
 from gradclip.config.paths import PROJECT_ROOT
 from gradclip.errors import ConfigError
 from gradclip.formatting import printable
-from gradclip.tracking.scratch import sweep
+from gradclip.tracking.scratch import remove_abandoned
 from gradclip.tracking.sync import sync
 
 ADOPT = "--adopt"
@@ -26,7 +27,7 @@ def run_sync(arguments: Sequence[str], usage: str) -> int:
     if {"--help", "-h"} & set(arguments):
         print(usage.strip())
         return 0
-    sweep()
+    remove_abandoned()
     with errors_in_one_line("sync"):
         extract_passwords([], os.environ)
         folders = [argument for argument in arguments if argument != ADOPT]
@@ -49,7 +50,7 @@ def _report(folder: Path, adopt: bool) -> int:
         if run.error is None:
             print(f"Sent {run.writes} writes of {printable(str(run.folder))}")
         else:
-            print(f"error: {printable(str(run.error))}", file=sys.stderr)
+            print(f"error: {describe(run.error)}", file=sys.stderr)
     if not replayed:
         print(f"Nothing waits below {folder}")
     return 2 if any(run.error for run in replayed) else 0

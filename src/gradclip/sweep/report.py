@@ -11,8 +11,9 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from gradclip.config.error_messages import describe
 from gradclip.errors import GradclipError, RefusedWriteError, disk_errors
-from gradclip.formatting import Table, format_score, print_tables, printable, to_markdown, unsent_message
+from gradclip.formatting import Table, format_score, print_tables, to_markdown, unsent_message
 from gradclip.sweep.multirun import TABLES_FILE, ParentRun, close_parent
 from gradclip.sweep.results import JobResult, read_results
 from gradclip.sweep.search.report import print_report, read_report
@@ -50,7 +51,7 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
         if unsent := unsent_below(folder):
             print(unsent_message(unsent, folder))
         for error in refused:
-            print(f"error: {printable(str(error))}", file=sys.stderr)
+            print(f"error: {describe(error)}", file=sys.stderr)
         if failed:
             print(f"error: {len(failed)} of {len(jobs)} jobs failed; the table says why", file=sys.stderr)
         if stop:
@@ -66,7 +67,7 @@ def close(folder: Path, status: str) -> bool:
     try:
         close_parent(folder, status)
     except GradclipError as error:
-        print(f"error: the parent run could not be closed: {error}", file=sys.stderr)
+        print(f"error: the parent run could not be closed: {describe(error)}", file=sys.stderr)
         return False
     return True
 
@@ -102,7 +103,7 @@ def compare_jobs(folder: Path, jobs: Sequence[JobResult], draw: bool) -> bool:
     except Exception as error:
         if not isinstance(error, GradclipError):
             traceback.print_exc()
-        print(f"error: the runs could not be compared: {printable(str(error))}", file=sys.stderr)
+        print(f"error: the runs could not be compared: {describe(error)}", file=sys.stderr)
         return False
     if any(len(one.errors) > 1 for one in found.summaries):
         print_tables(tables(found))

@@ -1,4 +1,4 @@
-"""Folders for files that are needed for a moment: of one process, closed to other users, swept once it is gone."""
+"""Folders for files that are needed for a moment: of one process, closed to other users, removed once it is gone."""
 
 import os
 import re
@@ -11,14 +11,14 @@ from pathlib import Path
 
 from gradclip.tracking.owner import is_gone, process_identity
 
-NAME = re.compile(r"gradclip-([0-9]+)-([0-9.]+)-([0-9a-f-]+)-([0-9]+)-\w+")  # the parts of a process's identity
+NAME = re.compile(r"gradclip-(.+)-\w+")  # with the identity of a process, _ for its spaces
 
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
     """Give a folder with mode 0700 that is removed at the end; its name says which process it is of."""
-    number, start, boot, namespace = re.split(" since | of boot | in ", process_identity(os.getpid()))
-    with tempfile.TemporaryDirectory(prefix=f"gradclip-{number}-{start}-{boot}-{namespace}-") as folder:
+    owner = process_identity(os.getpid()).replace(" ", "_")
+    with tempfile.TemporaryDirectory(prefix=f"gradclip-{owner}-") as folder:
         yield Path(folder)
 
 
@@ -32,13 +32,12 @@ def temporary_files_in(folder: Path) -> Iterator[None]:
         tempfile.tempdir = None  # and not the one before, which a call that was given up may have removed
 
 
-def sweep() -> None:
+def remove_abandoned() -> None:
     """Remove the folders that killed processes of this user left; what cannot be removed stays."""
     for entry in os.scandir(tempfile.gettempdir()):
-        if (named := NAME.fullmatch(entry.name)) and _is_our_folder(entry):
-            number, start, boot, namespace = named.groups()
-            if is_gone(f"{number} since {start} of boot {boot} in {namespace}"):
-                shutil.rmtree(entry.path, ignore_errors=True)
+        named = NAME.fullmatch(entry.name)
+        if named and _is_our_folder(entry) and is_gone(named[1].replace("_", " ")):
+            shutil.rmtree(entry.path, ignore_errors=True)
 
 
 def _is_our_folder(entry: "os.DirEntry[str]") -> bool:
