@@ -12,17 +12,19 @@ from tests.conftest import Command, SearchRuns, assert_told_in_one_line
 
 SHORT = ("trainer.max_epochs=4", "figures=false", "log_model=false")
 SEARCH = ("-m", "hydra/sweeper=search")
+REPORTS = "mlruns/hydra/multiruns/*/search/search.json"
 RANGE = "clip.value=tag(log,interval(0.1,10))"
 
 
 def test_a_real_search_survives_divergence_prunes_and_can_be_repeated(
     train: Command, runs: SearchRuns, client: MlflowClient, store_folder
 ) -> None:
+    searched = set(store_folder.glob(REPORTS))
     sizes = [f"hydra.sweeper.{size}" for size in ("trials=5", "batch=4", "first_seeds=1", "reduction_factor=2")]
     done = train(*SEARCH, *sizes, "clip=none,norm", RANGE, "seed=171,172", *SHORT)
     assert done.returncode == 0, done.stderr
-    (folder,) = [path.parents[1] for path in store_folder.glob("mlruns/hydra/multiruns/*/search/search.json")]
-    report = read_report(folder)
+    (path,) = set(store_folder.glob(REPORTS)) - searched
+    report = read_report(path.parents[1])
     states = [trial.state for trial in report.trials]
     assert {"complete", "pruned", "diverged"} == set(states)
     assert all(trial.state == "diverged" for trial in report.trials if trial.values["clip"] == "none")
