@@ -34,7 +34,7 @@ def test_a_record_is_the_same_wherever_its_blocks_are(limit, tmp_path):
     names = ("weight", "bias", "scale")
     assert tuple(store.names) == names
     assert_same(store.read(names), GradientRecord.join(names, made))
-    assert bool([*tmp_path.rglob("*.parquet")]) == (limit < 10**9)
+    assert bool([*tmp_path.rglob("*.npz")]) == (limit < 10**9)
 
 
 def test_a_state_says_where_the_files_are_and_has_the_rest(tmp_path):
@@ -57,7 +57,7 @@ def test_steps_whose_file_is_gone_are_left_out_with_a_warning(tmp_path):
     for block in blocks():
         store.append(block, tmp_path)
     state = store.state()
-    first, _ = sorted(tmp_path.rglob("*.parquet"), key=lambda path: int(path.stem.rpartition("-")[2]))
+    first, _ = sorted(tmp_path.rglob("*.npz"), key=lambda path: int(path.stem.rpartition("-")[2]))
     first.unlink()
     with pytest.warns(UserWarning, match="not found; the record of earlier steps is left out"):
         rest.restore(state)

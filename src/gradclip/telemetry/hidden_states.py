@@ -1,11 +1,14 @@
 """Gradient norms with respect to the hidden states of recurrent layers, by time step."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from gradclip.arrays import Floats, Integers
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MAX_SNAPSHOTS = 12  # optimizer steps kept of a run
 RecurrentLayer = tuple[str, int]  # the module's name, and the index of the layer among those stacked in the module
@@ -26,20 +29,21 @@ class HiddenStateRecord:
     step: Integers
     norms: dict[str, Floats]
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pd.DataFrame":
         """Return a row for each optimizer step, layer and time step; time steps are counted from 1."""
-        return pd.concat([self._layer_frame(layer, norms) for layer, norms in self.norms.items()], ignore_index=True)
+        import pandas as pd
 
-    def _layer_frame(self, layer: str, norms: Floats) -> pd.DataFrame:
-        snapshots, time_steps = norms.shape
-        return pd.DataFrame(
-            {
+        frames = []
+        for layer, norms in self.norms.items():
+            snapshots, time_steps = norms.shape
+            columns = {
                 "step": np.repeat(self.step, time_steps),
                 "layer": layer,
                 "time": np.tile(np.arange(1, time_steps + 1), snapshots),
                 "hidden/grad_norm": norms.ravel(),
             }
-        )
+            frames.append(pd.DataFrame(columns))
+        return pd.concat(frames, ignore_index=True)
 
 
 def layer_name(layer: RecurrentLayer) -> str:

@@ -7,14 +7,16 @@ tracked metrics and the Parquet file are read from it.
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from gradclip import keys
 from gradclip.arrays import Booleans, Floats, Integers
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HUGE = 1e18  # a float32 cannot represent the square of an element not far above
 MATRICES = ("nonfinite", "norms", "norms_clipped", "weights", "updates")  # columns of a record, one number a parameter
@@ -239,8 +241,10 @@ class GradientRecord:
                 return f"{kind} {self.names[bad[-1]]}"
         return f"weight {self.names[int(np.argmax(trained & ~np.isfinite(self.weights[row])))]}"
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pd.DataFrame":
         """Return a data frame with a row for each step and the columns of :meth:`to_columns`."""
+        import pandas as pd
+
         return pd.DataFrame(self.to_columns())
 
     def to_columns(self) -> dict[str, NDArray[Any]]:

@@ -1,6 +1,5 @@
-"""Where the blocks of a growing record are kept: the latest in memory, earlier ones in Parquet files."""
+"""Where the blocks of a growing record are kept: the latest in memory, earlier ones in files of NumPy's."""
 
-import json
 import math
 import tempfile
 import warnings
@@ -10,10 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from gradclip.telemetry.record import MATRICES, GradientRecord
+from gradclip.telemetry.record import GradientRecord
 
 SPILL_BYTES = 8_000_000  # what blocks may take in memory, and in each checkpoint
-NAMES = b"gradclip.names"
 
 
 class RecordStore:
@@ -79,7 +77,7 @@ class RecordStore:
             if self._folder is None:
                 place.mkdir(parents=True, exist_ok=True)
                 self._folder = Path(tempfile.mkdtemp(prefix="gradient-record-", dir=place)).resolve()
-            path = self._folder / f"from-step-{int(record.step[0])}.parquet"
+            path = self._folder / f"from-step-{int(record.step[0])}.npz"
             _write(record, path)
         except OSError as error:
             self.limit = math.inf
@@ -94,37 +92,15 @@ def _bytes(block: GradientRecord) -> int:
 
 
 def _write(record: GradientRecord, path: Path) -> None:
-    """Write a record, a row for each step; of the columns with a number for each parameter each cell is a list."""
-    import pyarrow
-    from pyarrow import parquet
-
-    width, columns = len(record.names), {}
-    for name in record.columns():
-        flat = pyarrow.array(getattr(record, name).ravel())
-        if name not in MATRICES:
-            columns[name] = flat
-        elif width:
-            columns[name] = pyarrow.FixedSizeListArray.from_arrays(flat, width)
-    table = pyarrow.table(columns).replace_schema_metadata({NAMES: json.dumps(record.names).encode()})
-    parquet.write_table(table, path)
+    columns = {name: getattr(record, name) for name in record.columns()}
+    np.savez(path, names=np.array(record.names, dtype=np.str_), **columns)
 
 
 def _read_names(path: Path) -> tuple[str, ...]:
-    from pyarrow import parquet
-
-    return tuple(json.loads(parquet.read_schema(path).metadata[NAMES]))
+    with np.load(path) as file:
+        return tuple(file["names"].tolist())
 
 
 def _read(path: Path) -> GradientRecord:
-    from pyarrow import parquet
-
-    table, names = parquet.read_table(path), _read_names(path)
-    columns: dict[str, Any] = {}
-    for name in GradientRecord.columns():
-        if name not in MATRICES:
-            columns[name] = table[name].to_numpy()
-        elif names:
-            columns[name] = table[name].combine_chunks().flatten().to_numpy().reshape(-1, len(names))
-        else:
-            columns[name] = np.empty((len(table), 0))
-    return GradientRecord(names, **columns)
+    with np.load(path) as file:
+        return GradientRecord(tuple(file["names"].tolist()), *(file[name] for name in GradientRecord.columns()))
