@@ -44,7 +44,7 @@ benchmark: .venv/installed-dev  ## the tables and the figures of the README and 
 	$(BIN)/python -m tests.benchmarks.robustness
 
 ui: .venv/installed  ## the MLflow pages over the default store, on this machine only
-	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlruns/mlflow.db --host 127.0.0.1 --port 5000
+	$(BIN)/gradclip ui
 
 clean:  ## remove the environments; runs stay
 	rm -rf .venv .venv-oldest
@@ -54,7 +54,7 @@ clean:  ## remove the environments; runs stay
 
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[pipeline]'
 	touch $@
 
 .venv/installed-dev: .venv/installed

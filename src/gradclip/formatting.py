@@ -1,13 +1,13 @@
 """Numbers, scores, tables and messages as text, for the terminal and as Markdown."""
 
 import math
-import shlex
 import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from gradclip import keys
+from gradclip.program import command_line
 
 TEXT_COLUMNS = {"job", "run", "runs", "outcome", "reason", "better", "worse", "significant"}
 FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # what a cell that is computed begins with
@@ -136,8 +136,8 @@ def unsent_message(writes: int, folder: Path) -> str:
         >>> unsent_message(2, Path("runs/1"))
         'Unsent: the store did not accept 2 writes; they wait in runs/1. Send them: python src/sync.py runs/1'
     """
-    command = shlex.join(["python", "src/sync.py", str(folder)])
-    return f"Unsent: the store did not accept {writes} writes; they wait in {folder}. Send them: {command}"
+    send = command_line("sync", [str(folder)])
+    return f"Unsent: the store did not accept {writes} writes; they wait in {folder}. Send them: {send}"
 
 
 def format_scores(score: str, train: float, test: float) -> str:

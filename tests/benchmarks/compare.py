@@ -20,7 +20,7 @@ import requests
 from mlflow.entities import Metric, Param, RunTag
 
 from gradclip import keys
-from gradclip.config.paths import PROJECT_ROOT
+from gradclip.program import PROJECT_ROOT
 from gradclip.tracking.backend.operations import Backend
 from gradclip.tracking.records import Store
 

@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gradclip import keys
-from gradclip.config.paths import CONFIG_FOLDER, PROJECT_ROOT, register_resolvers
+from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
 from gradclip.config.validation import validate
 from gradclip.plots import BLUE, ORANGE, RED, draw
+from gradclip.program import PROJECT_ROOT
 from gradclip.training.components import Components, build_components
 
 RUNS = {

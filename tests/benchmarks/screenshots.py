@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gradclip import keys
-from gradclip.config.paths import PROJECT_ROOT
+from gradclip.program import PROJECT_ROOT
 from gradclip.tracking.views import view_address
 from tests.support.browser import Browser, open_browser
 from tests.support.mlflow_server import serve

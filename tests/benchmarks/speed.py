@@ -15,9 +15,10 @@ from statistics import median
 
 from hydra import compose, initialize_config_dir
 
-from gradclip.config.paths import CONFIG_FOLDER, PROJECT_ROOT, register_resolvers
+from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
 from gradclip.config.schema import TrainConfig
 from gradclip.config.validation import validate
+from gradclip.program import PROJECT_ROOT
 
 ROUNDS = 5
 MAIN_JOB = ("clip=norm", "clip.value=1.0")

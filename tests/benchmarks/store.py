@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 
 from gradclip import keys
-from gradclip.config.paths import PROJECT_ROOT
+from gradclip.program import PROJECT_ROOT
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.records import Call, Point, RunEnd, Store, now
 from gradclip.tracking.stored_runs import Curve

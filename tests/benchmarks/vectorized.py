@@ -19,8 +19,8 @@ from statistics import mean
 import torch
 
 from gradclip.compare.comparison import compare
-from gradclip.config.paths import PROJECT_ROOT
 from gradclip.config.schema import TrainConfig
+from gradclip.program import PROJECT_ROOT
 from gradclip.stacked.replicas import make_replicas
 from gradclip.stacked.training import StackedTraining, keep_freed_memory
 from gradclip.sweep.replica_runs import ReplicaRuns

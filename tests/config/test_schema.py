@@ -5,10 +5,11 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from gradclip.config.error_messages import LINE, describe
-from gradclip.config.paths import PROJECT_ROOT, register_resolvers
+from gradclip.config.paths import register_resolvers
 from gradclip.config.schema import AdviseSettings, CompareSettings, TrainConfig, flatten
 from gradclip.config.validation import setting_names, validate
 from gradclip.errors import ConfigError
+from gradclip.program import PROJECT_ROOT
 from gradclip.sweep.search.search_settings import SearchSettings
 
 CONFIGS = PROJECT_ROOT / "conf"

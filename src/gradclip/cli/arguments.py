@@ -15,6 +15,7 @@ from gradclip.config.limits import MAX_DEPTH, MAX_NAME
 from gradclip.config.overrides import setting_of
 from gradclip.config.paths import CONFIG_FOLDER
 from gradclip.errors import ConfigError, first_line
+from gradclip.program import as_started
 
 ADDED_GROUPS = ("experiment", "sweep")  # of which several may be added at once: +experiment=[a,b]
 OPTION = re.compile(r"\w[\w-]{,99}")
@@ -37,7 +38,7 @@ def check_arguments(arguments: Sequence[str], primary: str) -> None:
     """
     flags = _flags_of(arguments)
     if flags.multirun and primary != "train":
-        raise ConfigError("--multirun (-m): only src/train.py runs many jobs")
+        raise ConfigError(as_started("--multirun (-m): only src/train.py runs many jobs"))
     overrides: list[str] = flags.overrides
     for text in overrides:
         _check_form(text)

@@ -1,6 +1,5 @@
 """The command that compares: from its composed config to what is printed and stored."""
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from gradclip import keys
 from gradclip.cli.entry import output_folder
 from gradclip.config.schema import CompareSettings
 from gradclip.config.validation import validate_as
+from gradclip.program import command_line
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, result_of
 from gradclip.tracking.records import Store
@@ -47,7 +47,7 @@ def store_comparison(store: Store, found: "Comparison", folder: Path) -> str:
     if found.selection.parent is not None:
         result_of(ask(store, Operations.write_files, found.selection.parent, files, FOLDER))
         return f"Stored with the multirun's parent run {found.selection.parent}, under {FOLDER}"
-    command = shlex.join(["python", "src/compare.py", *HydraConfig.get().overrides.task])
+    command = command_line("compare", HydraConfig.get().overrides.task)
     tags = {keys.COMMAND: command}
     run_id = result_of(ask(store, Operations.create_run, f"comparison: {found.selection.title}", tags, None, None))
     result_of(ask(store, Operations.write_files, run_id, files, FOLDER))

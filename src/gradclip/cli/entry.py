@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager, suppress
+from inspect import cleandoc
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any, ClassVar
@@ -18,21 +19,25 @@ from gradclip.cli.arguments import check_arguments
 from gradclip.config.error_messages import USER_ERRORS, describe
 from gradclip.config.help import help_text
 from gradclip.config.passwords import extract_passwords
+from gradclip.config.paths import register_resolvers
 from gradclip.errors import ConfigError, first_line
+from gradclip.program import PACKAGE, as_started
 from gradclip.tracking.owner import MAIN_LOCK, RUN_LOCK, at_end
 from gradclip.tracking.records import MAIN_FILE
 from gradclip.tracking.scratch import remove_abandoned
 
 NOTES = {RUN_LOCK, MAIN_LOCK, MAIN_FILE, "multirun.yaml"}  # of a command, in its folder
-SOURCE = Path(__file__).parents[2]
+SOURCE = (PACKAGE, PACKAGE.parent / "hydra_plugins")
 WORKER_KILLED = (
     "a process that ran jobs was killed, by too little memory say; to go on: the same with skip_finished=true"
 )
 FULL_TRACE = os.environ.get("HYDRA_FULL_ERROR") == "1"  # as the user set it: read before run_command sets it
 
+register_resolvers()  # on import: the configs name this module, so that each process that runs a job has them
+
 
 def run_command(main: Callable[[], None], primary: str, usage: str) -> int:
-    """Run an entry script's main function and return its exit code.
+    """Run a command's main function and return its exit code.
 
     A user's error becomes one line on standard error and exit code 2. ``HYDRA_FULL_ERROR=1`` shows the whole
     trace instead. Any other exception is a bug of ours and keeps its traceback.
@@ -44,7 +49,7 @@ def run_command(main: Callable[[], None], primary: str, usage: str) -> int:
     """
     arguments = sys.argv[1:]
     if {"--help", "-h"} & set(arguments):
-        print(help_text(primary, usage, arguments))
+        print(as_started(help_text(primary, cleandoc(usage), arguments)))
         return 0
     remove_abandoned()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints in its own way and exits with 1
@@ -66,7 +71,7 @@ def _is_of_hydra(error: Exception) -> bool:
     """Whether Hydra raised an error by itself, over what it was given, without any code of ours below it."""
     files = [Path(frame.f_code.co_filename) for frame, _ in walk_tb(error.__traceback__)]
     is_known = isinstance(error, (*USER_ERRORS, BrokenExecutor))
-    return not is_known and not any(file.is_relative_to(SOURCE) for file in files[1:])
+    return not is_known and not any(file.is_relative_to(folder) for file in files[1:] for folder in SOURCE)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from gradclip.config.paths import default_store
 from gradclip.config.schema import TrainConfig
 from gradclip.errors import Interrupted
 from gradclip.formatting import format_scores, signal_name, unsent_message
+from gradclip.program import command_line, is_script
 from gradclip.tracking.views import view_address
 from gradclip.training.job import Job
 
@@ -51,7 +52,7 @@ def interrupted_message(stop: Interrupted, overrides: Sequence[str]) -> str:
         return f"Stopped by {how} after step {stop.step}; not tracked, so that it cannot be resumed"
     tracking = [override for override in overrides if override.startswith("tracking")]
     command = train_command([f"resume={stop.run_id}", *tracking])
-    send = "python src/sync.py; " if stop.unsent else ""
+    send = f"{command_line('sync')}; " if stop.unsent else ""
     return f"Stopped by {how} after step {stop.step}. To resume: {send}{command}"
 
 
@@ -79,5 +80,6 @@ def _open_ui(uri: str | None, experiment_id: str) -> str:
     if str(uri).startswith("http"):
         return view_address(str(uri), experiment_id)
     ours = uri == default_store()
-    command = "make ui" if ours else shlex.join(["mlflow", "ui", "--backend-store-uri", str(uri)])
+    serve = "make ui" if is_script() else "gradclip ui"
+    command = serve if ours else shlex.join(["mlflow", "ui", "--backend-store-uri", str(uri)])
     return f"{command}\n        {view_address(UI, experiment_id)}"

@@ -3,14 +3,15 @@
 import os
 import sys
 from collections.abc import Sequence
+from inspect import cleandoc
 from pathlib import Path
 
 from gradclip.cli.entry import errors_in_one_line
 from gradclip.config.error_messages import describe
 from gradclip.config.passwords import extract_passwords
-from gradclip.config.paths import PROJECT_ROOT
 from gradclip.errors import ConfigError
 from gradclip.formatting import printable
+from gradclip.program import as_started, home
 from gradclip.tracking.scratch import remove_abandoned
 from gradclip.tracking.sync import sync
 
@@ -25,7 +26,7 @@ def run_sync(arguments: Sequence[str], usage: str) -> int:
         usage: what ``--help`` prints.
     """
     if {"--help", "-h"} & set(arguments):
-        print(usage.strip())
+        print(as_started(cleandoc(usage)))
         return 0
     remove_abandoned()
     with errors_in_one_line("sync"):
@@ -39,7 +40,7 @@ def run_sync(arguments: Sequence[str], usage: str) -> int:
             raise ConfigError(f"folder: got {folders[1]!r} too; only one folder can be named")
         if adopt and not folders:
             raise ConfigError(f"{ADOPT}: name the folder whose writes are to be sent")
-        return _report(Path(folders[0]) if folders else PROJECT_ROOT / "mlruns", adopt)
+        return _report(Path(folders[0]) if folders else home() / "mlruns", adopt)
 
 
 def _report(folder: Path, adopt: bool) -> int:

@@ -1,8 +1,9 @@
 """Overrides of the command, as typed: the settings they name, a run's name, a command line."""
 
-import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from gradclip.program import command_line
 
 if TYPE_CHECKING:
     from gradclip.config.schema import TrainConfig
@@ -39,7 +40,7 @@ def train_command(overrides: Sequence[str], multirun: bool = False, seeds: range
         'python src/train.py -m clip=norm clip.value=2 seed=0,1'
     """
     flag = ["-m"] if multirun or seeds else []
-    return shlex.join(["python", "src/train.py", *flag, *overrides, *seed_override(seeds)])
+    return command_line("train", [*flag, *overrides, *seed_override(seeds)])
 
 
 def seed_override(seeds: range) -> list[str]:

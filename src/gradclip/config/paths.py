@@ -1,22 +1,21 @@
-"""Paths of this checkout and its default store, as resolvers of the configs."""
-
-from pathlib import Path
+"""Where the configs are; the default store and the folder of ``mlruns/``, as resolvers of the configs."""
 
 from omegaconf import OmegaConf
 
-PROJECT_ROOT = Path(__file__).resolve().parents[3]
-CONFIG_FOLDER = PROJECT_ROOT / "conf"
+from gradclip.program import IS_CHECKOUT, PACKAGE, PROJECT_ROOT, home
+
+CONFIG_FOLDER = PROJECT_ROOT / "conf" if IS_CHECKOUT else PACKAGE / "conf"
 
 
 def register_resolvers() -> None:
-    """Register ``${project_root:}``, the folder of this checkout, and ``${default_store:}`` with OmegaConf."""
-    OmegaConf.register_new_resolver("project_root", lambda: str(PROJECT_ROOT), replace=True)
+    """Register ``${project_root:}``, the folder of ``mlruns/``, and ``${default_store:}`` with OmegaConf."""
+    OmegaConf.register_new_resolver("project_root", lambda: str(home()), replace=True)
     OmegaConf.register_new_resolver("default_store", default_store, replace=True)
 
 
 def default_store() -> str:
-    """The URI of the SQLite store of this checkout."""
-    path = str(PROJECT_ROOT / "mlruns" / "mlflow.db")
+    """The URI of the SQLite store in ``mlruns/``."""
+    path = str(home() / "mlruns" / "mlflow.db")
     if not set(path) & set("%?#"):
         return f"sqlite:///{path}"
     from sqlalchemy import URL  # a tenth of a second to import, which other folders do without

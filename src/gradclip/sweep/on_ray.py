@@ -6,6 +6,7 @@ import socket
 from importlib.util import find_spec
 
 from gradclip.errors import ConfigError, first_line
+from gradclip.program import install_command
 
 TIMEOUT = 5.0  # seconds to wait for a cluster; Ray itself would retry for minutes
 
@@ -21,7 +22,7 @@ def start_ray(address: str | None, cpus: int | None) -> None:
         ConfigError: Ray is not installed, or no cluster answers at the address.
     """
     if find_spec("ray") is None:
-        raise ConfigError("hydra/launcher=ray_cluster: needs Ray; python -m pip install --editable '.[ray]'")
+        raise ConfigError(f"hydra/launcher=ray_cluster: needs Ray; {install_command('ray')}")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to Ray's makers
     import ray
 

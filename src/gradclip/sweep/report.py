@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from gradclip.config.error_messages import describe
 from gradclip.errors import GradclipError, RefusedWriteError, disk_errors
 from gradclip.formatting import Table, format_score, print_tables, to_markdown, unsent_message
+from gradclip.program import command_line
 from gradclip.sweep.multirun import TABLES_FILE, ParentRun, close_parent
 from gradclip.sweep.results import JobResult, read_results
 from gradclip.sweep.search.report import print_report, read_report
@@ -88,7 +89,7 @@ def compare_jobs(folder: Path, jobs: Sequence[JobResult], draw: bool) -> bool:
     if sum(job.run_id is not None and not job.done_before for job in jobs) < 2:
         return True
     if unsent_below(folder):
-        print("Not compared: some runs wait for the store. Once they are sent: python src/compare.py")
+        print(f"Not compared: some runs wait for the store. Once they are sent: {command_line('compare')}")
         return True
     parent = ParentRun.of(folder)
     if parent is None:

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gradclip.config.validation import validate
 from gradclip.errors import ConfigError
+from gradclip.program import install_command
 from gradclip.sweep.results import JobResult, read_results
 from gradclip.sweep.stopping import stopped_by
 
@@ -31,7 +32,7 @@ def check_installed() -> None:
         ConfigError: it is not.
     """
     if find_spec("optuna") is None:
-        raise ConfigError("hydra/sweeper=search: needs Optuna; python -m pip install --editable '.[search]'")
+        raise ConfigError(f"hydra/sweeper=search: needs Optuna; {install_command('search')}")
 
 
 def run_search(

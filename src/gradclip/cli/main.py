@@ -1,0 +1,52 @@
+"""The command ``gradclip``: which of the commands to start. Nothing of the extra ``pipeline`` is imported here."""
+
+import os
+import sys
+from importlib import import_module
+
+from gradclip import __version__
+from gradclip.errors import did_you_mean
+from gradclip.program import STARTED_IN, install_command
+
+COMMANDS = {
+    "train": "train a network, clip its gradients, and track the run",
+    "compare": "compare stored runs over seeds",
+    "advise": "say what to try after a run, from its gradients",
+    "sync": "send what a store did not take while runs trained",
+    "ui": "serve the MLflow pages over the runs in ./mlruns",
+}
+USAGE = "\n".join(
+    [
+        "Reproduce exploding gradients, see them, choose a remedy, and prove with tracked runs that it works.",
+        "",
+        *(f"gradclip {command:<10}{what}" for command, what in COMMANDS.items()),
+        "",
+        "gradclip COMMAND --help lists the settings of a command. Runs are kept in mlruns/ of the present folder.",
+    ]
+)
+
+
+def main() -> int:
+    """Start a command and return its exit code."""
+    script, *arguments = sys.argv
+    command = arguments[0] if arguments else "--help"
+    if command in {"--help", "-h"}:
+        print(USAGE)
+        return 0
+    if command == "--version":
+        print(f"gradclip {__version__}")
+        return 0
+    if "LOCAL_RANK" in os.environ and command not in COMMANDS:  # Lightning starts more processes, by the settings alone
+        command, arguments = "train", ["train", *arguments]
+    if command not in COMMANDS:
+        allowed = f"choose from {', '.join(COMMANDS)}{did_you_mean(command, COMMANDS)}"
+        print(f"error: command: got {command!r}; {allowed}", file=sys.stderr)
+        return 2
+    os.environ[STARTED_IN] = os.getcwd()
+    sys.argv = [script, *arguments[1:]]
+    try:
+        programs = import_module("gradclip.cli.programs")
+    except ModuleNotFoundError as error:
+        print(f"error: gradclip {command}: needs {error.name}; {install_command('pipeline')}", file=sys.stderr)
+        return 2
+    return int(getattr(programs, command)())

@@ -1,0 +1,56 @@
+"""The command that serves MLflow's pages over the default store."""
+
+import os
+import sys
+from collections.abc import Sequence
+from inspect import cleandoc
+
+from gradclip.cli.entry import errors_in_one_line
+from gradclip.config.paths import default_store
+from gradclip.errors import ConfigError
+from gradclip.program import home
+
+HOST, PORT = "127.0.0.1", 5000
+
+
+def run_ui(arguments: Sequence[str], usage: str) -> None:
+    """Become MLflow's server.
+
+    Args:
+        arguments: of the command: at most ``port=``.
+        usage: what ``--help`` prints.
+    """
+    if {"--help", "-h"} & set(arguments):
+        print(cleandoc(usage))
+        return
+    with errors_in_one_line("ui"):
+        port, store = _port_of(arguments), home() / "mlruns" / "mlflow.db"
+        if not store.is_file():
+            raise ConfigError(f"ui: got {str(store)!r}; there is no such store; train something first")
+    server = [
+        "-m",
+        "mlflow",
+        "ui",
+        "--backend-store-uri",
+        default_store(),
+        "--host",
+        HOST,
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
+    os.execv(sys.executable, [sys.executable, *server])
+
+
+def _port_of(arguments: Sequence[str]) -> int:
+    """The port to serve at."""
+    port = PORT
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name != "port":
+            raise ConfigError(f"{name}: no such setting; the only one is port=")
+        if not value.isdecimal() or not 0 < int(value) < 2**16:
+            raise ConfigError(f"port: got {value!r}; must be a number from 1 to 65535")
+        port = int(value)
+    return port
