@@ -1,7 +1,8 @@
 """gradclip: reproduce exploding gradients, see them, choose a remedy and prove that it works.
 
-The public names are imported on first use, so that ``import gradclip`` itself loads nothing. Read ``clipping/base.py``
-first: it has the contract of every clipping method.
+The public names are imported on first use, so that ``import gradclip`` itself loads nothing: clippers need torch and
+NumPy, other names an extra, which their error names. Read ``clipping/base.py`` first: it has the contract of every
+clipping method.
 
 Example:
     >>> import torch, gradclip
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from gradclip.callbacks.clip_gradients import ClipGradients as ClipGradients
     from gradclip.callbacks.gradient_monitor import GradientMonitor as GradientMonitor
     from gradclip.callbacks.hidden_state_monitor import HiddenStateMonitor as HiddenStateMonitor
+    from gradclip.cli.notebook import FinishedRun as FinishedRun
+    from gradclip.cli.notebook import train as train
     from gradclip.clipping.base import Clipper as Clipper
     from gradclip.clipping.base import Report as Report
     from gradclip.clipping.chain import Chain as Chain
@@ -47,6 +50,7 @@ _MODULES = {
     "ClipActivations": "callbacks.clip_activations",
     "ClipGradients": "callbacks.clip_gradients",
     "Clipper": "clipping.base",
+    "FinishedRun": "cli.notebook",
     "GRU": "models.recurrent",
     "GradclipError": "errors",
     "GradientMonitor": "callbacks.gradient_monitor",
@@ -61,8 +65,11 @@ _MODULES = {
     "SequenceData": "data.sequences",
     "SeriesData": "data.series",
     "TabularData": "data.tabular",
+    "train": "cli.notebook",
     **{clipper: f"clipping.{method}" for method, clipper in method_table().items()},
 }
+
+_EXTRAS = {"pytorch_lightning": "lightning"}  # which extra has a package; all others are in ``pipeline``
 
 __version__ = "0.1.0"
 __all__ = sorted(_MODULES)  # noqa: PLE0605
@@ -74,7 +81,17 @@ if not TYPE_CHECKING:  # to a type checker every name would exist
         """Import a public name from its module on first use (PEP 562)."""
         if name not in _MODULES:
             raise AttributeError(f"module 'gradclip' has no attribute {name!r}")
-        return getattr(import_module(f"gradclip.{_MODULES[name]}"), name)
+        try:
+            module = import_module(f"gradclip.{_MODULES[name]}")
+        except ModuleNotFoundError as error:
+            package = str(error.name).partition(".")[0]
+            if package == "gradclip":
+                raise
+            from gradclip.program import install_command
+
+            extra = _EXTRAS.get(package, "pipeline")
+            raise ImportError(f"gradclip.{name} needs {package}: {install_command(extra)}") from None
+        return getattr(module, name)
 
 
 def __dir__() -> list[str]:

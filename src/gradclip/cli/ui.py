@@ -27,20 +27,9 @@ def run_ui(arguments: Sequence[str], usage: str) -> None:
         port, store = _port_of(arguments), home() / "mlruns" / "mlflow.db"
         if not store.is_file():
             raise ConfigError(f"ui: got {str(store)!r}; there is no such store; train something first")
-    server = [
-        "-m",
-        "mlflow",
-        "ui",
-        "--backend-store-uri",
-        default_store(),
-        "--host",
-        HOST,
-        "--port",
-        str(port),
-        "--workers",
-        "1",
-    ]
-    os.execv(sys.executable, [sys.executable, *server])
+    where = ["--host", HOST, "--port", str(port), "--workers", "1"]
+    server = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", default_store(), *where]
+    os.execv(sys.executable, server)
 
 
 def _port_of(arguments: Sequence[str]) -> int:

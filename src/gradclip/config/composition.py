@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
+from omegaconf import DictConfig, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
 from gradclip.config.model import MODEL_KINDS
@@ -27,13 +29,37 @@ def compose_config(overrides: Sequence[str]) -> TrainConfig:
     Raises:
         ConfigError: they do not compose, or a setting is wrong.
     """
-    register_resolvers()
-    GlobalHydra.instance().clear()  # that of the command which is running
     try:
-        with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-            return validate(compose("train", ["tracking=none", *overrides]))
+        return validate(_compose(["tracking=none", *overrides]))
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(f"{' '.join(overrides)}: cannot be composed: {first_line(error)}") from error
+
+
+def compose_run(overrides: Sequence[str]) -> tuple[TrainConfig, Path]:
+    """Compose and check the settings of a run as the command that trains does; return them and the run's folder.
+
+    Raises:
+        HydraException: they do not compose.
+        ConfigError: a setting is wrong.
+    """
+    config = _compose(overrides, return_hydra_config=True)
+    folder = Path(config.hydra.run.dir).absolute()
+    with flag_override(config, "struct", False):
+        del config["hydra"]
+    return validate(config), folder
+
+
+def _compose(overrides: Sequence[str], **settings: bool) -> DictConfig:
+    """Compose the settings of a training, and leave Hydra as the running program, or a user's notebook, has it."""
+    register_resolvers()
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+            config: DictConfig = compose("train", list(overrides), **settings)
+            return config
+    finally:
+        GlobalHydra.instance().hydra = running
 
 
 def overrides_of(config: TrainConfig) -> list[str]:
@@ -54,11 +80,11 @@ def overrides_of(config: TrainConfig) -> list[str]:
         choices += [f"{group}={_option(config, group)}" for group in groups if _differ(config, composed, group)]
         if groups == ("data",) and hasattr(config.data, "path"):
             required = {name: getattr(config.data, name) for name in WITHOUT_DEFAULT if hasattr(config.data, name)}
-            choices += [f"data.{name}={_written(value)}" for name, value in required.items()]
+            choices += [f"data.{name}={written(value)}" for name, value in required.items()]
         composed = compose_config(choices) if choices else composed
     wanted, given = dict(_leaves(config)), dict(_leaves(composed))
     values = [
-        f"{'' if name in given else '+'}{name}={_written(value)}"
+        f"{'' if name in given else '+'}{name}={written(value)}"
         for name, value in wanted.items()
         if name not in given or given[name] != value
     ]
@@ -96,19 +122,19 @@ def _flat(prefix: str, settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]
             yield f"{prefix}{name}", value
 
 
-def _written(value: Any) -> str:
+def written(value: Any) -> str:
     r"""A value as Hydra's grammar has it.
 
     Example:
-        >>> _written([1, None, "it's"]), _written("*weight"), _written(True)
+        >>> written([1, None, "it's"]), written("*weight"), written(True)
         ("[1,null,'it\\'s']", "'*weight'", 'true')
     """
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     if isinstance(value, list | tuple):
-        return f"[{','.join(map(_written, value))}]"
+        return f"[{','.join(map(written, value))}]"
     if isinstance(value, Mapping):
-        return f"{{{','.join(f'{key}:{_written(part)}' for key, part in value.items())}}}"
+        return f"{{{','.join(f'{key}:{written(part)}' for key, part in value.items())}}}"
     if isinstance(value, int | float):
         return str(value)
     if PLAIN.fullmatch(value) and value.lower() not in WORDS:

@@ -1,0 +1,161 @@
+"""Training from Python, in a notebook say: what the command that trains does, with an object for a result."""
+
+import os
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from gradclip import keys
+from gradclip.cli.arguments import check_arguments
+from gradclip.cli.messages import interrupted_message, run_message
+from gradclip.config.composition import compose_run, written
+from gradclip.config.error_messages import describe
+from gradclip.config.overrides import is_of_hydra
+from gradclip.config.passwords import extract_passwords
+from gradclip.errors import ConfigError, Interrupted
+from gradclip.program import command_line
+from gradclip.training.job import Job
+from gradclip.training.start import is_main_process, train_job
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from gradclip.diagnosis.explosion import Explosion
+    from gradclip.telemetry.record import GradientRecord
+    from gradclip.training.result import Result
+
+SHOWN = ("learning_curve", "gradient_norm")  # figures that a notebook shows with a run
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of a run, which a notebook shows.
+
+    Attributes:
+        path: its file.
+    """
+
+    path: Path
+
+    def _repr_png_(self) -> bytes:
+        return self.path.read_bytes()
+
+
+class FinishedRun:
+    """A run that has ended, however it did: its scores, its gradients and its figures.
+
+    A notebook shows what the command prints, the learning curve and the gradient norms.
+
+    Args:
+        job: what was trained.
+        result: of its training.
+    """
+
+    def __init__(self, job: Job, result: "Result") -> None:
+        self._job, self._result = job, result
+
+    @property
+    def run_id(self) -> str | None:
+        """Id of the run in the store; None where it is not tracked."""
+        return self._result.run.run_id if self._result.run else None
+
+    @property
+    def name(self) -> str:
+        """Name of the run, such as ``norm=1.0 seed=0``."""
+        return self._job.name
+
+    @property
+    def folder(self) -> Path:
+        """The folder of its files."""
+        return self._job.folder
+
+    @property
+    def outcome(self) -> str:
+        """``learned``, ``stalled`` or ``diverged``."""
+        return self._result.summary.outcome
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """The final scores by metric name, such as ``mse/test``; NaN where training diverged."""
+        summary = self._result.summary
+        return {summary.score.train: summary.score_train, summary.score.test: summary.score_test}
+
+    @property
+    def record(self) -> "GradientRecord":
+        """The gradients of every step."""
+        return self._result.record
+
+    @property
+    def explosion(self) -> "Explosion | None":
+        """The report on the explosion; None where there was none."""
+        return self._result.explosion
+
+    @property
+    def network(self) -> "nn.Module":
+        """The trained network."""
+        return self._result.network
+
+    @property
+    def figures(self) -> Mapping[str, Figure]:
+        """Its figures by name; none with ``figures=false``."""
+        paths = sorted((self.folder / keys.FIGURES_FOLDER).glob("*.png"))
+        return {path.stem: Figure(path) for path in paths}
+
+    def __repr__(self) -> str:
+        return run_message(self._job, self._result)
+
+    def _repr_html_(self) -> str:
+        figures = self.figures
+        shown = [b64encode(figures[name]._repr_png_()).decode() for name in SHOWN if name in figures]
+        images = "".join(f'<img src="data:image/png;base64,{image}">' for image in shown)
+        return f"<pre>{escape(repr(self))}</pre>{images}"
+
+
+def train(*overrides: str, **settings: object) -> FinishedRun:
+    """Train a network, clip its gradients and track the run, as ``gradclip train`` does.
+
+    In a script, call it below ``if __name__ == "__main__":``: a process of its own writes to the store.
+
+    Args:
+        *overrides: as on the command line, ``"clip=norm"``.
+        **settings: the same by name; ``**{"clip.value": 1.0}`` where the name has a dot.
+
+    Raises:
+        GradclipError: a setting is wrong, or data, network, trainer or store do not fit; its text is what the command
+            prints.
+        KeyboardInterrupt: training was interrupted; the run is closed, and its text says how to resume it.
+    """
+    if flags := [text for text in overrides if text.startswith("-")]:
+        raise ConfigError(f"{flags[0]}: not a setting; write name=value")
+    typed = [*overrides, *(_override(name, value) for name, value in settings.items())]
+    typed = extract_passwords(typed, os.environ)
+    try:
+        check_arguments(typed, "train")
+        config, folder = compose_run(typed)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(describe(error)) from error
+    if config.resume is not None:
+        raise ConfigError(
+            f"resume: got {config.resume!r}; use {command_line('train', ['resume=...'])}"
+        )
+    kept = tuple(override for override in typed if not is_of_hydra(override))
+    job = Job(config, kept, folder, is_main=is_main_process())
+    try:
+        return FinishedRun(job, train_job(job))
+    except Interrupted as stop:
+        raise KeyboardInterrupt(interrupted_message(stop, kept)) from None
+
+
+def _override(name: str, value: object) -> str:
+    """A setting as it is typed."""
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if value is not None and not isinstance(value, str | int | float | list | tuple | Mapping):
+        raise ConfigError(f"{name}: got {value!r}; must be a number, a text, a list, a mapping or None")
+    return f"{name}={written(value)}"
