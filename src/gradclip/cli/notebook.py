@@ -1,6 +1,7 @@
 """Training from Python, in a notebook say: what the command that trains does, with an object for a result."""
 
 import os
+import warnings
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from gradclip.training.result import Result
 
 SHOWN = ("learning_curve", "gradient_norm")  # figures that a notebook shows with a run
+
+warnings.filterwarnings(
+    "ignore", "IProgress not found"
+)  # of tqdm in a notebook without widgets, which Lightning imports
 
 
 @dataclass(frozen=True)
@@ -120,8 +125,6 @@ class FinishedRun:
 def train(*overrides: str, **settings: object) -> FinishedRun:
     """Train a network, clip its gradients and track the run, as ``gradclip train`` does.
 
-    In a script, call it below ``if __name__ == "__main__":``: a process of its own writes to the store.
-
     Args:
         *overrides: as on the command line, ``"clip=norm"``.
         **settings: the same by name; ``**{"clip.value": 1.0}`` where the name has a dot.
@@ -141,9 +144,7 @@ def train(*overrides: str, **settings: object) -> FinishedRun:
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(describe(error)) from error
     if config.resume is not None:
-        raise ConfigError(
-            f"resume: got {config.resume!r}; use {command_line('train', ['resume=...'])}"
-        )
+        raise ConfigError(f"resume: got {config.resume!r}; use {command_line('train', ['resume=...'])}")
     kept = tuple(override for override in typed if not is_of_hydra(override))
     job = Job(config, kept, folder, is_main=is_main_process())
     try:

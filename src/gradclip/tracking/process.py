@@ -13,15 +13,13 @@ from functools import cache
 from importlib import import_module
 from multiprocessing.util import Finalize
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from types import ModuleType
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from gradclip.errors import STOP_SIGNALS, TrackingError
 from gradclip.tracking.child_process import ChildProcess
 from gradclip.tracking.operations import Delivery, Operations, delivery_of
 from gradclip.tracking.records import BegunRun, Call, RunEnd, Store, writes_of_end
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -143,6 +141,12 @@ def _start(is_replacement: bool) -> ProcessPoolExecutor:
         multiprocessing.set_start_method("spawn", force=True)
     spawn = multiprocessing.get_context("spawn")  # a fork would copy torch's threads and locks
     pool = ProcessPoolExecutor(1, mp_context=spawn, initializer=_prepare, initargs=(is_replacement,))
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")  # else it would run the user's script, which may train, once more
+    try:
+        pool.submit(int)  # starts it
+    finally:
+        sys.modules["__main__"] = main
     # A job of joblib's ends as any child process does: it closes queues (priority 10) and waits for its children before
     # it would think of executors.
     Finalize(None, pool.shutdown, exitpriority=100)
@@ -165,7 +169,7 @@ def _exit_with_parent() -> None:
         os._exit(1)
 
 
-def _backend() -> "ModuleType":
+def _backend() -> ModuleType:
     """The module that delivers; MLflow is loaded with it, in the tracking process only."""
     load_module("gradclip.tracking.backend.delivery")
     from gradclip.tracking.backend import delivery
