@@ -69,7 +69,8 @@ _MODULES = {
     **{clipper: f"clipping.{method}" for method, clipper in method_table().items()},
 }
 
-_EXTRAS = {"pytorch_lightning": "lightning"}  # which extra has a package; all others are in ``pipeline``
+# Which extra has a package; every other one is in ``pipeline``.
+_EXTRAS = {"accelerate": "accelerate", "pytorch_lightning": "lightning", "transformers": "transformers"}
 
 __version__ = "0.1.0"
 __all__ = sorted(_MODULES)  # noqa: PLE0605
