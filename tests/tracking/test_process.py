@@ -43,3 +43,11 @@ def test_a_run_loses_nothing_where_the_tracking_process_is_killed(tmp_path: Path
     (found,) = client.search_runs(["1"])
     assert (found.info.run_id, found.info.status) == (run.run_id, "FINISHED")
     assert [p.step for p in client.get_metric_history(run.run_id, keys.LOSS_STEP)] == list(range(1, 100))
+
+
+def test_the_script_of_the_user_is_not_run_once_more(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("from gradclip.tracking.process import _submit\nprint('trains', _submit(int).result())\n")
+    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=True,
+                          env=os.environ | {"PYTHONPATH": str(ROOT / "src")})  # fmt: skip
+    assert done.stdout == "trains 0\n"
