@@ -9,6 +9,7 @@ from gradclip.cli.entry import OutputFolder, errors_in_one_line, run_command
 from gradclip.config.error_messages import describe
 from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
 from gradclip.errors import ConfigError, DataError, GradclipError
+from gradclip.program import PACKAGE
 from gradclip.tracking.owner import RUN_LOCK, at_end
 
 METHODS = ", ".join(sorted(path.stem for path in (CONFIG_FOLDER / "clip").glob("*.yaml")))
@@ -136,3 +137,14 @@ def test_only_an_empty_folder_that_the_command_made_is_removed(tmp_path, monkeyp
     with pytest.raises(SystemExit):
         run_command(main, "train", "")
     assert folder.exists() == stays
+
+
+def test_an_error_of_a_package_that_is_installed_beside_ours_is_in_one_line(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["train.py"])
+    names = {}
+    of_hydra = str(PACKAGE.parent / "hydra" / "main.py")
+    exec(compile("def main(): raise AttributeError('no plugin')", of_hydra, "exec"), names)
+    with pytest.raises(SystemExit) as end:
+        run_command(names["main"], "train", "")
+    assert end.value.code == 2
+    assert capsys.readouterr().err == "error: no plugin; HYDRA_FULL_ERROR=1 shows where\n"

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from gradclip.program import STARTED_IN
 from tests.conftest import ROOT, Command
 
 NAV = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
@@ -83,6 +84,7 @@ def output_of(command: Command) -> Callable[[str], str]:
 def test_step(output_of: Callable[[str], str], store_folder: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     monkeypatch.chdir(store_folder)  # an example reads what commands before it wrote, a command what an example wrote
     if STEPS[step] == "python":
+        monkeypatch.setenv(STARTED_IN, str(store_folder))
         exec(compile(step, "documentation", "exec"), {})
         return
     script = SCRIPT.match(step)
