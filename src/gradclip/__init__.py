@@ -70,7 +70,12 @@ _MODULES = {
 }
 
 # Which extra has a package; every other one is in ``pipeline``.
-_EXTRAS = {"accelerate": "accelerate", "pytorch_lightning": "lightning", "transformers": "transformers"}
+_EXTRAS = {
+    "accelerate": "accelerate",
+    "lightning_fabric": "lightning",
+    "pytorch_lightning": "lightning",
+    "transformers": "transformers",
+}
 
 __version__ = "0.1.0"
 __all__ = sorted(_MODULES)  # noqa: PLE0605

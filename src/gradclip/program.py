@@ -33,7 +33,8 @@ def command_line(command: str, arguments: Sequence[str] = ()) -> str:
         >>> command_line("train", ["clip.parameters=*weight"])
         "python src/train.py 'clip.parameters=*weight'"
     """
-    return as_started(shlex.join(["python", f"src/{command}.py", *arguments]))
+    started = ["python", f"src/{command}.py"] if is_script() else ["gradclip", command]
+    return shlex.join([*started, *arguments])
 
 
 def as_started(text: str) -> str:

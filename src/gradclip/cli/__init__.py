@@ -1,4 +1,6 @@
 """The commands, a module for each, and what they share: errors and exit codes (``entry``), printing (``messages``).
 
-A command composes its config, checks it, calls the packages below and prints. Read :mod:`~gradclip.cli.train` first.
+``programs`` starts them, for a script under ``src/`` or, by ``main``, for the command ``gradclip``. A command composes
+its config, checks it, calls the packages below and prints; ``notebook`` does so from Python. Read
+:mod:`~gradclip.cli.train` first.
 """

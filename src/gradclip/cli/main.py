@@ -21,7 +21,7 @@ USAGE = "\n".join(
         "",
         *(f"gradclip {command:<10}{what}" for command, what in COMMANDS.items()),
         "",
-        "gradclip COMMAND --help lists the settings of a command. Runs are kept in mlruns/ of the present folder.",
+        "gradclip COMMAND --help lists the settings of a command. Runs are kept in mlruns/ of the current folder.",
     ]
 )
 
@@ -47,6 +47,8 @@ def main() -> int:
     try:
         programs = import_module("gradclip.cli.programs")
     except ModuleNotFoundError as error:
+        if str(error.name).startswith("gradclip"):
+            raise
         print(f"error: gradclip {command}: needs {error.name}; {install_command('pipeline')}", file=sys.stderr)
         return 2
     return int(getattr(programs, command)())
