@@ -33,9 +33,8 @@ if TYPE_CHECKING:
 
 SHOWN = ("learning_curve", "gradient_norm")  # figures that a notebook shows with a run
 
-warnings.filterwarnings(
-    "ignore", "IProgress not found"
-)  # of tqdm in a notebook without widgets, which Lightning imports
+# Lightning imports tqdm in a way that warns in a notebook without widgets.
+warnings.filterwarnings("ignore", "IProgress not found")
 
 
 @dataclass(frozen=True)
