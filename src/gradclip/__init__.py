@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from gradclip.data.series import SeriesData as SeriesData
     from gradclip.data.tabular import TabularData as TabularData
     from gradclip.errors import GradclipError as GradclipError
+    from gradclip.loops.watch import watch as watch
     from gradclip.models.mlp import MLP as MLP
     from gradclip.models.module import Classifier as Classifier
     from gradclip.models.module import Regressor as Regressor
@@ -61,6 +62,7 @@ _MODULES = {
     "SequenceData": "data.sequences",
     "SeriesData": "data.series",
     "TabularData": "data.tabular",
+    "watch": "loops.watch",
     **{clipper: f"clipping.{method}" for method, clipper in method_table().items()},
 }
 

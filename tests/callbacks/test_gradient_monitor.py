@@ -351,13 +351,6 @@ def test_it_refuses_to_come_after_clip_gradients():
     assert str(caught.value) == "callbacks: ClipGradients comes before GradientMonitor; put the monitor first"
 
 
-def test_it_refuses_manual_optimization():
-    module = Breaking("loss", at_step=1000)
-    module.automatic_optimization = False
-    with pytest.raises(TrainerError, match=r"^automatic_optimization: got False; GradientMonitor needs automatic"):
-        fit(module, rows_of(2), GradientMonitor())
-
-
 @pytest.mark.parametrize("arguments", [{}, NORM])
 def test_it_refuses_sparse_gradients(arguments):
     class Sparse(Breaking):
@@ -373,13 +366,6 @@ def test_it_refuses_sparse_gradients(arguments):
 
     with pytest.raises(TrainerError, match=r"^table\.weight: its gradient is sparse; gradclip needs dense ones"):
         fit(Sparse(), rows_of(2), GradientMonitor(), **arguments)
-
-
-def test_it_refuses_an_optimizer_that_takes_several_gradients_a_step():
-    module = Breaking("loss", at_step=1000)
-    module.configure_optimizers = lambda: torch.optim.LBFGS(module.parameters())
-    with pytest.raises(TrainerError, match=r"^optimizer: got LBFGS; GradientMonitor needs one that takes one gradient"):
-        fit(module, rows_of(2), GradientMonitor())
 
 
 def test_parameters_that_are_thawed_later_are_in_the_record():
