@@ -15,7 +15,7 @@ from gradclip.diagnosis.explosion import Explosion, explain
 from gradclip.loops.finite_state import FiniteState
 from gradclip.loops.optimizers import OptimizerParameters, as_float, check_dense, group_rates, uncompiled
 from gradclip.telemetry.batches import merge_extremes
-from gradclip.telemetry.record import Divergence, GradientRecord
+from gradclip.telemetry.record import LOST_UPDATES, Divergence, GradientRecord
 from gradclip.telemetry.record_store import RecordStore
 from gradclip.telemetry.recorders import StepIndex, default_updates_every, make_recorder
 
@@ -53,6 +53,7 @@ class OptimizerMonitor:
         self._recorder = make_recorder([], changes_direction)
         self._store = RecordStore()
         self._steps = 0
+        self._scaler_skipped = 0  # the latest steps, in a row
         self._interval = 1  # steps between two measurements of updates
         self._rates: list[tuple[dict[str, int], list[Any]]] = []  # group of each parameter, rate of each group; by step
         self._learning_rates: dict[str, float] = {}  # of each parameter, up to the divergence
@@ -74,8 +75,12 @@ class OptimizerMonitor:
 
     @property
     def has_diverged(self) -> bool:
-        """Whether a step diverged, or another value that is looked at is not finite, up to the last flush."""
-        return self.diverged_step is not None or self.finite_state.found is not None
+        """Whether a step diverged, another value that is looked at is not finite, or a loss scaler skips every update.
+
+        This is known up to the last flush.
+        """
+        found = self.diverged_step is not None or self.finite_state.found is not None
+        return found or self._scaler_skipped >= LOST_UPDATES
 
     @property
     def steps(self) -> int:
@@ -177,6 +182,8 @@ class OptimizerMonitor:
         highest = np.array([max((as_float(rate) for rate in of_groups), default=np.nan) for _, of_groups in rates])
         block = replace(reduce(self._recorder.flush()), learning_rate=highest)
         self._store.append(block, folder)
+        used = np.flatnonzero(~block.scaler_skipped)
+        self._scaler_skipped = len(block.step) - 1 - used[-1] if used.size else self._scaler_skipped + len(block.step)
         if self.diverged_step is None:
             self._find_divergence(block, rates)
         return block
@@ -190,12 +197,14 @@ class OptimizerMonitor:
             "elsewhere": None if found is None else [*astuple(found[0]), found[1]],
             "steps": self._steps,
             "first_bad_step": self.diverged_step,
+            "scaler_skipped": int(self._scaler_skipped),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
         self._store.restore(state)
         self._steps, self.diverged_step, self._learning_rates = state["steps"], state["first_bad_step"], state["rates"]
+        self._scaler_skipped = state["scaler_skipped"]
         if state["elsewhere"] is not None:
             *place, kind = state["elsewhere"]
             self.finite_state.found = Divergence(*place), kind

@@ -81,6 +81,9 @@ class Watch:
         self._monitor.hook(self.optimizer)
         self._losses: list[Tensor] = []  # of the batches since the last step
         self._in_scaler_step = False
+        self._depth = 0  # of steps within steps
+        self._closure: Callable[[], Any] | None = None  # of the latest step
+        self._latest: tuple[Tensor | None, int] = (None, 0)  # the first gradient, as it was measured and clipped
         self._handles = [
             self.optimizer.register_step_pre_hook(uncompiled(self._before_step)),
             self.optimizer.register_step_post_hook(uncompiled(self._after_step)),
@@ -164,16 +167,26 @@ class Watch:
         self, optimizer: Optimizer, arguments: tuple[Any, ...], keywords: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         """Measure and clip, or have the step's closure do so once it has evaluated the gradients."""
+        closure = keywords.get("closure", arguments[1] if len(arguments) > 1 else None)
+        if self._is_within_step(closure):
+            self._depth += 1
+            return None
         self._check_unscaled(keywords)
         self._monitor.discard_step()  # one that ended halfway
-        closure = keywords.get("closure", arguments[1] if len(arguments) > 1 else None)
+        self._depth, self._closure = 1, None if closure is None else self._wrap(closure)
         if closure is None:
             self._measure_and_clip()
             return None
-        wrapped = self._wrap(closure)
         if "closure" in keywords:
-            return arguments, keywords | {"closure": wrapped}
-        return (arguments[0], wrapped, *arguments[2:]), keywords
+            return arguments, keywords | {"closure": self._closure}
+        return (arguments[0], self._closure, *arguments[2:]), keywords
+
+    def _is_within_step(self, closure: Callable[[], Any] | None) -> bool:
+        """Whether a step has begun already: that of a subclass calls that of its base, and both run the hooks."""
+        if closure is not None:
+            return closure is self._closure
+        (latest, version), (gradient, version_now) = self._latest, self._first_gradient()
+        return self._monitor.is_open and gradient is latest and version_now == version
 
     def _wrap(self, closure: Callable[[], Any]) -> Callable[[], Any]:
         given = list(self._losses)
@@ -191,9 +204,18 @@ class Watch:
         self._monitor.record_gradients(self.flush)
         if self._clipper is not None:
             self._clipper.clip(self._monitor.read_parameters())
+        self._latest = self._first_gradient()
 
     def _after_step(self, *arguments: object) -> None:
-        self._record_step()
+        self._depth -= 1
+        if self._depth == 0:
+            self._record_step()
+
+    def _first_gradient(self) -> tuple[Tensor | None, int]:
+        """Return the first gradient, and how often it was changed in place."""
+        gradients = (parameter.grad for parameter in self._monitor.read_parameters().values())
+        first = next((gradient for gradient in gradients if gradient is not None), None)
+        return first, 0 if first is None else first._version
 
     def _record_step(self) -> None:
         if not self._monitor.is_open:
@@ -201,7 +223,7 @@ class Watch:
         step = self._monitor.steps + 1
         loss = torch.stack([loss.float().mean() for loss in self._losses]).mean() if self._losses else None
         self._monitor.record_step(StepIndex(step, 1, step - 1), loss, scaled=self.scaler is not None)
-        self._losses = []
+        self._losses, self._latest, self._closure = [], (None, 0), None
         if step % self.flush_every == 0:
             self.flush()
 

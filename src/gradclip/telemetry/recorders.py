@@ -111,7 +111,7 @@ class Recorder(ABC):
         here = [scalar.to(self._zero.device) for scalar in scalars]  # a batch may have stayed on another device
         self._scalars.append(here + [self._zero] * (5 - len(here)))
         of_pair = len(batch_extremes) == 4
-        skipped = skipped or not self._keeps_gradients
+        skipped = skipped or not (self._has_gradients and self._keeps_gradients)
         self._flags.append(_Flags(self._has_gradients, loss is not None, skipped, of_pair))
         self._scaler_skipped.append(scaler_skipped)
         if self.parameters:
@@ -124,8 +124,8 @@ class Recorder(ABC):
         indices = np.array(self._indices, dtype=np.int64)
         measured = self._flush_columns() if self.parameters else _nothing(len(indices))
         had_gradients, has_loss, skipped, of_pair = np.array(self._flags).T
-        overflowed: NDArray[np.bool_] = ~np.isfinite(measured["norms"]).all(axis=1)
-        pairs = zip(self._scaler_skipped, overflowed.tolist(), strict=True)
+        overflowed = [not np.isfinite(norms).all() for norms in measured["norms"]]
+        pairs = zip(self._scaler_skipped, overflowed, strict=True)
         scaler_skipped = np.array([bool(known if by is None else by) for by, known in pairs])
         inputs, targets = largest_of_batches(scalars[:, 1:], of_pair)
         for column in ("max_abs", "norms", "norms_clipped"):
