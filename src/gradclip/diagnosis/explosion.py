@@ -167,9 +167,8 @@ def _kind(record: GradientRecord, row: int, place: str) -> Kind:
     quantity = place if place == LOSS_SCALE else place.split(maxsplit=1)[0]
     gradient = record.norm[row] if np.isfinite(record.max_abs[row]) else record.max_abs[row]
     weight = np.max(record.weights[row], where=record.trained[row], initial=0.0)
-    value = {"loss": record.loss[row], "gradient": gradient, "weight": weight, "update": np.inf, LOSS_SCALE: np.inf}[
-        quantity
-    ]
+    values = {"loss": record.loss[row], "gradient": gradient, "weight": weight}
+    value = values.get(quantity, np.inf)  # of an update or a loss scale, which overflow
     return "overflow" if np.isinf(value) else "not a number"
 
 
