@@ -1,4 +1,5 @@
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,10 +11,12 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from gradclip import MLP, ClipGradients, GradientMonitor, Norm, NormValue, Regressor, TabularData, keys
+from gradclip.callbacks.gradient_monitor import _reduce
 from gradclip.data.sources import regression
 from gradclip.errors import TrainerError
 from gradclip.models.optimization import optimizer_factory
 from gradclip.telemetry.record import Divergence
+from tests.support.records import make_record
 
 QUIET = {
     "enable_checkpointing": False,
@@ -390,3 +393,20 @@ def test_before_a_fit_the_record_is_empty():
     assert record.names == ()
     assert record.divergence is None
     assert np.isnan(record.clip_fraction)
+
+
+def test_processes_join_their_losses_and_batches_on_the_device_of_their_group():
+    class Strategy:
+        """A group that takes tensors of its own device only, as NCCL does; nothing is computed on this one."""
+
+        root_device = torch.device("meta")
+
+        def reduce(self, tensor, reduce_op):
+            assert tensor.device == self.root_device
+            return torch.full(tensor.shape, {"mean": 2.0, "max": 3.0}[reduce_op])
+
+    block = make_record(np.ones((4, 2)), input_max_abs=[1.0] * 4)
+    trainer = SimpleNamespace(strategy=Strategy())
+    joined = _reduce(trainer, block)
+    assert joined.loss.tolist() == [2.0] * 4
+    assert joined.input_max_abs.tolist() == joined.target_max_abs.tolist() == [3.0] * 4

@@ -1,6 +1,7 @@
 """Manual optimization: each optimizer has a record, a clip rate, a report and a clipper's state of its own."""
 
 import importlib
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -90,11 +91,11 @@ def test_without_clipping_training_is_the_same_bit_for_bit(lightning):
 def test_the_one_record_of_several_is_refused(lightning):
     monitor, clip = GradientMonitor(), ClipGradients(ParameterEMA())
     fit(lightning, make(lightning, Adversaries), monitor, clip)
-    for ask, names in ((lambda: monitor.record, "records"), (lambda: monitor.explosion, "explosions")):
-        with pytest.raises(TrainerError, match=rf"there are several optimizers; {names} has one each: Adam, Adam-1$"):
-            ask()
-    with pytest.raises(TrainerError, match=r"^state: there are several optimizers; states has one each: Adam, Adam-1$"):
-        clip.state
+    for callback, name in ((monitor, "record"), (monitor, "explosion"), (clip, "state")):
+        with pytest.raises(TrainerError) as caught:
+            getattr(callback, name)
+        one_each = f"{name}s has one each: Adam, Adam-1"
+        assert str(caught.value) == f"{name}: got several optimizers; {one_each}"
     assert all(int(state["steps"]) for state in clip.states.values())
 
 
@@ -214,5 +215,5 @@ def test_of_lbfgs_the_last_evaluation_is_in_the_record(lightning):
     record = monitor.record
     assert len(module.seen) == 24
     np.testing.assert_allclose(record.norm, list(dict(module.seen).values()), rtol=1e-5)
-    updates = [[(new - old).norm() for new, old in zip(*pair, strict=True)] for pair in zip(before[1:], before)]
+    updates = [[(new - old).norm() for old, new in zip(*pair, strict=True)] for pair in pairwise(before)]
     np.testing.assert_allclose(record.updates, updates, rtol=1e-4)

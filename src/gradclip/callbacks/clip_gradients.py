@@ -59,7 +59,7 @@ class ClipGradients(Callback):
             TrainerError: there are several optimizers.
         """
         if len(self.states) > 1:
-            raise TrainerError(f"state: there are several optimizers; states has one each: {', '.join(self.states)}")
+            raise TrainerError(f"state: got several optimizers; states has one each: {', '.join(self.states)}")
         return next(iter(self.states.values()), None)
 
     def check(self, module: nn.Module) -> None:

@@ -123,7 +123,7 @@ class GradientMonitor(Callback):
     def _only(self, what: str) -> _Watched | None:
         if len(self._watched) > 1:
             names = ", ".join(self._watched)
-            raise TrainerError(f"{what}: there are several optimizers; {what}s has one each: {names}")
+            raise TrainerError(f"{what}: got several optimizers; {what}s has one each: {names}")
         return next(iter(self._watched.values()), None)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
