@@ -182,8 +182,8 @@ class OptimizerMonitor:
         highest = np.array([max((as_float(rate) for rate in of_groups), default=np.nan) for _, of_groups in rates])
         block = replace(reduce(self._recorder.flush()), learning_rate=highest)
         self._store.append(block, folder)
-        used = np.flatnonzero(~block.scaler_skipped)
-        self._scaler_skipped = len(block.step) - 1 - used[-1] if used.size else self._scaler_skipped + len(block.step)
+        used = np.flatnonzero(~block.scaler_skipped).tolist()
+        self._scaler_skipped = len(block.step) - 1 - used[-1] if used else self._scaler_skipped + len(block.step)
         if self.diverged_step is None:
             self._find_divergence(block, rates)
         return block
@@ -197,7 +197,7 @@ class OptimizerMonitor:
             "elsewhere": None if found is None else [*astuple(found[0]), found[1]],
             "steps": self._steps,
             "first_bad_step": self.diverged_step,
-            "scaler_skipped": int(self._scaler_skipped),
+            "scaler_skipped": self._scaler_skipped,
         }
 
     def restore(self, state: dict[str, Any]) -> None:

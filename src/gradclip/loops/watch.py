@@ -24,7 +24,7 @@ SHARDING = {"FullyShardedDataParallel", "DeepSpeedEngine"}
 Loss = TypeVar("Loss", Tensor, float)
 
 
-class Watch:
+class watch:  # noqa: N801  # called as a function is, like torch.no_grad
     """Measure and clip the gradients at each step of an optimizer, until :meth:`close` or the end of a ``with`` block.
 
     The training itself stays as it is: hooks of the optimizer do the work when it steps. Gradients are measured before
@@ -150,7 +150,7 @@ class Watch:
         if self._clipper is not None:
             self._clipper.load_state_dict(state["clipper"])
 
-    def __enter__(self) -> "Watch":
+    def __enter__(self) -> "watch":
         return self
 
     def __exit__(
@@ -255,9 +255,6 @@ class Watch:
             raise TrainerError("scaler: got one that does not step the optimizer; call scaler.step(optimizer)")
         if getattr(self.optimizer, "grad_scale", None) is not None or "grad_scaler" in keywords:
             raise TrainerError(f"scaler: got None, but the gradients of {name} are still scaled; pass scaler=scaler")
-
-
-watch = Watch
 
 
 def _unwrapped(optimizer: Any) -> Optimizer:
