@@ -476,6 +476,16 @@ def test_the_optimizer_within_a_librarys_is_watched():
     assert watch.record.step.tolist() == [1, 2]
 
 
+def test_metrics_are_those_of_the_latest_step():
+    model = network()
+    optimizer = sgd(model)
+    with gradclip.watch(model, optimizer, flush_every=2) as watch:
+        assert watch.metrics == {}
+        for batch in batches(3):
+            train(model, optimizer, [batch], watch=watch)
+            assert watch.metrics == {key: values[-1] for key, values in watch.record.metrics.items()}
+
+
 @pytest.mark.parametrize("name", ["FullyShardedDataParallel", "DeepSpeedEngine"])
 def test_sharded_gradients_are_refused(name):
     model = type(name, (nn.Linear,), {})(2, 1)

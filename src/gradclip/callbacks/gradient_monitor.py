@@ -285,8 +285,8 @@ class GradientMonitor(Callback):
             reduce: whether losses and batches are reduced over all processes; not possible where others may have
                 ended.
         """
-        folder, joined = Path(trainer.default_root_dir), reduce and trainer.world_size > 1
-        block = watched.monitor.flush(folder, partial(_reduce, trainer) if joined else _same)
+        joined = {"reduce": partial(_reduce, trainer)} if reduce and trainer.world_size > 1 else {}
+        block = watched.monitor.flush(Path(trainer.default_root_dir), **joined)
         if block is not None and trainer.loggers:
             watched.step_logger.log(trainer, block)
 
@@ -296,10 +296,6 @@ class GradientMonitor(Callback):
             return
         if trainer.global_step - diverged_step >= self.steps_after_divergence:
             trainer.should_stop = True
-
-
-def _same(block: GradientRecord) -> GradientRecord:
-    return block
 
 
 def _reduce(trainer: Trainer, block: GradientRecord) -> GradientRecord:

@@ -1,5 +1,6 @@
 """The record of one optimizer: what is measured at each of its steps, and whether it diverged."""
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import astuple, replace
@@ -52,6 +53,7 @@ class OptimizerMonitor:
         self._are_trained: list[bool] = []
         self._recorder = make_recorder([], changes_direction)
         self._store = RecordStore()
+        self._latest: GradientRecord | None = None  # block
         self._steps = 0
         self._scaler_skipped = 0  # the latest steps, in a row
         self._interval = 1  # steps between two measurements of updates
@@ -81,6 +83,14 @@ class OptimizerMonitor:
         """
         found = self.diverged_step is not None or self.finite_state.found is not None
         return found or self._scaler_skipped >= LOST_UPDATES
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The finite metrics of the latest step, up to the last flush."""
+        metrics = (
+            {} if self._latest is None else {key: float(values[-1]) for key, values in self._latest.metrics.items()}
+        )
+        return {key: value for key, value in metrics.items() if math.isfinite(value)}
 
     @property
     def steps(self) -> int:
@@ -182,6 +192,7 @@ class OptimizerMonitor:
         highest = np.array([max((as_float(rate) for rate in of_groups), default=np.nan) for _, of_groups in rates])
         block = replace(reduce(self._recorder.flush()), learning_rate=highest)
         self._store.append(block, folder)
+        self._latest = block
         used = np.flatnonzero(~block.scaler_skipped).tolist()
         self._scaler_skipped = len(block.step) - 1 - used[-1] if used else self._scaler_skipped + len(block.step)
         if self.diverged_step is None:

@@ -21,6 +21,7 @@ from gradclip.telemetry.recorders import StepIndex
 
 FLUSH_EVERY = 20  # optimizer steps
 SHARDING = {"FullyShardedDataParallel", "DeepSpeedEngine"}
+WRAPPERS = {"DistributedDataParallel": "module", "OptimizedModule": "_orig_mod", "_FabricModule": "module"}
 Loss = TypeVar("Loss", Tensor, float)
 
 
@@ -33,10 +34,11 @@ class watch:  # noqa: N801  # called as a function is, like torch.no_grad
     each step for one batch.
 
     Args:
-        model: the module that is trained, which has the names of the parameters.
-        optimizer: the optimizer; one that a library has wrapped will do. Several have a watch each.
+        model: the module that is trained, which has the names of the parameters. It and the optimizer may be wrapped by
+            torch, Accelerate or Fabric.
+        optimizer: the optimizer. Several have a watch each.
         clipper: any :class:`~gradclip.clipping.base.Clipper`; None only measures.
-        scaler: the loss scaler that calls the optimizer's step, if there is one.
+        scaler: the loss scaler that calls the optimizer's step, if there is one; an optimizer of Accelerate has it.
         flush_every: optimizer steps between two transfers of what was measured from the device.
         updates_every: optimizer steps between two measurements of the weights' updates, which need a copy of the
             weights; None is 1, or 10 in a network of more than a million parameters.
@@ -72,7 +74,9 @@ class watch:  # noqa: N801  # called as a function is, like torch.no_grad
         folder: str | Path = ".",
     ) -> None:
         _check_whole_gradients(model)
+        model = _unwrapped_model(model)
         self.optimizer = _unwrapped(optimizer)
+        scaler = scaler or getattr(optimizer, "scaler", None)
         self.scaler = scaler if scaler is not None and scaler.is_enabled() else None
         self.flush_every, self.folder = flush_every, Path(folder)
         self._clipper = None if clipper is None else InPlaceClipper(clipper, model)
@@ -113,6 +117,12 @@ class watch:  # noqa: N801  # called as a function is, like torch.no_grad
     def clip_fraction(self) -> float:
         """Fraction of the steps with a finite gradient in which clipping changed the norm; NaN without such a step."""
         return self.record.clip_fraction
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The metrics of the latest step, for any logger, by the names in :mod:`gradclip.keys`; finite ones only."""
+        self.flush()
+        return self._monitor.metrics
 
     def loss(self, loss: Loss) -> Loss:
         """Add the loss of a batch to the record, as it is; call it before the step.
@@ -263,6 +273,13 @@ def _unwrapped(optimizer: Any) -> Optimizer:
         optimizer = inner
     found: Optimizer = optimizer
     return found
+
+
+def _unwrapped_model(model: nn.Module) -> nn.Module:
+    """Return the module within wrappers, so that names of parameters are the same without them."""
+    while attribute := WRAPPERS.get(type(model).__name__):
+        model = getattr(model, attribute)
+    return model
 
 
 def _check_whole_gradients(model: nn.Module) -> None:
