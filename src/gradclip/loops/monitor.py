@@ -1,6 +1,5 @@
 """The record of one optimizer: what is measured at each of its steps, and whether it diverged."""
 
-import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import astuple, replace
@@ -87,10 +86,8 @@ class OptimizerMonitor:
     @property
     def metrics(self) -> dict[str, float]:
         """The finite metrics of the latest step, up to the last flush."""
-        metrics = (
-            {} if self._latest is None else {key: float(values[-1]) for key, values in self._latest.metrics.items()}
-        )
-        return {key: value for key, value in metrics.items() if math.isfinite(value)}
+        curves = {} if self._latest is None else self._latest.metrics
+        return {key: float(values[-1]) for key, values in curves.items() if np.isfinite(values[-1])}
 
     @property
     def steps(self) -> int:
