@@ -187,6 +187,54 @@ def test_one_optimizer_has_the_loss_that_the_step_returns(lightning):
     assert np.isfinite(record.input_max_abs).all()
 
 
+class Past(Adversaries):
+    """Steps the optimizers of torch themselves."""
+
+    def optimizers(self):
+        return super().optimizers(use_pl_optimizer=False)
+
+
+@pytest.mark.parametrize("callback", [GradientMonitor(), ClipGradients(Norm(1.0))], ids=["monitor", "clip"])
+def test_steps_past_lightning_are_refused_before_the_first(lightning, callback):
+    module = make(lightning, Past)
+    before = weights(module)
+    with pytest.raises(TrainerError) as caught:
+        fit(lightning, module, callback)
+    name = type(callback).__name__
+    assert str(caught.value) == (
+        f"optimizer: got a step of Adam past Lightning; {name} needs self.optimizers() without use_pl_optimizer=False"
+    )
+    assert all(map(torch.equal, weights(module), before))
+    fit(lightning, module)  # its optimizers are left alone afterwards
+
+
+class Twice:
+    """Automatic optimization that steps twice for each batch, as sharpness-aware training does."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.network = nn.Linear(3, 1)
+
+    def training_step(self, batch, batch_idx):
+        return (self.network(batch[0]) - batch[1]).square().mean()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure):
+        for _ in range(2):
+            optimizer.step(closure=optimizer_closure)
+
+
+def test_of_two_steps_for_one_batch_the_last_is_in_the_record(lightning):
+    monitor, module = GradientMonitor(), make(lightning, Twice)
+    fit(lightning, module, monitor)
+    assert monitor.record.batch.tolist() == [*range(8)]
+    assert np.isfinite(monitor.record.loss).all()
+    assert (np.diff(monitor.record.step) > 0).all()
+
+
 class Quasi:
     """LBFGS, which evaluates its gradients several times a step."""
 

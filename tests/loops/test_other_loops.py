@@ -33,6 +33,21 @@ def test_accelerate_with_accumulated_gradients():
     assert len(watch.record.step) == 3
 
 
+def test_an_optimizer_of_accelerate_brings_its_loss_scaler():
+    accelerate = pytest.importorskip("accelerate")
+    accelerate.Accelerator(cpu=True)
+    model, scaler = network(), torch.amp.GradScaler("cpu", init_scale=64.0)
+    optimizer = accelerate.optimizer.AcceleratedOptimizer(sgd(model), device_placement=False, scaler=scaler)
+    with gradclip.watch(model, optimizer, gradclip.Norm(LIMIT)) as watch:
+        for number, batch in enumerate(batches()):
+            scaler.scale(loss_of(model, batch) * (torch.inf if number == 1 else 1)).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    assert watch.record.scaler_skipped.tolist() == [False, True, *[False] * 4]
+    used = ~watch.record.skipped
+    np.testing.assert_allclose(watch.record.norm_clipped[used], np.minimum(watch.record.norm[used], LIMIT), rtol=1e-5)
+
+
 @pytest.mark.parametrize("fused", [False, True])
 def test_fabric_with_a_loss_scaler(fused):
     fabric = pytest.importorskip("lightning.fabric")

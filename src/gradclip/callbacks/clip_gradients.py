@@ -8,7 +8,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import nn
 from torch.optim import Optimizer
 
-from gradclip.callbacks.loss_scale import LossScale
+from gradclip.callbacks.optimizer_steps import OptimizerSteps
 from gradclip.callbacks.trainer_checks import check_whole_gradients, optimizer_names, overrides
 from gradclip.clipping.base import Clipper, State
 from gradclip.errors import TrainerError
@@ -85,7 +85,7 @@ class ClipGradients(Callback):
                 f"configure_gradient_clipping: got that of {name}; leave it out, ClipGradients clips already"
             )
         check_whole_gradients(trainer, type(self).__name__)
-        self._loss_scale = LossScale(trainer, pl_module, type(self).__name__)
+        self._optimizer_steps = OptimizerSteps(trainer, pl_module, type(self).__name__)
         names = optimizer_names(trainer).values()
         self._parameters = {name: OptimizerParameters(pl_module) for name in names}
         self._clippers = {name: InPlaceClipper(self.clipper, pl_module) for name in names}
@@ -96,15 +96,15 @@ class ClipGradients(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Note that the batch has had no backward pass."""
-        self._loss_scale.has_backward = False
+        self._optimizer_steps.start_batch()
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note that the batch has had a backward pass."""
-        self._loss_scale.has_backward = True
+        self._optimizer_steps.has_backward = True
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Clip every gradient in place; if the clipper skips the update, set the gradients to None."""
-        if not self._loss_scale.unscale(optimizer):
+        if not self._optimizer_steps.unscale(optimizer):
             return
         name = optimizer_names(trainer)[id(optimizer)]
         parameters = self._parameters[name].read(optimizer)
@@ -120,8 +120,10 @@ class ClipGradients(Callback):
             self._clippers = {}
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Forget a checkpoint that no training has resumed."""
+        """Forget a checkpoint that no training has resumed, and leave the optimizers alone."""
         self._restored = None
+        if self._has_started:
+            self._optimizer_steps.remove()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the clipper's state, or that for each optimizer if there are several."""

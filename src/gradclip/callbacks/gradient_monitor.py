@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from gradclip.callbacks.between import check_order, may_change_direction
-from gradclip.callbacks.loss_scale import LossScale
+from gradclip.callbacks.optimizer_steps import OptimizerSteps
 from gradclip.callbacks.step_logger import StepLogger
 from gradclip.callbacks.trainer_checks import check_whole_gradients, optimizer_names, total_steps
 from gradclip.callbacks.validation import ValidationLosses
@@ -136,7 +136,7 @@ class GradientMonitor(Callback):
         """Check that the gradients can be seen, before and after clipping; continue the records of a checkpoint."""
         check_whole_gradients(trainer, "GradientMonitor")
         check_order(trainer, self)
-        self._loss_scale = LossScale(trainer, pl_module, "GradientMonitor")
+        self._optimizer_steps = OptimizerSteps(trainer, pl_module, "GradientMonitor")
         changes_direction = may_change_direction(trainer, pl_module, self)
         restored, self._restored = self._restored or {}, None
         for optimizer in trainer.optimizers:
@@ -158,20 +158,24 @@ class GradientMonitor(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Note which batch it is."""
-        self._batch, self._loss_scale.has_backward = batch_idx, False
+        self._batch = batch_idx
+        self._optimizer_steps.start_batch()
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note that the batch has had a backward pass."""
-        self._loss_scale.has_backward = True
+        self._optimizer_steps.has_backward = True
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Measure the gradients before clipping."""
-        watched = self._watched_for(trainer, optimizer)
-        if watched.monitor.is_open and (watched.monitor.is_updated or self._loss_scale.scaler is not None):
+        watched = self._watched[optimizer_names(trainer)[id(optimizer)]]
+        watched.monitor.hook(optimizer)  # which a tuner may have put in another's place
+        is_left_out = self._optimizer_steps.scaler is not None  # where it is not updated
+        is_ended = watched.monitor.is_open and (watched.monitor.is_updated or is_left_out)
+        if is_ended and not pl_module.automatic_optimization:
             watched.monitor.forget_batches()  # the present one is not known before its end
             self._count_step(trainer, watched, loss=None)
-        are_unscaled = self._loss_scale.unscale(optimizer)
-        watched.step = trainer.global_step + 1
+        are_unscaled = self._optimizer_steps.unscale(optimizer)
+        watched.step = max(trainer.global_step, watched.step) + 1
         watched.monitor.record_gradients(partial(self._flush, trainer, watched), are_unscaled)
 
     def on_train_batch_end(
@@ -237,6 +241,8 @@ class GradientMonitor(Callback):
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave the optimizers alone."""
         self._restored = None
+        if self._has_started:
+            self._optimizer_steps.remove()
         for watched in self._watched.values():
             watched.monitor.unhook()
 
@@ -262,19 +268,16 @@ class GradientMonitor(Callback):
             state = None
         self._restored = None if state is None else state["optimizers"]
 
-    def _watched_for(self, trainer: Trainer, optimizer: Optimizer) -> _Watched:
-        """Return what watches an optimizer, which a tuner may have put in another's place."""
-        watched = self._watched[optimizer_names(trainer)[id(optimizer)]]
-        watched.monitor.hook(optimizer)
-        return watched
-
     def _count_step(self, trainer: Trainer, watched: _Watched, loss: Tensor | None, skipped: bool = False) -> None:
         """Add a step to the record, whose gradients were measured."""
         index = StepIndex(watched.step, trainer.current_epoch + 1, self._batch)
-        watched.monitor.record_step(index, loss, skipped, scaled=self._loss_scale.scaler is not None)
-        if watched.monitor.steps % self.flush_every == 0:
-            self._flush(trainer, watched)
-            self._stop_if_diverged(trainer, watched)
+        watched.monitor.record_step(index, loss, skipped, scaled=self._optimizer_steps.scaler is not None)
+        if watched.monitor.steps % self.flush_every:
+            return
+        self._flush(trainer, watched)
+        diverged_step, most = watched.monitor.diverged_step, self.steps_after_divergence
+        if diverged_step is not None and most is not None and trainer.global_step - diverged_step >= most:
+            trainer.should_stop = True
 
     def _flush(self, trainer: Trainer, watched: _Watched, reduce: bool = True) -> None:
         """Move the pending steps into the record and log them.
@@ -289,13 +292,6 @@ class GradientMonitor(Callback):
         block = watched.monitor.flush(Path(trainer.default_root_dir), **joined)
         if block is not None and trainer.loggers:
             watched.step_logger.log(trainer, block)
-
-    def _stop_if_diverged(self, trainer: Trainer, watched: _Watched) -> None:
-        diverged_step = watched.monitor.diverged_step
-        if diverged_step is None or self.steps_after_divergence is None:
-            return
-        if trainer.global_step - diverged_step >= self.steps_after_divergence:
-            trainer.should_stop = True
 
 
 def _reduce(trainer: Trainer, block: GradientRecord) -> GradientRecord:

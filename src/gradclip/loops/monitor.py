@@ -37,6 +37,7 @@ class OptimizerMonitor:
     Attributes:
         finite_state: looks at what gradients do not show.
         diverged_step: the first step that diverged, up to the last flush; None without one.
+        steps: number of steps that were counted, over all trainings that were resumed.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class OptimizerMonitor:
         self._recorder = make_recorder([], changes_direction)
         self._store = RecordStore()
         self._latest: GradientRecord | None = None  # block
-        self._steps = 0
+        self.steps = 0
         self._scaler_skipped = 0  # the latest steps, in a row
         self._interval = 1  # steps between two measurements of updates
         self._rates: list[tuple[dict[str, int], list[Any]]] = []  # group of each parameter, rate of each group; by step
@@ -88,11 +89,6 @@ class OptimizerMonitor:
         """The finite metrics of the latest step, up to the last flush."""
         curves = {} if self._latest is None else self._latest.metrics
         return {key: float(values[-1]) for key, values in curves.items() if np.isfinite(values[-1])}
-
-    @property
-    def steps(self) -> int:
-        """Number of steps that were counted, over all trainings that were resumed."""
-        return self._steps
 
     @property
     def is_open(self) -> bool:
@@ -135,7 +131,7 @@ class OptimizerMonitor:
         """
         if not self.is_open:
             self._follow(flush)
-        self._recorder.record_gradients(self._steps % self._interval == 0, are_known)
+        self._recorder.record_gradients(self.steps % self._interval == 0, are_known)
         self._latest_rates = (self._parameters.group_of, group_rates(self.optimizer))
 
     def _record_update(self, *arguments: object) -> None:
@@ -168,7 +164,7 @@ class OptimizerMonitor:
         self._recorder.record_step(index, loss, extremes, skipped, scaler_skipped)
         self._rates.append(self._latest_rates)
         self._batches = []
-        self._steps += 1
+        self.steps += 1
 
     def discard_step(self) -> None:
         """Leave out a step that ended halfway."""
@@ -186,7 +182,8 @@ class OptimizerMonitor:
         if not self._recorder.pending:
             return None
         rates, self._rates = self._rates, []
-        highest = np.array([max((as_float(rate) for rate in of_groups), default=np.nan) for _, of_groups in rates])
+        known = [[as_float(rate) for rate in of_groups if rate is not None] for _, of_groups in rates]
+        highest = np.array([max(of_groups, default=np.nan) for of_groups in known])
         block = replace(reduce(self._recorder.flush()), learning_rate=highest)
         self._store.append(block, folder)
         self._latest = block
@@ -203,7 +200,7 @@ class OptimizerMonitor:
             **self._store.state(),
             "rates": dict(self._learning_rates),
             "elsewhere": None if found is None else [*astuple(found[0]), found[1]],
-            "steps": self._steps,
+            "steps": self.steps,
             "first_bad_step": self.diverged_step,
             "scaler_skipped": self._scaler_skipped,
         }
@@ -211,7 +208,7 @@ class OptimizerMonitor:
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
         self._store.restore(state)
-        self._steps, self.diverged_step, self._learning_rates = state["steps"], state["first_bad_step"], state["rates"]
+        self.steps, self.diverged_step, self._learning_rates = state["steps"], state["first_bad_step"], state["rates"]
         self._scaler_skipped = state["scaler_skipped"]
         if state["elsewhere"] is not None:
             *place, kind = state["elsewhere"]

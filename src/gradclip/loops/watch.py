@@ -77,7 +77,7 @@ class watch:  # noqa: N801  # called as a function is, like torch.no_grad
         model = _unwrapped_model(model)
         self.optimizer = _unwrapped(optimizer)
         scaler = scaler or getattr(optimizer, "scaler", None)
-        self.scaler = scaler if scaler is not None and scaler.is_enabled() else None
+        self.scaler = scaler if isinstance(scaler, GradScaler) and scaler.is_enabled() else None
         self.flush_every, self.folder = flush_every, Path(folder)
         self._clipper = None if clipper is None else InPlaceClipper(clipper, model)
         changes_direction = clipper is not None and clipper.changes_direction
