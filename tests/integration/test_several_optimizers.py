@@ -12,7 +12,7 @@ from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from gradclip import ClipGradients, GradientMonitor, Norm, ParameterEMA
 from gradclip.errors import TrainerError
-from tests.support.wild import fit, make, weights
+from tests.support.wild import batches, fit, make, weights
 
 LIMIT = 0.1
 
@@ -185,6 +185,22 @@ def test_one_optimizer_has_the_loss_that_the_step_returns(lightning):
     np.testing.assert_allclose(record.norm, module.norms["Adam"], rtol=1e-5)
     assert record.batch.tolist() == [1, 3, 5, 7]
     assert np.isfinite(record.input_max_abs).all()
+
+
+class EveryOtherBatch(Adversaries):
+    def training_step(self, batch, batch_idx):
+        if batch_idx % 2:
+            super().training_step(batch, batch_idx)
+
+
+def test_extremes_of_batches_are_nan_where_a_step_ends_within_one(lightning):
+    monitor, inputs = GradientMonitor(), [batch[0].abs().max().item() for batch in batches()]
+    fit(lightning, make(lightning, EveryOtherBatch), monitor)
+    record = monitor.records["Adam-1"]
+    assert record.batch.tolist() == [1, 1, 3, 3, 5, 5, 7, 7]
+    assert np.isnan(record.input_max_abs[::2]).all()
+    np.testing.assert_allclose(record.input_max_abs[1::2], inputs[1::2], rtol=1e-6)
+    np.testing.assert_allclose(monitor.records["Adam"].input_max_abs, np.reshape(inputs, (4, 2)).max(axis=1), rtol=1e-6)
 
 
 class Past(Adversaries):
