@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from gradclip.data.series import SeriesData as SeriesData
     from gradclip.data.tabular import TabularData as TabularData
     from gradclip.errors import GradclipError as GradclipError
+    from gradclip.loops.watch import watch as watch
     from gradclip.models.mlp import MLP as MLP
     from gradclip.models.module import Classifier as Classifier
     from gradclip.models.module import Regressor as Regressor
@@ -66,6 +67,7 @@ _MODULES = {
     "SeriesData": "data.series",
     "TabularData": "data.tabular",
     "train": "cli.notebook",
+    "watch": "loops.watch",
     **{clipper: f"clipping.{method}" for method, clipper in method_table().items()},
 }
 

@@ -2,10 +2,9 @@ import copy
 
 import pytest
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.strategies import FSDPStrategy
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
 
 from gradclip import (
     MLP,
@@ -109,22 +108,6 @@ def test_a_trainer_that_clips_too_is_refused(algorithm):
     with pytest.raises(TrainerError) as caught:
         fit(make_network(), ClipGradients(Norm(1.0)), gradient_clip_val=2.0, gradient_clip_algorithm=algorithm)
     assert str(caught.value) == "gradient_clip_val: got 2.0; leave it out, ClipGradients clips already"
-
-
-def test_manual_optimization_is_refused():
-    class Manual(LightningModule):
-        automatic_optimization = False
-
-        def configure_optimizers(self):
-            return None
-
-        def training_step(self, batch, batch_index):
-            return None
-
-    rows = DataLoader(TensorDataset(torch.zeros(2, 1)))
-    trainer = Trainer(**QUIET, enable_checkpointing=False, max_epochs=1, callbacks=[ClipGradients(Norm(1.0))])
-    with pytest.raises(TrainerError, match=r"^automatic_optimization: got False; ClipGradients needs automatic"):
-        trainer.fit(Manual(), rows)
 
 
 def test_a_method_with_a_state_continues_from_its_checkpoint(tmp_path):

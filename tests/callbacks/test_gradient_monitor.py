@@ -1,4 +1,5 @@
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,10 +11,12 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from gradclip import MLP, ClipGradients, GradientMonitor, Norm, NormValue, Regressor, TabularData, keys
+from gradclip.callbacks.gradient_monitor import _reduce
 from gradclip.data.sources import regression
 from gradclip.errors import TrainerError
 from gradclip.models.optimization import optimizer_factory
 from gradclip.telemetry.record import Divergence
+from tests.support.records import make_record
 
 QUIET = {
     "enable_checkpointing": False,
@@ -351,13 +354,6 @@ def test_it_refuses_to_come_after_clip_gradients():
     assert str(caught.value) == "callbacks: ClipGradients comes before GradientMonitor; put the monitor first"
 
 
-def test_it_refuses_manual_optimization():
-    module = Breaking("loss", at_step=1000)
-    module.automatic_optimization = False
-    with pytest.raises(TrainerError, match=r"^automatic_optimization: got False; GradientMonitor needs automatic"):
-        fit(module, rows_of(2), GradientMonitor())
-
-
 @pytest.mark.parametrize("arguments", [{}, NORM])
 def test_it_refuses_sparse_gradients(arguments):
     class Sparse(Breaking):
@@ -373,13 +369,6 @@ def test_it_refuses_sparse_gradients(arguments):
 
     with pytest.raises(TrainerError, match=r"^table\.weight: its gradient is sparse; gradclip needs dense ones"):
         fit(Sparse(), rows_of(2), GradientMonitor(), **arguments)
-
-
-def test_it_refuses_an_optimizer_that_takes_several_gradients_a_step():
-    module = Breaking("loss", at_step=1000)
-    module.configure_optimizers = lambda: torch.optim.LBFGS(module.parameters())
-    with pytest.raises(TrainerError, match=r"^optimizer: got LBFGS; GradientMonitor needs one that takes one gradient"):
-        fit(module, rows_of(2), GradientMonitor())
 
 
 def test_parameters_that_are_thawed_later_are_in_the_record():
@@ -404,3 +393,20 @@ def test_before_a_fit_the_record_is_empty():
     assert record.names == ()
     assert record.divergence is None
     assert np.isnan(record.clip_fraction)
+
+
+def test_processes_join_their_losses_and_batches_on_the_device_of_their_group():
+    class Strategy:
+        """A group that takes tensors of its own device only, as NCCL does; nothing is computed on this one."""
+
+        root_device = torch.device("meta")
+
+        def reduce(self, tensor, reduce_op):
+            assert tensor.device == self.root_device
+            return torch.full(tensor.shape, {"mean": 2.0, "max": 3.0}[reduce_op])
+
+    block = make_record(np.ones((4, 2)), input_max_abs=[1.0] * 4)
+    trainer = SimpleNamespace(strategy=Strategy())
+    joined = _reduce(trainer, block)
+    assert joined.loss.tolist() == [2.0] * 4
+    assert joined.input_max_abs.tolist() == joined.target_max_abs.tolist() == [3.0] * 4

@@ -15,7 +15,7 @@ def test_earlier_steps_are_in_files_and_a_resumed_training_goes_on_with_them(lig
     monkeypatch.setattr(record_store.RecordStore.__init__, "__defaults__", (2000,))
     monitor, settings = GradientMonitor(flush_every=2), {"default_root_dir": tmp_path}
     fit(lightning, make(lightning), monitor, max_epochs=3, **settings).save_checkpoint(tmp_path / "part.ckpt")
-    state = torch.load(tmp_path / "part.ckpt", weights_only=True)[monitor.state_key]
+    state = torch.load(tmp_path / "part.ckpt", weights_only=True)[monitor.state_key]["optimizers"]["SGD"]
     assert len(state["files"]) > 1
     assert len(state["columns"]["step"]) < 12
     resumed = GradientMonitor(flush_every=2)

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from gradclip import ClipGradients, GradientMonitor, Norm
-from gradclip.errors import TrainerError
 from tests.support.wild import Training, fit, make, weights
 
 
@@ -135,15 +134,6 @@ def test_the_advice_after_one_cycle_is_about_the_rate_of_that_step(lightning):
     fit(lightning, module, monitor, max_epochs=4)
     rate = module.rates[monitor.explosion.divergence.step - 1]
     assert f"optimizer.lr={rate / 10:g}" in [cure.overrides for cure in monitor.explosion.cures]
-
-
-@pytest.mark.parametrize("callback", [GradientMonitor(), ClipGradients(Norm(1.0))], ids=["monitor", "clip"])
-def test_a_fused_optimizer_that_unscales_within_its_step_is_refused(lightning, callback):
-    plugins = __import__(f"{lightning.__name__}.plugins", fromlist=["MixedPrecision"])
-    plugin = plugins.MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))
-    module = make(lightning, Optimized, OPTIMIZERS["fused"][0])
-    with pytest.raises(TrainerError, match=r"^optimizer: got a fused SGD, which unscales gradients within its step"):
-        fit(lightning, module, callback, plugins=[plugin])
 
 
 def test_steps_that_a_loss_scaler_leaves_out_are_skipped(lightning):

@@ -21,13 +21,6 @@ def test_sharded_gradients_are_refused(lightning, strategy, callback):
         callback.on_fit_start(trainer, make(lightning))
 
 
-def test_manual_optimization_is_refused(lightning):
-    module = make(lightning)
-    module.automatic_optimization = False
-    with pytest.raises(TrainerError, match=r"^automatic_optimization: got False; GradientMonitor needs"):
-        fit(lightning, module, GradientMonitor())
-
-
 def test_all_callbacks_work_together(lightning):
     monitor = GradientMonitor()
     fit(lightning, make(lightning), monitor, HiddenStateMonitor(), ClipActivations(), ClipGradients(Norm(0.1)))

@@ -134,8 +134,8 @@ def test_frame_has_a_row_a_step_and_a_column_for_each_metric_and_tensor():
     frame = record.to_frame()
     assert list(frame.columns) == [
         *("step", "epoch", "batch"),
-        *("loss/step", "grad/norm", "grad/norm_clipped", "grad/max_abs", "grad/coefficient", "grad/cosine"),
-        "grad/skipped",
+        *("loss/step", "grad/norm", "grad/norm_clipped", "grad/max_abs", "grad/coefficient"),
+        *("learning_rate", "grad/cosine", "grad/skipped", "grad/scaler_skipped"),
         *("input/max_abs", "target/max_abs"),
         *("grad/norm/weight", "grad/norm/bias", "grad/norm_clipped/weight", "grad/norm_clipped/bias"),
         *("grad/nonfinite/weight", "grad/nonfinite/bias", "weight/norm/weight", "weight/norm/bias"),

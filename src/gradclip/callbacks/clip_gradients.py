@@ -4,33 +4,34 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
-from gradclip.callbacks.optimizers import OptimizerParameters
-from gradclip.callbacks.trainer_checks import check_dense, check_unscaled, check_whole_gradients, overrides
-from gradclip.clipping.base import Clipper, Gradients, Rescaler, State, rescale_in_place
+from gradclip.callbacks.optimizer_steps import OptimizerSteps
+from gradclip.callbacks.trainer_checks import check_whole_gradients, optimizer_names, overrides
+from gradclip.clipping.base import Clipper, State
 from gradclip.errors import TrainerError
+from gradclip.loops.in_place import InPlaceClipper
+from gradclip.loops.optimizers import OptimizerParameters
 
 
 class ClipGradients(Callback):
     """Clip the gradients of each optimizer step in place, once they are accumulated and unscaled.
 
-    The gradients are those of the parameters that the optimizer has at that step. Each ``fit`` starts with a new state,
-    unless it resumes a checkpoint.
+    The gradients are those of the parameters that the optimizer has at that step. Each optimizer has a state of its
+    own, and each ``fit`` starts with new ones, unless it resumes a checkpoint.
 
     Args:
         clipper: any :class:`~gradclip.clipping.base.Clipper`.
 
     Attributes:
-        state: the clipper's state after the latest step; None before the first.
+        states: by name of the optimizer, the clipper's state after the latest step; None before the first.
 
     Raises:
-        TrainerError: at the start of ``fit``, if the Trainer or the module clips too, the module uses manual
-            optimization, the strategy shards gradients, or a fused optimizer unscales them; at the first step, if a
-            gradient is sparse.
+        TrainerError: at the start of ``fit``, if the Trainer or the module clips too, the strategy shards gradients, or
+            a precision plugin scales the loss by a scaler that is not torch's; at the first step, if a gradient is
+            sparse.
 
     Example:
         >>> import gradclip
@@ -41,9 +42,25 @@ class ClipGradients(Callback):
 
     def __init__(self, clipper: Clipper) -> None:
         self.clipper = clipper
-        self.state: State | None = None
-        self._restored: State | None = None
+        self._clippers: dict[str, InPlaceClipper] = {}  # by name of the optimizer
+        self._restored: dict[str, Any] | None = None
         self._has_started = False
+
+    @property
+    def states(self) -> dict[str, State | None]:
+        """The clipper's state for each optimizer, by name."""
+        return {name: clipper.state for name, clipper in self._clippers.items()}
+
+    @property
+    def state(self) -> State | None:
+        """The clipper's state after the latest step, where there is one optimizer; None before the first step.
+
+        Raises:
+            TrainerError: there are several optimizers.
+        """
+        if len(self.states) > 1:
+            raise TrainerError(f"state: got several optimizers; states has one each: {', '.join(self.states)}")
+        return next(iter(self.states.values()), None)
 
     def check(self, module: nn.Module) -> None:
         """Check that the clipper's parameter patterns match parameters of the module.
@@ -54,9 +71,9 @@ class ClipGradients(Callback):
         self.clipper.init(dict(module.named_parameters()))
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check that nothing else clips and that each process has the whole gradients; start with a new state.
+        """Check that nothing else clips, and that each process has whole gradients without a scale.
 
-        That of a checkpoint is continued.
+        States are new, or those of a checkpoint.
         """
         if trainer.gradient_clip_val is not None:
             raise TrainerError(
@@ -67,70 +84,58 @@ class ClipGradients(Callback):
             raise TrainerError(
                 f"configure_gradient_clipping: got that of {name}; leave it out, ClipGradients clips already"
             )
-        check_whole_gradients(trainer, pl_module, type(self).__name__)
-        self.state, self._restored, self._has_started = self._restored, None, True
+        check_whole_gradients(trainer, type(self).__name__)
+        self._optimizer_steps = OptimizerSteps(trainer, pl_module, type(self).__name__)
+        names = optimizer_names(trainer).values()
+        self._parameters = {name: OptimizerParameters(pl_module) for name in names}
+        self._clippers = {name: InPlaceClipper(self.clipper, pl_module) for name in names}
+        restored = self._restored or {}
+        for name, clipper in self._clippers.items():
+            clipper.state = restored.get("states", {}).get(name) if len(names) > 1 else restored.get("state")
+        self._restored, self._has_started, self._is_first = None, True, True
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check that the gradients will be unscaled; forget which parameters another training had."""
-        check_unscaled(trainer, type(self).__name__)
-        self._parameters, self._known = OptimizerParameters(pl_module), dict[str, nn.Parameter]()
-        self._is_first = True
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Note that the batch has had no backward pass."""
+        self._optimizer_steps.start_batch()
 
-    @torch.no_grad()
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that the batch has had a backward pass."""
+        self._optimizer_steps.has_backward = True
+
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Clip every gradient in place; if the clipper skips the update, set the gradients to None."""
-        named = self._parameters.read(optimizer)
-        parameters = {name: p for name, p in named.items() if p.grad is not None and p.numel()}
-        gradients = {name: p.grad for name, p in parameters.items() if p.grad is not None}
-        if not gradients:  # no batch of the step had a loss
+        if not self._optimizer_steps.unscale(optimizer):
             return
-        if self._known is not named:
-            check_dense(gradients)
-            self.state, self._known = self._state_for(pl_module, named), named
-        assert self.state is not None
-        after = self._clip_in_place(gradients, parameters, self.state)
-        if self.clipper.may_skip and self.clipper.skips(self.state, after):
-            for parameter in parameters.values():  # then the optimizer leaves weights and momentum alone
-                parameter.grad = None
-        self.state = after
+        name = optimizer_names(trainer)[id(optimizer)]
+        parameters = self._parameters[name].read(optimizer)
+        self._clippers[name].clip(parameters)
         if self._is_first and overrides(pl_module, "on_before_optimizer_step"):
             _warn_if_changed(pl_module, parameters)
         self._is_first = False
-
-    def _state_for(self, module: nn.Module, parameters: Mapping[str, Tensor]) -> State:
-        """Return the present state for these parameters: new where it has none, without those that are gone."""
-        state = self.clipper.init({**dict(module.named_parameters()), **parameters})
-        kept = {key: value.to(state[key].device) for key, value in (self.state or {}).items() if key in state}
-        return {**state, **kept}
-
-    def _clip_in_place(self, gradients: Gradients, parameters: Gradients, state: State) -> State:
-        if isinstance(self.clipper, Rescaler):
-            coefficients, after = self.clipper.coefficients(gradients, parameters, state)
-            rescale_in_place(gradients, coefficients)
-            return after
-        clipped, after = self.clipper.transform(gradients, parameters, state)
-        torch._foreach_copy_(list(gradients.values()), [clipped[name] for name in gradients])
-        return after
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget the training before."""
         self._has_started = False
         if stage == "fit":
-            self.state = None
+            self._clippers = {}
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Forget a checkpoint that no training has resumed."""
+        """Forget a checkpoint that no training has resumed, and leave the optimizers alone."""
         self._restored = None
+        if self._has_started:
+            self._optimizer_steps.remove()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the clipper's state."""
-        state = self.state if self._restored is None else self._restored
-        return {"state": None if state is None else dict(state)}
+        """Return the clipper's state, or that for each optimizer if there are several."""
+        if self._restored is not None:  # of a training that has not yet begun
+            return self._restored
+        states = {name: clipper.state_dict() for name, clipper in self._clippers.items()}
+        return {"states": states} if len(states) > 1 else {"state": next(iter(states.values()), None)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Note the clipper's state, with which ``fit`` goes on."""
         if not self._has_started:  # one that a search during training saved is older
-            self._restored = state_dict["state"]
+            self._restored = state_dict
 
 
 def _warn_if_changed(module: LightningModule, parameters: Mapping[str, nn.Parameter]) -> None:

@@ -1,9 +1,8 @@
 """The callback that records the gradients of any LightningModule."""
 
 import warnings
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import astuple, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +10,29 @@ import numpy as np
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
-from torch.optim import LBFGS, Optimizer
-from torch.utils.hooks import RemovableHandle
+from torch.optim import Optimizer
 
 from gradclip.callbacks.between import check_order, may_change_direction
-from gradclip.callbacks.finite_state import FiniteState
-from gradclip.callbacks.optimizers import OptimizerParameters, as_float, group_rates, initial_rate
+from gradclip.callbacks.optimizer_steps import OptimizerSteps
 from gradclip.callbacks.step_logger import StepLogger
-from gradclip.callbacks.trainer_checks import check_dense, check_unscaled, check_whole_gradients, total_steps
-from gradclip.diagnosis.explosion import Explosion, explain
+from gradclip.callbacks.trainer_checks import check_whole_gradients, optimizer_names, total_steps
+from gradclip.callbacks.validation import ValidationLosses
+from gradclip.diagnosis.explosion import Explosion
 from gradclip.errors import TrainerError
-from gradclip.telemetry.batches import batch_extremes, mean_loss, merge_extremes, returned_loss
-from gradclip.telemetry.record import Divergence, GradientRecord
-from gradclip.telemetry.record_store import RecordStore
-from gradclip.telemetry.recorders import StepIndex, default_updates_every, make_recorder
+from gradclip.loops.monitor import OptimizerMonitor
+from gradclip.loops.optimizers import initial_rate
+from gradclip.telemetry.batches import batch_extremes, mean_loss, returned_loss
+from gradclip.telemetry.record import GradientRecord
+from gradclip.telemetry.recorders import StepIndex
+
+
+@dataclass
+class _Watched:
+    """One optimizer of the Trainer."""
+
+    monitor: OptimizerMonitor
+    step_logger: StepLogger
+    step: int = 0  # the Trainer's step that is not counted yet
 
 
 class GradientMonitor(Callback):
@@ -35,8 +43,14 @@ class GradientMonitor(Callback):
     ``default_root_dir``, and checkpoints say where.
 
     The monitor changes no gradient. It measures the gradients that the optimizer is about to use, accumulated and
-    unscaled. It has to come before a :class:`ClipGradients` in the list of callbacks. Parameters that are frozen, or
-    that the optimizer does not have, are left out; those that are thawed or added later are followed from then on.
+    unscaled; of an optimizer that evaluates them several times a step, as LBFGS does, the last ones. It has to come
+    before a :class:`ClipGradients` in the list of callbacks. Parameters that are frozen, or that the optimizer does not
+    have, are left out; those that are thawed or added later are followed from then on.
+
+    Under manual optimization each optimizer has a record of its own, whose steps are those of the Trainer, which counts
+    the steps of all. Optimizers are called ``Adam``, ``Adam-1`` and so on, as by Lightning's LearningRateMonitor, and
+    so are their metrics: ``Adam-1/grad/norm``. The loss is known where there is one optimizer, which steps once in a
+    batch, and ``training_step`` returns it.
 
     Args:
         flush_every: optimizer steps between two flushes.
@@ -46,9 +60,9 @@ class GradientMonitor(Callback):
             weights; None is 1, or 10 in a network of more than a million parameters.
 
     Raises:
-        TrainerError: at the start of ``fit``, if it comes after a ClipGradients, the module uses manual optimization,
-            the strategy shards gradients, the optimizer is LBFGS, or it is fused and the loss is scaled; at the first
-            step, if a gradient is sparse.
+        TrainerError: at the start of ``fit``, if it comes after a ClipGradients, the strategy shards gradients, or a
+            precision plugin scales the loss by a scaler that is not torch's; at the first step, if a gradient is
+            sparse.
 
     Example:
         >>> import gradclip
@@ -70,32 +84,47 @@ class GradientMonitor(Callback):
         self._reset()
 
     def _reset(self) -> None:
-        self._recorder = make_recorder([], changes_direction=False)
-        self._store = RecordStore()
-        self._names: list[str] = []  # of the module's parameters, in its order
-        self._diverged_step: int | None = None
-        self._rates: list[tuple[dict[str, int], list[Any]]] = []  # group of each parameter, rate of each group; by step
-        self._learning_rates: dict[str, float] = {}  # of each parameter, up to the divergence
+        self._watched: dict[str, _Watched] = {}  # by name of the optimizer
         self._losses: list[Tensor] = []  # of the batches since the last step
-        self._batch_extremes: list[list[Tensor]] = []
-        self._step_taken = self._validates = False
-        self._steps = 0
-        self._step_logger = StepLogger()
-        self._finite_state = FiniteState()
-        self._optimizer: Optimizer | None = None
-        self._handle: RemovableHandle | None = None
+        self._validation = ValidationLosses()
+        self._validates = False
+        self._batch = 0
 
     @property
     def record(self) -> GradientRecord:
-        """The record of all steps up to the last flush."""
-        recorded = dict.fromkeys(self._store.names or self._recorder.names)
-        in_order = [name for name in self._names if name in recorded]
-        return self._store.read((*dict.fromkeys([*in_order, *recorded]),))
+        """The record of all steps up to the last flush, where there is one optimizer.
+
+        Raises:
+            TrainerError: there are several optimizers.
+        """
+        watched = self._only("record")
+        return GradientRecord.empty(()) if watched is None else watched.monitor.record
+
+    @property
+    def records(self) -> dict[str, GradientRecord]:
+        """The record of each optimizer, by its name."""
+        return {name: watched.monitor.record for name, watched in self._watched.items()}
 
     @property
     def explosion(self) -> Explosion | None:
-        """The explosion report, to ``print`` or as ``.to_json()``; None if training did not diverge."""
-        return explain(self.record, self._learning_rates, self._finite_state.found)
+        """The explosion report, to ``print`` or as ``.to_json()``; None if training did not diverge.
+
+        Raises:
+            TrainerError: there are several optimizers.
+        """
+        watched = self._only("explosion")
+        return None if watched is None else watched.monitor.explosion
+
+    @property
+    def explosions(self) -> dict[str, Explosion | None]:
+        """The explosion report of each optimizer, by its name."""
+        return {name: watched.monitor.explosion for name, watched in self._watched.items()}
+
+    def _only(self, what: str) -> _Watched | None:
+        if len(self._watched) > 1:
+            names = ", ".join(self._watched)
+            raise TrainerError(f"{what}: got several optimizers; {what}s has one each: {names}")
+        return next(iter(self._watched.values()), None)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget the training before."""
@@ -104,31 +133,50 @@ class GradientMonitor(Callback):
             self._reset()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check that the gradients can be seen, before and after clipping; continue the record of a checkpoint."""
-        check_whole_gradients(trainer, pl_module, "GradientMonitor")
+        """Check that the gradients can be seen, before and after clipping; continue the records of a checkpoint."""
+        check_whole_gradients(trainer, "GradientMonitor")
         check_order(trainer, self)
-        if self._restored is not None:
-            self._restore(self._restored)
+        self._optimizer_steps = OptimizerSteps(trainer, pl_module, "GradientMonitor")
+        changes_direction = may_change_direction(trainer, pl_module, self)
+        restored, self._restored = self._restored or {}, None
+        for optimizer in trainer.optimizers:
+            name = optimizer_names(trainer)[id(optimizer)]
+            monitor = OptimizerMonitor(pl_module, optimizer, changes_direction, self.updates_every)
+            watched = _Watched(monitor, StepLogger(f"{name}/" if len(trainer.optimizers) > 1 else ""))
+            self._watched[name] = watched
+            if name in restored:
+                monitor.restore(restored[name])
+                watched.step_logger.peak = restored[name]["peak"]
         self._has_started = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the initial learning rate, how long training takes, and what may happen between two measurements."""
-        if any(isinstance(optimizer, LBFGS) for optimizer in trainer.optimizers):
-            raise TrainerError("optimizer: got LBFGS; GradientMonitor needs one that takes one gradient a step")
-        check_unscaled(trainer, "GradientMonitor")
-        self._parameters = OptimizerParameters(pl_module)
-        self._changes_direction = may_change_direction(trainer, pl_module, self)
-        self._step_logger.set_window(total_steps(trainer), self.flush_every)
-        self._finite_state.start(pl_module)
-        for optimizer in trainer.optimizers:
-            self.learning_rate = initial_rate(optimizer)
+        """Note the initial learning rate, how long training takes, and which buffers are finite."""
+        rates = [initial_rate(optimizer) for optimizer in trainer.optimizers]
+        self.learning_rate = float(np.fmax.reduce(rates, initial=np.nan))
+        for watched in self._watched.values():
+            watched.step_logger.set_window(total_steps(trainer), self.flush_every)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Note which batch it is."""
+        self._batch = batch_idx
+        self._optimizer_steps.start_batch()
+
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that the batch has had a backward pass."""
+        self._optimizer_steps.has_backward = True
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Measure the gradients before clipping."""
-        self._follow(trainer, pl_module, optimizer)
-        self._recorder.record_gradients(measure_updates=self._steps % self._updates_every == 0)
-        self._latest_rates = (self._parameters.group_of, group_rates(optimizer))
-        self._step_taken = True
+        watched = self._watched[optimizer_names(trainer)[id(optimizer)]]
+        watched.monitor.hook(optimizer)  # which a tuner may have put in another's place
+        is_left_out = self._optimizer_steps.scaler is not None  # where it is not updated
+        is_ended = watched.monitor.is_open and (watched.monitor.is_updated or is_left_out)
+        if is_ended and not pl_module.automatic_optimization:
+            watched.monitor.forget_batches()  # the present one is not known before its end
+            self._count_step(trainer, watched, loss=None)
+        are_unscaled = self._optimizer_steps.unscale(optimizer)
+        watched.step = max(trainer.global_step, watched.step) + 1
+        watched.monitor.record_gradients(partial(self._flush, trainer, watched), are_unscaled)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -136,25 +184,22 @@ class GradientMonitor(Callback):
         """If this batch ended a step, add the step to the record."""
         if (loss := returned_loss(outputs)) is not None:
             self._losses.append(loss)
-        self._batch_extremes.append(batch_extremes(batch))
-        if not self._step_taken:
+        extremes = batch_extremes(batch)
+        for watched in self._watched.values():
+            watched.monitor.add_batch(extremes)
+        stepped = [watched for watched in self._watched.values() if watched.monitor.is_open]
+        if not stepped:
             return
-        index = StepIndex(trainer.global_step, trainer.current_epoch + 1, batch_idx)
-        mean = mean_loss(self._losses, trainer.accumulate_grad_batches)
-        is_scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
-        self._recorder.record_step(index, mean, merge_extremes(self._batch_extremes), may_skip=is_scaled)
-        self._rates.append(self._latest_rates)
-        self._steps += 1
-        self._losses, self._batch_extremes, self._step_taken = [], [], False
-        if self._steps % self.flush_every == 0:
-            self._flush(trainer)
-            self._stop_if_diverged(trainer)
+        mean = mean_loss(self._losses, trainer.accumulate_grad_batches) if len(self._watched) == 1 else None
+        for watched in stepped:
+            self._count_step(trainer, watched, mean, skipped=pl_module.automatic_optimization and mean is None)
+        self._losses = []
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Watch the loss of a validation during training."""
         self._validates = trainer.state.fn == "fit" and not trainer.sanity_checking
         if self._validates:
-            self._finite_state.start_validation(trainer)
+            self._validation.start(trainer)
 
     def on_validation_batch_end(
         self,
@@ -167,132 +212,92 @@ class GradientMonitor(Callback):
     ) -> None:
         """Note the loss that a step of the validation returned."""
         if self._validates:
-            self._finite_state.add_validation_step(outputs)
+            self._validation.add_step(outputs)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look whether the loss of the validation is finite, which that of the training may be all the same."""
         if self._validates:
-            self._finite_state.check_validation(trainer)
+            losses = self._validation.read(trainer)
+            for watched in self._watched.values():
+                state = watched.monitor.finite_state
+                state.check("validation", losses, trainer.global_step, trainer.current_epoch + 1)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Flush the last steps, and log the peak of a window that is not full."""
-        self._flush(trainer)
-        self._step_logger.log_last_peak(trainer)
+        for watched in self._watched.values():
+            self._flush(trainer, watched)
+            watched.step_logger.log_last_peak(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Flush what was recorded before an exception; a step that it ended halfway is left out."""
-        self._step_taken = False
-        try:
-            self._flush(trainer, reduce=False)
-        except Exception as error:  # the other exception is the user's, and must be the one that is seen
-            exception.add_note(f"GradientMonitor could not record the latest steps: {type(error).__name__}: {error}")
+        for watched in self._watched.values():
+            watched.monitor.discard_step()
+            try:
+                self._flush(trainer, watched, reduce=False)
+            except Exception as error:  # the other exception is the user's, and must be the one that is seen
+                kind = type(error).__name__
+                exception.add_note(f"GradientMonitor could not record the latest steps: {kind}: {error}")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Leave the optimizer alone."""
+        """Leave the optimizers alone."""
         self._restored = None
-        self._release_optimizer()
+        if self._has_started:
+            self._optimizer_steps.remove()
+        for watched in self._watched.values():
+            watched.monitor.unhook()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Flush, and add the record to the checkpoint."""
+        """Flush, and add the records to the checkpoint."""
         if self._restored is not None:  # of a training that has not yet begun
-            checkpoint[self.state_key] = self._restored
+            checkpoint[self.state_key] = {"optimizers": self._restored}
             return
-        self._flush(trainer)
-        progress = {"steps": self._steps, "first_bad_step": self._diverged_step, "peak": self._step_logger.peak}
-        found = self._finite_state.found
-        checkpoint[self.state_key] = {
-            **self._store.state(),
-            "rates": dict(self._learning_rates),
-            "elsewhere": None if found is None else [*astuple(found[0]), found[1]],
-            **progress,
-        }
+        for watched in self._watched.values():
+            self._flush(trainer, watched)
+        states = {name: one.monitor.state() | {"peak": one.step_logger.peak} for name, one in self._watched.items()}
+        checkpoint[self.state_key] = {"optimizers": states}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Read the record of a checkpoint, which ``fit`` continues; not that which a search during training saved."""
+        """Read the records of a checkpoint, which ``fit`` continues; not those which a search during training saved."""
         if self._has_started:
             return
         state = checkpoint.get(self.state_key)
-        if state is not None and "files" not in state:
+        if state is not None and "optimizers" not in state:
             warnings.warn(
                 "GradientMonitor: the checkpoint's record is of an older version; it begins anew", stacklevel=2
             )
             state = None
-        self._restored = state
+        self._restored = None if state is None else state["optimizers"]
 
-    def _restore(self, state: dict[str, Any]) -> None:
-        self._store.restore(state)
-        self._restored = None
-        self._steps, self._diverged_step = state["steps"], state["first_bad_step"]
-        self._step_logger.peak = state["peak"]
-        self._learning_rates = state["rates"]
-        if state["elsewhere"] is not None:
-            *place, kind = state["elsewhere"]
-            self._finite_state.found = Divergence(*place), kind
+    def _count_step(self, trainer: Trainer, watched: _Watched, loss: Tensor | None, skipped: bool = False) -> None:
+        """Add a step to the record, whose gradients were measured."""
+        index = StepIndex(watched.step, trainer.current_epoch + 1, self._batch)
+        watched.monitor.record_step(index, loss, skipped, scaled=self._optimizer_steps.scaler is not None)
+        if watched.monitor.steps % self.flush_every:
+            return
+        self._flush(trainer, watched)
+        diverged_step, most = watched.monitor.diverged_step, self.steps_after_divergence
+        if diverged_step is not None and most is not None and trainer.global_step - diverged_step >= most:
+            trainer.should_stop = True
 
-    def _follow(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        """Measure what the optimizer trains from now on, where that has changed, and look at it once it has stepped."""
-        named = self._parameters.read(optimizer)
-        trained = [(name, p) for name, p in named.items() if (p.requires_grad or p.grad is not None) and p.numel()]
-        if optimizer is not self._optimizer or not _are_same(trained, self._recorder.parameters):
-            self._flush(trainer)
-            check_dense({name: p.grad for name, p in trained if p.grad is not None})
-            self._names = [name for name, _ in pl_module.named_parameters()]
-            self._recorder = make_recorder(trained, self._changes_direction)
-            self._updates_every = self.updates_every or default_updates_every(sum(p.numel() for _, p in trained))
-        if optimizer is not self._optimizer:
-            self._release_optimizer()
-            self._optimizer = optimizer
-            with suppress(AttributeError):  # of one that never called the constructor of its base class
-                self._handle = optimizer.register_step_post_hook(self._after_step)
-
-    def _after_step(self, *arguments: object) -> None:
-        """Measure the gradients after clipping and the weights after the step."""
-        if self._step_taken:
-            self._recorder.record_update()
-
-    def _release_optimizer(self) -> None:
-        if self._handle is not None:
-            self._handle.remove()
-        self._optimizer = self._handle = None
-
-    def _flush(self, trainer: Trainer, reduce: bool = True) -> None:
+    def _flush(self, trainer: Trainer, watched: _Watched, reduce: bool = True) -> None:
         """Move the pending steps into the record and log them.
 
         Args:
             trainer: the Trainer that fits.
+            watched: the optimizer that took the steps.
             reduce: whether losses and batches are reduced over all processes; not possible where others may have
                 ended.
         """
-        if not self._recorder.pending:
-            return
-        block, rates, self._rates = self._recorder.flush(), self._rates, []
-        if reduce:
-            loss = trainer.strategy.reduce(torch.tensor(block.loss), reduce_op="mean")
-            max_abs = torch.tensor(np.stack([block.input_max_abs, block.target_max_abs]))
-            inputs, targets = trainer.strategy.reduce(max_abs, reduce_op="max").cpu().numpy()
-            block = replace(block, loss=loss.cpu().numpy(), input_max_abs=inputs, target_max_abs=targets)
-        self._store.append(block, Path(trainer.default_root_dir))
-        if self._diverged_step is None:
-            self._finite_state.check_buffers(trainer.lightning_module, int(block.step[-1]), int(block.epoch[-1]))
-            row = len(block.step) - 1
-            if block.divergence is not None:
-                self._diverged_step = block.divergence.step
-                row = int(np.searchsorted(block.step, self._diverged_step))
-            elif self._optimizer is not None:  # whose state is that after the block's last step
-                trained = dict(zip(self._recorder.names, self._recorder.parameters, strict=True))
-                self._finite_state.check_optimizer(self._optimizer, trained, block)
-            group_of, of_groups = rates[row]
-            self._learning_rates = {name: as_float(of_groups[group]) for name, group in group_of.items()}
-        if trainer.loggers:
-            self._step_logger.log(trainer, block)
-
-    def _stop_if_diverged(self, trainer: Trainer) -> None:
-        if self._diverged_step is None or self.steps_after_divergence is None:
-            return
-        if trainer.global_step - self._diverged_step >= self.steps_after_divergence:
-            trainer.should_stop = True
+        joined = {"reduce": partial(_reduce, trainer)} if reduce and trainer.world_size > 1 else {}
+        block = watched.monitor.flush(Path(trainer.default_root_dir), **joined)
+        if block is not None and trainer.loggers:
+            watched.step_logger.log(trainer, block)
 
 
-def _are_same(trained: Sequence[tuple[str, Tensor]], recorded: Sequence[Tensor]) -> bool:
-    pairs = zip(trained, recorded, strict=False)
-    return len(trained) == len(recorded) and all(one is other for (_, one), other in pairs)
+def _reduce(trainer: Trainer, block: GradientRecord) -> GradientRecord:
+    """Join what the processes saw of the same steps, on the device for which they have a process group."""
+    strategy = trainer.strategy
+    loss = strategy.reduce(torch.tensor(block.loss, device=strategy.root_device), reduce_op="mean")
+    max_abs = torch.tensor(np.stack([block.input_max_abs, block.target_max_abs]), device=strategy.root_device)
+    inputs, targets = strategy.reduce(max_abs, reduce_op="max").cpu().numpy()
+    return replace(block, loss=loss.cpu().numpy(), input_max_abs=inputs, target_max_abs=targets)

@@ -14,12 +14,16 @@ MAX_PEAKS = 320  # points of a curve that MLflow's charts show
 class StepLogger:
     """Log every step, and the largest norm of each window of steps.
 
+    Args:
+        prefix: put before the names of the metrics.
+
     Attributes:
         peak: the largest finite norm of the window so far; -inf without one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = "") -> None:
         self.peak = -math.inf
+        self._prefix = prefix
         self._window = 1
 
     def set_window(self, steps: int, otherwise: int) -> None:
@@ -38,7 +42,7 @@ class StepLogger:
         self._log(trainer, {keys.GRAD_NORM_PEAK: self.peak}, trainer.global_step)
 
     def _log(self, trainer: Trainer, metrics: Mapping[str, float], step: int) -> None:
-        finite = {key: value for key, value in metrics.items() if math.isfinite(value)}
+        finite = {self._prefix + key: value for key, value in metrics.items() if math.isfinite(value)}
         for logger in trainer.loggers if finite else ():
             logger.log_metrics(finite, step=step)
 

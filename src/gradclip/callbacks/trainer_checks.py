@@ -4,58 +4,33 @@ Types of Lightning are recognized by name, since there are two packages of it wi
 """
 
 import math
-from collections.abc import Mapping
 
-import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
-from torch import Tensor
+from pytorch_lightning import Callback, Trainer
 
 from gradclip.errors import TrainerError
 
 SHARDING = {"FSDPStrategy", "ModelParallelStrategy", "DeepSpeedStrategy"}
 
 
-def check_whole_gradients(trainer: Trainer, pl_module: LightningModule, callback: str) -> None:
-    """Check that a callback sees the whole gradients of each optimizer step.
-
-    Args:
-        trainer: the Trainer that fits.
-        pl_module: the module that is trained.
-        callback: name of the callback, for the message.
+def check_whole_gradients(trainer: Trainer, callback: str) -> None:
+    """Check that a callback, which the message names, sees the whole gradients of each optimizer step.
 
     Raises:
-        TrainerError: the module uses manual optimization, or the strategy shards gradients.
+        TrainerError: the strategy shards gradients.
     """
-    if not pl_module.automatic_optimization:
-        raise TrainerError(f"automatic_optimization: got False; {callback} needs automatic optimization")
     name = type(trainer.strategy).__name__
     if SHARDING & {kind.__name__ for kind in type(trainer.strategy).__mro__}:
         raise TrainerError(f"strategy: got {name}; {callback} needs whole gradients in each process, as in ddp")
 
 
-def check_dense(gradients: Mapping[str, Tensor]) -> None:
-    """Check that no gradient is sparse.
-
-    Raises:
-        TrainerError: a gradient is sparse.
-    """
-    for name, gradient in gradients.items():
-        if gradient.layout != torch.strided:
-            raise TrainerError(f"{name}: its gradient is sparse; gradclip needs dense ones (Embedding: sparse=False)")
-
-
-def check_unscaled(trainer: Trainer, callback: str) -> None:
-    """Check that gradients are unscaled before a callback sees them.
-
-    Raises:
-        TrainerError: a loss scaler leaves it to an optimizer to unscale the gradients within its step.
-    """
-    if getattr(trainer.precision_plugin, "scaler", None) is None:
-        return
+def optimizer_names(trainer: Trainer) -> dict[int, str]:
+    """Return the names of the Trainer's optimizers, by identity: ``Adam`` and ``Adam-1``, as its other callbacks do."""
+    names: dict[int, str] = {}
     for optimizer in trainer.optimizers:
-        if getattr(optimizer, "_step_supports_amp_scaling", False):
-            got = f"a fused {type(optimizer).__name__}, which unscales gradients within its step"
-            raise TrainerError(f"optimizer: got {got}; {callback} needs fused=False, or precision='bf16-mixed'")
+        kind = type(optimizer).__name__
+        same = sum(name.split("-")[0] == kind for name in names.values())
+        names[id(optimizer)] = f"{kind}-{same}" if same else kind
+    return names
 
 
 def overrides(component: object, hook: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from gradclip.arrays import Floats
-from gradclip.telemetry.record import Divergence, GradientRecord
+from gradclip.telemetry.record import LOSS_SCALE, Divergence, GradientRecord
 
 HISTORY_STEPS = 50  # steps before the divergence that the report contains
 SHOWN_STEPS = 8  # of which the text shows the last
@@ -89,6 +89,8 @@ class Explosion:
 
     def _headline(self) -> list[str]:
         step, epoch, place = self.divergence.step, self.divergence.epoch, self.divergence.place
+        if place == LOSS_SCALE:
+            return [f"The loss scaler skipped every update from step {step} (epoch {epoch}) on: gradients overflowed."]
         what = "infinite: a finite value outgrew its type" if self.kind == "overflow" else "not a number"
         first = "First non-finite value that was not skipped," if self.skipped else "First non-finite value"
         lines = [f"{first} at step {step} (epoch {epoch}), in the {place}: {what}."]
@@ -162,10 +164,11 @@ def explain(
 
 
 def _kind(record: GradientRecord, row: int, place: str) -> Kind:
-    quantity = place.split(maxsplit=1)[0]
+    quantity = place if place == LOSS_SCALE else place.split(maxsplit=1)[0]
     gradient = record.norm[row] if np.isfinite(record.max_abs[row]) else record.max_abs[row]
     weight = np.max(record.weights[row], where=record.trained[row], initial=0.0)
-    value = {"loss": record.loss[row], "gradient": gradient, "weight": weight, "update": np.inf}[quantity]
+    values = {"loss": record.loss[row], "gradient": gradient, "weight": weight}
+    value = values.get(quantity, np.inf)  # of an update or a loss scale, which overflow
     return "overflow" if np.isinf(value) else "not a number"
 
 
@@ -201,6 +204,9 @@ def _cures_of_data(record: GradientRecord, row: int) -> list[Cure]:
 def _cures_of_place(place: str, history: GradientRecord) -> list[Cure]:
     """Remedies for what gradients do not show."""
     what, _, name = place.partition(" ")
+    if place == LOSS_SCALE:
+        cause = "gradients, or the loss, are beyond float16 at any scale"
+        return [Cure(cause, "16-bit numbers of a larger range: precision bf16-mixed")]
     if what == "buffer":
         cause = f"{name} has taken in a batch that is not finite, and keeps it; training goes on, evaluation fails"
         return [Cure(cause, "look at the batches before that step, and reset the buffer")]

@@ -97,15 +97,17 @@ class StackedRecorder:
         return diverged_steps(columns["loss"], columns["skipped"] > 0, columns["weights"])
 
     def record_of(self, replica: int) -> GradientRecord:
-        """Return a replica's record up to the last flush."""
+        """Return a replica's record up to the last flush; it does not know the learning rates."""
         own = [block for block in self._blocks if replica in block.row_of]
         return GradientRecord.join(self.names, [self._record(block, block.row_of[replica]) for block in own])
 
     def _record(self, block: _Block, row: int) -> GradientRecord:
         step, epoch, batch = block.indices.T
         columns: dict[str, Any] = {key: values[:, row] for key, values in block.columns.items()}
-        skipped = columns.pop("skipped") > 0
-        return GradientRecord(names=self.names, step=step, epoch=epoch, batch=batch, skipped=skipped, **columns)
+        columns |= {"skipped": columns["skipped"] > 0, "learning_rate": np.full(len(step), np.nan)}
+        columns |= {"has_loss": np.ones(len(step), dtype=np.bool_)}
+        columns |= {"scaler_skipped": np.zeros(len(step), dtype=np.bool_)}
+        return GradientRecord(names=self.names, step=step, epoch=epoch, batch=batch, **columns)
 
     def _measure(self, step: StackedStep) -> dict[str, Tensor]:
         max_abs = step.gradients.abs().amax(dim=1)

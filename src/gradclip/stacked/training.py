@@ -5,6 +5,7 @@ import ctypes
 import operator
 import platform
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -201,12 +202,13 @@ class StackedTraining:
             yield replica, self._result(replica, ended.parameters[row])
 
     def _result(self, index: int, parameters: Tensor) -> Result:
-        replica = self.replicas[index]
+        replica, record = self.replicas[index], self.recorder.record_of(index)
+        rates = replica.config.optimizer.lr * np.array(self._learning_rate_factors)[record.step - 1]
         return Result(
             data=replica.data,
             network=self.network.network_of(parameters, index),
             description=replica.description,
-            record=self.recorder.record_of(index),
+            record=replace(record, learning_rate=rates),
             curves=self.evaluator.curves[index],
             hidden=self.hidden_recorder.record_of(index) if self.hidden_recorder else None,
             learning_rate=replica.config.optimizer.lr,

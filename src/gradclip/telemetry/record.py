@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 HUGE = 1e18  # a float32 cannot represent the square of an element not far above
+LOST_UPDATES = 30  # in a row; a loss scale that began at 65,536 has then been halved to less than 0.0001
+LOSS_SCALE = "loss scale"  # place of a divergence
 MATRICES = ("nonfinite", "norms", "norms_clipped", "weights", "updates")  # columns of a record, one number a parameter
 
 
@@ -30,8 +32,9 @@ class Divergence:
         step: the optimizer step, counted from 1.
         epoch: the epoch, counted from 1.
         place: ``loss``; ``gradient <parameter>`` or ``weight <parameter>``; ``update <parameter>``, where the square of
-            a gradient overflowed in the optimizer, which does not move that parameter any more; ``score``, where only
-            the score of an epoch overflowed; ``buffer <buffer>`` or ``validation <metric>``, where gradients do not
+            a gradient overflowed in the optimizer, which does not move that parameter any more; ``loss scale``, where a
+            loss scaler skipped every update from then on; ``score``, where only the score of an epoch overflowed;
+            ``buffer <buffer>`` or ``validation <metric>``, where gradients do not
             show it.
     """
 
@@ -56,7 +59,8 @@ class GradientRecord:
         step: optimizer step, counted from 1, ``[steps]``.
         epoch: epoch, counted from 1, ``[steps]``.
         batch: index within the epoch of the step's last batch, counted from 0, ``[steps]``.
-        loss: training loss, mean over the accumulated batches, ``[steps]``, loss units; NaN where there was none.
+        loss: training loss, mean over the accumulated batches, ``[steps]``, loss units; NaN where it is not known.
+        learning_rate: the highest of all groups of the optimizer, ``[steps]``; NaN where it has none.
         max_abs: largest |element| of all gradients before clipping, ``[steps]``, gradient units.
         input_max_abs: largest |element| of the step's inputs, as the network receives them, ``[steps]``; infinite where
             one of them is not finite, NaN where all are and a batch is not a pair of floating-point tensors.
@@ -64,8 +68,10 @@ class GradientRecord:
             one of them is not finite, NaN where a batch is not a pair of floating-point tensors.
         inner_product: inner product of the whole gradient before and after clipping, ``[steps]``, squared gradient
             units; NaN where the clipping method keeps the direction, so that it is not measured.
+        has_loss: whether the loss is known, ``[steps]``; a loop need not say it.
         skipped: whether the update was skipped, by a clipper, a loss scaler, or for lack of a loss or a gradient,
             ``[steps]``.
+        scaler_skipped: whether it was a loss scaler that skipped it, since gradients overflowed, ``[steps]``.
         nonfinite: number of NaN or infinite elements of each gradient before clipping, ``[steps, parameters]``.
         norms: norm of each gradient before clipping, ``[steps, parameters]``, gradient units.
         norms_clipped: norm of each gradient after clipping, ``[steps, parameters]``, gradient units.
@@ -79,11 +85,14 @@ class GradientRecord:
     epoch: Integers
     batch: Integers
     loss: Floats
+    learning_rate: Floats
     max_abs: Floats
     input_max_abs: Floats
     target_max_abs: Floats
     inner_product: Floats
+    has_loss: Booleans
     skipped: Booleans
+    scaler_skipped: Booleans
     nonfinite: Floats
     norms: Floats
     norms_clipped: Floats
@@ -93,8 +102,9 @@ class GradientRecord:
     @classmethod
     def empty(cls, names: tuple[str, ...]) -> "GradientRecord":
         """Return a record without steps."""
-        integers, floats, matrix = np.empty(0, dtype=np.int64), np.empty(0), np.empty((0, len(names)))
-        return cls(names, *(integers,) * 3, *(floats,) * 5, np.empty(0, dtype=np.bool_), *(matrix,) * 5)
+        integers, floats, booleans = np.empty(0, dtype=np.int64), np.empty(0), np.empty(0, dtype=np.bool_)
+        matrix = np.empty((0, len(names)))
+        return cls(names, *(integers,) * 3, *(floats,) * 6, *(booleans,) * 3, *(matrix,) * 5)
 
     @classmethod
     def join(cls, names: tuple[str, ...], records: Sequence["GradientRecord"]) -> "GradientRecord":
@@ -209,11 +219,13 @@ class GradientRecord:
 
         None if there is no such step. A non-finite gradient that never reached a weight, because a clipper or a loss
         scaler skipped the update, does not count. Without one, the first step whose gradient overflowed in the
-        optimizer, as its square does in that of Adam.
+        optimizer, as its square does in that of Adam; or the first of the last steps, if a loss scaler has skipped at
+        least ``LOST_UPDATES``.
         """
-        diverged = diverged_steps(self.loss, self.skipped, np.where(self.trained, self.weights, 0.0))
+        known_loss = np.where(self.has_loss, self.loss, 0.0)
+        diverged = diverged_steps(known_loss, self.skipped, np.where(self.trained, self.weights, 0.0))
         if not diverged.any():
-            return self._overflowed_update()
+            return self._overflowed_update() or self._lost_scale()
         row = int(np.argmax(diverged))
         return Divergence(int(self.step[row]), int(self.epoch[row]), self._first_nonfinite(row))
 
@@ -228,12 +240,20 @@ class GradientRecord:
                 return Divergence(int(self.step[row]), int(self.epoch[row]), f"update {self.names[column]}")
         return None
 
+    def _lost_scale(self) -> Divergence | None:
+        """Return where a loss scaler began to skip every update, if it has not found a scale for long."""
+        used = np.flatnonzero(~self.scaler_skipped)
+        first = int(used[-1]) + 1 if used.size else 0
+        if len(self.step) - first < LOST_UPDATES:
+            return None
+        return Divergence(int(self.step[first]), int(self.epoch[first]), LOSS_SCALE)
+
     def _first_nonfinite(self, row: int) -> str:
         """Return the first non-finite value of a step in the order in which they are computed.
 
         Backward goes from the last parameter to the first, and clipping and the step come after it.
         """
-        if not np.isfinite(self.loss[row]) and not self.skipped[row]:
+        if self.has_loss[row] and not np.isfinite(self.loss[row]) and not self.skipped[row]:
             return "loss"
         trained = self.trained[row]
         for kind, values in (("gradient", self.norms), ("gradient", self.norms_clipped)):
@@ -257,8 +277,10 @@ class GradientRecord:
             "epoch": self.epoch,
             "batch": self.batch,
             **self.metrics,
+            "learning_rate": self.learning_rate,
             "grad/cosine": self.cosine,
             "grad/skipped": self.skipped,
+            "grad/scaler_skipped": self.scaler_skipped,
             "input/max_abs": self.input_max_abs,
             "target/max_abs": self.target_max_abs,
         }

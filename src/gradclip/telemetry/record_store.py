@@ -79,7 +79,7 @@ class RecordStore:
                 self._folder = Path(tempfile.mkdtemp(prefix="gradient-record-", dir=place)).resolve()
             path = self._folder / f"from-step-{int(record.step[0])}.npz"
             _write(record, path)
-        except OSError as error:
+        except (OSError, ImportError) as error:  # a full disk, or no pyarrow
             self.limit = math.inf
             warnings.warn(f"{place}: the record stays in memory: {error}", stacklevel=2)
             return

@@ -37,8 +37,9 @@ class Recorder(ABC):
     """Measure gradients and weights at every optimizer step; return the results in blocks, as records.
 
     For each step call :meth:`record_gradients` before clipping, :meth:`record_update` once the optimizer has stepped,
-    and :meth:`record_step`, which counts the step. Where a step ends in between, it is left out. No value is read from
-    the device before :meth:`flush`. Complex parameters are measured as pairs of real numbers, as torch's optimizers see
+    and :meth:`record_step`, which counts the step. A step that evaluates its gradients several times is measured at the
+    last one. One that ends in between is left out by :meth:`discard_step`. No value is read from the device before
+    :meth:`flush`. Complex parameters are measured as pairs of real numbers, as torch's optimizers see
     them.
 
     Args:
@@ -55,54 +56,77 @@ class Recorder(ABC):
         self._indices: list[StepIndex] = []
         self._scalars: list[list[Tensor]] = []  # of each step: the loss and four batch extremes
         self._flags: list[_Flags] = []
-        self._has_gradients = self._is_updated = self._keeps_gradients = False  # of the step that is being recorded
+        self._scaler_skipped: list[bool | Tensor | None] = []
+        self._has_gradients = self._keeps_gradients = False  # of the step that is being recorded
+        self.is_open = self.is_updated = False
 
     @property
     def pending(self) -> int:
         """Number of steps since the last flush."""
         return len(self._indices)
 
-    def record_gradients(self, measure_updates: bool) -> None:
-        """Measure the gradients before clipping, and copy the weights if this step's updates are to be measured."""
-        self._has_gradients, self._is_updated = self._find_gradients(), False
+    def record_gradients(self, measure_updates: bool, are_known: bool = True) -> None:
+        """Measure the gradients before clipping, and copy the weights if this step's updates are to be measured.
+
+        Args:
+            measure_updates: whether they are.
+            are_known: whether the gradients are those of the step; if not, their norms are NaN.
+        """
+        self._has_gradients = are_known and self._find_gradients()
         if self.parameters:
-            self._measure_before(measure_updates)
+            self._measure_before(measure_updates and not self.is_open)
+        self.is_open, self.is_updated = True, False
 
     def record_update(self) -> None:
         """Measure the gradients after clipping and the weights after the step."""
-        self._is_updated, self._keeps_gradients = True, self._find_gradients()
+        self.is_updated, self._keeps_gradients = True, self._find_gradients()
         if self.parameters:
             self._measure_after()
 
+    def discard_step(self) -> None:
+        """Forget the step that is being recorded."""
+        self.is_open = self.is_updated = self._has_gradients = self._keeps_gradients = False
+
     def record_step(
-        self, index: StepIndex, loss: Tensor | None, batch_extremes: Sequence[Tensor], may_skip: bool = False
+        self,
+        index: StepIndex,
+        loss: Tensor | None,
+        batch_extremes: Sequence[Tensor],
+        skipped: bool = False,
+        scaler_skipped: bool | Tensor | None = False,
     ) -> None:
         """Count the step, whose gradients were recorded.
 
         Args:
             index: position of the step in the training.
-            loss: the step's training loss, a scalar; None where it has none, so that its update counts as skipped.
+            loss: the step's training loss, a scalar; None where it is not known.
             batch_extremes: of the step's batches, as ``batches.batch_extremes`` returns them; empty if unknown.
-            may_skip: whether gradients that are not finite keep the optimizer from stepping, as a loss scaler does.
+            skipped: whether the update is known to be skipped; it is without any gradient.
+            scaler_skipped: whether a loss scaler skips the update; None where it does if a gradient is not finite.
         """
-        may_skip = may_skip and not self._is_updated
-        if not self._is_updated:
+        if not self.is_updated:
             self.record_update()
         self._indices.append(index)
         scalars = [self._zero + torch.nan if loss is None else loss, *batch_extremes]
         here = [scalar.to(self._zero.device) for scalar in scalars]  # a batch may have stayed on another device
         self._scalars.append(here + [self._zero] * (5 - len(here)))
         of_pair = len(batch_extremes) == 4
-        self._flags.append(_Flags(self._has_gradients, self._keeps_gradients, loss is not None, may_skip, of_pair))
+        skipped = skipped or not (self._has_gradients and self._keeps_gradients)
+        self._flags.append(_Flags(self._has_gradients, loss is not None, skipped, of_pair))
+        self._scaler_skipped.append(scaler_skipped)
         if self.parameters:
             self._keep()
+        self.discard_step()
 
     def flush(self) -> GradientRecord:
         """Return the record of the steps since the last flush, and discard them here."""
         scalars = _to_array(self._scalars)
         indices = np.array(self._indices, dtype=np.int64)
         measured = self._flush_columns() if self.parameters else _nothing(len(indices))
-        had_gradients, keeps_gradients, has_loss, may_skip, of_pair = np.array(self._flags).T
+        had_gradients, has_loss, skipped, of_pair = np.array(self._flags).T
+        overflowed = [not np.isfinite(norms).all() for norms in measured["norms"]]
+        pairs = zip(self._scaler_skipped, overflowed, strict=True)
+        scaler_skipped = np.array([bool(known if by is None else by) for by, known in pairs])
         inputs, targets = largest_of_batches(scalars[:, 1:], of_pair)
         for column in ("max_abs", "norms", "norms_clipped"):
             measured[column][~had_gradients] = np.nan
@@ -112,12 +136,16 @@ class Recorder(ABC):
             epoch=indices[:, 1],
             batch=indices[:, 2],
             loss=scalars[:, 0],
+            learning_rate=np.full(len(indices), np.nan),
             input_max_abs=inputs,
             target_max_abs=targets,
-            skipped=~keeps_gradients | ~has_loss | (may_skip & ~np.isfinite(measured["norms"]).all(axis=1)),
+            has_loss=has_loss,
+            skipped=skipped | scaler_skipped,
+            scaler_skipped=scaler_skipped,
             **measured,
         )
         self._indices, self._scalars, self._flags = [], [], []
+        self._scaler_skipped = []
         return record
 
     @abstractmethod
@@ -153,9 +181,8 @@ class _Flags(NamedTuple):
     """What is known of a step without a look at the device."""
 
     has_gradients: bool  # before clipping
-    keeps_gradients: bool  # after clipping
     has_loss: bool
-    may_skip: bool
+    skipped: bool
     of_pair: bool  # whether the batch is a pair of floating-point tensors, so that its extremes are known
 
 
@@ -212,6 +239,7 @@ class MeasuringRecorder(Recorder):
     def __init__(self, named_parameters: Sequence[tuple[str, nn.Parameter]], changes_direction: bool) -> None:
         super().__init__(named_parameters, changes_direction)
         self._weights_before = [torch.empty_like(weight) for weight in self._weights()]
+        self._measure_updates = False
         self._rows: dict[str, list[list[Tensor]]] = {"norms": [], "values": [], "nonfinite": []}
 
     def _measure_before(self, measure_updates: bool) -> None:
@@ -219,7 +247,7 @@ class MeasuringRecorder(Recorder):
         self._norms_before, self._extremes_before = tensor_norms(gradients), extremes(gradients)
         self._nonfinite = nonfinite_counts(gradients)
         self._unclipped = [gradient.clone() for gradient in gradients] if self.changes_direction else None
-        self._measure_updates = measure_updates
+        self._measure_updates = measure_updates or (self._measure_updates and self.is_open)
         if measure_updates:
             torch._foreach_copy_(self._weights_before, self._weights())
 

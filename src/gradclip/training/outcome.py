@@ -131,7 +131,9 @@ def _notes(record: GradientRecord) -> Iterator[str]:
         first = int(record.step[np.argmax(record.zeroed)])
         yield f"{zeroed} finite gradients were made zero, first at step {first}: their norm overflowed"
     if skipped := int(record.skipped.sum()):
-        yield f"{skipped} updates were left out, first at step {int(record.step[np.argmax(record.skipped)])}"
+        by_scaler = int(record.scaler_skipped.sum())
+        whose = f", {by_scaler} of them by the loss scaler" if by_scaler else ""
+        yield f"{skipped} updates were left out{whose}, first at step {int(record.step[np.argmax(record.skipped)])}"
     unhealthy = int(np.any(record.nonfinite > 0, axis=1).sum())
     if unhealthy and record.divergence is None:
         yield f"{unhealthy} steps had a gradient that was not finite"

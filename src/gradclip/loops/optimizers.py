@@ -1,9 +1,15 @@
 """What an optimizer is about to update, read anew at each step: its parameters by name, and their learning rates."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
+from torch.amp.grad_scaler import OptState
 from torch.optim import Optimizer
+
+from gradclip.errors import TrainerError
 
 
 class OptimizerParameters:
@@ -44,10 +50,24 @@ class OptimizerParameters:
         self.group_of = {names.get(key, found[key][0]): found[key][1] for key in ordered}
 
 
-def group_rates(optimizer: Optimizer) -> list[Any]:
-    """Return the learning rate of each group as it is: a number, a tensor (a copy), or None where there is none."""
-    rates = [group.get("lr") for group in optimizer.param_groups]
-    return [rate.detach().clone() if isinstance(rate, Tensor) else rate for rate in rates]
+def check_dense(parameters: Mapping[str, Tensor]) -> None:
+    """Check that no parameter has a sparse gradient.
+
+    Raises:
+        TrainerError: a gradient is sparse.
+    """
+    for name, parameter in parameters.items():
+        if parameter.grad is not None and parameter.grad.layout != torch.strided:
+            raise TrainerError(f"{name}: its gradient is sparse; gradclip needs dense ones (Embedding: sparse=False)")
+
+
+def unscale(scaler: GradScaler, optimizer: Optimizer) -> None:
+    """Divide the gradients of an optimizer by the loss scale, unless that was done in this step.
+
+    A fused optimizer then leaves them as they are, and the scaler knows of infinite ones.
+    """
+    if scaler.is_enabled() and scaler._per_optimizer_states[id(optimizer)]["stage"] is OptState.READY:
+        scaler.unscale_(optimizer)
 
 
 def as_float(rate: Any) -> float:
@@ -60,7 +80,19 @@ def as_float(rate: Any) -> float:
     return float("nan") if rate is None else float(rate)
 
 
+def group_rates(optimizer: Optimizer) -> list[Any]:
+    """Return the learning rate of each group as it is: a number, a tensor (a copy), or None where there is none."""
+    rates = [group.get("lr") for group in optimizer.param_groups]
+    return [rate.detach().clone() if isinstance(rate, Tensor) else rate for rate in rates]
+
+
 def initial_rate(optimizer: Optimizer) -> float:
     """Return the highest rate of a group, that at the top of its schedule where it has one; NaN if none is known."""
     tops = (group.get("max_lr", group.get("initial_lr", group.get("lr"))) for group in optimizer.param_groups)
     return max((float(rate) for rate in tops if rate is not None), default=float("nan"))
+
+
+def uncompiled(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep ``torch.compile`` out of a hook: it would compile it anew at every step."""
+    found: Callable[..., Any] = torch.compiler.disable(hook)  # type: ignore[no-untyped-call]
+    return found

@@ -1,0 +1,5 @@
+"""Clip and monitor any optimizer of torch, in whatever loop it steps.
+
+:class:`~gradclip.loops.watch.watch` hooks into an optimizer. It joins two pieces, which the Lightning callbacks use
+too: ``in_place.py`` clips the parameters of an optimizer, ``monitor.py`` records its steps. Read ``watch.py`` first.
+"""

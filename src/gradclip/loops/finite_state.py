@@ -1,0 +1,75 @@
+"""What gradients do not show: whether buffers, such as BatchNorm's, and an optimizer's averages stay finite."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.optim import Optimizer
+
+from gradclip.diagnosis.explosion import Kind
+from gradclip.telemetry.record import Divergence, GradientRecord
+
+
+class FiniteState:
+    """Find the first buffer or average of an optimizer that is not finite, or another value that a loop looks at.
+
+    Buffers that hold such a value from the start, as masks do, are left alone.
+
+    Attributes:
+        found: where the value was seen, at the step up to which nobody had looked, and its kind; None as long as all is
+            finite.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.found: tuple[Divergence, Kind] | None = None
+        self._module = module
+        named = {name: buffer for name, buffer in module.named_buffers() if buffer.is_floating_point()}
+        self._buffers = [name for name, buffer in named.items() if is_lazy(buffer) or buffer.isfinite().all()]
+
+    def check_buffers(self, step: int, epoch: int) -> None:
+        """Look at the buffers after an optimizer step; they are read from the device in one go."""
+        if self.found is not None or not self._buffers:
+            return
+        named = dict(self._module.named_buffers())
+        known = [name for name in self._buffers if name in named and not is_lazy(named[name])]
+        sums = {name: named[name].detach().float().sum() for name in known}
+        if sums:
+            values = torch.stack([*sums.values()]).tolist()
+            self.check("buffer", dict(zip(sums, values, strict=True)), step, epoch)
+
+    def check_optimizer(self, optimizer: Optimizer, named: Mapping[str, nn.Parameter], block: GradientRecord) -> None:
+        """Look at the optimizer's state where a gradient was so large that its square may have overflowed.
+
+        Args:
+            optimizer: the optimizer that used the gradients.
+            named: the parameters that it trains, by name.
+            block: the latest steps.
+        """
+        if self.found is not None:
+            return
+        for row, column in np.argwhere(block.huge):
+            state = optimizer.state.get(named[block.names[column]], {})
+            averages = [value for value in state.values() if isinstance(value, Tensor) and value.is_floating_point()]
+            if not all(average.isfinite().all() for average in averages):
+                place = f"update {block.names[column]}"
+                self.found = Divergence(int(block.step[row]), int(block.epoch[row]), place), "overflow"
+                return
+
+    def check(self, what: str, values: Mapping[str, float], step: int, epoch: int) -> None:
+        """Look at numbers.
+
+        Args:
+            what: what kind of thing they are, such as ``buffer``.
+            values: the numbers, by name.
+            step: the latest optimizer step.
+            epoch: of that step.
+        """
+        if self.found is not None:
+            return
+        for name, value in values.items():
+            if not abs(value) < float("inf"):
+                kind: Kind = "overflow" if abs(value) == float("inf") else "not a number"
+                self.found = Divergence(step, epoch, f"{what} {name}"), kind
+                return

@@ -1,0 +1,73 @@
+"""A callback for the Trainer of Transformers, which clips, records and logs norms."""
+
+from typing import Any
+
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from gradclip import keys
+from gradclip.clipping.base import Clipper
+from gradclip.clipping.norm import Norm
+from gradclip.loops.watch import watch
+
+
+class WatchCallback(TrainerCallback):
+    """Clip and record the gradients of each optimizer step of a Trainer, and log their norms through it.
+
+    The Trainer's own clipping comes before anything can be measured: it is switched off while the Trainer trains. By
+    default the callback then clips by the same norm, ``max_grad_norm`` of the arguments. Each time the Trainer logs its
+    loss, the metrics of that step are logged, too.
+
+    Args:
+        trainer: the Trainer, which gets the callback by ``add_callback``.
+        clipper: any :class:`~gradclip.clipping.base.Clipper`; None clips as the Trainer would.
+
+    Attributes:
+        watch: records the latest training; None before the first.
+
+    Raises:
+        TrainerError: at the start of a training, if the model shards its gradients.
+
+    Example:
+        >>> # trainer.add_callback(WatchCallback(trainer, gradclip.ZScore()))
+        >>> # after trainer.train(): callback.watch.record, print(callback.watch.explosion)
+    """
+
+    def __init__(self, trainer: Trainer, clipper: Clipper | None = None) -> None:
+        self.trainer, self.clipper = trainer, clipper
+        self.watch: watch | None = None
+        self._max_grad_norm: float | None = None  # of the Trainer, while it is switched off
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any
+    ) -> None:
+        """Clip in place of the Trainer."""
+        assert self.trainer.optimizer is not None
+        self._end(args)  # of a training that an exception has ended
+        clipper = self.clipper
+        if clipper is None and args.max_grad_norm:
+            clipper = Norm(args.max_grad_norm)
+        self.watch = watch(self.trainer.model_wrapped, self.trainer.optimizer, clipper, folder=args.output_dir or ".")
+        self._max_grad_norm, args.max_grad_norm = args.max_grad_norm, 0.0
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any
+    ) -> None:
+        """Leave the optimizer and the arguments as they were; the record stays."""
+        self._end(args)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **others: Any,
+    ) -> None:
+        """Log the metrics of the latest step beside the Trainer's loss."""
+        if self.watch is not None and logs is not None and "loss" in logs:
+            self.trainer.log({key: value for key, value in self.watch.metrics.items() if key != keys.LOSS_STEP})
+
+    def _end(self, args: TrainingArguments) -> None:
+        if self.watch is not None and self._max_grad_norm is not None:
+            self.watch.close()
+            args.max_grad_norm, self._max_grad_norm = self._max_grad_norm, None

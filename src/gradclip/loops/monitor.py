@@ -1,0 +1,243 @@
+"""The record of one optimizer: what is measured at each of its steps, and whether it diverged."""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import astuple, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from gradclip.diagnosis.explosion import Explosion, explain
+from gradclip.loops.finite_state import FiniteState
+from gradclip.loops.optimizers import OptimizerParameters, as_float, check_dense, group_rates, uncompiled
+from gradclip.telemetry.batches import merge_extremes
+from gradclip.telemetry.record import LOST_UPDATES, Divergence, GradientRecord
+from gradclip.telemetry.record_store import RecordStore
+from gradclip.telemetry.recorders import StepIndex, default_updates_every, make_recorder
+
+
+class OptimizerMonitor:
+    """Record the steps of one optimizer, with the parameters that it has at each.
+
+    Once it has called :meth:`hook`, a loop calls :meth:`record_gradients` before clipping (several times if the
+    gradients are evaluated anew; the last time counts), and :meth:`record_step` after the optimizer's step. At
+    intervals it calls :meth:`flush`. A step that ends halfway is left out by :meth:`discard_step`.
+
+    Args:
+        module: the module that is trained, which has the names of the parameters, and buffers.
+        optimizer: the optimizer.
+        changes_direction: whether clipping may change the direction of the gradient, so that its angle is measured.
+        updates_every: optimizer steps between two measurements of the weights' updates; None is 1, or 10 in a network
+            of more than a million parameters.
+
+    Attributes:
+        finite_state: looks at what gradients do not show.
+        diverged_step: the first step that diverged, up to the last flush; None without one.
+        steps: number of steps that were counted, over all trainings that were resumed.
+    """
+
+    def __init__(
+        self, module: nn.Module, optimizer: Optimizer, changes_direction: bool, updates_every: int | None = None
+    ) -> None:
+        self.optimizer = optimizer
+        self.finite_state = FiniteState(module)
+        self.diverged_step: int | None = None
+        self._module = module
+        self._changes_direction, self._updates_every = changes_direction, updates_every
+        self._parameters = OptimizerParameters(module)
+        self._named: dict[str, nn.Parameter] = {}
+        self._are_trained: list[bool] = []
+        self._recorder = make_recorder([], changes_direction)
+        self._store = RecordStore()
+        self._latest: GradientRecord | None = None  # block
+        self.steps = 0
+        self._scaler_skipped = 0  # the latest steps, in a row
+        self._interval = 1  # steps between two measurements of updates
+        self._rates: list[tuple[dict[str, int], list[Any]]] = []  # group of each parameter, rate of each group; by step
+        self._learning_rates: dict[str, float] = {}  # of each parameter, up to the divergence
+        self._found_inf: Tensor | None = None  # what a loss scaler tells a fused optimizer: not 0 if it is to skip
+        self._handle: RemovableHandle | None = None
+        self._batches: list[list[Tensor]] = []  # extremes of the batches since the last step
+
+    @property
+    def record(self) -> GradientRecord:
+        """The record of all steps up to the last flush."""
+        recorded = dict.fromkeys(self._store.names or self._recorder.names)
+        in_order = [name for name, _ in self._module.named_parameters() if name in recorded]
+        return self._store.read((*dict.fromkeys([*in_order, *recorded]),))
+
+    @property
+    def explosion(self) -> Explosion | None:
+        """The explosion report; None if training did not diverge."""
+        return explain(self.record, self._learning_rates, self.finite_state.found)
+
+    @property
+    def has_diverged(self) -> bool:
+        """Whether a step diverged, another value that is looked at is not finite, or a loss scaler skips every update.
+
+        This is known up to the last flush.
+        """
+        found = self.diverged_step is not None or self.finite_state.found is not None
+        return found or self._scaler_skipped >= LOST_UPDATES
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The finite metrics of the latest step, up to the last flush."""
+        curves = {} if self._latest is None else self._latest.metrics
+        return {key: float(values[-1]) for key, values in curves.items() if np.isfinite(values[-1])}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether gradients were measured of a step that is not counted yet."""
+        return self._recorder.is_open
+
+    @property
+    def is_updated(self) -> bool:
+        """Whether the optimizer has taken the step that is not counted yet."""
+        return self._recorder.is_updated
+
+    def read_parameters(self) -> dict[str, nn.Parameter]:
+        """Return all parameters of the optimizer, by name; the same object as before if they are the same."""
+        return self._parameters.read(self.optimizer)
+
+    def hook(self, optimizer: Optimizer) -> None:
+        """Measure the weights each time the optimizer has stepped."""
+        if optimizer is self.optimizer and self._handle is not None:
+            return
+        self.unhook()
+        self.optimizer = optimizer
+        with suppress(AttributeError):  # of one that never called the constructor of its base class
+            self._handle = optimizer.register_step_post_hook(uncompiled(self._record_update))
+
+    def unhook(self) -> None:
+        """Leave the optimizer alone."""
+        if self._handle is not None:
+            self._handle.remove()
+            self._handle = None
+
+    def record_gradients(self, flush: Callable[[], object], are_known: bool = True) -> None:
+        """Measure the gradients before clipping.
+
+        Args:
+            flush: called before, if the parameters are no longer those of the latest steps.
+            are_known: whether the gradients are those of the step; if not, their norms are NaN.
+
+        Raises:
+            TrainerError: a gradient is sparse.
+        """
+        if not self.is_open:
+            self._follow(flush)
+        self._recorder.record_gradients(self.steps % self._interval == 0, are_known)
+        self._latest_rates = (self._parameters.group_of, group_rates(self.optimizer))
+
+    def _record_update(self, *arguments: object) -> None:
+        """Measure the gradients after clipping and the weights after the step."""
+        if self.is_open:
+            self._recorder.record_update()
+            self._found_inf = getattr(self.optimizer, "found_inf", None)
+
+    def add_batch(self, extremes: list[Tensor]) -> None:
+        """Add the extremes of a batch, as ``batches.batch_extremes`` returns them, to the step that is not counted."""
+        self._batches.append(extremes)
+
+    def forget_batches(self) -> None:
+        """Forget the batches of the step: not all of them are known."""
+        self._batches = []
+
+    def record_step(self, index: StepIndex, loss: Tensor | None, skipped: bool = False, scaled: bool = False) -> None:
+        """Count the step whose gradients were measured.
+
+        Args:
+            index: position of the step in the training.
+            loss: the step's training loss, a scalar; None where it is not known.
+            skipped: whether the update is known to be skipped; it is without any gradient.
+            scaled: whether a loss scaler skips the update if a gradient is not finite.
+        """
+        scaler_skipped: bool | Tensor | None = None if scaled else False
+        if self.is_updated:  # by a fused optimizer perhaps, which leaves the weights alone where it finds an infinity
+            scaler_skipped = False if self._found_inf is None else self._found_inf
+        extremes = merge_extremes(self._batches) if self._batches else []
+        self._recorder.record_step(index, loss, extremes, skipped, scaler_skipped)
+        self._rates.append(self._latest_rates)
+        self._batches = []
+        self.steps += 1
+
+    def discard_step(self) -> None:
+        """Leave out a step that ended halfway."""
+        self._recorder.discard_step()
+
+    def flush(
+        self, folder: Path, reduce: Callable[[GradientRecord], GradientRecord] = lambda block: block
+    ) -> GradientRecord | None:
+        """Move the pending steps into the record, and return them; None if there are none.
+
+        Args:
+            folder: where a record that outgrows its memory has its files.
+            reduce: joins what several processes saw of the same steps.
+        """
+        if not self._recorder.pending:
+            return None
+        rates, self._rates = self._rates, []
+        known = [[as_float(rate) for rate in of_groups if rate is not None] for _, of_groups in rates]
+        highest = np.array([max(of_groups, default=np.nan) for of_groups in known])
+        block = replace(reduce(self._recorder.flush()), learning_rate=highest)
+        self._store.append(block, folder)
+        self._latest = block
+        used = np.flatnonzero(~block.scaler_skipped).tolist()
+        self._scaler_skipped = len(block.step) - 1 - used[-1] if used else self._scaler_skipped + len(block.step)
+        if self.diverged_step is None:
+            self._find_divergence(block, rates)
+        return block
+
+    def state(self) -> dict[str, Any]:
+        """Return the record and its progress, for a checkpoint."""
+        found = self.finite_state.found
+        return {
+            **self._store.state(),
+            "rates": dict(self._learning_rates),
+            "elsewhere": None if found is None else [*astuple(found[0]), found[1]],
+            "steps": self.steps,
+            "first_bad_step": self.diverged_step,
+            "scaler_skipped": self._scaler_skipped,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self._store.restore(state)
+        self.steps, self.diverged_step, self._learning_rates = state["steps"], state["first_bad_step"], state["rates"]
+        self._scaler_skipped = state["scaler_skipped"]
+        if state["elsewhere"] is not None:
+            *place, kind = state["elsewhere"]
+            self.finite_state.found = Divergence(*place), kind
+
+    def _follow(self, flush: Callable[[], object]) -> None:
+        """Measure what the optimizer trains from now on, where that has changed; what is frozen is left out."""
+        named = self.read_parameters()
+        are_trained = [parameter.requires_grad or parameter.grad is not None for parameter in named.values()]
+        if named is self._named and are_trained == self._are_trained:
+            return
+        flush()
+        pairs = zip(named.items(), are_trained, strict=True)
+        trained = [(name, parameter) for (name, parameter), is_trained in pairs if is_trained and parameter.numel()]
+        check_dense(dict(trained))
+        self._named, self._are_trained = named, are_trained
+        self._recorder = make_recorder(trained, self._changes_direction)
+        size = sum(parameter.numel() for _, parameter in trained)
+        self._interval = self._updates_every or default_updates_every(size)
+
+    def _find_divergence(self, block: GradientRecord, rates: Sequence[tuple[dict[str, int], list[Any]]]) -> None:
+        """Look whether a block diverged, and note the learning rates of that step, or else of its last one."""
+        self.finite_state.check_buffers(int(block.step[-1]), int(block.epoch[-1]))
+        row = len(block.step) - 1
+        if block.divergence is not None:
+            self.diverged_step = block.divergence.step
+            row = int(np.searchsorted(block.step, self.diverged_step))
+        else:  # the optimizer's state is that after the block's last step
+            trained = dict(zip(self._recorder.names, self._recorder.parameters, strict=True))
+            self.finite_state.check_optimizer(self.optimizer, trained, block)
+        group_of, of_groups = rates[row]
+        self._learning_rates = {name: as_float(of_groups[group]) for name, group in group_of.items()}

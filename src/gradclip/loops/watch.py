@@ -1,0 +1,293 @@
+"""Clip and monitor an optimizer in a plain loop of torch, by one line."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.amp import GradScaler
+from torch.optim import Optimizer
+
+from gradclip.clipping.base import Clipper
+from gradclip.diagnosis.explosion import Explosion
+from gradclip.errors import TrainerError
+from gradclip.loops.in_place import InPlaceClipper
+from gradclip.loops.monitor import OptimizerMonitor
+from gradclip.loops.optimizers import uncompiled, unscale
+from gradclip.telemetry.record import GradientRecord
+from gradclip.telemetry.recorders import StepIndex
+
+FLUSH_EVERY = 20  # optimizer steps
+SHARDING = {"FullyShardedDataParallel", "DeepSpeedEngine"}
+WRAPPERS = {"DistributedDataParallel": "module", "OptimizedModule": "_orig_mod", "_FabricModule": "module"}
+Loss = TypeVar("Loss", Tensor, float)
+
+
+class watch:  # noqa: N801  # called as a function is, like torch.no_grad
+    """Measure and clip the gradients at each step of an optimizer, until :meth:`close` or the end of a ``with`` block.
+
+    The training itself stays as it is: hooks of the optimizer do the work when it steps. Gradients are measured before
+    and after clipping, and the weights after the step. A step with a closure is measured and clipped each time the
+    closure is evaluated, and the last evaluation is in the record. The record takes the whole loop for one epoch, and
+    each step for one batch.
+
+    Args:
+        model: the module that is trained, which has the names of the parameters. It and the optimizer may be wrapped by
+            torch, Accelerate or Fabric.
+        optimizer: the optimizer. Several have a watch each.
+        clipper: any :class:`~gradclip.clipping.base.Clipper`; None only measures.
+        scaler: the loss scaler that calls the optimizer's step, if there is one; an optimizer of Accelerate has it.
+        flush_every: optimizer steps between two transfers of what was measured from the device.
+        updates_every: optimizer steps between two measurements of the weights' updates, which need a copy of the
+            weights; None is 1, or 10 in a network of more than a million parameters.
+        folder: where a record of more than eight megabytes has its files.
+
+    Raises:
+        TrainerError: the model shards its gradients; at a step, if a gradient is sparse or still scaled.
+
+    Example:
+        >>> import torch, gradclip
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> with gradclip.watch(model, optimizer, clipper=gradclip.Norm(1.0)) as watch:
+        ...     for _ in range(3):
+        ...         optimizer.zero_grad()
+        ...         watch.loss(model(torch.ones(4, 2)).square().sum() + 100).backward()
+        ...         optimizer.step()
+        >>> watch.record.step, watch.diverged
+        (array([1, 2, 3]), False)
+        >>> bool((watch.record.norm_clipped < 1.000001).all())
+        True
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        clipper: Clipper | None = None,
+        scaler: GradScaler | None = None,
+        *,
+        flush_every: int = FLUSH_EVERY,
+        updates_every: int | None = None,
+        folder: str | Path = ".",
+    ) -> None:
+        _check_whole_gradients(model)
+        model = _unwrapped_model(model)
+        self.optimizer = _unwrapped(optimizer)
+        scaler = scaler or getattr(optimizer, "scaler", None)
+        self.scaler = scaler if isinstance(scaler, GradScaler) and scaler.is_enabled() else None
+        self.flush_every, self.folder = flush_every, Path(folder)
+        self._clipper = None if clipper is None else InPlaceClipper(clipper, model)
+        changes_direction = clipper is not None and clipper.changes_direction
+        self._monitor = OptimizerMonitor(model, self.optimizer, changes_direction, updates_every)
+        self._monitor.hook(self.optimizer)
+        self._losses: list[Tensor] = []  # of the batches since the last step
+        self._in_scaler_step = False
+        self._depth = 0  # of steps within steps
+        self._closure: Callable[[], Any] | None = None  # of the latest step
+        self._latest: tuple[Tensor | None, int] = (None, 0)  # the first gradient, as it was measured and clipped
+        self._handles = [
+            self.optimizer.register_step_pre_hook(uncompiled(self._before_step)),
+            self.optimizer.register_step_post_hook(uncompiled(self._after_step)),
+        ]
+        if self.scaler is not None:
+            self._scaler_step = self.scaler.step
+            self.scaler.step = self._step_by_scaler  # type: ignore[method-assign]  # it need not call the optimizer's
+
+    @property
+    def record(self) -> GradientRecord:
+        """The record of all steps so far."""
+        self.flush()
+        return self._monitor.record
+
+    @property
+    def explosion(self) -> Explosion | None:
+        """The explosion report, to ``print`` or as ``.to_json()``; None if training did not diverge."""
+        self.flush()
+        return self._monitor.explosion
+
+    @property
+    def diverged(self) -> bool:
+        """Whether loss or weights are no longer finite; noticed within ``flush_every`` steps, without a wait before."""
+        return self._monitor.has_diverged
+
+    @property
+    def clip_fraction(self) -> float:
+        """Fraction of the steps with a finite gradient in which clipping changed the norm; NaN without such a step."""
+        return self.record.clip_fraction
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The metrics of the latest step, for any logger, by the names in :mod:`gradclip.keys`; finite ones only."""
+        self.flush()
+        return self._monitor.metrics
+
+    def loss(self, loss: Loss) -> Loss:
+        """Add the loss of a batch to the record, as it is; call it before the step.
+
+        Returns:
+            The same loss, so that ``watch.loss(loss).backward()`` will do.
+        """
+        self._losses.append(torch.as_tensor(loss).detach())
+        return loss
+
+    def flush(self) -> None:
+        """Move what was measured from the device into the record."""
+        self._monitor.flush(self.folder)
+
+    def close(self) -> None:
+        """Leave the optimizer and the scaler alone from now on; the record stays."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        if self.scaler is not None and vars(self.scaler).get("step") == self._step_by_scaler:
+            self.scaler.step = self._scaler_step  # type: ignore[method-assign]
+        self._monitor.unhook()
+        self._monitor.discard_step()
+        self.flush()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the record and the clipper's state, to be saved between two steps."""
+        self.flush()
+        clipper = None if self._clipper is None else self._clipper.state_dict()
+        return {"monitor": self._monitor.state(), "clipper": clipper}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with the record and the clipper's state of an earlier training."""
+        self._monitor.restore(state["monitor"])
+        if self._clipper is not None:
+            self._clipper.load_state_dict(state["clipper"])
+
+    def __enter__(self) -> "watch":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except Exception as own:
+            if error is None:
+                raise
+            error.add_note(f"gradclip.watch could not record the latest steps: {type(own).__name__}: {own}")
+
+    def _before_step(
+        self, optimizer: Optimizer, arguments: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """Measure and clip, or have the step's closure do so once it has evaluated the gradients."""
+        closure = keywords.get("closure", arguments[1] if len(arguments) > 1 else None)
+        if self._is_within_step(closure):
+            self._depth += 1
+            return None
+        self._check_unscaled(keywords)
+        self._monitor.discard_step()  # one that ended halfway
+        self._depth, self._closure = 1, None if closure is None else self._wrap(closure)
+        if closure is None:
+            self._measure_and_clip()
+            return None
+        if "closure" in keywords:
+            return arguments, keywords | {"closure": self._closure}
+        return (arguments[0], self._closure, *arguments[2:]), keywords
+
+    def _is_within_step(self, closure: Callable[[], Any] | None) -> bool:
+        """Whether a step has begun already: that of a subclass calls that of its base, and both run the hooks."""
+        if closure is not None:
+            return closure is self._closure
+        (latest, version), (gradient, version_now) = self._latest, self._first_gradient()
+        return self._monitor.is_open and gradient is latest and version_now == version
+
+    def _wrap(self, closure: Callable[[], Any]) -> Callable[[], Any]:
+        given = list(self._losses)
+
+        def evaluate() -> Any:
+            loss = closure()
+            self._measure_and_clip()
+            if not given and isinstance(loss, Tensor | float):
+                self._losses = [torch.as_tensor(loss).detach()]  # of the last evaluation
+            return loss
+
+        return evaluate
+
+    def _measure_and_clip(self) -> None:
+        self._monitor.record_gradients(self.flush)
+        if self._clipper is not None:
+            self._clipper.clip(self._monitor.read_parameters())
+        self._latest = self._first_gradient()
+
+    def _after_step(self, *arguments: object) -> None:
+        self._depth -= 1
+        if self._depth == 0:
+            self._record_step()
+
+    def _first_gradient(self) -> tuple[Tensor | None, int]:
+        """Return the first gradient, and how often it was changed in place."""
+        gradients = (parameter.grad for parameter in self._monitor.read_parameters().values())
+        first = next((gradient for gradient in gradients if gradient is not None), None)
+        return first, 0 if first is None else first._version
+
+    def _record_step(self) -> None:
+        if not self._monitor.is_open:
+            return
+        step = self._monitor.steps + 1
+        loss = torch.stack([loss.float().mean() for loss in self._losses]).mean() if self._losses else None
+        self._monitor.record_step(StepIndex(step, 1, step - 1), loss, scaled=self.scaler is not None)
+        self._losses, self._latest, self._closure = [], (None, 0), None
+        if step % self.flush_every == 0:
+            self.flush()
+
+    def _step_by_scaler(self, optimizer: Optimizer, *arguments: Any, **keywords: Any) -> Any:
+        """Unscale the gradients and let the scaler step; record the step if the scaler leaves it out."""
+        assert self.scaler is not None
+        if _unwrapped(optimizer) is not self.optimizer or not self._handles:
+            return self._scaler_step(optimizer, *arguments, **keywords)
+        unscale(self.scaler, optimizer)
+        steps, self._in_scaler_step = self._monitor.steps, True
+        try:
+            result = self._scaler_step(optimizer, *arguments, **keywords)
+        finally:
+            self._in_scaler_step = False
+        if self._monitor.steps == steps:  # the optimizer was not called
+            self._monitor.discard_step()
+            self._monitor.record_gradients(self.flush)
+            self._record_step()
+        return result
+
+    def _check_unscaled(self, keywords: dict[str, Any]) -> None:
+        """Check that the gradients are not multiplied by a loss scale.
+
+        Raises:
+            TrainerError: they are.
+        """
+        name = type(self.optimizer).__name__
+        if self.scaler is not None and not self._in_scaler_step:
+            raise TrainerError("scaler: got one that does not step the optimizer; call scaler.step(optimizer)")
+        if getattr(self.optimizer, "grad_scale", None) is not None or "grad_scaler" in keywords:
+            raise TrainerError(f"scaler: got None, but the gradients of {name} are still scaled; pass scaler=scaler")
+
+
+def _unwrapped(optimizer: Any) -> Optimizer:
+    """Return the optimizer of torch within that of a library, such as Accelerate, Fabric or Lightning."""
+    while isinstance(inner := getattr(optimizer, "optimizer", None), Optimizer):
+        optimizer = inner
+    found: Optimizer = optimizer
+    return found
+
+
+def _unwrapped_model(model: nn.Module) -> nn.Module:
+    """Return the module within wrappers, so that names of parameters are the same without them."""
+    while attribute := WRAPPERS.get(type(model).__name__):
+        model = getattr(model, attribute)
+    return model
+
+
+def _check_whole_gradients(model: nn.Module) -> None:
+    """Check that each process has the whole gradients.
+
+    Raises:
+        TrainerError: the model shards them.
+    """
+    for module in model.modules():
+        if (name := type(module).__name__) in SHARDING:
+            raise TrainerError(f"model: got {name}; watch needs whole gradients, as in DistributedDataParallel")

@@ -1,0 +1,502 @@
+"""A watch in plain loops of torch, against the same loops that clip by hand."""
+
+import io
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_, get_total_norm
+
+import gradclip
+from gradclip.errors import TrainerError
+
+STEPS = 6
+LIMIT = 0.5
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+
+
+def sgd(model, **settings):
+    momentum = 0.0 if settings.get("fused") else 0.9  # torch's fused one never fills that of a first step it skips
+    return torch.optim.SGD(model.parameters(), lr=0.1, momentum=momentum, **settings)
+
+
+def adam(model, **settings):
+    return torch.optim.Adam(model.parameters(), lr=0.1, **settings)
+
+
+def batches(count=STEPS):
+    generator = torch.Generator().manual_seed(1)
+    return [(torch.randn(4, 3, generator=generator), 3 * torch.randn(4, 1, generator=generator)) for _ in range(count)]
+
+
+def loss_of(model, batch):
+    return nn.functional.mse_loss(model(batch[0]), batch[1])
+
+
+def train(model, optimizer, data, clip=None, watch=None):
+    """The loop that people write; ``clip`` is the line for which they take a watch."""
+    norms = []
+    for batch in data:
+        optimizer.zero_grad()
+        loss = loss_of(model, batch)
+        loss.backward()
+        if watch is not None:
+            watch.loss(loss)
+        if clip is not None:
+            norms.append(clip(model))
+        optimizer.step()
+    return norms
+
+
+def by_hand(model):
+    return clip_grad_norm_(model.parameters(), LIMIT).item()
+
+
+def values_by_hand(model):
+    norm = get_total_norm([p.grad for p in model.parameters()]).item()
+    clip_grad_value_(model.parameters(), LIMIT)
+    return norm
+
+
+def assert_same(model, other):
+    torch.testing.assert_close([*model.parameters()], [*other.parameters()], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("make", [sgd, adam])
+def test_it_clips_as_torch_does_by_hand(make):
+    ours, theirs = network(), network()
+    norms = train(theirs, make(theirs), batches(), by_hand)
+    optimizer = make(ours)
+    with gradclip.watch(ours, optimizer, gradclip.Norm(LIMIT)) as watch:
+        train(ours, optimizer, batches(), watch=watch)
+    assert_same(ours, theirs)
+    record = watch.record
+    np.testing.assert_allclose(record.norm, norms, rtol=1e-5)
+    np.testing.assert_allclose(record.norm_clipped, np.minimum(norms, LIMIT), rtol=1e-5)
+    assert record.names == tuple(name for name, _ in ours.named_parameters())
+    assert record.step.tolist() == [*range(1, STEPS + 1)]
+    assert record.has_loss.all()
+    assert (record.learning_rate == 0.1).all()
+    assert watch.clip_fraction == np.mean(np.array(norms) > LIMIT)
+    assert not watch.diverged
+
+
+@pytest.mark.parametrize("make", [sgd, adam])
+def test_training_with_one_that_only_measures_is_the_same_bit_for_bit(make):
+    ours, theirs = network(), network()
+    optimizer = make(ours)
+    watch = gradclip.watch(ours, optimizer, flush_every=2)
+    train(ours, optimizer, batches(), watch=watch)
+    train(theirs, make(theirs), batches())
+    assert all(map(torch.equal, ours.parameters(), theirs.parameters()))
+    assert (watch.record.norm_clipped == watch.record.norm).all()
+    assert (watch.record.updates > 0).all()
+
+
+def test_without_a_loss_nothing_diverges():
+    model = network()
+    optimizer = sgd(model)
+    with gradclip.watch(model, optimizer, gradclip.Norm(LIMIT)) as watch:
+        train(model, optimizer, batches())
+    assert np.isnan(watch.record.loss).all()
+    assert not watch.record.skipped.any()
+    assert not watch.diverged
+    assert watch.explosion is None
+
+
+def test_accumulated_gradients_are_clipped_once():
+    def accumulate(model, optimizer, clip=None, watch=None):
+        for number, batch in enumerate(batches(), start=1):
+            loss = loss_of(model, batch)
+            (loss / 2).backward()
+            losses.append(loss.item())
+            if watch is not None:
+                watch.loss(loss)
+            if number % 2 == 0:
+                if clip is not None:
+                    clip(model)
+                optimizer.step()
+                optimizer.zero_grad()
+
+    ours, theirs, losses = network(), network(), []
+    accumulate(theirs, sgd(theirs), by_hand)
+    losses.clear()
+    optimizer = sgd(ours)
+    with gradclip.watch(ours, optimizer, gradclip.Norm(LIMIT)) as watch:
+        accumulate(ours, optimizer, watch=watch)
+    assert_same(ours, theirs)
+    np.testing.assert_allclose(watch.record.loss, np.reshape(losses, (3, 2)).mean(axis=1), rtol=1e-6)
+
+
+def lbfgs(model):
+    return torch.optim.LBFGS(model.parameters(), lr=0.01, max_iter=3)
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+@pytest.mark.parametrize(("make", "evaluations"), [(sgd, 1), (adam, 1), (lbfgs, 3)])
+def test_a_closure_is_clipped_after_each_evaluation_and_the_last_one_is_recorded(make, evaluations, by_name):
+    def step(model, optimizer, batch, clip=None):
+        def closure():
+            optimizer.zero_grad()
+            loss = loss_of(model, batch)
+            loss.backward()
+            seen.append((loss.item(), clip(model) if clip else None))
+            return loss
+
+        return optimizer.step(closure=closure) if by_name else optimizer.step(closure)
+
+    ours, theirs, seen = network(), network(), []
+    optimizer = make(theirs)
+    returned = [step(theirs, optimizer, batch, values_by_hand).item() for batch in batches()]
+    expected, optimizer = np.array(seen[evaluations - 1 :: evaluations]), make(ours)
+    with gradclip.watch(ours, optimizer, gradclip.Value(LIMIT)) as watch:
+        assert [step(ours, optimizer, batch).item() for batch in batches()] == returned
+    assert all(map(torch.equal, ours.parameters(), theirs.parameters()))
+    np.testing.assert_allclose(watch.record.loss, expected[:, 0], rtol=1e-5)
+    np.testing.assert_allclose(watch.record.norm, expected[:, 1], rtol=1e-5)
+    assert (watch.record.norm_clipped < watch.record.norm).any()
+
+
+@pytest.mark.parametrize("size", [4, 300])
+def test_the_update_of_several_evaluations_is_that_of_the_whole_step(size):
+    torch.manual_seed(0)
+    model = nn.Linear(size, size)  # above 50,000 parameters each step is measured by itself
+    optimizer, inputs = torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=3), torch.randn(2, size)
+    before = model.weight.detach().clone()
+
+    def closure():
+        optimizer.zero_grad()
+        loss = model(inputs).square().sum()
+        loss.backward()
+        return loss
+
+    with gradclip.watch(model, optimizer) as watch:
+        optimizer.step(closure)
+    update = watch.record.updates[0, watch.record.names.index("weight")]
+    assert update == pytest.approx((model.weight - before).norm().item(), rel=1e-5)
+
+
+def scaled(model, optimizer, scaler, clip=None, data=None, bad=(0, 1)):
+    """Mixed precision, whose gradients overflow in some steps."""
+    norms = []
+    for number, batch in enumerate(data or batches()):
+        optimizer.zero_grad()
+        loss = loss_of(model, batch) * (torch.inf if number in bad else 1)
+        scaler.scale(loss).backward()
+        if clip is not None:
+            scaler.unscale_(optimizer)
+            norms.append(clip(model))
+        scaler.step(optimizer)
+        scaler.update()
+    return norms
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("make", [sgd, adam])
+def test_under_a_loss_scaler_gradients_are_unscaled_first(make, fused):
+    ours, theirs = network(), network()
+    scalers = [torch.amp.GradScaler("cpu", init_scale=1024.0) for _ in range(2)]
+    norms = scaled(theirs, make(theirs, fused=fused), scalers[0], by_hand)
+    optimizer = make(ours, fused=fused)
+    with gradclip.watch(ours, optimizer, gradclip.Norm(LIMIT), scaler=scalers[1]) as watch:
+        scaled(ours, optimizer, scalers[1])
+    assert_same(ours, theirs)
+    assert scalers[1].get_scale() == scalers[0].get_scale() == 256.0
+    record = watch.record
+    np.testing.assert_allclose(record.norm[2:], norms[2:], rtol=1e-5)
+    assert not np.isfinite(record.norm[:2]).any()
+    assert record.skipped.tolist() == record.scaler_skipped.tolist() == [True, True, *[False] * 4]
+    assert not record.updates[:2].any()
+    assert not watch.diverged
+    assert record.norm_percentile(100) == pytest.approx(max(norms[2:]), rel=1e-5)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_gradients_that_the_loop_has_unscaled_stay_as_they_are(fused):
+    model = network()
+    optimizer, scaler = sgd(model, fused=fused), torch.amp.GradScaler("cpu", init_scale=1024.0)
+    with gradclip.watch(model, optimizer, scaler=scaler) as watch:
+        norms = scaled(model, optimizer, scaler, by_hand, bad=())
+    np.testing.assert_allclose(watch.record.norm, np.minimum(norms, LIMIT), rtol=1e-5)
+
+
+def test_a_scaler_that_is_off_changes_nothing():
+    model = network()
+    optimizer, scaler = sgd(model), torch.amp.GradScaler("cpu", enabled=False)
+    with gradclip.watch(model, optimizer, scaler=scaler) as watch:
+        scaled(model, optimizer, scaler, bad=())
+    assert len(watch.record.step) == STEPS
+
+
+def test_a_scaler_that_finds_no_scale_is_the_explosion():
+    model = network()
+    optimizer, scaler = sgd(model), torch.amp.GradScaler("cpu")
+    with gradclip.watch(model, optimizer, scaler=scaler) as watch:
+        scaled(model, optimizer, scaler, data=batches(40), bad=range(8, 40))
+    assert watch.record.divergence.place == "loss scale"
+    assert watch.record.divergence.step == 9
+    assert str(watch.explosion).startswith("The loss scaler skipped every update from step 9 (epoch 1) on")
+    assert "diverged" not in str(watch.explosion)
+    assert watch.diverged
+
+
+def test_gradients_that_are_still_scaled_are_refused():
+    model = network()
+    optimizer, scaler = sgd(model, fused=True), torch.amp.GradScaler("cpu")
+    with gradclip.watch(model, optimizer), pytest.raises(TrainerError) as caught:
+        scaled(model, optimizer, scaler, bad=())
+    assert str(caught.value) == "scaler: got None, but the gradients of SGD are still scaled; pass scaler=scaler"
+    with gradclip.watch(model, optimizer, scaler=scaler), pytest.raises(TrainerError) as caught:
+        train(model, optimizer, batches())
+    assert str(caught.value) == "scaler: got one that does not step the optimizer; call scaler.step(optimizer)"
+    assert all(map(torch.equal, model.parameters(), network().parameters()))
+
+
+def test_two_optimizers_have_a_watch_each():
+    def play(players, optimizers, clip=None):
+        for batch in batches():
+            for player, optimizer, other in zip(players, optimizers, players[::-1], strict=True):
+                optimizer.zero_grad()
+                (loss_of(player, batch) + other(batch[0]).square().mean()).backward()
+                if clip is not None:
+                    clip(player)
+                optimizer.step()
+
+    ours, theirs = (network(), network()), (network(), network())
+    play(theirs, [sgd(theirs[0]), adam(theirs[1])], by_hand)
+    optimizers = [sgd(ours[0]), adam(ours[1])]
+    watches = [gradclip.watch(ours[index], optimizers[index], gradclip.Norm(LIMIT)) for index in (0, 1)]
+    play(ours, optimizers)
+    for index in (0, 1):
+        assert_same(ours[index], theirs[index])
+        assert len(watches[index].record.step) == STEPS
+
+
+def test_several_watches_share_a_scaler_and_each_leaves_it_alone_in_the_end():
+    models = network(), network()
+    scaler = torch.amp.GradScaler("cpu")
+    optimizers = [sgd(model) for model in models]
+    watches = [gradclip.watch(*pair, scaler=scaler) for pair in zip(models, optimizers, strict=True)]
+    for model, optimizer in zip(models, optimizers, strict=True):
+        scaled(model, optimizer, scaler)
+    assert [watch.record.skipped.sum() for watch in watches] == [2, 2]
+    for watch in watches:
+        watch.close()
+    scaled(models[0], optimizers[0], scaler)
+    assert [len(watch.record.step) for watch in watches] == [STEPS, STEPS]
+
+
+def test_parameters_that_are_added_are_clipped_and_frozen_ones_are_left_out():
+    def grow(model, optimizer, clip=None):
+        train(model, optimizer, batches(3), clip)
+        model[0].requires_grad_(True)
+        optimizer.add_param_group({"params": model[0].parameters(), "lr": 0.2})
+        train(model, optimizer, batches(3), clip)
+
+    def frozen():
+        model = network()
+        model[0].requires_grad_(False)
+        return model, torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+
+    theirs, ours = frozen(), frozen()
+    grow(*theirs, by_hand)
+    with gradclip.watch(*ours, gradclip.Norm(LIMIT)) as watch:
+        grow(*ours)
+    assert_same(ours[0], theirs[0])
+    assert np.isnan(watch.record.norms[:3, :2]).all()
+    assert not np.isnan(watch.record.norms[3:]).any()
+    assert watch.record.learning_rate.tolist() == [0.1] * 3 + [0.2] * 3
+
+
+def test_complex_weights():
+    def step(model, optimizer, clip=None):
+        for factor in (1.0, 2.0):
+            optimizer.zero_grad()
+            (model.weight * factor * (1 + 2j)).abs().square().sum().backward()
+            norms.append(clip(model) if clip else None)
+            optimizer.step()
+
+    def single():
+        model = nn.Module()
+        model.weight = nn.Parameter(torch.tensor([3 + 4j, 1 - 1j]))
+        return model
+
+    ours, theirs, norms = single(), single(), []
+    step(theirs, sgd(theirs), by_hand)
+    optimizer, expected = sgd(ours), [*norms]
+    with gradclip.watch(ours, optimizer, gradclip.Norm(LIMIT)) as watch:
+        step(ours, optimizer)
+    assert_same(ours, theirs)
+    np.testing.assert_allclose(watch.record.norm, expected, rtol=1e-5)
+
+
+def test_a_resumed_training_is_that_without_a_break():
+    def watched(model):
+        optimizer = adam(model)
+        return optimizer, gradclip.watch(model, optimizer, gradclip.ParameterEMA(warmup=2), flush_every=4)
+
+    whole, half, rest = network(), network(), network()
+    optimizer, watch = watched(whole)
+    train(whole, optimizer, batches(10), watch=watch)
+    optimizer, first = watched(half)
+    train(half, optimizer, batches(10)[:5], watch=first)
+    file = io.BytesIO()
+    torch.save([half.state_dict(), optimizer.state_dict(), first.state_dict()], file)
+    file.seek(0)
+    optimizer, second = watched(rest)
+    for part, state in zip((rest, optimizer, second), torch.load(file, weights_only=True), strict=True):
+        part.load_state_dict(state)
+    train(rest, optimizer, batches(10)[5:], watch=second)
+    assert all(map(torch.equal, whole.parameters(), rest.parameters()))
+    for column in watch.record.columns():
+        np.testing.assert_array_equal(getattr(second.record, column), getattr(watch.record, column), err_msg=column)
+
+
+class Derived(torch.optim.Adam):
+    """Calls the step of its base class, so that torch runs the hooks of both."""
+
+    def step(self, closure=None):
+        return super().step(closure)
+
+
+@pytest.mark.parametrize("by_closure", [False, True])
+def test_a_step_that_calls_that_of_its_base_class_is_one_step(by_closure):
+    def run(model, optimizer):
+        def closure(batch):
+            optimizer.zero_grad()
+            loss = loss_of(model, batch)
+            loss.backward()
+            return loss
+
+        for batch in batches():
+            if by_closure:
+                optimizer.step(partial(closure, batch))
+            else:
+                closure(batch)
+                optimizer.step()
+
+    torch.optim.Adam([torch.zeros(1)])  # its step runs the hooks from now on
+    ours, theirs, clipper = network(), network(), gradclip.ParameterEMA(warmup=2)
+    optimizers = Derived(ours.parameters(), lr=0.1), adam(theirs)
+    watches = [gradclip.watch(*pair, clipper) for pair in zip((ours, theirs), optimizers, strict=True)]
+    run(ours, optimizers[0])
+    run(theirs, optimizers[1])
+    assert all(map(torch.equal, ours.parameters(), theirs.parameters()))
+    for column in ("norms", "norms_clipped", "updates", "weights", "loss"):
+        np.testing.assert_array_equal(getattr(watches[0].record, column), getattr(watches[1].record, column))
+    assert watches[0].record.step.tolist() == [*range(1, STEPS + 1)]
+
+
+class Breaking(torch.optim.SGD):
+    def step(self, closure=None):
+        loss = super().step(closure)
+        self.count = getattr(self, "count", 0) + 1
+        if self.count == 4:
+            raise RuntimeError("mine")
+        return loss
+
+
+def test_a_step_that_ends_in_the_middle_is_left_out_and_the_users_exception_is_seen():
+    model = network()
+    optimizer = Breaking(model.parameters(), lr=0.1)
+    with pytest.raises(RuntimeError, match="mine"), gradclip.watch(model, optimizer) as watch:
+        train(model, optimizer, batches())
+    assert watch.record.step.tolist() == [1, 2, 3]
+    again = gradclip.watch(model, optimizer)
+    train(model, optimizer, batches())
+    assert again.record.step.tolist() == [*range(1, STEPS + 1)]
+    assert len(watch.record.step) == 3
+
+
+def test_nothing_of_a_watch_hides_the_users_exception(monkeypatch):
+    model = network()
+    optimizer = sgd(model)
+    watch = gradclip.watch(model, optimizer)
+    monkeypatch.setattr(watch, "flush", lambda: 1 / 0)
+    with pytest.raises(RuntimeError, match="mine") as caught, watch:
+        raise RuntimeError("mine")
+    assert caught.value.__notes__ == [
+        "gradclip.watch could not record the latest steps: ZeroDivisionError: division by zero"
+    ]
+
+
+def test_an_update_is_skipped_where_the_clipper_says_so():
+    model = network()
+    optimizer = sgd(model)
+    with gradclip.watch(model, optimizer, gradclip.Skip()) as watch:
+        train(model, optimizer, batches(2))
+        before = [p.detach().clone() for p in model.parameters()]
+        train(model, optimizer, [(torch.full((4, 3), torch.nan), torch.zeros(4, 1))], watch=watch)
+    assert all(map(torch.equal, model.parameters(), before))
+    assert watch.record.skipped.tolist() == [False, False, True]
+    assert not watch.record.scaler_skipped.any()
+    assert not watch.diverged
+
+
+def test_a_divergence_is_noticed_at_a_flush():
+    model, noticed = network(), []
+    optimizer = sgd(model)
+    with gradclip.watch(model, optimizer, flush_every=4) as watch:
+        for number, batch in enumerate(batches(9)):
+            train(model, optimizer, [(batch[0] * (torch.nan if number == 5 else 1), batch[1])], watch=watch)
+            noticed.append(watch.diverged)
+    assert noticed == [False] * 7 + [True] * 2
+    assert watch.record.divergence.step == watch.explosion.divergence.step == 6
+
+
+def test_a_compiled_step():
+    ours, theirs = network(), network()
+    norms = train(theirs, sgd(theirs), batches(3), by_hand)
+    optimizer = sgd(ours)
+    with gradclip.watch(ours, optimizer, gradclip.Norm(LIMIT)) as watch:
+        optimizer.step = torch.compile(optimizer.step, backend="eager")
+        train(ours, optimizer, batches(3))
+    assert_same(ours, theirs)
+    np.testing.assert_allclose(watch.record.norm, norms, rtol=1e-5)
+
+
+def test_the_optimizer_within_a_librarys_is_watched():
+    class Wrapper(torch.optim.Optimizer):
+        def __init__(self, optimizer):
+            self.optimizer = optimizer
+
+        def step(self, closure=None):
+            self.optimizer.step(closure)
+
+    model = network()
+    optimizer = sgd(model)
+    with gradclip.watch(model, Wrapper(optimizer)) as watch:
+        train(model, optimizer, batches(2))
+    assert watch.record.step.tolist() == [1, 2]
+
+
+def test_metrics_are_those_of_the_latest_step():
+    model = network()
+    optimizer = sgd(model)
+    with gradclip.watch(model, optimizer, flush_every=2) as watch:
+        assert watch.metrics == {}
+        for batch in batches(3):
+            train(model, optimizer, [batch], watch=watch)
+            assert watch.metrics == {key: values[-1] for key, values in watch.record.metrics.items()}
+
+
+@pytest.mark.parametrize("name", ["FullyShardedDataParallel", "DeepSpeedEngine"])
+def test_sharded_gradients_are_refused(name):
+    model = type(name, (nn.Linear,), {})(2, 1)
+    with pytest.raises(TrainerError) as caught:
+        gradclip.watch(model, sgd(model))
+    assert str(caught.value) == f"model: got {name}; watch needs whole gradients, as in DistributedDataParallel"
+
+
+def test_sparse_gradients_are_refused():
+    model = nn.Embedding(3, 2, sparse=True)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model(torch.tensor([1])).sum().backward()
+    with gradclip.watch(model, optimizer), pytest.raises(TrainerError, match=r"^weight: its gradient is sparse"):
+        optimizer.step()
