@@ -9,9 +9,9 @@ import pytest
 from gradclip import keys
 from gradclip.advise.confirmation import ADVISED, ADVISED_UNCLIPPED, ORIGINAL, Arm, control_of_advice, verdicts
 from gradclip.advise.evidence import gather
-from gradclip.advise.suggestions import UNCLIPPED_EQUIVALENT
 from gradclip.compare.grouping import Group
 from gradclip.compare.summary import GroupSummary, Metric, summarize_groups
+from gradclip.diagnosis.suggestions import UNCLIPPED_EQUIVALENT
 from tests.support.evidence import made_run, made_telemetry
 
 MSE = Metric(keys.MSE.final_test, sign=1, curve=keys.MSE.test)

@@ -76,15 +76,17 @@ def test_a_first_step_that_is_bad_already():
     assert "check data and initialization" in str(explosion)
 
 
-def test_cures_are_those_that_the_record_supports():
+def test_remedies_are_those_that_the_record_supports():
     explosion = explain(exploded(target_max_abs=[500] * 6, updates=[[0.5, 0.001]] * 6), learning_rate=0.01)
-    assert [cure.overrides for cure in explosion.cures] == [
+    assert [remedy.overrides for remedy in explosion.remedies] == [
         "data.scale_target=standard",
         "optimizer.lr=0.001",
         "-m clip=norm clip.value=0.005,0.05,0.5",
         "loss=huber",
     ]
-    assert [cure.overrides for cure in explain(exploded(), 0.01).cures] == ["-m clip=norm clip.value=0.005,0.05,0.5"]
+    assert [remedy.overrides for remedy in explain(exploded(), 0.01).remedies] == [
+        "-m clip=norm clip.value=0.005,0.05,0.5"
+    ]
 
 
 def test_the_text_has_what_a_reader_needs():

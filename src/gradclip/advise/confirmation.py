@@ -4,14 +4,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gradclip import keys
-from gradclip.advise.evidence import Evidence
-from gradclip.advise.suggestions import UNCLIPPED_EQUIVALENT, Suggestion, controls, unclipped_equivalent
 from gradclip.compare.report import format_error, format_seeds
 from gradclip.compare.statistics import difference_p_value, median, probability_of_improvement, seeds_needed
 from gradclip.compare.summary import SIGNIFICANCE_LEVEL, GroupSummary, Metric
 from gradclip.config.composition import compose_config
 from gradclip.config.overrides import merge
 from gradclip.config.schema import flatten
+from gradclip.diagnosis.evidence import Evidence
+from gradclip.diagnosis.remedy import Remedy, normalize
+from gradclip.diagnosis.suggestions import (
+    UNCLIPPED_EQUIVALENT,
+    can_scale_target,
+    scaled_target,
+    unclipped,
+    unclipped_equivalent,
+)
 
 ORIGINAL, ADVISED = "original", "advised"
 ADVISED_UNCLIPPED = "advised, but unclipped at a smaller learning rate"
@@ -47,12 +54,25 @@ class Arm:
     overrides: tuple[str, ...]
 
 
-def arms(evidence: Evidence, advice: Sequence[Suggestion]) -> list[Arm]:
+def arms(evidence: Evidence, advice: Sequence[Remedy]) -> list[Arm]:
     """Return the original and the advised settings and, for a clipped run, the control arms, without duplicates."""
-    base = evidence.overrides
-    changed = [(ADVISED, advice[0].changes), *((control.name, control.changes) for control in controls(evidence))]
+    base = evidence.training.command or ()
+    changed = [(ADVISED, advice[0].changes), *((control.what, control.changes) for control in controls(evidence))]
     found = [Arm(ORIGINAL, tuple(base)), *(Arm(name, tuple(merge(base, changes))) for name, changes in changed)]
     return [arm for index, arm in enumerate(found) if not any(_are_equal(arm, other) for other in found[:index])]
+
+
+def controls(evidence: Evidence) -> list[Remedy]:
+    """Return control arms that show whether a clipped run needs its clipping, or only smaller steps."""
+    if not evidence.clips:
+        return []
+    arms = [unclipped_equivalent(evidence)]
+    if evidence.training.clip == "norm":
+        why = "all steps have the same length; small gradients are enlarged"
+        arms.append(Remedy("always normalized", why, normalize(f"{evidence.training.threshold}")))
+    if can_scale_target(evidence):
+        arms.append(unclipped(scaled_target(evidence.target_max_abs)))
+    return arms
 
 
 def control_of_advice(advised: Evidence, known: Sequence[Arm]) -> list[Arm]:
@@ -62,7 +82,7 @@ def control_of_advice(advised: Evidence, known: Sequence[Arm]) -> list[Arm]:
         advised: of a run with the advised settings, from whose steps the learning rate is derived.
         known: the other arms.
     """
-    arm = Arm(ADVISED_UNCLIPPED, tuple(merge(advised.overrides, unclipped_equivalent(advised).changes)))
+    arm = Arm(ADVISED_UNCLIPPED, tuple(merge(advised.training.command or (), unclipped_equivalent(advised).changes)))
     return [arm] if advised.clips and not any(_are_equal(arm, other) for other in known) else []
 
 

@@ -3,15 +3,15 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from gradclip.diagnosis.conditions import DEFAULT_EPSILON
-from gradclip.diagnosis.evidence import Evidence, Training, gather_evidence
+from gradclip.diagnosis.evidence import Evidence, gather_evidence
 from gradclip.diagnosis.findings import Finding, find, unknown
-from gradclip.diagnosis.log import Log, as_log
+from gradclip.diagnosis.finite_statistics import null_nonfinite
+from gradclip.diagnosis.log import Log, Training, as_log
 from gradclip.diagnosis.remedy import Loop, Remedy
 from gradclip.diagnosis.suggestions import suggest
 from gradclip.telemetry.record import GradientRecord
@@ -84,7 +84,7 @@ def diagnose(
         DataError: the log has no steps or no norms, or a column has no numbers.
 
     Example:
-        >>> found = diagnose({"step": range(100), "grad_norm": [1.0] * 99 + [50.0]})
+        >>> found = diagnose({"step": range(100), "grad_norm": [1.0] * 50 + [30.0] + [1.0] * 49})
         >>> [finding.kind for finding in found.findings if finding.is_problem]
         ['spikes']
         >>> found.remedies[0].how.torch
@@ -120,12 +120,3 @@ def diagnose_evidence(evidence: Evidence, probe: Evidence | None, loop: Loop) ->
     not_known = () if evidence.training.command is not None else unknown(evidence)
     remedies = suggest(probe or evidence, evidence)
     return Diagnosis(tuple(find(evidence, probe)), tuple(remedies), tuple(not_known), loop)
-
-
-def null_nonfinite(value: Any) -> Any:
-    """Return plain values in which every number that is not finite is None, as JSON wants it."""
-    if isinstance(value, dict):
-        return {key: null_nonfinite(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [null_nonfinite(part) for part in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -5,64 +5,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradclip import keys
-from gradclip.arrays import Booleans, Floats
-from gradclip.diagnosis.conditions import DEFAULT_EPSILON, EQUAL, EXPLOSION_FACTOR, scale_jumps, spiking
-from gradclip.diagnosis.log import (
-    EPOCH,
-    LEARNING_RATE,
-    STEP,
-    TARGET_MAX_ABS,
-    UPDATE_NORM,
-    UPDATE_RATIO,
-    WEIGHT_NORM,
-    Log,
+from gradclip.arrays import Floats
+from gradclip.diagnosis.conditions import EQUAL, EXPLOSION_FACTOR, scale_jumps, spiking
+from gradclip.diagnosis.finite_statistics import finite_values, largest_of, mean_of, median_of, percentile_of
+from gradclip.diagnosis.layers import (
+    dominant_layer,
+    in_spikes,
+    largest_of_layers,
+    norm_for_10pct_step,
+    spiking_parameter,
 )
+from gradclip.diagnosis.log import EPOCH, LEARNING_RATE, STEP, TARGET_MAX_ABS, UPDATE_RATIO, Log, Training
 
-SPIKE_PERCENTILE = 90  # of the norms; steps at or above it are spikes
 NOISE_FACTOR = 1.01  # a smaller change of score or loss is noise
-
-
-@dataclass(frozen=True)
-class Training:
-    """What is known of a training beside its log; empty or NaN where it is not known.
-
-    Attributes:
-        name: of the run, in messages.
-        outcome: ``learned``, ``stalled`` or ``diverged``; empty: judged by the log.
-        optimizer: name of the optimizer, in any spelling.
-        learning_rate: at the start.
-        momentum: of SGD.
-        epsilon: what Adam and its kind add to the denominator.
-        elements: number of trained weights.
-        clip: method of clipping, as in ``clip=``, ``none`` for none.
-        threshold: of the clipping.
-        clip_fraction: fraction of the steps that clipping changed.
-        loss: name of the loss, as in ``loss=``.
-        schedule: name of the schedule of the learning rate, as in ``schedule=``.
-        target_is_scaled: whether the target is scaled; None: not known.
-        initialization: of the weights, as in ``model.initialization=``.
-        final_to_best_ratio: final over best score, 1 at best.
-        best_epoch: epoch of the best score.
-        command: the overrides that make its settings again, without seed and store; None: not a run of our command.
-    """
-
-    name: str = ""
-    outcome: str = ""
-    optimizer: str = ""
-    learning_rate: float = np.nan
-    momentum: float = 0.0
-    epsilon: float = DEFAULT_EPSILON
-    elements: int = 0
-    clip: str = ""
-    threshold: float = np.nan
-    clip_fraction: float = np.nan
-    loss: str = ""
-    schedule: str = ""
-    target_is_scaled: bool | None = None
-    initialization: str = ""
-    final_to_best_ratio: float = np.nan
-    best_epoch: int = 0
-    command: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -156,7 +111,7 @@ class Evidence:
     @property
     def finite_norms(self) -> Floats:
         """The finite norms of the log, ``[steps]``."""
-        return _finite(self.log[keys.GRAD_NORM])
+        return finite_values(self.log[keys.GRAD_NORM])
 
     @property
     def learning_rate(self) -> float:
@@ -184,16 +139,16 @@ def gather_evidence(log: Log, training: Training) -> Evidence:
     unusable = 0 < len(usable) < len(log)
     coefficient = _coefficient(finite, training)
     layers = usable.layers(keys.GRAD_NORM)
-    parameter, factor = _spiking_parameter(usable, layers)
-    dominant, share = _dominant_layer(usable, layers)
-    largest_ratios = _largest_of_layers(usable.layers(UPDATE_RATIO), len(usable))
+    parameter, factor = spiking_parameter(usable, layers)
+    dominant, share = dominant_layer(usable, layers)
+    largest_ratios = largest_of_layers(usable.layers(UPDATE_RATIO), len(usable))
     return Evidence(
         training=training,
         log=log,
         norms=_norms(usable) if len(usable) else None,
         steps=len(log),
         clip_fraction=_clip_fraction(coefficient) if np.isnan(training.clip_fraction) else training.clip_fraction,
-        coefficient=_mean(coefficient),
+        coefficient=mean_of(coefficient),
         coefficient_spread=_spread(coefficient),
         element=_element(finite, coefficient, training.elements),
         element_share=_element_share(usable),
@@ -202,11 +157,11 @@ def gather_evidence(log: Log, training: Training) -> Evidence:
         layers=len(layers),
         dominant_layer=dominant,
         dominant_share=share,
-        parameter_p90=_median([_percentile(norms, 90) for norms in layers.values()]),
-        norm_for_10pct_step=_norm_for_10pct_step(training, usable),
-        largest_update_ratio=_largest(largest_ratios),
-        typical_update_ratio=_median(largest_ratios),
-        target_max_abs=_largest(log[TARGET_MAX_ABS]),
+        parameter_p90=median_of([percentile_of(norms, 90) for norms in layers.values()]),
+        norm_for_10pct_step=norm_for_10pct_step(training, usable),
+        largest_update_ratio=largest_of(largest_ratios),
+        typical_update_ratio=median_of(largest_ratios),
+        target_max_abs=largest_of(log[TARGET_MAX_ABS]),
         scale_jumps=[(int(finite[STEP][row]), by) for row, by in scale_jumps(finite_norm)],
         overfits_after_epoch=_overfits_after_epoch(training, log),
         exploded=outcome == "diverged" or (outcome == "stalled" and unusable),
@@ -225,13 +180,13 @@ def steps_before_explosion(norms: Floats) -> int:
 
 
 def _outcome(log: Log, finite_norm: Floats, before_explosion: int) -> str:
-    """Return ``diverged`` where the last norm is not finite or belongs to an explosion; else nothing is known."""
+    """Return ``diverged`` where the last norm is not finite, or norms grew and stayed large; else nothing is known."""
     norm = log[keys.GRAD_NORM]
     if not len(norm) or not np.isfinite(norm[-1]):
         return "diverged"
-    calm = finite_norm[:before_explosion]
-    explodes = len(calm) < len(finite_norm) and finite_norm[-1] > EXPLOSION_FACTOR * np.median(calm)
-    return "diverged" if explodes else ""
+    calm, later = finite_norm[:before_explosion], finite_norm[before_explosion:]
+    stays_large = later.size and min(np.median(later), later[-1]) > EXPLOSION_FACTOR * np.median(calm)
+    return "diverged" if stays_large else ""
 
 
 def _norms(usable: Log) -> Norms:
@@ -248,7 +203,7 @@ def _norms(usable: Log) -> Norms:
         spikes=int(spiking(norm).sum()),
         drift=float(np.median(norm[-quarter:]) / np.median(norm[:quarter])),
         first=float(norm[0]) / median,
-        value_p90=_percentile(usable[keys.GRAD_MAX_ABS], 90),
+        value_p90=percentile_of(usable[keys.GRAD_MAX_ABS], 90),
     )
 
 
@@ -270,103 +225,22 @@ def _clip_fraction(coefficient: Floats) -> float:
 
 
 def _spread(coefficient: Floats) -> float:
-    low, high = _percentile(coefficient, 10), _percentile(coefficient, 90)
+    low, high = percentile_of(coefficient, 10), percentile_of(coefficient, 90)
     return high / low if low > 0 else np.inf
 
 
 def _element(finite: Log, coefficient: Floats, elements: int) -> float:
     if elements:
-        return _median(finite[keys.GRAD_NORM] * coefficient) / float(np.sqrt(elements))
-    return _median(finite[keys.GRAD_MAX_ABS] * coefficient)
-
-
-def _spikes(norm: Floats) -> Booleans:
-    """Return which steps have the largest norms, ``[steps]``."""
-    return np.asarray(norm >= np.percentile(norm, SPIKE_PERCENTILE))
+        return median_of(finite[keys.GRAD_NORM] * coefficient) / float(np.sqrt(elements))
+    return median_of(finite[keys.GRAD_MAX_ABS] * coefficient)
 
 
 def _element_share(usable: Log) -> float:
     norm = usable[keys.GRAD_NORM]
     if not norm.size:
         return np.nan
-    spikes = _spikes(norm)
-    return _median((usable[keys.GRAD_MAX_ABS][spikes] / norm[spikes]) ** 2)
-
-
-def _spiking_parameter(usable: Log, layers: dict[str, Floats]) -> tuple[str, float]:
-    """Return the one parameter whose norm grows 10-fold in spikes while all others grow less than 3-fold."""
-    norm = usable[keys.GRAD_NORM]
-    if len(layers) < 2 or not norm.size:
-        return "", np.nan
-    spikes = _spikes(norm)
-    medians = {name: (_median(norms[spikes]), _median(norms)) for name, norms in layers.items()}
-    growth = {name: spike / usual if usual > 0 and spike >= 0 else 1.0 for name, (spike, usual) in medians.items()}
-    *_, second, first = sorted(growth, key=lambda name: growth[name])
-    if growth[first] >= 10 and growth[second] < 3:
-        return first, growth[first]
-    return "", np.nan
-
-
-def _dominant_layer(usable: Log, layers: dict[str, Floats]) -> tuple[str, float]:
-    """Return the tensor with the largest share of the squared norm, and the median of its share."""
-    if not layers:
-        return "", np.nan
-    norm = usable[keys.GRAD_NORM]
-    shares = {name: _median((norms / norm) ** 2) for name, norms in layers.items()}
-    largest = max(shares, key=lambda name: np.nan_to_num(shares[name]))
-    return largest, shares[largest]
-
-
-def _norm_for_10pct_step(training: Training, usable: Log) -> float:
-    """Derive the norm from the relative change of all weights together, per unit of the clipped norm.
-
-    The first steps are shorter than the later ones: at step k, momentum m has built up to a fraction 1 - mᵏ.
-    """
-    if training.optimizer != "sgd":
-        return np.nan
-    update, weight = (_norm_of_layers(usable.layers(name), len(usable)) for name in (UPDATE_NORM, WEIGHT_NORM))
-    built_up = 1 - training.momentum ** usable[STEP]
-    with np.errstate(all="ignore"):
-        change = update / weight / usable[keys.GRAD_NORM_CLIPPED] / built_up
-    change = change[np.isfinite(change) & (change > 0)]
-    return 0.1 / float(np.percentile(change, 90)) if change.size else np.nan
-
-
-def _norm_of_layers(layers: dict[str, Floats], steps: int) -> Floats:
-    squares = np.zeros(steps)
-    for norms in layers.values():
-        squares += np.nan_to_num(norms, posinf=np.inf) ** 2
-    norm: Floats = np.sqrt(squares)
-    return norm
-
-
-def _largest_of_layers(layers: dict[str, Floats], steps: int) -> Floats:
-    largest = np.full(steps, np.nan)
-    for ratios in layers.values():
-        largest = np.fmax(largest, np.where(np.isfinite(ratios), ratios, np.nan))
-    return largest
-
-
-def _finite(values: Floats | list[float]) -> Floats:
-    array = np.asarray(values, dtype=float)
-    return array[np.isfinite(array)]
-
-
-def _largest(values: Floats) -> float:
-    return float(_finite(values).max(initial=-np.inf)) if _finite(values).size else np.nan
-
-
-def _mean(values: Floats) -> float:
-    return float(_finite(values).mean()) if _finite(values).size else np.nan
-
-
-def _median(values: Floats | list[float]) -> float:
-    return _percentile(values, 50)
-
-
-def _percentile(values: Floats | list[float], percentile: float) -> float:
-    finite = _finite(values)
-    return float(np.percentile(finite, percentile)) if finite.size else np.nan
+    spikes = in_spikes(norm)
+    return median_of((usable[keys.GRAD_MAX_ABS][spikes] / norm[spikes]) ** 2)
 
 
 def _overfits_after_epoch(training: Training, log: Log) -> int:

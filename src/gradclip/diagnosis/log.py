@@ -1,4 +1,4 @@
-"""A log of a training: its norms and whatever else was logged beside them, step by step, under our names."""
+"""A log of a training: norms and whatever else was logged of each step, under our names; what is known beside it."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gradclip import keys
 from gradclip.arrays import Booleans, Floats, Integers
+from gradclip.diagnosis.conditions import DEFAULT_EPSILON
 from gradclip.errors import DataError, did_you_mean, first_few
 from gradclip.telemetry.record import GradientRecord
 
@@ -80,6 +81,51 @@ class Log:
         return replace(self, rows=kept if self.rows is None else self.rows[kept])
 
 
+@dataclass(frozen=True)
+class Training:
+    """What is known of a training beside its log; empty or NaN where it is not known.
+
+    Attributes:
+        name: of the run, in messages.
+        run_id: of the run in the store.
+        outcome: ``learned``, ``stalled`` or ``diverged``; empty: judged by the log.
+        optimizer: name of the optimizer, in any spelling.
+        learning_rate: at the start.
+        momentum: of SGD.
+        epsilon: what Adam and its kind add to the denominator.
+        elements: number of trained weights.
+        clip: method of clipping, as in ``clip=``, ``none`` for none.
+        threshold: of the clipping.
+        clip_fraction: fraction of the steps that clipping changed.
+        loss: name of the loss, as in ``loss=``.
+        schedule: name of the schedule of the learning rate, as in ``schedule=``.
+        target_is_scaled: whether the target is scaled; None: not known.
+        initialization: of the weights, as in ``model.initialization=``.
+        final_to_best_ratio: final over best score, 1 at best.
+        best_epoch: epoch of the best score.
+        command: the overrides that make its settings again, without seed and store; None: not a run of our command.
+    """
+
+    name: str = ""
+    run_id: str = ""
+    outcome: str = ""
+    optimizer: str = ""
+    learning_rate: float = np.nan
+    momentum: float = 0.0
+    epsilon: float = DEFAULT_EPSILON
+    elements: int = 0
+    clip: str = ""
+    threshold: float = np.nan
+    clip_fraction: float = np.nan
+    loss: str = ""
+    schedule: str = ""
+    target_is_scaled: bool | None = None
+    initialization: str = ""
+    final_to_best_ratio: float = np.nan
+    best_epoch: int = 0
+    command: tuple[str, ...] | None = None
+
+
 def as_log(data: GradientRecord | Mapping[str, ArrayLike], names: Mapping[str, str] | None = None) -> Log:
     """Return a record, or columns under any names, as a log in the order of the steps.
 
@@ -95,7 +141,7 @@ def as_log(data: GradientRecord | Mapping[str, ArrayLike], names: Mapping[str, s
     """
     if isinstance(data, GradientRecord):
         return Log(data.to_columns(), is_before_clipping=True)
-    found = _find_columns([str(name) for name in data], names or {})
+    found = find_columns([str(name) for name in data], names or {})
     norm = np.asarray(data[found[keys.GRAD_NORM]])
     logged = np.array([value is not None for value in norm]) if norm.dtype == object else np.full(len(norm), True)
     columns = {name: _numbers(np.asarray(data[column])[logged], column) for name, column in found.items()}
@@ -112,8 +158,12 @@ def as_log(data: GradientRecord | Mapping[str, ArrayLike], names: Mapping[str, s
     return Log(columns, is_before, repeated=len(step) - len(order))
 
 
-def _find_columns(columns: Sequence[str], names: Mapping[str, str]) -> dict[str, str]:
-    """Return the column of each quantity, by our name."""
+def find_columns(columns: Sequence[str], names: Mapping[str, str]) -> dict[str, str]:
+    """Return the column of each quantity, by our name.
+
+    Raises:
+        DataError: as :func:`as_log`.
+    """
     shown = [column for column in columns if not column.endswith(EXTREMES)]
     found = {name: column for name in ALIASES if (column := _find(name, shown, names.get(name))) is not None}
     for name, what in ((STEP, "steps"), (keys.GRAD_NORM, "gradient norms")):

@@ -101,6 +101,16 @@ def clip_each_tensor(threshold: str) -> How:
     )
 
 
+def normalize(length: str) -> How:
+    """Give every gradient the same norm."""
+    clipper = f"gradclip.Normalize({length})"
+    return How(
+        ("clip=normalize", f"clip.value={length}"),
+        (f"Trainer(callbacks=[gradclip.ClipGradients({clipper})])",),
+        (f"watch = gradclip.watch(model, optimizer, clipper={clipper})",),
+    )
+
+
 def clip_auto(percentile: int) -> How:
     """Clip at a percentile of the norms so far."""
     clipper = f"gradclip.Auto({percentile})"
