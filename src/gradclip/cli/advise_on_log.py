@@ -24,9 +24,7 @@ def run_advice_on_log(settings: AdviseSettings) -> None:
         DataError: the log cannot be read, or has no steps or norms.
         SystemExit: code 3, where a problem was found.
     """
-    log = as_log(
-        read_log(Path(settings.log)) if settings.log is not None else _read_metrics(settings), _names(settings)
-    )
+    columns = _read_metrics(settings) if settings.log is None else read_log(Path(settings.log))
     training = Training(
         optimizer=settings.optimizer_name or "",
         elements=settings.parameter_count or 0,
