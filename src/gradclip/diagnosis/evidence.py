@@ -106,7 +106,8 @@ class Evidence:
     @property
     def clips(self) -> bool:
         """Whether the run clips at all, as far as it is known."""
-        return self.training.clip != "none" and (self.training.clip != "" or self.clip_fraction > 0)
+        is_set = self.training.clip != "" or not np.isnan(self.training.threshold)
+        return self.training.clip != "none" and (is_set or self.clip_fraction > 0)
 
     @property
     def finite_norms(self) -> Floats:

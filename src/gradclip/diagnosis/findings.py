@@ -6,6 +6,7 @@ from math import isfinite, isnan
 
 import numpy as np
 
+from gradclip import keys
 from gradclip.diagnosis import conditions
 from gradclip.diagnosis.evidence import Evidence
 from gradclip.diagnosis.log import STEP, UPDATE_RATIO
@@ -111,7 +112,7 @@ def _outcome(evidence: Evidence, probe: Evidence | None) -> Iterator[Finding]:
 def _logged_steps(evidence: Evidence) -> str:
     step = evidence.log[STEP]
     repeated = evidence.log.repeated
-    more = f"; {repeated:,} rows were logged again later, the last counts" if repeated else ""
+    more = f"; of steps logged again later, the last row counts ({repeated:,} left out)" if repeated else ""
     return f"{len(step):,} logged steps, {step[0]:.0f} to {step[-1]:.0f}{more}."
 
 
@@ -214,13 +215,18 @@ def _optimizer(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _spikes(evidence: Evidence) -> Iterator[Finding]:
-    norms = evidence.norms
+    norms, norm = evidence.norms, evidence.log[keys.GRAD_NORM]
     if norms is None:
         return
+    nonfinite = np.flatnonzero(~np.isfinite(norm))
+    if nonfinite.size and not evidence.exploded:
+        first = int(evidence.log[STEP][nonfinite[0]])
+        text = f"{nonfinite.size:,} of {len(norm):,} norms are not finite, that of step {first} first: skipped updates."
+        yield Finding("norms that are not finite", text, {"count": float(nonfinite.size), "first": float(first)})
     if norms.spikes:
         text = (
-            f"{norms.spikes:,} of {norms.steps:,} norms are more than ten times the median of those before; the "
-            f"largest, {norms.largest:.3g}, is that of step {norms.largest_step}."
+            f"Norms above ten times the median of those before: {norms.spikes:,} of {norms.steps:,}; the largest, "
+            f"{norms.largest:.3g}, is that of step {norms.largest_step}."
         )
         numbers = {"spikes": float(norms.spikes), "largest": norms.largest, "step": float(norms.largest_step)}
         yield Finding("spikes", text, numbers, is_problem=True)

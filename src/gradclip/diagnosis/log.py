@@ -218,9 +218,9 @@ def _numbers(values: NDArray[Any], column: str) -> Floats:
     if values.dtype.kind in "biuf":
         return values.astype(float)
     numbers = np.full(len(values), np.nan)
-    for row, value in enumerate(values):
+    for row, value in enumerate(values.tolist()):
         try:
             numbers[row] = np.nan if value is None else float(value)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise DataError(f"log: column {column!r}, row {row + 1}: got {value!r}; must be a number") from error
     return numbers

@@ -35,7 +35,7 @@ def read_log(path: Path) -> Columns:
         columns = reader(path)
     except pd.errors.EmptyDataError as error:
         raise DataError(f"log: got '{path}'; the file is empty") from error
-    except (ValueError, TypeError, LookupError, OSError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, ArithmeticError, OSError, RecursionError) as error:
         raise DataError(f"log: got '{path}'; cannot be read: {first_line(error)}") from error
     if not any(len(column) for column in columns.values()):
         raise DataError(f"log: got '{path}'; it has no rows")

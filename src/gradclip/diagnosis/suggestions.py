@@ -42,7 +42,7 @@ def suggest(measured: Evidence, run: Evidence) -> list[Remedy]:
 
 def are_clipped_already(evidence: Evidence) -> bool:
     """Whether the norms may be, and look like, norms after clipping."""
-    if evidence.log.is_before_clipping:
+    if evidence.log.is_before_clipping or evidence.scale_jumps:
         return False
     return conditions.are_clipped_already(evidence.finite_norms)
 
