@@ -51,6 +51,7 @@ CASES: dict[str, tuple[str, tuple[Log, dict[str, Any]], tuple[Log, dict[str, Any
     "spike": ("spikes", (log(replaced(100, 30.0)), {}), (log(replaced(0, 30.0)), {})),
     "after clipping": ("clipped norms", (log(np.minimum(CALM, 1.0)), {}), (log(), {})),
     "after clipping, all": ("clipped norms", (log(np.ones(STEPS)), {}), (clipped(0.5) | {"grad_norm": CALM}, {})),
+    "after clipping, rounded": ("clipped norms", (log(np.minimum(CALM, 1.0).round(2)), {}), (log(CALM.round(1)), {})),
     "never reached": ("threshold never reached", (log(), {"max_norm": 5.0}), (log(), {"max_norm": 1.0})),
     "mostly clipped": ("mostly clipped", (clipped(0.5), {}), (clipped(np.where(CALM > 1.2, 0.5, 1)), {})),
     "muon": ("inert clipping", (clipped(np.where(CALM > 1.2, 0.5, 1)), {"optimizer": "Muon"}),

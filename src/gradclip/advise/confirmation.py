@@ -14,6 +14,7 @@ from gradclip.diagnosis.evidence import Evidence
 from gradclip.diagnosis.remedy import Remedy, normalize
 from gradclip.diagnosis.suggestions import (
     UNCLIPPED_EQUIVALENT,
+    UNCLIPPED_SAME_RATE,
     can_scale_target,
     scaled_target,
     unclipped,
@@ -21,7 +22,12 @@ from gradclip.diagnosis.suggestions import (
 )
 
 ORIGINAL, ADVISED = "original", "advised"
-ADVISED_UNCLIPPED = "advised, but unclipped at a smaller learning rate"
+ADVISED_UNCLIPPED = {  # by what its learning rate is
+    UNCLIPPED_EQUIVALENT: "advised, but unclipped at a smaller learning rate",
+    UNCLIPPED_SAME_RATE: "advised, but unclipped",
+}
+
+OF_STEP_SIZE = {UNCLIPPED_EQUIVALENT, ADVISED_UNCLIPPED[UNCLIPPED_EQUIVALENT]}  # arms with steps as long, unclipped
 
 # By the sign of the significant difference; 0 where there is none.
 ADVICE_VERDICTS = {
@@ -82,7 +88,8 @@ def control_of_advice(advised: Evidence, known: Sequence[Arm]) -> list[Arm]:
         advised: of a run with the advised settings, from whose steps the learning rate is derived.
         known: the other arms.
     """
-    arm = Arm(ADVISED_UNCLIPPED, tuple(merge(advised.training.command or (), unclipped_equivalent(advised).changes)))
+    equivalent = unclipped_equivalent(advised)
+    arm = Arm(ADVISED_UNCLIPPED[equivalent.what], tuple(merge(advised.training.command or (), equivalent.changes)))
     return [arm] if advised.clips and not any(_are_equal(arm, other) for other in known) else []
 
 
@@ -107,10 +114,10 @@ def verdicts(summaries: Mapping[str, GroupSummary], metric: Metric) -> Iterator[
         yield from _advice_verdict(summaries[ADVISED], original, metric)
     for name, control in summaries.items():
         if name not in {ORIGINAL, ADVISED}:
-            clipped = ADVISED if name == ADVISED_UNCLIPPED else ORIGINAL
+            clipped = ADVISED if name in ADVISED_UNCLIPPED.values() else ORIGINAL
             sign, numbers = _difference(summaries[clipped], control)
             medians = f"median {_median(summaries[clipped], metric)} vs. {_median(control, metric)}"
-            meaning = STEP_SIZE_VERDICTS if name in {UNCLIPPED_EQUIVALENT, ADVISED_UNCLIPPED} else CONTROL_VERDICTS
+            meaning = STEP_SIZE_VERDICTS if name in OF_STEP_SIZE else CONTROL_VERDICTS
             yield f"{clipped.capitalize()} vs. {name}: {medians}; {numbers}: {meaning[sign]}."
 
 

@@ -20,10 +20,11 @@ DOMINANT_LAYER = 0.9  # fraction of the squared norm that one tensor has: clippi
 MIN_LAYERS = 3  # of two tensors one nearly always dominates
 EXPLOSION_FACTOR = 10.0  # times the median of the norms so far: a spike, or from here on an explosion
 NEARLY_ALL = 0.95  # fraction of clipped steps at which clipping is the rule
-STEADY = 1.5  # 90th over 10th percentile of a coefficient that hardly varies
+STEADY = 2.0  # 90th over 10th percentile of a coefficient that hardly varies: within 41% of its middle
 DEFAULT_EPSILON = 1e-8  # of Adam and its kind, in torch
 AT_MAXIMUM = 0.1  # fraction of the norms that equal the largest: of unclipped ones hardly ever more than one does
 EQUAL = 1e-4  # relative difference of two equal norms: torch divides by the norm plus 1e-6, and logs are rounded
+ROUNDED = 2  # times as often as any other value does: norms that are logged with few digits are often equal
 FEW_NORMS = 10  # fewer say nothing about their distribution
 SCALE_WINDOW = 8  # steps on either side of a jump of the loss scale; a scaler changes it more rarely
 SCALE_TOLERANCE = 0.1  # of the binary logarithm of a jump: 7%, the spread of a median of a few norms
@@ -58,6 +59,16 @@ def divides_by_average(optimizer: str) -> bool:
         (True, False)
     """
     return any(name in optimizer.lower() for name in DIVIDES_BY_AN_AVERAGE)
+
+
+def undoes_scale(optimizer: str) -> bool:
+    """Whether a constant factor of all gradients has no effect on the updates of an optimizer.
+
+    Example:
+        >>> undoes_scale("lion"), undoes_scale("adam"), undoes_scale("sgd")
+        (True, True, False)
+    """
+    return is_scale_free(optimizer) or divides_by_average(optimizer)
 
 
 def clipping_is_inert(optimizer: str, clip_fraction: float, coefficient_spread: float) -> bool:
@@ -106,7 +117,7 @@ def updates_vanish(optimizer: str, coefficient: float, update_ratio: float) -> b
         >>> updates_vanish("sgd", 1e-4, 1e-7), updates_vanish("sgd", 0.5, 1e-7), updates_vanish("sgd", 1e-4, np.nan)
         (True, False, True)
     """
-    if is_scale_free(optimizer) or divides_by_average(optimizer):
+    if undoes_scale(optimizer):
         return False
     ratio = USUAL_UPDATE * coefficient if np.isnan(update_ratio) else update_ratio
     return ratio < VANISHING_UPDATE <= ratio / coefficient
@@ -165,13 +176,17 @@ def fraction_at_maximum(norms: Floats) -> float:
 
 
 def are_clipped_already(norms: Floats) -> bool:
-    """Whether norms were logged after clipping: many of them equal the largest.
+    """Whether norms were logged after clipping: many of them equal the largest, more than any other value.
 
     Example:
-        >>> are_clipped_already(np.minimum(np.arange(100.0), 50)), are_clipped_already(np.arange(100.0))
+        >>> are_clipped_already(np.minimum(np.arange(100.0), 50)), are_clipped_already(np.arange(100.0) // 10)
         (True, False)
     """
-    return len(norms) >= FEW_NORMS and fraction_at_maximum(norms) >= AT_MAXIMUM
+    at_maximum = fraction_at_maximum(norms)
+    if len(norms) < FEW_NORMS or at_maximum < AT_MAXIMUM:
+        return False
+    _, counts = np.unique(norms[norms < norms.max() * (1 - EQUAL)], return_counts=True)
+    return at_maximum * len(norms) > ROUNDED * int(counts.max(initial=0))
 
 
 def scale_jumps(norms: Floats) -> list[tuple[int, float]]:

@@ -164,14 +164,11 @@ def _clipping(evidence: Evidence) -> Iterator[Finding]:
     training = evidence.training
     label = "Clipping" if training.command is None else f"clip={training.clip}"
     numbers = {"clip_fraction": evidence.clip_fraction, "coefficient": evidence.coefficient}
-    shortens = not conditions.is_scale_free(training.optimizer) and not conditions.divides_by_average(
-        training.optimizer
-    )
     if evidence.clip_fraction == 0:
         threshold = "" if isnan(training.threshold) else f" at {training.threshold}"
         text = f"{label}{threshold} never clipped: the run equals one without clipping."
         yield Finding("threshold never reached", text, numbers, is_problem=True)
-    elif evidence.clip_fraction > conditions.MOSTLY_CLIPPED and shortens:
+    elif evidence.clip_fraction > conditions.MOSTLY_CLIPPED and not conditions.undoes_scale(training.optimizer):
         rate = evidence.learning_rate * evidence.coefficient
         same = "" if isnan(rate) else f", as a learning rate of {rounded(rate)} would"
         text = (

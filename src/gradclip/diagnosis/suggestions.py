@@ -10,7 +10,7 @@ from gradclip.diagnosis.remedy import Remedy
 
 LOWEST_THRESHOLD, HIGHEST_THRESHOLD = 0.5, 10.0  # times the average norm; usual thresholds (Pascanu et al. 2013)
 UNCLIPPED_EQUIVALENT = "smaller learning rate, no clipping"
-SMALLER_RATE = "smaller learning rate"
+UNCLIPPED_SAME_RATE = "same learning rate, no clipping"
 SMALL_EPSILON = 0.01  # of the size of an element: updates are then 99% of what they would be without it
 AUTO_PERCENTILE = 10  # that of Seetharaman et al. 2020
 
@@ -32,7 +32,7 @@ def suggest(measured: Evidence, run: Evidence) -> list[Remedy]:
         *_fewer_epochs(run),
         *_inert_clipping(run),
         *_smaller_epsilon(run),
-        *_clipping(measured, needs_strong_clipping(run)),
+        *([] if norm_is_undone(run) else _clipping(measured, needs_strong_clipping(run))),
         *_step_size(run),
         *_causes(run),
         *_adaptive_threshold(measured),
@@ -136,11 +136,15 @@ def _inert_clipping(evidence: Evidence) -> Iterator[Remedy]:
 
 def is_inert(evidence: Evidence) -> bool:
     """Whether the run rescales gradients by a norm, and its optimizer undoes it."""
-    rescales = evidence.training.clip in conditions.RESCALING
     training = evidence.training
-    return rescales and conditions.clipping_is_inert(
+    return training.clip in conditions.RESCALING and conditions.clipping_is_inert(
         training.optimizer, evidence.clip_fraction, evidence.coefficient_spread
     )
+
+
+def norm_is_undone(evidence: Evidence) -> bool:
+    """Whether the optimizer undoes clipping by the norm, or would."""
+    return is_inert(evidence) or conditions.is_scale_free(evidence.training.optimizer)
 
 
 def _smaller_epsilon(evidence: Evidence) -> Iterator[Remedy]:
@@ -153,7 +157,7 @@ def _smaller_epsilon(evidence: Evidence) -> Iterator[Remedy]:
 def _step_size(evidence: Evidence) -> Iterator[Remedy]:
     training = evidence.training
     if evidence.clips and evidence.clip_fraction > conditions.MOSTLY_CLIPPED:
-        if not conditions.is_scale_free(training.optimizer) and not conditions.divides_by_average(training.optimizer):
+        if not conditions.undoes_scale(training.optimizer):
             yield unclipped_equivalent(evidence)
     elif evidence.exploded and evidence.largest_update_ratio > conditions.LARGE_UPDATE:
         yield smaller_rate(evidence.largest_update_ratio, evidence.learning_rate)
@@ -172,11 +176,16 @@ def smaller_rate(update_ratio: float, rate: float, where: str = "") -> Remedy:
         where: which parameter changed so much, and why that matters.
     """
     why = f"steps are too large: one changed a parameter by {update_ratio:.0%} of its norm{where}"
-    return Remedy(SMALLER_RATE, why, remedy.learning_rate(f"{rate / 10:g}") if not isnan(rate) else remedy.How())
+    return Remedy(
+        "smaller learning rate", why, remedy.learning_rate(f"{rate / 10:g}") if not isnan(rate) else remedy.How()
+    )
 
 
 def unclipped_equivalent(evidence: Evidence) -> Remedy:
     """Suggest no clipping, with the learning rate whose steps are as long on average."""
+    if conditions.undoes_scale(evidence.training.optimizer):
+        why = f"{evidence.training.optimizer} undoes what clipping multiplies gradients by on average"
+        return Remedy(UNCLIPPED_SAME_RATE, why, remedy.no_clipping())
     rate = evidence.learning_rate * evidence.coefficient
     why = f"clipping multiplies the gradient by {evidence.coefficient:.3g} on average, as this learning rate would"
     how = remedy.no_clipping() if isnan(rate) else remedy.no_clipping() + remedy.learning_rate(rounded(rate))
