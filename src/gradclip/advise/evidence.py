@@ -38,7 +38,6 @@ def training_of(run: StoredRun, overrides: Sequence[str]) -> Training:
     """Return what the settings and metrics of a stored run say about its training."""
     settings, metrics = run.parameters, run.metrics
     best = metrics.get(keys.MSE.best_test, np.nan)
-    scaling = settings.get("data.scale_target")
     return Training(
         name=run.name,
         run_id=run.run_id,
@@ -52,7 +51,7 @@ def training_of(run: StoredRun, overrides: Sequence[str]) -> Training:
         clip_fraction=metrics.get(keys.GRAD_CLIP_FRACTION, np.nan),
         loss=settings.get("loss.name", ""),
         schedule=settings.get("schedule.name", ""),
-        target_is_scaled=None if scaling is None else scaling != "none",
+        can_scale_target=settings.get("data.scale_target") == "none",
         initialization=settings.get("model.initialization", ""),
         final_to_best_ratio=metrics.get(keys.MSE.final_test, np.nan) / best if best > 0 else np.nan,
         best_epoch=int(metrics.get(keys.BEST_EPOCH, 0)),

@@ -1,4 +1,4 @@
-"""From the record of a training, or anybody's log of norms, to findings and remedies.
+"""From a record, or any log of norms, to findings and remedies.
 
 Read ``diagnose.py`` first, the way in. A log (``log.py``) becomes numbers (``evidence.py``), these become findings,
 whose conditions are in ``conditions.py``, and remedies (``suggestions.py``), each written as our settings and as code

@@ -63,11 +63,12 @@ def unknown(evidence: Evidence) -> list[str]:
     """Return what the log cannot tell, and what would have to be known for it."""
     log, training = evidence.log, evidence.training
     steps = np.diff(log[STEP])
+    exceed_threshold = np.any(evidence.finite_norms > training.threshold)
+    is_before = log.is_before_clipping or exceed_threshold or are_clipped_already(evidence)
     missing = {
         "whether norms between the logged steps spike: only every "
         f"{np.median(steps) if steps.size else 1:g}th step was logged": bool(steps.size and np.median(steps) > 1),
-        "whether these norms are from before clipping: nothing shows it": not log.is_before_clipping
-        and not are_clipped_already(evidence),
+        "whether these norms are from before clipping: nothing shows it": not is_before,
         "how much was clipped: needs the threshold, or norms after clipping": isnan(evidence.clip_fraction),
         "whether the optimizer undoes the clipping: needs the name of the optimizer": not training.optimizer,
         "how long the steps are: needs the weights and their updates, as GradientMonitor records them": not log.layers(

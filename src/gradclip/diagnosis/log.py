@@ -99,7 +99,7 @@ class Training:
         clip_fraction: fraction of the steps that clipping changed.
         loss: name of the loss, as in ``loss=``.
         schedule: name of the schedule of the learning rate, as in ``schedule=``.
-        target_is_scaled: whether the target is scaled; None: not known.
+        can_scale_target: whether the target is not scaled, and could be.
         initialization: of the weights, as in ``model.initialization=``.
         final_to_best_ratio: final over best score, 1 at best.
         best_epoch: epoch of the best score.
@@ -119,7 +119,7 @@ class Training:
     clip_fraction: float = np.nan
     loss: str = ""
     schedule: str = ""
-    target_is_scaled: bool | None = None
+    can_scale_target: bool = True
     initialization: str = ""
     final_to_best_ratio: float = np.nan
     best_epoch: int = 0

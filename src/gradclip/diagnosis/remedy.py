@@ -137,8 +137,8 @@ def decay_rate() -> How:
     code = "torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)"
     return How(
         ("schedule=warmup_cosine",),
-        (f'return {{"optimizer": optimizer, "lr_scheduler": {{"scheduler": {code}, "interval": "step"}}}}',),
-        (f"schedule = {code}  # and schedule.step() after optimizer.step()",),
+        (f"schedule = {code}", 'lr_scheduler = {"scheduler": schedule, "interval": "step"}  # of configure_optimizers()'),
+        (f"schedule = {code}", "schedule.step()  # after each optimizer.step()"),
     )
 
 

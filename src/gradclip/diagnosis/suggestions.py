@@ -196,7 +196,7 @@ def _causes(evidence: Evidence) -> Iterator[Remedy]:
     norms, training = evidence.norms, evidence.training
     if can_scale_target(evidence):
         yield unclipped(scaled_target(evidence.target_max_abs))
-    if evidence.target_max_abs > conditions.LARGE_TARGET and training.loss == "mse":
+    if evidence.target_max_abs > conditions.LARGE_TARGET and training.loss in {"mse", ""}:
         yield unclipped(bounded_loss())
     if norms is not None and norms.first > conditions.LARGE_FIRST_NORM and training.initialization:
         why = f"the first gradient norm is {norms.first:.3g} times the median: the initial weights are too large"
@@ -209,8 +209,8 @@ def unclipped(other: Remedy) -> Remedy:
 
 
 def can_scale_target(evidence: Evidence) -> bool:
-    """Whether the target is large, and is known not to be scaled."""
-    return evidence.target_max_abs > conditions.LARGE_TARGET and evidence.training.target_is_scaled is False
+    """Whether the target is large, and could be scaled."""
+    return evidence.target_max_abs > conditions.LARGE_TARGET and evidence.training.can_scale_target
 
 
 def scaled_target(target_max_abs: float) -> Remedy:
