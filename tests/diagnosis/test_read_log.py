@@ -99,7 +99,7 @@ def test_other_columns_are_left_alone(column: str) -> None:
 def test_columns_can_be_named() -> None:
     data = {"batch": [1, 2], "g": [1.0, 2.0], "n/a": [0.5, 1.0], "n/b": [0.5, 1.0]}
     log = as_log(data, {STEP: "batch", keys.GRAD_NORM: "g", f"{keys.GRAD_NORM}/*": "n/*"})
-    assert [*log.layers(keys.GRAD_NORM)] == ["a", "b"]
+    assert log.tensors(keys.GRAD_NORM) == ["a", "b"]
     with pytest.raises(DataError, match=r"log: got no column 'nrm' \(did you mean 'norm'\?\)"):
         as_log({"step": [1], "norm": [1.0]}, {keys.GRAD_NORM: "nrm"})
 

@@ -154,6 +154,11 @@ class AdviseSettings(Settings):
             raise ValueError(f"log: got {self.log!r}; a log takes the place of run= and metric=")
         if self.metric is not None and self.run is None:
             raise ValueError(f"metric: got {self.metric!r}; needs the id of its run, run=...")
+        of_logs = ("optimizer_name", "max_norm", "parameter_count", *(name for name in vars(self) if "_column" in name))
+        if self.log is None and self.metric is None:
+            for name in of_logs:
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name}: got {getattr(self, name)!r}; belongs to log=... or metric=...")
         if self.log is None and self.tracking.uri is None:
             raise ValueError("tracking.uri: got None; advice on a run needs a store, or give log=...")
         return self

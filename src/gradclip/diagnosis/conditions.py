@@ -16,8 +16,8 @@ LARGE_DRIFT = 10.0  # factor of the norm between start and end, beyond which one
 LARGE_FIRST_NORM = 10.0  # first norm over the median, above which the initial weights are too large
 UNSTABLE_END = 2.0  # final over best score, above which training is unstable at its end
 DOMINANT_ELEMENT = 0.5  # fraction of the squared norm that one element has
-DOMINANT_LAYER = 0.9  # fraction of the squared norm that one tensor has: clipping then scales the others by its norm
-MIN_LAYERS = 3  # of two tensors one nearly always dominates
+DOMINANT_TENSOR = 0.9  # fraction of the squared norm that one tensor has: clipping then scales the others by its norm
+MIN_TENSORS = 3  # of two one nearly always dominates
 EXPLOSION_FACTOR = 10.0  # times the median of the norms so far: a spike, or from here on an explosion
 NEARLY_ALL = 0.95  # fraction of clipped steps at which clipping is the rule
 STEADY = 2.0  # 90th over 10th percentile of a coefficient that hardly varies: within 41% of its middle
@@ -155,14 +155,14 @@ def has_drifted(drift: float) -> bool:
     return not 1 / LARGE_DRIFT < drift < LARGE_DRIFT
 
 
-def dominates(share: float, layers: int) -> bool:
+def dominates(share: float, tensors: int) -> bool:
     """Whether one of some tensors has nearly all of the squared norm.
 
     Example:
         >>> dominates(0.95, 12), dominates(0.85, 12), dominates(0.95, 2)
         (True, False, False)
     """
-    return share > DOMINANT_LAYER and layers >= MIN_LAYERS
+    return share > DOMINANT_TENSOR and tensors >= MIN_TENSORS
 
 
 def fraction_at_maximum(norms: Floats) -> float:

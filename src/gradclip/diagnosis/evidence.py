@@ -8,15 +8,17 @@ from gradclip import keys
 from gradclip.arrays import Floats
 from gradclip.diagnosis.conditions import EQUAL, EXPLOSION_FACTOR, scale_jumps, spiking
 from gradclip.diagnosis.finite_statistics import finite_values, largest_of, mean_of, median_of, percentile_of
-from gradclip.diagnosis.layers import (
-    dominant_layer,
+from gradclip.diagnosis.log import EPOCH, LEARNING_RATE, SKIPPED, STEP, TARGET_MAX_ABS, Log, Training
+from gradclip.diagnosis.tensors import (
+    dominant_tensor,
     in_spikes,
-    largest_of_layers,
+    largest_update_ratios,
     norm_for_10pct_step,
     spiking_parameter,
+    typical_p90,
 )
-from gradclip.diagnosis.log import EPOCH, LEARNING_RATE, STEP, TARGET_MAX_ABS, UPDATE_RATIO, Log, Training
 
+MAX_STEPS_OF_TENSORS = 10_000  # of which the norms of single tensors are looked at: there may be thousands of tensors
 NOISE_FACTOR = 1.01  # a smaller change of score or loss is noise
 
 
@@ -65,8 +67,8 @@ class Evidence:
         element_share: fraction of the squared norm that the largest element has, the median over the spikes.
         spiking_parameter: the only parameter whose gradient spikes; empty if none or several do.
         spike_factor: factor by which its norm grows in spikes.
-        layers: number of tensors whose norms are known.
-        dominant_layer: the tensor with the largest share of the squared norm; empty where tensors are not known.
+        tensors: number of tensors whose norms are known.
+        dominant_tensor: the tensor with the largest share of the squared norm; empty where tensors are not known.
         dominant_share: that share, the median over the steps.
         parameter_p90: 90th percentile of a parameter's norm, the median over the parameters.
         norm_for_10pct_step: norm after clipping at which nine of ten steps change the weights by at most 10% of their
@@ -91,8 +93,8 @@ class Evidence:
     element_share: float
     spiking_parameter: str
     spike_factor: float
-    layers: int
-    dominant_layer: str
+    tensors: int
+    dominant_tensor: str
     dominant_share: float
     parameter_p90: float
     norm_for_10pct_step: float
@@ -139,10 +141,10 @@ def gather_evidence(log: Log, training: Training) -> Evidence:
         usable = finite.select(np.arange(len(finite)) < before_explosion)
     unusable = 0 < len(usable) < len(log)
     coefficient = _coefficient(finite, training)
-    layers = usable.layers(keys.GRAD_NORM)
-    parameter, factor = spiking_parameter(usable, layers)
-    dominant, share = dominant_layer(usable, layers)
-    largest_ratios = largest_of_layers(usable.layers(UPDATE_RATIO), len(usable))
+    thinned = usable.select(np.arange(len(usable)) % (1 + len(usable) // MAX_STEPS_OF_TENSORS) == 0)
+    parameter, factor = spiking_parameter(thinned)
+    dominant, share = dominant_tensor(thinned)
+    ratios = largest_update_ratios(thinned)
     return Evidence(
         training=training,
         log=log,
@@ -155,13 +157,13 @@ def gather_evidence(log: Log, training: Training) -> Evidence:
         element_share=_element_share(usable),
         spiking_parameter=parameter,
         spike_factor=factor,
-        layers=len(layers),
-        dominant_layer=dominant,
+        tensors=len(log.tensors(keys.GRAD_NORM)),
+        dominant_tensor=dominant,
         dominant_share=share,
-        parameter_p90=median_of([percentile_of(norms, 90) for norms in layers.values()]),
-        norm_for_10pct_step=norm_for_10pct_step(training, usable),
-        largest_update_ratio=largest_of(largest_ratios),
-        typical_update_ratio=median_of(largest_ratios),
+        parameter_p90=typical_p90(thinned),
+        norm_for_10pct_step=norm_for_10pct_step(training, thinned),
+        largest_update_ratio=largest_of(ratios),
+        typical_update_ratio=median_of(ratios),
         target_max_abs=largest_of(log[TARGET_MAX_ABS]),
         scale_jumps=[(int(finite[STEP][row]), by) for row, by in scale_jumps(finite_norm)],
         overfits_after_epoch=_overfits_after_epoch(training, log),
@@ -182,8 +184,8 @@ def steps_before_explosion(norms: Floats) -> int:
 
 def _outcome(log: Log, finite_norm: Floats, before_explosion: int) -> str:
     """Return ``diverged`` where the last norm is not finite, or norms grew and stayed large; else nothing is known."""
-    norm = log[keys.GRAD_NORM]
-    if not len(norm) or not np.isfinite(norm[-1]):
+    taken = log[keys.GRAD_NORM][log[SKIPPED] != 1]
+    if taken.size and not np.isfinite(taken[-1]):
         return "diverged"
     calm, later = finite_norm[:before_explosion], finite_norm[before_explosion:]
     stays_large = later.size and min(np.median(later), later[-1]) > EXPLOSION_FACTOR * np.median(calm)

@@ -46,7 +46,7 @@ def find(evidence: Evidence, probe: Evidence | None = None) -> list[Finding]:
     """
     measured = probe or evidence
     found = [*_outcome(evidence, probe), *_overfitting(evidence), *_log_quality(measured)]
-    if found[-1].kind == "clipped norms":
+    if are_clipped_already(measured) or not evidence.steps:
         return found  # whatever else these norms show is not true of the gradients
     return [
         *found,
@@ -71,10 +71,10 @@ def unknown(evidence: Evidence) -> list[str]:
         "whether these norms are from before clipping: nothing shows it": not is_before,
         "how much was clipped: needs the threshold, or norms after clipping": isnan(evidence.clip_fraction),
         "whether the optimizer undoes the clipping: needs the name of the optimizer": not training.optimizer,
-        "how long the steps are: needs the weights and their updates, as GradientMonitor records them": not log.layers(
+        "how long the steps are: needs the weights and their updates, as GradientMonitor records them": not log.tensors(
             UPDATE_RATIO
         ),
-        "which tensor the norm comes from: needs the norm of each, as grad_norm/<tensor>": not evidence.layers,
+        "which tensor the norm comes from: needs the norm of each, as grad_norm/<tensor>": not evidence.tensors,
         "which learning rate would do the same as clipping: needs a column of learning rates": isnan(
             evidence.learning_rate
         ),
@@ -98,20 +98,22 @@ def _outcome(evidence: Evidence, probe: Evidence | None) -> Iterator[Finding]:
             steps = probe.norms.steps
             text = f"The probe run exploded too, after {steps} steps: the threshold is a guess; try far smaller ones."
             yield Finding("explosion of probe", text, {"steps": float(steps)}, is_problem=True)
-    elif norms is None:
+    elif norms is None and evidence.steps:
         text = "No step had a finite gradient, so no norm can be measured: check the data and the initialization."
         yield Finding("no finite gradient", text, is_problem=True)
-    elif evidence.exploded:
+    elif norms is not None and evidence.exploded:
         text = f"The gradients exploded after {norms.steps} of {evidence.steps} steps; only the steps before are used."
         text += " With probe=true a short clipped run measures more." if is_run else ""
         yield Finding("explosion", text, {"steps_before": float(norms.steps)}, is_problem=True)
-    elif norms.steps < FEW_STEPS:
+    elif norms is not None and norms.steps < FEW_STEPS:
         text = f"Only {norms.steps} steps can be used: percentiles are rough."
         yield Finding("few steps", text, {"steps": float(norms.steps)})
 
 
 def _logged_steps(evidence: Evidence) -> str:
     step = evidence.log[STEP]
+    if not step.size:
+        return "No step was logged."
     repeated = evidence.log.repeated
     more = f"; of steps logged again later, the last row counts ({repeated:,} left out)" if repeated else ""
     return f"{len(step):,} logged steps, {step[0]:.0f} to {step[-1]:.0f}{more}."
@@ -241,9 +243,9 @@ def _spikes(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _layers(evidence: Evidence) -> Iterator[Finding]:
-    if conditions.dominates(evidence.dominant_share, evidence.layers):
+    if conditions.dominates(evidence.dominant_share, evidence.tensors):
         text = (
-            f"{evidence.dominant_layer} has {evidence.dominant_share:.0%} of the squared norm of {evidence.layers} "
+            f"{evidence.dominant_tensor} has {evidence.dominant_share:.0%} of the squared norm of {evidence.tensors} "
             "tensors: clipping by the global norm shrinks all others by what that one does."
         )
         yield Finding("one tensor dominates", text, {"share": evidence.dominant_share}, is_problem=True)

@@ -17,6 +17,7 @@ from gradclip.telemetry.record import GradientRecord
 
 STEP, EPOCH, LEARNING_RATE = "step", "epoch", "learning_rate"
 TARGET_MAX_ABS = "target/max_abs"
+SKIPPED = "grad/skipped"
 UPDATE_NORM, UPDATE_RATIO, WEIGHT_NORM = "update/norm", "update/ratio", "weight/norm"
 
 # What other programs call our columns, the likeliest first; compared as _plain() writes them.
@@ -70,13 +71,19 @@ class Log:
         column = self.columns[name]
         return np.asarray(column if self.rows is None else column[self.rows], dtype=float)
 
-    def layers(self, family: str) -> dict[str, Floats]:
-        """Return the columns of single tensors, such as all of ``grad/norm/<tensor>``, by the name of the tensor."""
+    def tensors(self, family: str) -> list[str]:
+        """Return the names of the tensors that have a column of their own, such as ``grad/norm/<tensor>``."""
         prefix = f"{family}/"
-        return {name.removeprefix(prefix): self[name] for name in self.columns if name.startswith(prefix)}
+        return [name.removeprefix(prefix) for name in self.columns if name.startswith(prefix)]
+
+    def columns_of(self, family: str) -> Iterator[tuple[str, Floats]]:
+        """Yield each tensor that has a column of its own, and the column, one after the other: there may be many."""
+        yield from ((tensor, self[f"{family}/{tensor}"]) for tensor in self.tensors(family))
 
     def select(self, rows: Booleans) -> "Log":
         """Return the log of some of its steps."""
+        if rows.all():
+            return self
         kept = np.flatnonzero(rows)
         return replace(self, rows=kept if self.rows is None else self.rows[kept])
 
@@ -140,7 +147,8 @@ def as_log(data: GradientRecord | Mapping[str, ArrayLike], names: Mapping[str, s
         DataError: there is no column of steps or norms, one that is named is not there, or one has no numbers.
     """
     if isinstance(data, GradientRecord):
-        return Log(data.to_columns(), is_before_clipping=True)
+        had_gradients = ~np.isnan(data.norm) | ~data.skipped
+        return Log(data.to_columns(), is_before_clipping=True).select(had_gradients)
     found = find_columns([str(name) for name in data], names or {})
     norm = np.asarray(data[found[keys.GRAD_NORM]])
     logged = np.array([value is not None for value in norm]) if norm.dtype == object else np.full(len(norm), True)

@@ -137,7 +137,10 @@ def decay_rate() -> How:
     code = "torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)"
     return How(
         ("schedule=warmup_cosine",),
-        (f"schedule = {code}", 'lr_scheduler = {"scheduler": schedule, "interval": "step"}  # of configure_optimizers()'),
+        (
+            f"schedule = {code}",
+            'lr_scheduler = {"scheduler": schedule, "interval": "step"}  # of configure_optimizers()',
+        ),
         (f"schedule = {code}", "schedule.step()  # after each optimizer.step()"),
     )
 

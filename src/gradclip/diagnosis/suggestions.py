@@ -235,5 +235,5 @@ def _adaptive_threshold(evidence: Evidence) -> Iterator[Remedy]:
 
 
 def _thresholds_by_layer(evidence: Evidence) -> Iterator[Remedy]:
-    if conditions.dominates(evidence.dominant_share, evidence.layers) and not evidence.spiking_parameter:
-        yield clip_each_tensor(evidence, f"{evidence.dominant_layer} alone decides how all tensors are clipped")
+    if conditions.dominates(evidence.dominant_share, evidence.tensors) and not evidence.spiking_parameter:
+        yield clip_each_tensor(evidence, f"{evidence.dominant_tensor} alone decides how all tensors are clipped")
