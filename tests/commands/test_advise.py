@@ -95,6 +95,7 @@ BAD = [
     (["metric=grad/norm"], "metric: got 'grad/norm'; needs the id of its run, run=..."),
     (["log=x.csv", "confirm=true"], "confirm: got True; only a run of src/train.py can be trained again"),
     (["log=x.csv", "max_norm=0"], "max_norm: got 0; must be greater than 0"),
+    (["max_norm=1"], "max_norm: got 1.0; belongs to log=... or metric=..."),
     (["output=xml"], "output: got 'xml'; must be 'text' or 'json'"),
     (["run=abc"], "run: got 'abc'; there is no such run in sqlite"),
     (["experiment=nowhere"], "tracking.experiment: got 'nowhere'; there is none of that name in sqlite"),

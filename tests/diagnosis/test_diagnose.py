@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from gradclip.diagnosis.diagnose import diagnose
 from gradclip.errors import DataError
+from gradclip.telemetry.record import GradientRecord
 from tests.support.records import make_record
 
 STEPS = 200
@@ -116,6 +118,31 @@ def test_a_record_is_diagnosed_with_all_that_it_has() -> None:
     assert "mostly clipped" in [finding.kind for finding in diagnosis.findings]
     assert all("tensor" not in what and "before clipping" not in what for what in diagnosis.unknown)
     assert "Trainer(gradient_clip_val=" in str(diagnosis)
+
+
+def test_a_record_without_steps_is_healthy() -> None:
+    diagnosis = diagnose(GradientRecord.empty(("weight",)))
+    assert diagnosis.is_healthy
+    assert "No step was logged." in str(diagnosis)
+
+
+@pytest.mark.parametrize(("last", "skipped", "kinds"), [
+    (np.nan, True, []), (np.inf, True, ["norms that are not finite"]), (np.inf, False, ["explosion"]),
+])  # fmt: skip
+def test_a_step_that_was_skipped_is_no_explosion(last: float, skipped: bool, kinds: list[str]) -> None:
+    norms = np.append(CALM, last)
+    nonfinite = np.append(np.zeros(STEPS), np.nan if np.isnan(last) else 1)
+    record = make_record(norms, ("w",), nonfinite=nonfinite, skipped=[*[False] * STEPS, skipped])
+    found = [finding.kind for finding in diagnose(record).findings]
+    assert [kind for kind in found if kind in {"explosion", "norms that are not finite"}] == kinds
+
+
+def test_the_norms_of_a_thousand_tensors_are_looked_at_in_no_time() -> None:
+    norm = np.tile(CALM, 100)
+    data = {"step": np.arange(len(norm)), "grad_norm": norm} | {f"grad_norm/{name}": norm / 32 for name in range(1000)}
+    start = process_time()
+    assert diagnose(data).is_healthy
+    assert process_time() - start < 10
 
 
 def test_the_json_has_everything_and_no_nan() -> None:

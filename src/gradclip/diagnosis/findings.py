@@ -62,24 +62,22 @@ def find(evidence: Evidence, probe: Evidence | None = None) -> list[Finding]:
 def unknown(evidence: Evidence) -> list[str]:
     """Return what the log cannot tell, and what would have to be known for it."""
     log, training = evidence.log, evidence.training
-    steps = np.diff(log[STEP])
-    exceed_threshold = np.any(evidence.finite_norms > training.threshold)
-    is_before = log.is_before_clipping or exceed_threshold or are_clipped_already(evidence)
-    missing = {
-        "whether norms between the logged steps spike: only every "
-        f"{np.median(steps) if steps.size else 1:g}th step was logged": bool(steps.size and np.median(steps) > 1),
-        "whether these norms are from before clipping: nothing shows it": not is_before,
-        "how much was clipped: needs the threshold, or norms after clipping": isnan(evidence.clip_fraction),
-        "whether the optimizer undoes the clipping: needs the name of the optimizer": not training.optimizer,
-        "how long the steps are: needs the weights and their updates, as GradientMonitor records them": not log.tensors(
-            UPDATE_RATIO
+    interval = float(np.median(np.diff(log[STEP]))) if len(log) > 1 else 1.0
+    exceed_threshold = bool(np.any(evidence.finite_norms > training.threshold))
+    is_clear = log.is_before_clipping or exceed_threshold or are_clipped_already(evidence)
+    gaps = [
+        (interval > 1, f"whether norms between the logged steps spike: only every {interval:g}th step was logged"),
+        (not is_clear, "whether these norms are from before clipping: nothing shows it"),
+        (isnan(evidence.clip_fraction), "how much was clipped: needs the threshold, or norms after clipping"),
+        (not training.optimizer, "whether the optimizer undoes the clipping: needs the name of the optimizer"),
+        (
+            not log.tensors(UPDATE_RATIO),
+            "how long steps are: needs updates and weights, as GradientMonitor has them",
         ),
-        "which tensor the norm comes from: needs the norm of each, as grad_norm/<tensor>": not evidence.tensors,
-        "which learning rate would do the same as clipping: needs a column of learning rates": isnan(
-            evidence.learning_rate
-        ),
-    }
-    return [what for what, is_missing in missing.items() if is_missing]
+        (not evidence.tensors, "which tensor the norm comes from: needs the norm of each, as grad_norm/<tensor>"),
+        (isnan(evidence.learning_rate), "which rate would do the same as clipping: needs the learning rate"),
+    ]
+    return [what for is_missing, what in gaps if is_missing]
 
 
 def _outcome(evidence: Evidence, probe: Evidence | None) -> Iterator[Finding]:
