@@ -128,8 +128,14 @@ def no_clipping() -> How:
 
 def learning_rate(rate: str) -> How:
     """Train at another learning rate."""
-    code = f'optimizer.param_groups[0]["lr"] = {rate}'
-    return How((f"optimizer.lr={rate}",), (f"lr={rate}  # of the optimizer, in configure_optimizers()",), (code,))
+    code = f"lr={rate}  # of the optimizer"
+    return How((f"optimizer.lr={rate}",), (f"{code}, in configure_optimizers()",), (code,))
+
+
+def scale_rate(factor: str) -> How:
+    """Train at a multiple of a learning rate that is not known."""
+    code = ("for group in optimizer.param_groups:", f'    group["lr"] *= {factor}')
+    return How((), code, code)
 
 
 def decay_rate() -> How:

@@ -176,9 +176,8 @@ def smaller_rate(update_ratio: float, rate: float, where: str = "") -> Remedy:
         where: which parameter changed so much, and why that matters.
     """
     why = f"steps are too large: one changed a parameter by {update_ratio:.0%} of its norm{where}"
-    return Remedy(
-        "smaller learning rate", why, remedy.learning_rate(f"{rate / 10:g}") if not isnan(rate) else remedy.How()
-    )
+    how = remedy.scale_rate("0.1") if isnan(rate) else remedy.learning_rate(f"{rate / 10:g}")
+    return Remedy("smaller learning rate", why, how)
 
 
 def unclipped_equivalent(evidence: Evidence) -> Remedy:
@@ -186,10 +185,10 @@ def unclipped_equivalent(evidence: Evidence) -> Remedy:
     if conditions.undoes_scale(evidence.training.optimizer):
         why = f"{evidence.training.optimizer} undoes what clipping multiplies gradients by on average"
         return Remedy(UNCLIPPED_SAME_RATE, why, remedy.no_clipping())
-    rate = evidence.learning_rate * evidence.coefficient
-    why = f"clipping multiplies the gradient by {evidence.coefficient:.3g} on average, as this learning rate would"
-    how = remedy.no_clipping() if isnan(rate) else remedy.no_clipping() + remedy.learning_rate(rounded(rate))
-    return Remedy(UNCLIPPED_EQUIVALENT, why, how)
+    rate, factor = evidence.learning_rate, evidence.coefficient
+    why = f"clipping multiplies the gradient by {factor:.3g} on average, as this learning rate would"
+    how = remedy.scale_rate(rounded(factor)) if isnan(rate) else remedy.learning_rate(rounded(rate * factor))
+    return Remedy(UNCLIPPED_EQUIVALENT, why, remedy.no_clipping() + how)
 
 
 def _causes(evidence: Evidence) -> Iterator[Remedy]:
