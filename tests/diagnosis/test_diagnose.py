@@ -121,6 +121,10 @@ def test_a_record_is_diagnosed_with_all_that_it_has() -> None:
     assert "Trainer(gradient_clip_val=" in str(diagnosis)
 
 
+def test_a_record_is_free_of_the_scale_of_the_loss() -> None:
+    assert "loss scale" not in [finding.kind for finding in diagnose(make_record(SCALES, ("w",))).findings]
+
+
 def test_a_record_without_steps_is_healthy() -> None:
     diagnosis = diagnose(GradientRecord.empty(("weight",)))
     assert diagnosis.is_healthy

@@ -31,7 +31,7 @@ def gather(run: StoredRun, telemetry: pd.DataFrame, overrides: Sequence[str] = (
         overrides: the overrides that make its settings again.
     """
     columns = {str(name): telemetry[name].to_numpy() for name in telemetry}
-    return gather_evidence(Log(columns, is_before_clipping=True), training_of(run, overrides))
+    return gather_evidence(Log.of_telemetry(columns), training_of(run, overrides))
 
 
 def training_of(run: StoredRun, overrides: Sequence[str]) -> Training:

@@ -5,15 +5,16 @@ from pathlib import Path
 from gradclip import keys
 from gradclip.config.schema import AdviseSettings
 from gradclip.diagnosis.diagnose import diagnose_log
-from gradclip.diagnosis.log import LEARNING_RATE, STEP, Training, as_log, find_columns
+from gradclip.diagnosis.log import JOINED_STEP, LEARNING_RATE, STEP, Training, as_log, find_columns
 from gradclip.diagnosis.read_log import Columns, join_points, read_log
 from gradclip.errors import DataError, did_you_mean
 from gradclip.formatting import for_terminal, printable
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, result_of
 from gradclip.tracking.records import Store
+from gradclip.tracking.stored_runs import Curve
 
-HEALTHY, UNHEALTHY = 0, 3  # exit codes; 2 is that of every error
+UNHEALTHY = 3  # exit code; 2 is that of every error
 MAX_POINTS = 1_000_000  # of a metric in the store
 
 
@@ -59,12 +60,12 @@ def _read_metrics(settings: AdviseSettings) -> Columns:
     if metric not in run.metrics:
         hint = did_you_mean(metric, run.metrics)
         raise DataError(f"metric: got {metric!r}; run {run_id} has no such metric{hint}")
-    names = [*find_columns([STEP, *run.metrics], _names(settings)).values()]
-    curves = {
-        name: result_of(ask(store, Operations.read_curves, [run_id], name, MAX_POINTS)).get(run_id)
-        for name in names
-        if name in run.metrics
-    }
-    if curves[metric] is None:
+    names = [*find_columns([JOINED_STEP, *run.metrics], _names(settings)).values()]
+    curves = {name: curve for name in names if (curve := _read_curve(store, run_id, name)) is not None}
+    if metric not in curves:
         raise DataError(f"metric: got {metric!r}; no value of it in run {run_id} is finite")
-    return join_points({name: (curve.step, curve.value) for name, curve in curves.items() if curve is not None})
+    return join_points({name: (curve.step, curve.value) for name, curve in curves.items()})
+
+
+def _read_curve(store: Store, run_id: str, name: str) -> Curve | None:
+    return result_of(ask(store, Operations.read_curves, [run_id], name, MAX_POINTS)).get(run_id)

@@ -14,6 +14,10 @@ from gradclip.config.tracking import TrackingSettings
 from gradclip.config.training import LossSettings, OptimizerSettings, ScheduleSettings, TrainerSettings
 
 Name = Annotated[str, Field(min_length=1)]
+OF_LOGS = (  # settings of advise that say what a log has, and what it does not say
+    *("step_column", "norm_column", "clipped_column", "loss_column", "rate_column", "layer_columns"),
+    *("optimizer_name", "max_norm", "parameter_count"),
+)
 
 
 class TrainConfig(Settings):
@@ -152,13 +156,13 @@ class AdviseSettings(Settings):
     def _one_source(self) -> "AdviseSettings":
         if self.log is not None and (self.run is not None or self.metric is not None):
             raise ValueError(f"log: got {self.log!r}; a log takes the place of run= and metric=")
+        if self.metric is not None and self.norm_column is not None:
+            raise ValueError(f"norm_column: got {self.norm_column!r}; metric={self.metric} has the norms")
         if self.metric is not None and self.run is None:
             raise ValueError(f"metric: got {self.metric!r}; needs the id of its run, run=...")
-        of_logs = ("optimizer_name", "max_norm", "parameter_count", *(name for name in vars(self) if "_column" in name))
-        if self.log is None and self.metric is None:
-            for name in of_logs:
-                if getattr(self, name) is not None:
-                    raise ValueError(f"{name}: got {getattr(self, name)!r}; belongs to log=... or metric=...")
+        given = [name for name in OF_LOGS if getattr(self, name) is not None]
+        if self.log is None and self.metric is None and given:
+            raise ValueError(f"{given[0]}: got {getattr(self, given[0])!r}; belongs to log=... or metric=...")
         if self.log is None and self.tracking.uri is None:
             raise ValueError("tracking.uri: got None; advice on a run needs a store, or give log=...")
         return self

@@ -118,10 +118,9 @@ class Evidence:
 
     @property
     def learning_rate(self) -> float:
-        """The learning rate at the start; NaN if it is not known."""
-        logged = self.log[LEARNING_RATE]
-        first = float(logged[0]) if len(logged) else np.nan
-        return first if np.isnan(self.training.learning_rate) else self.training.learning_rate
+        """The learning rate, the highest where it changes; NaN if it is not known."""
+        known = self.training.learning_rate
+        return largest_of(self.log[LEARNING_RATE]) if np.isnan(known) else known
 
 
 def gather_evidence(log: Log, training: Training) -> Evidence:
@@ -165,7 +164,7 @@ def gather_evidence(log: Log, training: Training) -> Evidence:
         largest_update_ratio=largest_of(ratios),
         typical_update_ratio=median_of(ratios),
         target_max_abs=largest_of(log[TARGET_MAX_ABS]),
-        scale_jumps=[(int(finite[STEP][row]), by) for row, by in scale_jumps(finite_norm)],
+        scale_jumps=[] if log.is_unscaled else [(int(finite[STEP][row]), by) for row, by in scale_jumps(finite_norm)],
         overfits_after_epoch=_overfits_after_epoch(training, log),
         exploded=outcome == "diverged" or (outcome == "stalled" and unusable),
     )

@@ -20,9 +20,10 @@ TARGET_MAX_ABS = "target/max_abs"
 SKIPPED = "grad/skipped"
 UPDATE_NORM, UPDATE_RATIO, WEIGHT_NORM = "update/norm", "update/ratio", "weight/norm"
 
+JOINED_STEP = "global_step"  # where we name the column: the likeliest name, so that no other is taken for it
 # What other programs call our columns, the likeliest first; compared as _plain() writes them.
 ALIASES = {
-    STEP: ("global_step", "step", "iteration", "iter"),
+    STEP: (JOINED_STEP, "step", "iteration", "iter"),
     EPOCH: ("epoch",),
     keys.GRAD_NORM: (
         *("grad_norm", "gradient_norm", "total_grad_norm", "grad_norm_total", "global_grad_norm", "total_norm"),
@@ -48,14 +49,21 @@ class Log:
         columns: numbers by the names of our metrics, ``[steps]`` each; the norm of a single tensor ends in its name, as
             ``grad/norm/layer.weight``. What was not logged is absent.
         is_before_clipping: whether the norms are known to be measured before clipping.
+        is_unscaled: whether they are known to be free of the scale of the loss.
         repeated: how many rows were left out, since their step was logged again later.
         rows: those that count, ``[steps]``; None: all.
     """
 
     columns: Mapping[str, NDArray[Any]]
     is_before_clipping: bool = False
+    is_unscaled: bool = False
     repeated: int = 0
     rows: Integers | None = None
+
+    @classmethod
+    def of_telemetry(cls, columns: Mapping[str, NDArray[Any]]) -> "Log":
+        """Return the log that the columns of a record are."""
+        return cls(columns, is_before_clipping=True, is_unscaled=True)
 
     def __len__(self) -> int:
         """Return the number of steps."""
@@ -148,7 +156,7 @@ def as_log(data: GradientRecord | Mapping[str, ArrayLike], names: Mapping[str, s
     """
     if isinstance(data, GradientRecord):
         had_gradients = ~np.isnan(data.norm) | ~data.skipped
-        return Log(data.to_columns(), is_before_clipping=True).select(had_gradients)
+        return Log.of_telemetry(data.to_columns()).select(had_gradients)
     found = find_columns([str(name) for name in data], names or {})
     norm = np.asarray(data[found[keys.GRAD_NORM]])
     logged = np.array([value is not None for value in norm]) if norm.dtype == object else np.full(len(norm), True)

@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradclip.arrays import Floats
+from gradclip.diagnosis.log import JOINED_STEP
 from gradclip.errors import DataError, first_line
 
 MAX_BYTES = 500 * 1024**2  # of a file; a million steps of five numbers are a tenth of it
@@ -145,8 +146,10 @@ def join_points(curves: Mapping[str, tuple[NDArray[Any], Floats]]) -> Columns:
         curves: steps and values, ``[points]`` each, by name.
     """
     steps = np.unique(np.concatenate([step for step, _ in curves.values()])) if curves else np.empty(0)
-    columns: Columns = {"step": steps}
+    columns: Columns = {JOINED_STEP: steps}
     for name, (step, values) in curves.items():
+        if name == JOINED_STEP:
+            continue
         column = np.full(len(steps), None, dtype=object)
         column[np.searchsorted(steps, step)] = values
         columns[name] = column
