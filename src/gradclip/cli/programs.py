@@ -54,16 +54,20 @@ def _compare(config: DictConfig) -> None:
 
 
 def advise() -> int:
-    """Advise on a stored run: which clipping to try at which threshold, and why, from its gradients.
+    """Advise on a stored run, or on any log of gradient norms: which clipping to try at which threshold, and why.
 
     python src/advise.py                                                   the run that was started last
     python src/advise.py experiment=gradclip                               the last one of an experiment
     python src/advise.py run=0123456789abcdef0123456789abcdef              a run
     python src/advise.py probe=true                                        measure norms in a short run, if it exploded
     python src/advise.py confirm=true seeds=20                             try the advice over 20 seeds
+    python src/advise.py log=norms.csv                                     a log of another program: exit code 0 or 3
+    python src/advise.py log=trainer_state.json output=json                the same for programs
+    python src/advise.py run=0123456789abcdef0123456789abcdef metric=grad_norm    a metric of any run in the store
     """
     # Hydra would take experiment= for a choice from the group of that name.
     sys.argv = [re.sub("^experiment=", "tracking.experiment=", argument) for argument in sys.argv]
+    sys.argv = [quoted_for_hydra(argument, "log") for argument in sys.argv]
     return run_command(_advise, "advise", str(advise.__doc__))
 
 
