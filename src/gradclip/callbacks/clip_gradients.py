@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from gradclip.callbacks.optimizers import OptimizerParameters
 from gradclip.callbacks.trainer_checks import check_dense, check_unscaled, check_whole_gradients, overrides
-from gradclip.clipping.base import Clipper, Gradients, Rescaler, State, rescale_in_place
+from gradclip.clipping.base import Clipper, State
 from gradclip.errors import TrainerError
 
 
@@ -88,7 +88,7 @@ class ClipGradients(Callback):
             check_dense(gradients)
             self.state, self._known = self._state_for(pl_module, named), named
         assert self.state is not None
-        after = self._clip_in_place(gradients, parameters, self.state)
+        after = self.clipper.clip_in_place(gradients, parameters, self.state)
         if self.clipper.may_skip and self.clipper.skips(self.state, after):
             for parameter in parameters.values():  # then the optimizer leaves weights and momentum alone
                 parameter.grad = None
@@ -102,15 +102,6 @@ class ClipGradients(Callback):
         state = self.clipper.init({**dict(module.named_parameters()), **parameters})
         kept = {key: value.to(state[key].device) for key, value in (self.state or {}).items() if key in state}
         return {**state, **kept}
-
-    def _clip_in_place(self, gradients: Gradients, parameters: Gradients, state: State) -> State:
-        if isinstance(self.clipper, Rescaler):
-            coefficients, after = self.clipper.coefficients(gradients, parameters, state)
-            rescale_in_place(gradients, coefficients)
-            return after
-        clipped, after = self.clipper.transform(gradients, parameters, state)
-        torch._foreach_copy_(list(gradients.values()), [clipped[name] for name in gradients])
-        return after
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget the training before."""
