@@ -135,8 +135,8 @@ def norm_of_norms(norms: Tensor, order: float = 2.0) -> Tensor:
 def unit_norms(tensors: Sequence[Tensor], least: float = 0.0) -> list[Tensor]:
     """Return the L2 norms of each tensor's units, every dimension but the first of size 1.
 
-    A unit is a slice of the first dimension; a vector is one unit, whose norm is a scalar. Of a sharded tensor the units are returned of which
-    this process has a part.
+    A unit is a slice of the first dimension; a vector is one unit, whose norm is a scalar. Of a sharded tensor the
+    units are returned of which this process has a part.
 
     Args:
         tensors: the tensors.
