@@ -149,7 +149,7 @@ def unit_norms(tensors: Sequence[Tensor], least: float = 0.0) -> list[Tensor]:
     """
     if not any(is_distributed(tensor) for tensor in tensors):
         return _local_unit_norms(tensors, least)
-    norms = _local_unit_norms([shard(tensor) for tensor in tensors], least)
+    norms = [norm.double() for norm in _local_unit_norms([shard(tensor) for tensor in tensors], least)]
     vectors = [tensor if tensor.ndim < 2 else norm for tensor, norm in zip(tensors, norms, strict=True)]
     norms = join_shards(norms, vectors, _joined_norms)
     others = [norm if tensor.ndim < 2 else tensor for tensor, norm in zip(tensors, norms, strict=True)]
