@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gradclip.errors import TrainerError
 
-SHARDING = {"FSDPStrategy", "ModelParallelStrategy", "DeepSpeedStrategy"}
+SHARDING = {"FSDPStrategy", "DeepSpeedStrategy"}  # as ModelParallelStrategy shards, gradients can be measured
 
 
 def check_whole_gradients(trainer: Trainer, pl_module: LightningModule, callback: str) -> None:
