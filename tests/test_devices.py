@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -35,6 +36,14 @@ class OnDeviceOnly(TorchDispatchMode):
         return made
 
 
+class NoCopiesOfNumbers(TorchFunctionMode):
+    """Refuses what makes a number a tensor by way of the CPU, for which a GPU waits; ``torch.full`` does not."""
+
+    def __torch_function__(self, function, types, arguments=(), keywords=None):
+        assert function not in (torch.tensor, torch.as_tensor), f"{function} copies a number to the device"
+        return function(*arguments, **keywords or {})
+
+
 def draw(dtype=torch.float32, leading=()):
     return {name: torch.empty((*leading, *shape), dtype=dtype, device="meta") for name, shape in SHAPES.items()}
 
@@ -43,7 +52,7 @@ def draw(dtype=torch.float32, leading=()):
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
 def test_clippers_stay_on_the_device_and_read_nothing_from_it(name, dtype):
     gradients, parameters, clipper = draw(dtype), draw(dtype), METHODS[name]()
-    with OnDeviceOnly(), torch.no_grad():
+    with NoCopiesOfNumbers(), OnDeviceOnly(), torch.no_grad():
         state = clipper.init(parameters)
         _, after, report = clipper(gradients, parameters, state)
         in_place = clipper.clip_in_place(gradients, parameters, state)
@@ -54,7 +63,7 @@ def test_clippers_stay_on_the_device_and_read_nothing_from_it(name, dtype):
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
 def test_recorders_stay_on_the_device_and_read_nothing_from_it_before_they_flush(kind, dtype):
     named = {name: nn.Parameter(tensor) for name, tensor in draw(dtype).items() if tensor.numel()}
-    with OnDeviceOnly(), torch.no_grad():
+    with NoCopiesOfNumbers(), OnDeviceOnly(), torch.no_grad():
         recorder = kind(list(named.items()), changes_direction=True)
         for step in range(3):
             for parameter in [*named.values()][step % 2 :]:  # one is without a gradient at times

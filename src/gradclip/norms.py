@@ -51,7 +51,7 @@ def _local_norms(tensors: Sequence[Tensor], order: float) -> Tensor:
     if is_narrow and order in (1, 2) and tensors[0].is_cpu:
         return _norms_on_cpu(tensors, order)
     if is_narrow and order == 2:
-        return torch.stack(torch._foreach_norm(list(tensors), 2, dtype=_wide_type(tensors[0])))
+        return torch.stack(torch._foreach_norm(list(tensors), 2, dtype=wide_type(tensors[0])))
     return torch.stack([_norm(_padded(tensor), order) for tensor in tensors])
 
 
@@ -65,7 +65,7 @@ def _joined_norms(norms: Tensor, order: float = 2.0) -> Tensor:
 def _largest_magnitudes(tensors: Sequence[Tensor]) -> Tensor:
     """The norms of infinite order; a CPU finds both extremes ten times as fast."""
     if not tensors[0].is_cpu:
-        return torch.stack(torch._foreach_norm(list(tensors), torch.inf)).to(_wide_type(tensors[0]))
+        return torch.stack(torch._foreach_norm(list(tensors), torch.inf)).to(wide_type(tensors[0]))
     ends = torch.stack([end for tensor in tensors for end in torch.aminmax(tensor)])
     return ends.view(-1, 2).abs().amax(dim=1).double()
 
@@ -190,7 +190,7 @@ def _unscaled_unit_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _wide_unit_norms(tensor: Tensor) -> Tensor:
     if tensor.dtype != torch.float64 or tensor.numel() == 0:
-        return _unscaled_unit_norms(tensor, _wide_type(tensor))
+        return _unscaled_unit_norms(tensor, wide_type(tensor))
     scale = safe_scale(tensor.abs().amax(_inner(tensor), keepdim=tensor.ndim > 1))
     return _unscaled_unit_norms(tensor / scale, torch.float64) * scale
 
@@ -212,7 +212,7 @@ def part_norms(matrix: Tensor, sizes: Sequence[int]) -> Tensor:
         tensor([[5., 2.]], dtype=torch.float64)
     """
     if matrix.dtype != torch.float64:
-        return _unscaled_part_norms(matrix.to(_wide_type(matrix)), sizes)
+        return _unscaled_part_norms(matrix.to(wide_type(matrix)), sizes)
     finite = matrix.abs().nan_to_num(nan=0.0, posinf=0.0)
     scale = safe_scale(finite.amax(dim=1, keepdim=True))  # float64 need not hold the squares of its numbers
     return _unscaled_part_norms(matrix / scale, sizes) * scale
@@ -272,12 +272,13 @@ def as_real(tensor: Tensor) -> Tensor:
     return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
-def _wide_type(tensor: Tensor) -> torch.dtype:
-    return torch.float32 if tensor.is_mps else torch.float64  # Apple's GPUs have no float64
-
-
 def _wide(tensor: Tensor) -> Tensor:
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def wide_type(tensor: Tensor) -> torch.dtype:
+    """Return the widest type of real numbers on the tensor's device: float64, but float32 on Apple's GPUs."""
+    return torch.float32 if tensor.is_mps else torch.float64
 
 
 def _padded(tensor: Tensor) -> Tensor:

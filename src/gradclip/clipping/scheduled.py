@@ -9,6 +9,7 @@ from torch import Tensor
 from gradclip.clipping.arguments import COUNT, POSITIVE
 from gradclip.clipping.base import Clipper, Gradients, State, device_of
 from gradclip.errors import ClippingError
+from gradclip.norms import wide_type
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,8 @@ class Scheduled(Clipper):
         return cast(Clipper, replace(clipper, value=clipper.value * self._factor(state["step"])))
 
     def _factor(self, step: Tensor) -> Tensor:
-        """The factor of a step, in float64: float32 cannot count beyond 16 million."""
-        progress = torch.clamp(step.double() / self.steps, max=1.0)
+        """The factor of a step, in float64, since float32 cannot count beyond 16 million."""
+        progress = torch.clamp(step.to(wide_type(step)) / self.steps, max=1.0)
         if self.shape == "linear":
             return self.start + (self.end - self.start) * progress
         return self.start * (self.end / self.start) ** progress

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from gradclip.norms import wide_type
 from gradclip.sharding import join_shards, shard
 
 
@@ -47,7 +48,7 @@ def nonfinite_counts(tensors: Sequence[Tensor], norms: Tensor) -> Tensor:
 
 def _count_nonfinite(tensors: Sequence[Tensor]) -> list[Tensor]:
     """The counts, by few operations for each tensor: zero times an element is zero if that is finite, else NaN."""
-    counts = [torch.count_nonzero(shard(tensor) * 0).double() for tensor in tensors]
+    counts = [torch.count_nonzero(shard(tensor) * 0).to(wide_type(tensor)) for tensor in tensors]
     return join_shards(counts, tensors, lambda of_shards: of_shards.sum(0))
 
 
@@ -60,7 +61,7 @@ def inner_product(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor
         >>> inner_product([torch.tensor([1.0, 2.0])], [torch.tensor([3.0, 4.0])])
         tensor(11., dtype=torch.float64)
     """
-    wide = torch.float32 if tensors[0].is_mps else torch.float64  # Apple's GPUs have no float64
+    wide = wide_type(tensors[0])
     pairs = zip(tensors, others, strict=True)
     products = [torch.dot(*(shard(part).flatten().to(wide) for part in pair)) for pair in pairs]
     return torch.stack(join_shards(products, tensors, lambda of_shards: of_shards.sum(0))).sum()
