@@ -6,14 +6,17 @@ the largest magnitude, as LAPACK's ``lassq`` does (Anderson 2017, "Algorithm 978
 """
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch._C._functorch import is_batchedtensor
+from torch._utils import _flatten_dense_tensors
 
 from gradclip.arrays import Floats, Integers
+from gradclip.sharding import is_distributed, join_shards, shard
 
 LARGE = 100_000  # elements from which widening costs a CPU more than a second pass
 BLOCK = 65_536  # elements whose squares float32 adds up to 6 digits
@@ -23,43 +26,74 @@ VANISHING = 1e-12  # of smaller float32 norms some squares were lost
 def tensor_norms(tensors: Sequence[Tensor], order: float = 2.0) -> Tensor:
     """Return the norm of each tensor, L2 by default, ``[tensors]``, in float64.
 
+    Those of sharded tensors (``DTensor``) are joined over the mesh, so that each process has the norms of the whole.
+
     Example:
         >>> tensor_norms([torch.tensor([3.0, 4.0]), torch.tensor([[6e20, 8e20]])])
         tensor([5.0000e+00, 1.0000e+21], dtype=torch.float64)
     """
     if not tensors:
         return torch.zeros(0, dtype=torch.float64)
+    if not any(is_distributed(tensor) for tensor in tensors):
+        return _local_norms(tensors, order)
+    norms = _local_norms([shard(tensor) for tensor in tensors], order)
+    return torch.stack(join_shards(norms.unbind(), tensors, partial(_joined_norms, order=order)))
+
+
+def _local_norms(tensors: Sequence[Tensor], order: float) -> Tensor:
     if any(tensor.is_complex() for tensor in tensors):
         tensors = [as_real(tensor) if order == 2 else tensor.abs() for tensor in tensors]
-    if order == 2 and _allow_foreach(tensors):
-        large_on_cpu = tensors[0].is_cpu and max(tensor.numel() for tensor in tensors) >= LARGE
-        return _large_norms_on_cpu(tensors) if large_on_cpu else _widened_norms(tensors)
+    if any(is_batchedtensor(tensor) for tensor in tensors):  # torch.vmap allows none of the calls for all tensors
+        return torch.stack([_norm(_padded(tensor), order) for tensor in tensors])
+    if order == torch.inf:
+        return _largest_magnitudes([_padded(tensor) for tensor in tensors])
+    is_narrow = torch.float64 not in {tensor.dtype for tensor in tensors}
+    if is_narrow and order in (1, 2) and tensors[0].is_cpu:
+        return _norms_on_cpu(tensors, order)
+    if is_narrow and order == 2:
+        return torch.stack(torch._foreach_norm(list(tensors), 2, dtype=wide_type(tensors[0])))
     return torch.stack([_norm(_padded(tensor), order) for tensor in tensors])
 
 
-def _allow_foreach(tensors: Sequence[Tensor]) -> bool:
-    """Whether one call may measure all tensors; neither ``torch.vmap`` nor the squares of float64 allow it."""
-    return not any(is_batchedtensor(tensor) or tensor.dtype == torch.float64 for tensor in tensors)
+def _joined_norms(norms: Tensor, order: float = 2.0) -> Tensor:
+    """The norms of tensors from those of their shards, ``[shards, ...]``."""
+    scale = safe_scale(norms.amax(0))
+    joined: Tensor = torch.linalg.vector_norm(norms / scale, order, dim=0) * scale
+    return joined
 
 
-def _widened_norms(tensors: Sequence[Tensor]) -> Tensor:
-    wide = torch.float32 if tensors[0].is_mps else torch.float64  # Apple's GPUs have no float64
-    return torch.stack(torch._foreach_norm(list(tensors), 2, dtype=wide))
+def _largest_magnitudes(tensors: Sequence[Tensor]) -> Tensor:
+    """The norms of infinite order; a CPU finds both extremes ten times as fast."""
+    if not tensors[0].is_cpu:
+        return torch.stack(torch._foreach_norm(list(tensors), torch.inf)).to(wide_type(tensors[0]))
+    ends = torch.stack([end for tensor in tensors for end in torch.aminmax(tensor)])
+    return ends.view(-1, 2).abs().amax(dim=1).double()
 
 
-def _large_norms_on_cpu(tensors: Sequence[Tensor]) -> Tensor:
+def _norms_on_cpu(tensors: Sequence[Tensor], order: float) -> Tensor:
     """Norms in float32, and again with care where that over- or underflowed: on a CPU no device waits for the check.
 
-    The squares are added up in blocks, whose norms are joined in float64: a float32 sum of ten million squares would be
+    The powers are added up in blocks, whose norms are joined in float64: a float32 sum of ten million squares would be
     some percent too small.
     """
     blocks = [torch.split(tensor.reshape(-1), BLOCK) if tensor.numel() > BLOCK else (tensor,) for tensor in tensors]
-    flat = torch.stack(torch._foreach_norm(list(chain.from_iterable(blocks)), 2, dtype=torch.float32)).double()
-    owner = torch.tensor([index for index, part in enumerate(blocks) for _ in part])
-    norms = flat.new_zeros(len(blocks)).index_add(0, owner, flat.square()).sqrt()
-    for index in torch.nonzero(~((norms > VANISHING) & norms.isfinite())).flatten().tolist():
-        norms[index] = _norm(_padded(tensors[index]), 2.0)
+    flat = torch.stack(torch._foreach_norm(list(chain.from_iterable(blocks)), order, dtype=torch.float32)).double()
+    norms = flat
+    if len(flat) > len(tensors):
+        owner = torch.tensor([index for index, part in enumerate(blocks) for _ in part])
+        norms = flat.new_zeros(len(blocks)).index_add(0, owner, flat.pow(order)).pow(1 / order)
+    for index in _doubtful(norms):
+        norms[index] = _norm(_padded(tensors[index]), order)
     return norms
+
+
+def _doubtful(norms: Tensor, vanishing: float = VANISHING) -> list[int]:
+    """Which norms, measured in float32 on a CPU, over- or underflowed."""
+    least, largest = torch.aminmax(_padded(norms))
+    if vanishing < least.item() and largest.item() < torch.inf:  # neither is true of NaN
+        return []
+    indices: list[int] = torch.nonzero(~((norms > vanishing) & norms.isfinite())).flatten().tolist()
+    return indices
 
 
 def _norm(tensor: Tensor, order: float) -> Tensor:
@@ -98,19 +132,72 @@ def norm_of_norms(norms: Tensor, order: float = 2.0) -> Tensor:
     return norm
 
 
-def unit_norms(tensor: Tensor) -> Tensor:
-    """Return the L2 norm of each unit, of the tensor's rank, every dimension but the first of size 1, in float64.
+def unit_norms(tensors: Sequence[Tensor], least: float = 0.0) -> list[Tensor]:
+    """Return the L2 norms of each tensor's units, every dimension but the first of size 1.
+
+    A unit is a slice of the first dimension; a vector is one unit, whose norm is a scalar. Of a sharded tensor the
+    units are returned of which this process has a part.
+
+    Args:
+        tensors: the tensors.
+        least: norms below this need not be exact, only below it.
 
     Example:
-        >>> unit_norms(torch.tensor([[3.0, 4.0], [6.0, 8.0]]))
-        tensor([[ 5.],
-                [10.]], dtype=torch.float64)
+        >>> unit_norms([torch.tensor([[3.0, 4.0], [6.0, 8.0]])])
+        [tensor([[ 5.],
+                [10.]])]
     """
-    inner = tuple(range(1, tensor.ndim)) or tuple(range(tensor.ndim))  # a vector is one unit
-    wide = _wide(tensor.abs() if tensor.is_complex() else tensor)
-    scale = safe_scale(wide.abs().amax(inner, keepdim=True))
-    norms: Tensor = torch.linalg.vector_norm(wide / scale, dim=inner, keepdim=True).double() * scale
+    if not any(is_distributed(tensor) for tensor in tensors):
+        return _local_unit_norms(tensors, least)
+    norms = [norm.double() for norm in _local_unit_norms([shard(tensor) for tensor in tensors], least)]
+    vectors = [tensor if tensor.ndim < 2 else norm for tensor, norm in zip(tensors, norms, strict=True)]
+    norms = join_shards(norms, vectors, _joined_norms)
+    others = [norm if tensor.ndim < 2 else tensor for tensor, norm in zip(tensors, norms, strict=True)]
+    return join_shards(norms, others, _joined_norms, whole_dimension=0)
+
+
+def _local_unit_norms(tensors: Sequence[Tensor], least: float) -> list[Tensor]:
+    """The norms of units; on a CPU in float32 where that is enough."""
+    tensors = [tensor.abs() if tensor.is_complex() else tensor for tensor in tensors]
+    if not tensors or not tensors[0].is_cpu or any(is_batchedtensor(tensor) for tensor in tensors):
+        return [_wide_unit_norms(tensor) for tensor in tensors]
+    vectors = [tensor for tensor in tensors if _is_narrow_vector(tensor)]
+    of_vectors = iter(torch._foreach_norm(vectors, 2, dtype=torch.float32) if vectors else ())
+    norms = [next(of_vectors) if _is_narrow_vector(tensor) else _matrix_unit_norms(tensor) for tensor in tensors]
+    all_norms = _flatten_dense_tensors(norms)  # type: ignore[no-untyped-call]
+    doubtful = _doubtful(all_norms, -1.0 if least > VANISHING else VANISHING)
+    if doubtful:
+        ends = np.cumsum([norm.numel() for norm in norms])
+        for index in np.unique(np.searchsorted(ends, doubtful, side="right")):
+            norms[index] = _wide_unit_norms(tensors[index])
     return norms
+
+
+def _is_narrow_vector(tensor: Tensor) -> bool:
+    return tensor.ndim < 2 and tensor.dtype != torch.float64 and tensor.numel() <= BLOCK
+
+
+def _matrix_unit_norms(tensor: Tensor) -> Tensor:
+    is_narrow = tensor.ndim > 1 and tensor.dtype != torch.float64 and tensor.numel() <= BLOCK * len(tensor)
+    return _unscaled_unit_norms(tensor, torch.float32) if is_narrow else _wide_unit_norms(tensor)
+
+
+def _unscaled_unit_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    wider = None if tensor.dtype == dtype else dtype  # a type that is asked for costs time even where it is there
+    norms: Tensor = torch.linalg.vector_norm(tensor, 2, _inner(tensor), keepdim=tensor.ndim > 1, dtype=wider)
+    return norms
+
+
+def _wide_unit_norms(tensor: Tensor) -> Tensor:
+    if tensor.dtype != torch.float64 or tensor.numel() == 0:
+        return _unscaled_unit_norms(tensor, wide_type(tensor))
+    scale = safe_scale(tensor.abs().amax(_inner(tensor), keepdim=tensor.ndim > 1))
+    return _unscaled_unit_norms(tensor / scale, torch.float64) * scale
+
+
+def _inner(tensor: Tensor) -> tuple[int, ...]:
+    """The dimensions within a unit."""
+    return tuple(range(1, tensor.ndim)) or tuple(range(tensor.ndim))
 
 
 def part_norms(matrix: Tensor, sizes: Sequence[int]) -> Tensor:
@@ -125,8 +212,7 @@ def part_norms(matrix: Tensor, sizes: Sequence[int]) -> Tensor:
         tensor([[5., 2.]], dtype=torch.float64)
     """
     if matrix.dtype != torch.float64:
-        wide = torch.float32 if matrix.is_mps else torch.float64  # Apple's GPUs have no float64
-        return _unscaled_part_norms(matrix.to(wide), sizes)
+        return _unscaled_part_norms(matrix.to(wide_type(matrix)), sizes)
     finite = matrix.abs().nan_to_num(nan=0.0, posinf=0.0)
     scale = safe_scale(finite.amax(dim=1, keepdim=True))  # float64 need not hold the squares of its numbers
     return _unscaled_part_norms(matrix / scale, sizes) * scale
@@ -188,6 +274,11 @@ def as_real(tensor: Tensor) -> Tensor:
 
 def _wide(tensor: Tensor) -> Tensor:
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def wide_type(tensor: Tensor) -> torch.dtype:
+    """Return the widest type of real numbers on the tensor's device: float64, but float32 on Apple's GPUs."""
+    return torch.float32 if tensor.is_mps else torch.float64
 
 
 def _padded(tensor: Tensor) -> Tensor:

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from gradclip import Auto, Scheduled
+from gradclip.clipping.auto import _percentile
 
 NORMS = np.random.default_rng(0).lognormal(0, 2, 60)
 
@@ -40,3 +41,9 @@ def test_bad_norms_are_not_remembered():
 
 def test_a_schedule_that_leads_above_100_ends_at_the_largest_norm():
     assert thresholds(Scheduled(Auto(50.0), start=1.0, end=5.0, steps=10), NORMS)[20:] == pytest.approx(NORMS[20:])
+
+
+def test_positions_among_a_million_norms_are_not_rounded_to_float32():
+    norms = np.arange(1_000_000.0)
+    found = _percentile(torch.from_numpy(norms), torch.tensor(len(norms)), 10.0)
+    assert found.item() == pytest.approx(np.percentile(norms, 10), rel=1e-12)

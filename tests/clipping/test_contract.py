@@ -88,8 +88,9 @@ def largest_excess(name, clipped, parameters):
         case "groups":
             return max(norms["weight"] / 10.0, exact_norm({k: v for k, v in clipped.items() if k != "weight"}))
         case "adaptive":
-            pairs = [(clipped[key], parameters[key]) for key in clipped if clipped[key].numel()]
-            return max((unit_norms(g) / (0.01 * unit_norms(p).clamp(min=1e-3))).max().item() for g, p in pairs)
+            keys = [key for key in clipped if clipped[key].numel()]
+            pairs = zip(*(unit_norms([of[key].double() for key in keys]) for of in (clipped, parameters)), strict=True)
+            return max((norm / (0.01 * weight.clamp(min=1e-3))).max().item() for norm, weight in pairs)
         case _:
             sizes = {"norm": exact_norm(clipped), "value": flat(clipped).abs().max().item()}
             clipper = make(name)

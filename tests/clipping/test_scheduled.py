@@ -47,3 +47,13 @@ def test_settings_build_it_inside_groups_too():
     groups = [{"parameters": "only", "value": 10.0}]
     clipper = make_clipper("groups", schedule, method="norm", value=1.0, groups=groups)
     assert thresholds(clipper, 3) == pytest.approx([20.0, 10.0, 10.0])
+
+
+@pytest.mark.parametrize(
+    ("shape", "factor"), [("linear", 1 + 2 * 20_000_001 / 40_000_000), ("exponential", 3 ** (20_000_001 / 40_000_000))]
+)
+def test_steps_beyond_16_million_are_counted_one_by_one(shape, factor):
+    clipper = Scheduled(Norm(1.0), start=1.0, end=3.0, steps=40_000_000, shape=shape)
+    gradients = {"only": torch.tensor([100.0], dtype=torch.float64)}
+    clipped, _, _ = clipper(gradients, gradients, {"step": torch.tensor(20_000_001)})
+    assert clipped["only"].item() == pytest.approx(factor, rel=1e-12)

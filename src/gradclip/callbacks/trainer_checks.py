@@ -9,7 +9,7 @@ from pytorch_lightning import Callback, Trainer
 
 from gradclip.errors import TrainerError
 
-SHARDING = {"FSDPStrategy", "ModelParallelStrategy", "DeepSpeedStrategy"}
+SHARDING = {"FSDPStrategy", "DeepSpeedStrategy"}  # as ModelParallelStrategy shards, gradients can be measured
 
 
 def check_whole_gradients(trainer: Trainer, callback: str) -> None:

@@ -6,9 +6,11 @@ from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
+from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 from gradclip.clipping.arguments import POSITIVE
 from gradclip.clipping.base import Clipper, Gradients, State
+from gradclip.clipping.rescaling import rescale, rescale_in_place
 from gradclip.norms import unit_norms
 
 
@@ -52,12 +54,27 @@ class Adaptive(Clipper):
 
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
         """Return gradients with no unit above that fraction of its weights."""
-        clipped = {name: self._clip(name, gradient, parameters[name]) for name, gradient in gradients.items()}
-        return clipped, state
+        clipped = self._clipped(gradients)
+        norms = unit_norms([gradients[name] for name in clipped])
+        weights = unit_norms([parameters[name].detach() for name in clipped])
+        factors = {name: self._factor(*pair) for name, *pair in zip(clipped, norms, weights, strict=True)}
+        return rescale(gradients, [factors.get(name) for name in gradients]), state
 
-    def _clip(self, name: str, gradient: Tensor, parameter: Tensor) -> Tensor:
-        if gradient.numel() == 0 or (self.exclude is not None and fnmatchcase(name, self.exclude)):
-            return gradient
-        limit = self.value * unit_norms(parameter.detach()).clamp(min=self.eps)
-        coefficient = torch.clamp(limit / unit_norms(gradient), max=1.0)
-        return (gradient * coefficient).to(gradient.dtype)
+    def clip_in_place(self, gradients: Gradients, parameters: Gradients, state: State) -> State:
+        """Rescale each unit in place, all factors computed at once; arguments are those of the base class."""
+        clipped = self._clipped(gradients)
+        if not clipped:
+            return state
+        least_limit = 0.0 if isinstance(self.value, Tensor) else self.value * self.eps
+        norms = unit_norms([gradients[name] for name in clipped], least_limit)
+        weights = unit_norms([parameters[name].detach() for name in clipped], self.eps)
+        factors = self._factor(_flatten_dense_tensors(norms), _flatten_dense_tensors(weights))  # type: ignore[no-untyped-call]
+        each = _unflatten_dense_tensors(factors, norms)  # type: ignore[no-untyped-call]
+        rescale_in_place({name: gradients[name] for name in clipped}, each)
+        return state
+
+    def _factor(self, norms: Tensor, weights: Tensor) -> Tensor:
+        return torch.clamp(self.value * weights.clamp(min=self.eps) / norms, max=1.0)
+
+    def _clipped(self, gradients: Gradients) -> list[str]:
+        return [name for name in gradients if self.exclude is None or not fnmatchcase(name, self.exclude)]

@@ -71,7 +71,7 @@ def _percentile(norms: Tensor, count: Tensor, percentile: float | Tensor) -> Ten
     :func:`torch.nanquantile` is the same, but ``torch.vmap`` refuses it.
     """
     ordered = norms.sort().values  # NaN is last
-    last = (count - 1).clamp(min=0)
+    last = (count - 1).clamp(min=0).double()  # whose hundredth float32 would round
     position = torch.minimum(last * percentile / 100, last)  # a schedule may raise the percentile above 100
     below, above = (ordered.gather(0, end.long().reshape(1))[0] for end in (position.floor(), position.ceil()))
     return below + (above - below) * (position - position.floor())

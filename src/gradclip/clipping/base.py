@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from gradclip.clipping.arguments import Range
-from gradclip.norms import as_real, global_norm
+from gradclip.clipping.rescaling import copy_into, rescale, rescale_in_place
+from gradclip.norms import global_norm
+from gradclip.sharding import is_distributed, join_shards, stored
 
 Gradients = Mapping[str, Tensor]  # by parameter name, each of its parameter's shape
 State = Mapping[str, Tensor]  # what an adaptive method remembers; empty for the others
@@ -157,9 +159,23 @@ class Clipper(ABC):
             after: the state that :meth:`transform` returned.
 
         Returns:
-            A boolean scalar; false unless a method says otherwise, which then sets ``may_skip`` too.
+            A boolean scalar on the gradients' device. Only a method that sets ``may_skip`` is asked.
         """
-        return torch.tensor(False)
+        raise NotImplementedError(f"{type(self).__name__} sets may_skip, but has no skips")
+
+    def clip_in_place(self, gradients: Gradients, parameters: Gradients, state: State) -> State:
+        """Clip gradients as :meth:`transform` does, in their own memory, and return the next state.
+
+        Here they are copied back; a method that can do without the copy overrides it. No graph may be recorded.
+
+        Args:
+            gradients: gradients by parameter name, which are changed.
+            parameters: parameters by the same names.
+            state: of :meth:`init`, or of the step before.
+        """
+        clipped, after = self.transform(gradients, parameters, state)
+        copy_into(gradients, clipped)
+        return after
 
     def __call__(
         self, gradients: Gradients, parameters: Gradients, state: State
@@ -175,7 +191,8 @@ class Clipper(ABC):
             The clipped gradients, the next state (both as of :meth:`transform`) and the report, scalar tensors.
         """
         clipped, after = self.transform(gradients, parameters, state)
-        return clipped, after, _report(gradients, clipped, self.skips(state, after))
+        skipped = self.skips(state, after) if self.may_skip else None
+        return clipped, after, _report(gradients, clipped, skipped)
 
 
 @cache
@@ -194,10 +211,7 @@ def _ranges(kind: type[Clipper]) -> dict[str, tuple[Range, bool]]:
 
 
 class Rescaler(Clipper):
-    """A clipper that multiplies gradients by coefficients: one for all, or one for each tensor.
-
-    :class:`~gradclip.callbacks.clip_gradients.ClipGradients` then multiplies in place, without a copy.
-    """
+    """A clipper that multiplies gradients by coefficients: one for all, or one for each tensor."""
 
     @abstractmethod
     def coefficients(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[Tensor, State]:
@@ -218,50 +232,32 @@ class Rescaler(Clipper):
         coefficients, after = self.coefficients(gradients, parameters, state)
         return rescale(gradients, coefficients), after
 
+    def clip_in_place(self, gradients: Gradients, parameters: Gradients, state: State) -> State:
+        """Multiply the gradients in place, and return the next state; arguments are those of the base class."""
+        coefficients, after = self.coefficients(gradients, parameters, state)
+        rescale_in_place(gradients, coefficients)
+        return after
+
 
 def device_of(parameters: Gradients) -> torch.device | None:
     """Return the device of some parameters; None, torch's default, without any."""
     return next((parameter.device for parameter in parameters.values()), None)
 
 
-def _report(before: Gradients, after: Gradients, skipped: Tensor) -> Report:
-    """Compare gradients before and after clipping."""
+def _report(before: Gradients, after: Gradients, skipped: Tensor | None) -> Report:
+    """Compare gradients before and after clipping; ``skipped`` is None where nothing is ever skipped."""
     norm, norm_clipped = global_norm([*before.values()]), global_norm([*after.values()])
-    changed = [_differ(before[name], after[name]).any() for name in before]
-    clipped = torch.stack(changed).any() if changed else torch.tensor(False)
-    return Report(norm, norm_clipped, clipped, skipped.to(norm.device))
+    never = torch.zeros_like(norm, dtype=torch.bool)
+    changed = [_differ(stored(before[name]), stored(after[name])).any() for name in before]
+    if any(is_distributed(gradient) for gradient in before.values()):
+        changed = join_shards(changed, [*before.values()], lambda of_shards: of_shards.any(0))
+    clipped = torch.stack(changed).any() if changed else never
+    return Report(norm, norm_clipped, clipped, never if skipped is None else skipped)
 
 
 def _differ(before: Tensor, after: Tensor) -> Tensor:
     """Where elements changed; a NaN that stays one did not."""
     return (before != after) & ~(before.isnan() & after.isnan())
-
-
-def rescale(gradients: Gradients, coefficients: Tensor) -> dict[str, Tensor]:
-    """Multiply gradients by one coefficient, a scalar, or by one each, ``[number of gradients]``.
-
-    An infinite gradient times a coefficient of zero is NaN: what is not finite is never hidden. Coefficients are not
-    rounded to 16 bits, in which small ones would become zero.
-    """
-    each = coefficients.unbind() if coefficients.ndim else [coefficients] * len(gradients)
-    pairs = zip(gradients.items(), each, strict=True)
-    return {name: _multiply(gradient, coefficient) for (name, gradient), coefficient in pairs}
-
-
-def rescale_in_place(gradients: Gradients, coefficients: Tensor) -> None:
-    """Multiply gradients as :func:`rescale` does, in place; 16-bit and complex ones need new memory."""
-    if any(gradient.dtype.itemsize < 4 or gradient.is_complex() for gradient in gradients.values()):
-        torch._foreach_copy_(list(gradients.values()), list(rescale(gradients, coefficients).values()))
-        return
-    factors = coefficients if coefficients.ndim == 0 else list(coefficients.unbind())
-    torch._foreach_mul_(list(gradients.values()), factors)
-
-
-def _multiply(gradient: Tensor, coefficient: Tensor) -> Tensor:
-    if gradient.is_complex():
-        return torch.view_as_complex(_multiply(as_real(gradient), coefficient))
-    wide = torch.promote_types(gradient.dtype, torch.float32)
-    return (gradient.to(wide) * coefficient.to(wide)).to(gradient.dtype)
 
 
 def gather_states(states: Sequence[State]) -> dict[str, Tensor]:
@@ -279,7 +275,7 @@ def any_skips(clippers: Sequence[Clipper], state: State, after: State) -> Tensor
     """Return whether one of several clippers skips the update, from their states in one.
 
     Args:
-        clippers: the clippers.
+        clippers: the clippers, one of which may skip.
         state: their states before the step, in one.
         after: their states after the step, in one.
     """
@@ -288,4 +284,4 @@ def any_skips(clippers: Sequence[Clipper], state: State, after: State) -> Tensor
         for index, clipper in enumerate(clippers)
         if clipper.may_skip
     ]
-    return torch.stack(each).any() if each else torch.tensor(False)
+    return torch.stack(each).any()

@@ -44,6 +44,14 @@ class Chain(Clipper):
             states.append(after)
         return clipped, gather_states(states)
 
+    def clip_in_place(self, gradients: Gradients, parameters: Gradients, state: State) -> State:
+        """Clip by one clipper after the other; arguments are those of the base class."""
+        states = [
+            clipper.clip_in_place(gradients, parameters, own_state(state, index))
+            for index, clipper in enumerate(self.clippers)
+        ]
+        return gather_states(states)
+
     def skips(self, state: State, after: State) -> Tensor:
         """Return whether one of the clippers skips the update."""
         return any_skips(self.clippers, state, after)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import ClassVar
 
 from torch import Tensor
@@ -78,6 +79,14 @@ class Groups(Clipper):
         ordered = {name: clipped[name] for name in gradients}
         return ordered, gather_states(states)
 
+    def clip_in_place(self, gradients: Gradients, parameters: Gradients, state: State) -> State:
+        """Clip each group by its clipper; arguments are those of the base class."""
+        states = []
+        for index, (clipper, part) in enumerate(zip(self._clippers(), self._split(gradients), strict=True)):
+            own = {name: parameters[name] for name in part}
+            states.append(clipper.clip_in_place(part, own, own_state(state, index)))
+        return gather_states(states)
+
     def skips(self, state: State, after: State) -> Tensor:
         """Return whether one of the clippers skips the update."""
         return any_skips(self._clippers(), state, after)
@@ -88,8 +97,12 @@ class Groups(Clipper):
     def _split(self, tensors: Gradients) -> list[dict[str, Tensor]]:
         """The tensors of each group, the rest's last."""
         parts: list[dict[str, Tensor]] = [{} for _ in self._clippers()]
-        patterns = [*self.groups, "*"]
+        patterns = (*self.groups, "*")
         for name, tensor in tensors.items():
-            first = next(index for index, pattern in enumerate(patterns) if fnmatchcase(name, pattern))
-            parts[first][name] = tensor
+            parts[_first_match(name, patterns)][name] = tensor
         return parts
+
+
+@cache
+def _first_match(name: str, patterns: tuple[str, ...]) -> int:
+    return next(index for index, pattern in enumerate(patterns) if fnmatchcase(name, pattern))

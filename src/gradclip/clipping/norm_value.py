@@ -43,4 +43,11 @@ class NormValue(Clipper):
 
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
         """Return gradients within both thresholds."""
-        return Chain(Norm(self.norm), Value(self.value)).transform(gradients, parameters, state)
+        return self._chain().transform(gradients, parameters, state)
+
+    def clip_in_place(self, gradients: Gradients, parameters: Gradients, state: State) -> State:
+        """Clip by one method after the other; arguments are those of the base class."""
+        return self._chain().clip_in_place(gradients, parameters, state)
+
+    def _chain(self) -> Chain:
+        return Chain(Norm(self.norm), Value(self.value))

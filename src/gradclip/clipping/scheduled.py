@@ -1,7 +1,7 @@
 """A threshold that changes over the steps."""
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch import Tensor
 from gradclip.clipping.arguments import COUNT, POSITIVE
 from gradclip.clipping.base import Clipper, Gradients, State, device_of
 from gradclip.errors import ClippingError
+from gradclip.norms import wide_type
 
 
 @dataclass(frozen=True)
@@ -65,17 +66,25 @@ class Scheduled(Clipper):
 
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
         """Clip at this step's threshold."""
-        clipper: Any = self.clipper
-        now = replace(clipper, value=clipper.value * self._factor(state["step"]))
-        clipped, after = now.transform(gradients, parameters, state)
+        clipped, after = self._now(state).transform(gradients, parameters, state)
         return clipped, {**after, "step": state["step"] + 1}
+
+    def clip_in_place(self, gradients: Gradients, parameters: Gradients, state: State) -> State:
+        """Clip at this step's threshold; arguments are those of the base class."""
+        after = self._now(state).clip_in_place(gradients, parameters, state)
+        return {**after, "step": state["step"] + 1}
 
     def skips(self, state: State, after: State) -> Tensor:
         """Return whether the clipper skips the update."""
         return self.clipper.skips(state, after)
 
+    def _now(self, state: State) -> Clipper:
+        clipper: Any = self.clipper
+        return cast(Clipper, replace(clipper, value=clipper.value * self._factor(state["step"])))
+
     def _factor(self, step: Tensor) -> Tensor:
-        progress = torch.clamp(step / self.steps, max=1.0)
+        """The factor of a step, in float64, since float32 cannot count beyond 16 million."""
+        progress = torch.clamp(step.to(wide_type(step)) / self.steps, max=1.0)
         if self.shape == "linear":
             return self.start + (self.end - self.start) * progress
         return self.start * (self.end / self.start) ** progress

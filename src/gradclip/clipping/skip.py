@@ -1,6 +1,7 @@
 """Skip updates whose gradient is not finite or too large."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, ClassVar
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from gradclip.clipping.arguments import COUNT, POSITIVE
 from gradclip.clipping.base import Clipper, Gradients, State, device_of
 from gradclip.norms import global_norm
+from gradclip.sharding import map_stored, stored
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,25 @@ class Skip(Clipper):
 
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
         """Return the gradients, or zeros if the update is to be skipped."""
+        skipped, after = self._judge(gradients, state)
+        keep = partial(torch.masked_fill, mask=skipped, value=0.0)
+        return {name: map_stored(keep, gradient) for name, gradient in gradients.items()}, after
+
+    def clip_in_place(self, gradients: Gradients, parameters: Gradients, state: State) -> State:
+        """Set the gradients to zero if the update is to be skipped; arguments are those of the base class."""
+        skipped, after = self._judge(gradients, state)
+        if not skipped.is_cpu or skipped:  # on a CPU this look is free of waiting
+            for gradient in gradients.values():
+                stored(gradient).masked_fill_(skipped, 0.0)
+        return after
+
+    def _judge(self, gradients: Gradients, state: State) -> tuple[Tensor, State]:
+        """Whether the update is to be skipped, and the next state."""
         norm = global_norm([*gradients.values()])
         harmful = ~norm.isfinite() if self.value is None else ~(norm <= self.value)
         skipped = harmful & (state["in_a_row"] < self.patience)
-        clipped = {name: torch.where(skipped, torch.zeros_like(g), g) for name, g in gradients.items()}
         in_a_row = torch.where(harmful, state["in_a_row"] + 1, 0)
-        after = {"skipped": state["skipped"] + skipped, "in_a_row": in_a_row}
-        return clipped, after
+        return skipped, {"skipped": state["skipped"] + skipped, "in_a_row": in_a_row}
 
     def skips(self, state: State, after: State) -> Tensor:
         """Return whether the number of skipped updates grew, a boolean scalar."""

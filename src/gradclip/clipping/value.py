@@ -8,7 +8,9 @@ from torch import Tensor
 
 from gradclip.clipping.arguments import AT_MOST_0, POSITIVE
 from gradclip.clipping.base import Clipper, Gradients, State
+from gradclip.errors import ClippingError
 from gradclip.norms import as_real
+from gradclip.sharding import is_unreduced, map_stored, stored
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,41 @@ class Value(Clipper):
 
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
         """Return gradients without an element beyond the threshold."""
-        lower = -self.value if self.lower is None else self.lower
-        clipped = {name: _clamp(gradient, lower, self.value) for name, gradient in gradients.items()}
-        return clipped, state
+        _check_reduced(gradients)
+        return {name: map_stored(self._clamp, gradient) for name, gradient in gradients.items()}, state
+
+    def clip_in_place(self, gradients: Gradients, parameters: Gradients, state: State) -> State:
+        """Clamp all gradients by two calls; complex ones one by one. Arguments are those of the base class."""
+        if not gradients or any(dtype.is_complex for dtype in {gradient.dtype for gradient in gradients.values()}):
+            return super().clip_in_place(gradients, parameters, state)
+        _check_reduced(gradients)
+        own = [stored(gradient) for gradient in gradients.values()]
+        lower, upper = ([end] * len(own) if isinstance(end, Tensor) else end for end in self._ends())
+        torch._foreach_clamp_min_(own, lower)
+        torch._foreach_clamp_max_(own, upper)
+        return state
+
+    def _ends(self) -> tuple[float | Tensor, float | Tensor]:
+        return -self.value if self.lower is None else self.lower, self.value
+
+    def _clamp(self, gradient: Tensor) -> Tensor:
+        if gradient.is_complex():
+            return torch.view_as_complex(self._clamp(as_real(gradient)))
+        lower, upper = (_as_tensor(end, gradient) for end in self._ends())
+        return gradient.clamp(lower, upper)
 
 
-def _clamp(gradient: Tensor, lower: float | Tensor, upper: float | Tensor) -> Tensor:
-    if gradient.is_complex():
-        return torch.view_as_complex(_clamp(as_real(gradient), lower, upper))
-    ends = (torch.as_tensor(end, dtype=gradient.dtype, device=gradient.device) for end in (lower, upper))
-    return gradient.clamp(*ends)
+def _as_tensor(end: float | Tensor, gradient: Tensor) -> Tensor:
+    """An end as a scalar of the gradient's type, made on its device, since a copy from the CPU would wait."""
+    if isinstance(end, Tensor):
+        return end.to(gradient.dtype)
+    return torch.full((), end, dtype=gradient.dtype, device=gradient.device)
+
+
+def _check_reduced(gradients: Gradients) -> None:
+    for name, gradient in gradients.items():
+        if is_unreduced(gradient):
+            raise ClippingError(
+                f"clip: got value; the gradient of {name} is a sum that is spread over processes, whose elements "
+                "cannot be clipped: choose a method that rescales, such as norm"
+            )

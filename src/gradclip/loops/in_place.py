@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gradclip.clipping.base import Clipper, Gradients, Rescaler, State, rescale_in_place
+from gradclip.clipping.base import Clipper, State
 from gradclip.loops.optimizers import check_dense
 
 
@@ -45,7 +45,7 @@ class InPlaceClipper:
             check_dense(parameters)
             self.state, self._known = self._state_for(named), named
         assert self.state is not None
-        after = self._transform(gradients, parameters, self.state)
+        after = self.clipper.clip_in_place(gradients, parameters, self.state)
         if self.clipper.may_skip and self.clipper.skips(self.state, after):
             for parameter in parameters.values():  # then the optimizer leaves weights and momentum alone
                 parameter.grad = None
@@ -64,12 +64,3 @@ class InPlaceClipper:
         state = self.clipper.init({**dict(self._module.named_parameters()), **parameters})
         kept = {key: value.to(state[key].device) for key, value in (self.state or {}).items() if key in state}
         return {**state, **kept}
-
-    def _transform(self, gradients: Gradients, parameters: Gradients, state: State) -> State:
-        if isinstance(self.clipper, Rescaler):
-            coefficients, after = self.clipper.coefficients(gradients, parameters, state)
-            rescale_in_place(gradients, coefficients)
-            return after
-        clipped, after = self.clipper.transform(gradients, parameters, state)
-        torch._foreach_copy_(list(gradients.values()), [clipped[name] for name in gradients])
-        return after

@@ -81,7 +81,8 @@ class StackedClipper:
     ) -> tuple[dict[str, Tensor], State, Tensor]:
         clipper = self._clipper(varying)
         clipped, after = clipper.transform(gradients, parameters, state)
-        return clipped, after, clipper.skips(state, after)
+        never = torch.zeros_like(next(iter(gradients.values())).flatten()[0], dtype=torch.bool)
+        return clipped, after, clipper.skips(state, after) if self.may_skip else never
 
     def _clipper(self, varying: Mapping[SettingPath, Any]) -> Clipper:
         settings = replace_values(self.settings, varying)

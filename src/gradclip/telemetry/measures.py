@@ -5,6 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from gradclip.norms import wide_type
+from gradclip.sharding import join_shards, shard
+
 
 def extremes(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return the minimum and the maximum of each tensor: a flat list of scalars, two for each tensor.
@@ -18,17 +21,35 @@ def extremes(tensors: Sequence[Tensor]) -> list[Tensor]:
     return [extreme for tensor in tensors for extreme in tensor.aminmax()]
 
 
-def nonfinite_counts(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Return the number of NaN or infinite elements of each tensor, a list of integer scalars.
+def nonfinite_counts(tensors: Sequence[Tensor], norms: Tensor) -> Tensor:
+    """Return the number of NaN or infinite elements of each tensor, ``[tensors]``.
+
+    Args:
+        tensors: the tensors.
+        norms: their norms; a finite one means finite elements. On a CPU, where a look is free of waiting, no others
+            are counted.
 
     Example:
-        >>> nonfinite_counts([torch.tensor([1.0, torch.nan, -torch.inf])])
-        [tensor(2)]
+        >>> from gradclip.norms import tensor_norms
+        >>> tensors = [torch.tensor([1.0, torch.nan, -torch.inf]), torch.tensor([3.0])]
+        >>> nonfinite_counts(tensors, tensor_norms(tensors))
+        tensor([2., 0.], dtype=torch.float64)
     """
-    if tensors[0].device.type != "cpu":
-        return [torch.count_nonzero(~tensor.isfinite()) for tensor in tensors]
-    zero = torch.zeros((), dtype=torch.int64)  # on a CPU a look at the sum is free of waiting and saves most counts
-    return [zero if tensor.sum().isfinite() else torch.count_nonzero(~tensor.isfinite()) for tensor in tensors]
+    if norms.is_cpu:
+        counts = torch.zeros_like(norms)
+        if norms.isfinite().all():
+            return counts
+        doubtful = torch.nonzero(~norms.isfinite()).flatten().tolist()
+        for index, count in zip(doubtful, _count_nonfinite([tensors[index] for index in doubtful]), strict=True):
+            counts[index] = count
+        return counts
+    return torch.stack(_count_nonfinite(tensors))
+
+
+def _count_nonfinite(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The counts, by few operations for each tensor: zero times an element is zero if that is finite, else NaN."""
+    counts = [torch.count_nonzero(shard(tensor) * 0).to(wide_type(tensor)) for tensor in tensors]
+    return join_shards(counts, tensors, lambda of_shards: of_shards.sum(0))
 
 
 def inner_product(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:
@@ -40,8 +61,7 @@ def inner_product(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor
         >>> inner_product([torch.tensor([1.0, 2.0])], [torch.tensor([3.0, 4.0])])
         tensor(11., dtype=torch.float64)
     """
-    wide = torch.float32 if tensors[0].is_mps else torch.float64  # Apple's GPUs have no float64
+    wide = wide_type(tensors[0])
     pairs = zip(tensors, others, strict=True)
-    return torch.stack(
-        [torch.dot(tensor.flatten().to(wide), other.flatten().to(wide)) for tensor, other in pairs]
-    ).sum()
+    products = [torch.dot(*(shard(part).flatten().to(wide) for part in pair)) for pair in pairs]
+    return torch.stack(join_shards(products, tensors, lambda of_shards: of_shards.sum(0))).sum()

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors
 
-from gradclip.norms import as_real, row_part_norms, tensor_norms
+from gradclip.norms import as_real, global_norm, row_part_norms, tensor_norms
+from gradclip.sharding import is_distributed, stored
 from gradclip.telemetry.batches import largest_of_batches
-from gradclip.telemetry.measures import extremes, inner_product, nonfinite_counts
+from gradclip.telemetry.measures import inner_product, nonfinite_counts
 from gradclip.telemetry.record import MATRICES, GradientRecord
 
 SMALL_NETWORK = 1_000_000  # parameters; up to so many, a copy at every step costs next to nothing
@@ -234,7 +235,10 @@ class CopyingRecorder(Recorder):
 
 
 class MeasuringRecorder(Recorder):
-    """Recorder of all other networks: measures at each step and stores scalars only."""
+    """Recorder of all other networks: measures at each step and stores norms and scalars only.
+
+    Of sharded parameters each process records the norms of the whole; all have to record the same steps.
+    """
 
     def __init__(self, named_parameters: Sequence[tuple[str, nn.Parameter]], changes_direction: bool) -> None:
         super().__init__(named_parameters, changes_direction)
@@ -244,35 +248,43 @@ class MeasuringRecorder(Recorder):
 
     def _measure_before(self, measure_updates: bool) -> None:
         gradients = self._gradients()
-        self._norms_before, self._extremes_before = tensor_norms(gradients), extremes(gradients)
-        self._nonfinite = nonfinite_counts(gradients)
+        self._norms_before, self._largest = tensor_norms(gradients), global_norm(gradients, torch.inf)
+        self._nonfinite = nonfinite_counts(gradients, self._norms_before)
         self._unclipped = [gradient.clone() for gradient in gradients] if self.changes_direction else None
         self._measure_updates = measure_updates or (self._measure_updates and self.is_open)
         if measure_updates:
-            torch._foreach_copy_(self._weights_before, self._weights())
+            torch._foreach_copy_([stored(weight) for weight in self._weights_before], self._stored_weights())
 
     def _measure_after(self) -> None:
         gradients, weights = self._gradients(), self._weights()
-        product = self._extremes_before[0].new_full((), torch.nan)
+        product = torch.full_like(self._largest, torch.nan)
         if self._unclipped is not None:
             product = inner_product(gradients, self._unclipped)
         updates = torch.full_like(self._norms_before, torch.nan)
         if self._measure_updates:
-            updates = tensor_norms(torch._foreach_sub(list(weights), self._weights_before))
+            updates = tensor_norms(self._changes(weights))
         self._norms = [self._norms_before, tensor_norms(gradients), tensor_norms(weights), updates]
-        self._values = [product, *self._extremes_before]
+        self._values = [product, self._largest]
+
+    def _changes(self, weights: list[Tensor]) -> Sequence[Tensor]:
+        if any(is_distributed(weight) for weight in weights):  # one call takes no list of both kinds
+            return [weight - before for weight, before in zip(weights, self._weights_before, strict=True)]
+        return torch._foreach_sub(weights, self._weights_before)
+
+    def _stored_weights(self) -> list[Tensor]:
+        return [stored(weight) for weight in self._weights()]
 
     def _keep(self) -> None:
         self._rows["norms"].append(self._norms)
         self._rows["values"].append(self._values)
-        self._rows["nonfinite"].append(self._nonfinite)
+        self._rows["nonfinite"].append([self._nonfinite])
 
     def _flush_columns(self) -> dict[str, NDArray[np.float64]]:
         arrays = {name: _to_array(rows) for name, rows in self._rows.items()}
         self._rows = {name: [] for name in self._rows}
         norms = zip(("norms", "norms_clipped", "weights", "updates"), np.split(arrays["norms"], 4, axis=1), strict=True)
         return {
-            "max_abs": np.abs(arrays["values"][:, 1:]).max(axis=1),
+            "max_abs": arrays["values"][:, 1],
             "inner_product": arrays["values"][:, 0],
             "nonfinite": arrays["nonfinite"],
             **dict(norms),
@@ -281,8 +293,10 @@ class MeasuringRecorder(Recorder):
 
 def make_recorder(named_parameters: Sequence[tuple[str, nn.Parameter]], changes_direction: bool) -> Recorder:
     """Return the recorder that costs least for these parameters; arguments are those of :class:`Recorder`."""
-    size = sum(parameter.numel() for _, parameter in named_parameters)
-    return (CopyingRecorder if size <= COPY_LIMIT else MeasuringRecorder)(named_parameters, changes_direction)
+    parameters = [parameter for _, parameter in named_parameters]
+    is_small = sum(parameter.numel() for parameter in parameters) <= COPY_LIMIT
+    can_copy = is_small and not any(is_distributed(parameter) for parameter in parameters)
+    return (CopyingRecorder if can_copy else MeasuringRecorder)(named_parameters, changes_direction)
 
 
 def default_updates_every(parameters: int) -> int:

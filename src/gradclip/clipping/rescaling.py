@@ -1,0 +1,68 @@
+"""Multiplication of gradients by coefficients, and writing into their memory."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from gradclip.norms import as_real
+from gradclip.sharding import map_stored, stored
+
+Coefficients = Tensor | Sequence[Tensor | None]
+
+
+def copy_into(gradients: Mapping[str, Tensor], clipped: Mapping[str, Tensor]) -> None:
+    """Copy clipped gradients into the memory of those that were clipped."""
+    if gradients:
+        own = [stored(gradient) for gradient in gradients.values()]
+        torch._foreach_copy_(own, [stored(clipped[name]) for name in gradients])
+
+
+def rescale(gradients: Mapping[str, Tensor], coefficients: Coefficients) -> dict[str, Tensor]:
+    """Multiply gradients by coefficients.
+
+    An infinite gradient times a coefficient of zero is NaN: what is not finite is never hidden. Coefficients are not
+    rounded to 16 bits, in which small ones would become zero.
+
+    Args:
+        gradients: by parameter name.
+        coefficients: one, a scalar; or one for each gradient, ``[gradients]``; or a list, in their order, of tensors
+            that broadcast against them, None where a gradient stays as it is.
+    """
+    pairs = zip(gradients.items(), _for_each(coefficients, len(gradients)), strict=True)
+    return {name: map_stored(partial(_multiply, coefficient=factor), gradient) for (name, gradient), factor in pairs}
+
+
+def rescale_in_place(gradients: Mapping[str, Tensor], coefficients: Coefficients) -> None:
+    """Multiply gradients as :func:`rescale` does, in place; 16-bit and complex ones need new memory."""
+    types = {gradient.dtype for gradient in gradients.values()}
+    if not gradients:
+        return
+    if any(dtype.itemsize < 4 or dtype.is_complex for dtype in types):
+        copy_into(gradients, rescale(gradients, coefficients))
+        return
+    own = [stored(gradient) for gradient in gradients.values()]
+    if isinstance(coefficients, Tensor):
+        factors = coefficients.float() if types == {torch.float32} else coefficients
+        torch._foreach_mul_(own, factors if factors.ndim == 0 else list(factors.unbind()))
+        return
+    rescaled = [(gradient, factor) for gradient, factor in zip(own, coefficients, strict=True) if factor is not None]
+    if rescaled:
+        torch._foreach_mul_([gradient for gradient, _ in rescaled], [factor for _, factor in rescaled])
+
+
+def _for_each(coefficients: Coefficients, gradients: int) -> Sequence[Tensor | None]:
+    if isinstance(coefficients, Tensor):
+        return coefficients.unbind() if coefficients.ndim else [coefficients] * gradients
+    return coefficients
+
+
+def _multiply(gradient: Tensor, coefficient: Tensor | None) -> Tensor:
+    if coefficient is None:
+        return gradient
+    if gradient.is_complex():
+        real = coefficient.unsqueeze(-1) if coefficient.ndim else coefficient
+        return torch.view_as_complex(_multiply(as_real(gradient), real))
+    wide = torch.promote_types(gradient.dtype, torch.float32)
+    return (gradient.to(wide) * coefficient.to(wide)).to(gradient.dtype)

@@ -1,0 +1,91 @@
+"""What a GPU would refuse or wait for, shown on a CPU: the ``meta`` device stands for the GPU.
+
+Its tensors have no values, so that a look at one raises an error; no operation may take or make a tensor of the CPU.
+"""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from gradclip.clipping.build import make_clipper
+from gradclip.telemetry.batches import batch_extremes, mean_loss, merge_extremes
+from gradclip.telemetry.recorders import CopyingRecorder, MeasuringRecorder, StepIndex
+from tests.clipping.test_contract import SHAPES
+from tests.clipping.test_in_place import CLIPPERS
+
+METHODS = CLIPPERS | {
+    "limited to some parameters": partial(make_clipper, "zscore", parameters="w*"),
+    "exponential schedule": partial(make_clipper, "norm", value=1.0, schedule={"end": 2.0, "shape": "exponential"}),
+}
+TYPES = [torch.float32, torch.float64, torch.bfloat16, torch.complex64]
+every_clipper = pytest.mark.parametrize("name", METHODS)
+
+
+class OnDeviceOnly(TorchDispatchMode):
+    """Refuses every operation that takes or makes a tensor of the CPU."""
+
+    def __torch_dispatch__(self, operation, types, arguments=(), keywords=None):
+        made = operation(*arguments, **keywords or {})
+        for value in tree_leaves((arguments, keywords, made)):
+            assert not (isinstance(value, torch.Tensor) and value.is_cpu), f"{operation} has a tensor of the CPU"
+        return made
+
+
+class NoCopiesOfNumbers(TorchFunctionMode):
+    """Refuses what makes a number a tensor by way of the CPU, for which a GPU waits; ``torch.full`` does not."""
+
+    def __torch_function__(self, function, types, arguments=(), keywords=None):
+        assert function not in (torch.tensor, torch.as_tensor), f"{function} copies a number to the device"
+        return function(*arguments, **keywords or {})
+
+
+def draw(dtype=torch.float32, leading=()):
+    return {name: torch.empty((*leading, *shape), dtype=dtype, device="meta") for name, shape in SHAPES.items()}
+
+
+@every_clipper
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+def test_clippers_stay_on_the_device_and_read_nothing_from_it(name, dtype):
+    gradients, parameters, clipper = draw(dtype), draw(dtype), METHODS[name]()
+    with NoCopiesOfNumbers(), OnDeviceOnly(), torch.no_grad():
+        state = clipper.init(parameters)
+        _, after, report = clipper(gradients, parameters, state)
+        in_place = clipper.clip_in_place(gradients, parameters, state)
+    assert all(value.is_meta for value in (*after.values(), *in_place.values(), *report))
+
+
+@pytest.mark.parametrize("kind", [CopyingRecorder, MeasuringRecorder])
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+def test_recorders_stay_on_the_device_and_read_nothing_from_it_before_they_flush(kind, dtype):
+    named = {name: nn.Parameter(tensor) for name, tensor in draw(dtype).items() if tensor.numel()}
+    with NoCopiesOfNumbers(), OnDeviceOnly(), torch.no_grad():
+        recorder = kind(list(named.items()), changes_direction=True)
+        for step in range(3):
+            for parameter in [*named.values()][step % 2 :]:  # one is without a gradient at times
+                parameter.grad = torch.empty_like(parameter)
+            batches = [(torch.empty(5, 3, device="meta"), torch.empty(5, device="meta"))] * 2
+            extremes = merge_extremes([batch_extremes(batch) for batch in batches])
+            loss = mean_loss([torch.empty((), device="meta")] * 2, accumulated=3) if step else None
+            recorder.record_gradients(measure_updates=step != 1)
+            recorder.record_update()
+            recorder.record_step(StepIndex(step + 1, 1, step), loss, extremes)
+    assert recorder.pending == 3
+
+
+@every_clipper
+def test_clippers_of_stacked_replicas_stay_on_the_device(name):
+    clipper, replicas = METHODS[name](), 3
+    gradients = draw(leading=(replicas,))
+
+    def clip(gradients, state):
+        clipped, after = clipper.transform(gradients, gradients, state)
+        return (clipped, after, clipper.skips(state, after)) if clipper.may_skip else (clipped, after)
+
+    state = {key: value.expand(replicas, *value.shape) for key, value in clipper.init(draw()).items()}
+    found = torch.vmap(clip)(gradients, state)  # which makes scalars of the CPU from numbers, as arguments of kernels
+    assert all(tensor.is_meta for tensor in tree_leaves(found))
