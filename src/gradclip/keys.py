@@ -87,6 +87,7 @@ DATA_DIGEST: Final = "data_digest"  # SHA-256 of the file that the table is read
 CREATION: Final = "creation"  # our own unique id, by which an already created run is found again
 FOLDER: Final = "folder"  # of the run's files on that host
 COMMAND: Final = "command"  # the command line
+VERSION: Final = "version"  # of gradclip: an installed package has no commit
 PARENT_RUN: Final = "mlflow.parentRunId"  # MLflow's own tag: makes a run the child of another
 
 # Artifacts.

@@ -7,6 +7,7 @@ import pytest
 from mlflow import MlflowClient
 
 from gradclip import keys
+from gradclip.program import install_command
 from tests.conftest import Command
 from tests.support.mlflow_server import serve
 
@@ -84,7 +85,7 @@ def test_jobs_anywhere_are_the_same_runs_of_one_parent(
     [
         pytest.param(
             ["hydra/launcher=ray_cluster"],
-            "hydra/launcher=ray_cluster: needs Ray; python -m pip install --editable '.[ray]'",
+            f"hydra/launcher=ray_cluster: needs Ray; {install_command('ray')}",
             marks=pytest.mark.skipif(find_spec("ray") is not None, reason="ray is installed"),
         ),
         pytest.param(

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from sklearn.datasets import make_regression
 
-from gradclip import keys
+from gradclip import __version__, keys
 from tests.conftest import ROOT, Command, SearchRuns
 
 
@@ -77,6 +77,7 @@ def test_name_and_tags_tell_what_ran(tracked: Run) -> None:
     assert tags["mlflow.source.name"].endswith("src/train.py")
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert tags.get("mlflow.source.git.commit", "") == commit.stdout.strip()
+    assert tags[keys.VERSION] == __version__
 
 
 def test_every_step_and_epoch_is_in_the_store(tracked: Run, client: MlflowClient) -> None:

@@ -26,7 +26,7 @@ from mlflow.utils.validation import (
     MAX_TAG_VAL_LENGTH,
 )
 
-from gradclip import keys
+from gradclip import __version__, keys
 from gradclip.formatting import printable, shortened
 from gradclip.tracking import MAX_RETRIES
 from gradclip.tracking.backend.accepted import RUN_FILES
@@ -200,8 +200,8 @@ def _shortened(texts: Mapping[str, str], length: int) -> dict[str, str]:
 
 @cache
 def context_tags() -> dict[str, str]:
-    """MLflow's tags of this process: its user, its script and the commit; finding them takes milliseconds."""
-    return dict(resolve_tags())
+    """Tags of this process: MLflow's, its user, its script and the commit, which takes milliseconds; our version."""
+    return {**resolve_tags(), keys.VERSION: __version__}
 
 
 @contextmanager
