@@ -43,7 +43,7 @@ def training_of(run: StoredRun, overrides: Sequence[str]) -> Training:
         run_id=run.run_id,
         outcome=run.outcome,
         optimizer=settings.get("optimizer.name", ""),
-        learning_rate=float(settings["optimizer.lr"]),
+        learning_rate=_number(settings.get("optimizer.lr", "")),
         momentum=float(settings.get("optimizer.momentum", 0)),
         epsilon=float(settings.get("optimizer.eps", DEFAULT_EPSILON)),
         clip=settings["clip.name"],

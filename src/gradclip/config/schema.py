@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Discriminator, Field, model_validator
 
-from gradclip.config.base import AnyNumber, Count, NoEffect, Pattern, PositiveNumber, Seed, Settings
+from gradclip.config.base import AnyNumber, NoEffect, Pattern, PositiveNumber, Seed, Settings
 from gradclip.config.clip import ChangingThreshold, ClipSettings, ThresholdSettings
 from gradclip.config.data import ClassTask, DataSettings, TaskSettings
 from gradclip.config.model import ModelSettings
@@ -149,7 +149,7 @@ class AdviseSettings(Settings):
     layer_columns: Pattern | None
     optimizer_name: Name | None
     max_norm: PositiveNumber | None
-    parameter_count: Count | None
+    parameter_count: Annotated[int, Field(gt=0, le=10**15)] | None
     tracking: TrackingSettings
 
     @model_validator(mode="after")

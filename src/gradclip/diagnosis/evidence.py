@@ -123,6 +123,7 @@ class Evidence:
         return largest_of(self.log[LEARNING_RATE]) if np.isnan(known) else known
 
 
+@np.errstate(all="ignore")  # what is not finite counts for nothing
 def gather_evidence(log: Log, training: Training) -> Evidence:
     """Compute the evidence.
 

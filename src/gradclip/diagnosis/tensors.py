@@ -52,8 +52,7 @@ def norm_for_10pct_step(training: Training, log: Log) -> float:
         return np.nan
     update, weight = _norm_of_all(log, UPDATE_NORM), _norm_of_all(log, WEIGHT_NORM)
     built_up = 1 - training.momentum ** log[STEP]
-    with np.errstate(all="ignore"):
-        change = update / weight / log[keys.GRAD_NORM_CLIPPED] / built_up
+    change = update / weight / log[keys.GRAD_NORM_CLIPPED] / built_up
     change = change[np.isfinite(change) & (change > 0)]
     return 0.1 / float(np.percentile(change, 90)) if change.size else np.nan
 
