@@ -7,7 +7,7 @@ the largest magnitude, as LAPACK's ``lassq`` does (Anderson 2017, "Algorithm 978
 
 from collections.abc import Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain, compress
 
 import numpy as np
 import torch
@@ -161,9 +161,11 @@ def _local_unit_norms(tensors: Sequence[Tensor], least: float) -> list[Tensor]:
     tensors = [tensor.abs() if tensor.is_complex() else tensor for tensor in tensors]
     if not tensors or not tensors[0].is_cpu or any(is_batchedtensor(tensor) for tensor in tensors):
         return [_wide_unit_norms(tensor) for tensor in tensors]
-    vectors = [tensor for tensor in tensors if _is_narrow_vector(tensor)]
+    are_vectors = [_is_narrow_vector(tensor) for tensor in tensors]
+    vectors = [*compress(tensors, are_vectors)]
     of_vectors = iter(torch._foreach_norm(vectors, 2, dtype=torch.float32) if vectors else ())
-    norms = [next(of_vectors) if _is_narrow_vector(tensor) else _matrix_unit_norms(tensor) for tensor in tensors]
+    pairs = zip(tensors, are_vectors, strict=True)
+    norms = [next(of_vectors) if is_vector else _matrix_unit_norms(tensor) for tensor, is_vector in pairs]
     all_norms = _flatten_dense_tensors(norms)  # type: ignore[no-untyped-call]
     doubtful = _doubtful(all_norms, -1.0 if least > VANISHING else VANISHING)
     if doubtful:

@@ -65,11 +65,11 @@ class Adaptive(Clipper):
         clipped = self._clipped(gradients)
         if not clipped:
             return state
-        least_limit = 0.0 if isinstance(self.value, Tensor) else self.value * self.eps
-        norms = unit_norms([gradients[name] for name in clipped], least_limit)
-        weights = unit_norms([parameters[name].detach() for name in clipped], self.eps)
-        factors = self._factor(_flatten_dense_tensors(norms), _flatten_dense_tensors(weights))  # type: ignore[no-untyped-call]
-        each = _unflatten_dense_tensors(factors, norms)  # type: ignore[no-untyped-call]
+        least_limit = 0.0 if isinstance(self.value, Tensor) else min(self.value, 1.0) * self.eps
+        tensors = [gradients[name] for name in clipped] + [parameters[name].detach() for name in clipped]
+        of_both = unit_norms(tensors, least_limit)
+        norms, weights = _flatten_dense_tensors(of_both).chunk(2)  # type: ignore[no-untyped-call]
+        each = _unflatten_dense_tensors(self._factor(norms, weights), of_both[: len(clipped)])  # type: ignore[no-untyped-call]
         rescale_in_place({name: gradients[name] for name in clipped}, each)
         return state
 

@@ -59,8 +59,9 @@ class Clipper(ABC):
 
     A new clipper is a frozen dataclass with a :meth:`transform`; one that multiplies gradients by coefficients is a
     :class:`Rescaler` with :meth:`~Rescaler.coefficients` instead. One that remembers earlier steps has an
-    :meth:`init`. The range of a number stands beside its type; the constructor checks it, and lets a tensor pass,
-    which holds one value for each of many replicas.
+    :meth:`init`. Loops call :meth:`clip_in_place`, which a method may override to do without a copy. The range of a
+    number stands beside its type; the constructor checks it, and lets a tensor pass, which holds one value for each of
+    many replicas.
 
     Attributes:
         changes_direction: whether clipping can change the direction of the gradient, rather than its length alone.
