@@ -66,7 +66,7 @@ class Evidence:
         norm_for_10pct_step: norm after clipping at which nine of ten steps change the weights by at most 10% of their
             norm; NaN where steps do not grow with the gradient.
         largest_update_ratio: largest change of a parameter in a usable step, as a fraction of its norm.
-        target_max_abs: largest magnitude of the target, as the network sees it.
+        target_max_abs: largest magnitude of the target, as the network sees it; 0 of classes, which have none.
         final_to_best_ratio: final over best score on the test examples, 1 at best; NaN where unknown.
         overfits_after_epoch: epoch of the best test score, if the score has worsened since while the training loss kept
             falling; 0 otherwise.
@@ -138,7 +138,7 @@ def gather(run: StoredRun, telemetry: pd.DataFrame, overrides: Sequence[str] = (
         parameter_p90=_parameter_p90(usable),
         norm_for_10pct_step=_norm_for_10pct_step(run, usable),
         largest_update_ratio=_largest(usable.filter(like="update/ratio/").to_numpy(float)),
-        target_max_abs=_largest(telemetry["target/max_abs"].to_numpy(float)),
+        target_max_abs=_target_max_abs(run, telemetry),
         final_to_best_ratio=_final_to_best_ratio(run),
         overfits_after_epoch=_overfits_after_epoch(run, telemetry),
         overrides=tuple(overrides),
@@ -241,6 +241,12 @@ def _spikes(usable: pd.DataFrame) -> pd.DataFrame:
 def _largest(values: Floats) -> float:
     finite = values[np.isfinite(values)]
     return float(finite.max()) if finite.size else np.nan
+
+
+def _target_max_abs(run: StoredRun, telemetry: pd.DataFrame) -> float:
+    if keys.ACCURACY.final_test in run.metrics:
+        return 0.0
+    return _largest(telemetry["target/max_abs"].to_numpy(float))
 
 
 def _final_to_best_ratio(run: StoredRun) -> float:

@@ -138,7 +138,7 @@ def _causes(evidence: Evidence) -> Iterator[Suggestion]:
         magnitude = f"{evidence.target_max_abs:.4g}"
         why = f"the target reaches {magnitude}, and gradients grow with it; scaling it removes the cause"
         yield scaled_target(why)
-    if evidence.target_max_abs > LARGE_TARGET and evidence.setting("loss.name") == "mse":
+    if evidence.target_max_abs > LARGE_TARGET and evidence.setting("loss.name") in {"auto", "mse"}:
         why = "MSE counts large errors squared; the derivative of this loss is bounded"
         yield Suggestion("another loss", ("clip=none", "loss=huber"), why)
     norms = evidence.norms

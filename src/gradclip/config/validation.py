@@ -27,14 +27,14 @@ def validate(config: DictConfig) -> TrainConfig:
     """
     settings = validate_as(TrainConfig, config)
     path = getattr(settings.data, "path", None)
-    if path is not None and not _is_file(path):
-        raise ConfigError(f"data.path: got {path!r}; there is no such file")
+    if path is not None and not _is_table(path):
+        raise ConfigError(f"data.path: got {path!r}; there is no such file, or folder of Parquet files")
     return settings
 
 
-def _is_file(path: str) -> bool:
+def _is_table(path: str) -> bool:
     try:
-        return Path(path).is_file()
+        return Path(path).is_file() or any(Path(path).glob("**/*.parquet"))
     except OSError as error:  # of a name that is too long, or a folder that cannot be entered
         raise ConfigError(f"data.path: got {path!r}; {error.strerror}") from error
 

@@ -15,11 +15,15 @@ from torch.utils.data import Dataset
 
 from gradclip import keys
 from gradclip.data.base import SCHEMA_EXAMPLES, DataSchema, DataShape, TrainingData
-from gradclip.data.checks import check_columns_exist, check_not_constant, check_table, check_timestamps
+from gradclip.data.checks import check_column_settings, check_columns_exist, check_not_constant, check_values
+from gradclip.data.files import Form, read_file
+from gradclip.data.left_out import input_columns
 from gradclip.data.loaders import Loader, ShuffledBatchSampler, evaluation_loader, shuffled_loader
 from gradclip.data.scaling import fit_scaling
 from gradclip.data.score_scale import ScoreScale
-from gradclip.data.sources import Rows, Table, read_frame
+from gradclip.data.sources import Rows, Table
+from gradclip.data.timestamps import check_timestamps
+from gradclip.data.typed_columns import as_floats
 from gradclip.errors import DataError
 
 
@@ -52,35 +56,48 @@ def read_series(
     target: str,
     time: str,
     features: Sequence[str] | None = None,
+    exclude: Sequence[str] = (),
     group: str | None = None,
     window: int = 50,
     horizon: int = 1,
     test_fraction: float = 0.25,
     allow_gaps: bool = False,
+    day_first: bool | None = None,
+    delimiter: str = "auto",
+    decimal: str = "auto",
+    encoding: str = "auto",
 ) -> TimeSeries:
     """Read time series from a CSV or Parquet file and split each in time: the last rows are for testing.
 
     Args:
-        path: the file, ending in .csv or .parquet; the rows of a series are contiguous and in order of time.
+        path: of the file, or of a folder of Parquet files; the rows of a series are contiguous and in order of time.
         target: name of the column to predict.
         time: name of the column of time stamps, numbers or dates.
-        features: names of the numeric input columns; None: all but time and group, the target's past included.
+        features: names of the numeric input columns; None: all but time, group and ``exclude``, the target's past
+            included.
+        exclude: names of columns to leave out.
         group: name of the column that identifies the series; None: a single series.
         window: time steps that the network sees.
         horizon: time steps from the last of the window to the target.
         test_fraction: fraction of each series kept for testing.
         allow_gaps: whether time steps may be uneven, such as months or working days; each row then counts as one step.
+        day_first: whether 01/02/2020 is in February; None: as all dates can be read.
+        delimiter: of a CSV file: ``comma``, ``semicolon``, ``tab``, ``pipe``, ``space`` or ``auto``.
+        decimal: sign of its numbers: ``point``, ``comma`` or ``auto``.
+        encoding: of its text, as Python names it, or ``auto``.
 
     Raises:
         DataError: the file cannot be read, a column or a time stamp is not valid, a series is shorter than window and
             horizon together, or no window is left to train on or to test.
     """
-    frame = read_frame(Path(path))
+    file = Path(path).expanduser()
+    frame, notes = read_file(file, Form(delimiter, decimal, encoding))
     check_columns_exist(frame, [("data.time", time), *([("data.group", group)] if group else [])])
-    others = {time, group}
-    columns = [str(name) for name in frame.columns if name not in others] if features is None else list(features)
-    check_table(frame, columns, target, (), series=True)
-    check_timestamps(frame, time, group, allow_gaps)
+    others = [time, *([group] if group else []), *exclude]
+    columns, left_out = input_columns(frame, others) if features is None else (list(features), ())
+    check_column_settings(frame, columns, target, exclude=exclude)
+    check_values(frame, columns, target)
+    check_timestamps(frame, time, group, allow_gaps, day_first)
     starts = _starts(frame, group)
     lengths = np.diff([*starts, len(frame)])
     _check_lengths(frame, group, starts, lengths, window, horizon)
@@ -89,13 +106,14 @@ def read_series(
     target_trains = trains[ends + horizon]
     _check_split(target_trains, test_fraction)
     table = Table(
-        name=Path(path).stem,
-        source=str(Path(path).resolve()),
-        features=frame[columns].astype(float),
-        target=frame[target].astype(float),
+        name=file.name.partition(".")[0],
+        source=str(file.resolve()),
+        features=frame[columns].apply(as_floats),
+        target=as_floats(frame[target]),
         categorical=(),
         train_rows=np.flatnonzero(trains),
         test_rows=np.flatnonzero(~trains),
+        notes=(*notes, *left_out),
     )
     return TimeSeries(table, window, horizon, ends[target_trains], ends[~target_trains])
 
@@ -153,9 +171,9 @@ class SeriesData(TrainingData):
             raise DataError(f"trainer.batch_size: {got}")
         check_not_constant(series.train_target)
         self.batch_size, self.seed = batch_size, seed
-        self.name, self.source = series.table.name, series.table.source
+        self.name, self.source, self.notes = series.table.name, series.table.source, series.table.notes
         self.scaling = fit_scaling(series.table, scale_inputs, scale_target)
-        arrays = self.scaling.transform(series.table, np.arange(len(series.table.target)))
+        arrays = self.scaling.scale_inputs(series.table.features), self.scaling.scale_target(series.table.target)
         inputs, target = (torch.tensor(array, dtype=torch.float32) for array in arrays)
         self.train_set = Windows(inputs, target, series, series.train_ends)
         self.test_set = Windows(inputs, target, series, series.test_ends)

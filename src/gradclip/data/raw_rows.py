@@ -1,0 +1,31 @@
+"""Rows as a user has them, made ready for the fitted scalers; a stored model does the same with new rows."""
+
+from collections.abc import Collection
+
+import numpy as np
+import pandas as pd
+
+from gradclip.errors import DataError
+
+
+def inputs_of(rows: pd.DataFrame, categorical: Collection[str], may_be_missing: bool = False) -> pd.DataFrame:
+    """Return rows whose categories are plain values and whose other columns are floats, NaN where they are missing.
+
+    Args:
+        rows: the input columns.
+        categorical: names of those that are categories.
+        may_be_missing: whether the scalers fill in what is missing.
+
+    Raises:
+        DataError: a cell is missing that may not be, or is not a number.
+    """
+    missing = rows.isna()
+    if not may_be_missing and missing.to_numpy().any():
+        name = missing.any().idxmax()
+        row = int(np.argmax(missing[name])) + 1
+        raise DataError(f"column {name!r}, row {row}: missing; the model was trained with data.missing=refuse or drop")
+    plain = rows.astype(object).where(~missing, np.nan)
+    try:
+        return plain.astype({name: float for name in rows.columns if name not in categorical})
+    except (TypeError, ValueError) as error:
+        raise DataError(f"rows: {error}; the columns that are no categories must be numbers") from error

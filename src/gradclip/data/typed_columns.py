@@ -1,0 +1,107 @@
+"""The columns of a CSV file with the types of their values, and what kind of values a column holds."""
+
+import re
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import infer_dtype, is_bool_dtype
+
+Kind = Literal["numbers", "categories", "text", "dates", "not quite numbers", "empty", "other"]
+
+MISSING = ("NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-nan", "<NA>", "NULL", "null", "None", "-", "?")  # among numbers
+BOOLEANS = {"true": True, "false": False}
+KINDS: dict[str, Kind] = {  # by the names of pandas
+    **dict.fromkeys(("boolean", "integer", "floating", "decimal", "mixed-integer-float"), "numbers"),
+    **dict.fromkeys(("date", "datetime", "datetime64"), "dates"),
+}
+COMMA_NUMBER = re.compile(r"\s*[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?([eE][+-]?\d+)?\s*")
+DATE = re.compile(r"\s*\d{1,4}([-/.])\d{1,2}\1\d{1,4}([ T]\d{1,2}:\d{2}.*)?\s*")
+
+
+def uses_decimal_comma(frame: pd.DataFrame) -> bool:
+    """Whether a column holds numbers such as ``1,5`` and ``1.000,5``, and nothing else.
+
+    Example:
+        >>> uses_decimal_comma(pd.DataFrame({"price": ["1,5", "1.000,5", "2"], "city": ["Ulm", "Bonn", "Ulm"]}))
+        True
+    """
+    texts = (_unmarked(frame[name]).dropna() for name in frame if _is_text(frame[name]))
+    return any(values.str.contains(",").any() and values.str.fullmatch(COMMA_NUMBER).all() for values in texts)
+
+
+def plain_columns(frame: pd.DataFrame, decimal_comma: bool = False) -> pd.DataFrame:
+    """Give the columns of a CSV file the types of their values.
+
+    Cells such as "NA" are missing in a column of numbers or booleans; in one of text they are text.
+
+    Args:
+        frame: columns as pandas reads them.
+        decimal_comma: whether numbers are written as ``1.000,5``.
+    """
+    return frame.apply(_plain_column, decimal_comma=decimal_comma) if len(frame) else frame
+
+
+def _plain_column(column: pd.Series, decimal_comma: bool) -> pd.Series:
+    if _is_text(column):
+        values = _unmarked(column)
+        if decimal_comma and values.dropna().str.fullmatch(COMMA_NUMBER).all():
+            values = values.str.replace(".", "").str.replace(",", ".")
+        numbers = pd.to_numeric(values, errors="coerce")
+        if values.notna().any() and numbers.notna().equals(values.notna()):
+            return numbers
+        booleans = values.str.strip().str.lower().map(BOOLEANS)
+        if values.notna().any() and booleans.notna().equals(values.notna()):
+            return booleans
+        return column
+    beyond_64_bits = column.dtype == object and infer_dtype(column, skipna=True) == "integer"
+    return column.astype(float) if beyond_64_bits else column
+
+
+def kind_of(column: pd.Series) -> Kind:
+    """Return what a column holds.
+
+    Example:
+        >>> kind_of(pd.Series([1, 2])), kind_of(pd.Series(["1", "x", "3"])), kind_of(pd.Series(["Ulm", "Bonn"]))
+        ('numbers', 'not quite numbers', 'text')
+    """
+    present = column.dropna()
+    if present.empty:
+        return "empty"
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return "categories"
+    found = infer_dtype(present)
+    if found == "string":
+        return _kind_of_text(present)
+    if "mixed" in found and found != "mixed-integer-float" and _numbers_among(present):
+        return "not quite numbers"
+    return KINDS.get(found, "other")
+
+
+def _kind_of_text(texts: pd.Series) -> Kind:
+    if texts.str.fullmatch(DATE).all():
+        return "dates"
+    return "not quite numbers" if 2 * _numbers_among(texts) >= len(texts) else "text"
+
+
+def is_boolean(column: pd.Series) -> bool:
+    """Whether a column holds booleans, missing ones aside."""
+    return bool(is_bool_dtype(column)) or infer_dtype(column, skipna=True) == "boolean"
+
+
+def as_floats(column: pd.Series) -> pd.Series:
+    """Return numbers or booleans as floats, NaN where they are missing."""
+    return column.astype(object).where(column.notna(), np.nan).astype(float)
+
+
+def _numbers_among(values: pd.Series) -> int:
+    return int(pd.to_numeric(values, errors="coerce").notna().sum())
+
+
+def _is_text(column: pd.Series) -> bool:
+    return infer_dtype(column, skipna=True) == "string"
+
+
+def _unmarked(column: pd.Series) -> pd.Series:
+    """Return a column of text in which the marks of missing values are missing."""
+    return column.where(~column.isin(MISSING))
