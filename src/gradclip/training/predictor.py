@@ -1,7 +1,7 @@
 """The stored model: raw, unscaled examples in, predictions in the target's own unit out.
 
 MLflow stores this file with the run and runs it on loading. Weights and scalers are data, not programs: torch reads
-the weights with ``weights_only=True``, skops reads the scalers and refuses what is not scikit-learn's.
+the weights with ``weights_only=True``, skops reads the scalers and refuses what is not scikit-learn's, types of NumPy's arrays aside.
 """
 
 import json
@@ -28,7 +28,9 @@ class Predictor(PythonModel):  # type: ignore[misc]  # MLflow is not typed
         self.about = json.loads(Path(files["description"]).read_text())
         self.network = build_network(**self.about["network"]).eval()
         self.network.load_state_dict(torch.load(files["weights"], weights_only=True))
-        self.inputs, self.target = (io.load(files[part]) if part in files else None for part in ("inputs", "target"))
+        self.inputs, self.target = (
+            io.load(files[part], trusted=["numpy.dtype"]) if part in files else None for part in ("inputs", "target")
+        )
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> Any:
         """Predict the target of each example.

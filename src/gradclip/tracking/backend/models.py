@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
 from mlflow.models import Model, ModelSignature, infer_signature
-from mlflow.types.schema import AnyType, ColSpec, Schema
+from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
 
 from gradclip import keys
 from gradclip.tracking.backend.connection import Connection, check_location
@@ -77,15 +77,11 @@ def _save(model: LoggedModel, run_id: str, files: ModelFiles, folder: Path) -> N
 
 
 def _signature(files: ModelFiles, example: Example) -> ModelSignature:
-    """Of what goes in and comes out; numbers of a table may be of any type, since whole ones are read as integers."""
+    """Of what goes in and comes out; a column is text, or of any type: whole numbers would be integers, gaps floats."""
     signature = infer_signature(example, _prediction(files, example))
     if isinstance(example, pd.DataFrame):
-        numbers = set(example.select_dtypes(["int", "float"]).columns)
-        columns = [
-            ColSpec(AnyType(), column.name, required=column.required) if column.name in numbers else column
-            for column in signature.inputs
-        ]
-        signature.inputs = Schema(columns)
+        types = [DataType.string if column.type == DataType.string else AnyType() for column in signature.inputs]
+        signature.inputs = Schema([ColSpec(kind, name) for kind, name in zip(types, example, strict=True)])
     return signature
 
 
