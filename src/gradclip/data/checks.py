@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_scalar
 
-from gradclip.data.problems import Problem, refuse_all
+from gradclip.data.problems import Fix, Problem, refuse_all
 from gradclip.data.typed_columns import as_floats, is_boolean, kind_of
 from gradclip.errors import DataError, did_you_mean, first_few
 
@@ -74,6 +74,7 @@ def check_values(
     categorical: Sequence[str] = (),
     is_classification: bool = False,
     missing: str = "refuse",
+    is_series: bool = False,
 ) -> None:
     """Refuse a table with values that cannot be trained on, naming all of them at once.
 
@@ -84,6 +85,7 @@ def check_values(
         categorical: names of the input columns that are encoded one-hot; all others have to be numbers.
         is_classification: whether the target is classes; else it has to be numbers.
         missing: ``refuse``, ``drop``, or ``median`` where missing inputs are filled in.
+        is_series: whether the table is a time series, which has neither categories nor a setting for missing values.
 
     Raises:
         DataError: a value is missing, infinite or not a number, or a category has too many values.
@@ -95,7 +97,8 @@ def check_values(
         for problem in _problems(frame[name], name in (*labels, *categorical), name == target)
         if not (missing == "median" and problem.fix == "data.missing=median")
     ]
-    refuse_all(problems, target)
+    fixes: dict[Fix, Fix] = {"data.exclude": "data.exclude", "data.categorical": "data.exclude"}
+    refuse_all([one._replace(fix=fixes.get(one.fix, "")) for one in problems] if is_series else problems, target)
 
 
 def check_not_constant(target: pd.Series) -> None:
@@ -179,7 +182,8 @@ def _category_problems(values: pd.Series, is_target: bool) -> Iterator[Problem]:
 def _first(values: pd.Series, which: pd.Series | None = None) -> str:
     """Return the first of some values with its row in the file, counted from 1; of all values where none are chosen."""
     position = 0 if which is None else int(np.argmax(which))
-    return f"row {int(values.index[position]) + 1}: {values.iloc[position]!r}"
+    value = values.iloc[position]
+    return f"row {int(values.index[position]) + 1}: {repr(value) if isinstance(value, str) else value}"
 
 
 def takes_task(target: pd.Series, task: str) -> bool:

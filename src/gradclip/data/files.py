@@ -4,7 +4,6 @@ import bz2
 import codecs
 import csv
 import gzip
-import io
 import lzma
 import re
 import warnings
@@ -166,8 +165,8 @@ def _encoding(path: Path) -> str:
 def _delimiter(sample: str) -> str:
     """Return the delimiter that splits the header, and most lines of a sample into as many fields as it."""
     best = max(",;\t|", key=lambda delimiter: _agreement(sample, delimiter))
-    splits = _agreement(sample, best)[0]
-    return best if splits or len(sample.partition("\n")[0].split()) < 2 else DELIMITERS["space"]
+    splits = _agreement(sample, best)[0] or len((sample.splitlines() or [""])[0].split()) < 2
+    return best if splits else DELIMITERS["space"]
 
 
 def _agreement(sample: str, delimiter: str) -> tuple[bool, float, int]:
@@ -177,7 +176,7 @@ def _agreement(sample: str, delimiter: str) -> tuple[bool, float, int]:
     square of a text of quotation marks.
     """
     try:
-        widths = [len(row) for row in csv.reader(io.StringIO(sample), delimiter=delimiter) if row]
+        widths = [len(row) for row in csv.reader(sample.splitlines(keepends=True), delimiter=delimiter) if row]
     except csv.Error:
         return (False, 0.0, 0)
     whole = widths[: max(2, len(widths) - 1)]  # the last line of the sample may be cut
@@ -187,9 +186,9 @@ def _agreement(sample: str, delimiter: str) -> tuple[bool, float, int]:
 def _check_header(path: Path, sample: str, separator: str) -> None:
     """Refuse a header with a name twice: pandas would make up another name for the second."""
     if separator == DELIMITERS["space"]:
-        names = sample.partition("\n")[0].split()
+        names = sample.splitlines()[0].split()
     else:
-        names = next(csv.reader(io.StringIO(sample), delimiter=separator), [])
+        names = next(csv.reader(sample.splitlines(keepends=True), delimiter=separator), [])
     named = [name.strip() for name in names if name.strip()]
     if twice := [name for name in named if named.count(name) > 1]:
         raise DataError(f"data.path: got '{path}'; its header names {twice[0]!r} twice")

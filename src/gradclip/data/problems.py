@@ -41,7 +41,7 @@ def refuse_all(problems: Sequence[Problem], target: str) -> None:
     told = "; ".join(f"{what} {first_few(places, MOST)}" for what, places in _places(problems).items())
     settings = _settings(problems)
     taken = f"; take it with {' '.join(settings)}" if settings else ""
-    raise DataError(f"{setting}: {told} (rows count from 1, without the header){taken}")
+    raise DataError(f"{setting}: {told} (rows count from 1 below the header){taken}")
 
 
 def _places(problems: Iterable[Problem]) -> dict[str, list[str]]:

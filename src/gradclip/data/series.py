@@ -96,7 +96,7 @@ def read_series(
     others = [time, *([group] if group else []), *exclude]
     columns, left_out = input_columns(frame, others) if features is None else (list(features), ())
     check_column_settings(frame, columns, target, exclude=exclude)
-    check_values(frame, columns, target)
+    check_values(frame, columns, target, is_series=True)
     check_timestamps(frame, time, group, allow_gaps, day_first)
     starts = _starts(frame, group)
     lengths = np.diff([*starts, len(frame)])

@@ -175,7 +175,7 @@ def table(
     return Table(
         name=file.name.partition(".")[0],
         source=str(file.resolve()),
-        features=frame[columns].astype(dict.fromkeys(categories, object)),
+        features=frame.astype(dict.fromkeys(frame.select_dtypes("category"), object))[columns],
         target=as_floats(frame[target]) if labels is None else labels,
         categorical=tuple(categories),
         train_rows=train_rows,

@@ -75,7 +75,7 @@ def stamps_as_numbers(stamps: pd.Series, day_first: bool | None = None) -> NDArr
 def _read(stamps: pd.Series, day_first: bool) -> pd.Series:
     """Return dates, missing where they cannot be read in the form of the first."""
     with warnings.catch_warnings(category=UserWarning, action="ignore"):  # of dates in several forms
-        return pd.to_datetime(stamps.astype(str), errors="coerce", utc=True, dayfirst=day_first)
+        return pd.to_datetime(stamps.map(str), errors="coerce", utc=True, dayfirst=day_first)
 
 
 def _nanoseconds(dates: pd.Series) -> NDArray[np.int64]:

@@ -16,6 +16,7 @@ KINDS: dict[str, Kind] = {  # by the names of pandas
     **dict.fromkeys(("date", "datetime", "datetime64"), "dates"),
 }
 COMMA_NUMBER = re.compile(r"\s*[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?([eE][+-]?\d+)?\s*")
+NUMBER_LIKE = re.compile(r"[\s$€£+-]*\d[\d.,' ]*[\s%$€£]*")  # with a unit, or with thousands set apart
 DATE = re.compile(r"\s*\d{1,4}([-/.])\d{1,2}\1\d{1,4}([ T]\d{1,2}:\d{2}.*)?\s*")
 
 
@@ -81,7 +82,8 @@ def kind_of(column: pd.Series) -> Kind:
 def _kind_of_text(texts: pd.Series) -> Kind:
     if texts.str.fullmatch(DATE).all():
         return "dates"
-    return "not quite numbers" if 2 * _numbers_among(texts) >= len(texts) else "text"
+    numbers = max(_numbers_among(texts), int(texts.str.fullmatch(NUMBER_LIKE).sum()))
+    return "not quite numbers" if 2 * numbers >= len(texts) else "text"
 
 
 def is_boolean(column: pd.Series) -> bool:
