@@ -52,6 +52,6 @@ def test_an_odd_path_is_refused_in_one_line(tmp_path: Path) -> None:
 
 
 def test_the_page_on_own_data_says_what_happens_to_odd_tables() -> None:
-    page = Path("docs/own-data.md").read_text(encoding="utf-8")
+    page = Path("docs/tables.md").read_text(encoding="utf-8")
     assert len(odd_tables.TABLES) >= 52
-    assert odd_tables.updated(page) == page, "python -m tests.support.odd_tables docs/own-data.md"
+    assert odd_tables.updated(page) == page, "python -m tests.support.odd_tables docs/tables.md"

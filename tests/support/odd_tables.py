@@ -1,4 +1,4 @@
-"""Tables as people have them, and what becomes of each: ``python -m tests.support.odd_tables docs/own-data.md``."""
+"""Tables as people have them, and what becomes of each: ``python -m tests.support.odd_tables docs/tables.md``."""
 
 import bz2
 import gzip
@@ -8,8 +8,9 @@ import re
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -30,7 +31,7 @@ class OddTable(NamedTuple):
     """A file and the settings that it is read with; its target is the column ``price``."""
 
     content: bytes | dict[str, bytes]  # of a file, or of the files of a folder
-    settings: dict[str, Any] = {}
+    settings: Mapping[str, Any] = MappingProxyType({})
     name: str = "homes.csv"
 
 
@@ -141,8 +142,8 @@ TABLES = {
     "a category that is missing, the most frequent": OddTable(
         with_cell(lambda row: KINDS[row % 2] if row % 3 else ""), {"missing": "median"}
     ),
-    "each row lacks a cell, left out": OddTable(with_cell(lambda row: ""), {"missing": "drop"}),
-    "a column without values": OddTable(with_cell(lambda row: "")),
+    "each row lacks a cell, left out": OddTable(with_cell("".format), {"missing": "drop"}),
+    "a column without values": OddTable(with_cell("".format)),
     "booleans": OddTable(with_cell(lambda row: row % 2 == 0)),
     "booleans with gaps": OddTable(with_cell(lambda row: row % 2 == 0 if row % 3 else "")),
     "booleans with gaps, the median": OddTable(
@@ -156,7 +157,7 @@ TABLES = {
     "percent": OddTable(with_cell(lambda row: f"{size(row)}%")),
     "thousands with a comma": OddTable(with_cell(lambda row: f'"{size(row)},000"')),
     "dates": OddTable(with_cell(lambda row: f"{row + 1:02}.02.2020")),
-    "a constant column": OddTable(with_cell(lambda row: 1)),
+    "a constant column": OddTable(with_cell("1".format)),
     "all at once": OddTable(
         lines(
             "age,name,since,heated,price",
@@ -169,7 +170,7 @@ TABLES = {
     "target of integers, told to be classes": of_target(lambda row: row % 3, task="classification"),
     "target of fractions, told to be classes": of_target(lambda row: row % 3 + 0.5, task="classification"),
     "target of text, told to be numbers": of_target(lambda row: KINDS[row % 2], task="regression"),
-    "target of a single class": of_target(lambda row: "flat"),
+    "target of a single class": of_target("flat".format),
     "target of text, another in each row": of_target(lambda row: f"home {row}"),
     "a class of one row": of_target(lambda row: "tent" if row == 5 else KINDS[row % 2]),
     "a class of one row, not stratified": of_target(lambda row: "tent" if row == 5 else KINDS[row % 2], stratify=False),
@@ -180,7 +181,7 @@ TABLES = {
     "missing in the target, told to fill in the median": of_target(
         lambda row: size(row) if row % 4 else "", missing="median"
     ),
-    "a constant target": of_target(lambda row: 7),
+    "a constant target": of_target("7".format),
     "numbers, told to weight classes": of_target(size, class_weights="balanced"),
 }
 

@@ -5,6 +5,7 @@ from collections.abc import Collection
 import numpy as np
 import pandas as pd
 
+from gradclip.data.typed_columns import as_floats
 from gradclip.errors import DataError
 
 
@@ -24,8 +25,15 @@ def inputs_of(rows: pd.DataFrame, categorical: Collection[str], may_be_missing: 
         name = missing.any().idxmax()
         row = int(np.argmax(missing[name])) + 1
         raise DataError(f"column {name!r}, row {row}: missing; the model was trained with data.missing=refuse or drop")
-    plain = rows.astype(object).where(~missing, np.nan)
+    return pd.DataFrame({name: _category(rows[name]) if name in categorical else _numbers(rows[name]) for name in rows})
+
+
+def _category(column: pd.Series) -> pd.Series:
+    return column.astype(object).where(column.notna(), np.nan)
+
+
+def _numbers(column: pd.Series) -> pd.Series:
     try:
-        return plain.astype({name: float for name in rows.columns if name not in categorical})
+        return as_floats(column)
     except (TypeError, ValueError) as error:
-        raise DataError(f"rows: {error}; the columns that are no categories must be numbers") from error
+        raise DataError(f"column {column.name!r}: {error}; must be numbers") from error

@@ -27,8 +27,8 @@ def uses_decimal_comma(frame: pd.DataFrame) -> bool:
         >>> uses_decimal_comma(pd.DataFrame({"price": ["1,5", "1.000,5", "2"], "city": ["Ulm", "Bonn", "Ulm"]}))
         True
     """
-    texts = (_unmarked(frame[name]).dropna() for name in frame if _is_text(frame[name]))
-    return any(values.str.contains(",").any() and values.str.fullmatch(COMMA_NUMBER).all() for values in texts)
+    columns = (_different(frame[name]) for name in frame if _is_text(frame[name]))
+    return any(texts.str.contains(",").any() and texts.str.fullmatch(COMMA_NUMBER).all() for texts in columns)
 
 
 def plain_columns(frame: pd.DataFrame, decimal_comma: bool = False) -> pd.DataFrame:
@@ -44,19 +44,17 @@ def plain_columns(frame: pd.DataFrame, decimal_comma: bool = False) -> pd.DataFr
 
 
 def _plain_column(column: pd.Series, decimal_comma: bool) -> pd.Series:
-    if _is_text(column):
-        values = _unmarked(column)
-        if decimal_comma and values.dropna().str.fullmatch(COMMA_NUMBER).all():
-            values = values.str.replace(".", "").str.replace(",", ".")
-        numbers = pd.to_numeric(values, errors="coerce")
-        if values.notna().any() and numbers.notna().equals(values.notna()):
-            return numbers
-        booleans = values.str.strip().str.lower().map(BOOLEANS)
-        if values.notna().any() and booleans.notna().equals(values.notna()):
-            return booleans
-        return column
-    beyond_64_bits = column.dtype == object and infer_dtype(column, skipna=True) == "integer"
-    return column.astype(float) if beyond_64_bits else column
+    if not _is_text(column):
+        beyond_64_bits = column.dtype == object and infer_dtype(column, skipna=True) == "integer"
+        return column.astype(float) if beyond_64_bits else column
+    texts = _different(column)
+    plain = texts
+    if decimal_comma and texts.str.fullmatch(COMMA_NUMBER).all():
+        plain = texts.str.replace(".", "").str.replace(",", ".")
+    for meant in (pd.to_numeric(plain, errors="coerce"), texts.str.strip().str.lower().map(BOOLEANS)):
+        if meant.notna().all():
+            return column.map(dict(zip(texts, meant, strict=True)))
+    return column
 
 
 def kind_of(column: pd.Series) -> Kind:
@@ -73,7 +71,7 @@ def kind_of(column: pd.Series) -> Kind:
         return "categories"
     found = infer_dtype(present)
     if found == "string":
-        return _kind_of_text(present)
+        return _kind_of_text(present.drop_duplicates())
     if "mixed" in found and found != "mixed-integer-float" and _numbers_among(present):
         return "not quite numbers"
     return KINDS.get(found, "other")
@@ -93,6 +91,8 @@ def is_boolean(column: pd.Series) -> bool:
 
 def as_floats(column: pd.Series) -> pd.Series:
     """Return numbers or booleans as floats, NaN where they are missing."""
+    if isinstance(column.dtype, np.dtype) and column.dtype != object:
+        return column.astype(float)
     return column.astype(object).where(column.notna(), np.nan).astype(float)
 
 
@@ -104,6 +104,6 @@ def _is_text(column: pd.Series) -> bool:
     return infer_dtype(column, skipna=True) == "string"
 
 
-def _unmarked(column: pd.Series) -> pd.Series:
-    """Return a column of text in which the marks of missing values are missing."""
-    return column.where(~column.isin(MISSING))
+def _different(column: pd.Series) -> pd.Series:
+    """Return the different texts of a column, without the marks of missing values."""
+    return column.drop_duplicates()[lambda texts: texts.notna() & ~texts.isin(MISSING)]

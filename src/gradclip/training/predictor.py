@@ -1,7 +1,8 @@
 """The stored model: raw, unscaled examples in, predictions in the target's own unit out.
 
 MLflow stores this file with the run and runs it on loading. Weights and scalers are data, not programs: torch reads
-the weights with ``weights_only=True``, skops reads the scalers and refuses what is not scikit-learn's, types of NumPy's arrays aside.
+the weights with ``weights_only=True``, skops reads the scalers and refuses what is not scikit-learn's, types of
+NumPy's arrays aside.
 """
 
 import json
