@@ -2,7 +2,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gradclip.data.checks import check_column_settings, check_not_constant, check_values, find_categories, takes_task
+from gradclip.data import checks
+from gradclip.data.checks import (
+    check_column_settings,
+    check_encoded_size,
+    check_not_constant,
+    check_values,
+    find_categories,
+    takes_task,
+)
 from gradclip.errors import DataError
 
 GOOD = {"size": [1.0, 2.0, 3.0, 4.0], "city": ["Bonn", "Ulm", "Ulm", "Bonn"], "price": [5.0, 6.0, 7.0, 8.0]}
@@ -141,6 +149,14 @@ def test_text_of_few_values_and_categories_of_pandas_are_categories_by_themselve
 )
 def test_which_targets_are_classes(values, task, expected):
     assert takes_task(pd.Series(values), task) is expected
+
+
+def test_categories_that_would_not_fit_the_memory_are_refused(monkeypatch):
+    monkeypatch.setattr(checks, "MOST_ENCODED", 59)
+    frame = pd.DataFrame({"few": list("ab" * 10), "many": list("abcd" * 5)})
+    with pytest.raises(DataError, match=r"^data.categorical: 6 categories in 20 rows, 4 of them in 'many'; "):
+        check_encoded_size(frame, ["few", "many"])
+    check_encoded_size(frame, ["few"])
 
 
 def test_constant_training_targets_are_refused():

@@ -13,6 +13,7 @@ from gradclip.errors import DataError, did_you_mean, first_few
 LARGEST = float(np.finfo(np.float32).max)  # training is in float32
 FEW_VALUES = 20  # different texts of a column that is taken for a category without being told
 MOST_VALUES = 1000  # of a category: each becomes an input
+MOST_ENCODED = 10**8  # numbers that categories become, 0.8 GB
 
 
 def check_columns_exist(frame: pd.DataFrame, wanted: Sequence[tuple[str, str]]) -> None:
@@ -99,6 +100,19 @@ def check_values(
     ]
     fixes: dict[Fix, Fix] = {"data.exclude": "data.exclude", "data.categorical": "data.exclude"}
     refuse_all([one._replace(fix=fixes.get(one.fix, "")) for one in problems] if is_series else problems, target)
+
+
+def check_encoded_size(frame: pd.DataFrame, categorical: Sequence[str]) -> None:
+    """Refuse categories whose one-hot inputs would not fit the memory.
+
+    Raises:
+        DataError: they would not; the message has the column with the most values.
+    """
+    counts = {name: frame[name].nunique() for name in categorical}
+    if len(frame) * sum(counts.values()) > MOST_ENCODED:
+        most = max(counts, key=counts.__getitem__)
+        got = f"{sum(counts.values()):,} categories in {len(frame):,} rows, {counts[most]:,} of them in {most!r}"
+        raise DataError(f"data.categorical: {got}; rows times categories may be {MOST_ENCODED:,}, use data.exclude")
 
 
 def check_not_constant(target: pd.Series) -> None:

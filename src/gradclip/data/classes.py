@@ -51,7 +51,8 @@ def labels_of(target: pd.Series) -> tuple[Label, ...]:
     """
     labels = tuple(sorted(target.unique().tolist()))
     if len(labels) < 2:
-        raise DataError(f"data.target: column {target.name!r} has a single class ({labels[0]!r}) in the training rows")
+        where = f"column {target.name!r} has a single class ({labels[0]!r}) in the training rows"
+        raise DataError(f"data.target: {where}; nothing to learn")
     return labels
 
 

@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_diabetes, load_wine, make_regression
 from sklearn.model_selection import train_test_split
 
-from gradclip.data.checks import check_column_settings, check_values, find_categories, takes_task
+from gradclip.data.checks import (
+    check_column_settings,
+    check_encoded_size,
+    check_values,
+    find_categories,
+    takes_task,
+)
 from gradclip.data.classes import Label, as_labels, labels_of
 from gradclip.data.files import Form, read_file
 from gradclip.data.left_out import input_columns, leave_out_rows
@@ -169,6 +175,7 @@ def table(
     is_classification = takes_task(frame[target], task)
     categories = [*categorical, *by_itself]
     check_values(frame, columns, target, categories, is_classification, missing)
+    check_encoded_size(frame, categories)
     labels = as_labels(frame[target]) if is_classification else None
     train_rows, test_rows = _split(len(frame), test_fraction, split_seed, labels if stratify else None)
     encoded = [f"encoded one-hot, being text of few values: {first_few(by_itself)}"] if by_itself else []
