@@ -7,6 +7,7 @@ import gzip
 import lzma
 import re
 import warnings
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -72,7 +73,17 @@ def read_file(path: Path, form: Form = AUTOMATIC) -> FileContent:
     except pd.errors.ParserWarning as error:
         rule = "some rows have more fields than the header has names; name every column, row names too"
         raise DataError(f"data.path: got '{path}'; {rule}") from error
-    except (ValueError, TypeError, LookupError, OSError, EOFError, lzma.LZMAError, ArrowException, csv.Error) as error:
+    except (
+        ValueError,
+        TypeError,
+        LookupError,
+        OSError,
+        EOFError,
+        zlib.error,
+        lzma.LZMAError,
+        ArrowException,
+        csv.Error,
+    ) as error:
         raise DataError(f"data.path: got '{path}'; cannot be read: {first_line(error)}") from error
 
 

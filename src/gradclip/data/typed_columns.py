@@ -1,7 +1,8 @@
 """The columns of a CSV file with the types of their values, and what kind of values a column holds."""
 
+import math
 import re
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -46,7 +47,7 @@ def plain_columns(frame: pd.DataFrame, decimal_comma: bool = False) -> pd.DataFr
 def _plain_column(column: pd.Series, decimal_comma: bool) -> pd.Series:
     if not _is_text(column):
         beyond_64_bits = column.dtype == object and infer_dtype(column, skipna=True) == "integer"
-        return column.astype(float) if beyond_64_bits else column
+        return as_floats(column) if beyond_64_bits else column
     texts = _different(column)
     plain = texts
     if decimal_comma and texts.str.fullmatch(COMMA_NUMBER).all():
@@ -93,7 +94,14 @@ def as_floats(column: pd.Series) -> pd.Series:
     """Return numbers or booleans as floats, NaN where they are missing."""
     if isinstance(column.dtype, np.dtype) and column.dtype != object:
         return column.astype(float)
-    return column.astype(object).where(column.notna(), np.nan).astype(float)
+    return column.astype(object).where(column.notna(), np.nan).map(_as_float).astype(float)
+
+
+def _as_float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # of an integer of hundreds of digits
+        return math.inf if value > 0 else -math.inf
 
 
 def _numbers_among(values: pd.Series) -> int:
