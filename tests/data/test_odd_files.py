@@ -9,8 +9,8 @@ from hydra import compose, initialize_config_dir
 from gradclip.config.error_messages import LINE, describe
 from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
 from gradclip.config.validation import validate
-from gradclip.data.series import read_series
 from gradclip.data.sources import table
+from gradclip.data.time_series import read_series
 from gradclip.errors import GradclipError
 from tests.support import odd_tables
 from tests.support.odd_files import CSV, READ, odd_csvs, odd_parquets, odd_paths, write_all

@@ -82,27 +82,27 @@ Column = Annotated[str, Field(coerce_numbers_to_str=True)]  # some tables have n
 
 
 class FileSettings(Settings):
-    """Settings that all data in a user's file have."""
+    """Settings that all data in a user's file have; those with a default are not in the configs of older runs."""
 
     path: TablePath
     target: Column
     features: list[Column] | None
-    exclude: list[Column]
+    exclude: Annotated[list[Column], Field(default_factory=list)]
     test_fraction: Fraction
     scale_inputs: Scaling
     scale_target: Scaling
-    delimiter: Literal["auto", "comma", "semicolon", "tab", "pipe", "space"]
-    decimal: Literal["auto", "point", "comma"]
-    encoding: Encoding
+    delimiter: Literal["auto", "comma", "semicolon", "tab", "pipe", "space"] = "auto"
+    decimal: Literal["auto", "point", "comma"] = "auto"
+    encoding: Encoding = "auto"
 
 
 class TableData(FileSettings):
     name: Literal["table"]
-    task: Literal["auto", "regression", "classification"]
+    task: Literal["auto", "regression", "classification"] = "auto"
     categorical: list[Column]
-    missing: Literal["refuse", "drop", "median"]
-    class_weights: ClassWeights
-    stratify: bool
+    missing: Literal["refuse", "drop", "median"] = "refuse"
+    class_weights: ClassWeights = "none"
+    stratify: bool = True
     split_seed: Seed
 
 
@@ -113,7 +113,7 @@ class SeriesSettings(FileSettings):
     window: Size
     horizon: Size
     allow_gaps: bool
-    day_first: bool | None
+    day_first: bool | None = None
 
 
 class TaskSettings(Settings):
