@@ -1,6 +1,5 @@
 """Settings of the options under ``conf/data``."""
 
-import codecs
 import os
 import re
 from typing import Annotated, Literal
@@ -68,11 +67,10 @@ def _is_folder(path: str) -> bool:
 
 def _check_encoding(name: str) -> str:
     try:
-        known = name == "auto" or codecs.lookup(name)._is_text_encoding
-    except (LookupError, ValueError):  # a ValueError of a NUL
-        known = False
-    if not known:
-        raise PydanticCustomError("encoding", "must be auto or an encoding that Python knows, such as cp1250")
+        "".encode("utf-8" if name == "auto" else name)
+    except (LookupError, ValueError) as error:  # a ValueError of a NUL
+        rule = "must be auto or an encoding that Python knows, such as cp1250"
+        raise PydanticCustomError("encoding", rule) from error
     return name
 
 

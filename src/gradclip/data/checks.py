@@ -7,7 +7,7 @@ import pandas as pd
 from pandas.api.types import is_scalar
 
 from gradclip.data.problems import Fix, Problem, refuse_all
-from gradclip.data.typed_columns import as_floats, is_boolean, kind_of
+from gradclip.data.typed_columns import as_floats, is_boolean, kind_of, sound_columns
 from gradclip.errors import DataError, did_you_mean, first_few
 
 LARGEST = float(np.finfo(np.float32).max)  # training is in float32
@@ -92,9 +92,12 @@ def check_values(
         DataError: a value is missing, infinite or not a number, or a category has too many values.
     """
     labels = [target] if is_classification else []
+    names = list(dict.fromkeys((target, *features)))
+    sound = sound_columns(frame[names], LARGEST) - {*labels, *categorical}
     problems = [
         problem
-        for name in dict.fromkeys((target, *features))
+        for name in names
+        if name not in sound
         for problem in _problems(frame[name], name in (*labels, *categorical), name == target)
         if not (missing == "median" and problem.fix == "data.missing=median")
     ]

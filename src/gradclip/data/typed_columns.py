@@ -41,7 +41,20 @@ def plain_columns(frame: pd.DataFrame, decimal_comma: bool = False) -> pd.DataFr
         frame: columns as pandas reads them.
         decimal_comma: whether numbers are written as ``1.000,5``.
     """
-    return frame.apply(_plain_column, decimal_comma=decimal_comma) if len(frame) else frame
+    others = [str(name) for name, kind in frame.dtypes.items() if not _is_plain(kind)]
+    return frame.assign(**{name: _plain_column(frame[name], decimal_comma) for name in others})
+
+
+def sound_columns(frame: pd.DataFrame, largest: float) -> set[str]:
+    """Return the names of the columns of plain numbers that are all there and at most ``largest``, at once.
+
+    Example:
+        >>> sound_columns(pd.DataFrame({"a": [1, 2], "b": [1, np.nan], "c": ["x", "y"]}), largest=9.0)
+        {'a'}
+    """
+    numbers = frame.loc[:, [_is_plain(kind) for kind in frame.dtypes]]
+    sound = (np.abs(numbers.to_numpy(dtype=float)) <= largest).all(axis=0)
+    return set(numbers.columns[sound])
 
 
 def _plain_column(column: pd.Series, decimal_comma: bool) -> pd.Series:
@@ -65,6 +78,8 @@ def kind_of(column: pd.Series) -> Kind:
         >>> kind_of(pd.Series([1, 2])), kind_of(pd.Series(["1", "x", "3"])), kind_of(pd.Series(["Ulm", "Bonn"]))
         ('numbers', 'not quite numbers', 'text')
     """
+    if _is_plain(column.dtype) and column.notna().any():
+        return "numbers"
     present = column.dropna()
     if present.empty:
         return "empty"
@@ -106,6 +121,11 @@ def _as_float(value: Any) -> float:
 
 def _numbers_among(values: pd.Series) -> int:
     return int(pd.to_numeric(values, errors="coerce").notna().sum())
+
+
+def _is_plain(kind: object) -> bool:
+    """Whether a type is NumPy's of booleans, integers or real numbers."""
+    return isinstance(kind, np.dtype) and kind.kind in "biuf"
 
 
 def _is_text(column: pd.Series) -> bool:
