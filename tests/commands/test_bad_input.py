@@ -102,18 +102,22 @@ def test_bad_settings_give_one_line_and_leave_nothing(
 GOOD_TABLE = pd.DataFrame({"x": np.arange(60.0), "text": ["a"] * 60, "y": np.arange(60.0) ** 2})
 BAD_TABLES = [
     (GOOD_TABLE, ["data.target=z"], "data.target: got 'z'; no such column"),
-    (GOOD_TABLE, ["data.target=text"], "data.target: column 'text' is not numeric (row 1: 'a')"),
-    (GOOD_TABLE, ["data.target=y"], "data.features: column 'text' is not numeric (row 1: 'a'); encode it with"),
+    (GOOD_TABLE, ["data.target=text"], "data.target: column 'text' has a single class ('a') in the training rows"),
+    (
+        GOOD_TABLE.assign(text=list("ab" * 30)),
+        ["data.target=text", "loss=huber"],
+        "loss: got 'huber'; the target 'text' is classes, choose cross_entropy",
+    ),
     (GOOD_TABLE.assign(y=3.0), ["data.target=y", "data.features=[x]"], "data.target: column 'y' is constant (3.0)"),
     (
         GOOD_TABLE.assign(x=[1.0, np.nan] * 30),
         ["data.target=y", "data.features=[x]"],
-        "data.features: column 'x', row 2: got nan; must be a finite value, at most 3.4e+38 (30 such in this column",
+        "data.features: missing in 'x' (30, first in row 2) (rows count from 1 below the header); take it with data.m",
     ),
     (
         GOOD_TABLE.assign(y=[0.0] * 59 + [np.inf]),
         ["data.target=y", "data.features=[x]"],
-        "data.target: column 'y', row 60: got inf; must be a finite value",
+        "data.target: infinite, or larger than 3.4e+38, in 'y' (row 60: inf, 1 such)",
     ),
     (GOOD_TABLE.iloc[:0], ["data.target=y"], "data.path: the file has a header and no rows"),
     (

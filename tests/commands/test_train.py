@@ -210,7 +210,7 @@ def test_table_with_categories_and_scaled_target(
     script = f"""
         import mlflow, pandas as pd
         mlflow.set_tracking_uri("{store_uri}")
-        rows = pd.DataFrame({{"size": [100, 100], "city": ["Bern", "Zug"]}})
+        rows = pd.DataFrame({{"size": [100.0, 100.0], "city": ["Bern", "Zug"]}})
         bern, zug = mlflow.pyfunc.load_model("runs:/{run.info.run_id}/model").predict(rows)["price"]
         print(bern, zug)
     """

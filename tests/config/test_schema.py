@@ -97,11 +97,16 @@ def test_an_environment_variable_points_to_another_store(monkeypatch):
         (["data=table"], "data.path: missing; give data.path=..."),
         (
             ["data=table", "data.target=y", "data.path=/nowhere/table.csv"],
-            "data.path: got '/nowhere/table.csv'; there is no such file",
+            "data.path: got '/nowhere/table.csv'; there is no such file, or folder of Parquet files",
         ),
         (
             ["data=table", "data.target=y", "data.path=/nowhere/table.xls"],
-            "data.path: got '/nowhere/table.xls'; must end in .csv or .parquet",
+            "data.path: got '/nowhere/table.xls'; must end in .csv, .tsv, .txt (or these with .gz, .bz2 or .xz) "
+            "or .parquet, or be a folder of those",
+        ),
+        (
+            ["data=wine", "loss=mse"],
+            "loss: got 'mse'; the target of data=wine is classes, choose cross_entropy",
         ),
         (["data.test_fraction=1"], "data.test_fraction: got 1; must be less than 1"),
         (["data.samples=3"], "data.samples: got 3; must be greater than or equal to 4"),

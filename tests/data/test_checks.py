@@ -2,15 +2,25 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gradclip.data.checks import check_not_constant, check_table
-from gradclip.data.sources import table
+from gradclip.data import checks
+from gradclip.data.checks import (
+    check_column_settings,
+    check_encoded_size,
+    check_not_constant,
+    check_values,
+    find_categories,
+    takes_task,
+)
 from gradclip.errors import DataError
 
 GOOD = {"size": [1.0, 2.0, 3.0, 4.0], "city": ["Bonn", "Ulm", "Ulm", "Bonn"], "price": [5.0, 6.0, 7.0, 8.0]}
+ROWS = " (rows count from 1 below the header)"
 
 
-def check(changes=(), features=("size",), target="price", categorical=()):
-    check_table(pd.DataFrame(GOOD | dict(changes)), features, target, categorical)
+def check(changes=(), features=("size",), target="price", categorical=(), **settings):
+    frame = pd.DataFrame(GOOD | dict(changes))
+    check_column_settings(frame, features, target, categorical)
+    check_values(frame, features, target, categorical, **settings)
 
 
 def test_a_good_table_passes():
@@ -18,6 +28,8 @@ def test_a_good_table_passes():
     check(features=("size", "city"), categorical=("city",))
     check({"city": [True, False, True, True]}, features=("size", "city"))
     check({"price": [1, 2, 3, 4]})
+    check({"price": ["a", "b", "a", "b"]}, is_classification=True)
+    check({"size": [1.0, np.nan, 3.0, 4.0]}, missing="median")
 
 
 @pytest.mark.parametrize(
@@ -35,8 +47,8 @@ def test_a_good_table_passes():
             {"features": ["size", "city"], "categorical": ["town"]},
             "data.categorical: got 'town'; no such column, there are size, city, price",
         ),
-        ({"features": ["size", "price"]}, "data.features: got 'price'; that is the target"),
         ({"features": []}, "data.features: got none; at least one input column is needed"),
+        ({"features": ["size", "size"]}, "data.features: got 'size' twice"),
         ({"categorical": ["city"]}, "data.categorical: got 'city'; must be one of data.features"),
         (
             {"features": ["size", "city"], "categorical": ["city", "city"]},
@@ -44,44 +56,50 @@ def test_a_good_table_passes():
         ),
         (
             {"changes": {"city": ["Bonn", ["Ulm"], "Ulm", "Ulm"]}, "features": ["city"], "categorical": ["city"]},
-            "data.categorical: column 'city', row 2: got ['Ulm']; must be text, a number or a boolean",
+            f"data.features: neither numbers nor text in 'city' (row 2: ['Ulm']){ROWS}; take it with "
+            "data.exclude=[city]",
         ),
         (
             {"changes": {"size": [1.0, 2.0, 1e300, 4.0]}},
-            "data.features: column 'size', row 3: got 1e+300; must be a finite value, at most 3.4e+38 "
-            "(1 such in this column; rows are counted from 1, without the header)",
+            f"data.features: infinite, or larger than 3.4e+38, in 'size' (row 3: 1e+300, 1 such){ROWS}",
         ),
         (
             {"changes": {"city": [[1.0], [2.0], [3.0], [4.0]]}, "features": ["size", "city"]},
-            "data.features: column 'city' is not numeric (row 1: [1.0])",
+            f"data.features: neither numbers nor text in 'city' (row 1: [1.0]){ROWS}; take it with data.exclude=[city]",
         ),
         (
             {"changes": {"price": [1.0, "2", "three", "four"]}},
-            "data.target: column 'price' is not numeric (row 3: 'three')",
+            f"data.target: not a number in 'price' (row 3: 'three'){ROWS}",
         ),
         (
             {"features": ["size", "city"]},
-            "data.features: column 'city' is not numeric (row 1: 'Bonn'); encode it with data.categorical=[city]",
+            f"data.features: text in 'city' (row 1: 'Bonn', 2 different){ROWS}; take it with data.categorical=[city]",
         ),
         (
             {"changes": {"price": [1.0, np.nan, 2.0, np.nan]}},
-            "data.target: column 'price', row 2: got nan; must be a finite value, at most 3.4e+38 "
-            "(2 such in this column; rows are counted from 1, without the header)",
+            f"data.target: missing in 'price' (2, first in row 2){ROWS}; take it with data.missing=drop",
         ),
         (
             {"changes": {"size": [-np.inf, 2.0, 3.0, 4.0]}},
-            "data.features: column 'size', row 1: got -inf; must be a finite value, at most 3.4e+38 "
-            "(1 such in this column; rows are counted from 1, without the header)",
+            f"data.features: infinite, or larger than 3.4e+38, in 'size' (row 1: -inf, 1 such){ROWS}",
         ),
         (
             {"changes": {"city": ["Bonn", np.nan, "Ulm", "Ulm"]}, "features": ["city"], "categorical": ["city"]},
-            "data.categorical: column 'city', row 2: got nan; must not be missing "
-            "(1 such in this column; rows are counted from 1, without the header)",
+            f"data.features: missing in 'city' (1, first in row 2){ROWS}; take it with data.missing=median",
         ),
         (
             {"changes": {"size": pd.array([1, None, 3, 4], dtype="Int64")}},
-            "data.features: column 'size', row 2: got <NA>; must be a finite value, at most 3.4e+38 "
-            "(1 such in this column; rows are counted from 1, without the header)",
+            f"data.features: missing in 'size' (1, first in row 2){ROWS}; take it with data.missing=median",
+        ),
+        (
+            {"changes": {"size": [1.0, np.nan, 3.0, 4.0], "price": [1.0, np.nan, 3.0, 4.0]}},
+            f"data: missing in 'price' (1, first in row 2), 'size' (1, first in row 2){ROWS}; take it with "
+            "data.missing=median",
+        ),
+        (
+            {"changes": {"city": ["a", None, "c", "d"]}, "features": ["city"], "is_series": True},
+            f"data.features: text of too many values for a category in 'city' (row 1: 'a', 3 different); missing in "
+            f"'city' (1, first in row 2){ROWS}; take it with data.exclude=[city]",
         ),
     ],
 )
@@ -91,21 +109,54 @@ def test_refusal_names_setting_value_row_and_column(arguments, message):
     assert str(caught.value) == message
 
 
+def test_all_problems_are_told_at_once_with_the_settings_that_take_them():
+    frame = {"a": [1.0, None] * 30, "name": [f"n{row}" for row in range(60)], "kind": list("abcd" * 15)}
+    frame |= {"when": pd.date_range("2020", periods=60), "code": [f"c{row % 25}" for row in range(60)]}
+    with pytest.raises(DataError) as caught:
+        check_values(pd.DataFrame(frame | {"y": range(60)}), [*frame], "y")
+    told, _, settings = str(caught.value).partition("; take it with ")
+    assert settings == "data.missing=median data.exclude=[name,when] data.categorical=[kind,code]"
+    assert all(f"'{name}' (" in told for name in frame)
+
+
+def test_text_of_few_values_and_categories_of_pandas_are_categories_by_themselves():
+    rows = 60
+    frame = pd.DataFrame(
+        {
+            "few": list("abc" * 20),
+            "many": [f"c{row % 21}" for row in range(rows)],
+            "bad cells": [*"1234567890" * 5, *"x" * 10],
+            "declared": pd.Categorical([f"c{row % 21}" for row in range(rows)]),
+            "number": range(rows),
+            "dates": ["2020-01-01"] * rows,
+        }
+    )
+    assert find_categories(frame, [*frame]) == ["few", "declared"]
+    assert find_categories(frame.iloc[:5], ["few"]) == []  # of five rows three are not few
+
+
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("values", "task", "expected"),
     [
-        ("", r"^data.path: got '.*table.csv'; the file is empty$"),
-        ("size,price\n", "^data.path: the file has a header and no rows$"),
-        ("size,price\n1,2\n2,\n3,4\n4,5\n", "^data.target: column 'price', row 2: got nan"),
-        ("size,price\n1,2\n2,5\nx,4\n4,5\n", r"^data.features: column 'size' is not numeric \(row 3: 'x'\)"),
-        ("price\n1\n2\n3\n4\n", "^data.features: got none"),
+        (["a", "b"], "auto", True),
+        ([True, None], "auto", True),
+        (pd.Categorical([1, 2]), "auto", True),
+        ([0, 1], "auto", False),
+        (["1", "x"], "auto", False),  # more likely a number that is mistyped
+        ([0, 1], "classification", True),
+        (["a", "b"], "regression", False),
     ],
 )
-def test_bad_files_are_refused(tmp_path, text, message):
-    path = tmp_path / "table.csv"
-    path.write_text(text)
-    with pytest.raises(DataError, match=message):
-        table(str(path), "price")
+def test_which_targets_are_classes(values, task, expected):
+    assert takes_task(pd.Series(values), task) is expected
+
+
+def test_categories_that_would_not_fit_the_memory_are_refused(monkeypatch):
+    monkeypatch.setattr(checks, "MOST_ENCODED", 59)
+    frame = pd.DataFrame({"few": list("ab" * 10), "many": list("abcd" * 5)})
+    with pytest.raises(DataError, match=r"^data.categorical: 6 categories in 20 rows, 4 of them in 'many'; "):
+        check_encoded_size(frame, ["few", "many"])
+    check_encoded_size(frame, ["few"])
 
 
 def test_constant_training_targets_are_refused():
@@ -113,8 +164,3 @@ def test_constant_training_targets_are_refused():
         check_not_constant(pd.Series([2.0, 2.0], name="price"))
     assert str(caught.value) == ("data.target: column 'price' is constant (2.0) in the training rows; nothing to learn")
     check_not_constant(pd.Series([2.0, 2.1], name="price"))
-
-
-def test_a_feature_named_twice_is_refused():
-    with pytest.raises(DataError, match=r"^data.features: got 'size'"):
-        check(features=["size", "size"])

@@ -9,9 +9,10 @@ from hydra import compose, initialize_config_dir
 from gradclip.config.error_messages import LINE, describe
 from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
 from gradclip.config.validation import validate
-from gradclip.data.series import read_series
 from gradclip.data.sources import table
+from gradclip.data.time_series import read_series
 from gradclip.errors import GradclipError
+from tests.support import odd_tables
 from tests.support.odd_files import CSV, READ, odd_csvs, odd_parquets, odd_paths, write_all
 
 
@@ -48,3 +49,9 @@ def test_an_odd_path_is_refused_in_one_line(tmp_path: Path) -> None:
     for name, path in odd_paths(tmp_path).items():
         config.data.path = path
         assert refusal(lambda: table(validate(config).data.path, "y")), name
+
+
+def test_the_page_on_own_data_says_what_happens_to_odd_tables() -> None:
+    page = Path("docs/tables.md").read_text(encoding="utf-8")
+    assert len(odd_tables.TABLES) >= 52
+    assert odd_tables.updated(page) == page, "python -m tests.support.odd_tables docs/tables.md"

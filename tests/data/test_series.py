@@ -151,12 +151,12 @@ BAD_SERIES = {
     "no time": (
         {},
         lambda frame: put(frame, 3, "when", None),
-        r"^data\.time: column 'when', row 4: got nan; must",
+        r"^data\.time: column 'when', row 4: missing \(1 such\); every row needs one$",
     ),
     "no date": (
         {},
         lambda frame: put(frame, 3, "when", "soon"),
-        r"^data\.time: column 'when' contains neither numbers nor dates: .*soon",
+        r"^data\.time: column 'when', row 4: got 'soon'; must be a date in the form of '2026-01-01 00:00:00'$",
     ),
     "series in pieces": (
         {},
@@ -166,12 +166,12 @@ BAD_SERIES = {
     "missing value": (
         {},
         lambda frame: put(frame, 3, "x", None),
-        r"^data\.features: column 'x', row 4: got nan; must",
+        r"^data\.features: missing in 'x' \(1, first in row 4\) \(rows count from 1 below the header\)$",
     ),
     "text among numbers": (
         {},
         lambda frame: put(frame, 3, "x", "many"),
-        r"^data\.features: column 'x' is not numeric \(row 4: 'many'\)$",
+        r"^data\.features: not a number in 'x' \(row 4: 'many'\) \(rows count from 1 below the header\)$",
     ),
     "no such time": (
         {"time": "wehn"},

@@ -148,7 +148,7 @@ def test_mean_squared_errors_are_numpys_in_target_units():
     module = Regressor(network, target_scale=data.scaling.target_scale)
     Trainer(**QUIET, max_epochs=2).fit(module, data)
     for key, rows in [(keys.MSE.train, table.train_rows), (keys.MSE.test, table.test_rows)]:
-        inputs, _ = data.scaling.transform(table, rows)
+        inputs = data.scaling.scale_inputs(table.features.iloc[rows])
         with torch.no_grad():
             outputs = network(torch.tensor(inputs, dtype=torch.float32)).double().numpy()
         predictions = data.scaling.target.inverse_transform(outputs)[:, 0]

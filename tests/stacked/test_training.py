@@ -68,6 +68,7 @@ TRAININGS = [
     ("clip=norm", "clip.value=0.5,1", *ORDER, "model=gru", "trainer.stop_when_solved=true", "data.solved_at=0.3"),
     ("clip=norm", "clip.value=0.5,1", "data=noiseless_memorization", "data.length=5", "data.steps_per_epoch=5",
      "data.test_sequences=100", "model=gru"),
+    ("clip=norm", "clip.value=0.5,1", "data=wine", "data.class_weights=balanced"),
 ]  # fmt: skip
 
 

@@ -20,6 +20,7 @@ READ = {  # all others are refused
     *("NUL in the header", "an escape in the header", "a name on two lines", "percent in a name", "slashes in a name"),
     *("a name of 1,000 characters", "a name of 100,000 characters", "blank name", "a formula as a name", "20 digits"),
     *("negative zero", "tiny", "blank lines", "an index", "an index without a name", "numbers as names", "categories"),
+    *("utf-32", "gzip", "Parquet", "complex text"),
     *("halves", "notes without columns", "notes of an endless index", "notes of extension types"),
 }
 

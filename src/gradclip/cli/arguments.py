@@ -1,5 +1,6 @@
 """What was typed, checked before Hydra reads it, which would end with a trace, or not at all."""
 
+import os
 import re
 from collections.abc import Sequence
 from itertools import islice
@@ -23,6 +24,7 @@ MAX_JOBS = 100_000  # of a multirun: Hydra makes a list of them all
 LISTS = {ValueType.CHOICE_SWEEP, ValueType.SIMPLE_CHOICE_SWEEP, ValueType.RANGE_SWEEP}
 SEARCH = "hydra/sweeper=search"
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
+IN_HOME = re.compile(r"([\w.]+)=(~/[^'\",]*)")
 
 
 def check_arguments(arguments: Sequence[str], primary: str) -> None:
@@ -46,6 +48,18 @@ def check_arguments(arguments: Sequence[str], primary: str) -> None:
     sweeps = [override for override in map(_parse, overrides) if override.value_type in LISTS]
     if SEARCH not in overrides:  # which draws from a range, however long
         _check_jobs(sweeps)
+
+
+def with_home_folder(arguments: Sequence[str]) -> list[str]:
+    """Return arguments in which the home folder is written out; shells do so at the start of a word only.
+
+    Example:
+        >>> with_home_folder(["clip=norm", "data.path=~/homes.csv"])[1].endswith("/homes.csv'")
+        True
+    """
+    found = [IN_HOME.fullmatch(text) for text in arguments]
+    pairs = zip(arguments, found, strict=True)
+    return [f"{match[1]}='{os.path.expanduser(match[2])}'" if match else text for text, match in pairs]
 
 
 def _flags_of(arguments: Sequence[str]) -> Any:

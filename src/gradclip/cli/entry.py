@@ -15,7 +15,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gradclip.cli.arguments import check_arguments
+from gradclip.cli.arguments import check_arguments, with_home_folder
 from gradclip.config.error_messages import USER_ERRORS, describe
 from gradclip.config.help import help_text
 from gradclip.config.passwords import extract_passwords
@@ -54,7 +54,9 @@ def run_command(main: Callable[[], None], primary: str, usage: str) -> int:
     remove_abandoned()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints in its own way and exits with 1
     with errors_in_one_line(primary), at_end:
-        sys.argv[1:] = extract_passwords(arguments, os.environ)  # before Hydra notes down what was typed
+        sys.argv[1:] = extract_passwords(
+            with_home_folder(arguments), os.environ
+        )  # before Hydra notes down what was typed
         check_arguments(sys.argv[1:], primary)
         try:
             main()

@@ -1,5 +1,7 @@
 """Settings of the options under ``conf/data``."""
 
+import os
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -9,6 +11,8 @@ from gradclip.config.base import Count, Fraction, NonNegativeNumber, Seed, Setti
 from gradclip.config.limits import MAX_VALUES
 
 Scaling = Literal["none", "standard", "minmax"]
+ClassWeights = Literal["none", "balanced"]
+TABLE_FILE = re.compile(r"\.(csv|tsv|txt)(\.(gz|bz2|xz))?$|\.(parquet|pq)$")
 
 
 class RegressionData(Settings):
@@ -36,41 +40,78 @@ class DiabetesData(Settings):
     scale_target: Scaling
 
 
-def _check_table_path(path: str) -> str:
-    if not path.endswith((".csv", ".parquet")):
-        raise PydanticCustomError("table", "must end in .csv or .parquet")
-    return path
-
-
-TablePath = Annotated[str, AfterValidator(_check_table_path)]
-Column = Annotated[str, Field(coerce_numbers_to_str=True)]  # some tables have numbers as column names
-
-
-class TableData(Settings):
-    name: Literal["table"]
-    path: TablePath
-    target: Column
-    features: list[Column] | None
-    categorical: list[Column]
+class WineData(Settings):
+    name: Literal["wine"]
+    class_weights: ClassWeights
     test_fraction: Fraction
     split_seed: Seed
     scale_inputs: Scaling
-    scale_target: Scaling
 
 
-class SeriesSettings(Settings):
-    name: Literal["series"]
+def _check_table_path(path: str) -> str:
+    expanded = os.path.expanduser(path)
+    if not TABLE_FILE.search(expanded) and not _is_folder(expanded):
+        raise PydanticCustomError(
+            "table",
+            "must end in .csv, .tsv, .txt (or these with .gz, .bz2 or .xz) or .parquet, or be a folder of those",
+        )
+    return expanded
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        return os.path.isdir(path)
+    except ValueError:  # of a NUL
+        return False
+
+
+def _check_encoding(name: str) -> str:
+    try:
+        "".encode("utf-8" if name == "auto" else name)
+    except (LookupError, ValueError) as error:  # a ValueError of a NUL
+        rule = "must be auto or an encoding that Python knows, such as cp1250"
+        raise PydanticCustomError("encoding", rule) from error
+    return name
+
+
+TablePath = Annotated[str, AfterValidator(_check_table_path)]
+Encoding = Annotated[str, AfterValidator(_check_encoding)]
+Column = Annotated[str, Field(coerce_numbers_to_str=True)]  # some tables have numbers as column names
+
+
+class FileSettings(Settings):
+    """Settings that all data in a user's file have; those with a default are not in the configs of older runs."""
+
     path: TablePath
     target: Column
-    time: Column
     features: list[Column] | None
+    exclude: Annotated[list[Column], Field(default_factory=list)]
+    test_fraction: Fraction
+    scale_inputs: Scaling
+    scale_target: Scaling
+    delimiter: Literal["auto", "comma", "semicolon", "tab", "pipe", "space"] = "auto"
+    decimal: Literal["auto", "point", "comma"] = "auto"
+    encoding: Encoding = "auto"
+
+
+class TableData(FileSettings):
+    name: Literal["table"]
+    task: Literal["auto", "regression", "classification"] = "auto"
+    categorical: list[Column]
+    missing: Literal["refuse", "drop", "median"] = "refuse"
+    class_weights: ClassWeights = "none"
+    stratify: bool = True
+    split_seed: Seed
+
+
+class SeriesSettings(FileSettings):
+    name: Literal["series"]
+    time: Column
     group: Column | None
     window: Size
     horizon: Size
-    test_fraction: Fraction
     allow_gaps: bool
-    scale_inputs: Scaling
-    scale_target: Scaling
+    day_first: bool | None = None
 
 
 class TaskSettings(Settings):
@@ -128,6 +169,7 @@ class RecallTask(ClassTask):
 DataSettings = (
     RegressionData
     | DiabetesData
+    | WineData
     | TableData
     | SeriesSettings
     | NumberTask

@@ -5,9 +5,13 @@ import json
 import os
 import stat
 from functools import cache
+from itertools import islice
+from pathlib import Path
 
 from gradclip.config.schema import TrainConfig, flatten, has_effect
 from gradclip.errors import ConfigError, first_line
+
+MOST_FILES = 10_000  # of a table in a folder
 
 
 def fingerprint(config: TrainConfig) -> str:
@@ -24,7 +28,7 @@ def fingerprint(config: TrainConfig) -> str:
 
 
 def data_digest(config: TrainConfig) -> str:
-    """The SHA-256 of the file that a run reads its table from; empty for data that are generated.
+    """The SHA-256 of the file or folder that a run reads its table from; empty for data that are generated.
 
     Raises:
         ConfigError: it cannot be read.
@@ -33,12 +37,31 @@ def data_digest(config: TrainConfig) -> str:
     if path is None:
         return ""
     try:
-        found = os.stat(path)
-        if not stat.S_ISREG(found.st_mode):
-            raise ConfigError(f"data.path: got {path!r}; is not a file")
-        return _digest_of(path, found.st_mtime_ns, found.st_size)
+        if not os.path.isdir(path):
+            return _digest(path)
+        contents = [(file.relative_to(path).as_posix(), _digest(str(file))) for file in files_in(path)]
+        return hashlib.sha256(json.dumps(contents).encode()).hexdigest()
     except (OSError, ValueError) as error:  # a NUL in a path is a ValueError
         raise ConfigError(f"data.path: got {path!r}; cannot be read: {first_line(error)}") from error
+
+
+def files_in(folder: str) -> list[Path]:
+    """The files below a folder, in order.
+
+    Raises:
+        ConfigError: there are so many that it is no table, but somebody's disk.
+    """
+    found = list(islice(Path(folder).rglob("*"), MOST_FILES + 1))
+    if len(found) > MOST_FILES:
+        raise ConfigError(f"data.path: got {folder!r}; a folder of more than {MOST_FILES:,} files")
+    return sorted(path for path in found if not path.is_dir())
+
+
+def _digest(path: str) -> str:
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode):
+        raise ConfigError(f"data.path: got {path!r}; is not a file")
+    return _digest_of(path, found.st_mtime_ns, found.st_size)
 
 
 @cache  # hundreds of jobs read the same file

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Discriminator, Field, model_validator
 
 from gradclip.config.base import AnyNumber, NoEffect, Pattern, PositiveNumber, Seed, Settings
 from gradclip.config.clip import ChangingThreshold, ClipSettings, ThresholdSettings
-from gradclip.config.data import ClassTask, DataSettings, TaskSettings
+from gradclip.config.data import ClassTask, DataSettings, TaskSettings, WineData
 from gradclip.config.model import ModelSettings
 from gradclip.config.tracking import TrackingSettings
 from gradclip.config.training import LossSettings, OptimizerSettings, ScheduleSettings, TrainerSettings
@@ -40,7 +40,10 @@ class TrainConfig(Settings):
 
     @model_validator(mode="after")
     def _a_loss_for_the_target(self) -> "TrainConfig":
-        classes = isinstance(self.data, ClassTask)
+        task = getattr(self.data, "task", "")  # of a table, whose target is read later where that is auto
+        if task == "auto" or self.loss.name == "auto":
+            return self
+        classes = task == "classification" or isinstance(self.data, ClassTask | WineData)
         if classes != (self.loss.name == "cross_entropy"):
             what = "classes, choose cross_entropy" if classes else "numbers, choose mse, mae or huber"
             raise ValueError(f"loss: got {self.loss.name!r}; the target of data={self.data.name} is {what}")

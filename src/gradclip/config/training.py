@@ -12,7 +12,7 @@ WeightDecay = Annotated[float, Field(ge=0, le=LARGEST_RATE, allow_inf_nan=False)
 
 
 class PlainLoss(Settings):
-    name: Literal["mse", "mae", "cross_entropy"]
+    name: Literal["auto", "mse", "mae", "cross_entropy"]
 
 
 class HuberLoss(Settings):

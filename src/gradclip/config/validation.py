@@ -10,6 +10,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError
 
 from gradclip.config.base import Settings
+from gradclip.config.identity import files_in
 from gradclip.config.limits import MAX_DEPTH, MAX_NAME, MAX_TEXT
 from gradclip.config.schema import TrainConfig, settings_classes
 from gradclip.errors import ConfigError, did_you_mean, first_line
@@ -27,14 +28,14 @@ def validate(config: DictConfig) -> TrainConfig:
     """
     settings = validate_as(TrainConfig, config)
     path = getattr(settings.data, "path", None)
-    if path is not None and not _is_file(path):
-        raise ConfigError(f"data.path: got {path!r}; there is no such file")
+    if path is not None and not _is_table(path):
+        raise ConfigError(f"data.path: got {path!r}; there is no such file, or folder of Parquet files")
     return settings
 
 
-def _is_file(path: str) -> bool:
+def _is_table(path: str) -> bool:
     try:
-        return Path(path).is_file()
+        return Path(path).is_file() or (Path(path).is_dir() and any(one.suffix == ".parquet" for one in files_in(path)))
     except OSError as error:  # of a name that is too long, or a folder that cannot be entered
         raise ConfigError(f"data.path: got {path!r}; {error.strerror}") from error
 

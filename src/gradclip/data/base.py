@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule
+from torch import Tensor
 
+from gradclip.data.classes import Label
 from gradclip.data.scaling import Scaling
 from gradclip.data.score_scale import ScoreScale
 
@@ -38,6 +40,7 @@ class DataSchema:
         target: name of the target.
         scaling: the fitted scalers; None where nothing is scaled.
         is_classification: whether the network's outputs are logits of classes.
+        labels: what a user calls the classes, in the order of the outputs; None where they are numbered only.
     """
 
     examples: pd.DataFrame | NDArray[np.float32]
@@ -45,6 +48,7 @@ class DataSchema:
     target: str
     scaling: Scaling | None
     is_classification: bool
+    labels: tuple[Label, ...] | None = None
 
 
 class TrainingData(LightningDataModule):
@@ -55,10 +59,14 @@ class TrainingData(LightningDataModule):
     Attributes:
         name: name of the data set in the store.
         source: path of the file, or the call that generates the data.
+        notes: what a user has to know about how the data were read, one sentence each.
+        class_weights: weights of the classes in the loss, ``[classes]``; None where all examples count the same.
     """
 
     name: str
     source: str
+    notes: tuple[str, ...] = ()
+    class_weights: Tensor | None = None
 
     @property
     @abstractmethod

@@ -1,51 +1,121 @@
-"""Checks of a user's table; each refusal is one line with the setting, the column and the row."""
+"""Checks of a user's table before anything is learned from it; every refusal is one line with the setting."""
 
-import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from pandas.api.types import is_bool_dtype, is_numeric_dtype, is_scalar
+from pandas.api.types import is_scalar
 
-from gradclip.errors import DataError, did_you_mean, first_line
+from gradclip.data.problems import Fix, Problem, refuse_all
+from gradclip.data.typed_columns import as_floats, is_boolean, kind_of, sound_columns
+from gradclip.errors import DataError, did_you_mean, first_few
 
 LARGEST = float(np.finfo(np.float32).max)  # training is in float32
-STEP_TOLERANCE = 0.01  # relative difference between two time steps that count as equal: time stamps are rounded
+FEW_VALUES = 20  # different texts of a column that is taken for a category without being told
+MOST_VALUES = 1000  # of a category: each becomes an input
+MOST_ENCODED = 10**8  # numbers that categories become, 0.8 GB
 
 
-def check_table(
+def check_columns_exist(frame: pd.DataFrame, wanted: Sequence[tuple[str, str]]) -> None:
+    """Refuse a table without the wanted columns, pairs of a setting and the column that it names.
+
+    Raises:
+        DataError: a column is missing; the message lists those of the table.
+    """
+    columns = [str(name) for name in frame.columns]
+    for setting, name in wanted:
+        if name not in columns:
+            hint = did_you_mean(name, columns)
+            raise DataError(f"{setting}: got {name!r}; no such column{hint}, there are {first_few(columns, 20)}")
+
+
+def check_column_settings(
     frame: pd.DataFrame,
     features: Sequence[str],
     target: str,
-    categorical: Sequence[str],
-    series: bool = False,
+    categorical: Sequence[str] = (),
+    exclude: Sequence[str] = (),
 ) -> None:
-    """Refuse a table that cannot be trained on.
+    """Refuse settings that do not name columns of the table, or name them twice.
 
     Args:
         frame: the table.
         features: names of the input columns.
         target: name of the column to predict.
-        categorical: names of the input columns that are encoded one-hot; all others have to be numeric.
-        series: whether the table is a time series: the target may be an input, and no column is categorical.
+        categorical: names of the input columns that are encoded one-hot.
+        exclude: names of columns that are left out.
 
     Raises:
-        DataError: a column is missing, named twice, not numeric or has a missing or infinite value, or there are no
-            rows or no inputs.
+        DataError: a column does not exist, or is named twice, or there are no rows or no inputs.
     """
-    _check_column_settings(frame, features, target, categorical)
-    if target in features and not series:
-        raise DataError(f"data.features: got {target!r}; that is the target")
+    settings = {"data.features": features, "data.categorical": categorical, "data.exclude": exclude}
+    wanted = [(setting, name) for setting, names in settings.items() for name in names]
+    check_columns_exist(frame, [("data.target", target), *wanted])
+    for setting, names in settings.items():
+        if twice := [name for name in names if list(names).count(name) > 1]:
+            raise DataError(f"{setting}: got {twice[0]!r} twice")
+    if not features:
+        raise DataError("data.features: got none; at least one input column is needed")
+    if "" in features:  # MLflow would store no model of it
+        raise DataError("data.features: got a column without a name; name it, or list the others in data.features")
+    for name in categorical:
+        if name not in features:
+            raise DataError(f"data.categorical: got {name!r}; must be one of data.features")
+    for name in exclude:
+        if name in features:
+            raise DataError(f"data.exclude: got {name!r}; that is one of data.features")
     if frame.empty:
         raise DataError("data.path: the file has a header and no rows")
-    for name in dict.fromkeys((target, *features)):
-        if name not in categorical:
-            hint = "" if series or name == target else f"; encode it with data.categorical=[{name}]"
-            _check_numbers(frame[name], "data.target" if name == target else "data.features", hint)
-    for name in categorical:
-        _check_categories(frame[name])
+
+
+def check_values(
+    frame: pd.DataFrame,
+    features: Sequence[str],
+    target: str,
+    categorical: Sequence[str] = (),
+    is_classification: bool = False,
+    missing: str = "refuse",
+    is_series: bool = False,
+) -> None:
+    """Refuse a table with values that cannot be trained on, naming all of them at once.
+
+    Args:
+        frame: the table, without the rows that are left out.
+        features: names of the input columns.
+        target: name of the column to predict.
+        categorical: names of the input columns that are encoded one-hot; all others have to be numbers.
+        is_classification: whether the target is classes; else it has to be numbers.
+        missing: ``refuse``, ``drop``, or ``median`` where missing inputs are filled in.
+        is_series: whether the table is a time series, which has neither categories nor a setting for missing values.
+
+    Raises:
+        DataError: a value is missing, infinite or not a number, or a category has too many values.
+    """
+    labels = [target] if is_classification else []
+    names = list(dict.fromkeys((target, *features)))
+    sound = sound_columns(frame[names], LARGEST) - {*labels, *categorical}
+    problems = [
+        problem
+        for name in names
+        if name not in sound
+        for problem in _problems(frame[name], name in (*labels, *categorical), name == target)
+        if not (missing == "median" and problem.fix == "data.missing=median")
+    ]
+    fixes: dict[Fix, Fix] = {"data.exclude": "data.exclude", "data.categorical": "data.exclude"}
+    refuse_all([one._replace(fix=fixes.get(one.fix, "")) for one in problems] if is_series else problems, target)
+
+
+def check_encoded_size(frame: pd.DataFrame, categorical: Sequence[str]) -> None:
+    """Refuse categories whose one-hot inputs would not fit the memory.
+
+    Raises:
+        DataError: they would not; the message has the column with the most values.
+    """
+    counts = {name: frame[name].nunique() for name in categorical}
+    if len(frame) * sum(counts.values()) > MOST_ENCODED:
+        most = max(counts, key=counts.__getitem__)
+        got = f"{sum(counts.values()):,} categories in {len(frame):,} rows, {counts[most]:,} of them in {most!r}"
+        raise DataError(f"data.categorical: {got}; rows times categories may be {MOST_ENCODED:,}, use data.exclude")
 
 
 def check_not_constant(target: pd.Series) -> None:
@@ -59,135 +129,87 @@ def check_not_constant(target: pd.Series) -> None:
         raise DataError(f"data.target: {where}; nothing to learn")
 
 
-def check_columns_exist(frame: pd.DataFrame, wanted: Sequence[tuple[str, str]]) -> None:
-    """Refuse a table without the wanted columns, pairs of a setting and the column that it names.
+def check_has_values(training: pd.DataFrame) -> None:
+    """Refuse training rows in which a column has no value, so that there is none to fill in.
 
     Raises:
-        DataError: a column is missing; the message lists those of the table.
+        DataError: there is such a column.
     """
-    columns = [str(name) for name in frame.columns]
-    for setting, name in wanted:
-        if name not in columns:
-            raise DataError(
-                f"{setting}: got {name!r}; no such column{did_you_mean(name, columns)}, there are {', '.join(columns)}"
-            )
+    if empty := [str(name) for name in training if training[name].isna().all()]:
+        got = f"got 'median'; no training row has a value in {first_few(empty)}"
+        raise DataError(f"data.missing: {got}; leave it out with data.exclude=[{','.join(empty)}]")
 
 
-def check_timestamps(frame: pd.DataFrame, time: str, group: str | None, allow_gaps: bool = False) -> None:
-    """Refuse time stamps that do not increase by even steps within each series.
-
-    Args:
-        frame: the table.
-        time: name of the column of time stamps, numbers or dates.
-        group: name of the column that identifies the series; None for a single series.
-        allow_gaps: whether steps may be uneven.
-
-    Raises:
-        DataError: a time stamp is missing, not a number or date, not later than the one before or after an uneven step,
-            or the rows of a series are not contiguous.
-    """
-    for setting, name in (("data.time", time), ("data.group", group)):
-        if name is not None:
-            _check_all_valid(frame[name], frame[name].isna(), setting)
-    stamps = _as_numbers(frame[time])
-    same_series = np.full(len(frame) - 1, True)
-    if group is not None:
-        _check_contiguous(frame[group])
-        names = frame[group].to_numpy()
-        same_series = names[1:] == names[:-1]
-    _check_steps(frame[time], np.diff(stamps), same_series, allow_gaps)
+def find_categories(frame: pd.DataFrame, features: Sequence[str]) -> list[str]:
+    """Return the input columns that are categories without being told: of that type, or text of few values."""
+    return [name for name in features if _is_category(frame[name])]
 
 
-def _as_numbers(stamps: pd.Series) -> NDArray[np.float64] | NDArray[np.int64]:
-    """Return time stamps as numbers, dates as nanoseconds."""
-    if is_numeric_dtype(stamps):
-        return stamps.to_numpy()
-    try:
-        with warnings.catch_warnings(category=UserWarning, action="ignore"):  # of dates in several formats
-            return pd.to_datetime(stamps).to_numpy(dtype="datetime64[ns]").astype(np.int64)
-    except (ValueError, TypeError) as error:
-        got = f"column {stamps.name!r} contains neither numbers nor dates"
-        raise DataError(f"data.time: {got}: {first_line(error)}") from error
+def _is_category(column: pd.Series) -> bool:
+    kind = kind_of(column)
+    return kind == "categories" or (kind == "text" and column.nunique() <= min(FEW_VALUES, column.count() / 2))
 
 
-def _check_contiguous(names: pd.Series) -> None:
-    """Refuse a series whose rows do not follow one another."""
-    starts = names[names != names.shift()]
-    if starts.duplicated().any():
-        row = int(starts.index[starts.duplicated()][0]) + 1
-        got = f"column {names.name!r}, row {row}: series {names.iloc[row - 1]!r} starts again"
-        raise DataError(f"data.group: {got}; the rows of a series must be contiguous")
-
-
-def _check_steps(stamps: pd.Series, steps: NDArray[Any], same_series: NDArray[np.bool_], allow_gaps: bool) -> None:
-    """Refuse a time step within a series that goes back, is zero or differs from the median step."""
-    if not same_series.any():
+def _problems(column: pd.Series, is_categorical: bool, is_target: bool) -> Iterator[Problem]:
+    """Yield all that is wrong with a column."""
+    if column.isna().all():
+        yield Problem("no value in", str(column.name), f"{len(column)} rows", "" if is_target else "data.exclude")
         return
-    even = np.isclose(steps, float(np.median(steps[same_series])), rtol=STEP_TOLERANCE, atol=0)
-    violations = {
-        "must be later than the row before": steps < 0,
-        "must not repeat the row before": steps == 0,
-        "steps must be even, unless data.allow_gaps=true": ~(allow_gaps | even),
-    }
-    for rule, violated in violations.items():
-        if (same_series & violated).any():
-            row = int(np.flatnonzero(same_series & violated)[0]) + 1
-            raise DataError(
-                f"data.time: column {stamps.name!r}, row {row + 1}: got {stamps.iloc[row]}, after "
-                f"{stamps.iloc[row - 1]}; {rule} (rows are counted from 1, without the header)"
-            )
-
-
-def _check_column_settings(
-    frame: pd.DataFrame, features: Sequence[str], target: str, categorical: Sequence[str]
-) -> None:
-    check_columns_exist(frame, [("data.target", target), *(("data.features", name) for name in features)])
-    check_columns_exist(frame, [("data.categorical", name) for name in categorical])
-    for setting, names in (("data.features", features), ("data.categorical", categorical)):
-        if twice := [name for name in names if list(names).count(name) > 1]:
-            raise DataError(f"{setting}: got {twice[0]!r} twice")
-    if not features:
-        raise DataError("data.features: got none; at least one input column is needed")
-    if "" in features:  # MLflow would store no model of it
-        raise DataError("data.features: got a column without a name; name it, or list the others in data.features")
-    for name in categorical:
-        if name not in features:
-            raise DataError(f"data.categorical: got {name!r}; must be one of data.features")
-
-
-def _check_numbers(column: pd.Series, setting: str, hint: str) -> None:
-    """Refuse a column that is not numeric, or has a value that float32 cannot represent."""
-    if not (is_numeric_dtype(column) or is_bool_dtype(column)):
-        rows = enumerate(column, start=1)
-        row, value = next(((row, value) for row, value in rows if not _is_number(value)), (1, column.iloc[0]))
-        hint = hint if is_scalar(value) else ""
-        raise DataError(f"{setting}: column {column.name!r} is not numeric (row {row}: {value!r}){hint}")
-    invalid = column.isna() | (column.fillna(0).astype(float).abs() > LARGEST)
-    _check_all_valid(column, invalid, setting, f"must be a finite value, at most {LARGEST:.2g}")
-
-
-def _check_categories(column: pd.Series) -> None:
-    """Refuse a categorical column with a missing value or one that is not a scalar, such as a list."""
-    for row, value in enumerate(column, start=1):
-        if not is_scalar(value):
-            got = f"column {column.name!r}, row {row}: got {value!r}"
-            raise DataError(f"data.categorical: {got}; must be text, a number or a boolean")
-    _check_all_valid(column, column.isna(), "data.categorical")
-
-
-def _check_all_valid(column: pd.Series, invalid: pd.Series, setting: str, rule: str = "must not be missing") -> None:
-    """Refuse a column with an invalid row; the message has the first and their number."""
-    if invalid.any():
-        row = int(np.flatnonzero(invalid)[0])
-        raise DataError(
-            f"{setting}: column {column.name!r}, row {row + 1}: got {column.iloc[row]}; {rule} "
-            f"({int(invalid.sum())} such in this column; rows are counted from 1, without the header)"
+    yield from (_category_problems if is_categorical else _number_problems)(column.dropna(), is_target)
+    if (missing := column.isna()).any():
+        where = f"{int(missing.sum()):,}, first in row {int(column.index[int(np.argmax(missing))]) + 1}"
+        yield Problem(
+            "missing in", str(column.name), where, "data.missing=drop" if is_target else "data.missing=median"
         )
 
 
-def _is_number(value: object) -> bool:
-    try:
-        float(str(value))
-    except ValueError:
-        return False
-    return True
+def _number_problems(values: pd.Series, is_target: bool) -> Iterator[Problem]:
+    """Yield what keeps the values of a column from being read as numbers."""
+    name, kind = str(values.name), kind_of(values)
+    if kind == "text":
+        yield _text_problem(values, is_target)
+    elif kind == "not quite numbers":
+        yield Problem("not a number in", name, _first(values, pd.to_numeric(values, errors="coerce").isna()))
+    elif kind != "numbers":
+        what = "dates in" if kind == "dates" else "neither numbers nor text in"
+        yield Problem(what, name, _first(values), "" if is_target else "data.exclude")
+    elif (invalid := as_floats(values).abs() > LARGEST).any():
+        where = f"{_first(values, invalid)}, {int(invalid.sum()):,} such"
+        yield Problem(f"infinite, or larger than {LARGEST:.2g}, in", name, where)
+
+
+def _text_problem(values: pd.Series, is_target: bool) -> Problem:
+    different = values.nunique()
+    name, where = str(values.name), f"{_first(values)}, {different:,} different"
+    if different > min(MOST_VALUES, len(values) / 2):
+        return Problem("text of too many values for a category in", name, where, "" if is_target else "data.exclude")
+    return Problem("text in", name, where, "data.task=classification" if is_target else "data.categorical")
+
+
+def _category_problems(values: pd.Series, is_target: bool) -> Iterator[Problem]:
+    """Yield what keeps the values of a column from being read as categories."""
+    name, scalar = str(values.name), values.map(is_scalar)
+    if not scalar.all():
+        yield Problem("neither numbers nor text in", name, _first(values, ~scalar), "data.exclude")
+    elif not is_target and values.nunique() > MOST_VALUES:
+        where = f"{values.nunique():,} different"
+        yield Problem(f"more than {MOST_VALUES:,} categories in", name, where, "data.exclude")
+
+
+def _first(values: pd.Series, which: pd.Series | None = None) -> str:
+    """Return the first of some values with its row in the file, counted from 1; of all values where none are chosen."""
+    position = 0 if which is None else int(np.argmax(which))
+    value = values.iloc[position]
+    return f"row {int(values.index[position]) + 1}: {repr(value) if isinstance(value, str) else value}"
+
+
+def takes_task(target: pd.Series, task: str) -> bool:
+    """Return whether the values of a target are classes: as the task says, else where they are no numbers.
+
+    Args:
+        target: the column to predict.
+        task: ``classification``, ``regression`` or ``auto``.
+    """
+    return task == "classification" or (
+        task == "auto" and (is_boolean(target) or kind_of(target) in {"text", "categories"})
+    )

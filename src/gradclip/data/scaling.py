@@ -7,8 +7,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import TransformerMixin
 from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncoder, StandardScaler
 
+from gradclip.data.checks import check_has_values
+from gradclip.data.raw_rows import inputs_of
 from gradclip.data.sources import Table
 
 SCALERS: dict[str, type[TransformerMixin]] = {
@@ -23,23 +27,36 @@ class Scaling:
     """Fitted transformers of the inputs and of the target.
 
     Attributes:
-        inputs: turns a frame of features into an array ``[rows, inputs]``.
-        target: scales the target ``[rows, 1]``; its inverse turns the network's outputs into the target's unit.
+        inputs: turns rows of :func:`gradclip.data.raw_rows.inputs_of` into an array ``[rows, inputs]``.
+        target: scales the target ``[rows, 1]``; its inverse turns the network's outputs into the target's unit. None
+            where the target is classes.
+        categorical: names of the inputs that are categories.
+        fills_missing: whether ``inputs`` fills in missing values.
     """
 
     inputs: ColumnTransformer
-    target: TransformerMixin
+    target: TransformerMixin | None
+    categorical: tuple[str, ...] = ()
+    fills_missing: bool = False
 
     @property
     def target_scale(self) -> float:
-        """Target units per unit of the network's output."""
+        """Target units per unit of the network's output; 1 for classes."""
+        if self.target is None:
+            return 1.0
         ends = self.target.inverse_transform(np.array([[0.0], [1.0]]))
         return float(ends[1, 0] - ends[0, 0])
 
-    def transform(self, table: Table, rows: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return scaled inputs ``[rows, inputs]`` and scaled target ``[rows, 1]``."""
-        inputs = self.inputs.transform(table.features.iloc[rows])
-        return np.asarray(inputs, dtype=float), self.target.transform(_column(table.target.iloc[rows]))
+    def scale_inputs(self, rows: pd.DataFrame) -> NDArray[np.float64]:
+        """Return scaled inputs ``[rows, inputs]`` of rows as a user has them."""
+        plain = inputs_of(rows, self.categorical, self.fills_missing)
+        return np.asarray(self.inputs.transform(plain), dtype=float)
+
+    def scale_target(self, target: pd.Series) -> NDArray[np.float64]:
+        """Return a scaled target of numbers, ``[rows, 1]``."""
+        assert self.target is not None
+        scaled: NDArray[np.float64] = self.target.transform(_column(target))
+        return scaled
 
 
 def fit_scaling(table: Table, scale_inputs: str = "none", scale_target: str = "none") -> Scaling:
@@ -49,7 +66,10 @@ def fit_scaling(table: Table, scale_inputs: str = "none", scale_target: str = "n
         table: the table.
         scale_inputs: scaling of the numeric input columns: ``none``, ``standard`` (mean 0, standard deviation 1) or
             ``minmax`` (0 to 1).
-        scale_target: scaling of the target, with the same choices.
+        scale_target: scaling of the target, with the same choices; a target of classes is not scaled.
+
+    Raises:
+        DataError: a column whose missing values are filled in has no value in the training rows.
 
     Example:
         >>> from gradclip.data.sources import regression
@@ -58,12 +78,16 @@ def fit_scaling(table: Table, scale_inputs: str = "none", scale_target: str = "n
         142.8
     """
     numeric = [name for name in table.features.columns if name not in table.categorical]
-    encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
-    inputs = ColumnTransformer(
-        [("numeric", SCALERS[scale_inputs](), numeric), ("categorical", encoder, list(table.categorical))]
-    )
-    inputs.fit(table.features.iloc[table.train_rows])
-    return Scaling(inputs, SCALERS[scale_target]().fit(_column(table.target.iloc[table.train_rows])))
+    numbers, categories = SCALERS[scale_inputs](), OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    training = inputs_of(table.features.iloc[table.train_rows], table.categorical, table.fills_missing)
+    if table.fills_missing:
+        check_has_values(training)
+        numbers = make_pipeline(SimpleImputer(strategy="median"), numbers)
+        categories = make_pipeline(SimpleImputer(strategy="most_frequent"), categories)
+    inputs = ColumnTransformer([("numeric", numbers, numeric), ("categorical", categories, list(table.categorical))])
+    inputs.fit(training)
+    target = None if table.labels else SCALERS[scale_target]().fit(_column(table.target.iloc[table.train_rows]))
+    return Scaling(inputs, target, table.categorical, table.fills_missing)
 
 
 def _column(target: pd.Series) -> NDArray[np.float64]:

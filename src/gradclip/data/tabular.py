@@ -10,25 +10,31 @@ from torch.utils.data import TensorDataset
 from gradclip import keys
 from gradclip.data.base import SCHEMA_EXAMPLES, DataSchema, DataShape, TrainingData
 from gradclip.data.checks import check_not_constant
+from gradclip.data.classes import UNSEEN, balanced_weights, chance, numbers_of
 from gradclip.data.loaders import Loader, ShuffledBatchSampler, evaluation_loader, shuffled_loader
 from gradclip.data.scaling import fit_scaling
 from gradclip.data.score_scale import ScoreScale
 from gradclip.data.sources import Rows, Table
-from gradclip.errors import DataError
+from gradclip.errors import DataError, first_few
 
 
 class TabularData(TrainingData):
-    """Scaled batches of a table: inputs ``[rows, inputs]`` and target ``[rows, 1]``.
+    """Scaled batches of a table: inputs ``[rows, inputs]``, and target ``[rows, 1]`` or numbers of classes ``[rows]``.
 
     Args:
         table: the table.
         batch_size: rows of a training batch, over all processes together.
         scale_inputs: scaling of the numeric input columns: ``none``, ``standard`` or ``minmax``.
-        scale_target: scaling of the target, with the same choices.
+        scale_target: scaling of a target of numbers, with the same choices.
+        class_weights: weights of the classes in the loss: ``none``, or ``balanced`` for all classes to count the same.
         seed: seed of the order of the batches.
 
+    Attributes:
+        class_weights: ``[classes]``; None where all rows count the same.
+
     Raises:
-        DataError: there are fewer training rows than ``batch_size``, no test rows, or all training targets are equal.
+        DataError: there are fewer training rows than ``batch_size``, no test rows, all training targets are equal, or
+            a setting is for the other kind of target.
 
     Example:
         >>> from gradclip.data.sources import regression
@@ -43,6 +49,7 @@ class TabularData(TrainingData):
         batch_size: int = 32,
         scale_inputs: str = "none",
         scale_target: str = "none",
+        class_weights: str = "none",
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -50,35 +57,41 @@ class TabularData(TrainingData):
             raise DataError(f"trainer.batch_size: got {batch_size}; there are {len(table.train_rows)} training rows")
         if len(table.test_rows) == 0:
             raise DataError(f"data.test_fraction: leaves none of {len(table.train_rows)} rows to test")
-        check_not_constant(table.target.iloc[table.train_rows])
+        _check_kind_of_target(table, scale_target, class_weights)
         self.table, self.batch_size, self.seed = table, batch_size, seed
-        self.name, self.source = table.name, table.source
+        self.name, self.source, self.notes = table.name, table.source, (*table.notes, *_class_notes(table))
         self.scaling = fit_scaling(table, scale_inputs, scale_target)
+        self.class_weights = None
+        if table.labels is not None and class_weights == "balanced":
+            self.class_weights = balanced_weights(numbers_of(self._training_target, table.labels))
         self.train_set, self.test_set = self._dataset(table.train_rows), self._dataset(table.test_rows)
 
     @property
     def shape(self) -> DataShape:
-        """Shapes that the network has to fit: inputs after one-hot encoding, one output."""
-        return DataShape((int(self.train_set.tensors[0].shape[1]),), (1,))
+        """Shapes that the network has to fit: inputs after one-hot encoding, one output or one for each class."""
+        outputs = 1 if self.table.labels is None else len(self.table.labels)
+        return DataShape((int(self.train_set.tensors[0].shape[1]),), (outputs,))
 
     @cached_property
     def score_scale(self) -> ScoreScale:
-        """The mean squared error; its baseline is the variance of the training targets."""
-        return ScoreScale(keys.MSE, float(np.var(self.table.target.iloc[self.table.train_rows])))
+        """The mean squared error with the variance of the training targets, or the accuracy with that of one guess."""
+        if self.table.labels is not None:
+            return ScoreScale(keys.ACCURACY, chance(numbers_of(self._training_target, self.table.labels)))
+        return ScoreScale(keys.MSE, float(np.var(self._training_target)))
 
     @property
     def schema(self) -> DataSchema:
         """Columns, target and scaling, with the first test rows."""
         examples = self.table.features.iloc[self.table.test_rows[:SCHEMA_EXAMPLES]]
-        target = str(self.table.target.name)
-        return DataSchema(examples, tuple(examples.columns), target, self.scaling, is_classification=False)
+        columns, target, labels = tuple(examples.columns), str(self.table.target.name), self.table.labels
+        return DataSchema(examples, columns, target, self.scaling, is_classification=labels is not None, labels=labels)
 
     def frames(self) -> dict[str, pd.DataFrame | None]:
         """Return the unscaled training and test rows of the table."""
         return self.table.frames()
 
     def batch_indices(self, epoch: int, batch: int) -> tuple[int, ...]:
-        """Return the table's rows, counted from 0, in a training batch over all processes.
+        """Return the rows of the file, counted from 0, in a training batch over all processes.
 
         Args:
             epoch: counted from 1.
@@ -86,7 +99,8 @@ class TabularData(TrainingData):
         """
         sampler = ShuffledBatchSampler(len(self.train_set), self.batch_size, self.seed)
         indices = sampler.batch_indices(epoch, batch)
-        return tuple(sorted(int(row) for row in self.table.train_rows[list(indices)]))
+        rows = self.table.features.index[self.table.train_rows[list(indices)]]
+        return tuple(sorted(int(row) for row in rows))
 
     def train_dataloader(self) -> Loader:
         """Return the shuffled training batches; with several processes, this one's part of each."""
@@ -96,6 +110,36 @@ class TabularData(TrainingData):
         """Return the loaders of all training rows and of all test rows."""
         return [evaluation_loader(rows, self.shape.example) for rows in (self.train_set, self.test_set)]
 
+    @property
+    def _training_target(self) -> pd.Series:
+        return self.table.target.iloc[self.table.train_rows]
+
     def _dataset(self, rows: Rows) -> TensorDataset:
-        arrays = self.scaling.transform(self.table, rows)
-        return TensorDataset(*(torch.tensor(array, dtype=torch.float32) for array in arrays))
+        inputs, target = self.table.features.iloc[rows], self.table.target.iloc[rows]
+        if self.table.labels is None:
+            targets = torch.tensor(self.scaling.scale_target(target), dtype=torch.float32)
+        else:
+            targets = torch.from_numpy(numbers_of(target, self.table.labels))
+        return TensorDataset(torch.tensor(self.scaling.scale_inputs(inputs), dtype=torch.float32), targets)
+
+
+def _check_kind_of_target(table: Table, scale_target: str, class_weights: str) -> None:
+    """Refuse a setting that is for the other kind of target, and numbers that are all equal."""
+    if table.labels is None:
+        if class_weights != "none":
+            raise DataError(f"data.class_weights: got {class_weights!r}; the target is numbers, choose none")
+        check_not_constant(table.target.iloc[table.train_rows])
+    elif scale_target != "none":
+        raise DataError(f"data.scale_target: got {scale_target!r}; the target is classes, choose none")
+
+
+def _class_notes(table: Table) -> list[str]:
+    """What has to be said about the classes of a table: which they are, and which only test rows have."""
+    if table.labels is None:
+        return []
+    target = table.target.iloc[table.test_rows]
+    unseen = target[numbers_of(target, table.labels) == UNSEEN]
+    names = first_few(repr(label) for label in unseen.unique())
+    classes = f"the target is {len(table.labels)} classes: {first_few(repr(label) for label in table.labels)}"
+    untrained = f"{len(unseen)} test rows count as wrong, no training row being of their class: {names}"
+    return [classes, *([untrained] if len(unseen) else [])]

@@ -195,7 +195,7 @@ def _causes(evidence: Evidence) -> Iterator[Remedy]:
     norms, training = evidence.norms, evidence.training
     if can_scale_target(evidence):
         yield unclipped(scaled_target(evidence.target_max_abs))
-    if evidence.target_max_abs > conditions.LARGE_TARGET and training.loss in {"mse", ""}:
+    if evidence.target_max_abs > conditions.LARGE_TARGET and training.loss in {"mse", "auto", ""}:
         yield unclipped(bounded_loss())
     if norms is not None and norms.first > conditions.LARGE_FIRST_NORM and training.initialization:
         why = f"the first gradient norm is {norms.first:.3g} times the median: the initial weights are too large"

@@ -33,7 +33,8 @@ def create_run(job: Job, lock: Path | None = None, spool: bool = False) -> Track
 
 
 def _tags(config: TrainConfig) -> dict[str, str]:
-    reduction = str(build_loss(**config.loss.model_dump()).reduction)
+    loss = config.loss.model_dump()
+    reduction = "mean" if loss["name"] == "auto" else str(build_loss(**loss).reduction)  # of both that auto chooses
     tags = {keys.CLIP: config.clip.label, keys.LOSS_REDUCTION: reduction, keys.SEED: str(config.seed)}
     digest = data_digest(config)
     return tags | {keys.CONFIG_HASH: fingerprint(config)} | ({keys.DATA_DIGEST: digest} if digest else {})

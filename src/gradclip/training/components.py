@@ -24,7 +24,7 @@ from gradclip.data.sequences import SequenceData
 from gradclip.data.series import SeriesData
 from gradclip.data.sources import SOURCES
 from gradclip.data.tabular import TabularData
-from gradclip.errors import TrainerError, first_line
+from gradclip.errors import ModelError, TrainerError, first_line
 from gradclip.models.build import build_network
 from gradclip.models.module import Classifier, Regressor, SupervisedModule
 from gradclip.models.optimization import build_loss, optimizer_factory, schedule_factory
@@ -98,9 +98,10 @@ def build_data(config: TrainConfig) -> TrainingData:
         case SeriesSettings():
             return SeriesData(**config.data.model_dump(exclude={"name"}), **batches)
         case _:
-            settings = config.data.model_dump(exclude={"name", "scale_inputs", "scale_target"})
-            scalings = config.data.model_dump(include={"scale_inputs", "scale_target"})
-            return TabularData(SOURCES[config.data.name](**settings), **scalings, **batches)
+            of_batches = {"scale_inputs", "scale_target", "class_weights"}
+            settings = config.data.model_dump(exclude={"name", *of_batches})
+            batches |= config.data.model_dump(include=of_batches)
+            return TabularData(SOURCES[config.data.name](**settings), **batches)
 
 
 def build_module(config: TrainConfig, network: nn.Module, data: TrainingData) -> SupervisedModule:
@@ -112,13 +113,30 @@ def build_module(config: TrainConfig, network: nn.Module, data: TrainingData) ->
         data: decides whether it is a regressor or a classifier.
     """
     parts: dict[str, Any] = {
-        "loss": build_loss(**config.loss.model_dump()),
+        "loss": _loss(config, data),
         "optimizer": optimizer_factory(**config.optimizer.model_dump()),
         "schedule": schedule_factory(**config.schedule.model_dump()),
     }
-    if data.score_scale.score is keys.ACCURACY:
+    if data.schema.is_classification:
         return Classifier(network, **parts)
     return Regressor(network, target_scale=data.target_scale, **parts)
+
+
+def _loss(config: TrainConfig, data: TrainingData) -> nn.Module:
+    """The loss that is chosen, or that suits the target of a table, which is known once it is read.
+
+    Raises:
+        ModelError: it is for the other kind of target.
+    """
+    fitting, others = ("cross_entropy", "") if data.schema.is_classification else ("mse", ", mae or huber")
+    settings = config.loss.model_dump()
+    if settings["name"] == "auto":
+        settings["name"] = fitting
+    if (settings["name"] == "cross_entropy") != data.schema.is_classification:
+        target = f"the target {data.schema.target!r} is {'classes' if data.schema.is_classification else 'numbers'}"
+        raise ModelError(f"loss: got {config.loss.name!r}; {target}, choose {fitting}{others}")
+    weights: dict[str, Any] = {} if data.class_weights is None else {"weight": data.class_weights}
+    return build_loss(**settings, **weights)
 
 
 def build_trainer(

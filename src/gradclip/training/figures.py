@@ -74,7 +74,7 @@ def gradient_figures(config: TrainConfig, result: Result) -> dict[str, Callable[
 
 def data_figures(data: TrainingData) -> dict[str, Callable[[Figure], None]]:
     """What there is to see of the data before training: the target, where it has a unit of its own."""
-    if isinstance(data, SequenceData):
+    if isinstance(data, SequenceData) or data.schema.is_classification:
         return {}
     target = data.schema.target
     train, test = (frame[target].to_numpy(dtype=float) for frame in data.frames().values() if frame is not None)

@@ -25,21 +25,26 @@ def package_model(folder: Path, network: nn.Module, description: Mapping[str, An
         description: the arguments of :func:`gradclip.models.build.build_network` that rebuild it.
         schema: examples as a user has them, and the scalers.
     """
-    names = ["description", "weights", *(["inputs", "target"] if schema.scaling else [])]
-    paths = {name: str(folder / name) for name in names}
+    scaling = schema.scaling
+    scalers = {"inputs": scaling.inputs, "target": scaling.target} if scaling else {}
+    scalers = {name: scaler for name, scaler in scalers.items() if scaler is not None}
+    paths = {name: str(folder / name) for name in ("description", "weights", *scalers)}
     about = {
         "network": description,
         "columns": schema.columns,
         "target": schema.target,
         "classes": schema.is_classification,
+        "labels": schema.labels,
+        "categorical": scaling.categorical if scaling else [],
+        "fills_missing": scaling is not None and scaling.fills_missing,
     }
     Path(paths["description"]).write_text(json.dumps(about))
     torch.save({key: value.cpu() for key, value in network.state_dict().items()}, paths["weights"])
-    if schema.scaling:
+    if scalers:
         from skops import io  # half a second to import, which runs without a model are spared
 
-        io.dump(schema.scaling.inputs, paths["inputs"])
-        io.dump(schema.scaling.target, paths["target"])
+        for name, scaler in scalers.items():
+            io.dump(scaler, paths[name])
     return ModelFiles(
         artifacts=paths,
         example=write_example(folder, schema.examples),

@@ -1,7 +1,8 @@
 """The stored model: raw, unscaled examples in, predictions in the target's own unit out.
 
 MLflow stores this file with the run and runs it on loading. Weights and scalers are data, not programs: torch reads
-the weights with ``weights_only=True``, skops reads the scalers and refuses what is not scikit-learn's.
+the weights with ``weights_only=True``, skops reads the scalers and refuses what is not scikit-learn's, types of
+NumPy's arrays aside.
 """
 
 import json
@@ -28,7 +29,9 @@ class Predictor(PythonModel):  # type: ignore[misc]  # MLflow is not typed
         self.about = json.loads(Path(files["description"]).read_text())
         self.network = build_network(**self.about["network"]).eval()
         self.network.load_state_dict(torch.load(files["weights"], weights_only=True))
-        self.inputs, self.target = (io.load(files[part]) if part in files else None for part in ("inputs", "target"))
+        self.inputs, self.target = (
+            io.load(files[part], trusted=["numpy.dtype"]) if part in files else None for part in ("inputs", "target")
+        )
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> Any:
         """Predict the target of each example.
@@ -40,8 +43,11 @@ class Predictor(PythonModel):  # type: ignore[misc]  # MLflow is not typed
             params: none.
 
         Returns:
-            A frame with one column of the target's name for rows; for sequences an array: numbers
-            ``[sequences, 1]``, or classes ``[sequences]`` or ``[sequences, steps]``.
+            A frame with one column of the target's name for rows, in it numbers or the labels of classes; for
+            sequences an array: numbers ``[sequences, 1]``, or classes ``[sequences]`` or ``[sequences, steps]``.
+
+        Raises:
+            DataError: a cell is missing and the model was trained without any, or is not a number.
         """
         import torch
 
@@ -49,9 +55,13 @@ class Predictor(PythonModel):  # type: ignore[misc]  # MLflow is not typed
         inputs = torch.tensor(np.asarray(self._scaled(examples), dtype=np.float32))
         with torch.no_grad():
             outputs = self.network(inputs).double().numpy()
-        if self.about["classes"]:
+        labels = self.about["labels"]
+        if self.about["classes"] and not labels:
             return outputs.argmax(axis=-1)
-        predicted = outputs if self.target is None else self.target.inverse_transform(outputs)
+        if labels:
+            predicted = np.array(labels)[outputs.argmax(axis=-1)]
+        else:
+            predicted = outputs if self.target is None else self.target.inverse_transform(outputs)
         rows = isinstance(examples, pd.DataFrame)
         return pd.DataFrame(predicted, columns=[self.about["target"]]) if rows else predicted
 
@@ -59,7 +69,10 @@ class Predictor(PythonModel):  # type: ignore[misc]  # MLflow is not typed
         if self.inputs is None:
             return examples
         if isinstance(examples, pd.DataFrame):
-            return self.inputs.transform(examples)
+            from gradclip.data.raw_rows import inputs_of
+
+            rows = examples[self.about["columns"]]
+            return self.inputs.transform(inputs_of(rows, self.about["categorical"], self.about["fills_missing"]))
         steps = pd.DataFrame(examples.reshape(-1, examples.shape[-1]), columns=self.about["columns"])
         return self.inputs.transform(steps).reshape(*examples.shape[:-1], -1)
 

@@ -51,6 +51,7 @@ class Result:
     def summary(self) -> Summary:
         """How the run ended, in numbers."""
         summary = summarize(self.record, self.data.score_scale, *self.curves)
+        summary = replace(summary, notes=(*self.data.notes, *summary.notes))
         return summary if self.clip_fraction is None else replace(summary, clip_fraction=self.clip_fraction)
 
     @cached_property

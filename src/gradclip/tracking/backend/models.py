@@ -11,7 +11,8 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
-from mlflow.models import Model, infer_signature
+from mlflow.models import Model, ModelSignature, infer_signature
+from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
 
 from gradclip import keys
 from gradclip.tracking.backend.connection import Connection, check_location
@@ -69,17 +70,26 @@ def _save(model: LoggedModel, run_id: str, files: ModelFiles, folder: Path) -> N
         python_model=str(PREDICTOR),
         code_paths=[str(PACKAGE)],
         artifacts=files.artifacts,
-        signature=infer_signature(example, _prediction(files, example)),
+        signature=_signature(files, example),
         input_example=example,
         pip_requirements=files.requirements,
     )
 
 
+def _signature(files: ModelFiles, example: Example) -> ModelSignature:
+    """Of what goes in and comes out; a column is text, or of any type: whole numbers would be integers, gaps floats."""
+    signature = infer_signature(example, _prediction(files, example))
+    if isinstance(example, pd.DataFrame):
+        types = [DataType.string if column.type == DataType.string else AnyType() for column in signature.inputs]
+        signature.inputs = Schema([ColSpec(kind, name) for kind, name in zip(types, example, strict=True)])
+    return signature
+
+
 def _prediction(files: ModelFiles, example: Example) -> Example:
-    """Zeros of the form of a prediction, for the signature."""
+    """A prediction, zeros or the first class, for the signature."""
     description = json.loads(Path(files.artifacts["description"]).read_text())
     if isinstance(example, pd.DataFrame):
-        return pd.DataFrame({description["target"]: [0.0]})
+        return pd.DataFrame({description["target"]: (description["labels"] or [0.0])[:1]})
     outputs = description["network"]["outputs"]
     shape = outputs[:-1] if description["classes"] else outputs
     return np.zeros((len(example), *shape), np.int64 if description["classes"] else np.float64)

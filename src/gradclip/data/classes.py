@@ -1,0 +1,83 @@
+"""A target of classes: its labels, their numbers, and the weights that balance them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from sklearn.utils.class_weight import compute_class_weight
+from torch import Tensor
+
+from gradclip.data.checks import MOST_VALUES
+from gradclip.data.typed_columns import is_boolean, kind_of
+from gradclip.errors import DataError
+
+Label = str | int | bool
+UNSEEN = -1  # number of a class that no training row has: no output of the network is it
+
+
+def as_labels(target: pd.Series) -> pd.Series:
+    """Return a target as labels: texts, integers or booleans.
+
+    Raises:
+        DataError: it has another kind of values, or more than 1,000 classes, or nearly each row is one of its own.
+
+    Example:
+        >>> as_labels(pd.Series([1.0, 2.0, 1.0, 2.0])).tolist()
+        [1, 2, 1, 2]
+    """
+    kind, different = kind_of(target), target.nunique()
+    where = f"data.target: column {target.name!r}"
+    if is_boolean(target):
+        plain: type = bool
+    elif kind == "numbers" and (target.astype(float) % 1 == 0).all():
+        plain = int
+    elif kind in {"text", "categories", "not quite numbers"}:
+        plain = str
+    else:
+        raise DataError(f"{where} has {kind} ({target.iloc[0]}); classes are text, integers or booleans")
+    if different > min(MOST_VALUES, len(target) / 2):
+        rule = f"classes may be half as many as rows, at most {MOST_VALUES:,}"
+        raise DataError(f"{where} has {different:,} different values in {len(target):,} rows; {rule}")
+    return pd.Series([plain(value) for value in target], target.index, dtype=object, name=target.name)
+
+
+def labels_of(target: pd.Series) -> tuple[Label, ...]:
+    """Return the labels of training targets in ascending order: the network has an output for each.
+
+    Raises:
+        DataError: there is a single one.
+    """
+    labels = tuple(sorted(target.unique().tolist()))
+    if len(labels) < 2:
+        where = f"column {target.name!r} has a single class ({labels[0]!r}) in the training rows"
+        raise DataError(f"data.target: {where}; nothing to learn")
+    return labels
+
+
+def numbers_of(target: pd.Series, labels: Sequence[Label]) -> NDArray[np.int64]:
+    """Return the number of each row's class, ``UNSEEN`` where it is none of the labels.
+
+    Example:
+        >>> numbers_of(pd.Series(["b", "a", "c"]), ("a", "b")).tolist()
+        [1, 0, -1]
+    """
+    numbers = {label: number for number, label in enumerate(labels)}
+    return np.array([numbers.get(label, UNSEEN) for label in target], dtype=np.int64)
+
+
+def balanced_weights(numbers: NDArray[np.int64]) -> Tensor:
+    """Return a weight for each class, ``[classes]``, with which all count the same.
+
+    Example:
+        >>> balanced_weights(np.array([0, 0, 0, 1]))
+        tensor([0.6667, 2.0000])
+    """
+    weights = compute_class_weight("balanced", classes=np.unique(numbers), y=numbers)
+    return torch.tensor(weights, dtype=torch.float32)
+
+
+def chance(numbers: NDArray[np.int64]) -> float:
+    """Return the accuracy of always predicting the most frequent class."""
+    return float(np.bincount(numbers).max() / len(numbers))

@@ -1,0 +1,205 @@
+"""Read a user's file of rows: CSV with any delimiter, decimal sign, encoding and compression, or Parquet."""
+
+import bz2
+import codecs
+import csv
+import gzip
+import lzma
+import re
+import warnings
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import pandas as pd
+from pyarrow import ArrowException, dataset
+
+from gradclip.data.typed_columns import plain_columns, uses_decimal_comma
+from gradclip.errors import DataError, first_line
+
+DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|", "space": r"\s+"}
+DECIMALS = {"point": ".", "comma": ","}
+MARKS = {  # that a file of another encoding than UTF-8 begins with; of two that match the longer comes first
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+WESTERN = "cp1252"  # what spreadsheets on Windows write in Western Europe and the Americas
+BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f]")
+SAMPLE = 2**16  # bytes from which delimiter and header are recognized
+CHUNK = 2**20
+LARGEST_TEXT = 2**32  # bytes after decompression: more does not fit the memory, a few packed bytes may claim it
+LARGEST_TABLE = 10**9  # cells of a Parquet file, for the same reason
+
+
+class Form(NamedTuple):
+    """How a CSV file is written; ``auto`` recognizes it.
+
+    Attributes:
+        delimiter: a key of ``DELIMITERS``.
+        decimal: a key of ``DECIMALS``.
+        encoding: a name that Python knows.
+    """
+
+    delimiter: str = "auto"
+    decimal: str = "auto"
+    encoding: str = "auto"
+
+
+AUTOMATIC = Form()
+
+
+class FileContent(NamedTuple):
+    """What a file holds, and what its reader has to know about how it was read."""
+
+    frame: pd.DataFrame
+    notes: tuple[str, ...] = ()
+
+
+def read_file(path: Path, form: Form = AUTOMATIC) -> FileContent:
+    """Read a CSV or Parquet file, or a folder of Parquet files; a named index of Parquet becomes a column.
+
+    Raises:
+        DataError: the file is empty, too large or cannot be read.
+    """
+    try:
+        if path.is_dir() or path.suffix in {".parquet", ".pq"} or _head(path).startswith(b"PAR1"):
+            return FileContent(_read_parquet(path).rename(columns=str))
+        return _read_text(path, form)
+    except pd.errors.EmptyDataError as error:
+        raise DataError(f"data.path: got '{path}'; the file is empty") from error
+    except pd.errors.ParserWarning as error:
+        rule = "some rows have more fields than the header has names; name every column, row names too"
+        raise DataError(f"data.path: got '{path}'; {rule}") from error
+    except (
+        ValueError,
+        TypeError,
+        LookupError,
+        OSError,
+        EOFError,
+        zlib.error,
+        lzma.LZMAError,
+        ArrowException,
+        csv.Error,
+    ) as error:
+        raise DataError(f"data.path: got '{path}'; cannot be read: {first_line(error)}") from error
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    found = dataset.dataset(path, format="parquet", partitioning="hive" if path.is_dir() else None)
+    cells = found.count_rows() * max(1, len(found.schema))
+    if cells > LARGEST_TABLE:
+        raise DataError(f"data.path: got '{path}'; has {cells:,} cells, at most {LARGEST_TABLE:,} can be read")
+    frame = pd.read_parquet(path)
+    return frame.reset_index(drop=frame.index.names == [None])
+
+
+def _read_text(path: Path, form: Form) -> FileContent:
+    notes = []
+    encoding = form.encoding if form.encoding != "auto" else _encoding(path)
+    if form.encoding == "auto" and encoding == WESTERN:
+        notes.append("the file is not UTF-8 and was read as Windows-1252; if letters are wrong, set data.encoding")
+    with _opened(path) as file:
+        sample = codecs.getincrementaldecoder(encoding)().decode(file.read(SAMPLE))
+    header_row = 1 if re.match(r"sep=.\r?\n", sample) else 0  # a line that spreadsheets write for each other
+    sample = sample.split("\n", header_row)[-1]
+    separator = _delimiter(sample) if form.delimiter == "auto" else DELIMITERS[form.delimiter]
+    _check_header(path, sample, separator)
+    options = {"sep": separator, "encoding": encoding, "skiprows": header_row}
+    frame = _parse(path, options, DECIMALS.get(form.decimal, "."))
+    comma = form.decimal == "comma"
+    if form.decimal == "auto" and separator != "," and uses_decimal_comma(frame):
+        frame, comma = _parse(path, options, ","), True
+    return FileContent(plain_columns(frame, comma), tuple(notes))
+
+
+def _parse(path: Path, options: Mapping[str, object], decimal: str) -> pd.DataFrame:
+    """Parse the text; only an empty cell is missing, since "NA" may be a category."""
+    with _opened(path) as file, warnings.catch_warnings(category=pd.errors.ParserWarning, action="error"):
+        frame: pd.DataFrame = pd.read_csv(  # type: ignore[call-overload]
+            file,
+            **options,
+            decimal=decimal,
+            index_col=False,
+            keep_default_na=False,
+            na_values=[""],
+            skipinitialspace=True,
+            low_memory=False,  # else a long column may have several types
+        )
+    return frame.rename(columns=lambda name: str(name).strip())
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(10)
+
+
+def _opened(path: Path) -> BinaryIO | gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile:
+    """Open a file, decompressed; its content says how, not its name."""
+    head = _head(path)
+    if head.startswith(b"\x1f\x8b"):
+        return gzip.open(path)
+    if head.startswith(b"BZh") and head[4:] == b"1AY&SY":
+        return bz2.open(path)
+    if head.startswith(b"\xfd7zXZ\x00"):
+        return lzma.open(path)
+    if head.startswith(b"PK\x03\x04"):
+        raise DataError(f"data.path: got '{path}'; is a ZIP archive or a spreadsheet, save it as CSV")
+    return path.open("rb")
+
+
+def _encoding(path: Path) -> str:
+    """Return the encoding of a file: by its mark, else UTF-8 where all of it is, else that of Windows."""
+    decoder, size, is_utf8 = codecs.getincrementaldecoder("utf-8")(), 0, True
+    with _opened(path) as file:
+        head = file.read(CHUNK)
+        if marked := [name for mark, name in MARKS.items() if head.startswith(mark)]:
+            return marked[0]
+        chunk = head
+        while chunk:
+            size += len(chunk)
+            if size > LARGEST_TEXT:
+                raise DataError(f"data.path: got '{path}'; has more than {LARGEST_TEXT >> 30} GiB of text")
+            try:
+                decoder.decode(chunk)
+            except UnicodeDecodeError as error:
+                if BINARY.search(head):
+                    raise DataError(f"data.path: got '{path}'; cannot be read: is not text") from error
+                is_utf8 = False
+                break
+            chunk = file.read(CHUNK)
+    return "utf-8-sig" if is_utf8 else WESTERN
+
+
+def _delimiter(sample: str) -> str:
+    """Return the delimiter that splits the header, and most lines of a sample into as many fields as it."""
+    best = max(",;\t|", key=lambda delimiter: _agreement(sample, delimiter))
+    splits = _agreement(sample, best)[0] or len((sample.splitlines() or [""])[0].split()) < 2
+    return best if splits else DELIMITERS["space"]
+
+
+def _agreement(sample: str, delimiter: str) -> tuple[bool, float, int]:
+    """Return whether a delimiter splits the header, the share of lines with as many fields, and their number.
+
+    ``csv.Sniffer`` guesses from letters too, takes the comma of decimals for a delimiter, and its time grows with the
+    square of a text of quotation marks.
+    """
+    try:
+        widths = [len(row) for row in csv.reader(sample.splitlines(keepends=True), delimiter=delimiter) if row]
+    except csv.Error:
+        return (False, 0.0, 0)
+    whole = widths[: max(2, len(widths) - 1)]  # the last line of the sample may be cut
+    return (whole[0] > 1, round(whole.count(whole[0]) / len(whole), 1), whole[0]) if whole else (False, 0.0, 0)
+
+
+def _check_header(path: Path, sample: str, separator: str) -> None:
+    """Refuse a header with a name twice: pandas would make up another name for the second."""
+    if separator == DELIMITERS["space"]:
+        names = sample.splitlines()[0].split()
+    else:
+        names = next(csv.reader(sample.splitlines(keepends=True), delimiter=separator), [])
+    named = [name.strip() for name in names if name.strip()]
+    if twice := [name for name in named if named.count(name) > 1]:
+        raise DataError(f"data.path: got '{path}'; its header names {twice[0]!r} twice")

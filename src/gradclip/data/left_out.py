@@ -1,0 +1,73 @@
+"""Columns and rows of a user's file that are not trained on, and the sentences that say so."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_integer_dtype
+
+from gradclip.errors import DataError, first_few
+
+NAMELESS = "Unnamed: "  # what pandas calls a column without a name
+
+
+def input_columns(frame: pd.DataFrame, others: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    """Return the columns that are inputs where a user names none, and what has to be said about them.
+
+    A column without a name that is empty or has the index of a frame that was saved with it is no input: rows that are
+    in order of the target would be predicted from their number.
+
+    Args:
+        frame: the file.
+        others: names of the target, and of the columns that are left out.
+    """
+    columns = [str(name) for name in frame.columns if name not in others]
+    nameless = [name for name in columns if name.startswith(NAMELESS) and _is_index(frame[name])]
+    inputs = [name for name in columns if name not in nameless]
+    numbering = [name for name in inputs if _numbers_rows(frame[name])]
+    notes = []
+    if nameless:
+        notes.append(f"left out, having no name and no more than row numbers: {first_few(nameless)}")
+    if numbering:
+        names = ",".join(numbering)
+        notes.append(f"{first_few(numbering)} counts the rows; if it should not be an input: data.exclude=[{names}]")
+    return inputs, tuple(notes)
+
+
+def leave_out_rows(
+    frame: pd.DataFrame, features: Sequence[str], target: str, missing: str
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Return the rows that are trained on and tested with, and what has to be said about the others.
+
+    Args:
+        frame: the file.
+        features: names of the input columns.
+        target: name of the column to predict.
+        missing: ``drop`` leaves out rows with a missing cell, ``median`` those without a target, ``refuse`` none.
+
+    Raises:
+        DataError: no row is left.
+    """
+    needed = {"refuse": [], "median": [target], "drop": [target, *features]}[missing]
+    absent = frame[needed].isna()
+    whole = ~absent.any(axis=1)
+    if whole.all():
+        return frame, ()
+    if not whole.any():
+        worst = absent.sum().idxmax()
+        cells = f"column {worst!r} has {int(absent[worst].sum()):,} missing cells"
+        raise DataError(f"data.missing: got {missing!r}; leaves none of {len(frame):,} rows, {cells}")
+    what = "a missing cell" if missing == "drop" else "no target"
+    return frame[whole], (f"{int((~whole).sum()):,} of {len(frame):,} rows have {what} and were left out",)
+
+
+def _is_index(column: pd.Series) -> bool:
+    """Whether a column without a name is empty, or identifies the rows by whole numbers."""
+    return bool(column.isna().all()) or (is_integer_dtype(column) and column.is_unique)
+
+
+def _numbers_rows(column: pd.Series) -> bool:
+    """Whether a column counts the rows, from 0 or 1."""
+    if not is_integer_dtype(column) or column.isna().any() or len(column) < 2 or column.iloc[0] not in (0, 1):
+        return False
+    return bool((np.diff(column.to_numpy(dtype=np.int64)) == 1).all())

@@ -1,0 +1,48 @@
+"""The digest of a table is that of its content, in a file or in a folder."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hydra import compose, initialize_config_dir
+
+from gradclip.config import identity
+from gradclip.config.identity import data_digest, fingerprint
+from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
+from gradclip.config.schema import TrainConfig
+from gradclip.config.validation import validate
+from gradclip.errors import ConfigError
+
+FRAME = pd.DataFrame({"x": range(8), "y": range(8)})
+
+
+def config_of(path: str) -> TrainConfig:
+    register_resolvers()
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        return validate(compose("train", ["data=table", f"data.path={path}", "data.target=y", "tracking=none"]))
+
+
+def test_a_folder_of_parquet_files_is_known_by_its_content(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        FRAME.to_parquet(tmp_path / name / "a.parquet")
+    one, other = (config_of(str(tmp_path / name)) for name in ("one", "other"))
+    assert data_digest(one) == data_digest(other)
+    assert fingerprint(one) == fingerprint(other)
+    FRAME.assign(x=0).to_parquet(tmp_path / "other" / "b.parquet")
+    assert data_digest(one) != data_digest(other)
+
+
+def test_the_home_folder_is_written_as_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    FRAME.to_csv(tmp_path / "table.csv.gz", index=False)
+    assert config_of("'~/table.csv.gz'").data.path == str(tmp_path / "table.csv.gz")  # type: ignore[union-attr]
+
+
+def test_a_folder_that_is_no_table_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(ConfigError, match=r"there is no such file, or folder of Parquet files$"):
+        config_of(str(tmp_path))
+    monkeypatch.setattr(identity, "MOST_FILES", 0)
+    with pytest.raises(ConfigError, match=r"a folder of more than 0 files$"):
+        config_of(str(tmp_path))

@@ -1,0 +1,91 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from gradclip import keys
+from gradclip.data.classes import as_labels, labels_of, numbers_of
+from gradclip.data.sources import Table, diabetes, table
+from gradclip.data.tabular import TabularData
+from gradclip.errors import DataError
+
+KINDS = ["a", "b", "a", "a", "b", "a", "a", "c"]
+
+
+def classes(kinds=KINDS, train=6):
+    target, rows = pd.Series(kinds, name="kind", dtype=object), np.arange(len(kinds))
+    features = pd.DataFrame({"size": rows * 1.0})
+    return Table("made", "here", features, target, (), rows[:train], rows[train:], labels_of(target.iloc[:train]))
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        (["b", "a", "b", "a"], ("a", "b")),
+        ([True, False, True, True], (False, True)),
+        ([3.0, 1.0, 3.0, 1.0], (1, 3)),
+        (["x1", "2", "x1", "2"], ("2", "x1")),
+        (pd.Categorical([2, 1, 2, 1]), ("1", "2")),
+    ],
+)
+def test_labels_are_plain_values_in_order(values, labels):
+    found = labels_of(as_labels(pd.Series(values, name="kind")))
+    assert found == labels
+    assert [type(label) for label in found] == [type(label) for label in labels]
+
+
+def test_targets_are_numbers_of_classes_and_one_that_training_lacks_is_none_of_them():
+    data = TabularData(classes(), batch_size=2)
+    assert data.train_set.tensors[1].tolist() == [0, 1, 0, 0, 1, 0]
+    assert data.test_set.tensors[1].tolist() == [0, -1]
+    assert data.shape.outputs == (2,)
+    assert data.schema.labels == ("a", "b")
+    assert data.notes[-1] == "1 test rows count as wrong, no training row being of their class: 'c'"
+
+
+def test_the_baseline_is_the_share_of_the_most_frequent_class():
+    scale = TabularData(classes(), batch_size=2).score_scale
+    assert scale.score is keys.ACCURACY
+    assert scale.baseline == pytest.approx(4 / 6)
+
+
+def test_balanced_weights_make_classes_count_the_same():
+    weights = TabularData(classes(), batch_size=2, class_weights="balanced").class_weights
+    assert weights is not None
+    torch.testing.assert_close(weights * torch.tensor([4.0, 2.0]), torch.tensor([3.0, 3.0]))
+    assert TabularData(classes(), batch_size=2).class_weights is None
+
+
+@pytest.mark.parametrize(
+    ("made", "settings", "message"),
+    [
+        (
+            classes(),
+            {"scale_target": "standard"},
+            "data.scale_target: got 'standard'; the target is classes, choose none",
+        ),
+        (
+            diabetes(),
+            {"class_weights": "balanced"},
+            "data.class_weights: got 'balanced'; the target is numbers, choose ",
+        ),
+    ],
+)
+def test_a_setting_for_the_other_kind_of_target_is_refused(made, settings, message):
+    with pytest.raises(DataError, match=f"^{message}"):
+        TabularData(made, batch_size=2, **settings)
+
+
+@pytest.mark.parametrize("fraction", [0.2, 0.5])
+def test_every_class_has_its_share_of_training_and_test(tmp_path, fraction):
+    kinds = ["a"] * 60 + ["b"] * 30 + ["c"] * 10
+    pd.DataFrame({"x": np.random.default_rng(0).normal(size=100), "kind": kinds}).to_csv(
+        tmp_path / "t.csv", index=False
+    )
+    read = table(str(tmp_path / "t.csv"), "kind", test_fraction=fraction)
+    counts = read.target.iloc[read.test_rows].value_counts()
+    assert counts.to_dict() == {"a": 60 * fraction, "b": 30 * fraction, "c": 10 * fraction}
+
+
+def test_numbers_of_labels_that_are_equal_to_others():
+    assert numbers_of(pd.Series([True, False], dtype=object), (False, True)).tolist() == [1, 0]

@@ -1,0 +1,48 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from gradclip.data.timestamps import stamps_as_numbers
+from gradclip.errors import DataError
+
+HOUR = 3600 * 10**9
+
+
+def steps(*values, **settings):
+    return np.diff(stamps_as_numbers(pd.Series(values, name="when"), **settings)).tolist()
+
+
+@pytest.mark.parametrize(
+    ("values", "settings", "expected"),
+    [
+        (["2024-03-31 01:00+01:00", "2024-03-31 03:00+02:00", "2024-03-31 04:00+02:00"], {}, [HOUR, HOUR]),  # DST
+        (["2024-10-27T02:00:00+02:00", "2024-10-27T02:00:00+01:00"], {}, [HOUR]),
+        (["2020-01-01 23:00", "2020-01-02"], {}, [HOUR]),
+        (["01.02.2020", "02.02.2020", "13.02.2020"], {}, [24 * HOUR, 264 * HOUR]),  # points: the day is first
+        (["01.02.2020 22:00", "01.02.2020 23:00"], {}, [HOUR]),
+        (["01/02/2020", "13/02/2020"], {}, [288 * HOUR]),
+        (["02/01/2020", "02/13/2020"], {}, [288 * HOUR]),
+        (["01/02/2020", "02/02/2020"], {"day_first": True}, [24 * HOUR]),
+        (["01/02/2020", "02/02/2020"], {"day_first": False}, [31 * 24 * HOUR]),
+        ([pd.Timestamp("2020-01-01"), pd.Timestamp("2020-01-02")], {}, [24 * HOUR]),
+        ([1, 3], {}, [2]),
+    ],
+)
+def test_dates_are_read_as_they_are_meant(values, settings, expected):
+    assert steps(*values, **settings) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "settings", "message"),
+    [
+        (["01/02/2020", "02/02/2020"], {}, "row 1: got '01/02/2020'; day or month first? set data.day_first=true or "),
+        (["2020-01-01", "soon"], {}, "row 2: got 'soon'; must be a date in the form of '2020-01-01'"),
+        (["02/01/2020", "02/13/2020"], {"day_first": True}, "row 2: got '02/13/2020'; must be a date in the form of "),
+        (["soon", "2020-01-01"], {}, "row 1: got 'soon'; must be a number or a date"),
+        ([b"\xff", b"\xff"], {}, "row 1: got b'\\xff'; must be a number or a date"),
+    ],
+)
+def test_what_cannot_be_read_in_one_way_is_refused_with_its_row(values, settings, message):
+    with pytest.raises(DataError) as caught:
+        steps(*values, **settings)
+    assert str(caught.value).startswith(f"data.time: column 'when', {message}")
