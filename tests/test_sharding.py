@@ -14,7 +14,9 @@ from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, 
 
 from gradclip.clipping.build import make_clipper
 from gradclip.errors import ClippingError
-from gradclip.sharding import is_distributed
+from gradclip.norms import tensor_norms
+from gradclip.sharding import is_distributed, stored
+from gradclip.telemetry.measures import nonfinite_counts
 from gradclip.telemetry.recorders import StepIndex, make_recorder
 from tests.clipping.test_contract import NAMES, make
 from tests.support.warm_process import FORKS
@@ -104,6 +106,9 @@ def work(rank, sharding, rendezvous):
             found[name, dtype] = str(error)
     network = shard_network(make_network(torch.float32), sharding)
     found["report"] = report_of(network, rows_of(sharding, rank))
+    first = network[0].weight.grad
+    stored(first)[0] = torch.nan  # three elements in each process
+    found["nonfinite"] = nonfinite_counts([first], tensor_norms([first])).item()
     distributed.destroy_process_group()
     return found
 
@@ -151,6 +156,11 @@ def test_weights_and_record_are_those_of_one_process(found, name, dtype):
             np.testing.assert_allclose(one, other, **tolerance)
         for column in ("norms", "norms_clipped", "weights", "updates", "nonfinite", "max_abs", "inner_product"):
             np.testing.assert_allclose(getattr(own, column), getattr(record, column), **tolerance, err_msg=column)
+
+
+def test_elements_that_are_not_finite_are_counted_over_all_processes(found):
+    _, by_rank = found
+    assert [of_rank["nonfinite"] for of_rank in by_rank] == [6, 6]
 
 
 def test_report_is_that_of_one_process(found):
