@@ -2,13 +2,18 @@
 
 import math
 import shlex
+import shutil
 import signal
+import sys
+import textwrap
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from gradclip import keys
 
+CODE = "    "  # before a line of code or a command
 TEXT_COLUMNS = {"job", "run", "runs", "outcome", "reason", "better", "worse", "significant"}
 FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # what a cell that is computed begins with
 MARKDOWN = {ord(character): f"&#{ord(character)};" for character in "|[]`*_~#$@\\"} | str.maketrans(
@@ -117,6 +122,16 @@ def print_tables(tables: Sequence[Table]) -> None:
             rich.add_row(*(Text(printable(cell)) for cell in row))
         console = Console()
         (console if console.is_terminal else Console(width=140)).print(rich)
+
+
+def for_terminal(text: str) -> str:
+    """Return a text whose sentences are wrapped where standard output is a terminal; lines of code stay whole."""
+    if not sys.stdout.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    wrap = partial(textwrap.wrap, width=width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+    lines = ([line] if line.startswith(CODE) or not line else wrap(line) for line in text.splitlines())
+    return "\n".join(line for wrapped in lines for line in wrapped)
 
 
 def signal_name(number: int) -> str:

@@ -9,9 +9,9 @@ import pytest
 from gradclip import keys
 from gradclip.advise.confirmation import ADVISED, ADVISED_UNCLIPPED, ORIGINAL, Arm, control_of_advice, verdicts
 from gradclip.advise.evidence import gather
-from gradclip.advise.suggestions import UNCLIPPED_EQUIVALENT
 from gradclip.compare.grouping import Group
 from gradclip.compare.summary import GroupSummary, Metric, summarize_groups
+from gradclip.diagnosis.suggestions import UNCLIPPED_EQUIVALENT
 from tests.support.evidence import made_run, made_telemetry
 
 MSE = Metric(keys.MSE.final_test, sign=1, curve=keys.MSE.test)
@@ -30,7 +30,7 @@ def summary(
 def verdict(**errors: Sequence[float]) -> str:
     names = {
         "original": ORIGINAL, "advised": ADVISED, "unclipped": UNCLIPPED_EQUIVALENT,
-        "advised_unclipped": ADVISED_UNCLIPPED,
+        "advised_unclipped": ADVISED_UNCLIPPED[UNCLIPPED_EQUIVALENT],
     }  # fmt: skip
     return "\n".join(verdicts({names[arm]: summary(arm, test) for arm, test in errors.items()}, MSE))
 
@@ -80,7 +80,13 @@ def test_the_control_of_advice_has_the_learning_rate_of_its_steps_and_repeats_no
     run = made_run(clip="norm", value="2.0", fraction=1.0)
     evidence = gather(run, made_telemetry(np.full(10, 4.0), clipped=np.full(10, 2.0)))
     (arm,) = control_of_advice(evidence, [])
-    assert arm == Arm(ADVISED_UNCLIPPED, ("clip=none", "optimizer.lr=0.005"))
+    assert arm == Arm(ADVISED_UNCLIPPED[UNCLIPPED_EQUIVALENT], ("clip=none", "optimizer.lr=0.005"))
     same = Arm(UNCLIPPED_EQUIVALENT, ("clip=none", "clip.value=3", "optimizer.lr=0.005"))
     assert control_of_advice(evidence, [same]) == []
     assert control_of_advice(gather(made_run(), made_telemetry(np.ones(10))), []) == []
+
+
+def test_adam_undoes_a_constant_factor_so_that_its_control_keeps_the_rate() -> None:
+    run = made_run(clip="norm", value="2.0", fraction=1.0, optimizer="adam")
+    evidence = gather(run, made_telemetry(np.full(10, 4.0), clipped=np.full(10, 2.0)))
+    assert control_of_advice(evidence, []) == [Arm("advised, but unclipped", ("clip=none",))]

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from gradclip import keys
-from gradclip.advise.evidence import gather, read_telemetry, steps_before_explosion
+from gradclip.advise.evidence import gather, read_telemetry
+from gradclip.diagnosis.evidence import steps_before_explosion
 from gradclip.errors import ConfigError
 from tests.support.evidence import made_run, made_telemetry
 

@@ -16,7 +16,6 @@ import pandas as pd
 from sklearn.datasets import make_friedman1
 
 from gradclip import keys
-from gradclip.advise.suggestions import suggest
 from gradclip.advise.training import train_seeds
 from gradclip.cli.advise import probe_norms, read_evidence
 from gradclip.compare.report import format_error
@@ -25,6 +24,7 @@ from gradclip.compare.summary import Metric
 from gradclip.config.composition import compose_config
 from gradclip.config.overrides import merge
 from gradclip.config.tracking import TrackingSettings
+from gradclip.diagnosis.suggestions import suggest
 from gradclip.sweep.results import read_results
 
 FIRST_SEED = 1000
@@ -85,7 +85,7 @@ def advised(problem: Problem, folder: Path) -> tuple[str, ...]:
     (run_id,) = train_seeds(problem.overrides, range(1), tracking, Path(tempfile.mkdtemp(dir=folder), "first"))
     evidence = read_evidence(tracking, run_id)
     probe = probe_norms(tracking, evidence, Path(tempfile.mkdtemp(dir=folder), "probe")) if problem.probe else None
-    return tuple(merge(evidence.overrides, suggest(probe or evidence, evidence)[0].changes))
+    return tuple(merge(evidence.training.command or (), suggest(probe or evidence, evidence)[0].changes))
 
 
 @cache

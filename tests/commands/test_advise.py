@@ -1,13 +1,20 @@
 """Advice by the real command, from real runs."""
 
+from __future__ import annotations
+
+import json
 import re
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from gradclip import keys
 from tests.conftest import Command, SearchRuns, assert_told_in_one_line, folders
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 SHORT = ("figures=false", "log_model=false", "trainer.max_epochs=3")
 
@@ -52,7 +59,44 @@ def test_a_run_that_exploded_is_probed_and_the_advice_confirmed(
     assert len(trained) == 3
 
 
+def test_a_log_is_advised_on_without_a_store(advise: Command, tmp_path: Path) -> None:
+    path = tmp_path / "norms (1).csv"
+    path.write_text("step,grad_norm\n" + "".join(f"{step},{1 + step % 7}\n" for step in range(100)))
+    given = (f"log={path}", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db", "optimizer_name=sgd", "max_norm=0.5")
+    done = advise(*given)
+    assert done.returncode == 3, done.stderr
+    assert "! Clipping changed 100% of the steps" in done.stdout
+    assert "torch.nn.utils.clip_grad_norm_(model.parameters(), 2)" in done.stdout
+    as_json = advise(*given, "output=json", "code=lightning")
+    assert (as_json.returncode, as_json.stderr) == (3, "")
+    assert json.loads(as_json.stdout)["is_healthy"] is False
+    assert advise(f"log={path}").returncode == 0
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_a_metric_of_any_run_in_the_store_is_advised_on(advise: Command, clipped: str, client: MlflowClient) -> None:
+    run = client.create_run("0")
+    for step in range(60):
+        client.log_metric(run.info.run_id, "train/gnorm", 1.0 + step % 5, step=step)
+    client.log_metric(run.info.run_id, "lr", 0.1, step=0)
+    done = advise(f"run={run.info.run_id}", "metric=train/gnorm", "output=json")
+    assert done.returncode == 0, done.stderr
+    facts = {finding["kind"]: finding["numbers"] for finding in json.loads(done.stdout)["findings"]}
+    assert facts["norms"]["median"] == 3
+    assert_told_in_one_line(advise(f"run={clipped}", "metric=grad/nrm"), "metric: got 'grad/nrm'; run")
+    stored = advise(f"run={clipped}", "output=json")
+    assert stored.returncode == 0, stored.stderr
+    assert "mostly clipped" in [finding["kind"] for finding in json.loads(stored.stdout)["findings"]]
+
+
 BAD = [
+    (["log=gone.csv"], "log: got 'gone.csv'; there is no such file"),
+    (["log=x.csv", "run=abc"], "log: got 'x.csv'; a log takes the place of run= and metric="),
+    (["metric=grad/norm"], "metric: got 'grad/norm'; needs the id of its run, run=..."),
+    (["log=x.csv", "confirm=true"], "confirm: got True; only a run of src/train.py can be trained again"),
+    (["log=x.csv", "max_norm=0"], "max_norm: got 0; must be greater than 0"),
+    (["max_norm=1"], "max_norm: got 1.0; belongs to log=... or metric=..."),
+    (["output=xml"], "output: got 'xml'; must be 'text' or 'json'"),
     (["run=abc"], "run: got 'abc'; there is no such run in sqlite"),
     (["experiment=nowhere"], "tracking.experiment: got 'nowhere'; there is none of that name in sqlite"),
     (["seeds=1"], "seeds: got 1; must be greater than or equal to 2"),

@@ -76,15 +76,17 @@ def test_a_first_step_that_is_bad_already():
     assert "check data and initialization" in str(explosion)
 
 
-def test_cures_are_those_that_the_record_supports():
+def test_remedies_are_those_that_the_record_supports():
     explosion = explain(exploded(target_max_abs=[500] * 6, updates=[[0.5, 0.001]] * 6), learning_rate=0.01)
-    assert [cure.overrides for cure in explosion.cures] == [
+    assert [remedy.overrides for remedy in explosion.remedies] == [
         "data.scale_target=standard",
         "optimizer.lr=0.001",
         "-m clip=norm clip.value=0.005,0.05,0.5",
         "loss=huber",
     ]
-    assert [cure.overrides for cure in explain(exploded(), 0.01).cures] == ["-m clip=norm clip.value=0.005,0.05,0.5"]
+    assert [remedy.overrides for remedy in explain(exploded(), 0.01).remedies] == [
+        "-m clip=norm clip.value=0.005,0.05,0.5"
+    ]
 
 
 def test_the_text_has_what_a_reader_needs():
@@ -110,3 +112,23 @@ def test_the_text_counts_updates_that_were_skipped_before():
     first, second, *_ = str(explosion).splitlines()
     assert first.startswith("First non-finite value that was not skipped, at step 5 (epoch 3), in the loss")
     assert second == "Updates skipped before that step: 2."
+
+
+@pytest.mark.parametrize(("loop", "line"), [
+    ("command", f"  {'optimizer.lr=0.001':42} steps are too large: one changed a parameter by 50% of its norm"),
+    ("lightning", "    lr=0.001  # of the optimizer, in configure_optimizers()"),
+    ("torch", "    lr=0.001  # of the optimizer"),
+])  # fmt: skip
+def test_remedies_are_written_for_whatever_trained(loop, line):
+    explosion = explain(exploded(updates=[[0.5, 0.001]] * 6), learning_rate=0.01, loop=loop)
+    text = str(explosion)
+    assert line in text.splitlines()
+    assert ("clip.value" in text) is (loop == "command")
+    assert json.loads(explosion.to_json())["remedies"][0]["how"]["torch"] == ["lr=0.001  # of the optimizer"]
+
+
+def test_remedies_have_their_old_name_for_one_more_version():
+    explosion = explain(exploded(), 0.01)
+    with pytest.warns(DeprecationWarning, match="Explosion.cures is now Explosion.remedies"):
+        (cure,) = explosion.cures
+    assert (cure.cause, cure.overrides) == (cure.why, "-m clip=norm clip.value=0.005,0.05,0.5")

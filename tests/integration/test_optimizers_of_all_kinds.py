@@ -106,8 +106,8 @@ def steep(module):
 def test_the_advice_is_about_the_group_that_exploded(lightning):
     monitor = GradientMonitor()
     fit(lightning, make(lightning, Optimized, steep), monitor, max_epochs=4)
-    cures = {cure.overrides: cure.cause for cure in monitor.explosion.cures}
-    assert re.search(r": head\.\w+, at a rate of 1e\+20$", cures["optimizer.lr=1e+19"])
+    reasons = {remedy.overrides: remedy.why for remedy in monitor.explosion.remedies}
+    assert re.search(r": head\.\w+, at a rate of 1e\+20$", reasons["optimizer.lr=1e+19"])
 
 
 def test_where_the_rate_is_not_known_no_number_is_given(lightning):
@@ -116,7 +116,7 @@ def test_where_the_rate_is_not_known_no_number_is_given(lightning):
 
     monitor = GradientMonitor()
     fit(lightning, make(lightning, Optimized, lambda module: Steep(module.parameters())), monitor, max_epochs=4)
-    assert "a smaller learning rate" in [cure.overrides for cure in monitor.explosion.cures]
+    assert "smaller learning rate" in [remedy.overrides for remedy in monitor.explosion.remedies]
     assert "nan" not in str(monitor.explosion)
 
 
@@ -133,7 +133,7 @@ def test_the_advice_after_one_cycle_is_about_the_rate_of_that_step(lightning):
     monitor, module = GradientMonitor(), make(lightning, Noting, steep_cycle)
     fit(lightning, module, monitor, max_epochs=4)
     rate = module.rates[monitor.explosion.divergence.step - 1]
-    assert f"optimizer.lr={rate / 10:g}" in [cure.overrides for cure in monitor.explosion.cures]
+    assert f"optimizer.lr={rate / 10:g}" in [remedy.overrides for remedy in monitor.explosion.remedies]
 
 
 def test_steps_that_a_loss_scaler_leaves_out_are_skipped(lightning):

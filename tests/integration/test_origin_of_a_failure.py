@@ -63,16 +63,16 @@ def test_of_data_that_is_not_finite_neither_rate_nor_clipping_is_blamed(lightnin
     explosion = monitor.explosion
     assert (explosion.divergence.step, explosion.divergence.place) == (BAD + 1, "loss")
     assert explosion.batch == BAD
-    (cure,) = explosion.cures
-    assert cure.overrides == "look at these rows"
-    assert cure.cause.startswith(what if kind == "pair" else "inputs")
+    (remedy,) = explosion.remedies
+    assert remedy.overrides == "look at these rows"
+    assert remedy.why.startswith(what if kind == "pair" else "inputs")
 
 
 def test_of_accumulated_batches_any_may_be_the_bad_one(lightning):
     monitor = GradientMonitor()
     data = change("inputs", torch.nan, "pair")
     fit(lightning, make(lightning, AnyBatch), monitor, data=data, accumulate_grad_batches=2)
-    assert [cure.overrides for cure in monitor.explosion.cures] == ["look at these rows"]
+    assert [remedy.overrides for remedy in monitor.explosion.remedies] == ["look at these rows"]
 
 
 class Overflowing(Training):

@@ -136,7 +136,7 @@ def test_advice_takes_settings_from_the_checked_config_and_prints_what_a_shell_t
     run_id = evidence_run(store, hostile, frame, clip__value="${oc.env:PGPASSWORD}", optimizer__lr="rm -rf")
     run = backend_of(store).read_run(run_id)
     evidence = evidence_of(run, tracking_of(store))
-    assert (evidence.setting("clip.value"), evidence.learning_rate) == ("1.0", 0.01)
+    assert (evidence.training.threshold, evidence.learning_rate) == (1.0, 0.01)
     message = advice_message(evidence, None, seeds=2)
     assert all(line.isprintable() for line in message.splitlines())
     commands = [shlex.split(line) for line in message.splitlines() if line.startswith("    python src/train.py")]
@@ -152,7 +152,7 @@ def test_a_damaged_run_is_passed_over_and_reported(store: Store, capsys: pytest.
     evidence_run(store, TEXT, made_telemetry([4.0]).drop(columns=[keys.GRAD_NORM]))
     evidence_run(store, TEXT, made_telemetry([4.0]).assign(step="\x1b[2J"))
     write_run(store, 1.0, 0, {})
-    assert newest_evidence(tracking_of(store)).run.run_id == good
+    assert newest_evidence(tracking_of(store)).training.run_id == good
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 4
     assert all(line.startswith("passed over: run: ") and line.isprintable() for line in lines)

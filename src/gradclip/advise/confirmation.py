@@ -4,17 +4,30 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gradclip import keys
-from gradclip.advise.evidence import Evidence
-from gradclip.advise.suggestions import UNCLIPPED_EQUIVALENT, Suggestion, controls, unclipped_equivalent
 from gradclip.compare.report import format_error, format_seeds
 from gradclip.compare.statistics import difference_p_value, median, probability_of_improvement, seeds_needed
 from gradclip.compare.summary import SIGNIFICANCE_LEVEL, GroupSummary, Metric
 from gradclip.config.composition import compose_config
 from gradclip.config.overrides import merge
 from gradclip.config.schema import flatten
+from gradclip.diagnosis.evidence import Evidence
+from gradclip.diagnosis.remedy import Remedy, normalize
+from gradclip.diagnosis.suggestions import (
+    UNCLIPPED_EQUIVALENT,
+    UNCLIPPED_SAME_RATE,
+    can_scale_target,
+    scaled_target,
+    unclipped,
+    unclipped_equivalent,
+)
 
 ORIGINAL, ADVISED = "original", "advised"
-ADVISED_UNCLIPPED = "advised, but unclipped at a smaller learning rate"
+ADVISED_UNCLIPPED = {  # by what its learning rate is
+    UNCLIPPED_EQUIVALENT: "advised, but unclipped at a smaller learning rate",
+    UNCLIPPED_SAME_RATE: "advised, but unclipped",
+}
+
+OF_STEP_SIZE = {UNCLIPPED_EQUIVALENT, ADVISED_UNCLIPPED[UNCLIPPED_EQUIVALENT]}  # arms with steps as long, unclipped
 
 # By the sign of the significant difference; 0 where there is none.
 ADVICE_VERDICTS = {
@@ -47,12 +60,25 @@ class Arm:
     overrides: tuple[str, ...]
 
 
-def arms(evidence: Evidence, advice: Sequence[Suggestion]) -> list[Arm]:
+def arms(evidence: Evidence, advice: Sequence[Remedy]) -> list[Arm]:
     """Return the original and the advised settings and, for a clipped run, the control arms, without duplicates."""
-    base = evidence.overrides
-    changed = [(ADVISED, advice[0].changes), *((control.name, control.changes) for control in controls(evidence))]
+    base = evidence.training.command or ()
+    changed = [(ADVISED, advice[0].changes), *((control.what, control.changes) for control in controls(evidence))]
     found = [Arm(ORIGINAL, tuple(base)), *(Arm(name, tuple(merge(base, changes))) for name, changes in changed)]
     return [arm for index, arm in enumerate(found) if not any(_are_equal(arm, other) for other in found[:index])]
+
+
+def controls(evidence: Evidence) -> list[Remedy]:
+    """Return control arms that show whether a clipped run needs its clipping, or only smaller steps."""
+    if not evidence.clips:
+        return []
+    arms = [unclipped_equivalent(evidence)]
+    if evidence.training.clip == "norm":
+        why = "all steps have the same length; small gradients are enlarged"
+        arms.append(Remedy("always normalized", why, normalize(f"{evidence.training.threshold}")))
+    if can_scale_target(evidence):
+        arms.append(unclipped(scaled_target(evidence.target_max_abs)))
+    return arms
 
 
 def control_of_advice(advised: Evidence, known: Sequence[Arm]) -> list[Arm]:
@@ -62,7 +88,8 @@ def control_of_advice(advised: Evidence, known: Sequence[Arm]) -> list[Arm]:
         advised: of a run with the advised settings, from whose steps the learning rate is derived.
         known: the other arms.
     """
-    arm = Arm(ADVISED_UNCLIPPED, tuple(merge(advised.overrides, unclipped_equivalent(advised).changes)))
+    equivalent = unclipped_equivalent(advised)
+    arm = Arm(ADVISED_UNCLIPPED[equivalent.what], tuple(merge(advised.training.command or (), equivalent.changes)))
     return [arm] if advised.clips and not any(_are_equal(arm, other) for other in known) else []
 
 
@@ -87,10 +114,10 @@ def verdicts(summaries: Mapping[str, GroupSummary], metric: Metric) -> Iterator[
         yield from _advice_verdict(summaries[ADVISED], original, metric)
     for name, control in summaries.items():
         if name not in {ORIGINAL, ADVISED}:
-            clipped = ADVISED if name == ADVISED_UNCLIPPED else ORIGINAL
+            clipped = ADVISED if name in ADVISED_UNCLIPPED.values() else ORIGINAL
             sign, numbers = _difference(summaries[clipped], control)
             medians = f"median {_median(summaries[clipped], metric)} vs. {_median(control, metric)}"
-            meaning = STEP_SIZE_VERDICTS if name in {UNCLIPPED_EQUIVALENT, ADVISED_UNCLIPPED} else CONTROL_VERDICTS
+            meaning = STEP_SIZE_VERDICTS if name in OF_STEP_SIZE else CONTROL_VERDICTS
             yield f"{clipped.capitalize()} vs. {name}: {medians}; {numbers}: {meaning[sign]}."
 
 

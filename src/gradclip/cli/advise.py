@@ -1,4 +1,4 @@
-"""The command that advises: from its composed config to what is printed."""
+"""The command that advises on a stored run: from its composed config to what is printed."""
 
 import sys
 from dataclasses import replace
@@ -17,13 +17,14 @@ from gradclip.config.serialization import from_yaml
 from gradclip.config.tracking import TrackingSettings
 from gradclip.config.validation import validate_as
 from gradclip.errors import ConfigError, GradclipError, TrackingError
+from gradclip.formatting import for_terminal
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, result_of
 from gradclip.tracking.records import Store
 from gradclip.tracking.scratch import scratch_folder
 
 if TYPE_CHECKING:
-    from gradclip.advise.evidence import Evidence
+    from gradclip.diagnosis.evidence import Evidence
     from gradclip.tracking.stored_runs import StoredRun
 
 PROBE_EPOCHS = 5
@@ -31,10 +32,16 @@ MAX_PASSED_OVER = 10  # runs without evidence, until the newest that has some is
 
 
 def run_advice(config: DictConfig) -> None:
-    """Look at a stored run and print what to try; confirm it if that is asked for."""
+    """Look at a stored run, or at a log, and print what to try; confirm it if that is asked for."""
     folder, settings = output_folder(), validate_as(AdviseSettings, config)
+    if settings.log is not None or settings.metric is not None:
+        from gradclip.cli.advise_on_log import run_advice_on_log
+
+        run_advice_on_log(settings)
+        return
     opened = ask(Store.of(settings.tracking), Operations.check_readable)  # MLflow loads beside the rest
     from gradclip.advise.report import advice_message
+    from gradclip.diagnosis.diagnose import diagnose_evidence
 
     result_of(opened)
     tracking = settings.tracking
@@ -42,7 +49,10 @@ def run_advice(config: DictConfig) -> None:
     probe = None
     if settings.probe and evidence.exploded:
         probe = probe_norms(tracking, evidence, folder / "probe")
-    print(advice_message(evidence, probe, settings.seeds))
+    if settings.output == "json":
+        print(diagnose_evidence(evidence, probe, "command").to_json())
+        return
+    print(for_terminal(advice_message(evidence, probe, settings.seeds)))
     if settings.confirm:
         confirm(evidence, probe, settings, folder)
 
@@ -109,8 +119,8 @@ def probe_norms(tracking: TrackingSettings, evidence: "Evidence", folder: Path) 
         evidence: of the run that exploded.
         folder: where the multirun of the short run is written.
     """
-    from gradclip.advise.suggestions import rounded
     from gradclip.advise.training import train_seeds
+    from gradclip.diagnosis.suggestions import rounded
 
     if evidence.norms is None:
         raise ConfigError(
@@ -118,7 +128,7 @@ def probe_norms(tracking: TrackingSettings, evidence: "Evidence", folder: Path) 
         )
     threshold = rounded(evidence.norms.p50 / 100)
     changes = ["clip=norm", f"clip.value={threshold}", f"trainer.max_epochs={PROBE_EPOCHS}"]
-    (run_id,) = train_seeds(merge(evidence.overrides, changes), range(1), tracking, folder)
+    (run_id,) = train_seeds(merge(evidence.training.command or (), changes), range(1), tracking, folder)
     return read_evidence(tracking, run_id)
 
 
@@ -133,10 +143,10 @@ def confirm(evidence: "Evidence", probe: "Evidence | None", settings: AdviseSett
     """
     from gradclip.advise.confirmation import ADVISED, arms, control_of_advice, verdicts
     from gradclip.advise.report import arm_message
-    from gradclip.advise.suggestions import suggest
     from gradclip.advise.training import train_seeds
     from gradclip.cli.compare import print_comparison, store_comparison
     from gradclip.compare.comparison import compare
+    from gradclip.diagnosis.suggestions import suggest
 
     tracking, store = settings.tracking, Store.of(settings.tracking)
     seeds = range(settings.first_seed, settings.first_seed + settings.seeds)

@@ -143,10 +143,10 @@ def quoted_for_hydra(argument: str, name: str) -> str:
     Example:
         >>> quoted_for_hydra("runs=tags.outcome = 'diverged'", "runs")
         'runs="tags.outcome = \'diverged\'"'
-        >>> quoted_for_hydra("runs=gradclip", "runs")
-        'runs=gradclip'
+        >>> quoted_for_hydra("runs=gradclip", "runs"), quoted_for_hydra("log=norms (1).csv", "log")
+        ('runs=gradclip', 'log="norms (1).csv"')
     """
     value = argument.removeprefix(f"{name}=")
-    if value == argument or value[:1] in {"'", '"', "["} or not set(value) & set("'\"`<>="):
+    if value == argument or value[:1] in {"'", '"', "["} or not set(value) & set("'\"`<>=(){}"):
         return argument
     return f"{name}={QuotedString(value, Quote.double).with_quotes()}"

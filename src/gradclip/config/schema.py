@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Discriminator, Field, model_validator
 
-from gradclip.config.base import AnyNumber, NoEffect, Seed, Settings
+from gradclip.config.base import AnyNumber, Count, NoEffect, Pattern, PositiveNumber, Seed, Settings
 from gradclip.config.clip import ChangingThreshold, ClipSettings, ThresholdSettings
 from gradclip.config.data import ClassTask, DataSettings, TaskSettings
 from gradclip.config.model import ModelSettings
@@ -14,6 +14,10 @@ from gradclip.config.tracking import TrackingSettings
 from gradclip.config.training import LossSettings, OptimizerSettings, ScheduleSettings, TrainerSettings
 
 Name = Annotated[str, Field(min_length=1)]
+OF_LOGS = (  # settings of advise that say what a log has, and what it does not say
+    *("step_column", "norm_column", "clipped_column", "loss_column", "rate_column", "layer_columns"),
+    *("optimizer_name", "max_norm", "parameter_count"),
+)
 
 
 class TrainConfig(Settings):
@@ -133,4 +137,47 @@ class AdviseSettings(Settings):
     confirm: bool
     seeds: Annotated[int, Field(ge=2, le=1000)]
     first_seed: Annotated[int, Field(ge=0, le=2**32 - 1000)]  # so that the last one is a seed too
-    tracking: StoreTracking
+    output: Literal["text", "json"]
+    log: Name | None
+    metric: Name | None
+    code: Literal["torch", "lightning"]
+    step_column: Name | None
+    norm_column: Name | None
+    clipped_column: Name | None
+    loss_column: Name | None
+    rate_column: Name | None
+    layer_columns: Pattern | None
+    optimizer_name: Name | None
+    max_norm: PositiveNumber | None
+    parameter_count: Count | None
+    tracking: TrackingSettings
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "AdviseSettings":
+        if self.log is not None and (self.run is not None or self.metric is not None):
+            raise ValueError(f"log: got {self.log!r}; a log takes the place of run= and metric=")
+        if self.metric is not None and self.norm_column is not None:
+            raise ValueError(f"norm_column: got {self.norm_column!r}; metric={self.metric} has the norms")
+        if self.metric is not None and self.run is None:
+            raise ValueError(f"metric: got {self.metric!r}; needs the id of its run, run=...")
+        given = [name for name in OF_LOGS if getattr(self, name) is not None]
+        if self.log is None and self.metric is None and given:
+            raise ValueError(f"{given[0]}: got {getattr(self, given[0])!r}; belongs to log=... or metric=...")
+        if self.log is None and self.tracking.uri is None:
+            raise ValueError("tracking.uri: got None; advice on a run needs a store, or give log=...")
+        return self
+
+    @model_validator(mode="after")
+    def _what_can_be_trained(self) -> "AdviseSettings":
+        for name in ("probe", "confirm"):
+            if getattr(self, name) and (self.log is not None or self.metric is not None):
+                raise ValueError(f"{name}: got True; only a run of src/train.py can be trained again")
+        if self.confirm and self.output == "json":
+            raise ValueError("output: got 'json'; confirm=true prints text")
+        return self
+
+    @model_validator(mode="after")
+    def _a_pattern(self) -> "AdviseSettings":
+        if self.layer_columns is not None and self.layer_columns.count("*") != 1:
+            raise ValueError(f"layer_columns: got {self.layer_columns!r}; must have one * for the name of the tensor")
+        return self

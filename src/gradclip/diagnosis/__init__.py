@@ -1,5 +1,6 @@
-"""From the record of a diverged training to findings and remedies.
+"""From a record, or any log of norms, to findings and remedies.
 
-:func:`gradclip.diagnosis.explosion.explain` reads a :class:`~gradclip.telemetry.record.GradientRecord` and returns the
-explosion report, as text and as JSON. Read ``explosion.py`` from :func:`explain` on.
+Read ``diagnose.py`` first, the way in. A log (``log.py``) becomes numbers (``evidence.py``), these become findings,
+whose conditions are in ``conditions.py``, and remedies (``suggestions.py``), each written as our settings and as code
+(``remedy.py``). ``explosion.py`` reports on a training that diverged; ``read_log.py`` reads files.
 """

@@ -1,6 +1,7 @@
 """The explosion report: why a training diverged, as text and as JSON."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -8,30 +9,17 @@ from typing import Literal
 import numpy as np
 
 from gradclip.arrays import Floats
+from gradclip.diagnosis.conditions import LARGE_TARGET, LARGE_UPDATE
+from gradclip.diagnosis.finite_statistics import largest_of, null_nonfinite
+from gradclip.diagnosis.remedy import Loop, Remedy, clip_norm, other_network
+from gradclip.diagnosis.suggestions import bounded_loss, rounded, scaled_target, smaller_rate, thresholds_over_decades
 from gradclip.telemetry.record import LOSS_SCALE, Divergence, GradientRecord
 
 HISTORY_STEPS = 50  # steps before the divergence that the report contains
 SHOWN_STEPS = 8  # of which the text shows the last
 SHOWN_ROWS = 8
-LARGE_TARGET = 10.0  # a standardized target hardly ever reaches this magnitude
-BOUNDED_LOSS = "loss=huber"  # the override for a loss with a bounded derivative
-LOOK = "look at these rows"
-LARGE_UPDATE = 0.1  # update to weight ratio; about 0.001 is usual
 
 Kind = Literal["overflow", "not a number"]
-
-
-@dataclass(frozen=True)
-class Cure:
-    """A likely cause of the explosion, and a remedy to try.
-
-    Attributes:
-        cause: the cause, in words.
-        overrides: the command-line overrides that apply the remedy, or what to do where no override can.
-    """
-
-    cause: str
-    overrides: str
 
 
 @dataclass(frozen=True)
@@ -57,7 +45,8 @@ class Explosion:
         largest_parameter: the parameter with the largest gradient norm in the last finite step; empty without one.
         largest_share: its fraction of the squared global norm.
         largest_update: largest update to weight ratio of a parameter in the history; NaN if not measured.
-        cures: remedies to try, each with its cause.
+        remedies: what to try, each with its reason.
+        loop: what trained, so that remedies are written as it takes them.
     """
 
     divergence: Divergence
@@ -76,16 +65,28 @@ class Explosion:
     largest_parameter: str
     largest_share: float
     largest_update: float
-    cures: list[Cure]
+    remedies: list[Remedy]
+    loop: Loop = "lightning"
+
+    @property
+    def cures(self) -> list[Remedy]:
+        """The remedies, as they were called up to version 0.1."""
+        warnings.warn("Explosion.cures is now Explosion.remedies", DeprecationWarning, stacklevel=2)
+        return self.remedies
 
     def to_json(self) -> str:
         """Return the report as JSON; non-finite values are null."""
-        return json.dumps(_null_nonfinite(asdict(self)), indent=2, allow_nan=False)
+        return json.dumps(null_nonfinite(asdict(self)), indent=2, allow_nan=False)
 
     def __str__(self) -> str:
         """Return the report as text."""
-        cures = [f"  {cure.overrides:<42} {cure.cause}" for cure in self.cures]
-        return "\n".join([*self._headline(), *self._history(), self._batch(), "What to try:", *cures])
+        remedies = [line for remedy in self.remedies for line in self._remedy(remedy)]
+        return "\n".join([*self._headline(), *self._history(), self._batch(), "What to try:", *remedies])
+
+    def _remedy(self, remedy: Remedy) -> list[str]:
+        if self.loop == "command":
+            return [f"  {remedy.overrides:<42} {remedy.why}"]
+        return [f"  {remedy.what}: {remedy.why}", *(f"    {line}" for line in remedy.lines(self.loop))]
 
     def _headline(self) -> list[str]:
         step, epoch, place = self.divergence.step, self.divergence.epoch, self.divergence.place
@@ -122,6 +123,7 @@ def explain(
     record: GradientRecord,
     learning_rate: float | Mapping[str, float],
     elsewhere: tuple[Divergence, Kind] | None = None,
+    loop: Loop = "lightning",
 ) -> Explosion | None:
     """Return the explosion report of a run; None if the run did not diverge.
 
@@ -129,6 +131,7 @@ def explain(
         record: the gradient statistics of every step.
         learning_rate: the initial learning rate, or that of each parameter in the step of the divergence, by name.
         elsewhere: a non-finite value that the record does not show, and its kind; it counts if it came first.
+        loop: what trained: our ``command``, a ``lightning`` Trainer or a plain ``torch`` loop.
     """
     divergence = record.divergence
     if elsewhere is not None and (divergence is None or elsewhere[0].step < divergence.step):
@@ -156,10 +159,11 @@ def explain(
         growth=_growth(history.norm),
         largest_parameter=record.names[int(np.nanargmax(shares))] if shares.size else "",
         largest_share=float(np.nanmax(shares)) if shares.size else np.nan,
-        largest_update=_largest_finite(history.update_ratios),
-        cures=_cures_of_data(record, row)
-        or _cures_of_place(divergence.place, history)
-        or _cures(record, history, learning_rate),
+        largest_update=largest_of(history.update_ratios),
+        remedies=_remedies_of_data(record, row)
+        or _remedies_of_place(divergence.place, history)
+        or _remedies(record, history, learning_rate),
+        loop=loop,
     )
 
 
@@ -189,73 +193,61 @@ def _shares(history: GradientRecord) -> Floats:
     return shares
 
 
-def _largest_finite(values: Floats) -> float:
-    finite = values[np.isfinite(values)]
-    return float(finite.max()) if finite.size else np.nan
-
-
-def _cures_of_data(record: GradientRecord, row: int) -> list[Cure]:
+def _remedies_of_data(record: GradientRecord, row: int) -> list[Remedy]:
     """The one remedy for a batch that is not finite: no rate and no clipping can help."""
     names = {"inputs": record.input_max_abs[row], "targets": record.target_max_abs[row]}
     bad = " and ".join(name for name, largest in names.items() if np.isinf(largest))
-    return [Cure(f"{bad} of that batch are not finite, before any training", LOOK)] if bad else []
+    return [Remedy("look at these rows", f"{bad} of that batch are not finite, before any training")] if bad else []
 
 
-def _cures_of_place(place: str, history: GradientRecord) -> list[Cure]:
+def _remedies_of_place(place: str, history: GradientRecord) -> list[Remedy]:
     """Remedies for what gradients do not show."""
     what, _, name = place.partition(" ")
     if place == LOSS_SCALE:
-        cause = "gradients, or the loss, are beyond float16 at any scale"
-        return [Cure(cause, "16-bit numbers of a larger range: precision bf16-mixed")]
+        why = "gradients, or the loss, are beyond float16 at any scale"
+        return [Remedy("train in bfloat16, whose range is that of float32 (precision bf16-mixed)", why)]
     if what == "buffer":
-        cause = f"{name} has taken in a batch that is not finite, and keeps it; training goes on, evaluation fails"
-        return [Cure(cause, "look at the batches before that step, and reset the buffer")]
+        why = f"{name} has taken in a batch that is not finite, and keeps it; training goes on, evaluation fails"
+        return [Remedy("look at the batches before that step, and reset the buffer", why)]
     if what == "validation":
-        cause = f"{name} is not finite, while the training is"
-        return [Cure(cause, "look at the rows of validation, and at what the network does in eval()")]
+        why = f"{name} is not finite, while the training is"
+        return [Remedy("look at the rows of validation, and at what the network does in eval()", why)]
     if what == "update":
-        finite = history.norm[np.isfinite(history.norm) & (history.norm > 0)]
-        typical = float(f"{np.median(finite):.2g}") if finite.size else 1.0
-        cause = f"the square of a gradient overflowed in the optimizer, which does not move {name} any more"
-        return [Cure(cause, f"clip=norm clip.value={typical:g}")]
+        finite = _positive(history.norm)
+        typical = rounded(np.median(finite)) if finite.size else "1"
+        why = f"the square of a gradient overflowed in the optimizer, which does not move {name} any more"
+        return [Remedy("clip by the norm", why, clip_norm(typical))]
     return []
 
 
-def _cures(record: GradientRecord, history: GradientRecord, learning_rate: float | Mapping[str, float]) -> list[Cure]:
-    cures = []
-    target, update = _largest_finite(record.target_max_abs), _largest_finite(history.update_ratios)
+def _remedies(
+    record: GradientRecord, history: GradientRecord, learning_rate: float | Mapping[str, float]
+) -> list[Remedy]:
+    remedies = []
+    target, update = largest_of(record.target_max_abs), largest_of(history.update_ratios)
     if target > LARGE_TARGET:
-        cause = f"the target is not scaled: it reaches {target:.4g}"
-        cures.append(Cure(cause, "data.scale_target=standard"))
+        remedies.append(scaled_target(target))
     if update > LARGE_UPDATE:
-        cures.append(_smaller_rate(history, learning_rate, update))
-    norms = history.norm[np.isfinite(history.norm) & (history.norm > 0)]
+        remedies.append(smaller_rate(update, *_rate_of_largest_update(history, learning_rate)))
+    norms = _positive(history.norm)
     if norms.size:
-        thresholds = ",".join(f"{float(f'{norms.min() * factor:.2g}'):g}" for factor in (0.001, 0.01, 0.1))
-        cause = f"gradients are not limited enough: thresholds well below the smallest norm seen, {norms.min():.4g}"
-        cures.append(Cure(cause, f"-m clip=norm clip.value={thresholds}"))
+        remedies.append(thresholds_over_decades(float(norms.min())))
     if target > LARGE_TARGET:
-        cures.append(Cure("large errors count squared: a loss with a bounded derivative", BOUNDED_LOSS))
-    return cures or [Cure("the very first step was not finite: check data and initialization", "model=mlp")]
+        remedies.append(bounded_loss())
+    why = "the very first step was not finite: check data and initialization"
+    return remedies or [Remedy("another network or initialization", why, other_network())]
 
 
-def _smaller_rate(history: GradientRecord, learning_rate: float | Mapping[str, float], update: float) -> Cure:
-    """A tenth of the rate at which the parameter with the largest update was trained."""
-    cause = f"steps are too large: one changed a parameter by {update:.0%} of its norm"
-    if isinstance(learning_rate, Mapping):
-        ratios = np.where(np.isfinite(history.update_ratios), history.update_ratios, -np.inf)
-        name = history.names[int(np.argmax(ratios.max(axis=0)))]
-        rate = learning_rate.get(name, np.nan)
-        if len({other for other in learning_rate.values() if np.isfinite(other)}) > 1:
-            cause = f"{cause}: {name}, at a rate of {rate:g}"
-    else:
-        rate = learning_rate
-    return Cure(cause, "a smaller learning rate" if np.isnan(rate) else f"optimizer.lr={rate / 10:g}")
+def _positive(norms: Floats) -> Floats:
+    return norms[np.isfinite(norms) & (norms > 0)]
 
 
-def _null_nonfinite(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _null_nonfinite(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_null_nonfinite(part) for part in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+def _rate_of_largest_update(history: GradientRecord, learning_rate: float | Mapping[str, float]) -> tuple[float, str]:
+    """Return the rate at which the parameter with the largest update was trained, and its name where rates differ."""
+    if not isinstance(learning_rate, Mapping):
+        return learning_rate, ""
+    ratios = np.where(np.isfinite(history.update_ratios), history.update_ratios, -np.inf)
+    name = history.names[int(np.argmax(ratios.max(axis=0)))]
+    rate = learning_rate.get(name, np.nan)
+    differ = len({other for other in learning_rate.values() if np.isfinite(other)}) > 1
+    return rate, f": {name}, at a rate of {rate:g}" if differ else ""

@@ -7,7 +7,8 @@ from typing import Any
 from torch import nn
 
 from gradclip.data.base import TrainingData
-from gradclip.diagnosis.explosion import BOUNDED_LOSS, Explosion, explain
+from gradclip.diagnosis.explosion import Explosion, explain
+from gradclip.diagnosis.suggestions import bounded_loss
 from gradclip.telemetry.hidden_states import HiddenStateRecord
 from gradclip.telemetry.record import GradientRecord
 from gradclip.tracking.run import TrackedRun
@@ -55,11 +56,11 @@ class Result:
     @cached_property
     def explosion(self) -> Explosion | None:
         """The report of a run that exploded, down to the rows of the step's batches; None for any other."""
-        explosion = explain(self.record, self.learning_rate)
+        explosion = explain(self.record, self.learning_rate, loop="command")
         if explosion is None:
             return None
         epoch, last = explosion.divergence.epoch, explosion.batch
         batches = range(last // self.accumulated * self.accumulated, last + 1)
         rows = tuple(row for batch in batches for row in self.data.batch_indices(epoch, batch))
-        cures = [cure for cure in explosion.cures if not (self.loss_is_bounded and cure.overrides == BOUNDED_LOSS)]
-        return replace(explosion, rows=rows, cures=cures)
+        remedies = [one for one in explosion.remedies if not (self.loss_is_bounded and one == bounded_loss())]
+        return replace(explosion, rows=rows, remedies=remedies)

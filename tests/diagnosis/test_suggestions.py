@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from gradclip import keys
-from gradclip.advise.confirmation import ADVISED, ORIGINAL, arms
-from gradclip.advise.evidence import Evidence, gather
-from gradclip.advise.findings import findings
-from gradclip.advise.suggestions import controls, suggest
+from gradclip.advise.confirmation import ADVISED, ORIGINAL, arms, controls
+from gradclip.advise.evidence import gather
 from gradclip.config.composition import compose_config
 from gradclip.config.overrides import merge
+from gradclip.diagnosis.evidence import Evidence
+from gradclip.diagnosis.findings import find
+from gradclip.diagnosis.suggestions import suggest
 from tests.support.evidence import made_run, made_telemetry
 
 RAMP = np.arange(1.0, 101.0)
@@ -30,7 +31,7 @@ def test_a_mostly_clipped_run_is_advised_the_learning_rate_with_the_same_effect(
     assert first == ("clip=norm", "clip.value=25", "schedule=warmup_cosine")  # half of 50.5
     rate = 0.01 * np.mean(np.minimum(RAMP, 5) / RAMP)
     assert second == ("clip=none", f"optimizer.lr={rate:.2g}")
-    assert any("it acts like a smaller learning rate" in line for line in findings(evidence))
+    assert any("it acts like a smaller learning rate" in line for line in map(str, find(evidence)))
 
 
 def test_a_threshold_at_which_steps_change_the_weights_too_much_is_lowered() -> None:
@@ -42,7 +43,7 @@ def test_a_threshold_at_which_steps_change_the_weights_too_much_is_lowered() -> 
 
 def test_a_threshold_that_never_clips_is_reported() -> None:
     evidence = gather(made_run(clip="norm", value="1000.0"), made_telemetry(RAMP))
-    assert any("never clipped: the run equals one without clipping" in line for line in findings(evidence))
+    assert any("never clipped: the run equals one without clipping" in line for line in map(str, find(evidence)))
     assert changes_of(evidence)[0] == ("clip=norm", "clip.value=90")
 
 
@@ -52,7 +53,7 @@ def test_advice_on_an_exploded_run_uses_the_steps_before_and_mentions_the_probe(
     assert suggested[0] == ("clip=norm", "clip.value=2.5", "schedule=warmup_cosine")
     assert ("clip=none", "data.scale_target=standard") in suggested
     assert ("clip=none", "loss=huber") in suggested
-    assert any("exploded after 3 of 5 steps" in line and "probe=true" in line for line in findings(evidence))
+    assert any("exploded after 3 of 5 steps" in line and "probe=true" in line for line in map(str, find(evidence)))
 
 
 def test_norms_of_a_probe_replace_those_of_the_run() -> None:
@@ -63,7 +64,7 @@ def test_norms_of_a_probe_replace_those_of_the_run() -> None:
 
 def test_a_probe_that_exploded_too_is_reported() -> None:
     exploded, probe = (gather(made_run(outcome="diverged"), made_telemetry([4.0, 5.0, 900.0])) for _ in range(2))
-    assert any(line.startswith("The probe run exploded too, after 2 steps") for line in findings(exploded, probe))
+    assert any(line.startswith("The probe run exploded too, after 2 steps") for line in map(str, find(exploded, probe)))
 
 
 def test_spikes_of_one_parameter_or_one_element_choose_the_method() -> None:
@@ -99,12 +100,12 @@ def test_a_run_that_overfits_is_advised_to_stop_at_its_best_epoch(
     evidence = gather(run, made_telemetry(losses))
     assert (changes_of(evidence)[0] == ("trainer.max_epochs=4",)) is overfits
     finding = "The run overfits: the test score was best in epoch 4 and ended 10.0% worse"
-    assert any(line.startswith(finding) for line in findings(evidence)) is overfits
+    assert any(line.startswith(finding) for line in map(str, find(evidence))) is overfits
 
 
 def test_only_a_clipped_run_has_control_arms() -> None:
     clipped = gather(made_run(clip="norm", fraction=1.0), made_telemetry(RAMP, clipped=np.ones(100), target=50.0))
-    assert [control.name for control in controls(clipped)] == [
+    assert [control.what for control in controls(clipped)] == [
         "smaller learning rate, no clipping", "always normalized", "scaled target",
     ]  # fmt: skip
     assert controls(gather(made_run(), made_telemetry(RAMP))) == []

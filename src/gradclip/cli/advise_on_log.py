@@ -1,0 +1,71 @@
+"""Advice on a log of norms, or on a metric of any stored run: from settings to what is printed and the exit code."""
+
+from pathlib import Path
+
+from gradclip import keys
+from gradclip.config.schema import AdviseSettings
+from gradclip.diagnosis.diagnose import diagnose_log
+from gradclip.diagnosis.log import JOINED_STEP, LEARNING_RATE, STEP, Training, as_log, find_columns
+from gradclip.diagnosis.read_log import Columns, join_points, read_log
+from gradclip.errors import DataError, did_you_mean
+from gradclip.formatting import for_terminal, printable
+from gradclip.tracking.operations import Operations
+from gradclip.tracking.process import ask, result_of
+from gradclip.tracking.records import Store
+from gradclip.tracking.stored_runs import Curve
+
+UNHEALTHY = 3  # exit code; 2 is that of every error
+MAX_POINTS = 1_000_000  # of a metric in the store
+
+
+def run_advice_on_log(settings: AdviseSettings) -> None:
+    """Print the diagnosis of a log.
+
+    Raises:
+        DataError: the log cannot be read, or has no steps or norms.
+        SystemExit: code 3, where a problem was found.
+    """
+    columns = _read_metrics(settings) if settings.log is None else read_log(Path(settings.log))
+    training = Training(
+        optimizer=settings.optimizer_name or "",
+        elements=settings.parameter_count or 0,
+        threshold=float("nan") if settings.max_norm is None else settings.max_norm,
+    )
+    diagnosis = diagnose_log(as_log(columns, _names(settings)), training, settings.code)
+    if settings.output == "json":
+        print(diagnosis.to_json())
+    else:
+        print(for_terminal("\n".join(map(printable, str(diagnosis).splitlines()))))  # names come from the log
+    if not diagnosis.is_healthy:
+        raise SystemExit(UNHEALTHY)
+
+
+def _names(settings: AdviseSettings) -> dict[str, str]:
+    """The columns that the settings name, by our names."""
+    given = {
+        STEP: settings.step_column,
+        keys.GRAD_NORM: settings.metric or settings.norm_column,
+        keys.GRAD_NORM_CLIPPED: settings.clipped_column,
+        keys.LOSS_STEP: settings.loss_column,
+        LEARNING_RATE: settings.rate_column,
+        f"{keys.GRAD_NORM}/*": settings.layer_columns,
+    }
+    return {name: column for name, column in given.items() if column is not None}
+
+
+def _read_metrics(settings: AdviseSettings) -> Columns:
+    """The metric that was asked for, and those beside it whose names are known, at its steps."""
+    store, run_id, metric = Store.of(settings.tracking), str(settings.run), str(settings.metric)
+    run = result_of(ask(store, Operations.read_run, run_id))
+    if metric not in run.metrics:
+        hint = did_you_mean(metric, run.metrics)
+        raise DataError(f"metric: got {metric!r}; run {run_id} has no such metric{hint}")
+    names = [*find_columns([JOINED_STEP, *run.metrics], _names(settings)).values()]
+    curves = {name: curve for name in names if (curve := _read_curve(store, run_id, name)) is not None}
+    if metric not in curves:
+        raise DataError(f"metric: got {metric!r}; no value of it in run {run_id} is finite")
+    return join_points({name: (curve.step, curve.value) for name, curve in curves.items()})
+
+
+def _read_curve(store: Store, run_id: str, name: str) -> Curve | None:
+    return result_of(ask(store, Operations.read_curves, [run_id], name, MAX_POINTS)).get(run_id)

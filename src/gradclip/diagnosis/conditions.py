@@ -1,0 +1,213 @@
+"""The conditions of the findings: each a pure function of a few numbers, beside its constant and the reason for it."""
+
+import heapq
+from collections.abc import Iterator
+
+import numpy as np
+
+from gradclip.arrays import Booleans, Floats
+
+MOSTLY_CLIPPED = 0.5  # fraction of clipped steps, above which clipping acts like a smaller learning rate
+LARGE_TARGET = 10.0  # magnitude; a standardized target hardly ever reaches it
+USUAL_UPDATE = 0.001  # change of a parameter in one step, as a fraction of its norm, in a training that goes well
+LARGE_UPDATE = 0.1  # a hundred times that: a few such steps replace the parameter
+VANISHING_UPDATE = 1e-6  # a thousandth of that; below 6e-8 a float32 does not change at all
+LARGE_DRIFT = 10.0  # factor of the norm between start and end, beyond which one threshold hardly fits both
+LARGE_FIRST_NORM = 10.0  # first norm over the median, above which the initial weights are too large
+UNSTABLE_END = 2.0  # final over best score, above which training is unstable at its end
+DOMINANT_ELEMENT = 0.5  # fraction of the squared norm that one element has
+DOMINANT_TENSOR = 0.9  # fraction of the squared norm that one tensor has: clipping then scales the others by its norm
+MIN_TENSORS = 3  # of two one nearly always dominates
+EXPLOSION_FACTOR = 10.0  # times the median of the norms so far: a spike, or from here on an explosion
+NEARLY_ALL = 0.95  # fraction of clipped steps at which clipping is the rule
+STEADY = 2.0  # 90th over 10th percentile of a coefficient that hardly varies: within 41% of its middle
+DEFAULT_EPSILON = 1e-8  # of Adam and its kind, in torch
+AT_MAXIMUM = 0.1  # fraction of the norms that equal the largest: of unclipped ones hardly ever more than one does
+EQUAL = 1e-4  # relative difference of two equal norms: torch divides by the norm plus 1e-6, and logs are rounded
+ROUNDED = 2  # times as often as any other value does: norms that are logged with few digits are often equal
+FEW_NORMS = 10  # fewer say nothing about their distribution
+SCALE_WINDOW = 8  # steps on either side of a jump of the loss scale; a scaler changes it more rarely
+SCALE_TOLERANCE = 0.1  # of the binary logarithm of a jump: 7%, the spread of a median of a few norms
+MIN_SCALE_JUMPS = 2  # one jump by a factor near a power of two is nothing unusual
+
+RESCALING = {"", "norm", "auto", "zscore", "normalize"}  # methods that multiply the whole gradient; "": not known
+DIVIDES_BY_ITS_NORM = ("lion", "sign", "muon", "lars", "lamb")  # the length of the gradient has no effect on an update
+DIVIDES_BY_AN_AVERAGE = (
+    "adam",
+    "adafactor",
+    "adagrad",
+    "adadelta",
+    "rmsprop",
+)  # nor has it if it changes by a constant
+
+
+def is_scale_free(optimizer: str) -> bool:
+    """Whether updates of an optimizer hardly depend on the length of a single gradient.
+
+    Example:
+        >>> is_scale_free("Muon"), is_scale_free("AdamW"), is_scale_free("SGD")
+        (True, False, False)
+    """
+    return any(name in optimizer.lower() for name in DIVIDES_BY_ITS_NORM)
+
+
+def divides_by_average(optimizer: str) -> bool:
+    """Whether an optimizer divides by a running root mean square of the gradient, so that a constant factor cancels.
+
+    Example:
+        >>> divides_by_average("adamw_torch_fused"), divides_by_average("Lion")
+        (True, False)
+    """
+    return any(name in optimizer.lower() for name in DIVIDES_BY_AN_AVERAGE)
+
+
+def undoes_scale(optimizer: str) -> bool:
+    """Whether a constant factor of all gradients has no effect on the updates of an optimizer.
+
+    Example:
+        >>> undoes_scale("lion"), undoes_scale("adam"), undoes_scale("sgd")
+        (True, True, False)
+    """
+    return is_scale_free(optimizer) or divides_by_average(optimizer)
+
+
+def clipping_is_inert(optimizer: str, clip_fraction: float, coefficient_spread: float) -> bool:
+    """Whether rescaling the gradient changes little or nothing, since the optimizer undoes it.
+
+    Args:
+        optimizer: its name.
+        clip_fraction: fraction of the steps that are clipped.
+        coefficient_spread: 90th over 10th percentile of the clipping coefficient.
+
+    Example:
+        >>> clipping_is_inert("muon", 0.2, 5.0)
+        True
+        >>> clipping_is_inert("adam", 1.0, 1.2), clipping_is_inert("adam", 1.0, 3.0)
+        (True, False)
+    """
+    if is_scale_free(optimizer):
+        return clip_fraction > 0
+    return divides_by_average(optimizer) and clip_fraction >= NEARLY_ALL and coefficient_spread <= STEADY
+
+
+def epsilon_dominates(optimizer: str, element: float, epsilon: float) -> bool:
+    """Whether an Adam-like optimizer halves its updates or more, since gradients are no larger than its epsilon.
+
+    Args:
+        optimizer: its name.
+        element: size of a gradient's element after clipping.
+        epsilon: what is added to the denominator.
+
+    Example:
+        >>> epsilon_dominates("adamw", 1e-9, 1e-8), epsilon_dominates("adamw", 1e-7, 1e-8)
+        (True, False)
+    """
+    return divides_by_average(optimizer) and element <= epsilon
+
+
+def updates_vanish(optimizer: str, coefficient: float, update_ratio: float) -> bool:
+    """Whether clipping makes updates so small that training stands still; a ratio that is not known is estimated.
+
+    Args:
+        optimizer: its name; those that undo a constant factor keep their updates.
+        coefficient: norm after over norm before clipping.
+        update_ratio: largest change of a parameter in a step, as a fraction of its norm; NaN if not measured.
+
+    Example:
+        >>> updates_vanish("sgd", 1e-4, 1e-7), updates_vanish("sgd", 0.5, 1e-7), updates_vanish("sgd", 1e-4, np.nan)
+        (True, False, True)
+    """
+    if undoes_scale(optimizer):
+        return False
+    ratio = USUAL_UPDATE * coefficient if np.isnan(update_ratio) else update_ratio
+    return ratio < VANISHING_UPDATE <= ratio / coefficient
+
+
+def spiking(norms: Floats) -> Booleans:
+    """Return which norms are more than ten times the median of those before, ``[steps]``.
+
+    Example:
+        >>> spiking(np.array([50.0, 3.0, 3.0, 2.0, 90.0]))
+        array([False, False, False, False,  True])
+    """
+    medians = np.fromiter(_running_medians(norms.tolist()), float, len(norms))
+    return np.append(False, norms[1:] > EXPLOSION_FACTOR * medians[:-1])[: len(norms)]
+
+
+def _running_medians(values: list[float]) -> Iterator[float]:
+    """Yield the median of the first value, of the first two, and so on; a log may have a million steps."""
+    low: list[float] = []  # the lower half, negated, so that its largest comes first
+    high: list[float] = []
+    for value in values:
+        heapq.heappush(high, -heapq.heappushpop(low, -value))
+        if len(high) > len(low):
+            heapq.heappush(low, -heapq.heappop(high))
+        yield -low[0] if len(low) > len(high) else (high[0] - low[0]) / 2
+
+
+def has_drifted(drift: float) -> bool:
+    """Whether the norms changed too much for one threshold, from the first quarter of the steps to the last.
+
+    Example:
+        >>> has_drifted(12.0), has_drifted(0.05), has_drifted(3.0)
+        (True, True, False)
+    """
+    return not 1 / LARGE_DRIFT < drift < LARGE_DRIFT
+
+
+def dominates(share: float, tensors: int) -> bool:
+    """Whether one of some tensors has nearly all of the squared norm.
+
+    Example:
+        >>> dominates(0.95, 12), dominates(0.85, 12), dominates(0.95, 2)
+        (True, False, False)
+    """
+    return share > DOMINANT_TENSOR and tensors >= MIN_TENSORS
+
+
+def fraction_at_maximum(norms: Floats) -> float:
+    """Return the fraction of norms that equal the largest.
+
+    Example:
+        >>> fraction_at_maximum(np.array([0.3, 1.0, 0.99999, 1.0]))
+        0.75
+    """
+    return float(np.mean(norms >= norms.max() * (1 - EQUAL))) if len(norms) else 0.0
+
+
+def are_clipped_already(norms: Floats) -> bool:
+    """Whether norms were logged after clipping: many of them equal the largest, more than any other value.
+
+    Example:
+        >>> are_clipped_already(np.minimum(np.arange(100.0), 50)), are_clipped_already(np.arange(100.0) // 10)
+        (True, False)
+    """
+    at_maximum = fraction_at_maximum(norms)
+    if len(norms) < FEW_NORMS or at_maximum < AT_MAXIMUM:
+        return False
+    _, counts = np.unique(norms[norms < norms.max() * (1 - EQUAL)], return_counts=True)
+    return at_maximum * len(norms) > ROUNDED * int(counts.max(initial=0))
+
+
+def scale_jumps(norms: Floats) -> list[tuple[int, float]]:
+    """Return where norms jump from one steady level to another by a power of two, and the factors.
+
+    Nothing is returned where a single jump of another factor shows that it is not the scale of the loss that changes.
+
+    Example:
+        >>> scale_jumps(np.repeat([3.0, 6.0, 1.5], 20))
+        [(20, 2.0), (40, 0.25)]
+        >>> scale_jumps(np.repeat([3.0, 6.0, 20.0], 20))
+        []
+    """
+    if len(norms) < 2 * SCALE_WINDOW:
+        return []
+    logs = np.log2(norms)
+    windows = np.lib.stride_tricks.sliding_window_view(logs, SCALE_WINDOW)
+    before, after = windows[:-SCALE_WINDOW], windows[SCALE_WINDOW:]
+    steady = np.maximum(np.ptp(before, axis=1), np.ptp(after, axis=1)) < 0.5
+    jumps = np.where(steady, np.median(after, axis=1) - np.median(before, axis=1), 0.0)
+    found = np.flatnonzero(np.abs(jumps) > 0.5)
+    if len(found) < MIN_SCALE_JUMPS or np.any(np.abs(jumps[found] - np.round(jumps[found])) > SCALE_TOLERANCE):
+        return []
+    return [(int(place) + SCALE_WINDOW, float(2 ** np.round(jumps[place]))) for place in found]

@@ -1,0 +1,122 @@
+"""The way in: from a record, or anybody's log of norms, to findings and remedies."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from gradclip.diagnosis.conditions import DEFAULT_EPSILON
+from gradclip.diagnosis.evidence import Evidence, gather_evidence
+from gradclip.diagnosis.findings import Finding, find, unknown
+from gradclip.diagnosis.finite_statistics import null_nonfinite
+from gradclip.diagnosis.log import Log, Training, as_log
+from gradclip.diagnosis.remedy import Loop, Remedy
+from gradclip.diagnosis.suggestions import suggest
+from gradclip.telemetry.record import GradientRecord
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What the gradients of a training say; ``str`` returns it as text, :meth:`to_json` as JSON.
+
+    Attributes:
+        findings: what was found, problems and plain facts.
+        remedies: what to try, the first being the advice.
+        unknown: what cannot be told, and what would have to be known for it.
+        loop: what trains, so that remedies are written as it takes them.
+    """
+
+    findings: tuple[Finding, ...]
+    remedies: tuple[Remedy, ...]
+    unknown: tuple[str, ...] = ()
+    loop: Loop = "torch"
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether nothing that was found is a problem."""
+        return not any(finding.is_problem for finding in self.findings)
+
+    def to_json(self) -> str:
+        """Return the diagnosis as JSON; numbers that are not finite are null."""
+        remedies = [asdict(remedy) for remedy in self.remedies]
+        content = asdict(self) | {"remedies": remedies, "is_healthy": self.is_healthy}
+        return json.dumps(null_nonfinite(content), indent=2, allow_nan=False)
+
+    def __str__(self) -> str:
+        """Return the diagnosis as text; problems are marked with an exclamation mark."""
+        lines = ["Findings:", *(f"{'!' if finding.is_problem else ' '} {finding}" for finding in self.findings)]
+        lines += ["", "What to try:" if self.remedies else "Nothing to try."]
+        for remedy in self.remedies:
+            lines += [f"  {remedy.what}: {remedy.why}", *(f"    {line}" for line in remedy.lines(self.loop))]
+        if self.unknown:
+            lines += ["", "Not known from this log:", *(f"  {what}" for what in self.unknown)]
+        return "\n".join(lines)
+
+
+def diagnose(
+    record: GradientRecord | Mapping[str, ArrayLike],
+    *,
+    optimizer: str = "",
+    learning_rate: float = np.nan,
+    epsilon: float = DEFAULT_EPSILON,
+    elements: int = 0,
+    max_norm: float = np.nan,
+    names: Mapping[str, str] | None = None,
+    loop: Loop = "torch",
+) -> Diagnosis:
+    """Diagnose a training from the norms of its gradients.
+
+    The more is known, the more is found: of a record, that is what gradclip records; of a log, what it has.
+
+    Args:
+        record: the record of a training; or a log, as columns by name: ``step`` and ``grad_norm`` are needed.
+        optimizer: name of the optimizer, such as ``adamw`` or ``torch.optim.SGD``.
+        learning_rate: at the start.
+        epsilon: what Adam and its kind add to the denominator.
+        elements: number of trained weights.
+        max_norm: the threshold, where gradients were clipped by their norm.
+        names: the column of a quantity that its name does not tell, by our name, such as ``{"grad/norm": "total"}``.
+        loop: how remedies are written: for our ``command``, for ``lightning`` or for plain ``torch``.
+
+    Raises:
+        DataError: the log has no steps or no norms, or a column has no numbers.
+
+    Example:
+        >>> found = diagnose({"step": range(100), "grad_norm": [1.0] * 50 + [30.0] + [1.0] * 49})
+        >>> [finding.kind for finding in found.findings if finding.is_problem]
+        ['spikes']
+        >>> found.remedies[0].how.torch
+        ('torch.nn.utils.clip_grad_norm_(model.parameters(), 1)',)
+    """
+    training = Training(
+        optimizer=optimizer, learning_rate=learning_rate, epsilon=epsilon, elements=elements, threshold=max_norm
+    )
+    if isinstance(record, GradientRecord) and record.divergence is not None:
+        training = replace(training, outcome="diverged")
+    return diagnose_log(as_log(record, names), training, loop)
+
+
+def diagnose_log(log: Log, training: Training, loop: Loop) -> Diagnosis:
+    """Diagnose a training from its log.
+
+    Args:
+        log: what was logged.
+        training: what is known beside it.
+        loop: how remedies are written.
+    """
+    return diagnose_evidence(gather_evidence(log, training), None, loop)
+
+
+def diagnose_evidence(evidence: Evidence, probe: Evidence | None, loop: Loop) -> Diagnosis:
+    """Diagnose a training from the evidence.
+
+    Args:
+        evidence: of the training.
+        probe: of a short run that measured norms, if there was one.
+        loop: how remedies are written.
+    """
+    not_known = () if evidence.training.command is not None else unknown(evidence)
+    remedies = suggest(probe or evidence, evidence)
+    return Diagnosis(tuple(find(evidence, probe)), tuple(remedies), tuple(not_known), loop)

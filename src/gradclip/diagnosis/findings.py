@@ -1,0 +1,256 @@
+"""The evidence as sentences with their numbers; which of them are problems, and what a log cannot tell."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import isfinite, isnan
+
+import numpy as np
+
+from gradclip import keys
+from gradclip.diagnosis import conditions
+from gradclip.diagnosis.evidence import Evidence
+from gradclip.diagnosis.log import STEP, UPDATE_RATIO
+from gradclip.diagnosis.suggestions import are_clipped_already, is_inert, rounded, threshold_range
+
+FEW_STEPS = 50  # usable steps, below which percentiles are rough
+SHOWN_JUMPS = 5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that the evidence shows.
+
+    Attributes:
+        kind: of finding, one word or two, the same whatever the numbers.
+        text: a sentence with the numbers.
+        numbers: by name.
+        is_problem: whether something should be done about it; others only describe the training.
+    """
+
+    kind: str
+    text: str
+    numbers: dict[str, float] = field(default_factory=dict)
+    is_problem: bool = False
+
+    def __str__(self) -> str:
+        """Return the sentence."""
+        return self.text
+
+
+def find(evidence: Evidence, probe: Evidence | None = None) -> list[Finding]:
+    """Return the findings.
+
+    Args:
+        evidence: of the run.
+        probe: of a short run that was trained to measure norms, if there was one.
+    """
+    measured = probe or evidence
+    found = [*_outcome(evidence, probe), *_overfitting(evidence), *_log_quality(measured)]
+    if are_clipped_already(measured) or not evidence.steps:
+        return found  # whatever else these norms show is not true of the gradients
+    return [
+        *found,
+        *_norms(measured),
+        *_clipping(evidence),
+        *_optimizer(evidence),
+        *_spikes(measured),
+        *_layers(measured),
+        *_drift(measured),
+    ]
+
+
+def unknown(evidence: Evidence) -> list[str]:
+    """Return what the log cannot tell, and what would have to be known for it."""
+    log, training = evidence.log, evidence.training
+    interval = float(np.median(np.diff(log[STEP]))) if len(log) > 1 else 1.0
+    exceed_threshold = bool(np.any(evidence.finite_norms > training.threshold))
+    is_clear = log.is_before_clipping or exceed_threshold or are_clipped_already(evidence)
+    gaps = [
+        (interval > 1, f"whether norms between the logged steps spike: only every {interval:g}th step was logged"),
+        (not is_clear, "whether these norms are from before clipping: nothing shows it"),
+        (isnan(evidence.clip_fraction), "how much was clipped: needs the threshold, or norms after clipping"),
+        (not training.optimizer, "whether the optimizer undoes the clipping: needs the name of the optimizer"),
+        (
+            not log.tensors(UPDATE_RATIO),
+            "how long steps are: needs updates and weights, as GradientMonitor has them",
+        ),
+        (not evidence.tensors, "which tensor the norm comes from: needs the norm of each, as grad_norm/<tensor>"),
+        (isnan(evidence.learning_rate), "which rate would do the same as clipping: needs the learning rate"),
+    ]
+    return [what for is_missing, what in gaps if is_missing]
+
+
+def _outcome(evidence: Evidence, probe: Evidence | None) -> Iterator[Finding]:
+    training, norms = evidence.training, evidence.norms
+    is_run = training.command is not None
+    numbers = {"steps": float(evidence.steps)}
+    if is_run:
+        text = f"Outcome of {training.name}: {training.outcome}."
+        yield Finding("outcome", text, numbers, is_problem=training.outcome in {"diverged", "stalled"})
+    else:
+        yield Finding("steps", _logged_steps(evidence), numbers)
+    if probe is not None:
+        text = f"The norms were measured in a probe run of {probe.steps} steps, {probe.training.name}"
+        yield Finding("probe", f"{text}: {probe.training.outcome}.", {"steps": float(probe.steps)})
+        if probe.exploded and probe.norms is not None:
+            steps = probe.norms.steps
+            text = f"The probe run exploded too, after {steps} steps: the threshold is a guess; try far smaller ones."
+            yield Finding("explosion of probe", text, {"steps": float(steps)}, is_problem=True)
+    elif norms is None and evidence.steps:
+        text = "No step had a finite gradient, so no norm can be measured: check the data and the initialization."
+        yield Finding("no finite gradient", text, is_problem=True)
+    elif norms is not None and evidence.exploded:
+        text = f"The gradients exploded after {norms.steps} of {evidence.steps} steps; only the steps before are used."
+        text += " With probe=true a short clipped run measures more." if is_run else ""
+        yield Finding("explosion", text, {"steps_before": float(norms.steps)}, is_problem=True)
+    elif norms is not None and norms.steps < FEW_STEPS:
+        text = f"Only {norms.steps} steps can be used: percentiles are rough."
+        yield Finding("few steps", text, {"steps": float(norms.steps)})
+
+
+def _logged_steps(evidence: Evidence) -> str:
+    step = evidence.log[STEP]
+    if not step.size:
+        return "No step was logged."
+    repeated = evidence.log.repeated
+    more = f"; of steps logged again later, the last row counts ({repeated:,} left out)" if repeated else ""
+    return f"{len(step):,} logged steps, {step[0]:.0f} to {step[-1]:.0f}{more}."
+
+
+def _overfitting(evidence: Evidence) -> Iterator[Finding]:
+    if best := evidence.overfits_after_epoch:
+        worse = evidence.training.final_to_best_ratio - 1
+        text = (
+            f"The run overfits: the test score was best in epoch {best} and ended {worse:.1%} worse, while the "
+            "training loss kept falling. Clipping does not prevent that."
+        )
+        yield Finding("overfitting", text, {"best_epoch": float(best), "worse": worse}, is_problem=True)
+
+
+def _log_quality(evidence: Evidence) -> Iterator[Finding]:
+    """Norms that are not those of the gradients."""
+    if jumps := evidence.scale_jumps:
+        shown = ", ".join(f"{factor:g} at step {step}" for step, factor in jumps[:SHOWN_JUMPS])
+        more = f" and {len(jumps) - SHOWN_JUMPS} more" if len(jumps) > SHOWN_JUMPS else ""
+        text = f"The norms jump by powers of two, as the scale of a loss does: by a factor of {shown}{more}."
+        yield Finding("loss scale", text, {f"step_{step}": factor for step, factor in jumps}, is_problem=True)
+    if are_clipped_already(evidence):
+        norms = evidence.finite_norms
+        share, largest = conditions.fraction_at_maximum(norms), float(norms.max())
+        text = (
+            f"{share:.0%} of the norms equal the largest, {largest:.4g}: they were logged after clipping at that "
+            "threshold, and do not show how large the gradients were."
+        )
+        yield Finding("clipped norms", text, {"fraction": share, "threshold": largest}, is_problem=True)
+
+
+def _norms(evidence: Evidence) -> Iterator[Finding]:
+    norms, thresholds = evidence.norms, threshold_range(evidence)
+    if norms is None or thresholds is None:
+        return
+    text = (
+        f"Gradient norms before clipping, of {norms.steps} steps: average {norms.mean:.3g}, median {norms.p50:.3g}, "
+        f"90th percentile {norms.p90:.3g}, largest {norms.largest:.3g}."
+    )
+    numbers = {"mean": norms.mean, "median": norms.p50, "p90": norms.p90, "largest": norms.largest}
+    yield Finding("norms", text, numbers)
+    low, high = thresholds
+    text = "Usual thresholds, half to ten times the average norm (Pascanu et al. 2013)"
+    yield Finding("thresholds", f"{text}: {rounded(low)} to {rounded(high)}.", {"low": low, "high": high})
+
+
+def _clipping(evidence: Evidence) -> Iterator[Finding]:
+    if not evidence.clips or isnan(evidence.clip_fraction):
+        return
+    training = evidence.training
+    label = "Clipping" if training.command is None else f"clip={training.clip}"
+    numbers = {"clip_fraction": evidence.clip_fraction, "coefficient": evidence.coefficient}
+    if evidence.clip_fraction == 0:
+        threshold = "" if isnan(training.threshold) else f" at {training.threshold}"
+        text = f"{label}{threshold} never clipped: the run equals one without clipping."
+        yield Finding("threshold never reached", text, numbers, is_problem=True)
+    elif evidence.clip_fraction > conditions.MOSTLY_CLIPPED and not conditions.undoes_scale(training.optimizer):
+        rate = evidence.learning_rate * evidence.coefficient
+        same = "" if isnan(rate) else f", as a learning rate of {rounded(rate)} would"
+        text = (
+            f"{label} changed {evidence.clip_fraction:.0%} of the steps, so it acts like a smaller learning rate: on "
+            f"average it multiplies gradients by {evidence.coefficient:.3g}{same}."
+        )
+        yield Finding("mostly clipped", text, numbers, is_problem=True)
+    else:
+        yield Finding("clipping", f"{label} changed {evidence.clip_fraction:.0%} of the steps.", numbers)
+
+
+def _optimizer(evidence: Evidence) -> Iterator[Finding]:
+    """Clipping that has no effect, or too much, given what the optimizer makes of a gradient."""
+    training = evidence.training
+    if is_inert(evidence):
+        spread = evidence.coefficient_spread
+        reason = (
+            "divides the update by its own size"
+            if conditions.is_scale_free(training.optimizer)
+            else f"divides by an average of gradients that are all clipped alike, within a factor of {spread:.3g}"
+        )
+        text = f"Clipping by the norm changes little or nothing: {training.optimizer} {reason}."
+        yield Finding("inert clipping", text, {"coefficient_spread": spread}, is_problem=True)
+    if conditions.epsilon_dominates(training.optimizer, evidence.element, training.epsilon):
+        text = (
+            f"After clipping an element of a gradient is about {evidence.element:.2g}, no more than "
+            f"{training.optimizer}'s epsilon, {training.epsilon:g}: updates are half of what they should be, or less."
+        )
+        numbers = {"element": evidence.element, "epsilon": training.epsilon}
+        yield Finding("epsilon", text, numbers, is_problem=True)
+    ratio = evidence.typical_update_ratio
+    if evidence.clips and conditions.updates_vanish(training.optimizer, evidence.coefficient, ratio):
+        change = "steps are as much shorter"
+        if isfinite(ratio):
+            change = (
+                f"steps change parameters by at most {ratio:.2g} of their norm; {conditions.USUAL_UPDATE:g} is usual"
+            )
+        text = f"Clipping stops the training: it multiplies gradients by {evidence.coefficient:.2g}, and {change}."
+        numbers = {"coefficient": evidence.coefficient, "update_ratio": ratio}
+        yield Finding("vanishing updates", text, numbers, is_problem=True)
+
+
+def _spikes(evidence: Evidence) -> Iterator[Finding]:
+    norms, norm = evidence.norms, evidence.log[keys.GRAD_NORM]
+    if norms is None:
+        return
+    nonfinite = np.flatnonzero(~np.isfinite(norm))
+    if nonfinite.size and not evidence.exploded:
+        first = int(evidence.log[STEP][nonfinite[0]])
+        text = f"{nonfinite.size:,} of {len(norm):,} norms are not finite, that of step {first} first: skipped updates."
+        yield Finding("norms that are not finite", text, {"count": float(nonfinite.size), "first": float(first)})
+    if norms.spikes:
+        text = (
+            f"Norms above ten times the median of those before: {norms.spikes:,} of {norms.steps:,}; the largest, "
+            f"{norms.largest:.3g}, is that of step {norms.largest_step}."
+        )
+        numbers = {"spikes": float(norms.spikes), "largest": norms.largest, "step": float(norms.largest_step)}
+        yield Finding("spikes", text, numbers, is_problem=True)
+    if evidence.spiking_parameter:
+        text = f"Only the gradient of {evidence.spiking_parameter} spikes ({evidence.spike_factor:.3g}-fold)."
+        yield Finding("one tensor spikes", text, {"factor": evidence.spike_factor}, is_problem=True)
+    if not isnan(evidence.element_share):
+        text = (
+            "In the 10% of the steps with the largest norms, one element has "
+            f"{evidence.element_share:.0%} of the squared norm."
+        )
+        is_problem = evidence.element_share > conditions.DOMINANT_ELEMENT
+        yield Finding("largest element", text, {"share": evidence.element_share}, is_problem)
+
+
+def _layers(evidence: Evidence) -> Iterator[Finding]:
+    if conditions.dominates(evidence.dominant_share, evidence.tensors):
+        text = (
+            f"{evidence.dominant_tensor} has {evidence.dominant_share:.0%} of the squared norm of {evidence.tensors} "
+            "tensors: clipping by the global norm shrinks all others by what that one does."
+        )
+        yield Finding("one tensor dominates", text, {"share": evidence.dominant_share}, is_problem=True)
+
+
+def _drift(evidence: Evidence) -> Iterator[Finding]:
+    norms = evidence.norms
+    if norms is not None and not evidence.exploded and conditions.has_drifted(norms.drift):
+        text = f"The norm changed by a factor of {norms.drift:.2g} from the first quarter of the steps to the last."
+        yield Finding("drift", text, {"factor": norms.drift}, is_problem=norms.drift > 1)

@@ -1,0 +1,242 @@
+"""A log of a training: norms and whatever else was logged of each step, under our names; what is known beside it."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gradclip import keys
+from gradclip.arrays import Booleans, Floats, Integers
+from gradclip.diagnosis.conditions import DEFAULT_EPSILON
+from gradclip.errors import DataError, did_you_mean, first_few
+from gradclip.telemetry.record import GradientRecord
+
+STEP, EPOCH, LEARNING_RATE = "step", "epoch", "learning_rate"
+TARGET_MAX_ABS = "target/max_abs"
+SKIPPED = "grad/skipped"
+UPDATE_NORM, UPDATE_RATIO, WEIGHT_NORM = "update/norm", "update/ratio", "weight/norm"
+
+JOINED_STEP = "global_step"  # where we name the column: the likeliest name, so that no other is taken for it
+# What other programs call our columns, the likeliest first; compared as _plain() writes them.
+ALIASES = {
+    STEP: (JOINED_STEP, "step", "iteration", "iter"),
+    EPOCH: ("epoch",),
+    keys.GRAD_NORM: (
+        *("grad_norm", "gradient_norm", "total_grad_norm", "grad_norm_total", "global_grad_norm", "total_norm"),
+        *("grad_norm_before_clipping", "grad_norm_unclipped", "grad_2_0_norm_total", "gradnorm", "gnorm"),
+    ),
+    keys.GRAD_NORM_CLIPPED: ("grad_norm_clipped", "clipped_grad_norm", "grad_norm_after_clipping"),
+    keys.LOSS_STEP: ("loss_step", "loss", "train_loss", "training_loss"),
+    LEARNING_RATE: ("learning_rate", "lr"),
+    keys.GRAD_MAX_ABS: ("grad_max_abs",),
+    TARGET_MAX_ABS: ("target_max_abs",),
+}
+PREFIX = re.compile(r"^(?:train|training|trainer|optim)_")
+LAYERS = re.compile(r"^(?:train/)?(?:grad/norm|grad_norm|gradient_norm|grad_2\.0_norm)/(.+)$")
+OURS = re.compile(rf"^({UPDATE_NORM}|{UPDATE_RATIO}|{WEIGHT_NORM})/.+$")
+EXTREMES = ("__MIN", "__MAX")  # columns that W&B's page exports beside each
+
+
+@dataclass(frozen=True)
+class Log:
+    """What was logged of each step of a training.
+
+    Attributes:
+        columns: numbers by the names of our metrics, ``[steps]`` each; the norm of a single tensor ends in its name, as
+            ``grad/norm/layer.weight``. What was not logged is absent.
+        is_before_clipping: whether the norms are known to be measured before clipping.
+        is_unscaled: whether they are known to be free of the scale of the loss.
+        repeated: how many rows were left out, since their step was logged again later.
+        rows: those that count, ``[steps]``; None: all.
+    """
+
+    columns: Mapping[str, NDArray[Any]]
+    is_before_clipping: bool = False
+    is_unscaled: bool = False
+    repeated: int = 0
+    rows: Integers | None = None
+
+    @classmethod
+    def of_telemetry(cls, columns: Mapping[str, NDArray[Any]]) -> "Log":
+        """Return the log that the columns of a record are."""
+        return cls(columns, is_before_clipping=True, is_unscaled=True)
+
+    def __len__(self) -> int:
+        """Return the number of steps."""
+        return len(self[keys.GRAD_NORM])
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.columns
+
+    def __getitem__(self, name: str) -> Floats:
+        """Return a column, ``[steps]``; NaN where it was not logged."""
+        if name not in self.columns:
+            return np.full(len(self), np.nan)
+        column = self.columns[name]
+        return np.asarray(column if self.rows is None else column[self.rows], dtype=float)
+
+    def tensors(self, family: str) -> list[str]:
+        """Return the names of the tensors that have a column of their own, such as ``grad/norm/<tensor>``."""
+        prefix = f"{family}/"
+        return [name.removeprefix(prefix) for name in self.columns if name.startswith(prefix)]
+
+    def columns_of(self, family: str) -> Iterator[tuple[str, Floats]]:
+        """Yield each tensor that has a column of its own, and the column, one after the other: there may be many."""
+        yield from ((tensor, self[f"{family}/{tensor}"]) for tensor in self.tensors(family))
+
+    def select(self, rows: Booleans) -> "Log":
+        """Return the log of some of its steps."""
+        if rows.all():
+            return self
+        kept = np.flatnonzero(rows)
+        return replace(self, rows=kept if self.rows is None else self.rows[kept])
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is known of a training beside its log; empty or NaN where it is not known.
+
+    Attributes:
+        name: of the run, in messages.
+        run_id: of the run in the store.
+        outcome: ``learned``, ``stalled`` or ``diverged``; empty: judged by the log.
+        optimizer: name of the optimizer, in any spelling.
+        learning_rate: at the start.
+        momentum: of SGD.
+        epsilon: what Adam and its kind add to the denominator.
+        elements: number of trained weights.
+        clip: method of clipping, as in ``clip=``, ``none`` for none.
+        threshold: of the clipping.
+        clip_fraction: fraction of the steps that clipping changed.
+        loss: name of the loss, as in ``loss=``.
+        schedule: name of the schedule of the learning rate, as in ``schedule=``.
+        can_scale_target: whether the target is not scaled, and could be.
+        initialization: of the weights, as in ``model.initialization=``.
+        final_to_best_ratio: final over best score, 1 at best.
+        best_epoch: epoch of the best score.
+        command: the overrides that make its settings again, without seed and store; None: not a run of our command.
+    """
+
+    name: str = ""
+    run_id: str = ""
+    outcome: str = ""
+    optimizer: str = ""
+    learning_rate: float = np.nan
+    momentum: float = 0.0
+    epsilon: float = DEFAULT_EPSILON
+    elements: int = 0
+    clip: str = ""
+    threshold: float = np.nan
+    clip_fraction: float = np.nan
+    loss: str = ""
+    schedule: str = ""
+    can_scale_target: bool = True
+    initialization: str = ""
+    final_to_best_ratio: float = np.nan
+    best_epoch: int = 0
+    command: tuple[str, ...] | None = None
+
+
+def as_log(data: GradientRecord | Mapping[str, ArrayLike], names: Mapping[str, str] | None = None) -> Log:
+    """Return a record, or columns under any names, as a log in the order of the steps.
+
+    Of a step that was logged twice, as after a resume, the last row counts. Rows whose norm is None are left out.
+
+    Args:
+        data: a record; or columns by name, as a dictionary or a data frame.
+        names: the column of a quantity that its name does not tell, by our name, such as ``{"grad/norm": "total"}``;
+            those of single tensors as a pattern, ``{"grad/norm/*": "norms/*"}``.
+
+    Raises:
+        DataError: there is no column of steps or norms, one that is named is not there, or one has no numbers.
+    """
+    if isinstance(data, GradientRecord):
+        had_gradients = ~np.isnan(data.norm) | ~data.skipped
+        return Log.of_telemetry(data.to_columns()).select(had_gradients)
+    found = find_columns([str(name) for name in data], names or {})
+    norm = np.asarray(data[found[keys.GRAD_NORM]])
+    logged = np.array([value is not None for value in norm]) if norm.dtype == object else np.full(len(norm), True)
+    columns = {name: _numbers(np.asarray(data[column])[logged], column) for name, column in found.items()}
+    step = columns[STEP]
+    if not len(step):
+        raise DataError(f"log: column {found[keys.GRAD_NORM]!r} has no rows with a number")
+    if not np.isfinite(step).all():
+        raise DataError(f"log: column {found[STEP]!r}: a step is missing or not finite; every norm needs one")
+    _, last = np.unique(step[::-1], return_index=True)
+    order = len(step) - 1 - last
+    columns = {name: column[order] for name, column in columns.items()}
+    clipped = columns.get(keys.GRAD_NORM_CLIPPED)
+    is_before = clipped is not None and bool(np.any(columns[keys.GRAD_NORM] > clipped * 1.0001))
+    return Log(columns, is_before, repeated=len(step) - len(order))
+
+
+def find_columns(columns: Sequence[str], names: Mapping[str, str]) -> dict[str, str]:
+    """Return the column of each quantity, by our name.
+
+    Raises:
+        DataError: as :func:`as_log`.
+    """
+    shown = [column for column in columns if not column.endswith(EXTREMES)]
+    found = {name: column for name in ALIASES if (column := _find(name, shown, names.get(name))) is not None}
+    for name, what in ((STEP, "steps"), (keys.GRAD_NORM, "gradient norms")):
+        if name not in found:
+            setting = "step_column" if name == STEP else "norm_column"
+            raise DataError(f"log: got no column of {what}; name one of {first_few(columns)} with {setting}=...")
+    return found | dict(_find_layers(shown, names.get(f"{keys.GRAD_NORM}/*")))
+
+
+def _find(name: str, columns: Sequence[str], given: str | None) -> str | None:
+    if given is not None:
+        if given not in columns:
+            hint = did_you_mean(given, columns)
+            raise DataError(f"log: got no column {given!r}{hint}; there are {first_few(columns)}")
+        return given
+    ranks = {column: rank for column in columns if (rank := _rank(name, column)) is not None}
+    best = [column for column in ranks if ranks[column] == min(ranks.values())]
+    if len(best) > 1 and name == keys.GRAD_NORM:
+        raise DataError(f"log: got several columns of gradient norms, {first_few(best)}; choose with norm_column=...")
+    return best[0] if best else None
+
+
+def _rank(name: str, column: str) -> int | None:
+    plain = _plain(column)
+    return ALIASES[name].index(plain) if plain in ALIASES[name] else None
+
+
+def _plain(column: str) -> str:
+    """Return a column's name without what differs between programs.
+
+    Example:
+        >>> _plain("train/grad_norm"), _plain("Learning Rate"), _plain("run 7 - train/grad-norm"), _plain("_step")
+        ('grad_norm', 'learning_rate', 'grad_norm', 'step')
+    """
+    words = re.sub(r"[^a-z0-9]+", "_", column.rpartition(" - ")[2].lower()).strip("_")
+    return PREFIX.sub("", words)
+
+
+def _find_layers(columns: Sequence[str], pattern: str | None) -> Iterator[tuple[str, str]]:
+    before, _, after = (pattern or "").partition("*")
+    for column in columns:
+        if pattern is not None:
+            if fnmatchcase(column, pattern):
+                yield f"{keys.GRAD_NORM}/{column.removeprefix(before).removesuffix(after)}", column
+        elif layer := LAYERS.match(column):
+            yield f"{keys.GRAD_NORM}/{layer[1]}", column
+        if OURS.match(column):
+            yield column, column
+
+
+def _numbers(values: NDArray[Any], column: str) -> Floats:
+    if values.dtype.kind in "biuf":
+        return values.astype(float)
+    numbers = np.full(len(values), np.nan)
+    for row, value in enumerate(values.tolist()):
+        try:
+            numbers[row] = np.nan if value is None else float(value)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise DataError(f"log: column {column!r}, row {row + 1}: got {value!r}; must be a number") from error
+    return numbers

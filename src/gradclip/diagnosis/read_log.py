@@ -1,0 +1,172 @@
+"""Read what others logged: CSV, JSON lines, a trainer's state of Hugging Face, event files of TensorBoard.
+
+Anybody may have written such a file: it is read as numbers and names only, and up to a size.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from gradclip.arrays import Floats
+from gradclip.diagnosis.log import JOINED_STEP
+from gradclip.errors import DataError, first_line
+
+MAX_BYTES = 500 * 1024**2  # of a file; a million steps of five numbers are a tenth of it
+EVENT_FILE = ".tfevents."  # in the name of each of TensorBoard's
+Columns = dict[str, NDArray[Any]]
+Cell = float | int | str | None
+
+
+def read_log(path: Path) -> Columns:
+    """Read the columns of a log, by their names in the file; a cell that was not logged is None.
+
+    Args:
+        path: a file that ends in .csv, .jsonl, .ndjson or .json, an event file of TensorBoard, or the folder of one.
+
+    Raises:
+        DataError: there is no such file, or it cannot be read.
+    """
+    reader = _reader_of(path)
+    try:
+        columns = reader(path)
+    except pd.errors.EmptyDataError as error:
+        raise DataError(f"log: got '{path}'; the file is empty") from error
+    except (ValueError, TypeError, LookupError, ArithmeticError, OSError, RecursionError) as error:
+        raise DataError(f"log: got '{path}'; cannot be read: {first_line(error)}") from error
+    if not any(len(column) for column in columns.values()):
+        raise DataError(f"log: got '{path}'; it has no rows")
+    return columns
+
+
+def _reader_of(path: Path) -> Callable[[Path], Columns]:
+    try:
+        if path.is_dir():
+            return _read_events
+        if not path.exists():
+            raise DataError(f"log: got '{path}'; there is no such file")
+        if not path.is_file():
+            raise DataError(f"log: got '{path}'; must be a file or a folder")
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise DataError(f"log: got '{path}' of {size:,} bytes; at most {MAX_BYTES:,} are read")
+    except (OSError, ValueError) as error:  # of a name that is too long, or a folder that cannot be entered
+        raise DataError(f"log: got '{path}'; {getattr(error, 'strerror', None) or first_line(error)}") from error
+    if EVENT_FILE in path.name:
+        return _read_events
+    readers = {".csv": _read_csv, ".jsonl": _read_json_lines, ".ndjson": _read_json_lines, ".json": _read_json}
+    if path.suffix.lower() not in readers:
+        allowed = f"must end in {', '.join(readers)}, or be an event file of TensorBoard or its folder"
+        raise DataError(f"log: got '{path}'; {allowed}")
+    return readers[path.suffix.lower()]
+
+
+def _read_csv(path: Path) -> Columns:
+    """Read a CSV file; only an empty cell is missing, since NaN is what a norm may be."""
+    frame = pd.read_csv(path, keep_default_na=False, na_values=[""], low_memory=False)
+    missing = {name: column.isna() for name, column in frame.items() if column.isna().any()}
+    for name, where in missing.items():
+        frame[name] = frame[name].astype(object).mask(where, None)
+    return {str(name): column.to_numpy() for name, column in frame.items()}
+
+
+def _read_json_lines(path: Path) -> Columns:
+    with path.open() as lines:
+        return _to_columns(json.loads(line) for line in lines if line.strip())
+
+
+def _read_json(path: Path) -> Columns:
+    """Read a list of rows, or the state of a Hugging Face trainer, which has one."""
+    content = json.loads(path.read_text())
+    rows = content.get("log_history") if isinstance(content, Mapping) else content
+    if not isinstance(rows, Sequence) or isinstance(rows, str):
+        raise ValueError("no list of rows, and no log_history as in trainer_state.json")
+    return _to_columns(rows)
+
+
+def _to_columns(rows: Iterable[Any]) -> Columns:
+    """Turn rows, each a mapping, into columns; those of an inner mapping are named as ``outer/inner``."""
+    columns: dict[str, list[Cell]] = {}
+    count = 0
+    for count, row in enumerate(rows, start=1):
+        if not isinstance(row, Mapping):
+            raise ValueError(f"row {count} is no mapping of names to numbers")
+        for name, value in _flat(row):
+            column = columns.setdefault(name, [])
+            column.extend([None] * (count - 1 - len(column)))
+            column.append(value)
+    return {name: _to_array(column, count) for name, column in columns.items()}
+
+
+def _flat(row: Mapping[str, Any]) -> Iterable[tuple[str, Cell]]:
+    for name, value in row.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{name}/{inner}", cell) for inner, cell in value.items() if _is_cell(cell))
+        elif _is_cell(value):
+            yield name, value
+
+
+def _is_cell(value: object) -> bool:
+    return value is None or isinstance(value, float | int | str)
+
+
+def _to_array(column: list[Cell], rows: int) -> NDArray[Any]:
+    column.extend([None] * (rows - len(column)))
+    is_numeric = all(isinstance(value, float | int) for value in column)
+    return np.array(column, dtype=float if is_numeric else object)
+
+
+def _read_events(path: Path) -> Columns:
+    """Read the scalars of TensorBoard, a row for each step that has one."""
+    try:
+        from tensorboard.backend.event_processing.event_accumulator import SCALARS, TENSORS, EventAccumulator
+        from tensorboard.util.tensor_util import make_ndarray
+    except ImportError as error:
+        raise DataError(
+            f"log: got '{path}'; event files need TensorBoard: python -m pip install tensorboard"
+        ) from error
+    events = EventAccumulator(str(_only_events(path)), size_guidance={SCALARS: 0, TENSORS: 0})
+    events.Reload()
+    tags = events.Tags()
+    scalars = {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags["scalars"]}
+    for tag in tags["tensors"]:
+        arrays = [(event.step, make_ndarray(event.tensor_proto)) for event in events.Tensors(tag)]
+        if all(array.size == 1 and array.dtype.kind in "fiu" for _, array in arrays):
+            scalars[tag] = [(step, float(array.reshape(()))) for step, array in arrays]
+    return join_points({tag: tuple(np.array(points, dtype=float).T) for tag, points in scalars.items()})
+
+
+def join_points(curves: Mapping[str, tuple[NDArray[Any], Floats]]) -> Columns:
+    """Return curves of one training as columns, a row for each step that one of them has.
+
+    Args:
+        curves: steps and values, ``[points]`` each, by name.
+    """
+    steps = np.unique(np.concatenate([step for step, _ in curves.values()])) if curves else np.empty(0)
+    columns: Columns = {JOINED_STEP: steps}
+    for name, (step, values) in curves.items():
+        if name == JOINED_STEP:
+            continue
+        column = np.full(len(steps), None, dtype=object)
+        column[np.searchsorted(steps, step)] = values
+        columns[name] = column
+    return columns
+
+
+def _only_events(path: Path) -> Path:
+    """The file, or the one folder with event files, which are those of one run."""
+    if path.is_file():
+        return path
+    folders = sorted({file.parent for file in path.rglob(f"*{EVENT_FILE}*")})
+    if not folders:
+        raise DataError(f"log: got '{path}'; the folder has no event files of TensorBoard")
+    if len(folders) > 1:
+        names = ", ".join(str(folder.relative_to(path)) for folder in folders[:3])
+        raise DataError(f"log: got '{path}'; it has event files of {len(folders)} runs, choose one: {names}")
+    size = sum(file.stat().st_size for file in folders[0].iterdir() if file.is_file())
+    if size > MAX_BYTES:
+        raise DataError(f"log: got '{path}' of {size:,} bytes; at most {MAX_BYTES:,} are read")
+    return folders[0]

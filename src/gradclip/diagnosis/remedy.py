@@ -1,0 +1,200 @@
+"""A remedy, and how it is applied: as overrides of our command, as Lightning code, as plain torch code."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Loop = Literal["command", "lightning", "torch"]  # what trains: our command, a Trainer, or a loop of the user's own
+
+
+@dataclass(frozen=True)
+class How:
+    """How a remedy is applied, in three forms; a form is empty where nothing can be typed.
+
+    ``how + other`` applies both.
+
+    Attributes:
+        command: overrides of our command.
+        lightning: lines of code for a Lightning Trainer and its module.
+        torch: lines of code for a plain torch loop.
+
+    Example:
+        >>> (clip_norm("2") + decay_rate()).command
+        ('clip=norm', 'clip.value=2', 'schedule=warmup_cosine')
+    """
+
+    command: tuple[str, ...] = ()
+    lightning: tuple[str, ...] = ()
+    torch: tuple[str, ...] = ()
+
+    def __add__(self, other: "How") -> "How":
+        return How(self.command + other.command, self.lightning + other.lightning, self.torch + other.torch)
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """Something to try.
+
+    Attributes:
+        what: it is, in a few words.
+        why: the reason, with numbers.
+        how: it is applied.
+    """
+
+    what: str
+    why: str
+    how: How = How()
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """The overrides that replace those of a command."""
+        return self.how.command
+
+    @property
+    def overrides(self) -> str:
+        """The overrides as typed, several thresholds as a multirun; or what to do, where no override does it."""
+        several = ["-m"] if any("," in change for change in self.changes) else []
+        return " ".join([*several, *self.changes]) or self.what
+
+    @property
+    def cause(self) -> str:
+        """The reason, as it was called up to version 0.1."""
+        return self.why
+
+    def lines(self, loop: Loop) -> Sequence[str]:
+        """Return what is typed to apply it, in one of the three forms; nothing where that form is empty."""
+        if loop == "command":
+            return [shlex.join(self.changes)] if self.changes else []
+        return self.how.lightning if loop == "lightning" else self.how.torch
+
+
+def clip_norm(threshold: str) -> How:
+    """Clip by the global norm; the threshold may be several, separated by commas, to try one after the other."""
+    several = f"  # for max_norm in ({threshold.replace(',', ', ')})" if "," in threshold else ""
+    value = "max_norm" if several else threshold
+    return How(
+        ("clip=norm", f"clip.value={threshold}"),
+        (f"Trainer(gradient_clip_val={value}){several}",),
+        (f"torch.nn.utils.clip_grad_norm_(model.parameters(), {value}){several}",),
+    )
+
+
+def clip_value(threshold: str) -> How:
+    """Clip each element."""
+    return How(
+        ("clip=value", f"clip.value={threshold}"),
+        (f'Trainer(gradient_clip_val={threshold}, gradient_clip_algorithm="value")',),
+        (f"torch.nn.utils.clip_grad_value_(model.parameters(), {threshold})",),
+    )
+
+
+def clip_each_tensor(threshold: str) -> How:
+    """Clip each tensor by a norm of its own."""
+    return How(
+        ("clip=parameter_norm", f"clip.value={threshold}"),
+        (f"Trainer(callbacks=[gradclip.ClipGradients(gradclip.ParameterNorm({threshold}))])",),
+        (
+            "for parameter in model.parameters():",
+            f"    torch.nn.utils.clip_grad_norm_(parameter, {threshold})",
+        ),
+    )
+
+
+def normalize(length: str) -> How:
+    """Give every gradient the same norm."""
+    clipper = f"gradclip.Normalize({length})"
+    return How(
+        ("clip=normalize", f"clip.value={length}"),
+        (f"Trainer(callbacks=[gradclip.ClipGradients({clipper})])",),
+        (f"watch = gradclip.watch(model, optimizer, clipper={clipper})",),
+    )
+
+
+def clip_auto(percentile: int) -> How:
+    """Clip at a percentile of the norms so far."""
+    clipper = f"gradclip.Auto({percentile})"
+    return How(
+        ("clip=auto", f"clip.value={percentile}"),
+        (f"Trainer(callbacks=[gradclip.ClipGradients({clipper})])",),
+        (f"watch = gradclip.watch(model, optimizer, clipper={clipper})",),
+    )
+
+
+def no_clipping() -> How:
+    """Clip nothing."""
+    return How(("clip=none",), ("Trainer(gradient_clip_val=None)",), ("# leave clip_grad_norm_ out",))
+
+
+def learning_rate(rate: str) -> How:
+    """Train at another learning rate."""
+    code = f"lr={rate}  # of the optimizer"
+    return How((f"optimizer.lr={rate}",), (f"{code}, in configure_optimizers()",), (code,))
+
+
+def scale_rate(factor: str) -> How:
+    """Train at a multiple of a learning rate that is not known."""
+    code = ("for group in optimizer.param_groups:", f'    group["lr"] *= {factor}')
+    return How((), code, code)
+
+
+def decay_rate() -> How:
+    """Let the learning rate decay."""
+    code = "torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)"
+    return How(
+        ("schedule=warmup_cosine",),
+        (
+            f"schedule = {code}",
+            'lr_scheduler = {"scheduler": schedule, "interval": "step"}  # of configure_optimizers()',
+        ),
+        (f"schedule = {code}", "schedule.step()  # after each optimizer.step()"),
+    )
+
+
+def standardize_target() -> How:
+    """Scale the target to zero mean and unit variance."""
+    code = ("target = (target - train_target.mean()) / train_target.std()",)
+    return How(("data.scale_target=standard",), code, code)
+
+
+def bounded_loss() -> How:
+    """Train on a loss whose derivative is bounded."""
+    code = ("loss = torch.nn.functional.huber_loss(prediction, target)",)
+    return How(("loss=huber",), code, code)
+
+
+def epochs(count: int) -> How:
+    """Train for a number of epochs."""
+    return How((f"trainer.max_epochs={count}",), (f"Trainer(max_epochs={count})",), (f"for epoch in range({count}):",))
+
+
+def default_initialization() -> How:
+    """Leave the initial weights to torch."""
+    code = ("layer.reset_parameters()  # of each layer, in place of another initialization",)
+    return How(("model.initialization=pytorch",), code, code)
+
+
+def epsilon(value: str) -> How:
+    """Set what Adam adds to its denominator."""
+    code = f"eps={value}  # of the optimizer"
+    return How((f"optimizer.eps={value}",), (f"{code}, in configure_optimizers()",), (code,))
+
+
+def other_network() -> How:
+    """Train the network that comes with the command."""
+    return How(("model=mlp",))
+
+
+def unscale() -> How:
+    """Measure gradients after the scale of the loss is taken out of them."""
+    code = "scaler.unscale_(optimizer)  # before the norm is measured and clipped"
+    return How((), ("monitor = gradclip.GradientMonitor()  # measures unscaled gradients",), (code,))
+
+
+def log_norm_before_clipping() -> How:
+    """Log the norm before clipping."""
+    return How(
+        (),
+        ("monitor = gradclip.GradientMonitor()  # logs grad/norm and grad/norm_clipped",),
+        ("norm = torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm)  # returns the norm before clipping",),
+    )

@@ -1,0 +1,238 @@
+"""Remedies that the evidence supports, with the reasons; the explosion report and advice take theirs from here."""
+
+from collections.abc import Iterator
+
+from numpy import fmin, isnan
+
+from gradclip.diagnosis import conditions, remedy
+from gradclip.diagnosis.evidence import Evidence, Norms
+from gradclip.diagnosis.remedy import Remedy
+
+LOWEST_THRESHOLD, HIGHEST_THRESHOLD = 0.5, 10.0  # times the average norm; usual thresholds (Pascanu et al. 2013)
+UNCLIPPED_EQUIVALENT = "smaller learning rate, no clipping"
+UNCLIPPED_SAME_RATE = "same learning rate, no clipping"
+SMALL_EPSILON = 0.01  # of the size of an element: updates are then 99% of what they would be without it
+AUTO_PERCENTILE = 10  # that of Seetharaman et al. 2020
+
+
+def suggest(measured: Evidence, run: Evidence) -> list[Remedy]:
+    """Return what to try: the advice first, then other remedies that the evidence supports.
+
+    Args:
+        measured: of the run whose norms are used: the run itself, or a probe.
+        run: of the run that the advice is for.
+    """
+    if are_clipped_already(measured):
+        why = "the norms in this log are those after clipping, from which no threshold follows"
+        return [Remedy("log norms before clipping", why, remedy.log_norm_before_clipping())]
+    if measured.scale_jumps:
+        why = "the norms contain the scale of the loss, so that a threshold has no fixed meaning"
+        return [Remedy("unscale gradients first", why, remedy.unscale())]
+    return [
+        *_fewer_epochs(run),
+        *_inert_clipping(run),
+        *_smaller_epsilon(run),
+        *([] if norm_is_undone(run) else _clipping(measured, needs_strong_clipping(run))),
+        *_step_size(run),
+        *_causes(run),
+        *_adaptive_threshold(measured),
+        *_thresholds_by_layer(measured),
+    ]
+
+
+def are_clipped_already(evidence: Evidence) -> bool:
+    """Whether the norms may be, and look like, norms after clipping."""
+    if evidence.log.is_before_clipping or evidence.scale_jumps:
+        return False
+    return conditions.are_clipped_already(evidence.finite_norms)
+
+
+def threshold_range(evidence: Evidence) -> tuple[float, float] | None:
+    """Return half and ten times the average norm (Pascanu et al. 2013); None where no step is usable."""
+    norms = evidence.norms
+    return None if norms is None else (LOWEST_THRESHOLD * norms.mean, HIGHEST_THRESHOLD * norms.mean)
+
+
+def rounded(value: float) -> str:
+    """Format a setting to try with two digits.
+
+    Example:
+        >>> rounded(173.4), rounded(0.0123)
+        ('170', '0.012')
+    """
+    return f"{float(f'{value:.2g}'):g}"
+
+
+def needs_strong_clipping(evidence: Evidence) -> bool:
+    """Whether most steps must be clipped: most of the run's steps are, or the run exploded."""
+    return evidence.exploded or (evidence.clips and evidence.clip_fraction > conditions.MOSTLY_CLIPPED)
+
+
+def _clipping(evidence: Evidence, strong: bool) -> Iterator[Remedy]:
+    norms = evidence.norms
+    if norms is None:
+        return
+    if evidence.spiking_parameter:
+        yield clip_each_tensor(evidence, f"only {evidence.spiking_parameter} spikes, {evidence.spike_factor:.3g}-fold")
+    if evidence.element_share > conditions.DOMINANT_ELEMENT:
+        yield Remedy(
+            "clip each element separately",
+            f"in spikes one element has {evidence.element_share:.0%} of the squared norm; the threshold is the 90th "
+            f"percentile of the largest element, {norms.value_p90:.3g}",
+            remedy.clip_value(rounded(norms.value_p90)),
+        )
+    yield _norm_clipping(evidence, norms, strong)
+
+
+def clip_each_tensor(evidence: Evidence, why: str) -> Remedy:
+    """A threshold for each tensor, typical of all."""
+    return Remedy(
+        "clip each tensor separately",
+        f"{why}; the threshold is the 90th percentile of a tensor's norm, {evidence.parameter_p90:.3g}",
+        remedy.clip_each_tensor(rounded(evidence.parameter_p90)),
+    )
+
+
+def _norm_clipping(evidence: Evidence, norms: Norms, strong: bool) -> Remedy:
+    """Suggest the 90th percentile of the norms or, where most steps must be clipped, less and a decaying rate.
+
+    Less is half of the average norm, the lower end of what Pascanu et al. found to work; or the norm at which a step
+    changes the weights by 10%, where that is smaller.
+    """
+    if not strong:
+        why = f"10% of the norms are above it, {norms.p90:.3g}"
+        return Remedy("norm at its 90th percentile", why, remedy.clip_norm(rounded(norms.p90)))
+    half = LOWEST_THRESHOLD * norms.mean
+    value = rounded(fmin(half, evidence.norm_for_10pct_step))
+    how = remedy.clip_norm(value)
+    why = f"most steps have to be clipped, and thresholds below half of the average norm, {norms.mean:.3g}, are unusual"
+    if evidence.norm_for_10pct_step < half:
+        why += f"; at {value} a step already changes the weights by 10% of their norm"
+    if evidence.training.schedule not in {"constant", ""}:
+        return Remedy("norm below the usual thresholds", why, how)
+    why += "; steps of constant length converge only as the learning rate decays"
+    return Remedy("norm, with learning rate decay", why, how + remedy.decay_rate())
+
+
+def thresholds_over_decades(smallest: float) -> Remedy:
+    """Thresholds far below the smallest norm seen, for a training that exploded before much was seen."""
+    values = ",".join(rounded(smallest * factor) for factor in (0.001, 0.01, 0.1))
+    why = f"gradients are not limited enough: thresholds well below the smallest norm seen, {smallest:.4g}"
+    return Remedy("norm, at several thresholds", why, remedy.clip_norm(values))
+
+
+def _fewer_epochs(evidence: Evidence) -> Iterator[Remedy]:
+    """Suggest early stopping before anything else where a run overfits: what trains better overfits more."""
+    if best := evidence.overfits_after_epoch:
+        why = f"the test score was best after epoch {best}; training better from there on only overfits more"
+        yield Remedy("fewer epochs", why, remedy.epochs(best))
+
+
+def _inert_clipping(evidence: Evidence) -> Iterator[Remedy]:
+    if is_inert(evidence):
+        why = f"{evidence.training.optimizer} undoes it; what shortens the steps is the learning rate"
+        yield Remedy("no clipping", why, remedy.no_clipping())
+
+
+def is_inert(evidence: Evidence) -> bool:
+    """Whether the run rescales gradients by a norm, and its optimizer undoes it."""
+    training = evidence.training
+    return training.clip in conditions.RESCALING and conditions.clipping_is_inert(
+        training.optimizer, evidence.clip_fraction, evidence.coefficient_spread
+    )
+
+
+def norm_is_undone(evidence: Evidence) -> bool:
+    """Whether the optimizer undoes clipping by the norm, or would."""
+    return is_inert(evidence) or conditions.is_scale_free(evidence.training.optimizer)
+
+
+def _smaller_epsilon(evidence: Evidence) -> Iterator[Remedy]:
+    training = evidence.training
+    if conditions.epsilon_dominates(training.optimizer, evidence.element, training.epsilon):
+        why = f"an element of a gradient is about {evidence.element:.2g}, no more than epsilon, {training.epsilon:g}"
+        yield Remedy("smaller epsilon", why, remedy.epsilon(rounded(evidence.element * SMALL_EPSILON)))
+
+
+def _step_size(evidence: Evidence) -> Iterator[Remedy]:
+    training = evidence.training
+    if evidence.clips and evidence.clip_fraction > conditions.MOSTLY_CLIPPED:
+        if not conditions.undoes_scale(training.optimizer):
+            yield unclipped_equivalent(evidence)
+    elif evidence.exploded and evidence.largest_update_ratio > conditions.LARGE_UPDATE:
+        yield smaller_rate(evidence.largest_update_ratio, evidence.learning_rate)
+    if training.final_to_best_ratio > conditions.UNSTABLE_END and training.schedule == "constant":
+        ratio = f"{training.final_to_best_ratio:.3g}"
+        why = f"the final test score is {ratio} times the best one: training is unstable at its end"
+        yield Remedy("learning rate decay alone", why, remedy.decay_rate())
+
+
+def smaller_rate(update_ratio: float, rate: float, where: str = "") -> Remedy:
+    """A tenth of the learning rate.
+
+    Args:
+        update_ratio: largest change of a parameter in a step, as a fraction of its norm.
+        rate: the learning rate; NaN if it is not known.
+        where: which parameter changed so much, and why that matters.
+    """
+    why = f"steps are too large: one changed a parameter by {update_ratio:.0%} of its norm{where}"
+    how = remedy.scale_rate("0.1") if isnan(rate) else remedy.learning_rate(f"{rate / 10:g}")
+    return Remedy("smaller learning rate", why, how)
+
+
+def unclipped_equivalent(evidence: Evidence) -> Remedy:
+    """Suggest no clipping, with the learning rate whose steps are as long on average."""
+    if conditions.undoes_scale(evidence.training.optimizer):
+        why = f"{evidence.training.optimizer} undoes what clipping multiplies gradients by on average"
+        return Remedy(UNCLIPPED_SAME_RATE, why, remedy.no_clipping())
+    rate, factor = evidence.learning_rate, evidence.coefficient
+    why = f"clipping multiplies the gradient by {factor:.3g} on average, as this learning rate would"
+    how = remedy.scale_rate(rounded(factor)) if isnan(rate) else remedy.learning_rate(rounded(rate * factor))
+    return Remedy(UNCLIPPED_EQUIVALENT, why, remedy.no_clipping() + how)
+
+
+def _causes(evidence: Evidence) -> Iterator[Remedy]:
+    norms, training = evidence.norms, evidence.training
+    if can_scale_target(evidence):
+        yield unclipped(scaled_target(evidence.target_max_abs))
+    if evidence.target_max_abs > conditions.LARGE_TARGET and training.loss in {"mse", ""}:
+        yield unclipped(bounded_loss())
+    if norms is not None and norms.first > conditions.LARGE_FIRST_NORM and training.initialization:
+        why = f"the first gradient norm is {norms.first:.3g} times the median: the initial weights are too large"
+        yield Remedy("another initialization", why, remedy.default_initialization())
+
+
+def unclipped(other: Remedy) -> Remedy:
+    """A remedy that takes the place of clipping."""
+    return Remedy(other.what, other.why, remedy.no_clipping() + other.how)
+
+
+def can_scale_target(evidence: Evidence) -> bool:
+    """Whether the target is large, and could be scaled."""
+    return evidence.target_max_abs > conditions.LARGE_TARGET and evidence.training.can_scale_target
+
+
+def scaled_target(target_max_abs: float) -> Remedy:
+    """Suggest a standardized target."""
+    why = f"the target is not scaled: it reaches {target_max_abs:.4g}"
+    return Remedy("scaled target", why, remedy.standardize_target())
+
+
+def bounded_loss() -> Remedy:
+    """Suggest a loss that large errors do not dominate."""
+    why = "large errors count squared: a loss with a bounded derivative"
+    return Remedy("another loss", why, remedy.bounded_loss())
+
+
+def _adaptive_threshold(evidence: Evidence) -> Iterator[Remedy]:
+    norms = evidence.norms
+    if norms is None or evidence.exploded or not conditions.has_drifted(norms.drift):
+        return
+    change = f"grow {norms.drift:.3g}-fold" if norms.drift > 1 else f"fall to {norms.drift:.2g} of their size"
+    why = f"norms {change} from the first quarter of the steps to the last"
+    yield Remedy("threshold that follows the norms", why, remedy.clip_auto(AUTO_PERCENTILE))
+
+
+def _thresholds_by_layer(evidence: Evidence) -> Iterator[Remedy]:
+    if conditions.dominates(evidence.dominant_share, evidence.tensors) and not evidence.spiking_parameter:
+        yield clip_each_tensor(evidence, f"{evidence.dominant_tensor} alone decides how all tensors are clipped")

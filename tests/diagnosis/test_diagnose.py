@@ -1,0 +1,177 @@
+"""Each finding from a training that shows it, and none from one that nearly does."""
+
+import json
+from collections.abc import Mapping
+from time import process_time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradclip.diagnosis.diagnose import diagnose
+from gradclip.errors import DataError
+from gradclip.telemetry.record import GradientRecord
+from tests.support.records import make_record
+
+STEPS = 200
+CALM = np.exp(0.3 * np.sin(np.arange(STEPS) * 0.7))  # 0.74 to 1.35
+Log = Mapping[str, Any]
+
+
+def log(norm: Any = CALM, **columns: Any) -> dict[str, Any]:
+    return {"step": np.arange(STEPS), "grad_norm": norm, **columns}
+
+
+def replaced(step: int, value: float) -> np.ndarray:
+    norms = CALM.copy()
+    norms[step] = value
+    return norms
+
+
+def clipped(coefficient: Any) -> dict[str, Any]:
+    return log(grad_norm_clipped=CALM * coefficient)
+
+
+def layered(share: float, tensors: int) -> dict[str, Any]:
+    rest = np.sqrt((1 - share) / (tensors - 1))
+    norms = {f"grad_norm/{number}": CALM * rest for number in range(tensors - 1)}
+    return log() | norms | {"grad_norm/head": CALM * np.sqrt(share)}
+
+
+def problems(log: Log, **known: Any) -> set[str]:
+    return {finding.kind for finding in diagnose(log, **known).findings if finding.is_problem}
+
+
+UPWARD = np.geomspace(1, 3, STEPS)
+SCALES = np.repeat([64.0, 128.0, 64.0, 32.0], STEPS // 4)
+OTHERS = np.repeat([64.0, 128.0, 360.0, 32.0], STEPS // 4)
+UPDATES = {"update/ratio/w": np.full(STEPS, 1e-7)}
+
+CASES: dict[str, tuple[str, tuple[Log, dict[str, Any]], tuple[Log, dict[str, Any]]]] = {
+    "diverged": ("explosion", (log(replaced(-1, np.nan)), {}), (log(replaced(100, np.nan)), {})),
+    "grows without end": ("explosion", (log(np.geomspace(1, 1e9, STEPS)), {}), (log(UPWARD), {})),
+    "spike": ("spikes", (log(replaced(100, 30.0)), {}), (log(replaced(0, 30.0)), {})),
+    "after clipping": ("clipped norms", (log(np.minimum(CALM, 1.0)), {}), (log(), {})),
+    "after clipping, all": ("clipped norms", (log(np.ones(STEPS)), {}), (clipped(0.5) | {"grad_norm": CALM}, {})),
+    "after clipping, rounded": ("clipped norms", (log(np.minimum(CALM, 1.0).round(2)), {}), (log(CALM.round(1)), {})),
+    "never reached": ("threshold never reached", (log(), {"max_norm": 5.0}), (log(), {"max_norm": 1.0})),
+    "mostly clipped": ("mostly clipped", (clipped(0.5), {}), (clipped(np.where(CALM > 1.2, 0.5, 1)), {})),
+    "muon": ("inert clipping", (clipped(np.where(CALM > 1.2, 0.5, 1)), {"optimizer": "Muon"}),
+             (clipped(np.where(CALM > 1.2, 0.5, 1)), {"optimizer": "SGD"})),
+    "adam, clipped alike": ("inert clipping", (clipped(0.1), {"optimizer": "AdamW"}),
+                            (clipped(0.1 / UPWARD), {"optimizer": "AdamW"})),
+    "lion without clipping": ("inert clipping", (clipped(0.9), {"optimizer": "Lion"}),
+                              (clipped(1.0), {"optimizer": "Lion"})),
+    "epsilon": ("epsilon", (clipped(1e-6), {"optimizer": "adam", "elements": 10**6}),
+                (clipped(2e-5), {"optimizer": "adam", "elements": 10**6})),
+    "epsilon, by the largest element": ("epsilon", (log(grad_max_abs=CALM * 1e-3, grad_norm_clipped=CALM * 1e-6),
+                                                    {"optimizer": "adam"}),
+                                        (log(grad_max_abs=CALM, grad_norm_clipped=CALM * 1e-6), {"optimizer": "adam"})),
+    "vanishing, estimated": ("vanishing updates", (clipped(1e-4), {}), (clipped(0.01), {})),
+    "vanishing, measured": ("vanishing updates", (clipped(0.01) | UPDATES, {}), (clipped(0.5) | UPDATES, {})),
+    "loss scale": ("loss scale", (log(SCALES), {}), (log(OTHERS), {})),
+    "a single jump": ("loss scale", (log(SCALES * CALM**0.1), {}), (log(np.repeat([64.0, 128.0], STEPS // 2)), {})),
+    "one tensor": ("one tensor dominates", (layered(0.95, 4), {}), (layered(0.85, 4), {})),
+    "one of two tensors": ("one tensor dominates", (layered(0.95, 3), {}), (layered(0.95, 2), {})),
+    "drift": ("drift", (log(np.geomspace(1, 40, STEPS)), {}), (log(np.geomspace(40, 1, STEPS)), {})),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_finding_and_a_near_miss(case: str) -> None:
+    kind, (shows, known), (nearly, known_nearly) = CASES[case]
+    assert kind in problems(shows, **known)
+    assert kind not in problems(nearly, **known_nearly)
+
+
+def test_a_calm_log_is_healthy() -> None:
+    diagnosis = diagnose(log(), optimizer="adamw", max_norm=1.0)
+    assert diagnosis.is_healthy
+    assert diagnosis.remedies
+
+
+def test_what_norms_after_clipping_cannot_say_is_not_said() -> None:
+    diagnosis = diagnose(log(np.minimum(CALM, 1.0)))
+    assert [finding.kind for finding in diagnosis.findings] == ["steps", "clipped norms"]
+    assert [remedy.what for remedy in diagnosis.remedies] == ["log norms before clipping"]
+
+
+@pytest.mark.parametrize(("log", "known", "what"), [
+    (clipped(np.where(CALM > 1.2, 0.5, 1)), {"optimizer": "muon"}, "no clipping"),
+    (clipped(1e-6), {"optimizer": "adam", "elements": 10**6}, "smaller epsilon"),
+    (log(SCALES), {}, "unscale gradients first"),
+    (layered(0.95, 4), {}, "clip each tensor separately"),
+    (clipped(0.5), {"learning_rate": 0.1}, "smaller learning rate, no clipping"),
+    (clipped(0.5), {}, "smaller learning rate, no clipping"),
+])  # fmt: skip
+def test_remedies_are_written_for_whatever_trains(log: Log, known: dict[str, Any], what: str) -> None:
+    remedies = {remedy.what: remedy for remedy in diagnose(log, **known).remedies}
+    for lines in (remedies[what].how.torch, remedies[what].how.lightning):
+        compile("\n".join(lines), "remedy", "exec")
+        assert not any("clip.value" in line for line in lines)
+
+
+def test_a_record_is_diagnosed_with_all_that_it_has() -> None:
+    norms = np.column_stack([CALM, CALM])
+    diagnosis = diagnose(
+        make_record(norms, norms_clipped=norms / 2), optimizer="sgd", learning_rate=0.1, loop="lightning"
+    )
+    assert "mostly clipped" in [finding.kind for finding in diagnosis.findings]
+    assert all("tensor" not in what and "before clipping" not in what for what in diagnosis.unknown)
+    assert "Trainer(gradient_clip_val=" in str(diagnosis)
+
+
+def test_a_record_is_free_of_the_scale_of_the_loss() -> None:
+    assert "loss scale" not in [finding.kind for finding in diagnose(make_record(SCALES, ("w",))).findings]
+
+
+def test_a_record_without_steps_is_healthy() -> None:
+    diagnosis = diagnose(GradientRecord.empty(("weight",)))
+    assert diagnosis.is_healthy
+    assert "No step was logged." in str(diagnosis)
+
+
+@pytest.mark.parametrize(("last", "skipped", "kinds"), [
+    (np.nan, True, []), (np.inf, True, ["norms that are not finite"]), (np.inf, False, ["explosion"]),
+])  # fmt: skip
+def test_a_step_that_was_skipped_is_no_explosion(last: float, skipped: bool, kinds: list[str]) -> None:
+    norms = np.append(CALM, last)
+    nonfinite = np.append(np.zeros(STEPS), np.nan if np.isnan(last) else 1)
+    record = make_record(norms, ("w",), nonfinite=nonfinite, skipped=[*[False] * STEPS, skipped])
+    found = [finding.kind for finding in diagnose(record).findings]
+    assert [kind for kind in found if kind in {"explosion", "norms that are not finite"}] == kinds
+
+
+def test_the_norms_of_a_thousand_tensors_are_looked_at_in_no_time() -> None:
+    norm = np.tile(CALM, 100)
+    data = {"step": np.arange(len(norm)), "grad_norm": norm} | {f"grad_norm/{name}": norm / 32 for name in range(1000)}
+    start = process_time()
+    assert diagnose(data).is_healthy
+    assert process_time() - start < 10
+
+
+def test_the_json_has_everything_and_no_nan() -> None:
+    content = json.loads(diagnose(log(), max_norm=np.nan).to_json())
+    assert content["is_healthy"] is True
+    assert {"kind", "text", "numbers", "is_problem"} == set(content["findings"][0])
+    assert content["remedies"][0]["how"]["torch"] == ["torch.nn.utils.clip_grad_norm_(model.parameters(), 1.3)"]
+
+
+def test_what_is_not_known_depends_on_what_is_given() -> None:
+    few = diagnose(log()).unknown
+    more = diagnose(clipped(0.5) | layered(0.5, 3) | UPDATES, optimizer="sgd", learning_rate=0.1).unknown
+    assert len(few) == 6
+    assert more == ()
+
+
+@pytest.mark.parametrize(("log", "message"), [
+    ({"grad_norm": [1.0]}, "got no column of steps; name one of grad_norm with step_column=..."),
+    ({"step": [1]}, "got no column of gradient norms"),
+    ({"step": [1], "grad_norm": [None]}, "column 'grad_norm' has no rows with a number"),
+    ({"step": [None], "grad_norm": [1.0]}, "column 'step': a step is missing"),
+    ({"step": [1], "a/grad_norm": [1.0], "b - grad_norm": [2.0], "c - grad_norm": [2.0]}, "got several columns"),
+    ({"step": [1], "grad_norm": ["x"]}, "column 'grad_norm', row 1: got 'x'; must be a number"),
+])  # fmt: skip
+def test_a_log_without_what_it_takes_is_refused(log: Log, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        diagnose(log)
