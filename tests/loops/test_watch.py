@@ -439,6 +439,16 @@ def test_an_update_is_skipped_where_the_clipper_says_so():
     assert not watch.diverged
 
 
+def test_a_diagnosis_is_about_this_loop():
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e20)
+    with gradclip.watch(model, optimizer) as watch:
+        train(model, optimizer, batches(), watch=watch)
+    assert not watch.diagnose().is_healthy
+    for advice in (watch.diagnose(), watch.explosion):
+        assert "torch.nn.utils.clip_grad_norm_(model.parameters()" in str(advice)
+
+
 def test_a_divergence_is_noticed_at_a_flush():
     model, noticed = network(), []
     optimizer = sgd(model)

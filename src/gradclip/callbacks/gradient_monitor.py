@@ -113,12 +113,12 @@ class GradientMonitor(Callback):
             TrainerError: there are several optimizers.
         """
         watched = self._only("explosion")
-        return None if watched is None else watched.monitor.explosion
+        return None if watched is None else watched.monitor.explain("lightning")
 
     @property
     def explosions(self) -> dict[str, Explosion | None]:
         """The explosion report of each optimizer, by its name."""
-        return {name: watched.monitor.explosion for name, watched in self._watched.items()}
+        return {name: watched.monitor.explain("lightning") for name, watched in self._watched.items()}
 
     def _only(self, what: str) -> _Watched | None:
         if len(self._watched) > 1:

@@ -205,7 +205,7 @@ def _remedies_of_place(place: str, history: GradientRecord) -> list[Remedy]:
     what, _, name = place.partition(" ")
     if place == LOSS_SCALE:
         why = "gradients, or the loss, are beyond float16 at any scale"
-        return [Remedy("16-bit numbers of a larger range: precision bf16-mixed", why)]
+        return [Remedy("train in bfloat16, whose range is that of float32 (precision bf16-mixed)", why)]
     if what == "buffer":
         why = f"{name} has taken in a batch that is not finite, and keeps it; training goes on, evaluation fails"
         return [Remedy("look at the batches before that step, and reset the buffer", why)]

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from gradclip.diagnosis.explosion import Explosion, explain
+from gradclip.diagnosis.remedy import Loop
 from gradclip.loops.finite_state import FiniteState
 from gradclip.loops.optimizers import OptimizerParameters, as_float, check_dense, group_rates, uncompiled
 from gradclip.telemetry.batches import merge_extremes
@@ -70,10 +71,9 @@ class OptimizerMonitor:
         in_order = [name for name, _ in self._module.named_parameters() if name in recorded]
         return self._store.read((*dict.fromkeys([*in_order, *recorded]),))
 
-    @property
-    def explosion(self) -> Explosion | None:
-        """The explosion report; None if training did not diverge."""
-        return explain(self.record, self._learning_rates, self.finite_state.found)
+    def explain(self, loop: Loop) -> Explosion | None:
+        """Return the explosion report, with remedies for a kind of loop; None if training did not diverge."""
+        return explain(self.record, self._learning_rates, self.finite_state.found, loop)
 
     @property
     def has_diverged(self) -> bool:

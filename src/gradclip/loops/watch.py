@@ -5,12 +5,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from gradclip.clipping.base import Clipper
+from gradclip.diagnosis.conditions import DEFAULT_EPSILON
+from gradclip.diagnosis.diagnose import Diagnosis, diagnose
 from gradclip.diagnosis.explosion import Explosion
 from gradclip.errors import TrainerError
 from gradclip.loops.in_place import InPlaceClipper
@@ -106,7 +109,19 @@ class watch:  # noqa: N801  # called as a function is, like torch.no_grad
     def explosion(self) -> Explosion | None:
         """The explosion report, to ``print`` or as ``.to_json()``; None if training did not diverge."""
         self.flush()
-        return self._monitor.explosion
+        return self._monitor.explain("torch")
+
+    def diagnose(self) -> Diagnosis:
+        """Return what the gradients say and what to try, to ``print`` or as ``.to_json()``."""
+        record, defaults = self.record, self.optimizer.defaults
+        return diagnose(
+            record,
+            optimizer=type(self.optimizer).__name__,
+            learning_rate=float(record.learning_rate[0]) if len(record.step) else np.nan,
+            epsilon=defaults.get("eps", DEFAULT_EPSILON),
+            elements=sum(parameter.numel() for parameter in self._monitor.read_parameters().values()),
+            loop="torch",
+        )
 
     @property
     def diverged(self) -> bool:
