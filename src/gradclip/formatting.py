@@ -3,14 +3,31 @@
 import math
 import shlex
 import signal
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from gradclip import keys
 
-TEXT_COLUMNS = {"job", "run", "runs", "outcome", "reason", "better", "worse", "significant"}
+if TYPE_CHECKING:
+    from rich.console import Console
+
+TEXT_COLUMNS = {"job", "run", "group", "outcome", "reason", "better", "worse", "significant"}
 FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # what a cell that is computed begins with
+COLORS = {
+    "diverged": "red",
+    "failed": "red",
+    "stopped": "red",
+    "stalled": "yellow",
+    "learned": "green",
+    "best": "green",
+}
+FILE_WIDTH = 140  # characters of a line where there is no terminal
+LATEX = str.maketrans(
+    {character: f"\\{character}" for character in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+)
 MARKDOWN = {ord(character): f"&#{ord(character)};" for character in "|[]`*_~#$@\\"} | str.maketrans(
     {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 )
@@ -43,6 +60,30 @@ def to_markdown(table: Table) -> str:
     cells = [[markdown_cell(cell) for cell in line] for line in (table.columns, *table.rows)]
     lines = [cells[0], ["---"] * len(table.columns), *cells[1:]]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def to_latex(table: Table) -> str:
+    r"""Return a table for LaTeX with the package booktabs, its title as a comment.
+
+    Example:
+        >>> print(to_latex(Table("MSE", ("group", "n"), [("huber_loss", "3")])))
+        % MSE
+        \begin{tabular}{lr}
+        \toprule
+        group & n \\
+        \midrule
+        huber\_loss & 3 \\
+        \bottomrule
+        \end{tabular}
+        <BLANKLINE>
+    """
+    alignment = "".join("l" if column in TEXT_COLUMNS else "r" for column in table.columns)
+    head, *rows = (
+        " & ".join(printable(cell).translate(LATEX) for cell in line) + r" \\" for line in (table.columns, *table.rows)
+    )
+    begin, end = rf"\begin{{tabular}}{{{alignment}}}", r"\end{tabular}"
+    title = f"% {printable(table.title)}"
+    return "\n".join([title, begin, r"\toprule", head, r"\midrule", *rows, r"\bottomrule", end]) + "\n"
 
 
 def printable(text: str) -> str:
@@ -101,22 +142,36 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def print_tables(tables: Sequence[Table]) -> None:
-    """Print tables on the terminal."""
-    from rich import table as rich_table
+def console() -> "Console":
+    """Return rich's console: as wide as the terminal, in colour unless NO_COLOR is set; in a file wide and plain."""
     from rich.console import Console
+
+    found = Console()
+    return found if found.is_terminal else Console(width=FILE_WIDTH)
+
+
+def print_tables(tables: Sequence[Table]) -> None:
+    """Print tables on the terminal; only cells of text are wrapped, between words."""
+    from rich import table as rich_table
     from rich.text import Text
 
     for table in tables:
         rich = rich_table.Table(title=Text(printable(table.title)))  # else rich takes brackets for markup
         for column in table.columns:
-            rich.add_column(
-                Text(printable(column)), justify="left" if column in TEXT_COLUMNS else "right", overflow="fold"
-            )
+            is_text = column in TEXT_COLUMNS
+            justify: Literal["left", "right"] = "left" if is_text else "right"
+            rich.add_column(Text(printable(column)), justify=justify, overflow="fold", no_wrap=not is_text)
         for row in table.rows:
-            rich.add_row(*(Text(printable(cell)) for cell in row))
-        console = Console()
-        (console if console.is_terminal else Console(width=140)).print(rich)
+            rich.add_row(*(Text(printable(cell), style=COLORS.get(cell, "")) for cell in row))
+        console().print(rich)
+
+
+def print_lines(lines: Sequence[str]) -> None:
+    """Print sentences, wrapped between words on a terminal; an indented line is a command, which stays whole."""
+    width = console().width if console().is_terminal else 0
+    for line in lines:
+        wraps = width and not line.startswith(" ")
+        print("\n".join(textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False)) if wraps else line)
 
 
 def signal_name(number: int) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Discriminator, Field, model_validator
 
@@ -14,6 +14,7 @@ from gradclip.config.tracking import TrackingSettings
 from gradclip.config.training import LossSettings, OptimizerSettings, ScheduleSettings, TrainerSettings
 
 Name = Annotated[str, Field(min_length=1)]
+FigureFormat = Literal["png", "pdf", "svg"]
 
 
 class TrainConfig(Settings):
@@ -31,6 +32,7 @@ class TrainConfig(Settings):
     seed: Seed
     log_model: Annotated[bool, NoEffect]
     figures: Annotated[bool, NoEffect]
+    figure_format: Annotated[FigureFormat, NoEffect] = "png"  # a run to resume may be older than the setting
     resume: Annotated[str | None, Field(exclude=True), NoEffect] = None
     skip_finished: Annotated[bool, Field(exclude=True), NoEffect] = False
 
@@ -122,6 +124,8 @@ class CompareSettings(Settings):
     metric: Name | None
     target: AnyNumber | None
     figures: bool
+    figure_format: FigureFormat
+    data: Name | None
     tracking: StoreTracking
 
 

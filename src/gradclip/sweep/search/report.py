@@ -15,7 +15,7 @@ from gradclip.tracking.files import read_note, write_whole
 SEARCH_FOLDER = "search"  # in that of the multirun; its content is stored with the parent run
 NOTE = "search.json"
 TABLE = "search.md"
-FIGURE = "figures/search.png"
+FIGURE = "figures/search"
 MAX_ROWS = 10  # on the terminal; the stored table has all
 
 
@@ -28,12 +28,14 @@ class Report:
         fixed: overrides that every job has.
         seeds: of each setting.
         hydra: overrides of Hydra's own settings.
+        log_scale: names of the settings that were searched on a logarithmic scale.
     """
 
     trials: Sequence[Trial]
     fixed: Sequence[str]
     seeds: Sequence[str]
     hydra: Sequence[str]
+    log_scale: Sequence[str] = ()
 
     @property
     def command(self) -> str:
@@ -47,16 +49,24 @@ class Report:
         return train_command([*(launcher if many else []), *self.fixed, *values, seed], multirun=many)
 
 
-def write_report(folder: Path, report: Report) -> None:
-    """Write the search as JSON, its table as Markdown, and its figure."""
-    from gradclip.plots import draw
-    from gradclip.sweep.search.figures import plot_search
+def write_report(folder: Path, report: Report, figure_format: str = "png") -> None:
+    """Write the search as JSON, its table as Markdown, and its figure.
+
+    Args:
+        folder: of the multirun.
+        report: the search.
+        figure_format: ``png``, ``pdf`` or ``svg``.
+    """
+    from gradclip.plots.search import plot_search
+    from gradclip.plots.style import draw
+    from gradclip.sweep.search.figures import settings_of, trials_of
 
     inner = folder / SEARCH_FOLDER
     inner.mkdir(exist_ok=True)
     write_whole(inner / NOTE, json.dumps(asdict(report), indent=2))
     (inner / TABLE).write_text(to_markdown(search_table(report.trials)) + "\n" + "\n".join(best_lines(report)) + "\n")
-    draw(inner / FIGURE, lambda figure: plot_search(figure, report.trials), size=(9.0, 6.5))
+    trials, settings = trials_of(report.trials), settings_of(report.trials, report.log_scale)
+    draw(inner / f"{FIGURE}.{figure_format}", lambda figure: plot_search(figure, trials, settings))
 
 
 def read_report(folder: Path) -> Report | None:

@@ -1,0 +1,41 @@
+"""What a multirun will be able to tell, from what was typed: how many groups of how many seeds."""
+
+from math import prod
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig
+
+SEARCH = "search_sweeper"  # in the target of a search, which chooses its jobs as it goes
+
+
+def design_lines(config: DictConfig) -> list[str]:
+    """Say before a multirun what its comparison will be able to tell; nothing of a search, or of a single group."""
+    if SEARCH in str(config.hydra.sweeper.get("_target_")):
+        return []
+    params = config.hydra.sweeper.get("params") or {}
+    typed = [*(f"{name}={values}" for name, values in params.items()), *config.hydra.overrides.task]
+    groups, seeds = count_groups(OverridesParser.create().parse_overrides(typed))
+    if groups < 2:
+        return []
+    from gradclip.compare.report import design_sentence
+
+    return [f"{groups} groups: {design_sentence(groups, seeds)}"]
+
+
+def count_groups(overrides: list[Override]) -> tuple[int, int]:
+    """Return the groups of runs on one data set, and the seeds of each; a setting that is set twice counts once."""
+    counts = {
+        override.get_key_element().lstrip("+"): sum(1 for _ in override.sweep_string_iterator())
+        if override.is_sweep_override()
+        else 1
+        for override in overrides
+    }
+    seeds = counts.pop("seed", 1)
+    return prod(count for name, count in counts.items() if not _chooses_data(name)), seeds
+
+
+def _chooses_data(name: str) -> bool:
+    from gradclip.compare.data_sets import PREPARATION
+
+    return name == "data" or (name.startswith("data.") and name not in PREPARATION)
