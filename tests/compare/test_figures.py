@@ -1,27 +1,42 @@
-"""The legend of a figure with many lines."""
+"""Which figures a comparison gets."""
 
 import numpy as np
-import pytest
-from matplotlib import rc_context
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from gradclip.compare.figure_data import LearningBand
-from gradclip.compare.figures import plot_learning_curves
-from gradclip.plots import STYLE
+from gradclip import keys
+from gradclip.compare.figures import figures
+from gradclip.plots.style import series_style
+from gradclip.tracking.stored_runs import Curve
+from tests.support.comparisons import by_threshold, compared, ended_run
+
+SCORES = {"0.1": [90.0, 80.0], "1.0": [5.0, 6.0], "10.0": [2.0, float("nan")], "100.0": [float("nan")] * 2}
 
 
-@pytest.mark.parametrize("label", ["norm", "a group of many settings: norm"])
-def test_the_legend_of_many_lines_is_below_them(label):
-    epochs = np.arange(1, 4)
-    bands = [LearningBand(f"{label}={number}", epochs, np.full((3, 3), 1.0 + number)) for number in range(8)]
-    with rc_context(STYLE):
-        figure = Figure((8.0, 4.5))
-        plot_learning_curves(figure, bands, "mse/test")
-        FigureCanvasAgg(figure).draw()
-    (axes,), (legend,) = figure.axes, figure.legends
-    box = legend.get_window_extent()
-    assert len(legend.get_texts()) == len(bands)
-    assert box.y1 <= axes.get_tightbbox().y0
-    assert figure.bbox.contains(box.x0, box.y0)
-    assert figure.bbox.contains(box.x1, box.y1)
+def test_the_first_figure_has_every_run_and_a_group_its_colour_in_all_of_them() -> None:
+    runs = by_threshold(SCORES)
+    curves = {run.run_id: Curve(np.array([1, 2]), np.array([100.0, 10.0])) for run in runs}
+    found = figures(compared(runs), curves)
+    assert [*found] == ["all_runs", "learning_curves", "threshold"]  # too few points for that of speed
+    assert min(found) == "all_runs"
+    colors = {}
+    for name, plot in found.items():
+        figure = Figure()
+        plot(figure)
+        colors[name] = [line.get_color() for line in figure.axes[0].get_lines() if line.get_marker() == "o"]
+    best = series_style(0).color
+    assert colors["all_runs"][0] == best
+    assert best in colors["threshold"]
+
+
+def test_norms_are_drawn_where_they_were_stored_and_a_grid_in_place_of_lines() -> None:
+    runs = [run for rate in ("0.1", "0.2") for run in by_threshold({"1.0": [1.0], "5.0": [2.0]}, optimizer__lr=rate)]
+    for run in runs:
+        run.metrics.update(dict.fromkeys((keys.GRAD_NORM_P50, keys.GRAD_NORM_P90), 1.0))
+    assert [*figures(compared(runs), {})] == ["all_runs", "gradient_norms", "heat_map"]
+
+
+def test_accuracies_are_on_a_linear_axis() -> None:
+    runs = [ended_run(score, seed, metric="final/accuracy_test") for seed, score in enumerate((0.01, 0.9))]
+    figure = Figure()
+    figures(compared(runs), {})["all_runs"](figure)
+    assert figure.axes[0].get_xscale() == "linear"

@@ -85,11 +85,13 @@ def plot_search(figure: Figure, trials: SearchTrials, settings: Sequence[Searche
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=10)
     for index, setting in enumerate(settings):
         axes = figure.add_subplot(grid[1 + index // columns, index % columns], sharey=top)
+        axes.set_xlabel(setting.name)
+        if setting.is_log:
+            axes.set_xscale("log")
         _plot_trials(axes, trials, setting.positions)
         if setting.names:
             axes.set_xticks(range(len(setting.names)), setting.names)
             axes.set_xlim(-0.5, len(setting.names) - 0.5)
-        axes.set(xlabel=setting.name, xscale="log" if setting.is_log else "linear")
         axes.tick_params(labelleft=index % columns == 0)
 
 

@@ -46,7 +46,7 @@ STYLE: dict[Any, Any] = {
 }
 LOG_AXIS_DECADES = 1.5  # an axis is logarithmic if its values span more
 EDGE = 0.97  # position within the axes of a mark for a value that is not finite
-WIDE_LEGEND_LABEL = 24  # characters; of shorter labels three stand side by side below the axes
+LEGEND_WIDTH, LEGEND_HANDLE = 96, 6  # characters that fit side by side below axes, and those that a handle takes
 
 
 class SeriesStyle(NamedTuple):
@@ -91,8 +91,10 @@ def legend_below(figure: Figure, axes: Axes) -> None:
     """Place the legend of an axes below it, with as many columns as its labels leave room for."""
     handles, labels = axes.get_legend_handles_labels()
     figure.set_layout_engine("constrained")
-    columns = 3 if max(map(len, labels), default=0) <= WIDE_LEGEND_LABEL else 2
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=10)
+    columns = LEGEND_WIDTH // (max(map(len, labels), default=0) + LEGEND_HANDLE)
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=max(1, min(columns, 4)), frameon=False, fontsize=10
+    )
 
 
 def integer_ticks(axis: Axis) -> None:
