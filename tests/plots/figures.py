@@ -165,6 +165,7 @@ FIGURES = {
         ],
         score="final/mse_test",
         target="epochs until mse/test reaches 100",
+        is_fraction=False,
     ),
     "thresholds": thresholds,
     "thresholds of accuracies": partial(

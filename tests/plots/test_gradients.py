@@ -20,8 +20,9 @@ def test_norms_before_and_after_are_two_curves_only_where_they_differ():
 
 def test_the_threshold_of_elements_stands_beside_the_largest_element():
     norm, element = axes_of("norms, elements clipped")
-    assert not any("threshold" in label for label in labels(norm))
-    assert labels(element) == ["before clipping", "threshold of each element: 0.5"]
+    wanted = ["before clipping", "after clipping", "clipped steps", "threshold of each element: 0.5"]
+    assert labels(norm) == wanted
+    assert [line.get_ydata()[0] for line in element.get_lines()][1:] == [0.5]
     np.testing.assert_array_equal(element.get_lines()[0].get_ydata(), STEADY)
 
 

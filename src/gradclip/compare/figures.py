@@ -47,7 +47,7 @@ def figures(comparison: Comparison, curves: Mapping[str, Curve]) -> dict[str, Ca
     speeds = [speed for number, summary in shown.items() if (speed := speed_of(number, summary, metric))]
     if len(speeds) >= MIN_SPEEDS:
         target = f"epochs until {metric.curve} reaches {comparison.target:.4g}"
-        plots["speed"] = partial(plot_speed, groups=speeds, score=metric.name, target=target)
+        plots["speed"] = partial(plot_speed, groups=speeds, score=metric.name, target=target, is_fraction=is_fraction)
     if grid := median_grid(comparison.summaries, metric):
         plots["heat_map"] = partial(plot_grid, grid=grid, score=metric.name)
     elif lines := threshold_lines(summaries, metric):

@@ -65,7 +65,7 @@ def short_table(comparison: Comparison, width: int) -> Table:
         )
         for one in shown
     ]
-    return Table(_title(comparison), (*columns, *(["p"] if pairs else [])), rows)
+    return Table(_title(comparison), (*columns, *(["p vs best"] if pairs else [])), rows)
 
 
 def _against_best(comparison: Comparison, other: GroupSummary) -> str:

@@ -14,6 +14,7 @@ from gradclip.plots.style import (
     ORANGE,
     RED,
     integer_ticks,
+    legend_below,
     log_axis_over_decades,
     mark_divergence,
     show_message,
@@ -58,7 +59,7 @@ def plot_norms(
         state: what ``norm`` is, for the legend.
     """
     panels = list(figure.subplots(2 if "value" in thresholds else 1, sharex=True, squeeze=False)[:, 0])
-    panels[0].set(title=title, ylabel=NORM_LABEL)
+    panels[0].set(title=title, ylabel=NORM_LABEL if len(panels) == 1 else "norm (global L2)")
     changed = not np.array_equal(norm, norm_clipped, equal_nan=True)
     label = state if changed or state != BEFORE else "before and after clipping, the same"
     _plot_steps(panels[0], step, norm, label)
@@ -76,7 +77,10 @@ def plot_norms(
     for panel in panels:
         if divergence is not None:
             mark_divergence(panel, divergence.step, divergence)
-        panel.legend()
+    if len(panels) > 1:
+        legend_below(figure, *panels)
+    else:
+        panels[0].legend()
     panels[-1].set_xlabel("optimizer step")
     integer_ticks(panels[-1].xaxis)
 

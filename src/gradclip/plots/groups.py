@@ -204,7 +204,7 @@ class Speed:
     runs: int
 
 
-def plot_speed(figure: Figure, groups: Sequence[Speed], score: str, target: str) -> None:
+def plot_speed(figure: Figure, groups: Sequence[Speed], score: str, target: str, is_fraction: bool) -> None:
     """Plot the final score by the epochs to the target: medians and interquartile ranges of each group.
 
     Args:
@@ -212,9 +212,11 @@ def plot_speed(figure: Figure, groups: Sequence[Speed], score: str, target: str)
         groups: each with at least one run that reached the target, and a finite median.
         score: on the vertical axis.
         target: label of the horizontal axis.
+        is_fraction: whether the score is a fraction, from 0 to 1, and the higher the better.
     """
     axes = figure.subplots()
-    axes.set(title="Speed and final score: lower left is best", xlabel=target, ylabel=score)
+    best = "upper left" if is_fraction else "lower left"
+    axes.set(title=f"Speed and final score: {best} is best", xlabel=target, ylabel=score)
     for group in groups:
         style, (low, median, high) = series_style(group.number), group.quartiles
         count = "" if len(group.epochs) == group.runs else f" ({len(group.epochs)} of {group.runs} reach it)"
@@ -222,5 +224,8 @@ def plot_speed(figure: Figure, groups: Sequence[Speed], score: str, target: str)
         axes.hlines(median, fast, slow, color=style.color)
         axes.vlines(usual, low, high if np.isfinite(high) else median, color=style.color)
         axes.plot(usual, median, style.marker, color=style.color, label=f"{group.label}{count}")
-    log_axis_over_decades(axes, np.concatenate([group.quartiles for group in groups]))
+    if is_fraction:
+        percent_axis(axes)
+    else:
+        log_axis_over_decades(axes, np.concatenate([group.quartiles for group in groups]))
     legend_below(figure, axes)

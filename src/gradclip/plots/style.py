@@ -87,14 +87,15 @@ def show_message(axes: Axes, text: str) -> None:
     axes.set(xticks=[], yticks=[])
 
 
-def legend_below(figure: Figure, axes: Axes) -> None:
-    """Place the legend of an axes below it, with as many columns as its labels leave room for."""
-    handles, labels = axes.get_legend_handles_labels()
+def legend_below(figure: Figure, *panels: Axes) -> None:
+    """Place one legend of all panels below them, with as many columns as its labels leave room for."""
+    entries = [panel.get_legend_handles_labels() for panel in panels]
+    handles = {label: handle for found in entries for handle, label in zip(*found, strict=True)}
     figure.set_layout_engine("constrained")
-    columns = LEGEND_WIDTH // (max(map(len, labels), default=0) + LEGEND_HANDLE)
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=max(1, min(columns, 4)), frameon=False, fontsize=10
-    )
+    fitting = LEGEND_WIDTH // (max(map(len, handles), default=0) + LEGEND_HANDLE)
+    columns = max(1, min(fitting, 4))
+    drawn = [*handles.values()]
+    figure.legend(drawn, [*handles], loc="outside lower center", ncols=columns, frameon=False, fontsize=10)
 
 
 def integer_ticks(axis: Axis) -> None:

@@ -23,6 +23,8 @@ from gradclip.plots.style import (
     ticks_at,
 )
 
+DODGE = 0.02  # between the dots of two methods, as a fraction of the axis
+SPREAD = np.array([0.0, -0.004, 0.004, -0.008, 0.008])  # of the dots of one threshold
 MAX_TICKS = 9  # with more thresholds, a tick at each would not fit
 
 
@@ -72,8 +74,10 @@ def plot_thresholds(
     heights = [4, 1] if any_diverged else [4]
     axes, *lower = figure.subplots(len(heights), sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     axes.set(title=f"{score} by threshold: each run, and the medians", ylabel=score)
+    tried = np.unique(np.concatenate([line.threshold for line in lines]))
     for index, line in enumerate(lines):
-        _plot_line(axes, line, index)
+        dodge = (index - (len(lines) - 1) / 2) * DODGE  # so that dots of two methods do not hide each other
+        _plot_line(axes, line, index, (tried[-1] / tried[0]) ** (dodge + SPREAD))
         for panel in lower:
             panel.plot(line.threshold, line.diverged, color=GREY, linestyle=_line_style(index), clip_on=False)
             for at, proportion, number in zip(line.threshold, line.diverged, line.numbers, strict=True):
@@ -84,13 +88,13 @@ def plot_thresholds(
     for label, median in unclipped:
         text = label if np.isfinite(median) else f"{label}: the median run diverged"
         axes.axhline(median, color=GREY, linestyle="--", label=text)
-    tried = sorted({float(value) for line in lines for value in line.threshold})
     if edge is not None:
-        axes.axvline(edge, color=RED, linewidth=1.5, label="the best is at the edge of what was tried")
+        label = "the best is at the edge of what was tried"
+        axes.axvline(edge, color=RED, linewidth=7, alpha=0.25, zorder=0, label=label)
     bottom = [axes, *lower][-1]
     bottom.set(xlabel=threshold, xscale="log")
     if len(tried) <= MAX_TICKS:
-        ticks_at(bottom.xaxis, tried)
+        ticks_at(bottom.xaxis, tried.tolist())
     if is_fraction:
         percent_axis(axes)
     else:
@@ -98,16 +102,22 @@ def plot_thresholds(
     legend_below(figure, axes)
 
 
-def _plot_line(axes: Axes, line: ThresholdLine, index: int) -> None:
-    """Plot the dots of the runs in the colours of their groups, and the line of their medians."""
-    spread = np.linspace(0.97, 1.03, 5)  # so that dots of one threshold do not hide each other
+def _plot_line(axes: Axes, line: ThresholdLine, index: int, factors: Floats) -> None:
+    """Plot the dots of the runs in the colours of their groups, and the line of their medians.
+
+    Args:
+        axes: where to draw.
+        line: what to draw.
+        index: of the line.
+        factors: by which the dots of a threshold are moved aside, one after the other.
+    """
     for at, number, scores in zip(line.threshold, line.numbers, line.scores, strict=True):
-        positions = at * np.resize(spread, len(scores))
-        style = {"color": series_style(number).color, "markersize": 5, "alpha": 0.65, "markeredgewidth": 0}
+        positions = at * np.resize(factors, len(scores))
+        style = {"color": series_style(number).color, "markersize": 6, "alpha": 0.75, "markeredgewidth": 0}
         axes.plot(positions, scores, _marker(index), **style)  # type: ignore[arg-type]  # of several types
     axes.plot(
         *(line.threshold, line.quartiles[:, 1]), color=BLACK, linestyle=_line_style(index), marker=_marker(index),
-        markersize=4, linewidth=1.3, label=f"{line.label}, median",
+        markersize=7, fillstyle="none", linewidth=1.1, zorder=1.5, label=f"{line.label}, median",
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from gradclip.plots.style import (
     RED,
     describe_divergence,
     integer_ticks,
+    legend_below,
     log_axis_over_decades,
     mark_divergence,
     percent_axis,
@@ -99,4 +100,4 @@ def plot_step_losses(
     if divergence is not None:
         mark_divergence(axes, divergence.step, divergence)
     integer_ticks(axes.xaxis)
-    axes.legend(loc="upper left")
+    legend_below(figure, axes)

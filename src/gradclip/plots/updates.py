@@ -26,7 +26,7 @@ def plot_update_ratios(figure: Figure, step: NDArray[np.int64], names: Sequence[
         ratios: norm of each parameter's update over its norm, ``[steps, parameters]``; NaN where not measured.
     """
     axes = figure.subplots()
-    axes.set(title="Update to weight ratio", xlabel="optimizer step", ylabel="norm of the change / norm of the weights")
+    axes.set(title="Update to weight ratio", xlabel="optimizer step", ylabel="norm of the update / of the weight")
     measured = np.isfinite(ratios).any(axis=1)
     if not measured.any():
         show_message(axes, "no finite update")

@@ -27,6 +27,7 @@ from gradclip.tracking.process import ask, result_of
 from gradclip.tracking.sync import sync, unsent_below
 from gradclip.tracking.views import open_pages
 
+MAX_ROWS = 30  # of the table of jobs on a terminal, where that of groups follows
 SCORE_TITLES = {"mse": "MSE", "accuracy": "accuracy"}
 
 
@@ -46,7 +47,7 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
         jobs = read_results(folder)
         failed, stop = [job for job in jobs if job.outcome == "failed"], stopped_by(folder)
         tables, search = [run_table(jobs), *success_tables(jobs)], read_report(folder)
-        print_tables(tables) if search is None else print_report(search)
+        print_tables([run_table(jobs, MAX_ROWS), *tables[1:]]) if search is None else print_report(search)
         with failure_in_one_line(folder / TABLES_FILE):
             write_whole(folder / TABLES_FILE, "\n".join(map(to_markdown, tables)))
         refused = [run.error for run in sync(folder) if isinstance(run.error, RefusedWriteError)]
@@ -134,13 +135,15 @@ def compare_jobs(folder: Path, jobs: Sequence[JobResult], config: DictConfig) ->
     return True
 
 
-def run_table(jobs: Sequence[JobResult]) -> Table:
-    """One row for each job; a column for reasons only where a job failed."""
+def run_table(jobs: Sequence[JobResult], max_rows: int | None = None) -> Table:
+    """One row for each job, or for those that failed and the first of the others; reasons only where a job failed."""
     scores = {SCORE_TITLES[job.score] for job in jobs if job.score}
     score = scores.pop() if len(scores) == 1 else "score"
     columns = ("job", "run", "outcome", f"train {score}", f"test {score}", "clipped", "reason")
     shown = len(columns) if any(job.error for job in jobs) else len(columns) - 1
-    return Table(f"{len(jobs)} runs", columns[:shown], [_run_row(job)[:shown] for job in jobs])
+    listed = sorted(sorted(jobs, key=lambda job: not job.error)[:max_rows], key=lambda job: job.number)
+    some = "" if len(listed) == len(jobs) else f", {len(listed)} of them here, all in {TABLES_FILE}"
+    return Table(f"{len(jobs)} runs{some}", columns[:shown], [_run_row(job)[:shown] for job in listed])
 
 
 def _run_row(job: JobResult) -> tuple[str, ...]:
