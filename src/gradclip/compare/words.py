@@ -1,7 +1,7 @@
 """The words by which groups of runs are called: those of a run's name and of the table of jobs."""
 
 import shlex
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from gradclip import keys
@@ -40,39 +40,75 @@ def experiment_of(run: StoredRun) -> str:
 
 
 def group_labels(groups: Sequence[Sequence[StoredRun]], by: Sequence[str], mixed: Sequence[Sequence[str]]) -> list[str]:
-    """Return a label for each group: its experiment or its clipping, and as few of its settings as tell it from others.
+    """Return a label for each group: its experiment or its clipping, and the settings that tell it from others.
 
     Args:
         groups: the runs of each.
         by: names of the settings by which they were grouped.
         mixed: names of the settings that differ within each group.
     """
-    words = [_words(group, by, inner) for group, inner in zip(groups, mixed, strict=True)]
-    labels: list[list[str]] = [[] for _ in groups]
+    experiments = [_experiment(group) for group in groups]
+    clips = [_clip(group[0], inner) for group, inner in zip(groups, mixed, strict=True)]
+    words = [_words(group[0], by, clip) for group, clip in zip(groups, clips, strict=True)]
+    bases = [experiment or clip for experiment, clip in zip(experiments, clips, strict=True)]
+    said: list[list[str]] = [[] for _ in groups]  # names of the settings in each label
     for name in dict.fromkeys(name for one in words for name in one):
-        namesakes = defaultdict(list)
-        for index, label in enumerate(labels):
-            namesakes[tuple(label)].append(index)
-        for members in namesakes.values():
+        for members in _alike(bases, words, said):
             if len({words[index].get(name) for index in members}) > 1:
                 for index in members:
-                    labels[index] += [words[index][name]] if name in words[index] else []
-    whole = [label or list(one.values())[:1] for label, one in zip(labels, words, strict=True)]
+                    said[index] += [name] if name in words[index] else []
+    for index, one in enumerate(words):
+        if not experiments[index]:
+            more = _unusual(one, words) if bases[index] else [*one]
+            said[index] += [name for name in more if name not in said[index]]
+    first = [[base] if len({*bases}) > 1 else [] for base in bases]
+    labels = [start + [one[name] for name in names] for start, one, names in zip(first, words, said, strict=True)]
     notes = [_mixture(group, inner) for group, inner in zip(groups, mixed, strict=True)]
-    return _numbered([_fitting(label, note) for label, note in zip(whole, notes, strict=True)])
+    return _numbered(
+        [
+            _fitting([*filter(None, label)] or [base], note)
+            for label, base, note in zip(labels, bases, notes, strict=True)
+        ]
+    )
 
 
-def _words(group: Sequence[StoredRun], by: Sequence[str], mixed: Sequence[str]) -> dict[str, str]:
-    """Return what can be said of a group, the most telling first: each word by the setting that it comes from."""
-    first, experiments = group[0], {experiment_of(run) for run in group}
-    experiment = experiments.pop() if len(experiments) == 1 else ""
-    clip = first.parameters.get("clip.name", "") if {*mixed} & CLIP_LABEL else first.tags.get(keys.CLIP, "")
-    settings = {name: short_setting(name, first.parameters[name]) for name in by if name in first.parameters}
-    others = {name: word for name, word in settings.items() if name not in CLIP_LABEL}
+def _experiment(group: Sequence[StoredRun]) -> str:
+    names = {experiment_of(run) for run in group}
+    return names.pop() if len(names) == 1 else ""
+
+
+def _clip(run: StoredRun, mixed: Sequence[str]) -> str:
+    """Return the clipping of a group as in a run's name; only its method, or nothing, where the group mixes it."""
     if "clip.name" in mixed:
-        return {"base": experiment} | others if experiment else others or {"base": "all runs"}
-    clip_settings = {name: word for name, word in settings.items() if name in CLIP_LABEL}
-    return {"base": experiment or clip or "all runs", "clip": clip} | others | clip_settings
+        return ""
+    method = run.parameters.get("clip.name", "")
+    return method if {*mixed} & CLIP_LABEL else run.tags.get(keys.CLIP, method)
+
+
+def _words(run: StoredRun, by: Sequence[str], clip: str) -> dict[str, str]:
+    """Return what can be said of a group by the setting that it comes from, the most telling first."""
+    settings = {name: short_setting(name, run.parameters[name]) for name in by if name in run.parameters}
+    return {"clip": clip} | {name: settings[name] for name in sorted(settings, key=CLIP_LABEL.__contains__)}
+
+
+def _unusual(words: Mapping[str, str], others: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return the settings, without its clipping, that a group has different from most of those that have them."""
+    usual = {name: Counter(one[name] for one in others if name in one).most_common(1)[0][0] for name in words}
+    return [name for name, word in words.items() if name not in CLIP_LABEL | {"clip"} and word != usual[name]]
+
+
+def _alike(bases: Sequence[str], words: Sequence[Mapping[str, str]], said: Sequence[Sequence[str]]) -> list[list[int]]:
+    """Return the numbers of the groups that are called alike so far.
+
+    Args:
+        bases: what each label begins with.
+        words: what can be said of each group.
+        said: names of the settings that are said of each.
+    """
+    alike = defaultdict(list)
+    for index, (base, one, names) in enumerate(zip(bases, words, said, strict=True)):
+        alike[base, *(one[name] for name in names)].append(index)
+    return [members for members in alike.values() if len(members) > 1]
 
 
 def _mixture(group: Sequence[StoredRun], mixed: Sequence[str]) -> str:
@@ -88,7 +124,8 @@ def _mixture(group: Sequence[StoredRun], mixed: Sequence[str]) -> str:
 
 def _fitting(words: Sequence[str], note: str) -> str:
     """Join as many whole words as fit; the first one always stands, unless it is far too long."""
-    label = words[0] if words and len(words[0]) <= 1.5 * MAX_LABEL_LENGTH else "group"
+    first = words[0] or "all runs"
+    label = first if len(first) <= 1.5 * MAX_LABEL_LENGTH else "group"
     for word in words[1:]:
         if len(f"{label} {word}") > MAX_LABEL_LENGTH:
             break

@@ -9,7 +9,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gradclip.arrays import Floats, Integers
-from gradclip.plots.style import EDGE, ORANGE, RED, integer_ticks, log_axis_over_decades, percent_axis, show_message
+from gradclip.plots.style import (
+    EDGE,
+    ORANGE,
+    RED,
+    few_log_ticks,
+    integer_ticks,
+    log_axis_over_decades,
+    percent_axis,
+    show_message,
+)
 
 COLUMNS = 3  # of panels
 RUNGS = colormaps["Blues"]
@@ -88,6 +97,7 @@ def plot_search(figure: Figure, trials: SearchTrials, settings: Sequence[Searche
         axes.set_xlabel(setting.name)
         if setting.is_log:
             axes.set_xscale("log")
+            few_log_ticks(axes.xaxis)
         _plot_trials(axes, trials, setting.positions)
         if setting.names:
             axes.set_xticks(range(len(setting.names)), setting.names)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from gradclip.arrays import Floats
 from gradclip.telemetry.record import Divergence
@@ -115,7 +115,13 @@ def describe_divergence(divergence: Divergence) -> str:
 
 
 def mark_divergence(axes: Axes, position: float, divergence: Divergence) -> None:
-    """Draw a line where a run diverged."""
+    """Draw a line where a run diverged.
+
+    Args:
+        axes: where to draw.
+        position: on the horizontal axis.
+        divergence: for the legend.
+    """
     axes.axvline(position, color=RED, linewidth=1.5, label=describe_divergence(divergence))
 
 
@@ -136,6 +142,13 @@ def log_axis_over_decades(axes: Axes, values: Sequence[float] | Floats) -> None:
     """Make the vertical axis logarithmic if the values span decades."""
     if spans_decades(values):
         axes.set_yscale("log")
+
+
+def few_log_ticks(axis: Axis) -> None:
+    """Let a logarithmic axis have plain numbers at one and three of each decade, and none between."""
+    axis.set_major_locator(LogLocator(subs=(1, 3), numticks=8))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def ticks_at(axis: Axis, values: Sequence[float]) -> None:
