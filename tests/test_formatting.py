@@ -1,6 +1,12 @@
 """Tables on the terminal and as Markdown."""
 
-from gradclip.formatting import Table, print_tables, to_markdown
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from gradclip.formatting import Table, print_lines, print_tables, to_markdown
 
 TABLE = Table("runs [a]", ("run", "reason"), [("groups=[{a: 1}]", "encode it with data.categorical=[city] [/old] a|b")])
 
@@ -17,3 +23,44 @@ def test_a_bar_does_not_split_a_markdown_cell():
     row = to_markdown(TABLE).splitlines()[2]
     assert row.count("|") == 3
     assert "a&#124;b" in row
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """A terminal of 80 columns, whose output is kept."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    kept = Console(width=80, force_terminal=True, file=io.StringIO(), legacy_windows=False)
+    monkeypatch.setattr("gradclip.formatting.console", lambda: kept)
+    return kept
+
+
+def test_on_a_narrow_terminal_text_is_wrapped_between_words_and_numbers_stay_whole(terminal):
+    run = "none inputs_and_target_scaled learning_rate=0.00001 seed=0"
+    row = (run, "diverged", *["123.456 (1 to 2)"] * 2)
+    print_tables([Table("", ("run", "outcome", "a", "b"), [row])])
+    shown = terminal.file.getvalue()
+    assert max(map(len, re.sub(r"\x1b\[\d*m", "", shown).splitlines())) <= 80
+    assert all(word in shown for word in (*run.split(), "123.456 (1 to 2)"))
+
+
+def test_outcomes_have_colours_on_a_terminal_only(terminal, capsys):
+    table = Table("", ("run", "outcome"), [("a", "diverged"), ("b", "learned")])
+    print_tables([table])
+    assert "\x1b[31mdiverged" in terminal.file.getvalue()
+    assert "\x1b[32mlearned" in terminal.file.getvalue()
+    capsys.readouterr()
+
+
+def test_a_file_has_no_colours(capsys):
+    print_tables([Table("", ("run", "outcome"), [("a", "diverged")])])
+    print_lines(["word " * 40, "  a command"])
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert shown.splitlines()[-2:] == ["word " * 40, "  a command"]
+
+
+def test_sentences_are_wrapped_on_a_terminal_and_commands_are_not(terminal, capsys):
+    print_lines(["word " * 40, f"  python src/train.py {'a=1 ' * 40}"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert all(len(line) <= terminal.width for line in lines[:3])

@@ -23,6 +23,7 @@ COLORS = {
     "learned": "green",
     "best": "green",
 }
+MAX_UNBROKEN = 40  # characters of a table's cell; longer words are broken
 FILE_WIDTH = 140  # characters of a line where there is no terminal
 LATEX = str.maketrans(
     {character: f"\\{character}" for character in "&%$#_{}"}
@@ -151,19 +152,32 @@ def console() -> "Console":
 
 
 def print_tables(tables: Sequence[Table]) -> None:
-    """Print tables on the terminal; only cells of text are wrapped, between words."""
+    """Print tables on the terminal: text is wrapped between words, numbers stay whole."""
     from rich import table as rich_table
+    from rich.box import HEAVY_HEAD, SIMPLE_HEAD
     from rich.text import Text
 
     for table in tables:
-        rich = rich_table.Table(title=Text(printable(table.title)))  # else rich takes brackets for markup
-        for column in table.columns:
-            is_text = column in TEXT_COLUMNS
-            justify: Literal["left", "right"] = "left" if is_text else "right"
-            rich.add_column(Text(printable(column)), justify=justify, overflow="fold", no_wrap=not is_text)
+        widths, terminal = _column_widths(table), console()
+        with_lines = sum(widths) + 3 * len(widths) + 1
+        box = HEAVY_HEAD if with_lines <= terminal.width else SIMPLE_HEAD  # the second needs no room for lines
+        rich = rich_table.Table(title=Text(printable(table.title)), box=box)  # else rich takes brackets for markup
+        for column, width in zip(table.columns, widths, strict=True):
+            justify: Literal["left", "right"] = "left" if column in TEXT_COLUMNS else "right"
+            rich.add_column(Text(printable(column)), justify=justify, overflow="fold", min_width=width)
         for row in table.rows:
             rich.add_row(*(Text(printable(cell), style=COLORS.get(cell, "")) for cell in row))
-        console().print(rich)
+        terminal.print(rich, width=max(terminal.width, sum(widths) + 2 * len(widths) + 2), crop=False)
+
+
+def _column_widths(table: Table) -> list[int]:
+    """Return the characters that each column needs for its longest word, and for its longest number."""
+    widths = []
+    for index, column in enumerate(table.columns):
+        cells = [row[index] for row in table.rows]
+        parts = [word for cell in cells for word in cell.split()] if column in TEXT_COLUMNS else cells
+        widths.append(min(MAX_UNBROKEN, max(map(len, [*column.split(), *map(printable, parts)]))))
+    return widths
 
 
 def print_lines(lines: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ from gradclip.sweep.design import count_groups, design_lines
         (["+experiment=a,b", "seed=range(10)"], (2, 10)),
         (["clip.value=1,2,3", "seed=range(5)", "clip.value=1", "seed=0"], (1, 1)),  # the later one counts
         (["data.length=10,20", "data.scale_target=none,standard", "data=adding,copy"], (2, 1)),  # compared on their own
+        (["clip.value=interval(1,2)"], (1, 1)),
         ([], (1, 1)),
     ],
 )

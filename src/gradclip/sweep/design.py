@@ -27,7 +27,7 @@ def count_groups(overrides: list[Override]) -> tuple[int, int]:
     """Return the groups of runs on one data set, and the seeds of each; a setting that is set twice counts once."""
     counts = {
         override.get_key_element().lstrip("+"): sum(1 for _ in override.sweep_string_iterator())
-        if override.is_sweep_override()
+        if override.is_discrete_sweep()  # a grid refuses an interval
         else 1
         for override in overrides
     }

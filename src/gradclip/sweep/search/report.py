@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from gradclip.config.overrides import train_command
-from gradclip.formatting import Table, format_score, print_tables, to_markdown
+from gradclip.formatting import Table, format_score, print_lines, print_tables, to_markdown
 from gradclip.sweep.results import JobResult
 from gradclip.sweep.search.trial import Trial, best_trial, in_order, metric_of
 from gradclip.tracking.files import read_note, write_whole
@@ -82,7 +82,7 @@ def read_report(folder: Path) -> Report | None:
 def print_report(report: Report) -> None:
     """The best settings and what failed, on the terminal."""
     print_tables([search_table(report.trials, MAX_ROWS)])
-    print(*best_lines(report), sep="\n")
+    print_lines(best_lines(report))
 
 
 def search_table(trials: Sequence[Trial], max_rows: int | None = None) -> Table:
@@ -94,24 +94,17 @@ def search_table(trials: Sequence[Trial], max_rows: int | None = None) -> Table:
         for rank, trial in enumerate(in_order(trials))
         if not max_rows or rank < max_rows or trial.state == "failed"
     ]
-    columns = (
-        "trial",
-        *trials[0].values,
-        "seeds",
-        f"{metric_of(trials)}, {trials[0].over_seeds}",
-        "lowest",
-        "highest",
-        "outcome",
-        "reason",
-    )
+    score = f"{metric_of(trials)}, {trials[0].over_seeds}"
+    scores = (score,) if max_rows else (score, "lowest", "highest")  # a terminal may be narrow
+    columns = ("trial", *trials[0].values, "seeds", *scores, "outcome", "reason")
     width = len(columns) if counts["failed"] else len(columns) - 1
-    return Table(title, columns[:width], [_row(trial)[:width] for trial in shown])
+    return Table(title, columns[:width], [_row(trial, len(scores))[:width] for trial in shown])
 
 
-def _row(trial: Trial) -> tuple[str, ...]:
+def _row(trial: Trial, scores: int) -> tuple[str, ...]:
     reason = next((job.error for job in trial.jobs if job.error), "")
     seeds = f"{len(trial.jobs)} of {trial.seeds}"
-    return (str(trial.number), *trial.values.values(), seeds, *_scores(trial), trial.state, reason)
+    return (str(trial.number), *trial.values.values(), seeds, *_scores(trial)[:scores], trial.state, reason)
 
 
 def _scores(trial: Trial) -> list[str]:
@@ -127,4 +120,4 @@ def best_lines(report: Report) -> list[str]:
     settings = " ".join(f"{name}={value}" for name, value in best.values.items())
     score, lowest, highest = _scores(best)
     seeds = f"{best.over_seeds} of {best.seeds} seeds, {lowest} to {highest}" if best.seeds > 1 else "one seed"
-    return [f"Best: {settings}; {metric_of([best])} {score} ({seeds})", f"Repeat it: {report.command}"]
+    return [f"Best: {settings}; {metric_of([best])} {score} ({seeds})", "Repeat it:", f"  {report.command}"]
