@@ -2,7 +2,8 @@
 
 import pytest
 
-from gradclip.compare.report import design_sentence, print_findings, short_table, tables, verdicts
+from gradclip.compare.design import design_sentence
+from gradclip.compare.report import print_findings, short_table, tables, verdicts
 from tests.support.comparisons import by_threshold, compared, ended_run
 
 

@@ -76,4 +76,5 @@ def print_comparison(found: "Comparison", folder: Path, stored: str) -> None:
 
     print_findings(found)
     print_lines(["", methods_note()])
-    print(f"Files: {folder}\n{stored}")
+    figures = [f"Figure: {path}" for path in folder.glob(f"figures/{keys.COMPARISON_FIGURE}.*")]
+    print("\n".join([f"Files: {folder}", *figures, stored]))

@@ -1,12 +1,12 @@
 """Tables and sentences of a comparison."""
 
 from collections.abc import Sequence
-from math import comb, isfinite, isinf
+from math import isfinite, isinf
 
 import numpy as np
 
 from gradclip.arrays import Floats
-from gradclip.compare import statistics
+from gradclip.compare.design import design_lines
 from gradclip.compare.edges import edge_lines
 from gradclip.compare.statistics import POWER, Estimate
 from gradclip.compare.summary import (
@@ -244,7 +244,7 @@ def _caveats(comparison: Comparison) -> list[str]:
     if comparison.data.others:
         others = ", ".join(f"{name} ({count})" for name, count in comparison.data.others.items())
         lines.append(f"Compared are the runs on {comparison.data.name}; for others give data=...: {others}.")
-    lines += _design(comparison)
+    lines += design_lines(comparison)
     if len(summaries) > MAX_COMPARED_GROUPS and comparison.pairs:
         lines.append(f"Only the best {MAX_COMPARED_GROUPS} of {len(summaries)} groups were tested against each other.")
     if grouping.mixed:
@@ -258,43 +258,6 @@ def _caveats(comparison: Comparison) -> list[str]:
     if selection.unfinished:
         lines.append(f"Runs that failed or have not ended were left out: {selection.unfinished}.")
     return lines
-
-
-def _design(comparison: Comparison) -> list[str]:
-    """Say what the numbers of runs allow to find; the two largest groups have the smallest p-value of all pairs."""
-    runs = sorted((len(one.errors) for one in comparison.summaries), reverse=True)
-    tested = [count for count in runs if count > 1][:MAX_COMPARED_GROUPS]
-    if len(runs) < 2:
-        return []
-    if len(tested) < 2:
-        return [design_sentence(len(runs), 1)]
-    few = sum(count < tested[1] for count in runs)
-    fewer = [f"{few} of {len(runs)} groups have fewer seeds."] if few else []
-    return [design_sentence(len(tested), tested[1]), *fewer]
-
-
-def design_sentence(groups: int, seeds: int) -> str:
-    """Say whether the tests of a comparison are able to find any difference.
-
-    Args:
-        groups: number of groups, of which each pair is tested; 2 or more.
-        seeds: runs of each group, or of the smallest.
-
-    Example:
-        >>> print(design_sentence(5, 5))
-        5 seeds and 10 pairs can tell nothing apart at 5%: the smallest possible p is 0.079; 6 seeds or more can.
-        >>> print(design_sentence(5, 10))
-        10 seeds and 10 pairs can tell groups apart at 5%: the smallest possible p is 0.00011.
-    """
-    pairs = comb(min(groups, MAX_COMPARED_GROUPS), 2)
-    needed = statistics.fewest_seeds(pairs)
-    if seeds == 1:
-        return f"One seed each can tell nothing apart; with {pairs} pairs, {needed} seeds or more can."
-    smallest = f"the smallest possible p is {statistics.smallest_p_value(seeds, seeds, pairs):.2g}"
-    design = f"{seeds} seeds and {pairs} {'pair' if pairs == 1 else 'pairs'}"
-    if seeds < needed:
-        return f"{design} can tell nothing apart at 5%: {smallest}; {needed} seeds or more can."
-    return f"{design} can tell groups apart at 5%: {smallest}."
 
 
 def methods_note() -> str:

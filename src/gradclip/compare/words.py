@@ -2,7 +2,8 @@
 
 import shlex
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from gradclip import keys
 from gradclip.config.overrides import setting_of
@@ -39,6 +40,34 @@ def experiment_of(run: StoredRun) -> str:
     return next((one.partition("=")[2] for one in overrides_of(run) if setting_of(one) == "experiment"), "")
 
 
+@dataclass
+class Description:
+    """What can be said of a group, and what its label says.
+
+    Attributes:
+        base: its experiment, or its clipping; empty where it mixes methods.
+        is_experiment: whether ``base`` is an experiment, whose name says its settings too.
+        words: a word for each setting, the most telling first.
+        note: the values that it mixes.
+        said: the settings whose words are in its label.
+    """
+
+    base: str
+    is_experiment: bool
+    words: dict[str, str]
+    note: str
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def spoken(self) -> tuple[str, ...]:
+        """The words that are said so far, the base first."""
+        return (self.base, *(self.words[name] for name in self.said))
+
+    def say(self, names: Iterable[str]) -> None:
+        """Add the words of some settings, where the group has them."""
+        self.said += [name for name in names if name in self.words and name not in self.said]
+
+
 def group_labels(groups: Sequence[Sequence[StoredRun]], by: Sequence[str], mixed: Sequence[Sequence[str]]) -> list[str]:
     """Return a label for each group: its experiment or its clipping, and the settings that tell it from others.
 
@@ -47,68 +76,49 @@ def group_labels(groups: Sequence[Sequence[StoredRun]], by: Sequence[str], mixed
         by: names of the settings by which they were grouped.
         mixed: names of the settings that differ within each group.
     """
-    experiments = [_experiment(group) for group in groups]
-    clips = [_clip(group[0], inner) for group, inner in zip(groups, mixed, strict=True)]
-    words = [_words(group[0], by, clip) for group, clip in zip(groups, clips, strict=True)]
-    bases = [experiment or clip for experiment, clip in zip(experiments, clips, strict=True)]
-    said: list[list[str]] = [[] for _ in groups]  # names of the settings in each label
-    for name in dict.fromkeys(name for one in words for name in one):
-        for members in _alike(bases, words, said):
-            if len({words[index].get(name) for index in members}) > 1:
-                for index in members:
-                    said[index] += [name] if name in words[index] else []
-    for index, one in enumerate(words):
-        if not experiments[index]:
-            more = _unusual(one, words) if bases[index] else [*one]
-            said[index] += [name for name in more if name not in said[index]]
-    first = [[base] if len({*bases}) > 1 else [] for base in bases]
-    labels = [start + [one[name] for name in names] for start, one, names in zip(first, words, said, strict=True)]
-    notes = [_mixture(group, inner) for group, inner in zip(groups, mixed, strict=True)]
-    return _numbered(
-        [
-            _fitting([*filter(None, label)] or [base], note)
-            for label, base, note in zip(labels, bases, notes, strict=True)
-        ]
-    )
+    found = [_describe(group, by, inner) for group, inner in zip(groups, mixed, strict=True)]
+    _tell_apart(found)
+    for one in found:
+        if not one.is_experiment:
+            one.say(_unusual(one, found) if one.base else one.words)
+    first = 0 if len({one.base for one in found}) > 1 else 1  # a base that all share says nothing
+    return _numbered([_fitting([*filter(None, one.spoken[first:])] or [one.base], one.note) for one in found])
 
 
-def _experiment(group: Sequence[StoredRun]) -> str:
-    names = {experiment_of(run) for run in group}
-    return names.pop() if len(names) == 1 else ""
-
-
-def _clip(run: StoredRun, mixed: Sequence[str]) -> str:
-    """Return the clipping of a group as in a run's name; only its method, or nothing, where the group mixes it."""
-    if "clip.name" in mixed:
-        return ""
-    method = run.parameters.get("clip.name", "")
-    return method if {*mixed} & CLIP_LABEL else run.tags.get(keys.CLIP, method)
-
-
-def _words(run: StoredRun, by: Sequence[str], clip: str) -> dict[str, str]:
-    """Return what can be said of a group by the setting that it comes from, the most telling first."""
-    settings = {name: short_setting(name, run.parameters[name]) for name in by if name in run.parameters}
-    return {"clip": clip} | {name: settings[name] for name in sorted(settings, key=CLIP_LABEL.__contains__)}
-
-
-def _unusual(words: Mapping[str, str], others: Sequence[Mapping[str, str]]) -> list[str]:
-    """Return the settings, without its clipping, that a group has different from most of those that have them."""
-    usual = {name: Counter(one[name] for one in others if name in one).most_common(1)[0][0] for name in words}
-    return [name for name, word in words.items() if name not in CLIP_LABEL | {"clip"} and word != usual[name]]
-
-
-def _alike(bases: Sequence[str], words: Sequence[Mapping[str, str]], said: Sequence[Sequence[str]]) -> list[list[int]]:
-    """Return the numbers of the groups that are called alike so far.
+def _describe(group: Sequence[StoredRun], by: Sequence[str], mixed: Sequence[str]) -> Description:
+    """Collect what can be said of a group.
 
     Args:
-        bases: what each label begins with.
-        words: what can be said of each group.
-        said: names of the settings that are said of each.
+        group: its runs.
+        by: names of the settings by which runs were grouped.
+        mixed: names of the settings that differ within the group.
     """
-    alike = defaultdict(list)
-    for index, (base, one, names) in enumerate(zip(bases, words, said, strict=True)):
-        alike[base, *(one[name] for name in names)].append(index)
-    return [members for members in alike.values() if len(members) > 1]
+    run, experiments = group[0], {experiment_of(run) for run in group}
+    experiment = experiments.pop() if len(experiments) == 1 else ""
+    method = "" if "clip.name" in mixed else run.parameters.get("clip.name", "")
+    clip = method if {*mixed} & CLIP_LABEL else run.tags.get(keys.CLIP, method)
+    settings = {name: short_setting(name, run.parameters[name]) for name in by if name in run.parameters}
+    words = {"clip": clip} | {name: settings[name] for name in sorted(settings, key=CLIP_LABEL.__contains__)}
+    return Description(experiment or clip, bool(experiment), words, _mixture(group, mixed))
+
+
+def _tell_apart(groups: Sequence[Description]) -> None:
+    """Let groups that are called alike say the settings in which they differ."""
+    for name in dict.fromkeys(name for one in groups for name in one.words):
+        alike = defaultdict(list)
+        for one in groups:
+            alike[one.spoken].append(one)
+        for members in alike.values():
+            if len({one.words.get(name) for one in members}) > 1:
+                for one in members:
+                    one.say([name])
+
+
+def _unusual(group: Description, groups: Sequence[Description]) -> list[str]:
+    """Return the settings, without its clipping, that a group has different from most of those that have them."""
+    names = [name for name in group.words if name not in CLIP_LABEL | {"clip"}]
+    values = {name: Counter(one.words[name] for one in groups if name in one.words) for name in names}
+    return [name for name in names if group.words[name] != values[name].most_common(1)[0][0]]
 
 
 def _mixture(group: Sequence[StoredRun], mixed: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ def design_lines(config: DictConfig) -> list[str]:
     groups, seeds = count_groups(OverridesParser.create().parse_overrides(typed))
     if groups < 2:
         return []
-    from gradclip.compare.report import design_sentence
+    from gradclip.compare.design import design_sentence
 
     return [f"{groups} groups: {design_sentence(groups, seeds)}"]
 
