@@ -34,10 +34,11 @@ def design_sentence(groups: int, seeds: int) -> str:
     """
     pairs = comb(min(groups, MAX_COMPARED_GROUPS), 2)
     needed = statistics.fewest_seeds(pairs)
+    tested = f"{pairs} {'pair' if pairs == 1 else 'pairs'}"
     if seeds == 1:
-        return f"One seed each can tell nothing apart; with {pairs} pairs, {needed} seeds or more can."
+        return f"One seed each can tell nothing apart; with {tested}, {needed} seeds or more can."
     smallest = f"the smallest possible p is {statistics.smallest_p_value(seeds, seeds, pairs):.2g}"
-    design = f"{seeds} seeds and {pairs} {'pair' if pairs == 1 else 'pairs'}"
+    design = f"{seeds} seeds and {tested}"
     if seeds < needed:
         return f"{design} can tell nothing apart at 5%: {smallest}; {needed} seeds or more can."
     return f"{design} can tell groups apart at 5%: {smallest}."

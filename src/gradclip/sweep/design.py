@@ -1,16 +1,24 @@
 """What a multirun will be able to tell, from what was typed: how many groups of how many seeds."""
 
 from math import prod
+from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from gradclip.formatting import print_lines
 
 SEARCH = "search_sweeper"  # in the target of a search, which chooses its jobs as it goes
 
 
-def design_lines(config: DictConfig) -> list[str]:
-    """Say before a multirun what its comparison will be able to tell; nothing of a search, or of a single group."""
+def print_design(folder: Path) -> None:
+    """Print what a multirun will be able to tell, as its first job begins: then nothing typed is wrong any more."""
+    print_lines(design_lines(OmegaConf.load(folder / "multirun.yaml")))
+
+
+def design_lines(config: DictConfig | ListConfig) -> list[str]:
+    """Say what the comparison of a multirun will be able to tell; nothing of a search, or of a single group."""
     if SEARCH in str(config.hydra.sweeper.get("_target_")):
         return []
     params = config.hydra.sweeper.get("params") or {}

@@ -14,8 +14,7 @@ from omegaconf import DictConfig
 from gradclip import keys
 from gradclip.config.error_messages import describe
 from gradclip.errors import GradclipError, RefusedWriteError, disk_errors
-from gradclip.formatting import Table, format_score, print_lines, print_tables, to_markdown, unsent_message
-from gradclip.sweep.design import design_lines
+from gradclip.formatting import Table, format_score, print_tables, to_markdown, unsent_message
 from gradclip.sweep.multirun import TABLES_FILE, ParentRun, close_parent
 from gradclip.sweep.results import JobResult, read_results
 from gradclip.sweep.search.report import FIGURE, SEARCH_FOLDER, print_report, read_report
@@ -37,7 +36,6 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """See to it that a multirun ends in order when it is stopped, and does not leave its parent run open."""
         folder = Path(config.hydra.sweep.dir)
-        print_lines(design_lines(config))
         listen(folder)
         at_end.callback(close_parent, folder, "KILLED")
 
