@@ -40,3 +40,21 @@ def test_accuracies_are_on_a_linear_axis() -> None:
     figure = Figure()
     figures(compared(runs), {})["all_runs"](figure)
     assert figure.axes[0].get_xscale() == "linear"
+
+
+def test_a_threshold_has_its_unit_only_where_all_methods_have_the_same() -> None:
+    labels = []
+    for methods in (("norm",), ("norm", "value"), ("norm", "zscore")):
+        runs = [run for method in methods for run in by_threshold({"1.0": [1.0], "5.0": [2.0]}, clip__name=method)]
+        figure = Figure()
+        figures(compared(runs), {})["threshold"](figure)
+        labels.append(figure.axes[-1].get_xlabel())
+    unit = "loss per unit of weight"
+    assert labels == [f"threshold of the norm, clip.value, {unit}", f"clip.value, {unit}", "clip.value"]
+
+
+def test_a_figure_of_the_best_groups_says_so() -> None:
+    runs = by_threshold({f"{value}.0": [float(value)] for value in range(1, 31)})
+    figure = Figure()
+    figures(compared(runs), {})["all_runs"](figure)
+    assert figure.axes[0].get_title() == "final/mse_test of each run, best 20 of 30 groups"

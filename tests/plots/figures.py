@@ -52,7 +52,7 @@ thresholds = partial(
     plot_thresholds, lines=[LINE], unclipped=[("none", np.nan)], edge=10.0, score="final/mse_test",
     threshold="threshold of the norm", is_fraction=False,
 )  # fmt: skip
-scores = partial(plot_scores, score="final/mse_test", is_fraction=False)
+scores = partial(plot_scores, score="final/mse_test", title="Scores", is_fraction=False)
 TRIALS = SearchTrials(
     score="final/mse_test, median",
     values=np.array([5.0, 1.0, 200.0, np.nan]),
@@ -146,6 +146,7 @@ FIGURES = {
         ]
         + [LearningBand("none", 8, STEPS[:0], np.empty((0, 3)))],
         score="mse/test",
+        title="Learning curves",
         is_fraction=False,
     ),
     "norm ranges": partial(

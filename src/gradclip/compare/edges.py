@@ -1,10 +1,11 @@
 """What to try next where the best group lies at the edge of the values that were tried."""
 
 from dataclasses import dataclass
+from math import inf
 
 from gradclip.compare.summary import Comparison
 from gradclip.compare.words import overrides_of
-from gradclip.config.overrides import merge, setting_of, train_command
+from gradclip.config.overrides import is_of_hydra, merge, setting_of, train_command
 
 SCALES = {"clip.value": "threshold", "clip.norm": "threshold of the norm", "optimizer.lr": "learning rate"}
 FEWEST_VALUES = 3  # of fewer, nearly every one is at an edge
@@ -55,7 +56,7 @@ def edges(comparison: Comparison) -> list[Edge]:
 
 def _is_positive(text: str | None) -> bool:
     try:
-        return text is not None and float(text) > 0
+        return text is not None and 0 < float(text) < inf
     except ValueError:
         return False
 
@@ -71,7 +72,7 @@ def _command(comparison: Comparison, edge: Edge) -> str:
     """Return the command that trains the best group with the next values, over the same seeds."""
     runs = comparison.best.group.runs
     values = ",".join(f"{value:g}" for value in edge.next_values)
-    kept = [one for one in overrides_of(runs[-1]) if setting_of(one) != "seed"]
+    kept = [one for one in overrides_of(runs[-1]) if setting_of(one) != "seed" and not is_of_hydra(one)]
     seeds = sorted(int(run.parameters["seed"]) for run in runs if run.parameters.get("seed", "").isdecimal())
     changes = [f"{edge.setting}={values}"]
     if seeds != [*range(len(seeds))]:

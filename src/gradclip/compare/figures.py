@@ -1,6 +1,6 @@
 """Which figures a comparison gets, by file name; the first in alphabetical order is the one to look at first."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 from matplotlib.figure import Figure
@@ -24,7 +24,8 @@ from gradclip.tracking.stored_runs import Curve
 MAX_ROWS = 20
 MAX_CURVES = 9
 MIN_SPEEDS = 4  # groups; fewer points say nothing that the table does not
-THRESHOLD_LABELS = {"norm": "threshold of the norm (clip.value)", "value": "threshold of each element (clip.value)"}
+THRESHOLDS = {"norm": "threshold of the norm, clip.value", "value": "threshold of each element, clip.value"}
+UNIT = "loss per unit of weight"  # of the thresholds above
 
 
 def figures(comparison: Comparison, curves: Mapping[str, Curve]) -> dict[str, Callable[[Figure], None]]:
@@ -32,14 +33,19 @@ def figures(comparison: Comparison, curves: Mapping[str, Curve]) -> dict[str, Ca
     metric, summaries = comparison.metric, dict(enumerate(comparison.summaries))
     shown = {number: summary for number, summary in summaries.items() if number < MAX_ROWS}
     is_fraction = metric.sign < 0
+    curves_shown = min(len(summaries), MAX_CURVES)
     scores = [group_scores(number, summary, metric) for number, summary in shown.items()]
+    title = f"{metric.name} of each run{_of_all(len(shown), comparison)}"
     plots: dict[str, Callable[[Figure], None]] = {
-        keys.COMPARISON_FIGURE: partial(plot_scores, groups=scores, score=metric.name, is_fraction=is_fraction)
+        keys.COMPARISON_FIGURE: partial(
+            plot_scores, groups=scores, score=metric.name, title=title, is_fraction=is_fraction
+        )
     }
     if curves:
-        bands = [learning_band(number, shown[number], metric, curves) for number in range(min(len(shown), MAX_CURVES))]
+        bands = [learning_band(number, shown[number], metric, curves) for number in range(curves_shown)]
+        title = f"{metric.curve}: median and interquartile range{_of_all(curves_shown, comparison)}"
         plots["learning_curves"] = partial(
-            plot_learning_curves, bands=bands, score=metric.curve, is_fraction=is_fraction
+            plot_learning_curves, bands=bands, score=metric.curve, title=title, is_fraction=is_fraction
         )
     if any(keys.GRAD_NORM_P90 in run.metrics for summary in shown.values() for run in summary.group.runs):
         ranges = [norm_range(number, summary) for number, summary in shown.items()]
@@ -51,15 +57,26 @@ def figures(comparison: Comparison, curves: Mapping[str, Curve]) -> dict[str, Ca
     if grid := median_grid(comparison.summaries, metric):
         plots["heat_map"] = partial(plot_grid, grid=grid, score=metric.name)
     elif lines := threshold_lines(summaries, metric):
-        methods = {line.label.split()[0] for line in lines}
-        label = THRESHOLD_LABELS.get(methods.pop(), "threshold (clip.value)") if len(methods) == 1 else "clip.value"
         plots["threshold"] = partial(
             plot_thresholds,
             lines=lines,
             unclipped=unclipped_medians(comparison.summaries, metric),
             edge=threshold_edge(comparison),
             score=metric.name,
-            threshold=f"{label}, loss per unit of weight",
+            threshold=_threshold_label({line.label.split()[0] for line in lines}),
             is_fraction=is_fraction,
         )
     return plots
+
+
+def _of_all(shown: int, comparison: Comparison) -> str:
+    groups = len(comparison.summaries)
+    return "" if shown == groups else f", best {shown} of {groups} groups"
+
+
+def _threshold_label(methods: Collection[str]) -> str:
+    """Name the threshold of one or several methods, with its unit where all have the same."""
+    if not {*methods} <= {*THRESHOLDS}:
+        return "clip.value"
+    what = THRESHOLDS[next(iter(methods))] if len(methods) == 1 else "clip.value"
+    return f"{what}, {UNIT}"

@@ -45,13 +45,14 @@ class GroupScores:
     diverged: int
 
 
-def plot_scores(figure: Figure, groups: Sequence[GroupScores], score: str, is_fraction: bool) -> None:
+def plot_scores(figure: Figure, groups: Sequence[GroupScores], score: str, title: str, is_fraction: bool) -> None:
     """Plot a dot for each run, one row a group, with the median and the interquartile range.
 
     Args:
         figure: an empty figure.
         groups: the first one at the top.
         score: its name.
+        title: title of the figure.
         is_fraction: whether the score is a fraction, from 0 to 1.
     """
     axes = _rows(figure, [group.label for group in groups])
@@ -67,7 +68,7 @@ def plot_scores(figure: Figure, groups: Sequence[GroupScores], score: str, is_fr
             low, middle, high = np.percentile(group.scores, QUARTILES)
             axes.hlines(row, low, high, color=color, linewidth=8, alpha=0.25)
             axes.plot([middle, middle], [row - 0.32, row + 0.32], color=BLACK, linewidth=2)
-    axes.set(title=f"{score} of each run; the bar is the median", xlabel=score)
+    axes.set(title=title, xlabel=f"{score} (dots: runs, bar: their median)")
     _score_axis(axes, np.concatenate([group.scores for group in groups]), is_fraction)
 
 
@@ -108,17 +109,20 @@ class LearningBand:
     quartiles: Floats
 
 
-def plot_learning_curves(figure: Figure, bands: Sequence[LearningBand], score: str, is_fraction: bool) -> None:
+def plot_learning_curves(
+    figure: Figure, bands: Sequence[LearningBand], score: str, title: str, is_fraction: bool
+) -> None:
     """Plot the score over epochs: median and interquartile range of each group.
 
     Args:
         figure: an empty figure.
         bands: one for each group.
         score: its name.
+        title: title of the figure.
         is_fraction: whether the score is a fraction, from 0 to 1.
     """
     axes = figure.subplots()
-    axes.set(title=f"{score}: median and interquartile range of the runs", xlabel="epoch", ylabel=score)
+    axes.set(title=title, xlabel="epoch", ylabel=score)
     for band in bands:
         style = series_style(band.number)
         ends_finite = np.isfinite(band.quartiles[-1:, 1]).any()
