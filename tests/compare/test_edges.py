@@ -1,9 +1,12 @@
 """The best group at the edge of what was tried."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from gradclip.compare.edges import Edge, edge_lines, edges
+from gradclip.compare.grouping import group_runs
 from tests.support.comparisons import by_threshold, compared, first_seed
 
 TRAIN = "python src/train.py -m hydra/launcher=vectorized clip=norm"
@@ -49,3 +52,11 @@ def test_a_learning_rate_has_edges_too() -> None:
         for run in by_threshold({"1.0": [score]}, optimizer__lr=rate)
     ]
     assert edges(compared(runs)) == [Edge("optimizer.lr", 0.1, is_largest=True)]
+
+
+def test_nothing_is_said_of_groups_that_mix_methods() -> None:
+    runs = by_threshold({"0.1": [9.0], "1.0": [5.0], "10.0": [1.0]})
+    runs += by_threshold({"0.1": [9.0], "1.0": [5.0], "10.0": [1.0]}, clip__name="value")
+    found = compared(runs)
+    mixed = replace(found, grouping=group_runs(runs, by=["clip.value"]))
+    assert edges(mixed) == []

@@ -4,7 +4,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from gradclip import keys
+from gradclip.compare.figure_data import norm_range, threshold_lines
 from gradclip.compare.figures import figures
+from gradclip.compare.grouping import group_runs
+from gradclip.compare.summary import choose_metric, summarize_groups
 from gradclip.plots.style import series_style
 from gradclip.tracking.stored_runs import Curve
 from tests.support.comparisons import by_threshold, compared, ended_run
@@ -58,3 +61,12 @@ def test_a_figure_of_the_best_groups_says_so() -> None:
     figure = Figure()
     figures(compared(runs), {})["all_runs"](figure)
     assert figure.axes[0].get_title() == "final/mse_test of each run, best 20 of 30 groups"
+
+
+def test_a_group_that_mixes_thresholds_has_none() -> None:
+    runs = by_threshold({"1.0": [1.0, 2.0], "5.0": [2.0, 3.0]})
+    grouping = group_runs(runs, by=["clip.name"])
+    metric = choose_metric(runs, None)
+    (summary,) = summarize_groups(grouping.groups, metric, {}, 1.0)
+    assert threshold_lines({0: summary}, metric) == []
+    assert np.isnan(norm_range(0, summary).threshold)

@@ -40,6 +40,8 @@ class Edge:
 
 def edges(comparison: Comparison) -> list[Edge]:
     """Return each scale at whose edge the best group lies, among the groups with its clipping method."""
+    if "clip.name" in comparison.grouping.mixed:
+        return []
     best = comparison.best.group.runs[0].parameters
     method, found = best.get("clip.name"), []
     for name in comparison.grouping.by:

@@ -24,7 +24,7 @@ def threshold_lines(summaries: Mapping[int, GroupSummary], metric: Metric) -> li
     clipping = {
         number: summary
         for number, summary in summaries.items()
-        if parse_number(_parameters(summary).get(THRESHOLD)) is not None
+        if parse_number(_setting(summary, THRESHOLD)) is not None
     }
     lines: dict[str, dict[int, GroupSummary]] = {}
     for number, summary in sorted(clipping.items(), key=lambda item: _threshold(item[1])):
@@ -33,18 +33,20 @@ def threshold_lines(summaries: Mapping[int, GroupSummary], metric: Metric) -> li
     return [_line(label, groups, metric) for label, groups in sorted(several.items())]
 
 
-def _parameters(summary: GroupSummary) -> Mapping[str, str]:
-    return summary.group.runs[0].parameters
+def _setting(summary: GroupSummary, name: str) -> str | None:
+    """Return the value that all runs of a group have; None where they have none, or mix values."""
+    values = {run.parameters.get(name) for run in summary.group.runs}
+    return values.pop() if len(values) == 1 else None
 
 
 def _threshold(summary: GroupSummary) -> float:
-    return float(_parameters(summary)[THRESHOLD])
+    return float(str(_setting(summary, THRESHOLD)))
 
 
 def _line_label(summary: GroupSummary, others: Sequence[GroupSummary]) -> str:
     """Name the method, and the other settings that differ between its groups."""
-    method = _parameters(summary).get("clip.name", "")
-    settings = [other.group.settings for other in others if _parameters(other).get("clip.name", "") == method]
+    method = _setting(summary, "clip.name") or "all methods"
+    settings = [other.group.settings for other in others if _setting(other, "clip.name") == method]
     differing = [
         short_setting(name, value)
         for name, value in summary.group.settings.items()
@@ -102,7 +104,7 @@ def speed_of(number: int, summary: GroupSummary, metric: Metric) -> Speed | None
 
 def unclipped_medians(summaries: Sequence[GroupSummary], metric: Metric) -> list[tuple[str, float]]:
     """Return label and median of each group without clipping; NaN where the median run diverged."""
-    groups = [summary for summary in summaries if _parameters(summary).get("clip.name") == "none"]
+    groups = [summary for summary in summaries if _setting(summary, "clip.name") == "none"]
     return [(summary.group.label, metric.to_value(summary.median.value)) for summary in groups]
 
 
@@ -138,8 +140,8 @@ def norm_range(number: int, summary: GroupSummary) -> NormRange:
     """Return the gradient norms of a group and its threshold."""
     norms = np.array([[run.metrics.get(key, np.nan) for key in NORM_PERCENTILES] for run in summary.group.runs])
     norms = norms[np.isfinite(norms).all(axis=1)]
-    settings = _parameters(summary)
-    threshold = parse_number(settings.get(NORM_THRESHOLDS.get(settings.get("clip.name", ""), "")))
+    method = _setting(summary, "clip.name") or ""
+    threshold = parse_number(_setting(summary, NORM_THRESHOLDS.get(method, "")))
     return NormRange(
         summary.group.label,
         number,
