@@ -28,5 +28,5 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    sys.argv = [quoted_for_hydra(argument, "runs") for argument in sys.argv]
+    sys.argv = [quoted_for_hydra(quoted_for_hydra(argument, "runs"), "data_set") for argument in sys.argv]
     sys.exit(run_command(main, "compare", str(__doc__)))

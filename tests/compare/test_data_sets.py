@@ -33,7 +33,7 @@ def test_settings_that_change_the_examples_make_another_data_set_and_their_prepa
 
 @pytest.mark.parametrize(("name", "listed"), [("nothing", "'b', 'a 2', 'a 1'"), ("a", "'a 2', 'a 1'")])
 def test_a_name_that_fits_none_or_several_is_refused(name: str, listed: str) -> None:
-    with pytest.raises(ConfigError, match=f"data: got '{name}'; the runs have {listed}"):
+    with pytest.raises(ConfigError, match=f"data_set: got '{name}'; the runs have {listed}"):
         choose_data([on("a 1"), on("a 2"), on("b")], name)
 
 

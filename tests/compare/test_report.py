@@ -27,7 +27,7 @@ def test_what_is_printed_of_a_full_store_fits_on_a_page(capsys: pytest.CaptureFi
     print_findings(compared([ended_run(0.9, 0, metric="final/accuracy_test", data__name="copy"), *runs]))
     printed = capsys.readouterr().out
     assert len(printed.splitlines()) <= 60
-    assert "Compared are the runs on regression; for others give data=...: copy (1)." in printed
+    assert "Compared are the runs on regression; for others give data_set=...: copy (1)." in printed
     assert "Only the best 12 of 30 groups were tested" in printed
 
 

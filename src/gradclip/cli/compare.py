@@ -36,7 +36,7 @@ def run_comparison(config: DictConfig) -> None:
         settings.metric,
         settings.target,
         settings.figures,
-        data=settings.data,
+        data_set=settings.data_set,
         figure_format=settings.figure_format,
     )
     print_comparison(found, folder, store_comparison(store, found, folder))

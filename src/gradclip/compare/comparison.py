@@ -40,7 +40,7 @@ def compare(
     target: float | None = None,
     draw: bool = True,
     labels: Mapping[str, str] | None = None,
-    data: str | None = None,
+    data_set: str | None = None,
     figure_format: str = "png",
 ) -> Comparison:
     """Compare stored runs, and write tables and figures into a folder.
@@ -54,7 +54,7 @@ def compare(
         target: value of the score for the epochs to the target; None means the median of all final scores.
         draw: whether to draw figures too.
         labels: the label of each run's group, by run id; None means the settings that distinguish the groups.
-        data: name of the data set whose runs are compared; None means that of the newest run.
+        data_set: name of the data set whose runs are compared; None means that of the newest run.
         figure_format: ``png``, ``pdf`` or ``svg``.
 
     Raises:
@@ -64,7 +64,7 @@ def compare(
     selection = result_of(ask(store, Operations.select_runs, query))
     if not selection.runs:
         raise ConfigError(f"runs: got {selection.title!r}; no training run that ended is among them")
-    chosen_data = choose_data(selection.runs, data)
+    chosen_data = choose_data(selection.runs, data_set)
     grouping = group_runs(chosen_data.runs, by, labels)
     chosen = choose_metric(chosen_data.runs, metric)
     curves = read_curves(store, [run for group in grouping.groups for run in group.runs], chosen)

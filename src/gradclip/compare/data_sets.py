@@ -49,7 +49,7 @@ def choose_data(runs: Sequence[StoredRun], name: str | None = None) -> DataChoic
     else:
         matching = [key for key in found if key == name] or [key for key in found if key.startswith(name)]
         if len(matching) != 1:
-            raise ConfigError(f"data: got {name!r}; the runs have {', '.join(map(repr, matching or found))}")
+            raise ConfigError(f"data_set: got {name!r}; the runs have {', '.join(map(repr, matching or found))}")
         (chosen,) = matching
     return DataChoice(chosen, found[chosen], {key: len(other) for key, other in found.items() if key != chosen})
 

@@ -243,7 +243,7 @@ def _caveats(comparison: Comparison) -> list[str]:
     lines = []
     if comparison.data.others:
         others = ", ".join(f"{name} ({count})" for name, count in comparison.data.others.items())
-        lines.append(f"Compared are the runs on {comparison.data.name}; for others give data=...: {others}.")
+        lines.append(f"Compared are the runs on {comparison.data.name}; for others give data_set=...: {others}.")
     lines += design_lines(comparison)
     if len(summaries) > MAX_COMPARED_GROUPS and comparison.pairs:
         lines.append(f"Only the best {MAX_COMPARED_GROUPS} of {len(summaries)} groups were tested against each other.")

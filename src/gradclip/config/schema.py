@@ -125,7 +125,7 @@ class CompareSettings(Settings):
     target: AnyNumber | None
     figures: bool
     figure_format: FigureFormat
-    data: Name | None
+    data_set: Name | None
     tracking: StoreTracking
 
 
