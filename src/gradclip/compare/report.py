@@ -74,8 +74,9 @@ def _against_best(comparison: Comparison, other: GroupSummary) -> str:
 
 
 def _title(comparison: Comparison) -> str:
-    runs = sum(len(group.errors) for group in comparison.summaries)
-    return f"{comparison.metric.name} of {runs} runs on {comparison.data.name}: {comparison.selection.title}"
+    count = sum(len(group.errors) for group in comparison.summaries)
+    runs = f"{count} {'run' if count == 1 else 'runs'} on {comparison.data.name}"
+    return f"{comparison.metric.name} of {runs}: {comparison.selection.title}"
 
 
 def group_table(comparison: Comparison) -> Table:
