@@ -45,3 +45,8 @@ def test_a_table_is_known_by_its_content_not_by_its_path() -> None:
     assert (choose_data(same).name, choose_data(same).others) == ("houses.csv", {})
     changed = choose_data([*same, on("table", 2, "b" * 64, data__path="houses.csv")])
     assert (changed.name, changed.others) == ("houses.csv (bbbbbbbb)", {"houses.csv (aaaaaaaa)": 2})
+
+
+def test_two_files_of_one_name_are_two_data_sets() -> None:
+    chosen = choose_data([on("table", data__path="a/houses.csv"), on("table", data__path="b/houses.csv")])
+    assert (chosen.name, chosen.others) == ("houses.csv (1)", {"houses.csv (2)": 1})

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gradclip import keys
-from gradclip.compare.words import short_setting
+from gradclip.compare.words import numbered, short_setting
 from gradclip.config.schema import has_effect
 from gradclip.errors import ConfigError
 from gradclip.tracking.stored_runs import StoredRun
@@ -86,7 +86,7 @@ def _names(identities: Sequence[dict[str, str]]) -> list[str]:
         for name, one in zip(names, identities, strict=True):
             if len(namesakes[name[0]]) > 1 and key in one and key not in {"data.path", "data.name"}:
                 name.append(short_setting(key, one[key]))
-    return [" ".join(name) for name in names]
+    return numbered([" ".join(name) for name in names])
 
 
 def name_tables_by_content(runs: Sequence[StoredRun]) -> list[StoredRun]:

@@ -1,7 +1,7 @@
 """The arrays behind the figures of a comparison."""
 
 from collections.abc import Mapping, Sequence
-from math import isfinite
+from math import inf, isfinite
 
 import numpy as np
 
@@ -24,7 +24,7 @@ def threshold_lines(summaries: Mapping[int, GroupSummary], metric: Metric) -> li
     clipping = {
         number: summary
         for number, summary in summaries.items()
-        if parse_number(_setting(summary, THRESHOLD)) is not None
+        if 0 < (parse_number(_setting(summary, THRESHOLD)) or 0) < inf  # what a logarithmic axis can show
     }
     lines: dict[str, dict[int, GroupSummary]] = {}
     for number, summary in sorted(clipping.items(), key=lambda item: _threshold(item[1])):

@@ -82,7 +82,7 @@ def group_labels(groups: Sequence[Sequence[StoredRun]], by: Sequence[str], mixed
         if not one.is_experiment:
             one.say(_unusual(one, found) if one.base else one.words)
     first = 0 if len({one.base for one in found}) > 1 else 1  # a base that all share says nothing
-    return _numbered([_fitting([*filter(None, one.spoken[first:])] or [one.base], one.note) for one in found])
+    return numbered([_fitting([*filter(None, one.spoken[first:])] or [one.base], one.note) for one in found])
 
 
 def _describe(group: Sequence[StoredRun], by: Sequence[str], mixed: Sequence[str]) -> Description:
@@ -143,7 +143,7 @@ def _fitting(words: Sequence[str], note: str) -> str:
     return f"{label}, {note}" if note else label
 
 
-def _numbered(labels: Sequence[str]) -> list[str]:
+def numbered(labels: Sequence[str]) -> list[str]:
     """Number those that are called alike."""
     seen: Mapping[str, list[int]] = defaultdict(list)
     for index, label in enumerate(labels):

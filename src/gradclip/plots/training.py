@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from gradclip.arrays import Floats
 from gradclip.plots.style import (
     BLUE,
+    EDGE,
     GREY,
     ORANGE,
     RED,
@@ -95,8 +96,8 @@ def plot_step_losses(
     broken = step[~np.isfinite(loss)]
     if broken.size:
         edge = axes.get_xaxis_transform()  # vertical positions are fractions of the axes
-        heights = np.full(broken.size, 0.97)
-        axes.plot(broken, heights, "x", color=RED, transform=edge, label="loss not finite", clip_on=False)
+        heights = np.full(broken.size, EDGE)
+        axes.plot(broken, heights, "x", color=RED, transform=edge, label="loss not finite")
     if divergence is not None:
         mark_divergence(axes, divergence.step, divergence)
     integer_ticks(axes.xaxis)
