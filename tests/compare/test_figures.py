@@ -1,6 +1,7 @@
 """Which figures a comparison gets."""
 
 import numpy as np
+import pytest
 from matplotlib.figure import Figure
 
 from gradclip import keys
@@ -8,7 +9,7 @@ from gradclip.compare.figure_data import norm_range, threshold_lines
 from gradclip.compare.figures import figures
 from gradclip.compare.grouping import group_runs
 from gradclip.compare.summary import choose_metric, summarize_groups
-from gradclip.plots.style import series_style
+from gradclip.plots.style import GREY, series_style
 from gradclip.tracking.stored_runs import Curve
 from tests.support.comparisons import by_threshold, compared, ended_run
 
@@ -76,3 +77,13 @@ def test_thresholds_that_a_logarithmic_axis_cannot_show_are_left_out() -> None:
     found = compared(by_threshold({"0.0": [1.0], "inf": [1.0], "1.0": [1.0], "2.0": [1.0]}))
     (line,) = threshold_lines(dict(enumerate(found.summaries)), found.metric)
     assert line.threshold.tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(("unclipped", "lines"), [(1, 1), (2, 0)])
+def test_one_group_without_clipping_is_a_line_in_the_figure_of_thresholds(unclipped: int, lines: int) -> None:
+    runs = by_threshold({"1.0": [1.0], "5.0": [2.0]})
+    runs += [ended_run(9.0, 0, clip__name="none", loss__name=f"loss{number}") for number in range(unclipped)]
+    figure = Figure()
+    figures(compared(runs), {})["threshold"](figure)
+    assert sum(line.get_linestyle() == "--" and len(line.get_xdata()) == 2 and line.get_color() == GREY
+               for line in figure.axes[0].get_lines()) == lines  # fmt: skip

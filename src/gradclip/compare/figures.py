@@ -51,16 +51,18 @@ def figures(comparison: Comparison, curves: Mapping[str, Curve]) -> dict[str, Ca
         ranges = [norm_range(number, summary) for number, summary in shown.items()]
         plots["gradient_norms"] = partial(plot_norm_ranges, ranges=ranges)
     speeds = [speed for number, summary in shown.items() if (speed := speed_of(number, summary, metric))]
+    speeds = speeds[:MAX_CURVES]
     if len(speeds) >= MIN_SPEEDS:
         target = f"epochs until {metric.curve} reaches {comparison.target:.4g}"
         plots["speed"] = partial(plot_speed, groups=speeds, score=metric.name, target=target, is_fraction=is_fraction)
     if grid := median_grid(comparison.summaries, metric):
         plots["heat_map"] = partial(plot_grid, grid=grid, score=metric.name)
     elif lines := threshold_lines(summaries, metric):
+        unclipped = unclipped_medians(comparison.summaries, metric)
         plots["threshold"] = partial(
             plot_thresholds,
             lines=lines,
-            unclipped=unclipped_medians(comparison.summaries, metric),
+            unclipped=unclipped if len(unclipped) == 1 else [],  # of several lines in grey none could be recognized
             edge=threshold_edge(comparison),
             score=metric.name,
             threshold=_threshold_label({line.label.split()[0] for line in lines}),
