@@ -1,5 +1,11 @@
 """Tables on the terminal and as Markdown."""
 
+import io
+import re
+
+import pytest
+from rich.console import Console
+
 from gradclip.formatting import Table, for_terminal, print_tables, to_markdown
 
 TABLE = Table("runs [a]", ("run", "reason"), [("groups=[{a: 1}]", "encode it with data.categorical=[city] [/old] a|b")])
@@ -28,3 +34,34 @@ def test_sentences_are_wrapped_on_a_terminal_and_commands_are_not(monkeypatch):
     assert [len(line) <= 80 for line in lines] == [True, True, False, True, True]
     assert lines[1].startswith("    word")
     assert lines[3:] == ["", "end"]
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """A terminal of 80 columns, whose output is kept."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    kept = Console(width=80, force_terminal=True, file=io.StringIO(), legacy_windows=False)
+    monkeypatch.setattr("gradclip.formatting.console", lambda: kept)
+    return kept
+
+
+def test_on_a_narrow_terminal_text_is_wrapped_between_words_and_numbers_stay_whole(terminal):
+    run = "none inputs_and_target_scaled learning_rate=0.00001 seed=0"
+    row = (run, "diverged", *["123.456 (1 to 2)"] * 2)
+    print_tables([Table("", ("run", "outcome", "a", "b"), [row])])
+    shown = terminal.file.getvalue()
+    assert max(map(len, re.sub(r"\x1b\[\d*m", "", shown).splitlines())) <= 80
+    assert all(word in shown for word in (*run.split(), "123.456 (1 to 2)"))
+
+
+def test_outcomes_have_colours_on_a_terminal_only(terminal, capsys):
+    table = Table("", ("run", "outcome"), [("a", "diverged"), ("b", "learned")])
+    print_tables([table])
+    assert "\x1b[31mdiverged" in terminal.file.getvalue()
+    assert "\x1b[32mlearned" in terminal.file.getvalue()
+    capsys.readouterr()
+
+
+def test_a_file_has_no_colours(capsys):
+    print_tables([Table("", ("run", "outcome"), [("a", "diverged")])])
+    assert "\x1b" not in capsys.readouterr().out

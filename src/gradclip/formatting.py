@@ -8,14 +8,31 @@ import textwrap
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from gradclip import keys
 from gradclip.program import command_line
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 CODE = "    "  # before a line of code or a command
-TEXT_COLUMNS = {"job", "run", "runs", "outcome", "reason", "better", "worse", "significant"}
+TEXT_COLUMNS = {"job", "run", "group", "outcome", "reason", "better", "worse", "significant"}
 FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # what a cell that is computed begins with
+COLORS = {
+    "diverged": "red",
+    "failed": "red",
+    "stopped": "red",
+    "stalled": "yellow",
+    "learned": "green",
+    "best": "green",
+}
+MAX_UNBROKEN = 40  # characters of a table's cell; longer words are broken
+FILE_WIDTH = 140  # characters of a line where there is no terminal
+LATEX = str.maketrans(
+    {character: f"\\{character}" for character in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+)
 MARKDOWN = {ord(character): f"&#{ord(character)};" for character in "|[]`*_~#$@\\"} | str.maketrans(
     {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 )
@@ -48,6 +65,30 @@ def to_markdown(table: Table) -> str:
     cells = [[markdown_cell(cell) for cell in line] for line in (table.columns, *table.rows)]
     lines = [cells[0], ["---"] * len(table.columns), *cells[1:]]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def to_latex(table: Table) -> str:
+    r"""Return a table for LaTeX with the package booktabs, its title as a comment.
+
+    Example:
+        >>> print(to_latex(Table("MSE", ("group", "n"), [("huber_loss", "3")])))
+        % MSE
+        \begin{tabular}{lr}
+        \toprule
+        group & n \\
+        \midrule
+        huber\_loss & 3 \\
+        \bottomrule
+        \end{tabular}
+        <BLANKLINE>
+    """
+    alignment = "".join("l" if column in TEXT_COLUMNS else "r" for column in table.columns)
+    head, *rows = (
+        " & ".join(printable(cell).translate(LATEX) for cell in line) + r" \\" for line in (table.columns, *table.rows)
+    )
+    begin, end = rf"\begin{{tabular}}{{{alignment}}}", r"\end{tabular}"
+    title = f"% {printable(table.title)}"
+    return "\n".join([title, begin, r"\toprule", head, r"\midrule", *rows, r"\bottomrule", end]) + "\n"
 
 
 def printable(text: str) -> str:
@@ -106,22 +147,41 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def print_tables(tables: Sequence[Table]) -> None:
-    """Print tables on the terminal."""
-    from rich import table as rich_table
+def console() -> "Console":
+    """Return rich's console: as wide as the terminal, in colour unless NO_COLOR is set; in a file wide and plain."""
     from rich.console import Console
+
+    found = Console()
+    return found if found.is_terminal else Console(width=FILE_WIDTH)
+
+
+def print_tables(tables: Sequence[Table]) -> None:
+    """Print tables on the terminal: text is wrapped between words, numbers stay whole."""
+    from rich import table as rich_table
+    from rich.box import HEAVY_HEAD, SIMPLE_HEAD
     from rich.text import Text
 
     for table in tables:
-        rich = rich_table.Table(title=Text(printable(table.title)))  # else rich takes brackets for markup
-        for column in table.columns:
-            rich.add_column(
-                Text(printable(column)), justify="left" if column in TEXT_COLUMNS else "right", overflow="fold"
-            )
+        widths, terminal = _column_widths(table), console()
+        with_lines = sum(widths) + 3 * len(widths) + 1
+        box = HEAVY_HEAD if with_lines <= terminal.width else SIMPLE_HEAD  # the second needs no room for lines
+        rich = rich_table.Table(title=Text(printable(table.title)), box=box)  # else rich takes brackets for markup
+        for column, width in zip(table.columns, widths, strict=True):
+            justify: Literal["left", "right"] = "left" if column in TEXT_COLUMNS else "right"
+            rich.add_column(Text(printable(column)), justify=justify, overflow="fold", min_width=width)
         for row in table.rows:
-            rich.add_row(*(Text(printable(cell)) for cell in row))
-        console = Console()
-        (console if console.is_terminal else Console(width=140)).print(rich)
+            rich.add_row(*(Text(printable(cell), style=COLORS.get(cell, "")) for cell in row))
+        terminal.print(rich, width=max(terminal.width, sum(widths) + 2 * len(widths) + 2), crop=False)
+
+
+def _column_widths(table: Table) -> list[int]:
+    """Return the characters that each column needs for its longest word, and for its longest number."""
+    widths = []
+    for index, column in enumerate(table.columns):
+        cells = [row[index] for row in table.rows]
+        parts = [word for cell in cells for word in cell.split()] if column in TEXT_COLUMNS else cells
+        widths.append(min(MAX_UNBROKEN, max(map(len, [*column.split(), *map(printable, parts)]))))
+    return widths
 
 
 def for_terminal(text: str) -> str:

@@ -93,6 +93,8 @@ PARENT_RUN: Final = "mlflow.parentRunId"  # MLflow's own tag: makes a run the ch
 # Artifacts.
 CONFIG_FILE: Final = "config.yaml"
 EXPLOSION_FOLDER: Final = "explosion"
+COMPARISON_FOLDER: Final = "comparison"  # in the folder of a multirun, and under the artifacts of its parent run
+COMPARISON_FIGURE: Final = "all_runs"  # the figure of a comparison to look at first
 TELEMETRY_FOLDER: Final = "telemetry"
 FIGURES_FOLDER: Final = "figures"
 EXPLOSION_TEXT: Final = "explosion/report.txt"

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from gradclip import keys
 from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
 from gradclip.config.validation import validate
-from gradclip.plots import BLUE, ORANGE, RED, draw
+from gradclip.plots.style import BLUE, ORANGE, RED, draw
 from gradclip.program import PROJECT_ROOT
 from gradclip.training.components import Components, build_components
 

@@ -20,8 +20,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from reference import train_once
 
-from gradclip import plots
 from gradclip.compare.statistics import Estimate, proportion
+from gradclip.plots.heat_maps import plot_time_heat_map
+from gradclip.plots.style import BLUE, RED, draw
 from gradclip.training.outcome import Summary
 
 SOLVE = ("data.steps_per_epoch=250", "trainer.stop_when_solved=true")  # a look at the test sequences every 250 updates
@@ -148,7 +149,7 @@ def rates_by_length(pool: ProcessPoolExecutor) -> dict[str, list[Successes]]:
 def plot_rates(figure: Figure, rates: dict[str, list[Successes]]) -> None:
     """Share of runs that solved the task against length, with confidence intervals."""
     axes = figure.subplots()
-    for (name, of_name), color in zip(rates.items(), (plots.RED, plots.BLUE), strict=True):
+    for (name, of_name), color in zip(rates.items(), (RED, BLUE), strict=True):
         rate, low, high = np.array([successes.rate for successes in of_name]).T
         axes.plot(LENGTHS, rate, marker="o", color=color, label=f"clip {name}")
         axes.fill_between(LENGTHS, low, high, color=color, alpha=0.15, linewidth=0)
@@ -174,7 +175,7 @@ def plot_through_time(figure: Figure) -> None:
     scale = np.clip(np.concatenate([norms.ravel() for _, norms in records.values()]), FADED, None)
     titles = ("Vanishing", "Exploding", "Norm held at 1")
     for axes, (step, norms), title in zip(panels, records.values(), titles, strict=True):
-        plots.plot_time_heat_map(axes, step, norms, scale)
+        plot_time_heat_map(axes, step, norms, scale)
         axes.set(title=title, xlabel="optimizer step")
         axes.xaxis.set_major_locator(MaxNLocator(4))
     panels[0].set_ylabel("time step")
@@ -188,14 +189,14 @@ def main() -> int:
     parser.add_argument("--figures", type=Path)
     folder = parser.parse_args().figures
     if folder:
-        plots.draw(folder / "through_time.png", plot_through_time, size=(11.0, 4.0))
+        draw(folder / "through_time.png", plot_through_time, size=(11.0, 4.0))
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(os.cpu_count(), mp_context=spawn) as pool:
         right = table_of_claims(pool)
         rates = rates_by_length(pool)
         right &= table_of_thresholds(pool)
     if folder:
-        plots.draw(folder / "success_by_length.png", partial(plot_rates, rates=rates))
+        draw(folder / "success_by_length.png", partial(plot_rates, rates=rates))
     print("\nAll as claimed." if right else "\nNOT as claimed.")
     return 0 if right else 1
 

@@ -44,7 +44,7 @@ def test_a_real_search_survives_divergence_prunes_and_can_be_repeated(
     median, lowest, highest = re.search(
         r"Best: .*_test ([\d.]+) \(median of 2 seeds, ([\d.]+) to ([\d.]+)\)", done.stdout
     ).groups()
-    (command,) = re.findall(r"^Repeat it: (.*)$", done.stdout, flags=re.MULTILINE)
+    (command,) = re.findall(r"^Repeat it:\n  (.*)$", done.stdout, flags=re.MULTILINE)
     again = train(*shlex.split(command)[2:])
     assert again.returncode == 0, again.stderr
     assert sorted(re.findall(r"Test: ([\d.]+)", again.stdout), key=float) == [lowest, highest]

@@ -109,7 +109,7 @@ def test_config_figures_and_datasets_are_stored(tracked: Run, client: MlflowClie
     assert figures == {
         f"figures/{name}.png"
         for name in (
-            *("target", "learning_curve", "update_ratio"),
+            *("target", "learning_curve", "update_ratio", "predictions", "clipping_coefficient"),
             *("gradient_norm", "gradient_norm_histogram", "gradient_norm_by_parameter"),
         )
     }

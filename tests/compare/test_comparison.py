@@ -66,8 +66,9 @@ def test_groups_are_summarized_and_sorted(store: Store, tmp_path: Path) -> None:
 
 def test_tables_sentences_and_files(store: Store, tmp_path: Path) -> None:
     found = compare(store, parent_of(store), tmp_path, target=100.0)
-    groups, pairs = tables(found)
-    assert groups.columns[:4] == ("runs", "n", "median", "interquartile mean")
+    groups, settings, pairs = tables(found)
+    assert groups.columns[:4] == ("group", "runs", "median", "interquartile mean")
+    assert settings.rows[0] == ("norm=1.0", "norm", "1.0")
     assert groups.rows[0][:3] == ("norm=1.0", "6", "12.5 (10.5 to 14.5)")
     assert groups.rows[2][2] == "diverged (90.0 to diverged)"
     assert {row[0] for row in pairs.rows} == {"norm=1.0"}
@@ -85,7 +86,7 @@ def test_tables_sentences_and_files(store: Store, tmp_path: Path) -> None:
     assert len(pairs_frame) == 6
     assert {"p_value", "told_apart", "needed"} <= set(pairs_frame.columns)  # programs of users read them
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == {
-        "gradient_norms", "learning_curves", "speed", "threshold",
+        "all_runs", "gradient_norms", "learning_curves", "threshold",
     }  # fmt: skip
 
 
@@ -107,7 +108,8 @@ def test_the_next_best_of_many_groups_without_a_significant_difference_are_named
     for index in range(6):
         for seed in (0, 1):
             write_run(store, 10 + seed + 0.1 * index, seed, {"clip.value": str(float(index))})
-    sentence = verdicts(compare(store, "gradclip", tmp_path / "out", draw=False))[1]
+    found = verdicts(compare(store, "gradclip", tmp_path / "out", draw=False))
+    (sentence,) = (line for line in found if line.startswith("No significant difference"))
     others = "norm=1.0 (N), norm=2.0 (N), norm=3.0 (N) and 2 more"
     without_numbers = re.sub(r"about [\d,]+ seeds each needed", "N", sentence)
     assert without_numbers == f"No significant difference between norm=0.0 and {others}."
@@ -121,7 +123,7 @@ def test_a_grid_of_two_settings_is_drawn(tmp_path: Path) -> None:
     found = compare(store, "tags.clip LIKE 'norm%'", tmp_path / "out")
     assert (tmp_path / "out/figures/heat_map.png").exists()
     assert found.pairs == []  # one run each: nothing to test
-    assert "Every group has fewer than 5 seeds: too few for firm conclusions." in verdicts(found)
+    assert "One seed each can tell nothing apart; with 6 pairs, 5 seeds or more can." in verdicts(found)
 
 
 def test_several_ids_and_a_parent_select_the_same_runs(store: Store, tmp_path: Path) -> None:
@@ -152,7 +154,7 @@ def test_a_metric_that_is_no_score_has_no_epochs_to_a_target(store: Store, tmp_p
     assert found.metric.curve == ""
     assert not any(column.startswith("epochs") for column in tables(found)[0].columns)
     assert found.summaries[0].median.value == 5
-    assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"gradient_norms", "threshold"}
+    assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"all_runs", "gradient_norms", "threshold"}
 
 
 def test_a_metric_that_no_run_has_is_an_error(store: Store, tmp_path: Path) -> None:

@@ -1,27 +1,89 @@
-"""The legend of a figure with many lines."""
+"""Which figures a comparison gets."""
 
 import numpy as np
 import pytest
-from matplotlib import rc_context
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from gradclip.compare.figure_data import LearningBand
-from gradclip.compare.figures import plot_learning_curves
-from gradclip.plots import STYLE
+from gradclip import keys
+from gradclip.compare.figure_data import norm_range, threshold_lines
+from gradclip.compare.figures import figures
+from gradclip.compare.grouping import group_runs
+from gradclip.compare.summary import choose_metric, summarize_groups
+from gradclip.plots.style import GREY, series_style
+from gradclip.tracking.stored_runs import Curve
+from tests.support.comparisons import by_threshold, compared, ended_run
+
+SCORES = {"0.1": [90.0, 80.0], "1.0": [5.0, 6.0], "10.0": [2.0, float("nan")], "100.0": [float("nan")] * 2}
 
 
-@pytest.mark.parametrize("label", ["norm", "a group of many settings: norm"])
-def test_the_legend_of_many_lines_is_below_them(label):
-    epochs = np.arange(1, 4)
-    bands = [LearningBand(f"{label}={number}", epochs, np.full((3, 3), 1.0 + number)) for number in range(8)]
-    with rc_context(STYLE):
-        figure = Figure((8.0, 4.5))
-        plot_learning_curves(figure, bands, "mse/test")
-        FigureCanvasAgg(figure).draw()
-    (axes,), (legend,) = figure.axes, figure.legends
-    box = legend.get_window_extent()
-    assert len(legend.get_texts()) == len(bands)
-    assert box.y1 <= axes.get_tightbbox().y0
-    assert figure.bbox.contains(box.x0, box.y0)
-    assert figure.bbox.contains(box.x1, box.y1)
+def test_the_first_figure_has_every_run_and_a_group_its_colour_in_all_of_them() -> None:
+    runs = by_threshold(SCORES)
+    curves = {run.run_id: Curve(np.array([1, 2]), np.array([100.0, 10.0])) for run in runs}
+    found = figures(compared(runs), curves)
+    assert [*found] == ["all_runs", "learning_curves", "threshold"]  # too few points for that of speed
+    assert min(found) == "all_runs"
+    colors = {}
+    for name, plot in found.items():
+        figure = Figure()
+        plot(figure)
+        colors[name] = [line.get_color() for line in figure.axes[0].get_lines() if line.get_marker() == "o"]
+    best = series_style(0).color
+    assert colors["all_runs"][0] == best
+    assert best in colors["threshold"]
+
+
+def test_norms_are_drawn_where_they_were_stored_and_a_grid_in_place_of_lines() -> None:
+    runs = [run for rate in ("0.1", "0.2") for run in by_threshold({"1.0": [1.0], "5.0": [2.0]}, optimizer__lr=rate)]
+    for run in runs:
+        run.metrics.update(dict.fromkeys((keys.GRAD_NORM_P50, keys.GRAD_NORM_P90), 1.0))
+    assert [*figures(compared(runs), {})] == ["all_runs", "gradient_norms", "heat_map"]
+
+
+def test_accuracies_are_on_a_linear_axis() -> None:
+    runs = [ended_run(score, seed, metric="final/accuracy_test") for seed, score in enumerate((0.01, 0.9))]
+    figure = Figure()
+    figures(compared(runs), {})["all_runs"](figure)
+    assert figure.axes[0].get_xscale() == "linear"
+
+
+def test_a_threshold_has_its_unit_only_where_all_methods_have_the_same() -> None:
+    labels = []
+    for methods in (("norm",), ("norm", "value"), ("norm", "zscore")):
+        runs = [run for method in methods for run in by_threshold({"1.0": [1.0], "5.0": [2.0]}, clip__name=method)]
+        figure = Figure()
+        figures(compared(runs), {})["threshold"](figure)
+        labels.append(figure.axes[-1].get_xlabel())
+    unit = "loss per unit of weight"
+    assert labels == [f"threshold of the norm, clip.value, {unit}", f"clip.value, {unit}", "clip.value"]
+
+
+def test_a_figure_of_the_best_groups_says_so() -> None:
+    runs = by_threshold({f"{value}.0": [float(value)] for value in range(1, 31)})
+    figure = Figure()
+    figures(compared(runs), {})["all_runs"](figure)
+    assert figure.axes[0].get_title() == "final/mse_test of each run, best 20 of 30 groups"
+
+
+def test_a_group_that_mixes_thresholds_has_none() -> None:
+    runs = by_threshold({"1.0": [1.0, 2.0], "5.0": [2.0, 3.0]})
+    grouping = group_runs(runs, by=["clip.name"])
+    metric = choose_metric(runs, None)
+    (summary,) = summarize_groups(grouping.groups, metric, {}, 1.0)
+    assert threshold_lines({0: summary}, metric) == []
+    assert np.isnan(norm_range(0, summary).threshold)
+
+
+def test_thresholds_that_a_logarithmic_axis_cannot_show_are_left_out() -> None:
+    found = compared(by_threshold({"0.0": [1.0], "inf": [1.0], "1.0": [1.0], "2.0": [1.0]}))
+    (line,) = threshold_lines(dict(enumerate(found.summaries)), found.metric)
+    assert line.threshold.tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(("unclipped", "lines"), [(1, 1), (2, 0)])
+def test_one_group_without_clipping_is_a_line_in_the_figure_of_thresholds(unclipped: int, lines: int) -> None:
+    runs = by_threshold({"1.0": [1.0], "5.0": [2.0]})
+    runs += [ended_run(9.0, 0, clip__name="none", loss__name=f"loss{number}") for number in range(unclipped)]
+    figure = Figure()
+    figures(compared(runs), {})["threshold"](figure)
+    assert sum(line.get_linestyle() == "--" and len(line.get_xdata()) == 2 and line.get_color() == GREY
+               for line in figure.axes[0].get_lines()) == lines  # fmt: skip

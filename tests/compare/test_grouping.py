@@ -1,7 +1,5 @@
 """Groups of runs and their labels."""
 
-from dataclasses import replace
-
 import pytest
 
 from gradclip import keys
@@ -32,9 +30,9 @@ def test_other_settings_are_abbreviated_in_the_label_as_in_a_runs_name() -> None
 def test_a_setting_that_only_some_options_have_is_in_the_label_where_it_is_needed() -> None:
     runs = [run("norm=1.0", 0, clip__order=order) for order in ("2.0", "inf")] + [run("value=1.0", 0)]
     assert [group.label for group in group_runs(runs).groups] == [
-        "norm=1.0 clip=norm order=2.0",
-        "norm=1.0 clip=norm order=inf",
-        "value=1.0 clip=value",
+        "norm=1.0 order=2.0",
+        "norm=1.0 order=inf",
+        "value=1.0",
     ]
 
 
@@ -42,17 +40,6 @@ def test_the_threshold_of_runs_without_clipping_is_ignored() -> None:
     grouping = group_runs([run("none", seed, clip__value=value) for value in ("1", "2") for seed in (0, 1)])
     assert len(grouping.groups) == 1
     assert grouping.duplicates == 2
-
-
-def test_a_table_is_known_by_its_content_not_by_its_path() -> None:
-    def on(path: str, digest: str, seed: int) -> StoredRun:
-        found = run("none", seed, data__path=path)
-        return replace(found, tags=found.tags | {keys.DATA_DIGEST: digest})
-
-    same = [on("houses.csv", "a" * 64, 0), on("/data/houses.csv", "a" * 64, 1)]
-    assert [group.label for group in group_runs(same).groups] == ["none"]
-    changed = group_runs([*same, on("houses.csv", "b" * 64, 2)])
-    assert [group.label for group in changed.groups] == ["path=houses.csv (aaaaaaaa)", "path=houses.csv (bbbbbbbb)"]
 
 
 def test_only_the_newest_run_of_a_seed_is_used() -> None:

@@ -8,12 +8,13 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from gradclip import keys, plots
+from gradclip import keys
 from gradclip.cli.compare import print_comparison
 from gradclip.cli.entry import errors_in_one_line
 from gradclip.compare.comparison import compare
 from gradclip.errors import ConfigError
 from gradclip.formatting import csv_cell, markdown_cell, printable
+from gradclip.plots.style import draw
 from tests.support.stores import make_store, write_run
 
 HOSTILE = (
@@ -28,7 +29,7 @@ def test_names_and_settings_of_hostile_runs_are_shown_as_text(
 ) -> None:
     store, folder = make_store(tmp_path), tmp_path / "out"
     for seed, text in enumerate(HOSTILE):
-        write_run(store, 1.0 + seed, seed, {"loss.delta": text, f"model.{seed}": text, "clip.name": text}, [2.0, 1.0])
+        write_run(store, 100.0 - seed, seed, {"loss.delta": text, f"model.{seed}": text, "clip.name": text}, [2.0, 1.0])
     found = compare(store, "gradclip", folder)
     print_comparison(found, folder, "stored")
     printed = capsys.readouterr().out
@@ -44,7 +45,7 @@ def test_names_and_settings_of_hostile_runs_are_shown_as_text(
             cells = [cell for line in csv.reader(file) for cell in line]
         assert all(cell.isprintable() for cell in cells)
         assert not [cell for cell in cells if cell[:1] in {*"=+-@\uff1d"} and not is_number(cell)]
-    assert {path.stem for path in (folder / "figures").iterdir()} >= {"learning_curves", "gradient_norms", "speed"}
+    assert {path.stem for path in (folder / "figures").iterdir()} >= {"all_runs", "learning_curves", "gradient_norms"}
 
 
 def is_number(text: str) -> bool:
@@ -79,7 +80,7 @@ def test_a_dollar_in_a_figure_is_no_mathematics_and_an_axis_keeps_its_powers(tmp
         axes.legend()
         kept.append(figure)
 
-    plots.draw(tmp_path / "figure.png", plot)
+    draw(tmp_path / "figure.png", plot)
     (axes,) = kept[0].axes
     assert [text.get_parse_math() for text in kept[0].findobj(Text) if "$x$" in text.get_text()] == [False]
     assert [text.get_parse_math() for text in kept[0].findobj(Text) if "frac" in text.get_text()] == [False, False]

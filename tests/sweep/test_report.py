@@ -1,6 +1,6 @@
 """The table of solved runs that ends a multirun."""
 
-from gradclip.sweep.report import success_tables
+from gradclip.sweep.report import run_table, success_tables
 from gradclip.sweep.results import JobResult
 
 
@@ -17,3 +17,11 @@ def test_solved_runs_of_each_setting_are_counted_with_wilsons_interval() -> None
 def test_there_is_no_table_without_seeds_or_without_a_target() -> None:
     assert success_tables(jobs(norm=[True], none=[False])) == []
     assert success_tables(jobs(norm=[None, None])) == []
+
+
+def test_the_table_on_a_terminal_has_what_failed_and_the_first_of_the_others() -> None:
+    many = [JobResult(number, f"norm seed={number}", error="it broke" if number == 8 else "") for number in range(10)]
+    table = run_table(many, max_rows=3)
+    assert table.title == "10 runs, 3 of them here, all in runs.md"
+    assert [row[0] for row in table.rows] == ["0", "1", "8"]
+    assert run_table(many).title == "10 runs"

@@ -10,6 +10,7 @@ from gradclip import keys
 from gradclip.cli.entry import output_folder
 from gradclip.config.schema import CompareSettings
 from gradclip.config.validation import validate_as
+from gradclip.formatting import for_terminal
 from gradclip.program import command_line
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, result_of
@@ -27,7 +28,17 @@ def run_comparison(config: DictConfig) -> None:
     from gradclip.compare.comparison import compare
 
     result_of(opened)
-    found = compare(store, settings.runs, folder, settings.by, settings.metric, settings.target, settings.figures)
+    found = compare(
+        store,
+        settings.runs,
+        folder,
+        settings.by,
+        settings.metric,
+        settings.target,
+        settings.figures,
+        data_set=settings.data_set,
+        figure_format=settings.figure_format,
+    )
     print_comparison(found, folder, store_comparison(store, found, folder))
 
 
@@ -39,32 +50,31 @@ def store_comparison(store: Store, found: "Comparison", folder: Path) -> str:
         found: the comparison.
         folder: where it was written.
     """
-    from gradclip.compare.comparison import FOLDER
-
     if result_of(ask(store, Operations.is_read_only)):
         return "Not stored: the store is read-only"
     files = str(folder.resolve())  # the folder of a command may be a link, if its user wants it so
     if found.selection.parent is not None:
-        result_of(ask(store, Operations.write_files, found.selection.parent, files, FOLDER))
-        return f"Stored with the multirun's parent run {found.selection.parent}, under {FOLDER}"
+        result_of(ask(store, Operations.write_files, found.selection.parent, files, keys.COMPARISON_FOLDER))
+        return f"Stored with the multirun's parent run {found.selection.parent}, under {keys.COMPARISON_FOLDER}"
     command = command_line("compare", HydraConfig.get().overrides.task)
     tags = {keys.COMMAND: command}
     run_id = result_of(ask(store, Operations.create_run, f"comparison: {found.selection.title}", tags, None, None))
-    result_of(ask(store, Operations.write_files, run_id, files, FOLDER))
+    result_of(ask(store, Operations.write_files, run_id, files, keys.COMPARISON_FOLDER))
     result_of(ask(store, Operations.end_run, run_id, "FINISHED"))
     return f"Stored with run {run_id}"
 
 
 def print_comparison(found: "Comparison", folder: Path, stored: str) -> None:
-    """Print tables, verdicts and where everything is.
+    """Print the table, the verdicts and where everything is.
 
     Args:
         found: the comparison.
         folder: where it was written.
         stored: where it is stored, in words.
     """
-    from gradclip.compare.report import methods_note, tables, verdicts
-    from gradclip.formatting import print_tables
+    from gradclip.compare.report import methods_note, print_findings
 
-    print_tables(tables(found))
-    print("\n".join([*verdicts(found), "", methods_note(), f"Files: {folder}", stored]))
+    print_findings(found)
+    print(for_terminal(f"\n{methods_note()}"))
+    figures = [f"Figure: {path}" for path in folder.glob(f"figures/{keys.COMPARISON_FIGURE}.*")]
+    print("\n".join([f"Files: {folder}", *figures, stored]))

@@ -1,25 +1,21 @@
 """What the commands print about single runs."""
 
 import math
-import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gradclip import keys
 from gradclip.config.overrides import train_command
-from gradclip.config.paths import default_store
 from gradclip.config.schema import TrainConfig
 from gradclip.errors import Interrupted
 from gradclip.formatting import format_scores, signal_name, unsent_message
-from gradclip.program import command_line, is_script
-from gradclip.tracking.views import view_address
+from gradclip.program import command_line
+from gradclip.tracking.views import open_pages
 from gradclip.training.job import Job
 
 if TYPE_CHECKING:
     from gradclip.training.outcome import Summary
     from gradclip.training.result import Result
-
-UI = "http://127.0.0.1:5000"  # where MLflow serves its pages unless told otherwise
 
 
 def run_message(job: Job, result: "Result") -> str:
@@ -33,7 +29,7 @@ def run_message(job: Job, result: "Result") -> str:
         *(f"Note: {note}" for note in summary.notes),
         f"Run: {job.name} ({run.run_id})" if run else f"Run: {job.name} (not tracked)",
         *([f"Figures: {job.folder / keys.FIGURES_FOLDER}"] if config.figures else []),
-        *([f"See it: {_open_ui(config.tracking.uri, experiment_id)}"] if experiment_id else []),
+        *([f"See it: {open_pages(str(config.tracking.uri), experiment_id)}"] if experiment_id else []),
         *([unsent_message(run.unsent, job.folder)] if run and run.unsent else []),
         *(["", str(result.explosion)] if result.explosion else []),
     ]
@@ -74,12 +70,3 @@ def _clipping(summary: "Summary", config: TrainConfig) -> str:
     done = "" if config.clip.name == "none" else f" changed {summary.clip_fraction:.0%} of {summary.steps} steps"
     norms = f"gradient norm {config.clip.norms_state}: median {median}, 90th percentile {p90}, largest {largest}"
     return f"{config.clip.label}{done}; {norms}"
-
-
-def _open_ui(uri: str | None, experiment_id: str) -> str:
-    if str(uri).startswith("http"):
-        return view_address(str(uri), experiment_id)
-    ours = uri == default_store()
-    serve = "make ui" if is_script() else "gradclip ui"
-    command = serve if ours else shlex.join(["mlflow", "ui", "--backend-store-uri", str(uri)])
-    return f"{command}\n        {view_address(UI, experiment_id)}"

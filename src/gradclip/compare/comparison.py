@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from gradclip import plots
+from gradclip.compare.data_sets import choose_data
 from gradclip.compare.figures import figures
 from gradclip.compare.grouping import group_runs
 from gradclip.compare.report import methods_note, tables, verdicts
@@ -19,14 +19,14 @@ from gradclip.compare.summary import (
     summarize_groups,
 )
 from gradclip.errors import ConfigError
-from gradclip.formatting import csv_cell, markdown_cell, to_markdown
+from gradclip.formatting import csv_cell, markdown_cell, to_latex, to_markdown
+from gradclip.plots.style import draw as draw_figure
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, result_of
 from gradclip.tracking.records import Store
 from gradclip.tracking.stored_runs import Curve, StoredRun
 
-FOLDER = "comparison"  # under the artifacts of the run that a comparison is stored with
-MARKDOWN, GROUPS, PAIRS = "comparison.md", "groups.csv", "pairs.csv"
+MARKDOWN, LATEX, GROUPS, PAIRS = "comparison.md", "comparison.tex", "groups.csv", "pairs.csv"
 CURVES_PER_READ = 100  # runs
 MAX_CURVE_POINTS = 200
 
@@ -40,6 +40,8 @@ def compare(
     target: float | None = None,
     draw: bool = True,
     labels: Mapping[str, str] | None = None,
+    data_set: str | None = None,
+    figure_format: str = "png",
 ) -> Comparison:
     """Compare stored runs, and write tables and figures into a folder.
 
@@ -52,23 +54,26 @@ def compare(
         target: value of the score for the epochs to the target; None means the median of all final scores.
         draw: whether to draw figures too.
         labels: the label of each run's group, by run id; None means the settings that distinguish the groups.
+        data_set: name of the data set whose runs are compared; None means that of the newest run.
+        figure_format: ``png``, ``pdf`` or ``svg``.
 
     Raises:
         TrackingError: the store or the runs cannot be read.
-        ConfigError: no run is selected, or no run has a setting or metric of the given name.
+        ConfigError: no run is selected, or no run has a data set, setting or metric of the given name.
     """
     selection = result_of(ask(store, Operations.select_runs, query))
     if not selection.runs:
         raise ConfigError(f"runs: got {selection.title!r}; no training run that ended is among them")
-    grouping = group_runs(selection.runs, by, labels)
-    chosen = choose_metric(selection.runs, metric)
+    chosen_data = choose_data(selection.runs, data_set)
+    grouping = group_runs(chosen_data.runs, by, labels)
+    chosen = choose_metric(chosen_data.runs, metric)
     curves = read_curves(store, [run for group in grouping.groups for run in group.runs], chosen)
     target = default_target(grouping.groups, chosen) if target is None else target
     summaries = summarize_groups(grouping.groups, chosen, curves, target)
-    comparison = Comparison(selection, grouping, chosen, target, summaries, compare_pairs(summaries))
+    comparison = Comparison(selection, chosen_data, grouping, chosen, target, summaries, compare_pairs(summaries))
     write_tables(folder, comparison)
     for name, plot in figures(comparison, curves).items() if draw else ():
-        plots.draw(folder / "figures" / f"{name}.png", plot)
+        draw_figure(folder / "figures" / f"{name}.{figure_format}", plot)
     return comparison
 
 
@@ -87,12 +92,13 @@ def read_curves(store: Store, runs: Sequence[StoredRun], metric: Metric) -> dict
 
 
 def write_tables(folder: Path, comparison: Comparison) -> None:
-    """Write a comparison as Markdown for readers and as CSV for programs."""
+    """Write a comparison as Markdown for readers, as LaTeX for papers, and as CSV for programs."""
     folder.mkdir(parents=True, exist_ok=True)
     found = tables(comparison, every_pair=True)
     sections = [f"## {markdown_cell(table.title)}\n\n{to_markdown(table)}" for table in found]
     sentences = "".join(f"- {markdown_cell(line)}\n" for line in verdicts(comparison))
     (folder / MARKDOWN).write_text("\n".join([*sections, sentences, f"{methods_note()}\n"]))
+    (folder / LATEX).write_text("\n".join(map(to_latex, found)))
     for frame, name in ((group_frame(comparison), GROUPS), (pair_frame(comparison), PAIRS)):
         frame.rename(columns=csv_cell).map(csv_cell).to_csv(folder / name, index=False)
 

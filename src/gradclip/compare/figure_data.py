@@ -1,15 +1,17 @@
 """The arrays behind the figures of a comparison."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 
 import numpy as np
 
 from gradclip import keys
-from gradclip.arrays import Booleans, Floats, Integers
-from gradclip.compare.grouping import short_setting
-from gradclip.compare.summary import GroupSummary, Metric
+from gradclip.arrays import Floats
+from gradclip.compare.edges import edges
+from gradclip.compare.summary import Comparison, GroupSummary, Metric
+from gradclip.compare.words import short_setting
+from gradclip.plots.groups import GroupScores, LearningBand, NormRange, Speed
+from gradclip.plots.thresholds import Grid, ThresholdLine
 from gradclip.tracking.stored_runs import Curve
 
 THRESHOLD = "clip.value"
@@ -17,45 +19,34 @@ NORM_THRESHOLDS = {"norm": "clip.value", "normalize": "clip.value", "norm_value"
 NORM_PERCENTILES = (keys.GRAD_NORM_P50, keys.GRAD_NORM_P90, keys.GRAD_NORM_P99, keys.GRAD_NORM_MAX)
 
 
-@dataclass(frozen=True)
-class ThresholdLine:
-    """The metric by threshold, for one clipping method.
-
-    Attributes:
-        label: the method, and other settings that distinguish the line from others.
-        threshold: ``[thresholds]``.
-        quartiles: 25th, 50th and 75th percentile of the metric, ``[thresholds, 3]``; NaN where they fall on a diverged
-            run.
-        diverged: proportion of the runs that diverged, ``[thresholds]``.
-    """
-
-    label: str
-    threshold: Floats
-    quartiles: Floats
-    diverged: Floats
+def threshold_lines(summaries: Mapping[int, GroupSummary], metric: Metric) -> list[ThresholdLine]:
+    """Return a line for each clipping method that has at least two thresholds, of groups by their number."""
+    clipping = {
+        number: summary
+        for number, summary in summaries.items()
+        if 0 < (parse_number(_setting(summary, THRESHOLD)) or 0) < inf  # what a logarithmic axis can show
+    }
+    lines: dict[str, dict[int, GroupSummary]] = {}
+    for number, summary in sorted(clipping.items(), key=lambda item: _threshold(item[1])):
+        lines.setdefault(_line_label(summary, [*clipping.values()]), {})[number] = summary
+    several = {label: groups for label, groups in lines.items() if len(set(map(_threshold, groups.values()))) > 1}
+    return [_line(label, groups, metric) for label, groups in sorted(several.items())]
 
 
-def threshold_lines(summaries: Sequence[GroupSummary], metric: Metric) -> list[ThresholdLine]:
-    """Return a line for each clipping method that has at least two thresholds."""
-    clipping = [summary for summary in summaries if parse_number(_parameters(summary).get(THRESHOLD)) is not None]
-    lines: dict[str, list[GroupSummary]] = {}
-    for summary in sorted(clipping, key=_threshold):
-        lines.setdefault(_line_label(summary, clipping), []).append(summary)
-    return [_line(label, groups, metric) for label, groups in lines.items() if len(set(map(_threshold, groups))) > 1]
-
-
-def _parameters(summary: GroupSummary) -> Mapping[str, str]:
-    return summary.group.runs[0].parameters
+def _setting(summary: GroupSummary, name: str) -> str | None:
+    """Return the value that all runs of a group have; None where they have none, or mix values."""
+    values = {run.parameters.get(name) for run in summary.group.runs}
+    return values.pop() if len(values) == 1 else None
 
 
 def _threshold(summary: GroupSummary) -> float:
-    return float(_parameters(summary)[THRESHOLD])
+    return float(str(_setting(summary, THRESHOLD)))
 
 
 def _line_label(summary: GroupSummary, others: Sequence[GroupSummary]) -> str:
     """Name the method, and the other settings that differ between its groups."""
-    method = _parameters(summary).get("clip.name", "")
-    settings = [other.group.settings for other in others if _parameters(other).get("clip.name", "") == method]
+    method = _setting(summary, "clip.name") or "all methods"
+    settings = [other.group.settings for other in others if _setting(other, "clip.name") == method]
     differing = [
         short_setting(name, value)
         for name, value in summary.group.settings.items()
@@ -64,18 +55,56 @@ def _line_label(summary: GroupSummary, others: Sequence[GroupSummary]) -> str:
     return " ".join([method, *differing])
 
 
-def _line(label: str, groups: Sequence[GroupSummary], metric: Metric) -> ThresholdLine:
+def _line(label: str, groups: Mapping[int, GroupSummary], metric: Metric) -> ThresholdLine:
     return ThresholdLine(
         label,
-        np.array([_threshold(group) for group in groups]),
-        np.array([quartiles(group.errors, metric) for group in groups]),
-        np.array([group.outcomes["diverged"].value for group in groups]),
+        np.array([_threshold(group) for group in groups.values()]),
+        list(groups),
+        [_finite_scores(group, metric) for group in groups.values()],
+        np.array([quartiles(group.errors, metric) for group in groups.values()]),
+        np.array([group.outcomes["diverged"].value for group in groups.values()]),
     )
+
+
+def threshold_edge(comparison: Comparison) -> float | None:
+    """Return the threshold of the best group where none was tried beyond it."""
+    return next((edge.value for edge in edges(comparison) if edge.setting == THRESHOLD), None)
+
+
+def group_scores(number: int, summary: GroupSummary, metric: Metric) -> GroupScores:
+    """Return the score of each run of a group.
+
+    Args:
+        number: of the group.
+        summary: of the group.
+        metric: the score.
+    """
+    scores = _finite_scores(summary, metric)
+    return GroupScores(summary.group.label, number, scores, len(summary.errors) - len(scores))
+
+
+def _finite_scores(summary: GroupSummary, metric: Metric) -> Floats:
+    return metric.sign * summary.errors[np.isfinite(summary.errors)]
+
+
+def speed_of(number: int, summary: GroupSummary, metric: Metric) -> Speed | None:
+    """Return how soon a group reached the target; None where no run did, or the median run diverged.
+
+    Args:
+        number: of the group.
+        summary: of the group.
+        metric: the final score.
+    """
+    reached = summary.epochs_to_target[np.isfinite(summary.epochs_to_target)]
+    if not len(reached) or not isfinite(summary.median.value):
+        return None
+    ends = np.array(quartiles(summary.errors, metric))
+    return Speed(summary.group.label, number, reached, ends, len(summary.errors))
 
 
 def unclipped_medians(summaries: Sequence[GroupSummary], metric: Metric) -> list[tuple[str, float]]:
     """Return label and median of each group without clipping; NaN where the median run diverged."""
-    groups = [summary for summary in summaries if _parameters(summary).get("clip.name") == "none"]
+    groups = [summary for summary in summaries if _setting(summary, "clip.name") == "none"]
     return [(summary.group.label, metric.to_value(summary.median.value)) for summary in groups]
 
 
@@ -85,87 +114,40 @@ def quartiles(errors: Floats, metric: Metric) -> list[float]:
     return [metric.to_value(float(end)) for end in ends]
 
 
-@dataclass(frozen=True)
-class LearningBand:
-    """The score of a group over epochs.
-
-    Attributes:
-        label: of the group.
-        epoch: ``[epochs]``.
-        quartiles: 25th, 50th and 75th percentile of the score, ``[epochs, 3]``; NaN where they fall on a diverged run.
-    """
-
-    label: str
-    epoch: Integers
-    quartiles: Floats
-
-
-def learning_band(summary: GroupSummary, metric: Metric, curves: Mapping[str, Curve]) -> LearningBand:
+def learning_band(number: int, summary: GroupSummary, metric: Metric, curves: Mapping[str, Curve]) -> LearningBand:
     """Join the curves of a group; where any run diverged, one without a point at an epoch counts as diverged.
 
     Args:
+        number: of the group.
         summary: the group.
         metric: whose score the curves show.
         curves: by run id.
     """
     group, found = summary.group, [curves[run.run_id] for run in summary.group.runs if run.run_id in curves]
     if not found:
-        return LearningBand(group.label, np.empty(0, np.int64), np.empty((0, 3)))
+        return LearningBand(group.label, number, np.empty(0, np.int64), np.empty((0, 3)))
     epochs = np.unique(np.concatenate([curve.step for curve in found]))
     errors = np.full((len(group.runs), len(epochs)), np.inf)
     for row, curve in enumerate(found):
         errors[row, np.searchsorted(epochs, curve.step)] = curve.value * metric.sign
     if not any(run.outcome == "diverged" for run in group.runs):
         errors = np.where(np.isfinite(errors), errors, np.nan)  # the curve was thinned out, or training stopped early
-        return LearningBand(group.label, epochs, np.nanpercentile(errors, [25, 50, 75], axis=0).T * metric.sign)
-    return LearningBand(group.label, epochs, np.array([quartiles(column, metric) for column in errors.T]))
+        return LearningBand(group.label, number, epochs, np.nanpercentile(errors, [25, 50, 75], axis=0).T * metric.sign)
+    return LearningBand(group.label, number, epochs, np.array([quartiles(column, metric) for column in errors.T]))
 
 
-@dataclass(frozen=True)
-class NormRange:
-    """Gradient norms before clipping of a group, each the median over its runs.
-
-    Attributes:
-        label: of the group.
-        norms: 50th, 90th and 99th percentile and maximum, ``[4]``.
-        threshold: of the norm; NaN where there is none.
-    """
-
-    label: str
-    norms: Floats
-    threshold: float
-
-
-def norm_range(summary: GroupSummary) -> NormRange:
+def norm_range(number: int, summary: GroupSummary) -> NormRange:
     """Return the gradient norms of a group and its threshold."""
     norms = np.array([[run.metrics.get(key, np.nan) for key in NORM_PERCENTILES] for run in summary.group.runs])
     norms = norms[np.isfinite(norms).all(axis=1)]
-    settings = _parameters(summary)
-    threshold = parse_number(settings.get(NORM_THRESHOLDS.get(settings.get("clip.name", ""), "")))
+    method = _setting(summary, "clip.name") or ""
+    threshold = parse_number(_setting(summary, NORM_THRESHOLDS.get(method, "")))
     return NormRange(
         summary.group.label,
+        number,
         np.median(norms, axis=0) if len(norms) else np.full(len(NORM_PERCENTILES), np.nan),
         np.nan if threshold is None else threshold,
     )
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Medians by two settings.
-
-    Attributes:
-        names: the settings of the rows and of the columns.
-        rows: values of the first setting.
-        columns: values of the second setting.
-        medians: ``[rows, columns]``; NaN where the median run diverged, or there is none.
-        diverged: whether the median run diverged, ``[rows, columns]``.
-    """
-
-    names: tuple[str, str]
-    rows: list[float]
-    columns: list[float]
-    medians: Floats
-    diverged: Booleans
 
 
 def median_grid(summaries: Sequence[GroupSummary], metric: Metric) -> Grid | None:

@@ -1,16 +1,13 @@
 """Groups of runs that differ only in their seed."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from gradclip import keys
+from gradclip.compare.words import group_labels
 from gradclip.config.schema import has_effect
 from gradclip.errors import ConfigError, did_you_mean
 from gradclip.tracking.stored_runs import StoredRun
-
-CLIP = "clip."
 
 
 @dataclass(frozen=True)
@@ -18,7 +15,7 @@ class Group:
     """Runs with the same settings, one for each seed.
 
     Attributes:
-        label: the settings that distinguish the group from the others, as short as in a run's name.
+        label: its experiment or its clipping, and the settings that tell it from the other groups.
         settings: these settings by name; a setting that the group's option does not have is left out.
         runs: oldest first.
     """
@@ -58,7 +55,7 @@ def group_runs(
     Raises:
         ConfigError: no run has a setting of a name in ``by``.
     """
-    runs = [_without_unused_threshold(run) for run in _tables_by_content(runs)]
+    runs = [_without_unused_threshold(run) for run in runs]
     known = {name for run in runs for name in run.parameters}
     for name in by or ():
         if name not in known:
@@ -68,24 +65,11 @@ def group_runs(
     for run in runs:
         members[tuple(run.parameters.get(name) for name in chosen)].append(run)
     newest = [_newest_of_each_seed(group) for group in members.values()]
-    names = _labels(newest, chosen) if labels is None else [labels[group[0].run_id] for group in newest]
+    mixed = [differing_settings(group) for group in newest]
+    names = group_labels(newest, chosen, mixed) if labels is None else [labels[group[0].run_id] for group in newest]
     groups = [Group(name, _settings(group[0], chosen), group) for name, group in zip(names, newest, strict=True)]
-    mixed = sorted({name for group in newest for name in differing_settings(group)})
-    return Grouping(chosen, groups, duplicates=len(runs) - sum(map(len, newest)), mixed=mixed)
-
-
-def _tables_by_content(runs: Sequence[StoredRun]) -> list[StoredRun]:
-    """Name the table of each run by its content: one file under two paths is one table, a changed file another."""
-    digests = {run.run_id: run.tags.get(keys.DATA_DIGEST) for run in runs if "data.path" in run.parameters}
-    names = {digest: Path(run.parameters["data.path"]).name for run in runs if (digest := digests.get(run.run_id))}
-    shared = [name for name, count in Counter(names.values()).items() if count > 1]
-    names |= {digest: f"{name} ({digest[:8]})" for digest, name in names.items() if name in shared}
-    return [
-        replace(run, parameters=run.parameters | {"data.path": names[digest]})
-        if (digest := digests.get(run.run_id))
-        else run
-        for run in runs
-    ]
+    duplicates = len(runs) - sum(map(len, newest))
+    return Grouping(chosen, groups, duplicates, mixed=sorted({name for inner in mixed for name in inner}))
 
 
 def _without_unused_threshold(run: StoredRun) -> StoredRun:
@@ -114,34 +98,3 @@ def _newest_of_each_seed(runs: Sequence[StoredRun]) -> list[StoredRun]:
 
 def _settings(run: StoredRun, by: Sequence[str]) -> dict[str, str]:
     return {name: run.parameters[name] for name in by if name in run.parameters}
-
-
-def _labels(groups: Sequence[Sequence[StoredRun]], by: Sequence[str]) -> list[str]:
-    """Return the shortest labels that are unique: the clipping as in a run's name, and as few settings as needed."""
-    shared = [name for name in by if all(name in group[0].parameters for group in groups)]
-    without_clip = [name for name in shared if not name.startswith(CLIP)]
-    with_clip = any(name.startswith(CLIP) for name in by)
-    for names in (without_clip, shared, list(by)):
-        labels = [_label(group[0], names, with_clip) for group in groups]
-        if len(set(labels)) == len(labels):
-            break
-    return labels
-
-
-def _label(run: StoredRun, names: Sequence[str], with_clip: bool) -> str:
-    clip = [run.tags.get(keys.CLIP, run.parameters.get("clip.name", ""))] if with_clip else []
-    pairs = [short_setting(name, value) for name, value in _settings(run, names).items()]
-    return " ".join([*clip, *pairs]) or run.tags.get(keys.CLIP, "all runs")
-
-
-def short_setting(name: str, value: str) -> str:
-    """Return a setting as short as in a run's name.
-
-    Example:
-        >>> short_setting("optimizer.lr", "0.1"), short_setting("model._target_", "gradclip.models.recurrent.GRU")
-        ('lr=0.1', 'model=GRU')
-    """
-    group, _, last = name.rpartition(".")
-    if last in {"name", "_target_"}:
-        return f"{group}={value.rpartition('.')[2]}"
-    return f"{last}={value}"

@@ -6,6 +6,8 @@ from math import isfinite, isinf
 import numpy as np
 
 from gradclip.arrays import Floats
+from gradclip.compare.design import design_lines
+from gradclip.compare.edges import edge_lines
 from gradclip.compare.statistics import POWER, Estimate
 from gradclip.compare.summary import (
     MAX_COMPARED_GROUPS,
@@ -16,34 +18,75 @@ from gradclip.compare.summary import (
     Metric,
     Pair,
 )
-from gradclip.formatting import Table
+from gradclip.formatting import Table, console, for_terminal, print_tables
 
+WIDE = 100  # characters of a terminal; on a narrower one a column is left out
 LARGE = 100  # from here on, three digits leave no decimals
-FEW_RUNS = 5  # fewer runs of a group are too few for firm conclusions
 MAX_NAMED = 3  # groups without a significant difference from the best that are named; the others are counted
 
 
 def tables(comparison: Comparison, every_pair: bool = False) -> list[Table]:
-    """Return the table of groups and, where groups were tested, that of pairs.
+    """Return the table of groups, that of their settings and, where groups were tested, that of pairs.
 
     Args:
         comparison: to report.
         every_pair: whether to list every pair; False lists only those of the best group.
     """
-    best = comparison.summaries[0]
+    best = comparison.best
     pairs = [pair for pair in comparison.pairs if every_pair or best in (pair.better, pair.worse)]
-    return [group_table(comparison), *([pair_table(pairs)] if pairs else [])]
+    return [group_table(comparison), *legend_tables(comparison), *([pair_table(pairs)] if pairs else [])]
+
+
+def legend_tables(comparison: Comparison) -> list[Table]:
+    """Return a table of the settings that distinguish the groups; none where nothing does."""
+    by = [name for name in comparison.grouping.by if any(name in one.group.settings for one in comparison.summaries)]
+    rows = [(one.group.label, *(one.group.settings.get(name, "") for name in by)) for one in comparison.summaries]
+    return [Table("Settings", ("group", *by), rows)] if by else []
+
+
+def short_table(comparison: Comparison, width: int) -> Table:
+    """Return the table for a terminal: the best groups, each with its test against the very best.
+
+    Args:
+        comparison: to report.
+        width: of the terminal, in characters.
+    """
+    shown, pairs, wide = comparison.summaries[:MAX_COMPARED_GROUPS], bool(comparison.pairs), width >= WIDE
+    diverged = any(one.count("diverged") for one in shown)
+    columns = ("group", "runs", "median (95%)", *(["diverged"] if diverged else []), *(["clipped"] if wide else []))
+    rows = [
+        (
+            one.group.label,
+            str(len(one.errors)),
+            format_estimate(one.median, comparison.metric),
+            *([f"{one.count('diverged')} of {len(one.errors)}"] if diverged else []),
+            *([format_fraction(one.clip_fraction)] if wide else []),
+            *([_against_best(comparison, one)] if pairs else []),
+        )
+        for one in shown
+    ]
+    return Table(_title(comparison), (*columns, *(["p vs best"] if pairs else [])), rows)
+
+
+def _against_best(comparison: Comparison, other: GroupSummary) -> str:
+    pair = comparison.against_best(other)
+    return "best" if other is comparison.best else f"{pair.p_value:.2g}" if pair else ""
+
+
+def _title(comparison: Comparison) -> str:
+    count = sum(len(group.errors) for group in comparison.summaries)
+    runs = f"{count} {'run' if count == 1 else 'runs'} on {comparison.data.name}"
+    return f"{comparison.metric.name} of {runs}: {comparison.selection.title}"
 
 
 def group_table(comparison: Comparison) -> Table:
     """Return a table with one row for each group and 95% intervals in brackets."""
     metric, summaries = comparison.metric, comparison.summaries
-    runs = sum(len(group.errors) for group in summaries)
     outcomes = [outcome for outcome in OUTCOMES if any(group.count(outcome) for group in summaries)]
     target = [f"epochs to {format_error(metric.sign * comparison.target, metric)}"] if metric.curve else []
-    columns = ("runs", "n", "median", "interquartile mean", *outcomes, *target, "clipped", "seconds")
+    columns = ("group", "runs", "median", "interquartile mean", *outcomes, *target, "clipped", "seconds")
     rows = [_group_row(group, metric, outcomes) for group in summaries]
-    return Table(f"{metric.name} of {runs} runs: {comparison.selection.title}", columns, rows)
+    return Table(_title(comparison), columns, rows)
 
 
 def _group_row(summary: GroupSummary, metric: Metric, outcomes: Sequence[str]) -> tuple[str, ...]:
@@ -54,9 +97,14 @@ def _group_row(summary: GroupSummary, metric: Metric, outcomes: Sequence[str]) -
         format_estimate(summary.interquartile_mean, metric),
         *(format_outcome(summary, outcome) for outcome in outcomes),
         *([format_epochs(summary.epochs_to_target)] if metric.curve else []),
-        f"{summary.clip_fraction:.0%}" if isfinite(summary.clip_fraction) else "",
+        format_fraction(summary.clip_fraction),
         f"{summary.seconds:.3g}" if isfinite(summary.seconds) else "",
     )
+
+
+def format_fraction(fraction: float) -> str:
+    """Format a fraction in percent; one that is not known as nothing."""
+    return f"{fraction:.0%}" if isfinite(fraction) else ""
 
 
 def format_estimate(estimate: Estimate, metric: Metric) -> str:
@@ -127,8 +175,11 @@ def _pair_row(pair: Pair) -> tuple[str, ...]:
 
 
 def verdicts(comparison: Comparison) -> list[str]:
-    """Return sentences: which group is best, which differences are not significant, which runs were left out."""
-    return [*_best(comparison), *_not_significant(comparison), *_caveats(comparison)]
+    """Return sentences: which group is best, what else to try, which differences are not significant, what is left out.
+
+    They name runs and settings; each is one line, and a line that is indented is a command.
+    """
+    return [*_best(comparison), *edge_lines(comparison), *_not_significant(comparison), *_caveats(comparison)]
 
 
 def _best(comparison: Comparison) -> list[str]:
@@ -148,7 +199,7 @@ def _best(comparison: Comparison) -> list[str]:
 
 def _not_significant(comparison: Comparison) -> list[str]:
     """Name the next best groups that do not differ significantly from the best; count the other pairs."""
-    best = comparison.summaries[0]
+    best = comparison.best
     pairs = [pair for pair in comparison.pairs if not pair.significant]
     of_best = [pair for pair in pairs if best in (pair.better, pair.worse)]
     lines = []
@@ -191,9 +242,10 @@ def _two_digits(seeds: float) -> str:
 def _caveats(comparison: Comparison) -> list[str]:
     grouping, selection, summaries = comparison.grouping, comparison.selection, comparison.summaries
     lines = []
-    if few := sum(len(summary.errors) < FEW_RUNS for summary in summaries):
-        groups = "Every group has" if few == len(summaries) else f"{few} groups have"
-        lines.append(f"{groups} fewer than {FEW_RUNS} seeds: too few for firm conclusions.")
+    if comparison.data.others:
+        others = ", ".join(f"{name} ({count})" for name, count in comparison.data.others.items())
+        lines.append(f"Compared are the runs on {comparison.data.name}; for others give data_set=...: {others}.")
+    lines += design_lines(comparison)
     if len(summaries) > MAX_COMPARED_GROUPS and comparison.pairs:
         lines.append(f"Only the best {MAX_COMPARED_GROUPS} of {len(summaries)} groups were tested against each other.")
     if grouping.mixed:
@@ -217,3 +269,9 @@ def methods_note() -> str:
         f"any other. Significant: p-value of the Mann-Whitney test, adjusted for all pairs by Holm, below "
         f"{SIGNIFICANCE_LEVEL:.2f}. Seeds needed: for a power of {POWER:.0%} (Noether 1987)."
     )
+
+
+def print_findings(comparison: Comparison) -> None:
+    """Print the table of the best groups, and the verdicts."""
+    print_tables([short_table(comparison, console().width)])
+    print(for_terminal("\n".join(verdicts(comparison))))

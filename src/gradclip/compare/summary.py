@@ -10,6 +10,7 @@ import numpy as np
 from gradclip import keys
 from gradclip.arrays import Floats
 from gradclip.compare import statistics
+from gradclip.compare.data_sets import DataChoice
 from gradclip.compare.grouping import Group, Grouping
 from gradclip.compare.statistics import Estimate
 from gradclip.errors import ConfigError, did_you_mean
@@ -126,6 +127,7 @@ class Comparison:
 
     Attributes:
         selection: the runs that were selected.
+        data: those of them that are compared, and on which data.
         grouping: how they were grouped.
         metric: what they were compared by.
         target: value of the metric for ``epochs_to_target``.
@@ -134,11 +136,23 @@ class Comparison:
     """
 
     selection: Selection
+    data: DataChoice
     grouping: Grouping
     metric: Metric
     target: float
     summaries: list[GroupSummary]
     pairs: list[Pair]
+
+    @property
+    def best(self) -> GroupSummary:
+        """The group with the best median."""
+        return self.summaries[0]
+
+    def against_best(self, other: GroupSummary) -> Pair | None:
+        """Return the test of a group against the best; None where there is none."""
+        return next(
+            (pair for pair in self.pairs if {id(pair.better), id(pair.worse)} == {id(self.best), id(other)}), None
+        )
 
 
 def summarize_groups(

@@ -18,6 +18,7 @@ OF_LOGS = (  # settings of advise that say what a log has, and what it does not 
     *("step_column", "norm_column", "clipped_column", "loss_column", "rate_column", "layer_columns"),
     *("optimizer_name", "max_norm", "parameter_count"),
 )
+FigureFormat = Literal["png", "pdf", "svg"]
 
 
 class TrainConfig(Settings):
@@ -35,6 +36,7 @@ class TrainConfig(Settings):
     seed: Seed
     log_model: Annotated[bool, NoEffect]
     figures: Annotated[bool, NoEffect]
+    figure_format: Annotated[FigureFormat, NoEffect] = "png"  # a run to resume may be older than the setting
     resume: Annotated[str | None, Field(exclude=True), NoEffect] = None
     skip_finished: Annotated[bool, Field(exclude=True), NoEffect] = False
 
@@ -129,6 +131,8 @@ class CompareSettings(Settings):
     metric: Name | None
     target: AnyNumber | None
     figures: bool
+    figure_format: FigureFormat
+    data_set: Name | None
     tracking: StoreTracking
 
 

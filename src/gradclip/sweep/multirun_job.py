@@ -10,6 +10,7 @@ from gradclip.config.error_messages import USER_ERRORS, describe
 from gradclip.config.validation import validate
 from gradclip.errors import Interrupted
 from gradclip.formatting import signal_name
+from gradclip.sweep.design import print_design
 from gradclip.sweep.multirun import for_multirun, parent_of
 from gradclip.sweep.results import JobResult, find_finished, job_message
 from gradclip.sweep.stopping import ask_to_stop, follow_main, stopped_by
@@ -25,6 +26,8 @@ def run_one_of_many(config: DictConfig) -> None:
     follow_main(folder.parent)
     try:
         job = Job(for_multirun(validate(config)), overrides, folder, number, parent_of(folder.parent))
+        if number == 0:
+            print_design(folder.parent)
         result = _run(job, folder.parent)
     except Interrupted as stop:
         ask_to_stop(folder.parent, stop.signal)

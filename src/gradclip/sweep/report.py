@@ -11,20 +11,23 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from gradclip import keys
 from gradclip.config.error_messages import describe
 from gradclip.errors import GradclipError, RefusedWriteError, disk_errors
 from gradclip.formatting import Table, format_score, print_tables, to_markdown, unsent_message
 from gradclip.program import command_line
 from gradclip.sweep.multirun import TABLES_FILE, ParentRun, close_parent
 from gradclip.sweep.results import JobResult, read_results
-from gradclip.sweep.search.report import print_report, read_report
+from gradclip.sweep.search.report import FIGURE, SEARCH_FOLDER, print_report, read_report
 from gradclip.sweep.stopping import listen, stopped_by
 from gradclip.tracking.files import failure_in_one_line, write_whole
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.owner import at_end
-from gradclip.tracking.process import result_of
+from gradclip.tracking.process import ask, result_of
 from gradclip.tracking.sync import sync, unsent_below
+from gradclip.tracking.views import open_pages
 
+MAX_ROWS = 30  # of the table of jobs on a terminal, where that of groups follows
 SCORE_TITLES = {"mse": "MSE", "accuracy": "accuracy"}
 
 
@@ -43,12 +46,14 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
         jobs = read_results(folder)
         failed, stop = [job for job in jobs if job.outcome == "failed"], stopped_by(folder)
         tables, search = [run_table(jobs), *success_tables(jobs)], read_report(folder)
-        print_tables(tables) if search is None else print_report(search)
+        print_tables([run_table(jobs, MAX_ROWS), *tables[1:]]) if search is None else print_report(search)
         with failure_in_one_line(folder / TABLES_FILE):
             write_whole(folder / TABLES_FILE, "\n".join(map(to_markdown, tables)))
         refused = [run.error for run in sync(folder) if isinstance(run.error, RefusedWriteError)]
-        compared = search is not None or compare_jobs(folder, jobs, draw=bool(config.figures))
+        compared = search is not None or compare_jobs(folder, jobs, config)
+        address = pages_of(folder)
         closed = close(folder, "KILLED" if stop else "FAILED" if failed else "FINISHED")
+        print("\n".join([*files_of(folder), *([f"See it: {address}"] if address else [])]))
         if unsent := unsent_below(folder):
             print(unsent_message(unsent, folder))
         for error in refused:
@@ -73,7 +78,24 @@ def close(folder: Path, status: str) -> bool:
     return True
 
 
-def compare_jobs(folder: Path, jobs: Sequence[JobResult], draw: bool) -> bool:
+def files_of(folder: Path) -> list[str]:
+    """Say where the files of a multirun are, and the figure to look at first."""
+    figures = [
+        *folder.glob(f"{keys.COMPARISON_FOLDER}/figures/{keys.COMPARISON_FIGURE}.*"),
+        *folder.glob(f"{SEARCH_FOLDER}/{FIGURE}.*"),
+    ]
+    return [f"Files: {folder}", *(f"Figure: {path}" for path in figures)]
+
+
+def pages_of(folder: Path) -> str:
+    """Say how to see the runs of a multirun; empty where they are not tracked, or wait for the store."""
+    parent = ParentRun.of(folder)
+    if parent is None or unsent_below(folder):
+        return ""
+    return open_pages(parent.store.uri, result_of(ask(parent.store, Operations.open)))
+
+
+def compare_jobs(folder: Path, jobs: Sequence[JobResult], config: DictConfig) -> bool:
     """Compare the runs of a multirun, where they are tracked and more than one, and store it with the parent run.
 
     A comparison that fails must not keep the parent run from being closed; one of spooled runs would leave them out.
@@ -81,7 +103,7 @@ def compare_jobs(folder: Path, jobs: Sequence[JobResult], draw: bool) -> bool:
     Args:
         folder: of the multirun.
         jobs: how its jobs ended.
-        draw: whether figures are drawn.
+        config: of the multirun, which says whether figures are drawn, and in which format.
 
     Returns:
         Whether nothing went wrong.
@@ -94,31 +116,33 @@ def compare_jobs(folder: Path, jobs: Sequence[JobResult], draw: bool) -> bool:
     parent = ParentRun.of(folder)
     if parent is None:
         return True
-    from gradclip.compare.comparison import FOLDER, compare
-    from gradclip.compare.report import tables, verdicts
+    from gradclip.compare.comparison import compare
+    from gradclip.compare.report import print_findings
 
+    own, figure_format = folder / keys.COMPARISON_FOLDER, str(config.figure_format)
     try:
         with disk_errors(folder):
-            found = compare(parent.store, parent.run_id, folder / FOLDER, draw=draw)
-        result_of(parent.write(Operations.write_files, str(folder / FOLDER), FOLDER))
+            found = compare(parent.store, parent.run_id, own, draw=bool(config.figures), figure_format=figure_format)
+        result_of(parent.write(Operations.write_files, str(own), own.name))
     except Exception as error:
         if not isinstance(error, GradclipError):
             traceback.print_exc()
         print(f"error: the runs could not be compared: {describe(error)}", file=sys.stderr)
         return False
     if any(len(one.errors) > 1 for one in found.summaries):
-        print_tables(tables(found))
-        print("\n".join(verdicts(found)))
+        print_findings(found)
     return True
 
 
-def run_table(jobs: Sequence[JobResult]) -> Table:
-    """One row for each job; a column for reasons only where a job failed."""
+def run_table(jobs: Sequence[JobResult], max_rows: int | None = None) -> Table:
+    """One row for each job, or for those that failed and the first of the others; reasons only where a job failed."""
     scores = {SCORE_TITLES[job.score] for job in jobs if job.score}
     score = scores.pop() if len(scores) == 1 else "score"
     columns = ("job", "run", "outcome", f"train {score}", f"test {score}", "clipped", "reason")
     shown = len(columns) if any(job.error for job in jobs) else len(columns) - 1
-    return Table(f"{len(jobs)} runs", columns[:shown], [_run_row(job)[:shown] for job in jobs])
+    listed = sorted(sorted(jobs, key=lambda job: not job.error)[:max_rows], key=lambda job: job.number)
+    some = "" if len(listed) == len(jobs) else f", {len(listed)} of them here, all in {TABLES_FILE}"
+    return Table(f"{len(jobs)} runs{some}", columns[:shown], [_run_row(job)[:shown] for job in listed])
 
 
 def _run_row(job: JobResult) -> tuple[str, ...]:

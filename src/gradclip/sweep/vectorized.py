@@ -11,6 +11,7 @@ from omegaconf import DictConfig, open_dict
 from gradclip.config.error_messages import USER_ERRORS, describe
 from gradclip.config.overrides import is_of_hydra
 from gradclip.config.validation import validate
+from gradclip.sweep.design import print_design
 from gradclip.sweep.multirun import for_multirun, parent_of
 from gradclip.sweep.results import JobResult, find_finished, job_message
 from gradclip.sweep.stopping import follow_main
@@ -40,6 +41,8 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first: int) ->
     from gradclip.sweep.replica_runs import ReplicaRuns
     from gradclip.sweep.stacked_jobs import end_job, train_stacked
 
+    if first == 0 and jobs:
+        print_design(multirun)
     finished = {job.number: result for job in jobs if (result := find_finished(job))}
     for job in jobs:
         if job.number in finished:

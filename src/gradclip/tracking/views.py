@@ -5,11 +5,15 @@ MLflow 3.17 understand is in its ``ExperimentPageUIState.tsx`` and ``savedViewEn
 """
 
 import json
+import shlex
 from collections.abc import Sequence
 from typing import Any, Final
 
 from gradclip import keys
+from gradclip.config.paths import default_store
+from gradclip.program import is_script
 
+UI: Final = "http://127.0.0.1:5000"  # where MLflow serves its pages unless told otherwise
 VIEW: Final = "clipping"
 SCORES: Final = keys.SCORES.values()
 COLUMNS: Final = (
@@ -49,6 +53,20 @@ def view_address(server: str, experiment_id: str) -> str:
     """
     page = f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs"
     return f"{page}?workflowType=machine_learning&viewStateShareKey={VIEW}"
+
+
+def open_pages(uri: str, experiment_id: str) -> str:
+    """How to see an experiment: its address and, where no server is known, the command that starts one.
+
+    Args:
+        uri: of the store.
+        experiment_id: of the experiment.
+    """
+    if uri.startswith("http"):
+        return view_address(uri, experiment_id)
+    serve = "make ui" if is_script() else "gradclip ui"
+    command = serve if uri == default_store() else shlex.join(["mlflow", "ui", "--backend-store-uri", uri])
+    return f"{command}\n        {view_address(UI, experiment_id)}"
 
 
 def _state() -> dict[str, Any]:

@@ -4,19 +4,29 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 
-from gradclip import plots
+from gradclip import keys
 from gradclip.config.schema import TrainConfig
 from gradclip.data.base import TrainingData
 from gradclip.data.sequences import SequenceData
+from gradclip.plots.gradients import plot_coefficients, plot_norm_histogram, plot_norms
+from gradclip.plots.heat_maps import plot_heat_map, plot_hidden_states
+from gradclip.plots.style import draw
+from gradclip.plots.target import plot_confusion, plot_predictions, plot_target
+from gradclip.plots.training import plot_learning_curve, plot_step_losses
+from gradclip.plots.updates import plot_update_ratios
+from gradclip.training.predictions import count_confusions, predict_test_examples
 from gradclip.training.result import Result
 
+Figures = dict[str, Callable[[Figure], None]]
 SCORE_LABELS = {"mse": "mean squared error (target unit²)", "accuracy": "accuracy (share of right predictions)"}
+MIN_EPOCHS = 2  # with a finite score; of a run that diverged before, the losses by step are shown
 
 
 def draw_figures(folder: Path, config: TrainConfig, result: Result) -> None:
-    """Draw the target, the learning curve and the gradient norms.
+    """Draw the target, the learning curve, the gradients and the predictions.
 
     Args:
         folder: where they are written.
@@ -25,71 +35,114 @@ def draw_figures(folder: Path, config: TrainConfig, result: Result) -> None:
     """
     label = config.clip.label
     figures = data_figures(result.data) | gradient_figures(config, result) | hidden_figures(result, label)
+    figures |= {"learning_curve": learning_curve(label, result)} | prediction_figures(label, result)
     for name, plot in figures.items():
-        plots.draw(folder / f"{name}.png", plot)
+        draw(folder / f"{name}.{config.figure_format}", plot)
 
 
-def gradient_figures(config: TrainConfig, result: Result) -> dict[str, Callable[[Figure], None]]:
-    """What every training shows: its learning curve, its gradients and its updates."""
-    record, summary = result.record, result.summary
-    train, test = result.curves
-    clip, where = config.clip, summary.divergence
-    share = "" if clip.name == "none" else f", {summary.clip_fraction:.0%} of the steps clipped"
-    return {
-        "learning_curve": partial(
-            plots.plot_learning_curve,
-            train=train,
-            test=test,
-            score=SCORE_LABELS[summary.score.name],
-            baseline=result.data.score_scale.baseline,
-            title=f"Learning curve, clip {clip.label}",
-            divergence=where,
-        ),
+def learning_curve(label: str, result: Result) -> Callable[[Figure], None]:
+    """Return the score by epoch; of a run that diverged before there was any, the loss by step.
+
+    Args:
+        label: of the clipping.
+        result: of the training.
+    """
+    summary, (train, test) = result.summary, result.curves
+    where, title = summary.divergence, f"Learning curve, clip {label}"
+    if where is not None and np.isfinite(train).sum() < MIN_EPOCHS:
+        record = result.record
+        return partial(plot_step_losses, step=record.step, loss=record.loss, title=title, divergence=where)
+    return partial(
+        plot_learning_curve,
+        train=train,
+        test=test,
+        score=SCORE_LABELS[summary.score.name],
+        baseline=result.data.score_scale.baseline,
+        title=title,
+        divergence=where,
+        is_fraction=summary.score is keys.ACCURACY,
+    )
+
+
+def gradient_figures(config: TrainConfig, result: Result) -> Figures:
+    """Return what every training shows: its gradients and its updates; the coefficient only where something clips."""
+    record, summary, clip = result.record, result.summary, config.clip
+    clipped = "" if clip.name == "none" else f", {summary.clip_fraction:.0%} of the steps clipped"
+    figures: Figures = {
         "gradient_norm": partial(
-            plots.plot_norms,
+            plot_norms,
             step=record.step,
             norm=record.norm,
             norm_clipped=record.norm_clipped,
+            max_abs=record.max_abs,
             thresholds=clip.thresholds,
-            title=f"Gradient norm, clip {clip.label}{share}",
-            divergence=where,
+            title=f"Gradient norm, clip {clip.label}{clipped}",
+            divergence=summary.divergence,
             state=clip.norms_state,
         ),
         "gradient_norm_by_parameter": partial(
-            plots.plot_heat_map,
+            plot_heat_map,
             step=record.step,
             names=record.names,
             norms=record.norms,
-            divergence=where,
+            norms_clipped=record.norms_clipped,
+            divergence=summary.divergence,
             state=clip.norms_state,
         ),
-        "update_ratio": partial(
-            plots.plot_update_ratios, step=record.step, names=record.names, ratios=record.update_ratios
-        ),
+        "update_ratio": partial(plot_update_ratios, step=record.step, names=record.names, ratios=record.update_ratios),
         "gradient_norm_histogram": partial(
-            plots.plot_norm_histogram, norm=record.norm, thresholds=clip.thresholds, state=clip.norms_state
+            plot_norm_histogram, norm=record.norm, thresholds=clip.thresholds, state=clip.norms_state
         ),
     }
+    if not np.array_equal(record.norm, record.norm_clipped, equal_nan=True):
+        title = f"Clipping coefficient, clip {clip.label}{clipped}"
+        figures["clipping_coefficient"] = partial(
+            plot_coefficients, step=record.step, coefficient=record.coefficient, title=title
+        )
+    return figures
 
 
-def data_figures(data: TrainingData) -> dict[str, Callable[[Figure], None]]:
-    """What there is to see of the data before training: the target, where it has a unit of its own."""
+def prediction_figures(label: str, result: Result) -> Figures:
+    """Return the predictions for test examples beside the truth; none of a run that diverged.
+
+    Args:
+        label: of the clipping.
+        result: of the training.
+    """
+    if result.summary.divergence is not None:
+        return {}
+    predictions, schema = predict_test_examples(result), result.data.schema
+    title = f"Predictions for test examples, clip {label}"
+    if not np.isfinite(predictions.predicted).all():
+        return {}
+    if schema.is_classification:
+        classes = result.data.shape.outputs[-1]
+        names = [str(label) for label in schema.labels or range(classes)]
+        counts = count_confusions(predictions, classes)
+        return {"confusion": partial(plot_confusion, counts=counts, names=names, title=title)}
+    unit = f"{schema.target} (its own unit)"
+    target, predicted = predictions
+    return {"predictions": partial(plot_predictions, target=target, predicted=predicted, unit=unit, title=title)}
+
+
+def data_figures(data: TrainingData) -> Figures:
+    """Return what there is to see of the data before training: the target, where it has a unit of its own."""
     if isinstance(data, SequenceData) or data.schema.is_classification:
         return {}
     target = data.schema.target
     train, test = (frame[target].to_numpy(dtype=float) for frame in data.frames().values() if frame is not None)
-    return {"target": partial(plots.plot_target, train=train, test=test, unit=f"{target} (its own unit)")}
+    return {"target": partial(plot_target, train=train, test=test, unit=f"{target} (its own unit)")}
 
 
-def hidden_figures(result: Result, label: str) -> dict[str, Callable[[Figure], None]]:
-    """How gradients fared on their way back through time, one figure for each recurrent layer."""
+def hidden_figures(result: Result, label: str) -> Figures:
+    """Return how gradients fared on their way back through time, one figure for each recurrent layer."""
     record = result.hidden
     if record is None:
         return {}
     several = len(record.norms) > 1
     return {
         f"hidden_state_gradient{f'_{number}' if several else ''}": partial(
-            plots.plot_hidden_states,
+            plot_hidden_states,
             step=record.step,
             norms=norms,
             title=f"Gradient at the hidden state, clip {label}",

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from gradclip.config.overrides import train_command
-from gradclip.formatting import Table, format_score, print_tables, to_markdown
+from gradclip.formatting import CODE, Table, for_terminal, format_score, print_tables, to_markdown
 from gradclip.sweep.results import JobResult
 from gradclip.sweep.search.trial import Trial, best_trial, in_order, metric_of
 from gradclip.tracking.files import read_note, write_whole
@@ -15,7 +15,7 @@ from gradclip.tracking.files import read_note, write_whole
 SEARCH_FOLDER = "search"  # in that of the multirun; its content is stored with the parent run
 NOTE = "search.json"
 TABLE = "search.md"
-FIGURE = "figures/search.png"
+FIGURE = "figures/search"
 MAX_ROWS = 10  # on the terminal; the stored table has all
 
 
@@ -28,12 +28,14 @@ class Report:
         fixed: overrides that every job has.
         seeds: of each setting.
         hydra: overrides of Hydra's own settings.
+        log_scale: names of the settings that were searched on a logarithmic scale.
     """
 
     trials: Sequence[Trial]
     fixed: Sequence[str]
     seeds: Sequence[str]
     hydra: Sequence[str]
+    log_scale: Sequence[str] = ()
 
     @property
     def command(self) -> str:
@@ -47,16 +49,24 @@ class Report:
         return train_command([*(launcher if many else []), *self.fixed, *values, seed], multirun=many)
 
 
-def write_report(folder: Path, report: Report) -> None:
-    """Write the search as JSON, its table as Markdown, and its figure."""
-    from gradclip.plots import draw
-    from gradclip.sweep.search.figures import plot_search
+def write_report(folder: Path, report: Report, figure_format: str = "png") -> None:
+    """Write the search as JSON, its table as Markdown, and its figure.
+
+    Args:
+        folder: of the multirun.
+        report: the search.
+        figure_format: ``png``, ``pdf`` or ``svg``.
+    """
+    from gradclip.plots.search import plot_search
+    from gradclip.plots.style import draw
+    from gradclip.sweep.search.figures import settings_of, trials_of
 
     inner = folder / SEARCH_FOLDER
     inner.mkdir(exist_ok=True)
     write_whole(inner / NOTE, json.dumps(asdict(report), indent=2))
     (inner / TABLE).write_text(to_markdown(search_table(report.trials)) + "\n" + "\n".join(best_lines(report)) + "\n")
-    draw(inner / FIGURE, lambda figure: plot_search(figure, report.trials), size=(9.0, 6.5))
+    trials, settings = trials_of(report.trials), settings_of(report.trials, report.log_scale)
+    draw(inner / f"{FIGURE}.{figure_format}", lambda figure: plot_search(figure, trials, settings))
 
 
 def read_report(folder: Path) -> Report | None:
@@ -72,7 +82,7 @@ def read_report(folder: Path) -> Report | None:
 def print_report(report: Report) -> None:
     """The best settings and what failed, on the terminal."""
     print_tables([search_table(report.trials, MAX_ROWS)])
-    print(*best_lines(report), sep="\n")
+    print(for_terminal("\n".join(best_lines(report))))
 
 
 def search_table(trials: Sequence[Trial], max_rows: int | None = None) -> Table:
@@ -84,24 +94,17 @@ def search_table(trials: Sequence[Trial], max_rows: int | None = None) -> Table:
         for rank, trial in enumerate(in_order(trials))
         if not max_rows or rank < max_rows or trial.state == "failed"
     ]
-    columns = (
-        "trial",
-        *trials[0].values,
-        "seeds",
-        f"{metric_of(trials)}, {trials[0].over_seeds}",
-        "lowest",
-        "highest",
-        "outcome",
-        "reason",
-    )
+    score = f"{metric_of(trials)}, {trials[0].over_seeds}"
+    scores = (score,) if max_rows else (score, "lowest", "highest")  # a terminal may be narrow
+    columns = ("trial", *trials[0].values, "seeds", *scores, "outcome", "reason")
     width = len(columns) if counts["failed"] else len(columns) - 1
-    return Table(title, columns[:width], [_row(trial)[:width] for trial in shown])
+    return Table(title, columns[:width], [_row(trial, len(scores))[:width] for trial in shown])
 
 
-def _row(trial: Trial) -> tuple[str, ...]:
+def _row(trial: Trial, scores: int) -> tuple[str, ...]:
     reason = next((job.error for job in trial.jobs if job.error), "")
     seeds = f"{len(trial.jobs)} of {trial.seeds}"
-    return (str(trial.number), *trial.values.values(), seeds, *_scores(trial), trial.state, reason)
+    return (str(trial.number), *trial.values.values(), seeds, *_scores(trial)[:scores], trial.state, reason)
 
 
 def _scores(trial: Trial) -> list[str]:
@@ -117,4 +120,4 @@ def best_lines(report: Report) -> list[str]:
     settings = " ".join(f"{name}={value}" for name, value in best.values.items())
     score, lowest, highest = _scores(best)
     seeds = f"{best.over_seeds} of {best.seeds} seeds, {lowest} to {highest}" if best.seeds > 1 else "one seed"
-    return [f"Best: {settings}; {metric_of([best])} {score} ({seeds})", f"Repeat it: {report.command}"]
+    return [f"Best: {settings}; {metric_of([best])} {score} ({seeds})", "Repeat it:", f"{CODE}{report.command}"]

@@ -65,7 +65,8 @@ def run_search(
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(config, folder / "multirun.yaml")  # as Hydra's own sweeper does
     if trials := search(space, checked, Launches(launcher, folder)):  # none if it was stopped at once
-        write_report(folder, Report(trials, space.fixed, space.seeds, list(config.hydra.overrides.hydra)))
+        report = Report(trials, space.fixed, space.seeds, list(config.hydra.overrides.hydra), space.log_scale)
+        write_report(folder, report, config.figure_format)
 
 
 def _without_hydra(config: DictConfig) -> DictConfig:

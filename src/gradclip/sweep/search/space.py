@@ -26,6 +26,11 @@ class Space:
     distributions: dict[str, BaseDistribution]
     seeds: tuple[str, ...]
 
+    @property
+    def log_scale(self) -> list[str]:
+        """The searched settings whose range is logarithmic."""
+        return [name for name, range_ in self.distributions.items() if getattr(range_, "log", False)]
+
     def job(self, values: Mapping[str, str], seed: str) -> list[str]:
         """The overrides of one job."""
         return [*self.fixed, *(f"{name}={value}" for name, value in values.items()), f"seed={seed}"]

@@ -1,0 +1,103 @@
+"""The data sets of stored runs: errors on different data, or different scores, are never ranked together."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from gradclip import keys
+from gradclip.compare.words import numbered, short_setting
+from gradclip.config.schema import has_effect
+from gradclip.errors import ConfigError
+from gradclip.tracking.stored_runs import StoredRun
+
+# Settings that prepare the data for training, and leave the examples that are predicted as they are.
+PREPARATION = {
+    *("data.scale_inputs", "data.scale_target", "data.categorical", "data.window"),
+    *("data.steps_per_epoch", "data.train_sequences", "data.solved_at"),
+}
+
+
+class DataChoice(NamedTuple):
+    """The runs on one data set, and what else there was to choose from.
+
+    Attributes:
+        name: of the data set.
+        runs: on it, oldest first.
+        others: number of runs on each other data set, the newest data set first.
+    """
+
+    name: str
+    runs: list[StoredRun]
+    others: dict[str, int]
+
+
+def choose_data(runs: Sequence[StoredRun], name: str | None = None) -> DataChoice:
+    """Return the runs on one data set.
+
+    Args:
+        runs: oldest first; at least one.
+        name: of the data set, or its beginning; None means that of the newest run.
+
+    Raises:
+        ConfigError: no run has such a data set, or those of several begin so.
+    """
+    found = by_data(name_tables_by_content(runs))
+    if name is None:
+        chosen = next(iter(found))
+    else:
+        matching = [key for key in found if key == name] or [key for key in found if key.startswith(name)]
+        if len(matching) != 1:
+            raise ConfigError(f"data_set: got {name!r}; the runs have {', '.join(map(repr, matching or found))}")
+        (chosen,) = matching
+    return DataChoice(chosen, found[chosen], {key: len(other) for key, other in found.items() if key != chosen})
+
+
+def by_data(runs: Sequence[StoredRun]) -> dict[str, list[StoredRun]]:
+    """Return the runs of each data set and score, by a name in words; the newest data set first."""
+    members: dict[tuple[tuple[str, str], ...], list[StoredRun]] = defaultdict(list)
+    for run in runs:
+        members[tuple(_identity(run).items())].append(run)
+    newest_first = sorted(members, key=lambda identity: runs.index(members[identity][-1]), reverse=True)
+    names = _names([dict(identity) for identity in newest_first])
+    return {name: members[identity] for name, identity in zip(names, newest_first, strict=True)}
+
+
+def _identity(run: StoredRun) -> dict[str, str]:
+    """Return what makes the data of two runs the same: settings that decide on the examples, and the score."""
+    ignored = PREPARATION | ({"data.features"} if "data.path" in run.parameters else set())
+    settings = {
+        name: run.parameters[name]
+        for name in sorted(run.parameters)
+        if name.startswith("data.") and name not in ignored and has_effect(name)
+    }
+    score = next((score.name for score in keys.SCORES.values() if score.final_test in run.metrics), "")
+    return settings | {"score": score}
+
+
+def _names(identities: Sequence[dict[str, str]]) -> list[str]:
+    """Name each data set by its file or its name, and by what differs from others of that name."""
+    names = [[Path(one.get("data.path", "")).name or one.get("data.name", "data")] for one in identities]
+    for key in sorted({key for one in identities for key in one}):
+        namesakes = defaultdict(set)
+        for name, one in zip(names, identities, strict=True):
+            namesakes[name[0]].add(one.get(key))
+        for name, one in zip(names, identities, strict=True):
+            if len(namesakes[name[0]]) > 1 and key in one and key not in {"data.path", "data.name"}:
+                name.append(short_setting(key, one[key]))
+    return numbered([" ".join(name) for name in names])
+
+
+def name_tables_by_content(runs: Sequence[StoredRun]) -> list[StoredRun]:
+    """Name the table of each run by its content: one file under two paths is one table, a changed file another."""
+    digests = {run.run_id: run.tags.get(keys.DATA_DIGEST) for run in runs if "data.path" in run.parameters}
+    names = {digest: Path(run.parameters["data.path"]).name for run in runs if (digest := digests.get(run.run_id))}
+    shared = [name for name, count in Counter(names.values()).items() if count > 1]
+    names |= {digest: f"{name} ({digest[:8]})" for digest, name in names.items() if name in shared}
+    return [
+        replace(run, parameters=run.parameters | {"data.path": names[digest]})
+        if (digest := digests.get(run.run_id))
+        else run
+        for run in runs
+    ]

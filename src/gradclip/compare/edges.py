@@ -1,0 +1,84 @@
+"""What to try next where the best group lies at the edge of the values that were tried."""
+
+from dataclasses import dataclass
+from math import inf
+
+from gradclip.compare.summary import Comparison
+from gradclip.compare.words import overrides_of
+from gradclip.config.overrides import is_of_hydra, merge, setting_of, train_command
+from gradclip.formatting import CODE
+
+SCALES = {"clip.value": "threshold", "clip.norm": "threshold of the norm", "optimizer.lr": "learning rate"}
+FEWEST_VALUES = 3  # of fewer, nearly every one is at an edge
+PERCENTILE_METHODS = {"auto"}  # whose threshold has an upper end
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A setting of the best group with no value tried beyond it.
+
+    Attributes:
+        setting: its name.
+        value: that of the best group.
+        is_largest: whether it is the largest value tried; False means the smallest.
+    """
+
+    setting: str
+    value: float
+    is_largest: bool
+
+    @property
+    def next_values(self) -> tuple[float, float]:
+        """About a half and a whole decade further."""
+        first, second = (3, 10) if self.is_largest else (0.3, 0.1)
+        return float(f"{self.value * first:.2g}"), float(f"{self.value * second:.2g}")
+
+    def __str__(self) -> str:
+        """Return a sentence."""
+        end, values = "largest" if self.is_largest else "smallest", " and ".join(f"{one:g}" for one in self.next_values)
+        return f"The best lies at the {end} {SCALES[self.setting]} tried ({self.value:g}): try {values}:"
+
+
+def edges(comparison: Comparison) -> list[Edge]:
+    """Return each scale at whose edge the best group lies, among the groups with its clipping method."""
+    if "clip.name" in comparison.grouping.mixed:
+        return []
+    best = comparison.best.group.runs[0].parameters
+    method, found = best.get("clip.name"), []
+    for name in comparison.grouping.by:
+        if name not in SCALES or (method in PERCENTILE_METHODS and name == "clip.value"):
+            continue
+        runs = [summary.group.runs[0].parameters for summary in comparison.summaries]
+        tried = {float(one[name]) for one in runs if one.get("clip.name") == method and _is_positive(one.get(name))}
+        if len(tried) >= FEWEST_VALUES and _is_positive(best.get(name)):
+            value = float(best[name])
+            if value in {min(tried), max(tried)}:
+                found.append(Edge(name, value, value == max(tried)))
+    return found
+
+
+def _is_positive(text: str | None) -> bool:
+    try:
+        return text is not None and 0 < float(text) < inf
+    except ValueError:
+        return False
+
+
+def edge_lines(comparison: Comparison) -> list[str]:
+    """Return a sentence and a command for each edge; none where the best group diverged."""
+    if not comparison.best.count("diverged") < len(comparison.best.errors):
+        return []
+    return [line for edge in edges(comparison) for line in (str(edge), f"{CODE}{_command(comparison, edge)}")]
+
+
+def _command(comparison: Comparison, edge: Edge) -> str:
+    """Return the command that trains the best group with the next values, over the same seeds."""
+    runs = comparison.best.group.runs
+    values = ",".join(f"{value:g}" for value in edge.next_values)
+    kept = [one for one in overrides_of(runs[-1]) if setting_of(one) != "seed" and not is_of_hydra(one)]
+    seeds = sorted(int(run.parameters["seed"]) for run in runs if run.parameters.get("seed", "").isdecimal())
+    changes = [f"{edge.setting}={values}"]
+    if seeds != [*range(len(seeds))]:
+        changes.append(f"seed={','.join(map(str, seeds))}")
+    through = range(len(seeds)) if len(changes) == 1 else range(0)
+    return train_command(["hydra/launcher=vectorized", *merge(kept, changes)], multirun=True, seeds=through)

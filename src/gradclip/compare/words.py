@@ -1,0 +1,154 @@
+"""The words by which groups of runs are called: those of a run's name and of the table of jobs."""
+
+import shlex
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from gradclip import keys
+from gradclip.config.overrides import setting_of
+from gradclip.tracking.stored_runs import StoredRun
+
+CLIP_LABEL = {"clip.name", "clip.value", "clip.norm"}  # settings that the label of the clipping says
+MAX_LABEL_LENGTH = 30
+
+
+def short_setting(name: str, value: str) -> str:
+    """Return a setting as short as in a run's name.
+
+    Example:
+        >>> short_setting("optimizer.lr", "0.1"), short_setting("model._target_", "gradclip.models.recurrent.GRU")
+        ('lr=0.1', 'model=GRU')
+    """
+    group, _, last = name.rpartition(".")
+    if last in {"name", "_target_"}:
+        return f"{group}={value.rpartition('.')[2]}"
+    return f"{last}={value}"
+
+
+def overrides_of(run: StoredRun) -> list[str]:
+    """Return the overrides of the command that trained a run, as the run's tag has them."""
+    try:
+        words = shlex.split(run.tags.get(keys.COMMAND, ""))
+    except ValueError:  # a tag can hold anything
+        return []
+    return [word for word in words if "=" in word]
+
+
+def experiment_of(run: StoredRun) -> str:
+    """Return the name of the prepared experiment that a run was; empty for any other."""
+    return next((one.partition("=")[2] for one in overrides_of(run) if setting_of(one) == "experiment"), "")
+
+
+@dataclass
+class Description:
+    """What can be said of a group, and what its label says.
+
+    Attributes:
+        base: its experiment, or its clipping; empty where it mixes methods.
+        is_experiment: whether ``base`` is an experiment, whose name says its settings too.
+        words: a word for each setting, the most telling first.
+        note: the values that it mixes.
+        said: the settings whose words are in its label.
+    """
+
+    base: str
+    is_experiment: bool
+    words: dict[str, str]
+    note: str
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def spoken(self) -> tuple[str, ...]:
+        """The words that are said so far, the base first."""
+        return (self.base, *(self.words[name] for name in self.said))
+
+    def say(self, names: Iterable[str]) -> None:
+        """Add the words of some settings, where the group has them."""
+        self.said += [name for name in names if name in self.words and name not in self.said]
+
+
+def group_labels(groups: Sequence[Sequence[StoredRun]], by: Sequence[str], mixed: Sequence[Sequence[str]]) -> list[str]:
+    """Return a label for each group: its experiment or its clipping, and the settings that tell it from others.
+
+    Args:
+        groups: the runs of each.
+        by: names of the settings by which they were grouped.
+        mixed: names of the settings that differ within each group.
+    """
+    found = [_describe(group, by, inner) for group, inner in zip(groups, mixed, strict=True)]
+    _tell_apart(found)
+    for one in found:
+        if not one.is_experiment:
+            one.say(_unusual(one, found) if one.base else one.words)
+    first = 0 if len({one.base for one in found}) > 1 else 1  # a base that all share says nothing
+    return numbered([_fitting([*filter(None, one.spoken[first:])] or [one.base], one.note) for one in found])
+
+
+def _describe(group: Sequence[StoredRun], by: Sequence[str], mixed: Sequence[str]) -> Description:
+    """Collect what can be said of a group.
+
+    Args:
+        group: its runs.
+        by: names of the settings by which runs were grouped.
+        mixed: names of the settings that differ within the group.
+    """
+    run, experiments = group[0], {experiment_of(run) for run in group}
+    experiment = experiments.pop() if len(experiments) == 1 else ""
+    method = "" if "clip.name" in mixed else run.parameters.get("clip.name", "")
+    clip = method if {*mixed} & CLIP_LABEL else run.tags.get(keys.CLIP, method)
+    settings = {name: short_setting(name, run.parameters[name]) for name in by if name in run.parameters}
+    words = {"clip": clip} | {name: settings[name] for name in sorted(settings, key=CLIP_LABEL.__contains__)}
+    return Description(experiment or clip, bool(experiment), words, _mixture(group, mixed))
+
+
+def _tell_apart(groups: Sequence[Description]) -> None:
+    """Let groups that are called alike say the settings in which they differ."""
+    for name in dict.fromkeys(name for one in groups for name in one.words):
+        alike = defaultdict(list)
+        for one in groups:
+            alike[one.spoken].append(one)
+        for members in alike.values():
+            if len({one.words.get(name) for one in members}) > 1:
+                for one in members:
+                    one.say([name])
+
+
+def _unusual(group: Description, groups: Sequence[Description]) -> list[str]:
+    """Return the settings, without its clipping, that a group has different from most of those that have them."""
+    names = [name for name in group.words if name not in CLIP_LABEL | {"clip"}]
+    values = {name: Counter(one.words[name] for one in groups if name in one.words) for name in names}
+    return [name for name in names if group.words[name] != values[name].most_common(1)[0][0]]
+
+
+def _mixture(group: Sequence[StoredRun], mixed: Sequence[str]) -> str:
+    """Say which values a group mixes; empty where it mixes none."""
+    counts = {name: len({run.parameters.get(name) for run in group}) for name in mixed}
+    if not counts:
+        return ""
+    if len(counts) > 1:
+        return f"{len(counts)} settings mixed"
+    ((name, count),) = counts.items()
+    return f"{count} thresholds" if name in CLIP_LABEL else f"{count} values of {name.rpartition('.')[2]}"
+
+
+def _fitting(words: Sequence[str], note: str) -> str:
+    """Join as many whole words as fit; the first one always stands, unless it is far too long."""
+    first = words[0] or "all runs"
+    label = first if len(first) <= 1.5 * MAX_LABEL_LENGTH else "group"
+    for word in words[1:]:
+        if len(f"{label} {word}") > MAX_LABEL_LENGTH:
+            break
+        label = f"{label} {word}"
+    return f"{label}, {note}" if note else label
+
+
+def numbered(labels: Sequence[str]) -> list[str]:
+    """Number those that are called alike."""
+    seen: Mapping[str, list[int]] = defaultdict(list)
+    for index, label in enumerate(labels):
+        seen[label].append(index)
+    return [
+        f"{label} ({seen[label].index(index) + 1})" if len(seen[label]) > 1 else label
+        for index, label in enumerate(labels)
+    ]

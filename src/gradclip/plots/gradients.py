@@ -1,0 +1,154 @@
+"""Gradients over the steps of a run: norms, largest elements, the clipping coefficient, and their distribution."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from gradclip.arrays import Floats
+from gradclip.plots.smoothing import rolling_median
+from gradclip.plots.style import (
+    BLUE,
+    ORANGE,
+    RED,
+    integer_ticks,
+    legend_below,
+    log_axis_over_decades,
+    mark_divergence,
+    show_message,
+    spans_decades,
+    with_gaps,
+)
+from gradclip.telemetry.record import Divergence
+
+BINS = 50
+MARKED_STEPS = 60
+BEFORE = "before clipping"
+NORM_LABEL = "gradient norm (global L2)"
+NORM_UNIT = f"{NORM_LABEL}, loss per unit of weight"
+PERCENTILES = {50: ":", 90: "--", 99: "-"}  # with their line styles
+NEARLY_ALL = 0.9  # of the steps; so many clipped ones are not marked one by one
+
+
+def plot_norms(
+    figure: Figure,
+    step: NDArray[np.int64],
+    norm: Floats,
+    norm_clipped: Floats,
+    max_abs: Floats,
+    thresholds: Mapping[str, float],
+    title: str,
+    divergence: Divergence | None,
+    state: str = BEFORE,
+) -> None:
+    """Plot the global gradient norm of every step before and after clipping, with the thresholds.
+
+    Where single elements are limited, a second panel shows the largest of them with its threshold.
+
+    Args:
+        figure: an empty figure.
+        step: optimizer steps, ``[steps]``.
+        norm: global L2 norm before clipping, ``[steps]``, loss units per weight unit.
+        norm_clipped: global L2 norm after clipping, ``[steps]``, in the same unit.
+        max_abs: largest absolute element before clipping, ``[steps]``, in the same unit.
+        thresholds: of the clipping method, ``norm`` for the norm and ``value`` for single elements.
+        title: title of the figure.
+        divergence: the first non-finite value; None in a run that did not diverge.
+        state: what ``norm`` is, for the legend.
+    """
+    panels = list(figure.subplots(2 if "value" in thresholds else 1, sharex=True, squeeze=False)[:, 0])
+    panels[0].set(title=title, ylabel=NORM_LABEL if len(panels) == 1 else "norm (global L2)")
+    changed = not np.array_equal(norm, norm_clipped, equal_nan=True)
+    label = state if changed or state != BEFORE else "before and after clipping, the same"
+    _plot_steps(panels[0], step, norm, label)
+    if changed:
+        _plot_steps(panels[0], step, norm_clipped, "after clipping", ORANGE, 1.6)
+        _mark_clipped(panels[0], step[norm_clipped != norm], len(step))
+    log_axis_over_decades(panels[0], [*norm, *norm_clipped])
+    if "norm" in thresholds:
+        _draw_threshold(panels[0].axhline, thresholds["norm"], "the norm")
+    if "value" in thresholds:
+        panels[1].set(ylabel="largest |element|")
+        _plot_steps(panels[1], step, max_abs, BEFORE)
+        _draw_threshold(panels[1].axhline, thresholds["value"], "each element")
+        log_axis_over_decades(panels[1], [*max_abs, thresholds["value"]])
+    for panel in panels:
+        if divergence is not None:
+            mark_divergence(panel, divergence.step, divergence)
+    if len(panels) > 1:
+        legend_below(figure, *panels)
+    else:
+        panels[0].legend()
+    panels[-1].set_xlabel("optimizer step")
+    integer_ticks(panels[-1].xaxis)
+
+
+def plot_coefficients(figure: Figure, step: NDArray[np.int64], coefficient: Floats, title: str) -> None:
+    """Plot the clipping coefficient of every step: 1 is an unchanged gradient, 0.01 one that is a hundredth as long.
+
+    Args:
+        figure: an empty figure.
+        step: optimizer steps, ``[steps]``.
+        coefficient: norm after over norm before clipping, ``[steps]``.
+        title: title of the figure.
+    """
+    axes = figure.subplots()
+    axes.set(title=title, xlabel="optimizer step", ylabel="norm after / norm before clipping")
+    if not np.isfinite(coefficient).any():
+        show_message(axes, "no finite gradient")
+        return
+    axes.plot(step, with_gaps(coefficient), ".", color=BLUE, markersize=3, alpha=0.35, label="each step")
+    axes.plot(step, rolling_median(coefficient), color=ORANGE, linewidth=1.8, label="rolling median")
+    axes.axhline(1, color=RED, linestyle="--", label="unchanged")
+    log_axis_over_decades(axes, coefficient)
+    integer_ticks(axes.xaxis)
+    axes.legend()
+
+
+def plot_norm_histogram(figure: Figure, norm: Floats, thresholds: Mapping[str, float], state: str = BEFORE) -> None:
+    """Plot a histogram of the gradient norms, with the threshold and percentiles.
+
+    Args:
+        figure: an empty figure.
+        norm: global L2 norm of every step, ``[steps]``, loss units per weight unit.
+        thresholds: of the clipping method; only that of the norm, ``norm``, is drawn.
+        state: what the norms are, for the title.
+    """
+    axes = figure.subplots()
+    axes.set(title=f"Gradient norms {state}", xlabel=NORM_UNIT, ylabel="optimizer steps")
+    finite = norm[np.isfinite(norm) & (norm > 0)]
+    if finite.size == 0:
+        show_message(axes, "no finite gradient")
+        return
+    wide = spans_decades(finite)
+    edges = np.geomspace(finite.min(), finite.max(), BINS) if wide else np.histogram_bin_edges(finite, BINS)
+    axes.hist(finite, bins=edges.tolist(), color=BLUE, alpha=0.75)
+    axes.set_xscale("log" if wide else "linear")
+    for percentile, style in PERCENTILES.items():
+        value = float(np.percentile(finite, percentile))
+        label = f"{percentile}th percentile: {value:,.4g}"
+        axes.axvline(value, color="black", linewidth=0.9, linestyle=style, label=label)
+    if "norm" in thresholds:  # a threshold of single elements does not limit the norm
+        _draw_threshold(axes.axvline, thresholds["norm"], "the norm")
+    integer_ticks(axes.yaxis)
+    axes.legend()
+
+
+def _plot_steps(
+    axes: Axes, step: NDArray[np.int64], values: Floats, label: str, color: str = BLUE, linewidth: float = 0.9
+) -> None:
+    marker = "." if len(step) < MARKED_STEPS else ""
+    axes.plot(step, with_gaps(values), color=color, linewidth=linewidth, marker=marker, label=label)
+
+
+def _draw_threshold(draw_line: Callable[..., object], threshold: float, quantity: str) -> None:
+    draw_line(threshold, color=RED, linestyle="--", label=f"threshold of {quantity}: {threshold:g}")
+
+
+def _mark_clipped(axes: Axes, clipped: NDArray[np.int64], steps: int) -> None:
+    """Draw a tick at the lower edge for each clipped step, unless nearly all of the steps are clipped."""
+    if len(clipped) < steps * NEARLY_ALL:
+        transform = axes.get_xaxis_transform()  # vertical positions are fractions of the axes
+        axes.plot(clipped, np.full(len(clipped), 0.015), "|", color=RED, transform=transform, label="clipped steps")

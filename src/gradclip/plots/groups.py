@@ -1,0 +1,235 @@
+"""Groups of runs side by side: the score of each run, learning curves, gradient norms, and speed.
+
+A group has a number, which gives it the same colour in every figure.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from gradclip.arrays import Floats, Integers
+from gradclip.plots.style import (
+    BLACK,
+    GREY,
+    RED,
+    integer_ticks,
+    legend_below,
+    log_axis_over_decades,
+    percent_axis,
+    series_style,
+    spans_decades,
+)
+
+MAX_NORM_RATIO = 1e6  # of a norm to the median one; a larger one has exploded and is not shown
+ROW_HEIGHT = 0.36  # inches
+QUARTILES = (25, 50, 75)
+
+
+@dataclass(frozen=True)
+class GroupScores:
+    """The final score of each run of a group.
+
+    Attributes:
+        label: of the group.
+        number: of the group, from 0.
+        scores: of the runs that did not diverge, ``[runs]``.
+        diverged: number of runs that diverged.
+    """
+
+    label: str
+    number: int
+    scores: Floats
+    diverged: int
+
+
+def plot_scores(figure: Figure, groups: Sequence[GroupScores], score: str, title: str, is_fraction: bool) -> None:
+    """Plot a dot for each run, one row a group, with the median and the interquartile range.
+
+    Args:
+        figure: an empty figure.
+        groups: the first one at the top.
+        score: its name.
+        title: title of the figure.
+        is_fraction: whether the score is a fraction, from 0 to 1.
+    """
+    axes = _rows(figure, [group.label for group in groups])
+    for row, group in enumerate(groups):
+        if group.diverged:
+            text = f"{group.diverged} of {group.diverged + len(group.scores)} diverged"
+            axes.text(1.01, row, text, transform=axes.get_yaxis_transform(), va="center", color=RED, fontsize=9)
+        if not len(group.scores):
+            continue
+        color, heights = series_style(group.number).color, row + np.linspace(-0.2, 0.2, len(group.scores) + 2)[1:-1]
+        axes.plot(group.scores, heights, "o", color=color, markersize=5, alpha=0.75, markeredgewidth=0)
+        if not group.diverged and len(group.scores) > 1:
+            low, middle, high = np.percentile(group.scores, QUARTILES)
+            axes.hlines(row, low, high, color=color, linewidth=8, alpha=0.25)
+            axes.plot([middle, middle], [row - 0.32, row + 0.32], color=BLACK, linewidth=2)
+    axes.set(title=title, xlabel=f"{score} (dots: runs, bar: their median)")
+    _score_axis(axes, np.concatenate([group.scores for group in groups]), is_fraction)
+
+
+def _rows(figure: Figure, labels: Sequence[str]) -> Axes:
+    """Make axes with one row for each label, the first at the top."""
+    figure.set_layout_engine("constrained")
+    figure.set_size_inches(8.0, max(3.0, 1.3 + ROW_HEIGHT * len(labels)))
+    axes = figure.subplots()
+    axes.set_yticks(range(len(labels)), labels, fontsize=10)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
+    return axes
+
+
+def _score_axis(axes: Axes, scores: Floats, is_fraction: bool) -> None:
+    """Choose the horizontal axis of scores: in percent, logarithmic or linear."""
+    if is_fraction:
+        axes.set_xlim(-0.02, 1.02)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    elif spans_decades(scores):
+        axes.set_xscale("log")
+
+
+@dataclass(frozen=True)
+class LearningBand:
+    """The score of a group over epochs.
+
+    Attributes:
+        label: of the group.
+        number: of the group, from 0.
+        epoch: ``[epochs]``.
+        quartiles: 25th, 50th and 75th percentile of the score, ``[epochs, 3]``; NaN where they fall on a diverged run.
+    """
+
+    label: str
+    number: int
+    epoch: Integers
+    quartiles: Floats
+
+
+def plot_learning_curves(
+    figure: Figure, bands: Sequence[LearningBand], score: str, title: str, is_fraction: bool
+) -> None:
+    """Plot the score over epochs: median and interquartile range of each group.
+
+    Args:
+        figure: an empty figure.
+        bands: one for each group.
+        score: its name.
+        title: title of the figure.
+        is_fraction: whether the score is a fraction, from 0 to 1.
+    """
+    axes = figure.subplots()
+    axes.set(title=title, xlabel="epoch", ylabel=score)
+    for band in bands:
+        style = series_style(band.number)
+        ends_finite = np.isfinite(band.quartiles[-1:, 1]).any()
+        label = band.label if ends_finite else f"{band.label}: diverged"
+        axes.fill_between(
+            band.epoch, band.quartiles[:, 0], band.quartiles[:, 2], color=style.color, alpha=0.15, linewidth=0
+        )
+        marker = "" if ends_finite else "x"
+        axes.plot(
+            *(band.epoch, band.quartiles[:, 1]), color=style.color, linestyle=style.line, marker=marker, label=label
+        )
+    if is_fraction:
+        percent_axis(axes)
+    else:
+        log_axis_over_decades(axes, [value for band in bands for value in band.quartiles.ravel()])
+    integer_ticks(axes.xaxis)
+    legend_below(figure, axes)
+
+
+@dataclass(frozen=True)
+class NormRange:
+    """Gradient norms before clipping of a group, each the median over its runs.
+
+    Attributes:
+        label: of the group.
+        number: of the group, from 0.
+        norms: 50th, 90th and 99th percentile and maximum, ``[4]``.
+        threshold: of the norm; NaN where there is none.
+    """
+
+    label: str
+    number: int
+    norms: Floats
+    threshold: float
+
+
+def plot_norm_ranges(figure: Figure, ranges: Sequence[NormRange]) -> None:
+    """Plot the percentiles of each group's gradient norms, and its threshold; an exploded norm is written down."""
+    axes = _rows(figure, [group.label for group in ranges])
+    limit = _largest_usual([group.norms[3] for group in ranges])
+    for row, group in enumerate(ranges):
+        color, (middle, p90, p99, largest) = series_style(group.number).color, group.norms
+        axes.hlines(row, middle, min(p99, limit), color=color, linewidth=7, alpha=0.35)
+        axes.plot(p90 if p90 <= limit else np.nan, row, "o", color=color)
+        axes.plot(largest if largest <= limit else np.nan, row, "|", color=color, markersize=13)
+        if largest > limit:
+            text = f"up to {largest:.0e}".replace("e+", "e")
+            axes.text(1.01, row, text, transform=axes.get_yaxis_transform(), va="center", color=RED, fontsize=9)
+    thresholds = np.array([group.threshold for group in ranges])
+    if np.isfinite(thresholds).any():
+        axes.plot(thresholds, range(len(ranges)), "d", color=RED, label="threshold of the norm")
+    for mark, width, label in (("", 7, "median to 99th percentile"), ("o", 0, "90th percentile"), ("|", 0, "largest")):
+        axes.plot([], [], marker=mark, linewidth=width, color=GREY, alpha=0.5 if width else 1, label=label)
+    axes.set(title="Gradient norms before clipping", xlabel="gradient norm (global L2, loss per unit of weight)")
+    axes.set_xscale("log")
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+
+
+def _largest_usual(largest: Sequence[float]) -> float:
+    """Return the largest norm that is shown: exploded ones would squeeze the others."""
+    finite = np.array([norm for norm in largest if np.isfinite(norm)])
+    usual = finite[finite < np.median(finite) * MAX_NORM_RATIO] if finite.size else finite
+    return float(usual.max()) if usual.size else np.inf
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How soon the runs of a group reached the target, and where they ended.
+
+    Attributes:
+        label: of the group.
+        number: of the group, from 0.
+        epochs: until the target, of the runs that reached it, ``[runs]``.
+        quartiles: 25th, 50th and 75th percentile of the final score, ``[3]``; NaN where they fall on a diverged run.
+        runs: of the group.
+    """
+
+    label: str
+    number: int
+    epochs: Floats
+    quartiles: Floats
+    runs: int
+
+
+def plot_speed(figure: Figure, groups: Sequence[Speed], score: str, target: str, is_fraction: bool) -> None:
+    """Plot the final score by the epochs to the target: medians and interquartile ranges of each group.
+
+    Args:
+        figure: an empty figure.
+        groups: each with at least one run that reached the target, and a finite median.
+        score: on the vertical axis.
+        target: label of the horizontal axis.
+        is_fraction: whether the score is a fraction, from 0 to 1, and the higher the better.
+    """
+    axes = figure.subplots()
+    best = "upper left" if is_fraction else "lower left"
+    axes.set(title=f"Speed and final score: {best} is best", xlabel=target, ylabel=score)
+    for group in groups:
+        style, (low, median, high) = series_style(group.number), group.quartiles
+        count = "" if len(group.epochs) == group.runs else f" ({len(group.epochs)} of {group.runs} reach it)"
+        fast, usual, slow = np.percentile(group.epochs, QUARTILES)
+        axes.hlines(median, fast, slow, color=style.color)
+        axes.vlines(usual, low, high if np.isfinite(high) else median, color=style.color)
+        axes.plot(usual, median, style.marker, color=style.color, label=f"{group.label}{count}")
+    if is_fraction:
+        percent_axis(axes)
+    else:
+        log_axis_over_decades(axes, np.concatenate([group.quartiles for group in groups]))
+    legend_below(figure, axes)

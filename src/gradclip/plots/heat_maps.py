@@ -1,0 +1,154 @@
+"""Heat maps of gradient norms: by parameter, and by time step of a recurrent layer."""
+
+from collections.abc import Sequence
+from itertools import takewhile
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from gradclip.arrays import Floats
+from gradclip.plots.gradients import BEFORE
+from gradclip.plots.style import PALE, RED, integer_ticks, show_message
+from gradclip.telemetry.record import Divergence
+
+MAX_DECADES = 16  # of a colour scale; with more, colours could not be distinguished
+MAX_NAME_LENGTH = 24
+HEAT = colormaps["viridis"].with_extremes(under=PALE)
+HEAT_LABEL = "log10 of the norm (grey: zero, red: not finite)"
+
+
+def plot_heat_map(
+    figure: Figure,
+    step: NDArray[np.int64],
+    names: Sequence[str],
+    norms: Floats,
+    norms_clipped: Floats,
+    divergence: Divergence | None,
+    state: str = BEFORE,
+) -> None:
+    """Plot the gradient norm of each parameter at each step as a heat map; after clipping beside before, if it differs.
+
+    Args:
+        figure: an empty figure.
+        step: optimizer steps, ``[steps]``.
+        names: of the parameters.
+        norms: L2 norm of each gradient before clipping, ``[steps, parameters]``, loss units per weight unit.
+        norms_clipped: the same after clipping.
+        divergence: the first non-finite value; None in a run that did not diverge.
+        state: what ``norms`` are, for the title.
+    """
+    changed = not np.array_equal(norms, norms_clipped, equal_nan=True)
+    panels = {state: norms} | ({"after clipping": norms_clipped} if changed else {})
+    figure.set_layout_engine("constrained")
+    all_axes = list(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0])
+    where = "" if divergence is None else f"; diverged at step {divergence.step}"
+    figure.suptitle(f"Norm of each parameter's gradient{where}", x=0.01, ha="left", weight="bold", size=13)
+    scale = _logarithms(np.concatenate([*panels.values()]))
+    prefix, short = without_common_prefix(names)
+    all_axes[0].set_ylabel(f"parameter of {prefix}" if prefix else "parameter")
+    for axes, (title, values) in zip(all_axes, panels.items(), strict=True):
+        axes.set_title(title, size=11, weight="normal")
+        axes.set_xlabel("optimizer step")
+        if not np.isfinite(_logarithms(values)).any():
+            show_message(axes, "no finite gradient")
+            continue
+        edges = np.append(step, step[-1] + 1) - 0.5
+        _draw_heat_map(axes, edges, np.arange(len(names) + 1), _logarithms(values), scale)
+        integer_ticks(axes.xaxis)
+    drawn = [axes.collections[0] for axes in all_axes if axes.collections]
+    if drawn:
+        all_axes[0].set_yticks(np.arange(len(names)) + 0.5, short, fontsize=9)
+        all_axes[0].set_ylim(len(names), 0)
+        figure.colorbar(drawn[0], ax=all_axes, pad=0.02).set_label(HEAT_LABEL)
+
+
+def without_common_prefix(names: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the modules that all names begin with, and the names without them; one too long keeps its end.
+
+    Example:
+        >>> without_common_prefix(["network.0.weight", "network.0.bias", "network.2.weight"])
+        ('network', ['0.weight', '0.bias', '2.weight'])
+    """
+    modules = [name.split(".")[:-1] for name in names]
+    shared = [words[0] for words in takewhile(lambda words: len({*words}) == 1, zip(*modules, strict=False))]
+    rest = [name.split(".")[len(shared) :] for name in names]
+    return ".".join(shared), [_last_words(words) for words in rest]
+
+
+def _last_words(words: Sequence[str]) -> str:
+    """Join as many of the last words of a dotted name as fit."""
+    name = words[-1]
+    for count in range(2, len(words) + 1):
+        longer = ".".join(words[-count:])
+        if len(longer) > MAX_NAME_LENGTH:
+            return f"….{name}"
+        name = longer
+    return name
+
+
+def plot_hidden_states(figure: Figure, step: NDArray[np.int64], norms: Floats, title: str, layer: str = "") -> None:
+    """Plot the gradient norm at the hidden states by optimizer step and time step as a heat map.
+
+    Args:
+        figure: an empty figure.
+        step: optimizer steps, ``[snapshots]``.
+        norms: L2 norm of the derivative with respect to the hidden state, ``[snapshots, time steps]``.
+        title: title of the figure.
+        layer: name of the recurrent layer; empty if there is only one.
+    """
+    axes = figure.subplots()
+    plot_time_heat_map(axes, step, norms, norms)
+    axes.set(title=title, xlabel="optimizer step", ylabel=f"time step, {layer}" if layer else "time step")
+    if axes.collections:
+        bar = figure.colorbar(axes.collections[0], ax=axes, pad=0.02)
+        bar.set_label(HEAT_LABEL)
+
+
+def plot_time_heat_map(axes: Axes, step: NDArray[np.int64], norms: Floats, scale: Floats) -> None:
+    """Plot the heat map of :func:`plot_hidden_states` into existing axes.
+
+    Args:
+        axes: empty axes.
+        step: optimizer steps, ``[snapshots]``.
+        norms: L2 norm of the derivative with respect to the hidden state, ``[snapshots, time steps]``.
+        scale: norms whose finite values set the limits of the colour scale, any shape.
+    """
+    logs = _logarithms(norms)
+    if not np.isfinite(logs).any():
+        show_message(axes, "no finite gradient")
+        return
+    edges = np.append(step, step[-1] + (step[-1] - step[-2] if len(step) > 1 else 1)) - 0.5
+    scale_logs = _logarithms(scale)
+    scale_logs = np.maximum(scale_logs, scale_logs[np.isfinite(scale_logs)].max() - MAX_DECADES)
+    _draw_heat_map(axes, edges, np.arange(norms.shape[1] + 1) + 0.5, logs, scale_logs)
+    for axis in (axes.xaxis, axes.yaxis):
+        integer_ticks(axis)
+
+
+def _draw_heat_map(axes: Axes, columns: Floats, rows: NDArray[Any], logs: Floats, scale: Floats) -> None:
+    """Draw logarithms as colours; zero and non-finite values have colours of their own.
+
+    Args:
+        axes: where to draw.
+        columns: edges of the columns, ``[columns + 1]``.
+        rows: edges of the rows, ``[rows + 1]``.
+        logs: logarithms, ``[columns, rows]``; -inf for zero, NaN for a non-finite value.
+        scale: logarithms whose finite values set the limits of the colour scale, any shape.
+    """
+    axes.grid(False)
+    axes.set_facecolor(RED)  # non-finite values are masked, so that the background shows
+    finite = scale[np.isfinite(scale)]
+    lowest, highest = finite.min(), max(finite.max(), finite.min() + 1e-9)  # an empty range would have no "under"
+    shown = np.where(np.isneginf(logs), lowest - 1, np.maximum(logs, lowest))
+    axes.pcolormesh(columns, rows, np.ma.masked_invalid(shown.T), cmap=HEAT, vmin=lowest, vmax=highest)
+
+
+def _logarithms(norms: Floats) -> Floats:
+    """Return logarithms to base 10; NaN where a norm is not finite, -inf where it is zero."""
+    with np.errstate(divide="ignore"):
+        logs: Floats = np.log10(np.where(np.isfinite(norms), norms, np.nan))
+    return logs

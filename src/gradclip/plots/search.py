@@ -1,0 +1,127 @@
+"""A search: the score of each trial, by its number and by each searched setting."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from gradclip.arrays import Floats, Integers
+from gradclip.plots.style import (
+    EDGE,
+    ORANGE,
+    RED,
+    few_log_ticks,
+    integer_ticks,
+    log_axis_over_decades,
+    percent_axis,
+    show_message,
+)
+
+COLUMNS = 3  # of panels
+RUNGS = colormaps["Blues"]
+
+
+@dataclass(frozen=True)
+class SearchedSetting:
+    """The values of one setting over the trials.
+
+    Attributes:
+        name: of the setting.
+        positions: on the horizontal axis, ``[trials]``.
+        names: of the positions 0, 1, …; empty where positions are numbers of their own.
+        is_log: whether the setting was searched on a logarithmic scale.
+    """
+
+    name: str
+    positions: Floats
+    names: Sequence[str]
+    is_log: bool
+
+
+@dataclass(frozen=True)
+class SearchTrials:
+    """The trials of a search.
+
+    Attributes:
+        score: name of the score, with how the seeds' scores become one.
+        values: score of each trial, ``[trials]``; NaN where it has none.
+        lowest: of its seeds, ``[trials]``.
+        highest: of its seeds, ``[trials]``.
+        seeds: number of seeds that each trial was given, ``[trials]``: its rung.
+        all_seeds: number of seeds of a trial that is never dropped.
+        without_score: trials that diverged or failed, by that word.
+        best: index of the best trial; None where no trial is best.
+        best_so_far: best score up to each trial, ``[trials]``; NaN before there is one.
+        is_fraction: whether the score is a fraction, from 0 to 1.
+    """
+
+    score: str
+    values: Floats
+    lowest: Floats
+    highest: Floats
+    seeds: Integers
+    all_seeds: int
+    without_score: dict[str, list[int]]
+    best: int | None
+    best_so_far: Floats
+    is_fraction: bool
+
+
+def plot_search(figure: Figure, trials: SearchTrials, settings: Sequence[SearchedSetting]) -> None:
+    """Plot the score of each trial, lowest to highest over its seeds, by its number and by each setting.
+
+    Args:
+        figure: an empty figure.
+        trials: their scores.
+        settings: one panel each.
+    """
+    rows = -(-len(settings) // COLUMNS)
+    columns = min(len(settings), COLUMNS)
+    figure.set_size_inches(9.0, 3.6 + 2.8 * rows)
+    figure.set_layout_engine("constrained")
+    grid = figure.add_gridspec(1 + rows, columns)
+    top = figure.add_subplot(grid[0, :])
+    _plot_trials(top, trials, np.arange(len(trials.values), dtype=float))
+    top.set(title="Search", xlabel="trial", ylabel=trials.score)
+    integer_ticks(top.xaxis)
+    if not top.lines:
+        return
+    top.step(np.arange(len(trials.values)), trials.best_so_far, where="post", color=ORANGE, label="best so far")
+    handles, labels = top.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=10)
+    for index, setting in enumerate(settings):
+        axes = figure.add_subplot(grid[1 + index // columns, index % columns], sharey=top)
+        axes.set_xlabel(setting.name)
+        if setting.is_log:
+            axes.set_xscale("log")
+            few_log_ticks(axes.xaxis)
+        _plot_trials(axes, trials, setting.positions)
+        if setting.names:
+            axes.set_xticks(range(len(setting.names)), setting.names)
+            axes.set_xlim(-0.5, len(setting.names) - 0.5)
+        axes.tick_params(labelleft=index % columns == 0)
+
+
+def _plot_trials(axes: Axes, trials: SearchTrials, positions: Floats) -> None:
+    """Plot one mark for each trial, the darker the more seeds it had; one without a score at the upper edge."""
+    if not np.isfinite(trials.values).any():
+        show_message(axes, "no setting has a finite score")
+        return
+    for seeds in np.unique(trials.seeds):
+        rung = (trials.seeds == seeds) & np.isfinite(trials.values)
+        color = RUNGS(0.3 + 0.65 * seeds / trials.all_seeds)
+        axes.vlines(positions[rung], trials.lowest[rung], trials.highest[rung], color=color, alpha=0.6)
+        label = f"{seeds} of {trials.all_seeds} seeds" if seeds < trials.all_seeds else f"all {seeds} seeds"
+        axes.plot(positions[rung], trials.values[rung], "o", color=color, markersize=5, label=label)
+    for (word, where), marker in zip(trials.without_score.items(), "x+", strict=False):
+        edge = axes.get_xaxis_transform()  # vertical positions are fractions of the axes
+        axes.plot(positions[where], np.full(len(where), EDGE), marker, color=RED, transform=edge, label=word)
+    if trials.best is not None:
+        axes.plot(positions[trials.best], trials.values[trials.best], "*", color=ORANGE, markersize=15, label="best")
+    if trials.is_fraction:
+        percent_axis(axes)
+    else:
+        log_axis_over_decades(axes, [*trials.values, *trials.lowest, *trials.highest])

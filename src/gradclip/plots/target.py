@@ -1,0 +1,77 @@
+"""The target before training, and its predictions after it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from gradclip.arrays import Floats
+from gradclip.plots.style import BLUE, GREY, ORANGE
+
+MAX_NUMBERED_CLASSES = 12  # with more, the counts in the cells could not be read
+
+
+def plot_target(figure: Figure, train: Floats, test: Floats, unit: str) -> None:
+    """Plot a histogram and a box plot of the target.
+
+    Args:
+        figure: an empty figure.
+        train: target of the training rows, ``[rows]``, in its own unit.
+        test: target of the test rows, ``[rows]``, in its own unit.
+        unit: label of the axis.
+    """
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1], gridspec_kw={"hspace": 0.12})
+    bins = np.histogram_bin_edges(np.concatenate([train, test]), bins="auto").tolist()
+    top.hist(train, bins=bins, color=BLUE, alpha=0.65, label=f"train ({len(train)} rows)")
+    top.hist(test, bins=bins, color=ORANGE, alpha=0.65, label=f"test ({len(test)} rows)")
+    top.set(title=f"Target: mean {train.mean():.3g}, standard deviation {train.std():.3g} (train)", ylabel="rows")
+    top.legend()
+    boxes = bottom.boxplot([test, train], orientation="horizontal", widths=0.6, patch_artist=True)
+    for box, color in zip(boxes["boxes"], (ORANGE, BLUE), strict=True):
+        box.set(facecolor=color, alpha=0.65)
+    for line in boxes["medians"]:
+        line.set(color="black")
+    bottom.set_yticklabels(["test", "train"])
+    bottom.set_xlabel(unit)
+
+
+def plot_predictions(figure: Figure, target: Floats, predicted: Floats, unit: str, title: str) -> None:
+    """Plot predicted against true values of the test examples; on the line a prediction is right.
+
+    Args:
+        figure: an empty figure.
+        target: true values, ``[examples]``.
+        predicted: finite predictions, ``[examples]``.
+        unit: name and unit of the target.
+        title: title of the figure.
+    """
+    axes = figure.subplots()
+    ends = [min(target.min(), predicted.min()), max(target.max(), predicted.max())]
+    axes.plot(ends, ends, color=GREY, linestyle="--", label="predicted right")
+    axes.plot(target, predicted, "o", color=BLUE, markersize=4, alpha=0.4, label=f"{len(target)} test examples")
+    axes.set(title=title, xlabel=f"true {unit}", ylabel="predicted")
+    axes.legend(loc="upper left")
+
+
+def plot_confusion(figure: Figure, counts: NDArray[np.int64], names: Sequence[str], title: str) -> None:
+    """Plot how often each class was taken for each other, as a fraction of the true class.
+
+    Args:
+        figure: an empty figure.
+        counts: test examples, ``[true classes, predicted classes]``.
+        names: of the classes.
+        title: title of the figure.
+    """
+    axes = figure.subplots()
+    axes.grid(False)
+    fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    if len(names) <= MAX_NUMBERED_CLASSES:
+        for row, column in np.ndindex(*counts.shape):
+            color = "white" if fractions[row, column] > 0.5 else "black"
+            axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=color)
+        axes.set_xticks(range(len(names)), names)
+        axes.set_yticks(range(len(names)), names)
+    axes.set(title=title, xlabel="predicted class", ylabel="true class")
+    figure.colorbar(image, ax=axes, pad=0.02).set_label("fraction of the true class")

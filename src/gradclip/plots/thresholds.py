@@ -1,0 +1,173 @@
+"""A score by one setting, such as the threshold, and by two."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from gradclip.arrays import Booleans, Floats
+from gradclip.plots.style import (
+    BLACK,
+    GREY,
+    LINE_STYLES,
+    MARKERS,
+    RED,
+    legend_below,
+    log_axis_over_decades,
+    percent_axis,
+    series_style,
+    spans_decades,
+    ticks_at,
+)
+
+DODGE = 0.02  # between the dots of two methods, as a fraction of the axis
+SPREAD = np.array([0.0, -0.004, 0.004, -0.008, 0.008])  # of the dots of one threshold
+MAX_TICKS = 9  # with more thresholds, a tick at each would not fit
+
+
+@dataclass(frozen=True)
+class ThresholdLine:
+    """The score by threshold, for one clipping method.
+
+    Attributes:
+        label: the method, and other settings that distinguish the line from others.
+        threshold: ``[thresholds]``.
+        numbers: of the groups that have these thresholds, ``[thresholds]``.
+        scores: of the runs that did not diverge, for each threshold ``[runs]``.
+        quartiles: 25th, 50th and 75th percentile of the score, ``[thresholds, 3]``; NaN where they fall on a diverged
+            run.
+        diverged: proportion of the runs that diverged, ``[thresholds]``.
+    """
+
+    label: str
+    threshold: Floats
+    numbers: Sequence[int]
+    scores: Sequence[Floats]
+    quartiles: Floats
+    diverged: Floats
+
+
+def plot_thresholds(
+    figure: Figure,
+    lines: Sequence[ThresholdLine],
+    unclipped: Sequence[tuple[str, float]],
+    edge: float | None,
+    score: str,
+    threshold: str,
+    is_fraction: bool,
+) -> None:
+    """Plot each run by its threshold, with the medians and, where any run diverged, the proportion that did.
+
+    Args:
+        figure: an empty figure.
+        lines: one for each clipping method.
+        unclipped: label and median of each group without clipping.
+        edge: threshold of the best group, where no threshold was tried beyond it.
+        score: its name.
+        threshold: label of the horizontal axis.
+        is_fraction: whether the score is a fraction, from 0 to 1.
+    """
+    any_diverged = any(line.diverged.any() for line in lines)
+    heights = [4, 1] if any_diverged else [4]
+    axes, *lower = figure.subplots(len(heights), sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    axes.set(title=f"{score} by threshold: each run, and the medians", ylabel=score)
+    tried = np.unique(np.concatenate([line.threshold for line in lines]))
+    for index, line in enumerate(lines):
+        dodge = (index - (len(lines) - 1) / 2) * DODGE  # so that dots of two methods do not hide each other
+        _plot_line(axes, line, index, (tried[-1] / tried[0]) ** (dodge + SPREAD))
+        for panel in lower:
+            panel.plot(line.threshold, line.diverged, color=GREY, linestyle=_line_style(index), clip_on=False)
+            for at, proportion, number in zip(line.threshold, line.diverged, line.numbers, strict=True):
+                color = series_style(number).color
+                panel.plot(at, proportion, _marker(index), color=color, markersize=5, clip_on=False)
+    for panel in lower:
+        panel.set(ylabel="diverged", ylim=(0, 1), yticks=[0, 1], yticklabels=["none", "all"])
+    for label, median in unclipped:
+        text = label if np.isfinite(median) else f"{label}: the median run diverged"
+        axes.axhline(median, color=GREY, linestyle="--", label=text)
+    if edge is not None:
+        label = "the best is at the edge of what was tried"
+        axes.axvline(edge, color=RED, linewidth=7, alpha=0.25, zorder=0, label=label)
+    bottom = [axes, *lower][-1]
+    bottom.set(xlabel=threshold, xscale="log")
+    if len(tried) <= MAX_TICKS:
+        ticks_at(bottom.xaxis, tried.tolist())
+    if is_fraction:
+        percent_axis(axes)
+    else:
+        log_axis_over_decades(axes, np.concatenate([values for line in lines for values in line.scores]))
+    legend_below(figure, axes)
+
+
+def _plot_line(axes: Axes, line: ThresholdLine, index: int, factors: Floats) -> None:
+    """Plot the dots of the runs in the colours of their groups, and the line of their medians.
+
+    Args:
+        axes: where to draw.
+        line: what to draw.
+        index: of the line.
+        factors: by which the dots of a threshold are moved aside, one after the other.
+    """
+    for at, number, scores in zip(line.threshold, line.numbers, line.scores, strict=True):
+        positions = at * np.resize(factors, len(scores))
+        style = {"color": series_style(number).color, "markersize": 6, "alpha": 0.75, "markeredgewidth": 0}
+        axes.plot(positions, scores, _marker(index), **style)  # type: ignore[arg-type]  # of several types
+    axes.plot(
+        *(line.threshold, line.quartiles[:, 1]), color=BLACK, linestyle=_line_style(index), marker=_marker(index),
+        markersize=7, fillstyle="none", linewidth=1.1, zorder=1.5, label=f"{line.label}, median",
+    )  # fmt: skip
+
+
+def _line_style(index: int) -> object:
+    return LINE_STYLES[index % len(LINE_STYLES)]
+
+
+def _marker(index: int) -> str:
+    return MARKERS[index % len(MARKERS)]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Medians by two settings.
+
+    Attributes:
+        names: the settings of the rows and of the columns.
+        rows: values of the first setting.
+        columns: values of the second setting.
+        medians: ``[rows, columns]``; NaN where the median run diverged, or there is none.
+        diverged: whether the median run diverged, ``[rows, columns]``.
+    """
+
+    names: tuple[str, str]
+    rows: list[float]
+    columns: list[float]
+    medians: Floats
+    diverged: Booleans
+
+
+def plot_grid(figure: Figure, grid: Grid, score: str) -> None:
+    """Plot the median of each pair of settings as a colour and as a number.
+
+    Args:
+        figure: an empty figure.
+        grid: the medians.
+        score: its name.
+    """
+    axes = figure.subplots()
+    axes.grid(False)
+    axes.set_facecolor(GREY)
+    logarithmic = spans_decades(grid.medians) and bool(np.nanmin(grid.medians) > 0)
+    shown = np.ma.masked_invalid(np.log10(grid.medians) if logarithmic else grid.medians)
+    mesh = axes.pcolormesh(shown, cmap=colormaps["viridis"])
+    for row, column in np.ndindex(*grid.medians.shape):
+        median = grid.medians[row, column]
+        text = "diverged" if grid.diverged[row, column] else f"{median:.3g}" if np.isfinite(median) else "no run"
+        axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", bbox={"facecolor": "white", "lw": 0})
+    axes.set_xticks(np.arange(len(grid.columns)) + 0.5, [f"{value:g}" for value in grid.columns])
+    axes.set_yticks(np.arange(len(grid.rows)) + 0.5, [f"{value:g}" for value in grid.rows])
+    axes.set(title=f"{score}, median (grey: diverged)", xlabel=grid.names[1], ylabel=grid.names[0])
+    bar = figure.colorbar(mesh, ax=axes, pad=0.02)
+    bar.set_label(f"log10 of {score}" if logarithmic else score)

@@ -1,0 +1,104 @@
+"""Learning curves: the score by epoch and, of a run that diverged before, the loss by step."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from gradclip.arrays import Floats
+from gradclip.plots.style import (
+    BLUE,
+    EDGE,
+    GREY,
+    ORANGE,
+    RED,
+    describe_divergence,
+    integer_ticks,
+    legend_below,
+    log_axis_over_decades,
+    mark_divergence,
+    percent_axis,
+    show_message,
+    with_gaps,
+)
+from gradclip.telemetry.record import Divergence
+
+MARKED_EPOCHS = 3  # curves of fewer epochs have markers: a curve of one point would be invisible
+STEPS_BEFORE_DIVERGENCE = 200  # that are shown
+
+
+def plot_learning_curve(
+    figure: Figure,
+    train: Sequence[float],
+    test: Sequence[float],
+    score: str,
+    baseline: float,
+    title: str,
+    divergence: Divergence | None,
+    is_fraction: bool = False,
+) -> None:
+    """Plot the score on training and test examples by epoch, with the baseline.
+
+    Args:
+        figure: an empty figure.
+        train: score on the training examples, one for each epoch.
+        test: score on the test examples, one for each epoch.
+        score: label of the axis, with the unit.
+        baseline: score of a prediction that ignores the inputs.
+        title: title of the figure.
+        divergence: the first non-finite value; None in a run that did not diverge.
+        is_fraction: whether the score is a fraction, whose axis goes from 0 to 1.
+    """
+    axes = figure.subplots()
+    axes.set(title=title, xlabel="epoch", ylabel=score)
+    if not np.isfinite([*train, *test]).any():
+        show_message(axes, "no finite score")
+        return
+    text = f"{baseline:.1%}" if is_fraction else f"{baseline:,.4g}"
+    axes.axhline(baseline, color=GREY, linestyle="--", label=f"a guess that ignores the inputs: {text}")
+    marker = "o" if len(train) < MARKED_EPOCHS else ""
+    epochs = np.arange(1, len(train) + 1)
+    axes.plot(epochs, with_gaps(train), color=BLUE, marker=marker, label="train")
+    axes.plot(epochs, with_gaps(test), color=ORANGE, marker=marker, label="test")
+    if is_fraction:
+        percent_axis(axes)
+    else:
+        log_axis_over_decades(axes, [*train, *test])
+    if divergence is not None:
+        mark_divergence(axes, divergence.epoch, divergence)
+    integer_ticks(axes.xaxis)
+    axes.legend()
+
+
+def plot_step_losses(
+    figure: Figure, step: NDArray[np.int64], loss: Floats, title: str, divergence: Divergence | None
+) -> None:
+    """Plot the training loss of the steps before a run diverged, on a logarithmic axis.
+
+    Args:
+        figure: an empty figure.
+        step: optimizer steps, ``[steps]``.
+        loss: of each step's batch, ``[steps]``, loss units.
+        title: title of the figure.
+        divergence: the first non-finite value; None where the run did not diverge.
+    """
+    axes = figure.subplots()
+    axes.set(title=title, xlabel="optimizer step", ylabel="training loss of the step's batch")
+    shown = slice(None) if divergence is None else step >= divergence.step - STEPS_BEFORE_DIVERGENCE
+    step, loss = step[shown], loss[shown]
+    finite = np.isfinite(loss) & (loss > 0)
+    if not finite.any():
+        show_message(axes, "no finite loss" if divergence is None else describe_divergence(divergence))
+        return
+    axes.plot(step, with_gaps(loss), "o-", color=BLUE, markersize=4, label="loss")
+    log_axis_over_decades(axes, loss[finite])
+    broken = step[~np.isfinite(loss)]
+    if broken.size:
+        edge = axes.get_xaxis_transform()  # vertical positions are fractions of the axes
+        heights = np.full(broken.size, EDGE)
+        axes.plot(broken, heights, "x", color=RED, transform=edge, label="loss not finite")
+    if divergence is not None:
+        mark_divergence(axes, divergence.step, divergence)
+    integer_ticks(axes.xaxis)
+    legend_below(figure, axes)

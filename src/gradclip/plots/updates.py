@@ -1,0 +1,44 @@
+"""The update to weight ratio over the steps of a run."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from gradclip.arrays import Floats
+from gradclip.plots.heat_maps import without_common_prefix
+from gradclip.plots.smoothing import rolling_median
+from gradclip.plots.style import GREY, integer_ticks, legend_below, log_axis_over_decades, series_style, show_message
+
+MAX_LINES = 6
+MARKED_STEPS = 60
+USUAL_UPDATE_RATIO = 1e-3  # of networks that train well
+
+
+def plot_update_ratios(figure: Figure, step: NDArray[np.int64], names: Sequence[str], ratios: Floats) -> None:
+    """Plot the update to weight ratio of the parameters by step, as a rolling median; at most the six largest.
+
+    Args:
+        figure: an empty figure.
+        step: optimizer steps, ``[steps]``.
+        names: of the parameters.
+        ratios: norm of each parameter's update over its norm, ``[steps, parameters]``; NaN where not measured.
+    """
+    axes = figure.subplots()
+    axes.set(title="Update to weight ratio", xlabel="optimizer step", ylabel="norm of the update / of the weight")
+    measured = np.isfinite(ratios).any(axis=1)
+    if not measured.any():
+        show_message(axes, "no finite update")
+        return
+    _, short = without_common_prefix(names)
+    largest = sorted(np.argsort(-np.nanmedian(ratios[measured], axis=0))[:MAX_LINES])
+    smooth = rolling_median(ratios[measured])
+    marker = "." if measured.sum() < MARKED_STEPS else ""
+    for index, column in enumerate(largest):
+        style = series_style(index)
+        axes.plot(step[measured], smooth[:, column], marker=marker, color=style.color, label=short[column])
+    axes.axhline(USUAL_UPDATE_RATIO, color=GREY, linestyle="--", label="about 0.001 is usual")
+    log_axis_over_decades(axes, [*smooth.ravel(), USUAL_UPDATE_RATIO])
+    integer_ticks(axes.xaxis)
+    legend_below(figure, axes)

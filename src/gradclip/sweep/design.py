@@ -1,0 +1,49 @@
+"""What a multirun will be able to tell, from what was typed: how many groups of how many seeds."""
+
+from math import prod
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from gradclip.formatting import for_terminal
+
+SEARCH = "search_sweeper"  # in the target of a search, which chooses its jobs as it goes
+
+
+def print_design(folder: Path) -> None:
+    """Print what a multirun will be able to tell, as its first job begins: then nothing typed is wrong any more."""
+    print(for_terminal("\n".join(design_lines(OmegaConf.load(folder / "multirun.yaml")))))
+
+
+def design_lines(config: DictConfig | ListConfig) -> list[str]:
+    """Say what the comparison of a multirun will be able to tell; nothing of a search, or of a single group."""
+    if SEARCH in str(config.hydra.sweeper.get("_target_")):
+        return []
+    params = config.hydra.sweeper.get("params") or {}
+    typed = [*(f"{name}={values}" for name, values in params.items()), *config.hydra.overrides.task]
+    groups, seeds = count_groups(OverridesParser.create().parse_overrides(typed))
+    if groups < 2:
+        return []
+    from gradclip.compare.design import design_sentence
+
+    return [f"{groups} groups: {design_sentence(groups, seeds)}"]
+
+
+def count_groups(overrides: list[Override]) -> tuple[int, int]:
+    """Return the groups of runs on one data set, and the seeds of each; a setting that is set twice counts once."""
+    counts = {
+        override.get_key_element().lstrip("+"): sum(1 for _ in override.sweep_string_iterator())
+        if override.is_discrete_sweep()  # a grid refuses an interval
+        else 1
+        for override in overrides
+    }
+    seeds = counts.pop("seed", 1)
+    return prod(count for name, count in counts.items() if not _chooses_data(name)), seeds
+
+
+def _chooses_data(name: str) -> bool:
+    from gradclip.compare.data_sets import PREPARATION
+
+    return name == "data" or (name.startswith("data.") and name not in PREPARATION)

@@ -1,0 +1,66 @@
+"""Predictions of the trained network for test examples, in the target's own unit."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gradclip.arrays import Floats
+from gradclip.data.base import DataSchema
+from gradclip.training.result import Result
+
+MAX_EXAMPLES = 2000  # more dots could not be distinguished
+
+
+class Predictions(NamedTuple):
+    """Numbers, one for each example.
+
+    Attributes:
+        target: true values, ``[examples]``.
+        predicted: by the network, ``[examples]``.
+    """
+
+    target: Floats
+    predicted: Floats
+
+
+@torch.no_grad()
+def predict_test_examples(result: Result) -> Predictions:
+    """Predict the first test examples; classes are predicted for every step that has one."""
+    first = next(result.network.parameters())
+    training, found, count = result.network.training, [], 0
+    result.network.eval()
+    for inputs, target in result.data.val_dataloader()[-1]:
+        outputs = result.network(inputs.to(first.device, first.dtype))
+        found.append((target.double().cpu(), outputs.double().cpu()))
+        count += len(target)
+        if count >= MAX_EXAMPLES:
+            break
+    result.network.train(training)
+    target, outputs = (torch.cat(parts)[:MAX_EXAMPLES].numpy() for parts in zip(*found, strict=True))
+    schema = result.data.schema
+    if schema.is_classification:
+        return Predictions(target.ravel(), outputs.argmax(axis=-1).ravel().astype(float))
+    return Predictions(_in_own_unit(target, schema), _in_own_unit(outputs, schema))
+
+
+def _in_own_unit(values: Floats, schema: DataSchema) -> Floats:
+    columns = values.reshape(-1, 1)
+    scaler = None if schema.scaling is None else schema.scaling.target
+    return np.asarray(columns if scaler is None else scaler.inverse_transform(columns), dtype=float).ravel()
+
+
+def count_confusions(predictions: Predictions, classes: int) -> NDArray[np.int64]:
+    """Count how often each class was taken for each other, ``[true classes, predicted classes]``.
+
+    Rows of a class that training had no row of, whose number is negative, are left out.
+
+    Example:
+        >>> count_confusions(Predictions(np.array([0.0, 1.0, 1.0]), np.array([0.0, 0.0, 1.0])), classes=2)
+        array([[1, 0],
+               [1, 1]])
+    """
+    known = predictions.target >= 0
+    cells = (predictions.target * classes + predictions.predicted)[known].astype(np.int64)
+    return np.bincount(cells, minlength=classes**2).reshape(classes, classes)

@@ -1,0 +1,62 @@
+"""The best group at the edge of what was tried."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gradclip.compare.edges import Edge, edge_lines, edges
+from gradclip.compare.grouping import group_runs
+from tests.support.comparisons import by_threshold, compared, first_seed
+
+TRAIN = "python src/train.py -m hydra/launcher=vectorized clip=norm"
+
+
+def test_the_next_values_are_given_as_a_command() -> None:
+    found = compared(by_threshold({"0.1": [9.0, 8.0], "1.0": [5.0, 6.0], "10.0": [1.0, 2.0]}))
+    assert edge_lines(found) == [
+        "The best lies at the largest threshold tried (10): try 30 and 100:",
+        f"  {TRAIN} clip.value=30,100 seed=0,1",
+    ]
+
+
+def test_the_smallest_is_an_edge_too_and_the_seeds_are_kept() -> None:
+    runs = first_seed(by_threshold({"0.1": [1.0, 2.0], "1.0": [5.0, 6.0], "10.0": [9.0, 8.0]}), 7)
+    assert edge_lines(compared(runs)) == [
+        "The best lies at the smallest threshold tried (0.1): try 0.03 and 0.01:",
+        f"  {TRAIN} clip.value=0.03,0.01 seed=7,8",
+    ]
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        {"0.1": [9.0], "1.0": [1.0], "10.0": [9.0]},  # within
+        {"0.1": [9.0], "1.0": [1.0]},  # of two values, each is at an edge
+        {"0.1": [np.nan], "1.0": [np.nan], "10.0": [np.nan]},
+    ],
+)
+def test_nothing_is_said_of_any_other_grid(scores: dict[str, list[float]]) -> None:
+    assert edge_lines(compared(by_threshold(scores))) == []
+
+
+def test_a_percentile_ends_at_a_hundred() -> None:
+    runs = by_threshold({"10": [9.0], "50": [5.0], "100": [1.0]}, clip__name="auto")
+    assert edges(compared(runs)) == []
+
+
+def test_a_learning_rate_has_edges_too() -> None:
+    runs = [
+        run
+        for rate, score in (("0.001", 9.0), ("0.01", 5.0), ("0.1", 1.0))
+        for run in by_threshold({"1.0": [score]}, optimizer__lr=rate)
+    ]
+    assert edges(compared(runs)) == [Edge("optimizer.lr", 0.1, is_largest=True)]
+
+
+def test_nothing_is_said_of_groups_that_mix_methods() -> None:
+    runs = by_threshold({"0.1": [9.0], "1.0": [5.0], "10.0": [1.0]})
+    runs += by_threshold({"0.1": [9.0], "1.0": [5.0], "10.0": [1.0]}, clip__name="value")
+    found = compared(runs)
+    mixed = replace(found, grouping=group_runs(runs, by=["clip.value"]))
+    assert edges(mixed) == []

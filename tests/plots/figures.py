@@ -1,0 +1,198 @@
+"""A figure of each kind, from made-up numbers."""
+
+from functools import partial
+
+import numpy as np
+
+from gradclip.plots.gradients import plot_coefficients, plot_norm_histogram, plot_norms
+from gradclip.plots.groups import (
+    GroupScores,
+    LearningBand,
+    NormRange,
+    Speed,
+    plot_learning_curves,
+    plot_norm_ranges,
+    plot_scores,
+    plot_speed,
+)
+from gradclip.plots.heat_maps import plot_heat_map, plot_hidden_states
+from gradclip.plots.search import SearchedSetting, SearchTrials, plot_search
+from gradclip.plots.target import plot_confusion, plot_predictions, plot_target
+from gradclip.plots.thresholds import Grid, ThresholdLine, plot_grid, plot_thresholds
+from gradclip.plots.training import plot_learning_curve, plot_step_losses
+from gradclip.plots.updates import plot_update_ratios
+from gradclip.telemetry.record import Divergence
+
+DIVERGED = Divergence(step=60, epoch=4, place="gradient network.0.weight")
+STEPS = np.arange(1, 101)
+random = np.random.default_rng(0)
+STEADY = random.uniform(1.0, 3.0, 100)
+EXPLODING = np.where(STEPS < 60, 10.0 ** (STEPS / 4), np.inf)
+EXPLODING[80:] = np.nan
+NAMES = ("network.embedding.weight", "network.a.part.with.a.rather.long.name.weight", "network.output.bias")
+LAYERS = random.uniform(0.5, 2.0, (100, 3)) * [0.01, 1.0, 100.0]
+LONG = "inputs_and_target_scaled wd=0.1"  # as long as a label of a group can be
+NONE = np.full(3, np.nan)
+
+norms = partial(plot_norms, title="Gradient norm", max_abs=STEADY, thresholds={}, divergence=None)
+curve = partial(plot_learning_curve, title="Learning curve", score="mean squared error", baseline=20.0, divergence=None)
+losses = partial(plot_step_losses, step=STEPS, title="Learning curve", divergence=DIVERGED)
+heat_map = partial(plot_heat_map, step=STEPS, names=NAMES, norms=LAYERS, norms_clipped=LAYERS, divergence=None)
+hidden = partial(plot_hidden_states, title="Gradient at the hidden state")
+ratios = partial(plot_update_ratios, step=STEPS, names=NAMES)
+LINE = ThresholdLine(
+    label="norm",
+    threshold=np.array([0.1, 1.0, 10.0]),
+    numbers=[2, 1, 0],
+    scores=[np.array([400.0, 500.0, 600.0]), np.array([20.0, 30.0, 40.0]), np.array([9.0])],
+    quartiles=np.array([[450.0, 500.0, 550.0], [25.0, 30.0, 35.0], NONE]),
+    diverged=np.array([0.0, 0.0, 2 / 3]),
+)
+thresholds = partial(
+    plot_thresholds, lines=[LINE], unclipped=[("none", np.nan)], edge=10.0, score="final/mse_test",
+    threshold="threshold of the norm", is_fraction=False,
+)  # fmt: skip
+scores = partial(plot_scores, score="final/mse_test", title="Scores", is_fraction=False)
+TRIALS = SearchTrials(
+    score="final/mse_test, median",
+    values=np.array([5.0, 1.0, 200.0, np.nan]),
+    lowest=np.array([4.0, 0.9, 100.0, np.nan]),
+    highest=np.array([6.0, 1.2, 300.0, np.nan]),
+    seeds=np.array([2, 6, 2, 2]),
+    all_seeds=6,
+    without_score={"diverged": [3]},
+    best=1,
+    best_so_far=np.array([np.nan, 1.0, 1.0, 1.0]),
+    is_fraction=False,
+)
+SETTINGS = [
+    SearchedSetting("clip.value", np.array([0.1, 1.0, 10.0, 100.0]), (), is_log=True),
+    SearchedSetting("clip", np.array([0.0, 1.0, 0.0, 1.0]), ("norm", "value"), is_log=False),
+    SearchedSetting("optimizer.lr", np.array([0.1, 0.2, 0.3, 0.4]), (), is_log=False),
+    SearchedSetting("trainer.batch_size", np.array([8.0, 16.0, 32.0, 64.0]), (), is_log=False),
+]
+
+FIGURES = {
+    "target": partial(plot_target, train=random.normal(size=500), test=random.normal(size=400), unit="y (own unit)"),
+    "predictions": partial(plot_predictions, target=STEADY, predicted=STEADY + 0.1, unit="y", title="Predictions"),
+    "confusion": partial(
+        plot_confusion, counts=np.array([[90, 10], [20, 80]]), names=("0", "1"), title="Predictions"
+    ),
+    "curve": partial(curve, train=[9.0, 4.0, 3.0, 2.5], test=[10.0, 6.0, 5.0, 5.5]),
+    "curve of one epoch": partial(curve, train=[9.0], test=[10.0]),
+    "curve over decades": partial(curve, train=[9e6, 4e3, 3.0], test=[1e7, 5e3, 5.0]),
+    "curve of an accuracy": partial(curve, train=[0.01, 0.5], test=[0.02, 0.4], baseline=0.25, is_fraction=True),
+    "curve, diverged": partial(
+        curve, train=[9.0, 1e9, 1e30, np.inf], test=[9.0, 1e9, np.inf, np.nan], divergence=DIVERGED
+    ),
+    "curve, none": partial(curve, train=[np.nan], test=[np.inf]),
+    "losses": partial(losses, loss=EXPLODING),
+    "losses, none": partial(losses, loss=np.full(100, np.nan)),
+    "norms": partial(norms, step=STEPS, norm=STEADY, norm_clipped=STEADY),
+    "norms, clipped": partial(
+        norms, step=STEPS, norm=STEADY, norm_clipped=np.minimum(STEADY, 2.0), thresholds={"norm": 2.0}
+    ),
+    "norms, elements clipped": partial(
+        norms, step=STEPS, norm=STEADY, norm_clipped=np.minimum(STEADY, 2.0), thresholds={"value": 0.5}
+    ),
+    "norms, diverged": partial(norms, step=STEPS, norm=EXPLODING, norm_clipped=EXPLODING, divergence=DIVERGED),
+    "norms of two steps": partial(norms, step=STEPS[:2], norm=STEADY[:2], norm_clipped=STEADY[:2]),
+    "norms with derivatives clipped": partial(
+        norms, step=STEPS, norm=STEADY, norm_clipped=STEADY, state="with derivatives clipped"
+    ),
+    "coefficients": partial(plot_coefficients, step=STEPS, coefficient=1 / STEADY, title="Clipping coefficient"),
+    "coefficients, none": partial(plot_coefficients, step=STEPS, coefficient=STEADY * np.nan, title="Coefficient"),
+    "histogram": partial(plot_norm_histogram, norm=STEADY, thresholds={"norm": 2.0, "value": 0.5}),
+    "histogram, diverged": partial(plot_norm_histogram, norm=EXPLODING, thresholds={"norm": 2.0}),
+    "histogram of one norm": partial(plot_norm_histogram, norm=np.ones(5), thresholds={}),
+    "histogram, none": partial(plot_norm_histogram, norm=np.array([np.nan, np.inf, 0.0]), thresholds={}),
+    "heat map": heat_map,
+    "heat map, clipped": partial(heat_map, norms_clipped=np.minimum(LAYERS, 1.0)),
+    "heat map, diverged": partial(
+        heat_map, norms=LAYERS * EXPLODING[:, None], norms_clipped=LAYERS * EXPLODING[:, None], divergence=DIVERGED
+    ),
+    "heat map of a network that died": partial(
+        heat_map,
+        norms=LAYERS * np.where(STEPS < 60, 1.0, 0.0)[:, None],
+        norms_clipped=LAYERS * np.where(STEPS < 60, 1.0, 0.0)[:, None],
+    ),
+    "heat map, none": partial(
+        heat_map, step=STEPS[:1], norms=NONE[None], norms_clipped=NONE[None], divergence=DIVERGED
+    ),
+    "hidden states": partial(hidden, step=STEPS[::10], norms=LAYERS[::10]),
+    "hidden states of one step": partial(hidden, step=STEPS[:1], norms=LAYERS[:1], layer="second"),
+    "hidden states, none": partial(hidden, step=STEPS[:2], norms=LAYERS[:2] * np.nan),
+    "update ratios": partial(ratios, ratios=LAYERS * 1e-3),
+    "update ratios of every tenth step": partial(
+        ratios, ratios=np.where(STEPS[:, None] % 10, np.nan, LAYERS * 1e-3)
+    ),
+    "update ratios, none": partial(ratios, ratios=LAYERS * np.nan),
+    "scores": partial(
+        scores,
+        groups=[
+            GroupScores(LONG, 0, np.array([9.0, 12.0, 15.0]), 0),
+            GroupScores("norm=1.0", 1, np.array([900.0]), 2),
+            GroupScores("none", 2, np.empty(0), 3),
+        ],
+    ),
+    "scores that are accuracies": partial(
+        scores, groups=[GroupScores("norm=1.0", 0, np.array([0.01, 0.9]), 0)], is_fraction=True
+    ),
+    "learning curves": partial(
+        plot_learning_curves,
+        bands=[
+            LearningBand(f"{LONG[:-1]}{number}", number, STEPS[:3], np.full((3, 3), 10.0**number))
+            for number in range(8)
+        ]
+        + [LearningBand("none", 8, STEPS[:0], np.empty((0, 3)))],
+        score="mse/test",
+        title="Learning curves",
+        is_fraction=False,
+    ),
+    "norm ranges": partial(
+        plot_norm_ranges,
+        ranges=[
+            NormRange(LONG, 0, np.array([1.0, 5.0, 9.0, 10.0]), 1.0),
+            NormRange("value=1.0", 1, np.array([2.0, 5.0, 9.0, 10.0]), np.nan),
+            NormRange("none", 2, np.array([2.0, 5.0, 1e20, 1e27]), np.nan),
+            NormRange("skip", 3, NONE.repeat(2)[:4], np.nan),
+        ],
+    ),
+    "speed": partial(
+        plot_speed,
+        groups=[
+            Speed(f"{LONG[:-1]}{number}", number, np.array([3.0, 5.0]), np.array([1.0, 2.0, np.nan]), 3)
+            for number in range(4)
+        ],
+        score="final/mse_test",
+        target="epochs until mse/test reaches 100",
+        is_fraction=False,
+    ),
+    "thresholds": thresholds,
+    "thresholds of accuracies": partial(
+        thresholds, lines=[LINE, LINE], unclipped=[], edge=None, is_fraction=True
+    ),
+    "grid": partial(
+        plot_grid,
+        grid=Grid(
+            ("clip.value", "optimizer.lr"), [1.0, 10.0], [0.1, 0.2],
+            np.array([[1.0, 100.0], [np.nan, np.nan]]), np.array([[False, False], [True, False]]),
+        ),
+        score="final/mse_test",
+    ),
+    "search": partial(plot_search, trials=TRIALS, settings=SETTINGS),
+}  # fmt: skip
+
+
+def axes_of(name):
+    """The axes of a figure, with its own legends, if it has any, in front of the others'."""
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    FIGURES[name](figure)
+    return figure.axes
+
+
+def labels(axes):
+    legend = axes.get_legend() or axes.figure.legends[0]
+    return [text.get_text() for text in legend.get_texts()]

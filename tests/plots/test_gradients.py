@@ -1,0 +1,61 @@
+"""Gradients over steps, and their distribution."""
+
+import numpy as np
+import pytest
+
+from tests.plots.figures import STEADY, axes_of, labels
+
+
+@pytest.mark.parametrize(("name", "scale"), [("norms", "linear"), ("norms, diverged", "log")])
+def test_the_axis_is_logarithmic_where_norms_span_decades(name, scale):
+    assert axes_of(name)[0].get_yscale() == scale
+
+
+def test_norms_before_and_after_are_two_curves_only_where_they_differ():
+    assert labels(axes_of("norms")[0]) == ["before and after clipping, the same"]
+    assert labels(axes_of("norms, clipped")[0]) == [
+        *("before clipping", "after clipping", "clipped steps", "threshold of the norm: 2"),
+    ]
+
+
+def test_the_threshold_of_elements_stands_beside_the_largest_element():
+    norm, element = axes_of("norms, elements clipped")
+    wanted = ["before clipping", "after clipping", "clipped steps", "threshold of each element: 0.5"]
+    assert labels(norm) == wanted
+    assert [line.get_ydata()[0] for line in element.get_lines()][1:] == [0.5]
+    np.testing.assert_array_equal(element.get_lines()[0].get_ydata(), STEADY)
+
+
+def test_the_coefficient_is_shown_at_every_step_and_smoothed():
+    (axes,) = axes_of("coefficients")
+    every, smooth, unchanged = axes.get_lines()
+    np.testing.assert_array_equal(every.get_ydata(), 1 / STEADY)
+    assert np.std(smooth.get_ydata()) < np.std(1 / STEADY)
+    assert list(unchanged.get_ydata()) == [1, 1]
+
+
+def test_the_histogram_is_logarithmic_where_norms_span_decades_and_counts_every_finite_one():
+    for name, scale, count in [("histogram", "linear", 100), ("histogram, diverged", "log", 59)]:
+        (axes,) = axes_of(name)
+        assert axes.get_xscale() == scale
+        assert sum(bar.get_height() for bar in axes.patches) == count
+
+
+def test_the_histogram_marks_the_limit_of_the_norm_but_not_that_of_an_element():
+    assert labels(axes_of("histogram")[0]) == [
+        *(f"{percentile}th percentile: {np.percentile(STEADY, percentile):.4g}" for percentile in (50, 90, 99)),
+        "threshold of the norm: 2",
+    ]
+
+
+@pytest.mark.parametrize("name", ["histogram, none", "coefficients, none"])
+def test_a_run_without_a_finite_norm_says_so(name):
+    assert axes_of(name)[0].texts[0].get_text() == "no finite gradient"
+
+
+def test_steps_are_whole_numbers():
+    assert all(tick == round(tick) for tick in axes_of("norms of two steps")[0].get_xticks())
+
+
+def test_the_legend_names_norms_that_are_not_those_before_clipping():
+    assert labels(axes_of("norms with derivatives clipped")[0]) == ["with derivatives clipped"]

@@ -1,0 +1,39 @@
+"""Groups of runs side by side."""
+
+from gradclip.plots.style import series_style
+from tests.plots.figures import axes_of, labels
+
+
+def test_every_run_is_a_dot_in_the_colour_of_its_group():
+    (axes,) = axes_of("scores")
+    dots = [line for line in axes.get_lines() if line.get_marker() == "o"]
+    assert [len(line.get_xdata()) for line in dots] == [3, 1]
+    assert [line.get_color() for line in dots] == [series_style(number).color for number in (0, 1)]
+    assert [text.get_text() for text in axes.texts] == ["2 of 3 diverged", "3 of 3 diverged"]
+    assert axes.get_xscale() == "log"
+
+
+def test_accuracies_are_on_a_linear_axis():
+    (axes,) = axes_of("scores that are accuracies")
+    assert axes.get_xscale() == "linear"
+    assert axes.get_xlim() == (-0.02, 1.02)
+
+
+def test_a_group_has_its_colour_in_every_figure():
+    (curves,), (speed,) = axes_of("learning curves"), axes_of("speed")
+    wanted = [series_style(number) for number in range(9)]
+    assert [(line.get_color(), line.get_linestyle()) for line in curves.get_lines()][:6] == [
+        (style.color, "-") for style in wanted[:6]
+    ]
+    assert [line.get_color() for line in speed.get_lines()] == [style.color for style in wanted[:4]]
+
+
+def test_a_group_that_diverged_is_named_in_the_legend():
+    (axes,) = axes_of("learning curves")
+    assert labels(axes)[-1] == "none: diverged"
+
+
+def test_an_exploded_norm_is_written_down_in_place_of_squeezing_the_others():
+    (axes,) = axes_of("norm ranges")
+    assert [text.get_text() for text in axes.texts] == ["up to 1e27"]
+    assert axes.get_xlim()[1] < 1e3

@@ -1,0 +1,25 @@
+"""Scores by threshold, and by two settings."""
+
+from gradclip.plots.style import series_style
+from tests.plots.figures import axes_of, labels
+
+
+def test_every_run_is_a_dot_and_the_edge_is_marked():
+    axes, diverged = axes_of("thresholds")
+    dots = [line for line in axes.get_lines() if line.get_linestyle() == "None"]
+    assert [len(line.get_xdata()) for line in dots] == [3, 3, 1]
+    assert [line.get_color() for line in dots] == [series_style(number).color for number in (2, 1, 0)]
+    assert "the best is at the edge of what was tried" in labels(axes)
+    assert list(diverged.get_lines()[0].get_ydata()) == [0.0, 0.0, 2 / 3]
+
+
+def test_thresholds_that_were_tried_are_the_ticks_of_a_logarithmic_axis():
+    axes, diverged = axes_of("thresholds")
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    assert [text.get_text() for text in diverged.get_xticklabels()] == ["0.1", "1", "10"]
+    assert axes_of("thresholds of accuracies")[0].get_yscale() == "linear"
+
+
+def test_the_grid_says_which_cells_diverged_and_which_have_no_run():
+    axes = axes_of("grid")[0]
+    assert [text.get_text() for text in axes.texts] == ["1", "100", "diverged", "no run"]

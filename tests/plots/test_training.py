@@ -1,0 +1,55 @@
+"""Learning curves."""
+
+import numpy as np
+import pytest
+
+from tests.plots.figures import EXPLODING, STEPS, axes_of, labels
+
+DIVERGED = "diverged in epoch 4, at step 60, first in the gradient network.0.weight"
+
+
+@pytest.mark.parametrize(
+    ("name", "scale"),
+    [("curve", "linear"), ("curve over decades", "log"), ("curve, diverged", "log"), ("losses", "log")],
+)
+def test_the_axis_is_logarithmic_where_values_span_decades(name, scale):
+    assert axes_of(name)[0].get_yscale() == scale
+
+
+def test_an_accuracy_has_a_linear_axis_from_0_to_1():
+    (axes,) = axes_of("curve of an accuracy")
+    assert axes.get_yscale() == "linear"
+    assert axes.get_ylim() == (-0.02, 1.02)
+    assert labels(axes)[0] == "a guess that ignores the inputs: 25.0%"
+
+
+def test_curves_are_what_was_given_and_end_at_the_last_finite_point():
+    (axes,) = axes_of("curve, diverged")
+    train, test = axes.get_lines()[1:3]
+    np.testing.assert_array_equal(train.get_xdata(), [1, 2, 3, 4])
+    np.testing.assert_array_equal(train.get_ydata(), [9.0, 1e9, 1e30, np.nan])
+    np.testing.assert_array_equal(test.get_ydata(), [9.0, 1e9, np.nan, np.nan])
+
+
+def test_losses_go_up_to_the_first_that_is_not_finite_which_is_marked():
+    (axes,) = axes_of("losses")
+    loss, broken, line = axes.get_lines()
+    np.testing.assert_array_equal(loss.get_ydata(), np.where(STEPS < 60, EXPLODING, np.nan))
+    assert list(broken.get_xdata()) == [*range(60, 101)]
+    assert labels(axes) == ["loss", "loss not finite", DIVERGED]
+    assert list(line.get_xdata()) == [60, 60]
+
+
+def test_the_end_of_a_diverged_run_is_marked_and_explained():
+    (axes,) = axes_of("curve, diverged")
+    assert list(axes.get_lines()[labels(axes).index(DIVERGED)].get_xdata()) == [4, 4]
+
+
+@pytest.mark.parametrize(("name", "text"), [("curve, none", "no finite score"), ("losses, none", DIVERGED)])
+def test_a_run_without_a_finite_point_says_so(name, text):
+    (axes,) = axes_of(name)
+    assert axes.texts[0].get_text() == text
+
+
+def test_epochs_are_whole_numbers():
+    assert all(tick == round(tick) for tick in axes_of("curve of one epoch")[0].get_xticks())

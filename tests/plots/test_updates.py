@@ -1,0 +1,25 @@
+"""Update to weight ratios."""
+
+import numpy as np
+
+from gradclip.plots.smoothing import rolling_median
+from tests.plots.figures import axes_of, labels
+
+
+def test_ratios_are_smoothed_and_their_legend_is_below():
+    (axes,) = axes_of("update ratios")
+    assert axes.get_legend() is None
+    assert labels(axes) == ["embedding.weight", "….rather.long.name.weight", "output.bias", "about 0.001 is usual"]
+
+
+def test_steps_that_were_not_measured_are_left_out():
+    (axes,) = axes_of("update ratios of every tenth step")
+    assert [len(line.get_xdata()) for line in axes.get_lines()[:3]] == [10, 10, 10]
+
+
+def test_a_rolling_median_keeps_the_shape_and_drops_spikes():
+    values = np.ones(200)
+    values[100], values[50] = 1e9, np.nan
+    np.testing.assert_array_equal(rolling_median(values), np.ones(200))
+    assert rolling_median(np.ones((200, 2))).shape == (200, 2)
+    np.testing.assert_array_equal(rolling_median(np.array([3.0, 1.0])), [3.0, 1.0])

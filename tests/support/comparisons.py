@@ -1,0 +1,46 @@
+"""Comparisons of made-up runs, without a store."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from gradclip import keys
+from gradclip.compare.data_sets import choose_data
+from gradclip.compare.grouping import group_runs
+from gradclip.compare.summary import Comparison, choose_metric, compare_pairs, summarize_groups
+from gradclip.tracking.stored_runs import Selection, StoredRun
+
+
+def ended_run(score: float, seed: int, typed: str = "", metric: str = "final/mse_test", **parameters: str) -> StoredRun:
+    """A run of clip=norm with a final score; NaN is one that diverged."""
+    dotted = {key.replace("__", "."): text for key, text in parameters.items()}
+    settings = {"data.name": "regression", "clip.name": "norm", "clip.value": "1.0", "seed": str(seed)} | dotted
+    outcome = "learned" if np.isfinite(score) else "diverged"
+    label = f"{settings['clip.name']}={settings['clip.value']}"
+    command = f"python src/train.py clip=norm {typed} seed={seed}"
+    tags = {keys.CLIP: label, keys.OUTCOME: outcome, keys.COMMAND: command}
+    metrics = {metric: score, keys.GRAD_CLIP_FRACTION: 0.5}
+    return StoredRun(f"{label}-{seed}-{parameters}", "", None, "FINISHED", 1.0, settings, metrics, tags)
+
+
+def by_threshold(scores: dict[str, Sequence[float]], **parameters: str) -> list[StoredRun]:
+    """Runs of several seeds for each threshold."""
+    return [
+        ended_run(score, seed, f"clip.value={value}", clip__value=value, **parameters)
+        for value, group in scores.items()
+        for seed, score in enumerate(group)
+    ]
+
+
+def compared(runs: Sequence[StoredRun]) -> Comparison:
+    """The comparison of runs."""
+    data, selection = choose_data(runs), Selection([*runs], 0, None, "a list")
+    grouping, metric = group_runs(data.runs), choose_metric(data.runs, None)
+    summaries = summarize_groups(grouping.groups, metric, {}, 1.0)
+    return Comparison(selection, data, grouping, metric, 1.0, summaries, compare_pairs(summaries))
+
+
+def first_seed(runs: Sequence[StoredRun], seed: int) -> list[StoredRun]:
+    """The same runs with seeds that begin elsewhere."""
+    return [replace(run, parameters=run.parameters | {"seed": str(int(run.parameters["seed"]) + seed)}) for run in runs]

@@ -1,0 +1,37 @@
+"""What a multirun will be able to tell."""
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from gradclip.sweep.design import count_groups, design_lines
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (["clip=norm,value", "clip.value=0.1,1,10", "seed=0,1,2"], (6, 3)),
+        (["+experiment=a,b", "seed=range(10)"], (2, 10)),
+        (["clip.value=1,2,3", "seed=range(5)", "clip.value=1", "seed=0"], (1, 1)),  # the later one counts
+        (["data.length=10,20", "data.scale_target=none,standard", "data=adding,copy"], (2, 1)),  # compared on their own
+        (["clip.value=interval(1,2)"], (1, 1)),
+        ([], (1, 1)),
+    ],
+)
+def test_groups_and_seeds_are_counted(typed: list[str], expected: tuple[int, int]) -> None:
+    assert count_groups(OverridesParser.create().parse_overrides(typed)) == expected
+
+
+def config(target: str, *typed: str, **params: str) -> DictConfig:
+    sweeper = {"_target_": target, "params": params}
+    return OmegaConf.create({"hydra": {"sweeper": sweeper, "overrides": {"task": list(typed)}}})
+
+
+def test_a_sweep_says_before_it_begins_what_it_can_tell() -> None:
+    (line,) = design_lines(config("hydra.BasicSweeper", "seed=0,1", **{"clip.value": "1,2,3", "seed": "range(9)"}))
+    assert line.startswith("3 groups: 2 seeds and 3 pairs can tell nothing apart at 5%")
+
+
+def test_nothing_is_said_of_one_group_or_of_a_search() -> None:
+    assert design_lines(config("hydra.BasicSweeper", "seed=0,1")) == []
+    assert design_lines(config("hydra_plugins.search_sweeper.SearchSweeper", "clip.value=interval(1,2)")) == []

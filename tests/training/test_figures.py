@@ -1,0 +1,80 @@
+"""Which figures a run gets, and the predictions in them."""
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from torch import nn
+
+from gradclip.config.composition import compose_config
+from gradclip.data.sequences import SequenceData
+from gradclip.data.sources import regression
+from gradclip.data.tabular import TabularData
+from gradclip.training.figures import draw_figures, gradient_figures, learning_curve, prediction_figures
+from gradclip.training.predictions import predict_test_examples
+from gradclip.training.result import Result
+from tests.support.records import make_record
+
+
+def result(data=None, network=None, record=None, curves=([9.0, 4.0], [9.0, 5.0])):
+    """A training of made-up gradients; the network predicts without having learned."""
+    data = data or TabularData(regression(samples=100), scale_target="standard")
+    record = record or make_record([[3.0, 4.0]] * 4)
+    network = network or nn.Linear(20, 1)
+    return Result(data, network, {}, record, curves, None, 0.1, 1, loss_is_bounded=False)
+
+
+def title_of(plot):
+    figure = Figure()
+    plot(figure)
+    return figure.axes[0].get_title(), figure.axes[0].get_xlabel()
+
+
+def test_predictions_are_in_the_unit_of_the_target():
+    data = TabularData(regression(samples=100), scale_target="standard")
+    network = nn.Linear(20, 1)
+    nn.init.zeros_(network.weight)
+    nn.init.zeros_(network.bias)
+    target, predicted = predict_test_examples(result(data, network))
+    table = data.table
+    np.testing.assert_allclose(target, table.target.iloc[table.test_rows], rtol=1e-5)
+    np.testing.assert_allclose(predicted, table.target.iloc[table.train_rows].mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("task", "values"), [("temporal_order", 1), ("copy", 11)])
+def test_classes_are_counted_at_every_step_that_has_one(task, values):
+    data = SequenceData(task, length=10, test_sequences=100, **({"positions": 1, "values": 8} if values > 1 else {}))
+    outputs = data.shape.outputs[-1]
+    network = nn.Linear(data.shape.example[-1], outputs)
+    if values == 1:
+        network = nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(data.shape.example)), outputs))
+    target, predicted = predict_test_examples(result(data, network))
+    assert len(target) == len(predicted) == 100 * (data.shape.outputs[0] if values > 1 else 1)
+    assert set(predicted) <= set(range(outputs))
+    assert [*prediction_figures("none", result(data, network))] == ["confusion"]
+
+
+def test_a_run_that_diverged_in_its_first_epoch_shows_the_losses_of_its_steps():
+    record = make_record([[3.0, 4.0]] * 4, loss=[1.0, 100.0, 1e9, np.nan])
+    early = result(record=record, curves=([np.nan, np.nan], [np.nan, np.nan]))
+    assert title_of(learning_curve("none", early)) == ("Learning curve, clip none", "optimizer step")
+    late = result(record=record, curves=([9.0, 4.0, np.nan], [9.0, 5.0, np.nan]))
+    assert title_of(learning_curve("none", late))[1] == "epoch"
+    assert prediction_figures("none", early) == {}
+
+
+def test_the_coefficient_is_drawn_only_where_something_was_clipped():
+    config = compose_config(["clip=norm", "clip.value=1.0"])
+    clipped = make_record([[3.0, 4.0]] * 4, norms_clipped=[[0.6, 0.8]] * 4)
+    assert "clipping_coefficient" not in gradient_figures(config, result())
+    assert "clipping_coefficient" in gradient_figures(config, result(record=clipped))
+
+
+def test_figures_have_the_format_that_was_asked_for(tmp_path):
+    draw_figures(tmp_path, compose_config(["clip=none", "figure_format=svg"]), result())
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"{name}.svg"
+        for name in (
+            *("target", "learning_curve", "predictions", "gradient_norm", "gradient_norm_by_parameter"),
+            *("update_ratio", "gradient_norm_histogram"),
+        )
+    }
