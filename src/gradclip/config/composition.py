@@ -9,7 +9,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from gradclip.config.base import OwnClass
 from gradclip.config.model import MODEL_KINDS
+from gradclip.config.overrides import OWN_GROUPS, for_hydra
 from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
 from gradclip.config.schema import TrainConfig, has_effect
 from gradclip.config.validation import validate
@@ -31,7 +33,7 @@ def compose_config(overrides: Sequence[str]) -> TrainConfig:
     GlobalHydra.instance().clear()  # that of the command which is running
     try:
         with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-            return validate(compose("train", ["tracking=none", *overrides]))
+            return validate(compose("train", ["tracking=none", *for_hydra(overrides)]))
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(f"{' '.join(overrides)}: cannot be composed: {first_line(error)}") from error
 
@@ -48,8 +50,8 @@ def overrides_of(config: TrainConfig) -> list[str]:
         >>> overrides_of(compose_config(["clip=norm", "clip.value=2", "seed=3", "figures=false"]))
         ['clip=norm', 'clip.value=2.0']
     """
-    choices: list[str] = []
-    composed = compose_config([])
+    choices = [f"{group}._target_={getattr(config, group).target}" for group in OWN_GROUPS if _is_own(config, group)]
+    composed = compose_config(choices)
     for groups in (("data",), ("model", *NAMED_GROUPS)):  # data choose a model and a loss
         choices += [f"{group}={_option(config, group)}" for group in groups if _differ(config, composed, group)]
         if groups == ("data",) and hasattr(config.data, "path"):
@@ -69,21 +71,28 @@ def overrides_of(config: TrainConfig) -> list[str]:
     return overrides
 
 
+def _is_own(config: TrainConfig, group: str) -> bool:
+    return isinstance(getattr(config, group), OwnClass)
+
+
 def _option(config: TrainConfig, group: str) -> str:
     """The option of a group that a run was made with, or one to begin from."""
     if group != "model":
         return str(getattr(config, group).name)
-    target = config.model.target
+    target = config.model.target if config.model else ""
     return target.rpartition(".")[2].lower() if target in MODEL_KINDS else "mlp"
 
 
 def _differ(config: TrainConfig, composed: TrainConfig, group: str) -> bool:
+    if getattr(config, group) is None:  # a module of the user's has it itself
+        return False
     return _option(config, group) != _option(composed, group)
 
 
 def _leaves(config: TrainConfig) -> Iterator[tuple[str, Any]]:
     """Each setting that changes the training, but the seed, by its dotted name."""
-    for name, value in _flat("", config.model_dump(by_alias=True)):
+    given = {name: value for name, value in config.model_dump(by_alias=True).items() if value not in (None, {})}
+    for name, value in _flat("", given):
         if name != "seed" and has_effect(name):
             yield name, value
 

@@ -29,7 +29,7 @@ def help_text(primary: str, usage: str, overrides: Sequence[str] = ()) -> str:
     defaults, groups = _defaults(path), config_groups(primary)
     chosen = _chosen_options(defaults, dict(override.split("=", 1) for override in overrides if "=" in override))
     shown = [*defaults, *(group for group in chosen if group.startswith("hydra/"))]
-    added = "; experiment and sweep need a plus, +experiment=option" if "experiment" in groups else ""
+    added = "; callbacks, experiment and sweep need a plus, +experiment=option" if "experiment" in groups else ""
     many = "-m for many runs and " if primary == "train" else ""
     return "\n".join(
         [

@@ -1,4 +1,4 @@
-"""Overrides of the command, as typed: the settings they name, a run's name, a command line."""
+"""Overrides of the command: as typed, and as Hydra needs them; a run's name, a command line."""
 
 import shlex
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from gradclip.config.schema import TrainConfig
 
 IN_LABEL = {"clip", "clip.value", "clip.norm"}  # settings that the label of the clipping has already
+OWN_GROUPS = ("module", "data")  # whose option ``own`` is a class of the user
 MAX_LISTED_SEEDS = 5  # more are written as a range
 
 
@@ -24,6 +25,26 @@ def setting_of(override: str) -> str:
 def is_of_hydra(override: str) -> bool:
     """Whether an override sets one of Hydra's own settings, such as the launcher."""
     return setting_of(override).replace("/", ".").split(".")[0] == "hydra"
+
+
+def for_hydra(overrides: Sequence[str]) -> list[str]:
+    """The overrides as Hydra needs them: a class of the user chooses the option ``own``, and takes any argument.
+
+    Example:
+        >>> for_hydra(["module._target_=my.Module", "module.width=3", "seed=1"])
+        ['module=own', '++module._target_=my.Module', '++module.width=3', 'seed=1']
+        >>> for_hydra(["data=table", "data.path=a.csv", "callbacks.stop._target_=my.Stop"])
+        ['data=table', 'data.path=a.csv', '++callbacks.stop._target_=my.Stop']
+    """
+    names = {setting_of(override) for override in overrides}
+    own = [group for group in OWN_GROUPS if f"{group}._target_" in names and group not in names]
+    free = {"callbacks", *own, *(group for group in OWN_GROUPS if f"{group}=own" in overrides)}
+    completed = [
+        f"++{override}" if override[:1] not in "+~" and "." in name and name.split(".")[0] in free else override
+        for override in overrides
+        for name in [setting_of(override)]
+    ]
+    return [*(f"{group}=own" for group in own), *completed]
 
 
 def train_command(overrides: Sequence[str], multirun: bool = False, seeds: range = range(0)) -> str:
@@ -66,6 +87,7 @@ def run_name(config: "TrainConfig", overrides: Sequence[str]) -> str:
         _short(override)
         for override, name in zip(overrides, names, strict=True)
         if "=" in override and name not in IN_LABEL | {"seed", "sweep"} and _changes_training(override)
+        if override not in {f"{group}=own" for group in OWN_GROUPS}
     ]
     return " ".join([config.clip.label, *shown, f"seed={config.seed}"])
 
@@ -98,4 +120,6 @@ def _changes_training(override: str) -> bool:
 
 def _short(override: str) -> str:
     name, _, value = override.lstrip("+").partition("=")
-    return value if name == "experiment" else f"{name.rpartition('.')[2]}={value}"
+    if name.endswith("._target_"):
+        return value.rpartition(".")[2]
+    return value if name in {"experiment", "callbacks"} else f"{name.rpartition('.')[2]}={value}"

@@ -33,18 +33,24 @@ def from_yaml(text: str, tracking: TrackingSettings, setting: str, digest: str =
         digest: of the run's table, as :func:`data_digest`; empty where the run names none.
 
     Raises:
-        ConfigError: it is no config, holds an interpolation, names a model that ``tracking.trusted_models`` does not
+        ConfigError: it is no config, holds an interpolation, names a class that ``tracking.trusted_models`` does not
             allow, or a table with another content than that of the run: one that its author may not have seen.
     """
     config = check(TrainConfig, {**_load(text, setting), "tracking": tracking.model_dump()})
-    target = config.model.target
-    if not any(_matches(target, pattern) for pattern in tracking.trusted_models):
-        trusted = ", ".join(tracking.trusted_models)
-        raise ConfigError(f"tracking.trusted_models: the stored config names {target!r}; only {trusted} are trusted")
+    for target in _classes(config):
+        if not any(_matches(target, pattern) for pattern in tracking.trusted_models):
+            trusted = ", ".join(tracking.trusted_models)
+            raise ConfigError(f"tracking.trusted_models: the stored config names {target!r}; only {trusted} are trusted")
     if data_digest(config) != digest:
         path = getattr(config.data, "path", None)
         raise ConfigError(f"{setting}: the table {path} has changed since the run began, or is another: train anew")
     return config
+
+
+def _classes(config: TrainConfig) -> list[str]:
+    """The dotted paths of all classes that a config names."""
+    named = [config.model, config.module, config.data, *config.callbacks.values()]
+    return [str(settings.target) for settings in named if hasattr(settings, "target")]
 
 
 def _load(text: str, setting: str) -> dict[str, Any]:
