@@ -62,7 +62,10 @@ def control_of_advice(advised: Evidence, known: Sequence[Arm]) -> list[Arm]:
         advised: of a run with the advised settings, from whose steps the learning rate is derived.
         known: the other arms.
     """
-    arm = Arm(ADVISED_UNCLIPPED, tuple(merge(advised.overrides, unclipped_equivalent(advised).changes)))
+    equivalent = unclipped_equivalent(advised)
+    arm = Arm(ADVISED_UNCLIPPED, tuple(merge(advised.overrides, equivalent.changes)))
+    if not all(map(advised.has, equivalent.changes)):
+        return []
     return [arm] if advised.clips and not any(_are_equal(arm, other) for other in known) else []
 
 
@@ -96,7 +99,7 @@ def verdicts(summaries: Mapping[str, GroupSummary], metric: Metric) -> Iterator[
 
 def _advice_verdict(advised: GroupSummary, original: GroupSummary, metric: Metric) -> Iterator[str]:
     sign, numbers = _difference(advised, original)
-    stalls = sign > 0 and 2 * advised.count("learned") < len(advised.errors)
+    stalls = sign > 0 and 2 * (advised.count("learned") + advised.count("finished")) < len(advised.errors)
     verdict = "The advice did not help, most of its runs learn nothing" if stalls else ADVICE_VERDICTS[sign]
     yield f"{verdict}: median {_median(advised, metric)} advised, {_median(original, metric)} original; {numbers}."
     if sign < 0:

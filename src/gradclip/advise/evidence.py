@@ -11,6 +11,7 @@ from pyarrow import parquet
 
 from gradclip import keys
 from gradclip.arrays import Floats
+from gradclip.config.overrides import setting_of
 from gradclip.errors import ConfigError, first_line
 from gradclip.formatting import printable
 from gradclip.tracking.stored_runs import StoredRun
@@ -102,8 +103,13 @@ class Evidence:
 
     @property
     def learning_rate(self) -> float:
-        """The learning rate of the run."""
-        return float(self.setting("optimizer.lr"))
+        """The learning rate of the run; NaN where a module of the user's has its own optimizer."""
+        return float(self.setting("optimizer.lr") or np.nan)
+
+    def has(self, override: str) -> bool:
+        """Whether the run has what an override changes; a module of the user's has no optimizer of ours, say."""
+        group = setting_of(override).split(".")[0]
+        return any(name.startswith(f"{group}.") for name in self.run.parameters)
 
     def setting(self, name: str) -> str:
         """Return a setting of the run as text; empty if it has none of that name."""
@@ -123,7 +129,7 @@ def gather(run: StoredRun, telemetry: pd.DataFrame, overrides: Sequence[str] = (
     norm = telemetry[keys.GRAD_NORM].to_numpy(float)
     finite = telemetry[np.isfinite(norm) & (norm > 0)]
     usable = finite
-    if run.outcome != "learned":
+    if run.outcome not in {"learned", "finished"}:
         usable = finite.iloc[: steps_before_explosion(finite[keys.GRAD_NORM].to_numpy(float))]
     parameter, factor = _spiking_parameter(usable)
     return Evidence(

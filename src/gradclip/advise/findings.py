@@ -74,9 +74,10 @@ def _clipping(evidence: Evidence) -> Iterator[str]:
         yield f"{label} at {evidence.setting('clip.value')} never clipped: the run equals one without clipping."
     elif evidence.clip_fraction > MOSTLY_CLIPPED:
         rate = evidence.learning_rate * evidence.coefficient
+        alike = "" if isnan(rate) else f", as optimizer.lr={rounded(rate)} would"
         yield (
             f"{label} changed {evidence.clip_fraction:.0%} of the steps, so it acts like a smaller learning rate: on "
-            f"average it multiplies gradients by {evidence.coefficient:.3g}, as optimizer.lr={rounded(rate)} would."
+            f"average it multiplies gradients by {evidence.coefficient:.3g}{alike}."
         )
     else:
         yield f"{label} changed {evidence.clip_fraction:.0%} of the steps."

@@ -41,7 +41,8 @@ def suggest(measured: Evidence, run: Evidence) -> list[Suggestion]:
         run: of the run that the advice is for.
     """
     clipping = _clipping(measured, needs_strong_clipping(run))
-    return [*_fewer_epochs(run), *clipping, *_step_size(run), *_causes(run), *_adaptive_threshold(measured)]
+    found = [*_fewer_epochs(run), *clipping, *_step_size(run), *_causes(run), *_adaptive_threshold(measured)]
+    return [suggestion for suggestion in found if all(map(run.has, suggestion.changes))]
 
 
 def threshold_range(evidence: Evidence) -> tuple[float, float] | None:
@@ -175,4 +176,5 @@ def controls(evidence: Evidence) -> list[Suggestion]:
         threshold = evidence.setting("clip.value")
         why = "all steps have the same length; small gradients are enlarged"
         arms.append(Suggestion("always normalized", ("clip=normalize", f"clip.value={threshold}"), why))
-    return [*arms, *([scaled_target("smaller gradients from the start")] if can_scale_target(evidence) else [])]
+    arms += [scaled_target("smaller gradients from the start")] if can_scale_target(evidence) else []
+    return [arm for arm in arms if all(map(evidence.has, arm.changes))]

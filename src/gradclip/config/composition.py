@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gradclip.config.base import OwnClass
 from gradclip.config.model import MODEL_KINDS
-from gradclip.config.overrides import OWN_GROUPS, for_hydra
+from gradclip.config.overrides import OWN_GROUPS, as_typed, for_hydra
 from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
 from gradclip.config.schema import TrainConfig, has_effect
 from gradclip.config.validation import validate
@@ -65,7 +65,7 @@ def overrides_of(config: TrainConfig) -> list[str]:
         if name not in given or given[name] != value
     ]
     removed = [f"~{name}" for name in given if name not in wanted]
-    overrides = [*choices, *values, *removed]
+    overrides = as_typed([*choices, *values, *removed])
     if dict(_leaves(compose_config(overrides))) != wanted:
         raise ConfigError("run: its settings cannot be composed from the present configs")
     return overrides

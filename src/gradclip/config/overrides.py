@@ -36,15 +36,39 @@ def for_hydra(overrides: Sequence[str]) -> list[str]:
         >>> for_hydra(["data=table", "data.path=a.csv", "callbacks.stop._target_=my.Stop"])
         ['data=table', 'data.path=a.csv', '++callbacks.stop._target_=my.Stop']
     """
+    free, completed = _groups_with_any_argument(overrides), list[str]()
+    for override in overrides:
+        name = setting_of(override)
+        group = name.split(".")[0]
+        if name == f"{group}._target_" and group in free & set(OWN_GROUPS) and f"{group}=own" not in overrides:
+            completed.append(f"{group}=own")
+        completed.append(f"++{override}" if "." in name and group in free and override[0] not in "+~" else override)
+    return completed
+
+
+def as_typed(overrides: Sequence[str]) -> list[str]:
+    """The overrides as a user types them, from those that :func:`for_hydra` returned.
+
+    Example:
+        >>> as_typed(["module=own", "++module._target_=my.Module", "++module.width=3", "+experiment=explosion"])
+        ['module._target_=my.Module', 'module.width=3', '+experiment=explosion']
+    """
+    free = _groups_with_any_argument(overrides)
     names = {setting_of(override) for override in overrides}
-    own = [group for group in OWN_GROUPS if f"{group}._target_" in names and group not in names]
-    free = {"callbacks", *own, *(group for group in OWN_GROUPS if f"{group}=own" in overrides)}
-    completed = [
-        f"++{override}" if override[:1] not in "+~" and "." in name and name.split(".")[0] in free else override
+    implied = {f"{group}=own" for group in OWN_GROUPS if f"{group}._target_" in names}
+    return [
+        override.lstrip("+") if "." in setting_of(override) and setting_of(override).split(".")[0] in free else override
         for override in overrides
-        for name in [setting_of(override)]
+        if override not in implied
     ]
-    return [*(f"{group}=own" for group in own), *completed]
+
+
+def _groups_with_any_argument(overrides: Sequence[str]) -> set[str]:
+    """The groups whose settings are arguments of a class of the user's."""
+    names = {setting_of(override) for override in overrides}
+    own = {group for group in OWN_GROUPS if f"{group}=own" in overrides}
+    chosen = {group for group in OWN_GROUPS if f"{group}._target_" in names and group not in names}
+    return {"callbacks", *own, *chosen}
 
 
 def train_command(overrides: Sequence[str], multirun: bool = False, seeds: range = range(0)) -> str:
@@ -87,7 +111,6 @@ def run_name(config: "TrainConfig", overrides: Sequence[str]) -> str:
         _short(override)
         for override, name in zip(overrides, names, strict=True)
         if "=" in override and name not in IN_LABEL | {"seed", "sweep"} and _changes_training(override)
-        if override not in {f"{group}=own" for group in OWN_GROUPS}
     ]
     return " ".join([config.clip.label, *shown, f"seed={config.seed}"])
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, Discriminator, Field, model_validator
 
@@ -16,7 +16,13 @@ from gradclip.config.training import LossSettings, OptimizerSettings, ScheduleSe
 Name = Annotated[str, Field(min_length=1)]
 
 
-PARTS = ("model", "loss", "optimizer", "schedule")  # of a training, that a module of the user's has itself
+class Parts(NamedTuple):
+    """What a module of the user's has itself."""
+
+    model: ModelSettings
+    loss: LossSettings
+    optimizer: OptimizerSettings
+    schedule: ScheduleSettings
 
 
 def _option(settings: Any) -> str:
@@ -35,7 +41,7 @@ class TrainConfig(Settings):
     clip: Annotated[ClipSettings, Discriminator("name")]
     threshold: Annotated[ThresholdSettings, Discriminator("name")]
     trainer: TrainerSettings
-    callbacks: dict[str, OwnClass] = {}
+    callbacks: Annotated[dict[str, OwnClass], Field(default_factory=dict)]
     tracking: Annotated[TrackingSettings, NoEffect]
     seed: Seed
     metric: Name | None = None
@@ -45,9 +51,18 @@ class TrainConfig(Settings):
     resume: Annotated[str | None, Field(exclude=True), NoEffect] = None
     skip_finished: Annotated[bool, Field(exclude=True), NoEffect] = False
 
+    @property
+    def parts(self) -> Parts:
+        """The parts of a module of gradclip's."""
+        assert self.model
+        assert self.loss
+        assert self.optimizer
+        assert self.schedule
+        return Parts(self.model, self.loss, self.optimizer, self.schedule)
+
     @model_validator(mode="after")
     def _a_module_or_its_parts(self) -> "TrainConfig":
-        for group in PARTS:
+        for group in Parts._fields:
             chosen = getattr(self, group)
             if self.module and chosen:
                 raise ValueError(f"{group}: got {_option(chosen)!r}; module._target_={self.module.target} has its own")

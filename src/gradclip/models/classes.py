@@ -31,7 +31,8 @@ def find_class(target: str, setting: str, kind: str) -> type[Any]:
     except pydoc.ErrorDuringImport as error:
         raise ModelError(f"{setting}: got {target!r}; importing it fails: {error.value}") from error
     if not inspect.isclass(found):
-        raise ModelError(f"{setting}: got {target!r}; must be the dotted path of {kind}")
+        where = "of an installed package or in the current folder"
+        raise ModelError(f"{setting}: got {target!r}; must be the dotted path of {kind}, {where}")
     return found
 
 

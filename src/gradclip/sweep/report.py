@@ -4,13 +4,14 @@ import re
 import sys
 import traceback
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from gradclip import keys
 from gradclip.config.error_messages import describe
 from gradclip.errors import GradclipError, RefusedWriteError, disk_errors
 from gradclip.formatting import Table, format_score, print_tables, to_markdown, unsent_message
@@ -113,11 +114,17 @@ def compare_jobs(folder: Path, jobs: Sequence[JobResult], draw: bool) -> bool:
 
 def run_table(jobs: Sequence[JobResult]) -> Table:
     """One row for each job; a column for reasons only where a job failed."""
-    scores = {SCORE_TITLES[job.score] for job in jobs if job.score}
-    score = scores.pop() if len(scores) == 1 else "score"
-    columns = ("job", "run", "outcome", f"train {score}", f"test {score}", "clipped", "reason")
+    columns = ("job", "run", "outcome", *_score_titles({job.score for job in jobs if job.score}), "clipped", "reason")
     shown = len(columns) if any(job.error for job in jobs) else len(columns) - 1
     return Table(f"{len(jobs)} runs", columns[:shown], [_run_row(job)[:shown] for job in jobs])
+
+
+def _score_titles(scores: Collection[str]) -> tuple[str, str]:
+    """The titles of the columns of the scores, on the training and on the test examples."""
+    score = next(iter(scores)) if len(scores) == 1 else "score"
+    if score in keys.SCORES or score == "score":
+        return f"train {SCORE_TITLES.get(score, score)}", f"test {SCORE_TITLES.get(score, score)}"
+    return keys.LOSS_TRAIN, score
 
 
 def _run_row(job: JobResult) -> tuple[str, ...]:

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from gradclip import plots
 from gradclip.config.schema import TrainConfig
 from gradclip.data.base import TrainingData
-from gradclip.data.sequences import SequenceData
 from gradclip.training.result import Result
 
 SCORE_LABELS = {"mse": "mean squared error (target unit²)", "accuracy": "accuracy (share of right predictions)"}
@@ -40,8 +39,8 @@ def gradient_figures(config: TrainConfig, result: Result) -> dict[str, Callable[
             plots.plot_learning_curve,
             train=train,
             test=test,
-            score=SCORE_LABELS[summary.score.name],
-            baseline=result.data.score_scale.baseline,
+            score=SCORE_LABELS.get(summary.score.name, summary.score.name),
+            baseline=result.score_scale.baseline,
             title=f"Learning curve, clip {clip.label}",
             divergence=where,
         ),
@@ -74,10 +73,11 @@ def gradient_figures(config: TrainConfig, result: Result) -> dict[str, Callable[
 
 def data_figures(data: TrainingData) -> dict[str, Callable[[Figure], None]]:
     """What there is to see of the data before training: the target, where it has a unit of its own."""
-    if isinstance(data, SequenceData):
+    frames = [frame for frame in data.frames().values() if frame is not None]
+    if not frames:
         return {}
     target = data.schema.target
-    train, test = (frame[target].to_numpy(dtype=float) for frame in data.frames().values() if frame is not None)
+    train, test = (frame[target].to_numpy(dtype=float) for frame in frames)
     return {"target": partial(plots.plot_target, train=train, test=test, unit=f"{target} (its own unit)")}
 
 

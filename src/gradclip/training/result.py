@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from gradclip.data.base import TrainingData
+from gradclip.data.score_scale import ScoreScale
 from gradclip.diagnosis.explosion import BOUNDED_LOSS, Explosion, explain
 from gradclip.telemetry.hidden_states import HiddenStateRecord
 from gradclip.telemetry.record import GradientRecord
@@ -22,8 +23,10 @@ class Result:
 
     Attributes:
         data: what it was trained on.
+        score_scale: the score that it is judged by.
         network: with its final weights.
-        description: the arguments of :func:`gradclip.models.build.build_network` that rebuild it.
+        description: the arguments of :func:`gradclip.models.build.build_network` that rebuild it; None for a module of
+            the user's.
         record: the gradients of every step.
         curves: the score on the training and on the test examples, one value an epoch.
         hidden: gradient norms at the hidden states; None without a recurrent layer.
@@ -35,8 +38,9 @@ class Result:
     """
 
     data: TrainingData
+    score_scale: ScoreScale
     network: nn.Module
-    description: dict[str, Any]
+    description: dict[str, Any] | None
     record: GradientRecord
     curves: tuple[list[float], list[float]]
     hidden: HiddenStateRecord | None
@@ -49,7 +53,7 @@ class Result:
     @cached_property
     def summary(self) -> Summary:
         """How the run ended, in numbers."""
-        summary = summarize(self.record, self.data.score_scale, *self.curves)
+        summary = summarize(self.record, self.score_scale, *self.curves)
         return summary if self.clip_fraction is None else replace(summary, clip_fraction=self.clip_fraction)
 
     @cached_property
