@@ -58,10 +58,22 @@ class Checkpoints(Checkpoint):
             loaders = trainer.fit_loop._combined_loader.flattened  # type: ignore[union-attr]
             self._save_if_due(trainer, can_resume=all(hasattr(loader, "state_dict") for loader in loaders))
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save between two epochs."""
-        if trainer.current_epoch + 1 < (trainer.max_epochs or 0):
-            self._save_if_due(trainer)
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save between two epochs: at the end of one, its schedules have not been stepped nor its metrics logged.
+
+        A training that is resumed here has its loader begin again: Lightning has begun it before the random numbers of
+        the checkpoint were restored, which decide the order of its batches.
+        """
+        fit_loop = trainer.fit_loop
+        if fit_loop.is_resuming:
+            assert fit_loop._data_fetcher is not None
+            iter(fit_loop._data_fetcher)
+        elif trainer.current_epoch > 0:
+            _change_epochs_begun(trainer, -1)  # the checkpoint is that of an epoch that has ended
+            try:
+                self._save_if_due(trainer)
+            finally:
+                _change_epochs_begun(trainer, 1)
 
     def _save_if_due(self, trainer: Trainer, can_resume: bool = True) -> None:
         stop = self.interruption.is_requested()
@@ -86,6 +98,12 @@ class Checkpoints(Checkpoint):
             self.on_saved(path)
         duration = time.monotonic() - start
         self._next_save = start + max(self.interval or 0.0, duration / MAX_SAVING_FRACTION)
+
+
+def _change_epochs_begun(trainer: Trainer, by: int) -> None:
+    progress = trainer.fit_loop.epoch_progress
+    progress.total.ready += by
+    progress.current.ready += by
 
 
 def _in_any_process(trainer: Trainer, condition: bool) -> bool:
