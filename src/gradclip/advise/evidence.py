@@ -12,6 +12,7 @@ from pyarrow import parquet
 from gradclip import keys
 from gradclip.arrays import Floats
 from gradclip.config.overrides import setting_of
+from gradclip.config.schema import Parts
 from gradclip.errors import ConfigError, first_line
 from gradclip.formatting import printable
 from gradclip.tracking.stored_runs import StoredRun
@@ -108,8 +109,7 @@ class Evidence:
 
     def has(self, override: str) -> bool:
         """Whether the run has what an override changes; a module of the user's has no optimizer of ours, say."""
-        group = setting_of(override).split(".")[0]
-        return any(name.startswith(f"{group}.") for name in self.run.parameters)
+        return not self.setting("module._target_") or setting_of(override).split(".")[0] not in Parts._fields
 
     def setting(self, name: str) -> str:
         """Return a setting of the run as text; empty if it has none of that name."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from gradclip.config.base import OwnClass
 from gradclip.config.identity import data_digest, fingerprint
 from gradclip.config.limits import MAX_DEPTH
 from gradclip.config.schema import TrainConfig
@@ -41,12 +42,11 @@ def from_yaml(
             allow, or a table with another content than that of the run: one that its author may not have seen.
     """
     config = check(TrainConfig, {**_load(text, setting), "tracking": tracking.model_dump()})
-    for target in _classes(config) if fingerprint(config) != began_with else ():
-        if not any(_matches(target, pattern) for pattern in tracking.trusted_models):
-            trusted = ", ".join(tracking.trusted_models)
-            raise ConfigError(
-                f"tracking.trusted_models: the stored config names {target!r}; only {trusted} are trusted"
-            )
+    trusted = tracking.trusted_models
+    unknown = [one for one in _classes(config) if not any(_matches(one, pattern) for pattern in trusted)]
+    if unknown and not (began_with and fingerprint(config) == began_with):
+        only = f"only {', '.join(trusted)} are trusted"
+        raise ConfigError(f"tracking.trusted_models: the stored config names {unknown[0]!r}; {only}")
     if data_digest(config) != digest:
         path = getattr(config.data, "path", None)
         raise ConfigError(f"{setting}: the table {path} has changed since the run began, or is another: train anew")
@@ -55,7 +55,8 @@ def from_yaml(
 
 def _classes(config: TrainConfig) -> list[str]:
     """The dotted paths of all classes that a config names."""
-    named = [config.model, config.module, config.data, *config.callbacks.values()]
+    own_data = config.data if isinstance(config.data, OwnClass) else None
+    named = [config.model, config.module, own_data, *config.callbacks.values()]
     return [str(target) for settings in named if (target := getattr(settings, "target", None))]
 
 

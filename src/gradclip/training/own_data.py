@@ -38,27 +38,27 @@ class OwnData(TrainingData):
         Raises:
             DataError: it cannot be loaded, or gradclip's own networks cannot train on it.
         """
+        got = f"data._target_: got {self.source!r}"
         if not overrides(self.own, "val_dataloader"):
-            raise DataError(f"data._target_: {self.name} has no val_dataloader, on which the network is scored")
+            raise DataError(f"{got}; it has no val_dataloader, on which a network is scored")
         try:
             with torch.random.fork_rng():
                 self.own.prepare_data()
                 self.own.setup("fit")
                 batch, validation = next(iter(self.own.train_dataloader())), self.own.val_dataloader()
         except Exception as error:  # a user's class may raise anything
-            raise DataError(f"data._target_: {self.name} gives no training batch: {first_line(error)}") from error
+            raise DataError(f"{got}; it gives no training batch: {first_line(error)}") from error
         if isinstance(validation, list | tuple):
-            raise DataError(f"data._target_: {self.name} has several loaders for validation; must be one")
+            raise DataError(f"{got}; it has several loaders for validation, and must have one")
         if not (isinstance(batch, list | tuple) and len(batch) == 2 and all(isinstance(one, Tensor) for one in batch)):
-            allowed = "pairs of two tensors, inputs and target; give module._target_ for others"
-            raise DataError(f"data._target_: batches of {self.name} are no {allowed}")
+            raise DataError(f"{got}; gradclip's networks need batches of two tensors, inputs and target")
         inputs, target = batch
         if self.is_classification == target.is_floating_point() or not inputs.is_floating_point():
-            got = f"got inputs of {inputs.dtype} and a target of {target.dtype}"
-            allowed = "classes, integers" if self.is_classification else "numbers; for classes loss=cross_entropy"
-            raise DataError(f"data._target_: {self.name}: {got}; inputs must be numbers, and the target {allowed}")
+            needed = "classes, integers" if self.is_classification else "numbers (for classes loss=cross_entropy)"
+            types = f"its inputs are {inputs.dtype} and its target {target.dtype}"
+            raise DataError(f"{got}; {types}; inputs must be numbers, and the target {needed}")
         if not self.is_classification and target.ndim < 2:
-            raise DataError(f"data._target_: {self.name}: got a target {list(target.shape)}; must be [rows, outputs]")
+            raise DataError(f"{got}; its target has the shape {list(target.shape)}; must be [rows, outputs]")
         return inputs, target
 
     @property
@@ -73,7 +73,7 @@ class OwnData(TrainingData):
             return DataShape(tuple(inputs.shape[1:]), tuple(target.shape[1:]))
         classes = getattr(self.own, "num_classes", None)
         if not isinstance(classes, int):
-            raise DataError(f"data._target_: {self.name} has no num_classes, which loss=cross_entropy needs")
+            raise DataError(f"data._target_: got {self.source!r}; loss=cross_entropy needs its num_classes, an integer")
         return DataShape(tuple(inputs.shape[1:]), (*target.shape[1:], classes))
 
     @property
