@@ -18,6 +18,16 @@ BLOCK = 990  # points sent together; with those of one more step still no more t
 LONGEST_WAIT = 2.0  # seconds until a block that is not full is sent too, so that the pages follow a slow run
 
 
+def metric_name(name: str) -> str:
+    """Return the name that a store takes for a metric.
+
+    Example:
+        >>> metric_name("val/accuracy (%)")
+        'val/accuracy ___'
+    """
+    return NOT_IN_A_NAME.sub("_", name)
+
+
 def is_stored(step: int, all_until: int | None) -> bool:
     """Whether the store gets the points of a step: of all at first, then of every 2nd, 4th, ... as steps double.
 
@@ -71,7 +81,7 @@ class RunLogger(Logger):
         for key, value in metrics.items():
             if key == EPOCH or not math.isfinite(value):  # MLflow's pages show no chart whose last point is NaN
                 continue
-            point = Point(NOT_IN_A_NAME.sub("_", key), float(value), timestamp, step or 0)
+            point = Point(metric_name(key), float(value), timestamp, step or 0)
             if keep or key == keys.GRAD_NORM_PEAK:
                 self._points.append(point)
                 self._left_out.pop(key, None)

@@ -14,7 +14,7 @@ from gradclip import keys
 from gradclip.data.score_scale import ScoreScale
 from gradclip.errors import ConfigError, did_you_mean, first_few
 from gradclip.telemetry.batches import returned_loss
-from gradclip.tracking.logger import RunLogger
+from gradclip.tracking.logger import RunLogger, metric_name
 
 VALIDATION_LOSS = re.compile(r"val(id|idation)?[/_.-]?loss", re.IGNORECASE)
 
@@ -35,7 +35,7 @@ class LoggedScores(Checkpoint):
     """
 
     def __init__(self, metric: str | None, mode: Literal["min", "max"]) -> None:
-        self.metric, self.mode = metric, mode
+        self.metric, self.mode = metric and metric_name(metric), mode
         self.epochs: list[dict[str, float]] = []  # each with the metrics, and the mean loss
         self._loss: Tensor | None = None  # sum over the batches of the epoch
         self._batches = 0
@@ -78,7 +78,7 @@ class LoggedScores(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the metrics of the epoch, and look whether the score is among them."""
-        epoch = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        epoch = {metric_name(name): float(value) for name, value in trainer.callback_metrics.items()}
         logged = list(epoch)
         epoch[keys.LOSS_TRAIN] = self._mean_loss(trainer)
         self.epochs.append(epoch)
