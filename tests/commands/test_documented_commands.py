@@ -1,9 +1,9 @@
 """Every command and example of the README and of docs/, run in order; what they print is what is quoted there.
 
 How blocks are marked: ``bash`` is run line by line; ``python`` is run, and written to the file that its first line
-names; ``text`` right behind a ``bash`` block quotes what its commands print; ``sh`` needs what a test does not have, such
-as a server or a cluster. Commands of the README and those whose output is quoted run as they stand, the others for fewer
-epochs. What is on several pages runs once.
+names; ``text`` right behind a ``bash`` block quotes what its commands print; ``sh`` needs what a test does not have,
+such as a server or a cluster. Commands of the README and those whose output is quoted run as they stand, the others for
+fewer epochs. What is on several pages runs once.
 """
 
 import re
