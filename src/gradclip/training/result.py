@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import nn
 
+from gradclip.config.overrides import setting_of
+from gradclip.config.schema import Parts
 from gradclip.data.base import TrainingData
 from gradclip.data.score_scale import ScoreScale
 from gradclip.diagnosis.explosion import BOUNDED_LOSS, Explosion, explain
@@ -13,6 +15,7 @@ from gradclip.telemetry.hidden_states import HiddenStateRecord
 from gradclip.telemetry.record import GradientRecord
 from gradclip.tracking.run import TrackedRun
 from gradclip.training.outcome import Summary, summarize
+from gradclip.training.own_data import OwnData
 
 BOUNDED_LOSSES = (nn.HuberLoss, nn.L1Loss)
 
@@ -59,11 +62,19 @@ class Result:
     @cached_property
     def explosion(self) -> Explosion | None:
         """The report of a run that exploded, down to the rows of the step's batches; None for any other."""
-        explosion = explain(self.record, self.learning_rate)
+        is_ours = self.description is not None  # else its learning rate is no setting
+        explosion = explain(self.record, self.learning_rate if is_ours else float("nan"))
         if explosion is None:
             return None
         epoch, last = explosion.divergence.epoch, explosion.batch
         batches = range(last // self.accumulated * self.accumulated, last + 1)
         rows = tuple(row for batch in batches for row in self.data.batch_indices(epoch, batch))
-        cures = [cure for cure in explosion.cures if not (self.loss_is_bounded and cure.overrides == BOUNDED_LOSS)]
+        without = [] if is_ours else [*Parts._fields]
+        without += ["data"] if isinstance(self.data, OwnData) else []
+        cures = [
+            cure
+            for cure in explosion.cures
+            if setting_of(cure.overrides).split(".")[0] not in without
+            and not (self.loss_is_bounded and cure.overrides == BOUNDED_LOSS)
+        ]
         return replace(explosion, rows=rows, cures=cures)
