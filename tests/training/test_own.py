@@ -91,6 +91,11 @@ def test_a_module_that_diverges_is_reported(package, run):
     assert not [cure for cure in found.explosion.cures if cure.overrides.startswith(("optimizer.", "loss", "data."))]
 
 
+def test_a_module_that_diverges_before_its_score_is_known_is_reported_too(run):
+    summary = run(module("Old", "Several"), data("Old"), "module.lr=1e20", "data.rows=600", "metric=gone").summary
+    assert (summary.outcome, summary.score.name) == ("diverged", "loss/train")
+
+
 def test_callbacks_come_behind_ours_and_lightnings_are_of_the_same_package(package, tmp_path):
     stopping = ("+callbacks=early_stopping", "callbacks.early_stopping.patience=1")
     begun = f"callbacks.begun._target_={OWN}{package}Begun"
@@ -146,7 +151,7 @@ MODULE = "a LightningModule of pytorch_lightning or lightning.pytorch"
     ((module("Old"), "module.width=-3"), "module._target_: cannot build OldTraining with ['width']: Trying to create"),
     (("module._target_=torch.optim.SGD",), f"module._target_: got 'torch.optim.SGD'; must be {MODULE}"),
     ((module("Old", "WithoutStep"),), f"module._target_: got '{OWN}OldWithoutStep'; it has no training_step"),
-    ((module("Old", "WithData"),), f"module._target_: got '{OWN}OldWithData'; it has a train_dataloader, and its data"),
+    ((module("Old", "WithData"),), f"module._target_: got '{OWN}OldWithData'; it has data of its own: move"),
     ((module("Old", "ByHand"),), "automatic_optimization: got False; "),
     ((module("Old"), data("Old", "WithoutBatches")), f"data._target_: got '{OWN}OldWithoutBatches'; it has no train_"),
     ((module("Old"), "callbacks.x._target_=os.path.join"), "callbacks.x._target_: got 'os.path.join'; must be the"),

@@ -186,10 +186,10 @@ def make_module(config: TrainConfig, data: TrainingData) -> tuple[LightningModul
         ModelError: it cannot be built, or does not fit the data.
     """
     if config.module is not None:
-        return build_own_module(config.module, isinstance(data, OwnData)), None
+        return build_own_module(config.module), None
     description = describe_network(config, data)
     network = build_network(**description)
-    if rows := smallest_batch(data):
+    if rows := smallest_batch(data, config.trainer.devices):
         check_smallest_batch(network, description["target"], description["example"], rows)
     return build_module(config, network, data), description
 
@@ -212,10 +212,13 @@ def build_module(config: TrainConfig, network: nn.Module, data: TrainingData) ->
     return Regressor(network, target_scale=data.target_scale, **parts)
 
 
-def smallest_batch(data: TrainingData) -> int:
-    """The number of examples in the last batch of an epoch; 0 where it is as large as the others, or not known."""
+def smallest_batch(data: TrainingData, processes: int) -> int:
+    """The examples that each process has in an epoch's last batch; 0 where they are as many as ever, or not known."""
     sampler = None if isinstance(data, OwnData) else data.train_dataloader().sampler
-    return sampler.examples % sampler.batch_size if isinstance(sampler, ShuffledBatchSampler) else 0
+    if not isinstance(sampler, ShuffledBatchSampler):
+        return 0
+    used = sampler.examples - sampler.examples % processes
+    return used % sampler.batch_size // processes
 
 
 def build_trainer(

@@ -19,12 +19,8 @@ DATA_HOOKS = (
 SomeCallback = TypeVar("SomeCallback", bound=Callback)
 
 
-def build_own_module(settings: OwnClass, has_own_data: bool) -> LightningModule:
+def build_own_module(settings: OwnClass) -> LightningModule:
     """Build a module of the user's.
-
-    Args:
-        settings: its class and the arguments of its constructor.
-        has_own_data: whether a data module of the user's feeds it.
 
     Raises:
         ModelError: there is no such class, it cannot be built, or Lightning cannot train it.
@@ -34,8 +30,7 @@ def build_own_module(settings: OwnClass, has_own_data: bool) -> LightningModule:
         if not overrides(module, hook):
             raise ModelError(f"module._target_: got {settings.target!r}; it has no {hook}")
     if overrides(module, "train_dataloader"):
-        where = "its data would not be used" if has_own_data else "its data are not gradclip's"
-        what = f"it has a train_dataloader, and {where}: put it into a LightningDataModule, data._target_=..."
+        what = "it has data of its own: move its train_dataloader to a LightningDataModule, data._target_=..."
         raise ModelError(f"module._target_: got {settings.target!r}; {what}")
     return module
 

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterable
+from contextlib import nullcontext, suppress
 from typing import Any, Literal
 
 import torch
@@ -36,6 +37,7 @@ class LoggedScores(Checkpoint):
 
     def __init__(self, metric: str | None, mode: Literal["min", "max"]) -> None:
         self.metric, self.mode = metric and metric_name(metric), mode
+        self.score = keys.LOSS_TRAIN
         self.epochs: list[dict[str, float]] = []  # each with the metrics, and the mean loss
         self._loss: Tensor | None = None  # sum over the batches of the epoch
         self._batches = 0
@@ -43,20 +45,17 @@ class LoggedScores(Checkpoint):
     @property
     def score_scale(self) -> ScoreScale:
         """The score; it has no baseline."""
-        name = keys.LOSS_TRAIN
-        if self.epochs and (self.metric is None or self.metric in self.epochs[0]):
-            name = choose_score(self.metric, self.epochs[0])
-        return ScoreScale(keys.LoggedScore(name, math.inf if self.mode == "max" else -math.inf))
+        return ScoreScale(keys.LoggedScore(self.score, math.inf if self.mode == "max" else -math.inf))
 
     @property
     def curves(self) -> tuple[list[float], list[float]]:
         """The mean loss of the training batches and the score, one value an epoch; NaN where it was not logged."""
-        names = (keys.LOSS_TRAIN, self.score_scale.score.name)
+        names = (keys.LOSS_TRAIN, self.score)
         train, score = ([epoch.get(name, math.nan) for epoch in self.epochs] for name in names)
         return train, score
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin an epoch, unless a training is resumed within it."""
+        """Have what is logged by training steps stored by step again."""
         _set_epoch(trainer, None)
 
     def on_train_batch_end(
@@ -79,11 +78,12 @@ class LoggedScores(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the metrics of the epoch, and look whether the score is among them."""
         epoch = {metric_name(name): float(value) for name, value in trainer.callback_metrics.items()}
-        logged = list(epoch)
+        if not self.epochs:
+            has_stopped = trainer.should_stop  # one that diverged may not have logged it: then the loss is the score
+            with suppress(ConfigError) if has_stopped else nullcontext():
+                self.score = choose_score(self.metric, epoch)
         epoch[keys.LOSS_TRAIN] = self._mean_loss(trainer)
         self.epochs.append(epoch)
-        if len(self.epochs) == 1 and not trainer.should_stop:  # one that diverged may have logged nothing
-            choose_score(self.metric, logged)
         for logger in trainer.loggers:
             logger.log_metrics({keys.LOSS_TRAIN: epoch[keys.LOSS_TRAIN]}, step=trainer.current_epoch + 1)
         _set_epoch(trainer, trainer.current_epoch + 1)
@@ -94,11 +94,12 @@ class LoggedScores(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the metrics of all epochs and the losses of the present one."""
-        return {"epochs": self.epochs, "loss": self._loss, "batches": self._batches}
+        return {"score": self.score, "epochs": self.epochs, "loss": self._loss, "batches": self._batches}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore them."""
-        self.epochs, self._loss, self._batches = (state_dict[name] for name in ("epochs", "loss", "batches"))
+        self.score, self.epochs = state_dict["score"], state_dict["epochs"]
+        self._loss, self._batches = state_dict["loss"], state_dict["batches"]
 
     def _mean_loss(self, trainer: Trainer) -> float:
         total, count = self._loss, self._batches
@@ -121,7 +122,7 @@ def choose_score(metric: str | None, logged: Iterable[str]) -> str:
         >>> choose_score(None, ["val/loss", "val/accuracy"]), choose_score(None, [])
         ('val/loss', 'loss/train')
     """
-    names = [name for name in logged if name != keys.LOSS_TRAIN]
+    names = list(logged)
     whole = [name for name in names if not (name.endswith(("_step", "_epoch")) and name.rpartition("_")[0] in names)]
     if metric is not None:
         if metric not in names:
