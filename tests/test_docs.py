@@ -61,7 +61,9 @@ def test_settings_exist(page):
 
 @pages
 def test_metrics_and_columns_exist(page):
-    scores = {getattr(score, name) for score in keys.SCORES.values() for name in vars(type(score)) if name[0] != "_"}
+    known_scores = [*keys.SCORES.values(), keys.LoggedScore("val_loss", perfect=-np.inf)]
+    names = [name for name, value in vars(keys.Score).items() if isinstance(value, property)]
+    scores = {getattr(score, name) for score in known_scores for name in names}
     columns = {name.removesuffix("/p") for name in GradientRecord.empty(("p",)).to_columns()}
     known = scores | columns | {value for value in vars(keys).values() if isinstance(value, str)} | {"hidden/grad_norm"}
     assert {name for code in inline_code(page.read_text()) for name in METRIC.findall(code)} <= known

@@ -219,7 +219,7 @@ def format_scores(score: str, train: float, test: float) -> str:
     """Format the two scores as the tutorial prints them; accuracies in percent.
 
     Args:
-        score: its name, such as ``mse``.
+        score: its name, such as ``mse``; any other is a metric that a module of the user's logs.
         train: its value on the training examples.
         test: its value on the test examples.
 
@@ -228,7 +228,12 @@ def format_scores(score: str, train: float, test: float) -> str:
         'Train: 2.36, Test: nan'
         >>> format_scores("accuracy", 1.0, 0.9712)
         'Train: 100.0% right, Test: 97.1% right'
+        >>> format_scores("val_loss", 0.5, 0.6)
+        'loss/train: 0.50, val_loss: 0.60'
     """
+    if score not in keys.SCORES:
+        names = dict.fromkeys((keys.LOSS_TRAIN, score))
+        return ", ".join(f"{name}: {format_number(value)}" for name, value in zip(names, (train, test), strict=False))
     return f"Train: {format_score(score, train)}, Test: {format_score(score, test)}"
 
 

@@ -3,7 +3,9 @@
 Each name is defined here and nowhere else. A parameter has the dotted path of its setting in the config.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 
@@ -22,6 +24,19 @@ class Score:
 
     name: str
     perfect: float
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether larger values are better."""
+        return self.perfect > 0
+
+    def error(self, value: float) -> float:
+        """Return how far a value is from perfect; lower is better."""
+        return abs(value - self.perfect)
+
+    def value(self, error: float) -> float:
+        """Return the value that is so far from perfect."""
+        return abs(self.perfect - error)
 
     @property
     def train(self) -> str:
@@ -49,9 +64,82 @@ class Score:
         return f"best/{self.name}_test"
 
 
+@dataclass(frozen=True)
+class LoggedScore(Score):
+    """A metric that a module of the user's logs, as its score: which values are better is known, no perfect one is.
+
+    On the training examples it is the mean loss of an epoch's batches.
+
+    Example:
+        >>> score = LoggedScore("val_loss", -inf)
+        >>> score.train, score.test, score.final_train, score.final_test
+        ('loss/train', 'val_loss', 'final/loss/train', 'final/val_loss')
+    """
+
+    @property
+    def train(self) -> str:
+        """Name of the mean loss of an epoch's batches."""
+        return LOSS_TRAIN
+
+    @property
+    def test(self) -> str:
+        """Name of the metric, once an epoch."""
+        return self.name
+
+    @property
+    def final_train(self) -> str:
+        """Name of the mean loss of the last epoch's batches."""
+        return f"final/{LOSS_TRAIN}"
+
+    @property
+    def final_test(self) -> str:
+        """Name of the metric's final value."""
+        return f"final/{self.name}"
+
+    @property
+    def best_test(self) -> str:
+        """Name of the metric's best value."""
+        return f"best/{self.name}"
+
+    def error(self, value: float) -> float:
+        """Return a value so that lower is better."""
+        return -value if self.higher_is_better else value
+
+    def value(self, error: float) -> float:
+        """Return the value of such an error."""
+        return self.error(error)
+
+
 MSE: Final = Score("mse", perfect=0.0)  # mean squared error, in the squared unit of the target
 ACCURACY: Final = Score("accuracy", perfect=1.0)  # fraction of correct class predictions
 SCORES: Final = {score.name: score for score in (MSE, ACCURACY)}
+
+
+def score_named(name: str, higher_is_better: bool = False) -> Score:
+    """Return one of our scores by its name; any other name is that of a metric that a module of the user's logs.
+
+    Args:
+        name: of the score.
+        higher_is_better: whether larger values of such a metric are better.
+    """
+    return SCORES.get(name) or LoggedScore(name, inf if higher_is_better else -inf)
+
+
+def stored_score(metrics: Mapping[str, float], tags: Mapping[str, str]) -> Score | None:
+    """Return the score of a stored run; None where it has no final one.
+
+    Args:
+        metrics: of the run.
+        tags: of the run.
+    """
+    if name := tags.get(SCORE):
+        score = score_named(name, tags.get(SCORE_MODE) == "max")
+        return score if score.final_test in metrics else None
+    return next((score for score in SCORES.values() if score.final_test in metrics), None)
+
+
+# Per epoch, of a module of the user's.
+LOSS_TRAIN: Final = "loss/train"  # mean loss of the training batches
 
 # Per optimizer step. With clip=activation the weight gradients before clipping come from clipped derivatives already.
 LOSS_STEP: Final = "loss/step"
@@ -71,7 +159,9 @@ GRAD_NORM_P99: Final = "grad/norm_p99"
 GRAD_NORM_MAX: Final = "grad/norm_max"
 
 # Tags.
-OUTCOME: Final = "outcome"  # learned | stalled | diverged
+OUTCOME: Final = "outcome"  # learned | stalled | diverged, or finished where no baseline tells the first two apart
+SCORE: Final = "score"  # name of the metric that is the score of a module of the user's
+SCORE_MODE: Final = "score_mode"  # min | max: which values of this metric are better
 SOLVED: Final = "solved"  # true | false: whether the best test score reached the target of the data set
 DIVERGED_STEP: Final = "diverged_step"
 DIVERGED_EPOCH: Final = "diverged_epoch"
@@ -102,3 +192,5 @@ EXPLOSION_JSON: Final = "explosion/report.json"
 TELEMETRY_FILE: Final = "telemetry/gradients.parquet"
 HIDDEN_STATES_FILE: Final = "telemetry/hidden_states.parquet"
 MODEL: Final = "model"
+WEIGHTS_FOLDER: Final = "weights"
+WEIGHTS_FILE: Final = "weights/state_dict.pt"  # of a module of the user's

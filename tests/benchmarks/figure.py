@@ -9,7 +9,6 @@ from hydra import compose, initialize_config_dir
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gradclip import keys
 from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
 from gradclip.config.validation import validate
 from gradclip.plots.style import BLUE, ORANGE, RED, draw
@@ -41,7 +40,7 @@ def plot(figure: Figure) -> None:
     for name, (overrides, color) in RUNS.items():
         parts = train(overrides)
         plot_line(norms, parts.monitor.record.norm[:FIRST_STEPS], name, color)
-        plot_line(errors, np.array(parts.module.curves[keys.MSE.test]), name, color)
+        plot_line(errors, np.array(parts.curves[1]), name, color)
     norms.set(title="Gradient norm before clipping", xlabel="optimizer step", yscale="log")
     errors.set(title="Mean squared error on test rows", xlabel="epoch", yscale="log")
     errors.legend()

@@ -12,9 +12,12 @@ from gradclip import MLP, Regressor, TabularData
 from gradclip.callbacks import checkpoints as checkpoints_module
 from gradclip.callbacks.checkpoints import Checkpoints
 from gradclip.callbacks.interruption import Interruption
+from gradclip.callbacks.random_state import RandomState
 from gradclip.data.sources import regression
 from gradclip.errors import Interrupted
 from gradclip.models.optimization import optimizer_factory, schedule_factory
+from gradclip.training.own import as_checkpoint
+from tests.support import own
 
 QUIET = {
     "enable_progress_bar": False,
@@ -228,3 +231,23 @@ def test_training_continues_where_a_checkpoint_cannot_be_written(tmp_path, caplo
     assert len(messages) == 7
     assert messages[0].startswith(f"{tmp_path}/folder/step-1.ckpt: the checkpoint could not be written: ")
     assert messages[0].endswith("; training continues")
+
+
+@at_every_step
+@pytest.mark.parametrize("lightning", ["pytorch_lightning", "lightning.pytorch"])
+def test_a_training_on_shuffled_batches_of_the_users_is_resumed_between_epochs(lightning, tmp_path):
+    package = pytest.importorskip(lightning)
+    name = {"pytorch_lightning": "Old", "lightning.pytorch": "New"}[lightning]
+
+    def weights(checkpoint=None):
+        package.seed_everything(5, verbose=False)
+        module = getattr(own, f"{name}Training")()
+        saving = as_checkpoint(Checkpoints, package)(tmp_path / name, 0.0, Interruption())
+        settings = {**QUIET, "limit_val_batches": 1.0, "max_epochs": 5, "logger": False}
+        trainer = package.Trainer(callbacks=[RandomState(), saving], **settings)
+        trainer.fit(module, datamodule=getattr(own, f"{name}Batches")(), ckpt_path=checkpoint, weights_only=True)
+        return torch.cat([one.flatten() for one in module.parameters()])
+
+    whole = weights()
+    assert saved_steps(tmp_path / name) == [6, 12, 18, 24]  # of six batches an epoch, and none within one
+    assert torch.equal(weights(tmp_path / name / "step-18.ckpt"), whole)

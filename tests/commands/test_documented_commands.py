@@ -1,8 +1,9 @@
 """Every command and example of the README and of docs/, run in order; what they print is what is quoted there.
 
-How blocks are marked: ``bash`` is run line by line; ``python`` is run; ``text`` right behind a ``bash`` block quotes
-what its commands print; ``sh`` needs what a test does not have, such as a server or a cluster. Commands of the README
-and those whose output is quoted run as they stand, the others for fewer epochs. What is on several pages runs once.
+How blocks are marked: ``bash`` is run line by line; ``python`` is run, and written to the file that its first line
+names; ``text`` right behind a ``bash`` block quotes what its commands print; ``sh`` needs what a test does not have,
+such as a server or a cluster. Commands of the README and those whose output is quoted run as they stand, the others for
+fewer epochs. What is on several pages runs once.
 """
 
 import re
@@ -21,6 +22,7 @@ NAV = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
 FIRST = ["README.md", "docs/compare.md"]  # the comparison looks at the last multirun, that of the README
 PAGES = list(dict.fromkeys([*FIRST, *(f"docs/{page}" for item in NAV for page in item.values())]))
 BLOCK = re.compile(r"```(bash|python|text)\n(.*?)```", re.DOTALL)
+FILE = re.compile(r"# (\w+\.py)\n")  # a first line that names the file which the block is
 SCRIPT = re.compile(r"python src/(\w+)\.py")
 
 SHORTER = ("trainer.max_epochs=2", "figures=false", "log_model=false")
@@ -28,7 +30,7 @@ SHORTER_SWEEPS = {
     "success_by_length": ("seed=0", "data.length=10", "data.steps_per_epoch=5", "data.test_sequences=100"),
     "norm_thresholds": ("seed=0",),
 }
-PRINTED = {"train": ("Train: ", "outcome"), "compare": ("median",), "advise": ("What to try",)}
+PRINTED = {"train": ("Outcome: ", "outcome"), "compare": ("median",), "advise": ("What to try",)}
 
 
 def lines_of(block: str) -> list[str]:
@@ -85,6 +87,8 @@ def test_step(output_of: Callable[[str], str], store_folder: Path, monkeypatch: 
     monkeypatch.chdir(store_folder)  # an example reads what commands before it wrote, a command what an example wrote
     if STEPS[step] == "python":
         monkeypatch.setenv(STARTED_IN, str(store_folder))
+        if file := FILE.match(step):
+            Path(file[1]).write_text(step)
         exec(compile(step, "documentation", "exec"), {})
         return
     script = SCRIPT.match(step)

@@ -3,6 +3,7 @@
 import pytest
 
 from gradclip.config.composition import compose_config, overrides_of
+from gradclip.config.identity import fingerprint
 from gradclip.config.overrides import merge, train_command
 from gradclip.config.schema import flatten, has_effect
 from gradclip.config.serialization import from_yaml, to_yaml
@@ -17,6 +18,9 @@ COMMANDS = [
     ["clip=groups", "clip.groups=[{parameters: 'network.0*', value: 3}, {parameters: 'it, or [that]', value: 1e-7}]"],
     ["clip=norm", "clip.order=inf", "clip.parameters=*weight", "optimizer=adamw", "optimizer.betas=[0.8,0.9]"],
     ["clip=skip", "clip.value=null", "threshold=constant", "schedule=warmup_cosine", "loss=huber", "loss.delta=0.5"],
+    ["module._target_=my.Module", "module.target=y", "data._target_=my.Data", "data.sizes=[1, 2]", "metric=val_loss"],
+    ["data=adding", "module._target_=my.Module", "callbacks.stop._target_=my.Stop", "+callbacks=[early_stopping]"],
+    ["data._target_=my.Data", "loss=cross_entropy", "callbacks.stop._target_=my.Stop", "callbacks.stop.after=3"],
     ["model._target_=my.Network", "+model.depth=3", "+model.name='true'", "+model.words=[a, null, 'b c']"],
 ]
 
@@ -35,9 +39,9 @@ def test_overrides_are_few_and_without_seed_and_store() -> None:
     assert overrides_of(config) == ["data=diabetes", "clip=norm", "clip.value=2.0"]
 
 
-@pytest.mark.parametrize("overrides", COMMANDS[:-1])
+@pytest.mark.parametrize("overrides", COMMANDS)
 def test_a_stored_config_is_read_back_as_it_was(overrides: list[str]) -> None:
-    config = compose_config(overrides)
+    config = compose_config([*overrides, "tracking.trusted_models=['*.*.*.*', '*.*.*', '*.*']"])
     assert from_yaml(to_yaml(config), config.tracking, "run") == config
 
 
@@ -62,10 +66,18 @@ def test_a_damaged_config_is_refused(text: str, line: str) -> None:
 
 def test_a_model_that_is_not_trusted_is_refused() -> None:
     config = compose_config(COMMANDS[-1])
-    with pytest.raises(
-        ConfigError, match=r"names 'my\.Network'; only gradclip\.models\.\*\.\*, torch\.nn\.\* are trusted"
-    ):
+    with pytest.raises(ConfigError, match=r"names 'my\.Network'; only gradclip\.models\.\*\.\*, torch\.nn\.\*, "):
         from_yaml(to_yaml(config), config.tracking, "run")
+
+
+@pytest.mark.parametrize("name", ["module._target_", "data._target_", "callbacks.stop._target_"])
+def test_every_class_has_to_be_trusted(name: str) -> None:
+    config = compose_config([f"{name}=my.Class"])
+    with pytest.raises(ConfigError, match=r"^tracking\.trusted_models: the stored config names 'my\.Class'; only"):
+        from_yaml(to_yaml(config), config.tracking, "run")
+    assert from_yaml(to_yaml(config), config.tracking, "run", began_with=fingerprint(config)) == config
+    trusting = compose_config([f"{name}=my.Class", "tracking.trusted_models=[gradclip.models.*.*, my.*]"])
+    assert from_yaml(to_yaml(trusting), trusting.tracking, "run") == trusting
 
 
 def test_what_does_not_compose_is_refused() -> None:

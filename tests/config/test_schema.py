@@ -51,6 +51,7 @@ def test_the_defaults_are_the_tutorials():
 def test_the_defaults_of_every_option_are_valid(group, option, csv_path):
     extra = [f"data.path={csv_path}", "data.target=y"] if option in {"table", "series"} else []
     extra += ["data.time=x"] if option == "series" else []
+    extra += [f"{group}._target_=my_package.Class"] if option == "own" else []
     extra += ["data=temporal_order"] if option == "cross_entropy" else []
     config = settings(f"{group}={option}", *extra)
     written = yaml.safe_load((CONFIGS / group / f"{option}.yaml").read_text())

@@ -78,7 +78,7 @@ def controls(evidence: Evidence) -> list[Remedy]:
         arms.append(Remedy("always normalized", why, normalize(f"{evidence.training.threshold}")))
     if can_scale_target(evidence):
         arms.append(unclipped(scaled_target(evidence.target_max_abs)))
-    return arms
+    return [arm for arm in arms if not arm.changes_any(evidence.training.fixed_groups)]
 
 
 def control_of_advice(advised: Evidence, known: Sequence[Arm]) -> list[Arm]:
@@ -89,6 +89,8 @@ def control_of_advice(advised: Evidence, known: Sequence[Arm]) -> list[Arm]:
         known: the other arms.
     """
     equivalent = unclipped_equivalent(advised)
+    if equivalent.changes_any(advised.training.fixed_groups):
+        return []
     arm = Arm(ADVISED_UNCLIPPED[equivalent.what], tuple(merge(advised.training.command or (), equivalent.changes)))
     return [arm] if advised.clips and not any(_are_equal(arm, other) for other in known) else []
 
@@ -123,7 +125,7 @@ def verdicts(summaries: Mapping[str, GroupSummary], metric: Metric) -> Iterator[
 
 def _advice_verdict(advised: GroupSummary, original: GroupSummary, metric: Metric) -> Iterator[str]:
     sign, numbers = _difference(advised, original)
-    stalls = sign > 0 and 2 * advised.count("learned") < len(advised.errors)
+    stalls = sign > 0 and 2 * (advised.count("learned") + advised.count("finished")) < len(advised.errors)
     verdict = "The advice did not help, most of its runs learn nothing" if stalls else ADVICE_VERDICTS[sign]
     yield f"{verdict}: median {_median(advised, metric)} advised, {_median(original, metric)} original; {numbers}."
     if sign < 0:

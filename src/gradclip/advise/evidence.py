@@ -9,6 +9,7 @@ import pyarrow
 from pyarrow import parquet
 
 from gradclip import keys
+from gradclip.config.schema import Parts
 from gradclip.diagnosis.conditions import DEFAULT_EPSILON
 from gradclip.diagnosis.evidence import Evidence, gather_evidence
 from gradclip.diagnosis.log import EPOCH, STEP, TARGET_MAX_ABS, Log, Training
@@ -55,6 +56,7 @@ def training_of(run: StoredRun, overrides: Sequence[str]) -> Training:
         initialization=settings.get("model.initialization", ""),
         final_to_best_ratio=metrics.get(keys.MSE.final_test, np.nan) / best if best > 0 else np.nan,
         best_epoch=int(metrics.get(keys.BEST_EPOCH, 0)),
+        fixed_groups=Parts._fields if settings.get("module._target_") else (),
         command=tuple(overrides),
     )
 

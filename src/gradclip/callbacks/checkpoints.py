@@ -50,21 +50,37 @@ class Checkpoints(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save within an epoch, if this batch ended a step; after the last batch validation comes first."""
+        """Save within an epoch, if this batch ended a step; after the last batch validation comes first.
+
+        A loader without a state would begin the epoch anew: then only the ends of epochs are saved.
+        """
         if not trainer.is_last_batch and (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
-            self._save_if_due(trainer)
+            loaders = trainer.fit_loop._combined_loader.flattened  # type: ignore[union-attr]
+            self._save_if_due(trainer, can_resume=all(hasattr(loader, "state_dict") for loader in loaders))
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save between two epochs."""
-        if trainer.current_epoch + 1 < (trainer.max_epochs or 0):
-            self._save_if_due(trainer)
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save between two epochs: at the end of one, its schedules have not been stepped nor its metrics logged.
 
-    def _save_if_due(self, trainer: Trainer) -> None:
+        A training that is resumed here has its loader begin again: Lightning has begun it before the random numbers of
+        the checkpoint were restored, which decide the order of its batches.
+        """
+        fit_loop = trainer.fit_loop
+        if fit_loop.is_resuming:
+            assert fit_loop._data_fetcher is not None
+            iter(fit_loop._data_fetcher)
+        elif trainer.current_epoch > 0:
+            _change_epochs_begun(trainer, -1)  # the checkpoint is that of an epoch that has ended
+            try:
+                self._save_if_due(trainer)
+            finally:
+                _change_epochs_begun(trainer, 1)
+
+    def _save_if_due(self, trainer: Trainer, can_resume: bool = True) -> None:
         stop = self.interruption.is_requested()
         due = self.interval is not None and time.monotonic() >= self._next_save
         if trainer.should_stop or not _in_any_process(trainer, stop or due):
             return
-        if self.folder is not None:
+        if self.folder is not None and can_resume:
             self._save(trainer, self.folder / f"step-{trainer.global_step}.ckpt")
         if _in_any_process(trainer, stop):
             self.interruption.signal = self.interruption.signal or int(signal.SIGTERM)
@@ -82,6 +98,12 @@ class Checkpoints(Checkpoint):
             self.on_saved(path)
         duration = time.monotonic() - start
         self._next_save = start + max(self.interval or 0.0, duration / MAX_SAVING_FRACTION)
+
+
+def _change_epochs_begun(trainer: Trainer, by: int) -> None:
+    progress = trainer.fit_loop.epoch_progress
+    progress.total.ready += by
+    progress.current.ready += by
 
 
 def _in_any_process(trainer: Trainer, condition: bool) -> bool:

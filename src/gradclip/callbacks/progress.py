@@ -5,6 +5,8 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 from tqdm import tqdm
 
+from gradclip.callbacks.trainer_checks import total_steps
+
 
 class Progress(Callback):
     """Show one progress bar over all optimizer steps, with the latest validation metrics.
@@ -13,7 +15,7 @@ class Progress(Callback):
     tutorial's this scrolls by faster than it can be read and takes longer than the training.
 
     Args:
-        metrics: names of the logged metrics to show.
+        metrics: names of the logged metrics to show, where there are any.
     """
 
     def __init__(self, metrics: tuple[str, ...]) -> None:
@@ -22,7 +24,7 @@ class Progress(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw an empty bar."""
-        self._bar = tqdm(total=int(trainer.estimated_stepping_batches), desc="Training", unit=" steps")
+        self._bar = tqdm(total=total_steps(trainer) or None, desc="Training", unit=" steps")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -34,7 +36,8 @@ class Progress(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the epoch and its metrics."""
         if self._bar is not None:
-            latest = {name: f"{float(trainer.callback_metrics[name]):.3g}" for name in self.metrics}
+            values = trainer.callback_metrics
+            latest = {name: f"{float(values[name]):.3g}" for name in self.metrics if name in values}
             self._bar.set_postfix({"epoch": trainer.current_epoch + 1, **latest}, refresh=False)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

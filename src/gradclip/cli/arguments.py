@@ -18,7 +18,7 @@ from gradclip.config.paths import CONFIG_FOLDER
 from gradclip.errors import ConfigError, first_line
 from gradclip.program import as_started
 
-ADDED_GROUPS = ("experiment", "sweep")  # of which several may be added at once: +experiment=[a,b]
+ADDED_GROUPS = ("experiment", "sweep", "callbacks")  # of which several may be added at once: +experiment=[a,b]
 OPTION = re.compile(r"\w[\w-]{,99}")
 MAX_JOBS = 100_000  # of a multirun: Hydra makes a list of them all
 LISTS = {ValueType.CHOICE_SWEEP, ValueType.SIMPLE_CHOICE_SWEEP, ValueType.RANGE_SWEEP}

@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from gradclip.cli.arguments import check_arguments, with_home_folder
 from gradclip.config.error_messages import USER_ERRORS, describe
 from gradclip.config.help import help_text
+from gradclip.config.overrides import for_hydra
 from gradclip.config.passwords import extract_passwords
 from gradclip.config.paths import register_resolvers
 from gradclip.errors import ConfigError, first_line
@@ -54,9 +55,8 @@ def run_command(main: Callable[[], None], primary: str, usage: str) -> int:
     remove_abandoned()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints in its own way and exits with 1
     with errors_in_one_line(primary), at_end:
-        sys.argv[1:] = extract_passwords(
-            with_home_folder(arguments), os.environ
-        )  # before Hydra notes down what was typed
+        typed = extract_passwords(with_home_folder(arguments), os.environ)  # before Hydra notes down what was typed
+        sys.argv[1:] = for_hydra(typed) if primary == "train" else typed
         check_arguments(sys.argv[1:], primary)
         try:
             main()

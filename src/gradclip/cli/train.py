@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from gradclip.cli.entry import errors_in_one_line, output_folder
 from gradclip.cli.messages import interrupted_message, run_message
+from gradclip.config.overrides import as_typed
 from gradclip.config.validation import validate
 from gradclip.errors import Interrupted
 from gradclip.training.job import Job
@@ -35,7 +36,7 @@ def run_job(config: DictConfig) -> None:
 
 def _single_job(config: DictConfig, folder: Path) -> Job:
     """The job that the config describes, or the run that it resumes."""
-    settings, overrides = validate(config), tuple(HydraConfig.get().overrides.task)
+    settings, overrides = validate(config), tuple(as_typed(HydraConfig.get().overrides.task))
     if settings.resume is None:
         return Job(settings, overrides, folder, is_main=is_main_process())
     check_overrides(overrides)

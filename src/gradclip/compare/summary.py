@@ -16,7 +16,7 @@ from gradclip.compare.statistics import Estimate
 from gradclip.errors import ConfigError, did_you_mean
 from gradclip.tracking.stored_runs import Curve, Selection, StoredRun
 
-OUTCOMES = ("learned", "stalled", "diverged")
+OUTCOMES = ("learned", "finished", "stalled", "diverged")
 MAX_COMPARED_GROUPS = 12  # only pairs of the best groups are tested
 SIGNIFICANCE_LEVEL = 1 - statistics.CONFIDENCE
 
@@ -53,7 +53,8 @@ def choose_metric(runs: Sequence[StoredRun], name: str | None) -> Metric:
         ConfigError: no run has it, or the runs have scores that cannot be compared.
     """
     known = {key for run in runs for key in run.metrics}
-    finals = [score.final_test for score in keys.SCORES.values() if score.final_test in known]
+    scores = {score.final_test: score for run in runs if (score := keys.stored_score(run.metrics, run.tags))}
+    finals = sorted(scores)
     if name is None and len(finals) != 1:
         raise ConfigError(
             f"metric: the runs have {' and '.join(finals) or 'no final score'}; give metric=... or runs=..."
@@ -61,11 +62,13 @@ def choose_metric(runs: Sequence[StoredRun], name: str | None) -> Metric:
     name = name or finals[0]
     if name not in known:
         raise ConfigError(f"metric: got {name!r}; no run has it{did_you_mean(name, known)}")
-    score = next((score for score in keys.SCORES.values() if score.name in name), None)
-    if score is None:
-        return Metric(name, 1, "")
-    on_training = name in {score.train, score.final_train}
-    return Metric(name, -1 if score is keys.ACCURACY else 1, score.train if on_training else score.test)
+    for score in (*scores.values(), *keys.SCORES.values()):
+        if name in {score.test, score.final_test, score.best_test}:
+            return Metric(name, -1 if score.higher_is_better else 1, score.test)
+        if name in {score.train, score.final_train}:
+            is_accuracy = score is keys.ACCURACY  # of a metric that is logged it is the loss
+            return Metric(name, -1 if is_accuracy else 1, score.train)
+    return Metric(name, 1, "")
 
 
 @dataclass(frozen=True)

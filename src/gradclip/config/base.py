@@ -1,6 +1,6 @@
 """The base class of all settings, and the types that several groups use."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -29,3 +29,15 @@ class NoEffect:
 
     :func:`gradclip.config.schema.has_effect` reads the mark; fingerprints, run names, groups and comparisons follow it.
     """
+
+
+class OwnClass(BaseModel):
+    """A class of the user: its dotted path, and the arguments of its constructor."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    target: Annotated[str, Field(pattern=r"^\w+(\.\w+)+$")] = Field(alias="_target_")
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """By name; one may be called ``target`` too."""
+        return dict(self.model_extra or {})

@@ -11,7 +11,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
+from gradclip.config.base import OwnClass
 from gradclip.config.model import MODEL_KINDS
+from gradclip.config.overrides import OWN_GROUPS, as_typed, for_hydra
 from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
 from gradclip.config.schema import TrainConfig, has_effect
 from gradclip.config.validation import validate
@@ -56,7 +58,7 @@ def _compose(overrides: Sequence[str], **settings: bool) -> DictConfig:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-            config: DictConfig = compose("train", list(overrides), **settings)
+            config: DictConfig = compose("train", for_hydra(overrides), **settings)
             return config
     finally:
         GlobalHydra.instance().hydra = running
@@ -74,8 +76,8 @@ def overrides_of(config: TrainConfig) -> list[str]:
         >>> overrides_of(compose_config(["clip=norm", "clip.value=2", "seed=3", "figures=false"]))
         ['clip=norm', 'clip.value=2.0']
     """
-    choices: list[str] = []
-    composed = compose_config([])
+    choices = [f"{group}._target_={getattr(config, group).target}" for group in OWN_GROUPS if _is_own(config, group)]
+    composed = compose_config(choices)
     for groups in (("data",), ("model", *NAMED_GROUPS)):  # data choose a model and a loss
         choices += [f"{group}={_option(config, group)}" for group in groups if _differ(config, composed, group)]
         if groups == ("data",) and hasattr(config.data, "path"):
@@ -89,27 +91,34 @@ def overrides_of(config: TrainConfig) -> list[str]:
         if name not in given or given[name] != value
     ]
     removed = [f"~{name}" for name in given if name not in wanted]
-    overrides = [*choices, *values, *removed]
+    overrides = as_typed([*choices, *values, *removed])
     if dict(_leaves(compose_config(overrides))) != wanted:
         raise ConfigError("run: its settings cannot be composed from the present configs")
     return overrides
+
+
+def _is_own(config: TrainConfig, group: str) -> bool:
+    return isinstance(getattr(config, group), OwnClass)
 
 
 def _option(config: TrainConfig, group: str) -> str:
     """The option of a group that a run was made with, or one to begin from."""
     if group != "model":
         return str(getattr(config, group).name)
-    target = config.model.target
+    target = config.model.target if config.model else ""
     return target.rpartition(".")[2].lower() if target in MODEL_KINDS else "mlp"
 
 
 def _differ(config: TrainConfig, composed: TrainConfig, group: str) -> bool:
+    if getattr(config, group) is None:  # a module of the user's has it itself
+        return False
     return _option(config, group) != _option(composed, group)
 
 
 def _leaves(config: TrainConfig) -> Iterator[tuple[str, Any]]:
     """Each setting that changes the training, but the seed, by its dotted name."""
-    for name, value in _flat("", config.model_dump(by_alias=True)):
+    given = {name: value for name, value in config.model_dump(by_alias=True).items() if value not in (None, {})}
+    for name, value in _flat("", given):
         if name != "seed" and has_effect(name):
             yield name, value
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from gradclip.config.base import Count, Fraction, NonNegativeNumber, Seed, Settings, Size
+from gradclip.config.base import Count, Fraction, NonNegativeNumber, OwnClass, Seed, Settings, Size
 from gradclip.config.limits import MAX_VALUES
 
 Scaling = Literal["none", "standard", "minmax"]
@@ -166,6 +166,10 @@ class RecallTask(ClassTask):
         return self
 
 
+class OwnData(OwnClass):
+    name: Literal["own"]
+
+
 DataSettings = (
     RegressionData
     | DiabetesData
@@ -176,4 +180,5 @@ DataSettings = (
     | TemporalOrderTask
     | RandomPermutationTask
     | RecallTask
+    | OwnData
 )

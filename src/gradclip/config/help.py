@@ -13,7 +13,7 @@ import yaml
 
 from gradclip.config.paths import CONFIG_FOLDER
 
-SETTING = re.compile(r"^(\w+): *(.*?)(?: +# (.*))?$")
+SETTING = re.compile(r"^( *)(\w+): *(.*?)(?: +# (.*))?$")
 NOT_SETTINGS = {"defaults", "hydra"}
 
 
@@ -27,9 +27,10 @@ def help_text(primary: str, usage: str, overrides: Sequence[str] = ()) -> str:
     """
     path = CONFIG_FOLDER / f"{primary}.yaml"
     defaults, groups = _defaults(path), config_groups(primary)
-    chosen = _chosen_options(defaults, dict(override.split("=", 1) for override in overrides if "=" in override))
-    shown = [*defaults, *(group for group in chosen if group.startswith("hydra/"))]
-    added = "; experiment and sweep need a plus, +experiment=option" if "experiment" in groups else ""
+    choices = dict(override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
+    chosen = _chosen_options(defaults, choices)
+    shown = [*defaults, *(group for group in chosen if group.startswith(("hydra/", "callbacks")))]
+    added = "; callbacks, experiment and sweep need a plus, +experiment=option" if "experiment" in groups else ""
     many = "-m for many runs and " if primary == "train" else ""
     return "\n".join(
         [
@@ -107,11 +108,16 @@ def _setting_rows(group: str, option: str) -> list[str]:
 
 
 def _settings(path: Path) -> Iterator[tuple[str, str, str]]:
-    """Yield name, value and comment of each setting of a file."""
+    """Yield name, value and comment of each setting of a file; one within another, as of a callback, has both names."""
+    outer = ""
     for line in path.read_text().splitlines():
         match = SETTING.match(line)
-        if match and match[1] not in NOT_SETTINGS:
-            yield match[1], match[2], match[3] or ""
+        if match is None:
+            continue
+        inner, name, value, comment = match.groups(default="")
+        outer = outer if inner else name
+        if value and outer not in NOT_SETTINGS:
+            yield f"{outer}.{name}" if inner else name, value, comment
 
 
 def _setting_row(name: str, value: str, comment: str) -> str:

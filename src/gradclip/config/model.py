@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from operator import mul
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from gradclip.config.base import PositiveNumber, Settings, Share, Size
+from gradclip.config.base import OwnClass, PositiveNumber, Settings, Share, Size
 from gradclip.config.limits import MAX_VALUES
 
 Initialization = Literal["he_uniform", "he_normal", "glorot_uniform", "glorot_normal", "lecun_normal", "pytorch"]
@@ -24,13 +24,6 @@ class MLPModel(Settings):
         if sum(map(mul, self.widths, self.widths[1:])) > MAX_VALUES:
             raise ValueError(f"widths: got {self.widths}; there must be at most {MAX_VALUES} weights between them")
         return self
-
-
-class CustomModel(BaseModel):
-    """Any other network: the dotted path of its class and the arguments of its constructor."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-    target: Annotated[str, Field(pattern=r"^\w+(\.\w+)+$")] = Field(alias="_target_")
 
 
 class RecurrentModel(Settings):
@@ -84,6 +77,6 @@ ModelSettings = Annotated[
     Annotated[MLPModel, Tag("mlp")]
     | Annotated[RNNModel, Tag("rnn")]
     | Annotated[GatedModel, Tag("gated")]
-    | Annotated[CustomModel, Tag("custom")],
+    | Annotated[OwnClass, Tag("custom")],
     Discriminator(_model_kind),
 ]

@@ -1,4 +1,4 @@
-"""Overrides of the command, as typed: the settings they name, a run's name, a command line."""
+"""Overrides of the command: as typed, and as Hydra needs them; a run's name, a command line."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from gradclip.config.schema import TrainConfig
 
 IN_LABEL = {"clip", "clip.value", "clip.norm"}  # settings that the label of the clipping has already
+OWN_GROUPS = ("module", "data")  # whose option ``own`` is a class of the user
 MAX_LISTED_SEEDS = 5  # more are written as a range
 
 
@@ -25,6 +26,50 @@ def setting_of(override: str) -> str:
 def is_of_hydra(override: str) -> bool:
     """Whether an override sets one of Hydra's own settings, such as the launcher."""
     return setting_of(override).replace("/", ".").split(".")[0] == "hydra"
+
+
+def for_hydra(overrides: Sequence[str]) -> list[str]:
+    """The overrides as Hydra needs them: a class of the user chooses the option ``own``, and takes any argument.
+
+    Example:
+        >>> for_hydra(["module._target_=my.Module", "module.width=3", "seed=1"])
+        ['module=own', '++module._target_=my.Module', '++module.width=3', 'seed=1']
+        >>> for_hydra(["data=table", "data.path=a.csv", "callbacks.stop._target_=my.Stop"])
+        ['data=table', 'data.path=a.csv', '++callbacks.stop._target_=my.Stop']
+    """
+    free, completed = _groups_with_any_argument(overrides), list[str]()
+    for override in overrides:
+        name = setting_of(override)
+        group = name.split(".")[0]
+        if name == f"{group}._target_" and group in free & set(OWN_GROUPS) and f"{group}=own" not in overrides:
+            completed.append(f"{group}=own")
+        completed.append(f"++{override}" if "." in name and group in free and override[0] not in "+~" else override)
+    return completed
+
+
+def as_typed(overrides: Sequence[str]) -> list[str]:
+    """The overrides as a user types them, from those that :func:`for_hydra` returned.
+
+    Example:
+        >>> as_typed(["module=own", "++module._target_=my.Module", "++module.width=3", "+experiment=explosion"])
+        ['module._target_=my.Module', 'module.width=3', '+experiment=explosion']
+    """
+    free = _groups_with_any_argument(overrides)
+    names = {setting_of(override) for override in overrides}
+    implied = {f"{group}=own" for group in OWN_GROUPS if f"{group}._target_" in names}
+    return [
+        override.lstrip("+") if "." in setting_of(override) and setting_of(override).split(".")[0] in free else override
+        for override in overrides
+        if override not in implied
+    ]
+
+
+def _groups_with_any_argument(overrides: Sequence[str]) -> set[str]:
+    """The groups whose settings are arguments of a class of the user's."""
+    names = {setting_of(override) for override in overrides}
+    own = {group for group in OWN_GROUPS if f"{group}=own" in overrides}
+    chosen = {group for group in OWN_GROUPS if f"{group}._target_" in names and group not in names}
+    return {"callbacks", *own, *chosen}
 
 
 def train_command(overrides: Sequence[str], multirun: bool = False, seeds: range = range(0)) -> str:
@@ -99,4 +144,6 @@ def _changes_training(override: str) -> bool:
 
 def _short(override: str) -> str:
     name, _, value = override.lstrip("+").partition("=")
-    return value if name == "experiment" else f"{name.rpartition('.')[2]}={value}"
+    if name.endswith("._target_"):
+        return value.rpartition(".")[2]
+    return value if name in {"experiment", "callbacks"} else f"{name.rpartition('.')[2]}={value}"

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, Discriminator, Field, model_validator
 
-from gradclip.config.base import AnyNumber, NoEffect, Pattern, PositiveNumber, Seed, Settings
+from gradclip.config.base import AnyNumber, NoEffect, OwnClass, Pattern, PositiveNumber, Seed, Settings
 from gradclip.config.clip import ChangingThreshold, ClipSettings, ThresholdSettings
-from gradclip.config.data import ClassTask, DataSettings, TaskSettings, WineData
+from gradclip.config.data import ClassTask, DataSettings, OwnData, TaskSettings, WineData
 from gradclip.config.model import ModelSettings
 from gradclip.config.tracking import TrackingSettings
 from gradclip.config.training import LossSettings, OptimizerSettings, ScheduleSettings, TrainerSettings
@@ -21,29 +21,68 @@ OF_LOGS = (  # settings of advise that say what a log has, and what it does not 
 FigureFormat = Literal["png", "pdf", "svg"]
 
 
+class Parts(NamedTuple):
+    """What a module of the user's has itself."""
+
+    model: ModelSettings
+    loss: LossSettings
+    optimizer: OptimizerSettings
+    schedule: ScheduleSettings
+
+
+def _option(settings: Any) -> str:
+    return str(getattr(settings, "name", None) or settings.target)
+
+
 class TrainConfig(Settings):
-    """All settings of one training run."""
+    """All settings of one training run; a module of the user's has no model, loss, optimizer and schedule of ours."""
 
     data: Annotated[DataSettings, Discriminator("name")]
-    model: ModelSettings
-    loss: Annotated[LossSettings, Discriminator("name")]
-    optimizer: Annotated[OptimizerSettings, Discriminator("name")]
-    schedule: Annotated[ScheduleSettings, Discriminator("name")]
+    module: OwnClass | None = None
+    model: ModelSettings | None = None
+    loss: Annotated[LossSettings, Discriminator("name")] | None = None
+    optimizer: Annotated[OptimizerSettings, Discriminator("name")] | None = None
+    schedule: Annotated[ScheduleSettings, Discriminator("name")] | None = None
     clip: Annotated[ClipSettings, Discriminator("name")]
     threshold: Annotated[ThresholdSettings, Discriminator("name")]
     trainer: TrainerSettings
+    callbacks: Annotated[dict[str, OwnClass], Field(default_factory=dict)]
     tracking: Annotated[TrackingSettings, NoEffect]
     seed: Seed
+    metric: Name | None = None
+    metric_mode: Literal["min", "max"] | None = None
     log_model: Annotated[bool, NoEffect]
     figures: Annotated[bool, NoEffect]
     figure_format: Annotated[FigureFormat, NoEffect] = "png"  # a run to resume may be older than the setting
     resume: Annotated[str | None, Field(exclude=True), NoEffect] = None
     skip_finished: Annotated[bool, Field(exclude=True), NoEffect] = False
 
+    @property
+    def parts(self) -> Parts:
+        """The parts of a module of gradclip's."""
+        assert self.model
+        assert self.loss
+        assert self.optimizer
+        assert self.schedule
+        return Parts(self.model, self.loss, self.optimizer, self.schedule)
+
+    @model_validator(mode="after")
+    def _a_module_or_its_parts(self) -> "TrainConfig":
+        for group in Parts._fields:
+            chosen = getattr(self, group)
+            if self.module and chosen:
+                raise ValueError(f"{group}: got {_option(chosen)!r}; module._target_={self.module.target} has its own")
+            if not (self.module or chosen):
+                raise ValueError(f"{group}: missing; choose an option, or give module._target_=...")
+        for name in ("metric", "metric_mode"):
+            if not self.module and getattr(self, name):
+                raise ValueError(f"{name}: got {getattr(self, name)!r}; only with module._target_ there is a choice")
+        return self
+
     @model_validator(mode="after")
     def _a_loss_for_the_target(self) -> "TrainConfig":
         task = getattr(self.data, "task", "")  # of a table, whose target is read later where that is auto
-        if task == "auto" or self.loss.name == "auto":
+        if self.loss is None or isinstance(self.data, OwnData) or task == "auto" or self.loss.name == "auto":
             return self
         classes = task == "classification" or isinstance(self.data, ClassTask | WineData)
         if classes != (self.loss.name == "cross_entropy"):
@@ -53,8 +92,9 @@ class TrainConfig(Settings):
 
     @model_validator(mode="after")
     def _a_mark_to_reach(self) -> "TrainConfig":
-        if self.trainer.stop_when_solved and not isinstance(self.data, TaskSettings):
-            raise ValueError(f"trainer.stop_when_solved: got True; data={self.data.name} has no solved_at")
+        if self.trainer.stop_when_solved and (self.module or not isinstance(self.data, TaskSettings)):
+            what = f"data={self.data.name} has" if not self.module else "the metric of a module of your own has"
+            raise ValueError(f"trainer.stop_when_solved: got True; {what} no solved_at")
         return self
 
     @model_validator(mode="after")
@@ -99,7 +139,8 @@ def _settings_without_effect() -> frozenset[str]:
 
 def flatten(config: TrainConfig) -> dict[str, str]:
     """Every setting as text under its dotted name, as the store keeps it."""
-    return dict(_leaves("", config.model_dump(by_alias=True)))
+    given = {name: value for name, value in config.model_dump(by_alias=True).items() if value is not None}
+    return dict(_leaves("", given))
 
 
 def _leaves(prefix: str, settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

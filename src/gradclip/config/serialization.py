@@ -6,7 +6,8 @@ from typing import Any
 
 import yaml
 
-from gradclip.config.identity import data_digest
+from gradclip.config.base import OwnClass
+from gradclip.config.identity import data_digest, fingerprint
 from gradclip.config.limits import MAX_DEPTH
 from gradclip.config.schema import TrainConfig
 from gradclip.config.tracking import TrackingSettings
@@ -23,7 +24,9 @@ def to_yaml(config: TrainConfig) -> str:
     return str(yaml.dump(config.model_dump(by_alias=True), Dumper=YAML_DUMPER, sort_keys=False))
 
 
-def from_yaml(text: str, tracking: TrackingSettings, setting: str, digest: str = "") -> TrainConfig:
+def from_yaml(
+    text: str, tracking: TrackingSettings, setting: str, digest: str = "", began_with: str = ""
+) -> TrainConfig:
     """Settings from a stored config, which is data, not a program; anybody may have written it.
 
     Args:
@@ -31,20 +34,30 @@ def from_yaml(text: str, tracking: TrackingSettings, setting: str, digest: str =
         tracking: replaces the tracking settings that were stored.
         setting: the setting that asked for the config, named in errors.
         digest: of the run's table, as :func:`data_digest`; empty where the run names none.
+        began_with: the fingerprint of settings that a command of this user began a run with: of those every class is
+            trusted.
 
     Raises:
-        ConfigError: it is no config, holds an interpolation, names a model that ``tracking.trusted_models`` does not
+        ConfigError: it is no config, holds an interpolation, names a class that ``tracking.trusted_models`` does not
             allow, or a table with another content than that of the run: one that its author may not have seen.
     """
     config = check(TrainConfig, {**_load(text, setting), "tracking": tracking.model_dump()})
-    target = config.model.target
-    if not any(_matches(target, pattern) for pattern in tracking.trusted_models):
-        trusted = ", ".join(tracking.trusted_models)
-        raise ConfigError(f"tracking.trusted_models: the stored config names {target!r}; only {trusted} are trusted")
+    trusted = tracking.trusted_models
+    unknown = [one for one in _classes(config) if not any(_matches(one, pattern) for pattern in trusted)]
+    if unknown and not (began_with and fingerprint(config) == began_with):
+        only = f"only {', '.join(trusted)} are trusted"
+        raise ConfigError(f"tracking.trusted_models: the stored config names {unknown[0]!r}; {only}")
     if data_digest(config) != digest:
         path = getattr(config.data, "path", None)
         raise ConfigError(f"{setting}: the table {path} has changed since the run began, or is another: train anew")
     return config
+
+
+def _classes(config: TrainConfig) -> list[str]:
+    """The dotted paths of all classes that a config names."""
+    own_data = config.data if isinstance(config.data, OwnClass) else None
+    named = [config.model, config.module, own_data, *config.callbacks.values()]
+    return [str(target) for settings in named if (target := getattr(settings, "target", None))]
 
 
 def _load(text: str, setting: str) -> dict[str, Any]:

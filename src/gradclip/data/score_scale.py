@@ -1,5 +1,6 @@
 """Normalization of a score: 0 for a prediction that ignores the inputs, 1 for a perfect one."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,13 +14,14 @@ class ScoreScale:
     """A score with its baseline and the value from which the problem is solved.
 
     Attributes:
-        score: ``keys.MSE``, in the target's unit squared, or ``keys.ACCURACY``.
-        baseline: score of the best prediction that ignores the inputs: the mean of the targets, or chance.
+        score: ``keys.MSE``, in the target's unit squared, ``keys.ACCURACY``, or a metric that the module logs.
+        baseline: score of the best prediction that ignores the inputs: the mean of the targets, or chance; NaN where
+            it is not known.
         solved_at: test score from which the problem counts as solved; None where no such value is set.
     """
 
     score: keys.Score
-    baseline: float
+    baseline: float = math.nan
     solved_at: float | None = None
 
     def normalized(self, value: float) -> float:
@@ -37,5 +39,5 @@ class ScoreScale:
 
     def best_index(self, values: Sequence[float]) -> int | None:
         """Return the index of the first best finite score; None where no score is finite."""
-        normalized = [self.normalized(value) if np.isfinite(value) else -np.inf for value in values]
-        return int(np.argmax(normalized)) if normalized and max(normalized) > -np.inf else None
+        errors = [self.score.error(value) if np.isfinite(value) else np.inf for value in values]
+        return int(np.argmin(errors)) if errors and min(errors) < np.inf else None

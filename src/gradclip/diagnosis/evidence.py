@@ -19,6 +19,7 @@ from gradclip.diagnosis.tensors import (
 )
 
 MAX_STEPS_OF_TENSORS = 10_000  # of which the norms of single tensors are looked at: there may be thousands of tensors
+ENDED_WELL = ("learned", "finished")
 NOISE_FACTOR = 1.01  # a smaller change of score or loss is noise
 
 
@@ -127,17 +128,18 @@ class Evidence:
 def gather_evidence(log: Log, training: Training) -> Evidence:
     """Compute the evidence.
 
-    All steps with a finite gradient are usable where the run learned; elsewhere, those before the gradients exploded.
+    All steps with a finite gradient are usable where the run learned, or finished without a score that could be judged;
+    elsewhere, those before the gradients exploded.
     """
     norm = log[keys.GRAD_NORM]
     finite = log.select(np.isfinite(norm) & (norm > 0))
     finite_norm = finite[keys.GRAD_NORM]
     before_explosion = len(finite)
-    if training.outcome != "learned":
+    if training.outcome not in ENDED_WELL:
         before_explosion = steps_before_explosion(finite_norm)
     outcome = training.outcome or _outcome(log, finite_norm, before_explosion)
     usable = finite
-    if outcome not in {"learned", ""}:
+    if outcome not in {*ENDED_WELL, ""}:
         usable = finite.select(np.arange(len(finite)) < before_explosion)
     unusable = 0 < len(usable) < len(log)
     coefficient = _coefficient(finite, training)
@@ -249,7 +251,7 @@ def _element_share(usable: Log) -> float:
 def _overfits_after_epoch(training: Training, log: Log) -> int:
     epoch, loss = log[EPOCH], log[keys.LOSS_STEP]
     best = training.best_epoch
-    if training.outcome != "learned" or best not in epoch or not training.final_to_best_ratio > NOISE_FACTOR:
+    if training.outcome not in ENDED_WELL or best not in epoch or not training.final_to_best_ratio > NOISE_FACTOR:
         return 0
     at_best, at_end = (float(np.nanmean(loss[epoch == one])) for one in (best, epoch[-1]))
     return best if at_end * NOISE_FACTOR < at_best else 0

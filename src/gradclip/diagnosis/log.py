@@ -103,7 +103,7 @@ class Training:
     Attributes:
         name: of the run, in messages.
         run_id: of the run in the store.
-        outcome: ``learned``, ``stalled`` or ``diverged``; empty: judged by the log.
+        outcome: ``learned``, ``finished``, ``stalled`` or ``diverged``; empty: judged by the log.
         optimizer: name of the optimizer, in any spelling.
         learning_rate: at the start.
         momentum: of SGD.
@@ -118,6 +118,7 @@ class Training:
         initialization: of the weights, as in ``model.initialization=``.
         final_to_best_ratio: final over best score, 1 at best.
         best_epoch: epoch of the best score.
+        fixed_groups: groups of our settings that no remedy can change: a module of the user's has its own optimizer.
         command: the overrides that make its settings again, without seed and store; None: not a run of our command.
     """
 
@@ -138,6 +139,7 @@ class Training:
     initialization: str = ""
     final_to_best_ratio: float = np.nan
     best_epoch: int = 0
+    fixed_groups: tuple[str, ...] = ()
     command: tuple[str, ...] | None = None
 
 

@@ -1,7 +1,8 @@
 """A remedy, and how it is applied: as overrides of our command, as Lightning code, as plain torch code."""
 
+import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -50,6 +51,10 @@ class Remedy:
     def changes(self) -> tuple[str, ...]:
         """The overrides that replace those of a command."""
         return self.how.command
+
+    def changes_any(self, groups: Collection[str]) -> bool:
+        """Whether an override changes a setting of one of these groups, such as ``optimizer``."""
+        return any(re.split("[.=]", change.lstrip("+~"))[0] in groups for change in self.changes)
 
     @property
     def overrides(self) -> str:

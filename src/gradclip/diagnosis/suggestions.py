@@ -28,7 +28,7 @@ def suggest(measured: Evidence, run: Evidence) -> list[Remedy]:
     if measured.scale_jumps:
         why = "the norms contain the scale of the loss, so that a threshold has no fixed meaning"
         return [Remedy("unscale gradients first", why, remedy.unscale())]
-    return [
+    found = [
         *_fewer_epochs(run),
         *_inert_clipping(run),
         *_smaller_epsilon(run),
@@ -38,6 +38,7 @@ def suggest(measured: Evidence, run: Evidence) -> list[Remedy]:
         *_adaptive_threshold(measured),
         *_thresholds_by_layer(measured),
     ]
+    return [one for one in found if not one.changes_any(run.training.fixed_groups)]
 
 
 def are_clipped_already(evidence: Evidence) -> bool:

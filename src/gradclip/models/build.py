@@ -1,7 +1,6 @@
 """Build a network from the dotted path of its class and its settings."""
 
 import inspect
-import pydoc
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ import torch
 from torch import nn
 
 from gradclip.errors import ModelError, first_line
+from gradclip.models.classes import find_class, lightning_package
 from gradclip.models.mlp import MLP
 from gradclip.models.recurrent import GRU, LSTM, RNN
 
@@ -38,7 +38,7 @@ def build_network(
         >>> build_network("torch.nn.Linear", {"widths": [25]}, example=(20,))
         Linear(in_features=20, out_features=1, bias=True)
     """
-    constructor = _find_class(target)
+    constructor = _find_network(target)
     sizes = {"in_features": example[-1], "out_features": outputs[-1], "every_step": len(outputs) > 1}
     offered = {**sizes, **settings}
     named = inspect.signature(constructor).parameters
@@ -53,13 +53,14 @@ def build_network(
     return network
 
 
-def _find_class(target: str) -> type[nn.Module]:
-    try:
-        found = pydoc.locate(target)
-    except pydoc.ErrorDuringImport as error:
-        raise ModelError(f"model._target_: got {target!r}; importing it fails: {error.value}") from error
-    if not (inspect.isclass(found) and issubclass(found, nn.Module)):
-        raise ModelError(f"model._target_: got {target!r}; must be the dotted path of a torch.nn.Module")
+def _find_network(target: str) -> type[nn.Module]:
+    kind = "a torch.nn.Module"
+    found = find_class(target, "model._target_", kind)
+    if lightning_package(found, "LightningModule"):
+        what = "a LightningModule, whose training_step a network does not use"
+        raise ModelError(f"model._target_: got {target!r}; it is {what}: give module._target_={target} instead")
+    if not issubclass(found, nn.Module):
+        raise ModelError(f"model._target_: got {target!r}; must be the dotted path of {kind}")
     return found
 
 
@@ -78,3 +79,28 @@ def _check_fits_data(network: nn.Module, target: str, example: tuple[int, ...], 
         raise ModelError(f"model._target_: {target} turns 2 examples into {shape}; must be {(2, *outputs)}")
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise ModelError(f"model._target_: {target} has no parameter to train")
+
+
+def check_smallest_batch(network: nn.Module, target: str, example: Sequence[int], rows: int) -> None:
+    """Check that a network can train on the smallest batch: BatchNorm, for one, cannot on a single row.
+
+    Weights, statistics and random numbers are as before.
+
+    Args:
+        network: a network that fits the data.
+        target: dotted path of its class, named in errors.
+        example: shape of one example's inputs.
+        rows: examples of the smallest batch.
+
+    Raises:
+        ModelError: it fails in training mode.
+    """
+    training, state = network.training, {name: value.clone() for name, value in network.state_dict().items()}
+    try:
+        with torch.no_grad(), torch.random.fork_rng():
+            network.train()(torch.zeros(rows, *example))
+    except Exception as error:  # a user's class may raise anything
+        size = f"a batch of {rows}, the last of an epoch; another trainer.batch_size may leave more"
+        raise ModelError(f"model._target_: {target} cannot train on {size}: {first_line(error)}") from error
+    network.load_state_dict(state)
+    network.train(training)

@@ -74,8 +74,8 @@ class StackedTraining:
         self.hidden_recorder = StackedHiddenStateRecorder() if self.network.has_hidden_states else None
         self.evaluator = StackedEvaluator(data, self.network, self.options)
         self.steps = self.end_time = 0
-        self._optimizer_settings = self.config.optimizer.model_dump(exclude={"name"})
-        self._learning_rate_factors = learning_rate_factors(self.total_steps, **self.config.schedule.model_dump())
+        self._optimizer_settings = self.config.parts.optimizer.model_dump(exclude={"name"})
+        self._learning_rate_factors = learning_rate_factors(self.total_steps, **self.config.parts.schedule.model_dump())
         self._diverged_step: dict[int, int] = {}  # by index of the replica
 
     @property
@@ -146,7 +146,7 @@ class StackedTraining:
         varying = {str(path[0]): values for path, values in state.optimizer_settings.items()}
         settings: dict[str, Any] = {**self._optimizer_settings, **varying}
         settings["lr"] = settings["lr"] * self._learning_rate_factors[self.steps]
-        name = self.config.optimizer.name
+        name = self.config.parts.optimizer.name
         parameters, optimizer = optimizer_step(name, state.parameters, gradients, state.optimizer_state, settings)
         if self.clipper.may_skip:
             stays = skipped[:, None]
@@ -203,15 +203,16 @@ class StackedTraining:
 
     def _result(self, index: int, parameters: Tensor) -> Result:
         replica, record = self.replicas[index], self.recorder.record_of(index)
-        rates = replica.config.optimizer.lr * np.array(self._learning_rate_factors)[record.step - 1]
+        rates = replica.config.parts.optimizer.lr * np.array(self._learning_rate_factors)[record.step - 1]
         return Result(
             data=replica.data,
             network=self.network.network_of(parameters, index),
             description=replica.description,
             record=replace(record, learning_rate=rates),
+            score_scale=replica.data.score_scale,
             curves=self.evaluator.curves[index],
             hidden=self.hidden_recorder.record_of(index) if self.hidden_recorder else None,
-            learning_rate=replica.config.optimizer.lr,
+            learning_rate=replica.config.parts.optimizer.lr,
             accumulated=replica.config.trainer.accumulate_grad_batches,
             loss_is_bounded=isinstance(self.network.learner.loss, BOUNDED_LOSSES),
         )
@@ -235,13 +236,13 @@ class StackedTraining:
     def _initial_state(self, configs: Sequence[TrainConfig]) -> TrainState:
         parameters = self.network.initial_parameters(self.device).to(self.options.dtype)
         constants = self.network.constants(self.device)
-        settings = [config.optimizer.model_dump(exclude={"name", "betas"}) for config in configs]
+        settings = [config.parts.optimizer.model_dump(exclude={"name", "betas"}) for config in configs]
         varying = varying_values(settings, self.device)
         return TrainState(
             ids=torch.arange(len(configs)),
             parameters=parameters,
             constants={name: self.options.convert(value) for name, value in constants.items()},
-            optimizer_state=init_optimizer_state(self.config.optimizer.name, parameters),
+            optimizer_state=init_optimizer_state(self.config.parts.optimizer.name, parameters),
             optimizer_settings={path: values.to(self.options.dtype)[:, None] for path, values in varying.items()},
             clipper_state=self.clipper.init(self.network.views(parameters)),
             clipper_settings=self.clipper.varying,

@@ -9,7 +9,7 @@ from uuid import NAMESPACE_URL, uuid5
 from omegaconf import OmegaConf
 
 from gradclip import keys
-from gradclip.config.overrides import multirun_name, train_command
+from gradclip.config.overrides import as_typed, multirun_name, train_command
 from gradclip.config.schema import TrainConfig
 from gradclip.errors import ConfigError, disk_errors
 from gradclip.sweep.search.report import SEARCH_FOLDER
@@ -26,7 +26,7 @@ TABLES_FILE = "runs.md"  # in the folder of a multirun: the tables of its jobs
 
 def parent_of(folder: Path) -> Parent:
     """The parent run of a multirun, named by what was typed."""
-    typed = list(OmegaConf.load(folder / "multirun.yaml").hydra.overrides.task)
+    typed = as_typed(OmegaConf.load(folder / "multirun.yaml").hydra.overrides.task)
     created = {keys.COMMAND: train_command(typed, multirun=True), keys.CREATION: uuid5(NAMESPACE_URL, str(folder)).hex}
     return Parent(str(folder), multirun_name(typed), created | main_process(folder))
 

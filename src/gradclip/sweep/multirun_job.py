@@ -7,6 +7,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from gradclip.config.error_messages import USER_ERRORS, describe
+from gradclip.config.overrides import as_typed
 from gradclip.config.validation import validate
 from gradclip.errors import Interrupted
 from gradclip.formatting import signal_name
@@ -21,7 +22,7 @@ from gradclip.training.start import train_job
 def run_one_of_many(config: DictConfig) -> None:
     """Train a job and write how it ended for the final table; whatever happens, the other jobs go on."""
     folder, number = Path(HydraConfig.get().runtime.output_dir), int(HydraConfig.get().job.num)
-    overrides = tuple(HydraConfig.get().overrides.task)
+    overrides = tuple(as_typed(HydraConfig.get().overrides.task))
     typed = " ".join(overrides)
     follow_main(folder.parent)
     try:

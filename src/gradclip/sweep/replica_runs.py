@@ -39,7 +39,7 @@ class FinishedReplica:
     @property
     def normalized_score(self) -> float:
         """Its test score, 0 at the baseline and 1 if perfect; a diverged one is the worst."""
-        score = self.result.data.score_scale.normalized(self.summary.score_test)
+        score = self.result.score_scale.normalized(self.summary.score_test)
         return score if np.isfinite(score) else -np.inf
 
 
@@ -144,6 +144,7 @@ def _write_model(replica: FinishedReplica) -> None:
     run, result = replica.run, replica.result
     if run is None or not replica.job.config.log_model or replica.summary.outcome == "diverged":
         return
+    assert result.description is not None  # only networks of ours are stacked
     with scratch_folder() as scratch:
         run.write_model(package_model(scratch, result.network, result.description, result.data.schema))
         try:

@@ -4,7 +4,7 @@ import re
 import sys
 import traceback
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,13 +136,19 @@ def compare_jobs(folder: Path, jobs: Sequence[JobResult], config: DictConfig) ->
 
 def run_table(jobs: Sequence[JobResult], max_rows: int | None = None) -> Table:
     """One row for each job, or for those that failed and the first of the others; reasons only where a job failed."""
-    scores = {SCORE_TITLES[job.score] for job in jobs if job.score}
-    score = scores.pop() if len(scores) == 1 else "score"
-    columns = ("job", "run", "outcome", f"train {score}", f"test {score}", "clipped", "reason")
+    columns = ("job", "run", "outcome", *_score_titles({job.score for job in jobs if job.score}), "clipped", "reason")
     shown = len(columns) if any(job.error for job in jobs) else len(columns) - 1
     listed = sorted(sorted(jobs, key=lambda job: not job.error)[:max_rows], key=lambda job: job.number)
     some = "" if len(listed) == len(jobs) else f", {len(listed)} of them here, all in {TABLES_FILE}"
     return Table(f"{len(jobs)} runs{some}", columns[:shown], [_run_row(job)[:shown] for job in listed])
+
+
+def _score_titles(scores: Collection[str]) -> tuple[str, str]:
+    """The titles of the columns of the scores, on the training and on the test examples."""
+    score = next(iter(scores)) if len(scores) == 1 else "score"
+    if score in keys.SCORES or score == "score":
+        return f"train {SCORE_TITLES.get(score, score)}", f"test {SCORE_TITLES.get(score, score)}"
+    return keys.LOSS_TRAIN, score
 
 
 def _run_row(job: JobResult) -> tuple[str, ...]:

@@ -35,6 +35,7 @@ class JobResult:
     score_test: float = math.nan
     solved: bool | None = None
     clip_fraction: float = math.nan
+    higher_is_better: bool = False
     error: str = ""
     done_before: bool = False
 
@@ -62,12 +63,14 @@ class JobResult:
             summary.score_test,
             summary.solved,
             summary.clip_fraction,
+            summary.score.higher_is_better,
         )
 
     @classmethod
     def of_finished(cls, number: int, run: "StoredRun") -> "JobResult":
         """A run that an earlier command finished."""
-        score = next(score for score in keys.SCORES.values() if score.final_test in run.metrics)
+        score = keys.stored_score(run.metrics, run.tags)
+        assert score is not None  # else it would not be a finished one
         return cls(
             number,
             f"{run.name} (done before)",
@@ -78,6 +81,7 @@ class JobResult:
             run.metrics[score.final_test],
             {None: None, "true": True, "false": False}[run.tags.get(keys.SOLVED)],
             run.metrics.get(keys.GRAD_CLIP_FRACTION, math.nan),
+            score.higher_is_better,
             done_before=True,
         )
 

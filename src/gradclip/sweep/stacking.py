@@ -5,26 +5,29 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
+from gradclip.config.data import OwnData
 from gradclip.config.schema import TrainConfig, has_effect
 from gradclip.stacked.varying import flatten_settings, may_vary
 
 FREE = {("data", "scale_target"), ("optimizer", "lr"), ("optimizer", "momentum"), ("optimizer", "weight_decay")}
 
+PRECISIONS = {"32-true", "64-true"}
+
 
 def refusal(config: TrainConfig) -> str:
     """Why a job cannot be stacked at all; nothing if it can."""
     trainer = config.trainer
-    if config.clip.name == "activation":
-        return "clip=activation acts on each layer during backward"
-    if trainer.precision not in {"32-true", "64-true"}:
-        return f"trainer.precision={trainer.precision} scales or casts within the step"
-    if trainer.strategy != "auto" or trainer.devices > 1:
-        return "it trains in several processes"
-    if getattr(config.model, "dropout", 0):
-        return "model.dropout draws random numbers at every step"
-    if config.tracking.system_metrics:
-        return "tracking.system_metrics watches one run at a time"
-    return ""
+    reasons = {
+        "a module, data module or callback of your own acts on one training at a time": bool(
+            config.module or config.callbacks or isinstance(config.data, OwnData)
+        ),
+        "clip=activation acts on each layer during backward": config.clip.name == "activation",
+        f"trainer.precision={trainer.precision} scales or casts within the step": trainer.precision not in PRECISIONS,
+        "it trains in several processes": trainer.strategy != "auto" or trainer.devices > 1,
+        "model.dropout draws random numbers at every step": bool(getattr(config.model, "dropout", 0)),
+        "tracking.system_metrics watches one run at a time": config.tracking.system_metrics,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), "")
 
 
 def group(configs: Mapping[int, TrainConfig]) -> list[list[int]]:

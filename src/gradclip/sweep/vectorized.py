@@ -9,7 +9,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, open_dict
 
 from gradclip.config.error_messages import USER_ERRORS, describe
-from gradclip.config.overrides import is_of_hydra
+from gradclip.config.overrides import as_typed, is_of_hydra
 from gradclip.config.validation import validate
 from gradclip.sweep.design import print_design
 from gradclip.sweep.multirun import for_multirun, parent_of
@@ -65,7 +65,10 @@ def plan(launcher: Any, number: int, overrides: Sequence[str], parent: Parent) -
         overrides: of the job, as the sweeper gives them.
         parent: the parent run of the multirun.
     """
-    folder, typed = _folder(launcher.config, number), tuple(text for text in overrides if not is_of_hydra(text))
+    folder, typed = (
+        _folder(launcher.config, number),
+        tuple(as_typed([text for text in overrides if not is_of_hydra(text)])),
+    )
     try:
         config = for_multirun(validate(launcher.loader.load_sweep_config(launcher.config, overrides)))
         return Job(config, typed, folder, number, parent)

@@ -1,5 +1,7 @@
 """The Lightning logger in front of a tracked run."""
 
+import math
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -10,8 +12,20 @@ from gradclip import keys
 from gradclip.tracking.records import Point, now
 from gradclip.tracking.run import TrackedRun
 
+EPOCH = "epoch"  # which Lightning adds to what a module logs
+NOT_IN_A_NAME = re.compile(r"[^/\w.\- :]")  # of MLflow's metrics
 BLOCK = 990  # points sent together; with those of one more step still no more than MLflow takes in one call
 LONGEST_WAIT = 2.0  # seconds until a block that is not full is sent too, so that the pages follow a slow run
+
+
+def metric_name(name: str) -> str:
+    """Return the name that a store takes for a metric.
+
+    Example:
+        >>> metric_name("val/accuracy (%)")
+        'val/accuracy ___'
+    """
+    return NOT_IN_A_NAME.sub("_", name)
 
 
 def is_stored(step: int, all_until: int | None) -> bool:
@@ -36,11 +50,15 @@ class RunLogger(Logger):
     Args:
         run: the run to write to; only the first of several processes has one.
         all_until: as of :func:`is_stored`. Peaks, which are few, and the last points of all are stored too.
+
+    Attributes:
+        epoch: the epoch, counted from 1, that has ended; what a module logs belongs to it. None: to the latest step.
     """
 
     def __init__(self, run: TrackedRun, all_until: int | None = None) -> None:
         super().__init__()
         self.run, self.all_until = run, all_until
+        self.epoch: int | None = None
         self._points: list[Point] = []
         self._left_out: dict[str, Point] = {}  # the last of each metric
         self._last_sent = time.monotonic()
@@ -56,10 +74,14 @@ class RunLogger(Logger):
         return self.run.run_id
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Add points; send a block when it is full or has waited long enough."""
+        """Add finite points; send a block when it is full or has waited long enough."""
+        if self.epoch is not None and EPOCH in metrics:
+            step = self.epoch
         timestamp, keep = now(), is_stored(step or 0, self.all_until)
         for key, value in metrics.items():
-            point = Point(key, float(value), timestamp, step or 0)
+            if key == EPOCH or not math.isfinite(value):  # MLflow's pages show no chart whose last point is NaN
+                continue
+            point = Point(metric_name(key), float(value), timestamp, step or 0)
             if keep or key == keys.GRAD_NORM_PEAK:
                 self._points.append(point)
                 self._left_out.pop(key, None)

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow
+import torch
 from pyarrow import parquet
+from torch import Tensor, nn
 
 from gradclip import keys
 from gradclip.config.identity import data_digest, fingerprint
@@ -16,6 +18,7 @@ from gradclip.models.optimization import build_loss
 from gradclip.tracking.records import Dataset, DatasetDescription, Store
 from gradclip.tracking.run import TrackedRun
 from gradclip.training.job import Job
+from gradclip.training.own_data import OwnData
 from gradclip.training.result import Result
 
 
@@ -33,9 +36,11 @@ def create_run(job: Job, lock: Path | None = None, spool: bool = False) -> Track
 
 
 def _tags(config: TrainConfig) -> dict[str, str]:
-    loss = config.loss.model_dump()
-    reduction = "mean" if loss["name"] == "auto" else str(build_loss(**loss).reduction)  # of both that auto chooses
-    tags = {keys.CLIP: config.clip.label, keys.LOSS_REDUCTION: reduction, keys.SEED: str(config.seed)}
+    tags = {keys.CLIP: config.clip.label, keys.SEED: str(config.seed)}
+    if config.loss is not None:
+        loss = config.loss.model_dump()
+        reduction = "mean" if loss["name"] == "auto" else str(build_loss(**loss).reduction)  # of both that auto chooses
+        tags[keys.LOSS_REDUCTION] = reduction
     digest = data_digest(config)
     return tags | {keys.CONFIG_HASH: fingerprint(config)} | ({keys.DATA_DIGEST: digest} if digest else {})
 
@@ -54,9 +59,10 @@ def describe_run(run: TrackedRun, config: TrainConfig, datasets: Sequence[Datase
 
 
 def datasets_of(data: TrainingData) -> list[Dataset]:
-    """The training and the test examples."""
+    """The training and the test examples; of a data module of the user's only its name is known."""
+    target = "" if isinstance(data, OwnData) else data.schema.target
     return [
-        Dataset(f"{data.name} ({context})", data.source, data.schema.target, context, frame)
+        Dataset(f"{data.name} ({context})", data.source, target, context, frame)
         for context, frame in data.frames().items()
     ]
 
@@ -81,6 +87,13 @@ def _write_report(folder: Path, explosion: Explosion) -> None:
     (folder / keys.EXPLOSION_TEXT).parent.mkdir(parents=True, exist_ok=True)
     (folder / keys.EXPLOSION_TEXT).write_text(f"{explosion}\n")
     (folder / keys.EXPLOSION_JSON).write_text(explosion.to_json())
+
+
+def write_weights(folder: Path, module: nn.Module) -> None:
+    """Write the weights of a module into the folder of its run, for ``load_state_dict``."""
+    (folder / keys.WEIGHTS_FILE).parent.mkdir(parents=True, exist_ok=True)
+    state = {name: value.cpu() if isinstance(value, Tensor) else value for name, value in module.state_dict().items()}
+    torch.save(state, folder / keys.WEIGHTS_FILE)
 
 
 def write_telemetry(folder: Path, result: Result) -> None:

@@ -4,34 +4,50 @@ import logging
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import pytorch_lightning
 import torch
-from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning import Callback, Trainer, seed_everything
+from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
 from pytorch_lightning.callbacks import EarlyStopping
 from torch import nn
 
-from gradclip import keys
 from gradclip.callbacks.gradient_monitor import GradientMonitor
 from gradclip.callbacks.hidden_state_monitor import HiddenStateMonitor
 from gradclip.callbacks.progress import Progress
 from gradclip.callbacks.random_state import RandomState
+from gradclip.callbacks.trainer_checks import callbacks_of, check_whole_gradients
+from gradclip.config.base import OwnClass
+from gradclip.config.data import OwnData as OwnDataSettings
 from gradclip.config.data import SeriesSettings, TaskSettings
 from gradclip.config.schema import TrainConfig
+from gradclip.config.training import LossSettings
 from gradclip.data.base import TrainingData
+from gradclip.data.loaders import ShuffledBatchSampler
+from gradclip.data.score_scale import ScoreScale
 from gradclip.data.sequences import SequenceData
 from gradclip.data.series import SeriesData
 from gradclip.data.sources import SOURCES
 from gradclip.data.tabular import TabularData
-from gradclip.errors import ModelError, TrainerError, first_line
-from gradclip.models.build import build_network
+from gradclip.errors import ModelError
+from gradclip.models.build import build_network, check_smallest_batch
 from gradclip.models.module import Classifier, Regressor, SupervisedModule
 from gradclip.models.optimization import build_loss, optimizer_factory, schedule_factory
 from gradclip.training.clipping import clipping_callbacks, lightning_clipping
+from gradclip.training.lightning_errors import lightning_errors
+from gradclip.training.own import (
+    as_checkpoint,
+    as_data_module,
+    build_own_callbacks,
+    build_own_data_module,
+    build_own_module,
+    package_of,
+)
+from gradclip.training.own_data import OwnData
+from gradclip.training.scores import LoggedScores
 
-for library in ("pytorch_lightning", "lightning_fabric"):
-    logging.getLogger(library).setLevel(logging.ERROR)  # their greetings and tips
+GREETING = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric")
 warnings.filterwarnings("ignore", ".*does not have many workers.*")  # the rows are in memory: none are needed
 warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")  # Lightning's own use of torch
 warnings.filterwarnings("ignore", ".*sync_dist=True.*")  # each process evaluates all rows: nothing to average
@@ -42,14 +58,41 @@ NEVER = 10**9  # epochs without progress before training ends
 
 @dataclass(frozen=True)
 class Components:
-    """The components of a training run."""
+    """The components of a training run.
+
+    Attributes:
+        data: what is known of the data.
+        data_module: what the Trainer gets of them.
+        module: a module of ours, or of the user's.
+        scores: keeps what a module of the user's logs; None: one of ours has its own curves.
+        monitor: records the gradients.
+        hidden: records gradients at hidden states.
+        trainer: of the Lightning package that the module is from.
+        description: the arguments of build_network that rebuild the network; None for a module of the user's.
+    """
 
     data: TrainingData
-    module: SupervisedModule
+    data_module: LightningDataModule
+    module: LightningModule
+    scores: LoggedScores | None
     monitor: GradientMonitor
     hidden: HiddenStateMonitor
     trainer: Trainer
-    description: dict[str, Any]  # the arguments of build_network that rebuild the network
+    description: dict[str, Any] | None
+
+    @property
+    def score_scale(self) -> ScoreScale:
+        """The score that the run is judged by."""
+        return self.data.score_scale if self.scores is None else self.scores.score_scale
+
+    @property
+    def curves(self) -> tuple[list[float], list[float]]:
+        """The score on the training and on the test examples, one value an epoch."""
+        if self.scores is not None:
+            return self.scores.curves
+        assert isinstance(self.module, SupervisedModule)
+        train, test = self.module.curves.values()
+        return train, test
 
 
 def build_components(config: TrainConfig, folder: Path, is_main: bool = True) -> Components:
@@ -67,23 +110,36 @@ def build_components(config: TrainConfig, folder: Path, is_main: bool = True) ->
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)
     data = build_data(config)
-    description = describe_network(config, data)
-    module = build_module(config, build_network(**description), data)
+    module, description = make_module(config, data)
+    package = package_of(module)
+    for library in GREETING:  # which set their own level when they are imported, with the user's module say
+        logging.getLogger(library).setLevel(logging.ERROR)
     monitor = GradientMonitor(steps_after_divergence=config.trainer.steps_after_divergence)
     hidden = HiddenStateMonitor()
     clipping = clipping_callbacks(config)
     for callback in clipping:
         callback.check(module)
-    callbacks: list[Callback] = [monitor, hidden, *clipping, *stopping_callbacks(config, data), RandomState()]
-    trainer = build_trainer(config, folder, is_main, data.score_scale.score, callbacks)
-    return Components(data, module, monitor, hidden, trainer, description)
+    own = build_own_callbacks(config.callbacks, package)
+    stopping = stopping_callbacks(config, data)
+    callbacks: list[Callback] = [monitor, hidden, *clipping, *stopping, *own, RandomState()]
+    shown = (config.metric,) if config.metric else (data.score_scale.score.train, data.score_scale.score.test)
+    trainer = build_trainer(config, folder, is_main, shown, callbacks, package)
+    check_whole_gradients(trainer, "gradclip")
+    scores = None
+    if config.module:
+        scores = as_checkpoint(LoggedScores, package)(config.metric, config.metric_mode or "min")
+        callbacks_of(trainer).append(scores)  # behind the user's callbacks, whose metrics it keeps too
+    data_module = build_data_module(data, module, package)
+    (data.own if isinstance(data, OwnData) else data).trainer = trainer
+    return Components(data, data_module, module, scores, monitor, hidden, trainer, description)
 
 
 def describe_network(config: TrainConfig, data: TrainingData) -> dict[str, Any]:
     """The arguments of :func:`gradclip.models.build.build_network`."""
+    model = config.parts.model
     return {
-        "target": config.model.target,
-        "settings": config.model.model_dump(exclude={"target"}),
+        "target": model.target,
+        "settings": model.arguments if isinstance(model, OwnClass) else model.model_dump(exclude={"target"}),
         "example": data.shape.example,
         "outputs": data.shape.outputs,
     }
@@ -93,6 +149,9 @@ def build_data(config: TrainConfig) -> TrainingData:
     """Make or read the examples and put them into batches."""
     batches: dict[str, Any] = {"batch_size": config.trainer.batch_size, "seed": config.seed}
     match config.data:
+        case OwnDataSettings():
+            is_classification = config.loss is not None and config.loss.name == "cross_entropy"
+            return OwnData(build_own_data_module(config.data), config.data.target, is_classification)
         case TaskSettings():
             return SequenceData(**config.data.model_dump(), **batches)
         case SeriesSettings():
@@ -104,6 +163,39 @@ def build_data(config: TrainConfig) -> TrainingData:
             return TabularData(SOURCES[config.data.name](**settings), **batches)
 
 
+def build_data_module(data: TrainingData, module: LightningModule, package: ModuleType) -> LightningDataModule:
+    """Make what the Trainer gets of the data.
+
+    Args:
+        data: the data.
+        module: one of ours is scored on training and test examples; the user's is validated on the latter alone.
+        package: the Lightning package of the Trainer.
+    """
+    is_ours = isinstance(module, SupervisedModule)
+    if isinstance(data, OwnData):
+        return as_data_module(data.own, package, {"val_dataloader": data.scored_loaders} if is_ours else {})
+    return as_data_module(data, package, {} if is_ours else {"val_dataloader": lambda: data.val_dataloader()[1]})
+
+
+def make_module(config: TrainConfig, data: TrainingData) -> tuple[LightningModule, dict[str, Any] | None]:
+    """Build the module of the user's, or one of ours; returns it, and how to build its network again.
+
+    Args:
+        config: of the run.
+        data: that it trains on.
+
+    Raises:
+        ModelError: it cannot be built, or does not fit the data.
+    """
+    if config.module is not None:
+        return build_own_module(config.module), None
+    description = describe_network(config, data)
+    network = build_network(**description)
+    if rows := smallest_batch(data, config.trainer.devices):
+        check_smallest_batch(network, description["target"], description["example"], rows)
+    return build_module(config, network, data), description
+
+
 def build_module(config: TrainConfig, network: nn.Module, data: TrainingData) -> SupervisedModule:
     """Put network, loss and optimizer together.
 
@@ -113,34 +205,48 @@ def build_module(config: TrainConfig, network: nn.Module, data: TrainingData) ->
         data: decides whether it is a regressor or a classifier.
     """
     parts: dict[str, Any] = {
-        "loss": _loss(config, data),
-        "optimizer": optimizer_factory(**config.optimizer.model_dump()),
-        "schedule": schedule_factory(**config.schedule.model_dump()),
+        "loss": _loss(config.parts.loss, data),
+        "optimizer": optimizer_factory(**config.parts.optimizer.model_dump()),
+        "schedule": schedule_factory(**config.parts.schedule.model_dump()),
     }
     if data.schema.is_classification:
         return Classifier(network, **parts)
     return Regressor(network, target_scale=data.target_scale, **parts)
 
 
-def _loss(config: TrainConfig, data: TrainingData) -> nn.Module:
+def _loss(chosen: LossSettings, data: TrainingData) -> nn.Module:
     """The loss that is chosen, or that suits the target of a table, which is known once it is read.
 
     Raises:
         ModelError: it is for the other kind of target.
     """
     fitting, others = ("cross_entropy", "") if data.schema.is_classification else ("mse", ", mae or huber")
-    settings = config.loss.model_dump()
+    settings = chosen.model_dump()
     if settings["name"] == "auto":
         settings["name"] = fitting
     if (settings["name"] == "cross_entropy") != data.schema.is_classification:
         target = f"the target {data.schema.target!r} is {'classes' if data.schema.is_classification else 'numbers'}"
-        raise ModelError(f"loss: got {config.loss.name!r}; {target}, choose {fitting}{others}")
+        raise ModelError(f"loss: got {chosen.name!r}; {target}, choose {fitting}{others}")
     weights: dict[str, Any] = {} if data.class_weights is None else {"weight": data.class_weights}
     return build_loss(**settings, **weights)
 
 
+def smallest_batch(data: TrainingData, processes: int) -> int:
+    """The examples that each process has in an epoch's last batch; 0 where they are as many as ever, or not known."""
+    sampler = None if isinstance(data, OwnData) else data.train_dataloader().sampler
+    if not isinstance(sampler, ShuffledBatchSampler):
+        return 0
+    used = sampler.examples - sampler.examples % processes
+    return used % sampler.batch_size // processes
+
+
 def build_trainer(
-    config: TrainConfig, folder: Path, is_main: bool, score: keys.Score, callbacks: list[Callback]
+    config: TrainConfig,
+    folder: Path,
+    is_main: bool,
+    shown: tuple[str, ...],
+    callbacks: list[Callback],
+    package: ModuleType = pytorch_lightning,
 ) -> Trainer:
     """Make the Trainer, clipping by itself where Lightning knows the method.
 
@@ -148,8 +254,9 @@ def build_trainer(
         config: of the run.
         folder: where Lightning may write.
         is_main: whether this is the first process, which shows progress.
-        score: what the progress bar shows.
+        shown: names of the metrics that the progress bar shows.
         callbacks: in the order in which they act.
+        package: the Lightning package whose Trainer it is.
 
     Raises:
         TrainerError: this machine does not have what the trainer asks for.
@@ -157,22 +264,21 @@ def build_trainer(
     ours = {"threads", "batch_size", "steps_after_divergence", "stop_when_solved", "progress_bar"}
     settings = config.trainer.model_dump(exclude=ours)
     show_bar = config.trainer.progress_bar and is_main
-    try:
-        return Trainer(
+    got = f"{config.trainer.accelerator!r} with devices={config.trainer.devices}"
+    with lightning_errors(f"trainer.accelerator: got {got}"):
+        trainer: Trainer = package.Trainer(
             **settings,
             **lightning_clipping(config),
-            callbacks=[*callbacks, *([Progress((score.train, score.test))] if show_bar else [])],
+            callbacks=[*callbacks, *([Progress(shown)] if show_bar else [])],
             logger=False,
             default_root_dir=folder,
-            enable_checkpointing=False,
+            enable_checkpointing=any(isinstance(one, package.callbacks.Checkpoint) for one in callbacks),
             enable_model_summary=False,
             enable_progress_bar=False,  # ours is one of the callbacks
             num_sanity_val_steps=0,
-            use_distributed_sampler=False,  # our batches are shared out among processes by themselves
+            use_distributed_sampler=isinstance(config.data, OwnDataSettings),  # our own batches are shared out already
         )
-    except MisconfigurationException as error:
-        got = f"{config.trainer.accelerator!r} with devices={config.trainer.devices}"
-        raise TrainerError(f"trainer.accelerator: got {got}; {first_line(error)}") from error
+    return trainer
 
 
 def choose_device(config: TrainConfig) -> torch.device:
@@ -183,7 +289,7 @@ def choose_device(config: TrainConfig) -> torch.device:
     """
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)
-    trainer = build_trainer(config, Path(), False, keys.MSE, [])
+    trainer = build_trainer(config, Path(), False, (), [])
     device: torch.device = trainer.strategy.root_device
     return device
 

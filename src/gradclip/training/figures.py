@@ -17,6 +17,7 @@ from gradclip.plots.style import draw
 from gradclip.plots.target import plot_confusion, plot_predictions, plot_target
 from gradclip.plots.training import plot_learning_curve, plot_step_losses
 from gradclip.plots.updates import plot_update_ratios
+from gradclip.training.own_data import OwnData
 from gradclip.training.predictions import count_confusions, predict_test_examples
 from gradclip.training.result import Result
 
@@ -56,8 +57,8 @@ def learning_curve(label: str, result: Result) -> Callable[[Figure], None]:
         plot_learning_curve,
         train=train,
         test=test,
-        score=SCORE_LABELS[summary.score.name],
-        baseline=result.data.score_scale.baseline,
+        score=SCORE_LABELS.get(summary.score.name, summary.score.name),
+        baseline=result.score_scale.baseline,
         title=title,
         divergence=where,
         is_fraction=summary.score is keys.ACCURACY,
@@ -103,13 +104,13 @@ def gradient_figures(config: TrainConfig, result: Result) -> Figures:
 
 
 def prediction_figures(label: str, result: Result) -> Figures:
-    """Return the predictions for test examples beside the truth; none of a run that diverged.
+    """Return the predictions for test examples beside the truth; none of a run that diverged, or of a user's class.
 
     Args:
         label: of the clipping.
         result: of the training.
     """
-    if result.summary.divergence is not None:
+    if result.summary.divergence is not None or result.description is None or isinstance(result.data, OwnData):
         return {}
     predictions, schema = predict_test_examples(result), result.data.schema
     title = f"Predictions for test examples, clip {label}"
@@ -127,7 +128,7 @@ def prediction_figures(label: str, result: Result) -> Figures:
 
 def data_figures(data: TrainingData) -> Figures:
     """Return what there is to see of the data before training: the target, where it has a unit of its own."""
-    if isinstance(data, SequenceData) or data.schema.is_classification:
+    if isinstance(data, SequenceData | OwnData) or data.schema.is_classification:
         return {}
     target = data.schema.target
     train, test = (frame[target].to_numpy(dtype=float) for frame in data.frames().values() if frame is not None)

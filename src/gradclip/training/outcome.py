@@ -10,7 +10,7 @@ from gradclip import keys
 from gradclip.data.score_scale import ScoreScale
 from gradclip.telemetry.record import Divergence, GradientRecord
 
-Outcome = Literal["learned", "stalled", "diverged"]
+Outcome = Literal["learned", "stalled", "diverged", "finished"]
 LEARNED_FROM = 0.1  # share of the way from the baseline to perfect; a saturated network hovers a little above chance
 
 
@@ -20,8 +20,8 @@ class Summary:
 
     Attributes:
         score: what was measured.
-        outcome: ``learned``; ``stalled``, finite but hardly better than a guess that ignores the inputs; or
-            ``diverged``.
+        outcome: ``learned``; ``stalled``, finite but hardly better than a guess that ignores the inputs; ``diverged``;
+            or ``finished``, finite, where the score of such a guess is not known.
         solved: whether the best test score reached the data's mark; None where it has none.
         score_train: final score on the training examples; NaN if diverged.
         score_test: the same on the test examples.
@@ -66,13 +66,17 @@ class Summary:
         return final | {key: value for key, value in others.items() if np.isfinite(value)}
 
     def tags(self) -> dict[str, str]:
-        """The outcome, whether the problem was solved, and where a diverged run broke."""
-        solved = {} if self.solved is None else {keys.SOLVED: str(self.solved).lower()}
+        """The outcome, which metric is the score, whether the problem was solved, and where a diverged run broke."""
+        tags = {keys.OUTCOME: str(self.outcome)}
+        if isinstance(self.score, keys.LoggedScore):
+            tags |= {keys.SCORE: self.score.name, keys.SCORE_MODE: "max" if self.score.higher_is_better else "min"}
+        if self.solved is not None:
+            tags |= {keys.SOLVED: str(self.solved).lower()}
         if self.divergence is None:
-            return {keys.OUTCOME: self.outcome} | solved
+            return tags
         where = asdict(self.divergence)
         names = {keys.DIVERGED_STEP: "step", keys.DIVERGED_EPOCH: "epoch", keys.DIVERGED_IN: "place"}
-        return {keys.OUTCOME: self.outcome} | solved | {tag: str(where[field]) for tag, field in names.items()}
+        return tags | {tag: str(where[field]) for tag, field in names.items()}
 
 
 def summarize(
@@ -91,11 +95,7 @@ def summarize(
     best = score_scale.best_index(test)
     return Summary(
         score=score_scale.score,
-        outcome="diverged"
-        if divergence
-        else "learned"
-        if score_scale.normalized(finals[0]) >= LEARNED_FROM
-        else "stalled",
+        outcome="diverged" if divergence else _finite_outcome(score_scale, finals[0]),
         solved=score_scale.is_solved(np.nan if best is None else test[best]),
         score_train=np.nan if divergence else finals[0],
         score_test=np.nan if divergence else finals[1],
@@ -113,6 +113,12 @@ def summarize(
         steps=len(record.step),
         notes=tuple(_notes(record)),
     )
+
+
+def _finite_outcome(score_scale: ScoreScale, score_train: float) -> Outcome:
+    if np.isnan(score_scale.baseline):
+        return "finished"
+    return "learned" if score_scale.normalized(score_train) >= LEARNED_FROM else "stalled"
 
 
 def _in_score(record: GradientRecord, train: Sequence[float], test: Sequence[float]) -> Divergence | None:

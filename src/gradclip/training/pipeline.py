@@ -3,25 +3,35 @@
 import shutil
 from contextlib import suppress
 from dataclasses import replace
-
-from pytorch_lightning import Callback
+from pathlib import Path
 
 from gradclip import keys
 from gradclip.callbacks.checkpoints import Checkpoints
 from gradclip.callbacks.clip_activations import ClipActivations
 from gradclip.callbacks.interruption import Interruption
+from gradclip.callbacks.trainer_checks import callbacks_of
 from gradclip.errors import Interrupted, TrackingError, disk_errors
+from gradclip.models.module import SupervisedModule
 from gradclip.tracking.logger import RunLogger
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, result_of
 from gradclip.tracking.records import CHECKPOINT_FILE
 from gradclip.tracking.run import TrackedRun
 from gradclip.tracking.scratch import scratch_folder
-from gradclip.training.artifacts import create_run, datasets_of, describe_run, write_result, write_telemetry
+from gradclip.training.artifacts import (
+    create_run,
+    datasets_of,
+    describe_run,
+    write_result,
+    write_telemetry,
+    write_weights,
+)
 from gradclip.training.components import Components, build_components
 from gradclip.training.figures import draw_figures
 from gradclip.training.job import Job
+from gradclip.training.lightning_errors import lightning_errors
 from gradclip.training.model_package import package_model
+from gradclip.training.own import as_checkpoint, package_of
 from gradclip.training.result import BOUNDED_LOSSES, Result
 
 
@@ -39,7 +49,7 @@ def train(job: Job) -> Result:
         run = open_run(job, components) if job.is_main and job.config.tracking.uri else None
         try:
             attach(job, components, interruption, run)
-            components.trainer.fit(components.module, components.data, ckpt_path=job.checkpoint, weights_only=True)
+            fit(job, components)
             interruption.check()
             result = replace(collect(components), run=run)
             if job.is_main:
@@ -84,29 +94,41 @@ def attach(job: Job, components: Components, interruption: Interruption, run: Tr
     """
     tracking = job.config.tracking
     folder = (job.folder / CHECKPOINT_FILE).parent if tracking.uri else None
-    checkpoints = Checkpoints(folder, tracking.checkpoint_seconds, interruption)
-    callbacks: list[Callback] = components.trainer.callbacks  # type: ignore[attr-defined]
-    callbacks += [interruption, checkpoints]
+    kind = as_checkpoint(Checkpoints, package_of(components.module))
+    checkpoints = kind(folder, tracking.checkpoint_seconds, interruption)
+    callbacks_of(components.trainer).extend([interruption, checkpoints])
     if run is not None:
         checkpoints.on_saved = run.keep_checkpoint
         components.trainer.loggers = [RunLogger(run, tracking.all_points_until)]
 
 
+def fit(job: Job, components: Components) -> None:
+    """Train, from the beginning or from a checkpoint.
+
+    Raises:
+        TrainerError: Lightning cannot, as it is set.
+    """
+    module, data = components.module, components.data_module
+    with lightning_errors("trainer: Lightning cannot train so"):
+        components.trainer.fit(module, datamodule=data, ckpt_path=job.checkpoint, weights_only=True)
+
+
 def collect(components: Components) -> Result:
     """Gather what module and callbacks hold at the end."""
-    train, test = components.module.curves.values()
-    callbacks: list[Callback] = components.trainer.callbacks  # type: ignore[attr-defined]
+    module, callbacks = components.module, callbacks_of(components.trainer)
     backward = [callback.clip_fraction for callback in callbacks if isinstance(callback, ClipActivations)]
+    ours = module if isinstance(module, SupervisedModule) else None
     return Result(
         data=components.data,
-        network=components.module.network,
+        score_scale=components.score_scale,
+        network=ours.network if ours else module,
         description=components.description,
         record=components.monitor.record,
-        curves=(train, test),
+        curves=components.curves,
         hidden=components.hidden.record,
         learning_rate=components.monitor.learning_rate,
         accumulated=components.trainer.accumulate_grad_batches,
-        loss_is_bounded=isinstance(components.module.loss, BOUNDED_LOSSES),
+        loss_is_bounded=ours is not None and isinstance(ours.loss, BOUNDED_LOSSES),
         clip_fraction=backward[0] if backward else None,  # the record knows gradients of weights only
     )
 
@@ -118,13 +140,28 @@ def save(job: Job, result: Result) -> None:
         if run is not None:
             run.write_summary(summary.metrics(), summary.tags())
             if config.log_model and summary.outcome != "diverged":  # weights of NaN are no model
-                run.write_model(package_model(scratch, result.network, result.description, result.data.schema))
+                save_model(job.folder, scratch, result, run)
         write_result(job.folder, config, result)
         if config.figures:
             draw_figures(job.folder / keys.FIGURES_FOLDER, config, result)
         if run is not None:
             run.write_run_files()
             run.wait()  # for the store to have read the scratch files
+
+
+def save_model(folder: Path, scratch: Path, result: Result, run: TrackedRun) -> None:
+    """Store the trained model, or of a module of the user's its weights: what it takes and returns is not known.
+
+    Args:
+        folder: of the run.
+        scratch: for files that the store reads.
+        result: of the training.
+        run: in the store.
+    """
+    if result.description is None:
+        write_weights(folder, result.network)
+    else:
+        run.write_model(package_model(scratch, result.network, result.description, result.data.schema))
 
 
 def end_early(job: Job, components: Components, run: TrackedRun | None, stop: Interrupted) -> None:
@@ -138,7 +175,7 @@ def end_early(job: Job, components: Components, run: TrackedRun | None, stop: In
     """
     stop.step, stop.run_id = components.trainer.global_step, run.run_id if run is not None else None
     try:
-        if job.is_main and all(components.module.curves.values()):
+        if job.is_main and all(components.curves):
             result = collect(components)
             write_telemetry(job.folder, result)
             if job.config.figures:

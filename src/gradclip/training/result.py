@@ -6,13 +6,16 @@ from typing import Any
 
 from torch import nn
 
+from gradclip.config.schema import Parts
 from gradclip.data.base import TrainingData
+from gradclip.data.score_scale import ScoreScale
 from gradclip.diagnosis.explosion import Explosion, explain
 from gradclip.diagnosis.suggestions import bounded_loss
 from gradclip.telemetry.hidden_states import HiddenStateRecord
 from gradclip.telemetry.record import GradientRecord
 from gradclip.tracking.run import TrackedRun
 from gradclip.training.outcome import Summary, summarize
+from gradclip.training.own_data import OwnData
 
 BOUNDED_LOSSES = (nn.HuberLoss, nn.L1Loss)
 
@@ -23,8 +26,10 @@ class Result:
 
     Attributes:
         data: what it was trained on.
+        score_scale: the score that it is judged by.
         network: with its final weights.
-        description: the arguments of :func:`gradclip.models.build.build_network` that rebuild it.
+        description: the arguments of :func:`gradclip.models.build.build_network` that rebuild it; None for a module of
+            the user's.
         record: the gradients of every step.
         curves: the score on the training and on the test examples, one value an epoch.
         hidden: gradient norms at the hidden states; None without a recurrent layer.
@@ -36,8 +41,9 @@ class Result:
     """
 
     data: TrainingData
+    score_scale: ScoreScale
     network: nn.Module
-    description: dict[str, Any]
+    description: dict[str, Any] | None
     record: GradientRecord
     curves: tuple[list[float], list[float]]
     hidden: HiddenStateRecord | None
@@ -50,18 +56,25 @@ class Result:
     @cached_property
     def summary(self) -> Summary:
         """How the run ended, in numbers."""
-        summary = summarize(self.record, self.data.score_scale, *self.curves)
+        summary = summarize(self.record, self.score_scale, *self.curves)
         summary = replace(summary, notes=(*self.data.notes, *summary.notes))
         return summary if self.clip_fraction is None else replace(summary, clip_fraction=self.clip_fraction)
 
     @cached_property
     def explosion(self) -> Explosion | None:
         """The report of a run that exploded, down to the rows of the step's batches; None for any other."""
-        explosion = explain(self.record, self.learning_rate, loop="command")
+        is_ours = self.description is not None  # else its learning rate is no setting
+        explosion = explain(self.record, self.learning_rate if is_ours else float("nan"), loop="command")
         if explosion is None:
             return None
         epoch, last = explosion.divergence.epoch, explosion.batch
         batches = range(last // self.accumulated * self.accumulated, last + 1)
         rows = tuple(row for batch in batches for row in self.data.batch_indices(epoch, batch))
-        remedies = [one for one in explosion.remedies if not (self.loss_is_bounded and one == bounded_loss())]
+        fixed = [] if is_ours else [*Parts._fields]
+        fixed += ["data"] if isinstance(self.data, OwnData) else []
+        remedies = [
+            one
+            for one in explosion.remedies
+            if not one.changes_any(fixed) and not (self.loss_is_bounded and one == bounded_loss())
+        ]
         return replace(explosion, rows=rows, remedies=remedies)

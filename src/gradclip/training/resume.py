@@ -54,7 +54,7 @@ def find_stopped(which: str, tracking: TrackingSettings, is_main: bool = True) -
     if Path(run.folder, SPOOL_FILE).exists():
         result_of(replay(run.folder))
         run = result_of(ask(store, Operations.find_stopped_run, run.run_id))
-    config = from_yaml(run.config, tracking, "resume", run.data_digest)
+    config = from_yaml(run.config, tracking, "resume", run.data_digest, began_with)
     if fingerprint(config) != began_with:
         raise ConfigError(f"resume: got {which!r}; the stored config is not the one that the run began with")
     return config, run

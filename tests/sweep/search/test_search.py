@@ -19,8 +19,8 @@ DEFAULTS = {
 class Problem:
     """Answers jobs at once, and remembers them."""
 
-    def __init__(self, score, name="mse", error=lambda _x: ""):
-        self.score, self.name, self.error = score, name, error
+    def __init__(self, score, name="mse", error=lambda _x: "", higher_is_better=False):
+        self.score, self.name, self.error, self.higher_is_better = score, name, error, higher_is_better
         self.launches = []
         self.stopped = False
 
@@ -33,7 +33,8 @@ class Problem:
         if self.error(x):
             return JobResult.of_failure(0, "x", self.error(x))
         score = self.score(x, seed)
-        return JobResult(0, "x", score=self.name, score_train=math.nan, score_test=score)
+        direction = {"higher_is_better": self.higher_is_better}
+        return JobResult(0, "x", score=self.name, score_train=math.nan, score_test=score, **direction)
 
 
 def find(problem, *typed, **settings):
@@ -55,6 +56,17 @@ def test_accuracy_is_made_large():
     assert float(best.values["x"]) == pytest.approx(0.3, abs=0.1)
     assert best.average == max(trial.average for trial in trials) <= 0.9
     assert metric_of(trials) == "final/accuracy_test"
+
+
+@pytest.mark.parametrize("higher_is_better", [False, True])
+def test_a_metric_that_a_module_logs_is_searched_in_its_direction(higher_is_better):
+    sign = -1 if higher_is_better else 1
+    problem = Problem(lambda x, _seed: sign * (x - 0.3) ** 2 - 5, "val_score", higher_is_better=higher_is_better)
+    trials = find(problem, "x=interval(0,1)")
+    best = best_trial(trials)
+    assert float(best.values["x"]) == pytest.approx(0.3, abs=0.1)
+    assert best.average == sorted(trial.average for trial in trials)[-1 if higher_is_better else 0]
+    assert metric_of(trials) == "final/val_score"
 
 
 def test_halving_gives_more_seeds_to_the_best_third_of_each_round():

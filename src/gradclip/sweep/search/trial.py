@@ -45,13 +45,13 @@ class Trial:
     @property
     def loss(self) -> float:
         """How far from perfect over its seeds; a diverged seed is infinitely far, so that it counts as the worst."""
-        return OVER_SEEDS[self.over_seeds]([abs(score - self._perfect) for score in self._scores])
+        return OVER_SEEDS[self.over_seeds](self._errors)
 
     @property
     def average(self) -> float:
         """The score over its seeds; NaN if diverged."""
         loss = self.loss if math.isfinite(self.loss) else math.nan
-        return self._perfect + (loss if self._perfect == 0 else -loss)
+        return self.measured.value(loss) if self.measured else loss
 
     @property
     def range(self) -> tuple[float, float]:
@@ -62,16 +62,16 @@ class Trial:
     @property
     def measured(self) -> keys.Score | None:
         """What its runs measured; None where all broke down."""
-        return next((keys.SCORES[job.score] for job in self.jobs if job.score), None)
+        return next((keys.score_named(job.score, job.higher_is_better) for job in self.jobs if job.score), None)
 
     @property
     def _scores(self) -> list[float]:
-        scores = [job.score_test if self.score == "test" else job.score_train for job in self.jobs]
-        return [math.inf if math.isnan(score) else score for score in scores]
+        return [job.score_test if self.score == "test" else job.score_train for job in self.jobs]
 
     @property
-    def _perfect(self) -> float:
-        return self.measured.perfect if self.measured else 0.0
+    def _errors(self) -> list[float]:
+        scores = [math.nan] * len(self.jobs) if self.measured is None else map(self.measured.error, self._scores)
+        return [math.inf if math.isnan(error) else error for error in scores]
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial | None:

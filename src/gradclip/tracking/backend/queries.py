@@ -17,7 +17,7 @@ from gradclip.tracking.backend.connection import Connection
 from gradclip.tracking.backend.database import analyze
 from gradclip.tracking.stored_runs import Curve, Selection, StoredRun
 
-OUTCOMES = ("learned", "stalled", "diverged")
+OUTCOMES = ("learned", "stalled", "diverged", "finished")
 CONNECTIONS = 8  # to a server at a time
 RUN_ID = re.compile(r"[0-9a-f]{32}")
 FILTER = re.compile(r"[=<>]|\b(LIKE|ILIKE|IN|IS)\b", re.IGNORECASE)

@@ -139,8 +139,8 @@ def _is_ours(run: Run) -> bool:
 
 def _has_result(run: StoredRun) -> bool:
     """Whether a run has an outcome and the final scores that belong to it."""
-    finals = {score.final_train: score.final_test for score in keys.SCORES.values() if score.final_test in run.metrics}
-    return run.outcome in OUTCOMES and bool(finals) and finals.keys() <= run.metrics.keys()
+    score = keys.stored_score(run.metrics, run.tags)
+    return run.outcome in OUTCOMES and score is not None and score.final_train in run.metrics
 
 
 def _is_empty(run: Run) -> bool:

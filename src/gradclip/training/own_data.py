@@ -1,0 +1,106 @@
+"""A data module of the user's as data of gradclip's own networks, where the shapes of its batches allow it."""
+
+import warnings
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+
+from gradclip import keys
+from gradclip.callbacks.trainer_checks import overrides
+from gradclip.data.base import SCHEMA_EXAMPLES, DataSchema, DataShape, TrainingData
+from gradclip.data.score_scale import ScoreScale
+from gradclip.errors import DataError, first_line
+
+
+class OwnData(TrainingData):
+    """Batches of a data module of the user's; nothing is known of their columns, units and baseline.
+
+    Args:
+        own: the data module.
+        name: dotted path of its class.
+        is_classification: whether targets are classes; the module then has an attribute ``num_classes``.
+    """
+
+    def __init__(self, own: LightningDataModule, name: str, is_classification: bool) -> None:
+        super().__init__()
+        self.own, self.name, self.source = own, name.rpartition(".")[2], name
+        self.is_classification = is_classification
+
+    @cached_property
+    def first_batch(self) -> tuple[Tensor, Tensor]:
+        """The first training batch: inputs and target.
+
+        Raises:
+            DataError: it cannot be loaded, or gradclip's own networks cannot train on it.
+        """
+        got = f"data._target_: got {self.source!r}"
+        if not overrides(self.own, "val_dataloader"):
+            raise DataError(f"{got}; it has no val_dataloader, on which a network is scored")
+        try:
+            with torch.random.fork_rng():
+                self.own.prepare_data()
+                self.own.setup("fit")
+                batch, validation = next(iter(self.own.train_dataloader())), self.own.val_dataloader()
+        except Exception as error:  # a user's class may raise anything
+            raise DataError(f"{got}; it gives no training batch: {first_line(error)}") from error
+        if isinstance(validation, list | tuple):
+            raise DataError(f"{got}; it has several loaders for validation, and must have one")
+        if not (isinstance(batch, list | tuple) and len(batch) == 2 and all(isinstance(one, Tensor) for one in batch)):
+            raise DataError(f"{got}; gradclip's networks need batches of two tensors, inputs and target")
+        inputs, target = batch
+        if self.is_classification == target.is_floating_point() or not inputs.is_floating_point():
+            needed = "classes, integers" if self.is_classification else "numbers (for classes loss=cross_entropy)"
+            types = f"its inputs are {inputs.dtype} and its target {target.dtype}"
+            raise DataError(f"{got}; {types}; inputs must be numbers, and the target {needed}")
+        if not self.is_classification and target.ndim < 2:
+            raise DataError(f"{got}; its target has the shape {list(target.shape)}; must be [rows, outputs]")
+        return inputs, target
+
+    @property
+    def shape(self) -> DataShape:
+        """Shapes that the network has to fit, from the first batch.
+
+        Raises:
+            DataError: as :attr:`first_batch`, or the number of classes is not known.
+        """
+        inputs, target = self.first_batch
+        if not self.is_classification:
+            return DataShape(tuple(inputs.shape[1:]), tuple(target.shape[1:]))
+        classes = getattr(self.own, "num_classes", None)
+        if not isinstance(classes, int):
+            raise DataError(f"data._target_: got {self.source!r}; loss=cross_entropy needs its num_classes, an integer")
+        return DataShape(tuple(inputs.shape[1:]), (*target.shape[1:], classes))
+
+    @property
+    def score_scale(self) -> ScoreScale:
+        """The score of the task; no baseline is known."""
+        return ScoreScale(keys.ACCURACY if self.is_classification else keys.MSE)
+
+    @property
+    def schema(self) -> DataSchema:
+        """A few inputs of the first batch, as they are; nothing is scaled."""
+        examples = self.first_batch[0][:SCHEMA_EXAMPLES].numpy().astype(np.float32)
+        return DataSchema(examples, (), "target", None, self.is_classification)
+
+    def frames(self) -> dict[str, pd.DataFrame | None]:
+        """Return no rows: they are the data module's."""
+        return {"training": None, "testing": None}
+
+    def batch_indices(self, epoch: int, batch: int) -> tuple[int, ...]:
+        """Return none: which rows a batch has is the data module's affair.
+
+        Args:
+            epoch: counted from 1.
+            batch: within the epoch, counted from 0.
+        """
+        return ()
+
+    def scored_loaders(self) -> list[Any]:
+        """Return the loaders of the training batches and of the validation batches, as gradclip's modules take them."""
+        warnings.filterwarnings("ignore", ".*sampler has shuffling enabled.*")  # as it may have for training
+        return [self.own.train_dataloader(), self.own.val_dataloader()]

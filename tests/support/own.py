@@ -1,0 +1,111 @@
+"""A module and its data as a user of either Lightning package writes them."""
+
+import importlib
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+
+class Training:
+    """Has dropout, a schedule by epochs, and metrics of every kind."""
+
+    def __init__(self, width=4, lr=0.05):
+        super().__init__()
+        self.save_hyperparameters()
+        self.network = nn.Sequential(nn.Linear(3, width), nn.Tanh(), nn.Dropout(0.1), nn.Linear(width, 1))
+        self.lr = lr
+
+    def training_step(self, batch, batch_idx):
+        loss = self.loss(batch)
+        self.log("train_loss", loss, on_step=True, on_epoch=True)
+        return loss
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val_loss", self.loss(batch))
+
+    def on_train_epoch_end(self):
+        self.log("twice the epoch", 2.0 * self.current_epoch)
+
+    def loss(self, batch):
+        inputs, target = batch
+        return (self.network(inputs) - target).square().mean()
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.SGD(self.parameters(), lr=self.lr, momentum=0.9)
+        return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 2, 0.5)]
+
+
+class Batches:
+    """Is shuffled by torch's own random numbers."""
+
+    num_classes = 2
+
+    def __init__(self, rows=60, classes=False):
+        super().__init__()
+        self.rows, self.classes = rows, classes
+
+    def setup(self, stage):
+        inputs = torch.randn(self.rows, 3, generator=torch.Generator().manual_seed(1))
+        target = inputs.sum(dim=1, keepdim=True)
+        self.examples = TensorDataset(inputs, (target[:, 0] > 0).long() if self.classes else target)
+
+    def train_dataloader(self):
+        return DataLoader(self.examples, batch_size=10, shuffle=True)
+
+    def val_dataloader(self):
+        return DataLoader(self.examples, batch_size=20)
+
+
+class Begun:
+    """A callback that notes which callbacks came before it."""
+
+    def on_train_start(self, trainer, pl_module):
+        self.before = [type(one).__name__ for one in trainer.callbacks[: trainer.callbacks.index(self)]]
+
+
+class Silent(Training):
+    """Logs nothing."""
+
+    def log(self, *arguments, **keywords):
+        return
+
+
+class Several(Training):
+    """Logs no loss of validation, but two metrics."""
+
+    def validation_step(self, batch, batch_idx):
+        self.log_dict({"error": self.loss(batch), "share": 0.5})
+
+
+class ByHand(Training):
+    """Takes its steps itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.automatic_optimization = False
+
+
+class WithoutStep:
+    """Has no training_step."""
+
+
+class WithoutBatches:
+    """Has no train_dataloader."""
+
+
+class WithData(Training, Batches):
+    """Has data of its own."""
+
+
+def __getattr__(name):
+    """Classes of both packages: ``Old`` of pytorch_lightning and ``New`` of lightning.pytorch, as ``OldTraining``."""
+    package = {"Old": "pytorch_lightning", "New": "lightning.pytorch"}.get(name[:3])
+    part = globals().get(name[3:])
+    if package is None or part is None:
+        raise AttributeError(name)
+    lightning = importlib.import_module(package)
+    bases = {Batches: lightning.LightningDataModule, WithoutBatches: lightning.LightningDataModule}
+    base = bases.get(part, lightning.Callback if part is Begun else lightning.LightningModule)
+    globals()[name] = type(name, (part, base), {"__module__": __name__})
+    return globals()[name]

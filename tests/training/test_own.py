@@ -1,0 +1,175 @@
+"""Modules, data modules and callbacks of the user, of both Lightning packages, in our pipeline."""
+
+import pytest
+import torch
+
+from gradclip.config.composition import compose_config
+from gradclip.errors import GradclipError
+from gradclip.sweep.stacking import refusal
+from gradclip.training.components import build_components
+from gradclip.training.job import Job
+from gradclip.training.pipeline import train
+
+OWN = "tests.support.own."
+LIGHT = ("trainer.max_epochs=3", "trainer.progress_bar=false", "figures=false")
+PACKAGES = {"Old": "pytorch_lightning", "New": "lightning.pytorch"}
+
+
+@pytest.fixture(params=PACKAGES)
+def package(request):
+    pytest.importorskip(PACKAGES[request.param])
+    return request.param
+
+
+@pytest.fixture
+def run(tmp_path):
+    def run(*overrides):
+        overrides = (*LIGHT, *overrides)
+        return train(Job(compose_config(overrides), overrides, tmp_path))
+
+    return run
+
+
+def module(package, name="Training"):
+    return f"module._target_={OWN}{package}{name}"
+
+
+def data(package, name="Batches"):
+    return f"data._target_={OWN}{package}{name}"
+
+
+def test_a_module_trains_as_it_does_without_gradclip(package, run):
+    lightning = pytest.importorskip(PACKAGES[package])
+    from tests.support import own
+
+    found = run(module(package), data(package), "module.width=5", "seed=3", "clip=norm", "clip.value=0.5")
+    lightning.seed_everything(3, verbose=False)
+    batches, alone = getattr(own, f"{package}Batches")(), getattr(own, f"{package}Training")(width=5)
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    trainer = lightning.Trainer(max_epochs=3, accelerator="cpu", gradient_clip_val=0.5, num_sanity_val_steps=0, **quiet)
+    trainer.fit(alone, datamodule=batches)
+    for name, weights in found.network.state_dict().items():
+        assert torch.equal(weights, alone.state_dict()[name])
+    assert found.summary.score_test == float(trainer.callback_metrics["val_loss"])
+    assert found.summary.score_train == pytest.approx(float(trainer.callback_metrics["train_loss_epoch"]))
+    assert found.record.norm_clipped.max() <= 0.5 + 1e-6
+    assert len(found.record.step) == 18
+
+
+@pytest.mark.parametrize("clip", ["clip=zscore", "clip=activation"])
+def test_a_module_of_one_package_takes_data_of_the_other(package, run, clip):
+    pytest.importorskip("lightning.pytorch")
+    other = {"Old": "New", "New": "Old"}[package]
+    found = run(module(package), data(other), clip)
+    assert found.summary.outcome == "finished"
+    assert found.summary.tags() == {"outcome": "finished", "score": "val_loss", "score_mode": "min"}
+    assert {"final/loss/train", "final/val_loss", "best/val_loss", "best/epoch"} <= found.summary.metrics().keys()
+    assert [len(curve) for curve in found.curves] == [3, 3]
+
+
+def test_a_module_is_validated_on_the_test_rows_of_our_data(package, run):
+    found = run(module(package), "data=regression", "data.features=3", "data.samples=200", "module.lr=1e-6")
+    assert found.data.name == "regression"
+    assert found.explosion is None
+    assert found.summary.score_test > 100  # in the target's unit
+
+
+@pytest.mark.parametrize(("overrides", "score"), [
+    ((), "mse"), (("data.classes=true", "loss=cross_entropy"), "accuracy"),
+])  # fmt: skip
+def test_our_network_trains_on_the_users_data(package, run, overrides, score):
+    found = run(data(package), *overrides)
+    assert (found.summary.score.name, found.summary.outcome) == (score, "finished")
+    assert [len(curve) for curve in found.curves] == [3, 3]
+    assert found.description["outputs"] == ((1,) if score == "mse" else (2,))
+
+
+def test_a_module_that_diverges_is_reported(package, run):
+    found = run(module(package), data(package), "module.lr=1e8")
+    assert found.summary.outcome == "diverged"
+    assert found.explosion.cures
+    assert not [cure for cure in found.explosion.cures if cure.overrides.startswith(("optimizer.", "loss", "data."))]
+
+
+def test_a_module_that_diverges_before_its_score_is_known_is_reported_too(run):
+    summary = run(module("Old", "Several"), data("Old"), "module.lr=1e20", "data.rows=600", "metric=gone").summary
+    assert (summary.outcome, summary.score.name) == ("diverged", "loss/train")
+
+
+def test_callbacks_come_behind_ours_and_lightnings_are_of_the_same_package(package, tmp_path):
+    stopping = ("+callbacks=early_stopping", "callbacks.early_stopping.patience=1")
+    begun = f"callbacks.begun._target_={OWN}{package}Begun"
+    config = compose_config((*LIGHT, module(package), data(package), "clip=zscore", *stopping, begun))
+    parts = build_components(config, tmp_path)
+    assert type(parts.trainer).__module__.startswith(PACKAGES[package])
+    (own,) = [one for one in parts.trainer.callbacks if type(one).__name__.endswith("Begun")]
+    (early,) = [one for one in parts.trainer.callbacks if type(one).__name__ == "EarlyStopping"]
+    assert type(early).__module__.startswith(PACKAGES[package])
+    parts.trainer.fit(parts.module, datamodule=parts.data_module)
+    assert own.before == ["GradientMonitor", "HiddenStateMonitor", "ClipGradients", "EarlyStopping"]
+
+
+def test_weights_are_averaged_while_our_network_is_scored(run):
+    found = run("+callbacks=weight_averaging", "callbacks.weight_averaging.decay=0.9", "optimizer.lr=1e-6")
+    with torch.no_grad():
+        errors = [(found.network(x) - y).square().mean() for x, y in [found.data.test_set.tensors]]
+    assert found.summary.score_test == pytest.approx(float(errors[0]), rel=1e-5)
+
+
+@pytest.mark.parametrize(("name", "metric", "score"), [
+    ("Training", (), "val_loss"),
+    ("Training", ("metric=train_loss", "metric_mode=max"), "train_loss"),
+    ("Silent", (), "loss/train"),
+    ("Several", ("metric=share", "metric_mode=max"), "share"),
+])  # fmt: skip
+def test_the_score_is_what_the_module_logs(run, name, metric, score):
+    summary = run(module("Old", name), data("Old"), *metric).summary
+    assert summary.score.name == score
+    assert summary.score.higher_is_better == ("metric_mode=max" in metric)
+    assert summary.metrics()[f"final/{score}"] == summary.score_test
+
+
+@pytest.mark.parametrize(("overrides", "message"), [
+    ((module("Old"), "metric=val_los"), "metric: got 'val_los'; the module logs train_loss, val_loss, twice the epoch"),
+    ((module("Old", "Several"),), "metric: got null; the module logs train_loss, error, share, twice the epoch: name"),
+    ((module("Old"), "+callbacks=learning_rate_monitor"), "trainer: Lightning cannot train so; Cannot use `Learning"),
+])  # fmt: skip
+def test_what_shows_in_training_only_is_one_line(run, overrides, message):
+    with pytest.raises(GradclipError) as caught:
+        run(data("Old"), *overrides)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+MODULE = "a LightningModule of pytorch_lightning or lightning.pytorch"
+
+
+@pytest.mark.parametrize(("overrides", "message"), [
+    ((module("Old", "Nope"),), f"module._target_: got '{OWN}OldNope'; must be the dotted path of {MODULE}, of an"),
+    ((f"module._target_={OWN}Batches",), f"module._target_: got '{OWN}Batches'; must be {MODULE}"),
+    ((module("Old"), "module.widht=3"), "module.widht: no such argument of OldTraining (did you mean 'width'?)"),
+    ((module("Old"), "module.width=-3"), "module._target_: cannot build OldTraining with ['width']: Trying to create"),
+    (("module._target_=torch.optim.SGD",), f"module._target_: got 'torch.optim.SGD'; must be {MODULE}"),
+    ((module("Old", "WithoutStep"),), f"module._target_: got '{OWN}OldWithoutStep'; it has no training_step"),
+    ((module("Old", "WithData"),), f"module._target_: got '{OWN}OldWithData'; it has data of its own: move"),
+    ((module("Old", "ByHand"),), "automatic_optimization: got False; "),
+    ((module("Old"), data("Old", "WithoutBatches")), f"data._target_: got '{OWN}OldWithoutBatches'; it has no train_"),
+    ((module("Old"), "callbacks.x._target_=os.path.join"), "callbacks.x._target_: got 'os.path.join'; must be the"),
+    ((f"model._target_={OWN}OldTraining",), f"model._target_: got '{OWN}OldTraining'; it is a LightningModule, whose"),
+    ((data("Old"), "loss=cross_entropy"), f"data._target_: got '{OWN}OldBatches'; its inputs are torch.float32 and"),
+    ((data("Old"), "data.classes=true"), f"data._target_: got '{OWN}OldBatches'; its inputs are torch.float32 and"),
+    ((module("Old"), "optimizer=adam"), f"optimizer: got 'adam'; module._target_={OWN}OldTraining has its own"),
+    (("metric=val_loss",), "metric: got 'val_loss'; only with module._target_ there is a choice"),
+    (("model._target_=torch.nn.BatchNorm1d", "+model.num_features=1", "data.features=1", "data.samples=66"),
+     "model._target_: torch.nn.BatchNorm1d cannot train on a batch of 1, the last of an epoch; another trainer.batch"),
+])  # fmt: skip
+def test_what_cannot_train_is_refused_before_the_run(tmp_path, overrides, message):
+    with pytest.raises(GradclipError) as caught:
+        build_components(compose_config((*LIGHT, *overrides)), tmp_path)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("overrides", [(module("Old"),), (data("Old"),), ("+callbacks=early_stopping",)])
+def test_classes_of_the_user_are_not_stacked(overrides):
+    assert "acts on one training at a time" in refusal(compose_config(overrides))
