@@ -58,15 +58,15 @@ class StackedRecorder:
         self, names: tuple[str, ...], sizes: Sequence[int], changes_direction: bool, replicas: int, total_steps: int
     ) -> None:
         self.names, self.sizes, self.changes_direction = names, list(sizes), changes_direction
-        self._indices: list[StepIndex] = []
-        self._flushed = 0  # steps
+        self._indices = np.empty((total_steps, 3), dtype=np.int64)
+        self._steps = self._flushed = 0
         self._scalars = np.empty((len(SCALARS), replicas, total_steps))  # memory is taken where something is written
         self._matrices = np.empty((len(MATRICES), replicas, total_steps, len(names)))
 
     @property
     def pending(self) -> int:
         """Number of steps since the last flush."""
-        return len(self._indices) - self._flushed
+        return self._steps - self._flushed
 
     def start_block(self, replicas: Tensor, options: TensorOptions) -> None:
         """Make buffers on the device for the replicas with these indices, ``[replicas]``; nothing may be pending."""
@@ -98,7 +98,8 @@ class StackedRecorder:
 
     def count_step(self, index: StepIndex) -> None:
         """Count a step that was measured."""
-        self._indices.append(index)
+        self._indices[self._steps] = index
+        self._steps += 1
 
     def flush(self) -> Booleans:
         """Move the pending steps from the device into the records.
@@ -106,19 +107,19 @@ class StackedRecorder:
         Returns:
             Whether each step diverged, ``[steps, replicas]``, in the order of :meth:`start_block`.
         """
-        steps, count = slice(self._flushed, len(self._indices)), self.pending
+        steps, count = slice(self._flushed, self._steps), self.pending
         scalars = self._scalar_buffer[:count].cpu().double().numpy()
         matrices = self._matrix_buffer[:count].cpu().double().numpy()
         self._scalars[:, self._replicas, steps] = scalars.transpose(1, 2, 0)
         self._matrices[:, self._replicas, steps] = matrices.transpose(1, 2, 0, 3)
-        self._flushed = len(self._indices)
+        self._flushed = self._steps
         self._row.zero_()
         loss, skipped = (scalars[:, SCALARS.index(name)] for name in ("loss", "skipped"))
         return diverged_steps(loss, skipped > 0, matrices[:, MATRICES.index("weights")])
 
     def record_of(self, replica: int, steps: int) -> GradientRecord:
         """Return a replica's record of so many steps, which were flushed."""
-        step, epoch, batch = np.array(self._indices[:steps], dtype=np.int64).T
+        step, epoch, batch = self._indices[:steps].T
         columns: dict[str, NDArray[Any]] = dict(zip(SCALARS, self._scalars[:, replica, :steps], strict=True))
         columns |= zip(MATRICES, self._matrices[:, replica, :steps], strict=True)
         columns["skipped"] = columns["skipped"] > 0
