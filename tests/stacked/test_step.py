@@ -62,7 +62,7 @@ def test_a_step_stays_on_the_device_and_asks_no_tensor_for_its_value(overrides):
 
 def test_without_cuda_each_call_is_a_plain_one():
     total = torch.zeros(2)
-    add = GraphedFunction(lambda tensor: total.add_(tensor), torch.device("cpu"))
+    add = GraphedFunction(total.add_, torch.device("cpu"))
     for _ in range(3):
         add(torch.ones(2))
     assert total.tolist() == [3.0, 3.0]

@@ -17,8 +17,8 @@ from gradclip.stacked.telemetry import StackedRecorder, StackedStep
 class StackedOptimizerStep:
     """Forward, backward, clipping, update and telemetry of one step, all by operations on the device.
 
-    It changes the state and the recorder's buffers in place and reads no value from a GPU. Its shapes depend on those of
-    the batches alone. So it can be captured as a CUDA graph.
+    It changes the state and the recorder's buffers in place and reads no value from a GPU. Its shapes depend on those
+    of the batches alone. So it can be captured as a CUDA graph.
 
     Args:
         config: the settings that all replicas share.

@@ -88,21 +88,21 @@ class StackedTraining:
         steps_per_epoch = -(-self.batches.batches_per_epoch // self.config.trainer.accumulate_grad_batches)
         return steps_per_epoch * self.config.trainer.max_epochs
 
-    def run(self) -> Iterator[tuple[int, Result]]:
-        """Train; yield each replica's index and result as soon as its training ends."""
+    def run(self) -> Iterator[Iterator[tuple[int, Result]]]:
+        """Train; yield the indices and results of the replicas that end at the same time, as soon as they end."""
         for epoch in range(self.config.trainer.max_epochs):
             for batches in self._batches_of_steps(epoch):
                 self._step(epoch, batches)
                 if self.steps % FLUSH_EVERY == 0:
                     self._flush()
-                    yield from self._end(self._diverged_rows(), epoch, is_complete=False)
+                    yield self._end(self._diverged_rows(), epoch, is_complete=False)
                 if not self._is_active.any():
                     return
             self.evaluator.evaluate(self.state, epoch)
-            yield from self._end(self._solved_rows(epoch), epoch)
+            yield self._end(self._solved_rows(epoch), epoch)
             if not self._is_active.any():
                 return
-        yield from self._end(self._is_active, epoch)
+        yield self._end(self._is_active, epoch)
 
     def _batches_of_steps(self, epoch: int) -> Iterator[Sequence[int]]:
         """Yield, for each optimizer step of an epoch, the indices of the batches that it accumulates."""
@@ -159,7 +159,7 @@ class StackedTraining:
         return ends
 
     def _end(self, ends: Booleans, epoch: int, is_complete: bool = True) -> Iterator[tuple[int, Result]]:
-        """End the training of some replicas; yield their indices and results.
+        """End the training of some replicas; return their indices and results, which are made one by one.
 
         An ended replica stays among the others, unused, until an eighth of them have ended: to take it out changes the
         shape of all tensors.
@@ -170,18 +170,18 @@ class StackedTraining:
             is_complete: whether the epoch is complete; else the replicas are scored now.
         """
         if not ends.any():
-            return
+            return iter(())
         ended = self.state.select(torch.from_numpy(ends.nonzero()[0]))
         if not is_complete:
             self.evaluator.evaluate(ended, epoch)
         self._flush()
         self.end_time = now()
-        self._is_active &= ~ends
+        self._is_active = self._is_active & ~ends
         if 0 < self._is_active.mean() <= MAX_ACTIVE_BEFORE_REMOVAL:
             self._start_block(self.state.select(torch.from_numpy(self._is_active.nonzero()[0])))
         self.progress(len(ended.ids) * (self.total_steps - self.steps))
-        for replica, parameters in zip(ended.ids.tolist(), ended.parameters.cpu(), strict=True):
-            yield replica, self._result(replica, parameters, epoch + 1)
+        rows = zip(ended.ids.tolist(), ended.parameters.cpu(), strict=True)
+        return ((replica, self._result(replica, parameters, epoch + 1)) for replica, parameters in rows)
 
     def _result(self, index: int, parameters: Tensor, epochs: int) -> Result:
         replica = self.replicas[index]
