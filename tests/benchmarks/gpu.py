@@ -289,6 +289,8 @@ def main(arguments: list[str]) -> int:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
     name = torch.cuda.get_device_name() if ON_GPU else "a CPU: there is no GPU here"
+    if not ON_GPU:
+        torch.set_num_threads(1)  # more of them wait for one another on a busy machine
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # else JAX takes most of the memory that torch needs
     print(f"On {name}, torch {torch.__version__}.")
     failed, start = False, time.perf_counter()

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 from sqlalchemy import Connection, MetaData, Table, insert, inspect, select, update
 
 from gradclip.tracking.backend.database import engine_of
 from gradclip.tracking.records import RunEnd
 
 LARGEST = 1.7976931348623157e308  # MLflow stores infinity as the largest number
+RUN_NAME = "mlflow.runName"  # the tag that MLflow's pages show
 COPIED = {  # of tables whose rows are changed or copied: what is replaced in them, as of MLflow 3.17
     "runs": {"run_uuid", "name", "artifact_uri", "status", "start_time", "end_time", "lifecycle_stage"},
     "inputs": {"input_uuid", "destination_type", "destination_id"},
@@ -98,7 +98,7 @@ def insert_starts(uri: str, template: str, own_tags: Mapping[str, str], new: Seq
             location = run["artifact_uri"].replace(template, one.run_id)
             changes = {"run_uuid": one.run_id, "name": one.name, "start_time": one.start, "artifact_uri": location}
             rows[runs].append({**run, **changes})
-            rows[tags] += _texts(one.run_id, {**shared, MLFLOW_RUN_NAME: one.name, **one.tags})
+            rows[tags] += _texts(one.run_id, {**shared, RUN_NAME: one.name, **one.tags})
             rows[tables["params"]] += _texts(one.run_id, one.parameters)
             ids = {row["input_uuid"]: uuid4().hex for row in read}
             rows[inputs] += [
