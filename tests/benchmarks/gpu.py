@@ -1,7 +1,7 @@
 """What gradclip costs on a GPU, and whether it is right there: tables in Markdown, in at most eight minutes.
 
-``python -m tests.benchmarks.gpu`` takes a CUDA device where there is one. ``--small`` has the same parts in seconds, on
-a CPU too; names of parts (``right``, ``monitor``, ``stacked``, ``multirun``) run these only. Exit code 1 if a check fails.
+``python -m tests.benchmarks.gpu`` takes a CUDA device where there is one. ``--small`` runs the same in little, on a CPU
+too. Names of parts (``right``, ``monitor``, ``stacked``, ``multirun``) run these only. Exit code 1 if a check fails.
 """
 
 import argparse
