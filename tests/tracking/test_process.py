@@ -2,14 +2,18 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
 from gradclip import keys
+from gradclip.errors import TrackingError
+from gradclip.tracking import process
 from gradclip.tracking.process import _submit
-from gradclip.tracking.records import SPOOL_FILE, Point
+from gradclip.tracking.records import SPOOL_FILE, Call, Point
 from gradclip.tracking.run import TrackedRun
 from tests.conftest import ROOT
 from tests.support.stores import make_store
@@ -43,3 +47,29 @@ def test_a_run_loses_nothing_where_the_tracking_process_is_killed(tmp_path: Path
     (found,) = client.search_runs(["1"])
     assert (found.info.run_id, found.info.status) == (run.run_id, "FINISHED")
     assert [p.step for p in client.get_metric_history(run.run_id, keys.LOSS_STEP)] == list(range(1, 100))
+
+
+def test_writes_together_are_one_call_whose_outcomes_go_to_each(monkeypatch, tmp_path):
+    sent: list[tuple[object, ...]] = []
+    done: Future[list[object]] = Future()
+    monkeypatch.setattr(process, "_submit", lambda *call: (sent.append(call), done)[1])
+    calls = [Call(make_store(tmp_path), "write_text", "id", (text, "a.txt"), str(tmp_path)) for text in "ab"]
+    with pytest.raises(KeyError), process.together():
+        results = [process.deliver(call) for call in calls]
+        assert not sent
+        raise KeyError  # what was collected is written all the same
+    assert sent == [(process._perform_together, [("_deliver", (call,)) for call in calls])]
+    done.set_result([0, TrackingError("refused")])
+    assert results[0].result() == 0
+    assert str(results[1].exception()) == "refused"
+
+
+def test_writes_together_are_spooled_where_the_tracking_process_dies(monkeypatch, tmp_path):
+    done: Future[list[object]] = Future()
+    monkeypatch.setattr(process, "_submit", lambda *_: done)
+    calls = [Call(make_store(tmp_path), "write_text", "id", (name, name), str(tmp_path / name)) for name in "ab"]
+    with process.together():
+        results = [process.deliver(call) for call in calls]
+    done.set_exception(BrokenProcessPool("it died"))
+    assert [result.result() for result in results] == [1, 1]
+    assert all((tmp_path / name / SPOOL_FILE).exists() for name in "ab")
