@@ -214,6 +214,10 @@ def part_norms(matrix: Tensor, sizes: Sequence[int]) -> Tensor:
         tensor([[5., 2.]], dtype=torch.float64)
     """
     if matrix.dtype != torch.float64:
+        if matrix.is_cpu and max(sizes) <= BLOCK:  # no device waits for the check, and to widen all takes longer
+            norms = _unscaled_part_norms(matrix, sizes).double()
+            if ((norms > VANISHING) & norms.isfinite()).all():
+                return norms
         return _unscaled_part_norms(matrix.to(wide_type(matrix)), sizes)
     finite = matrix.abs().nan_to_num(nan=0.0, posinf=0.0)
     scale = safe_scale(finite.amax(dim=1, keepdim=True))  # float64 need not hold the squares of its numbers

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -18,6 +19,7 @@ import psutil
 
 from gradclip import keys
 from gradclip.program import PROJECT_ROOT
+from gradclip.sweep.replica_runs import WRITTEN_TOGETHER
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.records import Call, Point, RunEnd, Store, now
 from gradclip.tracking.stored_runs import Curve
@@ -44,7 +46,7 @@ def store_call_by_call(store: Store, count: int) -> None:
 
 
 def store_at_once(store: Store, count: int) -> None:
-    """Store a run as the vectorized launcher does, without its files."""
+    """Store a run whose curves are written at its end, without its files."""
     from gradclip.tracking.backend import delivery
 
     points = Curve(np.arange(count // 6), np.full(count // 6, 0.5))
@@ -57,6 +59,28 @@ def store_at_once(store: Store, count: int) -> None:
         delivery.deliver(create._replace(operation=Operations.write_parameters.__name__, arguments=(PARAMETERS,)))
         end = RunEnd(curves, {"final/mse_test": 1.0}, {"outcome": "learned"}, now(), now())
         delivery.complete_run(create, end)
+
+
+def store_together(store: Store, count: int) -> None:
+    """Store as many runs as the vectorized launcher writes together, without their files."""
+    from gradclip.tracking.backend.together import perform_together
+
+    points = Curve(np.arange(count // 6), np.full(count // 6, 0.5))
+    curves = {f"curve_{number}": points for number in range(6)}
+    with tempfile.TemporaryDirectory() as folder:
+        starts: list[tuple[str, tuple[Any, ...]]] = []
+        ends: list[tuple[str, tuple[Any, ...]]] = []
+        for number in range(WRITTEN_TOGETHER):
+            creation = uuid4().hex
+            arguments = ("run", {"seed": str(number), keys.CREATION: creation}, None, now())
+            create = Call(store, Operations.create_run.__name__, creation, arguments, f"{folder}/{number}")
+            starts.append(("begin_run", (create, False)))
+            for operation, argument in ((Operations.write_parameters, PARAMETERS), (Operations.write_datasets, [])):
+                starts.append(("deliver", (create._replace(operation=operation.__name__, arguments=(argument,)),)))
+            end = RunEnd(curves, {"final/mse_test": 1.0}, {"outcome": "learned"}, now(), now())
+            ends.append(("complete_run", (create, end)))
+        perform_together(starts, repeated=False)
+        perform_together(ends, repeated=False)
 
 
 def processor_seconds() -> float:
@@ -80,7 +104,10 @@ def rows() -> Iterator[tuple[str, float, float]]:
     with tempfile.TemporaryDirectory() as folder:
         store = Store(f"sqlite:///{folder}/mlflow.db", f"{folder}/artifacts", "gradclip")
         yield ("SQLite", *measure(partial(store_call_by_call, store)))
-        yield ("SQLite, as `vectorized` does it", *measure(partial(store_at_once, store)))
+        yield ("SQLite, the end at once", *measure(partial(store_at_once, store)))
+        run, rate = measure(partial(store_together, store))
+        name = f"SQLite, {WRITTEN_TOGETHER} runs together, as `vectorized` does it"
+        yield name, run / WRITTEN_TOGETHER, rate * WRITTEN_TOGETHER
     with tempfile.TemporaryDirectory() as folder, serve(Path(folder)) as address:
         yield ("server, with its client", *measure(partial(store_call_by_call, Store(address, "", "gradclip"))))
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from statistics import mean
 
@@ -118,15 +119,10 @@ def where_time_goes(folder: Path, total: float) -> None:
 
     replicas = make_replicas(configs)
     runs, done = ReplicaRuns(points=100, keep_all=False, lock=Path(parent.folder, MAIN_LOCK)), dict[int, Result]()
-    for job, replica in zip(jobs, replicas, strict=True):
-        runs.begin(job, replica.data)
-    timed("training, while the store begins the runs", lambda: done.update(StackedTraining(replicas, CPU).run()))
-
-    def end_all() -> None:
-        for number, result in done.items():
-            runs.end(number, result, now())
-
-    timed("files of telemetry, while the store ends the runs", end_all)
+    runs.begin((job, replica.data) for job, replica in zip(jobs, replicas, strict=True))
+    training = StackedTraining(replicas, CPU)
+    timed("training, while the store begins the runs", lambda: done.update(chain.from_iterable(training.run())))
+    timed("files of telemetry, while the store ends the runs", lambda: runs.end(done.items(), now()))
     timed("figures and models of two runs, and waiting for the store", runs.finish)
     parent_id = json.loads(Path(parent.folder, PARENT_FILE).read_text())["run_id"]
     timed("comparison, with figures", lambda: compare(Store.of(configs[0].tracking), parent_id, folder / "comparison"))

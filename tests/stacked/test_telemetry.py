@@ -3,33 +3,56 @@
 import pytest
 import torch
 
+from gradclip.stacked.clipping import Clipped
+from gradclip.stacked.state import TensorOptions
 from gradclip.stacked.telemetry import StackedRecorder, StackedStep
+from gradclip.telemetry.record import GradientRecord
 from gradclip.telemetry.recorders import StepIndex
 
 
-@pytest.mark.parametrize(("dtype", "size"), [(torch.float32, 1e30), (torch.float64, 1e200), (torch.float64, 1e-200)])
+def records_of(gradients: torch.Tensor, clipped: Clipped) -> list[GradientRecord]:
+    """The records of replicas after one step, which have a weight and a bias of one element."""
+    replicas, elements = gradients.shape
+    sizes, still = [elements - 1, 1], torch.ones_like(gradients)
+    recorder = StackedRecorder(("weight", "bias"), sizes, changes_direction=False, replicas=replicas, total_steps=5)
+    recorder.start_block(torch.arange(replicas), TensorOptions(gradients.device, gradients.dtype))
+    recorder.measure(StackedStep(still[:, 0], still[:, :2].T, gradients, clipped, still, None))
+    recorder.count_step(StepIndex(1, 1, 0))
+    recorder.flush()
+    return [recorder.record_of(replica, steps=1) for replica in range(replicas)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [1.0, 1e30, 1e-30])
 def test_norms_neither_overflow_nor_vanish(dtype: torch.dtype, size: float) -> None:
+    size = size**6 if dtype == torch.float64 else size
     gradients = torch.tensor([[3.0, 4.0, 12.0], [0.0, 0.0, 1.0]], dtype=dtype) * size
-    zeros = torch.zeros(2, dtype=dtype)
-    recorder = StackedRecorder(("weight", "bias"), [2, 1], changes_direction=False)
-    still = torch.ones_like(gradients)
-    recorder.record_step(
-        StepIndex(1, 1, 0), StackedStep(zeros, zeros, zeros, gradients, gradients, still, still, zeros > 0)
-    )
-    recorder.flush([0, 1])
-    record = recorder.record_of(0)
-    assert record.norms[0].tolist() == pytest.approx([5 * size, 12 * size], rel=1e-6, abs=0.0)
-    assert record.norm[0] == pytest.approx(13 * size, rel=1e-6, abs=0.0)
-    assert recorder.record_of(1).norms[0].tolist() == pytest.approx([0.0, size], rel=1e-6, abs=0.0)
+    records = records_of(gradients, Clipped(gradients, None, {}, None))
+    assert records[0].norms[0].tolist() == pytest.approx([5 * size, 12 * size], rel=1e-6, abs=0.0)
+    assert records[0].norm[0] == pytest.approx(13 * size, rel=1e-6, abs=0.0)
+    assert records[1].norms[0].tolist() == pytest.approx([0.0, size], rel=1e-6, abs=0.0)
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_a_finite_gradient_beside_one_that_is_not_has_its_norm(bad: float) -> None:
-    gradients = torch.tensor([[bad, 1.0, 3e200, 4e200]], dtype=torch.float64)
-    zero, still = torch.zeros(1, dtype=torch.float64), torch.ones_like(gradients)
-    recorder = StackedRecorder(("bad", "finite"), [2, 2], changes_direction=False)
-    recorder.record_step(
-        StepIndex(1, 1, 0), StackedStep(zero, zero, zero, gradients, gradients, still, still, zero > 0)
-    )
-    recorder.flush([0])
-    assert recorder.record_of(0).norms[0].tolist() == pytest.approx([bad, 5e200], nan_ok=True)
+    gradients = torch.tensor([[3e200, 4e200, bad]], dtype=torch.float64)
+    (record,) = records_of(gradients, Clipped(gradients, None, {}, None))
+    assert record.norms[0].tolist() == pytest.approx([5e200, bad], nan_ok=True)
+    assert record.nonfinite[0].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("coefficients", [[[0.5], [1.0], [0.0]], [[0.5, 0.25], [1.0, 1.0], [0.0, 0.0]]])
+def test_norms_after_a_multiplication_are_those_of_the_product(coefficients: list[list[float]]) -> None:
+    gradients = torch.tensor([[3.0, 4.0, 12.0], [6.0, 8.0, 0.0], [torch.inf, 1.0, 2.0]])
+    factors = torch.tensor(coefficients)
+    product = gradients * (factors if factors.shape[1] == 1 else factors[:, [0, 0, 1]])
+    measured = records_of(gradients, Clipped(product, None, {}, None))
+    derived = records_of(gradients, Clipped(product, factors, {}, None))
+    for one, other in zip(derived, measured, strict=True):
+        assert one.norms_clipped[0].tolist() == pytest.approx(other.norms_clipped[0].tolist(), nan_ok=True)
+
+
+def test_only_the_skipped_replica_counts_as_skipped() -> None:
+    gradients = torch.ones(2, 3)
+    records = records_of(gradients, Clipped(gradients, None, {}, torch.tensor([True, False])))
+    assert [record.skipped.tolist() for record in records] == [[True], [False]]

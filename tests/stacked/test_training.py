@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +99,7 @@ def train_ordinarily(config: TrainConfig, folder: Path) -> Result:
 
 
 def train_stacked(configs: list[TrainConfig]) -> list[Result]:
-    done = dict(StackedTraining(make_replicas(configs), torch.device("cpu")).run())
+    done = dict(chain.from_iterable(StackedTraining(make_replicas(configs), torch.device("cpu")).run()))
     return [done[number] for number in range(len(configs))]
 
 

@@ -2,14 +2,19 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
 from gradclip import keys
+from gradclip.errors import TrackingError
+from gradclip.tracking import process
 from gradclip.tracking.process import _submit
-from gradclip.tracking.records import SPOOL_FILE, Point
+from gradclip.tracking.records import SPOOL_FILE, Call, Point
 from gradclip.tracking.run import TrackedRun
 from tests.conftest import ROOT
 from tests.support.stores import make_store
@@ -51,3 +56,29 @@ def test_the_script_of_the_user_is_not_run_once_more(tmp_path):
     done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=True,
                           env=os.environ | {"PYTHONPATH": str(ROOT / "src")})  # fmt: skip
     assert done.stdout == "trains 0\n"
+
+
+def test_writes_together_are_one_call_whose_outcomes_go_to_each(monkeypatch, tmp_path):
+    sent: list[tuple[object, ...]] = []
+    done: Future[list[object]] = Future()
+    monkeypatch.setattr(process, "_submit", lambda *call: (sent.append(call), done)[1])
+    calls = [Call(make_store(tmp_path), "write_text", "id", (text, "a.txt"), str(tmp_path)) for text in "ab"]
+    with suppress(KeyError), process.together():
+        results = [process.deliver(call) for call in calls]
+        assert not sent
+        raise KeyError  # what was collected is written all the same
+    assert sent == [(process._perform_together, [("_deliver", (call,)) for call in calls])]
+    done.set_result([0, TrackingError("refused")])
+    assert results[0].result() == 0
+    assert str(results[1].exception()) == "refused"
+
+
+def test_writes_together_are_spooled_where_the_tracking_process_dies(monkeypatch, tmp_path):
+    done: Future[list[object]] = Future()
+    monkeypatch.setattr(process, "_submit", lambda *_: done)
+    calls = [Call(make_store(tmp_path), "write_text", "id", (name, name), str(tmp_path / name)) for name in "ab"]
+    with process.together():
+        results = [process.deliver(call) for call in calls]
+    done.set_exception(BrokenProcessPool("it died"))
+    assert [result.result() for result in results] == [1, 1]
+    assert all((tmp_path / name / SPOOL_FILE).exists() for name in "ab")

@@ -1,7 +1,7 @@
 """Batches of stacked replicas: each replica gets the rows of its ordinary run, in the same order."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,89 +9,131 @@ from torch import Tensor
 from gradclip.data.base import TrainingData
 from gradclip.data.loaders import Loader
 from gradclip.data.sequences import GeneratedSequences
+from gradclip.stacked.state import TensorOptions
 
-Batch = tuple[Tensor, ...]
+Examples = tuple[Tensor, ...]  # inputs and targets
+
+
+class Batch(NamedTuple):
+    """One batch of each replica.
+
+    Attributes:
+        inputs: ``[replicas, rows, ...]``.
+        targets: ``[replicas, rows, ...]``.
+        max_abs: largest |element| of each replica's inputs and targets, ``[2, replicas]``; NaN unless both are
+            floating-point tensors.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    max_abs: Tensor
 
 
 class StackedBatches:
     """The training batches of all replicas, read from the loaders of their ordinary runs.
 
+    Stored examples lie on the device, and a batch is the indices of its rows for each order of them. Examples that are
+    generated travel to the device batch by batch.
+
     Args:
         data: the data of each replica; replicas may share them.
+        options: device and dtype of the training.
 
     Attributes:
         batches_per_epoch: number of batches in an epoch.
+        width: number of tensors that :meth:`tensors` returns.
     """
 
-    def __init__(self, data: Sequence[TrainingData]) -> None:
-        loaders = {id(one): one.train_dataloader() for one in data}
-        self.batches_per_epoch = len(next(iter(loaders.values())).sampler)
-        sharing: dict[int, list[int]] = {}  # the data that read from the same data set, by its id
-        for key, loader in loaders.items():
-            sharing.setdefault(id(loader.dataset), []).append(key)
-        self._sources = [_SharedDataset([loaders[key] for key in keys]) for keys in sharing.values()]
-        index = {key: (source, order) for source, keys in enumerate(sharing.values()) for order, key in enumerate(keys)}
-        self._source, self._order = torch.tensor([index[id(one)] for one in data]).T
-        self._data = list(data)  # a reference, so that no other object gets one of these ids
+    def __init__(self, data: Sequence[TrainingData], options: TensorOptions) -> None:
+        unique = {id(one): one for one in data}
+        number = {key: index for index, key in enumerate(unique)}
+        self._loaders = [one.train_dataloader() for one in unique.values()]
+        self._data_of = torch.tensor([number[id(one)] for one in data])  # of each replica
+        self._options = options
+        self.batches_per_epoch = len(self._loaders[0].sampler)
+        self._epoch: list[list[Any]] = []  # for each data, its batches in the current epoch
+        self._is_stored = isinstance(next(iter(self._loaders[0].sampler)), Tensor)
+        self.width = 1 if self._is_stored else 2
+        self._examples, self._first_row = self._read_stored() if self._is_stored else ((), torch.empty(0))
 
     def start_epoch(self, epoch: int) -> range:
         """Start an epoch, counted from 0; return the indices of its batches."""
-        for source in self._sources:
-            source.start_epoch(epoch)
+        for loader in self._loaders:
+            loader.sampler.set_epoch(epoch)
+        self._epoch = [list(loader.sampler) for loader in self._loaders]
         return range(self.batches_per_epoch)
 
-    def batch(self, index: int, replicas: Tensor) -> Batch:
-        """Return inputs and targets of a batch for some replicas, ``[replicas, rows, ...]`` each.
+    def tensors(self, index: int) -> tuple[Tensor, ...]:
+        """Return a batch of the epoch for all data, on the device: the argument of what :meth:`reader` returns.
 
         Args:
             index: of the batch within the epoch, counted from 0.
+        """
+        batches = [batches[index] for batches in self._epoch]
+        if self._is_stored:
+            return (torch.stack(batches).to(self._options.device),)
+        examples = [loader.dataset[batch] for loader, batch in zip(self._loaders, batches, strict=True)]
+        return tuple(self._options.convert(torch.stack(part)) for part in zip(*examples, strict=True))
+
+    def reader(self, replicas: Tensor) -> Callable[[Sequence[Tensor]], Batch]:
+        """Return a function that reads the batches of some replicas, by operations on the device only.
+
+        Args:
             replicas: indices of the replicas, ``[replicas]``.
         """
-        parts, rows = [], []
-        for number, source in enumerate(self._sources):
-            chosen = torch.nonzero(self._source[replicas] == number).flatten()
-            if len(chosen):
-                parts.append(source.batch(index, self._order[replicas[chosen]]))
-                rows.append(chosen)
-        if len(parts) == 1:
-            return parts[0]
-        in_order = torch.cat(rows).argsort()
-        return tuple(torch.cat(tensors)[in_order] for tensors in zip(*parts, strict=True))
+        data_of = self._data_of[replicas]
+        index = data_of.to(self._options.device)
+        if not self._is_stored:
+            return lambda tensors: _with_max_abs(*(tensor.index_select(0, index) for tensor in tensors))
+        first_row = self._first_row[data_of].to(self._options.device)[:, None]
+        row_max_abs = _max_abs(*self._examples)
+
+        def read(tensors: Sequence[Tensor]) -> Batch:
+            rows = tensors[0].index_select(0, index) + first_row
+            inputs, targets = (_gather(part, rows) for part in self._examples)
+            return Batch(inputs, targets, row_max_abs[:, rows].amax(dim=2))
+
+        return read
+
+    def _read_stored(self) -> tuple[Examples, Tensor]:
+        """Return all stored examples in one table on the device, and where those of each data begin."""
+        datasets: dict[int, Any] = {id(loader.dataset): loader.dataset for loader in self._loaders}
+        sizes = torch.tensor([len(dataset) for dataset in datasets.values()])
+        parts = [dataset[torch.arange(len(dataset))] for dataset in datasets.values()]
+        starts = dict(zip(datasets, (sizes.cumsum(0) - sizes).tolist(), strict=True))
+        examples = tuple(self._options.convert(torch.cat(part)) for part in zip(*parts, strict=True))
+        return examples, torch.tensor([starts[id(loader.dataset)] for loader in self._loaders])
 
 
-class _SharedDataset:
-    """A data set that several replicas read, in one order for each seed."""
+def _gather(table: Tensor, rows: Tensor) -> Tensor:
+    """Return rows of a table, ``[*rows.shape, ...]``."""
+    return table.index_select(0, rows.flatten()).view(*rows.shape, *table.shape[1:])
 
-    def __init__(self, loaders: Sequence[Loader]) -> None:
-        self.dataset: Any = loaders[0].dataset
-        self.samplers: list[Any] = [loader.sampler for loader in loaders]
-        self.indices: list[Any] = []  # of each batch: rows for each order, ``[orders, rows]``, or what is to be drawn
 
-    def start_epoch(self, epoch: int) -> None:
-        for sampler in self.samplers:
-            sampler.set_epoch(epoch)
-        orders = [list(sampler) for sampler in self.samplers]
-        stored = isinstance(orders[0][0], Tensor)
-        self.indices = [torch.stack(rows) for rows in zip(*orders, strict=True)] if stored else orders[0]
+def _with_max_abs(inputs: Tensor, targets: Tensor) -> Batch:
+    return Batch(inputs, targets, _max_abs(inputs, targets))
 
-    def batch(self, index: int, orders: Tensor) -> Batch:
-        """Return a batch in each of some orders, ``[orders, rows, ...]``."""
-        indices = self.indices[index]
-        if isinstance(indices, Tensor):
-            return tuple(self.dataset[indices[orders]])
-        return tuple(tensor.expand(len(orders), *tensor.shape) for tensor in self.dataset[indices])
+
+def _max_abs(inputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the largest |element| in each of the first dimension, ``[2, ...]``; NaN unless both are floating-point."""
+    if not (inputs.is_floating_point() and targets.is_floating_point()):
+        return torch.full((2, len(inputs)), torch.nan, device=inputs.device)
+    return torch.stack([part.flatten(1).abs().amax(dim=1) for part in (inputs, targets)])
 
 
 class StackedEvaluationBatches:
-    """The examples on which replicas are scored; those that several have in common are read once.
+    """The examples on which replicas are scored, on the device; those that several have in common are read once.
 
     Args:
         data: the data of each replica; replicas may share them.
+        options: device and dtype of the training.
     """
 
-    def __init__(self, data: Sequence[TrainingData]) -> None:
+    def __init__(self, data: Sequence[TrainingData], options: TensorOptions) -> None:
+        self._options = options
         self._replicas: list[dict[Any, list[int]]] = [{}, {}]  # for training and test examples, by their key
         self._loaders: dict[Any, Loader] = {}
+        self._fixed: dict[Any, list[Examples]] = {}  # those that are the same in every epoch
         keys_of: dict[int, list[Any]] = {}
         for replica, one in enumerate(data):
             if id(one) not in keys_of:
@@ -101,14 +143,23 @@ class StackedEvaluationBatches:
             for part, key in zip(self._replicas, keys_of[id(one)], strict=True):
                 part.setdefault(key, []).append(replica)
 
-    def batches(self, part: int, epoch: int) -> Iterator[tuple[list[int], Batch]]:
-        """Yield batches of the training (0) or test (1) examples, each with the indices of its replicas."""
-        for key, replicas in self._replicas[part].items():
-            sampler: Any = self._loaders[key].sampler
-            if hasattr(sampler, "set_epoch"):
-                sampler.set_epoch(epoch)
-            for batch in self._loaders[key]:
-                yield replicas, tuple(batch)
+    def groups(self, part: int) -> dict[Any, list[int]]:
+        """Return the replicas that share the training (0) or test (1) examples, by a key of the examples."""
+        return self._replicas[part]
+
+    def batches(self, key: Any, epoch: int) -> Iterator[Examples]:
+        """Yield the batches of examples in an epoch, counted from 0."""
+        sampler: Any = self._loaders[key].sampler
+        if hasattr(sampler, "set_epoch"):
+            sampler.set_epoch(epoch)
+            yield from map(self._on_device, self._loaders[key])
+            return
+        if key not in self._fixed:
+            self._fixed[key] = [self._on_device(batch) for batch in self._loaders[key]]
+        yield from self._fixed[key]
+
+    def _on_device(self, batch: Examples) -> Examples:
+        return tuple(map(self._options.convert, batch))
 
 
 def _examples_key(loader: Loader) -> Any:

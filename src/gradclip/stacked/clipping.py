@@ -10,6 +10,7 @@ from torch import Tensor
 from gradclip.clipping.base import Clipper, Gradients, Rescaler, State
 from gradclip.clipping.build import make_clipper
 from gradclip.config.schema import TrainConfig
+from gradclip.stacked.network import StackedNetwork
 from gradclip.stacked.varying import SettingPath, replace_values, varying_values
 from gradclip.training.clipping import clipper_settings, lightning_can_clip
 
@@ -18,14 +19,17 @@ class Clipped(NamedTuple):
     """The result of clipping stacked gradients.
 
     Attributes:
-        gradients: the clipped gradients by parameter name, ``[replicas, ...]`` each.
+        gradients: the clipped gradients, ``[replicas, parameters]``.
+        coefficients: what the gradients were multiplied by, ``[replicas, 1]``, or ``[replicas, parameter tensors]``;
+            None where clipping is no multiplication.
         state: the next state of the clipper.
-        skipped: whether each replica's update is to be skipped, ``[replicas]``.
+        skipped: whether each replica's update is to be skipped, ``[replicas]``; None where the method skips none.
     """
 
-    gradients: dict[str, Tensor]
+    gradients: Tensor
+    coefficients: Tensor | None
     state: State
-    skipped: Tensor
+    skipped: Tensor | None
 
 
 class StackedClipper:
@@ -33,6 +37,7 @@ class StackedClipper:
 
     Args:
         configs: of the replicas.
+        network: the stacked network.
         device: the device of the training.
 
     Attributes:
@@ -43,14 +48,16 @@ class StackedClipper:
         may_skip: whether the method may skip updates.
     """
 
-    def __init__(self, configs: Sequence[TrainConfig], device: torch.device) -> None:
+    def __init__(self, configs: Sequence[TrainConfig], network: StackedNetwork, device: torch.device) -> None:
         settings = [clipper_settings(config) for config in configs]
-        self.settings = settings[0]
+        self.settings, self.network = settings[0], network
         self.varying = varying_values(settings, device)
         self.changes_nothing = configs[0].clip.name == "none"
         self._is_lightning_norm = lightning_can_clip(configs[0]) and configs[0].clip.name == "norm"
         clipper = self._clipper({})
         self.changes_direction, self.may_skip = clipper.changes_direction, clipper.may_skip
+        self._rescales = type(clipper).transform is Rescaler.transform and not self.may_skip
+        self._part_of = torch.repeat_interleave(torch.tensor(network.sizes)).to(device)  # of each element of a row
 
     def init(self, parameters: Gradients) -> State:
         """Return the clipper's state of all replicas before the first step, ``[replicas, ...]`` each.
@@ -64,25 +71,42 @@ class StackedClipper:
         return {key: value.expand(replicas, *value.shape).clone() for key, value in state.items()}
 
     def __call__(
-        self, gradients: Gradients, parameters: Gradients, state: State, varying: Mapping[SettingPath, Tensor]
+        self, gradients: Tensor, parameters: Tensor, state: State, varying: Mapping[SettingPath, Tensor]
     ) -> Clipped:
         """Clip the gradients of all replicas.
 
         Args:
-            gradients: by parameter name, ``[replicas, ...]`` each.
-            parameters: by name, ``[replicas, ...]`` each.
+            gradients: ``[replicas, parameters]``.
+            parameters: ``[replicas, parameters]``.
             state: of :meth:`init`, or of the step before, ``[replicas, ...]`` each.
             varying: rows of :attr:`varying`, ``[replicas]`` each.
         """
-        return Clipped(*torch.vmap(self._clip_one)(dict(gradients), dict(parameters), dict(state), dict(varying)))
+        if self.changes_nothing:
+            return Clipped(gradients, None, state, None)
+        arguments = self.network.views(gradients), self.network.views(parameters), dict(state), dict(varying)
+        if self._rescales:
+            found, after = torch.vmap(self._coefficients)(*arguments)
+            coefficients = found.to(gradients.dtype).view(len(gradients), -1)
+            each = coefficients if coefficients.shape[1] == 1 else coefficients.index_select(1, self._part_of)
+            return Clipped(gradients * each, coefficients, after, None)
+        clipped, after = torch.vmap(self._transform)(*arguments)
+        skipped = torch.vmap(self._skips)(dict(state), dict(after), dict(varying)) if self.may_skip else None
+        return Clipped(self.network.flatten(clipped), None, after, skipped)
 
-    def _clip_one(
+    def _coefficients(
         self, gradients: Gradients, parameters: Gradients, state: State, varying: Mapping[SettingPath, Tensor]
-    ) -> tuple[dict[str, Tensor], State, Tensor]:
+    ) -> tuple[Tensor, State]:
         clipper = self._clipper(varying)
-        clipped, after = clipper.transform(gradients, parameters, state)
-        never = torch.zeros_like(next(iter(gradients.values())).flatten()[0], dtype=torch.bool)
-        return clipped, after, clipper.skips(state, after) if self.may_skip else never
+        assert isinstance(clipper, Rescaler)
+        return clipper.coefficients(gradients, parameters, state)
+
+    def _transform(
+        self, gradients: Gradients, parameters: Gradients, state: State, varying: Mapping[SettingPath, Tensor]
+    ) -> tuple[dict[str, Tensor], State]:
+        return self._clipper(varying).transform(gradients, parameters, state)
+
+    def _skips(self, state: State, after: State, varying: Mapping[SettingPath, Tensor]) -> Tensor:
+        return self._clipper(varying).skips(state, after)
 
     def _clipper(self, varying: Mapping[SettingPath, Any]) -> Clipper:
         settings = replace_values(self.settings, varying)

@@ -1,16 +1,22 @@
 """Score replicas on training and test examples, as an ordinary run does at the end of an epoch."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gradclip import keys
+from gradclip.arrays import Floats
 from gradclip.data.base import TrainingData
 from gradclip.data.loaders import EVALUATION_VALUES
-from gradclip.stacked.batches import Batch, StackedEvaluationBatches
+from gradclip.stacked.batches import Examples, StackedEvaluationBatches
+from gradclip.stacked.graphs import GraphedFunction
 from gradclip.stacked.network import StackedNetwork
 from gradclip.stacked.state import TensorOptions, TrainState
+
+EVALUATION_VALUES_GPU = 100_000_000  # input values of all replicas together: few launches, some gigabytes
 
 
 class StackedEvaluator:
@@ -20,49 +26,106 @@ class StackedEvaluator:
         data: the data of each replica.
         network: the stacked network.
         options: device and dtype of the training.
-
-    Attributes:
-        curves: of each replica, its scores on the training and on the test examples, one for each epoch.
+        epochs: of a training that does not end early.
     """
 
-    def __init__(self, data: Sequence[TrainingData], network: StackedNetwork, options: TensorOptions) -> None:
+    def __init__(
+        self, data: Sequence[TrainingData], network: StackedNetwork, options: TensorOptions, epochs: int
+    ) -> None:
         self.network, self.options = network, options
-        self.examples = StackedEvaluationBatches(data)
-        self._score_factors = torch.tensor([_score_factor(one) for one in data], dtype=torch.float64)
-        self.curves: list[tuple[list[float], list[float]]] = [([], []) for _ in data]
+        self.examples = StackedEvaluationBatches(data, options)
+        self._score_factors = np.array([_score_factor(one) for one in data])
+        self._state: TrainState | None = None
+        self._sums: dict[Any, _ScoreSums] = {}  # of the state, by key of the examples
+        self._curves = np.empty((2, len(data), epochs))  # of training and test examples, by replica
+
+    def curves(self, replica: int, epochs: int) -> tuple[list[float], list[float]]:
+        """Return a replica's scores on the training and on the test examples, one for each of so many epochs."""
+        train, test = self._curves[:, replica, :epochs].tolist()
+        return train, test
+
+    def test_scores(self, epoch: int) -> Floats:
+        """Return the scores of all replicas on the test examples in an epoch, counted from 0, ``[replicas]``."""
+        return self._curves[1, :, epoch]
 
     @torch.no_grad()
     def evaluate(self, state: TrainState, epoch: int) -> None:
-        """Add a point to the curves of the replicas in a state, for an epoch counted from 0."""
+        """Score the replicas in a state, for an epoch counted from 0."""
         self.network.learner.eval()
+        ids = state.ids.numpy()
         for part in (0, 1):
-            scores = self._mean_scores(state, part, epoch).mul(self._score_factors).tolist()
-            for replica in state.ids.tolist():
-                self.curves[replica][part].append(scores[replica])
+            self._curves[part, ids, epoch] = self._mean_scores(state, part, epoch) * self._score_factors[ids]
         self.network.learner.train()
 
-    def _mean_scores(self, state: TrainState, part: int, epoch: int) -> Tensor:
-        """Return the score of each replica on training (0) or test (1) examples, in scaled units; NaN of all others."""
-        sums, counts = torch.zeros(2, len(self._score_factors), dtype=torch.float64)
-        for replicas, batch in self.examples.batches(part, epoch):
-            selected = state.select_ids(replicas)
-            for inputs, targets in self._chunks(batch, len(selected.ids)):
-                scores = self._example_scores(selected, inputs, targets)
-                sums[selected.ids] += scores.sum(dim=1, dtype=torch.float64).cpu()
-                counts[selected.ids] += scores.shape[1]
-        mean: Tensor = sums / counts
-        return mean
+    def _mean_scores(self, state: TrainState, part: int, epoch: int) -> Floats:
+        """Return the score of each replica in a state on training (0) or test (1) examples, in scaled units."""
+        scores = np.full(len(state.ids), np.nan)
+        for key, ids in self.examples.groups(part).items():
+            rows = state.rows_of(ids)
+            if rows is not None and not len(rows):
+                continue
+            sums = self._sums_of(state, key, rows)
+            for batch in self.examples.batches(key, epoch):
+                for inputs, targets in self._chunks(batch, sums.replicas):
+                    sums.add(inputs, targets)
+            scores[slice(None) if rows is None else rows.numpy()] = sums.take_means()
+        return scores
 
-    def _example_scores(self, state: TrainState, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the values that the score is the mean of, ``[replicas, values]``."""
+    def _sums_of(self, state: TrainState, key: Any, rows: Tensor | None) -> "_ScoreSums":
+        """Return the sums of the replicas that share examples, the same at each call for the same state."""
+        if state is not self._state:
+            self._state, self._sums = state, {}
+        if key not in self._sums:
+            self._sums[key] = _ScoreSums(self.network, state, rows, self.options)
+        return self._sums[key]
+
+    def _chunks(self, batch: Examples, replicas: int) -> Iterator[Examples]:
+        """Split a batch, so that all replicas together take no more memory than they may."""
+        values = EVALUATION_VALUES if self.options.device.type == "cpu" else EVALUATION_VALUES_GPU
+        rows = max(1, values // (replicas * batch[0][0].numel()))
+        return zip(*(torch.split(tensor, rows) for tensor in batch), strict=True)
+
+
+class _ScoreSums:
+    """The scores of some replicas, added up over examples on the device.
+
+    Args:
+        network: the stacked network.
+        state: of the replicas in training.
+        rows: of the replicas in the state; None for all.
+        options: device and dtype of the training.
+
+    Attributes:
+        replicas: number of replicas.
+        add: adds the scores on inputs and targets, ``[examples, ...]`` each.
+    """
+
+    def __init__(self, network: StackedNetwork, state: TrainState, rows: Tensor | None, options: TensorOptions) -> None:
+        self.network, self.state, self.options = network, state, options
+        self.replicas = len(state.ids if rows is None else rows)
+        self.add = GraphedFunction(self._add, options.device)
+        self._rows = None if rows is None else rows.to(options.device)
+        self._sums = torch.zeros(self.replicas, dtype=options.wide, device=options.device)
+        self._counts = torch.zeros_like(self._sums)
+
+    def take_means(self) -> Floats:
+        """Return the mean score of each replica, ``[replicas]``, and start anew."""
+        means: Floats = (self._sums / self._counts).cpu().double().numpy()
+        self._sums.zero_()
+        self._counts.zero_()
+        return means
+
+    def _add(self, inputs: Tensor, targets: Tensor) -> None:
         with self.options.default_dtype():
-            outputs = self.network.outputs(state.parameters, state.constants, inputs)
-        return self.network.learner.score_per_example(outputs, targets.expand(len(outputs), *targets.shape)).flatten(1)
+            constants = {name: self._select(tensor) for name, tensor in self.state.constants.items()}
+            outputs = self.network.outputs(self._select(self.state.parameters), constants, inputs)
+        targets = targets.expand(len(outputs), *targets.shape)
+        scores = self.network.learner.score_per_example(outputs, targets).flatten(1)
+        self._sums.add_(scores.sum(dim=1, dtype=self._sums.dtype))
+        self._counts.add_(scores.shape[1])
 
-    def _chunks(self, batch: Batch, replicas: int) -> Iterator[Batch]:
-        """Split a batch, so that all replicas together take no more memory than an ordinary run."""
-        rows = max(1, EVALUATION_VALUES // (max(1, replicas) * batch[0][0].numel()))
-        return zip(*(torch.split(self.options.convert(tensor), rows) for tensor in batch), strict=True)
+    def _select(self, tensor: Tensor) -> Tensor:
+        return tensor if self._rows is None else tensor.index_select(0, self._rows)
 
 
 def _score_factor(data: TrainingData) -> float:

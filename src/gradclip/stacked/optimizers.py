@@ -1,7 +1,7 @@
-"""The steps of torch's optimizers for stacked parameters, each replica with its own settings.
+"""The steps of torch's optimizers for stacked parameters, in place, each replica with its own settings.
 
 Parameters, gradients and optimizer states are ``[replicas, parameters]``. A setting is a number that all replicas
-share, or a tensor with one value for each replica, ``[replicas, 1]``.
+share, or a tensor: a scalar, or one value for each replica, ``[replicas, 1]``.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,55 +12,43 @@ from torch import Tensor
 
 OptimizerState = Mapping[str, Tensor]
 Settings = Mapping[str, Any]
-Step = Callable[[Tensor, Tensor, OptimizerState, Settings], tuple[Tensor, dict[str, Tensor]]]
+Step = Callable[[Tensor, Tensor, OptimizerState, Settings], None]
 
 
-def _sgd(
-    parameters: Tensor, gradients: Tensor, state: OptimizerState, settings: Settings
-) -> tuple[Tensor, dict[str, Tensor]]:
-    gradients = _with_decay(gradients, parameters, settings)
-    if _is_zero(settings["momentum"]):
-        return parameters - settings["lr"] * gradients, {}
-    momentum = settings["momentum"] * state["momentum_buffer"] + gradients
-    update = gradients + settings["momentum"] * momentum if settings["nesterov"] else momentum
-    return parameters - settings["lr"] * update, {"momentum_buffer": momentum}
+def _sgd(parameters: Tensor, gradients: Tensor, state: OptimizerState, settings: Settings) -> None:
+    update = _with_decay(gradients, parameters, settings)
+    if not _is_zero(settings["momentum"]):
+        momentum = state["momentum_buffer"].mul_(settings["momentum"]).add_(update)
+        update = update + settings["momentum"] * momentum if settings["nesterov"] else momentum
+    parameters.sub_(settings["lr"] * update)
 
 
-def _adam(
-    parameters: Tensor, gradients: Tensor, state: OptimizerState, settings: Settings
-) -> tuple[Tensor, dict[str, Tensor]]:
-    return _adam_step(parameters, _with_decay(gradients, parameters, settings), state, settings)
+def _adam(parameters: Tensor, gradients: Tensor, state: OptimizerState, settings: Settings) -> None:
+    _adam_step(parameters, _with_decay(gradients, parameters, settings), state, settings)
 
 
-def _adamw(
-    parameters: Tensor, gradients: Tensor, state: OptimizerState, settings: Settings
-) -> tuple[Tensor, dict[str, Tensor]]:
-    decayed = parameters * (1 - settings["lr"] * settings["weight_decay"])
-    return _adam_step(decayed, gradients, state, settings)
+def _adamw(parameters: Tensor, gradients: Tensor, state: OptimizerState, settings: Settings) -> None:
+    parameters.mul_(1 - settings["lr"] * settings["weight_decay"])
+    _adam_step(parameters, gradients, state, settings)
 
 
-def _adam_step(
-    parameters: Tensor, gradients: Tensor, state: OptimizerState, settings: Settings
-) -> tuple[Tensor, dict[str, Tensor]]:
+def _adam_step(parameters: Tensor, gradients: Tensor, state: OptimizerState, settings: Settings) -> None:
     beta1, beta2 = settings["betas"]
-    step = state["step"] + 1
-    exp_avg = torch.lerp(state["exp_avg"], gradients, 1 - beta1)
-    exp_avg_sq = beta2 * state["exp_avg_sq"] + (1 - beta2) * gradients * gradients
+    step = state["step"].add_(1)
+    exp_avg = state["exp_avg"].lerp_(gradients, 1 - beta1)
+    exp_avg_sq = state["exp_avg_sq"].mul_(beta2).add_((1 - beta2) * gradients * gradients)
     correction1 = (1 - beta1**step).to(exp_avg.dtype)
     correction2_sqrt = (1 - beta2**step).sqrt().to(exp_avg.dtype)
-    update = settings["lr"] / correction1 * exp_avg / (exp_avg_sq.sqrt() / correction2_sqrt + settings["eps"])
-    return parameters - update, {"step": step, "exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq}
+    parameters.sub_(settings["lr"] / correction1 * exp_avg / (exp_avg_sq.sqrt() / correction2_sqrt + settings["eps"]))
 
 
-def _rmsprop(
-    parameters: Tensor, gradients: Tensor, state: OptimizerState, settings: Settings
-) -> tuple[Tensor, dict[str, Tensor]]:
+def _rmsprop(parameters: Tensor, gradients: Tensor, state: OptimizerState, settings: Settings) -> None:
     gradients, alpha = _with_decay(gradients, parameters, settings), settings["alpha"]
-    square_avg = alpha * state["square_avg"] + (1 - alpha) * gradients * gradients
+    square_avg = state["square_avg"].mul_(alpha).add_((1 - alpha) * gradients * gradients)
     update = gradients / (square_avg.sqrt() + settings["eps"])
     if not _is_zero(settings["momentum"]):
-        update = settings["momentum"] * state["momentum_buffer"] + update
-    return parameters - settings["lr"] * update, {"square_avg": square_avg, "momentum_buffer": update}
+        update = state["momentum_buffer"].mul_(settings["momentum"]).add_(update)
+    parameters.sub_(settings["lr"] * update)
 
 
 OPTIMIZERS: dict[str, tuple[Step, tuple[str, ...]]] = {  # the step, and the names of its state as torch has them
@@ -78,28 +66,26 @@ def init_optimizer_state(name: str, parameters: Tensor) -> dict[str, Tensor]:
     return {key: torch.zeros_like(parameters) for key in names} | {"step": step}
 
 
-def optimizer_step(
-    name: str, parameters: Tensor, gradients: Tensor, state: OptimizerState, settings: Settings
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the parameters and the optimizer state after a step.
+def optimizer_step(name: str, parameters: Tensor, gradients: Tensor, state: OptimizerState, settings: Settings) -> None:
+    """Take a step: change parameters and optimizer state in place.
 
     Args:
         name: a key of ``OPTIMIZERS``.
         parameters: ``[replicas, parameters]``.
         gradients: ``[replicas, parameters]``.
-        state: of :func:`init_optimizer_state`, or of the step before.
-        settings: of the optimizer; each a number, or one for each replica, ``[replicas, 1]``.
+        state: of :func:`init_optimizer_state`.
+        settings: of the optimizer; each a number, a scalar tensor, or one for each replica, ``[replicas, 1]``.
 
     Example:
         >>> settings = {"lr": torch.tensor([[0.1], [0.2]]), "momentum": 0.0, "nesterov": False, "weight_decay": 0.0}
         >>> parameters = torch.ones(2, 3)
-        >>> optimizer_step("sgd", parameters, parameters, init_optimizer_state("sgd", parameters), settings)[0]
+        >>> optimizer_step("sgd", parameters, torch.ones(2, 3), init_optimizer_state("sgd", parameters), settings)
+        >>> parameters
         tensor([[0.9000, 0.9000, 0.9000],
                 [0.8000, 0.8000, 0.8000]])
     """
     step, _ = OPTIMIZERS[name]
-    after, changed = step(parameters, gradients, state, settings)
-    return after, {**state, **changed}
+    step(parameters, gradients, state, settings)
 
 
 def _with_decay(gradients: Tensor, parameters: Tensor, settings: Settings) -> Tensor:

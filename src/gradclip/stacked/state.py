@@ -20,6 +20,11 @@ class TensorOptions:
     device: torch.device
     dtype: torch.dtype
 
+    @property
+    def wide(self) -> torch.dtype:
+        """The widest floating-point dtype of the device, in which sums and norms are computed."""
+        return torch.float32 if self.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
+
     def convert(self, tensor: Tensor) -> Tensor:
         """Move a tensor to the device, and cast it to the dtype if it is a floating-point tensor."""
         return tensor.to(self.device, self.dtype if tensor.is_floating_point() else tensor.dtype)
@@ -37,10 +42,11 @@ class TensorOptions:
 
 @dataclass
 class TrainState:
-    """All tensors of the replicas that are still in training; one row for each replica.
+    """All tensors of the replicas in training, which a step changes in place; one row for each replica.
 
     Attributes:
         ids: index of each replica among all, ``[replicas]``, on the CPU.
+        step: number of optimizer steps taken, ``[1]``.
         parameters: trained parameters, ``[replicas, parameters]``.
         constants: frozen parameters and buffers of the networks, by name, ``[replicas, ...]``.
         optimizer_state: state of the optimizer, ``[replicas, parameters]`` each.
@@ -50,6 +56,7 @@ class TrainState:
     """
 
     ids: Tensor
+    step: Tensor
     parameters: Tensor
     constants: Mapping[str, Tensor]
     optimizer_state: Mapping[str, Tensor]
@@ -57,13 +64,13 @@ class TrainState:
     clipper_state: Mapping[str, Tensor]
     clipper_settings: Mapping[SettingPath, Tensor]
 
-    def select_ids(self, ids: Sequence[int]) -> "TrainState":
-        """Return the state of those of the given replicas that are still in training."""
+    def rows_of(self, ids: Sequence[int]) -> Tensor | None:
+        """Return the rows of those of the given replicas that are in the state; None if these are all rows."""
         wanted = torch.isin(self.ids, torch.tensor(ids))
-        return self if wanted.all() else self.select(torch.nonzero(wanted).flatten())
+        return None if wanted.all() else torch.nonzero(wanted).flatten()
 
     def select(self, rows: Tensor) -> "TrainState":
-        """Return the state of some rows."""
+        """Return a copy of the state of some rows, indices on the CPU."""
         index = rows.to(self.parameters.device)
 
         def pick(tensors: Mapping[K, Tensor]) -> dict[K, Tensor]:
@@ -71,6 +78,7 @@ class TrainState:
 
         return TrainState(
             ids=self.ids[rows],
+            step=self.step,
             parameters=self.parameters[index],
             constants=pick(self.constants),
             optimizer_state=pick(self.optimizer_state),
@@ -78,9 +86,3 @@ class TrainState:
             clipper_state=pick(self.clipper_state),
             clipper_settings=pick(self.clipper_settings),
         )
-
-    def drop(self, rows: Tensor) -> "TrainState":
-        """Return the state without some rows."""
-        stays = torch.ones(len(self.ids), dtype=torch.bool)
-        stays[rows] = False
-        return self.select(torch.nonzero(stays).flatten())

@@ -6,13 +6,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from gradclip.arrays import Booleans, Floats, Integers
+from gradclip.arrays import Booleans, Floats
 from gradclip.norms import part_norms, tensor_norms
+from gradclip.stacked.clipping import Clipped
+from gradclip.stacked.state import TensorOptions
 from gradclip.telemetry.hidden_states import MAX_SNAPSHOTS, HiddenStateRecord, RecurrentLayer, layer_name
-from gradclip.telemetry.record import GradientRecord, diverged_steps
-from gradclip.telemetry.recorders import StepIndex, default_updates_every
+from gradclip.telemetry.record import MATRICES, GradientRecord, diverged_steps
+from gradclip.telemetry.recorders import StepIndex
+
+FLUSH_EVERY = 20  # optimizer steps, the default of GradientMonitor: a diverged training is noticed at a flush
+SCALARS = ("loss", "input_max_abs", "target_max_abs", "max_abs", "inner_product", "skipped")
 
 
 @dataclass(frozen=True)
@@ -21,119 +27,115 @@ class StackedStep:
 
     Attributes:
         losses: training loss of each replica, ``[replicas]``.
-        input_max_abs: largest |element| of the step's inputs, ``[replicas]``; NaN unless inputs and targets are
+        batch_max_abs: largest |element| of the step's inputs and targets, ``[2, replicas]``; NaN unless both are
             floating-point.
-        target_max_abs: largest |element| of the step's targets, ``[replicas]``; NaN likewise.
         gradients: before clipping, ``[replicas, parameters]``.
-        clipped: after clipping, ``[replicas, parameters]``; the same object as ``gradients`` where nothing clips.
-        parameters_before: before the step, ``[replicas, parameters]``.
-        parameters_after: after the step, ``[replicas, parameters]``.
-        skipped: whether the update was skipped, ``[replicas]``.
+        clipped: what clipping made of them.
+        parameters: after the step, ``[replicas, parameters]``.
+        change: of the parameters in the step, ``[replicas, parameters]``; None where it is not to be measured.
     """
 
     losses: Tensor
-    input_max_abs: Tensor
-    target_max_abs: Tensor
+    batch_max_abs: Tensor
     gradients: Tensor
-    clipped: Tensor
-    parameters_before: Tensor
-    parameters_after: Tensor
-    skipped: Tensor
-
-
-@dataclass
-class _Block:
-    """Consecutive steps of the replicas that were in training.
-
-    Attributes:
-        row_of: the row of each replica.
-        indices: the position of each step in the training, ``[steps, 3]``.
-        columns: statistics by column of the record, ``[steps, replicas, ...]``.
-    """
-
-    row_of: dict[int, int]
-    indices: Integers
-    columns: dict[str, Floats]
+    clipped: Clipped
+    parameters: Tensor
+    change: Tensor | None
 
 
 class StackedRecorder:
-    """Measure optimizer steps of all replicas on the device; transfer the results in blocks.
+    """Measure optimizer steps of all replicas into buffers on the device; transfer them in blocks.
 
     Args:
         names: names of the parameter tensors.
         sizes: their numbers of elements.
         changes_direction: whether clipping may change the direction of the gradient, so that its angle is measured.
+        replicas: number of all replicas.
+        total_steps: optimizer steps of a training that does not end early.
     """
 
-    def __init__(self, names: tuple[str, ...], sizes: Sequence[int], changes_direction: bool) -> None:
+    def __init__(
+        self, names: tuple[str, ...], sizes: Sequence[int], changes_direction: bool, replicas: int, total_steps: int
+    ) -> None:
         self.names, self.sizes, self.changes_direction = names, list(sizes), changes_direction
-        self._updates_every = default_updates_every(sum(sizes))
-        self._blocks: list[_Block] = []
-        self._indices: list[StepIndex] = []
-        self._rows: list[dict[str, Tensor]] = []
-        self._steps = 0
+        self._indices = np.empty((total_steps, 3), dtype=np.int64)
+        self._steps = self._flushed = 0
+        self._scalars = np.empty((len(SCALARS), replicas, total_steps))  # memory is taken where something is written
+        self._matrices = np.empty((len(MATRICES), replicas, total_steps, len(names)))
 
     @property
     def pending(self) -> int:
         """Number of steps since the last flush."""
-        return len(self._indices)
+        return self._steps - self._flushed
 
-    def record_step(self, index: StepIndex, step: StackedStep) -> None:
-        """Measure a step."""
-        self._indices.append(index)
-        self._rows.append(self._measure(step))
-        self._steps += 1
+    def start_block(self, replicas: Tensor, options: TensorOptions) -> None:
+        """Make buffers on the device for the replicas with these indices, ``[replicas]``; nothing may be pending."""
+        self._replicas = replicas.numpy()
+        device, wide = options.device, options.wide
+        self._row = torch.zeros(1, dtype=torch.int64, device=device)  # where in the buffers the next step goes
+        scalars, matrices = (len(SCALARS), len(replicas)), (len(MATRICES), len(replicas), len(self.sizes))
+        self._scalar_buffer = torch.empty(FLUSH_EVERY, *scalars, dtype=wide, device=device)
+        self._matrix_buffer = torch.empty(FLUSH_EVERY, *matrices, dtype=wide, device=device)
 
-    def flush(self, replicas: Sequence[int]) -> Booleans:
-        """Move the pending steps into the records of these replicas, one for each row of the steps.
-
-        Returns:
-            Whether each step diverged, ``[steps, replicas]``.
-        """
-        columns = {key: torch.stack([row[key] for row in self._rows]).cpu().double().numpy() for key in self._rows[0]}
-        row_of = {replica: row for row, replica in enumerate(replicas)}
-        self._blocks.append(_Block(row_of, np.array(self._indices, dtype=np.int64), columns))
-        self._indices, self._rows = [], []
-        return diverged_steps(columns["loss"], columns["skipped"] > 0, columns["weights"])
-
-    def record_of(self, replica: int) -> GradientRecord:
-        """Return a replica's record up to the last flush; it does not know the learning rates."""
-        own = [block for block in self._blocks if replica in block.row_of]
-        return GradientRecord.join(self.names, [self._record(block, block.row_of[replica]) for block in own])
-
-    def _record(self, block: _Block, row: int) -> GradientRecord:
-        step, epoch, batch = block.indices.T
-        columns: dict[str, Any] = {key: values[:, row] for key, values in block.columns.items()}
-        columns |= {"skipped": columns["skipped"] > 0, "learning_rate": np.full(len(step), np.nan)}
-        columns |= {"has_loss": np.ones(len(step), dtype=np.bool_)}
-        columns |= {"scaler_skipped": np.zeros(len(step), dtype=np.bool_)}
-        return GradientRecord(names=self.names, step=step, epoch=epoch, batch=batch, **columns)
-
-    def _measure(self, step: StackedStep) -> dict[str, Tensor]:
+    def measure(self, step: StackedStep) -> None:
+        """Measure a step into the buffers, by operations on the device only."""
         max_abs = step.gradients.abs().amax(dim=1)
         norms = self._norms(step.gradients)
-        product, updates = torch.full_like(step.losses, torch.nan), torch.full_like(norms, torch.nan)
+        product = torch.full_like(step.losses, torch.nan)
         if self.changes_direction:
-            product = (step.gradients.double() * step.clipped).sum(dim=1)
-        if self._steps % self._updates_every == 0:
-            updates = self._norms(step.parameters_after - step.parameters_before)
-        return {
-            "loss": step.losses,
-            "max_abs": max_abs,
-            "input_max_abs": step.input_max_abs,
-            "target_max_abs": step.target_max_abs,
-            "inner_product": product,
-            "skipped": step.skipped & (norms != 0).any(dim=1),
-            "nonfinite": self._nonfinite(step.gradients, max_abs),
-            "norms": norms,
-            "norms_clipped": norms if step.clipped is step.gradients else self._norms(step.clipped),
-            "weights": self._norms(step.parameters_after),
-            "updates": updates,
-        }
+            product = (step.gradients.double() * step.clipped.gradients).sum(dim=1)
+        skipped = torch.zeros_like(step.losses)
+        if step.clipped.skipped is not None:
+            skipped = step.clipped.skipped & (norms != 0).any(dim=1)
+        scalars = (step.losses, *step.batch_max_abs, max_abs, product, skipped)
+        updates = torch.full_like(norms, torch.nan) if step.change is None else self._norms(step.change)
+        nonfinite = self._nonfinite(step.gradients, max_abs).to(norms.dtype)
+        matrices = (nonfinite, norms, self._norms_clipped(step, norms), self._norms(step.parameters), updates)
+        dtype = self._scalar_buffer.dtype
+        self._scalar_buffer.index_copy_(0, self._row, torch.stack([scalar.to(dtype) for scalar in scalars])[None])
+        self._matrix_buffer.index_copy_(0, self._row, torch.stack(matrices)[None])
+        self._row.add_(1)
+
+    def count_step(self, index: StepIndex) -> None:
+        """Count a step that was measured."""
+        self._indices[self._steps] = index
+        self._steps += 1
+
+    def flush(self) -> Booleans:
+        """Move the pending steps from the device into the records.
+
+        Returns:
+            Whether each step diverged, ``[steps, replicas]``, in the order of :meth:`start_block`.
+        """
+        steps, count = slice(self._flushed, self._steps), self.pending
+        scalars = self._scalar_buffer[:count].cpu().double().numpy()
+        matrices = self._matrix_buffer[:count].cpu().double().numpy()
+        self._scalars[:, self._replicas, steps] = scalars.transpose(1, 2, 0)
+        self._matrices[:, self._replicas, steps] = matrices.transpose(1, 2, 0, 3)
+        self._flushed = self._steps
+        self._row.zero_()
+        loss, skipped = (scalars[:, SCALARS.index(name)] for name in ("loss", "skipped"))
+        return diverged_steps(loss, skipped > 0, matrices[:, MATRICES.index("weights")])
+
+    def record_of(self, replica: int, steps: int) -> GradientRecord:
+        """Return a replica's record of so many steps, which were flushed; it does not know the learning rates."""
+        step, epoch, batch = self._indices[:steps].T
+        columns: dict[str, NDArray[Any]] = dict(zip(SCALARS, self._scalars[:, replica, :steps], strict=True))
+        columns |= zip(MATRICES, self._matrices[:, replica, :steps], strict=True)
+        columns |= {"skipped": columns["skipped"] > 0, "learning_rate": np.full(steps, np.nan)}
+        columns |= {"has_loss": np.ones(steps, dtype=np.bool_), "scaler_skipped": np.zeros(steps, dtype=np.bool_)}
+        return GradientRecord(names=self.names, step=step, epoch=epoch, batch=batch, **columns)
 
     def _norms(self, matrix: Tensor) -> Tensor:
         """The L2 norm of each parameter's part of each row, ``[replicas, parameters]``."""
         return part_norms(matrix, self.sizes)
+
+    def _norms_clipped(self, step: StackedStep, norms: Tensor) -> Tensor:
+        if step.clipped.gradients is step.gradients:
+            return norms
+        if step.clipped.coefficients is not None:
+            return norms * step.clipped.coefficients
+        return self._norms(step.clipped.gradients)
 
     def _nonfinite(self, gradients: Tensor, max_abs: Tensor) -> Tensor:
         """Return the number of NaN or infinite elements of each parameter's gradient, ``[replicas, parameters]``."""

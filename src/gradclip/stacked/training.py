@@ -6,31 +6,33 @@ import operator
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from gradclip.arrays import Booleans
 from gradclip.config.schema import TrainConfig
 from gradclip.models.module import SupervisedModule
 from gradclip.models.optimization import learning_rate_factors
 from gradclip.stacked.batches import StackedBatches
 from gradclip.stacked.clipping import StackedClipper
 from gradclip.stacked.evaluation import StackedEvaluator
+from gradclip.stacked.graphs import GraphedFunction
 from gradclip.stacked.network import StackedNetwork, check_stacking
-from gradclip.stacked.optimizers import init_optimizer_state, optimizer_step
+from gradclip.stacked.optimizers import init_optimizer_state
 from gradclip.stacked.replicas import Replica
 from gradclip.stacked.state import TensorOptions, TrainState
-from gradclip.stacked.telemetry import StackedHiddenStateRecorder, StackedRecorder, StackedStep
+from gradclip.stacked.step import StackedOptimizerStep
+from gradclip.stacked.telemetry import FLUSH_EVERY, StackedHiddenStateRecorder, StackedRecorder
 from gradclip.stacked.varying import varying_values
-from gradclip.telemetry.recorders import StepIndex
+from gradclip.telemetry.recorders import StepIndex, default_updates_every
 from gradclip.tracking.records import now
 from gradclip.training.components import build_module
 from gradclip.training.result import BOUNDED_LOSSES, Result
 
-NO_ROWS = torch.empty(0, dtype=torch.long)
-FLUSH_EVERY = 20  # optimizer steps, the default of GradientMonitor: a diverged training is noticed at a flush
+NEVER = np.iinfo(np.int64).max  # a step that no training reaches
+MAX_ACTIVE_BEFORE_REMOVAL = 7 / 8  # of the replicas in the tensors: so few are removed from them at once
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
 KEPT_MEMORY = 2**30  # bytes
 MMAP_LIMIT = 2**25  # bytes of one allocation; older versions of glibc accept no more
@@ -64,19 +66,22 @@ class StackedTraining:
         self.config = configs[0]
         double = self.config.trainer.precision == "64-true"
         self.options = TensorOptions(device, torch.float64 if double else torch.float32)
-        self.batches = StackedBatches(data)
-        self.clipper = StackedClipper(configs, device)
+        self.batches = StackedBatches(data, self.options)
+        self.steps = self.end_time = 0
         with self.options.default_dtype():
             self.network = StackedNetwork(self._learner(replicas[0]), [replica.network for replica in replicas])
+            self.clipper = StackedClipper(configs, self.network, device)
             self.state = self._initial_state(configs)
             self._check_first_batch()
-        self.recorder = StackedRecorder(self.network.names, self.network.sizes, self.clipper.changes_direction)
+        parts = self.network.names, self.network.sizes, self.clipper.changes_direction
+        self.recorder = StackedRecorder(*parts, len(replicas), self.total_steps)
         self.hidden_recorder = StackedHiddenStateRecorder() if self.network.has_hidden_states else None
-        self.evaluator = StackedEvaluator(data, self.network, self.options)
-        self.steps = self.end_time = 0
-        self._optimizer_settings = self.config.parts.optimizer.model_dump(exclude={"name"})
-        self._learning_rate_factors = learning_rate_factors(self.total_steps, **self.config.parts.schedule.model_dump())
-        self._diverged_step: dict[int, int] = {}  # by index of the replica
+        self.evaluator = StackedEvaluator(data, self.network, self.options, self.config.trainer.max_epochs)
+        self._updates_every = default_updates_every(sum(self.network.sizes))
+        factors = learning_rate_factors(self.total_steps, **self.config.parts.schedule.model_dump())
+        self._factors = torch.tensor(factors, dtype=self.options.wide, device=device)
+        self._diverged_step = np.full(len(replicas), NEVER)
+        self._start_block(self.state)
 
     @property
     def total_steps(self) -> int:
@@ -84,21 +89,21 @@ class StackedTraining:
         steps_per_epoch = -(-self.batches.batches_per_epoch // self.config.trainer.accumulate_grad_batches)
         return steps_per_epoch * self.config.trainer.max_epochs
 
-    def run(self) -> Iterator[tuple[int, Result]]:
-        """Train; yield each replica's index and result as soon as its training ends."""
+    def run(self) -> Iterator[Iterator[tuple[int, Result]]]:
+        """Train; yield the indices and results of the replicas that end at the same time, as soon as they end."""
         for epoch in range(self.config.trainer.max_epochs):
             for batches in self._batches_of_steps(epoch):
                 self._step(epoch, batches)
                 if self.steps % FLUSH_EVERY == 0:
                     self._flush()
-                    yield from self._end(self._diverged_rows(), epoch)
-                if not len(self.state.ids):
+                    yield self._end(self._diverged_rows(), epoch, is_complete=False)
+                if not self._is_active.any():
                     return
             self.evaluator.evaluate(self.state, epoch)
-            yield from self._end(self._solved_rows(), epoch=None)
-            if not len(self.state.ids):
+            yield self._end(self._solved_rows(epoch), epoch)
+            if not self._is_active.any():
                 return
-        yield from self._end(torch.arange(len(self.state.ids)), epoch=None)
+        yield self._end(self._is_active, epoch)
 
     def _batches_of_steps(self, epoch: int) -> Iterator[Sequence[int]]:
         """Yield, for each optimizer step of an epoch, the indices of the batches that it accumulates."""
@@ -108,125 +113,100 @@ class StackedTraining:
 
     def _step(self, epoch: int, batches: Sequence[int]) -> None:
         """Take an optimizer step of all replicas."""
-        state, accumulated = self.state, self.config.trainer.accumulate_grad_batches
-        record_hidden = self.hidden_recorder is not None and self.hidden_recorder.start_step()
-        gradients, losses = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
-        max_abs: list[Tensor] = []
-        for index in batches:
-            batch = self._batch(index)
-            with self.options.default_dtype():
-                if record_hidden and index == batches[0]:
-                    self._record_hidden_states(batch)
-                found, loss = self.network.gradients(state.parameters, state.constants, *batch)
-            gradients, losses = gradients + found / accumulated, losses + loss / len(batches)
-            max_abs.append(_max_abs(batch))
-        clipped, skipped = self._clip(gradients)
-        before = state.parameters
-        self._update(clipped, skipped)
-        inputs, targets = torch.stack(max_abs).amax(dim=0)
-        step = StackedStep(losses, inputs, targets, gradients, clipped, before, state.parameters, skipped)
+        tensors = [tensor for index in batches for tensor in self.batches.tensors(index)]
+        if self.hidden_recorder is not None and self.hidden_recorder.start_step():
+            self._record_hidden_states(self.hidden_recorder, tensors[: self.batches.width])
+        self._optimizer_steps[self.steps % self._updates_every == 0](*tensors)
         self.steps += 1
-        self.recorder.record_step(StepIndex(self.steps, epoch + 1, batches[-1]), step)
-        self.progress(len(state.ids))
+        self.recorder.count_step(StepIndex(self.steps, epoch + 1, batches[-1]))
+        self.progress(int(self._is_active.sum()))
 
-    def _clip(self, gradients: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the clipped gradients, and which replicas' updates are to be skipped."""
-        if self.clipper.changes_nothing:
-            return gradients, torch.zeros(len(gradients), dtype=torch.bool, device=self.device)
-        state, network = self.state, self.network
-        clipped = self.clipper(
-            network.views(gradients), network.views(state.parameters), state.clipper_state, state.clipper_settings
-        )
-        state.clipper_state = clipped.state
-        return network.flatten(clipped.gradients), clipped.skipped
-
-    def _update(self, gradients: Tensor, skipped: Tensor) -> None:
-        """Update parameters and optimizer states, except those of skipped updates."""
-        state = self.state
-        varying = {str(path[0]): values for path, values in state.optimizer_settings.items()}
-        settings: dict[str, Any] = {**self._optimizer_settings, **varying}
-        settings["lr"] = settings["lr"] * self._learning_rate_factors[self.steps]
-        name = self.config.parts.optimizer.name
-        parameters, optimizer = optimizer_step(name, state.parameters, gradients, state.optimizer_state, settings)
-        if self.clipper.may_skip:
-            stays = skipped[:, None]
-            parameters = torch.where(stays, state.parameters, parameters)
-            optimizer = {key: torch.where(stays, state.optimizer_state[key], value) for key, value in optimizer.items()}
-        state.parameters, state.optimizer_state = parameters, optimizer
+    def _start_block(self, state: TrainState) -> None:
+        """Train the replicas in a state from now on."""
+        self.state, self._is_active = state, np.ones(len(state.ids), dtype=np.bool_)
+        self.recorder.start_block(state.ids, self.options)
+        parts = self.config, self.network, self.clipper, self.recorder, state, self.batches, self.options, self._factors
+        self._optimizer_steps = {
+            measured: GraphedFunction(StackedOptimizerStep(*parts, measured), self.device) for measured in (True, False)
+        }
 
     def _flush(self) -> None:
         """Flush the recorder, and note the first diverged step of each replica."""
         if not self.recorder.pending:
             return
-        ids = self.state.ids.tolist()
-        diverged = self.recorder.flush(ids)
-        first_step = self.steps - len(diverged) + 1
-        for row in np.flatnonzero(diverged.any(axis=0)).tolist():
-            self._diverged_step.setdefault(ids[row], first_step + int(diverged[:, row].argmax()))
+        diverged = self.recorder.flush()
+        first = np.where(diverged.any(axis=0), self.steps - len(diverged) + 1 + diverged.argmax(axis=0), NEVER)
+        ids = self.state.ids.numpy()
+        self._diverged_step[ids] = np.minimum(self._diverged_step[ids], first)
 
-    def _diverged_rows(self) -> Tensor:
-        """Return the rows of the replicas that end because they diverged."""
+    def _diverged_rows(self) -> Booleans:
+        """Return whether each replica in the state ends because it diverged."""
         steps_after_divergence = self.config.trainer.steps_after_divergence
         if steps_after_divergence is None:
-            return NO_ROWS
-        diverged = [self._diverged_step.get(replica, self.steps + 1) for replica in self.state.ids.tolist()]
-        return torch.nonzero(self.steps - torch.tensor(diverged) >= steps_after_divergence).flatten()
+            return np.zeros_like(self._is_active)
+        steps_since = self.steps - self._diverged_step[self.state.ids.numpy()]
+        ends: Booleans = self._is_active & (steps_since >= steps_after_divergence)
+        return ends
 
-    def _solved_rows(self) -> Tensor:
-        """Return the rows of the replicas that end because they solved the problem."""
+    def _solved_rows(self, epoch: int) -> Booleans:
+        """Return whether each replica in the state ends because it solved the problem."""
         if not self.config.trainer.stop_when_solved:
-            return NO_ROWS
+            return np.zeros_like(self._is_active)
         score_scale = self.replicas[0].data.score_scale
         assert score_scale.solved_at is not None
         better = operator.gt if score_scale.score.perfect > score_scale.baseline else operator.lt
-        scores = [self.evaluator.curves[replica][1][-1] for replica in self.state.ids.tolist()]
-        return torch.nonzero(torch.tensor([better(score, score_scale.solved_at) for score in scores])).flatten()
+        scores = self.evaluator.test_scores(epoch)[self.state.ids.numpy()]
+        ends: Booleans = self._is_active & better(scores, score_scale.solved_at)
+        return ends
 
-    def _end(self, rows: Tensor, epoch: int | None) -> Iterator[tuple[int, Result]]:
-        """End the training of some replicas; yield their indices and results.
+    def _end(self, ends: Booleans, epoch: int, is_complete: bool = True) -> Iterator[tuple[int, Result]]:
+        """End the training of some replicas; return their indices and results, which are made one by one.
+
+        An ended replica stays among the others, unused, until an eighth of them have ended: to take it out changes the
+        shape of all tensors.
 
         Args:
-            rows: of the replicas in the state.
-            epoch: an epoch counted from 0 that ends early with them, so that they are scored now; None between epochs.
+            ends: of each replica in the state, whether it ends.
+            epoch: the current epoch, counted from 0.
+            is_complete: whether the epoch is complete; else the replicas are scored now.
         """
-        if not len(rows):
-            return
-        ended = self.state.select(rows)
-        if epoch is not None:
+        if not ends.any():
+            return iter(())
+        ended = self.state.select(torch.from_numpy(ends.nonzero()[0]))
+        if not is_complete:
             self.evaluator.evaluate(ended, epoch)
         self._flush()
         self.end_time = now()
-        self.state = self.state.drop(rows)
-        self.progress(len(rows) * (self.total_steps - self.steps))
-        for row, replica in enumerate(ended.ids.tolist()):
-            yield replica, self._result(replica, ended.parameters[row])
+        self._is_active = self._is_active & ~ends
+        if 0 < self._is_active.mean() <= MAX_ACTIVE_BEFORE_REMOVAL:
+            self._start_block(self.state.select(torch.from_numpy(self._is_active.nonzero()[0])))
+        self.progress(len(ended.ids) * (self.total_steps - self.steps))
+        rows = zip(ended.ids.tolist(), ended.parameters.cpu(), strict=True)
+        return ((replica, self._result(replica, parameters, epoch + 1)) for replica, parameters in rows)
 
-    def _result(self, index: int, parameters: Tensor) -> Result:
-        replica, record = self.replicas[index], self.recorder.record_of(index)
-        rates = replica.config.parts.optimizer.lr * np.array(self._learning_rate_factors)[record.step - 1]
+    def _result(self, index: int, parameters: Tensor, epochs: int) -> Result:
+        replica, record = self.replicas[index], self.recorder.record_of(index, self.steps)
+        rates = replica.config.parts.optimizer.lr * self._factors.cpu().numpy()[record.step - 1]
         return Result(
             data=replica.data,
             network=self.network.network_of(parameters, index),
             description=replica.description,
             record=replace(record, learning_rate=rates),
             score_scale=replica.data.score_scale,
-            curves=self.evaluator.curves[index],
+            curves=self.evaluator.curves(index, epochs),
             hidden=self.hidden_recorder.record_of(index) if self.hidden_recorder else None,
             learning_rate=replica.config.parts.optimizer.lr,
             accumulated=replica.config.trainer.accumulate_grad_batches,
             loss_is_bounded=isinstance(self.network.learner.loss, BOUNDED_LOSSES),
         )
 
-    def _batch(self, index: int) -> tuple[Tensor, Tensor]:
-        inputs, targets = self.batches.batch(index, self.state.ids)
-        return self.options.convert(inputs), self.options.convert(targets)
-
-    def _record_hidden_states(self, batch: tuple[Tensor, Tensor]) -> None:
-        assert self.hidden_recorder is not None
-        accumulated = self.config.trainer.accumulate_grad_batches
-        found = self.network.hidden_gradients(self.state.parameters, self.state.constants, *batch)
+    def _record_hidden_states(self, recorder: StackedHiddenStateRecorder, tensors: Sequence[Tensor]) -> None:
+        accumulated, state = self.config.trainer.accumulate_grad_batches, self.state
+        batch = self.batches.reader(state.ids)(tensors)
+        with self.options.default_dtype():
+            found = self.network.hidden_gradients(state.parameters, state.constants, batch.inputs, batch.targets)
         derivatives = {layer: derivative / accumulated for layer, derivative in found.items()}
-        self.hidden_recorder.record_step(self.steps + 1, self.state.ids.tolist(), derivatives)
+        recorder.record_step(self.steps + 1, state.ids.tolist(), derivatives)
 
     def _learner(self, replica: Replica) -> SupervisedModule:
         """Return a new module with a replica's initial weights."""
@@ -240,6 +220,7 @@ class StackedTraining:
         varying = varying_values(settings, self.device)
         return TrainState(
             ids=torch.arange(len(configs)),
+            step=torch.zeros(1, dtype=torch.int64, device=self.device),
             parameters=parameters,
             constants={name: self.options.convert(value) for name, value in constants.items()},
             optimizer_state=init_optimizer_state(self.config.parts.optimizer.name, parameters),
@@ -255,8 +236,8 @@ class StackedTraining:
             StackingError: they are not those of the network alone.
         """
         self.batches.start_epoch(0)
-        learner, batch = self._learner(self.replicas[0]), self._batch(0)
-        check_stacking(self.network, learner, self.state.parameters, self.state.constants, batch)
+        learner, batch = self._learner(self.replicas[0]), self.batches.reader(self.state.ids)(self.batches.tensors(0))
+        check_stacking(self.network, learner, self.state.parameters, self.state.constants, batch[:2])
 
 
 def keep_freed_memory() -> None:
@@ -270,13 +251,3 @@ def keep_freed_memory() -> None:
         libc.mallopt(TRIM_THRESHOLD, KEPT_MEMORY)
         if not libc.mallopt(MMAP_THRESHOLD, KEPT_MEMORY):
             libc.mallopt(MMAP_THRESHOLD, MMAP_LIMIT)
-
-
-def _max_abs(batch: tuple[Tensor, Tensor]) -> Tensor:
-    """Return the largest |element| of each replica's inputs and targets, ``[2, replicas]``.
-
-    NaN unless both are floating-point tensors.
-    """
-    if not all(tensor.is_floating_point() for tensor in batch):
-        return torch.full((2, len(batch[0])), torch.nan, device=batch[0].device)
-    return torch.stack([tensor.flatten(1).abs().amax(dim=1) for tensor in batch])

@@ -1,9 +1,11 @@
 """Stacked replicas as tracked runs, written as any other run; the best and the worst keep figures and a model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -15,7 +17,7 @@ from gradclip.errors import TrackingError
 from gradclip.sweep.curves import curves_of
 from gradclip.sweep.results import JobResult
 from gradclip.tracking.operations import Operations
-from gradclip.tracking.process import ask, result_of
+from gradclip.tracking.process import ask, result_of, together
 from gradclip.tracking.records import DatasetDescription, RunEnd, Store, now
 from gradclip.tracking.run import TrackedRun
 from gradclip.tracking.scratch import scratch_folder
@@ -25,6 +27,9 @@ from gradclip.training.job import Job
 from gradclip.training.model_package import package_model
 from gradclip.training.outcome import Summary
 from gradclip.training.result import Result
+
+T = TypeVar("T")
+WRITTEN_TOGETHER = 50  # runs: a transaction costs little for each, and others write in between
 
 
 @dataclass(frozen=True)
@@ -62,8 +67,27 @@ class ReplicaRuns:
     _worst: FinishedReplica | None = None
     _datasets: dict[tuple[Store, str], Future[Sequence[DatasetDescription]]] = field(default_factory=dict)
 
-    def begin(self, job: Job, data: TrainingData) -> None:
-        """Create the run of a training that begins."""
+    def begin(self, trainings: Iterable[tuple[Job, TrainingData]]) -> None:
+        """Create the runs of trainings that begin, from their jobs and data."""
+        for some in _in_blocks(trainings):
+            with together():
+                for job, data in some:
+                    self._begin(job, data)
+
+    def end(self, results: Iterable[tuple[int, Result]], end: int) -> None:
+        """Write the files of trainings that ended at the same time, and complete their runs.
+
+        Args:
+            results: number of the job, and the result of its training.
+            end: when the trainings ended, in milliseconds since 1970.
+        """
+        for some in _in_blocks(results):
+            with together():
+                finished = [self._end(number, result, end) for number, result in some]
+            for replica in finished if self.keep_all else ():
+                _write_model(replica)
+
+    def _begin(self, job: Job, data: TrainingData) -> None:
         run = None
         if job.config.tracking.uri and job.parent:
             run = create_run(job, lock=self.lock, spool=True)
@@ -71,14 +95,7 @@ class ReplicaRuns:
         if run is not None:
             describe_run(run, job.config, self._descriptions(run.store, job, data))
 
-    def end(self, number: int, result: Result, end: int) -> None:
-        """Write the files of a training that ended, and complete its run.
-
-        Args:
-            number: of the job.
-            result: of its training.
-            end: when its training ended, in milliseconds since 1970.
-        """
+    def _end(self, number: int, result: Result, end: int) -> FinishedReplica:
         job, run = self._begun.pop(number)
         summary, config = result.summary, job.config
         write_result(job.folder, config, result)
@@ -88,12 +105,11 @@ class ReplicaRuns:
             curves = curves_of(result.record, summary.score, result.curves, self.points)
             run.complete(RunEnd(curves, summary.metrics(), summary.tags(), end, now()))
         finished = FinishedReplica(job, run, summary, result)
-        if self.keep_all:
-            _write_model(finished)
-        else:
+        if not self.keep_all:
             self._best = max(filter(None, (self._best, finished)), key=lambda one: one.normalized_score)
             self._worst = min(filter(None, (self._worst, finished)), key=lambda one: one.normalized_score)
         self._finished.append((job, run, summary))
+        return finished
 
     def abandon(self, status: str) -> list[Job]:
         """Close the runs of all trainings that have not ended, as FAILED or KILLED; return their jobs."""
@@ -126,6 +142,13 @@ class ReplicaRuns:
         if key not in self._datasets:
             self._datasets[key] = ask(store, Operations.describe_datasets, datasets_of(data))
         return result_of(self._datasets[key])
+
+
+def _in_blocks(items: Iterable[T]) -> Iterator[list[T]]:
+    """Yield items in lists of as many as are written together."""
+    iterator = iter(items)
+    while block := list(islice(iterator, WRITTEN_TOGETHER)):
+        yield block
 
 
 def _job_result(job: Job, run: TrackedRun | None, summary: Summary) -> JobResult:

@@ -68,8 +68,7 @@ def _train_group(jobs: Sequence[Job], runs: ReplicaRuns, bar: Any) -> dict[int, 
         return dict.fromkeys((job.number for job in jobs), str(error))
     except USER_ERRORS:
         return dict.fromkeys((job.number for job in jobs), "")  # each will report it by itself
-    for job, replica in zip(jobs, training.replicas, strict=True):
-        runs.begin(job, replica.data)
+    runs.begin((job, replica.data) for job, replica in zip(jobs, training.replicas, strict=True))
     _train(training, jobs, runs)
     return {}
 
@@ -97,8 +96,8 @@ def _train(training: StackedTraining, jobs: Sequence[Job], runs: ReplicaRuns) ->
     """Train, and write each run as its training ends; whatever happens, other groups go on."""
     try:
         with disk_errors(_multirun_of(jobs)):
-            for index, result in training.run():
-                runs.end(jobs[index].number, result, training.end_time)
+            for ended in training.run():
+                runs.end(((jobs[index].number, result) for index, result in ended), training.end_time)
     except Interrupted as stop:
         reason = f"stopped by {signal_name(stop.signal)} after step {training.steps}"
         _end_stopped(runs.abandon("KILLED"), reason)

@@ -6,9 +6,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from multiprocessing.util import Finalize
@@ -24,6 +25,8 @@ from gradclip.tracking.records import BegunRun, Call, RunEnd, Store, writes_of_e
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_Write = tuple[Callable[..., Any], tuple[Any, ...], "Future[Any]"]
+_collected: list[_Write] | None = None  # the writes of a context of :func:`together`
 _is_replacement = False  # in a tracking process: whether another died, which may have done what this one is asked for
 
 
@@ -56,12 +59,12 @@ def begin_run(call: Call, spool: bool) -> "Future[BegunRun]":
         call: of ``create_run`` or ``reopen_run``.
         spool: whether the creation is spooled where a store that was open fails.
     """
-    return _submit(_begin_run, call, spool)
+    return _submit_write(_begin_run, call, spool)
 
 
 def deliver(call: Call) -> "Future[int]":
     """Write to the store or, where it does not take the write, to the spool; the number of writes in the spool."""
-    return _or_spooled(_submit(_deliver, call), lambda: [call])
+    return _or_spooled(_submit_write(_deliver, call), lambda: [call])
 
 
 def complete_run(call: Call, end: RunEnd) -> "Future[int]":
@@ -71,7 +74,21 @@ def complete_run(call: Call, end: RunEnd) -> "Future[int]":
         call: names store, run and folder.
         end: what is written.
     """
-    return _or_spooled(_submit(_complete_run, call, end), lambda: writes_of_end(call, end))
+    return _or_spooled(_submit_write(_complete_run, call, end), lambda: writes_of_end(call, end))
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Submit all writes to runs within the context at its end, as one call, for one transaction of a database."""
+    global _collected  # noqa: PLW0603  # the writes come from one thread
+    _collected = []
+    try:
+        yield
+    finally:
+        writes, _collected = _collected, None
+        if writes:
+            done = _submit(_perform_together, [(function.__name__, arguments) for function, arguments, _ in writes])
+            done.add_done_callback(lambda done: _distribute(done, [result for _, _, result in writes]))
 
 
 def replay(folder: str, adopt: bool = False) -> "Future[int]":
@@ -99,6 +116,26 @@ def result_of(future: "Future[T]") -> T:
 def _submit(function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
     """Have the tracking process call a function."""
     return _process().submit(function, *arguments)
+
+
+def _submit_write(function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
+    """Have the tracking process write to a run, at once or at the end of :func:`together`."""
+    if _collected is None:
+        return _submit(function, *arguments)
+    result: Future[Any] = Future()
+    _collected.append((function, arguments, result))
+    return result
+
+
+def _distribute(done: "Future[list[Any]]", results: "Sequence[Future[Any]]") -> None:
+    """Give each write its outcome: what it returned, or the exception that it raised."""
+    error = done.exception()
+    outcomes = [error] * len(results) if error else done.result()
+    for result, outcome in zip(results, outcomes, strict=True):
+        if isinstance(outcome, BaseException):
+            result.set_exception(outcome)
+        else:
+            result.set_result(outcome)
 
 
 def _or_spooled(delivered: "Future[int]", writes: Callable[[], Sequence[Call]]) -> "Future[int]":
@@ -191,6 +228,13 @@ def _deliver(call: Call) -> Any:
 
 def _complete_run(call: Call, end: RunEnd) -> Any:
     return _backend().complete_run(call, end)
+
+
+def _perform_together(writes: Sequence[tuple[str, tuple[Any, ...]]]) -> list[Any]:
+    load_module("gradclip.tracking.backend.together")
+    from gradclip.tracking.backend.together import perform_together
+
+    return perform_together([(name.removeprefix("_"), arguments) for name, arguments in writes], _is_replacement)
 
 
 def _replay(folder: str, adopt: bool) -> Any:

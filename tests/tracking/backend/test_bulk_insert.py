@@ -12,7 +12,7 @@ from sqlalchemy import text
 from gradclip import keys
 from gradclip.errors import TrackingError
 from gradclip.tracking.operations import Operations
-from gradclip.tracking.records import Call, RunEnd, Store
+from gradclip.tracking.records import Call, DatasetDescription, Parent, RunEnd, Store
 from gradclip.tracking.stored_runs import Curve
 
 CURVES = {key: Curve(np.array([1, 2]), np.array([4.0, -1e300])) for key in ("mse/train", "mse/test")}
@@ -79,7 +79,7 @@ def assert_as_mlflow_writes_it(client, run_id):
     ],
 )
 def test_tables_of_another_mlflow_are_compared_first(store, tmp_path, change):
-    from gradclip.tracking.backend.bulk_insert import insert_end
+    from gradclip.tracking.backend.bulk_insert import insert_ends
     from gradclip.tracking.backend.database import engine_of
 
     _, run_id = begin(store, tmp_path / "run")
@@ -87,7 +87,7 @@ def test_tables_of_another_mlflow_are_compared_first(store, tmp_path, change):
         connection.execute(text(change))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        written = insert_end(store.uri, run_id, END)
+        written = insert_ends(store.uri, [(run_id, END)])
     if "RENAME" in change:
         assert not written
         assert "MLflow's table tags has changed (key); runs are written call by call" in str(caught[0].message)
@@ -120,3 +120,80 @@ def test_a_run_that_was_deleted_while_it_trained_is_reported_and_not_written(sto
         complete_run(call, END)
     assert client.get_run(run_id).info.status == "RUNNING"
     assert not client.get_run(run_id).data.metrics
+
+
+DATASETS = [DatasetDescription("rows", "digest", "code", "{}", None, None, "training")]
+
+
+def starts_of(store, folder, count):
+    """The writes that begin runs, each with its tags, parameters, data sets and a text."""
+    writes = []
+    for number in range(count):
+        creation = uuid4().hex
+        tags = {"seed": str(number), keys.CREATION: creation}
+        parent = Parent(str(folder), "parent", {"kind": "multirun"})
+        create = Call(
+            store, "create_run", creation, (f"run {number}", tags, parent, 5 + number), str(folder / creation)
+        )
+        described = {
+            "write_text": (f"text {number}", "config.yaml"),
+            "write_parameters": ({"clip.value": str(number)},),
+            "write_datasets": (DATASETS,),
+        }
+        writes.append(("begin_run", (create, True)))
+        writes += [
+            ("deliver", (create._replace(operation=name, arguments=value),)) for name, value in described.items()
+        ]
+    return writes
+
+
+def content_of(client, run_id):
+    """All that the store has of a run but what is its own: ids, and where its artifacts are."""
+    run = client.get_run(run_id)
+    datasets = run.inputs.dataset_inputs
+    inputs = [(one.dataset.to_dictionary(), [dict(tag) for tag in one.tags]) for one in datasets]
+    info = {key: value for key, value in dict(run.info).items() if key not in {"run_id", "run_uuid", "artifact_uri"}}
+    return info, {k: v for k, v in run.data.tags.items() if k != keys.CREATION}, run.data.params, inputs
+
+
+def test_runs_that_begin_together_are_as_those_that_begin_alone(store, tmp_path):
+    from gradclip.tracking.backend.together import perform_together
+
+    client, folder = MlflowClient(store.uri), tmp_path / "together"
+    alone = perform_together(starts_of(store, folder, 3), repeated=True)  # one that may be there is begun by itself
+    begun = perform_together(starts_of(store, folder, 3), repeated=False)
+    assert begun[1:4] == alone[1:4] == [0, 0, 0]
+    for one, other in zip(begun[::4], alone[::4], strict=True):
+        assert content_of(client, one.run_id) == content_of(client, other.run_id)
+        assert client.get_run(one.run_id).info.artifact_uri.endswith(f"{one.run_id}/artifacts")
+        assert [file.path for file in client.list_artifacts(one.run_id)] == ["config.yaml"]
+    assert len({one.run_id for one in begun[::4]}) == 3
+
+
+def test_a_start_that_fails_within_its_transaction_leaves_nothing_and_is_made_again(store, tmp_path, monkeypatch):
+    from gradclip.tracking.backend import bulk_insert
+    from gradclip.tracking.backend.together import perform_together
+
+    def fail(connection, table, rows):
+        insert(connection, table, rows)
+        if table.name == "params":
+            raise OSError("the disk is full")
+
+    insert = bulk_insert._insert
+    monkeypatch.setattr(bulk_insert, "_insert", fail)
+    begun = perform_together(starts_of(store, tmp_path / "runs", 3), repeated=False)
+    client = MlflowClient(store.uri)
+    found = client.search_runs([begun[0].experiment_id], "params.`clip.value` != ''")
+    assert {run.info.run_id for run in found} == {one.run_id for one in begun[::4]}
+
+
+def test_of_runs_that_end_together_one_that_was_deleted_holds_back_no_other(store, tmp_path):
+    from gradclip.tracking.backend.together import perform_together
+
+    client = MlflowClient(store.uri)
+    (deleted, gone), (call, run_id) = begin(store, tmp_path / "a"), begin(store, tmp_path / "b")
+    client.delete_run(gone)
+    outcomes = perform_together([("complete_run", (deleted, END)), ("complete_run", (call, END))], repeated=False)
+    assert "must be in the 'active' state" in str(outcomes[0])
+    assert outcomes[1] == 0
+    assert_as_mlflow_writes_it(client, run_id)

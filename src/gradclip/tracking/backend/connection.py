@@ -3,7 +3,7 @@
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -142,6 +142,10 @@ class Connection:
             self._artifacts[run_id] = self.client.get_run(run_id).info.artifact_uri
         check_location(self._artifacts[run_id], self.uri)
         return get_artifact_repository(self._artifacts[run_id], tracking_uri=self.uri)
+
+    def note_locations(self, locations: Mapping[str, str]) -> None:
+        """Remember where the artifacts of runs are, by run id, so that the store need not be asked."""
+        self._artifacts |= locations
 
     def _find_or_create_experiment(self, artifact_location: str | None) -> str:
         name = self.store.experiment

@@ -1,7 +1,8 @@
 """Deliver every write to the store: retry for a while, then spool it. Runs in the tracking process."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
@@ -58,6 +59,13 @@ def perform_once(store: Store, operation: str, args: Sequence[Any], kwargs: Mapp
         raise failure(store, operation, error) from error
 
 
+def note_begun(call: Call, begun: BegunRun) -> None:
+    """Remember a run that was begun, and leave a note of its id in its folder."""
+    _begun[call.run_id] = begun
+    tags = call.arguments[1 if call.operation == CREATE_RUN else 0]
+    write_run_note(Path(call.folder), begun.run_id, call.run_id, tags.get(keys.CONFIG_HASH, ""))
+
+
 def begin_run(call: Call, spool: bool, repeated: bool = False) -> BegunRun:
     """Create a run, or reopen one, and leave a note of its id in its folder.
 
@@ -75,9 +83,7 @@ def begin_run(call: Call, spool: bool, repeated: bool = False) -> BegunRun:
     except TrackingError as error:
         _begun[call.run_id] = error
         raise
-    _begun[call.run_id] = begun
-    tags = call.arguments[1 if call.operation == CREATE_RUN else 0]
-    write_run_note(Path(call.folder), begun.run_id, call.run_id, tags.get(keys.CONFIG_HASH, ""))
+    note_begun(call, begun)
     return begun
 
 
@@ -147,28 +153,53 @@ def complete_run(call: Call, end: RunEnd) -> int:
     Raises:
         TrackingError: the store refuses a write for good, or the spool cannot be written either.
     """
+    (outcome,) = complete_runs([(call, end)])
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome
+
+
+def complete_runs(ends: Sequence[tuple[Call, RunEnd]]) -> list[int | BaseException]:
+    """Complete runs as :func:`complete_run` does, all of one store in one transaction; what became of each."""
+    outcomes: list[int | BaseException] = [_attempted(call, end, lambda files: deliver(files[0])) for call, end in ends]
+    by_store: dict[Store, list[int]] = defaultdict(list)
+    for index, (call, _) in enumerate(ends):
+        if not isinstance(outcomes[index], BaseException):
+            by_store[call.store].append(index)
+    for store, indices in by_store.items():
+        if _insert_ends(store, [ends[index] for index in indices]):
+            outcomes = [0 if index in indices else outcome for index, outcome in enumerate(outcomes)]
+            continue
+        for index in indices:
+            outcomes[index] = _attempted(*ends[index], lambda writes: [deliver(write) for write in writes[1:]][-1])
+    return outcomes
+
+
+def _attempted(call: Call, end: RunEnd, deliver_some: Callable[[Sequence[Call]], int]) -> int | BaseException:
+    """Deliver some of the writes that end a run; where that fails, set it to FAILED and return the reason."""
     try:
-        files, *others = writes_of_end(call, end)
-        deliver(files)
-        if _insert_end(call, end):
-            return 0
-        return [deliver(write) for write in others][-1]
-    except BaseException:
+        return deliver_some(writes_of_end(call, end))
+    except BaseException as error:
         with suppress(TrackingError):  # the first failure is reported
             deliver(call._replace(operation=Operations.end_run.__name__, arguments=("FAILED", end.end)))
-        raise
+        return error
 
 
-def _insert_end(call: Call, end: RunEnd) -> bool:
-    """Whether the end of a run could be written at once."""
-    store = call.store
-    is_well = retry_budget_of(store).is_full and not spool_of(call.folder).path.exists()
-    if backend_of(store).is_server or not is_well:
+def is_well(store: Store, folders: Sequence[str]) -> bool:
+    """Whether a store is a database that took all writes so far, also those of the runs in some folders."""
+    if backend_of(store).is_server or not retry_budget_of(store).is_full:
         return False
-    from gradclip.tracking.backend.bulk_insert import insert_end
+    return not any(spool_of(folder).path.exists() for folder in folders)
+
+
+def _insert_ends(store: Store, ends: Sequence[tuple[Call, RunEnd]]) -> bool:
+    """Whether the ends of runs could be written at once."""
+    if not is_well(store, [call.folder for call, _ in ends]):
+        return False
+    from gradclip.tracking.backend.bulk_insert import insert_ends
 
     with suppress(*STORE_ERRORS):  # the ordinary writes fail too, or succeed
-        return insert_end(store.uri, _store_id(call), end)
+        return insert_ends(store.uri, [(_store_id(call), end) for call, end in ends])
     return False
 
 

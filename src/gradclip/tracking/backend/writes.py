@@ -63,7 +63,7 @@ class Writes(Connection):
             return str(earlier[0].info.run_id)  # an attempt succeeded whose answer was lost
         under = {keys.PARENT_RUN: self._parent_id(parent)} if parent else {}
         with _without_retries():
-            every_tag = _shortened({**context_tags(), **under, **tags}, MAX_TAG_VAL_LENGTH)
+            every_tag = shortened_values({**context_tags(), **under, **tags}, MAX_TAG_VAL_LENGTH)
             run = self.client.create_run(experiment_id, start, every_tag, shortened(name, MAX_NAME))
         self._artifacts[run.info.run_id] = run.info.artifact_uri
         return str(run.info.run_id)
@@ -85,7 +85,7 @@ class Writes(Connection):
 
     def write_parameters(self, run_id: str, parameters: Mapping[str, str]) -> None:
         """Log the settings of a run, as many at a time as MLflow takes."""
-        params = [Param(key, value) for key, value in _shortened(parameters, MAX_PARAM_VAL_LENGTH).items()]
+        params = [Param(key, value) for key, value in shortened_values(parameters, MAX_PARAM_VAL_LENGTH).items()]
         for start in range(0, len(params), MAX_PARAMETERS):
             self.client.log_batch(run_id, params=params[start : start + MAX_PARAMETERS])
 
@@ -99,7 +99,7 @@ class Writes(Connection):
         self.client.log_batch(
             run_id,
             metrics=[Metric(key, value, timestamp, 0) for key, value in metrics.items()],
-            tags=[RunTag(key, value) for key, value in _shortened(tags, MAX_TAG_VAL_LENGTH).items()],
+            tags=[RunTag(key, value) for key, value in shortened_values(tags, MAX_TAG_VAL_LENGTH).items()],
         )
 
     def describe_datasets(self, datasets: Sequence[Dataset]) -> list[DatasetDescription]:
@@ -193,7 +193,7 @@ def _report_link(path: Path) -> None:
     log.error(f"{printable(str(path))}: is a symbolic link, which is not stored")
 
 
-def _shortened(texts: Mapping[str, str], length: int) -> dict[str, str]:
+def shortened_values(texts: Mapping[str, str], length: int) -> dict[str, str]:
     """Texts as long as a store takes them: what it refuses once it would refuse for ever."""
     return {name: shortened(text, length) for name, text in texts.items()}
 

@@ -1,0 +1,102 @@
+"""One optimizer step of all replicas. Read :meth:`StackedOptimizerStep.__call__` from top to bottom."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from gradclip.config.schema import TrainConfig
+from gradclip.stacked.batches import StackedBatches
+from gradclip.stacked.clipping import Clipped, StackedClipper
+from gradclip.stacked.network import StackedNetwork
+from gradclip.stacked.optimizers import optimizer_step
+from gradclip.stacked.state import TensorOptions, TrainState
+from gradclip.stacked.telemetry import StackedRecorder, StackedStep
+
+
+class StackedOptimizerStep:
+    """Forward, backward, clipping, update and telemetry of one step, all by operations on the device.
+
+    It changes the state and the recorder's buffers in place and reads no value from a GPU. Its shapes depend on those
+    of the batches alone. So it can be captured as a CUDA graph.
+
+    Args:
+        config: the settings that all replicas share.
+        network: the stacked network.
+        clipper: the stacked clipper.
+        recorder: gets what is measured.
+        state: of the replicas.
+        batches: of all replicas.
+        options: device and dtype of the training.
+        factors: factor on the learning rate at each step, ``[steps]``.
+        measure_change: whether the change of the parameters is measured.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        network: StackedNetwork,
+        clipper: StackedClipper,
+        recorder: StackedRecorder,
+        state: TrainState,
+        batches: StackedBatches,
+        options: TensorOptions,
+        factors: Tensor,
+        measure_change: bool,
+    ) -> None:
+        self.network, self.clipper, self.recorder, self.state = network, clipper, recorder, state
+        self.options, self.factors, self.measure_change = options, factors, measure_change
+        self._width, self._read = batches.width, batches.reader(state.ids)
+        self._accumulated = config.trainer.accumulate_grad_batches
+        self._optimizer = config.parts.optimizer.name
+        self._settings = config.parts.optimizer.model_dump(exclude={"name"})
+        self._settings |= {str(path[0]): values for path, values in state.optimizer_settings.items()}
+
+    def __call__(self, *tensors: Tensor) -> None:
+        """Take the step.
+
+        Args:
+            tensors: of its batches, one batch after the other, see :meth:`StackedBatches.tensors`.
+        """
+        gradients, losses, max_abs = self._gradients(tensors)
+        clipped = self._clip(gradients)
+        before = self.state.parameters.clone() if self.measure_change else None
+        self._update(clipped)
+        change = None if before is None else torch.sub(self.state.parameters, before, out=before)
+        self.recorder.measure(StackedStep(losses, max_abs, gradients, clipped, self.state.parameters, change))
+        self.state.step.add_(1)
+
+    def _gradients(self, tensors: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return gradients, losses and the largest magnitudes of inputs and targets, over all batches of the step."""
+        gradients, losses, max_abs = self._gradients_of_batch(tensors[: self._width])
+        for start in range(self._width, len(tensors), self._width):
+            more = self._gradients_of_batch(tensors[start : start + self._width])
+            gradients, losses, max_abs = gradients + more[0], losses + more[1], torch.maximum(max_abs, more[2])
+        if self._accumulated > 1:
+            gradients, losses = gradients / self._accumulated, losses / (len(tensors) // self._width)
+        return gradients, losses, max_abs
+
+    def _gradients_of_batch(self, tensors: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        batch = self._read(tensors)
+        with self.options.default_dtype():
+            found = self.network.gradients(self.state.parameters, self.state.constants, batch.inputs, batch.targets)
+        return *found, batch.max_abs
+
+    def _clip(self, gradients: Tensor) -> Clipped:
+        state = self.state
+        clipped = self.clipper(gradients, state.parameters, state.clipper_state, state.clipper_settings)
+        for key, value in state.clipper_state.items():
+            value.copy_(clipped.state[key])
+        return clipped
+
+    def _update(self, clipped: Clipped) -> None:
+        """Update parameters and optimizer state, except those of skipped updates."""
+        state = self.state
+        factor = self.factors.index_select(0, state.step).view(())
+        settings = {**self._settings, "lr": self._settings["lr"] * factor}
+        changed = [state.parameters, *state.optimizer_state.values()]
+        before = [tensor.clone() for tensor in changed] if self.clipper.may_skip else []
+        optimizer_step(self._optimizer, state.parameters, clipped.gradients, state.optimizer_state, settings)
+        if clipped.skipped is not None:
+            for tensor, old in zip(changed, before, strict=True):
+                tensor.copy_(torch.where(clipped.skipped[:, None], old, tensor))

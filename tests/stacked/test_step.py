@@ -1,0 +1,68 @@
+"""The stacked step as a CUDA graph needs it: every tensor on the device, and none asked for its value."""
+
+import copy
+
+import pytest
+import torch
+
+from gradclip.stacked.batches import StackedBatches
+from gradclip.stacked.clipping import StackedClipper
+from gradclip.stacked.graphs import GraphedFunction
+from gradclip.stacked.network import StackedNetwork
+from gradclip.stacked.optimizers import init_optimizer_state
+from gradclip.stacked.replicas import make_replicas
+from gradclip.stacked.state import TensorOptions, TrainState
+from gradclip.stacked.step import StackedOptimizerStep
+from gradclip.stacked.telemetry import StackedRecorder
+from gradclip.stacked.varying import varying_values
+from gradclip.training.components import build_module
+from tests.stacked.test_training import ADDING, METHODS, ORDER, OTHER_METHODS, pair
+
+DEVICE = torch.device("meta")  # its tensors have no values, and mix with no other device's
+OPTIMIZERS = [("optimizer=adamw", "optimizer.lr=0.01,0.02"), ("optimizer=rmsprop", "schedule=warmup_cosine")]
+NETWORKS = [("model=lstm", *ORDER), ("model=gru", *ADDING, "trainer.accumulate_grad_batches=2")]
+
+
+def step_without_values(configs):
+    """A step of these trainings on a device that has no values, and the tensors of its batches."""
+    replicas, options = make_replicas(configs), TensorOptions(DEVICE, torch.float32)
+    learner = build_module(configs[0], copy.deepcopy(replicas[0].network), replicas[0].data).to(DEVICE)
+    network = StackedNetwork(learner, [replica.network for replica in replicas])
+    batches = StackedBatches([replica.data for replica in replicas], options)
+    batches.start_epoch(0)
+    clipper, ids = StackedClipper(configs, network, DEVICE), torch.arange(len(configs))
+    parameters = network.initial_parameters(DEVICE)
+    recorder = StackedRecorder(network.names, network.sizes, clipper.changes_direction, len(configs), total_steps=4)
+    recorder.start_block(ids, options)
+    settings = varying_values([config.optimizer.model_dump(exclude={"name", "betas"}) for config in configs], DEVICE)
+    state = TrainState(
+        ids=ids,
+        step=torch.zeros(1, dtype=torch.int64, device=DEVICE),
+        parameters=parameters,
+        constants=network.constants(DEVICE),
+        optimizer_state=init_optimizer_state(configs[0].optimizer.name, parameters),
+        optimizer_settings={path: values.float()[:, None] for path, values in settings.items()},
+        clipper_state=clipper.init(network.views(parameters)),
+        clipper_settings=clipper.varying,
+    )
+    factors = torch.ones(4, dtype=torch.float64, device=DEVICE)
+    step = StackedOptimizerStep(configs[0], network, clipper, recorder, state, batches, options, factors, True)
+    accumulated = configs[0].trainer.accumulate_grad_batches
+    return step, [tensor for index in range(accumulated) for tensor in batches.tensors(index)]
+
+
+@pytest.mark.parametrize(
+    "overrides", [*METHODS, *OTHER_METHODS, *OPTIMIZERS, *NETWORKS], ids=lambda overrides: " ".join(overrides)[:60]
+)
+def test_a_step_stays_on_the_device_and_asks_no_tensor_for_its_value(overrides):
+    step, tensors = step_without_values(pair(*overrides))
+    step(*tensors)
+    assert step.state.parameters.device == DEVICE
+
+
+def test_without_cuda_each_call_is_a_plain_one():
+    total = torch.zeros(2)
+    add = GraphedFunction(total.add_, torch.device("cpu"))
+    for _ in range(3):
+        add(torch.ones(2))
+    assert total.tolist() == [3.0, 3.0]

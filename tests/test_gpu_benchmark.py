@@ -1,0 +1,15 @@
+"""The benchmark for a GPU runs in small on a CPU too, so that it works where there is a GPU for a while only."""
+
+import pytest
+
+from tests.benchmarks import gpu
+
+
+@pytest.mark.command
+def test_it_prints_its_tables_in_small(capsys, monkeypatch):
+    monkeypatch.setattr(gpu, "METHODS", {"norm": {"value": 1.0}, "skip": {"value": None}})  # of all those it measures
+    assert gpu.main(["--small", "right", "monitor", "stacked"]) == 0
+    printed = capsys.readouterr().out
+    assert "1: stacked training | the norms of 30 steps are those of a CPU" in printed
+    assert "with GradientMonitor and ClipGradients: norm" in printed
+    assert "| 8 | " in printed
