@@ -32,7 +32,7 @@ def failure(*overrides):
             "clip=nrom",
             f"clip=nrom: no such option (did you mean 'norm'?); choose from {METHODS}",
         ),
-        ("loss=zzz", "loss=zzz: no such option; choose from cross_entropy, huber, mae, mse"),
+        ("loss=zzz", "loss=zzz: no such option; choose from auto, cross_entropy, huber, mae, mse"),
         ("clip.valu=1", "clip.valu: no such setting or group (did you mean 'clip.value'?)"),
         ("optimiser=sgd", "optimiser: no such setting or group (did you mean 'optimizer'?)"),
         ("sed=1", "sed: no such setting or group (did you mean 'seed'?)"),

@@ -111,4 +111,4 @@ def test_a_split_without_training_rows_is_refused(path):
 
 def test_sources_are_named_as_in_the_configs():
     configs = Path(__file__).parents[2] / "conf" / "data"
-    assert {path.stem for path in configs.glob("*.yaml")} == set(SOURCES) | set(TASKS) | {"series"}
+    assert {path.stem for path in configs.glob("*.yaml")} == set(SOURCES) | set(TASKS) | {"own", "series"}

@@ -34,7 +34,9 @@ def step_without_values(configs):
     parameters = network.initial_parameters(DEVICE)
     recorder = StackedRecorder(network.names, network.sizes, clipper.changes_direction, len(configs), total_steps=4)
     recorder.start_block(ids, options)
-    settings = varying_values([config.optimizer.model_dump(exclude={"name", "betas"}) for config in configs], DEVICE)
+    settings = varying_values(
+        [config.parts.optimizer.model_dump(exclude={"name", "betas"}) for config in configs], DEVICE
+    )
     state = TrainState(
         ids=ids,
         step=torch.zeros(1, dtype=torch.int64, device=DEVICE),

@@ -79,11 +79,20 @@ class Several(Training):
 
 
 class ByHand(Training):
-    """Takes its steps itself."""
+    """Takes its steps itself, by an optimizer for each of its parameters."""
 
     def __init__(self):
         super().__init__()
         self.automatic_optimization = False
+
+    def configure_optimizers(self):
+        return [torch.optim.SGD([parameter], lr=1e-4) for parameter in [*self.parameters()][:2]]
+
+    def training_step(self, batch, batch_idx):
+        for optimizer in self.optimizers():
+            self.zero_grad()
+            self.manual_backward(self.loss(batch))
+            optimizer.step()
 
 
 class WithoutStep:

@@ -20,7 +20,7 @@ def result(data=None, network=None, record=None, curves=([9.0, 4.0], [9.0, 5.0])
     data = data or TabularData(regression(samples=100), scale_target="standard")
     record = record or make_record([[3.0, 4.0]] * 4)
     network = network or nn.Linear(20, 1)
-    return Result(data, network, {}, record, curves, None, 0.1, 1, loss_is_bounded=False)
+    return Result(data, data.score_scale, network, {}, record, curves, None, 0.1, 1, loss_is_bounded=False)
 
 
 def title_of(plot):

@@ -84,6 +84,16 @@ def test_our_network_trains_on_the_users_data(package, run, overrides, score):
     assert found.description["outputs"] == ((1,) if score == "mse" else (2,))
 
 
+def test_a_module_that_takes_its_steps_itself_has_one_record_of_all_its_optimizers(package, run):
+    found = run(module(package, "ByHand"), data(package), "clip=norm", "clip.value=0.01")
+    assert found.summary.outcome == "finished"
+    assert found.record.step.tolist() == [*range(1, 37)]  # both optimizers step in each of 18 batches
+    assert (found.record.trained.sum(axis=1) == 1).all()
+    assert found.record.trained.sum(axis=0).tolist() == [18, 18]
+    assert found.summary.metrics()["grad/clip_fraction"] == 1
+    assert found.record.norm_clipped == pytest.approx(0.01)
+
+
 def test_a_module_that_diverges_is_reported(package, run):
     found = run(module(package), data(package), "module.lr=1e8")
     assert found.summary.outcome == "diverged"
@@ -152,7 +162,6 @@ MODULE = "a LightningModule of pytorch_lightning or lightning.pytorch"
     (("module._target_=torch.optim.SGD",), f"module._target_: got 'torch.optim.SGD'; must be {MODULE}"),
     ((module("Old", "WithoutStep"),), f"module._target_: got '{OWN}OldWithoutStep'; it has no training_step"),
     ((module("Old", "WithData"),), f"module._target_: got '{OWN}OldWithData'; it has data of its own: move"),
-    ((module("Old", "ByHand"),), "automatic_optimization: got False; "),
     ((module("Old"), data("Old", "WithoutBatches")), f"data._target_: got '{OWN}OldWithoutBatches'; it has no train_"),
     ((module("Old"), "callbacks.x._target_=os.path.join"), "callbacks.x._target_: got 'os.path.join'; must be the"),
     ((f"model._target_={OWN}OldTraining",), f"model._target_: got '{OWN}OldTraining'; it is a LightningModule, whose"),

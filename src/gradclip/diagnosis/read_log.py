@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from gradclip.arrays import Floats
@@ -32,10 +31,10 @@ def read_log(path: Path) -> Columns:
         DataError: there is no such file, or it cannot be read.
     """
     reader = _reader_of(path)
+    if path.is_file() and not path.stat().st_size:
+        raise DataError(f"log: got '{path}'; the file is empty")
     try:
         columns = reader(path)
-    except pd.errors.EmptyDataError as error:
-        raise DataError(f"log: got '{path}'; the file is empty") from error
     except (ValueError, TypeError, LookupError, ArithmeticError, OSError, RecursionError) as error:
         raise DataError(f"log: got '{path}'; cannot be read: {first_line(error)}") from error
     if not any(len(column) for column in columns.values()):
@@ -66,6 +65,8 @@ def _reader_of(path: Path) -> Callable[[Path], Columns]:
 
 def _read_csv(path: Path) -> Columns:
     """Read a CSV file; only an empty cell is missing, since NaN is what a norm may be."""
+    import pandas as pd  # here: diagnosis itself needs torch and NumPy only
+
     frame = pd.read_csv(path, keep_default_na=False, na_values=[""], low_memory=False)
     missing = {name: column.isna() for name, column in frame.items() if column.isna().any()}
     for name, where in missing.items():

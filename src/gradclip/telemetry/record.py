@@ -112,6 +112,14 @@ class GradientRecord:
         blocks = [cls.empty(names), *(record.with_names(names) for record in records)]
         return cls(names, *(np.concatenate([getattr(block, column) for block in blocks]) for column in cls.columns()))
 
+    @classmethod
+    def interleave(cls, records: Sequence["GradientRecord"]) -> "GradientRecord":
+        """Put the steps of several optimizers in their order; NaN for the parameters of the others in each step."""
+        names = (*dict.fromkeys(name for record in records for name in record.names),)
+        joined = cls.join(names, records)
+        order = np.argsort(joined.step, kind="stable")
+        return cls(names, *(getattr(joined, column)[order] for column in cls.columns()))
+
     def with_names(self, names: tuple[str, ...]) -> "GradientRecord":
         """Return the record of these parameters, in their order; NaN where it does not have one of them."""
         if names == self.names:

@@ -9,9 +9,7 @@ from gradclip.config.schema import TrainConfig
 
 
 def lightning_clipping(config: TrainConfig) -> dict[str, Any]:
-    """The Trainer's own arguments, where it can do what is asked for."""
-    if not lightning_can_clip(config):
-        return {}
+    """The Trainer's own arguments."""
     return {"gradient_clip_val": config.clip.value, "gradient_clip_algorithm": config.clip.name}
 
 
@@ -25,8 +23,8 @@ def lightning_can_clip(config: TrainConfig) -> bool:
 
 
 def clipping_callbacks(config: TrainConfig) -> list[ClipGradients | ClipActivations]:
-    """The callback for every other clipping; it comes after the monitor."""
-    if config.clip.name == "none" or lightning_can_clip(config):
+    """The callback that clips where Lightning does not; it comes after the monitor."""
+    if config.clip.name == "none":
         return []
     if config.clip.name in BACKWARD_METHODS:
         return [ClipActivations(**config.clip.model_dump(exclude={"name"}))]

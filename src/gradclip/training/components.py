@@ -2,9 +2,10 @@
 
 import logging
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 import pytorch_lightning
@@ -34,7 +35,7 @@ from gradclip.errors import ModelError
 from gradclip.models.build import build_network, check_smallest_batch
 from gradclip.models.module import Classifier, Regressor, SupervisedModule
 from gradclip.models.optimization import build_loss, optimizer_factory, schedule_factory
-from gradclip.training.clipping import clipping_callbacks, lightning_clipping
+from gradclip.training.clipping import clipping_callbacks, lightning_can_clip, lightning_clipping
 from gradclip.training.lightning_errors import lightning_errors
 from gradclip.training.own import (
     as_checkpoint,
@@ -116,14 +117,17 @@ def build_components(config: TrainConfig, folder: Path, is_main: bool = True) ->
         logging.getLogger(library).setLevel(logging.ERROR)
     monitor = GradientMonitor(steps_after_divergence=config.trainer.steps_after_divergence)
     hidden = HiddenStateMonitor()
-    clipping = clipping_callbacks(config)
+    by_lightning = lightning_can_clip(config) and module.automatic_optimization  # it leaves manual steps alone
+    clipping = [] if by_lightning else clipping_callbacks(config)
     for callback in clipping:
         callback.check(module)
     own = build_own_callbacks(config.callbacks, package)
     stopping = stopping_callbacks(config, data)
     callbacks: list[Callback] = [monitor, hidden, *clipping, *stopping, *own, RandomState()]
     shown = (config.metric,) if config.metric else (data.score_scale.score.train, data.score_scale.score.test)
-    trainer = build_trainer(config, folder, is_main, shown, callbacks, package)
+    trainer = build_trainer(
+        config, folder, is_main, shown, callbacks, package, lightning_clipping(config) if by_lightning else {}
+    )
     check_whole_gradients(trainer, "gradclip")
     scores = None
     if config.module:
@@ -247,8 +251,9 @@ def build_trainer(
     shown: tuple[str, ...],
     callbacks: list[Callback],
     package: ModuleType = pytorch_lightning,
+    clipping: Mapping[str, Any] = MappingProxyType({}),
 ) -> Trainer:
-    """Make the Trainer, clipping by itself where Lightning knows the method.
+    """Make the Trainer.
 
     Args:
         config: of the run.
@@ -257,6 +262,7 @@ def build_trainer(
         shown: names of the metrics that the progress bar shows.
         callbacks: in the order in which they act.
         package: the Lightning package whose Trainer it is.
+        clipping: the Trainer's own, as :func:`~gradclip.training.clipping.lightning_clipping` returns it; else none.
 
     Raises:
         TrainerError: this machine does not have what the trainer asks for.
@@ -268,7 +274,7 @@ def build_trainer(
     with lightning_errors(f"trainer.accelerator: got {got}"):
         trainer: Trainer = package.Trainer(
             **settings,
-            **lightning_clipping(config),
+            **clipping,
             callbacks=[*callbacks, *([Progress(shown)] if show_bar else [])],
             logger=False,
             default_root_dir=folder,

@@ -123,7 +123,8 @@ def _finite_outcome(score_scale: ScoreScale, score_train: float) -> Outcome:
 
 def _in_score(record: GradientRecord, train: Sequence[float], test: Sequence[float]) -> Divergence | None:
     """The first epoch without a finite score, if there is none in the end: outputs overflow before weights do."""
-    bad = ~np.isfinite(np.array([train, test], dtype=float)).all(axis=0)
+    known = [train, test] if record.has_loss.any() else [test]  # a module that takes its steps itself may return none
+    bad = ~np.isfinite(np.array(known, dtype=float)).all(axis=0)
     if len(bad) and not bad[-1]:
         return None
     epoch = int(np.argmax(bad)) + 1 if len(bad) else 1

@@ -12,6 +12,7 @@ from gradclip.callbacks.interruption import Interruption
 from gradclip.callbacks.trainer_checks import callbacks_of
 from gradclip.errors import Interrupted, TrackingError, disk_errors
 from gradclip.models.module import SupervisedModule
+from gradclip.telemetry.record import GradientRecord
 from gradclip.tracking.logger import RunLogger
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, result_of
@@ -123,7 +124,7 @@ def collect(components: Components) -> Result:
         score_scale=components.score_scale,
         network=ours.network if ours else module,
         description=components.description,
-        record=components.monitor.record,
+        record=GradientRecord.interleave([*components.monitor.records.values()]),
         curves=components.curves,
         hidden=components.hidden.record,
         learning_rate=components.monitor.learning_rate,
