@@ -1,46 +1,52 @@
 """The table of clipping methods, from what the docstrings of the clippers say.
 
-``python docs/methods_table.py README.md docs/methods.md`` puts it between the markers of these files;
-``python docs/methods_table.py`` prints it.
+``python docs/methods_table.py README.md docs/methods.md`` puts it between the markers of these files, in the README
+without what happens to non-finite gradients; ``python docs/methods_table.py`` prints it.
 """
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gradclip.clipping.base import Clipper
 from gradclip.clipping.build import METHODS
 from gradclip.clipping.groups import Groups
 
-BEGIN, END = "<!-- methods:begin -->", "<!-- methods:end -->"
-HEAD = "| `clip=` | rule | a NaN or infinite gradient | source |\n|---|---|---|---|"
-LABELS = ("Rule", "Non-finite gradients", "Source")  # each begins a paragraph, whose first line is the cell
-ACTIVATION = (  # no clipper: it acts during backward
-    "| `activation` | derivatives at each layer's output to [−c, c] during backward "
-    "| an infinity becomes the nearer end, NaN stays | Graves 2013 |"
-)
+BEGIN, BEGIN_SHORT, END = "<!-- methods:begin -->", "<!-- methods:begin short -->", "<!-- methods:end -->"
+# Heads of columns by the label of a paragraph in the docstring, whose first line is the cell.
+HEADS = {"Rule": "rule", "Non-finite gradients": "a NaN or infinite gradient", "Source": "source"}
+SHORT = ("Rule", "Source")
+ACTIVATION = {  # no clipper: it acts during backward
+    "Rule": "derivatives at each layer's output to [−c, c] during backward",
+    "Non-finite gradients": "an infinity becomes the nearer end, NaN stays",
+    "Source": "Graves 2013",
+}
 
 
-def table() -> str:
-    """Return the table in Markdown, one row for each method."""
-    return "\n".join(
-        [HEAD, *(row(name, clipper) for name, clipper in METHODS.items()), row("groups", Groups), ACTIVATION]
-    )
+def table(labels: Sequence[str] = tuple(HEADS)) -> str:
+    """Return the table in Markdown, one row for each method and one column for each label."""
+    rows = {name: cells(clipper) for name, clipper in (METHODS | {"groups": Groups}).items()}
+    rows["activation"] = ACTIVATION
+    head = f"{_line('`clip=`', HEADS, labels)}\n|{'---|' * (len(labels) + 1)}"
+    return "\n".join([head, *(_line(f"`{name}`", row, labels) for name, row in rows.items())])
 
 
-def row(name: str, clipper: type[Clipper]) -> str:
-    """Return the row of a method.
+def cells(clipper: type[Clipper]) -> dict[str, str]:
+    """Return the cells of a method, by label.
 
     Raises:
         ValueError: the clipper's docstring has no rule, or does not say what happens to non-finite gradients.
     """
-    paragraphs = dict(re.findall(rf"^ *({'|'.join(LABELS)}): (.*?)\.?$", clipper.__doc__ or "", flags=re.MULTILINE))
-    if missing := [label for label in LABELS[:2] if label not in paragraphs]:
+    paragraphs = dict(re.findall(rf"^ *({'|'.join(HEADS)}): (.*?)\.?$", clipper.__doc__ or "", flags=re.MULTILINE))
+    if missing := [label for label in HEADS if label != "Source" and label not in paragraphs]:
         raise ValueError(f"{clipper.__name__}: its docstring has no paragraph that begins with {missing[0]}:")
     settings = set(clipper.__annotations__)
-    cells = [_in_markdown(paragraphs.get(label, ""), settings) for label in LABELS]
-    return f"| `{name}` | {' | '.join(cells)} |".replace("|  |", "| |")
+    return {label: _in_markdown(paragraphs.get(label, ""), settings) for label in HEADS}
+
+
+def _line(name: str, row: Mapping[str, str], labels: Sequence[str]) -> str:
+    return f"| {name} | {' | '.join(row[label] for label in labels)} |".replace("|  |", "| |")
 
 
 def _in_markdown(text: str, settings: set[str]) -> str:
@@ -52,7 +58,9 @@ def _in_markdown(text: str, settings: set[str]) -> str:
 
 def updated(page: str) -> str:
     """Return a page with the table between its markers."""
-    return re.sub(f"(?<={BEGIN}\n\n).*(?=\n\n{END})", lambda _: table(), page, flags=re.DOTALL)
+    for begin, text in {BEGIN: table(), BEGIN_SHORT: table(SHORT)}.items():
+        page = re.sub(f"(?<={begin}\n\n).*(?=\n\n{END})", lambda _, text=text: text, page, flags=re.DOTALL)
+    return page
 
 
 def main(paths: Sequence[str]) -> None:
