@@ -18,7 +18,7 @@ test: .venv/installed-dev  ## all tests
 test-fast: .venv/installed-dev  ## the tests that start no command, server or browser and open no store: about a minute on two cores
 	$(BIN)/python -m pytest $(PARALLEL) -m unit
 
-test-oldest: .venv-oldest/installed  ## the same, trainings and the training command with the oldest versions that pyproject.toml allows
+test-oldest: .venv-oldest/installed  ## the same, trainings and the training command with the oldest versions that pyproject.toml allows; constraints-oldest.txt has more about torch
 	.venv-oldest/bin/python -m pytest $(PARALLEL) -m unit
 	.venv-oldest/bin/python -m pytest $(PARALLEL) tests/commands/test_train.py tests/stacked
 

@@ -1,4 +1,4 @@
-"""Puts ``conf/`` into a wheel, as ``gradclip/conf``; all else about the package is in pyproject.toml."""
+"""Build a wheel with ``conf/`` in it, as ``gradclip/conf``; all else about the package is in pyproject.toml."""
 
 from shutil import copytree
 
