@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from math import nan
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from gradclip import keys
 from gradclip.data.score_scale import ScoreScale
 from gradclip.telemetry.record import Divergence
-from gradclip.training.outcome import summarize
+from gradclip.training.outcome import NO_SCORE, summarize
 from tests.support import records
 
 MSE = ScoreScale(keys.MSE, baseline=100.0)
@@ -43,6 +44,20 @@ def test_a_non_finite_weight_is_a_divergence_even_where_the_errors_are_finite():
     assert summary.divergence == Divergence(2, 1, "gradient weight")
     assert math.isnan(summary.score_train)
     assert summary.best_score_test == 6.0  # it had got there before
+
+
+@pytest.mark.parametrize(
+    ("score", "has_loss", "outcome", "notes"),
+    [
+        ("loss/train", False, "finished", (NO_SCORE,)),
+        ("loss/train", True, "diverged", ()),
+        ("val_loss", False, "diverged", ()),
+    ],
+)
+def test_a_loss_that_is_not_known_is_no_divergence(score, has_loss, outcome, notes):
+    record = replace(make_record(), has_loss=np.full(3, has_loss))
+    summary = summarize(record, ScoreScale(keys.LoggedScore(score, -math.inf)), [nan], [nan])
+    assert (summary.outcome, summary.notes) == (outcome, notes)
 
 
 def test_best_epoch_is_the_first_lowest_finite_one_counted_from_1():

@@ -11,6 +11,7 @@ from gradclip.data.score_scale import ScoreScale
 from gradclip.telemetry.record import Divergence, GradientRecord
 
 Outcome = Literal["learned", "stalled", "diverged", "finished"]
+NO_SCORE = "there is no score: the module logs no metric, and its steps return no loss"
 LEARNED_FROM = 0.1  # share of the way from the baseline to perfect; a saturated network hovers a little above chance
 
 
@@ -91,7 +92,8 @@ def summarize(
         test: the same on the test examples.
     """
     finals = (train[-1], test[-1]) if train else (np.nan, np.nan)
-    divergence = record.divergence or _in_score(record, train, test)
+    known = _known_curves(record, score_scale.score, train, test)
+    divergence = record.divergence or (_in_score(record, known) if known else None)
     best = score_scale.best_index(test)
     return Summary(
         score=score_scale.score,
@@ -111,7 +113,7 @@ def summarize(
         ),
         divergence=divergence,
         steps=len(record.step),
-        notes=tuple(_notes(record)),
+        notes=(*_notes(record), *([] if known else [NO_SCORE])),
     )
 
 
@@ -121,9 +123,17 @@ def _finite_outcome(score_scale: ScoreScale, score_train: float) -> Outcome:
     return "learned" if score_scale.normalized(score_train) >= LEARNED_FROM else "stalled"
 
 
-def _in_score(record: GradientRecord, train: Sequence[float], test: Sequence[float]) -> Divergence | None:
+def _known_curves(
+    record: GradientRecord, score: keys.Score, train: Sequence[float], test: Sequence[float]
+) -> list[Sequence[float]]:
+    """The curves that were measured: a module that takes its steps itself need not return a loss."""
+    if record.has_loss.any():
+        return [train, test]
+    return [] if score.test == keys.LOSS_TRAIN else [test]
+
+
+def _in_score(record: GradientRecord, known: Sequence[Sequence[float]]) -> Divergence | None:
     """The first epoch without a finite score, if there is none in the end: outputs overflow before weights do."""
-    known = [train, test] if record.has_loss.any() else [test]  # a module that takes its steps itself may return none
     bad = ~np.isfinite(np.array(known, dtype=float)).all(axis=0)
     if len(bad) and not bad[-1]:
         return None
