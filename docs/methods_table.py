@@ -59,7 +59,8 @@ def _in_markdown(text: str, settings: set[str]) -> str:
 def updated(page: str) -> str:
     """Return a page with the table between its markers."""
     for begin, text in {BEGIN: table(), BEGIN_SHORT: table(SHORT)}.items():
-        page = re.sub(f"(?<={begin}\n\n).*(?=\n\n{END})", lambda _, text=text: text, page, flags=re.DOTALL)
+        before, found, old = page.partition(f"{begin}\n\n")
+        page = f"{before}{found}{text}\n\n{END}{old.partition(END)[2]}" if found else page
     return page
 
 
