@@ -30,8 +30,8 @@ def design_sentence(seeds: int, tests: int | None = None) -> str:
     Example:
         >>> print(design_sentence(5))
         5 seeds can tell nothing apart at 5%: the smallest possible p is 0.062; 6 seeds or more can.
-        >>> print(design_sentence(5, tests=10))
-        5 seeds, not the same in all groups, can tell nothing apart at 5%: the smallest possible p is 0.079; 6 seeds or more can.
+        >>> print(design_sentence(6, tests=10))
+        6 seeds, not the same in all groups, can tell groups apart at 5%: the smallest possible p is 0.022.
         >>> print(design_sentence(10))
         10 seeds can tell groups apart at 5%: the smallest possible p is 0.002.
     """

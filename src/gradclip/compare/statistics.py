@@ -20,7 +20,7 @@ RESAMPLES = 2000
 HUGE = 1e150  # stands for infinity in the bootstrap, which interpolates and squares
 NEARLY_ONE = 1 - 1e-9
 MAX_PERMUTATIONS = 20_000  # up to so many assignments of the runs to two groups, the test is exact despite ties
-MAX_EXACT_SEEDS = 14  # up to so many, every flip of the signs is tried; above, as many at random
+MAX_EXACT_SEEDS = 12  # up to so many, every flip of the signs is tried; above, as many at random
 EQUIVALENCE_FACTOR = 1.1  # scores whose ratio is nearer to one than this count as equally good
 
 
@@ -186,9 +186,10 @@ def paired_p_values(errors: Floats, best: int) -> Floats:
 
 
 def _sign_flips(seeds: int) -> Floats:
-    """Return ``[flips, seeds]`` signs, the first all positive; a flip and its negative are as extreme, so one is left out."""
+    """Return ``[flips, seeds]`` signs, the first all positive; of a flip and its negative, equally extreme, one."""
     if seeds <= MAX_EXACT_SEEDS:
-        return 1.0 - 2.0 * (np.arange(2 ** (seeds - 1))[:, None] >> np.arange(seeds) & 1)
+        flipped = np.arange(2 ** (seeds - 1))[:, None] >> np.arange(seeds) & 1  # the digits of each number
+        return np.where(flipped, -1.0, 1.0)
     signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(2 ** (MAX_EXACT_SEEDS - 1), seeds))
     signs[0] = 1
     return signs
@@ -255,7 +256,8 @@ def smallest_p_value(runs: int, tests: int | None = None) -> float:
         >>> smallest_p_value(5), smallest_p_value(6), round(smallest_p_value(5, tests=10), 3)
         (0.0625, 0.03125, 0.079)
     """
-    return min(1.0, 2 / 2**runs if tests is None else 2 / comb(2 * runs, runs) * tests)
+    flips = 2 ** min(runs, MAX_EXACT_SEEDS)
+    return min(1.0, 2 / flips if tests is None else 2 / comb(2 * runs, runs) * tests)
 
 
 def fewest_seeds(tests: int | None = None) -> int:

@@ -254,7 +254,7 @@ def compare_with(best: GroupSummary, others: Sequence[GroupSummary]) -> list[Pai
 
 
 def error_matrix(groups: Sequence[GroupSummary]) -> Floats | None:
-    """Return the errors ``[seeds, groups]``, NaN for a missing run; None where two groups share fewer than two seeds."""
+    """Return errors ``[seeds, groups]``, NaN for a missing run; None where two groups share fewer than two seeds."""
     columns = [group.by_seed for group in groups]
     known = [column for column in columns if column is not None]
     if len(known) < len(groups) or any(len(one.keys() & other.keys()) < 2 for one, other in combinations(known, 2)):
