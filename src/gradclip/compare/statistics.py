@@ -219,7 +219,7 @@ def equivalence_p_value(errors: Floats, others: Floats) -> float:
     alike = np.isinf(both).all(axis=0)
     ratios, margin = np.diff(np.log(np.abs(np.where(alike, 1.0, both))), axis=0)[0], log(EQUIVALENCE_FACTOR)
     above, below = wilcoxon(ratios + margin, alternative="greater"), wilcoxon(ratios - margin, alternative="less")
-    return float(max(above.pvalue, below.pvalue))
+    return float(np.maximum(above.pvalue, below.pvalue))  # NaN stays, where every ratio is the factor itself
 
 
 def difference_p_value(errors: Floats, others: Floats) -> float:

@@ -1,7 +1,7 @@
 """Summaries of groups, and tests of the best group against the others."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from math import inf, isfinite
 
@@ -264,14 +264,16 @@ def error_matrix(groups: Sequence[GroupSummary]) -> Floats | None:
 
 
 def _paired(best: GroupSummary, others: Sequence[GroupSummary], matrix: Floats) -> list[Pair]:
-    columns = [
-        two[~np.isnan(two).any(axis=1)].T for two in (matrix[:, [0, 1 + number]] for number in range(len(others)))
-    ]
-    alike = statistics.holm([statistics.equivalence_p_value(*column) for column in columns])
+    twos = [matrix[:, [0, column]] for column in range(1, 1 + len(others))]
+    shared = [two[~np.isnan(two).any(axis=1)].T for two in twos]
+    alike = statistics.holm([statistics.equivalence_p_value(*errors) for errors in shared])
     p_values = statistics.paired_p_values(matrix, best=0)[1:].tolist()
     return [
-        _pair(best, other, statistics.paired_improvement(*column), p_value, equivalence=equivalence, paired=True)
-        for other, column, p_value, equivalence in zip(others, columns, p_values, alike, strict=True)
+        _sorted(
+            Pair(best, other, statistics.paired_improvement(*errors), p_value, equivalence, paired=True),
+            statistics.probability_of_improvement(*errors).value,  # what the test is of: sizes count, as ranks
+        )
+        for other, errors, p_value, equivalence in zip(others, shared, p_values, alike, strict=True)
     ]
 
 
@@ -279,24 +281,19 @@ def _unpaired(best: GroupSummary, others: Sequence[GroupSummary]) -> list[Pair]:
     """Adjust for every pair of groups: the best was chosen among all by the same runs."""
     every = [*combinations([best, *others], 2)]  # those of the best come first
     p_values = statistics.holm([statistics.difference_p_value(one.errors, other.errors) for one, other in every])
+    chances = [statistics.probability_of_improvement(best.errors, other.errors) for other in others]
     return [
-        _pair(best, other, statistics.probability_of_improvement(best.errors, other.errors), p_value)
-        for other, p_value in zip(others, p_values, strict=False)
+        _sorted(Pair(best, other, chance, p_value, equivalence=np.nan, paired=False), chance.value)
+        for other, chance, p_value in zip(others, chances, p_values, strict=False)
     ]
 
 
-def _pair(
-    best: GroupSummary,
-    other: GroupSummary,
-    improvement: Estimate,
-    p_value: float,
-    equivalence: float = np.nan,
-    paired: bool = False,
-) -> Pair:
-    if statistics.probability_of_improvement(best.errors, other.errors).value >= 0.5:
-        return Pair(best, other, improvement, p_value, equivalence, paired)
-    reverse = Estimate(1 - improvement.value, 1 - improvement.high, 1 - improvement.low)
-    return Pair(other, best, reverse, p_value, equivalence, paired)
+def _sorted(pair: Pair, chance: float) -> Pair:
+    """Put the better group first, which it is already where its chance to win is at least a half."""
+    if chance >= 0.5:
+        return pair
+    value, low, high = pair.improvement
+    return replace(pair, better=pair.worse, worse=pair.better, improvement=Estimate(1 - value, 1 - high, 1 - low))
 
 
 def _finite_median(values: Sequence[float]) -> float:
