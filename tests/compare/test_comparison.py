@@ -1,6 +1,5 @@
 """Comparisons of runs in a real SQLite store, with the files they write."""
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +68,7 @@ def test_tables_sentences_and_files(store: Store, tmp_path: Path) -> None:
     groups, settings, pairs = tables(found)
     assert groups.columns[:4] == ("group", "runs", "median", "interquartile mean")
     assert settings.rows[0] == ("norm=1.0", "norm", "1.0")
-    assert groups.rows[0][:3] == ("norm=1.0", "6", "12.5 (10.5 to 14.5)")
+    assert groups.rows[0][:3] == ("norm=1.0", "6", "12.5 (10.0 to 15.0)")
     assert groups.rows[2][2] == "diverged (90.0 to diverged)"
     assert {row[0] for row in pairs.rows} == {"norm=1.0"}
     sentences = verdicts(found)
@@ -77,14 +76,14 @@ def test_tables_sentences_and_files(store: Store, tmp_path: Path) -> None:
     assert "Runs that failed or have not ended were left out: 1." in sentences
     markdown = (tmp_path / "comparison.md").read_text()
     assert "| norm=1.0 | norm=50.0 | 1.00 |" in markdown
-    assert "Noether" in markdown
+    assert "sign-flip" in markdown
     frame = pd.read_csv(tmp_path / "groups.csv")
     assert frame["median"].tolist()[:2] == [12.5, 103.5]
     assert frame["median"].isna().tolist() == [False, False, True, True]
     assert frame["diverged"].tolist() == [0, 0, 3, 6]
     pairs_frame = pd.read_csv(tmp_path / "pairs.csv")
-    assert len(pairs_frame) == 6
-    assert {"p_value", "told_apart", "needed"} <= set(pairs_frame.columns)  # programs of users read them
+    assert len(pairs_frame) == 3
+    assert {"p_value", "told_apart", "equivalence_p_value"} <= set(pairs_frame.columns)  # programs of users read them
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == {
         "all_runs", "gradient_norms", "learning_curves", "threshold",
     }  # fmt: skip
@@ -94,13 +93,12 @@ def test_groups_without_a_significant_difference_are_reported(tmp_path: Path) ->
     store = make_store(tmp_path)
     for seed in SEEDS:
         write_run(store, 10 + seed, seed, {"clip.value": "1.0"})
-        write_run(store, 10.4 + seed, seed, {"clip.value": "5.0"})
+        write_run(store, 10 + seed * (1.5 if seed % 2 else 0.6), seed, {"clip.value": "5.0"})
     found = compare(store, "gradclip", tmp_path / "out", draw=False)
     (pair,) = found.pairs
     assert not pair.significant
     assert pair.improvement.low < 0.5 < pair.improvement.high
-    assert pair.seeds_needed == 189
-    assert "No significant difference between norm=1.0 and norm=5.0 (about 190 seeds each needed)." in verdicts(found)
+    assert any(line.startswith("No significant difference between norm=") for line in verdicts(found))
 
 
 def test_the_next_best_of_many_groups_without_a_significant_difference_are_named(tmp_path: Path) -> None:
@@ -110,9 +108,8 @@ def test_the_next_best_of_many_groups_without_a_significant_difference_are_named
             write_run(store, 10 + seed + 0.1 * index, seed, {"clip.value": str(float(index))})
     found = verdicts(compare(store, "gradclip", tmp_path / "out", draw=False))
     (sentence,) = (line for line in found if line.startswith("No significant difference"))
-    others = "norm=1.0 (N), norm=2.0 (N), norm=3.0 (N) and 2 more"
-    without_numbers = re.sub(r"about [\d,]+ seeds each needed", "N", sentence)
-    assert without_numbers == f"No significant difference between norm=0.0 and {others}."
+    others = "norm=1.0, norm=2.0, norm=3.0 and 2 more"
+    assert sentence.startswith(f"No significant difference between norm=0.0 and {others}; ")
 
 
 def test_a_grid_of_two_settings_is_drawn(tmp_path: Path) -> None:
@@ -123,7 +120,7 @@ def test_a_grid_of_two_settings_is_drawn(tmp_path: Path) -> None:
     found = compare(store, "tags.clip LIKE 'norm%'", tmp_path / "out")
     assert (tmp_path / "out/figures/heat_map.png").exists()
     assert found.pairs == []  # one run each: nothing to test
-    assert "One seed each can tell nothing apart; with 6 pairs, 5 seeds or more can." in verdicts(found)
+    assert "One seed each can tell nothing apart; 6 seeds or more can." in verdicts(found)
 
 
 def test_several_ids_and_a_parent_select_the_same_runs(store: Store, tmp_path: Path) -> None:

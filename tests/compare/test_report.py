@@ -2,9 +2,9 @@
 
 import pytest
 
-from gradclip.compare.design import design_sentence
+from gradclip.compare.design import design_lines, design_sentence
 from gradclip.compare.report import print_findings, short_table, tables, verdicts
-from tests.support.comparisons import by_threshold, compared, ended_run
+from tests.support.comparisons import by_threshold, compared, ended_run, first_seed
 
 
 def many_groups() -> list[str]:
@@ -18,7 +18,7 @@ def test_the_short_table_has_the_best_groups_and_their_test_against_the_very_bes
     assert table.columns == ("group", "runs", "median (95%)", "diverged", "clipped", "p vs best")
     assert [row[0] for row in table.rows] == ["norm=1.0", "norm=5.0", "norm=0.5"]
     assert [row[3] for row in table.rows] == ["0 of 4", "1 of 4", "0 of 4"]
-    assert [row[5] for row in table.rows] == ["best", "0.086", "0.086"]
+    assert [row[5] for row in table.rows] == ["best", "0.12", "0.12"]
     assert "clipped" not in short_table(found, width=80).columns
 
 
@@ -38,21 +38,43 @@ def test_the_files_have_every_group_with_its_settings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("groups", "seeds", "expected"),
+    ("seeds", "tests", "expected"),
     [
-        (9, 3, "3 seeds and 36 pairs can tell nothing apart at 5%: the smallest possible p is 1; 7 seeds or more can."),
-        (2, 4, "4 seeds and 1 pair can tell groups apart at 5%: the smallest possible p is 0.029."),
-        (3, 1, "One seed each can tell nothing apart; with 3 pairs, 5 seeds or more can."),
-        (400, 7, "7 seeds and 66 pairs can tell groups apart at 5%: the smallest possible p is 0.038."),
+        (3, None, "3 seeds can tell nothing apart at 5%: the smallest possible p is 0.25; 6 seeds or more can."),
+        (6, None, "6 seeds can tell groups apart at 5%: the smallest possible p is 0.031."),
+        (1, None, "One seed each can tell nothing apart; 6 seeds or more can."),
+        (7, 66, "7 seeds, not the same in all groups, can tell groups apart at 5%: the smallest possible p is 0.038."),
     ],
 )
-def test_what_a_design_can_tell(groups: int, seeds: int, expected: str) -> None:
-    assert design_sentence(groups, seeds) == expected
+def test_what_a_design_can_tell(seeds: int, tests: int | None, expected: str) -> None:
+    assert design_sentence(seeds, tests) == expected
 
 
-def test_the_smallest_possible_p_is_what_the_test_gives() -> None:
-    (pair,) = compared(by_threshold({"1.0": [1.0, 2, 3, 4], "5.0": [5.0, 6, 7, 8]})).pairs
-    assert f"{pair.p_value:.2g}" in design_sentence(2, 4)
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_smallest_possible_p_is_what_the_test_gives(shared: bool) -> None:
+    first, *others = ([*range(low, low + 6)] for low in (10, 20, 30))
+    good = by_threshold({"1.0": first})
+    found = compared([*(good if shared else first_seed(good, 50)), *by_threshold({"5.0": others[0], "9.0": others[1]})])
+    assert [pair.paired for pair in found.pairs] == [shared, shared]
+    (sentence,) = design_lines(found)
+    assert f"{found.pairs[-1].p_value:.2g}" in sentence
+    assert ("not the same in all groups" in sentence) is not shared
+
+
+def test_groups_that_are_as_good_are_told_from_those_of_which_nothing_is_known() -> None:
+    scores = [10.0, 20, 30, 40, 50, 60, 70, 80]
+    uncertain = [score * factor for score, factor in zip(scores, [0.9, 1.3] * 4, strict=True)]
+    found = compared(by_threshold({"1.0": scores, "5.0": [score + 0.2 for score in scores], "9.0": uncertain}))
+    assert "As good as norm=1.0 within a factor of 1.1 (two one-sided tests): norm=5.0." in verdicts(found)
+    unknown = "No significant difference between norm=1.0 and norm=9.0; that they are equally good is not shown either."
+    assert unknown in verdicts(found)
+    assert [row[-1] for row in tables(found)[-1].rows] == ["yes", "not shown"]
+
+
+def test_a_best_group_of_one_run_is_compared_with_nothing() -> None:
+    found = compared(by_threshold({"1.0": [1.0], "5.0": [5.0, 6, 7, 8, 9, 10]}))
+    assert found.pairs == []
+    assert "One seed each can tell nothing apart; 6 seeds or more can." in verdicts(found)
 
 
 def test_groups_with_fewer_seeds_are_counted() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from gradclip import keys
 from gradclip.compare.data_sets import choose_data
 from gradclip.compare.grouping import group_runs
-from gradclip.compare.summary import Comparison, choose_metric, compare_pairs, summarize_groups
+from gradclip.compare.summary import Comparison, choose_metric, compare_with_best, summarize_groups
 from gradclip.tracking.stored_runs import Selection, StoredRun
 
 
@@ -38,7 +38,7 @@ def compared(runs: Sequence[StoredRun]) -> Comparison:
     data, selection = choose_data(runs), Selection([*runs], 0, None, "a list")
     grouping, metric = group_runs(data.runs), choose_metric(data.runs, None)
     summaries = summarize_groups(grouping.groups, metric, {}, 1.0)
-    return Comparison(selection, data, grouping, metric, 1.0, summaries, compare_pairs(summaries))
+    return Comparison(selection, data, grouping, metric, 1.0, summaries, compare_with_best(summaries))
 
 
 def first_seed(runs: Sequence[StoredRun], seed: int) -> list[StoredRun]:

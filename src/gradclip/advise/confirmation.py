@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gradclip import keys
-from gradclip.compare.report import format_error, format_seeds
-from gradclip.compare.statistics import difference_p_value, median, probability_of_improvement, seeds_needed
-from gradclip.compare.summary import SIGNIFICANCE_LEVEL, GroupSummary, Metric
+from gradclip.compare.report import format_error
+from gradclip.compare.statistics import median
+from gradclip.compare.summary import GroupSummary, Metric, compare_with
 from gradclip.config.composition import compose_config
 from gradclip.config.overrides import merge
 from gradclip.config.schema import flatten
@@ -152,9 +152,9 @@ def _median(arm: GroupSummary, metric: Metric) -> str:
 
 def _difference(arm: GroupSummary, other: GroupSummary) -> tuple[int, str]:
     """Return 1 if the first arm is significantly better, -1 if worse, 0 otherwise; and the numbers as text."""
-    chance = probability_of_improvement(arm.errors, other.errors)
-    p_value = difference_p_value(arm.errors, other.errors)
-    text = f"probability of improvement {chance.value:.2f} ({chance.low:.2f} to {chance.high:.2f}), p {p_value:.2g}"
-    if p_value < SIGNIFICANCE_LEVEL:
-        return (1 if chance.value > 0.5 else -1), text
-    return 0, f"{text}, {format_seeds(seeds_needed(chance.value), len(arm.errors))}"
+    (pair,) = compare_with(arm, [other])
+    value, low, high = pair.improvement
+    if pair.better is not arm:
+        value, low, high = 1 - value, 1 - high, 1 - low
+    text = f"probability of improvement {value:.2f} ({low:.2f} to {high:.2f}), p {pair.p_value:.2g}"
+    return (0 if not pair.significant else 1 if pair.better is arm else -1), text

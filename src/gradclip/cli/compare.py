@@ -75,6 +75,6 @@ def print_comparison(found: "Comparison", folder: Path, stored: str) -> None:
     from gradclip.compare.report import methods_note, print_findings
 
     print_findings(found)
-    print(for_terminal(f"\n{methods_note()}"))
+    print(for_terminal(f"\n{methods_note(found)}"))
     figures = [f"Figure: {path}" for path in folder.glob(f"figures/{keys.COMPARISON_FIGURE}.*")]
     print("\n".join([f"Files: {folder}", *figures, stored]))

@@ -14,7 +14,7 @@ from gradclip.compare.summary import (
     Comparison,
     Metric,
     choose_metric,
-    compare_pairs,
+    compare_with_best,
     default_target,
     summarize_groups,
 )
@@ -70,7 +70,7 @@ def compare(
     curves = read_curves(store, [run for group in grouping.groups for run in group.runs], chosen)
     target = default_target(grouping.groups, chosen) if target is None else target
     summaries = summarize_groups(grouping.groups, chosen, curves, target)
-    comparison = Comparison(selection, chosen_data, grouping, chosen, target, summaries, compare_pairs(summaries))
+    comparison = Comparison(selection, chosen_data, grouping, chosen, target, summaries, compare_with_best(summaries))
     write_tables(folder, comparison)
     for name, plot in figures(comparison, curves).items() if draw else ():
         draw_figure(folder / "figures" / f"{name}.{figure_format}", plot)
@@ -94,10 +94,10 @@ def read_curves(store: Store, runs: Sequence[StoredRun], metric: Metric) -> dict
 def write_tables(folder: Path, comparison: Comparison) -> None:
     """Write a comparison as Markdown for readers, as LaTeX for papers, and as CSV for programs."""
     folder.mkdir(parents=True, exist_ok=True)
-    found = tables(comparison, every_pair=True)
+    found = tables(comparison)
     sections = [f"## {markdown_cell(table.title)}\n\n{to_markdown(table)}" for table in found]
     sentences = "".join(f"- {markdown_cell(line)}\n" for line in verdicts(comparison))
-    (folder / MARKDOWN).write_text("\n".join([*sections, sentences, f"{methods_note()}\n"]))
+    (folder / MARKDOWN).write_text("\n".join([*sections, sentences, f"{methods_note(comparison)}\n"]))
     (folder / LATEX).write_text("\n".join(map(to_latex, found)))
     for frame, name in ((group_frame(comparison), GROUPS), (pair_frame(comparison), PAIRS)):
         frame.rename(columns=csv_cell).map(csv_cell).to_csv(folder / name, index=False)
@@ -126,7 +126,7 @@ def group_frame(comparison: Comparison) -> pd.DataFrame:
 
 
 def pair_frame(comparison: Comparison) -> pd.DataFrame:
-    """Return one row for each pair.
+    """Return one row for the best group with each that was tested.
 
     Programs of users read these columns: their names stay as they are.
     """
@@ -138,7 +138,8 @@ def pair_frame(comparison: Comparison) -> pd.DataFrame:
         "improvement_high",
         "p_value",
         "told_apart",
-        "needed",
+        "paired",
+        "equivalence_p_value",
     ]
     rows = [
         (
@@ -147,7 +148,8 @@ def pair_frame(comparison: Comparison) -> pd.DataFrame:
             *pair.improvement,
             pair.p_value,
             pair.significant,
-            pair.seeds_needed,
+            pair.paired,
+            pair.equivalence,
         )
         for pair in comparison.pairs
     ]

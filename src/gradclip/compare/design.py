@@ -3,42 +3,43 @@
 from math import comb
 
 from gradclip.compare import statistics
-from gradclip.compare.summary import MAX_COMPARED_GROUPS, Comparison
+from gradclip.compare.summary import Comparison
 
 
 def design_lines(comparison: Comparison) -> list[str]:
-    """Say what the numbers of runs allow to find; the two largest groups have the smallest p-value of all pairs."""
-    runs = sorted((len(one.errors) for one in comparison.summaries), reverse=True)
-    tested = [count for count in runs if count > 1][:MAX_COMPARED_GROUPS]
-    if len(runs) < 2:
+    """Say what the numbers of runs allow to find; the largest group has the smallest p-value of all."""
+    best, *others = (len(one.errors) for one in comparison.summaries)
+    if not others:
         return []
-    if len(tested) < 2:
-        return [design_sentence(len(runs), 1)]
-    few = sum(count < tested[1] for count in runs)
-    fewer = [f"{few} of {len(runs)} groups have fewer seeds."] if few else []
-    return [design_sentence(len(tested), tested[1]), *fewer]
+    if not comparison.pairs:
+        return [design_sentence(1)]
+    seeds = min(best, max(others))
+    few = sum(count < seeds for count in (best, *others))
+    fewer = [f"{few} of {1 + len(others)} groups have fewer seeds."] if few else []
+    tests = None if comparison.pairs[0].paired else comb(1 + len(comparison.pairs), 2)
+    return [design_sentence(seeds, tests), *fewer]
 
 
-def design_sentence(groups: int, seeds: int) -> str:
+def design_sentence(seeds: int, tests: int | None = None) -> str:
     """Say whether the tests of a comparison are able to find any difference.
 
     Args:
-        groups: number of groups, of which each pair is tested; 2 or more.
         seeds: runs of each group, or of the smallest.
+        tests: number of unpaired tests; None means pairs of runs of one seed, with any number of groups.
 
     Example:
-        >>> print(design_sentence(5, 5))
-        5 seeds and 10 pairs can tell nothing apart at 5%: the smallest possible p is 0.079; 6 seeds or more can.
-        >>> print(design_sentence(5, 10))
-        10 seeds and 10 pairs can tell groups apart at 5%: the smallest possible p is 0.00011.
+        >>> print(design_sentence(5))
+        5 seeds can tell nothing apart at 5%: the smallest possible p is 0.062; 6 seeds or more can.
+        >>> print(design_sentence(6, tests=10))
+        6 seeds, not the same in all groups, can tell groups apart at 5%: the smallest possible p is 0.022.
+        >>> print(design_sentence(10))
+        10 seeds can tell groups apart at 5%: the smallest possible p is 0.002.
     """
-    pairs = comb(min(groups, MAX_COMPARED_GROUPS), 2)
-    needed = statistics.fewest_seeds(pairs)
-    tested = f"{pairs} {'pair' if pairs == 1 else 'pairs'}"
+    needed = statistics.fewest_seeds(tests)
     if seeds == 1:
-        return f"One seed each can tell nothing apart; with {tested}, {needed} seeds or more can."
-    smallest = f"the smallest possible p is {statistics.smallest_p_value(seeds, seeds, pairs):.2g}"
-    design = f"{seeds} seeds and {tested}"
+        return f"One seed each can tell nothing apart; {needed} seeds or more can."
+    smallest = f"the smallest possible p is {statistics.smallest_p_value(seeds, tests):.2g}"
+    design = f"{seeds} seeds" if tests is None else f"{seeds} seeds, not the same in all groups,"
     if seeds < needed:
         return f"{design} can tell nothing apart at 5%: {smallest}; {needed} seeds or more can."
     return f"{design} can tell groups apart at 5%: {smallest}."

@@ -1,14 +1,14 @@
 """Tables and sentences of a comparison."""
 
 from collections.abc import Sequence
-from math import isfinite, isinf
+from math import isfinite, isinf, isnan
 
 import numpy as np
 
 from gradclip.arrays import Floats
 from gradclip.compare.design import design_lines
 from gradclip.compare.edges import edge_lines
-from gradclip.compare.statistics import POWER, Estimate
+from gradclip.compare.statistics import EQUIVALENCE_FACTOR, FEWEST_RUNS, Estimate
 from gradclip.compare.summary import (
     MAX_COMPARED_GROUPS,
     OUTCOMES,
@@ -22,19 +22,13 @@ from gradclip.formatting import Table, console, for_terminal, print_tables
 
 WIDE = 100  # characters of a terminal; on a narrower one a column is left out
 LARGE = 100  # from here on, three digits leave no decimals
-MAX_NAMED = 3  # groups without a significant difference from the best that are named; the others are counted
+MAX_NAMED = 3  # groups of one kind that are named; the others are counted
 
 
-def tables(comparison: Comparison, every_pair: bool = False) -> list[Table]:
-    """Return the table of groups, that of their settings and, where groups were tested, that of pairs.
-
-    Args:
-        comparison: to report.
-        every_pair: whether to list every pair; False lists only those of the best group.
-    """
-    best = comparison.best
-    pairs = [pair for pair in comparison.pairs if every_pair or best in (pair.better, pair.worse)]
-    return [group_table(comparison), *legend_tables(comparison), *([pair_table(pairs)] if pairs else [])]
+def tables(comparison: Comparison) -> list[Table]:
+    """Return the table of groups, that of their settings and, where groups were tested, that of the tests."""
+    pairs = [pair_table(comparison.pairs)] if comparison.pairs else []
+    return [group_table(comparison), *legend_tables(comparison), *pairs]
 
 
 def legend_tables(comparison: Comparison) -> list[Table]:
@@ -155,9 +149,9 @@ def pair_table(pairs: Sequence[Pair]) -> Table:
         "worse",
         "probability of improvement",
         "95% interval",
-        "p (Holm)",
+        "p",
         "significant",
-        "seeds needed",
+        f"within a factor of {EQUIVALENCE_FACTOR}",
     )
     return Table("Probability of improvement", columns, [_pair_row(pair) for pair in pairs])
 
@@ -170,12 +164,12 @@ def _pair_row(pair: Pair) -> tuple[str, ...]:
         f"{pair.improvement.low:.2f} to {pair.improvement.high:.2f}",
         f"{pair.p_value:.2g}",
         "yes" if pair.significant else "no",
-        "" if pair.significant else "no number" if isinf(pair.seeds_needed) else _two_digits(pair.seeds_needed),
+        "" if isnan(pair.equivalence) else "yes" if pair.equivalent else "not shown",
     )
 
 
 def verdicts(comparison: Comparison) -> list[str]:
-    """Return sentences: which group is best, what else to try, which differences are not significant, what is left out.
+    """Return sentences: which group is best, what else to try, what is as good, what the data leave open.
 
     They name runs and settings; each is one line, and a line that is indented is a command.
     """
@@ -198,45 +192,23 @@ def _best(comparison: Comparison) -> list[str]:
 
 
 def _not_significant(comparison: Comparison) -> list[str]:
-    """Name the next best groups that do not differ significantly from the best; count the other pairs."""
-    best = comparison.best
-    pairs = [pair for pair in comparison.pairs if not pair.significant]
-    of_best = [pair for pair in pairs if best in (pair.better, pair.worse)]
+    """Name the groups that are shown to be as good as the best, and those of which the data show neither."""
+    label = comparison.best.group.label
+    alike = [pair for pair in comparison.pairs if pair.equivalent]
+    open_pairs = [pair for pair in comparison.pairs if not pair.significant and not pair.equivalent]
     lines = []
-    if of_best:
-        named = ", ".join(_format_other(pair, best) for pair in of_best[:MAX_NAMED])
-        more = f" and {len(of_best) - MAX_NAMED} more" if len(of_best) > MAX_NAMED else ""
-        lines.append(f"No significant difference between {best.group.label} and {named}{more}.")
-    if others := len(pairs) - len(of_best):
-        lines.append(f"Other pairs without a significant difference: {others} of {len(comparison.pairs)} pairs in all.")
+    if alike:
+        named = _names(alike, comparison.best)
+        lines.append(f"As good as {label} within a factor of {EQUIVALENCE_FACTOR} (two one-sided tests): {named}.")
+    if open_pairs:
+        unknown = "that they are equally good is not shown either"
+        lines.append(f"No significant difference between {label} and {_names(open_pairs, comparison.best)}; {unknown}.")
     return lines
 
 
-def _format_other(pair: Pair, best: GroupSummary) -> str:
-    other = pair.worse if pair.better is best else pair.better
-    runs = min(len(pair.better.errors), len(pair.worse.errors))
-    return f"{other.group.label} ({format_seeds(pair.seeds_needed, runs)})"
-
-
-def format_seeds(needed: float, runs: int) -> str:
-    """Say how many seeds would show a difference that is not significant.
-
-    Args:
-        needed: seeds of each group, see :func:`gradclip.compare.statistics.seeds_needed`.
-        runs: number of runs of the smaller group.
-
-    Example:
-        >>> format_seeds(13126, runs=20), format_seeds(18, runs=20), format_seeds(float("inf"), runs=20)
-        ('about 13,000 seeds each needed', 'this many seeds usually suffice', 'no number of seeds suffices')
-    """
-    if isinf(needed):
-        return "no number of seeds suffices"
-    return "this many seeds usually suffice" if needed <= runs else f"about {_two_digits(needed)} seeds each needed"
-
-
-def _two_digits(seeds: float) -> str:
-    """Round to two digits: such an estimate has no more."""
-    return f"{float(f'{seeds:.2g}'):,.0f}"
+def _names(pairs: Sequence[Pair], best: GroupSummary) -> str:
+    more = f" and {len(pairs) - MAX_NAMED} more" if len(pairs) > MAX_NAMED else ""
+    return ", ".join(pair.other(best).group.label for pair in pairs[:MAX_NAMED]) + more
 
 
 def _caveats(comparison: Comparison) -> list[str]:
@@ -247,7 +219,7 @@ def _caveats(comparison: Comparison) -> list[str]:
         lines.append(f"Compared are the runs on {comparison.data.name}; for others give data_set=...: {others}.")
     lines += design_lines(comparison)
     if len(summaries) > MAX_COMPARED_GROUPS and comparison.pairs:
-        lines.append(f"Only the best {MAX_COMPARED_GROUPS} of {len(summaries)} groups were tested against each other.")
+        lines.append(f"Only the best {MAX_COMPARED_GROUPS} of {len(summaries)} groups were tested.")
     if grouping.mixed:
         lines.append(
             f"Groups mix runs that differ in more than the seed: {', '.join(grouping.mixed)}; add them to by=."
@@ -261,13 +233,23 @@ def _caveats(comparison: Comparison) -> list[str]:
     return lines
 
 
-def methods_note() -> str:
+def methods_note(comparison: Comparison) -> str:
     """Name the statistical methods of every number, in one paragraph."""
+    intervals = (
+        f"In brackets: 95% confidence intervals, of medians and means from {FEWEST_RUNS} runs on; of the median "
+        "between two of the runs (exact), of the interquartile mean by bootstrap over runs (percentile method), of "
+        "proportions by Wilson, of the probability of improvement by"
+    )
+    worst = f"A diverged run ranks below any other. Significant: p below {SIGNIFICANCE_LEVEL:.2f}"
+    if any(pair.paired for pair in comparison.pairs):
+        return (
+            f"{intervals} Clopper and Pearson. Runs of the same seed were compared. {worst} in a sign-flip test of "
+            "ranks, adjusted for the choice of the best among all groups (largest difference, step-down). Within a "
+            f"factor of {EQUIVALENCE_FACTOR}: two one-sided signed-rank tests of the ratios, adjusted by Holm."
+        )
     return (
-        "In brackets: 95% confidence intervals; of median and interquartile mean by bootstrap over runs (percentile "
-        "method), of proportions by Wilson, of the probability of improvement by Newcombe. A diverged run ranks below "
-        f"any other. Significant: p-value of the Mann-Whitney test, adjusted for all pairs by Holm, below "
-        f"{SIGNIFICANCE_LEVEL:.2f}. Seeds needed: for a power of {POWER:.0%} (Noether 1987)."
+        f"{intervals} Newcombe. Groups do not share their seeds, so runs were not compared by seed. {worst} in the "
+        "Mann-Whitney test, adjusted for all pairs of groups by Holm."
     )
 
 

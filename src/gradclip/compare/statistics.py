@@ -4,22 +4,24 @@ Every function here takes errors: the lower the better. A diverged run has an in
 or mean that falls on a diverged run is infinite too.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import count
-from math import ceil, comb, inf, isfinite, nan
-from typing import Any, NamedTuple
+from math import comb, inf, log, nan
+from typing import NamedTuple
 
 import numpy as np
 
 from gradclip.arrays import Floats
 
 CONFIDENCE = 0.95
-POWER = 0.8  # probability that a real difference is found
+FEWEST_RUNS = 5  # of which there is an interval: of fewer, not even the range of all covers the median in 90% of cases
 RESAMPLES = 2000
 HUGE = 1e150  # stands for infinity in the bootstrap, which interpolates and squares
 NEARLY_ONE = 1 - 1e-9
 MAX_PERMUTATIONS = 20_000  # up to so many assignments of the runs to two groups, the test is exact despite ties
+MAX_EXACT_SEEDS = 12  # up to so many, every flip of the signs is tried; above, as many at random
+EQUIVALENCE_FACTOR = 1.1  # scores whose ratio is nearer to one than this count as equally good
 
 
 class Estimate(NamedTuple):
@@ -31,15 +33,25 @@ class Estimate(NamedTuple):
 
 
 def median(errors: Floats) -> Estimate:
-    """Return the median of ``[runs]`` errors with a bootstrap interval (SciPy, percentile method).
+    """Return the median of ``[runs]`` errors with the interval between two of them (exact, by the binomial).
+
+    It holds for every distribution: the median lies below the k smallest of n values with the probability that a fair
+    coin shows heads fewer than k times in n throws. Of five runs the interval is their range, which covers 94%.
 
     Example:
-        >>> median(np.array([3.0, 1.0, 2.0])).value
-        2.0
+        >>> median(np.array([3.0, 1.0, 2.0, 5.0, 4.0, 6.0]))
+        Estimate(value=3.5, low=1.0, high=6.0)
         >>> median(np.array([1.0, np.inf, np.inf])).value
         inf
     """
-    return _with_bootstrap(errors, np.median)
+    from scipy.stats import binom
+
+    value = _restore_infinity(float(np.median(np.minimum(errors, HUGE))))
+    if len(errors) < FEWEST_RUNS:
+        return Estimate(value, nan, nan)
+    outside = max(int(binom.ppf((1 - CONFIDENCE) / 2, len(errors), 0.5)), 1) - 1  # runs beyond either end
+    ordered = np.sort(errors)
+    return Estimate(value, float(ordered[outside]), float(ordered[-1 - outside]))
 
 
 def interquartile_mean(errors: Floats) -> Estimate:
@@ -49,18 +61,12 @@ def interquartile_mean(errors: Floats) -> Estimate:
         >>> interquartile_mean(np.array([0.0, 1.0, 3.0, 100.0])).value
         2.0
     """
-    from scipy.stats import trim_mean
+    from scipy.stats import bootstrap, trim_mean
 
-    return _with_bootstrap(errors, partial(trim_mean, proportiontocut=0.25))
-
-
-def _with_bootstrap(errors: Floats, statistic: Callable[..., Any]) -> Estimate:
-    from scipy.stats import bootstrap
-
-    finite = np.minimum(errors, HUGE)
+    statistic, finite = partial(trim_mean, proportiontocut=0.25), np.minimum(errors, HUGE)
     value = _restore_infinity(float(statistic(finite, axis=0)))
-    if len(errors) < 2 or np.ptp(finite) == 0:
-        return Estimate(value, *((nan, nan) if len(errors) < 2 else (value, value)))
+    if len(errors) < FEWEST_RUNS or np.ptp(finite) == 0:
+        return Estimate(value, *((nan, nan) if len(errors) < FEWEST_RUNS else (value, value)))
     resampled = bootstrap(
         (finite,), statistic, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method="percentile", random_state=0
     )
@@ -123,6 +129,99 @@ def _newcombe_interval(value: float, runs: int, others: int) -> tuple[float, flo
     return float(low), float(high)
 
 
+def paired_improvement(errors: Floats, others: Floats) -> Estimate:
+    """Return the probability that a run beats the other group's run of the same seed; a tie counts half.
+
+    The interval is that of Clopper and Pearson for a proportion.
+
+    Args:
+        errors: of the first group, ``[seeds]``.
+        others: of the second group with the same seeds, ``[seeds]``.
+
+    Example:
+        >>> estimate = paired_improvement(np.array([1.0, 2.0, np.inf]), np.array([3.0, 4.0, np.inf]))
+        >>> f"{estimate.value:.2f}, {estimate.low:.2f} to {estimate.high:.2f}"
+        '0.83, 0.18 to 1.00'
+    """
+    from scipy.stats import beta
+
+    wins, seeds = float(np.sum((errors < others) + 0.5 * (errors == others))), len(errors)
+    tail = (1 - CONFIDENCE) / 2
+    low = float(beta.ppf(tail, wins, seeds - wins + 1)) if wins else 0.0
+    high = float(beta.ppf(1 - tail, wins + 1, seeds - wins)) if wins < seeds else 1.0
+    return Estimate(wins / seeds, low, high)
+
+
+def paired_p_values(errors: Floats, best: int) -> Floats:
+    """Return the p-value of the best group against each other, ``[groups]``, adjusted for the choice among all.
+
+    A sign-flip test: were all groups alike, the differences within a seed could as well have the opposite signs. The
+    errors become ranks, so that a diverged run is worse than any other, however large. A difference is held against
+    the largest difference of *any* two groups under each flip, since the best group was chosen by the same errors.
+    Groups that are further away from the best leave the comparison first (step-down, Westfall and Young 1993); the
+    p-value of their pair is that with them.
+
+    Args:
+        errors: ``[seeds, groups]``; NaN where a group has no run of a seed.
+        best: number of the group with which the others are compared; its own p-value is 1.
+
+    Example:
+        >>> errors = np.array([[1.0, 2.0, np.inf], [2.0, 4.0, np.inf]] * 3)
+        >>> paired_p_values(errors, best=0).tolist()
+        [1.0, 0.03125, 0.03125]
+    """
+    from scipy.stats import rankdata
+
+    ranks = rankdata(errors, axis=None, nan_policy="omit").reshape(errors.shape)
+    differences = np.nan_to_num(ranks[:, :, None] - ranks[:, None, :])
+    flipped = np.abs(np.tensordot(_sign_flips(len(errors)), differences, axes=1))  # [flips, groups, groups]
+    distances = flipped[0, best]
+    p_values, remaining, reached = np.ones(errors.shape[1]), [*range(errors.shape[1])], 0.0
+    for group in sorted(set(remaining) - {best}, key=lambda group: -distances[group]):
+        largest = flipped[:, remaining][:, :, remaining].max(axis=(1, 2))
+        reached = max(reached, float(np.mean(largest >= distances[group])))
+        p_values[group] = reached
+        remaining.remove(group)
+    return p_values
+
+
+def _sign_flips(seeds: int) -> Floats:
+    """Return ``[flips, seeds]`` signs, the first all positive; of a flip and its negative, equally extreme, one."""
+    if seeds <= MAX_EXACT_SEEDS:
+        flipped = np.arange(2 ** (seeds - 1))[:, None] >> np.arange(seeds) & 1  # the digits of each number
+        return np.where(flipped, -1.0, 1.0)
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(2 ** (MAX_EXACT_SEEDS - 1), seeds))
+    signs[0] = 1
+    return signs
+
+
+def equivalence_p_value(errors: Floats, others: Floats) -> float:
+    """Return the p-value of two one-sided tests that the scores differ by a factor of less than 1.1; NaN for none.
+
+    Wilcoxon's signed-rank tests (SciPy) of the logarithms of the ratios. A factor needs scores of one sign that are not
+    zero. Two runs that both diverged are alike; of a run that diverged and one that did not, the ratio is infinite.
+
+    Args:
+        errors: of the first group, ``[seeds]``.
+        others: of the second group with the same seeds, ``[seeds]``.
+
+    Example:
+        >>> errors = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+        >>> f"{equivalence_p_value(errors, errors * 1.01):.3f}", f"{equivalence_p_value(errors, errors * 1.2):.3f}"
+        ('0.016', '1.000')
+    """
+    from scipy.stats import wilcoxon
+
+    both = np.array([errors, others])
+    signs = np.sign(both[np.isfinite(both)])
+    if not signs.size or not signs[0] or (signs != signs[0]).any():
+        return nan
+    alike = np.isinf(both).all(axis=0)
+    ratios, margin = np.diff(np.log(np.abs(np.where(alike, 1.0, both))), axis=0)[0], log(EQUIVALENCE_FACTOR)
+    above, below = wilcoxon(ratios + margin, alternative="greater"), wilcoxon(ratios - margin, alternative="less")
+    return float(np.maximum(above.pvalue, below.pvalue))  # NaN stays, where every ratio is the factor itself
+
+
 def difference_p_value(errors: Floats, others: Floats) -> float:
     """Return the two-sided p-value of the Mann-Whitney test (SciPy), exact for few runs.
 
@@ -145,35 +244,36 @@ def difference_p_value(errors: Floats, others: Floats) -> float:
     return float(mannwhitneyu(errors, others, method=method).pvalue)
 
 
-def smallest_p_value(runs: int, others: int, tests: int) -> float:
-    """Return the smallest p-value that the exact Mann-Whitney test of two groups can have, adjusted by Holm.
-
-    It is that of groups of which every run of one beats every run of the other.
+def smallest_p_value(runs: int, tests: int | None = None) -> float:
+    """Return the smallest p-value that groups of some runs can have: if every run of one beats those of the others.
 
     Args:
-        runs: of the first group.
-        others: runs of the second group.
-        tests: number of pairs that are tested.
+        runs: of each group.
+        tests: number of unpaired tests (Mann-Whitney), adjusted by Holm; None means pairs of runs of one seed, whose
+            smallest p-value is the same for any number of groups.
 
     Example:
-        >>> round(smallest_p_value(5, 5, tests=10), 3), round(smallest_p_value(6, 6, tests=10), 3)
-        (0.079, 0.022)
+        >>> smallest_p_value(5), smallest_p_value(6), round(smallest_p_value(5, tests=10), 3)
+        (0.0625, 0.03125, 0.079)
     """
-    return min(1.0, 2 / comb(runs + others, runs) * tests)
+    flips = 2 ** min(runs, MAX_EXACT_SEEDS)
+    return min(1.0, 2 / flips if tests is None else 2 / comb(2 * runs, runs) * tests)
 
 
-def fewest_seeds(tests: int) -> int:
+def fewest_seeds(tests: int | None = None) -> int:
     """Return the runs that each group needs for any of the tests to be able to find a difference.
 
     Example:
-        >>> fewest_seeds(1), fewest_seeds(10), fewest_seeds(36)
-        (4, 6, 7)
+        >>> fewest_seeds(), fewest_seeds(tests=1), fewest_seeds(tests=36)
+        (6, 4, 7)
     """
-    return next(seeds for seeds in count(2) if smallest_p_value(seeds, seeds, tests) < 1 - CONFIDENCE)
+    return next(runs for runs in count(2) if smallest_p_value(runs, tests) < 1 - CONFIDENCE)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Adjust the p-values of several tests, so that the family-wise error rate is limited (Holm 1979).
+
+    NaN, of a test that could not be made, stays so; it counts among the tests.
 
     Example:
         >>> holm([0.01, 0.04, 0.03])
@@ -183,25 +283,3 @@ def holm(p_values: Sequence[float]) -> list[float]:
     factors = len(p_values) - np.arange(len(p_values))
     adjusted = np.minimum(1, np.maximum.accumulate(np.asarray(p_values, dtype=float)[order] * factors))
     return [float(adjusted[rank]) for rank in np.argsort(order)]
-
-
-def seeds_needed(probability: float, tests: int = 1) -> float:
-    """Return the runs that each of two groups needs for a power of 80% (Noether 1987, JASA 82, 645-647).
-
-    With p the probability of improvement: (z₁₋α⸝₂ + z_power)² / (6·(p − ½)²) for groups of equal size; infinite where
-    p is a half.
-
-    Args:
-        probability: of improvement, 0 to 1.
-        tests: number of tests that share the error rate of 5%.
-
-    Example:
-        >>> seeds_needed(0.75), seeds_needed(0.5)
-        (21, inf)
-    """
-    from scipy.stats import norm
-
-    z = norm.ppf(1 - (1 - CONFIDENCE) / tests / 2) + norm.ppf(POWER)
-    distance = probability - 0.5
-    runs = float(z**2 / (6 * distance**2)) if distance else inf
-    return ceil(runs) if isfinite(runs) else inf

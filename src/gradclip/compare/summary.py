@@ -1,7 +1,7 @@
-"""Summaries of groups, and tests between pairs of groups."""
+"""Summaries of groups, and tests of the best group against the others."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from math import inf, isfinite
 
@@ -17,7 +17,7 @@ from gradclip.errors import ConfigError, did_you_mean
 from gradclip.tracking.stored_runs import Curve, Selection, StoredRun
 
 OUTCOMES = ("learned", "finished", "stalled", "diverged")
-MAX_COMPARED_GROUPS = 12  # only pairs of the best groups are tested
+MAX_COMPARED_GROUPS = 12  # only the best groups are tested
 SIGNIFICANCE_LEVEL = 1 - statistics.CONFIDENCE
 
 
@@ -78,7 +78,7 @@ class GroupSummary:
     Attributes:
         group: the group and its runs.
         errors: of each run, ``[runs]``; infinite where a run diverged.
-        median: of the errors, with a bootstrap interval.
+        median: of the errors, with the interval between two of them.
         interquartile_mean: of the errors, with a bootstrap interval.
         outcomes: proportion of runs that learned, stalled and diverged, with Wilson's interval.
         epochs_to_target: epochs until each run reached the target, ``[runs]``; infinite where it never did.
@@ -99,6 +99,13 @@ class GroupSummary:
         """Return the number of runs with an outcome."""
         return sum(run.outcome == outcome for run in self.group.runs)
 
+    @property
+    def by_seed(self) -> dict[str, float] | None:
+        """The error of each seed; None where a run has no seed, or two runs have the same."""
+        seeds = [run.parameters.get("seed") for run in self.group.runs]
+        known = [seed for seed in seeds if seed is not None]
+        return dict(zip(known, self.errors.tolist(), strict=True)) if len(set(known)) == len(seeds) else None
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -107,21 +114,34 @@ class Pair:
     Attributes:
         better: the group whose runs beat those of the other more often.
         worse: the other group.
-        improvement: probability that a run of the better group beats one of the other, with its interval.
-        p_value: of the Mann-Whitney test, adjusted for the number of pairs (Holm).
-        seeds_needed: runs of each group with which a difference of this size is found with a power of 80%.
+        improvement: probability that a run of the better group beats one of the other, with its interval; where runs
+            are paired, that of the same seed.
+        p_value: of the difference, adjusted for the choice of the best group among all.
+        equivalence: p-value of the claim that scores differ by a factor of less than 1.1, adjusted by Holm; NaN where
+            runs are not paired, or scores are not of one sign.
+        paired: whether runs of the same seed were compared.
     """
 
     better: GroupSummary
     worse: GroupSummary
     improvement: Estimate
     p_value: float
-    seeds_needed: float
+    equivalence: float
+    paired: bool
 
     @property
     def significant(self) -> bool:
         """Whether the difference is statistically significant."""
         return self.p_value < SIGNIFICANCE_LEVEL
+
+    @property
+    def equivalent(self) -> bool:
+        """Whether the scores are shown to differ by a factor of less than 1.1."""
+        return self.equivalence < SIGNIFICANCE_LEVEL
+
+    def other(self, group: GroupSummary) -> GroupSummary:
+        """Return the group that is compared with a group of the pair."""
+        return self.worse if self.better is group else self.better
 
 
 @dataclass(frozen=True)
@@ -135,7 +155,7 @@ class Comparison:
         metric: what they were compared by.
         target: value of the metric for ``epochs_to_target``.
         summaries: the groups, best first.
-        pairs: every pair of the best groups.
+        pairs: the best group with each of the next best; empty where it has a single run.
     """
 
     selection: Selection
@@ -153,9 +173,7 @@ class Comparison:
 
     def against_best(self, other: GroupSummary) -> Pair | None:
         """Return the test of a group against the best; None where there is none."""
-        return next(
-            (pair for pair in self.pairs if {id(pair.better), id(pair.worse)} == {id(self.best), id(other)}), None
-        )
+        return next((pair for pair in self.pairs if pair.other(self.best) is other), None)
 
 
 def summarize_groups(
@@ -215,19 +233,67 @@ def default_target(groups: Sequence[Group], metric: Metric) -> float:
     return metric.sign * float(np.median(finite)) if finite.size else np.nan
 
 
-def compare_pairs(summaries: Sequence[GroupSummary]) -> list[Pair]:
-    """Compare every pair of the best groups, given best first; groups of one run are left out."""
-    pairs = list(combinations([group for group in summaries if len(group.errors) > 1][:MAX_COMPARED_GROUPS], 2))
-    p_values = statistics.holm([statistics.difference_p_value(first.errors, second.errors) for first, second in pairs])
-    return [_pair(first, second, p_value, len(pairs)) for (first, second), p_value in zip(pairs, p_values, strict=True)]
+def compare_with_best(summaries: Sequence[GroupSummary]) -> list[Pair]:
+    """Compare the first group, the best, with each of the next best; groups of one run are left out."""
+    best, *others = summaries
+    tested = [group for group in others if len(group.errors) > 1][: MAX_COMPARED_GROUPS - 1]
+    return compare_with(best, tested) if len(best.errors) > 1 else []
 
 
-def _pair(first: GroupSummary, second: GroupSummary, p_value: float, tests: int) -> Pair:
-    improvement = statistics.probability_of_improvement(first.errors, second.errors)
-    if improvement.value < 0.5:
-        first, second = second, first
-        improvement = Estimate(1 - improvement.value, 1 - improvement.high, 1 - improvement.low)
-    return Pair(first, second, improvement, p_value, statistics.seeds_needed(improvement.value, tests))
+def compare_with(best: GroupSummary, others: Sequence[GroupSummary]) -> list[Pair]:
+    """Compare a group with others: by pairs of runs of one seed where any two groups share seeds.
+
+    Args:
+        best: the group that is compared with each of the others.
+        others: of two or more runs each.
+    """
+    if not others:
+        return []
+    matrix = error_matrix([best, *others])
+    return _unpaired(best, others) if matrix is None else _paired(best, others, matrix)
+
+
+def error_matrix(groups: Sequence[GroupSummary]) -> Floats | None:
+    """Return errors ``[seeds, groups]``, NaN for a missing run; None where two groups share fewer than two seeds."""
+    columns = [group.by_seed for group in groups]
+    known = [column for column in columns if column is not None]
+    if len(known) < len(groups) or any(len(one.keys() & other.keys()) < 2 for one, other in combinations(known, 2)):
+        return None
+    seeds = sorted({seed for column in known for seed in column})
+    return np.array([[column.get(seed, np.nan) for column in known] for seed in seeds])
+
+
+def _paired(best: GroupSummary, others: Sequence[GroupSummary], matrix: Floats) -> list[Pair]:
+    twos = [matrix[:, [0, column]] for column in range(1, 1 + len(others))]
+    shared = [two[~np.isnan(two).any(axis=1)].T for two in twos]
+    alike = statistics.holm([statistics.equivalence_p_value(*errors) for errors in shared])
+    p_values = statistics.paired_p_values(matrix, best=0)[1:].tolist()
+    return [
+        _sorted(
+            Pair(best, other, statistics.paired_improvement(*errors), p_value, equivalence, paired=True),
+            statistics.probability_of_improvement(*errors).value,  # what the test is of: sizes count, as ranks
+        )
+        for other, errors, p_value, equivalence in zip(others, shared, p_values, alike, strict=True)
+    ]
+
+
+def _unpaired(best: GroupSummary, others: Sequence[GroupSummary]) -> list[Pair]:
+    """Adjust for every pair of groups: the best was chosen among all by the same runs."""
+    every = [*combinations([best, *others], 2)]  # those of the best come first
+    p_values = statistics.holm([statistics.difference_p_value(one.errors, other.errors) for one, other in every])
+    chances = [statistics.probability_of_improvement(best.errors, other.errors) for other in others]
+    return [
+        _sorted(Pair(best, other, chance, p_value, equivalence=np.nan, paired=False), chance.value)
+        for other, chance, p_value in zip(others, chances, p_values, strict=False)
+    ]
+
+
+def _sorted(pair: Pair, chance: float) -> Pair:
+    """Put the better group first, which it is already where its chance to win is at least a half."""
+    if chance >= 0.5:
+        return pair
+    value, low, high = pair.improvement
+    return replace(pair, better=pair.worse, worse=pair.better, improvement=Estimate(1 - value, 1 - high, 1 - low))
 
 
 def _finite_median(values: Sequence[float]) -> float:

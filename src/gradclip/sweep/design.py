@@ -28,7 +28,7 @@ def design_lines(config: DictConfig | ListConfig) -> list[str]:
         return []
     from gradclip.compare.design import design_sentence
 
-    return [f"{groups} groups: {design_sentence(groups, seeds)}"]
+    return [f"{groups} groups: {design_sentence(seeds)}"]
 
 
 def count_groups(overrides: list[Override]) -> tuple[int, int]:
