@@ -15,15 +15,16 @@ from gradclip.norms import global_norm
 class Quantile(Rescaler):
     """Clip the global norm at a running estimate of its c-th percentile.
 
-    Rule: ``norm`` at C, then C·exp(−η·(b − c/100)), b whether ‖g‖ ≤ C.
-    So C follows the norms, by at most the factor exp(η) at each step, and remembers no other number. It starts at the
-    first norm above 0.
+    Rule: ``norm`` at a running c-th percentile.
+    Its estimate C becomes C·exp(−η·(b − c/100)) after each step, where b is 1 if ‖g‖ ≤ C and 0 otherwise. So C follows
+    the norms, by at most the factor exp(η) at each step, and is all that is remembered. It starts at the first norm
+    above 0.
 
     Non-finite gradients: as in ``norm``, not remembered.
 
     Source: Andrew et al. 2021.
-    Andrew, Thakkar, McMahan & Ramaswamy, "Differentially private learning with adaptive clipping", section 2 (the
-    geometric update), for one norm at each step and without noise. There C starts at 0.1.
+    Andrew, Thakkar, McMahan & Ramaswamy, "Differentially private learning with adaptive clipping", its
+    geometric update, for one norm at each step and without noise. There C starts at 0.1.
 
     Args:
         value: the percentile c, 0 to 100; the lower, the more is clipped. What a schedule raises above 100 is 100.

@@ -22,7 +22,8 @@ FLAT, FLAT_STEPS = (15 / 8, -10 / 8, 3 / 8), 4  # Newton-Schulz of the fifth ord
 class Spectral(Clipper):
     """Cap the singular values of each gradient at c, and keep its singular directions.
 
-    Rule: U·min(Σ, c)·Vᵀ for each matrix U·Σ·Vᵀ.
+    Rule: U·min(Σ, c)·Vᵀ for each matrix.
+    U·Σ·Vᵀ is its singular value decomposition.
     The matrix of a convolution has a row for each filter. The only singular value of a vector is its norm.
 
     On a CPU small matrices are decomposed. A larger one, and every one on a GPU, where a decomposition would wait for
@@ -30,7 +31,7 @@ class Spectral(Clipper):
     sign are found by matrix products alone (Newton-Schulz), which use all cores, to about 0.1% of c. A matrix whose
     norm is above 10,000·c is then scaled to that norm first.
 
-    Non-finite gradients: as in ``norm``, within that tensor.
+    Non-finite gradients: as in ``parameter_norm``.
 
     Source: Yukhimchuk et al. 2026.
     Yukhimchuk, Kolar, Takáč & Choudhury, "Gradient clipping beyond vector norms: a spectral approach for matrix-valued

@@ -19,15 +19,15 @@ from gradclip.sharding import map_stored
 class Spike(Clipper):
     """Shrink each tensor's elements above c times its running maximum, so that its largest ends there.
 
-    Rule: elements above c·m̂_i times c·m̂_i/max|g_i|, m̂_i the average max|g_i|.
-    m̂_i is an exponential moving average of the largest magnitude of that tensor before clipping, this step's included,
-    corrected for its start. All elements above the limit shrink by one factor, so that one just above it ends below
-    others that were not clipped. Of a complex gradient real and imaginary parts count as elements.
+    Rule: elements to at most c·m̂_i, a running maximum.
+    Elements above c·m̂_i are multiplied by c·m̂_i/max|g_i|. m̂_i is an exponential moving average of the
+    tensor's largest magnitude before clipping, this step's included, corrected for its start. Since the factor is the
+    same for all, an element just above the limit ends below others that were not clipped. Of a complex gradient real and imaginary parts count as elements.
 
-    Non-finite gradients: as in ``norm``, within that tensor, not remembered.
+    Non-finite gradients: as in ``parameter_norm``, not remembered.
 
     Source: Huang et al. 2025 (Stable-SPAM).
-    "Stable-SPAM: how to train in 4-bit more stably than 16-bit Adam", AdaClip in section 4, where c is 1.
+    "Stable-SPAM: how to train in 4-bit more stably than 16-bit Adam", AdaClip, and its code; there c is 1.
 
     Args:
         value: the multiple c of the running maximum, without unit.

@@ -16,15 +16,16 @@ from gradclip.norms import tensor_norms
 class Stabilize(Rescaler):
     """Rescale each gradient to c times its average norm, as a fraction of the root mean square of its norms.
 
-    Rule: g_i·c·m̂_i/(√v̂_i·‖g_i‖), m̂_i and v̂_i the averages of ‖g_i‖ and ‖g_i‖².
-    Both are exponential moving averages that include this step's norm and are corrected for their start. While norms
-    stay the same the result has the norm c, whatever they are; it is less after a spike, which v̂_i remembers longer.
+    Rule: g_i·c·m̂_i/(√v̂_i·‖g_i‖), running moments of ‖g_i‖.
+    m̂_i and v̂_i are exponential moving averages of ‖g_i‖ and ‖g_i‖², which include this step's norm
+    and are corrected for their start. While norms stay the same the result has the norm c, whatever they are; it is
+    less after a spike, which v̂_i remembers longer.
     So the size of the gradient is lost, as in :class:`Normalize`. A gradient of zero stays zero.
 
-    Non-finite gradients: as in ``norm``, within that tensor, not remembered.
+    Non-finite gradients: as in ``parameter_norm``, not remembered.
 
     Source: Huang et al. 2025 (Stable-SPAM).
-    "Stable-SPAM: how to train in 4-bit more stably than 16-bit Adam", AdaGN in section 4, where c is 1.
+    "Stable-SPAM: how to train in 4-bit more stably than 16-bit Adam", AdaGN, and its code; there c is 1.
 
     Args:
         value: the norm c of each tensor whose norms stay the same, in loss units per weight unit.

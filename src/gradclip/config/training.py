@@ -51,6 +51,14 @@ class RMSpropOptimizer(Settings):
     weight_decay: WeightDecay
 
 
+class MuonOptimizer(Settings):
+    name: Literal["muon"]
+    lr: LearningRate
+    momentum: Share
+    nesterov: bool
+    weight_decay: WeightDecay
+
+
 class ConstantSchedule(Settings):
     name: Literal["constant"]
 
@@ -86,5 +94,5 @@ class TrainerSettings(Settings):
 
 
 LossSettings = PlainLoss | HuberLoss
-OptimizerSettings = SGDOptimizer | AdamOptimizer | RMSpropOptimizer
+OptimizerSettings = SGDOptimizer | AdamOptimizer | RMSpropOptimizer | MuonOptimizer
 ScheduleSettings = ConstantSchedule | WarmupCosineSchedule
