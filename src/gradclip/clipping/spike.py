@@ -20,9 +20,10 @@ class Spike(Clipper):
     """Shrink each tensor's elements above c times its running maximum, so that its largest ends there.
 
     Rule: elements to at most c·m̂_i, a running maximum.
-    Elements above c·m̂_i are multiplied by c·m̂_i/max|g_i|. m̂_i is an exponential moving average of the
-    tensor's largest magnitude before clipping, this step's included, corrected for its start. Since the factor is the
-    same for all, an element just above the limit ends below others that were not clipped. Of a complex gradient real and imaginary parts count as elements.
+    Elements above c·m̂_i are multiplied by c·m̂_i/max|g_i|. m̂_i is an exponential moving average of the tensor's largest
+    magnitude before clipping, this step's included, corrected for its start. Since the factor is the same for all, an
+    element just above the limit ends below others that were not clipped. Of a complex gradient real and imaginary
+    parts count as elements.
 
     Non-finite gradients: as in ``parameter_norm``, not remembered.
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, AdamW, Muon, Optimizer, RMSprop
+from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -40,7 +40,7 @@ class MuonAdamW(Optimizer):
     """Muon for matrices, and AdamW for the other parameters, which Muon does not take, as one optimizer.
 
     Muon's updates are scaled to the size of AdamW's (Liu et al. 2025, "Muon is scalable for LLM training"), so that
-    both have the same learning rate and weight decay. AdamW has torch's defaults otherwise.
+    both have the same learning rate and weight decay. AdamW has torch's defaults otherwise. Needs torch 2.9.
 
     Args:
         parameters: the parameters, of any shape.
@@ -61,7 +61,7 @@ class MuonAdamW(Optimizer):
             (matrices if parameter.ndim == 2 else others).append(parameter)
         shared = {"lr": lr, "weight_decay": weight_decay}
         self._parts = (
-            Muon([{"params": matrices}], adjust_lr_fn="match_rms_adamw", **shared, **settings),
+            torch.optim.Muon([{"params": matrices}], adjust_lr_fn="match_rms_adamw", **shared, **settings),
             AdamW([{"params": others}], **shared),
         )
         super().__init__([group for part in self._parts for group in part.param_groups], {})
