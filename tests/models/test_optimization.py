@@ -191,10 +191,10 @@ def test_a_closure_is_evaluated_and_its_loss_returned():
 
 @pytest.mark.parametrize(("installed", "fits"), [("2.8.0+cpu", False), ("2.9.1", True), ("3.0.0", True)])
 def test_muon_needs_a_torch_that_has_it(monkeypatch, installed, fits):
-    monkeypatch.setattr(training, "version", lambda package: installed)
+    monkeypatch.setattr(training, "version", lambda _: installed)
     settings = {"name": "muon", **MUON}
     if fits:
         training.MuonOptimizer.model_validate(settings)
     else:
-        with pytest.raises(ValidationError, match="got 'muon'; needs torch 2.9 or later, not 2.8.0"):
+        with pytest.raises(ValidationError, match=r"got 'muon'; needs torch 2\.9 or later, not 2\.8\.0"):
             training.MuonOptimizer.model_validate(settings)
