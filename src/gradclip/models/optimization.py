@@ -59,7 +59,7 @@ class MuonAdamW(Optimizer):
         others: list[nn.Parameter] = []
         for parameter in parameters:
             (matrices if parameter.ndim == 2 else others).append(parameter)
-        shared = {"lr": lr, "weight_decay": weight_decay}
+        shared: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay}
         self._parts = (
             torch.optim.Muon([{"params": matrices}], adjust_lr_fn="match_rms_adamw", **shared, **settings),
             AdamW([{"params": others}], **shared),
