@@ -108,6 +108,7 @@ def test_percentile_zero_is_the_least_norm_so_far_in_library_and_config():
 
 def test_methods_that_one_threshold_sets_up_can_be_grouped():
     grouped = ["norm", "value", "parameter_norm", "normalize", "adaptive", "zscore", "parameter_ema"]
+    grouped += ["spike", "stabilize", "spectral"]
     assert [
         method for method in METHODS if GroupsClip.model_fields["method"].annotation.__args__.count(method)
     ] == grouped
@@ -115,7 +116,7 @@ def test_methods_that_one_threshold_sets_up_can_be_grouped():
 
 
 def test_what_chooses_the_computation_is_the_same_for_stacked_replicas():
-    assert {"order", "history"} == FIXED_SETTINGS
+    assert {"order", "history", "exact"} == FIXED_SETTINGS
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -117,7 +117,7 @@ def test_an_environment_variable_points_to_another_store(monkeypatch):
             ["model.activation=swish"],
             "model.activation: got 'swish'; must be 'relu', 'tanh', 'sigmoid', 'elu', 'gelu' or 'silu'",
         ),
-        (["optimizer.name=lion"], "optimizer.name: got 'lion'; choose from 'sgd', 'adam', 'adamw', 'rmsprop'"),
+        (["optimizer.name=lion"], "optimizer.name: got 'lion'; choose from 'sgd', 'adam', 'adamw', 'rmsprop', 'muon'"),
         (["optimizer.momentum=1"], "optimizer.momentum: got 1; must be less than 1"),
         (
             ["optimizer.nesterov=true", "optimizer.momentum=0"],

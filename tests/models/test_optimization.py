@@ -5,9 +5,13 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
+from gradclip.config import training
 from gradclip.config.limits import LARGEST, LARGEST_RATE
 from gradclip.config.training import OptimizerSettings
 from gradclip.models.optimization import LOSSES, OPTIMIZERS, build_loss, optimizer_factory, schedule_factory
+
+HAS_MUON = hasattr(torch.optim, "Muon")
+NAMES = [name for name in OPTIMIZERS if name != "muon" or HAS_MUON]
 
 
 def learning_rates(steps, warmup_fraction, final_fraction, lr=0.1):
@@ -58,7 +62,7 @@ def test_the_constant_schedule_is_none():
     assert schedule_factory("constant") is None
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_optimizer_builds_and_lowers_a_loss(name):
     parameter = nn.Parameter(torch.tensor([1.0]))
     optimizer = optimizer_factory(name, lr=0.01, weight_decay=0.0)([parameter])
@@ -86,7 +90,7 @@ def test_losses_are_means_over_the_batch(name, settings, expected):
     assert name in LOSSES
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_largest_settings_fit_float32(name):
     kind = next(one for one in OptimizerSettings.__args__ if name in one.model_fields["name"].annotation.__args__)
     largest = {
@@ -103,3 +107,94 @@ def test_the_largest_settings_fit_float32(name):
         optimizer.step()
     with pytest.raises(ValidationError, match="less than or equal to 10000000000"):
         kind.model_validate({"name": name, "lr": 2 * LARGEST_RATE})
+
+
+def train_two_layers(optimizer_of, factors=(1.0,) * 4, between=lambda optimizer: optimizer):
+    """The weights after some steps whose gradients have been multiplied by factors."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2, bias=False))
+    inputs, optimizer = torch.randn(16, 4), optimizer_of(network.parameters())
+    for factor in factors:
+        optimizer.zero_grad()
+        network(inputs).square().mean().backward()
+        for parameter in network.parameters():
+            parameter.grad *= factor
+        optimizer.step()
+        optimizer = between(optimizer)
+    return dict(network.named_parameters())
+
+
+needs_muon = pytest.mark.skipif(not HAS_MUON, reason="this torch has no Muon")
+MUON = {"lr": 0.01, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1}
+
+
+@needs_muon
+def test_muon_is_torch_s_for_matrices_and_adamw_for_the_rest():
+    class Apart:
+        def __init__(self, parameters):
+            matrices, rest = [], []
+            for parameter in parameters:
+                (matrices if parameter.ndim == 2 else rest).append(parameter)
+            muon = torch.optim.Muon(matrices, adjust_lr_fn="match_rms_adamw", **MUON)
+            self.both = (muon, torch.optim.AdamW(rest, lr=0.01, weight_decay=0.1))
+
+        def zero_grad(self):
+            for optimizer in self.both:
+                optimizer.zero_grad()
+
+        def step(self):
+            for optimizer in self.both:
+                optimizer.step()
+
+    torch.testing.assert_close(
+        train_two_layers(optimizer_factory("muon", **MUON)), train_two_layers(Apart), rtol=0, atol=0
+    )
+
+
+@needs_muon
+def test_muon_goes_on_from_its_saved_state():
+    def save_and_load(optimizer):
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        loaded = optimizer_factory("muon", **MUON | {"lr": 1.0})(parameters)
+        loaded.load_state_dict(optimizer.state_dict())
+        return loaded
+
+    make = optimizer_factory("muon", **MUON)
+    torch.testing.assert_close(train_two_layers(make, between=save_and_load), train_two_layers(make), rtol=0, atol=0)
+
+
+@needs_muon
+def test_a_factor_on_all_gradients_changes_nothing_with_muon_and_much_with_sgd():
+    def change(make):
+        one, other = (train_two_layers(make, factors=(factor,) * 4)["0.weight"] for factor in (1.0, 1e-2))
+        start = train_two_layers(make, factors=())["0.weight"]
+        return ((one - other).norm() / (one - start).norm()).item()
+
+    assert change(optimizer_factory("muon", **MUON)) < 0.02  # it rounds to bfloat16
+    assert change(optimizer_factory("sgd", lr=0.1)) > 0.9
+
+
+@needs_muon
+def test_a_closure_is_evaluated_and_its_loss_returned():
+    weight = nn.Parameter(torch.ones(2, 2))
+    optimizer = optimizer_factory("muon", **MUON)([weight])
+
+    def closure():
+        optimizer.zero_grad()
+        loss = weight.square().sum()
+        loss.backward()
+        return loss
+
+    assert optimizer.step(closure).item() == 4.0
+    assert weight.square().sum() < 4.0
+
+
+@pytest.mark.parametrize(("installed", "fits"), [("2.8.0+cpu", False), ("2.9.1", True), ("3.0.0", True)])
+def test_muon_needs_a_torch_that_has_it(monkeypatch, installed, fits):
+    monkeypatch.setattr(training, "version", lambda _: installed)
+    settings = {"name": "muon", **MUON}
+    if fits:
+        training.MuonOptimizer.model_validate(settings)
+    else:
+        with pytest.raises(ValidationError, match=r"got 'muon'; needs torch 2\.9 or later, not 2\.8\.0"):
+            training.MuonOptimizer.model_validate(settings)

@@ -37,6 +37,7 @@ def test_jobs_are_stacked_where_they_differ_in_numbers_only(one: str, other: str
     [
         (("clip=activation",), "clip=activation"),
         (("trainer.precision=bf16-mixed",), "trainer.precision=bf16-mixed"),
+        (("optimizer=muon",), "optimizer=muon"),
         (("trainer=ddp",), "several processes"),
         (("data=adding", "model.layers=2", "model.dropout=0.1"), "model.dropout"),
         (("tracking.system_metrics=true",), "tracking.system_metrics"),

@@ -15,4 +15,8 @@ from gradclip.clipping.adaptive import Adaptive as Adaptive
 from gradclip.clipping.auto import Auto as Auto
 from gradclip.clipping.zscore import ZScore as ZScore
 from gradclip.clipping.parameter_ema import ParameterEMA as ParameterEMA
+from gradclip.clipping.quantile import Quantile as Quantile
+from gradclip.clipping.spike import Spike as Spike
+from gradclip.clipping.stabilize import Stabilize as Stabilize
+from gradclip.clipping.spectral import Spectral as Spectral
 from gradclip.clipping.skip import Skip as Skip

@@ -48,14 +48,14 @@ class Value(Clipper):
 
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
         """Return gradients without an element beyond the threshold."""
-        _check_reduced(gradients)
+        check_reduced(gradients, "value")
         return {name: map_stored(self._clamp, gradient) for name, gradient in gradients.items()}, state
 
     def clip_in_place(self, gradients: Gradients, parameters: Gradients, state: State) -> State:
         """Clamp all gradients by two calls; complex ones one by one. Arguments are those of the base class."""
         if not gradients or any(dtype.is_complex for dtype in {gradient.dtype for gradient in gradients.values()}):
             return super().clip_in_place(gradients, parameters, state)
-        _check_reduced(gradients)
+        check_reduced(gradients, "value")
         own = [stored(gradient) for gradient in gradients.values()]
         lower, upper = ([end] * len(own) if isinstance(end, Tensor) else end for end in self._ends())
         torch._foreach_clamp_min_(own, lower)
@@ -79,10 +79,15 @@ def _as_tensor(end: float | Tensor, gradient: Tensor) -> Tensor:
     return torch.full((), end, dtype=gradient.dtype, device=gradient.device)
 
 
-def _check_reduced(gradients: Gradients) -> None:
+def check_reduced(gradients: Gradients, method: str) -> None:
+    """Check that this process has elements of each gradient rather than summands.
+
+    Raises:
+        ClippingError: a gradient is a sum that is spread over processes.
+    """
     for name, gradient in gradients.items():
         if is_unreduced(gradient):
             raise ClippingError(
-                f"clip: got value; the gradient of {name} is a sum that is spread over processes, whose elements "
+                f"clip: got {method}; the gradient of {name} is a sum that is spread over processes, whose elements "
                 "cannot be clipped: choose a method that rescales, such as norm"
             )

@@ -1,5 +1,6 @@
 """Settings of the options under ``conf/loss``, ``conf/optimizer``, ``conf/schedule`` and ``conf/trainer``."""
 
+from importlib.metadata import version
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -9,6 +10,7 @@ from gradclip.config.limits import LARGEST_RATE, MAX_INTEGER
 
 LearningRate = Annotated[float, Field(gt=0, le=LARGEST_RATE, allow_inf_nan=False)]
 WeightDecay = Annotated[float, Field(ge=0, le=LARGEST_RATE, allow_inf_nan=False)]
+TORCH_WITH_MUON = (2, 9)
 
 
 class PlainLoss(Settings):
@@ -51,6 +53,23 @@ class RMSpropOptimizer(Settings):
     weight_decay: WeightDecay
 
 
+class MuonOptimizer(Settings):
+    name: Literal["muon"]
+    lr: LearningRate
+    momentum: Share
+    nesterov: bool
+    weight_decay: WeightDecay
+
+    @model_validator(mode="after")
+    def _torch_has_it(self) -> "MuonOptimizer":
+        installed = version("torch")
+        if tuple(map(int, installed.split(".")[:2])) < TORCH_WITH_MUON:
+            raise ValueError(
+                f"name: got 'muon'; needs torch {'.'.join(map(str, TORCH_WITH_MUON))} or later, not {installed}"
+            )
+        return self
+
+
 class ConstantSchedule(Settings):
     name: Literal["constant"]
 
@@ -86,5 +105,5 @@ class TrainerSettings(Settings):
 
 
 LossSettings = PlainLoss | HuberLoss
-OptimizerSettings = SGDOptimizer | AdamOptimizer | RMSpropOptimizer
+OptimizerSettings = SGDOptimizer | AdamOptimizer | RMSpropOptimizer | MuonOptimizer
 ScheduleSettings = ConstantSchedule | WarmupCosineSchedule

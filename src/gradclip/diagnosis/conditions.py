@@ -30,7 +30,7 @@ SCALE_WINDOW = 8  # steps on either side of a jump of the loss scale; a scaler c
 SCALE_TOLERANCE = 0.1  # of the binary logarithm of a jump: 7%, the spread of a median of a few norms
 MIN_SCALE_JUMPS = 2  # one jump by a factor near a power of two is nothing unusual
 
-RESCALING = {"", "norm", "auto", "zscore", "normalize"}  # methods that multiply the whole gradient; "": not known
+RESCALING = {"", "norm", "auto", "zscore", "quantile", "normalize"}  # multiply the whole gradient; "": not known
 DIVIDES_BY_ITS_NORM = ("lion", "sign", "muon", "lars", "lamb")  # the length of the gradient has no effect on an update
 DIVIDES_BY_AN_AVERAGE = (
     "adam",

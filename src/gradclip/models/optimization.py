@@ -34,7 +34,57 @@ LOSSES: dict[str, Callable[..., nn.Module]] = {
     "mae": nn.L1Loss,
     "cross_entropy": CrossEntropy,
 }
-OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop}
+
+
+class MuonAdamW(Optimizer):
+    """Muon for matrices, and AdamW for the other parameters, which Muon does not take, as one optimizer.
+
+    Muon's updates are scaled to the size of AdamW's (Liu et al. 2025, "Muon is scalable for LLM training"), so that
+    both have the same learning rate and weight decay. AdamW has torch's defaults otherwise. Needs torch 2.9.
+
+    Args:
+        parameters: the parameters, of any shape.
+        lr: the learning rate of both.
+        weight_decay: the decoupled weight decay of both.
+        **settings: of :class:`torch.optim.Muon`.
+
+    Example:
+        >>> optimizer = MuonAdamW(nn.Linear(3, 2).parameters(), lr=0.01, weight_decay=0.0)
+        >>> [[tuple(parameter.shape) for parameter in group["params"]] for group in optimizer.param_groups]
+        [[(2, 3)], [(2,)]]
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float, **settings: Any) -> None:
+        matrices: list[nn.Parameter] = []
+        others: list[nn.Parameter] = []
+        for parameter in parameters:
+            (matrices if parameter.ndim == 2 else others).append(parameter)
+        shared: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay}
+        self._parts = (
+            torch.optim.Muon([{"params": matrices}], adjust_lr_fn="match_rms_adamw", **shared, **settings),
+            AdamW([{"params": others}], **shared),
+        )
+        super().__init__([group for part in self._parts for group in part.param_groups], {})
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take a step of both; return the closure's loss."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for part, group in zip(self._parts, self.param_groups, strict=True):
+            part.param_groups, part.state = [group], self.state  # load_state_dict makes new ones
+            part.step()
+        return loss
+
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "sgd": SGD,
+    "adam": Adam,
+    "adamw": AdamW,
+    "rmsprop": RMSprop,
+    "muon": MuonAdamW,
+}
 
 
 def build_loss(name: str, **settings: Any) -> nn.Module:

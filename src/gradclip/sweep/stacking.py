@@ -22,6 +22,7 @@ def refusal(config: TrainConfig) -> str:
             config.module or config.callbacks or isinstance(config.data, OwnData)
         ),
         "clip=activation acts on each layer during backward": config.clip.name == "activation",
+        "optimizer=muon multiplies each weight matrix by itself": getattr(config.optimizer, "name", "") == "muon",
         f"trainer.precision={trainer.precision} scales or casts within the step": trainer.precision not in PRECISIONS,
         "it trains in several processes": trainer.strategy != "auto" or trainer.devices > 1,
         "model.dropout draws random numbers at every step": bool(getattr(config.model, "dropout", 0)),

@@ -1,0 +1,62 @@
+"""Clipping at a running quantile of the norm, of which one number is remembered."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from gradclip.clipping.arguments import PERCENTILE, Range
+from gradclip.clipping.base import Gradients, Rescaler, State, device_of
+from gradclip.norms import global_norm
+
+
+@dataclass(frozen=True)
+class Quantile(Rescaler):
+    """Clip the global norm at a running estimate of its c-th percentile.
+
+    Rule: ``norm`` at a running c-th percentile.
+    Its estimate C becomes C·exp(−η·(b − c/100)) after each step, where b is 1 if ‖g‖ ≤ C and 0 otherwise. So C follows
+    the norms, by at most the factor exp(η) at each step, and is all that is remembered. It starts at the first norm
+    above 0.
+
+    Non-finite gradients: as in ``norm``, not remembered.
+
+    Source: Andrew et al. 2021.
+    Andrew, Thakkar, McMahan & Ramaswamy, "Differentially private learning with adaptive clipping", its
+    geometric update, for one norm at each step and without noise. There C starts at 0.1.
+
+    Args:
+        value: the percentile c, 0 to 100; the lower, the more is clipped. What a schedule raises above 100 is 100.
+        rate: η, by how much the logarithm of C can change at one step.
+
+    Raises:
+        ClippingError: value is no percentile, or rate not above 0 and at most 1.
+
+    Example:
+        >>> clipper = Quantile(value=50.0, rate=0.2)
+        >>> state = clipper.init({})
+        >>> for size in (1.0, 4.0):
+        ...     gradients = {"weight": torch.tensor([size])}
+        ...     clipped, state, _ = clipper(gradients, gradients, state)
+        >>> clipped["weight"]  # exp(-0.1)
+        tensor([0.9048])
+    """
+
+    value: Annotated[float | Tensor, PERCENTILE] = 50.0
+    rate: Annotated[float, Range(0, 1, above_low=True)] = 0.2
+
+    def init(self, parameters: Gradients) -> State:
+        """Return an estimate of zero, which stands for none."""
+        return {"threshold": torch.zeros((), dtype=torch.float64, device=device_of(parameters))}
+
+    def coefficients(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[Tensor, State]:
+        """Return the scalar that brings the global norm to at most the estimate."""
+        norm = global_norm([*gradients.values()])
+        threshold = torch.where(state["threshold"] == 0, norm, state["threshold"])
+        coefficient = torch.where(norm == 0, torch.ones_like(norm), torch.clamp(threshold / norm, max=1.0))
+        below = (norm <= threshold).double()
+        error = torch.maximum(below - self.value / 100, below - 1)  # a schedule may raise the percentile above 100
+        after = threshold * torch.exp(-self.rate * error)
+        after = torch.where(norm.isfinite(), after, state["threshold"])
+        return torch.where(norm.isfinite(), coefficient, 1 / norm), {"threshold": after}

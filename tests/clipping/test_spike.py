@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+import torch
+
+from gradclip import Spike
+
+random = np.random.default_rng(0)
+STEPS = random.normal(0, 1, (60, 8))
+STEPS[[10, 30, 31], [2, 5, 0]] *= 50.0
+STEPS[20] *= 1e3
+
+
+def published(steps, multiple=1.0, theta=0.999):
+    """AdaClip of the paper for one tensor, in plain numbers; the paper's multiple is 1."""
+    remembered = 0.0
+    for number, gradient in enumerate(steps, start=1):
+        largest = np.abs(gradient).max()
+        remembered = theta * remembered + (1 - theta) * largest
+        limit = multiple * remembered / (1 - theta**number)
+        yield np.where(np.abs(gradient) > limit, gradient / largest * limit, gradient)
+
+
+def after(clipper, steps):
+    state, kept = clipper.init({"only": torch.zeros(8)}), []
+    for step in steps:
+        gradients = {"only": torch.tensor(step)}
+        clipped, state, _ = clipper(gradients, gradients, state)
+        kept.append(clipped["only"].numpy())
+    return kept
+
+
+@pytest.mark.parametrize("settings", [(1.0, 0.999), (1.5, 0.9), (0.5, 0.0)])
+def test_equals_the_published_rule(settings):
+    expected = list(published(STEPS, *settings))
+    assert 2 <= np.count_nonzero(np.not_equal(expected, STEPS).any(axis=1)) <= 60
+    np.testing.assert_allclose(after(Spike(*settings), STEPS), expected, rtol=1e-9)
+
+
+def test_the_first_step_and_steady_maxima_are_unchanged_to_the_bit():
+    steps = STEPS / np.abs(STEPS).max(axis=1, keepdims=True)
+    np.testing.assert_array_equal(after(Spike(), steps), steps)
+
+
+def test_each_tensor_has_a_maximum_of_its_own():
+    clipper = Spike(theta=0.5)
+    state = clipper.init({"first": torch.zeros(1), "second": torch.zeros(1)})
+    for size in (1.0, 4.0):
+        gradients = {"first": torch.tensor([size]), "second": torch.tensor([100.0])}
+        clipped, state, _ = clipper(gradients, gradients, state)
+    torch.testing.assert_close(clipped, {"first": torch.tensor([3.0]), "second": torch.tensor([100.0])})
+
+
+def test_a_tensor_that_comes_later_starts_from_its_own_first_gradient():
+    clipper = Spike()
+    state = clipper.init({"early": torch.zeros(1), "late": torch.zeros(1)})
+    early, both = {"early": torch.ones(1)}, {"early": torch.ones(1), "late": torch.full((1,), 7.0)}
+    for gradients in (early, early, both):
+        clipped, state, _ = clipper(gradients, gradients, state)
+    assert clipped["late"].item() == 7.0
+
+
+def test_a_bad_gradient_spoils_its_own_tensor_only():
+    clipper = Spike()
+    gradients = {"bad": torch.tensor([torch.inf, 1.0]), "good": torch.tensor([2.0])}
+    clipped, state, _ = clipper(gradients, gradients, clipper.init(gradients))
+    torch.testing.assert_close(clipped["bad"], torch.tensor([torch.nan, 0.0]), equal_nan=True)
+    assert clipped["good"].item() == 2.0
+    assert state["seen.good"] == 0

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+import torch
+
+from gradclip import Stabilize
+
+random = np.random.default_rng(0)
+NORMS = random.lognormal(0, 0.5, 80)
+NORMS[[10, 40, 41]] *= [30, 1e3, 1e-3]
+
+
+def published(norms, size=1.0, gamma1=0.7, gamma2=0.9, eps=1e-8):
+    """AdaGN of the paper for one tensor, in plain numbers; the paper's size is 1."""
+    mean = square = 0.0
+    for number, norm in enumerate(norms, start=1):
+        mean = gamma1 * mean + (1 - gamma1) * norm
+        square = gamma2 * square + (1 - gamma2) * norm**2
+        corrected = square / (1 - gamma2**number)
+        yield size * mean / (1 - gamma1**number) / (np.sqrt(corrected) + eps)
+
+
+def after(clipper, norms):
+    state, kept = clipper.init({"only": torch.zeros(2)}), []
+    for norm in norms:
+        gradients = {"only": torch.tensor([0.6, 0.8], dtype=torch.float64) * norm}
+        _, state, report = clipper(gradients, gradients, state)
+        kept.append(report.norm_clipped.item())
+    return kept
+
+
+@pytest.mark.parametrize("settings", [(1.0, 0.7, 0.9, 1e-8), (0.1, 0.5, 0.99, 1e-3), (5.0, 0.0, 0.0, 1e-8)])
+def test_equals_the_published_rule(settings):
+    assert after(Stabilize(*settings), NORMS) == pytest.approx(list(published(NORMS, *settings)), rel=1e-9)
+
+
+@pytest.mark.parametrize("size", [1e-5, 1.0, 1e200])
+def test_steady_norms_become_the_threshold_whatever_they_are(size):
+    assert after(Stabilize(2.0), [size] * 30) == pytest.approx([2.0] * 30, rel=2e-3)  # eps is a thousandth of 1e-5
+
+
+def test_each_tensor_has_averages_of_its_own():
+    clipper = Stabilize()
+    gradients = {"small": torch.tensor([1e-3]), "large": torch.tensor([-1e3])}
+    clipped, _, _ = clipper(gradients, gradients, clipper.init(gradients))
+    torch.testing.assert_close(clipped, {"small": torch.ones(1), "large": -torch.ones(1)}, rtol=1e-4, atol=0)
+
+
+def test_a_vanishing_gradient_after_a_large_one_stays_finite():
+    assert np.isfinite(after(Stabilize(), [1.0, 1e-300, 0.0, 1.0])).all()
+
+
+def test_a_bad_gradient_spoils_its_own_tensor_only():
+    clipper = Stabilize()
+    gradients = {"bad": torch.tensor([torch.inf, 1.0]), "good": torch.tensor([2.0])}
+    clipped, state, _ = clipper(gradients, gradients, clipper.init(gradients))
+    torch.testing.assert_close(clipped["bad"], torch.tensor([torch.nan, 0.0]), equal_nan=True)
+    assert clipped["good"].item() == pytest.approx(1.0)
+    assert state["seen.good"] == 0
