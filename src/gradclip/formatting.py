@@ -230,10 +230,12 @@ def format_scores(score: str, train: float, test: float) -> str:
         'Train: 100.0% right, Test: 97.1% right'
         >>> format_scores("val_loss", 0.5, 0.6)
         'loss/train: 0.50, val_loss: 0.60'
+        >>> format_scores("val_loss", float("nan"), 0.6)  # a module that returns no loss
+        'val_loss: 0.60'
     """
     if score not in keys.SCORES:
-        names = dict.fromkeys((keys.LOSS_TRAIN, score))
-        return ", ".join(f"{name}: {format_number(value)}" for name, value in zip(names, (train, test), strict=False))
+        scores = {score: test} if math.isnan(train) else {keys.LOSS_TRAIN: train, score: test}
+        return ", ".join(f"{name}: {format_number(value)}" for name, value in scores.items())
     return f"Train: {format_score(score, train)}, Test: {format_score(score, test)}"
 
 

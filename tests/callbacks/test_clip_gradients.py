@@ -244,3 +244,8 @@ def test_patterns_can_be_checked_before_training():
     with pytest.raises(ClippingError, match="got parameters='nowhere'"):
         clip.check(Regressor(make_network()))
     ClipGradients(Groups({"*.bias": Norm(1.0)})).check(Regressor(make_network()))
+
+
+def test_a_number_is_no_clipper():
+    with pytest.raises(TrainerError, match=r"^clipper: got 1\.0; must be a Clipper"):
+        ClipGradients(1.0)

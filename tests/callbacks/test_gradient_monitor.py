@@ -410,3 +410,9 @@ def test_processes_join_their_losses_and_batches_on_the_device_of_their_group():
     joined = _reduce(trainer, block)
     assert joined.loss.tolist() == [2.0] * 4
     assert joined.input_max_abs.tolist() == joined.target_max_abs.tolist() == [3.0] * 4
+
+
+@pytest.mark.parametrize("interval", ["flush_every", "updates_every"])
+def test_an_interval_of_no_steps_is_refused(interval):
+    with pytest.raises(TrainerError, match=f"^{interval}: got 0; must be at least 1$"):
+        GradientMonitor(**{interval: 0})

@@ -108,6 +108,28 @@ def test_the_trainer_of_transformers_clips_as_it_does_and_logs_our_names(tmp_pat
     assert ours.args.max_grad_norm == (LIMIT if clipper is None else 5.0)
 
 
+def test_a_resumed_training_of_transformers_goes_on_with_record_and_clipper(tmp_path):
+    pytest.importorskip("transformers")
+    from gradclip.loops.hugging_face import WatchCallback
+
+    def trained(checkpoint=None):
+        trainer = hugging_face(Tiny(), tmp_path, num_train_epochs=2, save_strategy="steps", save_steps=7)
+        callback = WatchCallback(trainer, gradclip.ParameterEMA(warmup=2))
+        trainer.add_callback(callback)
+        trainer.train(resume_from_checkpoint=checkpoint)
+        return trainer.model, callback.watch.record
+
+    checkpoint = tmp_path / "checkpoint-7"
+    model, whole = trained()
+    resumed_model, resumed = trained(str(checkpoint))
+    assert_same(resumed_model, model)
+    assert resumed.step.tolist() == [*range(1, 13)]
+    np.testing.assert_array_equal(resumed.norms_clipped, whole.norms_clipped)
+    (checkpoint / "gradclip.pt").unlink()
+    with pytest.warns(UserWarning, match=r"gradclip\.pt is not there; the record and the clipper begin anew$"):
+        trained(str(checkpoint))
+
+
 def test_a_sharded_model_of_transformers_is_refused(tmp_path):
     pytest.importorskip("transformers")
     from gradclip.loops.hugging_face import WatchCallback

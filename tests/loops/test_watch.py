@@ -510,3 +510,38 @@ def test_sparse_gradients_are_refused():
     model(torch.tensor([1])).sum().backward()
     with gradclip.watch(model, optimizer), pytest.raises(TrainerError, match=r"^weight: its gradient is sparse"):
         optimizer.step()
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "message"),
+    [
+        ("model", None, "model: got NoneType; must be a torch.nn.Module"),
+        ("optimizer", [sgd(network())], "optimizer: got list; must be one torch.optim.Optimizer"),
+        ("clipper", 1.0, "clipper: got 1.0; must be a Clipper, such as gradclip.Norm(1.0)"),
+        ("scaler", 2.0, "scaler: got float; must be a torch.amp.GradScaler or None"),
+        ("flush_every", 0, "flush_every: got 0; must be at least 1"),
+        ("updates_every", 0, "updates_every: got 0; must be at least 1"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused(argument, value, message):
+    model = network()
+    with pytest.raises(TrainerError) as caught:
+        gradclip.watch(**{"model": model, "optimizer": sgd(model), argument: value})
+    assert str(caught.value) == message
+
+
+def test_one_that_is_closed_does_not_begin_again():
+    model = network()
+    with gradclip.watch(model, sgd(model)) as watch:
+        pass
+    with pytest.raises(TrainerError) as caught, watch:
+        pass
+    assert str(caught.value) == "watch: got one that is closed; make a new one"
+
+
+def test_names_are_those_without_a_wrapper():
+    model = network()
+    optimizer = sgd(model)
+    with gradclip.watch(nn.DataParallel(model), optimizer) as watch:
+        train(model, optimizer, batches(1))
+    assert watch.record.names == tuple(name for name, _ in model.named_parameters())

@@ -12,7 +12,7 @@ from gradclip.callbacks.optimizer_steps import OptimizerSteps
 from gradclip.callbacks.trainer_checks import check_whole_gradients, optimizer_names, overrides
 from gradclip.clipping.base import Clipper, State
 from gradclip.errors import TrainerError
-from gradclip.loops.in_place import InPlaceClipper
+from gradclip.loops.in_place import InPlaceClipper, check_clipper
 from gradclip.loops.optimizers import OptimizerParameters
 
 
@@ -29,9 +29,9 @@ class ClipGradients(Callback):
         states: by name of the optimizer, the clipper's state after the latest step; None before the first.
 
     Raises:
-        TrainerError: at the start of ``fit``, if the Trainer or the module clips too, the strategy shards gradients, or
-            a precision plugin scales the loss by a scaler that is not torch's; at the first step, if a gradient is
-            sparse.
+        TrainerError: it is no clipper; at the start of ``fit``, if the Trainer or the module clips too, the strategy
+            shards gradients, or a precision plugin scales the loss by a scaler that is not torch's; at the first step,
+            if a gradient is sparse.
 
     Example:
         >>> import gradclip
@@ -41,6 +41,7 @@ class ClipGradients(Callback):
     """
 
     def __init__(self, clipper: Clipper) -> None:
+        check_clipper(clipper)
         self.clipper = clipper
         self._clippers: dict[str, InPlaceClipper] = {}  # by name of the optimizer
         self._restored: dict[str, Any] | None = None

@@ -19,7 +19,7 @@ from gradclip.callbacks.trainer_checks import check_whole_gradients, optimizer_n
 from gradclip.callbacks.validation import ValidationLosses
 from gradclip.diagnosis.explosion import Explosion
 from gradclip.errors import TrainerError
-from gradclip.loops.monitor import OptimizerMonitor
+from gradclip.loops.monitor import OptimizerMonitor, check_intervals
 from gradclip.loops.optimizers import initial_rate
 from gradclip.telemetry.batches import batch_extremes, mean_loss, returned_loss
 from gradclip.telemetry.record import GradientRecord
@@ -60,9 +60,9 @@ class GradientMonitor(Callback):
             weights; None is 1, or 10 in a network of more than a million parameters.
 
     Raises:
-        TrainerError: at the start of ``fit``, if it comes after a ClipGradients, the strategy shards gradients, or a
-            precision plugin scales the loss by a scaler that is not torch's; at the first step, if a gradient is
-            sparse.
+        TrainerError: an interval is less than 1; at the start of ``fit``, if it comes after a ClipGradients, the
+            strategy shards gradients, or a precision plugin scales the loss by a scaler that is not torch's; at the
+            first step, if a gradient is sparse.
 
     Example:
         >>> import gradclip
@@ -75,6 +75,7 @@ class GradientMonitor(Callback):
     def __init__(
         self, flush_every: int = 20, steps_after_divergence: int | None = None, updates_every: int | None = None
     ) -> None:
+        check_intervals(flush_every=flush_every, updates_every=updates_every)
         self.flush_every = flush_every
         self.steps_after_divergence = steps_after_divergence
         self.updates_every = updates_every

@@ -1,7 +1,10 @@
 """A callback for the Trainer of Transformers, which clips, records and logs norms."""
 
+import warnings
+from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from gradclip import keys
@@ -9,13 +12,16 @@ from gradclip.clipping.base import Clipper
 from gradclip.clipping.norm import Norm
 from gradclip.loops.watch import watch
 
+STATE_FILE = "gradclip.pt"  # in a checkpoint of the Trainer
+
 
 class WatchCallback(TrainerCallback):
     """Clip and record the gradients of each optimizer step of a Trainer, and log their norms through it.
 
     The Trainer's own clipping comes before anything can be measured: it is switched off while the Trainer trains. By
     default the callback then clips by the same norm, ``max_grad_norm`` of the arguments. Each time the Trainer logs its
-    loss, the metrics of that step are logged, too.
+    loss, the metrics of that step are logged, too. The Trainer's checkpoints have the record and the clipper's state,
+    and a training that resumes one goes on with both.
 
     Args:
         trainer: the Trainer, which gets the callback by ``add_callback``.
@@ -47,7 +53,15 @@ class WatchCallback(TrainerCallback):
         if clipper is None and args.max_grad_norm:
             clipper = Norm(args.max_grad_norm)
         self.watch = watch(self.trainer.model_wrapped, self.trainer.optimizer, clipper, folder=args.output_dir or ".")
+        if state.global_step:  # of a checkpoint
+            self._resume(_state_file(args, state))
         self._max_grad_norm, args.max_grad_norm = args.max_grad_norm, 0.0
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any) -> None:
+        """Add the record and the clipper's state to the checkpoint that the Trainer has saved."""
+        file = _state_file(args, state)
+        if self.watch is not None and state.is_world_process_zero and file.parent.is_dir():
+            torch.save(self.watch.state_dict(), file)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any
@@ -67,7 +81,18 @@ class WatchCallback(TrainerCallback):
         if self.watch is not None and logs is not None and "loss" in logs:
             self.trainer.log({key: value for key, value in self.watch.metrics.items() if key != keys.LOSS_STEP})
 
+    def _resume(self, file: Path) -> None:
+        assert self.watch is not None
+        if file.exists():
+            self.watch.load_state_dict(torch.load(file, weights_only=True))
+        else:
+            warnings.warn(f"WatchCallback: {file} is not there; the record and the clipper begin anew", stacklevel=2)
+
     def _end(self, args: TrainingArguments) -> None:
         if self.watch is not None and self._max_grad_norm is not None:
             self.watch.close()
             args.max_grad_norm, self._max_grad_norm = self._max_grad_norm, None
+
+
+def _state_file(args: TrainingArguments, state: TrainerState) -> Path:
+    return Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / STATE_FILE

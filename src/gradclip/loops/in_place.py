@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from gradclip.clipping.base import Clipper, State
+from gradclip.errors import TrainerError
 from gradclip.loops.optimizers import check_dense
 
 
@@ -64,3 +65,13 @@ class InPlaceClipper:
         state = self.clipper.init({**dict(self._module.named_parameters()), **parameters})
         kept = {key: value.to(state[key].device) for key, value in (self.state or {}).items() if key in state}
         return {**state, **kept}
+
+
+def check_clipper(clipper: object) -> None:
+    """Check that something is a clipper, and no number or name.
+
+    Raises:
+        TrainerError: it is not.
+    """
+    if not isinstance(clipper, Clipper):
+        raise TrainerError(f"clipper: got {clipper!r}; must be a Clipper, such as gradclip.Norm(1.0)")

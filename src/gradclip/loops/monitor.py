@@ -13,6 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from gradclip.diagnosis.explosion import Explosion, explain
 from gradclip.diagnosis.remedy import Loop
+from gradclip.errors import TrainerError
 from gradclip.loops.finite_state import FiniteState
 from gradclip.loops.optimizers import OptimizerParameters, as_float, check_dense, group_rates, uncompiled
 from gradclip.telemetry.batches import merge_extremes
@@ -241,3 +242,14 @@ class OptimizerMonitor:
             self.finite_state.check_optimizer(self.optimizer, trained, block)
         group_of, of_groups = rates[row]
         self._learning_rates = {name: as_float(of_groups[group]) for name, group in group_of.items()}
+
+
+def check_intervals(**steps: int | None) -> None:
+    """Check that intervals, in steps, are at least 1; None is a default.
+
+    Raises:
+        TrainerError: one is less.
+    """
+    for name, value in steps.items():
+        if value is not None and value < 1:
+            raise TrainerError(f"{name}: got {value}; must be at least 1")

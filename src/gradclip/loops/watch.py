@@ -16,15 +16,18 @@ from gradclip.diagnosis.conditions import DEFAULT_EPSILON
 from gradclip.diagnosis.diagnose import Diagnosis, diagnose
 from gradclip.diagnosis.explosion import Explosion
 from gradclip.errors import TrainerError
-from gradclip.loops.in_place import InPlaceClipper
-from gradclip.loops.monitor import OptimizerMonitor
+from gradclip.loops.in_place import InPlaceClipper, check_clipper
+from gradclip.loops.monitor import OptimizerMonitor, check_intervals
 from gradclip.loops.optimizers import uncompiled, unscale
 from gradclip.telemetry.record import GradientRecord
 from gradclip.telemetry.recorders import StepIndex
 
 FLUSH_EVERY = 20  # optimizer steps
 SHARDING = {"FullyShardedDataParallel", "DeepSpeedEngine"}
-WRAPPERS = {"DistributedDataParallel": "module", "OptimizedModule": "_orig_mod", "_FabricModule": "module"}
+WRAPPERS = {
+    **dict.fromkeys(("DataParallel", "DistributedDataParallel", "_FabricModule"), "module"),
+    "OptimizedModule": "_orig_mod",
+}
 Loss = TypeVar("Loss", Tensor, float)
 
 
@@ -48,7 +51,8 @@ class watch:  # noqa: N801  # called as a function is, like torch.no_grad
         folder: where a record of more than eight megabytes has its files.
 
     Raises:
-        TrainerError: the model shards its gradients; at a step, if a gradient is sparse or still scaled.
+        TrainerError: an argument is of another kind, or the model shards its gradients; at a step, if a gradient is
+            sparse or still scaled.
 
     Example:
         >>> import torch, gradclip
@@ -76,9 +80,13 @@ class watch:  # noqa: N801  # called as a function is, like torch.no_grad
         updates_every: int | None = None,
         folder: str | Path = ".",
     ) -> None:
+        check_intervals(flush_every=flush_every, updates_every=updates_every)
+        self.optimizer = _unwrapped(optimizer)
+        _check_kinds(model, self.optimizer, scaler)
+        if clipper is not None:
+            check_clipper(clipper)
         _check_whole_gradients(model)
         model = _unwrapped_model(model)
-        self.optimizer = _unwrapped(optimizer)
         scaler = scaler or getattr(optimizer, "scaler", None)
         self.scaler = scaler if isinstance(scaler, GradScaler) and scaler.is_enabled() else None
         self.flush_every, self.folder = flush_every, Path(folder)
@@ -176,6 +184,8 @@ class watch:  # noqa: N801  # called as a function is, like torch.no_grad
             self._clipper.load_state_dict(state["clipper"])
 
     def __enter__(self) -> "watch":
+        if not self._handles:
+            raise TrainerError("watch: got one that is closed; make a new one")
         return self
 
     def __exit__(
@@ -280,6 +290,20 @@ class watch:  # noqa: N801  # called as a function is, like torch.no_grad
             raise TrainerError("scaler: got one that does not step the optimizer; call scaler.step(optimizer)")
         if getattr(self.optimizer, "grad_scale", None) is not None or "grad_scaler" in keywords:
             raise TrainerError(f"scaler: got None, but the gradients of {name} are still scaled; pass scaler=scaler")
+
+
+def _check_kinds(model: object, optimizer: object, scaler: object) -> None:
+    """Check what a caller may mix up.
+
+    Raises:
+        TrainerError: an argument is of another kind.
+    """
+    if not isinstance(model, nn.Module):
+        raise TrainerError(f"model: got {type(model).__name__}; must be a torch.nn.Module")
+    if not isinstance(optimizer, Optimizer):
+        raise TrainerError(f"optimizer: got {type(optimizer).__name__}; must be one torch.optim.Optimizer")
+    if not isinstance(scaler, GradScaler | None):
+        raise TrainerError(f"scaler: got {type(scaler).__name__}; must be a torch.amp.GradScaler or None")
 
 
 def _unwrapped(optimizer: Any) -> Optimizer:
