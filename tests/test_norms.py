@@ -127,7 +127,7 @@ def test_without_tensors():
 
 
 @pytest.mark.parametrize("value", [-50.0, torch.inf, torch.nan])
-@pytest.mark.parametrize("place", [0, 199, 200])
+@pytest.mark.parametrize("place", [0, 63, 199, 200])
 def test_the_largest_element_of_many_small_tensors_and_a_large_one_is_found(value, place):
     tensors = [*draw(*[(3, 4)] * 200), *draw((5000,)), torch.zeros(0)]
     tensors[place].view(-1)[1] = value
