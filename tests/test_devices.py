@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from gradclip.clipping.build import make_clipper
+from gradclip.loops.watch import watch
 from gradclip.telemetry.batches import batch_extremes, mean_loss, merge_extremes
 from gradclip.telemetry.recorders import CopyingRecorder, MeasuringRecorder, StepIndex
 from tests.clipping.test_contract import SHAPES
@@ -23,16 +24,29 @@ METHODS = CLIPPERS | {
     "exponential schedule": partial(make_clipper, "norm", value=1.0, schedule={"end": 2.0, "shape": "exponential"}),
 }
 TYPES = [torch.float32, torch.float64, torch.bfloat16, torch.complex64]
+METHODS_WATCHED = {"norm": {"value": 1.0}, "adaptive": {}, "zscore": {}}
 every_clipper = pytest.mark.parametrize("name", METHODS)
 
 
 class OnDeviceOnly(TorchDispatchMode):
-    """Refuses every operation that takes or makes a tensor of the CPU."""
+    """Refuses every operation that takes or makes a tensor of the CPU.
+
+    Args:
+        allows_scalars: whether scalars of the CPU may be arguments of kernels, though never be copied to the device;
+            ``torch.vmap`` makes them from numbers.
+    """
+
+    def __init__(self, allows_scalars=False):
+        super().__init__()
+        self.allows_scalars = allows_scalars
 
     def __torch_dispatch__(self, operation, types, arguments=(), keywords=None):
         made = operation(*arguments, **keywords or {})
-        for value in tree_leaves((arguments, keywords, made)):
-            assert not (isinstance(value, torch.Tensor) and value.is_cpu), f"{operation} has a tensor of the CPU"
+        tensors = [value for value in tree_leaves((arguments, keywords, made)) if isinstance(value, torch.Tensor)]
+        copies = "copy" in str(operation) and any(tensor.is_meta for tensor in tensors)
+        for tensor in tensors:
+            is_allowed = self.allows_scalars and tensor.ndim == 0 and not copies
+            assert is_allowed or not tensor.is_cpu, f"{operation} has a tensor of the CPU"
         return made
 
 
@@ -40,7 +54,8 @@ class NoCopiesOfNumbers(TorchFunctionMode):
     """Refuses what makes a number a tensor by way of the CPU, for which a GPU waits; ``torch.full`` does not."""
 
     def __torch_function__(self, function, types, arguments=(), keywords=None):
-        assert function not in (torch.tensor, torch.as_tensor), f"{function} copies a number to the device"
+        copies = function in (torch.tensor, torch.as_tensor) and not isinstance(arguments[0], torch.Tensor)
+        assert not copies, f"{function} copies a number to the device"
         return function(*arguments, **keywords or {})
 
 
@@ -75,6 +90,29 @@ def test_recorders_stay_on_the_device_and_read_nothing_from_it_before_they_flush
             recorder.record_update()
             recorder.record_step(StepIndex(step + 1, 1, step), loss, extremes)
     assert recorder.pending == 3
+
+
+class OnMeta(torch.optim.SGD):
+    """Takes its steps without a look at the weights, as a fused optimizer does."""
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.data.add_(parameter.grad, alpha=-group["lr"])
+
+
+@pytest.mark.parametrize("width", [3, 300], ids=["copied", "measured"])
+@pytest.mark.parametrize("method", METHODS_WATCHED)
+def test_watched_steps_stay_on_the_device_and_read_nothing_from_it_before_a_flush(method, width):
+    network = nn.Sequential(nn.Linear(width, width), nn.Linear(width, 1)).to("meta")
+    optimizer, batch = OnMeta(network.parameters(), lr=0.1), torch.empty(4, width, device="meta")
+    watched = watch(network, optimizer, make_clipper(method, **METHODS_WATCHED[method]), updates_every=2)
+    with NoCopiesOfNumbers(), OnDeviceOnly():
+        for _ in range(3):
+            optimizer.zero_grad()
+            watched.loss(network(batch).square().mean()).backward()
+            optimizer.step()
+    assert watched._monitor.steps == 3
 
 
 @every_clipper

@@ -126,6 +126,15 @@ def test_without_tensors():
     assert norm_of_norms(torch.empty(0)) == 0.0
 
 
+@pytest.mark.parametrize("value", [-50.0, torch.inf, torch.nan])
+@pytest.mark.parametrize("place", [0, 63, 199, 200])
+def test_the_largest_element_of_many_small_tensors_and_a_large_one_is_found(value, place):
+    tensors = [*draw(*[(3, 4)] * 200), *draw((5000,)), torch.zeros(0)]
+    tensors[place].view(-1)[1] = value
+    largest = abs(torch.tensor(value, dtype=torch.float64))
+    torch.testing.assert_close(global_norm(tensors, torch.inf), largest, equal_nan=True)
+
+
 @pytest.mark.parametrize(("largest", "scale"), [(0.0, 1.0), (np.inf, 1.0), (np.nan, 1.0), (3e38, 3e38), (1e-45, 1e-45)])
 def test_safe_scale(largest, scale):
     assert safe_scale(torch.tensor(largest)).item() == pytest.approx(scale)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from statistics import mean
@@ -40,10 +41,10 @@ JOBS = 12  # of the other launchers, beyond a first
 
 
 class Commands:
-    """The command with a store and a folder of its own."""
+    """The command with a store and a folder of its own, and the seconds it may take."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, timeout: float | None = None) -> None:
+        self.folder, self.timeout = folder, timeout
 
     def seconds(self, *overrides: str) -> float:
         """How long one call of the command takes, from cold."""
@@ -54,9 +55,8 @@ class Commands:
         ]
         command = [sys.executable, "src/train.py", *overrides, *places]
         environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{self.folder}/mlflow.db"}
-        return seconds(
-            lambda: subprocess.run(command, cwd=PROJECT_ROOT, env=environment, check=True, capture_output=True)
-        )
+        call = partial(subprocess.run, command, cwd=PROJECT_ROOT, env=environment, timeout=self.timeout)
+        return seconds(lambda: call(check=True, capture_output=True))
 
     def single(self) -> float:
         """The tutorial's run."""

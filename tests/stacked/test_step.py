@@ -17,6 +17,7 @@ from gradclip.stacked.telemetry import StackedRecorder
 from gradclip.stacked.varying import varying_values
 from gradclip.training.components import build_module
 from tests.stacked.test_training import ADDING, METHODS, ORDER, OTHER_METHODS, pair
+from tests.test_devices import NoCopiesOfNumbers, OnDeviceOnly
 
 DEVICE = torch.device("meta")  # its tensors have no values, and mix with no other device's
 OPTIMIZERS = [("optimizer=adamw", "optimizer.lr=0.01,0.02"), ("optimizer=rmsprop", "schedule=warmup_cosine")]
@@ -58,7 +59,8 @@ def step_without_values(configs):
 )
 def test_a_step_stays_on_the_device_and_asks_no_tensor_for_its_value(overrides):
     step, tensors = step_without_values(pair(*overrides))
-    step(*tensors)
+    with OnDeviceOnly(allows_scalars=True), NoCopiesOfNumbers():
+        step(*tensors)
     assert step.state.parameters.device == DEVICE
 
 

@@ -1,0 +1,245 @@
+"""Whether gradclip is right on a GPU: checks, each of which says what it saw. On a CPU they run as far as that can."""
+
+import os
+import socket
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from datetime import timedelta
+from itertools import chain
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.plugins import MixedPrecision
+from pytorch_lightning.strategies import DDPStrategy
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
+
+from gradclip import ClipGradients, GradientMonitor, Norm
+from gradclip.cli.notebook import train
+from gradclip.keys import TELEMETRY_FILE
+from gradclip.norms import global_norm
+from gradclip.stacked.replicas import make_replicas
+from gradclip.stacked.training import StackedTraining
+from gradclip.telemetry.record import GradientRecord
+from tests.benchmarks.gradients import METHODS, QUIET, clipper_of
+from tests.benchmarks.speed import compose_main_job
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+ON_GPU = DEVICE.type == "cuda"
+SEEDS = 20
+SCALE = 2.0**124  # of a loss on a CPU: float32 overflows there as float16 does on a GPU
+PATIENCE = timedelta(seconds=60)  # of one process for another
+STATISTICS = ("loss", "norms", "norms_clipped", "weights", "updates")
+Check = Callable[[], str]  # says what was seen; an AssertionError where it is wrong
+Rows = DataLoader[tuple[Tensor, ...]]
+
+
+def fit(module: LightningModule, rows: Any, callbacks: list[Callback], **settings: Any) -> Trainer:
+    """Fit for one epoch on the device, by default."""
+    ckpt_path = settings.pop("ckpt_path", None)
+    options = {**QUIET, "accelerator": DEVICE.type, "max_epochs": 1, **settings}
+    trainer = Trainer(**options, callbacks=callbacks)
+    trainer.fit(module, rows, ckpt_path=ckpt_path)
+    return trainer
+
+
+def stacked_training(replicas: int, device: torch.device, epochs: int = 100) -> StackedTraining:
+    """The tutorial's training of so many replicas: thresholds and seeds."""
+    base = compose_main_job("sqlite:///unused.db", "unused")
+    base = base.model_copy(update={"trainer": base.trainer.model_copy(update={"max_epochs": epochs})})
+    seeds = min(SEEDS, replicas)
+    configs = [
+        base.model_copy(update={"seed": seed, "clip": base.clip.model_copy(update={"value": 0.5 * (1 + number)})})
+        for number in range(replicas // seeds)
+        for seed in range(seeds)
+    ]
+    return StackedTraining(make_replicas(configs), device)
+
+
+class Line(LightningModule):
+    """A linear network, trained by SGD."""
+
+    def __init__(self, fused: bool = False, checkpoints: bool = False) -> None:
+        super().__init__()
+        self.network, self.fused, self.checkpoints = nn.Linear(10, 1), fused, checkpoints
+
+    def training_step(self, batch: list[Tensor], batch_index: int) -> Tensor:
+        inputs, targets = batch
+        predicted = checkpoint(self.network, inputs, use_reentrant=False) if self.checkpoints else self.network(inputs)
+        return nn.functional.mse_loss(predicted, targets)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=1e-3, fused=self.fused)
+
+
+def _line(target: float = 1.0, **options: bool) -> tuple[Line, Rows]:
+    torch.manual_seed(0)
+    rows = TensorDataset(torch.randn(80, 10), target * torch.randn(80, 1))
+    return Line(**options), DataLoader(rows, batch_size=8)
+
+
+def _record(module: Line, rows: Rows, **settings: Any) -> GradientRecord:
+    monitor = GradientMonitor()
+    fit(module, rows, [monitor, ClipGradients(Norm(0.1))], **settings)
+    return monitor.record
+
+
+def _same(found: GradientRecord, expected: GradientRecord) -> str:
+    """Assert that two records are the same, to float tolerance."""
+    assert found.step.tolist() == expected.step.tolist()
+    for name in STATISTICS:
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-3, atol=1e-6, err_msg=name)
+    return f"{len(found.step)} steps are the same"
+
+
+def _in_float16() -> dict[str, Any]:
+    """Settings of a Trainer that scales its loss."""
+    if ON_GPU:
+        return {"precision": "16-mixed"}
+    plugin = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=SCALE))
+    plugin.autocast_context_manager = lambda: torch.autocast("cpu", enabled=False)  # type: ignore[method-assign]
+    return {"plugins": [plugin]}
+
+
+def check_clippers() -> str:
+    """Each clipper reports on the gradients' device."""
+    gradients = {"weights": torch.ones(3, 2, device=DEVICE), "bias": torch.ones(2, device=DEVICE)}
+    for name in METHODS:
+        clipper = clipper_of(name)
+        clipped, _, report = clipper(gradients, gradients, clipper.init(gradients))
+        assert {tensor.device.type for tensor in (*clipped.values(), *report)} == {DEVICE.type}, name
+    return f"{len(METHODS)} methods report on {DEVICE.type}"
+
+
+def check_stacked() -> str:
+    """Stacked replicas have on the device the norms that they have on a CPU."""
+    results = [
+        dict(chain.from_iterable(stacked_training(4, device, 2).run())) for device in (DEVICE, torch.device("cpu"))
+    ]
+    for number, result in results[0].items():
+        here, there = (one.record.norm[:30] for one in (result, results[1][number]))
+        np.testing.assert_allclose(here, there, rtol=1e-2, atol=1e-3)
+    return "the norms of 30 steps are those of a CPU"
+
+
+def check_fused() -> str:
+    """Gradients that a fused optimizer unscales are clipped at their own scale."""
+    moved = []
+    for fused in (False, True):
+        module, rows = _line(target=100.0, fused=fused)
+        before = module.network.weight.detach().clone()
+        fit(module, rows, [ClipGradients(Norm(0.1))], **_in_float16())
+        moved.append((module.network.weight.detach().cpu() - before).norm())
+    assert moved[0] > 0
+    torch.testing.assert_close(moved[0], moved[1], rtol=0.05, atol=0.0)
+    return f"weights move by {moved[1]:.2g} with a fused optimizer and another"
+
+
+def check_loss_scale() -> str:
+    """Updates that the loss scaler leaves out are recorded as skipped."""
+    record = _record(*_line(target=100.0), **_in_float16())
+    left_out = ~np.isfinite(record.norm)
+    assert 0 < left_out.sum() < len(left_out), left_out
+    assert (record.skipped == left_out).all()
+    assert (record.scaler_skipped == left_out).all()
+    return f"{left_out.sum()} of {len(left_out)} updates were skipped"
+
+
+def check_long_sums() -> str:
+    """The norm of ten million elements is right."""
+    norm = float(global_norm([torch.full((10_000_000,), 0.1, device=DEVICE)]))
+    assert abs(norm / (0.1 * 10_000_000**0.5) - 1) < 1e-5, norm
+    return f"{norm:.4f}"
+
+
+def check_tracked_run() -> str:
+    """A run without clipping is stored with its record, and its explosion is reported."""
+    with tempfile.TemporaryDirectory() as folder:
+        places = {"uri": f"sqlite:///{folder}/mlflow.db", "artifacts": f"{folder}/artifacts"}
+        options = {f"tracking.{name}": place for name, place in places.items()} | {"hydra.run.dir": f"{folder}/run"}
+        trainer = ("trainer=gpu",) if ON_GPU else ()
+        few = ("trainer.max_epochs=2", "trainer.progress_bar=false", "figures=false", "log_model=false")
+        run = train("clip=none", *trainer, *few, **options)
+        stored = pd.read_parquet(next(Path(folder, "artifacts").rglob(Path(TELEMETRY_FILE).name)))
+    assert run.explosion is not None
+    pd.testing.assert_frame_equal(stored, run.record.to_frame(), check_dtype=False)
+    return f"{len(stored)} steps are stored; {str(run.explosion).splitlines()[0]}"
+
+
+def check_resume() -> str:
+    """A training that a checkpoint resumes has the record of one that was never interrupted."""
+    module, rows = _line()
+    whole = _record(module, rows, max_epochs=2)
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/half.ckpt"
+        fit(*_line(), [GradientMonitor(), ClipGradients(Norm(0.1))]).save_checkpoint(path)
+        return _same(_record(*_line(), max_epochs=2, ckpt_path=path), whole)
+
+
+def check_compiled() -> str:
+    """A compiled module has the record of the module itself."""
+    module, rows = _line()
+    module.network.compile(backend="inductor" if ON_GPU else "aot_eager")  # which needs no compiler
+    return _same(_record(module, rows), _record(*_line()))
+
+
+def check_activation_checkpoints() -> str:
+    """Activation checkpointing leaves the record as it is."""
+    return _same(_record(*_line(checkpoints=True)), _record(*_line()))
+
+
+def check_process_group() -> str:
+    """The monitor works with the device's process group, of one process."""
+    return _same(_records_of_processes(1, DEVICE.type)[0], _record(*_line()))
+
+
+def check_two_processes() -> str:
+    """Two processes have the record of one, on two GPUs or else on a CPU."""
+    accelerator = "cuda" if torch.cuda.device_count() > 1 else "cpu"
+    alone = _record(*_line())
+    seen = [_same(record, alone) for record in _records_of_processes(2, accelerator)]
+    return f"{seen[0]} in both processes, on {accelerator}"
+
+
+def _records_of_processes(processes: int, accelerator: str) -> list[GradientRecord]:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    start = get_context("spawn" if ON_GPU else "fork")  # a fork cannot use a GPU that its parent has used
+    with ProcessPoolExecutor(processes, mp_context=start) as pool:
+        arguments = [(rank, processes, port, accelerator) for rank in range(processes)]
+        return list(pool.map(_train_in_process, *zip(*arguments, strict=True)))
+
+
+def _train_in_process(rank: int, processes: int, port: int, accelerator: str) -> GradientRecord:
+    """Train in one of several processes, which share a batch of eight rows."""
+    torch.set_num_threads(1)
+    place = {"LOCAL_RANK": rank, "NODE_RANK": 0, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ |= {name: str(value) for name, value in place.items()}
+    module, rows = _line()
+    sampler = DistributedSampler(rows.dataset, processes, rank, shuffle=False)  # type: ignore[var-annotated]
+    settings = {"accelerator": accelerator, "devices": processes, "use_distributed_sampler": False}
+    part = DataLoader(rows.dataset, 8 // processes, sampler=sampler)
+    return _record(module, part, strategy=DDPStrategy(timeout=PATIENCE), **settings)
+
+
+CHECKS: dict[str, Check] = {
+    "1: reports of the clippers": check_clippers,
+    "1: stacked training": check_stacked,
+    "2: fused optimizer and loss scale": check_fused,
+    "3: updates that the loss scaler leaves out": check_loss_scale,
+    "4: process group of the device": check_process_group,
+    "5: norms of many elements": check_long_sums,
+    "6: stored record, explosion report": check_tracked_run,
+    "6: checkpoint and resume": check_resume,
+    "6: two processes": check_two_processes,
+    "6: torch.compile": check_compiled,
+    "6: activation checkpointing": check_activation_checkpoints,
+}
