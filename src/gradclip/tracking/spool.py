@@ -239,7 +239,7 @@ def _paths(arguments: Sequence[Any], names: Sequence[str]) -> Iterator[str]:
         if name == "folder":
             yield value
         if isinstance(value, ModelFiles):
-            yield from (*value.artifacts.values(), value.example)
+            yield from (*value.artifacts.values(), value.example, *([value.network] if value.network else []))
 
 
 def _files(call: Call) -> list[Path]:
@@ -251,7 +251,10 @@ def _files(call: Call) -> list[Path]:
 
 def _copy_model(files: ModelFiles, folder: Path) -> ModelFiles:
     artifacts = {name: _copy(Path(path), folder / name) for name, path in files.artifacts.items()}
-    return files._replace(artifacts=artifacts, example=_copy(Path(files.example), folder / Path(files.example).name))
+    others = {name: Path(path) for name, path in (("example", files.example), ("network", files.network)) if path}
+    return files._replace(
+        artifacts=artifacts, **{name: _copy(path, folder / path.name) for name, path in others.items()}
+    )
 
 
 def _copy(source: Path, target: Path) -> str:
