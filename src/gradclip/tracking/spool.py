@@ -251,10 +251,10 @@ def _files(call: Call) -> list[Path]:
 
 def _copy_model(files: ModelFiles, folder: Path) -> ModelFiles:
     artifacts = {name: _copy(Path(path), folder / name) for name, path in files.artifacts.items()}
-    others = {name: Path(path) for name, path in (("example", files.example), ("network", files.network)) if path}
-    return files._replace(
-        artifacts=artifacts, **{name: _copy(path, folder / path.name) for name, path in others.items()}
+    example, network = (
+        _copy(Path(path), folder / Path(path).name) if path else "" for path in (files.example, files.network)
     )
+    return files._replace(artifacts=artifacts, example=example, network=network)
 
 
 def _copy(source: Path, target: Path) -> str:
