@@ -130,12 +130,14 @@ def _description(answer: Answer, jobs: Sequence[JobResult], run_id: str) -> str:
     """The answer in Markdown: text of runs becomes text, and rows are left out that a tag has no room for."""
     first, *others = [*answer.sentences, ""]
     head = [f"**{markdown_cell(first)}**", f"{len(jobs)} runs: {markdown_cell(outcomes(jobs))}."]
-    if answer.figure and run_id:
-        head.append(f"![Scores of all runs](get-artifact?path={answer.figure}&run_uuid={run_id})")
+    address = f"get-artifact?path={answer.figure}&run_uuid={run_id}"
+    figure = [f'<img src="{address}" width="600" alt="scores of all runs">'] if answer.figure and run_id else []
     rows = answer.table.rows[:MAX_ROWS]
     while True:
         table = to_markdown(answer.table._replace(rows=rows))
-        text = "\n\n".join([*head, f"{markdown_cell(answer.table.title)}:", table, *map(markdown_cell, others)])
+        text = "\n\n".join(
+            [*head, f"{markdown_cell(answer.table.title)}:", table, *figure, *map(markdown_cell, others)]
+        )
         if len(text) <= MAX_LENGTH or not (rows or others):
             return text
         rows, others = (rows[:-1], others) if len(rows) > 1 or not others else (rows, others[:-1])

@@ -27,8 +27,8 @@ from gradclip.tracking.records import (
 
 P = ParamSpec("P")
 ENDED_EARLY = {  # descriptions of runs without a result
-    "FAILED": "❌ **Failed**: the command that trained it printed why.",
-    "KILLED": "⚠️ **Stopped** before its end. If it was trained alone, resume=last goes on with it.",
+    "FAILED": "**Failed**: the command that trained it printed why.",
+    "KILLED": "**Stopped** before its end. If it was trained alone, resume=last goes on with it.",
 }
 
 

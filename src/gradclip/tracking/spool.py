@@ -251,9 +251,8 @@ def _files(call: Call) -> list[Path]:
 
 def _copy_model(files: ModelFiles, folder: Path) -> ModelFiles:
     artifacts = {name: _copy(Path(path), folder / name) for name, path in files.artifacts.items()}
-    example, network = (
-        _copy(Path(path), folder / Path(path).name) if path else "" for path in (files.example, files.network)
-    )
+    others = [Path(one) for one in (files.example, files.network) if one]
+    example, network = (*(_copy(one, folder / one.name) for one in others), "")[:2]
     return files._replace(artifacts=artifacts, example=example, network=network)
 
 

@@ -99,7 +99,7 @@ def _state() -> dict[str, Any]:
         "orderByAsc": True,
         "selectedColumns": COLUMNS,
         "columnOrder": (NAME_COLUMN, *COLUMNS),
-        "columnWidths": {NAME_COLUMN: 280} | dict.fromkeys(COLUMNS, 130),
+        "columnWidths": {column: 105 if column.startswith("tags.") else 130 for column in COLUMNS} | {NAME_COLUMN: 240},
         "runsHiddenMode": "FIRST_20_RUNS",  # of which the charts show curves
         "compareRunSections": [_section(name) for name in CHARTS],
         "compareRunCharts": [chart for name, metrics in CHARTS.items() for chart in _charts(name, metrics)],

@@ -8,7 +8,7 @@ from gradclip.formatting import format_number, format_scores, markdown_cell
 from gradclip.tracking.views import order_tag
 from gradclip.training.result import Result
 
-SYMBOLS = {"diverged": "❌", "stalled": "⚠️", "learned": "✅", "finished": "✅"}
+LINE_BREAK = "  \n"  # of Markdown
 
 
 def end_tags(config: TrainConfig, result: Result) -> dict[str, str]:
@@ -25,18 +25,18 @@ def end_tags(config: TrainConfig, result: Result) -> dict[str, str]:
 
 
 def describe(config: TrainConfig, result: Result) -> str:
-    """Describe a run in Markdown, a paragraph each: its outcome, its clipping and, if it diverged, what to try.
+    """Describe a run in Markdown, a line each: its outcome, its clipping and, if it diverged, what to try.
 
     Args:
         config: its settings.
         result: of its training.
     """
-    return "\n\n".join(filter(None, (_outcome(result), _clipping(config, result), _what_to_try(result))))
+    return LINE_BREAK.join(filter(None, (_outcome(result), _clipping(config, result), _what_to_try(result))))
 
 
 def _outcome(result: Result) -> str:
     summary = result.summary
-    word = f"{SYMBOLS[summary.outcome]} **{summary.outcome.capitalize()}**"
+    word = f"**{summary.outcome.capitalize()}**"
     if (where := summary.divergence) is not None:
         return f"{word} at step {where.step} (epoch {where.epoch}), in the {markdown_cell(where.place)}."
     return f"{word}. {markdown_cell(format_scores(summary.score.name, summary.score_train, summary.score_test))}."
