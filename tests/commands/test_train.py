@@ -125,7 +125,9 @@ def test_stored_model_predicts_raw_rows_in_a_new_process(tracked: Run, store_uri
         mlflow.set_tracking_uri("{store_uri}")
         inputs, target = make_regression(1000, 20, noise=0.1, random_state=1)
         rows = pd.DataFrame(inputs[500:], columns=[f"x{{column}}" for column in range(20)])
-        predicted = mlflow.pyfunc.load_model("runs:/{tracked.info.run_id}/model").predict(rows)
+        network = mlflow.pytorch.load_model("runs:/{tracked.info.run_id}/{model_name(tracked.info.run_name)}")
+        assert not network.training and sum(one.numel() for one in network.parameters()) == 551
+        predicted = mlflow.pyfunc.load_model("runs:/{tracked.info.run_id}/{model_name(tracked.info.run_name)}").predict(rows)
         print(((predicted["y"].to_numpy() - target[500:]) ** 2).mean())
     """
     done = subprocess.run(
@@ -211,7 +213,7 @@ def test_table_with_categories_and_scaled_target(
         import mlflow, pandas as pd
         mlflow.set_tracking_uri("{store_uri}")
         rows = pd.DataFrame({{"size": [100.0, 100.0], "city": ["Bern", "Zug"]}})
-        bern, zug = mlflow.pyfunc.load_model("runs:/{run.info.run_id}/model").predict(rows)["price"]
+        bern, zug = mlflow.pyfunc.load_model("runs:/{run.info.run_id}/{model_name(run.info.run_name)}").predict(rows)["price"]
         print(bern, zug)
     """
     loaded = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)

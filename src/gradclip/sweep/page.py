@@ -89,7 +89,7 @@ def answer_of_jobs(jobs: Sequence[JobResult], table: Table) -> Answer:
     """Return what can be said of jobs that were not compared: a single one, or runs that wait for the store."""
     done = [job for job in jobs if isfinite(job.score_test) and job.outcome != "diverged"]
     if not done or len({job.score for job in done}) > 1:
-        return Answer(["No run ended with a score."] if not done else [], table)
+        return Answer(["No run is best: they have different scores." if done else "No run has a score."], table)
     best = min(done, key=lambda job: -job.score_test if job.higher_is_better else job.score_test)
     return Answer([f"Best run: {best.name}."], table, "", best.name, best.score_test)
 
@@ -128,16 +128,15 @@ def outcomes(jobs: Sequence[JobResult]) -> str:
 
 def _description(answer: Answer, jobs: Sequence[JobResult], run_id: str) -> str:
     """The answer in Markdown: text of runs becomes text, and rows are left out that a tag has no room for."""
-    first, *others = [*answer.sentences, ""]
+    first, *others = answer.sentences
     head = [f"**{markdown_cell(first)}**", f"{len(jobs)} runs: {markdown_cell(outcomes(jobs))}."]
     address = f"get-artifact?path={answer.figure}&run_uuid={run_id}"
-    figure = [f'<img src="{address}" width="600" alt="scores of all runs">'] if answer.figure and run_id else []
-    rows = answer.table.rows[:MAX_ROWS]
+    figure = [f"![Scores of all runs]({address})"] if answer.figure and run_id else []
+    title, rows = markdown_cell(answer.table.title), answer.table.rows[:MAX_ROWS]
     while True:
         table = to_markdown(answer.table._replace(rows=rows))
-        text = "\n\n".join(
-            [*head, f"{markdown_cell(answer.table.title)}:", table, *figure, *map(markdown_cell, others)]
-        )
+        parts = [*head, f"{title}:", table, *map(markdown_cell, others), *figure]
+        text = "\n\n".join(filter(None, parts))
         if len(text) <= MAX_LENGTH or not (rows or others):
             return text
         rows, others = (rows[:-1], others) if len(rows) > 1 or not others else (rows, others[:-1])
