@@ -1,6 +1,7 @@
 """What the page of a multirun says in MLflow."""
 
 import html
+from math import isfinite
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ HOSTILE = "<img src=x onerror=alert(1)> [a](http://b) | `*\n\x1b[2J"
 
 
 def job(number: int, error: float, name: str = "norm=1.0") -> JobResult:
-    outcome = "learned" if error == error else "diverged"
+    outcome = "learned" if isfinite(error) else "diverged"
     return JobResult(number, name, f"{number:032x}", outcome, "mse", error, error)
 
 

@@ -105,7 +105,7 @@ def _prediction(files: ModelFiles, example: Example) -> Example:
     """A prediction, zeros or the first class, for the signature."""
     description = json.loads(Path(files.artifacts["description"]).read_text())
     if isinstance(example, pd.DataFrame):
-        return pd.DataFrame({description["target"]: (description["labels"] or [0.0])[:1]})
+        return pd.DataFrame({description["target"]: (description.get("labels") or [0.0])[:1]})
     outputs = description["network"]["outputs"]
     shape = outputs[:-1] if description["classes"] else outputs
     return np.zeros((len(example), *shape), np.int64 if description["classes"] else np.float64)
