@@ -169,6 +169,8 @@ DIVERGED_IN: Final = "diverged_in"  # loss | gradient, weight or update <paramet
 CLIP: Final = "clip"  # method and thresholds, as in the run's name
 LOSS_REDUCTION: Final = "loss_reduction"  # mean | sum over the batch: gradients and thresholds scale with it
 SEED: Final = "seed"
+DATA: Final = "data"  # name of the data set, or of its file
+BEST: Final = "best"  # of a multirun: its best settings
 HOST: Final = "host"
 LOCK: Final = "lock"  # path of the lock file that the run's process holds
 PROCESS: Final = "process"  # that writes the run: its id and its start time, in seconds since 1970
@@ -178,6 +180,8 @@ CREATION: Final = "creation"  # our own unique id, by which an already created r
 FOLDER: Final = "folder"  # of the run's files on that host
 COMMAND: Final = "command"  # the command line
 VERSION: Final = "version"  # of gradclip: an installed package has no commit
+ORDER: Final = "mlflow.gradclip.order"  # by which our view sorts; MLflow's pages do not list tags of this prefix
+DESCRIPTION: Final = "mlflow.note.content"  # MLflow's own tag: the description on a run's page, in Markdown
 PARENT_RUN: Final = "mlflow.parentRunId"  # MLflow's own tag: makes a run the child of another
 
 # Artifacts.

@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from gradclip import keys
+from gradclip.tracking.records import model_name
 from gradclip.tracking.views import NAME_COLUMN, view_address
 from tests.conftest import ROOT, Command
 from tests.support.browser import CHROMIUM, DRIVER, Browser, open_browser
@@ -21,6 +22,7 @@ OUTCOME_COLUMN, CLIP_COLUMN = f"tags.`{keys.OUTCOME}`", f"tags.`{keys.CLIP}`"
 SEARCH_ROW = r"^\| ([^|`]+) \| `([^`]+ (?:[=<>]|LIKE) [^`]+)` \|$"
 SEARCHES = dict(re.findall(SEARCH_ROW, (ROOT / "docs/mlflow.md").read_text(), re.MULTILINE))
 EXPERIMENT = "pages"
+MULTIRUN = "clip=norm,value clip.value=5 seed=0,1 trainer.max_epochs=20"
 DIVERGED, LEARNED = "none max_epochs=3 seed=0", "norm=5.0 max_epochs=20 seed=0"
 ANSWERS: dict[str, Callable[[Run], bool]] = {
     "runs that diverged": lambda run: math.isnan(run.data.metrics.get(keys.MSE.final_test, 0)),
@@ -38,7 +40,7 @@ ANSWERS: dict[str, Callable[[Run], bool]] = {
 @pytest.fixture(scope="module")
 def experiment_id(train: Command, client: MlflowClient) -> str:
     """A run that diverges and a multirun of four, in an experiment of their own."""
-    multirun = ("-m", "clip=norm,value", "clip.value=5", "seed=0,1", "trainer.max_epochs=20", "figures=false")
+    multirun = ("-m", "clip=norm,value", "clip.value=5", "seed=0,1", "trainer.max_epochs=20")
     for overrides in (("clip=none", "trainer.max_epochs=3"), multirun):
         done = train(*overrides, f"tracking.experiment={EXPERIMENT}")
         assert done.returncode == 0, done.stderr
@@ -106,7 +108,9 @@ def test_the_experiment_lists_runs_best_first_with_outcome_and_clipping(
     rows = browser.wait(browser.rows)
     assert f"GenAI\nModel training\n{EXPERIMENT}\nRuns\nModels" in browser.text()  # not the pages for language models
     assert {row[NAME_COLUMN].split("\n")[-1] for row in rows} == set(by_name)
-    trained = rows[:-1]  # last comes the multirun, which has no error of its own
+    multirun, *trained = rows
+    assert (multirun["tags.`best`"], multirun[OUTCOME_COLUMN]) == ("norm=5.0", "4 learned")
+    assert {row["tags.`data`"] for row in rows} == {"regression"}
     for row in trained:
         run = by_name[row[NAME_COLUMN].split("\n")[-1]]
         assert row[OUTCOME_COLUMN] == run.data.tags[keys.OUTCOME]
@@ -115,6 +119,16 @@ def test_the_experiment_lists_runs_best_first_with_outcome_and_clipping(
     errors = [float(row[TEST_ERROR]) for row in trained]
     assert errors[:-1] == sorted(errors[:-1])
     assert math.isnan(errors[-1])
+
+
+def test_which_setting_is_best_takes_one_click_and_one_more_shows_the_figure(browser: Browser, view: str) -> None:
+    browser.open(view)
+    browser.click(MULTIRUN)
+    browser.wait(lambda: "Best median: norm=5.0" in browser.text())
+    browser.click("Show more")
+    shown = "return [...document.images].some(image => image.src.includes('get-artifact') && image.naturalWidth > 500)"
+    browser.wait(lambda: browser.run(shown))
+    assert "value=5.0" in browser.text()
 
 
 def test_a_search_in_the_page_keeps_its_columns(browser: Browser, view: str) -> None:
@@ -156,7 +170,7 @@ def test_the_runs_of_a_multirun_can_be_compared(browser: Browser, view: str, by_
 def test_a_runs_page_shows_model_data_sets_and_tags(browser: Browser, view: str, by_name: dict[str, Run]) -> None:
     browser.open(run_page(view, by_name[LEARNED]))
     browser.find("Logged models (1)")
-    browser.find(keys.MODEL)
+    browser.find(model_name(LEARNED))
     text = re.sub(r"\s+", " ", browser.text())
     assert "regression (training)" in text
     assert "Parent run clip=norm,value clip.value=5 seed=0,1" in text
@@ -177,6 +191,8 @@ def test_a_diverged_run_says_so_and_why(browser: Browser, view: str, by_name: di
     diverged = by_name[DIVERGED]
     browser.open(run_page(view, diverged))
     browser.find(keys.DIVERGED_IN)
+    assert "Diverged at step 9 (epoch 1), in the loss." in browser.text()
+    assert "What to try: data.scale_target=standard" in browser.text()
     text = re.sub(r"\s+", " ", browser.text())
     for tag in ("outcome : diverged", "diverged_step : 9", "diverged_epoch : 1", "diverged_in : loss"):
         assert tag in text

@@ -7,6 +7,7 @@ import pytest
 from mlflow import MlflowClient
 
 from gradclip import keys
+from gradclip.tracking.records import model_name
 from tests.conftest import Command
 from tests.support.mlflow_server import serve
 
@@ -27,7 +28,7 @@ def test_a_run_on_a_server_has_its_points_files_and_model(train: Command, server
     assert len(client.get_metric_history(run.info.run_id, keys.GRAD_NORM)) == 48
     assert {entry.path for entry in client.list_artifacts(run.info.run_id, keys.FIGURES_FOLDER)}
     mlflow.set_tracking_uri(server)
-    model = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/{keys.MODEL}")
+    model = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/{model_name(run.info.run_name)}")
     assert [column.name for column in model.metadata.signature.outputs.inputs] == ["y"]
 
 

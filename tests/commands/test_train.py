@@ -17,6 +17,7 @@ from mlflow.entities import Run
 from sklearn.datasets import make_regression
 
 from gradclip import __version__, keys
+from gradclip.tracking.records import model_name
 from tests.conftest import ROOT, Command, SearchRuns
 
 
@@ -119,13 +120,16 @@ def test_config_figures_and_datasets_are_stored(tracked: Run, client: MlflowClie
 
 
 def test_stored_model_predicts_raw_rows_in_a_new_process(tracked: Run, store_uri: str, store_folder: Path) -> None:
+    model = f"runs:/{tracked.info.run_id}/{model_name(tracked.info.run_name)}"
     script = f"""
         import mlflow, pandas as pd
         from sklearn.datasets import make_regression
         mlflow.set_tracking_uri("{store_uri}")
         inputs, target = make_regression(1000, 20, noise=0.1, random_state=1)
         rows = pd.DataFrame(inputs[500:], columns=[f"x{{column}}" for column in range(20)])
-        predicted = mlflow.pyfunc.load_model("runs:/{tracked.info.run_id}/model").predict(rows)
+        network = mlflow.pytorch.load_model("{model}")
+        assert not network.training and sum(one.numel() for one in network.parameters()) == 551
+        predicted = mlflow.pyfunc.load_model("{model}").predict(rows)
         print(((predicted["y"].to_numpy() - target[500:]) ** 2).mean())
     """
     done = subprocess.run(
@@ -207,11 +211,12 @@ def test_table_with_categories_and_scaled_target(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     run = runs("params.`data.name` = 'table'")[0]
+    model = f"runs:/{run.info.run_id}/{model_name(run.info.run_name)}"
     script = f"""
         import mlflow, pandas as pd
         mlflow.set_tracking_uri("{store_uri}")
         rows = pd.DataFrame({{"size": [100.0, 100.0], "city": ["Bern", "Zug"]}})
-        bern, zug = mlflow.pyfunc.load_model("runs:/{run.info.run_id}/model").predict(rows)["price"]
+        bern, zug = mlflow.pyfunc.load_model("{model}").predict(rows)["price"]
         print(bern, zug)
     """
     loaded = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)

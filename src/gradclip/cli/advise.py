@@ -1,6 +1,9 @@
 """The command that advises on a stored run: from its composed config to what is printed."""
 
+import math
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,7 +68,8 @@ def newest_evidence(tracking: TrackingSettings) -> "Evidence":
         GradclipError: none of the newest has any evidence; the first reason.
     """
     passed_over: list[GradclipError] = []
-    for run in result_of(ask(Store.of(tracking), Operations.newest_runs, MAX_PASSED_OVER)):
+    newest = result_of(ask(Store.of(tracking), Operations.newest_runs, MAX_PASSED_OVER))
+    for run in of_multirun(newest, Store.of(tracking)):
         try:
             evidence = evidence_of(run, tracking)
         except (ConfigError, TrackingError) as error:
@@ -75,6 +79,35 @@ def newest_evidence(tracking: TrackingSettings) -> "Evidence":
             print(f"passed over: {describe(reason)}", file=sys.stderr)
         return evidence
     raise passed_over[0]
+
+
+def of_multirun(newest: Sequence["StoredRun"], store: Store) -> list["StoredRun"]:
+    """The runs to advise on, the first first: of a multirun that was started last its diverged runs, then its best.
+
+    What the multirun found is reported on standard error.
+
+    Args:
+        newest: the runs that were started last, the newest first.
+        store: where they are.
+    """
+    multirun = newest[0].parent
+    if multirun is None:
+        return list(newest)
+    found = result_of(ask(store, Operations.read_run, multirun))
+    runs = result_of(ask(store, Operations.select_runs, multirun)).runs or list(newest)
+    chosen = sorted(runs, key=_urgency)[:MAX_PASSED_OVER]
+    best = f"; best: {found.tags[keys.BEST]}" if keys.BEST in found.tags else ""
+    counts = Counter(run.outcome for run in runs)
+    ended = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
+    print(f"Multirun {found.name}: {ended}{best}. Advice on its run {chosen[0].name}:", file=sys.stderr)
+    return chosen
+
+
+def _urgency(run: "StoredRun") -> tuple[bool, float]:
+    """Sorts diverged runs first, then the best."""
+    score = keys.stored_score(run.metrics, run.tags)
+    error = score.error(run.metrics[score.final_test]) if score else math.nan
+    return run.outcome != "diverged", error if math.isfinite(error) else math.inf
 
 
 def read_evidence(tracking: TrackingSettings, run_id: str) -> "Evidence":

@@ -8,15 +8,9 @@ from typing import NamedTuple
 
 from gradclip import keys
 from gradclip.compare.words import numbered, short_setting
-from gradclip.config.schema import has_effect
+from gradclip.config.identity import data_identity
 from gradclip.errors import ConfigError
 from gradclip.tracking.stored_runs import StoredRun
-
-# Settings that prepare the data for training, and leave the examples that are predicted as they are.
-PREPARATION = {
-    *("data.scale_inputs", "data.scale_target", "data.categorical", "data.window"),
-    *("data.steps_per_epoch", "data.train_sequences", "data.solved_at"),
-}
 
 
 class DataChoice(NamedTuple):
@@ -66,14 +60,8 @@ def by_data(runs: Sequence[StoredRun]) -> dict[str, list[StoredRun]]:
 
 def _identity(run: StoredRun) -> dict[str, str]:
     """Return what makes the data of two runs the same: settings that decide on the examples, and the score."""
-    ignored = PREPARATION | ({"data.features"} if "data.path" in run.parameters else set())
-    settings = {
-        name: run.parameters[name]
-        for name in sorted(run.parameters)
-        if name.startswith("data.") and name not in ignored and has_effect(name)
-    }
     score = next((score.name for score in keys.SCORES.values() if score.final_test in run.metrics), "")
-    return settings | {"score": score}
+    return data_identity(run.parameters) | {"score": score}
 
 
 def _names(identities: Sequence[dict[str, str]]) -> list[str]:

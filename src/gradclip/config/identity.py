@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import stat
+from collections.abc import Mapping
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -12,6 +13,11 @@ from gradclip.config.schema import TrainConfig, flatten, has_effect
 from gradclip.errors import ConfigError, first_line
 
 MOST_FILES = 10_000  # of a table in a folder
+# Settings that prepare the data for training, and leave the examples that are predicted as they are.
+PREPARATION = {
+    *("data.scale_inputs", "data.scale_target", "data.categorical", "data.window"),
+    *("data.steps_per_epoch", "data.train_sequences", "data.solved_at"),
+}
 
 
 def fingerprint(config: TrainConfig) -> str:
@@ -25,6 +31,29 @@ def fingerprint(config: TrainConfig) -> str:
     settings = {name: value for name, value in flatten(config).items() if has_effect(name)}
     settings |= {"data.path": digest} if (digest := data_digest(config)) else {}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def data_name(config: TrainConfig) -> str:
+    """The name of the data set, of its file, or of the user's class that provides it."""
+    settings = flatten(config)
+    path, target = settings.get("data.path"), settings.get("data._target_")
+    return Path(path).name if path else target.rpartition(".")[2] if target else settings["data.name"]
+
+
+def data_identity(parameters: Mapping[str, str], digest: str = "") -> dict[str, str]:
+    """The settings that decide on the examples that are predicted: scores are comparable where they are equal.
+
+    Args:
+        parameters: all settings, by dotted name.
+        digest: of the table; where it is given, it takes the place of the path.
+    """
+    ignored = PREPARATION | ({"data.features"} if "data.path" in parameters else set())
+    known = parameters if not digest else {**parameters, "data.path": digest}
+    return {
+        name: known[name]
+        for name in sorted(known)
+        if name.startswith("data.") and name not in ignored and has_effect(name)
+    }
 
 
 def data_digest(config: TrainConfig) -> str:

@@ -44,6 +44,6 @@ def count_groups(overrides: list[Override]) -> tuple[int, int]:
 
 
 def _chooses_data(name: str) -> bool:
-    from gradclip.compare.data_sets import PREPARATION
+    from gradclip.config.identity import PREPARATION
 
     return name == "data" or (name.startswith("data.") and name not in PREPARATION)

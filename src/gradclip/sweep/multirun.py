@@ -22,6 +22,7 @@ from gradclip.tracking.spool import Spool
 
 P = ParamSpec("P")
 TABLES_FILE = "runs.md"  # in the folder of a multirun: the tables of its jobs
+PAGE_FILE = "page.json"  # there too: metrics and tags that the parent run is given at the end
 
 
 def parent_of(folder: Path) -> Parent:
@@ -85,6 +86,9 @@ class ParentRun:
             self.write(Operations.write_text, tables.read_text(), tables.name)
         if (search := self.folder / SEARCH_FOLDER).exists():
             self.write(Operations.write_files, str(search))
+        if (page := self.folder / PAGE_FILE).exists():
+            note = read_note(page)
+            self.write(Operations.write_summary, note["metrics"], note["tags"], now())
         result_of(self.write(Operations.end_run, status, now()))
 
 
@@ -107,4 +111,8 @@ def _spool_parent(folder: Path, store: Store, status: str) -> None:
     if (tables := folder / TABLES_FILE).exists():
         text = (tables.read_text(), tables.name)
         spool.add(Call(store, Operations.write_text.__name__, "", text, str(folder)))
+    if (page := folder / PAGE_FILE).exists():
+        note = read_note(page)
+        summary = (note["metrics"], note["tags"], now())
+        spool.add(Call(store, Operations.write_summary.__name__, "", summary, str(folder)))
     spool.add(Call(store, Operations.end_run.__name__, "", (status,), str(folder)))

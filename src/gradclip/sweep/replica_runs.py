@@ -22,6 +22,7 @@ from gradclip.tracking.records import DatasetDescription, RunEnd, Store, now
 from gradclip.tracking.run import TrackedRun
 from gradclip.tracking.scratch import scratch_folder
 from gradclip.training.artifacts import create_run, datasets_of, describe_run, write_result
+from gradclip.training.description import end_tags
 from gradclip.training.figures import draw_figures
 from gradclip.training.job import Job
 from gradclip.training.model_package import package_model
@@ -103,7 +104,7 @@ class ReplicaRuns:
             draw_figures(job.folder / keys.FIGURES_FOLDER, config, result)
         if run is not None:
             curves = curves_of(result.record, summary.score, result.curves, self.points)
-            run.complete(RunEnd(curves, summary.metrics(), summary.tags(), end, now()))
+            run.complete(RunEnd(curves, summary.metrics(), end_tags(config, result), end, now()))
         finished = FinishedReplica(job, run, summary, result)
         if not self.keep_all:
             self._best = max(filter(None, (self._best, finished)), key=lambda one: one.normalized_score)

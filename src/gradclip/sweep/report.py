@@ -6,7 +6,7 @@ import traceback
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
@@ -16,9 +16,10 @@ from gradclip.config.error_messages import describe
 from gradclip.errors import GradclipError, RefusedWriteError, disk_errors
 from gradclip.formatting import Table, format_score, print_tables, to_markdown, unsent_message
 from gradclip.program import command_line
-from gradclip.sweep.multirun import TABLES_FILE, ParentRun, close_parent
+from gradclip.sweep.multirun import PAGE_FILE, TABLES_FILE, ParentRun, close_parent
+from gradclip.sweep.page import answer_of_comparison, answer_of_jobs, answer_of_search, page_of
 from gradclip.sweep.results import JobResult, read_results
-from gradclip.sweep.search.report import FIGURE, SEARCH_FOLDER, print_report, read_report
+from gradclip.sweep.search.report import FIGURE, SEARCH_FOLDER, Report, print_report, read_report
 from gradclip.sweep.stopping import listen, stopped_by
 from gradclip.tracking.files import failure_in_one_line, write_whole
 from gradclip.tracking.operations import Operations
@@ -26,6 +27,9 @@ from gradclip.tracking.owner import at_end
 from gradclip.tracking.process import ask, result_of
 from gradclip.tracking.sync import sync, unsent_below
 from gradclip.tracking.views import open_pages
+
+if TYPE_CHECKING:
+    from gradclip.compare.summary import Comparison
 
 MAX_ROWS = 30  # of the table of jobs on a terminal, where that of groups follows
 SCORE_TITLES = {"mse": "MSE", "accuracy": "accuracy"}
@@ -50,8 +54,10 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
         with failure_in_one_line(folder / TABLES_FILE):
             write_whole(folder / TABLES_FILE, "\n".join(map(to_markdown, tables)))
         refused = [run.error for run in sync(folder) if isinstance(run.error, RefusedWriteError)]
-        compared = search is not None or compare_jobs(folder, jobs, config)
+        compared, found = (True, None) if search else compare_jobs(folder, jobs, config)
         address = pages_of(folder)
+        with failure_in_one_line(folder / PAGE_FILE):
+            write_page(folder, jobs, search, found)
         closed = close(folder, "KILLED" if stop else "FAILED" if failed else "FINISHED")
         print("\n".join([*files_of(folder), *([f"See it: {address}"] if address else [])]))
         if unsent := unsent_below(folder):
@@ -66,6 +72,29 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
             raise SystemExit(128 + stop)
         if failed or refused or not (compared and closed):
             raise SystemExit(1)
+
+
+def write_page(folder: Path, jobs: Sequence[JobResult], search: "Report | None", found: "Comparison | None") -> None:
+    """Leave in the folder what the page of the parent run says, where the multirun is tracked.
+
+    Args:
+        folder: of the multirun.
+        jobs: how its jobs ended.
+        search: that it was; None if it was none.
+        found: the comparison of its runs; None where they were not compared.
+    """
+    parent, waits = ParentRun.of(folder), bool(unsent_below(folder))
+    example = found.best.group.runs[0] if found else None
+    if found is not None:
+        answer = answer_of_comparison(found, folder)
+    elif search is not None:
+        answer = answer_of_search(search, folder)
+    else:
+        answer = answer_of_jobs(jobs, run_table(jobs, MAX_ROWS))
+    scored = next((job.run_id for job in jobs if job.run_id and job.score), None)
+    if parent is not None and example is None and scored and not waits:
+        example = result_of(ask(parent.store, Operations.read_run, scored))
+    page_of(answer, jobs, parent.run_id if parent else "", example).write(folder)
 
 
 def close(folder: Path, status: str) -> bool:
@@ -95,7 +124,7 @@ def pages_of(folder: Path) -> str:
     return open_pages(parent.store.uri, result_of(ask(parent.store, Operations.open)))
 
 
-def compare_jobs(folder: Path, jobs: Sequence[JobResult], config: DictConfig) -> bool:
+def compare_jobs(folder: Path, jobs: Sequence[JobResult], config: DictConfig) -> "tuple[bool, Comparison | None]":
     """Compare the runs of a multirun, where they are tracked and more than one, and store it with the parent run.
 
     A comparison that fails must not keep the parent run from being closed; one of spooled runs would leave them out.
@@ -106,16 +135,16 @@ def compare_jobs(folder: Path, jobs: Sequence[JobResult], config: DictConfig) ->
         config: of the multirun, which says whether figures are drawn, and in which format.
 
     Returns:
-        Whether nothing went wrong.
+        Whether nothing went wrong; and the comparison, if there is one.
     """
     if sum(job.run_id is not None and not job.done_before for job in jobs) < 2:
-        return True
+        return True, None
     if unsent_below(folder):
         print(f"Not compared: some runs wait for the store. Once they are sent: {command_line('compare')}")
-        return True
+        return True, None
     parent = ParentRun.of(folder)
     if parent is None:
-        return True
+        return True, None
     from gradclip.compare.comparison import compare
     from gradclip.compare.report import print_findings
 
@@ -128,10 +157,10 @@ def compare_jobs(folder: Path, jobs: Sequence[JobResult], config: DictConfig) ->
         if not isinstance(error, GradclipError):
             traceback.print_exc()
         print(f"error: the runs could not be compared: {describe(error)}", file=sys.stderr)
-        return False
+        return False, None
     if any(len(one.errors) > 1 for one in found.summaries):
         print_findings(found)
-    return True
+    return True, found
 
 
 def run_table(jobs: Sequence[JobResult], max_rows: int | None = None) -> Table:

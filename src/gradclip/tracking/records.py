@@ -1,5 +1,6 @@
 """Plain data between the training process and the tracking process: the store, points, calls; no MLflow."""
 
+import re
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -169,11 +170,24 @@ class ModelFiles(NamedTuple):
         artifacts: path of each file that the predictor reads, by name.
         example: path of an input example, ``.parquet`` for rows or ``.npy`` for sequences.
         requirements: packages that the predictor imports, with their versions.
+        network: path of the network as ``torch.save`` writes it, which MLflow's flavour for torch loads; empty in what
+            version 0.1 left to be sent.
     """
 
     artifacts: dict[str, str]
     example: str
     requirements: list[str]
+    network: str = ""
+
+
+def model_name(run_name: str) -> str:
+    """The name of a run's model: that of the run, without the characters that MLflow refuses in it.
+
+    Example:
+        >>> model_name("norm=1.0 seed=0")
+        'norm=1_0 seed=0'
+    """
+    return re.sub(r"""[/:.%"']""", "_", run_name) or "model"
 
 
 class Dataset(NamedTuple):

@@ -26,6 +26,10 @@ from gradclip.tracking.records import (
 )
 
 P = ParamSpec("P")
+ENDED_EARLY = {  # descriptions of runs without a result
+    "FAILED": "**Failed**: the command that trained it printed why.",
+    "KILLED": "**Stopped** before its end. If it was trained alone, resume=last goes on with it.",
+}
 
 
 class TrackedRun:
@@ -148,6 +152,8 @@ class TrackedRun:
         Raises:
             TrackingError: something could not be written.
         """
+        if status in ENDED_EARLY:
+            self.write_summary({}, {keys.DESCRIPTION: ENDED_EARLY[status]})
         self._write(Operations.end_run, status, now())
         if wait:
             try:

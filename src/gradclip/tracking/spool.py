@@ -239,7 +239,7 @@ def _paths(arguments: Sequence[Any], names: Sequence[str]) -> Iterator[str]:
         if name == "folder":
             yield value
         if isinstance(value, ModelFiles):
-            yield from (*value.artifacts.values(), value.example)
+            yield from (*value.artifacts.values(), value.example, *([value.network] if value.network else []))
 
 
 def _files(call: Call) -> list[Path]:
@@ -251,7 +251,9 @@ def _files(call: Call) -> list[Path]:
 
 def _copy_model(files: ModelFiles, folder: Path) -> ModelFiles:
     artifacts = {name: _copy(Path(path), folder / name) for name, path in files.artifacts.items()}
-    return files._replace(artifacts=artifacts, example=_copy(Path(files.example), folder / Path(files.example).name))
+    others = [Path(one) for one in (files.example, files.network) if one]
+    example, network = (*(_copy(one, folder / one.name) for one in others), "")[:2]
+    return files._replace(artifacts=artifacts, example=example, network=network)
 
 
 def _copy(source: Path, target: Path) -> str:

@@ -4,9 +4,12 @@ MLflow keeps named views as tags of the experiment; a browser opens one by its k
 MLflow 3.17 understand is in its ``ExperimentPageUIState.tsx`` and ``savedViewEnvelope.ts``.
 """
 
+import hashlib
 import json
 import shlex
-from collections.abc import Sequence
+import struct
+from collections.abc import Mapping, Sequence
+from math import inf, isnan
 from typing import Any, Final
 
 from gradclip import keys
@@ -17,7 +20,7 @@ UI: Final = "http://127.0.0.1:5000"  # where MLflow serves its pages unless told
 VIEW: Final = "clipping"
 SCORES: Final = keys.SCORES.values()
 COLUMNS: Final = (
-    *(f"tags.`{tag}`" for tag in (keys.OUTCOME, keys.CLIP)),
+    *(f"tags.`{tag}`" for tag in (keys.OUTCOME, keys.DATA, keys.BEST, keys.CLIP)),
     *(f"metrics.`{score.final_test}`" for score in SCORES),
     *(f"metrics.`{metric}`" for metric in (keys.GRAD_CLIP_FRACTION, keys.GRAD_NORM_P90)),
     *(f"metrics.`{score.final_train}`" for score in SCORES),
@@ -42,6 +45,27 @@ def view_tags(created: int) -> dict[str, str]:
     """
     view = {"name": VIEW.capitalize(), "createdAt": created, "state": json.dumps(_state())}
     return {f"mlflow.sharedViewState.{VIEW}": json.dumps(view)}
+
+
+def order_tag(data: Mapping[str, str], error: float, of_multirun: bool = False) -> str:
+    """The text by which the view sorts: each data set apart, its multiruns first, the smallest error first.
+
+    MLflow sorts by one column, so that one text says all of it, in digits and letters that every database sorts alike.
+
+    Args:
+        data: settings that tell one data set from others.
+        error: lower is better; one that is not a number comes last.
+        of_multirun: whether it is that of a parent run.
+
+    Example:
+        >>> errors = [float("nan"), 2.0, -1.0, 30.0]
+        >>> [error for _, error in sorted((order_tag({}, error), error) for error in errors)]
+        [-1.0, 2.0, 30.0, nan]
+    """
+    digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:8]
+    (bits,) = struct.unpack(">q", struct.pack(">d", inf if isnan(error) else error))
+    rank = bits + 2**63 if bits >= 0 else -bits - 1  # as the numbers themselves are sorted
+    return f"{digest}{'a' if of_multirun else 'b'}{rank:016x}"
 
 
 def view_address(server: str, experiment_id: str) -> str:
@@ -71,11 +95,11 @@ def open_pages(uri: str, experiment_id: str) -> str:
 
 def _state() -> dict[str, Any]:
     return {
-        "orderByKey": f"metrics.`{keys.MSE.final_test}`",  # any order but the runs' age lists the runs of sweeps too
+        "orderByKey": f"tags.`{keys.ORDER}`",  # any order but the runs' age lists the runs of multiruns too
         "orderByAsc": True,
         "selectedColumns": COLUMNS,
         "columnOrder": (NAME_COLUMN, *COLUMNS),
-        "columnWidths": {NAME_COLUMN: 280} | dict.fromkeys(COLUMNS, 130),
+        "columnWidths": {column: 105 if column.startswith("tags.") else 130 for column in COLUMNS} | {NAME_COLUMN: 240},
         "runsHiddenMode": "FIRST_20_RUNS",  # of which the charts show curves
         "compareRunSections": [_section(name) for name in CHARTS],
         "compareRunCharts": [chart for name, metrics in CHARTS.items() for chart in _charts(name, metrics)],

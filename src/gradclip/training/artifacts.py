@@ -9,7 +9,7 @@ from pyarrow import parquet
 from torch import Tensor, nn
 
 from gradclip import keys
-from gradclip.config.identity import data_digest, fingerprint
+from gradclip.config.identity import data_digest, data_name, fingerprint
 from gradclip.config.schema import TrainConfig, flatten
 from gradclip.config.serialization import to_yaml
 from gradclip.data.base import TrainingData
@@ -36,7 +36,7 @@ def create_run(job: Job, lock: Path | None = None, spool: bool = False) -> Track
 
 
 def _tags(config: TrainConfig) -> dict[str, str]:
-    tags = {keys.CLIP: config.clip.label, keys.SEED: str(config.seed)}
+    tags = {keys.CLIP: config.clip.label, keys.SEED: str(config.seed), keys.DATA: data_name(config)}
     if config.loss is not None:
         loss = config.loss.model_dump()
         reduction = "mean" if loss["name"] == "auto" else str(build_loss(**loss).reduction)  # of both that auto chooses

@@ -10,9 +10,11 @@ import torch
 from torch import nn
 
 from gradclip.data.base import DataSchema
+from gradclip.models.build import build_network
 from gradclip.tracking.model_example import write_example
 from gradclip.tracking.records import ModelFiles
 
+NETWORK = "network.pth"
 PACKAGES = ("mlflow", "numpy", "pandas", "scikit-learn", "skops", "torch")  # what gradclip.training.predictor imports
 
 
@@ -39,7 +41,11 @@ def package_model(folder: Path, network: nn.Module, description: Mapping[str, An
         "fills_missing": scaling is not None and scaling.fills_missing,
     }
     Path(paths["description"]).write_text(json.dumps(about))
-    torch.save({key: value.cpu() for key, value in network.state_dict().items()}, paths["weights"])
+    state = {key: value.cpu() for key, value in network.state_dict().items()}
+    torch.save(state, paths["weights"])
+    rebuilt = build_network(**description)  # without what watches the trained one, and on the CPU
+    rebuilt.load_state_dict(state)
+    torch.save(rebuilt.eval(), folder / NETWORK)
     if scalers:
         from skops import io  # half a second to import, which runs without a model are spared
 
@@ -49,4 +55,5 @@ def package_model(folder: Path, network: nn.Module, description: Mapping[str, An
         artifacts=paths,
         example=write_example(folder, schema.examples),
         requirements=[f"{name}=={version(name).partition('+')[0]}" for name in PACKAGES],
+        network=str(folder / NETWORK),
     )

@@ -28,6 +28,7 @@ from gradclip.training.artifacts import (
     write_weights,
 )
 from gradclip.training.components import Components, build_components
+from gradclip.training.description import end_tags
 from gradclip.training.figures import draw_figures
 from gradclip.training.job import Job
 from gradclip.training.lightning_errors import lightning_errors
@@ -139,7 +140,7 @@ def save(job: Job, result: Result) -> None:
     config, run, summary = job.config, result.run, result.summary
     with scratch_folder() as scratch:
         if run is not None:
-            run.write_summary(summary.metrics(), summary.tags())
+            run.write_summary(summary.metrics(), end_tags(config, result))
             if config.log_model and summary.outcome != "diverged":  # weights of NaN are no model
                 save_model(job.folder, scratch, result, run)
         write_result(job.folder, config, result)

@@ -5,6 +5,7 @@ lost in between it leaves a model that is linked to the run and cannot be read. 
 """
 
 import json
+import shutil
 from pathlib import Path
 
 import mlflow
@@ -18,7 +19,7 @@ from gradclip import keys
 from gradclip.tracking.backend.connection import Connection, check_location
 from gradclip.tracking.backend.writes import context_tags
 from gradclip.tracking.model_example import Example, read_example
-from gradclip.tracking.records import ModelFiles
+from gradclip.tracking.records import ModelFiles, model_name
 from gradclip.tracking.scratch import scratch_folder, temporary_files_in
 
 PACKAGE = Path(__file__).parents[2]  # the source of gradclip, stored with each model
@@ -49,8 +50,9 @@ class Models(Connection):
             self.client.delete_logged_model(duplicate.model_id)
         if models:
             return models[0]
-        settings = self.client.get_run(run_id).data.params
-        return self.client.create_logged_model(experiment_id, keys.MODEL, run_id, context_tags(), settings)
+        run = self.client.get_run(run_id)
+        name = model_name(run.info.run_name)
+        return self.client.create_logged_model(experiment_id, name, run_id, context_tags(), run.data.params)
 
     def _link(self, run_id: str, model_id: str) -> None:
         """Show the model with the run, and the run's final metrics with the model."""
@@ -74,6 +76,20 @@ def _save(model: LoggedModel, run_id: str, files: ModelFiles, folder: Path) -> N
         input_example=example,
         pip_requirements=files.requirements,
     )
+    if files.network:
+        _add_torch(folder, files)
+
+
+def _add_torch(folder: Path, files: ModelFiles) -> None:
+    """Let ``mlflow.pytorch.load_model`` load a saved model too; MLflow's own call would need torch in this process."""
+    data = folder / "data"
+    data.mkdir()
+    shutil.copyfile(files.network, data / "model.pth")
+    (data / "pickle_module_info.txt").write_text("pickle")
+    (torch_version,) = (one.partition("==")[2] for one in files.requirements if one.startswith("torch=="))
+    model = Model.load(folder)
+    model.add_flavor("pytorch", model_data=data.name, pytorch_version=torch_version, code="code")
+    model.save(folder / "MLmodel")
 
 
 def _signature(files: ModelFiles, example: Example) -> ModelSignature:
@@ -89,7 +105,7 @@ def _prediction(files: ModelFiles, example: Example) -> Example:
     """A prediction, zeros or the first class, for the signature."""
     description = json.loads(Path(files.artifacts["description"]).read_text())
     if isinstance(example, pd.DataFrame):
-        return pd.DataFrame({description["target"]: (description["labels"] or [0.0])[:1]})
+        return pd.DataFrame({description["target"]: (description.get("labels") or [0.0])[:1]})
     outputs = description["network"]["outputs"]
     shape = outputs[:-1] if description["classes"] else outputs
     return np.zeros((len(example), *shape), np.int64 if description["classes"] else np.float64)

@@ -1,0 +1,142 @@
+"""The page of a multirun in MLflow: the parent run says what is best, in its description, metrics and tags."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gradclip import keys
+from gradclip.config.identity import data_identity
+from gradclip.formatting import Table, markdown_cell, to_markdown
+from gradclip.sweep.multirun import PAGE_FILE
+from gradclip.sweep.results import JobResult
+from gradclip.sweep.search.report import FIGURE, Report, best_lines, search_table
+from gradclip.sweep.search.trial import best_trial
+from gradclip.tracking.files import write_note
+from gradclip.tracking.stored_runs import StoredRun
+from gradclip.tracking.views import order_tag
+
+if TYPE_CHECKING:
+    from gradclip.compare.summary import Comparison
+
+MAX_ROWS = 12  # of the table
+MAX_LENGTH = 4900  # characters that servers older than ours take as a tag
+WIDTH = 100  # characters of a table with all columns
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a multirun found.
+
+    Attributes:
+        sentences: the conclusion, the most important first.
+        table: of settings, the best first.
+        figure: path of the figure to look at first, within the folder of the multirun; empty where there is none.
+        best: the best settings; empty where none is.
+        value: their score; NaN where none is best.
+    """
+
+    sentences: Sequence[str]
+    table: Table
+    figure: str = ""
+    best: str = ""
+    value: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Page:
+    """What is written to a parent run at the end."""
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+
+    def write(self, folder: Path) -> None:
+        """Leave it in the folder of the multirun, for when its parent run is closed."""
+        write_note(folder / PAGE_FILE, asdict(self))
+
+
+def answer_of_comparison(found: "Comparison", folder: Path) -> Answer:
+    """Return what a comparison of the runs found."""
+    from gradclip.compare.report import short_table, verdicts
+
+    median = found.metric.to_value(found.best.median.value)
+    figure = next((path for name in ("threshold", keys.COMPARISON_FIGURE) if (path := _figure(folder, name))), "")
+    best = found.best.group.label if isfinite(median) else ""
+    return Answer(verdicts(found), short_table(found, WIDTH), figure, best, median)
+
+
+def _figure(folder: Path, name: str) -> str:
+    """The path of a figure of the comparison that a browser shows; empty where there is none."""
+    found = [path for path in folder.glob(f"{keys.COMPARISON_FOLDER}/figures/{name}.*") if path.suffix != ".pdf"]
+    return found[0].relative_to(folder).as_posix() if found else ""
+
+
+def answer_of_search(report: Report, folder: Path) -> Answer:
+    """Return what a search found."""
+    best = best_trial(report.trials)
+    settings = " ".join(f"{name}={value}" for name, value in best.values.items()) if best else ""
+    figure = next((path.name for path in folder.glob(f"search/{FIGURE}.*") if path.suffix != ".pdf"), "")
+    table = search_table(report.trials, MAX_ROWS)
+    value = best.average if best else float("nan")
+    return Answer(best_lines(report), table, f"figures/{figure}" if figure else "", settings, value)
+
+
+def answer_of_jobs(jobs: Sequence[JobResult], table: Table) -> Answer:
+    """Return what can be said of jobs that were not compared: a single one, or runs that wait for the store."""
+    done = [job for job in jobs if isfinite(job.score_test) and job.outcome != "diverged"]
+    if not done or len({job.score for job in done}) > 1:
+        return Answer(["No run is best: they have different scores." if done else "No run has a score."], table)
+    best = min(done, key=lambda job: -job.score_test if job.higher_is_better else job.score_test)
+    return Answer([f"Best run: {best.name}."], table, "", best.name, best.score_test)
+
+
+def page_of(answer: Answer, jobs: Sequence[JobResult], run_id: str, example: StoredRun | None) -> Page:
+    """Return the page of a multirun.
+
+    Args:
+        answer: what it found.
+        jobs: how its jobs ended.
+        run_id: of the parent run, whose artifacts the description shows; empty while it is not in the store.
+        example: one of its runs, on the data that the answer is about; None where none is in the store.
+    """
+    score = keys.stored_score(example.metrics, example.tags) if example else None
+    tags = {keys.DESCRIPTION: _description(answer, jobs, run_id), keys.OUTCOME: outcomes(jobs)}
+    if answer.best:
+        tags[keys.BEST] = answer.best
+    if example and score:
+        data = data_identity(example.parameters, example.tags.get(keys.DATA_DIGEST, "")) | {"score": score.name}
+        error = score.error(answer.value) if isfinite(answer.value) else np.nan
+        tags |= {keys.DATA: example.tags.get(keys.DATA, ""), keys.ORDER: order_tag(data, error, of_multirun=True)}
+    return Page({score.final_test: answer.value} if score and isfinite(answer.value) else {}, tags)
+
+
+def outcomes(jobs: Sequence[JobResult]) -> str:
+    """How the jobs of a multirun ended, counted.
+
+    Example:
+        >>> outcomes([JobResult(0, "a", outcome="learned"), JobResult(1, "b", outcome="diverged")])
+        '1 learned, 1 diverged'
+    """
+    counts = Counter(job.outcome for job in jobs)
+    known = [one for one in ("learned", "finished", "stalled", "diverged") if one in counts]
+    return ", ".join(f"{counts[one]} {one}" for one in [*known, *sorted(counts.keys() - {*known})])
+
+
+def _description(answer: Answer, jobs: Sequence[JobResult], run_id: str) -> str:
+    """The answer in Markdown: text of runs becomes text, and rows are left out that a tag has no room for."""
+    first, *others = answer.sentences
+    head = [f"**{markdown_cell(first)}**", f"{len(jobs)} runs: {markdown_cell(outcomes(jobs))}."]
+    address = f"get-artifact?path={answer.figure}&run_uuid={run_id}"
+    figure = [f"![Scores of all runs]({address})"] if answer.figure and run_id else []
+    title, rows = markdown_cell(answer.table.title), answer.table.rows[:MAX_ROWS]
+    while True:
+        table = to_markdown(answer.table._replace(rows=rows))
+        parts = [*head, f"{title}:", table, *map(markdown_cell, others), *figure]
+        text = "\n\n".join(filter(None, parts))
+        if len(text) <= MAX_LENGTH or not (rows or others):
+            return text
+        rows, others = (rows[:-1], others) if len(rows) > 1 or not others else (rows, others[:-1])

@@ -1,0 +1,64 @@
+"""The description of a run on its page in MLflow: how it ended, what clipping did, what to try."""
+
+from gradclip import keys
+from gradclip.config.identity import data_digest, data_identity
+from gradclip.config.schema import TrainConfig, flatten
+from gradclip.diagnosis.remedy import Remedy
+from gradclip.formatting import format_number, format_scores, markdown_cell
+from gradclip.tracking.views import order_tag
+from gradclip.training.result import Result
+
+LINE_BREAK = "  \n"  # of Markdown
+
+
+def end_tags(config: TrainConfig, result: Result) -> dict[str, str]:
+    """The tags of a run that has ended: its outcome, its description, and its place in the view.
+
+    Args:
+        config: its settings.
+        result: of its training.
+    """
+    summary = result.summary
+    data = data_identity(flatten(config), data_digest(config)) | {"score": summary.score.name}
+    order = order_tag(data, summary.score.error(summary.score_test))
+    return summary.tags() | {keys.DESCRIPTION: describe(config, result), keys.ORDER: order}
+
+
+def describe(config: TrainConfig, result: Result) -> str:
+    """Describe a run in Markdown, a line each: its outcome, its clipping and, if it diverged, what to try.
+
+    Args:
+        config: its settings.
+        result: of its training.
+    """
+    return LINE_BREAK.join(filter(None, (_outcome(result), _clipping(config, result), _what_to_try(result))))
+
+
+def _outcome(result: Result) -> str:
+    summary = result.summary
+    word = f"**{summary.outcome.capitalize()}**"
+    if (where := summary.divergence) is not None:
+        return f"{word} at step {where.step} (epoch {where.epoch}), in the {markdown_cell(where.place)}."
+    return f"{word}. {markdown_cell(format_scores(summary.score.name, summary.score_train, summary.score_test))}."
+
+
+def _clipping(config: TrainConfig, result: Result) -> str:
+    summary = result.summary
+    median, _, _, largest = summary.norm_percentiles
+    norms = f"Gradient norm before it: median {format_number(median)}, largest {format_number(largest)}."
+    if config.clip.name == "none":
+        return f"No clipping. {norms}"
+    return f"Clipping: {markdown_cell(config.clip.label)}, changed {summary.clip_fraction:.0%} of the steps. {norms}"
+
+
+def _what_to_try(result: Result) -> str:
+    if result.summary.outcome != "diverged":
+        return ""
+    remedies = result.explosion.remedies if result.explosion else []
+    if not remedies:
+        return "What to try: look at the figures and the telemetry among the artifacts."
+    return "What to try: " + "; ".join(map(_remedy, remedies[:3])) + "."
+
+
+def _remedy(remedy: Remedy) -> str:
+    return f"{markdown_cell(remedy.overrides)} ({markdown_cell(remedy.why)})"

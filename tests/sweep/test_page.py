@@ -1,0 +1,59 @@
+"""What the page of a multirun says in MLflow."""
+
+import html
+from math import isfinite
+from pathlib import Path
+
+import pytest
+
+from gradclip import keys
+from gradclip.cli.advise import of_multirun
+from gradclip.compare.comparison import compare
+from gradclip.sweep.page import MAX_LENGTH, answer_of_comparison, answer_of_jobs, page_of
+from gradclip.sweep.report import run_table
+from gradclip.sweep.results import JobResult
+from gradclip.tracking.records import Parent
+from tests.support.stores import make_store, write_run
+
+HOSTILE = "<img src=x onerror=alert(1)> [a](http://b) | `*\n\x1b[2J"
+
+
+def job(number: int, error: float, name: str = "norm=1.0") -> JobResult:
+    outcome = "learned" if isfinite(error) else "diverged"
+    return JobResult(number, name, f"{number:032x}", outcome, "mse", error, error)
+
+
+def test_a_multirun_of_one_job_names_it_and_text_is_shown_as_text() -> None:
+    jobs = [job(0, 2.0, HOSTILE)]
+    page = page_of(answer_of_jobs(jobs, run_table(jobs)), jobs, "", None)
+    description = page.tags[keys.DESCRIPTION]
+    assert "<img" not in description
+    assert "[a]" not in description
+    assert "alert(1)" in html.unescape(description)
+    assert page.tags[keys.OUTCOME] == "1 learned"
+
+
+def test_the_description_fits_into_a_tag() -> None:
+    jobs = [job(number, 2.0, "x" * 700) for number in range(30)]
+    page = page_of(answer_of_jobs(jobs, run_table(jobs)), jobs, "", None)
+    assert 3000 < len(page.tags[keys.DESCRIPTION]) <= MAX_LENGTH
+
+
+def test_the_best_settings_are_named_with_their_score_and_advice_is_on_what_diverged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, parent = make_store(tmp_path), Parent(str(tmp_path), "many", {keys.CREATION: "0" * 32})
+    for threshold, errors in {"1.0": (3.0, 4.0, 5.0), "10.0": (9.0, float("nan"), 8.0)}.items():
+        for seed, error in enumerate(errors):
+            write_run(store, error, seed, {"clip.value": threshold}, parent=parent)
+    found = compare(store, None, tmp_path / "comparison")
+    answer = answer_of_comparison(found, tmp_path)
+    page = page_of(answer, [job(0, 4.0), job(1, float("nan"))], "f" * 32, found.best.group.runs[0])
+    assert (page.tags[keys.BEST], page.metrics) == ("norm=1.0", {keys.MSE.final_test: 4.0})
+    assert page.tags[keys.DESCRIPTION].startswith("**Best median: norm=1.0, 4.00;")
+    assert "(get-artifact?path=comparison/figures/" in page.tags[keys.DESCRIPTION]
+    runs = found.selection.runs
+    first, second, *_ = of_multirun(runs[::-1], store)
+    assert (first.name, second.name) == ("norm=10.0 seed=1", "norm=1.0 seed=0")
+    said = capsys.readouterr().err
+    assert said == "Multirun many: 1 diverged, 5 learned. Advice on its run norm=10.0 seed=1:\n"
