@@ -1,5 +1,6 @@
 """The command that trains: one Hydra job, from its composed config to a finished run and what is printed."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,9 +30,17 @@ def run_job(config: DictConfig) -> None:
         return
     with errors_in_one_line():
         job = _single_job(config, output_folder())
+        if job.is_main:
+            announce(job.name)
         result = _train_or_stop(job)
     if job.is_main:
         print(run_message(job, result))
+
+
+def announce(name: str) -> None:
+    """Say on a terminal what begins, before all that takes seconds to load."""
+    if sys.stderr.isatty():
+        print(f"Run: {name}; loading PyTorch ...", file=sys.stderr, flush=True)
 
 
 def _single_job(config: DictConfig, folder: Path) -> Job:
