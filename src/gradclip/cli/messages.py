@@ -54,7 +54,7 @@ def interrupted_message(stop: Interrupted, overrides: Sequence[str]) -> str:
 
 
 def _score(result: "Result") -> list[str]:
-    """The mean squared error on the test examples by its name, its root, and R² where there is a baseline; else none."""
+    """The mean squared error on the test examples, its root, and R² where a baseline is known; nothing of others."""
     mse, scale = result.summary.score_test, result.score_scale
     if scale.score != keys.MSE or not math.isfinite(mse):
         return []

@@ -1,6 +1,5 @@
 """The command that trains: one Hydra job, from its composed config to a finished run and what is printed."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from gradclip.cli.messages import interrupted_message, run_message
 from gradclip.config.overrides import as_typed
 from gradclip.config.validation import validate
 from gradclip.errors import Interrupted
+from gradclip.formatting import announce
 from gradclip.training.job import Job
 from gradclip.training.resume import check_overrides, find_stopped
 from gradclip.training.start import is_main_process, train_job
@@ -31,16 +31,10 @@ def run_job(config: DictConfig) -> None:
     with errors_in_one_line():
         job = _single_job(config, output_folder())
         if job.is_main:
-            announce(job.name)
+            announce(f"Run: {job.name}; loading PyTorch ...")
         result = _train_or_stop(job)
     if job.is_main:
         print(run_message(job, result))
-
-
-def announce(name: str) -> None:
-    """Say on a terminal what begins, before all that takes seconds to load."""
-    if sys.stderr.isatty():
-        print(f"Run: {name}; loading PyTorch ...", file=sys.stderr, flush=True)
 
 
 def _single_job(config: DictConfig, folder: Path) -> Job:

@@ -47,7 +47,8 @@ def _overrides_of(config: DictConfig | ListConfig) -> list[Override] | None:
         return None
     params = config.hydra.sweeper.get("params") or {}
     typed = [*(f"{name}={values}" for name, values in params.items()), *config.hydra.overrides.task]
-    return OverridesParser.create().parse_overrides(typed)
+    parsed: list[Override] = OverridesParser.create().parse_overrides(typed)
+    return parsed
 
 
 def _counts(overrides: list[Override]) -> dict[str, int]:

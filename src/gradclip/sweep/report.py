@@ -13,8 +13,9 @@ from omegaconf import DictConfig
 
 from gradclip import keys
 from gradclip.config.error_messages import describe
+from gradclip.config.overrides import as_typed
 from gradclip.errors import GradclipError, RefusedWriteError, disk_errors
-from gradclip.formatting import Table, format_score, print_tables, to_markdown, unsent_message
+from gradclip.formatting import Table, announce, format_score, print_tables, to_markdown, unsent_message
 from gradclip.program import command_line
 from gradclip.sweep.multirun import TABLES_FILE, ParentRun, close_parent
 from gradclip.sweep.results import JobResult, read_results
@@ -37,6 +38,7 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """See to it that a multirun ends in order when it is stopped, and does not leave its parent run open."""
         folder = Path(config.hydra.sweep.dir)
+        announce(f"Multirun: {' '.join(as_typed(config.hydra.overrides.task))}; loading PyTorch ...")
         listen(folder)
         at_end.callback(close_parent, folder, "KILLED")
 
