@@ -15,7 +15,7 @@ from gradclip import keys
 from gradclip.config.error_messages import describe
 from gradclip.config.overrides import as_typed
 from gradclip.errors import GradclipError, RefusedWriteError, disk_errors
-from gradclip.formatting import Table, announce, format_score, print_tables, to_markdown, unsent_message
+from gradclip.formatting import Table, announce, for_terminal, format_score, print_tables, to_markdown, unsent_message
 from gradclip.program import command_line
 from gradclip.sweep.multirun import TABLES_FILE, ParentRun, close_parent
 from gradclip.sweep.results import JobResult, read_results
@@ -55,7 +55,8 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
         compared = search is not None or compare_jobs(folder, jobs, config)
         address = pages_of(folder)
         closed = close(folder, "KILLED" if stop else "FAILED" if failed else "FINISHED")
-        print("\n".join([*files_of(folder), *([f"See it: {address}"] if address else [])]))
+        note = map(for_terminal, rounding_note(config, jobs))
+        print("\n".join([*note, *files_of(folder), *([f"See it: {address}"] if address else [])]))
         if unsent := unsent_below(folder):
             print(unsent_message(unsent, folder))
         for error in refused:
@@ -78,6 +79,14 @@ def close(folder: Path, status: str) -> bool:
         print(f"error: the parent run could not be closed: {describe(error)}", file=sys.stderr)
         return False
     return True
+
+
+def rounding_note(config: DictConfig, jobs: Sequence[JobResult]) -> list[str]:
+    """Say that a job may end elsewhere by itself, where jobs were stacked in single precision; else nothing."""
+    is_stacked = "vectorized" in str(config.hydra.launcher) and any(not job.error for job in jobs)
+    if not is_stacked or config.trainer.precision == "64-true":
+        return []
+    return ["Stacked runs differ from single ones by rounding, which grows where training is chaotic: docs/many-runs.md"]
 
 
 def files_of(folder: Path) -> list[str]:
