@@ -31,17 +31,14 @@ def test_the_table_on_a_terminal_has_what_failed_and_the_first_of_the_others() -
 
 
 @pytest.mark.parametrize(
-    ("launcher", "precision", "error", "noted"),
+    ("launcher", "error", "noted"),
     [
-        ({"_target_": "hydra_plugins.vectorized_launcher.VectorizedLauncher"}, "32-true", "", True),
-        ({"within": {"_target_": "hydra_plugins.vectorized_launcher.VectorizedLauncher"}}, "32-true", "", True),
-        ({"_target_": "hydra._internal.core_plugins.basic_launcher.BasicLauncher"}, "32-true", "", False),
-        ({"_target_": "hydra_plugins.vectorized_launcher.VectorizedLauncher"}, "64-true", "", False),
-        ({"_target_": "hydra_plugins.vectorized_launcher.VectorizedLauncher"}, "32-true", "it broke", False),
+        ({"_target_": "hydra_plugins.vectorized_launcher.VectorizedLauncher"}, "", True),
+        ({"within": {"_target_": "hydra_plugins.vectorized_launcher.VectorizedLauncher"}}, "", True),
+        ({"_target_": "hydra._internal.core_plugins.basic_launcher.BasicLauncher"}, "", False),
+        ({"_target_": "hydra_plugins.vectorized_launcher.VectorizedLauncher"}, "it broke", False),
     ],
 )
-def test_rounding_is_named_where_jobs_were_stacked(
-    launcher: dict[str, object], precision: str, error: str, noted: bool
-) -> None:
-    config = OmegaConf.create({"hydra": {"launcher": launcher}, "trainer": {"precision": precision}})
+def test_rounding_is_named_where_jobs_were_stacked(launcher: dict[str, object], error: str, noted: bool) -> None:
+    config = OmegaConf.create({"hydra": {"launcher": launcher}})
     assert bool(rounding_note(config, [JobResult(0, "norm", error=error)])) is noted

@@ -82,11 +82,11 @@ def close(folder: Path, status: str) -> bool:
 
 
 def rounding_note(config: DictConfig, jobs: Sequence[JobResult]) -> list[str]:
-    """Say that a job may end elsewhere by itself, where jobs were stacked in single precision; else nothing."""
-    is_stacked = "vectorized" in str(config.hydra.launcher) and any(not job.error for job in jobs)
-    if not is_stacked or config.trainer.precision == "64-true":
+    """Say that a job may end elsewhere by itself, where jobs were stacked; else nothing."""
+    if "vectorized" not in str(config.hydra.launcher) or all(job.error for job in jobs):
         return []
-    return ["Stacked runs differ from single ones by rounding, which grows where training is chaotic: docs/many-runs.md"]
+    rule = "which grows where training is chaotic: docs/many-runs.md"
+    return [f"Stacked runs differ from single ones by rounding, {rule}"]
 
 
 def files_of(folder: Path) -> list[str]:
