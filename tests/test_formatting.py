@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from gradclip.formatting import Table, for_terminal, print_tables, to_markdown
+from gradclip.formatting import Table, announce, for_terminal, print_tables, to_markdown
 
 TABLE = Table("runs [a]", ("run", "reason"), [("groups=[{a: 1}]", "encode it with data.categorical=[city] [/old] a|b")])
 
@@ -65,3 +65,10 @@ def test_outcomes_have_colours_on_a_terminal_only(terminal, capsys):
 def test_a_file_has_no_colours(capsys):
     print_tables([Table("", ("run", "outcome"), [("a", "diverged")])])
     assert "\x1b" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_what_begins_is_announced_on_a_terminal_only(monkeypatch, capsys, is_terminal):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal)
+    announce("Run: norm=1.0; loading ...")
+    assert capsys.readouterr() == ("", "Run: norm=1.0; loading ...\n" if is_terminal else "")

@@ -194,6 +194,12 @@ def for_terminal(text: str) -> str:
     return "\n".join(line for wrapped in lines for line in wrapped)
 
 
+def announce(text: str) -> None:
+    """Say on a terminal what begins, before what takes seconds to load."""
+    if sys.stderr.isatty():
+        print(printable(text), file=sys.stderr, flush=True)
+
+
 def signal_name(number: int) -> str:
     """Return the name of a signal as a user knows it.
 

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parent
 IS_CHECKOUT = not (PACKAGE / "conf").is_dir()  # a wheel has the configs within the package
 PROJECT_ROOT = PACKAGE.parents[1]  # of a checkout
 STARTED_IN = "GRADCLIP_STARTED_IN"  # environment variable: the folder that ``gradclip`` was started in, for its workers
-SCRIPT = re.compile(r"(?:python )?src/(train|compare|advise|sync)\.py")
+SCRIPT = re.compile(r"(?:python )?src/(train|compare|advise|predict|sync)\.py")
 
 
 def is_script() -> bool:

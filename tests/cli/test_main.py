@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from gradclip import program
+from gradclip import __version__, program
 from gradclip.cli import main as command
 from gradclip.cli import programs
 from gradclip.formatting import unsent_message
@@ -30,6 +30,12 @@ def test_each_command_gets_its_own_arguments(monkeypatch, tmp_path, name):
     assert run(monkeypatch, name, "clip=norm", "-m") == 3
     assert seen == [["/bin/gradclip", "clip=norm", "-m"]]
     assert home() == tmp_path
+
+
+@pytest.mark.parametrize("name", command.COMMANDS)
+def test_the_version_is_ours(monkeypatch, capsys, name):
+    assert run(monkeypatch, name, "--version") == 0
+    assert capsys.readouterr().out == f"gradclip {__version__}\n"
 
 
 def test_a_further_process_of_lightning_goes_on_training(monkeypatch):

@@ -49,11 +49,12 @@ def test_prints_the_two_numbers_then_outcome_clipping_name_folder_and_ui(
     assert re.fullmatch(r"Train: \d+\.\d\d, Test: \d+\.\d\d", lines[0])
     assert lines[1] == "Outcome: learned"
     assert lines[2].startswith("Clipping: norm=1.0 changed 100% of 192 steps; gradient norm before clipping: median ")
-    assert lines[3].startswith("Run: norm=1.0 max_epochs=12 seed=0 (")
-    assert Path(lines[4].removeprefix("Figures: ")).is_dir()
-    assert lines[5].startswith("See it: mlflow ui --backend-store-uri sqlite:///")
-    assert re.match(r"http://127\.0\.0\.1:5000/#/experiments/\d+/runs\?", lines[6].strip())
-    assert "Training: 100%" in norm_run.stderr
+    assert re.fullmatch(r"Score: test MSE \d+\.\d\d, RMSE \d+\.\d\d, R² 0\.\d+", lines[3])
+    assert lines[4].startswith("Run: norm=1.0 max_epochs=12 seed=0 (")
+    assert Path(lines[5].removeprefix("Figures: ")).is_dir()
+    assert lines[6].startswith("See it: mlflow ui --backend-store-uri sqlite:///")
+    assert re.match(r"http://127\.0\.0\.1:5000/#/experiments/\d+/runs\?", lines[7].strip())
+    assert norm_run.stderr == ""  # no progress bar, where there is no terminal
 
 
 def test_every_setting_is_a_parameter(tracked: Run) -> None:

@@ -37,6 +37,15 @@ def test_every_setting_says_what_it_means(path):
 def test_the_chosen_option_is_marked_and_an_unknown_one_shows_nothing():
     assert " * huber " in help_text("train", "", ["loss=huber"])
     assert "loss." not in help_text("train", "", ["loss=nonsense"]).partition("Settings")[2]
+    assert " * mse " in help_text("train", "")
+
+
+def test_an_option_that_is_asked_for_is_explained_alone():
+    shown = help_text("train", "usage", ["clip=zscore"])
+    assert shown.startswith("clip\n * zscore ")
+    assert "   clip.warmup=25 " in shown
+    assert not {"usage", "optimizer", " none "} & set(shown.splitlines())
+    assert "optimizer." not in shown
 
 
 def test_options_that_a_chosen_option_overrides_are_shown():

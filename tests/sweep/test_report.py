@@ -1,6 +1,9 @@
 """The table of solved runs that ends a multirun."""
 
-from gradclip.sweep.report import run_table, success_tables
+import pytest
+from omegaconf import OmegaConf
+
+from gradclip.sweep.report import rounding_note, run_table, success_tables
 from gradclip.sweep.results import JobResult
 
 
@@ -25,3 +28,17 @@ def test_the_table_on_a_terminal_has_what_failed_and_the_first_of_the_others() -
     assert table.title == "10 runs, 3 of them here, all in runs.md"
     assert [row[0] for row in table.rows] == ["0", "1", "8"]
     assert run_table(many).title == "10 runs"
+
+
+@pytest.mark.parametrize(
+    ("launcher", "error", "noted"),
+    [
+        ({"_target_": "hydra_plugins.vectorized_launcher.VectorizedLauncher"}, "", True),
+        ({"within": {"_target_": "hydra_plugins.vectorized_launcher.VectorizedLauncher"}}, "", True),
+        ({"_target_": "hydra._internal.core_plugins.basic_launcher.BasicLauncher"}, "", False),
+        ({"_target_": "hydra_plugins.vectorized_launcher.VectorizedLauncher"}, "it broke", False),
+    ],
+)
+def test_rounding_is_named_where_jobs_were_stacked(launcher: dict[str, object], error: str, noted: bool) -> None:
+    config = OmegaConf.create({"hydra": {"launcher": launcher}})
+    assert bool(rounding_note(config, [JobResult(0, "norm", error=error)])) is noted

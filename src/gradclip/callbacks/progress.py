@@ -12,7 +12,8 @@ class Progress(Callback):
     """Show one progress bar over all optimizer steps, with the latest validation metrics.
 
     Lightning's own progress bar starts anew for each epoch and each evaluation; with a network as small as the
-    tutorial's this scrolls by faster than it can be read and takes longer than the training.
+    tutorial's this scrolls by faster than it can be read and takes longer than the training. Where standard error is
+    no terminal, nothing is shown.
 
     Args:
         metrics: names of the logged metrics to show, where there are any.
@@ -23,8 +24,8 @@ class Progress(Callback):
         self._bar: tqdm[Any] | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw an empty bar."""
-        self._bar = tqdm(total=total_steps(trainer) or None, desc="Training", unit=" steps")
+        """Draw an empty bar, on a terminal only."""
+        self._bar = tqdm(total=total_steps(trainer) or None, desc="Training", unit=" steps", disable=None)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

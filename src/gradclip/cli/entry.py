@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager, suppress
 from inspect import cleandoc
@@ -15,6 +15,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from gradclip import __version__
 from gradclip.cli.arguments import check_arguments, with_home_folder
 from gradclip.config.error_messages import USER_ERRORS, describe
 from gradclip.config.help import help_text
@@ -49,8 +50,7 @@ def run_command(main: Callable[[], None], primary: str, usage: str) -> int:
         usage: what ``--help`` says first.
     """
     arguments = sys.argv[1:]
-    if {"--help", "-h"} & set(arguments):
-        print(as_started(help_text(primary, cleandoc(usage), arguments)))
+    if answers(arguments, lambda: help_text(primary, cleandoc(usage), arguments)):
         return 0
     remove_abandoned()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints in its own way and exits with 1
@@ -67,6 +67,22 @@ def run_command(main: Callable[[], None], primary: str, usage: str) -> int:
         finally:
             _remove_empty_folders()
     return 0
+
+
+def answers(arguments: Sequence[str], usage: Callable[[], str]) -> bool:
+    """Print the help or the version, where it is asked for; whether it was.
+
+    Args:
+        arguments: of the command.
+        usage: returns the help, which names scripts.
+    """
+    if {"--help", "-h"} & set(arguments):
+        print(as_started(usage()))
+        return True
+    if "--version" in arguments:
+        print(f"gradclip {__version__}")
+        return True
+    return False
 
 
 def _is_of_hydra(error: Exception) -> bool:

@@ -12,6 +12,7 @@ COMMANDS = {
     "train": "train a network, clip its gradients, and track the run",
     "compare": "compare stored runs over seeds",
     "advise": "say what to try after a run, from its gradients",
+    "predict": "predict new rows with the stored model of a run",
     "sync": "send what a store did not take while runs trained",
     "ui": "serve the MLflow pages over the runs in ./mlruns",
 }

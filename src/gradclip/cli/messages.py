@@ -8,7 +8,7 @@ from gradclip import keys
 from gradclip.config.overrides import train_command
 from gradclip.config.schema import TrainConfig
 from gradclip.errors import Interrupted
-from gradclip.formatting import format_scores, signal_name, unsent_message
+from gradclip.formatting import format_number, format_scores, signal_name, unsent_message
 from gradclip.program import command_line
 from gradclip.tracking.views import open_pages
 from gradclip.training.job import Job
@@ -26,6 +26,7 @@ def run_message(job: Job, result: "Result") -> str:
         format_scores(summary.score.name, summary.score_train, summary.score_test),
         f"Outcome: {_outcome(summary)}",
         f"Clipping: {_clipping(summary, config)}",
+        *_score(result),
         *(f"Note: {note}" for note in summary.notes),
         f"Run: {job.name} ({run.run_id})" if run else f"Run: {job.name} (not tracked)",
         *([f"Figures: {job.folder / keys.FIGURES_FOLDER}"] if config.figures else []),
@@ -50,6 +51,15 @@ def interrupted_message(stop: Interrupted, overrides: Sequence[str]) -> str:
     command = train_command([f"resume={stop.run_id}", *tracking])
     send = f"{command_line('sync')}; " if stop.unsent else ""
     return f"Stopped by {how} after step {stop.step}. To resume: {send}{command}"
+
+
+def _score(result: "Result") -> list[str]:
+    """The mean squared error on the test examples, its root, and R² where a baseline is known; nothing of others."""
+    mse, scale = result.summary.score_test, result.score_scale
+    if scale.score != keys.MSE or not math.isfinite(mse):
+        return []
+    share = f", R² {scale.normalized(mse):.4g}" if math.isfinite(scale.baseline) else ""
+    return [f"Score: test MSE {format_number(mse)}, RMSE {format_number(math.sqrt(mse))}{share}"]
 
 
 def _outcome(summary: "Summary") -> str:

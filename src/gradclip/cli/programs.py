@@ -80,6 +80,27 @@ def _advise(config: DictConfig) -> None:
         run_advice(config)
 
 
+def predict() -> int:
+    """Predict the rows of a file with the stored model of a run, and write them with a column of predictions.
+
+    python src/predict.py data=new.csv                                     with the run that was started last
+    python src/predict.py run=0123456789abcdef0123456789abcdef data=new.csv output=predictions.csv
+    """
+    # Hydra would take data= for a choice from the group of that name.
+    sys.argv = [re.sub("^data=", "data.path=", argument) for argument in sys.argv]
+    sys.argv = [quoted_for_hydra(quoted_for_hydra(argument, "data.path"), "output") for argument in sys.argv]
+    return run_command(_predict, "predict", str(predict.__doc__))
+
+
+@hydra.main(config_name="predict", **CONFIGS)  # type: ignore[untyped-decorator]
+def _predict(config: DictConfig) -> None:
+    """Predict and write the file."""
+    with errors_in_one_line("predict"):
+        from gradclip.cli.predict import run_prediction
+
+        run_prediction(config)
+
+
 def sync() -> int:
     """Send what a store did not take while runs trained: it waits in their folders.
 

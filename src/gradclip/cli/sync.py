@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from inspect import cleandoc
 from pathlib import Path
 
-from gradclip.cli.entry import errors_in_one_line
+from gradclip.cli.entry import answers, errors_in_one_line
 from gradclip.config.error_messages import describe
 from gradclip.config.passwords import extract_passwords
 from gradclip.errors import ConfigError
 from gradclip.formatting import printable
-from gradclip.program import as_started, home
+from gradclip.program import home
 from gradclip.tracking.scratch import remove_abandoned
 from gradclip.tracking.sync import sync
 
@@ -25,8 +25,7 @@ def run_sync(arguments: Sequence[str], usage: str) -> int:
         arguments: of the command: at most one folder, and ``--adopt`` for spools that another user or machine wrote.
         usage: what ``--help`` prints.
     """
-    if {"--help", "-h"} & set(arguments):
-        print(as_started(cleandoc(usage)))
+    if answers(arguments, lambda: cleandoc(usage)):
         return 0
     remove_abandoned()
     with errors_in_one_line("sync"):

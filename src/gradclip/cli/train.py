@@ -12,6 +12,7 @@ from gradclip.cli.messages import interrupted_message, run_message
 from gradclip.config.overrides import as_typed
 from gradclip.config.validation import validate
 from gradclip.errors import Interrupted
+from gradclip.formatting import announce
 from gradclip.training.job import Job
 from gradclip.training.resume import check_overrides, find_stopped
 from gradclip.training.start import is_main_process, train_job
@@ -29,6 +30,8 @@ def run_job(config: DictConfig) -> None:
         return
     with errors_in_one_line():
         job = _single_job(config, output_folder())
+        if job.is_main:
+            announce(f"Run: {job.name}; loading PyTorch ...")
         result = _train_or_stop(job)
     if job.is_main:
         print(run_message(job, result))

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from inspect import cleandoc
 
-from gradclip.cli.entry import errors_in_one_line
+from gradclip.cli.entry import answers, errors_in_one_line
 from gradclip.config.paths import default_store
 from gradclip.errors import ConfigError
 from gradclip.program import home
@@ -20,8 +20,7 @@ def run_ui(arguments: Sequence[str], usage: str) -> None:
         arguments: of the command: at most ``port=``.
         usage: what ``--help`` prints.
     """
-    if {"--help", "-h"} & set(arguments):
-        print(cleandoc(usage))
+    if answers(arguments, lambda: cleandoc(usage)):
         return
     with errors_in_one_line("ui"):
         port, store = _port_of(arguments), home() / "mlruns" / "mlflow.db"

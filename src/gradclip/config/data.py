@@ -79,19 +79,24 @@ Encoding = Annotated[str, AfterValidator(_check_encoding)]
 Column = Annotated[str, Field(coerce_numbers_to_str=True)]  # some tables have numbers as column names
 
 
-class FileSettings(Settings):
-    """Settings that all data in a user's file have; those with a default are not in the configs of older runs."""
+class FileForm(Settings):
+    """Where a user's file is and how it is written; settings with a default are not in the configs of older runs."""
 
     path: TablePath
+    delimiter: Literal["auto", "comma", "semicolon", "tab", "pipe", "space"] = "auto"
+    decimal: Literal["auto", "point", "comma"] = "auto"
+    encoding: Encoding = "auto"
+
+
+class FileSettings(FileForm):
+    """Settings that all data in a user's file have."""
+
     target: Column
     features: list[Column] | None
     exclude: Annotated[list[Column], Field(default_factory=list)]
     test_fraction: Fraction
     scale_inputs: Scaling
     scale_target: Scaling
-    delimiter: Literal["auto", "comma", "semicolon", "tab", "pipe", "space"] = "auto"
-    decimal: Literal["auto", "point", "comma"] = "auto"
-    encoding: Encoding = "auto"
 
 
 class TableData(FileSettings):

@@ -76,9 +76,14 @@ def _unknown_name(name: str, command: str) -> str:
 
 
 def _settings_of(command: str) -> "type[Settings]":
-    from gradclip.config.schema import AdviseSettings, CompareSettings, TrainConfig
+    from gradclip.config.schema import AdviseSettings, CompareSettings, PredictSettings, TrainConfig
 
-    classes: dict[str, type[Settings]] = {"train": TrainConfig, "compare": CompareSettings, "advise": AdviseSettings}
+    classes: dict[str, type[Settings]] = {
+        "train": TrainConfig,
+        "compare": CompareSettings,
+        "advise": AdviseSettings,
+        "predict": PredictSettings,
+    }
     return classes[command]
 
 

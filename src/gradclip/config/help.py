@@ -20,16 +20,20 @@ NOT_SETTINGS = {"defaults", "hydra"}
 def help_text(primary: str, usage: str, overrides: Sequence[str] = ()) -> str:
     """Return the help of a command: usage, the options of each group, and the settings of the chosen options.
 
+    Where an option is asked for, such as ``clip=norm``, the help is of that, and of what it chooses itself, alone.
+
     Args:
         primary: name of the command's primary config.
         usage: the lines that come first.
-        overrides: arguments of the command; a choice such as ``clip=norm`` replaces the default option.
+        overrides: arguments of the command.
     """
     path = CONFIG_FOLDER / f"{primary}.yaml"
     defaults, groups = _defaults(path), config_groups(primary)
     choices = dict(override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
     chosen = _chosen_options(defaults, choices)
-    shown = [*defaults, *(group for group in chosen if group.startswith(("hydra/", "callbacks")))]
+    if any(choice in groups for choice in choices):
+        differing = [group for group in chosen if chosen[group] != defaults.get(group)]
+        return _help_of_options({group: chosen[group] for group in [*choices, *differing] if group in groups}, primary)
     added = "; callbacks, experiment and sweep need a plus, +experiment=option" if "experiment" in groups else ""
     many = "-m for many runs and " if primary == "train" else ""
     return "\n".join(
@@ -42,11 +46,19 @@ def help_text(primary: str, usage: str, overrides: Sequence[str] = ()) -> str:
             "Settings, changed with name=value:",
             "",
             *(_setting_row(*setting) for setting in _settings(path)),
-            *(row for group in shown for row in _setting_rows(group, chosen[group])),
+            *(row for group in defaults for row in _setting_rows(group, chosen[group])),
             "",
             f"Hydra's own flags, such as {many}--cfg job to see the settings: --hydra-help",
         ]
     )
+
+
+def _help_of_options(options: dict[str, str], primary: str) -> str:
+    """Return the help of some options, by group: what each is, and its settings."""
+    titles = [row for group, option in options.items() for row in [group, *_option_rows(group, option, [option])]]
+    settings = [row for group, option in options.items() for row in _setting_rows(group, option)]
+    everything = f"All groups and settings: python src/{primary}.py --help"
+    return "\n".join([*titles, "", "Settings, changed with name=value:", "", *settings, "", everything])
 
 
 def config_groups(primary: str) -> list[str]:
@@ -85,9 +97,11 @@ def _defaults_list(path: Path) -> list[Any]:
     return entries
 
 
-def _option_rows(group: str, chosen: str | None) -> Iterator[str]:
-    """Yield a line for each option of a group, with the first comment of its file."""
+def _option_rows(group: str, chosen: str | None, only: Sequence[str] | None = None) -> Iterator[str]:
+    """Yield a line for each option of a group, or for some only, with the first comment of its file."""
     for path in sorted((CONFIG_FOLDER / group).glob("*.yaml")):
+        if only is not None and path.stem not in only:
+            continue
         mark = "*" if path.stem == chosen else " "
         lines = path.read_text().splitlines()
         title = next(line for line in lines if line.startswith("# ") and "@package" not in line)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Discriminator, Field, model_validator
 
 from gradclip.config.base import AnyNumber, NoEffect, OwnClass, Pattern, PositiveNumber, Seed, Settings
 from gradclip.config.clip import ChangingThreshold, ClipSettings, ThresholdSettings
-from gradclip.config.data import ClassTask, DataSettings, OwnData, TaskSettings, WineData
+from gradclip.config.data import ClassTask, DataSettings, FileForm, OwnData, TaskSettings, WineData
 from gradclip.config.model import ModelSettings
 from gradclip.config.tracking import TrackingSettings
 from gradclip.config.training import LossSettings, OptimizerSettings, ScheduleSettings, TrainerSettings
@@ -174,6 +174,15 @@ class CompareSettings(Settings):
     figures: bool
     figure_format: FigureFormat
     data_set: Name | None
+    tracking: StoreTracking
+
+
+class PredictSettings(Settings):
+    """All settings of a prediction."""
+
+    run: Name
+    output: Name
+    data: FileForm
     tracking: StoreTracking
 
 

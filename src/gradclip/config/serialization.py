@@ -1,6 +1,6 @@
 """Checked settings as YAML, and back."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -42,15 +42,30 @@ def from_yaml(
             allow, or a table with another content than that of the run: one that its author may not have seen.
     """
     config = check(TrainConfig, {**_load(text, setting), "tracking": tracking.model_dump()})
-    trusted = tracking.trusted_models
-    unknown = [one for one in _classes(config) if not any(_matches(one, pattern) for pattern in trusted)]
-    if unknown and not (began_with and fingerprint(config) == began_with):
-        only = f"only {', '.join(trusted)} are trusted"
-        raise ConfigError(f"tracking.trusted_models: the stored config names {unknown[0]!r}; {only}")
+    if not (began_with and fingerprint(config) == began_with):
+        check_trusted(_classes(config), tracking, "the stored config")
     if data_digest(config) != digest:
         path = getattr(config.data, "path", None)
         raise ConfigError(f"{setting}: the table {path} has changed since the run began, or is another: train anew")
     return config
+
+
+def check_trusted(classes: Iterable[str], tracking: TrackingSettings, what: str) -> None:
+    """Refuse classes that ``tracking.trusted_models`` does not allow.
+
+    Args:
+        classes: dotted paths.
+        tracking: says which are trusted.
+        what: names them, in words.
+
+    Raises:
+        ConfigError: with the first that is not trusted.
+    """
+    trusted = tracking.trusted_models
+    for one in classes:
+        if not any(_matches(one, pattern) for pattern in trusted):
+            only = f"only {', '.join(trusted)} are trusted"
+            raise ConfigError(f"tracking.trusted_models: {what} names {one!r}; {only}")
 
 
 def _classes(config: TrainConfig) -> list[str]:

@@ -28,9 +28,19 @@ def validate(config: DictConfig) -> TrainConfig:
     """
     settings = validate_as(TrainConfig, config)
     path = getattr(settings.data, "path", None)
-    if path is not None and not _is_table(path):
-        raise ConfigError(f"data.path: got {path!r}; there is no such file, or folder of Parquet files")
+    if path is not None:
+        check_table(path)
     return settings
+
+
+def check_table(path: str) -> None:
+    """Refuse a path where there is no table.
+
+    Raises:
+        ConfigError: there is no such file, or folder of Parquet files.
+    """
+    if not _is_table(path):
+        raise ConfigError(f"data.path: got {path!r}; there is no such file, or folder of Parquet files")
 
 
 def _is_table(path: str) -> bool:

@@ -19,11 +19,8 @@ def print_design(folder: Path) -> None:
 
 def design_lines(config: DictConfig | ListConfig) -> list[str]:
     """Say what the comparison of a multirun will be able to tell; nothing of a search, or of a single group."""
-    if SEARCH in str(config.hydra.sweeper.get("_target_")):
-        return []
-    params = config.hydra.sweeper.get("params") or {}
-    typed = [*(f"{name}={values}" for name, values in params.items()), *config.hydra.overrides.task]
-    groups, seeds = count_groups(OverridesParser.create().parse_overrides(typed))
+    overrides = _overrides_of(config)
+    groups, seeds = count_groups(overrides or [])
     if groups < 2:
         return []
     from gradclip.compare.design import design_sentence
@@ -31,16 +28,37 @@ def design_lines(config: DictConfig | ListConfig) -> list[str]:
     return [f"{groups} groups: {design_sentence(seeds)}"]
 
 
+def count_jobs(folder: Path) -> int | None:
+    """Return how many jobs a multirun has; None for a search, which chooses them as it goes."""
+    overrides = _overrides_of(OmegaConf.load(folder / "multirun.yaml"))
+    return None if overrides is None else prod(_counts(overrides).values())
+
+
 def count_groups(overrides: list[Override]) -> tuple[int, int]:
     """Return the groups of runs on one data set, and the seeds of each; a setting that is set twice counts once."""
-    counts = {
+    counts = _counts(overrides)
+    seeds = counts.pop("seed", 1)
+    return prod(count for name, count in counts.items() if not _chooses_data(name)), seeds
+
+
+def _overrides_of(config: DictConfig | ListConfig) -> list[Override] | None:
+    """Return the overrides of a multirun, those of its config first; None for a search."""
+    if SEARCH in str(config.hydra.sweeper.get("_target_")):
+        return None
+    params = config.hydra.sweeper.get("params") or {}
+    typed = [*(f"{name}={values}" for name, values in params.items()), *config.hydra.overrides.task]
+    parsed: list[Override] = OverridesParser.create().parse_overrides(typed)
+    return parsed
+
+
+def _counts(overrides: list[Override]) -> dict[str, int]:
+    """Return how many values each setting has; one that is set twice counts once."""
+    return {
         override.get_key_element().lstrip("+"): sum(1 for _ in override.sweep_string_iterator())
         if override.is_discrete_sweep()  # a grid refuses an interval
         else 1
         for override in overrides
     }
-    seeds = counts.pop("seed", 1)
-    return prod(count for name, count in counts.items() if not _chooses_data(name)), seeds
 
 
 def _chooses_data(name: str) -> bool:

@@ -1,5 +1,6 @@
 """One job of a multirun, as Hydra's basic launcher and joblib, Ray and Slurm run it."""
 
+import time
 import traceback
 from pathlib import Path
 
@@ -8,15 +9,19 @@ from omegaconf import DictConfig
 
 from gradclip.config.error_messages import USER_ERRORS, describe
 from gradclip.config.overrides import as_typed
+from gradclip.config.schema import TrainConfig
 from gradclip.config.validation import validate
 from gradclip.errors import Interrupted
 from gradclip.formatting import signal_name
-from gradclip.sweep.design import print_design
+from gradclip.sweep.design import count_jobs, print_design
 from gradclip.sweep.multirun import for_multirun, parent_of
-from gradclip.sweep.results import JobResult, find_finished, job_message
+from gradclip.sweep.results import JobResult, count_results, find_finished, job_message
+from gradclip.sweep.stacking import refusal
 from gradclip.sweep.stopping import ask_to_stop, follow_main, stopped_by
 from gradclip.training.job import Job
 from gradclip.training.start import train_job
+
+MANY = 6  # jobs from which stacking them is worth a hint
 
 
 def run_one_of_many(config: DictConfig) -> None:
@@ -29,6 +34,7 @@ def run_one_of_many(config: DictConfig) -> None:
         job = Job(for_multirun(validate(config)), overrides, folder, number, parent_of(folder.parent))
         if number == 0:
             print_design(folder.parent)
+            print_hint(job.config, folder.parent)
         result = _run(job, folder.parent)
     except Interrupted as stop:
         ask_to_stop(folder.parent, stop.signal)
@@ -39,7 +45,28 @@ def run_one_of_many(config: DictConfig) -> None:
         traceback.print_exc()
         result = JobResult.of_failure(number, typed, f"{type(error).__name__}: {error}")
     result.write(folder)
-    print(job_message(result), flush=True)
+    print(f"{job_message(result)}{progress(folder.parent)}", flush=True)
+
+
+def print_hint(config: TrainConfig, multirun: Path) -> None:
+    """Say that the jobs could be trained at once, where they are many and each of them takes seconds to begin."""
+    jobs = count_jobs(multirun)
+    if jobs is not None and jobs >= MANY and not refusal(config):
+        print(f"{jobs} jobs, one after another or side by side; all at once, quicker: hydra/launcher=vectorized")
+
+
+def progress(multirun: Path) -> str:
+    """Say how many jobs of a multirun are done, and how long the others will take, whichever launcher runs them.
+
+    Args:
+        multirun: its folder; each job that has ended has left its result in a folder of its own.
+    """
+    jobs, done = count_jobs(multirun), count_results(multirun)
+    if jobs is None:
+        return f" ({done} done)"
+    seconds = (time.time() - (multirun / "multirun.yaml").stat().st_mtime) / max(done, 1) * (jobs - done)
+    left = f", about {seconds:.0f} s left" if seconds < 100 else f", about {seconds / 60:.0f} min left"
+    return f" ({done} of {jobs}{left if done < jobs else ''})"
 
 
 def _run(job: Job, multirun: Path) -> JobResult:

@@ -131,7 +131,7 @@ class ReplicaRuns:
                 if replica.run is not None:
                     replica.run.write_files(figures, keys.FIGURES_FOLDER)
             _write_model(replica)
-        bar = tqdm(self._finished, desc="Storing", unit=" runs")
+        bar = tqdm(self._finished, desc="Storing", unit=" runs", disable=None)
         results = [_job_result(job, run, summary) for job, run, summary in bar]
         for (job, _, _), result in zip(self._finished, results, strict=True):
             result.write(job.folder)

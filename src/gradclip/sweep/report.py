@@ -13,8 +13,9 @@ from omegaconf import DictConfig
 
 from gradclip import keys
 from gradclip.config.error_messages import describe
+from gradclip.config.overrides import as_typed
 from gradclip.errors import GradclipError, RefusedWriteError, disk_errors
-from gradclip.formatting import Table, format_score, print_tables, to_markdown, unsent_message
+from gradclip.formatting import Table, announce, for_terminal, format_score, print_tables, to_markdown, unsent_message
 from gradclip.program import command_line
 from gradclip.sweep.multirun import PAGE_FILE, TABLES_FILE, ParentRun, close_parent
 from gradclip.sweep.page import answer_of_comparison, answer_of_jobs, answer_of_search, page_of
@@ -41,6 +42,7 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """See to it that a multirun ends in order when it is stopped, and does not leave its parent run open."""
         folder = Path(config.hydra.sweep.dir)
+        announce(f"Multirun: {' '.join(as_typed(config.hydra.overrides.task))}; loading PyTorch ...")
         listen(folder)
         at_end.callback(close_parent, folder, "KILLED")
 
@@ -59,7 +61,8 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
         with failure_in_one_line(folder / PAGE_FILE):
             write_page(folder, jobs, search, found)
         closed = close(folder, "KILLED" if stop else "FAILED" if failed else "FINISHED")
-        print("\n".join([*files_of(folder), *([f"See it: {address}"] if address else [])]))
+        note = map(for_terminal, rounding_note(config, jobs))
+        print("\n".join([*note, *files_of(folder), *([f"See it: {address}"] if address else [])]))
         if unsent := unsent_below(folder):
             print(unsent_message(unsent, folder))
         for error in refused:
@@ -105,6 +108,14 @@ def close(folder: Path, status: str) -> bool:
         print(f"error: the parent run could not be closed: {describe(error)}", file=sys.stderr)
         return False
     return True
+
+
+def rounding_note(config: DictConfig, jobs: Sequence[JobResult]) -> list[str]:
+    """Say that a job may end elsewhere by itself, where jobs were stacked; else nothing."""
+    if "vectorized" not in str(config.hydra.launcher) or all(job.error for job in jobs):
+        return []
+    rule = "which grows where training is chaotic: docs/many-runs.md"
+    return [f"Stacked runs differ from single ones by rounding, {rule}"]
 
 
 def files_of(folder: Path) -> list[str]:

@@ -129,6 +129,11 @@ def job_message(job: JobResult) -> str:
     return f"[{job.number}] {job.name}: {job.outcome}, {format_scores(job.score, job.score_train, job.score_test)}"
 
 
+def count_results(folder: Path) -> int:
+    """How many jobs of a multirun have ended so far."""
+    return sum(1 for _ in folder.glob(f"*/{FILE}"))
+
+
 def read_results(folder: Path) -> list[JobResult]:
     """The results of all jobs of a multirun, in order; a job that could not write its own has failed.
 

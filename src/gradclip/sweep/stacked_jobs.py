@@ -40,7 +40,8 @@ def train_stacked(jobs: Sequence[Job], runs: ReplicaRuns, max_replicas: int) -> 
     refused = {job.number: reason for job in jobs if (reason := refusal(job.config))}
     by_number = {job.number: job for job in jobs}
     groups = group({job.number: job.config for job in jobs if job.number not in refused})
-    with tqdm(total=len(jobs) - len(refused), desc="Training", bar_format=BAR, disable=not groups) as bar:
+    hidden = None if groups else True  # None: where there is no terminal
+    with tqdm(total=len(jobs) - len(refused), desc="Training", bar_format=BAR, disable=hidden) as bar:
         for numbers in groups:
             for start in range(0, len(numbers), max_replicas):
                 some = [by_number[number] for number in numbers[start : start + max_replicas]]

@@ -109,6 +109,16 @@ class Operations(ABC):
 
     @query
     @abstractmethod
+    def read_model(self, run_id: str, folder: str) -> "Path | None":
+        """Download the files that the predictor of a run's stored model reads; return their folder, None without one.
+
+        Args:
+            run_id: of the run.
+            folder: where they are written.
+        """
+
+    @query
+    @abstractmethod
     def find_stopped_run(self, run_id: str) -> StoppedRun:
         """Find a run to resume, by its id or as the ``last`` that stopped on this machine."""
 

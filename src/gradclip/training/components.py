@@ -96,6 +96,12 @@ class Components:
         return train, test
 
 
+def _silence_greetings() -> None:
+    """Keep libraries from greeting: they set their own level when they are imported, with the user's module say."""
+    for library in GREETING:
+        logging.getLogger(library).setLevel(logging.ERROR)
+
+
 def build_components(config: TrainConfig, folder: Path, is_main: bool = True) -> Components:
     """Make data, network, callbacks and trainer.
 
@@ -113,8 +119,7 @@ def build_components(config: TrainConfig, folder: Path, is_main: bool = True) ->
     data = build_data(config)
     module, description = make_module(config, data)
     package = package_of(module)
-    for library in GREETING:  # which set their own level when they are imported, with the user's module say
-        logging.getLogger(library).setLevel(logging.ERROR)
+    _silence_greetings()
     monitor = GradientMonitor(steps_after_divergence=config.trainer.steps_after_divergence)
     hidden = HiddenStateMonitor()
     by_lightning = lightning_can_clip(config) and module.automatic_optimization  # it leaves manual steps alone
@@ -295,6 +300,7 @@ def choose_device(config: TrainConfig) -> torch.device:
     """
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)
+    _silence_greetings()
     trainer = build_trainer(config, Path(), False, (), [])
     device: torch.device = trainer.strategy.root_device
     return device

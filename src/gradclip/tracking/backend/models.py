@@ -1,4 +1,4 @@
-"""The stored model of a run.
+"""The stored model of a run, written and read.
 
 MLflow's ``Model.log`` does all of this in one call: it loads torch to try the model, and where a server's answer is
 lost in between it leaves a model that is linked to the run and cannot be read. Here each step can be repeated.
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
 from mlflow.models import Model, ModelSignature, infer_signature
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
 
 from gradclip import keys
@@ -27,7 +28,7 @@ PREDICTOR = PACKAGE / "training" / "predictor.py"
 
 
 class Models(Connection):
-    """Writes of models; see :class:`gradclip.tracking.operations.Operations`."""
+    """Writing and reading of models; see :class:`gradclip.tracking.operations.Operations`."""
 
     def write_model(self, run_id: str, files: ModelFiles) -> None:
         """Store a model with its signature, an example of its input, and the code and packages that it needs."""
@@ -40,6 +41,21 @@ class Models(Connection):
                 self.client.log_model_artifacts(model.model_id, str(scratch / keys.MODEL))
             self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
         self._link(run_id, model.model_id)
+
+    def read_model(self, run_id: str, folder: str) -> Path | None:
+        """Download the files that the predictor of a run's stored model reads; none of its programs is run.
+
+        Raises:
+            TrackingError: they are on another server.
+        """
+        experiment_id = self.client.get_run(run_id).info.experiment_id
+        models = self.client.search_logged_models([experiment_id], filter_string=f"source_run_id = '{run_id}'")
+        for model in models:
+            check_location(model.artifact_location, self.uri)
+            repository = get_artifact_repository(model.artifact_location, tracking_uri=self.uri)
+            if repository.list_artifacts("artifacts"):
+                return Path(repository.download_artifacts("artifacts", folder))
+        return None
 
     def _model_of(self, run_id: str) -> LoggedModel:
         """The model that an earlier attempt created, or a new one; a duplicate, created unanswered, is deleted."""

@@ -1,0 +1,132 @@
+"""The command that predicts new rows: from its composed config to a CSV file."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from gradclip.config.schema import PredictSettings
+from gradclip.config.serialization import check_trusted
+from gradclip.config.tracking import TrackingSettings
+from gradclip.config.validation import check_table, validate_as
+from gradclip.errors import ConfigError, DataError, GradclipError, first_few, first_line
+from gradclip.formatting import csv_cell
+from gradclip.tracking.files import whole_file
+from gradclip.tracking.operations import Operations
+from gradclip.tracking.process import ask, result_of
+from gradclip.tracking.records import Store
+from gradclip.tracking.scratch import scratch_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gradclip.tracking.stored_runs import StoredRun
+    from gradclip.training.predictor import Predictor
+
+PARTS = ("description", "weights", "inputs", "target")  # files of a stored model that the predictor reads
+
+
+def run_prediction(config: DictConfig) -> None:
+    """Predict the rows of a file and write them, with a column of predictions, to another."""
+    settings = validate_as(PredictSettings, config)
+    check_table(settings.data.path)
+    output = check_output(settings)
+    store = Store.of(settings.tracking)
+    opened = ask(store, Operations.check_readable)  # MLflow loads beside pandas
+    from gradclip.data.files import Form, read_file
+
+    data = settings.data
+    rows = read_file(Path(data.path), Form(data.delimiter, data.decimal, data.encoding)).frame
+    result_of(opened)
+    run = find_run(store, settings.run)
+    setting = f"run: got {settings.run!r} ({run.name})"
+    with scratch_folder() as scratch:
+        folder = result_of(ask(store, Operations.read_model, run.run_id, str(scratch)))
+        if folder is None:
+            why = "none is stored of a run that diverged" if run.outcome == "diverged" else "train with log_model=true"
+            raise ConfigError(f"{setting}; it has no stored model of rows: {why}")
+        predictor = load_predictor(folder, settings.tracking, setting)
+    table = with_predictions(rows, predictor, f"data.path: got {data.path!r}")
+    try:
+        with whole_file(output) as temporary:
+            table.to_csv(temporary, index=False)
+    except OSError as error:
+        raise ConfigError(f"output: got {settings.output!r}; cannot be written: {error.strerror}") from error
+    print(f"Predicted: {len(table)} rows, column {table.columns[-1]}\nRun: {run.name} ({run.run_id})\nFile: {output}")
+
+
+def check_output(settings: PredictSettings) -> Path:
+    """The file to write.
+
+    Raises:
+        ConfigError: it is the file that is read, or its folder does not exist.
+    """
+    output = Path(settings.output).expanduser().absolute()
+    if output.resolve() == Path(settings.data.path).resolve():
+        raise ConfigError(f"output: got {settings.output!r}; that is the file of data.path, name another")
+    if output.is_dir() or not output.parent.is_dir():
+        raise ConfigError(f"output: got {settings.output!r}; must be a file in a folder that exists")
+    return output
+
+
+def find_run(store: Store, run: str) -> "StoredRun":
+    """The run of an id, or the ``last`` one.
+
+    Raises:
+        TrackingError: there is none.
+    """
+    if run == "last":
+        return result_of(ask(store, Operations.newest_runs, 1))[0]
+    return result_of(ask(store, Operations.read_run, run))
+
+
+def load_predictor(folder: Path, tracking: TrackingSettings, setting: str) -> "Predictor":
+    """The model in a folder, whose files are data: the program that was stored with it is not run, but our own.
+
+    Args:
+        folder: of the files of a stored model, which anybody may have written.
+        tracking: says which classes of networks are trusted.
+        setting: named in errors.
+
+    Raises:
+        ConfigError: the model is damaged, takes no rows, or names a class that is not trusted.
+    """
+    from gradclip.training.predictor import Predictor
+
+    predictor = Predictor()
+    try:
+        network = json.loads((folder / "description").read_text())["network"]
+        check_trusted([str(network["target"])], tracking, "the stored model")
+        if len(network["example"]) != 1:
+            raise ConfigError(f"{setting}; its model takes sequences, not rows: load it with mlflow.pyfunc.load_model")
+        files = {part: str(folder / part) for part in PARTS if (folder / part).exists()}
+        predictor.load_context(SimpleNamespace(artifacts=files))
+    except GradclipError:
+        raise
+    except Exception as error:  # torch and skops raise anything
+        raise ConfigError(f"{setting}; its stored model cannot be read: {first_line(error)}") from error
+    return predictor
+
+
+def with_predictions(rows: "pd.DataFrame", predictor: "Predictor", setting: str) -> "pd.DataFrame":
+    """Rows with a last column of predictions.
+
+    Args:
+        rows: as they are in a file.
+        predictor: the model.
+        setting: named in errors.
+
+    Raises:
+        DataError: a column that the model needs is not there, or a cell cannot be taken.
+    """
+    about = predictor.about
+    if absent := [repr(name) for name in about["columns"] if name not in rows]:
+        raise DataError(f"{setting}; has no column {first_few(absent)}, which the model was trained on")
+    try:
+        predicted: Any = predictor.predict(None, rows[about["columns"]])
+    except DataError as error:
+        raise DataError(f"{setting}; {error}") from error
+    column = csv_cell(f"predicted_{about['target']}")
+    return rows.assign(**{str(column): predicted.iloc[:, 0].map(csv_cell).to_numpy()})

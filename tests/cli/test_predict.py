@@ -1,0 +1,108 @@
+"""Predicting with the files of a stored model: what is written, and what is refused in one line."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gradclip.cli.predict import check_output, load_predictor, with_predictions
+from gradclip.config.composition import compose_config
+from gradclip.config.schema import PredictSettings
+from gradclip.config.tracking import TrackingSettings
+from gradclip.config.validation import check
+from gradclip.data.sources import table
+from gradclip.data.tabular import TabularData
+from gradclip.errors import ConfigError, DataError
+from gradclip.models.build import build_network
+from gradclip.training.model_package import package_model
+from gradclip.training.predictor import Predictor
+
+SETTING = "run: got 'last' (norm=1.0)"
+
+
+@pytest.fixture(scope="module")
+def tracking() -> TrackingSettings:
+    return compose_config([]).tracking
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """The files of an untrained network on rows of two columns."""
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"size": random.integers(20, 200, 80), "city": random.choice(["Bern", "Zug"], 80)})
+    frame.assign(price=frame["size"] * 2).to_csv(tmp_path / "homes.csv", index=False)
+    data = TabularData(table(str(tmp_path / "homes.csv"), "price"), scale_inputs="standard", scale_target="standard")
+    shapes = {"example": data.shape.example, "outputs": data.shape.outputs}
+    description = {"target": "torch.nn.Linear", "settings": {}, **shapes}
+    (folder := tmp_path / "artifacts").mkdir()
+    package_model(folder, build_network(**description), description, data.schema)
+    return folder
+
+
+def loaded(model: Path, tracking: TrackingSettings) -> Predictor:
+    return load_predictor(model, tracking, SETTING)
+
+
+def change(model: Path, **network: object) -> None:
+    about = json.loads((model / "description").read_text())
+    about["network"] |= network
+    (model / "description").write_text(json.dumps(about))
+
+
+def test_a_column_of_predictions_stands_beside_the_rows(model: Path, tracking: TrackingSettings) -> None:
+    rows = pd.DataFrame({"name": ["a", "b"], "city": ["Zug", "Bern"], "size": [50, 90]})
+    predicted = with_predictions(rows, loaded(model, tracking), "data.path: got 'new.csv'")
+    assert list(predicted) == ["name", "city", "size", "predicted_price"]
+    assert predicted[["name", "city", "size"]].equals(rows)
+    expected = loaded(model, tracking).predict(None, rows)["price"]
+    assert predicted["predicted_price"].tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        ({"city": ["Zug"]}, "has no column 'size', which the model was trained on"),
+        ({"city": ["Zug"], "size": [None]}, "column 'size', row 1: missing; "),
+        ({"city": ["Zug"], "size": ["x"]}, "column 'size': could not convert string to float"),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused(
+    model: Path, tracking: TrackingSettings, rows: dict[str, list[object]], reason: str
+) -> None:
+    with pytest.raises(DataError, match=f"^data.path: got 'new.csv'; {reason}"):
+        with_predictions(pd.DataFrame(rows), loaded(model, tracking), "data.path: got 'new.csv'")
+
+
+def test_a_model_is_data_that_is_not_trusted(model: Path, tracking: TrackingSettings) -> None:
+    change(model, target="os.system")
+    with pytest.raises(ConfigError, match=r"^tracking.trusted_models: the stored model names 'os.system'; only "):
+        loaded(model, tracking)
+
+
+def test_a_model_of_sequences_is_refused(model: Path, tracking: TrackingSettings) -> None:
+    change(model, example=[10, 3])
+    with pytest.raises(ConfigError, match=r"its model takes sequences, not rows"):
+        loaded(model, tracking)
+
+
+@pytest.mark.parametrize("part", ["description", "weights", "inputs", "target"])
+def test_a_damaged_model_is_refused(model: Path, tracking: TrackingSettings, part: str) -> None:
+    (model / part).write_bytes(b"\x80\x04damaged")
+    with pytest.raises(ConfigError, match=r"^run: got 'last' \(norm=1.0\); its stored model cannot be read: "):
+        loaded(model, tracking)
+
+
+def test_the_output_is_another_file_in_a_folder_that_exists(tmp_path: Path, tracking: TrackingSettings) -> None:
+    def settings(output: Path) -> PredictSettings:
+        values = {"run": "last", "output": str(output), "data": {"path": str(tmp_path / "new.csv")}}
+        stored = tracking.model_copy(update={"uri": "sqlite:///store.db"}).model_dump()
+        return check(PredictSettings, values | {"tracking": stored})
+
+    assert check_output(settings(tmp_path / "out.csv")) == tmp_path / "out.csv"
+    with pytest.raises(ConfigError, match=r"that is the file of data\.path"):
+        check_output(settings(tmp_path / "new.csv"))
+    for output in (tmp_path, tmp_path / "nowhere" / "out.csv"):
+        with pytest.raises(ConfigError, match="must be a file in a folder that exists"):
+            check_output(settings(output))

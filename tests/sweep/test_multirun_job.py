@@ -1,0 +1,53 @@
+"""What a job of a multirun says of the whole."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from gradclip.config.composition import compose_config
+from gradclip.sweep.multirun_job import print_hint, progress
+from gradclip.sweep.results import JobResult
+
+
+def multirun(folder: Path, *typed: str, sweeper: str = "hydra.BasicSweeper") -> Path:
+    OmegaConf.save(
+        OmegaConf.create({"hydra": {"sweeper": {"_target_": sweeper}, "overrides": {"task": list(typed)}}}),
+        folder / "multirun.yaml",
+    )
+    return folder
+
+
+def test_progress_counts_the_jobs_that_ended_and_guesses_the_time_that_is_left(tmp_path: Path) -> None:
+    folder = multirun(tmp_path, "clip.value=1,2", "seed=0,1")
+    began = time.time() - 30
+    os.utime(folder / "multirun.yaml", (began, began))
+    seen = []
+    for number in range(4):
+        JobResult.of_stop(number, "", "").write(folder / str(number))
+        seen.append(progress(folder))
+    assert seen == [
+        " (1 of 4, about 90 s left)",
+        " (2 of 4, about 30 s left)",
+        " (3 of 4, about 10 s left)",
+        " (4 of 4)",
+    ]
+
+
+def test_a_search_has_no_number_of_jobs(tmp_path: Path) -> None:
+    folder = multirun(tmp_path, sweeper="hydra_plugins.search_sweeper.SearchSweeper")
+    JobResult.of_stop(0, "", "").write(folder / "0")
+    assert progress(folder) == " (1 done)"
+
+
+@pytest.mark.parametrize(
+    ("seeds", "settings", "hinted"),
+    [("range(6)", [], True), ("range(5)", [], False), ("range(6)", ["clip=activation"], False)],
+)
+def test_many_jobs_that_can_be_stacked_are_hinted_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], seeds: str, settings: list[str], hinted: bool
+) -> None:
+    print_hint(compose_config(settings), multirun(tmp_path, f"seed={seeds}"))
+    assert ("hydra/launcher=vectorized" in capsys.readouterr().out) is hinted
