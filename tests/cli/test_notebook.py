@@ -3,6 +3,7 @@
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,6 +58,7 @@ def test_nothing_global_stays_and_signals_are_left_alone_in_a_thread(tmp_path: P
         ([], {"seed": -1}, "seed: got -1; must be greater than or equal to 0"),
         ([], {"clip.vale": 2}, r"clip\.vale: no such setting or group \(did you mean 'clip\.value'\?\)"),
         ([], {"seed": range(3)}, r"seed: got range\(0, 3\); must be a number, a text, a list, a mapping or None"),
+        ([["clip=norm"]], {}, r"overrides: got \['clip=norm'\]; each must be a text; a list is passed as \*overrides"),
         (["-m"], {}, "-m: not a setting; write name=value"),
         (["seed=0,1"], {}, "seed=0,1: several values need --multirun"),
         (["resume=last"], {}, "resume: got 'last'; use python src/train.py resume="),
@@ -68,7 +70,7 @@ def test_nothing_global_stays_and_signals_are_left_alone_in_a_thread(tmp_path: P
     ],
 )
 def test_a_mistake_is_an_error_of_one_line(
-    tmp_path: Path, overrides: list[str], settings: dict[str, object], message: str
+    tmp_path: Path, overrides: list[Any], settings: dict[str, object], message: str
 ) -> None:
     with pytest.raises(gradclip.GradclipError, match=f"^{message}") as caught:
         train(tmp_path / "run", *overrides, **settings)

@@ -133,6 +133,8 @@ def train(*overrides: str, **settings: object) -> FinishedRun:
             prints.
         KeyboardInterrupt: training was interrupted; the run is closed, and its text says how to resume it.
     """
+    if others := [one for one in overrides if not isinstance(one, str)]:
+        raise ConfigError(f"overrides: got {others[0]!r}; each must be a text; a list is passed as *overrides")
     if flags := [text for text in overrides if text.startswith("-")]:
         raise ConfigError(f"{flags[0]}: not a setting; write name=value")
     typed = [*overrides, *(_override(name, value) for name, value in settings.items())]
