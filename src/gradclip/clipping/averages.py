@@ -24,6 +24,11 @@ def init_averages(parameters: Gradients, *kinds: str) -> dict[str, Tensor]:
 def read(state: State, kind: str, names: Iterable[str]) -> Tensor:
     """Return what a state has of a kind for each name, ``[names]``.
 
+    Args:
+        state: of a clipper.
+        kind: what the numbers are, such as ``seen``.
+        names: of the gradients.
+
     Example:
         >>> state = {"seen.bias": torch.tensor(3), "seen.weight": torch.tensor(4)}
         >>> read(state, "seen", ["weight", "bias"])
@@ -33,7 +38,13 @@ def read(state: State, kind: str, names: Iterable[str]) -> Tensor:
 
 
 def named(kind: str, names: Iterable[str], values: Tensor) -> dict[str, Tensor]:
-    """Return values, ``[names]``, as a state has them: the inverse of :func:`read`."""
+    """Return values as a state has them: the inverse of :func:`read`.
+
+    Args:
+        kind: what the numbers are.
+        names: of the gradients.
+        values: one for each name, ``[names]``.
+    """
     return {f"{kind}.{name}": value for name, value in zip(names, values.unbind(), strict=True)}
 
 
