@@ -66,9 +66,7 @@ def test_every_order_of_norm_is_torchs(order):
     torch.testing.assert_close([*clipped.values()], [parameter.grad for parameter in parameters])
 
 
-@pytest.mark.parametrize(
-    "name", sorted({*METHODS} - {"adaptive", "spectral"})
-)  # of pairs, rows and matrices are others
+@pytest.mark.parametrize("name", sorted({*METHODS} - {"adaptive", "spectral"}))  # pairs have other rows
 def test_each_method_does_to_pairs_what_it_does_to_complex_numbers(name):
     clipper = make_clipper(name, **SHORT_WARMUP.get(name, {}))
     paired, numbers = clipper.init(draw()), clipper.init(draw())
