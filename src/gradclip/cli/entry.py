@@ -76,13 +76,14 @@ def answers(arguments: Sequence[str], usage: Callable[[], str]) -> bool:
         arguments: of the command.
         usage: returns the help, which names scripts.
     """
-    if {"--help", "-h"} & set(arguments):
-        print(as_started(usage()))
-        return True
-    if "--version" in arguments:
-        print(f"gradclip {__version__}")
-        return True
-    return False
+    asks_for_help = bool({"--help", "-h"} & set(arguments))
+    if not (asks_for_help or "--version" in arguments):
+        return False
+    try:
+        print(as_started(usage()) if asks_for_help else f"gradclip {__version__}", flush=True)
+    except BrokenPipeError:  # its reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def _is_of_hydra(error: Exception) -> bool:

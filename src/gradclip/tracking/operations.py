@@ -47,7 +47,7 @@ class Operations(ABC):
     """What a store can be asked for.
 
     Every write can be repeated without harm: a point, parameter, tag or file that is there already stays as it is,
-    and a run is recognised by its creation tag.
+    and a run is recognized by its creation tag.
     """
 
     @query

@@ -55,7 +55,7 @@ class Predictor(PythonModel):  # type: ignore[misc]  # MLflow is not typed
         inputs = torch.tensor(np.asarray(self._scaled(examples), dtype=np.float32))
         with torch.no_grad():
             outputs = self.network(inputs).double().numpy()
-        labels = self.about["labels"]
+        labels = self.about.get("labels")  # a model of an earlier version has none
         if self.about["classes"] and not labels:
             return outputs.argmax(axis=-1)
         if labels:
