@@ -47,7 +47,7 @@ def test_a_run_that_exploded_is_probed_and_the_advice_confirmed(
 ) -> None:
     exploded = train("clip=none", "seed=40", "data.samples=200", "trainer.max_epochs=8", *SHORT[:2], timeout=600)
     assert "diverged" in exploded.stdout
-    done = advise("probe=true", "confirm=true", "seeds=4", timeout=900)
+    done = advise("probe=true", "confirm=true", "seeds=6", timeout=900)  # fewer can tell nothing
     assert done.returncode == 0, done.stderr
     assert "The norms were measured in a probe run of 20 steps" in done.stdout
     assert "original: python src/train.py -m data.samples=200" in done.stdout

@@ -109,4 +109,4 @@ def test_a_vectorized_multirun_whose_server_dies_is_sent_later(
     assert sum(map(int, re.findall(r"Sent (\d+) writes", sent.stdout))) == int(writes[1]), sent.stdout + sent.stderr
     *ours, parent = everything(server, "dies")
     assert ours == undisturbed[:-1]
-    assert parent == undisturbed[-1] | {"files": ["runs.md"]}
+    assert parent == undisturbed[-1] | {"files": ["runs.md"], "points": {}}  # runs that wait are not compared

@@ -80,11 +80,12 @@ def pages(program: Path, empty: Path, trained: "subprocess.CompletedProcess[str]
 
 def test_help_and_version_are_there_at_once(run: Run) -> None:
     done = run("--help")
-    assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith("gradclip ")][:5] == [
-        "train", "compare", "advise", "sync", "ui",
+    assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith("gradclip ")][:6] == [
+        "train", "compare", "advise", "predict", "sync", "ui",
     ]  # fmt: skip
     assert run("--version").stdout == f"gradclip {gradclip.__version__}\n"
-    assert_told_in_one_line(run("trian"), "command: got 'trian'; choose from train, compare, advise, sync, ui (did you")
+    choose = "choose from train, compare, advise, predict, sync, ui (did you"
+    assert_told_in_one_line(run("trian"), f"command: got 'trian'; {choose}")
     assert "python src" not in run("train", "--help").stdout
     assert_told_in_one_line(run("ui"), "ui: got ")
     assert_told_in_one_line(run("compare", "-m"), "--multirun (-m): only gradclip train runs many jobs")

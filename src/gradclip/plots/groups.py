@@ -26,6 +26,7 @@ from gradclip.plots.style import (
 MAX_NORM_RATIO = 1e6  # of a norm to the median one; a larger one has exploded and is not shown
 ROW_HEIGHT = 0.36  # inches
 QUARTILES = (25, 50, 75)
+LARGEST_SCORE = 1e100  # a larger one is drawn there: the ticks of an axis beyond overflow
 
 
 @dataclass(frozen=True)
@@ -57,15 +58,16 @@ def plot_scores(figure: Figure, groups: Sequence[GroupScores], score: str, title
     """
     axes = _rows(figure, [group.label for group in groups])
     for row, group in enumerate(groups):
+        shown = np.clip(group.scores, -LARGEST_SCORE, LARGEST_SCORE)
         if group.diverged:
             text = f"{group.diverged} of {group.diverged + len(group.scores)} diverged"
             axes.text(1.01, row, text, transform=axes.get_yaxis_transform(), va="center", color=RED, fontsize=9)
         if not len(group.scores):
             continue
         color, heights = series_style(group.number).color, row + np.linspace(-0.2, 0.2, len(group.scores) + 2)[1:-1]
-        axes.plot(group.scores, heights, "o", color=color, markersize=5, alpha=0.75, markeredgewidth=0)
+        axes.plot(shown, heights, "o", color=color, markersize=5, alpha=0.75, markeredgewidth=0)
         if not group.diverged and len(group.scores) > 1:
-            low, middle, high = np.percentile(group.scores, QUARTILES)
+            low, middle, high = np.percentile(shown, QUARTILES)
             axes.hlines(row, low, high, color=color, linewidth=8, alpha=0.25)
             axes.plot([middle, middle], [row - 0.32, row + 0.32], color=BLACK, linewidth=2)
     axes.set(title=title, xlabel=f"{score} (dots: runs, bar: their median)")

@@ -12,6 +12,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
+from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature, infer_signature
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
@@ -72,12 +73,19 @@ class Models(Connection):
 
     def _link(self, run_id: str, model_id: str) -> None:
         """Show the model with the run, and the run's final metrics with the model."""
-        run = self.client.get_run(run_id)
-        if model_id not in {output.model_id for output in run.outputs.model_outputs}:
-            self.client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
-        points = [point for point in run.data._metric_objs if point.step == 0]
+        if not self._is_linked(run_id, model_id):
+            try:
+                self.client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+            except MlflowException:
+                if not self._is_linked(run_id, model_id):  # meanwhile, by an attempt whose answer came too late
+                    raise
+        points = [point for point in self.client.get_run(run_id).data._metric_objs if point.step == 0]
         metrics = [Metric(point.key, point.value, point.timestamp, 0, model_id, run_id=run_id) for point in points]
         self.client.log_batch(run_id, metrics)
+
+    def _is_linked(self, run_id: str, model_id: str) -> bool:
+        """Whether the run has the model."""
+        return model_id in {output.model_id for output in self.client.get_run(run_id).outputs.model_outputs}
 
 
 def _save(model: LoggedModel, run_id: str, files: ModelFiles, folder: Path) -> None:
