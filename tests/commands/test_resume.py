@@ -77,7 +77,7 @@ def test_a_run_that_is_taken_up_ends_as_one_that_was_not_stopped(
 ) -> None:  # fmt: skip
     settings = (*overrides, *LIGHT, f"seed={seed}")
     process = stop(start, store_folder, number, *settings)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=180)
     stopped = newest(runs, seed)
     if number == signal.SIGKILL:
         assert process.returncode == -signal.SIGKILL
@@ -101,7 +101,7 @@ def test_ctrl_c_saves_what_there_is_and_says_how_to_go_on(
 ) -> None:
     settings = (*MLP, "trainer.max_epochs=100000", "seed=33", "log_model=false", "tracking.checkpoint_seconds=0.5")
     process = stop(start, store_folder, signal.SIGINT, *settings)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=180)
     assert process.returncode == 130
     assert "Traceback" not in errors
     run = newest(runs, 33)
