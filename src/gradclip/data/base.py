@@ -83,18 +83,20 @@ class TrainingData(LightningDataModule):
     def schema(self) -> DataSchema:
         """Columns, target and scaling, with a few unscaled examples."""
 
-    @abstractmethod
     def frames(self) -> dict[str, pd.DataFrame | None]:
-        """Return the unscaled rows for ``training`` and ``testing``; None where examples are generated."""
+        """Return the unscaled rows for ``training`` and ``testing``; None, unless a kind of data has rows."""
+        return {"training": None, "testing": None}
 
-    @abstractmethod
     def batch_indices(self, epoch: int, batch: int) -> tuple[int, ...]:
         """Return the indices of the examples in a training batch, over all processes, in ascending order.
+
+        None are known, unless a kind of data says which.
 
         Args:
             epoch: counted from 1.
             batch: within the epoch, counted from 0.
         """
+        return ()
 
     @property
     def target_scale(self) -> float:

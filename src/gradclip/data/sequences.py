@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -149,10 +148,6 @@ class SequenceData(TrainingData):
         columns = tuple(f"x{number}" for number in range(self.task.inputs))
         is_classification = self.score_scale.score is keys.ACCURACY
         return DataSchema(inputs[:SCHEMA_EXAMPLES].numpy(), columns, "target", None, is_classification)
-
-    def frames(self) -> dict[str, pd.DataFrame | None]:
-        """Return no rows: sequences are generated."""
-        return {"training": None, "testing": None}
 
     def batch_indices(self, epoch: int, batch: int) -> tuple[int, ...]:
         """Return the indices of a training batch in the fixed set, over all processes; none without a fixed set.

@@ -5,7 +5,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
@@ -86,19 +85,6 @@ class OwnData(TrainingData):
         """A few inputs of the first batch, as they are; nothing is scaled."""
         examples = self.first_batch[0][:SCHEMA_EXAMPLES].numpy().astype(np.float32)
         return DataSchema(examples, (), "target", None, self.is_classification)
-
-    def frames(self) -> dict[str, pd.DataFrame | None]:
-        """Return no rows: they are the data module's."""
-        return {"training": None, "testing": None}
-
-    def batch_indices(self, epoch: int, batch: int) -> tuple[int, ...]:
-        """Return none: which rows a batch has is the data module's affair.
-
-        Args:
-            epoch: counted from 1.
-            batch: within the epoch, counted from 0.
-        """
-        return ()
 
     def scored_loaders(self) -> list[Any]:
         """Return the loaders of the training batches and of the validation batches, as gradclip's modules take them."""
