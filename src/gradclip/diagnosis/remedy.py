@@ -108,19 +108,18 @@ def clip_each_tensor(threshold: str) -> How:
 
 def normalize(length: str) -> How:
     """Give every gradient the same norm."""
-    clipper = f"gradclip.Normalize({length})"
-    return How(
-        ("clip=normalize", f"clip.value={length}"),
-        (f"Trainer(callbacks=[gradclip.ClipGradients({clipper})])",),
-        (f"watch = gradclip.watch(model, optimizer, clipper={clipper})",),
-    )
+    return _by_clipper("normalize", length, f"gradclip.Normalize({length})")
 
 
 def clip_auto(percentile: int) -> How:
     """Clip at a percentile of the norms so far."""
-    clipper = f"gradclip.Auto({percentile})"
+    return _by_clipper("auto", f"{percentile}", f"gradclip.Auto({percentile})")
+
+
+def _by_clipper(method: str, value: str, clipper: str) -> How:
+    """Clip by a method that neither Lightning nor torch has."""
     return How(
-        ("clip=auto", f"clip.value={percentile}"),
+        (f"clip={method}", f"clip.value={value}"),
         (f"Trainer(callbacks=[gradclip.ClipGradients({clipper})])",),
         (f"watch = gradclip.watch(model, optimizer, clipper={clipper})",),
     )
