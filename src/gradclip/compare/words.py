@@ -77,7 +77,7 @@ def group_labels(groups: Sequence[Sequence[StoredRun]], by: Sequence[str], mixed
         mixed: names of the settings that differ within each group.
     """
     found = [_describe(group, by, inner) for group, inner in zip(groups, mixed, strict=True)]
-    _tell_apart(found)
+    _distinguish(found)
     for one in found:
         if not one.is_experiment:
             one.say(_unusual(one, found) if one.base else one.words)
@@ -102,7 +102,7 @@ def _describe(group: Sequence[StoredRun], by: Sequence[str], mixed: Sequence[str
     return Description(experiment or clip, bool(experiment), words, _mixture(group, mixed))
 
 
-def _tell_apart(groups: Sequence[Description]) -> None:
+def _distinguish(groups: Sequence[Description]) -> None:
     """Let groups that are called alike say the settings in which they differ."""
     for name in dict.fromkeys(name for one in groups for name in one.words):
         alike = defaultdict(list)
