@@ -220,8 +220,10 @@ class watch:  # noqa: N801  # called as a function is, like torch.no_grad
         """Whether a step has begun already: that of a subclass calls that of its base, and both run the hooks."""
         if closure is not None:
             return closure is self._closure
+        if not self._monitor.is_open:
+            return False
         (latest, version), (gradient, version_now) = self._latest, self._first_gradient()
-        return self._monitor.is_open and gradient is latest and version_now == version
+        return gradient is latest and version_now == version
 
     def _wrap(self, closure: Callable[[], Any]) -> Callable[[], Any]:
         given = list(self._losses)
