@@ -6,6 +6,7 @@ import gc
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from itertools import chain
@@ -140,12 +141,19 @@ def compare(command: Command) -> Command:
     return partial(command, "compare")
 
 
-@pytest.fixture(scope="session")
-def runs(client: MlflowClient) -> SearchRuns:
-    """All runs of the tests' store, newest first."""
+@pytest.fixture(scope="module", autouse=True)  # the first fixture of a file: others of it train
+def file_begins() -> int:
+    """When the tests of a file began, in milliseconds since 1970."""
+    return int(time.time() * 1000)
+
+
+@pytest.fixture(scope="module")
+def runs(client: MlflowClient, file_begins: int) -> SearchRuns:
+    """All runs that the tests of this file made in the tests' store, newest first."""
 
     def search(filter_string: str = "") -> list[Run]:
         experiment = client.get_experiment_by_name("gradclip")
-        return [] if experiment is None else list(client.search_runs([experiment.experiment_id], filter_string))
+        condition = f"attributes.start_time >= {file_begins}" + (f" AND {filter_string}" if filter_string else "")
+        return [] if experiment is None else list(client.search_runs([experiment.experiment_id], condition))
 
     return search

@@ -3,10 +3,10 @@
 Each name is defined here and nowhere else. A parameter has the dotted path of its setting in the config.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import Final
+from typing import Final, Literal
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,11 @@ class Score:
         return f"{self.name}/train"
 
     @property
+    def validation(self) -> str:
+        """Name of the score on the validation examples, once an epoch."""
+        return f"{self.name}/validation"
+
+    @property
     def test(self) -> str:
         """Name of the score on the test examples, once an epoch."""
         return f"{self.name}/test"
@@ -54,14 +59,36 @@ class Score:
         return f"final/{self.name}_train"
 
     @property
+    def final_validation(self) -> str:
+        """Name of the final score on the validation examples."""
+        return f"final/{self.name}_validation"
+
+    @property
     def final_test(self) -> str:
         """Name of the final score on the test examples."""
         return f"final/{self.name}_test"
 
     @property
+    def best_validation(self) -> str:
+        """Name of the best score on the validation examples."""
+        return f"best/{self.name}_validation"
+
+    @property
     def best_test(self) -> str:
         """Name of the best score on the test examples."""
         return f"best/{self.name}_test"
+
+    def choosing_split(self, metrics: Container[str]) -> Literal["validation", "test"]:
+        """Return the examples that choose: those of validation where a run has them, else those of the test.
+
+        Args:
+            metrics: names of the run's metrics.
+
+        Example:
+            >>> MSE.choosing_split({"final/mse_validation", "final/mse_test"}), MSE.choosing_split({"final/mse_test"})
+            ('validation', 'test')
+        """
+        return "validation" if self.final_validation in metrics else "test"
 
 
 @dataclass(frozen=True)
@@ -82,6 +109,11 @@ class LoggedScore(Score):
         return LOSS_TRAIN
 
     @property
+    def validation(self) -> str:
+        """Name of the metric, once an epoch: what a module logs chooses."""
+        return self.name
+
+    @property
     def test(self) -> str:
         """Name of the metric, once an epoch."""
         return self.name
@@ -92,9 +124,19 @@ class LoggedScore(Score):
         return f"final/{LOSS_TRAIN}"
 
     @property
+    def final_validation(self) -> str:
+        """Name of the metric's final value."""
+        return self.final_test
+
+    @property
     def final_test(self) -> str:
         """Name of the metric's final value."""
         return f"final/{self.name}"
+
+    @property
+    def best_validation(self) -> str:
+        """Name of the metric's best value."""
+        return self.best_test
 
     @property
     def best_test(self) -> str:

@@ -71,6 +71,7 @@ BAD = [
 ]
 
 
+@pytest.mark.usefixtures("multirun")  # that there is a store
 @pytest.mark.parametrize(("overrides", "message"), BAD, ids=[" ".join(overrides) for overrides, _ in BAD])
 def test_a_mistake_is_told_in_one_line(
     compare: Command, store_folder: Path, overrides: list[str], message: str
