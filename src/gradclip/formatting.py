@@ -171,7 +171,9 @@ def print_tables(tables: Sequence[Table]) -> None:
             rich.add_column(Text(printable(column)), justify=justify, overflow="fold", min_width=width)
         for row in table.rows:
             rich.add_row(*(Text(printable(cell), style=COLORS.get(cell, "")) for cell in row))
-        terminal.print(rich, width=max(terminal.width, sum(widths) + 2 * len(widths) + 2), crop=False)
+        with terminal.capture() as captured:  # printed as all else is: rich would exit where standard output is closed
+            terminal.print(rich, width=max(terminal.width, sum(widths) + 2 * len(widths) + 2), crop=False)
+        print(captured.get(), end="", file=terminal.file)
 
 
 def _column_widths(table: Table) -> list[int]:

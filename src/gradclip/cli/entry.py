@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gradclip import __version__
 from gradclip.cli.arguments import check_arguments, with_home_folder
+from gradclip.cli.output import standard_output
 from gradclip.config.error_messages import USER_ERRORS, describe
 from gradclip.config.help import help_text
 from gradclip.config.overrides import for_hydra
@@ -38,11 +39,13 @@ FULL_TRACE = os.environ.get("HYDRA_FULL_ERROR") == "1"  # as the user set it: re
 register_resolvers()  # on import: the configs name this module, so that each process that runs a job has them
 
 
+@standard_output()
 def run_command(main: Callable[[], None], primary: str, usage: str) -> int:
     """Run a command's main function and return its exit code.
 
     A user's error becomes one line on standard error and exit code 2. ``HYDRA_FULL_ERROR=1`` shows the whole
-    trace instead. Any other exception is a bug of ours and keeps its traceback.
+    trace instead. Any other exception is a bug of ours and keeps its traceback. Where nobody reads standard output any
+    more, the command ends without a word.
 
     Args:
         main: the function, decorated by Hydra.
@@ -79,10 +82,7 @@ def answers(arguments: Sequence[str], usage: Callable[[], str]) -> bool:
     asks_for_help = bool({"--help", "-h"} & set(arguments))
     if not (asks_for_help or "--version" in arguments):
         return False
-    try:
-        print(as_started(usage()) if asks_for_help else f"gradclip {__version__}", flush=True)
-    except BrokenPipeError:  # its reader, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    print(as_started(usage()) if asks_for_help else f"gradclip {__version__}")
     return True
 
 

@@ -5,6 +5,7 @@ import sys
 from importlib import import_module
 
 from gradclip import __version__
+from gradclip.cli.output import standard_output
 from gradclip.errors import did_you_mean
 from gradclip.program import STARTED_IN, install_command
 
@@ -27,6 +28,7 @@ USAGE = "\n".join(
 )
 
 
+@standard_output()
 def main() -> int:
     """Start a command and return its exit code."""
     script, *arguments = sys.argv

@@ -7,6 +7,7 @@ from inspect import cleandoc
 from pathlib import Path
 
 from gradclip.cli.entry import answers, errors_in_one_line
+from gradclip.cli.output import standard_output
 from gradclip.config.error_messages import describe
 from gradclip.config.passwords import extract_passwords
 from gradclip.errors import ConfigError
@@ -18,6 +19,7 @@ from gradclip.tracking.sync import sync
 ADOPT = "--adopt"
 
 
+@standard_output()
 def run_sync(arguments: Sequence[str], usage: str) -> int:
     """Send what waits below a folder, print a line for each run, and return the exit code.
 

@@ -1,0 +1,71 @@
+"""Standard output whose reader has gone."""
+
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import pytest
+
+from gradclip.cli.output import standard_output
+from gradclip.formatting import Table, print_tables
+from tests.conftest import ROOT
+
+
+@contextmanager
+def unread():
+    """A file that is a pipe without a reader."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with os.fdopen(write_end, "w") as file:
+        yield file
+
+
+def print_much():
+    print("line\n" * 10_000)
+
+
+def print_little():
+    print("line")  # stays in the buffer until the end
+
+
+def print_and_fail():
+    print("line")
+    raise SystemExit(2)
+
+
+def print_table():
+    print_tables([Table("", ("run",), [("norm=1.0",)] * 500)])
+
+
+@pytest.mark.parametrize("printing", [print_much, print_little, print_and_fail, print_table])
+def test_a_command_ends_as_other_programs_do_where_nobody_reads_it(monkeypatch, printing):
+    with unread() as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        with pytest.raises(SystemExit) as end, standard_output():
+            printing()
+    assert end.value.code == 141
+
+
+def break_another_pipe():
+    raise BrokenPipeError
+
+
+def test_another_pipe_that_breaks_is_an_error(monkeypatch, tmp_path):
+    with (tmp_path / "output").open("w") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        with pytest.raises(BrokenPipeError), standard_output():
+            break_another_pipe()
+
+
+MAIN = "import sys; from gradclip.cli.main import main; sys.exit(main())"
+
+
+@pytest.mark.parametrize("arguments", [["src/train.py", "--help"], ["src/sync.py", "docs"], ["-c", MAIN]])
+def test_a_command_that_nobody_reads_shows_no_trace(arguments):
+    with unread() as output:
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=ROOT, stdout=output, stderr=subprocess.PIPE, check=False,
+            env=os.environ | {"PYTHONPATH": "src"},
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (141, b"")
