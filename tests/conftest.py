@@ -6,13 +6,14 @@ import gc
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 from tests.support.warm_process import WarmProcess
 
@@ -25,9 +26,12 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 Started = WarmProcess | subprocess.Popen[str]
 StartCommand = Callable[..., Started]
 SearchRuns = Callable[..., "list[Run]"]
+TIMEOUT = 600.0  # seconds for a command that takes a few, on a machine that does other things too
 KINDS = ("browser", "server", "command", "unit")
 FIXTURES = {"browser": {"browser"}, "server": {"server", "database", "store"}, "command": {"start"}}
 
+settings.register_profile("reproducible", deadline=None, derandomize=True)  # a busy machine misses any deadline
+settings.load_profile("reproducible")
 gc.disable()  # it would go over the libraries time and again while they load, and later in each test
 
 
@@ -62,6 +66,12 @@ def assert_told_in_one_line(done: subprocess.CompletedProcess[str], message: str
     assert done.stderr.count("\n") == 1, done.stderr
 
 
+def sync(*arguments: Path | str) -> subprocess.CompletedProcess[str]:
+    """Run the command that sends what waits for a store."""
+    command = [sys.executable, str(ROOT / "src/sync.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT)
+
+
 def folders(store_folder: Path) -> set[Path]:
     """The folders of single runs, comparisons and pieces of advice."""
     return set(store_folder.glob("mlruns/hydra/runs/*"))
@@ -90,8 +100,9 @@ def client(store_uri: str) -> MlflowClient:
 
 
 @pytest.fixture(scope="module")
-def start(store_folder: Path, store_uri: str) -> StartCommand:
+def start(store_folder: Path, store_uri: str) -> Iterator[StartCommand]:
     """Start a command, from a folder that is not the project's, against the file's own store."""
+    started: list[Started] = []
 
     def begin(script: str, *overrides: str, environment: dict[str, str] | None = None, cold: bool = False) -> Started:
         folders = [
@@ -103,19 +114,25 @@ def start(store_folder: Path, store_uri: str) -> StartCommand:
         settings = [argument for argument in overrides if argument not in flags]
         arguments = [str(ROOT / f"src/{script}.py"), *flags, *folders, *settings]
         variables = os.environ | {"MLFLOW_TRACKING_URI": store_uri} | (environment or {})
-        if not cold:
-            return WarmProcess(arguments, store_folder, variables)
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen([sys.executable, *arguments], cwd=store_folder, env=variables, text=True, **pipes)
+        if cold:
+            command, pipes = [sys.executable, *arguments], {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+            started.append(subprocess.Popen(command, cwd=store_folder, env=variables, text=True, **pipes))
+        else:
+            started.append(WarmProcess(arguments, store_folder, variables))
+        return started[-1]
 
-    return begin
+    yield begin
+    for process in started:
+        if process.poll() is None:  # of a test that failed
+            with process:
+                process.kill()
 
 
 @pytest.fixture(scope="module")
 def command(start: StartCommand) -> Command:
     """Start a command and wait for its end."""
 
-    def run(*arguments: str, timeout: float = 180, **settings: Any) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, timeout: float = TIMEOUT, **settings: Any) -> subprocess.CompletedProcess[str]:
         with start(*arguments, **settings) as process:
             try:
                 output, errors = process.communicate(timeout=timeout)

@@ -328,7 +328,7 @@ def test_vmap_over_replicas_equals_a_loop_over_several_steps(name, special):
 
 
 @all_but("normalize", "stabilize")
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30)
 @given(
     values=st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1, max_size=12),
     split=st.integers(0, 12),
@@ -343,7 +343,7 @@ def test_any_finite_gradients_end_with_no_sign_turned_and_none_grown(name, value
 
 
 @only("norm", "value", "norm_value", "parameter_norm", "normalize", "groups")
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=15)
 @given(st.lists(st.floats(-1e6, 1e6, width=32, allow_subnormal=False), min_size=1, max_size=8))
 def test_clipping_twice_is_clipping_once(name, values):
     clipper = make(name)

@@ -22,7 +22,7 @@ SHORT = ("figures=false", "log_model=false", "trainer.max_epochs=3")
 @pytest.fixture(scope="module")
 def clipped(train: Command) -> str:
     """The id of a run whose steps are all clipped."""
-    done = train("clip=norm", "clip.value=1.0", "tracking.experiment=advised", *SHORT, timeout=600)
+    done = train("clip=norm", "clip.value=1.0", "tracking.experiment=advised", *SHORT)
     found = re.search(r"Run: .*\((\w+)\)", done.stdout)
     assert found is not None, done.stderr
     return found[1]
@@ -45,9 +45,9 @@ def test_a_clipped_run_is_told_its_rate_thresholds_and_control_arms(advise: Comm
 def test_a_run_that_exploded_is_probed_and_the_advice_confirmed(
     train: Command, advise: Command, runs: SearchRuns
 ) -> None:
-    exploded = train("clip=none", "seed=40", "data.samples=200", "trainer.max_epochs=8", *SHORT[:2], timeout=600)
+    exploded = train("clip=none", "seed=40", "data.samples=200", "trainer.max_epochs=8", *SHORT[:2])
     assert "diverged" in exploded.stdout
-    done = advise("probe=true", "confirm=true", "seeds=6", timeout=900)  # fewer can tell nothing
+    done = advise("probe=true", "confirm=true", "seeds=6")  # fewer can tell nothing
     assert done.returncode == 0, done.stderr
     assert "The norms were measured in a probe run of 20 steps" in done.stdout
     assert "original: python src/train.py -m data.samples=200" in done.stdout

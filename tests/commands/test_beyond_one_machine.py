@@ -62,7 +62,7 @@ def test_jobs_anywhere_are_the_same_runs_of_one_parent(
         pytest.skip(f"{package} is not installed; docs/many-runs.md says how")
     done = train(
         *JOBS, *overrides, "seed=0,1", f"tracking.experiment={launcher}",
-        environment={"MLFLOW_TRACKING_URI": server}, timeout=300,
+        environment={"MLFLOW_TRACKING_URI": server},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 runs" in done.stdout
@@ -74,7 +74,7 @@ def test_jobs_anywhere_are_the_same_runs_of_one_parent(
     assert {run.info.status for run in runs} == {"FINISHED"}
     found = {run.data.params["seed"]: run.data.metrics[keys.MSE.final_test] for run in children}
     assert len(children) == 2
-    assert found == pytest.approx(expected, rel=1e-3 if launcher.startswith("vectorized") else 1e-6)
+    assert found == pytest.approx(expected, rel=1e-3)  # other numbers of threads round float32 otherwise
     for run in children:
         points = client.get_metric_history(run.info.run_id, keys.GRAD_NORM)
         assert [point.step for point in points] == list(range(1, 49))  # none is missing, none doubled

@@ -74,7 +74,7 @@ def output_of(command: Command) -> Callable[[str], str]:
             name, overrides = SCRIPT.match(line)[1], shlex.split(line)[2:]
             sweep = next((more for sweep, more in SHORTER_SWEEPS.items() if f"+sweep={sweep}" in overrides), ())
             shorter = (*SHORTER, *sweep) if name == "train" and line not in WHOLE else ()
-            done = command(name, *overrides, *shorter, timeout=300, cold=line in FIRST_OF_EACH)
+            done = command(name, *overrides, *shorter, cold=line in FIRST_OF_EACH)
             assert done.returncode in ({0, 3} if "log=" in line else {0}), done.stderr
             outputs[line] = done.stdout
         return outputs[line]

@@ -1,8 +1,6 @@
 """Runs over a server that answers errors, loses answers, hangs or goes away are those over one that does not."""
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from mlflow.entities import Run
 from gradclip import keys
 from gradclip.tracking.records import RunEnd, Store
 from gradclip.tracking.run import TrackedRun
-from tests.conftest import ROOT, Command
+from tests.conftest import Command, sync
 from tests.support.faulty_server import faulty
 from tests.support.mlflow_server import serve
 
@@ -104,8 +102,7 @@ def test_a_vectorized_multirun_whose_server_dies_is_sent_later(
     writes = re.search(rf"did not accept (\d+) writes; they wait in {tmp_path}\. Send them: ", done.stdout)
     assert writes, done.stdout
     with faulty(server, "pass", port=int(address.rpartition(":")[2])):
-        command = [sys.executable, str(ROOT / "src/sync.py"), str(tmp_path)]
-        sent = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        sent = sync(tmp_path)
     assert sum(map(int, re.findall(r"Sent (\d+) writes", sent.stdout))) == int(writes[1]), sent.stdout + sent.stderr
     *ours, parent = everything(server, "dies")
     assert ours == undisturbed[:-1]

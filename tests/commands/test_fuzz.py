@@ -13,7 +13,7 @@ from tests.support.fuzzing import GOOD, attempt, fuzzed_line, malformed_files, t
 MALFORMED = malformed_files()
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10_000))
 def test_fuzzed_overrides_are_told_in_one_line_or_build(tmp_path: Path, seed: int) -> None:
     attempt(fuzzed_line(random.Random(seed)), tmp_path)

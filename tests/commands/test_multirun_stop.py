@@ -2,14 +2,13 @@
 
 import re
 import signal
-import time
 
 import pytest
 from mlflow import MlflowClient
 
 from gradclip import keys
 from tests.commands.test_resume import wait_for
-from tests.conftest import Command, SearchRuns, StartCommand
+from tests.conftest import TIMEOUT, Command, SearchRuns, StartCommand
 
 LIGHT = ("figures=false", "log_model=false", "trainer.progress_bar=false")
 
@@ -25,7 +24,7 @@ def test_a_stopped_multirun_ends_in_order_and_goes_on_with_what_is_missing(
     under_way = launcher == "vectorized"  # whose points are written at the end
     wait_for(lambda: any(under_way or keys.GRAD_NORM in run.data.metrics for run in runs(long)), process)
     process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     assert re.search(r"stopped by Ctrl-C after\s+step\s+\d+|stopped by Ctrl-C after step \d+", output)
@@ -48,7 +47,6 @@ def test_a_run_left_open_by_a_dead_process_is_closed(
     wait_for(lambda: bool(runs("params.seed = '67'")), process)
     process.kill()
     process.communicate()
-    time.sleep(0.5)
     (run,) = runs("params.seed = '67'")
     assert run.info.status == "RUNNING"
     assert train("trainer=debug", "clip=norm", "seed=68", *LIGHT).returncode == 0

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 
 from gradclip import keys
 from tests.commands.test_resume import LIGHT, assert_same, curves, stop
-from tests.conftest import ROOT, Command, SearchRuns, StartCommand, assert_told_in_one_line
+from tests.conftest import ROOT, TIMEOUT, Command, SearchRuns, StartCommand, assert_told_in_one_line
 
 SETTINGS = (
     *("module._target_=own_training.NewTraining", "data._target_=own_training.OldBatches", "module.width=3"),
@@ -27,7 +27,7 @@ def test_a_training_of_the_users_is_tracked_as_ours_are(
     text = (ROOT / "tests/support/own.py").read_text()
     (store_folder / "own_training.py").write_text(text)  # a file of the current folder, as a user has it
     process = stop(start, store_folder, signal.SIGTERM, *SETTINGS, *LIGHT[:1], *LIGHT[2:])
-    assert process.communicate(timeout=180)[0].startswith("Stopped by SIGTERM after step ")
+    assert process.communicate(timeout=TIMEOUT)[0].startswith("Stopped by SIGTERM after step ")
     resumed = train("resume=last")
     assert resumed.returncode == 0, resumed.stderr
     assert "Outcome: finished" in resumed.stdout

@@ -10,10 +10,10 @@ from mlflow import MlflowClient
 
 from gradclip import keys
 from gradclip.tracking.run import TrackedRun
-from tests.conftest import Command
+from tests.conftest import Command, sync
 from tests.support.mlflow_server import Server
 from tests.support.postgresql import PostgreSQL, is_installed
-from tests.tracking.backend.test_delivery import POINTS, steps_of, store_of, sync, write
+from tests.tracking.backend.test_delivery import POINTS, steps_of, store_of, write
 
 pytest.importorskip("psycopg2")
 pytestmark = pytest.mark.skipif(not is_installed(), reason="PostgreSQL is not installed")
@@ -41,7 +41,7 @@ def server(database: PostgreSQL, tmp_path: Path) -> Iterator[Server]:
 def test_points_wait_for_server_and_database_that_were_killed(
     server: Server, database: PostgreSQL, tmp_path: Path
 ) -> None:
-    run = TrackedRun(store_of(server, 60.0), "outage", {}, tmp_path / "run")
+    run = TrackedRun(store_of(server, 300.0), "outage", {}, tmp_path / "run")
     write(run, range(1, 100))
     assert len(run.run_id) == 32  # it has begun
     database.kill()  # the server answers 500

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from gradclip import keys
-from tests.conftest import Command, SearchRuns, StartCommand, Started, assert_told_in_one_line
+from tests.conftest import TIMEOUT, Command, SearchRuns, StartCommand, Started, assert_told_in_one_line
 
 LSTM = (
     *("data=temporal_order", "data.length=10", "data.steps_per_epoch=20", "data.test_sequences=100"),
@@ -20,7 +20,6 @@ LSTM = (
     *("schedule=warmup_cosine", "clip=zscore", "trainer.max_epochs=10", "trainer.accumulate_grad_batches=2"),
 )
 MLP = ("clip=activation", "clip.value=0.01", "data.scale_target=standard", "trainer.max_epochs=150")
-PATIENCE = 300.0  # seconds, for a machine that does other things too
 LIGHT = ("figures=false", "log_model=false", "trainer.progress_bar=false", "tracking.checkpoint_seconds=0.1")
 
 
@@ -29,7 +28,7 @@ def newest(runs: SearchRuns, seed: int) -> Run:
 
 
 def wait_for(condition: Callable[[], bool], process: Started) -> None:
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while time.monotonic() < end:
         assert process.poll() is None, process.communicate()
         if condition():
@@ -77,7 +76,7 @@ def test_a_run_that_is_taken_up_ends_as_one_that_was_not_stopped(
 ) -> None:  # fmt: skip
     settings = (*overrides, *LIGHT, f"seed={seed}")
     process = stop(start, store_folder, number, *settings)
-    output, errors = process.communicate(timeout=180)
+    output, errors = process.communicate(timeout=TIMEOUT)
     stopped = newest(runs, seed)
     if number == signal.SIGKILL:
         assert process.returncode == -signal.SIGKILL
@@ -101,7 +100,7 @@ def test_ctrl_c_saves_what_there_is_and_says_how_to_go_on(
 ) -> None:
     settings = (*MLP, "trainer.max_epochs=100000", "seed=33", "log_model=false", "tracking.checkpoint_seconds=0.5")
     process = stop(start, store_folder, signal.SIGINT, *settings)
-    output, errors = process.communicate(timeout=180)
+    output, errors = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 130
     assert "Traceback" not in errors
     run = newest(runs, 33)

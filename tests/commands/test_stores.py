@@ -3,7 +3,6 @@
 import os
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +13,7 @@ from mlflow import MlflowClient
 from gradclip import keys
 from gradclip.tracking.records import SPOOL_FILE, Call, Point
 from gradclip.tracking.spool import Spool
-from tests.conftest import ROOT, Command
+from tests.conftest import Command, sync
 from tests.support.stores import make_store, write_run
 
 Mount = Callable[..., Path]
@@ -87,7 +86,7 @@ def test_points_wait_beside_the_run_while_the_store_has_no_room(train: Command, 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1].startswith("Unsent: the store did not accept ")
     filler.unlink()
-    subprocess.run([sys.executable, str(ROOT / "src/sync.py"), str(folder)], check=True, timeout=120)
+    assert sync(folder).returncode == 0
     client = MlflowClient(f"sqlite:///{disk}/mlflow.db")
     (run,) = client.search_runs(["1"], "params.`trainer.max_epochs` = '20'")
     assert run.info.status == "FINISHED"

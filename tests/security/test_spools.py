@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,16 +12,11 @@ from gradclip.errors import TrackingError
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.records import SPOOL_FILE, Call, ModelFiles, Point, Store
 from gradclip.tracking.spool import Spool, encode
-from tests.conftest import ROOT
+from tests.conftest import sync
 from tests.support.stores import make_store, write_run
 
 pytestmark = pytest.mark.command  # each starts sync.py
 HOSTILE = Store("http://127.0.0.1:9", "", "stolen")
-
-
-def sync(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, str(ROOT / "src/sync.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 
 def spool_points(folder: Path, store: Store, run_id: str) -> Spool:

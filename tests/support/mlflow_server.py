@@ -7,11 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 import requests
 
+# Below those that Linux gives to connections: while a server is away, none of these takes its port.
+PORTS = count(10_000 + 20 * os.getpid() % 20_000)
 NO_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # those are for language models
 
 
@@ -42,7 +45,11 @@ class Server:
                 env=os.environ | NO_JOBS | (environment or {}),
                 start_new_session=True,
             )
-        wait_until_it_answers(self.uri, self.process)
+        try:
+            wait_until_it_answers(self.uri, self.process)
+        except BaseException:
+            self.stop()
+            raise
 
     def kill(self) -> None:
         """Kill it with all its processes, as a loss of power would."""
@@ -56,11 +63,12 @@ class Server:
 
 
 def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    return port
+    """A port that nothing listens on, another each time."""
+    for port in PORTS:
+        with suppress(OSError), socket.socket() as free:
+            free.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 def wait_until_it_answers(uri: str, process: "subprocess.Popen[bytes]") -> None:

@@ -45,6 +45,7 @@ class PostgreSQL:
             if subprocess.run(ready, check=False, timeout=10).returncode == 0:
                 return
             time.sleep(0.1)
+        self.kill()
         raise AssertionError("PostgreSQL does not answer")
 
     def add_user(self, name: str, password: str) -> str:

@@ -1,13 +1,14 @@
 """What a job of a multirun says of the whole."""
 
 import os
-import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from omegaconf import OmegaConf
 
 from gradclip.config.composition import compose_config
+from gradclip.sweep import multirun_job
 from gradclip.sweep.multirun_job import print_hint, progress
 from gradclip.sweep.results import JobResult
 
@@ -20,10 +21,12 @@ def multirun(folder: Path, *typed: str, sweeper: str = "hydra.BasicSweeper") -> 
     return folder
 
 
-def test_progress_counts_the_jobs_that_ended_and_guesses_the_time_that_is_left(tmp_path: Path) -> None:
+def test_progress_counts_the_jobs_that_ended_and_guesses_the_time_that_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = multirun(tmp_path, "clip.value=1,2", "seed=0,1")
-    began = time.time() - 30
-    os.utime(folder / "multirun.yaml", (began, began))
+    os.utime(folder / "multirun.yaml", (1000, 1000))
+    monkeypatch.setattr(multirun_job, "time", SimpleNamespace(time=lambda: 1030.0))
     seen = []
     for number in range(4):
         JobResult.of_stop(number, "", "").write(folder / str(number))

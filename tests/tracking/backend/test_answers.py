@@ -38,7 +38,7 @@ def test_no_answer_delays_a_run_longer_than_it_may(server: str, tmp_path: Path, 
         start = time.monotonic()
         run.write_points(points(5))
         run.end("FINISHED")
-        assert time.monotonic() - start < 25  # seconds: two deadlines, on a busy machine
+        assert time.monotonic() - start < 60  # seconds: two deadlines, on a busy machine; an answer takes far longer
         assert run.unsent == 2
     with faulty(server, "pass", port=int(address.rpartition(":")[2])):
         assert result_of(replay(str(tmp_path))) == 2
