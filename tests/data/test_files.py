@@ -1,4 +1,4 @@
-"""Files are read as they are written; what the table of docs/tables.md shows is not repeated here."""
+"""Files are read as they are written; what docs/odd-tables.md shows is not repeated here."""
 
 import gzip
 from pathlib import Path

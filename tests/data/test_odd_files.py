@@ -12,6 +12,7 @@ from gradclip.config.validation import validate
 from gradclip.data.sources import table
 from gradclip.data.time_series import read_series
 from gradclip.errors import GradclipError
+from tests.conftest import ROOT
 from tests.support import odd_tables
 from tests.support.odd_files import CSV, READ, odd_csvs, odd_parquets, odd_paths, write_all
 
@@ -51,7 +52,7 @@ def test_an_odd_path_is_refused_in_one_line(tmp_path: Path) -> None:
         assert refusal(lambda: table(validate(config).data.path, "y")), name
 
 
-def test_the_page_on_own_data_says_what_happens_to_odd_tables() -> None:
-    page = Path("docs/tables.md").read_text(encoding="utf-8")
+def test_the_page_on_odd_tables_says_what_happens_to_each() -> None:
+    page = (ROOT / "docs/odd-tables.md").read_text(encoding="utf-8")
     assert len(odd_tables.TABLES) >= 52
-    assert odd_tables.updated(page) == page, "python -m tests.support.odd_tables docs/tables.md"
+    assert odd_tables.updated(page) == page, "python -m tests.support.odd_tables docs/odd-tables.md"

@@ -1,4 +1,4 @@
-"""Tables as people have them, and what becomes of each: ``python -m tests.support.odd_tables docs/tables.md``."""
+"""Tables as people have them, and what becomes of each: ``python -m tests.support.odd_tables docs/odd-tables.md``."""
 
 import bz2
 import gzip
