@@ -147,6 +147,8 @@ FIXED_SETTINGS = frozenset(
 
 
 class GroupThreshold(Settings):
+    """One group of parameters, by a pattern of their names, and its threshold."""
+
     parameters: Pattern
     value: PositiveNumber
 
@@ -158,6 +160,8 @@ else:
 
 
 class GroupsClip(ClipMethod):
+    """A threshold for each group of parameters; ``value`` is that of all others."""
+
     name: Literal["groups"]
     value: PositiveNumber
     method: GroupedMethod
@@ -165,6 +169,8 @@ class GroupsClip(ClipMethod):
 
 
 class ActivationClip(ClipMethod):
+    """Clipping of the derivatives that flow back into the output of each layer, during backward."""
+
     name: Literal["activation"]
     value: PositiveNumber
     output_value: PositiveNumber
@@ -172,14 +178,19 @@ class ActivationClip(ClipMethod):
 
     @property
     def norms_state(self) -> str:
+        """What was done to the gradients before the first of their norms is taken."""
         return "with derivatives clipped"
 
 
 class ConstantThreshold(Settings):
+    """A threshold that stays as it is."""
+
     name: Literal["constant"]
 
 
 class ChangingThreshold(Settings):
+    """A threshold times a factor that goes from ``start`` to ``end`` within some steps."""
+
     name: Literal["linear", "exponential"]
     start: PositiveNumber
     end: PositiveNumber

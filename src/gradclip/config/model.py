@@ -13,6 +13,8 @@ Initialization = Literal["he_uniform", "he_normal", "glorot_uniform", "glorot_no
 
 
 class MLPModel(Settings):
+    """A multilayer perceptron."""
+
     target: Literal["gradclip.models.mlp.MLP"] = Field(alias="_target_")
     widths: Annotated[list[Size], Field(max_length=1000)]
     activation: Literal["relu", "tanh", "sigmoid", "elu", "gelu", "silu"]
@@ -49,6 +51,8 @@ class RecurrentModel(Settings):
 
 
 class RNNModel(RecurrentModel):
+    """A plain recurrent network."""
+
     target: Literal["gradclip.models.recurrent.RNN"] = Field(alias="_target_")
     nonlinearity: Literal["tanh", "relu"]
     initialization: Literal["sigmoid", "basic_tanh", "smart_tanh", "identity", "pytorch"]
@@ -57,6 +61,8 @@ class RNNModel(RecurrentModel):
 
 
 class GatedModel(RecurrentModel):
+    """An LSTM or a GRU."""
+
     target: Literal["gradclip.models.recurrent.LSTM", "gradclip.models.recurrent.GRU"] = Field(alias="_target_")
 
 

@@ -10,6 +10,8 @@ from gradclip.config.passwords import PASSWORD_REFUSED, has_password
 
 
 class TrackingSettings(Settings):
+    """Where runs are stored, and what is done where that fails."""
+
     uri: str | None
     artifacts: str
     experiment: Annotated[str, Field(min_length=1, max_length=250)]

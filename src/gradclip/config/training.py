@@ -14,15 +14,21 @@ TORCH_WITH_MUON = (2, 9)
 
 
 class PlainLoss(Settings):
+    """A loss without settings of its own."""
+
     name: Literal["auto", "mse", "mae", "cross_entropy"]
 
 
 class HuberLoss(Settings):
+    """The Huber loss: squared below ``delta``, linear above it."""
+
     name: Literal["huber"]
     delta: PositiveNumber
 
 
 class SGDOptimizer(Settings):
+    """Stochastic gradient descent with momentum."""
+
     name: Literal["sgd"]
     lr: LearningRate
     momentum: Share
@@ -37,6 +43,8 @@ class SGDOptimizer(Settings):
 
 
 class AdamOptimizer(Settings):
+    """Adam or AdamW."""
+
     name: Literal["adam", "adamw"]
     lr: LearningRate
     betas: tuple[Share, Share]
@@ -45,6 +53,8 @@ class AdamOptimizer(Settings):
 
 
 class RMSpropOptimizer(Settings):
+    """RMSprop."""
+
     name: Literal["rmsprop"]
     lr: LearningRate
     alpha: Share
@@ -54,6 +64,8 @@ class RMSpropOptimizer(Settings):
 
 
 class MuonOptimizer(Settings):
+    """Muon, which torch has from 2.9 on."""
+
     name: Literal["muon"]
     lr: LearningRate
     momentum: Share
@@ -71,16 +83,22 @@ class MuonOptimizer(Settings):
 
 
 class ConstantSchedule(Settings):
+    """A learning rate that stays as it is."""
+
     name: Literal["constant"]
 
 
 class WarmupCosineSchedule(Settings):
+    """A learning rate that rises linearly and falls along a cosine."""
+
     name: Literal["warmup_cosine"]
     warmup_fraction: Share
     final_fraction: Annotated[float, Field(ge=0, le=1)]
 
 
 class TrainerSettings(Settings):
+    """How long is trained, on which hardware and in which precision."""
+
     accelerator: Literal["cpu", "gpu", "auto"]
     devices: Annotated[int, Field(ge=1, le=1024)]
     strategy: Literal["auto", "ddp"]
