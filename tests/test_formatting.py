@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from gradclip.formatting import Table, announce, for_terminal, print_tables, to_markdown
+from gradclip.formatting import Table, announce, print_lines, print_tables, to_markdown
 
 TABLE = Table("runs [a]", ("run", "reason"), [("groups=[{a: 1}]", "encode it with data.categorical=[city] [/old] a|b")])
 
@@ -25,12 +25,14 @@ def test_a_bar_does_not_split_a_markdown_cell():
     assert "a&#124;b" in row
 
 
-def test_sentences_are_wrapped_on_a_terminal_and_commands_are_not(monkeypatch):
+def test_sentences_are_wrapped_on_a_terminal_and_commands_are_not(monkeypatch, capsys):
     text = f"  {'word ' * 30}\n    python src/train.py {'setting=1 ' * 10}\n\nend"
-    assert for_terminal(text) == text
+    print_lines(text, "more")
+    assert capsys.readouterr().out == f"{text}\nmore\n"
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     monkeypatch.setenv("COLUMNS", "80")
-    lines = for_terminal(text).splitlines()
+    print_lines(*text.splitlines())
+    lines = capsys.readouterr().out.splitlines()
     assert [len(line) <= 80 for line in lines] == [True, True, False, True, True]
     assert lines[1].startswith("    word")
     assert lines[3:] == ["", "end"]
@@ -65,6 +67,13 @@ def test_outcomes_have_colours_on_a_terminal_only(terminal, capsys):
 def test_a_file_has_no_colours(capsys):
     print_tables([Table("", ("run", "outcome"), [("a", "diverged")])])
     assert "\x1b" not in capsys.readouterr().out
+
+
+def test_a_title_may_be_longer_than_its_table_is_wide(capsys):
+    print_tables([Table("final/mse_test of 6 runs on regression: multirun of clip=none,norm", ("run",), [("a",)])])
+    title, *table = capsys.readouterr().out.splitlines()
+    assert title == "final/mse_test of 6 runs on regression: multirun of clip=none,norm"
+    assert max(map(len, table)) < 10
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])

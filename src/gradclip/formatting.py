@@ -156,7 +156,7 @@ def console() -> "Console":
 
 
 def print_tables(tables: Sequence[Table]) -> None:
-    """Print tables on the terminal: text is wrapped between words, numbers stay whole."""
+    """Print tables on the terminal: text is wrapped between words, numbers stay whole; a title may be wider."""
     from rich import table as rich_table
     from rich.box import HEAVY_HEAD, SIMPLE_HEAD
     from rich.text import Text
@@ -165,12 +165,15 @@ def print_tables(tables: Sequence[Table]) -> None:
         widths, terminal = _column_widths(table), console()
         with_lines = sum(widths) + 3 * len(widths) + 1
         box = HEAVY_HEAD if with_lines <= terminal.width else SIMPLE_HEAD  # the second needs no room for lines
-        rich = rich_table.Table(title=Text(printable(table.title)), box=box)  # else rich takes brackets for markup
+        rich = rich_table.Table(box=box)
         for column, width in zip(table.columns, widths, strict=True):
             justify: Literal["left", "right"] = "left" if column in TEXT_COLUMNS else "right"
-            rich.add_column(Text(printable(column)), justify=justify, overflow="fold", min_width=width)
+            title = Text(printable(column))  # else rich takes brackets for markup
+            rich.add_column(title, justify=justify, overflow="fold", min_width=width)
         for row in table.rows:
             rich.add_row(*(Text(printable(cell), style=COLORS.get(cell, "")) for cell in row))
+        if table.title:
+            print_lines(printable(table.title))
         with terminal.capture() as captured:  # printed as all else is: rich would exit where standard output is closed
             terminal.print(rich, width=max(terminal.width, sum(widths) + 2 * len(widths) + 2), crop=False)
         print(captured.get(), end="", file=terminal.file)
@@ -186,11 +189,13 @@ def _column_widths(table: Table) -> list[int]:
     return widths
 
 
-def for_terminal(text: str) -> str:
-    """Return a text whose sentences are wrapped where standard output is a terminal; lines of code stay whole."""
-    if not sys.stdout.isatty():
-        return text
-    width = shutil.get_terminal_size().columns
+def print_lines(*texts: str) -> None:
+    """Print texts of one line or more, their sentences wrapped on a terminal; lines of code stay whole."""
+    text = "\n".join(texts)
+    print(_wrapped(text, shutil.get_terminal_size().columns) if sys.stdout.isatty() else text)
+
+
+def _wrapped(text: str, width: int) -> str:
     wrap = partial(textwrap.wrap, width=width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
     lines = ([line] if line.startswith(CODE) or not line else wrap(line) for line in text.splitlines())
     return "\n".join(line for wrapped in lines for line in wrapped)

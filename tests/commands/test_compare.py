@@ -53,7 +53,7 @@ def test_a_parent_and_a_list_of_runs_can_be_compared(compare: Command, runs: Sea
     ids = ",".join(run.info.run_id for run in runs("tags.clip = 'norm=10.0' and tags.seed LIKE '7_'"))
     done = compare(f"runs=[{ids}]", "figures=false", "metric=final/mse_train")
     assert done.returncode == 0, done.stderr
-    assert "final/mse_train of 2 runs on regression: a list" in " ".join(done.stdout.split())
+    assert "final/mse_train of 2 runs on regression: a list" in done.stdout
     assert "there is nothing to compare it with" in done.stdout
     done = compare(f"runs={parent_of(runs)}", "figures=false", "by=[clip.name]")
     assert "Groups mix runs that differ in more than the seed: clip.value; add them to by=." in done.stdout

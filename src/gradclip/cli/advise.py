@@ -20,7 +20,7 @@ from gradclip.config.serialization import from_yaml
 from gradclip.config.tracking import TrackingSettings
 from gradclip.config.validation import validate_as
 from gradclip.errors import ConfigError, GradclipError, TrackingError
-from gradclip.formatting import for_terminal
+from gradclip.formatting import print_lines
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, result_of
 from gradclip.tracking.records import Store
@@ -55,7 +55,7 @@ def run_advice(config: DictConfig) -> None:
     if settings.output == "json":
         print(diagnose_evidence(evidence, probe, "command").to_json())
         return
-    print(for_terminal(advice_message(evidence, probe, settings.seeds)))
+    print_lines(advice_message(evidence, probe, settings.seeds))
     if settings.confirm:
         confirm(evidence, probe, settings, folder)
 

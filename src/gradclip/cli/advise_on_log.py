@@ -8,7 +8,7 @@ from gradclip.diagnosis.diagnose import diagnose_log
 from gradclip.diagnosis.log import JOINED_STEP, LEARNING_RATE, STEP, Training, as_log, find_columns
 from gradclip.diagnosis.read_log import Columns, join_points, read_log
 from gradclip.errors import DataError, did_you_mean
-from gradclip.formatting import for_terminal, printable
+from gradclip.formatting import print_lines, printable
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, result_of
 from gradclip.tracking.records import Store
@@ -35,7 +35,7 @@ def run_advice_on_log(settings: AdviseSettings) -> None:
     if settings.output == "json":
         print(diagnosis.to_json())
     else:
-        print(for_terminal("\n".join(map(printable, str(diagnosis).splitlines()))))  # names come from the log
+        print_lines(*map(printable, str(diagnosis).splitlines()))  # names come from the log
     if not diagnosis.is_healthy:
         raise SystemExit(UNHEALTHY)
 

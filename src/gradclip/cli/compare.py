@@ -10,7 +10,7 @@ from gradclip import keys
 from gradclip.cli.entry import output_folder
 from gradclip.config.schema import CompareSettings
 from gradclip.config.validation import validate_as
-from gradclip.formatting import for_terminal
+from gradclip.formatting import print_lines
 from gradclip.program import command_line
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, result_of
@@ -75,6 +75,6 @@ def print_comparison(found: "Comparison", folder: Path, stored: str) -> None:
     from gradclip.compare.report import methods_note, print_findings
 
     print_findings(found)
-    print(for_terminal(f"\n{methods_note(found)}"))
+    print_lines("", methods_note(found))
     figures = [f"Figure: {path}" for path in folder.glob(f"figures/{keys.COMPARISON_FIGURE}.*")]
     print("\n".join([f"Files: {folder}", *figures, stored]))

@@ -18,7 +18,7 @@ from gradclip.compare.summary import (
     Metric,
     Pair,
 )
-from gradclip.formatting import Table, console, for_terminal, print_tables
+from gradclip.formatting import Table, console, print_lines, print_tables
 
 WIDE = 100  # characters of a terminal; on a narrower one a column is left out
 LARGE = 100  # from here on, three digits leave no decimals
@@ -256,4 +256,4 @@ def methods_note(comparison: Comparison) -> str:
 def print_findings(comparison: Comparison) -> None:
     """Print the table of the best groups, and the verdicts."""
     print_tables([short_table(comparison, console().width)])
-    print(for_terminal("\n".join(verdicts(comparison))))
+    print_lines(*verdicts(comparison))

@@ -7,14 +7,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from gradclip.formatting import for_terminal
+from gradclip.formatting import print_lines
 
 SEARCH = "search_sweeper"  # in the target of a search, which chooses its jobs as it goes
 
 
 def print_design(folder: Path) -> None:
     """Print what a multirun will be able to tell, as its first job begins: then nothing typed is wrong any more."""
-    print(for_terminal("\n".join(design_lines(OmegaConf.load(folder / "multirun.yaml")))))
+    print_lines(*design_lines(OmegaConf.load(folder / "multirun.yaml")))
 
 
 def design_lines(config: DictConfig | ListConfig) -> list[str]:

@@ -15,7 +15,7 @@ from gradclip import keys
 from gradclip.config.error_messages import describe
 from gradclip.config.overrides import as_typed
 from gradclip.errors import GradclipError, RefusedWriteError, disk_errors
-from gradclip.formatting import Table, announce, for_terminal, format_score, print_tables, to_markdown, unsent_message
+from gradclip.formatting import Table, announce, format_score, print_lines, print_tables, to_markdown, unsent_message
 from gradclip.program import command_line
 from gradclip.sweep.multirun import PAGE_FILE, TABLES_FILE, ParentRun, close_parent
 from gradclip.sweep.page import answer_of_comparison, answer_of_jobs, answer_of_search, page_of
@@ -61,8 +61,9 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
         with failure_in_one_line(folder / PAGE_FILE):
             write_page(folder, jobs, search, found)
         closed = close(folder, "KILLED" if stop else "FAILED" if failed else "FINISHED")
-        note = map(for_terminal, rounding_note(config, jobs))
-        print("\n".join([*note, *files_of(folder), *([f"See it: {address}"] if address else [])]))
+        for note in rounding_note(config, jobs):
+            print_lines(note)
+        print("\n".join([*files_of(folder), *([f"See it: {address}"] if address else [])]))
         if unsent := unsent_below(folder):
             print(unsent_message(unsent, folder))
         for error in refused:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from gradclip.config.overrides import train_command
-from gradclip.formatting import CODE, Table, for_terminal, format_score, print_tables, to_markdown
+from gradclip.formatting import CODE, Table, format_score, print_lines, print_tables, to_markdown
 from gradclip.sweep.results import JobResult
 from gradclip.sweep.search.trial import Trial, best_trial, in_order, metric_of
 from gradclip.tracking.files import read_note, write_whole
@@ -82,7 +82,7 @@ def read_report(folder: Path) -> Report | None:
 def print_report(report: Report) -> None:
     """The best settings and what failed, on the terminal."""
     print_tables([search_table(report.trials, MAX_ROWS)])
-    print(for_terminal("\n".join(best_lines(report))))
+    print_lines(*best_lines(report))
 
 
 def search_table(trials: Sequence[Trial], max_rows: int | None = None) -> Table:
