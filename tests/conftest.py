@@ -77,6 +77,14 @@ def folders(store_folder: Path) -> set[Path]:
     return set(store_folder.glob("mlruns/hydra/runs/*"))
 
 
+@pytest.fixture(autouse=True)
+def no_default_store() -> Iterator[None]:
+    """Have MLflow forget the store of a test, which would be the default of later ones and of what they start."""
+    yield
+    if mlflow := sys.modules.get("mlflow"):
+        mlflow.set_tracking_uri(None)
+
+
 @pytest.fixture(scope="module")
 def store_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an empty store, for one file: what other files leave in theirs depends on who shares a worker."""
