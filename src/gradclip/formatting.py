@@ -1,11 +1,14 @@
 """Numbers, scores, tables and messages as text, for the terminal and as Markdown."""
 
 import math
+import os
+import select
 import shutil
 import signal
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -199,6 +202,31 @@ def _wrapped(text: str, width: int) -> str:
     wrap = partial(textwrap.wrap, width=width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
     lines = ([line] if line.startswith(CODE) or not line else wrap(line) for line in text.splitlines())
     return "\n".join(line for wrapped in lines for line in wrapped)
+
+
+@contextmanager
+def standard_output() -> Iterator[None]:
+    """Write all of standard output; where its reader has gone, such as ``head``, end as other programs do: silently.
+
+    Raises:
+        SystemExit: the code of a program that SIGPIPE ended; Hydra lets it pass, where it would announce an exception.
+    """
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not _has_no_reader(sys.stdout.fileno()):
+            raise  # it is another pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left in its buffer
+        raise SystemExit(128 + signal.SIGPIPE) from None
+
+
+def _has_no_reader(descriptor: int) -> bool:
+    state = select.poll()
+    state.register(descriptor, 0)  # for what is wrong with it, which is always reported
+    return bool(state.poll(0))
 
 
 def announce(text: str) -> None:

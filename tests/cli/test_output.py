@@ -7,8 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from gradclip.cli.output import standard_output
-from gradclip.formatting import Table, print_tables
+from gradclip.formatting import Table, print_tables, standard_output
 from tests.conftest import ROOT
 
 
@@ -59,13 +58,16 @@ def test_another_pipe_that_breaks_is_an_error(monkeypatch, tmp_path):
 
 
 MAIN = "import sys; from gradclip.cli.main import main; sys.exit(main())"
+ADVISE = ["src/advise.py", "log=norms.csv", "hydra.run.dir=run"]  # within Hydra, which announces exceptions
 
 
-@pytest.mark.parametrize("arguments", [["src/train.py", "--help"], ["src/sync.py", "docs"], ["-c", MAIN]])
-def test_a_command_that_nobody_reads_shows_no_trace(arguments):
+@pytest.mark.parametrize("arguments", [["src/train.py", "--help"], ["src/sync.py", "."], ["-c", MAIN], ADVISE])
+def test_a_command_that_nobody_reads_says_nothing(tmp_path, arguments):
+    (tmp_path / "norms.csv").write_text("step,grad_norm\n" + "".join(f"{step},1\n" for step in range(50)))
+    script = [str(ROOT / argument) if argument.startswith("src/") else argument for argument in arguments]
     with unread() as output:
         done = subprocess.run(
-            [sys.executable, *arguments], cwd=ROOT, stdout=output, stderr=subprocess.PIPE, check=False,
-            env=os.environ | {"PYTHONPATH": "src"},
+            [sys.executable, *script], cwd=tmp_path, stdout=output, stderr=subprocess.PIPE, check=False,
+            env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
         )  # fmt: skip
     assert (done.returncode, done.stderr) == (141, b"")

@@ -17,13 +17,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gradclip import __version__
 from gradclip.cli.arguments import check_arguments, with_home_folder
-from gradclip.cli.output import standard_output
 from gradclip.config.error_messages import USER_ERRORS, describe
 from gradclip.config.help import help_text
 from gradclip.config.overrides import for_hydra
 from gradclip.config.passwords import extract_passwords
 from gradclip.config.paths import register_resolvers
 from gradclip.errors import ConfigError, first_line
+from gradclip.formatting import standard_output
 from gradclip.program import PACKAGE, as_started
 from gradclip.tracking.owner import MAIN_LOCK, RUN_LOCK, at_end
 from gradclip.tracking.records import MAIN_FILE

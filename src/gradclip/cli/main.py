@@ -5,8 +5,8 @@ import sys
 from importlib import import_module
 
 from gradclip import __version__
-from gradclip.cli.output import standard_output
 from gradclip.errors import did_you_mean
+from gradclip.formatting import standard_output
 from gradclip.program import STARTED_IN, install_command
 
 COMMANDS = {

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from gradclip.cli.arguments import quoted_for_hydra
 from gradclip.cli.entry import errors_in_one_line, run_command
 from gradclip.config.paths import CONFIG_FOLDER
+from gradclip.formatting import standard_output
 
 CONFIGS = {"version_base": "1.3", "config_path": str(CONFIG_FOLDER)}
 
@@ -27,9 +28,10 @@ def train() -> int:
 @hydra.main(config_name="train", **CONFIGS)  # type: ignore[untyped-decorator]
 def _train(config: DictConfig) -> None:
     """Run one job: a single run, or one of a multirun."""
-    from gradclip.cli.train import run_job
+    with standard_output():
+        from gradclip.cli.train import run_job
 
-    run_job(config)
+        run_job(config)
 
 
 def compare() -> int:
@@ -47,7 +49,7 @@ def compare() -> int:
 @hydra.main(config_name="compare", **CONFIGS)  # type: ignore[untyped-decorator]
 def _compare(config: DictConfig) -> None:
     """Compare stored runs and print what was found."""
-    with errors_in_one_line("compare"):
+    with standard_output(), errors_in_one_line("compare"):
         from gradclip.cli.compare import run_comparison
 
         run_comparison(config)
@@ -74,7 +76,7 @@ def advise() -> int:
 @hydra.main(config_name="advise", **CONFIGS)  # type: ignore[untyped-decorator]
 def _advise(config: DictConfig) -> None:
     """Print what to try after a run."""
-    with errors_in_one_line("advise"):
+    with standard_output(), errors_in_one_line("advise"):
         from gradclip.cli.advise import run_advice
 
         run_advice(config)
@@ -95,7 +97,7 @@ def predict() -> int:
 @hydra.main(config_name="predict", **CONFIGS)  # type: ignore[untyped-decorator]
 def _predict(config: DictConfig) -> None:
     """Predict and write the file."""
-    with errors_in_one_line("predict"):
+    with standard_output(), errors_in_one_line("predict"):
         from gradclip.cli.predict import run_prediction
 
         run_prediction(config)

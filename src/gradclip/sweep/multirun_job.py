@@ -12,7 +12,7 @@ from gradclip.config.overrides import as_typed
 from gradclip.config.schema import TrainConfig
 from gradclip.config.validation import validate
 from gradclip.errors import Interrupted
-from gradclip.formatting import signal_name
+from gradclip.formatting import signal_name, standard_output
 from gradclip.sweep.design import count_jobs, print_design
 from gradclip.sweep.multirun import for_multirun, parent_of
 from gradclip.sweep.results import JobResult, count_results, find_finished, job_message
@@ -33,8 +33,9 @@ def run_one_of_many(config: DictConfig) -> None:
     try:
         job = Job(for_multirun(validate(config)), overrides, folder, number, parent_of(folder.parent))
         if number == 0:
-            print_design(folder.parent)
-            print_hint(job.config, folder.parent)
+            with standard_output():
+                print_design(folder.parent)
+                print_hint(job.config, folder.parent)
         result = _run(job, folder.parent)
     except Interrupted as stop:
         ask_to_stop(folder.parent, stop.signal)

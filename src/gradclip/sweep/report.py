@@ -15,7 +15,16 @@ from gradclip import keys
 from gradclip.config.error_messages import describe
 from gradclip.config.overrides import as_typed
 from gradclip.errors import GradclipError, RefusedWriteError, disk_errors
-from gradclip.formatting import Table, announce, format_score, print_lines, print_tables, to_markdown, unsent_message
+from gradclip.formatting import (
+    Table,
+    announce,
+    format_score,
+    print_lines,
+    print_tables,
+    standard_output,
+    to_markdown,
+    unsent_message,
+)
 from gradclip.program import command_line
 from gradclip.sweep.multirun import PAGE_FILE, TABLES_FILE, ParentRun, close_parent
 from gradclip.sweep.page import answer_of_comparison, answer_of_jobs, answer_of_search, page_of
@@ -46,6 +55,7 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
         listen(folder)
         at_end.callback(close_parent, folder, "KILLED")
 
+    @standard_output()
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print the tables, store them with the parent run, and exit with 1 if a job failed."""
         folder = Path(config.hydra.sweep.dir)
