@@ -95,6 +95,7 @@ def _run(args: Sequence[str], folder: str, environment: Mapping[str, str], outpu
     named = environment.get("PYTHONPATH", "").split(os.pathsep)
     sys.argv, sys.path[:0] = list(args), [str(Path(args[0]).parent), *filter(None, named)]
     multiprocessing.set_start_method("fork", force=True)  # as a script finds it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background and ignore it
     contexts = multiprocessing.get_context
     multiprocessing.get_context = lambda method=None: contexts("fork" if method == "spawn" else method)
     try:
