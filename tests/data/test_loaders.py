@@ -7,7 +7,7 @@ from torch.utils.data import TensorDataset
 from gradclip.data.loaders import SequentialBatchSampler, ShuffledBatchSampler, shuffled_loader
 
 sizes = given(examples=st.integers(1, 200), batch_size=st.integers(1, 64), seed=st.integers(0, 2**32 - 1))
-quick = settings(max_examples=50, deadline=None, derandomize=True)
+quick = settings(max_examples=50)
 
 
 def order(sampler, epoch=0):

@@ -14,7 +14,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-PATIENCE = 60  # seconds to wait for what a page is about to show
+PATIENCE = 300  # seconds to wait for what a page is about to show, on a machine that does other things too
 ROWS = """return [...document.querySelectorAll('.ag-center-cols-container .ag-row')].map(row => {
   const names = document.querySelector(`.ag-pinned-left-cols-container [row-id="${row.getAttribute('row-id')}"]`)
   const cells = [...names.querySelectorAll('[col-id]'), ...row.querySelectorAll('[col-id]')]
@@ -54,6 +54,10 @@ class Browser:
     def text(self) -> str:
         """All that can be read in the page."""
         return self.driver.find_element(By.TAG_NAME, "body").text
+
+    def wait_for(self, *texts: str) -> None:
+        """Wait until all of some texts can be read in the page, whose parts come one by one; line ends are spaces."""
+        self.wait(lambda: all(text in " ".join(self.text().split()) for text in texts))
 
     def find(self, text: str) -> WebElement:
         """The last element that has exactly this text, once it is there."""
