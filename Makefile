@@ -1,9 +1,12 @@
 # Each target does what it says and nothing twice: what is installed is only installed again when its pins change.
-# Tests wait for servers and processes a third of their time: there is one worker more than there are cores.
+# Tests wait for servers and processes a third of their time: there is one worker more than there are cores. Those that
+# do not wait have as many as there are cores, since each worker loads all libraries.
 PYTHON ?= python3
 BIN := .venv/bin
-WORKERS := $(shell $(PYTHON) -c "import os; print((os.cpu_count() or 1) + 1)")
-PARALLEL := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+CORES := $(shell $(PYTHON) -c "import os; print(os.cpu_count() or 1)")
+DISTRIBUTED := --dist loadfile --no-loadscope-reorder
+PARALLEL := --numprocesses $$(($(CORES) + 1)) $(DISTRIBUTED)
+UNIT := --numprocesses $(CORES) $(DISTRIBUTED) -m unit
 OLDEST_TORCH ?= 2.13.0
 unexport PYTHONDONTWRITEBYTECODE  # else each process of the tests compiles them again
 
@@ -15,11 +18,11 @@ train: .venv/installed  ## the main job: train the tutorial's network with its g
 test: .venv/installed-dev  ## all tests
 	$(BIN)/python -m pytest $(PARALLEL)
 
-test-fast: .venv/installed-dev  ## the tests that start no command, server or browser and open no store: about a minute on two cores
-	$(BIN)/python -m pytest $(PARALLEL) -m unit
+test-fast: .venv/installed-dev  ## the tests that start no command, server or browser and open no store: about two minutes on two cores
+	$(BIN)/python -m pytest $(UNIT)
 
 test-oldest: .venv-oldest/installed  ## the same, trainings and the training command with the oldest versions that pyproject.toml allows; constraints-oldest.txt has more about torch
-	.venv-oldest/bin/python -m pytest $(PARALLEL) -m unit
+	.venv-oldest/bin/python -m pytest $(UNIT)
 	.venv-oldest/bin/python -m pytest $(PARALLEL) tests/commands/test_train.py tests/stacked
 
 lint: .venv/installed-dev  ## style, types and layers
