@@ -224,23 +224,25 @@ def test_dropout_is_refused() -> None:
 
 
 PAGE_FAULTS = """
-import resource, sys
+import resource
 import numpy as np
 from gradclip.stacked.training import keep_freed_memory
-if sys.argv[1] == "kept":
-    keep_freed_memory()
-for number in range(20):
-    np.full(2_000_000, 1.0) + np.full(2_000_000, 1.0)
-    if number == 0:
-        start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - start)
+
+def page_faults():
+    for number in range(20):
+        np.full(2_000_000, 1.0) + np.full(2_000_000, 1.0)
+        if number == 0:
+            start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - start
+
+returned = page_faults()
+keep_freed_memory()
+print(returned, page_faults())
 """
-
-
-def page_faults(how: str) -> int:
-    return int(subprocess.run([sys.executable, "-c", PAGE_FAULTS, how], capture_output=True, check=True).stdout)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries cannot be configured")
 def test_freed_memory_is_used_again() -> None:
-    assert page_faults("kept") < page_faults("returned") / 10
+    done = subprocess.run([sys.executable, "-c", PAGE_FAULTS], capture_output=True, check=True)
+    returned, kept = map(int, done.stdout.split())
+    assert kept < returned / 10
