@@ -12,8 +12,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
-from hypothesis import settings
 
 from tests.support.warm_process import WarmProcess
 
@@ -30,8 +30,9 @@ TIMEOUT = 600.0  # seconds for a command that takes a few, on a machine that doe
 KINDS = ("browser", "server", "command", "unit")
 FIXTURES = {"browser": {"browser"}, "server": {"server", "database", "store"}, "command": {"start"}}
 
-settings.register_profile("reproducible", deadline=None, derandomize=True)  # a busy machine misses any deadline
-settings.load_profile("reproducible")
+# The same examples each time, without a deadline, which a busy machine misses.
+hypothesis.settings.register_profile("reproducible", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("reproducible")
 gc.disable()  # it would go over the libraries time and again while they load, and later in each test
 
 
