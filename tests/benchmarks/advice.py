@@ -18,9 +18,9 @@ from sklearn.datasets import make_friedman1
 from gradclip import keys
 from gradclip.advise.training import train_seeds
 from gradclip.cli.advise import probe_norms, read_evidence
+from gradclip.compare.metric import Metric
 from gradclip.compare.report import format_error
 from gradclip.compare.statistics import difference_p_value, probability_of_improvement
-from gradclip.compare.summary import Metric
 from gradclip.config.composition import compose_config
 from gradclip.config.overrides import merge
 from gradclip.config.tracking import TrackingSettings

@@ -8,7 +8,8 @@ from gradclip import keys
 from gradclip.compare.figure_data import norm_range, threshold_lines
 from gradclip.compare.figures import figures
 from gradclip.compare.grouping import group_runs
-from gradclip.compare.summary import choose_metric, summarize_groups
+from gradclip.compare.metric import choose_metric
+from gradclip.compare.summary import summarize_groups
 from gradclip.plots.style import GREY, series_style
 from gradclip.tracking.stored_runs import Curve
 from tests.support.comparisons import by_threshold, compared, ended_run

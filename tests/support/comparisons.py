@@ -8,7 +8,8 @@ import numpy as np
 from gradclip import keys
 from gradclip.compare.data_sets import choose_data
 from gradclip.compare.grouping import group_runs
-from gradclip.compare.summary import Comparison, choose_metric, compare_with_best, summarize_groups
+from gradclip.compare.metric import choose_metric
+from gradclip.compare.summary import Comparison, compare_with_best, summarize_groups
 from gradclip.tracking.stored_runs import Selection, StoredRun
 
 

@@ -20,7 +20,7 @@ HOSTILE = "<img src=x onerror=alert(1)> [a](http://b) | `*\n\x1b[2J"
 
 def job(number: int, error: float, name: str = "norm=1.0") -> JobResult:
     outcome = "learned" if isfinite(error) else "diverged"
-    return JobResult(number, name, f"{number:032x}", outcome, "mse", error, error)
+    return JobResult(number, name, f"{number:032x}", outcome, "mse", {"train": error, "test": error})
 
 
 def test_a_multirun_of_one_job_names_it_and_text_is_shown_as_text() -> None:

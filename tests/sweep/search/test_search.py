@@ -34,7 +34,7 @@ class Problem:
             return JobResult.of_failure(0, "x", self.error(x))
         score = self.score(x, seed)
         direction = {"higher_is_better": self.higher_is_better}
-        return JobResult(0, "x", score=self.name, score_train=math.nan, score_test=score, **direction)
+        return JobResult(0, "x", score=self.name, scores={"train": math.nan, "test": score}, **direction)
 
 
 def find(problem, *typed, **settings):

@@ -1,7 +1,7 @@
 import pytest
 
 from gradclip import keys
-from gradclip.compare.summary import Metric, choose_metric
+from gradclip.compare.metric import Metric, choose_metric
 from gradclip.errors import ConfigError
 from gradclip.tracking.stored_runs import StoredRun
 
