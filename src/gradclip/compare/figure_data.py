@@ -81,7 +81,8 @@ def group_scores(number: int, summary: GroupSummary, metric: Metric) -> GroupSco
         metric: the score.
     """
     scores = _finite_scores(summary, metric)
-    return GroupScores(summary.group.label, number, scores, len(summary.errors) - len(scores))
+    on_test = metric.to_value(summary.test_median.value) if summary.test_median else np.nan
+    return GroupScores(summary.group.label, number, scores, len(summary.errors) - len(scores), on_test)
 
 
 def _finite_scores(summary: GroupSummary, metric: Metric) -> Floats:
