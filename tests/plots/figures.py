@@ -88,7 +88,9 @@ FIGURES = {
     ),
     "curve of one epoch": partial(curve, curves={"train": [9.0], "test": [10.0]}),
     "curve over decades": partial(curve, curves={"train": [9e6, 4e3, 3.0], "test": [1e7, 5e3, 5.0]}),
-    "curve of an accuracy": partial(curve, curves={"train": [0.01, 0.5], "test": [0.02, 0.4]}, baseline=0.25, is_fraction=True),
+    "curve of an accuracy": partial(
+        curve, curves={"train": [0.01, 0.5], "test": [0.02, 0.4]}, baseline=0.25, is_fraction=True
+    ),
     "curve, diverged": partial(
         curve,
         curves={"train": [9.0, 1e9, 1e30, np.inf], "test": [9.0, 1e9, np.inf, np.nan]},
