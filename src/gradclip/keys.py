@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final, Literal, get_args
 
-Split = Literal["train", "validation", "test"]  # kinds of examples: they train, choose, and are reported
+Split = Literal["train", "validation", "test"]  # of the examples: train, choose, are reported
 SPLITS: Final[tuple[Split, ...]] = get_args(Split)
 
 
@@ -88,6 +88,10 @@ class Score:
     def final(self, split: Split) -> str:
         """Return the name of the final score on one kind of examples."""
         return {"train": self.final_train, "validation": self.final_validation, "test": self.final_test}[split]
+
+    def best(self, split: Literal["validation", "test"]) -> str:
+        """Return the name of the best score on the examples that choose."""
+        return {"validation": self.best_validation, "test": self.best_test}[split]
 
     def finals(self, metrics: Mapping[str, float]) -> dict[Split, float]:
         """Return the final score on each kind of examples that a run was scored on.
@@ -238,7 +242,7 @@ GRAD_NORM_MAX: Final = "grad/norm_max"
 OUTCOME: Final = "outcome"  # learned | stalled | diverged, or finished where no baseline tells the first two apart
 SCORE: Final = "score"  # name of the metric that is the score of a module of the user's
 SCORE_MODE: Final = "score_mode"  # min | max: which values of this metric are better
-SOLVED: Final = "solved"  # true | false: whether the best test score reached the target of the data set
+SOLVED: Final = "solved"  # true | false: whether the best score reached the target of the data set
 DIVERGED_STEP: Final = "diverged_step"
 DIVERGED_EPOCH: Final = "diverged_epoch"
 DIVERGED_IN: Final = "diverged_in"  # loss | gradient, weight or update <parameter> | score

@@ -95,7 +95,7 @@ def scores_of(overrides: tuple[str, ...], seeds: int, folder: Path) -> Scores:
     train_seeds(overrides, range(FIRST_SEED, FIRST_SEED + seeds), tracking_in(folder), multirun)
     results = read_results(multirun)
     sign = -1 if results[0].score == keys.ACCURACY.name else 1
-    both = np.array([[sign * run.score_train, sign * run.score_test] for run in results])
+    both = np.array([[sign * run.score_on("train"), sign * run.score_on("test")] for run in results])
     learned = np.array([run.outcome == "learned" for run in results])
     train, test = np.where(np.isfinite(both), both, np.inf).T
     return Scores(train, test, learned)
