@@ -6,9 +6,10 @@ Each name is defined here and nowhere else. A parameter has the dotted path of i
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 Split = Literal["train", "validation", "test"]  # of the examples: train, choose, are reported
+SPLITS: Final[tuple[Split, ...]] = get_args(Split)
 
 
 @dataclass(frozen=True)
