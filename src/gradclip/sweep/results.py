@@ -54,9 +54,9 @@ class JobResult:
     done_before: bool = False
 
     @property
-    def choosing_split(self) -> keys.Split:
+    def choosing_split(self) -> keys.ChoosingSplit:
         """The kind of examples by which the best of several jobs is chosen."""
-        return "validation" if "validation" in self.scores else "test"
+        return keys.choosing_split(self.scores)
 
     def score_on(self, split: keys.Split) -> float:
         """Return the final score on one kind of examples; NaN where the run diverged, or there are none."""
