@@ -141,7 +141,7 @@ FIGURES = {
     "scores": partial(
         scores,
         groups=[
-            GroupScores(LONG, 0, np.array([9.0, 12.0, 15.0]), 0),
+            GroupScores(LONG, 0, np.array([9.0, 12.0, 15.0]), 0, test_median=14.0),
             GroupScores("norm=1.0", 1, np.array([900.0]), 2),
             GroupScores("none", 2, np.empty(0), 3),
         ],
