@@ -77,11 +77,14 @@ def choose_metric(runs: Sequence[StoredRun], name: str | None = None, split: key
     known = {key for run in runs for key in run.metrics}
     if name not in known:
         raise ConfigError(f"metric: got {name!r}; no run has it{did_you_mean(name, known)}")
-    for score in (*scores.values(), *keys.SCORES.values()):
+    for score in scores.values():
         if score.split_of(name):
             return _of_score(runs, score, name, split)
     if split:
         raise ConfigError(f"split: got {split!r}; metric={name} is no score")
+    for score in keys.SCORES.values():  # what a module of the user's logs beside its own, by one of our names
+        if found := score.split_of(name):
+            return Metric(name, -1 if score.higher_is_better else 1, score.by_epoch(found))
     return Metric(name, 1, "")
 
 
