@@ -70,8 +70,8 @@ def choose_metric(runs: Sequence[StoredRun], name: str | None = None, split: key
     scores = {score.final_test: score for run in runs if (score := keys.stored_score(run.metrics, run.tags))}
     if name is None:
         if len(scores) != 1:
-            found = " and ".join(sorted(scores)) or "no final score"
-            raise ConfigError(f"metric: the runs have {found}; give metric=... or runs=...")
+            finals = " and ".join(sorted(scores)) or "no final score"
+            raise ConfigError(f"metric: the runs have {finals}; give metric=... or runs=...")
         (score,) = scores.values()
         return _of_score(runs, score, score.final(split or _choosing_split(runs, score)), split)
     known = {key for run in runs for key in run.metrics}
