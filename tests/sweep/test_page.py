@@ -9,18 +9,21 @@ import pytest
 from gradclip import keys
 from gradclip.cli.advise import of_multirun
 from gradclip.compare.comparison import compare
+from gradclip.compare.metric import chosen_on_test
 from gradclip.sweep.page import MAX_LENGTH, answer_of_comparison, answer_of_jobs, page_of
 from gradclip.sweep.report import run_table
 from gradclip.sweep.results import JobResult
 from gradclip.tracking.records import Parent
+from tests.support.comparisons import by_threshold, compared, validated
 from tests.support.stores import make_store, write_run
 
+DIFFERENT = "No run is best: they have different scores, or on different rows."
 HOSTILE = "<img src=x onerror=alert(1)> [a](http://b) | `*\n\x1b[2J"
 
 
 def job(number: int, error: float, name: str = "norm=1.0") -> JobResult:
     outcome = "learned" if isfinite(error) else "diverged"
-    return JobResult(number, name, f"{number:032x}", outcome, "mse", error, error)
+    return JobResult(number, name, f"{number:032x}", outcome, "mse", {"train": error, "test": error})
 
 
 def test_a_multirun_of_one_job_names_it_and_text_is_shown_as_text() -> None:
@@ -39,21 +42,50 @@ def test_the_description_fits_into_a_tag() -> None:
     assert 3000 < len(page.tags[keys.DESCRIPTION]) <= MAX_LENGTH
 
 
+@pytest.mark.parametrize(
+    ("scores", "best", "sentences"),
+    [
+        ([{"validation": 3.0, "test": 1.0}, {"validation": 2.0, "test": 5.0}], "b", ["Best run: b."]),
+        ([{"test": 1.0}, {"test": 5.0}], "a", ["Best run: a.", chosen_on_test()]),
+        ([{"test": 1.0}], "a", ["Best run: a."]),
+        ([{"test": 1.0}, {"validation": 2.0, "test": 5.0}], "", [DIFFERENT]),
+        ([], "", ["No run has a score."]),
+    ],
+)
+def test_validation_rows_choose_among_jobs_where_all_have_them(
+    scores: list[dict[keys.Split, float]], best: str, sentences: list[str]
+) -> None:
+    jobs = [JobResult(number, "ab"[number], None, "learned", "mse", one) for number, one in enumerate(scores)]
+    answer = answer_of_jobs(jobs, run_table(jobs))
+    assert (answer.best, answer.sentences) == (best, sentences)
+    if best == "b":
+        assert [*answer.scores.items()] == [("final/mse_validation", 2.0), ("final/mse_test", 5.0)]
+
+
+def test_the_page_of_a_comparison_has_the_score_that_chose_and_that_on_test(tmp_path: Path) -> None:
+    found = compared(validated(by_threshold({"1.0": [8.0, 8.0], "5.0": [3.0, 3.0]}), [1.0, 1.0, 4.0, 4.0]))
+    page = page_of(answer_of_comparison(found, tmp_path), [], "", found.best.group.runs[0])
+    assert page.tags[keys.BEST] == "norm=1.0"
+    assert page.metrics == {keys.MSE.final_validation: 1.0, keys.MSE.final_test: 8.0}
+
+
 def test_the_best_settings_are_named_with_their_score_and_advice_is_on_what_diverged(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store, parent = make_store(tmp_path), Parent(str(tmp_path), "many", {keys.CREATION: "0" * 32})
+    on_validation = {"1.0": (5.0, 4.0, 3.0), "10.0": (9.0, float("nan"), 8.0)}
     for threshold, errors in {"1.0": (3.0, 4.0, 5.0), "10.0": (9.0, float("nan"), 8.0)}.items():
-        for seed, error in enumerate(errors):
-            write_run(store, error, seed, {"clip.value": threshold}, parent=parent)
+        for seed, (error, chosen_by) in enumerate(zip(errors, on_validation[threshold], strict=True)):
+            write_run(store, error, seed, {"clip.value": threshold}, parent=parent, on_validation=[chosen_by])
     found = compare(store, None, tmp_path / "comparison")
     answer = answer_of_comparison(found, tmp_path)
     page = page_of(answer, [job(0, 4.0), job(1, float("nan"))], "f" * 32, found.best.group.runs[0])
-    assert (page.tags[keys.BEST], page.metrics) == ("norm=1.0", {keys.MSE.final_test: 4.0})
-    assert page.tags[keys.DESCRIPTION].startswith("**Best median: norm=1.0, 4.00;")
+    assert page.tags[keys.BEST] == "norm=1.0"
+    assert page.metrics == {keys.MSE.final_validation: 4.0, keys.MSE.final_test: 4.0}
+    assert page.tags[keys.DESCRIPTION].startswith("**Best median: norm=1.0, 4.00 (4.00 on the test rows);")
     assert "(get-artifact?path=comparison/figures/" in page.tags[keys.DESCRIPTION]
     runs = found.selection.runs
     first, second, *_ = of_multirun(runs[::-1], store)
-    assert (first.name, second.name) == ("norm=10.0 seed=1", "norm=1.0 seed=0")
+    assert (first.name, second.name) == ("norm=10.0 seed=1", "norm=1.0 seed=2")  # best on validation rows
     said = capsys.readouterr().err
     assert said == "Multirun many: 1 diverged, 5 learned. Advice on its run norm=10.0 seed=1:\n"

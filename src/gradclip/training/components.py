@@ -21,27 +21,21 @@ from gradclip.callbacks.random_state import RandomState
 from gradclip.callbacks.trainer_checks import callbacks_of, check_whole_gradients
 from gradclip.config.base import OwnClass
 from gradclip.config.data import OwnData as OwnDataSettings
-from gradclip.config.data import SeriesSettings, TaskSettings
 from gradclip.config.schema import TrainConfig
 from gradclip.config.training import LossSettings
 from gradclip.data.base import TrainingData
-from gradclip.data.loaders import ShuffledBatchSampler
 from gradclip.data.score_scale import ScoreScale
-from gradclip.data.sequences import SequenceData
-from gradclip.data.series import SeriesData
-from gradclip.data.sources import SOURCES
-from gradclip.data.tabular import TabularData
 from gradclip.errors import ModelError
 from gradclip.models.build import build_network, check_smallest_batch
 from gradclip.models.module import Classifier, Regressor, SupervisedModule
 from gradclip.models.optimization import build_loss, optimizer_factory, schedule_factory
 from gradclip.training.clipping import clipping_callbacks, lightning_can_clip, lightning_clipping
+from gradclip.training.examples import build_data, build_data_module, smallest_batch
 from gradclip.training.lightning_errors import lightning_errors
+from gradclip.training.outcome import Curves
 from gradclip.training.own import (
     as_checkpoint,
-    as_data_module,
     build_own_callbacks,
-    build_own_data_module,
     build_own_module,
     package_of,
 )
@@ -87,13 +81,12 @@ class Components:
         return self.data.score_scale if self.scores is None else self.scores.score_scale
 
     @property
-    def curves(self) -> tuple[list[float], list[float]]:
-        """The score on the training and on the test examples, one value an epoch."""
+    def curves(self) -> Curves:
+        """The score on each kind of examples."""
         if self.scores is not None:
             return self.scores.curves
         assert isinstance(self.module, SupervisedModule)
-        train, test = self.module.curves.values()
-        return train, test
+        return dict(zip(self.data.splits, self.module.curves.values(), strict=True))
 
 
 def _silence_greetings() -> None:
@@ -129,7 +122,7 @@ def build_components(config: TrainConfig, folder: Path, is_main: bool = True) ->
     own = build_own_callbacks(config.callbacks, package)
     stopping = stopping_callbacks(config, data)
     callbacks: list[Callback] = [monitor, hidden, *clipping, *stopping, *own, RandomState()]
-    shown = (config.metric,) if config.metric else (data.score_scale.score.train, data.score_scale.score.test)
+    shown = (config.metric,) if config.metric else tuple(map(data.score_scale.score.by_epoch, data.splits))
     trainer = build_trainer(
         config, folder, is_main, shown, callbacks, package, lightning_clipping(config) if by_lightning else {}
     )
@@ -152,38 +145,6 @@ def describe_network(config: TrainConfig, data: TrainingData) -> dict[str, Any]:
         "example": data.shape.example,
         "outputs": data.shape.outputs,
     }
-
-
-def build_data(config: TrainConfig) -> TrainingData:
-    """Make or read the examples and put them into batches."""
-    batches: dict[str, Any] = {"batch_size": config.trainer.batch_size, "seed": config.seed}
-    match config.data:
-        case OwnDataSettings():
-            is_classification = config.loss is not None and config.loss.name == "cross_entropy"
-            return OwnData(build_own_data_module(config.data), config.data.target, is_classification)
-        case TaskSettings():
-            return SequenceData(**config.data.model_dump(), **batches)
-        case SeriesSettings():
-            return SeriesData(**config.data.model_dump(exclude={"name"}), **batches)
-        case _:
-            of_batches = {"scale_inputs", "scale_target", "class_weights"}
-            settings = config.data.model_dump(exclude={"name", *of_batches})
-            batches |= config.data.model_dump(include=of_batches)
-            return TabularData(SOURCES[config.data.name](**settings), **batches)
-
-
-def build_data_module(data: TrainingData, module: LightningModule, package: ModuleType) -> LightningDataModule:
-    """Make what the Trainer gets of the data.
-
-    Args:
-        data: the data.
-        module: one of ours is scored on training and test examples; the user's is validated on the latter alone.
-        package: the Lightning package of the Trainer.
-    """
-    is_ours = isinstance(module, SupervisedModule)
-    if isinstance(data, OwnData):
-        return as_data_module(data.own, package, {"val_dataloader": data.scored_loaders} if is_ours else {})
-    return as_data_module(data, package, {} if is_ours else {"val_dataloader": lambda: data.val_dataloader()[1]})
 
 
 def make_module(config: TrainConfig, data: TrainingData) -> tuple[LightningModule, dict[str, Any] | None]:
@@ -217,6 +178,7 @@ def build_module(config: TrainConfig, network: nn.Module, data: TrainingData) ->
         "loss": _loss(config.parts.loss, data),
         "optimizer": optimizer_factory(**config.parts.optimizer.model_dump()),
         "schedule": schedule_factory(**config.parts.schedule.model_dump()),
+        "splits": data.splits,
     }
     if data.schema.is_classification:
         return Classifier(network, **parts)
@@ -238,15 +200,6 @@ def _loss(chosen: LossSettings, data: TrainingData) -> nn.Module:
         raise ModelError(f"loss: got {chosen.name!r}; {target}, choose {fitting}{others}")
     weights: dict[str, Any] = {} if data.class_weights is None else {"weight": data.class_weights}
     return build_loss(**settings, **weights)
-
-
-def smallest_batch(data: TrainingData, processes: int) -> int:
-    """The examples that each process has in an epoch's last batch; 0 where they are as many as ever, or not known."""
-    sampler = None if isinstance(data, OwnData) else data.train_dataloader().sampler
-    if not isinstance(sampler, ShuffledBatchSampler):
-        return 0
-    used = sampler.examples - sampler.examples % processes
-    return used % sampler.batch_size // processes
 
 
 def build_trainer(
@@ -312,7 +265,5 @@ def stopping_callbacks(config: TrainConfig, data: TrainingData) -> list[EarlySto
     if not config.trainer.stop_when_solved:
         return []
     mode = "max" if score_scale.score.perfect > score_scale.baseline else "min"
-    mark = score_scale.solved_at
-    return [
-        EarlyStopping(score_scale.score.test, mode=mode, stopping_threshold=mark, patience=NEVER, check_finite=False)
-    ]
+    monitored, mark = score_scale.score.by_epoch(data.choosing_split), score_scale.solved_at
+    return [EarlyStopping(monitored, mode=mode, stopping_threshold=mark, patience=NEVER, check_finite=False)]
