@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final, Literal
 
+Split = Literal[
+    "train", "validation", "test"
+]  # the kinds of examples: those that train, that choose, that are reported
+
 
 @dataclass(frozen=True)
 class Score:
@@ -77,6 +81,18 @@ class Score:
     def best_test(self) -> str:
         """Name of the best score on the test examples."""
         return f"best/{self.name}_test"
+
+    def by_epoch(self, split: Split) -> str:
+        """Return the name of the score on one kind of examples, once an epoch."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}[split]
+
+    def final(self, split: Split) -> str:
+        """Return the name of the final score on one kind of examples."""
+        return {"train": self.final_train, "validation": self.final_validation, "test": self.final_test}[split]
+
+    def best(self, split: Literal["validation", "test"]) -> str:
+        """Return the name of the best score on the examples that choose."""
+        return {"validation": self.best_validation, "test": self.best_test}[split]
 
     def choosing_split(self, metrics: Container[str]) -> Literal["validation", "test"]:
         """Return the examples that choose: those of validation where a run has them, else those of the test.
@@ -211,6 +227,7 @@ DIVERGED_IN: Final = "diverged_in"  # loss | gradient, weight or update <paramet
 CLIP: Final = "clip"  # method and thresholds, as in the run's name
 LOSS_REDUCTION: Final = "loss_reduction"  # mean | sum over the batch: gradients and thresholds scale with it
 SEED: Final = "seed"
+PURPOSE: Final = "purpose"  # of a multirun that advice has trained: "the last run" is never one of those
 DATA: Final = "data"  # name of the data set, or of its file
 BEST: Final = "best"  # of a multirun: its best settings
 HOST: Final = "host"
@@ -225,6 +242,10 @@ VERSION: Final = "version"  # of gradclip: an installed package has no commit
 ORDER: Final = "mlflow.gradclip.order"  # by which our view sorts; MLflow's pages do not list tags of this prefix
 DESCRIPTION: Final = "mlflow.note.content"  # MLflow's own tag: the description on a run's page, in Markdown
 PARENT_RUN: Final = "mlflow.parentRunId"  # MLflow's own tag: makes a run the child of another
+
+# What advice trains: values of the tag.
+PROBE: Final = "probe"
+CONFIRMATION: Final = "confirmation"
 
 # Artifacts.
 CONFIG_FILE: Final = "config.yaml"
