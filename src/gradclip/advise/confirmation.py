@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gradclip import keys
+from gradclip.compare.metric import Metric
 from gradclip.compare.report import format_error
 from gradclip.compare.statistics import median
-from gradclip.compare.summary import GroupSummary, Metric, compare_with
+from gradclip.compare.summary import GroupSummary, compare_with
 from gradclip.config.composition import compose_config
 from gradclip.config.overrides import merge
 from gradclip.config.schema import flatten
