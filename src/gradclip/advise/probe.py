@@ -8,6 +8,7 @@ between those that are left, over three seeds and as long as the run itself, if 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import isnan, sqrt
 from pathlib import Path
 
@@ -142,7 +143,7 @@ def second_round(tried: Sequence[tuple[Arm, Trial]], schedule: str) -> list[Arm]
     clipping = [arm for arm, _ in ranked if arm.kind == "clipping"]
     others = [arm for arm, _ in ranked if arm.kind != "clipping"]
     kept = sorted(arm.threshold for arm in _better_half(clipping))
-    between = [sqrt(low * high) for low, high in zip(kept, kept[1:], strict=False)]
+    between = [sqrt(low * high) for low, high in pairwise(kept)]
     return [*_clipping(sorted([*kept, *between]), schedule), *_better_half(others)]
 
 
