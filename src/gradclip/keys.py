@@ -6,7 +6,10 @@ Each name is defined here and nowhere else. A parameter has the dotted path of i
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import Final, Literal
+from typing import Final, Literal, get_args
+
+Split = Literal["train", "validation", "test"]  # of the examples: train, choose, are reported
+SPLITS: Final[tuple[Split, ...]] = get_args(Split)
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,41 @@ class Score:
     def best_test(self) -> str:
         """Name of the best score on the test examples."""
         return f"best/{self.name}_test"
+
+    def by_epoch(self, split: Split) -> str:
+        """Return the name of the score on one kind of examples, once an epoch."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}[split]
+
+    def final(self, split: Split) -> str:
+        """Return the name of the final score on one kind of examples."""
+        return {"train": self.final_train, "validation": self.final_validation, "test": self.final_test}[split]
+
+    def best(self, split: Literal["validation", "test"]) -> str:
+        """Return the name of the best score on the examples that choose."""
+        return {"validation": self.best_validation, "test": self.best_test}[split]
+
+    def finals(self, metrics: Mapping[str, float]) -> dict[Split, float]:
+        """Return the final score on each kind of examples that a run was scored on.
+
+        Args:
+            metrics: of the run.
+        """
+        named = {self.final(split): split for split in SPLITS}  # what a module of the user's logs has one name
+        return {split: metrics[name] for name, split in named.items() if name in metrics}
+
+    def split_of(self, metric: str) -> Split | None:
+        """Return the kind of examples that a metric of this score is measured on; None for any other metric.
+
+        Example:
+            >>> MSE.split_of("best/mse_validation"), MSE.split_of("mse/train"), MSE.split_of("grad/norm")
+            ('validation', 'train', None)
+        """
+        metrics: dict[Split, tuple[str, ...]] = {
+            "train": (self.train, self.final_train),
+            "validation": (self.validation, self.final_validation, self.best_validation),
+            "test": (self.test, self.final_test, self.best_test),
+        }
+        return next((split for split, names in metrics.items() if metric in names), None)
 
     def choosing_split(self, metrics: Container[str]) -> Literal["validation", "test"]:
         """Return the examples that choose: those of validation where a run has them, else those of the test.
@@ -204,7 +242,7 @@ GRAD_NORM_MAX: Final = "grad/norm_max"
 OUTCOME: Final = "outcome"  # learned | stalled | diverged, or finished where no baseline tells the first two apart
 SCORE: Final = "score"  # name of the metric that is the score of a module of the user's
 SCORE_MODE: Final = "score_mode"  # min | max: which values of this metric are better
-SOLVED: Final = "solved"  # true | false: whether the best test score reached the target of the data set
+SOLVED: Final = "solved"  # true | false: whether the best score reached the target of the data set
 DIVERGED_STEP: Final = "diverged_step"
 DIVERGED_EPOCH: Final = "diverged_epoch"
 DIVERGED_IN: Final = "diverged_in"  # loss | gradient, weight or update <parameter> | score

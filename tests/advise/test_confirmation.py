@@ -10,7 +10,8 @@ from gradclip import keys
 from gradclip.advise.confirmation import ADVISED, ADVISED_UNCLIPPED, ORIGINAL, Arm, control_of_advice, verdicts
 from gradclip.advise.evidence import gather
 from gradclip.compare.grouping import Group
-from gradclip.compare.summary import GroupSummary, Metric, summarize_groups
+from gradclip.compare.metric import Metric
+from gradclip.compare.summary import GroupSummary, summarize_groups
 from gradclip.diagnosis.suggestions import UNCLIPPED_EQUIVALENT
 from tests.support.evidence import made_run, made_telemetry
 

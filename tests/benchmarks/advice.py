@@ -18,9 +18,9 @@ from sklearn.datasets import make_friedman1
 from gradclip import keys
 from gradclip.advise.training import train_seeds
 from gradclip.cli.advise import probe_norms, read_evidence
+from gradclip.compare.metric import Metric
 from gradclip.compare.report import format_error
 from gradclip.compare.statistics import difference_p_value, probability_of_improvement
-from gradclip.compare.summary import Metric
 from gradclip.config.composition import compose_config
 from gradclip.config.overrides import merge
 from gradclip.config.tracking import TrackingSettings
@@ -95,7 +95,7 @@ def scores_of(overrides: tuple[str, ...], seeds: int, folder: Path) -> Scores:
     train_seeds(overrides, range(FIRST_SEED, FIRST_SEED + seeds), tracking_in(folder), multirun)
     results = read_results(multirun)
     sign = -1 if results[0].score == keys.ACCURACY.name else 1
-    both = np.array([[sign * run.score_train, sign * run.score_test] for run in results])
+    both = np.array([[sign * run.score_on("train"), sign * run.score_on("test")] for run in results])
     learned = np.array([run.outcome == "learned" for run in results])
     train, test = np.where(np.isfinite(both), both, np.inf).T
     return Scores(train, test, learned)

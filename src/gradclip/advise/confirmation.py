@@ -1,15 +1,16 @@
 """Confirmation of advice: the tests of the arms, planned before their runs. Read :func:`confirm_arms` first."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from gradclip import keys
 from gradclip.advise.arms import ADVISED, CONTROLS, ORIGINAL
 from gradclip.compare import statistics
+from gradclip.compare.metric import Metric
 from gradclip.compare.planned import planned_tests
 from gradclip.compare.statistics import Estimate
-from gradclip.compare.summary import Comparison, GroupSummary, Metric, error_matrix
+from gradclip.compare.summary import Comparison, GroupSummary, error_matrix
 
 Verdict = Literal["better", "worse", "as good", "not told apart"]
 
@@ -66,18 +67,6 @@ class Confirmation:
     score: keys.Score
     summaries: Mapping[str, GroupSummary]
     contrasts: Sequence[Contrast]
-
-    @property
-    def test_metric(self) -> Metric | None:
-        """The score on the test rows; None where that is what chooses, or the user's module logs the score."""
-        if self.metric.name == self.score.final_test or self.score.name not in keys.SCORES:
-            return None
-        return replace(self.metric, name=self.score.final_test, curve=self.score.test)
-
-    @property
-    def chooses_on_test(self) -> bool:
-        """Whether there are no validation rows."""
-        return self.metric.name == self.score.final_test and self.score.name in keys.SCORES
 
     @property
     def is_told(self) -> bool:
@@ -139,8 +128,3 @@ def confirm_arms(comparison: Comparison, names: Sequence[str], level: float) -> 
 def learned(arm: GroupSummary) -> bool:
     """Whether at least half of the runs did better than a guess; of some data no guess is known."""
     return 2 * (arm.count("learned") + arm.count("finished")) >= len(arm.errors)
-
-
-def median_of(arm: GroupSummary, metric: Metric) -> float:
-    """Return the median error of an arm by another metric than the one that chooses."""
-    return statistics.median(metric.errors(arm.group.runs)).value

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from math import isinf
 
-from gradclip import keys
 from gradclip.advise.arms import ADVISED, ORIGINAL, Arm
-from gradclip.advise.confirmation import Confirmation, learned, median_of
+from gradclip.advise.confirmation import Confirmation, learned
 from gradclip.advise.verdicts import WITHIN
 from gradclip.compare.report import format_error
 from gradclip.compare.summary import GroupSummary
+from gradclip.config.overrides import setting_of
 
 
 def recommended(found: Confirmation) -> str | None:
@@ -42,28 +42,29 @@ def conclusion(found: Confirmation, arms: Sequence[Arm]) -> tuple[str, Arm | Non
     if chosen is None:
         return "Use none of these: in every arm most runs learn nothing; look at the data and the network first.", None
     by_name = {arm.name: arm for arm in arms}
-    changes = [text for text in by_name[chosen].overrides if text not in by_name[ORIGINAL].overrides]
+    base, overrides = by_name[ORIGINAL].overrides, by_name[chosen].overrides
+    groups = {_group(text) for text in overrides if text not in base}
+    changes = [text for text in overrides if _group(text) in groups]
     name = "" if chosen == ADVISED else f" ({chosen})"
     what = "Keep the run as it was" if chosen == ORIGINAL else f"Use {' '.join(changes)}{name}"
     reasons = "; ".join([_result(found, found.summaries[chosen]), *_reasons(found, chosen)])
     return f"{what}: {reasons}.", by_name[chosen]
 
 
+def _group(override: str) -> str:
+    return setting_of(override).partition(".")[0]
+
+
 def _result(found: Confirmation, arm: GroupSummary) -> str:
-    test, original = found.test_metric, found.summaries[ORIGINAL]
-    text = f"median {format_error(arm.median.value, found.metric)} {_rows(found)}"
-    if test:
-        text += f" ({format_error(median_of(arm, test), test)} on test rows)"
+    original, split = found.summaries[ORIGINAL], found.score.split_of(found.metric.name)
+    text = f"median {format_error(arm.median.value, found.metric)} on {split} rows"
+    if arm.test_median:
+        text += f" ({format_error(arm.test_median.value, found.metric)} on test rows)"
     if arm is original:
         return text
     before = original.median.value
     was = "diverged" if isinf(before) else f"reached {format_error(before, found.metric)}"
     return f"{text} where the run as it was {was}"
-
-
-def _rows(found: Confirmation) -> str:
-    names = {found.score.final_test: "on test rows", found.score.final_validation: "on validation rows"}
-    return names[found.metric.name] if found.score.name in keys.SCORES else f"of {found.metric.name}"
 
 
 def _reasons(found: Confirmation, chosen: str) -> Iterator[str]:

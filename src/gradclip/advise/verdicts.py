@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from math import isnan
 
 from gradclip.advise.arms import ADVISED, ADVISED_UNCLIPPED, CONTROLS, NORMALIZED, ORIGINAL
-from gradclip.advise.confirmation import Confirmation, Contrast, learned, median_of
-from gradclip.compare.report import format_error, format_estimate
+from gradclip.advise.confirmation import Confirmation, Contrast, learned
+from gradclip.compare import statistics
+from gradclip.compare.report import ON_TEST, format_error, format_estimate
 from gradclip.compare.statistics import EQUIVALENCE_FACTOR
 from gradclip.formatting import Table
 
@@ -22,13 +24,13 @@ def tables(found: Confirmation) -> list[Table]:
 
 
 def _arm_table(found: Confirmation) -> Table:
-    test = found.test_metric
-    columns = ("arm", f"{found.metric.name}, median (95%)", *([test.name] if test else []), "learned", "diverged")
+    on_test = [ON_TEST] if found.metric.reported else []
+    columns = ("arm", f"{found.metric.name}, median (95%)", *on_test, "learned", "diverged")
     rows = [
         (
             name,
             format_estimate(arm.median, found.metric),
-            *([format_error(median_of(arm, test), test)] if test else []),
+            *([format_error(arm.test_median.value, found.metric)] if arm.test_median else []),
             f"{arm.count('learned') + arm.count('finished')} of {len(arm.errors)}",
             f"{arm.count('diverged')} of {len(arm.errors)}",
         )
@@ -41,10 +43,10 @@ def _contrast_table(found: Confirmation) -> Table:
     rows = list[tuple[str, ...]]()
     for one in found.contrasts:
         value, low, high = one.improvement
-        equal = "yes" if one.equivalent else "not shown"
+        p_values = f"{one.p_value:.2g}", "" if isnan(one.equivalence) else f"{one.equivalence:.2g}"
         chance = f"{value:.2f} ({low:.2f} to {high:.2f})"
-        rows.append((one.arm.group.label, one.other.group.label, chance, f"{one.p_value:.2g}", equal, one.verdict))
-    columns = ("arm", "against", "probability of improvement", "p", WITHIN, "verdict")
+        rows.append((one.arm.group.label, one.other.group.label, chance, *p_values, one.verdict))
+    columns = ("arm", "against", "probability of improvement", "p: different", "p: as good", "verdict")
     return Table("Contrasts, planned before the runs", columns, rows)
 
 
@@ -56,9 +58,8 @@ def notes(found: Confirmation) -> Iterator[str]:
         f"a factor of less than {EQUIVALENCE_FACTOR} in two one-sided signed-rank tests of the ratios, adjusted by "
         "Holm."
     )
-    if found.chooses_on_test:
-        yield "Chosen on the test rows: this data set has no validation rows, so the best looks better than it is."
-        yield "Whether a run learned is judged on the training rows."
+    if found.metric.caveat:
+        yield f"{found.metric.caveat} Whether a run learned is judged on its training rows."
 
 
 def verdicts(found: Confirmation) -> Iterator[str]:
@@ -85,8 +86,8 @@ def _meaning(one: Contrast, name: str, other: str) -> str:
 
 def _overfitting(found: Confirmation) -> Iterator[str]:
     """Point out advice that is better on the training rows and worse where it counts."""
-    train = replace(found.metric, name=found.score.final_train, curve=found.score.train)
-    new, old = (median_of(found.summaries[name], train) for name in (ADVISED, ORIGINAL))
+    train = replace(found.metric, name=found.score.final_train)
+    new, old = (statistics.median(train.errors(found.summaries[name].group.runs)).value for name in (ADVISED, ORIGINAL))
     if new < old:
         yield (
             f"On the training rows the advice is better, median {format_error(new, train)} in place of "

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, Discriminator, Field, model_validator
 
+from gradclip import keys
 from gradclip.config.base import AnyNumber, NoEffect, OwnClass, Pattern, PositiveNumber, Seed, Settings
 from gradclip.config.clip import ChangingThreshold, ClipSettings, ThresholdSettings
 from gradclip.config.data import ClassTask, DataSettings, FileForm, OwnData, TaskSettings, WineData
@@ -170,6 +171,7 @@ class CompareSettings(Settings):
     runs: Name | list[Name] | None
     by: list[Name] | None
     metric: Name | None
+    split: keys.Split | None
     target: AnyNumber | None
     figures: bool
     figure_format: FigureFormat
