@@ -135,8 +135,10 @@ def equivalence(seeds: int, factor: float, trials: int = TRIALS) -> float:
     return float(np.mean([statistics.equivalence_p_value(np.ones(seeds), ratio) < LEVEL for ratio in ratios]))
 
 
-def confirmed(looks: Sequence[int], levels: Sequence[float], shifts: Sequence[float], trials: int = TRIALS) -> Floats:
-    """Return how often a confirmation tells its first arm from any other, and how many seeds it takes, ``[2]``.
+def confirmed(
+    looks: Sequence[int], levels: Sequence[float], shifts: Sequence[float], trials: int = TRIALS
+) -> tuple[float, float]:
+    """Return how often a confirmation tells its first arm from any other, and how many seeds it takes.
 
     Args:
         looks: seeds in all after each batch; it stops as soon as every arm is told from the first.
@@ -145,15 +147,15 @@ def confirmed(looks: Sequence[int], levels: Sequence[float], shifts: Sequence[fl
         trials: number of simulated confirmations.
     """
     generator, pairs = np.random.default_rng(len(looks)), [(0, arm) for arm in range(1, len(shifts))]
-    results = []
+    claims, taken = 0, 0
     for _ in range(trials):
         errors = made_errors(generator, looks[-1], shifts)
         for seeds, level in zip(looks, levels, strict=True):
             told = planned_tests(errors[:seeds], pairs)[1] < level
             if told.all():
                 break
-        results.append((told.any(), seeds))
-    return np.mean(results, axis=0)
+        claims, taken = claims + bool(told.any()), taken + seeds
+    return claims / trials, taken / trials
 
 
 def rows() -> Iterator[tuple[str, list[float]]]:

@@ -10,7 +10,7 @@ from gradclip.compare import statistics
 from gradclip.compare.metric import Metric
 from gradclip.compare.planned import planned_tests
 from gradclip.compare.statistics import Estimate
-from gradclip.compare.summary import Comparison, GroupSummary, error_matrix
+from gradclip.compare.summary import GroupSummary, error_matrix
 
 Verdict = Literal["better", "worse", "as good", "not told apart"]
 
@@ -93,17 +93,15 @@ class Confirmation:
         return next(one for one in self.of_reference if one.other.group.label == name)
 
 
-def confirm_arms(comparison: Comparison, names: Sequence[str], level: float) -> Confirmation:
+def confirm_arms(summaries: Mapping[str, GroupSummary], metric: Metric, level: float) -> Confirmation:
     """Test the planned contrasts of arms.
 
     Args:
-        comparison: of their runs, whose groups are called by the names of the arms; all have the same seeds.
-        names: of the arms, in the order in which they are reported.
+        summaries: of the runs of each arm, by its name; all have the same seeds.
+        metric: that chooses.
         level: below which a p-value is significant.
     """
-    by_name = {one.group.label: one for one in comparison.summaries}
-    summaries = {name: by_name[name] for name in names}
-    run = summaries[ORIGINAL].group.runs[0]
+    names, run = [*summaries], summaries[ORIGINAL].group.runs[0]
     score, errors = keys.stored_score(run.metrics, run.tags), error_matrix([*summaries.values()])
     assert score is not None  # else no metric could be chosen
     assert errors is not None  # the arms have the same seeds
@@ -122,7 +120,7 @@ def confirm_arms(comparison: Comparison, names: Sequence[str], level: float) -> 
             pairs, both, leads.tolist(), p_values.tolist(), alike, strict=True
         )
     ]
-    return Confirmation(comparison.metric, score, summaries, contrasts)
+    return Confirmation(metric, score, summaries, contrasts)
 
 
 def learned(arm: GroupSummary) -> bool:

@@ -201,7 +201,8 @@ def confirm(evidence: "Evidence", probe: "Evidence | None", settings: AdviseSett
             labels |= train_arms(added, seeds, tracking, folder)
             chosen += added
         comparison = compare(Store.of(tracking), list(labels), compared, labels=labels)
-        found = confirm_arms(comparison, [arm.name for arm in chosen], level)
+        summaries = {one.group.label: one for one in comparison.summaries}
+        found = confirm_arms({arm.name: summaries[arm.name] for arm in chosen}, comparison.metric, level)
         if found.is_told:
             break
         if after < settings.batches[-1]:
