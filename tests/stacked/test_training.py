@@ -26,8 +26,9 @@ from gradclip.training.result import Result
 
 pytestmark = pytest.mark.command  # nearly every test trains whole runs
 DOUBLE = "trainer.precision=64-true"  # leaves rounding far below what is compared
-ADDING = ("data=adding", "data.length=10", "data.steps_per_epoch=8", "data.test_sequences=100")
-ORDER = ("data=temporal_order", "data.length=10", "data.train_sequences=100", "data.test_sequences=100")
+FEW = ("data.validation_sequences=200", "data.test_sequences=100")
+ADDING = ("data=adding", "data.length=10", "data.steps_per_epoch=8", *FEW)
+ORDER = ("data=temporal_order", "data.length=10", "data.train_sequences=100", *FEW)
 METHODS = [
     ("clip=none", "data.scale_target=standard"),
     ("clip=norm", "clip.value=1,5"),
@@ -61,14 +62,14 @@ TRAININGS = [
     ("clip=norm", "optimizer=adam", "optimizer.lr=0.01,0.02", "trainer.accumulate_grad_batches=3"),
     ("clip=skip", "clip.value=300,1000", "optimizer=adamw", "optimizer.weight_decay=0.01,0.1"),
     ("clip=norm", "optimizer=rmsprop", "optimizer.momentum=0.5,0.9", "loss=huber", "data=diabetes"),
-    ("clip=norm", "data.scale_target=none,minmax", "data.scale_inputs=standard", "model.widths=[8,8]"),
+    ("clip=norm", "data.scale_target=none,minmax", "data.scale_inputs=standard", "data.validation_fraction=0.2"),
     ("clip=norm", "model._target_=torch.nn.Linear", "clip.value=1,2"),
     ("clip=norm", "clip.value=0.5,1", *ADDING, "model.layers=2"),
     ("clip=norm", "clip.value=0.5,1", *ADDING, "model=rnn", "model.nonlinearity=relu", "model.truncation=4"),
     ("clip=value", "clip.value=0.01,0.1", *ORDER, "model=lstm", "model.layers=2", "model.truncation=4"),
     ("clip=norm", "clip.value=0.5,1", *ORDER, "model=gru", "trainer.stop_when_solved=true", "data.solved_at=0.3"),
     ("clip=norm", "clip.value=0.5,1", "data=noiseless_memorization", "data.length=5", "data.steps_per_epoch=5",
-     "data.test_sequences=100", "model=gru"),
+     *FEW, "model=gru"),
     ("clip=norm", "clip.value=0.5,1", "data=wine", "data.class_weights=balanced"),
 ]  # fmt: skip
 

@@ -52,15 +52,59 @@ def run_advice(config: DictConfig) -> None:
     result_of(opened)
     tracking = settings.tracking
     evidence = newest_evidence(tracking) if settings.run is None else read_evidence(tracking, settings.run)
-    probe = None
-    if settings.probe and evidence.exploded:
-        probe = probe_norms(tracking, evidence, folder / "probe")
+    probe = probe_of(evidence, settings, folder / "probe")
     if settings.output == "json":
         print(diagnose_evidence(evidence, probe, "command").to_json())
         return
     print(for_terminal(advice_message(evidence, probe, settings.batches[0])))
     if settings.confirm:
         confirm(evidence, probe, settings, folder)
+
+
+def probe_of(evidence: "Evidence", settings: AdviseSettings, folder: Path) -> "Evidence | None":
+    """The evidence that a probe measures, with what it has tried; None where none is wanted, or none can be trained.
+
+    Args:
+        evidence: of the run that is advised on.
+        settings: of the command.
+        folder: where the multiruns of the probe are written.
+
+    Raises:
+        GradclipError: the probe was asked for, and cannot be trained.
+    """
+    if settings.probe is False or (settings.probe == "auto" and not evidence.exploded):
+        return None
+    try:
+        if result_of(ask(Store.of(settings.tracking), Operations.is_read_only)):
+            raise TrackingError("the store is read-only")
+        return run_probe(settings.tracking, evidence, folder, is_asked_for=settings.probe is True)
+    except GradclipError as error:
+        if settings.probe is True:
+            raise
+        print(f"no probe: {describe(error)}", file=sys.stderr)
+        return None
+
+
+def run_probe(tracking: TrackingSettings, evidence: "Evidence", folder: Path, is_asked_for: bool = True) -> "Evidence":
+    """Try what may help, or, where such trainings cannot be stacked, only measure norms in a short run.
+
+    Args:
+        tracking: where the trainings are stored.
+        evidence: of the run that is advised on.
+        folder: where the multiruns are written.
+        is_asked_for: whether it may take long.
+
+    Raises:
+        GradclipError: it cannot be trained.
+    """
+    from gradclip.advise.probe import cannot_be_stacked, measure
+
+    if reason := cannot_be_stacked(evidence):
+        print(f"The probe is one short run, since these cannot be stacked: {reason}", file=sys.stderr)
+        return probe_norms(tracking, evidence, folder)
+    print("The probe tries several settings in short trainings (probe=false leaves it out).", file=sys.stderr)
+    trials, run_id = measure(evidence, tracking, folder, is_asked_for)
+    return replace(read_evidence(tracking, run_id), trials=tuple(trials))
 
 
 def newest_evidence(tracking: TrackingSettings) -> "Evidence":
@@ -155,7 +199,7 @@ def probe_norms(tracking: TrackingSettings, evidence: "Evidence", folder: Path) 
         evidence: of the run that exploded.
         folder: where the multirun of the short run is written.
     """
-    from gradclip.advise.training import train_seeds
+    from gradclip.advise.training import train_settings
     from gradclip.diagnosis.suggestions import rounded
 
     if evidence.norms is None:
@@ -164,7 +208,8 @@ def probe_norms(tracking: TrackingSettings, evidence: "Evidence", folder: Path) 
         )
     threshold = rounded(evidence.norms.p50 / 100)
     changes = ["clip=norm", f"clip.value={threshold}", f"trainer.max_epochs={PROBE_EPOCHS}"]
-    (run_id,) = train_seeds(merge(evidence.training.command or (), changes), range(1), tracking, folder)
+    settings = [merge(evidence.training.command or (), changes)]
+    (run_id,) = train_settings(settings, range(1), tracking, folder, keys.PROBE)
     return read_evidence(tracking, run_id)
 
 

@@ -195,7 +195,7 @@ class AdviseSettings(Settings):
     """All settings of a piece of advice."""
 
     run: Name | None
-    probe: bool
+    probe: bool | Literal["auto"]
     confirm: bool
     seeds: Annotated[int, Field(ge=2, le=1000)] | Literal["auto"]
     first_seed: Annotated[int, Field(ge=0, le=2**32 - 1000)]  # so that the last one is a seed too
@@ -237,7 +237,7 @@ class AdviseSettings(Settings):
     @model_validator(mode="after")
     def _what_can_be_trained(self) -> "AdviseSettings":
         for name in ("probe", "confirm"):
-            if getattr(self, name) and (self.log is not None or self.metric is not None):
+            if getattr(self, name) is True and (self.log is not None or self.metric is not None):
                 raise ValueError(f"{name}: got True; only a run of src/train.py can be trained again")
         if self.confirm and self.output == "json":
             raise ValueError("output: got 'json'; confirm=true prints text")
