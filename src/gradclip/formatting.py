@@ -222,6 +222,16 @@ def signal_name(number: int) -> str:
     return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
 
 
+def chosen_on_test(reason: str = "this data set has no validation rows") -> str:
+    """Say that the best was chosen by the score that is reported for it.
+
+    Example:
+        >>> chosen_on_test()
+        'Chosen on the test rows: this data set has no validation rows, so the best looks better than it is.'
+    """
+    return f"Chosen on the test rows: {reason}, so the best looks better than it is."
+
+
 def unsent_message(writes: int, folder: Path) -> str:
     """Say that writes wait for the store, and how to send them.
 

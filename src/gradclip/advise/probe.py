@@ -1,12 +1,13 @@
 """The probe: trainings that measure what helps after an explosion, where rules of thumb would guess.
 
-Successive halving (Jamieson & Talwalkar 2016, "Non-stochastic best arm identification and hyperparameter optimization")
-over stacked replicas, in two rounds. The first trains thresholds a factor of ten apart, and what does without clipping,
-for a few epochs; what diverges is dropped, and the worse half of the rest. The second trains what is left, and thresholds
-between those that are left, over three seeds and as long as the run itself, if that is short enough. Read :func:`measure` first.
+Successive halving over stacked replicas, in two rounds (Jamieson & Talwalkar 2016, "Non-stochastic best arm
+identification and hyperparameter optimization"). The first trains thresholds a factor of ten apart, and what does
+without clipping, for a few epochs; what diverges is dropped, and the worse half of the rest. The second trains what is
+left, and thresholds between those, over three seeds and as long as the run itself, if that is short enough.
+Read :func:`measure` first.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import isnan, sqrt
@@ -15,16 +16,16 @@ from pathlib import Path
 import numpy as np
 
 from gradclip import keys
+from gradclip.advise.arms import plain_remedies
 from gradclip.advise.training import train_settings
 from gradclip.config.composition import compose_config
 from gradclip.config.overrides import merge
 from gradclip.config.schema import TrainConfig
 from gradclip.config.tracking import TrackingSettings
-from gradclip.diagnosis import remedy
 from gradclip.diagnosis.evidence import ENDED_WELL, Evidence
-from gradclip.diagnosis.remedy import Remedy
-from gradclip.diagnosis.suggestions import can_scale_target, norm_is_undone, rounded, scaled_target, unclipped
-from gradclip.diagnosis.trials import Kind, Trial
+from gradclip.diagnosis.remedy import Remedy, clip_norm, decay_rate
+from gradclip.diagnosis.suggestions import norm_is_undone, rounded
+from gradclip.diagnosis.trials import Trial
 from gradclip.errors import ConfigError
 from gradclip.formatting import format_score
 from gradclip.stacked.replicas import make_replicas
@@ -40,22 +41,24 @@ SHORT_EPOCHS = 5  # of the first round, or a tenth of the run's own
 MAX_STEPS = 2000  # of a training: seconds for a small network, and what the tutorial's takes
 DECADES = (1.0, 0.1, 0.01, 0.001, 0.0001)  # thresholds, times the median norm before the explosion
 SEEDS = range(3)  # of the second round; the first has the first of them
-RATES = (0.1, 0.01)
 
 
 @dataclass(frozen=True)
-class Arm:
+class Candidate:
     """Something to try.
 
     Attributes:
-        kind: of remedy.
         remedy: with the settings that it changes.
         threshold: of clipping; NaN without.
     """
 
-    kind: Kind
     remedy: Remedy
     threshold: float = np.nan
+
+    @property
+    def clips(self) -> bool:
+        """Whether it clips."""
+        return not isnan(self.threshold)
 
 
 @dataclass(frozen=True)
@@ -93,61 +96,45 @@ def cannot_be_stacked(evidence: Evidence) -> str:
     return refusal(compose_config(merge(evidence.training.command or (), ["clip=norm"])))
 
 
-def arms(evidence: Evidence) -> list[Arm]:
+def candidates(evidence: Evidence) -> list[Candidate]:
     """Return what the first round tries."""
-    training, norms = evidence.training, evidence.norms
+    norms, schedule = evidence.norms, evidence.training.schedule
     thresholds = [] if norms is None or norm_is_undone(evidence) else [norms.p50 * decade for decade in DECADES]
-    others: list[Arm] = []
-    if can_scale_target(evidence):
-        scaled = unclipped(scaled_target(evidence.target_max_abs))
-        slower = Remedy(f"{scaled.what}, a tenth of the rate", "", scaled.how + _rate(evidence, RATES[0]))
-        others += [Arm("scaled target", scaled), Arm("scaled target", slower)]
-    if not isnan(evidence.learning_rate):
-        slower_rates = [
-            unclipped(Remedy(f"learning rate times {factor:g}", "", _rate(evidence, factor))) for factor in RATES
-        ]
-        others += [Arm("smaller learning rate", slower) for slower in slower_rates]
-    if training.optimizer == "sgd":
-        others.append(Arm("another optimizer", unclipped(Remedy("Adam at its usual rate", "", remedy.adam()))))
-    return [*_clipping(thresholds, training.schedule), *(_decaying(arm, training.schedule) for arm in others)]
+    return [
+        *_clipping(thresholds, schedule),
+        *(Candidate(_decaying(one, schedule)) for one in plain_remedies(evidence)),
+    ]
 
 
-def _rate(evidence: Evidence, factor: float) -> remedy.How:
-    return remedy.learning_rate(rounded(evidence.learning_rate * factor))
+def _clipping(thresholds: Sequence[float], schedule: str) -> list[Candidate]:
+    return [
+        Candidate(_decaying(Remedy(f"norm at {rounded(one)}", "", clip_norm(rounded(one))), schedule), one)
+        for one in thresholds
+    ]
 
 
-def _clipping(thresholds: Sequence[float], schedule: str) -> Iterator[Arm]:
-    for threshold in thresholds:
-        arm = Arm(
-            "clipping", Remedy(f"norm at {rounded(threshold)}", "", remedy.clip_norm(rounded(threshold))), threshold
-        )
-        yield _decaying(arm, schedule)
-
-
-def _decaying(arm: Arm, schedule: str) -> Arm:
-    """With a decaying rate where the run's is constant: without it nothing that is noisy converges."""
+def _decaying(remedy: Remedy, schedule: str) -> Remedy:
+    """With a decaying rate where the run's is constant: steps of constant length converge only so."""
     if schedule != "constant":
-        return arm
-    decaying = replace(arm.remedy, what=f"{arm.remedy.what}, rate decaying", how=arm.remedy.how + remedy.decay_rate())
-    return replace(arm, remedy=decaying)
+        return remedy
+    return replace(remedy, what=f"{remedy.what}, learning rate decay", how=remedy.how + decay_rate())
 
 
-def second_round(tried: Sequence[tuple[Arm, Trial]], schedule: str) -> list[Arm]:
-    """Return what the second round tries: the better half of what clips, with thresholds between, and of the others.
+def second_round(tried: Sequence[tuple[Candidate, Trial]], schedule: str) -> list[Candidate]:
+    """Return what the second round tries: the better half of what clips, with more thresholds, and of the others.
 
     Args:
-        tried: the arms of the first round, and how they ended.
+        tried: the candidates of the first round, and how they ended.
         schedule: of the learning rate of the run.
     """
     ranked = sorted((pair for pair in tried if np.isfinite(pair[1].error)), key=lambda pair: pair[1].error)
-    clipping = [arm for arm, _ in ranked if arm.kind == "clipping"]
-    others = [arm for arm, _ in ranked if arm.kind != "clipping"]
-    kept = sorted(arm.threshold for arm in _better_half(clipping))
-    between = [sqrt(low * high) for low, high in pairwise(kept)]
-    return [*_clipping(sorted([*kept, *between]), schedule), *_better_half(others)]
+    kept = sorted(one.threshold for one in _better_half([one for one, _ in ranked if one.clips]))
+    below = [kept[0] / sqrt(10)] if kept else []  # longer trainings can do with shorter steps
+    thresholds = sorted([*below, *kept, *(sqrt(low * high) for low, high in pairwise(kept))])
+    return [*_clipping(thresholds, schedule), *_better_half([one for one, _ in ranked if not one.clips])]
 
 
-def _better_half(ranked: list[Arm]) -> list[Arm]:
+def _better_half(ranked: list[Candidate]) -> list[Candidate]:
     return ranked[: -(-len(ranked) // 2)]
 
 
@@ -172,45 +159,51 @@ def measure(
     if steps > MAX_STEPS and not is_asked_for:
         raise ConfigError(f"an epoch has {steps:,} steps, which takes long; probe=true trains all the same")
     long, schedule = lengths(config.trainer.max_epochs, steps), evidence.training.schedule
-    first = arms(evidence)
+    if not (first := candidates(evidence)):
+        raise ConfigError("no step had a finite gradient, and the run's settings leave nothing else to try")
     tried, runs = _train(first, base, SEEDS[:1], long.short, tracking, folder / "first")
     if chosen := second_round([*zip(first, tried, strict=True)], schedule):
         diverged = [trial for trial in tried if not np.isfinite(trial.error)]
         tried, runs = _train(chosen, base, SEEDS, long.long, tracking, folder / "second")
         tried += diverged
-    best = min(range(len(runs)), key=lambda index: (tried[index].kind != "clipping", tried[index].error))
+    best = min(range(len(runs)), key=lambda index: (not tried[index].clips, tried[index].error))
     return tried, runs[best]
 
 
 def _train(
-    chosen: Sequence[Arm], base: Sequence[str], seeds: range, epochs: int, tracking: TrackingSettings, folder: Path
+    chosen: Sequence[Candidate],
+    base: Sequence[str],
+    seeds: range,
+    epochs: int,
+    tracking: TrackingSettings,
+    folder: Path,
 ) -> tuple[list[Trial], list[str]]:
-    """Train all arms, and return how each ended and the run of its first seed."""
-    settings = [merge(base, [*arm.remedy.changes, f"trainer.max_epochs={epochs}"]) for arm in chosen]
+    """Train all candidates, and return how each ended, and the run of its first seed."""
+    settings = [merge(base, [*one.remedy.changes, f"trainer.max_epochs={epochs}"]) for one in chosen]
     run_ids = train_settings(settings, seeds, tracking, folder, keys.PROBE)
     asked = [ask(Store.of(tracking), Operations.read_run, run_id) for run_id in run_ids]
     runs = [result_of(one) for one in asked]
     count = len(seeds)
-    trials = [trial_of(arm, runs[count * index : count * (index + 1)], epochs) for index, arm in enumerate(chosen)]
+    trials = [trial_of(one, runs[count * index : count * (index + 1)], epochs) for index, one in enumerate(chosen)]
     return trials, run_ids[::count]
 
 
-def trial_of(arm: Arm, runs: Sequence[StoredRun], epochs: int) -> Trial:
-    """Return how an arm ended, by the score on the examples that choose.
+def trial_of(tried: Candidate, runs: Sequence[StoredRun], epochs: int) -> Trial:
+    """Return how a candidate ended, by the score on the examples that choose.
 
     Args:
-        arm: that was tried.
+        tried: the candidate.
         runs: one for each seed.
         epochs: of each.
     """
     scores = [keys.stored_score(run.metrics, run.tags) for run in runs]
     score = next(filter(None, scores), None)
     if score is None:
-        return Trial(arm.kind, arm.remedy, (np.inf,) * len(runs), 0, "no score")
+        return Trial(tried.remedy, tried.clips, (np.inf,) * len(runs), 0, "no score")
     split = score.choosing_split(runs[0].metrics)
     values = [run.metrics.get(score.final(split), np.nan) for run in runs]
     errors = tuple(np.where(np.isfinite(values), [score.error(value) for value in values], np.inf).tolist())
-    middle = format_score(score.name, score.value(float(np.median(errors))))
+    mean = format_score(score.name, score.value(float(np.mean(errors))))
     name = score.name.upper() if score == keys.MSE else score.name
-    measured = f"{name} {middle} on the {split} rows after {epochs} epochs, median of {len(runs)} seeds"
-    return Trial(arm.kind, arm.remedy, errors, sum(run.outcome in ENDED_WELL for run in runs), measured)
+    measured = f"{name} {mean} on the {split} rows after {epochs} epochs, mean of {len(runs)} seeds"
+    return Trial(tried.remedy, tried.clips, errors, sum(run.outcome in ENDED_WELL for run in runs), measured)

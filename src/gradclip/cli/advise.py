@@ -233,7 +233,7 @@ def confirm(evidence: "Evidence", probe: "Evidence | None", settings: AdviseSett
     from gradclip.diagnosis.suggestions import suggest
 
     tracking, compared, labels = settings.tracking, folder / "comparison", dict[str, str]()
-    advice = suggest(probe or evidence, evidence)
+    advice = [remedy for remedy in suggest(probe or evidence, evidence) if remedy.has_one_setting]
     chosen = arms(evidence, advice[0]) if advice else []
     if len(chosen) < 2:
         raise ConfigError("confirm: got True; the evidence suggests nothing that the run did not do already")

@@ -8,7 +8,7 @@ import numpy as np
 
 from gradclip import keys
 from gradclip.diagnosis import conditions
-from gradclip.diagnosis.evidence import Evidence
+from gradclip.diagnosis.evidence import ENDED_WELL, Evidence
 from gradclip.diagnosis.log import STEP, UPDATE_RATIO
 from gradclip.diagnosis.suggestions import (
     are_clipped_already,
@@ -19,6 +19,7 @@ from gradclip.diagnosis.suggestions import (
     threshold_range,
 )
 from gradclip.diagnosis.trials import Trial
+from gradclip.formatting import chosen_on_test
 
 NO_BASIS = f"Fewer than {conditions.FEW_NORMS} steps are no basis for a threshold."
 FEW_STEPS = 50  # usable steps, below which percentiles are rough
@@ -54,7 +55,8 @@ def find(evidence: Evidence, probe: Evidence | None = None) -> list[Finding]:
         probe: of a short run that was trained to measure norms, if there was one.
     """
     measured = probe or evidence
-    found = [*_outcome(evidence, probe), *_overfitting(evidence), *_log_quality(measured)]
+    found = [*_outcome(evidence, probe), *_chosen_on_test(evidence, measured), *_overfitting(evidence)]
+    found += _log_quality(measured)
     if are_clipped_already(measured) or not evidence.steps:
         return found  # whatever else these norms show is not true of the gradients
     return [
@@ -85,6 +87,19 @@ def unknown(evidence: Evidence) -> list[str]:
         ),
         (not evidence.tensors, "which tensor the norm comes from: needs the norm of each, as grad_norm/<tensor>"),
         (isnan(evidence.learning_rate), "which rate would do the same as clipping: needs the learning rate"),
+    ]
+    return [what for is_missing, what in gaps if is_missing]
+
+
+def unknown_of_run(evidence: Evidence) -> list[str]:
+    """Return what the telemetry and the score of a run of our command cannot tell."""
+    training = evidence.training
+    gaps = [
+        (
+            isnan(training.final_to_best_ratio) and training.outcome in ENDED_WELL,
+            "whether it overfits, or is unstable at its end: needs a score that is an error, or the accuracy",
+        ),
+        (isnan(evidence.target_max_abs) and "model" in training.fixed_groups, "whether the target should be scaled"),
     ]
     return [what for is_missing, what in gaps if is_missing]
 
@@ -145,6 +160,13 @@ def _logged_steps(evidence: Evidence) -> str:
     repeated = evidence.log.repeated
     more = f"; of steps logged again later, the last row counts ({repeated:,} left out)" if repeated else ""
     return f"{len(step):,} logged steps, {step[0]:.0f} to {step[-1]:.0f}{more}."
+
+
+def _chosen_on_test(evidence: Evidence, measured: Evidence) -> Iterator[Finding]:
+    """Say so where the advice goes by the test rows."""
+    goes_by_score = measured.trials or evidence.overfits_after_epoch
+    if goes_by_score and measured.training.chosen_on == "test":
+        yield Finding("chosen on test rows", chosen_on_test())
 
 
 def _overfitting(evidence: Evidence) -> Iterator[Finding]:
