@@ -6,6 +6,7 @@ import pytest
 from gradclip.advise.arms import (
     ADVISED,
     ADVISED_UNCLIPPED,
+    CLIPPING,
     ORIGINAL,
     Arm,
     arms,
@@ -30,7 +31,7 @@ def clipped(target: float = 50.0, **settings: str) -> Evidence:
 
 @pytest.mark.parametrize("target", [1e-4, 50.0])
 def test_beside_the_advice_plain_remedies_and_controls_are_trained(target: float) -> None:
-    assert [arm.overrides for arm in arms(clipped(target), ADVICE)] == [
+    assert [arm.overrides for arm in arms(clipped(target), [ADVICE])] == [
         ("clip=norm",),
         ("clip=norm", "clip.value=7"),
         ("clip=none", "data.scale_target=standard"),
@@ -59,11 +60,13 @@ def test_only_a_clipped_run_has_control_arms() -> None:
 
 def test_no_two_arms_train_alike() -> None:
     same = gather(made_run(clip="norm", value="7.0", fraction=0.1), made_telemetry(RAMP), ["clip=norm", "clip.value=7"])
-    assert [arm.name for arm in arms(same, ADVICE)][:2] == [ORIGINAL, "scaled target"]
+    assert [arm.name for arm in arms(same, [ADVICE])][:2] == [ORIGINAL, "scaled target"]
     unclipped = gather(made_run(), made_telemetry(RAMP), ["clip=none", "clip.value=3", "optimizer.lr=0.001"])
-    names = [arm.name for arm in arms(unclipped, Remedy("scaled", "", plain_remedies(unclipped)[0].how))]
-    assert names[:2] == [ORIGINAL, ADVISED]
-    assert "scaled target" not in names
+    advice = [Remedy("scaled", "", plain_remedies(unclipped)[0].how), ADVICE, Remedy("other", "", clip_norm("8"))]
+    found = arms(unclipped, advice)
+    assert [arm.name for arm in found][:3] == [ORIGINAL, ADVISED, CLIPPING]
+    assert found[2].overrides == ("optimizer.lr=0.001", "clip=norm", "clip.value=7")
+    assert "scaled target" not in [arm.name for arm in found]
 
 
 def test_the_control_of_advice_has_the_learning_rate_of_its_steps_and_repeats_no_other_arm() -> None:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gradclip.config.composition import compose_config
-from gradclip.config.overrides import merge
+from gradclip.config.overrides import merge, setting_of
 from gradclip.config.schema import flatten
 from gradclip.diagnosis.evidence import Evidence
-from gradclip.diagnosis.remedy import How, Remedy, learning_rate, no_clipping, normalize
+from gradclip.diagnosis.remedy import Remedy, adam, learning_rate, no_clipping, normalize
 from gradclip.diagnosis.suggestions import (
     UNCLIPPED_EQUIVALENT,
     UNCLIPPED_SAME_RATE,
@@ -16,7 +16,7 @@ from gradclip.diagnosis.suggestions import (
     unclipped_equivalent,
 )
 
-ORIGINAL, ADVISED, NORMALIZED = "original", "advised", "always normalized"
+ORIGINAL, ADVISED, CLIPPING, NORMALIZED = "original", "advised", "clipping as suggested", "always normalized"
 ADVISED_UNCLIPPED = {  # by what its learning rate is
     UNCLIPPED_EQUIVALENT: "advised, but unclipped at a smaller learning rate",
     UNCLIPPED_SAME_RATE: "advised, but unclipped",
@@ -38,13 +38,24 @@ class Arm:
     overrides: tuple[str, ...]
 
 
-def arms(evidence: Evidence, advice: Remedy) -> list[Arm]:
-    """Return the run as it was, the advice, the plain remedies and the control arms, each training once."""
+def arms(evidence: Evidence, advice: Sequence[Remedy]) -> list[Arm]:
+    """Return the run as it was, the advice, the plain remedies and the control arms, each training once.
+
+    Args:
+        evidence: of the run.
+        advice: what to try, the first of which is the advice; where that does not clip, the first that does is an arm.
+    """
     base = evidence.training.command or ()
-    others = [*plain_remedies(evidence), *controls(evidence)]
-    changed = [(ADVISED, advice.changes), *((other.what, other.changes) for other in others)]
+    clipping = [(CLIPPING, remedy.changes) for remedy in advice if clips(remedy)][:1]
+    others = [(remedy.what, remedy.changes) for remedy in (*plain_remedies(evidence), *controls(evidence))]
+    changed = [*((ADVISED, remedy.changes) for remedy in advice[:1]), *clipping, *others]
     found = [Arm(ORIGINAL, tuple(base)), *(Arm(name, tuple(merge(base, changes))) for name, changes in changed)]
     return without_duplicates(found)
+
+
+def clips(remedy: Remedy) -> bool:
+    """Whether a remedy sets a method of clipping."""
+    return any(setting_of(change) == "clip" and change != "clip=none" for change in remedy.changes)
 
 
 def plain_remedies(evidence: Evidence) -> list[Remedy]:
@@ -53,8 +64,7 @@ def plain_remedies(evidence: Evidence) -> list[Remedy]:
     found = [unclipped(scaled_target(evidence.target_max_abs))] if training.can_scale_target else []
     for what, factor in FRACTIONS.items():
         found.append(Remedy(what, "steps may be too large", no_clipping() + learning_rate(f"{rate / factor:g}")))
-    adam = How(("clip=none", "optimizer=adam"))
-    found.append(Remedy("Adam, no clipping", "its steps do not grow with the gradient", adam))
+    found.append(Remedy("Adam, no clipping", "its steps do not grow with the gradient", no_clipping() + adam()))
     return [remedy for remedy in found if not remedy.changes_any(training.fixed_groups)]
 
 

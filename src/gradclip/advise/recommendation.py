@@ -43,16 +43,11 @@ def conclusion(found: Confirmation, arms: Sequence[Arm]) -> tuple[str, Arm | Non
         return "Use none of these: in every arm most runs learn nothing; look at the data and the network first.", None
     by_name = {arm.name: arm for arm in arms}
     base, overrides = by_name[ORIGINAL].overrides, by_name[chosen].overrides
-    groups = {_group(text) for text in overrides if text not in base}
-    changes = [text for text in overrides if _group(text) in groups]
+    changes = [text for text in overrides if text not in base or setting_of(text) == "clip"]
     name = "" if chosen == ADVISED else f" ({chosen})"
     what = "Keep the run as it was" if chosen == ORIGINAL else f"Use {' '.join(changes)}{name}"
     reasons = "; ".join([_result(found, found.summaries[chosen]), *_reasons(found, chosen)])
     return f"{what}: {reasons}.", by_name[chosen]
-
-
-def _group(override: str) -> str:
-    return setting_of(override).partition(".")[0]
 
 
 def _result(found: Confirmation, arm: GroupSummary) -> str:

@@ -223,7 +223,7 @@ def confirm(evidence: "Evidence", probe: "Evidence | None", settings: AdviseSett
         folder: where the multiruns and the comparison are written.
 
     Raises:
-        ConfigError: nothing is advised, or nothing that the run did not do already.
+        ConfigError: there is nothing to compare the run with.
     """
     from gradclip.advise.arms import ADVISED, arms, control_of_advice
     from gradclip.advise.confirmation import confirm_arms
@@ -234,16 +234,16 @@ def confirm(evidence: "Evidence", probe: "Evidence | None", settings: AdviseSett
 
     tracking, compared, labels = settings.tracking, folder / "comparison", dict[str, str]()
     advice = [remedy for remedy in suggest(probe or evidence, evidence) if remedy.has_one_setting]
-    chosen = arms(evidence, advice[0]) if advice else []
+    chosen = arms(evidence, advice)
     if len(chosen) < 2:
-        raise ConfigError("confirm: got True; the evidence suggests nothing that the run did not do already")
+        raise ConfigError("confirm: got True; no other settings are suggested for such a run")
     levels = batch_levels(settings.batches)
     for (before, after), level in zip(pairwise((0, *settings.batches)), levels, strict=True):
         seeds = range(settings.first_seed + before, settings.first_seed + after)
-        labels |= train_arms(chosen, seeds, tracking, folder)
+        labels |= train_arms(chosen, seeds, tracking, folder / f"from_{seeds.start}")
         if advised := [run_id for run_id, name in labels.items() if name == ADVISED and not before]:
             added = control_of_advice(read_evidence(tracking, advised[0]), chosen)
-            labels |= train_arms(added, seeds, tracking, folder)
+            labels |= train_arms(added, seeds, tracking, folder / "control_of_advice")
             chosen += added
         comparison = compare(Store.of(tracking), list(labels), compared, labels=labels)
         summaries = {one.group.label: one for one in comparison.summaries}
@@ -257,23 +257,23 @@ def confirm(evidence: "Evidence", probe: "Evidence | None", settings: AdviseSett
 
 
 def train_arms(chosen: "Sequence[Arm]", seeds: range, tracking: TrackingSettings, folder: Path) -> dict[str, str]:
-    """Train arms over some seeds, and return the arm of each run, by the run's id.
+    """Train arms over some seeds, as one multirun, and return the arm of each run, by the run's id.
 
     Args:
         chosen: the arms.
         seeds: those that are new.
         tracking: where the runs are stored.
-        folder: where the multiruns are written.
+        folder: where the multirun is written.
     """
     from gradclip.advise.report import arm_message
-    from gradclip.advise.training import train_seeds
+    from gradclip.advise.training import train_settings
 
-    labels: dict[str, str] = {}
-    for arm in chosen:
-        print(arm_message(arm, seeds), flush=True)
-        multirun = folder / f"{arm.name} {seeds.start}".replace(",", "").replace(" ", "_")
-        labels |= dict.fromkeys(train_seeds(arm.overrides, seeds, tracking, multirun), arm.name)
-    return labels
+    if not chosen:
+        return {}
+    print("\n".join(arm_message(arm, seeds) for arm in chosen), flush=True)
+    run_ids = train_settings([arm.overrides for arm in chosen], seeds, tracking, folder, keys.CONFIRMATION)
+    names = [arm.name for arm in chosen for _ in seeds]
+    return dict(zip(run_ids, names, strict=True))
 
 
 def print_confirmation(found: "Confirmation", chosen: "Sequence[Arm]", folder: Path) -> str:
