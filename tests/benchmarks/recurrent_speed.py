@@ -23,6 +23,7 @@ SETTINGS = (
     "data=temporal_order",
     f"data.length={LENGTH}",
     f"data.steps_per_epoch={STEPS}",
+    "data.validation_sequences=0",
     "data.test_sequences=100",
     f"model.hidden_size={HIDDEN}",
     f"trainer.batch_size={BATCH}",

@@ -27,7 +27,10 @@ SCRIPT = re.compile(r"python src/(\w+)\.py")
 
 SHORTER = ("trainer.max_epochs=2", "figures=false", "log_model=false")
 SHORTER_SWEEPS = {
-    "success_by_length": ("seed=0", "data.length=10", "data.steps_per_epoch=5", "data.test_sequences=100"),
+    "success_by_length": (
+        *("seed=0", "data.length=10", "data.steps_per_epoch=5"),
+        *("data.validation_sequences=100", "data.test_sequences=100"),
+    ),
     "norm_thresholds": ("seed=0",),
 }
 PRINTED = {"train": ("Outcome: ", "outcome"), "compare": ("median",), "advise": ("What to try",)}

@@ -15,7 +15,8 @@ from gradclip import keys
 from tests.conftest import Command, SearchRuns, StartCommand, Started, assert_told_in_one_line
 
 LSTM = (
-    *("data=temporal_order", "data.length=10", "data.steps_per_epoch=20", "data.test_sequences=100"),
+    *("data=temporal_order", "data.length=10", "data.steps_per_epoch=20"),
+    *("data.validation_sequences=100", "data.test_sequences=100"),
     *("model=lstm", "model.hidden_size=8", "model.layers=2", "model.dropout=0.3", "optimizer=adam"),
     *("schedule=warmup_cosine", "clip=zscore", "trainer.max_epochs=10", "trainer.accumulate_grad_batches=2"),
 )

@@ -100,10 +100,8 @@ def test_every_class_has_its_share_of_training_and_test(tmp_path, fraction):
 def test_a_class_of_which_one_row_is_left_after_the_test_is_refused_or_not_shared_out(tmp_path):
     kinds = ["a"] * 10 + ["b"] * 8 + ["c"] * 2
     pd.DataFrame({"x": range(20), "kind": kinds}).to_csv(tmp_path / "t.csv", index=False)
-    rule = "each class needs one to train on and one to choose by, or set data.stratify=false or data.validation_fra"
-    with pytest.raises(
-        DataError, match=rf"^data\.target: column 'kind' has a single row outside the test of 'c'; {rule}"
-    ):
+    rule = "each class needs one to train on and one to choose by, or set data.stratify=false or data.validation"
+    with pytest.raises(DataError, match=f"^data.target: column 'kind' keeps a single row of 'c'; {rule}_fraction=0$"):
         table(str(tmp_path / "t.csv"), "kind", test_fraction=0.3, validation_fraction=0.3)
     read = table(str(tmp_path / "t.csv"), "kind", test_fraction=0.3, validation_fraction=0.3, stratify=False)
     assert {split: len(rows) for split, rows in read.rows.items()} == {"train": 9, "validation": 5, "test": 6}

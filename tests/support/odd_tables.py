@@ -24,6 +24,7 @@ from gradclip.formatting import markdown_cell
 BEGIN, END = "<!-- tables:begin -->", "<!-- tables:end -->"
 HEAD = "| a table | what happens |\n|---|---|"
 ROWS = range(12)
+VALIDATION_FRACTION = 0.2  # of conf/data/table.yaml
 CITIES, KINDS = ("Bonn", "Köln", "Ulm"), ("flat", "house")
 
 
@@ -201,7 +202,7 @@ def write(odd: OddTable, folder: Path) -> Path:
 def outcome(odd: OddTable, folder: Path) -> str:
     """What happens to a table: what it was read as, or the line with which it is refused."""
     path = write(odd, folder)
-    settings = dict(odd.settings)
+    settings = {"validation_fraction": VALIDATION_FRACTION, **odd.settings}
     weights = {name: settings.pop(name) for name in ("class_weights",) if name in settings}
     try:
         data = TabularData(table(str(path), "price", **settings), batch_size=2, **weights)

@@ -269,15 +269,13 @@ def _take(rows: Rows, split: Split, fraction: float, split_seed: int, labels: pd
 def _check_stratified(labels: pd.Series, split: Split, fraction: float) -> None:
     """Refuse classes of which training or the other part would get no row."""
     counts = labels.value_counts()
+    instead = "data.stratify=false" + (" or data.validation_fraction=0" if split == "validation" else "")
     if counts.min() < 2:
         alone = first_few(repr(label) for label in counts.index[counts < 2])
-        has, rule, instead = "has a single row", "one to train on and one to test", "data.stratify=false"
-        if split == "validation":
-            has, rule = "has a single row outside the test", "one to train on and one to choose by"
-            instead += " or data.validation_fraction=0"
-        where = f"data.target: column {labels.name!r} {has} of {alone}"
-        raise DataError(f"{where}; each class needs {rule}, or set {instead}")
+        where, use = ("has a single row", "test") if split == "test" else ("keeps a single row", "choose by")
+        got = f"data.target: column {labels.name!r} {where} of {alone}"
+        raise DataError(f"{got}; each class needs one to train on and one to {use}, or set {instead}")
     taken = math.ceil(len(labels) * fraction)
     if min(taken, len(labels) - taken) < len(counts):
-        rule = f"leaves less than a row of each of {len(counts)} classes on one side, or set data.stratify=false"
-        raise DataError(f"data.{split}_fraction: got {fraction}; {rule}")
+        rule = f"leaves less than a row of each of {len(counts)} classes on one side"
+        raise DataError(f"data.{split}_fraction: got {fraction}; {rule}, or set {instead}")

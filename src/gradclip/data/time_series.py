@@ -15,9 +15,7 @@ from gradclip.data.sources import Rows, Table
 from gradclip.data.timestamps import check_timestamps
 from gradclip.data.typed_columns import as_floats
 from gradclip.errors import DataError
-from gradclip.keys import Split
-
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")  # in order of time
+from gradclip.keys import SPLITS, Split
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,7 @@ def _starts(frame: pd.DataFrame, group: str | None) -> Rows:
 
 
 def _kinds(starts: Rows, lengths: Rows, test_fraction: float, validation_fraction: float) -> NDArray[np.int64]:
-    """Return for each row the number of its kind in ``SPLITS``."""
+    """Return for each row the number of its kind in ``SPLITS``, which are in order of time."""
     before_test = lengths - np.round(lengths * test_fraction).astype(int)
     trains = before_test - np.round(before_test * validation_fraction).astype(int)
     place = np.arange(lengths.sum()) - np.repeat(starts, lengths)  # within its series

@@ -13,7 +13,8 @@ from gradclip.config.data import TaskSettings
 from gradclip.config.schema import TrainConfig
 from gradclip.data.base import TrainingData
 from gradclip.models.build import build_network
-from gradclip.training.components import build_data, describe_network
+from gradclip.training.components import describe_network
+from gradclip.training.examples import build_data
 
 
 @dataclass(frozen=True)

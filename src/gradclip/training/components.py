@@ -21,28 +21,21 @@ from gradclip.callbacks.random_state import RandomState
 from gradclip.callbacks.trainer_checks import callbacks_of, check_whole_gradients
 from gradclip.config.base import OwnClass
 from gradclip.config.data import OwnData as OwnDataSettings
-from gradclip.config.data import SeriesSettings, TaskSettings
 from gradclip.config.schema import TrainConfig
 from gradclip.config.training import LossSettings
 from gradclip.data.base import TrainingData
-from gradclip.data.loaders import ShuffledBatchSampler
 from gradclip.data.score_scale import ScoreScale
-from gradclip.data.sequences import SequenceData
-from gradclip.data.series import SeriesData
-from gradclip.data.sources import SOURCES
-from gradclip.data.tabular import TabularData
 from gradclip.errors import ModelError
 from gradclip.models.build import build_network, check_smallest_batch
 from gradclip.models.module import Classifier, Regressor, SupervisedModule
 from gradclip.models.optimization import build_loss, optimizer_factory, schedule_factory
 from gradclip.training.clipping import clipping_callbacks, lightning_can_clip, lightning_clipping
+from gradclip.training.examples import build_data, build_data_module, smallest_batch
 from gradclip.training.lightning_errors import lightning_errors
 from gradclip.training.outcome import Curves
 from gradclip.training.own import (
     as_checkpoint,
-    as_data_module,
     build_own_callbacks,
-    build_own_data_module,
     build_own_module,
     package_of,
 )
@@ -56,7 +49,6 @@ warnings.filterwarnings("ignore", ".*sync_dist=True.*")  # each process evaluate
 warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")  # the monitor logs every step by itself
 
 NEVER = 10**9  # epochs without progress before training ends
-STOPS_BY_TEST = "training stops by the score on the test sequences: there are none of validation"
 
 
 @dataclass(frozen=True)
@@ -155,43 +147,6 @@ def describe_network(config: TrainConfig, data: TrainingData) -> dict[str, Any]:
     }
 
 
-def build_data(config: TrainConfig) -> TrainingData:
-    """Make or read the examples and put them into batches."""
-    batches: dict[str, Any] = {"batch_size": config.trainer.batch_size, "seed": config.seed}
-    match config.data:
-        case OwnDataSettings():
-            is_classification = config.loss is not None and config.loss.name == "cross_entropy"
-            return OwnData(build_own_data_module(config.data), config.data.target, is_classification)
-        case TaskSettings():
-            sequences = SequenceData(**config.data.model_dump(), **batches)
-            if config.trainer.stop_when_solved and "validation" not in sequences.splits:
-                sequences.notes += (STOPS_BY_TEST,)
-            return sequences
-        case SeriesSettings():
-            return SeriesData(**config.data.model_dump(exclude={"name"}), **batches)
-        case _:
-            of_batches = {"scale_inputs", "scale_target", "class_weights"}
-            settings = config.data.model_dump(exclude={"name", *of_batches})
-            batches |= config.data.model_dump(include=of_batches)
-            return TabularData(SOURCES[config.data.name](**settings), **batches)
-
-
-def build_data_module(data: TrainingData, module: LightningModule, package: ModuleType) -> LightningDataModule:
-    """Make what the Trainer gets of the data.
-
-    Args:
-        data: the data.
-        module: one of ours is scored on examples of each kind; the user's is validated on those that choose.
-        package: the Lightning package of the Trainer.
-    """
-    is_ours = isinstance(module, SupervisedModule)
-    if isinstance(data, OwnData):
-        return as_data_module(data.own, package, {"val_dataloader": data.scored_loaders} if is_ours else {})
-    choosing = data.splits.index(data.choosing_split)
-    hooks = {} if is_ours else {"val_dataloader": lambda: data.val_dataloader()[choosing]}
-    return as_data_module(data, package, hooks)
-
-
 def make_module(config: TrainConfig, data: TrainingData) -> tuple[LightningModule, dict[str, Any] | None]:
     """Build the module of the user's, or one of ours; returns it, and how to build its network again.
 
@@ -245,15 +200,6 @@ def _loss(chosen: LossSettings, data: TrainingData) -> nn.Module:
         raise ModelError(f"loss: got {chosen.name!r}; {target}, choose {fitting}{others}")
     weights: dict[str, Any] = {} if data.class_weights is None else {"weight": data.class_weights}
     return build_loss(**settings, **weights)
-
-
-def smallest_batch(data: TrainingData, processes: int) -> int:
-    """The examples that each process has in an epoch's last batch; 0 where they are as many as ever, or not known."""
-    sampler = None if isinstance(data, OwnData) else data.train_dataloader().sampler
-    if not isinstance(sampler, ShuffledBatchSampler):
-        return 0
-    used = sampler.examples - sampler.examples % processes
-    return used % sampler.batch_size // processes
 
 
 def build_trainer(

@@ -1,0 +1,81 @@
+"""The examples of a run: from the settings of its data to what the Trainer gets of them."""
+
+from types import ModuleType
+from typing import Any
+
+from pytorch_lightning import LightningDataModule, LightningModule
+
+from gradclip.config.data import OwnData as OwnDataSettings
+from gradclip.config.data import SeriesSettings, TaskSettings
+from gradclip.config.schema import TrainConfig
+from gradclip.data.base import TrainingData
+from gradclip.data.loaders import ShuffledBatchSampler
+from gradclip.data.sequences import SequenceData
+from gradclip.data.series import SeriesData
+from gradclip.data.sources import SOURCES
+from gradclip.data.tabular import TabularData
+from gradclip.models.module import SupervisedModule
+from gradclip.training.own import as_data_module, build_own_data_module
+from gradclip.training.own_data import OwnData
+
+TEST_DECIDES = "the test examples decide when training ends, so that their score looks better than it is"
+
+
+def build_data(config: TrainConfig) -> TrainingData:
+    """Make or read the examples and put them into batches; says so where test examples are to end the training."""
+    data = _read_data(config)
+    if _monitors_test(config, data):
+        data.notes += (TEST_DECIDES,)
+    return data
+
+
+def _monitors_test(config: TrainConfig, data: TrainingData) -> bool:
+    """Whether test examples end the training; of a data module of the user's it is not known which are for the test."""
+    if isinstance(data, OwnData):
+        return False
+    monitored = {one.arguments.get("monitor") for one in config.callbacks.values()}
+    return data.score_scale.score.test in monitored or (
+        config.trainer.stop_when_solved and data.choosing_split == "test"
+    )
+
+
+def _read_data(config: TrainConfig) -> TrainingData:
+    batches: dict[str, Any] = {"batch_size": config.trainer.batch_size, "seed": config.seed}
+    match config.data:
+        case OwnDataSettings():
+            is_classification = config.loss is not None and config.loss.name == "cross_entropy"
+            return OwnData(build_own_data_module(config.data), config.data.target, is_classification)
+        case TaskSettings():
+            return SequenceData(**config.data.model_dump(), **batches)
+        case SeriesSettings():
+            return SeriesData(**config.data.model_dump(exclude={"name"}), **batches)
+        case _:
+            of_batches = {"scale_inputs", "scale_target", "class_weights"}
+            settings = config.data.model_dump(exclude={"name", *of_batches})
+            batches |= config.data.model_dump(include=of_batches)
+            return TabularData(SOURCES[config.data.name](**settings), **batches)
+
+
+def build_data_module(data: TrainingData, module: LightningModule, package: ModuleType) -> LightningDataModule:
+    """Make what the Trainer gets of the data.
+
+    Args:
+        data: the data.
+        module: one of ours is scored on examples of each kind; the user's is validated on those that choose.
+        package: the Lightning package of the Trainer.
+    """
+    is_ours = isinstance(module, SupervisedModule)
+    if isinstance(data, OwnData):
+        return as_data_module(data.own, package, {"val_dataloader": data.scored_loaders} if is_ours else {})
+    choosing = data.splits.index(data.choosing_split)
+    hooks = {} if is_ours else {"val_dataloader": lambda: data.val_dataloader()[choosing]}
+    return as_data_module(data, package, hooks)
+
+
+def smallest_batch(data: TrainingData, processes: int) -> int:
+    """The examples that each process has in an epoch's last batch; 0 where they are as many as ever, or not known."""
+    sampler = None if isinstance(data, OwnData) else data.train_dataloader().sampler
+    if not isinstance(sampler, ShuffledBatchSampler):
+        return 0
+    used = sampler.examples - sampler.examples % processes
+    return used % sampler.batch_size // processes
