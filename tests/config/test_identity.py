@@ -7,9 +7,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from gradclip.config import identity
-from gradclip.config.identity import data_digest, fingerprint
+from gradclip.config.composition import compose_config, overrides_of
+from gradclip.config.identity import data_digest, data_identity, fingerprint
 from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
-from gradclip.config.schema import TrainConfig
+from gradclip.config.schema import TrainConfig, flatten
+from gradclip.config.serialization import from_yaml, to_yaml
 from gradclip.config.validation import validate
 from gradclip.errors import ConfigError
 
@@ -31,6 +33,25 @@ def test_a_folder_of_parquet_files_is_known_by_its_content(tmp_path: Path) -> No
     assert fingerprint(one) == fingerprint(other)
     FRAME.assign(x=0).to_parquet(tmp_path / "other" / "b.parquet")
     assert data_digest(one) != data_digest(other)
+
+
+def test_a_run_that_is_older_than_validation_rows_has_none_and_is_the_same_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = compose_config(["data=diabetes", "data.validation_fraction=0", "tracking=none"])
+    stored = to_yaml(config).replace("  validation_fraction: 0.0\n", "")
+    assert "validation_fraction" not in stored
+    read = from_yaml(stored, config.tracking, "run")
+    assert read.data == config.data
+    assert "data.validation_fraction=0.0" in overrides_of(read)
+    known = {name: value for name, value in flatten(read).items() if name != "data.validation_fraction"}
+    assert data_identity(known) == data_identity(flatten(read))
+    now = fingerprint(read)
+    monkeypatch.setattr(identity, "flatten", lambda _: known)
+    assert fingerprint(read) == now
+    chosen = compose_config(["data=diabetes", "tracking=none"])
+    monkeypatch.undo()
+    assert fingerprint(chosen) != now
 
 
 def test_the_home_folder_is_written_as_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,6 +110,15 @@ def test_an_environment_variable_points_to_another_store(monkeypatch):
             "loss: got 'mse'; the target of data=wine is classes, choose cross_entropy",
         ),
         (["data.test_fraction=1"], "data.test_fraction: got 1; must be less than 1"),
+        (["data.validation_fraction=1"], "data.validation_fraction: got 1; must be less than 1"),
+        (
+            ["data=diabetes", "data.validation_fraction=-0.1"],
+            "data.validation_fraction: got -0.1; must be greater than or equal to 0",
+        ),
+        (
+            ["data=adding", "data.validation_sequences=150"],
+            "data.validation_sequences: got 150; must be a multiple of 100",
+        ),
         (["data.samples=3"], "data.samples: got 3; must be greater than or equal to 4"),
         (["data.scale_inputs=max"], "data.scale_inputs: got 'max'; must be 'none', 'standard' or 'minmax'"),
         (["model.widths=[25,0]"], "model.widths.1: got 0; must be greater than 0"),

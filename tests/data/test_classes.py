@@ -15,7 +15,15 @@ KINDS = ["a", "b", "a", "a", "b", "a", "a", "c"]
 def classes(kinds=KINDS, train=6):
     target, rows = pd.Series(kinds, name="kind", dtype=object), np.arange(len(kinds))
     features = pd.DataFrame({"size": rows * 1.0})
-    return Table("made", "here", features, target, (), rows[:train], rows[train:], labels_of(target.iloc[:train]))
+    return Table(
+        "made",
+        "here",
+        features,
+        target,
+        (),
+        {"train": rows[:train], "test": rows[train:]},
+        labels_of(target.iloc[:train]),
+    )
 
 
 @pytest.mark.parametrize(
@@ -36,8 +44,8 @@ def test_labels_are_plain_values_in_order(values, labels):
 
 def test_targets_are_numbers_of_classes_and_one_that_training_lacks_is_none_of_them():
     data = TabularData(classes(), batch_size=2)
-    assert data.train_set.tensors[1].tolist() == [0, 1, 0, 0, 1, 0]
-    assert data.test_set.tensors[1].tolist() == [0, -1]
+    assert data.sets["train"].tensors[1].tolist() == [0, 1, 0, 0, 1, 0]
+    assert data.sets["test"].tensors[1].tolist() == [0, -1]
     assert data.shape.outputs == (2,)
     assert data.schema.labels == ("a", "b")
     assert data.notes[-1] == "1 test rows count as wrong, no training row being of their class: 'c'"
@@ -85,6 +93,20 @@ def test_every_class_has_its_share_of_training_and_test(tmp_path, fraction):
     read = table(str(tmp_path / "t.csv"), "kind", test_fraction=fraction)
     counts = read.target.iloc[read.test_rows].value_counts()
     assert counts.to_dict() == {"a": 60 * fraction, "b": 30 * fraction, "c": 10 * fraction}
+    read = table(str(tmp_path / "t.csv"), "kind", test_fraction=0.2, validation_fraction=0.25)
+    assert read.target.iloc[read.rows["validation"]].value_counts().to_dict() == {"a": 12, "b": 6, "c": 2}
+
+
+def test_a_class_of_which_one_row_is_left_after_the_test_is_refused_or_not_shared_out(tmp_path):
+    kinds = ["a"] * 10 + ["b"] * 8 + ["c"] * 2
+    pd.DataFrame({"x": range(20), "kind": kinds}).to_csv(tmp_path / "t.csv", index=False)
+    rule = "each class needs one to train on and one to choose by, or set data.stratify=false or data.validation_fra"
+    with pytest.raises(
+        DataError, match=rf"^data\.target: column 'kind' has a single row outside the test of 'c'; {rule}"
+    ):
+        table(str(tmp_path / "t.csv"), "kind", test_fraction=0.3, validation_fraction=0.3)
+    read = table(str(tmp_path / "t.csv"), "kind", test_fraction=0.3, validation_fraction=0.3, stratify=False)
+    assert {split: len(rows) for split, rows in read.rows.items()} == {"train": 9, "validation": 5, "test": 6}
 
 
 def test_numbers_of_labels_that_are_equal_to_others():

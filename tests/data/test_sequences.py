@@ -33,13 +33,18 @@ def test_every_batch_is_new_and_depends_on_seed_and_epoch_alone():
     assert not same(batches(make(seed=1).train_dataloader()), first)
 
 
-def test_test_sequences_are_unseen_and_the_same_for_every_seed_and_epoch():
-    one, other = (batches(make(seed=seed).val_dataloader()[1], epoch=seed) for seed in (0, 1))
-    assert same(one, other)
-    inputs = torch.cat([inputs for inputs, _ in one])
-    assert len(inputs) == len(inputs.unique(dim=0)) == 300
-    trained = torch.cat([inputs for inputs, _ in batches(make().train_dataloader())])
-    assert len(torch.cat([inputs, trained]).unique(dim=0)) == 380
+@pytest.mark.parametrize("train_sequences", [None, 80])
+def test_validation_and_test_sequences_are_unseen_and_the_same_for_every_seed_and_epoch(train_sequences):
+    data = [make(seed=seed, train_sequences=train_sequences, validation_sequences=200) for seed in (0, 1)]
+    assert data[0].splits == ("train", "validation", "test")
+    for part in (1, 2):
+        one, other = (batches(each.val_dataloader()[part], epoch=each.seed) for each in data)
+        assert same(one, other)
+    drawn = [torch.cat([inputs for inputs, _ in batches(loader)]) for loader in data[0].val_dataloader()]
+    assert [len(inputs) for inputs in drawn] == [80, 200, 300]
+    assert len(torch.cat(drawn).unique(dim=0)) == 580
+    alone = [inputs for inputs, _ in batches(make().val_dataloader()[1])]
+    assert torch.equal(torch.cat(alone), drawn[2])  # those of the test are the same with and without validation
 
 
 def test_generated_training_sequences_are_scored_on_those_of_the_epoch():

@@ -71,6 +71,17 @@ def test_each_series_is_split_in_time_and_no_target_is_in_both_parts(write):
     np.testing.assert_array_equal(targets[1], expected_test)
 
 
+def test_validation_targets_lie_between_those_of_training_and_test_in_each_series(write):
+    data = make(write, test_fraction=0.25, validation_fraction=0.2, scale_target="standard")
+    scale, mean = data.target_scale, np.array([*range(24), *range(40, 64)]).mean()  # of the training rows alone
+    targets = [np.sort(everything(loader)[1][:, 0] * scale / 10 + mean) for loader in data.val_dataloader()]
+    expected = [[*range(6, 24), *range(46, 64)], [*range(24, 30), *range(64, 70)], [*range(30, 40), *range(70, 80)]]
+    for found, rows in zip(targets, expected, strict=True):
+        np.testing.assert_allclose(found, rows, atol=1e-3)
+    assert {split: len(frame) for split, frame in data.frames().items()} == {"train": 48, "validation": 12, "test": 20}
+    assert data.score_scale.baseline == pytest.approx(np.var(np.array(expected[0]) * 10))
+
+
 def test_every_window_is_in_one_batch_of_the_epoch_whose_rows_are_known(write):
     data = make(write)
     loader = data.train_dataloader()
@@ -112,7 +123,7 @@ def test_uneven_steps_can_be_allowed(write):
     months = make_frame(("a",)).assign(when=pd.date_range("2020-01-01", periods=ROWS, freq="MS"))
     with pytest.raises(DataError, match=r"steps must be even, unless data\.allow_gaps=true"):
         make(write, months)
-    assert len(make(write, months, allow_gaps=True).train_set) == 24
+    assert len(make(write, months, allow_gaps=True).sets["train"]) == 24
 
 
 def swap(frame, one, other):
@@ -189,6 +200,16 @@ BAD_SERIES = {
         {"test_fraction": 0.99},
         lambda frame: frame,
         r"^data\.test_fraction: got 0\.99; leaves none of 68 windows to train on$",
+    ),
+    "nothing to choose by": (
+        {"validation_fraction": 0.001},
+        lambda frame: frame,
+        r"^data\.validation_fraction: got 0\.001; leaves none of 48 windows to choose by$",
+    ),
+    "all to choose by": (
+        {"validation_fraction": 0.99},
+        lambda frame: frame,
+        r"^data\.validation_fraction: got 0\.99; leaves none of 48 windows to train on$",
     ),
     "few windows": (
         {"batch_size": 64},

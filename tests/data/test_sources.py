@@ -43,6 +43,25 @@ def test_the_last_rows_of_the_generated_table_are_for_testing(fraction, train, t
     assert made.test_rows.tolist() == list(range(10 - test, 10))
 
 
+def test_validation_rows_are_the_last_of_the_other_rows_of_the_generated_table():
+    made = regression(samples=10, test_fraction=0.5, validation_fraction=0.4)
+    assert {split: rows.tolist() for split, rows in made.rows.items()} == {
+        "train": [0, 1, 2],
+        "validation": [3, 4],
+        "test": [5, 6, 7, 8, 9],
+    }
+
+
+def test_validation_rows_are_taken_from_the_training_rows_and_by_the_same_seed():
+    two, three = diabetes(split_seed=3), diabetes(split_seed=3, validation_fraction=0.2)
+    np.testing.assert_array_equal(two.test_rows, three.test_rows)
+    assert sorted([*three.train_rows, *three.rows["validation"]]) == sorted(two.train_rows)
+    assert len(three.rows["validation"]) == 67  # of 331
+    assert [*two.rows] == ["train", "test"]
+    other = diabetes(split_seed=4, validation_fraction=0.2)
+    assert set(other.rows["validation"]) != set(three.rows["validation"])
+
+
 def test_diabetes_in_its_own_units_split_without_overlap():
     bunch = load_diabetes(as_frame=True, scaled=False)
     loaded = diabetes(test_fraction=0.25)
@@ -107,6 +126,8 @@ def test_too_few_rows_to_split_are_refused(tmp_path):
 def test_a_split_without_training_rows_is_refused(path):
     with pytest.raises(DataError, match=r"^data.test_fraction: got 0.999; "):
         table(path, "price", features=["size"], test_fraction=0.999)
+    with pytest.raises(DataError, match=r"^data.validation_fraction: got 0.9; leaves no rows to train on of 6$"):
+        table(path, "price", features=["size"], validation_fraction=0.9)
 
 
 def test_sources_are_named_as_in_the_configs():

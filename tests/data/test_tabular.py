@@ -10,7 +10,7 @@ from gradclip.errors import DataError
 def test_training_batches_follow_the_sampler():
     data = TabularData(regression(), batch_size=32, seed=3)
     loader = data.train_dataloader()
-    inputs, target = data.train_set.tensors
+    inputs, target = data.sets["train"].tensors
     batches = list(loader)
     assert [len(batch[0]) for batch in batches] == [32] * 15 + [20]
     for positions, batch in zip(loader.sampler, batches, strict=True):
@@ -18,18 +18,27 @@ def test_training_batches_follow_the_sampler():
         assert torch.equal(batch[1], target[positions])
 
 
-def test_validation_loaders_have_all_training_and_all_test_rows_in_order():
-    table = regression()
-    loaders = TabularData(table).val_dataloader()
-    for loader, rows in zip(loaders, (table.train_rows, table.test_rows), strict=True):
+@pytest.mark.parametrize("fraction", [0.0, 0.2])
+def test_validation_loaders_have_all_rows_of_each_kind_in_order(fraction):
+    table = regression(validation_fraction=fraction)
+    data = TabularData(table)
+    assert data.splits == (("train", "validation", "test") if fraction else ("train", "test"))
+    for loader, rows in zip(data.val_dataloader(), table.rows.values(), strict=True):
         inputs, target = (torch.cat(parts).numpy() for parts in zip(*loader, strict=True))
         np.testing.assert_allclose(inputs, table.features.to_numpy()[rows], rtol=1e-6)
         np.testing.assert_allclose(target[:, 0], table.target.to_numpy()[rows], rtol=1e-6)
 
 
+def test_score_scale_and_scaling_know_the_training_rows_only():
+    data = TabularData(diabetes(validation_fraction=0.2), scale_target="standard")
+    trained = data.table.target.iloc[data.table.train_rows]
+    assert data.score_scale.baseline == pytest.approx(np.var(trained))
+    assert data.target_scale == pytest.approx(np.std(trained))
+
+
 def test_scaled_training_rows_have_mean_zero_and_deviation_one():
     data = TabularData(diabetes(), scale_inputs="standard", scale_target="standard")
-    for tensor in data.train_set.tensors:
+    for tensor in data.sets["train"].tensors:
         torch.testing.assert_close(tensor.mean(0), torch.zeros(tensor.shape[1]), atol=1e-5, rtol=0)
         torch.testing.assert_close(tensor.std(0, correction=0), torch.ones(tensor.shape[1]), atol=1e-5, rtol=0)
     assert data.shape.example == (10,)
@@ -40,6 +49,11 @@ def test_scaled_training_rows_have_mean_zero_and_deviation_one():
     [
         (regression(samples=40), 32, r"^trainer.batch_size: got 32; there are 20 training rows$"),
         (regression(samples=100, test_fraction=0.001), 32, r"^data.test_fraction: leaves none of 100 rows to test$"),
+        (
+            regression(samples=100, validation_fraction=0.001),
+            32,
+            r"^data.validation_fraction: leaves none of 50 rows to choose by$",
+        ),
     ],
 )
 def test_too_few_rows_are_refused(table, batch_size, message):
