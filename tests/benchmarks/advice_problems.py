@@ -14,11 +14,12 @@ UNCLIPPED = ("clip=none",)
 NORM, VALUE = ("clip=norm", "clip.value=1.0"), ("clip=value", "clip.value=5.0")  # as the tutorial publishes them
 SLOW = (*UNCLIPPED, "optimizer.lr=0.001")
 SHORT = (  # a recurrent network that trains in seconds
-    *("model.hidden_size=16", "data.steps_per_epoch=40", "data.test_sequences=500"),
+    *("model.hidden_size=16", "data.steps_per_epoch=40", "data.validation_sequences=500", "data.test_sequences=500"),
     *("trainer.batch_size=20", "trainer.max_epochs=10"),
 )
 RELU = ("model.nonlinearity=relu", "model.initialization=identity", "model.weight_deviation=0.1")
 PLAIN_SGD = "optimizer.momentum=0"
+WITH_VALIDATION = "data.validation_fraction=0.2"  # as tables have it
 
 
 class Problem(NamedTuple):
@@ -74,7 +75,7 @@ def _others(name: str, *task: str) -> Problem:
     return Problem(name, task, UNCLIPPED, 1.0, False)
 
 
-GENERATED = ("data.random_state=7", "data.features=50", "data.samples=400", "data.noise=10")
+GENERATED = ("data.random_state=7", "data.features=50", "data.samples=400", "data.noise=10", WITH_VALIDATION)
 KNOWN = [
     *_regression("tutorial", 200, starts=(UNCLIPPED, SLOW, NORM, VALUE)),
     *_regression("diabetes", 80, "data=diabetes", starts=(UNCLIPPED, NORM)),
@@ -91,7 +92,9 @@ KNOWN = [
     _others("adding, GRU", "data=adding", "model=gru", "data.length=10", "optimizer.lr=1", PLAIN_SGD, *SHORT),
 ]
 HELD_OUT = [
-    *_regression("other random rows", 200, "data.random_state=11", "data.features=10", starts=(UNCLIPPED, SLOW, NORM)),
+    *_regression(
+        "other random rows", 200, "data.random_state=11", "data.features=10", WITH_VALIDATION, starts=(UNCLIPPED, NORM)
+    ),
     *_table("noise near Cauchy's", 100, NORM),
     *_table("heavy-tailed inputs, few rows", 50),
     *_table("target of 1e5", 1e5, NORM),

@@ -1,7 +1,7 @@
 """The regret of advice: its error on the test rows, divided by that of the best of everything that was tried."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -64,10 +64,8 @@ class Judged(NamedTuple):
     @property
     def names_it_first(self) -> bool:
         """Whether the first advice is a remedy of that kind."""
-        better = self.better_plain_remedy
-        return (
-            better is not None and kind_of(self.advised.candidate.settings, self.problem) == better.name.split(",")[0]
-        )
+        better, advised = self.better_plain_remedy, self.advised.candidate
+        return better is not None and kind_of(better.settings, self.problem) == kind_of(advised.settings, self.problem)
 
 
 def candidates(problem: Problem, learning_rate: float) -> list[Candidate]:
@@ -77,27 +75,22 @@ def candidates(problem: Problem, learning_rate: float) -> list[Candidate]:
         problem: the problem.
         learning_rate: of the run as it was.
     """
-
-    def changed(role: str, name: str, *changes: str) -> Candidate:
-        return Candidate(role, name, tuple(merge(problem.overrides, changes)))
-
     thresholds = [f"{problem.scale * factor:.2g}" for factor in FACTORS]
-    plain: dict[str, Settings] = {
-        f"{SMALLER_RATE}, {factor:g}": ("clip=none", f"optimizer.lr={learning_rate * factor:g}")
-        for factor in (0.1, 0.01)
-    }
-    plain[ADAM] = ("clip=none", "optimizer=adam", "optimizer.lr=0.001")
-    if problem.can_scale_target:
-        plain[SCALED_TARGET] = ("clip=none", "data.scale_target=standard")
+    clipped = {f"norm {value}": ("clip=norm", f"clip.value={value}") for value in thresholds}
+    plain = {SCALED_TARGET: ("data.scale_target=standard",)} if problem.can_scale_target else {}
+    plain |= {f"{SMALLER_RATE} {factor}": (f"optimizer.lr={learning_rate * factor:g}",) for factor in (0.1, 0.01)}
+    plain[ADAM] = ("optimizer=adam", "optimizer.lr=0.001")
     return [
         Candidate(AS_IT_WAS, AS_IT_WAS, problem.overrides),
-        *(changed(CLIPPED, f"norm {value}", "clip=norm", f"clip.value={value}") for value in thresholds),
-        *(
-            changed(CLIPPED, f"norm {value}, decay", "clip=norm", f"clip.value={value}", "schedule=warmup_cosine")
-            for value in thresholds
-        ),
-        *(changed(PLAIN, name, *changes) for name, changes in plain.items()),
+        *_with_both_schedules(problem, CLIPPED, clipped),
+        *_with_both_schedules(problem, PLAIN, {name: ("clip=none", *changes) for name, changes in plain.items()}),
     ]
+
+
+def _with_both_schedules(problem: Problem, role: str, changes: Mapping[str, Settings]) -> Iterator[Candidate]:
+    for schedule, suffix in (((), ""), (("schedule=warmup_cosine",), ", decay")):
+        for name, some in changes.items():
+            yield Candidate(role, name + suffix, tuple(merge(problem.overrides, [*some, *schedule])))
 
 
 def kind_of(settings: Settings, problem: Problem) -> str:

@@ -24,7 +24,7 @@ def make_table(name: str, folder: Path) -> Path:
 
 def heavy_tailed_noise(size: float, degrees: float, seed: int) -> tuple[Inputs, Floats]:
     """Friedman's first function times a size, with noise of Student's t."""
-    inputs, target = make_friedman1(600, random_state=seed)
+    inputs, target = make_friedman1(400, random_state=seed)
     noise = np.random.default_rng(seed).standard_t(degrees, len(target))
     return inputs, size * (target + 0.3 * noise)
 
@@ -58,18 +58,18 @@ def _times(factor: float, made: tuple[Floats, Floats]) -> tuple[Inputs, Floats]:
 
 TABLES: dict[str, Callable[[], tuple[Inputs, Floats]]] = {
     "heavy-tailed noise": lambda: heavy_tailed_noise(100, 2, seed=0),
-    "heavy-tailed inputs": lambda: heavy_tailed_inputs(600, seed=0),
-    "target of 1e6": lambda: _times(7e4, make_friedman1(600, noise=1, random_state=1)),
-    "target of 1e-4": lambda: _times(7e-6, make_friedman1(600, noise=1, random_state=2)),
+    "heavy-tailed inputs": lambda: heavy_tailed_inputs(400, seed=0),
+    "target of 1e6": lambda: _times(7e4, make_friedman1(400, noise=1, random_state=1)),
+    "target of 1e-4": lambda: _times(7e-6, make_friedman1(400, noise=1, random_state=2)),
     "60 rows": lambda: _linear(60, 10, seed=3),
     "200 columns": lambda: _linear(400, 200, seed=4),
-    "many categories": lambda: categories(600, (40, 20, 7), seed=5),
+    "many categories": lambda: categories(400, (40, 20, 7), seed=5),
     # held out
     "noise near Cauchy's": lambda: heavy_tailed_noise(20, 1.2, seed=10),
-    "target of 1e5": lambda: _times(100, make_friedman2(500, noise=50, random_state=11)),
-    "target of 1e-3": lambda: _times(1e-3, make_friedman3(500, noise=0.1, random_state=12)),
+    "target of 1e5": lambda: _times(100, make_friedman2(400, noise=50, random_state=11)),
+    "target of 1e-3": lambda: _times(1e-3, make_friedman3(400, noise=0.1, random_state=12)),
     "100 rows": lambda: _times(10, make_friedman1(100, noise=1, random_state=13)),
     "100 columns": lambda: _linear(300, 100, seed=14),
-    "rare categories": lambda: categories(500, (100,), seed=15),
+    "rare categories": lambda: categories(400, (100,), seed=15),
     "heavy-tailed inputs, few rows": lambda: heavy_tailed_inputs(250, seed=16),
 }
