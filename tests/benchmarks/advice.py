@@ -1,9 +1,9 @@
 """The regret of advice: what it advises, against the best of everything tried, as a table in Markdown.
 
-``python -m tests.benchmarks.advice [seeds] [problem ...]``: the advice is taken from one run and judged by others. The best
-is chosen on validation rows, where there are any, and reported on test rows. ``--held-out`` takes the problems that the
-advice was not developed with; ``--folder`` keeps what was trained, so that a second call, with another advice,
-need not train it again.
+``python -m tests.benchmarks.advice [seeds] [problem ...]``: the advice is taken from one run and judged by runs with
+other seeds. The best is chosen on validation rows, where there are any, and reported on test rows. ``--held-out`` takes
+the problems that the advice was not developed with; ``--folder`` keeps what was trained, so that a second call, with
+another advice, need not train it again.
 """
 
 import argparse

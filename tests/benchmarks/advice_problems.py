@@ -95,7 +95,7 @@ HELD_OUT = [
     *_regression(
         "other random rows", 200, "data.random_state=11", "data.features=10", WITH_VALIDATION, starts=(UNCLIPPED, NORM)
     ),
-    *_table("noise near Cauchy's", 100, NORM),
+    *_table("nearly Cauchy noise", 100, NORM),
     *_table("heavy-tailed inputs, few rows", 50),
     *_table("target of 1e5", 1e5, NORM),
     *_table("target of 1e-3", 1e-3),

@@ -65,7 +65,7 @@ TABLES: dict[str, Callable[[], tuple[Inputs, Floats]]] = {
     "200 columns": lambda: _linear(400, 200, seed=4),
     "many categories": lambda: categories(400, (40, 20, 7), seed=5),
     # held out
-    "noise near Cauchy's": lambda: heavy_tailed_noise(20, 1.2, seed=10),
+    "nearly Cauchy noise": lambda: heavy_tailed_noise(20, 1.2, seed=10),
     "target of 1e5": lambda: _times(100, make_friedman2(400, noise=50, random_state=11)),
     "target of 1e-3": lambda: _times(1e-3, make_friedman3(400, noise=0.1, random_state=12)),
     "100 rows": lambda: _times(10, make_friedman1(100, noise=1, random_state=13)),
