@@ -17,7 +17,19 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 CODE = "    "  # before a line of code or a command
-TEXT_COLUMNS = {"job", "run", "group", "outcome", "reason", "better", "worse", "significant"}
+TEXT_COLUMNS = {
+    "job",
+    "run",
+    "group",
+    "outcome",
+    "reason",
+    "better",
+    "worse",
+    "significant",
+    "arm",
+    "against",
+    "verdict",
+}
 FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # what a cell that is computed begins with
 COLORS = {
     "diverged": "red",

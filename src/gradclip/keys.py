@@ -6,9 +6,10 @@ Each name is defined here and nowhere else. A parameter has the dotted path of i
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 Split = Literal["train", "validation", "test"]  # of the examples: train, choose, are reported
+SPLITS: Final[tuple[Split, ...]] = get_args(Split)
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,29 @@ class Score:
     def best(self, split: Literal["validation", "test"]) -> str:
         """Return the name of the best score on the examples that choose."""
         return {"validation": self.best_validation, "test": self.best_test}[split]
+
+    def finals(self, metrics: Mapping[str, float]) -> dict[Split, float]:
+        """Return the final score on each kind of examples that a run was scored on.
+
+        Args:
+            metrics: of the run.
+        """
+        named = {self.final(split): split for split in SPLITS}  # what a module of the user's logs has one name
+        return {split: metrics[name] for name, split in named.items() if name in metrics}
+
+    def split_of(self, metric: str) -> Split | None:
+        """Return the kind of examples that a metric of this score is measured on; None for any other metric.
+
+        Example:
+            >>> MSE.split_of("best/mse_validation"), MSE.split_of("mse/train"), MSE.split_of("grad/norm")
+            ('validation', 'train', None)
+        """
+        metrics: dict[Split, tuple[str, ...]] = {
+            "train": (self.train, self.final_train),
+            "validation": (self.validation, self.final_validation, self.best_validation),
+            "test": (self.test, self.final_test, self.best_test),
+        }
+        return next((split for split, names in metrics.items() if metric in names), None)
 
     def choosing_split(self, metrics: Container[str]) -> Literal["validation", "test"]:
         """Return the examples that choose: those of validation where a run has them, else those of the test.
@@ -225,6 +249,7 @@ DIVERGED_IN: Final = "diverged_in"  # loss | gradient, weight or update <paramet
 CLIP: Final = "clip"  # method and thresholds, as in the run's name
 LOSS_REDUCTION: Final = "loss_reduction"  # mean | sum over the batch: gradients and thresholds scale with it
 SEED: Final = "seed"
+PURPOSE: Final = "purpose"  # of a multirun that advice has trained: "the last run" is never one of those
 DATA: Final = "data"  # name of the data set, or of its file
 BEST: Final = "best"  # of a multirun: its best settings
 HOST: Final = "host"
@@ -239,6 +264,10 @@ VERSION: Final = "version"  # of gradclip: an installed package has no commit
 ORDER: Final = "mlflow.gradclip.order"  # by which our view sorts; MLflow's pages do not list tags of this prefix
 DESCRIPTION: Final = "mlflow.note.content"  # MLflow's own tag: the description on a run's page, in Markdown
 PARENT_RUN: Final = "mlflow.parentRunId"  # MLflow's own tag: makes a run the child of another
+
+# What advice trains: values of the tag.
+PROBE: Final = "probe"
+CONFIRMATION: Final = "confirmation"
 
 # Artifacts.
 CONFIG_FILE: Final = "config.yaml"

@@ -10,19 +10,30 @@ import argparse
 import json
 import tempfile
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
 from gradclip.advise.training import train_seeds
-from gradclip.cli.advise import probe_norms, read_evidence
+from gradclip.cli.advise import read_evidence, run_probe
+from gradclip.compare.metric import chosen_on_test
 from gradclip.config.composition import compose_config
 from gradclip.config.overrides import merge
 from gradclip.config.tracking import TrackingSettings
 from gradclip.diagnosis.suggestions import suggest
-from tests.benchmarks import advice_regret
 from tests.benchmarks.advice_problems import Problem, problems
-from tests.benchmarks.advice_regret import AS_IT_WAS, CLIPPED, PLAIN, Candidate, Judged, Tried, candidates, median_error
+from tests.benchmarks.advice_regret import (
+    AS_IT_WAS,
+    CLIPPED,
+    PLAIN,
+    Candidate,
+    Judged,
+    Tried,
+    best,
+    candidates,
+    median_error,
+)
 from tests.benchmarks.advice_trials import Laboratory, Settings, Trials
 
 FIRST_SEED = 1000
@@ -35,24 +46,31 @@ def tracking_in(folder: Path) -> TrackingSettings:
     return compose_config([*address, "tracking.experiment=advice"]).tracking
 
 
-def advice_on(problem: Problem, folder: Path, probe: bool) -> list[Candidate]:
-    """What is advised on one run, the first first, those that a command can train.
+def advice_on(problem: Problem, folder: Path) -> list[list[Candidate]]:
+    """What is advised on one run, the first first; a suggestion of several thresholds has several candidates.
 
     Args:
         problem: the problem.
         folder: of the store.
-        probe: whether norms are measured by a probe where the run exploded.
     """
     tracking = tracking_in(folder)
-    evidence = read_evidence(tracking, first_run(problem, tracking, folder))
-    measured = evidence
-    if probe and evidence.exploded and evidence.norms is not None:
-        measured = probe_norms(tracking, evidence, Path(tempfile.mkdtemp(dir=folder), "probe"))
+    evidence = measured = read_evidence(tracking, first_run(problem, tracking, folder))
+    if evidence.exploded:  # as probe=auto
+        measured = run_probe(tracking, evidence, Path(tempfile.mkdtemp(dir=folder), "probe"), is_asked_for=False)
     return [
-        Candidate("advised", remedy.what, tuple(merge(problem.overrides, remedy.changes)))
+        [
+            Candidate("advised", remedy.what, tuple(merge(problem.overrides, changes)))
+            for changes in product(*(_values(change) for change in remedy.changes))
+        ]
         for remedy in suggest(measured, evidence)
         if remedy.changes
     ]
+
+
+def _values(change: str) -> list[str]:
+    """An override for each of several values."""
+    name, _, values = change.partition("=")
+    return [f"{name}={value}" for value in values.split(",")]
 
 
 def first_run(problem: Problem, tracking: TrackingSettings, folder: Path) -> str:
@@ -72,28 +90,27 @@ def first_run(problem: Problem, tracking: TrackingSettings, folder: Path) -> str
     return known[key]
 
 
-def judge(problem: Problem, laboratory: Laboratory, folder: Path, probe: bool) -> Judged:
+def judge(problem: Problem, laboratory: Laboratory, folder: Path) -> Judged:
     """Take the advice, and train it beside everything that it is compared with.
 
     Args:
         problem: the problem.
         laboratory: trains.
         folder: of the store.
-        probe: whether norms are measured by a probe where the run exploded.
     """
-    rate = compose_config(problem.overrides).parts.optimizer.lr
-    others = candidates(problem, rate)
-    advised = advice_on(problem, folder, probe)[:2] or [Candidate("advised", "nothing", problem.overrides)]
-    trials = laboratory.train([one.settings for one in [*others, *advised]])
-    tried = [Tried(*both) for both in zip([*others, *advised], trials, strict=True)]
-    first, *second = tried[len(others) :]
-    return Judged(problem, first, second[0] if second else None, tried[: len(others)])
+    advice = advice_on(problem, folder)[:2] or [[Candidate("advised", "nothing", problem.overrides)]]
+    others = candidates(problem, compose_config(problem.overrides).parts.optimizer.lr)
+    settings = [one.settings for some in [others, *advice] for one in some]
+    trials = dict(zip(settings, laboratory.train(settings), strict=True))
+    tried, *suggested = ([Tried(one, trials[one.settings]) for one in some] for some in [others, *advice])
+    first, *second = map(best, suggested)
+    return Judged(problem, first, second[0] if second else None, tried)
 
 
 def row(judged: Judged) -> str:
     """A problem, what was advised, and what was best."""
     problem, tried = judged.problem, judged.tried
-    as_it_was, clipped, plain = (advice_regret.best(tried, role) for role in (AS_IT_WAS, CLIPPED, PLAIN))
+    as_it_was, clipped, plain = (best(tried, role) for role in (AS_IT_WAS, CLIPPED, PLAIN))
     cells = [
         problem.name + ("" if as_it_was.trials.split == "validation" else " *"),
         f"`{' '.join(problem.start)}` {error(as_it_was.trials)}",
@@ -138,6 +155,7 @@ def summary(judged: Sequence[Judged]) -> str:
     diverged = sum(np.isinf(median_error(trials)) for trials in second)
     return "\n".join(
         [
+            f"Errors on test rows, medians over seeds; * {chosen_on_test()}",
             f"Regret: median {np.median(regrets):.2f}, worst {regrets.max():.3g} ({worst.name}, "
             f"`{' '.join(worst.start)}`); above 1.5 in {np.sum(regrets > 1.5)} of {len(judged)} problems.",
             f"A plain remedy is the best of all in {len(better)} problems; the advice names its kind first in {first}.",
@@ -152,7 +170,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("seeds", type=int, nargs="?", default=10)
     parser.add_argument("names", nargs="*", metavar="problem", help="beginnings of names; none for all")
     parser.add_argument("--held-out", action="store_true", help="those that the advice was not developed with")
-    parser.add_argument("--probe", action="store_true", help="measure norms by a probe where a run exploded")
     parser.add_argument("--folder", type=Path, help="keeps what was trained")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as made:
@@ -162,7 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"| {' | '.join(HEADER)} |\n|{'---|' * len(HEADER)}", flush=True)
         judged = []
         for problem in problems(options.names, options.held_out, folder):
-            judged.append(judge(problem, laboratory, folder, options.probe))
+            judged.append(judge(problem, laboratory, folder))
             print(row(judged[-1]), flush=True)
     print(f"\n{summary(judged)}")
     return 0

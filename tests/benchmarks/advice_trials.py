@@ -14,6 +14,7 @@ from gradclip.config.schema import TrainConfig
 from gradclip.stacked.replicas import make_replicas
 from gradclip.stacked.training import StackedTraining, keep_freed_memory
 from gradclip.sweep.stacking import group
+from gradclip.tracking.files import write_whole
 from gradclip.training.outcome import Summary
 
 Settings = tuple[str, ...]  # overrides
@@ -40,7 +41,7 @@ class Trials:
 
 
 class Laboratory:
-    """Trains settings over seeds, unless a file has them already.
+    """Trains settings over seeds, unless a file has them already; several processes may share the file.
 
     Args:
         seeds: to train with.
@@ -49,20 +50,22 @@ class Laboratory:
 
     def __init__(self, seeds: range, path: Path) -> None:
         self.seeds, self.path = seeds, path
-        self._known: dict[str, Trials] = {}
-        if path.exists():
-            self._known = {key: Trials(**trials) for key, trials in json.loads(path.read_text()).items()}
+        self._known = self._read()
 
     def train(self, settings: Sequence[Settings]) -> list[Trials]:
         """Train those that are not known, stacked where that is possible."""
         if unknown := [one for one in dict.fromkeys(settings) if self._key(one) not in self._known]:
-            self._known |= {self._key(one): trials for one, trials in train_settings(unknown, self.seeds).items()}
-            known = {key: asdict(trials) for key, trials in self._known.items()}
-            self.path.write_text(json.dumps(known))
+            new = {self._key(one): trials for one, trials in train_settings(unknown, self.seeds).items()}
+            self._known |= self._read() | new
+            write_whole(self.path, json.dumps({key: asdict(trials) for key, trials in self._known.items()}))
         return [self._known[self._key(one)] for one in settings]
 
     def _key(self, settings: Settings) -> str:
         return " ".join([*settings, f"seed={self.seeds}"])
+
+    def _read(self) -> dict[str, Trials]:
+        stored = json.loads(self.path.read_text()) if self.path.exists() else {}
+        return {key: Trials(**trials) for key, trials in stored.items()}
 
 
 def train_settings(settings: Sequence[Settings], seeds: range) -> Mapping[Settings, Trials]:

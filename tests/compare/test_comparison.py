@@ -89,6 +89,26 @@ def test_tables_sentences_and_files(store: Store, tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_curves_target_and_files_are_of_the_validation_rows(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    for threshold, on_validation, on_test in (("1.0", [9.0, 4.0, 2.0], 8.0), ("5.0", [9.0, 8.0, 5.0], 3.0)):
+        for seed in range(2):
+            write_run(store, on_test, seed, {"clip.value": threshold}, [9.0, on_test], on_validation=on_validation)
+    found = compare(store, "gradclip", tmp_path / "out", draw=False)
+    assert found.metric.name == "final/mse_validation"
+    assert found.target == 3.5
+    assert [one.epochs_to_target.tolist() for one in found.summaries] == [[3, 3], [np.inf, np.inf]]
+    frame = pd.read_csv(tmp_path / "out/groups.csv")
+    assert frame[["group", "metric", "median", "test_median"]].to_numpy().tolist() == [
+        ["norm=1.0", "final/mse_validation", 2.0, 8.0],
+        ["norm=5.0", "final/mse_validation", 5.0, 3.0],
+    ]
+    assert "median on test" in (tmp_path / "out/comparison.tex").read_text()
+    asked = compare(store, "gradclip", tmp_path / "asked", draw=False, split="test")
+    assert [one.group.label for one in asked.summaries] == ["norm=5.0", "norm=1.0"]
+    assert "test_median" not in pd.read_csv(tmp_path / "asked/groups.csv")
+
+
 def test_groups_without_a_significant_difference_are_reported(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     for seed in SEEDS:

@@ -50,3 +50,11 @@ def test_a_table_is_known_by_its_content_not_by_its_path() -> None:
 def test_two_files_of_one_name_are_two_data_sets() -> None:
     chosen = choose_data([on("table", data__path="a/houses.csv"), on("table", data__path="b/houses.csv")])
     assert (chosen.name, chosen.others) == ("houses.csv (1)", {"houses.csv (2)": 1})
+
+
+def test_runs_with_validation_rows_and_older_ones_without_are_never_ranked_together() -> None:
+    older = [on("diabetes", seed) for seed in range(2)]
+    chosen = choose_data([*older, on("diabetes", 2, data__validation_fraction="0.2")])
+    assert (chosen.name, chosen.others) == ("diabetes validation_fraction=0.2", {"diabetes": 2})
+    without = [on("regression", 0), on("regression", 1, data__validation_fraction="0.0")]
+    assert choose_data(without).others == {}

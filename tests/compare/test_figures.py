@@ -8,10 +8,11 @@ from gradclip import keys
 from gradclip.compare.figure_data import norm_range, threshold_lines
 from gradclip.compare.figures import figures
 from gradclip.compare.grouping import group_runs
-from gradclip.compare.summary import choose_metric, summarize_groups
+from gradclip.compare.metric import choose_metric
+from gradclip.compare.summary import summarize_groups
 from gradclip.plots.style import GREY, series_style
 from gradclip.tracking.stored_runs import Curve
-from tests.support.comparisons import by_threshold, compared, ended_run
+from tests.support.comparisons import by_threshold, compared, ended_run, validated
 
 SCORES = {"0.1": [90.0, 80.0], "1.0": [5.0, 6.0], "10.0": [2.0, float("nan")], "100.0": [float("nan")] * 2}
 
@@ -87,3 +88,19 @@ def test_one_group_without_clipping_is_a_line_in_the_figure_of_thresholds(unclip
     figures(compared(runs), {})["threshold"](figure)
     assert sum(line.get_linestyle() == "--" and len(line.get_xdata()) == 2 and line.get_color() == GREY
                for line in figure.axes[0].get_lines()) == lines  # fmt: skip
+
+
+def test_figures_say_which_rows_chose_and_show_the_median_on_test() -> None:
+    runs = validated(by_threshold({"1.0": [30.0, 40.0], "5.0": [10.0, 11.0]}), [1.0, 2, 3, 4])
+    curves = {run.run_id: Curve(np.array([1, 2]), np.array([100.0, 10.0])) for run in runs}
+    axes = {}
+    for name, plot in figures(compared(runs), curves).items():
+        figure = Figure()
+        plot(figure)
+        axes[name] = figure.axes[0]
+    label = "final/mse_validation (dots: runs, bar: their median, diamond: median on test)"
+    assert axes["all_runs"].get_xlabel() == label
+    diamonds = [line.get_xdata().tolist() for line in axes["all_runs"].get_lines() if line.get_marker() == "D"]
+    assert diamonds == [[35.0], [10.5]]
+    assert axes["learning_curves"].get_ylabel() == "mse/validation"
+    assert axes["threshold"].get_ylabel() == "final/mse_validation"

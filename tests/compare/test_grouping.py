@@ -42,6 +42,11 @@ def test_the_threshold_of_runs_without_clipping_is_ignored() -> None:
     assert grouping.duplicates == 2
 
 
+def test_an_older_run_without_validation_rows_is_in_the_group_of_the_newer_ones() -> None:
+    runs = [run("norm=1.0", 0), run("norm=1.0", 1, data__validation_fraction="0.0")]
+    assert [len(group.runs) for group in group_runs(runs).groups] == [2]
+
+
 def test_only_the_newest_run_of_a_seed_is_used() -> None:
     old, new = run("norm=1.0", 0), run("norm=1.0", 0, figures="False")
     grouping = group_runs([old, new])

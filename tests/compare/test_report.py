@@ -4,7 +4,7 @@ import pytest
 
 from gradclip.compare.design import design_lines, design_sentence
 from gradclip.compare.report import print_findings, short_table, tables, verdicts
-from tests.support.comparisons import by_threshold, compared, ended_run, first_seed
+from tests.support.comparisons import by_threshold, compared, ended_run, first_seed, validated
 
 
 def many_groups() -> list[str]:
@@ -80,3 +80,33 @@ def test_a_best_group_of_one_run_is_compared_with_nothing() -> None:
 def test_groups_with_fewer_seeds_are_counted() -> None:
     scores = {"1.0": [1.0, 2, 3, 4], "5.0": [5.0, 6, 7, 8], "9.0": [9.0, 9.5], "10.0": [11.0]}
     assert "2 of 4 groups have fewer seeds." in verdicts(compared(by_threshold(scores)))
+
+
+def test_the_best_is_chosen_on_validation_rows_and_its_test_score_is_reported() -> None:
+    on_test = {"1.0": [30.0, 31, 32, 33, 34, 35], "5.0": [10.0, 11, 12, 13, 14, 15]}
+    runs = validated(by_threshold(on_test), [*range(1, 7), *range(21, 27)])
+    found = compared(runs)
+    first, *_ = verdicts(found)
+    assert (
+        first
+        == "Best: norm=1.0, median 3.50 (32.5 on the test rows); significantly better than every other group tested."
+    )
+    assert not any("Chosen on" in line for line in verdicts(found))
+    table = short_table(found, width=120)
+    assert table.title.startswith("final/mse_validation of 12 runs")
+    assert table.columns == ("group", "runs", "median (95%)", "median on test", "clipped", "p vs best")
+    assert [row[3] for row in table.rows] == ["32.5", "12.5"]
+    groups, *_ = tables(found)
+    assert groups.columns.index("median on test") == 4
+    assert [row[4] for row in groups.rows] == ["32.5 (30.0 to 35.0)", "12.5 (10.0 to 15.0)"]
+
+
+def test_a_choice_on_test_rows_is_said_once_and_only_where_something_was_chosen() -> None:
+    runs = by_threshold({"1.0": [30.0, 31], "5.0": [10.0, 11]})
+    assert verdicts(compared(runs))[1].startswith("Chosen on the test rows: this data set has no validation rows, so")
+    asked = verdicts(compared(validated(runs, [1.0, 2, 3, 4]), split="test"))
+    assert [line for line in asked if "Chosen on" in line] == [
+        "Chosen on the test rows: split=test asks for them, so the best looks better than it is."
+    ]
+    assert asked[0].startswith("Best median: norm=5.0, 10.5;")
+    assert "Chosen on" not in " ".join(verdicts(compared(runs[:2])))

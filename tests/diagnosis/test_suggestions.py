@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gradclip import keys
-from gradclip.advise.confirmation import ADVISED, ORIGINAL, arms, controls
+from gradclip.advise.arms import controls, plain_remedies
 from gradclip.advise.evidence import gather
 from gradclip.config.composition import compose_config
 from gradclip.config.overrides import merge
@@ -103,32 +103,11 @@ def test_a_run_that_overfits_is_advised_to_stop_at_its_best_epoch(
     assert any(line.startswith(finding) for line in map(str, find(evidence))) is overfits
 
 
-def test_only_a_clipped_run_has_control_arms() -> None:
-    clipped = gather(made_run(clip="norm", fraction=1.0), made_telemetry(RAMP, clipped=np.ones(100), target=50.0))
-    assert [control.what for control in controls(clipped)] == [
-        "smaller learning rate, no clipping", "always normalized", "scaled target",
-    ]  # fmt: skip
-    assert controls(gather(made_run(), made_telemetry(RAMP))) == []
-
-
-def test_no_two_arms_have_the_same_settings() -> None:
-    run, clipped = made_run(clip="norm", fraction=1.0), made_telemetry(RAMP, clipped=np.ones(100), target=50.0)
-    evidence = gather(run, clipped, ["clip=norm"])
-    chosen = arms(evidence, suggest(evidence, evidence))
-    assert [arm.name for arm in chosen][:2] == [ORIGINAL, ADVISED]
-    assert len(chosen) == 5
-    same = gather(
-        made_run(clip="norm", value="90.0", fraction=0.1), made_telemetry(RAMP), ["clip=norm", "clip.value=90.0"]
-    )
-    assert [arm.name for arm in arms(same, suggest(same, same))][:1] == [ORIGINAL]
-    assert ADVISED not in [arm.name for arm in arms(same, suggest(same, same))]
-
-
 @pytest.mark.parametrize("clip", ["none", "norm", "value", "auto"])
 @pytest.mark.parametrize("outcome", ["learned", "diverged"])
 def test_every_suggestion_is_a_command_that_exists(clip: str, outcome: str) -> None:
     telemetry = made_telemetry(np.geomspace(1, 5000, 100), clipped=np.ones(100), target=500.0)
     evidence = gather(made_run(outcome, clip, fraction=0.9, model__initialization="he_uniform"), telemetry)
     base = [] if clip == "none" else [f"clip={clip}"]
-    for suggestion in [*suggest(evidence, evidence), *controls(evidence)]:
+    for suggestion in [*suggest(evidence, evidence), *controls(evidence), *plain_remedies(evidence)]:
         compose_config(merge(base, suggestion.changes))

@@ -8,7 +8,8 @@ import numpy as np
 from gradclip import keys
 from gradclip.compare.data_sets import choose_data
 from gradclip.compare.grouping import group_runs
-from gradclip.compare.summary import Comparison, choose_metric, compare_with_best, summarize_groups
+from gradclip.compare.metric import choose_metric
+from gradclip.compare.summary import Comparison, compare_with_best, summarize_groups
 from gradclip.tracking.stored_runs import Selection, StoredRun
 
 
@@ -24,6 +25,14 @@ def ended_run(score: float, seed: int, typed: str = "", metric: str = "final/mse
     return StoredRun(f"{label}-{seed}-{parameters}", "", None, "FINISHED", 1.0, settings, metrics, tags)
 
 
+def validated(runs: Sequence[StoredRun], scores: Sequence[float]) -> list[StoredRun]:
+    """The same runs with a score on validation rows each."""
+    return [
+        replace(run, metrics=run.metrics | {keys.MSE.final_validation: score})
+        for run, score in zip(runs, scores, strict=True)
+    ]
+
+
 def by_threshold(scores: dict[str, Sequence[float]], **parameters: str) -> list[StoredRun]:
     """Runs of several seeds for each threshold."""
     return [
@@ -33,10 +42,10 @@ def by_threshold(scores: dict[str, Sequence[float]], **parameters: str) -> list[
     ]
 
 
-def compared(runs: Sequence[StoredRun]) -> Comparison:
+def compared(runs: Sequence[StoredRun], split: keys.Split | None = None) -> Comparison:
     """The comparison of runs."""
     data, selection = choose_data(runs), Selection([*runs], 0, None, "a list")
-    grouping, metric = group_runs(data.runs), choose_metric(data.runs, None)
+    grouping, metric = group_runs(data.runs), choose_metric(data.runs, split=split)
     summaries = summarize_groups(grouping.groups, metric, {}, 1.0)
     return Comparison(selection, data, grouping, metric, 1.0, summaries, compare_with_best(summaries))
 

@@ -27,8 +27,12 @@ def write_run(
     curve: Sequence[float] = (),
     parent: Parent | None = None,
     status: str = "FINISHED",
+    on_validation: Sequence[float] = (),
 ) -> str:
-    """Write a run of clip=norm that ended with a test MSE; NaN is one that diverged."""
+    """Write a run of clip=norm that ended with a test MSE; NaN is one that diverged.
+
+    The curve is on test rows, a second one on validation rows.
+    """
     settings = DEFAULTS | {"clip.value": "1.0", "seed": str(seed)} | dict(parameters)
     label = settings["clip.name"] if settings["clip.name"] == "none" else f"norm={settings['clip.value']}"
     database = Path(store.uri.removeprefix("sqlite:///"))
@@ -37,10 +41,17 @@ def write_run(
     backend = backend_of(store)
     run_id = backend.create_run(f"{label} seed={seed}", {keys.CLIP: label, keys.SEED: str(seed)}, parent, None)
     backend.write_parameters(run_id, settings)
-    points = [Point(keys.MSE.test, value, epoch, epoch) for epoch, value in enumerate(curve, 1) if np.isfinite(value)]
+    curves = {keys.MSE.test: curve, keys.MSE.validation: on_validation}
+    points = [
+        Point(name, value, epoch, epoch)
+        for name, values in curves.items()
+        for epoch, value in enumerate(values, 1)
+        if np.isfinite(value)
+    ]
     backend.write_points(run_id, points)
     norms = {keys.GRAD_NORM_P50: 1.0, keys.GRAD_NORM_P90: 5.0, keys.GRAD_NORM_P99: 9.0, keys.GRAD_NORM_MAX: 10.0}
     metrics = {keys.MSE.final_test: error, keys.MSE.final_train: error, keys.GRAD_CLIP_FRACTION: 0.5}
+    metrics |= {keys.MSE.final_validation: on_validation[-1]} if len(on_validation) else {}
     outcome = "learned" if np.isfinite(error) else "diverged"
     if status == "FINISHED":
         backend.write_summary(run_id, metrics | norms, {keys.OUTCOME: outcome}, timestamp=0)

@@ -9,18 +9,21 @@ import pytest
 from gradclip import keys
 from gradclip.cli.advise import of_multirun
 from gradclip.compare.comparison import compare
+from gradclip.compare.metric import chosen_on_test
 from gradclip.sweep.page import MAX_LENGTH, answer_of_comparison, answer_of_jobs, page_of
 from gradclip.sweep.report import run_table
 from gradclip.sweep.results import JobResult
 from gradclip.tracking.records import Parent
+from tests.support.comparisons import by_threshold, compared, validated
 from tests.support.stores import make_store, write_run
 
+DIFFERENT = "No run is best: they have different scores, or on different rows."
 HOSTILE = "<img src=x onerror=alert(1)> [a](http://b) | `*\n\x1b[2J"
 
 
 def job(number: int, error: float, name: str = "norm=1.0") -> JobResult:
     outcome = "learned" if isfinite(error) else "diverged"
-    return JobResult(number, name, f"{number:032x}", outcome, "mse", error, error)
+    return JobResult(number, name, f"{number:032x}", outcome, "mse", {"train": error, "test": error})
 
 
 def test_a_multirun_of_one_job_names_it_and_text_is_shown_as_text() -> None:
@@ -37,6 +40,33 @@ def test_the_description_fits_into_a_tag() -> None:
     jobs = [job(number, 2.0, "x" * 700) for number in range(30)]
     page = page_of(answer_of_jobs(jobs, run_table(jobs)), jobs, "", None)
     assert 3000 < len(page.tags[keys.DESCRIPTION]) <= MAX_LENGTH
+
+
+@pytest.mark.parametrize(
+    ("scores", "best", "sentences"),
+    [
+        ([{"validation": 3.0, "test": 1.0}, {"validation": 2.0, "test": 5.0}], "b", ["Best run: b."]),
+        ([{"test": 1.0}, {"test": 5.0}], "a", ["Best run: a.", chosen_on_test()]),
+        ([{"test": 1.0}], "a", ["Best run: a."]),
+        ([{"test": 1.0}, {"validation": 2.0, "test": 5.0}], "", [DIFFERENT]),
+        ([], "", ["No run has a score."]),
+    ],
+)
+def test_validation_rows_choose_among_jobs_where_all_have_them(
+    scores: list[dict[keys.Split, float]], best: str, sentences: list[str]
+) -> None:
+    jobs = [JobResult(number, "ab"[number], None, "learned", "mse", one) for number, one in enumerate(scores)]
+    answer = answer_of_jobs(jobs, run_table(jobs))
+    assert (answer.best, answer.sentences) == (best, sentences)
+    if best == "b":
+        assert [*answer.scores.items()] == [("final/mse_validation", 2.0), ("final/mse_test", 5.0)]
+
+
+def test_the_page_of_a_comparison_has_the_score_that_chose_and_that_on_test(tmp_path: Path) -> None:
+    found = compared(validated(by_threshold({"1.0": [8.0, 8.0], "5.0": [3.0, 3.0]}), [1.0, 1.0, 4.0, 4.0]))
+    page = page_of(answer_of_comparison(found, tmp_path), [], "", found.best.group.runs[0])
+    assert page.tags[keys.BEST] == "norm=1.0"
+    assert page.metrics == {keys.MSE.final_validation: 1.0, keys.MSE.final_test: 8.0}
 
 
 def test_the_best_settings_are_named_with_their_score_and_advice_is_on_what_diverged(

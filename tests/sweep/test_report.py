@@ -30,6 +30,16 @@ def test_the_table_on_a_terminal_has_what_failed_and_the_first_of_the_others() -
     assert run_table(many).title == "10 runs"
 
 
+def test_the_scores_on_validation_rows_have_a_column_where_there_are_any() -> None:
+    without = JobResult(0, "a", score="mse", scores={"train": 1.0, "test": 2.0})
+    assert run_table([without]).columns == ("job", "run", "outcome", "train MSE", "test MSE", "clipped")
+    table = run_table([without, JobResult(1, "b", score="mse", scores={"train": 1.0, "validation": 3.0, "test": 2.0})])
+    assert table.columns[3:6] == ("train MSE", "validation MSE", "test MSE")
+    assert [row[3:6] for row in table.rows] == [("1.00", "", "2.00"), ("1.00", "3.00", "2.00")]
+    logged = run_table([JobResult(0, "a", score="val_loss", scores={"train": 1.0, "test": 2.0})])
+    assert logged.columns[3:5] == ("loss/train", "val_loss")
+
+
 @pytest.mark.parametrize(
     ("launcher", "error", "noted"),
     [

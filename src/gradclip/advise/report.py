@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from gradclip.advise.confirmation import ORIGINAL, Arm, controls
+from gradclip.advise.arms import ORIGINAL, Arm, controls
 from gradclip.config.overrides import merge, train_command
 from gradclip.diagnosis.diagnose import diagnose_evidence
 from gradclip.diagnosis.evidence import Evidence

@@ -38,6 +38,7 @@ def run_comparison(config: DictConfig) -> None:
         settings.figures,
         data_set=settings.data_set,
         figure_format=settings.figure_format,
+        split=settings.split,
     )
     print_comparison(found, folder, store_comparison(store, found, folder))
 

@@ -6,18 +6,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from gradclip import keys
 from gradclip.compare.data_sets import choose_data
 from gradclip.compare.figures import figures
 from gradclip.compare.grouping import group_runs
+from gradclip.compare.metric import Metric, choose_metric
 from gradclip.compare.report import methods_note, tables, verdicts
-from gradclip.compare.summary import (
-    Comparison,
-    Metric,
-    choose_metric,
-    compare_with_best,
-    default_target,
-    summarize_groups,
-)
+from gradclip.compare.statistics import Estimate
+from gradclip.compare.summary import Comparison, compare_with_best, default_target, summarize_groups
 from gradclip.errors import ConfigError
 from gradclip.formatting import csv_cell, markdown_cell, to_latex, to_markdown
 from gradclip.plots.style import draw as draw_figure
@@ -42,6 +38,7 @@ def compare(
     labels: Mapping[str, str] | None = None,
     data_set: str | None = None,
     figure_format: str = "png",
+    split: keys.Split | None = None,
 ) -> Comparison:
     """Compare stored runs, and write tables and figures into a folder.
 
@@ -50,12 +47,13 @@ def compare(
         query: which runs to compare, see :func:`gradclip.tracking.backend.queries.select_runs`.
         folder: where to write; it is created if needed.
         by: names of the settings to group by; None means all that differ.
-        metric: name of the metric to compare by; None means the final score on the test examples.
+        metric: name of the metric to compare by; None means the final score.
         target: value of the score for the epochs to the target; None means the median of all final scores.
         draw: whether to draw figures too.
         labels: the label of each run's group, by run id; None means the settings that distinguish the groups.
         data_set: name of the data set whose runs are compared; None means that of the newest run.
         figure_format: ``png``, ``pdf`` or ``svg``.
+        split: the examples that the score is measured on; None means those of validation, or else those of the test.
 
     Raises:
         TrackingError: the store or the runs cannot be read.
@@ -66,7 +64,7 @@ def compare(
         raise ConfigError(f"runs: got {selection.title!r}; no training run that ended is among them")
     chosen_data = choose_data(selection.runs, data_set)
     grouping = group_runs(chosen_data.runs, by, labels)
-    chosen = choose_metric(chosen_data.runs, metric)
+    chosen = choose_metric(chosen_data.runs, metric, split)
     curves = read_curves(store, [run for group in grouping.groups for run in group.runs], chosen)
     target = default_target(grouping.groups, chosen) if target is None else target
     summaries = summarize_groups(grouping.groups, chosen, curves, target)
@@ -111,18 +109,22 @@ def group_frame(comparison: Comparison) -> pd.DataFrame:
     metric, rows = comparison.metric, []
     for summary in comparison.summaries:
         row: dict[str, object] = {"group": summary.group.label, **summary.group.settings, "runs": len(summary.errors)}
-        for name, estimate in (("median", summary.median), ("interquartile_mean", summary.interquartile_mean)):
-            low, high = (estimate.low, estimate.high)[:: metric.sign]
-            row |= {
-                name: metric.to_value(estimate.value),
-                f"{name}_low": metric.to_value(low),
-                f"{name}_high": metric.to_value(high),
-            }
+        row |= _columns("median", summary.median, metric)
+        row |= _columns("interquartile_mean", summary.interquartile_mean, metric)
         for outcome, share in summary.outcomes.items():
             row |= {outcome: summary.count(outcome), f"{outcome}_low": share.low, f"{outcome}_high": share.high}
         row |= {"epochs_to_target": float(np.median(summary.epochs_to_target)), "target": comparison.target}
-        rows.append(row | {"clip_fraction": summary.clip_fraction, "seconds": summary.seconds})
+        row |= {"clip_fraction": summary.clip_fraction, "seconds": summary.seconds, "metric": metric.name}
+        rows.append(row | (_columns("test_median", summary.test_median, metric) if summary.test_median else {}))
     return pd.DataFrame(rows)
+
+
+def _columns(name: str, estimate: Estimate, metric: Metric) -> dict[str, object]:
+    """Return an estimate and the ends of its interval as values of the metric."""
+    low, high = (estimate.low, estimate.high)[:: metric.sign]
+    return {
+        f"{name}{end}": metric.to_value(error) for end, error in (("", estimate.value), ("_low", low), ("_high", high))
+    }
 
 
 def pair_frame(comparison: Comparison) -> pd.DataFrame:

@@ -8,7 +8,8 @@ import numpy as np
 from gradclip import keys
 from gradclip.arrays import Floats
 from gradclip.compare.edges import edges
-from gradclip.compare.summary import Comparison, GroupSummary, Metric
+from gradclip.compare.metric import Metric
+from gradclip.compare.summary import Comparison, GroupSummary
 from gradclip.compare.words import short_setting
 from gradclip.plots.groups import GroupScores, LearningBand, NormRange, Speed
 from gradclip.plots.thresholds import Grid, ThresholdLine
@@ -80,7 +81,8 @@ def group_scores(number: int, summary: GroupSummary, metric: Metric) -> GroupSco
         metric: the score.
     """
     scores = _finite_scores(summary, metric)
-    return GroupScores(summary.group.label, number, scores, len(summary.errors) - len(scores))
+    on_test = metric.to_value(summary.test_median.value) if summary.test_median else np.nan
+    return GroupScores(summary.group.label, number, scores, len(summary.errors) - len(scores), on_test)
 
 
 def _finite_scores(summary: GroupSummary, metric: Metric) -> Floats:

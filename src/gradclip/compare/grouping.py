@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gradclip.compare.words import group_labels
+from gradclip.config.identity import AS_BEFORE
 from gradclip.config.schema import has_effect
 from gradclip.errors import ConfigError, did_you_mean
 from gradclip.tracking.stored_runs import StoredRun
@@ -55,7 +56,7 @@ def group_runs(
     Raises:
         ConfigError: no run has a setting of a name in ``by``.
     """
-    runs = [_without_unused_threshold(run) for run in runs]
+    runs = [_without_unused(run) for run in runs]
     known = {name for run in runs for name in run.parameters}
     for name in by or ():
         if name not in known:
@@ -72,11 +73,11 @@ def group_runs(
     return Grouping(chosen, groups, duplicates, mixed=sorted({name for inner in mixed for name in inner}))
 
 
-def _without_unused_threshold(run: StoredRun) -> StoredRun:
-    """Drop the threshold of a run that does not clip: it has no effect."""
-    if run.parameters.get("clip.name") != "none":
-        return run
-    return replace(run, parameters={name: value for name, value in run.parameters.items() if name != "clip.value"})
+def _without_unused(run: StoredRun) -> StoredRun:
+    """Drop settings without effect: the threshold of a run that does not clip, and what older runs did unsaid."""
+    unused = {name for name, value in run.parameters.items() if (name, value) in AS_BEFORE}
+    unused |= {"clip.value"} if run.parameters.get("clip.name") == "none" else set()
+    return replace(run, parameters={name: value for name, value in run.parameters.items() if name not in unused})
 
 
 def differing_settings(runs: Iterable[StoredRun]) -> list[str]:

@@ -8,6 +8,7 @@ import numpy as np
 from gradclip.arrays import Floats
 from gradclip.compare.design import design_lines
 from gradclip.compare.edges import edge_lines
+from gradclip.compare.metric import Metric
 from gradclip.compare.statistics import EQUIVALENCE_FACTOR, FEWEST_RUNS, Estimate
 from gradclip.compare.summary import (
     MAX_COMPARED_GROUPS,
@@ -15,13 +16,13 @@ from gradclip.compare.summary import (
     SIGNIFICANCE_LEVEL,
     Comparison,
     GroupSummary,
-    Metric,
     Pair,
 )
 from gradclip.formatting import Table, console, for_terminal, print_tables
 
 WIDE = 100  # characters of a terminal; on a narrower one a column is left out
 LARGE = 100  # from here on, three digits leave no decimals
+ON_TEST = "median on test"
 MAX_NAMED = 3  # groups of one kind that are named; the others are counted
 
 
@@ -46,13 +47,15 @@ def short_table(comparison: Comparison, width: int) -> Table:
         width: of the terminal, in characters.
     """
     shown, pairs, wide = comparison.summaries[:MAX_COMPARED_GROUPS], bool(comparison.pairs), width >= WIDE
-    diverged = any(one.count("diverged") for one in shown)
-    columns = ("group", "runs", "median (95%)", *(["diverged"] if diverged else []), *(["clipped"] if wide else []))
+    diverged, on_test = any(one.count("diverged") for one in shown), [ON_TEST] if comparison.metric.reported else []
+    columns = ("group", "runs", "median (95%)", *on_test, *(["diverged"] if diverged else []))
+    columns += ("clipped",) if wide else ()
     rows = [
         (
             one.group.label,
             str(len(one.errors)),
             format_estimate(one.median, comparison.metric),
+            *([format_error(one.test_median.value, comparison.metric)] if one.test_median else []),
             *([f"{one.count('diverged')} of {len(one.errors)}"] if diverged else []),
             *([format_fraction(one.clip_fraction)] if wide else []),
             *([_against_best(comparison, one)] if pairs else []),
@@ -78,7 +81,8 @@ def group_table(comparison: Comparison) -> Table:
     metric, summaries = comparison.metric, comparison.summaries
     outcomes = [outcome for outcome in OUTCOMES if any(group.count(outcome) for group in summaries)]
     target = [f"epochs to {format_error(metric.sign * comparison.target, metric)}"] if metric.curve else []
-    columns = ("group", "runs", "median", "interquartile mean", *outcomes, *target, "clipped", "seconds")
+    on_test = [ON_TEST] if metric.reported else []
+    columns = ("group", "runs", "median", "interquartile mean", *on_test, *outcomes, *target, "clipped", "seconds")
     rows = [_group_row(group, metric, outcomes) for group in summaries]
     return Table(_title(comparison), columns, rows)
 
@@ -89,6 +93,7 @@ def _group_row(summary: GroupSummary, metric: Metric, outcomes: Sequence[str]) -
         str(len(summary.errors)),
         format_estimate(summary.median, metric),
         format_estimate(summary.interquartile_mean, metric),
+        *([format_estimate(summary.test_median, metric)] if summary.test_median else []),
         *(format_outcome(summary, outcome) for outcome in outcomes),
         *([format_epochs(summary.epochs_to_target)] if metric.curve else []),
         format_fraction(summary.clip_fraction),
@@ -173,7 +178,9 @@ def verdicts(comparison: Comparison) -> list[str]:
 
     They name runs and settings; each is one line, and a line that is indented is a command.
     """
-    return [*_best(comparison), *edge_lines(comparison), *_not_significant(comparison), *_caveats(comparison)]
+    chosen = [comparison.metric.caveat] if comparison.metric.caveat and len(comparison.summaries) > 1 else []
+    open_questions = [*edge_lines(comparison), *_not_significant(comparison), *_caveats(comparison)]
+    return [*_best(comparison), *chosen, *open_questions]
 
 
 def _best(comparison: Comparison) -> list[str]:
@@ -181,6 +188,8 @@ def _best(comparison: Comparison) -> list[str]:
     if isinf(best.median.value):
         return ["In every group the median run diverged: none of these settings trains."]
     value = format_error(best.median.value, comparison.metric)
+    if best.test_median:
+        value += f" ({format_error(best.test_median.value, comparison.metric)} on the test rows)"
     if not others:
         return [f"{best.group.label}: median {value}; there is nothing to compare it with."]
     beaten = {pair.worse.group.label for pair in comparison.pairs if pair.better is best and pair.significant}

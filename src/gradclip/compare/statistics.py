@@ -174,7 +174,7 @@ def paired_p_values(errors: Floats, best: int) -> Floats:
 
     ranks = rankdata(errors, axis=None, nan_policy="omit").reshape(errors.shape)
     differences = np.nan_to_num(ranks[:, :, None] - ranks[:, None, :])
-    flipped = np.abs(np.tensordot(_sign_flips(len(errors)), differences, axes=1))  # [flips, groups, groups]
+    flipped = np.abs(np.tensordot(sign_flips(len(errors)), differences, axes=1))  # [flips, groups, groups]
     distances = flipped[0, best]
     p_values, remaining, reached = np.ones(errors.shape[1]), [*range(errors.shape[1])], 0.0
     for group in sorted(set(remaining) - {best}, key=lambda group: -distances[group]):
@@ -185,7 +185,7 @@ def paired_p_values(errors: Floats, best: int) -> Floats:
     return p_values
 
 
-def _sign_flips(seeds: int) -> Floats:
+def sign_flips(seeds: int) -> Floats:
     """Return ``[flips, seeds]`` signs, the first all positive; of a flip and its negative, equally extreme, one."""
     if seeds <= MAX_EXACT_SEEDS:
         flipped = np.arange(2 ** (seeds - 1))[:, None] >> np.arange(seeds) & 1  # the digits of each number

@@ -12,63 +12,13 @@ from gradclip.arrays import Floats
 from gradclip.compare import statistics
 from gradclip.compare.data_sets import DataChoice
 from gradclip.compare.grouping import Group, Grouping
+from gradclip.compare.metric import Metric
 from gradclip.compare.statistics import Estimate
-from gradclip.errors import ConfigError, did_you_mean
-from gradclip.tracking.stored_runs import Curve, Selection, StoredRun
+from gradclip.tracking.stored_runs import Curve, Selection
 
 OUTCOMES = ("learned", "finished", "stalled", "diverged")
 MAX_COMPARED_GROUPS = 12  # only the best groups are tested
 SIGNIFICANCE_LEVEL = 1 - statistics.CONFIDENCE
-
-
-@dataclass(frozen=True)
-class Metric:
-    """The metric by which runs are compared.
-
-    Attributes:
-        name: of the metric, whose last value in each run is compared.
-        sign: 1 if lower is better, -1 if higher is.
-        curve: the score recorded at each epoch; empty for a metric that is no score.
-    """
-
-    name: str
-    sign: int
-    curve: str
-
-    def errors(self, runs: Sequence[StoredRun]) -> Floats:
-        """Return the runs' values as errors, ``[runs]``; infinite where a run diverged or has no value."""
-        values = np.array([run.metrics.get(self.name, np.nan) for run in runs]) * self.sign
-        diverged = np.array([run.outcome == "diverged" for run in runs])
-        return np.where(np.isfinite(values) & ~diverged, values, inf)
-
-    def to_value(self, error: float) -> float:
-        """Return the metric's value of an error; NaN where the run diverged."""
-        return error * self.sign if isfinite(error) else np.nan
-
-
-def choose_metric(runs: Sequence[StoredRun], name: str | None) -> Metric:
-    """Return the metric of a name; without a name, the final score on the test examples.
-
-    Raises:
-        ConfigError: no run has it, or the runs have scores that cannot be compared.
-    """
-    known = {key for run in runs for key in run.metrics}
-    scores = {score.final_test: score for run in runs if (score := keys.stored_score(run.metrics, run.tags))}
-    finals = sorted(scores)
-    if name is None and len(finals) != 1:
-        raise ConfigError(
-            f"metric: the runs have {' and '.join(finals) or 'no final score'}; give metric=... or runs=..."
-        )
-    name = name or finals[0]
-    if name not in known:
-        raise ConfigError(f"metric: got {name!r}; no run has it{did_you_mean(name, known)}")
-    for score in (*scores.values(), *keys.SCORES.values()):
-        if name in {score.test, score.final_test, score.best_test}:
-            return Metric(name, -1 if score.higher_is_better else 1, score.test)
-        if name in {score.train, score.final_train}:
-            is_accuracy = score is keys.ACCURACY  # of a metric that is logged it is the loss
-            return Metric(name, -1 if is_accuracy else 1, score.train)
-    return Metric(name, 1, "")
 
 
 @dataclass(frozen=True)
@@ -84,6 +34,7 @@ class GroupSummary:
         epochs_to_target: epochs until each run reached the target, ``[runs]``; infinite where it never did.
         clip_fraction: fraction of steps that were clipped, the median over the runs.
         seconds: wall time of a run, the median over the runs.
+        test_median: of the errors on the test examples, where others chose; None where these did, or there are none.
     """
 
     group: Group
@@ -94,6 +45,7 @@ class GroupSummary:
     epochs_to_target: Floats
     clip_fraction: float
     seconds: float
+    test_median: Estimate | None = None
 
     def count(self, outcome: str) -> int:
         """Return the number of runs with an outcome."""
@@ -194,7 +146,7 @@ def summarize_groups(
 
 
 def _summarize(group: Group, metric: Metric, curves: Mapping[str, Curve], target: float) -> GroupSummary:
-    errors = metric.errors(group.runs)
+    errors, test_errors = metric.errors(group.runs), metric.test_errors(group.runs)
     counts = {outcome: sum(run.outcome == outcome for run in group.runs) for outcome in OUTCOMES}
     return GroupSummary(
         group=group,
@@ -205,6 +157,7 @@ def _summarize(group: Group, metric: Metric, curves: Mapping[str, Curve], target
         epochs_to_target=np.array([first_epoch_at(curves.get(run.run_id), metric.sign, target) for run in group.runs]),
         clip_fraction=_finite_median([run.metrics.get(keys.GRAD_CLIP_FRACTION, np.nan) for run in group.runs]),
         seconds=_finite_median([run.seconds for run in group.runs]),
+        test_median=None if test_errors is None else statistics.median(test_errors),
     )
 
 

@@ -1,6 +1,6 @@
 """The evidence as sentences with their numbers; which of them are problems, and what a log cannot tell."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import isfinite, isnan
 
@@ -10,8 +10,17 @@ from gradclip import keys
 from gradclip.diagnosis import conditions
 from gradclip.diagnosis.evidence import Evidence
 from gradclip.diagnosis.log import STEP, UPDATE_RATIO
-from gradclip.diagnosis.suggestions import are_clipped_already, is_inert, rounded, threshold_range
+from gradclip.diagnosis.suggestions import (
+    are_clipped_already,
+    gradients_are_calm,
+    has_too_few_steps,
+    is_inert,
+    rounded,
+    threshold_range,
+)
+from gradclip.diagnosis.trials import Trial
 
+NO_BASIS = f"Fewer than {conditions.FEW_NORMS} steps are no basis for a threshold."
 FEW_STEPS = 50  # usable steps, below which percentiles are rough
 SHOWN_JUMPS = 5
 
@@ -86,26 +95,47 @@ def _outcome(evidence: Evidence, probe: Evidence | None) -> Iterator[Finding]:
     numbers = {"steps": float(evidence.steps)}
     if is_run:
         text = f"Outcome of {training.name}: {training.outcome}."
+        if training.outcome == "stalled" and gradients_are_calm(evidence):
+            text += " Its gradients neither explode nor spike: clipping is no remedy for this."
         yield Finding("outcome", text, numbers, is_problem=training.outcome in {"diverged", "stalled"})
     else:
         yield Finding("steps", _logged_steps(evidence), numbers)
-    if probe is not None:
+    if probe is not None and probe.trials:
+        yield _of_probe(probe.trials)
+    elif probe is not None:
         text = f"The norms were measured in a probe run of {probe.steps} steps, {probe.training.name}"
         yield Finding("probe", f"{text}: {probe.training.outcome}.", {"steps": float(probe.steps)})
         if probe.exploded and probe.norms is not None:
             steps = probe.norms.steps
-            text = f"The probe run exploded too, after {steps} steps: the threshold is a guess; try far smaller ones."
+            text = f"The probe run exploded too, after {steps} steps."
+            text += f" {NO_BASIS}" if has_too_few_steps(probe) else " Its threshold was too large."
             yield Finding("explosion of probe", text, {"steps": float(steps)}, is_problem=True)
     elif norms is None and evidence.steps:
         text = "No step had a finite gradient, so no norm can be measured: check the data and the initialization."
         yield Finding("no finite gradient", text, is_problem=True)
     elif norms is not None and evidence.exploded:
         text = f"The gradients exploded after {norms.steps} of {evidence.steps} steps; only the steps before are used."
-        text += " With probe=true a short clipped run measures more." if is_run else ""
+        if has_too_few_steps(evidence):
+            text += f" {NO_BASIS}"
         yield Finding("explosion", text, {"steps_before": float(norms.steps)}, is_problem=True)
     elif norms is not None and norms.steps < FEW_STEPS:
         text = f"Only {norms.steps} steps can be used: percentiles are rough."
         yield Finding("few steps", text, {"steps": float(norms.steps)})
+
+
+def _of_probe(trials: Sequence[Trial]) -> Finding:
+    """What a probe has tried, and what of it diverged or did not learn."""
+    groups = {
+        "diverged": [trial.remedy.what for trial in trials if not isfinite(trial.error)],
+        "learned nothing": [trial.remedy.what for trial in trials if isfinite(trial.error) and not trial.works],
+    }
+    text = f"A probe tried {len(trials)} settings."
+    text += "".join(f" These {what}: {'; '.join(names)}." for what, names in groups.items() if names)
+    works = sum(trial.works for trial in trials)
+    if not works:
+        text += " None of them helps: check the data and the initialization."
+    numbers = {"tried": float(len(trials)), "work": float(works), "diverged": float(len(groups["diverged"]))}
+    return Finding("probe", text, numbers, is_problem=not works)
 
 
 def _logged_steps(evidence: Evidence) -> str:
@@ -121,8 +151,8 @@ def _overfitting(evidence: Evidence) -> Iterator[Finding]:
     if best := evidence.overfits_after_epoch:
         worse = evidence.training.final_to_best_ratio - 1
         text = (
-            f"The run overfits: the test score was best in epoch {best} and ended {worse:.1%} worse, while the "
-            "training loss kept falling. Clipping does not prevent that."
+            f"The run overfits: the {evidence.training.chosen_on} score was best in epoch {best} and ended {worse:.0%} "
+            "worse, while the training loss kept falling. Clipping does not prevent that."
         )
         yield Finding("overfitting", text, {"best_epoch": float(best), "worse": worse}, is_problem=True)
 

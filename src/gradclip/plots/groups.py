@@ -38,16 +38,18 @@ class GroupScores:
         number: of the group, from 0.
         scores: of the runs that did not diverge, ``[runs]``.
         diverged: number of runs that diverged.
+        test_median: median on the test examples, where others chose; NaN where there is none.
     """
 
     label: str
     number: int
     scores: Floats
     diverged: int
+    test_median: float = np.nan
 
 
 def plot_scores(figure: Figure, groups: Sequence[GroupScores], score: str, title: str, is_fraction: bool) -> None:
-    """Plot a dot for each run, one row a group, with the median and the interquartile range.
+    """Plot a dot for each run, one row a group, with the median, the interquartile range and the median on test.
 
     Args:
         figure: an empty figure.
@@ -62,6 +64,7 @@ def plot_scores(figure: Figure, groups: Sequence[GroupScores], score: str, title
         if group.diverged:
             text = f"{group.diverged} of {group.diverged + len(group.scores)} diverged"
             axes.text(1.01, row, text, transform=axes.get_yaxis_transform(), va="center", color=RED, fontsize=9)
+        axes.plot(np.clip(group.test_median, -LARGEST_SCORE, LARGEST_SCORE), row, "D", color=BLACK, fillstyle="none")
         if not len(group.scores):
             continue
         color, heights = series_style(group.number).color, row + np.linspace(-0.2, 0.2, len(group.scores) + 2)[1:-1]
@@ -70,8 +73,10 @@ def plot_scores(figure: Figure, groups: Sequence[GroupScores], score: str, title
             low, middle, high = np.percentile(shown, QUARTILES)
             axes.hlines(row, low, high, color=color, linewidth=8, alpha=0.25)
             axes.plot([middle, middle], [row - 0.32, row + 0.32], color=BLACK, linewidth=2)
-    axes.set(title=title, xlabel=f"{score} (dots: runs, bar: their median)")
-    _score_axis(axes, np.concatenate([group.scores for group in groups]), is_fraction)
+    test_medians = np.array([group.test_median for group in groups])
+    on_test = ", diamond: median on test" if np.isfinite(test_medians).any() else ""
+    axes.set(title=title, xlabel=f"{score} (dots: runs, bar: their median{on_test})")
+    _score_axis(axes, np.concatenate([test_medians, *(group.scores for group in groups)]), is_fraction)
 
 
 def _rows(figure: Figure, labels: Sequence[str]) -> Axes:

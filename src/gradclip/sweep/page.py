@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gradclip import keys
+from gradclip.compare.metric import chosen_on_test
 from gradclip.config.identity import data_identity
 from gradclip.formatting import Table, markdown_cell, to_markdown
 from gradclip.sweep.multirun import PAGE_FILE
@@ -37,14 +38,14 @@ class Answer:
         table: of settings, the best first.
         figure: path of the figure to look at first, within the folder of the multirun; empty where there is none.
         best: the best settings; empty where none is.
-        value: their score; NaN where none is best.
+        scores: of the best, by metric, first the one that it was chosen by; NaN where none is best.
     """
 
     sentences: Sequence[str]
     table: Table
     figure: str = ""
     best: str = ""
-    value: float = float("nan")
+    scores: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,13 @@ def answer_of_comparison(found: "Comparison", folder: Path) -> Answer:
     """Return what a comparison of the runs found."""
     from gradclip.compare.report import short_table, verdicts
 
-    median = found.metric.to_value(found.best.median.value)
+    metric, best = found.metric, found.best
+    scores = {metric.name: metric.to_value(best.median.value)}
+    if best.test_median:
+        scores[metric.reported] = metric.to_value(best.test_median.value)
     figure = next((path for name in ("threshold", keys.COMPARISON_FIGURE) if (path := _figure(folder, name))), "")
-    best = found.best.group.label if isfinite(median) else ""
-    return Answer(verdicts(found), short_table(found, WIDTH), figure, best, median)
+    label = best.group.label if isfinite(scores[metric.name]) else ""
+    return Answer(verdicts(found), short_table(found, WIDTH), figure, label, scores)
 
 
 def _figure(folder: Path, name: str) -> str:
@@ -81,17 +85,24 @@ def answer_of_search(report: Report, folder: Path) -> Answer:
     settings = " ".join(f"{name}={value}" for name, value in best.values.items()) if best else ""
     figure = next((path.name for path in folder.glob(f"search/{FIGURE}.*") if path.suffix != ".pdf"), "")
     table = search_table(report.trials, MAX_ROWS)
-    value = best.average if best else float("nan")
-    return Answer(best_lines(report), table, f"figures/{figure}" if figure else "", settings, value)
+    scores = best.scores if best else {}
+    return Answer(best_lines(report), table, f"figures/{figure}" if figure else "", settings, scores)
 
 
 def answer_of_jobs(jobs: Sequence[JobResult], table: Table) -> Answer:
     """Return what can be said of jobs that were not compared: a single one, or runs that wait for the store."""
-    done = [job for job in jobs if isfinite(job.score_test) and job.outcome != "diverged"]
-    if not done or len({job.score for job in done}) > 1:
-        return Answer(["No run is best: they have different scores." if done else "No run has a score."], table)
-    best = min(done, key=lambda job: -job.score_test if job.higher_is_better else job.score_test)
-    return Answer([f"Best run: {best.name}."], table, "", best.name, best.score_test)
+    done = [job for job in jobs if isfinite(job.score_on(job.choosing_split)) and job.outcome != "diverged"]
+    kinds = {(job.score, job.choosing_split) for job in done}
+    if not kinds:
+        return Answer(["No run has a score."], table)
+    if len(kinds) > 1:
+        return Answer(["No run is best: they have different scores, or on different rows."], table)
+    ((name, split),) = kinds
+    score = keys.score_named(name, done[0].higher_is_better)
+    best = min(done, key=lambda job: score.error(job.score_on(split)))
+    caveat = [chosen_on_test()] if len(done) > 1 and split == "test" and name in keys.SCORES else []
+    scores = {score.final(one): best.score_on(one) for one in dict.fromkeys((split, "test"))}
+    return Answer([f"Best run: {best.name}.", *caveat], table, "", best.name, scores)
 
 
 def page_of(answer: Answer, jobs: Sequence[JobResult], run_id: str, example: StoredRun | None) -> Page:
@@ -109,9 +120,9 @@ def page_of(answer: Answer, jobs: Sequence[JobResult], run_id: str, example: Sto
         tags[keys.BEST] = answer.best
     if example and score:
         data = data_identity(example.parameters, example.tags.get(keys.DATA_DIGEST, "")) | {"score": score.name}
-        error = score.error(answer.value) if isfinite(answer.value) else np.nan
+        error = score.error(next(iter(answer.scores.values()), np.nan))
         tags |= {keys.DATA: example.tags.get(keys.DATA, ""), keys.ORDER: order_tag(data, error, of_multirun=True)}
-    return Page({score.final_test: answer.value} if score and isfinite(answer.value) else {}, tags)
+    return Page({name: value for name, value in answer.scores.items() if isfinite(value)}, tags)
 
 
 def outcomes(jobs: Sequence[JobResult]) -> str:

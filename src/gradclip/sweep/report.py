@@ -176,28 +176,29 @@ def compare_jobs(folder: Path, jobs: Sequence[JobResult], config: DictConfig) ->
 
 def run_table(jobs: Sequence[JobResult], max_rows: int | None = None) -> Table:
     """One row for each job, or for those that failed and the first of the others; reasons only where a job failed."""
-    columns = ("job", "run", "outcome", *_score_titles({job.score for job in jobs if job.score}), "clipped", "reason")
-    shown = len(columns) if any(job.error for job in jobs) else len(columns) - 1
+    splits = [split for split in keys.SPLITS if split != "validation" or any(split in job.scores for job in jobs)]
+    columns = ("job", "run", "outcome", *_score_titles({job.score for job in jobs if job.score}, splits))
+    columns += ("clipped", "reason") if any(job.error for job in jobs) else ("clipped",)
     listed = sorted(sorted(jobs, key=lambda job: not job.error)[:max_rows], key=lambda job: job.number)
     some = "" if len(listed) == len(jobs) else f", {len(listed)} of them here, all in {TABLES_FILE}"
-    return Table(f"{len(jobs)} runs{some}", columns[:shown], [_run_row(job)[:shown] for job in listed])
+    rows = [_run_row(job, splits)[: len(columns)] for job in listed]
+    return Table(f"{len(jobs)} runs{some}", columns, rows)
 
 
-def _score_titles(scores: Collection[str]) -> tuple[str, str]:
-    """The titles of the columns of the scores, on the training and on the test examples."""
+def _score_titles(scores: Collection[str], splits: Sequence[keys.Split]) -> tuple[str, ...]:
+    """The titles of the columns of the scores, one for each kind of examples."""
     score = next(iter(scores)) if len(scores) == 1 else "score"
     if score in keys.SCORES or score == "score":
-        return f"train {SCORE_TITLES.get(score, score)}", f"test {SCORE_TITLES.get(score, score)}"
+        return tuple(f"{split} {SCORE_TITLES.get(score, score)}" for split in splits)
     return keys.LOSS_TRAIN, score
 
 
-def _run_row(job: JobResult) -> tuple[str, ...]:
+def _run_row(job: JobResult, splits: Sequence[keys.Split]) -> tuple[str, ...]:
     return (
         str(job.number),
         job.name,
         job.outcome,
-        format_score(job.score, job.score_train),
-        format_score(job.score, job.score_test),
+        *(format_score(job.score, job.scores[split]) if split in job.scores else "" for split in splits),
         f"{job.clip_fraction:.0%}" if job.clip_fraction == job.clip_fraction else "",
         job.error,
     )

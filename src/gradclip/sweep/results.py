@@ -1,7 +1,7 @@
 """How each job of a multirun ended: a file in its folder, whichever launcher ran it."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,20 +24,42 @@ FILE = "result.json"
 
 @dataclass(frozen=True)
 class JobResult:
-    """How a job ended: as a run, or with an error."""
+    """How a job ended: as a run, or with an error.
+
+    Attributes:
+        number: of the job.
+        name: of its run, or its settings as they were typed.
+        run_id: of its run; None where it has none in the store.
+        outcome: how it ended.
+        score: name of the score; empty without a run.
+        scores: the final score on each kind of examples; NaN where the run diverged.
+        solved: whether the problem was solved; None where nothing says when it is.
+        clip_fraction: fraction of the steps that were clipped.
+        higher_is_better: whether larger values of the score are better.
+        error: why there is no run, in one line.
+        done_before: whether an earlier command trained the run.
+    """
 
     number: int
     name: str
     run_id: str | None = None
     outcome: str = "failed"
     score: str = ""
-    score_train: float = math.nan
-    score_test: float = math.nan
+    scores: dict[keys.Split, float] = field(default_factory=dict)
     solved: bool | None = None
     clip_fraction: float = math.nan
     higher_is_better: bool = False
     error: str = ""
     done_before: bool = False
+
+    @property
+    def choosing_split(self) -> keys.Split:
+        """The kind of examples by which the best of several jobs is chosen."""
+        return "validation" if "validation" in self.scores else "test"
+
+    def score_on(self, split: keys.Split) -> float:
+        """Return the final score on one kind of examples; NaN where the run diverged, or there are none."""
+        return self.scores.get(split, math.nan)
 
     @classmethod
     def of_run(cls, job: Job, result: "Result") -> "JobResult":
@@ -59,8 +81,7 @@ class JobResult:
             run_id,
             summary.outcome,
             summary.score.name,
-            summary.scores["train"],
-            summary.scores["test"],
+            dict(summary.scores),
             summary.solved,
             summary.clip_fraction,
             summary.score.higher_is_better,
@@ -77,8 +98,7 @@ class JobResult:
             run.run_id,
             run.tags[keys.OUTCOME],
             score.name,
-            run.metrics[score.final_train],
-            run.metrics[score.final_test],
+            score.finals(run.metrics),
             {None: None, "true": True, "false": False}[run.tags.get(keys.SOLVED)],
             run.metrics.get(keys.GRAD_CLIP_FRACTION, math.nan),
             score.higher_is_better,
@@ -126,8 +146,7 @@ def job_message(job: JobResult) -> str:
     """One line for a job that ended."""
     if job.error:
         return f"[{job.number}] {job.name}: {job.outcome}: {job.error}"
-    scores = format_scores(job.score, {"train": job.score_train, "test": job.score_test})
-    return f"[{job.number}] {job.name}: {job.outcome}, {scores}"
+    return f"[{job.number}] {job.name}: {job.outcome}, {format_scores(job.score, job.scores)}"
 
 
 def count_results(folder: Path) -> int:

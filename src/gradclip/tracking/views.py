@@ -21,14 +21,14 @@ VIEW: Final = "clipping"
 SCORES: Final = keys.SCORES.values()
 COLUMNS: Final = (
     *(f"tags.`{tag}`" for tag in (keys.OUTCOME, keys.DATA, keys.BEST, keys.CLIP)),
-    *(f"metrics.`{score.final_test}`" for score in SCORES),
+    *(f"metrics.`{score.final(split)}`" for split in keys.SPLITS[1:] for score in SCORES),
     *(f"metrics.`{metric}`" for metric in (keys.GRAD_CLIP_FRACTION, keys.GRAD_NORM_P90)),
     *(f"metrics.`{score.final_train}`" for score in SCORES),
     *(f"params.`{name}`" for name in ("optimizer.lr", "seed")),
 )
 NAME_COLUMN: Final = "attributes.`Run Name`"
 CHARTS: Final = {
-    "Scores": (*(score.test for score in SCORES), *(score.train for score in SCORES)),
+    "Scores": tuple(score.by_epoch(split) for split in keys.SPLITS[::-1] for score in SCORES),
     "Gradients": (keys.GRAD_NORM_PEAK, keys.GRAD_NORM_CLIPPED, keys.GRAD_COEFFICIENT, keys.GRAD_NORM),
 }
 

@@ -5,22 +5,24 @@ import math
 import pytest
 
 from gradclip.sweep.results import JobResult
+from gradclip.sweep.search.report import Report, best_lines, search_table
 from gradclip.sweep.search.run import search
 from gradclip.sweep.search.search_settings import read_settings
-from gradclip.sweep.search.trial import best_trial, in_order, metric_of
+from gradclip.sweep.search.trial import best_trial, caveat_of, in_order, metric_of
 from tests.sweep.search.test_space import read
 
 DEFAULTS = {
     "trials": 30, "batch": 10, "first_seeds": 1, "reduction_factor": 3,
-    "score": "test", "over_seeds": "median", "sampler_seed": 0,
+    "score": "auto", "over_seeds": "median", "sampler_seed": 0,
 }  # fmt: skip
 
 
 class Problem:
     """Answers jobs at once, and remembers them."""
 
-    def __init__(self, score, name="mse", error=lambda _x: "", higher_is_better=False):
+    def __init__(self, score, name="mse", error=lambda _x: "", higher_is_better=False, on_validation=None):
         self.score, self.name, self.error, self.higher_is_better = score, name, error, higher_is_better
+        self.on_validation = on_validation
         self.launches = []
         self.stopped = False
 
@@ -32,9 +34,10 @@ class Problem:
         x, seed = float(job["x"]), int(job["seed"])
         if self.error(x):
             return JobResult.of_failure(0, "x", self.error(x))
-        score = self.score(x, seed)
+        scores = {"train": math.nan, "test": self.score(x, seed)}
+        scores |= {"validation": self.on_validation(x)} if self.on_validation else {}
         direction = {"higher_is_better": self.higher_is_better}
-        return JobResult(0, "x", score=self.name, score_train=math.nan, score_test=score, **direction)
+        return JobResult(0, "x", score=self.name, scores=scores, **direction)
 
 
 def find(problem, *typed, **settings):
@@ -122,3 +125,44 @@ def test_where_everything_diverges_nothing_is_best():
     trials = find(Problem(lambda _x, _seed: math.nan), "x=interval(0,1)", trials=3)
     assert {trial.state for trial in trials} == {"diverged"}
     assert best_trial(trials) is None
+
+
+def report_on(trials) -> Report:
+    return Report(trials, (), ("0",), ())
+
+
+def test_validation_rows_choose_and_the_test_score_is_reported():
+    problem = Problem(lambda x, _seed: 10 - x, on_validation=lambda x: 1 + abs(x - 2))
+    trials = find(problem, "x=0,1,2,3,4", trials=8, batch=8)
+    best = best_trial(trials)
+    assert (best.values["x"], best.scores) == ("2", {"final/mse_validation": 1.0, "final/mse_test": 8.0})
+    line, *others = best_lines(report_on(trials))
+    assert line == "Best: x=2; final/mse_validation 1.00 (one seed), 8.00 on the test rows"
+    assert others[0] == "Repeat it:"
+    table = search_table(trials, max_rows=1)
+    assert table.columns == ("trial", "x", "seeds", "final/mse_validation, median", "median on test", "outcome")
+    assert table.rows[0][3:5] == ("1.00", "8.00")
+
+
+@pytest.mark.parametrize(
+    ("on_validation", "score", "name", "why"),
+    [
+        (None, "auto", "mse", "this data set has no validation rows"),
+        (lambda x: x, "test", "mse", "hydra.sweeper.score=test asks for them"),
+        (None, "auto", "val_loss", None),
+        (None, "train", "mse", None),
+    ],
+)
+def test_a_search_that_chose_on_test_rows_says_so(on_validation, score, name, why):
+    problem = Problem(lambda x, _seed: x, name, on_validation=on_validation)
+    trials = find(problem, "x=1,2", trials=2, score=score)
+    said = f"Chosen on the test rows: {why}, so the best looks better than it is."
+    assert caveat_of(trials) == ([said] if why else [])
+    assert len(search_table(trials).columns) == (8 if score == "train" else 7)
+
+
+def test_a_search_on_training_rows_reports_the_test_score():
+    problem = Problem(lambda x, _seed: x)
+    (trial,) = find(problem, "x=1,2", trials=1, score="train")
+    assert metric_of([trial]) == "final/mse_train"
+    assert [*trial.scores] == ["final/mse_train", "final/mse_test"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from gradclip.config.overrides import train_command
 from gradclip.formatting import CODE, Table, for_terminal, format_score, print_tables, to_markdown
 from gradclip.sweep.results import JobResult
-from gradclip.sweep.search.trial import Trial, best_trial, in_order, metric_of
+from gradclip.sweep.search.trial import Trial, best_trial, caveat_of, in_order, metric_of
 from gradclip.tracking.files import read_note, write_whole
 
 SEARCH_FOLDER = "search"  # in that of the multirun; its content is stored with the parent run
@@ -96,20 +96,26 @@ def search_table(trials: Sequence[Trial], max_rows: int | None = None) -> Table:
     ]
     score = f"{metric_of(trials)}, {trials[0].over_seeds}"
     scores = (score,) if max_rows else (score, "lowest", "highest")  # a terminal may be narrow
-    columns = ("trial", *trials[0].values, "seeds", *scores, "outcome", "reason")
+    on_test = (f"{trials[0].over_seeds} on test",) if any(len(trial.scores) > 1 for trial in trials) else ()
+    columns = ("trial", *trials[0].values, "seeds", *scores, *on_test, "outcome", "reason")
     width = len(columns) if counts["failed"] else len(columns) - 1
-    return Table(title, columns[:width], [_row(trial, len(scores))[:width] for trial in shown])
+    rows = [_row(trial, [*_scores(trial)[: len(scores)], *[_test_score(trial) for _ in on_test]]) for trial in shown]
+    return Table(title, columns[:width], [row[:width] for row in rows])
 
 
-def _row(trial: Trial, scores: int) -> tuple[str, ...]:
+def _row(trial: Trial, scores: Sequence[str]) -> tuple[str, ...]:
     reason = next((job.error for job in trial.jobs if job.error), "")
     seeds = f"{len(trial.jobs)} of {trial.seeds}"
-    return (str(trial.number), *trial.values.values(), seeds, *_scores(trial)[:scores], trial.state, reason)
+    return (str(trial.number), *trial.values.values(), seeds, *scores, trial.state, reason)
 
 
 def _scores(trial: Trial) -> list[str]:
     name = trial.measured.name if trial.measured else ""
     return [format_score(name, score) for score in (trial.average, *trial.range)]
+
+
+def _test_score(trial: Trial) -> str:
+    return format_score(trial.measured.name if trial.measured else "", trial.average_on("test"))
 
 
 def best_lines(report: Report) -> list[str]:
@@ -120,4 +126,6 @@ def best_lines(report: Report) -> list[str]:
     settings = " ".join(f"{name}={value}" for name, value in best.values.items())
     score, lowest, highest = _scores(best)
     seeds = f"{best.over_seeds} of {best.seeds} seeds, {lowest} to {highest}" if best.seeds > 1 else "one seed"
-    return [f"Best: {settings}; {metric_of([best])} {score} ({seeds})", "Repeat it:", f"{CODE}{report.command}"]
+    on_test = f", {_test_score(best)} on the test rows" if len(best.scores) > 1 else ""
+    chosen = f"Best: {settings}; {metric_of([best])} {score} ({seeds}){on_test}"
+    return [chosen, *caveat_of(report.trials), "Repeat it:", f"{CODE}{report.command}"]

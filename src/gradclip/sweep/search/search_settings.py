@@ -15,7 +15,7 @@ class SearchSettings(Settings):
     batch: Count
     first_seeds: Count
     reduction_factor: Count
-    score: Literal["test", "train"]
+    score: Literal["auto", "test", "train"]
     over_seeds: Literal["median", "mean", "worst"]
     sampler_seed: Seed
 

@@ -7,6 +7,7 @@ from statistics import fmean, median
 from typing import Literal
 
 from gradclip import keys
+from gradclip.compare.metric import chosen_on_test
 from gradclip.sweep.results import JobResult
 
 State = Literal["complete", "pruned", "diverged", "failed"]
@@ -21,7 +22,7 @@ class Trial:
         number: counted from 0, as Optuna does.
         values: the searched settings, as they are written in overrides.
         jobs: its runs, one a seed.
-        score: which score counts, ``test`` or ``train``.
+        score: the examples whose score counts, ``train`` or ``test``; ``auto``: those that choose.
         over_seeds: how the seeds' scores become one, ``median``, ``mean`` or ``worst``.
         seeds: how many there are, all rounds together.
     """
@@ -43,20 +44,38 @@ class Trial:
         return "complete" if len(self.jobs) == self.seeds else "pruned"
 
     @property
+    def split(self) -> keys.Split:
+        """The kind of examples whose score counts."""
+        if self.score == "auto":
+            return next((job.choosing_split for job in self.jobs if job.score), "test")
+        return "train" if self.score == "train" else "test"
+
+    @property
     def loss(self) -> float:
         """How far from perfect over its seeds; a diverged seed is infinitely far, so that it counts as the worst."""
-        return OVER_SEEDS[self.over_seeds](self._errors)
+        return self._loss_on(self.split)
 
     @property
     def average(self) -> float:
         """The score over its seeds; NaN if diverged."""
-        loss = self.loss if math.isfinite(self.loss) else math.nan
-        return self.measured.value(loss) if self.measured else loss
+        return self.average_on(self.split)
+
+    def average_on(self, split: keys.Split) -> float:
+        """Return the score on one kind of examples over its seeds; NaN if diverged."""
+        loss = self._loss_on(split)
+        return self.measured.value(loss) if self.measured and math.isfinite(loss) else math.nan
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """The score over its seeds by the names of metrics: on the examples that count, and on those of the test."""
+        splits: list[keys.Split] = [*dict.fromkeys((self.split, "test"))]
+        return {self.measured.final(split): self.average_on(split) for split in splits} if self.measured else {}
 
     @property
     def range(self) -> tuple[float, float]:
         """The lowest and the highest finite score; NaN without any."""
-        finite = [score for score in self._scores if math.isfinite(score)] or [math.nan]
+        scores = [job.score_on(self.split) for job in self.jobs]
+        finite = [score for score in scores if math.isfinite(score)] or [math.nan]
         return min(finite), max(finite)
 
     @property
@@ -64,14 +83,10 @@ class Trial:
         """What its runs measured; None where all broke down."""
         return next((keys.score_named(job.score, job.higher_is_better) for job in self.jobs if job.score), None)
 
-    @property
-    def _scores(self) -> list[float]:
-        return [job.score_test if self.score == "test" else job.score_train for job in self.jobs]
-
-    @property
-    def _errors(self) -> list[float]:
-        scores = [math.nan] * len(self.jobs) if self.measured is None else map(self.measured.error, self._scores)
-        return [math.inf if math.isnan(error) else error for error in scores]
+    def _loss_on(self, split: keys.Split) -> float:
+        measured, scores = self.measured, [job.score_on(split) for job in self.jobs]
+        errors = [measured.error(score) if measured and not math.isnan(score) else math.inf for score in scores]
+        return OVER_SEEDS[self.over_seeds](errors)
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial | None:
@@ -88,7 +103,18 @@ def in_order(trials: Sequence[Trial]) -> list[Trial]:
 
 def metric_of(trials: Sequence[Trial]) -> str:
     """The metric that a search makes better, by its name in the store."""
-    score = next((trial.measured for trial in trials if trial.measured), None)
-    if score is None:
-        return f"final {trials[0].score} score"
-    return score.final_test if trials[0].score == "test" else score.final_train
+    one = next((trial for trial in trials if trial.measured), None)
+    return one.measured.final(one.split) if one and one.measured else "final score"
+
+
+def caveat_of(trials: Sequence[Trial]) -> list[str]:
+    """Say that settings were chosen on the test examples, where they were; what a module of the user's logs may be any.
+
+    Args:
+        trials: of a search; the first that measured a score counts.
+    """
+    one = next((trial for trial in trials if trial.measured), None)
+    if one is None or one.split != "test" or isinstance(one.measured, keys.LoggedScore):
+        return []
+    validated = any("validation" in job.scores for job in one.jobs)
+    return [chosen_on_test("hydra.sweeper.score=test asks for them") if validated else chosen_on_test()]

@@ -1,0 +1,131 @@
+"""The metric by which runs are compared, and the examples that it is measured on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import inf, isfinite
+
+import numpy as np
+
+from gradclip import keys
+from gradclip.arrays import Floats
+from gradclip.errors import ConfigError, did_you_mean
+from gradclip.tracking.stored_runs import StoredRun
+
+
+@dataclass(frozen=True)
+class Metric:
+    """The metric by which runs are compared.
+
+    Attributes:
+        name: of the metric, whose last value in each run is compared.
+        sign: 1 if lower is better, -1 if higher is.
+        curve: the score recorded at each epoch; empty for a metric that is no score.
+        reported: the final score on the test examples, which is reported beside it; empty where the metric is on them,
+            or is no score.
+        caveat: a sentence that the reader must know of the choice; empty where there is none.
+    """
+
+    name: str
+    sign: int
+    curve: str
+    reported: str = ""
+    caveat: str = ""
+
+    def errors(self, runs: Sequence[StoredRun]) -> Floats:
+        """Return the runs' values as errors, ``[runs]``; infinite where a run diverged or has no value."""
+        values = np.array([run.metrics.get(self.name, np.nan) for run in runs]) * self.sign
+        diverged = np.array([run.outcome == "diverged" for run in runs])
+        return np.where(np.isfinite(values) & ~diverged, values, inf)
+
+    def to_value(self, error: float) -> float:
+        """Return the metric's value of an error; NaN where the run diverged."""
+        return error * self.sign if isfinite(error) else np.nan
+
+    def test_errors(self, runs: Sequence[StoredRun]) -> Floats | None:
+        """Return the errors on the test examples that are reported, ``[runs]``; None where there are none."""
+        return replace(self, name=self.reported).errors(runs) if self.reported else None
+
+
+def chosen_on_test(reason: str = "this data set has no validation rows") -> str:
+    """Say that the best was chosen by the score that is reported for it.
+
+    Example:
+        >>> chosen_on_test()
+        'Chosen on the test rows: this data set has no validation rows, so the best looks better than it is.'
+    """
+    return f"Chosen on the test rows: {reason}, so the best looks better than it is."
+
+
+def choose_metric(runs: Sequence[StoredRun], name: str | None = None, split: keys.Split | None = None) -> Metric:
+    """Return the metric to compare by.
+
+    Args:
+        runs: that are compared.
+        name: of the metric; None means the final score on the examples of the split.
+        split: the examples; None means those of validation where all runs have a score on them, else those of the test.
+
+    Raises:
+        ConfigError: the runs do not have it, they have scores that cannot be compared, or name and split contradict.
+    """
+    scores = {score.final_test: score for run in runs if (score := keys.stored_score(run.metrics, run.tags))}
+    if name is None:
+        if len(scores) != 1:
+            found = " and ".join(sorted(scores)) or "no final score"
+            raise ConfigError(f"metric: the runs have {found}; give metric=... or runs=...")
+        (score,) = scores.values()
+        return _of_score(runs, score, score.final(split or _choosing_split(runs, score)), split)
+    known = {key for run in runs for key in run.metrics}
+    if name not in known:
+        raise ConfigError(f"metric: got {name!r}; no run has it{did_you_mean(name, known)}")
+    for score in (*scores.values(), *keys.SCORES.values()):
+        if score.split_of(name):
+            return _of_score(runs, score, name, split)
+    if split:
+        raise ConfigError(f"split: got {split!r}; metric={name} is no score")
+    return Metric(name, 1, "")
+
+
+def _choosing_split(runs: Sequence[StoredRun], score: keys.Score) -> keys.Split:
+    """Return the examples of validation where all runs have a score on them, else those of the test."""
+    return "test" if any(score.choosing_split(run.metrics) == "test" for run in runs) else "validation"
+
+
+def _of_score(runs: Sequence[StoredRun], score: keys.Score, name: str, split: keys.Split | None) -> Metric:
+    """Return a metric of a score.
+
+    Args:
+        runs: that are compared.
+        score: the score.
+        name: of the metric.
+        split: that was asked for; None where none was.
+
+    Raises:
+        ConfigError: the metric is not one of the split, or runs have no score on these examples.
+    """
+    found = score.split_of(name)
+    assert found is not None
+    if split not in {None, found}:
+        raise ConfigError(f"split: got {split!r}; {name} is the score on the {found} rows")
+    asked = f"split: got {split!r}" if split else f"metric: got {name!r}"
+    if (having := _count(runs, score.final(found))) < len(runs):
+        some = f"only {having} of {len(runs)} runs have" if having else "no run has"
+        raise ConfigError(f"{asked}; {some} {score.final(found)}")
+    is_loss = found == "train" and isinstance(score, keys.LoggedScore)
+    sign = -1 if score.higher_is_better and not is_loss else 1
+    has_test = found != "test" and score.split_of(score.final_test) == "test"
+    caveat = _caveat(runs, score, f"split={split}" if split else f"metric={name}") if found == "test" else ""
+    return Metric(name, sign, score.by_epoch(found), score.final_test if has_test else "", caveat)
+
+
+def _caveat(runs: Sequence[StoredRun], score: keys.Score, asked: str) -> str:
+    """Say why the test examples choose: some runs have no others, or it was asked for."""
+    validated = _count(runs, score.final_validation)
+    if validated == len(runs):
+        return chosen_on_test(f"{asked} asks for them")
+    return (
+        chosen_on_test(f"only {validated} of {len(runs)} runs have validation rows") if validated else chosen_on_test()
+    )
+
+
+def _count(runs: Sequence[StoredRun], metric: str) -> int:
+    return sum(metric in run.metrics for run in runs)

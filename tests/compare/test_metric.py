@@ -1,0 +1,81 @@
+"""Which metric is compared, and on which rows."""
+
+import pytest
+
+from gradclip import keys
+from gradclip.compare.metric import Metric, choose_metric
+from gradclip.errors import ConfigError
+from gradclip.tracking.stored_runs import StoredRun
+
+
+def run(metrics, **tags):
+    return StoredRun("1", "run", None, "FINISHED", 1.0, {}, metrics, {keys.OUTCOME: "finished", **tags})
+
+
+@pytest.mark.parametrize(("mode", "sign"), [("min", 1), ("max", -1)])
+def test_a_metric_that_a_module_logs_is_compared_in_its_direction(mode, sign):
+    metrics = {"final/val_f1": 0.5, "final/loss/train": 2.0, "loss/train": 2.0, "val_f1": 0.5, "train_acc": 0.7}
+    runs = [run(metrics, score="val_f1", score_mode=mode)]
+    assert choose_metric(runs, split="validation") == choose_metric(runs)
+    for name in (None, "val_f1", "final/val_f1"):
+        assert choose_metric(runs, name) == Metric(name or "final/val_f1", sign, "val_f1")
+    assert choose_metric(runs, "loss/train") == Metric("loss/train", 1, "loss/train")
+    assert choose_metric(runs, "train_acc") == Metric("train_acc", 1, "")
+
+
+def test_runs_of_different_scores_are_not_compared():
+    runs = [run({"final/val_loss": 1.0}, score="val_loss", score_mode="min"), run({"final/mse_test": 1.0})]
+    with pytest.raises(ConfigError, match="metric: the runs have final/mse_test and final/val_loss; give metric="):
+        choose_metric(runs, None)
+
+
+TRAIN, VALIDATION, TEST = keys.MSE.final_train, keys.MSE.final_validation, keys.MSE.final_test
+OLDER = {TRAIN: 1.0, TEST: 3.0, keys.GRAD_NORM_P90: 5.0}
+WITH_VALIDATION = OLDER | {VALIDATION: 2.0}
+SOME = f"only 1 of 2 runs have {VALIDATION}"
+
+
+def test_validation_rows_choose_and_test_rows_are_reported() -> None:
+    runs = [run(WITH_VALIDATION)] * 2
+    assert choose_metric(runs) == Metric(VALIDATION, 1, keys.MSE.validation, reported=TEST)
+    assert choose_metric(runs, split="train") == Metric(TRAIN, 1, keys.MSE.train, reported=TEST)
+    accuracy = {keys.ACCURACY.final_validation: 0.5, keys.ACCURACY.final_test: 0.4}
+    assert choose_metric([run(accuracy)]).sign == -1
+
+
+@pytest.mark.parametrize(
+    ("metrics", "settings", "why"),
+    [
+        ([OLDER, OLDER], {}, "this data set has no validation rows"),
+        ([WITH_VALIDATION, OLDER, OLDER], {}, "only 1 of 3 runs have validation rows"),
+        ([WITH_VALIDATION], {"split": "test"}, "split=test asks for them"),
+        ([WITH_VALIDATION], {"name": TEST}, f"metric={TEST} asks for them"),
+        ([OLDER], {"split": "test", "name": TEST}, "this data set has no validation rows"),
+    ],
+)
+def test_where_test_rows_choose_the_reason_is_given(metrics, settings, why) -> None:
+    found = choose_metric([run(one) for one in metrics], **settings)
+    caveat = f"Chosen on the test rows: {why}, so the best looks better than it is."
+    assert found == Metric(TEST, 1, keys.MSE.test, caveat=caveat)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "settings", "message"),
+    [
+        ([OLDER], {"name": TEST, "split": "train"}, "split: got 'train'; final/mse_test is the score on the test rows"),
+        ([OLDER], {"name": keys.GRAD_NORM_P90, "split": "test"}, "split: got 'test'; metric=grad/norm_p90 is no score"),
+        ([OLDER, OLDER], {"split": "validation"}, f"split: got 'validation'; no run has {VALIDATION}"),
+        ([OLDER, WITH_VALIDATION], {"split": "validation"}, f"split: got 'validation'; {SOME}"),
+        ([OLDER, WITH_VALIDATION], {"name": VALIDATION}, f"metric: got '{VALIDATION}'; {SOME}"),
+    ],
+)
+def test_a_split_that_contradicts_or_that_runs_do_not_have_is_refused(metrics, settings, message) -> None:
+    with pytest.raises(ConfigError) as raised:
+        choose_metric([run(one) for one in metrics], **settings)
+    assert str(raised.value) == message
+
+
+def test_what_a_module_logs_is_on_no_test_rows() -> None:
+    runs = [run({"final/val_loss": 1.0, "final/loss/train": 1.0}, score="val_loss", score_mode="min")]
+    with pytest.raises(ConfigError, match="split: got 'test'; final/val_loss is the score on the validation rows"):
+        choose_metric(runs, split="test")
