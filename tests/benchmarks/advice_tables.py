@@ -14,7 +14,7 @@ Inputs = Floats | pd.DataFrame
 
 def make_table(name: str, folder: Path) -> Path:
     """Write a table as CSV, unless it is there; its target is the column ``y``."""
-    path = folder / f"{name.replace(' ', '_')}.csv"
+    path = folder / f"{name.replace(' ', '_').replace(',', '')}.csv"
     if not path.exists():
         inputs, target = TABLES[name]()
         frame = inputs if isinstance(inputs, pd.DataFrame) else pd.DataFrame(inputs).add_prefix("x")
