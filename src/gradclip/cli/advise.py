@@ -242,7 +242,8 @@ def confirm(evidence: "Evidence", probe: "Evidence | None", settings: AdviseSett
     levels = batch_levels(settings.batches)
     for (before, after), level in zip(pairwise((0, *settings.batches)), levels, strict=True):
         seeds = range(settings.first_seed + before, settings.first_seed + after)
-        print(arms_message(chosen, seeds), flush=True)
+        more = f"{before} seeds cannot tell the advice from every other arm: up to {after} of each are trained."
+        print(more if before else arms_message(chosen, seeds), flush=True)
         labels |= train_arms(chosen, seeds, tracking, folder / f"from_{seeds.start}")
         advised = next((run_id for run_id, name in labels.items() if name == ADVISED and not before), None)
         if advised and (added := control_of_advice(read_evidence(tracking, advised), chosen)):
@@ -254,8 +255,6 @@ def confirm(evidence: "Evidence", probe: "Evidence | None", settings: AdviseSett
         found = confirm_arms({arm.name: summaries[arm.name] for arm in chosen}, comparison.metric, level)
         if found.is_told:
             break
-        if after < settings.batches[-1]:
-            print(f"{after} seeds cannot tell the advice from every other arm: more are trained.", flush=True)
     sentence = print_confirmation(found, chosen, compared)
     print(f"Files: {compared}\n{store_comparison(Store.of(tracking), comparison, compared)}\n\n{sentence}")
 
