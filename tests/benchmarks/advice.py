@@ -17,11 +17,11 @@ import numpy as np
 
 from gradclip.advise.training import train_seeds
 from gradclip.cli.advise import read_evidence, run_probe
-from gradclip.compare.metric import chosen_on_test
 from gradclip.config.composition import compose_config
 from gradclip.config.overrides import merge
 from gradclip.config.tracking import TrackingSettings
 from gradclip.diagnosis.suggestions import suggest
+from gradclip.formatting import chosen_on_test
 from tests.benchmarks.advice_problems import Problem, problems
 from tests.benchmarks.advice_regret import (
     AS_IT_WAS,

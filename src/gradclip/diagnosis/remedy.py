@@ -147,6 +147,16 @@ def scale_rate(factor: str) -> How:
     return How((), code, code)
 
 
+def adam() -> How:
+    """Train with Adam at the rate of its authors."""
+    name = "torch.optim.Adam"
+    return How(
+        ("optimizer=adam",),
+        (f"optimizer = {name}(self.parameters())  # in configure_optimizers()",),
+        (f"optimizer = {name}(model.parameters())",),
+    )
+
+
 def decay_rate() -> How:
     """Let the learning rate decay."""
     code = "torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)"
