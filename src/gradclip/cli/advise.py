@@ -153,7 +153,7 @@ def of_multirun(newest: Sequence["StoredRun"], store: Store) -> list["StoredRun"
 def _urgency(run: "StoredRun") -> tuple[bool, float]:
     """Sorts diverged runs first, then the best."""
     score = keys.stored_score(run.metrics, run.tags)
-    error = score.error(run.metrics[score.final_test]) if score else math.nan
+    error = score.error(run.metrics[score.final(score.choosing_split(run.metrics))]) if score else math.nan
     return run.outcome != "diverged", error if math.isfinite(error) else math.inf
 
 
