@@ -7,7 +7,7 @@ from gradclip.config.composition import compose_config
 from gradclip.config.overrides import merge, setting_of
 from gradclip.config.schema import flatten
 from gradclip.diagnosis.evidence import Evidence
-from gradclip.diagnosis.remedy import How, Remedy, learning_rate, no_clipping, normalize
+from gradclip.diagnosis.remedy import Remedy, adam, learning_rate, no_clipping, normalize
 from gradclip.diagnosis.suggestions import (
     UNCLIPPED_EQUIVALENT,
     UNCLIPPED_SAME_RATE,
@@ -64,8 +64,7 @@ def plain_remedies(evidence: Evidence) -> list[Remedy]:
     found = [unclipped(scaled_target(evidence.target_max_abs))] if training.can_scale_target else []
     for what, factor in FRACTIONS.items():
         found.append(Remedy(what, "steps may be too large", no_clipping() + learning_rate(f"{rate / factor:g}")))
-    adam = How(("optimizer=adam",))
-    found.append(Remedy("Adam, no clipping", "its steps do not grow with the gradient", no_clipping() + adam))
+    found.append(Remedy("Adam, no clipping", "its steps do not grow with the gradient", no_clipping() + adam()))
     return [remedy for remedy in found if not remedy.changes_any(training.fixed_groups)]
 
 
