@@ -8,7 +8,7 @@ Read :func:`measure` first.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from math import isnan, sqrt
 from pathlib import Path
@@ -100,24 +100,18 @@ def candidates(evidence: Evidence) -> list[Candidate]:
     """Return what the first round tries."""
     norms, schedule = evidence.norms, evidence.training.schedule
     thresholds = [] if norms is None or norm_is_undone(evidence) else [norms.p50 * decade for decade in DECADES]
-    return [
-        *_clipping(thresholds, schedule),
-        *(Candidate(_decaying(one, schedule)) for one in plain_remedies(evidence)),
-    ]
+    return [*_clipping(thresholds, schedule), *map(Candidate, plain_remedies(evidence))]
 
 
 def _clipping(thresholds: Sequence[float], schedule: str) -> list[Candidate]:
-    return [
-        Candidate(_decaying(Remedy(f"norm at {rounded(one)}", "", clip_norm(rounded(one))), schedule), one)
-        for one in thresholds
-    ]
-
-
-def _decaying(remedy: Remedy, schedule: str) -> Remedy:
-    """With a decaying rate where the run's is constant: steps of constant length converge only so."""
-    if schedule != "constant":
-        return remedy
-    return replace(remedy, what=f"{remedy.what}, learning rate decay", how=remedy.how + decay_rate())
+    """Clipping, with a decaying rate where the run's is constant: steps of constant length converge only so."""
+    found = []
+    for threshold in thresholds:
+        what, how = f"norm at {rounded(threshold)}", clip_norm(rounded(threshold))
+        if schedule == "constant":
+            what, how = f"{what}, with learning rate decay", how + decay_rate()
+        found.append(Candidate(Remedy(what, "", how), threshold))
+    return found
 
 
 def second_round(tried: Sequence[tuple[Candidate, Trial]], schedule: str) -> list[Candidate]:
@@ -130,7 +124,8 @@ def second_round(tried: Sequence[tuple[Candidate, Trial]], schedule: str) -> lis
     ranked = sorted((pair for pair in tried if np.isfinite(pair[1].error)), key=lambda pair: pair[1].error)
     kept = sorted(one.threshold for one in _better_half([one for one, _ in ranked if one.clips]))
     below = [kept[0] / sqrt(10)] if kept else []  # longer trainings can do with shorter steps
-    thresholds = sorted([*below, *kept, *(sqrt(low * high) for low, high in pairwise(kept))])
+    between = [low * (high / low) ** part for low, high in pairwise(kept) for part in (0.25, 0.5, 0.75)]
+    thresholds = sorted([*below, *kept, *between])
     return [*_clipping(thresholds, schedule), *_better_half([one for one, _ in ranked if not one.clips])]
 
 
