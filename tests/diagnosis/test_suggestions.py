@@ -107,7 +107,10 @@ def test_what_a_probe_measured_comes_before_rules_of_thumb() -> None:
     assert [one.what for one in others] == ["another loss"]
     assert others[0].why.endswith("not tried by the probe")
     (finding,) = [one for one in find(exploded, probe) if one.kind == "probe"]
-    assert str(finding) == ("A probe tried 5 settings. These diverged: a tenth. These learned nothing: Adam.")
+    assert str(finding) == (
+        "A probe tried 5 settings. These diverged: a tenth. These learned nothing: Adam. The norms below "
+        "are those of its best clipped run."
+    )
 
 
 def test_a_probe_in_which_nothing_helps_says_so() -> None:

@@ -151,6 +151,8 @@ def _of_probe(trials: Sequence[Trial]) -> Finding:
     works = sum(trial.works for trial in trials)
     if not works:
         text += " None of them helps: check the data and the initialization."
+    else:
+        text += " The norms below are those of its best clipped run."
     numbers = {"tried": float(len(trials)), "work": float(works), "diverged": float(len(groups["diverged"]))}
     return Finding("probe", text, numbers, is_problem=not works)
 
@@ -214,6 +216,8 @@ def _norms(evidence: Evidence) -> Iterator[Finding]:
     )
     numbers = {"mean": norms.mean, "median": norms.p50, "p90": norms.p90, "largest": norms.largest}
     yield Finding("norms", text, numbers)
+    if has_too_few_steps(evidence):
+        return
     low, high = thresholds
     text = "Usual thresholds, half to ten times the average norm (Pascanu et al. 2013)"
     yield Finding("thresholds", f"{text}: {rounded(low)} to {rounded(high)}.", {"low": low, "high": high})
