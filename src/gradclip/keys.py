@@ -10,6 +10,12 @@ from typing import Final, Literal, get_args
 
 Split = Literal["train", "validation", "test"]  # of the examples: train, choose, are reported
 SPLITS: Final[tuple[Split, ...]] = get_args(Split)
+ChoosingSplit = Literal["validation", "test"]
+
+
+def choosing_split(splits: Container[Split]) -> ChoosingSplit:
+    """Return the kind of examples that chooses: validation where there is one, else the test."""
+    return "validation" if "validation" in splits else "test"
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ class Score:
         """Return the name of the final score on one kind of examples."""
         return {"train": self.final_train, "validation": self.final_validation, "test": self.final_test}[split]
 
-    def best(self, split: Literal["validation", "test"]) -> str:
+    def best(self, split: ChoosingSplit) -> str:
         """Return the name of the best score on the examples that choose."""
         return {"validation": self.best_validation, "test": self.best_test}[split]
 
@@ -116,7 +122,7 @@ class Score:
         }
         return next((split for split, names in metrics.items() if metric in names), None)
 
-    def choosing_split(self, metrics: Container[str]) -> Literal["validation", "test"]:
+    def choosing_split(self, metrics: Container[str]) -> ChoosingSplit:
         """Return the examples that choose: those of validation where a run has them, else those of the test.
 
         Args:

@@ -49,7 +49,7 @@ def test_a_run_that_exploded_is_probed_and_the_advice_confirmed(
     assert "diverged" in exploded.stdout
     done = advise("probe=true", "confirm=true", "seeds=6", timeout=900)  # fewer can tell nothing
     assert done.returncode == 0, done.stderr
-    assert "The norms were measured in a probe run of 20 steps" in done.stdout
+    assert "A probe tried " in done.stdout
     assert "original: python src/train.py -m data.samples=200" in done.stdout
     assert re.search(r"Advised vs\. original, median [\d.]+ vs\. diverged: the advice helps\.", done.stdout)
     *_, sentence, command = done.stdout.splitlines()
@@ -100,7 +100,8 @@ BAD = [
     (["output=xml"], "output: got 'xml'; must be 'text' or 'json'"),
     (["run=abc"], "run: got 'abc'; there is no such run in sqlite"),
     (["experiment=nowhere"], "tracking.experiment: got 'nowhere'; there is none of that name in sqlite"),
-    (["seeds=1"], "seeds: got 1; must be greater than or equal to 2"),
+    (["seeds=1"], "seeds: got 1; must be greater than or equal to 2 or 'auto'"),
+    (["seeds=auto"], "seeds: got 'auto'; belongs to confirm=true"),
     (["rum=abc"], "rum: no such setting or group (did you mean 'run'?)"),
 ]
 

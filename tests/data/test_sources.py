@@ -52,6 +52,20 @@ def test_validation_rows_are_the_last_of_the_other_rows_of_the_generated_table()
     }
 
 
+@pytest.mark.parametrize(
+    ("setting", "fraction", "what"),
+    [
+        ("test", 0.001, "100 rows to test"),
+        ("test", 0.999, "100 rows to train on"),
+        ("validation", 0.001, "50 rows to choose by"),
+        ("validation", 0.999, "50 rows to train on"),
+    ],
+)
+def test_a_fraction_that_leaves_nothing_is_refused(setting, fraction, what):
+    with pytest.raises(DataError, match=f"^data.{setting}_fraction: got {fraction}; leaves none of {what}$"):
+        regression(samples=100, **{f"{setting}_fraction": fraction})
+
+
 def test_validation_rows_are_taken_from_the_training_rows_and_by_the_same_seed():
     two, three = diabetes(split_seed=3), diabetes(split_seed=3, validation_fraction=0.2)
     np.testing.assert_array_equal(two.test_rows, three.test_rows)

@@ -73,17 +73,19 @@ def test_the_best_settings_are_named_with_their_score_and_advice_is_on_what_dive
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store, parent = make_store(tmp_path), Parent(str(tmp_path), "many", {keys.CREATION: "0" * 32})
+    on_validation = {"1.0": (5.0, 4.0, 3.0), "10.0": (9.0, float("nan"), 8.0)}
     for threshold, errors in {"1.0": (3.0, 4.0, 5.0), "10.0": (9.0, float("nan"), 8.0)}.items():
-        for seed, error in enumerate(errors):
-            write_run(store, error, seed, {"clip.value": threshold}, parent=parent)
+        for seed, (error, chosen_by) in enumerate(zip(errors, on_validation[threshold], strict=True)):
+            write_run(store, error, seed, {"clip.value": threshold}, parent=parent, on_validation=[chosen_by])
     found = compare(store, None, tmp_path / "comparison")
     answer = answer_of_comparison(found, tmp_path)
     page = page_of(answer, [job(0, 4.0), job(1, float("nan"))], "f" * 32, found.best.group.runs[0])
-    assert (page.tags[keys.BEST], page.metrics) == ("norm=1.0", {keys.MSE.final_test: 4.0})
-    assert page.tags[keys.DESCRIPTION].startswith("**Best median: norm=1.0, 4.00;")
+    assert page.tags[keys.BEST] == "norm=1.0"
+    assert page.metrics == {keys.MSE.final_validation: 4.0, keys.MSE.final_test: 4.0}
+    assert page.tags[keys.DESCRIPTION].startswith("**Best median: norm=1.0, 4.00 (4.00 on the test rows);")
     assert "(get-artifact?path=comparison/figures/" in page.tags[keys.DESCRIPTION]
     runs = found.selection.runs
     first, second, *_ = of_multirun(runs[::-1], store)
-    assert (first.name, second.name) == ("norm=10.0 seed=1", "norm=1.0 seed=0")
+    assert (first.name, second.name) == ("norm=10.0 seed=1", "norm=1.0 seed=2")  # best on validation rows
     said = capsys.readouterr().err
     assert said == "Multirun many: 1 diverged, 5 learned. Advice on its run norm=10.0 seed=1:\n"

@@ -1,13 +1,17 @@
 """How jobs ended, where a file of one cannot be written or is damaged."""
 
 import errno
+import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from gradclip import keys
 from gradclip.errors import TrackingError
 from gradclip.sweep.results import FILE, JobResult, read_results
+from gradclip.tracking.stored_runs import StoredRun
 
 
 def test_a_result_that_cannot_be_written_is_told_in_one_line_and_its_job_has_failed(
@@ -33,3 +37,21 @@ def test_one_that_was_cut_short_is_named(tmp_path: Path) -> None:
     (tmp_path / "0" / FILE).write_text("")
     with pytest.raises(TrackingError, match=rf"0/{FILE}: is damaged or cannot be read \(it is empty\)"):
         read_results(tmp_path)
+
+
+def test_one_of_another_version_is_named(tmp_path: Path) -> None:
+    JobResult(0, "norm=1.0 seed=0").write(tmp_path / "0")
+    path = tmp_path / "0" / FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"score_test": 1.0}))
+    with pytest.raises(TrackingError, match=rf"0/{FILE}: is of another version, it has score_test; train anew in"):
+        read_results(tmp_path)
+
+
+def test_the_scores_of_a_run_that_was_done_before_are_those_of_its_rows() -> None:
+    metrics = {"final/mse_train": 1.0, "final/mse_validation": 2.0, "final/mse_test": 3.0}
+    run = StoredRun("1", "norm", None, "FINISHED", 1.0, {}, metrics, {keys.OUTCOME: "learned"})
+    done = JobResult.of_finished(0, run)
+    assert (done.scores, done.choosing_split) == ({"train": 1.0, "validation": 2.0, "test": 3.0}, "validation")
+    logged = {"final/loss/train": 1.0, "final/val_loss": 2.0}
+    own = replace(run, metrics=logged, tags=run.tags | {keys.SCORE: "val_loss", keys.SCORE_MODE: "min"})
+    assert JobResult.of_finished(0, own).scores == {"train": 1.0, "test": 2.0}

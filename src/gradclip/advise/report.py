@@ -51,6 +51,6 @@ def _remedy_lines(remedy: Remedy, base: Sequence[str], seeds: range) -> list[str
     ]
 
 
-def arm_message(arm: Arm, seeds: range) -> str:
-    """Return the name of an arm and the command that trains it."""
-    return printable(f"{arm.name}: {train_command(arm.overrides, seeds=seeds)}")
+def arms_message(arms: Sequence[Arm], seeds: range) -> str:
+    """Return the name of each arm and the command that trains it."""
+    return "\n".join(printable(f"{arm.name}: {train_command(arm.overrides, seeds=seeds)}") for arm in arms)

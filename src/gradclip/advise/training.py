@@ -5,6 +5,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from gradclip import keys
+from gradclip.advise.arms import Arm
 from gradclip.config.composition import compose_config
 from gradclip.config.overrides import multirun_name, seed_override, train_command
 from gradclip.config.schema import TrainConfig
@@ -29,6 +30,12 @@ MAX_REPLICAS = 500  # that are stacked at a time
 def train_seeds(overrides: Sequence[str], seeds: range, tracking: TrackingSettings, folder: Path) -> list[str]:
     """Train some overrides over several seeds, for a confirmation; as :func:`train_settings`."""
     return train_settings([overrides], seeds, tracking, folder, keys.CONFIRMATION)
+
+
+def train_arms(arms: Sequence[Arm], seeds: range, tracking: TrackingSettings, folder: Path) -> dict[str, str]:
+    """Train the arms of a confirmation, and return the arm of each run, by the run's id; as :func:`train_settings`."""
+    run_ids = train_settings([arm.overrides for arm in arms], seeds, tracking, folder, keys.CONFIRMATION)
+    return dict(zip(run_ids, [arm.name for arm in arms for _ in seeds], strict=True))
 
 
 def train_settings(

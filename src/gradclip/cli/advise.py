@@ -153,7 +153,7 @@ def of_multirun(newest: Sequence["StoredRun"], store: Store) -> list["StoredRun"
 def _urgency(run: "StoredRun") -> tuple[bool, float]:
     """Sorts diverged runs first, then the best."""
     score = keys.stored_score(run.metrics, run.tags)
-    error = score.error(run.metrics[score.final_test]) if score else math.nan
+    error = score.error(run.metrics[score.final(score.choosing_split(run.metrics))]) if score else math.nan
     return run.outcome != "diverged", error if math.isfinite(error) else math.inf
 
 
@@ -227,6 +227,8 @@ def confirm(evidence: "Evidence", probe: "Evidence | None", settings: AdviseSett
     """
     from gradclip.advise.arms import ADVISED, arms, control_of_advice
     from gradclip.advise.confirmation import confirm_arms
+    from gradclip.advise.report import arms_message
+    from gradclip.advise.training import train_arms
     from gradclip.cli.compare import store_comparison
     from gradclip.compare.comparison import compare
     from gradclip.compare.planned import batch_levels
@@ -240,9 +242,12 @@ def confirm(evidence: "Evidence", probe: "Evidence | None", settings: AdviseSett
     levels = batch_levels(settings.batches)
     for (before, after), level in zip(pairwise((0, *settings.batches)), levels, strict=True):
         seeds = range(settings.first_seed + before, settings.first_seed + after)
+        more = f"{before} seeds cannot tell the advice from every other arm: up to {after} of each are trained."
+        print(more if before else arms_message(chosen, seeds), flush=True)
         labels |= train_arms(chosen, seeds, tracking, folder / f"from_{seeds.start}")
-        if advised := [run_id for run_id, name in labels.items() if name == ADVISED and not before]:
-            added = control_of_advice(read_evidence(tracking, advised[0]), chosen)
+        advised = next((run_id for run_id, name in labels.items() if name == ADVISED and not before), None)
+        if advised and (added := control_of_advice(read_evidence(tracking, advised), chosen)):
+            print(arms_message(added, seeds), flush=True)
             labels |= train_arms(added, seeds, tracking, folder / "control_of_advice")
             chosen += added
         comparison = compare(Store.of(tracking), list(labels), compared, labels=labels)
@@ -250,30 +255,8 @@ def confirm(evidence: "Evidence", probe: "Evidence | None", settings: AdviseSett
         found = confirm_arms({arm.name: summaries[arm.name] for arm in chosen}, comparison.metric, level)
         if found.is_told:
             break
-        if after < settings.batches[-1]:
-            print(f"{after} seeds cannot tell the advice from every other arm: more are trained.", flush=True)
     sentence = print_confirmation(found, chosen, compared)
     print(f"Files: {compared}\n{store_comparison(Store.of(tracking), comparison, compared)}\n\n{sentence}")
-
-
-def train_arms(chosen: "Sequence[Arm]", seeds: range, tracking: TrackingSettings, folder: Path) -> dict[str, str]:
-    """Train arms over some seeds, as one multirun, and return the arm of each run, by the run's id.
-
-    Args:
-        chosen: the arms.
-        seeds: those that are new.
-        tracking: where the runs are stored.
-        folder: where the multirun is written.
-    """
-    from gradclip.advise.report import arm_message
-    from gradclip.advise.training import train_settings
-
-    if not chosen:
-        return {}
-    print("\n".join(arm_message(arm, seeds) for arm in chosen), flush=True)
-    run_ids = train_settings([arm.overrides for arm in chosen], seeds, tracking, folder, keys.CONFIRMATION)
-    names = [arm.name for arm in chosen for _ in seeds]
-    return dict(zip(run_ids, names, strict=True))
 
 
 def print_confirmation(found: "Confirmation", chosen: "Sequence[Arm]", folder: Path) -> str:
@@ -288,6 +271,7 @@ def print_confirmation(found: "Confirmation", chosen: "Sequence[Arm]", folder: P
     from gradclip.advise.verdicts import notes, tables, verdicts
 
     sentence, arm = conclusion(found, chosen)
+    sentence = printable(sentence)
     command = f"\n  {printable(train_command(arm.overrides))}" if arm else ""
     sentences = "\n".join([*verdicts(found), *notes(found)])
     text = [*map(to_markdown, tables(found)), sentences, "", f"{sentence}{command}", ""]

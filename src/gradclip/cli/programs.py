@@ -38,7 +38,7 @@ def compare() -> int:
     python src/compare.py                                                  the last multirun
     python src/compare.py runs=gradclip by=[clip.name,clip.value]          all runs of an experiment, by some settings
     python src/compare.py "runs=tags.outcome != 'stalled'"                 the runs that an MLflow filter selects
-    python src/compare.py target=100                                       when does the test MSE fall below 100?
+    python src/compare.py target=100                                       when does the MSE fall below 100?
     """
     sys.argv = [quoted_for_hydra(quoted_for_hydra(argument, "runs"), "data_set") for argument in sys.argv]
     return run_command(_compare, "compare", str(compare.__doc__))

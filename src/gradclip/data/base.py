@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -13,7 +12,7 @@ from torch import Tensor
 from gradclip.data.classes import Label
 from gradclip.data.scaling import Scaling
 from gradclip.data.score_scale import ScoreScale
-from gradclip.keys import Split
+from gradclip.keys import ChoosingSplit, Split, choosing_split
 
 SCHEMA_EXAMPLES = 3
 
@@ -93,9 +92,9 @@ class TrainingData(LightningDataModule):
         """The kinds of examples, in order: ``train``, ``validation`` where there are any, ``test``."""
 
     @property
-    def choosing_split(self) -> Literal["validation", "test"]:
+    def choosing_split(self) -> ChoosingSplit:
         """The kind of examples that chooses."""
-        return "validation" if "validation" in self.splits else "test"
+        return choosing_split(self.splits)
 
     def frames(self) -> dict[Split, pd.DataFrame | None]:
         """Return the unscaled rows of each kind; None, unless a kind of data has rows."""

@@ -26,9 +26,8 @@ from gradclip.errors import DataError
 from gradclip.keys import Split
 
 BLOCK_SIZE = 100  # sequences of validation and test
-TRAINING, TESTING, FIXED, VALIDATION = range(
-    4
-)  # first number of each generator's seed, so that no two streams are equal
+# First number of each generator's seed, so that no two streams are equal.
+TRAINING, TESTING, FIXED, VALIDATION = range(4)
 
 
 class BlockSampler(Sampler[tuple[int, range]]):

@@ -89,14 +89,17 @@ def regression(
         test_fraction: fraction of the rows kept for testing.
         validation_fraction: fraction of the other rows that choose, the last of them.
 
+    Raises:
+        DataError: a fraction leaves no row to train on, to choose by or to test.
+
     Example:
         >>> table = regression()
         >>> table.features.shape, len(table.train_rows), len(table.test_rows)
         ((1000, 20), 500, 500)
     """
     inputs, target = make_regression(samples, features, noise=noise, random_state=random_state)
-    others, test = _cut(np.arange(samples), test_fraction)
-    train, validation = _cut(others, validation_fraction)
+    others, test = _cut(np.arange(samples), "test", test_fraction)
+    train, validation = _cut(others, "validation", validation_fraction)
     return Table(
         name="regression",
         source=f"sklearn.datasets.make_regression({samples}, {features}, noise={noise}, random_state={random_state})",
@@ -248,10 +251,13 @@ def _by_split(train: Rows, test: Rows, validation: Rows | None = None) -> dict[S
     return {"train": train, **({} if validation is None else {"validation": validation}), "test": test}
 
 
-def _cut(rows: Rows, fraction: float) -> tuple[Rows, Rows]:
+def _cut(rows: Rows, split: Split, fraction: float) -> tuple[Rows, Rows]:
     """Split rows into the first ones and a fraction of them, the last ones."""
-    first = len(rows) - round(len(rows) * fraction)
-    return rows[:first], rows[first:]
+    left = len(rows) - round(len(rows) * fraction)
+    if fraction and left in {0, len(rows)}:
+        what = "train on" if left == 0 else "test" if split == "test" else "choose by"
+        raise DataError(f"data.{split}_fraction: got {fraction}; leaves none of {len(rows)} rows to {what}")
+    return rows[:left], rows[left:]
 
 
 def _take(rows: Rows, split: Split, fraction: float, split_seed: int, labels: pd.Series | None) -> tuple[Rows, Rows]:

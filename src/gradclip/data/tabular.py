@@ -34,8 +34,8 @@ class TabularData(TrainingData):
         class_weights: ``[classes]``; None where all rows count the same.
 
     Raises:
-        DataError: there are fewer training rows than ``batch_size``, a fraction leaves no test or no validation rows,
-            all training targets are equal, or a setting is for the other kind of target.
+        DataError: there are fewer training rows than ``batch_size``, all training targets are equal, or a setting is
+            for the other kind of target.
 
     Example:
         >>> from gradclip.data.sources import regression
@@ -56,10 +56,6 @@ class TabularData(TrainingData):
         super().__init__()
         if len(table.train_rows) < batch_size:
             raise DataError(f"trainer.batch_size: got {batch_size}; there are {len(table.train_rows)} training rows")
-        for split, rows in table.rows.items():
-            if len(rows) == 0:
-                what = "to test" if split == "test" else "to choose by"
-                raise DataError(f"data.{split}_fraction: leaves none of {len(table.train_rows)} rows {what}")
         _check_kind_of_target(table, scale_target, class_weights)
         self.table, self.batch_size, self.seed = table, batch_size, seed
         self.name, self.source, self.notes = table.name, table.source, (*table.notes, *_class_notes(table))

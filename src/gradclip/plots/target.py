@@ -24,7 +24,7 @@ def plot_target(figure: Figure, rows: Mapping[Split, Floats], unit: str) -> None
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1], gridspec_kw={"hspace": 0.12})
     train = rows["train"]
     bins = np.histogram_bin_edges(np.concatenate([*rows.values()]), bins="auto").tolist()
-    for split, target in rows.items():
+    for split, target in sorted(rows.items(), key=lambda kind: -len(kind[1])):  # the smallest in front
         top.hist(target, bins=bins, color=SPLIT_COLORS[split], alpha=0.65, label=f"{split} ({len(target)} rows)")
     top.set(title=f"Target: mean {train.mean():.3g}, standard deviation {train.std():.3g} (train)", ylabel="rows")
     top.legend()

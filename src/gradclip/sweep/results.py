@@ -1,12 +1,13 @@
 """How each job of a multirun ended: a file in its folder, whichever launcher ran it."""
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradclip import keys
 from gradclip.config.identity import fingerprint
+from gradclip.errors import TrackingError
 from gradclip.formatting import format_scores
 from gradclip.tracking.files import failure_in_one_line, read_note, write_note
 from gradclip.tracking.operations import Operations
@@ -53,9 +54,9 @@ class JobResult:
     done_before: bool = False
 
     @property
-    def choosing_split(self) -> keys.Split:
+    def choosing_split(self) -> keys.ChoosingSplit:
         """The kind of examples by which the best of several jobs is chosen."""
-        return "validation" if "validation" in self.scores else "test"
+        return keys.choosing_split(self.scores)
 
     def score_on(self, split: keys.Split) -> float:
         """Return the final score on one kind of examples; NaN where the run diverged, or there are none."""
@@ -158,10 +159,17 @@ def read_results(folder: Path) -> list[JobResult]:
     """The results of all jobs of a multirun, in order; a job that could not write its own has failed.
 
     Raises:
-        TrackingError: a file is damaged.
+        TrackingError: a file is damaged, or of another version.
     """
-    results = [JobResult(**read_note(path)) for path in folder.glob(f"*/{FILE}")]
+    results = [_read(path) for path in folder.glob(f"*/{FILE}")]
     without = {int(path.name) for path in folder.iterdir() if path.is_dir() and path.name.isdecimal()}
     without -= {result.number for result in results}
     results += [JobResult.of_failure(number, f"job {number}", "it left no result") for number in without]
     return sorted(results, key=lambda result: result.number)
+
+
+def _read(path: Path) -> JobResult:
+    note = read_note(path)
+    if unknown := note.keys() - {known.name for known in fields(JobResult)}:
+        raise TrackingError(f"{path}: is of another version, it has {min(unknown)}; train anew in another folder")
+    return JobResult(**note)

@@ -51,9 +51,9 @@ class Summary:
     notes: tuple[str, ...] = ()
 
     @property
-    def choosing_split(self) -> Literal["validation", "test"]:
-        """The kind of examples that chooses: validation where there is one, else test."""
-        return "validation" if "validation" in self.scores else "test"
+    def choosing_split(self) -> keys.ChoosingSplit:
+        """The kind of examples that chooses."""
+        return keys.choosing_split(self.scores)
 
     def metrics(self) -> dict[str, float]:
         """By the names they have in the store; what does not exist is left out, a diverged final score is NaN."""
@@ -96,7 +96,7 @@ def summarize(record: GradientRecord, score_scale: ScoreScale, curves: Curves) -
     finals = {split: curve[-1] if curve else np.nan for split, curve in curves.items()}
     known = _known_curves(record, score_scale.score, curves)
     divergence = record.divergence or (_in_score(record, known) if known else None)
-    chooses = curves.get("validation", curves["test"])
+    chooses = curves[keys.choosing_split(curves)]
     best = score_scale.best_index(chooses)
     best_score = np.nan if best is None else chooses[best]
     return Summary(
