@@ -2,13 +2,13 @@
 
 Successive halving over stacked replicas, in two rounds (Jamieson & Talwalkar 2016, "Non-stochastic best arm
 identification and hyperparameter optimization"). The first trains thresholds a factor of ten apart, and what does
-without clipping, for a few epochs; what diverges is dropped, and the worse half of the rest. The second trains what is
+without clipping, for a few epochs; what diverges is dropped, and the worse half of the thresholds. The second trains what is
 left, and thresholds between those, over three seeds and as long as the run itself, if that is short enough.
 Read :func:`measure` first.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from math import isnan, sqrt
 from pathlib import Path
@@ -40,6 +40,7 @@ from gradclip.training.components import choose_device
 SHORT_EPOCHS = 5  # of the first round, or a tenth of the run's own
 MAX_STEPS = 2000  # of a training: seconds for a small network, and what the tutorial's takes
 DECADES = (1.0, 0.1, 0.01, 0.001, 0.0001)  # thresholds, times the median norm before the explosion
+KEPT_OTHERS = 3  # of what does without clipping: they are stacked, and a slow start may end well
 SEEDS = range(3)  # of the second round; the first has the first of them
 
 
@@ -100,42 +101,34 @@ def candidates(evidence: Evidence) -> list[Candidate]:
     """Return what the first round tries."""
     norms, schedule = evidence.norms, evidence.training.schedule
     thresholds = [] if norms is None or norm_is_undone(evidence) else [norms.p50 * decade for decade in DECADES]
-    return [
-        *_clipping(thresholds, schedule),
-        *(Candidate(_decaying(one, schedule)) for one in plain_remedies(evidence)),
-    ]
+    return [*_clipping(thresholds, schedule), *map(Candidate, plain_remedies(evidence))]
 
 
 def _clipping(thresholds: Sequence[float], schedule: str) -> list[Candidate]:
-    return [
-        Candidate(_decaying(Remedy(f"norm at {rounded(one)}", "", clip_norm(rounded(one))), schedule), one)
-        for one in thresholds
-    ]
-
-
-def _decaying(remedy: Remedy, schedule: str) -> Remedy:
-    """With a decaying rate where the run's is constant: steps of constant length converge only so."""
-    if schedule != "constant":
-        return remedy
-    return replace(remedy, what=f"{remedy.what}, learning rate decay", how=remedy.how + decay_rate())
+    """Clipping, with a decaying rate where the run's is constant: steps of constant length converge only so."""
+    found = []
+    for threshold in thresholds:
+        what, how = f"norm at {rounded(threshold)}", clip_norm(rounded(threshold))
+        if schedule == "constant":
+            what, how = f"{what}, with learning rate decay", how + decay_rate()
+        found.append(Candidate(Remedy(what, "", how), threshold))
+    return found
 
 
 def second_round(tried: Sequence[tuple[Candidate, Trial]], schedule: str) -> list[Candidate]:
-    """Return what the second round tries: the better half of what clips, with more thresholds, and of the others.
+    """Return what the second round tries: the better half of what clips, with more thresholds, and the best others.
 
     Args:
         tried: the candidates of the first round, and how they ended.
         schedule: of the learning rate of the run.
     """
     ranked = sorted((pair for pair in tried if np.isfinite(pair[1].error)), key=lambda pair: pair[1].error)
-    kept = sorted(one.threshold for one in _better_half([one for one, _ in ranked if one.clips]))
+    clipping = [one.threshold for one, _ in ranked if one.clips]
+    kept = sorted(clipping[: -(-len(clipping) // 2)])
     below = [kept[0] / sqrt(10)] if kept else []  # longer trainings can do with shorter steps
-    thresholds = sorted([*below, *kept, *(sqrt(low * high) for low, high in pairwise(kept))])
-    return [*_clipping(thresholds, schedule), *_better_half([one for one, _ in ranked if not one.clips])]
-
-
-def _better_half(ranked: list[Candidate]) -> list[Candidate]:
-    return ranked[: -(-len(ranked) // 2)]
+    between = [low * (high / low) ** part for low, high in pairwise(kept) for part in (0.25, 0.5, 0.75)]
+    thresholds = sorted([*below, *kept, *between])
+    return [*_clipping(thresholds, schedule), *[one for one, _ in ranked if not one.clips][:KEPT_OTHERS]]
 
 
 def measure(

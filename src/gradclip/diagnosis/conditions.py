@@ -10,6 +10,7 @@ from gradclip.arrays import Booleans, Floats
 MOSTLY_CLIPPED = 0.5  # fraction of clipped steps, above which clipping acts like a smaller learning rate
 LARGE_TARGET = 10.0  # magnitude; a standardized target hardly ever reaches it
 SMALL_TARGET = 0.1  # magnitude; every standardized target, and one scaled to 0 to 1, reaches more
+VERY_LARGE_TARGET = 1e4  # magnitude, to which clipped steps hardly reach from outputs near 1: scaling comes first
 USUAL_UPDATE = 0.001  # change of a parameter in one step, as a fraction of its norm, in a training that goes well
 LARGE_UPDATE = 0.1  # a hundred times that: a few such steps replace the parameter
 VANISHING_UPDATE = 1e-6  # a thousandth of that; below 6e-8 a float32 does not change at all

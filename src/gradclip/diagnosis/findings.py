@@ -12,6 +12,7 @@ from gradclip.diagnosis.evidence import ENDED_WELL, Evidence
 from gradclip.diagnosis.log import STEP, UPDATE_RATIO
 from gradclip.diagnosis.suggestions import (
     are_clipped_already,
+    can_scale_target,
     gradients_are_calm,
     has_too_few_steps,
     is_inert,
@@ -61,6 +62,7 @@ def find(evidence: Evidence, probe: Evidence | None = None) -> list[Finding]:
         return found  # whatever else these norms show is not true of the gradients
     return [
         *found,
+        *_target(evidence),
         *_norms(measured),
         *_clipping(evidence),
         *_optimizer(evidence),
@@ -149,6 +151,8 @@ def _of_probe(trials: Sequence[Trial]) -> Finding:
     works = sum(trial.works for trial in trials)
     if not works:
         text += " None of them helps: check the data and the initialization."
+    else:
+        text += " The norms below are those of its best clipped run."
     numbers = {"tried": float(len(trials)), "work": float(works), "diverged": float(len(groups["diverged"]))}
     return Finding("probe", text, numbers, is_problem=not works)
 
@@ -196,6 +200,12 @@ def _log_quality(evidence: Evidence) -> Iterator[Finding]:
         yield Finding("clipped norms", text, {"fraction": share, "threshold": largest}, is_problem=True)
 
 
+def _target(evidence: Evidence) -> Iterator[Finding]:
+    if can_scale_target(evidence):
+        largest = evidence.target_max_abs
+        yield Finding("target", f"The target is not scaled: it reaches {largest:.4g}.", {"largest": largest})
+
+
 def _norms(evidence: Evidence) -> Iterator[Finding]:
     norms, thresholds = evidence.norms, threshold_range(evidence)
     if norms is None or thresholds is None:
@@ -206,6 +216,8 @@ def _norms(evidence: Evidence) -> Iterator[Finding]:
     )
     numbers = {"mean": norms.mean, "median": norms.p50, "p90": norms.p90, "largest": norms.largest}
     yield Finding("norms", text, numbers)
+    if has_too_few_steps(evidence):
+        return
     low, high = thresholds
     text = "Usual thresholds, half to ten times the average norm (Pascanu et al. 2013)"
     yield Finding("thresholds", f"{text}: {rounded(low)} to {rounded(high)}.", {"low": low, "high": high})
@@ -228,6 +240,8 @@ def _clipping(evidence: Evidence) -> Iterator[Finding]:
             f"{label} changed {evidence.clip_fraction:.0%} of the steps, so it acts like a smaller learning rate: on "
             f"average it multiplies gradients by {evidence.coefficient:.3g}{same}."
         )
+        if training.command is not None:
+            text += " probe=true measures which threshold, or which rate without clipping, does best."
         yield Finding("mostly clipped", text, numbers, is_problem=True)
     else:
         yield Finding("clipping", f"{label} changed {evidence.clip_fraction:.0%} of the steps.", numbers)

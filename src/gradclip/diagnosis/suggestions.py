@@ -6,7 +6,7 @@ from dataclasses import replace
 from numpy import fmin, isnan
 
 from gradclip.diagnosis import conditions, remedy
-from gradclip.diagnosis.evidence import Evidence, Norms
+from gradclip.diagnosis.evidence import ENDED_WELL, Evidence, Norms
 from gradclip.diagnosis.remedy import Remedy
 from gradclip.diagnosis.trials import remedies_of
 
@@ -37,13 +37,18 @@ def suggest(measured: Evidence, run: Evidence) -> list[Remedy]:
             *(one for one in untried if not one.changes_any(run.training.fixed_groups)),
         ]
     clipping = [] if norm_is_undone(run) else [*_clipping(measured, needs_strong_clipping(run))]
-    scaling, step_size, epochs = [*_scaling(run)], [*_step_size(run)], [*_fewer_epochs(run)]
+    others, epochs = [*_step_size(run), *_scaling(run)], [*_fewer_epochs(run)]
+    if has_too_few_steps(measured) or scaling_comes_first(run):
+        others, clipping = [], [*_scaling(run), *_step_size(run), *clipping]
+    elif run.training.outcome in ENDED_WELL and not clipping:
+        others = [*_step_size(run)]  # a run that goes well needs no other target
     is_first = run.training.final_to_best_ratio > conditions.OVERFITS_CLEARLY
     found = [
         *(epochs if is_first else ()),
         *_inert_clipping(run),
         *_smaller_epsilon(run),
-        *([*scaling, *step_size, *clipping] if has_too_few_steps(measured) else [*clipping, *step_size, *scaling]),
+        *clipping,
+        *others,
         *_other_causes(run),
         *_adaptive_threshold(measured),
         *_thresholds_by_layer(measured),
@@ -83,6 +88,12 @@ def needs_strong_clipping(evidence: Evidence) -> bool:
 def has_too_few_steps(evidence: Evidence) -> bool:
     """Whether the gradients exploded after so few steps that no threshold follows from them."""
     return evidence.exploded and evidence.norms is not None and evidence.norms.steps < conditions.FEW_NORMS
+
+
+def scaling_comes_first(evidence: Evidence) -> bool:
+    """Whether a target is so small that what is learned first is its scale, or so large that no clipping reaches it."""
+    target = evidence.target_max_abs
+    return can_scale_target(evidence) and not conditions.SMALL_TARGET <= target <= conditions.VERY_LARGE_TARGET
 
 
 def gradients_are_calm(evidence: Evidence) -> bool:
@@ -230,7 +241,8 @@ def _scaling(evidence: Evidence) -> Iterator[Remedy]:
 
 def _other_causes(evidence: Evidence) -> Iterator[Remedy]:
     norms, training = evidence.norms, evidence.training
-    if evidence.target_max_abs > conditions.LARGE_TARGET and training.loss in {"mse", "auto", ""}:
+    is_large = evidence.target_max_abs > conditions.LARGE_TARGET and training.loss in {"mse", "auto", ""}
+    if is_large and not (training.outcome in ENDED_WELL and gradients_are_calm(evidence)):
         yield unclipped(bounded_loss())
     if norms is not None and norms.first > conditions.LARGE_FIRST_NORM and training.initialization:
         why = f"the first gradient norm is {norms.first:.3g} times the median: the initial weights are too large"
