@@ -37,7 +37,16 @@ from tests.benchmarks.advice_regret import (
 from tests.benchmarks.advice_trials import Laboratory, Settings, Trials
 
 FIRST_SEED = 1000
-HEADER = ["problem", "as it was", "advised", "best threshold", "best plain remedy", "best of all", "regret", "seeds"]
+HEADER = [
+    "problem",
+    "as it was",
+    "advised",
+    "best threshold",
+    "best plain remedy",
+    "best of all",
+    "regret",
+    "learned / diverged",
+]
 
 
 def tracking_in(folder: Path) -> TrackingSettings:
@@ -132,7 +141,7 @@ def short(settings: Settings, problem: Problem) -> str:
 def error(trials: Trials) -> str:
     """The median error on the test rows."""
     value = median_error(trials)
-    return "diverged" if np.isinf(value) else f"{value:.3g}"
+    return "diverged" if np.isinf(value) else f"{float(f'{value:.3g}'):g}"
 
 
 def ratio(value: float) -> str:
