@@ -65,6 +65,7 @@ BAD = [
     (["target=abc"], "target: got 'abc'; must be a valid number"),
     (["by=[]", "runs=[]", "figures=7"], "figures: got 7; must be a valid boolean"),
     (["runs=tags.seed IN ('1')"], "runs: got \"tags.seed IN ('1')\"; Expected a quoted string value for tag"),
+    (["split=tst"], "split: got 'tst'; must be 'train', 'validation' or 'test'"),
     (["figure_format=gif"], "figure_format: got 'gif'; must be 'png', 'pdf' or 'svg'"),
     (["tracking=none"], "tracking.uri: got None; must be a valid string"),
     (["tracking.uri=sqlite:////no/such/mlflow.db"], "tracking.uri: got 'sqlite:////no/such/mlflow.db'; there is no"),

@@ -102,5 +102,7 @@ def test_figures_say_which_rows_chose_and_show_the_median_on_test() -> None:
     assert axes["all_runs"].get_xlabel() == label
     diamonds = [line.get_xdata().tolist() for line in axes["all_runs"].get_lines() if line.get_marker() == "D"]
     assert diamonds == [[35.0], [10.5]]
+    (medians,) = (line for line in axes["threshold"].get_lines() if line.get_label() == "median on test")
+    assert medians.get_xydata().tolist() == [[1.0, 35.0], [5.0, 10.5]]
     assert axes["learning_curves"].get_ylabel() == "mse/validation"
     assert axes["threshold"].get_ylabel() == "final/mse_validation"

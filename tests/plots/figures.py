@@ -47,6 +47,7 @@ LINE = ThresholdLine(
     scores=[np.array([400.0, 500.0, 600.0]), np.array([20.0, 30.0, 40.0]), np.array([9.0])],
     quartiles=np.array([[450.0, 500.0, 550.0], [25.0, 30.0, 35.0], NONE]),
     diverged=np.array([0.0, 0.0, 2 / 3]),
+    test_medians=np.array([520.0, 33.0, np.nan]),
 )
 thresholds = partial(
     plot_thresholds, lines=[LINE], unclipped=[("none", np.nan)], edge=10.0, score="final/mse_test",
@@ -141,7 +142,7 @@ FIGURES = {
     "scores": partial(
         scores,
         groups=[
-            GroupScores(LONG, 0, np.array([9.0, 12.0, 15.0]), 0),
+            GroupScores(LONG, 0, np.array([9.0, 12.0, 15.0]), 0, test_median=14.0),
             GroupScores("norm=1.0", 1, np.array([900.0]), 2),
             GroupScores("none", 2, np.empty(0), 3),
         ],

@@ -64,6 +64,7 @@ def _line(label: str, groups: Mapping[int, GroupSummary], metric: Metric) -> Thr
         [_finite_scores(group, metric) for group in groups.values()],
         np.array([quartiles(group.errors, metric) for group in groups.values()]),
         np.array([group.outcomes["diverged"].value for group in groups.values()]),
+        np.array([_test_median(group, metric) for group in groups.values()]),
     )
 
 
@@ -81,8 +82,13 @@ def group_scores(number: int, summary: GroupSummary, metric: Metric) -> GroupSco
         metric: the score.
     """
     scores = _finite_scores(summary, metric)
-    on_test = metric.to_value(summary.test_median.value) if summary.test_median else np.nan
-    return GroupScores(summary.group.label, number, scores, len(summary.errors) - len(scores), on_test)
+    diverged = len(summary.errors) - len(scores)
+    return GroupScores(summary.group.label, number, scores, diverged, _test_median(summary, metric))
+
+
+def _test_median(summary: GroupSummary, metric: Metric) -> float:
+    """Return the median on the test examples, where others chose; NaN where the median run diverged, or these chose."""
+    return metric.to_value(summary.test_median.value) if summary.test_median else np.nan
 
 
 def _finite_scores(summary: GroupSummary, metric: Metric) -> Floats:

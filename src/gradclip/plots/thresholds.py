@@ -40,6 +40,7 @@ class ThresholdLine:
         quartiles: 25th, 50th and 75th percentile of the score, ``[thresholds, 3]``; NaN where they fall on a diverged
             run.
         diverged: proportion of the runs that diverged, ``[thresholds]``.
+        test_medians: medians on the test examples, where others chose, ``[thresholds]``; NaN where there are none.
     """
 
     label: str
@@ -48,6 +49,7 @@ class ThresholdLine:
     scores: Sequence[Floats]
     quartiles: Floats
     diverged: Floats
+    test_medians: Floats
 
 
 def plot_thresholds(
@@ -85,6 +87,10 @@ def plot_thresholds(
                 panel.plot(at, proportion, _marker(index), color=color, markersize=5, clip_on=False)
     for panel in lower:
         panel.set(ylabel="diverged", ylim=(0, 1), yticks=[0, 1], yticklabels=["none", "all"])
+    test_medians = np.concatenate([line.test_medians for line in lines])
+    if np.isfinite(test_medians).any():
+        thresholds = np.concatenate([line.threshold for line in lines])
+        axes.plot(thresholds, test_medians, "D", color=BLACK, fillstyle="none", label="median on test")
     for label, median in unclipped:
         text = label if np.isfinite(median) else f"{label}: the median run diverged"
         axes.axhline(median, color=GREY, linestyle="--", label=text)
@@ -98,7 +104,7 @@ def plot_thresholds(
     if is_fraction:
         percent_axis(axes)
     else:
-        log_axis_over_decades(axes, np.concatenate([values for line in lines for values in line.scores]))
+        log_axis_over_decades(axes, np.concatenate([test_medians, *(runs for line in lines for runs in line.scores)]))
     legend_below(figure, axes)
 
 
