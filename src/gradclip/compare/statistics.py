@@ -5,7 +5,7 @@ or mean that falls on a diverged run is infinite too.
 """
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from itertools import count
 from math import comb, inf, log, nan
 from typing import NamedTuple
@@ -185,6 +185,7 @@ def paired_p_values(errors: Floats, best: int) -> Floats:
     return p_values
 
 
+@cache
 def sign_flips(seeds: int) -> Floats:
     """Return ``[flips, seeds]`` signs, the first all positive; of a flip and its negative, equally extreme, one."""
     if seeds <= MAX_EXACT_SEEDS:
