@@ -20,7 +20,7 @@ from gradclip.cli.advise import read_evidence, run_probe
 from gradclip.config.composition import compose_config
 from gradclip.config.overrides import merge
 from gradclip.config.tracking import TrackingSettings
-from gradclip.diagnosis.suggestions import suggest
+from gradclip.diagnosis.suggestions import needs_strong_clipping, suggest
 from gradclip.formatting import chosen_on_test
 from tests.benchmarks.advice_problems import Problem, problems
 from tests.benchmarks.advice_regret import (
@@ -37,7 +37,16 @@ from tests.benchmarks.advice_regret import (
 from tests.benchmarks.advice_trials import Laboratory, Settings, Trials
 
 FIRST_SEED = 1000
-HEADER = ["problem", "as it was", "advised", "best threshold", "best plain remedy", "best of all", "regret", "seeds"]
+HEADER = [
+    "problem",
+    "as it was",
+    "advised",
+    "best threshold",
+    "best plain remedy",
+    "best of all",
+    "regret",
+    "learned / diverged",
+]
 
 
 def tracking_in(folder: Path) -> TrackingSettings:
@@ -55,7 +64,7 @@ def advice_on(problem: Problem, folder: Path) -> list[list[Candidate]]:
     """
     tracking = tracking_in(folder)
     evidence = measured = read_evidence(tracking, first_run(problem, tracking, folder))
-    if evidence.exploded:  # as probe=auto
+    if needs_strong_clipping(evidence):  # as probe=auto
         measured = run_probe(tracking, evidence, Path(tempfile.mkdtemp(dir=folder), "probe"), is_asked_for=False)
     return [
         [
@@ -132,7 +141,7 @@ def short(settings: Settings, problem: Problem) -> str:
 def error(trials: Trials) -> str:
     """The median error on the test rows."""
     value = median_error(trials)
-    return "diverged" if np.isinf(value) else f"{value:.3g}"
+    return "diverged" if np.isinf(value) else f"{float(f'{value:.3g}'):g}"
 
 
 def ratio(value: float) -> str:

@@ -76,7 +76,7 @@ def candidates(problem: Problem, learning_rate: float) -> list[Candidate]:
         learning_rate: of the run as it was.
     """
     thresholds = [f"{problem.scale * factor:.2g}" for factor in FACTORS]
-    clipped = {f"norm {value}": ("clip=norm", f"clip.value={value}") for value in thresholds}
+    clipped = {f"norm {float(value):g}": ("clip=norm", f"clip.value={value}") for value in thresholds}
     plain: dict[str, Settings] = {SCALED_TARGET: ("data.scale_target=standard",)} if problem.can_scale_target else {}
     plain |= {f"{SMALLER_RATE} {factor}": (f"optimizer.lr={learning_rate * factor:g}",) for factor in (0.1, 0.01)}
     plain[ADAM] = ("optimizer=adam", "optimizer.lr=0.001")

@@ -2,8 +2,8 @@
 
 Successive halving over stacked replicas, in two rounds (Jamieson & Talwalkar 2016, "Non-stochastic best arm
 identification and hyperparameter optimization"). The first trains thresholds a factor of ten apart, and what does
-without clipping, for a few epochs; what diverges is dropped, and the worse half of the thresholds. The second trains what is
-left, and thresholds between those, over three seeds and as long as the run itself, if that is short enough.
+without clipping, for a few epochs; what diverges is dropped, and the worse half of the thresholds. The second trains
+what is left, and thresholds between those, over three seeds and as long as the run itself, if that is short enough.
 Read :func:`measure` first.
 """
 

@@ -72,7 +72,9 @@ def probe_of(evidence: "Evidence", settings: AdviseSettings, folder: Path) -> "E
     Raises:
         GradclipError: the probe was asked for, and cannot be trained.
     """
-    if settings.probe is False or (settings.probe == "auto" and not evidence.exploded):
+    from gradclip.diagnosis.suggestions import needs_strong_clipping
+
+    if settings.probe is False or (settings.probe == "auto" and not needs_strong_clipping(evidence)):
         return None
     try:
         if result_of(ask(Store.of(settings.tracking), Operations.is_read_only)):

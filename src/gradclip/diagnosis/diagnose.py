@@ -9,11 +9,12 @@ from numpy.typing import ArrayLike
 
 from gradclip.diagnosis.conditions import DEFAULT_EPSILON
 from gradclip.diagnosis.evidence import Evidence, gather_evidence
-from gradclip.diagnosis.findings import Finding, find, unknown, unknown_of_run
+from gradclip.diagnosis.findings import Finding, find
 from gradclip.diagnosis.finite_statistics import null_nonfinite
 from gradclip.diagnosis.log import Log, Training, as_log
 from gradclip.diagnosis.remedy import Loop, Remedy
 from gradclip.diagnosis.suggestions import suggest
+from gradclip.diagnosis.unknown import unknown, unknown_of_run
 from gradclip.telemetry.record import GradientRecord
 
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from gradclip import keys
 from gradclip.diagnosis import conditions
-from gradclip.diagnosis.evidence import ENDED_WELL, Evidence
-from gradclip.diagnosis.log import STEP, UPDATE_RATIO
+from gradclip.diagnosis.evidence import Evidence
+from gradclip.diagnosis.log import STEP
 from gradclip.diagnosis.suggestions import (
     are_clipped_already,
     can_scale_target,
@@ -70,40 +70,6 @@ def find(evidence: Evidence, probe: Evidence | None = None) -> list[Finding]:
         *_layers(measured),
         *_drift(measured),
     ]
-
-
-def unknown(evidence: Evidence) -> list[str]:
-    """Return what the log cannot tell, and what would have to be known for it."""
-    log, training = evidence.log, evidence.training
-    interval = float(np.median(np.diff(log[STEP]))) if len(log) > 1 else 1.0
-    exceed_threshold = bool(np.any(evidence.finite_norms > training.threshold))
-    is_clear = log.is_before_clipping or exceed_threshold or are_clipped_already(evidence)
-    gaps = [
-        (interval > 1, f"whether norms between the logged steps spike: only every {interval:g}th step was logged"),
-        (not is_clear, "whether these norms are from before clipping: nothing shows it"),
-        (isnan(evidence.clip_fraction), "how much was clipped: needs the threshold, or norms after clipping"),
-        (not training.optimizer, "whether the optimizer undoes the clipping: needs the name of the optimizer"),
-        (
-            not log.tensors(UPDATE_RATIO),
-            "how long steps are: needs updates and weights, as GradientMonitor has them",
-        ),
-        (not evidence.tensors, "which tensor the norm comes from: needs the norm of each, as grad_norm/<tensor>"),
-        (isnan(evidence.learning_rate), "which rate would do the same as clipping: needs the learning rate"),
-    ]
-    return [what for is_missing, what in gaps if is_missing]
-
-
-def unknown_of_run(evidence: Evidence) -> list[str]:
-    """Return what the telemetry and the score of a run of our command cannot tell."""
-    training = evidence.training
-    gaps = [
-        (
-            isnan(training.final_to_best_ratio) and training.outcome in ENDED_WELL,
-            "whether it overfits, or is unstable at its end: needs a score that is an error, or the accuracy",
-        ),
-        (isnan(evidence.target_max_abs) and "model" in training.fixed_groups, "whether the target should be scaled"),
-    ]
-    return [what for is_missing, what in gaps if is_missing]
 
 
 def _outcome(evidence: Evidence, probe: Evidence | None) -> Iterator[Finding]:
@@ -240,8 +206,6 @@ def _clipping(evidence: Evidence) -> Iterator[Finding]:
             f"{label} changed {evidence.clip_fraction:.0%} of the steps, so it acts like a smaller learning rate: on "
             f"average it multiplies gradients by {evidence.coefficient:.3g}{same}."
         )
-        if training.command is not None:
-            text += " probe=true measures which threshold, or which rate without clipping, does best."
         yield Finding("mostly clipped", text, numbers, is_problem=True)
     else:
         yield Finding("clipping", f"{label} changed {evidence.clip_fraction:.0%} of the steps.", numbers)

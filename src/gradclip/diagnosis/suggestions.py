@@ -37,22 +37,22 @@ def suggest(measured: Evidence, run: Evidence) -> list[Remedy]:
             *(one for one in untried if not one.changes_any(run.training.fixed_groups)),
         ]
     clipping = [] if norm_is_undone(run) else [*_clipping(measured, needs_strong_clipping(run))]
-    others, epochs = [*_step_size(run), *_scaling(run)], [*_fewer_epochs(run)]
+    scaling, step_size, epochs = [*_scaling(run)], [*_step_size(run)], [*_fewer_epochs(run)]
     if has_too_few_steps(measured) or scaling_comes_first(run):
-        others, clipping = [], [*_scaling(run), *_step_size(run), *clipping]
+        ordered = [*scaling, *step_size, *clipping, *_other_causes(run)]
     elif run.training.outcome in ENDED_WELL and not clipping:
-        others = [*_step_size(run)]  # a run that goes well needs no other target
-    is_first = run.training.final_to_best_ratio > conditions.OVERFITS_CLEARLY
+        ordered = step_size  # nothing is wrong whose cause should be removed
+    else:
+        ordered = [*clipping, *step_size, *scaling, *_other_causes(run)]
+    overfits_clearly = run.training.final_to_best_ratio > conditions.OVERFITS_CLEARLY
     found = [
-        *(epochs if is_first else ()),
+        *(epochs if overfits_clearly else ()),
         *_inert_clipping(run),
         *_smaller_epsilon(run),
-        *clipping,
-        *others,
-        *_other_causes(run),
+        *ordered,
         *_adaptive_threshold(measured),
         *_thresholds_by_layer(measured),
-        *(() if is_first else epochs),
+        *(() if overfits_clearly else epochs),
     ]
     return [one for one in found if not one.changes_any(run.training.fixed_groups)]
 
@@ -216,7 +216,7 @@ def smaller_rate(update_ratio: float, rate: float, where: str = "") -> Remedy:
         rate: the learning rate; NaN if it is not known.
         where: which parameter changed so much, and why that matters.
     """
-    why = "not measured: in our tests a tenth of the rate diverged again in four of seven tables"
+    why = "a guess: a tenth of the rate diverged again in four of seven tables"
     if update_ratio > conditions.LARGE_UPDATE:
         why = f"steps are too large: one changed a parameter by {update_ratio:.0%} of its norm{where}; {why}"
     how = remedy.scale_rate("0.1") if isnan(rate) else remedy.learning_rate(f"{rate / 10:g}")
@@ -241,8 +241,7 @@ def _scaling(evidence: Evidence) -> Iterator[Remedy]:
 
 def _other_causes(evidence: Evidence) -> Iterator[Remedy]:
     norms, training = evidence.norms, evidence.training
-    is_large = evidence.target_max_abs > conditions.LARGE_TARGET and training.loss in {"mse", "auto", ""}
-    if is_large and not (training.outcome in ENDED_WELL and gradients_are_calm(evidence)):
+    if evidence.target_max_abs > conditions.LARGE_TARGET and training.loss in {"mse", "auto", ""}:
         yield unclipped(bounded_loss())
     if norms is not None and norms.first > conditions.LARGE_FIRST_NORM and training.initialization:
         why = f"the first gradient norm is {norms.first:.3g} times the median: the initial weights are too large"
