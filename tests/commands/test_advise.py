@@ -57,7 +57,7 @@ def test_a_run_that_exploded_is_probed_and_the_advice_confirmed(
     assert re.fullmatch(r"Use .*: median [\d.]+ on test rows where the run as it was diverged.*\.", sentence)
     assert command.startswith("  python src/train.py ")
     trained = runs("tags.seed = '1003' and params.data.samples = '200'")
-    assert sorted(run.data.tags[keys.OUTCOME] for run in trained)[:2] == ["diverged", "learned"]
+    assert {run.data.tags[keys.OUTCOME] for run in trained} >= {"diverged", "learned"}
     assert len(trained) >= 5
     again = advise("probe=false")  # the last run is the user's, neither one of the probe nor an arm
     assert "Outcome of none samples=200 max_epochs=8 seed=40: diverged." in again.stdout
