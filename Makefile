@@ -42,7 +42,9 @@ benchmark: .venv/installed-dev  ## the tables and the figures of the README and 
 	$(BIN)/python -m tests.benchmarks.vectorized
 	$(BIN)/python tests/benchmarks/store.py
 	$(BIN)/python tests/benchmarks/compare.py
-	$(BIN)/python tests/benchmarks/advice.py
+	$(BIN)/python -m tests.benchmarks.coverage
+	$(BIN)/python -m tests.benchmarks.power
+	$(BIN)/python -m tests.benchmarks.advice
 	$(BIN)/python -m tests.benchmarks.screenshots
 	$(BIN)/python -m tests.benchmarks.robustness
 

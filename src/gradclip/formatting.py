@@ -20,7 +20,19 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 CODE = "    "  # before a line of code or a command
-TEXT_COLUMNS = {"job", "run", "group", "outcome", "reason", "better", "worse", "significant"}
+TEXT_COLUMNS = {
+    "job",
+    "run",
+    "group",
+    "outcome",
+    "reason",
+    "better",
+    "worse",
+    "significant",
+    "arm",
+    "against",
+    "verdict",
+}
 FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # what a cell that is computed begins with
 COLORS = {
     "diverged": "red",
@@ -243,6 +255,16 @@ def signal_name(number: int) -> str:
         ('Ctrl-C', 'SIGTERM')
     """
     return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+
+
+def chosen_on_test(reason: str = "this data set has no validation rows") -> str:
+    """Say that the best was chosen by the score that is reported for it.
+
+    Example:
+        >>> chosen_on_test()
+        'Chosen on the test rows: this data set has no validation rows, so the best looks better than it is.'
+    """
+    return f"Chosen on the test rows: {reason}, so the best looks better than it is."
 
 
 def unsent_message(writes: int, folder: Path) -> str:

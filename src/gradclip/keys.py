@@ -255,6 +255,7 @@ DIVERGED_IN: Final = "diverged_in"  # loss | gradient, weight or update <paramet
 CLIP: Final = "clip"  # method and thresholds, as in the run's name
 LOSS_REDUCTION: Final = "loss_reduction"  # mean | sum over the batch: gradients and thresholds scale with it
 SEED: Final = "seed"
+PURPOSE: Final = "purpose"  # of a multirun that advice has trained: "the last run" is never one of those
 DATA: Final = "data"  # name of the data set, or of its file
 BEST: Final = "best"  # of a multirun: its best settings
 HOST: Final = "host"
@@ -269,6 +270,10 @@ VERSION: Final = "version"  # of gradclip: an installed package has no commit
 ORDER: Final = "mlflow.gradclip.order"  # by which our view sorts; MLflow's pages do not list tags of this prefix
 DESCRIPTION: Final = "mlflow.note.content"  # MLflow's own tag: the description on a run's page, in Markdown
 PARENT_RUN: Final = "mlflow.parentRunId"  # MLflow's own tag: makes a run the child of another
+
+# What advice trains: values of the tag.
+PROBE: Final = "probe"
+CONFIRMATION: Final = "confirmation"
 
 # Artifacts.
 CONFIG_FILE: Final = "config.yaml"

@@ -1,4 +1,4 @@
-"""Verdicts on advice and on clipping, from runs of known errors."""
+"""Verdicts on advice and the sentence to act on, from runs of known errors."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,87 +7,136 @@ import numpy as np
 import pytest
 
 from gradclip import keys
-from gradclip.advise.confirmation import ADVISED, ADVISED_UNCLIPPED, ORIGINAL, Arm, control_of_advice, verdicts
-from gradclip.advise.evidence import gather
+from gradclip.advise.arms import ADVISED, ADVISED_UNCLIPPED, ORIGINAL, Arm
+from gradclip.advise.confirmation import Confirmation, confirm_arms
+from gradclip.advise.recommendation import conclusion
+from gradclip.advise.verdicts import notes, tables, verdicts
 from gradclip.compare.grouping import Group
-from gradclip.compare.metric import Metric
-from gradclip.compare.summary import GroupSummary, summarize_groups
+from gradclip.compare.metric import choose_metric
+from gradclip.compare.summary import summarize_groups
 from gradclip.diagnosis.suggestions import UNCLIPPED_EQUIVALENT
-from tests.support.evidence import made_run, made_telemetry
+from tests.support.evidence import made_run
 
-MSE = Metric(keys.MSE.final_test, sign=1, curve=keys.MSE.test)
-GOOD, MIDDLING, BAD = range(10, 20), range(15, 25), range(30, 40)
-
-
-def summary(
-    name: str, test: Sequence[float], train: Sequence[float] | None = None, outcome: str = "learned"
-) -> GroupSummary:
-    errors = zip(test, train or test, strict=True)
-    metrics = [{keys.MSE.final_test: float(first), keys.MSE.final_train: float(second)} for first, second in errors]
-    runs = [replace(made_run(outcome), metrics=measured) for measured in metrics]
-    return summarize_groups([Group(name, {}, runs)], MSE, {}, target=0.0)[0]
+SCALED, UNCLIPPED = "scaled target", ADVISED_UNCLIPPED[UNCLIPPED_EQUIVALENT]
+NAMES = {"original": ORIGINAL, "advised": ADVISED, "scaled": SCALED, "control": UNCLIPPED_EQUIVALENT, "own": UNCLIPPED}
+GOOD, BAD, WORST = np.arange(10.0, 20), np.arange(30.0, 40), np.full(10, np.inf)
+OVERRIDES = {ORIGINAL: ("clip=norm",), ADVISED: ("clip=norm", "clip.value=7"), SCALED: ("clip=none", "data.x=y")}
 
 
-def verdict(**errors: Sequence[float]) -> str:
-    names = {
-        "original": ORIGINAL, "advised": ADVISED, "unclipped": UNCLIPPED_EQUIVALENT,
-        "advised_unclipped": ADVISED_UNCLIPPED[UNCLIPPED_EQUIVALENT],
-    }  # fmt: skip
-    return "\n".join(verdicts({names[arm]: summary(arm, test) for arm, test in errors.items()}, MSE))
+def confirmed(
+    stalled: Sequence[str] = (), train: Sequence[float] | None = None, level: float = 0.05, **errors: np.ndarray
+) -> Confirmation:
+    """A confirmation; the errors are those on the validation rows, those on the test rows are larger by one."""
+    groups = []
+    for arm, values in errors.items():
+        runs = [
+            replace(
+                made_run("diverged" if np.isinf(value) else "stalled" if arm in stalled else "learned", seed=str(seed)),
+                metrics={
+                    keys.MSE.final_validation: value,
+                    keys.MSE.final_test: value + 1,
+                    keys.MSE.final_train: train[seed] if train is not None and arm == "advised" else value,
+                },
+            )
+            for seed, value in enumerate(values.tolist())
+        ]
+        groups.append(Group(NAMES[arm], {}, runs))
+    metric = choose_metric([run for group in groups for run in group.runs])
+    summaries = {one.group.label: one for one in summarize_groups(groups, metric, {}, target=0.0)}
+    return confirm_arms({group.label: summaries[group.label] for group in groups}, metric, level)
 
 
-def test_advice_that_helped_is_reported_with_medians_and_probability() -> None:
-    assert verdict(original=BAD, advised=GOOD).startswith(
-        "The advice helped: median 14.5 advised, 34.5 original; probability of improvement 1.00 (0.80 to 1.00), p"
+def sentence(found: Confirmation) -> str:
+    return conclusion(found, [Arm(name, OVERRIDES.get(name, ())) for name in found.summaries])[0]
+
+
+def test_advice_that_is_better_than_everything_is_recommended() -> None:
+    found = confirmed(original=WORST, advised=GOOD, scaled=BAD, own=BAD)
+    assert [(one.other.group.label, one.verdict) for one in found.contrasts] == [
+        (ORIGINAL, "better"), (SCALED, "better"), (UNCLIPPED, "better"),
+    ]  # fmt: skip
+    assert [*verdicts(found)] == [
+        "Advised vs. original, median 14.5 vs. diverged: the advice helps.",
+        "Advised vs. scaled target, median 14.5 vs. 34.5: better.",
+        "Advised vs. advised, but unclipped at a smaller learning rate, median 14.5 vs. 34.5: it is the clipping.",
+    ]
+    assert found.is_told
+    expected = "median 14.5 on validation rows (15.5 on test rows) where the run as it was diverged."
+    assert sentence(found) == f"Use clip=norm clip.value=7: {expected}"
+
+
+def test_a_remedy_that_is_better_than_the_advice_is_recommended() -> None:
+    found = confirmed(original=WORST, advised=BAD, scaled=GOOD)
+    assert "Advised vs. scaled target, median 34.5 vs. 14.5: worse." in [*verdicts(found)]
+    assert sentence(found).startswith("Use clip=none data.x=y (scaled target): median 14.5 on validation rows")
+    assert sentence(found).endswith("where the run as it was diverged; shown to be better than the advice.")
+
+
+def test_a_remedy_that_is_as_good_is_named() -> None:
+    found = confirmed(original=WORST, advised=GOOD, scaled=GOOD * 1.01)
+    assert "Advised vs. scaled target, median 14.5 vs. 14.6: as good, within a factor of 1.1." in [*verdicts(found)]
+    assert found.is_told
+    assert sentence(found).endswith("diverged; as good (within a factor of 1.1): scaled target.")
+
+
+def test_what_cannot_be_told_is_not_said() -> None:
+    found = confirmed(original=GOOD, advised=GOOD[::-1])
+    assert [*verdicts(found)] == ["Advised vs. original, median 14.5 vs. 14.5: not told apart."]
+    assert not found.is_told
+    assert sentence(found) == (
+        "Keep the run as it was: median 14.5 on validation rows (15.5 on test rows); 10 seeds cannot tell it from the "
+        "advice."
     )
-    assert verdict(original=GOOD, advised=GOOD[::-1]).startswith("It is uncertain whether the advice helped")
 
 
-def test_advice_with_which_nothing_is_learned_did_not_help_though_it_is_better() -> None:
-    stalled = {ORIGINAL: summary("original", BAD), ADVISED: summary("advised", GOOD, outcome="stalled")}
-    assert next(verdicts(stalled, MSE)).startswith(
-        "The advice did not help, most of its runs learn nothing: median 14.5"
-    )
+def test_where_a_run_trains_at_all_it_is_recommended_though_few_seeds_prove_nothing() -> None:
+    found = confirmed(original=WORST[:3], advised=GOOD[:3])
+    assert [one.verdict for one in found.contrasts] == ["not told apart"]
+    assert sentence(found).startswith("Use clip=norm clip.value=7: median 11.0 on validation rows")
+
+
+@pytest.mark.parametrize("arm", ["original", "advised"])
+def test_it_is_never_the_clipping_where_nothing_is_learned(arm: str) -> None:
+    own = {"original": "control", "advised": "own"}[arm]
+    found = confirmed(stalled=[arm], **{"original": BAD, "advised": BAD, arm: GOOD, own: WORST})
+    lines = [line for line in verdicts(found) if line.startswith(f"{arm.capitalize()} vs. ") and "diverged" in line]
+    assert len(lines) == 1
+    assert lines[0].endswith(": better, but most of its runs learn nothing.")
+    assert not any("it is the clipping" in line or "the advice helps" in line for line in verdicts(found))
+
+
+def test_advice_that_learns_nothing_is_not_recommended() -> None:
+    found = confirmed(stalled=["advised"], original=WORST, advised=GOOD, scaled=BAD)
+    assert sentence(found).startswith("Use clip=none data.x=y (scaled target): median 34.5")
+    assert sentence(found).endswith("; as advised, most runs learn nothing.")
+    nothing = confirmed(stalled=["advised", "scaled"], original=WORST, advised=GOOD, scaled=BAD)
+    assert sentence(nothing).startswith("Use none of these: in every arm most runs learn nothing")
 
 
 def test_advice_that_trains_better_and_predicts_worse_overfits() -> None:
-    worse = {ORIGINAL: summary("original", GOOD), ADVISED: summary("advised", BAD, train=range(10))}
-    lines = list(verdicts(worse, MSE))
-    assert lines[0].startswith("The advice made it worse: median 34.5 advised, 14.5 original")
-    better = "On the training examples it is better, median 4.50 advised and 14.5 original"
+    lines = [*verdicts(confirmed(original=GOOD, advised=BAD, train=np.arange(10.0).tolist()))]
+    assert lines[0] == "Advised vs. original, median 34.5 vs. 14.5: the advice makes it worse."
+    better = "On the training rows the advice is better, median 4.50 in place of 14.5"
     assert lines[1] == f"{better}: it trains better and overfits."
 
 
-@pytest.mark.parametrize(
-    ("unclipped", "answer"),
-    [
-        (BAD, ": clipping does more than shorten the steps"),
-        (GOOD[::-1], ": no evidence that clipping does more than shorten the steps"),
-        (range(10), ": clipping only shortens the steps, and a smaller learning rate does that better"),
-    ],
-)
-def test_clipping_is_compared_with_a_smaller_learning_rate(unclipped: Sequence[float], answer: str) -> None:
-    text = verdict(original=GOOD, unclipped=unclipped)
-    assert text.startswith("Original vs. smaller learning rate, no clipping: median 14.5 vs. ")
-    assert text.endswith(f"{answer}.")
+def test_the_clipping_of_the_run_as_it_was_is_held_against_smaller_steps() -> None:
+    found = confirmed(original=GOOD, advised=GOOD / 10, control=GOOD / 2)
+    assert [*verdicts(found)][-1].endswith("median 14.5 vs. 7.25: better without clipping.")
+    assert [*verdicts(confirmed(original=GOOD, advised=GOOD / 10, control=BAD))][-1].endswith("it is the clipping.")
 
 
-def test_the_advised_clipping_is_compared_with_a_smaller_learning_rate_of_its_own() -> None:
-    line = verdict(original=BAD, advised=GOOD, advised_unclipped=MIDDLING).splitlines()[-1]
-    assert line.startswith("Advised vs. advised, but unclipped at a smaller learning rate: median 14.5 vs. 19.5")
+def test_advice_that_the_run_followed_already_is_compared_with_the_others_as_it_was() -> None:
+    found = confirmed(original=GOOD, scaled=BAD)
+    assert [*verdicts(found)] == ["Original vs. scaled target, median 14.5 vs. 34.5: better."]
+    assert sentence(found).startswith("Keep the run as it was: median 14.5 on validation rows (15.5 on test rows).")
 
 
-def test_the_control_of_advice_has_the_learning_rate_of_its_steps_and_repeats_no_other_arm() -> None:
-    run = made_run(clip="norm", value="2.0", fraction=1.0)
-    evidence = gather(run, made_telemetry(np.full(10, 4.0), clipped=np.full(10, 2.0)))
-    (arm,) = control_of_advice(evidence, [])
-    assert arm == Arm(ADVISED_UNCLIPPED[UNCLIPPED_EQUIVALENT], ("clip=none", "optimizer.lr=0.005"))
-    same = Arm(UNCLIPPED_EQUIVALENT, ("clip=none", "clip.value=3", "optimizer.lr=0.005"))
-    assert control_of_advice(evidence, [same]) == []
-    assert control_of_advice(gather(made_run(), made_telemetry(np.ones(10))), []) == []
-
-
-def test_adam_undoes_a_constant_factor_so_that_its_control_keeps_the_rate() -> None:
-    run = made_run(clip="norm", value="2.0", fraction=1.0, optimizer="adam")
-    evidence = gather(run, made_telemetry(np.full(10, 4.0), clipped=np.full(10, 2.0)))
-    assert control_of_advice(evidence, []) == [Arm("advised, but unclipped", ("clip=none",))]
+def test_verdicts_are_those_of_the_table_at_its_level() -> None:
+    found = confirmed(original=BAD, advised=GOOD, scaled=GOOD * 1.01, level=0.001)
+    assert {one.verdict for one in found.contrasts} == {"not told apart"}
+    arms, contrasts = tables(found)
+    assert arms.rows[0] == ("original", "34.5 (31.0 to 38.0)", "35.5", "10 of 10", "0 of 10")
+    assert [row[-1] for row in contrasts.rows] == ["not told apart"] * 2
+    assert contrasts.rows[0][2:5] == ("1.00 (0.69 to 1.00)", "0.002", "1")
+    assert "p below 0.001" in next(notes(found))

@@ -13,12 +13,20 @@ from scipy.stats import mannwhitneyu, norm, rankdata, wilcoxon
 
 from gradclip.arrays import Floats
 from gradclip.compare import statistics
+from gradclip.compare.planned import batch_levels, planned_tests
+from gradclip.config.schema import BATCHES
 
 RANK_CORRELATION = 0.56
 CORRELATION = 2 * sin(pi * RANK_CORRELATION / 6)  # of normal variables with that rank correlation
 SHIFT = norm.ppf(0.7) * sqrt(2)  # by which a worse setting is worse, in standard deviations of a run
 LEVEL = 1 - statistics.CONFIDENCE
 SEEDS, GROUPS, TRIALS = (5, 6, 10, 20), 5, 1000
+ARMS = 7  # of a confirmation, the advice among them
+RULES = {  # seeds in all at each look, and the level there
+    f"seeds=auto: {', '.join(map(str, BATCHES))}": (BATCHES, batch_levels(BATCHES)),
+    "the same looks, each at 5%": (BATCHES, [LEVEL] * len(BATCHES)),
+    **{f"{seeds} seeds, one look": ((seeds,), [LEVEL]) for seeds in BATCHES},
+}
 
 Procedure = Callable[[Floats], Floats]  # from errors, [seeds, groups], to p-values of the best group with each
 
@@ -65,7 +73,8 @@ def best_with_rest(errors: Floats) -> Floats:
     p_values, best = np.ones(errors.shape[1]), best_of(errors)
     others = [group for group in range(errors.shape[1]) if group != best]
     logarithms = np.log(np.minimum(errors, statistics.HUGE))
-    tests = wilcoxon(logarithms[:, [best]] - logarithms[:, others], axis=0).pvalue
+    method = "auto" if np.isfinite(errors).all() else "approx"  # with ties SciPy tries permutations, which takes long
+    tests = wilcoxon(logarithms[:, [best]] - logarithms[:, others], method=method, axis=0).pvalue
     p_values[others] = statistics.holm(np.nan_to_num(tests, nan=1.0).tolist())
     return p_values
 
@@ -127,6 +136,29 @@ def equivalence(seeds: int, factor: float, trials: int = TRIALS) -> float:
     return float(np.mean([statistics.equivalence_p_value(np.ones(seeds), ratio) < LEVEL for ratio in ratios]))
 
 
+def confirmed(
+    looks: Sequence[int], levels: Sequence[float], shifts: Sequence[float], trials: int = TRIALS
+) -> tuple[float, float]:
+    """Return how often a confirmation tells its first arm from any other, and how many seeds it takes.
+
+    Args:
+        looks: seeds in all after each batch; it stops as soon as every arm is told from the first.
+        levels: below which a p-value is significant, at each look.
+        shifts: of each arm, in standard deviations of the logarithm.
+        trials: number of simulated confirmations.
+    """
+    generator, pairs = np.random.default_rng(len(looks)), [(0, arm) for arm in range(1, len(shifts))]
+    claims, taken = 0, 0
+    for _ in range(trials):
+        errors = made_errors(generator, looks[-1], shifts)
+        for seeds, level in zip(looks, levels, strict=True):
+            told = planned_tests(errors[:seeds], pairs)[1] < level
+            if told.all():
+                break
+        claims, taken = claims + bool(told.any()), taken + seeds
+    return claims / trials, taken / trials
+
+
 def rows() -> Iterator[tuple[str, list[float]]]:
     """Yield the rows of the table: what is measured, and the share at each number of seeds."""
     for name, procedure in PROCEDURES.items():
@@ -142,12 +174,26 @@ def rows() -> Iterator[tuple[str, list[float]]]:
         yield f"called equal at a factor of {factor:g}", [equivalence(seeds, factor) for seeds in SEEDS]
 
 
+def rows_of_batches() -> Iterator[tuple[str, list[float]]]:
+    """Yield the rows of the second table: a rule when to look, its errors, its power, and the seeds that it takes."""
+    for name, (looks, levels) in RULES.items():
+        error_of_one, _ = confirmed(looks, levels, [0.0, 0.0])
+        error_of_all, _ = confirmed(looks, levels, [0.0] * ARMS)
+        power_of_one, seeds = confirmed(looks, levels, [0.0, SHIFT])
+        power_of_large, fewer = confirmed(looks, levels, [0.0, 2 * SHIFT])
+        yield name, [error_of_one, error_of_all, power_of_one, seeds, power_of_large, fewer]
+
+
 def main() -> None:
-    """Print the table in Markdown."""
+    """Print the tables in Markdown."""
     print(f"| share of {TRIALS} comparisons | {' | '.join(f'{seeds} seeds' for seeds in SEEDS)} |")
     print(f"|---|{'---|' * len(SEEDS)}")
     for name, shares in rows():
         print(f"| {name} | {' | '.join(f'{share:.3f}' for share in shares)} |", flush=True)
+    equal = f"error, 1 equal arm | error, {ARMS - 1} equal arms"
+    print(f"\n| when it looks | {equal} | power | seeds | power, twice the shift | seeds |\n|---|{'---|' * 6}")
+    for name, numbers in rows_of_batches():
+        print(f"| {name} | {' | '.join(f'{number:.3g}' for number in numbers)} |", flush=True)
 
 
 if __name__ == "__main__":

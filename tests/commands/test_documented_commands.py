@@ -33,7 +33,7 @@ SHORTER_SWEEPS = {
     ),
     "norm_thresholds": ("seed=0",),
 }
-PRINTED = {"train": ("Outcome: ", "outcome"), "compare": ("median",), "advise": ("What to try",)}
+PRINTED = {"train": ("Outcome: ", "outcome"), "compare": ("median",), "advise": ("Findings:",)}
 
 
 def lines_of(block: str) -> list[str]:

@@ -1,16 +1,21 @@
 """Suggestions from known evidence, each of which must be a command that exists."""
 
+from dataclasses import replace
+from typing import Literal
+
 import numpy as np
 import pytest
 
 from gradclip import keys
-from gradclip.advise.confirmation import ADVISED, ORIGINAL, arms, controls
+from gradclip.advise.arms import controls, plain_remedies
 from gradclip.advise.evidence import gather
 from gradclip.config.composition import compose_config
 from gradclip.config.overrides import merge
 from gradclip.diagnosis.evidence import Evidence
 from gradclip.diagnosis.findings import find
+from gradclip.diagnosis.remedy import Remedy, clip_norm, no_clipping
 from gradclip.diagnosis.suggestions import suggest
+from gradclip.diagnosis.trials import Trial
 from tests.support.evidence import made_run, made_telemetry
 
 RAMP = np.arange(1.0, 101.0)
@@ -20,8 +25,17 @@ def changes_of(evidence: Evidence) -> list[tuple[str, ...]]:
     return [suggestion.changes for suggestion in suggest(evidence, evidence)]
 
 
-def test_a_stable_run_is_advised_its_90th_percentile() -> None:
-    assert changes_of(gather(made_run(), made_telemetry(RAMP))) == [("clip=norm", "clip.value=90")]
+def test_a_run_with_spikes_is_advised_its_90th_percentile() -> None:
+    spiking = np.append(RAMP, 900.0)
+    assert changes_of(gather(made_run(), made_telemetry(spiking))) == [("clip=norm", "clip.value=91")]
+
+
+@pytest.mark.parametrize("outcome", ["learned", "stalled"])
+def test_no_clipping_is_advised_where_gradients_are_calm(outcome: str) -> None:
+    evidence = gather(made_run(outcome), made_telemetry(RAMP))
+    assert changes_of(evidence) == []
+    stalled = "Its gradients neither explode nor spike: clipping is no remedy for this."
+    assert any(line.endswith(stalled) for line in map(str, find(evidence))) is (outcome == "stalled")
 
 
 def test_a_mostly_clipped_run_is_advised_the_learning_rate_with_the_same_effect() -> None:
@@ -47,13 +61,64 @@ def test_a_threshold_that_never_clips_is_reported() -> None:
     assert changes_of(evidence)[0] == ("clip=norm", "clip.value=90")
 
 
-def test_advice_on_an_exploded_run_uses_the_steps_before_and_mentions_the_probe() -> None:
-    evidence = gather(made_run(outcome="diverged"), made_telemetry([4.0, 6.0, 5.0, 900.0, np.inf], target=550.0))
+def test_advice_on_an_exploded_run_uses_the_steps_before() -> None:
+    norms = [4.0, 6.0, 5.0] * 4
+    evidence = gather(made_run(outcome="diverged"), made_telemetry([*norms, 900.0, np.inf], target=550.0))
     suggested = changes_of(evidence)
     assert suggested[0] == ("clip=norm", "clip.value=2.5", "schedule=warmup_cosine")
     assert ("clip=none", "data.scale_target=standard") in suggested
     assert ("clip=none", "loss=huber") in suggested
-    assert any("exploded after 3 of 5 steps" in line and "probe=true" in line for line in map(str, find(evidence)))
+    assert any("exploded after 12 of 14 steps" in line for line in map(str, find(evidence)))
+
+
+def test_too_few_steps_are_no_basis_for_a_threshold() -> None:
+    evidence = gather(made_run(outcome="diverged"), made_telemetry([4.0, 6.0, 5.0, 900.0, np.inf], target=550.0))
+    scaled, slower, thresholds, *_ = suggest(evidence, evidence)
+    assert scaled.changes == ("clip=none", "data.scale_target=standard")
+    assert slower.changes == ("optimizer.lr=0.001",)
+    assert "diverged again in four of seven tables" in slower.why
+    assert thresholds.changes == ("clip=norm", "clip.value=0.004,0.04,0.4")
+    assert not thresholds.has_one_setting
+    assert any("after 3 of 5 steps" in line and "no basis for a threshold" in line for line in map(str, find(evidence)))
+
+
+@pytest.mark.parametrize(("target", "is_named"), [(1e6, True), (3e-4, True), (2.5, False), (0.9, False)])
+def test_a_scaled_target_is_named_where_the_target_is_far_from_one(target: float, is_named: bool) -> None:
+    suggested = changes_of(gather(made_run(), made_telemetry(RAMP, target=target)))
+    assert (("clip=none", "data.scale_target=standard") in suggested) is is_named
+
+
+def made_trial(what: str, *errors: float, learned: int = 3) -> Trial:
+    how = clip_norm("5") if what.startswith("norm") else no_clipping()
+    return Trial(Remedy(what, "", how), what.startswith("norm"), errors, learned, f"MSE {errors[0]:g} on the rows")
+
+
+def test_what_a_probe_measured_comes_before_rules_of_thumb() -> None:
+    exploded = gather(made_run(outcome="diverged"), made_telemetry([4.0, 900.0], target=550.0))
+    trials = (
+        made_trial("norm at 5", 10.0, 9.0, 11.0), made_trial("norm at 50", 12.0, 12.0, 12.0),
+        made_trial("scaled target", 10.5, 10.0, 11.0), made_trial("a tenth", 1.0, 1.0, np.inf),
+        made_trial("Adam", 2.0, 2.0, 2.0, learned=1),
+    )  # fmt: skip
+    probe = replace(gather(made_run(clip="norm", fraction=1.0), made_telemetry(RAMP)), trials=trials)
+    first, second, *others = suggest(probe, exploded)
+    assert [first.what, second.what] == ["scaled target", "norm at 5"]
+    assert "no clipping is needed: the best of it, norm at 5, reaches MSE 10" in first.why
+    assert [one.what for one in others] == ["another loss"]
+    assert others[0].why.endswith("not tried by the probe")
+    (finding,) = [one for one in find(exploded, probe) if one.kind == "probe"]
+    assert str(finding) == (
+        "A probe tried 5 settings. These diverged: a tenth. These learned nothing: Adam. The norms below "
+        "are those of its best clipped run."
+    )
+
+
+def test_a_probe_in_which_nothing_helps_says_so() -> None:
+    exploded = gather(made_run(outcome="diverged"), made_telemetry([4.0, 900.0]))
+    probe = replace(exploded, trials=(made_trial("norm at 5", np.inf, learned=0),))
+    (finding,) = [one for one in find(exploded, probe) if one.kind == "probe"]
+    assert finding.is_problem
+    assert str(finding).endswith("None of them helps: check the data and the initialization.")
 
 
 def test_norms_of_a_probe_replace_those_of_the_run() -> None:
@@ -64,7 +129,8 @@ def test_norms_of_a_probe_replace_those_of_the_run() -> None:
 
 def test_a_probe_that_exploded_too_is_reported() -> None:
     exploded, probe = (gather(made_run(outcome="diverged"), made_telemetry([4.0, 5.0, 900.0])) for _ in range(2))
-    assert any(line.startswith("The probe run exploded too, after 2 steps") for line in map(str, find(exploded, probe)))
+    found = [str(one) for one in find(exploded, probe)]
+    assert "The probe run exploded too, after 2 steps. Fewer than 10 steps are no basis for a threshold." in found
 
 
 def test_spikes_of_one_parameter_or_one_element_choose_the_method() -> None:
@@ -87,41 +153,43 @@ def test_a_run_that_is_unstable_at_its_end_is_advised_learning_rate_decay() -> N
     assert ("schedule=warmup_cosine",) in changes_of(gather(run, made_telemetry(RAMP)))
 
 
-@pytest.mark.parametrize(("losses", "final", "overfits"), [
-    (RAMP[::-1], 11.0, True),  # the test score rises from epoch 4 on, while the loss falls
-    (RAMP[::-1], 10.0, False),
-    (RAMP, 11.0, False),  # both rise: training is unstable
+FALLING, RISING = RAMP[::-1], RAMP
+
+
+@pytest.mark.parametrize(("score", "losses", "split", "final", "rank"), [
+    (keys.MSE, FALLING, "validation", 13.0, "last"),
+    (keys.MSE, FALLING, "validation", 16.0, "first"),
+    (keys.MSE, FALLING, "validation", 10.1, "none"),  # within the noise of one run
+    (keys.MSE, FALLING, "test", 13.0, "none"),  # which is less sure where the same rows have chosen
+    (keys.MSE, FALLING, "test", 16.0, "first"),
+    (keys.MSE, RISING, "validation", 16.0, "none"),  # both rise: training is unstable
+    (keys.ACCURACY, FALLING, "validation", 0.80, "first"),
+    (keys.ACCURACY, FALLING, "validation", 0.94, "none"),
 ])  # fmt: skip
-def test_a_run_that_overfits_is_advised_to_stop_at_its_best_epoch(
-    losses: np.ndarray, final: float, overfits: bool
+def test_fewer_epochs_are_advised_where_a_run_overfits_beyond_noise(
+    score: keys.Score, losses: np.ndarray, split: Literal["validation", "test"], final: float, rank: str
 ) -> None:
-    run = made_run()
-    run.metrics.update({keys.MSE.final_test: final, keys.MSE.best_test: 10.0, keys.BEST_EPOCH: 4.0})
+    run, best = made_run(), 10.0 if score == keys.MSE else 0.95
+    run.metrics.update({score.final_test: final, score.final(split): final, score.best(split): best})
+    run.metrics[keys.BEST_EPOCH] = 4.0
     evidence = gather(run, made_telemetry(losses))
-    assert (changes_of(evidence)[0] == ("trainer.max_epochs=4",)) is overfits
-    finding = "The run overfits: the test score was best in epoch 4 and ended 10.0% worse"
-    assert any(line.startswith(finding) for line in map(str, find(evidence))) is overfits
+    fewer = ("trainer.max_epochs=4",)
+    ranks = {"first": changes_of(evidence)[:1], "last": changes_of(evidence)[-1:], "none": [fewer]}
+    assert ranks[rank] == [fewer]
+    assert (fewer in changes_of(evidence)) is (rank != "none")
+    found = [str(finding) for finding in find(evidence)]
+    assert any(f"the {split} score was best in epoch 4" in line for line in found) is (rank != "none")
+    assert any(line.startswith("Chosen on the test rows") for line in found) is (rank != "none" and split == "test")
 
 
-def test_only_a_clipped_run_has_control_arms() -> None:
-    clipped = gather(made_run(clip="norm", fraction=1.0), made_telemetry(RAMP, clipped=np.ones(100), target=50.0))
-    assert [control.what for control in controls(clipped)] == [
-        "smaller learning rate, no clipping", "always normalized", "scaled target",
-    ]  # fmt: skip
-    assert controls(gather(made_run(), made_telemetry(RAMP))) == []
-
-
-def test_no_two_arms_have_the_same_settings() -> None:
-    run, clipped = made_run(clip="norm", fraction=1.0), made_telemetry(RAMP, clipped=np.ones(100), target=50.0)
-    evidence = gather(run, clipped, ["clip=norm"])
-    chosen = arms(evidence, suggest(evidence, evidence))
-    assert [arm.name for arm in chosen][:2] == [ORIGINAL, ADVISED]
-    assert len(chosen) == 5
-    same = gather(
-        made_run(clip="norm", value="90.0", fraction=0.1), made_telemetry(RAMP), ["clip=norm", "clip.value=90.0"]
-    )
-    assert [arm.name for arm in arms(same, suggest(same, same))][:1] == [ORIGINAL]
-    assert ADVISED not in [arm.name for arm in arms(same, suggest(same, same))]
+def test_accuracy_that_wanders_is_advised_learning_rate_decay() -> None:
+    run = made_run()
+    run.metrics.update({keys.ACCURACY.final_validation: 0.6, keys.ACCURACY.best_validation: 0.9})
+    run.metrics[keys.ACCURACY.final_test] = 0.6
+    evidence = gather(run, made_telemetry(RAMP))
+    (decay,) = suggest(evidence, evidence)
+    assert decay.changes == ("schedule=warmup_cosine",)
+    assert decay.why == "the final validation error is 3 times the best one: training is unstable at its end"
 
 
 @pytest.mark.parametrize("clip", ["none", "norm", "value", "auto"])
@@ -130,5 +198,5 @@ def test_every_suggestion_is_a_command_that_exists(clip: str, outcome: str) -> N
     telemetry = made_telemetry(np.geomspace(1, 5000, 100), clipped=np.ones(100), target=500.0)
     evidence = gather(made_run(outcome, clip, fraction=0.9, model__initialization="he_uniform"), telemetry)
     base = [] if clip == "none" else [f"clip={clip}"]
-    for suggestion in [*suggest(evidence, evidence), *controls(evidence)]:
+    for suggestion in [*suggest(evidence, evidence), *controls(evidence), *plain_remedies(evidence)]:
         compose_config(merge(base, suggestion.changes))

@@ -9,7 +9,7 @@ import pytest
 from gradclip import keys
 from gradclip.cli.advise import of_multirun
 from gradclip.compare.comparison import compare
-from gradclip.compare.metric import chosen_on_test
+from gradclip.formatting import chosen_on_test
 from gradclip.sweep.page import MAX_LENGTH, answer_of_comparison, answer_of_jobs, page_of
 from gradclip.sweep.report import run_table
 from gradclip.sweep.results import JobResult

@@ -1,161 +1,128 @@
-"""Confirmation of advice: the advised settings against the original ones and control arms, over several seeds."""
+"""Confirmation of advice: the tests of the arms, planned before their runs. Read :func:`confirm_arms` first."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from gradclip import keys
+from gradclip.advise.arms import ADVISED, CONTROLS, ORIGINAL
+from gradclip.compare import statistics
 from gradclip.compare.metric import Metric
-from gradclip.compare.report import format_error
-from gradclip.compare.statistics import median
-from gradclip.compare.summary import GroupSummary, compare_with
-from gradclip.config.composition import compose_config
-from gradclip.config.overrides import merge
-from gradclip.config.schema import flatten
-from gradclip.diagnosis.evidence import Evidence
-from gradclip.diagnosis.remedy import Remedy, normalize
-from gradclip.diagnosis.suggestions import (
-    UNCLIPPED_EQUIVALENT,
-    UNCLIPPED_SAME_RATE,
-    can_scale_target,
-    scaled_target,
-    unclipped,
-    unclipped_equivalent,
-)
+from gradclip.compare.planned import planned_tests
+from gradclip.compare.statistics import Estimate
+from gradclip.compare.summary import GroupSummary, error_matrix
 
-ORIGINAL, ADVISED = "original", "advised"
-ADVISED_UNCLIPPED = {  # by what its learning rate is
-    UNCLIPPED_EQUIVALENT: "advised, but unclipped at a smaller learning rate",
-    UNCLIPPED_SAME_RATE: "advised, but unclipped",
-}
-
-OF_STEP_SIZE = {UNCLIPPED_EQUIVALENT, ADVISED_UNCLIPPED[UNCLIPPED_EQUIVALENT]}  # arms with steps as long, unclipped
-
-# By the sign of the significant difference; 0 where there is none.
-ADVICE_VERDICTS = {
-    1: "The advice helped",
-    0: "It is uncertain whether the advice helped",
-    -1: "The advice made it worse",
-}
-CONTROL_VERDICTS = {
-    1: "clipping does more",
-    0: "no evidence that clipping does more",
-    -1: "clipping does less",
-}
-STEP_SIZE_VERDICTS = {
-    1: "clipping does more than shorten the steps",
-    0: "no evidence that clipping does more than shorten the steps",
-    -1: "clipping only shortens the steps, and a smaller learning rate does that better",
-}
+Verdict = Literal["better", "worse", "as good", "not told apart"]
 
 
 @dataclass(frozen=True)
-class Arm:
-    """Settings that are compared with others.
+class Contrast:
+    """The test of one arm against another, planned before the runs.
 
     Attributes:
-        name: its role in the comparison.
-        overrides: of the command that trains it.
+        arm: whose name the verdict is about.
+        other: the arm that it is held against.
+        improvement: probability that a run of the arm beats the other's run of the same seed.
+        lead: ranks by which the arm is ahead, the mean over the seeds.
+        p_value: of the difference, adjusted for all contrasts.
+        equivalence: p-value of the claim that scores differ by a factor of less than 1.1, adjusted; NaN for none.
+        level: below which a p-value is significant.
     """
 
-    name: str
-    overrides: tuple[str, ...]
+    arm: GroupSummary
+    other: GroupSummary
+    improvement: Estimate
+    lead: float
+    p_value: float
+    equivalence: float
+    level: float
+
+    @property
+    def equivalent(self) -> bool:
+        """Whether the scores are shown to differ by a factor of less than 1.1."""
+        return self.equivalence < self.level
+
+    @property
+    def verdict(self) -> Verdict:
+        """What is shown of the arm against the other."""
+        if self.equivalent:
+            return "as good"
+        if self.p_value >= self.level:
+            return "not told apart"
+        return "better" if self.lead > 0 else "worse"
 
 
-def arms(evidence: Evidence, advice: Sequence[Remedy]) -> list[Arm]:
-    """Return the original and the advised settings and, for a clipped run, the control arms, without duplicates."""
-    base = evidence.training.command or ()
-    changed = [(ADVISED, advice[0].changes), *((control.what, control.changes) for control in controls(evidence))]
-    found = [Arm(ORIGINAL, tuple(base)), *(Arm(name, tuple(merge(base, changes))) for name, changes in changed)]
-    return [arm for index, arm in enumerate(found) if not any(_are_equal(arm, other) for other in found[:index])]
+@dataclass(frozen=True)
+class Confirmation:
+    """What the runs of all arms show.
 
-
-def controls(evidence: Evidence) -> list[Remedy]:
-    """Return control arms that show whether a clipped run needs its clipping, or only smaller steps."""
-    if not evidence.clips:
-        return []
-    arms = [unclipped_equivalent(evidence)]
-    if evidence.training.clip == "norm":
-        why = "all steps have the same length; small gradients are enlarged"
-        arms.append(Remedy("always normalized", why, normalize(f"{evidence.training.threshold}")))
-    if can_scale_target(evidence):
-        arms.append(unclipped(scaled_target(evidence.target_max_abs)))
-    return [arm for arm in arms if not arm.changes_any(evidence.training.fixed_groups)]
-
-
-def control_of_advice(advised: Evidence, known: Sequence[Arm]) -> list[Arm]:
-    """Return the advised settings with a smaller learning rate in place of clipping, unless a known arm equals them.
-
-    Args:
-        advised: of a run with the advised settings, from whose steps the learning rate is derived.
-        known: the other arms.
-    """
-    equivalent = unclipped_equivalent(advised)
-    if equivalent.changes_any(advised.training.fixed_groups):
-        return []
-    arm = Arm(ADVISED_UNCLIPPED[equivalent.what], tuple(merge(advised.training.command or (), equivalent.changes)))
-    return [arm] if advised.clips and not any(_are_equal(arm, other) for other in known) else []
-
-
-def _are_equal(arm: Arm, other: Arm) -> bool:
-    """Whether two arms train alike; a threshold has no effect where nothing is clipped."""
-    both = [flatten(compose_config(overrides)) for overrides in (arm.overrides, other.overrides)]
-    for parameters in both:
-        if parameters["clip.name"] == "none":
-            del parameters["clip.value"]
-    return both[0] == both[1]
-
-
-def verdicts(summaries: Mapping[str, GroupSummary], metric: Metric) -> Iterator[str]:
-    """Yield sentences: whether the advice helped, and whether clipping does more than shorten the steps.
-
-    Args:
+    Attributes:
+        metric: that chooses.
+        score: that all runs have.
         summaries: of the arms, by name.
-        metric: by which they are compared.
+        contrasts: the advice against every other arm, and the run as it was against its control arms.
     """
-    original = summaries[ORIGINAL]
-    if ADVISED in summaries:
-        yield from _advice_verdict(summaries[ADVISED], original, metric)
-    for name, control in summaries.items():
-        if name not in {ORIGINAL, ADVISED}:
-            clipped = ADVISED if name in ADVISED_UNCLIPPED.values() else ORIGINAL
-            sign, numbers = _difference(summaries[clipped], control)
-            medians = f"median {_median(summaries[clipped], metric)} vs. {_median(control, metric)}"
-            meaning = STEP_SIZE_VERDICTS if name in OF_STEP_SIZE else CONTROL_VERDICTS
-            yield f"{clipped.capitalize()} vs. {name}: {medians}; {numbers}: {meaning[sign]}."
+
+    metric: Metric
+    score: keys.Score
+    summaries: Mapping[str, GroupSummary]
+    contrasts: Sequence[Contrast]
+
+    @property
+    def is_told(self) -> bool:
+        """Whether more seeds would change nothing: each contrast of the advice is decided."""
+        return all(one.verdict != "not told apart" for one in self.of_reference)
+
+    @property
+    def reference(self) -> GroupSummary:
+        """The advice; the run as it was, where that is what it did."""
+        return self.summaries.get(ADVISED, self.summaries[ORIGINAL])
+
+    @property
+    def of_reference(self) -> list[Contrast]:
+        """The contrasts of the advice."""
+        return [one for one in self.contrasts if one.arm is self.reference]
+
+    @property
+    def seeds(self) -> int:
+        """Number of runs of each arm."""
+        return len(self.reference.errors)
+
+    def against(self, name: str) -> Contrast:
+        """Return the contrast of the advice with another arm."""
+        return next(one for one in self.of_reference if one.other.group.label == name)
 
 
-def _advice_verdict(advised: GroupSummary, original: GroupSummary, metric: Metric) -> Iterator[str]:
-    sign, numbers = _difference(advised, original)
-    stalls = sign > 0 and 2 * (advised.count("learned") + advised.count("finished")) < len(advised.errors)
-    verdict = "The advice did not help, most of its runs learn nothing" if stalls else ADVICE_VERDICTS[sign]
-    yield f"{verdict}: median {_median(advised, metric)} advised, {_median(original, metric)} original; {numbers}."
-    if sign < 0:
-        yield from _overfitting(advised, original, metric)
+def confirm_arms(summaries: Mapping[str, GroupSummary], metric: Metric, level: float) -> Confirmation:
+    """Test the planned contrasts of arms.
 
-
-def _overfitting(advised: GroupSummary, original: GroupSummary, metric: Metric) -> Iterator[str]:
-    """Point out settings that are better on the training examples and worse on the test examples."""
-    score = next((score for score in keys.SCORES.values() if score.final_test == metric.name), None)
-    if score is None:
-        return
-    train = Metric(score.final_train, metric.sign, score.train)
-    new, old = (median(train.errors(arm.group.runs)).value for arm in (advised, original))
-    if new < old:
-        yield (
-            f"On the training examples it is better, median {format_error(new, metric)} advised and "
-            f"{format_error(old, metric)} original: it trains better and overfits."
+    Args:
+        summaries: of the runs of each arm, by its name; all have the same seeds.
+        metric: that chooses.
+        level: below which a p-value is significant.
+    """
+    names, run = [*summaries], summaries[ORIGINAL].group.runs[0]
+    score, errors = keys.stored_score(run.metrics, run.tags), error_matrix([*summaries.values()])
+    assert score is not None  # else no metric could be chosen
+    assert errors is not None  # the arms have the same seeds
+    reference = ADVISED if ADVISED in summaries else ORIGINAL
+    pairs = [(reference, name) for name in names if name != reference]
+    pairs += [(ORIGINAL, name) for name in names if name in CONTROLS and reference != ORIGINAL]
+    numbers = [(names.index(one), names.index(other)) for one, other in pairs]
+    leads, p_values = planned_tests(errors, numbers)
+    both = [(errors[:, first], errors[:, second]) for first, second in numbers]
+    alike = statistics.holm([statistics.equivalence_p_value(*two) for two in both])
+    contrasts = [
+        Contrast(
+            summaries[one], summaries[other], statistics.paired_improvement(*two), lead, p_value, equivalence, level
         )
+        for (one, other), two, lead, p_value, equivalence in zip(
+            pairs, both, leads.tolist(), p_values.tolist(), alike, strict=True
+        )
+    ]
+    return Confirmation(metric, score, summaries, contrasts)
 
 
-def _median(arm: GroupSummary, metric: Metric) -> str:
-    return format_error(arm.median.value, metric)
-
-
-def _difference(arm: GroupSummary, other: GroupSummary) -> tuple[int, str]:
-    """Return 1 if the first arm is significantly better, -1 if worse, 0 otherwise; and the numbers as text."""
-    (pair,) = compare_with(arm, [other])
-    value, low, high = pair.improvement
-    if pair.better is not arm:
-        value, low, high = 1 - value, 1 - high, 1 - low
-    text = f"probability of improvement {value:.2f} ({low:.2f} to {high:.2f}), p {pair.p_value:.2g}"
-    return (0 if not pair.significant else 1 if pair.better is arm else -1), text
+def learned(arm: GroupSummary) -> bool:
+    """Whether at least half of the runs did better than a guess; of some data no guess is known."""
+    return 2 * (arm.count("learned") + arm.count("finished")) >= len(arm.errors)

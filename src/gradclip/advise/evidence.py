@@ -1,6 +1,6 @@
 """The evidence from a stored run: its telemetry, and what its settings and metrics say beside it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,8 @@ from gradclip.diagnosis.log import EPOCH, STEP, TARGET_MAX_ABS, Log, Training
 from gradclip.errors import ConfigError, first_line
 from gradclip.formatting import printable
 from gradclip.tracking.stored_runs import StoredRun
+
+ACCURACY_NOISE = 0.05  # by which the accuracy on a few hundred examples differs from epoch to epoch
 
 COLUMNS = {  # of telemetry, that are needed
     *(STEP, EPOCH, TARGET_MAX_ABS),
@@ -38,7 +40,7 @@ def gather(run: StoredRun, telemetry: pd.DataFrame, overrides: Sequence[str] = (
 def training_of(run: StoredRun, overrides: Sequence[str]) -> Training:
     """Return what the settings and metrics of a stored run say about its training."""
     settings, metrics = run.parameters, run.metrics
-    best = metrics.get(keys.MSE.best_test, np.nan)
+    score = keys.stored_score(metrics, run.tags)
     return Training(
         name=run.name,
         run_id=run.run_id,
@@ -54,11 +56,33 @@ def training_of(run: StoredRun, overrides: Sequence[str]) -> Training:
         schedule=settings.get("schedule.name", ""),
         can_scale_target=settings.get("data.scale_target") == "none",
         initialization=settings.get("model.initialization", ""),
-        final_to_best_ratio=metrics.get(keys.MSE.final_test, np.nan) / best if best > 0 else np.nan,
+        final_to_best_ratio=np.nan if score is None else final_to_best_ratio(score, metrics),
         best_epoch=int(metrics.get(keys.BEST_EPOCH, 0)),
+        chosen_on="" if score is None else score.choosing_split(metrics),
         fixed_groups=Parts._fields if settings.get("module._target_") else (),
         command=tuple(overrides),
     )
+
+
+def final_to_best_ratio(score: keys.Score, metrics: Mapping[str, float]) -> float:
+    """Return the final over the best error of a run on the examples that choose; NaN where no error is known.
+
+    A metric of the user's of which larger values are better has no known perfect value, and so no error.
+
+    Args:
+        score: of the run.
+        metrics: of the run.
+
+    Example:
+        >>> final_to_best_ratio(keys.MSE, {"final/mse_test": 30.0, "best/mse_test": 10.0})
+        3.0
+        >>> final_to_best_ratio(keys.ACCURACY, {"final/accuracy_test": 0.85, "best/accuracy_test": 1.0})
+        4.0
+    """
+    split = score.choosing_split(metrics)
+    final, best = (score.error(metrics.get(name, np.nan)) for name in (score.final(split), score.best(split)))
+    noise = ACCURACY_NOISE if score == keys.ACCURACY else 0.0
+    return (final + noise) / (best + noise) if best + noise > 0 else np.nan
 
 
 def _number(text: str) -> float:

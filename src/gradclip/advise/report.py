@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from gradclip.advise.confirmation import ORIGINAL, Arm, controls
+from gradclip.advise.arms import ORIGINAL, Arm, controls
 from gradclip.config.overrides import merge, train_command
 from gradclip.diagnosis.diagnose import diagnose_evidence
 from gradclip.diagnosis.evidence import Evidence
@@ -22,22 +22,25 @@ def advice_message(evidence: Evidence, probe: Evidence | None, seeds: int) -> st
     training, advice, arms = evidence.training, diagnosis.remedies, controls(evidence)
     base = training.command or ()
     seed_range, known = range(seeds), {remedy.changes for remedy in advice}
-    lines = ["Findings:", *(f"  {finding}" for finding in diagnosis.findings)]
-    lines += ["", "What to try (the first is the advice):" if advice else "The evidence suggests nothing to try."]
-    lines += [line for remedy in advice for line in _remedy_lines(remedy, base, seed_range)]
+    lines = [f"Try {advice[0].what}:" if advice else "Nothing to try: the gradients give no reason to change anything."]
+    lines += _remedy_lines(advice[0], base, seed_range)[1:] if advice else []
+    lines += [f"  Why: {advice[0].why}."] if advice else []
+    lines += ["", "Findings:", *(f"  {finding}" for finding in diagnosis.findings)]
+    lines += ["", "What else to try:"] if advice[1:] else []
+    lines += [line for remedy in advice[1:] for line in _remedy_lines(remedy, base, seed_range)]
     if arms:
         lines += ["", "Is it the clipping, or only a smaller step? Control arms to compare with:"]
         lines += [f"  {arm.what} (see above)" for arm in arms if arm.changes in known]
         original = Remedy(ORIGINAL, f"clip={training.clip} at {training.threshold:g}")
         others = [original, *(arm for arm in arms if arm.changes not in known)]
         lines += [line for arm in others for line in _remedy_lines(arm, base, seed_range)]
-    if advice:
-        compared = "the original settings, the control arms" if arms else "the original settings"
+    if any(remedy.has_one_setting for remedy in advice):
         lines += [
             "",
-            f"confirm=true trains the advice, {compared} and the advice without clipping at a smaller learning rate, "
-            "and compares them.",
+            "confirm=true compares the advice, the run as it was and the plain remedies over seeds.",
         ]
+    if diagnosis.unknown:
+        lines += ["", "Not known from this run:", *(f"  {what}" for what in diagnosis.unknown)]
     return "\n".join(map(printable, lines))  # settings and names come from the store
 
 
@@ -48,6 +51,6 @@ def _remedy_lines(remedy: Remedy, base: Sequence[str], seeds: range) -> list[str
     ]
 
 
-def arm_message(arm: Arm, seeds: range) -> str:
-    """Return the name of an arm and the command that trains it."""
-    return printable(f"{arm.name}: {train_command(arm.overrides, seeds=seeds)}")
+def arms_message(arms: Sequence[Arm], seeds: range) -> str:
+    """Return the name of each arm and the command that trains it."""
+    return "\n".join(printable(f"{arm.name}: {train_command(arm.overrides, seeds=seeds)}") for arm in arms)

@@ -5,6 +5,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from gradclip import keys
+from gradclip.advise.arms import Arm
 from gradclip.config.composition import compose_config
 from gradclip.config.overrides import multirun_name, seed_override, train_command
 from gradclip.config.schema import TrainConfig
@@ -27,16 +28,30 @@ MAX_REPLICAS = 500  # that are stacked at a time
 
 
 def train_seeds(overrides: Sequence[str], seeds: range, tracking: TrackingSettings, folder: Path) -> list[str]:
-    """Train some overrides over several seeds, stacked where that is possible, as a multirun of their own.
+    """Train some overrides over several seeds, for a confirmation; as :func:`train_settings`."""
+    return train_settings([overrides], seeds, tracking, folder, keys.CONFIRMATION)
+
+
+def train_arms(arms: Sequence[Arm], seeds: range, tracking: TrackingSettings, folder: Path) -> dict[str, str]:
+    """Train the arms of a confirmation, and return the arm of each run, by the run's id; as :func:`train_settings`."""
+    run_ids = train_settings([arm.overrides for arm in arms], seeds, tracking, folder, keys.CONFIRMATION)
+    return dict(zip(run_ids, [arm.name for arm in arms for _ in seeds], strict=True))
+
+
+def train_settings(
+    settings: Sequence[Sequence[str]], seeds: range, tracking: TrackingSettings, folder: Path, purpose: str
+) -> list[str]:
+    """Train several settings over several seeds, stacked where that is possible, as a multirun of their own.
 
     Args:
-        overrides: what to train.
+        settings: the overrides of each.
         seeds: one run each.
         tracking: where the runs are stored.
         folder: of the multirun.
+        purpose: what they are trained for, a tag by which "the last run" passes them over.
 
     Returns:
-        The ids of the runs, in the order of the seeds.
+        The ids of the runs, all seeds of the first settings first.
 
     Raises:
         TrainerError: a run failed.
@@ -45,7 +60,7 @@ def train_seeds(overrides: Sequence[str], seeds: range, tracking: TrackingSettin
     """
     folder.mkdir(parents=True)
     listen(folder)
-    jobs = _jobs(overrides, seeds, tracking, folder)
+    jobs = _jobs(settings, seeds, tracking, folder, purpose)
     runs = ReplicaRuns(POINTS, keep_all=False, lock=folder.absolute() / MAIN_LOCK)
     for job in train_stacked(jobs, runs, MAX_REPLICAS):
         JobResult.of_run(job, train(job)).write(job.folder)
@@ -56,27 +71,29 @@ def train_seeds(overrides: Sequence[str], seeds: range, tracking: TrackingSettin
     if stop:
         raise SystemExit(128 + stop)
     if failed:
-        raise TrainerError(f"{' '.join(overrides)}: failed: {failed[0].error}")
+        raise TrainerError(f"{failed[0].name}: failed: {failed[0].error}")
     if unsent := unsent_below(folder):
         raise TrackingError(unsent_message(unsent, folder))
     return [str(result.run_id) for result in results]
 
 
-def _jobs(overrides: Sequence[str], seeds: range, tracking: TrackingSettings, folder: Path) -> list[Job]:
-    typed = [*overrides, *seed_override(seeds)]
-    tags = {
-        keys.COMMAND: train_command(typed, multirun=True),
-        keys.CREATION: uuid4().hex,
-        **owner_tags(folder.absolute() / MAIN_LOCK),
-    }
-    parent = Parent(str(folder), multirun_name(typed), tags)
-    config = _quiet(compose_config(overrides), tracking)
-    return [
-        Job(
-            config.model_copy(update={"seed": seed}), (*overrides, f"seed={seed}"), folder / str(number), number, parent
-        )
-        for number, seed in enumerate(seeds)
-    ]
+def _jobs(
+    settings: Sequence[Sequence[str]], seeds: range, tracking: TrackingSettings, folder: Path, purpose: str
+) -> list[Job]:
+    shared = [override for override in settings[0] if all(override in overrides for overrides in settings)]
+    typed = [*shared, *seed_override(seeds)]
+    tags = {keys.CREATION: uuid4().hex, keys.PURPOSE: purpose, **owner_tags(folder.absolute() / MAIN_LOCK)}
+    if len(settings) == 1:  # no single command makes several
+        tags[keys.COMMAND] = train_command(typed, multirun=True)
+    parent = Parent(str(folder), f"{purpose}: {multirun_name(typed)}", tags)
+    jobs: list[Job] = []
+    for overrides in settings:
+        config = _quiet(compose_config(overrides), tracking)
+        for seed in seeds:
+            number = len(jobs)
+            seeded = config.model_copy(update={"seed": seed})
+            jobs.append(Job(seeded, (*overrides, f"seed={seed}"), folder / str(number), number, parent))
+    return jobs
 
 
 def _quiet(config: TrainConfig, tracking: TrackingSettings) -> TrainConfig:

@@ -61,7 +61,7 @@ def advise() -> int:
     python src/advise.py                                                   the run that was started last
     python src/advise.py experiment=gradclip                               the last one of an experiment
     python src/advise.py run=0123456789abcdef0123456789abcdef              a run
-    python src/advise.py probe=true                                        measure norms in a short run, if it exploded
+    python src/advise.py probe=true                                        measure what helps in short trainings
     python src/advise.py confirm=true seeds=20                             try the advice over 20 seeds
     python src/advise.py log=norms.csv                                     a log of another program: exit code 0 or 3
     python src/advise.py log=trainer_state.json output=json                the same for programs

@@ -9,6 +9,7 @@ import numpy as np
 from gradclip import keys
 from gradclip.arrays import Floats
 from gradclip.errors import ConfigError, did_you_mean
+from gradclip.formatting import chosen_on_test
 from gradclip.tracking.stored_runs import StoredRun
 
 
@@ -44,16 +45,6 @@ class Metric:
     def test_errors(self, runs: Sequence[StoredRun]) -> Floats | None:
         """Return the errors on the test examples that are reported, ``[runs]``; None where there are none."""
         return replace(self, name=self.reported).errors(runs) if self.reported else None
-
-
-def chosen_on_test(reason: str = "this data set has no validation rows") -> str:
-    """Say that the best was chosen by the score that is reported for it.
-
-    Example:
-        >>> chosen_on_test()
-        'Chosen on the test rows: this data set has no validation rows, so the best looks better than it is.'
-    """
-    return f"Chosen on the test rows: {reason}, so the best looks better than it is."
 
 
 def choose_metric(runs: Sequence[StoredRun], name: str | None = None, split: keys.Split | None = None) -> Metric:

@@ -5,7 +5,7 @@ or mean that falls on a diverged run is infinite too.
 """
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from itertools import count
 from math import comb, inf, log, nan
 from typing import NamedTuple
@@ -174,7 +174,7 @@ def paired_p_values(errors: Floats, best: int) -> Floats:
 
     ranks = rankdata(errors, axis=None, nan_policy="omit").reshape(errors.shape)
     differences = np.nan_to_num(ranks[:, :, None] - ranks[:, None, :])
-    flipped = np.abs(np.tensordot(_sign_flips(len(errors)), differences, axes=1))  # [flips, groups, groups]
+    flipped = np.abs(np.tensordot(sign_flips(len(errors)), differences, axes=1))  # [flips, groups, groups]
     distances = flipped[0, best]
     p_values, remaining, reached = np.ones(errors.shape[1]), [*range(errors.shape[1])], 0.0
     for group in sorted(set(remaining) - {best}, key=lambda group: -distances[group]):
@@ -185,7 +185,8 @@ def paired_p_values(errors: Floats, best: int) -> Floats:
     return p_values
 
 
-def _sign_flips(seeds: int) -> Floats:
+@cache
+def sign_flips(seeds: int) -> Floats:
     """Return ``[flips, seeds]`` signs, the first all positive; of a flip and its negative, equally extreme, one."""
     if seeds <= MAX_EXACT_SEEDS:
         flipped = np.arange(2 ** (seeds - 1))[:, None] >> np.arange(seeds) & 1  # the digits of each number

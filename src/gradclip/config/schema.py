@@ -188,13 +188,16 @@ class PredictSettings(Settings):
     tracking: StoreTracking
 
 
+BATCHES = (10, 20, 40)  # seeds in all after each batch of seeds=auto; fewer than ten rarely tell arms apart
+
+
 class AdviseSettings(Settings):
     """All settings of a piece of advice."""
 
     run: Name | None
-    probe: bool
+    probe: bool | Literal["auto"]
     confirm: bool
-    seeds: Annotated[int, Field(ge=2, le=1000)]
+    seeds: Annotated[int, Field(ge=2, le=1000)] | Literal["auto"]
     first_seed: Annotated[int, Field(ge=0, le=2**32 - 1000)]  # so that the last one is a seed too
     output: Literal["text", "json"]
     log: Name | None
@@ -210,6 +213,11 @@ class AdviseSettings(Settings):
     max_norm: PositiveNumber | None
     parameter_count: Annotated[int, Field(gt=0, le=10**15)] | None
     tracking: TrackingSettings
+
+    @property
+    def batches(self) -> tuple[int, ...]:
+        """Number of seeds in all after each batch of a confirmation."""
+        return BATCHES if self.seeds == "auto" else (self.seeds,)
 
     @model_validator(mode="after")
     def _one_source(self) -> "AdviseSettings":
@@ -229,10 +237,12 @@ class AdviseSettings(Settings):
     @model_validator(mode="after")
     def _what_can_be_trained(self) -> "AdviseSettings":
         for name in ("probe", "confirm"):
-            if getattr(self, name) and (self.log is not None or self.metric is not None):
+            if getattr(self, name) is True and (self.log is not None or self.metric is not None):
                 raise ValueError(f"{name}: got True; only a run of src/train.py can be trained again")
         if self.confirm and self.output == "json":
             raise ValueError("output: got 'json'; confirm=true prints text")
+        if self.seeds == "auto" and not self.confirm:
+            raise ValueError("seeds: got 'auto'; belongs to confirm=true")
         return self
 
     @model_validator(mode="after")

@@ -102,6 +102,9 @@ def _explain(error: ValidationError, settings: type[Settings]) -> str:
     name = _dotted_name(first["loc"], settings)
     message = first["msg"].replace("Input should be", "must be").replace("String should", "must")
     message = message.partition(", unable to ")[0]  # read it, says pydantic
+    same = [one for one in error.errors()[1:] if one["loc"][:1] == first["loc"][:1]]
+    words = [one["ctx"]["expected"] for one in same if one["type"] == "literal_error"]
+    message = " or ".join([message, *words])  # of a setting that takes a number or a word
     match first["type"]:
         case "extra_forbidden":
             others = [known for known in setting_names(settings) if known != name]

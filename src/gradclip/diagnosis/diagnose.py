@@ -9,11 +9,12 @@ from numpy.typing import ArrayLike
 
 from gradclip.diagnosis.conditions import DEFAULT_EPSILON
 from gradclip.diagnosis.evidence import Evidence, gather_evidence
-from gradclip.diagnosis.findings import Finding, find, unknown
+from gradclip.diagnosis.findings import Finding, find
 from gradclip.diagnosis.finite_statistics import null_nonfinite
 from gradclip.diagnosis.log import Log, Training, as_log
 from gradclip.diagnosis.remedy import Loop, Remedy
 from gradclip.diagnosis.suggestions import suggest
+from gradclip.diagnosis.unknown import unknown, unknown_of_run
 from gradclip.telemetry.record import GradientRecord
 
 
@@ -117,6 +118,6 @@ def diagnose_evidence(evidence: Evidence, probe: Evidence | None, loop: Loop) ->
         probe: of a short run that measured norms, if there was one.
         loop: how remedies are written.
     """
-    not_known = () if evidence.training.command is not None else unknown(evidence)
+    not_known = unknown(evidence) if evidence.training.command is None else unknown_of_run(evidence)
     remedies = suggest(probe or evidence, evidence)
     return Diagnosis(tuple(find(evidence, probe)), tuple(remedies), tuple(not_known), loop)

@@ -6,7 +6,7 @@ import numpy as np
 
 from gradclip import keys
 from gradclip.arrays import Floats
-from gradclip.diagnosis.conditions import EQUAL, EXPLOSION_FACTOR, scale_jumps, spiking
+from gradclip.diagnosis.conditions import EQUAL, EXPLOSION_FACTOR, OVERFITS, OVERFITS_CLEARLY, scale_jumps, spiking
 from gradclip.diagnosis.finite_statistics import finite_values, largest_of, mean_of, median_of, percentile_of
 from gradclip.diagnosis.log import EPOCH, LEARNING_RATE, SKIPPED, STEP, TARGET_MAX_ABS, Log, Training
 from gradclip.diagnosis.tensors import (
@@ -17,10 +17,11 @@ from gradclip.diagnosis.tensors import (
     spiking_parameter,
     typical_p90,
 )
+from gradclip.diagnosis.trials import Trial
 
 MAX_STEPS_OF_TENSORS = 10_000  # of which the norms of single tensors are looked at: there may be thousands of tensors
 ENDED_WELL = ("learned", "finished")
-NOISE_FACTOR = 1.01  # a smaller change of score or loss is noise
+NOISE_FACTOR = 1.01  # a smaller change of the training loss is noise
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,10 @@ class Evidence:
         typical_update_ratio: largest change of a parameter in a step, the median over the steps.
         target_max_abs: largest magnitude of the target, as the network sees it.
         scale_jumps: the steps in which the norms jump by a power of two, and the factors.
-        overfits_after_epoch: epoch of the best score, if the score has worsened since while the training loss kept
-            falling; 0 otherwise.
+        overfits_after_epoch: epoch of the best score, if the score has worsened since, by more than one run's noise,
+            while the training loss kept falling; 0 otherwise.
         exploded: whether the run diverged, or stalled after its gradients exploded.
+        trials: what a probe has tried, where this is the evidence from its best clipped run.
     """
 
     training: Training
@@ -105,6 +107,7 @@ class Evidence:
     scale_jumps: list[tuple[int, float]]
     overfits_after_epoch: int
     exploded: bool
+    trials: tuple[Trial, ...] = ()
 
     @property
     def clips(self) -> bool:
@@ -251,7 +254,8 @@ def _element_share(usable: Log) -> float:
 def _overfits_after_epoch(training: Training, log: Log) -> int:
     epoch, loss = log[EPOCH], log[keys.LOSS_STEP]
     best = training.best_epoch
-    if training.outcome not in ENDED_WELL or best not in epoch or not training.final_to_best_ratio > NOISE_FACTOR:
+    noise = OVERFITS if training.chosen_on == "validation" else OVERFITS_CLEARLY
+    if training.outcome not in ENDED_WELL or best not in epoch or not training.final_to_best_ratio > noise:
         return 0
     at_best, at_end = (float(np.nanmean(loss[epoch == one])) for one in (best, epoch[-1]))
     return best if at_end * NOISE_FACTOR < at_best else 0

@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 
 from gradclip.arrays import Floats
-from gradclip.diagnosis.conditions import LARGE_TARGET, LARGE_UPDATE
+from gradclip.diagnosis.conditions import EXPLOSION_FACTOR, LARGE_TARGET, LARGE_UPDATE, is_far_from_one
+from gradclip.diagnosis.evidence import steps_before_explosion
 from gradclip.diagnosis.finite_statistics import largest_of, null_nonfinite
 from gradclip.diagnosis.remedy import Loop, Remedy, clip_norm, other_network
 from gradclip.diagnosis.suggestions import bounded_loss, rounded, scaled_target, smaller_rate, thresholds_over_decades
@@ -19,7 +20,7 @@ HISTORY_STEPS = 50  # steps before the divergence that the report contains
 SHOWN_STEPS = 8  # of which the text shows the last
 SHOWN_ROWS = 8
 
-Kind = Literal["overflow", "not a number"]
+Kind = Literal["overflow", "not a number", "finite"]
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,9 @@ class Explosion:
     The history is the last 50 steps, or fewer, before the divergence.
 
     Attributes:
-        divergence: the first non-finite value.
-        kind: ``overflow`` if that value is infinite, because a finite value outgrew its type, or ``not a number``.
+        divergence: the first non-finite value; or the first gradient that exploded, where all remained finite.
+        kind: ``overflow`` if that value is infinite, because a finite value outgrew its type, ``not a number``, or
+            ``finite``.
         skipped: number of updates skipped before.
         nonfinite: number of non-finite gradient elements in that step, by parameter name.
         batch: index within the epoch of the step's last batch, counted from 0.
@@ -92,6 +94,11 @@ class Explosion:
         step, epoch, place = self.divergence.step, self.divergence.epoch, self.divergence.place
         if place == LOSS_SCALE:
             return [f"The loss scaler skipped every update from step {step} (epoch {epoch}) on: gradients overflowed."]
+        if self.kind == "finite":
+            return [
+                f"The gradient exploded at step {step} (epoch {epoch}), to more than {EXPLOSION_FACTOR:g} times the "
+                "median norm before. All numbers remained finite, but the training has learned nothing."
+            ]
         what = "infinite: a finite value outgrew its type" if self.kind == "overflow" else "not a number"
         first = "First non-finite value that was not skipped," if self.skipped else "First non-finite value"
         lines = [f"{first} at step {step} (epoch {epoch}), in the {place}: {what}."]
@@ -130,7 +137,8 @@ def explain(
     Args:
         record: the gradient statistics of every step.
         learning_rate: the initial learning rate, or that of each parameter in the step of the divergence, by name.
-        elsewhere: a non-finite value that the record does not show, and its kind; it counts if it came first.
+        elsewhere: what the record does not show, a non-finite value or that a run stalled after a finite explosion,
+            and its kind; it counts if it came first.
         loop: what trained: our ``command``, a ``lightning`` Trainer or a plain ``torch`` loop.
     """
     divergence = record.divergence
@@ -165,6 +173,22 @@ def explain(
         or _remedies(record, history, learning_rate),
         loop=loop,
     )
+
+
+def finite_explosion(record: GradientRecord) -> tuple[Divergence, Kind] | None:
+    """Return the first step whose gradient, as it was applied, is far larger than those before; None if none is.
+
+    That it did harm is for the caller to know: a training that learns may spike.
+
+    Args:
+        record: the gradient statistics of every step.
+    """
+    usable = np.flatnonzero(np.isfinite(record.norm_clipped) & (record.norm_clipped > 0) & ~record.skipped)
+    before = steps_before_explosion(record.norm_clipped[usable])
+    if before == len(usable):
+        return None
+    row = usable[before]
+    return Divergence(int(record.step[row]), int(record.epoch[row]), "gradient"), "finite"
 
 
 def _kind(record: GradientRecord, row: int, place: str) -> Kind:
@@ -225,7 +249,7 @@ def _remedies(
 ) -> list[Remedy]:
     remedies = []
     target, update = largest_of(record.target_max_abs), largest_of(history.update_ratios)
-    if target > LARGE_TARGET:
+    if is_far_from_one(target):
         remedies.append(scaled_target(target))
     if update > LARGE_UPDATE:
         remedies.append(smaller_rate(update, *_rate_of_largest_update(history, learning_rate)))

@@ -1,6 +1,6 @@
 """The evidence as sentences with their numbers; which of them are problems, and what a log cannot tell."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import isfinite, isnan
 
@@ -9,9 +9,20 @@ import numpy as np
 from gradclip import keys
 from gradclip.diagnosis import conditions
 from gradclip.diagnosis.evidence import Evidence
-from gradclip.diagnosis.log import STEP, UPDATE_RATIO
-from gradclip.diagnosis.suggestions import are_clipped_already, is_inert, rounded, threshold_range
+from gradclip.diagnosis.log import STEP
+from gradclip.diagnosis.suggestions import (
+    are_clipped_already,
+    can_scale_target,
+    gradients_are_calm,
+    has_too_few_steps,
+    is_inert,
+    rounded,
+    threshold_range,
+)
+from gradclip.diagnosis.trials import Trial
+from gradclip.formatting import chosen_on_test
 
+NO_BASIS = f"Fewer than {conditions.FEW_NORMS} steps are no basis for a threshold."
 FEW_STEPS = 50  # usable steps, below which percentiles are rough
 SHOWN_JUMPS = 5
 
@@ -45,11 +56,13 @@ def find(evidence: Evidence, probe: Evidence | None = None) -> list[Finding]:
         probe: of a short run that was trained to measure norms, if there was one.
     """
     measured = probe or evidence
-    found = [*_outcome(evidence, probe), *_overfitting(evidence), *_log_quality(measured)]
+    found = [*_outcome(evidence, probe), *_chosen_on_test(evidence, measured), *_overfitting(evidence)]
+    found += _log_quality(measured)
     if are_clipped_already(measured) or not evidence.steps:
         return found  # whatever else these norms show is not true of the gradients
     return [
         *found,
+        *_target(evidence),
         *_norms(measured),
         *_clipping(evidence),
         *_optimizer(evidence),
@@ -59,53 +72,55 @@ def find(evidence: Evidence, probe: Evidence | None = None) -> list[Finding]:
     ]
 
 
-def unknown(evidence: Evidence) -> list[str]:
-    """Return what the log cannot tell, and what would have to be known for it."""
-    log, training = evidence.log, evidence.training
-    interval = float(np.median(np.diff(log[STEP]))) if len(log) > 1 else 1.0
-    exceed_threshold = bool(np.any(evidence.finite_norms > training.threshold))
-    is_clear = log.is_before_clipping or exceed_threshold or are_clipped_already(evidence)
-    gaps = [
-        (interval > 1, f"whether norms between the logged steps spike: only every {interval:g}th step was logged"),
-        (not is_clear, "whether these norms are from before clipping: nothing shows it"),
-        (isnan(evidence.clip_fraction), "how much was clipped: needs the threshold, or norms after clipping"),
-        (not training.optimizer, "whether the optimizer undoes the clipping: needs the name of the optimizer"),
-        (
-            not log.tensors(UPDATE_RATIO),
-            "how long steps are: needs updates and weights, as GradientMonitor has them",
-        ),
-        (not evidence.tensors, "which tensor the norm comes from: needs the norm of each, as grad_norm/<tensor>"),
-        (isnan(evidence.learning_rate), "which rate would do the same as clipping: needs the learning rate"),
-    ]
-    return [what for is_missing, what in gaps if is_missing]
-
-
 def _outcome(evidence: Evidence, probe: Evidence | None) -> Iterator[Finding]:
     training, norms = evidence.training, evidence.norms
     is_run = training.command is not None
     numbers = {"steps": float(evidence.steps)}
     if is_run:
         text = f"Outcome of {training.name}: {training.outcome}."
+        if training.outcome == "stalled" and gradients_are_calm(evidence):
+            text += " Its gradients neither explode nor spike: clipping is no remedy for this."
         yield Finding("outcome", text, numbers, is_problem=training.outcome in {"diverged", "stalled"})
     else:
         yield Finding("steps", _logged_steps(evidence), numbers)
-    if probe is not None:
+    if probe is not None and probe.trials:
+        yield _of_probe(probe.trials)
+    elif probe is not None:
         text = f"The norms were measured in a probe run of {probe.steps} steps, {probe.training.name}"
         yield Finding("probe", f"{text}: {probe.training.outcome}.", {"steps": float(probe.steps)})
         if probe.exploded and probe.norms is not None:
             steps = probe.norms.steps
-            text = f"The probe run exploded too, after {steps} steps: the threshold is a guess; try far smaller ones."
+            text = f"The probe run exploded too, after {steps} steps."
+            text += f" {NO_BASIS}" if has_too_few_steps(probe) else " Its threshold was too large."
             yield Finding("explosion of probe", text, {"steps": float(steps)}, is_problem=True)
     elif norms is None and evidence.steps:
         text = "No step had a finite gradient, so no norm can be measured: check the data and the initialization."
         yield Finding("no finite gradient", text, is_problem=True)
     elif norms is not None and evidence.exploded:
         text = f"The gradients exploded after {norms.steps} of {evidence.steps} steps; only the steps before are used."
-        text += " With probe=true a short clipped run measures more." if is_run else ""
+        if has_too_few_steps(evidence):
+            text += f" {NO_BASIS}"
         yield Finding("explosion", text, {"steps_before": float(norms.steps)}, is_problem=True)
     elif norms is not None and norms.steps < FEW_STEPS:
         text = f"Only {norms.steps} steps can be used: percentiles are rough."
         yield Finding("few steps", text, {"steps": float(norms.steps)})
+
+
+def _of_probe(trials: Sequence[Trial]) -> Finding:
+    """What a probe has tried, and what of it diverged or did not learn."""
+    groups = {
+        "diverged": [trial.remedy.what for trial in trials if not isfinite(trial.error)],
+        "learned nothing": [trial.remedy.what for trial in trials if isfinite(trial.error) and not trial.works],
+    }
+    text = f"A probe tried {len(trials)} settings."
+    text += "".join(f" These {what}: {'; '.join(names)}." for what, names in groups.items() if names)
+    works = sum(trial.works for trial in trials)
+    if not works:
+        text += " None of them helps: check the data and the initialization."
+    else:
+        text += " The norms below are those of its best clipped run."
+    numbers = {"tried": float(len(trials)), "work": float(works), "diverged": float(len(groups["diverged"]))}
+    return Finding("probe", text, numbers, is_problem=not works)
 
 
 def _logged_steps(evidence: Evidence) -> str:
@@ -117,12 +132,19 @@ def _logged_steps(evidence: Evidence) -> str:
     return f"{len(step):,} logged steps, {step[0]:.0f} to {step[-1]:.0f}{more}."
 
 
+def _chosen_on_test(evidence: Evidence, measured: Evidence) -> Iterator[Finding]:
+    """Say so where the advice goes by the test rows."""
+    goes_by_score = measured.trials or evidence.overfits_after_epoch
+    if goes_by_score and measured.training.chosen_on == "test":
+        yield Finding("chosen on test rows", chosen_on_test())
+
+
 def _overfitting(evidence: Evidence) -> Iterator[Finding]:
     if best := evidence.overfits_after_epoch:
         worse = evidence.training.final_to_best_ratio - 1
         text = (
-            f"The run overfits: the test score was best in epoch {best} and ended {worse:.1%} worse, while the "
-            "training loss kept falling. Clipping does not prevent that."
+            f"The run overfits: the {evidence.training.chosen_on} score was best in epoch {best} and ended {worse:.0%} "
+            "worse, while the training loss kept falling. Clipping does not prevent that."
         )
         yield Finding("overfitting", text, {"best_epoch": float(best), "worse": worse}, is_problem=True)
 
@@ -144,6 +166,12 @@ def _log_quality(evidence: Evidence) -> Iterator[Finding]:
         yield Finding("clipped norms", text, {"fraction": share, "threshold": largest}, is_problem=True)
 
 
+def _target(evidence: Evidence) -> Iterator[Finding]:
+    if can_scale_target(evidence):
+        largest = evidence.target_max_abs
+        yield Finding("target", f"The target is not scaled: it reaches {largest:.4g}.", {"largest": largest})
+
+
 def _norms(evidence: Evidence) -> Iterator[Finding]:
     norms, thresholds = evidence.norms, threshold_range(evidence)
     if norms is None or thresholds is None:
@@ -154,6 +182,8 @@ def _norms(evidence: Evidence) -> Iterator[Finding]:
     )
     numbers = {"mean": norms.mean, "median": norms.p50, "p90": norms.p90, "largest": norms.largest}
     yield Finding("norms", text, numbers)
+    if has_too_few_steps(evidence):
+        return
     low, high = thresholds
     text = "Usual thresholds, half to ten times the average norm (Pascanu et al. 2013)"
     yield Finding("thresholds", f"{text}: {rounded(low)} to {rounded(high)}.", {"low": low, "high": high})

@@ -116,8 +116,9 @@ class Training:
         schedule: name of the schedule of the learning rate, as in ``schedule=``.
         can_scale_target: whether the target is not scaled, and could be.
         initialization: of the weights, as in ``model.initialization=``.
-        final_to_best_ratio: final over best score, 1 at best.
+        final_to_best_ratio: final over best error on the examples that choose, 1 at best; NaN if it is not known.
         best_epoch: epoch of the best score.
+        chosen_on: which examples these are, ``validation`` or ``test``; empty where there is no score.
         fixed_groups: groups of our settings that no remedy can change: a module of the user's has its own optimizer.
         command: the overrides that make its settings again, without seed and store; None: not a run of our command.
     """
@@ -139,6 +140,7 @@ class Training:
     initialization: str = ""
     final_to_best_ratio: float = np.nan
     best_epoch: int = 0
+    chosen_on: str = ""
     fixed_groups: tuple[str, ...] = ()
     command: tuple[str, ...] | None = None
 

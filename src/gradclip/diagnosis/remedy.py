@@ -57,9 +57,14 @@ class Remedy:
         return any(re.split("[.=]", change.lstrip("+~"))[0] in groups for change in self.changes)
 
     @property
+    def has_one_setting(self) -> bool:
+        """Whether it is one training that a command can start, not several thresholds to try."""
+        return bool(self.changes) and not any("," in change for change in self.changes)
+
+    @property
     def overrides(self) -> str:
         """The overrides as typed, several thresholds as a multirun; or what to do, where no override does it."""
-        several = ["-m"] if any("," in change for change in self.changes) else []
+        several = ["-m"] if self.changes and not self.has_one_setting else []
         return " ".join([*several, *self.changes]) or self.what
 
     @property
@@ -140,6 +145,16 @@ def scale_rate(factor: str) -> How:
     """Train at a multiple of a learning rate that is not known."""
     code = ("for group in optimizer.param_groups:", f'    group["lr"] *= {factor}')
     return How((), code, code)
+
+
+def adam() -> How:
+    """Train with Adam at the rate of its authors."""
+    name = "torch.optim.Adam"
+    return How(
+        ("optimizer=adam",),
+        (f"optimizer = {name}(self.parameters())  # in configure_optimizers()",),
+        (f"optimizer = {name}(model.parameters())",),
+    )
 
 
 def decay_rate() -> How:

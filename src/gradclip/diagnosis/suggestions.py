@@ -1,12 +1,14 @@
 """Remedies that the evidence supports, with the reasons; the explosion report and advice take theirs from here."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from numpy import fmin, isnan
 
 from gradclip.diagnosis import conditions, remedy
-from gradclip.diagnosis.evidence import Evidence, Norms
+from gradclip.diagnosis.evidence import ENDED_WELL, Evidence, Norms
 from gradclip.diagnosis.remedy import Remedy
+from gradclip.diagnosis.trials import remedies_of
 
 LOWEST_THRESHOLD, HIGHEST_THRESHOLD = 0.5, 10.0  # times the average norm; usual thresholds (Pascanu et al. 2013)
 UNCLIPPED_EQUIVALENT = "smaller learning rate, no clipping"
@@ -28,15 +30,29 @@ def suggest(measured: Evidence, run: Evidence) -> list[Remedy]:
     if measured.scale_jumps:
         why = "the norms contain the scale of the loss, so that a threshold has no fixed meaning"
         return [Remedy("unscale gradients first", why, remedy.unscale())]
+    if measured.trials:
+        untried = [replace(one, why=f"{one.why}; not tried by the probe") for one in _other_causes(run)]
+        return [
+            *remedies_of(measured.trials),
+            *(one for one in untried if not one.changes_any(run.training.fixed_groups)),
+        ]
+    clipping = [] if norm_is_undone(run) else [*_clipping(measured, needs_strong_clipping(run))]
+    scaling, step_size, epochs = [*_scaling(run)], [*_step_size(run)], [*_fewer_epochs(run)]
+    if has_too_few_steps(measured) or scaling_comes_first(run):
+        ordered = [*scaling, *step_size, *clipping, *_other_causes(run)]
+    elif run.training.outcome in ENDED_WELL and not clipping:
+        ordered = step_size  # nothing is wrong whose cause should be removed
+    else:
+        ordered = [*clipping, *step_size, *scaling, *_other_causes(run)]
+    overfits_clearly = run.training.final_to_best_ratio > conditions.OVERFITS_CLEARLY
     found = [
-        *_fewer_epochs(run),
+        *(epochs if overfits_clearly else ()),
         *_inert_clipping(run),
         *_smaller_epsilon(run),
-        *([] if norm_is_undone(run) else _clipping(measured, needs_strong_clipping(run))),
-        *_step_size(run),
-        *_causes(run),
+        *ordered,
         *_adaptive_threshold(measured),
         *_thresholds_by_layer(measured),
+        *(() if overfits_clearly else epochs),
     ]
     return [one for one in found if not one.changes_any(run.training.fixed_groups)]
 
@@ -69,9 +85,30 @@ def needs_strong_clipping(evidence: Evidence) -> bool:
     return evidence.exploded or (evidence.clips and evidence.clip_fraction > conditions.MOSTLY_CLIPPED)
 
 
+def has_too_few_steps(evidence: Evidence) -> bool:
+    """Whether the gradients exploded after so few steps that no threshold follows from them."""
+    return evidence.exploded and evidence.norms is not None and evidence.norms.steps < conditions.FEW_NORMS
+
+
+def scaling_comes_first(evidence: Evidence) -> bool:
+    """Whether a target is so small that what is learned first is its scale, or so large that no clipping reaches it."""
+    target = evidence.target_max_abs
+    return can_scale_target(evidence) and not conditions.SMALL_TARGET <= target <= conditions.VERY_LARGE_TARGET
+
+
+def gradients_are_calm(evidence: Evidence) -> bool:
+    """Whether gradients neither exploded nor spiked and, if anything clips them, hardly need it."""
+    if needs_strong_clipping(evidence) or evidence.spiking_parameter or evidence.norms is None:
+        return False
+    return not evidence.norms.spikes and (not evidence.clips or evidence.training.outcome == "stalled")
+
+
 def _clipping(evidence: Evidence, strong: bool) -> Iterator[Remedy]:
     norms = evidence.norms
-    if norms is None:
+    if norms is None or gradients_are_calm(evidence):
+        return
+    if has_too_few_steps(evidence):
+        yield thresholds_over_decades(float(evidence.finite_norms[: norms.steps].min()))
         return
     if evidence.spiking_parameter:
         yield clip_each_tensor(evidence, f"only {evidence.spiking_parameter} spikes, {evidence.spike_factor:.3g}-fold")
@@ -123,9 +160,12 @@ def thresholds_over_decades(smallest: float) -> Remedy:
 
 
 def _fewer_epochs(evidence: Evidence) -> Iterator[Remedy]:
-    """Suggest early stopping before anything else where a run overfits: what trains better overfits more."""
+    """Suggest early stopping where a run overfits: what trains better overfits more."""
     if best := evidence.overfits_after_epoch:
-        why = f"the test score was best after epoch {best}; training better from there on only overfits more"
+        why = (
+            f"the {evidence.training.chosen_on} score was best after epoch {best}; training better from there on only "
+            "overfits more"
+        )
         yield Remedy("fewer epochs", why, remedy.epochs(best))
 
 
@@ -160,11 +200,11 @@ def _step_size(evidence: Evidence) -> Iterator[Remedy]:
     if evidence.clips and evidence.clip_fraction > conditions.MOSTLY_CLIPPED:
         if not conditions.undoes_scale(training.optimizer):
             yield unclipped_equivalent(evidence)
-    elif evidence.exploded and evidence.largest_update_ratio > conditions.LARGE_UPDATE:
+    elif evidence.exploded and (has_too_few_steps(evidence) or evidence.largest_update_ratio > conditions.LARGE_UPDATE):
         yield smaller_rate(evidence.largest_update_ratio, evidence.learning_rate)
     if training.final_to_best_ratio > conditions.UNSTABLE_END and training.schedule == "constant":
         ratio = f"{training.final_to_best_ratio:.3g}"
-        why = f"the final test score is {ratio} times the best one: training is unstable at its end"
+        why = f"the final {training.chosen_on} error is {ratio} times the best one: training is unstable at its end"
         yield Remedy("learning rate decay alone", why, remedy.decay_rate())
 
 
@@ -176,7 +216,9 @@ def smaller_rate(update_ratio: float, rate: float, where: str = "") -> Remedy:
         rate: the learning rate; NaN if it is not known.
         where: which parameter changed so much, and why that matters.
     """
-    why = f"steps are too large: one changed a parameter by {update_ratio:.0%} of its norm{where}"
+    why = "a guess: a tenth of the rate diverged again in four of seven tables"
+    if update_ratio > conditions.LARGE_UPDATE:
+        why = f"steps are too large: one changed a parameter by {update_ratio:.0%} of its norm{where}; {why}"
     how = remedy.scale_rate("0.1") if isnan(rate) else remedy.learning_rate(f"{rate / 10:g}")
     return Remedy("smaller learning rate", why, how)
 
@@ -192,10 +234,13 @@ def unclipped_equivalent(evidence: Evidence) -> Remedy:
     return Remedy(UNCLIPPED_EQUIVALENT, why, remedy.no_clipping() + how)
 
 
-def _causes(evidence: Evidence) -> Iterator[Remedy]:
-    norms, training = evidence.norms, evidence.training
+def _scaling(evidence: Evidence) -> Iterator[Remedy]:
     if can_scale_target(evidence):
         yield unclipped(scaled_target(evidence.target_max_abs))
+
+
+def _other_causes(evidence: Evidence) -> Iterator[Remedy]:
+    norms, training = evidence.norms, evidence.training
     if evidence.target_max_abs > conditions.LARGE_TARGET and training.loss in {"mse", "auto", ""}:
         yield unclipped(bounded_loss())
     if norms is not None and norms.first > conditions.LARGE_FIRST_NORM and training.initialization:
@@ -209,8 +254,8 @@ def unclipped(other: Remedy) -> Remedy:
 
 
 def can_scale_target(evidence: Evidence) -> bool:
-    """Whether the target is large, and could be scaled."""
-    return evidence.target_max_abs > conditions.LARGE_TARGET and evidence.training.can_scale_target
+    """Whether the target is large or small, and could be scaled."""
+    return conditions.is_far_from_one(evidence.target_max_abs) and evidence.training.can_scale_target
 
 
 def scaled_target(target_max_abs: float) -> Remedy:

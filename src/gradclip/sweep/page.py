@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gradclip import keys
-from gradclip.compare.metric import chosen_on_test
 from gradclip.config.identity import data_identity
-from gradclip.formatting import Table, markdown_cell, to_markdown
+from gradclip.formatting import Table, chosen_on_test, markdown_cell, to_markdown
 from gradclip.sweep.multirun import PAGE_FILE
 from gradclip.sweep.results import JobResult
 from gradclip.sweep.search.report import FIGURE, Report, best_lines, search_table

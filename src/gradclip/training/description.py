@@ -52,7 +52,7 @@ def _clipping(config: TrainConfig, result: Result) -> str:
 
 
 def _what_to_try(result: Result) -> str:
-    if result.summary.outcome != "diverged":
+    if result.summary.outcome != "diverged" and result.explosion is None:
         return ""
     remedies = result.explosion.remedies if result.explosion else []
     if not remedies:

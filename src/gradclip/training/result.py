@@ -9,7 +9,7 @@ from torch import nn
 from gradclip.config.schema import Parts
 from gradclip.data.base import TrainingData
 from gradclip.data.score_scale import ScoreScale
-from gradclip.diagnosis.explosion import Explosion, explain
+from gradclip.diagnosis.explosion import Explosion, explain, finite_explosion
 from gradclip.diagnosis.suggestions import bounded_loss
 from gradclip.telemetry.hidden_states import HiddenStateRecord
 from gradclip.telemetry.record import GradientRecord
@@ -62,9 +62,13 @@ class Result:
 
     @cached_property
     def explosion(self) -> Explosion | None:
-        """The report of a run that exploded, down to the rows of the step's batches; None for any other."""
+        """The report of a run that exploded, down to the rows of the step's batches; None for any other.
+
+        A run that stalled after a finite explosion has one too.
+        """
         is_ours = self.description is not None  # else its learning rate is no setting
-        explosion = explain(self.record, self.learning_rate if is_ours else float("nan"), loop="command")
+        finite = finite_explosion(self.record) if self.summary.outcome == "stalled" else None
+        explosion = explain(self.record, self.learning_rate if is_ours else float("nan"), finite, loop="command")
         if explosion is None:
             return None
         epoch, last = explosion.divergence.epoch, explosion.batch

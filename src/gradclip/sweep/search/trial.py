@@ -7,7 +7,7 @@ from statistics import fmean, median
 from typing import Literal
 
 from gradclip import keys
-from gradclip.compare.metric import chosen_on_test
+from gradclip.formatting import chosen_on_test
 from gradclip.sweep.results import JobResult
 
 State = Literal["complete", "pruned", "diverged", "failed"]

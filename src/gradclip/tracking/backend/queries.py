@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -52,6 +53,8 @@ class Queries(Connection):
     def newest_runs(self, count: int) -> list[StoredRun]:
         """Return the training runs that were started last and have ended, the newest first.
 
+        Those that advice has trained are passed over.
+
         Raises:
             TrackingError: there is none.
         """
@@ -59,8 +62,10 @@ class Queries(Connection):
         experiment = self.store.experiment
         if self.client.get_experiment_by_name(experiment) is None:
             raise TrackingError(f"tracking.experiment: got {experiment!r}; there is none of that name in {self.uri}")
-        found = map(to_stored_run, self._search(experiment, f"tags.{keys.OUTCOME} LIKE '%'", newest_first=True))
-        runs = [*islice((run for run in found if run.outcome in OUTCOMES), count)]
+        found = self._search(experiment, f"tags.{keys.OUTCOME} LIKE '%'", newest_first=True)
+        parent_of = cache(self._parent_named)
+        of_users = (run for run in found if not _has_purpose(parent_of(run.data.tags.get(keys.PARENT_RUN, ""))))
+        runs = [*islice((run for run in map(to_stored_run, of_users) if run.outcome in OUTCOMES), count)]
         if not runs:
             raise TrackingError(f"tracking.experiment: got {experiment!r}; none of its runs has ended")
         return runs
@@ -89,12 +94,13 @@ class Queries(Connection):
         return Path(repository.download_artifacts(name, folder))
 
     def _newest_multirun(self) -> str:
-        """The id of the parent run of the multirun that was started last."""
+        """The id of the parent run of the multirun that was started last, but for those that advice has trained."""
         experiment, is_child = self.store.experiment, f"tags.`{keys.PARENT_RUN}` LIKE '%'"
+        parent_of = cache(self._parent_named)
         for run in self._search(experiment, is_child, newest_first=True):
-            parent = run.data.tags[keys.PARENT_RUN]
-            if RUN_ID.fullmatch(parent) and self._exists(parent):  # a tag can hold anything
-                return str(parent)
+            parent = parent_of(run.data.tags[keys.PARENT_RUN])
+            if parent is not None and not _has_purpose(parent):
+                return str(parent.info.run_id)
         raise TrackingError(f"runs: experiment {experiment!r} has no multirun; give runs=...")
 
     def _family(self, run_id: str) -> tuple[list[Run], str]:
@@ -104,14 +110,16 @@ class Queries(Connection):
         children = list(self._search(experiment, f"tags.`{keys.PARENT_RUN}` = '{run_id}'"))
         return (children, str(run.info.run_name)) if children else ([run], "")
 
-    def _exists(self, run_id: str) -> bool:
+    def _parent_named(self, run_id: str) -> Run | None:
+        """The run of an id that is the value of a tag, which can hold anything; None where there is none."""
+        if not RUN_ID.fullmatch(run_id):
+            return None
         try:
-            self.client.get_run(run_id)
+            return self.client.get_run(run_id)
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
-            return False
-        return True
+            return None
 
     def _get_run(self, run_id: str, setting: str) -> Run:
         try:
@@ -129,6 +137,11 @@ class Queries(Connection):
             if error.error_code != "INVALID_PARAMETER_VALUE":
                 raise
             raise TrackingError(f"runs: got {condition!r}; {first_line(error)}") from error
+
+
+def _has_purpose(parent: Run | None) -> bool:
+    """Whether advice has trained a multirun: a probe, or a confirmation."""
+    return parent is not None and keys.PURPOSE in parent.data.tags
 
 
 def _select(runs: Iterable[Run], parent: str | None, title: str) -> Selection:

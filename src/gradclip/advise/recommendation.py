@@ -1,0 +1,81 @@
+"""The sentence with which a confirmation ends: which settings to use."""
+
+from collections.abc import Iterator, Sequence
+from math import isinf
+
+from gradclip.advise.arms import ADVISED, ORIGINAL, Arm
+from gradclip.advise.confirmation import Confirmation, learned
+from gradclip.advise.verdicts import WITHIN
+from gradclip.compare.report import format_error
+from gradclip.compare.summary import GroupSummary
+from gradclip.config.overrides import setting_of
+
+
+def recommended(found: Confirmation) -> str | None:
+    """Return the name of the arm to use; None where no arm trains.
+
+    That is the advice; or, of arms that are shown to be better, the best; or the run as it was, unless it is shown to
+    be worse. Where the advice does not train, it is the best arm that does.
+    """
+    trained = {name: arm.median.value for name, arm in found.summaries.items() if learned(arm)}
+    if not trained:
+        return None
+    reference = found.reference.group.label
+    if reference not in trained:
+        return min(trained, key=trained.__getitem__)
+    better = [one.other.group.label for one in found.of_reference if one.verdict == "worse"]
+    if candidates := [name for name in better if name in trained]:
+        return min(candidates, key=trained.__getitem__)
+    if reference == ORIGINAL or ORIGINAL not in trained or found.against(ORIGINAL).verdict == "better":
+        return reference
+    return ORIGINAL
+
+
+def conclusion(found: Confirmation, arms: Sequence[Arm]) -> tuple[str, Arm | None]:
+    """Return one sentence to act on, and the arm that it recommends; None where no arm trains.
+
+    Args:
+        found: the confirmation.
+        arms: all of them.
+    """
+    chosen = recommended(found)
+    if chosen is None:
+        return "Use none of these: in every arm most runs learn nothing; look at the data and the network first.", None
+    by_name = {arm.name: arm for arm in arms}
+    base, overrides = by_name[ORIGINAL].overrides, by_name[chosen].overrides
+    changes = [text for text in overrides if text not in base or setting_of(text) == "clip"]
+    name = "" if chosen == ADVISED else f" ({chosen})"
+    what = "Keep the run as it was" if chosen == ORIGINAL else f"Use {' '.join(changes)}{name}"
+    reasons = "; ".join([_result(found, found.summaries[chosen]), *_reasons(found, chosen)])
+    return f"{what}: {reasons}.", by_name[chosen]
+
+
+def _result(found: Confirmation, arm: GroupSummary) -> str:
+    original, split = found.summaries[ORIGINAL], found.score.split_of(found.metric.name)
+    text = f"median {format_error(arm.median.value, found.metric)} on {split} rows"
+    if arm.test_median:
+        text += f" ({format_error(arm.test_median.value, found.metric)} on test rows)"
+    if arm is original:
+        return text
+    before = original.median.value
+    was = "diverged" if isinf(before) else f"reached {format_error(before, found.metric)}"
+    return f"{text} where the run as it was {was}"
+
+
+def _reasons(found: Confirmation, chosen: str) -> Iterator[str]:
+    """Yield what is known of the other arms: which are as good, and of which nothing is known."""
+    seeds, reference = found.seeds, found.reference
+    if chosen != reference.group.label:
+        if not learned(reference):
+            yield "as advised, most runs learn nothing"
+            return
+        yield {
+            "worse": "shown to be better than the advice",
+            "as good": f"the advice does as well ({WITHIN})",
+        }.get(found.against(chosen).verdict, f"{seeds} seeds cannot tell it from the advice")
+        return
+    others = {one.other.group.label: one.verdict for one in found.of_reference if learned(one.other)}
+    if alike := [name for name, verdict in others.items() if verdict == "as good"]:
+        yield f"as good ({WITHIN}): {', '.join(alike)}"
+    if unknown := [name for name, verdict in others.items() if verdict == "not told apart"]:
+        yield f"{seeds} seeds cannot tell it from: {', '.join(unknown)}"

@@ -1,0 +1,95 @@
+"""What a confirmation shows, as tables and as verdicts in the words of the tables."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from math import isnan
+
+from gradclip.advise.arms import ADVISED, ADVISED_UNCLIPPED, CONTROLS, NORMALIZED, ORIGINAL
+from gradclip.advise.confirmation import Confirmation, Contrast, learned
+from gradclip.compare import statistics
+from gradclip.compare.report import ON_TEST, format_error, format_estimate
+from gradclip.compare.statistics import EQUIVALENCE_FACTOR
+from gradclip.formatting import Table
+
+WITHIN = f"within a factor of {EQUIVALENCE_FACTOR}"
+OF_CLIPPING = {  # an arm, and what shows whether its clipping does more than shorten its steps
+    *((ADVISED, name) for name in ADVISED_UNCLIPPED.values()),
+    *((ORIGINAL, name) for name in CONTROLS - {NORMALIZED}),
+}
+
+
+def tables(found: Confirmation) -> list[Table]:
+    """Return the table of the arms and that of the contrasts."""
+    return [_arm_table(found), _contrast_table(found)]
+
+
+def _arm_table(found: Confirmation) -> Table:
+    on_test = [ON_TEST] if found.metric.reported else []
+    columns = ("arm", f"{found.metric.name}, median (95%)", *on_test, "learned", "diverged")
+    rows = [
+        (
+            name,
+            format_estimate(arm.median, found.metric),
+            *([format_error(arm.test_median.value, found.metric)] if arm.test_median else []),
+            f"{arm.count('learned') + arm.count('finished')} of {len(arm.errors)}",
+            f"{arm.count('diverged')} of {len(arm.errors)}",
+        )
+        for name, arm in found.summaries.items()
+    ]
+    return Table(f"Arms, {found.seeds} seeds each", columns, rows)
+
+
+def _contrast_table(found: Confirmation) -> Table:
+    rows = list[tuple[str, ...]]()
+    for one in found.contrasts:
+        value, low, high = one.improvement
+        p_values = f"{one.p_value:.2g}", "" if isnan(one.equivalence) else f"{one.equivalence:.2g}"
+        chance = f"{value:.2f} ({low:.2f} to {high:.2f})"
+        rows.append((one.arm.group.label, one.other.group.label, chance, *p_values, one.verdict))
+    columns = ("arm", "against", "probability of improvement", "p: different", "p: as good", "verdict")
+    return Table("Contrasts, planned before the runs", columns, rows)
+
+
+def notes(found: Confirmation) -> Iterator[str]:
+    """Yield how the verdicts are made, and on which rows."""
+    yield (
+        f"Runs of one seed were compared. Told apart: p below {found.contrasts[0].level:.2g} in a sign-flip test of "
+        "ranks, a diverged run last, adjusted for all rows (largest difference, step-down). As good: scores differ by "
+        f"a factor of less than {EQUIVALENCE_FACTOR} in two one-sided signed-rank tests of the ratios, adjusted by "
+        "Holm."
+    )
+    if found.metric.caveat:
+        yield f"{found.metric.caveat} Whether a run learned is judged on its training rows."
+
+
+def verdicts(found: Confirmation) -> Iterator[str]:
+    """Yield a sentence for each contrast."""
+    for one in found.contrasts:
+        name, other = one.arm.group.label, one.other.group.label
+        medians = " vs. ".join(format_error(arm.median.value, found.metric) for arm in (one.arm, one.other))
+        yield f"{name.capitalize()} vs. {other}, median {medians}: {_meaning(one, name, other)}."
+    if ADVISED in found.summaries and found.against(ORIGINAL).verdict == "worse":
+        yield from _overfitting(found)
+
+
+def _meaning(one: Contrast, name: str, other: str) -> str:
+    if one.verdict == "as good":
+        return f"as good, {WITHIN}"
+    if one.verdict == "better" and not learned(one.arm):
+        return "better, but most of its runs learn nothing"
+    if (name, other) in OF_CLIPPING:
+        return {"better": "it is the clipping", "worse": "better without clipping"}.get(one.verdict, one.verdict)
+    if (name, other) == (ADVISED, ORIGINAL):
+        return {"better": "the advice helps", "worse": "the advice makes it worse"}.get(one.verdict, one.verdict)
+    return one.verdict
+
+
+def _overfitting(found: Confirmation) -> Iterator[str]:
+    """Point out advice that is better on the training rows and worse where it counts."""
+    train = replace(found.metric, name=found.score.final_train)
+    new, old = (statistics.median(train.errors(found.summaries[name].group.runs)).value for name in (ADVISED, ORIGINAL))
+    if new < old:
+        yield (
+            f"On the training rows the advice is better, median {format_error(new, train)} in place of "
+            f"{format_error(old, train)}: it trains better and overfits."
+        )

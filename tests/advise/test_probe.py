@@ -1,0 +1,84 @@
+"""What a probe tries, in which order, and what it makes of the scores."""
+
+import numpy as np
+import pytest
+
+from gradclip.advise.evidence import gather
+from gradclip.advise.probe import Candidate, candidates, lengths, second_round, trial_of
+from gradclip.config.composition import compose_config
+from gradclip.config.overrides import merge
+from gradclip.diagnosis.remedy import Remedy
+from gradclip.diagnosis.trials import Trial
+from gradclip.tracking.stored_runs import StoredRun
+from tests.support.evidence import made_run, made_telemetry
+
+EXPLODED = gather(made_run(outcome="diverged"), made_telemetry([40.0, 900.0], target=550.0))
+
+
+def tried(candidate: Candidate, *errors: float) -> tuple[Candidate, Trial]:
+    return candidate, Trial(candidate.remedy, candidate.clips, errors, len(errors), "")
+
+
+def scored(outcome: str, **metrics: float) -> StoredRun:
+    run = made_run(outcome)
+    run.metrics.update({name.replace("__", "/"): value for name, value in metrics.items()})
+    return run
+
+
+def test_a_probe_tries_thresholds_a_factor_of_ten_apart_and_the_plain_remedies() -> None:
+    found = candidates(EXPLODED)
+    assert [one.threshold for one in found if one.clips] == pytest.approx([40, 4, 0.4, 0.04, 0.004])
+    plain = [one.remedy.changes for one in found if not one.clips]
+    assert ("clip=none", "data.scale_target=standard") in plain
+    assert {("clip=none", "optimizer.lr=0.001"), ("clip=none", "optimizer.lr=0.0001")} < {*plain}
+    for one in found:
+        compose_config(merge([], one.remedy.changes))
+
+
+def test_thresholds_decay_the_rate_where_the_run_does_not() -> None:
+    assert all("schedule=warmup_cosine" in one.remedy.changes for one in candidates(EXPLODED) if one.clips)
+    run = made_run(outcome="diverged", schedule__name="warmup_cosine")
+    own = candidates(gather(run, made_telemetry([40.0, 900.0])))
+    assert not any("schedule=warmup_cosine" in one.remedy.changes for one in own)
+
+
+def test_without_a_finite_gradient_no_threshold_is_tried() -> None:
+    found = candidates(gather(made_run(outcome="diverged"), made_telemetry([np.inf], target=550.0)))
+    assert found
+    assert not any(one.clips for one in found)
+
+
+def test_the_second_round_has_the_better_half_of_the_thresholds_and_finer_ones() -> None:
+    clipping, plain = candidates(EXPLODED)[:5], candidates(EXPLODED)[5:]
+    first = [tried(one, error) for one, error in zip(clipping, [np.inf, 5.0, 1.0, 2.0, 9.0], strict=True)]
+    first += [tried(one, error) for one, error in zip(plain, [3.0, np.inf, 4.0, 8.0], strict=True)]
+    chosen = second_round(first, "constant")
+    thresholds = [one.threshold for one in chosen if one.clips]
+    assert thresholds == sorted(thresholds)
+    assert thresholds[1::4] == pytest.approx([0.04, 0.4]), "0.004 and 4 are the worse half"
+    assert thresholds[0] == pytest.approx(0.04 / np.sqrt(10))
+    assert [one for one in chosen if not one.clips] == [plain[0], plain[2], plain[3]]
+
+
+def test_nothing_is_left_where_all_diverge() -> None:
+    assert second_round([tried(one, np.inf) for one in candidates(EXPLODED)], "constant") == []
+
+
+def test_long_runs_are_tried_for_as_many_steps_as_are_affordable() -> None:
+    assert lengths(1000, 100).long == 20
+    assert lengths(10, 5000).long == 1
+
+
+def test_a_trial_goes_by_the_examples_that_choose() -> None:
+    runs = [scored("learned", final__mse_test=9.0, final__mse_validation=value) for value in (2.0, 4.0)]
+    trial = trial_of(Candidate(Remedy("norm at 5", ""), 5.0), runs, 10)
+    assert (trial.errors, trial.error, trial.learned, trial.clips) == ((2.0, 4.0), 3.0, 2, True)
+    assert trial.measured == "MSE 3.00 on the validation rows after 10 epochs, mean of 2 seeds"
+
+
+def test_a_trial_that_diverged_once_does_not_work() -> None:
+    runs = [scored("learned", final__accuracy_test=0.9), scored("diverged", final__accuracy_test=np.nan)]
+    trial = trial_of(Candidate(Remedy("Adam", "")), runs, 10)
+    assert trial.errors == (pytest.approx(0.1), np.inf)
+    assert not trial.works
+    assert not trial_of(Candidate(Remedy("Adam", "")), [made_run()], 10).works, "no score"
