@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
-from gradclip.clipping.base import Clipper
+from gradclip.clipping.base import Clipper, Rescaler
 from gradclip.diagnosis.conditions import DEFAULT_EPSILON
 from gradclip.diagnosis.diagnose import Diagnosis, diagnose
 from gradclip.diagnosis.explosion import Explosion
@@ -20,7 +20,7 @@ from gradclip.loops.in_place import InPlaceClipper, check_clipper
 from gradclip.loops.monitor import OptimizerMonitor, check_intervals
 from gradclip.loops.optimizers import uncompiled, unscale
 from gradclip.telemetry.record import GradientRecord
-from gradclip.telemetry.recorders import StepIndex
+from gradclip.telemetry.steps import StepIndex
 
 FLUSH_EVERY = 20  # optimizer steps
 SHARDING = {"FullyShardedDataParallel", "DeepSpeedEngine"}
@@ -92,7 +92,8 @@ class watch:  # noqa: N801  # called as a function is, like torch.no_grad
         self.flush_every, self.folder = flush_every, Path(folder)
         self._clipper = None if clipper is None else InPlaceClipper(clipper, model)
         changes_direction = clipper is not None and clipper.changes_direction
-        self._monitor = OptimizerMonitor(model, self.optimizer, changes_direction, updates_every)
+        once = isinstance(clipper, Rescaler)
+        self._monitor = OptimizerMonitor(model, self.optimizer, changes_direction, updates_every, once)
         self._monitor.hook(self.optimizer)
         self._losses: list[Tensor] = []  # of the batches since the last step
         self._in_scaler_step = False

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradclip import keys
+from gradclip.array_norms import row_norms
 from gradclip.arrays import Booleans, Floats, Integers
 
 if TYPE_CHECKING:
@@ -158,8 +159,6 @@ class GradientRecord:
         return self._global_norm(self.norms_clipped)
 
     def _global_norm(self, norms: Floats) -> Floats:
-        from gradclip.norms import row_norms  # here: it loads torch, which reading a record does without
-
         if self.trained.all() and self.names:
             return row_norms(norms)
         of_trained = row_norms(np.where(self.trained, norms, 0.0))
