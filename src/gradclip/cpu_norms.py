@@ -73,7 +73,7 @@ def unchecked_norms(
     else:
         pieces = _pieces(tensors, plan)
         if minus is not None:
-            pieces = (piece - other for piece, other in zip(pieces, _pieces(minus, plan), strict=True))
+            pieces = _differences(pieces, _pieces(minus, plan))
         parts = [_norms_of_rows(piece, order, ends) for piece in pieces]
     norms = torch.cat(parts).double()
     if plan.places is not None:
@@ -86,6 +86,15 @@ def _pieces(tensors: Sequence[Tensor], plan: _Plan) -> Iterator[Tensor]:
     yield from _groups(tensors, plan)
     for block in _blocks(tensors, plan):
         yield block.reshape(1, -1)
+
+
+def _differences(pieces: Iterator[Tensor], others: Iterator[Tensor]) -> Iterator[Tensor]:
+    """Yield the differences one after the other in the same memory: new memory costs more than to subtract."""
+    memory = torch.empty(0)
+    for piece, other in zip(pieces, others, strict=True):
+        if memory.numel() < piece.numel() or memory.dtype != piece.dtype:
+            memory = piece.new_empty(piece.numel())
+        yield torch.sub(piece, other, out=memory[: piece.numel()].view(piece.shape))
 
 
 def _groups(tensors: Sequence[Tensor], plan: _Plan) -> Iterator[Tensor]:
