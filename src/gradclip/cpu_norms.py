@@ -114,6 +114,5 @@ def _blocks(tensors: Sequence[Tensor], plan: _Plan) -> Iterable[Tensor]:
 def _norms_of_rows(rows: Tensor, order: float, ends: list[Tensor] | None = None) -> Tensor:
     if ends is not None and rows.numel():
         ends += torch.aminmax(rows)
-    wider = None if rows.dtype == torch.float32 else torch.float32  # to ask for a type costs time
-    norms: Tensor = torch.linalg.vector_norm(rows, order, dim=1, dtype=wider)
+    norms: Tensor = torch.linalg.vector_norm(rows.float(), order, dim=1)
     return norms

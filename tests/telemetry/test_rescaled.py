@@ -22,7 +22,8 @@ def measured(change, multiplies_once):
 
 
 def multiply(parameters, factor=0.3):
-    torch._foreach_mul_([parameter.grad for parameter in parameters], factor)
+    for parameter in parameters:
+        parameter.grad.mul_(factor)
 
 
 def decay(parameters):
@@ -43,7 +44,7 @@ def forget(parameters):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda parameters: None,
+        list,
         multiply,
         lambda parameters: multiply(parameters, 1.0),
         lambda parameters: multiply(parameters, 0.0),
@@ -57,11 +58,6 @@ def forget(parameters):
 @pytest.mark.parametrize("multiplies_once", [True, False])
 def test_norms_after_clipping_are_those_of_the_gradients_whatever_was_done_to_them(change, multiplies_once):
     found, expected = measured(change, multiplies_once)
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
-
-
-def test_an_optimizer_that_changes_gradients_where_nothing_clips_is_seen():
-    found, expected = measured(decay, multiplies_once=False)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 

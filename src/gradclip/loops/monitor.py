@@ -18,7 +18,8 @@ from gradclip.errors import TrainerError
 from gradclip.loops.finite_state import FiniteState
 from gradclip.loops.optimizers import OptimizerParameters, as_float, check_dense, group_rates, uncompiled
 from gradclip.telemetry.batches import merge_extremes
-from gradclip.telemetry.record import LOST_UPDATES, Divergence, GradientRecord
+from gradclip.telemetry.divergence import LOST_UPDATES, Divergence
+from gradclip.telemetry.record import GradientRecord
 from gradclip.telemetry.record_store import RecordStore
 from gradclip.telemetry.recorders import default_updates_every, make_recorder
 from gradclip.telemetry.steps import StepIndex

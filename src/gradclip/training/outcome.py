@@ -8,7 +8,8 @@ import numpy as np
 
 from gradclip import keys
 from gradclip.data.score_scale import ScoreScale
-from gradclip.telemetry.record import Divergence, GradientRecord
+from gradclip.telemetry.divergence import Divergence
+from gradclip.telemetry.record import GradientRecord
 
 Outcome = Literal["learned", "stalled", "diverged", "finished"]
 NO_SCORE = "there is no score: the module logs no metric, and its steps return no loss"
