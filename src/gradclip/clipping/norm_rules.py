@@ -54,7 +54,7 @@ class NormRule(Rescaler):
     def clip_in_place(self, gradients: Gradients, parameters: Gradients, state: State) -> State:
         """Multiply the gradients in place, and return the next state; arguments are those of the base class."""
         norm = self.measure(gradients)
-        if not norm.is_cpu or isinstance(getattr(self, "value", None), Tensor):
+        if not gradients or not norm.is_cpu or isinstance(getattr(self, "value", None), Tensor):
             return super().clip_in_place(gradients, parameters, state)
         numbers = {key: value.numpy() for key, value in self.gather(state, gradients).items()}
         with np.errstate(all="ignore"):
