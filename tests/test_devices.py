@@ -15,7 +15,8 @@ from torch.utils._pytree import tree_leaves
 from gradclip.clipping.build import make_clipper
 from gradclip.loops.watch import watch
 from gradclip.telemetry.batches import batch_extremes, mean_loss, merge_extremes
-from gradclip.telemetry.recorders import CopyingRecorder, MeasuringRecorder, StepIndex
+from gradclip.telemetry.recorders import CopyingRecorder, MeasuringRecorder
+from gradclip.telemetry.steps import StepIndex
 from tests.clipping.test_contract import SHAPES
 from tests.clipping.test_in_place import CLIPPERS
 

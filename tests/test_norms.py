@@ -5,17 +5,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gradclip.array_norms import row_norms, row_part_norms
 from gradclip.norms import (
     LARGE,
     global_norm,
     norm_of_norms,
     part_norms,
-    row_norms,
-    row_part_norms,
     safe_scale,
     tensor_norms,
-    unit_norms,
 )
+from gradclip.unit_norms import unit_norms
 
 SHAPES = [(), (7,), (3, 4), (2, 3, 4), (2, 1, 3, 2)]
 TYPES = [torch.float32, torch.float64, torch.bfloat16]

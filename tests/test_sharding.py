@@ -17,7 +17,8 @@ from gradclip.errors import ClippingError
 from gradclip.norms import tensor_norms
 from gradclip.sharding import is_distributed, stored
 from gradclip.telemetry.measures import nonfinite_counts
-from gradclip.telemetry.recorders import StepIndex, make_recorder
+from gradclip.telemetry.recorders import make_recorder
+from gradclip.telemetry.steps import StepIndex
 from tests.clipping.test_contract import NAMES, make
 from tests.support.warm_process import FORKS
 

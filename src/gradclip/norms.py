@@ -1,4 +1,4 @@
-"""Norms that neither overflow nor change what they measure: of tensors, and of arrays that were read back.
+"""Norms of tensors that neither overflow nor change what they measure.
 
 ``torch.nn.utils.clip_grad_norm_`` squares the elements in their own type, so that a float32 gradient of finite
 elements near 1e20 has an infinite norm and is scaled to zero. Here they are squared in float64, or divided first by
@@ -7,21 +7,18 @@ the largest magnitude, as LAPACK's ``lassq`` does (Anderson 2017, "Algorithm 978
 
 from collections.abc import Sequence
 from functools import partial
-from itertools import chain, compress
+from itertools import compress
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch._C._functorch import is_batchedtensor
 from torch._utils import _flatten_dense_tensors
 
-from gradclip.arrays import Floats, Integers
+from gradclip.cpu_norms import BLOCK, SMALL, TOGETHER, unchecked_norms
 from gradclip.sharding import is_distributed, join_shards, shard
 
 LARGE = 100_000  # elements from which widening costs a CPU more than a second pass
-BLOCK = 65_536  # elements whose squares float32 adds up to 6 digits
-SMALL = 4096  # elements, which cost a CPU less to copy than a call of their own
-TOGETHER = 64  # of them
+NARROW = (torch.float32, torch.float16, torch.bfloat16)  # types whose squares float64 holds
 VANISHING = 1e-12  # of smaller float32 norms some squares were lost
 
 
@@ -39,7 +36,7 @@ def tensor_norms(tensors: Sequence[Tensor], order: float = 2.0) -> Tensor:
     if not any(is_distributed(tensor) for tensor in tensors):
         return _local_norms(tensors, order)
     norms = _local_norms([shard(tensor) for tensor in tensors], order)
-    return torch.stack(join_shards(norms.unbind(), tensors, partial(_joined_norms, order=order)))
+    return torch.stack(join_shards(norms.unbind(), tensors, partial(joined_norms, order=order)))
 
 
 def _local_norms(tensors: Sequence[Tensor], order: float) -> Tensor:
@@ -51,13 +48,13 @@ def _local_norms(tensors: Sequence[Tensor], order: float) -> Tensor:
         return _largest_magnitudes([_padded(tensor) for tensor in tensors])
     is_narrow = torch.float64 not in {tensor.dtype for tensor in tensors}
     if is_narrow and order in (1, 2) and tensors[0].is_cpu:
-        return _norms_on_cpu(tensors, order)
+        return _repaired(unchecked_norms(tensors, order), tensors, order)
     if is_narrow and order == 2:
         return torch.stack(torch._foreach_norm(list(tensors), 2, dtype=wide_type(tensors[0])))
     return torch.stack([_norm(_padded(tensor), order) for tensor in tensors])
 
 
-def _joined_norms(norms: Tensor, order: float = 2.0) -> Tensor:
+def joined_norms(norms: Tensor, order: float = 2.0) -> Tensor:
     """The norms of tensors from those of their shards, ``[shards, ...]``."""
     scale = safe_scale(norms.amax(0))
     joined: Tensor = torch.linalg.vector_norm(norms / scale, order, dim=0) * scale
@@ -94,24 +91,64 @@ def _ends(tensors: Sequence[Tensor]) -> Tensor:
     return torch.stack(torch.aminmax(_padded(joined)))
 
 
-def _norms_on_cpu(tensors: Sequence[Tensor], order: float) -> Tensor:
-    """Norms in float32, and again with care where that over- or underflowed: on a CPU no device waits for the check.
+def norms_and_largest(tensors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the L2 norm of each tensor, ``[tensors]``, and the largest magnitude of all elements, a scalar.
 
-    The powers are added up in blocks, whose norms are joined in float64: a float32 sum of ten million squares would be
-    some percent too small.
+    A CPU looks at each block for both while it is in the cache.
+
+    Example:
+        >>> norms_and_largest([torch.tensor([3.0, -4.0]), torch.tensor([1.0])])
+        (tensor([5., 1.], dtype=torch.float64), tensor(4., dtype=torch.float64))
     """
-    blocks = [torch.split(tensor.reshape(-1), BLOCK) if tensor.numel() > BLOCK else (tensor,) for tensor in tensors]
-    flat = torch.stack(torch._foreach_norm(list(chain.from_iterable(blocks)), order, dtype=torch.float32)).double()
-    norms = flat
-    if len(flat) > len(tensors):
-        owner = torch.tensor([index for index, part in enumerate(blocks) for _ in part])
-        norms = flat.new_zeros(len(blocks)).index_add(0, owner, flat.pow(order)).pow(1 / order)
-    for index in _doubtful(norms):
-        norms[index] = _norm(_padded(tensors[index]), order)
+    if not _are_narrow_on_cpu(tensors):
+        return tensor_norms(tensors), global_norm(tensors, torch.inf)
+    ends: list[Tensor] = []
+    norms = _repaired(unchecked_norms(tensors, 2, ends), tensors, 2)
+    return norms, torch.stack(ends).abs().amax().double() if ends else norms.new_zeros(())
+
+
+def change_norms(tensors: Sequence[Tensor], before: Sequence[Tensor]) -> Tensor:
+    """Return the L2 norm of each tensor's change, ``[tensors]``, in float64.
+
+    Args:
+        tensors: the tensors now.
+        before: the same tensors earlier, of their shapes and types.
+
+    Example:
+        >>> change_norms([torch.tensor([3.0, 4.0])], [torch.tensor([3.0, 2.0])])
+        tensor([2.], dtype=torch.float64)
+    """
+    if _are_narrow_on_cpu(tensors):
+        return _repaired(unchecked_norms(tensors, 2, minus=before), tensors, 2, before)
+    if any(is_distributed(tensor) for tensor in tensors):  # one call takes no list of both kinds
+        return tensor_norms([tensor - earlier for tensor, earlier in zip(tensors, before, strict=True)])
+    return tensor_norms(torch._foreach_sub(list(tensors), list(before)))
+
+
+def _are_narrow_on_cpu(tensors: Sequence[Tensor]) -> bool:
+    """Whether these are tensors of a CPU's own that are measured in float32 first."""
+    are_known = bool(tensors) and all(tensor.is_cpu and tensor.dtype in NARROW for tensor in tensors)
+    return are_known and not any(is_distributed(tensor) or is_batchedtensor(tensor) for tensor in tensors)
+
+
+def _repaired(norms: Tensor, tensors: Sequence[Tensor], order: float, before: Sequence[Tensor] | None = None) -> Tensor:
+    """Norms that were measured in float32, again with care where that over- or underflowed.
+
+    On a CPU no device waits for the check.
+
+    Args:
+        norms: of each tensor, or of its change.
+        tensors: the tensors.
+        order: of the norm.
+        before: the tensors earlier, if the norms are those of changes.
+    """
+    for index in doubtful_norms(norms):
+        tensor = tensors[index] if before is None else tensors[index] - before[index]
+        norms[index] = _norm(_padded(tensor), order)
     return norms
 
 
-def _doubtful(norms: Tensor, vanishing: float = VANISHING) -> list[int]:
+def doubtful_norms(norms: Tensor, vanishing: float = VANISHING) -> list[int]:
     """Which norms, measured in float32 on a CPU, over- or underflowed."""
     least, largest = torch.aminmax(_padded(norms))
     if vanishing < least.item() and largest.item() < torch.inf:  # neither is true of NaN
@@ -156,76 +193,6 @@ def norm_of_norms(norms: Tensor, order: float = 2.0) -> Tensor:
     return norm
 
 
-def unit_norms(tensors: Sequence[Tensor], least: float = 0.0) -> list[Tensor]:
-    """Return the L2 norms of each tensor's units, every dimension but the first of size 1.
-
-    A unit is a slice of the first dimension; a vector is one unit, whose norm is a scalar. Of a sharded tensor the
-    units are returned of which this process has a part.
-
-    Args:
-        tensors: the tensors.
-        least: norms below this need not be exact, only below it.
-
-    Example:
-        >>> unit_norms([torch.tensor([[3.0, 4.0], [6.0, 8.0]])])
-        [tensor([[ 5.],
-                [10.]])]
-    """
-    if not any(is_distributed(tensor) for tensor in tensors):
-        return _local_unit_norms(tensors, least)
-    norms = [norm.double() for norm in _local_unit_norms([shard(tensor) for tensor in tensors], least)]
-    vectors = [tensor if tensor.ndim < 2 else norm for tensor, norm in zip(tensors, norms, strict=True)]
-    norms = join_shards(norms, vectors, _joined_norms)
-    others = [norm if tensor.ndim < 2 else tensor for tensor, norm in zip(tensors, norms, strict=True)]
-    return join_shards(norms, others, _joined_norms, whole_dimension=0)
-
-
-def _local_unit_norms(tensors: Sequence[Tensor], least: float) -> list[Tensor]:
-    """The norms of units; on a CPU in float32 where that is enough."""
-    tensors = [tensor.abs() if tensor.is_complex() else tensor for tensor in tensors]
-    if not tensors or not tensors[0].is_cpu or any(is_batchedtensor(tensor) for tensor in tensors):
-        return [_wide_unit_norms(tensor) for tensor in tensors]
-    are_vectors = [_is_narrow_vector(tensor) for tensor in tensors]
-    vectors = [*compress(tensors, are_vectors)]
-    of_vectors = iter(torch._foreach_norm(vectors, 2, dtype=torch.float32) if vectors else ())
-    pairs = zip(tensors, are_vectors, strict=True)
-    norms = [next(of_vectors) if is_vector else _matrix_unit_norms(tensor) for tensor, is_vector in pairs]
-    all_norms = _flatten_dense_tensors(norms)  # type: ignore[no-untyped-call]
-    doubtful = _doubtful(all_norms, -1.0 if least > VANISHING else VANISHING)
-    if doubtful:
-        ends = np.cumsum([norm.numel() for norm in norms])
-        for index in np.unique(np.searchsorted(ends, doubtful, side="right")):
-            norms[index] = _wide_unit_norms(tensors[index])
-    return norms
-
-
-def _is_narrow_vector(tensor: Tensor) -> bool:
-    return tensor.ndim < 2 and tensor.dtype != torch.float64 and tensor.numel() <= BLOCK
-
-
-def _matrix_unit_norms(tensor: Tensor) -> Tensor:
-    is_narrow = tensor.ndim > 1 and tensor.dtype != torch.float64 and tensor.numel() <= BLOCK * len(tensor)
-    return _unscaled_unit_norms(tensor, torch.float32) if is_narrow else _wide_unit_norms(tensor)
-
-
-def _unscaled_unit_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    wider = None if tensor.dtype == dtype else dtype  # a type that is asked for costs time even where it is there
-    norms: Tensor = torch.linalg.vector_norm(tensor, 2, _inner(tensor), keepdim=tensor.ndim > 1, dtype=wider)
-    return norms
-
-
-def _wide_unit_norms(tensor: Tensor) -> Tensor:
-    if tensor.dtype != torch.float64 or tensor.numel() == 0:
-        return _unscaled_unit_norms(tensor, wide_type(tensor))
-    scale = safe_scale(tensor.abs().amax(_inner(tensor), keepdim=tensor.ndim > 1))
-    return _unscaled_unit_norms(tensor / scale, torch.float64) * scale
-
-
-def _inner(tensor: Tensor) -> tuple[int, ...]:
-    """The dimensions within a unit."""
-    return tuple(range(1, tensor.ndim)) or tuple(range(tensor.ndim))
-
-
 def part_norms(matrix: Tensor, sizes: Sequence[int]) -> Tensor:
     """Return the L2 norm of each part of each row, ``[rows, parts]``.
 
@@ -251,40 +218,6 @@ def part_norms(matrix: Tensor, sizes: Sequence[int]) -> Tensor:
 def _unscaled_part_norms(matrix: Tensor, sizes: Sequence[int]) -> Tensor:
     parts = torch.split(matrix, list(sizes), dim=1)
     return torch.stack([torch.linalg.vector_norm(part, dim=1) for part in parts], dim=1)
-
-
-def row_norms(rows: Floats) -> Floats:
-    """Return the L2 norm of each row of an array, ``[rows]``.
-
-    Example:
-        >>> row_norms(np.array([[3.0, 4.0], [3e200, 4e200]]))
-        array([5.e+000, 5.e+200])
-    """
-    scale = _row_scale(rows)
-    norms: Floats = np.sqrt(np.sum(np.square(rows / scale), axis=1)) * scale[:, 0]
-    return norms
-
-
-def row_part_norms(rows: Floats, starts: Sequence[int] | Integers) -> Floats:
-    """Return the L2 norm of each part of each row of an array, ``[rows, parts]``.
-
-    Args:
-        rows: ``[rows, elements]``, such as the flattened gradients of each step.
-        starts: where each part begins, in order.
-
-    Example:
-        >>> row_part_norms(np.array([[3.0, 4.0, -2.0]]), [0, 2])
-        array([[5., 2.]])
-    """
-    scale = _row_scale(rows)
-    norms: Floats = np.sqrt(np.add.reduceat(np.square(rows / scale), starts, axis=1)) * scale
-    return norms
-
-
-def _row_scale(rows: Floats) -> Floats:
-    """What to divide rows by before squaring, ``[rows, 1]``: their largest finite magnitude, or 1 without any."""
-    largest: Floats = np.max(np.abs(rows), axis=1, keepdims=True, initial=0.0, where=np.isfinite(rows))
-    return np.where(largest > 0, largest, 1.0)
 
 
 def safe_scale(largest: Tensor) -> Tensor:

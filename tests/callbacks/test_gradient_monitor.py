@@ -15,7 +15,7 @@ from gradclip.callbacks.gradient_monitor import _reduce
 from gradclip.data.sources import regression
 from gradclip.errors import TrainerError
 from gradclip.models.optimization import optimizer_factory
-from gradclip.telemetry.record import Divergence
+from gradclip.telemetry.divergence import Divergence
 from tests.support.records import make_record
 
 QUIET = {

@@ -43,7 +43,8 @@ def test_a_schedule_that_leads_above_100_ends_at_the_largest_norm():
     assert thresholds(Scheduled(Auto(50.0), start=1.0, end=5.0, steps=10), NORMS)[20:] == pytest.approx(NORMS[20:])
 
 
-def test_positions_among_a_million_norms_are_not_rounded_to_float32():
+@pytest.mark.parametrize(("xp", "of"), [(torch, torch.from_numpy), (np, np.asarray)])
+def test_positions_among_a_million_norms_are_not_rounded_to_float32(xp, of):
     norms = np.arange(1_000_000.0)
-    found = _percentile(torch.from_numpy(norms), torch.tensor(len(norms)), 10.0)
+    found = _percentile(of(norms), of(np.asarray(len(norms))), 10.0, xp)
     assert found.item() == pytest.approx(np.percentile(norms, 10), rel=1e-12)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gradclip.diagnosis.explosion import explain, finite_explosion
-from gradclip.telemetry.record import Divergence
+from gradclip.telemetry.divergence import Divergence
 from tests.support.records import make_record
 
 NORMS = [[3.0 * 10**step, 4.0 * 10**step] for step in range(4)]  # 5, 50, 500, 5000

@@ -21,7 +21,7 @@ from gradclip.plots.target import plot_confusion, plot_predictions, plot_target
 from gradclip.plots.thresholds import Grid, ThresholdLine, plot_grid, plot_thresholds
 from gradclip.plots.training import plot_learning_curve, plot_step_losses
 from gradclip.plots.updates import plot_update_ratios
-from gradclip.telemetry.record import Divergence
+from gradclip.telemetry.divergence import Divergence
 
 DIVERGED = Divergence(step=60, epoch=4, place="gradient network.0.weight")
 STEPS = np.arange(1, 101)

@@ -7,7 +7,7 @@ from gradclip.stacked.clipping import Clipped
 from gradclip.stacked.state import TensorOptions
 from gradclip.stacked.telemetry import StackedRecorder, StackedStep
 from gradclip.telemetry.record import GradientRecord
-from gradclip.telemetry.recorders import StepIndex
+from gradclip.telemetry.steps import StepIndex
 
 
 def records_of(gradients: torch.Tensor, clipped: Clipped) -> list[GradientRecord]:

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from gradclip import keys
-from gradclip.telemetry.record import Divergence, GradientRecord
+from gradclip.telemetry.divergence import Divergence
+from gradclip.telemetry.record import GradientRecord
 from tests.support.records import make_record
 
 NAMES = ("weight", "bias")

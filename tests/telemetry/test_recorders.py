@@ -3,7 +3,8 @@ import pytest
 import torch
 from torch import nn
 
-from gradclip.telemetry.recorders import CopyingRecorder, MeasuringRecorder, StepIndex
+from gradclip.telemetry.recorders import CopyingRecorder, MeasuringRecorder
+from gradclip.telemetry.steps import StepIndex
 
 
 @pytest.mark.parametrize("kind", [CopyingRecorder, MeasuringRecorder])

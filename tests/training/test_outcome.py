@@ -7,7 +7,7 @@ import pytest
 
 from gradclip import keys
 from gradclip.data.score_scale import ScoreScale
-from gradclip.telemetry.record import Divergence
+from gradclip.telemetry.divergence import Divergence
 from gradclip.training.outcome import NO_SCORE, summarize
 from tests.support import records
 

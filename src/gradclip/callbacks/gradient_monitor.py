@@ -12,7 +12,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from gradclip.callbacks.between import check_order, may_change_direction
+from gradclip.callbacks.between import check_order, may_change_direction, multiplies_once
 from gradclip.callbacks.optimizer_steps import OptimizerSteps
 from gradclip.callbacks.step_logger import StepLogger
 from gradclip.callbacks.trainer_checks import check_whole_gradients, optimizer_names, total_steps
@@ -23,7 +23,7 @@ from gradclip.loops.monitor import OptimizerMonitor, check_intervals
 from gradclip.loops.optimizers import initial_rate
 from gradclip.telemetry.batches import batch_extremes, mean_loss, returned_loss
 from gradclip.telemetry.record import GradientRecord
-from gradclip.telemetry.recorders import StepIndex
+from gradclip.telemetry.steps import StepIndex
 
 
 @dataclass
@@ -138,11 +138,11 @@ class GradientMonitor(Callback):
         check_whole_gradients(trainer, "GradientMonitor")
         check_order(trainer, self)
         self._optimizer_steps = OptimizerSteps(trainer, pl_module, "GradientMonitor")
-        changes_direction = may_change_direction(trainer, pl_module, self)
+        changes_direction, once = may_change_direction(trainer, pl_module, self), multiplies_once(trainer, self)
         restored, self._restored = self._restored or {}, None
         for optimizer in trainer.optimizers:
             name = optimizer_names(trainer)[id(optimizer)]
-            monitor = OptimizerMonitor(pl_module, optimizer, changes_direction, self.updates_every)
+            monitor = OptimizerMonitor(pl_module, optimizer, changes_direction, self.updates_every, once)
             watched = _Watched(monitor, StepLogger(f"{name}/" if len(trainer.optimizers) > 1 else ""))
             self._watched[name] = watched
             if name in restored:

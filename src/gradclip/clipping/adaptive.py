@@ -11,7 +11,7 @@ from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 from gradclip.clipping.arguments import POSITIVE
 from gradclip.clipping.base import Clipper, Gradients, State
 from gradclip.clipping.rescaling import rescale, rescale_in_place
-from gradclip.norms import unit_norms
+from gradclip.unit_norms import unit_norms
 
 
 @dataclass(frozen=True)

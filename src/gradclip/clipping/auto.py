@@ -1,18 +1,20 @@
 """Clipping at a percentile of the norms seen so far."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gradclip.clipping.arguments import FIXED, PERCENTILE, Range
-from gradclip.clipping.base import Gradients, Rescaler, State, device_of
-from gradclip.norms import global_norm
+from gradclip.clipping.base import Gradients, State, device_of
+from gradclip.clipping.norm_rules import NormRule, Numbers
 
 
 @dataclass(frozen=True)
-class Auto(Rescaler):
+class Auto(NormRule):
     """Clip the global norm at the c-th percentile of the norms so far, this step's included.
 
     Rule: ``norm`` at the c-th percentile of the norms so far.
@@ -51,27 +53,33 @@ class Auto(Rescaler):
         empty = torch.full((self.history,), torch.nan, dtype=torch.float64, device=device)
         return {"norms": empty, "seen": torch.zeros((), dtype=torch.int64, device=device)}
 
-    def coefficients(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[Tensor, State]:
+    def rule(self, norm: Numbers, state: Mapping[str, Numbers], xp: Any) -> tuple[Numbers, dict[str, Numbers]]:
         """Return the scalar that brings the global norm to at most the percentile."""
-        norm = global_norm([*gradients.values()])
-        after = self._remember(state, norm)
-        threshold = _percentile(after["norms"], after["seen"].clamp(max=self.history), self.value)
-        coefficient = torch.where(norm == 0, torch.ones_like(norm), torch.clamp(threshold / norm, max=1.0))
-        return torch.where(norm.isfinite(), coefficient, 1 / norm), after
+        finite = xp.isfinite(norm)
+        after = {"norms": self._remember(state, norm, finite, xp), "seen": state["seen"] + finite}
+        count = xp.where(after["seen"] < self.history, after["seen"], self.history)
+        threshold = _percentile(after["norms"], count, self.value, xp)
+        coefficient = xp.where(norm > threshold, threshold / norm, 1.0)
+        return xp.where(finite, coefficient, 1 / norm), after
 
-    def _remember(self, state: State, norm: Tensor) -> dict[str, Tensor]:
-        oldest = torch.arange(self.history, device=norm.device) == state["seen"] % self.history
-        norms = torch.where(oldest & norm.isfinite(), norm, state["norms"])
-        return {"norms": norms, "seen": state["seen"] + norm.isfinite()}
+    def _remember(self, state: Mapping[str, Numbers], norm: Numbers, finite: Numbers, xp: Any) -> Numbers:
+        """The norms with this one in place of the oldest, if it is finite."""
+        places = np.arange(self.history) if xp is np else torch.arange(self.history, device=norm.device)
+        return xp.where((places == state["seen"] % self.history) & finite, norm, state["norms"])
 
 
-def _percentile(norms: Tensor, count: Tensor, percentile: float | Tensor) -> Tensor:
+def _percentile(norms: Numbers, count: Numbers, percentile: float | Tensor, xp: Any) -> Numbers:
     """The percentile of the ``count`` numbers among ``norms``, the others being NaN, interpolated as NumPy does.
 
     :func:`torch.nanquantile` is the same, but ``torch.vmap`` refuses it.
     """
-    ordered = norms.sort().values  # NaN is last
-    last = (count - 1).clamp(min=0).double()  # whose hundredth float32 would round
-    position = torch.minimum(last * percentile / 100, last)  # a schedule may raise the percentile above 100
-    below, above = (ordered.gather(0, end.long().reshape(1))[0] for end in (position.floor(), position.ceil()))
-    return below + (above - below) * (position - position.floor())
+    last = xp.where(count > 0, count - 1, 0) * xp.ones_like(norms[0])  # in float64: float32 would round its hundredth
+    position = xp.minimum(last * percentile / 100, last)  # a schedule may raise the percentile above 100
+    ends = xp.floor(position), xp.ceil(position)
+    if xp is np:
+        indices = [int(end) for end in ends]
+        below, above = np.partition(norms, indices)[indices]  # NaN is last
+    else:
+        ordered = norms.sort().values
+        below, above = (ordered.gather(0, end.long().reshape(1))[0] for end in ends)
+    return below + (above - below) * (position - ends[0])

@@ -1,18 +1,22 @@
 """Clipping of each tensor at a multiple of its own average norm."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from gradclip.array_norms import row_norms
 from gradclip.clipping.arguments import COUNT, POSITIVE, SHARE
-from gradclip.clipping.base import Gradients, Rescaler, State, device_of
+from gradclip.clipping.base import Gradients, State, device_of
+from gradclip.clipping.norm_rules import NormRule, Numbers
 from gradclip.norms import norm_of_norms, tensor_norms
 
 
 @dataclass(frozen=True)
-class ParameterEMA(Rescaler):
+class ParameterEMA(NormRule):
     """Limit each gradient to a multiple c of its own average norm.
 
     Rule: g_i·min(1, c·γ_i/‖g_i‖), γ_i its average norm.
@@ -61,28 +65,42 @@ class ParameterEMA(Rescaler):
         }
         return averages | {"steps": torch.zeros((), dtype=torch.int64, device=device)}
 
-    def coefficients(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[Tensor, State]:
-        """Return what pulls back each gradient that is far above its own average, ``[gradients]``."""
-        if not gradients:
-            return torch.ones(()), state
-        norms = tensor_norms([*gradients.values()])
+    def measure(self, gradients: Gradients) -> Tensor:
+        """Return the norm of each gradient, ``[gradients]``."""
+        return tensor_norms([*gradients.values()])
+
+    def gather(self, state: State, gradients: Gradients) -> State:
+        """Return the average of each gradient's norm, ``[gradients]``, and the number of steps."""
         averages = torch.stack([state[f"average.{name}"] for name in gradients])
+        return {"averages": averages, "steps": state["steps"]}
+
+    def scatter(self, after: State, state: State, gradients: Gradients) -> State:
+        """Return the state with new averages of these gradients."""
+        pairs = zip(gradients, after["averages"].unbind(), strict=True)
+        return {**state, **{f"average.{name}": average for name, average in pairs}, "steps": after["steps"]}
+
+    def rule(self, norm: Numbers, state: Mapping[str, Numbers], xp: Any) -> tuple[Numbers, dict[str, Numbers]]:
+        """Return what pulls back each gradient that is far above its own average, ``[gradients]``."""
+        norms, averages = norm, state["averages"]
         warming_up = state["steps"] < self.warmup
-        coefficients = torch.where(warming_up, self._for_all(norms), self._for_each(norms, averages))
-        averages = self._remember(averages, norms, coefficients * norms, warming_up)
-        named = {f"average.{name}": average for name, average in zip(gradients, averages.unbind(), strict=True)}
-        after = dict(state) | named | {"steps": state["steps"] + norms.isfinite().all()}
-        return coefficients, after
+        all_finite = xp.isfinite(norms).all()
+        coefficients = xp.where(warming_up, self._for_all(norms, xp), self._for_each(norms, averages, xp))
+        averages = self._remember(averages, norms, coefficients * norms, warming_up, all_finite, xp)
+        return coefficients, {"averages": averages, "steps": state["steps"] + all_finite}
 
-    def _for_all(self, norms: Tensor) -> Tensor:
-        return torch.clamp(self.warmup_norm / norm_of_norms(norms), max=1.0).expand_as(norms)
+    def _for_all(self, norms: Numbers, xp: Any) -> Numbers:
+        total = row_norms(norms[None])[0] if xp is np else norm_of_norms(norms)
+        return xp.where(total > self.warmup_norm, self.warmup_norm / total, total * 0 + 1)
 
-    def _for_each(self, norms: Tensor, averages: Tensor) -> Tensor:
-        coefficients = torch.where(norms == 0, torch.ones_like(norms), self.value * averages / norms).clamp(max=1.0)
-        return torch.where(norms.isfinite(), coefficients, 1 / norms)
+    def _for_each(self, norms: Numbers, averages: Numbers, xp: Any) -> Numbers:
+        largest = self.value * averages
+        coefficients = xp.where(norms > largest, largest / norms, 1.0)
+        return xp.where(xp.isfinite(norms), coefficients, 1 / norms)
 
-    def _remember(self, averages: Tensor, norms: Tensor, clipped: Tensor, warming_up: Tensor) -> Tensor:
-        first = warming_up | averages.isinf()
-        after = torch.where(first, torch.minimum(averages, clipped), self.beta * averages + (1 - self.beta) * clipped)
-        counts = norms.isfinite().all() & ((norms > 0) | ~first)
-        return torch.where(counts, after, averages)
+    def _remember(
+        self, averages: Numbers, norms: Numbers, clipped: Numbers, warming_up: Numbers, all_finite: Numbers, xp: Any
+    ) -> Numbers:
+        first = warming_up | xp.isinf(averages)
+        after = xp.where(first, xp.minimum(averages, clipped), self.beta * averages + (1 - self.beta) * clipped)
+        counts = all_finite & ((norms > 0) | ~first)
+        return xp.where(counts, after, averages)

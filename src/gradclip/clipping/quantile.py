@@ -1,18 +1,19 @@
 """Clipping at a running quantile of the norm, of which one number is remembered."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from gradclip.clipping.arguments import PERCENTILE, Range
-from gradclip.clipping.base import Gradients, Rescaler, State, device_of
-from gradclip.norms import global_norm
+from gradclip.clipping.base import Gradients, State, device_of
+from gradclip.clipping.norm_rules import NormRule, Numbers
 
 
 @dataclass(frozen=True)
-class Quantile(Rescaler):
+class Quantile(NormRule):
     """Clip the global norm at a running estimate of its c-th percentile.
 
     Rule: ``norm`` at a running c-th percentile.
@@ -50,13 +51,13 @@ class Quantile(Rescaler):
         """Return an estimate of zero, which stands for none."""
         return {"threshold": torch.zeros((), dtype=torch.float64, device=device_of(parameters))}
 
-    def coefficients(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[Tensor, State]:
+    def rule(self, norm: Numbers, state: Mapping[str, Numbers], xp: Any) -> tuple[Numbers, dict[str, Numbers]]:
         """Return the scalar that brings the global norm to at most the estimate."""
-        norm = global_norm([*gradients.values()])
-        threshold = torch.where(state["threshold"] == 0, norm, state["threshold"])
-        coefficient = torch.where(norm == 0, torch.ones_like(norm), torch.clamp(threshold / norm, max=1.0))
-        below = (norm <= threshold).double()
-        error = torch.maximum(below - self.value / 100, below - 1)  # a schedule may raise the percentile above 100
-        after = threshold * torch.exp(-self.rate * error)
-        after = torch.where(norm.isfinite(), after, state["threshold"])
-        return torch.where(norm.isfinite(), coefficient, 1 / norm), {"threshold": after}
+        threshold = xp.where(state["threshold"] == 0, norm, state["threshold"])
+        coefficient = xp.where(norm > threshold, threshold / norm, 1.0)
+        below = xp.where(norm <= threshold, xp.ones_like(norm), 0.0)
+        error = xp.maximum(below - self.value / 100, below - 1)  # a schedule may raise the percentile above 100
+        after = threshold * xp.exp(-self.rate * error)
+        finite = xp.isfinite(norm)
+        after = xp.where(finite, after, state["threshold"])
+        return xp.where(finite, coefficient, 1 / norm), {"threshold": after}

@@ -1,18 +1,19 @@
 """Clipping of norms that lie far above their running mean."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from gradclip.clipping.arguments import COUNT, POSITIVE, SHARE
-from gradclip.clipping.base import Gradients, Rescaler, State, device_of
-from gradclip.norms import global_norm
+from gradclip.clipping.base import Gradients, State, device_of
+from gradclip.clipping.norm_rules import NormRule, Numbers
 
 
 @dataclass(frozen=True)
-class ZScore(Rescaler):
+class ZScore(NormRule):
     """Pull back a global norm that lies more than c standard deviations above its running mean.
 
     Rule: a norm of z-score above c is pulled back to μ + σ·c²/z.
@@ -60,29 +61,29 @@ class ZScore(Rescaler):
         zero = torch.zeros((), dtype=torch.float64, device=device)
         return {"mean": zero, "variance": zero, "seen": torch.zeros((), dtype=torch.int64, device=device)}
 
-    def coefficients(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[Tensor, State]:
+    def rule(self, norm: Numbers, state: Mapping[str, Numbers], xp: Any) -> tuple[Numbers, dict[str, Numbers]]:
         """Return the scalar that pulls back a global norm that is an outlier."""
-        norm = global_norm([*gradients.values()])
-        limited = self._limit(norm, state)
-        coefficient = torch.where(limited < norm, limited / norm, torch.ones_like(limited))
-        typical = torch.where(state["seen"] < self.warmup, norm, limited)
-        after = self._remember(state, typical, norm.isfinite())
-        return torch.where(norm.isfinite(), coefficient, 1 / norm), after
+        limited = self._limit(norm, state, xp)
+        coefficient = xp.where(limited < norm, limited / norm, 1.0)
+        typical = xp.where(state["seen"] < self.warmup, norm, limited)
+        finite = xp.isfinite(norm)
+        after = self._remember(state, typical, xp)
+        after = {key: xp.where(finite, value, state[key]) for key, value in after.items()}
+        return xp.where(finite, coefficient, 1 / norm), after
 
-    def _limit(self, norm: Tensor, state: State) -> Tensor:
-        deviation = state["variance"].sqrt()
+    def _limit(self, norm: Numbers, state: Mapping[str, Numbers], xp: Any) -> Numbers:
+        deviation = xp.sqrt(state["variance"])
         score = (norm - state["mean"]) / (deviation + self.eps)
         pulled_back = state["mean"] + deviation * self.value**2 / score
-        at_first = norm if self.warmup_norm is None else norm.clamp(max=self.warmup_norm)
-        later = torch.where(score > self.value, pulled_back, norm)
-        return torch.where(state["seen"] < self.warmup, at_first, later)
+        at_first = norm if self.warmup_norm is None else xp.where(norm > self.warmup_norm, self.warmup_norm, norm)
+        later = xp.where(score > self.value, pulled_back, norm)
+        return xp.where(state["seen"] < self.warmup, at_first, later)
 
-    def _remember(self, state: State, norm: Tensor, finite: Tensor) -> State:
+    def _remember(self, state: Mapping[str, Numbers], norm: Numbers, xp: Any) -> dict[str, Numbers]:
         seen = state["seen"] + 1
         warming_up = seen <= self.warmup
-        keep = torch.where(warming_up, 1 - 1 / seen.double(), self.alpha)
+        keep = xp.where(warming_up, 1 - xp.ones_like(norm) / seen, self.alpha)
         mean = keep * state["mean"] + (1 - keep) * norm
-        before = torch.where(warming_up, state["mean"], mean)  # while warming up, Welford's exact variance
+        before = xp.where(warming_up, state["mean"], mean)  # while warming up, Welford's exact variance
         variance = keep * state["variance"] + (1 - keep) * (norm - before) * (norm - mean)
-        after = {"mean": mean, "variance": variance, "seen": seen}
-        return {key: torch.where(finite, value, state[key]) for key, value in after.items()}
+        return {"mean": mean, "variance": variance, "seen": seen}

@@ -14,7 +14,8 @@ from gradclip.diagnosis.evidence import steps_before_explosion
 from gradclip.diagnosis.finite_statistics import largest_of, null_nonfinite
 from gradclip.diagnosis.remedy import Loop, Remedy, clip_norm, other_network
 from gradclip.diagnosis.suggestions import bounded_loss, rounded, scaled_target, smaller_rate, thresholds_over_decades
-from gradclip.telemetry.record import LOSS_SCALE, Divergence, GradientRecord
+from gradclip.telemetry.divergence import LOSS_SCALE, Divergence
+from gradclip.telemetry.record import GradientRecord
 
 HISTORY_STEPS = 50  # steps before the divergence that the report contains
 SHOWN_STEPS = 8  # of which the text shows the last

@@ -10,7 +10,8 @@ from torch.optim import Optimizer
 
 from gradclip.diagnosis.explosion import Kind
 from gradclip.norms import tensor_norms
-from gradclip.telemetry.record import Divergence, GradientRecord
+from gradclip.telemetry.divergence import Divergence
+from gradclip.telemetry.record import GradientRecord
 
 
 class FiniteState:

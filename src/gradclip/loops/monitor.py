@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import astuple, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from gradclip.errors import TrainerError
 from gradclip.loops.finite_state import FiniteState
 from gradclip.loops.optimizers import OptimizerParameters, as_float, check_dense, group_rates, uncompiled
 from gradclip.telemetry.batches import merge_extremes
-from gradclip.telemetry.record import LOST_UPDATES, Divergence, GradientRecord
+from gradclip.telemetry.divergence import LOST_UPDATES, Divergence
+from gradclip.telemetry.record import GradientRecord
 from gradclip.telemetry.record_store import RecordStore
-from gradclip.telemetry.recorders import StepIndex, default_updates_every, make_recorder
+from gradclip.telemetry.recorders import default_updates_every, make_recorder
+from gradclip.telemetry.steps import StepIndex
 
 
 class OptimizerMonitor:
@@ -35,6 +38,8 @@ class OptimizerMonitor:
         changes_direction: whether clipping may change the direction of the gradient, so that its angle is measured.
         updates_every: optimizer steps between two measurements of the weights' updates; None is 1, or 10 in a network
             of more than a million parameters.
+        multiplies_once: whether clipping multiplies all gradients by one number, in one operation, and does nothing
+            else.
 
     Attributes:
         finite_state: looks at what gradients do not show.
@@ -43,17 +48,25 @@ class OptimizerMonitor:
     """
 
     def __init__(
-        self, module: nn.Module, optimizer: Optimizer, changes_direction: bool, updates_every: int | None = None
+        self,
+        module: nn.Module,
+        optimizer: Optimizer,
+        changes_direction: bool,
+        updates_every: int | None = None,
+        multiplies_once: bool = False,
     ) -> None:
         self.optimizer = optimizer
         self.finite_state = FiniteState(module)
         self.diverged_step: int | None = None
         self._module = module
-        self._changes_direction, self._updates_every = changes_direction, updates_every
+        self._make_recorder = partial(
+            make_recorder, changes_direction=changes_direction, multiplies_once=multiplies_once
+        )
+        self._updates_every = updates_every
         self._parameters = OptimizerParameters(module)
         self._named: dict[str, nn.Parameter] = {}
         self._are_trained: list[bool] = []
-        self._recorder = make_recorder([], changes_direction)
+        self._recorder = self._make_recorder([])
         self._store = RecordStore()
         self._latest: GradientRecord | None = None  # block
         self.steps = 0
@@ -226,7 +239,7 @@ class OptimizerMonitor:
         trained = [(name, parameter) for (name, parameter), is_trained in pairs if is_trained and parameter.numel()]
         check_dense(dict(trained))
         self._named, self._are_trained = named, are_trained
-        self._recorder = make_recorder(trained, self._changes_direction)
+        self._recorder = self._make_recorder(trained)
         size = sum(parameter.numel() for _, parameter in trained)
         self._interval = self._updates_every or default_updates_every(size)
 

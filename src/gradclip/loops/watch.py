@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
-from gradclip.clipping.base import Clipper
+from gradclip.clipping.base import Clipper, Rescaler
 from gradclip.diagnosis.conditions import DEFAULT_EPSILON
 from gradclip.diagnosis.diagnose import Diagnosis, diagnose
 from gradclip.diagnosis.explosion import Explosion
@@ -19,15 +19,11 @@ from gradclip.errors import TrainerError
 from gradclip.loops.in_place import InPlaceClipper, check_clipper
 from gradclip.loops.monitor import OptimizerMonitor, check_intervals
 from gradclip.loops.optimizers import uncompiled, unscale
+from gradclip.loops.unwrapping import check_kinds, check_whole_gradients, unwrapped, unwrapped_model
 from gradclip.telemetry.record import GradientRecord
-from gradclip.telemetry.recorders import StepIndex
+from gradclip.telemetry.steps import StepIndex
 
 FLUSH_EVERY = 20  # optimizer steps
-SHARDING = {"FullyShardedDataParallel", "DeepSpeedEngine"}
-WRAPPERS = {
-    **dict.fromkeys(("DataParallel", "DistributedDataParallel", "_FabricModule"), "module"),
-    "OptimizedModule": "_orig_mod",
-}
 Loss = TypeVar("Loss", Tensor, float)
 
 
@@ -81,18 +77,19 @@ class watch:  # noqa: N801  # called as a function is, like torch.no_grad
         folder: str | Path = ".",
     ) -> None:
         check_intervals(flush_every=flush_every, updates_every=updates_every)
-        self.optimizer = _unwrapped(optimizer)
-        _check_kinds(model, self.optimizer, scaler)
+        self.optimizer = unwrapped(optimizer)
+        check_kinds(model, self.optimizer, scaler)
         if clipper is not None:
             check_clipper(clipper)
-        _check_whole_gradients(model)
-        model = _unwrapped_model(model)
+        check_whole_gradients(model)
+        model = unwrapped_model(model)
         scaler = scaler or getattr(optimizer, "scaler", None)
         self.scaler = scaler if isinstance(scaler, GradScaler) and scaler.is_enabled() else None
         self.flush_every, self.folder = flush_every, Path(folder)
         self._clipper = None if clipper is None else InPlaceClipper(clipper, model)
         changes_direction = clipper is not None and clipper.changes_direction
-        self._monitor = OptimizerMonitor(model, self.optimizer, changes_direction, updates_every)
+        once = isinstance(clipper, Rescaler)
+        self._monitor = OptimizerMonitor(model, self.optimizer, changes_direction, updates_every, once)
         self._monitor.hook(self.optimizer)
         self._losses: list[Tensor] = []  # of the batches since the last step
         self._in_scaler_step = False
@@ -267,7 +264,7 @@ class watch:  # noqa: N801  # called as a function is, like torch.no_grad
     def _step_by_scaler(self, optimizer: Optimizer, *arguments: Any, **keywords: Any) -> Any:
         """Unscale the gradients and let the scaler step; record the step if the scaler leaves it out."""
         assert self.scaler is not None
-        if _unwrapped(optimizer) is not self.optimizer or not self._handles:
+        if unwrapped(optimizer) is not self.optimizer or not self._handles:
             return self._scaler_step(optimizer, *arguments, **keywords)
         unscale(self.scaler, optimizer)
         steps, self._in_scaler_step = self._monitor.steps, True
@@ -292,43 +289,3 @@ class watch:  # noqa: N801  # called as a function is, like torch.no_grad
             raise TrainerError("scaler: got one that does not step the optimizer; call scaler.step(optimizer)")
         if getattr(self.optimizer, "grad_scale", None) is not None or "grad_scaler" in keywords:
             raise TrainerError(f"scaler: got None, but the gradients of {name} are still scaled; pass scaler=scaler")
-
-
-def _check_kinds(model: object, optimizer: object, scaler: object) -> None:
-    """Check what a caller may mix up.
-
-    Raises:
-        TrainerError: an argument is of another kind.
-    """
-    if not isinstance(model, nn.Module):
-        raise TrainerError(f"model: got {type(model).__name__}; must be a torch.nn.Module")
-    if not isinstance(optimizer, Optimizer):
-        raise TrainerError(f"optimizer: got {type(optimizer).__name__}; must be one torch.optim.Optimizer")
-    if not isinstance(scaler, GradScaler | None):
-        raise TrainerError(f"scaler: got {type(scaler).__name__}; must be a torch.amp.GradScaler or None")
-
-
-def _unwrapped(optimizer: Any) -> Optimizer:
-    """Return the optimizer of torch within that of a library, such as Accelerate, Fabric or Lightning."""
-    while isinstance(inner := getattr(optimizer, "optimizer", None), Optimizer):
-        optimizer = inner
-    found: Optimizer = optimizer
-    return found
-
-
-def _unwrapped_model(model: nn.Module) -> nn.Module:
-    """Return the module within wrappers, so that names of parameters are the same without them."""
-    while attribute := WRAPPERS.get(type(model).__name__):
-        model = getattr(model, attribute)
-    return model
-
-
-def _check_whole_gradients(model: nn.Module) -> None:
-    """Check that each process has the whole gradients.
-
-    Raises:
-        TrainerError: the model shards them.
-    """
-    for module in model.modules():
-        if (name := type(module).__name__) in SHARDING:
-            raise TrainerError(f"model: got {name}; watch needs whole gradients, as in DistributedDataParallel")

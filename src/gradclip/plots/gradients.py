@@ -21,7 +21,7 @@ from gradclip.plots.style import (
     spans_decades,
     with_gaps,
 )
-from gradclip.telemetry.record import Divergence
+from gradclip.telemetry.divergence import Divergence
 
 BINS = 50
 MARKED_STEPS = 60

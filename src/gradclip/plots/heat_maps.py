@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gradclip.arrays import Floats
 from gradclip.plots.gradients import BEFORE
 from gradclip.plots.style import PALE, RED, integer_ticks, show_message
-from gradclip.telemetry.record import Divergence
+from gradclip.telemetry.divergence import Divergence
 
 MAX_DECADES = 16  # of a colour scale; with more, colours could not be distinguished
 MAX_NAME_LENGTH = 24

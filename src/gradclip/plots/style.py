@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from gradclip.arrays import Floats
 from gradclip.keys import Split
-from gradclip.telemetry.record import Divergence
+from gradclip.telemetry.divergence import Divergence
 
 # Okabe and Ito 2008, which readers with any colour vision can tell apart; without yellow, which is too pale for a line.
 BLUE, ORANGE, GREEN, PURPLE, SKY, RED, BLACK = (

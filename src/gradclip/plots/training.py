@@ -23,7 +23,7 @@ from gradclip.plots.style import (
     show_message,
     with_gaps,
 )
-from gradclip.telemetry.record import Divergence
+from gradclip.telemetry.divergence import Divergence
 
 MARKED_EPOCHS = 3  # curves of fewer epochs have markers: a curve of one point would be invisible
 STEPS_BEFORE_DIVERGENCE = 200  # that are shown

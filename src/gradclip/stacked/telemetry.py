@@ -13,9 +13,10 @@ from gradclip.arrays import Booleans, Floats
 from gradclip.norms import part_norms, tensor_norms
 from gradclip.stacked.clipping import Clipped
 from gradclip.stacked.state import TensorOptions
+from gradclip.telemetry.divergence import diverged_steps
 from gradclip.telemetry.hidden_states import MAX_SNAPSHOTS, HiddenStateRecord, RecurrentLayer, layer_name
-from gradclip.telemetry.record import MATRICES, GradientRecord, diverged_steps
-from gradclip.telemetry.recorders import StepIndex
+from gradclip.telemetry.record import MATRICES, GradientRecord
+from gradclip.telemetry.steps import StepIndex
 
 FLUSH_EVERY = 20  # optimizer steps, the default of GradientMonitor: a diverged training is noticed at a flush
 SCALARS = ("loss", "input_max_abs", "target_max_abs", "max_abs", "inner_product", "skipped")

@@ -26,7 +26,8 @@ from gradclip.stacked.state import TensorOptions, TrainState
 from gradclip.stacked.step import StackedOptimizerStep
 from gradclip.stacked.telemetry import FLUSH_EVERY, StackedHiddenStateRecorder, StackedRecorder
 from gradclip.stacked.varying import varying_values
-from gradclip.telemetry.recorders import StepIndex, default_updates_every
+from gradclip.telemetry.recorders import default_updates_every
+from gradclip.telemetry.steps import StepIndex
 from gradclip.tracking.records import now
 from gradclip.training.components import build_module
 from gradclip.training.result import BOUNDED_LOSSES, Result

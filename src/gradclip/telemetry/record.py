@@ -13,34 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradclip import keys
+from gradclip.array_norms import row_norms
 from gradclip.arrays import Booleans, Floats, Integers
+from gradclip.telemetry.divergence import LOSS_SCALE, LOST_UPDATES, Divergence, diverged_steps
 
 if TYPE_CHECKING:
     import pandas as pd
 
 HUGE = 1e18  # a float32 cannot represent the square of an element not far above
-LOST_UPDATES = 30  # in a row; a loss scale that began at 65,536 has then been halved to less than 0.0001
-LOSS_SCALE = "loss scale"  # place of a divergence
 MATRICES = ("nonfinite", "norms", "norms_clipped", "weights", "updates")  # columns of a record, one number a parameter
-
-
-@dataclass(frozen=True)
-class Divergence:
-    """The first non-finite value of a run.
-
-    Attributes:
-        step: the optimizer step, counted from 1.
-        epoch: the epoch, counted from 1.
-        place: ``loss``; ``gradient <parameter>`` or ``weight <parameter>``; ``update <parameter>``, where the square of
-            a gradient overflowed in the optimizer, which does not move that parameter any more; ``loss scale``, where a
-            loss scaler skipped every update from then on; ``score``, where only the score of an epoch overflowed;
-            ``buffer <buffer>`` or ``validation <metric>``, where gradients do not
-            show it.
-    """
-
-    step: int
-    epoch: int
-    place: str
 
 
 @dataclass(frozen=True)
@@ -158,8 +139,6 @@ class GradientRecord:
         return self._global_norm(self.norms_clipped)
 
     def _global_norm(self, norms: Floats) -> Floats:
-        from gradclip.norms import row_norms  # here: it loads torch, which reading a record does without
-
         if self.trained.all() and self.names:
             return row_norms(norms)
         of_trained = row_norms(np.where(self.trained, norms, 0.0))
@@ -305,21 +284,6 @@ class GradientRecord:
             for key, values in of_parameters.items()
             for column, name in enumerate(self.names)
         }
-
-
-def diverged_steps(loss: Floats, skipped: Booleans, weights: Floats) -> Booleans:
-    """Return which steps had a non-finite weight, or a non-finite loss and an update that was not skipped.
-
-    Args:
-        loss: training loss, ``[...]``, such as ``[steps]`` or ``[steps, replicas]``.
-        skipped: whether the update was skipped, ``[...]``.
-        weights: norm of each parameter after the step, ``[..., parameters]``.
-
-    Returns:
-        Whether each step diverged, ``[...]``.
-    """
-    diverged: Booleans = ~np.isfinite(weights).all(axis=-1) | ~(np.isfinite(loss) | skipped)
-    return diverged
 
 
 def _spread(columns: Floats, place: Sequence[int], width: int) -> Floats:

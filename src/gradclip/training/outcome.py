@@ -8,7 +8,8 @@ import numpy as np
 
 from gradclip import keys
 from gradclip.data.score_scale import ScoreScale
-from gradclip.telemetry.record import Divergence, GradientRecord
+from gradclip.telemetry.divergence import Divergence
+from gradclip.telemetry.record import GradientRecord
 
 Curves = dict[keys.Split, list[float]]  # the score on each kind of examples, one value an epoch
 Outcome = Literal["learned", "stalled", "diverged", "finished"]

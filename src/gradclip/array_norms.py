@@ -1,0 +1,41 @@
+"""Norms of the rows of arrays that were read back, as safe from overflow as those of tensors."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gradclip.arrays import Floats, Integers
+
+
+def row_norms(rows: Floats) -> Floats:
+    """Return the L2 norm of each row of an array, ``[rows]``.
+
+    Example:
+        >>> row_norms(np.array([[3.0, 4.0], [3e200, 4e200]]))
+        array([5.e+000, 5.e+200])
+    """
+    scale = _row_scale(rows)
+    norms: Floats = np.sqrt(np.sum(np.square(rows / scale), axis=1)) * scale[:, 0]
+    return norms
+
+
+def row_part_norms(rows: Floats, starts: Sequence[int] | Integers) -> Floats:
+    """Return the L2 norm of each part of each row of an array, ``[rows, parts]``.
+
+    Args:
+        rows: ``[rows, elements]``, such as the flattened gradients of each step.
+        starts: where each part begins, in order.
+
+    Example:
+        >>> row_part_norms(np.array([[3.0, 4.0, -2.0]]), [0, 2])
+        array([[5., 2.]])
+    """
+    scale = _row_scale(rows)
+    norms: Floats = np.sqrt(np.add.reduceat(np.square(rows / scale), starts, axis=1)) * scale
+    return norms
+
+
+def _row_scale(rows: Floats) -> Floats:
+    """What to divide rows by before squaring, ``[rows, 1]``: their largest finite magnitude, or 1 without any."""
+    largest: Floats = np.max(np.abs(rows), axis=1, keepdims=True, initial=0.0, where=np.isfinite(rows))
+    return np.where(largest > 0, largest, 1.0)

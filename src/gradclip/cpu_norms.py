@@ -1,0 +1,118 @@
+"""Norms of many tensors on a CPU, in float32: small tensors together, large ones in blocks that fit in the cache.
+
+They can over- and underflow, which :mod:`gradclip.norms` looks for.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch._utils import _flatten_dense_tensors
+
+BLOCK = 65_536  # elements whose powers float32 adds up to 6 digits
+SMALL = 4096  # elements, which cost less to copy than a call of their own
+ALIKE = 8  # small tensors of one size, from which copies cost less
+TOGETHER = 64  # of them, whose copies stay in the cache
+
+
+class _Plan(NamedTuple):
+    """How tensors are measured, which follows from their sizes.
+
+    Attributes:
+        groups: indices of small tensors of one size, which are copied into one matrix.
+        others: indices of the others, which are measured in blocks.
+        owners: the index of the tensor that each norm belongs to, in the order in which norms are measured.
+        places: the inverse of this order, where each tensor has one norm; else None.
+    """
+
+    groups: list[list[int]]
+    others: list[int]
+    owners: Tensor
+    places: Tensor | None
+
+
+@lru_cache(maxsize=64)
+def _plan(sizes: tuple[int, ...], can_group: bool) -> _Plan:
+    alike: dict[int, list[int]] = {}
+    for index, size in enumerate(sizes):
+        if can_group and 0 < size <= SMALL:
+            alike.setdefault(size, []).append(index)
+    many = [indices for indices in alike.values() if len(indices) >= ALIKE]
+    groups = [indices[start : start + TOGETHER] for indices in many for start in range(0, len(indices), TOGETHER)]
+    grouped = [index for group in groups for index in group]
+    others = sorted({*range(len(sizes))} - {*grouped})
+    owners = torch.tensor(grouped + [index for index in others for _ in range(max(1, -(-sizes[index] // BLOCK)))])
+    return _Plan(groups, others, owners, owners.argsort() if len(owners) == len(sizes) else None)
+
+
+def unchecked_norms(
+    tensors: Sequence[Tensor], order: float, ends: list[Tensor] | None = None, minus: Sequence[Tensor] | None = None
+) -> Tensor:
+    """Return the norm of each tensor, ``[tensors]``, in float64; the powers are added up in float32.
+
+    The norms of blocks are joined in float64: a float32 sum of ten million squares would be some percent too small.
+
+    Args:
+        tensors: real ones of at most 32 bits.
+        order: of the norm, 1 or 2.
+        ends: receives the least and the largest element of each block, if they are wanted too.
+        minus: what is subtracted from each tensor first; None is nothing.
+
+    Example:
+        >>> unchecked_norms([torch.tensor([3.0, 4.0]), torch.tensor([1.0])], 2)
+        tensor([5., 1.], dtype=torch.float64)
+    """
+    can_group = {tensor.dtype for tensor in tensors} == {torch.float32}
+    plan = _plan(tuple([tensor.numel() for tensor in tensors]), can_group)
+    if ends is None and minus is None:
+        parts = [_norms_of_rows(group, order) for group in _groups(tensors, plan)]
+        blocks = [*_blocks(tensors, plan)]
+        parts += [torch.stack(torch._foreach_norm(blocks, order, dtype=torch.float32))] if blocks else []
+    else:
+        pieces = _pieces(tensors, plan)
+        if minus is not None:
+            pieces = _differences(pieces, _pieces(minus, plan))
+        parts = [_norms_of_rows(piece, order, ends) for piece in pieces]
+    norms = torch.cat(parts).double()
+    if plan.places is not None:
+        return norms[plan.places] if plan.groups else norms
+    return norms.new_zeros(len(tensors)).index_add(0, plan.owners, norms.pow(order)).pow(1 / order)
+
+
+def _pieces(tensors: Sequence[Tensor], plan: _Plan) -> Iterator[Tensor]:
+    """Yield all elements as matrices that have a norm for each row."""
+    yield from _groups(tensors, plan)
+    for block in _blocks(tensors, plan):
+        yield block.reshape(1, -1)
+
+
+def _differences(pieces: Iterator[Tensor], others: Iterator[Tensor]) -> Iterator[Tensor]:
+    """Yield the differences one after the other in the same memory: new memory costs more than to subtract."""
+    memory = torch.empty(0)
+    for piece, other in zip(pieces, others, strict=True):
+        if memory.numel() < piece.numel() or memory.dtype != piece.dtype:
+            memory = piece.new_empty(piece.numel())
+        yield torch.sub(piece, other, out=memory[: piece.numel()].view(piece.shape))
+
+
+def _groups(tensors: Sequence[Tensor], plan: _Plan) -> Iterator[Tensor]:
+    for group in plan.groups:
+        flat: Tensor = _flatten_dense_tensors([tensors[index] for index in group])  # type: ignore[no-untyped-call]
+        yield flat.view(len(group), -1)
+
+
+def _blocks(tensors: Sequence[Tensor], plan: _Plan) -> Iterable[Tensor]:
+    for tensor in map(tensors.__getitem__, plan.others):
+        if tensor.numel() > BLOCK:
+            yield from torch.split(tensor.reshape(-1), BLOCK)
+        else:
+            yield tensor
+
+
+def _norms_of_rows(rows: Tensor, order: float, ends: list[Tensor] | None = None) -> Tensor:
+    if ends is not None and rows.numel():
+        ends += torch.aminmax(rows)
+    norms: Tensor = torch.linalg.vector_norm(rows.float(), order, dim=1)
+    return norms

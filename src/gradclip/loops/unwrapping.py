@@ -1,0 +1,55 @@
+"""The module and the optimizer of torch within what a loop hands over, and whether they are what can be watched."""
+
+from typing import Any
+
+from torch import nn
+from torch.amp import GradScaler
+from torch.optim import Optimizer
+
+from gradclip.errors import TrainerError
+
+SHARDING = {"FullyShardedDataParallel", "DeepSpeedEngine"}
+WRAPPERS = {
+    **dict.fromkeys(("DataParallel", "DistributedDataParallel", "_FabricModule"), "module"),
+    "OptimizedModule": "_orig_mod",
+}
+
+
+def check_kinds(model: object, optimizer: object, scaler: object) -> None:
+    """Check what a caller may mix up.
+
+    Raises:
+        TrainerError: an argument is of another kind.
+    """
+    if not isinstance(model, nn.Module):
+        raise TrainerError(f"model: got {type(model).__name__}; must be a torch.nn.Module")
+    if not isinstance(optimizer, Optimizer):
+        raise TrainerError(f"optimizer: got {type(optimizer).__name__}; must be one torch.optim.Optimizer")
+    if not isinstance(scaler, GradScaler | None):
+        raise TrainerError(f"scaler: got {type(scaler).__name__}; must be a torch.amp.GradScaler or None")
+
+
+def unwrapped(optimizer: Any) -> Optimizer:
+    """Return the optimizer of torch within that of a library, such as Accelerate, Fabric or Lightning."""
+    while isinstance(inner := getattr(optimizer, "optimizer", None), Optimizer):
+        optimizer = inner
+    found: Optimizer = optimizer
+    return found
+
+
+def unwrapped_model(model: nn.Module) -> nn.Module:
+    """Return the module within wrappers, so that names of parameters are the same without them."""
+    while attribute := WRAPPERS.get(type(model).__name__):
+        model = getattr(model, attribute)
+    return model
+
+
+def check_whole_gradients(model: nn.Module) -> None:
+    """Check that each process has the whole gradients.
+
+    Raises:
+        TrainerError: the model shards them.
+    """
+    for module in model.modules():
+        if (name := type(module).__name__) in SHARDING:
+            raise TrainerError(f"model: got {name}; watch needs whole gradients, as in DistributedDataParallel")

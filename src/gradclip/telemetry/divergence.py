@@ -1,0 +1,44 @@
+"""What counts as divergence, and where it is said to be."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradclip.arrays import Booleans, Floats
+
+LOST_UPDATES = 30  # in a row; a loss scale that began at 65,536 has then been halved to less than 0.0001
+LOSS_SCALE = "loss scale"  # place of a divergence
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """The first non-finite value of a run.
+
+    Attributes:
+        step: the optimizer step, counted from 1.
+        epoch: the epoch, counted from 1.
+        place: ``loss``; ``gradient <parameter>`` or ``weight <parameter>``; ``update <parameter>``, where the square of
+            a gradient overflowed in the optimizer, which does not move that parameter any more; ``loss scale``, where a
+            loss scaler skipped every update from then on; ``score``, where only the score of an epoch overflowed;
+            ``buffer <buffer>`` or ``validation <metric>``, where gradients do not
+            show it.
+    """
+
+    step: int
+    epoch: int
+    place: str
+
+
+def diverged_steps(loss: Floats, skipped: Booleans, weights: Floats) -> Booleans:
+    """Return which steps had a non-finite weight, or a non-finite loss and an update that was not skipped.
+
+    Args:
+        loss: training loss, ``[...]``, such as ``[steps]`` or ``[steps, replicas]``.
+        skipped: whether the update was skipped, ``[...]``.
+        weights: norm of each parameter after the step, ``[..., parameters]``.
+
+    Returns:
+        Whether each step diverged, ``[...]``.
+    """
+    diverged: Booleans = ~np.isfinite(weights).all(axis=-1) | ~(np.isfinite(loss) | skipped)
+    return diverged

@@ -1,0 +1,205 @@
+"""Collect what is known of each optimizer step, up to a flush."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gradclip.norms import as_real
+from gradclip.telemetry.batches import largest_of_batches
+from gradclip.telemetry.record import MATRICES, GradientRecord
+
+
+class StepIndex(NamedTuple):
+    """The position of an optimizer step in the training.
+
+    Attributes:
+        step: optimizer step, counted from 1.
+        epoch: epoch, counted from 1.
+        batch: index of the step's last batch within the epoch, counted from 0.
+    """
+
+    step: int
+    epoch: int
+    batch: int
+
+
+class Recorder(ABC):
+    """Measure gradients and weights at every optimizer step; return the results in blocks, as records.
+
+    For each step call :meth:`record_gradients` before clipping, :meth:`record_update` once the optimizer has stepped,
+    and :meth:`record_step`, which counts the step. A step that evaluates its gradients several times is measured at the
+    last one. One that ends in between is left out by :meth:`discard_step`. No value is read from the device before
+    :meth:`flush`. Complex parameters are measured as pairs of real numbers, as torch's optimizers see
+    them.
+
+    Args:
+        named_parameters: the parameters to record, with their names.
+        changes_direction: whether clipping may change the direction of the gradient, so that its angle is measured.
+        multiplies_once: whether clipping multiplies all gradients by one number, in one operation, and does nothing
+            else.
+    """
+
+    def __init__(
+        self,
+        named_parameters: Sequence[tuple[str, nn.Parameter]],
+        changes_direction: bool,
+        multiplies_once: bool = False,
+    ) -> None:
+        self.names = tuple(name for name, _ in named_parameters)
+        self.parameters = [parameter for _, parameter in named_parameters]
+        self.changes_direction, self.multiplies_once = changes_direction, multiplies_once
+        self._zero = torch.zeros((), device=self.parameters[0].device if self.parameters else None)
+        self._any_complex = any(parameter.is_complex() for parameter in self.parameters)
+        self._indices: list[StepIndex] = []
+        self._scalars: list[list[Tensor]] = []  # of each step: the loss and four batch extremes
+        self._flags: list[_Flags] = []
+        self._scaler_skipped: list[bool | Tensor | None] = []
+        self._has_gradients = self._keeps_gradients = False  # of the step that is being recorded
+        self.is_open = self.is_updated = False
+
+    @property
+    def pending(self) -> int:
+        """Number of steps since the last flush."""
+        return len(self._indices)
+
+    @torch.no_grad()
+    def record_gradients(self, measure_updates: bool, are_known: bool = True) -> None:
+        """Measure the gradients before clipping, and copy the weights if this step's updates are to be measured.
+
+        Args:
+            measure_updates: whether they are.
+            are_known: whether the gradients are those of the step; if not, their norms are NaN.
+        """
+        self._has_gradients = are_known and self._find_gradients()
+        if self.parameters:
+            self._measure_before(measure_updates and not self.is_open)
+        self.is_open, self.is_updated = True, False
+
+    @torch.no_grad()
+    def record_update(self) -> None:
+        """Measure the gradients after clipping and the weights after the step."""
+        self.is_updated, self._keeps_gradients = True, self._find_gradients()
+        if self.parameters:
+            self._measure_after()
+
+    def discard_step(self) -> None:
+        """Forget the step that is being recorded."""
+        self.is_open = self.is_updated = self._has_gradients = self._keeps_gradients = False
+
+    def record_step(
+        self,
+        index: StepIndex,
+        loss: Tensor | None,
+        batch_extremes: Sequence[Tensor],
+        skipped: bool = False,
+        scaler_skipped: bool | Tensor | None = False,
+    ) -> None:
+        """Count the step, whose gradients were recorded.
+
+        Args:
+            index: position of the step in the training.
+            loss: the step's training loss, a scalar; None where it is not known.
+            batch_extremes: of the step's batches, as ``batches.batch_extremes`` returns them; empty if unknown.
+            skipped: whether the update is known to be skipped; it is without any gradient.
+            scaler_skipped: whether a loss scaler skips the update; None where it does if a gradient is not finite.
+        """
+        if not self.is_updated:
+            self.record_update()
+        self._indices.append(index)
+        scalars = [self._zero + torch.nan if loss is None else loss, *batch_extremes]
+        here = [scalar.to(self._zero.device) for scalar in scalars]  # a batch may have stayed on another device
+        self._scalars.append(here + [self._zero] * (5 - len(here)))
+        of_pair = len(batch_extremes) == 4
+        skipped = skipped or not (self._has_gradients and self._keeps_gradients)
+        self._flags.append(_Flags(self._has_gradients, loss is not None, skipped, of_pair))
+        self._scaler_skipped.append(scaler_skipped)
+        if self.parameters:
+            self._keep()
+        self.discard_step()
+
+    def flush(self) -> GradientRecord:
+        """Return the record of the steps since the last flush, and discard them here."""
+        scalars = to_array(self._scalars)
+        indices = np.array(self._indices, dtype=np.int64)
+        measured = self._flush_columns() if self.parameters else _nothing(len(indices))
+        had_gradients, has_loss, skipped, of_pair = np.array(self._flags).T
+        overflowed = [not np.isfinite(norms).all() for norms in measured["norms"]]
+        pairs = zip(self._scaler_skipped, overflowed, strict=True)
+        scaler_skipped = np.array([bool(known if by is None else by) for by, known in pairs])
+        inputs, targets = largest_of_batches(scalars[:, 1:], of_pair)
+        for column in ("max_abs", "norms", "norms_clipped"):
+            measured[column][~had_gradients] = np.nan
+        record = GradientRecord(
+            names=self.names,
+            step=indices[:, 0],
+            epoch=indices[:, 1],
+            batch=indices[:, 2],
+            loss=scalars[:, 0],
+            learning_rate=np.full(len(indices), np.nan),
+            input_max_abs=inputs,
+            target_max_abs=targets,
+            has_loss=has_loss,
+            skipped=skipped | scaler_skipped,
+            scaler_skipped=scaler_skipped,
+            **measured,
+        )
+        self._indices, self._scalars, self._flags = [], [], []
+        self._scaler_skipped = []
+        return record
+
+    @abstractmethod
+    def _measure_before(self, measure_updates: bool) -> None: ...
+
+    @abstractmethod
+    def _measure_after(self) -> None: ...
+
+    @abstractmethod
+    def _keep(self) -> None:
+        """Keep what was measured before and after the step."""
+
+    @abstractmethod
+    def _flush_columns(self) -> dict[str, NDArray[np.float64]]: ...
+
+    def _find_gradients(self) -> bool:
+        return any(parameter.grad is not None for parameter in self.parameters)
+
+    def _gradients(self) -> list[Tensor]:
+        """Return the gradient of each parameter; zeros for a parameter without one."""
+        return self._real([torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters])
+
+    def _weights(self) -> list[Tensor]:
+        return self._real([*self.parameters])
+
+    def _real(self, tensors: list[Tensor]) -> list[Tensor]:
+        return [as_real(tensor) for tensor in tensors] if self._any_complex else tensors
+
+
+class _Flags(NamedTuple):
+    """What is known of a step without a look at the device."""
+
+    has_gradients: bool  # before clipping
+    has_loss: bool
+    skipped: bool
+    of_pair: bool  # whether the batch is a pair of floating-point tensors, so that its extremes are known
+
+
+def _nothing(steps: int) -> dict[str, NDArray[np.float64]]:
+    """The columns of steps in which no parameter is trained."""
+    numbers = {column: np.full(steps, np.nan) for column in ("max_abs", "inner_product")}
+    return numbers | {column: np.empty((steps, 0)) for column in MATRICES}
+
+
+def to_matrix(rows: Sequence[Tensor]) -> NDArray[np.float64]:
+    """Return tensors of one shape as an array, one a row, read from the device at once."""
+    values: NDArray[np.float64] = torch.stack(list(rows)).cpu().double().numpy()
+    return values
+
+
+def to_array(rows: Sequence[Sequence[Tensor]]) -> NDArray[np.float64]:
+    """Return rows of tensors of one shape as an array, whose rows hold the elements of theirs."""
+    return to_matrix([scalar for row in rows for scalar in row]).reshape(len(rows), -1)

@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from gradclip.telemetry.recorders import MeasuringRecorder
+from gradclip.telemetry.rescaled import Sample, Unchanged
+from gradclip.telemetry.steps import StepIndex
+
+
+def measured(change, multiplies_once):
+    """What a recorder has of the norms after clipping, and what they are."""
+    parameters = [nn.Parameter(torch.zeros(size)) for size in (3, 5)]
+    for parameter in parameters:
+        parameter.grad = torch.arange(1.0, len(parameter) + 1)
+    recorder = MeasuringRecorder([(str(i), p) for i, p in enumerate(parameters)], False, multiplies_once)
+    recorder.record_gradients(measure_updates=False)
+    change(parameters)
+    recorder.record_step(StepIndex(1, 1, 0), None, [])
+    norms = [0.0 if parameter.grad is None else parameter.grad.double().norm().item() for parameter in parameters]
+    return recorder.flush().norms_clipped[0], norms
+
+
+def multiply(parameters, factor=0.3):
+    for parameter in parameters:
+        parameter.grad.mul_(factor)
+
+
+def decay(parameters):
+    for parameter in parameters:
+        parameter.grad.add_(1.0)
+
+
+def replace(parameters):
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+
+
+def forget(parameters):
+    for parameter in parameters:
+        parameter.grad = None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        list,
+        multiply,
+        lambda parameters: multiply(parameters, 1.0),
+        lambda parameters: multiply(parameters, 0.0),
+        lambda parameters: multiply(parameters, torch.nan),
+        lambda parameters: [multiply(parameters), decay(parameters)],
+        lambda parameters: decay(parameters[:1]),
+        replace,
+        forget,
+    ],
+)
+@pytest.mark.parametrize("multiplies_once", [True, False])
+def test_norms_after_clipping_are_those_of_the_gradients_whatever_was_done_to_them(change, multiplies_once):
+    found, expected = measured(change, multiplies_once)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_a_coefficient_of_one_leaves_the_norms_the_same_to_the_bit():
+    gradients = [torch.randn(10), torch.randn(10_000)]
+    sample = Sample(gradients, torch.tensor([1.0, 2.0]))
+    assert sample.coefficient(gradients) == 1.0
+
+
+@pytest.mark.parametrize("gradient", [torch.tensor([torch.nan]), torch.zeros(3), torch.ones(3, dtype=torch.bfloat16)])
+def test_what_does_not_tell_a_coefficient(gradient):
+    assert Sample([gradient], gradient.double().norm()[None]).coefficient([gradient]) is None
+
+
+def test_changes_in_place_are_counted_and_another_gradient_is_none():
+    parameters = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))]
+    parameters[0].grad = torch.ones(2)
+    unchanged = Unchanged(parameters[:1])
+    assert unchanged.count_changes(parameters[:1]) == 0
+    parameters[0].grad.mul_(2).add_(1)
+    assert unchanged.count_changes(parameters[:1]) == 2
+    assert Unchanged(parameters[1:]).count_changes(parameters[1:]) == 0
+    parameters[0].grad = torch.ones(2)
+    assert unchanged.count_changes(parameters[:1]) is None
