@@ -184,10 +184,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as made:
         folder: Path = (options.folder or Path(made)).absolute()
         folder.mkdir(parents=True, exist_ok=True)
+        chosen = problems(options.names, options.held_out, folder)
+        if not chosen:
+            parser.error(f"problem: got {' '.join(options.names)}; no name of a problem begins so")
         laboratory = Laboratory(range(FIRST_SEED, FIRST_SEED + options.seeds), folder / "trials.json")
         print(f"| {' | '.join(HEADER)} |\n|{'---|' * len(HEADER)}", flush=True)
         judged = []
-        for problem in problems(options.names, options.held_out, folder):
+        for problem in chosen:
             judged.append(judge(problem, laboratory, folder))
             print(row(judged[-1]), flush=True)
     print(f"\n{summary(judged)}")
