@@ -29,7 +29,7 @@ def clipped(train: Command) -> str:
 
 
 def test_a_clipped_run_is_told_its_rate_thresholds_and_control_arms(advise: Command, clipped: str) -> None:
-    done = advise(f"run={clipped}", "seeds=3")
+    done = advise(f"run={clipped}", "seeds=3", "probe=false")
     assert done.returncode == 0, done.stderr
     assert "clip=norm changed 100% of the steps, so it acts like a smaller learning rate" in done.stdout
     assert "Is it the clipping, or only a smaller step?" in done.stdout
@@ -38,7 +38,7 @@ def test_a_clipped_run_is_told_its_rate_thresholds_and_control_arms(advise: Comm
     assert len(commands) >= 5
     assert all(command[-1] == "seed=0,1,2" and "trainer.max_epochs=3" in command for command in commands)
     assert any("schedule=warmup_cosine" in command for command in commands)
-    by_experiment = advise("experiment=advised", "seeds=3")
+    by_experiment = advise("experiment=advised", "seeds=3", "probe=false")
     assert by_experiment.stdout == done.stdout
 
 
@@ -89,7 +89,7 @@ def test_a_metric_of_any_run_in_the_store_is_advised_on(advise: Command, clipped
     facts = {finding["kind"]: finding["numbers"] for finding in json.loads(done.stdout)["findings"]}
     assert facts["norms"]["median"] == 3
     assert_told_in_one_line(advise(f"run={clipped}", "metric=grad/nrm"), "metric: got 'grad/nrm'; run")
-    stored = advise(f"run={clipped}", "output=json")
+    stored = advise(f"run={clipped}", "output=json", "probe=false")
     assert stored.returncode == 0, stored.stderr
     assert "mostly clipped" in [finding["kind"] for finding in json.loads(stored.stdout)["findings"]]
 

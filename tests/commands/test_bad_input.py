@@ -123,7 +123,7 @@ BAD_TABLES = [
     (
         GOOD_TABLE.iloc[:9],
         ["data.target=y", "data.features=[x]"],
-        "trainer.batch_size: got 32; there are 6 training rows",
+        "trainer.batch_size: got 32; there are 4 training rows",
     ),
     (None, ["data.target=y"], "data.path: got "),
 ]

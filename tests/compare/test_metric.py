@@ -79,3 +79,10 @@ def test_what_a_module_logs_is_on_no_test_rows() -> None:
     runs = [run({"final/val_loss": 1.0, "final/loss/train": 1.0}, score="val_loss", score_mode="min")]
     with pytest.raises(ConfigError, match="split: got 'test'; final/val_loss is the score on the validation rows"):
         choose_metric(runs, split="test")
+
+
+def test_what_a_module_logs_by_one_of_our_names_has_its_direction() -> None:
+    metrics = {"final/val_loss": 1.0, "final/loss/train": 1.0, "accuracy/train": 0.5, "mse/test": 2.0}
+    runs = [run(metrics, score="val_loss", score_mode="min")]
+    assert choose_metric(runs, "accuracy/train") == Metric("accuracy/train", -1, "accuracy/train")
+    assert choose_metric(runs, "mse/test") == Metric("mse/test", 1, "mse/test")

@@ -171,7 +171,16 @@ def _train(
     tracking: TrackingSettings,
     folder: Path,
 ) -> tuple[list[Trial], list[str]]:
-    """Train all candidates, and return how each ended, and the run of its first seed."""
+    """Train all candidates, and return how each ended, and the run of its first seed.
+
+    Args:
+        chosen: the candidates.
+        base: the overrides of the run that exploded.
+        seeds: of each.
+        epochs: of each training.
+        tracking: where the trainings are stored.
+        folder: of the multirun.
+    """
     settings = [merge(base, [*one.remedy.changes, f"trainer.max_epochs={epochs}"]) for one in chosen]
     run_ids = train_settings(settings, seeds, tracking, folder, keys.PROBE)
     asked = [ask(Store.of(tracking), Operations.read_run, run_id) for run_id in run_ids]

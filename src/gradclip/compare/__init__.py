@@ -1,6 +1,7 @@
 """Comparison of stored runs over seeds; nothing is trained here.
 
 Stored runs on one data set (data_sets) are grouped by their settings (grouping) and called by what differs (words).
-Each group and each pair of groups becomes numbers (summary, statistics), and the numbers become tables and sentences
-(report, edges, design) and figures (figure_data, figures). Read comparison.py first.
+Each group and each pair of groups becomes numbers of one metric, on the rows that choose (metric, summary, statistics),
+and the numbers become tables and sentences (report, edges, design) and figures (figure_data, figures). Read
+comparison.py first.
 """

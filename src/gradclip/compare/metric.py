@@ -61,18 +61,21 @@ def choose_metric(runs: Sequence[StoredRun], name: str | None = None, split: key
     scores = {score.final_test: score for run in runs if (score := keys.stored_score(run.metrics, run.tags))}
     if name is None:
         if len(scores) != 1:
-            found = " and ".join(sorted(scores)) or "no final score"
-            raise ConfigError(f"metric: the runs have {found}; give metric=... or runs=...")
+            finals = " and ".join(sorted(scores)) or "no final score"
+            raise ConfigError(f"metric: the runs have {finals}; give metric=... or runs=...")
         (score,) = scores.values()
         return _of_score(runs, score, score.final(split or _choosing_split(runs, score)), split)
     known = {key for run in runs for key in run.metrics}
     if name not in known:
         raise ConfigError(f"metric: got {name!r}; no run has it{did_you_mean(name, known)}")
-    for score in (*scores.values(), *keys.SCORES.values()):
+    for score in scores.values():
         if score.split_of(name):
             return _of_score(runs, score, name, split)
     if split:
         raise ConfigError(f"split: got {split!r}; metric={name} is no score")
+    for score in keys.SCORES.values():  # what a module of the user's logs beside its own, by one of our names
+        if found := score.split_of(name):
+            return Metric(name, -1 if score.higher_is_better else 1, score.by_epoch(found))
     return Metric(name, 1, "")
 
 
