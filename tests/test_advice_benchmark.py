@@ -123,7 +123,8 @@ def test_what_was_trained_is_kept(tmp_path, monkeypatch):
 
 @pytest.mark.command
 def test_it_prints_its_table_for_a_tiny_problem(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(advice_problems, "KNOWN", [TINY])
+    calm = TINY._replace(task=(*TINY.task, "data.scale_target=standard"), can_scale_target=False)  # needs no probe
+    monkeypatch.setattr(advice_problems, "KNOWN", [calm])
     monkeypatch.setattr(advice_regret, "FACTORS", [0.01])
     assert advice.main(["2", "--folder", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
