@@ -5,7 +5,7 @@ import shutil
 import signal
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -221,28 +221,28 @@ def unsent_message(writes: int, folder: Path) -> str:
     return f"Unsent: the store did not accept {writes} writes; they wait in {folder}. Send them: {send}"
 
 
-def format_scores(score: str, train: float, test: float) -> str:
-    """Format the two scores as the tutorial prints them; accuracies in percent.
+def format_scores(score: str, scores: Mapping[keys.Split, float]) -> str:
+    """Format final scores as the tutorial prints them; accuracies in percent.
 
     Args:
         score: its name, such as ``mse``; any other is a metric that a module of the user's logs.
-        train: its value on the training examples.
-        test: its value on the test examples.
+        scores: its value on each kind of examples.
 
     Example:
-        >>> format_scores("mse", 2.3637, float("nan"))
+        >>> format_scores("mse", {"train": 2.3637, "test": float("nan")})
         'Train: 2.36, Test: nan'
-        >>> format_scores("accuracy", 1.0, 0.9712)
-        'Train: 100.0% right, Test: 97.1% right'
-        >>> format_scores("val_loss", 0.5, 0.6)
+        >>> format_scores("accuracy", {"train": 1.0, "validation": 0.975, "test": 0.9712})
+        'Train: 100.0% right, Validation: 97.5% right, Test: 97.1% right'
+        >>> format_scores("val_loss", {"train": 0.5, "test": 0.6})
         'loss/train: 0.50, val_loss: 0.60'
-        >>> format_scores("val_loss", float("nan"), 0.6)  # a module that returns no loss
+        >>> format_scores("val_loss", {"train": float("nan"), "test": 0.6})  # a module that returns no loss
         'val_loss: 0.60'
     """
-    if score not in keys.SCORES:
-        scores = {score: test} if math.isnan(train) else {keys.LOSS_TRAIN: train, score: test}
-        return ", ".join(f"{name}: {format_number(value)}" for name, value in scores.items())
-    return f"Train: {format_score(score, train)}, Test: {format_score(score, test)}"
+    if score in keys.SCORES:
+        return ", ".join(f"{split.capitalize()}: {format_score(score, value)}" for split, value in scores.items())
+    names = {"train": keys.LOSS_TRAIN, "test": score}
+    known = {split: value for split, value in scores.items() if split == "test" or not math.isnan(value)}
+    return ", ".join(f"{names[split]}: {format_number(value)}" for split, value in known.items())
 
 
 def format_score(score: str, value: float) -> str:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final, Literal
 
+Split = Literal["train", "validation", "test"]  # of the examples: train, choose, are reported
+
 
 @dataclass(frozen=True)
 class Score:
@@ -77,6 +79,18 @@ class Score:
     def best_test(self) -> str:
         """Name of the best score on the test examples."""
         return f"best/{self.name}_test"
+
+    def by_epoch(self, split: Split) -> str:
+        """Return the name of the score on one kind of examples, once an epoch."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}[split]
+
+    def final(self, split: Split) -> str:
+        """Return the name of the final score on one kind of examples."""
+        return {"train": self.final_train, "validation": self.final_validation, "test": self.final_test}[split]
+
+    def best(self, split: Literal["validation", "test"]) -> str:
+        """Return the name of the best score on the examples that choose."""
+        return {"validation": self.best_validation, "test": self.best_test}[split]
 
     def choosing_split(self, metrics: Container[str]) -> Literal["validation", "test"]:
         """Return the examples that choose: those of validation where a run has them, else those of the test.
@@ -204,7 +218,7 @@ GRAD_NORM_MAX: Final = "grad/norm_max"
 OUTCOME: Final = "outcome"  # learned | stalled | diverged, or finished where no baseline tells the first two apart
 SCORE: Final = "score"  # name of the metric that is the score of a module of the user's
 SCORE_MODE: Final = "score_mode"  # min | max: which values of this metric are better
-SOLVED: Final = "solved"  # true | false: whether the best test score reached the target of the data set
+SOLVED: Final = "solved"  # true | false: whether the best score reached the target of the data set
 DIVERGED_STEP: Final = "diverged_step"
 DIVERGED_EPOCH: Final = "diverged_epoch"
 DIVERGED_IN: Final = "diverged_in"  # loss | gradient, weight or update <parameter> | score

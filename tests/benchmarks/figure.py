@@ -40,7 +40,7 @@ def plot(figure: Figure) -> None:
     for name, (overrides, color) in RUNS.items():
         parts = train(overrides)
         plot_line(norms, parts.monitor.record.norm[:FIRST_STEPS], name, color)
-        plot_line(errors, np.array(parts.curves[1]), name, color)
+        plot_line(errors, np.array(parts.curves["test"]), name, color)
     norms.set(title="Gradient norm before clipping", xlabel="optimizer step", yscale="log")
     errors.set(title="Mean squared error on test rows", xlabel="epoch", yscale="log")
     errors.legend()

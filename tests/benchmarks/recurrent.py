@@ -79,7 +79,7 @@ def solved(summary: Summary) -> bool:
 
 def learned(summary: Summary) -> bool:
     """The final error is at most half of the baseline's."""
-    return summary.outcome == "learned" and summary.score_test < 1 / 12
+    return summary.outcome == "learned" and summary.scores["test"] < 1 / 12
 
 
 def diverged(summary: Summary) -> bool:

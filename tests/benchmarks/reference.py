@@ -78,7 +78,7 @@ def main() -> int:
     with ProcessPoolExecutor(os.cpu_count(), mp_context=spawn) as pool:
         for reference in REFERENCES:
             summaries = list(pool.map(train_once, [reference.overrides] * len(SEEDS), SEEDS))
-            train, test = [run.score_train for run in summaries], [run.score_test for run in summaries]
+            train, test = ([run.scores[split] for run in summaries] for split in ("train", "test"))
             right &= lies_in(train, reference.train_band) and lies_in(test, reference.test_band)
             diverged = sum(run.outcome == "diverged" for run in summaries)
             share = f"{diverged} of {len(SEEDS)}"

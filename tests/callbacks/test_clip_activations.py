@@ -45,7 +45,7 @@ def by_hand(network, hidden, output, batches=1):
     data = TabularData(regression(), batch_size=100)
     totals = [torch.zeros_like(parameter) for parameter in network.parameters()]
     for rows in list(data.train_dataloader().sampler)[:batches]:
-        inputs, target = (part[rows] for part in data.train_set.tensors)
+        inputs, target = (part[rows] for part in data.sets["train"].tensors)
         before = network[0](inputs)
         predicted = network[2](before.relu())
         at_output = (2 * (predicted - target) / len(rows) / batches).clamp(-output, output)

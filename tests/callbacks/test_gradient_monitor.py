@@ -90,7 +90,7 @@ def make_network():
 def plain_loop(network, data, clip, accumulated=1, mixed=False, epochs=2, lr=0.01):
     """The same training in plain torch, and what it saw, in the order of ``COLUMNS``."""
     optimizer = torch.optim.SGD(network.parameters(), lr=lr, momentum=0.9)
-    inputs, target = data.train_set.tensors
+    inputs, target = data.sets["train"].tensors
     sampler, seen = data.train_dataloader().sampler, []
     for epoch in range(epochs):
         sampler.set_epoch(epoch)

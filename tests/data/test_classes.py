@@ -15,7 +15,15 @@ KINDS = ["a", "b", "a", "a", "b", "a", "a", "c"]
 def classes(kinds=KINDS, train=6):
     target, rows = pd.Series(kinds, name="kind", dtype=object), np.arange(len(kinds))
     features = pd.DataFrame({"size": rows * 1.0})
-    return Table("made", "here", features, target, (), rows[:train], rows[train:], labels_of(target.iloc[:train]))
+    return Table(
+        "made",
+        "here",
+        features,
+        target,
+        (),
+        {"train": rows[:train], "test": rows[train:]},
+        labels_of(target.iloc[:train]),
+    )
 
 
 @pytest.mark.parametrize(
@@ -36,8 +44,8 @@ def test_labels_are_plain_values_in_order(values, labels):
 
 def test_targets_are_numbers_of_classes_and_one_that_training_lacks_is_none_of_them():
     data = TabularData(classes(), batch_size=2)
-    assert data.train_set.tensors[1].tolist() == [0, 1, 0, 0, 1, 0]
-    assert data.test_set.tensors[1].tolist() == [0, -1]
+    assert data.sets["train"].tensors[1].tolist() == [0, 1, 0, 0, 1, 0]
+    assert data.sets["test"].tensors[1].tolist() == [0, -1]
     assert data.shape.outputs == (2,)
     assert data.schema.labels == ("a", "b")
     assert data.notes[-1] == "1 test rows count as wrong, no training row being of their class: 'c'"

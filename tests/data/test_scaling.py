@@ -12,7 +12,8 @@ SKLEARN = {"standard": StandardScaler, "minmax": MinMaxScaler}
 def mixed_table():
     features = pd.DataFrame({"size": [1.0, 2.0, 3.0, 100.0, 5.0], "kind": ["a", "b", "a", "b", "unseen"]})
     target = pd.Series([10.0, 20.0, 30.0, -500.0, 7.0], name="price")
-    return Table("mixed", "here", features, target, ("kind",), np.array([0, 1, 2]), np.array([3, 4]))
+    rows = {"train": np.array([0, 1, 2]), "validation": np.array([3]), "test": np.array([4])}
+    return Table("mixed", "here", features, target, ("kind",), rows)
 
 
 def scaled_rows(scaling, table, rows):
@@ -54,9 +55,9 @@ def test_categories_are_encoded_one_hot_after_the_numbers_and_an_unseen_one_as_z
     assert inputs.tolist() == [[0, 1, 0], [0.5, 0, 1], [1, 1, 0], [49.5, 0, 1], [2, 0, 0]]
 
 
-def test_test_rows_do_not_influence_the_scaling():
+def test_rows_that_do_not_train_do_not_influence_the_scaling():
     table = mixed_table()
-    assert fit_scaling(table, scale_target="minmax").target_scale == pytest.approx(20.0)  # the -500 is a test row
+    assert fit_scaling(table, scale_target="minmax").target_scale == pytest.approx(20.0)  # -500 is a validation row
 
 
 def test_numbers_can_be_categories():

@@ -112,7 +112,7 @@ def test_uneven_steps_can_be_allowed(write):
     months = make_frame(("a",)).assign(when=pd.date_range("2020-01-01", periods=ROWS, freq="MS"))
     with pytest.raises(DataError, match=r"steps must be even, unless data\.allow_gaps=true"):
         make(write, months)
-    assert len(make(write, months, allow_gaps=True).train_set) == 24
+    assert len(make(write, months, allow_gaps=True).sets["train"]) == 24
 
 
 def swap(frame, one, other):

@@ -10,7 +10,7 @@ from gradclip.errors import DataError
 def test_training_batches_follow_the_sampler():
     data = TabularData(regression(), batch_size=32, seed=3)
     loader = data.train_dataloader()
-    inputs, target = data.train_set.tensors
+    inputs, target = data.sets["train"].tensors
     batches = list(loader)
     assert [len(batch[0]) for batch in batches] == [32] * 15 + [20]
     for positions, batch in zip(loader.sampler, batches, strict=True):
@@ -29,7 +29,7 @@ def test_validation_loaders_have_all_training_and_all_test_rows_in_order():
 
 def test_scaled_training_rows_have_mean_zero_and_deviation_one():
     data = TabularData(diabetes(), scale_inputs="standard", scale_target="standard")
-    for tensor in data.train_set.tensors:
+    for tensor in data.sets["train"].tensors:
         torch.testing.assert_close(tensor.mean(0), torch.zeros(tensor.shape[1]), atol=1e-5, rtol=0)
         torch.testing.assert_close(tensor.std(0, correction=0), torch.ones(tensor.shape[1]), atol=1e-5, rtol=0)
     assert data.shape.example == (10,)

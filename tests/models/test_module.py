@@ -69,7 +69,7 @@ def train_with_torch(network, data, method, accumulated=1, lr=0.01, epochs=EPOCH
     """Train in a plain loop; return the weights after each step and both errors after each epoch."""
     parameters = list(network.parameters())
     kind = parameters[0].dtype
-    inputs, target = (tensor.to(kind) for tensor in data.train_set.tensors)
+    inputs, target = (tensor.to(kind) for tensor in data.sets["train"].tensors)
     velocities = [torch.zeros_like(parameter) for parameter in parameters]
     weights, errors = [], []
     batches = data.train_dataloader().sampler
@@ -87,7 +87,7 @@ def train_with_torch(network, data, method, accumulated=1, lr=0.01, epochs=EPOCH
                     parameter.sub_(lr * velocity)
                     parameter.grad = None
             weights.append(flat(network))
-        errors.append([mean_squared_error(network, rows) for rows in (data.train_set, data.test_set)])
+        errors.append([mean_squared_error(network, rows) for rows in (data.sets["train"], data.sets["test"])])
     return weights, np.array(errors)
 
 
@@ -142,12 +142,12 @@ def test_without_clipping_the_tutorials_rate_diverges(seed):
 
 
 def test_mean_squared_errors_are_numpys_in_target_units():
-    table = diabetes()
+    table = diabetes(validation_fraction=0.2)
     data = TabularData(table, scale_inputs="standard", scale_target="standard")
     network = make_network(in_features=10)
-    module = Regressor(network, target_scale=data.scaling.target_scale)
+    module = Regressor(network, target_scale=data.scaling.target_scale, splits=data.splits)
     Trainer(**QUIET, max_epochs=2).fit(module, data)
-    for key, rows in [(keys.MSE.train, table.train_rows), (keys.MSE.test, table.test_rows)]:
+    for key, rows in zip(("mse/train", "mse/validation", "mse/test"), table.rows.values(), strict=True):
         inputs = data.scaling.scale_inputs(table.features.iloc[rows])
         with torch.no_grad():
             outputs = network(torch.tensor(inputs, dtype=torch.float32)).double().numpy()
@@ -192,9 +192,10 @@ def test_frozen_parameters_are_not_given_to_the_optimizer():
 
 
 def test_accuracy_is_the_fraction_of_right_predictions_over_all_steps():
-    data = SequenceData("copy", length=5, batch_size=10, steps_per_epoch=3, test_sequences=200)
+    sizes = {"validation_sequences": 100, "test_sequences": 200}
+    data = SequenceData("copy", length=5, batch_size=10, steps_per_epoch=3, **sizes)
     torch.manual_seed(0)
-    module = Classifier(RNN(10, 9, every_step=True))
+    module = Classifier(RNN(10, 9, every_step=True), splits=data.splits)
     Trainer(**QUIET, max_epochs=2).fit(module, data)
     for key, loader in zip(module.curves, data.val_dataloader(), strict=True):
         if hasattr(loader.sampler, "set_epoch"):
@@ -203,7 +204,7 @@ def test_accuracy_is_the_fraction_of_right_predictions_over_all_steps():
             right = torch.cat([(module(inputs).argmax(-1) == target).flatten() for inputs, target in loader])
         assert len(module.curves[key]) == 2
         assert module.curves[key][-1] == pytest.approx(right.double().mean().item())
-    assert list(module.curves) == ["accuracy/train", "accuracy/test"]
+    assert list(module.curves) == ["accuracy/train", "accuracy/validation", "accuracy/test"]
 
 
 def test_accuracy_of_outputs_that_are_nan_is_nan():

@@ -73,19 +73,30 @@ SETTINGS = [
 ]
 
 FIGURES = {
-    "target": partial(plot_target, train=random.normal(size=500), test=random.normal(size=400), unit="y (own unit)"),
+    "target": partial(
+        plot_target,
+        rows={"train": random.normal(size=500), "validation": random.normal(size=90), "test": random.normal(size=400)},
+        unit="y (own unit)",
+    ),
     "predictions": partial(plot_predictions, target=STEADY, predicted=STEADY + 0.1, unit="y", title="Predictions"),
     "confusion": partial(
         plot_confusion, counts=np.array([[90, 10], [20, 80]]), names=("0", "1"), title="Predictions"
     ),
-    "curve": partial(curve, train=[9.0, 4.0, 3.0, 2.5], test=[10.0, 6.0, 5.0, 5.5]),
-    "curve of one epoch": partial(curve, train=[9.0], test=[10.0]),
-    "curve over decades": partial(curve, train=[9e6, 4e3, 3.0], test=[1e7, 5e3, 5.0]),
-    "curve of an accuracy": partial(curve, train=[0.01, 0.5], test=[0.02, 0.4], baseline=0.25, is_fraction=True),
-    "curve, diverged": partial(
-        curve, train=[9.0, 1e9, 1e30, np.inf], test=[9.0, 1e9, np.inf, np.nan], divergence=DIVERGED
+    "curve": partial(curve, curves={"train": [9.0, 4.0, 3.0, 2.5], "test": [10.0, 6.0, 5.0, 5.5]}),
+    "curve of three kinds": partial(
+        curve, curves={"train": [9.0, 4.0, 3.0], "validation": [9.5, 5.0, 5.5], "test": [10.0, 6.0, 5.0]}
     ),
-    "curve, none": partial(curve, train=[np.nan], test=[np.inf]),
+    "curve of one epoch": partial(curve, curves={"train": [9.0], "test": [10.0]}),
+    "curve over decades": partial(curve, curves={"train": [9e6, 4e3, 3.0], "test": [1e7, 5e3, 5.0]}),
+    "curve of an accuracy": partial(
+        curve, curves={"train": [0.01, 0.5], "test": [0.02, 0.4]}, baseline=0.25, is_fraction=True
+    ),
+    "curve, diverged": partial(
+        curve,
+        curves={"train": [9.0, 1e9, 1e30, np.inf], "test": [9.0, 1e9, np.inf, np.nan]},
+        divergence=DIVERGED,
+    ),
+    "curve, none": partial(curve, curves={"train": [np.nan], "test": [np.inf]}),
     "losses": partial(losses, loss=EXPLODING),
     "losses, none": partial(losses, loss=np.full(100, np.nan)),
     "norms": partial(norms, step=STEPS, norm=STEADY, norm_clipped=STEADY),

@@ -109,8 +109,9 @@ def assert_same(stacked: Result, ordinary: Result, tolerance: float = 1e-7) -> N
     for column in ordinary.record.columns():
         one, other = getattr(stacked.record, column), getattr(ordinary.record, column)
         np.testing.assert_allclose(one, other, rtol=tolerance, atol=1e-12, err_msg=column)
-    for one, other in zip(stacked.curves, ordinary.curves, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-5)  # torchmetrics adds up in float32
+    assert stacked.curves.keys() == ordinary.curves.keys()
+    for split, curve in ordinary.curves.items():
+        np.testing.assert_allclose(stacked.curves[split], curve, rtol=1e-5)  # torchmetrics adds up in float32
     assert (stacked.hidden is None) == (ordinary.hidden is None)
     if stacked.hidden and ordinary.hidden:
         np.testing.assert_array_equal(stacked.hidden.step, ordinary.hidden.step)
@@ -143,7 +144,7 @@ def test_diverging_replicas_end_as_ordinary_runs_and_disturb_no_other(tmp_path: 
     assert diverged[::4] == [False, False]
     for one, other in zip(stacked, ordinary, strict=True):
         assert len(one.record.step) == len(other.record.step)
-        assert len(one.curves[1]) == len(other.curves[1])
+        assert len(one.curves["test"]) == len(other.curves["test"])
         assert one.summary.outcome == other.summary.outcome
     for number in (0, 4):  # float32: rounding grows over the steps
         np.testing.assert_allclose(stacked[number].record.norm, ordinary[number].record.norm, rtol=1e-2)
@@ -155,7 +156,8 @@ def test_a_stable_training_is_the_same_in_float32_to_its_end(tmp_path: Path) -> 
     config = compose_config("clip=norm", "clip.value=1.0", "trainer.max_epochs=30")
     stacked, ordinary = train_stacked([config])[0], train_ordinarily(config, tmp_path)
     np.testing.assert_allclose(stacked.record.norm, ordinary.record.norm, rtol=1e-3)
-    np.testing.assert_allclose(stacked.curves, ordinary.curves, rtol=1e-3)
+    for split, curve in ordinary.curves.items():
+        np.testing.assert_allclose(stacked.curves[split], curve, rtol=1e-3)
 
 
 def test_a_chaotic_training_differs_in_float32_after_sixty_steps_and_ends_in_the_same_distribution(
@@ -167,7 +169,7 @@ def test_a_chaotic_training_differs_in_float32_after_sixty_steps_and_ends_in_the
     stacked, ordinary = train_stacked(configs), [train_ordinarily(config, tmp_path) for config in configs]
     for one, other in zip(stacked, ordinary, strict=True):
         np.testing.assert_allclose(one.record.norm[:60], other.record.norm[:60], rtol=1e-2)
-    late = [[np.median(trained.curves[1][10:]) for trained in some] for some in (stacked, ordinary)]
+    late = [[np.median(trained.curves["test"][10:]) for trained in some] for some in (stacked, ordinary)]
     assert mannwhitneyu(*late).pvalue > 0.005  # 0.002 if no two overlapped
     assert np.median(late[0]) == pytest.approx(np.median(late[1]), rel=0.5)
 

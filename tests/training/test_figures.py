@@ -15,11 +15,12 @@ from gradclip.training.result import Result
 from tests.support.records import make_record
 
 
-def result(data=None, network=None, record=None, curves=([9.0, 4.0], [9.0, 5.0])):
+def result(data=None, network=None, record=None, train=(9.0, 4.0), test=(9.0, 5.0)):
     """A training of made-up gradients; the network predicts without having learned."""
     data = data or TabularData(regression(samples=100), scale_target="standard")
     record = record or make_record([[3.0, 4.0]] * 4)
     network = network or nn.Linear(20, 1)
+    curves = {"train": [*train], "test": [*test]}
     return Result(data, data.score_scale, network, {}, record, curves, None, 0.1, 1, loss_is_bounded=False)
 
 
@@ -55,9 +56,9 @@ def test_classes_are_counted_at_every_step_that_has_one(task, values):
 
 def test_a_run_that_diverged_in_its_first_epoch_shows_the_losses_of_its_steps():
     record = make_record([[3.0, 4.0]] * 4, loss=[1.0, 100.0, 1e9, np.nan])
-    early = result(record=record, curves=([np.nan, np.nan], [np.nan, np.nan]))
+    early = result(record=record, train=[np.nan, np.nan], test=[np.nan, np.nan])
     assert title_of(learning_curve("none", early)) == ("Learning curve, clip none", "optimizer step")
-    late = result(record=record, curves=([9.0, 4.0, np.nan], [9.0, 5.0, np.nan]))
+    late = result(record=record, train=[9.0, 4.0, np.nan], test=[9.0, 5.0, np.nan])
     assert title_of(learning_curve("none", late))[1] == "epoch"
     assert prediction_figures("none", early) == {}
 

@@ -50,8 +50,8 @@ def test_a_module_trains_as_it_does_without_gradclip(package, run):
     trainer.fit(alone, datamodule=batches)
     for name, weights in found.network.state_dict().items():
         assert torch.equal(weights, alone.state_dict()[name])
-    assert found.summary.score_test == float(trainer.callback_metrics["val_loss"])
-    assert found.summary.score_train == pytest.approx(float(trainer.callback_metrics["train_loss_epoch"]))
+    assert found.summary.scores["test"] == float(trainer.callback_metrics["val_loss"])
+    assert found.summary.scores["train"] == pytest.approx(float(trainer.callback_metrics["train_loss_epoch"]))
     assert found.record.norm_clipped.max() <= 0.5 + 1e-6
     assert len(found.record.step) == 18
 
@@ -64,14 +64,14 @@ def test_a_module_of_one_package_takes_data_of_the_other(package, run, clip):
     assert found.summary.outcome == "finished"
     assert found.summary.tags() == {"outcome": "finished", "score": "val_loss", "score_mode": "min"}
     assert {"final/loss/train", "final/val_loss", "best/val_loss", "best/epoch"} <= found.summary.metrics().keys()
-    assert [len(curve) for curve in found.curves] == [3, 3]
+    assert {split: len(curve) for split, curve in found.curves.items()} == {"train": 3, "test": 3}
 
 
 def test_a_module_is_validated_on_the_test_rows_of_our_data(package, run):
     found = run(module(package), "data=regression", "data.features=3", "data.samples=200", "module.lr=1e-6")
     assert found.data.name == "regression"
     assert found.explosion is None
-    assert found.summary.score_test > 100  # in the target's unit
+    assert found.summary.scores["test"] > 100  # in the target's unit
 
 
 @pytest.mark.parametrize(("overrides", "score"), [
@@ -80,7 +80,7 @@ def test_a_module_is_validated_on_the_test_rows_of_our_data(package, run):
 def test_our_network_trains_on_the_users_data(package, run, overrides, score):
     found = run(data(package), *overrides)
     assert (found.summary.score.name, found.summary.outcome) == (score, "finished")
-    assert [len(curve) for curve in found.curves] == [3, 3]
+    assert {split: len(curve) for split, curve in found.curves.items()} == {"train": 3, "test": 3}
     assert found.description["outputs"] == ((1,) if score == "mse" else (2,))
 
 
@@ -122,8 +122,8 @@ def test_callbacks_come_behind_ours_and_lightnings_are_of_the_same_package(packa
 def test_weights_are_averaged_while_our_network_is_scored(run):
     found = run("+callbacks=weight_averaging", "callbacks.weight_averaging.decay=0.9", "optimizer.lr=1e-6")
     with torch.no_grad():
-        errors = [(found.network(x) - y).square().mean() for x, y in [found.data.test_set.tensors]]
-    assert found.summary.score_test == pytest.approx(float(errors[0]), rel=1e-5)
+        errors = [(found.network(x) - y).square().mean() for x, y in [found.data.sets["test"].tensors]]
+    assert found.summary.scores["test"] == pytest.approx(float(errors[0]), rel=1e-5)
 
 
 @pytest.mark.parametrize(("name", "metric", "score"), [
@@ -136,7 +136,7 @@ def test_the_score_is_what_the_module_logs(run, name, metric, score):
     summary = run(module("Old", name), data("Old"), *metric).summary
     assert summary.score.name == score
     assert summary.score.higher_is_better == ("metric_mode=max" in metric)
-    assert summary.metrics()[f"final/{score}"] == summary.score_test
+    assert summary.metrics()[f"final/{score}"] == summary.scores["test"]
 
 
 @pytest.mark.parametrize(("overrides", "message"), [

@@ -23,7 +23,7 @@ def run_message(job: Job, result: "Result") -> str:
     config, summary, run = job.config, result.summary, result.run
     experiment_id = run.begun.experiment_id if run else None
     lines = [
-        format_scores(summary.score.name, summary.score_train, summary.score_test),
+        format_scores(summary.score.name, summary.scores),
         f"Outcome: {_outcome(summary)}",
         f"Clipping: {_clipping(summary, config)}",
         *_score(result),
@@ -55,7 +55,7 @@ def interrupted_message(stop: Interrupted, overrides: Sequence[str]) -> str:
 
 def _score(result: "Result") -> list[str]:
     """The mean squared error on the test examples, its root, and R² where a baseline is known; nothing of others."""
-    mse, scale = result.summary.score_test, result.score_scale
+    mse, scale = result.summary.scores["test"], result.score_scale
     if scale.score != keys.MSE or not math.isfinite(mse):
         return []
     share = f", R² {scale.normalized(mse):.4g}" if math.isfinite(scale.baseline) else ""

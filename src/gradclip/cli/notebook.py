@@ -88,7 +88,7 @@ class FinishedRun:
     def scores(self) -> dict[str, float]:
         """The final scores by metric name, such as ``mse/test``; NaN where training diverged."""
         summary = self._result.summary
-        return {summary.score.train: summary.score_train, summary.score.test: summary.score_test}
+        return {summary.score.by_epoch(split): value for split, value in summary.scores.items()}
 
     @property
     def record(self) -> "GradientRecord":

@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from gradclip.config.base import Count, Fraction, NonNegativeNumber, OwnClass, Seed, Settings, Size
+from gradclip.config.base import Count, Fraction, NonNegativeNumber, OwnClass, Seed, Settings, Share, Size
 from gradclip.config.limits import MAX_VALUES
 
 Scaling = Literal["none", "standard", "minmax"]
 ClassWeights = Literal["none", "balanced"]
+SEQUENCES = ("train_sequences", "test_sequences", "validation_sequences")
 TABLE_FILE = re.compile(r"\.(csv|tsv|txt)(\.(gz|bz2|xz))?$|\.(parquet|pq)$")
 
 
@@ -22,6 +23,7 @@ class RegressionData(Settings):
     noise: NonNegativeNumber
     random_state: Seed
     test_fraction: Fraction
+    validation_fraction: Share = 0.0  # of runs that are older than the setting
     scale_inputs: Scaling
     scale_target: Scaling
 
@@ -35,6 +37,7 @@ class RegressionData(Settings):
 class DiabetesData(Settings):
     name: Literal["diabetes"]
     test_fraction: Fraction
+    validation_fraction: Share = 0.0
     split_seed: Seed
     scale_inputs: Scaling
     scale_target: Scaling
@@ -44,6 +47,7 @@ class WineData(Settings):
     name: Literal["wine"]
     class_weights: ClassWeights
     test_fraction: Fraction
+    validation_fraction: Share = 0.0
     split_seed: Seed
     scale_inputs: Scaling
 
@@ -95,6 +99,7 @@ class FileSettings(FileForm):
     features: list[Column] | None
     exclude: Annotated[list[Column], Field(default_factory=list)]
     test_fraction: Fraction
+    validation_fraction: Share = 0.0
     scale_inputs: Scaling
     scale_target: Scaling
 
@@ -126,11 +131,12 @@ class TaskSettings(Settings):
     length: Size
     steps_per_epoch: Count
     train_sequences: Size | None
+    validation_sequences: Annotated[int, Field(ge=0, le=MAX_VALUES, multiple_of=100)] = 0
     test_sequences: Annotated[int, Field(ge=100, le=MAX_VALUES, multiple_of=100)]
 
     @model_validator(mode="after")
     def _fits_memory(self) -> "TaskSettings":
-        for name in ("train_sequences", "test_sequences"):
+        for name in SEQUENCES:
             if (getattr(self, name) or 0) * self.length > MAX_VALUES:
                 raise ValueError(
                     f"{name}: got {getattr(self, name)}; times data.length it must be at most {MAX_VALUES}"
@@ -164,7 +170,7 @@ class RecallTask(ClassTask):
     @model_validator(mode="after")
     def _symbols_fit_memory(self) -> "RecallTask":
         numbers = (self.length + 2 * self.positions) * (self.values + 2)  # of a sequence, one-hot
-        for name in ("train_sequences", "test_sequences"):
+        for name in SEQUENCES:
             if (getattr(self, name) or 0) * numbers > 10 * MAX_VALUES:
                 allowed = f"times the {numbers} numbers of each it must be at most {10 * MAX_VALUES}"
                 raise ValueError(f"{name}: got {getattr(self, name)}; {allowed}")

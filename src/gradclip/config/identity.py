@@ -18,6 +18,8 @@ PREPARATION = {
     *("data.scale_inputs", "data.scale_target", "data.categorical", "data.window"),
     *("data.steps_per_epoch", "data.train_sequences", "data.solved_at"),
 }
+# What older runs did, whose stored settings do not have these: a run that has them is the same run.
+AS_BEFORE = {("data.validation_fraction", "0.0"), ("data.validation_sequences", "0")}
 
 
 def fingerprint(config: TrainConfig) -> str:
@@ -28,7 +30,7 @@ def fingerprint(config: TrainConfig) -> str:
     Raises:
         ConfigError: the table cannot be read.
     """
-    settings = {name: value for name, value in flatten(config).items() if has_effect(name)}
+    settings = dict(one for one in flatten(config).items() if has_effect(one[0]) and one not in AS_BEFORE)
     settings |= {"data.path": digest} if (digest := data_digest(config)) else {}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -50,9 +52,9 @@ def data_identity(parameters: Mapping[str, str], digest: str = "") -> dict[str, 
     ignored = PREPARATION | ({"data.features"} if "data.path" in parameters else set())
     known = parameters if not digest else {**parameters, "data.path": digest}
     return {
-        name: known[name]
-        for name in sorted(known)
-        if name.startswith("data.") and name not in ignored and has_effect(name)
+        name: value
+        for name, value in sorted(known.items())
+        if name.startswith("data.") and name not in ignored and has_effect(name) and (name, value) not in AS_BEFORE
     }
 
 

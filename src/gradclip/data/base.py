@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from torch import Tensor
 from gradclip.data.classes import Label
 from gradclip.data.scaling import Scaling
 from gradclip.data.score_scale import ScoreScale
+from gradclip.keys import Split
 
 SCHEMA_EXAMPLES = 3
 
@@ -54,7 +56,9 @@ class DataSchema:
 class TrainingData(LightningDataModule):
     """Base of all data modules; batches are pairs of inputs and target, both scaled for training.
 
-    ``val_dataloader`` returns two loaders: training examples, then test examples.
+    Training examples train, validation examples choose (the best epoch, when to stop, settings), and test examples are
+    reported. Where there are no validation examples, those of the test choose. ``val_dataloader`` returns a loader of
+    all examples of each kind in ``splits``.
 
     Attributes:
         name: name of the data set in the store.
@@ -83,9 +87,19 @@ class TrainingData(LightningDataModule):
     def schema(self) -> DataSchema:
         """Columns, target and scaling, with a few unscaled examples."""
 
-    def frames(self) -> dict[str, pd.DataFrame | None]:
-        """Return the unscaled rows for ``training`` and ``testing``; None, unless a kind of data has rows."""
-        return {"training": None, "testing": None}
+    @property
+    @abstractmethod
+    def splits(self) -> tuple[Split, ...]:
+        """The kinds of examples, in order: ``train``, ``validation`` where there are any, ``test``."""
+
+    @property
+    def choosing_split(self) -> Literal["validation", "test"]:
+        """The kind of examples that chooses."""
+        return "validation" if "validation" in self.splits else "test"
+
+    def frames(self) -> dict[Split, pd.DataFrame | None]:
+        """Return the unscaled rows of each kind; None, unless a kind of data has rows."""
+        return dict.fromkeys(self.splits)
 
     def batch_indices(self, epoch: int, batch: int) -> tuple[int, ...]:
         """Return the indices of the examples in a training batch, over all processes, in ascending order.

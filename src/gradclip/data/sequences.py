@@ -23,9 +23,12 @@ from gradclip.data.loaders import (
 from gradclip.data.score_scale import ScoreScale
 from gradclip.data.tasks import TASKS, Task
 from gradclip.errors import DataError
+from gradclip.keys import Split
 
-TEST_BLOCK_SIZE = 100  # sequences
-TRAINING, TESTING, FIXED = range(3)  # first number of each generator's seed, so that no two streams are equal
+BLOCK_SIZE = 100  # sequences of validation and test
+TRAINING, TESTING, FIXED, VALIDATION = range(
+    4
+)  # first number of each generator's seed, so that no two streams are equal
 
 
 class BlockSampler(Sampler[tuple[int, range]]):
@@ -62,7 +65,7 @@ class GeneratedSequences(Dataset[tuple[Tensor, Tensor]]):
 
     Args:
         task: the task that generates the sequences.
-        stream: number of the random stream, which keeps training and test sequences apart.
+        stream: number of the random stream, which keeps training, validation and test sequences apart.
         seed: seed within the stream.
         block_size: sequences of a block, over all processes together.
         rank: rank of this process; it takes every ``world_size``-th sequence of a batch.
@@ -88,8 +91,8 @@ class GeneratedSequences(Dataset[tuple[Tensor, Tensor]]):
 class SequenceData(TrainingData):
     """Batches of a synthetic task: inputs ``[sequences, steps, inputs]`` and the target of the task.
 
-    The test sequences do not depend on the seed. Where training sequences are generated anew at every step, the
-    training score of an epoch is that of its first batches, about as many sequences as there are test sequences.
+    Validation and test sequences do not depend on the seed. Where training sequences are generated anew at every step,
+    the training score of an epoch is that of its first batches, about as many sequences as there are test sequences.
 
     Args:
         name: name of the task, a key of ``TASKS``.
@@ -97,6 +100,7 @@ class SequenceData(TrainingData):
         seed: seed of the training sequences and of their order.
         steps_per_epoch: batches of an epoch, where ``train_sequences`` is None.
         train_sequences: size of a fixed training set; None generates new sequences at every step.
+        validation_sequences: number of sequences that choose, a multiple of 100.
         test_sequences: number of test sequences, a multiple of 100.
         **settings: arguments of the task, such as ``length``.
 
@@ -117,6 +121,7 @@ class SequenceData(TrainingData):
         seed: int = 0,
         steps_per_epoch: int = 100,
         train_sequences: int | None = None,
+        validation_sequences: int = 0,
         test_sequences: int = 10_000,
         **settings: Any,
     ) -> None:
@@ -127,7 +132,8 @@ class SequenceData(TrainingData):
         self.name = name
         self.source = f"gradclip.data.tasks.{name}({', '.join(f'{key}={value}' for key, value in settings.items())})"
         self.batch_size, self.seed = batch_size, seed
-        self.steps_per_epoch, self.test_sequences = steps_per_epoch, test_sequences
+        self.steps_per_epoch = steps_per_epoch
+        self.validation_sequences, self.test_sequences = validation_sequences, test_sequences
         self.train_set = None if train_sequences is None else self._fixed_set(train_sequences)
 
     @property
@@ -144,7 +150,7 @@ class SequenceData(TrainingData):
     @property
     def schema(self) -> DataSchema:
         """Inputs ``x0, x1, ...`` and the target, with the first test sequences; nothing is scaled."""
-        inputs, _ = self._test_set[0, range(1)]
+        inputs, _ = self._drawn_set(TESTING)[0, range(1)]
         columns = tuple(f"x{number}" for number in range(self.task.inputs))
         is_classification = self.score_scale.score is keys.ACCURACY
         return DataSchema(inputs[:SCHEMA_EXAMPLES].numpy(), columns, "target", None, is_classification)
@@ -167,20 +173,29 @@ class SequenceData(TrainingData):
             return BatchLoader(generated, EpochBlockSampler(self.steps_per_epoch))
         return shuffled_loader(self.train_set, self.batch_size, self.seed, *self.rank_and_world_size)
 
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The kinds of sequences."""
+        return ("train", "validation", "test") if self.validation_sequences else ("train", "test")
+
     def val_dataloader(self) -> list[Loader]:
-        """Return the loaders of training sequences and of test sequences."""
-        size = evaluation_batch_size(self.shape.example)
-        test_blocks = BlockSampler(self.test_sequences // TEST_BLOCK_SIZE, max(1, size // TEST_BLOCK_SIZE))
-        test = BatchLoader(self._test_set, test_blocks)
+        """Return the loaders of training sequences, of validation sequences where there are any, of test sequences."""
+        drawn = [(VALIDATION, self.validation_sequences)] if self.validation_sequences else []
+        others = [self._drawn_loader(stream, count) for stream, count in (*drawn, (TESTING, self.test_sequences))]
         if self.train_set is not None:
-            return [evaluation_loader(self.train_set, self.shape.example), test]
+            return [evaluation_loader(self.train_set, self.shape.example), *others]
         generated = GeneratedSequences(self.task, TRAINING, self.seed, self.batch_size)
         blocks = min(self.steps_per_epoch, math.ceil(self.test_sequences / self.batch_size))
-        return [BatchLoader(generated, EpochBlockSampler(blocks, max(1, size // self.batch_size))), test]
+        size = evaluation_batch_size(self.shape.example)
+        return [BatchLoader(generated, EpochBlockSampler(blocks, max(1, size // self.batch_size))), *others]
 
-    @property
-    def _test_set(self) -> GeneratedSequences:
-        return GeneratedSequences(self.task, TESTING, 0, TEST_BLOCK_SIZE)
+    def _drawn_loader(self, stream: int, count: int) -> Loader:
+        """Return the loader of sequences that are the same for every seed."""
+        size = evaluation_batch_size(self.shape.example)
+        return BatchLoader(self._drawn_set(stream), BlockSampler(count // BLOCK_SIZE, max(1, size // BLOCK_SIZE)))
+
+    def _drawn_set(self, stream: int) -> GeneratedSequences:
+        return GeneratedSequences(self.task, stream, 0, BLOCK_SIZE)
 
     def _fixed_set(self, count: int) -> TensorDataset:
         inputs, target = self.task.draw(np.random.default_rng([FIXED, self.seed]), count)

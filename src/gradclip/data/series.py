@@ -18,6 +18,7 @@ from gradclip.data.score_scale import ScoreScale
 from gradclip.data.sources import Rows
 from gradclip.data.time_series import TimeSeries, read_series
 from gradclip.errors import DataError
+from gradclip.keys import Split
 
 
 class Windows(Dataset[tuple[Tensor, Tensor]]):
@@ -48,7 +49,7 @@ class SeriesData(TrainingData):
 
     Args:
         batch_size: windows of a training batch, over all processes together.
-        scale_inputs: scaling of the inputs, fitted on the rows before the cut: ``none``, ``standard`` or ``minmax``.
+        scale_inputs: scaling of the inputs, fitted on the training rows: ``none``, ``standard`` or ``minmax``.
         scale_target: scaling of the target, with the same choices.
         seed: seed of the order of the batches.
         **settings: arguments of :func:`gradclip.data.time_series.read_series`.
@@ -68,8 +69,8 @@ class SeriesData(TrainingData):
     ) -> None:
         super().__init__()
         self.series = series = read_series(**settings)
-        if len(series.train_ends) < batch_size:
-            got = f"got {batch_size}; there are {len(series.train_ends)} training windows"
+        if len(series.ends["train"]) < batch_size:
+            got = f"got {batch_size}; there are {len(series.ends['train'])} training windows"
             raise DataError(f"trainer.batch_size: {got}")
         check_not_constant(series.train_target)
         self.batch_size, self.seed = batch_size, seed
@@ -77,8 +78,7 @@ class SeriesData(TrainingData):
         self.scaling = fit_scaling(series.table, scale_inputs, scale_target)
         arrays = self.scaling.scale_inputs(series.table.features), self.scaling.scale_target(series.table.target)
         inputs, target = (torch.tensor(array, dtype=torch.float32) for array in arrays)
-        self.train_set = Windows(inputs, target, series, series.train_ends)
-        self.test_set = Windows(inputs, target, series, series.test_ends)
+        self.sets = {split: Windows(inputs, target, series, ends) for split, ends in series.ends.items()}
 
     @property
     def shape(self) -> DataShape:
@@ -94,13 +94,18 @@ class SeriesData(TrainingData):
     def schema(self) -> DataSchema:
         """Columns, target and scaling, with the first test windows."""
         table, series = self.series.table, self.series
-        rows = series.test_ends[:SCHEMA_EXAMPLES, None] + np.arange(1 - series.window, 1)
+        rows = series.ends["test"][:SCHEMA_EXAMPLES, None] + np.arange(1 - series.window, 1)
         examples = table.features.to_numpy(dtype=np.float32)[rows]
         columns, target = tuple(table.features.columns), str(table.target.name)
         return DataSchema(examples, columns, target, self.scaling, is_classification=False)
 
-    def frames(self) -> dict[str, pd.DataFrame | None]:
-        """Return the unscaled rows before and after the cut of each series."""
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The kinds of windows."""
+        return tuple(self.sets)
+
+    def frames(self) -> dict[Split, pd.DataFrame | None]:
+        """Return the unscaled rows of each kind."""
         return self.series.table.frames()
 
     def batch_indices(self, epoch: int, batch: int) -> tuple[int, ...]:
@@ -110,13 +115,13 @@ class SeriesData(TrainingData):
             epoch: counted from 1.
             batch: within the epoch, counted from 0.
         """
-        sampler = ShuffledBatchSampler(len(self.train_set), self.batch_size, self.seed)
-        return tuple(int(row) for row in self.series.train_ends[list(sampler.batch_indices(epoch, batch))])
+        sampler = ShuffledBatchSampler(len(self.sets["train"]), self.batch_size, self.seed)
+        return tuple(int(row) for row in self.series.ends["train"][list(sampler.batch_indices(epoch, batch))])
 
     def train_dataloader(self) -> Loader:
         """Return the shuffled training batches; with several processes, this one's part of each."""
-        return shuffled_loader(self.train_set, self.batch_size, self.seed, *self.rank_and_world_size)
+        return shuffled_loader(self.sets["train"], self.batch_size, self.seed, *self.rank_and_world_size)
 
     def val_dataloader(self) -> list[Loader]:
-        """Return the loaders of all training windows and of all test windows."""
-        return [evaluation_loader(windows, self.shape.example) for windows in (self.train_set, self.test_set)]
+        """Return a loader of all windows of each kind."""
+        return [evaluation_loader(windows, self.shape.example) for windows in self.sets.values()]

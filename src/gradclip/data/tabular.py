@@ -16,6 +16,7 @@ from gradclip.data.scaling import fit_scaling
 from gradclip.data.score_scale import ScoreScale
 from gradclip.data.sources import Rows, Table
 from gradclip.errors import DataError, first_few
+from gradclip.keys import Split
 
 
 class TabularData(TrainingData):
@@ -33,8 +34,8 @@ class TabularData(TrainingData):
         class_weights: ``[classes]``; None where all rows count the same.
 
     Raises:
-        DataError: there are fewer training rows than ``batch_size``, no test rows, all training targets are equal, or
-            a setting is for the other kind of target.
+        DataError: there are fewer training rows than ``batch_size``, a fraction leaves no test or no validation rows,
+            all training targets are equal, or a setting is for the other kind of target.
 
     Example:
         >>> from gradclip.data.sources import regression
@@ -55,8 +56,10 @@ class TabularData(TrainingData):
         super().__init__()
         if len(table.train_rows) < batch_size:
             raise DataError(f"trainer.batch_size: got {batch_size}; there are {len(table.train_rows)} training rows")
-        if len(table.test_rows) == 0:
-            raise DataError(f"data.test_fraction: leaves none of {len(table.train_rows)} rows to test")
+        for split, rows in table.rows.items():
+            if len(rows) == 0:
+                what = "to test" if split == "test" else "to choose by"
+                raise DataError(f"data.{split}_fraction: leaves none of {len(table.train_rows)} rows {what}")
         _check_kind_of_target(table, scale_target, class_weights)
         self.table, self.batch_size, self.seed = table, batch_size, seed
         self.name, self.source, self.notes = table.name, table.source, (*table.notes, *_class_notes(table))
@@ -64,13 +67,13 @@ class TabularData(TrainingData):
         self.class_weights = None
         if table.labels is not None and class_weights == "balanced":
             self.class_weights = balanced_weights(numbers_of(self._training_target, table.labels))
-        self.train_set, self.test_set = self._dataset(table.train_rows), self._dataset(table.test_rows)
+        self.sets = {split: self._dataset(rows) for split, rows in table.rows.items()}
 
     @property
     def shape(self) -> DataShape:
         """Shapes that the network has to fit: inputs after one-hot encoding, one output or one for each class."""
         outputs = 1 if self.table.labels is None else len(self.table.labels)
-        return DataShape((int(self.train_set.tensors[0].shape[1]),), (outputs,))
+        return DataShape((int(self.sets["train"].tensors[0].shape[1]),), (outputs,))
 
     @cached_property
     def score_scale(self) -> ScoreScale:
@@ -86,8 +89,13 @@ class TabularData(TrainingData):
         columns, target, labels = tuple(examples.columns), str(self.table.target.name), self.table.labels
         return DataSchema(examples, columns, target, self.scaling, is_classification=labels is not None, labels=labels)
 
-    def frames(self) -> dict[str, pd.DataFrame | None]:
-        """Return the unscaled training and test rows of the table."""
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The kinds of rows."""
+        return tuple(self.sets)
+
+    def frames(self) -> dict[Split, pd.DataFrame | None]:
+        """Return the unscaled rows of each kind."""
         return self.table.frames()
 
     def batch_indices(self, epoch: int, batch: int) -> tuple[int, ...]:
@@ -97,18 +105,18 @@ class TabularData(TrainingData):
             epoch: counted from 1.
             batch: within the epoch, counted from 0.
         """
-        sampler = ShuffledBatchSampler(len(self.train_set), self.batch_size, self.seed)
+        sampler = ShuffledBatchSampler(len(self.sets["train"]), self.batch_size, self.seed)
         indices = sampler.batch_indices(epoch, batch)
         rows = self.table.features.index[self.table.train_rows[list(indices)]]
         return tuple(sorted(int(row) for row in rows))
 
     def train_dataloader(self) -> Loader:
         """Return the shuffled training batches; with several processes, this one's part of each."""
-        return shuffled_loader(self.train_set, self.batch_size, self.seed, *self.rank_and_world_size)
+        return shuffled_loader(self.sets["train"], self.batch_size, self.seed, *self.rank_and_world_size)
 
     def val_dataloader(self) -> list[Loader]:
-        """Return the loaders of all training rows and of all test rows."""
-        return [evaluation_loader(rows, self.shape.example) for rows in (self.train_set, self.test_set)]
+        """Return a loader of all rows of each kind."""
+        return [evaluation_loader(rows, self.shape.example) for rows in self.sets.values()]
 
     @property
     def _training_target(self) -> pd.Series:
@@ -134,12 +142,14 @@ def _check_kind_of_target(table: Table, scale_target: str, class_weights: str) -
 
 
 def _class_notes(table: Table) -> list[str]:
-    """What has to be said about the classes of a table: which they are, and which only test rows have."""
+    """What has to be said about the classes of a table: which they are, and which no training row has."""
     if table.labels is None:
         return []
-    target = table.target.iloc[table.test_rows]
-    unseen = target[numbers_of(target, table.labels) == UNSEEN]
-    names = first_few(repr(label) for label in unseen.unique())
-    classes = f"the target is {len(table.labels)} classes: {first_few(repr(label) for label in table.labels)}"
-    untrained = f"{len(unseen)} test rows count as wrong, no training row being of their class: {names}"
-    return [classes, *([untrained] if len(unseen) else [])]
+    notes = [f"the target is {len(table.labels)} classes: {first_few(repr(label) for label in table.labels)}"]
+    for split, rows in table.rows.items():
+        target = table.target.iloc[rows]
+        unseen = target[numbers_of(target, table.labels) == UNSEEN]
+        if len(unseen):
+            names = first_few(repr(label) for label in unseen.unique())
+            notes.append(f"{len(unseen)} {split} rows count as wrong, no training row being of their class: {names}")
+    return notes

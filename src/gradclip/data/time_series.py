@@ -1,6 +1,6 @@
 """A user's own time series: read from a file, cut in time, and the windows in them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,9 @@ from gradclip.data.sources import Rows, Table
 from gradclip.data.timestamps import check_timestamps
 from gradclip.data.typed_columns import as_floats
 from gradclip.errors import DataError
+from gradclip.keys import Split
+
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")  # in order of time
 
 
 @dataclass(frozen=True)
@@ -22,23 +25,21 @@ class TimeSeries:
     """A table of one or several time series, and the windows in it.
 
     Attributes:
-        table: all rows; its training rows come before the cut of each series, its test rows after it.
+        table: all rows; each series begins with its training rows and ends with its test rows.
         window: rows of a window.
         horizon: rows from the last of a window to that of its target.
-        train_ends: last row of each training window; the row of its target is before the cut.
-        test_ends: last row of each test window; the row of its target is after the cut.
+        ends: last row of each window, by kind: that of the row of its target.
     """
 
     table: Table
     window: int
     horizon: int
-    train_ends: Rows
-    test_ends: Rows
+    ends: Mapping[Split, Rows]
 
     @property
     def train_target(self) -> pd.Series:
         """Unscaled target of each training window."""
-        return self.table.target.iloc[self.train_ends + self.horizon]
+        return self.table.target.iloc[self.ends["train"] + self.horizon]
 
 
 def read_series(
@@ -51,6 +52,7 @@ def read_series(
     window: int = 50,
     horizon: int = 1,
     test_fraction: float = 0.25,
+    validation_fraction: float = 0.0,
     allow_gaps: bool = False,
     day_first: bool | None = None,
     delimiter: str = "auto",
@@ -58,6 +60,8 @@ def read_series(
     encoding: str = "auto",
 ) -> TimeSeries:
     """Read time series from a CSV or Parquet file and split each in time: the last rows are for testing.
+
+    The rows before those choose, where ``validation_fraction`` is above 0; a window belongs to the rows of its target.
 
     Args:
         path: of the file, or of a folder of Parquet files; the rows of a series are contiguous and in order of time.
@@ -70,6 +74,7 @@ def read_series(
         window: time steps that the network sees.
         horizon: time steps from the last of the window to the target.
         test_fraction: fraction of each series kept for testing.
+        validation_fraction: fraction of its other rows that choose, the last of them.
         allow_gaps: whether time steps may be uneven, such as months or working days; each row then counts as one step.
         day_first: whether 01/02/2020 is in February; None: as all dates can be read.
         delimiter: of a CSV file: ``comma``, ``semicolon``, ``tab``, ``pipe``, ``space`` or ``auto``.
@@ -78,7 +83,7 @@ def read_series(
 
     Raises:
         DataError: the file cannot be read, a column or a time stamp is not valid, a series is shorter than window and
-            horizon together, or no window is left to train on or to test.
+            horizon together, or no window is left to train on, to choose by or to test.
     """
     file = Path(path).expanduser()
     frame, notes = read_file(file, Form(delimiter, decimal, encoding))
@@ -91,21 +96,22 @@ def read_series(
     starts = _starts(frame, group)
     lengths = np.diff([*starts, len(frame)])
     _check_lengths(frame, group, starts, lengths, window, horizon)
-    trains = _is_before_cut(starts, lengths, test_fraction)
+    kinds = _kinds(starts, lengths, test_fraction, validation_fraction)
     ends = _window_ends(starts, lengths, window, horizon)
-    target_trains = trains[ends + horizon]
-    _check_split(target_trains, test_fraction)
+    target_kinds = kinds[ends + horizon]
+    _check_split(target_kinds, test_fraction, validation_fraction)
+    splits = {split: number for number, split in enumerate(SPLITS) if split != "validation" or validation_fraction}
     table = Table(
         name=file.name.partition(".")[0],
         source=str(file.resolve()),
         features=frame[columns].apply(as_floats),
         target=as_floats(frame[target]),
         categorical=(),
-        train_rows=np.flatnonzero(trains),
-        test_rows=np.flatnonzero(~trains),
+        rows={split: np.flatnonzero(kinds == number) for split, number in splits.items()},
         notes=(*notes, *left_out),
     )
-    return TimeSeries(table, window, horizon, ends[target_trains], ends[~target_trains])
+    ends_of = {split: ends[target_kinds == number] for split, number in splits.items()}
+    return TimeSeries(table, window, horizon, ends_of)
 
 
 def _starts(frame: pd.DataFrame, group: str | None) -> Rows:
@@ -116,11 +122,15 @@ def _starts(frame: pd.DataFrame, group: str | None) -> Rows:
     return np.flatnonzero(np.append(True, names[1:] != names[:-1]))
 
 
-def _is_before_cut(starts: Rows, lengths: Rows, test_fraction: float) -> NDArray[np.bool_]:
-    """Return for each row whether it comes before the cut of its series."""
-    cuts = starts + lengths - np.round(lengths * test_fraction).astype(int)
-    before: NDArray[np.bool_] = np.arange(lengths.sum()) < np.repeat(cuts, lengths)
-    return before
+def _kinds(starts: Rows, lengths: Rows, test_fraction: float, validation_fraction: float) -> NDArray[np.int64]:
+    """Return for each row the number of its kind in ``SPLITS``."""
+    before_test = lengths - np.round(lengths * test_fraction).astype(int)
+    trains = before_test - np.round(before_test * validation_fraction).astype(int)
+    place = np.arange(lengths.sum()) - np.repeat(starts, lengths)  # within its series
+    kinds: NDArray[np.int64] = np.add(
+        *(place >= np.repeat(first, lengths) for first in (trains, before_test)), dtype=int
+    )
+    return kinds
 
 
 def _window_ends(starts: Rows, lengths: Rows, window: int, horizon: int) -> Rows:
@@ -141,8 +151,14 @@ def _check_lengths(
     raise DataError(f"data.window: {got}, at least {window + horizon} are needed")
 
 
-def _check_split(trains: NDArray[np.bool_], test_fraction: float) -> None:
-    """Refuse a split that leaves no window to train on, or none to test."""
-    if trains.all() or not trains.any():
-        part = "train on" if not trains.any() else "test"
-        raise DataError(f"data.test_fraction: got {test_fraction}; leaves none of {len(trains)} windows to {part}")
+def _check_split(kinds: NDArray[np.int64], test_fraction: float, validation_fraction: float) -> None:
+    """Refuse a split that leaves no window to train on, to choose by or to test."""
+    train, validation, test = (np.count_nonzero(kinds == number) for number in range(len(SPLITS)))
+    by_test = f"data.test_fraction: got {test_fraction}; leaves none of {len(kinds)} windows"
+    by_validation = f"data.validation_fraction: got {validation_fraction}; leaves none of {train + validation} windows"
+    if not test:
+        raise DataError(f"{by_test} to test")
+    if not train:
+        raise DataError(f"{by_validation if validation else by_test} to train on")
+    if validation_fraction and not validation:
+        raise DataError(f"{by_validation} to choose by")

@@ -1,6 +1,7 @@
-"""LightningModules for supervised learning: loss, optimizer, and the score on training and test examples."""
+"""LightningModules for supervised learning: loss, optimizer, and the score on each kind of examples."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,12 +21,13 @@ class SupervisedModule(LightningModule):
         network: the network.
         loss: called with outputs and target, both in scaled units.
         score: the score; names the curves, such as ``mse/train`` and ``mse/test``.
-        metrics: two metrics that compute the score, of training and of test examples.
+        metric: computes the score.
         optimizer: returns an optimizer of the parameters; None: SGD with learning rate 0.01 and momentum 0.9.
         schedule: returns a learning-rate schedule for an optimizer and a number of steps; None: a constant rate.
+        splits: the kinds of examples that are scored, one for each loader of ``val_dataloader``: the data's.
 
     Attributes:
-        curves: the score after each epoch, of training and of test examples, by metric name.
+        curves: the score after each epoch, of each kind of examples, by metric name.
     """
 
     def __init__(
@@ -33,16 +35,17 @@ class SupervisedModule(LightningModule):
         network: nn.Module,
         loss: nn.Module,
         score: keys.Score,
-        metrics: tuple[Metric, Metric],
+        metric: Metric,
         optimizer: OptimizerFactory | None = None,
         schedule: ScheduleFactory | None = None,
+        splits: Sequence[keys.Split] = ("train", "test"),
     ) -> None:
         super().__init__()
         self.network, self.loss, self.score = network, loss, score
-        self.train_metric, self.test_metric = metrics
+        self.metrics = nn.ModuleList(metric.clone() for _ in splits)
         self.optimizer_factory = optimizer or optimizer_factory("sgd", lr=0.01, momentum=0.9)
         self.schedule_factory = schedule
-        self.curves: dict[str, list[float]] = {score.train: [], score.test: []}
+        self.curves: dict[str, list[float]] = {score.by_epoch(split): [] for split in splits}
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the network's outputs."""
@@ -54,15 +57,17 @@ class SupervisedModule(LightningModule):
         return self.loss(self(inputs), target)  # type: ignore[no-any-return]
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int, dataloader_idx: int = 0) -> None:
-        """Update the metric of the training (``dataloader_idx`` 0) or test (1) examples with a batch."""
+        """Update the metric of one kind of examples with a batch; ``dataloader_idx`` is its place in ``splits``."""
         inputs, target = batch
-        self.update_metric(self.train_metric if dataloader_idx == 0 else self.test_metric, self(inputs), target)
+        metric = self.metrics[dataloader_idx]
+        assert isinstance(metric, Metric)
+        self.update_metric(metric, self(inputs), target)
 
     def update_metric(self, metric: Metric, outputs: Tensor, target: Tensor) -> None:
         """Update a metric with the outputs and the target of a batch.
 
         Args:
-            metric: ``train_metric`` or ``test_metric``.
+            metric: one of ``metrics``.
             outputs: ``[rows, ...]``, of the network.
             target: ``[rows, ...]``.
         """
@@ -82,7 +87,8 @@ class SupervisedModule(LightningModule):
         Loggers get finite values only: MLflow's pages do not show a chart whose last point is NaN.
         """
         latest = {}
-        for key, metric in zip(self.curves, (self.train_metric, self.test_metric), strict=True):
+        for key, metric in zip(self.curves, self.metrics, strict=True):
+            assert isinstance(metric, Metric)
             latest[key] = self.compute_metric(metric)
             metric.reset()
             self.curves[key].append(latest[key])
@@ -120,6 +126,7 @@ class Regressor(SupervisedModule):
         schedule: returns a learning-rate schedule for an optimizer and a number of steps; None: a constant rate.
         target_scale: target units per unit of the scaled target; the logged mean squared errors are in target units,
             squared.
+        splits: the kinds of examples that are scored, one for each loader of ``val_dataloader``: the data's.
 
     Example:
         >>> Regressor(nn.Linear(3, 1))(torch.zeros(2, 3)).shape
@@ -133,9 +140,9 @@ class Regressor(SupervisedModule):
         optimizer: OptimizerFactory | None = None,
         schedule: ScheduleFactory | None = None,
         target_scale: float = 1.0,
+        splits: Sequence[keys.Split] = ("train", "test"),
     ) -> None:
-        metrics = (MeanSquaredError(), MeanSquaredError())
-        super().__init__(network, loss or nn.MSELoss(), keys.MSE, metrics, optimizer, schedule)
+        super().__init__(network, loss or nn.MSELoss(), keys.MSE, MeanSquaredError(), optimizer, schedule, splits)
         self.target_scale = target_scale
 
     def compute_metric(self, metric: Metric) -> float:
@@ -155,6 +162,7 @@ class Classifier(SupervisedModule):
         loss: called with logits and class indices, ``[rows]`` or ``[rows, steps]``; None: cross-entropy.
         optimizer: returns an optimizer of the parameters; None: SGD with learning rate 0.01 and momentum 0.9.
         schedule: returns a learning-rate schedule for an optimizer and a number of steps; None: a constant rate.
+        splits: the kinds of examples that are scored, one for each loader of ``val_dataloader``: the data's.
 
     Example:
         >>> Classifier(nn.Linear(3, 4))(torch.zeros(2, 3)).shape
@@ -167,15 +175,16 @@ class Classifier(SupervisedModule):
         loss: nn.Module | None = None,
         optimizer: OptimizerFactory | None = None,
         schedule: ScheduleFactory | None = None,
+        splits: Sequence[keys.Split] = ("train", "test"),
     ) -> None:
-        metrics = (MeanMetric(nan_strategy="disable"), MeanMetric(nan_strategy="disable"))
-        super().__init__(network, loss or CrossEntropy(), keys.ACCURACY, metrics, optimizer, schedule)
+        metric = MeanMetric(nan_strategy="disable")
+        super().__init__(network, loss or CrossEntropy(), keys.ACCURACY, metric, optimizer, schedule, splits)
 
     def update_metric(self, metric: Metric, outputs: Tensor, target: Tensor) -> None:
         """Update the accuracy with the logits and the classes of a batch.
 
         Args:
-            metric: ``train_metric`` or ``test_metric``.
+            metric: one of ``metrics``.
             outputs: logits, ``[rows, classes]`` or ``[rows, steps, classes]``.
             target: class indices, ``[rows]`` or ``[rows, steps]``.
         """

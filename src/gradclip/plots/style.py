@@ -13,6 +13,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from gradclip.arrays import Floats
+from gradclip.keys import Split
 from gradclip.telemetry.record import Divergence
 
 # Okabe and Ito 2008, which readers with any colour vision can tell apart; without yellow, which is too pale for a line.
@@ -20,6 +21,7 @@ BLUE, ORANGE, GREEN, PURPLE, SKY, RED, BLACK = (
     *("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000"),
 )
 GREY, PALE = "#7A7F87", "#D9DCE0"
+SPLIT_COLORS: dict[Split, str] = {"train": BLUE, "validation": GREEN, "test": ORANGE}
 SERIES_COLORS = (BLUE, ORANGE, GREEN, PURPLE, SKY, BLACK)  # red stands for divergence and thresholds
 LINE_STYLES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
 MARKERS = ("o", "s", "^", "D")

@@ -1,38 +1,40 @@
 """The target before training, and its predictions after it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gradclip.arrays import Floats
-from gradclip.plots.style import BLUE, GREY, ORANGE
+from gradclip.keys import Split
+from gradclip.plots.style import BLUE, GREY, SPLIT_COLORS
 
 MAX_NUMBERED_CLASSES = 12  # with more, the counts in the cells could not be read
 
 
-def plot_target(figure: Figure, train: Floats, test: Floats, unit: str) -> None:
+def plot_target(figure: Figure, rows: Mapping[Split, Floats], unit: str) -> None:
     """Plot a histogram and a box plot of the target.
 
     Args:
         figure: an empty figure.
-        train: target of the training rows, ``[rows]``, in its own unit.
-        test: target of the test rows, ``[rows]``, in its own unit.
+        rows: target of the rows of each kind, ``[rows]``, in its own unit.
         unit: label of the axis.
     """
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1], gridspec_kw={"hspace": 0.12})
-    bins = np.histogram_bin_edges(np.concatenate([train, test]), bins="auto").tolist()
-    top.hist(train, bins=bins, color=BLUE, alpha=0.65, label=f"train ({len(train)} rows)")
-    top.hist(test, bins=bins, color=ORANGE, alpha=0.65, label=f"test ({len(test)} rows)")
+    train = rows["train"]
+    bins = np.histogram_bin_edges(np.concatenate([*rows.values()]), bins="auto").tolist()
+    for split, target in rows.items():
+        top.hist(target, bins=bins, color=SPLIT_COLORS[split], alpha=0.65, label=f"{split} ({len(target)} rows)")
     top.set(title=f"Target: mean {train.mean():.3g}, standard deviation {train.std():.3g} (train)", ylabel="rows")
     top.legend()
-    boxes = bottom.boxplot([test, train], orientation="horizontal", widths=0.6, patch_artist=True)
-    for box, color in zip(boxes["boxes"], (ORANGE, BLUE), strict=True):
-        box.set(facecolor=color, alpha=0.65)
+    upwards = [*rows][::-1]
+    boxes = bottom.boxplot([rows[split] for split in upwards], orientation="horizontal", widths=0.6, patch_artist=True)
+    for box, split in zip(boxes["boxes"], upwards, strict=True):
+        box.set(facecolor=SPLIT_COLORS[split], alpha=0.65)
     for line in boxes["medians"]:
         line.set(color="black")
-    bottom.set_yticklabels(["test", "train"])
+    bottom.set_yticklabels(upwards)
     bottom.set_xlabel(unit)
 
 

@@ -1,18 +1,19 @@
 """Learning curves: the score by epoch and, of a run that diverged before, the loss by step."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gradclip.arrays import Floats
+from gradclip.keys import Split
 from gradclip.plots.style import (
     BLUE,
     EDGE,
     GREY,
-    ORANGE,
     RED,
+    SPLIT_COLORS,
     describe_divergence,
     integer_ticks,
     legend_below,
@@ -30,20 +31,18 @@ STEPS_BEFORE_DIVERGENCE = 200  # that are shown
 
 def plot_learning_curve(
     figure: Figure,
-    train: Sequence[float],
-    test: Sequence[float],
+    curves: Mapping[Split, Sequence[float]],
     score: str,
     baseline: float,
     title: str,
     divergence: Divergence | None,
     is_fraction: bool = False,
 ) -> None:
-    """Plot the score on training and test examples by epoch, with the baseline.
+    """Plot the score on each kind of examples by epoch, with the baseline.
 
     Args:
         figure: an empty figure.
-        train: score on the training examples, one for each epoch.
-        test: score on the test examples, one for each epoch.
+        curves: score on each kind of examples, one for each epoch.
         score: label of the axis, with the unit.
         baseline: score of a prediction that ignores the inputs.
         title: title of the figure.
@@ -52,19 +51,20 @@ def plot_learning_curve(
     """
     axes = figure.subplots()
     axes.set(title=title, xlabel="epoch", ylabel=score)
-    if not np.isfinite([*train, *test]).any():
+    scores = [score for curve in curves.values() for score in curve]
+    if not np.isfinite(scores).any():
         show_message(axes, "no finite score")
         return
     text = f"{baseline:.1%}" if is_fraction else f"{baseline:,.4g}"
     axes.axhline(baseline, color=GREY, linestyle="--", label=f"a guess that ignores the inputs: {text}")
-    marker = "o" if len(train) < MARKED_EPOCHS else ""
-    epochs = np.arange(1, len(train) + 1)
-    axes.plot(epochs, with_gaps(train), color=BLUE, marker=marker, label="train")
-    axes.plot(epochs, with_gaps(test), color=ORANGE, marker=marker, label="test")
+    for split, curve in curves.items():
+        marker = "o" if len(curve) < MARKED_EPOCHS else ""
+        epochs = np.arange(1, len(curve) + 1)
+        axes.plot(epochs, with_gaps(curve), color=SPLIT_COLORS[split], marker=marker, label=split)
     if is_fraction:
         percent_axis(axes)
     else:
-        log_axis_over_decades(axes, [*train, *test])
+        log_axis_over_decades(axes, scores)
     if divergence is not None:
         mark_divergence(axes, divergence.epoch, divergence)
     integer_ticks(axes.xaxis)

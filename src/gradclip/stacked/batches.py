@@ -9,6 +9,7 @@ from torch import Tensor
 from gradclip.data.base import TrainingData
 from gradclip.data.loaders import Loader
 from gradclip.data.sequences import GeneratedSequences
+from gradclip.keys import Split
 from gradclip.stacked.state import TensorOptions
 
 Examples = tuple[Tensor, ...]  # inputs and targets
@@ -131,7 +132,7 @@ class StackedEvaluationBatches:
 
     def __init__(self, data: Sequence[TrainingData], options: TensorOptions) -> None:
         self._options = options
-        self._replicas: list[dict[Any, list[int]]] = [{}, {}]  # for training and test examples, by their key
+        self._replicas: dict[Split, dict[Any, list[int]]] = {split: {} for split in data[0].splits}  # by their key
         self._loaders: dict[Any, Loader] = {}
         self._fixed: dict[Any, list[Examples]] = {}  # those that are the same in every epoch
         keys_of: dict[int, list[Any]] = {}
@@ -140,12 +141,12 @@ class StackedEvaluationBatches:
                 loaders = one.val_dataloader()
                 keys_of[id(one)] = [_examples_key(loader) for loader in loaders]
                 self._loaders = dict(zip(keys_of[id(one)], loaders, strict=True)) | self._loaders
-            for part, key in zip(self._replicas, keys_of[id(one)], strict=True):
-                part.setdefault(key, []).append(replica)
+            for replicas, key in zip(self._replicas.values(), keys_of[id(one)], strict=True):
+                replicas.setdefault(key, []).append(replica)
 
-    def groups(self, part: int) -> dict[Any, list[int]]:
-        """Return the replicas that share the training (0) or test (1) examples, by a key of the examples."""
-        return self._replicas[part]
+    def groups(self, split: Split) -> dict[Any, list[int]]:
+        """Return the replicas that share the examples of one kind, by a key of the examples."""
+        return self._replicas[split]
 
     def batches(self, key: Any, epoch: int) -> Iterator[Examples]:
         """Yield the batches of examples in an epoch, counted from 0."""

@@ -1,4 +1,4 @@
-"""Score replicas on training and test examples, as an ordinary run does at the end of an epoch."""
+"""Score replicas on each kind of examples, as an ordinary run does at the end of an epoch."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -11,10 +11,12 @@ from gradclip import keys
 from gradclip.arrays import Floats
 from gradclip.data.base import TrainingData
 from gradclip.data.loaders import EVALUATION_VALUES
+from gradclip.keys import Split
 from gradclip.stacked.batches import Examples, StackedEvaluationBatches
 from gradclip.stacked.graphs import GraphedFunction
 from gradclip.stacked.network import StackedNetwork
 from gradclip.stacked.state import TensorOptions, TrainState
+from gradclip.training.outcome import Curves
 
 EVALUATION_VALUES_GPU = 100_000_000  # input values of all replicas together: few launches, some gigabytes
 
@@ -23,7 +25,7 @@ class StackedEvaluator:
     """Score all replicas epoch by epoch, and keep their learning curves.
 
     Args:
-        data: the data of each replica.
+        data: the data of each replica, all with the same kinds of examples.
         network: the stacked network.
         options: device and dtype of the training.
         epochs: of a training that does not end early.
@@ -37,30 +39,34 @@ class StackedEvaluator:
         self._score_factors = np.array([_score_factor(one) for one in data])
         self._state: TrainState | None = None
         self._sums: dict[Any, _ScoreSums] = {}  # of the state, by key of the examples
-        self._curves = np.empty((2, len(data), epochs))  # of training and test examples, by replica
+        self._curves = {split: np.empty((len(data), epochs)) for split in data[0].splits}
 
-    def curves(self, replica: int, epochs: int) -> tuple[list[float], list[float]]:
-        """Return a replica's scores on the training and on the test examples, one for each of so many epochs."""
-        train, test = self._curves[:, replica, :epochs].tolist()
-        return train, test
+    def curves(self, replica: int, epochs: int) -> Curves:
+        """Return a replica's scores on each kind of examples, one for each of so many epochs."""
+        return {split: scores[replica, :epochs].tolist() for split, scores in self._curves.items()}
 
-    def test_scores(self, epoch: int) -> Floats:
-        """Return the scores of all replicas on the test examples in an epoch, counted from 0, ``[replicas]``."""
-        return self._curves[1, :, epoch]
+    def scores(self, split: Split, epoch: int) -> Floats:
+        """Return the scores of all replicas on one kind of examples, ``[replicas]``.
+
+        Args:
+            split: the kind of examples.
+            epoch: counted from 0.
+        """
+        return self._curves[split][:, epoch]
 
     @torch.no_grad()
     def evaluate(self, state: TrainState, epoch: int) -> None:
         """Score the replicas in a state, for an epoch counted from 0."""
         self.network.learner.eval()
         ids = state.ids.numpy()
-        for part in (0, 1):
-            self._curves[part, ids, epoch] = self._mean_scores(state, part, epoch) * self._score_factors[ids]
+        for split, scores in self._curves.items():
+            scores[ids, epoch] = self._mean_scores(state, split, epoch) * self._score_factors[ids]
         self.network.learner.train()
 
-    def _mean_scores(self, state: TrainState, part: int, epoch: int) -> Floats:
-        """Return the score of each replica in a state on training (0) or test (1) examples, in scaled units."""
+    def _mean_scores(self, state: TrainState, split: Split, epoch: int) -> Floats:
+        """Return the score of each replica in a state on one kind of examples, in scaled units."""
         scores = np.full(len(state.ids), np.nan)
-        for key, ids in self.examples.groups(part).items():
+        for key, ids in self.examples.groups(split).items():
             rows = state.rows_of(ids)
             if rows is not None and not len(rows):
                 continue

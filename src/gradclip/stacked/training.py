@@ -152,10 +152,11 @@ class StackedTraining:
         """Return whether each replica in the state ends because it solved the problem."""
         if not self.config.trainer.stop_when_solved:
             return np.zeros_like(self._is_active)
-        score_scale = self.replicas[0].data.score_scale
+        data = self.replicas[0].data
+        score_scale = data.score_scale
         assert score_scale.solved_at is not None
         better = operator.gt if score_scale.score.perfect > score_scale.baseline else operator.lt
-        scores = self.evaluator.test_scores(epoch)[self.state.ids.numpy()]
+        scores = self.evaluator.scores(data.choosing_split, epoch)[self.state.ids.numpy()]
         ends: Booleans = self._is_active & better(scores, score_scale.solved_at)
         return ends
 

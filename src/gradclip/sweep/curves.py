@@ -1,6 +1,6 @@
 """The points of a stacked training's curves that go to the store; every step is in its telemetry."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,20 +11,22 @@ from gradclip.tracking.stored_runs import Curve
 
 
 def curves_of(
-    record: GradientRecord, score: keys.Score, scores: tuple[Sequence[float], Sequence[float]], points: int
+    record: GradientRecord, score: keys.Score, scores: Mapping[keys.Split, Sequence[float]], points: int
 ) -> dict[str, Curve]:
     """Return the finite points of each curve: scores of every epoch, per-step metrics of evenly spaced steps.
 
     Args:
         record: the gradients of every step; at least one step.
         score: the score that was measured.
-        scores: on the training and on the test examples, one value an epoch.
+        scores: on each kind of examples, one value an epoch.
         points: about how many steps of each curve, besides the last one.
     """
     window = max(1, -(-len(record.step) // points))
     rows = np.unique(np.append(np.arange(0, len(record.step), window), len(record.step) - 1))
-    epochs = np.arange(1, len(scores[0]) + 1)
-    by_epoch = {score.train: _finite(epochs, np.array(scores[0])), score.test: _finite(epochs, np.array(scores[1]))}
+    by_epoch = {
+        score.by_epoch(split): _finite(np.arange(1, len(values) + 1), np.array(values))
+        for split, values in scores.items()
+    }
     by_step = {key: _finite(record.step[rows], values[rows]) for key, values in record.metrics.items()}
     return by_epoch | by_step | {keys.GRAD_NORM_PEAK: _peaks(record, window)}
 

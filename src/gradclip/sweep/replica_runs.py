@@ -44,8 +44,8 @@ class FinishedReplica:
 
     @property
     def normalized_score(self) -> float:
-        """Its test score, 0 at the baseline and 1 if perfect; a diverged one is the worst."""
-        score = self.result.score_scale.normalized(self.summary.score_test)
+        """Its score on the examples that choose, 0 at the baseline and 1 if perfect; a diverged one is the worst."""
+        score = self.result.score_scale.normalized(self.summary.scores[self.summary.choosing_split])
         return score if np.isfinite(score) else -np.inf
 
 

@@ -59,8 +59,8 @@ class JobResult:
             run_id,
             summary.outcome,
             summary.score.name,
-            summary.score_train,
-            summary.score_test,
+            summary.scores["train"],
+            summary.scores["test"],
             summary.solved,
             summary.clip_fraction,
             summary.score.higher_is_better,
@@ -126,7 +126,8 @@ def job_message(job: JobResult) -> str:
     """One line for a job that ended."""
     if job.error:
         return f"[{job.number}] {job.name}: {job.outcome}: {job.error}"
-    return f"[{job.number}] {job.name}: {job.outcome}, {format_scores(job.score, job.score_train, job.score_test)}"
+    scores = format_scores(job.score, {"train": job.score_train, "test": job.score_test})
+    return f"[{job.number}] {job.name}: {job.outcome}, {scores}"
 
 
 def count_results(folder: Path) -> int:

@@ -37,6 +37,7 @@ from gradclip.models.module import Classifier, Regressor, SupervisedModule
 from gradclip.models.optimization import build_loss, optimizer_factory, schedule_factory
 from gradclip.training.clipping import clipping_callbacks, lightning_can_clip, lightning_clipping
 from gradclip.training.lightning_errors import lightning_errors
+from gradclip.training.outcome import Curves
 from gradclip.training.own import (
     as_checkpoint,
     as_data_module,
@@ -55,6 +56,7 @@ warnings.filterwarnings("ignore", ".*sync_dist=True.*")  # each process evaluate
 warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")  # the monitor logs every step by itself
 
 NEVER = 10**9  # epochs without progress before training ends
+STOPS_BY_TEST = "training stops by the score on the test sequences: there are none of validation"
 
 
 @dataclass(frozen=True)
@@ -87,13 +89,12 @@ class Components:
         return self.data.score_scale if self.scores is None else self.scores.score_scale
 
     @property
-    def curves(self) -> tuple[list[float], list[float]]:
-        """The score on the training and on the test examples, one value an epoch."""
+    def curves(self) -> Curves:
+        """The score on each kind of examples."""
         if self.scores is not None:
             return self.scores.curves
         assert isinstance(self.module, SupervisedModule)
-        train, test = self.module.curves.values()
-        return train, test
+        return dict(zip(self.data.splits, self.module.curves.values(), strict=True))
 
 
 def _silence_greetings() -> None:
@@ -129,7 +130,7 @@ def build_components(config: TrainConfig, folder: Path, is_main: bool = True) ->
     own = build_own_callbacks(config.callbacks, package)
     stopping = stopping_callbacks(config, data)
     callbacks: list[Callback] = [monitor, hidden, *clipping, *stopping, *own, RandomState()]
-    shown = (config.metric,) if config.metric else (data.score_scale.score.train, data.score_scale.score.test)
+    shown = (config.metric,) if config.metric else tuple(map(data.score_scale.score.by_epoch, data.splits))
     trainer = build_trainer(
         config, folder, is_main, shown, callbacks, package, lightning_clipping(config) if by_lightning else {}
     )
@@ -162,7 +163,10 @@ def build_data(config: TrainConfig) -> TrainingData:
             is_classification = config.loss is not None and config.loss.name == "cross_entropy"
             return OwnData(build_own_data_module(config.data), config.data.target, is_classification)
         case TaskSettings():
-            return SequenceData(**config.data.model_dump(), **batches)
+            sequences = SequenceData(**config.data.model_dump(), **batches)
+            if config.trainer.stop_when_solved and "validation" not in sequences.splits:
+                sequences.notes += (STOPS_BY_TEST,)
+            return sequences
         case SeriesSettings():
             return SeriesData(**config.data.model_dump(exclude={"name"}), **batches)
         case _:
@@ -177,13 +181,15 @@ def build_data_module(data: TrainingData, module: LightningModule, package: Modu
 
     Args:
         data: the data.
-        module: one of ours is scored on training and test examples; the user's is validated on the latter alone.
+        module: one of ours is scored on examples of each kind; the user's is validated on those that choose.
         package: the Lightning package of the Trainer.
     """
     is_ours = isinstance(module, SupervisedModule)
     if isinstance(data, OwnData):
         return as_data_module(data.own, package, {"val_dataloader": data.scored_loaders} if is_ours else {})
-    return as_data_module(data, package, {} if is_ours else {"val_dataloader": lambda: data.val_dataloader()[1]})
+    choosing = data.splits.index(data.choosing_split)
+    hooks = {} if is_ours else {"val_dataloader": lambda: data.val_dataloader()[choosing]}
+    return as_data_module(data, package, hooks)
 
 
 def make_module(config: TrainConfig, data: TrainingData) -> tuple[LightningModule, dict[str, Any] | None]:
@@ -217,6 +223,7 @@ def build_module(config: TrainConfig, network: nn.Module, data: TrainingData) ->
         "loss": _loss(config.parts.loss, data),
         "optimizer": optimizer_factory(**config.parts.optimizer.model_dump()),
         "schedule": schedule_factory(**config.parts.schedule.model_dump()),
+        "splits": data.splits,
     }
     if data.schema.is_classification:
         return Classifier(network, **parts)
@@ -312,7 +319,5 @@ def stopping_callbacks(config: TrainConfig, data: TrainingData) -> list[EarlySto
     if not config.trainer.stop_when_solved:
         return []
     mode = "max" if score_scale.score.perfect > score_scale.baseline else "min"
-    mark = score_scale.solved_at
-    return [
-        EarlyStopping(score_scale.score.test, mode=mode, stopping_threshold=mark, patience=NEVER, check_finite=False)
-    ]
+    monitored, mark = score_scale.score.by_epoch(data.choosing_split), score_scale.solved_at
+    return [EarlyStopping(monitored, mode=mode, stopping_threshold=mark, patience=NEVER, check_finite=False)]

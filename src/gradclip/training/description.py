@@ -20,7 +20,7 @@ def end_tags(config: TrainConfig, result: Result) -> dict[str, str]:
     """
     summary = result.summary
     data = data_identity(flatten(config), data_digest(config)) | {"score": summary.score.name}
-    order = order_tag(data, summary.score.error(summary.score_test))
+    order = order_tag(data, summary.score.error(summary.scores[summary.choosing_split]))
     return summary.tags() | {keys.DESCRIPTION: describe(config, result), keys.ORDER: order}
 
 
@@ -39,7 +39,7 @@ def _outcome(result: Result) -> str:
     word = f"**{summary.outcome.capitalize()}**"
     if (where := summary.divergence) is not None:
         return f"{word} at step {where.step} (epoch {where.epoch}), in the {markdown_cell(where.place)}."
-    return f"{word}. {markdown_cell(format_scores(summary.score.name, summary.score_train, summary.score_test))}."
+    return f"{word}. {markdown_cell(format_scores(summary.score.name, summary.scores))}."
 
 
 def _clipping(config: TrainConfig, result: Result) -> str:

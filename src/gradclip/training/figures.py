@@ -48,15 +48,14 @@ def learning_curve(label: str, result: Result) -> Callable[[Figure], None]:
         label: of the clipping.
         result: of the training.
     """
-    summary, (train, test) = result.summary, result.curves
+    summary, curves = result.summary, result.curves
     where, title = summary.divergence, f"Learning curve, clip {label}"
-    if where is not None and np.isfinite(train).sum() < MIN_EPOCHS:
+    if where is not None and np.isfinite(curves["train"]).sum() < MIN_EPOCHS:
         record = result.record
         return partial(plot_step_losses, step=record.step, loss=record.loss, title=title, divergence=where)
     return partial(
         plot_learning_curve,
-        train=train,
-        test=test,
+        curves=curves,
         score=SCORE_LABELS.get(summary.score.name, summary.score.name),
         baseline=result.score_scale.baseline,
         title=title,
@@ -131,8 +130,8 @@ def data_figures(data: TrainingData) -> Figures:
     if isinstance(data, SequenceData | OwnData) or data.schema.is_classification:
         return {}
     target = data.schema.target
-    train, test = (frame[target].to_numpy(dtype=float) for frame in data.frames().values() if frame is not None)
-    return {"target": partial(plot_target, train=train, test=test, unit=f"{target} (its own unit)")}
+    rows = {split: frame[target].to_numpy(dtype=float) for split, frame in data.frames().items() if frame is not None}
+    return {"target": partial(plot_target, rows=rows, unit=f"{target} (its own unit)")}
 
 
 def hidden_figures(result: Result, label: str) -> Figures:

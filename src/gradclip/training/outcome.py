@@ -1,6 +1,6 @@
 """How a run ended."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -10,6 +10,7 @@ from gradclip import keys
 from gradclip.data.score_scale import ScoreScale
 from gradclip.telemetry.record import Divergence, GradientRecord
 
+Curves = dict[keys.Split, list[float]]  # the score on each kind of examples, one value an epoch
 Outcome = Literal["learned", "stalled", "diverged", "finished"]
 NO_SCORE = "there is no score: the module logs no metric, and its steps return no loss"
 LEARNED_FROM = 0.1  # share of the way from the baseline to perfect; a saturated network hovers a little above chance
@@ -22,11 +23,11 @@ class Summary:
     Attributes:
         score: what was measured.
         outcome: ``learned``; ``stalled``, finite but hardly better than a guess that ignores the inputs; ``diverged``;
-            or ``finished``, finite, where the score of such a guess is not known.
-        solved: whether the best test score reached the data's mark; None where it has none.
-        score_train: final score on the training examples; NaN if diverged.
-        score_test: the same on the test examples.
-        best_score_test: best finite score on the test examples; NaN if there is none.
+            or ``finished``, finite, where the score of such a guess is not known. Validation examples judge, where
+            there are none those of the training.
+        solved: whether the best score reached the data's mark; None where it has none.
+        scores: the final score on each kind of examples; NaN if diverged.
+        best_score: best finite score on the examples that choose; NaN if there is none.
         best_epoch: when that was, counted from 1; 0 if there is none.
         clip_fraction: share of the steps in which clipping changed the gradient.
         skipped: number of updates that were left out.
@@ -39,9 +40,8 @@ class Summary:
     score: keys.Score
     outcome: Outcome
     solved: bool | None
-    score_train: float
-    score_test: float
-    best_score_test: float
+    scores: Mapping[keys.Split, float]
+    best_score: float
     best_epoch: int
     clip_fraction: float
     skipped: int
@@ -50,12 +50,17 @@ class Summary:
     steps: int
     notes: tuple[str, ...] = ()
 
+    @property
+    def choosing_split(self) -> Literal["validation", "test"]:
+        """The kind of examples that chooses: validation where there is one, else test."""
+        return "validation" if "validation" in self.scores else "test"
+
     def metrics(self) -> dict[str, float]:
         """By the names they have in the store; what does not exist is left out, a diverged final score is NaN."""
         p50, p90, p99, largest = self.norm_percentiles
-        final = {self.score.final_train: self.score_train, self.score.final_test: self.score_test}
+        final = {self.score.final(split): value for split, value in self.scores.items()}
         others = {
-            self.score.best_test: self.best_score_test,
+            self.score.best(self.choosing_split): self.best_score,
             keys.BEST_EPOCH: float(self.best_epoch or np.nan),
             keys.GRAD_CLIP_FRACTION: self.clip_fraction,
             keys.GRAD_SKIP_COUNT: float(self.skipped),
@@ -80,28 +85,26 @@ class Summary:
         return tags | {tag: str(where[field]) for tag, field in names.items()}
 
 
-def summarize(
-    record: GradientRecord, score_scale: ScoreScale, train: Sequence[float], test: Sequence[float]
-) -> Summary:
+def summarize(record: GradientRecord, score_scale: ScoreScale, curves: Curves) -> Summary:
     """Judge a finished run.
 
     Args:
         record: the gradients of every step.
         score_scale: what scores are measured against.
-        train: the score on the training examples, one for each epoch.
-        test: the same on the test examples.
+        curves: the score on each kind of examples.
     """
-    finals = (train[-1], test[-1]) if train else (np.nan, np.nan)
-    known = _known_curves(record, score_scale.score, train, test)
+    finals = {split: curve[-1] if curve else np.nan for split, curve in curves.items()}
+    known = _known_curves(record, score_scale.score, curves)
     divergence = record.divergence or (_in_score(record, known) if known else None)
-    best = score_scale.best_index(test)
+    chooses = curves.get("validation", curves["test"])
+    best = score_scale.best_index(chooses)
+    best_score = np.nan if best is None else chooses[best]
     return Summary(
         score=score_scale.score,
-        outcome="diverged" if divergence else _finite_outcome(score_scale, finals[0]),
-        solved=score_scale.is_solved(np.nan if best is None else test[best]),
-        score_train=np.nan if divergence else finals[0],
-        score_test=np.nan if divergence else finals[1],
-        best_score_test=np.nan if best is None else test[best],
+        outcome="diverged" if divergence else _finite_outcome(score_scale, finals.get("validation", finals["train"])),
+        solved=score_scale.is_solved(best_score),
+        scores=dict.fromkeys(finals, np.nan) if divergence else finals,
+        best_score=best_score,
         best_epoch=0 if best is None else best + 1,
         clip_fraction=record.clip_fraction,
         skipped=int(record.skipped.sum()),
@@ -117,19 +120,17 @@ def summarize(
     )
 
 
-def _finite_outcome(score_scale: ScoreScale, score_train: float) -> Outcome:
+def _finite_outcome(score_scale: ScoreScale, score: float) -> Outcome:
     if np.isnan(score_scale.baseline):
         return "finished"
-    return "learned" if score_scale.normalized(score_train) >= LEARNED_FROM else "stalled"
+    return "learned" if score_scale.normalized(score) >= LEARNED_FROM else "stalled"
 
 
-def _known_curves(
-    record: GradientRecord, score: keys.Score, train: Sequence[float], test: Sequence[float]
-) -> list[Sequence[float]]:
+def _known_curves(record: GradientRecord, score: keys.Score, curves: Curves) -> list[list[float]]:
     """The curves that were measured: a module that takes its steps itself need not return a loss."""
     if record.has_loss.any():
-        return [train, test]
-    return [] if score.test == keys.LOSS_TRAIN else [test]
+        return [*curves.values()]
+    return [] if score.test == keys.LOSS_TRAIN else [curve for split, curve in curves.items() if split != "train"]
 
 
 def _in_score(record: GradientRecord, known: Sequence[Sequence[float]]) -> Divergence | None:

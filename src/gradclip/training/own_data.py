@@ -14,6 +14,7 @@ from gradclip.callbacks.trainer_checks import overrides
 from gradclip.data.base import SCHEMA_EXAMPLES, DataSchema, DataShape, TrainingData
 from gradclip.data.score_scale import ScoreScale
 from gradclip.errors import DataError, first_line
+from gradclip.keys import Split
 
 
 class OwnData(TrainingData):
@@ -85,6 +86,11 @@ class OwnData(TrainingData):
         """A few inputs of the first batch, as they are; nothing is scaled."""
         examples = self.first_batch[0][:SCHEMA_EXAMPLES].numpy().astype(np.float32)
         return DataSchema(examples, (), "target", None, self.is_classification)
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The kinds of examples: those of ``val_dataloader`` are the last that are scored."""
+        return ("train", "test")
 
     def scored_loaders(self) -> list[Any]:
         """Return the loaders of the training batches and of the validation batches, as gradclip's modules take them."""

@@ -177,7 +177,7 @@ def end_early(job: Job, components: Components, run: TrackedRun | None, stop: In
     """
     stop.step, stop.run_id = components.trainer.global_step, run.run_id if run is not None else None
     try:
-        if job.is_main and all(components.curves):
+        if job.is_main and all(components.curves.values()):
             result = collect(components)
             write_telemetry(job.folder, result)
             if job.config.figures:

@@ -14,7 +14,7 @@ from gradclip.diagnosis.suggestions import bounded_loss
 from gradclip.telemetry.hidden_states import HiddenStateRecord
 from gradclip.telemetry.record import GradientRecord
 from gradclip.tracking.run import TrackedRun
-from gradclip.training.outcome import Summary, summarize
+from gradclip.training.outcome import Curves, Summary, summarize
 from gradclip.training.own_data import OwnData
 
 BOUNDED_LOSSES = (nn.HuberLoss, nn.L1Loss)
@@ -31,7 +31,7 @@ class Result:
         description: the arguments of :func:`gradclip.models.build.build_network` that rebuild it; None for a module of
             the user's.
         record: the gradients of every step.
-        curves: the score on the training and on the test examples, one value an epoch.
+        curves: the score on each kind of examples, one value an epoch.
         hidden: gradient norms at the hidden states; None without a recurrent layer.
         learning_rate: the rate at the start.
         accumulated: batches that make an optimizer step.
@@ -45,7 +45,7 @@ class Result:
     network: nn.Module
     description: dict[str, Any] | None
     record: GradientRecord
-    curves: tuple[list[float], list[float]]
+    curves: Curves
     hidden: HiddenStateRecord | None
     learning_rate: float
     accumulated: int
@@ -56,7 +56,7 @@ class Result:
     @cached_property
     def summary(self) -> Summary:
         """How the run ended, in numbers."""
-        summary = summarize(self.record, self.score_scale, *self.curves)
+        summary = summarize(self.record, self.score_scale, self.curves)
         summary = replace(summary, notes=(*self.data.notes, *summary.notes))
         return summary if self.clip_fraction is None else replace(summary, clip_fraction=self.clip_fraction)
 

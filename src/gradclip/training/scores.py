@@ -16,6 +16,7 @@ from gradclip.data.score_scale import ScoreScale
 from gradclip.errors import ConfigError, did_you_mean, first_few
 from gradclip.telemetry.batches import returned_loss
 from gradclip.tracking.logger import RunLogger, metric_name
+from gradclip.training.outcome import Curves
 
 VALIDATION_LOSS = re.compile(r"val(id|idation)?[/_.-]?loss", re.IGNORECASE)
 
@@ -48,11 +49,10 @@ class LoggedScores(Checkpoint):
         return ScoreScale(keys.LoggedScore(self.score, math.inf if self.mode == "max" else -math.inf))
 
     @property
-    def curves(self) -> tuple[list[float], list[float]]:
-        """The mean loss of the training batches and the score, one value an epoch; NaN where it was not logged."""
-        names = (keys.LOSS_TRAIN, self.score)
-        train, score = ([epoch.get(name, math.nan) for epoch in self.epochs] for name in names)
-        return train, score
+    def curves(self) -> Curves:
+        """The mean loss of the training batches and the score; NaN where it was not logged."""
+        names: dict[keys.Split, str] = {"train": keys.LOSS_TRAIN, "test": self.score}
+        return {split: [epoch.get(name, math.nan) for epoch in self.epochs] for split, name in names.items()}
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Have what is logged by training steps stored by step again."""
