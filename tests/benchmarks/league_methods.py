@@ -1,10 +1,8 @@
 """The methods of the league: for each the settings that are tried, the same number for all that have a threshold."""
 
 import copy
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -42,7 +40,7 @@ class Method:
     option: str
     unit: Unit = "gradient"
     factor: float = 1.0
-    fields: Mapping[str, float] = field(default=MappingProxyType({"value": 1.0}))
+    fields: tuple[tuple[str, float], ...] = (("value", 1.0),)
     scales_target: bool = False
 
     def thresholds(self, problem: Problem) -> tuple[float, ...]:
@@ -75,7 +73,7 @@ class Method:
         if self.unit == "rate":
             settings["optimizer"]["lr"] *= threshold
         elif self.unit != "none":
-            settings["clip"] |= {name: multiple * threshold for name, multiple in self.fields.items()}
+            settings["clip"] |= {name: multiple * threshold for name, multiple in self.fields}
         if self.option == "groups":
             output = {"parameters": problem.output_layer, "value": OUTPUT_FACTOR * threshold}
             settings["clip"]["groups"] = [output]
@@ -90,20 +88,20 @@ METHODS = (
     Method("no clipping, target scaled", "none", "none", scales_target=True),
     Method("norm", "norm"),
     Method("value", "value", factor=0.1),
-    Method("norm_value", "norm_value", fields={"norm": 1.0, "value": 0.2}),
+    Method("norm_value", "norm_value", fields=(("norm", 1.0), ("value", 0.2))),
     Method("parameter_norm", "parameter_norm"),
-    Method("normalize", "normalize"),
+    Method("normalize", "normalize", factor=0.3),
     Method("adaptive", "adaptive", "ratio", factor=0.03),
     Method("auto", "auto", "percentile"),
     Method("zscore", "zscore", "ratio"),
     Method("parameter_ema", "parameter_ema", "ratio"),
     Method("quantile", "quantile", "percentile"),
     Method("spike", "spike", "ratio"),
-    Method("stabilize", "stabilize"),
+    Method("stabilize", "stabilize", factor=0.1),
     Method("spectral", "spectral"),
     Method("skip", "skip", factor=10.0),
-    Method("groups", "groups"),
-    Method("activation", "activation", factor=0.1, fields={"value": 1.0, "output_value": OUTPUT_FACTOR}),
+    Method("groups", "groups", factor=0.3),
+    Method("activation", "activation", factor=0.01, fields=(("value", 1.0), ("output_value", OUTPUT_FACTOR))),
 )
 
 

@@ -1,5 +1,6 @@
 """The problems of the league: data, network, optimizer and budget of each, the same for every method."""
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,17 +16,16 @@ from gradclip.config.schema import TrainConfig
 from gradclip.data.base import TrainingData
 from gradclip.data.classes import labels_of
 from gradclip.data.sequences import SequenceData
-from gradclip.data.sources import Table
+from gradclip.data.sources import Rows, Table
 from gradclip.data.tabular import TabularData
+from gradclip.keys import Split
 from gradclip.models.build import build_network
 from gradclip.stacked.replicas import Replica
 from gradclip.training.components import build_data, describe_network
 
 HELD_OUT = 200  # rows of a made table that choose; as many again test, three times
-RECURRENT = (
-    *("data.test_sequences=1000", "data.steps_per_epoch=200", "trainer.max_epochs=5"),
-    *("trainer.batch_size=20", "model.hidden_size=20"),
-)
+SEQUENCES = ("data.validation_sequences=1000", "data.test_sequences=1000", "trainer.max_epochs=1")
+RECURRENT = (*SEQUENCES, "trainer.batch_size=20", "model.hidden_size=20")
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,16 @@ class Problem:
         name: of the problem.
         overrides: its settings, but for clipping and seed.
         scale: a threshold in the unit of its gradients, around which thresholds are tried.
+        solved: an error from which the problem counts as solved: smaller ones count as this one.
+        output_layer: pattern of the names of its parameters.
         build: makes the data of a run.
     """
 
     name: str
     overrides: tuple[str, ...]
     scale: float
+    solved: float = 0.0
+    output_layer: str = "network.output.*"
     build: Callable[[TrainConfig], TrainingData] = build_data
 
     def replicas(self, configs: Sequence[TrainConfig]) -> list[Replica]:
@@ -49,11 +53,19 @@ class Problem:
         of_seed: dict[int, Replica] = {}
         for config in configs:
             if config.seed not in of_seed:
-                data = self.build(config)
+                data = self._data(config, [replica.data for replica in of_seed.values()])
                 description = describe_network(config, data)
                 seed_everything(config.seed, verbose=False)
                 of_seed[config.seed] = Replica(config, data, build_network(**description), description)
         return [replace(of_seed[config.seed], config=config) for config in configs]
+
+    def _data(self, config: TrainConfig, built: Sequence[TrainingData]) -> TrainingData:
+        """Return the data of a seed, which orders the rows of a table in its own way, and draws its own sequences."""
+        if not built or not isinstance(built[0], TabularData):
+            return self.build(config)
+        data = copy.copy(built[0])
+        data.seed = config.seed
+        return data
 
 
 def friedman(config: TrainConfig) -> TabularData:
@@ -62,10 +74,10 @@ def friedman(config: TrainConfig) -> TabularData:
     return _in_table("Friedman", inputs, 100 * target + 30 * np.random.default_rng(0).standard_t(2, 1200), config)
 
 
-def wide(config: TrainConfig) -> TabularData:
-    """Two hundred columns, of which ten matter, and a target in millions."""
-    inputs, target = make_regression(900, 200, n_informative=10, noise=20.0, random_state=0)
-    return _in_table("wide", inputs, 1e4 * target, config)
+def millions(config: TrainConfig) -> TabularData:
+    """Sixty columns, of which ten matter, and a target in millions."""
+    inputs, target = make_regression(1200, 60, n_informative=10, noise=20.0, random_state=0)
+    return _in_table("millions", inputs, 1e4 * target, config)
 
 
 def label_noise(config: TrainConfig) -> TabularData:
@@ -81,13 +93,14 @@ def _in_table(name: str, inputs: np.ndarray, target: np.ndarray, config: TrainCo
     column = pd.Series(target, name="y", dtype=target.dtype)
     train, validation, test = np.split(rows, [len(rows) - 4 * HELD_OUT, len(rows) - 3 * HELD_OUT])
     labels = None if np.issubdtype(target.dtype, np.floating) else labels_of(column.iloc[train])
-    table = Table(name, "the league's", features, column, (), train, test, labels)
-    scaled = getattr(config.data, "scale_target", "none")
-    return TabularData(table, config.trainer.batch_size, scale_target=scaled, seed=config.seed)
+    split: dict[Split, Rows] = {"train": train, "validation": validation, "test": test}
+    scaling = config.data.model_dump(include={"scale_inputs", "scale_target"})
+    table = Table(name, "tests/benchmarks/league_problems.py", features, column, (), split, labels)
+    return TabularData(table, config.trainer.batch_size, seed=config.seed, **scaling)
 
 
 def backwards(config: TrainConfig) -> SequenceData:
-    """Words of six letters, each to be written backwards after a cue."""
+    """Words of five letters, each to be written backwards after a cue."""
     data = build_data(config)
     assert isinstance(data, SequenceData)
     draw, letters = data.task.draw, config.data.positions
@@ -139,27 +152,61 @@ class Transformer(nn.Module):
         return self.joined(found.transpose(1, 2).reshape(sequences, steps, width))  # type: ignore[no-any-return]
 
 
+MLP_OUTPUT = "network.2.*"
 PROBLEMS = (
-    Problem("tutorial", (), 30.0),
-    Problem("diabetes", ("data=diabetes",), 30.0),
-    Problem("heavy tails", ("data.scale_inputs=standard",), 30.0, friedman),
-    Problem("wide", ("data.scale_inputs=standard",), 1e5, wide),
-    Problem("label noise", ("data=wine", "optimizer.lr=0.3"), 1.0, label_noise),
-    Problem("temporal order", ("+experiment=recurrent_explosion", "data.length=12", *RECURRENT), 1.0),
-    Problem("adding", ("+experiment=recurrent_divergence", "data.length=15", *RECURRENT), 0.1),
+    Problem("tutorial", ("data.validation_fraction=0.2", "trainer.max_epochs=50"), 10.0, output_layer=MLP_OUTPUT),
+    Problem("diabetes", ("data=diabetes", "trainer.max_epochs=30"), 10.0, output_layer=MLP_OUTPUT),
+    Problem(
+        "heavy tails",
+        ("data.scale_inputs=standard", "trainer.max_epochs=40"),
+        30.0,
+        output_layer=MLP_OUTPUT,
+        build=friedman,
+    ),
+    Problem(
+        "millions",
+        ("data.scale_inputs=standard", "trainer.max_epochs=40"),
+        3e3,
+        output_layer=MLP_OUTPUT,
+        build=millions,
+    ),
+    Problem(
+        "label noise",
+        ("data=wine", "optimizer.lr=0.3", "trainer.max_epochs=20"),
+        0.1,
+        output_layer=MLP_OUTPUT,
+        build=label_noise,
+    ),
+    Problem(
+        "temporal order",
+        ("+experiment=recurrent_explosion", "data.length=12", "data.steps_per_epoch=400", *RECURRENT),
+        0.3,
+        solved=0.01,
+    ),
+    Problem(
+        "adding",
+        ("+experiment=recurrent_divergence", "data.length=12", "data.steps_per_epoch=500", *RECURRENT),
+        0.1,
+        solved=0.01,
+    ),
     Problem(
         "copy",
-        ("data=copy", "data.length=4", "data.positions=4", "data.values=4", "model=gru", "optimizer.lr=1.0", *RECURRENT),
-        1.0,
+        (
+            *("data=copy", "data.length=3", "data.positions=3", "data.values=4", "data.steps_per_epoch=400"),
+            *("model=gru", "optimizer.lr=1.0", *RECURRENT),
+        ),
+        0.3,
+        solved=0.01,
     ),
     Problem(
         "transformer",
         (
-            *("data=noiseless_memorization", "data.length=1", "data.positions=6", "data.values=8"),
-            *("model._target_=tests.benchmarks.league_problems.Transformer", *RECURRENT[:-1]),
-            *("optimizer=adamw", "optimizer.lr=0.03"),
+            *("data=noiseless_memorization", "data.length=1", "data.positions=5", "data.values=8"),
+            *("data.steps_per_epoch=500", "model._target_=tests.benchmarks.league_problems.Transformer"),
+            *("optimizer=adamw", "optimizer.lr=0.03", "trainer.batch_size=10", *SEQUENCES),
         ),
-        1.0,
-        backwards,
+        0.1,
+        solved=0.01,
+        build=backwards,
     ),
 )
