@@ -25,7 +25,7 @@ def short(problem: Problem) -> Problem:
     return replace(problem, overrides=(*problem.overrides, "trainer.max_epochs=1", *options))
 
 
-def test_it_trains_every_method_once_and_writes_its_page(tmp_path, monkeypatch, capsys):
+def test_it_trains_every_method_once_and_writes_its_page(tmp_path, monkeypatch):
     monkeypatch.setattr(league_methods, "HALF_DECADES", (0.1, 1.0))
     monkeypatch.setattr(league_methods, "PERCENTILES", (10.0,))
     problems, path = [short(PROBLEMS[0])], tmp_path / "league.parquet"

@@ -4,7 +4,6 @@
 everything, and writes table and figure of ``docs/league.md`` anew; it can be stopped and started again at any time.
 """
 
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -73,8 +72,8 @@ def train(problem: Problem, method: Method, configs: dict[float, TrainConfig], s
     for ended in StackedTraining(replicas, CPU).run():
         for index, result in ended:
             score, scores = result.score_scale.score, result.summary.scores
-            errors = [score.error(scores[split]) for split in ("validation", "test")]
-            yield problem.name, method.name, *runs[index], *(error if np.isfinite(error) else np.inf for error in errors)
+            validation, test = (np.nan_to_num(score.error(scores[one]), nan=np.inf) for one in ("validation", "test"))
+            yield problem.name, method.name, *runs[index], float(validation), float(test)
 
 
 def main() -> None:
@@ -86,4 +85,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -96,8 +96,8 @@ METHODS = (
     Method("zscore", "zscore", "ratio"),
     Method("parameter_ema", "parameter_ema", "ratio"),
     Method("quantile", "quantile", "percentile"),
-    Method("spike", "spike", "ratio"),
-    Method("stabilize", "stabilize", factor=0.1),
+    Method("spike", "spike", "ratio", factor=0.1),
+    Method("stabilize", "stabilize"),
     Method("spectral", "spectral"),
     Method("skip", "skip", factor=10.0),
     Method("groups", "groups", factor=0.3),
@@ -111,17 +111,17 @@ class LimitDerivative(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(tensor: Tensor, limit: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(tensor: Tensor, _limit: Tensor) -> Tensor:
         """Return a copy of the tensor."""
         return tensor.clone()
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], _output: Tensor) -> None:
         """Keep the limit."""
         ctx.save_for_backward(inputs[1])
 
     @staticmethod
-    def backward(ctx: Any, derivative: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, derivative: Tensor) -> tuple[Tensor, None]:
         """Return the limited derivative."""
         (limit,) = ctx.saved_tensors
         return derivative.clamp(-limit, limit), None
@@ -145,9 +145,9 @@ def limit_during_backward(replica: Replica) -> Replica:
     return replace(replica, network=network, config=replica.config.model_copy(update={"clip": none}))
 
 
-def _limit_output(layer: nn.Module, inputs: object, output: Tensor) -> Tensor:
+def _limit_output(layer: nn.Module, _inputs: object, output: Tensor) -> Tensor:
     return LimitDerivative.apply(output, layer.derivative_limit)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def _limit_state(recurrent: nn.Module, layer: int, step: int, state: Tensor) -> Tensor:
+def _limit_state(recurrent: nn.Module, _layer: int, _step: int, state: Tensor) -> Tensor:
     return _limit_output(recurrent, None, state)

@@ -1,10 +1,9 @@
 """The tables and the figure of ``docs/league.md``, from the results alone."""
 
 from collections.abc import Callable, Sequence
-from math import inf, isinf, nan
+from math import isfinite, isinf
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -75,7 +74,7 @@ def _summary(method: str, own: dict[str, Standing]) -> list[str]:
         f"{near} of {len(regrets)}",
         f"{np.mean([one.diverged for one in own.values()]):.0%}",
         f"{np.mean([one.diverged_of_all for one in own.values()]):.0%}",
-        f"{median(_decades(own)):.1f}" if method in WITH_DECADES else "",
+        _median_decades(method, own),
     ]
 
 
@@ -110,8 +109,15 @@ def _worst(own: dict[str, Standing]) -> float:
     return max(one.regret.value for one in own.values())
 
 
-def _decades(own: dict[str, Standing]) -> list[float]:
-    return [one.decades for one in own.values()]
+def _decades(method: str, own: dict[str, Standing]) -> list[float]:
+    """Return the decades on each problem where some threshold keeps the runs from diverging."""
+    found = [one.decades for one in own.values()] if method in WITH_DECADES else []
+    return [decades for decades in found if isfinite(decades)]
+
+
+def _median_decades(method: str, own: dict[str, Standing]) -> str:
+    decades = _decades(method, own)
+    return f"{median(decades):.1f}" if decades else ""
 
 
 def plot(figure: Figure, standings: Standings) -> None:
@@ -122,7 +128,7 @@ def plot(figure: Figure, standings: Standings) -> None:
         standings: the method of the first row on top.
     """
     figure.set_layout_engine("constrained")
-    panels: Any = figure.subplot_mosaic("AA;BC", height_ratios=[1.0, 1.15])
+    panels = figure.subplot_mosaic("AA;BC", height_ratios=[1.0, 1.15])
     plot_profile(panels["A"], standings)
     plot_divergence(panels["B"], standings)
     plot_sensitivity(panels["C"], standings)
@@ -133,16 +139,12 @@ def plot_profile(axes: Axes, standings: Standings) -> None:
     clipping = [method for method in standings if method not in WITHOUT_CLIPPING]
     colored = [*clipping[:HIGHLIGHTED], *(method for method in WITHOUT_CLIPPING if method in standings)]
     for method in sorted(standings, key=lambda method: method in colored):
-        regrets = np.sort([one.regret.value for one in standings[method].values()])
-        steps = np.append(np.minimum(regrets, 10 * LARGEST_REGRET), LARGEST_REGRET)
-        heights = np.append(np.arange(1, len(regrets) + 1) / len(regrets), nan)
-        within = steps <= LARGEST_REGRET
-        at, share = steps[within], np.maximum.accumulate(np.nan_to_num(heights[within], nan=0.0))
+        regrets = np.minimum([one.regret.value for one in standings[method].values()], 10 * LARGEST_REGRET)
         if method in colored:
             style = series_style(colored.index(method))
-            axes.step(at, share, where="post", color=style.color, linestyle=style.line, linewidth=2, label=method)
+            axes.ecdf(regrets, color=style.color, linestyle=style.line, linewidth=2, label=method)
         else:
-            axes.step(at, share, where="post", color=PALE, linewidth=1.2, zorder=1)
+            axes.ecdf(regrets, color=PALE, linewidth=1.2, zorder=1)
     axes.plot([], [], color=PALE, linewidth=1.2, label="other methods")
     axes.set(xscale="log", xlim=(1, LARGEST_REGRET), xlabel="regret: test error as a multiple of the best method's")
     axes.set(title="Problems on which the regret is at most so large", ylabel="share of the problems")
@@ -166,19 +168,19 @@ def plot_divergence(axes: Axes, standings: Standings) -> None:
     axes.set(title="Runs that diverged", xlim=(-0.02, 1.02))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
     _rows(axes, [*standings])
-    axes.legend(loc="lower right")
+    axes.legend(loc="upper right")
 
 
 def plot_sensitivity(axes: Axes, standings: Standings) -> None:
     """Plot for each method over how many decades the threshold is as good as the best, on each problem."""
     for row, (method, own) in enumerate(standings.items()):
-        if method not in WITH_DECADES:
-            axes.text(0.0, row, "no threshold in decades", color=GREY, fontsize=9, va="center")
-            continue
-        decades = _decades(own)
-        spread = np.linspace(-0.25, 0.25, len(decades))
-        axes.plot(decades, row + spread, "o", color=ORANGE, markersize=4)
-        axes.plot([median(decades)] * 2, [row - 0.36, row + 0.36], color=BLACK, linewidth=2)
+        if decades := _decades(method, own):
+            spread = np.linspace(-0.25, 0.25, len(decades))
+            axes.plot(decades, row + spread, "o", color=ORANGE, markersize=4)
+            axes.plot([median(decades)] * 2, [row - 0.36, row + 0.36], color=BLACK, linewidth=2)
+        else:
+            reason = "always diverged" if method in WITH_DECADES else "no threshold in decades"
+            axes.text(0.0, row, reason, color=GREY, fontsize=9, va="center")
     axes.set(title="How exact the threshold must be", xlabel=f"decades within a factor of {NEAR:g} of its best")
     _rows(axes, [""] * len(standings))
     axes.plot([], [], "o", color=ORANGE, markersize=4, label="a problem")

@@ -12,6 +12,7 @@ from pytorch_lightning import seed_everything
 from sklearn.datasets import make_classification, make_friedman1, make_regression
 from torch import Tensor, nn
 
+from gradclip.config.data import RecallTask
 from gradclip.config.schema import TrainConfig
 from gradclip.data.base import TrainingData
 from gradclip.data.classes import labels_of
@@ -103,6 +104,7 @@ def backwards(config: TrainConfig) -> SequenceData:
     """Words of five letters, each to be written backwards after a cue."""
     data = build_data(config)
     assert isinstance(data, SequenceData)
+    assert isinstance(config.data, RecallTask)
     draw, letters = data.task.draw, config.data.positions
 
     def draw_backwards(generator: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -158,14 +160,14 @@ PROBLEMS = (
     Problem("diabetes", ("data=diabetes", "trainer.max_epochs=30"), 10.0, output_layer=MLP_OUTPUT),
     Problem(
         "heavy tails",
-        ("data.scale_inputs=standard", "trainer.max_epochs=40"),
+        ("data.scale_inputs=standard", "trainer.max_epochs=25"),
         30.0,
         output_layer=MLP_OUTPUT,
         build=friedman,
     ),
     Problem(
         "millions",
-        ("data.scale_inputs=standard", "trainer.max_epochs=40"),
+        ("data.scale_inputs=standard", "trainer.max_epochs=25"),
         3e3,
         output_layer=MLP_OUTPUT,
         build=millions,
@@ -185,15 +187,15 @@ PROBLEMS = (
     ),
     Problem(
         "adding",
-        ("+experiment=recurrent_divergence", "data.length=12", "data.steps_per_epoch=500", *RECURRENT),
+        ("+experiment=recurrent_divergence", "data.length=12", "data.steps_per_epoch=300", *RECURRENT),
         0.1,
         solved=0.01,
     ),
     Problem(
         "copy",
         (
-            *("data=copy", "data.length=3", "data.positions=3", "data.values=4", "data.steps_per_epoch=400"),
-            *("model=gru", "optimizer.lr=1.0", *RECURRENT),
+            *("data=copy", "data.length=3", "data.positions=3", "data.values=4", "data.steps_per_epoch=300"),
+            *("model=rnn", "optimizer.lr=0.3", *RECURRENT),
         ),
         0.3,
         solved=0.01,
@@ -202,7 +204,7 @@ PROBLEMS = (
         "transformer",
         (
             *("data=noiseless_memorization", "data.length=1", "data.positions=5", "data.values=8"),
-            *("data.steps_per_epoch=500", "model._target_=tests.benchmarks.league_problems.Transformer"),
+            *("data.steps_per_epoch=200", "model._target_=tests.benchmarks.league_problems.Transformer"),
             *("optimizer=adamw", "optimizer.lr=0.03", "trainer.batch_size=10", *SEQUENCES),
         ),
         0.1,

@@ -1,7 +1,9 @@
 """How each method of the league stands on each problem: chosen by validation rows, reported on test rows."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, log10
+from math import log10, nan
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,7 +26,8 @@ class Standing:
         regret: its median as a multiple of that of the best method, with an interval over pairs of one seed.
         diverged: share of the runs that diverged at the chosen threshold.
         diverged_of_all: the same over all thresholds.
-        near: thresholds in a row around the best on test rows whose median is as good, the lowest and the highest.
+        near: thresholds in a row around the best on test rows whose median is as good, the lowest and the highest;
+            NaN where at every threshold half of the runs diverged.
     """
 
     threshold: float
@@ -38,14 +41,39 @@ class Standing:
 
     @property
     def decades(self) -> float:
-        """Decades of thresholds over which the median stays as good as its best; NaN without a threshold."""
-        return log10(self.near[1] / self.near[0]) if self.near[0] else np.nan
+        """Decades of thresholds over which the median stays as good as its best; NaN if all diverged."""
+        return log10(self.near[1] / self.near[0])
 
 
 Standings = dict[str, dict[str, Standing]]  # by method and problem
 
 
-def standings_of(results: pd.DataFrame, solved: dict[str, float]) -> Standings:
+class Errors(NamedTuple):
+    """The errors of a method on a problem; infinite where a run diverged.
+
+    Attributes:
+        thresholds: in ascending order.
+        validation: on validation rows, ``[thresholds, seeds]``.
+        test: on test rows, ``[thresholds, seeds]``.
+    """
+
+    thresholds: list[float]
+    validation: Floats
+    test: Floats
+
+    @classmethod
+    def of(cls, runs: pd.DataFrame, solved: float) -> "Errors":
+        """Return the errors of some runs, those below what counts as solved being equal to it."""
+        wide = runs.pivot(index="threshold", columns="seed").clip(lower=solved)
+        return cls([*wide.index], wide["validation"].to_numpy(), wide["test"].to_numpy())
+
+    @property
+    def chosen(self) -> int:
+        """Index of the threshold with the best median on validation rows."""
+        return int(np.argmin(np.median(self.validation, axis=1)))
+
+
+def standings_of(results: pd.DataFrame, solved: Mapping[str, float]) -> Standings:
     """Return the standings of all methods.
 
     Args:
@@ -54,12 +82,12 @@ def standings_of(results: pd.DataFrame, solved: dict[str, float]) -> Standings:
     """
     standings: Standings = {method: {} for method in results.method.unique()}
     for problem, runs in results.groupby("problem", sort=False):
-        errors = {method: _errors(own, solved[str(problem)]) for method, own in runs.groupby("method", sort=False)}
-        chosen = {method: int(np.argmin(_medians(one["validation"]))) for method, one in errors.items()}
-        tests = {method: one["test"].to_numpy()[chosen[method]] for method, one in errors.items()}
-        best = min(tests.values(), key=lambda test: float(np.median(test)))
+        of_method = runs.drop(columns="problem").groupby("method", sort=False)
+        errors = {str(name): Errors.of(own.drop(columns="method"), solved[str(problem)]) for name, own in of_method}
+        tests = [one.test[one.chosen] for one in errors.values()]
+        best = min(tests, key=lambda test: (float(np.median(test)), float(np.mean(test))))
         for method, one in errors.items():
-            standings[str(method)][str(problem)] = _standing(one, chosen[method], tests[method], best)
+            standings[method][str(problem)] = _standing(one, best)
     return standings
 
 
@@ -78,34 +106,27 @@ def regret(errors: Floats, best: Floats) -> Estimate:
     return Estimate(value, float(low), float(high))
 
 
-def _errors(runs: pd.DataFrame, solved: float) -> pd.DataFrame:
-    """Return validation and test errors, with a row for each threshold and a column for each seed of the two."""
-    wide = runs.pivot(index="threshold", columns="seed", values=["validation", "test"])
-    return wide.clip(lower=solved)
-
-
-def _medians(errors: pd.DataFrame) -> Floats:
-    return np.median(errors.to_numpy(), axis=1)
-
-
-def _standing(errors: pd.DataFrame, chosen: int, test: Floats, best: Floats) -> Standing:
-    thresholds = [*errors.index]
+def _standing(errors: Errors, best: Floats) -> Standing:
+    chosen, last = errors.chosen, len(errors.thresholds) - 1
+    test = errors.test[chosen]
     return Standing(
-        threshold=thresholds[chosen],
-        is_lowest=chosen == 0 and len(thresholds) > 1,
-        is_highest=chosen == len(thresholds) - 1 and len(thresholds) > 1,
+        threshold=errors.thresholds[chosen],
+        is_lowest=chosen == 0 < last,
+        is_highest=chosen == last > 0,
         test=test,
         regret=regret(test, best),
         diverged=float(np.mean(np.isinf(test))),
-        diverged_of_all=float(np.mean(np.isinf(errors["test"].to_numpy()))),
-        near=_near(thresholds, _medians(errors["test"])),
+        diverged_of_all=float(np.mean(np.isinf(errors.test))),
+        near=_near(errors.thresholds, np.median(errors.test, axis=1)),
     )
 
 
-def _near(thresholds: list[float], medians: Floats) -> tuple[float, float]:
-    """Return the lowest and the highest threshold in a row around the best whose median is as good."""
+def _near(thresholds: Sequence[float], medians: Floats) -> tuple[float, float]:
+    """Return the ends of the thresholds in a row around the best whose median is as good; NaN if none is finite."""
     low = high = int(np.argmin(medians))
-    limit = NEAR * medians[low] if medians[low] < inf else -inf
+    limit = NEAR * medians[low]
+    if np.isinf(limit):
+        return nan, nan
     while low and medians[low - 1] <= limit:
         low -= 1
     while high + 1 < len(medians) and medians[high + 1] <= limit:
