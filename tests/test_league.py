@@ -50,7 +50,7 @@ def test_it_trains_every_method_once_and_writes_its_page(tmp_path, monkeypatch):
 )
 def test_derivatives_are_clipped_in_stacked_layers_as_in_an_ordinary_run(problem, tmp_path):
     (method,) = (method for method in METHODS if method.name == "activation")
-    config = [*method.configs(short(problem)).values()][2]
+    config = method.configs(short(problem), [method.thresholds(problem)[2]]).popitem()[1]
     (replica,) = short(problem).replicas([config])
     loose = replace(replica, config=_with_limit(config, 1e9))
     stacked = StackedTraining([limit_during_backward(replica), limit_during_backward(loose)], torch.device("cpu"))

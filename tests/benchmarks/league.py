@@ -44,7 +44,8 @@ def train_missing(
     for problem in problems:
         for method in methods:
             own = results[(results.problem == problem.name) & (results.method == method.name)]
-            configs = {key: one for key, one in method.configs(problem).items() if key not in set(own.threshold)}
+            missing = set(method.thresholds(problem)) - set(own.threshold)
+            configs = method.configs(problem, sorted(missing)) if missing else {}
             if not configs:
                 continue
             rows = pd.DataFrame(list(train(problem, method, configs, seeds)), columns=COLUMNS)

@@ -1,6 +1,7 @@
 """The methods of the league: for each the settings that are tried, the same number for all that have a threshold."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -61,12 +62,15 @@ class Method:
         """Return whether the method exists for a problem: only numbers of a table can be scaled."""
         return not self.scales_target or hasattr(config.data, "scale_target")
 
-    def configs(self, problem: Problem) -> dict[float, TrainConfig]:
-        """Return the settings of a run for each threshold; none where the method does not exist for the problem."""
+    def configs(self, problem: Problem, thresholds: Sequence[float]) -> dict[float, TrainConfig]:
+        """Return the settings of a run for each threshold; none where the method does not exist for the problem.
+
+        Args:
+            problem: to train on.
+            thresholds: of :meth:`thresholds`.
+        """
         base = compose_config([*problem.overrides, f"clip={self.option}"])
-        if not self.fits(base):
-            return {}
-        return {threshold: self._config(base, threshold, problem) for threshold in self.thresholds(problem)}
+        return {one: self._config(base, one, problem) for one in thresholds} if self.fits(base) else {}
 
     def _config(self, base: TrainConfig, threshold: float, problem: Problem) -> TrainConfig:
         settings: dict[str, Any] = base.model_dump(by_alias=True)

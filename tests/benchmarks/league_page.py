@@ -148,7 +148,7 @@ def plot_profile(axes: Axes, standings: Standings) -> None:
     axes.plot([], [], color=PALE, linewidth=1.2, label="other methods")
     axes.set(xscale="log", xlim=(1, LARGEST_REGRET), xlabel="regret: test error as a multiple of the best method's")
     axes.set(title="Problems on which the regret is at most so large", ylabel="share of the problems")
-    axes.xaxis.set_major_locator(FixedLocator([1, 1.1, 1.5, 2, 3, 5, 10, 20, 30]))
+    axes.xaxis.set_major_locator(FixedLocator([1, 1.2, 1.5, 2, 3, 5, 10, 20, 30]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     percent_axis(axes)
@@ -165,10 +165,9 @@ def plot_divergence(axes: Axes, standings: Standings) -> None:
         axes.plot(chosen, row, "o", color=BLUE, markersize=6)
     axes.barh([0], [0], color=PALE, label="all thresholds tried")
     axes.plot([], [], "o", color=BLUE, label="the chosen threshold")
-    axes.set(title="Runs that diverged", xlim=(-0.02, 1.02))
+    axes.set(title="Runs that diverged", xlim=(-0.02, 1.02), xlabel="share of the runs, over all problems")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
     _rows(axes, [*standings])
-    axes.legend(loc="upper right")
 
 
 def plot_sensitivity(axes: Axes, standings: Standings) -> None:
@@ -179,16 +178,17 @@ def plot_sensitivity(axes: Axes, standings: Standings) -> None:
             axes.plot(decades, row + spread, "o", color=ORANGE, markersize=4)
             axes.plot([median(decades)] * 2, [row - 0.36, row + 0.36], color=BLACK, linewidth=2)
         else:
-            reason = "always diverged" if method in WITH_DECADES else "no threshold in decades"
+            reason = "diverged at every threshold" if method in WITH_DECADES else "no threshold in decades"
             axes.text(0.0, row, reason, color=GREY, fontsize=9, va="center")
     axes.set(title="How exact the threshold must be", xlabel=f"decades within a factor of {NEAR:g} of its best")
-    _rows(axes, [""] * len(standings))
     axes.plot([], [], "o", color=ORANGE, markersize=4, label="a problem")
     axes.plot([], [], color=BLACK, linewidth=2, label="median")
-    axes.legend(loc="lower right")
+    _rows(axes, [""] * len(standings))
 
 
 def _rows(axes: Axes, labels: Sequence[str]) -> None:
+    """Label the rows, the first on top, and place the legend below."""
     axes.set_yticks(range(len(labels)), labels, fontsize=10)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
