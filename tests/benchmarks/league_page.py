@@ -26,11 +26,16 @@ WITH_DECADES = frozenset(method.name for method in METHODS if method.unit not in
 def write_page(results: pd.DataFrame, docs: Path) -> None:
     """Put the tables between the markers of ``league.md``, and draw ``league.png``.
 
+    They have the problems on which all methods have been trained; the others would compare some with a few.
+
     Args:
         results: one row for each run.
         docs: folder of the page.
     """
-    standings = standings_of(results, {problem.name: problem.solved for problem in PROBLEMS})
+    methods = {method.name for method in METHODS if not method.scales_target}
+    done = [name for name, runs in results.groupby("problem") if methods <= set(runs.method)]
+    solved = {problem.name: problem.solved for problem in PROBLEMS}
+    standings = standings_of(results[results.problem.isin(done)], solved)
     order = sorted(standings, key=lambda method: (_median_regret(standings[method]), _worst(standings[method])))
     ordered = {method: standings[method] for method in order}
     page = docs / "league.md"
