@@ -69,7 +69,7 @@ class Confirmation:
     contrasts: Sequence[Contrast]
 
     @property
-    def is_told(self) -> bool:
+    def is_decided(self) -> bool:
         """Whether more seeds would change nothing: each contrast of the advice is decided."""
         return all(one.verdict != "not told apart" for one in self.of_reference)
 

@@ -4,11 +4,11 @@ Successive halving over stacked replicas, in two rounds (Jamieson & Talwalkar 20
 identification and hyperparameter optimization"). The first trains thresholds a factor of ten apart, and what does
 without clipping, for a few epochs; what diverges is dropped, and the worse half of the thresholds. The second trains
 what is left, and thresholds between those, over three seeds and as long as the run itself, if that is short enough.
-Read :func:`measure` first.
+Trainings that cannot be stacked are too slow for that: one short run measures the norms. Read :func:`run_probe` first.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import isnan, sqrt
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 
 from gradclip import keys
 from gradclip.advise.arms import plain_remedies
+from gradclip.advise.evidence import read_evidence
 from gradclip.advise.training import train_settings
 from gradclip.config.composition import compose_config
 from gradclip.config.overrides import merge
@@ -39,6 +40,7 @@ from gradclip.training.components import choose_device
 
 SHORT_EPOCHS = 5  # of the first round, or a tenth of the run's own
 MAX_STEPS = 2000  # of a training: seconds for a small network, and what the tutorial's takes
+FAR_BELOW = 0.01  # threshold of the run that measures norms, times the median norm before the explosion
 DECADES = (1.0, 0.1, 0.01, 0.001, 0.0001)  # thresholds, times the median norm before the explosion
 KEPT_OTHERS = 3  # of what does without clipping: they are stacked, and a slow start may end well
 SEEDS = range(3)  # of the second round; the first has the first of them
@@ -131,25 +133,63 @@ def second_round(tried: Sequence[tuple[Candidate, Trial]], schedule: str) -> lis
     return [*_clipping(thresholds, schedule), *[one for one, _ in ranked if not one.clips][:KEPT_OTHERS]]
 
 
-def measure(
-    evidence: Evidence, tracking: TrackingSettings, folder: Path, is_asked_for: bool
+def run_probe(evidence: Evidence, tracking: TrackingSettings, folder: Path, may_be_long: bool) -> Evidence:
+    """Return the evidence of a probe, with what it has tried.
+
+    Args:
+        evidence: of the run that exploded.
+        tracking: where the trainings are stored.
+        folder: where their multiruns are written.
+        may_be_long: whether an epoch may have many steps.
+
+    Raises:
+        ConfigError: the settings of the run do not compose any more, leave nothing to try, or an epoch has many steps.
+        GradclipError: a training failed.
+    """
+    if cannot_be_stacked(evidence):
+        return measure_norms(evidence, tracking, folder)
+    results, run_id = try_candidates(evidence, tracking, folder, may_be_long)
+    return replace(read_evidence(run_id, tracking), trials=tuple(results))
+
+
+def measure_norms(evidence: Evidence, tracking: TrackingSettings, folder: Path) -> Evidence:
+    """Return the evidence of a short run that is clipped far below the norms of the run that exploded.
+
+    Args:
+        evidence: of the run that exploded.
+        tracking: where the short run is stored.
+        folder: of its multirun.
+
+    Raises:
+        ConfigError: that run has no finite gradient.
+    """
+    if evidence.norms is None:
+        raise ConfigError("the run has no finite gradient, so that no threshold can be set for a probe")
+    threshold = rounded(evidence.norms.p50 * FAR_BELOW)
+    changes = ["clip=norm", f"clip.value={threshold}", f"trainer.max_epochs={SHORT_EPOCHS}"]
+    settings = [merge(evidence.training.command or (), changes)]
+    (run_id,) = train_settings(settings, SEEDS[:1], tracking, folder, keys.PROBE)
+    return read_evidence(run_id, tracking)
+
+
+def try_candidates(
+    evidence: Evidence, tracking: TrackingSettings, folder: Path, may_be_long: bool
 ) -> tuple[list[Trial], str]:
-    """Try what may help, and return it with what was measured, and the best clipped run, whose norms are reported.
+    """Train the candidates in two rounds; return how each ended, and the best clipped run, whose norms are reported.
 
     Args:
         evidence: of the run that exploded.
         tracking: where the trainings are stored.
         folder: where the multiruns of both rounds are written.
-        is_asked_for: whether it may take long.
+        may_be_long: whether an epoch may have many steps.
 
     Raises:
-        ConfigError: the settings of the run do not compose any more, or an epoch has many steps.
-        StackingError: trainings like the run cannot be stacked.
+        ConfigError: as :func:`run_probe`.
     """
     base = evidence.training.command or ()
     config = compose_config(base)
     steps = steps_per_epoch(config)
-    if steps > MAX_STEPS and not is_asked_for:
+    if steps > MAX_STEPS and not may_be_long:
         raise ConfigError(f"an epoch has {steps:,} steps, which takes long; probe=true trains all the same")
     long, schedule = lengths(config.trainer.max_epochs, steps), evidence.training.schedule
     if not (first := candidates(evidence)):
