@@ -11,7 +11,7 @@ from gradclip.config.error_messages import describe
 from gradclip.config.schema import AdviseSettings
 from gradclip.config.validation import validate_as
 from gradclip.errors import GradclipError, TrackingError
-from gradclip.formatting import print_lines
+from gradclip.terminal import print_lines
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, result_of
 from gradclip.tracking.records import Store

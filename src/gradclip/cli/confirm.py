@@ -20,7 +20,8 @@ from gradclip.config.tracking import TrackingSettings
 from gradclip.diagnosis.evidence import Evidence
 from gradclip.diagnosis.suggestions import suggest
 from gradclip.errors import ConfigError
-from gradclip.formatting import CODE, print_lines, print_tables, printable, to_markdown
+from gradclip.formatting import CODE, printable, to_markdown
+from gradclip.terminal import print_lines, print_tables
 from gradclip.tracking.records import Store
 
 

@@ -18,7 +18,8 @@ from gradclip.compare.summary import (
     GroupSummary,
     Pair,
 )
-from gradclip.formatting import Table, console, print_lines, print_tables
+from gradclip.formatting import Table
+from gradclip.terminal import console, print_lines, print_tables
 
 WIDE = 100  # characters of a terminal; on a narrower one a column is left out
 LARGE = 100  # from here on, three digits leave no decimals

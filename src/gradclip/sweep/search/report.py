@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from gradclip.config.overrides import train_command
-from gradclip.formatting import CODE, Table, format_score, print_lines, print_tables, to_markdown
+from gradclip.formatting import CODE, Table, format_score, to_markdown
 from gradclip.sweep.results import JobResult
 from gradclip.sweep.search.trial import Trial, best_trial, caveat_of, in_order, metric_of
+from gradclip.terminal import print_lines, print_tables
 from gradclip.tracking.files import read_note, write_whole
 
 SEARCH_FOLDER = "search"  # in that of the multirun; its content is stored with the parent run
