@@ -24,9 +24,9 @@ from gradclip.config.overrides import merge
 from gradclip.config.schema import TrainConfig
 from gradclip.config.tracking import TrackingSettings
 from gradclip.diagnosis.evidence import ENDED_WELL, Evidence
+from gradclip.diagnosis.probe_results import ProbeResult
 from gradclip.diagnosis.remedy import Remedy, clip_norm, decay_rate
 from gradclip.diagnosis.suggestions import norm_is_undone, rounded
-from gradclip.diagnosis.trials import Trial
 from gradclip.errors import ConfigError
 from gradclip.formatting import format_score
 from gradclip.stacked.replicas import make_replicas
@@ -117,7 +117,7 @@ def _clipping(thresholds: Sequence[float], schedule: str) -> list[Candidate]:
     return found
 
 
-def second_round(tried: Sequence[tuple[Candidate, Trial]], schedule: str) -> list[Candidate]:
+def second_round(tried: Sequence[tuple[Candidate, ProbeResult]], schedule: str) -> list[Candidate]:
     """Return what the second round tries: the better half of what clips, with more thresholds, and the best others.
 
     Args:
@@ -149,7 +149,7 @@ def run_probe(evidence: Evidence, tracking: TrackingSettings, folder: Path, may_
     if cannot_be_stacked(evidence):
         return measure_norms(evidence, tracking, folder)
     results, run_id = try_candidates(evidence, tracking, folder, may_be_long)
-    return replace(read_evidence(run_id, tracking), trials=tuple(results))
+    return replace(read_evidence(run_id, tracking), probe_results=tuple(results))
 
 
 def measure_norms(evidence: Evidence, tracking: TrackingSettings, folder: Path) -> Evidence:
@@ -174,7 +174,7 @@ def measure_norms(evidence: Evidence, tracking: TrackingSettings, folder: Path) 
 
 def try_candidates(
     evidence: Evidence, tracking: TrackingSettings, folder: Path, may_be_long: bool
-) -> tuple[list[Trial], str]:
+) -> tuple[list[ProbeResult], str]:
     """Train the candidates in two rounds; return how each ended, and the best clipped run, whose norms are reported.
 
     Args:
@@ -196,7 +196,7 @@ def try_candidates(
         raise ConfigError("no step had a finite gradient, and the run's settings leave nothing else to try")
     tried, runs = _train(first, base, SEEDS[:1], long.short, tracking, folder / "first")
     if chosen := second_round([*zip(first, tried, strict=True)], schedule):
-        diverged = [trial for trial in tried if not np.isfinite(trial.error)]
+        diverged = [result for result in tried if not np.isfinite(result.error)]
         tried, runs = _train(chosen, base, SEEDS, long.long, tracking, folder / "second")
         tried += diverged
     best = min(range(len(runs)), key=lambda index: (not tried[index].clips, tried[index].error))
@@ -210,7 +210,7 @@ def _train(
     epochs: int,
     tracking: TrackingSettings,
     folder: Path,
-) -> tuple[list[Trial], list[str]]:
+) -> tuple[list[ProbeResult], list[str]]:
     """Train all candidates, and return how each ended, and the run of its first seed.
 
     Args:
@@ -225,12 +225,12 @@ def _train(
     run_ids = train_settings(settings, seeds, tracking, folder, keys.PROBE)
     asked = [ask(Store.of(tracking), Operations.read_run, run_id) for run_id in run_ids]
     runs = [result_of(one) for one in asked]
-    count = len(seeds)
-    trials = [trial_of(one, runs[count * index : count * (index + 1)], epochs) for index, one in enumerate(chosen)]
-    return trials, run_ids[::count]
+    of_each = [runs[start : start + len(seeds)] for start in range(0, len(runs), len(seeds))]
+    results = [probe_result(one, its_runs, epochs) for one, its_runs in zip(chosen, of_each, strict=True)]
+    return results, run_ids[:: len(seeds)]
 
 
-def trial_of(tried: Candidate, runs: Sequence[StoredRun], epochs: int) -> Trial:
+def probe_result(tried: Candidate, runs: Sequence[StoredRun], epochs: int) -> ProbeResult:
     """Return how a candidate ended, by the score on the examples that choose.
 
     Args:
@@ -241,11 +241,11 @@ def trial_of(tried: Candidate, runs: Sequence[StoredRun], epochs: int) -> Trial:
     scores = [keys.stored_score(run.metrics, run.tags) for run in runs]
     score = next(filter(None, scores), None)
     if score is None:
-        return Trial(tried.remedy, tried.clips, (np.inf,) * len(runs), 0, "no score")
+        return ProbeResult(tried.remedy, tried.clips, (np.inf,) * len(runs), 0, "no score")
     split = score.choosing_split(runs[0].metrics)
     values = [run.metrics.get(score.final(split), np.nan) for run in runs]
     errors = tuple(np.where(np.isfinite(values), [score.error(value) for value in values], np.inf).tolist())
     mean = format_score(score.name, score.value(float(np.mean(errors))))
     name = score.name.upper() if score == keys.MSE else score.name
     measured = f"{name} {mean} on the {split} rows after {epochs} epochs, mean of {len(runs)} seeds"
-    return Trial(tried.remedy, tried.clips, errors, sum(run.outcome in ENDED_WELL for run in runs), measured)
+    return ProbeResult(tried.remedy, tried.clips, errors, sum(run.outcome in ENDED_WELL for run in runs), measured)

@@ -9,7 +9,7 @@ from gradclip.arrays import Floats
 from gradclip.compare.design import design_lines
 from gradclip.compare.edges import edge_lines
 from gradclip.compare.metric import Metric
-from gradclip.compare.statistics import EQUIVALENCE_FACTOR, FEWEST_RUNS, Estimate
+from gradclip.compare.statistics import FEWEST_RUNS, Estimate
 from gradclip.compare.summary import (
     MAX_COMPARED_GROUPS,
     OUTCOMES,
@@ -18,6 +18,7 @@ from gradclip.compare.summary import (
     GroupSummary,
     Pair,
 )
+from gradclip.diagnosis.conditions import EQUIVALENCE_FACTOR
 from gradclip.formatting import Table
 from gradclip.terminal import console, print_lines, print_tables
 
