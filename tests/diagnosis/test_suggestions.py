@@ -117,9 +117,12 @@ def test_what_a_probe_measured_comes_before_rules_of_thumb() -> None:
 
 def test_a_probe_in_which_nothing_helps_says_so() -> None:
     exploded = gather(made_run(outcome="diverged"), made_telemetry([4.0, 900.0]))
-    probe = replace(exploded, probe_results=(made_result("norm at 5", np.inf, learned=0),))
-    (finding,) = [one for one in find(exploded, probe) if one.kind == "probe"]
+    on_test = replace(exploded, training=replace(exploded.training, chosen_on="test"))
+    probe = replace(on_test, probe_results=(made_result("norm at 5", np.inf, learned=0),))
+    found = find(exploded, probe)
+    (finding,) = [one for one in found if one.kind == "probe"]
     assert finding.is_problem
+    assert not any(str(one).startswith("Chosen on") for one in found)
     assert str(finding).endswith("None of them helps: check the data and the initialization.")
 
 

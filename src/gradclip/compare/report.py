@@ -180,9 +180,10 @@ def verdicts(comparison: Comparison) -> list[str]:
 
     They name runs and settings; each is one line, and a line that is indented is a command.
     """
-    chosen = [comparison.metric.caveat] if comparison.metric.caveat and len(comparison.summaries) > 1 else []
+    is_chosen = len(comparison.summaries) > 1 and not isinf(comparison.best.median.value)
+    caveat = [comparison.metric.caveat] if comparison.metric.caveat and is_chosen else []
     open_questions = [*edge_lines(comparison), *_not_significant(comparison), *_caveats(comparison)]
-    return [*_best(comparison), *chosen, *open_questions]
+    return [*_best(comparison), *caveat, *open_questions]
 
 
 def _best(comparison: Comparison) -> list[str]:

@@ -134,7 +134,7 @@ def _logged_steps(evidence: Evidence) -> str:
 
 def _chosen_on_test(evidence: Evidence, measured: Evidence) -> Iterator[Finding]:
     """Say so where the advice goes by the test rows."""
-    goes_by_score = measured.probe_results or evidence.overfits_after_epoch
+    goes_by_score = any(result.works for result in measured.probe_results) or evidence.overfits_after_epoch
     if goes_by_score and measured.training.chosen_on == "test":
         yield Finding("chosen on test rows", chosen_on_test())
 

@@ -129,4 +129,5 @@ def best_lines(report: Report) -> list[str]:
     seeds = f"{best.over_seeds} of {best.seeds} seeds, {lowest} to {highest}" if best.seeds > 1 else "one seed"
     on_test = f", {_test_score(best)} on the test rows" if len(best.scores) > 1 else ""
     chosen = f"Best: {settings}; {metric_of([best])} {score} ({seeds}){on_test}"
-    return [chosen, *caveat_of(report.trials), "Repeat it:", f"{CODE}{report.command}"]
+    caveat = caveat_of(report.trials) if len(report.trials) > 1 else []
+    return [chosen, *caveat, "Repeat it:", f"{CODE}{report.command}"]
