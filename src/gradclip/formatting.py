@@ -1,23 +1,13 @@
-"""Numbers, scores, tables and messages as text, for the terminal and as Markdown."""
+"""Numbers, scores, tables and messages as text."""
 
 import math
-import os
-import select
-import shutil
 import signal
-import sys
-import textwrap
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import NamedTuple
 
 from gradclip import keys
 from gradclip.program import command_line
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 CODE = "    "  # before a line of code or a command
 TEXT_COLUMNS = {
@@ -34,16 +24,6 @@ TEXT_COLUMNS = {
     "verdict",
 }
 FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # what a cell that is computed begins with
-COLORS = {
-    "diverged": "red",
-    "failed": "red",
-    "stopped": "red",
-    "stalled": "yellow",
-    "learned": "green",
-    "best": "green",
-}
-MAX_UNBROKEN = 40  # characters of a table's cell; longer words are broken
-FILE_WIDTH = 140  # characters of a line where there is no terminal
 LATEX = str.maketrans(
     {character: f"\\{character}" for character in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
@@ -160,91 +140,6 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def console() -> "Console":
-    """Return rich's console: as wide as the terminal, in colour unless NO_COLOR is set; in a file wide and plain."""
-    from rich.console import Console
-
-    found = Console()
-    return found if found.is_terminal else Console(width=FILE_WIDTH)
-
-
-def print_tables(tables: Sequence[Table]) -> None:
-    """Print tables on the terminal: text is wrapped between words, numbers stay whole; a title may be wider."""
-    from rich import table as rich_table
-    from rich.box import HEAVY_HEAD, SIMPLE_HEAD
-    from rich.text import Text
-
-    for table in tables:
-        widths, terminal = _column_widths(table), console()
-        with_lines = sum(widths) + 3 * len(widths) + 1
-        box = HEAVY_HEAD if with_lines <= terminal.width else SIMPLE_HEAD  # the second needs no room for lines
-        rich = rich_table.Table(box=box)
-        for column, width in zip(table.columns, widths, strict=True):
-            justify: Literal["left", "right"] = "left" if column in TEXT_COLUMNS else "right"
-            title = Text(printable(column))  # else rich takes brackets for markup
-            rich.add_column(title, justify=justify, overflow="fold", min_width=width)
-        for row in table.rows:
-            rich.add_row(*(Text(printable(cell), style=COLORS.get(cell, "")) for cell in row))
-        if table.title:
-            print_lines(printable(table.title))
-        with terminal.capture() as captured:  # printed as all else is: rich would exit where standard output is closed
-            terminal.print(rich, width=max(terminal.width, sum(widths) + 2 * len(widths) + 2), crop=False)
-        print(captured.get(), end="", file=terminal.file)
-
-
-def _column_widths(table: Table) -> list[int]:
-    """Return the characters that each column needs for its longest word, and for its longest number."""
-    widths = []
-    for index, column in enumerate(table.columns):
-        cells = [row[index] for row in table.rows]
-        parts = [word for cell in cells for word in cell.split()] if column in TEXT_COLUMNS else cells
-        widths.append(min(MAX_UNBROKEN, max(map(len, [*column.split(), *map(printable, parts)]))))
-    return widths
-
-
-def print_lines(*texts: str) -> None:
-    """Print texts of one line or more, their sentences wrapped on a terminal; lines of code stay whole."""
-    text = "\n".join(texts)
-    print(_wrapped(text, shutil.get_terminal_size().columns) if sys.stdout.isatty() else text)
-
-
-def _wrapped(text: str, width: int) -> str:
-    wrap = partial(textwrap.wrap, width=width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
-    lines = ([line] if line.startswith(CODE) or not line else wrap(line) for line in text.splitlines())
-    return "\n".join(line for wrapped in lines for line in wrapped)
-
-
-@contextmanager
-def standard_output() -> Iterator[None]:
-    """Write all of standard output; where its reader has gone, such as ``head``, end as other programs do: silently.
-
-    Raises:
-        SystemExit: the code of a program that SIGPIPE ended; Hydra lets it pass, where it would announce an exception.
-    """
-    try:
-        try:
-            yield
-        finally:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        if not _has_no_reader(sys.stdout.fileno()):
-            raise  # it is another pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left in its buffer
-        raise SystemExit(128 + signal.SIGPIPE) from None
-
-
-def _has_no_reader(descriptor: int) -> bool:
-    state = select.poll()
-    state.register(descriptor, 0)  # for what is wrong with it, which is always reported
-    return bool(state.poll(0))
-
-
-def announce(text: str) -> None:
-    """Say on a terminal what begins, before what takes seconds to load."""
-    if sys.stderr.isatty():
-        print(printable(text), file=sys.stderr, flush=True)
 
 
 def signal_name(number: int) -> str:

@@ -60,7 +60,7 @@ def test_advice_that_is_better_than_everything_is_recommended() -> None:
         "Advised vs. scaled target, median 14.5 vs. 34.5: better.",
         "Advised vs. advised, but unclipped at a smaller learning rate, median 14.5 vs. 34.5: it is the clipping.",
     ]
-    assert found.is_told
+    assert found.is_decided
     expected = "median 14.5 on validation rows (15.5 on test rows) where the run as it was diverged."
     assert sentence(found) == f"Use clip=norm clip.value=7: {expected}"
 
@@ -75,14 +75,14 @@ def test_a_remedy_that_is_better_than_the_advice_is_recommended() -> None:
 def test_a_remedy_that_is_as_good_is_named() -> None:
     found = confirmed(original=WORST, advised=GOOD, scaled=GOOD * 1.01)
     assert "Advised vs. scaled target, median 14.5 vs. 14.6: as good, within a factor of 1.1." in [*verdicts(found)]
-    assert found.is_told
+    assert found.is_decided
     assert sentence(found).endswith("diverged; as good (within a factor of 1.1): scaled target.")
 
 
 def test_what_cannot_be_told_is_not_said() -> None:
     found = confirmed(original=GOOD, advised=GOOD[::-1])
     assert [*verdicts(found)] == ["Advised vs. original, median 14.5 vs. 14.5: not told apart."]
-    assert not found.is_told
+    assert not found.is_decided
     assert sentence(found) == (
         "Keep the run as it was: median 14.5 on validation rows (15.5 on test rows); 10 seeds cannot tell it from the "
         "advice."

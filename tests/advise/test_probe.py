@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 
 from gradclip.advise.evidence import gather
-from gradclip.advise.probe import Candidate, candidates, lengths, second_round, trial_of
+from gradclip.advise.probe import Candidate, candidates, lengths, probe_result, second_round
 from gradclip.config.composition import compose_config
 from gradclip.config.overrides import merge
+from gradclip.diagnosis.probe_results import ProbeResult
 from gradclip.diagnosis.remedy import Remedy
-from gradclip.diagnosis.trials import Trial
 from gradclip.tracking.stored_runs import StoredRun
 from tests.support.evidence import made_run, made_telemetry
 
 EXPLODED = gather(made_run(outcome="diverged"), made_telemetry([40.0, 900.0], target=550.0))
 
 
-def tried(candidate: Candidate, *errors: float) -> tuple[Candidate, Trial]:
-    return candidate, Trial(candidate.remedy, candidate.clips, errors, len(errors), "")
+def tried(candidate: Candidate, *errors: float) -> tuple[Candidate, ProbeResult]:
+    return candidate, ProbeResult(candidate.remedy, candidate.clips, errors, len(errors), "")
 
 
 def scored(outcome: str, **metrics: float) -> StoredRun:
@@ -71,14 +71,14 @@ def test_long_runs_are_tried_for_as_many_steps_as_are_affordable() -> None:
 
 def test_a_trial_goes_by_the_examples_that_choose() -> None:
     runs = [scored("learned", final__mse_test=9.0, final__mse_validation=value) for value in (2.0, 4.0)]
-    trial = trial_of(Candidate(Remedy("norm at 5", ""), 5.0), runs, 10)
-    assert (trial.errors, trial.error, trial.learned, trial.clips) == ((2.0, 4.0), 3.0, 2, True)
-    assert trial.measured == "MSE 3.00 on the validation rows after 10 epochs, mean of 2 seeds"
+    result = probe_result(Candidate(Remedy("norm at 5", ""), 5.0), runs, 10)
+    assert (result.errors, result.error, result.learned, result.clips) == ((2.0, 4.0), 3.0, 2, True)
+    assert result.measured == "MSE 3.00 on the validation rows after 10 epochs, mean of 2 seeds"
 
 
 def test_a_trial_that_diverged_once_does_not_work() -> None:
     runs = [scored("learned", final__accuracy_test=0.9), scored("diverged", final__accuracy_test=np.nan)]
-    trial = trial_of(Candidate(Remedy("Adam", "")), runs, 10)
-    assert trial.errors == (pytest.approx(0.1), np.inf)
-    assert not trial.works
-    assert not trial_of(Candidate(Remedy("Adam", "")), [made_run()], 10).works, "no score"
+    result = probe_result(Candidate(Remedy("Adam", "")), runs, 10)
+    assert result.errors == (pytest.approx(0.1), np.inf)
+    assert not result.works
+    assert not probe_result(Candidate(Remedy("Adam", "")), [made_run()], 10).works, "no score"

@@ -15,8 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from gradclip.advise.training import train_seeds
-from gradclip.cli.advise import read_evidence, run_probe
+from gradclip import keys
+from gradclip.advise.evidence import read_evidence
+from gradclip.advise.probe import run_probe
+from gradclip.advise.training import train_settings
 from gradclip.config.composition import compose_config
 from gradclip.config.overrides import merge
 from gradclip.config.tracking import TrackingSettings
@@ -64,9 +66,9 @@ def advice_on(problem: Problem, folder: Path) -> list[list[Candidate]]:
         folder: of the store.
     """
     tracking = tracking_in(folder)
-    evidence = measured = read_evidence(tracking, first_run(problem, tracking, folder))
+    evidence = measured = read_evidence(first_run(problem, tracking, folder), tracking)
     if needs_strong_clipping(evidence):  # as probe=auto
-        measured = run_probe(tracking, evidence, Path(tempfile.mkdtemp(dir=folder), "probe"), is_asked_for=False)
+        measured = run_probe(evidence, tracking, Path(tempfile.mkdtemp(dir=folder), "probe"), may_be_long=False)
     return [
         [
             Candidate("advised", remedy.what, tuple(merge(problem.overrides, changes)))
@@ -95,7 +97,7 @@ def first_run(problem: Problem, tracking: TrackingSettings, folder: Path) -> str
     known: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     if key not in known:
         multirun = Path(tempfile.mkdtemp(dir=folder), "first")
-        (known[key],) = train_seeds(problem.overrides, range(1), tracking, multirun)
+        (known[key],) = train_settings([problem.overrides], range(1), tracking, multirun, keys.CONFIRMATION)
         path.write_text(json.dumps(known))
     return known[key]
 

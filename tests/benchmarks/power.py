@@ -15,6 +15,7 @@ from gradclip.arrays import Floats
 from gradclip.compare import statistics
 from gradclip.compare.planned import batch_levels, planned_tests
 from gradclip.config.schema import BATCHES
+from gradclip.diagnosis.conditions import EQUIVALENCE_FACTOR
 
 RANK_CORRELATION = 0.56
 CORRELATION = 2 * sin(pi * RANK_CORRELATION / 6)  # of normal variables with that rank correlation
@@ -170,7 +171,7 @@ def rows() -> Iterator[tuple[str, list[float]]]:
             yield f"error, {worse} of 5 worse: {name}", of_worse
         of_diverged = [false_claims(procedure, seeds, diverged=0.2) for seeds in SEEDS]
         yield f"error, a fifth diverges: {name}", of_diverged
-    for factor in (statistics.EQUIVALENCE_FACTOR, 1.0):
+    for factor in (EQUIVALENCE_FACTOR, 1.0):
         yield f"called equal at a factor of {factor:g}", [equivalence(seeds, factor) for seeds in SEEDS]
 
 

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from gradclip.formatting import Table, print_tables, standard_output
+from gradclip.formatting import Table
+from gradclip.terminal import print_tables, standard_output
 from tests.conftest import ROOT
 
 

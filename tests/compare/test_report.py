@@ -1,5 +1,7 @@
 """What a comparison says."""
 
+from math import inf
+
 import pytest
 
 from gradclip.compare.design import design_lines, design_sentence
@@ -110,3 +112,5 @@ def test_a_choice_on_test_rows_is_said_once_and_only_where_something_was_chosen(
     ]
     assert asked[0].startswith("Best median: norm=5.0, 10.5;")
     assert "Chosen on" not in " ".join(verdicts(compared(runs[:2])))
+    diverged = compared(by_threshold({"1.0": [inf, inf], "5.0": [inf, inf]}))
+    assert "Chosen on" not in " ".join(verdicts(diverged))

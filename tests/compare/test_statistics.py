@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from gradclip.compare import statistics
+from gradclip.diagnosis.conditions import EQUIVALENCE_FACTOR
 from tests.benchmarks.coverage import coverage
 from tests.benchmarks.power import all_pairs, equivalence, false_claims, power, sign_flips
 
@@ -148,7 +149,7 @@ def test_pairing_gains_power_and_the_choice_of_the_best_keeps_the_error_of_five_
     assert power(sign_flips, seeds=10, groups=2, trials=300) > power(all_pairs, seeds=10, groups=2, trials=300) + 0.2
     assert false_claims(sign_flips, seeds=8, trials=600) <= 0.07
     assert false_claims(sign_flips, seeds=8, worse=2, diverged=0.2, trials=600) <= 0.07
-    assert equivalence(seeds=10, factor=statistics.EQUIVALENCE_FACTOR, trials=300) <= 0.08
+    assert equivalence(seeds=10, factor=EQUIVALENCE_FACTOR, trials=300) <= 0.08
 
 
 def test_the_interval_of_the_median_covers_it() -> None:

@@ -13,9 +13,9 @@ from gradclip.config.composition import compose_config
 from gradclip.config.overrides import merge
 from gradclip.diagnosis.evidence import Evidence
 from gradclip.diagnosis.findings import find
+from gradclip.diagnosis.probe_results import ProbeResult
 from gradclip.diagnosis.remedy import Remedy, clip_norm, no_clipping
 from gradclip.diagnosis.suggestions import suggest
-from gradclip.diagnosis.trials import Trial
 from tests.support.evidence import made_run, made_telemetry
 
 RAMP = np.arange(1.0, 101.0)
@@ -88,19 +88,21 @@ def test_a_scaled_target_is_named_where_the_target_is_far_from_one(target: float
     assert (("clip=none", "data.scale_target=standard") in suggested) is is_named
 
 
-def made_trial(what: str, *errors: float, learned: int = 3) -> Trial:
+def made_result(what: str, *errors: float, learned: int = 3) -> ProbeResult:
     how = clip_norm("5") if what.startswith("norm") else no_clipping()
-    return Trial(Remedy(what, "", how), what.startswith("norm"), errors, learned, f"MSE {errors[0]:g} on the rows")
+    return ProbeResult(
+        Remedy(what, "", how), what.startswith("norm"), errors, learned, f"MSE {errors[0]:g} on the rows"
+    )
 
 
 def test_what_a_probe_measured_comes_before_rules_of_thumb() -> None:
     exploded = gather(made_run(outcome="diverged"), made_telemetry([4.0, 900.0], target=550.0))
-    trials = (
-        made_trial("norm at 5", 10.0, 9.0, 11.0), made_trial("norm at 50", 12.0, 12.0, 12.0),
-        made_trial("scaled target", 10.5, 10.0, 11.0), made_trial("a tenth", 1.0, 1.0, np.inf),
-        made_trial("Adam", 2.0, 2.0, 2.0, learned=1),
+    results = (
+        made_result("norm at 5", 10.0, 9.0, 11.0), made_result("norm at 50", 12.0, 12.0, 12.0),
+        made_result("scaled target", 10.5, 10.0, 11.0), made_result("a tenth", 1.0, 1.0, np.inf),
+        made_result("Adam", 2.0, 2.0, 2.0, learned=1),
     )  # fmt: skip
-    probe = replace(gather(made_run(clip="norm", fraction=1.0), made_telemetry(RAMP)), trials=trials)
+    probe = replace(gather(made_run(clip="norm", fraction=1.0), made_telemetry(RAMP)), probe_results=results)
     first, second, *others = suggest(probe, exploded)
     assert [first.what, second.what] == ["scaled target", "norm at 5"]
     assert "no clipping is needed: the best of it, norm at 5, reaches MSE 10" in first.why
@@ -115,9 +117,12 @@ def test_what_a_probe_measured_comes_before_rules_of_thumb() -> None:
 
 def test_a_probe_in_which_nothing_helps_says_so() -> None:
     exploded = gather(made_run(outcome="diverged"), made_telemetry([4.0, 900.0]))
-    probe = replace(exploded, trials=(made_trial("norm at 5", np.inf, learned=0),))
-    (finding,) = [one for one in find(exploded, probe) if one.kind == "probe"]
+    on_test = replace(exploded, training=replace(exploded.training, chosen_on="test"))
+    probe = replace(on_test, probe_results=(made_result("norm at 5", np.inf, learned=0),))
+    found = find(exploded, probe)
+    (finding,) = [one for one in found if one.kind == "probe"]
     assert finding.is_problem
+    assert not any(str(one).startswith("Chosen on") for one in found)
     assert str(finding).endswith("None of them helps: check the data and the initialization.")
 
 

@@ -11,8 +11,9 @@ import yaml
 from mlflow import MlflowClient
 
 from gradclip import keys
+from gradclip.advise.evidence import evidence_of
+from gradclip.advise.newest import newest_evidence
 from gradclip.advise.report import advice_message
-from gradclip.cli.advise import evidence_of, newest_evidence
 from gradclip.cli.arguments import check_options
 from gradclip.config.composition import compose_config, overrides_of
 from gradclip.config.identity import data_digest, fingerprint
@@ -146,14 +147,14 @@ def test_advice_takes_settings_from_the_checked_config_and_prints_what_a_shell_t
     assert any(word in command for command in commands)
 
 
-def test_a_damaged_run_is_passed_over_and_reported(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_run_is_passed_over_and_reported(store: Store) -> None:
     good = evidence_run(store, TEXT, made_telemetry([4.0] * 20))
     evidence_run(store, "a: [", made_telemetry([4.0]))
     evidence_run(store, TEXT, made_telemetry([4.0]).drop(columns=[keys.GRAD_NORM]))
     evidence_run(store, TEXT, made_telemetry([4.0]).assign(step="\x1b[2J"))
     write_run(store, 1.0, 0, {})
-    assert newest_evidence(tracking_of(store)).training.run_id == good
-    lines = capsys.readouterr().err.splitlines()
+    evidence, lines = newest_evidence(tracking_of(store))
+    assert evidence.training.run_id == good
     assert len(lines) == 4
     assert all(line.startswith("passed over: run: ") and line.isprintable() for line in lines)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gradclip import keys
-from gradclip.cli.advise import of_multirun
+from gradclip.advise.newest import runs_to_advise_on
 from gradclip.compare.comparison import compare
 from gradclip.formatting import chosen_on_test
 from gradclip.sweep.page import MAX_LENGTH, answer_of_comparison, answer_of_jobs, page_of
@@ -69,9 +69,7 @@ def test_the_page_of_a_comparison_has_the_score_that_chose_and_that_on_test(tmp_
     assert page.metrics == {keys.MSE.final_validation: 1.0, keys.MSE.final_test: 8.0}
 
 
-def test_the_best_settings_are_named_with_their_score_and_advice_is_on_what_diverged(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_best_settings_are_named_with_their_score_and_advice_is_on_what_diverged(tmp_path: Path) -> None:
     store, parent = make_store(tmp_path), Parent(str(tmp_path), "many", {keys.CREATION: "0" * 32})
     on_validation = {"1.0": (5.0, 4.0, 3.0), "10.0": (9.0, float("nan"), 8.0)}
     for threshold, errors in {"1.0": (3.0, 4.0, 5.0), "10.0": (9.0, float("nan"), 8.0)}.items():
@@ -85,7 +83,6 @@ def test_the_best_settings_are_named_with_their_score_and_advice_is_on_what_dive
     assert page.tags[keys.DESCRIPTION].startswith("**Best median: norm=1.0, 4.00 (4.00 on the test rows);")
     assert "(get-artifact?path=comparison/figures/" in page.tags[keys.DESCRIPTION]
     runs = found.selection.runs
-    first, second, *_ = of_multirun(runs[::-1], store)
+    (first, second, *_), messages = runs_to_advise_on(runs[::-1], store)
     assert (first.name, second.name) == ("norm=10.0 seed=1", "norm=1.0 seed=2")  # best on validation rows
-    said = capsys.readouterr().err
-    assert said == "Multirun many: 1 diverged, 5 learned. Advice on its run norm=10.0 seed=1:\n"
+    assert messages == ["Multirun many: 1 diverged, 5 learned. Advice on its run norm=10.0 seed=1:"]

@@ -22,7 +22,10 @@ ADVISED_UNCLIPPED = {  # by what its learning rate is
     UNCLIPPED_SAME_RATE: "advised, but unclipped",
 }
 CONTROLS = {UNCLIPPED_EQUIVALENT, UNCLIPPED_SAME_RATE, NORMALIZED}  # of the run as it was
-FRACTIONS = {"a tenth of the learning rate, no clipping": 10, "a hundredth of the learning rate, no clipping": 100}
+SMALLER_RATES = {
+    "a tenth of the learning rate, no clipping": 0.1,
+    "a hundredth of the learning rate, no clipping": 0.01,
+}
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,8 @@ def plain_remedies(evidence: Evidence) -> list[Remedy]:
     """Return what is tried first against an explosion, without clipping: a scaled target, smaller steps, Adam."""
     training, rate = evidence.training, evidence.learning_rate
     found = [unclipped(scaled_target(evidence.target_max_abs))] if training.can_scale_target else []
-    for what, factor in FRACTIONS.items():
-        found.append(Remedy(what, "steps may be too large", no_clipping() + learning_rate(f"{rate / factor:g}")))
+    for what, factor in SMALLER_RATES.items():
+        found.append(Remedy(what, "steps may be too large", no_clipping() + learning_rate(f"{rate * factor:g}")))
     found.append(Remedy("Adam, no clipping", "its steps do not grow with the gradient", no_clipping() + adam()))
     return [remedy for remedy in found if not remedy.changes_any(training.fixed_groups)]
 

@@ -11,6 +11,7 @@ from gradclip.compare.metric import Metric
 from gradclip.compare.planned import planned_tests
 from gradclip.compare.statistics import Estimate
 from gradclip.compare.summary import GroupSummary, error_matrix
+from gradclip.diagnosis.evidence import ENDED_WELL
 
 Verdict = Literal["better", "worse", "as good", "not told apart"]
 
@@ -69,7 +70,7 @@ class Confirmation:
     contrasts: Sequence[Contrast]
 
     @property
-    def is_told(self) -> bool:
+    def is_decided(self) -> bool:
         """Whether more seeds would change nothing: each contrast of the advice is decided."""
         return all(one.verdict != "not told apart" for one in self.of_reference)
 
@@ -123,6 +124,11 @@ def confirm_arms(summaries: Mapping[str, GroupSummary], metric: Metric, level: f
     return Confirmation(metric, score, summaries, contrasts)
 
 
+def count_learned(arm: GroupSummary) -> int:
+    """Return the number of runs that did better than a guess, or ended well where no guess is known."""
+    return sum(run.outcome in ENDED_WELL for run in arm.group.runs)
+
+
 def learned(arm: GroupSummary) -> bool:
-    """Whether at least half of the runs did better than a guess; of some data no guess is known."""
-    return 2 * (arm.count("learned") + arm.count("finished")) >= len(arm.errors)
+    """Whether at least half of the runs learned."""
+    return 2 * count_learned(arm) >= len(arm.errors)

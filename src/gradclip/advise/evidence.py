@@ -1,6 +1,7 @@
 """The evidence from a stored run: its telemetry, and what its settings and metrics say beside it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,19 @@ import pyarrow
 from pyarrow import parquet
 
 from gradclip import keys
-from gradclip.config.schema import Parts
+from gradclip.config.composition import overrides_of
+from gradclip.config.schema import Parts, flatten
+from gradclip.config.serialization import from_yaml
+from gradclip.config.tracking import TrackingSettings
 from gradclip.diagnosis.conditions import DEFAULT_EPSILON
 from gradclip.diagnosis.evidence import Evidence, gather_evidence
 from gradclip.diagnosis.log import EPOCH, STEP, TARGET_MAX_ABS, Log, Training
 from gradclip.errors import ConfigError, first_line
 from gradclip.formatting import printable
+from gradclip.tracking.operations import Operations
+from gradclip.tracking.process import ask, result_of
+from gradclip.tracking.records import Store
+from gradclip.tracking.scratch import scratch_folder
 from gradclip.tracking.stored_runs import StoredRun
 
 ACCURACY_NOISE = 0.05  # by which the accuracy on a few hundred examples differs from epoch to epoch
@@ -23,6 +31,38 @@ COLUMNS = {  # of telemetry, that are needed
     *(STEP, EPOCH, TARGET_MAX_ABS),
     *(keys.LOSS_STEP, keys.GRAD_NORM, keys.GRAD_NORM_CLIPPED, keys.GRAD_COEFFICIENT, keys.GRAD_MAX_ABS),
 }
+
+
+def read_evidence(run_id: str, tracking: TrackingSettings) -> Evidence:
+    """Return the evidence from a stored run.
+
+    Raises:
+        TrackingError: there is no such run.
+        ConfigError: as :func:`evidence_of`.
+    """
+    return evidence_of(result_of(ask(Store.of(tracking), Operations.read_run, run_id)), tracking)
+
+
+def evidence_of(run: StoredRun, tracking: TrackingSettings) -> Evidence:
+    """Return the evidence from a run; its settings are those of its config, which is checked: parameters are any text.
+
+    Raises:
+        ConfigError: it has no telemetry, or that or its config is damaged or not trusted.
+    """
+    setting = f"run: got {run.run_id!r} ({run.name})"
+    with scratch_folder() as scratch:
+        telemetry = _read_file(run, keys.TELEMETRY_FILE, tracking, scratch)
+        text = _read_file(run, keys.CONFIG_FILE, tracking, scratch).read_text(errors="surrogateescape")
+        config = from_yaml(text, tracking, setting, run.tags.get(keys.DATA_DIGEST, ""))
+        checked = replace(run, parameters=flatten(config))
+        return gather(checked, read_telemetry(telemetry, setting), overrides_of(config))
+
+
+def _read_file(run: StoredRun, name: str, tracking: TrackingSettings, folder: Path) -> Path:
+    file = result_of(ask(Store.of(tracking), Operations.read_file, run.run_id, name, str(folder)))
+    if file is None:
+        raise ConfigError(f"run: got {run.run_id!r} ({run.name}); it has no {name}")
+    return file
 
 
 def gather(run: StoredRun, telemetry: pd.DataFrame, overrides: Sequence[str] = ()) -> Evidence:

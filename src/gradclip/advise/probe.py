@@ -4,11 +4,11 @@ Successive halving over stacked replicas, in two rounds (Jamieson & Talwalkar 20
 identification and hyperparameter optimization"). The first trains thresholds a factor of ten apart, and what does
 without clipping, for a few epochs; what diverges is dropped, and the worse half of the thresholds. The second trains
 what is left, and thresholds between those, over three seeds and as long as the run itself, if that is short enough.
-Read :func:`measure` first.
+Trainings that cannot be stacked are too slow for that: one short run measures the norms. Read :func:`run_probe` first.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import isnan, sqrt
 from pathlib import Path
@@ -17,15 +17,16 @@ import numpy as np
 
 from gradclip import keys
 from gradclip.advise.arms import plain_remedies
+from gradclip.advise.evidence import read_evidence
 from gradclip.advise.training import train_settings
 from gradclip.config.composition import compose_config
 from gradclip.config.overrides import merge
 from gradclip.config.schema import TrainConfig
 from gradclip.config.tracking import TrackingSettings
 from gradclip.diagnosis.evidence import ENDED_WELL, Evidence
+from gradclip.diagnosis.probe_results import ProbeResult
 from gradclip.diagnosis.remedy import Remedy, clip_norm, decay_rate
 from gradclip.diagnosis.suggestions import norm_is_undone, rounded
-from gradclip.diagnosis.trials import Trial
 from gradclip.errors import ConfigError
 from gradclip.formatting import format_score
 from gradclip.stacked.replicas import make_replicas
@@ -39,6 +40,7 @@ from gradclip.training.components import choose_device
 
 SHORT_EPOCHS = 5  # of the first round, or a tenth of the run's own
 MAX_STEPS = 2000  # of a training: seconds for a small network, and what the tutorial's takes
+FAR_BELOW = 0.01  # threshold of the run that measures norms, times the median norm before the explosion
 DECADES = (1.0, 0.1, 0.01, 0.001, 0.0001)  # thresholds, times the median norm before the explosion
 KEPT_OTHERS = 3  # of what does without clipping: they are stacked, and a slow start may end well
 SEEDS = range(3)  # of the second round; the first has the first of them
@@ -115,7 +117,7 @@ def _clipping(thresholds: Sequence[float], schedule: str) -> list[Candidate]:
     return found
 
 
-def second_round(tried: Sequence[tuple[Candidate, Trial]], schedule: str) -> list[Candidate]:
+def second_round(tried: Sequence[tuple[Candidate, ProbeResult]], schedule: str) -> list[Candidate]:
     """Return what the second round tries: the better half of what clips, with more thresholds, and the best others.
 
     Args:
@@ -131,32 +133,70 @@ def second_round(tried: Sequence[tuple[Candidate, Trial]], schedule: str) -> lis
     return [*_clipping(thresholds, schedule), *[one for one, _ in ranked if not one.clips][:KEPT_OTHERS]]
 
 
-def measure(
-    evidence: Evidence, tracking: TrackingSettings, folder: Path, is_asked_for: bool
-) -> tuple[list[Trial], str]:
-    """Try what may help, and return it with what was measured, and the best clipped run, whose norms are reported.
+def run_probe(evidence: Evidence, tracking: TrackingSettings, folder: Path, may_be_long: bool) -> Evidence:
+    """Return the evidence of a probe, with what it has tried.
+
+    Args:
+        evidence: of the run that exploded.
+        tracking: where the trainings are stored.
+        folder: where their multiruns are written.
+        may_be_long: whether an epoch may have many steps.
+
+    Raises:
+        ConfigError: the settings of the run do not compose any more, leave nothing to try, or an epoch has many steps.
+        GradclipError: a training failed.
+    """
+    if cannot_be_stacked(evidence):
+        return measure_norms(evidence, tracking, folder)
+    results, run_id = try_candidates(evidence, tracking, folder, may_be_long)
+    return replace(read_evidence(run_id, tracking), probe_results=tuple(results))
+
+
+def measure_norms(evidence: Evidence, tracking: TrackingSettings, folder: Path) -> Evidence:
+    """Return the evidence of a short run that is clipped far below the norms of the run that exploded.
+
+    Args:
+        evidence: of the run that exploded.
+        tracking: where the short run is stored.
+        folder: of its multirun.
+
+    Raises:
+        ConfigError: that run has no finite gradient.
+    """
+    if evidence.norms is None:
+        raise ConfigError("the run has no finite gradient, so that no threshold can be set for a probe")
+    threshold = rounded(evidence.norms.p50 * FAR_BELOW)
+    changes = ["clip=norm", f"clip.value={threshold}", f"trainer.max_epochs={SHORT_EPOCHS}"]
+    settings = [merge(evidence.training.command or (), changes)]
+    (run_id,) = train_settings(settings, SEEDS[:1], tracking, folder, keys.PROBE)
+    return read_evidence(run_id, tracking)
+
+
+def try_candidates(
+    evidence: Evidence, tracking: TrackingSettings, folder: Path, may_be_long: bool
+) -> tuple[list[ProbeResult], str]:
+    """Train the candidates in two rounds; return how each ended, and the best clipped run, whose norms are reported.
 
     Args:
         evidence: of the run that exploded.
         tracking: where the trainings are stored.
         folder: where the multiruns of both rounds are written.
-        is_asked_for: whether it may take long.
+        may_be_long: whether an epoch may have many steps.
 
     Raises:
-        ConfigError: the settings of the run do not compose any more, or an epoch has many steps.
-        StackingError: trainings like the run cannot be stacked.
+        ConfigError: as :func:`run_probe`.
     """
     base = evidence.training.command or ()
     config = compose_config(base)
     steps = steps_per_epoch(config)
-    if steps > MAX_STEPS and not is_asked_for:
+    if steps > MAX_STEPS and not may_be_long:
         raise ConfigError(f"an epoch has {steps:,} steps, which takes long; probe=true trains all the same")
     long, schedule = lengths(config.trainer.max_epochs, steps), evidence.training.schedule
     if not (first := candidates(evidence)):
         raise ConfigError("no step had a finite gradient, and the run's settings leave nothing else to try")
     tried, runs = _train(first, base, SEEDS[:1], long.short, tracking, folder / "first")
     if chosen := second_round([*zip(first, tried, strict=True)], schedule):
-        diverged = [trial for trial in tried if not np.isfinite(trial.error)]
+        diverged = [result for result in tried if not np.isfinite(result.error)]
         tried, runs = _train(chosen, base, SEEDS, long.long, tracking, folder / "second")
         tried += diverged
     best = min(range(len(runs)), key=lambda index: (not tried[index].clips, tried[index].error))
@@ -170,7 +210,7 @@ def _train(
     epochs: int,
     tracking: TrackingSettings,
     folder: Path,
-) -> tuple[list[Trial], list[str]]:
+) -> tuple[list[ProbeResult], list[str]]:
     """Train all candidates, and return how each ended, and the run of its first seed.
 
     Args:
@@ -185,12 +225,12 @@ def _train(
     run_ids = train_settings(settings, seeds, tracking, folder, keys.PROBE)
     asked = [ask(Store.of(tracking), Operations.read_run, run_id) for run_id in run_ids]
     runs = [result_of(one) for one in asked]
-    count = len(seeds)
-    trials = [trial_of(one, runs[count * index : count * (index + 1)], epochs) for index, one in enumerate(chosen)]
-    return trials, run_ids[::count]
+    of_each = [runs[start : start + len(seeds)] for start in range(0, len(runs), len(seeds))]
+    results = [probe_result(one, its_runs, epochs) for one, its_runs in zip(chosen, of_each, strict=True)]
+    return results, run_ids[:: len(seeds)]
 
 
-def trial_of(tried: Candidate, runs: Sequence[StoredRun], epochs: int) -> Trial:
+def probe_result(tried: Candidate, runs: Sequence[StoredRun], epochs: int) -> ProbeResult:
     """Return how a candidate ended, by the score on the examples that choose.
 
     Args:
@@ -201,11 +241,11 @@ def trial_of(tried: Candidate, runs: Sequence[StoredRun], epochs: int) -> Trial:
     scores = [keys.stored_score(run.metrics, run.tags) for run in runs]
     score = next(filter(None, scores), None)
     if score is None:
-        return Trial(tried.remedy, tried.clips, (np.inf,) * len(runs), 0, "no score")
+        return ProbeResult(tried.remedy, tried.clips, (np.inf,) * len(runs), 0, "no score")
     split = score.choosing_split(runs[0].metrics)
     values = [run.metrics.get(score.final(split), np.nan) for run in runs]
     errors = tuple(np.where(np.isfinite(values), [score.error(value) for value in values], np.inf).tolist())
     mean = format_score(score.name, score.value(float(np.mean(errors))))
     name = score.name.upper() if score == keys.MSE else score.name
     measured = f"{name} {mean} on the {split} rows after {epochs} epochs, mean of {len(runs)} seeds"
-    return Trial(tried.remedy, tried.clips, errors, sum(run.outcome in ENDED_WELL for run in runs), measured)
+    return ProbeResult(tried.remedy, tried.clips, errors, sum(run.outcome in ENDED_WELL for run in runs), measured)

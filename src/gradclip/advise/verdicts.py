@@ -5,10 +5,10 @@ from dataclasses import replace
 from math import isnan
 
 from gradclip.advise.arms import ADVISED, ADVISED_UNCLIPPED, CONTROLS, NORMALIZED, ORIGINAL
-from gradclip.advise.confirmation import Confirmation, Contrast, learned
+from gradclip.advise.confirmation import Confirmation, Contrast, count_learned, learned
 from gradclip.compare import statistics
 from gradclip.compare.report import ON_TEST, format_error, format_estimate
-from gradclip.compare.statistics import EQUIVALENCE_FACTOR
+from gradclip.diagnosis.conditions import EQUIVALENCE_FACTOR
 from gradclip.formatting import Table
 
 WITHIN = f"within a factor of {EQUIVALENCE_FACTOR}"
@@ -31,7 +31,7 @@ def _arm_table(found: Confirmation) -> Table:
             name,
             format_estimate(arm.median, found.metric),
             *([format_error(arm.test_median.value, found.metric)] if arm.test_median else []),
-            f"{arm.count('learned') + arm.count('finished')} of {len(arm.errors)}",
+            f"{count_learned(arm)} of {len(arm.errors)}",
             f"{arm.count('diverged')} of {len(arm.errors)}",
         )
         for name, arm in found.summaries.items()

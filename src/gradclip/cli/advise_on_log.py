@@ -8,7 +8,8 @@ from gradclip.diagnosis.diagnose import diagnose_log
 from gradclip.diagnosis.log import JOINED_STEP, LEARNING_RATE, STEP, Training, as_log, find_columns
 from gradclip.diagnosis.read_log import Columns, join_points, read_log
 from gradclip.errors import DataError, did_you_mean
-from gradclip.formatting import print_lines, printable
+from gradclip.formatting import printable
+from gradclip.terminal import print_lines
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, result_of
 from gradclip.tracking.records import Store

@@ -10,8 +10,8 @@ from gradclip import keys
 from gradclip.cli.entry import output_folder
 from gradclip.config.schema import CompareSettings
 from gradclip.config.validation import validate_as
-from gradclip.formatting import print_lines
 from gradclip.program import command_line
+from gradclip.terminal import print_lines
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, result_of
 from gradclip.tracking.records import Store

@@ -23,8 +23,8 @@ from gradclip.config.overrides import for_hydra
 from gradclip.config.passwords import extract_passwords
 from gradclip.config.paths import register_resolvers
 from gradclip.errors import ConfigError, first_line
-from gradclip.formatting import standard_output
 from gradclip.program import PACKAGE, as_started
+from gradclip.terminal import standard_output
 from gradclip.tracking.owner import MAIN_LOCK, RUN_LOCK, at_end
 from gradclip.tracking.records import MAIN_FILE
 from gradclip.tracking.scratch import remove_abandoned

@@ -6,8 +6,8 @@ from importlib import import_module
 
 from gradclip import __version__
 from gradclip.errors import did_you_mean
-from gradclip.formatting import standard_output
 from gradclip.program import STARTED_IN, install_command
+from gradclip.terminal import standard_output
 
 COMMANDS = {
     "train": "train a network, clip its gradients, and track the run",

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from gradclip.cli.arguments import quoted_for_hydra
 from gradclip.cli.entry import errors_in_one_line, run_command
 from gradclip.config.paths import CONFIG_FOLDER
-from gradclip.formatting import standard_output
+from gradclip.terminal import standard_output
 
 CONFIGS = {"version_base": "1.3", "config_path": str(CONFIG_FOLDER)}
 

@@ -10,8 +10,9 @@ from gradclip.cli.entry import answers, errors_in_one_line
 from gradclip.config.error_messages import describe
 from gradclip.config.passwords import extract_passwords
 from gradclip.errors import ConfigError
-from gradclip.formatting import printable, standard_output
+from gradclip.formatting import printable
 from gradclip.program import home
+from gradclip.terminal import standard_output
 from gradclip.tracking.scratch import remove_abandoned
 from gradclip.tracking.sync import sync
 

@@ -12,7 +12,7 @@ from gradclip.cli.messages import interrupted_message, run_message
 from gradclip.config.overrides import as_typed
 from gradclip.config.validation import validate
 from gradclip.errors import Interrupted
-from gradclip.formatting import announce
+from gradclip.terminal import announce
 from gradclip.training.job import Job
 from gradclip.training.resume import check_overrides, find_stopped
 from gradclip.training.start import is_main_process, train_job

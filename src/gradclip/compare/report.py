@@ -9,7 +9,7 @@ from gradclip.arrays import Floats
 from gradclip.compare.design import design_lines
 from gradclip.compare.edges import edge_lines
 from gradclip.compare.metric import Metric
-from gradclip.compare.statistics import EQUIVALENCE_FACTOR, FEWEST_RUNS, Estimate
+from gradclip.compare.statistics import FEWEST_RUNS, Estimate
 from gradclip.compare.summary import (
     MAX_COMPARED_GROUPS,
     OUTCOMES,
@@ -18,7 +18,9 @@ from gradclip.compare.summary import (
     GroupSummary,
     Pair,
 )
-from gradclip.formatting import Table, console, print_lines, print_tables
+from gradclip.diagnosis.conditions import EQUIVALENCE_FACTOR
+from gradclip.formatting import Table
+from gradclip.terminal import console, print_lines, print_tables
 
 WIDE = 100  # characters of a terminal; on a narrower one a column is left out
 LARGE = 100  # from here on, three digits leave no decimals
@@ -178,9 +180,10 @@ def verdicts(comparison: Comparison) -> list[str]:
 
     They name runs and settings; each is one line, and a line that is indented is a command.
     """
-    chosen = [comparison.metric.caveat] if comparison.metric.caveat and len(comparison.summaries) > 1 else []
+    is_chosen = len(comparison.summaries) > 1 and not isinf(comparison.best.median.value)
+    caveat = [comparison.metric.caveat] if comparison.metric.caveat and is_chosen else []
     open_questions = [*edge_lines(comparison), *_not_significant(comparison), *_caveats(comparison)]
-    return [*_best(comparison), *chosen, *open_questions]
+    return [*_best(comparison), *caveat, *open_questions]
 
 
 def _best(comparison: Comparison) -> list[str]:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gradclip.arrays import Floats
+from gradclip.diagnosis.conditions import EQUIVALENCE_FACTOR
 
 CONFIDENCE = 0.95
 FEWEST_RUNS = 5  # of which there is an interval: of fewer, not even the range of all covers the median in 90% of cases
@@ -21,7 +22,6 @@ HUGE = 1e150  # stands for infinity in the bootstrap, which interpolates and squ
 NEARLY_ONE = 1 - 1e-9
 MAX_PERMUTATIONS = 20_000  # up to so many assignments of the runs to two groups, the test is exact despite ties
 MAX_EXACT_SEEDS = 12  # up to so many, every flip of the signs is tried; above, as many at random
-EQUIVALENCE_FACTOR = 1.1  # scores whose ratio is nearer to one than this count as equally good
 
 
 class Estimate(NamedTuple):

@@ -27,6 +27,7 @@ DEFAULT_EPSILON = 1e-8  # of Adam and its kind, in torch
 AT_MAXIMUM = 0.1  # fraction of the norms that equal the largest: of unclipped ones hardly ever more than one does
 EQUAL = 1e-4  # relative difference of two equal norms: torch divides by the norm plus 1e-6, and logs are rounded
 ROUNDED = 2  # times as often as any other value does: norms that are logged with few digits are often equal
+EQUIVALENCE_FACTOR = 1.1  # scores whose ratio is nearer to one count as equally good: of one seed they differ by more
 FEW_NORMS = 10  # fewer say nothing about their distribution, and are no basis for a threshold
 SCALE_WINDOW = 8  # steps on either side of a jump of the loss scale; a scaler changes it more rarely
 SCALE_TOLERANCE = 0.1  # of the binary logarithm of a jump: 7%, the spread of a median of a few norms
@@ -228,4 +229,4 @@ def scale_jumps(norms: Floats) -> list[tuple[int, float]]:
     found = np.flatnonzero(np.abs(jumps) > 0.5)
     if len(found) < MIN_SCALE_JUMPS or np.any(np.abs(jumps[found] - np.round(jumps[found])) > SCALE_TOLERANCE):
         return []
-    return [(int(place) + SCALE_WINDOW, float(2 ** np.round(jumps[place]))) for place in found]
+    return [(int(index) + SCALE_WINDOW, float(2 ** np.round(jumps[index]))) for index in found]

@@ -9,6 +9,7 @@ from gradclip.arrays import Floats
 from gradclip.diagnosis.conditions import EQUAL, EXPLOSION_FACTOR, OVERFITS, OVERFITS_CLEARLY, scale_jumps, spiking
 from gradclip.diagnosis.finite_statistics import finite_values, largest_of, mean_of, median_of, percentile_of
 from gradclip.diagnosis.log import EPOCH, LEARNING_RATE, SKIPPED, STEP, TARGET_MAX_ABS, Log, Training
+from gradclip.diagnosis.probe_results import ProbeResult
 from gradclip.diagnosis.tensors import (
     dominant_tensor,
     in_spikes,
@@ -17,7 +18,6 @@ from gradclip.diagnosis.tensors import (
     spiking_parameter,
     typical_p90,
 )
-from gradclip.diagnosis.trials import Trial
 
 MAX_STEPS_OF_TENSORS = 10_000  # of which the norms of single tensors are looked at: there may be thousands of tensors
 ENDED_WELL = ("learned", "finished")
@@ -82,7 +82,7 @@ class Evidence:
         overfits_after_epoch: epoch of the best score, if the score has worsened since, by more than one run's noise,
             while the training loss kept falling; 0 otherwise.
         exploded: whether the run diverged, or stalled after its gradients exploded.
-        trials: what a probe has tried, where this is the evidence from its best clipped run.
+        probe_results: what a probe has tried, where this is the evidence from its best clipped run.
     """
 
     training: Training
@@ -107,7 +107,7 @@ class Evidence:
     scale_jumps: list[tuple[int, float]]
     overfits_after_epoch: int
     exploded: bool
-    trials: tuple[Trial, ...] = ()
+    probe_results: tuple[ProbeResult, ...] = ()
 
     @property
     def clips(self) -> bool:

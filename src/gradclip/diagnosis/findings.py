@@ -10,6 +10,7 @@ from gradclip import keys
 from gradclip.diagnosis import conditions
 from gradclip.diagnosis.evidence import Evidence
 from gradclip.diagnosis.log import STEP
+from gradclip.diagnosis.probe_results import ProbeResult
 from gradclip.diagnosis.suggestions import (
     are_clipped_already,
     can_scale_target,
@@ -19,7 +20,6 @@ from gradclip.diagnosis.suggestions import (
     rounded,
     threshold_range,
 )
-from gradclip.diagnosis.trials import Trial
 from gradclip.formatting import chosen_on_test
 
 NO_BASIS = f"Fewer than {conditions.FEW_NORMS} steps are no basis for a threshold."
@@ -83,8 +83,8 @@ def _outcome(evidence: Evidence, probe: Evidence | None) -> Iterator[Finding]:
         yield Finding("outcome", text, numbers, is_problem=training.outcome in {"diverged", "stalled"})
     else:
         yield Finding("steps", _logged_steps(evidence), numbers)
-    if probe is not None and probe.trials:
-        yield _of_probe(probe.trials)
+    if probe is not None and probe.probe_results:
+        yield _of_probe(probe.probe_results)
     elif probe is not None:
         text = f"The norms were measured in a probe run of {probe.steps} steps, {probe.training.name}"
         yield Finding("probe", f"{text}: {probe.training.outcome}.", {"steps": float(probe.steps)})
@@ -106,20 +106,20 @@ def _outcome(evidence: Evidence, probe: Evidence | None) -> Iterator[Finding]:
         yield Finding("few steps", text, {"steps": float(norms.steps)})
 
 
-def _of_probe(trials: Sequence[Trial]) -> Finding:
+def _of_probe(results: Sequence[ProbeResult]) -> Finding:
     """What a probe has tried, and what of it diverged or did not learn."""
     groups = {
-        "diverged": [trial.remedy.what for trial in trials if not isfinite(trial.error)],
-        "learned nothing": [trial.remedy.what for trial in trials if isfinite(trial.error) and not trial.works],
+        "diverged": [result.remedy.what for result in results if not isfinite(result.error)],
+        "learned nothing": [result.remedy.what for result in results if isfinite(result.error) and not result.works],
     }
-    text = f"A probe tried {len(trials)} settings."
+    text = f"A probe tried {len(results)} settings."
     text += "".join(f" These {what}: {'; '.join(names)}." for what, names in groups.items() if names)
-    works = sum(trial.works for trial in trials)
+    works = sum(result.works for result in results)
     if not works:
         text += " None of them helps: check the data and the initialization."
     else:
         text += " The norms below are those of its best clipped run."
-    numbers = {"tried": float(len(trials)), "work": float(works), "diverged": float(len(groups["diverged"]))}
+    numbers = {"tried": float(len(results)), "work": float(works), "diverged": float(len(groups["diverged"]))}
     return Finding("probe", text, numbers, is_problem=not works)
 
 
@@ -134,7 +134,7 @@ def _logged_steps(evidence: Evidence) -> str:
 
 def _chosen_on_test(evidence: Evidence, measured: Evidence) -> Iterator[Finding]:
     """Say so where the advice goes by the test rows."""
-    goes_by_score = measured.trials or evidence.overfits_after_epoch
+    goes_by_score = any(result.works for result in measured.probe_results) or evidence.overfits_after_epoch
     if goes_by_score and measured.training.chosen_on == "test":
         yield Finding("chosen on test rows", chosen_on_test())
 

@@ -7,8 +7,8 @@ from numpy import fmin, isnan
 
 from gradclip.diagnosis import conditions, remedy
 from gradclip.diagnosis.evidence import ENDED_WELL, Evidence, Norms
+from gradclip.diagnosis.probe_results import remedies_of
 from gradclip.diagnosis.remedy import Remedy
-from gradclip.diagnosis.trials import remedies_of
 
 LOWEST_THRESHOLD, HIGHEST_THRESHOLD = 0.5, 10.0  # times the average norm; usual thresholds (Pascanu et al. 2013)
 UNCLIPPED_EQUIVALENT = "smaller learning rate, no clipping"
@@ -30,10 +30,10 @@ def suggest(measured: Evidence, run: Evidence) -> list[Remedy]:
     if measured.scale_jumps:
         why = "the norms contain the scale of the loss, so that a threshold has no fixed meaning"
         return [Remedy("unscale gradients first", why, remedy.unscale())]
-    if measured.trials:
+    if measured.probe_results:
         untried = [replace(one, why=f"{one.why}; not tried by the probe") for one in _other_causes(run)]
         return [
-            *remedies_of(measured.trials),
+            *remedies_of(measured.probe_results),
             *(one for one in untried if not one.changes_any(run.training.fixed_groups)),
         ]
     clipping = [] if norm_is_undone(run) else [*_clipping(measured, needs_strong_clipping(run))]

@@ -7,7 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from gradclip.formatting import print_lines
+from gradclip.terminal import print_lines
 
 SEARCH = "search_sweeper"  # in the target of a search, which chooses its jobs as it goes
 

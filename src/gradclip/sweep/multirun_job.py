@@ -12,12 +12,13 @@ from gradclip.config.overrides import as_typed
 from gradclip.config.schema import TrainConfig
 from gradclip.config.validation import validate
 from gradclip.errors import Interrupted
-from gradclip.formatting import signal_name, standard_output
+from gradclip.formatting import signal_name
 from gradclip.sweep.design import count_jobs, print_design
 from gradclip.sweep.multirun import for_multirun, parent_of
 from gradclip.sweep.results import JobResult, count_results, find_finished, job_message
 from gradclip.sweep.stacking import refusal
 from gradclip.sweep.stopping import ask_to_stop, follow_main, stopped_by
+from gradclip.terminal import standard_output
 from gradclip.training.job import Job
 from gradclip.training.start import train_job
 

@@ -15,22 +15,14 @@ from gradclip import keys
 from gradclip.config.error_messages import describe
 from gradclip.config.overrides import as_typed
 from gradclip.errors import GradclipError, RefusedWriteError, disk_errors
-from gradclip.formatting import (
-    Table,
-    announce,
-    format_score,
-    print_lines,
-    print_tables,
-    standard_output,
-    to_markdown,
-    unsent_message,
-)
+from gradclip.formatting import Table, format_score, to_markdown, unsent_message
 from gradclip.program import command_line
 from gradclip.sweep.multirun import PAGE_FILE, TABLES_FILE, ParentRun, close_parent
 from gradclip.sweep.page import answer_of_comparison, answer_of_jobs, answer_of_search, page_of
 from gradclip.sweep.results import JobResult, read_results
 from gradclip.sweep.search.report import FIGURE, SEARCH_FOLDER, Report, print_report, read_report
 from gradclip.sweep.stopping import listen, stopped_by
+from gradclip.terminal import announce, print_lines, print_tables, standard_output
 from gradclip.tracking.files import failure_in_one_line, write_whole
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.owner import at_end

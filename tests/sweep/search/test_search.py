@@ -158,6 +158,8 @@ def test_a_search_that_chose_on_test_rows_says_so(on_validation, score, name, wh
     trials = find(problem, "x=1,2", trials=2, score=score)
     said = f"Chosen on the test rows: {why}, so the best looks better than it is."
     assert caveat_of(trials) == ([said] if why else [])
+    assert (said in best_lines(report_on(trials))) is bool(why)
+    assert said not in best_lines(report_on(trials[:1])), "there was nothing to choose"
     assert len(search_table(trials).columns) == (8 if score == "train" else 7)
 
 

@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from gradclip.config.overrides import train_command
-from gradclip.formatting import CODE, Table, format_score, print_lines, print_tables, to_markdown
+from gradclip.formatting import CODE, Table, format_score, to_markdown
 from gradclip.sweep.results import JobResult
 from gradclip.sweep.search.trial import Trial, best_trial, caveat_of, in_order, metric_of
+from gradclip.terminal import print_lines, print_tables
 from gradclip.tracking.files import read_note, write_whole
 
 SEARCH_FOLDER = "search"  # in that of the multirun; its content is stored with the parent run
@@ -128,4 +129,5 @@ def best_lines(report: Report) -> list[str]:
     seeds = f"{best.over_seeds} of {best.seeds} seeds, {lowest} to {highest}" if best.seeds > 1 else "one seed"
     on_test = f", {_test_score(best)} on the test rows" if len(best.scores) > 1 else ""
     chosen = f"Best: {settings}; {metric_of([best])} {score} ({seeds}){on_test}"
-    return [chosen, *caveat_of(report.trials), "Repeat it:", f"{CODE}{report.command}"]
+    caveat = caveat_of(report.trials) if len(report.trials) > 1 else []
+    return [chosen, *caveat, "Repeat it:", f"{CODE}{report.command}"]

@@ -1,18 +1,17 @@
-"""Trials: remedies that a probe has tried, in the order of what was measured."""
+"""What a probe has tried: remedies with what was measured, the best first."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from gradclip.diagnosis.conditions import EQUIVALENCE_FACTOR
 from gradclip.diagnosis.remedy import Remedy
-
-AS_GOOD = 1.1  # factor of the error within which two settings are as good as each other; one seed differs by more
 
 
 @dataclass(frozen=True)
-class Trial:
-    """A remedy that was tried over a few seeds.
+class ProbeResult:
+    """A remedy that a probe has tried, over one seed or a few.
 
     Attributes:
         remedy: what was tried.
@@ -39,27 +38,27 @@ class Trial:
         return bool(np.isfinite(self.error)) and 2 * self.learned > len(self.errors)
 
 
-def ranked(trials: Sequence[Trial]) -> list[Trial]:
+def ranked(results: Sequence[ProbeResult]) -> list[ProbeResult]:
     """Return what works, the best first: of clipping the best threshold, and after what is as good without it.
 
     Example:
         >>> errors = {"norm at 5": 1.0, "norm at 9": 2.0, "scaled target": 1.05}
-        >>> trials = [Trial(Remedy(what, ""), "norm" in what, (error,), 1, "") for what, error in errors.items()]
-        >>> [trial.remedy.what for trial in ranked(trials)]
+        >>> results = [ProbeResult(Remedy(what, ""), "norm" in what, (error,), 1, "") for what, error in errors.items()]
+        >>> [result.remedy.what for result in ranked(results)]
         ['scaled target', 'norm at 5']
     """
-    working = sorted((trial for trial in trials if trial.works), key=lambda trial: trial.error)
-    clipping = [trial for trial in working if trial.clips]
-    best = [trial for trial in working if trial not in clipping[1:]]
-    as_good = AS_GOOD * min((trial.error for trial in best), default=0.0)
-    return sorted(best, key=lambda trial: (max(trial.error, as_good), trial.clips, trial.error))
+    working = sorted((result for result in results if result.works), key=lambda result: result.error)
+    clipping = [result for result in working if result.clips]
+    best = [result for result in working if result not in clipping[1:]]
+    as_good = EQUIVALENCE_FACTOR * min((result.error for result in best), default=0.0)
+    return sorted(best, key=lambda result: (max(result.error, as_good), result.clips, result.error))
 
 
-def remedies_of(trials: Sequence[Trial]) -> list[Remedy]:
+def remedies_of(results: Sequence[ProbeResult]) -> list[Remedy]:
     """Return what works as remedies, the advice first, whose reason says whether clipping is needed at all."""
-    best = ranked(trials)
-    remedies = [replace(trial.remedy, why=trial.measured) for trial in best]
-    other = next((trial for trial in best if trial.clips != best[0].clips), None)
+    best = ranked(results)
+    remedies = [replace(result.remedy, why=result.measured) for result in best]
+    other = next((result for result in best if result.clips != best[0].clips), None)
     if other is not None:
         what = "the best without clipping" if best[0].clips else "no clipping is needed: the best of it"
         why = f"{best[0].measured}; {what}, {other.remedy.what}, reaches {other.measured.partition(' on ')[0]}"

@@ -1,0 +1,64 @@
+"""Which run is advised on where none is named: the one that was started last, or one of the last multirun."""
+
+from collections import Counter
+from collections.abc import Sequence
+from math import inf, isfinite, nan
+
+from gradclip import keys
+from gradclip.advise.evidence import evidence_of
+from gradclip.config.error_messages import describe
+from gradclip.config.tracking import TrackingSettings
+from gradclip.diagnosis.evidence import Evidence
+from gradclip.errors import ConfigError, GradclipError, TrackingError
+from gradclip.tracking.operations import Operations
+from gradclip.tracking.process import ask, result_of
+from gradclip.tracking.records import Store
+from gradclip.tracking.stored_runs import StoredRun
+
+MAX_PASSED_OVER = 10  # runs without evidence, until the newest that has some is given up
+
+
+def newest_evidence(tracking: TrackingSettings) -> tuple[Evidence, list[str]]:
+    """Return the evidence from the newest run that has any, and messages on how that run was found.
+
+    Raises:
+        TrackingError: there is no run that has ended.
+        GradclipError: none of the newest has any evidence; the first reason.
+    """
+    newest = result_of(ask(Store.of(tracking), Operations.newest_runs, MAX_PASSED_OVER))
+    runs, messages = runs_to_advise_on(newest, Store.of(tracking))
+    passed_over: list[GradclipError] = []
+    for run in runs:
+        try:
+            return evidence_of(run, tracking), [*messages, *(f"passed over: {describe(one)}" for one in passed_over)]
+        except (ConfigError, TrackingError) as error:
+            passed_over.append(error)
+    raise passed_over[0]
+
+
+def runs_to_advise_on(newest: Sequence[StoredRun], store: Store) -> tuple[Sequence[StoredRun], list[str]]:
+    """Return the runs to advise on, the first first, and what the multirun found whose runs these are.
+
+    Of a multirun that was started last, the diverged runs come first, then the best.
+
+    Args:
+        newest: the runs that were started last, the newest first.
+        store: where they are.
+    """
+    multirun = newest[0].parent
+    if multirun is None:
+        return newest, []
+    parent = result_of(ask(store, Operations.read_run, multirun))
+    runs = result_of(ask(store, Operations.select_runs, multirun)).runs or newest
+    urgent = sorted(runs, key=_urgency)[:MAX_PASSED_OVER]
+    best = f"; best: {parent.tags[keys.BEST]}" if keys.BEST in parent.tags else ""
+    counts = Counter(run.outcome for run in runs)
+    ended = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
+    return urgent, [f"Multirun {parent.name}: {ended}{best}. Advice on its run {urgent[0].name}:"]
+
+
+def _urgency(run: StoredRun) -> tuple[bool, float]:
+    """Return what sorts diverged runs first, then the best."""
+    score = keys.stored_score(run.metrics, run.tags)
+    error = score.error(run.metrics[score.final(score.choosing_split(run.metrics))]) if score else nan
+    return run.outcome != "diverged", error if isfinite(error) else inf

@@ -1,0 +1,84 @@
+"""The confirmation of advice: trains its arms over batches of seeds until a verdict is reached, and prints it."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from gradclip.advise.arms import ADVISED, Arm, arms, control_of_advice
+from gradclip.advise.confirmation import Confirmation, confirm_arms
+from gradclip.advise.evidence import read_evidence
+from gradclip.advise.recommendation import conclusion
+from gradclip.advise.report import arms_message
+from gradclip.advise.training import train_arms
+from gradclip.advise.verdicts import notes, tables, verdicts
+from gradclip.cli.compare import store_comparison
+from gradclip.compare.comparison import compare
+from gradclip.compare.planned import batch_levels
+from gradclip.config.overrides import train_command
+from gradclip.config.schema import AdviseSettings
+from gradclip.config.tracking import TrackingSettings
+from gradclip.diagnosis.evidence import Evidence
+from gradclip.diagnosis.suggestions import suggest
+from gradclip.errors import ConfigError
+from gradclip.formatting import CODE, printable, to_markdown
+from gradclip.terminal import print_lines, print_tables
+from gradclip.tracking.records import Store
+
+
+def confirm(evidence: Evidence, probe: Evidence | None, settings: AdviseSettings, folder: Path) -> None:
+    """Train the arms over several seeds, compare them, and print which settings to use.
+
+    Args:
+        evidence: of the run that is advised on.
+        probe: of a probe run; None where there was none.
+        settings: of the command.
+        folder: where the multiruns and the comparison are written.
+
+    Raises:
+        ConfigError: there is nothing to compare the run with.
+    """
+    advice = [remedy for remedy in suggest(probe or evidence, evidence) if remedy.has_one_setting]
+    compared, tracking, store = folder / "comparison", settings.tracking, Store.of(settings.tracking)
+    planned, arm_of_run = arms(evidence, advice), dict[str, str]()
+    if len(planned) < 2:
+        raise ConfigError("confirm: got True; no other settings are suggested for such a run")
+    for (before, after), level in zip(pairwise((0, *settings.batches)), batch_levels(settings.batches), strict=True):
+        seeds = range(settings.first_seed + before, settings.first_seed + after)
+        more = f"{before} seeds cannot tell the advice from every other arm: up to {after} of each are trained."
+        print(more if before else arms_message(planned, seeds), flush=True)
+        arm_of_run |= train_arms(planned, seeds, tracking, folder / f"from_{seeds.start}")
+        if not before and (added := _control_of_advice(arm_of_run, planned, tracking)):
+            print(arms_message(added, seeds), flush=True)
+            arm_of_run |= train_arms(added, seeds, tracking, folder / "control_of_advice")
+            planned += added
+        comparison = compare(store, list(arm_of_run), compared, labels=arm_of_run)
+        summaries = {one.group.label: one for one in comparison.summaries}
+        found = confirm_arms({arm.name: summaries[arm.name] for arm in planned}, comparison.metric, level)
+        if found.is_decided:
+            break
+    sentence = print_confirmation(found, planned, compared)
+    print(f"Files: {compared}\n{store_comparison(store, comparison, compared)}\n")
+    print_lines(sentence)
+
+
+def _control_of_advice(arm_of_run: Mapping[str, str], planned: Sequence[Arm], tracking: TrackingSettings) -> list[Arm]:
+    """Return the control arm of the advice, whose learning rate follows from the steps of an advised run."""
+    advised = next((run_id for run_id, name in arm_of_run.items() if name == ADVISED), None)
+    return control_of_advice(read_evidence(advised, tracking), planned) if advised else []
+
+
+def print_confirmation(found: Confirmation, planned: Sequence[Arm], folder: Path) -> str:
+    """Print the tables and the verdicts, write them into a folder, and return the sentence to end with.
+
+    Args:
+        found: the confirmation.
+        planned: the arms.
+        folder: of the comparison.
+    """
+    sentence, arm = conclusion(found, planned)
+    command = f"\n{CODE}{printable(train_command(arm.overrides))}" if arm else ""
+    last, sentences = f"{printable(sentence)}{command}", [*verdicts(found), *notes(found)]
+    (folder / "confirmation.md").write_text("\n".join([*map(to_markdown, tables(found)), *sentences, "", last, ""]))
+    print_tables(tables(found))
+    print_lines(*sentences)
+    return last

@@ -1,0 +1,85 @@
+"""The probe of the command that advises: when there is none, and why; and one whose trainings cannot be stacked."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from gradclip import keys
+from gradclip.advise.evidence import gather
+from gradclip.cli.advise import probe_of
+from gradclip.config.composition import compose_config
+from gradclip.config.schema import AdviseSettings
+from gradclip.diagnosis.evidence import Evidence
+from gradclip.errors import ConfigError, GradclipError, TrackingError
+from tests.support.evidence import made_run, made_telemetry
+
+TRACKING = compose_config(["tracking.uri=sqlite:///none.db"]).tracking
+MUON = "optimizer=muon"  # whose trainings cannot be stacked
+
+
+def exploded(*overrides: str) -> Evidence:
+    return gather(made_run(outcome="diverged"), made_telemetry([40.0, 60.0, 900.0], target=550.0), overrides)
+
+
+def settings(probe: bool | Literal["auto"]) -> AdviseSettings:
+    return AdviseSettings.model_construct(probe=probe, tracking=TRACKING)
+
+
+@pytest.fixture(params=[False], ids=["writable"])
+def store(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """A store that is asked for nothing but whether it is read-only, without a process."""
+    monkeypatch.setattr("gradclip.cli.advise.ask", lambda *_: None)
+    monkeypatch.setattr("gradclip.cli.advise.result_of", lambda _: request.param)
+
+
+@pytest.mark.parametrize(
+    ("store", "overrides", "error", "reason"),
+    [
+        (True, (), TrackingError, "the store is read-only"),
+        (False, ("model.gone=1",), ConfigError, "model.gone=1 clip=norm: cannot be composed"),
+    ],
+    indirect=["store"],
+)
+@pytest.mark.usefixtures("store")
+def test_a_run_that_cannot_be_probed_is_advised_on_without_unless_a_probe_was_asked_for(
+    overrides: tuple[str, ...],
+    error: type[GradclipError],
+    reason: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "probe"
+    assert probe_of(exploded(*overrides), settings("auto"), folder) is None
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("no probe: ")
+    assert reason in line
+    with pytest.raises(error):
+        probe_of(exploded(*overrides), settings(True), folder)
+    assert not folder.exists()
+
+
+@pytest.mark.usefixtures("store")
+def test_trainings_that_cannot_be_stacked_are_probed_by_one_short_run_that_is_clipped_far_below_its_norms(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained: list[Sequence[str]] = []
+
+    def train_settings(settings: Sequence[Sequence[str]], seeds: range, *others: object) -> list[str]:
+        trained.extend(settings)
+        assert (len(seeds), others[-1]) == (1, keys.PROBE)
+        return ["the short run"]
+
+    monkeypatch.setattr("gradclip.advise.probe.train_settings", train_settings)
+    monkeypatch.setattr("gradclip.advise.probe.read_evidence", lambda run_id, _: run_id)
+    assert probe_of(exploded(MUON), settings("auto"), tmp_path) == "the short run"
+    assert {*trained[0]} == {MUON, "clip=norm", "clip.value=0.5", "trainer.max_epochs=5"}
+    assert "is one short run, since these cannot be stacked: optimizer=muon" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("store")
+def test_without_a_finite_gradient_the_short_run_has_no_threshold(tmp_path: Path) -> None:
+    evidence = gather(made_run(outcome="diverged"), made_telemetry([float("nan")]), [MUON])
+    with pytest.raises(ConfigError, match="has no finite gradient"):
+        probe_of(evidence, settings(True), tmp_path)

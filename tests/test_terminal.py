@@ -1,0 +1,78 @@
+"""Tables and text on a terminal."""
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from gradclip.formatting import Table
+from gradclip.terminal import announce, print_lines, print_tables
+
+TABLE = Table("runs [a]", ("run", "reason"), [("groups=[{a: 1}]", "encode it with data.categorical=[city] [/old] a|b")])
+
+
+def test_brackets_are_kept_on_the_terminal(capsys):
+    print_tables([TABLE])
+    shown = capsys.readouterr().out
+    assert "runs [a]" in shown
+    assert "groups=[{a: 1}]" in shown
+    assert "data.categorical=[city] [/old] a|b" in shown
+
+
+def test_sentences_are_wrapped_on_a_terminal_and_commands_are_not(monkeypatch, capsys):
+    text = f"  {'word ' * 30}\n    python src/train.py {'setting=1 ' * 10}\n\nend"
+    print_lines(text, "more")
+    assert capsys.readouterr().out == f"{text}\nmore\n"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+    print_lines(*text.splitlines())
+    lines = capsys.readouterr().out.splitlines()
+    assert [len(line) <= 80 for line in lines] == [True, True, False, True, True]
+    assert lines[1].startswith("    word")
+    assert lines[3:] == ["", "end"]
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """A terminal of 80 columns, whose output is kept."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    kept = Console(width=80, force_terminal=True, file=io.StringIO(), legacy_windows=False)
+    monkeypatch.setattr("gradclip.terminal.console", lambda: kept)
+    return kept
+
+
+def test_on_a_narrow_terminal_text_is_wrapped_between_words_and_numbers_stay_whole(terminal):
+    run = "none inputs_and_target_scaled learning_rate=0.00001 seed=0"
+    row = (run, "diverged", *["123.456 (1 to 2)"] * 2)
+    print_tables([Table("", ("run", "outcome", "a", "b"), [row])])
+    shown = terminal.file.getvalue()
+    assert max(map(len, re.sub(r"\x1b\[\d*m", "", shown).splitlines())) <= 80
+    assert all(word in shown for word in (*run.split(), "123.456 (1 to 2)"))
+
+
+def test_outcomes_have_colours_on_a_terminal_only(terminal, capsys):
+    table = Table("", ("run", "outcome"), [("a", "diverged"), ("b", "learned")])
+    print_tables([table])
+    assert "\x1b[31mdiverged" in terminal.file.getvalue()
+    assert "\x1b[32mlearned" in terminal.file.getvalue()
+    capsys.readouterr()
+
+
+def test_a_file_has_no_colours(capsys):
+    print_tables([Table("", ("run", "outcome"), [("a", "diverged")])])
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_a_title_may_be_longer_than_its_table_is_wide(capsys):
+    print_tables([Table("final/mse_test of 6 runs on regression: multirun of clip=none,norm", ("run",), [("a",)])])
+    title, *table = capsys.readouterr().out.splitlines()
+    assert title == "final/mse_test of 6 runs on regression: multirun of clip=none,norm"
+    assert max(map(len, table)) < 10
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_what_begins_is_announced_on_a_terminal_only(monkeypatch, capsys, is_terminal):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal)
+    announce("Run: norm=1.0; loading ...")
+    assert capsys.readouterr() == ("", "Run: norm=1.0; loading ...\n" if is_terminal else "")
