@@ -65,3 +65,19 @@ def remedies_of(trials: Sequence[Trial]) -> list[Remedy]:
         why = f"{best[0].measured}; {what}, {other.remedy.what}, reaches {other.measured.partition(' on ')[0]}"
         remedies[0] = replace(remedies[0], why=why)
     return remedies
+
+
+def last_resort(trials: Sequence[Trial]) -> list[Remedy]:
+    """Return, where nothing works, what did not diverge and learned with most seeds, or has the least error.
+
+    Example:
+        >>> trials = [Trial(Remedy(str(error), ""), True, (error,), 0, "MSE") for error in (3.0, 2.0, np.inf)]
+        >>> [(one.what, one.why) for one in last_resort(trials)]
+        [('2.0', 'MSE; nothing that was tried learned by then, but this did not diverge')]
+    """
+    finite = [trial for trial in trials if np.isfinite(trial.error)]
+    if not finite or any(trial.works for trial in finite):
+        return []
+    best = min(finite, key=lambda trial: (-trial.learned, trial.error))
+    why = f"{best.measured}; nothing that was tried learned by then, but this did not diverge"
+    return [replace(best.remedy, why=why)]
