@@ -11,6 +11,7 @@ from typing import Final, Literal, get_args
 Split = Literal["train", "validation", "test"]  # of the examples: train, choose, are reported
 SPLITS: Final[tuple[Split, ...]] = get_args(Split)
 ChoosingSplit = Literal["validation", "test"]
+CONTEXTS: Final[Mapping[Split, str]] = {"train": "training", "validation": "validation", "test": "testing"}  # MLflow's
 
 
 def choosing_split(splits: Container[Split]) -> ChoosingSplit:

@@ -22,7 +22,8 @@ from gradclip.data.tabular import TabularData
 from gradclip.keys import Split
 from gradclip.models.build import build_network
 from gradclip.stacked.replicas import Replica
-from gradclip.training.components import build_data, describe_network
+from gradclip.training.components import describe_network
+from gradclip.training.examples import build_data
 
 HELD_OUT = 200  # rows of a made table that choose; as many again test, three times
 SEQUENCES = ("data.validation_sequences=1000", "data.test_sequences=1000", "trainer.max_epochs=1")

@@ -6,6 +6,7 @@ import pytest
 from sklearn.datasets import load_diabetes, make_regression
 
 from gradclip.data.sources import SOURCES, diabetes, regression, table
+from gradclip.data.tabular import TabularData
 from gradclip.data.tasks import TASKS
 from gradclip.errors import DataError
 
@@ -34,6 +35,18 @@ def test_the_tutorials_table_is_bitwise_that_of_scikit_learn():
     assert made.train_rows.tolist() == list(range(500))
     assert made.test_rows.tolist() == list(range(500, 1000))
     assert made.categorical == ()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_table_of_many_columns_is_read_without_a_warning(kind, tmp_path):
+    frame = pd.DataFrame({f"x{column}": np.arange(40) + column / 7 for column in range(150)})
+    frame = pd.concat([frame, pd.DataFrame({f"t{column}": ["a", "b"] * 20 for column in range(110)})], axis=1)
+    path = tmp_path / f"wide.{kind}"
+    getattr(frame, {"csv": "to_csv", "parquet": "to_parquet"}[kind])(path, index=False)
+    read = table(str(path), "x149", missing="median")
+    assert all(one.columns[-1] == "x149" and one.shape[1] == 260 for one in read.frames().values())
+    TabularData(read, batch_size=8)
 
 
 @pytest.mark.parametrize(("fraction", "train", "test"), [(0.5, 5, 5), (0.25, 8, 2), (0.2, 8, 2), (0.9, 1, 9)])

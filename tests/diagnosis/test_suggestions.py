@@ -9,6 +9,7 @@ import pytest
 from gradclip import keys
 from gradclip.advise.arms import controls, plain_remedies
 from gradclip.advise.evidence import gather
+from gradclip.advise.report import advice_message
 from gradclip.config.composition import compose_config
 from gradclip.config.overrides import merge
 from gradclip.diagnosis.evidence import Evidence
@@ -56,9 +57,14 @@ def test_a_threshold_at_which_steps_change_the_weights_too_much_is_lowered() -> 
 
 
 def test_a_threshold_that_never_clips_is_reported() -> None:
-    evidence = gather(made_run(clip="norm", value="1000.0"), made_telemetry(RAMP))
-    assert any("never clipped: the run equals one without clipping" in line for line in map(str, find(evidence)))
-    assert changes_of(evidence)[0] == ("clip=norm", "clip.value=90")
+    run = made_run(clip="norm", value="1000.0")
+    evidence = gather(run, made_telemetry(np.append(RAMP, 900.0)))
+    (never,) = [one for one in find(evidence) if "never clipped: the run equals one without clipping" in str(one)]
+    assert never.is_problem
+    assert changes_of(evidence)[0] == ("clip=norm", "clip.value=91")
+    calm = gather(run, made_telemetry(RAMP))
+    assert [one.is_problem for one in find(calm) if one.kind == never.kind] == [False]
+    assert changes_of(calm) == []
 
 
 def test_advice_on_an_exploded_run_uses_the_steps_before() -> None:
@@ -126,6 +132,21 @@ def test_a_probe_in_which_nothing_helps_says_so() -> None:
     assert str(finding).endswith("None of them helps: check the data and the initialization.")
 
 
+def test_where_nothing_works_the_best_that_did_not_diverge_is_advised() -> None:
+    exploded = gather(made_run(outcome="diverged"), made_telemetry([4.0, 900.0]))
+    results = (
+        made_result("norm at 5", 8.0, 7.0, 6.0, learned=0), made_result("a tenth", 6.0, 6.0, 6.0, learned=0),
+        made_result("Adam", 7.0, 7.0, 7.0, learned=1), made_result("a hundredth", 1.0, 1.0, np.inf),
+    )  # fmt: skip
+    (advice,) = suggest(replace(exploded, probe_results=results), exploded)
+    assert advice.what == "Adam", "one seed of it learned"
+    assert advice.why == "MSE 7 on the rows; nothing that was tried learned by then, but this did not diverge"
+    (advice,) = suggest(replace(exploded, probe_results=results[:2]), exploded)
+    assert advice.what == "a tenth"
+    finite = gather(made_run("stalled", "norm", fraction=1.0), made_telemetry(RAMP))
+    assert suggest(replace(finite, probe_results=results), finite) == [], "the run did not diverge either"
+
+
 def test_norms_of_a_probe_replace_those_of_the_run() -> None:
     exploded = gather(made_run(outcome="diverged"), made_telemetry([4.0, 900.0]))
     probe = gather(made_run(clip="norm", fraction=1.0), made_telemetry(RAMP))
@@ -150,6 +171,24 @@ def test_spikes_of_one_parameter_or_one_element_choose_the_method() -> None:
 
 def test_drifting_norms_suggest_a_threshold_that_follows_them() -> None:
     assert ("clip=auto", "clip.value=10") in changes_of(gather(made_run(), made_telemetry(np.geomspace(1, 1000, 100))))
+
+
+@pytest.mark.parametrize(("outcome", "line"), [
+    ("learned", "Nothing to change: the run learned, and its gradients neither exploded nor spiked."),
+    ("stalled", "Nothing to try: the gradients give no reason to change anything."),
+])  # fmt: skip
+@pytest.mark.parametrize("clip", ["none", "norm"])
+def test_a_run_that_neither_exploded_nor_spiked_is_left_alone(clip: str, outcome: str, line: str) -> None:
+    falling = made_telemetry(np.geomspace(1000, 1, 100))
+    uneven = falling.assign(**{f"{keys.GRAD_NORM}/{name}": falling[keys.GRAD_NORM] / part for name, part in TENSORS})
+    evidence = gather(made_run(outcome, clip, fraction=0.3), uneven)
+    kinds = {finding.kind for finding in find(evidence)}
+    assert kinds > {"drift", "one tensor dominates"}
+    assert advice_message(evidence, None, 3).splitlines()[0] == line
+    assert suggest(evidence, evidence) == []
+
+
+TENSORS = [("head", 1), ("a", 100), ("b", 100)]
 
 
 def test_a_run_that_is_unstable_at_its_end_is_advised_learning_rate_decay() -> None:
@@ -185,6 +224,20 @@ def test_fewer_epochs_are_advised_where_a_run_overfits_beyond_noise(
     found = [str(finding) for finding in find(evidence)]
     assert any(f"the {split} score was best in epoch 4" in line for line in found) is (rank != "none")
     assert any(line.startswith("Chosen on the test rows") for line in found) is (rank != "none" and split == "test")
+
+
+@pytest.mark.parametrize(("wrong", "rows", "is_advised"), [
+    (1, 27, False), (3, 27, False), (4, 27, True),
+    (4, 500, False),  # less than a hundredth of them
+    (10, 500, True),
+])  # fmt: skip
+def test_a_few_more_wrong_predictions_are_no_reason_for_fewer_epochs(wrong: int, rows: int, is_advised: bool) -> None:
+    final = 1 - wrong / rows
+    metrics = {keys.ACCURACY.final_validation: final, keys.ACCURACY.final_test: final, keys.BEST_EPOCH: 4.0}
+    run = replace(made_run(), rows={"validation": rows})
+    run.metrics.update(metrics | {keys.ACCURACY.best_validation: 1.0})
+    found = changes_of(gather(run, made_telemetry(FALLING)))
+    assert found[:1] == ([("trainer.max_epochs=4",)] if is_advised else [])
 
 
 def test_accuracy_that_wanders_is_advised_learning_rate_decay() -> None:

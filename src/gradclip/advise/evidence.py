@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import sqrt
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,8 @@ from gradclip.tracking.records import Store
 from gradclip.tracking.scratch import scratch_folder
 from gradclip.tracking.stored_runs import StoredRun
 
-ACCURACY_NOISE = 0.05  # by which the accuracy on a few hundred examples differs from epoch to epoch
+ACCURACY_NOISE = 0.05  # by which accuracy differs from epoch to epoch: from none, 1% of wrong predictions is no change
+STANDARD_ERRORS = 2.0  # of the fraction of wrong predictions, within which a change is chance
 
 COLUMNS = {  # of telemetry, that are needed
     *(STEP, EPOCH, TARGET_MAX_ABS),
@@ -96,7 +98,7 @@ def training_of(run: StoredRun, overrides: Sequence[str]) -> Training:
         schedule=settings.get("schedule.name", ""),
         can_scale_target=settings.get("data.scale_target") == "none",
         initialization=settings.get("model.initialization", ""),
-        final_to_best_ratio=np.nan if score is None else final_to_best_ratio(score, metrics),
+        final_to_best_ratio=np.nan if score is None else final_to_best_ratio(score, metrics, run.rows),
         best_epoch=int(metrics.get(keys.BEST_EPOCH, 0)),
         chosen_on="" if score is None else score.choosing_split(metrics),
         fixed_groups=Parts._fields if settings.get("module._target_") else (),
@@ -104,25 +106,40 @@ def training_of(run: StoredRun, overrides: Sequence[str]) -> Training:
     )
 
 
-def final_to_best_ratio(score: keys.Score, metrics: Mapping[str, float]) -> float:
+def final_to_best_ratio(
+    score: keys.Score, metrics: Mapping[str, float], rows: Mapping[keys.Split, int] | None = None
+) -> float:
     """Return the final over the best error of a run on the examples that choose; NaN where no error is known.
 
-    A metric of the user's of which larger values are better has no known perfect value, and so no error.
+    A metric of the user's of which larger values are better has no known perfect value, and so no error. Accuracies
+    that differ by no more than chance on so few rows are equal.
 
     Args:
         score: of the run.
         metrics: of the run.
+        rows: number of rows of each kind of examples, as far as it is known.
 
     Example:
         >>> final_to_best_ratio(keys.MSE, {"final/mse_test": 30.0, "best/mse_test": 10.0})
         3.0
         >>> final_to_best_ratio(keys.ACCURACY, {"final/accuracy_test": 0.85, "best/accuracy_test": 1.0})
         4.0
+        >>> final_to_best_ratio(keys.ACCURACY, {"final/accuracy_test": 0.85, "best/accuracy_test": 1.0}, {"test": 20})
+        1.0
     """
     split = score.choosing_split(metrics)
     final, best = (score.error(metrics.get(name, np.nan)) for name in (score.final(split), score.best(split)))
-    noise = ACCURACY_NOISE if score == keys.ACCURACY else 0.0
-    return (final + noise) / (best + noise) if best + noise > 0 else np.nan
+    if score != keys.ACCURACY:
+        return final / best if best > 0 else np.nan
+    if (known := (rows or {}).get(split)) and final - best <= STANDARD_ERRORS * _standard_error(final, known):
+        return 1.0
+    return (final + ACCURACY_NOISE) / (best + ACCURACY_NOISE)
+
+
+def _standard_error(error: float, rows: int) -> float:
+    """Return that of a fraction of wrong predictions, with one more right and one more wrong (Agresti & Coull 1998)."""
+    fraction = (error * rows + 1) / (rows + 2)
+    return sqrt(fraction * (1 - fraction) / (rows + 2))
 
 
 def _number(text: str) -> float:

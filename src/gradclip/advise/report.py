@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from gradclip.advise.arms import ORIGINAL, Arm, controls
 from gradclip.config.overrides import merge, train_command
 from gradclip.diagnosis.diagnose import diagnose_evidence
-from gradclip.diagnosis.evidence import Evidence
+from gradclip.diagnosis.evidence import ENDED_WELL, Evidence
 from gradclip.diagnosis.remedy import Remedy
+from gradclip.diagnosis.suggestions import gradients_are_calm
 from gradclip.formatting import printable
 
 
@@ -22,7 +23,7 @@ def advice_message(evidence: Evidence, probe: Evidence | None, seeds: int) -> st
     training, advice, arms = evidence.training, diagnosis.remedies, controls(evidence)
     base = training.command or ()
     seed_range, known = range(seeds), {remedy.changes for remedy in advice}
-    lines = [f"Try {advice[0].what}:" if advice else "Nothing to try: the gradients give no reason to change anything."]
+    lines = [f"Try {advice[0].what}:" if advice else nothing_to_try(evidence)]
     lines += _remedy_lines(advice[0], base, seed_range)[1:] if advice else []
     lines += [f"  Why: {advice[0].why}."] if advice else []
     lines += ["", "Findings:", *(f"  {finding}" for finding in diagnosis.findings)]
@@ -42,6 +43,14 @@ def advice_message(evidence: Evidence, probe: Evidence | None, seeds: int) -> st
     if diagnosis.unknown:
         lines += ["", "Not known from this run:", *(f"  {what}" for what in diagnosis.unknown)]
     return "\n".join(map(printable, lines))  # settings and names come from the store
+
+
+def nothing_to_try(evidence: Evidence) -> str:
+    """Return why nothing is advised."""
+    outcome = evidence.training.outcome
+    if outcome in ENDED_WELL and gradients_are_calm(evidence):
+        return f"Nothing to change: the run {outcome}, and its gradients neither exploded nor spiked."
+    return "Nothing to try: the gradients give no reason to change anything."
 
 
 def _remedy_lines(remedy: Remedy, base: Sequence[str], seeds: range) -> list[str]:

@@ -67,7 +67,7 @@ class Table:
 
     def frames(self) -> dict[Split, pd.DataFrame | None]:
         """Return the rows of each kind, the target being the last column."""
-        frame = self.features.assign(**{str(self.target.name): self.target})
+        frame = pd.concat([self.features, self.target], axis=1)  # pandas advises against inserting a column into many
         return {split: frame.iloc[rows] for split, rows in self.rows.items()}
 
 

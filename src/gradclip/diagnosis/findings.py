@@ -198,7 +198,7 @@ def _clipping(evidence: Evidence) -> Iterator[Finding]:
     if evidence.clip_fraction == 0:
         threshold = "" if isnan(training.threshold) else f" at {training.threshold}"
         text = f"{label}{threshold} never clipped: the run equals one without clipping."
-        yield Finding("threshold never reached", text, numbers, is_problem=True)
+        yield Finding("threshold never reached", text, numbers, is_problem=not gradients_are_calm(evidence))
     elif evidence.clip_fraction > conditions.MOSTLY_CLIPPED and not conditions.undoes_scale(training.optimizer):
         rate = evidence.learning_rate * evidence.coefficient
         same = "" if isnan(rate) else f", as a learning rate of {rounded(rate)} would"

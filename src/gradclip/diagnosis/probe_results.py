@@ -64,3 +64,19 @@ def remedies_of(results: Sequence[ProbeResult]) -> list[Remedy]:
         why = f"{best[0].measured}; {what}, {other.remedy.what}, reaches {other.measured.partition(' on ')[0]}"
         remedies[0] = replace(remedies[0], why=why)
     return remedies
+
+
+def last_resort(results: Sequence[ProbeResult]) -> list[Remedy]:
+    """Return, where nothing works, what did not diverge and learned with most seeds, or has the least error.
+
+    Example:
+        >>> results = [ProbeResult(Remedy(str(error), ""), True, (error,), 0, "MSE") for error in (3.0, 2.0, np.inf)]
+        >>> [(one.what, one.why) for one in last_resort(results)]
+        [('2.0', 'MSE; nothing that was tried learned by then, but this did not diverge')]
+    """
+    finite = [result for result in results if np.isfinite(result.error)]
+    if not finite or any(result.works for result in finite):
+        return []
+    best = min(finite, key=lambda result: (-result.learned, result.error))
+    why = f"{best.measured}; nothing that was tried learned by then, but this did not diverge"
+    return [replace(best.remedy, why=why)]

@@ -7,7 +7,7 @@ from numpy import fmin, isnan
 
 from gradclip.diagnosis import conditions, remedy
 from gradclip.diagnosis.evidence import ENDED_WELL, Evidence, Norms
-from gradclip.diagnosis.probe_results import remedies_of
+from gradclip.diagnosis.probe_results import last_resort, remedies_of
 from gradclip.diagnosis.remedy import Remedy
 
 LOWEST_THRESHOLD, HIGHEST_THRESHOLD = 0.5, 10.0  # times the average norm; usual thresholds (Pascanu et al. 2013)
@@ -35,8 +35,13 @@ def suggest(measured: Evidence, run: Evidence) -> list[Remedy]:
         return [
             *remedies_of(measured.probe_results),
             *(one for one in untried if not one.changes_any(run.training.fixed_groups)),
+            *(last_resort(measured.probe_results) if run.training.outcome == "diverged" else ()),
         ]
-    clipping = [] if norm_is_undone(run) else [*_clipping(measured, needs_strong_clipping(run))]
+    is_calm = gradients_are_calm(run)
+    clipping = [] if is_calm or norm_is_undone(run) else [*_clipping(measured, needs_strong_clipping(run))]
+    by_norms = [*_adaptive_threshold(measured), *_thresholds_by_layer(measured)]
+    if is_calm and run.training.outcome:  # of a log alone it is not known how the training ended
+        by_norms = []
     scaling, step_size, epochs = [*_scaling(run)], [*_step_size(run)], [*_fewer_epochs(run)]
     if has_too_few_steps(measured) or scaling_comes_first(run):
         ordered = [*scaling, *step_size, *clipping, *_other_causes(run)]
@@ -50,8 +55,7 @@ def suggest(measured: Evidence, run: Evidence) -> list[Remedy]:
         *_inert_clipping(run),
         *_smaller_epsilon(run),
         *ordered,
-        *_adaptive_threshold(measured),
-        *_thresholds_by_layer(measured),
+        *by_norms,
         *(() if overfits_clearly else epochs),
     ]
     return [one for one in found if not one.changes_any(run.training.fixed_groups)]
@@ -97,15 +101,15 @@ def scaling_comes_first(evidence: Evidence) -> bool:
 
 
 def gradients_are_calm(evidence: Evidence) -> bool:
-    """Whether gradients neither exploded nor spiked and, if anything clips them, hardly need it."""
+    """Whether gradients neither exploded nor spiked; of those that a log has clipped this is not known."""
     if needs_strong_clipping(evidence) or evidence.spiking_parameter or evidence.norms is None:
         return False
-    return not evidence.norms.spikes and (not evidence.clips or evidence.training.outcome == "stalled")
+    return not evidence.norms.spikes and (not evidence.clips or evidence.training.outcome != "")
 
 
 def _clipping(evidence: Evidence, strong: bool) -> Iterator[Remedy]:
     norms = evidence.norms
-    if norms is None or gradients_are_calm(evidence):
+    if norms is None:
         return
     if has_too_few_steps(evidence):
         yield thresholds_over_decades(float(evidence.finite_norms[: norms.steps].min()))

@@ -1,6 +1,6 @@
 """What is read from the store; plain data, no MLflow."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from gradclip import keys
@@ -20,6 +20,7 @@ class StoredRun:
         parameters: every setting, as text under its dotted name.
         metrics: the last value of each metric.
         tags: its tags, without those of MLflow.
+        rows: number of rows of each kind of examples, where they are a table.
     """
 
     run_id: str
@@ -30,6 +31,7 @@ class StoredRun:
     parameters: dict[str, str]
     metrics: dict[str, float]
     tags: dict[str, str]
+    rows: dict[keys.Split, int] = field(default_factory=dict)
 
     @property
     def outcome(self) -> str:

@@ -21,8 +21,6 @@ from gradclip.training.job import Job
 from gradclip.training.own_data import OwnData
 from gradclip.training.result import Result
 
-CONTEXTS: dict[keys.Split, str] = {"train": "training", "validation": "validation", "test": "testing"}  # MLflow's words
-
 
 def create_run(job: Job, lock: Path | None = None, spool: bool = False) -> TrackedRun:
     """Create the run of a job in the store, or reopen the one that it resumes; returns before the store answers.
@@ -64,7 +62,7 @@ def datasets_of(data: TrainingData) -> list[Dataset]:
     """The examples of each kind; of a data module of the user's only its name is known."""
     target = "" if isinstance(data, OwnData) else data.schema.target
     return [
-        Dataset(f"{data.name} ({CONTEXTS[split]})", data.source, target, CONTEXTS[split], frame)
+        Dataset(f"{data.name} ({keys.CONTEXTS[split]})", data.source, target, keys.CONTEXTS[split], frame)
         for split, frame in data.frames().items()
     ]
 

@@ -16,11 +16,13 @@ from gradclip.errors import TrackingError, first_line
 from gradclip.formatting import printable
 from gradclip.tracking.backend.connection import Connection
 from gradclip.tracking.backend.database import analyze
+from gradclip.tracking.backend.writes import CONTEXT_TAG
 from gradclip.tracking.stored_runs import Curve, Selection, StoredRun
 
 OUTCOMES = ("learned", "stalled", "diverged", "finished")
 CONNECTIONS = 8  # to a server at a time
 RUN_ID = re.compile(r"[0-9a-f]{32}")
+ROWS = re.compile(r'"num_rows": (\d{1,15})\b')  # in MLflow's profile of a data set
 FILTER = re.compile(r"[=<>]|\b(LIKE|ILIKE|IN|IS)\b", re.IGNORECASE)
 
 
@@ -164,7 +166,20 @@ def to_stored_run(run: Run) -> StoredRun:
         parameters={printable(name): printable(value) for name, value in run.data.params.items()},
         metrics={printable(key): value for key, value in run.data.metrics.items()},
         tags={printable(key): printable(value) for key, value in tags.items()},
+        rows=_rows(run),
     )
+
+
+def _rows(run: Run) -> dict[keys.Split, int]:
+    """Number of rows of each kind of examples, as far as the store has it."""
+    splits = {context: split for split, context in keys.CONTEXTS.items()}
+    found: dict[keys.Split, int] = {}
+    for one in run.inputs.dataset_inputs if run.inputs else ():
+        known = ROWS.search(one.dataset.profile or "")
+        for tag in one.tags:
+            if known and tag.key == CONTEXT_TAG and tag.value in splits:
+                found[splits[tag.value]] = int(known[1])
+    return found
 
 
 def _to_curve(history: Sequence[Metric], max_points: int) -> Curve:
