@@ -40,7 +40,8 @@ def row_part_norms(rows: Floats, starts: Sequence[int] | Integers) -> Floats:
 
 
 def _unscaled_part_norms(rows: Floats, starts: Sequence[int] | Integers) -> Floats:
-    norms: Floats = np.sqrt(np.add.reduceat(np.square(rows), starts, axis=1))
+    with np.errstate(over="ignore"):
+        norms: Floats = np.sqrt(np.add.reduceat(np.square(rows), starts, axis=1))
     return norms
 
 
