@@ -95,8 +95,8 @@ def initial_rate(optimizer: Optimizer) -> float:
 
 def has_foreign_hooks(optimizer: Optimizer) -> bool:
     """Return whether code from outside this package runs before each step of an optimizer."""
-    hooks = [*_global_optimizer_pre_hooks.values(), *getattr(optimizer, "_optimizer_step_pre_hooks", {}).values()]
-    return not all((getattr(hook, "__module__", None) or "").startswith("gradclip.") for hook in hooks)
+    hooks = [*getattr(optimizer, "_optimizer_step_pre_hooks", {}).values(), *_global_optimizer_pre_hooks.values()]
+    return bool(hooks) and not all((getattr(hook, "__module__", None) or "").startswith("gradclip.") for hook in hooks)
 
 
 def uncompiled(hook: Callable[..., Any]) -> Callable[..., Any]:
