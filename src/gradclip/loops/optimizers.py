@@ -95,7 +95,11 @@ def initial_rate(optimizer: Optimizer) -> float:
 
 def has_foreign_hooks(optimizer: Optimizer) -> bool:
     """Return whether code from outside this package runs before each step of an optimizer."""
-    hooks = [*getattr(optimizer, "_optimizer_step_pre_hooks", {}).values(), *_global_optimizer_pre_hooks.values()]
+    has_own = hasattr(
+        optimizer, "_optimizer_step_pre_hooks"
+    )  # unless it never called the constructor of its base class
+    own = optimizer._optimizer_step_pre_hooks if has_own else {}
+    hooks = [*own.values(), *_global_optimizer_pre_hooks.values()]
     return bool(hooks) and not all((getattr(hook, "__module__", None) or "").startswith("gradclip.") for hook in hooks)
 
 

@@ -18,7 +18,7 @@ class Unchanged:
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         self._gradients = [parameter.grad for parameter in parameters]
-        self._versions = [_version(gradient) for gradient in self._gradients]
+        self._versions = [_version_of(gradient) for gradient in self._gradients]
 
     def count_changes(self, parameters: Sequence[nn.Parameter]) -> int | None:
         """Return how often each gradient was changed in place; None if they differ in that, or one is another now.
@@ -28,13 +28,13 @@ class Unchanged:
         if None in self._versions:
             return None
         counts = {
-            -1 if parameter.grad is not before else (_version(before) or 0) - (version or 0)
+            -1 if parameter.grad is not before else (_version_of(before) or 0) - (version or 0)
             for parameter, before, version in zip(parameters, self._gradients, self._versions, strict=True)
         }
         return counts.pop() if len(counts) == 1 and -1 not in counts else None
 
 
-def _version(gradient: Tensor | None) -> int | None:
+def _version_of(gradient: Tensor | None) -> int | None:
     if gradient is None:
         return 0
     return None if gradient.is_inference() else gradient._version
