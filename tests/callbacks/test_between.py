@@ -33,8 +33,9 @@ class Sums(LightningModule):
             tensor.grad.data.clamp_(max=2.5)
 
     def clamp_once(self):
-        """Clip elements by one operation in place."""
-        torch._foreach_clamp_max_([tensor.grad for tensor in self.tensors], 2.5)
+        """Clip the same elements by one operation in place, which versions count."""
+        for tensor in self.tensors:
+            tensor.grad.clamp_(max=2.5)
 
 
 class OwnClipping(Sums):
@@ -51,7 +52,8 @@ class OwnStep(Sums):
 
 class OwnPlugin(Precision):
     def clip_grad_by_norm(self, optimizer, clip_val):
-        torch._foreach_clamp_max_([p.grad for p in self.main_params(optimizer)], 2.5)
+        for parameter in self.main_params(optimizer):
+            parameter.grad.clamp_(max=2.5)
 
 
 class OwnRescaler(Rescaler):

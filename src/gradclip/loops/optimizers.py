@@ -95,9 +95,7 @@ def initial_rate(optimizer: Optimizer) -> float:
 
 def has_foreign_hooks(optimizer: Optimizer) -> bool:
     """Return whether code from outside this package runs before each step of an optimizer."""
-    has_own = hasattr(
-        optimizer, "_optimizer_step_pre_hooks"
-    )  # unless it never called the constructor of its base class
+    has_own = hasattr(optimizer, "_optimizer_step_pre_hooks")  # not if it left out its base class's constructor
     own = optimizer._optimizer_step_pre_hooks if has_own else {}
     hooks = [*own.values(), *_global_optimizer_pre_hooks.values()]
     return bool(hooks) and not all((getattr(hook, "__module__", None) or "").startswith("gradclip.") for hook in hooks)
