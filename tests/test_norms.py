@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gradclip import cpu_norms
 from gradclip.array_norms import row_norms, row_part_norms
 from gradclip.norms import (
     LARGE,
@@ -117,6 +118,18 @@ def test_a_nan_affects_the_norm_of_its_own_tensor_only():
     norms = tensor_norms([torch.tensor([np.nan, 1.0]), torch.tensor([3.0, 4.0])])
     assert norms[0].isnan()
     assert norms[1] == 5.0
+
+
+@pytest.mark.parametrize("context", [torch.inference_mode(), torch.device("meta")])
+@pytest.mark.parametrize("large", [10, 200_000])
+def test_what_is_kept_of_the_first_time_serves_under_any_mode_and_default_device(context, large):
+    cpu_norms._plan.cache_clear()
+    tensors = [torch.ones(9, requires_grad=True) for _ in range(20)] + [torch.ones(large)]
+    with context:
+        tensor_norms(tensors)
+    norms = tensor_norms(tensors)
+    norms.sum().backward()
+    assert norms.tolist() == pytest.approx([3.0] * 20 + [large**0.5])
 
 
 def test_without_tensors():

@@ -6,6 +6,8 @@ import numpy as np
 
 from gradclip.arrays import Floats, Integers
 
+LEAST = 1e-140  # of smaller norms some squares were lost
+
 
 def row_norms(rows: Floats) -> Floats:
     """Return the L2 norm of each row of an array, ``[rows]``.
@@ -30,8 +32,16 @@ def row_part_norms(rows: Floats, starts: Sequence[int] | Integers) -> Floats:
         >>> row_part_norms(np.array([[3.0, 4.0, -2.0]]), [0, 2])
         array([[5., 2.]])
     """
+    norms = _unscaled_part_norms(rows, starts)
+    if (norms > LEAST).all() and (norms < np.inf).all():  # neither is true of NaN
+        return norms
     scale = _row_scale(rows)
-    norms: Floats = np.sqrt(np.add.reduceat(np.square(rows / scale), starts, axis=1)) * scale
+    return _unscaled_part_norms(rows / scale, starts) * scale
+
+
+def _unscaled_part_norms(rows: Floats, starts: Sequence[int] | Integers) -> Floats:
+    with np.errstate(over="ignore"):
+        norms: Floats = np.sqrt(np.add.reduceat(np.square(rows), starts, axis=1))
     return norms
 
 

@@ -43,8 +43,11 @@ def _plan(sizes: tuple[int, ...], can_group: bool) -> _Plan:
     groups = [indices[start : start + TOGETHER] for indices in many for start in range(0, len(indices), TOGETHER)]
     grouped = [index for group in groups for index in group]
     others = sorted({*range(len(sizes))} - {*grouped})
-    owners = torch.tensor(grouped + [index for index in others for _ in range(max(1, -(-sizes[index] // BLOCK)))])
-    return _Plan(groups, others, owners, owners.argsort() if len(owners) == len(sizes) else None)
+    of_blocks = [index for index in others for _ in range(max(1, -(-sizes[index] // BLOCK)))]
+    with torch.inference_mode(False):  # a plan outlives the mode and the default device of its first use
+        owners = torch.tensor(grouped + of_blocks, device="cpu")
+        places = owners.argsort() if len(owners) == len(sizes) else None
+    return _Plan(groups, others, owners, places)
 
 
 def unchecked_norms(
@@ -90,7 +93,7 @@ def _pieces(tensors: Sequence[Tensor], plan: _Plan) -> Iterator[Tensor]:
 
 def _differences(pieces: Iterator[Tensor], others: Iterator[Tensor]) -> Iterator[Tensor]:
     """Yield the differences one after the other in the same memory: new memory costs more than to subtract."""
-    memory = torch.empty(0)
+    memory = torch.empty(0, device="cpu")
     for piece, other in zip(pieces, others, strict=True):
         if memory.numel() < piece.numel() or memory.dtype != piece.dtype:
             memory = piece.new_empty(piece.numel())

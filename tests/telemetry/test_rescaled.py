@@ -31,6 +31,11 @@ def decay(parameters):
         parameter.grad.add_(1.0)
 
 
+def decay_uncounted(parameters):
+    for parameter in parameters:
+        parameter.grad.data.add_(1.0)
+
+
 def replace(parameters):
     for parameter in parameters:
         parameter.grad = torch.ones_like(parameter)
@@ -50,6 +55,7 @@ def forget(parameters):
         lambda parameters: multiply(parameters, 0.0),
         lambda parameters: multiply(parameters, torch.nan),
         lambda parameters: [multiply(parameters), decay(parameters)],
+        lambda parameters: [multiply(parameters), decay_uncounted(parameters)],
         lambda parameters: decay(parameters[:1]),
         replace,
         forget,
@@ -82,3 +88,10 @@ def test_changes_in_place_are_counted_and_another_gradient_is_none():
     assert Unchanged(parameters[1:]).count_changes(parameters[1:]) == 0
     parameters[0].grad = torch.ones(2)
     assert unchanged.count_changes(parameters[:1]) is None
+
+
+def test_gradients_of_inference_mode_have_no_count():
+    parameters = [nn.Parameter(torch.zeros(2))]
+    with torch.inference_mode():
+        parameters[0].grad = torch.ones(2)
+    assert Unchanged(parameters).count_changes(parameters) is None

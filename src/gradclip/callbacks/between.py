@@ -4,8 +4,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from gradclip.callbacks.clip_gradients import ClipGradients
 from gradclip.callbacks.trainer_checks import callbacks_of, overrides
-from gradclip.clipping.base import Rescaler
 from gradclip.errors import TrainerError
+from gradclip.loops.in_place import multiplies_all
 
 
 def check_order(trainer: Trainer, monitor: Callback) -> None:
@@ -23,21 +23,27 @@ def check_order(trainer: Trainer, monitor: Callback) -> None:
 def may_change_direction(trainer: Trainer, module: LightningModule, monitor: Callback) -> bool:
     """Return whether something between the monitor and the optimizer may change the direction of the gradient.
 
-    That is value clipping, a clipper that does, or a hook of the user's own, which may do anything.
+    That is value clipping, a clipper that does, or code of the user's own, which may do anything.
 
     Args:
         trainer: its clipping and its callbacks are looked at.
-        module: its hooks are looked at.
+        module: its methods are looked at.
         monitor: what comes before it among the callbacks is left out.
     """
     if trainer.gradient_clip_val is not None and trainer.gradient_clip_algorithm == "value":
         return True
     after = _callbacks_after(trainer, monitor)
     clippers = [callback.clipper for callback in after if isinstance(callback, ClipGradients)]
-    return (
-        any(clipper.changes_direction for clipper in clippers)
-        or any(overrides(component, "on_before_optimizer_step") for component in (module, *after))
-        or overrides(module, "configure_gradient_clipping")
+    plugin = trainer.precision_plugin
+    owners: list[tuple[str, tuple[object, ...]]] = [
+        ("on_before_optimizer_step", (module, *after)),
+        ("configure_gradient_clipping", (module,)),
+        ("clip_gradients", (module, plugin)),
+        ("clip_grad_by_norm", (plugin,)),
+        ("optimizer_step", (module, plugin, trainer.strategy)),
+    ]
+    return any(clipper.changes_direction for clipper in clippers) or any(
+        overrides(owner, method) for method, components in owners for owner in components
     )
 
 
@@ -49,9 +55,9 @@ def multiplies_once(trainer: Trainer, monitor: Callback) -> bool:
         monitor: what comes before it among the callbacks is left out.
     """
     clips = [callback for callback in _callbacks_after(trainer, monitor) if isinstance(callback, ClipGradients)]
-    if trainer.gradient_clip_val is not None:
+    if (trainer.gradient_clip_val or 0) > 0:  # Lightning leaves out a threshold of 0
         return not clips
-    return len(clips) == 1 and isinstance(clips[0].clipper, Rescaler)
+    return len(clips) == 1 and multiplies_all(clips[0].clipper)
 
 
 def _callbacks_after(trainer: Trainer, monitor: Callback) -> list[Callback]:

@@ -203,13 +203,7 @@ class GradientMonitor(Callback):
             self._validation.start(trainer)
 
     def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *batch: Any, **indices: Any
     ) -> None:
         """Note the loss that a step of the validation returned."""
         if self._validates:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gradclip.clipping.base import Clipper, State
+from gradclip.clipping.base import Clipper, Rescaler, State
 from gradclip.errors import TrainerError
 from gradclip.loops.optimizers import check_dense
 
@@ -65,6 +65,16 @@ class InPlaceClipper:
         state = self.clipper.init({**dict(self._module.named_parameters()), **parameters})
         kept = {key: value.to(state[key].device) for key, value in (self.state or {}).items() if key in state}
         return {**state, **kept}
+
+
+def multiplies_all(clipper: Clipper | None) -> bool:
+    """Return whether a clipper multiplies all gradients by one number, in one operation.
+
+    That is known of this package's rescalers. One of the user's own may do something else in place, or multiply each
+    tensor by a number of its own.
+    """
+    is_own = type(clipper).__module__.startswith("gradclip.clipping.")
+    return isinstance(clipper, Rescaler) and is_own and not clipper.changes_direction
 
 
 def check_clipper(clipper: object) -> None:

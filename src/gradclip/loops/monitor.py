@@ -16,7 +16,14 @@ from gradclip.diagnosis.explosion import Explosion, explain
 from gradclip.diagnosis.remedy import Loop
 from gradclip.errors import TrainerError
 from gradclip.loops.finite_state import FiniteState
-from gradclip.loops.optimizers import OptimizerParameters, as_float, check_dense, group_rates, uncompiled
+from gradclip.loops.optimizers import (
+    OptimizerParameters,
+    as_float,
+    check_dense,
+    group_rates,
+    has_foreign_hooks,
+    uncompiled,
+)
 from gradclip.telemetry.batches import merge_extremes
 from gradclip.telemetry.divergence import LOST_UPDATES, Divergence
 from gradclip.telemetry.record import GradientRecord
@@ -35,7 +42,8 @@ class OptimizerMonitor:
     Args:
         module: the module that is trained, which has the names of the parameters, and buffers.
         optimizer: the optimizer.
-        changes_direction: whether clipping may change the direction of the gradient, so that its angle is measured.
+        changes_direction: whether clipping may change the direction of the gradient, so that its angle is measured; so
+            it is where the optimizer has hooks of the user's own.
         updates_every: optimizer steps between two measurements of the weights' updates; None is 1, or 10 in a network
             of more than a million parameters.
         multiplies_once: whether clipping multiplies all gradients by one number, in one operation, and does nothing
@@ -59,14 +67,13 @@ class OptimizerMonitor:
         self.finite_state = FiniteState(module)
         self.diverged_step: int | None = None
         self._module = module
-        self._make_recorder = partial(
-            make_recorder, changes_direction=changes_direction, multiplies_once=multiplies_once
-        )
+        self._changes_direction = changes_direction
+        self._make_recorder = partial(make_recorder, multiplies_once=multiplies_once)
         self._updates_every = updates_every
         self._parameters = OptimizerParameters(module)
         self._named: dict[str, nn.Parameter] = {}
         self._are_trained: list[bool] = []
-        self._recorder = self._make_recorder([])
+        self._recorder = self._make_recorder([], changes_direction)
         self._store = RecordStore()
         self._latest: GradientRecord | None = None  # block
         self.steps = 0
@@ -232,14 +239,16 @@ class OptimizerMonitor:
         """Measure what the optimizer trains from now on, where that has changed; what is frozen is left out."""
         named = self.read_parameters()
         are_trained = [parameter.requires_grad or parameter.grad is not None for parameter in named.values()]
-        if named is self._named and are_trained == self._are_trained:
+        changes_direction = self._changes_direction or has_foreign_hooks(self.optimizer)  # which may do anything
+        is_same = changes_direction == self._recorder.changes_direction
+        if is_same and named is self._named and are_trained == self._are_trained:
             return
         flush()
         pairs = zip(named.items(), are_trained, strict=True)
         trained = [(name, parameter) for (name, parameter), is_trained in pairs if is_trained and parameter.numel()]
         check_dense(dict(trained))
         self._named, self._are_trained = named, are_trained
-        self._recorder = self._make_recorder(trained)
+        self._recorder = self._make_recorder(trained, changes_direction)
         size = sum(parameter.numel() for _, parameter in trained)
         self._interval = self._updates_every or default_updates_every(size)
 

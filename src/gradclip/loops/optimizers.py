@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.amp.grad_scaler import OptState
 from torch.optim import Optimizer
+from torch.optim.optimizer import _global_optimizer_pre_hooks
 
 from gradclip.errors import TrainerError
 
@@ -90,6 +91,14 @@ def initial_rate(optimizer: Optimizer) -> float:
     """Return the highest rate of a group, that at the top of its schedule where it has one; NaN if none is known."""
     tops = (group.get("max_lr", group.get("initial_lr", group.get("lr"))) for group in optimizer.param_groups)
     return max((float(rate) for rate in tops if rate is not None), default=float("nan"))
+
+
+def has_foreign_hooks(optimizer: Optimizer) -> bool:
+    """Return whether code from outside this package runs before each step of an optimizer."""
+    has_own = hasattr(optimizer, "_optimizer_step_pre_hooks")  # not if it left out its base class's constructor
+    own = optimizer._optimizer_step_pre_hooks if has_own else {}
+    hooks = [*own.values(), *_global_optimizer_pre_hooks.values()]
+    return bool(hooks) and not all((getattr(hook, "__module__", None) or "").startswith("gradclip.") for hook in hooks)
 
 
 def uncompiled(hook: Callable[..., Any]) -> Callable[..., Any]:

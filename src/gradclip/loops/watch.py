@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
-from gradclip.clipping.base import Clipper, Rescaler
+from gradclip.clipping.base import Clipper
 from gradclip.diagnosis.conditions import DEFAULT_EPSILON
 from gradclip.diagnosis.diagnose import Diagnosis, diagnose
 from gradclip.diagnosis.explosion import Explosion
 from gradclip.errors import TrainerError
-from gradclip.loops.in_place import InPlaceClipper, check_clipper
+from gradclip.loops.in_place import InPlaceClipper, check_clipper, multiplies_all
 from gradclip.loops.monitor import OptimizerMonitor, check_intervals
 from gradclip.loops.optimizers import uncompiled, unscale
 from gradclip.loops.unwrapping import check_kinds, check_whole_gradients, unwrapped, unwrapped_model
@@ -88,8 +88,9 @@ class watch:  # noqa: N801  # called as a function is, like torch.no_grad
         self.flush_every, self.folder = flush_every, Path(folder)
         self._clipper = None if clipper is None else InPlaceClipper(clipper, model)
         changes_direction = clipper is not None and clipper.changes_direction
-        once = isinstance(clipper, Rescaler)
-        self._monitor = OptimizerMonitor(model, self.optimizer, changes_direction, updates_every, once)
+        self._monitor = OptimizerMonitor(
+            model, self.optimizer, changes_direction, updates_every, multiplies_all(clipper)
+        )
         self._monitor.hook(self.optimizer)
         self._losses: list[Tensor] = []  # of the batches since the last step
         self._in_scaler_step = False

@@ -56,15 +56,21 @@ class CopyingRecorder(Recorder):
         self._gradients_before, self._gradients_and_weights = [], []
         nothing = np.full(len(before), np.nan)
         with np.errstate(invalid="ignore", over="ignore"):
+            norms = self._norms(before)
             return {
                 "max_abs": np.abs(before).max(axis=1),
                 "inner_product": (before * after).sum(axis=1) if self.changes_direction else nothing,
-                "nonfinite": np.add.reduceat(~np.isfinite(before), self._offsets, axis=1, dtype=np.float64),
-                "norms": self._norms(before),
+                "nonfinite": self._nonfinite_counts(before, norms),
+                "norms": norms,
                 "norms_clipped": self._norms(after),
                 "weights": self._norms(weights[1:]),
                 "updates": self._norms(np.diff(weights, axis=0)),
             }
+
+    def _nonfinite_counts(self, rows: NDArray[np.float64], norms: NDArray[np.float64]) -> NDArray[np.float64]:
+        if np.isfinite(norms).all():
+            return np.zeros_like(norms)
+        return np.add.reduceat(~np.isfinite(rows), self._offsets, axis=1, dtype=np.float64)
 
     def _norms(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """The L2 norm of each parameter's part of each row, ``[steps, parameters]``."""

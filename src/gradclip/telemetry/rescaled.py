@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 SAMPLE = 4096  # elements
 LEAST = 1e-30  # of smaller norms float32 may have lost digits
+ROUNDING = 1e-6  # relative, of a product in float32
+LARGEST = float(np.finfo(np.float32).max)
 
 
 class Unchanged:
@@ -14,22 +18,34 @@ class Unchanged:
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         self._gradients = [parameter.grad for parameter in parameters]
-        self._versions = [0 if gradient is None else gradient._version for gradient in self._gradients]
+        self._versions = [_version_of(gradient) for gradient in self._gradients]
 
     def count_changes(self, parameters: Sequence[nn.Parameter]) -> int | None:
-        """Return how often each gradient was changed in place; None if they differ in that, or one is another now."""
+        """Return how often each gradient was changed in place; None if they differ in that, or one is another now.
+
+        None, too, if nobody counts: those made in inference mode have no versions.
+        """
+        if None in self._versions:
+            return None
         counts = {
-            -1 if parameter.grad is not before else 0 if before is None else before._version - version
+            -1 if parameter.grad is not before else (_version_of(before) or 0) - (version or 0)
             for parameter, before, version in zip(parameters, self._gradients, self._versions, strict=True)
         }
         return counts.pop() if len(counts) == 1 and -1 not in counts else None
+
+
+def _version_of(gradient: Tensor | None) -> int | None:
+    if gradient is None:
+        return 0
+    return None if gradient.is_inference() else gradient._version
 
 
 class Sample:
     """Some elements, by which the number is found that all gradients are multiplied by.
 
     They are the first ones of the gradient with the largest norm. There is no sample on another device than a CPU,
-    where to look for it would wait, and where there is a gradient that is not finite.
+    where to look for it would wait, of other types than float32, which round or overflow otherwise, and where there is
+    a gradient that is not finite.
 
     Args:
         gradients: before clipping.
@@ -37,13 +53,15 @@ class Sample:
     """
 
     def __init__(self, gradients: Sequence[Tensor], norms: Tensor) -> None:
-        self._norm = 0.0
-        if norms.is_cpu and norms.isfinite().all():
+        self._before: NDArray[np.float64] | None = None
+        are_float32 = all(gradient.is_cpu and gradient.dtype == torch.float32 for gradient in gradients)
+        if are_float32 and norms.isfinite().all():
             self._index = int(norms.argmax())
-            self._norm = self._measure(gradients)
+            self._largest = float(norms[self._index])
+            self._before = self._read(gradients)
 
     def coefficient(self, gradients: Sequence[Tensor]) -> float | None:
-        """Return the number by which the sample was multiplied; None if it does not tell.
+        """Return the number by which the sample was multiplied; None if it does not tell, or was changed otherwise.
 
         Example:
             >>> gradients = [torch.tensor([3.0, 4.0])]
@@ -51,13 +69,16 @@ class Sample:
             >>> sample.coefficient([gradients[0] / 2])
             0.5
         """
-        if not LEAST < self._norm < torch.inf:
+        if self._before is None:
             return None
-        norm = self._measure(gradients)
-        return norm / self._norm if LEAST < norm < torch.inf else None
+        after = self._read(gradients)
+        norm_before, norm = float(np.linalg.norm(self._before)), float(np.linalg.norm(after))
+        if not (norm_before > LEAST and LEAST < norm < np.inf):
+            return None
+        coefficient = norm / norm_before
+        is_multiple = np.abs(after - coefficient * self._before).max() <= ROUNDING * np.abs(after).max()
+        return coefficient if is_multiple and coefficient * self._largest < LARGEST else None
 
-    def _measure(self, gradients: Sequence[Tensor]) -> float:
-        gradient = gradients[self._index]
-        if gradient.dtype != torch.float32 or not gradient.is_cpu:  # in other types it is rounded or may overflow
-            return 0.0
-        return float(torch.linalg.vector_norm(gradient.reshape(-1)[:SAMPLE], dtype=torch.float64))
+    def _read(self, gradients: Sequence[Tensor]) -> NDArray[np.float64]:
+        elements: NDArray[np.float64] = gradients[self._index].detach().reshape(-1)[:SAMPLE].double().numpy()
+        return elements

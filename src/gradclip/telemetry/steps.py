@@ -128,7 +128,7 @@ class Recorder(ABC):
         indices = np.array(self._indices, dtype=np.int64)
         measured = self._flush_columns() if self.parameters else _nothing(len(indices))
         had_gradients, has_loss, skipped, of_pair = np.array(self._flags).T
-        overflowed = [not np.isfinite(norms).all() for norms in measured["norms"]]
+        overflowed = ~np.all(np.isfinite(measured["norms"]), axis=1)
         pairs = zip(self._scaler_skipped, overflowed, strict=True)
         scaler_skipped = np.array([bool(known if by is None else by) for by, known in pairs])
         inputs, targets = largest_of_batches(scalars[:, 1:], of_pair)
