@@ -123,9 +123,16 @@ def test_what_was_trained_is_kept(tmp_path, monkeypatch):
 
 @pytest.mark.command
 def test_it_prints_its_table_for_a_tiny_problem(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(advice_problems, "KNOWN", [TINY])
+    calm = TINY._replace(task=(*TINY.task, "data.scale_target=standard"), can_scale_target=False)  # needs no probe
+    monkeypatch.setattr(advice_problems, "KNOWN", [calm])
     monkeypatch.setattr(advice_regret, "FACTORS", [0.01])
     assert advice.main(["2", "--folder", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     assert "| tiny * | `clip=none` " in printed
     assert "Regret: median " in printed
+
+
+def test_a_problem_that_does_not_exist_is_refused(capsys, tmp_path):
+    with pytest.raises(SystemExit, match="2"):
+        advice.main(["2", "unknown", "--folder", str(tmp_path)])
+    assert "problem: got unknown; no name of a problem begins so" in capsys.readouterr().err

@@ -34,9 +34,10 @@ from tests.benchmarks.advice_regret import (
     candidates,
     median_error,
 )
-from tests.benchmarks.advice_trials import Laboratory, Settings, Trials
+from tests.benchmarks.advice_trials import Laboratory, Trials
 
 FIRST_SEED = 1000
+NOTHING = "nothing"  # is advised: the run stays as it was
 HEADER = [
     "problem",
     "as it was",
@@ -107,7 +108,7 @@ def judge(problem: Problem, laboratory: Laboratory, folder: Path) -> Judged:
         laboratory: trains.
         folder: of the store.
     """
-    advice = advice_on(problem, folder)[:2] or [[Candidate("advised", "nothing", problem.overrides)]]
+    advice = advice_on(problem, folder)[:2] or [[Candidate("advised", NOTHING, problem.overrides)]]
     others = candidates(problem, compose_config(problem.overrides).parts.optimizer.lr)
     settings = [one.settings for some in [others, *advice] for one in some]
     trials = dict(zip(settings, laboratory.train(settings), strict=True))
@@ -123,7 +124,7 @@ def row(judged: Judged) -> str:
     cells = [
         problem.name + ("" if as_it_was.trials.split == "validation" else " *"),
         f"`{' '.join(problem.start)}` {error(as_it_was.trials)}",
-        f"{short(judged.advised.candidate.settings, problem)} {error(judged.advised.trials)}",
+        f"{what(judged.advised.candidate, problem)} {error(judged.advised.trials)}",
         f"{clipped.candidate.name}: {error(clipped.trials)}",
         f"{plain.candidate.name}: {error(plain.trials)}",
         judged.best.candidate.name,
@@ -133,9 +134,11 @@ def row(judged: Judged) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def short(settings: Settings, problem: Problem) -> str:
-    """Overrides without those that belong to the problem."""
-    return f"`{' '.join(text for text in settings if text not in problem.task)}`"
+def what(advised: Candidate, problem: Problem) -> str:
+    """What is advised: overrides without those that belong to the problem."""
+    if advised.name == NOTHING:
+        return NOTHING
+    return f"`{' '.join(text for text in advised.settings if text not in problem.task)}`"
 
 
 def error(trials: Trials) -> str:
@@ -184,10 +187,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as made:
         folder: Path = (options.folder or Path(made)).absolute()
         folder.mkdir(parents=True, exist_ok=True)
+        chosen = problems(options.names, options.held_out, folder)
+        if not chosen:
+            parser.error(f"problem: got {' '.join(options.names)}; no name of a problem begins so")
         laboratory = Laboratory(range(FIRST_SEED, FIRST_SEED + options.seeds), folder / "trials.json")
         print(f"| {' | '.join(HEADER)} |\n|{'---|' * len(HEADER)}", flush=True)
         judged = []
-        for problem in problems(options.names, options.held_out, folder):
+        for problem in chosen:
             judged.append(judge(problem, laboratory, folder))
             print(row(judged[-1]), flush=True)
     print(f"\n{summary(judged)}")

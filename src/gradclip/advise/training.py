@@ -28,12 +28,26 @@ MAX_REPLICAS = 500  # that are stacked at a time
 
 
 def train_seeds(overrides: Sequence[str], seeds: range, tracking: TrackingSettings, folder: Path) -> list[str]:
-    """Train some overrides over several seeds, for a confirmation; as :func:`train_settings`."""
+    """Train some overrides over several seeds, for a confirmation; as :func:`train_settings`.
+
+    Args:
+        overrides: what to train.
+        seeds: one run each.
+        tracking: where the runs are stored.
+        folder: of the multirun.
+    """
     return train_settings([overrides], seeds, tracking, folder, keys.CONFIRMATION)
 
 
 def train_arms(arms: Sequence[Arm], seeds: range, tracking: TrackingSettings, folder: Path) -> dict[str, str]:
-    """Train the arms of a confirmation, and return the arm of each run, by the run's id; as :func:`train_settings`."""
+    """Train the arms of a confirmation, and return the arm of each run, by the run's id; as :func:`train_settings`.
+
+    Args:
+        arms: to train.
+        seeds: of each arm.
+        tracking: where the runs are stored.
+        folder: of the multirun.
+    """
     run_ids = train_settings([arm.overrides for arm in arms], seeds, tracking, folder, keys.CONFIRMATION)
     return dict(zip(run_ids, [arm.name for arm in arms for _ in seeds], strict=True))
 
