@@ -38,7 +38,7 @@ REFERENCES = (
     Reference(("clip=none",), "nan / nan", NOTHING, NOTHING),
     Reference(("clip=norm", "clip.value=1.0"), "5.08 / 27.43", (2.1, 3.4), (16.0, 23.0)),
     Reference(("clip=value", "clip.value=5.0"), "9.49 / 9.99", (30.0, 65.0), (36.0, 75.0)),
-    Reference(("clip=none", "optimizer.lr=0.001"), "", (0.05, 5.0), (2.0, 6.0)),
+    Reference(("clip=none", "optimizer.lr=0.001"), "", (0.2, 1.0), (2.5, 6.0)),
 )
 
 
