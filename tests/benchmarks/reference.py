@@ -69,7 +69,9 @@ def describe(errors: list[float]) -> str:
 
 def lies_in(errors: list[float], band: tuple[float, float]) -> bool:
     """Whether the median lies in its band; all diverged where there is none."""
-    return bool(np.isnan(errors).all() if np.isnan(band).all() else band[0] <= np.median(np.nan_to_num(errors, nan=np.inf)) <= band[1])
+    if np.isnan(band).all():
+        return bool(np.isnan(errors).all())
+    return bool(band[0] <= np.median(np.nan_to_num(errors, nan=np.inf)) <= band[1])
 
 
 def main() -> int:
