@@ -230,6 +230,7 @@ def test_fewer_epochs_are_advised_where_a_run_overfits_beyond_noise(
     (1, 27, False), (3, 27, False), (4, 27, True),
     (4, 500, False),  # less than a hundredth of them
     (10, 500, True),
+    (60, 10, True),  # as a store may have it
 ])  # fmt: skip
 def test_a_few_more_wrong_predictions_are_no_reason_for_fewer_epochs(wrong: int, rows: int, is_advised: bool) -> None:
     final = 1 - wrong / rows

@@ -26,7 +26,7 @@ from gradclip.tracking.records import Store
 from gradclip.tracking.scratch import scratch_folder
 from gradclip.tracking.stored_runs import StoredRun
 
-ACCURACY_NOISE = 0.05  # by which accuracy differs from epoch to epoch: from none, 1% of wrong predictions is no change
+ACCURACY_NOISE = 0.05  # by which accuracy differs from epoch to epoch; added to errors, so that 1% is hardly above none
 STANDARD_ERRORS = 2.0  # of the fraction of wrong predictions, within which a change is chance
 
 COLUMNS = {  # of telemetry, that are needed
@@ -138,7 +138,7 @@ def final_to_best_ratio(
 
 def _standard_error(error: float, rows: int) -> float:
     """Return that of a fraction of wrong predictions, with one more right and one more wrong (Agresti & Coull 1998)."""
-    fraction = (error * rows + 1) / (rows + 2)
+    fraction = (min(error, 1.0) * rows + 1) / (rows + 2)  # anybody may have stored an accuracy of -5
     return sqrt(fraction * (1 - fraction) / (rows + 2))
 
 

@@ -67,7 +67,7 @@ def remedies_of(results: Sequence[ProbeResult]) -> list[Remedy]:
 
 
 def last_resort(results: Sequence[ProbeResult]) -> list[Remedy]:
-    """Return, where nothing works, what did not diverge and learned with most seeds, or has the least error.
+    """Return, where nothing works, the best that did not diverge: by the seeds that learned, then by the error.
 
     Example:
         >>> results = [ProbeResult(Remedy(str(error), ""), True, (error,), 0, "MSE") for error in (3.0, 2.0, np.inf)]
