@@ -12,7 +12,7 @@ from gradclip.cli.advise import probe_of
 from gradclip.config.composition import compose_config
 from gradclip.config.schema import AdviseSettings
 from gradclip.diagnosis.evidence import Evidence
-from gradclip.errors import ConfigError, GradclipError, TrackingError
+from gradclip.errors import ConfigError
 from tests.support.evidence import made_run, made_telemetry
 
 TRACKING = compose_config(["tracking.uri=sqlite:///none.db"]).tracking
@@ -35,27 +35,22 @@ def store(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> No
 
 
 @pytest.mark.parametrize(
-    ("store", "overrides", "error", "reason"),
+    ("store", "overrides", "reason"),
     [
-        (True, (), TrackingError, "the store is read-only"),
-        (False, ("model.gone=1",), ConfigError, "model.gone=1 clip=norm: cannot be composed"),
+        (True, (), "the store is read-only"),
+        (False, ("model.gone=1",), "model.gone=1 clip=norm: cannot be composed"),
     ],
     indirect=["store"],
 )
 @pytest.mark.usefixtures("store")
 def test_a_run_that_cannot_be_probed_is_advised_on_without_unless_a_probe_was_asked_for(
-    overrides: tuple[str, ...],
-    error: type[GradclipError],
-    reason: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    overrides: tuple[str, ...], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "probe"
     assert probe_of(exploded(*overrides), settings("auto"), folder) is None
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("no probe: ")
-    assert reason in line
-    with pytest.raises(error):
+    assert line.startswith(f"no probe: {reason}")
+    with pytest.raises(ConfigError, match=f"^probe: got True; {reason}"):
         probe_of(exploded(*overrides), settings(True), folder)
     assert not folder.exists()
 
@@ -81,5 +76,5 @@ def test_trainings_that_cannot_be_stacked_are_probed_by_one_short_run_that_is_cl
 @pytest.mark.usefixtures("store")
 def test_without_a_finite_gradient_the_short_run_has_no_threshold(tmp_path: Path) -> None:
     evidence = gather(made_run(outcome="diverged"), made_telemetry([float("nan")]), [MUON])
-    with pytest.raises(ConfigError, match="has no finite gradient"):
+    with pytest.raises(ConfigError, match=r"^probe: got True; the run has no finite gradient"):
         probe_of(evidence, settings(True), tmp_path)

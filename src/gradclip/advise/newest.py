@@ -9,7 +9,7 @@ from gradclip.advise.evidence import evidence_of
 from gradclip.config.error_messages import describe
 from gradclip.config.tracking import TrackingSettings
 from gradclip.diagnosis.evidence import Evidence
-from gradclip.errors import ConfigError, GradclipError, TrackingError
+from gradclip.errors import ConfigError, DataError, GradclipError, TrackingError
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, result_of
 from gradclip.tracking.records import Store
@@ -31,7 +31,7 @@ def newest_evidence(tracking: TrackingSettings) -> tuple[Evidence, list[str]]:
     for run in runs:
         try:
             return evidence_of(run, tracking), [*messages, *(f"passed over: {describe(one)}" for one in passed_over)]
-        except (ConfigError, TrackingError) as error:
+        except (ConfigError, DataError, TrackingError) as error:
             passed_over.append(error)
     raise passed_over[0]
 

@@ -10,7 +10,7 @@ from gradclip.cli.entry import output_folder
 from gradclip.config.error_messages import describe
 from gradclip.config.schema import AdviseSettings
 from gradclip.config.validation import validate_as
-from gradclip.errors import GradclipError, TrackingError
+from gradclip.errors import ConfigError, GradclipError, TrackingError
 from gradclip.terminal import print_lines
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, result_of
@@ -67,7 +67,7 @@ def probe_of(evidence: "Evidence", settings: AdviseSettings, folder: Path) -> "E
         folder: where the multiruns of the probe are written.
 
     Raises:
-        GradclipError: the probe was asked for, and cannot be trained.
+        ConfigError: the probe was asked for, and cannot be trained.
     """
     from gradclip.advise.probe import cannot_be_stacked, run_probe
     from gradclip.diagnosis.suggestions import needs_strong_clipping
@@ -84,6 +84,6 @@ def probe_of(evidence: "Evidence", settings: AdviseSettings, folder: Path) -> "E
         return run_probe(evidence, settings.tracking, folder, may_be_long=is_asked_for)
     except GradclipError as error:
         if is_asked_for:
-            raise
+            raise ConfigError(f"probe: got True; {describe(error)}") from error
         print(f"no probe: {describe(error)}", file=sys.stderr)
         return None

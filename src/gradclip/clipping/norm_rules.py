@@ -41,7 +41,13 @@ class NormRule(Rescaler):
         return state
 
     def scatter(self, after: State, state: State, gradients: Gradients) -> State:
-        """Return the next state, with the numbers that the rule returned; the inverse of :meth:`gather`."""
+        """Return the next state, with the numbers that the rule returned; the inverse of :meth:`gather`.
+
+        Args:
+            after: what the rule returned.
+            state: before the step.
+            gradients: of the step.
+        """
         return after
 
     def coefficients(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[Tensor, State]:

@@ -15,11 +15,16 @@ WRAPPERS = {
 }
 
 
-def check_kinds(model: object, optimizer: object, scaler: object) -> None:
-    """Check what a caller may mix up.
+def check_types(model: object, optimizer: object, scaler: object) -> None:
+    """Check the types of the arguments that a caller may mix up.
+
+    Args:
+        model: must be a module.
+        optimizer: must be a single optimizer.
+        scaler: must be a loss scaler, or None.
 
     Raises:
-        TrainerError: an argument is of another kind.
+        TrainerError: an argument is of another type.
     """
     if not isinstance(model, nn.Module):
         raise TrainerError(f"model: got {type(model).__name__}; must be a torch.nn.Module")

@@ -19,7 +19,7 @@ from gradclip.errors import TrainerError
 from gradclip.loops.in_place import InPlaceClipper, check_clipper, multiplies_all
 from gradclip.loops.monitor import OptimizerMonitor, check_intervals
 from gradclip.loops.optimizers import uncompiled, unscale
-from gradclip.loops.unwrapping import check_kinds, check_whole_gradients, unwrapped, unwrapped_model
+from gradclip.loops.unwrapping import check_types, check_whole_gradients, unwrapped, unwrapped_model
 from gradclip.telemetry.record import GradientRecord
 from gradclip.telemetry.steps import StepIndex
 
@@ -78,7 +78,7 @@ class watch:  # noqa: N801  # called as a function is, like torch.no_grad
     ) -> None:
         check_intervals(flush_every=flush_every, updates_every=updates_every)
         self.optimizer = unwrapped(optimizer)
-        check_kinds(model, self.optimizer, scaler)
+        check_types(model, self.optimizer, scaler)
         if clipper is not None:
             check_clipper(clipper)
         check_whole_gradients(model)

@@ -146,7 +146,13 @@ class MeasuringRecorder(Recorder):
 def make_recorder(
     named_parameters: Sequence[tuple[str, nn.Parameter]], changes_direction: bool, multiplies_once: bool = False
 ) -> Recorder:
-    """Return the recorder that costs least for these parameters; arguments are those of :class:`Recorder`."""
+    """Return the recorder that costs least for these parameters.
+
+    Args:
+        named_parameters: as of :class:`Recorder`.
+        changes_direction: as of :class:`Recorder`.
+        multiplies_once: as of :class:`Recorder`.
+    """
     parameters = [parameter for _, parameter in named_parameters]
     is_small = sum(parameter.numel() for parameter in parameters) <= COPY_LIMIT
     can_copy = is_small and not any(is_distributed(parameter) for parameter in parameters)

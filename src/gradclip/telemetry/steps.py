@@ -1,4 +1,4 @@
-"""Collect what is known of each optimizer step, up to a flush."""
+"""The base of the recorders: it collects what is known of each optimizer step, and returns a block of steps at once."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
