@@ -181,13 +181,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--held-out", action="store_true", help="those that the advice was not developed with")
     parser.add_argument("--folder", type=Path, help="keeps what was trained")
     options = parser.parse_args(arguments)
+    if options.seeds < 1:
+        parser.error(f"argument seeds: got {options.seeds}; must be at least 1")
     with tempfile.TemporaryDirectory() as made:
         folder: Path = (options.folder or Path(made)).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         laboratory = Laboratory(range(FIRST_SEED, FIRST_SEED + options.seeds), folder / "trials.json")
+        chosen, judged = problems(options.names, options.held_out, folder), []
+        if not chosen:
+            parser.error(f"argument problem: got {' '.join(options.names)}; no problem's name begins so")
         print(f"| {' | '.join(HEADER)} |\n|{'---|' * len(HEADER)}", flush=True)
-        judged = []
-        for problem in problems(options.names, options.held_out, folder):
+        for problem in chosen:
             judged.append(judge(problem, laboratory, folder))
             print(row(judged[-1]), flush=True)
     print(f"\n{summary(judged)}")
