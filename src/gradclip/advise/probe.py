@@ -24,8 +24,8 @@ from gradclip.config.schema import TrainConfig
 from gradclip.config.tracking import TrackingSettings
 from gradclip.diagnosis.evidence import ENDED_WELL, Evidence
 from gradclip.diagnosis.remedy import Remedy, clip_norm, decay_rate
-from gradclip.diagnosis.suggestions import norm_is_undone, rounded
-from gradclip.diagnosis.trials import Trial
+from gradclip.diagnosis.suggestions import needs_strong_clipping, norm_is_undone, rounded
+from gradclip.diagnosis.trials import AS_IT_WAS, Trial
 from gradclip.errors import ConfigError
 from gradclip.formatting import format_score
 from gradclip.stacked.replicas import make_replicas
@@ -157,6 +157,8 @@ def measure(
     tried, runs = _train(first, base, SEEDS[:1], long.short, tracking, folder / "first")
     if chosen := second_round([*zip(first, tried, strict=True)], schedule):
         diverged = [trial for trial in tried if not np.isfinite(trial.error)]
+        if not needs_strong_clipping(evidence):
+            chosen.append(Candidate(AS_IT_WAS))
         tried, runs = _train(chosen, base, SEEDS, long.long, tracking, folder / "second")
         tried += diverged
     best = min(range(len(runs)), key=lambda index: (not tried[index].clips, tried[index].error))

@@ -19,7 +19,7 @@ from gradclip.diagnosis.suggestions import (
     rounded,
     threshold_range,
 )
-from gradclip.diagnosis.trials import Trial
+from gradclip.diagnosis.trials import AS_IT_WAS, Trial, remedies_of
 from gradclip.formatting import chosen_on_test
 
 NO_BASIS = f"Fewer than {conditions.FEW_NORMS} steps are no basis for a threshold."
@@ -118,6 +118,8 @@ def _of_probe(trials: Sequence[Trial]) -> Finding:
     if not works:
         text += " None of them helps: check the data and the initialization."
     else:
+        if not remedies_of(trials):
+            text += f" None of them does better than {AS_IT_WAS.what}."
         text += " The norms below are those of its best clipped run."
     numbers = {"tried": float(len(trials)), "work": float(works), "diverged": float(len(groups["diverged"]))}
     return Finding("probe", text, numbers, is_problem=not works)

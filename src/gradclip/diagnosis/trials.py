@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 import numpy as np
 
 from gradclip.diagnosis.remedy import Remedy
 
+AS_IT_WAS = Remedy("the run as it was", "it may need no remedy")  # changes nothing
 AS_GOOD = 1.1  # factor of the error within which two settings are as good as each other; one seed differs by more
 
 
@@ -56,8 +58,11 @@ def ranked(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def remedies_of(trials: Sequence[Trial]) -> list[Remedy]:
-    """Return what works as remedies, the advice first, whose reason says whether clipping is needed at all."""
-    best = ranked(trials)
+    """Return what works as remedies, the advice first, whose reason says whether clipping is needed at all.
+
+    What is worse than the run as it was, where that was tried too, is no remedy.
+    """
+    best = [*takewhile(lambda trial: trial.remedy != AS_IT_WAS, ranked(trials))]
     remedies = [replace(trial.remedy, why=trial.measured) for trial in best]
     other = next((trial for trial in best if trial.clips != best[0].clips), None)
     if other is not None:
