@@ -113,6 +113,12 @@ def test_what_a_probe_measured_comes_before_rules_of_thumb() -> None:
     )
 
 
+def test_a_probe_finds_no_threshold_for_calm_gradients() -> None:
+    calm = gather(made_run(outcome="stalled"), made_telemetry(np.linspace(0.5, 1.0, 40).tolist()))
+    probe = gather(made_run(clip="norm", fraction=1.0), made_telemetry(RAMP))
+    assert not any("clip=norm" in one.changes for one in suggest(probe, calm))
+
+
 def test_what_does_worse_than_the_run_as_it_was_is_no_remedy() -> None:
     as_it_was = Trial(AS_IT_WAS, False, (9.0,), 1, "MSE 9")
     run = gather(made_run(), made_telemetry(RAMP))

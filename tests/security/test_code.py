@@ -151,11 +151,14 @@ def test_a_damaged_run_is_passed_over_and_reported(store: Store, capsys: pytest.
     evidence_run(store, "a: [", made_telemetry([4.0]))
     evidence_run(store, TEXT, made_telemetry([4.0]).drop(columns=[keys.GRAD_NORM]))
     evidence_run(store, TEXT, made_telemetry([4.0]).assign(step="\x1b[2J"))
+    gone = compose_config(["data=table", "data.path=/nowhere/table.csv", "data.target=y"])
+    evidence_run(store, to_yaml(gone), made_telemetry([4.0]))
     write_run(store, 1.0, 0, {})
     assert newest_evidence(tracking_of(store)).training.run_id == good
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 4
-    assert all(line.startswith("passed over: run: ") and line.isprintable() for line in lines)
+    assert len(lines) == 5
+    starts = ("passed over: run: ", "passed over: data.path: ")
+    assert all(line.startswith(starts) and line.isprintable() for line in lines)
 
 
 class Stopped:

@@ -20,7 +20,7 @@ from gradclip.config.schema import AdviseSettings, flatten
 from gradclip.config.serialization import from_yaml
 from gradclip.config.tracking import TrackingSettings
 from gradclip.config.validation import validate_as
-from gradclip.errors import ConfigError, GradclipError, TrackingError
+from gradclip.errors import ConfigError, DataError, GradclipError, TrackingError
 from gradclip.formatting import CODE, print_lines, print_tables, printable, to_markdown
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, result_of
@@ -121,7 +121,7 @@ def newest_evidence(tracking: TrackingSettings) -> "Evidence":
     for run in of_multirun(newest, Store.of(tracking)):
         try:
             evidence = evidence_of(run, tracking)
-        except (ConfigError, TrackingError) as error:
+        except (ConfigError, DataError, TrackingError) as error:
             passed_over.append(error)
             continue
         for reason in passed_over:

@@ -36,7 +36,8 @@ def suggest(measured: Evidence, run: Evidence) -> list[Remedy]:
             *remedies_of(measured.trials),
             *(one for one in untried if not one.changes_any(run.training.fixed_groups)),
         ]
-    clipping = [] if norm_is_undone(run) else [*_clipping(measured, needs_strong_clipping(run))]
+    is_no_remedy = norm_is_undone(run) or gradients_are_calm(run)
+    clipping = [] if is_no_remedy else [*_clipping(measured, needs_strong_clipping(run))]
     scaling, step_size, epochs = [*_scaling(run)], [*_step_size(run)], [*_fewer_epochs(run)]
     if has_too_few_steps(measured) or scaling_comes_first(run):
         ordered = [*scaling, *step_size, *clipping, *_other_causes(run)]
