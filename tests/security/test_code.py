@@ -151,8 +151,11 @@ def test_a_damaged_run_is_passed_over_and_reported(store: Store, capsys: pytest.
     evidence_run(store, "a: [", made_telemetry([4.0]))
     evidence_run(store, TEXT, made_telemetry([4.0]).drop(columns=[keys.GRAD_NORM]))
     evidence_run(store, TEXT, made_telemetry([4.0]).assign(step="\x1b[2J"))
-    gone = compose_config(["data=table", "data.path=/nowhere/table.csv", "data.target=y"])
-    evidence_run(store, to_yaml(gone), made_telemetry([4.0]))
+    table = Path(store.artifacts).parent / "table.csv"
+    table.write_text("x,y\n1,2\n")
+    config = to_yaml(compose_config(["data=table", f"data.path='{table}'", "data.target=y"]))
+    evidence_run(store, config, made_telemetry([4.0]))
+    table.unlink()
     write_run(store, 1.0, 0, {})
     assert newest_evidence(tracking_of(store)).training.run_id == good
     lines = capsys.readouterr().err.splitlines()

@@ -22,7 +22,7 @@ def advice_message(evidence: Evidence, probe: Evidence | None, seeds: int) -> st
     training, advice, arms = evidence.training, diagnosis.remedies, controls(evidence)
     base = training.command or ()
     seed_range, known = range(seeds), {remedy.changes for remedy in advice}
-    lines = [f"Try {advice[0].what}:" if advice else "Nothing to try: the gradients give no reason to change anything."]
+    lines = [f"Try {advice[0].what}:" if advice else _nothing(training.outcome)]
     lines += _remedy_lines(advice[0], base, seed_range)[1:] if advice else []
     lines += [f"  Why: {advice[0].why}."] if advice else []
     lines += ["", "Findings:", *(f"  {finding}" for finding in diagnosis.findings)]
@@ -42,6 +42,12 @@ def advice_message(evidence: Evidence, probe: Evidence | None, seeds: int) -> st
     if diagnosis.unknown:
         lines += ["", "Not known from this run:", *(f"  {what}" for what in diagnosis.unknown)]
     return "\n".join(map(printable, lines))  # settings and names come from the store
+
+
+def _nothing(outcome: str) -> str:
+    if outcome == "diverged":
+        return "Nothing to suggest: nothing that is known here helps; the findings say what was tried."
+    return "Nothing to try: the gradients give no reason to change anything."
 
 
 def _remedy_lines(remedy: Remedy, base: Sequence[str], seeds: range) -> list[str]:
