@@ -186,6 +186,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--held-out", action="store_true", help="those that the advice was not developed with")
     parser.add_argument("--folder", type=Path, help="keeps what was trained")
     options = parser.parse_args(arguments)
+    if options.seeds < 1:
+        parser.error(f"argument seeds: got {options.seeds}; must be at least 1")
     with tempfile.TemporaryDirectory() as made:
         folder: Path = (options.folder or Path(made)).absolute()
         folder.mkdir(parents=True, exist_ok=True)

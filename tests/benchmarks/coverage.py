@@ -3,6 +3,7 @@
 Of log-normal errors, as final errors are distributed over seeds, and of errors with an exponential tail.
 """
 
+import argparse
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -69,6 +70,7 @@ def rows() -> Iterator[tuple[str, list[float]]]:
 
 def main() -> None:
     """Print the table; an interval that is not given contains nothing."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     print(f"| interval | {' | '.join(f'{runs} runs' for runs in RUNS)} |\n|---|{'---|' * len(RUNS)}")
     for name, shares in rows():
         print(f"| {name} | {' | '.join(f'{share:.3f}' for share in shares)} |", flush=True)

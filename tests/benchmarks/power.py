@@ -4,6 +4,7 @@ Errors are made up as stored runs have them: log-normal, with a rank correlation
 same seeds (the median of stored runs). A setting that is worse loses to a better one in 70% of all pairs of runs.
 """
 
+import argparse
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 from math import pi, sin, sqrt
@@ -187,6 +188,7 @@ def rows_of_batches() -> Iterator[tuple[str, list[float]]]:
 
 def main() -> None:
     """Print the tables in Markdown."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     print(f"| share of {TRIALS} comparisons | {' | '.join(f'{seeds} seeds' for seeds in SEEDS)} |")
     print(f"|---|{'---|' * len(SEEDS)}")
     for name, shares in rows():

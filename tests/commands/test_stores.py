@@ -66,7 +66,8 @@ def test_a_read_only_store_is_read_and_not_written(
     done = compare("runs=gradclip", "figures=false", *at(folder))
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "Not stored: the store is read-only"), done.stderr
     done = advise(*at(folder))
-    assert done.stdout.startswith("Findings:\n  Outcome of norm=1.0 trainer=debug seed=70: "), done.stderr
+    assert "\nFindings:\n  Outcome of norm=1.0 trainer=debug seed=70: " in done.stdout
+    assert done.stderr == "no probe: the store is read-only\n"
 
 
 def test_no_room_for_a_new_store_leaves_none(train: Command, mount: Mount) -> None:

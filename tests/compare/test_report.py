@@ -5,7 +5,7 @@ from math import inf
 import pytest
 
 from gradclip.compare.design import design_lines, design_sentence
-from gradclip.compare.report import print_findings, short_table, tables, verdicts
+from gradclip.compare.report import methods_note, print_findings, short_table, tables, verdicts
 from tests.support.comparisons import by_threshold, compared, ended_run, first_seed, validated
 
 
@@ -76,6 +76,7 @@ def test_groups_that_are_as_good_are_told_from_those_of_which_nothing_is_known()
 def test_a_best_group_of_one_run_is_compared_with_nothing() -> None:
     found = compared(by_threshold({"1.0": [1.0], "5.0": [5.0, 6, 7, 8, 9, 10]}))
     assert found.pairs == []
+    assert "seed" not in methods_note(found)
     assert "One seed each can tell nothing apart; 6 seeds or more can." in verdicts(found)
 
 

@@ -14,7 +14,7 @@ from gradclip.config.composition import compose_config
 from gradclip.config.overrides import merge
 from gradclip.diagnosis.evidence import Evidence
 from gradclip.diagnosis.findings import find
-from gradclip.diagnosis.probe_results import ProbeResult
+from gradclip.diagnosis.probe_results import AS_IT_WAS, ProbeResult
 from gradclip.diagnosis.remedy import Remedy, clip_norm, no_clipping
 from gradclip.diagnosis.suggestions import suggest
 from tests.support.evidence import made_run, made_telemetry
@@ -119,6 +119,23 @@ def test_what_a_probe_measured_comes_before_rules_of_thumb() -> None:
         "A probe tried 5 settings. These diverged: a tenth. These learned nothing: Adam. The norms below "
         "are those of its best clipped run."
     )
+
+
+def test_a_probe_finds_no_threshold_for_calm_gradients() -> None:
+    calm = gather(made_run(outcome="stalled"), made_telemetry(np.linspace(0.5, 1.0, 40).tolist()))
+    probe = gather(made_run(clip="norm", fraction=1.0), made_telemetry(RAMP))
+    assert not any("clip=norm" in one.changes for one in suggest(probe, calm))
+
+
+def test_what_does_worse_than_the_run_as_it_was_is_no_remedy() -> None:
+    as_it_was = ProbeResult(AS_IT_WAS, False, (9.0,), 1, "MSE 9")
+    run = gather(made_run(), made_telemetry(RAMP))
+    probe = replace(run, probe_results=(as_it_was, made_result("norm at 5", 20.0, learned=1)))
+    assert suggest(probe, run) == []
+    (finding,) = [one for one in find(run, probe) if one.kind == "probe"]
+    assert " None of them does better than the run as it was." in str(finding)
+    better = replace(run, probe_results=(as_it_was, made_result("norm at 5", 2.0, learned=1)))
+    assert [one.what for one in suggest(better, run)] == ["norm at 5"]
 
 
 def test_a_probe_in_which_nothing_helps_says_so() -> None:

@@ -152,11 +152,17 @@ def test_a_damaged_run_is_passed_over_and_reported(store: Store) -> None:
     evidence_run(store, "a: [", made_telemetry([4.0]))
     evidence_run(store, TEXT, made_telemetry([4.0]).drop(columns=[keys.GRAD_NORM]))
     evidence_run(store, TEXT, made_telemetry([4.0]).assign(step="\x1b[2J"))
+    table = Path(store.artifacts).parent / "table.csv"
+    table.write_text("x,y\n1,2\n")
+    config = to_yaml(compose_config(["data=table", f"data.path='{table}'", "data.target=y"]))
+    evidence_run(store, config, made_telemetry([4.0]))
+    table.unlink()
     write_run(store, 1.0, 0, {})
     evidence, lines = newest_evidence(tracking_of(store))
     assert evidence.training.run_id == good
-    assert len(lines) == 4
-    assert all(line.startswith("passed over: run: ") and line.isprintable() for line in lines)
+    assert len(lines) == 5
+    starts = ("passed over: run: ", "passed over: data.path: ")
+    assert all(line.startswith(starts) and line.isprintable() for line in lines)
 
 
 class Stopped:

@@ -1,9 +1,13 @@
-"""The table of solved runs that ends a multirun."""
+"""What ends a multirun: its tables, and the comparison of its runs."""
+
+from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from omegaconf import OmegaConf
 
-from gradclip.sweep.report import rounding_note, run_table, success_tables
+from gradclip.sweep import report
+from gradclip.sweep.report import compare_jobs, rounding_note, run_table, success_tables
 from gradclip.sweep.results import JobResult
 
 
@@ -52,3 +56,16 @@ def test_the_scores_on_validation_rows_have_a_column_where_there_are_any() -> No
 def test_rounding_is_named_where_jobs_were_stacked(launcher: dict[str, object], error: str, noted: bool) -> None:
     config = OmegaConf.create({"hydra": {"launcher": launcher}})
     assert bool(rounding_note(config, [JobResult(0, "norm", error=error)])) is noted
+
+
+@pytest.mark.parametrize(("done_before", "compared"), [(False, "parent"), (True, ["0", "1"])])
+def test_jobs_that_were_done_before_are_compared_with_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, done_before: bool, compared: str | list[str]
+) -> None:
+    compare = Mock(return_value=Mock(summaries=[]))
+    monkeypatch.setattr("gradclip.compare.comparison.compare", compare)
+    monkeypatch.setattr(report.ParentRun, "of", Mock(return_value=Mock(run_id="parent")))
+    monkeypatch.setattr(report, "result_of", Mock())
+    both = [JobResult(0, "a", "0", done_before=done_before), JobResult(1, "b", "1")]
+    assert compare_jobs(tmp_path, both, OmegaConf.create({"figures": False, "figure_format": "png"}))[0]
+    assert compare.call_args.args[1] == compared

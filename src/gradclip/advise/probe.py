@@ -24,9 +24,9 @@ from gradclip.config.overrides import merge
 from gradclip.config.schema import TrainConfig
 from gradclip.config.tracking import TrackingSettings
 from gradclip.diagnosis.evidence import ENDED_WELL, Evidence
-from gradclip.diagnosis.probe_results import ProbeResult
+from gradclip.diagnosis.probe_results import AS_IT_WAS, ProbeResult
 from gradclip.diagnosis.remedy import Remedy, clip_norm, decay_rate
-from gradclip.diagnosis.suggestions import norm_is_undone, rounded
+from gradclip.diagnosis.suggestions import needs_strong_clipping, norm_is_undone, rounded
 from gradclip.errors import ConfigError
 from gradclip.formatting import format_score
 from gradclip.stacked.replicas import make_replicas
@@ -197,6 +197,8 @@ def try_candidates(
     tried, runs = _train(first, base, SEEDS[:1], long.short, tracking, folder / "first")
     if chosen := second_round([*zip(first, tried, strict=True)], schedule):
         diverged = [result for result in tried if not np.isfinite(result.error)]
+        if not needs_strong_clipping(evidence):
+            chosen.append(Candidate(AS_IT_WAS))
         tried, runs = _train(chosen, base, SEEDS, long.long, tracking, folder / "second")
         tried += diverged
     best = min(range(len(runs)), key=lambda index: (not tried[index].clips, tried[index].error))

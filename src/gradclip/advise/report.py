@@ -48,6 +48,8 @@ def advice_message(evidence: Evidence, probe: Evidence | None, seeds: int) -> st
 def nothing_to_try(evidence: Evidence) -> str:
     """Return why nothing is advised."""
     outcome = evidence.training.outcome
+    if outcome == "diverged":
+        return "Nothing to suggest: nothing that is known here helps; the findings say what was tried."
     if outcome in ENDED_WELL and gradients_are_calm(evidence):
         return f"Nothing to change: the run {outcome}, and its gradients neither exploded nor spiked."
     return "Nothing to try: the gradients give no reason to change anything."

@@ -10,13 +10,13 @@ from gradclip.config.composition import compose_config
 from gradclip.config.overrides import multirun_name, seed_override, train_command
 from gradclip.config.schema import TrainConfig
 from gradclip.config.tracking import TrackingSettings
-from gradclip.errors import TrackingError, TrainerError
+from gradclip.errors import Interrupted, TrackingError, TrainerError
 from gradclip.formatting import unsent_message
 from gradclip.sweep.multirun import ParentRun
 from gradclip.sweep.replica_runs import ReplicaRuns
 from gradclip.sweep.results import JobResult, read_results
 from gradclip.sweep.stacked_jobs import train_stacked
-from gradclip.sweep.stopping import listen, stopped_by
+from gradclip.sweep.stopping import ask_to_stop, listening, stopped_by
 from gradclip.tracking.owner import MAIN_LOCK, owner_tags
 from gradclip.tracking.records import Parent
 from gradclip.tracking.sync import unsent_below
@@ -61,22 +61,32 @@ def train_settings(
         SystemExit: Ctrl-C or SIGTERM came.
     """
     folder.mkdir(parents=True)
-    listen(folder)
     jobs = _jobs(settings, seeds, tracking, folder, purpose)
-    runs = ReplicaRuns(POINTS, keep_all=False, lock=folder.absolute() / MAIN_LOCK)
-    for job in train_stacked(jobs, runs, MAX_REPLICAS):
-        JobResult.of_run(job, train(job)).write(job.folder)
-    stop, results = stopped_by(folder), read_results(folder)
-    failed = [result for result in results if result.error]
-    if parent := ParentRun.of(folder):
-        parent.close("KILLED" if stop else "FAILED" if failed else "FINISHED")
-    if stop:
+    with listening(folder):
+        _train_and_close(jobs, folder)
+    if stop := stopped_by(folder):
         raise SystemExit(128 + stop)
-    if failed:
+    results = read_results(folder)
+    if failed := [result for result in results if result.error]:
         raise TrainerError(f"{failed[0].name}: failed: {failed[0].error}")
     if unsent := unsent_below(folder):
         raise TrackingError(unsent_message(unsent, folder))
     return [str(result.run_id) for result in results]
+
+
+def _train_and_close(jobs: Sequence[Job], folder: Path) -> None:
+    """Train the jobs of a multirun, and close its parent run, whatever happens."""
+    runs = ReplicaRuns(POINTS, keep_all=False, lock=folder.absolute() / MAIN_LOCK)
+    try:
+        for job in train_stacked(jobs, runs, MAX_REPLICAS):
+            JobResult.of_run(job, train(job)).write(job.folder)
+    except Interrupted as stop:
+        ask_to_stop(folder, stop.signal)
+    finally:
+        results = read_results(folder)
+        is_done = len(results) == len(jobs) and not any(result.error for result in results)
+        if parent := ParentRun.of(folder):
+            parent.close("KILLED" if stopped_by(folder) else "FINISHED" if is_done else "FAILED")
 
 
 def _jobs(

@@ -7,6 +7,7 @@ from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager, suppress
 from inspect import cleandoc
 from pathlib import Path
+from signal import SIGINT
 from traceback import walk_tb
 from typing import Any, ClassVar
 
@@ -95,16 +96,21 @@ def _is_of_hydra(error: Exception) -> bool:
 
 @contextmanager
 def errors_in_one_line(primary: str = "train") -> Iterator[None]:
-    """Print a user's error as one line and exit with code 2.
+    """Print a user's error as one line and exit with code 2; end without a trace on Ctrl-C.
 
     Args:
         primary: name of the command's config, whose settings are suggested for a mistyped one.
 
     Raises:
-        SystemExit: code 2, in place of the error; Hydra lets it pass, where it would announce an exception.
+        SystemExit: code 2, in place of the error; Hydra lets it pass, where it would announce an exception. After
+            Ctrl-C what a shell expects.
     """
     try:
         yield
+    except KeyboardInterrupt as stop:
+        if FULL_TRACE:
+            raise
+        raise SystemExit(128 + SIGINT) from stop
     except (*USER_ERRORS, BrokenExecutor) as error:
         if FULL_TRACE:
             raise

@@ -250,8 +250,11 @@ def methods_note(comparison: Comparison) -> str:
     intervals = (
         f"In brackets: 95% confidence intervals, of medians and means from {FEWEST_RUNS} runs on; of the median "
         "between two of the runs (exact), of the interquartile mean by bootstrap over runs (percentile method), of "
-        "proportions by Wilson, of the probability of improvement by"
+        "proportions by Wilson"
     )
+    if not comparison.pairs:
+        return f"{intervals}. A diverged run ranks below any other."
+    intervals = f"{intervals}, of the probability of improvement by"
     worst = f"A diverged run ranks below any other. Significant: p below {SIGNIFICANCE_LEVEL:.2f}"
     if any(pair.paired for pair in comparison.pairs):
         return (

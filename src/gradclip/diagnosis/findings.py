@@ -10,7 +10,7 @@ from gradclip import keys
 from gradclip.diagnosis import conditions
 from gradclip.diagnosis.evidence import Evidence
 from gradclip.diagnosis.log import STEP
-from gradclip.diagnosis.probe_results import ProbeResult
+from gradclip.diagnosis.probe_results import AS_IT_WAS, ProbeResult, remedies_of
 from gradclip.diagnosis.suggestions import (
     are_clipped_already,
     can_scale_target,
@@ -118,6 +118,8 @@ def _of_probe(results: Sequence[ProbeResult]) -> Finding:
     if not works:
         text += " None of them helps: check the data and the initialization."
     else:
+        if not remedies_of(results):
+            text += f" None of them does better than {AS_IT_WAS.what}."
         text += " The norms below are those of its best clipped run."
     numbers = {"tried": float(len(results)), "work": float(works), "diverged": float(len(groups["diverged"]))}
     return Finding("probe", text, numbers, is_problem=not works)

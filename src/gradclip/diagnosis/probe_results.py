@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 import numpy as np
 
 from gradclip.diagnosis.conditions import EQUIVALENCE_FACTOR
 from gradclip.diagnosis.remedy import Remedy
+
+AS_IT_WAS = Remedy("the run as it was", "it may need no remedy")  # changes nothing
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,11 @@ def ranked(results: Sequence[ProbeResult]) -> list[ProbeResult]:
 
 
 def remedies_of(results: Sequence[ProbeResult]) -> list[Remedy]:
-    """Return what works as remedies, the advice first, whose reason says whether clipping is needed at all."""
-    best = ranked(results)
+    """Return what works as remedies, the advice first, whose reason says whether clipping is needed at all.
+
+    What is worse than the run as it was, where that was tried too, is no remedy.
+    """
+    best = [*takewhile(lambda result: result.remedy != AS_IT_WAS, ranked(results))]
     remedies = [replace(result.remedy, why=result.measured) for result in best]
     other = next((result for result in best if result.clips != best[0].clips), None)
     if other is not None:

@@ -151,7 +151,8 @@ def compare_jobs(folder: Path, jobs: Sequence[JobResult], config: DictConfig) ->
     Returns:
         Whether nothing went wrong; and the comparison, if there is one.
     """
-    if sum(job.run_id is not None and not job.done_before for job in jobs) < 2:
+    run_ids = [job.run_id for job in jobs if job.run_id is not None]
+    if len(run_ids) < 2:
         return True, None
     if unsent_below(folder):
         print(f"Not compared: some runs wait for the store. Once they are sent: {command_line('compare')}")
@@ -162,10 +163,11 @@ def compare_jobs(folder: Path, jobs: Sequence[JobResult], config: DictConfig) ->
     from gradclip.compare.comparison import compare
     from gradclip.compare.report import print_findings
 
+    chosen = run_ids if any(job.done_before for job in jobs) else parent.run_id
     own, figure_format = folder / keys.COMPARISON_FOLDER, str(config.figure_format)
     try:
         with disk_errors(folder):
-            found = compare(parent.store, parent.run_id, own, draw=bool(config.figures), figure_format=figure_format)
+            found = compare(parent.store, chosen, own, draw=bool(config.figures), figure_format=figure_format)
         result_of(parent.write(Operations.write_files, str(own), own.name))
     except Exception as error:
         if not isinstance(error, GradclipError):

@@ -5,6 +5,8 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import FrameType
@@ -35,6 +37,18 @@ def listen(folder: Path) -> None:
 
     for number in STOP_SIGNALS:
         signal.signal(number, handle)
+
+
+@contextmanager
+def listening(folder: Path) -> Iterator[None]:
+    """As :func:`listen`, for a multirun that is a part of a command: afterwards signals do what they did before."""
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    listen(folder)
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def follow_main(folder: Path) -> None:

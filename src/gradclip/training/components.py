@@ -37,6 +37,7 @@ from gradclip.training.own import (
     as_checkpoint,
     build_own_callbacks,
     build_own_module,
+    check_monitored,
     package_of,
 )
 from gradclip.training.own_data import OwnData
@@ -122,7 +123,10 @@ def build_components(config: TrainConfig, folder: Path, is_main: bool = True) ->
     own = build_own_callbacks(config.callbacks, package)
     stopping = stopping_callbacks(config, data)
     callbacks: list[Callback] = [monitor, hidden, *clipping, *stopping, *own, RandomState()]
-    shown = (config.metric,) if config.metric else tuple(map(data.score_scale.score.by_epoch, data.splits))
+    logged = tuple(map(data.score_scale.score.by_epoch, data.splits))
+    if not config.module:
+        check_monitored(config.callbacks, logged)
+    shown = (config.metric,) if config.metric else logged
     trainer = build_trainer(
         config, folder, is_main, shown, callbacks, package, lightning_clipping(config) if by_lightning else {}
     )

@@ -1,7 +1,7 @@
 """Classes of the user in our pipeline: module, data module and callbacks, of either of the two Lightning packages."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ DATA_HOOKS = (
     *("prepare_data", "setup", "teardown", "train_dataloader", "val_dataloader", "state_dict", "load_state_dict"),
     *("transfer_batch_to_device", "on_before_batch_transfer", "on_after_batch_transfer", "on_exception"),
 )
+OF_RATES = "lr-"  # begins what LearningRateMonitor logs
 SomeCallback = TypeVar("SomeCallback", bound=Callback)
 
 
@@ -63,6 +64,27 @@ def build_own_callbacks(settings: Mapping[str, OwnClass], package: ModuleType) -
         target = f"{package.__name__}{one.target.removeprefix(own)}" if own else one.target
         built.append(_build(OwnClass(_target_=target, **one.arguments), f"callbacks.{name}", "Callback"))
     return built
+
+
+def check_monitored(settings: Mapping[str, OwnClass], metrics: Sequence[str]) -> None:
+    """Refuse a callback that waits for a metric which no module of ours logs.
+
+    Where a callback is not Lightning's, it may log any metric, so that nothing is refused.
+
+    Args:
+        settings: the class and the arguments of each callback, by name.
+        metrics: what the module logs.
+
+    Raises:
+        ModelError: there is such a callback.
+    """
+    if not all(one.target.startswith(tuple(f"{package}." for package in LIGHTNING)) for one in settings.values()):
+        return
+    for name, one in settings.items():
+        monitored = one.arguments.get("monitor")
+        is_logged = monitored is None or monitored in metrics or str(monitored).startswith(OF_RATES)
+        if not is_logged and one.arguments.get("strict", True):
+            raise ModelError(f"callbacks.{name}.monitor: got {monitored!r}; logged are {', '.join(metrics)}")
 
 
 def package_of(module: LightningModule) -> ModuleType:
