@@ -3,17 +3,17 @@
 from dataclasses import replace
 
 import numpy as np
-from gradclip.diagnosis.trials import Trial
 
 from gradclip.advise.evidence import gather
 from gradclip.advise.report import advice_message
+from gradclip.diagnosis.probe_results import ProbeResult
 from gradclip.diagnosis.remedy import Remedy
 from tests.support.evidence import made_run, made_telemetry
 
 
 def test_a_run_that_diverged_is_not_called_healthy_where_nothing_helps() -> None:
     run = gather(made_run(outcome="diverged", loss__name="huber"), made_telemetry([4.0, 900.0]), ["loss=huber"])
-    probe = replace(run, trials=(Trial(Remedy("norm at 5", ""), True, (np.inf,), 0, ""),))
+    probe = replace(run, probe_results=(ProbeResult(Remedy("norm at 5", ""), True, (np.inf,), 0, ""),))
     message = advice_message(run, probe, seeds=2)
     assert message.startswith("Nothing to suggest: nothing that is known here helps"), message
     assert "None of them helps" in message
