@@ -141,7 +141,7 @@ def test_advice_takes_settings_from_the_checked_config_and_prints_what_a_shell_t
     message = advice_message(evidence, None, seeds=2)
     assert all(line.isprintable() for line in message.splitlines())
     commands = [shlex.split(line) for line in message.splitlines() if line.startswith("    python src/train.py")]
-    assert len(commands) > 3
+    assert len(commands) >= 3
     assert not any("oc.env" in word for command in commands for word in command)
     word = "clip.parameters='*; touch hostile $(id)'"
     assert any(word in command for command in commands)
