@@ -20,7 +20,7 @@ def _sgd(parameters: Tensor, gradients: Tensor, state: OptimizerState, settings:
     if not _is_zero(settings["momentum"]):
         momentum = state["momentum_buffer"].mul_(settings["momentum"]).add_(update)
         update = update + settings["momentum"] * momentum if settings["nesterov"] else momentum
-    parameters.sub_(settings["lr"] * update)
+    parameters.addcmul_(update, settings["lr"], value=-1)
 
 
 def _adam(parameters: Tensor, gradients: Tensor, state: OptimizerState, settings: Settings) -> None:
