@@ -45,6 +45,7 @@ benchmark: .venv/installed-dev  ## the tables and the figures of the README and 
 	$(BIN)/python -m tests.benchmarks.coverage
 	$(BIN)/python -m tests.benchmarks.power
 	$(BIN)/python -m tests.benchmarks.advice
+	$(BIN)/python -m tests.benchmarks.league
 	$(BIN)/python -m tests.benchmarks.screenshots
 	$(BIN)/python -m tests.benchmarks.robustness
 

@@ -1,9 +1,10 @@
 """The league of clipping methods: each at its best threshold, on the same problems, with the same budget and seeds.
 
-``python -m tests.benchmarks.league`` trains what ``docs/league.parquet`` does not have yet, in half an hour if that is
-everything, and writes table and figure of ``docs/league.md`` anew; it can be stopped and started again at any time.
+``python -m tests.benchmarks.league`` trains what ``docs/league.parquet`` does not have yet, in a quarter of an hour if that
+is everything, and writes table and figure of ``docs/league.md`` anew; it can be stopped and started again at any time.
 """
 
+import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -79,6 +80,7 @@ def train(problem: Problem, method: Method, configs: dict[float, TrainConfig], s
 
 def main() -> None:
     """Train what is missing, and write the page."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
     docs = PROJECT_ROOT / "docs"

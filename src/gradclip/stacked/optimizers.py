@@ -1,7 +1,7 @@
 """The steps of torch's optimizers for stacked parameters, in place, each replica with its own settings.
 
 Parameters, gradients and optimizer states are ``[replicas, parameters]``. A setting is a number that all replicas
-share, or a tensor: a scalar, or one value for each replica, ``[replicas, 1]``.
+share, or a tensor: a scalar, or one value for each replica, ``[replicas, 1]``; the learning rate is a tensor.
 """
 
 from collections.abc import Callable, Mapping
@@ -74,7 +74,8 @@ def optimizer_step(name: str, parameters: Tensor, gradients: Tensor, state: Opti
         parameters: ``[replicas, parameters]``.
         gradients: ``[replicas, parameters]``.
         state: of :func:`init_optimizer_state`.
-        settings: of the optimizer; each a number, a scalar tensor, or one for each replica, ``[replicas, 1]``.
+        settings: of the optimizer; each a number (but ``lr``), a scalar tensor, or one for each replica,
+            ``[replicas, 1]``.
 
     Example:
         >>> settings = {"lr": torch.tensor([[0.1], [0.2]]), "momentum": 0.0, "nesterov": False, "weight_decay": 0.0}
