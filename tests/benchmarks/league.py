@@ -1,7 +1,7 @@
 """The league of clipping methods: each at its best threshold, on the same problems, with the same budget and seeds.
 
-``python -m tests.benchmarks.league`` trains what ``docs/league.parquet`` does not have yet, in a quarter of an hour if that
-is everything, and writes table and figure of ``docs/league.md`` anew; it can be stopped and started again at any time.
+``python -m tests.benchmarks.league`` trains what ``docs/league.parquet`` does not have yet, in a quarter of an hour if
+that is everything, and writes table and figure of ``docs/league.md`` anew; it can be stopped and started at any time.
 """
 
 import argparse
