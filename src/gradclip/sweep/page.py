@@ -121,7 +121,8 @@ def page_of(answer: Answer, jobs: Sequence[JobResult], run_id: str, example: Sto
         data = data_identity(example.parameters, example.tags.get(keys.DATA_DIGEST, "")) | {"score": score.name}
         error = score.error(next(iter(answer.scores.values()), np.nan))
         tags |= {keys.DATA: example.tags.get(keys.DATA, ""), keys.ORDER: order_tag(data, error, of_multirun=True)}
-    return Page({name: value for name, value in answer.scores.items() if isfinite(value)}, tags)
+    scores = answer.scores if score else {}
+    return Page({name: value for name, value in scores.items() if isfinite(value)}, tags)
 
 
 def outcomes(jobs: Sequence[JobResult]) -> str:
