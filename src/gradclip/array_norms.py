@@ -33,10 +33,11 @@ def row_part_norms(rows: Floats, starts: Sequence[int] | Integers) -> Floats:
         array([[5., 2.]])
     """
     norms = _unscaled_part_norms(rows, starts)
-    if (norms > LEAST).all() and (norms < np.inf).all():  # neither is true of NaN
-        return norms
-    scale = _row_scale(rows)
-    return _unscaled_part_norms(rows / scale, starts) * scale
+    rest = ~((norms > LEAST) & (norms < np.inf)).all(axis=1)  # neither is true of NaN
+    if rest.any():  # alone, so that no row's norm depends on the others
+        scale = _row_scale(rows[rest])
+        norms[rest] = _unscaled_part_norms(rows[rest] / scale, starts) * scale
+    return norms
 
 
 def _unscaled_part_norms(rows: Floats, starts: Sequence[int] | Integers) -> Floats:
