@@ -82,7 +82,7 @@ def test_too_few_steps_are_no_basis_for_a_threshold() -> None:
     scaled, slower, thresholds, *_ = suggest(evidence, evidence)
     assert scaled.changes == ("clip=none", "data.scale_target=standard")
     assert slower.changes == ("optimizer.lr=0.001",)
-    assert "diverged again in four of seven tables" in slower.why
+    assert "not measured: it may diverge again" in slower.why
     assert thresholds.changes == ("clip=norm", "clip.value=0.004,0.04,0.4")
     assert not thresholds.has_one_setting
     assert any("after 3 of 5 steps" in line and "no basis for a threshold" in line for line in map(str, find(evidence)))

@@ -220,7 +220,7 @@ def smaller_rate(update_ratio: float, rate: float, where: str = "") -> Remedy:
         rate: the learning rate; NaN if it is not known.
         where: which parameter changed so much, and why that matters.
     """
-    why = "a guess: a tenth of the rate diverged again in four of seven tables"
+    why = "a guess, not measured: it may diverge again"
     if update_ratio > conditions.LARGE_UPDATE:
         why = f"steps are too large: one changed a parameter by {update_ratio:.0%} of its norm{where}; {why}"
     how = remedy.scale_rate("0.1") if isnan(rate) else remedy.learning_rate(f"{rate / 10:g}")
