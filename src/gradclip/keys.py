@@ -133,7 +133,7 @@ class Score:
             >>> MSE.choosing_split({"final/mse_validation", "final/mse_test"}), MSE.choosing_split({"final/mse_test"})
             ('validation', 'test')
         """
-        return "validation" if self.final_validation in metrics else "test"
+        return choosing_split([split for split in SPLITS if self.final(split) in metrics])
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def lengths(epochs: int, steps_per_epoch: int) -> Lengths:
     """Return how long the trainings of both rounds are.
 
     Args:
-        epochs: of the run that exploded.
+        epochs: of the run that is advised on.
         steps_per_epoch: optimizer steps of one of its epochs.
 
     Example:
@@ -89,7 +89,13 @@ def lengths(epochs: int, steps_per_epoch: int) -> Lengths:
 
 
 def steps_per_epoch(config: TrainConfig) -> int:
-    """Return the optimizer steps of an epoch; the data are read for it."""
+    """Return the optimizer steps of an epoch.
+
+    A training is set up for it, so that a network which cannot be stacked is refused before any is trained.
+
+    Raises:
+        StackingError: it cannot.
+    """
     one_epoch = config.model_copy(update={"trainer": config.trainer.model_copy(update={"max_epochs": 1})})
     return StackedTraining(make_replicas([one_epoch]), choose_device(one_epoch)).total_steps
 
@@ -137,7 +143,7 @@ def run_probe(evidence: Evidence, tracking: TrackingSettings, folder: Path, may_
     """Return the evidence of a probe, with what it has tried.
 
     Args:
-        evidence: of the run that exploded.
+        evidence: of the run that is advised on.
         tracking: where the trainings are stored.
         folder: where their multiruns are written.
         may_be_long: whether an epoch may have many steps.
@@ -153,10 +159,10 @@ def run_probe(evidence: Evidence, tracking: TrackingSettings, folder: Path, may_
 
 
 def measure_norms(evidence: Evidence, tracking: TrackingSettings, folder: Path) -> Evidence:
-    """Return the evidence of a short run that is clipped far below the norms of the run that exploded.
+    """Return the evidence of a short run that is clipped far below the norms of the run that is advised on.
 
     Args:
-        evidence: of the run that exploded.
+        evidence: of the run that is advised on.
         tracking: where the short run is stored.
         folder: of its multirun.
 
@@ -178,7 +184,7 @@ def try_candidates(
     """Train the candidates in two rounds; return how each ended, and the best clipped run, whose norms are reported.
 
     Args:
-        evidence: of the run that exploded.
+        evidence: of the run that is advised on.
         tracking: where the trainings are stored.
         folder: where the multiruns of both rounds are written.
         may_be_long: whether an epoch may have many steps.
@@ -217,7 +223,7 @@ def _train(
 
     Args:
         chosen: the candidates.
-        base: the overrides of the run that exploded.
+        base: the overrides of the run that is advised on.
         seeds: of each.
         epochs: of each training.
         tracking: where the trainings are stored.

@@ -8,8 +8,6 @@ import numpy as np
 from gradclip.arrays import Floats
 from gradclip.compare.statistics import CONFIDENCE, sign_flips
 
-ROUNDING = 1e-9  # by which two sums of the same ranks may differ
-
 
 def planned_tests(errors: Floats, pairs: Sequence[tuple[int, int]]) -> tuple[Floats, Floats]:
     """Return how many ranks the first group of each pair is ahead, ``[pairs]``, and the p-values of that, ``[pairs]``.
@@ -36,7 +34,7 @@ def planned_tests(errors: Floats, pairs: Sequence[tuple[int, int]]) -> tuple[Flo
     flipped = np.abs(sign_flips(len(errors)) @ differences)  # [flips, pairs]
     order = np.argsort(flipped[0])
     largest = np.maximum.accumulate(flipped[:, order], axis=1)  # of the pair and of those that differ less
-    exceeded = np.mean(largest >= flipped[0, order] - ROUNDING, axis=0)
+    exceeded = np.mean(largest >= flipped[0, order], axis=0)
     p_values = np.empty(len(pairs))
     p_values[order] = np.maximum.accumulate(exceeded[::-1])[::-1]  # no pair has a smaller one than those before it
     return differences.mean(axis=0), p_values

@@ -17,6 +17,8 @@ TABLE_FILE = re.compile(r"\.(csv|tsv|txt)(\.(gz|bz2|xz))?$|\.(parquet|pq)$")
 
 
 class RegressionData(Settings):
+    """Settings of the tutorial's table, made by scikit-learn."""
+
     name: Literal["regression"]
     samples: Annotated[int, Field(ge=4, le=MAX_VALUES)]
     features: Size
@@ -35,6 +37,8 @@ class RegressionData(Settings):
 
 
 class DiabetesData(Settings):
+    """Settings of the diabetes data set of scikit-learn."""
+
     name: Literal["diabetes"]
     test_fraction: Fraction
     validation_fraction: Share = 0.0
@@ -44,6 +48,8 @@ class DiabetesData(Settings):
 
 
 class WineData(Settings):
+    """Settings of the wine data set of scikit-learn, three classes."""
+
     name: Literal["wine"]
     class_weights: ClassWeights
     test_fraction: Fraction
@@ -105,6 +111,8 @@ class FileSettings(FileForm):
 
 
 class TableData(FileSettings):
+    """Settings of a table of the user's, one row per example."""
+
     name: Literal["table"]
     task: Literal["auto", "regression", "classification"] = "auto"
     categorical: list[Column]
@@ -115,6 +123,8 @@ class TableData(FileSettings):
 
 
 class SeriesSettings(FileSettings):
+    """Settings of time series of the user's, one row per time step."""
+
     name: Literal["series"]
     time: Column
     group: Column | None
@@ -145,24 +155,34 @@ class TaskSettings(Settings):
 
 
 class NumberTask(TaskSettings):
+    """Settings of the tasks that predict a number from a sequence."""
+
     name: Literal["adding", "multiplication"]
     solved_at: NonNegativeNumber
 
 
 class ClassTask(TaskSettings):
+    """Settings of the tasks that predict classes from a sequence; ``solved_at`` is an accuracy."""
+
     solved_at: Annotated[float, Field(gt=0, le=1)]
 
 
 class TemporalOrderTask(ClassTask):
+    """Settings of the task to tell the order of symbols."""
+
     name: Literal["temporal_order"]
     symbols: Literal[2, 3]
 
 
 class RandomPermutationTask(ClassTask):
+    """Settings of the task to predict a symbol from the first of a random sequence."""
+
     name: Literal["random_permutation"]
 
 
 class RecallTask(ClassTask):
+    """Settings of the tasks to repeat symbols after a long time."""
+
     name: Literal["noiseless_memorization", "copy"]
     values: Annotated[int, Field(ge=2, le=10_000)]
     positions: Size
@@ -178,6 +198,8 @@ class RecallTask(ClassTask):
 
 
 class OwnData(OwnClass):
+    """A data module of the user's: its class and arguments."""
+
     name: Literal["own"]
 
 
