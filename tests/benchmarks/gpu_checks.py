@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
-from itertools import chain
+from itertools import chain, product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 from gradclip import ClipGradients, GradientMonitor, Norm
 from gradclip.cli.notebook import train
 from gradclip.keys import TELEMETRY_FILE
+from gradclip.loops.watch import watch
 from gradclip.norms import global_norm
 from gradclip.stacked.replicas import make_replicas
 from gradclip.stacked.training import StackedTraining
@@ -35,6 +36,12 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 ON_GPU = DEVICE.type == "cuda"
 SEEDS = 20
 SCALE = 2.0**124  # of a loss on a CPU: float32 overflows there as float16 does on a GPU
+STACKED = (  # trainings, by what they change of the tutorial's
+    (),
+    ("clip=skip", "clip.value=300.0", "optimizer=adamw"),
+    ("clip=adaptive", "clip.value=0.01", "model=gru", "data=adding", "data.length=10", "data.steps_per_epoch=8",
+     "data.test_sequences=100", "data.validation_sequences=100", "trainer.accumulate_grad_batches=2"),
+)  # fmt: skip
 PATIENCE = timedelta(seconds=60)  # of one process for another
 STATISTICS = ("loss", "norms", "norms_clipped", "weights", "updates")
 Check = Callable[[], str]  # says what was seen; an AssertionError where it is wrong
@@ -50,14 +57,13 @@ def fit(module: LightningModule, rows: Any, callbacks: list[Callback], **setting
     return trainer
 
 
-def stacked_training(replicas: int, device: torch.device, epochs: int = 100) -> StackedTraining:
-    """The tutorial's training of so many replicas: thresholds and seeds."""
-    base = compose_main_job("sqlite:///unused.db", "unused")
-    base = base.model_copy(update={"trainer": base.trainer.model_copy(update={"max_epochs": epochs})})
+def stacked_training(replicas: int, device: torch.device, epochs: int = 100, *overrides: str) -> StackedTraining:
+    """A training of so many replicas, the tutorial's by default: thresholds and seeds."""
+    base = compose_main_job("sqlite:///unused.db", "unused", f"trainer.max_epochs={epochs}", *overrides)
     seeds = min(SEEDS, replicas)
     configs = [
-        base.model_copy(update={"seed": seed, "clip": base.clip.model_copy(update={"value": 0.5 * (1 + number)})})
-        for number in range(replicas // seeds)
+        base.model_copy(update={"seed": seed, "clip": base.clip.model_copy(update={"value": base.clip.value * factor})})
+        for factor in range(1, 1 + replicas // seeds)
         for seed in range(seeds)
     ]
     return StackedTraining(make_replicas(configs), device)
@@ -119,14 +125,34 @@ def check_clippers() -> str:
 
 
 def check_stacked() -> str:
-    """Stacked replicas have on the device the norms that they have on a CPU."""
-    results = [
-        dict(chain.from_iterable(stacked_training(4, device, 2).run())) for device in (DEVICE, torch.device("cpu"))
-    ]
-    for number, result in results[0].items():
-        here, there = (one.record.norm[:30] for one in (result, results[1][number]))
-        np.testing.assert_allclose(here, there, rtol=1e-2, atol=1e-3)
-    return "the norms of 30 steps are those of a CPU"
+    """Stacked replicas have on the device the records and scores that they have on a CPU."""
+    for overrides in STACKED:
+        here, there = (
+            dict(chain.from_iterable(stacked_training(4, device, 2, "trainer.precision=64-true", *overrides).run()))
+            for device in (DEVICE, torch.device("cpu"))
+        )
+        for number, result in here.items():
+            _same(result.record, there[number].record)
+            for split, scores in result.curves.items():
+                np.testing.assert_allclose(scores, there[number].curves[split], rtol=1e-3, err_msg=split)
+    return f"{len(STACKED)} trainings have the records and scores of a CPU"
+
+
+def check_waiting() -> str:
+    """Neither the monitor nor a clipper waits for the device between two flushes."""
+    for name, width in product(METHODS, (10, 400)):  # elements are copied, or measured
+        model = nn.Linear(width, width, device=DEVICE)
+        optimizer, rows = torch.optim.SGD(model.parameters(), lr=1e-3), torch.ones(8, width, device=DEVICE)
+        with watch(model, optimizer, clipper_of(name)) as watched:
+            for step in range(4):
+                if ON_GPU:
+                    torch.cuda.set_sync_debug_mode("error" if step else "default")  # the first step may set things up
+                optimizer.zero_grad()
+                watched.loss(model(rows).square().mean()).backward()
+                optimizer.step()
+            if ON_GPU:
+                torch.cuda.set_sync_debug_mode("default")
+    return f"{len(METHODS)} methods do not wait for {DEVICE.type}"
 
 
 def check_fused() -> str:
@@ -233,6 +259,7 @@ def _train_in_process(rank: int, processes: int, port: int, accelerator: str) ->
 CHECKS: dict[str, Check] = {
     "1: reports of the clippers": check_clippers,
     "1: stacked training": check_stacked,
+    "1: no waiting between flushes": check_waiting,
     "2: fused optimizer and loss scale": check_fused,
     "3: updates that the loss scaler leaves out": check_loss_scale,
     "4: process group of the device": check_process_group,

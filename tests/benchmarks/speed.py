@@ -68,12 +68,12 @@ def python(*arguments: str, uri: str = "") -> str:
     ).stdout
 
 
-def compose_main_job(uri: str, folder: str) -> TrainConfig:
-    """The settings of the main job, tracked into a store of its own."""
+def compose_main_job(uri: str, folder: str, *overrides: str) -> TrainConfig:
+    """The settings of the main job, tracked into a store of its own, and overrides."""
     register_resolvers()
     options = [f"tracking.uri={uri}", f"tracking.artifacts={folder}/artifacts", "trainer.progress_bar=false"]
     with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        return validate(compose("train", [*MAIN_JOB, *options]))
+        return validate(compose("train", [*MAIN_JOB, *options, *overrides]))
 
 
 def fits(config: TrainConfig, folder: str) -> dict[str, Callable[[], float]]:

@@ -52,7 +52,9 @@ class StackedBatches:
         self._data_of = torch.tensor([number[id(one)] for one in data])  # of each replica
         self._options = options
         self.batches_per_epoch = len(self._loaders[0].sampler)
-        self._epoch: list[list[Any]] = []  # for each data, its batches in the current epoch
+        self._epoch: Sequence[
+            Any
+        ] = ()  # the batches of the current epoch: their rows, [data, rows], or what makes them
         self._is_stored = isinstance(next(iter(self._loaders[0].sampler)), Tensor)
         self.width = 1 if self._is_stored else 2
         self._examples, self._first_row = self._read_stored() if self._is_stored else ((), torch.empty(0))
@@ -61,7 +63,8 @@ class StackedBatches:
         """Start an epoch, counted from 0; return the indices of its batches."""
         for loader in self._loaders:
             loader.sampler.set_epoch(epoch)
-        self._epoch = [list(loader.sampler) for loader in self._loaders]
+        batches = [list(loader.sampler) for loader in self._loaders]
+        self._epoch = self._on_device(batches) if self._is_stored else list(zip(*batches, strict=True))
         return range(self.batches_per_epoch)
 
     def tensors(self, index: int) -> tuple[Tensor, ...]:
@@ -70,10 +73,9 @@ class StackedBatches:
         Args:
             index: of the batch within the epoch, counted from 0.
         """
-        batches = [batches[index] for batches in self._epoch]
         if self._is_stored:
-            return (torch.stack(batches).to(self._options.device),)
-        examples = [loader.dataset[batch] for loader, batch in zip(self._loaders, batches, strict=True)]
+            return (self._epoch[index],)
+        examples = [loader.dataset[batch] for loader, batch in zip(self._loaders, self._epoch[index], strict=True)]
         return tuple(self._options.convert(torch.stack(part)) for part in zip(*examples, strict=True))
 
     def reader(self, replicas: Tensor) -> Callable[[Sequence[Tensor]], Batch]:
@@ -95,6 +97,11 @@ class StackedBatches:
             return Batch(inputs, targets, row_max_abs[:, rows].amax(dim=2))
 
         return read
+
+    def _on_device(self, batches: Sequence[Sequence[Tensor]]) -> Sequence[Tensor]:
+        """Move the rows of an epoch to the device at once: a GPU waits for each copy."""
+        rows = torch.stack([torch.cat(list(one)) for one in batches]).to(self._options.device)
+        return rows.split([len(batch) for batch in batches[0]], dim=1)
 
     def _read_stored(self) -> tuple[Examples, Tensor]:
         """Return all stored examples in one table on the device, and where those of each data begin."""
