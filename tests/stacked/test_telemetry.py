@@ -10,16 +10,25 @@ from gradclip.telemetry.record import GradientRecord
 from gradclip.telemetry.steps import StepIndex
 
 
-def records_of(gradients: torch.Tensor, clipped: Clipped) -> list[GradientRecord]:
-    """The records of replicas after one step, which have a weight and a bias of one element."""
+def records_of(gradients: torch.Tensor, clipped: Clipped, steps: int = 1) -> list[GradientRecord]:
+    """The records of replicas, which have a weight and a bias of one element; each step has twice the gradients."""
     replicas, elements = gradients.shape
     sizes, still = [elements - 1, 1], torch.ones_like(gradients)
     recorder = StackedRecorder(("weight", "bias"), sizes, changes_direction=False, replicas=replicas, total_steps=5)
     recorder.start_block(torch.arange(replicas), TensorOptions(gradients.device, gradients.dtype))
-    recorder.measure(StackedStep(still[:, 0], still[:, :2].T, gradients, clipped, still, None))
-    recorder.count_step(StepIndex(1, 1, 0))
-    recorder.flush()
-    return [recorder.record_of(replica, steps=1) for replica in range(replicas)]
+    for step in range(steps):
+        recorder.measure(StackedStep(still[:, 0], still[:, :2].T, gradients * 2**step, clipped, still, None))
+        recorder.count_step(StepIndex(step + 1, 1, step))
+        recorder.flush()
+    return [recorder.record_of(replica, steps) for replica in range(replicas)]
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_each_flush_keeps_its_steps(replicas: int) -> None:
+    gradients = torch.tensor([[3.0, 4.0, 12.0]]).expand(replicas, 3)
+    for record in records_of(gradients, Clipped(gradients, None, {}, None), steps=3):
+        assert record.norm.tolist() == [13.0, 26.0, 52.0]
+        assert record.max_abs.tolist() == [12.0, 24.0, 48.0]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

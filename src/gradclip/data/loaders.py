@@ -78,10 +78,14 @@ class ShuffledBatchSampler(Sampler[Tensor]):
         return math.ceil(self._used / self.batch_size)
 
     def __iter__(self) -> Iterator[Tensor]:
+        for batch in torch.split(self.order(), self.batch_size):
+            yield batch[self.rank :: self.world_size]
+
+    def order(self) -> Tensor:
+        """Return the indices of the epoch, over all processes together."""
         state = np.random.SeedSequence([self.seed, self.epoch]).generate_state(1, np.uint64)
         order = torch.randperm(self.examples, generator=torch.Generator().manual_seed(int(state[0] >> np.uint64(1))))
-        for batch in torch.split(order[: self._used], self.batch_size):
-            yield batch[self.rank :: self.world_size]
+        return order[: self._used]
 
     def batch_indices(self, epoch: int, batch: int) -> tuple[int, ...]:
         """Return the indices of a batch in ascending order.

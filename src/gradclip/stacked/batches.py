@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gradclip.data.base import TrainingData
-from gradclip.data.loaders import Loader
+from gradclip.data.loaders import Loader, ShuffledBatchSampler
 from gradclip.data.sequences import GeneratedSequences
 from gradclip.keys import Split
 from gradclip.stacked.state import TensorOptions
@@ -48,14 +48,14 @@ class StackedBatches:
     def __init__(self, data: Sequence[TrainingData], options: TensorOptions) -> None:
         unique = {id(one): one for one in data}
         number = {key: index for index, key in enumerate(unique)}
-        self._loaders = [one.train_dataloader() for one in unique.values()]
+        self._loaders: list[Any] = [one.train_dataloader() for one in unique.values()]  # whose samplers have epochs
         self._data_of = torch.tensor([number[id(one)] for one in data])  # of each replica
         self._options = options
         self.batches_per_epoch = len(self._loaders[0].sampler)
         self._epoch: Sequence[
             Any
         ] = ()  # the batches of the current epoch: their rows, [data, rows], or what makes them
-        self._is_stored = isinstance(next(iter(self._loaders[0].sampler)), Tensor)
+        self._is_stored = isinstance(self._loaders[0].sampler, ShuffledBatchSampler)
         self.width = 1 if self._is_stored else 2
         self._examples, self._first_row = self._read_stored() if self._is_stored else ((), torch.empty(0))
 
@@ -63,8 +63,11 @@ class StackedBatches:
         """Start an epoch, counted from 0; return the indices of its batches."""
         for loader in self._loaders:
             loader.sampler.set_epoch(epoch)
-        batches = [list(loader.sampler) for loader in self._loaders]
-        self._epoch = self._on_device(batches) if self._is_stored else list(zip(*batches, strict=True))
+        if self._is_stored:  # all rows at once: a GPU waits for each copy
+            orders = torch.stack([loader.sampler.order() for loader in self._loaders]).to(self._options.device)
+            self._epoch = torch.split(orders, self._loaders[0].sampler.batch_size, dim=1)
+        else:
+            self._epoch = list(zip(*(loader.sampler for loader in self._loaders), strict=True))
         return range(self.batches_per_epoch)
 
     def tensors(self, index: int) -> tuple[Tensor, ...]:
@@ -97,11 +100,6 @@ class StackedBatches:
             return Batch(inputs, targets, row_max_abs[:, rows].amax(dim=2))
 
         return read
-
-    def _on_device(self, batches: Sequence[Sequence[Tensor]]) -> Sequence[Tensor]:
-        """Move the rows of an epoch to the device at once: a GPU waits for each copy."""
-        rows = torch.stack([torch.cat(list(one)) for one in batches]).to(self._options.device)
-        return rows.split([len(batch) for batch in batches[0]], dim=1)
 
     def _read_stored(self) -> tuple[Examples, Tensor]:
         """Return all stored examples in one table on the device, and where those of each data begin."""

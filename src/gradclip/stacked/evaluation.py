@@ -67,22 +67,21 @@ class StackedEvaluator:
         """Return the score of each replica in a state on one kind of examples, in scaled units."""
         scores = np.full(len(state.ids), np.nan)
         for key, ids in self.examples.groups(split).items():
-            rows = state.rows_of(ids)
-            if rows is not None and not len(rows):
+            sums = self._sums_of(state, key, ids)
+            if not sums.replicas:
                 continue
-            sums = self._sums_of(state, key, rows)
             for batch in self.examples.batches(key, epoch):
                 for inputs, targets in self._chunks(batch, sums.replicas):
                     sums.add(inputs, targets)
-            scores[slice(None) if rows is None else rows.numpy()] = sums.take_means()
+            scores[sums.rows] = sums.take_means()
         return scores
 
-    def _sums_of(self, state: TrainState, key: Any, rows: Tensor | None) -> "_ScoreSums":
+    def _sums_of(self, state: TrainState, key: Any, ids: list[int]) -> "_ScoreSums":
         """Return the sums of the replicas that share examples, the same at each call for the same state."""
         if state is not self._state:
             self._state, self._sums = state, {}
         if key not in self._sums:
-            self._sums[key] = _ScoreSums(self.network, state, rows, self.options)
+            self._sums[key] = _ScoreSums(self.network, state, state.rows_of(ids), self.options)
         return self._sums[key]
 
     def _chunks(self, batch: Examples, replicas: int) -> Iterator[Examples]:
@@ -103,14 +102,16 @@ class _ScoreSums:
 
     Attributes:
         replicas: number of replicas.
+        rows: of these replicas in the state.
         add: adds the scores on inputs and targets, ``[examples, ...]`` each.
     """
 
     def __init__(self, network: StackedNetwork, state: TrainState, rows: Tensor | None, options: TensorOptions) -> None:
         self.network, self.state, self.options = network, state, options
         self.replicas = len(state.ids if rows is None else rows)
+        self.rows = slice(None) if rows is None else rows.numpy()
         self.add = GraphedFunction(self._add, options.device)
-        self._rows = None if rows is None else rows.to(options.device)
+        self._index = None if rows is None else rows.to(options.device)
         self._sums = torch.zeros(self.replicas, dtype=options.wide, device=options.device)
         self._counts = torch.zeros_like(self._sums)
 
@@ -131,7 +132,7 @@ class _ScoreSums:
         self._counts.add_(scores.shape[1])
 
     def _select(self, tensor: Tensor) -> Tensor:
-        return tensor if self._rows is None else tensor.index_select(0, self._rows)
+        return tensor if self._index is None else tensor.index_select(0, self._index)
 
 
 def _score_factor(data: TrainingData) -> float:

@@ -61,6 +61,7 @@ class StackedRecorder:
         self.names, self.sizes, self.changes_direction = names, list(sizes), changes_direction
         self._indices = np.empty((total_steps, 3), dtype=np.int64)
         self._steps = self._flushed = 0
+        self._arrived: tuple[slice, Floats, Floats] | None = None  # steps, and their scalars and matrices
         self._scalars = np.empty((len(SCALARS), replicas, total_steps))  # memory is taken where something is written
         self._matrices = np.empty((len(MATRICES), replicas, total_steps, len(names)))
 
@@ -71,6 +72,7 @@ class StackedRecorder:
 
     def start_block(self, replicas: Tensor, options: TensorOptions) -> None:
         """Make buffers on the device for the replicas with these indices, ``[replicas]``; nothing may be pending."""
+        self._write_arrived()
         are_all = len(replicas) == self._scalars.shape[1]
         self._replicas = slice(None) if are_all else replicas.numpy()  # a slice is written five times as fast
         device, wide = options.device, options.wide
@@ -93,8 +95,8 @@ class StackedRecorder:
         updates = torch.full_like(norms, torch.nan) if step.change is None else self._norms(step.change)
         nonfinite = self._nonfinite(step.gradients, max_abs).to(norms.dtype)
         matrices = (nonfinite, norms, self._norms_clipped(step, norms), self._norms(step.parameters), updates)
-        dtype = self._scalar_buffer.dtype
-        self._scalar_buffer.index_copy_(0, self._row, torch.stack([scalar.to(dtype) for scalar in scalars])[None])
+        wide = self._scalar_buffer.dtype
+        self._scalar_buffer.index_copy_(0, self._row, torch.stack(scalars)[None].to(wide))
         self._matrix_buffer.index_copy_(0, self._row, torch.stack(matrices)[None])
         self._row.add_(1)
 
@@ -109,21 +111,34 @@ class StackedRecorder:
         Returns:
             Whether each step diverged, ``[steps, replicas]``, in the order of :meth:`start_block`.
         """
-        steps = slice(self._flushed, self._steps)
-        scalars, matrices = self._read(self._scalar_buffer), self._read(self._matrix_buffer)
-        self._scalars[:, self._replicas, steps] = scalars
-        self._matrices[:, self._replicas, steps] = matrices
+        self._write_arrived()
+        scalars, matrices = self._read()
+        self._arrived = slice(self._flushed, self._steps), scalars, matrices
         self._flushed = self._steps
         self._row.zero_()
         loss, skipped = (scalars[SCALARS.index(name)].T for name in ("loss", "skipped"))
         return diverged_steps(loss, skipped > 0, matrices[MATRICES.index("weights")].swapaxes(0, 1))
 
-    def _read(self, buffer: Tensor) -> Floats:
-        """Return the pending steps of a buffer, ``[columns, replicas, steps, ...]``: a GPU is quickest to turn them."""
-        return buffer[: self.pending].movedim(0, 2).contiguous().cpu().double().numpy()
+    def _read(self) -> tuple[Floats, Floats]:
+        """Return the pending steps, ``[scalars, replicas, steps]`` and ``[matrices, replicas, steps, parameters]``."""
+        pending = (buffer[: self.pending].movedim(0, 2) for buffer in (self._scalar_buffer, self._matrix_buffer))
+        copies = [part.clone(memory_format=torch.contiguous_format) for part in pending]  # which a GPU turns quickly
+        scalars, matrices = (copy.to("cpu", non_blocking=copy.is_cuda) for copy in copies)
+        if self._row.is_cuda:  # then the copies go to pinned memory
+            torch.cuda.current_stream(self._row.device).synchronize()
+        return scalars.double().numpy(), matrices.double().numpy()
+
+    def _write_arrived(self) -> None:
+        """Add to the records what the last flush brought: not before the next one, while a GPU takes its steps."""
+        if self._arrived is not None:
+            steps, scalars, matrices = self._arrived
+            self._scalars[:, self._replicas, steps] = scalars
+            self._matrices[:, self._replicas, steps] = matrices
+            self._arrived = None
 
     def record_of(self, replica: int, steps: int) -> GradientRecord:
         """Return a replica's record of so many steps, which were flushed; it does not know the learning rates."""
+        self._write_arrived()
         step, epoch, batch = self._indices[:steps].T
         columns: dict[str, NDArray[Any]] = dict(zip(SCALARS, self._scalars[:, replica, :steps], strict=True))
         columns |= zip(MATRICES, self._matrices[:, replica, :steps], strict=True)
@@ -146,7 +161,7 @@ class StackedRecorder:
         """Return the number of NaN or infinite elements of each parameter's gradient, ``[replicas, parameters]``."""
         if gradients.is_cpu and max_abs.isfinite().all():  # on a CPU this look is free of waiting
             return gradients.new_zeros(len(gradients), len(self.sizes))
-        bad = ~gradients.isfinite()
+        bad = gradients * 0 != 0  # two operations, where isfinite takes four
         return torch.stack([part.sum(dim=1) for part in torch.split(bad, self.sizes, dim=1)], dim=1)
 
 
