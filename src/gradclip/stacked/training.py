@@ -79,8 +79,7 @@ class StackedTraining:
         self.hidden_recorder = StackedHiddenStateRecorder() if self.network.has_hidden_states else None
         self.evaluator = StackedEvaluator(data, self.network, self.options, self.config.trainer.max_epochs)
         self._updates_every = default_updates_every(sum(self.network.sizes))
-        factors = learning_rate_factors(self.total_steps, **self.config.parts.schedule.model_dump())
-        self._factors = torch.tensor(factors, dtype=self.options.wide, device=device)
+        self._factors = np.array(learning_rate_factors(self.total_steps, **self.config.parts.schedule.model_dump()))
         self._diverged_step = np.full(len(replicas), NEVER)
         self._start_block(self.state)
 
@@ -126,7 +125,8 @@ class StackedTraining:
         """Train the replicas in a state from now on."""
         self.state, self._is_active = state, np.ones(len(state.ids), dtype=np.bool_)
         self.recorder.start_block(state.ids, self.options)
-        parts = self.config, self.network, self.clipper, self.recorder, state, self.batches, self.options, self._factors
+        factors = torch.from_numpy(self._factors).to(self.device, self.options.wide)
+        parts = self.config, self.network, self.clipper, self.recorder, state, self.batches, self.options, factors
         self._optimizer_steps = {
             measured: GraphedFunction(StackedOptimizerStep(*parts, measured), self.device) for measured in (True, False)
         }
@@ -188,7 +188,7 @@ class StackedTraining:
 
     def _result(self, index: int, parameters: Tensor, epochs: int) -> Result:
         replica, record = self.replicas[index], self.recorder.record_of(index, self.steps)
-        rates = replica.config.parts.optimizer.lr * self._factors.cpu().numpy()[record.step - 1]
+        rates = replica.config.parts.optimizer.lr * self._factors[record.step - 1]
         return Result(
             data=replica.data,
             network=self.network.network_of(parameters, index),
