@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from gradclip import gpu_norms, norms
-from gradclip.gpu_norms import BLOCK, CHUNK, Measures, can_measure, measure
+from gradclip import gpu_norms, norms, unit_norms
+from gradclip.gpu_norms import UNITS, WHOLE, Measures, can_measure, measure
 from gradclip.telemetry import measures
 
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-SIZES = (5, 0, BLOCK, BLOCK + 1, 3 * BLOCK - 1, CHUNK)
+BLOCK = WHOLE.block
+MATRICES = [(1, 5), (7, 7 * 768), (3, 3 * UNITS.block), (2, 0), (2, 2 * (3 * UNITS.block + 5)), (0, 0), (4, 4)]
+SIZES = (5, 0, BLOCK, BLOCK + 1, 3 * BLOCK - 1, WHOLE.chunk)
 INFINITE = torch.tensor([[1.0, torch.nan], [-torch.inf, 2.0], [torch.inf, torch.nan]])
 needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="Triton comes with torch for CUDA")
 
@@ -38,6 +39,11 @@ def reference(tensors, minus=None):
     return Measures(*(torch.stack(column).double() for column in columns))
 
 
+def products(tensors, others):
+    pairs = zip(tensors, others, strict=True)
+    return torch.stack([(tensor.double() * other.double()).sum() for tensor, other in pairs])
+
+
 TENSORS = {
     "blocks": draw(*SIZES, (), (3, 4)),
     "huge": [*draw((5,), scale=1e20), torch.full((3000,), 3e38)],
@@ -52,44 +58,67 @@ TENSORS = {
 }
 
 
+@pytest.fixture
+def device(monkeypatch):
+    """A GPU, or else a CPU on which Triton interprets kernels."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    monkeypatch.setenv("TRITON_INTERPRET", "1")  # read when the kernels are imported
+    return torch.device("cpu")
+
+
+def same(found, expected, rtol=1e-12):
+    torch.testing.assert_close(found.cpu(), expected, rtol=rtol, atol=0, equal_nan=True)
+
+
 @needs_triton
 @pytest.mark.parametrize("kind", TENSORS)
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")  # of NumPy, with which Triton interprets
-def test_the_kernel_measures_each_tensor(kind, monkeypatch):
-    if DEVICE.type == "cpu":
-        monkeypatch.setenv("TRITON_INTERPRET", "1")  # read when the kernels are imported
-    tensors = [tensor.to(DEVICE) for tensor in TENSORS[kind]]
+def test_the_kernel_measures_each_tensor(kind, device):
+    tensors = [tensor.to(device) for tensor in TENSORS[kind]]
     others = [torch.randn_like(tensor, memory_format=torch.contiguous_format) for tensor in tensors]
-    found, changes = measure(tensors), measure(tensors, minus=others)
-    for one, expected in zip(found, reference(tensors), strict=True):
-        torch.testing.assert_close(one.cpu(), expected, rtol=1e-12, atol=0, equal_nan=True)
-    expected = reference(tensors, others).norms
-    torch.testing.assert_close(changes.norms.cpu(), expected, rtol=1e-12, atol=0, equal_nan=True)
+    for found, expected in zip(measure(tensors), reference(tensors), strict=True):
+        same(found, expected)
+    same(gpu_norms.change_norms(tensors, others), reference(tensors, others).norms)
+    same(gpu_norms.inner_products(tensors, others), products(tensors, others).cpu(), rtol=1e-9)
+    for found, tensor in zip(gpu_norms.unit_norms(tensors), tensors, strict=True):
+        expected = unit_norms._wide_unit_norms(tensor.cpu())
+        assert found.shape == expected.shape
+        same(found, expected)
 
 
-def test_a_plan_covers_each_element_once():
-    owners, starts, lengths, firsts = (column.numpy() for column in gpu_norms._plan(SIZES, torch.device("cpu"), 0))
-    seen = [np.zeros(size, dtype=int) for size in SIZES]
+@pytest.mark.parametrize(("launch", "shapes"), [(WHOLE, [(1, size) for size in SIZES]), (UNITS, MATRICES)])
+def test_a_plan_covers_each_element_once(launch, shapes):
+    divisor, *columns = gpu_norms._plan(tuple(shapes), launch.block, torch.device("cpu"), 0)
+    owners, starts, lengths, firsts = (column.numpy() for column in columns)
+    seen = [np.zeros(elements, dtype=int) for _, elements in shapes]
     for owner, start, length in zip(owners, starts, lengths, strict=True):
         seen[owner][start : start + length] += 1
     assert all((counts == 1).all() for counts in seen)
-    assert [len(set(owners[first:end])) for first, end in pairwise(firsts)] == [1, 0, 1, 1, 1, 1]
-    assert max(lengths) == BLOCK
+    assert max(lengths) <= launch.block
+    assert not (starts % divisor).any()
+    of_units = [lengths[first:end].sum() for first, end in pairwise(firsts)]
+    assert of_units == [elements // units for units, elements in shapes for _ in range(units)]
 
 
-def test_tensors_of_several_types_keep_their_order(monkeypatch):
-    monkeypatch.setattr(gpu_norms, "_measure_alike", lambda tensors, _: torch.stack([*reference(tensors)]))
-    tensors = TENSORS["types"]
-    for found, expected in zip(measure(tensors), reference(tensors), strict=True):
-        assert torch.equal(found, expected)
+@pytest.mark.parametrize("launch", [WHOLE, UNITS])
+def test_tensors_of_several_types_keep_their_order(monkeypatch, launch):
+    def stand_in(tensors, launch, *_):
+        columns = [tensor.double().sum() if launch is WHOLE else tensor.double().sum(1) for tensor in tensors]
+        return torch.cat([column.reshape(-1) for column in columns]).expand(3, -1)
+
+    monkeypatch.setattr(gpu_norms, "_measure_alike", stand_in)
+    tensors = [tensor.reshape(-1, 1) for tensor in TENSORS["types"]]
+    assert torch.equal(gpu_norms._measure(tensors, launch), stand_in(tensors, launch))
 
 
 def test_what_is_read_is_in_the_order_of_memory():
     matrix, other = draw((3, 4), (4, 3))
     transposed = matrix.mT
-    assert gpu_norms._in_memory_order(transposed, transposed).data_ptr() == matrix.data_ptr()
-    assert torch.equal(gpu_norms._in_memory_order(other, transposed), other.mT)
-    assert torch.equal(gpu_norms._in_memory_order(matrix[:, ::2], matrix[:, ::2]), matrix[:, ::2])
+    assert gpu_norms._in_memory_order(transposed, transposed, 0).data_ptr() == matrix.data_ptr()
+    assert torch.equal(gpu_norms._in_memory_order(other, transposed, 0), other.mT)
+    assert torch.equal(gpu_norms._in_memory_order(transposed, transposed, 1), transposed)
+    assert torch.equal(gpu_norms._in_memory_order(matrix[:, ::2], matrix[:, ::2], 0), matrix[:, ::2])
 
 
 @pytest.fixture
@@ -97,16 +126,24 @@ def kernel(monkeypatch):
     """Counts calls of the kernel, for which a CPU stands in."""
     calls = []
 
-    def stand_in(tensors, minus=None):
-        calls.append(len(tensors))
-        return reference(tensors, minus)
+    def counted(function):
+        def stand_in(*tensors):
+            calls.append(function)
+            return function(*tensors)
 
-    def is_narrow(tensors):
-        return {tensor.dtype for tensor in tensors} <= {*gpu_norms.TYPES}
+        return stand_in
+
+    def is_narrow(*tensors):
+        return {tensor.dtype for some in tensors for tensor in some} <= {*gpu_norms.TYPES}
 
     for module in (norms, measures):
         monkeypatch.setattr(module, "can_measure", is_narrow)
-        monkeypatch.setattr(module, "measure", stand_in)
+        monkeypatch.setattr(module, "measure", counted(reference))
+    monkeypatch.setattr(gpu_norms, "change_norms", counted(lambda *pairs: reference(*pairs).norms))
+    monkeypatch.setattr(measures, "inner_products", counted(products))
+    monkeypatch.setattr(gpu_norms, "can_measure_units", is_narrow)
+    units = counted(lambda tensors: [unit_norms._wide_unit_norms(tensor) for tensor in tensors])
+    monkeypatch.setattr(gpu_norms, "unit_norms", units)
     return calls
 
 
@@ -122,7 +159,10 @@ def test_norms_and_telemetry_are_the_same_by_the_kernel(kernel, dtype):
     np.testing.assert_allclose(norms.tensor_norms(tensors), expected.norms)
     np.testing.assert_allclose(norms.tensor_norms(tensors, torch.inf), expected.largest)
     np.testing.assert_allclose(norms.change_norms(tensors, before), reference(tensors, before).norms)
-    assert len(kernel) == (4 if dtype == torch.float32 else 0)
+    same(measures.inner_product(tensors[3:], before[3:]), products(tensors[3:], before[3:]).sum())
+    found = unit_norms.unit_norms([tensors[3].view(-1, 5)])
+    same(found[0].double(), tensors[3].view(-1, 5).double().norm(dim=1, keepdim=True))
+    assert len(kernel) == (6 if dtype == torch.float32 else 0)
 
 
 def test_only_ordinary_tensors_of_a_cuda_device_are_measured_by_the_kernel():
@@ -140,7 +180,7 @@ def test_only_ordinary_tensors_of_a_cuda_device_are_measured_by_the_kernel():
 
 
 def test_a_machine_on_which_triton_cannot_compile_is_warned_of_once(monkeypatch):
-    def fail(_):
+    def fail(*_):
         raise RuntimeError("no C compiler\nand more")
 
     monkeypatch.setattr(gpu_norms, "_measure_alike", fail)

@@ -15,22 +15,22 @@ def measure_blocks(
     KIND: tl.constexpr,  # noqa: N803
     BLOCK: tl.constexpr,  # noqa: N803
     CHUNK: tl.constexpr,  # noqa: N803
-    HAS_OTHERS: tl.constexpr,  # noqa: N803
+    MODE: tl.constexpr,  # noqa: N803
     BYTES: tl.constexpr,  # noqa: N803
 ):
     """Write the sum of squares, the largest magnitude and the number of non-finite elements of one block.
 
     Args:
         addresses: of the tensors, int64.
-        others: addresses of what is subtracted from each first.
+        others: addresses of the tensors that each is compared with.
         owners: which tensor each block is of.
         starts: the first element of each block in its tensor.
         lengths: elements of each block.
         found: the three numbers of each block, ``[3, blocks]``, float64.
         KIND: the type of the elements.
-        BLOCK: elements of a block that is not the last one of its tensor.
+        BLOCK: the most elements of a block.
         CHUNK: elements that are read at once.
-        HAS_OTHERS: whether something is subtracted.
+        MODE: "minus", if the others are subtracted first; "times", for products with them in place of squares; or "".
         BYTES: of which the start of each block is a multiple; a thread reads so many at once.
     """
     block = tl.program_id(0)
@@ -47,16 +47,18 @@ def measure_blocks(
         for offset in range(0, BLOCK, CHUNK):  # without a mask, which keeps a thread from reading several at once
             places = offset + tl.arange(0, CHUNK)
             elements = _wide(tl.load(tl.multiple_of(source + places, BYTES)))
-            if HAS_OTHERS:
-                elements -= _wide(tl.load(tl.multiple_of(other + places, BYTES)))
-            squares, largest, nonfinite = _add(elements, squares, largest, nonfinite)
+            compared = elements
+            if MODE != "":
+                compared = _wide(tl.load(tl.multiple_of(other + places, BYTES)))
+            squares, largest, nonfinite = _add(elements, compared, squares, largest, nonfinite, MODE)
     else:
         for offset in range(0, BLOCK, CHUNK):
             places = offset + tl.arange(0, CHUNK)
             elements = _wide(tl.load(source + places, mask=places < length, other=0.0))
-            if HAS_OTHERS:
-                elements -= _wide(tl.load(other + places, mask=places < length, other=0.0))
-            squares, largest, nonfinite = _add(elements, squares, largest, nonfinite)
+            compared = elements
+            if MODE != "":
+                compared = _wide(tl.load(other + places, mask=places < length, other=0.0))
+            squares, largest, nonfinite = _add(elements, compared, squares, largest, nonfinite, MODE)
     tl.store(found + block, tl.sum(squares, 0))
     tl.store(found + blocks + block, tl.max(largest, 0).to(tl.float64))
     tl.store(found + 2 * blocks + block, tl.sum(nonfinite, 0).to(tl.float64))
@@ -68,27 +70,30 @@ def _wide(elements):
 
 
 @triton.jit
-def _add(elements, squares, largest, nonfinite):
+def _add(elements, others, squares, largest, nonfinite, MODE: tl.constexpr):  # noqa: N803
+    if MODE == "minus":
+        elements -= others
+        others = elements
     size = tl.abs(elements.to(tl.float32))
     is_bad = ~(size < float("inf"))  # nor is NaN less
-    return squares + elements * elements, tl.maximum(largest, size), nonfinite + is_bad.to(tl.int32)
+    return squares + elements * others, tl.maximum(largest, size), nonfinite + is_bad.to(tl.int32)
 
 
 @triton.jit
 def join_blocks(found, firsts, measures, blocks, CHUNK: tl.constexpr):  # noqa: N803
-    """Write the norm, the largest magnitude and the number of non-finite elements of one tensor from its blocks.
+    """Write the sum of squares, the largest magnitude and the number of non-finite elements of one unit.
 
     Args:
         found: of each block, as :func:`measure_blocks` writes it.
-        firsts: the first block of each tensor, and the end of the last one.
-        measures: the three numbers of each tensor, ``[3, tensors]``, float64.
+        firsts: the first block of each unit, and the end of the last one.
+        measures: the three numbers of each unit, ``[3, units]``, float64.
         blocks: number of all blocks.
         CHUNK: blocks that are read at once.
     """
-    tensor = tl.program_id(0)
-    tensors = tl.num_programs(0)
-    start = tl.load(firsts + tensor)
-    end = tl.load(firsts + tensor + 1)
+    unit = tl.program_id(0)
+    units = tl.num_programs(0)
+    start = tl.load(firsts + unit)
+    end = tl.load(firsts + unit + 1)
     squares = tl.zeros([CHUNK], tl.float64)
     largest = tl.zeros([CHUNK], tl.float64)
     nonfinite = tl.zeros([CHUNK], tl.float64)
@@ -100,7 +105,7 @@ def join_blocks(found, firsts, measures, blocks, CHUNK: tl.constexpr):  # noqa: 
         nonfinite += tl.load(found + 2 * blocks + places, mask=is_inside, other=0.0)
         start += CHUNK
     total = tl.sum(squares, 0)
-    tl.store(measures + tensor, tl.sqrt(total))
-    # The sum of squares is NaN if, and only if, an element is; a maximum passes over NaN.
-    tl.store(measures + tensors + tensor, tl.where(total == total, tl.max(largest, 0), total))  # noqa: PLR0124
-    tl.store(measures + 2 * tensors + tensor, tl.sum(nonfinite, 0))
+    tl.store(measures + unit, total)
+    # A sum of squares is NaN if, and only if, an element is; a maximum passes over NaN.
+    tl.store(measures + units + unit, tl.where(total == total, tl.max(largest, 0), total))  # noqa: PLR0124
+    tl.store(measures + 2 * units + unit, tl.sum(nonfinite, 0))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gradclip.gpu_norms import can_measure, measure
+from gradclip.gpu_norms import can_measure, inner_products, measure
 from gradclip.norms import norms_and_largest, wide_type
 from gradclip.sharding import join_shards, shard
 
@@ -80,7 +80,11 @@ def inner_product(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor
         >>> inner_product([torch.tensor([1.0, 2.0])], [torch.tensor([3.0, 4.0])])
         tensor(11., dtype=torch.float64)
     """
-    wide = wide_type(tensors[0])
-    pairs = zip(tensors, others, strict=True)
-    products = [torch.dot(*(shard(part).flatten().to(wide) for part in pair)) for pair in pairs]
+    own, theirs = ([shard(tensor) for tensor in some] for some in (tensors, others))
+    if can_measure(own, theirs):
+        products = [*inner_products(own, theirs).unbind()]
+    else:
+        wide = wide_type(tensors[0])
+        pairs = zip(own, theirs, strict=True)
+        products = [torch.dot(*(part.flatten().to(wide) for part in pair)) for pair in pairs]
     return torch.stack(join_shards(products, tensors, lambda of_shards: of_shards.sum(0))).sum()

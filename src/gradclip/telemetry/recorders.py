@@ -98,7 +98,7 @@ class MeasuringRecorder(Recorder):
     def _measure_before(self, measure_updates: bool) -> None:
         gradients = self._gradients()
         self._norms_before, self._largest, self._nonfinite = measure_gradients(gradients)
-        self._unclipped = [gradient.clone() for gradient in gradients] if self.changes_direction else None
+        self._unclipped = _copies(gradients) if self.changes_direction else None
         self._unchanged = None if self.changes_direction or self._is_sharded else Unchanged(self.parameters)
         self._sample = Sample(gradients, self._norms_before) if self._unchanged and self.multiplies_once else None
         self._measure_updates = measure_updates or (self._measure_updates and self.is_open)
@@ -162,6 +162,13 @@ def make_recorder(
 def default_updates_every(parameters: int) -> int:
     """Return the default of ``updates_every``, in optimizer steps, for a network of this many parameters."""
     return 1 if parameters <= SMALL_NETWORK else 10
+
+
+def _copies(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return a copy of each tensor, by a single call."""
+    copies = [torch.empty_like(tensor) for tensor in tensors]
+    torch._foreach_copy_([stored(copy) for copy in copies], [stored(tensor) for tensor in tensors])
+    return copies
 
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:
