@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradclip import gpu_norms, norms, unit_norms
 from gradclip.gpu_norms import UNITS, WHOLE, Measures, can_measure, measure
 from gradclip.telemetry import measures
+from gradclip.telemetry.recorders import MeasuringRecorder
+from gradclip.telemetry.steps import StepIndex
 
 BLOCK = WHOLE.block
 MATRICES = [(1, 5), (7, 7 * 768), (3, 3 * UNITS.block), (2, 0), (2, 2 * (3 * UNITS.block + 5)), (0, 0), (4, 4)]
@@ -141,6 +144,7 @@ def kernel(monkeypatch):
         monkeypatch.setattr(module, "measure", counted(reference))
     monkeypatch.setattr(gpu_norms, "change_norms", counted(lambda *pairs: reference(*pairs).norms))
     monkeypatch.setattr(measures, "inner_products", counted(products))
+    monkeypatch.setattr(norms, "is_quicker", is_narrow)
     monkeypatch.setattr(gpu_norms, "can_measure_units", is_narrow)
     units = counted(lambda tensors: [unit_norms._wide_unit_norms(tensor) for tensor in tensors])
     monkeypatch.setattr(gpu_norms, "unit_norms", units)
@@ -163,6 +167,38 @@ def test_norms_and_telemetry_are_the_same_by_the_kernel(kernel, dtype):
     found = unit_norms.unit_norms([tensors[3].view(-1, 5)])
     same(found[0].double(), tensors[3].view(-1, 5).double().norm(dim=1, keepdim=True))
     assert len(kernel) == (6 if dtype == torch.float32 else 0)
+
+
+class Launches(TorchDispatchMode):
+    """Counts operations that a device has to do."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, operation, types, arguments=(), keywords=None):
+        self.count += not (operation.is_view or "empty" in operation.name() or "detach" in operation.name())
+        return operation(*arguments, **keywords or {})
+
+
+def launches_of_a_step(tensors):
+    """Launches of a monitored step in which weights are measured too, but for those of the kernel."""
+    parameters = [nn.Parameter(torch.empty(3, device="meta")) for _ in range(tensors)]
+    recorder = MeasuringRecorder([(str(index), one) for index, one in enumerate(parameters)], changes_direction=True)
+    for parameter in parameters:
+        parameter.grad = torch.empty_like(parameter)
+    with Launches() as seen:
+        recorder.record_gradients(measure_updates=True)
+        recorder.record_step(StepIndex(1, 1, 0), torch.empty((), device="meta"), [])
+    return seen.count
+
+
+def test_the_launches_of_a_monitored_step_do_not_grow_with_the_number_of_tensors(monkeypatch):
+    for module, name in ((norms, "is_quicker"), (norms, "can_measure"), (measures, "can_measure")):
+        monkeypatch.setattr(module, name, lambda *_: True)
+    measured = torch.empty(3, 30, device="meta")
+    monkeypatch.setattr(gpu_norms, "_measure_alike", lambda tensors, *_: measured[:, : len(tensors)])
+    assert launches_of_a_step(3) == launches_of_a_step(30) < 20
 
 
 def test_only_ordinary_tensors_of_a_cuda_device_are_measured_by_the_kernel():

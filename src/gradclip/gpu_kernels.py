@@ -79,7 +79,7 @@ def _add(elements, others, squares, largest, nonfinite, MODE: tl.constexpr):  # 
     return squares + elements * others, tl.maximum(largest, size), nonfinite + is_bad.to(tl.int32)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["blocks"])
 def join_blocks(found, firsts, measures, blocks, CHUNK: tl.constexpr):  # noqa: N803
     """Write the sum of squares, the largest magnitude and the number of non-finite elements of one unit.
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor
 
 ALIGNMENT = 16  # bytes that a thread reads at once
+FEW = 1_000_000  # elements, which torch's own kernels, launched sooner, measure as quickly
 TYPES = (torch.float32, torch.float16, torch.bfloat16)  # whose squares float64 holds
 
 
@@ -91,6 +92,12 @@ def can_measure(tensors: Sequence[Tensor], others: Sequence[Tensor] = ()) -> boo
     pairs = zip(tensors, others, strict=True) if others else ()
     are_alike = all(one.dtype == other.dtype and one.shape == other.shape for one, other in pairs)
     return are_ordinary and are_alike and not torch.cuda.is_current_stream_capturing() and _has_kernel(device)
+
+
+def is_quicker(tensors: Sequence[Tensor]) -> bool:
+    """Return whether the kernel can measure norms of tensors, and sooner than torch does by one call for all."""
+    is_large = tensors[0].is_cuda and sum(tensor.numel() for tensor in tensors) > FEW
+    return is_large and can_measure(tensors)
 
 
 def can_measure_units(tensors: Sequence[Tensor]) -> bool:
@@ -178,24 +185,23 @@ def _measure_alike(tensors: Sequence[Tensor], launch: _Launch, others: Sequence[
     kept = 1 if launch is UNITS else 0
     own = [_in_memory_order(tensor, tensor, kept) for tensor in tensors]
     compared = [_in_memory_order(*pair, kept) for pair in zip(others, tensors, strict=True)] if others else own
-    pointers = [[tensor.data_ptr() for tensor in of_all] for of_all in (own, compared)]
+    pointers = [np.array([tensor.data_ptr() for tensor in some], dtype=np.int64) for some in (own, compared)]
     shapes = tuple([(_units(tensor) if kept else 1, tensor.numel()) for tensor in own])
     with torch.cuda.device_of(tensors[0]):  # type: ignore[no-untyped-call]
         plan = _plan(shapes, launch.block, device, _stream(device))
-        addresses, of_compared = _on_device(np.array(pointers), device)
+        addresses = [_on_device(some, device) for some in (pointers if others else pointers[:1])]
         blocks, units = len(plan.owners), len(plan.firsts) - 1
-        steps = [plan.divisor * dtype.itemsize, *pointers[0], *pointers[1]]
-        is_aligned = not any(step % ALIGNMENT for step in steps)
+        steps = np.array([plan.divisor * dtype.itemsize, *pointers[0], *pointers[1]])
         found = torch.empty((3, blocks), dtype=torch.float64, device=device)
         measures = torch.empty((3, units), dtype=torch.float64, device=device)
         if blocks:
             measure_blocks[(blocks,)](
-                *(addresses, of_compared, plan.owners, plan.starts, plan.lengths, found),
+                *(addresses[0], addresses[-1], plan.owners, plan.starts, plan.lengths, found),
                 KIND={torch.float32: float32, torch.float16: float16, torch.bfloat16: bfloat16}[dtype],
                 BLOCK=launch.block,
                 CHUNK=launch.chunk,
                 MODE=mode,
-                BYTES=ALIGNMENT if is_aligned else dtype.itemsize,
+                BYTES=dtype.itemsize if (steps % ALIGNMENT).any() else ALIGNMENT,
                 num_warps=launch.warps,
             )
         if units:

@@ -16,7 +16,7 @@ from torch._utils import _flatten_dense_tensors
 
 from gradclip import gpu_norms
 from gradclip.cpu_norms import BLOCK, SMALL, TOGETHER, unchecked_norms
-from gradclip.gpu_norms import can_measure, measure
+from gradclip.gpu_norms import can_measure, is_quicker, measure
 from gradclip.sharding import is_distributed, join_shards, shard
 
 LARGE = 100_000  # elements from which widening costs a CPU more than a second pass
@@ -46,7 +46,7 @@ def _local_norms(tensors: Sequence[Tensor], order: float) -> Tensor:
         tensors = [as_real(tensor) if order == 2 else tensor.abs() for tensor in tensors]
     if any(is_batchedtensor(tensor) for tensor in tensors):  # torch.vmap allows none of the calls for all tensors
         return torch.stack([_norm(_padded(tensor), order) for tensor in tensors])
-    if order in (2, torch.inf) and can_measure(tensors):
+    if order in (2, torch.inf) and is_quicker(tensors):
         return measure(tensors).norms if order == 2 else measure(tensors).largest
     if order == torch.inf:
         return _largest_magnitudes([_padded(tensor) for tensor in tensors])
