@@ -209,6 +209,7 @@ def test_only_ordinary_tensors_of_a_cuda_device_are_measured_by_the_kernel():
     assert not gpu_norms._is_ordinary(nn.Parameter(ordinary), records=True)
     assert not gpu_norms._is_ordinary(ordinary.double(), records=False)
     assert not gpu_norms._is_ordinary(ordinary.to_sparse(), records=False)
+    assert not gpu_norms._is_ordinary(torch.ones(3, dtype=torch.complex64).conj().imag, records=False)
     assert not gpu_norms._is_ordinary(ordinary.as_subclass(OwnTensor), records=False)
     seen = []
     torch.vmap(lambda row: [seen.append(gpu_norms._is_ordinary(row, records=False)), row][1])(torch.ones(2, 3))

@@ -108,7 +108,7 @@ def can_measure_units(tensors: Sequence[Tensor]) -> bool:
 
 def _is_ordinary(tensor: Tensor, records: bool) -> bool:
     """Whether a tensor is what its memory holds; ``records`` is whether autograd records what is done to tensors."""
-    is_own_memory = type(tensor) in (Tensor, nn.Parameter) and tensor.layout == torch.strided
+    is_own_memory = type(tensor) in (Tensor, nn.Parameter) and tensor.layout == torch.strided and not tensor.is_neg()
     is_recorded = records and tensor.requires_grad
     return is_own_memory and tensor.dtype in TYPES and not is_recorded and not is_functorch_wrapped_tensor(tensor)
 
