@@ -14,7 +14,9 @@ from torch import Tensor
 from torch._C._functorch import is_batchedtensor
 from torch._utils import _flatten_dense_tensors
 
+from gradclip import gpu_norms
 from gradclip.cpu_norms import BLOCK, SMALL, TOGETHER, unchecked_norms
+from gradclip.gpu_norms import can_measure, is_quicker, measure
 from gradclip.sharding import is_distributed, join_shards, shard
 
 LARGE = 100_000  # elements from which widening costs a CPU more than a second pass
@@ -44,6 +46,8 @@ def _local_norms(tensors: Sequence[Tensor], order: float) -> Tensor:
         tensors = [as_real(tensor) if order == 2 else tensor.abs() for tensor in tensors]
     if any(is_batchedtensor(tensor) for tensor in tensors):  # torch.vmap allows none of the calls for all tensors
         return torch.stack([_norm(_padded(tensor), order) for tensor in tensors])
+    if order in (2, torch.inf) and is_quicker(tensors):
+        return measure(tensors).norms if order == 2 else measure(tensors).largest
     if order == torch.inf:
         return _largest_magnitudes([_padded(tensor) for tensor in tensors])
     is_narrow = torch.float64 not in {tensor.dtype for tensor in tensors}
@@ -118,6 +122,8 @@ def change_norms(tensors: Sequence[Tensor], before: Sequence[Tensor]) -> Tensor:
         >>> change_norms([torch.tensor([3.0, 4.0])], [torch.tensor([3.0, 2.0])])
         tensor([2.], dtype=torch.float64)
     """
+    if can_measure(tensors, before):
+        return gpu_norms.change_norms(tensors, before)
     if _are_narrow_on_cpu(tensors):
         return _repaired(unchecked_norms(tensors, 2, minus=before), tensors, 2, before)
     if any(is_distributed(tensor) for tensor in tensors):  # one call takes no list of both kinds

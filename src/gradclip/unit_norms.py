@@ -9,6 +9,7 @@ from torch import Tensor
 from torch._C._functorch import is_batchedtensor
 from torch._utils import _flatten_dense_tensors
 
+from gradclip import gpu_norms
 from gradclip.cpu_norms import BLOCK
 from gradclip.norms import VANISHING, doubtful_norms, joined_norms, safe_scale, wide_type
 from gradclip.sharding import is_distributed, join_shards, shard
@@ -41,6 +42,8 @@ def unit_norms(tensors: Sequence[Tensor], least: float = 0.0) -> list[Tensor]:
 def _local_unit_norms(tensors: Sequence[Tensor], least: float) -> list[Tensor]:
     """The norms of units; on a CPU in float32 where that is enough."""
     tensors = [tensor.abs() if tensor.is_complex() else tensor for tensor in tensors]
+    if gpu_norms.can_measure_units(tensors):
+        return gpu_norms.unit_norms(tensors)
     if not tensors or not tensors[0].is_cpu or any(is_batchedtensor(tensor) for tensor in tensors):
         return [_wide_unit_norms(tensor) for tensor in tensors]
     are_vectors = [_is_narrow_vector(tensor) for tensor in tensors]

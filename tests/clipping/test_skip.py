@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from gradclip import Skip
+from gradclip.clipping.rescaling import clear_where
 
 
 def follow(clipper, norms):
@@ -31,3 +32,13 @@ def test_gives_up_after_so_many_in_a_row_until_a_harmless_one_comes(patience):
     passed, state = follow(Skip(patience=patience), [torch.nan] * 5 + [1.0] + [torch.nan])
     assert passed == [False] * patience + [True] * (5 - patience) + [True, False]
     assert state == {"skipped": patience + 1, "in_a_row": 1}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64])
+def test_gradients_are_cleared_whatever_they_are_or_left_to_the_bit(dtype):
+    values = torch.tensor([[torch.nan, torch.inf, -1.5], [-0.0, 1e-7, 3.0]]).to(dtype)
+    gradients = {"rows": values.clone(), "columns": values.mT.clone().mT, "scalar": values[0, 0].clone()}
+    clear_where(torch.tensor(False), gradients)
+    assert torch.equal(gradients["rows"].view(torch.uint8), values.view(torch.uint8))
+    clear_where(torch.tensor(True), gradients)
+    assert all((gradient == 0).all() for gradient in gradients.values())

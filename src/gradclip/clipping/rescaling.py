@@ -9,6 +9,7 @@ from torch import Tensor
 from gradclip.norms import as_real
 from gradclip.sharding import map_stored, stored
 
+WORDS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 Coefficients = Tensor | Sequence[Tensor | None]
 
 
@@ -50,6 +51,21 @@ def rescale_in_place(gradients: Mapping[str, Tensor], coefficients: Coefficients
     rescaled = [(gradient, factor) for gradient, factor in zip(own, coefficients, strict=True) if factor is not None]
     if rescaled:
         torch._foreach_mul_([gradient for gradient, _ in rescaled], [factor for _, factor in rescaled])
+
+
+def clear_where(condition: Tensor, gradients: Mapping[str, Tensor]) -> None:
+    """Set gradients to zero in place where a boolean scalar is true, without a look at it.
+
+    Bits times zero are those of zero, whatever number they stood for, and one call serves all gradients of a type.
+    """
+    words: dict[torch.dtype, list[Tensor]] = {}
+    for gradient in map(stored, gradients.values()):
+        if gradient.is_complex():
+            gradient.masked_fill_(condition, 0.0)
+        else:
+            words.setdefault(WORDS[gradient.dtype.itemsize], []).append(gradient.view(WORDS[gradient.dtype.itemsize]))
+    for dtype, of_type in words.items():
+        torch._foreach_mul_(of_type, condition.logical_not().to(dtype))
 
 
 def _for_each(coefficients: Coefficients, gradients: int) -> Sequence[Tensor | None]:

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from gradclip.clipping.arguments import COUNT, POSITIVE
 from gradclip.clipping.base import Clipper, Gradients, State, device_of
+from gradclip.clipping.rescaling import clear_where
 from gradclip.norms import global_norm
-from gradclip.sharding import map_stored, stored
+from gradclip.sharding import map_stored
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,7 @@ class Skip(Clipper):
         """Set the gradients to zero if the update is to be skipped; arguments are those of the base class."""
         skipped, after = self._judge(gradients, state)
         if not skipped.is_cpu or skipped:  # on a CPU this look is free of waiting
-            for gradient in gradients.values():
-                stored(gradient).masked_fill_(skipped, 0.0)
+            clear_where(skipped, gradients)
         return after
 
     def _judge(self, gradients: Gradients, state: State) -> tuple[Tensor, State]:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gradclip.norms import wide_type
+from gradclip.gpu_norms import can_measure, inner_products, measure
+from gradclip.norms import norms_and_largest, wide_type
 from gradclip.sharding import join_shards, shard
 
 
@@ -19,6 +20,20 @@ def extremes(tensors: Sequence[Tensor]) -> list[Tensor]:
         [tensor(-3.), tensor(1.)]
     """
     return [extreme for tensor in tensors for extreme in tensor.aminmax()]
+
+
+def measure_gradients(gradients: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the L2 norm of each tensor, the largest magnitude of all elements, and the non-finite count of each.
+
+    Example:
+        >>> measure_gradients([torch.tensor([3.0, -4.0]), torch.tensor([1.0])])
+        (tensor([5., 1.], dtype=torch.float64), tensor(4., dtype=torch.float64), tensor([0., 0.], dtype=torch.float64))
+    """
+    if can_measure(gradients):
+        norms, largest, counts = measure(gradients)
+        return norms, largest.amax(), counts
+    norms, all_largest = norms_and_largest(gradients)
+    return norms, all_largest, nonfinite_counts(gradients, norms)
 
 
 def nonfinite_counts(tensors: Sequence[Tensor], norms: Tensor) -> Tensor:
@@ -48,7 +63,11 @@ def nonfinite_counts(tensors: Sequence[Tensor], norms: Tensor) -> Tensor:
 
 def _count_nonfinite(tensors: Sequence[Tensor]) -> list[Tensor]:
     """The counts, by few operations for each tensor: zero times an element is zero if that is finite, else NaN."""
-    counts = [torch.count_nonzero(shard(tensor) * 0).to(wide_type(tensor)) for tensor in tensors]
+    shards = [shard(tensor) for tensor in tensors]
+    if can_measure(shards):
+        counts = [*measure(shards).nonfinite.unbind()]
+    else:
+        counts = [torch.count_nonzero(own * 0).to(wide_type(own)) for own in shards]
     return join_shards(counts, tensors, lambda of_shards: of_shards.sum(0))
 
 
@@ -61,7 +80,11 @@ def inner_product(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor
         >>> inner_product([torch.tensor([1.0, 2.0])], [torch.tensor([3.0, 4.0])])
         tensor(11., dtype=torch.float64)
     """
-    wide = wide_type(tensors[0])
-    pairs = zip(tensors, others, strict=True)
-    products = [torch.dot(*(shard(part).flatten().to(wide) for part in pair)) for pair in pairs]
+    own, theirs = ([shard(tensor) for tensor in some] for some in (tensors, others))
+    if can_measure(own, theirs):
+        products = [*inner_products(own, theirs).unbind()]
+    else:
+        wide = wide_type(tensors[0])
+        pairs = zip(own, theirs, strict=True)
+        products = [torch.dot(*(part.flatten().to(wide) for part in pair)) for pair in pairs]
     return torch.stack(join_shards(products, tensors, lambda of_shards: of_shards.sum(0))).sum()

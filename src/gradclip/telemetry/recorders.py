@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors
 
 from gradclip.array_norms import row_part_norms
-from gradclip.norms import change_norms, norms_and_largest, tensor_norms
+from gradclip.norms import change_norms, tensor_norms
 from gradclip.sharding import is_distributed, stored
-from gradclip.telemetry.measures import inner_product, nonfinite_counts
+from gradclip.telemetry.measures import inner_product, measure_gradients
 from gradclip.telemetry.rescaled import Sample, Unchanged
 from gradclip.telemetry.steps import Recorder, to_array, to_matrix
 
@@ -97,9 +97,8 @@ class MeasuringRecorder(Recorder):
 
     def _measure_before(self, measure_updates: bool) -> None:
         gradients = self._gradients()
-        self._norms_before, self._largest = norms_and_largest(gradients)
-        self._nonfinite = nonfinite_counts(gradients, self._norms_before)
-        self._unclipped = [gradient.clone() for gradient in gradients] if self.changes_direction else None
+        self._norms_before, self._largest, self._nonfinite = measure_gradients(gradients)
+        self._unclipped = _copies(gradients) if self.changes_direction else None
         self._unchanged = None if self.changes_direction or self._is_sharded else Unchanged(self.parameters)
         self._sample = Sample(gradients, self._norms_before) if self._unchanged and self.multiplies_once else None
         self._measure_updates = measure_updates or (self._measure_updates and self.is_open)
@@ -163,6 +162,13 @@ def make_recorder(
 def default_updates_every(parameters: int) -> int:
     """Return the default of ``updates_every``, in optimizer steps, for a network of this many parameters."""
     return 1 if parameters <= SMALL_NETWORK else 10
+
+
+def _copies(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return a copy of each tensor, by a single call."""
+    copies = [torch.empty_like(tensor) for tensor in tensors]
+    torch._foreach_copy_([stored(copy) for copy in copies], [stored(tensor) for tensor in tensors])
+    return copies
 
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:

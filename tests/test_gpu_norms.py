@@ -1,0 +1,229 @@
+"""What surrounds the kernel is tested anywhere; the kernel itself where Triton is, on a GPU or else interpreted."""
+
+from importlib.util import find_spec
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from gradclip import gpu_norms, norms, unit_norms
+from gradclip.gpu_norms import UNITS, WHOLE, Measures, can_measure, measure
+from gradclip.telemetry import measures
+from gradclip.telemetry.recorders import MeasuringRecorder
+from gradclip.telemetry.steps import StepIndex
+
+BLOCK = WHOLE.block
+MATRICES = [(1, 5), (7, 7 * 768), (3, 3 * UNITS.block), (2, 0), (2, 2 * (3 * UNITS.block + 5)), (0, 0), (4, 4)]
+SIZES = (5, 0, BLOCK, BLOCK + 1, 3 * BLOCK - 1, WHOLE.chunk)
+INFINITE = torch.tensor([[1.0, torch.nan], [-torch.inf, 2.0], [torch.inf, torch.nan]])
+needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="Triton comes with torch for CUDA")
+
+
+class OwnTensor(torch.Tensor):
+    """A tensor whose memory may be anything, as that of torch's fake and distributed ones."""
+
+
+def draw(*shapes, dtype=torch.float32, scale=1.0):
+    generator = torch.Generator().manual_seed(0)
+    return [(scale * torch.randn(shape, generator=generator)).to(dtype) for shape in shapes]
+
+
+def reference(tensors, minus=None):
+    """The measures of tensors by operations of each one, in float64."""
+    wide = [tensor.double().cpu() for tensor in tensors]
+    if minus is not None:
+        wide = [tensor - other.double().cpu() for tensor, other in zip(wide, minus, strict=True)]
+    largest = [tensor.abs().max() if tensor.numel() else torch.zeros(()) for tensor in wide]
+    nonfinite = [tensor.isfinite().logical_not().sum() for tensor in wide]
+    columns = ([tensor.norm() for tensor in wide], largest, nonfinite)
+    return Measures(*(torch.stack(column).double() for column in columns))
+
+
+def products(tensors, others):
+    pairs = zip(tensors, others, strict=True)
+    return torch.stack([(tensor.double() * other.double()).sum() for tensor, other in pairs])
+
+
+TENSORS = {
+    "blocks": draw(*SIZES, (), (3, 4)),
+    "huge": [*draw((5,), scale=1e20), torch.full((3000,), 3e38)],
+    "vanishing": [*draw((5,), scale=1e-30), torch.tensor([1e-45])],
+    "not finite": [*INFINITE, *draw(BLOCK)],
+    "strides": [*(tensor.mT for tensor in draw((30, 50), (2, 3, 4))), *draw((9, 9))[0][:, ::2].split(3)],
+    "repeated": [torch.ones(3, 1).expand(3, 7)],
+    "not aligned": [draw(BLOCK + 1)[0][1:]],
+    "bfloat16": draw(*SIZES, (7, 9), dtype=torch.bfloat16),
+    "float16": draw(*SIZES, dtype=torch.float16),
+    "types": [draw(3 + place, dtype=dtype)[0] for place, dtype in enumerate([*gpu_norms.TYPES, *gpu_norms.TYPES])],
+}
+
+
+@pytest.fixture
+def device(monkeypatch):
+    """A GPU, or else a CPU on which Triton interprets kernels."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    monkeypatch.setenv("TRITON_INTERPRET", "1")  # read when the kernels are imported
+    return torch.device("cpu")
+
+
+def same(found, expected, rtol=1e-12):
+    torch.testing.assert_close(found.cpu(), expected, rtol=rtol, atol=0, equal_nan=True)
+
+
+@needs_triton
+@pytest.mark.parametrize("kind", TENSORS)
+@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")  # of NumPy, with which Triton interprets
+def test_the_kernel_measures_each_tensor(kind, device):
+    tensors = [tensor.to(device) for tensor in TENSORS[kind]]
+    others = [torch.randn_like(tensor, memory_format=torch.contiguous_format) for tensor in tensors]
+    for found, expected in zip(measure(tensors), reference(tensors), strict=True):
+        same(found, expected)
+    same(gpu_norms.change_norms(tensors, others), reference(tensors, others).norms)
+    same(gpu_norms.inner_products(tensors, others), products(tensors, others).cpu(), rtol=1e-9)
+    for found, tensor in zip(gpu_norms.unit_norms(tensors), tensors, strict=True):
+        expected = unit_norms._wide_unit_norms(tensor.cpu())
+        assert found.shape == expected.shape
+        same(found, expected)
+
+
+@pytest.mark.parametrize(("launch", "shapes"), [(WHOLE, [(1, size) for size in SIZES]), (UNITS, MATRICES)])
+def test_a_plan_covers_each_element_once(launch, shapes):
+    divisor, *columns = gpu_norms._plan(tuple(shapes), launch.block, torch.device("cpu"), 0)
+    owners, starts, lengths, firsts = (column.numpy() for column in columns)
+    seen = [np.zeros(elements, dtype=int) for _, elements in shapes]
+    for owner, start, length in zip(owners, starts, lengths, strict=True):
+        seen[owner][start : start + length] += 1
+    assert all((counts == 1).all() for counts in seen)
+    assert max(lengths) <= launch.block
+    assert not (starts % divisor).any()
+    of_units = [lengths[first:end].sum() for first, end in pairwise(firsts)]
+    assert of_units == [elements // units for units, elements in shapes for _ in range(units)]
+
+
+@pytest.mark.parametrize("launch", [WHOLE, UNITS])
+def test_tensors_of_several_types_keep_their_order(monkeypatch, launch):
+    def stand_in(tensors, launch, *_):
+        columns = [tensor.double().sum() if launch is WHOLE else tensor.double().sum(1) for tensor in tensors]
+        return torch.cat([column.reshape(-1) for column in columns]).expand(3, -1)
+
+    monkeypatch.setattr(gpu_norms, "_measure_alike", stand_in)
+    tensors = [tensor.reshape(-1, 1) for tensor in TENSORS["types"]]
+    assert torch.equal(gpu_norms._measure(tensors, launch), stand_in(tensors, launch))
+
+
+def test_what_is_read_is_in_the_order_of_memory():
+    matrix, other = draw((3, 4), (4, 3))
+    transposed = matrix.mT
+    assert gpu_norms._in_memory_order(transposed, transposed, 0).data_ptr() == matrix.data_ptr()
+    assert torch.equal(gpu_norms._in_memory_order(other, transposed, 0), other.mT)
+    assert torch.equal(gpu_norms._in_memory_order(transposed, transposed, 1), transposed)
+    assert torch.equal(gpu_norms._in_memory_order(matrix[:, ::2], matrix[:, ::2], 0), matrix[:, ::2])
+
+
+@pytest.fixture
+def kernel(monkeypatch):
+    """Counts calls of the kernel, for which a CPU stands in."""
+    calls = []
+
+    def counted(function):
+        def stand_in(*tensors):
+            calls.append(function)
+            return function(*tensors)
+
+        return stand_in
+
+    def is_narrow(*tensors):
+        return {tensor.dtype for some in tensors for tensor in some} <= {*gpu_norms.TYPES}
+
+    for module in (norms, measures):
+        monkeypatch.setattr(module, "can_measure", is_narrow)
+        monkeypatch.setattr(module, "measure", counted(reference))
+    monkeypatch.setattr(gpu_norms, "change_norms", counted(lambda *pairs: reference(*pairs).norms))
+    monkeypatch.setattr(measures, "inner_products", counted(products))
+    monkeypatch.setattr(norms, "is_quicker", is_narrow)
+    monkeypatch.setattr(gpu_norms, "can_measure_units", is_narrow)
+    units = counted(lambda tensors: [unit_norms._wide_unit_norms(tensor) for tensor in tensors])
+    monkeypatch.setattr(gpu_norms, "unit_norms", units)
+    return calls
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_norms_and_telemetry_are_the_same_by_the_kernel(kernel, dtype):
+    tensors, before = draw(*SIZES, dtype=dtype), draw(*SIZES, dtype=dtype, scale=2.0)
+    tensors[2][7] = torch.nan
+    expected = reference(tensors)
+    found = measures.measure_gradients(tensors)
+    np.testing.assert_allclose(found[0], expected.norms)
+    np.testing.assert_equal(found[1].item(), np.nan)
+    np.testing.assert_array_equal(found[2], expected.nonfinite)
+    np.testing.assert_allclose(norms.tensor_norms(tensors), expected.norms)
+    np.testing.assert_allclose(norms.tensor_norms(tensors, torch.inf), expected.largest)
+    np.testing.assert_allclose(norms.change_norms(tensors, before), reference(tensors, before).norms)
+    same(measures.inner_product(tensors[3:], before[3:]), products(tensors[3:], before[3:]).sum())
+    found = unit_norms.unit_norms([tensors[3].view(-1, 5)])
+    same(found[0].double(), tensors[3].view(-1, 5).double().norm(dim=1, keepdim=True))
+    assert len(kernel) == (6 if dtype == torch.float32 else 0)
+
+
+class Launches(TorchDispatchMode):
+    """Counts operations that a device has to do."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, operation, types, arguments=(), keywords=None):
+        self.count += not (operation.is_view or "empty" in operation.name() or "detach" in operation.name())
+        return operation(*arguments, **keywords or {})
+
+
+def launches_of_a_step(tensors):
+    """Launches of a monitored step in which weights are measured too, but for those of the kernel."""
+    parameters = [nn.Parameter(torch.empty(3, device="meta")) for _ in range(tensors)]
+    recorder = MeasuringRecorder([(str(index), one) for index, one in enumerate(parameters)], changes_direction=True)
+    for parameter in parameters:
+        parameter.grad = torch.empty_like(parameter)
+    with Launches() as seen:
+        recorder.record_gradients(measure_updates=True)
+        recorder.record_step(StepIndex(1, 1, 0), torch.empty((), device="meta"), [])
+    return seen.count
+
+
+def test_the_launches_of_a_monitored_step_do_not_grow_with_the_number_of_tensors(monkeypatch):
+    for module, name in ((norms, "is_quicker"), (norms, "can_measure"), (measures, "can_measure")):
+        monkeypatch.setattr(module, name, lambda *_: True)
+    measured = torch.empty(3, 30, device="meta")
+    monkeypatch.setattr(gpu_norms, "_measure_alike", lambda tensors, *_: measured[:, : len(tensors)])
+    assert launches_of_a_step(3) == launches_of_a_step(30) < 20
+
+
+def test_only_ordinary_tensors_of_a_cuda_device_are_measured_by_the_kernel():
+    assert not can_measure([])
+    assert not can_measure([torch.ones(3)])
+    ordinary = torch.ones(3)
+    assert gpu_norms._is_ordinary(nn.Parameter(ordinary), records=False)
+    assert not gpu_norms._is_ordinary(nn.Parameter(ordinary), records=True)
+    assert not gpu_norms._is_ordinary(ordinary.double(), records=False)
+    assert not gpu_norms._is_ordinary(ordinary.to_sparse(), records=False)
+    assert not gpu_norms._is_ordinary(torch.ones(3, dtype=torch.complex64).conj().imag, records=False)
+    assert not gpu_norms._is_ordinary(ordinary.as_subclass(OwnTensor), records=False)
+    seen = []
+    torch.vmap(lambda row: [seen.append(gpu_norms._is_ordinary(row, records=False)), row][1])(torch.ones(2, 3))
+    assert seen == [False]
+
+
+def test_a_machine_on_which_triton_cannot_compile_is_warned_of_once(monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no C compiler\nand more")
+
+    monkeypatch.setattr(gpu_norms, "_measure_alike", fail)
+    monkeypatch.setattr(gpu_norms, "find_spec", lambda name: name)
+    gpu_norms._has_kernel.cache_clear()
+    with pytest.warns(UserWarning, match="Triton does not work here: RuntimeError: no C compiler$") as caught:
+        assert [gpu_norms._has_kernel(torch.device("cpu")) for _ in range(2)] == [False, False]
+    gpu_norms._has_kernel.cache_clear()
+    assert len(caught) == 1
