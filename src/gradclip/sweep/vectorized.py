@@ -88,6 +88,9 @@ def _run_alone(launcher: Any, number: int, overrides: list[str]) -> None:
 
 def _subfolder(config: DictConfig, number: int) -> str:
     """The name of a job's folder in that of the multirun."""
+    name = str(dict(config.hydra.sweep.items_ex(resolve=False))["subdir"]).replace("${hydra.job.num}", str(number))
+    if "${" not in name:  # which Hydra would take half a millisecond to find
+        return name
     with open_dict(config):
         config.hydra.job.num = config.hydra.job.id = number
     return str(config.hydra.sweep.subdir)

@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from gradclip import keys
 from gradclip.errors import TrackingError, first_line
 from gradclip.formatting import printable
-from gradclip.tracking.backend.bulk_read import read_histories
+from gradclip.tracking.backend.bulk_read import read_children, read_histories
 from gradclip.tracking.backend.connection import Connection
 from gradclip.tracking.backend.database import analyze
 from gradclip.tracking.backend.writes import CONTEXT_TAG
@@ -115,8 +115,10 @@ class Queries(Connection):
     def _family(self, run_id: str) -> tuple[list[Run], str]:
         """The children of a run and its name, or the run itself and an empty name."""
         run = self._get_run(run_id, "runs")
-        experiment = self.client.get_experiment(run.info.experiment_id).name
-        children = list(self._search(experiment, f"tags.`{keys.PARENT_RUN}` = '{run_id}'"))
+        experiment_id = run.info.experiment_id
+        children = None if self.is_server else read_children(self.uri, experiment_id, run_id)
+        if children is None:
+            children = [*self.search(experiment_id, f"tags.`{keys.PARENT_RUN}` = '{run_id}'")]
         return (children, str(run.info.run_name)) if children else ([run], "")
 
     def _parent_named(self, run_id: str) -> Run | None:

@@ -9,10 +9,14 @@ from gradclip.tracking.backend.database import engine_of
 
 METRIC_COLUMNS = ("run_uuid", "key", "timestamp", "step", "value", "is_nan")
 TEXT_COLUMNS = ("run_uuid", "key", "value")
-COPIED = {  # of tables whose rows are changed or copied: what is replaced in them, as of MLflow 3.17
-    "runs": {"run_uuid", "name", "artifact_uri", "status", "start_time", "end_time", "lifecycle_stage"},
-    "inputs": {"input_uuid", "destination_type", "destination_id"},
-    "input_tags": {"input_uuid"},
+COPIED = {  # of tables whose rows are read, changed or copied: what is named of them, as of MLflow 3.17
+    "runs": {
+        *("run_uuid", "experiment_id", "user_id", "name", "artifact_uri"),
+        *("status", "start_time", "end_time", "lifecycle_stage"),
+    },
+    "inputs": {"input_uuid", "source_id", "destination_type", "destination_id"},
+    "input_tags": {"input_uuid", "name", "value"},
+    "datasets": {"dataset_uuid", "name", "digest", "dataset_source_type", "dataset_source", "dataset_profile"},
 }
 COLUMNS = {  # of all other tables that are written; what MLflow fills in itself must be there too
     "params": {*TEXT_COLUMNS},

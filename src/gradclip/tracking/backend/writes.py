@@ -196,11 +196,17 @@ def _log_file(repository: ArtifactRepository, path: Path, folder: Path) -> None:
         path: of the file.
         folder: where it is stored, relative to the artifacts of the run.
     """
-    root = repository.artifact_dir if isinstance(repository, LocalArtifactRepository) else ""
-    if root and os.path.realpath(os.path.join(root, folder)) == os.path.join(os.path.realpath(root), folder):
-        copy_whole(path, Path(root, folder, path.name))
-    else:  # a link that leads out of the artifacts is refused by MLflow
+    root = Path(repository.artifact_dir) if isinstance(repository, LocalArtifactRepository) else None
+    if root is not None and _is_within(root, folder):
+        copy_whole(path, root / folder / path.name)
+    else:
         repository.log_artifact(str(path), None if folder == Path() else folder.as_posix())
+
+
+def _is_within(root: Path, folder: Path) -> bool:
+    """Whether a relative path is sure not to lead out of a folder; what may, MLflow looks at, and refuses."""
+    is_relative = not folder.is_absolute() and ".." not in folder.parts
+    return is_relative and not any((root / part).is_symlink() for part in (folder, *folder.parents))
 
 
 def _report_link(path: Path) -> None:
