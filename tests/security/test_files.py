@@ -11,6 +11,7 @@ from threading import Thread
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from gradclip import keys
 from gradclip.errors import TrackingError
@@ -54,6 +55,20 @@ def test_a_link_in_a_folder_of_a_run_is_not_stored(
     assert {path.name for path in stored} == {"ours.txt"}
     assert "secret" not in "".join(path.read_text() for path in stored)
     assert caplog.text.count("is a symbolic link, which is not stored") >= 6
+
+
+@pytest.mark.parametrize("folder", ["linked", "../../elsewhere"])
+def test_no_file_is_stored_outside_of_the_artifacts(store: Store, tmp_path: Path, folder: str) -> None:
+    run_id, backend = write_run(store, 1.0, 0, {}), backend_of(store)
+    artifacts = Path(backend.repository_of(run_id).artifact_dir)
+    artifacts.mkdir(parents=True, exist_ok=True)
+    (artifacts / "linked").symlink_to(tmp_path / "elsewhere")
+    for outside in (tmp_path / "elsewhere", artifacts.parent.parent / "elsewhere", tmp_path / "run"):
+        outside.mkdir()
+    (tmp_path / "run" / "file.txt").write_text("ours")
+    with pytest.raises(MlflowException, match=r"outside|escapes|Invalid"):
+        backend.write_files(run_id, str(tmp_path / "run"), folder)
+    assert [*tmp_path.rglob("file.txt")] == [tmp_path / "run" / "file.txt"]
 
 
 def test_what_is_no_plain_spool_keeps_no_other_back_and_no_file_is_made_beside_it(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ JOBS = [
     ("clip=none", "model.widths=[3,4]", "figures=false"),
     ("data=adding", "data.length=20", "model.hidden_size=4", "clip.value=null"),
     ("model._target_=torch.nn.Linear", "+model.bias=false"),
+    ("clip=norm", "data.features={a:1,b:2}"),
+    ("clip=norm", "data.features={a:3}"),
 ]
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,11 +41,11 @@ def make_replicas(configs: Sequence[TrainConfig]) -> list[Replica]:
     Raises:
         GradclipError: data or a network cannot be built.
     """
-    data_of: dict[tuple[str, int], TrainingData] = {}
+    data_of: dict[str, dict[int, TrainingData]] = defaultdict(dict)
     network_of: dict[tuple[str, int], nn.Module] = {}
     replicas = []
     for config in configs:
-        data = _build_data(config, data_of)
+        data = _build_data(config, data_of[config.data.model_dump_json()])
         description = describe_network(config, data)
         key = json.dumps(description), config.seed
         if key not in network_of:
@@ -54,19 +55,17 @@ def make_replicas(configs: Sequence[TrainConfig]) -> list[Replica]:
     return replicas
 
 
-def _build_data(config: TrainConfig, built: dict[tuple[str, int], TrainingData]) -> TrainingData:
+def _build_data(config: TrainConfig, built: dict[int, TrainingData]) -> TrainingData:
     """Return the data of a config; stored rows are read once for all seeds, which only order them differently.
 
     Args:
         config: the settings.
-        built: the data built so far, by settings and seed; this one is added.
+        built: the data built so far from the same settings, by seed; this one is added.
     """
-    settings = config.data.model_dump_json()
-    if (settings, config.seed) not in built:
-        others = [data for (other, _), data in built.items() if other == settings]
-        if others and not isinstance(config.data, TaskSettings):
-            built[settings, config.seed] = copy.copy(others[0])
-            built[settings, config.seed].seed = config.seed  # type: ignore[attr-defined]
+    if config.seed not in built:
+        if built and not isinstance(config.data, TaskSettings):
+            built[config.seed] = copy.copy(next(iter(built.values())))
+            built[config.seed].seed = config.seed  # type: ignore[attr-defined]
         else:
-            built[settings, config.seed] = build_data(config)
-    return built[settings, config.seed]
+            built[config.seed] = build_data(config)
+    return built[config.seed]

@@ -1,9 +1,9 @@
 """Stacked replicas as tracked runs, written as any other run; the best and the worst keep figures and a model."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,7 +30,8 @@ from gradclip.training.outcome import Summary
 from gradclip.training.result import Result
 
 T = TypeVar("T")
-WRITTEN_TOGETHER = 50  # runs: a transaction costs little for each, and others write in between
+FILES_AT_ONCE = 8  # a disk takes hardly longer for them than for one
+WRITTEN_TOGETHER = 200  # runs: a transaction costs little for each, and others write in between
 
 
 @dataclass(frozen=True)
@@ -82,11 +83,15 @@ class ReplicaRuns:
             results: number of the job, and the result of its training.
             end: when the trainings ended, in milliseconds since 1970.
         """
-        for some in _in_blocks(results):
-            with together():
-                finished = [self._end(number, result, end) for number, result in some]
-            for replica in finished if self.keep_all else ():
-                _write_model(replica)
+        with ThreadPoolExecutor(1) as writer:
+            for some in _in_blocks(results):
+                kept = []
+                with together():
+                    for number, result in some:
+                        finished = self._end(number, result, end, writer)
+                        kept += [finished] if self.keep_all else []
+                for replica in kept:
+                    _write_model(replica)
 
     def _begin(self, job: Job, data: TrainingData) -> None:
         run = None
@@ -94,17 +99,19 @@ class ReplicaRuns:
             run = create_run(job, lock=self.lock, spool=True)
         self._begun[job.number] = job, run
         if run is not None:
-            describe_run(run, job.config, self._descriptions(run.store, job, data))
+            describe_run(run, job, self._descriptions(run.store, job, data))
 
-    def _end(self, number: int, result: Result, end: int) -> FinishedReplica:
+    def _end(self, number: int, result: Result, end: int, writer: Executor) -> FinishedReplica:
         job, run = self._begun.pop(number)
         summary, config = result.summary, job.config
-        write_result(job.folder, config, result)
+        written = writer.submit(write_result, job, result)  # encodes without the interpreter
+        curves = curves_of(result.record, summary.score, result.curves, self.points)
+        run_end = RunEnd(curves, summary.metrics(), end_tags(config, result), end, now())
+        written.result()
         if self.keep_all and config.figures:
             draw_figures(job.folder / keys.FIGURES_FOLDER, config, result)
         if run is not None:
-            curves = curves_of(result.record, summary.score, result.curves, self.points)
-            run.complete(RunEnd(curves, summary.metrics(), end_tags(config, result), end, now()))
+            run.complete(run_end)
         finished = FinishedReplica(job, run, summary, result)
         if not self.keep_all:
             self._best = max(filter(None, (self._best, finished)), key=lambda one: one.normalized_score)
@@ -133,8 +140,8 @@ class ReplicaRuns:
             _write_model(replica)
         bar = tqdm(self._finished, desc="Storing", unit=" runs", disable=None)
         results = [_job_result(job, run, summary) for job, run, summary in bar]
-        for (job, _, _), result in zip(self._finished, results, strict=True):
-            result.write(job.folder)
+        with ThreadPoolExecutor(FILES_AT_ONCE) as files:
+            [*files.map(lambda job, result: result.write(job.folder), [job for job, _, _ in self._finished], results)]
         return results
 
     def _descriptions(self, store: Store, job: Job, data: TrainingData) -> Sequence[DatasetDescription]:
@@ -145,11 +152,11 @@ class ReplicaRuns:
         return result_of(self._datasets[key])
 
 
-def _in_blocks(items: Iterable[T]) -> Iterator[list[T]]:
-    """Yield items in lists of as many as are written together."""
+def _in_blocks(items: Iterable[T]) -> Iterator[Iterator[T]]:
+    """Yield items in blocks of as many as are written together; an item is made when it is asked for."""
     iterator = iter(items)
-    while block := list(islice(iterator, WRITTEN_TOGETHER)):
-        yield block
+    for first in iterator:
+        yield chain([first], islice(iterator, WRITTEN_TOGETHER - 1))
 
 
 def _job_result(job: Job, run: TrackedRun | None, summary: Summary) -> JobResult:

@@ -20,7 +20,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from gradclip.errors import STOP_SIGNALS, TrackingError
 from gradclip.tracking.child_process import ChildProcess
 from gradclip.tracking.operations import Delivery, Operations, delivery_of
-from gradclip.tracking.records import BegunRun, Call, RunEnd, Store, writes_of_end
+from gradclip.tracking.records import BegunRun, Call, RunEnd, Store, files_of_end, numbers_of_end
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -74,7 +74,9 @@ def complete_run(call: Call, end: RunEnd) -> "Future[int]":
         call: names store, run and folder.
         end: what is written.
     """
-    return _or_spooled(_submit_write(_complete_run, call, end), lambda: writes_of_end(call, end))
+    return _or_spooled(
+        _submit_write(_complete_run, call, end), lambda: [files_of_end(call), *numbers_of_end(call, end)]
+    )
 
 
 @contextmanager

@@ -142,12 +142,17 @@ class RunEnd(NamedTuple):
     timestamp: int
 
 
-def writes_of_end(call: Call, end: RunEnd) -> list[Call]:
-    """The writes that complete a run, one by one.
+def files_of_end(call: Call) -> Call:
+    """The write that stores the files of a run that is completed; the call names store, run and folder."""
+    return call._replace(operation="write_run_files", arguments=(call.folder,))
+
+
+def numbers_of_end(call: Call, end: RunEnd) -> list[Call]:
+    """The writes that complete a run after its files, one by one.
 
     Args:
         call: names store, run and folder.
-        end: what is written, besides the files in the folder.
+        end: what is written.
     """
     points = [
         Point(key, value, end.timestamp, step)
@@ -155,7 +160,6 @@ def writes_of_end(call: Call, end: RunEnd) -> list[Call]:
         for step, value in zip(curve.step.tolist(), curve.value.tolist(), strict=True)
     ]
     writes = {
-        "write_run_files": (call.folder,),
         "write_points": (points,),
         "write_summary": (end.summary, end.tags, end.end),
         "end_run": ("FINISHED", end.end),

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from gradclip import keys
 from gradclip.config.identity import data_digest, data_name, fingerprint
 from gradclip.config.schema import TrainConfig, flatten
-from gradclip.config.serialization import to_yaml
 from gradclip.data.base import TrainingData
 from gradclip.diagnosis.explosion import Explosion
 from gradclip.models.optimization import build_loss
@@ -45,16 +44,16 @@ def _tags(config: TrainConfig) -> dict[str, str]:
     return tags | {keys.CONFIG_HASH: fingerprint(config)} | ({keys.DATA_DIGEST: digest} if digest else {})
 
 
-def describe_run(run: TrackedRun, config: TrainConfig, datasets: Sequence[DatasetDescription]) -> None:
+def describe_run(run: TrackedRun, job: Job, datasets: Sequence[DatasetDescription]) -> None:
     """Store the settings of a run and the data sets that it reads.
 
     Args:
         run: the run.
-        config: its settings.
+        job: whose run it is.
         datasets: the data sets that it reads.
     """
-    run.write_text(to_yaml(config), keys.CONFIG_FILE)
-    run.write_parameters(flatten(config))
+    run.write_text(job.config_text, keys.CONFIG_FILE)
+    run.write_parameters(flatten(job.config))
     run.write_datasets(datasets)
 
 
@@ -67,19 +66,13 @@ def datasets_of(data: TrainingData) -> list[Dataset]:
     ]
 
 
-def write_result(folder: Path, config: TrainConfig, result: Result) -> None:
-    """Write config, explosion report and telemetry into the folder of a run, which is created if need be.
-
-    Args:
-        folder: of the run.
-        config: its settings.
-        result: of its training.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / keys.CONFIG_FILE).write_text(to_yaml(config))
+def write_result(job: Job, result: Result) -> None:
+    """Write config, explosion report and telemetry into the folder of a job, which is created if need be."""
+    job.folder.mkdir(parents=True, exist_ok=True)
+    (job.folder / keys.CONFIG_FILE).write_text(job.config_text)
     if result.explosion is not None:
-        _write_report(folder, result.explosion)
-    write_telemetry(folder, result)
+        _write_report(job.folder, result.explosion)
+    write_telemetry(job.folder, result)
 
 
 def _write_report(folder: Path, explosion: Explosion) -> None:
@@ -100,6 +93,8 @@ def write_telemetry(folder: Path, result: Result) -> None:
     """Write every step's norms, of every parameter, to a Parquet file; those of hidden states to another."""
     (folder / keys.TELEMETRY_FILE).parent.mkdir(parents=True, exist_ok=True)
     steps = pyarrow.table(result.record.to_columns())
-    parquet.write_table(steps, folder / keys.TELEMETRY_FILE, use_dictionary=False)  # hardly a number comes twice
+    floats = [field.name for field in steps.schema if pyarrow.types.is_floating(field.type)]
+    # Hardly a number comes twice. With the first bytes of all numbers side by side a file is smaller, and sooner made.
+    parquet.write_table(steps, folder / keys.TELEMETRY_FILE, use_dictionary=False, use_byte_stream_split=floats)
     if hidden := result.hidden:
         hidden.to_frame().to_parquet(folder / keys.HIDDEN_STATES_FILE)

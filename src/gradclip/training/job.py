@@ -1,10 +1,12 @@
 """A job: one training run, from its settings to the folder of its files."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from gradclip.config.overrides import run_name, train_command
 from gradclip.config.schema import TrainConfig
+from gradclip.config.serialization import to_yaml
 from gradclip.tracking.records import CHECKPOINT_FILE, Parent, StoppedRun
 
 STOP_FILE = "stop"  # in the folder of a multirun that is to stop: the number of the signal
@@ -36,6 +38,11 @@ class Job:
     def name(self) -> str:
         """The run's name."""
         return self.resumed.name if self.resumed else run_name(self.config, self.overrides)
+
+    @cached_property
+    def config_text(self) -> str:
+        """The settings as they are stored with the run, made once for the store and the folder."""
+        return to_yaml(self.config)
 
     @property
     def command(self) -> str:

@@ -79,7 +79,7 @@ def open_run(job: Job, components: Components) -> TrackedRun:
     run = create_run(job)
     descriptions = ask(run.store, Operations.describe_datasets, datasets_of(components.data))
     run.begun  # noqa: B018  # raises where the store cannot be opened
-    describe_run(run, job.config, result_of(descriptions))
+    describe_run(run, job, result_of(descriptions))
     if job.config.tracking.system_metrics:
         run.start_system_metrics()
     return run
@@ -143,7 +143,7 @@ def save(job: Job, result: Result) -> None:
             run.write_summary(summary.metrics(), end_tags(config, result))
             if config.log_model and summary.outcome != "diverged":  # weights of NaN are no model
                 save_model(job.folder, scratch, result, run)
-        write_result(job.folder, config, result)
+        write_result(job, result)
         if config.figures:
             draw_figures(job.folder / keys.FIGURES_FOLDER, config, result)
         if run is not None:

@@ -90,15 +90,15 @@ def test_tables_of_another_mlflow_are_compared_first(store, tmp_path, change):
         written = insert_ends(store.uri, [(run_id, END)])
     if "RENAME" in change:
         assert not written
-        assert "MLflow's table tags has changed (key); runs are written call by call" in str(caught[0].message)
+        assert "MLflow's table tags has changed (key); runs are written and read one by one" in str(caught[0].message)
     else:  # a column with a default changes nothing
         assert (written, caught) == (True, [])
 
 
 def test_a_table_with_a_new_column_that_has_to_be_filled_is_written_by_mlflows_own_calls(store, tmp_path):
-    from gradclip.tracking.backend.bulk_insert import tables_of
     from gradclip.tracking.backend.database import engine_of
     from gradclip.tracking.backend.delivery import complete_run
+    from gradclip.tracking.backend.tables import tables_of
 
     call, run_id = begin(store, tmp_path / "run")
     with engine_of(store.uri).begin() as connection:
@@ -174,8 +174,8 @@ def test_a_start_that_fails_within_its_transaction_leaves_nothing_and_is_made_ag
     from gradclip.tracking.backend import bulk_insert
     from gradclip.tracking.backend.together import perform_together
 
-    def fail(connection, table, rows):
-        insert(connection, table, rows)
+    def fail(connection, table, columns, rows):
+        insert(connection, table, columns, rows)
         if table.name == "params":
             raise OSError("the disk is full")
 

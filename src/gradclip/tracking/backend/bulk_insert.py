@@ -4,32 +4,25 @@ MLflow's own calls look at every point several times, to see what is there alrea
 most of the time, and each call is a transaction of its own. The tables are compared with what is expected first.
 """
 
-import math
-import warnings
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, repeat
+from operator import itemgetter
 from typing import Any, NamedTuple
 from uuid import uuid4
 
+import numpy as np
 from mlflow.exceptions import MlflowException
-from sqlalchemy import Connection, MetaData, Table, insert, inspect, select, update
+from sqlalchemy import Connection, Table, insert, select, update
 
 from gradclip.tracking.backend.database import engine_of
+from gradclip.tracking.backend.tables import METRIC_COLUMNS, TEXT_COLUMNS, tables_of
 from gradclip.tracking.records import RunEnd
+from gradclip.tracking.stored_runs import Curve
 
+MetricRow = tuple[str, str, int, int, float, bool]
 LARGEST = 1.7976931348623157e308  # MLflow stores infinity as the largest number
 RUN_NAME = "mlflow.runName"  # the tag that MLflow's pages show
-COPIED = {  # of tables whose rows are changed or copied: what is replaced in them, as of MLflow 3.17
-    "runs": {"run_uuid", "name", "artifact_uri", "status", "start_time", "end_time", "lifecycle_stage"},
-    "inputs": {"input_uuid", "destination_type", "destination_id"},
-    "input_tags": {"input_uuid"},
-}
-COLUMNS = {  # of all other tables that are written; what MLflow fills in itself must be there too
-    "params": {"key", "value", "run_uuid"},
-    "metrics": {"key", "value", "timestamp", "run_uuid", "step", "is_nan"},
-    "latest_metrics": {"key", "value", "timestamp", "run_uuid", "step", "is_nan"},
-    "tags": {"key", "value", "run_uuid"},
-}
 
 
 class NewRun(NamedTuple):
@@ -40,29 +33,6 @@ class NewRun(NamedTuple):
     tags: Mapping[str, str]
     parameters: Mapping[str, str]
     start: int
-
-
-@cache
-def tables_of(uri: str) -> dict[str, Table] | None:
-    """The tables that runs are inserted into; None, with a warning, where they are not as expected.
-
-    Args:
-        uri: of a database store.
-    """
-    engine = engine_of(uri)
-    inspector = inspect(engine)
-    for name, expected in {**COPIED, **COLUMNS}.items():
-        found = {column["name"]: column for column in inspector.get_columns(name)}
-        required = {key for key, column in found.items() if not column["nullable"] and column["default"] is None}
-        if name in COPIED:
-            required = set()
-        if not required <= expected <= found.keys():
-            difference = ", ".join(sorted(expected - found.keys()) or sorted(required - expected))
-            changed = f"MLflow's table {name} has changed ({difference}); runs are written call by call, slower"
-            warnings.warn(changed, stacklevel=2)
-            return None
-    metadata = MetaData()
-    return {name: Table(name, metadata, autoload_with=engine) for name in (*COPIED, *COLUMNS)}
 
 
 def insert_starts(uri: str, template: str, own_tags: Mapping[str, str], new: Sequence[NewRun]) -> list[str] | None:
@@ -93,21 +63,24 @@ def insert_starts(uri: str, template: str, own_tags: Mapping[str, str], new: Seq
         }
         read = _rows(connection, inputs, (inputs.c.destination_id == template) & (inputs.c.destination_type == "RUN"))
         read_tags = _rows(connection, input_tags, input_tags.c.input_uuid.in_([row["input_uuid"] for row in read]))
-        rows: dict[Table, list[dict[str, Any]]] = {table: [] for table in tables.values()}
+        copies: dict[Table, list[dict[str, Any]]] = {runs: [], inputs: [], input_tags: []}
+        texts: dict[Table, list[tuple[str, str, str]]] = {tags: [], tables["params"]: []}
         for one in new:
             location = run["artifact_uri"].replace(template, one.run_id)
             changes = {"run_uuid": one.run_id, "name": one.name, "start_time": one.start, "artifact_uri": location}
-            rows[runs].append({**run, **changes})
-            rows[tags] += _texts(one.run_id, {**shared, RUN_NAME: one.name, **one.tags})
-            rows[tables["params"]] += _texts(one.run_id, one.parameters)
+            copies[runs].append({**run, **changes})
+            texts[tags] += _texts(one.run_id, {**shared, RUN_NAME: one.name, **one.tags})
+            texts[tables["params"]] += _texts(one.run_id, one.parameters)
             ids = {row["input_uuid"]: uuid4().hex for row in read}
-            rows[inputs] += [
+            copies[inputs] += [
                 {**row, "input_uuid": ids[row["input_uuid"]], "destination_id": one.run_id} for row in read
             ]
-            rows[input_tags] += [{**row, "input_uuid": ids[row["input_uuid"]]} for row in read_tags]
-        for table, some in rows.items():
-            _insert(connection, table, some)
-    return [str(row["artifact_uri"]) for row in rows[runs]]
+            copies[input_tags] += [{**row, "input_uuid": ids[row["input_uuid"]]} for row in read_tags]
+        for table, rows in copies.items():
+            _insert(connection, table, [*chain(*rows[:1])], [tuple(row.values()) for row in rows])
+        for table, some in texts.items():
+            _insert(connection, table, TEXT_COLUMNS, some)
+    return [str(row["artifact_uri"]) for row in copies[runs]]
 
 
 def insert_ends(uri: str, ends: Sequence[tuple[str, RunEnd]]) -> bool:
@@ -127,13 +100,14 @@ def insert_ends(uri: str, ends: Sequence[tuple[str, RunEnd]]) -> bool:
     tables = tables_of(uri)
     if tables is None:
         return False
-    points: list[dict[str, Any]] = []
-    latest: list[dict[str, Any]] = []
+    points: dict[str, list[MetricRow]] = defaultdict(list)  # by metric, in the order of the table's index
+    latest: list[MetricRow] = []
     for run_id, end in ends:
         rows = _points(run_id, end)
-        points += rows
-        latest += {row["key"]: row for row in rows}.values()  # of a final metric at step 0 and a curve, the last point
-    points.sort(key=lambda row: (row["key"], row["timestamp"], row["step"]))  # the order of the table's index
+        for key, some in rows.items():
+            points[key] += some
+        latest += [some[-1] for some in rows.values()]  # of a final metric at step 0 and a curve, the last point
+    metrics = [row for key in sorted(points) for row in points[key]]
     runs = tables["runs"]
     with engine_of(uri).begin() as connection:
         for run_id, end in ends:
@@ -141,9 +115,10 @@ def insert_ends(uri: str, ends: Sequence[tuple[str, RunEnd]]) -> bool:
             ended = connection.execute(update(runs).where(is_active).values(status="FINISHED", end_time=end.end))
             if ended.rowcount != 1:
                 raise MlflowException(f"Run {run_id} is not there any more")
-        _insert(connection, tables["metrics"], points)
-        _insert(connection, tables["latest_metrics"], latest)
-        _insert(connection, tables["tags"], [row for run_id, end in ends for row in _texts(run_id, end.tags)])
+        _insert(connection, tables["metrics"], METRIC_COLUMNS, metrics)
+        _insert(connection, tables["latest_metrics"], METRIC_COLUMNS, latest)
+        tags = [row for run_id, end in ends for row in _texts(run_id, end.tags)]
+        _insert(connection, tables["tags"], TEXT_COLUMNS, tags)
     return True
 
 
@@ -151,32 +126,41 @@ def _rows(connection: Connection, table: Table, condition: Any) -> list[dict[str
     return [dict(row) for row in connection.execute(select(table).where(condition)).mappings()]
 
 
-def _insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows that have the same columns; as tuples where the driver takes them, which is several times quicker."""
+def _insert(connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows, as they are where the driver takes tuples, which is several times quicker.
+
+    Args:
+        connection: to the database.
+        table: which table.
+        columns: at least two, in the order of each row.
+        rows: of the table.
+    """
     if not rows:
         return
-    compiled = insert(table).compile(connection.engine, column_keys=list(rows[0]))
+    compiled = insert(table).compile(connection.engine, column_keys=columns)
     if compiled.positional and compiled.positiontup:
-        columns = compiled.positiontup
-        connection.exec_driver_sql(str(compiled), [tuple(row[column] for column in columns) for row in rows])
+        ordered = map(itemgetter(*map(columns.index, compiled.positiontup)), rows)
+        connection.exec_driver_sql(str(compiled), [*ordered])
     else:
-        connection.execute(insert(table), rows)
+        connection.execute(insert(table), [dict(zip(columns, row, strict=True)) for row in rows])
 
 
-def _texts(run_id: str, texts: Mapping[str, str]) -> list[dict[str, Any]]:
-    return [{"run_uuid": run_id, "key": key, "value": value} for key, value in texts.items()]
+def _texts(run_id: str, texts: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    return [(run_id, key, value) for key, value in texts.items()]
 
 
-def _points(run_id: str, end: RunEnd) -> list[dict[str, Any]]:
-    rows = [_metric_row(run_id, key, value, end.end, 0) for key, value in end.summary.items()]
+def _points(run_id: str, end: RunEnd) -> dict[str, list[MetricRow]]:
+    """Return the rows of each metric, as MLflow's ``sanitize_metric_value`` would write them."""
+    rows: dict[str, list[MetricRow]] = defaultdict(list)
+    for key, value in end.summary.items():
+        rows[key] += _metric_rows(run_id, key, end.end, Curve(np.zeros(1, dtype=np.int64), np.array([value])))
     for key, curve in end.curves.items():
-        points = zip(curve.step.tolist(), curve.value.tolist(), strict=True)
-        rows += [_metric_row(run_id, key, value, end.timestamp, step) for step, value in points]
-    return rows
+        rows[key] += _metric_rows(run_id, key, end.timestamp, curve)
+    return {key: some for key, some in rows.items() if some}
 
 
-def _metric_row(run_id: str, key: str, value: float, timestamp: int, step: int) -> dict[str, Any]:
-    """A row as MLflow's ``sanitize_metric_value`` would write it."""
-    is_nan = math.isnan(value)
-    stored = 0.0 if is_nan else min(max(value, -LARGEST), LARGEST)
-    return {"run_uuid": run_id, "key": key, "value": stored, "is_nan": is_nan, "timestamp": timestamp, "step": step}
+def _metric_rows(run_id: str, key: str, timestamp: int, curve: Curve) -> Iterator[MetricRow]:
+    is_nan = np.isnan(curve.value)
+    stored = np.where(is_nan, 0.0, np.clip(curve.value, -LARGEST, LARGEST))
+    columns = curve.step.tolist(), stored.tolist(), is_nan.tolist()
+    return zip(repeat(run_id), repeat(key), repeat(timestamp), *columns, strict=False)

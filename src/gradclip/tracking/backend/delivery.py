@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from gradclip.tracking.backend.failures import failure
 from gradclip.tracking.backend.operations import backend_of
 from gradclip.tracking.backend.retry_budget import RetryBudget
 from gradclip.tracking.operations import Delivery, Operations, delivery_of, needs_run
-from gradclip.tracking.records import BegunRun, Call, RunEnd, Store, writes_of_end
+from gradclip.tracking.records import BegunRun, Call, RunEnd, Store, files_of_end, numbers_of_end
 from gradclip.tracking.signature import write_run_note
 from gradclip.tracking.spool import Spool
 
@@ -161,27 +161,25 @@ def complete_run(call: Call, end: RunEnd) -> int:
 
 def complete_runs(ends: Sequence[tuple[Call, RunEnd]]) -> list[int | BaseException]:
     """Complete runs as :func:`complete_run` does, all of one store in one transaction; what became of each."""
-    outcomes: list[int | BaseException] = [_attempted(call, end, lambda files: deliver(files[0])) for call, end in ends]
+    outcomes = [_deliver_some([files_of_end(call)], end) for call, end in ends]
     by_store: dict[Store, list[int]] = defaultdict(list)
     for index, (call, _) in enumerate(ends):
         if not isinstance(outcomes[index], BaseException):
             by_store[call.store].append(index)
     for store, indices in by_store.items():
-        if _insert_ends(store, [ends[index] for index in indices]):
-            outcomes = [0 if index in indices else outcome for index, outcome in enumerate(outcomes)]
-            continue
+        at_once = _insert_ends(store, [ends[index] for index in indices])
         for index in indices:
-            outcomes[index] = _attempted(*ends[index], lambda writes: [deliver(write) for write in writes[1:]][-1])
+            outcomes[index] = 0 if at_once else _deliver_some(numbers_of_end(*ends[index]), ends[index][1])
     return outcomes
 
 
-def _attempted(call: Call, end: RunEnd, deliver_some: Callable[[Sequence[Call]], int]) -> int | BaseException:
-    """Deliver some of the writes that end a run; where that fails, set it to FAILED and return the reason."""
+def _deliver_some(writes: Sequence[Call], end: RunEnd) -> int | BaseException:
+    """Deliver some of the writes that end a run; where one fails, set the run to FAILED and return the reason."""
     try:
-        return deliver_some(writes_of_end(call, end))
+        return [deliver(write) for write in writes][-1]
     except BaseException as error:
         with suppress(TrackingError):  # the first failure is reported
-            deliver(call._replace(operation=Operations.end_run.__name__, arguments=("FAILED", end.end)))
+            deliver(writes[0]._replace(operation=Operations.end_run.__name__, arguments=("FAILED", end.end)))
         return error
 
 
@@ -226,6 +224,8 @@ def _store_id(call: Call) -> str:
     begun = _begun.get(call.run_id)
     if isinstance(begun, TrackingError):
         raise begun
+    if begun and begun.experiment_id is not None:
+        return begun.run_id
     return spool_of(call.folder).id_of(begun.run_id if begun else call.run_id)
 
 

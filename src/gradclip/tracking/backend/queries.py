@@ -3,17 +3,18 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from mlflow.entities import Metric, Run
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from gradclip import keys
 from gradclip.errors import TrackingError, first_line
 from gradclip.formatting import printable
+from gradclip.tracking.backend.bulk_read import read_children, read_histories
 from gradclip.tracking.backend.connection import Connection
 from gradclip.tracking.backend.database import analyze
 from gradclip.tracking.backend.writes import CONTEXT_TAG
@@ -83,10 +84,16 @@ class Queries(Connection):
 
     def read_curves(self, run_ids: Sequence[str], key: str, max_points: int) -> dict[str, Curve]:
         """Return a metric's history of each run that has one, thinned evenly to ``max_points``."""
-        read = self.client.get_metric_history
-        with ThreadPoolExecutor(CONNECTIONS if self.is_server else 1) as pool:
-            histories = pool.map(lambda run_id: _to_curve(read(run_id, key), max_points), run_ids)
-            return {run_id: curve for run_id, curve in zip(run_ids, histories, strict=True) if len(curve.step)}
+        histories = None if self.is_server else read_histories(self.uri, run_ids, key)
+        if histories is None:
+            with ThreadPoolExecutor(CONNECTIONS if self.is_server else 1) as pool:
+                read = pool.map(partial(self._read_history, key), run_ids)
+                histories = dict(zip(run_ids, read, strict=True))
+        curves = {run_id: _to_curve(histories[run_id], max_points) for run_id in run_ids if run_id in histories}
+        return {run_id: curve for run_id, curve in curves.items() if len(curve.step)}
+
+    def _read_history(self, key: str, run_id: str) -> list[tuple[int, float]]:
+        return [(point.step, point.value) for point in self.client.get_metric_history(run_id, key)]
 
     def read_file(self, run_id: str, name: str, folder: str) -> Path | None:
         """Download an artifact into a folder and return its path; None if the run has none of that name."""
@@ -108,8 +115,10 @@ class Queries(Connection):
     def _family(self, run_id: str) -> tuple[list[Run], str]:
         """The children of a run and its name, or the run itself and an empty name."""
         run = self._get_run(run_id, "runs")
-        experiment = self.client.get_experiment(run.info.experiment_id).name
-        children = list(self._search(experiment, f"tags.`{keys.PARENT_RUN}` = '{run_id}'"))
+        experiment_id = run.info.experiment_id
+        children = None if self.is_server else read_children(self.uri, experiment_id, run_id)
+        if children is None:
+            children = [*self.search(experiment_id, f"tags.`{keys.PARENT_RUN}` = '{run_id}'")]
         return (children, str(run.info.run_name)) if children else ([run], "")
 
     def _parent_named(self, run_id: str) -> Run | None:
@@ -182,9 +191,10 @@ def _rows(run: Run) -> dict[keys.Split, int]:
     return found
 
 
-def _to_curve(history: Sequence[Metric], max_points: int) -> Curve:
-    step = np.array([point.step for point in history], dtype=np.int64)
-    value = np.array([point.value for point in history], dtype=np.float64)
+def _to_curve(history: Sequence[tuple[int, float]], max_points: int) -> Curve:
+    """Return the finite points of steps and values in any order, thinned evenly."""
+    step = np.array([step for step, _ in history], dtype=np.int64)
+    value = np.array([value for _, value in history], dtype=np.float64)
     kept = np.argsort(step, kind="stable")
     kept = kept[np.isfinite(value[kept])]
     if len(kept) > max_points:

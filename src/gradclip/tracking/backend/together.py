@@ -1,6 +1,7 @@
 """Writes to many runs that arrive as one call: what a database can take in one transaction is written so."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
@@ -16,6 +17,7 @@ from gradclip.tracking.backend.writes import MAX_NAME, shortened_values
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.records import Call
 
+NOTES_AT_ONCE = 8
 Write = tuple[str, tuple[Any, ...]]  # the name of a function in ``delivery``, and its arguments
 BEGIN_RUN, DELIVER, COMPLETE_RUN = (
     delivery.begin_run.__name__,
@@ -62,9 +64,14 @@ def _begin_together(writes: Sequence[Write]) -> dict[int, Any]:
     if any(isinstance(outcome, BaseException) for outcome in outcomes.values()) or begun.experiment_id is None:
         return outcomes
     arguments_of = {key: writes[index][1][0].arguments for key, index in described.items()}
-    for call, run_id in _insert_like(first, begun.run_id, others, arguments_of):
-        delivery.note_begun(call, begun._replace(run_id=run_id))
-        outcomes[starts[call.run_id]] = begun._replace(run_id=run_id)
+    inserted = [
+        (call, begun._replace(run_id=run_id))
+        for call, run_id in _insert_like(first, begun.run_id, others, arguments_of)
+    ]
+    with ThreadPoolExecutor(NOTES_AT_ONCE) as pool:  # a disk takes hardly longer for many than for one
+        [*pool.map(lambda one: delivery.note_begun(*one), inserted)]
+    for call, like in inserted:
+        outcomes[starts[call.run_id]] = like
         outcomes |= {described[call.run_id, operation]: 0 for operation in DESCRIPTIONS}
     return outcomes
 

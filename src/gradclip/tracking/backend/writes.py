@@ -17,6 +17,7 @@ from mlflow.data.pandas_dataset import from_pandas
 from mlflow.entities import Dataset as DatasetEntity
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.validation import (
@@ -32,7 +33,7 @@ from gradclip.tracking import MAX_RETRIES
 from gradclip.tracking.backend.accepted import RUN_FILES
 from gradclip.tracking.backend.connection import Connection
 from gradclip.tracking.backend.failures import is_refusal
-from gradclip.tracking.files import read_note, replace, write_note
+from gradclip.tracking.files import copy_whole, read_note, replace, write_note
 from gradclip.tracking.records import (
     CHECKPOINT_FILE,
     PARENT_FILE,
@@ -133,8 +134,7 @@ class Writes(Connection):
         with scratch_folder() as scratch:
             path = scratch / Path(name).name
             path.write_text(text)
-            parent = str(Path(name).parent)
-            self.repository_of(run_id).log_artifact(str(path), None if parent == "." else parent)
+            _log_file(self.repository_of(run_id), path, Path(name).parent)
 
     def keep_checkpoint(self, path: str) -> None:
         """Make a checkpoint the one that the run resumes from; one that is gone was made it before."""
@@ -178,15 +178,35 @@ def _log_files(repository: ArtifactRepository, folder: Path, paths: Iterable[Pat
         if any((folder / part).is_symlink() for part in (relative, *relative.parents[:-1])):
             _report_link(path)
         elif path.is_file():
-            parent = str(Path(under or "", relative.parent))
             try:
-                repository.log_artifact(str(path), None if parent == "." else parent)
+                _log_file(repository, path, Path(under or "", relative.parent))
             except requests.HTTPError as error:
                 if not is_refusal(error):
                     raise
                 refused = refused or error
     if refused is not None:
         raise refused
+
+
+def _log_file(repository: ArtifactRepository, path: Path, folder: Path) -> None:
+    """Store a file; on this machine without MLflow's checks of the path, which take several times as long as the copy.
+
+    Args:
+        repository: of the run.
+        path: of the file.
+        folder: where it is stored, relative to the artifacts of the run.
+    """
+    root = Path(repository.artifact_dir) if isinstance(repository, LocalArtifactRepository) else None
+    if root is not None and _is_within(root, folder):
+        copy_whole(path, root / folder / path.name)
+    else:
+        repository.log_artifact(str(path), None if folder == Path() else folder.as_posix())
+
+
+def _is_within(root: Path, folder: Path) -> bool:
+    """Whether a relative path is sure not to lead out of a folder; what may, MLflow looks at, and refuses."""
+    is_relative = not folder.is_absolute() and ".." not in folder.parts
+    return is_relative and not any((root / part).is_symlink() for part in (folder, *folder.parents))
 
 
 def _report_link(path: Path) -> None:

@@ -1,0 +1,49 @@
+"""MLflow's tables, compared with what is expected before many of their rows are written or read at once."""
+
+import warnings
+from functools import cache
+
+from sqlalchemy import MetaData, Table, inspect
+
+from gradclip.tracking.backend.database import engine_of
+
+METRIC_COLUMNS = ("run_uuid", "key", "timestamp", "step", "value", "is_nan")
+TEXT_COLUMNS = ("run_uuid", "key", "value")
+COPIED = {  # of tables whose rows are read, changed or copied: what is named of them, as of MLflow 3.17
+    "runs": {
+        *("run_uuid", "experiment_id", "user_id", "name", "artifact_uri"),
+        *("status", "start_time", "end_time", "lifecycle_stage"),
+    },
+    "inputs": {"input_uuid", "source_id", "destination_type", "destination_id"},
+    "input_tags": {"input_uuid", "name", "value"},
+    "datasets": {"dataset_uuid", "name", "digest", "dataset_source_type", "dataset_source", "dataset_profile"},
+}
+COLUMNS = {  # of all other tables that are written; what MLflow fills in itself must be there too
+    "params": {*TEXT_COLUMNS},
+    "metrics": {*METRIC_COLUMNS},
+    "latest_metrics": {*METRIC_COLUMNS},
+    "tags": {*TEXT_COLUMNS},
+}
+
+
+@cache
+def tables_of(uri: str) -> dict[str, Table] | None:
+    """The tables that hold runs; None, with a warning, where they are not as expected.
+
+    Args:
+        uri: of a database store.
+    """
+    engine = engine_of(uri)
+    inspector = inspect(engine)
+    for name, expected in {**COPIED, **COLUMNS}.items():
+        found = {column["name"]: column for column in inspector.get_columns(name)}
+        required = {key for key, column in found.items() if not column["nullable"] and column["default"] is None}
+        if name in COPIED:
+            required = set()
+        if not required <= expected <= found.keys():
+            difference = ", ".join(sorted(expected - found.keys()) or sorted(required - expected))
+            changed = f"MLflow's table {name} has changed ({difference}); runs are written and read one by one, slower"
+            warnings.warn(changed, stacklevel=2)
+            return None
+    metadata = MetaData()
+    return {name: Table(name, metadata, autoload_with=engine) for name in (*COPIED, *COLUMNS)}
