@@ -25,11 +25,13 @@ from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 from gradclip import ClipGradients, GradientMonitor, Norm
 from gradclip.cli.notebook import train
+from gradclip.gpu_norms import can_measure
 from gradclip.keys import TELEMETRY_FILE
 from gradclip.loops.watch import watch
 from gradclip.norms import global_norm
 from gradclip.stacked.replicas import make_replicas
 from gradclip.stacked.training import StackedTraining
+from gradclip.telemetry.measures import measure_gradients
 from gradclip.telemetry.record import GradientRecord
 from tests.benchmarks.gradients import METHODS, QUIET, clipper_of
 from tests.benchmarks.speed import compose_main_job
@@ -202,6 +204,22 @@ def check_long_sums() -> str:
     return f"{norm:.4f}"
 
 
+def check_kernel() -> str:
+    """Norms, largest magnitudes and counts are those of a CPU in float64; a GPU has them from one kernel."""
+    torch.manual_seed(0)
+    huge, bad = torch.full((70_000,), 3e38), torch.randn(50_000)
+    bad[7], bad[40_000] = torch.nan, -torch.inf
+    tensors = [torch.randn(3_000_001), torch.randn(300, 70).t(), torch.randn(9).bfloat16(), torch.zeros(0), huge, bad]
+    here = [tensor.to(DEVICE) for tensor in tensors]
+    assert can_measure(here) == ON_GPU, "Triton does not work"
+    with _waiting(not ON_GPU, "norms of many tensors"):
+        norms, _, counts = measure_gradients(here)
+    expected = torch.stack([tensor.double().norm() for tensor in tensors])
+    torch.testing.assert_close(norms.cpu(), expected, rtol=1e-5, atol=0.0, equal_nan=True)
+    assert counts.tolist() == [0, 0, 0, 0, 0, 2]
+    return f"{len(tensors)} tensors have the norms of a CPU"
+
+
 def check_tracked_run() -> str:
     """A run without clipping is stored with its record, and its explosion is reported."""
     with tempfile.TemporaryDirectory() as folder:
@@ -281,6 +299,7 @@ CHECKS: dict[str, Check] = {
     "3: updates that the loss scaler leaves out": check_loss_scale,
     "4: process group of the device": check_process_group,
     "5: norms of many elements": check_long_sums,
+    "5: norms of many tensors": check_kernel,
     "6: stored record, explosion report": check_tracked_run,
     "6: checkpoint and resume": check_resume,
     "6: two processes": check_two_processes,
