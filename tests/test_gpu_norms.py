@@ -9,14 +9,17 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gradclip import gpu_norms, norms, unit_norms
-from gradclip.gpu_norms import UNITS, WHOLE, Measures, can_measure, measure
+from gradclip import gpu_norms, gpu_plans, norms, unit_norms
+from gradclip.clipping.adaptive import Adaptive
+from gradclip.gpu_norms import Measures, can_measure, measure
+from gradclip.gpu_plans import UNITS, WHOLE, Plan
 from gradclip.telemetry import measures
 from gradclip.telemetry.recorders import MeasuringRecorder
+from gradclip.telemetry.rescaled import Unchanged
 from gradclip.telemetry.steps import StepIndex
 
 BLOCK = WHOLE.block
-MATRICES = [(1, 5), (7, 7 * 768), (3, 3 * UNITS.block), (2, 0), (2, 2 * (3 * UNITS.block + 5)), (0, 0), (4, 4)]
+MATRICES = [(5,), (7, 2, 384), (3, UNITS.block), (2, 0), (2, 3 * UNITS.block + 5), (0, 3), (4, 1), ()]
 SIZES = (5, 0, BLOCK, BLOCK + 1, 3 * BLOCK - 1, WHOLE.chunk)
 INFINITE = torch.tensor([[1.0, torch.nan], [-torch.inf, 2.0], [torch.inf, torch.nan]])
 needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="Triton comes with torch for CUDA")
@@ -90,18 +93,38 @@ def test_the_kernel_measures_each_tensor(kind, device):
         same(found, expected)
 
 
-@pytest.mark.parametrize(("launch", "shapes"), [(WHOLE, [(1, size) for size in SIZES]), (UNITS, MATRICES)])
+@needs_triton
+@pytest.mark.parametrize("kind", ["blocks", "not finite", "strides", "types"])
+@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+def test_the_kernel_multiplies_each_unit_in_place(kind, device):
+    tensors = [tensor.clone().to(device) for tensor in TENSORS[kind]]
+    factors = [(0.1 + torch.rand_like(norms.double())).clamp(max=1.0) for norms in gpu_norms.unit_norms(tensors)]
+    expected = [(tensor.double() * factor).to(tensor.dtype) for tensor, factor in zip(tensors, factors, strict=True)]
+    parameters = [nn.Parameter(torch.empty_like(tensor)) for tensor in tensors]
+    for parameter, tensor in zip(parameters, tensors, strict=True):
+        parameter.grad = tensor
+    before = Unchanged(parameters)
+    gpu_norms.multiply_units(tensors, torch.cat([factor.flatten() for factor in factors]))
+    torch.testing.assert_close(tensors, expected, equal_nan=True)
+    assert before.count_changes(parameters) != 0
+
+
+@pytest.mark.parametrize("launch", [WHOLE, UNITS])
+@pytest.mark.parametrize("shapes", [[(size,) for size in SIZES], MATRICES])
 def test_a_plan_covers_each_element_once(launch, shapes):
-    divisor, *columns = gpu_norms._plan(tuple(shapes), launch.block, torch.device("cpu"), 0)
-    owners, starts, lengths, firsts = (column.numpy() for column in columns)
-    seen = [np.zeros(elements, dtype=int) for _, elements in shapes]
+    tensors = [torch.empty(shape) for shape in shapes]
+    plan = gpu_plans.plan_blocks(tensors, launch)
+    owners, starts, lengths, units = plan.blocks.numpy()
+    seen = [np.zeros(tensor.numel(), dtype=int) for tensor in tensors]
     for owner, start, length in zip(owners, starts, lengths, strict=True):
         seen[owner][start : start + length] += 1
     assert all((counts == 1).all() for counts in seen)
     assert max(lengths) <= launch.block
-    assert not (starts % divisor).any()
-    of_units = [lengths[first:end].sum() for first, end in pairwise(firsts)]
-    assert of_units == [elements // units for units, elements in shapes for _ in range(units)]
+    assert plan.divisor == np.gcd.reduce(starts)
+    counts = [shape[0] if launch is UNITS and len(shape) > 1 else 1 for shape in shapes]
+    expected = [tensor.numel() // count for tensor, count in zip(tensors, counts, strict=True) for _ in range(count)]
+    assert [lengths[first:end].sum() for first, end in pairwise(plan.firsts)] == expected
+    assert [lengths[units == unit].sum() for unit in range(len(expected))] == expected
 
 
 @pytest.mark.parametrize("launch", [WHOLE, UNITS])
@@ -115,13 +138,31 @@ def test_tensors_of_several_types_keep_their_order(monkeypatch, launch):
     assert torch.equal(gpu_norms._measure(tensors, launch), stand_in(tensors, launch))
 
 
+def in_memory_order(tensor, like, kept):
+    return gpu_plans.in_memory_order([tensor], [like], kept)[0]
+
+
 def test_what_is_read_is_in_the_order_of_memory():
     matrix, other = draw((3, 4), (4, 3))
     transposed = matrix.mT
-    assert gpu_norms._in_memory_order(transposed, transposed, 0).data_ptr() == matrix.data_ptr()
-    assert torch.equal(gpu_norms._in_memory_order(other, transposed, 0), other.mT)
-    assert torch.equal(gpu_norms._in_memory_order(transposed, transposed, 1), transposed)
-    assert torch.equal(gpu_norms._in_memory_order(matrix[:, ::2], matrix[:, ::2], 0), matrix[:, ::2])
+    assert in_memory_order(transposed, transposed, 0).data_ptr() == matrix.data_ptr()
+    assert torch.equal(in_memory_order(other, transposed, 0), other.mT)
+    assert torch.equal(in_memory_order(transposed, matrix.reshape(4, 3), 0), transposed)
+    assert torch.equal(in_memory_order(transposed, transposed, 1), transposed)
+    assert torch.equal(in_memory_order(matrix[:, ::2], matrix[:, ::2], 0), matrix[:, ::2])
+
+
+@pytest.mark.parametrize(
+    ("tensors", "divisor"), [([0, 1], 4), ([0], 16), ([4], 16), ([1], 4), ([2], 8), ([], 16)], ids=str
+)
+def test_a_thread_reads_as_many_bytes_as_addresses_allow(tensors, divisor):
+    memory = torch.empty(9)
+    assert memory.data_ptr() % 16 == 0
+    found = gpu_plans.find_memory([memory[:0], *(memory[start:] for start in tensors)])
+    assert found.divisor == divisor
+    assert found.addresses.tolist()[1:] == [memory.data_ptr() + 4 * start for start in tensors]
+    plan = Plan(3, *torch.empty(2, 4), counts=(4, 3))
+    assert gpu_plans.bytes_at_once(torch.float32, plan, found) == 4
 
 
 @pytest.fixture
@@ -169,6 +210,29 @@ def test_norms_and_telemetry_are_the_same_by_the_kernel(kernel, dtype):
     assert len(kernel) == (6 if dtype == torch.float32 else 0)
 
 
+@pytest.mark.parametrize("exclude", [None, "2"])
+def test_units_are_clipped_in_place_by_the_kernel(monkeypatch, exclude):
+    def multiply(tensors, factors):
+        parts = factors.split([len(tensor) if tensor.ndim > 1 else 1 for tensor in tensors])
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.mul_(part.view(-1, *[1] * (tensor.ndim - 1)) if tensor.ndim > 1 else part[0])
+
+    def flat_unit_norms(tensors):
+        return torch.cat([unit_norms._wide_unit_norms(tensor).flatten() for tensor in tensors])
+
+    tensors = draw((5, 3), (4,), (2, 3, 4), (), dtype=torch.bfloat16)
+    gradients = {str(place): tensor for place, tensor in enumerate(tensors)}
+    weights = {name: nn.Parameter(tensor**2) for name, tensor in gradients.items()}
+    clipper = Adaptive(0.01, exclude=exclude)
+    expected = clipper.transform(gradients, weights, {})[0]
+    monkeypatch.setattr(gpu_norms, "can_measure_units", lambda _: True)
+    monkeypatch.setattr(gpu_norms, "flat_unit_norms", flat_unit_norms)
+    monkeypatch.setattr(gpu_norms, "multiply_units", multiply)
+    with torch.no_grad():
+        assert clipper.clip_in_place(gradients, weights, {}) == {}
+    torch.testing.assert_close(gradients, expected)
+
+
 class Launches(TorchDispatchMode):
     """Counts operations that a device has to do."""
 
@@ -205,14 +269,16 @@ def test_only_ordinary_tensors_of_a_cuda_device_are_measured_by_the_kernel():
     assert not can_measure([])
     assert not can_measure([torch.ones(3)])
     ordinary = torch.ones(3)
-    assert gpu_norms._is_ordinary(nn.Parameter(ordinary), records=False)
-    assert not gpu_norms._is_ordinary(nn.Parameter(ordinary), records=True)
-    assert not gpu_norms._is_ordinary(ordinary.double(), records=False)
-    assert not gpu_norms._is_ordinary(ordinary.to_sparse(), records=False)
-    assert not gpu_norms._is_ordinary(torch.ones(3, dtype=torch.complex64).conj().imag, records=False)
-    assert not gpu_norms._is_ordinary(ordinary.as_subclass(OwnTensor), records=False)
+    assert gpu_norms._are_ordinary([ordinary, nn.Parameter(ordinary).detach()])
+    assert not gpu_norms._are_ordinary([ordinary, nn.Parameter(ordinary)])
+    with torch.no_grad():
+        assert gpu_norms._are_ordinary([ordinary, nn.Parameter(ordinary)])
+    imaginary = torch.ones(3, dtype=torch.complex64).conj().imag
+    others = (ordinary.double(), ordinary.to_sparse(), imaginary, ordinary.as_subclass(OwnTensor))
+    for other in others:
+        assert not gpu_norms._are_ordinary([ordinary, other])
     seen = []
-    torch.vmap(lambda row: [seen.append(gpu_norms._is_ordinary(row, records=False)), row][1])(torch.ones(2, 3))
+    torch.vmap(lambda row: [seen.append(gpu_norms._are_ordinary([row])), row][1])(torch.ones(2, 3))
     assert seen == [False]
 
 

@@ -1,16 +1,17 @@
 """The Triton kernels of :mod:`gradclip.gpu_norms`; this is the only module that imports Triton."""
 
+import torch
 import triton
 import triton.language as tl
+
+KINDS = {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
 
 
 @triton.jit
 def measure_blocks(
     addresses,
     others,
-    owners,
-    starts,
-    lengths,
+    plan,
     found,
     KIND: tl.constexpr,  # noqa: N803
     BLOCK: tl.constexpr,  # noqa: N803
@@ -23,9 +24,7 @@ def measure_blocks(
     Args:
         addresses: of the tensors, int64.
         others: addresses of the tensors that each is compared with.
-        owners: which tensor each block is of.
-        starts: the first element of each block in its tensor.
-        lengths: elements of each block.
+        plan: of each block, which tensor it is of, its first element there, its elements, and its unit, int64.
         found: the three numbers of each block, ``[3, blocks]``, float64.
         KIND: the type of the elements.
         BLOCK: the most elements of a block.
@@ -35,9 +34,9 @@ def measure_blocks(
     """
     block = tl.program_id(0)
     blocks = tl.num_programs(0)
-    owner = tl.load(owners + block)
-    start = tl.load(starts + block)
-    length = tl.load(lengths + block)
+    owner = tl.load(plan + block)
+    start = tl.load(plan + blocks + block)
+    length = tl.load(plan + 2 * blocks + block)
     source = tl.load(addresses + owner).to(tl.pointer_type(KIND)) + start
     other = tl.load(others + owner).to(tl.pointer_type(KIND)) + start
     squares = tl.zeros([CHUNK], tl.float64)
@@ -109,3 +108,37 @@ def join_blocks(found, firsts, measures, blocks, CHUNK: tl.constexpr):  # noqa: 
     # A sum of squares is NaN if, and only if, an element is; a maximum passes over NaN.
     tl.store(measures + units + unit, tl.where(total == total, tl.max(largest, 0), total))  # noqa: PLR0124
     tl.store(measures + 2 * units + unit, tl.sum(nonfinite, 0))
+
+
+@triton.jit
+def multiply_blocks(
+    addresses,
+    plan,
+    factors,
+    KIND: tl.constexpr,  # noqa: N803
+    BLOCK: tl.constexpr,  # noqa: N803
+    CHUNK: tl.constexpr,  # noqa: N803
+    BYTES: tl.constexpr,  # noqa: N803
+):
+    """Multiply one block in place by its unit's factor, in float64.
+
+    Args:
+        addresses: of the tensors, int64.
+        plan: as of :func:`measure_blocks`.
+        factors: of the units, float64; where one is 1, nothing is read or written.
+        KIND: the type of the elements.
+        BLOCK: the most elements of a block.
+        CHUNK: elements that are multiplied at once.
+        BYTES: as of :func:`measure_blocks`.
+    """
+    block = tl.program_id(0)
+    blocks = tl.num_programs(0)
+    factor = tl.load(factors + tl.load(plan + 3 * blocks + block))
+    if factor != 1.0:
+        length = tl.load(plan + 2 * blocks + block)
+        target = tl.load(addresses + tl.load(plan + block)).to(tl.pointer_type(KIND)) + tl.load(plan + blocks + block)
+        for offset in range(0, BLOCK, CHUNK):
+            places = offset + tl.arange(0, CHUNK)
+            elements = tl.multiple_of(target + places, BYTES)
+            products = _wide(tl.load(elements, mask=places < length, other=0.0)) * factor
+            tl.store(elements, products.to(tl.float32).to(KIND), mask=places < length)

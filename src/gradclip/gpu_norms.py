@@ -11,35 +11,27 @@ from functools import lru_cache
 from importlib.util import find_spec
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch._C._functorch import is_functorch_wrapped_tensor
+from torch._C._functorch import peek_interpreter_stack
+from torch.autograd.graph import increment_version
 
-ALIGNMENT = 16  # bytes that a thread reads at once
+from gradclip.gpu_plans import (
+    UNITS,
+    WHOLE,
+    Launch,
+    by_stride,
+    bytes_at_once,
+    find_memory,
+    in_memory_order,
+    plan_blocks,
+    shapes_of,
+    units_and_elements,
+    units_of,
+)
+
 FEW = 1_000_000  # elements, which torch's own kernels, launched sooner, measure as quickly
 TYPES = (torch.float32, torch.float16, torch.bfloat16)  # whose squares float64 holds
-
-
-class _Launch(NamedTuple):
-    """How the kernels divide their work.
-
-    Attributes:
-        block: elements that one program of the device reads, at most.
-        chunk: of them at once.
-        warps: of 32 threads, in a program.
-        joined: blocks that are joined at once.
-    """
-
-    block: int
-    chunk: int
-    warps: int
-    joined: int
-
-
-WHOLE = _Launch(16_384, 2048, 8, 1024)
-UNITS = _Launch(1024, 1024, 4, 16)  # of hundreds of elements, mostly
 SMALLEST_UNIT = 64  # elements, on average; a plan has some 10 numbers for each unit
 
 
@@ -57,24 +49,6 @@ class Measures(NamedTuple):
     nonfinite: Tensor
 
 
-class _Plan(NamedTuple):
-    """How tensors are cut into blocks, which follows from their sizes; tensors on the device.
-
-    Attributes:
-        divisor: the largest number of which all starts are multiples.
-        owners: which tensor each block is of.
-        starts: the first element of each block in its tensor.
-        lengths: elements of each block.
-        firsts: the first block of each unit, and the end of the last one.
-    """
-
-    divisor: int
-    owners: Tensor
-    starts: Tensor
-    lengths: Tensor
-    firsts: Tensor
-
-
 def can_measure(tensors: Sequence[Tensor], others: Sequence[Tensor] = ()) -> bool:
     """Return whether the kernel can measure all tensors together.
 
@@ -87,11 +61,9 @@ def can_measure(tensors: Sequence[Tensor], others: Sequence[Tensor] = ()) -> boo
     """
     if not tensors or not tensors[0].is_cuda or torch.compiler.is_compiling():
         return False
-    device, records = tensors[0].device, torch.is_grad_enabled()
-    are_ordinary = all(tensor.device == device and _is_ordinary(tensor, records) for tensor in (*tensors, *others))
-    pairs = zip(tensors, others, strict=True) if others else ()
-    are_alike = all(one.dtype == other.dtype and one.shape == other.shape for one, other in pairs)
-    return are_ordinary and are_alike and not torch.cuda.is_current_stream_capturing() and _has_kernel(device)
+    are_alike = not others or (shapes_of(tensors) == shapes_of(others) and _types(tensors) == _types(others))
+    are_ordinary = are_alike and _are_ordinary([*tensors, *others] if others else tensors)
+    return are_ordinary and not torch.cuda.is_current_stream_capturing() and _has_kernel(tensors[0].device)
 
 
 def is_quicker(tensors: Sequence[Tensor]) -> bool:
@@ -102,15 +74,23 @@ def is_quicker(tensors: Sequence[Tensor]) -> bool:
 
 def can_measure_units(tensors: Sequence[Tensor]) -> bool:
     """Return whether the kernel can measure all units, which are large enough for the plan to be small beside them."""
-    units = sum(_units(tensor) for tensor in tensors)
-    return sum(tensor.numel() for tensor in tensors) >= SMALLEST_UNIT * units and can_measure(tensors)
+    if not tensors or not tensors[0].is_cuda:
+        return False
+    units, elements = units_and_elements(shapes_of(tensors))
+    return elements >= SMALLEST_UNIT * units and can_measure(tensors)
 
 
-def _is_ordinary(tensor: Tensor, records: bool) -> bool:
-    """Whether a tensor is what its memory holds; ``records`` is whether autograd records what is done to tensors."""
-    is_own_memory = type(tensor) in (Tensor, nn.Parameter) and tensor.layout == torch.strided and not tensor.is_neg()
-    is_recorded = records and tensor.requires_grad
-    return is_own_memory and tensor.dtype in TYPES and not is_recorded and not is_functorch_wrapped_tensor(tensor)
+def _are_ordinary(tensors: Sequence[Tensor]) -> bool:
+    """Whether tensors are what one device's memory holds; all are asked for one thing at a time, which is quickest."""
+    return (
+        {type(tensor) for tensor in tensors} <= {Tensor, nn.Parameter}
+        and {tensor.dtype for tensor in tensors} <= {*TYPES}
+        and {tensor.layout for tensor in tensors} == {torch.strided}
+        and {tensor.get_device() for tensor in tensors} == {tensors[0].get_device()}  # -1 of a CPU
+        and not any(map(Tensor.is_neg, tensors))
+        and not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors))
+        and peek_interpreter_stack() is None  # in a transform, such as torch.vmap, a tensor may stand for many
+    )
 
 
 @lru_cache
@@ -135,9 +115,14 @@ def measure(tensors: Sequence[Tensor]) -> Measures:
     return Measures(squares.sqrt(), largest, nonfinite)
 
 
+def flat_unit_norms(tensors: Sequence[Tensor]) -> Tensor:
+    """Return the norms of all units of tensors that :func:`can_measure_units` allows, ``[units]``, in float64."""
+    return _measure(tensors, UNITS)[0].sqrt()
+
+
 def unit_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return the norms of each tensor's units, as :func:`gradclip.unit_norms.unit_norms` does, in float64."""
-    norms = torch.split(_measure(tensors, UNITS)[0].sqrt(), [_units(tensor) for tensor in tensors])
+    norms = torch.split(flat_unit_norms(tensors), [units_of(tensor.shape) for tensor in tensors])
     shapes = [(len(tensor), *(1,) * (tensor.ndim - 1)) if tensor.ndim > 1 else () for tensor in tensors]
     return [norm.view(shape) for norm, shape in zip(norms, shapes, strict=True)]
 
@@ -152,7 +137,46 @@ def inner_products(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> Tenso
     return _measure(tensors, WHOLE, others, "times")[0]
 
 
-def _measure(tensors: Sequence[Tensor], launch: _Launch, others: Sequence[Tensor] = (), mode: str = "") -> Tensor:
+def multiply_units(tensors: Sequence[Tensor], factors: Tensor) -> None:
+    """Multiply units in place, whose norms :func:`flat_unit_norms` returned.
+
+    Args:
+        tensors: the tensors.
+        factors: of all units, ``[units]``, in float64; a unit whose factor is 1 is left alone.
+    """
+    if len({tensor.dtype for tensor in tensors}) == 1:
+        _multiply_alike(tensors, factors)
+    else:
+        parts = torch.split(factors, [units_of(tensor.shape) for tensor in tensors])
+        for indices in _indices_by_type(tensors):
+            _multiply_alike([tensors[index] for index in indices], torch.cat([parts[index] for index in indices]))
+    increment_version(tensors)  # as each operation of torch in place does
+
+
+def _multiply_alike(tensors: Sequence[Tensor], factors: Tensor) -> None:
+    """Multiply units of tensors of one type, as :func:`multiply_units` does those of any."""
+    from gradclip.gpu_kernels import KINDS, multiply_blocks
+
+    own, kind = in_memory_order(tensors, tensors, UNITS.kept), tensors[0].dtype
+    with torch.cuda.device_of(tensors[0]):  # type: ignore[no-untyped-call]
+        plan, memory = plan_blocks(own, UNITS), find_memory(own)
+        blocks, _ = plan.counts
+        if blocks:
+            multiply_blocks[(blocks,)](
+                *(memory.addresses, plan.blocks, factors),
+                KIND=KINDS[kind],
+                BLOCK=UNITS.block,
+                CHUNK=UNITS.chunk,
+                BYTES=bytes_at_once(kind, plan, memory),
+                num_warps=UNITS.warps,
+            )
+    if own is not tensors:
+        for tensor, multiplied in zip(tensors, own, strict=True):
+            if multiplied.data_ptr() != tensor.data_ptr():  # a copy, since there are gaps between units in memory
+                by_stride(tensor, tensor, UNITS.kept).copy_(multiplied)
+
+
+def _measure(tensors: Sequence[Tensor], launch: Launch, others: Sequence[Tensor] = (), mode: str = "") -> Tensor:
     """Return the sum of squares, the largest magnitude and the number of non-finite elements of units, ``[3, units]``.
 
     Args:
@@ -161,47 +185,38 @@ def _measure(tensors: Sequence[Tensor], launch: _Launch, others: Sequence[Tensor
         others: what they are compared with, if with anything.
         mode: how, as of the kernel.
     """
-    alike: dict[torch.dtype, list[int]] = {}
-    for index, tensor in enumerate(tensors):
-        alike.setdefault(tensor.dtype, []).append(index)
-    if len(alike) == 1:
+    if len({tensor.dtype for tensor in tensors}) == 1:
         return _measure_alike(tensors, launch, others, mode)
     parts: dict[int, Tensor] = {}
-    for indices in alike.values():
+    for indices in _indices_by_type(tensors):
         own, compared = ([some[index] for index in indices] if some else () for some in (tensors, others))
-        units = [_units(tensor) if launch is UNITS else 1 for tensor in own]
+        units = [units_of(tensor.shape) if launch.kept else 1 for tensor in own]
         measured = torch.split(_measure_alike(own, launch, compared, mode), units, dim=1)
         parts |= zip(indices, measured, strict=True)
     return torch.cat([parts[index] for index in range(len(tensors))], dim=1)
 
 
-def _measure_alike(tensors: Sequence[Tensor], launch: _Launch, others: Sequence[Tensor] = (), mode: str = "") -> Tensor:
+def _measure_alike(tensors: Sequence[Tensor], launch: Launch, others: Sequence[Tensor] = (), mode: str = "") -> Tensor:
     """Measure tensors of one type, as :func:`_measure` does those of any."""
-    from triton.language import bfloat16, float16, float32
+    from gradclip.gpu_kernels import KINDS, join_blocks, measure_blocks
 
-    from gradclip.gpu_kernels import join_blocks, measure_blocks
-
-    device, dtype = tensors[0].device, tensors[0].dtype
-    kept = 1 if launch is UNITS else 0
-    own = [_in_memory_order(tensor, tensor, kept) for tensor in tensors]
-    compared = [_in_memory_order(*pair, kept) for pair in zip(others, tensors, strict=True)] if others else own
-    pointers = [np.array([tensor.data_ptr() for tensor in some], dtype=np.int64) for some in (own, compared)]
-    shapes = tuple([(_units(tensor) if kept else 1, tensor.numel()) for tensor in own])
+    device, kind = tensors[0].device, tensors[0].dtype
+    own = in_memory_order(tensors, tensors, launch.kept)
+    compared = in_memory_order(others, tensors, launch.kept) if others else own
     with torch.cuda.device_of(tensors[0]):  # type: ignore[no-untyped-call]
-        plan = _plan(shapes, launch.block, device, _stream(device))
-        addresses = [_on_device(some, device) for some in (pointers if others else pointers[:1])]
-        blocks, units = len(plan.owners), len(plan.firsts) - 1
-        steps = np.array([plan.divisor * dtype.itemsize, *pointers[0], *pointers[1]])
+        plan, memory = plan_blocks(own, launch), find_memory(own)
+        memory_of_others = find_memory(compared) if others else memory
+        blocks, units = plan.counts
         found = torch.empty((3, blocks), dtype=torch.float64, device=device)
         measures = torch.empty((3, units), dtype=torch.float64, device=device)
         if blocks:
             measure_blocks[(blocks,)](
-                *(addresses[0], addresses[-1], plan.owners, plan.starts, plan.lengths, found),
-                KIND={torch.float32: float32, torch.float16: float16, torch.bfloat16: bfloat16}[dtype],
+                *(memory.addresses, memory_of_others.addresses, plan.blocks, found),
+                KIND=KINDS[kind],
                 BLOCK=launch.block,
                 CHUNK=launch.chunk,
                 MODE=mode,
-                BYTES=dtype.itemsize if (steps % ALIGNMENT).any() else ALIGNMENT,
+                BYTES=bytes_at_once(kind, plan, memory, memory_of_others),
                 num_warps=launch.warps,
             )
         if units:
@@ -210,53 +225,10 @@ def _measure_alike(tensors: Sequence[Tensor], launch: _Launch, others: Sequence[
     return measures
 
 
-def _units(tensor: Tensor) -> int:
-    return len(tensor) if tensor.ndim > 1 else 1
+def _types(tensors: Sequence[Tensor]) -> list[torch.dtype]:
+    return [tensor.dtype for tensor in tensors]
 
 
-def _in_memory_order(tensor: Tensor, like: Tensor, kept: int) -> Tensor:
-    """A tensor's elements in the order in which another one has its own in memory; copied only where it has gaps.
-
-    Args:
-        tensor: the tensor.
-        like: the other one.
-        kept: dimensions that stay where they are, the first ones.
-    """
-    if tensor.is_contiguous() and (tensor is like or like.is_contiguous()):
-        return tensor
-    by_stride = sorted(range(kept, like.ndim), key=like.stride, reverse=True)
-    return tensor.detach().permute(*range(min(kept, like.ndim)), *by_stride).contiguous()
-
-
-def _stream(device: torch.device) -> int:
-    """The stream on which a plan is copied, and on which alone it is there in time."""
-    return torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0
-
-
-@lru_cache(maxsize=64)
-def _plan(shapes: tuple[tuple[int, int], ...], block: int, device: torch.device, stream: int) -> _Plan:  # noqa: ARG001
-    """Cut tensors into blocks.
-
-    Args:
-        shapes: units and elements of each tensor.
-        block: the most elements of a block.
-        device: where the plan is used.
-        stream: that which uses it, whose copy it waits for.
-    """
-    units, elements = np.array(shapes, dtype=np.int64).T
-    sizes = elements // np.maximum(units, 1)
-    tensor_of = np.repeat(np.arange(len(units)), units)
-    unit_of = np.repeat(np.arange(len(tensor_of)), -(-sizes // block)[tensor_of])
-    firsts = np.searchsorted(unit_of, np.arange(len(tensor_of) + 1))
-    within = (np.arange(len(unit_of)) - firsts[unit_of]) * block
-    owners = tensor_of[unit_of]
-    starts = (unit_of - (np.cumsum(units) - units)[owners]) * sizes[owners] + within
-    lengths = np.minimum(sizes[owners] - within, block)
-    columns = (_on_device(column, device) for column in (owners, starts, lengths, firsts))
-    return _Plan(int(np.gcd.reduce(starts)), *columns)
-
-
-def _on_device(numbers: NDArray[np.int64], device: torch.device) -> Tensor:
-    """Copy numbers to the device by way of memory from which it reads without a wait."""
-    tensor = torch.from_numpy(numbers)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+def _indices_by_type(tensors: Sequence[Tensor]) -> list[list[int]]:
+    types = _types(tensors)
+    return [[index for index, other in enumerate(types) if other == dtype] for dtype in dict.fromkeys(types)]

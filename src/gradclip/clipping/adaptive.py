@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
+from gradclip import gpu_norms
 from gradclip.clipping.arguments import POSITIVE
 from gradclip.clipping.base import Clipper, Gradients, State
 from gradclip.clipping.rescaling import rescale, rescale_in_place
@@ -64,6 +65,11 @@ class Adaptive(Clipper):
         """Rescale each unit in place, all factors computed at once; arguments are those of the base class."""
         clipped = self._clipped(gradients)
         if not clipped:
+            return state
+        of_clipped = [gradients[name] for name in clipped]
+        both = of_clipped + [parameters[name] for name in clipped]
+        if gpu_norms.can_measure_units(both):
+            gpu_norms.multiply_units(of_clipped, self._factor(*gpu_norms.flat_unit_norms(both).chunk(2)))
             return state
         least_limit = 0.0 if isinstance(self.value, Tensor) else min(self.value, 1.0) * self.eps
         tensors = [gradients[name] for name in clipped] + [parameters[name].detach() for name in clipped]

@@ -80,6 +80,8 @@ def inner_product(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor
         >>> inner_product([torch.tensor([1.0, 2.0])], [torch.tensor([3.0, 4.0])])
         tensor(11., dtype=torch.float64)
     """
+    if can_measure(tensors, others):
+        return inner_products(tensors, others).sum()
     own, theirs = ([shard(tensor) for tensor in some] for some in (tensors, others))
     if can_measure(own, theirs):
         products = [*inner_products(own, theirs).unbind()]

@@ -113,16 +113,21 @@ class MeasuringRecorder(Recorder):
         updates = torch.full_like(self._norms_before, torch.nan)
         if self._measure_updates:
             updates = change_norms(weights, self._weights_before)
-        self._norms = [self._norms_before, self._norms_after(gradients), tensor_norms(weights), updates]
+        norms = self._known_norms(gradients)
+        if norms is None:
+            norms, norms_of_weights = tensor_norms([*gradients, *weights]).chunk(2)  # by a single call
+        else:
+            norms_of_weights = tensor_norms(weights)
+        self._norms = [self._norms_before, norms, norms_of_weights, updates]
         self._values = [product, self._largest]
 
-    def _norms_after(self, gradients: list[Tensor]) -> Tensor:
-        """The norms after clipping; from those before, where what was done to the gradients is known."""
+    def _known_norms(self, gradients: list[Tensor]) -> Tensor | None:
+        """The norms after clipping from those before, if what was done to the gradients is known."""
         changes = None if self._unchanged is None else self._unchanged.count_changes(self.parameters)
         if changes == 0:
             return self._norms_before
         coefficient = self._sample.coefficient(gradients) if changes == 1 and self._sample is not None else None
-        return tensor_norms(gradients) if coefficient is None else self._norms_before * coefficient
+        return None if coefficient is None else self._norms_before * coefficient
 
     def _keep(self) -> None:
         self._unchanged = self._sample = self._unclipped = None  # which hold gradients
