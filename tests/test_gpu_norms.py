@@ -162,7 +162,7 @@ def test_a_thread_reads_as_many_bytes_as_addresses_allow(tensors, divisor):
     assert found.divisor == divisor
     assert found.addresses.tolist()[1:] == [memory.data_ptr() + 4 * start for start in tensors]
     plan = Plan(3, *torch.empty(2, 4), counts=(4, 3))
-    assert gpu_plans.bytes_at_once(torch.float32, plan, found) == 4
+    assert gpu_plans.reads_of(torch.float32, plan, found) == {"BYTES": 4, "STEP": 1}
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ def measure_blocks(
     CHUNK: tl.constexpr,  # noqa: N803
     MODE: tl.constexpr,  # noqa: N803
     BYTES: tl.constexpr,  # noqa: N803
+    STEP: tl.constexpr,  # noqa: N803
 ):
     """Write the sum of squares, the largest magnitude and the number of non-finite elements of one block.
 
@@ -31,6 +32,7 @@ def measure_blocks(
         CHUNK: elements that are read at once.
         MODE: "minus", if the others are subtracted first; "times", for products with them in place of squares; or "".
         BYTES: of which the start of each block is a multiple; a thread reads so many at once.
+        STEP: the elements that are in so many bytes.
     """
     block = tl.program_id(0)
     blocks = tl.num_programs(0)
@@ -39,43 +41,59 @@ def measure_blocks(
     length = tl.load(plan + 2 * blocks + block)
     source = tl.load(addresses + owner).to(tl.pointer_type(KIND)) + start
     other = tl.load(others + owner).to(tl.pointer_type(KIND)) + start
-    squares = tl.zeros([CHUNK], tl.float64)
-    largest = tl.zeros([CHUNK], tl.float32)
-    nonfinite = tl.zeros([CHUNK], tl.int32)
-    if length == BLOCK:
-        for offset in range(0, BLOCK, CHUNK):  # without a mask, which keeps a thread from reading several at once
-            places = offset + tl.arange(0, CHUNK)
-            elements = _wide(tl.load(tl.multiple_of(source + places, BYTES)))
-            compared = elements
-            if MODE != "":
-                compared = _wide(tl.load(tl.multiple_of(other + places, BYTES)))
-            squares, largest, nonfinite = _add(elements, compared, squares, largest, nonfinite, MODE)
+    if length % STEP == 0:
+        squares, largest, nonfinite = _measure(source, other, length, BLOCK, CHUNK, MODE, BYTES, STEP)
     else:
-        for offset in range(0, BLOCK, CHUNK):
-            places = offset + tl.arange(0, CHUNK)
-            elements = _wide(tl.load(source + places, mask=places < length, other=0.0))
-            compared = elements
-            if MODE != "":
-                compared = _wide(tl.load(other + places, mask=places < length, other=0.0))
-            squares, largest, nonfinite = _add(elements, compared, squares, largest, nonfinite, MODE)
+        squares, largest, nonfinite = _measure(source, other, length, BLOCK, CHUNK, MODE, BYTES, 1)
     tl.store(found + block, tl.sum(squares, 0))
     tl.store(found + blocks + block, tl.max(largest, 0).to(tl.float64))
     tl.store(found + 2 * blocks + block, tl.sum(nonfinite, 0).to(tl.float64))
 
 
 @triton.jit
-def _wide(elements):
+def _measure(
+    source,
+    other,
+    length,
+    BLOCK: tl.constexpr,  # noqa: N803
+    CHUNK: tl.constexpr,  # noqa: N803
+    MODE: tl.constexpr,  # noqa: N803
+    BYTES: tl.constexpr,  # noqa: N803
+    STEP: tl.constexpr,  # noqa: N803
+):
+    squares = tl.zeros([CHUNK], tl.float64)
+    largest = tl.zeros([CHUNK], tl.float32)
+    nonfinite = tl.zeros([CHUNK], tl.int32)
+    for offset in range(0, BLOCK, CHUNK):
+        places = offset + tl.arange(0, CHUNK)
+        elements = _read(source, places, length, BYTES, STEP)
+        factors = elements
+        if MODE != "":
+            factors = _read(other, places, length, BYTES, STEP)
+        if MODE == "minus":
+            elements -= factors
+            factors = elements
+        squares += elements * factors
+        size = tl.abs(elements.to(tl.float32))
+        largest = tl.maximum(largest, size)
+        nonfinite += (~(size < float("inf"))).to(tl.int32)  # nor is NaN less
+    return squares, largest, nonfinite
+
+
+@triton.jit
+def _read(source, places, length, BYTES: tl.constexpr, STEP: tl.constexpr):  # noqa: N803
+    """Elements at these places, zero beyond the length, in float64."""
+    elements = tl.load(tl.multiple_of(source + places, BYTES), mask=_are_inside(places, length, STEP), other=0.0)
     return elements.to(tl.float32).to(tl.float64)
 
 
 @triton.jit
-def _add(elements, others, squares, largest, nonfinite, MODE: tl.constexpr):  # noqa: N803
-    if MODE == "minus":
-        elements -= others
-        others = elements
-    size = tl.abs(elements.to(tl.float32))
-    is_bad = ~(size < float("inf"))  # nor is NaN less
-    return squares + elements * others, tl.maximum(largest, size), nonfinite + is_bad.to(tl.int32)
+def _are_inside(places, length, STEP: tl.constexpr):  # noqa: N803
+    """Whether places are below a length that is a multiple of the step, in a form that is alike for a step's places.
+
+    So the compiler sees that a thread may read them at once.
+    """
+    return places // STEP < length // STEP
 
 
 @triton.jit(do_not_specialize=["blocks"])
@@ -117,8 +135,8 @@ def multiply_blocks(
     factors,
     KIND: tl.constexpr,  # noqa: N803
     BLOCK: tl.constexpr,  # noqa: N803
-    CHUNK: tl.constexpr,  # noqa: N803
     BYTES: tl.constexpr,  # noqa: N803
+    STEP: tl.constexpr,  # noqa: N803
 ):
     """Multiply one block in place by its unit's factor, in float64.
 
@@ -127,9 +145,9 @@ def multiply_blocks(
         plan: as of :func:`measure_blocks`.
         factors: of the units, float64; where one is 1, nothing is read or written.
         KIND: the type of the elements.
-        BLOCK: the most elements of a block.
-        CHUNK: elements that are multiplied at once.
+        BLOCK: the most elements of a block, all of which are multiplied at once.
         BYTES: as of :func:`measure_blocks`.
+        STEP: as of :func:`measure_blocks`.
     """
     block = tl.program_id(0)
     blocks = tl.num_programs(0)
@@ -137,8 +155,23 @@ def multiply_blocks(
     if factor != 1.0:
         length = tl.load(plan + 2 * blocks + block)
         target = tl.load(addresses + tl.load(plan + block)).to(tl.pointer_type(KIND)) + tl.load(plan + blocks + block)
-        for offset in range(0, BLOCK, CHUNK):
-            places = offset + tl.arange(0, CHUNK)
-            elements = tl.multiple_of(target + places, BYTES)
-            products = _wide(tl.load(elements, mask=places < length, other=0.0)) * factor
-            tl.store(elements, products.to(tl.float32).to(KIND), mask=places < length)
+        if length % STEP == 0:
+            _multiply(target, length, factor, KIND, BLOCK, BYTES, STEP)
+        else:
+            _multiply(target, length, factor, KIND, BLOCK, BYTES, 1)
+
+
+@triton.jit
+def _multiply(
+    target,
+    length,
+    factor,
+    KIND: tl.constexpr,  # noqa: N803
+    BLOCK: tl.constexpr,  # noqa: N803
+    BYTES: tl.constexpr,  # noqa: N803
+    STEP: tl.constexpr,  # noqa: N803
+):
+    places = tl.arange(0, BLOCK)
+    products = _read(target, places, length, BYTES, STEP) * factor
+    pointers = tl.multiple_of(target + places, BYTES)
+    tl.store(pointers, products.to(tl.float32).to(KIND), mask=_are_inside(places, length, STEP))

@@ -21,10 +21,10 @@ from gradclip.gpu_plans import (
     WHOLE,
     Launch,
     by_stride,
-    bytes_at_once,
     find_memory,
     in_memory_order,
     plan_blocks,
+    reads_of,
     shapes_of,
     units_and_elements,
     units_of,
@@ -166,8 +166,7 @@ def _multiply_alike(tensors: Sequence[Tensor], factors: Tensor) -> None:
                 *(memory.addresses, plan.blocks, factors),
                 KIND=KINDS[kind],
                 BLOCK=UNITS.block,
-                CHUNK=UNITS.chunk,
-                BYTES=bytes_at_once(kind, plan, memory),
+                **reads_of(kind, plan, memory),
                 num_warps=UNITS.warps,
             )
     if own is not tensors:
@@ -216,7 +215,7 @@ def _measure_alike(tensors: Sequence[Tensor], launch: Launch, others: Sequence[T
                 BLOCK=launch.block,
                 CHUNK=launch.chunk,
                 MODE=mode,
-                BYTES=bytes_at_once(kind, plan, memory, memory_of_others),
+                **reads_of(kind, plan, memory, memory_of_others),
                 num_warps=launch.warps,
             )
         if units:

@@ -68,9 +68,19 @@ class Memory(NamedTuple):
     addresses: Tensor
 
 
-def bytes_at_once(dtype: torch.dtype, plan: Plan, *memories: Memory) -> int:
-    """Return how many bytes a thread may read at once: as many as the address of each block is a multiple of."""
-    return gcd(plan.divisor * dtype.itemsize, *(memory.divisor for memory in memories))
+def reads_of(dtype: torch.dtype, plan: Plan, *memories: Memory) -> dict[str, int]:
+    """Return how much a thread may read at once: as much as the address of each block is a multiple of.
+
+    Args:
+        dtype: of the elements.
+        plan: how their tensors are cut into blocks.
+        memories: where those are.
+
+    Returns:
+        The kernels' arguments of that: its bytes and its elements.
+    """
+    size = gcd(plan.divisor * dtype.itemsize, *(memory.divisor for memory in memories))
+    return {"BYTES": size, "STEP": size // dtype.itemsize}
 
 
 def shapes_of(tensors: Sequence[Tensor]) -> Shapes:
