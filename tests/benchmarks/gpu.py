@@ -13,10 +13,11 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.util import find_spec
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any, TypeVar
 
 import torch
@@ -32,7 +33,8 @@ from tests.benchmarks.jax_training import seconds_of_jax
 from tests.benchmarks.vectorized import Commands
 
 TOKENS, SEQUENCES = 1024, 8
-FIRST_STEPS, STEPS = 4, 20  # of a fit: those that are not counted, and those that are
+FIRST_STEPS, STEPS = 4, 20  # of a turn: those that are not counted, and those that are
+MONITOR, MONITOR_AND_NORM = "GradientMonitor", "GradientMonitor and ClipGradients: norm"
 SECONDS = {"right": 60, "monitor": 130, "stacked": 60, "multirun": 90}  # of each part, at most
 Row = TypeVar("Row")
 
@@ -84,16 +86,45 @@ def in_time(rows: Iterable[Row], seconds: float, growth: float = 1.0) -> Iterato
         print(f"\nLeft out, for the time of this part is over: {', '.join(map(str, left))}.", flush=True)
 
 
-class Clock(Callback):
-    """The mean milliseconds of a step, once the first steps are over; a flush of the monitor is among them."""
+class Turns(Callback):
+    """Steps of one training in turns, each with other callbacks, so that all turns share its warm-up.
+
+    Args:
+        variants: callbacks and ``gradient_clip_val`` of each turn.
+
+    Attributes:
+        milliseconds: the mean time of a step in each turn, without its first steps, but with a flush of the monitor.
+    """
+
+    def __init__(self, variants: Sequence[tuple[list[Callback], float | None]]) -> None:
+        self.variants, self.milliseconds = variants, list[float]()
 
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_index: int) -> None:
-        if batch_index == FIRST_STEPS:
+        turn, step = divmod(batch_index, FIRST_STEPS + STEPS)
+        if step == 0:
+            self._start_turn(trainer, module, *self.variants[turn])
+            for callback in trainer.callbacks[1:]:  # type: ignore[attr-defined]
+                callback.on_train_batch_start(trainer, module, batch, batch_index)
+        if step == FIRST_STEPS:
             self._started = _now()
 
-    def on_train_batch_end(self, *arguments: object) -> None:
-        if arguments[-1] == FIRST_STEPS + STEPS - 1:
-            self.milliseconds = 1000 * (_now() - self._started) / STEPS
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *arguments: object) -> None:
+        if trainer.global_step % (FIRST_STEPS + STEPS) == 0:
+            for callback in trainer.callbacks[1:]:  # type: ignore[attr-defined]
+                callback.on_train_batch_end(trainer, module, *arguments)
+                callback.teardown(trainer, module, "fit")
+            self.milliseconds.append(1000 * (_now() - self._started) / STEPS)
+            trainer.callbacks = [self]  # type: ignore[attr-defined]
+
+    def _start_turn(
+        self, trainer: Trainer, module: LightningModule, callbacks: list[Callback], threshold: float | None
+    ) -> None:
+        trainer.gradient_clip_val = threshold
+        trainer.callbacks = [self, *callbacks]  # type: ignore[attr-defined]
+        for callback in callbacks:
+            callback.setup(trainer, module, "fit")
+            callback.on_fit_start(trainer, module)
+            callback.on_train_start(trainer, module)
 
 
 def _now() -> float:
@@ -103,36 +134,44 @@ def _now() -> float:
     return time.perf_counter()
 
 
-def step_milliseconds(module: Language, callbacks: list[Callback], **settings: Any) -> float:
-    """Milliseconds of a step."""
-    clock = Clock()
-    fit(module, module.rows(FIRST_STEPS + STEPS), [*callbacks, clock], **settings)
-    return clock.milliseconds
+def ratios(module: Language, names: Sequence[str], precision: str) -> tuple[float, list[float]]:
+    """Milliseconds of a step with Lightning's clipping, and what a step of each variant takes over it.
+
+    Every variant is measured between two turns with Lightning's clipping, whose mean counts.
+    """
+    variants = [_plain(), *chain.from_iterable((_variant(name), _plain()) for name in names)]
+    turns = Turns(variants)
+    fit(module, module.rows(len(variants) * (FIRST_STEPS + STEPS)), [turns], precision=precision)
+    plain, measured = turns.milliseconds[::2], turns.milliseconds[1::2]
+    around = [(before + after) / 2 for before, after in pairwise(plain)]
+    return median(plain), [taken / base for taken, base in zip(measured, around, strict=True)]
+
+
+def _plain() -> tuple[list[Callback], float | None]:
+    return [], 1.0
+
+
+def _variant(name: str) -> tuple[list[Callback], float | None]:
+    """The callbacks of a row of the table, and Lightning's threshold where they do not clip."""
+    if name == MONITOR:
+        return [GradientMonitor()], 1.0
+    monitors: list[Callback] = [GradientMonitor()] if name == MONITOR_AND_NORM else []
+    return [*monitors, ClipGradients(clipper_of("norm" if monitors else name))], None
 
 
 def monitor_table(small: bool) -> None:
     """Print what the monitor and each clipper cost a step, over a step with Lightning's own clipping."""
+    torch.set_float32_matmul_precision("high")  # TF32, which users of such GPUs choose
     module = Language(small)
     parameters = sum(parameter.numel() for parameter in module.parameters())
-    precisions = ("bf16-mixed", "16-mixed", "32-true") if ON_GPU else ("bf16-mixed", "32-true")
-    print(f"| {parameters / 1e6:.1f} M parameters | {' | '.join(precisions)} |\n|---|{'---|' * len(precisions)}")
-    variants: dict[str, tuple[bool, str | None]] = {  # whether it monitors, and the method that clips
-        "with GradientMonitor": (True, None),
-        "with GradientMonitor and ClipGradients: norm": (True, "norm"),
-        **{f"with ClipGradients: {name}": (False, name) for name in METHODS},
-    }
-    plain = [step_milliseconds(module, [], precision=precision, gradient_clip_val=1.0) for precision in precisions]
-    print(f"| Lightning's clipping, ms a step | {' | '.join(f'{taken:.1f}' for taken in plain)} |", flush=True)
-    for name in in_time(variants, SECONDS["monitor"]):
-        monitors, method = variants[name]
-        times = []
-        for precision in precisions:
-            callbacks: list[Callback] = [GradientMonitor()] if monitors else []
-            callbacks += [] if method is None else [ClipGradients(clipper_of(method))]
-            by_lightning = {"gradient_clip_val": 1.0} if method is None else {}
-            times.append(step_milliseconds(module, callbacks, precision=precision, **by_lightning))
-        ratios = " | ".join(f"{taken / base:.2f}" for taken, base in zip(times, plain, strict=True))
-        print(f"| {name} | {ratios} |", flush=True)
+    names, columns = [MONITOR, MONITOR_AND_NORM, *METHODS], {}
+    for precision in in_time(("bf16-mixed", "16-mixed", "32-true") if ON_GPU else ("32-true",), SECONDS["monitor"]):
+        columns[precision] = ratios(module, names, precision)
+    print(f"| {parameters / 1e6:.1f} M parameters | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
+    print(f"| Lightning's clipping, ms a step | {' | '.join(f'{plain:.1f}' for plain, _ in columns.values())} |")
+    for row, name in enumerate(names):
+        cells = " | ".join(f"{found[row]:.2f}" for _, found in columns.values())
+        print(f"| {name if row < 2 else f'ClipGradients: {name}'} | {cells} |", flush=True)
 
 
 def stacked_table(small: bool) -> None:

@@ -302,7 +302,7 @@ CHECKS: dict[str, Check] = {
     "5: norms of many tensors": check_kernel,
     "6: stored record, explosion report": check_tracked_run,
     "6: checkpoint and resume": check_resume,
-    "6: two processes": check_two_processes,
-    "6: torch.compile": check_compiled,
     "6: activation checkpointing": check_activation_checkpoints,
+    "6: torch.compile": check_compiled,
+    "6: two processes": check_two_processes,
 }

@@ -21,7 +21,7 @@ def result(data=None, network=None, record=None, train=(9.0, 4.0), test=(9.0, 5.
     record = record or make_record([[3.0, 4.0]] * 4)
     network = network or nn.Linear(20, 1)
     curves = {"train": [*train], "test": [*test]}
-    return Result(data, data.score_scale, network, {}, record, curves, None, 0.1, 1, loss_is_bounded=False)
+    return Result(data, data.score_scale, lambda: network, {}, record, curves, None, 0.1, 1, loss_is_bounded=False)
 
 
 def title_of(plot):

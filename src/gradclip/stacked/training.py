@@ -6,6 +6,7 @@ import operator
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -191,7 +192,7 @@ class StackedTraining:
         rates = replica.config.parts.optimizer.lr * self._factors[record.step - 1]
         return Result(
             data=replica.data,
-            network=self.network.network_of(parameters, index),
+            make_network=partial(self.network.network_of, parameters, index),
             description=replica.description,
             record=replace(record, learning_rate=rates),
             score_scale=replica.data.score_scale,

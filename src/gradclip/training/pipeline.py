@@ -123,7 +123,7 @@ def collect(components: Components) -> Result:
     return Result(
         data=components.data,
         score_scale=components.score_scale,
-        network=ours.network if ours else module,
+        make_network=lambda: ours.network if ours else module,
         description=components.description,
         record=GradientRecord.interleave([*components.monitor.records.values()]),
         curves=components.curves,

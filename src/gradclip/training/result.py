@@ -1,5 +1,6 @@
 """The result of a training, however it ran: alone or stacked with others."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -27,7 +28,7 @@ class Result:
     Attributes:
         data: what it was trained on.
         score_scale: the score that it is judged by.
-        network: with its final weights.
+        make_network: makes the network with its final weights, which few readers of many results ask for.
         description: the arguments of :func:`gradclip.models.build.build_network` that rebuild it; None for a module of
             the user's.
         record: the gradients of every step.
@@ -42,7 +43,7 @@ class Result:
 
     data: TrainingData
     score_scale: ScoreScale
-    network: nn.Module
+    make_network: Callable[[], nn.Module]
     description: dict[str, Any] | None
     record: GradientRecord
     curves: Curves
@@ -52,6 +53,11 @@ class Result:
     loss_is_bounded: bool
     clip_fraction: float | None = None
     run: TrackedRun | None = None
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """The network with its final weights."""
+        return self.make_network()
 
     @cached_property
     def summary(self) -> Summary:
