@@ -68,6 +68,8 @@ def unchecked_norms(
         tensor([5., 1.], dtype=torch.float64)
     """
     can_group = {tensor.dtype for tensor in tensors} == {torch.float32}
+    if ends is None and minus is None and len(tensors) < ALIKE and all(tensor.numel() <= BLOCK for tensor in tensors):
+        return torch.stack(torch._foreach_norm(list(tensors), order, dtype=torch.float32)).double()
     plan = _plan(tuple([tensor.numel() for tensor in tensors]), can_group)
     if ends is None and minus is None:
         parts = [_norms_of_rows(group, order) for group in _groups(tensors, plan)]

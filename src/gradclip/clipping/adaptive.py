@@ -11,7 +11,7 @@ from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 from gradclip.clipping.arguments import POSITIVE
 from gradclip.clipping.base import Clipper, Gradients, State
 from gradclip.clipping.rescaling import rescale, rescale_in_place
-from gradclip.unit_norms import unit_norms
+from gradclip.unit_norms import together, unit_norms
 
 
 @dataclass(frozen=True)
@@ -65,16 +65,31 @@ class Adaptive(Clipper):
         clipped = self._clipped(gradients)
         if not clipped:
             return state
-        least_limit = 0.0 if isinstance(self.value, Tensor) else min(self.value, 1.0) * self.eps
-        tensors = [gradients[name] for name in clipped] + [parameters[name].detach() for name in clipped]
-        of_both = unit_norms(tensors, least_limit)
-        norms, weights = _flatten_dense_tensors(of_both).chunk(2)  # type: ignore[no-untyped-call]
-        each = _unflatten_dense_tensors(self._factor(norms, weights), of_both[: len(clipped)])  # type: ignore[no-untyped-call]
-        rescale_in_place({name: gradients[name] for name in clipped}, each)
+        matrices = [name for name in clipped if gradients[name].ndim > 1]
+        vectors = [name for name in clipped if gradients[name].ndim < 2]
+        of_both = together(_both(gradients, parameters, matrices), _both(gradients, parameters, vectors), self._least)
+        norms, weights = of_both[: len(matrices)], of_both[len(matrices) : 2 * len(matrices)]
+        if vectors:
+            of_vectors = of_both[-1].chunk(2)
+            norms, weights = [*norms, of_vectors[0]], [*weights, of_vectors[1]]
+        factors = self._factor(_flatten_dense_tensors(norms), _flatten_dense_tensors(weights))  # type: ignore[no-untyped-call]
+        each = _unflatten_dense_tensors(factors, norms)  # type: ignore[no-untyped-call]
+        each = [*each[:-1], *each[-1].unbind()] if vectors else each
+        rescale_in_place({name: gradients[name] for name in matrices + vectors}, each)
         return state
+
+    @property
+    def _least(self) -> float:
+        """A norm below which no gradient is clipped, and that counts as the least weight norm."""
+        is_known = not isinstance(self.value, Tensor) or self.value.is_cpu
+        return min(float(self.value), 1.0) * self.eps if is_known else 0.0
 
     def _factor(self, norms: Tensor, weights: Tensor) -> Tensor:
         return torch.clamp(self.value * weights.clamp(min=self.eps) / norms, max=1.0)
 
     def _clipped(self, gradients: Gradients) -> list[str]:
         return [name for name in gradients if self.exclude is None or not fnmatchcase(name, self.exclude)]
+
+
+def _both(gradients: Gradients, parameters: Gradients, names: list[str]) -> list[Tensor]:
+    return [gradients[name] for name in names] + [parameters[name].detach() for name in names]
