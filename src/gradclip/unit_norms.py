@@ -7,8 +7,8 @@ from torch import Tensor
 from torch._utils import _flatten_dense_tensors
 
 from gradclip.cpu_norms import BLOCK, unchecked_norms
-from gradclip.norms import are_narrow_on_cpu, doubtful_norms, joined_norms, safe_scale, tensor_norms, wide_type
-from gradclip.sharding import join_shards, shard
+from gradclip.norms import are_narrow_on_cpu, doubtful_norms, joined_norms, safe_scale, wide_type
+from gradclip.sharding import is_distributed, join_shards, shard
 
 
 def unit_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -22,16 +22,16 @@ def unit_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
         [tensor([[ 5.],
                 [10.]], dtype=torch.float64)]
     """
-    matrices, vectors = (
-        [tensor for tensor in tensors if (tensor.ndim > 1) == is_matrix] for is_matrix in (True, False)
-    )
-    local = [_norms_of_rows(shard(matrix)) for matrix in matrices]
-    of_matrices = iter(join_shards(local, matrices, joined_norms, whole_dimension=0))
-    of_vectors = iter(tensor_norms(vectors).unbind() if vectors else ())
-    return [next(of_matrices if tensor.ndim > 1 else of_vectors) for tensor in tensors]
+    if not any(is_distributed(tensor) for tensor in tensors):
+        return _local_unit_norms(tensors)
+    norms = [norm.double() for norm in _local_unit_norms([shard(tensor) for tensor in tensors])]
+    vectors = [tensor if tensor.ndim < 2 else norm for tensor, norm in zip(tensors, norms, strict=True)]
+    norms = join_shards(norms, vectors, joined_norms)
+    others = [norm if tensor.ndim < 2 else tensor for tensor, norm in zip(tensors, norms, strict=True)]
+    return join_shards(norms, others, joined_norms, whole_dimension=0)
 
 
-def together(matrices: Sequence[Tensor], vectors: Sequence[Tensor], least: float = 0.0) -> list[Tensor]:
+def unit_norms_together(matrices: Sequence[Tensor], vectors: Sequence[Tensor], least: float = 0.0) -> list[Tensor]:
     """Return the norms of each matrix's units, as :func:`unit_norms` does, and those of all vectors in one tensor.
 
     On a CPU they are measured in float32 first, and again with care if one over- or underflowed.
@@ -42,33 +42,37 @@ def together(matrices: Sequence[Tensor], vectors: Sequence[Tensor], least: float
         least: norms below this need not be exact, only below it.
     """
     if are_narrow_on_cpu([*matrices, *vectors]):
-        norms = [_unscaled_norms_of_rows(matrix, _enough(matrix)) for matrix in matrices]
+        norms = [_unscaled_unit_norms(matrix, _enough(matrix)) for matrix in matrices]
         norms += [unchecked_norms(vectors, 2).float()] if vectors else []
         if not doubtful_norms(_flatten_dense_tensors(norms), least):  # type: ignore[no-untyped-call]
             return norms
-    return unit_norms(matrices) + ([tensor_norms(vectors)] if vectors else [])
-
-
-def _norms_of_rows(matrix: Tensor) -> Tensor:
-    if matrix.is_complex():
-        matrix = matrix.abs()
-    if matrix.dtype != torch.float64 or matrix.numel() == 0:
-        return _unscaled_norms_of_rows(matrix, wide_type(matrix))
-    scale = safe_scale(matrix.abs().amax(_inner(matrix), keepdim=True))
-    return _unscaled_norms_of_rows(matrix / scale, torch.float64) * scale
-
-
-def _unscaled_norms_of_rows(matrix: Tensor, dtype: torch.dtype) -> Tensor:
-    wider = None if matrix.dtype == dtype else dtype  # a type that is asked for costs time even where it is there
-    norms: Tensor = torch.linalg.vector_norm(matrix, 2, _inner(matrix), keepdim=True, dtype=wider)
-    return norms
+    each = unit_norms([*matrices, *vectors])
+    return [*each[: len(matrices)], torch.stack(each[len(matrices) :])] if vectors else each
 
 
 def _enough(matrix: Tensor) -> torch.dtype:
-    """The type in which the squares of each row can be added up."""
+    """The type in which the squares of a unit can be added up."""
     return torch.float32 if matrix.numel() <= BLOCK * matrix.shape[0] else torch.float64
 
 
-def _inner(matrix: Tensor) -> tuple[int, ...]:
+def _local_unit_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
+    tensors = [tensor.abs() if tensor.is_complex() else tensor for tensor in tensors]
+    return [_wide_unit_norms(tensor) for tensor in tensors]
+
+
+def _unscaled_unit_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    wider = None if tensor.dtype == dtype else dtype  # a type that is asked for costs time even where it is there
+    norms: Tensor = torch.linalg.vector_norm(tensor, 2, _inner(tensor), keepdim=tensor.ndim > 1, dtype=wider)
+    return norms
+
+
+def _wide_unit_norms(tensor: Tensor) -> Tensor:
+    if tensor.dtype != torch.float64 or tensor.numel() == 0:
+        return _unscaled_unit_norms(tensor, wide_type(tensor))
+    scale = safe_scale(tensor.abs().amax(_inner(tensor), keepdim=tensor.ndim > 1))
+    return _unscaled_unit_norms(tensor / scale, torch.float64) * scale
+
+
+def _inner(tensor: Tensor) -> tuple[int, ...]:
     """The dimensions within a unit."""
-    return (1,) if matrix.ndim == 2 else tuple(range(1, matrix.ndim))
+    return tuple(range(1, tensor.ndim)) or tuple(range(tensor.ndim))

@@ -11,7 +11,7 @@ from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 from gradclip.clipping.arguments import POSITIVE
 from gradclip.clipping.base import Clipper, Gradients, State
 from gradclip.clipping.rescaling import rescale, rescale_in_place
-from gradclip.unit_norms import together, unit_norms
+from gradclip.unit_norms import unit_norms, unit_norms_together
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,15 @@ class Adaptive(Clipper):
             return state
         matrices = [name for name in clipped if gradients[name].ndim > 1]
         vectors = [name for name in clipped if gradients[name].ndim < 2]
-        of_both = together(_both(gradients, parameters, matrices), _both(gradients, parameters, vectors), self._least)
+        of_both = unit_norms_together(
+            [of[name].detach() for of in (gradients, parameters) for name in matrices],
+            [of[name].detach() for of in (gradients, parameters) for name in vectors],
+            self._least,
+        )
         norms, weights = of_both[: len(matrices)], of_both[len(matrices) : 2 * len(matrices)]
         if vectors:
-            of_vectors = of_both[-1].chunk(2)
-            norms, weights = [*norms, of_vectors[0]], [*weights, of_vectors[1]]
+            of_gradients, of_weights = of_both[-1].chunk(2)
+            norms, weights = [*norms, of_gradients], [*weights, of_weights]
         factors = self._factor(_flatten_dense_tensors(norms), _flatten_dense_tensors(weights))  # type: ignore[no-untyped-call]
         each = _unflatten_dense_tensors(factors, norms)  # type: ignore[no-untyped-call]
         each = [*each[:-1], *each[-1].unbind()] if vectors else each
@@ -89,7 +93,3 @@ class Adaptive(Clipper):
 
     def _clipped(self, gradients: Gradients) -> list[str]:
         return [name for name in gradients if self.exclude is None or not fnmatchcase(name, self.exclude)]
-
-
-def _both(gradients: Gradients, parameters: Gradients, names: list[str]) -> list[Tensor]:
-    return [gradients[name] for name in names] + [parameters[name].detach() for name in names]
