@@ -68,8 +68,8 @@ class Adaptive(Clipper):
         matrices = [name for name in clipped if gradients[name].ndim > 1]
         vectors = [name for name in clipped if gradients[name].ndim < 2]
         of_both = unit_norms_together(
-            [of[name].detach() for of in (gradients, parameters) for name in matrices],
-            [of[name].detach() for of in (gradients, parameters) for name in vectors],
+            [of[name] for of in (gradients, parameters) for name in matrices],
+            [of[name] for of in (gradients, parameters) for name in vectors],
             self._least,
         )
         norms, weights = of_both[: len(matrices)], of_both[len(matrices) : 2 * len(matrices)]
