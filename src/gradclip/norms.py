@@ -106,7 +106,7 @@ def norms_and_largest(tensors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         >>> norms_and_largest([torch.tensor([3.0, -4.0]), torch.tensor([1.0])])
         (tensor([5., 1.], dtype=torch.float64), tensor(4., dtype=torch.float64))
     """
-    if not _are_narrow_on_cpu(tensors):
+    if not are_narrow_on_cpu(tensors):
         return tensor_norms(tensors), global_norm(tensors, torch.inf)
     ends: list[Tensor] = []
     norms = _repaired(unchecked_norms(tensors, 2, ends), tensors, 2)
@@ -126,15 +126,15 @@ def change_norms(tensors: Sequence[Tensor], before: Sequence[Tensor]) -> Tensor:
     """
     if can_measure(tensors, before):
         return gpu_norms.change_norms(tensors, before)
-    if _are_narrow_on_cpu(tensors):
+    if are_narrow_on_cpu(tensors):
         return _repaired(unchecked_norms(tensors, 2, minus=before), tensors, 2, before)
     if any(is_distributed(tensor) for tensor in tensors):  # one call takes no list of both kinds
         return tensor_norms([tensor - earlier for tensor, earlier in zip(tensors, before, strict=True)])
     return tensor_norms(torch._foreach_sub(list(tensors), list(before)))
 
 
-def _are_narrow_on_cpu(tensors: Sequence[Tensor]) -> bool:
-    """Whether these are tensors of a CPU's own that are measured in float32 first."""
+def are_narrow_on_cpu(tensors: Sequence[Tensor]) -> bool:
+    """Return whether these are tensors of a CPU's own that are measured in float32 first."""
     are_known = bool(tensors) and all(tensor.is_cpu and tensor.dtype in NARROW for tensor in tensors)
     return are_known and not any(is_distributed(tensor) or is_batchedtensor(tensor) for tensor in tensors)
 
@@ -156,10 +156,11 @@ def _repaired(norms: Tensor, tensors: Sequence[Tensor], order: float, before: Se
     return norms
 
 
-def doubtful_norms(norms: Tensor, vanishing: float = VANISHING) -> list[int]:
-    """Which norms, measured in float32 on a CPU, over- or underflowed."""
-    least, largest = torch.aminmax(_padded(norms))
-    if vanishing < least.item() and largest.item() < torch.inf:  # neither is true of NaN
+def doubtful_norms(norms: Tensor, least: float = 0.0) -> list[int]:
+    """Which norms, measured in float32 on a CPU, over- or underflowed; below ``least`` they need not be exact."""
+    vanishing = -1.0 if least > VANISHING else VANISHING
+    smallest, largest = torch.aminmax(_padded(norms))
+    if vanishing < smallest.item() and largest.item() < torch.inf:  # neither is true of NaN
         return []
     indices: list[int] = torch.nonzero(~((norms > vanishing) & norms.isfinite())).flatten().tolist()
     return indices

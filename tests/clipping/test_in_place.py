@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 
-from gradclip import Chain, Norm, Scheduled, Skip, Value
+from gradclip import Auto, Chain, Norm, ParameterNorm, Scheduled, Skip, Value
 from gradclip.clipping.base import Clipper
 from tests.clipping.test_contract import NAMES, SHORT_WARMUP, draw, make
 
@@ -13,6 +13,7 @@ CLIPPERS = {name: partial(make, name, **SHORT_WARMUP.get(name, {})) for name in 
     "chain": lambda: Chain(Skip(50.0), Norm(1.0), Value(0.1)),
     "scheduled value": lambda: Scheduled(Value(1.0, lower=-0.5), end=0.1, steps=4),
     "scheduled skip": lambda: Scheduled(Skip(50.0), end=0.1, steps=4),
+    "history of three norms": lambda: Auto(50.0, history=3),
     "norm of order 1": lambda: Norm(1.0, order=1.0),
     "norm of order inf": lambda: Norm(1.0, order=torch.inf),
 }
@@ -64,6 +65,11 @@ def test_in_place_is_what_is_returned_of_special_numbers(name, special):
         assert_paths_agree(CLIPPERS[name](), steps(torch.float16, number), draw(1.0, torch.float16, seed=99))
 
 
+def test_a_first_gradient_that_is_not_finite():
+    for name in ("auto", "zscore", "quantile", "parameter_ema"):
+        assert_paths_agree(CLIPPERS[name](), [draw(torch.nan), *steps(torch.float32)], draw(1.0, seed=99))
+
+
 @every_clipper
 def test_the_memory_stays_the_same(name):
     clipper, parameters, gradients = CLIPPERS[name](), draw(1.0, seed=99), draw(1e3)
@@ -76,6 +82,14 @@ def test_the_memory_stays_the_same(name):
 def test_no_gradients_at_all(name):
     clipper = CLIPPERS[name]()
     clipper.clip_in_place({}, {}, clipper.init({}))
+
+
+@pytest.mark.parametrize("clipper", [Norm(9.0), ParameterNorm(9.0), Auto()])
+def test_a_step_that_is_not_clipped_writes_nothing(clipper):
+    gradients = {"weight": torch.ones(1).expand(3)}  # which torch refuses to write to
+    clipper.clip_in_place(gradients, gradients, clipper.init(gradients))
+    with pytest.raises(RuntimeError, match="single memory location"):
+        Norm(0.1).clip_in_place(gradients, gradients, {})
 
 
 def test_a_method_without_a_way_of_its_own_is_copied_back():

@@ -140,6 +140,7 @@ class GradientMonitor(Callback):
         self._optimizer_steps = OptimizerSteps(trainer, pl_module, "GradientMonitor")
         changes_direction, once = may_change_direction(trainer, pl_module, self), multiplies_once(trainer, self)
         restored, self._restored = self._restored or {}, None
+        self._folder = Path(trainer.default_root_dir)
         for optimizer in trainer.optimizers:
             name = optimizer_names(trainer)[id(optimizer)]
             monitor = OptimizerMonitor(pl_module, optimizer, changes_direction, self.updates_every, once)
@@ -284,7 +285,7 @@ class GradientMonitor(Callback):
                 ended.
         """
         joined = {"reduce": partial(_reduce, trainer)} if reduce and trainer.world_size > 1 else {}
-        block = watched.monitor.flush(Path(trainer.default_root_dir), **joined)
+        block = watched.monitor.flush(self._folder, **joined)
         if block is not None and trainer.loggers:
             watched.step_logger.log(trainer, block)
 

@@ -12,7 +12,7 @@ from gradclip import gpu_norms
 from gradclip.clipping.arguments import POSITIVE
 from gradclip.clipping.base import Clipper, Gradients, State
 from gradclip.clipping.rescaling import rescale, rescale_in_place
-from gradclip.unit_norms import unit_norms
+from gradclip.unit_norms import unit_norms, unit_norms_together
 
 
 @dataclass(frozen=True)
@@ -64,20 +64,37 @@ class Adaptive(Clipper):
     def clip_in_place(self, gradients: Gradients, parameters: Gradients, state: State) -> State:
         """Rescale each unit in place, all factors computed at once; arguments are those of the base class."""
         clipped = self._clipped(gradients)
-        if not clipped:
-            return state
         of_clipped = [gradients[name] for name in clipped]
         both = of_clipped + [parameters[name] for name in clipped]
         if gpu_norms.can_measure_units(both):
             gpu_norms.multiply_units(of_clipped, self._factor(*gpu_norms.flat_unit_norms(both).chunk(2)))
-            return state
-        least_limit = 0.0 if isinstance(self.value, Tensor) else min(self.value, 1.0) * self.eps
-        tensors = [gradients[name] for name in clipped] + [parameters[name].detach() for name in clipped]
-        of_both = unit_norms(tensors, least_limit)
-        norms, weights = _flatten_dense_tensors(of_both).chunk(2)  # type: ignore[no-untyped-call]
-        each = _unflatten_dense_tensors(self._factor(norms, weights), of_both[: len(clipped)])  # type: ignore[no-untyped-call]
-        rescale_in_place({name: gradients[name] for name in clipped}, each)
+        elif clipped:
+            self._rescale_each(gradients, parameters, clipped)
         return state
+
+    def _rescale_each(self, gradients: Gradients, parameters: Gradients, clipped: list[str]) -> None:
+        """Rescale those gradients in place, by torch's own operations."""
+        matrices = [name for name in clipped if gradients[name].ndim > 1]
+        vectors = [name for name in clipped if gradients[name].ndim < 2]
+        of_both = unit_norms_together(
+            [of[name] for of in (gradients, parameters) for name in matrices],
+            [of[name] for of in (gradients, parameters) for name in vectors],
+            self._least,
+        )
+        norms, weights = of_both[: len(matrices)], of_both[len(matrices) : 2 * len(matrices)]
+        if vectors:
+            of_gradients, of_weights = of_both[-1].chunk(2)
+            norms, weights = [*norms, of_gradients], [*weights, of_weights]
+        factors = self._factor(_flatten_dense_tensors(norms), _flatten_dense_tensors(weights))  # type: ignore[no-untyped-call]
+        each = _unflatten_dense_tensors(factors, norms)  # type: ignore[no-untyped-call]
+        each = [*each[:-1], *each[-1].unbind()] if vectors else each
+        rescale_in_place({name: gradients[name] for name in matrices + vectors}, each)
+
+    @property
+    def _least(self) -> float:
+        """A norm below which no gradient is clipped, and that counts as the least weight norm."""
+        is_known = not isinstance(self.value, Tensor) or self.value.is_cpu
+        return min(float(self.value), 1.0) * self.eps if is_known else 0.0
 
     def _factor(self, norms: Tensor, weights: Tensor) -> Tensor:
         return torch.clamp(self.value * weights.clamp(min=self.eps) / norms, max=1.0)

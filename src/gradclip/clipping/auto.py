@@ -64,8 +64,13 @@ class Auto(NormRule):
 
     def _remember(self, state: Mapping[str, Numbers], norm: Numbers, finite: Numbers, xp: Any) -> Numbers:
         """The norms with this one in place of the oldest, if it is finite."""
-        places = np.arange(self.history) if xp is np else torch.arange(self.history, device=norm.device)
-        return xp.where((places == state["seen"] % self.history) & finite, norm, state["norms"])
+        place = state["seen"] % self.history
+        if xp is torch:
+            places = torch.arange(self.history, device=norm.device)
+            return torch.where((places == place) & finite, norm, state["norms"])
+        norms = state["norms"].copy()
+        norms[place] = norm if finite else norms[place]
+        return norms
 
 
 def _percentile(norms: Numbers, count: Numbers, percentile: float | Tensor, xp: Any) -> Numbers:
@@ -76,9 +81,9 @@ def _percentile(norms: Numbers, count: Numbers, percentile: float | Tensor, xp: 
     last = xp.where(count > 0, count - 1, 0) * xp.ones_like(norms[0])  # in float64: float32 would round its hundredth
     position = xp.minimum(last * percentile / 100, last)  # a schedule may raise the percentile above 100
     ends = xp.floor(position), xp.ceil(position)
-    if xp is np:
+    if xp is not torch:
         indices = [int(end) for end in ends]
-        below, above = np.partition(norms, indices)[indices]  # NaN is last
+        below, above = np.partition(norms[: max(count, 1)], indices)[indices]
     else:
         ordered = norms.sort().values
         below, above = (ordered.gather(0, end.long().reshape(1))[0] for end in ends)

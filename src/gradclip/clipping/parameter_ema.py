@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from gradclip.array_norms import row_norms
 from gradclip.clipping.arguments import COUNT, POSITIVE, SHARE
 from gradclip.clipping.base import Gradients, State, device_of
-from gradclip.clipping.norm_rules import NormRule, Numbers
+from gradclip.clipping.norm_rules import NormRule, Numbers, choose
 from gradclip.norms import norm_of_norms, tensor_norms
 
 
@@ -84,12 +84,13 @@ class ParameterEMA(NormRule):
         norms, averages = norm, state["averages"]
         warming_up = state["steps"] < self.warmup
         all_finite = xp.isfinite(norms).all()
-        coefficients = xp.where(warming_up, self._for_all(norms, xp), self._for_each(norms, averages, xp))
+        together, singly = partial(self._for_all, norms, xp), partial(self._for_each, norms, averages, xp)
+        coefficients = choose(warming_up, together, singly, xp)
         averages = self._remember(averages, norms, coefficients * norms, warming_up, all_finite, xp)
         return coefficients, {"averages": averages, "steps": state["steps"] + all_finite}
 
     def _for_all(self, norms: Numbers, xp: Any) -> Numbers:
-        total = row_norms(norms[None])[0] if xp is np else norm_of_norms(norms)
+        total = norm_of_norms(norms) if xp is torch else row_norms(norms[None])[0]
         return xp.where(total > self.warmup_norm, self.warmup_norm / total, total * 0 + 1)
 
     def _for_each(self, norms: Numbers, averages: Numbers, xp: Any) -> Numbers:

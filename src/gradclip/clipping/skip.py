@@ -21,7 +21,9 @@ class Skip(Clipper):
     Rule: no update where ‖g‖ is not finite or above c.
     A skipped update has a gradient of zero and :attr:`Report.skipped`, by which a callback keeps the optimizer from
     moving on its momentum or weight decay alone. After ``patience`` in a row the following ones pass as they are, until
-    a harmless one comes, so that a training which is beyond help ends as diverged rather than standing still.
+    a harmless one comes, so that a training which is beyond help ends as diverged rather than standing still. A loop
+    has to know whether the optimizer is to step, so that on a GPU the host waits for the gradients once a step, where
+    other methods let it work ahead.
 
     Non-finite gradients: skipped, ``patience`` in a row.
 

@@ -52,7 +52,7 @@ def nonfinite_counts(tensors: Sequence[Tensor], norms: Tensor) -> Tensor:
     """
     if norms.is_cpu:
         counts = torch.zeros_like(norms)
-        if norms.isfinite().all():
+        if norms.numel() and norms.max().isfinite():  # the largest of norms with a NaN is NaN
             return counts
         doubtful = torch.nonzero(~norms.isfinite()).flatten().tolist()
         for index, count in zip(doubtful, _count_nonfinite([tensors[index] for index in doubtful]), strict=True):

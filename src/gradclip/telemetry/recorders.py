@@ -30,8 +30,7 @@ class CopyingRecorder(Recorder):
     ) -> None:
         super().__init__(named_parameters, changes_direction, multiplies_once)
         self._offsets = np.cumsum([0, *(weight.numel() for weight in self._weights())])[:-1]
-        self._gradients_before: list[Tensor] = []
-        self._gradients_and_weights: list[Tensor] = []  # after the step
+        self._rows: list[Tensor] = []  # of each step: gradients before and after clipping, and weights after the step
         self._start: Tensor | None = None  # the weights before the first step of the block
 
     def _measure_before(self, measure_updates: bool) -> None:
@@ -40,31 +39,30 @@ class CopyingRecorder(Recorder):
             self._start = _flat(self._weights())
 
     def _measure_after(self) -> None:
-        self._after = _flat([*self._gradients(), *self._weights()])
+        self._row = _flat([self._before, *self._gradients(), *self._weights()])
 
     def _keep(self) -> None:
-        self._gradients_before.append(self._before)
-        self._gradients_and_weights.append(self._after)
+        self._rows.append(self._row)
 
     def _flush_columns(self) -> dict[str, NDArray[np.float64]]:
         assert self._start is not None
-        size = len(self._start)
-        before, start = to_matrix(self._gradients_before), to_matrix([self._start])
-        after, ends = np.split(to_matrix(self._gradients_and_weights), [size], axis=1)
-        weights = np.vstack([start, ends])
-        self._start = self._gradients_and_weights[-1][size:]
-        self._gradients_before, self._gradients_and_weights = [], []
-        nothing = np.full(len(before), np.nan)
+        rows, start = to_matrix(self._rows), to_matrix([self._start])
+        size = start.size
+        before, after, weights = (rows[:, place : place + size] for place in (0, size, 2 * size))
+        self._start = self._rows[-1][2 * size :]
+        self._rows = []
+        nothing = np.full(len(rows), np.nan)
         with np.errstate(invalid="ignore", over="ignore"):
-            norms = self._norms(before)
+            of_parts = self._norms(rows.reshape(-1, size)).reshape(len(rows), 3, -1)
+            norms, norms_clipped, norms_of_weights = of_parts.swapaxes(0, 1)
             return {
                 "max_abs": np.abs(before).max(axis=1),
                 "inner_product": (before * after).sum(axis=1) if self.changes_direction else nothing,
                 "nonfinite": self._nonfinite_counts(before, norms),
                 "norms": norms,
-                "norms_clipped": self._norms(after),
-                "weights": self._norms(weights[1:]),
-                "updates": self._norms(np.diff(weights, axis=0)),
+                "norms_clipped": norms_clipped,
+                "weights": norms_of_weights,
+                "updates": self._norms(weights - np.vstack([start, weights[:-1]])),
             }
 
     def _nonfinite_counts(self, rows: NDArray[np.float64], norms: NDArray[np.float64]) -> NDArray[np.float64]:

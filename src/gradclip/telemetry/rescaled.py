@@ -1,6 +1,7 @@
 """What clipping did to gradients, from less than all of their elements."""
 
 from collections.abc import Sequence
+from math import isfinite, sqrt
 
 import numpy as np
 import torch
@@ -55,10 +56,10 @@ class Sample:
     def __init__(self, gradients: Sequence[Tensor], norms: Tensor) -> None:
         self._before: NDArray[np.float64] | None = None
         are_float32 = all(gradient.is_cpu and gradient.dtype == torch.float32 for gradient in gradients)
-        if are_float32 and norms.isfinite().all():
-            self._index = int(norms.argmax())
-            self._largest = float(norms[self._index])
-            self._before = self._read(gradients)
+        if are_float32:
+            self._index = int(norms.argmax())  # of a NaN, if there is one
+            self._largest = norms[self._index].item()
+            self._before = self._read(gradients) if isfinite(self._largest) else None
 
     def coefficient(self, gradients: Sequence[Tensor]) -> float | None:
         """Return the number by which the sample was multiplied; None if it does not tell, or was changed otherwise.
@@ -72,7 +73,7 @@ class Sample:
         if self._before is None:
             return None
         after = self._read(gradients)
-        norm_before, norm = float(np.linalg.norm(self._before)), float(np.linalg.norm(after))
+        norm_before, norm = sqrt(self._before @ self._before), sqrt(after @ after)  # float64 holds squares of float32
         if not (norm_before > LEAST and LEAST < norm < np.inf):
             return None
         coefficient = norm / norm_before
