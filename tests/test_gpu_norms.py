@@ -161,8 +161,10 @@ def test_a_thread_reads_as_many_bytes_as_addresses_allow(tensors, divisor):
     found = gpu_plans.find_memory([memory[:0], *(memory[start:] for start in tensors)])
     assert found.divisor == divisor
     assert found.addresses.tolist()[1:] == [memory.data_ptr() + 4 * start for start in tensors]
-    plan = Plan(3, *torch.empty(2, 4), counts=(4, 3))
-    assert gpu_plans.reads_of(torch.float32, plan, found) == {"BYTES": 4, "STEP": 1}
+    plan = Plan(1024, *torch.empty(2, 4), counts=(4, 3))
+    size = 16 if divisor == 16 else 4
+    assert gpu_plans.reads_of(torch.float32, plan, found) == {"BYTES": size, "STEP": size // 4}
+    assert gpu_plans.reads_of(torch.float32, plan._replace(divisor=6), found) == {"BYTES": 4, "STEP": 1}
 
 
 @pytest.fixture

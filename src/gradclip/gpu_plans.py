@@ -69,7 +69,7 @@ class Memory(NamedTuple):
 
 
 def reads_of(dtype: torch.dtype, plan: Plan, *memories: Memory) -> dict[str, int]:
-    """Return how much a thread may read at once: as much as the address of each block is a multiple of.
+    """Return how much a thread may read at once: several elements, if the address of each block allows it.
 
     Args:
         dtype: of the elements.
@@ -77,9 +77,10 @@ def reads_of(dtype: torch.dtype, plan: Plan, *memories: Memory) -> dict[str, int
         memories: where those are.
 
     Returns:
-        The kernels' arguments of that: its bytes and its elements.
+        The kernels' arguments of that, in bytes and in elements.
     """
-    size = gcd(plan.divisor * dtype.itemsize, *(memory.divisor for memory in memories))
+    divisor = gcd(plan.divisor * dtype.itemsize, *(memory.divisor for memory in memories))
+    size = dtype.itemsize if divisor % ALIGNMENT else ALIGNMENT
     return {"BYTES": size, "STEP": size // dtype.itemsize}
 
 
