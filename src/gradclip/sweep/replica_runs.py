@@ -1,7 +1,7 @@
 """Stacked replicas as tracked runs, written as any other run; the best and the worst keep figures and a model."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -85,12 +85,12 @@ class ReplicaRuns:
         """
         with ThreadPoolExecutor(FILES_AT_ONCE) as writers:
             for some in _in_blocks(results):
-                written = [
-                    (number, result, writers.submit(write_result, self._begun[number][0], result))
-                    for number, result in some
-                ]
+                written = [self._write_files(writers, number, result) for number, result in some]
                 with together():
-                    finished = [self._end(number, result, end, files) for number, result, files in written]
+                    finished = [
+                        self._end(number, result, end, files)
+                        for (number, result), files in zip(some, written, strict=True)
+                    ]
                 for replica in finished if self.keep_all else ():
                     _write_model(replica)
 
@@ -102,8 +102,12 @@ class ReplicaRuns:
         if run is not None:
             describe_run(run, job, self._descriptions(run.store, job, data))
 
+    def _write_files(self, writers: Executor, number: int, result: Result) -> "Future[None]":
+        result.explosion  # noqa: B018  # made once, before two threads ask for it
+        return writers.submit(write_result, self._begun[number][0], result)
+
     def _end(self, number: int, result: Result, end: int, files: "Future[None]") -> FinishedReplica:
-        job, run = self._begun.pop(number)
+        job, run = self._begun[number]
         summary, config = result.summary, job.config
         if self.keep_all and config.figures:
             draw_figures(job.folder / keys.FIGURES_FOLDER, config, result)
@@ -112,6 +116,7 @@ class ReplicaRuns:
         files.result()  # raises where the disk is full
         if run is not None:
             run.complete(run_end)
+        del self._begun[number]
         finished = FinishedReplica(job, run, summary, result)
         if not self.keep_all:
             self._best = max(filter(None, (self._best, finished)), key=lambda one: one.normalized_score)
