@@ -179,10 +179,11 @@ def _wait(command: Command, condition: Callable[[], bool]) -> None:
 
 def _kill(command: Command, victim: str) -> bool:
     """Kill a process of a command; whether there was one."""
-    was_alive = command.process.poll() is None
+    if command.process.poll() is not None:
+        return False
     if victim in {MAIN, GROUP}:
         (os.kill if victim == MAIN else os.killpg)(command.process.pid, signal.SIGKILL)
-        return was_alive
+        return True
     _wait(command, lambda: bool(command.processes(IN_COMMAND[victim])))
     found = command.processes(IN_COMMAND[victim])
     for process in found[:1]:

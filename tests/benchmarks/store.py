@@ -77,7 +77,7 @@ def store_together(store: Store, count: int) -> None:
             starts.append(("begin_run", (create, False)))
             for operation, argument in ((Operations.write_parameters, PARAMETERS), (Operations.write_datasets, [])):
                 starts.append(("deliver", (create._replace(operation=operation.__name__, arguments=(argument,)),)))
-            end = RunEnd(curves, {"final/mse_test": 1.0}, {"outcome": "learned"}, now(), now())
+            end = RunEnd(curves, {"final/mse_test": 1.0}, {"outcome": "learned"}, now(), now() + number)
             ends.append(("complete_run", (create, end)))
         perform_together(starts, repeated=False)
         perform_together(ends, repeated=False)

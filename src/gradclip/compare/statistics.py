@@ -78,6 +78,7 @@ def _restore_infinity(value: float) -> float:
     return inf if value > HUGE / 1e6 else value
 
 
+@cache  # many groups have the same, and SciPy computes a p-value too
 def proportion(count: int, runs: int) -> Estimate:
     """Return the proportion ``count / runs`` with Wilson's interval (SciPy).
 

@@ -22,7 +22,7 @@ def curves_of(
         points: about how many steps of each curve, besides the last one.
     """
     window = max(1, -(-len(record.step) // points))
-    rows = np.unique(np.append(np.arange(0, len(record.step), window), len(record.step) - 1))
+    rows = np.append(np.arange(0, len(record.step) - 1, window), len(record.step) - 1)
     by_epoch = {
         score.by_epoch(split): _finite(np.arange(1, len(values) + 1), np.array(values))
         for split, values in scores.items()

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,7 +30,7 @@ from gradclip.training.outcome import Summary
 from gradclip.training.result import Result
 
 T = TypeVar("T")
-FILES_AT_ONCE = 8  # a disk takes hardly longer for them than for one
+FILES_AT_ONCE = 4  # of different runs: encoding needs no interpreter, and a disk takes hardly longer than for one
 WRITTEN_TOGETHER = 200  # runs: a transaction costs little for each, and others write in between
 
 
@@ -83,14 +83,15 @@ class ReplicaRuns:
             results: number of the job, and the result of its training.
             end: when the trainings ended, in milliseconds since 1970.
         """
-        with ThreadPoolExecutor(1) as writer:
+        with ThreadPoolExecutor(FILES_AT_ONCE) as writers:
             for some in _in_blocks(results):
-                kept = []
+                written = [self._write_files(writers, number, result) for number, result in some]
                 with together():
-                    for number, result in some:
-                        finished = self._end(number, result, end, writer)
-                        kept += [finished] if self.keep_all else []
-                for replica in kept:
+                    finished = [
+                        self._end(number, result, end, files)
+                        for (number, result), files in zip(some, written, strict=True)
+                    ]
+                for replica in finished if self.keep_all else ():
                     _write_model(replica)
 
     def _begin(self, job: Job, data: TrainingData) -> None:
@@ -101,17 +102,21 @@ class ReplicaRuns:
         if run is not None:
             describe_run(run, job, self._descriptions(run.store, job, data))
 
-    def _end(self, number: int, result: Result, end: int, writer: Executor) -> FinishedReplica:
-        job, run = self._begun.pop(number)
+    def _write_files(self, writers: Executor, number: int, result: Result) -> "Future[None]":
+        result.explosion  # noqa: B018  # made once, before two threads ask for it
+        return writers.submit(write_result, self._begun[number][0], result)
+
+    def _end(self, number: int, result: Result, end: int, files: "Future[None]") -> FinishedReplica:
+        job, run = self._begun[number]
         summary, config = result.summary, job.config
-        written = writer.submit(write_result, job, result)  # encodes without the interpreter
-        curves = curves_of(result.record, summary.score, result.curves, self.points)
-        run_end = RunEnd(curves, summary.metrics(), end_tags(config, result), end, now())
-        written.result()
         if self.keep_all and config.figures:
             draw_figures(job.folder / keys.FIGURES_FOLDER, config, result)
+        curves = curves_of(result.record, summary.score, result.curves, self.points)
+        run_end = RunEnd(curves, summary.metrics(), end_tags(config, result), end, now())
+        files.result()  # raises where the disk is full
         if run is not None:
             run.complete(run_end)
+        del self._begun[number]
         finished = FinishedReplica(job, run, summary, result)
         if not self.keep_all:
             self._best = max(filter(None, (self._best, finished)), key=lambda one: one.normalized_score)
@@ -152,11 +157,11 @@ class ReplicaRuns:
         return result_of(self._datasets[key])
 
 
-def _in_blocks(items: Iterable[T]) -> Iterator[Iterator[T]]:
-    """Yield items in blocks of as many as are written together; an item is made when it is asked for."""
+def _in_blocks(items: Iterable[T]) -> Iterator[list[T]]:
+    """Yield items in lists of as many as are written together."""
     iterator = iter(items)
-    for first in iterator:
-        yield chain([first], islice(iterator, WRITTEN_TOGETHER - 1))
+    while block := list(islice(iterator, WRITTEN_TOGETHER)):
+        yield block
 
 
 def _job_result(job: Job, run: TrackedRun | None, summary: Summary) -> JobResult:

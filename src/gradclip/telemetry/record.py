@@ -197,8 +197,13 @@ class GradientRecord:
 
     def norm_percentile(self, percentile: float) -> float:
         """Return a percentile, 0 to 100, of the finite global norms before clipping; NaN without any."""
+        return self.norm_percentiles([percentile])[0]
+
+    def norm_percentiles(self, percentiles: Sequence[float]) -> list[float]:
+        """Return several percentiles as :meth:`norm_percentile` does, which takes hardly longer than one."""
         finite = self.norm[np.isfinite(self.norm)]
-        return float(np.percentile(finite, percentile)) if finite.size else np.nan
+        found: list[float] = np.percentile(finite if finite.size else [np.nan], percentiles).tolist()
+        return found
 
     @cached_property
     def divergence(self) -> Divergence | None:

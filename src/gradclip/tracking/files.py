@@ -1,8 +1,7 @@
-"""Files that are written whole or not at all, where the process is killed or, but for copies, power is lost."""
+"""Files that are written whole or not at all, even where the process is killed or power is lost in the middle."""
 
 import json
 import os
-import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -49,17 +48,6 @@ def replace(source: Path, target: Path, lasting: bool = True) -> None:
     source.replace(target)
     if lasting:
         sync_to_disk(target.parent)
-
-
-def copy_whole(source: Path, target: Path) -> None:
-    """Copy a file into a folder, which is created if need be; whole or not at all where the process is killed."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        shutil.copyfile(source, temporary)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def sync_to_disk(path: Path) -> None:

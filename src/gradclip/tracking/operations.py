@@ -240,6 +240,7 @@ def delivery_of(operation: str) -> Delivery:
     return delivery
 
 
+@cache
 def needs_run(operation: str) -> bool:
     """Whether the first argument of an operation is the id of a run."""
     return "run_id" in inspect.signature(getattr(Operations, operation)).parameters

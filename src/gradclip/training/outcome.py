@@ -100,6 +100,7 @@ def summarize(record: GradientRecord, score_scale: ScoreScale, curves: Curves) -
     chooses = curves[keys.choosing_split(curves)]
     best = score_scale.best_index(chooses)
     best_score = np.nan if best is None else chooses[best]
+    p50, p90, p99, largest = record.norm_percentiles([50, 90, 99, 100])
     return Summary(
         score=score_scale.score,
         outcome="diverged" if divergence else _finite_outcome(score_scale, finals.get("validation", finals["train"])),
@@ -109,12 +110,7 @@ def summarize(record: GradientRecord, score_scale: ScoreScale, curves: Curves) -
         best_epoch=0 if best is None else best + 1,
         clip_fraction=record.clip_fraction,
         skipped=int(record.skipped.sum()),
-        norm_percentiles=(
-            record.norm_percentile(50),
-            record.norm_percentile(90),
-            record.norm_percentile(99),
-            record.norm_percentile(100),
-        ),
+        norm_percentiles=(p50, p90, p99, largest),
         divergence=divergence,
         steps=len(record.step),
         notes=(*_notes(record), *([] if known else [NO_SCORE])),

@@ -36,6 +36,24 @@ def write_one_run(store, number):
     return run_id
 
 
+def test_a_file_that_is_not_whole_is_no_artifact(store, tmp_path, monkeypatch):
+    from gradclip.tracking.backend.operations import Backend
+
+    backend, listed = Backend(store), []
+    run_id = backend.create_run("run", {}, None, None)
+
+    def copy_half(_, target):
+        target.write_text("ha")
+        listed.append(backend.client.list_artifacts(run_id))
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr("shutil.copyfile", copy_half)
+    with pytest.raises(OSError, match="the disk is full"):
+        backend.write_text(run_id, "half", "name.txt")
+    assert listed == [[]]
+    assert not [path for path in (tmp_path / "artifacts").rglob("*") if path.is_file()]
+
+
 @pytest.mark.command  # each writer loads MLflow
 def test_writers_of_one_fresh_store_lose_nothing(store):
     with ProcessPoolExecutor(WRITERS, mp_context=multiprocessing.get_context("spawn")) as pool:

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -33,7 +34,7 @@ from gradclip.tracking import MAX_RETRIES
 from gradclip.tracking.backend.accepted import RUN_FILES
 from gradclip.tracking.backend.connection import Connection
 from gradclip.tracking.backend.failures import is_refusal
-from gradclip.tracking.files import copy_whole, read_note, replace, write_note
+from gradclip.tracking.files import read_note, replace, write_note
 from gradclip.tracking.records import (
     CHECKPOINT_FILE,
     PARENT_FILE,
@@ -49,6 +50,7 @@ MAX_METRICS = 1000  # that MLflow takes in one call
 MAX_PARAMETERS = 100
 MAX_NAME = 250  # characters of a run's name in a database, which MLflow does not check
 CREATION = re.compile(r"[0-9a-f]{32}")
+UNLISTED = ".artifact.uploading."  # what the names of artifacts begin with that MLflow does not list
 CONTEXT_TAG = "mlflow.data.context"
 
 
@@ -198,7 +200,7 @@ def _log_file(repository: ArtifactRepository, path: Path, folder: Path) -> None:
     """
     root = Path(repository.artifact_dir) if isinstance(repository, LocalArtifactRepository) else None
     if root is not None and _is_within(root, folder):
-        copy_whole(path, root / folder / path.name)
+        _copy(path, root / folder / path.name)
     else:
         repository.log_artifact(str(path), None if folder == Path() else folder.as_posix())
 
@@ -207,6 +209,17 @@ def _is_within(root: Path, folder: Path) -> bool:
     """Whether a relative path is sure not to lead out of a folder; what may, MLflow looks at, and refuses."""
     is_relative = not folder.is_absolute() and ".." not in folder.parts
     return is_relative and not any((root / part).is_symlink() for part in (folder, *folder.parents))
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file into a folder, which is created if need be; whole or not at all where the process is killed."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f"{UNLISTED}{os.getpid()}")
+    try:
+        shutil.copyfile(source, temporary)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _report_link(path: Path) -> None:

@@ -1,0 +1,33 @@
+"""The runs of stacked replicas."""
+
+import errno
+import os
+
+from gradclip.config.composition import compose_config
+from gradclip.sweep import replica_runs
+from gradclip.sweep.replica_runs import ReplicaRuns
+from gradclip.sweep.results import read_results
+from gradclip.sweep.stacked_jobs import train_stacked
+from gradclip.tracking.records import Parent
+from gradclip.training.job import Job
+
+LIGHT = ("tracking.uri=null", "trainer.max_epochs=1", "figures=false", "log_model=false")
+
+
+def test_a_run_whose_files_find_no_room_has_failed_and_those_before_it_have_not(tmp_path, monkeypatch):
+    def write(job, result):
+        if job.number == 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(job.folder))
+        write_result(job, result)
+
+    write_result = replica_runs.write_result
+    monkeypatch.setattr(replica_runs, "write_result", write)
+    parent = Parent(str(tmp_path), "multirun", {})
+    jobs = [
+        Job(compose_config([f"seed={number}", *LIGHT]), (f"seed={number}",), tmp_path / str(number), number, parent)
+        for number in range(3)
+    ]
+    train_stacked(jobs, ReplicaRuns(points=10, keep_all=False, lock=tmp_path / "run.lock"), max_replicas=3)
+    results = read_results(tmp_path)
+    assert [result.outcome == "failed" for result in results] == [False, True, True]
+    assert all("No space left on device" in result.error for result in results[1:])
