@@ -38,10 +38,10 @@ class InPlaceClipper:
         Raises:
             TrainerError: a gradient is sparse.
         """
-        parameters = {name: p for name, p in named.items() if p.grad is not None and p.numel()}
-        gradients = {name: p.grad for name, p in parameters.items() if p.grad is not None}
+        gradients = {name: grad for name, p in named.items() if (grad := p.grad) is not None and p.numel()}
         if not gradients:  # no batch of the step had a loss
             return
+        parameters = {name: named[name] for name in gradients}
         if self._known is not named:
             check_dense(parameters)
             self.state, self._known = self._state_for(named), named
