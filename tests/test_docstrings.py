@@ -15,7 +15,7 @@ MANY = 3  # parameters, from which on each is described
 def public_functions() -> Iterator[tuple[str, Callable[..., Any]]]:
     """Public functions and methods of the package that do not have their description from a base class."""
     for found in pkgutil.walk_packages(gradclip.__path__, "gradclip."):
-        if found.name == "gradclip.gpu_kernels":  # which needs Triton, and whose functions are no longer Python's
+        if found.name == "gradclip.norms.gpu_kernels":  # which needs Triton, and whose functions are no longer Python's
             continue
         module = import_module(found.name)
         for name, member in vars(module).items():

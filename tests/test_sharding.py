@@ -14,7 +14,7 @@ from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, 
 
 from gradclip.clipping.build import make_clipper
 from gradclip.errors import ClippingError
-from gradclip.norms import tensor_norms
+from gradclip.norms.tensors import tensor_norms
 from gradclip.sharding import is_distributed, stored
 from gradclip.telemetry.measures import nonfinite_counts
 from gradclip.telemetry.recorders import make_recorder

@@ -25,10 +25,10 @@ from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 from gradclip import ClipGradients, GradientMonitor, Norm
 from gradclip.cli.notebook import train
-from gradclip.gpu_norms import can_measure
 from gradclip.keys import TELEMETRY_FILE
 from gradclip.loops.watch import watch
-from gradclip.norms import global_norm
+from gradclip.norms.gpu import can_measure
+from gradclip.norms.tensors import global_norm
 from gradclip.stacked.replicas import make_replicas
 from gradclip.stacked.training import StackedTraining
 from gradclip.telemetry.measures import measure_gradients

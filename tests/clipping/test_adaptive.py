@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from gradclip import Adaptive
-from gradclip.unit_norms import unit_norms
+from gradclip.norms.units import unit_norms
 
 
 def published(gradient, weight, share=0.01, eps=1e-3):

@@ -17,8 +17,8 @@ from gradclip.clipping.base import Clipper
 from gradclip.clipping.build import BACKWARD_METHODS, METHODS, make_clipper
 from gradclip.clipping.chain import Chain
 from gradclip.config.clip import CONSTANTS, DECLARED
-from gradclip.norms import global_norm
-from gradclip.unit_norms import unit_norms
+from gradclip.norms.tensors import global_norm
+from gradclip.norms.units import unit_norms
 
 CONFIGS = Path(__file__).parents[2] / "conf" / "clip"
 SHAPES = {"scalar": (), "bias": (3,), "weight": (3, 4), "cube": (2, 3, 2), "kernel": (2, 1, 3, 2), "empty": (0, 3)}

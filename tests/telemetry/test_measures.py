@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from gradclip.norms import tensor_norms
+from gradclip.norms.tensors import tensor_norms
 from gradclip.telemetry.measures import extremes, inner_product, nonfinite_counts
 
 SHAPES = [(), (7,), (3, 4), (2, 3, 4), (2, 1, 3, 2)]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gradclip.arrays import Floats
 from gradclip.models.unrolling import Unrolling, can_unroll
-from gradclip.norms import tensor_norms
+from gradclip.norms.tensors import tensor_norms
 from gradclip.telemetry.hidden_states import MAX_SNAPSHOTS, HiddenStateRecord, RecurrentLayer, layer_name
 
 

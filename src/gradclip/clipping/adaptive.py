@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
-from gradclip import gpu_norms
 from gradclip.clipping.arguments import POSITIVE
 from gradclip.clipping.base import Clipper, Gradients, State
 from gradclip.clipping.rescaling import rescale, rescale_in_place
-from gradclip.unit_norms import unit_norms, unit_norms_together
+from gradclip.norms import gpu
+from gradclip.norms.units import unit_norms, unit_norms_together
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class Adaptive(Clipper):
         clipped = self._clipped(gradients)
         of_clipped = [gradients[name] for name in clipped]
         both = of_clipped + [parameters[name] for name in clipped]
-        if gpu_norms.can_measure_units(both):
-            gpu_norms.multiply_units(of_clipped, self._factor(*gpu_norms.flat_unit_norms(both).chunk(2)))
+        if gpu.can_measure_units(both):
+            gpu.multiply_units(of_clipped, self._factor(*gpu.flat_unit_norms(both).chunk(2)))
         elif clipped:
             self._rescale_each(gradients, parameters, clipped)
         return state

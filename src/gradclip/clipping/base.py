@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gradclip.clipping.arguments import Range
 from gradclip.clipping.rescaling import copy_into, rescale, rescale_in_place
-from gradclip.norms import global_norm
+from gradclip.norms.tensors import global_norm
 from gradclip.sharding import is_distributed, join_shards, stored
 
 Gradients = Mapping[str, Tensor]  # by parameter name, each of its parameter's shape

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gradclip.clipping.base import Gradients, Rescaler, State
 from gradclip.clipping.rescaling import rescale_in_place
-from gradclip.norms import global_norm
+from gradclip.norms.tensors import global_norm
 
 Numbers = Any  # tensors, or NumPy's numbers and arrays
 

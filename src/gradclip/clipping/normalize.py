@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gradclip.clipping.arguments import POSITIVE
 from gradclip.clipping.base import Gradients, Rescaler, State
-from gradclip.norms import global_norm
+from gradclip.norms.tensors import global_norm
 
 
 @dataclass(frozen=True)

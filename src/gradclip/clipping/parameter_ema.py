@@ -8,11 +8,11 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor
 
-from gradclip.array_norms import row_norms
 from gradclip.clipping.arguments import COUNT, POSITIVE, SHARE
 from gradclip.clipping.base import Gradients, State, device_of
 from gradclip.clipping.norm_rules import NormRule, Numbers, choose
-from gradclip.norms import norm_of_norms, tensor_norms
+from gradclip.norms.arrays import row_norms
+from gradclip.norms.tensors import norm_of_norms, tensor_norms
 
 
 @dataclass(frozen=True)

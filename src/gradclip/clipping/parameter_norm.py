@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gradclip.clipping.arguments import POSITIVE
 from gradclip.clipping.base import Gradients, Rescaler, State
-from gradclip.norms import tensor_norms
+from gradclip.norms.tensors import tensor_norms
 
 
 @dataclass(frozen=True)

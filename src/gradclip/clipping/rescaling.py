@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from gradclip.norms import as_real
+from gradclip.norms.tensors import as_real
 from gradclip.sharding import map_stored, stored
 
 WORDS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes

@@ -9,7 +9,7 @@ from torch import Tensor
 from gradclip.clipping.arguments import COUNT, POSITIVE
 from gradclip.clipping.base import Clipper, Gradients, State, device_of
 from gradclip.errors import ClippingError
-from gradclip.norms import wide_type
+from gradclip.norms.tensors import wide_type
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 from gradclip.clipping.arguments import COUNT, POSITIVE
 from gradclip.clipping.base import Clipper, Gradients, State, device_of
 from gradclip.clipping.rescaling import clear_where
-from gradclip.norms import global_norm
+from gradclip.norms.tensors import global_norm
 from gradclip.sharding import map_stored
 
 

@@ -10,7 +10,7 @@ from gradclip.clipping.arguments import FIXED, POSITIVE, Range
 from gradclip.clipping.base import Clipper, Gradients, State
 from gradclip.clipping.rescaling import rescale
 from gradclip.errors import ClippingError
-from gradclip.norms import tensor_norms
+from gradclip.norms.tensors import tensor_norms
 from gradclip.sharding import is_distributed
 
 WIDEST = 1e4  # largest norm, in thresholds, that the iteration starts from: float32 has seven digits

@@ -11,7 +11,7 @@ from gradclip.clipping.arguments import POSITIVE, SHARE
 from gradclip.clipping.averages import init_averages, named, read, weight_of_newest
 from gradclip.clipping.base import Clipper, Gradients, State
 from gradclip.clipping.value import check_reduced
-from gradclip.norms import as_real, tensor_norms
+from gradclip.norms.tensors import as_real, tensor_norms
 from gradclip.sharding import map_stored
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from gradclip.clipping.arguments import POSITIVE, SHARE
 from gradclip.clipping.averages import init_averages, named, read, weight_of_newest
 from gradclip.clipping.base import Gradients, Rescaler, State
-from gradclip.norms import tensor_norms
+from gradclip.norms.tensors import tensor_norms
 
 
 @dataclass(frozen=True)

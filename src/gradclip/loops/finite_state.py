@@ -9,7 +9,7 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from gradclip.diagnosis.explosion import Kind
-from gradclip.norms import tensor_norms
+from gradclip.norms.tensors import tensor_norms
 from gradclip.telemetry.divergence import Divergence
 from gradclip.telemetry.record import GradientRecord
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gradclip.arrays import Booleans, Floats
-from gradclip.norms import part_norms, tensor_norms
+from gradclip.norms.tensors import part_norms, tensor_norms
 from gradclip.stacked.clipping import Clipped
 from gradclip.stacked.state import TensorOptions
 from gradclip.telemetry.divergence import diverged_steps

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gradclip.gpu_norms import can_measure, inner_products, measure
-from gradclip.norms import norms_and_largest, wide_type
+from gradclip.norms.gpu import can_measure, inner_products, measure
+from gradclip.norms.tensors import norms_and_largest, wide_type
 from gradclip.sharding import join_shards, shard
 
 
@@ -45,7 +45,7 @@ def nonfinite_counts(tensors: Sequence[Tensor], norms: Tensor) -> Tensor:
             are counted.
 
     Example:
-        >>> from gradclip.norms import tensor_norms
+        >>> from gradclip.norms.tensors import tensor_norms
         >>> tensors = [torch.tensor([1.0, torch.nan, -torch.inf]), torch.tensor([3.0])]
         >>> nonfinite_counts(tensors, tensor_norms(tensors))
         tensor([2., 0.], dtype=torch.float64)

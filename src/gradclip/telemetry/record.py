@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradclip import keys
-from gradclip.array_norms import row_norms
 from gradclip.arrays import Booleans, Floats, Integers
+from gradclip.norms.arrays import row_norms
 from gradclip.telemetry.divergence import LOSS_SCALE, LOST_UPDATES, Divergence, diverged_steps
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors
 
-from gradclip.array_norms import row_part_norms
-from gradclip.norms import change_norms, tensor_norms
+from gradclip.norms.arrays import row_part_norms
+from gradclip.norms.tensors import change_norms, tensor_norms
 from gradclip.sharding import is_distributed, stored
 from gradclip.telemetry.measures import inner_product, measure_gradients
 from gradclip.telemetry.rescaled import Sample, Unchanged

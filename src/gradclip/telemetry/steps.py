@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gradclip.norms import as_real
+from gradclip.norms.tensors import as_real
 from gradclip.telemetry.batches import largest_of_batches
 from gradclip.telemetry.record import MATRICES, GradientRecord
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from gradclip.cpu_norms import ALIKE, BLOCK, TOGETHER
-from gradclip.norms import change_norms, norms_and_largest, tensor_norms
+from gradclip.norms.cpu import ALIKE, BLOCK, TOGETHER
+from gradclip.norms.tensors import change_norms, norms_and_largest, tensor_norms
 
 SIZES = [*[5] * (TOGETHER + 3), 0, *[7] * (ALIKE - 1), 2 * BLOCK + 1, 5, 9]
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch._C._functorch import is_batchedtensor
 from torch._utils import _flatten_dense_tensors
 
-from gradclip import gpu_norms
-from gradclip.cpu_norms import BLOCK, SMALL, TOGETHER, unchecked_norms
-from gradclip.gpu_norms import can_measure, is_quicker, measure
+from gradclip.norms import gpu
+from gradclip.norms.cpu import BLOCK, SMALL, TOGETHER, unchecked_norms
+from gradclip.norms.gpu import can_measure, is_quicker, measure
 from gradclip.sharding import is_distributed, join_shards, shard
 
 LARGE = 100_000  # elements from which widening costs a CPU more than a second pass
@@ -125,7 +125,7 @@ def change_norms(tensors: Sequence[Tensor], before: Sequence[Tensor]) -> Tensor:
         tensor([2.], dtype=torch.float64)
     """
     if can_measure(tensors, before):
-        return gpu_norms.change_norms(tensors, before)
+        return gpu.change_norms(tensors, before)
     if are_narrow_on_cpu(tensors):
         return _repaired(unchecked_norms(tensors, 2, minus=before), tensors, 2, before)
     if any(is_distributed(tensor) for tensor in tensors):  # one call takes no list of both kinds

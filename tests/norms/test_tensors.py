@@ -5,17 +5,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradclip import cpu_norms
-from gradclip.array_norms import row_norms, row_part_norms
-from gradclip.norms import (
+from gradclip.norms.arrays import row_norms, row_part_norms
+from gradclip.norms.tensors import (
     LARGE,
+    cpu,
     global_norm,
     norm_of_norms,
     part_norms,
     safe_scale,
     tensor_norms,
 )
-from gradclip.unit_norms import unit_norms
+from gradclip.norms.units import unit_norms
 
 SHAPES = [(), (7,), (3, 4), (2, 3, 4), (2, 1, 3, 2)]
 TYPES = [torch.float32, torch.float64, torch.bfloat16]
@@ -123,7 +123,7 @@ def test_a_nan_affects_the_norm_of_its_own_tensor_only():
 @pytest.mark.parametrize("context", [torch.inference_mode(), torch.device("meta")])
 @pytest.mark.parametrize("large", [10, 200_000])
 def test_what_is_kept_of_the_first_time_serves_under_any_mode_and_default_device(context, large):
-    cpu_norms._plan.cache_clear()
+    cpu._plan.cache_clear()
     tensors = [torch.ones(9, requires_grad=True) for _ in range(20)] + [torch.ones(large)]
     with context:
         tensor_norms(tensors)

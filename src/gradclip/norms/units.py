@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch._utils import _flatten_dense_tensors
 
-from gradclip import gpu_norms
-from gradclip.cpu_norms import BLOCK, unchecked_norms
-from gradclip.norms import are_narrow_on_cpu, doubtful_norms, joined_norms, safe_scale, wide_type
+from gradclip.norms import gpu
+from gradclip.norms.cpu import BLOCK, unchecked_norms
+from gradclip.norms.tensors import are_narrow_on_cpu, doubtful_norms, joined_norms, safe_scale, wide_type
 from gradclip.sharding import is_distributed, join_shards, shard
 
 
@@ -58,8 +58,8 @@ def _enough(matrix: Tensor) -> torch.dtype:
 
 def _local_unit_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
     tensors = [tensor.abs() if tensor.is_complex() else tensor for tensor in tensors]
-    if gpu_norms.can_measure_units(tensors):
-        return gpu_norms.unit_norms(tensors)
+    if gpu.can_measure_units(tensors):
+        return gpu.unit_norms(tensors)
     return [_wide_unit_norms(tensor) for tensor in tensors]
 
 

@@ -9,10 +9,11 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gradclip import gpu_norms, gpu_plans, norms, unit_norms
 from gradclip.clipping.adaptive import Adaptive
-from gradclip.gpu_norms import Measures, can_measure, measure
-from gradclip.gpu_plans import UNITS, WHOLE, Plan
+from gradclip.norms import gpu, gpu_plans, units
+from gradclip.norms import tensors as tensors_module
+from gradclip.norms.gpu import Measures, can_measure, measure
+from gradclip.norms.gpu_plans import UNITS, WHOLE, Plan
 from gradclip.telemetry import measures
 from gradclip.telemetry.recorders import MeasuringRecorder
 from gradclip.telemetry.rescaled import Unchanged
@@ -60,7 +61,7 @@ TENSORS = {
     "not aligned": [draw(BLOCK + 1)[0][1:]],
     "bfloat16": draw(*SIZES, (7, 9), dtype=torch.bfloat16),
     "float16": draw(*SIZES, dtype=torch.float16),
-    "types": [draw(3 + place, dtype=dtype)[0] for place, dtype in enumerate([*gpu_norms.TYPES, *gpu_norms.TYPES])],
+    "types": [draw(3 + place, dtype=dtype)[0] for place, dtype in enumerate([*gpu.TYPES, *gpu.TYPES])],
 }
 
 
@@ -85,10 +86,10 @@ def test_the_kernel_measures_each_tensor(kind, device):
     others = [torch.randn_like(tensor, memory_format=torch.contiguous_format) for tensor in tensors]
     for found, expected in zip(measure(tensors), reference(tensors), strict=True):
         same(found, expected)
-    same(gpu_norms.change_norms(tensors, others), reference(tensors, others).norms)
-    same(gpu_norms.inner_products(tensors, others), products(tensors, others).cpu(), rtol=1e-9)
-    for found, tensor in zip(gpu_norms.unit_norms(tensors), tensors, strict=True):
-        expected = unit_norms._wide_unit_norms(tensor.cpu())
+    same(gpu.change_norms(tensors, others), reference(tensors, others).norms)
+    same(gpu.inner_products(tensors, others), products(tensors, others).cpu(), rtol=1e-9)
+    for found, tensor in zip(gpu.unit_norms(tensors), tensors, strict=True):
+        expected = units._wide_unit_norms(tensor.cpu())
         assert found.shape == expected.shape
         same(found, expected)
 
@@ -98,13 +99,13 @@ def test_the_kernel_measures_each_tensor(kind, device):
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
 def test_the_kernel_multiplies_each_unit_in_place(kind, device):
     tensors = [tensor.clone().to(device) for tensor in TENSORS[kind]]
-    factors = [(0.1 + torch.rand_like(norms.double())).clamp(max=1.0) for norms in gpu_norms.unit_norms(tensors)]
+    factors = [(0.1 + torch.rand_like(tensors.double())).clamp(max=1.0) for norms in gpu.unit_norms(tensors)]
     expected = [(tensor.double() * factor).to(tensor.dtype) for tensor, factor in zip(tensors, factors, strict=True)]
     parameters = [nn.Parameter(torch.empty_like(tensor)) for tensor in tensors]
     for parameter, tensor in zip(parameters, tensors, strict=True):
         parameter.grad = tensor
     before = Unchanged(parameters)
-    gpu_norms.multiply_units(tensors, torch.cat([factor.flatten() for factor in factors]))
+    gpu.multiply_units(tensors, torch.cat([factor.flatten() for factor in factors]))
     torch.testing.assert_close(tensors, expected, equal_nan=True)
     assert before.count_changes(parameters) != 0
 
@@ -133,9 +134,9 @@ def test_tensors_of_several_types_keep_their_order(monkeypatch, launch):
         columns = [tensor.double().sum() if launch is WHOLE else tensor.double().sum(1) for tensor in tensors]
         return torch.cat([column.reshape(-1) for column in columns]).expand(3, -1)
 
-    monkeypatch.setattr(gpu_norms, "_measure_alike", stand_in)
+    monkeypatch.setattr(gpu, "_measure_alike", stand_in)
     tensors = [tensor.reshape(-1, 1) for tensor in TENSORS["types"]]
-    assert torch.equal(gpu_norms._measure(tensors, launch), stand_in(tensors, launch))
+    assert torch.equal(gpu._measure(tensors, launch), stand_in(tensors, launch))
 
 
 def in_memory_order(tensor, like, kept):
@@ -180,17 +181,17 @@ def kernel(monkeypatch):
         return stand_in
 
     def is_narrow(*tensors):
-        return {tensor.dtype for some in tensors for tensor in some} <= {*gpu_norms.TYPES}
+        return {tensor.dtype for some in tensors for tensor in some} <= {*gpu.TYPES}
 
-    for module in (norms, measures):
+    for module in (tensors_module, measures):
         monkeypatch.setattr(module, "can_measure", is_narrow)
         monkeypatch.setattr(module, "measure", counted(reference))
-    monkeypatch.setattr(gpu_norms, "change_norms", counted(lambda *pairs: reference(*pairs).norms))
+    monkeypatch.setattr(gpu, "change_norms", counted(lambda *pairs: reference(*pairs).norms))
     monkeypatch.setattr(measures, "inner_products", counted(products))
-    monkeypatch.setattr(norms, "is_quicker", is_narrow)
-    monkeypatch.setattr(gpu_norms, "can_measure_units", is_narrow)
-    units = counted(lambda tensors: [unit_norms._wide_unit_norms(tensor) for tensor in tensors])
-    monkeypatch.setattr(gpu_norms, "unit_norms", units)
+    monkeypatch.setattr(tensors_module, "is_quicker", is_narrow)
+    monkeypatch.setattr(gpu, "can_measure_units", is_narrow)
+    units_of = counted(lambda tensors: [units._wide_unit_norms(tensor) for tensor in tensors])
+    monkeypatch.setattr(gpu, "unit_norms", units_of)
     return calls
 
 
@@ -203,11 +204,11 @@ def test_norms_and_telemetry_are_the_same_by_the_kernel(kernel, dtype):
     np.testing.assert_allclose(found[0], expected.norms)
     np.testing.assert_equal(found[1].item(), np.nan)
     np.testing.assert_array_equal(found[2], expected.nonfinite)
-    np.testing.assert_allclose(norms.tensor_norms(tensors), expected.norms)
-    np.testing.assert_allclose(norms.tensor_norms(tensors, torch.inf), expected.largest)
-    np.testing.assert_allclose(norms.change_norms(tensors, before), reference(tensors, before).norms)
+    np.testing.assert_allclose(tensors_module.tensor_norms(tensors), expected.norms)
+    np.testing.assert_allclose(tensors_module.tensor_norms(tensors, torch.inf), expected.largest)
+    np.testing.assert_allclose(tensors_module.change_norms(tensors, before), reference(tensors, before).norms)
     same(measures.inner_product(tensors[3:], before[3:]), products(tensors[3:], before[3:]).sum())
-    found = unit_norms.unit_norms([tensors[3].view(-1, 5)])
+    found = units.unit_norms([tensors[3].view(-1, 5)])
     same(found[0].double(), tensors[3].view(-1, 5).double().norm(dim=1, keepdim=True))
     assert len(kernel) == (6 if dtype == torch.float32 else 0)
 
@@ -220,16 +221,16 @@ def test_units_are_clipped_in_place_by_the_kernel(monkeypatch, exclude):
             tensor.mul_(part.view(-1, *[1] * (tensor.ndim - 1)) if tensor.ndim > 1 else part[0])
 
     def flat_unit_norms(tensors):
-        return torch.cat([unit_norms._wide_unit_norms(tensor).flatten() for tensor in tensors])
+        return torch.cat([units._wide_unit_norms(tensor).flatten() for tensor in tensors])
 
     tensors = draw((5, 3), (4,), (2, 3, 4), (), dtype=torch.bfloat16)
     gradients = {str(place): tensor for place, tensor in enumerate(tensors)}
     weights = {name: nn.Parameter(tensor**2) for name, tensor in gradients.items()}
     clipper = Adaptive(0.01, exclude=exclude)
     expected = clipper.transform(gradients, weights, {})[0]
-    monkeypatch.setattr(gpu_norms, "can_measure_units", lambda _: True)
-    monkeypatch.setattr(gpu_norms, "flat_unit_norms", flat_unit_norms)
-    monkeypatch.setattr(gpu_norms, "multiply_units", multiply)
+    monkeypatch.setattr(gpu, "can_measure_units", lambda _: True)
+    monkeypatch.setattr(gpu, "flat_unit_norms", flat_unit_norms)
+    monkeypatch.setattr(gpu, "multiply_units", multiply)
     with torch.no_grad():
         assert clipper.clip_in_place(gradients, weights, {}) == {}
     torch.testing.assert_close(gradients, expected)
@@ -260,10 +261,10 @@ def launches_of_a_step(tensors):
 
 
 def test_the_launches_of_a_monitored_step_do_not_grow_with_the_number_of_tensors(monkeypatch):
-    for module, name in ((norms, "is_quicker"), (norms, "can_measure"), (measures, "can_measure")):
+    for module, name in ((tensors_module, "is_quicker"), (tensors_module, "can_measure"), (measures, "can_measure")):
         monkeypatch.setattr(module, name, lambda *_: True)
     measured = torch.empty(3, 30, device="meta")
-    monkeypatch.setattr(gpu_norms, "_measure_alike", lambda tensors, *_: measured[:, : len(tensors)])
+    monkeypatch.setattr(gpu, "_measure_alike", lambda tensors, *_: measured[:, : len(tensors)])
     assert launches_of_a_step(3) == launches_of_a_step(30) < 20
 
 
@@ -271,16 +272,16 @@ def test_only_ordinary_tensors_of_a_cuda_device_are_measured_by_the_kernel():
     assert not can_measure([])
     assert not can_measure([torch.ones(3)])
     ordinary = torch.ones(3)
-    assert gpu_norms._are_ordinary([ordinary, nn.Parameter(ordinary).detach()])
-    assert not gpu_norms._are_ordinary([ordinary, nn.Parameter(ordinary)])
+    assert gpu._are_ordinary([ordinary, nn.Parameter(ordinary).detach()])
+    assert not gpu._are_ordinary([ordinary, nn.Parameter(ordinary)])
     with torch.no_grad():
-        assert gpu_norms._are_ordinary([ordinary, nn.Parameter(ordinary)])
+        assert gpu._are_ordinary([ordinary, nn.Parameter(ordinary)])
     imaginary = torch.ones(3, dtype=torch.complex64).conj().imag
     others = (ordinary.double(), ordinary.to_sparse(), imaginary, ordinary.as_subclass(OwnTensor))
     for other in others:
-        assert not gpu_norms._are_ordinary([ordinary, other])
+        assert not gpu._are_ordinary([ordinary, other])
     seen = []
-    torch.vmap(lambda row: [seen.append(gpu_norms._are_ordinary([row])), row][1])(torch.ones(2, 3))
+    torch.vmap(lambda row: [seen.append(gpu._are_ordinary([row])), row][1])(torch.ones(2, 3))
     assert seen == [False]
 
 
@@ -288,10 +289,10 @@ def test_a_machine_on_which_triton_cannot_compile_is_warned_of_once(monkeypatch)
     def fail(*_):
         raise RuntimeError("no C compiler\nand more")
 
-    monkeypatch.setattr(gpu_norms, "_measure_alike", fail)
-    monkeypatch.setattr(gpu_norms, "find_spec", lambda name: name)
-    gpu_norms._has_kernel.cache_clear()
+    monkeypatch.setattr(gpu, "_measure_alike", fail)
+    monkeypatch.setattr(gpu, "find_spec", lambda name: name)
+    gpu._has_kernel.cache_clear()
     with pytest.warns(UserWarning, match="Triton does not work here: RuntimeError: no C compiler$") as caught:
-        assert [gpu_norms._has_kernel(torch.device("cpu")) for _ in range(2)] == [False, False]
-    gpu_norms._has_kernel.cache_clear()
+        assert [gpu._has_kernel(torch.device("cpu")) for _ in range(2)] == [False, False]
+    gpu._has_kernel.cache_clear()
     assert len(caught) == 1

@@ -1,4 +1,4 @@
-"""The Triton kernels of :mod:`gradclip.gpu_norms`; this is the only module that imports Triton."""
+"""The Triton kernels of :mod:`gradclip.norms.gpu`; this is the only module that imports Triton."""
 
 import torch
 import triton

@@ -1,4 +1,4 @@
-"""How the kernels of :mod:`gradclip.gpu_norms` find the elements of many tensors in a device's memory.
+"""How the kernels of :mod:`gradclip.norms.gpu` find the elements of many tensors in a device's memory.
 
 The host has no time to lose at each step: what follows from sizes or addresses is kept, since they come back.
 """

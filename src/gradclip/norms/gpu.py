@@ -2,7 +2,8 @@
 
 Launches cost a device more than to read: torch needs several for each tensor, and here there are three for all tensors.
 Squares are added up in float64, in an order which follows from the tensor's size, so that a norm is the same whichever
-tensors are measured with it. Without Triton, which comes with torch for CUDA, :mod:`gradclip.norms` measures otherwise.
+tensors are measured with it. Without Triton, which comes with torch for CUDA, :mod:`gradclip.norms.tensors` measures
+otherwise.
 """
 
 import warnings
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from torch._C._functorch import peek_interpreter_stack
 from torch.autograd.graph import increment_version
 
-from gradclip.gpu_plans import (
+from gradclip.norms.gpu_plans import (
     UNITS,
     WHOLE,
     Launch,
@@ -121,7 +122,7 @@ def flat_unit_norms(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def unit_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Return the norms of each tensor's units, as :func:`gradclip.unit_norms.unit_norms` does, in float64."""
+    """Return the norms of each tensor's units, as :func:`gradclip.norms.units.unit_norms` does, in float64."""
     norms = torch.split(flat_unit_norms(tensors), [units_of(tensor.shape) for tensor in tensors])
     shapes = [(len(tensor), *(1,) * (tensor.ndim - 1)) if tensor.ndim > 1 else () for tensor in tensors]
     return [norm.view(shape) for norm, shape in zip(norms, shapes, strict=True)]
@@ -155,7 +156,7 @@ def multiply_units(tensors: Sequence[Tensor], factors: Tensor) -> None:
 
 def _multiply_alike(tensors: Sequence[Tensor], factors: Tensor) -> None:
     """Multiply units of tensors of one type, as :func:`multiply_units` does those of any."""
-    from gradclip.gpu_kernels import KINDS, multiply_blocks
+    from gradclip.norms.gpu_kernels import KINDS, multiply_blocks
 
     own, kind = in_memory_order(tensors, tensors, UNITS.kept), tensors[0].dtype
     with torch.cuda.device_of(tensors[0]):  # type: ignore[no-untyped-call]
@@ -197,7 +198,7 @@ def _measure(tensors: Sequence[Tensor], launch: Launch, others: Sequence[Tensor]
 
 def _measure_alike(tensors: Sequence[Tensor], launch: Launch, others: Sequence[Tensor] = (), mode: str = "") -> Tensor:
     """Measure tensors of one type, as :func:`_measure` does those of any."""
-    from gradclip.gpu_kernels import KINDS, join_blocks, measure_blocks
+    from gradclip.norms.gpu_kernels import KINDS, join_blocks, measure_blocks
 
     device, kind = tensors[0].device, tensors[0].dtype
     own = in_memory_order(tensors, tensors, launch.kept)

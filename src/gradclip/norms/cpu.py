@@ -1,6 +1,6 @@
 """Norms of many tensors on a CPU, in float32: small tensors together, large ones in blocks that fit in the cache.
 
-They can over- and underflow, which :mod:`gradclip.norms` looks for.
+They can over- and underflow, which :mod:`gradclip.norms.tensors` looks for.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
