@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 import gradclip
-from gradclip import keys
 from gradclip.config.validation import setting_names
+from gradclip.scores import SCORES, LoggedScore, Score
 from gradclip.telemetry.record import GradientRecord
 from tests.conftest import ROOT
 
@@ -61,8 +61,8 @@ def test_settings_exist(page):
 
 @pages
 def test_metrics_and_columns_exist(page):
-    known_scores = [*keys.SCORES.values(), keys.LoggedScore("val_loss", perfect=-np.inf)]
-    names = [name for name, value in vars(keys.Score).items() if isinstance(value, property)]
+    known_scores = [*SCORES.values(), LoggedScore("val_loss", perfect=-np.inf)]
+    names = [name for name, value in vars(Score).items() if isinstance(value, property)]
     scores = {getattr(score, name) for score in known_scores for name in names}
     columns = {name.removesuffix("/p") for name in GradientRecord.empty(("p",)).to_columns()}
     known = scores | columns | {value for value in vars(keys).values() if isinstance(value, str)} | {"hidden/grad_norm"}

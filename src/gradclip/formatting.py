@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from gradclip import keys
 from gradclip.program import command_line
+from gradclip.scores import ACCURACY, SCORES, Split
 
 CODE = "    "  # before a line of code or a command
 TEXT_COLUMNS = {
@@ -173,7 +174,7 @@ def unsent_message(writes: int, folder: Path) -> str:
     return f"Unsent: the store did not accept {writes} writes; they wait in {folder}. Send them: {send}"
 
 
-def format_scores(score: str, scores: Mapping[keys.Split, float]) -> str:
+def format_scores(score: str, scores: Mapping[Split, float]) -> str:
     """Format final scores as the tutorial prints them; accuracies in percent.
 
     Args:
@@ -190,7 +191,7 @@ def format_scores(score: str, scores: Mapping[keys.Split, float]) -> str:
         >>> format_scores("val_loss", {"train": float("nan"), "test": 0.6})  # a module that returns no loss
         'val_loss: 0.60'
     """
-    if score in keys.SCORES:
+    if score in SCORES:
         return ", ".join(f"{split.capitalize()}: {format_score(score, value)}" for split, value in scores.items())
     names = {"train": keys.LOSS_TRAIN, "test": score}
     known = {split: value for split, value in scores.items() if split == "test" or not math.isnan(value)}
@@ -199,7 +200,7 @@ def format_scores(score: str, scores: Mapping[keys.Split, float]) -> str:
 
 def format_score(score: str, value: float) -> str:
     """Format one score; an accuracy in percent."""
-    return f"{value:.1%} right" if score == keys.ACCURACY.name and not math.isnan(value) else format_number(value)
+    return f"{value:.1%} right" if score == ACCURACY.name and not math.isnan(value) else format_number(value)
 
 
 def format_number(value: float) -> str:

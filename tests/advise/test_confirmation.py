@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gradclip import keys
 from gradclip.advise.arms import ADVISED, ADVISED_UNCLIPPED, ORIGINAL, Arm
 from gradclip.advise.confirmation import Confirmation, confirm_arms
 from gradclip.advise.recommendation import conclusion
@@ -15,6 +14,7 @@ from gradclip.compare.grouping import Group
 from gradclip.compare.metric import choose_metric
 from gradclip.compare.summary import summarize_groups
 from gradclip.diagnosis.suggestions import UNCLIPPED_EQUIVALENT
+from gradclip.scores import MSE
 from tests.support.evidence import made_run
 
 SCALED, UNCLIPPED = "scaled target", ADVISED_UNCLIPPED[UNCLIPPED_EQUIVALENT]
@@ -33,9 +33,9 @@ def confirmed(
             replace(
                 made_run("diverged" if np.isinf(value) else "stalled" if arm in stalled else "learned", seed=str(seed)),
                 metrics={
-                    keys.MSE.final_validation: value,
-                    keys.MSE.final_test: value + 1,
-                    keys.MSE.final_train: train[seed] if train is not None and arm == "advised" else value,
+                    MSE.final_validation: value,
+                    MSE.final_test: value + 1,
+                    MSE.final_train: train[seed] if train is not None and arm == "advised" else value,
                 },
             )
             for seed, value in enumerate(values.tolist())

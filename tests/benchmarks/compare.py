@@ -21,6 +21,7 @@ from mlflow.entities import Metric, Param, RunTag
 
 from gradclip import keys
 from gradclip.program import PROJECT_ROOT
+from gradclip.scores import MSE
 from gradclip.tracking.backend.operations import Backend
 from gradclip.tracking.records import Store
 
@@ -42,13 +43,11 @@ def fill(store: Store, runs: int) -> None:
         run_id = backend.create_run(f"norm={threshold:.4g} seed={seed}", {}, None, None)
         points = [
             Metric(key, value, epoch, epoch)
-            for key in (keys.MSE.train, keys.MSE.test)
+            for key in (MSE.train, MSE.test)
             for epoch, value in enumerate(curve.tolist(), start=1)
         ]
         norms = (keys.GRAD_NORM_P50, keys.GRAD_NORM_P90, keys.GRAD_NORM_P99, keys.GRAD_NORM_MAX)
-        last = {keys.MSE.final_test: curve[-1], keys.GRAD_CLIP_FRACTION: 0.5, "place": place} | dict.fromkeys(
-            norms, 5.0
-        )
+        last = {MSE.final_test: curve[-1], keys.GRAD_CLIP_FRACTION: 0.5, "place": place} | dict.fromkeys(norms, 5.0)
         settings = {"clip.name": "norm", "clip.value": f"{threshold:.4g}", "seed": str(seed)}
         backend.client.log_batch(
             run_id,

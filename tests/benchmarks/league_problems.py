@@ -19,8 +19,8 @@ from gradclip.data.classes import labels_of
 from gradclip.data.sequences import SequenceData
 from gradclip.data.sources import Rows, Table
 from gradclip.data.tabular import TabularData
-from gradclip.keys import Split
 from gradclip.models.build import build_network
+from gradclip.scores import Split
 from gradclip.stacked.replicas import Replica
 from gradclip.training.components import describe_network
 from gradclip.training.examples import build_data

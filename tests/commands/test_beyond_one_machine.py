@@ -8,6 +8,7 @@ from mlflow import MlflowClient
 
 from gradclip import keys
 from gradclip.program import install_command
+from gradclip.scores import MSE
 from tests.conftest import Command
 from tests.support.mlflow_server import serve
 
@@ -50,7 +51,7 @@ def expected(train: Command, server: str) -> dict[str, float]:
     assert done.returncode == 0, done.stdout + done.stderr
     client = MlflowClient(server)
     runs = client.search_runs([client.get_experiment_by_name("expected").experiment_id], "params.seed != ''")
-    return {run.data.params["seed"]: run.data.metrics[keys.MSE.final_test] for run in runs}
+    return {run.data.params["seed"]: run.data.metrics[MSE.final_test] for run in runs}
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
@@ -72,7 +73,7 @@ def test_jobs_anywhere_are_the_same_runs_of_one_parent(
     (parent,) = [run for run in runs if run not in children]
     assert {run.data.tags[keys.PARENT_RUN] for run in children} == {parent.info.run_id}
     assert {run.info.status for run in runs} == {"FINISHED"}
-    found = {run.data.params["seed"]: run.data.metrics[keys.MSE.final_test] for run in children}
+    found = {run.data.params["seed"]: run.data.metrics[MSE.final_test] for run in children}
     assert len(children) == 2
     assert found == pytest.approx(expected, rel=1e-3)  # other numbers of threads round float32 otherwise
     for run in children:

@@ -11,13 +11,14 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from gradclip import keys
+from gradclip.scores import MSE
 from gradclip.tracking.records import model_name
 from gradclip.tracking.views import NAME_COLUMN, view_address
 from tests.conftest import ROOT, Command
 from tests.support.browser import CHROMIUM, DRIVER, Browser, open_browser
 from tests.support.mlflow_server import serve
 
-TEST_ERROR = f"metrics.`{keys.MSE.final_test}`"
+TEST_ERROR = f"metrics.`{MSE.final_test}`"
 OUTCOME_COLUMN, CLIP_COLUMN = f"tags.`{keys.OUTCOME}`", f"tags.`{keys.CLIP}`"
 SEARCH_ROW = r"^\| ([^|`]+) \| `([^`]+ (?:[=<>]|LIKE) [^`]+)` \|$"
 SEARCHES = dict(re.findall(SEARCH_ROW, (ROOT / "docs/mlflow.md").read_text(), re.MULTILINE))
@@ -25,9 +26,9 @@ EXPERIMENT = "pages"
 MULTIRUN = "clip=norm,value clip.value=5 seed=0,1 trainer.max_epochs=20"
 DIVERGED, LEARNED = "none max_epochs=3 seed=0", "norm=5.0 max_epochs=20 seed=0"
 ANSWERS: dict[str, Callable[[Run], bool]] = {
-    "runs that diverged": lambda run: math.isnan(run.data.metrics.get(keys.MSE.final_test, 0)),
+    "runs that diverged": lambda run: math.isnan(run.data.metrics.get(MSE.final_test, 0)),
     "in the first epoch": lambda run: run.info.run_name.startswith("none "),
-    "runs with a test error under 100": lambda run: run.data.metrics.get(keys.MSE.final_test, math.inf) < 100,
+    "runs with a test error under 100": lambda run: run.data.metrics.get(MSE.final_test, math.inf) < 100,
     "runs of one method": lambda run: run.info.run_name.startswith("norm="),
     "at one threshold": lambda run: run.info.run_name.startswith("norm=5.0 "),
     "runs of one seed": lambda run: run.info.run_name.endswith(" seed=0"),
@@ -96,7 +97,7 @@ def test_a_search_string_finds_the_right_runs_and_no_other(
 def test_curves_end_at_finite_points(by_name: dict[str, Run], client: MlflowClient) -> None:
     per_step = (keys.LOSS_STEP, keys.GRAD_NORM, keys.GRAD_NORM_CLIPPED, keys.GRAD_NORM_PEAK)
     for run in by_name.values():
-        for key in (*per_step, keys.MSE.train, keys.MSE.test):
+        for key in (*per_step, MSE.train, MSE.test):
             points = client.get_metric_history(run.info.run_id, key)
             assert all(0 < point.value < 1e300 for point in points), (run.info.run_name, key)
 
@@ -141,7 +142,7 @@ def test_a_search_in_the_page_keeps_its_columns(browser: Browser, view: str) -> 
 
 
 def test_charts_draw_the_curves_of_all_runs(browser: Browser, view: str, by_name: dict[str, Run]) -> None:
-    metrics = (keys.MSE.train, keys.MSE.test, keys.GRAD_NORM, keys.GRAD_NORM_CLIPPED, keys.GRAD_NORM_PEAK)
+    metrics = (MSE.train, MSE.test, keys.GRAD_NORM, keys.GRAD_NORM_CLIPPED, keys.GRAD_NORM_PEAK)
     browser.open(f"{view}&compareRunsMode=CHART")
     drawn: dict[str, Any] = browser.wait(lambda: browser.curves().keys() >= set(metrics) and browser.curves())
     for metric in metrics:
@@ -149,7 +150,7 @@ def test_charts_draw_the_curves_of_all_runs(browser: Browser, view: str, by_name
         assert {name: values[-1] for name, values in drawn[metric].items()} == pytest.approx(having)
         assert all(len(values) > 2 for values in drawn[metric].values())
     assert DIVERGED in drawn[keys.GRAD_NORM]
-    assert DIVERGED not in drawn[keys.MSE.test]  # it broke before its first epoch was over
+    assert DIVERGED not in drawn[MSE.test]  # it broke before its first epoch was over
 
 
 def test_the_runs_of_a_multirun_can_be_compared(browser: Browser, view: str, by_name: dict[str, Run]) -> None:

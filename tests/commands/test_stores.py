@@ -11,6 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from gradclip import keys
+from gradclip.scores import MSE
 from gradclip.tracking.records import SPOOL_FILE, Call, Point
 from gradclip.tracking.spool import Spool
 from tests.conftest import Command, sync
@@ -136,4 +137,4 @@ def test_a_deleted_experiment_and_a_store_of_a_newer_mlflow_are_refused(
     newer = f"tracking.uri: got 'sqlite:///{tmp_path}/mlflow.db'; "
     assert_refused(train(*RUN, *at(tmp_path)), f"{newer}cannot be opened: ")
     assert_refused(compare("runs=gradclip", *at(tmp_path)), newer)
-    assert client.get_run(run_id).data.metrics[keys.MSE.final_test] == 1.0
+    assert client.get_run(run_id).data.metrics[MSE.final_test] == 1.0

@@ -5,6 +5,7 @@ import pytest
 from gradclip import keys
 from gradclip.compare.metric import Metric, choose_metric
 from gradclip.errors import ConfigError
+from gradclip.scores import ACCURACY, MSE
 from gradclip.tracking.stored_runs import StoredRun
 
 
@@ -29,7 +30,7 @@ def test_runs_of_different_scores_are_not_compared():
         choose_metric(runs, None)
 
 
-TRAIN, VALIDATION, TEST = keys.MSE.final_train, keys.MSE.final_validation, keys.MSE.final_test
+TRAIN, VALIDATION, TEST = MSE.final_train, MSE.final_validation, MSE.final_test
 OLDER = {TRAIN: 1.0, TEST: 3.0, keys.GRAD_NORM_P90: 5.0}
 WITH_VALIDATION = OLDER | {VALIDATION: 2.0}
 SOME = f"only 1 of 2 runs have {VALIDATION}"
@@ -37,9 +38,9 @@ SOME = f"only 1 of 2 runs have {VALIDATION}"
 
 def test_validation_rows_choose_and_test_rows_are_reported() -> None:
     runs = [run(WITH_VALIDATION)] * 2
-    assert choose_metric(runs) == Metric(VALIDATION, 1, keys.MSE.validation, reported=TEST)
-    assert choose_metric(runs, split="train") == Metric(TRAIN, 1, keys.MSE.train, reported=TEST)
-    accuracy = {keys.ACCURACY.final_validation: 0.5, keys.ACCURACY.final_test: 0.4}
+    assert choose_metric(runs) == Metric(VALIDATION, 1, MSE.validation, reported=TEST)
+    assert choose_metric(runs, split="train") == Metric(TRAIN, 1, MSE.train, reported=TEST)
+    accuracy = {ACCURACY.final_validation: 0.5, ACCURACY.final_test: 0.4}
     assert choose_metric([run(accuracy)]).sign == -1
 
 
@@ -56,7 +57,7 @@ def test_validation_rows_choose_and_test_rows_are_reported() -> None:
 def test_where_test_rows_choose_the_reason_is_given(metrics, settings, why) -> None:
     found = choose_metric([run(one) for one in metrics], **settings)
     caveat = f"Chosen on the test rows: {why}, so the best looks better than it is."
-    assert found == Metric(TEST, 1, keys.MSE.test, caveat=caveat)
+    assert found == Metric(TEST, 1, MSE.test, caveat=caveat)
 
 
 @pytest.mark.parametrize(

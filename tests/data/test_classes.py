@@ -3,11 +3,11 @@ import pandas as pd
 import pytest
 import torch
 
-from gradclip import keys
 from gradclip.data.classes import as_labels, labels_of, numbers_of
 from gradclip.data.sources import Table, diabetes, table
 from gradclip.data.tabular import TabularData
 from gradclip.errors import DataError
+from gradclip.scores import ACCURACY
 
 KINDS = ["a", "b", "a", "a", "b", "a", "a", "c"]
 
@@ -53,7 +53,7 @@ def test_targets_are_numbers_of_classes_and_one_that_training_lacks_is_none_of_t
 
 def test_the_baseline_is_the_share_of_the_most_frequent_class():
     scale = TabularData(classes(), batch_size=2).score_scale
-    assert scale.score is keys.ACCURACY
+    assert scale.score is ACCURACY
     assert scale.baseline == pytest.approx(4 / 6)
 
 

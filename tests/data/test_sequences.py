@@ -1,9 +1,10 @@
 import pytest
 import torch
 
-from gradclip import SequenceData, keys
+from gradclip import SequenceData
 from gradclip.data.sequences import BlockSampler
 from gradclip.errors import DataError
+from gradclip.scores import ACCURACY
 
 
 def make(name="temporal_order", **settings):
@@ -97,7 +98,7 @@ def test_the_last_batch_of_blocks_may_be_smaller():
 def test_shape_score_scale_and_schema():
     data = make("copy", solved_at=0.9)
     assert (data.shape.example, data.shape.outputs) == ((40, 10), (40, 9))
-    assert (data.score_scale.score, data.score_scale.solved_at) == (keys.ACCURACY, 0.9)
+    assert (data.score_scale.score, data.score_scale.solved_at) == (ACCURACY, 0.9)
     assert data.schema.is_classification
     assert data.schema.examples.shape == (3, 40, 10)
     assert data.target_scale == 1.0

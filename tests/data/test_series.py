@@ -3,8 +3,9 @@ import pandas as pd
 import pytest
 import torch
 
-from gradclip import SeriesData, keys
+from gradclip import SeriesData
 from gradclip.errors import DataError
+from gradclip.scores import MSE
 
 ROWS = 40
 
@@ -106,7 +107,7 @@ def test_shape_score_scale_and_schema(write):
     data = make(write)
     assert (data.shape.example, data.shape.outputs) == ((5, 2), (1,))
     targets = np.array([*range(6, 30), *range(46, 70)]) * 10.0
-    assert data.score_scale.score == keys.MSE
+    assert data.score_scale.score == MSE
     assert data.score_scale.baseline == pytest.approx(targets.var())
     assert data.schema.examples.shape == (3, 5, 2)
     assert data.schema.columns == ("x", "y")

@@ -17,6 +17,7 @@ from gradclip.diagnosis.findings import find
 from gradclip.diagnosis.probe_results import AS_IT_WAS, ProbeResult
 from gradclip.diagnosis.remedy import Remedy, clip_norm, no_clipping
 from gradclip.diagnosis.suggestions import suggest
+from gradclip.scores import ACCURACY, MSE, Score
 from tests.support.evidence import made_run, made_telemetry
 
 RAMP = np.arange(1.0, 101.0)
@@ -210,7 +211,7 @@ TENSORS = [("head", 1), ("a", 100), ("b", 100)]
 
 def test_a_run_that_is_unstable_at_its_end_is_advised_learning_rate_decay() -> None:
     run = made_run()
-    run.metrics.update({keys.MSE.final_test: 30.0, keys.MSE.best_test: 10.0})
+    run.metrics.update({MSE.final_test: 30.0, MSE.best_test: 10.0})
     assert ("schedule=warmup_cosine",) in changes_of(gather(run, made_telemetry(RAMP)))
 
 
@@ -218,19 +219,19 @@ FALLING, RISING = RAMP[::-1], RAMP
 
 
 @pytest.mark.parametrize(("score", "losses", "split", "final", "rank"), [
-    (keys.MSE, FALLING, "validation", 13.0, "last"),
-    (keys.MSE, FALLING, "validation", 16.0, "first"),
-    (keys.MSE, FALLING, "validation", 10.1, "none"),  # within the noise of one run
-    (keys.MSE, FALLING, "test", 13.0, "none"),  # which is less sure where the same rows have chosen
-    (keys.MSE, FALLING, "test", 16.0, "first"),
-    (keys.MSE, RISING, "validation", 16.0, "none"),  # both rise: training is unstable
-    (keys.ACCURACY, FALLING, "validation", 0.80, "first"),
-    (keys.ACCURACY, FALLING, "validation", 0.94, "none"),
+    (MSE, FALLING, "validation", 13.0, "last"),
+    (MSE, FALLING, "validation", 16.0, "first"),
+    (MSE, FALLING, "validation", 10.1, "none"),  # within the noise of one run
+    (MSE, FALLING, "test", 13.0, "none"),  # which is less sure where the same rows have chosen
+    (MSE, FALLING, "test", 16.0, "first"),
+    (MSE, RISING, "validation", 16.0, "none"),  # both rise: training is unstable
+    (ACCURACY, FALLING, "validation", 0.80, "first"),
+    (ACCURACY, FALLING, "validation", 0.94, "none"),
 ])  # fmt: skip
 def test_fewer_epochs_are_advised_where_a_run_overfits_beyond_noise(
-    score: keys.Score, losses: np.ndarray, split: Literal["validation", "test"], final: float, rank: str
+    score: Score, losses: np.ndarray, split: Literal["validation", "test"], final: float, rank: str
 ) -> None:
-    run, best = made_run(), 10.0 if score == keys.MSE else 0.95
+    run, best = made_run(), 10.0 if score == MSE else 0.95
     run.metrics.update({score.final_test: final, score.final(split): final, score.best(split): best})
     run.metrics[keys.BEST_EPOCH] = 4.0
     evidence = gather(run, made_telemetry(losses))
@@ -251,17 +252,17 @@ def test_fewer_epochs_are_advised_where_a_run_overfits_beyond_noise(
 ])  # fmt: skip
 def test_a_few_more_wrong_predictions_are_no_reason_for_fewer_epochs(wrong: int, rows: int, is_advised: bool) -> None:
     final = 1 - wrong / rows
-    metrics = {keys.ACCURACY.final_validation: final, keys.ACCURACY.final_test: final, keys.BEST_EPOCH: 4.0}
+    metrics = {ACCURACY.final_validation: final, ACCURACY.final_test: final, keys.BEST_EPOCH: 4.0}
     run = replace(made_run(), rows={"validation": rows})
-    run.metrics.update(metrics | {keys.ACCURACY.best_validation: 1.0})
+    run.metrics.update(metrics | {ACCURACY.best_validation: 1.0})
     found = changes_of(gather(run, made_telemetry(FALLING)))
     assert found[:1] == ([("trainer.max_epochs=4",)] if is_advised else [])
 
 
 def test_accuracy_that_wanders_is_advised_learning_rate_decay() -> None:
     run = made_run()
-    run.metrics.update({keys.ACCURACY.final_validation: 0.6, keys.ACCURACY.best_validation: 0.9})
-    run.metrics[keys.ACCURACY.final_test] = 0.6
+    run.metrics.update({ACCURACY.final_validation: 0.6, ACCURACY.best_validation: 0.9})
+    run.metrics[ACCURACY.final_test] = 0.6
     evidence = gather(run, made_telemetry(RAMP))
     (decay,) = suggest(evidence, evidence)
     assert decay.changes == ("schedule=warmup_cosine",)

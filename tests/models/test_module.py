@@ -7,6 +7,7 @@ from pytorch_lightning import Callback, Trainer
 from torch import nn
 
 from gradclip import (
+from gradclip.scores import MSE
     MLP,
     RNN,
     Classifier,
@@ -122,8 +123,8 @@ def test_lightning_equals_a_plain_loop_step_by_step(clipping, accumulated):
     assert len(weights) == len(expected) == EPOCHS * 14 // accumulated
     for ours, theirs in zip(weights, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-8)
-    np.testing.assert_allclose(module.curves[keys.MSE.train], errors[:, 0], rtol=1e-5)
-    np.testing.assert_allclose(module.curves[keys.MSE.test], errors[:, 1], rtol=1e-5)
+    np.testing.assert_allclose(module.curves[MSE.train], errors[:, 0], rtol=1e-5)
+    np.testing.assert_allclose(module.curves[MSE.test], errors[:, 1], rtol=1e-5)
 
 
 def test_an_incomplete_accumulation_at_the_end_of_an_epoch_is_a_step():
@@ -138,7 +139,7 @@ def test_an_incomplete_accumulation_at_the_end_of_an_epoch_is_a_step():
 def test_without_clipping_the_tutorials_rate_diverges(seed):
     module, weights = train_with_lightning(make_network(seed), TabularData(regression(), seed=seed))
     assert not weights[-1].isfinite().any()
-    assert np.isnan([module.curves[keys.MSE.train][-1], module.curves[keys.MSE.test][-1]]).all()
+    assert np.isnan([module.curves[MSE.train][-1], module.curves[MSE.test][-1]]).all()
 
 
 def test_mean_squared_errors_are_numpys_in_target_units():

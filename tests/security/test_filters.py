@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 from gradclip import keys
 from gradclip.compare.comparison import compare
 from gradclip.errors import TrackingError
+from gradclip.scores import MSE
 from gradclip.tracking.backend.connection import PAGE
 from gradclip.tracking.backend.operations import Backend, backend_of
 from gradclip.tracking.owner import is_dead, process_identity
@@ -71,7 +72,7 @@ def test_a_run_that_lacks_its_result_is_not_taken_for_a_finished_one(store: Stor
     whole = write_run(store, 1.0, 0, {})
     backend = backend_of(store)
     backend.client.set_tag(whole, keys.CONFIG_HASH, "0" * 16)
-    for outcome, metric in (("failed", keys.MSE.final_test), ("learned", keys.MSE.final_test), ("learned", "other")):
+    for outcome, metric in (("failed", MSE.final_test), ("learned", MSE.final_test), ("learned", "other")):
         run_id = backend.create_run("hostile", {keys.CONFIG_HASH: "0" * 16, keys.OUTCOME: outcome}, None, None)
         backend.write_summary(run_id, {metric: 0.0}, {}, 0)
         backend.end_run(run_id, "FINISHED")
@@ -89,7 +90,7 @@ def test_the_newest_multirun_is_one_that_there_is_and_strange_parameters_are_com
     backend = backend_of(store)
     odd = backend.create_run("no method", {keys.PARENT_RUN: backend.select_runs(None).parent or ""}, None, None)
     backend.write_parameters(odd, {"clip.value": "3"})
-    backend.write_summary(odd, {keys.MSE.final_test: 1e308}, {keys.OUTCOME: "learned"}, 0)
+    backend.write_summary(odd, {MSE.final_test: 1e308}, {keys.OUTCOME: "learned"}, 0)
     backend.end_run(odd, "FINISHED")
     for value in (*HOSTILE, "0" * 32):
         backend.create_run("hostile", {keys.PARENT_RUN: value}, None, None)

@@ -10,6 +10,7 @@ from gradclip.compare.data_sets import choose_data
 from gradclip.compare.grouping import group_runs
 from gradclip.compare.metric import choose_metric
 from gradclip.compare.summary import Comparison, compare_with_best, summarize_groups
+from gradclip.scores import MSE, Split
 from gradclip.tracking.stored_runs import Selection, StoredRun
 
 
@@ -28,7 +29,7 @@ def ended_run(score: float, seed: int, typed: str = "", metric: str = "final/mse
 def validated(runs: Sequence[StoredRun], scores: Sequence[float]) -> list[StoredRun]:
     """The same runs with a score on validation rows each."""
     return [
-        replace(run, metrics=run.metrics | {keys.MSE.final_validation: score})
+        replace(run, metrics=run.metrics | {MSE.final_validation: score})
         for run, score in zip(runs, scores, strict=True)
     ]
 
@@ -42,7 +43,7 @@ def by_threshold(scores: dict[str, Sequence[float]], **parameters: str) -> list[
     ]
 
 
-def compared(runs: Sequence[StoredRun], split: keys.Split | None = None) -> Comparison:
+def compared(runs: Sequence[StoredRun], split: Split | None = None) -> Comparison:
     """The comparison of runs."""
     data, selection = choose_data(runs), Selection([*runs], 0, None, "a list")
     grouping, metric = group_runs(data.runs), choose_metric(data.runs, split=split)

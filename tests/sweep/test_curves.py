@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from gradclip import keys
+from gradclip.scores import ACCURACY, MSE
 from gradclip.sweep.curves import curves_of
 from gradclip.tracking.stored_runs import Curve
 from tests.support.records import make_record
@@ -25,14 +26,14 @@ def as_pairs(curve: Curve) -> list[tuple[int, float]]:
 )
 def test_every_so_many_steps_and_the_peak_of_each_window_at_its_end(points, norms, peaks):
     record = make_record([[5], [4], [2], [9], [7]], names=("weight",))
-    found = curves_of(record, keys.MSE, {"train": [1.0], "test": [2.0]}, points)
+    found = curves_of(record, MSE, {"train": [1.0], "test": [2.0]}, points)
     assert as_pairs(found[keys.GRAD_NORM]) == norms
     assert as_pairs(found[keys.GRAD_NORM_PEAK]) == peaks
 
 
 def test_what_is_not_finite_is_left_out():
     record = make_record([[3], [NAN], [np.inf], [4]], names=("weight",), loss=[1, 2, np.inf, NAN])
-    found = curves_of(record, keys.ACCURACY, {"train": [0.5, NAN], "validation": [0.75, 1], "test": [NAN, 0.25]}, 2)
+    found = curves_of(record, ACCURACY, {"train": [0.5, NAN], "validation": [0.75, 1], "test": [NAN, 0.25]}, 2)
     assert as_pairs(found[keys.GRAD_NORM]) == [(1, 3), (4, 4)]
     assert as_pairs(found[keys.GRAD_NORM_PEAK]) == [(2, 3), (4, 4)]
     assert as_pairs(found[keys.LOSS_STEP]) == [(1, 1)]

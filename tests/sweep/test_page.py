@@ -10,6 +10,7 @@ from gradclip import keys
 from gradclip.advise.newest import runs_to_advise_on
 from gradclip.compare.comparison import compare
 from gradclip.formatting import chosen_on_test
+from gradclip.scores import MSE, Split
 from gradclip.sweep.page import MAX_LENGTH, answer_of_comparison, answer_of_jobs, page_of
 from gradclip.sweep.report import run_table
 from gradclip.sweep.results import JobResult
@@ -53,7 +54,7 @@ def test_the_description_fits_into_a_tag() -> None:
     ],
 )
 def test_validation_rows_choose_among_jobs_where_all_have_them(
-    scores: list[dict[keys.Split, float]], best: str, sentences: list[str]
+    scores: list[dict[Split, float]], best: str, sentences: list[str]
 ) -> None:
     jobs = [JobResult(number, "ab"[number], None, "learned", "mse", one) for number, one in enumerate(scores)]
     answer = answer_of_jobs(jobs, run_table(jobs))
@@ -66,7 +67,7 @@ def test_the_page_of_a_comparison_has_the_score_that_chose_and_that_on_test(tmp_
     found = compared(validated(by_threshold({"1.0": [8.0, 8.0], "5.0": [3.0, 3.0]}), [1.0, 1.0, 4.0, 4.0]))
     page = page_of(answer_of_comparison(found, tmp_path), [], "", found.best.group.runs[0])
     assert page.tags[keys.BEST] == "norm=1.0"
-    assert page.metrics == {keys.MSE.final_validation: 1.0, keys.MSE.final_test: 8.0}
+    assert page.metrics == {MSE.final_validation: 1.0, MSE.final_test: 8.0}
 
 
 def test_the_best_settings_are_named_with_their_score_and_advice_is_on_what_diverged(tmp_path: Path) -> None:
@@ -79,7 +80,7 @@ def test_the_best_settings_are_named_with_their_score_and_advice_is_on_what_dive
     answer = answer_of_comparison(found, tmp_path)
     page = page_of(answer, [job(0, 4.0), job(1, float("nan"))], "f" * 32, found.best.group.runs[0])
     assert page.tags[keys.BEST] == "norm=1.0"
-    assert page.metrics == {keys.MSE.final_validation: 4.0, keys.MSE.final_test: 4.0}
+    assert page.metrics == {MSE.final_validation: 4.0, MSE.final_test: 4.0}
     assert page.tags[keys.DESCRIPTION].startswith("**Best median: norm=1.0, 4.00 (4.00 on the test rows);")
     assert "(get-artifact?path=comparison/figures/" in page.tags[keys.DESCRIPTION]
     runs = found.selection.runs

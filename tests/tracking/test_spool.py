@@ -9,6 +9,7 @@ import pytest
 from mlflow import MlflowClient
 
 from gradclip import keys
+from gradclip.scores import MSE
 from gradclip.tracking.operations import Delivery, Operations, argument_types, delivery_of, needs_run
 from gradclip.tracking.records import SPOOL_FILE, Call, DatasetDescription, ModelFiles, Parent, Point
 from gradclip.tracking.spool import VERSION, Spool, decode, encode
@@ -116,7 +117,7 @@ def test_a_spool_that_version_1_wrote_is_sent(tmp_path: Path) -> None:
     assert (run.info.run_name, run.info.status) == ("norm=2.0 trainer=debug seed=0", "FINISHED")
     assert run.data.params["clip.value"] == "2.0"
     assert run.data.tags[keys.OUTCOME] == "learned"
-    assert np.isfinite(run.data.metrics[keys.MSE.final_test])
+    assert np.isfinite(run.data.metrics[MSE.final_test])
     assert {data.dataset.name for data in run.inputs.dataset_inputs} == {
         "regression (training)", "regression (testing)",
     }  # fmt: skip

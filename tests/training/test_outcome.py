@@ -5,14 +5,14 @@ from math import nan
 import numpy as np
 import pytest
 
-from gradclip import keys
 from gradclip.data.score_scale import ScoreScale
+from gradclip.scores import ACCURACY, MSE, LoggedScore
 from gradclip.telemetry.divergence import Divergence
 from gradclip.training.outcome import NO_SCORE, summarize
 from tests.support import records
 
-MSE = ScoreScale(keys.MSE, baseline=100.0)
-ACCURACY = ScoreScale(keys.ACCURACY, baseline=0.25, solved_at=0.99)
+MSE = ScoreScale(MSE, baseline=100.0)
+ACCURACY = ScoreScale(ACCURACY, baseline=0.25, solved_at=0.99)
 
 
 def make_record(norms=(1.0, 2.0, 3.0), clipped=None, losses=None, **columns):
@@ -59,7 +59,7 @@ def test_a_non_finite_weight_is_a_divergence_even_where_the_errors_are_finite():
 )
 def test_a_loss_that_is_not_known_is_no_divergence(score, has_loss, outcome, notes):
     record = replace(make_record(), has_loss=np.full(3, has_loss))
-    summary = judge(record, ScoreScale(keys.LoggedScore(score, -math.inf)), [nan], [nan])
+    summary = judge(record, ScoreScale(LoggedScore(score, -math.inf)), [nan], [nan])
     assert (summary.outcome, summary.notes) == (outcome, notes)
 
 
@@ -162,6 +162,6 @@ def test_an_accuracy_is_judged_from_chance_to_perfect_and_solved_by_its_best(fin
 
 
 def test_an_error_is_solved_from_below():
-    score_scale = ScoreScale(keys.MSE, baseline=1 / 6, solved_at=0.01)
+    score_scale = ScoreScale(MSE, baseline=1 / 6, solved_at=0.01)
     assert [score_scale.is_solved(error) for error in (0.009, 0.01, 0.011, math.nan)] == [True, True, False, False]
     assert MSE.is_solved(0.0) is None

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from gradclip import keys
 from gradclip.advise.arms import ADVISED, CONTROLS, ORIGINAL
 from gradclip.compare import statistics
 from gradclip.compare.metric import Metric
@@ -12,6 +11,7 @@ from gradclip.compare.planned import planned_tests
 from gradclip.compare.statistics import Estimate
 from gradclip.compare.summary import GroupSummary, error_matrix
 from gradclip.diagnosis.evidence import ENDED_WELL
+from gradclip.scores import Score, stored_score
 
 Verdict = Literal["better", "worse", "as good", "not told apart"]
 
@@ -65,7 +65,7 @@ class Confirmation:
     """
 
     metric: Metric
-    score: keys.Score
+    score: Score
     summaries: Mapping[str, GroupSummary]
     contrasts: Sequence[Contrast]
 
@@ -103,7 +103,7 @@ def confirm_arms(summaries: Mapping[str, GroupSummary], metric: Metric, level: f
         level: below which a p-value is significant.
     """
     names, run = [*summaries], summaries[ORIGINAL].group.runs[0]
-    score, errors = keys.stored_score(run.metrics, run.tags), error_matrix([*summaries.values()])
+    score, errors = stored_score(run.metrics, run.tags), error_matrix([*summaries.values()])
     assert score is not None  # else no metric could be chosen
     assert errors is not None  # the arms have the same seeds
     reference = ADVISED if ADVISED in summaries else ORIGINAL

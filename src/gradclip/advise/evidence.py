@@ -20,6 +20,7 @@ from gradclip.diagnosis.evidence import Evidence, gather_evidence
 from gradclip.diagnosis.log import EPOCH, STEP, TARGET_MAX_ABS, Log, Training
 from gradclip.errors import ConfigError, first_line
 from gradclip.formatting import printable
+from gradclip.scores import ACCURACY, Score, Split, stored_score
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, result_of
 from gradclip.tracking.records import Store
@@ -82,7 +83,7 @@ def gather(run: StoredRun, telemetry: pd.DataFrame, overrides: Sequence[str] = (
 def training_of(run: StoredRun, overrides: Sequence[str]) -> Training:
     """Return what the settings and metrics of a stored run say about its training."""
     settings, metrics = run.parameters, run.metrics
-    score = keys.stored_score(metrics, run.tags)
+    score = stored_score(metrics, run.tags)
     return Training(
         name=run.name,
         run_id=run.run_id,
@@ -106,9 +107,7 @@ def training_of(run: StoredRun, overrides: Sequence[str]) -> Training:
     )
 
 
-def final_to_best_ratio(
-    score: keys.Score, metrics: Mapping[str, float], rows: Mapping[keys.Split, int] | None = None
-) -> float:
+def final_to_best_ratio(score: Score, metrics: Mapping[str, float], rows: Mapping[Split, int] | None = None) -> float:
     """Return the final over the best error of a run on the examples that choose; NaN where no error is known.
 
     A metric of the user's of which larger values are better has no known perfect value, and so no error. Accuracies
@@ -120,16 +119,16 @@ def final_to_best_ratio(
         rows: number of rows of each kind of examples, as far as it is known.
 
     Example:
-        >>> final_to_best_ratio(keys.MSE, {"final/mse_test": 30.0, "best/mse_test": 10.0})
+        >>> final_to_best_ratio(MSE, {"final/mse_test": 30.0, "best/mse_test": 10.0})
         3.0
-        >>> final_to_best_ratio(keys.ACCURACY, {"final/accuracy_test": 0.85, "best/accuracy_test": 1.0})
+        >>> final_to_best_ratio(ACCURACY, {"final/accuracy_test": 0.85, "best/accuracy_test": 1.0})
         4.0
-        >>> final_to_best_ratio(keys.ACCURACY, {"final/accuracy_test": 0.85, "best/accuracy_test": 1.0}, {"test": 20})
+        >>> final_to_best_ratio(ACCURACY, {"final/accuracy_test": 0.85, "best/accuracy_test": 1.0}, {"test": 20})
         1.0
     """
     split = score.choosing_split(metrics)
     final, best = (score.error(metrics.get(name, np.nan)) for name in (score.final(split), score.best(split)))
-    if score != keys.ACCURACY:
+    if score != ACCURACY:
         return final / best if best > 0 else np.nan
     if (known := (rows or {}).get(split)) and final - best <= STANDARD_ERRORS * _standard_error(final, known):
         return 1.0

@@ -10,6 +10,7 @@ from gradclip.config.error_messages import describe
 from gradclip.config.tracking import TrackingSettings
 from gradclip.diagnosis.evidence import Evidence
 from gradclip.errors import ConfigError, DataError, GradclipError, TrackingError
+from gradclip.scores import stored_score
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, result_of
 from gradclip.tracking.records import Store
@@ -59,6 +60,6 @@ def runs_to_advise_on(newest: Sequence[StoredRun], store: Store) -> tuple[Sequen
 
 def _urgency(run: StoredRun) -> tuple[bool, float]:
     """Return what sorts diverged runs first, then the best."""
-    score = keys.stored_score(run.metrics, run.tags)
+    score = stored_score(run.metrics, run.tags)
     error = score.error(run.metrics[score.final(score.choosing_split(run.metrics))]) if score else nan
     return run.outcome != "diverged", error if isfinite(error) else inf

@@ -29,6 +29,7 @@ from gradclip.diagnosis.remedy import Remedy, clip_norm, decay_rate
 from gradclip.diagnosis.suggestions import needs_strong_clipping, norm_is_undone, rounded
 from gradclip.errors import ConfigError
 from gradclip.formatting import format_score
+from gradclip.scores import MSE, stored_score
 from gradclip.stacked.replicas import make_replicas
 from gradclip.stacked.training import StackedTraining
 from gradclip.sweep.stacking import refusal
@@ -246,7 +247,7 @@ def probe_result(tried: Candidate, runs: Sequence[StoredRun], epochs: int) -> Pr
         runs: one for each seed.
         epochs: of each.
     """
-    scores = [keys.stored_score(run.metrics, run.tags) for run in runs]
+    scores = [stored_score(run.metrics, run.tags) for run in runs]
     score = next(filter(None, scores), None)
     if score is None:
         return ProbeResult(tried.remedy, tried.clips, (np.inf,) * len(runs), 0, "no score")
@@ -254,6 +255,6 @@ def probe_result(tried: Candidate, runs: Sequence[StoredRun], epochs: int) -> Pr
     values = [run.metrics.get(score.final(split), np.nan) for run in runs]
     errors = tuple(np.where(np.isfinite(values), [score.error(value) for value in values], np.inf).tolist())
     mean = format_score(score.name, score.value(float(np.mean(errors))))
-    name = score.name.upper() if score == keys.MSE else score.name
+    name = score.name.upper() if score == MSE else score.name
     measured = f"{name} {mean} on the {split} rows after {epochs} epochs, mean of {len(runs)} seeds"
     return ProbeResult(tried.remedy, tried.clips, errors, sum(run.outcome in ENDED_WELL for run in runs), measured)

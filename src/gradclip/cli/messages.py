@@ -10,6 +10,7 @@ from gradclip.config.schema import TrainConfig
 from gradclip.errors import Interrupted
 from gradclip.formatting import format_number, format_scores, signal_name, unsent_message
 from gradclip.program import command_line
+from gradclip.scores import MSE
 from gradclip.tracking.views import open_pages
 from gradclip.training.job import Job
 
@@ -56,7 +57,7 @@ def interrupted_message(stop: Interrupted, overrides: Sequence[str]) -> str:
 def _score(result: "Result") -> list[str]:
     """The mean squared error on the test examples, its root, and R² where a baseline is known; nothing of others."""
     mse, scale = result.summary.scores["test"], result.score_scale
-    if scale.score != keys.MSE or not math.isfinite(mse):
+    if scale.score != MSE or not math.isfinite(mse):
         return []
     share = f", R² {scale.normalized(mse):.4g}" if math.isfinite(scale.baseline) else ""
     return [f"Score: test MSE {format_number(mse)}, RMSE {format_number(math.sqrt(mse))}{share}"]

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from gradclip import keys
 from gradclip.compare.data_sets import choose_data
 from gradclip.compare.figures import figures
 from gradclip.compare.grouping import group_runs
@@ -17,6 +16,7 @@ from gradclip.compare.summary import Comparison, compare_with_best, default_targ
 from gradclip.errors import ConfigError
 from gradclip.formatting import csv_cell, markdown_cell, to_latex, to_markdown
 from gradclip.plots.style import draw as draw_figure
+from gradclip.scores import Split
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, result_of
 from gradclip.tracking.records import Store
@@ -38,7 +38,7 @@ def compare(
     labels: Mapping[str, str] | None = None,
     data_set: str | None = None,
     figure_format: str = "png",
-    split: keys.Split | None = None,
+    split: Split | None = None,
 ) -> Comparison:
     """Compare stored runs, and write tables and figures into a folder.
 

@@ -10,6 +10,7 @@ from gradclip import keys
 from gradclip.compare.words import numbered, short_setting
 from gradclip.config.identity import data_identity
 from gradclip.errors import ConfigError
+from gradclip.scores import SCORES
 from gradclip.tracking.stored_runs import StoredRun
 
 
@@ -60,7 +61,7 @@ def by_data(runs: Sequence[StoredRun]) -> dict[str, list[StoredRun]]:
 
 def _identity(run: StoredRun) -> dict[str, str]:
     """Return what makes the data of two runs the same: settings that decide on the examples, and the score."""
-    score = next((score.name for score in keys.SCORES.values() if score.final_test in run.metrics), "")
+    score = next((score.name for score in SCORES.values() if score.final_test in run.metrics), "")
     return data_identity(run.parameters) | {"score": score}
 
 

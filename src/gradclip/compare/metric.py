@@ -6,10 +6,10 @@ from math import inf, isfinite
 
 import numpy as np
 
-from gradclip import keys
 from gradclip.arrays import Floats
 from gradclip.errors import ConfigError, did_you_mean
 from gradclip.formatting import chosen_on_test
+from gradclip.scores import SCORES, LoggedScore, Score, Split, stored_score
 from gradclip.tracking.stored_runs import StoredRun
 
 
@@ -47,7 +47,7 @@ class Metric:
         return replace(self, name=self.reported).errors(runs) if self.reported else None
 
 
-def choose_metric(runs: Sequence[StoredRun], name: str | None = None, split: keys.Split | None = None) -> Metric:
+def choose_metric(runs: Sequence[StoredRun], name: str | None = None, split: Split | None = None) -> Metric:
     """Return the metric to compare by.
 
     Args:
@@ -58,7 +58,7 @@ def choose_metric(runs: Sequence[StoredRun], name: str | None = None, split: key
     Raises:
         ConfigError: the runs do not have it, they have scores that cannot be compared, or name and split contradict.
     """
-    scores = {score.final_test: score for run in runs if (score := keys.stored_score(run.metrics, run.tags))}
+    scores = {score.final_test: score for run in runs if (score := stored_score(run.metrics, run.tags))}
     if name is None:
         if len(scores) != 1:
             finals = " and ".join(sorted(scores)) or "no final score"
@@ -73,18 +73,18 @@ def choose_metric(runs: Sequence[StoredRun], name: str | None = None, split: key
             return _of_score(runs, score, name, split)
     if split:
         raise ConfigError(f"split: got {split!r}; metric={name} is no score")
-    for score in keys.SCORES.values():  # what a module of the user's logs beside its own, by one of our names
+    for score in SCORES.values():  # what a module of the user's logs beside its own, by one of our names
         if found := score.split_of(name):
             return Metric(name, -1 if score.higher_is_better else 1, score.by_epoch(found))
     return Metric(name, 1, "")
 
 
-def _choosing_split(runs: Sequence[StoredRun], score: keys.Score) -> keys.Split:
+def _choosing_split(runs: Sequence[StoredRun], score: Score) -> Split:
     """Return the examples of validation where all runs have a score on them, else those of the test."""
     return "test" if any(score.choosing_split(run.metrics) == "test" for run in runs) else "validation"
 
 
-def _of_score(runs: Sequence[StoredRun], score: keys.Score, name: str, split: keys.Split | None) -> Metric:
+def _of_score(runs: Sequence[StoredRun], score: Score, name: str, split: Split | None) -> Metric:
     """Return a metric of a score.
 
     Args:
@@ -104,14 +104,14 @@ def _of_score(runs: Sequence[StoredRun], score: keys.Score, name: str, split: ke
     if (having := _count(runs, score.final(found))) < len(runs):
         some = f"only {having} of {len(runs)} runs have" if having else "no run has"
         raise ConfigError(f"{asked}; {some} {score.final(found)}")
-    is_loss = found == "train" and isinstance(score, keys.LoggedScore)
+    is_loss = found == "train" and isinstance(score, LoggedScore)
     sign = -1 if score.higher_is_better and not is_loss else 1
     has_test = found != "test" and score.split_of(score.final_test) == "test"
     caveat = _caveat(runs, score, f"split={split}" if split else f"metric={name}") if found == "test" else ""
     return Metric(name, sign, score.by_epoch(found), score.final_test if has_test else "", caveat)
 
 
-def _caveat(runs: Sequence[StoredRun], score: keys.Score, asked: str) -> str:
+def _caveat(runs: Sequence[StoredRun], score: Score, asked: str) -> str:
     """Say why the test examples choose: some runs have no others, or it was asked for."""
     validated = _count(runs, score.final_validation)
     if validated == len(runs):

@@ -6,13 +6,13 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, Discriminator, Field, model_validator
 
-from gradclip import keys
 from gradclip.config.base import AnyNumber, NoEffect, OwnClass, Pattern, PositiveNumber, Seed, Settings
 from gradclip.config.clip import ChangingThreshold, ClipSettings, ThresholdSettings
 from gradclip.config.data import ClassTask, DataSettings, FileForm, OwnData, TaskSettings, WineData
 from gradclip.config.model import ModelSettings
 from gradclip.config.tracking import TrackingSettings
 from gradclip.config.training import LossSettings, OptimizerSettings, ScheduleSettings, TrainerSettings
+from gradclip.scores import Split
 
 Name = Annotated[str, Field(min_length=1)]
 OF_LOGS = (  # settings of advise that say what a log has, and what it does not say
@@ -171,7 +171,7 @@ class CompareSettings(Settings):
     runs: Name | list[Name] | None
     by: list[Name] | None
     metric: Name | None
-    split: keys.Split | None
+    split: Split | None
     target: AnyNumber | None
     figures: bool
     figure_format: FigureFormat

@@ -12,7 +12,7 @@ from torch import Tensor
 from gradclip.data.classes import Label
 from gradclip.data.scaling import Scaling
 from gradclip.data.score_scale import ScoreScale
-from gradclip.keys import ChoosingSplit, Split, choosing_split
+from gradclip.scores import ChoosingSplit, Split, choosing_split
 
 SCHEMA_EXAMPLES = 3
 

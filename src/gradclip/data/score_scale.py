@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradclip import keys
+from gradclip.scores import Score
 
 
 @dataclass(frozen=True)
@@ -14,13 +14,13 @@ class ScoreScale:
     """A score with its baseline and the value from which the problem is solved.
 
     Attributes:
-        score: ``keys.MSE``, in the target's unit squared, ``keys.ACCURACY``, or a metric that the module logs.
+        score: ``MSE``, in the target's unit squared, ``ACCURACY``, or a metric that the module logs.
         baseline: score of the best prediction that ignores the inputs: the mean of the targets, or chance; NaN where
             it is not known.
         solved_at: test score from which the problem counts as solved; None where no such value is set.
     """
 
-    score: keys.Score
+    score: Score
     baseline: float = math.nan
     solved_at: float | None = None
 
@@ -28,7 +28,7 @@ class ScoreScale:
         """Return a score relative to the baseline, 0, and a perfect score, 1; worse than the baseline is negative.
 
         Example:
-            >>> ScoreScale(keys.ACCURACY, baseline=0.25).normalized(0.625)
+            >>> ScoreScale(ACCURACY, baseline=0.25).normalized(0.625)
             0.5
         """
         return (value - self.baseline) / (self.score.perfect - self.baseline)

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler, TensorDataset
 
-from gradclip import keys
 from gradclip.data.base import SCHEMA_EXAMPLES, DataSchema, DataShape, TrainingData
 from gradclip.data.loaders import (
     BatchLoader,
@@ -23,7 +22,7 @@ from gradclip.data.loaders import (
 from gradclip.data.score_scale import ScoreScale
 from gradclip.data.tasks import TASKS, Task
 from gradclip.errors import DataError
-from gradclip.keys import Split
+from gradclip.scores import ACCURACY, Split
 
 BLOCK_SIZE = 100  # sequences of validation and test
 # First number of each generator's seed, so that no two streams are equal.
@@ -151,7 +150,7 @@ class SequenceData(TrainingData):
         """Inputs ``x0, x1, ...`` and the target, with the first test sequences; nothing is scaled."""
         inputs, _ = self._drawn_set(TESTING)[0, range(1)]
         columns = tuple(f"x{number}" for number in range(self.task.inputs))
-        is_classification = self.score_scale.score is keys.ACCURACY
+        is_classification = self.score_scale.score is ACCURACY
         return DataSchema(inputs[:SCHEMA_EXAMPLES].numpy(), columns, "target", None, is_classification)
 
     def batch_indices(self, epoch: int, batch: int) -> tuple[int, ...]:

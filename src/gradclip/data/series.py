@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from gradclip import keys
 from gradclip.data.base import SCHEMA_EXAMPLES, DataSchema, DataShape, TrainingData
 from gradclip.data.checks import check_not_constant
 from gradclip.data.loaders import Loader, ShuffledBatchSampler, evaluation_loader, shuffled_loader
@@ -18,7 +17,7 @@ from gradclip.data.score_scale import ScoreScale
 from gradclip.data.sources import Rows
 from gradclip.data.time_series import TimeSeries, read_series
 from gradclip.errors import DataError
-from gradclip.keys import Split
+from gradclip.scores import MSE, Split
 
 
 class Windows(Dataset[tuple[Tensor, Tensor]]):
@@ -88,7 +87,7 @@ class SeriesData(TrainingData):
     @cached_property
     def score_scale(self) -> ScoreScale:
         """The mean squared error; its baseline is the variance of the training targets."""
-        return ScoreScale(keys.MSE, float(np.var(self.series.train_target)))
+        return ScoreScale(MSE, float(np.var(self.series.train_target)))
 
     @property
     def schema(self) -> DataSchema:

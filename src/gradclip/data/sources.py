@@ -24,7 +24,7 @@ from gradclip.data.files import Form, read_file
 from gradclip.data.left_out import input_columns, leave_out_rows
 from gradclip.data.typed_columns import as_floats
 from gradclip.errors import DataError, first_few
-from gradclip.keys import Split
+from gradclip.scores import Split
 
 Rows = NDArray[np.intp]
 

@@ -7,7 +7,6 @@ import pandas as pd
 import torch
 from torch.utils.data import TensorDataset
 
-from gradclip import keys
 from gradclip.data.base import SCHEMA_EXAMPLES, DataSchema, DataShape, TrainingData
 from gradclip.data.checks import check_not_constant
 from gradclip.data.classes import UNSEEN, balanced_weights, chance, numbers_of
@@ -16,7 +15,7 @@ from gradclip.data.scaling import fit_scaling
 from gradclip.data.score_scale import ScoreScale
 from gradclip.data.sources import Rows, Table
 from gradclip.errors import DataError, first_few
-from gradclip.keys import Split
+from gradclip.scores import ACCURACY, MSE, Split
 
 
 class TabularData(TrainingData):
@@ -75,8 +74,8 @@ class TabularData(TrainingData):
     def score_scale(self) -> ScoreScale:
         """The mean squared error with the variance of the training targets, or the accuracy with that of one guess."""
         if self.table.labels is not None:
-            return ScoreScale(keys.ACCURACY, chance(numbers_of(self._training_target, self.table.labels)))
-        return ScoreScale(keys.MSE, float(np.var(self._training_target)))
+            return ScoreScale(ACCURACY, chance(numbers_of(self._training_target, self.table.labels)))
+        return ScoreScale(MSE, float(np.var(self._training_target)))
 
     @property
     def schema(self) -> DataSchema:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gradclip import keys
 from gradclip.data.score_scale import ScoreScale
 from gradclip.errors import DataError
+from gradclip.scores import ACCURACY, MSE
 
 Inputs = NDArray[np.float32]
 Target = NDArray[np.float32] | NDArray[np.int64]
@@ -58,7 +58,7 @@ def adding(length: int, solved_at: float | None = None) -> Task:
         >>> inputs.shape, np.allclose(target[:, 0], (inputs[:, :, 0] * inputs[:, :, 1]).sum(axis=1))
         ((2, 10, 2), True)
     """
-    return _marked_numbers("adding", length, np.add, ScoreScale(keys.MSE, 1 / 6, solved_at))
+    return _marked_numbers("adding", length, np.add, ScoreScale(MSE, 1 / 6, solved_at))
 
 
 def multiplication(length: int, solved_at: float | None = None) -> Task:
@@ -71,7 +71,7 @@ def multiplication(length: int, solved_at: float | None = None) -> Task:
     Raises:
         DataError: the sequence is too short.
     """
-    return _marked_numbers("multiplication", length, np.multiply, ScoreScale(keys.MSE, 7 / 144, solved_at))
+    return _marked_numbers("multiplication", length, np.multiply, ScoreScale(MSE, 7 / 144, solved_at))
 
 
 def temporal_order(length: int, symbols: int = 2, solved_at: float | None = None) -> Task:
@@ -107,7 +107,7 @@ def temporal_order(length: int, symbols: int = 2, solved_at: float | None = None
             sequence[np.arange(count), position] = order[:, number]
         return _one_hot(sequence, 6), order @ (1 << np.arange(symbols))
 
-    return Task(length, 6, 2**symbols, False, ScoreScale(keys.ACCURACY, 0.5**symbols, solved_at), draw)
+    return Task(length, 6, 2**symbols, False, ScoreScale(ACCURACY, 0.5**symbols, solved_at), draw)
 
 
 def random_permutation(length: int, solved_at: float | None = None) -> Task:
@@ -128,7 +128,7 @@ def random_permutation(length: int, solved_at: float | None = None) -> Task:
         sequence[:, 0] = generator.integers(2, size=count)
         return _one_hot(sequence, 100), sequence[:, 0]
 
-    return Task(length, 100, 100, False, ScoreScale(keys.ACCURACY, 0.5, solved_at), draw)
+    return Task(length, 100, 100, False, ScoreScale(ACCURACY, 0.5, solved_at), draw)
 
 
 def noiseless_memorization(length: int, values: int = 5, positions: int = 10, solved_at: float | None = None) -> Task:
@@ -212,7 +212,7 @@ def _recall(name: str, length: int, values: int, positions: int, solved_at: floa
         return _one_hot(sequence, values + 2), target
 
     chance = (steps - positions + positions / values) / steps
-    return Task(steps, values + 2, values + 1, True, ScoreScale(keys.ACCURACY, chance, solved_at), draw)
+    return Task(steps, values + 2, values + 1, True, ScoreScale(ACCURACY, chance, solved_at), draw)
 
 
 def _one_hot(symbols: NDArray[np.int64], count: int) -> Inputs:

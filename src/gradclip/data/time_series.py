@@ -15,7 +15,7 @@ from gradclip.data.sources import Rows, Table
 from gradclip.data.timestamps import check_timestamps
 from gradclip.data.typed_columns import as_floats
 from gradclip.errors import DataError
-from gradclip.keys import SPLITS, Split
+from gradclip.scores import SPLITS, Split
 
 
 @dataclass(frozen=True)

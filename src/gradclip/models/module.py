@@ -10,8 +10,8 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, MeanSquaredError, Metric
 
-from gradclip import keys
 from gradclip.models.optimization import CrossEntropy, OptimizerFactory, ScheduleFactory, optimizer_factory
+from gradclip.scores import ACCURACY, MSE, Score, Split
 
 
 class SupervisedModule(LightningModule):
@@ -34,11 +34,11 @@ class SupervisedModule(LightningModule):
         self,
         network: nn.Module,
         loss: nn.Module,
-        score: keys.Score,
+        score: Score,
         metric: Metric,
         optimizer: OptimizerFactory | None = None,
         schedule: ScheduleFactory | None = None,
-        splits: Sequence[keys.Split] = ("train", "test"),
+        splits: Sequence[Split] = ("train", "test"),
     ) -> None:
         super().__init__()
         self.network, self.loss, self.score = network, loss, score
@@ -140,9 +140,9 @@ class Regressor(SupervisedModule):
         optimizer: OptimizerFactory | None = None,
         schedule: ScheduleFactory | None = None,
         target_scale: float = 1.0,
-        splits: Sequence[keys.Split] = ("train", "test"),
+        splits: Sequence[Split] = ("train", "test"),
     ) -> None:
-        super().__init__(network, loss or nn.MSELoss(), keys.MSE, MeanSquaredError(), optimizer, schedule, splits)
+        super().__init__(network, loss or nn.MSELoss(), MSE, MeanSquaredError(), optimizer, schedule, splits)
         self.target_scale = target_scale
 
     def compute_metric(self, metric: Metric) -> float:
@@ -175,10 +175,10 @@ class Classifier(SupervisedModule):
         loss: nn.Module | None = None,
         optimizer: OptimizerFactory | None = None,
         schedule: ScheduleFactory | None = None,
-        splits: Sequence[keys.Split] = ("train", "test"),
+        splits: Sequence[Split] = ("train", "test"),
     ) -> None:
         metric = MeanMetric(nan_strategy="disable")
-        super().__init__(network, loss or CrossEntropy(), keys.ACCURACY, metric, optimizer, schedule, splits)
+        super().__init__(network, loss or CrossEntropy(), ACCURACY, metric, optimizer, schedule, splits)
 
     def update_metric(self, metric: Metric, outputs: Tensor, target: Tensor) -> None:
         """Update the accuracy with the logits and the classes of a batch.

@@ -13,7 +13,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from gradclip.arrays import Floats
-from gradclip.keys import Split
+from gradclip.scores import Split
 from gradclip.telemetry.divergence import Divergence
 
 # Okabe and Ito 2008, which readers with any colour vision can tell apart; without yellow, which is too pale for a line.

@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gradclip.arrays import Floats
-from gradclip.keys import Split
 from gradclip.plots.style import BLUE, GREY, SPLIT_COLORS
+from gradclip.scores import Split
 
 MAX_NUMBERED_CLASSES = 12  # with more, the counts in the cells could not be read
 

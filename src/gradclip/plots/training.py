@@ -7,7 +7,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gradclip.arrays import Floats
-from gradclip.keys import Split
 from gradclip.plots.style import (
     BLUE,
     EDGE,
@@ -23,6 +22,7 @@ from gradclip.plots.style import (
     show_message,
     with_gaps,
 )
+from gradclip.scores import Split
 from gradclip.telemetry.divergence import Divergence
 
 MARKED_EPOCHS = 3  # curves of fewer epochs have markers: a curve of one point would be invisible

@@ -9,7 +9,7 @@ from torch import Tensor
 from gradclip.data.base import TrainingData
 from gradclip.data.loaders import Loader, ShuffledBatchSampler
 from gradclip.data.sequences import GeneratedSequences
-from gradclip.keys import Split
+from gradclip.scores import Split
 from gradclip.stacked.state import TensorOptions
 
 Examples = tuple[Tensor, ...]  # inputs and targets

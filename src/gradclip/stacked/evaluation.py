@@ -7,11 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradclip import keys
 from gradclip.arrays import Floats
 from gradclip.data.base import TrainingData
 from gradclip.data.loaders import EVALUATION_VALUES
-from gradclip.keys import Split
+from gradclip.scores import MSE, Split
 from gradclip.stacked.batches import Examples, StackedEvaluationBatches
 from gradclip.stacked.graphs import GraphedFunction
 from gradclip.stacked.network import StackedNetwork
@@ -137,4 +136,4 @@ class _ScoreSums:
 
 def _score_factor(data: TrainingData) -> float:
     """Return the factor from a score in scaled units to the score in the target's own unit."""
-    return data.target_scale**2 if data.score_scale.score is keys.MSE else 1.0
+    return data.target_scale**2 if data.score_scale.score is MSE else 1.0

@@ -6,12 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradclip import keys
+from gradclip.scores import Score, Split
 from gradclip.telemetry.record import GradientRecord
 from gradclip.tracking.stored_runs import Curve
 
 
 def curves_of(
-    record: GradientRecord, score: keys.Score, scores: Mapping[keys.Split, Sequence[float]], points: int
+    record: GradientRecord, score: Score, scores: Mapping[Split, Sequence[float]], points: int
 ) -> dict[str, Curve]:
     """Return the finite points of each curve: scores of every epoch, per-step metrics of evenly spaced steps.
 

@@ -12,6 +12,7 @@ import numpy as np
 from gradclip import keys
 from gradclip.config.identity import data_identity
 from gradclip.formatting import Table, chosen_on_test, markdown_cell, to_markdown
+from gradclip.scores import SCORES, score_named, stored_score
 from gradclip.sweep.multirun import PAGE_FILE
 from gradclip.sweep.results import JobResult
 from gradclip.sweep.search.report import FIGURE, Report, best_lines, search_table
@@ -97,9 +98,9 @@ def answer_of_jobs(jobs: Sequence[JobResult], table: Table) -> Answer:
     if len(kinds) > 1:
         return Answer(["No run is best: they have different scores, or on different rows."], table)
     ((name, split),) = kinds
-    score = keys.score_named(name, done[0].higher_is_better)
+    score = score_named(name, done[0].higher_is_better)
     best = min(done, key=lambda job: score.error(job.score_on(split)))
-    caveat = [chosen_on_test()] if len(done) > 1 and split == "test" and name in keys.SCORES else []
+    caveat = [chosen_on_test()] if len(done) > 1 and split == "test" and name in SCORES else []
     scores = {score.final(one): best.score_on(one) for one in dict.fromkeys((split, "test"))}
     return Answer([f"Best run: {best.name}.", *caveat], table, "", best.name, scores)
 
@@ -113,7 +114,7 @@ def page_of(answer: Answer, jobs: Sequence[JobResult], run_id: str, example: Sto
         run_id: of the parent run, whose artifacts the description shows; empty while it is not in the store.
         example: one of its runs, on the data that the answer is about; None where none is in the store.
     """
-    score = keys.stored_score(example.metrics, example.tags) if example else None
+    score = stored_score(example.metrics, example.tags) if example else None
     tags = {keys.DESCRIPTION: _description(answer, jobs, run_id), keys.OUTCOME: outcomes(jobs)}
     if answer.best:
         tags[keys.BEST] = answer.best

@@ -17,6 +17,7 @@ from gradclip.config.overrides import as_typed
 from gradclip.errors import GradclipError, RefusedWriteError, disk_errors
 from gradclip.formatting import Table, format_score, to_markdown, unsent_message
 from gradclip.program import command_line
+from gradclip.scores import SCORES, SPLITS, Split
 from gradclip.sweep.multirun import PAGE_FILE, TABLES_FILE, ParentRun, close_parent
 from gradclip.sweep.page import answer_of_comparison, answer_of_jobs, answer_of_search, page_of
 from gradclip.sweep.results import JobResult, read_results
@@ -181,7 +182,7 @@ def compare_jobs(folder: Path, jobs: Sequence[JobResult], config: DictConfig) ->
 
 def run_table(jobs: Sequence[JobResult], max_rows: int | None = None) -> Table:
     """One row for each job, or for those that failed and the first of the others; reasons only where a job failed."""
-    splits = [split for split in keys.SPLITS if split != "validation" or any(split in job.scores for job in jobs)]
+    splits = [split for split in SPLITS if split != "validation" or any(split in job.scores for job in jobs)]
     columns = ("job", "run", "outcome", *_score_titles({job.score for job in jobs if job.score}, splits))
     columns += ("clipped", "reason") if any(job.error for job in jobs) else ("clipped",)
     listed = sorted(sorted(jobs, key=lambda job: not job.error)[:max_rows], key=lambda job: job.number)
@@ -190,15 +191,15 @@ def run_table(jobs: Sequence[JobResult], max_rows: int | None = None) -> Table:
     return Table(f"{len(jobs)} runs{some}", columns, rows)
 
 
-def _score_titles(scores: Collection[str], splits: Sequence[keys.Split]) -> tuple[str, ...]:
+def _score_titles(scores: Collection[str], splits: Sequence[Split]) -> tuple[str, ...]:
     """The titles of the columns of the scores, one for each kind of examples."""
     score = next(iter(scores)) if len(scores) == 1 else "score"
-    if score in keys.SCORES or score == "score":
+    if score in SCORES or score == "score":
         return tuple(f"{split} {SCORE_TITLES.get(score, score)}" for split in splits)
     return keys.LOSS_TRAIN, score
 
 
-def _run_row(job: JobResult, splits: Sequence[keys.Split]) -> tuple[str, ...]:
+def _run_row(job: JobResult, splits: Sequence[Split]) -> tuple[str, ...]:
     return (
         str(job.number),
         job.name,

@@ -9,6 +9,7 @@ from gradclip import keys
 from gradclip.config.identity import fingerprint
 from gradclip.errors import TrackingError
 from gradclip.formatting import format_scores
+from gradclip.scores import ChoosingSplit, Split, choosing_split, stored_score
 from gradclip.tracking.files import failure_in_one_line, read_note, write_note
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, result_of
@@ -46,7 +47,7 @@ class JobResult:
     run_id: str | None = None
     outcome: str = "failed"
     score: str = ""
-    scores: dict[keys.Split, float] = field(default_factory=dict)
+    scores: dict[Split, float] = field(default_factory=dict)
     solved: bool | None = None
     clip_fraction: float = math.nan
     higher_is_better: bool = False
@@ -54,11 +55,11 @@ class JobResult:
     done_before: bool = False
 
     @property
-    def choosing_split(self) -> keys.ChoosingSplit:
+    def choosing_split(self) -> ChoosingSplit:
         """The kind of examples by which the best of several jobs is chosen."""
-        return keys.choosing_split(self.scores)
+        return choosing_split(self.scores)
 
-    def score_on(self, split: keys.Split) -> float:
+    def score_on(self, split: Split) -> float:
         """Return the final score on one kind of examples; NaN where the run diverged, or there are none."""
         return self.scores.get(split, math.nan)
 
@@ -91,7 +92,7 @@ class JobResult:
     @classmethod
     def of_finished(cls, number: int, run: "StoredRun") -> "JobResult":
         """A run that an earlier command finished."""
-        score = keys.stored_score(run.metrics, run.tags)
+        score = stored_score(run.metrics, run.tags)
         assert score is not None  # else it would not be a finished one
         return cls(
             number,

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from gradclip import keys
 from gradclip.arrays import Floats, Integers
+from gradclip.scores import Split
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class StoredRun:
     parameters: dict[str, str]
     metrics: dict[str, float]
     tags: dict[str, str]
-    rows: dict[keys.Split, int] = field(default_factory=dict)
+    rows: dict[Split, int] = field(default_factory=dict)
 
     @property
     def outcome(self) -> str:

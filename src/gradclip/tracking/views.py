@@ -15,20 +15,20 @@ from typing import Any, Final
 from gradclip import keys
 from gradclip.config.paths import default_store
 from gradclip.program import is_script
+from gradclip.scores import SCORES, SPLITS
 
 UI: Final = "http://127.0.0.1:5000"  # where MLflow serves its pages unless told otherwise
 VIEW: Final = "clipping"
-SCORES: Final = keys.SCORES.values()
 COLUMNS: Final = (
     *(f"tags.`{tag}`" for tag in (keys.OUTCOME, keys.DATA, keys.BEST, keys.CLIP)),
-    *(f"metrics.`{score.final(split)}`" for split in keys.SPLITS[1:] for score in SCORES),
+    *(f"metrics.`{score.final(split)}`" for split in SPLITS[1:] for score in SCORES.values()),
     *(f"metrics.`{metric}`" for metric in (keys.GRAD_CLIP_FRACTION, keys.GRAD_NORM_P90)),
-    *(f"metrics.`{score.final_train}`" for score in SCORES),
+    *(f"metrics.`{score.final_train}`" for score in SCORES.values()),
     *(f"params.`{name}`" for name in ("optimizer.lr", "seed")),
 )
 NAME_COLUMN: Final = "attributes.`Run Name`"
 CHARTS: Final = {
-    "Scores": tuple(score.by_epoch(split) for split in keys.SPLITS[::-1] for score in SCORES),
+    "Scores": tuple(score.by_epoch(split) for split in SPLITS[::-1] for score in SCORES.values()),
     "Gradients": (keys.GRAD_NORM_PEAK, keys.GRAD_NORM_CLIPPED, keys.GRAD_COEFFICIENT, keys.GRAD_NORM),
 }
 

@@ -14,6 +14,7 @@ from gradclip.config.schema import TrainConfig, flatten
 from gradclip.data.base import TrainingData
 from gradclip.diagnosis.explosion import Explosion
 from gradclip.models.optimization import build_loss
+from gradclip.scores import CONTEXTS
 from gradclip.tracking.records import Dataset, DatasetDescription, Store
 from gradclip.tracking.run import TrackedRun
 from gradclip.training.job import Job
@@ -61,7 +62,7 @@ def datasets_of(data: TrainingData) -> list[Dataset]:
     """The examples of each kind; of a data module of the user's only its name is known."""
     target = "" if isinstance(data, OwnData) else data.schema.target
     return [
-        Dataset(f"{data.name} ({keys.CONTEXTS[split]})", data.source, target, keys.CONTEXTS[split], frame)
+        Dataset(f"{data.name} ({CONTEXTS[split]})", data.source, target, CONTEXTS[split], frame)
         for split, frame in data.frames().items()
     ]
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from gradclip import keys
 from gradclip.config.schema import TrainConfig
 from gradclip.data.base import TrainingData
 from gradclip.data.sequences import SequenceData
@@ -17,6 +16,7 @@ from gradclip.plots.style import draw
 from gradclip.plots.target import plot_confusion, plot_predictions, plot_target
 from gradclip.plots.training import plot_learning_curve, plot_step_losses
 from gradclip.plots.updates import plot_update_ratios
+from gradclip.scores import ACCURACY
 from gradclip.training.own_data import OwnData
 from gradclip.training.predictions import count_confusions, predict_test_examples
 from gradclip.training.result import Result
@@ -60,7 +60,7 @@ def learning_curve(label: str, result: Result) -> Callable[[Figure], None]:
         baseline=result.score_scale.baseline,
         title=title,
         divergence=where,
-        is_fraction=summary.score is keys.ACCURACY,
+        is_fraction=summary.score is ACCURACY,
     )
 
 

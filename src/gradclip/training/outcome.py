@@ -8,10 +8,11 @@ import numpy as np
 
 from gradclip import keys
 from gradclip.data.score_scale import ScoreScale
+from gradclip.scores import ChoosingSplit, LoggedScore, Score, Split, choosing_split
 from gradclip.telemetry.divergence import Divergence
 from gradclip.telemetry.record import GradientRecord
 
-Curves = dict[keys.Split, list[float]]  # the score on each kind of examples, one value an epoch
+Curves = dict[Split, list[float]]  # the score on each kind of examples, one value an epoch
 Outcome = Literal["learned", "stalled", "diverged", "finished"]
 NO_SCORE = "there is no score: the module logs no metric, and its steps return no loss"
 LEARNED_FROM = 0.1  # share of the way from the baseline to perfect; a saturated network hovers a little above chance
@@ -38,10 +39,10 @@ class Summary:
         notes: what else deserves a word, one sentence each.
     """
 
-    score: keys.Score
+    score: Score
     outcome: Outcome
     solved: bool | None
-    scores: Mapping[keys.Split, float]
+    scores: Mapping[Split, float]
     best_score: float
     best_epoch: int
     clip_fraction: float
@@ -52,9 +53,9 @@ class Summary:
     notes: tuple[str, ...] = ()
 
     @property
-    def choosing_split(self) -> keys.ChoosingSplit:
+    def choosing_split(self) -> ChoosingSplit:
         """The kind of examples that chooses."""
-        return keys.choosing_split(self.scores)
+        return choosing_split(self.scores)
 
     def metrics(self) -> dict[str, float]:
         """By the names they have in the store; what does not exist is left out, a diverged final score is NaN."""
@@ -75,7 +76,7 @@ class Summary:
     def tags(self) -> dict[str, str]:
         """The outcome, which metric is the score, whether the problem was solved, and where a diverged run broke."""
         tags = {keys.OUTCOME: str(self.outcome)}
-        if isinstance(self.score, keys.LoggedScore):
+        if isinstance(self.score, LoggedScore):
             tags |= {keys.SCORE: self.score.name, keys.SCORE_MODE: "max" if self.score.higher_is_better else "min"}
         if self.solved is not None:
             tags |= {keys.SOLVED: str(self.solved).lower()}
@@ -97,7 +98,7 @@ def summarize(record: GradientRecord, score_scale: ScoreScale, curves: Curves) -
     finals = {split: curve[-1] if curve else np.nan for split, curve in curves.items()}
     known = _known_curves(record, score_scale.score, curves)
     divergence = record.divergence or (_in_score(record, known) if known else None)
-    chooses = curves[keys.choosing_split(curves)]
+    chooses = curves[choosing_split(curves)]
     best = score_scale.best_index(chooses)
     best_score = np.nan if best is None else chooses[best]
     p50, p90, p99, largest = record.norm_percentiles([50, 90, 99, 100])
@@ -123,7 +124,7 @@ def _finite_outcome(score_scale: ScoreScale, score: float) -> Outcome:
     return "learned" if score_scale.normalized(score) >= LEARNED_FROM else "stalled"
 
 
-def _known_curves(record: GradientRecord, score: keys.Score, curves: Curves) -> list[list[float]]:
+def _known_curves(record: GradientRecord, score: Score, curves: Curves) -> list[list[float]]:
     """The curves that were measured: a module that takes its steps itself need not return a loss."""
     if record.has_loss.any():
         return [*curves.values()]

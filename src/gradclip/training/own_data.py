@@ -9,12 +9,11 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
-from gradclip import keys
 from gradclip.callbacks.trainer_checks import overrides
 from gradclip.data.base import SCHEMA_EXAMPLES, DataSchema, DataShape, TrainingData
 from gradclip.data.score_scale import ScoreScale
 from gradclip.errors import DataError, first_line
-from gradclip.keys import Split
+from gradclip.scores import ACCURACY, MSE, Split
 
 
 class OwnData(TrainingData):
@@ -79,7 +78,7 @@ class OwnData(TrainingData):
     @property
     def score_scale(self) -> ScoreScale:
         """The score of the task; no baseline is known."""
-        return ScoreScale(keys.ACCURACY if self.is_classification else keys.MSE)
+        return ScoreScale(ACCURACY if self.is_classification else MSE)
 
     @property
     def schema(self) -> DataSchema:

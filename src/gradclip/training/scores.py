@@ -14,6 +14,7 @@ from torch import Tensor
 from gradclip import keys
 from gradclip.data.score_scale import ScoreScale
 from gradclip.errors import ConfigError, did_you_mean, first_few
+from gradclip.scores import LoggedScore, Split
 from gradclip.telemetry.batches import returned_loss
 from gradclip.tracking.logger import RunLogger, metric_name
 from gradclip.training.outcome import Curves
@@ -46,12 +47,12 @@ class LoggedScores(Checkpoint):
     @property
     def score_scale(self) -> ScoreScale:
         """The score; it has no baseline."""
-        return ScoreScale(keys.LoggedScore(self.score, math.inf if self.mode == "max" else -math.inf))
+        return ScoreScale(LoggedScore(self.score, math.inf if self.mode == "max" else -math.inf))
 
     @property
     def curves(self) -> Curves:
         """The mean loss of the training batches and the score; NaN where it was not logged."""
-        names: dict[keys.Split, str] = {"train": keys.LOSS_TRAIN, "test": self.score}
+        names: dict[Split, str] = {"train": keys.LOSS_TRAIN, "test": self.score}
         return {split: [epoch.get(name, math.nan) for epoch in self.epochs] for split, name in names.items()}
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -8,6 +8,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Run, RunData, RunInfo, RunInputs
 
 from gradclip import keys
+from gradclip.scores import MSE
 from gradclip.tracking.backend import queries
 from gradclip.tracking.backend.operations import backend_of
 from gradclip.tracking.backend.queries import to_stored_run
@@ -43,7 +44,7 @@ def test_a_multirun_is_read_at_once_as_mlflow_reads_it(tmp_path, monkeypatch):
 
     def read():
         selection = backend.select_runs(selector)
-        curves = backend.read_curves([*ids, "f" * 32], keys.MSE.test, 2)
+        curves = backend.read_curves([*ids, "f" * 32], MSE.test, 2)
         plain = {run_id: (curve.step.tolist(), curve.value.tolist()) for run_id, curve in curves.items()}
         return selection._replace(runs=[without_nan(run) for run in selection.runs]), plain
 

@@ -4,8 +4,8 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from gradclip import keys
 from gradclip.plots.search import SearchedSetting, SearchTrials
+from gradclip.scores import ACCURACY
 from gradclip.sweep.search.trial import Trial, best_trial, metric_of
 
 MAX_SETTINGS = 6  # more panels would be too small to read
@@ -31,7 +31,7 @@ def trials_of(trials: Sequence[Trial]) -> SearchTrials:
         },
         best=None if best is None else list(trials).index(best),
         best_so_far=np.array([np.nan if one is None else one.average for one in so_far]),
-        is_fraction=any(trial.measured is keys.ACCURACY for trial in trials),
+        is_fraction=any(trial.measured is ACCURACY for trial in trials),
     )
 
 

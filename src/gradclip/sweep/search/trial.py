@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Literal
 
-from gradclip import keys
 from gradclip.formatting import chosen_on_test
+from gradclip.scores import LoggedScore, Score, Split, score_named
 from gradclip.sweep.results import JobResult
 
 State = Literal["complete", "pruned", "diverged", "failed"]
@@ -44,7 +44,7 @@ class Trial:
         return "complete" if len(self.jobs) == self.seeds else "pruned"
 
     @property
-    def split(self) -> keys.Split:
+    def split(self) -> Split:
         """The kind of examples whose score counts."""
         if self.score == "auto":
             return next((job.choosing_split for job in self.jobs if job.score), "test")
@@ -60,7 +60,7 @@ class Trial:
         """The score over its seeds; NaN if diverged."""
         return self.average_on(self.split)
 
-    def average_on(self, split: keys.Split) -> float:
+    def average_on(self, split: Split) -> float:
         """Return the score on one kind of examples over its seeds; NaN if diverged."""
         loss = self._loss_on(split)
         return self.measured.value(loss) if self.measured and math.isfinite(loss) else math.nan
@@ -68,7 +68,7 @@ class Trial:
     @property
     def scores(self) -> dict[str, float]:
         """The score over its seeds by the names of metrics: on the examples that count, and on those of the test."""
-        splits: list[keys.Split] = [*dict.fromkeys((self.split, "test"))]
+        splits: list[Split] = [*dict.fromkeys((self.split, "test"))]
         return {self.measured.final(split): self.average_on(split) for split in splits} if self.measured else {}
 
     @property
@@ -79,11 +79,11 @@ class Trial:
         return min(finite), max(finite)
 
     @property
-    def measured(self) -> keys.Score | None:
+    def measured(self) -> Score | None:
         """What its runs measured; None where all broke down."""
-        return next((keys.score_named(job.score, job.higher_is_better) for job in self.jobs if job.score), None)
+        return next((score_named(job.score, job.higher_is_better) for job in self.jobs if job.score), None)
 
-    def _loss_on(self, split: keys.Split) -> float:
+    def _loss_on(self, split: Split) -> float:
         measured, scores = self.measured, [job.score_on(split) for job in self.jobs]
         errors = [measured.error(score) if measured and not math.isnan(score) else math.inf for score in scores]
         return OVER_SEEDS[self.over_seeds](errors)
@@ -114,7 +114,7 @@ def caveat_of(trials: Sequence[Trial]) -> list[str]:
         trials: of a search; the first that measured a score counts.
     """
     one = next((trial for trial in trials if trial.measured), None)
-    if one is None or one.split != "test" or isinstance(one.measured, keys.LoggedScore):
+    if one is None or one.split != "test" or isinstance(one.measured, LoggedScore):
         return []
     validated = any("validation" in job.scores for job in one.jobs)
     return [chosen_on_test("hydra.sweeper.score=test asks for them") if validated else chosen_on_test()]

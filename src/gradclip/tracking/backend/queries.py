@@ -14,6 +14,7 @@ from mlflow.exceptions import MlflowException
 from gradclip import keys
 from gradclip.errors import TrackingError, first_line
 from gradclip.formatting import printable
+from gradclip.scores import CONTEXTS, Split
 from gradclip.tracking.backend.bulk_read import read_children, read_histories
 from gradclip.tracking.backend.connection import Connection
 from gradclip.tracking.backend.database import analyze
@@ -179,10 +180,10 @@ def to_stored_run(run: Run) -> StoredRun:
     )
 
 
-def _rows(run: Run) -> dict[keys.Split, int]:
+def _rows(run: Run) -> dict[Split, int]:
     """Number of rows of each kind of examples, as far as the store has it."""
-    splits = {context: split for split, context in keys.CONTEXTS.items()}
-    found: dict[keys.Split, int] = {}
+    splits = {context: split for split, context in CONTEXTS.items()}
+    found: dict[Split, int] = {}
     for one in run.inputs.dataset_inputs if run.inputs else ():
         known = ROWS.search(one.dataset.profile or "")
         for tag in one.tags:

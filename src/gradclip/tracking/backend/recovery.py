@@ -12,6 +12,7 @@ from mlflow.exceptions import MlflowException
 from gradclip import keys
 from gradclip.errors import TrackingError, first_line
 from gradclip.formatting import printable
+from gradclip.scores import stored_score
 from gradclip.tracking.backend.database import STORE_ERRORS
 from gradclip.tracking.backend.queries import OUTCOMES, to_stored_run
 from gradclip.tracking.backend.writes import Writes
@@ -139,7 +140,7 @@ def _is_ours(run: Run) -> bool:
 
 def _has_result(run: StoredRun) -> bool:
     """Whether a run has an outcome and the final scores that belong to it."""
-    score = keys.stored_score(run.metrics, run.tags)
+    score = stored_score(run.metrics, run.tags)
     return run.outcome in OUTCOMES and score is not None and score.final_train in run.metrics
 
 

@@ -1,0 +1,224 @@
+"""Scores of a network's predictions, the kinds of examples that they are measured on, and the names of their metrics."""
+
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
+from math import inf
+from typing import Final, Literal, get_args
+
+from gradclip.keys import LOSS_TRAIN, SCORE, SCORE_MODE
+
+Split = Literal["train", "validation", "test"]  # of the examples: train, choose, are reported
+SPLITS: Final[tuple[Split, ...]] = get_args(Split)
+ChoosingSplit = Literal["validation", "test"]
+CONTEXTS: Final[Mapping[Split, str]] = {"train": "training", "validation": "validation", "test": "testing"}  # MLflow's
+
+
+def choosing_split(splits: Container[Split]) -> ChoosingSplit:
+    """Return the kind of examples that chooses: validation where there is one, else the test."""
+    return "validation" if "validation" in splits else "test"
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score of a network's predictions, and the names of its metrics.
+
+    Attributes:
+        name: ``mse`` or ``accuracy``.
+        perfect: its value without any error.
+
+    Example:
+        >>> MSE.train, ACCURACY.final_test
+        ('mse/train', 'final/accuracy_test')
+    """
+
+    name: str
+    perfect: float
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether larger values are better."""
+        return self.perfect > 0
+
+    def error(self, value: float) -> float:
+        """Return how far a value is from perfect; lower is better."""
+        return abs(value - self.perfect)
+
+    def value(self, error: float) -> float:
+        """Return the value that is so far from perfect."""
+        return abs(self.perfect - error)
+
+    @property
+    def train(self) -> str:
+        """Name of the score on the training examples, once an epoch."""
+        return f"{self.name}/train"
+
+    @property
+    def validation(self) -> str:
+        """Name of the score on the validation examples, once an epoch."""
+        return f"{self.name}/validation"
+
+    @property
+    def test(self) -> str:
+        """Name of the score on the test examples, once an epoch."""
+        return f"{self.name}/test"
+
+    @property
+    def final_train(self) -> str:
+        """Name of the final score on the training examples."""
+        return f"final/{self.name}_train"
+
+    @property
+    def final_validation(self) -> str:
+        """Name of the final score on the validation examples."""
+        return f"final/{self.name}_validation"
+
+    @property
+    def final_test(self) -> str:
+        """Name of the final score on the test examples."""
+        return f"final/{self.name}_test"
+
+    @property
+    def best_validation(self) -> str:
+        """Name of the best score on the validation examples."""
+        return f"best/{self.name}_validation"
+
+    @property
+    def best_test(self) -> str:
+        """Name of the best score on the test examples."""
+        return f"best/{self.name}_test"
+
+    def by_epoch(self, split: Split) -> str:
+        """Return the name of the score on one kind of examples, once an epoch."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}[split]
+
+    def final(self, split: Split) -> str:
+        """Return the name of the final score on one kind of examples."""
+        return {"train": self.final_train, "validation": self.final_validation, "test": self.final_test}[split]
+
+    def best(self, split: ChoosingSplit) -> str:
+        """Return the name of the best score on the examples that choose."""
+        return {"validation": self.best_validation, "test": self.best_test}[split]
+
+    def finals(self, metrics: Mapping[str, float]) -> dict[Split, float]:
+        """Return the final score on each kind of examples that a run was scored on.
+
+        Args:
+            metrics: of the run.
+        """
+        named = {self.final(split): split for split in SPLITS}  # what a module of the user's logs has one name
+        return {split: metrics[name] for name, split in named.items() if name in metrics}
+
+    def split_of(self, metric: str) -> Split | None:
+        """Return the kind of examples that a metric of this score is measured on; None for any other metric.
+
+        Example:
+            >>> MSE.split_of("best/mse_validation"), MSE.split_of("mse/train"), MSE.split_of("grad/norm")
+            ('validation', 'train', None)
+        """
+        metrics: dict[Split, tuple[str, ...]] = {
+            "train": (self.train, self.final_train),
+            "validation": (self.validation, self.final_validation, self.best_validation),
+            "test": (self.test, self.final_test, self.best_test),
+        }
+        return next((split for split, names in metrics.items() if metric in names), None)
+
+    def choosing_split(self, metrics: Container[str]) -> ChoosingSplit:
+        """Return the examples that choose: those of validation where a run has them, else those of the test.
+
+        Args:
+            metrics: names of the run's metrics.
+
+        Example:
+            >>> MSE.choosing_split({"final/mse_validation", "final/mse_test"}), MSE.choosing_split({"final/mse_test"})
+            ('validation', 'test')
+        """
+        return choosing_split([split for split in SPLITS if self.final(split) in metrics])
+
+
+@dataclass(frozen=True)
+class LoggedScore(Score):
+    """A metric that a module of the user's logs, as its score: which values are better is known, no perfect one is.
+
+    On the training examples it is the mean loss of an epoch's batches.
+
+    Example:
+        >>> score = LoggedScore("val_loss", -inf)
+        >>> score.train, score.test, score.final_train, score.final_test
+        ('loss/train', 'val_loss', 'final/loss/train', 'final/val_loss')
+    """
+
+    @property
+    def train(self) -> str:
+        """Name of the mean loss of an epoch's batches."""
+        return LOSS_TRAIN
+
+    @property
+    def validation(self) -> str:
+        """Name of the metric, once an epoch: what a module logs chooses."""
+        return self.name
+
+    @property
+    def test(self) -> str:
+        """Name of the metric, once an epoch."""
+        return self.name
+
+    @property
+    def final_train(self) -> str:
+        """Name of the mean loss of the last epoch's batches."""
+        return f"final/{LOSS_TRAIN}"
+
+    @property
+    def final_validation(self) -> str:
+        """Name of the metric's final value."""
+        return self.final_test
+
+    @property
+    def final_test(self) -> str:
+        """Name of the metric's final value."""
+        return f"final/{self.name}"
+
+    @property
+    def best_validation(self) -> str:
+        """Name of the metric's best value."""
+        return self.best_test
+
+    @property
+    def best_test(self) -> str:
+        """Name of the metric's best value."""
+        return f"best/{self.name}"
+
+    def error(self, value: float) -> float:
+        """Return a value so that lower is better."""
+        return -value if self.higher_is_better else value
+
+    def value(self, error: float) -> float:
+        """Return the value of such an error."""
+        return self.error(error)
+
+
+MSE: Final = Score("mse", perfect=0.0)  # mean squared error, in the squared unit of the target
+ACCURACY: Final = Score("accuracy", perfect=1.0)  # fraction of correct class predictions
+SCORES: Final = {score.name: score for score in (MSE, ACCURACY)}
+
+
+def score_named(name: str, higher_is_better: bool = False) -> Score:
+    """Return one of our scores by its name; any other name is that of a metric that a module of the user's logs.
+
+    Args:
+        name: of the score.
+        higher_is_better: whether larger values of such a metric are better.
+    """
+    return SCORES.get(name) or LoggedScore(name, inf if higher_is_better else -inf)
+
+
+def stored_score(metrics: Mapping[str, float], tags: Mapping[str, str]) -> Score | None:
+    """Return the score of a stored run; None where it has no final one.
+
+    Args:
+        metrics: of the run.
+        tags: of the run.
+    """
+    if name := tags.get(SCORE):
+        score = score_named(name, tags.get(SCORE_MODE) == "max")
+        return score if score.final_test in metrics else None
+    return next((score for score in SCORES.values() if score.final_test in metrics), None)
