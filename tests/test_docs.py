@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 import gradclip
+from gradclip import keys
 from gradclip.config.validation import setting_names
 from gradclip.scores import SCORES, LoggedScore, Score
 from gradclip.telemetry.record import GradientRecord
