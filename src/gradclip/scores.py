@@ -1,4 +1,4 @@
-"""Scores of a network's predictions, the kinds of examples that they are measured on, and the names of their metrics."""
+"""Scores of predictions, the kinds of examples that they are measured on, and the names of their metrics."""
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass

@@ -7,7 +7,6 @@ from pytorch_lightning import Callback, Trainer
 from torch import nn
 
 from gradclip import (
-from gradclip.scores import MSE
     MLP,
     RNN,
     Classifier,
@@ -18,10 +17,10 @@ from gradclip.scores import MSE
     SequenceData,
     TabularData,
     Value,
-    keys,
 )
 from gradclip.data.sources import diabetes, regression
 from gradclip.models.optimization import build_loss, optimizer_factory, schedule_factory
+from gradclip.scores import MSE
 
 EPOCHS = 3
 QUIET = {

@@ -11,8 +11,8 @@ from gradclip.telemetry.divergence import Divergence
 from gradclip.training.outcome import NO_SCORE, summarize
 from tests.support import records
 
-MSE = ScoreScale(MSE, baseline=100.0)
-ACCURACY = ScoreScale(ACCURACY, baseline=0.25, solved_at=0.99)
+MSE_SCALE = ScoreScale(MSE, baseline=100.0)
+ACCURACY_SCALE = ScoreScale(ACCURACY, baseline=0.25, solved_at=0.99)
 
 
 def make_record(norms=(1.0, 2.0, 3.0), clipped=None, losses=None, **columns):
@@ -30,19 +30,19 @@ def judge(record, score_scale, train, test, **others):
     ("final", "outcome"), [(89.9, "learned"), (90.1, "stalled"), (1e9, "stalled"), (np.nan, "diverged")]
 )
 def test_outcome_of_a_finite_gradient_record(final, outcome):
-    assert judge(make_record(), MSE, [200.0, final], [300.0, 50.0]).outcome == outcome
+    assert judge(make_record(), MSE_SCALE, [200.0, final], [300.0, 50.0]).outcome == outcome
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_non_finite_error_on_any_rows_is_a_divergence(bad):
     for train, validation, test in ([bad, 1.0, 1.0], [1.0, bad, 1.0], [1.0, 1.0, bad]):
-        summary = judge(make_record(), MSE, [train], [test], validation=[validation])
+        summary = judge(make_record(), MSE_SCALE, [train], [test], validation=[validation])
         assert summary.outcome == "diverged"
         assert all(map(math.isnan, summary.scores.values()))
 
 
 def test_a_non_finite_weight_is_a_divergence_even_where_the_errors_are_finite():
-    summary = judge(make_record([1.0, np.inf, 3.0], weights=[1.0, np.inf, np.inf]), MSE, [5.0], [6.0])
+    summary = judge(make_record([1.0, np.inf, 3.0], weights=[1.0, np.inf, np.inf]), MSE_SCALE, [5.0], [6.0])
     assert summary.outcome == "diverged"
     assert summary.divergence == Divergence(2, 1, "gradient weight")
     assert math.isnan(summary.scores["train"])
@@ -64,12 +64,12 @@ def test_a_loss_that_is_not_known_is_no_divergence(score, has_loss, outcome, not
 
 
 def test_best_epoch_is_the_first_lowest_finite_one_counted_from_1():
-    summary = judge(make_record(), MSE, [9.0] * 5, [np.inf, 4.0, 2.0, 2.0, np.nan])
+    summary = judge(make_record(), MSE_SCALE, [9.0] * 5, [np.inf, 4.0, 2.0, 2.0, np.nan])
     assert (summary.best_epoch, summary.best_score) == (3, 2.0)
 
 
 def test_validation_rows_choose_the_best_epoch_and_judge_the_outcome():
-    summary = judge(make_record(), MSE, [50.0, 10.0, 5.0], [70.0, 60.0, 40.0], validation=[91.0, 80.0, 95.0])
+    summary = judge(make_record(), MSE_SCALE, [50.0, 10.0, 5.0], [70.0, 60.0, 40.0], validation=[91.0, 80.0, 95.0])
     assert (summary.best_epoch, summary.best_score, summary.outcome) == (2, 80.0, "stalled")
     assert dict(summary.scores) == {"train": 5.0, "validation": 95.0, "test": 40.0}
     metrics = summary.metrics()
@@ -79,12 +79,12 @@ def test_validation_rows_choose_the_best_epoch_and_judge_the_outcome():
 
 @pytest.mark.parametrize(("validation", "solved"), [([0.5, 0.98], False), ([0.99, 0.5], True)])
 def test_validation_examples_solve_a_task(validation, solved):
-    assert judge(make_record(), ACCURACY, [0.9, 1.0], [1.0, 1.0], validation=validation).solved == solved
+    assert judge(make_record(), ACCURACY_SCALE, [0.9, 1.0], [1.0, 1.0], validation=validation).solved == solved
 
 
 @pytest.mark.parametrize("test_curve", [[], [np.nan, np.inf]])
 def test_without_a_finite_error_there_is_no_best(test_curve):
-    summary = judge(make_record(), MSE, [np.nan] * len(test_curve), test_curve)
+    summary = judge(make_record(), MSE_SCALE, [np.nan] * len(test_curve), test_curve)
     assert summary.outcome == "diverged"
     assert summary.best_epoch == 0
     assert math.isnan(summary.best_score)
@@ -92,7 +92,7 @@ def test_without_a_finite_error_there_is_no_best(test_curve):
 
 
 def test_metrics_of_a_run_that_learned():
-    summary = judge(make_record([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 2.0, 2.0]), MSE, [9.0, 5.0], [8.0, 6.0])
+    summary = judge(make_record([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 2.0, 2.0]), MSE_SCALE, [9.0, 5.0], [8.0, 6.0])
     assert summary.metrics() == pytest.approx(
         {
             "final/mse_train": 5.0,
@@ -112,7 +112,7 @@ def test_metrics_of_a_run_that_learned():
 
 
 def test_metrics_of_a_diverged_run_are_nan_or_left_out_but_never_infinite():
-    summary = judge(make_record([np.inf, np.nan], losses=[1.0, np.inf]), MSE, [np.inf], [np.inf])
+    summary = judge(make_record([np.inf, np.nan], losses=[1.0, np.inf]), MSE_SCALE, [np.inf], [np.inf])
     metrics = summary.metrics()
     assert metrics == pytest.approx(
         {"final/mse_train": nan, "final/mse_test": nan, "grad/skip_count": 0.0}, nan_ok=True
@@ -120,12 +120,12 @@ def test_metrics_of_a_diverged_run_are_nan_or_left_out_but_never_infinite():
 
 
 def test_tags_of_a_diverged_run_say_where():
-    tags = judge(make_record(losses=[1.0, 1.0, np.nan]), MSE, [np.nan], [np.nan]).tags()
+    tags = judge(make_record(losses=[1.0, 1.0, np.nan]), MSE_SCALE, [np.nan], [np.nan]).tags()
     assert tags == {"outcome": "diverged", "diverged_step": "3", "diverged_epoch": "2", "diverged_in": "loss"}
 
 
 def test_a_divergence_of_the_score_alone_has_a_place_too():
-    summary = judge(make_record([1.0] * 6), MSE, [3.0, 2.0, 1.0], [3.0, np.inf, np.inf])
+    summary = judge(make_record([1.0] * 6), MSE_SCALE, [3.0, 2.0, 1.0], [3.0, np.inf, np.inf])
     assert (summary.outcome, summary.divergence) == ("diverged", Divergence(4, 2, "score"))
     assert summary.tags()["diverged_in"] == "score"
 
@@ -142,12 +142,12 @@ def test_a_divergence_of_the_score_alone_has_a_place_too():
     ],
 )
 def test_what_deserves_a_word_is_noted(record, note):
-    (told,) = judge(record, MSE, [5.0], [6.0]).notes
+    (told,) = judge(record, MSE_SCALE, [5.0], [6.0]).notes
     assert told.startswith(note)
 
 
 def test_a_healthy_run_has_no_notes():
-    assert judge(make_record([1.0, 0.0, 3.0]), MSE, [5.0], [6.0]).notes == ()
+    assert judge(make_record([1.0, 0.0, 3.0]), MSE_SCALE, [5.0], [6.0]).notes == ()
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_a_healthy_run_has_no_notes():
     [(0.30, 0.32, "stalled", False), (0.33, 0.98, "learned", False), (0.5, 0.99, "learned", True)],
 )
 def test_an_accuracy_is_judged_from_chance_to_perfect_and_solved_by_its_best(final, best, outcome, solved):
-    summary = judge(make_record(), ACCURACY, [0.25, final], [best, 0.3])
+    summary = judge(make_record(), ACCURACY_SCALE, [0.25, final], [best, 0.3])
     assert (summary.outcome, summary.solved, summary.best_score, summary.best_epoch) == (outcome, solved, best, 1)
     assert summary.metrics().keys() >= {"final/accuracy_train", "final/accuracy_test", "best/accuracy_test"}
     assert summary.tags() == {"outcome": outcome, "solved": str(solved).lower()}
@@ -164,4 +164,4 @@ def test_an_accuracy_is_judged_from_chance_to_perfect_and_solved_by_its_best(fin
 def test_an_error_is_solved_from_below():
     score_scale = ScoreScale(MSE, baseline=1 / 6, solved_at=0.01)
     assert [score_scale.is_solved(error) for error in (0.009, 0.01, 0.011, math.nan)] == [True, True, False, False]
-    assert MSE.is_solved(0.0) is None
+    assert MSE_SCALE.is_solved(0.0) is None

@@ -119,6 +119,7 @@ def final_to_best_ratio(score: Score, metrics: Mapping[str, float], rows: Mappin
         rows: number of rows of each kind of examples, as far as it is known.
 
     Example:
+        >>> from gradclip.scores import ACCURACY, MSE
         >>> final_to_best_ratio(MSE, {"final/mse_test": 30.0, "best/mse_test": 10.0})
         3.0
         >>> final_to_best_ratio(ACCURACY, {"final/accuracy_test": 0.85, "best/accuracy_test": 1.0})

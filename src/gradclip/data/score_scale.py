@@ -28,6 +28,7 @@ class ScoreScale:
         """Return a score relative to the baseline, 0, and a perfect score, 1; worse than the baseline is negative.
 
         Example:
+            >>> from gradclip.scores import ACCURACY
             >>> ScoreScale(ACCURACY, baseline=0.25).normalized(0.625)
             0.5
         """
