@@ -268,6 +268,13 @@ def test_the_launches_of_a_monitored_step_do_not_grow_with_the_number_of_tensors
     assert launches_of_a_step(3) == launches_of_a_step(30) < 20
 
 
+@pytest.mark.parametrize("order", [1, 2, torch.inf])
+def test_torch_measures_all_tensors_of_a_device_by_one_call(order):
+    with Launches() as seen:
+        tensors_module.tensor_norms([torch.empty(3, device="meta")] * 30, order)
+    assert seen.count <= 3
+
+
 def test_only_ordinary_tensors_of_a_cuda_device_are_measured_by_the_kernel():
     assert not can_measure([])
     assert not can_measure([torch.ones(3)])
