@@ -99,7 +99,7 @@ def test_the_kernel_measures_each_tensor(kind, device):
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
 def test_the_kernel_multiplies_each_unit_in_place(kind, device):
     tensors = [tensor.clone().to(device) for tensor in TENSORS[kind]]
-    factors = [(0.1 + torch.rand_like(tensors.double())).clamp(max=1.0) for norms in gpu.unit_norms(tensors)]
+    factors = [(0.1 + torch.rand_like(norms)).clamp(max=1.0) for norms in gpu.unit_norms(tensors)]
     expected = [(tensor.double() * factor).to(tensor.dtype) for tensor, factor in zip(tensors, factors, strict=True)]
     parameters = [nn.Parameter(torch.empty_like(tensor)) for tensor in tensors]
     for parameter, tensor in zip(parameters, tensors, strict=True):
