@@ -17,7 +17,7 @@ from gradclip.norms.gpu_plans import UNITS, WHOLE, Plan
 from gradclip.telemetry import measures
 from gradclip.telemetry.recorders import MeasuringRecorder
 from gradclip.telemetry.rescaled import Unchanged
-from gradclip.telemetry.steps import StepIndex
+from gradclip.telemetry.steps import Effect, StepIndex
 
 BLOCK = WHOLE.block
 MATRICES = [(5,), (7, 2, 384), (3, UNITS.block), (2, 0), (2, 3 * UNITS.block + 5), (0, 3), (4, 1), ()]
@@ -251,7 +251,7 @@ class Launches(TorchDispatchMode):
 def launches_of_a_step(tensors):
     """Launches of a monitored step in which weights are measured too, but for those of the kernel."""
     parameters = [nn.Parameter(torch.empty(3, device="meta")) for _ in range(tensors)]
-    recorder = MeasuringRecorder([(str(index), one) for index, one in enumerate(parameters)], changes_direction=True)
+    recorder = MeasuringRecorder([(str(index), one) for index, one in enumerate(parameters)], Effect.ANY)
     for parameter in parameters:
         parameter.grad = torch.empty_like(parameter)
     with Launches() as seen:

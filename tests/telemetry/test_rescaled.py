@@ -5,15 +5,15 @@ from torch import nn
 
 from gradclip.telemetry.recorders import MeasuringRecorder
 from gradclip.telemetry.rescaled import Sample, Unchanged
-from gradclip.telemetry.steps import StepIndex
+from gradclip.telemetry.steps import Effect, StepIndex
 
 
-def measured(change, multiplies_once):
+def measured(change, effect):
     """What a recorder has of the norms after clipping, and what they are."""
     parameters = [nn.Parameter(torch.zeros(size)) for size in (3, 5)]
     for parameter in parameters:
         parameter.grad = torch.arange(1.0, len(parameter) + 1)
-    recorder = MeasuringRecorder([(str(i), p) for i, p in enumerate(parameters)], False, multiplies_once)
+    recorder = MeasuringRecorder([(str(i), p) for i, p in enumerate(parameters)], effect)
     recorder.record_gradients(measure_updates=False)
     change(parameters)
     recorder.record_step(StepIndex(1, 1, 0), None, [])
@@ -61,9 +61,9 @@ def forget(parameters):
         forget,
     ],
 )
-@pytest.mark.parametrize("multiplies_once", [True, False])
-def test_norms_after_clipping_are_those_of_the_gradients_whatever_was_done_to_them(change, multiplies_once):
-    found, expected = measured(change, multiplies_once)
+@pytest.mark.parametrize("effect", list(Effect))
+def test_norms_after_clipping_are_those_of_the_gradients_whatever_was_done_to_them(change, effect):
+    found, expected = measured(change, effect)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
