@@ -46,6 +46,10 @@ def reference(tensors, minus=None):
     return Measures(*(torch.stack(column).double() for column in columns))
 
 
+def wide_unit_norms(tensors):
+    return torch.cat([units._wide_unit_norms(tensor.cpu()) for tensor in tensors])
+
+
 def products(tensors, others):
     pairs = zip(tensors, others, strict=True)
     return torch.stack([(tensor.double() * other.double()).sum() for tensor, other in pairs])
@@ -88,10 +92,7 @@ def test_the_kernel_measures_each_tensor(kind, device):
         same(found, expected)
     same(gpu.change_norms(tensors, others), reference(tensors, others).norms)
     same(gpu.inner_products(tensors, others), products(tensors, others).cpu(), rtol=1e-9)
-    for found, tensor in zip(gpu.unit_norms(tensors), tensors, strict=True):
-        expected = units._wide_unit_norms(tensor.cpu())
-        assert found.shape == expected.shape
-        same(found, expected)
+    same(gpu.unit_norms(tensors), wide_unit_norms(tensors))
 
 
 @needs_triton
@@ -99,13 +100,14 @@ def test_the_kernel_measures_each_tensor(kind, device):
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
 def test_the_kernel_multiplies_each_unit_in_place(kind, device):
     tensors = [tensor.clone().to(device) for tensor in TENSORS[kind]]
-    factors = [(0.1 + torch.rand_like(norms)).clamp(max=1.0) for norms in gpu.unit_norms(tensors)]
-    expected = [(tensor.double() * factor).to(tensor.dtype) for tensor, factor in zip(tensors, factors, strict=True)]
+    factors = (0.1 + torch.rand_like(gpu.unit_norms(tensors))).clamp(max=1.0)
+    pairs = zip(tensors, units.split_units(factors, tensors), strict=True)
+    expected = [(tensor.double() * factor).to(tensor.dtype) for tensor, factor in pairs]
     parameters = [nn.Parameter(torch.empty_like(tensor)) for tensor in tensors]
     for parameter, tensor in zip(parameters, tensors, strict=True):
         parameter.grad = tensor
     before = Unchanged(parameters)
-    gpu.multiply_units(tensors, torch.cat([factor.flatten() for factor in factors]))
+    gpu.multiply_units(tensors, factors)
     torch.testing.assert_close(tensors, expected, equal_nan=True)
     assert before.count_changes(parameters) != 0
 
@@ -189,9 +191,9 @@ def kernel(monkeypatch):
     monkeypatch.setattr(gpu, "change_norms", counted(lambda *pairs: reference(*pairs).norms))
     monkeypatch.setattr(measures, "inner_products", counted(products))
     monkeypatch.setattr(tensors_module, "is_quicker", is_narrow)
+    monkeypatch.setattr(units, "are_narrow_on_cpu", lambda _: False)
     monkeypatch.setattr(gpu, "can_measure_units", is_narrow)
-    units_of = counted(lambda tensors: [units._wide_unit_norms(tensor) for tensor in tensors])
-    monkeypatch.setattr(gpu, "unit_norms", units_of)
+    monkeypatch.setattr(gpu, "unit_norms", counted(wide_unit_norms))
     return calls
 
 
@@ -209,19 +211,15 @@ def test_norms_and_telemetry_are_the_same_by_the_kernel(kernel, dtype):
     np.testing.assert_allclose(tensors_module.change_norms(tensors, before), reference(tensors, before).norms)
     same(measures.inner_product(tensors[3:], before[3:]), products(tensors[3:], before[3:]).sum())
     found = units.unit_norms([tensors[3].view(-1, 5)])
-    same(found[0].double(), tensors[3].view(-1, 5).double().norm(dim=1, keepdim=True))
+    same(found, tensors[3].view(-1, 5).double().norm(dim=1))
     assert len(kernel) == (6 if dtype == torch.float32 else 0)
 
 
 @pytest.mark.parametrize("exclude", [None, "2"])
 def test_units_are_clipped_in_place_by_the_kernel(monkeypatch, exclude):
     def multiply(tensors, factors):
-        parts = factors.split([len(tensor) if tensor.ndim > 1 else 1 for tensor in tensors])
-        for tensor, part in zip(tensors, parts, strict=True):
-            tensor.mul_(part.view(-1, *[1] * (tensor.ndim - 1)) if tensor.ndim > 1 else part[0])
-
-    def flat_unit_norms(tensors):
-        return torch.cat([units._wide_unit_norms(tensor).flatten() for tensor in tensors])
+        for tensor, factor in zip(tensors, units.split_units(factors, tensors), strict=True):
+            tensor.mul_(factor)
 
     tensors = draw((5, 3), (4,), (2, 3, 4), (), dtype=torch.bfloat16)
     gradients = {str(place): tensor for place, tensor in enumerate(tensors)}
@@ -229,7 +227,7 @@ def test_units_are_clipped_in_place_by_the_kernel(monkeypatch, exclude):
     clipper = Adaptive(0.01, exclude=exclude)
     expected = clipper.transform(gradients, weights, {})[0]
     monkeypatch.setattr(gpu, "can_measure_units", lambda _: True)
-    monkeypatch.setattr(gpu, "flat_unit_norms", flat_unit_norms)
+    monkeypatch.setattr(gpu, "unit_norms", wide_unit_norms)
     monkeypatch.setattr(gpu, "multiply_units", multiply)
     with torch.no_grad():
         assert clipper.clip_in_place(gradients, weights, {}) == {}

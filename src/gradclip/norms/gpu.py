@@ -116,16 +116,9 @@ def measure(tensors: Sequence[Tensor]) -> Measures:
     return Measures(squares.sqrt(), largest, nonfinite)
 
 
-def flat_unit_norms(tensors: Sequence[Tensor]) -> Tensor:
+def unit_norms(tensors: Sequence[Tensor]) -> Tensor:
     """Return the norms of all units of tensors that :func:`can_measure_units` allows, ``[units]``, in float64."""
     return _measure(tensors, UNITS)[0].sqrt()
-
-
-def unit_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Return the norms of each tensor's units, as :func:`gradclip.norms.units.unit_norms` does, in float64."""
-    norms = torch.split(flat_unit_norms(tensors), [units_of(tensor.shape) for tensor in tensors])
-    shapes = [(len(tensor), *(1,) * (tensor.ndim - 1)) if tensor.ndim > 1 else () for tensor in tensors]
-    return [norm.view(shape) for norm, shape in zip(norms, shapes, strict=True)]
 
 
 def change_norms(tensors: Sequence[Tensor], before: Sequence[Tensor]) -> Tensor:
@@ -139,7 +132,7 @@ def inner_products(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> Tenso
 
 
 def multiply_units(tensors: Sequence[Tensor], factors: Tensor) -> None:
-    """Multiply units in place, whose norms :func:`flat_unit_norms` returned.
+    """Multiply units in place, whose norms :func:`unit_norms` returned.
 
     Args:
         tensors: the tensors.
