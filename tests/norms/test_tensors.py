@@ -5,10 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gradclip.norms import cpu
 from gradclip.norms.arrays import row_norms, row_part_norms
 from gradclip.norms.tensors import (
     LARGE,
-    cpu,
     global_norm,
     norm_of_norms,
     part_norms,
