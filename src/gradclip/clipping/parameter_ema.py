@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from gradclip.clipping.arguments import COUNT, POSITIVE, SHARE
 from gradclip.clipping.base import Gradients, State, device_of
-from gradclip.clipping.norm_rules import NormRule, Numbers, choose
+from gradclip.clipping.norm_rules import NormRule, Numbers
 from gradclip.norms.arrays import row_norms
 from gradclip.norms.tensors import norm_of_norms, tensor_norms
 
@@ -84,8 +83,10 @@ class ParameterEMA(NormRule):
         norms, averages = norm, state["averages"]
         warming_up = state["steps"] < self.warmup
         all_finite = xp.isfinite(norms).all()
-        together, singly = partial(self._for_all, norms, xp), partial(self._for_each, norms, averages, xp)
-        coefficients = choose(warming_up, together, singly, xp)
+        if xp is torch:  # which computes both, without a look at the number of steps
+            coefficients = torch.where(warming_up, self._for_all(norms, xp), self._for_each(norms, averages, xp))
+        else:
+            coefficients = self._for_all(norms, xp) if warming_up else self._for_each(norms, averages, xp)
         averages = self._remember(averages, norms, coefficients * norms, warming_up, all_finite, xp)
         return coefficients, {"averages": averages, "steps": state["steps"] + all_finite}
 
