@@ -11,9 +11,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradclip.clipping.adaptive import Adaptive
 from gradclip.norms import gpu, gpu_plans, units
-from gradclip.norms import tensors as tensors_module
 from gradclip.norms.gpu import Measures, can_measure, measure
 from gradclip.norms.gpu_plans import UNITS, WHOLE, Plan
+from gradclip.norms.tensors import change_norms, tensor_norms
 from gradclip.telemetry import measures
 from gradclip.telemetry.recorders import MeasuringRecorder
 from gradclip.telemetry.rescaled import Unchanged
@@ -164,10 +164,10 @@ def test_a_thread_reads_as_many_bytes_as_addresses_allow(tensors, divisor):
     found = gpu_plans.find_memory([memory[:0], *(memory[start:] for start in tensors)])
     assert found.divisor == divisor
     assert found.addresses.tolist()[1:] == [memory.data_ptr() + 4 * start for start in tensors]
-    plan = Plan(1024, *torch.empty(2, 4), counts=(4, 3))
+    plan = Plan(1024, *torch.empty(2, 4))
     size = 16 if divisor == 16 else 4
-    assert gpu_plans.reads_of(torch.float32, plan, found) == {"BYTES": size, "STEP": size // 4}
-    assert gpu_plans.reads_of(torch.float32, plan._replace(divisor=6), found) == {"BYTES": 4, "STEP": 1}
+    assert gpu_plans.read_sizes(torch.float32, plan, found) == {"BYTES": size, "STEP": size // 4}
+    assert gpu_plans.read_sizes(torch.float32, plan._replace(divisor=6), found) == {"BYTES": 4, "STEP": 1}
 
 
 @pytest.fixture
@@ -185,12 +185,11 @@ def kernel(monkeypatch):
     def is_narrow(*tensors):
         return {tensor.dtype for some in tensors for tensor in some} <= {*gpu.TYPES}
 
-    for module in (tensors_module, measures):
-        monkeypatch.setattr(module, "can_measure", is_narrow)
-        monkeypatch.setattr(module, "measure", counted(reference))
+    monkeypatch.setattr(gpu, "can_measure", is_narrow)
+    monkeypatch.setattr(gpu, "measure", counted(reference))
     monkeypatch.setattr(gpu, "change_norms", counted(lambda *pairs: reference(*pairs).norms))
-    monkeypatch.setattr(measures, "inner_products", counted(products))
-    monkeypatch.setattr(tensors_module, "is_quicker", is_narrow)
+    monkeypatch.setattr(gpu, "inner_products", counted(products))
+    monkeypatch.setattr(gpu, "is_quicker", is_narrow)
     monkeypatch.setattr(units, "are_narrow_on_cpu", lambda _: False)
     monkeypatch.setattr(gpu, "can_measure_units", is_narrow)
     monkeypatch.setattr(gpu, "unit_norms", counted(wide_unit_norms))
@@ -206,9 +205,9 @@ def test_norms_and_telemetry_are_the_same_by_the_kernel(kernel, dtype):
     np.testing.assert_allclose(found[0], expected.norms)
     np.testing.assert_equal(found[1].item(), np.nan)
     np.testing.assert_array_equal(found[2], expected.nonfinite)
-    np.testing.assert_allclose(tensors_module.tensor_norms(tensors), expected.norms)
-    np.testing.assert_allclose(tensors_module.tensor_norms(tensors, torch.inf), expected.largest)
-    np.testing.assert_allclose(tensors_module.change_norms(tensors, before), reference(tensors, before).norms)
+    np.testing.assert_allclose(tensor_norms(tensors), expected.norms)
+    np.testing.assert_allclose(tensor_norms(tensors, torch.inf), expected.largest)
+    np.testing.assert_allclose(change_norms(tensors, before), reference(tensors, before).norms)
     same(measures.inner_product(tensors[3:], before[3:]), products(tensors[3:], before[3:]).sum())
     found = units.unit_norms([tensors[3].view(-1, 5)])
     same(found, tensors[3].view(-1, 5).double().norm(dim=1))
@@ -259,8 +258,8 @@ def launches_of_a_step(tensors):
 
 
 def test_the_launches_of_a_monitored_step_do_not_grow_with_the_number_of_tensors(monkeypatch):
-    for module, name in ((tensors_module, "is_quicker"), (tensors_module, "can_measure"), (measures, "can_measure")):
-        monkeypatch.setattr(module, name, lambda *_: True)
+    for name in ("is_quicker", "can_measure"):
+        monkeypatch.setattr(gpu, name, lambda *_: True)
     measured = torch.empty(3, 30, device="meta")
     monkeypatch.setattr(gpu, "_measure_alike", lambda tensors, *_: measured[:, : len(tensors)])
     assert launches_of_a_step(3) == launches_of_a_step(30) < 20
@@ -269,7 +268,7 @@ def test_the_launches_of_a_monitored_step_do_not_grow_with_the_number_of_tensors
 @pytest.mark.parametrize("order", [1, 2, torch.inf])
 def test_torch_measures_all_tensors_of_a_device_by_one_call(order):
     with Launches() as seen:
-        tensors_module.tensor_norms([torch.empty(3, device="meta")] * 30, order)
+        tensor_norms([torch.empty(3, device="meta")] * 30, order)
     assert seen.count <= 3
 
 

@@ -25,7 +25,7 @@ from gradclip.norms.gpu_plans import (
     find_memory,
     in_memory_order,
     plan_blocks,
-    reads_of,
+    read_sizes,
     shapes_of,
     units_and_elements,
     units_of,
@@ -154,13 +154,13 @@ def _multiply_alike(tensors: Sequence[Tensor], factors: Tensor) -> None:
     own, kind = in_memory_order(tensors, tensors, UNITS.kept), tensors[0].dtype
     with torch.cuda.device_of(tensors[0]):  # type: ignore[no-untyped-call]
         plan, memory = plan_blocks(own, UNITS), find_memory(own)
-        blocks, _ = plan.counts
+        blocks = plan.blocks.shape[1]
         if blocks:
             multiply_blocks[(blocks,)](
                 *(memory.addresses, plan.blocks, factors),
                 KIND=KINDS[kind],
                 BLOCK=UNITS.block,
-                **reads_of(kind, plan, memory),
+                **read_sizes(kind, plan, memory),
                 num_warps=UNITS.warps,
             )
     if own is not tensors:
@@ -199,7 +199,7 @@ def _measure_alike(tensors: Sequence[Tensor], launch: Launch, others: Sequence[T
     with torch.cuda.device_of(tensors[0]):  # type: ignore[no-untyped-call]
         plan, memory = plan_blocks(own, launch), find_memory(own)
         memory_of_others = find_memory(compared) if others else memory
-        blocks, units = plan.counts
+        blocks, units = plan.blocks.shape[1], len(plan.firsts) - 1
         found = torch.empty((3, blocks), dtype=torch.float64, device=device)
         measures = torch.empty((3, units), dtype=torch.float64, device=device)
         if blocks:
@@ -209,7 +209,7 @@ def _measure_alike(tensors: Sequence[Tensor], launch: Launch, others: Sequence[T
                 BLOCK=launch.block,
                 CHUNK=launch.chunk,
                 MODE=mode,
-                **reads_of(kind, plan, memory, memory_of_others),
+                **read_sizes(kind, plan, memory, memory_of_others),
                 num_warps=launch.warps,
             )
         if units:

@@ -16,7 +16,6 @@ from torch._utils import _flatten_dense_tensors
 
 from gradclip.norms import gpu
 from gradclip.norms.cpu import BLOCK, SMALL, TOGETHER, unchecked_norms
-from gradclip.norms.gpu import can_measure, is_quicker, measure
 from gradclip.sharding import is_distributed, join_shards, shard
 
 LARGE = 100_000  # elements from which widening costs a CPU more than a second pass
@@ -35,8 +34,8 @@ def tensor_norms(tensors: Sequence[Tensor], order: float = 2.0) -> Tensor:
     """
     if not tensors:
         return torch.zeros(0, dtype=torch.float64)
-    if order in (2, torch.inf) and is_quicker(tensors):
-        measures = measure(tensors)
+    if order in (2, torch.inf) and gpu.is_quicker(tensors):
+        measures = gpu.measure(tensors)
         return measures.norms if order == 2 else measures.largest
     if any(is_distributed(tensor) for tensor in tensors):
         norms = tensor_norms([shard(tensor) for tensor in tensors], order)
@@ -123,7 +122,7 @@ def change_norms(tensors: Sequence[Tensor], before: Sequence[Tensor]) -> Tensor:
         >>> change_norms([torch.tensor([3.0, 4.0])], [torch.tensor([3.0, 2.0])])
         tensor([2.], dtype=torch.float64)
     """
-    if can_measure(tensors, before):
+    if gpu.can_measure(tensors, before):
         return gpu.change_norms(tensors, before)
     if are_narrow_on_cpu(tensors):
         return _repaired(unchecked_norms(tensors, 2, minus=before), tensors, 2, before)
