@@ -16,7 +16,7 @@ from gradclip.norms.gpu_plans import UNITS, WHOLE, Plan
 from gradclip.norms.tensors import change_norms, tensor_norms
 from gradclip.telemetry import measures
 from gradclip.telemetry.recorders import MeasuringRecorder
-from gradclip.telemetry.rescaled import Unchanged
+from gradclip.telemetry.rescaled import GradientVersions
 from gradclip.telemetry.steps import Effect, StepIndex
 
 BLOCK = WHOLE.block
@@ -106,7 +106,7 @@ def test_the_kernel_multiplies_each_unit_in_place(kind, device):
     parameters = [nn.Parameter(torch.empty_like(tensor)) for tensor in tensors]
     for parameter, tensor in zip(parameters, tensors, strict=True):
         parameter.grad = tensor
-    before = Unchanged(parameters)
+    before = GradientVersions(parameters)
     gpu.multiply_units(tensors, factors)
     torch.testing.assert_close(tensors, expected, equal_nan=True)
     assert before.count_changes(parameters) != 0

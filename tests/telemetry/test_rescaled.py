@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from gradclip.telemetry.recorders import MeasuringRecorder
-from gradclip.telemetry.rescaled import Sample, Unchanged
+from gradclip.telemetry.rescaled import GradientVersions, Sample
 from gradclip.telemetry.steps import Effect, StepIndex
 
 
@@ -81,17 +81,17 @@ def test_what_does_not_tell_a_coefficient(gradient):
 def test_changes_in_place_are_counted_and_another_gradient_is_none():
     parameters = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))]
     parameters[0].grad = torch.ones(2)
-    unchanged = Unchanged(parameters[:1])
-    assert unchanged.count_changes(parameters[:1]) == 0
+    versions = GradientVersions(parameters[:1])
+    assert versions.count_changes(parameters[:1]) == 0
     parameters[0].grad.mul_(2).add_(1)
-    assert unchanged.count_changes(parameters[:1]) == 2
-    assert Unchanged(parameters[1:]).count_changes(parameters[1:]) == 0
+    assert versions.count_changes(parameters[:1]) == 2
+    assert GradientVersions(parameters[1:]).count_changes(parameters[1:]) == 0
     parameters[0].grad = torch.ones(2)
-    assert unchanged.count_changes(parameters[:1]) is None
+    assert versions.count_changes(parameters[:1]) is None
 
 
 def test_gradients_of_inference_mode_have_no_count():
     parameters = [nn.Parameter(torch.zeros(2))]
     with torch.inference_mode():
         parameters[0].grad = torch.ones(2)
-    assert Unchanged(parameters).count_changes(parameters) is None
+    assert GradientVersions(parameters).count_changes(parameters) is None

@@ -12,7 +12,7 @@ from gradclip.norms.arrays import row_part_norms
 from gradclip.norms.tensors import change_norms, tensor_norms
 from gradclip.sharding import is_distributed, stored
 from gradclip.telemetry.measures import inner_product, measure_gradients
-from gradclip.telemetry.rescaled import Sample, Unchanged
+from gradclip.telemetry.rescaled import GradientVersions, Sample
 from gradclip.telemetry.steps import Effect, Recorder, to_array, to_matrix
 
 SMALL_NETWORK = 1_000_000  # parameters; up to so many, a copy at every step costs next to nothing
@@ -88,7 +88,7 @@ class MeasuringRecorder(Recorder):
         self._norms_before, self._largest, self._nonfinite = measure_gradients(gradients)
         may_be_known = self.effect is not Effect.ANY and not self._is_sharded
         self._unclipped = _copies(gradients) if self.effect is Effect.ANY else None
-        self._unchanged = Unchanged(self.parameters) if may_be_known else None
+        self._versions = GradientVersions(self.parameters) if may_be_known else None
         is_multiplied = may_be_known and self.effect is Effect.FACTOR
         self._sample = Sample(gradients, self._norms_before) if is_multiplied else None
         self._measure_updates = measure_updates or (self._measure_updates and self.is_open)
@@ -113,14 +113,14 @@ class MeasuringRecorder(Recorder):
 
     def _known_norms(self, gradients: list[Tensor]) -> Tensor | None:
         """The norms after clipping from those before, if what was done to the gradients is known."""
-        changes = None if self._unchanged is None else self._unchanged.count_changes(self.parameters)
+        changes = None if self._versions is None else self._versions.count_changes(self.parameters)
         if changes == 0:
             return self._norms_before
         coefficient = self._sample.coefficient(gradients) if changes == 1 and self._sample is not None else None
         return None if coefficient is None else self._norms_before * coefficient
 
     def _keep(self) -> None:
-        self._unchanged = self._sample = self._unclipped = None  # which hold gradients
+        self._versions = self._sample = self._unclipped = None  # which hold gradients
         self._rows["norms"].append(self._norms)
         self._rows["values"].append(self._values)
         self._rows["nonfinite"].append([self._nonfinite])
