@@ -68,19 +68,17 @@ def _joined_unit_norms(tensors: Sequence[Tensor]) -> Tensor:
 
 def _quick_unit_norms(tensors: Sequence[Tensor]) -> Tensor:
     """The norms of units by few calls, in float32, in which they can over- and underflow."""
-    vectors = [tensor for tensor in tensors if tensor.ndim < 2]
-    of_vectors = unchecked_norms(vectors, 2).float() if vectors else torch.empty(0)
-    if len(vectors) == len(tensors):
-        return of_vectors
-    each = iter(of_vectors.unbind())
-    norms = [next(each) if tensor.ndim < 2 else _unit_norms(tensor, _enough(tensor)) for tensor in tensors]
+    if all(tensor.ndim < 2 for tensor in tensors):
+        return unchecked_norms(tensors, 2).float()
+    norms = [_unit_norms(tensor, _enough(tensor)) for tensor in tensors]
     flat: Tensor = _flatten_dense_tensors(norms)  # type: ignore[no-untyped-call]
     return flat
 
 
-def _enough(matrix: Tensor) -> torch.dtype:
+def _enough(tensor: Tensor) -> torch.dtype:
     """The type in which the squares of a unit can be added up."""
-    return torch.float32 if matrix.numel() <= BLOCK * matrix.shape[0] else torch.float64
+    units = tensor.shape[0] if tensor.ndim > 1 else 1
+    return torch.float32 if tensor.numel() <= BLOCK * units else torch.float64
 
 
 def _unit_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:
