@@ -51,7 +51,7 @@ def split_units(numbers: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
     """
     parts = torch.split(numbers, [tensor.shape[0] if tensor.ndim > 1 else 1 for tensor in tensors])
     return [
-        part if tensor.ndim == 1 else part.view(part.shape + (1,) * (tensor.ndim - 1) if tensor.ndim else ())
+        part if tensor.ndim == 1 else part.view([-1, *[1] * tensor.ndim][: tensor.ndim])
         for part, tensor in zip(parts, tensors, strict=True)
     ]
 
