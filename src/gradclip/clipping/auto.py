@@ -76,12 +76,12 @@ def _percentile(norms: Numbers, count: Numbers, percentile: float | Tensor, xp: 
 
     :func:`torch.nanquantile` is the same, but ``torch.vmap`` refuses it.
     """
-    last = xp.where(count > 0, count - 1, 0) * xp.ones_like(norms[0])  # in float64: float32 would round its hundredth
+    last = (count - 1) * xp.ones_like(norms[0])  # in float64: float32 would round its hundredth
     position = xp.minimum(last * percentile / 100, last)  # a schedule may raise the percentile above 100
     ends = xp.floor(position), xp.ceil(position)
     if xp is not torch:
         indices = [int(end) for end in ends]
-        below, above = np.partition(norms[: max(count, 1)], indices)[indices]
+        below, above = np.partition(norms[:count], indices)[indices]
     else:
         ordered = norms.sort().values
         below, above = (ordered.gather(0, end.long().reshape(1))[0] for end in ends)
