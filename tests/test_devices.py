@@ -16,7 +16,7 @@ from gradclip.clipping.build import make_clipper
 from gradclip.loops.watch import watch
 from gradclip.telemetry.batches import batch_extremes, mean_loss, merge_extremes
 from gradclip.telemetry.recorders import CopyingRecorder, MeasuringRecorder
-from gradclip.telemetry.steps import StepIndex
+from gradclip.telemetry.steps import Effect, StepIndex
 from tests.clipping.test_contract import SHAPES
 from tests.clipping.test_in_place import CLIPPERS
 
@@ -80,7 +80,7 @@ def test_clippers_stay_on_the_device_and_read_nothing_from_it(name, dtype):
 def test_recorders_stay_on_the_device_and_read_nothing_from_it_before_they_flush(kind, dtype):
     named = {name: nn.Parameter(tensor) for name, tensor in draw(dtype).items() if tensor.numel()}
     with NoCopiesOfNumbers(), OnDeviceOnly(), torch.no_grad():
-        recorder = kind(list(named.items()), changes_direction=True)
+        recorder = kind(list(named.items()), Effect.ANY)
         for step in range(3):
             for parameter in [*named.values()][step % 2 :]:  # one is without a gradient at times
                 parameter.grad = torch.empty_like(parameter)

@@ -18,7 +18,7 @@ from gradclip.norms.tensors import tensor_norms
 from gradclip.sharding import is_distributed, stored
 from gradclip.telemetry.measures import nonfinite_counts
 from gradclip.telemetry.recorders import make_recorder
-from gradclip.telemetry.steps import StepIndex
+from gradclip.telemetry.steps import Effect, StepIndex
 from tests.clipping.test_contract import NAMES, make
 from tests.support.warm_process import FORKS
 
@@ -68,7 +68,7 @@ def rows_of(sharding, rank):
 def train(network, clipper, rows=slice(None)):
     """Train for some steps; return the weights and the record."""
     named = dict(network.named_parameters())
-    recorder = make_recorder(list(named.items()), changes_direction=True)
+    recorder = make_recorder(list(named.items()), Effect.ANY)
     optimizer = torch.optim.SGD(named.values(), lr=0.3, momentum=0.5)
     generator = torch.Generator().manual_seed(1)
     state = clipper.init(named)

@@ -102,29 +102,22 @@ class Turns(Callback):
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_index: int) -> None:
         turn, step = divmod(batch_index, FIRST_STEPS + STEPS)
         if step == 0:
-            self._start_turn(trainer, module, *self.variants[turn])
-            for callback in trainer.callbacks[1:]:  # type: ignore[attr-defined]
+            callbacks, trainer.gradient_clip_val = self.variants[turn]
+            trainer.callbacks = [*callbacks, self]  # type: ignore[attr-defined]  # which sees what they took
+            for callback in callbacks:  # of which Lightning knows from its next hook on
+                callback.setup(trainer, module, "fit")
+                callback.on_fit_start(trainer, module)
+                callback.on_train_start(trainer, module)
                 callback.on_train_batch_start(trainer, module, batch, batch_index)
         if step == FIRST_STEPS:
             self._started = _now()
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *arguments: object) -> None:
         if trainer.global_step % (FIRST_STEPS + STEPS) == 0:
-            for callback in trainer.callbacks[1:]:  # type: ignore[attr-defined]
-                callback.on_train_batch_end(trainer, module, *arguments)
+            for callback in trainer.callbacks[:-1]:  # type: ignore[attr-defined]
                 callback.teardown(trainer, module, "fit")
-            self.milliseconds.append(1000 * (_now() - self._started) / STEPS)
             trainer.callbacks = [self]  # type: ignore[attr-defined]
-
-    def _start_turn(
-        self, trainer: Trainer, module: LightningModule, callbacks: list[Callback], threshold: float | None
-    ) -> None:
-        trainer.gradient_clip_val = threshold
-        trainer.callbacks = [self, *callbacks]  # type: ignore[attr-defined]
-        for callback in callbacks:
-            callback.setup(trainer, module, "fit")
-            callback.on_fit_start(trainer, module)
-            callback.on_train_start(trainer, module)
+            self.milliseconds.append(1000 * (_now() - self._started) / STEPS)
 
 
 def _now() -> float:

@@ -90,8 +90,8 @@ def largest_excess(name, clipped, parameters):
             return max(norms["weight"] / 10.0, exact_norm({k: v for k, v in clipped.items() if k != "weight"}))
         case "adaptive":
             keys = [key for key in clipped if clipped[key].numel()]
-            pairs = zip(*(unit_norms([of[key].double() for key in keys]) for of in (clipped, parameters)), strict=True)
-            return max((norm / (0.01 * weight.clamp(min=1e-3))).max().item() for norm, weight in pairs)
+            own, weights = (unit_norms([of[key].double() for key in keys]) for of in (clipped, parameters))
+            return (own / (0.01 * weights.clamp(min=1e-3))).max().item()
         case _:
             sizes = {"norm": exact_norm(clipped), "value": flat(clipped).abs().max().item()}
             clipper = make(name)

@@ -11,13 +11,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradclip.clipping.adaptive import Adaptive
 from gradclip.norms import gpu, gpu_plans, units
-from gradclip.norms import tensors as tensors_module
 from gradclip.norms.gpu import Measures, can_measure, measure
 from gradclip.norms.gpu_plans import UNITS, WHOLE, Plan
+from gradclip.norms.tensors import change_norms, tensor_norms
 from gradclip.telemetry import measures
 from gradclip.telemetry.recorders import MeasuringRecorder
-from gradclip.telemetry.rescaled import Unchanged
-from gradclip.telemetry.steps import StepIndex
+from gradclip.telemetry.rescaled import GradientVersions
+from gradclip.telemetry.steps import Effect, StepIndex
 
 BLOCK = WHOLE.block
 MATRICES = [(5,), (7, 2, 384), (3, UNITS.block), (2, 0), (2, 3 * UNITS.block + 5), (0, 3), (4, 1), ()]
@@ -44,6 +44,10 @@ def reference(tensors, minus=None):
     nonfinite = [tensor.isfinite().logical_not().sum() for tensor in wide]
     columns = ([tensor.norm() for tensor in wide], largest, nonfinite)
     return Measures(*(torch.stack(column).double() for column in columns))
+
+
+def wide_unit_norms(tensors):
+    return torch.cat([units._wide_unit_norms(tensor.cpu()) for tensor in tensors])
 
 
 def products(tensors, others):
@@ -88,10 +92,7 @@ def test_the_kernel_measures_each_tensor(kind, device):
         same(found, expected)
     same(gpu.change_norms(tensors, others), reference(tensors, others).norms)
     same(gpu.inner_products(tensors, others), products(tensors, others).cpu(), rtol=1e-9)
-    for found, tensor in zip(gpu.unit_norms(tensors), tensors, strict=True):
-        expected = units._wide_unit_norms(tensor.cpu())
-        assert found.shape == expected.shape
-        same(found, expected)
+    same(gpu.unit_norms(tensors), wide_unit_norms(tensors))
 
 
 @needs_triton
@@ -99,13 +100,14 @@ def test_the_kernel_measures_each_tensor(kind, device):
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
 def test_the_kernel_multiplies_each_unit_in_place(kind, device):
     tensors = [tensor.clone().to(device) for tensor in TENSORS[kind]]
-    factors = [(0.1 + torch.rand_like(tensors.double())).clamp(max=1.0) for norms in gpu.unit_norms(tensors)]
-    expected = [(tensor.double() * factor).to(tensor.dtype) for tensor, factor in zip(tensors, factors, strict=True)]
+    factors = (0.1 + torch.rand_like(gpu.unit_norms(tensors))).clamp(max=1.0)
+    pairs = zip(tensors, units.split_units(factors, tensors), strict=True)
+    expected = [(tensor.double() * factor).to(tensor.dtype) for tensor, factor in pairs]
     parameters = [nn.Parameter(torch.empty_like(tensor)) for tensor in tensors]
     for parameter, tensor in zip(parameters, tensors, strict=True):
         parameter.grad = tensor
-    before = Unchanged(parameters)
-    gpu.multiply_units(tensors, torch.cat([factor.flatten() for factor in factors]))
+    before = GradientVersions(parameters)
+    gpu.multiply_units(tensors, factors)
     torch.testing.assert_close(tensors, expected, equal_nan=True)
     assert before.count_changes(parameters) != 0
 
@@ -162,10 +164,10 @@ def test_a_thread_reads_as_many_bytes_as_addresses_allow(tensors, divisor):
     found = gpu_plans.find_memory([memory[:0], *(memory[start:] for start in tensors)])
     assert found.divisor == divisor
     assert found.addresses.tolist()[1:] == [memory.data_ptr() + 4 * start for start in tensors]
-    plan = Plan(1024, *torch.empty(2, 4), counts=(4, 3))
+    plan = Plan(1024, *torch.empty(2, 4))
     size = 16 if divisor == 16 else 4
-    assert gpu_plans.reads_of(torch.float32, plan, found) == {"BYTES": size, "STEP": size // 4}
-    assert gpu_plans.reads_of(torch.float32, plan._replace(divisor=6), found) == {"BYTES": 4, "STEP": 1}
+    assert gpu_plans.read_sizes(torch.float32, plan, found) == {"BYTES": size, "STEP": size // 4}
+    assert gpu_plans.read_sizes(torch.float32, plan._replace(divisor=6), found) == {"BYTES": 4, "STEP": 1}
 
 
 @pytest.fixture
@@ -183,15 +185,14 @@ def kernel(monkeypatch):
     def is_narrow(*tensors):
         return {tensor.dtype for some in tensors for tensor in some} <= {*gpu.TYPES}
 
-    for module in (tensors_module, measures):
-        monkeypatch.setattr(module, "can_measure", is_narrow)
-        monkeypatch.setattr(module, "measure", counted(reference))
+    monkeypatch.setattr(gpu, "can_measure", is_narrow)
+    monkeypatch.setattr(gpu, "measure", counted(reference))
     monkeypatch.setattr(gpu, "change_norms", counted(lambda *pairs: reference(*pairs).norms))
-    monkeypatch.setattr(measures, "inner_products", counted(products))
-    monkeypatch.setattr(tensors_module, "is_quicker", is_narrow)
+    monkeypatch.setattr(gpu, "inner_products", counted(products))
+    monkeypatch.setattr(gpu, "is_quicker", is_narrow)
+    monkeypatch.setattr(units, "are_narrow_on_cpu", lambda _: False)
     monkeypatch.setattr(gpu, "can_measure_units", is_narrow)
-    units_of = counted(lambda tensors: [units._wide_unit_norms(tensor) for tensor in tensors])
-    monkeypatch.setattr(gpu, "unit_norms", units_of)
+    monkeypatch.setattr(gpu, "unit_norms", counted(wide_unit_norms))
     return calls
 
 
@@ -204,24 +205,20 @@ def test_norms_and_telemetry_are_the_same_by_the_kernel(kernel, dtype):
     np.testing.assert_allclose(found[0], expected.norms)
     np.testing.assert_equal(found[1].item(), np.nan)
     np.testing.assert_array_equal(found[2], expected.nonfinite)
-    np.testing.assert_allclose(tensors_module.tensor_norms(tensors), expected.norms)
-    np.testing.assert_allclose(tensors_module.tensor_norms(tensors, torch.inf), expected.largest)
-    np.testing.assert_allclose(tensors_module.change_norms(tensors, before), reference(tensors, before).norms)
+    np.testing.assert_allclose(tensor_norms(tensors), expected.norms)
+    np.testing.assert_allclose(tensor_norms(tensors, torch.inf), expected.largest)
+    np.testing.assert_allclose(change_norms(tensors, before), reference(tensors, before).norms)
     same(measures.inner_product(tensors[3:], before[3:]), products(tensors[3:], before[3:]).sum())
     found = units.unit_norms([tensors[3].view(-1, 5)])
-    same(found[0].double(), tensors[3].view(-1, 5).double().norm(dim=1, keepdim=True))
+    same(found, tensors[3].view(-1, 5).double().norm(dim=1))
     assert len(kernel) == (6 if dtype == torch.float32 else 0)
 
 
 @pytest.mark.parametrize("exclude", [None, "2"])
 def test_units_are_clipped_in_place_by_the_kernel(monkeypatch, exclude):
     def multiply(tensors, factors):
-        parts = factors.split([len(tensor) if tensor.ndim > 1 else 1 for tensor in tensors])
-        for tensor, part in zip(tensors, parts, strict=True):
-            tensor.mul_(part.view(-1, *[1] * (tensor.ndim - 1)) if tensor.ndim > 1 else part[0])
-
-    def flat_unit_norms(tensors):
-        return torch.cat([units._wide_unit_norms(tensor).flatten() for tensor in tensors])
+        for tensor, factor in zip(tensors, units.split_units(factors, tensors), strict=True):
+            tensor.mul_(factor)
 
     tensors = draw((5, 3), (4,), (2, 3, 4), (), dtype=torch.bfloat16)
     gradients = {str(place): tensor for place, tensor in enumerate(tensors)}
@@ -229,7 +226,7 @@ def test_units_are_clipped_in_place_by_the_kernel(monkeypatch, exclude):
     clipper = Adaptive(0.01, exclude=exclude)
     expected = clipper.transform(gradients, weights, {})[0]
     monkeypatch.setattr(gpu, "can_measure_units", lambda _: True)
-    monkeypatch.setattr(gpu, "flat_unit_norms", flat_unit_norms)
+    monkeypatch.setattr(gpu, "unit_norms", wide_unit_norms)
     monkeypatch.setattr(gpu, "multiply_units", multiply)
     with torch.no_grad():
         assert clipper.clip_in_place(gradients, weights, {}) == {}
@@ -251,7 +248,7 @@ class Launches(TorchDispatchMode):
 def launches_of_a_step(tensors):
     """Launches of a monitored step in which weights are measured too, but for those of the kernel."""
     parameters = [nn.Parameter(torch.empty(3, device="meta")) for _ in range(tensors)]
-    recorder = MeasuringRecorder([(str(index), one) for index, one in enumerate(parameters)], changes_direction=True)
+    recorder = MeasuringRecorder([(str(index), one) for index, one in enumerate(parameters)], Effect.ANY)
     for parameter in parameters:
         parameter.grad = torch.empty_like(parameter)
     with Launches() as seen:
@@ -261,11 +258,18 @@ def launches_of_a_step(tensors):
 
 
 def test_the_launches_of_a_monitored_step_do_not_grow_with_the_number_of_tensors(monkeypatch):
-    for module, name in ((tensors_module, "is_quicker"), (tensors_module, "can_measure"), (measures, "can_measure")):
-        monkeypatch.setattr(module, name, lambda *_: True)
+    for name in ("is_quicker", "can_measure"):
+        monkeypatch.setattr(gpu, name, lambda *_: True)
     measured = torch.empty(3, 30, device="meta")
     monkeypatch.setattr(gpu, "_measure_alike", lambda tensors, *_: measured[:, : len(tensors)])
     assert launches_of_a_step(3) == launches_of_a_step(30) < 20
+
+
+@pytest.mark.parametrize("order", [1, 2, torch.inf])
+def test_torch_measures_all_tensors_of_a_device_by_one_call(order):
+    with Launches() as seen:
+        tensor_norms([torch.empty(3, device="meta")] * 30, order)
+    assert seen.count <= 3
 
 
 def test_only_ordinary_tensors_of_a_cuda_device_are_measured_by_the_kernel():

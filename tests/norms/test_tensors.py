@@ -5,17 +5,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gradclip.norms import cpu
 from gradclip.norms.arrays import row_norms, row_part_norms
 from gradclip.norms.tensors import (
     LARGE,
-    cpu,
     global_norm,
     norm_of_norms,
     part_norms,
     safe_scale,
     tensor_norms,
 )
-from gradclip.norms.units import unit_norms
+from gradclip.norms.units import split_units, unit_norms
 
 SHAPES = [(), (7,), (3, 4), (2, 3, 4), (2, 1, 3, 2)]
 TYPES = [torch.float32, torch.float64, torch.bfloat16]
@@ -134,7 +134,7 @@ def test_what_is_kept_of_the_first_time_serves_under_any_mode_and_default_device
 
 def test_without_tensors():
     assert global_norm([]) == 0.0
-    assert tensor_norms([]).shape == (0,)
+    assert tensor_norms([]).shape == unit_norms([]).shape == (0,)
     assert norm_of_norms(torch.empty(0)) == 0.0
 
 
@@ -210,13 +210,14 @@ def test_parts_of_float32_rows_whose_squares_overflow():
     torch.testing.assert_close(part_norms(rows, [2, 1]), torch.tensor([[5e30, 1e-30]], dtype=torch.float64))
 
 
-@pytest.mark.parametrize(("shape", "units"), [((), ()), ((3,), ()), ((3, 4), (3, 1)), ((2, 3, 4), (2, 1, 1))])
+@pytest.mark.parametrize(("shape", "units"), [((), ()), ((3,), (1,)), ((3, 4), (3, 1)), ((2, 3, 4), (2, 1, 1))])
 def test_units_are_slices_of_the_first_dimension_and_vectors_as_a_whole(shape, units):
     (tensor,) = draw(shape, scale=1e20)
     rows = tensor.double().reshape(shape[0] if len(shape) > 1 else 1, -1)
-    (norms,) = unit_norms([tensor])
-    assert norms.shape == units
-    torch.testing.assert_close(norms.flatten().double(), rows.norm(dim=1), rtol=1e-6, atol=0)
+    norms = unit_norms([tensor])
+    torch.testing.assert_close(norms.double(), rows.norm(dim=1), rtol=1e-6, atol=0)
+    (of_tensor,) = split_units(norms, [tensor])
+    assert of_tensor.shape == units
 
 
 def test_the_norms_of_a_row_do_not_depend_on_the_other_rows() -> None:

@@ -4,16 +4,16 @@ import torch
 from torch import nn
 
 from gradclip.telemetry.recorders import MeasuringRecorder
-from gradclip.telemetry.rescaled import Sample, Unchanged
-from gradclip.telemetry.steps import StepIndex
+from gradclip.telemetry.rescaled import GradientVersions, Sample
+from gradclip.telemetry.steps import Effect, StepIndex
 
 
-def measured(change, multiplies_once):
+def measured(change, effect):
     """What a recorder has of the norms after clipping, and what they are."""
     parameters = [nn.Parameter(torch.zeros(size)) for size in (3, 5)]
     for parameter in parameters:
         parameter.grad = torch.arange(1.0, len(parameter) + 1)
-    recorder = MeasuringRecorder([(str(i), p) for i, p in enumerate(parameters)], False, multiplies_once)
+    recorder = MeasuringRecorder([(str(i), p) for i, p in enumerate(parameters)], effect)
     recorder.record_gradients(measure_updates=False)
     change(parameters)
     recorder.record_step(StepIndex(1, 1, 0), None, [])
@@ -61,9 +61,9 @@ def forget(parameters):
         forget,
     ],
 )
-@pytest.mark.parametrize("multiplies_once", [True, False])
-def test_norms_after_clipping_are_those_of_the_gradients_whatever_was_done_to_them(change, multiplies_once):
-    found, expected = measured(change, multiplies_once)
+@pytest.mark.parametrize("effect", list(Effect))
+def test_norms_after_clipping_are_those_of_the_gradients_whatever_was_done_to_them(change, effect):
+    found, expected = measured(change, effect)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
@@ -81,17 +81,17 @@ def test_what_does_not_tell_a_coefficient(gradient):
 def test_changes_in_place_are_counted_and_another_gradient_is_none():
     parameters = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))]
     parameters[0].grad = torch.ones(2)
-    unchanged = Unchanged(parameters[:1])
-    assert unchanged.count_changes(parameters[:1]) == 0
+    versions = GradientVersions(parameters[:1])
+    assert versions.count_changes(parameters[:1]) == 0
     parameters[0].grad.mul_(2).add_(1)
-    assert unchanged.count_changes(parameters[:1]) == 2
-    assert Unchanged(parameters[1:]).count_changes(parameters[1:]) == 0
+    assert versions.count_changes(parameters[:1]) == 2
+    assert GradientVersions(parameters[1:]).count_changes(parameters[1:]) == 0
     parameters[0].grad = torch.ones(2)
-    assert unchanged.count_changes(parameters[:1]) is None
+    assert versions.count_changes(parameters[:1]) is None
 
 
 def test_gradients_of_inference_mode_have_no_count():
     parameters = [nn.Parameter(torch.zeros(2))]
     with torch.inference_mode():
         parameters[0].grad = torch.ones(2)
-    assert Unchanged(parameters).count_changes(parameters) is None
+    assert GradientVersions(parameters).count_changes(parameters) is None

@@ -5,7 +5,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from gradclip.callbacks.clip_gradients import ClipGradients
 from gradclip.callbacks.trainer_checks import callbacks_of, overrides
 from gradclip.errors import TrainerError
-from gradclip.loops.in_place import multiplies_all
+from gradclip.loops.in_place import effect_of
+from gradclip.telemetry.steps import Effect
 
 
 def check_order(trainer: Trainer, monitor: Callback) -> None:
@@ -20,20 +21,21 @@ def check_order(trainer: Trainer, monitor: Callback) -> None:
         raise TrainerError("callbacks: ClipGradients comes before GradientMonitor; put the monitor first")
 
 
-def may_change_direction(trainer: Trainer, module: LightningModule, monitor: Callback) -> bool:
-    """Return whether something between the monitor and the optimizer may change the direction of the gradient.
+def effect_after(monitor: Callback, trainer: Trainer, module: LightningModule) -> Effect:
+    """Return what happens to the gradients between the monitor and the optimizer.
 
-    That is value clipping, a clipper that does, or code of the user's own, which may do anything.
+    Code of the user's own may do anything there.
 
     Args:
+        monitor: what comes before it among the callbacks is left out.
         trainer: its clipping and its callbacks are looked at.
         module: its methods are looked at.
-        monitor: what comes before it among the callbacks is left out.
     """
-    if trainer.gradient_clip_val is not None and trainer.gradient_clip_algorithm == "value":
-        return True
-    after = _callbacks_after(trainer, monitor)
-    clippers = [callback.clipper for callback in after if isinstance(callback, ClipGradients)]
+    callbacks = callbacks_of(trainer)
+    after = callbacks[callbacks.index(monitor) + 1 :]
+    effects = [effect_of(callback.clipper) for callback in after if isinstance(callback, ClipGradients)]
+    if (trainer.gradient_clip_val or 0) > 0:  # Lightning leaves out a threshold of 0
+        effects.append(Effect.ANY if trainer.gradient_clip_algorithm == "value" else Effect.FACTOR)
     plugin = trainer.precision_plugin
     owners: list[tuple[str, tuple[object, ...]]] = [
         ("on_before_optimizer_step", (module, *after)),
@@ -42,24 +44,7 @@ def may_change_direction(trainer: Trainer, module: LightningModule, monitor: Cal
         ("clip_grad_by_norm", (plugin,)),
         ("optimizer_step", (module, plugin, trainer.strategy)),
     ]
-    return any(clipper.changes_direction for clipper in clippers) or any(
-        overrides(owner, method) for method, components in owners for owner in components
-    )
-
-
-def multiplies_once(trainer: Trainer, monitor: Callback) -> bool:
-    """Return whether what clips after the monitor multiplies all gradients once, if it does not change the direction.
-
-    Args:
-        trainer: its clipping and its callbacks are looked at.
-        monitor: what comes before it among the callbacks is left out.
-    """
-    clips = [callback for callback in _callbacks_after(trainer, monitor) if isinstance(callback, ClipGradients)]
-    if (trainer.gradient_clip_val or 0) > 0:  # Lightning leaves out a threshold of 0
-        return not clips
-    return len(clips) == 1 and multiplies_all(clips[0].clipper)
-
-
-def _callbacks_after(trainer: Trainer, monitor: Callback) -> list[Callback]:
-    callbacks = callbacks_of(trainer)
-    return callbacks[callbacks.index(monitor) + 1 :]
+    is_overridden = any(overrides(owner, method) for method, components in owners for owner in components)
+    if is_overridden or Effect.ANY in effects:
+        return Effect.ANY
+    return effects[0] if len(effects) == 1 else Effect.LENGTH

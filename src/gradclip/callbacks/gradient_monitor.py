@@ -12,7 +12,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from gradclip.callbacks.between import check_order, may_change_direction, multiplies_once
+from gradclip.callbacks.between import check_order, effect_after
 from gradclip.callbacks.optimizer_steps import OptimizerSteps
 from gradclip.callbacks.step_logger import StepLogger
 from gradclip.callbacks.trainer_checks import check_whole_gradients, optimizer_names, total_steps
@@ -138,12 +138,12 @@ class GradientMonitor(Callback):
         check_whole_gradients(trainer, "GradientMonitor")
         check_order(trainer, self)
         self._optimizer_steps = OptimizerSteps(trainer, pl_module, "GradientMonitor")
-        changes_direction, once = may_change_direction(trainer, pl_module, self), multiplies_once(trainer, self)
+        effect = effect_after(self, trainer, pl_module)
         restored, self._restored = self._restored or {}, None
         self._folder = Path(trainer.default_root_dir)
         for optimizer in trainer.optimizers:
             name = optimizer_names(trainer)[id(optimizer)]
-            monitor = OptimizerMonitor(pl_module, optimizer, changes_direction, self.updates_every, once)
+            monitor = OptimizerMonitor(pl_module, optimizer, effect, self.updates_every)
             watched = _Watched(monitor, StepLogger(f"{name}/" if len(trainer.optimizers) > 1 else ""))
             self._watched[name] = watched
             if name in restored:

@@ -1,18 +1,19 @@
 """Clipping of each unit relative to its weights."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
-from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 from gradclip.clipping.arguments import POSITIVE
 from gradclip.clipping.base import Clipper, Gradients, State
 from gradclip.clipping.rescaling import rescale, rescale_in_place
 from gradclip.norms import gpu
-from gradclip.norms.units import unit_norms, unit_norms_together
+from gradclip.norms.units import split_units, unit_norms
+from gradclip.sharding import stored
 
 
 @dataclass(frozen=True)
@@ -55,40 +56,27 @@ class Adaptive(Clipper):
 
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
         """Return gradients with no unit above that fraction of its weights."""
-        clipped = self._clipped(gradients)
-        norms = unit_norms([gradients[name] for name in clipped])
-        weights = unit_norms([parameters[name].detach() for name in clipped])
-        factors = {name: self._factor(*pair) for name, *pair in zip(clipped, norms, weights, strict=True)}
-        return rescale(gradients, [factors.get(name) for name in gradients]), state
+        clipped = {name: gradients[name] for name in gradients if self._is_clipped(name)}
+        own = [*map(stored, clipped.values())]
+        factors = self._factors([*clipped.values()], [parameters[name].detach() for name in clipped])
+        each = dict(zip(clipped, split_units(factors, own), strict=True))
+        return rescale(gradients, [each.get(name) for name in gradients]), state
 
     def clip_in_place(self, gradients: Gradients, parameters: Gradients, state: State) -> State:
-        """Rescale each unit in place, all factors computed at once; arguments are those of the base class."""
-        clipped = self._clipped(gradients)
-        of_clipped = [gradients[name] for name in clipped]
-        both = of_clipped + [parameters[name] for name in clipped]
-        if gpu.can_measure_units(both):
-            gpu.multiply_units(of_clipped, self._factor(*gpu.flat_unit_norms(both).chunk(2)))
-        elif clipped:
-            self._rescale_each(gradients, parameters, clipped)
+        """Rescale each unit in place; arguments are those of the base class."""
+        clipped = {name: gradients[name] for name in gradients if self._is_clipped(name)}
+        own = [*map(stored, clipped.values())]
+        factors = self._factors([*clipped.values()], [parameters[name] for name in clipped], self._least)
+        if gpu.can_measure_units(own):
+            gpu.multiply_units(own, factors)
+        else:
+            rescale_in_place(clipped, split_units(factors, own))
         return state
 
-    def _rescale_each(self, gradients: Gradients, parameters: Gradients, clipped: list[str]) -> None:
-        """Rescale those gradients in place, by torch's own operations."""
-        matrices = [name for name in clipped if gradients[name].ndim > 1]
-        vectors = [name for name in clipped if gradients[name].ndim < 2]
-        of_both = unit_norms_together(
-            [of[name] for of in (gradients, parameters) for name in matrices],
-            [of[name] for of in (gradients, parameters) for name in vectors],
-            self._least,
-        )
-        norms, weights = of_both[: len(matrices)], of_both[len(matrices) : 2 * len(matrices)]
-        if vectors:
-            of_gradients, of_weights = of_both[-1].chunk(2)
-            norms, weights = [*norms, of_gradients], [*weights, of_weights]
-        factors = self._factor(_flatten_dense_tensors(norms), _flatten_dense_tensors(weights))  # type: ignore[no-untyped-call]
-        each = _unflatten_dense_tensors(factors, norms)  # type: ignore[no-untyped-call]
-        each = [*each[:-1], *each[-1].unbind()] if vectors else each
-        rescale_in_place({name: gradients[name] for name in matrices + vectors}, each)
+    def _factors(self, gradients: Sequence[Tensor], weights: Sequence[Tensor], least: float = 0.0) -> Tensor:
+        """What the units of gradients are multiplied by, ``[units]``; ``least`` is that of ``unit_norms``."""
+        norms, norms_of_weights = unit_norms([*gradients, *weights], least).chunk(2)
+        return torch.clamp(self.value * norms_of_weights.clamp(min=self.eps) / norms, max=1.0)
 
     @property
     def _least(self) -> float:
@@ -96,8 +84,5 @@ class Adaptive(Clipper):
         is_known = not isinstance(self.value, Tensor) or self.value.is_cpu
         return min(float(self.value), 1.0) * self.eps if is_known else 0.0
 
-    def _factor(self, norms: Tensor, weights: Tensor) -> Tensor:
-        return torch.clamp(self.value * weights.clamp(min=self.eps) / norms, max=1.0)
-
-    def _clipped(self, gradients: Gradients) -> list[str]:
-        return [name for name in gradients if self.exclude is None or not fnmatchcase(name, self.exclude)]
+    def _is_clipped(self, name: str) -> bool:
+        return self.exclude is None or not fnmatchcase(name, self.exclude)

@@ -55,21 +55,19 @@ class Auto(NormRule):
 
     def rule(self, norm: Numbers, state: Mapping[str, Numbers], xp: Any) -> tuple[Numbers, dict[str, Numbers]]:
         """Return the scalar that brings the global norm to at most the percentile."""
-        finite = xp.isfinite(norm)
-        after = {"norms": self._remember(state, norm, finite, xp), "seen": state["seen"] + finite}
+        after = {"norms": self._remember(state, norm, xp), "seen": state["seen"] + 1}
         count = xp.where(after["seen"] < self.history, after["seen"], self.history)
         threshold = _percentile(after["norms"], count, self.value, xp)
-        coefficient = xp.where(norm > threshold, threshold / norm, 1.0)
-        return xp.where(finite, coefficient, 1 / norm), after
+        return xp.where(norm > threshold, threshold / norm, 1.0), after
 
-    def _remember(self, state: Mapping[str, Numbers], norm: Numbers, finite: Numbers, xp: Any) -> Numbers:
-        """The norms with this one in place of the oldest, if it is finite."""
+    def _remember(self, state: Mapping[str, Numbers], norm: Numbers, xp: Any) -> Numbers:
+        """The norms with this one in place of the oldest."""
         place = state["seen"] % self.history
         if xp is torch:
             places = torch.arange(self.history, device=norm.device)
-            return torch.where((places == place) & finite, norm, state["norms"])
+            return torch.where(places == place, norm, state["norms"])
         norms = state["norms"].copy()
-        norms[place] = norm if finite else norms[place]
+        norms[place] = norm
         return norms
 
 
@@ -78,12 +76,12 @@ def _percentile(norms: Numbers, count: Numbers, percentile: float | Tensor, xp: 
 
     :func:`torch.nanquantile` is the same, but ``torch.vmap`` refuses it.
     """
-    last = xp.where(count > 0, count - 1, 0) * xp.ones_like(norms[0])  # in float64: float32 would round its hundredth
+    last = (count - 1) * xp.ones_like(norms[0])  # in float64: float32 would round its hundredth
     position = xp.minimum(last * percentile / 100, last)  # a schedule may raise the percentile above 100
     ends = xp.floor(position), xp.ceil(position)
     if xp is not torch:
         indices = [int(end) for end in ends]
-        below, above = np.partition(norms[: max(count, 1)], indices)[indices]
+        below, above = np.partition(norms[:count], indices)[indices]
     else:
         ordered = norms.sort().values
         below, above = (ordered.gather(0, end.long().reshape(1))[0] for end in ends)

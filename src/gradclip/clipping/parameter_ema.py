@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from gradclip.clipping.arguments import COUNT, POSITIVE, SHARE
 from gradclip.clipping.base import Gradients, State, device_of
-from gradclip.clipping.norm_rules import NormRule, Numbers, choose
+from gradclip.clipping.norm_rules import NormRule, Numbers
 from gradclip.norms.arrays import row_norms
 from gradclip.norms.tensors import norm_of_norms, tensor_norms
 
@@ -83,11 +82,12 @@ class ParameterEMA(NormRule):
         """Return what pulls back each gradient that is far above its own average, ``[gradients]``."""
         norms, averages = norm, state["averages"]
         warming_up = state["steps"] < self.warmup
-        all_finite = xp.isfinite(norms).all()
-        together, singly = partial(self._for_all, norms, xp), partial(self._for_each, norms, averages, xp)
-        coefficients = choose(warming_up, together, singly, xp)
-        averages = self._remember(averages, norms, coefficients * norms, warming_up, all_finite, xp)
-        return coefficients, {"averages": averages, "steps": state["steps"] + all_finite}
+        if xp is torch:  # which computes both, without a look at the number of steps
+            coefficients = torch.where(warming_up, self._for_all(norms, xp), self._for_each(norms, averages, xp))
+        else:
+            coefficients = self._for_all(norms, xp) if warming_up else self._for_each(norms, averages, xp)
+        averages = self._remember(averages, norms, coefficients * norms, warming_up, xp)
+        return coefficients, {"averages": averages, "steps": state["steps"] + 1}
 
     def _for_all(self, norms: Numbers, xp: Any) -> Numbers:
         total = norm_of_norms(norms) if xp is torch else row_norms(norms[None])[0]
@@ -95,13 +95,9 @@ class ParameterEMA(NormRule):
 
     def _for_each(self, norms: Numbers, averages: Numbers, xp: Any) -> Numbers:
         largest = self.value * averages
-        coefficients = xp.where(norms > largest, largest / norms, 1.0)
-        return xp.where(xp.isfinite(norms), coefficients, 1 / norms)
+        return xp.where(norms > largest, largest / norms, 1.0)
 
-    def _remember(
-        self, averages: Numbers, norms: Numbers, clipped: Numbers, warming_up: Numbers, all_finite: Numbers, xp: Any
-    ) -> Numbers:
+    def _remember(self, averages: Numbers, norms: Numbers, clipped: Numbers, warming_up: Numbers, xp: Any) -> Numbers:
         first = warming_up | xp.isinf(averages)
         after = xp.where(first, xp.minimum(averages, clipped), self.beta * averages + (1 - self.beta) * clipped)
-        counts = all_finite & ((norms > 0) | ~first)
-        return xp.where(counts, after, averages)
+        return xp.where((norms > 0) | ~first, after, averages)

@@ -57,7 +57,4 @@ class Quantile(NormRule):
         coefficient = xp.where(norm > threshold, threshold / norm, 1.0)
         below = xp.where(norm <= threshold, xp.ones_like(norm), 0.0)
         error = xp.maximum(below - self.value / 100, below - 1)  # a schedule may raise the percentile above 100
-        after = threshold * xp.exp(-self.rate * error)
-        finite = xp.isfinite(norm)
-        after = xp.where(finite, after, state["threshold"])
-        return xp.where(finite, coefficient, 1 / norm), {"threshold": after}
+        return coefficient, {"threshold": threshold * xp.exp(-self.rate * error)}

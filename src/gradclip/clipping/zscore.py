@@ -66,10 +66,7 @@ class ZScore(NormRule):
         limited = self._limit(norm, state, xp)
         coefficient = xp.where(limited < norm, limited / norm, 1.0)
         typical = xp.where(state["seen"] < self.warmup, norm, limited)
-        finite = xp.isfinite(norm)
-        after = self._remember(state, typical, xp)
-        after = {key: xp.where(finite, value, state[key]) for key, value in after.items()}
-        return xp.where(finite, coefficient, 1 / norm), after
+        return coefficient, self._remember(state, typical, xp)
 
     def _limit(self, norm: Numbers, state: Mapping[str, Numbers], xp: Any) -> Numbers:
         deviation = xp.sqrt(state["variance"])

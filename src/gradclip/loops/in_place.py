@@ -9,6 +9,7 @@ from torch import nn
 from gradclip.clipping.base import Clipper, Rescaler, State
 from gradclip.errors import TrainerError
 from gradclip.loops.optimizers import check_dense
+from gradclip.telemetry.steps import Effect
 
 
 class InPlaceClipper:
@@ -67,14 +68,16 @@ class InPlaceClipper:
         return {**state, **kept}
 
 
-def multiplies_all(clipper: Clipper | None) -> bool:
-    """Return whether a clipper multiplies all gradients by one number, in one operation.
+def effect_of(clipper: Clipper | None) -> Effect:
+    """Return what a clipper does to the gradients; without one nothing is done.
 
-    That is known of this package's rescalers. One of the user's own may do something else in place, or multiply each
-    tensor by a number of its own.
+    That all are multiplied by one number is known of this package's rescalers. One of the user's own may do something
+    else in place, or multiply each tensor by a number of its own.
     """
+    if clipper is not None and clipper.changes_direction:
+        return Effect.ANY
     is_own = type(clipper).__module__.startswith("gradclip.clipping.")
-    return isinstance(clipper, Rescaler) and is_own and not clipper.changes_direction
+    return Effect.FACTOR if is_own and isinstance(clipper, Rescaler) else Effect.LENGTH
 
 
 def check_clipper(clipper: object) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import astuple, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from gradclip.telemetry.divergence import LOST_UPDATES, Divergence
 from gradclip.telemetry.record import GradientRecord
 from gradclip.telemetry.record_store import RecordStore
 from gradclip.telemetry.recorders import default_updates_every, make_recorder
-from gradclip.telemetry.steps import StepIndex
+from gradclip.telemetry.steps import Effect, StepIndex
 
 
 class OptimizerMonitor:
@@ -42,12 +41,9 @@ class OptimizerMonitor:
     Args:
         module: the module that is trained, which has the names of the parameters, and buffers.
         optimizer: the optimizer.
-        changes_direction: whether clipping may change the direction of the gradient, so that its angle is measured; so
-            it is where the optimizer has hooks of the user's own.
+        effect: what clipping does to the gradients; where the optimizer has hooks of the user's own, that is anything.
         updates_every: optimizer steps between two measurements of the weights' updates; None is 1, or 10 in a network
             of more than a million parameters.
-        multiplies_once: whether clipping multiplies all gradients by one number, in one operation, and does nothing
-            else.
 
     Attributes:
         finite_state: looks at what gradients do not show.
@@ -56,24 +52,18 @@ class OptimizerMonitor:
     """
 
     def __init__(
-        self,
-        module: nn.Module,
-        optimizer: Optimizer,
-        changes_direction: bool,
-        updates_every: int | None = None,
-        multiplies_once: bool = False,
+        self, module: nn.Module, optimizer: Optimizer, effect: Effect, updates_every: int | None = None
     ) -> None:
         self.optimizer = optimizer
         self.finite_state = FiniteState(module)
         self.diverged_step: int | None = None
         self._module = module
-        self._changes_direction = changes_direction
-        self._make_recorder = partial(make_recorder, multiplies_once=multiplies_once)
+        self._effect = effect
         self._updates_every = updates_every
         self._parameters = OptimizerParameters(module)
         self._named: dict[str, nn.Parameter] = {}
         self._are_trained: list[bool] = []
-        self._recorder = self._make_recorder([], changes_direction)
+        self._recorder = make_recorder([], effect)
         self._store = RecordStore()
         self._latest: GradientRecord | None = None  # block
         self.steps = 0
@@ -239,8 +229,8 @@ class OptimizerMonitor:
         """Measure what the optimizer trains from now on, where that has changed; what is frozen is left out."""
         named = self.read_parameters()
         are_trained = [parameter.requires_grad or parameter.grad is not None for parameter in named.values()]
-        changes_direction = self._changes_direction or has_foreign_hooks(self.optimizer)  # which may do anything
-        is_same = changes_direction == self._recorder.changes_direction
+        effect = Effect.ANY if has_foreign_hooks(self.optimizer) else self._effect
+        is_same = effect is self._recorder.effect
         if is_same and named is self._named and are_trained == self._are_trained:
             return
         flush()
@@ -248,7 +238,7 @@ class OptimizerMonitor:
         trained = [(name, parameter) for (name, parameter), is_trained in pairs if is_trained and parameter.numel()]
         check_dense(dict(trained))
         self._named, self._are_trained = named, are_trained
-        self._recorder = self._make_recorder(trained, changes_direction)
+        self._recorder = make_recorder(trained, effect)
         size = sum(parameter.numel() for _, parameter in trained)
         self._interval = self._updates_every or default_updates_every(size)
 

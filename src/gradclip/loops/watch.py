@@ -16,7 +16,7 @@ from gradclip.diagnosis.conditions import DEFAULT_EPSILON
 from gradclip.diagnosis.diagnose import Diagnosis, diagnose
 from gradclip.diagnosis.explosion import Explosion
 from gradclip.errors import TrainerError
-from gradclip.loops.in_place import InPlaceClipper, check_clipper, multiplies_all
+from gradclip.loops.in_place import InPlaceClipper, check_clipper, effect_of
 from gradclip.loops.monitor import OptimizerMonitor, check_intervals
 from gradclip.loops.optimizers import uncompiled, unscale
 from gradclip.loops.unwrapping import check_types, check_whole_gradients, unwrapped, unwrapped_model
@@ -87,10 +87,7 @@ class watch:  # noqa: N801  # called as a function is, like torch.no_grad
         self.scaler = scaler if isinstance(scaler, GradScaler) and scaler.is_enabled() else None
         self.flush_every, self.folder = flush_every, Path(folder)
         self._clipper = None if clipper is None else InPlaceClipper(clipper, model)
-        changes_direction = clipper is not None and clipper.changes_direction
-        self._monitor = OptimizerMonitor(
-            model, self.optimizer, changes_direction, updates_every, multiplies_all(clipper)
-        )
+        self._monitor = OptimizerMonitor(model, self.optimizer, effect_of(clipper), updates_every)
         self._monitor.hook(self.optimizer)
         self._losses: list[Tensor] = []  # of the batches since the last step
         self._in_scaler_step = False

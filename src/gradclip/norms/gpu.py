@@ -25,7 +25,7 @@ from gradclip.norms.gpu_plans import (
     find_memory,
     in_memory_order,
     plan_blocks,
-    reads_of,
+    read_sizes,
     shapes_of,
     units_and_elements,
     units_of,
@@ -116,16 +116,9 @@ def measure(tensors: Sequence[Tensor]) -> Measures:
     return Measures(squares.sqrt(), largest, nonfinite)
 
 
-def flat_unit_norms(tensors: Sequence[Tensor]) -> Tensor:
+def unit_norms(tensors: Sequence[Tensor]) -> Tensor:
     """Return the norms of all units of tensors that :func:`can_measure_units` allows, ``[units]``, in float64."""
     return _measure(tensors, UNITS)[0].sqrt()
-
-
-def unit_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Return the norms of each tensor's units, as :func:`gradclip.norms.units.unit_norms` does, in float64."""
-    norms = torch.split(flat_unit_norms(tensors), [units_of(tensor.shape) for tensor in tensors])
-    shapes = [(len(tensor), *(1,) * (tensor.ndim - 1)) if tensor.ndim > 1 else () for tensor in tensors]
-    return [norm.view(shape) for norm, shape in zip(norms, shapes, strict=True)]
 
 
 def change_norms(tensors: Sequence[Tensor], before: Sequence[Tensor]) -> Tensor:
@@ -139,7 +132,7 @@ def inner_products(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> Tenso
 
 
 def multiply_units(tensors: Sequence[Tensor], factors: Tensor) -> None:
-    """Multiply units in place, whose norms :func:`flat_unit_norms` returned.
+    """Multiply units in place, whose norms :func:`unit_norms` returned.
 
     Args:
         tensors: the tensors.
@@ -161,13 +154,13 @@ def _multiply_alike(tensors: Sequence[Tensor], factors: Tensor) -> None:
     own, kind = in_memory_order(tensors, tensors, UNITS.kept), tensors[0].dtype
     with torch.cuda.device_of(tensors[0]):  # type: ignore[no-untyped-call]
         plan, memory = plan_blocks(own, UNITS), find_memory(own)
-        blocks, _ = plan.counts
+        blocks = plan.blocks.shape[1]
         if blocks:
             multiply_blocks[(blocks,)](
                 *(memory.addresses, plan.blocks, factors),
                 KIND=KINDS[kind],
                 BLOCK=UNITS.block,
-                **reads_of(kind, plan, memory),
+                **read_sizes(kind, plan, memory),
                 num_warps=UNITS.warps,
             )
     if own is not tensors:
@@ -206,7 +199,7 @@ def _measure_alike(tensors: Sequence[Tensor], launch: Launch, others: Sequence[T
     with torch.cuda.device_of(tensors[0]):  # type: ignore[no-untyped-call]
         plan, memory = plan_blocks(own, launch), find_memory(own)
         memory_of_others = find_memory(compared) if others else memory
-        blocks, units = plan.counts
+        blocks, units = plan.blocks.shape[1], len(plan.firsts) - 1
         found = torch.empty((3, blocks), dtype=torch.float64, device=device)
         measures = torch.empty((3, units), dtype=torch.float64, device=device)
         if blocks:
@@ -216,7 +209,7 @@ def _measure_alike(tensors: Sequence[Tensor], launch: Launch, others: Sequence[T
                 BLOCK=launch.block,
                 CHUNK=launch.chunk,
                 MODE=mode,
-                **reads_of(kind, plan, memory, memory_of_others),
+                **read_sizes(kind, plan, memory, memory_of_others),
                 num_warps=launch.warps,
             )
         if units:

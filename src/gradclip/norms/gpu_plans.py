@@ -47,13 +47,11 @@ class Plan(NamedTuple):
         blocks: of each block, which tensor it is of, its first element there, its elements, and its unit,
             ``[4, blocks]``.
         firsts: the first block of each unit, and the end of the last one, ``[units + 1]``.
-        counts: numbers of blocks and units.
     """
 
     divisor: int
     blocks: Tensor
     firsts: Tensor
-    counts: tuple[int, int]
 
 
 class Memory(NamedTuple):
@@ -68,7 +66,7 @@ class Memory(NamedTuple):
     addresses: Tensor
 
 
-def reads_of(dtype: torch.dtype, plan: Plan, *memories: Memory) -> dict[str, int]:
+def read_sizes(dtype: torch.dtype, plan: Plan, *memories: Memory) -> dict[str, int]:
     """Return how much a thread may read at once: several elements, if the address of each block allows it.
 
     Args:
@@ -169,8 +167,7 @@ def _plan(shapes: Shapes | tuple[int, ...], launch: Launch, device: torch.device
     starts = (unit_of - (np.cumsum(units) - units)[owners]) * sizes[owners] + within
     lengths = np.minimum(sizes[owners] - within, launch.block)
     blocks = np.stack([owners, starts, lengths, unit_of])
-    divisor, counts = int(np.gcd.reduce(starts)), (len(unit_of), len(tensor_of))
-    return Plan(divisor, _on_device(blocks, device), _on_device(firsts, device), counts)
+    return Plan(int(np.gcd.reduce(starts)), _on_device(blocks, device), _on_device(firsts, device))
 
 
 def _stream(device: torch.device) -> int:

@@ -16,7 +16,6 @@ from torch._utils import _flatten_dense_tensors
 
 from gradclip.norms import gpu
 from gradclip.norms.cpu import BLOCK, SMALL, TOGETHER, unchecked_norms
-from gradclip.norms.gpu import can_measure, is_quicker, measure
 from gradclip.sharding import is_distributed, join_shards, shard
 
 LARGE = 100_000  # elements from which widening costs a CPU more than a second pass
@@ -35,29 +34,28 @@ def tensor_norms(tensors: Sequence[Tensor], order: float = 2.0) -> Tensor:
     """
     if not tensors:
         return torch.zeros(0, dtype=torch.float64)
-    if order in (2, torch.inf) and is_quicker(tensors):
-        return measure(tensors).norms if order == 2 else measure(tensors).largest
-    if not any(is_distributed(tensor) for tensor in tensors):
-        return _local_norms(tensors, order)
-    norms = _local_norms([shard(tensor) for tensor in tensors], order)
-    return torch.stack(join_shards(norms.unbind(), tensors, partial(joined_norms, order=order)))
-
-
-def _local_norms(tensors: Sequence[Tensor], order: float) -> Tensor:
+    if order in (2, torch.inf) and gpu.is_quicker(tensors):
+        measures = gpu.measure(tensors)
+        return measures.norms if order == 2 else measures.largest
+    if any(is_distributed(tensor) for tensor in tensors):
+        norms = tensor_norms([shard(tensor) for tensor in tensors], order)
+        return torch.stack(join_shards(norms.unbind(), tensors, partial(joined_norms, order=order)))
     if any(tensor.is_complex() for tensor in tensors):
-        tensors = [as_real(tensor) if order == 2 else tensor.abs() for tensor in tensors]
+        return tensor_norms([as_real(tensor) if order == 2 else tensor.abs() for tensor in tensors], order)
     if any(is_batchedtensor(tensor) for tensor in tensors):  # torch.vmap allows none of the calls for all tensors
         return torch.stack([_norm(_padded(tensor), order) for tensor in tensors])
-    if order in (2, torch.inf) and is_quicker(tensors):
-        return measure(tensors).norms if order == 2 else measure(tensors).largest
+    return _together(tensors, order)
+
+
+def _together(tensors: Sequence[Tensor], order: float) -> Tensor:
+    """The norms of real tensors by as few calls as their device and their types allow."""
     if order == torch.inf:
         return _largest_magnitudes([_padded(tensor) for tensor in tensors])
-    is_narrow = torch.float64 not in {tensor.dtype for tensor in tensors}
-    if is_narrow and order in (1, 2) and tensors[0].is_cpu:
+    if order not in (1, 2) or torch.float64 in {tensor.dtype for tensor in tensors}:
+        return torch.stack([_norm(_padded(tensor), order) for tensor in tensors])
+    if tensors[0].is_cpu:
         return _repaired(unchecked_norms(tensors, order), tensors, order)
-    if is_narrow and order == 2:
-        return torch.stack(torch._foreach_norm(list(tensors), 2, dtype=wide_type(tensors[0])))
-    return torch.stack([_norm(_padded(tensor), order) for tensor in tensors])
+    return torch.stack(torch._foreach_norm(list(tensors), order, dtype=wide_type(tensors[0])))
 
 
 def joined_norms(norms: Tensor, order: float = 2.0) -> Tensor:
@@ -124,7 +122,7 @@ def change_norms(tensors: Sequence[Tensor], before: Sequence[Tensor]) -> Tensor:
         >>> change_norms([torch.tensor([3.0, 4.0])], [torch.tensor([3.0, 2.0])])
         tensor([2.], dtype=torch.float64)
     """
-    if can_measure(tensors, before):
+    if gpu.can_measure(tensors, before):
         return gpu.change_norms(tensors, before)
     if are_narrow_on_cpu(tensors):
         return _repaired(unchecked_norms(tensors, 2, minus=before), tensors, 2, before)

@@ -12,68 +12,88 @@ from gradclip.norms.tensors import are_narrow_on_cpu, doubtful_norms, joined_nor
 from gradclip.sharding import is_distributed, join_shards, shard
 
 
-def unit_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Return the L2 norms of each tensor's units, every dimension but the first of size 1.
+def unit_norms(tensors: Sequence[Tensor], least: float = 0.0) -> Tensor:
+    """Return the L2 norm of each unit of all tensors, one tensor after the other, ``[units]``.
 
-    A unit is a slice of the first dimension; a vector is one unit, whose norm is a scalar. Of a sharded tensor the
-    units are returned of which this process has a part.
-
-    Example:
-        >>> unit_norms([torch.tensor([[3.0, 4.0], [6.0, 8.0]])])
-        [tensor([[ 5.],
-                [10.]], dtype=torch.float64)]
-    """
-    if not any(is_distributed(tensor) for tensor in tensors):
-        return _local_unit_norms(tensors)
-    norms = [norm.double() for norm in _local_unit_norms([shard(tensor) for tensor in tensors])]
-    vectors = [tensor if tensor.ndim < 2 else norm for tensor, norm in zip(tensors, norms, strict=True)]
-    norms = join_shards(norms, vectors, joined_norms)
-    others = [norm if tensor.ndim < 2 else tensor for tensor, norm in zip(tensors, norms, strict=True)]
-    return join_shards(norms, others, joined_norms, whole_dimension=0)
-
-
-def unit_norms_together(matrices: Sequence[Tensor], vectors: Sequence[Tensor], least: float = 0.0) -> list[Tensor]:
-    """Return the norms of each matrix's units, as :func:`unit_norms` does, and those of all vectors in one tensor.
-
-    On a CPU they are measured in float32 first, and again with care if one over- or underflowed.
+    A unit is a slice of the first dimension; a vector is one unit. Of a sharded tensor the units are returned of which
+    this process has a part. On a CPU they are measured in float32 first, and again with care if one over- or
+    underflowed.
 
     Args:
-        matrices: tensors of two or more dimensions.
-        vectors: the others; without any, the list ends before.
+        tensors: the tensors.
         least: norms below this need not be exact, only below it.
+
+    Example:
+        >>> unit_norms([torch.tensor([[3.0, 4.0], [6.0, 8.0]]), torch.tensor([2.0])])
+        tensor([ 5., 10.,  2.])
     """
-    if are_narrow_on_cpu([*matrices, *vectors]):
-        norms = [_unscaled_unit_norms(matrix, _enough(matrix)) for matrix in matrices]
-        norms += [unchecked_norms(vectors, 2).float()] if vectors else []
-        if not doubtful_norms(_flatten_dense_tensors(norms), least):  # type: ignore[no-untyped-call]
+    if not tensors:
+        return torch.zeros(0)
+    if are_narrow_on_cpu(tensors):
+        norms = _quick_unit_norms(tensors)
+        if not doubtful_norms(norms, least):
             return norms
-    each = unit_norms([*matrices, *vectors])
-    return [*each[: len(matrices)], torch.stack(each[len(matrices) :])] if vectors else each
-
-
-def _enough(matrix: Tensor) -> torch.dtype:
-    """The type in which the squares of a unit can be added up."""
-    return torch.float32 if matrix.numel() <= BLOCK * matrix.shape[0] else torch.float64
-
-
-def _local_unit_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
+    if any(is_distributed(tensor) for tensor in tensors):
+        return _joined_unit_norms(tensors)
     tensors = [tensor.abs() if tensor.is_complex() else tensor for tensor in tensors]
     if gpu.can_measure_units(tensors):
         return gpu.unit_norms(tensors)
-    return [_wide_unit_norms(tensor) for tensor in tensors]
+    return torch.cat([_wide_unit_norms(tensor) for tensor in tensors])
 
 
-def _unscaled_unit_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+def split_units(numbers: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return numbers of all units, ``[units]``, as one for each tensor, of a shape that broadcasts against it.
+
+    Example:
+        >>> split_units(torch.tensor([5.0, 10.0, 2.0]), [torch.ones(2, 3), torch.ones(4)])
+        [tensor([[ 5.],
+                [10.]]), tensor([2.])]
+    """
+    parts = torch.split(numbers, [tensor.shape[0] if tensor.ndim > 1 else 1 for tensor in tensors])
+    return [
+        part if tensor.ndim == 1 else part.view([-1, *[1] * tensor.ndim][: tensor.ndim])
+        for part, tensor in zip(parts, tensors, strict=True)
+    ]
+
+
+def _joined_unit_norms(tensors: Sequence[Tensor]) -> Tensor:
+    """The norms of the whole units of which this process has a part."""
+    shards = [shard(tensor) for tensor in tensors]
+    norms = split_units(unit_norms(shards).double(), shards)
+    vectors = [tensor if tensor.ndim < 2 else norm for tensor, norm in zip(tensors, norms, strict=True)]
+    norms = join_shards(norms, vectors, joined_norms)
+    others = [norm if tensor.ndim < 2 else tensor for tensor, norm in zip(tensors, norms, strict=True)]
+    return torch.cat([norm.flatten() for norm in join_shards(norms, others, joined_norms, whole_dimension=0)])
+
+
+def _quick_unit_norms(tensors: Sequence[Tensor]) -> Tensor:
+    """The norms of units by few calls, in float32, in which they can over- and underflow."""
+    if all(tensor.ndim < 2 for tensor in tensors):
+        return unchecked_norms(tensors, 2).float()
+    norms = [_unit_norms(tensor, _enough(tensor)) for tensor in tensors]
+    flat: Tensor = _flatten_dense_tensors(norms)  # type: ignore[no-untyped-call]
+    return flat
+
+
+def _enough(tensor: Tensor) -> torch.dtype:
+    """The type in which the squares of a unit can be added up."""
+    units = tensor.shape[0] if tensor.ndim > 1 else 1
+    return torch.float32 if tensor.numel() <= BLOCK * units else torch.float64
+
+
+def _unit_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """The norms of one tensor's units, whose squares are added up in a type as they are."""
     wider = None if tensor.dtype == dtype else dtype  # a type that is asked for costs time even where it is there
-    norms: Tensor = torch.linalg.vector_norm(tensor, 2, _inner(tensor), keepdim=tensor.ndim > 1, dtype=wider)
+    norms: Tensor = torch.linalg.vector_norm(tensor, 2, _inner(tensor), dtype=wider)
     return norms
 
 
 def _wide_unit_norms(tensor: Tensor) -> Tensor:
+    """The norms of one tensor's units, which neither overflow nor vanish."""
     if tensor.dtype != torch.float64 or tensor.numel() == 0:
-        return _unscaled_unit_norms(tensor, wide_type(tensor))
-    scale = safe_scale(tensor.abs().amax(_inner(tensor), keepdim=tensor.ndim > 1))
-    return _unscaled_unit_norms(tensor / scale, torch.float64) * scale
+        return _unit_norms(tensor, wide_type(tensor)).reshape(-1)
+    scale = safe_scale(tensor.abs().amax(_inner(tensor), keepdim=True))
+    return _unit_norms(tensor / scale, torch.float64).reshape(-1) * scale.reshape(-1)
 
 
 def _inner(tensor: Tensor) -> tuple[int, ...]:

@@ -52,9 +52,7 @@ class StackedBatches:
         self._data_of = torch.tensor([number[id(one)] for one in data])  # of each replica
         self._options = options
         self.batches_per_epoch = len(self._loaders[0].sampler)
-        self._epoch: Sequence[
-            Any
-        ] = ()  # the batches of the current epoch: their rows, [data, rows], or what makes them
+        self._epoch: Sequence[Any] = ()  # its batches: their rows, [data, rows], or what makes them
         self._is_stored = isinstance(self._loaders[0].sampler, ShuffledBatchSampler)
         self.width = 1 if self._is_stored else 2
         self._examples, self._first_row = self._read_stored() if self._is_stored else ((), torch.empty(0))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gradclip.norms.gpu import can_measure, inner_products, measure
+from gradclip.norms import gpu
 from gradclip.norms.tensors import norms_and_largest, wide_type
 from gradclip.sharding import join_shards, shard
 
@@ -29,8 +29,8 @@ def measure_gradients(gradients: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tens
         >>> measure_gradients([torch.tensor([3.0, -4.0]), torch.tensor([1.0])])
         (tensor([5., 1.], dtype=torch.float64), tensor(4., dtype=torch.float64), tensor([0., 0.], dtype=torch.float64))
     """
-    if can_measure(gradients):
-        norms, largest, counts = measure(gradients)
+    if gpu.can_measure(gradients):
+        norms, largest, counts = gpu.measure(gradients)
         return norms, largest.amax(), counts
     norms, all_largest = norms_and_largest(gradients)
     return norms, all_largest, nonfinite_counts(gradients, norms)
@@ -64,8 +64,8 @@ def nonfinite_counts(tensors: Sequence[Tensor], norms: Tensor) -> Tensor:
 def _count_nonfinite(tensors: Sequence[Tensor]) -> list[Tensor]:
     """The counts, by few operations for each tensor: zero times an element is zero if that is finite, else NaN."""
     shards = [shard(tensor) for tensor in tensors]
-    if can_measure(shards):
-        counts = [*measure(shards).nonfinite.unbind()]
+    if gpu.can_measure(shards):
+        counts = [*gpu.measure(shards).nonfinite.unbind()]
     else:
         counts = [torch.count_nonzero(own * 0).to(wide_type(own)) for own in shards]
     return join_shards(counts, tensors, lambda of_shards: of_shards.sum(0))
@@ -80,11 +80,11 @@ def inner_product(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor
         >>> inner_product([torch.tensor([1.0, 2.0])], [torch.tensor([3.0, 4.0])])
         tensor(11., dtype=torch.float64)
     """
-    if can_measure(tensors, others):
-        return inner_products(tensors, others).sum()
+    if gpu.can_measure(tensors, others):
+        return gpu.inner_products(tensors, others).sum()
     own, theirs = ([shard(tensor) for tensor in some] for some in (tensors, others))
-    if can_measure(own, theirs):
-        products = [*inner_products(own, theirs).unbind()]
+    if gpu.can_measure(own, theirs):
+        products = [*gpu.inner_products(own, theirs).unbind()]
     else:
         wide = wide_type(tensors[0])
         pairs = zip(own, theirs, strict=True)

@@ -12,8 +12,8 @@ from gradclip.norms.arrays import row_part_norms
 from gradclip.norms.tensors import change_norms, tensor_norms
 from gradclip.sharding import is_distributed, stored
 from gradclip.telemetry.measures import inner_product, measure_gradients
-from gradclip.telemetry.rescaled import Sample, Unchanged
-from gradclip.telemetry.steps import Recorder, to_array, to_matrix
+from gradclip.telemetry.rescaled import GradientVersions, Sample
+from gradclip.telemetry.steps import Effect, Recorder, to_array, to_matrix
 
 SMALL_NETWORK = 1_000_000  # parameters; up to so many, a copy at every step costs next to nothing
 COPY_LIMIT = 50_000  # trained parameters; copies of them for a block of steps take a few megabytes
@@ -22,13 +22,8 @@ COPY_LIMIT = 50_000  # trained parameters; copies of them for a block of steps t
 class CopyingRecorder(Recorder):
     """Recorder of small networks: copies all elements at each step, by three calls, and measures a block at once."""
 
-    def __init__(
-        self,
-        named_parameters: Sequence[tuple[str, nn.Parameter]],
-        changes_direction: bool,
-        multiplies_once: bool = False,
-    ) -> None:
-        super().__init__(named_parameters, changes_direction, multiplies_once)
+    def __init__(self, named_parameters: Sequence[tuple[str, nn.Parameter]], effect: Effect) -> None:
+        super().__init__(named_parameters, effect)
         self._offsets = np.cumsum([0, *(weight.numel() for weight in self._weights())])[:-1]
         self._rows: list[Tensor] = []  # of each step: gradients before and after clipping, and weights after the step
         self._start: Tensor | None = None  # the weights before the first step of the block
@@ -57,7 +52,7 @@ class CopyingRecorder(Recorder):
             norms, norms_clipped, norms_of_weights = of_parts.swapaxes(0, 1)
             return {
                 "max_abs": np.abs(before).max(axis=1),
-                "inner_product": (before * after).sum(axis=1) if self.changes_direction else nothing,
+                "inner_product": (before * after).sum(axis=1) if self.effect is Effect.ANY else nothing,
                 "nonfinite": self._nonfinite_counts(before, norms),
                 "norms": norms,
                 "norms_clipped": norms_clipped,
@@ -81,13 +76,8 @@ class MeasuringRecorder(Recorder):
     Of sharded parameters each process records the norms of the whole; all have to record the same steps.
     """
 
-    def __init__(
-        self,
-        named_parameters: Sequence[tuple[str, nn.Parameter]],
-        changes_direction: bool,
-        multiplies_once: bool = False,
-    ) -> None:
-        super().__init__(named_parameters, changes_direction, multiplies_once)
+    def __init__(self, named_parameters: Sequence[tuple[str, nn.Parameter]], effect: Effect) -> None:
+        super().__init__(named_parameters, effect)
         self._weights_before = [torch.empty_like(weight) for weight in self._weights()]
         self._is_sharded = any(is_distributed(parameter) for parameter in self.parameters)
         self._measure_updates = False
@@ -96,9 +86,11 @@ class MeasuringRecorder(Recorder):
     def _measure_before(self, measure_updates: bool) -> None:
         gradients = self._gradients()
         self._norms_before, self._largest, self._nonfinite = measure_gradients(gradients)
-        self._unclipped = _copies(gradients) if self.changes_direction else None
-        self._unchanged = None if self.changes_direction or self._is_sharded else Unchanged(self.parameters)
-        self._sample = Sample(gradients, self._norms_before) if self._unchanged and self.multiplies_once else None
+        may_be_known = self.effect is not Effect.ANY and not self._is_sharded
+        self._unclipped = _copies(gradients) if self.effect is Effect.ANY else None
+        self._versions = GradientVersions(self.parameters) if may_be_known else None
+        is_multiplied = may_be_known and self.effect is Effect.FACTOR
+        self._sample = Sample(gradients, self._norms_before) if is_multiplied else None
         self._measure_updates = measure_updates or (self._measure_updates and self.is_open)
         if measure_updates:
             torch._foreach_copy_([stored(w) for w in self._weights_before], [stored(w) for w in self._weights()])
@@ -121,14 +113,14 @@ class MeasuringRecorder(Recorder):
 
     def _known_norms(self, gradients: list[Tensor]) -> Tensor | None:
         """The norms after clipping from those before, if what was done to the gradients is known."""
-        changes = None if self._unchanged is None else self._unchanged.count_changes(self.parameters)
+        changes = None if self._versions is None else self._versions.count_changes(self.parameters)
         if changes == 0:
             return self._norms_before
         coefficient = self._sample.coefficient(gradients) if changes == 1 and self._sample is not None else None
         return None if coefficient is None else self._norms_before * coefficient
 
     def _keep(self) -> None:
-        self._unchanged = self._sample = self._unclipped = None  # which hold gradients
+        self._versions = self._sample = self._unclipped = None  # which hold gradients
         self._rows["norms"].append(self._norms)
         self._rows["values"].append(self._values)
         self._rows["nonfinite"].append([self._nonfinite])
@@ -145,21 +137,13 @@ class MeasuringRecorder(Recorder):
         }
 
 
-def make_recorder(
-    named_parameters: Sequence[tuple[str, nn.Parameter]], changes_direction: bool, multiplies_once: bool = False
-) -> Recorder:
-    """Return the recorder that costs least for these parameters.
-
-    Args:
-        named_parameters: as of :class:`Recorder`.
-        changes_direction: as of :class:`Recorder`.
-        multiplies_once: as of :class:`Recorder`.
-    """
+def make_recorder(named_parameters: Sequence[tuple[str, nn.Parameter]], effect: Effect) -> Recorder:
+    """Return the recorder that costs least for these parameters; arguments are those of :class:`Recorder`."""
     parameters = [parameter for _, parameter in named_parameters]
     is_small = sum(parameter.numel() for parameter in parameters) <= COPY_LIMIT
     can_copy = is_small and not any(is_distributed(parameter) for parameter in parameters)
     kind = CopyingRecorder if can_copy else MeasuringRecorder
-    return kind(named_parameters, changes_direction, multiplies_once)
+    return kind(named_parameters, effect)
 
 
 def default_updates_every(parameters: int) -> int:

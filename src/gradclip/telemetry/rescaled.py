@@ -14,8 +14,8 @@ ROUNDING = 1e-6  # relative, of a product in float32
 LARGEST = float(np.finfo(np.float32).max)
 
 
-class Unchanged:
-    """Gradients as they are before clipping, by which changes in place are counted without a look at elements."""
+class GradientVersions:
+    """The versions of gradients before clipping, by which changes in place are counted without a look at elements."""
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         self._gradients = [parameter.grad for parameter in parameters]

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from enum import Enum
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +29,14 @@ class StepIndex(NamedTuple):
     batch: int
 
 
+class Effect(Enum):
+    """What happens to the gradients of a step between the two measurements of them."""
+
+    ANY = "anything: their direction may change, so that its angle is measured"
+    LENGTH = "nothing that changes their direction"
+    FACTOR = "all are multiplied by one number, in one operation, and nothing else"
+
+
 class Recorder(ABC):
     """Measure gradients and weights at every optimizer step; return the results in blocks, as records.
 
@@ -39,20 +48,13 @@ class Recorder(ABC):
 
     Args:
         named_parameters: the parameters to record, with their names.
-        changes_direction: whether clipping may change the direction of the gradient, so that its angle is measured.
-        multiplies_once: whether clipping multiplies all gradients by one number, in one operation, and does nothing
-            else.
+        effect: what clipping does to the gradients.
     """
 
-    def __init__(
-        self,
-        named_parameters: Sequence[tuple[str, nn.Parameter]],
-        changes_direction: bool,
-        multiplies_once: bool = False,
-    ) -> None:
+    def __init__(self, named_parameters: Sequence[tuple[str, nn.Parameter]], effect: Effect) -> None:
         self.names = tuple(name for name, _ in named_parameters)
         self.parameters = [parameter for _, parameter in named_parameters]
-        self.changes_direction, self.multiplies_once = changes_direction, multiplies_once
+        self.effect = effect
         self._zero = torch.zeros((), device=self.parameters[0].device if self.parameters else None)
         self._any_complex = any(parameter.is_complex() for parameter in self.parameters)
         self._indices: list[StepIndex] = []
