@@ -32,6 +32,7 @@ from gradclip.models.optimization import build_loss, optimizer_factory, schedule
 from gradclip.training.clipping import clipping_callbacks, lightning_can_clip, lightning_clipping
 from gradclip.training.examples import build_data, build_data_module, smallest_batch
 from gradclip.training.lightning_errors import lightning_errors
+from gradclip.training.logged_scores import LoggedScores
 from gradclip.training.outcome import Curves
 from gradclip.training.own import (
     as_checkpoint,
@@ -41,7 +42,6 @@ from gradclip.training.own import (
     package_of,
 )
 from gradclip.training.own_data import OwnData
-from gradclip.training.scores import LoggedScores
 
 GREETING = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric")
 warnings.filterwarnings("ignore", ".*does not have many workers.*")  # the rows are in memory: none are needed
