@@ -104,7 +104,9 @@ def insert_ends(uri: str, ends: Sequence[tuple[str, RunEnd]]) -> bool:
         return False
     points: dict[str, list[MetricRow]] = defaultdict(list)  # by metric, in the order of the table's index
     latest: list[MetricRow] = []
+    ended_at: dict[int, list[str]] = defaultdict(list)
     for run_id, end in ends:
+        ended_at[end.end].append(run_id)
         rows = _points(run_id, end)
         for key, some in rows.items():
             points[key] += some
@@ -112,11 +114,11 @@ def insert_ends(uri: str, ends: Sequence[tuple[str, RunEnd]]) -> bool:
     metrics = [row for key in sorted(points) for row in points[key]]
     runs = tables["runs"]
     with _transaction(uri) as connection:
-        for run_id, end in ends:
-            is_active = (runs.c.run_uuid == run_id) & (runs.c.lifecycle_stage == "active")
-            ended = connection.execute(update(runs).where(is_active).values(status="FINISHED", end_time=end.end))
-            if ended.rowcount != 1:
-                raise MlflowException(f"Run {run_id} is not there any more")
+        for time, ids in ended_at.items():
+            are_active = runs.c.run_uuid.in_(ids) & (runs.c.lifecycle_stage == "active")
+            ended = connection.execute(update(runs).where(are_active).values(status="FINISHED", end_time=time))
+            if ended.rowcount != len(ids):
+                raise MlflowException("A run is not there any more")
         _insert(connection, tables["metrics"], METRIC_COLUMNS, metrics)
         _insert(connection, tables["latest_metrics"], METRIC_COLUMNS, latest)
         tags = [row for run_id, end in ends for row in _texts(run_id, end.tags)]
