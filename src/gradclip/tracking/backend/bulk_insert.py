@@ -24,7 +24,7 @@ from gradclip.tracking.stored_runs import Curve
 MetricRow = tuple[str, str, int, int, float, bool]
 LARGEST = 1.7976931348623157e308  # MLflow stores infinity as the largest number
 RUN_NAME = "mlflow.runName"  # the tag that MLflow's pages show
-SQLITE_CACHE = 2**18  # KiB, at most: by default SQLite keeps 2,000, and moves each page to the file and back many times
+SQLITE_CACHE = 2**17  # KiB, at most: by default SQLite keeps 2,000, and moves each page to the file and back many times
 
 
 class NewRun(NamedTuple):
