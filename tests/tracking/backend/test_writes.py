@@ -56,7 +56,7 @@ def test_a_file_that_is_not_whole_is_no_artifact(store, tmp_path, monkeypatch):
     assert not [path for path in (tmp_path / "artifacts").rglob("*") if path.is_file()]
 
 
-def test_on_this_machine_a_text_is_written_where_it_belongs_at_once(store, tmp_path, monkeypatch):
+def test_on_this_machine_a_text_is_written_where_it_belongs_at_once(store, monkeypatch):
     from gradclip.tracking.backend import writes
 
     monkeypatch.setattr(writes, "scratch_folder", lambda: pytest.fail("a folder was made for it"))
