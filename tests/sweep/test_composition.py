@@ -5,7 +5,7 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
 from gradclip.sweep.composition import QuickLoader
@@ -20,6 +20,10 @@ JOBS = [
     ("model._target_=torch.nn.Linear", "+model.bias=false"),
     ("clip=norm", "data.features={a:1,b:2}"),
     ("clip=norm", "data.features={a:3}"),
+    ("clip=norm", "+model.bias=${seed}", "seed=4"),
+    ("clip=norm", "+model.bias=${seed}", "seed=5"),
+    ("clip=norm", "clip.value=${seed}", "seed=4"),
+    ("clip=norm", "clip.value=${seed}", "seed=5"),
 ]
 
 
@@ -36,7 +40,6 @@ def test_quick_and_real_configs_are_equal() -> None:
             quick.load_sweep_config(master, ["clip=norm", "clip.valu=1"])
 
 
-def _plain(config: object) -> object:
-    whole = OmegaConf.to_container(config, resolve=False)
-    assert isinstance(whole, dict)
-    return {key: value for key, value in whole.items() if key != "hydra"}
+def _plain(config: DictConfig) -> object:
+    ours = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    return OmegaConf.to_container(ours, resolve=True)

@@ -23,7 +23,7 @@ from gradclip.tracking.records import Store
 from gradclip.tracking.stored_runs import Curve, StoredRun
 
 MARKDOWN, LATEX, GROUPS, PAIRS = "comparison.md", "comparison.tex", "groups.csv", "pairs.csv"
-CURVES_PER_READ = 100  # runs
+CURVES_PER_READ = 1000  # runs: SQLite looks at this score of all runs for each read
 MAX_CURVE_POINTS = 200
 
 

@@ -4,8 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from gradclip.scores import Score
 
 
@@ -40,5 +38,6 @@ class ScoreScale:
 
     def best_index(self, values: Sequence[float]) -> int | None:
         """Return the index of the first best finite score; None where no score is finite."""
-        errors = [self.score.error(value) if np.isfinite(value) else np.inf for value in values]
-        return int(np.argmin(errors)) if errors and min(errors) < np.inf else None
+        errors = [self.score.error(value) if math.isfinite(value) else math.inf for value in values]
+        smallest = min(errors, default=math.inf)
+        return errors.index(smallest) if smallest < math.inf else None

@@ -16,8 +16,18 @@ def row_norms(rows: Floats) -> Floats:
         >>> row_norms(np.array([[3.0, 4.0], [3e200, 4e200]]))
         array([5.e+000, 5.e+200])
     """
-    scale = _row_scale(rows)
-    norms: Floats = np.sqrt(np.sum(np.square(rows / scale), axis=1)) * scale[:, 0]
+    norms = _unscaled_norms(rows)
+    rest = ~((norms > LEAST) & (norms < np.inf))  # neither is true of NaN
+    if rest.any():  # alone, so that no row's norm depends on the others
+        scale = _row_scale(rows[rest])
+        norms[rest] = _unscaled_norms(rows[rest] / scale) * scale[:, 0]
+    return norms
+
+
+def _unscaled_norms(rows: Floats) -> Floats:
+    columns = np.ascontiguousarray(rows.T)  # NumPy adds whole columns ten times as fast as the few elements of each row
+    with np.errstate(over="ignore"):
+        norms: Floats = np.sqrt(np.add.reduce(np.square(columns), axis=0))
     return norms
 
 

@@ -18,6 +18,8 @@ from gradclip.errors import ConfigError
 KEEP = ("extremes", "all")
 SETTING = re.compile(r"^(?!hydra\.)[A-Za-z_]\w*(\.\w+)+=|^seed=")  # what an override of a value begins with
 
+CHANGING = re.compile(r"\$\{(?!(oc\.env|project_root|default_store):)")  # what may be another value for the next job
+
 
 class QuickLoader:
     """A config loader for multiruns; what it cannot do quickly, and every error, is left to Hydra's own loader.
@@ -47,6 +49,8 @@ class QuickLoader:
         if kind not in self._composed:
             self._composed[kind] = self._compose(master_config, choices)
             OmegaConf.set_struct(self._composed[kind], True)
+            if not CHANGING.search(OmegaConf.to_yaml(self._composed[kind])):
+                OmegaConf.resolve(self._composed[kind])  # once for all jobs: it takes most of the time of a job
         try:
             for name, value in values.items():
                 if isinstance(value, dict):  # it would be merged with that of the job before

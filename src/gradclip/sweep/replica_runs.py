@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -91,8 +92,8 @@ class ReplicaRuns:
                         self._end(number, result, end, files)
                         for (number, result), files in zip(some, written, strict=True)
                     ]
-                for replica in finished if self.keep_all else ():
-                    _write_model(replica)
+                if self.keep_all:
+                    _write_models(finished)
 
     def _begin(self, job: Job, data: TrainingData) -> None:
         run = None
@@ -136,17 +137,21 @@ class ReplicaRuns:
 
     def finish(self) -> list[JobResult]:
         """Make figures and models of the best and the worst, wait until all is written, and return how jobs ended."""
-        for replica in {one.job.number: one for one in (self._best, self._worst) if one}.values():
-            figures = replica.job.folder / keys.FIGURES_FOLDER
-            if replica.job.config.figures:
-                draw_figures(figures, replica.job.config, replica.result)
-                if replica.run is not None:
-                    replica.run.write_files(figures, keys.FIGURES_FOLDER)
-            _write_model(replica)
-        bar = tqdm(self._finished, desc="Storing", unit=" runs", disable=None)
-        results = [_job_result(job, run, summary) for job, run, summary in bar]
-        with ThreadPoolExecutor(FILES_AT_ONCE) as files:
-            [*files.map(lambda job, result: result.write(job.folder), [job for job, _, _ in self._finished], results)]
+        with scratch_folder() as scratch, ThreadPoolExecutor(FILES_AT_ONCE) as writers:
+            for replica in {one.job.number: one for one in (self._best, self._worst) if one}.values():
+                figures = replica.job.folder / keys.FIGURES_FOLDER
+                if replica.job.config.figures:
+                    draw_figures(figures, replica.job.config, replica.result)
+                    if replica.run is not None:
+                        replica.run.write_files(figures, keys.FIGURES_FOLDER)
+                _write_model(replica, scratch / str(replica.job.number))
+            bar = tqdm(self._finished, desc="Storing", unit=" runs", disable=None)
+            results, notes = [], []
+            for job, run, summary in bar:  # the store has some while it still writes others
+                results.append(_job_result(job, run, summary))
+                notes.append(writers.submit(results[-1].write, job.folder))
+            for note in notes:
+                note.result()
         return results
 
     def _descriptions(self, store: Store, job: Job, data: TrainingData) -> Sequence[DatasetDescription]:
@@ -176,14 +181,26 @@ def _job_result(job: Job, run: TrackedRun | None, summary: Summary) -> JobResult
         return JobResult.of_failure(job.number, job.name, f"{type(error).__name__}: {error}")
 
 
-def _write_model(replica: FinishedReplica) -> None:
+def _write_models(replicas: Sequence[FinishedReplica]) -> None:
+    """Store the models of replicas, and wait until their runs are written."""
+    with scratch_folder() as scratch:
+        for replica in replicas:
+            _write_model(replica, scratch / str(replica.job.number))
+        for run in filter(None, (replica.run for replica in replicas)):
+            with suppress(TrackingError):  # reported with the job's result
+                run.wait()
+
+
+def _write_model(replica: FinishedReplica, scratch: Path) -> None:
+    """Store the model of a replica.
+
+    Args:
+        replica: which one.
+        scratch: for files that the store reads: it may be removed once the run is written.
+    """
     run, result = replica.run, replica.result
     if run is None or not replica.job.config.log_model or replica.summary.outcome == "diverged":
         return
     assert result.description is not None  # only networks of ours are stacked
-    with scratch_folder() as scratch:
-        run.write_model(package_model(scratch, result.network, result.description, result.data.schema))
-        try:
-            run.wait()  # for the store to have read the scratch files
-        except TrackingError:
-            return  # reported with the job's result
+    scratch.mkdir(exist_ok=True)
+    run.write_model(package_model(scratch, result.network, result.description, result.data.schema))

@@ -40,5 +40,7 @@ def diverged_steps(loss: Floats, skipped: Booleans, weights: Floats) -> Booleans
     Returns:
         Whether each step diverged, ``[...]``.
     """
-    diverged: Booleans = ~np.isfinite(weights).all(axis=-1) | ~(np.isfinite(loss) | skipped)
+    finite, diverged = np.isfinite(weights), ~(np.isfinite(loss) | skipped)
+    if not finite.all():  # a look at all is quicker than one at each step
+        diverged |= ~finite.all(axis=-1)
     return diverged

@@ -32,8 +32,9 @@ def whole_file(path: Path, lasting: bool = True) -> Iterator[Path]:
     try:
         yield temporary
         replace(temporary, path, lasting)
-    finally:
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
 
 
 def replace(source: Path, target: Path, lasting: bool = True) -> None:

@@ -1,7 +1,6 @@
 """A tracked run, as the training process sees it: every call returns at once, the tracking process does the work."""
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent import futures
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
@@ -169,7 +168,8 @@ class TrackedRun:
             TrackingError: something could not be written.
         """
         self.begun  # noqa: B018  # raises what kept the run from being created
-        futures.wait(self._pending)
+        for future in self._pending:
+            future.exception()  # waits for all, before the first failure is raised
         for future in self._pending:
             self.unsent = process.result_of(future)
         self._pending.clear()

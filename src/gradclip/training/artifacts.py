@@ -96,6 +96,8 @@ def write_telemetry(folder: Path, result: Result) -> None:
     steps = pyarrow.table(result.record.to_columns())
     floats = [field.name for field in steps.schema if pyarrow.types.is_floating(field.type)]
     # Hardly a number comes twice. With the first bytes of all numbers side by side a file is smaller, and sooner made.
-    parquet.write_table(steps, folder / keys.TELEMETRY_FILE, use_dictionary=False, use_byte_stream_split=floats)
+    encoded = pyarrow.BufferOutputStream()  # written at once: a file would be written in some parts for each column
+    parquet.write_table(steps, encoded, use_dictionary=False, use_byte_stream_split=floats)
+    (folder / keys.TELEMETRY_FILE).write_bytes(encoded.getvalue())
     if hidden := result.hidden:
         hidden.to_frame().to_parquet(folder / keys.HIDDEN_STATES_FILE)

@@ -150,7 +150,8 @@ def _notes(record: GradientRecord) -> Iterator[str]:
         by_scaler = int(record.scaler_skipped.sum())
         whose = f", {by_scaler} of them by the loss scaler" if by_scaler else ""
         yield f"{skipped} updates were left out{whose}, first at step {int(record.step[np.argmax(record.skipped)])}"
-    unhealthy = int(np.any(record.nonfinite > 0, axis=1).sum())
+    bad = record.nonfinite > 0
+    unhealthy = int(bad.any(axis=1).sum()) if bad.any() else 0
     if unhealthy and record.divergence is None:
         yield f"{unhealthy} steps had a gradient that was not finite"
     alive = np.flatnonzero(record.norm != 0)

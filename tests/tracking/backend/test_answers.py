@@ -30,6 +30,12 @@ def points(count: int) -> list[Point]:
     return [Point(keys.LOSS_STEP, 1.0 / step, step, step) for step in range(1, count + 1)]
 
 
+def leave_file(folder: Path) -> None:
+    """Leave a file in the folder of a run that is stored at its end."""
+    (folder / keys.EXPLOSION_TEXT).parent.mkdir()
+    (folder / keys.EXPLOSION_TEXT).write_text("It exploded.\n")
+
+
 @pytest.mark.parametrize("fault", ["later", "busy", "drip", "reset", "loop", "page", "login", "denied"])
 def test_no_answer_delays_a_run_longer_than_it_may(server: str, tmp_path: Path, fault: str) -> None:
     with faulty(server, *BEGIN, *[fault] * 500) as address:
@@ -51,7 +57,7 @@ def test_no_answer_delays_a_run_longer_than_it_may(server: str, tmp_path: Path, 
 
 def test_a_file_that_is_too_large_keeps_nothing_back(server: str, tmp_path: Path) -> None:
     with faulty(server, "full") as address:
-        (tmp_path / keys.CONFIG_FILE).write_text("seed: 0\n")
+        leave_file(tmp_path)
         run = TrackedRun(Store(address, "", "full", RETRY_SECONDS), "full", {}, tmp_path)
         run.write_run_files()
         run.write_points(points(5))
@@ -65,7 +71,7 @@ def test_a_file_that_is_too_large_keeps_nothing_back(server: str, tmp_path: Path
 
 def test_in_a_spool_it_keeps_nothing_back_either(server: str, tmp_path: Path) -> None:
     with faulty(server, *BEGIN, *["error"] * 500) as address:
-        (tmp_path / keys.CONFIG_FILE).write_text("seed: 0\n")
+        leave_file(tmp_path)
         run = TrackedRun(Store(address, "", "spooled", 0.5), "spooled", {}, tmp_path)
         assert len(run.run_id) == 32
         run.write_run_files()
@@ -86,7 +92,7 @@ def test_in_a_spool_it_keeps_nothing_back_either(server: str, tmp_path: Path) ->
 
 def test_a_server_that_says_yes_and_stores_nothing_is_found_out(server: str, tmp_path: Path) -> None:
     with faulty(server, "deaf") as address:
-        (tmp_path / keys.CONFIG_FILE).write_text("seed: 0\n")
+        leave_file(tmp_path)
         run = TrackedRun(Store(address, "", "deaf", RETRY_SECONDS), "deaf", {}, tmp_path)
         run.write_parameters({"seed": "0"})
         run.write_run_files()
@@ -99,4 +105,4 @@ def test_a_server_that_says_yes_and_stores_nothing_is_found_out(server: str, tmp
         assert result_of(replay(str(tmp_path))) == 4
     stored = client.get_run(run.run_id)
     assert (stored.info.status, stored.data.params) == ("FINISHED", {"seed": "0"})
-    assert [entry.path for entry in client.list_artifacts(run.run_id)] == [keys.CONFIG_FILE]
+    assert [entry.path for entry in client.list_artifacts(run.run_id)] == [keys.EXPLOSION_FOLDER]

@@ -197,3 +197,15 @@ def test_of_runs_that_end_together_one_that_was_deleted_holds_back_no_other(stor
     assert "must be in the 'active' state" in str(outcomes[0])
     assert outcomes[1] == 0
     assert_as_mlflow_writes_it(client, run_id)
+
+
+def test_what_is_inserted_together_reaches_the_file_once_at_the_end(store, tmp_path):
+    from gradclip.tracking.backend import bulk_insert
+
+    _, run_id = begin(store, tmp_path)
+    database, rows = tmp_path / "mlflow.db", [(f"key {number}", "x" * 4000, run_id) for number in range(2000)]
+    size = database.stat().st_size
+    with bulk_insert._transaction(store.uri) as connection:
+        connection.exec_driver_sql("INSERT INTO params (key, value, run_uuid) VALUES (?, ?, ?)", rows)
+        assert database.stat().st_size == size
+    assert database.stat().st_size > size + 2000 * 4000

@@ -41,17 +41,31 @@ def test_a_file_that_is_not_whole_is_no_artifact(store, tmp_path, monkeypatch):
 
     backend, listed = Backend(store), []
     run_id = backend.create_run("run", {}, None, None)
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "name.txt").write_text("half")
 
     def copy_half(_, target):
-        target.write_text("ha")
+        target.write_bytes(b"ha")
         listed.append(backend.client.list_artifacts(run_id))
         raise OSError("the disk is full")
 
     monkeypatch.setattr("shutil.copyfile", copy_half)
     with pytest.raises(OSError, match="the disk is full"):
-        backend.write_text(run_id, "half", "name.txt")
+        backend.write_files(run_id, str(tmp_path / "files"))
     assert listed == [[]]
     assert not [path for path in (tmp_path / "artifacts").rglob("*") if path.is_file()]
+
+
+def test_on_this_machine_a_text_is_written_where_it_belongs_at_once(store, monkeypatch):
+    from gradclip.tracking.backend import writes
+
+    monkeypatch.setattr(writes, "scratch_folder", lambda: pytest.fail("a folder was made for it"))
+    backend = writes.Writes(store)
+    run_id = backend.create_run("run", {}, None, None)
+    backend.write_text(run_id, "text", "inner/name.txt")
+    artifacts = backend.local_artifacts_of(run_id)
+    assert (artifacts / "inner" / "name.txt").read_text() == "text"
+    assert [entry.path for entry in backend.client.list_artifacts(run_id, "inner")] == ["inner/name.txt"]
 
 
 @pytest.mark.command  # each writer loads MLflow

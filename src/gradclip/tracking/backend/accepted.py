@@ -11,7 +11,7 @@ from gradclip.tracking.backend.connection import Connection
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.records import Call
 
-RUN_FILES = (keys.CONFIG_FILE, keys.FIGURES_FOLDER, keys.TELEMETRY_FOLDER, keys.EXPLOSION_FOLDER, keys.WEIGHTS_FOLDER)
+RUN_FILES = (keys.FIGURES_FOLDER, keys.TELEMETRY_FOLDER, keys.EXPLOSION_FOLDER, keys.WEIGHTS_FOLDER)
 
 _accepted: dict[str, list[Call]] = defaultdict(list)  # writes of runs that have not ended, by run
 

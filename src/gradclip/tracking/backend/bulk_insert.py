@@ -6,6 +6,7 @@ most of the time, and each call is a transaction of its own. The tables are comp
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain, repeat
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from gradclip.tracking.stored_runs import Curve
 MetricRow = tuple[str, str, int, int, float, bool]
 LARGEST = 1.7976931348623157e308  # MLflow stores infinity as the largest number
 RUN_NAME = "mlflow.runName"  # the tag that MLflow's pages show
+SQLITE_CACHE = 2**17  # KiB, at most: by default SQLite keeps 2,000, and moves each page to the file and back many times
 
 
 class NewRun(NamedTuple):
@@ -54,7 +56,7 @@ def insert_starts(uri: str, template: str, own_tags: Mapping[str, str], new: Seq
     if tables is None:
         return None
     runs, tags, inputs, input_tags = (tables[name] for name in ("runs", "tags", "inputs", "input_tags"))
-    with engine_of(uri).begin() as connection:
+    with _transaction(uri) as connection:
         run = _rows(connection, runs, runs.c.run_uuid == template)[0]
         shared = {
             row["key"]: row["value"]
@@ -102,24 +104,34 @@ def insert_ends(uri: str, ends: Sequence[tuple[str, RunEnd]]) -> bool:
         return False
     points: dict[str, list[MetricRow]] = defaultdict(list)  # by metric, in the order of the table's index
     latest: list[MetricRow] = []
+    ended_at: dict[int, list[str]] = defaultdict(list)
     for run_id, end in ends:
+        ended_at[end.end].append(run_id)
         rows = _points(run_id, end)
         for key, some in rows.items():
             points[key] += some
         latest += [some[-1] for some in rows.values()]  # of a final metric at step 0 and a curve, the last point
     metrics = [row for key in sorted(points) for row in points[key]]
     runs = tables["runs"]
-    with engine_of(uri).begin() as connection:
-        for run_id, end in ends:
-            is_active = (runs.c.run_uuid == run_id) & (runs.c.lifecycle_stage == "active")
-            ended = connection.execute(update(runs).where(is_active).values(status="FINISHED", end_time=end.end))
-            if ended.rowcount != 1:
-                raise MlflowException(f"Run {run_id} is not there any more")
+    with _transaction(uri) as connection:
+        for time, ids in ended_at.items():
+            are_active = runs.c.run_uuid.in_(ids) & (runs.c.lifecycle_stage == "active")
+            ended = connection.execute(update(runs).where(are_active).values(status="FINISHED", end_time=time))
+            if ended.rowcount != len(ids):
+                raise MlflowException("A run is not there any more")
         _insert(connection, tables["metrics"], METRIC_COLUMNS, metrics)
         _insert(connection, tables["latest_metrics"], METRIC_COLUMNS, latest)
         tags = [row for run_id, end in ends for row in _texts(run_id, end.tags)]
         _insert(connection, tables["tags"], TEXT_COLUMNS, tags)
     return True
+
+
+@contextmanager
+def _transaction(uri: str) -> Iterator[Connection]:
+    with engine_of(uri).begin() as connection:
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql(f"PRAGMA cache_size = -{SQLITE_CACHE}")
+        yield connection
 
 
 def _rows(connection: Connection, table: Table, condition: Any) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.utils.credentials import read_mlflow_creds
+from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.time import get_current_time_millis
 
 from gradclip.errors import AbsentStoreError, TrackingError, first_line
@@ -138,10 +139,19 @@ class Connection:
         Raises:
             TrackingError: they are on another server.
         """
+        location = self._location_of(run_id)
+        check_location(location, self.uri)
+        return get_artifact_repository(location, tracking_uri=self.uri)
+
+    def local_artifacts_of(self, run_id: str) -> Path | None:
+        """The folder of the artifacts of a run; None where they are on a server."""
+        location = self._location_of(run_id)
+        return Path(local_file_uri_to_path(location)) if urlsplit(location).scheme in {"", "file"} else None
+
+    def _location_of(self, run_id: str) -> str:
         if run_id not in self._artifacts:
             self._artifacts[run_id] = self.client.get_run(run_id).info.artifact_uri
-        check_location(self._artifacts[run_id], self.uri)
-        return get_artifact_repository(self._artifacts[run_id], tracking_uri=self.uri)
+        return self._artifacts[run_id]
 
     def note_locations(self, locations: Mapping[str, str]) -> None:
         """Remember where the artifacts of runs are, by run id, so that the store need not be asked."""

@@ -4,7 +4,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -17,8 +17,6 @@ from mlflow.data.meta_dataset import MetaDataset
 from mlflow.data.pandas_dataset import from_pandas
 from mlflow.entities import Dataset as DatasetEntity
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
-from mlflow.store.artifact.artifact_repo import ArtifactRepository
-from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.validation import (
@@ -123,20 +121,65 @@ class Writes(Connection):
         if found.is_symlink():
             _report_link(found)
         else:
-            _log_files(self.repository_of(run_id), found, found.rglob("*"), artifact_folder)
+            self._write_files(run_id, found, _files_below(found), artifact_folder)
 
     def write_run_files(self, run_id: str, folder: str) -> None:
         """Store what a run leaves in its folder as artifacts."""
-        repository, found = self.repository_of(run_id), Path(folder)
-        parts = [found / name for name in RUN_FILES]
-        _log_files(repository, found, [path for part in parts for path in (part, *part.rglob("*"))])
+        self._write_files(run_id, Path(folder), _files_below(Path(folder), RUN_FILES))
 
     def write_text(self, run_id: str, text: str, name: str) -> None:
         """Store a text as an artifact."""
+        if (target := self._local_target(run_id, Path(name))) is not None:
+            _write_whole(target, lambda path: path.write_text(text))
+            return
         with scratch_folder() as scratch:
             path = scratch / Path(name).name
             path.write_text(text)
-            _log_file(self.repository_of(run_id), path, Path(name).parent)
+            self._write_file(run_id, path, Path(name))
+
+    def _write_files(self, run_id: str, folder: Path, paths: Iterable[Path], under: str | None = None) -> None:
+        """Store files of a folder, each where it is in the folder.
+
+        A file that the server refuses, as too large say, keeps none of the others back.
+
+        Raises:
+            requests.HTTPError: the server refused a file.
+        """
+        refused: requests.HTTPError | None = None
+        for path in paths:
+            try:
+                self._write_file(run_id, path, Path(under or "", path.relative_to(folder)))
+            except requests.HTTPError as error:
+                if not is_refusal(error):
+                    raise
+                refused = refused or error
+        if refused is not None:
+            raise refused
+
+    def _write_file(self, run_id: str, path: Path, name: Path) -> None:
+        """Store a file.
+
+        Args:
+            run_id: of the run.
+            path: of the file.
+            name: of the artifact; its last part is that of the file.
+        """
+        if (target := self._local_target(run_id, name)) is not None:
+            _write_whole(target, lambda temporary: shutil.copyfile(path, temporary))
+        else:
+            folder = None if name.parent == Path() else name.parent.as_posix()
+            self.repository_of(run_id).log_artifact(str(path), folder)
+
+    def _local_target(self, run_id: str, name: Path) -> Path | None:
+        """Where an artifact is to be written without MLflow, whose checks of the path take longer than the copy.
+
+        Returns:
+            Its path on this machine, which is sure not to lead out of the artifacts of the run; else None.
+        """
+        root = self.local_artifacts_of(run_id)
+        if root is None or name.is_absolute() or ".." in name.parts:
+            return None
+        return None if any((root / folder).is_symlink() for folder in name.parents) else root / name
 
     def keep_checkpoint(self, path: str) -> None:
         """Make a checkpoint the one that the run resumes from; one that is gone was made it before."""
@@ -165,61 +208,45 @@ class Writes(Connection):
                 self.client.delete_run(run.info.run_id)
 
 
-def _log_files(repository: ArtifactRepository, folder: Path, paths: Iterable[Path], under: str | None = None) -> None:
-    """Store files of a folder, each where it is in the folder.
+def _files_below(folder: Path, names: Collection[str] | None = None) -> Iterator[Path]:
+    """The files in a folder and in those below it, in order; none where there is no folder.
 
-    A file that the server refuses, as too large say, keeps none of the others back. A symbolic link could lead to any
-    file of this user: it is left out.
-
-    Raises:
-        requests.HTTPError: the server refused a file.
-    """
-    refused: requests.HTTPError | None = None
-    for path in sorted(paths):
-        relative = path.relative_to(folder)
-        if any((folder / part).is_symlink() for part in (relative, *relative.parents[:-1])):
-            _report_link(path)
-        elif path.is_file():
-            try:
-                _log_file(repository, path, Path(under or "", relative.parent))
-            except requests.HTTPError as error:
-                if not is_refusal(error):
-                    raise
-                refused = refused or error
-    if refused is not None:
-        raise refused
-
-
-def _log_file(repository: ArtifactRepository, path: Path, folder: Path) -> None:
-    """Store a file; on this machine without MLflow's checks of the path, which take several times as long as the copy.
+    A symbolic link could lead to any file of this user: it is left out.
 
     Args:
-        repository: of the run.
-        path: of the file.
-        folder: where it is stored, relative to the artifacts of the run.
+        folder: which folder.
+        names: of the files and folders that are meant; None means all.
     """
-    root = Path(repository.artifact_dir) if isinstance(repository, LocalArtifactRepository) else None
-    if root is not None and _is_within(root, folder):
-        _copy(path, root / folder / path.name)
-    else:
-        repository.log_artifact(str(path), None if folder == Path() else folder.as_posix())
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        if names is not None and entry.name not in names:
+            continue
+        if entry.is_symlink():
+            _report_link(Path(entry.path))
+        elif entry.is_dir():
+            yield from _files_below(Path(entry.path))
+        elif entry.is_file():
+            yield Path(entry.path)
 
 
-def _is_within(root: Path, folder: Path) -> bool:
-    """Whether a relative path is sure not to lead out of a folder; what may, MLflow looks at, and refuses."""
-    is_relative = not folder.is_absolute() and ".." not in folder.parts
-    return is_relative and not any((root / part).is_symlink() for part in (folder, *folder.parents))
+def _write_whole(target: Path, write: Callable[[Path], object]) -> None:
+    """Write a file in a folder, which is created if need be; whole or not at all where the process is killed.
 
-
-def _copy(source: Path, target: Path) -> None:
-    """Copy a file into a folder, which is created if need be; whole or not at all where the process is killed."""
+    Args:
+        target: the file.
+        write: writes it under the name that it is given.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f"{UNLISTED}{os.getpid()}")
     try:
-        shutil.copyfile(source, temporary)
+        write(temporary)
         temporary.replace(target)
-    finally:
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
 
 
 def _report_link(path: Path) -> None:
