@@ -33,6 +33,7 @@ FIXTURES = {"browser": {"browser"}, "server": {"server", "database", "store"}, "
 # The same examples each time, without a deadline, which a busy machine misses.
 hypothesis.settings.register_profile("reproducible", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("reproducible")
+os.environ.setdefault("TRITON_INTERPRET", str(int(not Path("/dev/nvidiactl").exists())))  # Triton reads it once
 gc.disable()  # it would go over the libraries time and again while they load, and later in each test
 
 
