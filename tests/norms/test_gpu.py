@@ -65,7 +65,7 @@ TENSORS = {
     "not aligned": [draw(BLOCK + 1)[0][1:]],
     "bfloat16": draw(*SIZES, (7, 9), dtype=torch.bfloat16),
     "float16": draw(*SIZES, dtype=torch.float16),
-    "types": [draw(3 + place, dtype=dtype)[0] for place, dtype in enumerate([*gpu.TYPES, *gpu.TYPES])],
+    "types": [draw(3 + place, dtype=dtype)[0] for place, dtype in enumerate([*gpu.NARROW, *gpu.NARROW])],
 }
 
 
@@ -180,7 +180,7 @@ def kernel(monkeypatch):
         return stand_in
 
     def is_narrow(*tensors):
-        return {tensor.dtype for some in tensors for tensor in some} <= {*gpu.TYPES}
+        return {tensor.dtype for some in tensors for tensor in some} <= {*gpu.NARROW}
 
     monkeypatch.setattr(gpu, "can_measure", is_narrow)
     monkeypatch.setattr(gpu, "measure", counted(reference))

@@ -32,7 +32,7 @@ from gradclip.norms.gpu_plans import (
 )
 
 FEW = 1_000_000  # elements, which torch's own kernels, launched sooner, measure as quickly
-TYPES = (torch.float32, torch.float16, torch.bfloat16)  # whose squares float64 holds
+NARROW = (torch.float32, torch.float16, torch.bfloat16)  # types whose squares float64 holds
 SMALLEST_UNIT = 64  # elements, on average; a plan has some 10 numbers for each unit
 
 
@@ -85,7 +85,7 @@ def _are_ordinary(tensors: Sequence[Tensor]) -> bool:
     """Whether tensors are what one device's memory holds; all are asked for one thing at a time, which is quickest."""
     return (
         {type(tensor) for tensor in tensors} <= {Tensor, nn.Parameter}
-        and {tensor.dtype for tensor in tensors} <= {*TYPES}
+        and {tensor.dtype for tensor in tensors} <= {*NARROW}
         and {tensor.layout for tensor in tensors} == {torch.strided}
         and {tensor.get_device() for tensor in tensors} == {tensors[0].get_device()}  # -1 of a CPU
         and not any(map(Tensor.is_neg, tensors))

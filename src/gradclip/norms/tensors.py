@@ -19,7 +19,6 @@ from gradclip.norms.cpu import BLOCK, SMALL, TOGETHER, unchecked_norms
 from gradclip.sharding import is_distributed, join_shards, shard
 
 LARGE = 100_000  # elements from which widening costs a CPU more than a second pass
-NARROW = (torch.float32, torch.float16, torch.bfloat16)  # types whose squares float64 holds
 VANISHING = 1e-12  # of smaller float32 norms some squares were lost
 
 
@@ -133,7 +132,7 @@ def change_norms(tensors: Sequence[Tensor], before: Sequence[Tensor]) -> Tensor:
 
 def are_narrow_on_cpu(tensors: Sequence[Tensor]) -> bool:
     """Return whether these are tensors of a CPU's own that are measured in float32 first."""
-    are_known = bool(tensors) and all(tensor.is_cpu and tensor.dtype in NARROW for tensor in tensors)
+    are_known = bool(tensors) and all(tensor.is_cpu and tensor.dtype in gpu.NARROW for tensor in tensors)
     return are_known and not any(is_distributed(tensor) or is_batchedtensor(tensor) for tensor in tensors)
 
 
