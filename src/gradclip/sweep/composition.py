@@ -15,9 +15,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gradclip.errors import ConfigError
 
+Names = tuple[str, ...]
 KEEP = ("extremes", "all")
 SETTING = re.compile(r"^(?!hydra\.)[A-Za-z_]\w*(\.\w+)+=|^seed=")  # what an override of a value begins with
-
 CHANGING = re.compile(r"\$\{(?!(oc\.env|project_root|default_store):)")  # what may be another value for the next job
 
 
@@ -30,9 +30,7 @@ class QuickLoader:
 
     def __init__(self, loader: Any) -> None:
         self.loader = loader
-        self._composed: dict[
-            tuple[tuple[str, ...], tuple[str, ...]], DictConfig
-        ] = {}  # by choices, and names of values
+        self._composed: dict[tuple[Names, Names], DictConfig] = {}  # by choices, and names of values
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.loader, name)
@@ -44,6 +42,8 @@ class QuickLoader:
             ConfigCompositionException: an override does not fit.
         """
         values = dict(_parse(override) for override in sweep_overrides if SETTING.match(override))
+        if any(isinstance(value, dict) for value in values.values()):  # it would be merged with that of the job before
+            return self._compose(master_config, sweep_overrides)
         choices = tuple(override for override in sweep_overrides if not SETTING.match(override))
         kind = choices, tuple(values)
         if kind not in self._composed:
@@ -53,8 +53,6 @@ class QuickLoader:
                 OmegaConf.resolve(self._composed[kind])  # once for all jobs: it takes most of the time of a job
         try:
             for name, value in values.items():
-                if isinstance(value, dict):  # it would be merged with that of the job before
-                    raise OmegaConfBaseException(name)
                 OmegaConf.update(self._composed[kind], name, value)
         except OmegaConfBaseException:
             return self._compose(master_config, sweep_overrides)

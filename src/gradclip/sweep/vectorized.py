@@ -48,9 +48,8 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first: int) ->
         if job.number in finished:
             end_job(job, finished[job.number])
     settings = launcher.settings
-    lock = (
-        multirun / _subfolder(launcher.config, first) / RUN_LOCK
-    )  # one for all: a process may train chunks of many jobs
+    # One lock for all: a process may train chunks of many jobs.
+    lock = multirun / _subfolder(launcher.config, first) / RUN_LOCK
     runs = ReplicaRuns(int(settings["points"]), settings["keep"] == "all", lock)
     to_train = [job for job in jobs if job.number not in finished]
     for job in train_stacked(to_train, runs, int(settings["replicas"])):
