@@ -15,6 +15,7 @@ from gradclip.stacked.state import TensorOptions, TrainState
 from gradclip.stacked.step import StackedOptimizerStep
 from gradclip.stacked.telemetry import StackedRecorder
 from gradclip.stacked.varying import varying_values
+from gradclip.telemetry.steps import StepIndex
 from gradclip.training.components import build_module
 from tests.stacked.test_training import ADDING, METHODS, ORDER, OTHER_METHODS, pair
 from tests.test_devices import NoCopiesOfNumbers, OnDeviceOnly
@@ -33,8 +34,6 @@ def step_without_values(configs):
     batches.start_epoch(0)
     clipper, ids = StackedClipper(configs, network, DEVICE), torch.arange(len(configs))
     parameters = network.initial_parameters(DEVICE)
-    recorder = StackedRecorder(network.names, network.sizes, clipper.changes_direction, len(configs), total_steps=4)
-    recorder.start_block(ids, options)
     settings = varying_values(
         [config.parts.optimizer.model_dump(exclude={"name", "betas"}) for config in configs], DEVICE
     )
@@ -49,7 +48,7 @@ def step_without_values(configs):
         clipper_settings=clipper.varying,
     )
     factors = torch.ones(4, dtype=torch.float64, device=DEVICE)
-    step = StackedOptimizerStep(configs[0], network, clipper, recorder, state, batches, options, factors, True)
+    step = StackedOptimizerStep(configs[0], network, clipper, state, batches, options, factors)
     accumulated = configs[0].trainer.accumulate_grad_batches
     return step, [tensor for index in range(accumulated) for tensor in batches.tensors(index)]
 
@@ -59,8 +58,13 @@ def step_without_values(configs):
 )
 def test_a_step_stays_on_the_device_and_asks_no_tensor_for_its_value(overrides):
     step, tensors = step_without_values(pair(*overrides))
+    network, clipper, state = step.network, step.clipper, step.state
+    kinds = {"multiplies": clipper.multiplies, "changes_direction": clipper.changes_direction}
+    recorder = StackedRecorder(network.names, network.sizes, len(state.ids), total_steps=4, **kinds)
+    recorder.start_block(state.ids, state.parameters, step.options)
     with OnDeviceOnly(allows_scalars=True), NoCopiesOfNumbers():
-        step(*tensors)
+        for number in range(3):
+            recorder.record_step(step(*tensors), state.parameters, StepIndex(number + 1, 1, number), number != 1)
     assert step.state.parameters.device == DEVICE
 
 

@@ -213,7 +213,7 @@ def part_norms(matrix: Tensor, sizes: Sequence[int]) -> Tensor:
     if matrix.dtype != torch.float64:
         if matrix.is_cpu and max(sizes) <= BLOCK:  # no device waits for the check, and to widen all takes longer
             norms = _unscaled_part_norms(matrix, sizes).double()
-            if ((norms > VANISHING) & norms.isfinite()).all():
+            if not doubtful_norms(norms):
                 return norms
         return _unscaled_part_norms(matrix.to(wide_type(matrix)), sizes)
     finite = matrix.abs().nan_to_num(nan=0.0, posinf=0.0)

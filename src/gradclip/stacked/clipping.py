@@ -20,7 +20,7 @@ class Clipped(NamedTuple):
     Attributes:
         gradients: the clipped gradients, ``[replicas, parameters]``.
         coefficients: what the gradients were multiplied by, ``[replicas, 1]``, or ``[replicas, parameter tensors]``;
-            None where clipping is no multiplication.
+            None unless clipping multiplies.
         state: the next state of the clipper.
         skipped: whether each replica's update is to be skipped, ``[replicas]``; None where the method skips none.
     """
@@ -42,7 +42,7 @@ class StackedClipper:
     Attributes:
         settings: the method and its settings, those of the first replica.
         varying: the settings that differ among replicas, by path, ``[replicas]`` each.
-        changes_nothing: whether the method is no clipping.
+        multiplies: whether the method multiplies the gradients, by 1 if it is no clipping.
         changes_direction: whether clipping may change the direction of the gradient.
         may_skip: whether the method may skip updates.
     """
@@ -51,11 +51,12 @@ class StackedClipper:
         settings = [clipper_settings(config) for config in configs]
         self.settings, self.network = settings[0], network
         self.varying = varying_values(settings, device)
-        self.changes_nothing = configs[0].clip.name == "none"
+        self._changes_nothing = configs[0].clip.name == "none"
         self._is_lightning_norm = lightning_can_clip(configs[0]) and configs[0].clip.name == "norm"
         clipper = self._clipper({})
         self.changes_direction, self.may_skip = clipper.changes_direction, clipper.may_skip
         self._rescales = type(clipper).transform is Rescaler.transform and not self.may_skip
+        self.multiplies = self._changes_nothing or self._is_lightning_norm or self._rescales
         self._part_of = torch.repeat_interleave(torch.tensor(network.sizes)).to(device)  # of each element of a row
 
     def init(self, parameters: Gradients) -> State:
@@ -80,11 +81,11 @@ class StackedClipper:
             state: of :meth:`init`, or of the step before, ``[replicas, ...]`` each.
             varying: rows of :attr:`varying`, ``[replicas]`` each.
         """
-        if self.changes_nothing:
-            return Clipped(gradients, None, state, None)
+        if self._changes_nothing:
+            return Clipped(gradients, gradients.new_ones(len(gradients), 1), state, None)
         if self._is_lightning_norm:
             value = replace_values(self.settings, varying)["value"]
-            coefficients = _coefficients_of_lightning(gradients, self.network.sizes, value)
+            coefficients = _coefficients_of_lightning(gradients, value)
             return Clipped(gradients * coefficients, coefficients, state, None)
         arguments = self.network.views(gradients), self.network.views(parameters), dict(state), dict(varying)
         if self._rescales:
@@ -115,7 +116,7 @@ class StackedClipper:
         return make_clipper(**replace_values(self.settings, varying))
 
 
-def _coefficients_of_lightning(gradients: Tensor, sizes: Sequence[int], value: float | Tensor) -> Tensor:
+def _coefficients_of_lightning(gradients: Tensor, value: float | Tensor) -> Tensor:
     """What Lightning multiplies each replica's gradient by, ``[replicas, 1]``.
 
     It calls ``torch.nn.utils.clip_grad_norm_``, which unlike :class:`gradclip.Norm` squares in the gradients' own dtype
@@ -123,9 +124,7 @@ def _coefficients_of_lightning(gradients: Tensor, sizes: Sequence[int], value: f
 
     Args:
         gradients: ``[replicas, parameters]``.
-        sizes: the numbers of elements of the parameter tensors.
         value: the threshold, one for all or ``[replicas]``, in loss units per weight unit.
     """
-    norms = [torch.linalg.vector_norm(part, dim=1) for part in torch.split(gradients, list(sizes), dim=1)]
-    norm = torch.linalg.vector_norm(torch.stack(norms), dim=0)
+    norm = torch.linalg.vector_norm(gradients, dim=1)
     return torch.clamp(value / (norm + 1e-6), max=1.0).to(gradients.dtype)[:, None]

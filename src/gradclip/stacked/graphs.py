@@ -1,18 +1,35 @@
 """Functions that are replayed as CUDA graphs on a CUDA device, and called as they are on any other."""
 
 from collections.abc import Callable
+from typing import Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
+
+Result = TypeVar("Result")
 
 
-class GraphedFunction:
-    """A function of tensors that only changes other tensors, always the same ones, in place.
+class _Graph(NamedTuple, Generic[Result]):
+    """A captured function.
+
+    Attributes:
+        graph: what is replayed.
+        arguments: tensors from which it reads its arguments.
+        result: what it returns, tensors in its own memory.
+    """
+
+    graph: torch.cuda.CUDAGraph
+    arguments: tuple[Tensor, ...]
+    result: Result
+
+
+class GraphedFunction(Generic[Result]):
+    """A function of tensors that may change other tensors, always the same ones, in place.
 
     On a CUDA device the first call with arguments of some shapes runs as it is, which initialises the libraries that it
     uses. The second call is captured as a CUDA graph, and this and all later ones replay it: one launch in place of
     hundreds. So the function must depend on no value on the device and on nothing in Python that changes between calls.
-
     On any other device each call is a plain call.
 
     Args:
@@ -20,41 +37,40 @@ class GraphedFunction:
         device: the device of the tensors.
     """
 
-    def __init__(self, function: Callable[..., None], device: torch.device) -> None:
+    def __init__(self, function: Callable[..., Result], device: torch.device) -> None:
         self._function, self._device = function, device
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
-        self._pool = torch.cuda.graph_pool_handle() if self._stream else None  # no graph leaves anything in it
-        self._graphs: dict[tuple[torch.Size, ...], tuple[torch.cuda.CUDAGraph, tuple[Tensor, ...]] | None] = {}
+        self._pool = torch.cuda.graph_pool_handle() if self._stream else None  # graphs run one after the other
+        self._graphs: dict[tuple[torch.Size, ...], _Graph[Result] | None] = {}
 
-    def __call__(self, *arguments: Tensor) -> None:
+    def __call__(self, *arguments: Tensor) -> Result:
         """Call the function; arguments are copied, so that each call may have others."""
         if self._stream is None:
-            self._function(*arguments)
-            return
+            return self._function(*arguments)
         shapes = tuple(argument.shape for argument in arguments)
         if shapes not in self._graphs:
             self._graphs[shapes] = None
-            self._warm_up(self._stream, arguments)
-            return
-        graph, static_arguments = self._graphs[shapes] or self._capture(self._stream, arguments)
-        self._graphs[shapes] = graph, static_arguments
-        for static, argument in zip(static_arguments, arguments, strict=True):
+            return self._warm_up(self._stream, arguments)
+        captured = self._graphs[shapes] or self._capture(self._stream, arguments)
+        self._graphs[shapes] = captured
+        for static, argument in zip(captured.arguments, arguments, strict=True):
             static.copy_(argument, non_blocking=True)
-        graph.replay()
+        captured.graph.replay()
+        result: Result = tree_map_only(Tensor, torch.clone, captured.result)  # the next replay overwrites it
+        return result
 
-    def _warm_up(self, stream: torch.cuda.Stream, arguments: tuple[Tensor, ...]) -> None:
+    def _warm_up(self, stream: torch.cuda.Stream, arguments: tuple[Tensor, ...]) -> Result:
         """Call the function on the stream on which it will be captured."""
         current = torch.cuda.current_stream(self._device)
         stream.wait_stream(current)
         with torch.cuda.stream(stream):
-            self._function(*arguments)
+            result = self._function(*arguments)
         current.wait_stream(stream)
+        return result
 
-    def _capture(
-        self, stream: torch.cuda.Stream, arguments: tuple[Tensor, ...]
-    ) -> tuple[torch.cuda.CUDAGraph, tuple[Tensor, ...]]:
-        """Return a graph, which has not run yet, and the tensors from which it reads its arguments."""
+    def _capture(self, stream: torch.cuda.Stream, arguments: tuple[Tensor, ...]) -> _Graph[Result]:
+        """Return a graph, which has not run yet."""
         graph, static = torch.cuda.CUDAGraph(), tuple(argument.clone() for argument in arguments)
         with torch.cuda.graph(graph, pool=self._pool, stream=stream):
-            self._function(*static)
-        return graph, static
+            result = self._function(*static)
+        return _Graph(graph, static, result)

@@ -8,28 +8,26 @@ from torch import Tensor
 from gradclip.config.schema import TrainConfig
 from gradclip.stacked.batches import StackedBatches
 from gradclip.stacked.clipping import Clipped, StackedClipper
+from gradclip.stacked.measurements import StackedStep
 from gradclip.stacked.network import StackedNetwork
 from gradclip.stacked.optimizers import optimizer_step
 from gradclip.stacked.state import TensorOptions, TrainState
-from gradclip.stacked.telemetry import StackedRecorder, StackedStep
 
 
 class StackedOptimizerStep:
-    """Forward, backward, clipping, update and telemetry of one step, all by operations on the device.
+    """Forward, backward, clipping and update of one step, all by operations on the device.
 
-    It changes the state and the recorder's buffers in place and reads no value from a GPU. Its shapes depend on those
-    of the batches alone. So it can be captured as a CUDA graph.
+    It changes the state in place and reads no value from a GPU. Its shapes depend on those of the batches alone. So it
+    can be captured as a CUDA graph.
 
     Args:
         config: the settings that all replicas share.
         network: the stacked network.
         clipper: the stacked clipper.
-        recorder: gets what is measured.
         state: of the replicas.
         batches: of all replicas.
         options: device and dtype of the training.
         factors: factor on the learning rate at each step, ``[steps]``.
-        measure_change: whether the change of the parameters is measured.
     """
 
     def __init__(
@@ -37,34 +35,34 @@ class StackedOptimizerStep:
         config: TrainConfig,
         network: StackedNetwork,
         clipper: StackedClipper,
-        recorder: StackedRecorder,
         state: TrainState,
         batches: StackedBatches,
         options: TensorOptions,
         factors: Tensor,
-        measure_change: bool,
     ) -> None:
-        self.network, self.clipper, self.recorder, self.state = network, clipper, recorder, state
-        self.options, self.factors, self.measure_change = options, factors, measure_change
+        self.network, self.clipper, self.state = network, clipper, state
+        self.options, self.factors = options, factors
         self._width, self._read = batches.width, batches.reader(state.ids)
         self._accumulated = config.trainer.accumulate_grad_batches
         self._optimizer = config.parts.optimizer.name
         self._settings = config.parts.optimizer.model_dump(exclude={"name"})
         self._settings |= {str(path[0]): values for path, values in state.optimizer_settings.items()}
 
-    def __call__(self, *tensors: Tensor) -> None:
-        """Take the step.
+    def __call__(self, *tensors: Tensor) -> StackedStep:
+        """Take the step, and return what is to be measured of it.
 
         Args:
             tensors: of its batches, one batch after the other, see :meth:`StackedBatches.tensors`.
         """
         gradients, losses, max_abs = self._gradients(tensors)
         clipped = self._clip(gradients)
-        before = self.state.parameters.clone() if self.measure_change else None
         self._update(clipped)
-        change = None if before is None else torch.sub(self.state.parameters, before, out=before)
-        self.recorder.measure(StackedStep(losses, max_abs, gradients, clipped, self.state.parameters, change))
         self.state.step.add_(1)
+        skipped = torch.zeros_like(losses) if clipped.skipped is None else clipped.skipped.to(losses.dtype)
+        scalars = torch.stack([losses, *max_abs.to(losses.dtype), skipped])
+        return StackedStep(
+            scalars, gradients, clipped.gradients if clipped.coefficients is None else clipped.coefficients
+        )
 
     def _gradients(self, tensors: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return gradients, losses and the largest magnitudes of inputs and targets, over all batches of the step."""

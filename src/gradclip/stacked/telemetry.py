@@ -1,7 +1,6 @@
 """Record the gradients of stacked replicas; each replica's record is the one that its ordinary run would have."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,99 +8,73 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradclip.arrays import Booleans, Floats
-from gradclip.norms.tensors import part_norms, tensor_norms
-from gradclip.stacked.clipping import Clipped
+from gradclip.arrays import Booleans
+from gradclip.stacked.measurements import SCALARS, StackedMeasurements, StackedStep
 from gradclip.stacked.state import TensorOptions
 from gradclip.telemetry.divergence import diverged_steps
-from gradclip.telemetry.hidden_states import MAX_SNAPSHOTS, HiddenStateRecord, RecurrentLayer, layer_name
 from gradclip.telemetry.record import MATRICES, GradientRecord
 from gradclip.telemetry.steps import StepIndex
 
-FLUSH_EVERY = 20  # optimizer steps, the default of GradientMonitor: a diverged training is noticed at a flush
-SCALARS = ("loss", "input_max_abs", "target_max_abs", "max_abs", "inner_product", "skipped")
-
-
-@dataclass(frozen=True)
-class StackedStep:
-    """Everything that is measured of one optimizer step of all replicas.
-
-    Attributes:
-        losses: training loss of each replica, ``[replicas]``.
-        batch_max_abs: largest |element| of the step's inputs and targets, ``[2, replicas]``; NaN unless both are
-            floating-point.
-        gradients: before clipping, ``[replicas, parameters]``.
-        clipped: what clipping made of them.
-        parameters: after the step, ``[replicas, parameters]``.
-        change: of the parameters in the step, ``[replicas, parameters]``; None where it is not to be measured.
-    """
-
-    losses: Tensor
-    batch_max_abs: Tensor
-    gradients: Tensor
-    clipped: Clipped
-    parameters: Tensor
-    change: Tensor | None
-
 
 class StackedRecorder:
-    """Measure optimizer steps of all replicas into buffers on the device; transfer them in blocks.
+    """Have the optimizer steps of all replicas measured on their device, and transfer the results in blocks.
 
     Args:
         names: names of the parameter tensors.
         sizes: their numbers of elements.
-        changes_direction: whether clipping may change the direction of the gradient, so that its angle is measured.
         replicas: number of all replicas.
         total_steps: optimizer steps of a training that does not end early.
+        multiplies: whether clipping multiplies the gradients, so that a step has coefficients.
+        changes_direction: whether clipping may change the direction of the gradient, so that its angle is measured.
     """
 
     def __init__(
-        self, names: tuple[str, ...], sizes: Sequence[int], changes_direction: bool, replicas: int, total_steps: int
+        self,
+        names: tuple[str, ...],
+        sizes: Sequence[int],
+        replicas: int,
+        total_steps: int,
+        *,
+        multiplies: bool,
+        changes_direction: bool,
     ) -> None:
-        self.names, self.sizes, self.changes_direction = names, list(sizes), changes_direction
+        self.names, self.sizes = names, list(sizes)
+        self._of_clipping = {"multiplies": multiplies, "changes_direction": changes_direction}
         self._indices = np.empty((total_steps, 3), dtype=np.int64)
         self._steps = self._flushed = 0
-        self._arrived: tuple[slice, Floats, Floats] | None = None  # steps, and their scalars and matrices
-        self._scalars = np.empty((len(SCALARS), replicas, total_steps))  # memory is taken where something is written
-        self._matrices = np.empty((len(MATRICES), replicas, total_steps, len(names)))
+        self._arrived: tuple[slice, Tensor, Tensor] | None = None  # steps, and their scalars and matrices
+        # Memory is taken where something is written; torch writes with several threads, which NumPy does not.
+        self._scalars = torch.empty(len(SCALARS), replicas, total_steps, dtype=torch.float64)
+        self._matrices = torch.empty(len(MATRICES), replicas, total_steps, len(names), dtype=torch.float64)
 
     @property
     def pending(self) -> int:
         """Number of steps since the last flush."""
         return self._steps - self._flushed
 
-    def start_block(self, replicas: Tensor, options: TensorOptions) -> None:
-        """Make buffers on the device for the replicas with these indices, ``[replicas]``; nothing may be pending."""
+    def start_block(self, replicas: Tensor, parameters: Tensor, options: TensorOptions) -> None:
+        """Record some replicas from now on; nothing may be pending.
+
+        Args:
+            replicas: their indices, ``[replicas]``.
+            parameters: their weights before the next step, ``[replicas, parameters]``.
+            options: device and dtype of the training.
+        """
         self._write_arrived()
         are_all = len(replicas) == self._scalars.shape[1]
-        self._replicas = slice(None) if are_all else replicas.numpy()  # a slice is written five times as fast
-        device, wide = options.device, options.wide
-        self._row = torch.zeros(1, dtype=torch.int64, device=device)  # where in the buffers the next step goes
-        scalars, matrices = (len(SCALARS), len(replicas)), (len(MATRICES), len(replicas), len(self.sizes))
-        self._scalar_buffer = torch.empty(FLUSH_EVERY, *scalars, dtype=wide, device=device)
-        self._matrix_buffer = torch.empty(FLUSH_EVERY, *matrices, dtype=wide, device=device)
+        self._replicas = slice(None) if are_all else replicas  # a slice is written in half of the time
+        self._measurements = StackedMeasurements(parameters, self.sizes, options, **self._of_clipping)
 
-    def measure(self, step: StackedStep) -> None:
-        """Measure a step into the buffers, by operations on the device only."""
-        max_abs = step.gradients.abs().amax(dim=1)
-        norms = self._norms(step.gradients)
-        product = torch.full_like(step.losses, torch.nan)
-        if self.changes_direction:
-            product = (step.gradients.double() * step.clipped.gradients).sum(dim=1)
-        skipped = torch.zeros_like(step.losses)
-        if step.clipped.skipped is not None:
-            skipped = step.clipped.skipped & (norms != 0).any(dim=1)
-        scalars = (step.losses, *step.batch_max_abs, max_abs, product, skipped)
-        updates = torch.full_like(norms, torch.nan) if step.change is None else self._norms(step.change)
-        nonfinite = self._nonfinite(step.gradients, max_abs).to(norms.dtype)
-        matrices = (nonfinite, norms, self._norms_clipped(step, norms), self._norms(step.parameters), updates)
-        wide = self._scalar_buffer.dtype
-        self._scalar_buffer.index_copy_(0, self._row, torch.stack(scalars)[None].to(wide))
-        self._matrix_buffer.index_copy_(0, self._row, torch.stack(matrices)[None])
-        self._row.add_(1)
+    def record_step(self, step: StackedStep, parameters: Tensor, index: StepIndex, measures_update: bool) -> None:
+        """Record a step.
 
-    def count_step(self, index: StepIndex) -> None:
-        """Count a step that was measured."""
+        Args:
+            step: what it leaves.
+            parameters: the weights after it, ``[replicas, parameters]``.
+            index: its position in the training.
+            measures_update: whether the change of the weights is measured.
+        """
+        self._measurements.add(step, parameters, measures_update)
         self._indices[self._steps] = index
         self._steps += 1
 
@@ -111,94 +84,35 @@ class StackedRecorder:
         Returns:
             Whether each step diverged, ``[steps, replicas]``, in the order of :meth:`start_block`.
         """
-        self._write_arrived()
         scalars, matrices = self._read()
         self._arrived = slice(self._flushed, self._steps), scalars, matrices
         self._flushed = self._steps
-        self._row.zero_()
-        loss, skipped = (scalars[SCALARS.index(name)].T for name in ("loss", "skipped"))
-        return diverged_steps(loss, skipped > 0, matrices[MATRICES.index("weights")].swapaxes(0, 1))
-
-    def _read(self) -> tuple[Floats, Floats]:
-        """Return the pending steps, ``[scalars, replicas, steps]`` and ``[matrices, replicas, steps, parameters]``."""
-        pending = (buffer[: self.pending].movedim(0, 2) for buffer in (self._scalar_buffer, self._matrix_buffer))
-        copies = [part.clone(memory_format=torch.contiguous_format) for part in pending]  # which a GPU turns quickly
-        scalars, matrices = (copy.to("cpu", non_blocking=copy.is_cuda) for copy in copies)
-        if self._row.is_cuda:  # then the copies go to pinned memory
-            torch.cuda.current_stream(self._row.device).synchronize()
-        return scalars.double().numpy(), matrices.double().numpy()
-
-    def _write_arrived(self) -> None:
-        """Add to the records what the last flush brought: not before the next one, while a GPU takes its steps."""
-        if self._arrived is not None:
-            steps, scalars, matrices = self._arrived
-            self._scalars[:, self._replicas, steps] = scalars
-            self._matrices[:, self._replicas, steps] = matrices
-            self._arrived = None
+        loss, skipped = (scalars[SCALARS.index(name)].T.numpy() for name in ("loss", "skipped"))
+        return diverged_steps(loss, skipped > 0, matrices[MATRICES.index("weights")].swapaxes(0, 1).numpy())
 
     def record_of(self, replica: int, steps: int) -> GradientRecord:
         """Return a replica's record of so many steps, which were flushed; it does not know the learning rates."""
         self._write_arrived()
         step, epoch, batch = self._indices[:steps].T
-        columns: dict[str, NDArray[Any]] = dict(zip(SCALARS, self._scalars[:, replica, :steps], strict=True))
-        columns |= zip(MATRICES, self._matrices[:, replica, :steps], strict=True)
+        columns: dict[str, NDArray[Any]] = dict(zip(SCALARS, self._scalars[:, replica, :steps].numpy(), strict=True))
+        columns |= zip(MATRICES, self._matrices[:, replica, :steps].numpy(), strict=True)
         columns |= {"skipped": columns["skipped"] > 0, "learning_rate": np.full(steps, np.nan)}
         columns |= {"has_loss": np.ones(steps, dtype=np.bool_), "scaler_skipped": np.zeros(steps, dtype=np.bool_)}
         return GradientRecord(names=self.names, step=step, epoch=epoch, batch=batch, **columns)
 
-    def _norms(self, matrix: Tensor) -> Tensor:
-        """The L2 norm of each parameter's part of each row, ``[replicas, parameters]``."""
-        return part_norms(matrix, self.sizes)
+    def _read(self) -> tuple[Tensor, Tensor]:
+        """Return the measured steps, ``[scalars, replicas, steps]`` and ``[matrices, replicas, steps, parameters]``."""
+        copies = [part.transpose(1, 2).contiguous() for part in self._measurements.take()]  # which a GPU turns quickly
+        scalars, matrices = (copy.to("cpu", torch.float64, non_blocking=copy.is_cuda) for copy in copies)
+        self._write_arrived()
+        if copies[0].is_cuda:  # then the copies go to pinned memory
+            torch.cuda.current_stream(copies[0].device).synchronize()
+        return scalars, matrices
 
-    def _norms_clipped(self, step: StackedStep, norms: Tensor) -> Tensor:
-        if step.clipped.gradients is step.gradients:
-            return norms
-        if step.clipped.coefficients is not None:
-            return norms * step.clipped.coefficients
-        return self._norms(step.clipped.gradients)
-
-    def _nonfinite(self, gradients: Tensor, max_abs: Tensor) -> Tensor:
-        """Return the number of NaN or infinite elements of each parameter's gradient, ``[replicas, parameters]``."""
-        if gradients.is_cpu and max_abs.isfinite().all():  # on a CPU this look is free of waiting
-            return gradients.new_zeros(len(gradients), len(self.sizes))
-        bad = gradients * 0 != 0  # two operations, where isfinite takes four
-        return torch.stack([part.sum(dim=1) for part in torch.split(bad, self.sizes, dim=1)], dim=1)
-
-
-class StackedHiddenStateRecorder:
-    """Record gradient norms at the hidden states of all replicas, at the steps of :class:`HiddenStateMonitor`."""
-
-    def __init__(self) -> None:
-        self._snapshots: list[tuple[int, dict[int, int], dict[RecurrentLayer, Floats]]] = []  # step, row of, norms
-        self._interval, self._steps_seen = 1, 0
-
-    def start_step(self) -> bool:
-        """Start an optimizer step; return whether it is to be recorded."""
-        due = self._steps_seen % self._interval == 0
-        self._steps_seen += 1
-        return due
-
-    def record_step(self, step: int, replicas: Sequence[int], derivatives: Mapping[RecurrentLayer, Tensor]) -> None:
-        """Record the norms of derivatives.
-
-        Args:
-            step: optimizer step, counted from 1.
-            replicas: index of the replica in each row.
-            derivatives: of the loss with respect to the hidden states, by recurrent layer, ``[replicas, time steps,
-                sequences, hidden]`` each.
-        """
-        norms_over_time = torch.vmap(lambda states: tensor_norms(list(states.unbind())))
-        norms = {layer: norms_over_time(found).cpu().numpy() for layer, found in derivatives.items()}
-        self._snapshots.append((step, {replica: row for row, replica in enumerate(replicas)}, norms))
-        if len(self._snapshots) == MAX_SNAPSHOTS:
-            self._snapshots, self._interval = self._snapshots[::2], 2 * self._interval
-
-    def record_of(self, replica: int) -> HiddenStateRecord | None:
-        """Return a replica's record; None without a snapshot."""
-        own = [(step, row_of[replica], norms) for step, row_of, norms in self._snapshots if replica in row_of]
-        if not own:
-            return None
-        steps, layers = np.array([step for step, _, _ in own], dtype=np.int64), list(own[0][2])
-        return HiddenStateRecord(
-            steps, {layer_name(layer): np.stack([norms[layer][row] for _, row, norms in own]) for layer in layers}
-        )
+    def _write_arrived(self) -> None:
+        """Add to the records what the last flush brought: not before the next one, while a GPU has steps to take."""
+        if self._arrived is not None:
+            steps, scalars, matrices = self._arrived
+            self._scalars[:, self._replicas, steps] = scalars
+            self._matrices[:, self._replicas, steps] = matrices
+            self._arrived = None

@@ -20,12 +20,14 @@ from gradclip.stacked.batches import StackedBatches
 from gradclip.stacked.clipping import StackedClipper
 from gradclip.stacked.evaluation import StackedEvaluator
 from gradclip.stacked.graphs import GraphedFunction
+from gradclip.stacked.hidden_states import StackedHiddenStateRecorder
+from gradclip.stacked.measurements import FLUSH_EVERY
 from gradclip.stacked.network import StackedNetwork, check_stacking
 from gradclip.stacked.optimizers import init_optimizer_state
 from gradclip.stacked.replicas import Replica
 from gradclip.stacked.state import TensorOptions, TrainState
 from gradclip.stacked.step import StackedOptimizerStep
-from gradclip.stacked.telemetry import FLUSH_EVERY, StackedHiddenStateRecorder, StackedRecorder
+from gradclip.stacked.telemetry import StackedRecorder
 from gradclip.stacked.varying import varying_values
 from gradclip.telemetry.recorders import default_updates_every
 from gradclip.telemetry.steps import StepIndex
@@ -75,8 +77,14 @@ class StackedTraining:
             self.clipper = StackedClipper(configs, self.network, device)
             self.state = self._initial_state(configs)
             self._check_first_batch()
-        parts = self.network.names, self.network.sizes, self.clipper.changes_direction
-        self.recorder = StackedRecorder(*parts, len(replicas), self.total_steps)
+        self.recorder = StackedRecorder(
+            self.network.names,
+            self.network.sizes,
+            len(replicas),
+            self.total_steps,
+            multiplies=self.clipper.multiplies,
+            changes_direction=self.clipper.changes_direction,
+        )
         self.hidden_recorder = StackedHiddenStateRecorder() if self.network.has_hidden_states else None
         self.evaluator = StackedEvaluator(data, self.network, self.options, self.config.trainer.max_epochs)
         self._updates_every = default_updates_every(sum(self.network.sizes))
@@ -117,20 +125,19 @@ class StackedTraining:
         tensors = [tensor for index in batches for tensor in self.batches.tensors(index)]
         if self.hidden_recorder is not None and self.hidden_recorder.start_step():
             self._record_hidden_states(self.hidden_recorder, tensors[: self.batches.width])
-        self._optimizer_steps[self.steps % self._updates_every == 0](*tensors)
+        step, measures_update = self._optimizer_step(*tensors), self.steps % self._updates_every == 0
         self.steps += 1
-        self.recorder.count_step(StepIndex(self.steps, epoch + 1, batches[-1]))
+        index = StepIndex(self.steps, epoch + 1, batches[-1])
+        self.recorder.record_step(step, self.state.parameters, index, measures_update)
         self.progress(int(self._is_active.sum()))
 
     def _start_block(self, state: TrainState) -> None:
         """Train the replicas in a state from now on."""
         self.state, self._is_active = state, np.ones(len(state.ids), dtype=np.bool_)
-        self.recorder.start_block(state.ids, self.options)
+        self.recorder.start_block(state.ids, state.parameters, self.options)
         factors = torch.from_numpy(self._factors).to(self.device, self.options.wide)
-        parts = self.config, self.network, self.clipper, self.recorder, state, self.batches, self.options, factors
-        self._optimizer_steps = {
-            measured: GraphedFunction(StackedOptimizerStep(*parts, measured), self.device) for measured in (True, False)
-        }
+        parts = self.config, self.network, self.clipper, state, self.batches, self.options, factors
+        self._optimizer_step = GraphedFunction(StackedOptimizerStep(*parts), self.device)
 
     def _flush(self) -> None:
         """Flush the recorder, and note the first diverged step of each replica."""

@@ -1,0 +1,144 @@
+"""Measure the optimizer steps of stacked replicas, on their device."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gradclip.norms.tensors import part_norms
+from gradclip.stacked.state import TensorOptions
+
+FLUSH_EVERY = 20  # optimizer steps, the default of GradientMonitor: a diverged training is noticed at a flush
+KEPT_BYTES = 2**20  # of the gradients that are kept until they are measured together; then a CPU still has them cached
+KEPT_BYTES_GPU = 2**27  # where each kernel costs its launch
+SCALARS = ("loss", "input_max_abs", "target_max_abs", "skipped", "max_abs", "inner_product")  # of a step and a replica
+
+
+class StackedStep(NamedTuple):
+    """What an optimizer step of all replicas leaves to be measured.
+
+    Attributes:
+        scalars: training loss, largest |element| of inputs and of targets (NaN unless both are floating-point), and
+            whether the update was skipped, ``[4, replicas]``.
+        gradients: before clipping, ``[replicas, parameters]``.
+        clipped: what gives the gradients after clipping: the coefficients by which they were multiplied, ``[replicas,
+            1]`` or ``[replicas, parameter tensors]``, where clipping multiplies; else themselves, ``[replicas,
+            parameters]``.
+    """
+
+    scalars: Tensor
+    gradients: Tensor
+    clipped: Tensor
+
+
+class StackedMeasurements:
+    """Measure steps without a look at their values.
+
+    What a step leaves is kept first: several small steps are measured together in the time of one.
+
+    Args:
+        parameters: weights before the first step, ``[replicas, parameters]``.
+        sizes: the numbers of elements of the parameter tensors.
+        options: device and dtype of the training.
+        multiplies: whether clipping multiplies the gradients, so that a step has coefficients.
+        changes_direction: whether clipping may change the direction of the gradient, so that its angle is measured.
+    """
+
+    def __init__(
+        self,
+        parameters: Tensor,
+        sizes: Sequence[int],
+        options: TensorOptions,
+        *,
+        multiplies: bool,
+        changes_direction: bool,
+    ) -> None:
+        self.sizes, self.wide = list(sizes), options.wide
+        self.multiplies, self.changes_direction = multiplies, changes_direction
+        self.kept_at_most = _steps_together(parameters)
+        self._kept: list[StackedStep] = []  # those that are not measured yet
+        self._due: list[bool] = []  # whether their changes of the weights are measured
+        self._weights = [parameters.clone()]  # before the first of them, and after each of them
+        self._measured: list[tuple[Tensor, Tensor]] = []
+
+    def add(self, step: StackedStep, parameters: Tensor, measures_update: bool) -> None:
+        """Keep a step, and measure the steps that are kept once they are many.
+
+        Args:
+            step: what it leaves.
+            parameters: the weights after it, ``[replicas, parameters]``.
+            measures_update: whether the change of the weights is measured.
+        """
+        self._kept.append(step)
+        self._due.append(measures_update)
+        self._weights.append(parameters.clone())
+        if len(self._kept) == self.kept_at_most:
+            self._measure()
+
+    def take(self) -> tuple[Tensor, Tensor]:
+        """Return the measurements of all steps since the last call, and start anew.
+
+        Returns:
+            ``SCALARS``, ``[scalars, steps, replicas]``, and the matrices of a record, ``[matrices, steps, replicas,
+            parameter tensors]``.
+        """
+        if self._kept:
+            self._measure()
+        scalars, matrices = (torch.cat(parts, dim=1) for parts in zip(*self._measured, strict=True))
+        self._measured.clear()
+        return scalars, matrices
+
+    def _measure(self) -> None:
+        """Measure the steps that are kept, and keep them no longer."""
+        kept_scalars, gradients, clipped = map(_together, zip(*self._kept, strict=True))
+        loss, inputs, targets, skipped = kept_scalars.to(self.wide).unbind(dim=1)
+        norms = self._norms(gradients)
+        max_abs = torch.maximum(gradients.amax(dim=2), -gradients.amin(dim=2))
+        norms_clipped, product = self._measure_clipped(gradients, clipped, norms)
+        skipped = skipped * (norms != 0).any(dim=2)  # without a gradient there is no update to skip
+        scalars = (loss, inputs, targets, skipped, max_abs.to(self.wide), product)
+        norms_of_weights, updates = self._norms(_together(self._weights[1:])), self._update_norms()
+        matrices = (self._nonfinite(gradients, max_abs), norms, norms_clipped, norms_of_weights, updates)
+        self._measured.append((torch.stack(scalars), torch.stack(matrices)))
+        self._kept, self._due, self._weights = [], [], self._weights[-1:]
+
+    def _norms(self, kept: Tensor) -> Tensor:
+        """The L2 norm of each parameter tensor's part of ``[steps, replicas, parameters]``."""
+        return part_norms(kept.flatten(0, 1), self.sizes).view(*kept.shape[:2], -1)
+
+    def _measure_clipped(self, gradients: Tensor, clipped: Tensor, norms: Tensor) -> tuple[Tensor, Tensor]:
+        """The norms after clipping, and the inner product of the gradients before and after it."""
+        norms_clipped = norms * clipped if self.multiplies else self._norms(clipped)
+        if not self.changes_direction:
+            return norms_clipped, norms.new_full(norms.shape[:2], torch.nan)
+        parts = norms * norms_clipped if self.multiplies else gradients.to(self.wide) * clipped
+        return norms_clipped, parts.sum(dim=2)
+
+    def _nonfinite(self, gradients: Tensor, max_abs: Tensor) -> Tensor:
+        """The number of NaN or infinite elements of each parameter tensor's gradient."""
+        if gradients.is_cpu and max_abs.max() < torch.inf:  # on a CPU this look is free of waiting
+            return gradients.new_zeros(*max_abs.shape, len(self.sizes), dtype=self.wide)
+        bad = gradients * 0 != 0  # two operations, where isfinite takes four
+        return torch.stack([part.sum(dim=2) for part in torch.split(bad, self.sizes, dim=2)], dim=2).to(self.wide)
+
+    def _update_norms(self) -> Tensor:
+        """The norms of the changes of the weights in the steps that are kept; NaN where they are not to be measured."""
+        before, after = self._weights[:-1], self._weights[1:]
+        if all(self._due):
+            return self._norms(_together(torch._foreach_sub(after, before)))
+        unknown = after[0].new_full((1, len(after[0]), len(self.sizes)), torch.nan, dtype=self.wide)
+        pairs = zip(after, before, self._due, strict=True)
+        return torch.cat([self._norms((new - old)[None]) if due else unknown for new, old, due in pairs])
+
+
+def _together(tensors: Sequence[Tensor]) -> Tensor:
+    """Tensors of several steps as one, ``[steps, ...]``; that of a single step is not copied."""
+    return torch.stack(list(tensors)) if len(tensors) > 1 else tensors[0][None]
+
+
+def _steps_together(parameters: Tensor) -> int:
+    """Return how many steps are measured together, a divisor of FLUSH_EVERY."""
+    limit = KEPT_BYTES if parameters.is_cpu else KEPT_BYTES_GPU
+    fitting = max(1, limit // (parameters.numel() * parameters.element_size()))
+    return max(steps for steps in range(1, FLUSH_EVERY + 1) if FLUSH_EVERY % steps == 0 and steps <= fitting)
