@@ -70,7 +70,7 @@ def test_a_step_stays_on_the_device_and_asks_no_tensor_for_its_value(overrides):
 
 def test_without_cuda_each_call_is_a_plain_one():
     total = torch.zeros(2)
-    add = GraphedFunction(total.add_, torch.device("cpu"))
-    for _ in range(3):
-        add(torch.ones(2))
+    add = GraphedFunction(lambda numbers: (total.add_(numbers), 2 * numbers), torch.device("cpu"))
+    for number in range(3):
+        assert add(torch.full((2,), number))[1].tolist() == [2 * number, 2 * number]
     assert total.tolist() == [3.0, 3.0]

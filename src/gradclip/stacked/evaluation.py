@@ -121,7 +121,7 @@ class _ScoreSums:
         self._counts.zero_()
         return means
 
-    def _add(self, inputs: Tensor, targets: Tensor) -> None:
+    def _add(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
         with self.options.default_dtype():
             constants = {name: self._select(tensor) for name, tensor in self.state.constants.items()}
             outputs = self.network.outputs(self._select(self.state.parameters), constants, inputs)
@@ -129,6 +129,7 @@ class _ScoreSums:
         scores = self.network.learner.score_per_example(outputs, targets).flatten(1)
         self._sums.add_(scores.sum(dim=1, dtype=self._sums.dtype))
         self._counts.add_(scores.shape[1])
+        return ()
 
     def _select(self, tensor: Tensor) -> Tensor:
         return tensor if self._index is None else tensor.index_select(0, self._index)

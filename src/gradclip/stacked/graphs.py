@@ -1,30 +1,29 @@
 """Functions that are replayed as CUDA graphs on a CUDA device, and called as they are on any other."""
 
 from collections.abc import Callable
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map_only
 
-Result = TypeVar("Result")
+Tensors = tuple[Tensor, ...]
 
 
-class _Graph(NamedTuple, Generic[Result]):
+class _Graph(NamedTuple):
     """A captured function.
 
     Attributes:
         graph: what is replayed.
         arguments: tensors from which it reads its arguments.
-        result: what it returns, tensors in its own memory.
+        results: what it returns, in memory that each replay overwrites.
     """
 
     graph: torch.cuda.CUDAGraph
-    arguments: tuple[Tensor, ...]
-    result: Result
+    arguments: Tensors
+    results: Tensors
 
 
-class GraphedFunction(Generic[Result]):
+class GraphedFunction:
     """A function of tensors that may change other tensors, always the same ones, in place.
 
     On a CUDA device the first call with arguments of some shapes runs as it is, which initialises the libraries that it
@@ -33,17 +32,17 @@ class GraphedFunction(Generic[Result]):
     On any other device each call is a plain call.
 
     Args:
-        function: the function.
+        function: the function; it returns any number of tensors.
         device: the device of the tensors.
     """
 
-    def __init__(self, function: Callable[..., Result], device: torch.device) -> None:
+    def __init__(self, function: Callable[..., Tensors], device: torch.device) -> None:
         self._function, self._device = function, device
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         self._pool = torch.cuda.graph_pool_handle() if self._stream else None  # graphs run one after the other
-        self._graphs: dict[tuple[torch.Size, ...], _Graph[Result] | None] = {}
+        self._graphs: dict[tuple[torch.Size, ...], _Graph | None] = {}
 
-    def __call__(self, *arguments: Tensor) -> Result:
+    def __call__(self, *arguments: Tensor) -> Tensors:
         """Call the function; arguments are copied, so that each call may have others."""
         if self._stream is None:
             return self._function(*arguments)
@@ -56,21 +55,20 @@ class GraphedFunction(Generic[Result]):
         for static, argument in zip(captured.arguments, arguments, strict=True):
             static.copy_(argument, non_blocking=True)
         captured.graph.replay()
-        result: Result = tree_map_only(Tensor, torch.clone, captured.result)  # the next replay overwrites it
-        return result
+        return tuple([result.clone() for result in captured.results])
 
-    def _warm_up(self, stream: torch.cuda.Stream, arguments: tuple[Tensor, ...]) -> Result:
+    def _warm_up(self, stream: torch.cuda.Stream, arguments: Tensors) -> Tensors:
         """Call the function on the stream on which it will be captured."""
         current = torch.cuda.current_stream(self._device)
         stream.wait_stream(current)
         with torch.cuda.stream(stream):
-            result = self._function(*arguments)
+            results = self._function(*arguments)
         current.wait_stream(stream)
-        return result
+        return results
 
-    def _capture(self, stream: torch.cuda.Stream, arguments: tuple[Tensor, ...]) -> _Graph[Result]:
+    def _capture(self, stream: torch.cuda.Stream, arguments: Tensors) -> _Graph:
         """Return a graph, which has not run yet."""
         graph, static = torch.cuda.CUDAGraph(), tuple(argument.clone() for argument in arguments)
         with torch.cuda.graph(graph, pool=self._pool, stream=stream):
-            result = self._function(*static)
-        return _Graph(graph, static, result)
+            results = self._function(*static)
+        return _Graph(graph, static, results)

@@ -1,6 +1,7 @@
 """Measure the optimizer steps of stacked replicas, on their device."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -124,12 +125,11 @@ class StackedMeasurements:
 
     def _update_norms(self) -> Tensor:
         """The norms of the changes of the weights in the steps that are kept; NaN where they are not to be measured."""
-        before, after = self._weights[:-1], self._weights[1:]
-        if all(self._due):
-            return self._norms(_together(torch._foreach_sub(after, before)))
-        unknown = after[0].new_full((1, len(after[0]), len(self.sizes)), torch.nan, dtype=self.wide)
-        pairs = zip(after, before, self._due, strict=True)
-        return torch.cat([self._norms((new - old)[None]) if due else unknown for new, old, due in pairs])
+        pairs = zip(pairwise(self._weights), self._due, strict=True)
+        changes = [after - before for (before, after), due in pairs if due]
+        norms = iter(self._norms(_together(changes)) if changes else ())
+        unknown = self._weights[0].new_full((len(self._weights[0]), len(self.sizes)), torch.nan, dtype=self.wide)
+        return torch.stack([next(norms) if due else unknown for due in self._due])
 
 
 def _together(tensors: Sequence[Tensor]) -> Tensor:

@@ -21,7 +21,7 @@ from gradclip.stacked.clipping import StackedClipper
 from gradclip.stacked.evaluation import StackedEvaluator
 from gradclip.stacked.graphs import GraphedFunction
 from gradclip.stacked.hidden_states import StackedHiddenStateRecorder
-from gradclip.stacked.measurements import FLUSH_EVERY
+from gradclip.stacked.measurements import FLUSH_EVERY, StackedStep
 from gradclip.stacked.network import StackedNetwork, check_stacking
 from gradclip.stacked.optimizers import init_optimizer_state
 from gradclip.stacked.replicas import Replica
@@ -125,7 +125,7 @@ class StackedTraining:
         tensors = [tensor for index in batches for tensor in self.batches.tensors(index)]
         if self.hidden_recorder is not None and self.hidden_recorder.start_step():
             self._record_hidden_states(self.hidden_recorder, tensors[: self.batches.width])
-        step, measures_update = self._optimizer_step(*tensors), self.steps % self._updates_every == 0
+        step, measures_update = StackedStep(*self._optimizer_step(*tensors)), self.steps % self._updates_every == 0
         self.steps += 1
         index = StepIndex(self.steps, epoch + 1, batches[-1])
         self.recorder.record_step(step, self.state.parameters, index, measures_update)
