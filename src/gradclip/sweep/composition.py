@@ -55,8 +55,9 @@ class QuickLoader:
         kind = choices, tuple(values)
         if kind not in self._shared:
             self._shared[kind] = self._compose_shared(master_config, choices)
+        shared = self._shared[kind]
         try:
-            with read_write(self._shared[kind]) as shared:
+            with read_write(shared):
                 for name, value in values.items():
                     OmegaConf.update(shared, name, value)
         except OmegaConfBaseException:
