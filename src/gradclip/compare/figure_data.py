@@ -95,19 +95,16 @@ def _finite_scores(summary: GroupSummary, metric: Metric) -> Floats:
     return metric.sign * summary.errors[np.isfinite(summary.errors)]
 
 
-def speed_of(number: int, summary: GroupSummary, metric: Metric) -> Speed | None:
-    """Return how soon a group reached the target; None where no run did, or the median run diverged.
+def speed_of(number: int, summary: GroupSummary, metric: Metric) -> Speed:
+    """Return how soon the runs of a group reached the target, and where they ended.
 
     Args:
         number: of the group.
         summary: of the group.
         metric: the final score.
     """
-    reached = summary.epochs_to_target[np.isfinite(summary.epochs_to_target)]
-    if not len(reached) or not isfinite(summary.median.value):
-        return None
-    ends = np.array(quartiles(summary.errors, metric))
-    return Speed(summary.group.label, number, reached, ends, len(summary.errors))
+    epochs, ends = summary.epochs_to_target, np.array(quartiles(summary.errors, metric))
+    return Speed(summary.group.label, number, epochs[np.isfinite(epochs)], ends, len(summary.errors))
 
 
 def unclipped_medians(summaries: Sequence[GroupSummary], metric: Metric) -> list[tuple[str, float]]:
