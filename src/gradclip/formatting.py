@@ -132,15 +132,20 @@ def csv_cell(value: object) -> object:
     if not isinstance(value, str):
         return value
     text = printable(value)
-    return f"'{text}" if text.startswith(FORMULA) and not _is_number(text) else text
+    return f"'{text}" if text.startswith(FORMULA) and math.isnan(parse_number(text)) else text
 
 
-def _is_number(text: str) -> bool:
+def parse_number(text: str | None) -> float:
+    """Return the number that a text is, such as the value of a stored setting; NaN where it is none.
+
+    Example:
+        >>> parse_number("1e-3"), parse_number("[1, 2]"), parse_number(None)
+        (0.001, nan, nan)
+    """
     try:
-        float(text)
+        return math.nan if text is None else float(text)
     except ValueError:
-        return False
-    return True
+        return math.nan
 
 
 def signal_name(number: int) -> str:

@@ -9,7 +9,8 @@ import gradclip
 from gradclip import ClipGradients, GradientMonitor, Norm
 from gradclip.clipping.base import Rescaler
 from gradclip.telemetry import recorders
-from tests.callbacks.test_gradient_monitor import QUIET, rows_of
+from tests.callbacks.test_gradient_monitor import rows_of
+from tests.support.trainers import QUIET
 
 pytestmark = pytest.mark.unit
 
@@ -98,7 +99,7 @@ def fit(monkeypatch, module, *callbacks, **settings):
     """Train for one step, with the recorder of large networks."""
     monkeypatch.setattr(recorders, "COPY_LIMIT", 0)
     monitor = GradientMonitor()
-    trainer = Trainer(**QUIET, **settings, max_steps=1, logger=False, callbacks=[monitor, *callbacks])
+    trainer = Trainer(**QUIET, **settings, max_steps=1, callbacks=[monitor, *callbacks])
     trainer.fit(module, rows_of(1))
     return module, monitor
 

@@ -8,17 +8,7 @@ from torch import nn
 from gradclip import MLP, RNN, Classifier, ClipActivations, Regressor, SequenceData, TabularData
 from gradclip.data.sources import regression
 from gradclip.errors import ClippingError
-
-QUIET = {
-    "logger": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "enable_checkpointing": False,
-    "accelerator": "cpu",
-    "num_sanity_val_steps": 0,
-    "limit_val_batches": 0,
-    "max_steps": 1,
-}
+from tests.support.trainers import QUIET
 
 
 class Gradients(Callback):
@@ -36,7 +26,7 @@ def make_network():
 def fit(network, clip, *others, **arguments):
     recorded = Gradients()
     data = TabularData(regression(), batch_size=100)
-    Trainer(**QUIET | arguments, callbacks=[clip, recorded, *others]).fit(Regressor(network), data)
+    Trainer(**QUIET | {"max_steps": 1} | arguments, callbacks=[clip, recorded, *others]).fit(Regressor(network), data)
     return recorded.gradients
 
 
@@ -139,7 +129,7 @@ def test_recurrent_derivatives_are_clipped_at_every_time_step(hidden, output):
     (inputs, target) = next(iter(data.train_dataloader()))
     expected = by_hand_through_time(network, inputs, target, hidden, output)
     recorded, clip = Gradients(), ClipActivations(hidden, output)
-    Trainer(**QUIET, callbacks=[clip, recorded]).fit(Classifier(network), data)
+    Trainer(**QUIET, max_steps=1, callbacks=[clip, recorded]).fit(Classifier(network), data)
     gradients = dict(zip((name for name, _ in network.named_parameters()), recorded.gradients, strict=True))
     torch.testing.assert_close(gradients["recurrent.weight_hh_l0"], expected[0], rtol=1e-4, atol=1e-7)
     torch.testing.assert_close(gradients["output.weight"], expected[1], rtol=1e-4, atol=1e-7)

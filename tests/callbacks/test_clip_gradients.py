@@ -26,15 +26,7 @@ from gradclip.data.sources import regression
 from gradclip.errors import ClippingError, TrainerError
 from gradclip.models.optimization import optimizer_factory
 from tests.clipping.test_contract import SHORT_WARMUP, make
-
-QUIET = {
-    "logger": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "accelerator": "cpu",
-    "num_sanity_val_steps": 0,
-    "limit_val_batches": 0,
-}
+from tests.support.trainers import QUIET
 
 
 class Shrinking(Clipper):
@@ -63,7 +55,7 @@ class Recording(Callback):
 
 def fit(network, *callbacks, **trainer_arguments):
     recording = Recording()
-    arguments = QUIET | {"max_epochs": 2, "enable_checkpointing": False} | trainer_arguments
+    arguments = QUIET | {"max_epochs": 2} | trainer_arguments
     trainer = Trainer(**arguments, callbacks=[*callbacks, recording])
     trainer.fit(Regressor(network), TabularData(regression()))
     return recording
@@ -113,7 +105,7 @@ def test_a_trainer_that_clips_too_is_refused(algorithm):
 def test_a_method_with_a_state_continues_from_its_checkpoint(tmp_path):
     def trainer(epochs):
         callbacks = [ClipGradients(Shrinking()), Recording()]
-        return Trainer(**QUIET, max_epochs=epochs, enable_checkpointing=False, callbacks=callbacks)
+        return Trainer(**QUIET, max_epochs=epochs, callbacks=callbacks)
 
     def module():
         torch.manual_seed(0)
@@ -139,9 +131,7 @@ def test_the_state_is_none_before_the_first_step():
 @pytest.mark.parametrize("clipper", [Auto(50.0), ZScore(warmup=5, warmup_norm=1.0), ParameterEMA(warmup=5)])
 def test_adaptive_methods_continue_from_their_checkpoint(clipper, tmp_path):
     def trainer(epochs):
-        return Trainer(
-            **QUIET, max_epochs=epochs, enable_checkpointing=False, callbacks=[ClipGradients(clipper), Recording()]
-        )
+        return Trainer(**QUIET, max_epochs=epochs, callbacks=[ClipGradients(clipper), Recording()])
 
     def module():
         return Regressor(make_network())
@@ -165,9 +155,7 @@ def test_a_skipped_update_moves_nothing_not_even_by_momentum_or_weight_decay():
     recording = Recording()
     clip = ClipGradients(Skip())
     monitor = GradientMonitor()
-    trainer = Trainer(
-        **QUIET, max_epochs=1, enable_checkpointing=False, callbacks=[Spiking(), monitor, clip, recording]
-    )
+    trainer = Trainer(**QUIET, max_epochs=1, callbacks=[Spiking(), monitor, clip, recording])
     optimizer = optimizer_factory("sgd", lr=1e-6, momentum=0.9, weight_decay=0.1)
     trainer.fit(Regressor(make_network(), optimizer=optimizer), TabularData(regression()))
     moved = [
@@ -233,7 +221,7 @@ def test_every_method_clips_in_place_in_bf16_as_it_does_alone(name, precision):
 
 
 def test_sharded_strategies_are_refused():
-    trainer = Trainer(**QUIET, enable_checkpointing=False)
+    trainer = Trainer(**QUIET)
     trainer.strategy.__class__ = type("Sharded", (FSDPStrategy,), {})
     with pytest.raises(TrainerError, match=r"^strategy: got Sharded; ClipGradients needs whole gradients"):
         ClipGradients(Norm(1.0)).on_fit_start(trainer, Regressor(make_network()))

@@ -17,15 +17,7 @@ from gradclip.errors import TrainerError
 from gradclip.models.optimization import optimizer_factory
 from gradclip.telemetry.divergence import Divergence
 from tests.support.records import make_record
-
-QUIET = {
-    "enable_checkpointing": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "accelerator": "cpu",
-    "num_sanity_val_steps": 0,
-    "limit_val_batches": 0,
-}
+from tests.support.trainers import QUIET
 
 
 class Collector(Logger):
@@ -77,7 +69,9 @@ def rows_of(batches, batch_size=1):
 
 
 def fit(module, data, monitor, *callbacks, logger=False, **trainer_arguments):
-    trainer = Trainer(**QUIET | {"max_epochs": 2} | trainer_arguments, logger=logger, callbacks=[monitor, *callbacks])
+    trainer = Trainer(
+        **QUIET | {"max_epochs": 2, "logger": logger} | trainer_arguments, callbacks=[monitor, *callbacks]
+    )
     trainer.fit(module, data)
     return monitor.record
 
@@ -218,7 +212,7 @@ def test_training_is_the_same_with_and_without_it(arguments):
     networks = [make_network(), make_network()]
     data = TabularData(regression())
     fit(Regressor(networks[0]), data, GradientMonitor(flush_every=3), logger=Collector(), **arguments)
-    Trainer(**QUIET, logger=False, max_epochs=2, **arguments).fit(Regressor(networks[1]), data)
+    Trainer(**QUIET, max_epochs=2, **arguments).fit(Regressor(networks[1]), data)
     for with_it, without_it in zip(*(network.parameters() for network in networks), strict=True):
         torch.testing.assert_close(with_it, without_it, rtol=0, atol=0, equal_nan=True)
 
@@ -346,9 +340,7 @@ def test_a_second_fit_begins_a_new_record():
 
 
 def test_it_refuses_to_come_after_clip_gradients():
-    trainer = Trainer(
-        **QUIET, logger=False, max_epochs=1, callbacks=[ClipGradients(NormValue(1.0, 1.0)), GradientMonitor()]
-    )
+    trainer = Trainer(**QUIET, max_epochs=1, callbacks=[ClipGradients(NormValue(1.0, 1.0)), GradientMonitor()])
     with pytest.raises(TrainerError) as caught:
         trainer.fit(Breaking("loss", at_step=1000), rows_of(2))
     assert str(caught.value) == "callbacks: ClipGradients comes before GradientMonitor; put the monitor first"

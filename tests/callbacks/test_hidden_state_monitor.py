@@ -17,16 +17,7 @@ from gradclip import (
 )
 from gradclip.data.sources import regression
 from gradclip.models.optimization import optimizer_factory
-
-QUIET = {
-    "logger": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "enable_checkpointing": False,
-    "accelerator": "cpu",
-    "num_sanity_val_steps": 0,
-    "limit_val_batches": 0,
-}
+from tests.support.trainers import QUIET
 
 
 def make_network(kind=RNN, **settings):

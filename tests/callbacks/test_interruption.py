@@ -11,16 +11,8 @@ from gradclip.callbacks import interruption as module
 from gradclip.callbacks.interruption import Interruption
 from gradclip.data.sources import regression
 from gradclip.errors import STOP_SIGNALS, Interrupted
+from tests.support.trainers import QUIET
 
-QUIET = {
-    "logger": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "enable_checkpointing": False,
-    "accelerator": "cpu",
-    "num_sanity_val_steps": 0,
-    "limit_val_batches": 0,
-}
 every_signal = pytest.mark.parametrize("number", STOP_SIGNALS)
 
 

@@ -12,16 +12,8 @@ from gradclip.callbacks.random_state import RandomState
 from gradclip.data.sources import regression
 from gradclip.errors import TrainerError
 from gradclip.models.optimization import optimizer_factory
+from tests.support.trainers import QUIET
 
-QUIET = {
-    "logger": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "enable_checkpointing": False,
-    "accelerator": "cpu",
-    "num_sanity_val_steps": 0,
-    "limit_val_batches": 0,
-}
 GENERATORS = {
     "Python": random.random,
     "NumPy": lambda: float(np.random.rand()),

@@ -54,6 +54,13 @@ thresholds = partial(
     threshold="threshold of the norm", is_fraction=False,
 )  # fmt: skip
 scores = partial(plot_scores, score="final/mse_test", title="Scores", is_fraction=False)
+REACHED = [
+    Speed(f"{LONG[:-1]}{number}", number, np.array([3.0, 5.0]), np.array([1.0, 2.0, np.nan]), 3) for number in range(4)
+]
+NEVER_REACHED = Speed("value=1.0", 4, np.empty(0), np.array([200.0, 300.0, 400.0]), 3)
+speed = partial(
+    plot_speed, score="final/mse_test", target="epochs until mse/test reaches 100", title="Speed", is_fraction=False
+)
 TRIALS = SearchTrials(
     score="final/mse_test, median",
     values=np.array([5.0, 1.0, 200.0, np.nan]),
@@ -170,16 +177,8 @@ FIGURES = {
             NormRange("skip", 3, NONE.repeat(2)[:4], np.nan),
         ],
     ),
-    "speed": partial(
-        plot_speed,
-        groups=[
-            Speed(f"{LONG[:-1]}{number}", number, np.array([3.0, 5.0]), np.array([1.0, 2.0, np.nan]), 3)
-            for number in range(4)
-        ],
-        score="final/mse_test",
-        target="epochs until mse/test reaches 100",
-        is_fraction=False,
-    ),
+    "speed": partial(speed, groups=[*REACHED, NEVER_REACHED, Speed("none", 5, np.array([3.0]), NONE, 3)]),
+    "speed where no group reaches the target": partial(speed, groups=[NEVER_REACHED]),
     "thresholds": thresholds,
     "thresholds of accuracies": partial(
         thresholds, lines=[LINE, LINE], unclipped=[], edge=None, is_fraction=True

@@ -25,12 +25,31 @@ def test_a_group_has_its_colour_in_every_figure():
     assert [(line.get_color(), line.get_linestyle()) for line in curves.get_lines()][:6] == [
         (style.color, "-") for style in wanted[:6]
     ]
-    assert [line.get_color() for line in speed.get_lines()] == [style.color for style in wanted[:4]]
+    dots = [line for line in speed.get_lines() if line.get_marker() != "None"]
+    assert [line.get_color() for line in dots] == [style.color for style in wanted[:6]]
 
 
 def test_a_group_that_diverged_is_named_in_the_legend():
     (axes,) = axes_of("learning curves")
     assert labels(axes)[-1] == "none: diverged"
+
+
+def test_a_group_that_never_reached_the_target_stands_beside_the_axes_with_its_final_score():
+    (axes,) = axes_of("speed")
+    (beside,) = (line for line in axes.get_lines() if line.get_transform() == axes.get_yaxis_transform())
+    assert min(beside.get_xdata()) > 1
+    assert [*beside.get_ydata()] == [200, 300, 400]
+    assert labels(axes)[-3:] == [
+        *("inputs_and_target_scaled wd=0.3 (2 of 3 reach it)", "value=1.0 (0 of 3 reach it)"),
+        "none: diverged (1 of 3 reach it)",
+    ]
+    assert [text.get_text() for text in axes.texts] == ["never"]
+    assert axes.get_xlim()[1] > 1
+
+
+def test_no_epochs_are_shown_where_no_group_reaches_the_target():
+    (axes,) = axes_of("speed where no group reaches the target")
+    assert not len(axes.get_xticks())
 
 
 def test_an_exploded_norm_is_written_down_in_place_of_squeezing_the_others():

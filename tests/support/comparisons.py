@@ -1,6 +1,6 @@
 """Comparisons of made-up runs, without a store."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +11,7 @@ from gradclip.compare.grouping import group_runs
 from gradclip.compare.metric import choose_metric
 from gradclip.compare.summary import Comparison, compare_with_best, summarize_groups
 from gradclip.scores import MSE, Split
-from gradclip.tracking.stored_runs import Selection, StoredRun
+from gradclip.tracking.stored_runs import Curve, Selection, StoredRun
 
 
 def ended_run(score: float, seed: int, typed: str = "", metric: str = "final/mse_test", **parameters: str) -> StoredRun:
@@ -43,11 +43,13 @@ def by_threshold(scores: dict[str, Sequence[float]], **parameters: str) -> list[
     ]
 
 
-def compared(runs: Sequence[StoredRun], split: Split | None = None) -> Comparison:
-    """The comparison of runs."""
+def compared(
+    runs: Sequence[StoredRun], split: Split | None = None, curves: Mapping[str, Curve] | None = None
+) -> Comparison:
+    """The comparison of runs, with the epochs until their curves reach 1."""
     data, selection = choose_data(runs), Selection([*runs], 0, None, "a list")
     grouping, metric = group_runs(data.runs), choose_metric(data.runs, split=split)
-    summaries = summarize_groups(grouping.groups, metric, {}, 1.0)
+    summaries = summarize_groups(grouping.groups, metric, curves or {}, 1.0)
     return Comparison(selection, data, grouping, metric, 1.0, summaries, compare_with_best(summaries))
 
 

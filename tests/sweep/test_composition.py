@@ -1,13 +1,19 @@
 """Configs composed quickly are those that Hydra composes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ReadonlyConfigError
 
 from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
+from gradclip.config.validation import validate
 from gradclip.sweep.composition import QuickLoader
 
 JOBS = [
@@ -28,16 +34,32 @@ JOBS = [
 
 
 def test_quick_and_real_configs_are_equal() -> None:
-    register_resolvers()
-    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        real = GlobalHydra.instance().config_loader()
-        master = real.load_configuration("train", [], RunMode.MULTIRUN)
-        quick = QuickLoader(real)
+    with loaders() as (real, quick, master):
         for job in JOBS * 2:
             expected, made = real.load_sweep_config(master, list(job)), quick.load_sweep_config(master, list(job))
             assert _plain(made) == _plain(expected)
         with pytest.raises(HydraException, match=r"Could not override 'clip\.valu'"):
             quick.load_sweep_config(master, ["clip=norm", "clip.valu=1"])
+
+
+def test_jobs_have_settings_of_their_own_and_cannot_change_the_config_that_they_share() -> None:
+    with loaders() as (_, quick, master):
+        first, second = (
+            validate(quick.load_sweep_config(master, ["clip=norm", f"clip.value={value}"])) for value in (1, 2)
+        )
+        shared = quick.load_sweep_config(master, ["clip=norm", "clip.value=3"])
+    assert [settings.clip.label for settings in (first, second)] == ["norm=1.0", "norm=2.0"]
+    with pytest.raises(ReadonlyConfigError):
+        shared.clip.value = 4
+
+
+@contextmanager
+def loaders() -> Iterator[tuple[Any, QuickLoader, DictConfig]]:
+    """Hydra's loader, the quick one, and the config of a multirun."""
+    register_resolvers()
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        real = GlobalHydra.instance().config_loader()
+        yield real, QuickLoader(real), real.load_configuration("train", [], RunMode.MULTIRUN)
 
 
 def _plain(config: DictConfig) -> object:

@@ -19,7 +19,7 @@ from gradclip.diagnosis.conditions import DEFAULT_EPSILON
 from gradclip.diagnosis.evidence import Evidence, gather_evidence
 from gradclip.diagnosis.log import EPOCH, STEP, TARGET_MAX_ABS, Log, Training
 from gradclip.errors import ConfigError, first_line
-from gradclip.formatting import printable
+from gradclip.formatting import parse_number, printable
 from gradclip.scores import ACCURACY, Score, Split, stored_score
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, result_of
@@ -89,11 +89,11 @@ def training_of(run: StoredRun, overrides: Sequence[str]) -> Training:
         run_id=run.run_id,
         outcome=run.outcome,
         optimizer=settings.get("optimizer.name", ""),
-        learning_rate=_number(settings.get("optimizer.lr", "")),
+        learning_rate=parse_number(settings.get("optimizer.lr")),
         momentum=float(settings.get("optimizer.momentum", 0)),
         epsilon=float(settings.get("optimizer.eps", DEFAULT_EPSILON)),
         clip=settings["clip.name"],
-        threshold=_number(settings.get("clip.value", "")),
+        threshold=parse_number(settings.get("clip.value")),
         clip_fraction=metrics.get(keys.GRAD_CLIP_FRACTION, np.nan),
         loss=settings.get("loss.name", ""),
         schedule=settings.get("schedule.name", ""),
@@ -140,14 +140,6 @@ def _standard_error(error: float, rows: int) -> float:
     """Return that of a fraction of wrong predictions, with one more right and one more wrong (Agresti & Coull 1998)."""
     fraction = (min(error, 1.0) * rows + 1) / (rows + 2)  # anybody may have stored an accuracy of -5
     return sqrt(fraction * (1 - fraction) / (rows + 2))
-
-
-def _number(text: str) -> float:
-    """Return the number that a setting is; NaN where it is none, as several thresholds are."""
-    try:
-        return float(text)
-    except ValueError:
-        return np.nan
 
 
 def read_telemetry(path: Path, setting: str) -> pd.DataFrame:

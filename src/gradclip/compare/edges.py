@@ -6,7 +6,7 @@ from math import inf
 from gradclip.compare.summary import Comparison
 from gradclip.compare.words import overrides_of
 from gradclip.config.overrides import is_of_hydra, merge, setting_of, train_command
-from gradclip.formatting import CODE
+from gradclip.formatting import CODE, parse_number
 
 SCALES = {"clip.value": "threshold", "clip.norm": "threshold of the norm", "optimizer.lr": "learning rate"}
 FEWEST_VALUES = 3  # of fewer, nearly every one is at an edge
@@ -49,19 +49,11 @@ def edges(comparison: Comparison) -> list[Edge]:
         if name not in SCALES or (method in PERCENTILE_METHODS and name == "clip.value"):
             continue
         runs = [summary.group.runs[0].parameters for summary in comparison.summaries]
-        tried = {float(one[name]) for one in runs if one.get("clip.name") == method and _is_positive(one.get(name))}
-        if len(tried) >= FEWEST_VALUES and _is_positive(best.get(name)):
-            value = float(best[name])
-            if value in {min(tried), max(tried)}:
-                found.append(Edge(name, value, value == max(tried)))
+        values = [parse_number(one.get(name)) for one in runs if one.get("clip.name") == method]
+        tried, value = {value for value in values if 0 < value < inf}, parse_number(best.get(name))
+        if len(tried) >= FEWEST_VALUES and value in {min(tried), max(tried)}:
+            found.append(Edge(name, value, value == max(tried)))
     return found
-
-
-def _is_positive(text: str | None) -> bool:
-    try:
-        return text is not None and 0 < float(text) < inf
-    except ValueError:
-        return False
 
 
 def edge_lines(comparison: Comparison) -> list[str]:

@@ -11,6 +11,7 @@ from gradclip.compare.edges import edges
 from gradclip.compare.metric import Metric
 from gradclip.compare.summary import Comparison, GroupSummary
 from gradclip.compare.words import short_setting
+from gradclip.formatting import parse_number
 from gradclip.plots.groups import GroupScores, LearningBand, NormRange, Speed
 from gradclip.plots.thresholds import Grid, ThresholdLine
 from gradclip.tracking.stored_runs import Curve
@@ -25,7 +26,7 @@ def threshold_lines(summaries: Mapping[int, GroupSummary], metric: Metric) -> li
     clipping = {
         number: summary
         for number, summary in summaries.items()
-        if 0 < (parse_number(_setting(summary, THRESHOLD)) or 0) < inf  # what a logarithmic axis can show
+        if 0 < parse_number(_setting(summary, THRESHOLD)) < inf  # what a logarithmic axis can show
     }
     lines: dict[str, dict[int, GroupSummary]] = {}
     for number, summary in sorted(clipping.items(), key=lambda item: _threshold(item[1])):
@@ -95,19 +96,16 @@ def _finite_scores(summary: GroupSummary, metric: Metric) -> Floats:
     return metric.sign * summary.errors[np.isfinite(summary.errors)]
 
 
-def speed_of(number: int, summary: GroupSummary, metric: Metric) -> Speed | None:
-    """Return how soon a group reached the target; None where no run did, or the median run diverged.
+def speed_of(number: int, summary: GroupSummary, metric: Metric) -> Speed:
+    """Return how soon the runs of a group reached the target, and where they ended.
 
     Args:
         number: of the group.
         summary: of the group.
         metric: the final score.
     """
-    reached = summary.epochs_to_target[np.isfinite(summary.epochs_to_target)]
-    if not len(reached) or not isfinite(summary.median.value):
-        return None
-    ends = np.array(quartiles(summary.errors, metric))
-    return Speed(summary.group.label, number, reached, ends, len(summary.errors))
+    epochs, ends = summary.epochs_to_target, np.array(quartiles(summary.errors, metric))
+    return Speed(summary.group.label, number, epochs[np.isfinite(epochs)], ends, len(summary.errors))
 
 
 def unclipped_medians(summaries: Sequence[GroupSummary], metric: Metric) -> list[tuple[str, float]]:
@@ -154,17 +152,16 @@ def norm_range(number: int, summary: GroupSummary) -> NormRange:
         summary.group.label,
         number,
         np.median(norms, axis=0) if len(norms) else np.full(len(NORM_PERCENTILES), np.nan),
-        np.nan if threshold is None else threshold,
+        threshold,
     )
 
 
 def median_grid(summaries: Sequence[GroupSummary], metric: Metric) -> Grid | None:
     """Return the groups as a grid; None unless they differ in exactly two settings that are numbers."""
     names = sorted({name for summary in summaries for name in summary.group.settings})
-    values = [[parse_number(summary.group.settings.get(name)) for name in names] for summary in summaries]
-    if len(names) != 2 or any(value is None for row in values for value in row):
+    points = np.array([[parse_number(summary.group.settings.get(name)) for name in names] for summary in summaries])
+    if len(names) != 2 or np.isnan(points).any():
         return None
-    points = np.array(values, dtype=float)
     rows, columns = (sorted(set(points[:, axis].tolist())) for axis in (0, 1))
     if min(len(rows), len(columns)) < 2:
         return None
@@ -173,11 +170,3 @@ def median_grid(summaries: Sequence[GroupSummary], metric: Metric) -> Grid | Non
         cell, error = (rows.index(row), columns.index(column)), summary.median.value
         medians[cell], diverged[cell] = metric.to_value(error), not isfinite(error)
     return Grid((names[0], names[1]), rows, columns, medians, diverged)
-
-
-def parse_number(text: str | None) -> float | None:
-    """Return a setting as a number; None if it is none."""
-    try:
-        return None if text is None else float(text)
-    except ValueError:
-        return None

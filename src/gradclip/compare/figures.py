@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from gradclip import keys
@@ -34,6 +35,7 @@ def figures(comparison: Comparison, curves: Mapping[str, Curve]) -> dict[str, Ca
     shown = {number: summary for number, summary in summaries.items() if number < MAX_ROWS}
     is_fraction = metric.sign < 0
     curves_shown = min(len(summaries), MAX_CURVES)
+    best_curves = _of_all(curves_shown, comparison)
     scores = [group_scores(number, summary, metric) for number, summary in shown.items()]
     title = f"{metric.name} of each run{_of_all(len(shown), comparison)}"
     plots: dict[str, Callable[[Figure], None]] = {
@@ -43,18 +45,23 @@ def figures(comparison: Comparison, curves: Mapping[str, Curve]) -> dict[str, Ca
     }
     if curves:
         bands = [learning_band(number, shown[number], metric, curves) for number in range(curves_shown)]
-        title = f"{metric.curve}: median and interquartile range{_of_all(curves_shown, comparison)}"
+        title = f"{metric.curve}: median and interquartile range{best_curves}"
         plots["learning_curves"] = partial(
             plot_learning_curves, bands=bands, score=metric.curve, title=title, is_fraction=is_fraction
         )
+        speeds = [speed_of(number, shown[number], metric) for number in range(curves_shown)]
+        if np.isfinite([speed.quartiles[1] for speed in speeds]).sum() >= MIN_SPEEDS:
+            plots["speed"] = partial(
+                plot_speed,
+                groups=speeds,
+                score=metric.name,
+                target=f"epochs until {metric.curve} reaches {comparison.target:.4g}",
+                title=f"Speed and final score{best_curves}",
+                is_fraction=is_fraction,
+            )
     if any(keys.GRAD_NORM_P90 in run.metrics for summary in shown.values() for run in summary.group.runs):
         ranges = [norm_range(number, summary) for number, summary in shown.items()]
         plots["gradient_norms"] = partial(plot_norm_ranges, ranges=ranges)
-    speeds = [speed for number, summary in shown.items() if (speed := speed_of(number, summary, metric))]
-    speeds = speeds[:MAX_CURVES]
-    if len(speeds) >= MIN_SPEEDS:
-        target = f"epochs until {metric.curve} reaches {comparison.target:.4g}"
-        plots["speed"] = partial(plot_speed, groups=speeds, score=metric.name, target=target, is_fraction=is_fraction)
     if grid := median_grid(comparison.summaries, metric):
         plots["heat_map"] = partial(plot_grid, grid=grid, score=metric.name)
     elif lines := threshold_lines(summaries, metric):

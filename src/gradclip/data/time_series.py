@@ -94,22 +94,17 @@ def read_series(
     starts = _starts(frame, group)
     lengths = np.diff([*starts, len(frame)])
     _check_lengths(frame, group, starts, lengths, window, horizon)
-    kinds = _kinds(starts, lengths, test_fraction, validation_fraction)
-    ends = _window_ends(starts, lengths, window, horizon)
-    target_kinds = kinds[ends + horizon]
-    _check_split(target_kinds, test_fraction, validation_fraction)
-    splits = {split: number for number, split in enumerate(SPLITS) if split != "validation" or validation_fraction}
+    rows, ends = _split(starts, lengths, window, horizon, test_fraction, validation_fraction)
     table = Table(
         name=file.name.partition(".")[0],
         source=str(file.resolve()),
         features=frame[columns].apply(as_floats),
         target=as_floats(frame[target]),
         categorical=(),
-        rows={split: np.flatnonzero(kinds == number) for split, number in splits.items()},
+        rows=rows,
         notes=(*notes, *left_out),
     )
-    ends_of = {split: ends[target_kinds == number] for split, number in splits.items()}
-    return TimeSeries(table, window, horizon, ends_of)
+    return TimeSeries(table, window, horizon, ends)
 
 
 def _starts(frame: pd.DataFrame, group: str | None) -> Rows:
@@ -118,6 +113,19 @@ def _starts(frame: pd.DataFrame, group: str | None) -> Rows:
         return np.array([0])
     names = frame[group].to_numpy()
     return np.flatnonzero(np.append(True, names[1:] != names[:-1]))
+
+
+def _split(
+    starts: Rows, lengths: Rows, window: int, horizon: int, test_fraction: float, validation_fraction: float
+) -> tuple[dict[Split, Rows], dict[Split, Rows]]:
+    """Cut each series in time; return the rows of each kind, and the last rows of the windows of each kind."""
+    kinds = _kinds(starts, lengths, test_fraction, validation_fraction)
+    ends = _window_ends(starts, lengths, window, horizon)
+    target_kinds = kinds[ends + horizon]
+    _check_split(target_kinds, test_fraction, validation_fraction)
+    splits = {split: number for number, split in enumerate(SPLITS) if split != "validation" or validation_fraction}
+    rows = {split: np.flatnonzero(kinds == number) for split, number in splits.items()}
+    return rows, {split: ends[target_kinds == number] for split, number in splits.items()}
 
 
 def _kinds(starts: Rows, lengths: Rows, test_fraction: float, validation_fraction: float) -> NDArray[np.int64]:

@@ -26,6 +26,8 @@ from gradclip.plots.style import (
 MAX_NORM_RATIO = 1e6  # of a norm to the median one; a larger one has exploded and is not shown
 ROW_HEIGHT = 0.36  # inches
 QUARTILES = (25, 50, 75)
+NEVER = 1.03  # position beside the axes, in their width, of the first group that never reached the target
+NEVER_STEP = 0.012  # from there to the next
 LARGEST_SCORE = 1e100  # a larger one is drawn there: the ticks of an axis beyond overflow
 
 
@@ -203,7 +205,7 @@ class Speed:
     Attributes:
         label: of the group.
         number: of the group, from 0.
-        epochs: until the target, of the runs that reached it, ``[runs]``.
+        epochs: until the target, of the runs that reached it, ``[runs]``; empty where none did.
         quartiles: 25th, 50th and 75th percentile of the final score, ``[3]``; NaN where they fall on a diverged run.
         runs: of the group.
     """
@@ -215,28 +217,47 @@ class Speed:
     runs: int
 
 
-def plot_speed(figure: Figure, groups: Sequence[Speed], score: str, target: str, is_fraction: bool) -> None:
+def plot_speed(figure: Figure, groups: Sequence[Speed], score: str, target: str, title: str, is_fraction: bool) -> None:
     """Plot the final score by the epochs to the target: medians and interquartile ranges of each group.
+
+    A group that never reached the target stands beside the axes; one whose median run diverged, in the legend only.
 
     Args:
         figure: an empty figure.
-        groups: each with at least one run that reached the target, and a finite median.
+        groups: in the order of the legend.
         score: on the vertical axis.
         target: label of the horizontal axis.
+        title: title of the figure.
         is_fraction: whether the score is a fraction, from 0 to 1, and the higher the better.
     """
     axes = figure.subplots()
     best = "upper left" if is_fraction else "lower left"
-    axes.set(title=f"Speed and final score: {best} is best", xlabel=target, ylabel=score)
+    axes.set(title=f"{title}: {best} is best", xlabel=target, ylabel=score)
+    never = [group.number for group in groups if not len(group.epochs)]
     for group in groups:
-        style, (low, median, high) = series_style(group.number), group.quartiles
-        count = "" if len(group.epochs) == group.runs else f" ({len(group.epochs)} of {group.runs} reach it)"
-        fast, usual, slow = np.percentile(group.epochs, QUARTILES)
-        axes.hlines(median, fast, slow, color=style.color)
-        axes.vlines(usual, low, high if np.isfinite(high) else median, color=style.color)
-        axes.plot(usual, median, style.marker, color=style.color, label=f"{group.label}{count}")
+        style, median = series_style(group.number), group.quartiles[1]
+        if group.number in never:
+            usual, transform = NEVER + NEVER_STEP * never.index(group.number), axes.get_yaxis_transform()
+        else:
+            (fast, usual, slow), transform = np.percentile(group.epochs, QUARTILES), axes.transData
+            axes.plot([fast, slow], [median, median], color=style.color)
+        axes.plot(
+            *([usual] * 3, group.quartiles), color=style.color, marker=style.marker, markevery=[1],
+            label=_speed_label(group), transform=transform, clip_on=False,
+        )  # fmt: skip
+    if never:
+        axes.text(NEVER, -0.02, "never", transform=axes.transAxes, va="top")
+    if len(never) == len(groups):
+        axes.set_xticks([])
     if is_fraction:
         percent_axis(axes)
     else:
         log_axis_over_decades(axes, np.concatenate([group.quartiles for group in groups]))
     legend_below(figure, axes)
+
+
+def _speed_label(group: Speed) -> str:
+    """Name a group, and say whether it diverged and which of its runs missed the target."""
+    diverged = "" if np.isfinite(group.quartiles[1]) else ": diverged"
+    count = "" if len(group.epochs) == group.runs else f" ({len(group.epochs)} of {group.runs} reach it)"
+    return f"{group.label}{diverged}{count}"

@@ -49,8 +49,7 @@ def test_a_multirun_is_read_at_once_as_mlflow_reads_it(tmp_path, monkeypatch):
         return selection._replace(runs=[without_nan(run) for run in selection.runs]), plain
 
     at_once, curves = read()
-    monkeypatch.setattr(queries, "read_children", lambda *_: None)
-    monkeypatch.setattr(queries, "read_histories", lambda *_: None)
+    monkeypatch.setattr(queries, "tables_of", lambda _: None)
     assert read() == (at_once, curves)
     assert [run.run_id for run in at_once.runs] == ids
     assert at_once.runs[0].rows == {"train": 5}

@@ -1,9 +1,11 @@
 """The arrays behind the figure of a search."""
 
 from collections.abc import Collection, Sequence
+from math import isnan
 
 import numpy as np
 
+from gradclip.formatting import parse_number
 from gradclip.plots.search import SearchedSetting, SearchTrials
 from gradclip.scores import ACCURACY
 from gradclip.sweep.search.trial import Trial, best_trial, metric_of
@@ -51,18 +53,11 @@ def settings_of(trials: Sequence[Trial], log_scale: Collection[str]) -> list[Sea
 def _setting(name: str, written: Sequence[str], is_log: bool) -> SearchedSetting:
     """Numbers stand by their size, names and a few different numbers side by side."""
     names = sorted(set(written), key=_by_size)
-    if not all(map(_is_number, names)) or (len(names) <= MAX_NAMES and not is_log):
+    if any(isnan(parse_number(value)) for value in names) or (len(names) <= MAX_NAMES and not is_log):
         return SearchedSetting(name, np.array([names.index(value) for value in written], dtype=float), names, False)
     return SearchedSetting(name, np.array([float(value) for value in written]), (), is_log)
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _by_size(text: str) -> tuple[bool, float, str]:
-    return (False, float(text), "") if _is_number(text) else (True, 0.0, text)
+    number = parse_number(text)
+    return (True, 0.0, text) if isnan(number) else (False, number, "")

@@ -1,37 +1,32 @@
 """Many runs of a database read at once, past MLflow's client, which takes milliseconds for each."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunData, RunInfo, RunInputs, RunTag
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Select, Table, select
 
 from gradclip import keys
 from gradclip.tracking.backend.database import engine_of
-from gradclip.tracking.backend.tables import METRIC_COLUMNS, TEXT_COLUMNS, tables_of
+from gradclip.tracking.backend.tables import METRIC_COLUMNS, TEXT_COLUMNS
 
 T = TypeVar("T")
 
 
-def read_children(uri: str, experiment_id: str, parent: str) -> list[Run] | None:
+def read_children(uri: str, tables: Mapping[str, Table], experiment_id: str, parent: str) -> list[Run]:
     """Return the runs of a multirun as MLflow's search does, the oldest first.
 
     Args:
         uri: of a database store.
+        tables: those of the store.
         experiment_id: of the experiment that is searched.
         parent: id of the parent run.
-
-    Returns:
-        None where the tables are not as expected.
 
     Raises:
         SQLAlchemyError: the database failed.
     """
-    tables = tables_of(uri)
-    if tables is None:
-        return None
     runs, tags = tables["runs"].c, tables["tags"].c
     children = select(tags.run_uuid).where((tags.key == keys.PARENT_RUN) & (tags.value == parent))
     is_active = (runs.lifecycle_stage == "active") & (runs.experiment_id == int(experiment_id))
@@ -84,23 +79,20 @@ def _input(tag: str, context: str, name: str, digest: str, kind: str, source: st
     return DatasetInput(Dataset(name, digest, kind, source, profile=profile), [InputTag(tag, context)])
 
 
-def read_histories(uri: str, run_ids: Sequence[str], key: str) -> dict[str, list[tuple[int, float]]] | None:
+def read_histories(
+    uri: str, tables: Mapping[str, Table], run_ids: Sequence[str], key: str
+) -> dict[str, list[tuple[int, float]]]:
     """Return the steps and values of a metric, without those that are NaN, by run id.
 
     Args:
         uri: of a database store.
+        tables: those of the store.
         run_ids: of the runs.
         key: name of the metric.
-
-    Returns:
-        None where the tables are not as expected.
 
     Raises:
         SQLAlchemyError: the database failed.
     """
-    tables = tables_of(uri)
-    if tables is None:
-        return None
     rows = tables["metrics"].c
     is_wanted = (rows.key == key) & rows.run_uuid.in_(run_ids) & ~rows.is_nan
     histories: dict[str, list[tuple[int, float]]] = defaultdict(list)

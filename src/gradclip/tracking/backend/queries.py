@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
+from sqlalchemy import Table
 
 from gradclip import keys
 from gradclip.errors import TrackingError, first_line
@@ -18,6 +19,7 @@ from gradclip.scores import CONTEXTS, Split
 from gradclip.tracking.backend.bulk_read import read_children, read_histories
 from gradclip.tracking.backend.connection import Connection
 from gradclip.tracking.backend.database import analyze
+from gradclip.tracking.backend.tables import tables_of
 from gradclip.tracking.backend.writes import CONTEXT_TAG
 from gradclip.tracking.stored_runs import Curve, Selection, StoredRun
 
@@ -85,13 +87,18 @@ class Queries(Connection):
 
     def read_curves(self, run_ids: Sequence[str], key: str, max_points: int) -> dict[str, Curve]:
         """Return a metric's history of each run that has one, thinned evenly to ``max_points``."""
-        histories = None if self.is_server else read_histories(self.uri, run_ids, key)
-        if histories is None:
+        if tables := self._tables():
+            histories = read_histories(self.uri, tables, run_ids, key)
+        else:
             with ThreadPoolExecutor(CONNECTIONS if self.is_server else 1) as pool:
                 read = pool.map(partial(self._read_history, key), run_ids)
                 histories = dict(zip(run_ids, read, strict=True))
         curves = {run_id: _to_curve(histories[run_id], max_points) for run_id in run_ids if run_id in histories}
         return {run_id: curve for run_id, curve in curves.items() if len(curve.step)}
+
+    def _tables(self) -> dict[str, Table] | None:
+        """The tables from which many runs are read at once; None where runs are read one by one, by MLflow's client."""
+        return None if self.is_server else tables_of(self.uri)
 
     def _read_history(self, key: str, run_id: str) -> list[tuple[int, float]]:
         return [(point.step, point.value) for point in self.client.get_metric_history(run_id, key)]
@@ -117,8 +124,9 @@ class Queries(Connection):
         """The children of a run and its name, or the run itself and an empty name."""
         run = self._get_run(run_id, "runs")
         experiment_id = run.info.experiment_id
-        children = None if self.is_server else read_children(self.uri, experiment_id, run_id)
-        if children is None:
+        if tables := self._tables():
+            children = read_children(self.uri, tables, experiment_id, run_id)
+        else:
             children = [*self.search(experiment_id, f"tags.`{keys.PARENT_RUN}` = '{run_id}'")]
         return (children, str(run.info.run_name)) if children else ([run], "")
 
