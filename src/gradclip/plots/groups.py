@@ -26,7 +26,7 @@ from gradclip.plots.style import (
 MAX_NORM_RATIO = 1e6  # of a norm to the median one; a larger one has exploded and is not shown
 ROW_HEIGHT = 0.36  # inches
 QUARTILES = (25, 50, 75)
-NEVER = 1.03  # position beside the axes, in their width, of the first group that never reached the target
+NEVER = 1.06  # position beside the axes, in their width, of the first group that never reached the target
 NEVER_STEP = 0.012  # from there to the next
 LARGEST_SCORE = 1e100  # a larger one is drawn there: the ticks of an axis beyond overflow
 
@@ -246,7 +246,8 @@ def plot_speed(figure: Figure, groups: Sequence[Speed], score: str, target: str,
             label=_speed_label(group), transform=transform, clip_on=False,
         )  # fmt: skip
     if never:
-        axes.text(NEVER, -0.02, "never", transform=axes.transAxes, va="top")
+        middle = NEVER + NEVER_STEP * (len(never) - 1) / 2
+        axes.text(middle, -0.035, "never", transform=axes.transAxes, ha="center", va="top")
     if len(never) == len(groups):
         axes.set_xticks([])
     if is_fraction:
