@@ -19,7 +19,7 @@ LONGEST_WAIT = 2.0  # seconds before an incomplete block is sent, so that MLflow
 
 
 def metric_name(name: str) -> str:
-    """Return the name of a metric with characters that the store refuses replaced.
+    """Replace the characters in the name of a metric that the store refuses.
 
     Example:
         >>> metric_name("val/accuracy (%)")

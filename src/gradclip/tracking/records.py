@@ -185,7 +185,7 @@ class ModelFiles(NamedTuple):
 
 
 def model_name(run_name: str) -> str:
-    """Return the name of a run's model: the run's name, with characters that MLflow refuses replaced.
+    """Return the name of a run's model: the run's name, with ``_`` for characters that MLflow refuses.
 
     Example:
         >>> model_name("norm=1.0 seed=0")

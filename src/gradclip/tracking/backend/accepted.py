@@ -1,4 +1,4 @@
-"""Check at the end of a run that a server has what it accepted: some servers answer 200 and store nothing."""
+"""Accepted writes of a run, compared at its end with what the server has: some answer 200 and store nothing."""
 
 from collections import defaultdict
 from collections.abc import Sequence

@@ -104,7 +104,7 @@ class Queries(Connection):
         return Path(repository.download_artifacts(name, folder))
 
     def _newest_multirun(self) -> str:
-        """Return the id of the parent run of the newest multirun, except those that ``advise`` trained."""
+        """Return the id of the parent run of the newest multirun that ``advise`` did not train."""
         experiment, is_child = self.store.experiment, f"tags.`{keys.PARENT_RUN}` LIKE '%'"
         parent_of = cache(self._parent_named)
         for run in self._search(experiment, is_child, newest_first=True):
