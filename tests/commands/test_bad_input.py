@@ -82,7 +82,7 @@ BAD_OVERRIDES = [
         ["-m", "seed=0", "hydra/launcher=vectorized_joblib", "hydra.launcher.chunk=0"],
         "hydra.launcher.chunk: got 0; must",
     ),
-    (["tracking.uri=sqlite:////tmp"], "tracking.uri: got '/tmp'; that is no file"),
+    (["tracking.uri=sqlite:////tmp"], "tracking.uri: got '/tmp'; that is not a file"),
     (["tracking.uri=./mlruns"], "tracking.uri: got './mlruns'; must begin with one of sqlite://, "),
 ]
 

@@ -154,7 +154,7 @@ def test_several_ids_and_a_parent_select_the_same_runs(store: Store, tmp_path: P
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ("nowhere", "runs: got 'nowhere'; neither a filter, nor an experiment of sqlite"),
+        ("nowhere", "runs: got 'nowhere'; it is neither a filter nor an experiment in sqlite"),
         ("0" * 32, "runs: got '00000000000000000000000000000000'; there is no such run"),
         ("tags.clip ~ 'x' = 3", "runs: got \"tags.clip ~ 'x' = 3\"; "),
         ("tags.clip = 'nothing'", "runs: got \"tags.clip = 'nothing'\"; no training run that ended is among them"),

@@ -47,7 +47,7 @@ def test_a_spool_among_the_artifacts_of_a_store_is_left_alone(tmp_path: Path) ->
     assert refused.stderr.startswith(f"error: {folder / SPOOL_FILE}: no command of yours wrote this file")
     adopted = sync(str(folder), "--adopt")  # even then it takes no file from elsewhere
     assert adopted.stderr == (
-        f"error: {folder / SPOOL_FILE}: holds what is not a write to the store: write_files names {secret.parent}, "
+        f"error: {folder / SPOOL_FILE}: contains an invalid write: write_files names {secret.parent}, "
         "which is not in the folder of the run\n"
     )
 
@@ -75,8 +75,8 @@ def test_a_spool_of_our_own_that_was_copied_or_changed_is_left_alone(tmp_path: P
         ({"version": 3}, "'write_points' of version 3 is not spooled by this version of gradclip"),
         ({"arguments": {"points": [["loss/step", "much", 0, 1]]}}, "Input should be a valid number"),
         ({"arguments": {"points": [], "store": "other"}}, "write_points has no argument 'store'"),
-        ({"arguments": 3}, "holds what is not a write to the store"),
-        ({"store": {"uri": "sqlite:///x.db", "patience": 3}}, "holds what is not a write to the store"),
+        ({"arguments": 3}, "contains an invalid write"),
+        ({"store": {"uri": "sqlite:///x.db", "patience": 3}}, "contains an invalid write"),
     ],
 )
 def test_each_line_is_checked_before_the_first_is_performed(

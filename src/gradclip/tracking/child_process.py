@@ -1,4 +1,4 @@
-"""A child process that performs calls in order, and is replaced where it dies."""
+"""A child process that performs calls in order and is replaced if it dies."""
 
 import threading
 from collections.abc import Callable
@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-MAX_DEATHS = 2  # of its process, that a call may see: one that dies again may die of the call
+MAX_DEATHS = 2  # a call fails after this many deaths of its process, since it may have caused them
 
 
 @dataclass(eq=False)
 class _Task:
-    """A call, and what it will return."""
+    """A call and its future result."""
 
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
@@ -22,12 +22,12 @@ class _Task:
 
 
 class ChildProcess:
-    """One process for all calls; of one that dies, of too little memory say, the next does what was not done.
+    """One process for all calls; if it dies, for instance out of memory, a new one performs the remaining calls.
 
-    A call whose process died may have been performed: it must do no harm to perform it again.
+    A call may have been performed before its process died, so repeating a call must do no harm.
 
     Args:
-        start: starts a process; its argument says whether one died before.
+        start: starts a process; its argument says whether the process replaces one that died.
     """
 
     def __init__(self, start: Callable[[bool], ProcessPoolExecutor]) -> None:
@@ -37,10 +37,10 @@ class ChildProcess:
         self._dead: set[ProcessPoolExecutor] = set()
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
-        """Perform a call after all before it.
+        """Submit a call, which is performed after all earlier ones.
 
         Returns:
-            What it returns or raises; BrokenProcessPool where its process died, and died again.
+            A future of its result or exception; BrokenProcessPool if its process died twice.
         """
         task = _Task(function, arguments)
         with self._lock:
@@ -59,7 +59,7 @@ class ChildProcess:
             sent.add_done_callback(lambda done: self._settle(pool, number, done))
 
     def _settle(self, pool: ProcessPoolExecutor, number: int, done: "Future[Any]") -> None:
-        """Take a call's result. Runs in a thread of the pool, which may hold its lock, so that it takes none."""
+        """Pass on a call's result; runs in a thread that may hold the pool's lock, so it must not acquire another."""
         error = done.exception()
         if isinstance(error, BrokenProcessPool):
             if pool not in self._dead:
@@ -73,7 +73,7 @@ class ChildProcess:
             result.set_result(done.result())
 
     def _replace(self, pool: ProcessPoolExecutor) -> None:
-        """Start another process in place of one that died, and give it what was not done."""
+        """Replace a process that died and send the remaining calls to the new one."""
         with self._lock:
             if self._pool is not pool:
                 return
@@ -88,7 +88,7 @@ class ChildProcess:
             self._give_up([number for number, task in tasks if task.deaths == MAX_DEATHS], None)
             replacement = self._pool
             for number, task in list(tasks):
-                if self._pool is replacement:  # else it died too, and all were sent to the next
+                if self._pool is replacement:  # else it died too, and its replacement got all calls
                     self._send(number, task)
 
     def _give_up(self, numbers: list[int], cause: OSError | None) -> None:

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, even where the process is killed or power is lost in the middle."""
+"""Files that are written completely or not at all, even if the process is killed or power is lost."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from gradclip.errors import TrackingError, first_line
 
 @contextmanager
 def failure_in_one_line(path: Path) -> Iterator[None]:
-    """Print that a file could not be written, of a full disk say, where what follows goes on without it."""
+    """Print one line if a file cannot be written, for instance on a full disk, and continue without it."""
     try:
         yield
     except OSError as error:
@@ -22,11 +22,11 @@ def failure_in_one_line(path: Path) -> Iterator[None]:
 
 @contextmanager
 def whole_file(path: Path, lasting: bool = True) -> Iterator[Path]:
-    """Give a path beside a file, to write to; what was written is put in the file's place once it is on disk.
+    """Yield a temporary path to write to; at the end, its content is synced to disk and replaces the file.
 
     Args:
-        path: of the file.
-        lasting: whether to wait until its name is on disk too, some milliseconds, or only what it holds.
+        path: the file.
+        lasting: whether to sync the folder too, which takes some milliseconds; else only the content is synced.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -38,12 +38,12 @@ def whole_file(path: Path, lasting: bool = True) -> Iterator[Path]:
 
 
 def replace(source: Path, target: Path, lasting: bool = True) -> None:
-    """Put one file in the place of another; after a loss of power the target is one of the two, and whole.
+    """Replace a file; after a power loss the target is the old or the new file, and complete.
 
     Args:
         source: the new file.
-        target: its place.
-        lasting: whether to wait until the name is on disk, so that it is the new one from then on.
+        target: the file to replace.
+        lasting: whether to sync the folder too, so that the target is the new file from then on.
     """
     sync_to_disk(source)
     source.replace(target)
@@ -52,7 +52,7 @@ def replace(source: Path, target: Path, lasting: bool = True) -> None:
 
 
 def sync_to_disk(path: Path) -> None:
-    """Wait until a file, or the names of a folder's files, are on disk."""
+    """Wait until the content of a file, or the file names of a folder, are on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -84,10 +84,10 @@ def write_note(path: Path, note: Mapping[str, Any], lasting: bool = True) -> Non
 
 
 def read_note(path: Path) -> dict[str, Any]:
-    """Read a file of :func:`write_note`.
+    """Read a file that :func:`write_note` wrote.
 
     Raises:
-        TrackingError: it is empty or damaged.
+        TrackingError: the file is empty, damaged or unreadable.
     """
     try:
         note = json.loads(path.read_text())

@@ -1,4 +1,4 @@
-"""The Lightning logger in front of a tracked run."""
+"""Lightning logger that writes to a tracked run."""
 
 import math
 import re
@@ -12,14 +12,14 @@ from gradclip import keys
 from gradclip.tracking.records import Point, now
 from gradclip.tracking.run import TrackedRun
 
-EPOCH = "epoch"  # which Lightning adds to what a module logs
-NOT_IN_A_NAME = re.compile(r"[^/\w.\- :]")  # of MLflow's metrics
-BLOCK = 990  # points sent together; with those of one more step still no more than MLflow takes in one call
-LONGEST_WAIT = 2.0  # seconds until a block that is not full is sent too, so that the pages follow a slow run
+EPOCH = "epoch"  # Lightning adds it to the metrics that a module logs
+NOT_IN_A_NAME = re.compile(r"[^/\w.\- :]")  # characters that MLflow refuses in the name of a metric
+BLOCK = 990  # points sent together; MLflow accepts 1,000 in one call, which leaves room for another step's
+LONGEST_WAIT = 2.0  # seconds before an incomplete block is sent, so that MLflow's pages follow a slow run
 
 
 def metric_name(name: str) -> str:
-    """Return the name that a store takes for a metric.
+    """Replace the characters in the name of a metric that the store refuses.
 
     Example:
         >>> metric_name("val/accuracy (%)")
@@ -29,11 +29,11 @@ def metric_name(name: str) -> str:
 
 
 def is_stored(step: int, all_until: int | None) -> bool:
-    """Whether the store gets the points of a step: of all at first, then of every 2nd, 4th, ... as steps double.
+    """Return whether the points of a step are stored: all at first, then every 2nd, 4th, ... as their number doubles.
 
     Args:
-        step: from 0.
-        all_until: the step until which all are stored; None: of all steps.
+        step: the step, from 0.
+        all_until: the step up to which all steps are stored; None means that all are.
 
     Example:
         >>> [step for step in range(1, 40) if is_stored(step, all_until=8)]
@@ -45,14 +45,14 @@ def is_stored(step: int, all_until: int | None) -> bool:
 
 
 class RunLogger(Logger):
-    """Collect metrics and hand them to a tracked run in blocks; those of a long training are thinned.
+    """Logger that sends metrics to a tracked run in blocks, and thins those of a long training.
 
     Args:
         run: the run to write to; only the first of several processes has one.
-        all_until: as of :func:`is_stored`. Peaks, which are few, and the last points of all are stored too.
+        all_until: see :func:`is_stored`. Norm peaks, which are few, and each metric's last point are always stored.
 
     Attributes:
-        epoch: the epoch, counted from 1, that has ended; what a module logs belongs to it. None: to the latest step.
+        epoch: the epoch that has ended, from 1: the step of metrics that a module logs. None uses Lightning's step.
     """
 
     def __init__(self, run: TrackedRun, all_until: int | None = None) -> None:
@@ -60,7 +60,7 @@ class RunLogger(Logger):
         self.run, self.all_until = run, all_until
         self.epoch: int | None = None
         self._points: list[Point] = []
-        self._left_out: dict[str, Point] = {}  # the last of each metric
+        self._left_out: dict[str, Point] = {}  # the last point of each metric, unless it is stored
         self._last_sent = time.monotonic()
 
     @property
@@ -79,7 +79,7 @@ class RunLogger(Logger):
             step = self.epoch
         timestamp, keep = now(), is_stored(step or 0, self.all_until)
         for key, value in metrics.items():
-            if key == EPOCH or not math.isfinite(value):  # MLflow's pages show no chart whose last point is NaN
+            if key == EPOCH or not math.isfinite(value):  # MLflow's pages hide a chart whose last point is NaN
                 continue
             point = Point(metric_name(key), float(value), timestamp, step or 0)
             if keep or key == keys.GRAD_NORM_PEAK:
@@ -94,13 +94,13 @@ class RunLogger(Logger):
         """Do nothing: the whole resolved config is written when the run is created."""
 
     def save(self) -> None:
-        """Send what has been collected."""
+        """Send the collected points."""
         self.run.write_points(self._points)
         self._points = []
         self._last_sent = time.monotonic()
 
     def finalize(self, status: str) -> None:
-        """Send the last points."""
+        """Send all remaining points."""
         self._points += self._left_out.values()
         self._left_out = {}
         self.save()

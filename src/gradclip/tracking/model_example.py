@@ -1,4 +1,4 @@
-"""The input example of a stored model, as a file: JSON for a frame of rows, NumPy's format for an array."""
+"""Input example of a stored model, as a file: JSON for a data frame, NumPy's format for an array."""
 
 import json
 from io import StringIO
@@ -25,7 +25,7 @@ def write_example(folder: Path, example: Example) -> str:
 
 
 def read_example(path: Path) -> Example:
-    """Read a file of :func:`write_example`."""
+    """Read a file that :func:`write_example` wrote."""
     if path.suffix == ".npy":
         array: NDArray[Any] = np.load(path, allow_pickle=False)
         return array

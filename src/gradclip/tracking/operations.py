@@ -1,7 +1,7 @@
-"""Every operation on a store, once: its arguments, and how it reaches the store.
+"""All operations on a store: their arguments, and how each reaches the store.
 
-:class:`Operations` is the interface between the training process and the tracking process. A caller names an operation
-by its method, ``Operations.write_points``, so that a type checker sees a wrong name or argument;
+:class:`Operations` is the interface between the training process and the tracking process. Callers name an operation
+by its method, such as ``Operations.write_points``, so a type checker catches a wrong name or argument.
 :class:`gradclip.tracking.backend.operations.Backend` implements the methods with MLflow.
 """
 
@@ -29,7 +29,7 @@ class Delivery(Enum):
 
     QUERY = auto()  # performed once; the caller waits for the answer
     WRITE = auto()  # retried for a while, then spooled beside the run
-    LOCAL = auto()  # needs no store; performed once all writes before it are safe
+    LOCAL = auto()  # needs no store; performed once, after all earlier writes are stored or spooled
 
 
 def _delivered(delivery: Delivery) -> Callable[[Method], Method]:
@@ -44,41 +44,41 @@ query, write, local = (_delivered(delivery) for delivery in Delivery)
 
 
 class Operations(ABC):
-    """What a store can be asked for.
+    """Interface to a store.
 
-    Every write can be repeated without harm: a point, parameter, tag or file that is there already stays as it is,
-    and a run is recognized by its creation tag.
+    Every write can be repeated without harm: an existing point, parameter, tag or file stays as it is, and a run is
+    recognized by its creation tag.
     """
 
     @query
     @abstractmethod
     def open(self) -> str:
-        """Make sure that store and experiment exist, close runs whose process is gone, return the experiment's id."""
+        """Create store and experiment if needed, close runs whose process is gone and return the experiment's id."""
 
     @query
     @abstractmethod
     def check_readable(self) -> None:
-        """Refuse a store that does not exist; MLflow would create it."""
+        """Raise an error if the store does not exist; MLflow would create it."""
 
     @query
     @abstractmethod
     def is_read_only(self) -> bool:
-        """Whether nothing can be written to the store."""
+        """Return whether the store is read-only."""
 
     @query
     @abstractmethod
     def describe_datasets(self, datasets: Sequence[Dataset]) -> Sequence[DatasetDescription]:
-        """Describe data sets as MLflow does, by digest, schema and profile; asks no store."""
+        """Describe data sets as MLflow does, by digest, schema and profile; needs no store."""
 
     @query
     @abstractmethod
     def select_runs(self, selector: str | Sequence[str] | None) -> "Selection":
-        """Find training runs by filter, experiment, run id, parent id or ids; None is the newest multirun."""
+        """Find training runs by filter, experiment, run id, parent id or ids; None selects the newest multirun."""
 
     @query
     @abstractmethod
     def newest_runs(self, count: int) -> "list[StoredRun]":
-        """Return the training runs of the experiment that were started last and have ended, the newest first."""
+        """Return the experiment's last training runs that have ended, newest first."""
 
     @query
     @abstractmethod
@@ -88,39 +88,39 @@ class Operations(ABC):
     @query
     @abstractmethod
     def read_curves(self, run_ids: Sequence[str], key: str, max_points: int) -> "dict[str, Curve]":
-        """Return a metric's history of each run that has one, thinned evenly to ``max_points``.
+        """Return the history of a metric in each run that has it, thinned evenly to ``max_points``.
 
         Args:
-            run_ids: of the runs.
+            run_ids: ids of the runs.
             key: name of the metric.
-            max_points: of each curve.
+            max_points: maximum number of points of each curve.
         """
 
     @query
     @abstractmethod
     def read_file(self, run_id: str, name: str, folder: str) -> "Path | None":
-        """Download an artifact into a folder and return its path; None if there is none of that name.
+        """Download an artifact into a folder and return its path, or None if it does not exist.
 
         Args:
-            run_id: of the run.
-            name: path of the artifact within those of the run.
-            folder: where it is written.
+            run_id: id of the run.
+            name: path of the artifact among the run's artifacts.
+            folder: folder to write to.
         """
 
     @query
     @abstractmethod
     def read_model(self, run_id: str, folder: str) -> "Path | None":
-        """Download the files that the predictor of a run's stored model reads; return their folder, None without one.
+        """Download the files that a stored model's predictor reads; return their folder, or None without a model.
 
         Args:
-            run_id: of the run.
-            folder: where they are written.
+            run_id: id of the run.
+            folder: folder to write to.
         """
 
     @query
     @abstractmethod
     def find_stopped_run(self, run_id: str) -> StoppedRun:
-        """Find a run to resume, by its id or as the ``last`` that stopped on this machine."""
+        """Find a run to resume: by its id, or by ``last``, the last one that was stopped on this machine."""
 
     @query
     @abstractmethod
@@ -132,13 +132,13 @@ class Operations(ABC):
     def create_run(
         self, name: str, tags: Mapping[str, str], parent: Parent | None, start: int | None, repeated: bool = False
     ) -> str:
-        """Create a run and return its id; one that may exist is first looked for by its creation tag.
+        """Create a run and return its id; if it may exist already, look for its creation tag first.
 
         Args:
-            name: of the run.
-            tags: of the run.
-            parent: the parent run of its multirun, which is created if need be.
-            start: when it began, in milliseconds since 1970; None: now.
+            name: name of the run.
+            tags: tags of the run.
+            parent: the parent run of its multirun, created if needed.
+            start: start time in milliseconds since 1970; None means now.
             repeated: whether an earlier attempt may have created it.
         """
 
@@ -163,10 +163,10 @@ class Operations(ABC):
         """Log final metrics and tags.
 
         Args:
-            run_id: of the run.
+            run_id: id of the run.
             metrics: values by name.
             tags: values by name.
-            timestamp: in milliseconds since 1970.
+            timestamp: time in milliseconds since 1970.
         """
 
     @write
@@ -180,15 +180,15 @@ class Operations(ABC):
         """Store the content of a folder as artifacts.
 
         Args:
-            run_id: of the run.
-            folder: whose content is stored.
-            artifact_folder: where to among the artifacts; None: at their root.
+            run_id: id of the run.
+            folder: folder to store.
+            artifact_folder: destination among the artifacts; None means their root.
         """
 
     @write
     @abstractmethod
     def write_run_files(self, run_id: str, folder: str) -> None:
-        """Store config, figures, telemetry and explosion report of a run's folder as artifacts."""
+        """Store figures, telemetry, explosion report and weights in a run's folder as artifacts."""
 
     @write
     @abstractmethod
@@ -196,7 +196,7 @@ class Operations(ABC):
         """Store a text as an artifact.
 
         Args:
-            run_id: of the run.
+            run_id: id of the run.
             text: content of the artifact.
             name: path of the artifact.
         """
@@ -212,9 +212,9 @@ class Operations(ABC):
         """Set a run to FINISHED, FAILED or KILLED.
 
         Args:
-            run_id: of the run.
+            run_id: id of the run.
             status: FINISHED, FAILED or KILLED.
-            end: when it ended, in milliseconds since 1970; None: now.
+            end: end time in milliseconds since 1970; None means now.
         """
 
     @local
@@ -229,7 +229,7 @@ class Operations(ABC):
 
 
 def delivery_of(operation: str) -> Delivery:
-    """How an operation reaches the store.
+    """Return how an operation reaches the store.
 
     Raises:
         KeyError: there is no operation of that name.
@@ -242,13 +242,13 @@ def delivery_of(operation: str) -> Delivery:
 
 @cache
 def needs_run(operation: str) -> bool:
-    """Whether the first argument of an operation is the id of a run."""
+    """Return whether the first argument of an operation is the id of a run."""
     return "run_id" in inspect.signature(getattr(Operations, operation)).parameters
 
 
 @cache
 def argument_types(operation: str) -> dict[str, TypeAdapter[Any]]:
-    """How each argument of a write is checked and encoded, by name, in order; without the run's id."""
+    """Return the adapters that check and encode a write's arguments, by name, in order, without the run's id."""
     parameters = inspect.signature(getattr(Operations, operation)).parameters.values()
     return {
         parameter.name: TypeAdapter(parameter.annotation)

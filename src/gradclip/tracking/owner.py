@@ -1,8 +1,8 @@
-"""The process that owns a run: it holds a lock for as long as it lives, and tags say which and where.
+"""Ownership of runs: a process holds a lock while it trains a run, and the run's tags identify process and lock.
 
-A lock decides whether a run's process is alive, since it is right over changes of the clock, in containers, and where
-process numbers are reused. Where the lock's file is out of reach, process number, boot and PID namespace decide; what
-cannot be known counts as alive.
+The lock decides whether the process is alive: it stays reliable when the clock changes, in containers, and when process
+ids are reused. If the lock file is not accessible, process id, start time, boot and PID namespace decide; in doubt, the
+process counts as alive.
 """
 
 import fcntl
@@ -21,19 +21,19 @@ RUN_LOCK = "run.lock"  # in the folder of a run: held while it trains
 MAIN_LOCK = "process.lock"  # in the folder of a multirun: held by its main process
 PROCESS = re.compile(r"([0-9]{1,9}) since ([0-9.]{1,20})(?: of boot ([0-9a-f-]{1,40}) in ([0-9]{1,20}))?")
 
-at_end = ExitStack()  # closed by a command however it ends, while its tracking process can still be asked
+at_end = ExitStack()  # closed whenever a command ends, while its tracking process still answers
 
 _held: dict[Path, int] = {}  # file descriptors, by path
 
 
 def hold(lock: Path) -> bool:
-    """Take a lock for the life of this process; a process that ends, however it ends, gives it back.
+    """Acquire a lock for the lifetime of this process; the system releases it when the process ends.
 
     Returns:
-        Whether it could be taken, or was held already; False if another process holds it.
+        True if the lock was acquired or is already held, False if another process holds it.
 
     Raises:
-        OSError: its file cannot be created.
+        OSError: the lock file cannot be created.
     """
     lock = lock.absolute()
     if lock in _held:
@@ -48,33 +48,33 @@ def hold(lock: Path) -> bool:
 
 
 def release(lock: Path) -> None:
-    """Give back a lock of :func:`hold`."""
+    """Release a lock acquired by :func:`hold`."""
     descriptor = _held.pop(lock.absolute(), None)
     if descriptor is not None:
         os.close(descriptor)
 
 
 def is_held(lock: Path) -> bool | None:
-    """Whether some process holds a lock; None where there is no such file."""
+    """Return whether some process holds a lock; None if there is no such file."""
     return True if lock.absolute() in _held else _is_held(str(lock))
 
 
 def owner_tags(lock: Path) -> dict[str, str]:
-    """Tags that name this machine and process, and the lock that it holds."""
+    """Return tags that identify this machine, this process and its lock."""
     return {keys.HOST: socket.gethostname(), keys.PROCESS: process_identity(os.getpid()), keys.LOCK: str(lock)}
 
 
 def process_identity(number: int) -> str:
-    """A process by number, start, boot and PID namespace.
+    """Return a text that identifies a process: its id, start time, boot and PID namespace.
 
     Raises:
-        psutil.NoSuchProcess: there is none of that number.
+        psutil.NoSuchProcess: there is no process with this id.
     """
     return f"{number} since {_start_of(number)} of boot {_boot()} in {_namespace()}"
 
 
 def is_dead(tags: Mapping[str, str]) -> bool:
-    """Whether the process that a run's tags name is known to be gone."""
+    """Return whether the process named in a run's tags is known to be gone."""
     identity = tags.get(keys.PROCESS, "")
     if PROCESS.fullmatch(identity) is None or tags.get(keys.HOST) != socket.gethostname():
         return False
@@ -83,18 +83,18 @@ def is_dead(tags: Mapping[str, str]) -> bool:
 
 
 def is_gone(identity: str) -> bool:
-    """Whether a process of this boot and namespace is gone; one of another cannot be seen from here.
+    """Return whether a process is known to be gone; one of another boot or PID namespace never is.
 
     Args:
-        identity: as :func:`process_identity` returns it; anything else is not known to be gone.
+        identity: a text as :func:`process_identity` returns it; any other text returns False.
     """
-    import psutil  # only where a process may be gone: commands begin a little sooner
+    import psutil  # only when needed, so that commands start faster
 
     named = PROCESS.fullmatch(identity)
     if named is None:
         return False
     number, _, boot, namespace = named.groups()
-    if boot is None:  # as gradclip 0.1 wrote it
+    if boot is None:  # written by gradclip 0.1
         return not psutil.pid_exists(int(number))
     if (boot, namespace) != (_boot(), _namespace()):
         return False
@@ -105,12 +105,12 @@ def is_gone(identity: str) -> bool:
 
 
 def _is_held(path: str) -> bool | None:
-    """Whether some process holds a lock; None where there is no such file. The path may come from anybody."""
+    """Return whether some process holds a lock; None if there is no such file. The path is not trusted."""
     if Path(path).name not in {RUN_LOCK, MAIN_LOCK}:
         return None
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW)
-    except (OSError, ValueError):  # a path with a NUL is a ValueError
+    except (OSError, ValueError):  # a path with a NUL raises ValueError
         return None
     try:
         is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
@@ -128,7 +128,7 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def _start_of(number: int) -> str:
-    """When a process started: clock ticks since boot, which no change of the clock moves, where Linux tells them."""
+    """Return a process's start time: on Linux in ticks since boot, which a change of the clock does not affect."""
     try:
         fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
         return fields[19]
@@ -140,20 +140,20 @@ def _start_of(number: int) -> str:
 
 @cache
 def _boot() -> str:
-    """The id of this boot; 0 where the system tells none."""
+    """Return the id of this boot; 0 if the system has none."""
     path = Path("/proc/sys/kernel/random/boot_id")
     return path.read_text().strip() if path.exists() else "0"
 
 
 @cache
 def _namespace() -> str:
-    """The PID namespace of this process; 0 where the system has none."""
+    """Return the PID namespace of this process; 0 if the system has none."""
     path = Path("/proc/self/ns/pid")
     return str(path.stat().st_ino) if path.exists() else "0"
 
 
 def _give_locks_to_parent() -> None:
-    """In a forked child: a copy of a descriptor would keep the lock after its owner's end."""
+    """Close inherited locks in a forked child: a copied descriptor would hold a lock after its owner has ended."""
     for descriptor in _held.values():
         os.close(descriptor)
     _held.clear()

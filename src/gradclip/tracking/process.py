@@ -26,23 +26,23 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _Write = tuple[Callable[..., Any], tuple[Any, ...], "Future[Any]"]
-_collected: list[_Write] | None = None  # the writes of a context of :func:`together`
-_is_replacement = False  # in a tracking process: whether another died, which may have done what this one is asked for
+_collected: list[_Write] | None = None  # writes submitted within :func:`together`; None outside of it
+_is_replacement = False  # in a tracking process: whether it replaces one that died and may have performed its calls
 
 
 def ask(
     store: Store, operation: Callable[Concatenate[Operations, P], T], *args: P.args, **kwargs: P.kwargs
 ) -> "Future[T]":
-    """Perform an operation once, after all that were submitted before.
+    """Submit an operation, which is performed once, after all earlier submissions.
 
     Args:
-        store: which store.
+        store: the store.
         operation: a method of :class:`~gradclip.tracking.operations.Operations`.
-        *args: its arguments.
-        **kwargs: its arguments.
+        *args: its positional arguments.
+        **kwargs: its keyword arguments.
 
     Returns:
-        What the operation returns, or raises: a :class:`~gradclip.errors.TrackingError`.
+        A future of the operation's result, or of its :class:`~gradclip.errors.TrackingError`.
 
     Example:
         >>> store = Store("sqlite:///no.db", "artifacts", "gradclip")
@@ -56,23 +56,23 @@ def begin_run(call: Call, spool: bool) -> "Future[BegunRun]":
     """Create or reopen a run.
 
     Args:
-        call: of ``create_run`` or ``reopen_run``.
-        spool: whether the creation is spooled where a store that was open fails.
+        call: a call of ``create_run`` or ``reopen_run``.
+        spool: whether to spool the creation if the store could be opened but then fails.
     """
     return _submit_write(_begin_run, call, spool)
 
 
 def deliver(call: Call) -> "Future[int]":
-    """Write to the store or, where it does not take the write, to the spool; the number of writes in the spool."""
+    """Write to the store, or to the spool if the store is unavailable; return the number of writes in the spool."""
     return _or_spooled(_submit_write(_deliver, call), lambda: [call])
 
 
 def complete_run(call: Call, end: RunEnd) -> "Future[int]":
-    """Write all that is written at the end of a run, with as few requests as possible.
+    """Write the end of a run with as few requests as possible; return the number of writes in the spool.
 
     Args:
-        call: names store, run and folder.
-        end: what is written.
+        call: names the store, the run and its folder.
+        end: the content to write.
     """
     return _or_spooled(
         _submit_write(_complete_run, call, end), lambda: [files_of_end(call), *numbers_of_end(call, end)]
@@ -81,8 +81,8 @@ def complete_run(call: Call, end: RunEnd) -> "Future[int]":
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Submit all writes to runs within the context at its end, as one call, for one transaction of a database."""
-    global _collected  # noqa: PLW0603  # the writes come from one thread
+    """Collect the writes to runs within the context and submit them at its end, for one database transaction."""
+    global _collected  # noqa: PLW0603  # all writes come from one thread
     _collected = []
     try:
         yield
@@ -94,20 +94,20 @@ def together() -> Iterator[None]:
 
 
 def replay(folder: str, adopt: bool = False) -> "Future[int]":
-    """Perform all writes in the spool of a run's folder; how many there were.
+    """Perform all writes in the spool of a run's folder and return their number.
 
     Args:
-        folder: of the run.
-        adopt: whether writes are performed that no command of this user signed.
+        folder: the run's folder.
+        adopt: whether to perform writes that no command of this user signed.
     """
     return _submit(_replay, folder, adopt)
 
 
 def result_of(future: "Future[T]") -> T:
-    """Wait for what was submitted.
+    """Wait for a submitted call and return its result.
 
     Raises:
-        TrackingError: the store refused it, or the tracking process died.
+        TrackingError: the store refused the call, or the tracking process died.
     """
     try:
         return future.result()
@@ -116,12 +116,12 @@ def result_of(future: "Future[T]") -> T:
 
 
 def _submit(function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
-    """Have the tracking process call a function."""
+    """Call a function in the tracking process."""
     return _process().submit(function, *arguments)
 
 
 def _submit_write(function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
-    """Have the tracking process write to a run, at once or at the end of :func:`together`."""
+    """Write to a run in the tracking process, now or at the end of :func:`together`."""
     if _collected is None:
         return _submit(function, *arguments)
     result: Future[Any] = Future()
@@ -130,7 +130,7 @@ def _submit_write(function: Callable[..., Any], *arguments: Any) -> "Future[Any]
 
 
 def _distribute(done: "Future[list[Any]]", results: "Sequence[Future[Any]]") -> None:
-    """Give each write its outcome: what it returned, or the exception that it raised."""
+    """Set the future of each write to the result or the exception of that write."""
     error = done.exception()
     outcomes = [error] * len(results) if error else done.result()
     for result, outcome in zip(results, outcomes, strict=True):
@@ -141,7 +141,7 @@ def _distribute(done: "Future[list[Any]]", results: "Sequence[Future[Any]]") -> 
 
 
 def _or_spooled(delivered: "Future[int]", writes: Callable[[], Sequence[Call]]) -> "Future[int]":
-    """The result of a delivery; if the tracking process dies of it time and again, it is spooled from here."""
+    """Return the result of a delivery; if the tracking process dies repeatedly, spool the writes in this process."""
     result: Future[int] = Future()
 
     def settle(done: "Future[int]") -> None:
@@ -176,24 +176,24 @@ def _process() -> ChildProcess:
 
 
 def _start(is_replacement: bool) -> ProcessPoolExecutor:
-    if multiprocessing.get_start_method() == "loky":  # in a job of joblib's, whose method a plain Python cannot find
+    if multiprocessing.get_start_method() == "loky":  # in a joblib worker; plain Python has no such method
         multiprocessing.set_start_method("spawn", force=True)
     spawn = multiprocessing.get_context("spawn")  # a fork would copy torch's threads and locks
     pool = ProcessPoolExecutor(1, mp_context=spawn, initializer=_prepare, initargs=(is_replacement,))
     main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")  # else it would run the user's script, which may train, once more
+    sys.modules["__main__"] = ModuleType("__main__")  # else the child would also run the user's script, which may train
     try:
-        pool.submit(int)  # starts it
+        pool.submit(int)  # starts the process
     finally:
         sys.modules["__main__"] = main
-    # A job of joblib's ends as any child process does: it closes queues (priority 10) and waits for its children before
-    # it would think of executors.
+    # A joblib worker ends as any child process does: it closes queues (priority 10) and waits for its children before
+    # executors are shut down.
     Finalize(None, pool.shutdown, exitpriority=100)
     return pool
 
 
 def _prepare(is_replacement: bool) -> None:
-    """In the tracking process: leave signals to the training process, which closes the run, and end with it."""
+    """Initialize the tracking process: ignore stop signals, since the training process closes the run; exit with it."""
     global _is_replacement  # noqa: PLW0603  # once, before the first call
     _is_replacement = is_replacement
     for number in STOP_SIGNALS:
@@ -209,7 +209,7 @@ def _exit_with_parent() -> None:
 
 
 def _backend() -> ModuleType:
-    """The module that delivers; MLflow is loaded with it, in the tracking process only."""
+    """Return the delivery module; importing it loads MLflow, so only the tracking process does."""
     load_module("gradclip.tracking.backend.delivery")
     from gradclip.tracking.backend import delivery
 
@@ -244,14 +244,13 @@ def _replay(folder: str, adopt: bool) -> Any:
 
 
 def load_module(name: str) -> None:
-    """Import a module and all that it imports, unless it is there already, without the garbage collector.
+    """Import a module and its dependencies with garbage collection disabled, unless it is loaded already.
 
-    The collector would traverse all modules again and again while they load, which takes a tenth to a fifth of the
-    time, and later during training and at the end of the process, where that takes a second: nothing of them is ever
-    garbage.
+    Modules are never garbage, but the collector traverses them repeatedly: while they load, which takes a tenth to a
+    fifth of the time, during training, and at exit, which takes a second.
 
     Args:
-        name: of the module.
+        name: the module's name.
     """
     if name in sys.modules:
         return

@@ -1,4 +1,4 @@
-"""Plain data between the training process and the tracking process: the store, points, calls; no MLflow."""
+"""Plain data that the training process and the tracking process exchange, without MLflow."""
 
 import re
 import time
@@ -10,15 +10,15 @@ if TYPE_CHECKING:
     from gradclip.config.tracking import TrackingSettings
     from gradclip.tracking.stored_runs import Curve
 
-PARENT_FILE = "parent.json"  # in the folder of a multirun: its parent run and the store that it is in
+PARENT_FILE = "parent.json"  # in the folder of a multirun: its parent run and that run's store
 MAIN_FILE = "process.json"  # in the folder of a multirun: the owner tags of its main process
-RUN_FILE = "run.json"  # in the folder of a run: which run of the store it belongs to
-SPOOL_FILE = "unsent.jsonl"  # in the folder of a run: writes that the store has not taken yet
-CHECKPOINT_FILE = "checkpoints/last.ckpt"  # in the folder of a run: what it resumes from
+RUN_FILE = "run.json"  # in the folder of a run: the id of this run in the store
+SPOOL_FILE = "unsent.jsonl"  # in the folder of a run: writes that the store has not accepted yet
+CHECKPOINT_FILE = "checkpoints/last.ckpt"  # in the folder of a run: the checkpoint that it resumes from
 
 
 def now() -> int:
-    """Milliseconds since 1970, the time stamp of MLflow."""
+    """Return the time in milliseconds since 1970, as MLflow stores it."""
     return time.time_ns() // 1_000_000
 
 
@@ -30,7 +30,7 @@ class Store(NamedTuple):
         artifacts: folder of the artifacts, for a database store.
         experiment: name of the experiment.
         retry_seconds: how long a write is retried before it is spooled.
-        spool_if_absent: whether everything is spooled where the store cannot be opened.
+        spool_if_absent: whether to spool everything if the store cannot be opened.
     """
 
     uri: str
@@ -41,7 +41,7 @@ class Store(NamedTuple):
 
     @classmethod
     def of(cls, settings: "TrackingSettings") -> "Store":
-        """The store that the settings name."""
+        """Return the store that the settings name."""
         assert settings.uri is not None
         address = (settings.uri, settings.artifacts, settings.experiment)
         return cls(*address, settings.retry_seconds, settings.spool_if_absent)
@@ -65,11 +65,11 @@ class Call(NamedTuple):
     """A write to the store.
 
     Attributes:
-        store: which store.
+        store: the store.
         operation: name of a method of :class:`gradclip.tracking.operations.Operations`.
-        run_id: the run that is written; empty where it is created. A creation tag until the store has given an id.
+        run_id: id of the run; its creation tag until the store has assigned one; empty if the spool creates the run.
         arguments: all other arguments, in order.
-        folder: of the run; a write that the store does not take waits there.
+        folder: the run's folder, whose spool keeps a write that the store does not accept.
     """
 
     store: Store
@@ -80,7 +80,7 @@ class Call(NamedTuple):
 
 
 class BegunRun(NamedTuple):
-    """A run that the store has, or whose creation is spooled.
+    """A run that exists in the store, or whose creation is spooled.
 
     Attributes:
         experiment_id: None while its creation is spooled.
@@ -100,9 +100,9 @@ class StoppedRun(NamedTuple):
         folder: where it wrote.
         host: the machine that it ran on.
         config: its resolved config, YAML.
-        data_digest: SHA-256 of the file that its table was read from; empty where none is known.
+        data_digest: SHA-256 of the file of its table; empty if unknown.
         parameters: names of the parameters that are in the store.
-        last_steps: of each metric, the last step that is in the store.
+        last_steps: the last step of each metric that is in the store.
     """
 
     run_id: str
@@ -125,14 +125,14 @@ class Point(NamedTuple):
 
 
 class RunEnd(NamedTuple):
-    """All that is written at the end of a run whose curves were not logged while it trained.
+    """The final writes of a run whose curves were not logged while it trained.
 
     Attributes:
-        curves: by metric; nothing of them is in the store yet.
+        curves: curves by metric, none of which is in the store yet.
         summary: final metrics.
         tags: new tags, such as the outcome.
         end: when training ended, milliseconds since 1970.
-        timestamp: of the points; SQLite inserts quickest where it is later than that of the run before.
+        timestamp: timestamp of the points; SQLite inserts fastest if it is later than the previous run's.
     """
 
     curves: "dict[str, Curve]"
@@ -143,16 +143,16 @@ class RunEnd(NamedTuple):
 
 
 def files_of_end(call: Call) -> Call:
-    """The write that stores the files of a run that is completed; the call names store, run and folder."""
+    """Return the write that stores the files of a completed run; the call names the store, the run and its folder."""
     return call._replace(operation="write_run_files", arguments=(call.folder,))
 
 
 def numbers_of_end(call: Call, end: RunEnd) -> list[Call]:
-    """The writes that complete a run after its files, one by one.
+    """Return the writes that complete a run after its files are stored.
 
     Args:
-        call: names store, run and folder.
-        end: what is written.
+        call: names the store, the run and its folder.
+        end: the content to write.
     """
     points = [
         Point(key, value, end.timestamp, step)
@@ -172,10 +172,10 @@ class ModelFiles(NamedTuple):
 
     Attributes:
         artifacts: path of each file that the predictor reads, by name.
-        example: path of an input example, ``.parquet`` for rows or ``.npy`` for sequences.
+        example: path of an input example, ``.json`` for rows or ``.npy`` for sequences.
         requirements: packages that the predictor imports, with their versions.
-        network: path of the network as ``torch.save`` writes it, which MLflow's flavour for torch loads; empty in what
-            version 0.1 left to be sent.
+        network: path of the network as ``torch.save`` writes it, for MLflow's torch flavor; empty in spools of
+            version 0.1.
     """
 
     artifacts: dict[str, str]
@@ -185,7 +185,7 @@ class ModelFiles(NamedTuple):
 
 
 def model_name(run_name: str) -> str:
-    """The name of a run's model: that of the run, without the characters that MLflow refuses in it.
+    """Return the name of a run's model: the run's name, with ``_`` for characters that MLflow refuses.
 
     Example:
         >>> model_name("norm=1.0 seed=0")
@@ -195,7 +195,7 @@ def model_name(run_name: str) -> str:
 
 
 class Dataset(NamedTuple):
-    """Examples that a run reads; ``frame`` is None where they are generated during training."""
+    """Examples that a run reads; ``frame`` is None if they are generated during training."""
 
     name: str
     source: str
@@ -205,7 +205,7 @@ class Dataset(NamedTuple):
 
 
 class DatasetDescription(NamedTuple):
-    """What MLflow stores of a data set: no rows, but a digest of them."""
+    """Description of a data set as MLflow stores it: a digest of the rows, not the rows."""
 
     name: str
     digest: str

@@ -1,4 +1,4 @@
-"""A tracked run, as the training process sees it: every call returns at once, the tracking process does the work."""
+"""A tracked run in the training process: writes return at once, and the tracking process performs them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -26,31 +26,31 @@ from gradclip.tracking.records import (
 
 P = ParamSpec("P")
 ENDED_EARLY = {  # descriptions of runs without a result
-    "FAILED": "**Failed**: the command that trained it printed why.",
-    "KILLED": "**Stopped** before its end. If it was trained alone, resume=last goes on with it.",
+    "FAILED": "**Failed**: the command that trained it printed the reason.",
+    "KILLED": "**Stopped** before its end. If it was trained alone, resume=last continues it.",
 }
 
 
 class TrackedRun:
     """One run in the store.
 
-    Of a resumed run, parameters and points that the store has are not written again.
+    If the run is resumed, parameters and points that the store already has are not written again.
 
     Args:
-        store: where it is kept.
-        name: its name.
-        tags: its tags from the start.
-        folder: where its files are.
-        parent: the parent run of the multirun that it belongs to.
-        resumed: the run that is resumed; None creates one.
-        lock: held by the process for all runs that it trains; by default one in the run's folder, until the run ends.
-        spool: whether its creation is spooled where a store that was open fails.
+        store: the store.
+        name: name of the run.
+        tags: initial tags.
+        folder: folder of the run's files.
+        parent: the parent run, if the run belongs to a multirun.
+        resumed: the run to resume; None creates a new one.
+        lock: a lock that this process holds for all its runs; by default, one in the run's folder until the run ends.
+        spool: whether to spool the run's creation if the store could be opened but then fails.
 
     Attributes:
-        unsent: how many writes were in the spool when :meth:`wait` last returned.
+        unsent: number of writes in the spool when :meth:`wait` last returned.
 
     Raises:
-        TrackingError: another process trains it.
+        TrackingError: another process is training this run.
     """
 
     def __init__(
@@ -72,20 +72,20 @@ class TrackedRun:
         self._own_lock = None if lock else folder / RUN_LOCK
         lock = lock or folder / RUN_LOCK
         if not hold(lock):
-            raise TrackingError(f"{folder}: another command trains this run")
+            raise TrackingError(f"{folder}: another command is training this run")
         all_tags = {**tags, keys.FOLDER: str(folder), **owner_tags(lock)}
         if resumed:
             self._id = resumed.run_id
             begin = self._call(Operations.reopen_run, all_tags)
         else:
-            self._id = uuid4().hex  # a creation tag, by which the tracking process knows the run
+            self._id = uuid4().hex  # a creation tag, which identifies the run to the tracking process
             create = (name, all_tags | {keys.CREATION: self._id}, parent, now())
             begin = Call(store, Operations.create_run.__name__, self._id, create, str(folder))
         self._begun = process.begin_run(begin, spool)
 
     @property
     def begun(self) -> BegunRun:
-        """The ids of the run and its experiment, as soon as the store has created it, or its creation is spooled.
+        """The ids of the run and its experiment; waits until the run is created or its creation is spooled.
 
         Raises:
             TrackingError: the store cannot be opened, or refuses the run.
@@ -112,7 +112,7 @@ class TrackedRun:
         self._write(Operations.write_summary, new, dict(tags), now())
 
     def write_run_files(self) -> None:
-        """Store what the run leaves in its folder as artifacts."""
+        """Store the run's figures, telemetry, explosion report and weights as artifacts."""
         self._write(Operations.write_run_files, str(self.folder))
 
     def write_files(self, folder: Path, artifact_folder: str | None = None) -> None:
@@ -124,7 +124,7 @@ class TrackedRun:
         self._write(Operations.write_text, text, name)
 
     def write_datasets(self, datasets: Sequence[DatasetDescription]) -> None:
-        """Log the data sets that are read."""
+        """Log the data sets that the run reads."""
         self._write(Operations.write_datasets, list(datasets))
 
     def write_model(self, files: ModelFiles) -> None:
@@ -132,21 +132,21 @@ class TrackedRun:
         self._write(Operations.write_model, files)
 
     def keep_checkpoint(self, path: Path) -> None:
-        """Make a checkpoint the one to resume from, once all that came before it is in the store."""
+        """Make a checkpoint the one to resume from, after all earlier writes are stored or spooled."""
         call = Call(self.store, Operations.keep_checkpoint.__name__, self._id, (str(path),), str(self.folder))
         self._pending.append(process.deliver(call))
 
     def start_system_metrics(self) -> None:
-        """Begin to record the use of CPU, memory and disk."""
+        """Start recording CPU, memory and disk use."""
         self._write(Operations.start_system_metrics)
 
     def complete(self, end: RunEnd) -> None:
-        """Log curves, final metrics and tags at once, and set the run to FINISHED."""
+        """Store files, log curves, final metrics and tags in one call, and set the run to FINISHED."""
         call = Call(self.store, Operations.end_run.__name__, self._id, (), str(self.folder))
         self._pending.append(process.complete_run(call, end))
 
     def end(self, status: str, wait: bool = True) -> None:
-        """Set the run to FINISHED, FAILED or KILLED, and wait until all is written, or spooled.
+        """Set the run to FINISHED, FAILED or KILLED, and wait until everything is written or spooled.
 
         Raises:
             TrackingError: something could not be written.
@@ -162,14 +162,14 @@ class TrackedRun:
                     release(self._own_lock)
 
     def wait(self) -> None:
-        """Wait until all is written, or spooled.
+        """Wait until everything is written or spooled.
 
         Raises:
             TrackingError: something could not be written.
         """
-        self.begun  # noqa: B018  # raises what kept the run from being created
+        self.begun  # noqa: B018  # raises the error that kept the run from being created
         for future in self._pending:
-            future.exception()  # waits for all, before the first failure is raised
+            future.exception()  # wait for all before raising the first failure
         for future in self._pending:
             self.unsent = process.result_of(future)
         self._pending.clear()
@@ -185,5 +185,5 @@ class TrackedRun:
     def _call(
         self, operation: Callable[Concatenate[Operations, str, P], Any], *args: P.args, **kwargs: P.kwargs
     ) -> Call:
-        assert not kwargs  # a call is spooled by the order of its arguments
+        assert not kwargs  # calls are spooled with positional arguments only
         return Call(self.store, operation.__name__, self._id, args, str(self.folder))

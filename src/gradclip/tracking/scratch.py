@@ -1,4 +1,4 @@
-"""Folders for files that are needed for a moment: of one process, closed to other users, removed once it is gone."""
+"""Temporary folders: private to one user and one process, and removed once that process is gone."""
 
 import os
 import re
@@ -11,12 +11,12 @@ from pathlib import Path
 
 from gradclip.tracking.owner import is_gone, process_identity
 
-NAME = re.compile(r"gradclip-(.+)-\w+")  # with the identity of a process, _ for its spaces
+NAME = re.compile(r"gradclip-(.+)-\w+")  # the identity of a process, with _ for spaces, and a random suffix
 
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """Give a folder with mode 0700 that is removed at the end; its name says which process it is of."""
+    """Yield a temporary folder with mode 0700, named after this process and removed at the end."""
     owner = process_identity(os.getpid()).replace(" ", "_")
     with tempfile.TemporaryDirectory(prefix=f"gradclip-{owner}-") as folder:
         yield Path(folder)
@@ -24,16 +24,16 @@ def scratch_folder() -> Iterator[Path]:
 
 @contextmanager
 def temporary_files_in(folder: Path) -> Iterator[None]:
-    """Have libraries put their temporary files into a folder, for as long as nothing else asks for another one."""
+    """Make libraries put their temporary files into a folder; a context that overlaps overrides this one."""
     tempfile.tempdir = str(folder)
     try:
         yield
     finally:
-        tempfile.tempdir = None  # and not the one before, which a call that was given up may have removed
+        tempfile.tempdir = None  # not the previous value: an abandoned call may have removed that folder
 
 
 def remove_abandoned() -> None:
-    """Remove the folders that killed processes of this user left; what cannot be removed stays."""
+    """Remove the folders that killed processes of this user left, as far as possible."""
     for entry in os.scandir(tempfile.gettempdir()):
         named = NAME.fullmatch(entry.name)
         if named and _is_our_folder(entry) and is_gone(named[1].replace("_", " ")):

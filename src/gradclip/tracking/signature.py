@@ -1,8 +1,8 @@
-"""Signatures of what this user's commands left in a folder, so that what somebody else put there is not trusted.
+"""Signatures of the files that this user's commands leave in a folder, so that files of others are not trusted.
 
-Folders of runs can be read back from tags of a shared store, and artifacts of such a store can look like the folder of
-a run. A file that says what to write to which store, or that a folder belongs to a run, is believed only with the
-signature of a key that is kept outside of any store, readable by this user only.
+The path of a run's folder may come from a tag in a shared store, and artifacts in such a store can look like a run's
+folder. A file that lists writes to a store, or that assigns a folder to a run, is trusted only if it is signed with a
+key that is kept outside of all stores and is readable by this user only.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ KEY_BYTES = 32
 
 
 def sign(folder: Path, text: str) -> str:
-    """Return the signature of a text in a folder, HMAC-SHA256 in hexadecimal digits; it holds in no other folder.
+    """Return the signature of a text, HMAC-SHA256 in hexadecimal digits, which is valid in one folder only.
 
     Raises:
         TrackingError: the key cannot be created, or others can read it.
@@ -31,12 +31,12 @@ def sign(folder: Path, text: str) -> str:
 
 
 def is_signed(folder: Path, text: str, signature: object) -> bool:
-    """Whether a signature is that of this user's commands.
+    """Return whether a signature was made by this user's commands.
 
     Args:
-        folder: that the text is about.
-        text: what was signed.
-        signature: that was found beside it.
+        folder: the folder for which the text was signed.
+        text: the signed text.
+        signature: the signature that was found beside it.
 
     Raises:
         TrackingError: the key cannot be created, or others can read it.
@@ -45,14 +45,14 @@ def is_signed(folder: Path, text: str, signature: object) -> bool:
 
 
 def key_file() -> Path:
-    """The file of this user's key, under ``XDG_STATE_HOME``."""
+    """Return the path of this user's key, under ``XDG_STATE_HOME``."""
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(state, "gradclip", "key")
 
 
 @cache
 def key_of(path: Path) -> bytes:
-    """Return the key in a file, created at first.
+    """Return the key in a file, which is created if needed.
 
     Raises:
         TrackingError: it cannot be created or read, others can read it, or it is damaged.
@@ -61,16 +61,16 @@ def key_of(path: Path) -> bytes:
         if not path.exists():
             _create(path)
         mode, key = path.stat(), path.read_bytes()
-    except (OSError, RuntimeError) as error:  # a user without a home has a RuntimeError
+    except (OSError, RuntimeError) as error:  # a missing home folder raises RuntimeError
         raise TrackingError(f"{path}: the key that signs files of runs cannot be created or read: {error}") from error
     if mode.st_uid != os.getuid() or mode.st_mode & 0o077 or len(key) != KEY_BYTES:
-        what = f"must be {KEY_BYTES} bytes that only you can read (mode 600); remove it for a new one"
+        what = f"must be {KEY_BYTES} bytes that only you can read (mode 600); remove it to create a new one"
         raise TrackingError(f"{path}: {what}")
     return key
 
 
 def _create(path: Path) -> None:
-    """Create the key whole or not at all; of several processes that create it the first wins."""
+    """Create the key completely or not at all; if several processes create it, the first wins."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -87,26 +87,26 @@ def _create(path: Path) -> None:
 
 
 def write_run_note(folder: Path, run_id: str, creation: str, settings: str) -> None:
-    """Leave a signed note in the folder of a run.
+    """Write a signed note to the folder of a run.
 
     Args:
-        folder: of the run, which is created if need be.
-        run_id: the id that the store gave it; the creation tag, as long as its creation is spooled.
-        creation: its creation tag.
-        settings: fingerprint of its settings.
+        folder: the run's folder, created if needed.
+        run_id: id of the run in the store; its creation tag while its creation is spooled.
+        creation: creation tag of the run.
+        settings: fingerprint of the run's settings.
     """
     folder.mkdir(parents=True, exist_ok=True)
     note = {"run_id": run_id, "creation": creation, "settings": settings}
-    with suppress(TrackingError):  # without a key the run cannot be resumed, which is reported then
+    with suppress(TrackingError):  # without a key the run cannot be resumed, which is reported when it is tried
         note["signature"] = sign(folder, f"{run_id} {settings}")
     write_note(folder / RUN_FILE, note)
 
 
 def signed_settings(folder: Path, run_id: str) -> str | None:
-    """The fingerprint of the settings with which a command of this user began a run in a folder.
+    """Return the fingerprint of the settings with which a command of this user began a run in a folder.
 
     Returns:
-        None where no such command left the note of that run there.
+        The fingerprint; None if the folder has no signed note of that run.
 
     Raises:
         TrackingError: the note is damaged, or there is no key.

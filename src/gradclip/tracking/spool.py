@@ -1,11 +1,11 @@
-"""Writes that the store did not accept, in a file beside the run: data only, in order, performed exactly once later.
+"""Spool of a run: a data file beside it with the writes that the store did not accept, replayed later in order.
 
-A line is one write, as JSON: the version of the format, the operation and its arguments by name, the run, the store,
-and a signature. :class:`~gradclip.tracking.operations.Operations` says how each argument is checked and encoded. Every
-write can be repeated without harm, so that a spool that was replayed in part is replayed again from its beginning.
+Each line is one write as JSON: the format version, the operation and its arguments by name, the run, the store and a
+signature. :class:`~gradclip.tracking.operations.Operations` defines how each argument is checked and encoded. Every
+write can be repeated without harm, so a partly replayed spool is replayed from its beginning.
 
-A spool is not obeyed because of where it lies: lines are performed only if a command of this user signed them, all are
-checked before the first is performed, and they name no file outside of the run's folder.
+A spool is not trusted because of its location: lines are performed only if a command of this user signed them, all
+lines are checked before the first is performed, and none may name a file outside the run's folder.
 """
 
 import json
@@ -28,16 +28,16 @@ from gradclip.tracking.signature import is_signed, sign, write_run_note
 
 Perform = Callable[[Call], Any]
 VERSION = 2
-REFUSED_FILE = "refused.jsonl"  # in the folder of the run: writes that the store will never take
+REFUSED_FILE = "refused.jsonl"  # in the folder of the run: writes that the store will never accept
 MODEL_FOLDER = "unsent_model"  # in the folder of the run
 PAUSE = 2.0  # seconds between two attempts to replay a spool while its run trains
 
 
 class Spool:
-    """The file of one run.
+    """The spool of one run.
 
     Args:
-        folder: of the run.
+        folder: the run's folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -50,17 +50,17 @@ class Spool:
 
     @property
     def is_due(self) -> bool:
-        """Whether it is time to try to replay."""
+        """Whether the next attempt to replay is due."""
         return time.monotonic() >= self._next_attempt
 
     def id_of(self, run_id: str) -> str:
-        """The store's id of the run of this folder, if it is named by its creation tag; other ids as they are."""
+        """Return the store's id of this folder's run if ``run_id`` is its creation tag; return other ids unchanged."""
         path = self.folder / RUN_FILE
         note = read_note(path) if path.exists() else {}
         return str(note["run_id"]) if note.get("creation") == run_id else run_id
 
     def add(self, call: Call) -> None:
-        """Append a write; it and the files that it names are on disk before this returns.
+        """Append a write and sync it, with the files that it names, to disk.
 
         Raises:
             OSError: the disk is full, or the folder cannot be written.
@@ -73,17 +73,18 @@ class Spool:
             _append(self.path, f"{line}\n")
 
     def replay(self, perform: Perform, adopt: bool = False) -> int:
-        """Perform all writes in order, remove the file, and return how many there were.
+        """Perform all writes in order, remove the file and return the number of writes.
 
-        A write that the store refuses keeps none of the others back: it is moved to a file of its own.
+        A write that the store refuses does not block the others: it is moved to a separate file.
 
         Args:
-            perform: performs one; what else it raises ends the replay, and the file stays.
-            adopt: whether lines are performed that no command of this user signed.
+            perform: performs one write; any exception but a refusal ends the replay and keeps the file.
+            adopt: whether to perform lines that no command of this user signed.
 
         Raises:
-            RefusedWriteError: the store refused some of them; the first reason, after all others were performed.
-            TrackingError: a line is not signed, or not a write that this version knows; none was performed.
+            RefusedWriteError: the store refused some writes; raised with the first reason after the others succeeded.
+            TrackingError: a line is unsigned or not a write that this version knows, so nothing was performed; or the
+                store refused to create the run.
         """
         self._next_attempt = time.monotonic() + PAUSE
         refused: list[tuple[Call, RefusedWriteError]] = []
@@ -101,42 +102,40 @@ class Spool:
             self.path.unlink(missing_ok=True)
         Path(self._lock.lock_file).unlink(missing_ok=True)
         if refused:
-            where = f"{len(refused)} of {len(calls)} writes of {self.folder} are refused for good, see {REFUSED_FILE}"
+            where = f"{len(refused)} of {len(calls)} writes of {self.folder} were refused for good, see {REFUSED_FILE}"
             raise RefusedWriteError(f"{where}: {refused[0][1]}")
         return len(calls)
 
     def _create(self, call: Call, perform: Perform) -> str:
-        """Create the run that the other writes are for, and return its id."""
+        """Create the run that the other writes belong to and return its id."""
         try:
             run_id = str(perform(call))
-        except RefusedWriteError as error:  # without it there is nothing to write to
+        except RefusedWriteError as error:  # without the run there is nothing to write to
             raise TrackingError(str(error)) from error
         tags = call.arguments[1]
         write_run_note(self.folder, run_id, tags.get(keys.CREATION, ""), tags.get(keys.CONFIG_HASH, ""))
         return run_id
 
     def calls(self, adopt: bool = False) -> list[Call]:
-        """All writes, in order.
+        """Return all writes in order.
 
         Args:
-            adopt: whether lines are read that no command of this user signed.
+            adopt: whether to read lines that no command of this user signed.
 
         Raises:
-            TrackingError: a line is not signed, or not a write that this version knows.
+            TrackingError: a line is unsigned, or not a write that this version knows.
         """
         try:
             lines = [_object(json.loads(line)) for line in self._lines()]
             if not (adopt or all(_is_ours(line, self.folder) for line in lines)):
-                raise TrackingError(
-                    f"{self.path}: no command of yours wrote this file; if you know better, --adopt sends it"
-                )
+                raise TrackingError(f"{self.path}: no command of yours wrote this file; --adopt sends it anyway")
             return [decode(line, self.folder) for line in lines]
-        except (ValueError, KeyError, TypeError, RecursionError) as error:  # pydantic's and JSON's are ValueErrors
+        except (ValueError, KeyError, TypeError, RecursionError) as error:  # pydantic and json raise ValueErrors
             reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else first_line(error)
-            raise TrackingError(f"{self.path}: holds what is not a write to the store: {reason}") from error
+            raise TrackingError(f"{self.path}: contains an invalid write: {reason}") from error
 
     def _lines(self) -> Iterator[str]:
-        """The whole lines; one that a loss of power cut short is no write."""
+        """Yield the complete lines; a power loss may have cut the last one short."""
         if self.path.exists():
             with self.path.open() as file:
                 yield from (line for line in file if line.endswith("\n"))
@@ -147,7 +146,7 @@ def _creates(call: Call) -> bool:
 
 
 def _append(path: Path, line: str) -> None:
-    """Append a line; one that a loss of power cut short before would spoil it, and is removed."""
+    """Append a line, after removing an incomplete one that a power loss left."""
     is_new, whole = not path.exists(), _size_of_whole_lines(path)
     try:
         with path.open("ab") as file:
@@ -177,12 +176,12 @@ def _size_of_whole_lines(path: Path) -> int:
 
 def _object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ValueError(f"got {type(value).__name__} where an object is expected")
+        raise ValueError(f"got {type(value).__name__}, expected an object")
     return value
 
 
 def _signed(line: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """A line with its signature; without one where this user has no key, so that it has to be adopted."""
+    """Return a line with its signature; if this user has no key, without one, and it has to be adopted."""
     with suppress(TrackingError):
         return {**line, "signature": sign(folder, json.dumps(line, sort_keys=True))}
     return line
@@ -194,7 +193,7 @@ def _is_ours(line: dict[str, Any], folder: Path) -> bool:
 
 
 def encode(call: Call) -> dict[str, Any]:
-    """A write as plain data; a model's files, which are in a temporary folder, are copied beside the run."""
+    """Encode a write as plain data; copy a model's files from their temporary folder to the run's folder."""
     arguments = dict(zip(argument_types(call.operation), call.arguments, strict=False))
     if call.operation == Operations.write_model.__name__:
         arguments["files"] = _copy_model(arguments["files"], Path(call.folder, MODEL_FOLDER))
@@ -205,15 +204,15 @@ def encode(call: Call) -> dict[str, Any]:
 
 
 def decode(line: dict[str, Any], folder: Path) -> Call:
-    """A write from plain data, each argument checked.
+    """Decode a write from plain data and check each argument.
 
     Args:
-        line: of :func:`encode`, or of version 1.
-        folder: of the run.
+        line: a line as :func:`encode` returns it, or one of version 1.
+        folder: the run's folder.
 
     Raises:
         KeyError: a part is missing, or there is no such operation.
-        ValueError: an argument is not what the operation takes.
+        ValueError: an argument is invalid.
     """
     if "version" not in line:
         from gradclip.tracking.spool_version_1 import upgrade
@@ -225,7 +224,7 @@ def decode(line: dict[str, Any], folder: Path) -> Call:
     types, arguments = argument_types(operation), _object(line["arguments"])
     if unknown := arguments.keys() - types.keys():
         raise ValueError(f"{operation} has no argument {min(unknown)!r}")
-    names = list(types)[: len(arguments)]  # only last ones may be left out
+    names = list(types)[: len(arguments)]  # only trailing ones may be omitted
     checked = tuple(types[name].validate_python(arguments[name]) for name in names)
     for path in _paths(checked, names):
         if not Path(path).resolve().is_relative_to(folder.resolve()):
@@ -234,7 +233,7 @@ def decode(line: dict[str, Any], folder: Path) -> Call:
 
 
 def _paths(arguments: Sequence[Any], names: Sequence[str]) -> Iterator[str]:
-    """The paths of files among the arguments of a write."""
+    """Yield the paths of files and folders among the arguments of a write."""
     for name, value in zip(names, arguments, strict=True):
         if name == "folder":
             yield value
@@ -243,7 +242,7 @@ def _paths(arguments: Sequence[Any], names: Sequence[str]) -> Iterator[str]:
 
 
 def _files(call: Call) -> list[Path]:
-    """The files that a write sends later; those of a model were copied, see :func:`encode`."""
+    """Return the files in the folder that a write sends; :func:`encode` has copied and synced a model's files."""
     folders = _paths(call.arguments, [*argument_types(call.operation)][: len(call.arguments)])
     found = [path for folder in folders for path in Path(folder).rglob("*")]
     return [path for path in found if path.is_file() and not path.is_symlink()]

@@ -1,4 +1,4 @@
-"""Spools that gradclip 0.1 wrote before the format had a version: a function's name and its arguments in order."""
+"""Spool format of gradclip 0.1, without a version number: a function's name and its arguments in order."""
 
 import json
 from pathlib import Path
@@ -10,15 +10,15 @@ from gradclip.tracking.operations import argument_types
 
 
 def upgrade(line: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """A line of version 2 for one of version 1.
+    """Convert a line of version 1 to version 2.
 
     Args:
-        line: of version 1.
-        folder: of the run.
+        line: the line of version 1.
+        folder: the run's folder.
 
     Raises:
         KeyError: a part of the line is missing.
-        ValueError: a part is not what the operation takes.
+        ValueError: a part of the line is invalid.
     """
     operation, arguments = line["function_name"], list(line["arguments"])
     try:
@@ -41,7 +41,7 @@ def _description(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _model_files(files: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The input example, which version 1 kept in the line, becomes a file beside the others."""
+    """Write the input example, which version 1 kept in the line, to a file beside the others."""
     example = files["example"]
     stem = folder / "unsent_model" / "example"
     if "array" in example:

@@ -1,4 +1,4 @@
-"""What is read from the store; plain data, no MLflow."""
+"""Plain data that is read from the store, without MLflow."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -10,18 +10,18 @@ from gradclip.scores import Split
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A training run as the store has it.
+    """A training run in the store.
 
     Attributes:
         run_id: its id.
         name: its name.
-        parent: id of the multirun that it belongs to; None for a run of its own.
+        parent: id of its parent run; None for a run outside a multirun.
         status: FINISHED, RUNNING, FAILED or KILLED.
-        seconds: from its start to its end; NaN if it has not ended.
+        seconds: time from start to end; NaN if it has not ended.
         parameters: every setting, as text under its dotted name.
         metrics: the last value of each metric.
         tags: its tags, without those of MLflow.
-        rows: number of rows of each kind of examples, where they are a table.
+        rows: number of rows of each kind of examples, if they come from a table.
     """
 
     run_id: str
@@ -36,18 +36,18 @@ class StoredRun:
 
     @property
     def outcome(self) -> str:
-        """``learned``, ``stalled`` or ``diverged``; empty where the run has not ended."""
+        """``learned``, ``stalled``, ``diverged`` or ``finished``; empty if the run has no result."""
         return self.tags.get(keys.OUTCOME, "")
 
 
 class Selection(NamedTuple):
-    """The runs that were asked for.
+    """The runs that match a query.
 
     Attributes:
         runs: the training runs that ended, oldest first.
-        unfinished: how many others were left out, since they have not ended, or failed.
-        parent: id of the multirun that all of them belong to, if one was asked for.
-        title: what was asked for, in words.
+        unfinished: number of matching runs that are excluded because they failed or have not ended.
+        parent: id of the parent run, if the query was a multirun.
+        title: the query in words.
     """
 
     runs: list[StoredRun]
@@ -57,7 +57,7 @@ class Selection(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """The finite points of a metric: steps and values, ``[points]`` each, in the order of the steps."""
+    """The finite points of a metric, sorted by step: steps and values, ``[points]`` each."""
 
     step: Integers
     value: Floats

@@ -11,12 +11,12 @@ from gradclip.tracking.spool import Spool
 
 
 class Replayed(NamedTuple):
-    """What became of the spool of one run.
+    """Result of replaying the spool of one run.
 
     Attributes:
-        folder: of the run.
-        writes: how many were sent.
-        error: why they were not, or not all; None where they were.
+        folder: the run's folder.
+        writes: number of writes that were sent.
+        error: why the replay failed; None if it succeeded.
     """
 
     folder: Path
@@ -25,18 +25,18 @@ class Replayed(NamedTuple):
 
 
 def sync(folder: Path, adopt: bool = False) -> Iterator[Replayed]:
-    """Replay all spools below a folder, oldest first; one that fails keeps none of the others back.
+    """Replay all spools below a folder, oldest first; a spool that fails does not block the others.
 
     Args:
-        folder: where to look.
-        adopt: whether spools are sent that no command of this user wrote.
+        folder: folder to search.
+        adopt: whether to send spools that no command of this user wrote.
 
     Raises:
         ConfigError: there is no such folder.
     """
     try:
         found = folder.is_dir()
-    except OSError as error:  # of a name that is too long, or a folder that cannot be entered
+    except OSError as error:  # the name is too long, or the folder cannot be entered
         raise ConfigError(f"folder: got {str(folder)!r}; {error.strerror}") from error
     if not found:
         raise ConfigError(f"folder: got {str(folder)!r}; there is no such folder")
@@ -48,10 +48,10 @@ def sync(folder: Path, adopt: bool = False) -> Iterator[Replayed]:
 
 
 def unsent_below(folder: Path) -> int:
-    """The number of writes in all spools below a folder."""
+    """Return the number of writes in all spools below a folder."""
     return sum(len(Spool(path.parent)) for path in _spools(folder))
 
 
 def _spools(folder: Path) -> list[Path]:
-    """All spools below a folder; what has that name and is no plain file, a pipe say, is none."""
+    """Return all spools below a folder; links, pipes and the like are skipped."""
     return [path for path in folder.rglob(SPOOL_FILE) if path.is_file() and not path.is_symlink()]

@@ -1,7 +1,7 @@
-"""The view of a new experiment in MLflow's pages: columns, order and charts that tell clipped runs apart.
+"""The view of a new experiment in MLflow's pages: columns, order and charts that show how clipped runs differ.
 
-MLflow keeps named views as tags of the experiment; a browser opens one by its key in the address. What the pages of
-MLflow 3.17 understand is in its ``ExperimentPageUIState.tsx`` and ``savedViewEnvelope.ts``.
+MLflow stores named views as tags of the experiment; a browser opens one by its key in the URL. The format of MLflow
+3.17 is defined in its ``ExperimentPageUIState.tsx`` and ``savedViewEnvelope.ts``.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from gradclip.config.paths import default_store
 from gradclip.program import is_script
 from gradclip.scores import SCORES, SPLITS
 
-UI: Final = "http://127.0.0.1:5000"  # where MLflow serves its pages unless told otherwise
+UI: Final = "http://127.0.0.1:5000"  # where MLflow serves its pages by default
 VIEW: Final = "clipping"
 COLUMNS: Final = (
     *(f"tags.`{tag}`" for tag in (keys.OUTCOME, keys.DATA, keys.BEST, keys.CLIP)),
@@ -34,10 +34,10 @@ CHARTS: Final = {
 
 
 def view_tags(created: int) -> dict[str, str]:
-    """The tags that give an experiment its view.
+    """Return the tags that give an experiment its view.
 
     Args:
-        created: milliseconds since 1970.
+        created: creation time in milliseconds since 1970.
 
     Example:
         >>> list(view_tags(0))
@@ -48,14 +48,14 @@ def view_tags(created: int) -> dict[str, str]:
 
 
 def order_tag(data: Mapping[str, str], error: float, of_multirun: bool = False) -> str:
-    """The text by which the view sorts: each data set apart, its multiruns first, the smallest error first.
+    """Return the text that the view sorts by: first by data set, then multiruns first, then by ascending error.
 
-    MLflow sorts by one column, so that one text says all of it, in digits and letters that every database sorts alike.
+    MLflow sorts by one column, so one text encodes all of this, in digits and letters that every database sorts alike.
 
     Args:
-        data: settings that tell one data set from others.
-        error: lower is better; one that is not a number comes last.
-        of_multirun: whether it is that of a parent run.
+        data: settings that identify the data set.
+        error: lower is better; NaN comes last.
+        of_multirun: whether the text is for a parent run.
 
     Example:
         >>> errors = [float("nan"), 2.0, -1.0, 30.0]
@@ -64,12 +64,12 @@ def order_tag(data: Mapping[str, str], error: float, of_multirun: bool = False) 
     """
     digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:8]
     (bits,) = struct.unpack(">q", struct.pack(">d", inf if isnan(error) else error))
-    rank = bits + 2**63 if bits >= 0 else -bits - 1  # as the numbers themselves are sorted
+    rank = bits + 2**63 if bits >= 0 else -bits - 1  # sorts as the number itself does
     return f"{digest}{'a' if of_multirun else 'b'}{rank:016x}"
 
 
 def view_address(server: str, experiment_id: str) -> str:
-    """Where a browser finds an experiment in its view, rather than in MLflow's pages for language models.
+    """Return the URL of an experiment in its view, rather than in MLflow's pages for language models.
 
     Example:
         >>> view_address("http://127.0.0.1:5000", "1")
@@ -80,11 +80,11 @@ def view_address(server: str, experiment_id: str) -> str:
 
 
 def open_pages(uri: str, experiment_id: str) -> str:
-    """How to see an experiment: its address and, where no server is known, the command that starts one.
+    """Return how to open an experiment: its URL and, if no server is known, the command that starts one.
 
     Args:
-        uri: of the store.
-        experiment_id: of the experiment.
+        uri: URI of the store.
+        experiment_id: id of the experiment.
     """
     if uri.startswith("http"):
         return view_address(uri, experiment_id)
@@ -95,12 +95,12 @@ def open_pages(uri: str, experiment_id: str) -> str:
 
 def _state() -> dict[str, Any]:
     return {
-        "orderByKey": f"tags.`{keys.ORDER}`",  # any order but the runs' age lists the runs of multiruns too
+        "orderByKey": f"tags.`{keys.ORDER}`",  # unless they are sorted by age, the runs of multiruns are listed too
         "orderByAsc": True,
         "selectedColumns": COLUMNS,
         "columnOrder": (NAME_COLUMN, *COLUMNS),
         "columnWidths": {column: 105 if column.startswith("tags.") else 130 for column in COLUMNS} | {NAME_COLUMN: 240},
-        "runsHiddenMode": "FIRST_20_RUNS",  # of which the charts show curves
+        "runsHiddenMode": "FIRST_20_RUNS",  # the charts show the curves of these
         "compareRunSections": [_section(name) for name in CHARTS],
         "compareRunCharts": [chart for name, metrics in CHARTS.items() for chart in _charts(name, metrics)],
         "isAccordionReordered": True,  # other metrics come after ours

@@ -80,7 +80,7 @@ def test_in_a_spool_it_keeps_nothing_back_either(server: str, tmp_path: Path) ->
         assert run.unsent == 3
     with (
         faulty(server, "full", port=int(address.rpartition(":")[2])),
-        pytest.raises(RefusedWriteError, match=r"1 of 3 writes of .* are refused for good, see refused\.jsonl: "),
+        pytest.raises(RefusedWriteError, match=r"1 of 3 writes of .* were refused for good, see refused\.jsonl: "),
     ):
         result_of(replay(str(tmp_path)))
     assert not (tmp_path / SPOOL_FILE).exists()

@@ -161,7 +161,7 @@ def test_a_store_that_is_no_file_is_refused(tmp_path, kind, operation):
 
     path = tmp_path / "store"
     path.mkdir() if kind == "folder" else os.mkfifo(path)
-    with pytest.raises(TrackingError, match="that is no file"):
+    with pytest.raises(TrackingError, match="that is not a file"):
         getattr(Backend(Store(f"sqlite:///{path}", str(tmp_path / "artifacts"), "tests")), operation)()
 
 
@@ -169,6 +169,6 @@ def test_a_folder_of_artifacts_that_no_database_can_note_is_refused(tmp_path):
     from gradclip.tracking.backend.operations import Backend
 
     folder = tmp_path / ("a" * 200)
-    with pytest.raises(TrackingError, match=r"^tracking.artifacts: got .*; as an address a database takes 157 char"):
+    with pytest.raises(TrackingError, match=r"^tracking.artifacts: got .*; its URI may have at most 157 char"):
         Backend(Store("postgresql://127.0.0.1:9/x", str(folder), "tests")).open()
     assert not folder.exists()

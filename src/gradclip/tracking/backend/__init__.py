@@ -1,5 +1,6 @@
-"""What MLflow sees: the implementation of :class:`gradclip.tracking.operations.Operations`.
+"""Implementation of :class:`gradclip.tracking.operations.Operations` with MLflow.
 
-Only here is MLflow imported; all of it runs in the tracking process. Read :mod:`~gradclip.tracking.backend.delivery`
-first, which takes each call, retries or spools it; :mod:`~gradclip.tracking.backend.operations` joins the operations.
+Apart from the predictor of a stored model, only this package imports MLflow. It runs in the tracking process. Read
+:mod:`~gradclip.tracking.backend.delivery` first, which retries or spools each call;
+:mod:`~gradclip.tracking.backend.operations` combines all operations in one class.
 """

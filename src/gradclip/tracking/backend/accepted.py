@@ -1,4 +1,4 @@
-"""What a server accepted of a run, compared at its end with what the server has: some answer 200 and store nothing."""
+"""Accepted writes of a run, compared at its end with what the server has: some answer 200 and store nothing."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -17,19 +17,19 @@ _accepted: dict[str, list[Call]] = defaultdict(list)  # writes of runs that have
 
 
 def note_accepted(call: Call) -> None:
-    """Remember a write until its run ends, unless it cannot be sent again: the files of a model are gone by then."""
+    """Remember a write until its run ends; a model is left out, since its files are gone by then."""
     if call.operation != Operations.write_model.__name__:
         _accepted[call.run_id].append(call)
 
 
 def take_accepted(run_id: str) -> list[Call]:
-    """All writes of a run that a server accepted; they are forgotten."""
+    """Return all writes of a run that a server accepted, and forget them."""
     return _accepted.pop(run_id, [])
 
 
 @dataclass
 class Content:
-    """The content of a run, as far as two requests tell.
+    """The content of a run, as far as two requests show it.
 
     Attributes:
         status: FINISHED, FAILED or KILLED.
@@ -45,7 +45,7 @@ class Content:
 
     @classmethod
     def read(cls, backend: Connection, run_id: str) -> "Content":
-        """What a server has."""
+        """Read the content of a run from a server."""
         run = backend.client.get_run(run_id)
         steps = {metric.key: metric.step for metric in run.data._metric_objs}
         artifacts = {Path(entry.path).name for entry in backend.repository_of(run_id).list_artifacts()}
@@ -53,14 +53,14 @@ class Content:
 
     @classmethod
     def written_by(cls, calls: Sequence[Call]) -> "Content":
-        """What a run should have at least after some writes."""
+        """Return the content that a run has at least after some writes."""
         content = cls()
         for call in calls:
             content._add(call.operation, call.arguments)
         return content
 
     def is_within(self, other: "Content") -> bool:
-        """Whether another content has all of this one."""
+        """Return whether another content includes all of this one."""
         steps = all(other.steps.get(key, -1) >= step for key, step in self.steps.items())
         names = self.parameters <= other.parameters and self.artifacts <= other.artifacts
         return steps and names and self.status == other.status

@@ -1,7 +1,7 @@
-"""Starts and ends of many runs in one transaction, past MLflow's client; imported only where a database is written to.
+"""Bulk inserts of starts and ends of runs, in one transaction that bypasses MLflow's client.
 
-MLflow's own calls look at every point several times, to see what is there already; where nothing is there yet that is
-most of the time, and each call is a transaction of its own. The tables are compared with what is expected first.
+MLflow's own calls check several times whether each point exists already, which takes most of the time for new runs, and
+each call is a separate transaction. The tables are compared with the expected ones first.
 """
 
 from collections import defaultdict
@@ -22,13 +22,13 @@ from gradclip.tracking.records import RunEnd
 from gradclip.tracking.stored_runs import Curve
 
 MetricRow = tuple[str, str, int, int, float, bool]
-LARGEST = 1.7976931348623157e308  # MLflow stores infinity as the largest number
+LARGEST = 1.7976931348623157e308  # MLflow stores infinity as the largest finite number
 RUN_NAME = "mlflow.runName"  # the tag that MLflow's pages show
-SQLITE_CACHE = 2**17  # KiB, at most: by default SQLite keeps 2,000, and moves each page to the file and back many times
+SQLITE_CACHE = 2**17  # KiB at most; with SQLite's default of 2,000, each page is written and read again many times
 
 
 class NewRun(NamedTuple):
-    """A run that is to be created; ``start`` in milliseconds since 1970."""
+    """A run to create; ``start`` in milliseconds since 1970."""
 
     run_id: str
     name: str
@@ -38,16 +38,16 @@ class NewRun(NamedTuple):
 
 
 def insert_starts(uri: str, template: str, own_tags: Mapping[str, str], new: Sequence[NewRun]) -> list[str] | None:
-    """Insert runs like one that MLflow has just created, in one transaction, with their parameters and data sets.
+    """Insert runs like one that MLflow has just created, with parameters and data sets, in one transaction.
 
     Args:
-        uri: of a database store.
-        template: id of that run; the new ones get its experiment, its data sets and the tags that MLflow gave it.
-        own_tags: the tags of that run that the new ones do not get.
-        new: the runs.
+        uri: URI of a database store.
+        template: id of that run; the new runs get its experiment, its data sets and the tags that MLflow gave it.
+        own_tags: tags of that run that the new runs do not get.
+        new: the runs to insert.
 
     Returns:
-        Where the artifacts of each new run are; None where the tables are not as expected.
+        The location of each new run's artifacts; None if the tables are not as expected.
 
     Raises:
         SQLAlchemyError: the database failed; nothing was written.
@@ -86,18 +86,18 @@ def insert_starts(uri: str, template: str, own_tags: Mapping[str, str], new: Seq
 
 
 def insert_ends(uri: str, ends: Sequence[tuple[str, RunEnd]]) -> bool:
-    """Insert new points and tags of runs, and set the runs to FINISHED: all or nothing, in one transaction.
+    """Insert new points and tags of runs and set the runs to FINISHED, in one transaction.
 
     Args:
-        uri: of a database store.
-        ends: the id of each run, and what is written.
+        uri: URI of a database store.
+        ends: the id and the final content of each run.
 
     Returns:
-        Whether it was written; False where the tables are not as expected.
+        True if everything was written, False if the tables are not as expected.
 
     Raises:
-        MlflowException: a run is deleted.
-        SQLAlchemyError: the database failed, or a point is there already; nothing was written.
+        MlflowException: a run is deleted; nothing was written.
+        SQLAlchemyError: the database failed, or a point exists already; nothing was written.
     """
     tables = tables_of(uri)
     if tables is None:
@@ -110,7 +110,7 @@ def insert_ends(uri: str, ends: Sequence[tuple[str, RunEnd]]) -> bool:
         rows = _points(run_id, end)
         for key, some in rows.items():
             points[key] += some
-        latest += [some[-1] for some in rows.values()]  # of a final metric at step 0 and a curve, the last point
+        latest += [some[-1] for some in rows.values()]  # the curve's last point, if there is a final value too
     metrics = [row for key in sorted(points) for row in points[key]]
     runs = tables["runs"]
     with _transaction(uri) as connection:
@@ -118,7 +118,7 @@ def insert_ends(uri: str, ends: Sequence[tuple[str, RunEnd]]) -> bool:
             are_active = runs.c.run_uuid.in_(ids) & (runs.c.lifecycle_stage == "active")
             ended = connection.execute(update(runs).where(are_active).values(status="FINISHED", end_time=time))
             if ended.rowcount != len(ids):
-                raise MlflowException("A run is not there any more")
+                raise MlflowException("A run does not exist any more")
         _insert(connection, tables["metrics"], METRIC_COLUMNS, metrics)
         _insert(connection, tables["latest_metrics"], METRIC_COLUMNS, latest)
         tags = [row for run_id, end in ends for row in _texts(run_id, end.tags)]
@@ -139,13 +139,13 @@ def _rows(connection: Connection, table: Table, condition: Any) -> list[dict[str
 
 
 def _insert(connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert rows, as they are where the driver takes tuples, which is several times quicker.
+    """Insert rows; as tuples if the driver accepts them, which is several times faster.
 
     Args:
-        connection: to the database.
-        table: which table.
+        connection: connection to the database.
+        table: the table.
         columns: at least two, in the order of each row.
-        rows: of the table.
+        rows: the rows to insert.
     """
     if not rows:
         return

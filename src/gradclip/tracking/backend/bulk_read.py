@@ -1,4 +1,4 @@
-"""Many runs of a database read at once, past MLflow's client, which takes milliseconds for each."""
+"""Bulk reads of runs from a database, bypassing MLflow's client, which takes milliseconds for each run."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -16,12 +16,12 @@ T = TypeVar("T")
 
 
 def read_children(uri: str, tables: Mapping[str, Table], experiment_id: str, parent: str) -> list[Run]:
-    """Return the runs of a multirun as MLflow's search does, the oldest first.
+    """Return the runs of a multirun as MLflow's search does, oldest first.
 
     Args:
-        uri: of a database store.
-        tables: those of the store.
-        experiment_id: of the experiment that is searched.
+        uri: URI of a database store.
+        tables: the store's tables.
+        experiment_id: id of the experiment to search.
         parent: id of the parent run.
 
     Raises:
@@ -64,7 +64,7 @@ def read_children(uri: str, tables: Mapping[str, Table], experiment_id: str, par
 
 
 def _by_run(connection: Connection, rows: Select[Any], make: Callable[..., T]) -> dict[str, list[T]]:
-    """Make something of each row after its first column, the id of a run."""
+    """Convert the columns of each row after the first, and group the results by the first, the id of a run."""
     made: dict[str, list[T]] = defaultdict(list)
     for run_id, *values in connection.execute(rows):
         made[run_id].append(make(*values))
@@ -82,12 +82,12 @@ def _input(tag: str, context: str, name: str, digest: str, kind: str, source: st
 def read_histories(
     uri: str, tables: Mapping[str, Table], run_ids: Sequence[str], key: str
 ) -> dict[str, list[tuple[int, float]]]:
-    """Return the steps and values of a metric, without those that are NaN, by run id.
+    """Return the steps and values of a metric, without NaN, by run id.
 
     Args:
-        uri: of a database store.
-        tables: those of the store.
-        run_ids: of the runs.
+        uri: URI of a database store.
+        tables: the store's tables.
+        run_ids: ids of the runs.
         key: name of the metric.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The connection to a store: that it answers, is writable and has the experiment is seen before anything is trained."""
+"""Connection to a store, checked before training: the store answers, is writable and has the experiment."""
 
 import logging
 import os
@@ -34,8 +34,8 @@ from gradclip.tracking.backend.database import (
 from gradclip.tracking.records import Store
 from gradclip.tracking.views import view_tags
 
-PAGE = 100  # runs read at a time: MLflow's own objects of a run take a hundred times the memory of a StoredRun
-MAX_LOCATION = 157  # characters: with the name of a run's folder they are 200, as much as MLflow's column holds
+PAGE = 100  # runs read at a time; MLflow's objects of a run take a hundred times the memory of a StoredRun
+MAX_LOCATION = 157  # characters; the path of a run's artifacts must fit in MLflow's column of 200
 SERVER_TIMEOUT = 5.0  # seconds to wait for a server's first answer
 EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}  # model training, for MLflow's pages
 
@@ -55,24 +55,24 @@ class Connection:
         self.store = store
         self.uri = store.uri
         self.is_server = store.uri.startswith("http")
-        self._artifacts: dict[str, str] = {}  # of runs: where their artifacts are
+        self._artifacts: dict[str, str] = {}  # locations of artifacts, by run id
         self._monitors: dict[str, SystemMetricsMonitor] = {}
 
     @cached_property
     def client(self) -> MlflowClient:
-        """MLflow's client; a database that does not exist is created first, under a lock, since MLflow takes none."""
+        """MLflow's client; a missing database is created first, under a lock, since MLflow does not lock."""
         if (database := sqlite_file(self.uri)) and not Path(database).exists():
             self.experiment_id  # noqa: B018
         return MlflowClient(self.uri)
 
     @cached_property
     def experiment_id(self) -> str:
-        """The id of the store's experiment; store and experiment are created if need be.
+        """The id of the store's experiment; store and experiment are created if needed.
 
         Raises:
             AbsentStoreError: the server does not answer, or the database cannot be written.
-            TrackingError: the experiment is deleted, the database's driver is not installed, or what is to be a file or
-                a folder cannot be one.
+            TrackingError: the experiment is deleted, the database driver is not installed, the database is not a file,
+                or the path of the artifacts is too long.
         """
         if self.is_server:
             _check_server(self.uri)
@@ -80,7 +80,7 @@ class Connection:
         try:
             location, database = Path(self.store.artifacts).resolve().as_uri(), sqlite_file(self.uri)
             if not database and len(location) > MAX_LOCATION:
-                allowed = f"as an address a database takes {MAX_LOCATION} characters, this is {len(location)}"
+                allowed = f"its URI may have at most {MAX_LOCATION} characters, this one has {len(location)}"
                 raise TrackingError(f"tracking.artifacts: got {self.store.artifacts!r}; {allowed}")
             Path(self.store.artifacts).mkdir(parents=True, exist_ok=True)
             Path(database or self.store.artifacts).parent.mkdir(parents=True, exist_ok=True)
@@ -100,10 +100,10 @@ class Connection:
             raise AbsentStoreError(f"tracking.uri: got {self.uri!r}; cannot be opened: {first_line(cause)}") from error
 
     def check_readable(self) -> None:
-        """Refuse a store that does not exist; MLflow would create it.
+        """Raise an error if the store does not exist; MLflow would create it.
 
         Raises:
-            TrackingError: there is none.
+            TrackingError: the store does not exist, or does not answer.
         """
         if self.is_server:
             _check_server(self.uri)
@@ -114,16 +114,16 @@ class Connection:
             raise TrackingError(f"tracking.uri: got {self.uri!r}; there is no such store; train something first")
 
     def is_read_only(self) -> bool:
-        """Whether nothing can be written to the store, which is known of SQLite only."""
+        """Return whether the store is read-only, which is known for SQLite only."""
         return is_read_only(self.uri)
 
     def search(self, experiment_id: str, condition: str, newest_first: bool = False) -> Iterator[Run]:
-        """All runs of an experiment that a filter selects, read a page at a time.
+        """Yield all runs of an experiment that match a filter, read page by page.
 
         Args:
-            experiment_id: of the experiment.
-            condition: MLflow's filter; empty for all.
-            newest_first: whether the newest comes first, in place of the oldest.
+            experiment_id: id of the experiment.
+            condition: a filter of MLflow's search; an empty one matches all runs.
+            newest_first: whether to begin with the newest run instead of the oldest.
         """
         order, token = [f"attributes.start_time {'DESC' if newest_first else 'ASC'}"], None
         while True:
@@ -134,7 +134,7 @@ class Connection:
                 return
 
     def repository_of(self, run_id: str) -> ArtifactRepository:
-        """The artifacts of a run; of one that this process created without asking the store again.
+        """Return the artifact repository of a run; the store is asked once for its location.
 
         Raises:
             TrackingError: they are on another server.
@@ -144,7 +144,7 @@ class Connection:
         return get_artifact_repository(location, tracking_uri=self.uri)
 
     def local_artifacts_of(self, run_id: str) -> Path | None:
-        """The folder of the artifacts of a run; None where they are on a server."""
+        """Return the folder of a run's artifacts; None if they are not on this file system."""
         location = self._location_of(run_id)
         return Path(local_file_uri_to_path(location)) if urlsplit(location).scheme in {"", "file"} else None
 
@@ -154,7 +154,7 @@ class Connection:
         return self._artifacts[run_id]
 
     def note_locations(self, locations: Mapping[str, str]) -> None:
-        """Remember where the artifacts of runs are, by run id, so that the store need not be asked."""
+        """Remember the locations of artifacts by run id, so that the store is not asked for them."""
         self._artifacts |= locations
 
     def _find_or_create_experiment(self, artifact_location: str | None) -> str:
@@ -163,7 +163,7 @@ class Connection:
         if experiment is None:
             return self._create_experiment(artifact_location)
         if experiment.lifecycle_stage != "active":
-            raise TrackingError(f"tracking.experiment: got {name!r}; it is deleted, restore it or take another")
+            raise TrackingError(f"tracking.experiment: got {name!r}; it is deleted, restore it or choose another")
         return str(experiment.experiment_id)
 
     def _create_experiment(self, artifact_location: str | None) -> str:
@@ -173,15 +173,15 @@ class Connection:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-            return self._find_or_create_experiment(artifact_location)  # another job of the same server was quicker
+            return self._find_or_create_experiment(artifact_location)  # another job created it first
 
 
 def check_location(location: str, uri: str) -> None:
-    """Refuse artifacts on another server than that of the store: MLflow would send the user's login there.
+    """Raise an error if artifacts are on a server other than the store's: MLflow would send the user's login there.
 
     Args:
-        location: of artifacts; anybody who can write to the store may have set it.
-        uri: of the store.
+        location: location of the artifacts; anybody who can write to the store may have set it.
+        uri: URI of the store.
 
     Raises:
         TrackingError: they are on another server.

@@ -1,4 +1,4 @@
-"""Databases: SQLite's file, whether one can be written, and the statistics that make reading quick."""
+"""Database stores: creation of SQLite files, checks before use, and statistics for fast queries."""
 
 import errno
 import logging
@@ -16,21 +16,21 @@ from sqlalchemy.exc import SQLAlchemyError
 from gradclip.errors import TrackingError
 from gradclip.tracking.files import replace
 
-MIN_FREE_SPACE = 1_000_000  # bytes, that the tables of a new SQLite file may take
+MIN_FREE_SPACE = 1_000_000  # bytes that the tables of a new SQLite file may take
 SQLITE_TIMEOUT = 60.0  # seconds to wait for another process that is writing
-ANALYZED_ROWS = 1000  # of an index, that SQLite looks at
+ANALYZED_ROWS = 1000  # rows of each index that SQLite samples
 log = logging.getLogger(__name__)
 STORE_ERRORS = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)  # requests' errors are OSErrors
 
 
 def engine_of(uri: str) -> Engine:
-    """The engine by which MLflow reaches a database."""
+    """Return the engine that MLflow uses for a database."""
     engine: Engine = _get_store(uri).engine
     return engine
 
 
 def sqlite_file(uri: str) -> str:
-    """The file of a SQLite store; empty for another store.
+    """Return the file of an SQLite store; empty for other stores.
 
     Example:
         >>> sqlite_file("sqlite:////tmp/a%25b/mlflow.db"), sqlite_file("http://127.0.0.1:5000")
@@ -40,31 +40,31 @@ def sqlite_file(uri: str) -> str:
 
 
 def is_file(database: str) -> bool:
-    """Whether there is a file of that path.
+    """Return whether a database file exists.
 
     Raises:
-        TrackingError: there is something else, such as a folder or a pipe, at which SQLite would hang.
+        TrackingError: the path is something else, such as a folder, or a pipe, on which SQLite would hang.
     """
     path = Path(database)
     if path.exists() and not path.is_file():
-        raise TrackingError(f"tracking.uri: got {database!r}; that is no file")
+        raise TrackingError(f"tracking.uri: got {database!r}; that is not a file")
     return path.exists()
 
 
 def create_sqlite(database: str, artifacts: str) -> None:
-    """Create MLflow's tables in a new SQLite file, all or none; a file that is there and has them stays as it is.
+    """Create an SQLite file with all of MLflow's tables or none; an existing file with the tables stays as it is.
 
-    They are created in a file beside it, which is then renamed: MLflow cannot complete a file whose creation was
-    killed. Such a file is kept under another name.
+    The tables are created in a temporary file, which is then renamed: MLflow cannot complete a file whose creation was
+    killed. Such an incomplete file is kept under another name.
 
     Args:
-        database: the path of the file.
-        artifacts: the folder of the artifacts, for MLflow's own experiment; MLflow would take the current folder, which
-            it writes into SQL as it is.
+        database: path of the file.
+        artifacts: artifact folder of MLflow's default experiment; MLflow would use the current folder and write it into
+            SQL without escaping.
 
     Raises:
         OSError: the disk is full or read-only.
-        STORE_ERRORS: it cannot be created.
+        STORE_ERRORS: the file cannot be created.
     """
     path = Path(database)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def create_sqlite(database: str, artifacts: str) -> None:
         return
     if path.exists() and path.stat().st_size:
         kept = path.with_name(f"{path.name}.incomplete")
-        log.error(f"{path}: its creation was interrupted; it is kept as {kept.name}, and a new store is begun")
+        log.error(f"{path}: its creation was interrupted; it is kept as {kept.name}, and a new store is created")
         path.replace(kept)
     new = path.with_name(f".{path.name}.new")
     new.unlink(missing_ok=True)
@@ -90,7 +90,7 @@ def create_sqlite(database: str, artifacts: str) -> None:
 
 
 def _is_incomplete(database: str) -> bool:
-    """Whether a file has tables of MLflow, but not the version that MLflow notes down at the end."""
+    """Return whether a file has no tables, or lacks the schema version, which MLflow writes last."""
     with closing(sqlite3.connect(database, timeout=SQLITE_TIMEOUT)) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if "alembic_version" in tables and connection.execute("SELECT count(*) FROM alembic_version").fetchone()[0]:
@@ -99,14 +99,14 @@ def _is_incomplete(database: str) -> bool:
 
 
 def check_writable(database: str) -> None:
-    """Open the file for writing: MLflow would retry for minutes."""
+    """Open the file for writing; MLflow would retry for minutes."""
     with closing(sqlite3.connect(database, timeout=SQLITE_TIMEOUT)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         connection.rollback()
 
 
 def check_database(uri: str) -> None:
-    """Connect once: MLflow would retry for minutes.
+    """Connect once; MLflow would retry for minutes.
 
     Raises:
         TrackingError: the driver is not installed.
@@ -118,15 +118,15 @@ def check_database(uri: str) -> None:
 
 
 def is_read_only(uri: str) -> bool:
-    """Whether a SQLite store cannot be written: its file, or the folder, where SQLite keeps a journal."""
+    """Return whether the file of an SQLite store, or its folder, where SQLite keeps a journal, is read-only."""
     database = sqlite_file(uri)
     return bool(database) and not all(os.access(path, os.W_OK) for path in (database, Path(database).parent))
 
 
 def analyze(uri: str) -> None:
-    """Let SQLite count what the store holds; without statistics it scans every run's points to find those of one.
+    """Update SQLite's statistics; without them SQLite scans the points of all runs to find those of one.
 
-    The statistics are written to the store: one that is read-only stays as it is.
+    The statistics are written to the store, so this is a no-op for a read-only store.
     """
     if not sqlite_file(uri) or is_read_only(uri):
         return
@@ -134,4 +134,4 @@ def analyze(uri: str) -> None:
     with engine.begin() as connection:
         connection.exec_driver_sql(f"PRAGMA analysis_limit={ANALYZED_ROWS}")
         connection.exec_driver_sql("ANALYZE")
-    engine.dispose()  # a connection uses the statistics that there were when it was opened
+    engine.dispose()  # an open connection keeps using the old statistics

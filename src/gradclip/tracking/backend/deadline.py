@@ -1,4 +1,4 @@
-"""A deadline for one whole call to a server, however slowly it answers."""
+"""Deadline for a whole call to a server, even if the server answers slowly."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -11,17 +11,17 @@ from gradclip.tracking.records import Call, ModelFiles
 
 T = TypeVar("T")
 FOLDER_WRITES = {Operations.write_files.__name__, Operations.write_run_files.__name__}
-MIN_SECONDS = 5.0  # for one call, however little of the budget is left
-MODEL_SECONDS = 60.0  # for a model on top: MLflow loads and packages much of its own before anything is sent
-MIN_UPLOAD = 100_000  # bytes per second that files are given time for
+MIN_SECONDS = 5.0  # for one call, even if less of the budget is left
+MODEL_SECONDS = 60.0  # extra time for a model: MLflow loads and packages much of its own code before it sends anything
+MIN_UPLOAD = 100_000  # bytes per second: the slowest upload that a deadline allows for
 
 
 def seconds_for(call: Call, left: float) -> float:
-    """Return how long one call may take.
+    """Return how many seconds one call may take.
 
     Args:
-        call: the call; a model, and files by their size, are given more time.
-        left: seconds left of the retry budget.
+        call: the call; a model gets more time, and so do files, by their size.
+        left: seconds left in the retry budget.
     """
     size = sum(path.stat().st_size for path in _uploaded(call) if path.is_file())
     packaging = MODEL_SECONDS if call.operation == Operations.write_model.__name__ else 0.0
@@ -36,13 +36,13 @@ def _uploaded(call: Call) -> Iterable[Path]:
 
 
 def within(seconds: float, function: Callable[[], T]) -> T:
-    """Call a function, and stop waiting for it after some seconds.
+    """Call a function and stop waiting for it after some seconds.
 
-    A timeout of ``requests`` starts anew with every byte. A call that is given up goes on in a thread of its own, which
-    does not keep the process from ending; each write can be repeated without harm.
+    A timeout of ``requests`` restarts with every byte, so it does not limit a whole call. An abandoned call continues
+    in a daemon thread, which does not keep the process from ending; each write can be repeated without harm.
 
     Raises:
-        TimeoutError: the time is over.
+        TimeoutError: the time ran out.
 
     Example:
         >>> within(60.0, lambda: "an answer")
@@ -53,9 +53,9 @@ def within(seconds: float, function: Callable[[], T]) -> T:
     try:
         return answer.result(seconds)
     except TimeoutError as error:
-        if answer.done():  # it was the function's own
+        if answer.done():  # raised by the function itself
             raise
-        raise TimeoutError(f"no whole answer within {seconds:.0f} s") from error
+        raise TimeoutError(f"no complete answer within {seconds:.0f} s") from error
 
 
 def _answer(answer: "Future[T]", function: Callable[[], T]) -> None:

@@ -1,4 +1,4 @@
-"""Deliver every write to the store: retry for a while, then spool it. Runs in the tracking process."""
+"""Delivery of writes to the store: retry for a while, then spool. Runs in the tracking process."""
 
 import time
 from collections import defaultdict
@@ -24,32 +24,32 @@ from gradclip.tracking.spool import Spool
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between two attempts
 OPEN, CREATE_RUN = Operations.open.__name__, Operations.create_run.__name__
 
-_begun: dict[str, BegunRun | TrackingError] = {}  # runs that this process created, by creation tag
+_begun: dict[str, BegunRun | TrackingError] = {}  # runs that this process began or failed to begin, by id in calls
 
 
 @cache
 def spool_of(folder: str) -> Spool:
-    """The one spool of a run."""
+    """Return the spool of a run, always the same object."""
     return Spool(Path(folder))
 
 
 @cache
 def retry_budget_of(store: Store) -> RetryBudget:
-    """The budget that all writes to a store share."""
+    """Return the budget that all writes to a store share."""
     return RetryBudget(store.retry_seconds)
 
 
 def perform_once(store: Store, operation: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """Perform an operation once; opening a store spends the budget of the writes, which wait for it.
+    """Perform an operation without retries; opening a store spends the retry budget of the writes that wait for it.
 
     Args:
-        store: where to.
+        store: the store.
         operation: name of the operation.
         args: its arguments.
         kwargs: its keyword arguments.
 
     Raises:
-        TrackingError: the store refuses it, or does not answer.
+        TrackingError: the store refuses the operation, or does not answer.
     """
     if operation == OPEN:
         return _attempt(Call(store, OPEN, "", (), ""))
@@ -60,19 +60,19 @@ def perform_once(store: Store, operation: str, args: Sequence[Any], kwargs: Mapp
 
 
 def note_begun(call: Call, begun: BegunRun) -> None:
-    """Remember a run that was begun, and leave a note of its id in its folder."""
+    """Remember a run that was created or reopened, and write a note with its id to its folder."""
     _begun[call.run_id] = begun
     tags = call.arguments[1 if call.operation == CREATE_RUN else 0]
     write_run_note(Path(call.folder), begun.run_id, call.run_id, tags.get(keys.CONFIG_HASH, ""))
 
 
 def begin_run(call: Call, spool: bool, repeated: bool = False) -> BegunRun:
-    """Create a run, or reopen one, and leave a note of its id in its folder.
+    """Create or reopen a run, and write a note with its id to its folder.
 
     Args:
-        call: of ``create_run`` or ``reopen_run``.
-        spool: whether the creation is spooled where a store that was open fails; one that is absent says so itself,
-            by ``spool_if_absent``. The run's id is its creation tag then.
+        call: a call of ``create_run`` or ``reopen_run``.
+        spool: whether to spool the creation if the store could be opened but then fails; for a store that cannot be
+            opened, ``spool_if_absent`` decides. The id of a spooled run is its creation tag.
         repeated: whether the run may have been created already.
 
     Raises:
@@ -101,7 +101,7 @@ def _begin(call: Call, spool: bool) -> BegunRun:
 
 
 def deliver(call: Call) -> int:
-    """Write to the store, or to the spool where the store does not take it; the number of writes in the spool.
+    """Write to the store, or to the spool if the store is unavailable; return the number of writes in the spool.
 
     Raises:
         TrackingError: the store refuses the write for good, or the spool cannot be written either.
@@ -117,13 +117,13 @@ def deliver(call: Call) -> int:
             _confirm(call, spool)
         except RefusedWriteError:
             raise
-        except TrackingError:  # even one of a password that has changed: it can be sent with the new one
+        except TrackingError:  # even for a changed password: the write can be sent with the new one
             _spool(call, spool)
     return len(spool)
 
 
 def _confirm(call: Call, spool: Spool) -> None:
-    """At the end of a run, ask a server for what it accepted of it; if something is missing, all of it is spooled."""
+    """At the end of a run, check that a server has all writes that it accepted; if not, spool all of them."""
     backend = backend_of(call.store)
     if not backend.is_server:
         return
@@ -142,13 +142,13 @@ def _confirm(call: Call, spool: Spool) -> None:
 
 
 def complete_run(call: Call, end: RunEnd) -> int:
-    """Write files, curves, final metrics and tags of a run and set it to FINISHED; the number of writes in the spool.
+    """Write the end of a run and set it to FINISHED; return the number of writes in the spool.
 
-    A database that is well is written to in one transaction. Else the writes are those of any other run.
+    In a database that has not failed recently, everything but the files is written in one transaction.
 
     Args:
-        call: names store, run and folder.
-        end: what is written, besides the files in the folder.
+        call: names the store, the run and its folder.
+        end: the content to write, besides the files in the folder.
 
     Raises:
         TrackingError: the store refuses a write for good, or the spool cannot be written either.
@@ -160,7 +160,7 @@ def complete_run(call: Call, end: RunEnd) -> int:
 
 
 def complete_runs(ends: Sequence[tuple[Call, RunEnd]]) -> list[int | BaseException]:
-    """Complete runs as :func:`complete_run` does, all of one store in one transaction; what became of each."""
+    """Complete runs as :func:`complete_run` does, one transaction per store; return the result or error of each."""
     outcomes = [_deliver_some([files_of_end(call)], end) for call, end in ends]
     by_store: dict[Store, list[int]] = defaultdict(list)
     for index, (call, _) in enumerate(ends):
@@ -174,7 +174,7 @@ def complete_runs(ends: Sequence[tuple[Call, RunEnd]]) -> list[int | BaseExcepti
 
 
 def _deliver_some(writes: Sequence[Call], end: RunEnd) -> int | BaseException:
-    """Deliver some of the writes that end a run; where one fails, set the run to FAILED and return the reason."""
+    """Deliver some of the writes that end a run; if one fails, set the run to FAILED and return the error."""
     try:
         return [deliver(write) for write in writes][-1]
     except BaseException as error:
@@ -184,14 +184,14 @@ def _deliver_some(writes: Sequence[Call], end: RunEnd) -> int | BaseException:
 
 
 def is_well(store: Store, folders: Sequence[str]) -> bool:
-    """Whether a store is a database that took all writes so far, also those of the runs in some folders."""
+    """Return whether a store is a database that has not failed recently, and none of the folders has a spool."""
     if backend_of(store).is_server or not retry_budget_of(store).is_full:
         return False
     return not any(spool_of(folder).path.exists() for folder in folders)
 
 
 def _insert_ends(store: Store, ends: Sequence[tuple[Call, RunEnd]]) -> bool:
-    """Whether the ends of runs could be written at once."""
+    """Try to write the ends of runs in one transaction, and return whether that succeeded."""
     if not is_well(store, [call.folder for call, _ in ends]):
         return False
     from gradclip.tracking.backend.bulk_insert import insert_ends
@@ -202,25 +202,25 @@ def _insert_ends(store: Store, ends: Sequence[tuple[Call, RunEnd]]) -> bool:
 
 
 def replay(folder: str, adopt: bool) -> int:
-    """Perform all writes in the spool of a run's folder, and return how many there were.
+    """Perform all writes in the spool of a run's folder and return their number.
 
     Args:
-        folder: of the run.
-        adopt: whether writes are performed that no command of this user signed.
+        folder: the run's folder.
+        adopt: whether to perform writes that no command of this user signed.
 
     Raises:
-        TrackingError: the store does not take them, or they are not signed.
+        TrackingError: the store does not accept the writes, or they are not signed.
     """
     spool = spool_of(folder)
     try:
-        spool.calls(adopt)  # before a lock's file is made in a folder that may not be ours
+        spool.calls(adopt)  # before a lock file is created in a folder that may not be ours
         return spool.replay(lambda call: perform(_as_repeated(call)), adopt)
     except OSError as error:
         raise TrackingError(f"{spool.path}: cannot be read or written: {first_line(error)}") from error
 
 
 def _store_id(call: Call) -> str:
-    """The store's id of the run that a call names by its creation tag, if it does."""
+    """Return the store's id of a call's run, which the call may name by its creation tag."""
     begun = _begun.get(call.run_id)
     if isinstance(begun, TrackingError):
         raise begun
@@ -230,7 +230,7 @@ def _store_id(call: Call) -> str:
 
 
 def _spool(call: Call, spool: Spool) -> None:
-    """Append a write to those in the spool, and now and then try to replay all of them."""
+    """Append a write to the spool, and try to replay the spool if an attempt is due."""
     try:
         spool.add(call)
         if spool.is_due or call.operation == Operations.end_run.__name__:
@@ -247,7 +247,7 @@ def retry(call: Call) -> Any:
     """Write to the store, and retry as long as the budget lasts.
 
     Raises:
-        UnreachableStoreError: it is spent.
+        UnreachableStoreError: the budget is spent.
         TrackingError: another attempt cannot succeed.
     """
     budget, pause = retry_budget_of(call.store), FIRST_PAUSE
@@ -263,7 +263,7 @@ def retry(call: Call) -> Any:
 
 
 def _as_repeated(call: Call) -> Call:
-    """A creation that may have succeeded before looks for the run first."""
+    """Mark a creation as one that may have succeeded before, so that it looks for the run first."""
     if call.operation != CREATE_RUN:
         return call
     return call._replace(arguments=(*call.arguments[:4], True))
@@ -280,12 +280,12 @@ def _attempt(call: Call) -> Any:
 
 
 def perform(call: Call) -> Any:
-    """Write to the store, once.
+    """Write to the store, without retries.
 
     Raises:
         UnreachableStoreError: another attempt may succeed.
-        RefusedWriteError: the store will never take it.
-        TrackingError: it may take it once the user has mended something, such as a password.
+        RefusedWriteError: the store will never accept the write.
+        TrackingError: the store may accept it once the user has fixed something, such as a password.
     """
     run = (call.run_id,) if needs_run(call.operation) else ()
     backend = backend_of(call.store)

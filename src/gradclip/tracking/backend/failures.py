@@ -1,4 +1,4 @@
-"""Failures of a store: what is said of them, and whether another attempt may help."""
+"""Failures of a store: their error messages, and whether another attempt may help."""
 
 import re
 
@@ -10,21 +10,21 @@ from gradclip.tracking.records import Store
 
 ABOUT_THE_WRITE = {"RESOURCE_ALREADY_EXISTS", "INVALID_PARAMETER_VALUE", "INVALID_STATE", "BAD_REQUEST"}
 ABOUT_THE_RUN = {"RESOURCE_DOES_NOT_EXIST", "PERMISSION_DENIED", "UNAUTHENTICATED", "ENDPOINT_NOT_FOUND", "NOT_FOUND"}
-TOO_LARGE = {413, 414, 422}  # of HTTP, which MLflow has no answer for
-STATUS = re.compile(r"failed with error code (\d+)")  # in MLflow's words, where something before the server answers
+TOO_LARGE = {413, 414, 422}  # HTTP status codes for which MLflow has no error code
+STATUS = re.compile(r"failed with error code (\d+)")  # in MLflow's message, if a proxy answers in place of the server
 
 
 def failure(store: Store, operation: str, error: Exception) -> TrackingError:
-    """Return what could not be done and why, in one line; its class says what may help.
+    """Convert a failure to an error with a message of one line, whose class says what may help.
 
     Args:
-        store: that failed.
+        store: the store that failed.
         operation: name of the operation.
-        error: as MLflow or the database raised it.
+        error: the exception of MLflow or the database.
 
     Returns:
-        A :class:`~gradclip.errors.RefusedWriteError` where nothing does, an
-        :class:`~gradclip.errors.UnreachableStoreError` where another attempt may, else one that the user can mend.
+        A :class:`~gradclip.errors.RefusedWriteError` if nothing helps, an
+        :class:`~gradclip.errors.UnreachableStoreError` if another attempt may, else an error that the user can fix.
     """
     line = f"tracking.uri: got {store.uri!r}; could not {operation.replace('_', ' ')}: {first_line(error)}"
     if is_refusal(error):
@@ -34,7 +34,7 @@ def failure(store: Store, operation: str, error: Exception) -> TrackingError:
 
 
 def is_refusal(error: Exception) -> bool:
-    """Whether the store refuses a write for what is in it.
+    """Return whether the store refuses a write because of its content.
 
     Example:
         >>> is_refusal(MlflowException("API request to endpoint /x failed with error code 413 != 200."))
@@ -46,7 +46,7 @@ def is_refusal(error: Exception) -> bool:
 
 
 def _status(error: Exception) -> int:
-    """The HTTP status that an error tells of; 0 without one."""
+    """Return the HTTP status of an error; 0 if it has none."""
     if isinstance(error, HTTPError) and error.response is not None:
         return int(error.response.status_code)
     found = STATUS.search(str(error)) if isinstance(error, MlflowException) else None

@@ -1,7 +1,7 @@
-"""The stored model of a run, written and read.
+"""Writing and reading of a run's stored model.
 
-MLflow's ``Model.log`` does all of this in one call: it loads torch to try the model, and where a server's answer is
-lost in between it leaves a model that is linked to the run and cannot be read. Here each step can be repeated.
+MLflow's ``Model.log`` does all of this in one call, but it loads torch to try the model, and if a server's answer is
+lost halfway, it leaves an unreadable model linked to the run. Here each step can be repeated.
 """
 
 import json
@@ -32,22 +32,23 @@ class Models(Connection):
     """Writing and reading of models; see :class:`gradclip.tracking.operations.Operations`."""
 
     def write_model(self, run_id: str, files: ModelFiles) -> None:
-        """Store a model with its signature, an example of its input, and the code and packages that it needs."""
+        """Store a model with its signature, an input example, and the code and packages that it needs."""
         mlflow.set_tracking_uri(self.uri)
         model = self._model_of(run_id)
         check_location(model.artifact_location, self.uri)
         if model.status != LoggedModelStatus.READY:
-            with scratch_folder() as scratch, temporary_files_in(scratch):  # MLflow copies the weights to one
+            # MLflow makes a temporary copy of the weights.
+            with scratch_folder() as scratch, temporary_files_in(scratch):
                 _save(model, run_id, files, scratch / keys.MODEL)
                 self.client.log_model_artifacts(model.model_id, str(scratch / keys.MODEL))
             self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
         self._link(run_id, model.model_id)
 
     def read_model(self, run_id: str, folder: str) -> Path | None:
-        """Download the files that the predictor of a run's stored model reads; none of its programs is run.
+        """Download the files that a stored model's predictor reads, without running any code of the model.
 
         Raises:
-            TrackingError: they are on another server.
+            TrackingError: the files are on another server.
         """
         experiment_id = self.client.get_run(run_id).info.experiment_id
         models = self.client.search_logged_models([experiment_id], filter_string=f"source_run_id = '{run_id}'")
@@ -59,7 +60,7 @@ class Models(Connection):
         return None
 
     def _model_of(self, run_id: str) -> LoggedModel:
-        """The model that an earlier attempt created, or a new one; a duplicate, created unanswered, is deleted."""
+        """Return the model that an earlier attempt created, or a new one; delete duplicates of unanswered attempts."""
         experiment_id = self.experiment_id
         models = list(self.client.search_logged_models([experiment_id], filter_string=f"source_run_id = '{run_id}'"))
         models.sort(key=lambda model: model.status != LoggedModelStatus.READY)
@@ -77,14 +78,14 @@ class Models(Connection):
             try:
                 self.client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
             except MlflowException:
-                if not self._is_linked(run_id, model_id):  # meanwhile, by an attempt whose answer came too late
+                if not self._is_linked(run_id, model_id):  # an earlier attempt that timed out may have done it
                     raise
         points = [point for point in self.client.get_run(run_id).data._metric_objs if point.step == 0]
         metrics = [Metric(point.key, point.value, point.timestamp, 0, model_id, run_id=run_id) for point in points]
         self.client.log_batch(run_id, metrics)
 
     def _is_linked(self, run_id: str, model_id: str) -> bool:
-        """Whether the run has the model."""
+        """Return whether the run has the model."""
         return model_id in {output.model_id for output in self.client.get_run(run_id).outputs.model_outputs}
 
 
@@ -105,7 +106,7 @@ def _save(model: LoggedModel, run_id: str, files: ModelFiles, folder: Path) -> N
 
 
 def _add_torch(folder: Path, files: ModelFiles) -> None:
-    """Let ``mlflow.pytorch.load_model`` load a saved model too; MLflow's own call would need torch in this process."""
+    """Let ``mlflow.pytorch.load_model`` load the model too; MLflow's own call would need torch in this process."""
     data = folder / "data"
     data.mkdir()
     shutil.copyfile(files.network, data / "model.pth")
@@ -117,7 +118,7 @@ def _add_torch(folder: Path, files: ModelFiles) -> None:
 
 
 def _signature(files: ModelFiles, example: Example) -> ModelSignature:
-    """Of what goes in and comes out; a column is text, or of any type: whole numbers would be integers, gaps floats."""
+    """Return the model's signature; a column is text or of any type, since types inferred from one example mislead."""
     signature = infer_signature(example, _prediction(files, example))
     if isinstance(example, pd.DataFrame):
         types = [DataType.string if column.type == DataType.string else AnyType() for column in signature.inputs]
@@ -126,7 +127,7 @@ def _signature(files: ModelFiles, example: Example) -> ModelSignature:
 
 
 def _prediction(files: ModelFiles, example: Example) -> Example:
-    """A prediction, zeros or the first class, for the signature."""
+    """Return a placeholder prediction, zeros or the first class, for the signature."""
     description = json.loads(Path(files.artifacts["description"]).read_text())
     if isinstance(example, pd.DataFrame):
         return pd.DataFrame({description["target"]: (description.get("labels") or [0.0])[:1]})

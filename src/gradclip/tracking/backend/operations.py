@@ -1,4 +1,4 @@
-"""All operations of one store joined; see the interface, :class:`gradclip.tracking.operations.Operations`."""
+"""All operations of a store in one class; see the interface, :class:`gradclip.tracking.operations.Operations`."""
 
 from functools import cache
 
@@ -15,5 +15,5 @@ class Backend(Recovery, Models, Queries, Operations):
 
 @cache
 def backend_of(store: Store) -> Backend:
-    """The one backend of a store in this process."""
+    """Return the backend of a store, always the same object."""
     return Backend(store)

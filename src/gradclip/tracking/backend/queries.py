@@ -1,4 +1,4 @@
-"""Reading a store, a page at a time."""
+"""Queries of a store, read page by page."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,24 +24,24 @@ from gradclip.tracking.backend.writes import CONTEXT_TAG
 from gradclip.tracking.stored_runs import Curve, Selection, StoredRun
 
 OUTCOMES = ("learned", "stalled", "diverged", "finished")
-CONNECTIONS = 8  # to a server at a time
+CONNECTIONS = 8  # to a server at the same time
 RUN_ID = re.compile(r"[0-9a-f]{32}")
 ROWS = re.compile(r'"num_rows": (\d{1,15})\b')  # in MLflow's profile of a data set
 FILTER = re.compile(r"[=<>]|\b(LIKE|ILIKE|IN|IS)\b", re.IGNORECASE)
 
 
 class Queries(Connection):
-    """Reading of runs; see :class:`gradclip.tracking.operations.Operations`."""
+    """Queries of runs; see :class:`gradclip.tracking.operations.Operations`."""
 
     def select_runs(self, selector: str | Sequence[str] | None) -> Selection:
         """Find training runs.
 
         Args:
-            selector: a filter as MLflow's search takes it, the name of an experiment, the id of a run or of the parent
-                of a multirun, or several ids; None is the newest multirun of the store's experiment.
+            selector: a filter of MLflow's search, the name of an experiment, the id of a run or of a parent run, or
+                several ids; None selects the newest multirun of the store's experiment.
 
         Raises:
-            TrackingError: there is no such store, experiment or run, or the filter cannot be read.
+            TrackingError: there is no such store, experiment or run, or the filter is invalid.
         """
         self.check_readable()
         analyze(self.uri)
@@ -57,9 +57,9 @@ class Queries(Connection):
         return _select(self._search(selector, ""), None, f"experiment {selector}")
 
     def newest_runs(self, count: int) -> list[StoredRun]:
-        """Return the training runs that were started last and have ended, the newest first.
+        """Return the last training runs that have ended, newest first.
 
-        Those that advice has trained are passed over.
+        Runs that ``advise`` trained are skipped.
 
         Raises:
             TrackingError: there is none.
@@ -67,7 +67,7 @@ class Queries(Connection):
         self.check_readable()
         experiment = self.store.experiment
         if self.client.get_experiment_by_name(experiment) is None:
-            raise TrackingError(f"tracking.experiment: got {experiment!r}; there is none of that name in {self.uri}")
+            raise TrackingError(f"tracking.experiment: got {experiment!r}; there is no such experiment in {self.uri}")
         found = self._search(experiment, f"tags.{keys.OUTCOME} LIKE '%'", newest_first=True)
         parent_of = cache(self._parent_named)
         of_users = (run for run in found if not _has_purpose(parent_of(run.data.tags.get(keys.PARENT_RUN, ""))))
@@ -80,13 +80,13 @@ class Queries(Connection):
         """Return one run.
 
         Raises:
-            TrackingError: there is none of that id.
+            TrackingError: there is no run with this id.
         """
         self.check_readable()
         return to_stored_run(self._get_run(run_id, "run"))
 
     def read_curves(self, run_ids: Sequence[str], key: str, max_points: int) -> dict[str, Curve]:
-        """Return a metric's history of each run that has one, thinned evenly to ``max_points``."""
+        """Return the history of a metric in each run that has it, thinned evenly to ``max_points``."""
         if tables := self._tables():
             histories = read_histories(self.uri, tables, run_ids, key)
         else:
@@ -97,31 +97,31 @@ class Queries(Connection):
         return {run_id: curve for run_id, curve in curves.items() if len(curve.step)}
 
     def _tables(self) -> dict[str, Table] | None:
-        """The tables from which many runs are read at once; None where runs are read one by one, by MLflow's client."""
+        """Return the tables for bulk reads; None if runs are read one by one with MLflow's client."""
         return None if self.is_server else tables_of(self.uri)
 
     def _read_history(self, key: str, run_id: str) -> list[tuple[int, float]]:
         return [(point.step, point.value) for point in self.client.get_metric_history(run_id, key)]
 
     def read_file(self, run_id: str, name: str, folder: str) -> Path | None:
-        """Download an artifact into a folder and return its path; None if the run has none of that name."""
+        """Download an artifact into a folder and return its path, or None if it does not exist."""
         repository, parent = self.repository_of(run_id), str(Path(name).parent)
         if name not in {entry.path for entry in repository.list_artifacts(None if parent == "." else parent)}:
             return None
         return Path(repository.download_artifacts(name, folder))
 
     def _newest_multirun(self) -> str:
-        """The id of the parent run of the multirun that was started last, but for those that advice has trained."""
+        """Return the id of the parent run of the newest multirun that ``advise`` did not train."""
         experiment, is_child = self.store.experiment, f"tags.`{keys.PARENT_RUN}` LIKE '%'"
         parent_of = cache(self._parent_named)
         for run in self._search(experiment, is_child, newest_first=True):
             parent = parent_of(run.data.tags[keys.PARENT_RUN])
             if parent is not None and not _has_purpose(parent):
                 return str(parent.info.run_id)
-        raise TrackingError(f"runs: experiment {experiment!r} has no multirun; give runs=...")
+        raise TrackingError(f"runs: experiment {experiment!r} has no multirun; set runs=...")
 
     def _family(self, run_id: str) -> tuple[list[Run], str]:
-        """The children of a run and its name, or the run itself and an empty name."""
+        """Return the children of a run and its name, or the run itself and an empty name."""
         run = self._get_run(run_id, "runs")
         experiment_id = run.info.experiment_id
         if tables := self._tables():
@@ -131,7 +131,7 @@ class Queries(Connection):
         return (children, str(run.info.run_name)) if children else ([run], "")
 
     def _parent_named(self, run_id: str) -> Run | None:
-        """The run of an id that is the value of a tag, which can hold anything; None where there is none."""
+        """Return the run whose id is the value of a tag, which can hold anything; None if there is no such run."""
         if not RUN_ID.fullmatch(run_id):
             return None
         try:
@@ -150,7 +150,7 @@ class Queries(Connection):
     def _search(self, experiment: str, condition: str, newest_first: bool = False) -> Iterator[Run]:
         found = self.client.get_experiment_by_name(experiment)
         if found is None:
-            raise TrackingError(f"runs: got {experiment!r}; neither a filter, nor an experiment of {self.uri}")
+            raise TrackingError(f"runs: got {experiment!r}; it is neither a filter nor an experiment in {self.uri}")
         try:
             yield from self.search(found.experiment_id, condition, newest_first)
         except MlflowException as error:
@@ -160,19 +160,19 @@ class Queries(Connection):
 
 
 def _has_purpose(parent: Run | None) -> bool:
-    """Whether advice has trained a multirun: a probe, or a confirmation."""
+    """Return whether ``advise`` trained a multirun, as probes or a confirmation."""
     return parent is not None and keys.PURPOSE in parent.data.tags
 
 
 def _select(runs: Iterable[Run], parent: str | None, title: str) -> Selection:
-    """Keep training runs: those with settings. The others are parents and comparisons."""
+    """Select training runs: those with settings. The others are parent runs and comparisons."""
     training = {run.run_id: run for run in map(to_stored_run, runs) if run.parameters}
     ended = [run for run in training.values() if run.outcome in OUTCOMES and run.status == "FINISHED"]
     return Selection(ended, len(training) - len(ended), parent, printable(title))
 
 
 def to_stored_run(run: Run) -> StoredRun:
-    """Convert MLflow's run to plain data; text in it, which anybody may have written, is made printable."""
+    """Convert MLflow's run to plain data; its texts, which anybody may have written, are made printable."""
     start, end = run.info.start_time, run.info.end_time
     tags = {key: value for key, value in run.data.tags.items() if not key.startswith("mlflow.")}
     return StoredRun(
@@ -189,7 +189,7 @@ def to_stored_run(run: Run) -> StoredRun:
 
 
 def _rows(run: Run) -> dict[Split, int]:
-    """Number of rows of each kind of examples, as far as the store has it."""
+    """Return the number of rows of each kind of examples, if the store has it."""
     splits = {context: split for split, context in CONTEXTS.items()}
     found: dict[Split, int] = {}
     for one in run.inputs.dataset_inputs if run.inputs else ():
@@ -201,7 +201,7 @@ def _rows(run: Run) -> dict[Split, int]:
 
 
 def _to_curve(history: Sequence[tuple[int, float]], max_points: int) -> Curve:
-    """Return the finite points of steps and values in any order, thinned evenly."""
+    """Return the finite points of a history, sorted by step and thinned evenly."""
     step = np.array([step for step, _ in history], dtype=np.int64)
     value = np.array([value for _, value in history], dtype=np.float64)
     kept = np.argsort(step, kind="stable")

@@ -32,7 +32,7 @@ class Recovery(Writes):
     _dead_runs_closed = False
 
     def open(self) -> str:
-        """Make sure that store and experiment exist, close dead runs, return the experiment's id."""
+        """Create store and experiment if needed, close dead runs and return the experiment's id."""
         experiment_id = self.experiment_id
         if not self._dead_runs_closed:
             self.close_dead_runs()
@@ -40,16 +40,16 @@ class Recovery(Writes):
         return experiment_id
 
     def close_dead_runs(self) -> None:
-        """Set the runs of this machine to KILLED whose process is gone: it was killed, or power was lost.
+        """Set runs of this machine to KILLED if their process is gone, after a SIGKILL or a power loss.
 
-        An empty one that a server created as a duplicate, after the run that it was asked for had ended, is deleted.
+        An empty duplicate, which a server created although the original run had ended, is deleted.
         """
         here = f"attributes.status = 'RUNNING' and tags.{keys.HOST} = '{socket.gethostname()}'"
         running = list(self.search(self.experiment_id, here))
-        for run in sorted(running, key=_is_empty):  # an empty one is known as a duplicate by the other's end
+        for run in sorted(running, key=_is_empty):  # a duplicate is recognized once the original has ended
             try:
                 self._close_if_dead(run)
-            except STORE_ERRORS as error:  # one run that cannot be closed must not keep others from training
+            except STORE_ERRORS as error:  # a run that cannot be closed must not block training
                 log.error(f"run {run.info.run_id} could not be closed: {printable(first_line(error))}")
 
     def _close_if_dead(self, run: Run) -> None:
@@ -59,7 +59,7 @@ class Recovery(Writes):
             self.client.set_terminated(run.info.run_id, "KILLED")
 
     def _is_late_duplicate(self, run: Run) -> bool:
-        """Whether the run that this one duplicates is over, so that nothing will ever write to this one."""
+        """Return whether the run that this one duplicates has ended, so that nothing will ever write to this one."""
         creation = run.data.tags.get(keys.CREATION)
         return any(other.info.status != "RUNNING" for other in self.runs_created_as(creation))
 
@@ -75,7 +75,7 @@ class Recovery(Writes):
         if run.info.status == "FINISHED":
             raise TrackingError(f"resume: got {run_id!r}; that run is finished")
         if run.info.status == "RUNNING" and not is_dead(run.data.tags):
-            raise TrackingError(f"resume: got {run_id!r}; that run is still going on, on {tags.get(keys.HOST)}")
+            raise TrackingError(f"resume: got {run_id!r}; that run is still running, on {tags.get(keys.HOST)}")
         return StoppedRun(
             run_id=run.info.run_id,
             name=printable(run.info.run_name or ""),
@@ -88,7 +88,7 @@ class Recovery(Writes):
         )
 
     def find_finished_run(self, fingerprint: str) -> StoredRun | None:
-        """Find the last finished run with the same settings; one that lacks a result is passed over."""
+        """Find the last finished run with the same settings; a run that lacks a result is skipped."""
         same = f"attributes.status = 'FINISHED' and tags.{keys.CONFIG_HASH} = '{fingerprint}'"
         return next(filter(_has_result, map(to_stored_run, self.search(self.experiment_id, same))), None)
 
@@ -106,7 +106,7 @@ class Recovery(Writes):
             raise TrackingError(f"resume: got {run_id!r}; there is no such run in {self.uri}") from error
 
     def _last_stopped(self, experiment_id: str) -> Run:
-        """The last stopped run that a command of this user began; a folder's name in a tag says nothing."""
+        """Return the last stopped run that a command of this user began, which tags alone do not prove."""
         here = f"tags.{keys.HOST} = '{socket.gethostname()}'"
         for run in self.search(experiment_id, here, newest_first=True):
             is_dead_run = run.info.status == "RUNNING" and is_dead(run.data.tags)
@@ -114,15 +114,14 @@ class Recovery(Writes):
                 return run
         experiment = self.store.experiment
         raise TrackingError(
-            f"resume: got {LAST!r}; no run of experiment {experiment!r} that a command of yours began was stopped on "
-            "this machine"
+            f"resume: got {LAST!r}; none of your runs in experiment {experiment!r} was stopped on this machine"
         )
 
     def _read_config(self, run_id: str) -> str:
         with scratch_folder() as scratch:
             try:
                 path = Path(self.repository_of(run_id).download_artifacts(keys.CONFIG_FILE, str(scratch)))
-                return path.read_text(errors="surrogateescape")  # which is no YAML, and refused as that
+                return path.read_text(errors="surrogateescape")  # not valid YAML, so it is refused later
             except (MlflowException, OSError) as error:
                 raise TrackingError(
                     f"resume: got {run_id!r}; the run was stopped before its config was stored"
@@ -130,16 +129,16 @@ class Recovery(Writes):
 
 
 def _is_ours(run: Run) -> bool:
-    """Whether a command of this user began a run, by the note in its folder; a damaged note is reported."""
+    """Return whether a command of this user began a run, by the note in its folder; report a damaged note."""
     try:
         return signed_settings(Path(run.data.tags.get(keys.FOLDER, "")), run.info.run_id) is not None
     except TrackingError as error:
-        log.error(f"run {run.info.run_id} is passed over: {printable(str(error))}")
+        log.error(f"run {run.info.run_id} is skipped: {printable(str(error))}")
         return False
 
 
 def _has_result(run: StoredRun) -> bool:
-    """Whether a run has an outcome and the final scores that belong to it."""
+    """Return whether a run has an outcome and the final scores that belong to it."""
     score = stored_score(run.metrics, run.tags)
     return run.outcome in OUTCOMES and score is not None and score.final_train in run.metrics
 

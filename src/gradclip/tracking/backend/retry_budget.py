@@ -1,4 +1,4 @@
-"""How long a store that fails may delay all writes to it."""
+"""Retry budget: how long a store that fails may delay all writes to it."""
 
 import time
 
@@ -8,11 +8,11 @@ from gradclip.errors import TrackingError
 class RetryBudget:
     """Seconds for retries, shared by all writes to a store.
 
-    A second in which the store failed is spent, and earned back with a second in which it delayed nothing. So a store
-    that is gone, hangs, or takes some writes and not others delays hundreds of runs no longer than one.
+    Each second in which the store fails is spent; each second without a delay earns one back. So a store that is gone,
+    hangs, or accepts only some writes delays hundreds of runs no longer than one.
 
     Args:
-        seconds: the budget at first, which is never exceeded.
+        seconds: the initial budget, which is also its maximum.
 
     Example:
         >>> budget = RetryBudget(60.0)
@@ -28,12 +28,12 @@ class RetryBudget:
 
     @property
     def left(self) -> float:
-        """Seconds left; negative where the store has delayed longer than it may."""
+        """Seconds left; negative if the store has delayed writes longer than the budget allows."""
         return self._left_at(time.monotonic())
 
     @property
     def is_full(self) -> bool:
-        """Whether the store has not failed lately."""
+        """Whether the store has not failed recently."""
         return self.left == self.seconds
 
     def spend(self, start: float, reason: TrackingError) -> None:
@@ -48,7 +48,7 @@ class RetryBudget:
         self.spend(start, self._reason)
 
     def check(self) -> None:
-        """Refuse another attempt where the budget is exceeded.
+        """Raise the last failure if the budget is exceeded.
 
         Raises:
             TrackingError: the last failure.

@@ -1,4 +1,4 @@
-"""MLflow's tables, compared with what is expected before many of their rows are written or read at once."""
+"""MLflow's tables, compared with the expected columns before bulk reads and writes."""
 
 import warnings
 from functools import cache
@@ -9,7 +9,7 @@ from gradclip.tracking.backend.database import engine_of
 
 METRIC_COLUMNS = ("run_uuid", "key", "timestamp", "step", "value", "is_nan")
 TEXT_COLUMNS = ("run_uuid", "key", "value")
-COPIED = {  # of tables whose rows are read, changed or copied: what is named of them, as of MLflow 3.17
+COPIED = {  # the columns that we name in tables whose rows are read, changed or copied, as of MLflow 3.17
     "runs": {
         *("run_uuid", "experiment_id", "user_id", "name", "artifact_uri"),
         *("status", "start_time", "end_time", "lifecycle_stage"),
@@ -18,7 +18,7 @@ COPIED = {  # of tables whose rows are read, changed or copied: what is named of
     "input_tags": {"input_uuid", "name", "value"},
     "datasets": {"dataset_uuid", "name", "digest", "dataset_source_type", "dataset_source", "dataset_profile"},
 }
-COLUMNS = {  # of all other tables that are written; what MLflow fills in itself must be there too
+COLUMNS = {  # the columns of the other tables that are written, including all that need a value
     "params": {*TEXT_COLUMNS},
     "metrics": {*METRIC_COLUMNS},
     "latest_metrics": {*METRIC_COLUMNS},
@@ -28,10 +28,10 @@ COLUMNS = {  # of all other tables that are written; what MLflow fills in itself
 
 @cache
 def tables_of(uri: str) -> dict[str, Table] | None:
-    """The tables that hold runs; None, with a warning, where they are not as expected.
+    """Return the tables that hold runs; None, with a warning, if they are not as expected.
 
     Args:
-        uri: of a database store.
+        uri: URI of a database store.
     """
     engine = engine_of(uri)
     inspector = inspect(engine)
@@ -42,7 +42,7 @@ def tables_of(uri: str) -> dict[str, Table] | None:
             required = set()
         if not required <= expected <= found.keys():
             difference = ", ".join(sorted(expected - found.keys()) or sorted(required - expected))
-            changed = f"MLflow's table {name} has changed ({difference}); runs are written and read one by one, slower"
+            changed = f"MLflow's table {name} has changed ({difference}); runs are written and read one by one, slowly"
             warnings.warn(changed, stacklevel=2)
             return None
     metadata = MetaData()

@@ -1,4 +1,4 @@
-"""Writes to many runs that arrive as one call: what a database can take in one transaction is written so."""
+"""Writes to many runs in one call, as one database transaction where possible."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,14 +28,14 @@ PARAMETERS, DATASETS = DESCRIPTIONS = Operations.write_parameters.__name__, Oper
 
 
 def perform_together(writes: Sequence[Write], repeated: bool) -> list[Any]:
-    """Perform writes to runs: those of each run in order, and those that end runs after all others.
+    """Perform writes to runs: the writes of each run in order, and the writes that end runs after all others.
 
     Args:
-        writes: to runs.
+        writes: writes to runs.
         repeated: whether they may have been performed already.
 
     Returns:
-        What each returned, or the exception that it raised.
+        The result of each write, or the exception that it raised.
     """
     outcomes: dict[int, Any] = {} if repeated else _begin_together(writes)
     for index, write in enumerate(writes):
@@ -48,7 +48,7 @@ def perform_together(writes: Sequence[Write], repeated: bool) -> list[Any]:
 
 
 def _begin_together(writes: Sequence[Write]) -> dict[int, Any]:
-    """Begin the first run by MLflow's own calls, and insert others that are like it; outcomes by index of the write."""
+    """Begin the first run by MLflow's own calls and insert runs that are like it; return outcomes by index of write."""
     starts = {arguments[0].run_id: index for index, (name, arguments) in enumerate(writes) if name == BEGIN_RUN}
     if len(starts) < 2:
         return {}
@@ -68,7 +68,7 @@ def _begin_together(writes: Sequence[Write]) -> dict[int, Any]:
         (call, begun._replace(run_id=run_id))
         for call, run_id in _insert_like(first, begun.run_id, others, arguments_of)
     ]
-    with ThreadPoolExecutor(NOTES_AT_ONCE) as pool:  # a disk takes hardly longer for many than for one
+    with ThreadPoolExecutor(NOTES_AT_ONCE) as pool:  # a disk syncs many hardly slower than one
         [*pool.map(lambda one: delivery.note_begun(*one), inserted)]
     for call, like in inserted:
         outcomes[starts[call.run_id]] = like
@@ -79,16 +79,16 @@ def _begin_together(writes: Sequence[Write]) -> dict[int, Any]:
 def _insert_like(
     first: Call, template: str, others: Sequence[Call], arguments_of: Mapping[tuple[str, str], tuple[Any, ...]]
 ) -> list[tuple[Call, str]]:
-    """Insert runs that have the parent and the data sets of one that is there.
+    """Insert runs that have the same parent and data sets as an existing one.
 
     Args:
-        first: created that one.
-        template: its id.
-        others: create the new ones.
+        first: the call that created the existing run.
+        template: id of that run.
+        others: the calls that create the new runs.
         arguments_of: arguments of the writes that describe the runs, by creation tag and operation.
 
     Returns:
-        The calls whose runs were created, all or none, with the ids.
+        The calls whose runs were created, all or none, and the ids of these runs.
     """
 
     def is_alike(call: Call) -> bool:
@@ -123,7 +123,7 @@ def _insert_like(
 
 
 def _outcome(write: Write, repeated: bool) -> Any:
-    """Perform a write that ends no run; return the exception where it fails."""
+    """Perform a write that does not end a run; return its result or exception."""
     name, arguments = write
     try:
         if name == BEGIN_RUN:

@@ -1,4 +1,4 @@
-"""Writes to a store by MLflow's public calls."""
+"""Writes to a store through MLflow's public calls."""
 
 import logging
 import os
@@ -44,16 +44,16 @@ from gradclip.tracking.records import (
 from gradclip.tracking.scratch import scratch_folder
 
 log = logging.getLogger(__name__)
-MAX_METRICS = 1000  # that MLflow takes in one call
+MAX_METRICS = 1000  # metrics that MLflow accepts in one call
 MAX_PARAMETERS = 100
-MAX_NAME = 250  # characters of a run's name in a database, which MLflow does not check
+MAX_NAME = 250  # characters of a run's name in a database; MLflow does not check them
 CREATION = re.compile(r"[0-9a-f]{32}")
-UNLISTED = ".artifact.uploading."  # what the names of artifacts begin with that MLflow does not list
+UNLISTED = ".artifact.uploading."  # prefix of artifact names that MLflow does not list
 CONTEXT_TAG = "mlflow.data.context"
 
 
 class Writes(Connection):
-    """Writes of runs; see :class:`gradclip.tracking.operations.Operations`."""
+    """Writes to runs; see :class:`gradclip.tracking.operations.Operations`."""
 
     def create_run(
         self, name: str, tags: Mapping[str, str], parent: Parent | None, start: int | None, repeated: bool = False
@@ -61,7 +61,7 @@ class Writes(Connection):
         """Create a run, under its parent if it has one."""
         experiment_id = self.experiment_id
         if repeated and (earlier := self.runs_created_as(tags.get(keys.CREATION))):
-            return str(earlier[0].info.run_id)  # an attempt succeeded whose answer was lost
+            return str(earlier[0].info.run_id)  # an earlier attempt succeeded, but its answer was lost
         under = {keys.PARENT_RUN: self._parent_id(parent)} if parent else {}
         with _without_retries():
             every_tag = shortened_values({**context_tags(), **under, **tags}, MAX_TAG_VAL_LENGTH)
@@ -70,13 +70,13 @@ class Writes(Connection):
         return str(run.info.run_id)
 
     def runs_created_as(self, creation: str | None) -> list[Run]:
-        """The runs with a creation tag: more than one where a server's answer was lost and it was asked again."""
-        if not CREATION.fullmatch(creation or ""):  # none of ours; in a filter it could be anything
+        """Return the runs with a creation tag: several if a server's answer was lost and the request repeated."""
+        if not CREATION.fullmatch(creation or ""):  # not one of ours, so unsafe in a filter
             return []
         return list(self.client.search_runs([self.experiment_id], f"tags.{keys.CREATION} = '{creation}'"))
 
     def _parent_id(self, parent: Parent) -> str:
-        """The parent run of a multirun, created by the first of its jobs."""
+        """Return the id of the parent run of a multirun, which the first job creates."""
         note = Path(parent.folder, PARENT_FILE)
         with FileLock(f"{note}.lock"):
             if not note.exists():
@@ -85,13 +85,13 @@ class Writes(Connection):
             return str(read_note(note)["run_id"])
 
     def write_parameters(self, run_id: str, parameters: Mapping[str, str]) -> None:
-        """Log the settings of a run, as many at a time as MLflow takes."""
+        """Log the settings of a run, as many at a time as MLflow accepts."""
         params = [Param(key, value) for key, value in shortened_values(parameters, MAX_PARAM_VAL_LENGTH).items()]
         for start in range(0, len(params), MAX_PARAMETERS):
             self.client.log_batch(run_id, params=params[start : start + MAX_PARAMETERS])
 
     def write_points(self, run_id: str, points: Sequence[Point]) -> None:
-        """Log metrics, as many at a time as MLflow takes."""
+        """Log metrics, as many at a time as MLflow accepts."""
         for start in range(0, len(points), MAX_METRICS):
             self.client.log_batch(run_id, metrics=[Metric(*point) for point in points[start : start + MAX_METRICS]])
 
@@ -116,7 +116,7 @@ class Writes(Connection):
         self.client.log_inputs(run_id, datasets=inputs)
 
     def write_files(self, run_id: str, folder: str, artifact_folder: str | None = None) -> None:
-        """Store the content of a folder as artifacts; symbolic links in it are left out."""
+        """Store the content of a folder as artifacts; symbolic links are skipped."""
         found = Path(folder)
         if found.is_symlink():
             _report_link(found)
@@ -124,7 +124,7 @@ class Writes(Connection):
             self._write_files(run_id, found, _files_below(found), artifact_folder)
 
     def write_run_files(self, run_id: str, folder: str) -> None:
-        """Store what a run leaves in its folder as artifacts."""
+        """Store figures, telemetry, explosion report and weights in a run's folder as artifacts."""
         self._write_files(run_id, Path(folder), _files_below(Path(folder), RUN_FILES))
 
     def write_text(self, run_id: str, text: str, name: str) -> None:
@@ -138,9 +138,9 @@ class Writes(Connection):
             self._write_file(run_id, path, Path(name))
 
     def _write_files(self, run_id: str, folder: Path, paths: Iterable[Path], under: str | None = None) -> None:
-        """Store files of a folder, each where it is in the folder.
+        """Store files of a folder under their paths within the folder.
 
-        A file that the server refuses, as too large say, keeps none of the others back.
+        A file that the server refuses, for instance because it is too large, does not block the others.
 
         Raises:
             requests.HTTPError: the server refused a file.
@@ -160,9 +160,9 @@ class Writes(Connection):
         """Store a file.
 
         Args:
-            run_id: of the run.
-            path: of the file.
-            name: of the artifact; its last part is that of the file.
+            run_id: id of the run.
+            path: path of the file.
+            name: path of the artifact, which ends with the file's name.
         """
         if (target := self._local_target(run_id, name)) is not None:
             _write_whole(target, lambda temporary: shutil.copyfile(path, temporary))
@@ -171,10 +171,10 @@ class Writes(Connection):
             self.repository_of(run_id).log_artifact(str(path), folder)
 
     def _local_target(self, run_id: str, name: Path) -> Path | None:
-        """Where an artifact is to be written without MLflow, whose checks of the path take longer than the copy.
+        """Return where to write an artifact without MLflow, whose path checks take longer than the copy.
 
         Returns:
-            Its path on this machine, which is sure not to lead out of the artifacts of the run; else None.
+            A local path that cannot lead out of the run's artifacts; None if there is no such path.
         """
         root = self.local_artifacts_of(run_id)
         if root is None or name.is_absolute() or ".." in name.parts:
@@ -182,7 +182,7 @@ class Writes(Connection):
         return None if any((root / folder).is_symlink() for folder in name.parents) else root / name
 
     def keep_checkpoint(self, path: str) -> None:
-        """Make a checkpoint the one that the run resumes from; one that is gone was made it before."""
+        """Make a checkpoint the one that the run resumes from; if it is missing, an earlier attempt has done so."""
         with suppress(FileNotFoundError):
             replace(Path(path), Path(path).with_name(Path(CHECKPOINT_FILE).name))
 
@@ -201,7 +201,7 @@ class Writes(Connection):
         self.client.set_terminated(run_id, status, end)
 
     def _delete_duplicates(self, run_id: str) -> None:
-        """Delete empty runs that a server created too, whose answers were lost."""
+        """Delete empty duplicates of a run, which a server created when its answers were lost."""
         creation = self.client.get_run(run_id).data.tags.get(keys.CREATION)
         for run in self.runs_created_as(creation):
             if run.info.run_id != run_id:
@@ -209,13 +209,13 @@ class Writes(Connection):
 
 
 def _files_below(folder: Path, names: Collection[str] | None = None) -> Iterator[Path]:
-    """The files in a folder and in those below it, in order; none where there is no folder.
+    """Yield the files in a folder and below it, in order; none if the folder does not exist.
 
-    A symbolic link could lead to any file of this user: it is left out.
+    Symbolic links are skipped, since they could lead to any file of this user.
 
     Args:
-        folder: which folder.
-        names: of the files and folders that are meant; None means all.
+        folder: the folder.
+        names: names of the files and folders to include; None means all.
     """
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -233,11 +233,11 @@ def _files_below(folder: Path, names: Collection[str] | None = None) -> Iterator
 
 
 def _write_whole(target: Path, write: Callable[[Path], object]) -> None:
-    """Write a file in a folder, which is created if need be; whole or not at all where the process is killed.
+    """Write a file completely or not at all, even if the process is killed; create its folder if needed.
 
     Args:
         target: the file.
-        write: writes it under the name that it is given.
+        write: writes the content to a given path.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f"{UNLISTED}{os.getpid()}")
@@ -250,23 +250,23 @@ def _write_whole(target: Path, write: Callable[[Path], object]) -> None:
 
 
 def _report_link(path: Path) -> None:
-    log.error(f"{printable(str(path))}: is a symbolic link, which is not stored")
+    log.error(f"{printable(str(path))}: is a symbolic link and is not stored")
 
 
 def shortened_values(texts: Mapping[str, str], length: int) -> dict[str, str]:
-    """Texts as long as a store takes them: what it refuses once it would refuse for ever."""
+    """Shorten texts to the length that a store accepts: it would refuse longer ones at every attempt."""
     return {name: shortened(text, length) for name, text in texts.items()}
 
 
 @cache
 def context_tags() -> dict[str, str]:
-    """Tags of this process: MLflow's, its user, its script and the commit, which takes milliseconds; our version."""
+    """Return the tags of this process: MLflow's (user, script, commit), which take milliseconds, and our version."""
     return {**resolve_tags(), keys.VERSION: __version__}
 
 
 @contextmanager
 def _without_retries() -> Iterator[None]:
-    """Keep MLflow from asking a server again: a run that it created without an answer would be there twice."""
+    """Turn off MLflow's own retries: they would create a run twice if the first answer is lost."""
     retries, os.environ[MAX_RETRIES] = os.environ[MAX_RETRIES], "0"
     try:
         yield
@@ -280,7 +280,7 @@ def _describe(data: Dataset) -> DatasetDescription:
     else:
         described = from_pandas(data.frame, source=data.source, targets=data.target, name=data.name)
     entity = described._to_mlflow_entity()
-    schema = entity.schema if len(entity.schema or "") <= MAX_DATASET_SCHEMA_SIZE else None  # of 10,000s of columns
+    schema = entity.schema if len(entity.schema or "") <= MAX_DATASET_SCHEMA_SIZE else None  # it may be of any length
     return DatasetDescription(
         shortened(entity.name, MAX_DATASET_NAME_SIZE),
         entity.digest,
