@@ -147,7 +147,7 @@ class GradientRecord:
 
     @cached_property
     def coefficient(self) -> Floats:
-        """Clipping coefficient: global norm after clipping divided by that before, ``[steps]``; 1 for a zero gradient."""
+        """Clipping coefficient: global norm after clipping divided by that before, ``[steps]``; 1 if both are zero."""
         with np.errstate(invalid="ignore"):
             return np.divide(self.norm_clipped, self.norm, out=np.ones_like(self.norm), where=self.norm != 0)
 
