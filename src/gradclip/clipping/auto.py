@@ -55,7 +55,7 @@ class Auto(NormRule):
         return {"norms": empty, "seen": torch.zeros((), dtype=torch.int64, device=device)}
 
     def rule(self, norm: Numbers, state: Mapping[str, Numbers], xp: Any) -> tuple[Numbers, dict[str, Numbers]]:
-        """Return the scalar that brings the global norm to at most the percentile."""
+        """Return the coefficient that limits the global norm to the percentile, and the next state."""
         after = {"norms": self._remember(state, norm, xp), "seen": state["seen"] + 1}
         count = xp.where(after["seen"] < self.history, after["seen"], self.history)
         threshold = _percentile(after["norms"], count, self.value, xp)

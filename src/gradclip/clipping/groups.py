@@ -24,8 +24,8 @@ class Groups(Clipper):
     Non-finite gradients: as in the group's method, within that group.
 
     Source: practice of Graves 2013.
-    "Generating sequences with recurrent neural networks" limits the output layer's derivatives to 100 and those of the
-    recurrent layers to 10.
+    "Generating sequences with recurrent neural networks" limits the output layer's derivatives to 100 and the
+    recurrent layers' derivatives to 10.
 
     Args:
         groups: clippers by name pattern, with the wildcards ``*`` and ``?``.

@@ -1,4 +1,4 @@
-"""The clipper without clipping, so that baselines report the same quantities."""
+"""A clipper that changes nothing, so that baselines report the same quantities."""
 
 from dataclasses import dataclass
 

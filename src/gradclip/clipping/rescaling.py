@@ -58,7 +58,7 @@ def rescale_in_place(gradients: Mapping[str, Tensor], coefficients: Coefficients
 def clear_where(condition: Tensor, gradients: Mapping[str, Tensor]) -> None:
     """Set gradients to zero in place if a boolean scalar is true, without reading it.
 
-    The bits are multiplied as integers, so that even NaN times zero is zero, by one call for all gradients of a type.
+    The bits are multiplied as integers, so that even NaN times zero is zero. One call serves all gradients of a type.
     """
     words: dict[torch.dtype, list[Tensor]] = {}
     for gradient in map(stored, gradients.values()):

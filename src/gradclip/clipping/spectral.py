@@ -36,7 +36,7 @@ class Spectral(Clipper):
 
     Source: Yukhimchuk et al. 2026.
     Yukhimchuk, Kolar, Takáč & Choudhury, "Gradient clipping beyond vector norms: a spectral approach for matrix-valued
-    parameters"; the iteration is that of Cesista 2025, "Fast, numerically stable, and auto-differentiable spectral
+    parameters"; the iteration is from Cesista 2025, "Fast, numerically stable, and auto-differentiable spectral
     clipping via Newton-Schulz iteration".
 
     Args:

@@ -133,7 +133,7 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
 
     @property
     def clip_fraction(self) -> float:
-        """Fraction of the steps with a finite gradient in which clipping changed the norm; NaN without such a step."""
+        """Fraction of the steps with a finite gradient in which clipping changed the norm; NaN if there are none."""
         return self.record.clip_fraction
 
     @property

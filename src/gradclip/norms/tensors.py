@@ -73,7 +73,7 @@ def _largest_magnitudes(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def _extremes_of_small(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
-    """Replace small tensors by their joint extremes, which keeps the largest magnitude; one by one, a CPU is slow.
+    """Replace small tensors on a CPU by their joint extremes, which is faster and keeps the largest magnitude.
 
     The small tensors are copied together in groups that stay in the cache.
     """

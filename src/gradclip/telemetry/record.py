@@ -192,7 +192,7 @@ class GradientRecord:
 
     @property
     def clip_fraction(self) -> float:
-        """Fraction of the steps with a finite gradient in which clipping changed the norm; NaN without such a step."""
+        """Fraction of the steps with a finite gradient in which clipping changed the norm; NaN if there are none."""
         finite = np.isfinite(self.norm)
         return float(np.mean((self.norm_clipped != self.norm)[finite])) if finite.any() else np.nan
 

@@ -32,7 +32,7 @@ class StepIndex(NamedTuple):
 class Effect(Enum):
     """The possible change of a step's gradients between their two measurements."""
 
-    ANY = "any change, also of the direction, so that the angle is measured"
+    ANY = "any change, including of the direction, so that the angle is measured"
     LENGTH = "no change of the direction"
     FACTOR = "multiplication of all gradients by one number in one operation, and no other change"
 
