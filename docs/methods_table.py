@@ -19,7 +19,7 @@ HEADS = {"Rule": "rule", "Non-finite gradients": "a NaN or infinite gradient", "
 SHORT = ("Rule", "Source")
 ACTIVATION = {  # no clipper: it acts during backward
     "Rule": "derivatives at each layer's output to [−c, c] during backward",
-    "Non-finite gradients": "an infinity becomes the nearer end, NaN stays",
+    "Non-finite gradients": "an infinity becomes the nearer bound, NaN stays",
     "Source": "Graves 2013",
 }
 

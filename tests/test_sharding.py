@@ -151,7 +151,7 @@ def test_weights_and_record_are_those_of_one_process(found, name, dtype):
         expected = (
             "clip: got spectral; the gradient of 0.weight is spread over processes"
             if name == "spectral"
-            else f"clip: got {needs_elements[name]}; the gradient of 3.weight is a sum that is spread over processes"
+            else f"clip: got {needs_elements[name]}; the gradient of 3.weight is only a partial sum in each process"
         )
         assert all(of_rank[name, dtype].startswith(expected) for of_rank in by_rank)
         return

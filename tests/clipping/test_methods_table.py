@@ -54,8 +54,8 @@ def test_a_bad_element_ends_as_the_table_says(name, bad):
     ("name", "cell", "expected"),
     [
         ("none", "unchanged", [torch.nan, torch.inf, -torch.inf, 1.0]),
-        ("value", "an infinity becomes the nearer end, NaN stays", [torch.nan, 5.0, -5.0, 1.0]),
-        ("skip", "skipped, `clip.patience` in a row", [0.0] * 4),
+        ("value", "an infinity becomes the nearer bound, NaN stays", [torch.nan, 5.0, -5.0, 1.0]),
+        ("skip", "skipped, at most `clip.patience` in a row", [0.0] * 4),
     ],
 )
 def test_the_others_end_as_the_table_says(name, cell, expected):

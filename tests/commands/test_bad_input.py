@@ -24,7 +24,7 @@ BAD_OVERRIDES = [
     (["experiment=explosion"], "experiment: write it with a plus, +experiment=..., from explosion,"),
     (
         ["clip=groups", "clip.groups=[{parameters: head, value: 1}]"],
-        "clip: got parameters='head'; none has such a name",
+        "clip: got parameters='head'; must match one of the parameters",
     ),
     (
         ["clip=activation", "clip.layers=head", "tracking=none"],

@@ -254,7 +254,7 @@ def test_gradients_that_are_still_scaled_are_refused():
     assert str(caught.value) == "scaler: got None, but the gradients of SGD are still scaled; pass scaler=scaler"
     with gradclip.watch(model, optimizer, scaler=scaler), pytest.raises(TrainerError) as caught:
         train(model, optimizer, batches())
-    assert str(caught.value) == "scaler: got one that does not step the optimizer; call scaler.step(optimizer)"
+    assert str(caught.value) == "scaler: got a scaler that did not step the optimizer; call scaler.step(optimizer)"
     assert all(map(torch.equal, model.parameters(), network().parameters()))
 
 
@@ -508,7 +508,7 @@ def test_sparse_gradients_are_refused():
     model = nn.Embedding(3, 2, sparse=True)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     model(torch.tensor([1])).sum().backward()
-    with gradclip.watch(model, optimizer), pytest.raises(TrainerError, match=r"^weight: its gradient is sparse"):
+    with gradclip.watch(model, optimizer), pytest.raises(TrainerError, match=r"^weight: got a sparse gradient"):
         optimizer.step()
 
 
@@ -536,7 +536,7 @@ def test_one_that_is_closed_does_not_begin_again():
         pass
     with pytest.raises(TrainerError) as caught, watch:
         pass
-    assert str(caught.value) == "watch: got one that is closed; make a new one"
+    assert str(caught.value) == "watch: got a closed watch; create a new one"
 
 
 def test_names_are_those_without_a_wrapper():

@@ -59,7 +59,7 @@ def test_steps_whose_file_is_gone_are_left_out_with_a_warning(tmp_path):
     state = store.state()
     first, _ = sorted(tmp_path.rglob("*.npz"), key=lambda path: int(path.stem.rpartition("-")[2]))
     first.unlink()
-    with pytest.warns(UserWarning, match="not found; the record of earlier steps is left out"):
+    with pytest.warns(UserWarning, match="not found; the record continues without these earlier steps"):
         rest.restore(state)
     assert rest.read(("weight", "bias")).step.tolist() == [*range(9, 21)]
 
@@ -67,7 +67,7 @@ def test_steps_whose_file_is_gone_are_left_out_with_a_warning(tmp_path):
 def test_where_nothing_can_be_written_the_record_stays_in_memory(tmp_path):
     (tmp_path / "file").touch()
     store = RecordStore(500)
-    with pytest.warns(UserWarning, match="the record stays in memory"):
+    with pytest.warns(UserWarning, match="cannot be written, so the record stays in memory"):
         store.append(*blocks(1), tmp_path / "file" / "below")
     with warnings.catch_warnings():
         warnings.simplefilter("error")

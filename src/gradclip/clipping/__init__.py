@@ -1,16 +1,16 @@
-"""Pure gradient transforms: one clipping method a file, listed in ``methods.py``.
+"""Pure gradient transforms, one clipping method per file; ``methods.py`` lists them.
 
-A clipper takes named gradients, their parameters and a state, and returns the clipped gradients, the next state and a
-report. ``build.py`` makes one from its settings; :mod:`gradclip.callbacks.clip_gradients` applies it at each step. In
-the pipeline Lightning's Trainer does plain ``norm`` and ``value`` clipping: :mod:`gradclip.training.clipping` decides.
-Read ``base.py`` first: it has the contract, and an example of a new clipper.
+A clipper takes named gradients, their parameters and a state. It returns the clipped gradients, the next state and a
+report. ``build.py`` makes a clipper from its settings, and :mod:`gradclip.callbacks.clip_gradients` applies it at each
+step. In the pipeline, Lightning's Trainer does plain ``norm`` and ``value`` clipping:
+:mod:`gradclip.training.clipping` decides. Read ``base.py`` first: it has the contract and an example of a new clipper.
 """
 
 
 def method_table() -> dict[str, str]:
-    """Return the class of each clipping method, by the name that configs use; nothing is imported for it.
+    """Return the class name of each clipping method by its config name, without importing the methods.
 
-    The name is that of the method's file: ``norm.py`` is ``clip=norm``.
+    A method is named after its file: ``norm.py`` is ``clip=norm``.
 
     Example:
         >>> method_table()["norm"]

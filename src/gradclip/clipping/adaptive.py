@@ -1,4 +1,4 @@
-"""Clipping of each unit relative to its weights."""
+"""Clipping of each unit's gradient relative to its weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,21 +21,21 @@ class Adaptive(Clipper):
     """Limit each unit's gradient norm to a fraction c of its weight norm.
 
     Rule: g_i·min(1, c·max(‖w_i‖, ε)/‖g_i‖) for each unit.
-    A unit is the weights of one output: a row of a Linear weight, a filter of a convolution (torch keeps the outputs
-    in the first dimension). A bias or other vector is one unit as a whole. Without ε a tensor that starts at zero
-    would stay there.
+    A unit has the weights of one output: a row of a Linear weight or a filter of a convolution, since torch keeps
+    outputs in the first dimension. A bias or other vector is one unit. Without ε, a tensor that starts at zero would
+    stay there.
 
     Non-finite gradients: as in ``norm``, within that unit.
-    A NaN makes its unit NaN; an infinite element becomes NaN and the finite ones of its unit zero.
+    A NaN makes its unit NaN. An infinite element becomes NaN, and the finite elements of its unit become zero.
 
     Source: Brock et al. 2021 (AGC).
     Brock, De, Smith & Simonyan, "High-performance large-scale image recognition without normalization", equation 3. As
-    in optax and timm, vectors are one unit; unlike them nothing is added to a norm.
+    in optax and timm, a vector is one unit. Unlike there, nothing is added to a norm.
 
     Args:
         value: the fraction c of a unit's weight norm.
-        eps: the least weight norm that counts, ε, in weight units.
-        exclude: pattern of the parameters that are not clipped, such as the head's; None clips all.
+        eps: the lower limit ε of a weight norm, in weight units.
+        exclude: name pattern of parameters that are not clipped, such as the head's; None clips all.
 
     Raises:
         ClippingError: value or eps is not above 0.
@@ -55,7 +55,7 @@ class Adaptive(Clipper):
     changes_direction: ClassVar[bool] = True
 
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
-        """Return gradients with no unit above that fraction of its weights."""
+        """Return gradients with no unit above its limit."""
         clipped = {name: gradients[name] for name in gradients if self._is_clipped(name)}
         own = [*map(stored, clipped.values())]
         factors = self._factors([*clipped.values()], [parameters[name].detach() for name in clipped])
@@ -63,7 +63,7 @@ class Adaptive(Clipper):
         return rescale(gradients, [each.get(name) for name in gradients]), state
 
     def clip_in_place(self, gradients: Gradients, parameters: Gradients, state: State) -> State:
-        """Rescale each unit in place; arguments are those of the base class."""
+        """Rescale each unit in place."""
         clipped = {name: gradients[name] for name in gradients if self._is_clipped(name)}
         own = [*map(stored, clipped.values())]
         factors = self._factors([*clipped.values()], [parameters[name] for name in clipped], self._least)
@@ -74,13 +74,13 @@ class Adaptive(Clipper):
         return state
 
     def _factors(self, gradients: Sequence[Tensor], weights: Sequence[Tensor], least: float = 0.0) -> Tensor:
-        """What the units of gradients are multiplied by, ``[units]``; ``least`` is that of ``unit_norms``."""
+        """Return the coefficient of each unit, ``[units]``; ``least`` is passed to ``unit_norms``."""
         norms, norms_of_weights = unit_norms([*gradients, *weights], least).chunk(2)
         return torch.clamp(self.value * norms_of_weights.clamp(min=self.eps) / norms, max=1.0)
 
     @property
     def _least(self) -> float:
-        """A norm below which no gradient is clipped, and that counts as the least weight norm."""
+        """The size below which norms need not be exact: gradients are not clipped, and weight norms count as ε."""
         is_known = not isinstance(self.value, Tensor) or self.value.is_cpu
         return min(float(self.value), 1.0) * self.eps if is_known else 0.0
 

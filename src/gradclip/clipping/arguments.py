@@ -1,7 +1,7 @@
-"""The ranges of a clipper's numbers, written beside their types: ``value: Annotated[float | Tensor, POSITIVE]``.
+"""Ranges of a clipper's numbers, declared beside their types: ``value: Annotated[float | Tensor, POSITIVE]``.
 
-The constructor checks them, and the settings under ``conf/clip`` are derived from them. Importing this module loads
-no torch, so that settings are checked without it.
+The constructor checks the ranges, and the settings under ``conf/clip`` are derived from them. This module does not
+import torch, so settings can be checked without it.
 """
 
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from gradclip.errors import ClippingError
 
 @dataclass(frozen=True)
 class Range:
-    """The numbers that an argument may be.
+    """An interval of allowed numbers.
 
     Attributes:
-        low: the lower end.
-        high: the upper end.
-        above_low: whether the lower end itself is refused.
-        below_high: whether the upper end itself is refused.
+        low: the lower bound.
+        high: the upper bound.
+        above_low: whether the lower bound itself is excluded.
+        below_high: whether the upper bound itself is excluded.
         whole: whether only whole numbers are allowed.
-        infinite: whether a config may ask for infinity. A constructor allows it wherever the ends do.
+        infinite: whether a config may set infinity. A constructor allows it wherever the bounds do.
 
     Example:
         >>> str(Range(0, 1, below_high=True)), str(Range(0, 100))
@@ -37,10 +37,10 @@ class Range:
     infinite: bool = False
 
     def check(self, name: str, value: object) -> None:
-        """Refuse what is no number of this range.
+        """Check that a value is a number in this range.
 
         Raises:
-            ClippingError: with the name of the argument, the value received and what is allowed.
+            ClippingError: it is not; the text has the argument, the value received and what is allowed.
 
         Example:
             >>> POSITIVE.check("value", -1.0)
@@ -69,7 +69,7 @@ class Range:
 
 
 def _as_float(value: Any) -> float:
-    """A number as float; a whole number too large for one as infinity."""
+    """Return a number as a float; infinity for an integer too large for a float."""
     try:
         return float(value)
     except OverflowError:
@@ -79,7 +79,7 @@ def _as_float(value: Any) -> float:
 POSITIVE = Range(low=0, above_low=True)
 AT_LEAST_1 = Range(low=1, infinite=True)
 AT_MOST_0 = Range(high=0)
-SHARE = Range(low=0, high=1, below_high=True)  # what an average keeps of its past
+SHARE = Range(low=0, high=1, below_high=True)  # fraction of an old average that is kept at each step
 PERCENTILE = Range(low=0, high=100)
 COUNT = Range(low=1, high=2**31 - 1, whole=True)
-FIXED = "fixed"  # beside a number that chooses the computation or the size of a state: the same in stacked replicas
+FIXED = "fixed"  # marks a number that selects the computation or the size of the state: all stacked replicas share it

@@ -1,4 +1,4 @@
-"""Clipping at a percentile of the norms seen so far."""
+"""Clipping at a percentile of the norms so far."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,24 +15,25 @@ from gradclip.clipping.norm_rules import NormRule, Numbers
 
 @dataclass(frozen=True)
 class Auto(NormRule):
-    """Clip the global norm at the c-th percentile of the norms so far, this step's included.
+    """Clip the global norm at the c-th percentile of the norms so far, including this step's.
 
     Rule: ``norm`` at the c-th percentile of the norms so far.
 
-    Non-finite gradients: as in ``norm``, not remembered.
-    Later steps are as if there had been none. (In the published code one NaN turns all later gradients to NaN.)
+    Non-finite gradients: as in ``norm``; state unchanged.
+    Later steps are clipped as if the step had not occurred. (In the published code, one NaN turns all later gradients
+    to NaN.)
 
     Source: Seetharaman et al. 2020.
-    Seetharaman, Wichern, Pardo & Le Roux, "AutoClip: adaptive gradient clipping for source separation networks". It
-    remembers every norm; here the latest ``history``, which is the same until so many steps are over.
+    Seetharaman, Wichern, Pardo & Le Roux, "AutoClip: adaptive gradient clipping for source separation networks". The
+    paper keeps every norm; this class keeps the latest ``history`` norms.
 
     Args:
-        value: the percentile c, 0 to 100; the lower, the more is clipped, and 0 is the least norm so far. What a
-            schedule raises above 100 is 100.
-        history: how many norms are remembered.
+        value: the percentile c, from 0 to 100. Lower values clip more; 0 is the smallest norm so far. A schedule cannot
+            raise it above 100.
+        history: number of norms to keep.
 
     Raises:
-        ClippingError: value is no percentile, or history no whole number from 1 to a million.
+        ClippingError: value is not a percentile, or history is not a whole number from 1 to a million.
 
     Example:
         >>> clipper, state = Auto(value=0.0), {}
@@ -54,14 +55,14 @@ class Auto(NormRule):
         return {"norms": empty, "seen": torch.zeros((), dtype=torch.int64, device=device)}
 
     def rule(self, norm: Numbers, state: Mapping[str, Numbers], xp: Any) -> tuple[Numbers, dict[str, Numbers]]:
-        """Return the scalar that brings the global norm to at most the percentile."""
+        """Return the coefficient that limits the global norm to the percentile, and the next state."""
         after = {"norms": self._remember(state, norm, xp), "seen": state["seen"] + 1}
         count = xp.where(after["seen"] < self.history, after["seen"], self.history)
         threshold = _percentile(after["norms"], count, self.value, xp)
         return xp.where(norm > threshold, threshold / norm, 1.0), after
 
     def _remember(self, state: Mapping[str, Numbers], norm: Numbers, xp: Any) -> Numbers:
-        """The norms with this one in place of the oldest."""
+        """Return the norms, with the oldest replaced by this one."""
         place = state["seen"] % self.history
         if xp is torch:
             places = torch.arange(self.history, device=norm.device)
@@ -72,11 +73,11 @@ class Auto(NormRule):
 
 
 def _percentile(norms: Numbers, count: Numbers, percentile: float | Tensor, xp: Any) -> Numbers:
-    """The percentile of the ``count`` numbers among ``norms``, the others being NaN, interpolated as NumPy does.
+    """Return a percentile of the ``count`` numbers in ``norms``, interpolated as in NumPy; its other entries are NaN.
 
-    :func:`torch.nanquantile` is the same, but ``torch.vmap`` refuses it.
+    :func:`torch.nanquantile` computes the same, but does not work under ``torch.vmap``.
     """
-    last = (count - 1) * xp.ones_like(norms[0])  # in float64: float32 would round its hundredth
+    last = (count - 1) * xp.ones_like(norms[0])  # in float64: float32 would round the position
     position = xp.minimum(last * percentile / 100, last)  # a schedule may raise the percentile above 100
     ends = xp.floor(position), xp.ceil(position)
     if xp is not torch:

@@ -1,8 +1,8 @@
-"""Running averages of one number for each tensor, as the methods of Stable-SPAM remember them.
+"""Running averages of one number per tensor, the state of the methods of Stable-SPAM.
 
-Each is an exponential moving average that is corrected for its start, as in Adam: m̂_t = m_t/(1 − β^t) with
-m_t = β·m_{t−1} + (1 − β)·x_t. Written with the corrected average alone, it moves by the share (1 − β)/(1 − β^t) toward
-each number, so that numbers that stay the same leave it the same to the bit.
+Each is an exponential moving average with the bias correction of Adam: m̂_t = m_t/(1 − β^t) with
+m_t = β·m_{t−1} + (1 − β)·x_t. The code updates m̂_t directly: it moves the fraction (1 − β)/(1 − β^t) of the way to each
+new number, so a constant input leaves it bitwise unchanged.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from gradclip.clipping.base import Gradients, State, device_of
 
 
 def init_averages(parameters: Gradients, *kinds: str) -> dict[str, Tensor]:
-    """Return averages of no numbers, some kinds of them for each parameter, and how many numbers each had: none."""
+    """Return averages of zero, one per kind and parameter, and a count of zero per parameter."""
     device = device_of(parameters)
     zero = torch.zeros((), dtype=torch.float64, device=device)
     averages = {f"{kind}.{name}": zero for kind in kinds for name in parameters}
@@ -22,12 +22,12 @@ def init_averages(parameters: Gradients, *kinds: str) -> dict[str, Tensor]:
 
 
 def read(state: State, kind: str, names: Iterable[str]) -> Tensor:
-    """Return what a state has of a kind for each name, ``[names]``.
+    """Return the numbers of one kind in a state, one for each name, ``[names]``.
 
     Args:
-        state: of a clipper.
-        kind: what the numbers are, such as ``seen``.
-        names: of the gradients.
+        state: the clipper's state.
+        kind: the kind of number, such as ``seen``.
+        names: names of the gradients.
 
     Example:
         >>> state = {"seen.bias": torch.tensor(3), "seen.weight": torch.tensor(4)}
@@ -38,22 +38,22 @@ def read(state: State, kind: str, names: Iterable[str]) -> Tensor:
 
 
 def named(kind: str, names: Iterable[str], values: Tensor) -> dict[str, Tensor]:
-    """Return values as a state has them: the inverse of :func:`read`.
+    """Return values under their keys in a state; the inverse of :func:`read`.
 
     Args:
-        kind: what the numbers are.
-        names: of the gradients.
+        kind: the kind of number.
+        names: names of the gradients.
         values: one for each name, ``[names]``.
     """
     return {f"{kind}.{name}": value for name, value in zip(names, values.unbind(), strict=True)}
 
 
 def weight_of_newest(beta: float | Tensor, seen: Tensor) -> Tensor:
-    """Return the weight of the newest number in a corrected average, ``[names]``.
+    """Return the weight of the newest number in a bias-corrected average, ``[names]``.
 
     Args:
-        beta: share of the old average kept at each step, before the correction.
-        seen: how many numbers there have been, the newest included, ``[names]``.
+        beta: fraction of the old average kept at each step, before the correction.
+        seen: count of numbers so far, including the newest, ``[names]``.
 
     Example:
         >>> weight_of_newest(0.5, torch.tensor([1, 2]))

@@ -1,4 +1,4 @@
-"""The contract of a clipper."""
+"""The base classes of clippers, and the contract that clippers follow."""
 
 import warnings
 from abc import ABC, abstractmethod
@@ -14,8 +14,8 @@ from gradclip.clipping.rescaling import copy_into, rescale, rescale_in_place
 from gradclip.norms.tensors import global_norm
 from gradclip.sharding import is_distributed, join_shards, stored
 
-Gradients = Mapping[str, Tensor]  # by parameter name, each of its parameter's shape
-State = Mapping[str, Tensor]  # what an adaptive method remembers; empty for the others
+Gradients = Mapping[str, Tensor]  # by parameter name, each with its parameter's shape
+State = Mapping[str, Tensor]  # the state of an adaptive method; empty for other methods
 
 
 class Report(NamedTuple):
@@ -25,7 +25,7 @@ class Report(NamedTuple):
         norm: global L2 norm before clipping, in loss units per weight unit.
         norm_clipped: global L2 norm after clipping.
         clipped: whether any gradient was changed.
-        skipped: whether the whole update is to be skipped.
+        skipped: whether the optimizer must skip the whole update.
     """
 
     norm: Tensor
@@ -35,7 +35,7 @@ class Report(NamedTuple):
 
 
 class _BendsDirection:
-    """The former name of ``changes_direction``, which works for one version more."""
+    """The former name of ``changes_direction``, deprecated until the next version removes it."""
 
     def __get__(self, clipper: "Clipper | None", kind: "type[Clipper]") -> bool:
         _warn_of_bends_direction(kind)
@@ -47,30 +47,30 @@ class _BendsDirection:
 
 
 def _warn_of_bends_direction(kind: type, frames: int = 3) -> None:
-    message = f"{kind.__name__}.bends_direction is now called changes_direction; the next version drops the old name"
+    message = f"{kind.__name__}.bends_direction is now called changes_direction; the next version removes the old name"
     warnings.warn(message, DeprecationWarning, stacklevel=frames)
 
 
 class Clipper(ABC):
-    """A pure transform of named gradients: it changes no input and asks no tensor for its value.
+    """A pure transform of named gradients: it changes no input and reads no tensor's value.
 
-    So the same object runs in place on ``.grad`` in a Lightning loop and under ``torch.vmap`` over many replicas. A
-    clipper uses tensor operations only: no ``.item()``, and no Python branch on a tensor's value.
+    The same object therefore runs in place on ``.grad`` in a Lightning loop and under ``torch.vmap`` over many
+    replicas. A clipper uses tensor operations only: no ``.item()``, and no Python branch on a tensor's value.
 
-    A new clipper is a frozen dataclass with a :meth:`transform`; one that multiplies gradients by coefficients is a
-    :class:`Rescaler` with :meth:`~Rescaler.coefficients` instead. One that remembers earlier steps has an
-    :meth:`init`. Loops call :meth:`clip_in_place`, which a method may override to do without a copy. The range of a
-    number stands beside its type; the constructor checks it, and lets a tensor pass, which holds one value for each of
-    many replicas.
+    A new clipper is a frozen dataclass with a :meth:`transform`. If it multiplies gradients by coefficients, it is a
+    :class:`Rescaler` with :meth:`~Rescaler.coefficients` instead. If it keeps a state between steps, it also has an
+    :meth:`init`. Training loops call :meth:`clip_in_place`, which a method may override to avoid a copy. The range of a
+    number is declared beside its type, and the constructor checks it. It does not check tensors, which hold one value
+    per replica.
 
     Attributes:
-        changes_direction: whether clipping can change the direction of the gradient, rather than its length alone.
+        changes_direction: whether clipping can change the direction of the gradient and not only its length.
         may_skip: whether :attr:`Report.skipped` can be true.
-        limits: which field limits what: the global L2 ``norm`` after clipping, or each element's ``value``.
-        limits_when: the settings that are needed for that, by name.
+        limits: the field that limits each quantity: the global L2 ``norm`` after clipping, or each element's ``value``.
+        limits_when: the settings under which ``limits`` holds, by name.
 
     Example:
-        A clipper that limits the global norm once some steps are over, so that it counts them:
+        A clipper that limits the global norm only after some steps, which it counts:
 
         >>> from dataclasses import dataclass
         >>> from typing import Annotated
@@ -88,7 +88,7 @@ class Clipper(ABC):
         ...         coefficient = torch.where(state["steps"] < self.delay, 1.0, coefficient)
         ...         return coefficient, {"steps": state["steps"] + 1}
 
-        The loop that uses it passes on the state:
+        The training loop passes the state from step to step:
 
         >>> clipper = Delayed(value=1.0, delay=1)
         >>> gradients = {"weight": torch.tensor([3.0, 4.0])}
@@ -120,7 +120,7 @@ class Clipper(ABC):
         """Check the numbers of a dataclass.
 
         Raises:
-            ClippingError: a number is out of the range that stands beside its type.
+            ClippingError: a number is outside the range declared beside its type.
         """
         for name, (allowed, is_optional) in _ranges(type(self)).items():
             value = getattr(self, name)
@@ -128,10 +128,10 @@ class Clipper(ABC):
                 allowed.check(name, value)
 
     def init(self, parameters: Gradients) -> State:
-        """Return the state before the first step: nothing, unless a method remembers.
+        """Return the state before the first step; empty for a method without a state.
 
         Args:
-            parameters: the parameters that will be clipped, by name, each of its own shape; none in a test.
+            parameters: the parameters to clip, by name.
 
         Returns:
             Tensors by name, on the parameters' device. Names, shapes and types stay the same at every step.
@@ -140,39 +140,39 @@ class Clipper(ABC):
 
     @abstractmethod
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
-        """Return the clipped gradients and the next state, and change none of the arguments.
+        """Return the clipped gradients and the next state, without changing the arguments.
 
         Args:
-            gradients: gradients by parameter name, each of its parameter's shape, in loss units per weight unit.
+            gradients: gradients by parameter name, each with its parameter's shape, in loss units per weight unit.
             parameters: parameters by the same names, for methods that compare a gradient with its weights.
-            state: of :meth:`init`, or of the step before.
+            state: the state from :meth:`init` or from the previous step.
 
         Returns:
-            The clipped gradients, of the same names, order, shapes and types; and the state after this step, of the
+            The clipped gradients, with the same names, order, shapes and types; and the state after this step, with the
             same names, shapes and types as before.
         """
 
     def skips(self, state: State, after: State) -> Tensor:
-        """Return whether the whole update is to be skipped.
+        """Return whether the optimizer must skip the whole update; called only if ``may_skip`` is set.
 
         Args:
-            state: before the step.
+            state: the state before the step.
             after: the state that :meth:`transform` returned.
 
         Returns:
-            A boolean scalar on the gradients' device. Only a method that sets ``may_skip`` is asked.
+            A boolean scalar on the gradients' device.
         """
-        raise NotImplementedError(f"{type(self).__name__} sets may_skip, but has no skips")
+        raise NotImplementedError(f"{type(self).__name__} sets may_skip but does not define skips")
 
     def clip_in_place(self, gradients: Gradients, parameters: Gradients, state: State) -> State:
-        """Clip gradients as :meth:`transform` does, in their own memory, and return the next state.
+        """Clip gradients in place as :meth:`transform` does, and return the next state.
 
-        Here they are copied back; a method that can do without the copy overrides it. No graph may be recorded.
+        This default copies the result back; a method may override it to avoid the copy. Autograd must be disabled.
 
         Args:
             gradients: gradients by parameter name, which are changed.
             parameters: parameters by the same names.
-            state: of :meth:`init`, or of the step before.
+            state: the state from :meth:`init` or from the previous step.
         """
         clipped, after = self.transform(gradients, parameters, state)
         copy_into(gradients, clipped)
@@ -184,12 +184,12 @@ class Clipper(ABC):
         """Clip the gradients of one step, and report what was done.
 
         Args:
-            gradients: gradients by parameter name, each of its parameter's shape, in loss units per weight unit.
+            gradients: gradients by parameter name, each with its parameter's shape, in loss units per weight unit.
             parameters: parameters by the same names.
-            state: of :meth:`init`, or of the step before.
+            state: the state from :meth:`init` or from the previous step.
 
         Returns:
-            The clipped gradients, the next state (both as of :meth:`transform`) and the report, scalar tensors.
+            The clipped gradients and the next state, as from :meth:`transform`, and the report.
         """
         clipped, after = self.transform(gradients, parameters, state)
         skipped = self.skips(state, after) if self.may_skip else None
@@ -198,10 +198,10 @@ class Clipper(ABC):
 
 @cache
 def _ranges(kind: type[Clipper]) -> dict[str, tuple[Range, bool]]:
-    """The ranges of a class's numbers by field, and whether None is allowed too."""
+    """Return the range of each numeric field of a class, and whether the field may also be None."""
     try:
         hints = get_type_hints(kind, include_extras=True)
-    except NameError:  # a name that its module imports for type checkers only
+    except NameError:  # the module imports a name for type checkers only
         hints = kind.__annotations__
     return {
         name: (mark, type(None) in get_args(hint.__origin__))
@@ -216,16 +216,16 @@ class Rescaler(Clipper):
 
     @abstractmethod
     def coefficients(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[Tensor, State]:
-        """Return what the gradients are multiplied by, and the next state.
+        """Return the coefficients by which to multiply the gradients, and the next state.
 
         Args:
-            gradients: gradients by parameter name, each of its parameter's shape, in loss units per weight unit.
+            gradients: gradients by parameter name, each with its parameter's shape, in loss units per weight unit.
             parameters: parameters by the same names.
-            state: of :meth:`~Clipper.init`, or of the step before.
+            state: the state from :meth:`~Clipper.init` or from the previous step.
 
         Returns:
-            The coefficient, a scalar, or one for each gradient in their order, ``[gradients]``; and the state after
-            this step, of the same names, shapes and types as before.
+            One coefficient, a scalar, or one for each gradient in their order, ``[gradients]``; and the state after
+            this step, with the same names, shapes and types as before.
         """
 
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
@@ -234,19 +234,19 @@ class Rescaler(Clipper):
         return rescale(gradients, coefficients), after
 
     def clip_in_place(self, gradients: Gradients, parameters: Gradients, state: State) -> State:
-        """Multiply the gradients in place, and return the next state; arguments are those of the base class."""
+        """Multiply the gradients in place, and return the next state."""
         coefficients, after = self.coefficients(gradients, parameters, state)
         rescale_in_place(gradients, coefficients)
         return after
 
 
 def device_of(parameters: Gradients) -> torch.device | None:
-    """Return the device of some parameters; None, torch's default, without any."""
+    """Return the device of the parameters; None, torch's default, if there are none."""
     return next((parameter.device for parameter in parameters.values()), None)
 
 
 def _report(before: Gradients, after: Gradients, skipped: Tensor | None) -> Report:
-    """Compare gradients before and after clipping; ``skipped`` is None where nothing is ever skipped."""
+    """Compare gradients before and after clipping; ``skipped`` is None if the clipper never skips."""
     norm, norm_clipped = global_norm([*before.values()]), global_norm([*after.values()])
     never = torch.zeros_like(norm, dtype=torch.bool)
     changed = [_differ(stored(before[name]), stored(after[name])).any() for name in before]
@@ -257,28 +257,28 @@ def _report(before: Gradients, after: Gradients, skipped: Tensor | None) -> Repo
 
 
 def _differ(before: Tensor, after: Tensor) -> Tensor:
-    """Where elements changed; a NaN that stays one did not."""
+    """Return where elements changed; NaN counts as equal to NaN."""
     return (before != after) & ~(before.isnan() & after.isnan())
 
 
 def gather_states(states: Sequence[State]) -> dict[str, Tensor]:
-    """Put the states of several clippers into one, each under its index."""
+    """Merge the states of several clippers into one, each under its index."""
     return {f"{index}.{key}": value for index, state in enumerate(states) for key, value in state.items()}
 
 
 def own_state(state: State, index: int) -> State:
-    """Return one clipper's state out of those of several."""
+    """Return one clipper's state from a merged state."""
     prefix = f"{index}."
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
 def any_skips(clippers: Sequence[Clipper], state: State, after: State) -> Tensor:
-    """Return whether one of several clippers skips the update, from their states in one.
+    """Return whether any of several clippers skips the update.
 
     Args:
-        clippers: the clippers, one of which may skip.
-        state: their states before the step, in one.
-        after: their states after the step, in one.
+        clippers: the clippers, at least one of which may skip.
+        state: their merged state before the step.
+        after: their merged state after the step.
     """
     each = [
         clipper.skips(own_state(state, index), own_state(after, index))

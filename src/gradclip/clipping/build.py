@@ -1,4 +1,4 @@
-"""Build a clipper from the settings of its method."""
+"""The construction of clippers from settings."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from gradclip.clipping.groups import Groups
 from gradclip.clipping.scheduled import Scheduled
 
 METHODS: dict[str, type[Clipper]] = {name: getattr(methods, clipper) for name, clipper in method_table().items()}
-BACKWARD_METHODS = frozenset({"activation"})  # act during backward, not on its result: callbacks/clip_activations.py
+BACKWARD_METHODS = frozenset({"activation"})  # clip during backward, not after it: callbacks/clip_activations.py
 
 
 def make_clipper(
@@ -19,16 +19,16 @@ def make_clipper(
 
     Args:
         name: a method of the table, or ``groups``.
-        schedule: arguments of :class:`~gradclip.clipping.scheduled.Scheduled`; None keeps the threshold.
-        parameters: pattern of the names of the parameters that are clipped.
-        settings: the method's own, such as ``value``.
+        schedule: arguments of :class:`~gradclip.clipping.scheduled.Scheduled`; None keeps the threshold constant.
+        parameters: name pattern of the parameters to clip.
+        settings: settings of the method, such as ``value``.
 
     Returns:
         The method's clipper, inside a :class:`~gradclip.clipping.scheduled.Scheduled` or a
-        :class:`~gradclip.clipping.groups.Groups` where the settings ask for one.
+        :class:`~gradclip.clipping.groups.Groups` if the settings require one.
 
     Raises:
-        ClippingError: a setting is out of its range.
+        ClippingError: a setting is out of range.
 
     Example:
         >>> make_clipper("norm", value=1.0)
@@ -45,6 +45,6 @@ def make_clipper(
 def _make_groups(
     schedule: Mapping[str, Any] | None, method: str, value: float, groups: Sequence[Mapping[str, Any]]
 ) -> Clipper:
-    """One method, with a threshold for each pattern and one for the rest."""
+    """Return clippers of one method, with a threshold for each pattern and one for the rest."""
     clippers = {group["parameters"]: make_clipper(method, schedule, value=group["value"]) for group in groups}
     return Groups(clippers, rest=make_clipper(method, schedule, value=value))

@@ -1,4 +1,4 @@
-"""Several clippers, one after the other."""
+"""Several clippers, applied one after the other."""
 
 from torch import Tensor
 
@@ -6,10 +6,10 @@ from gradclip.clipping.base import Clipper, Gradients, State, any_skips, gather_
 
 
 class Chain(Clipper):
-    """Apply clippers one after the other, each to what the one before returned.
+    """Apply clippers in order, each to the output of the one before.
 
     Args:
-        clippers: the clippers, first to last.
+        clippers: the clippers, in order.
 
     Example:
         >>> import torch
@@ -24,12 +24,12 @@ class Chain(Clipper):
 
     @property
     def changes_direction(self) -> bool:  # type: ignore[override]
-        """Whether one of the clippers changes the direction."""
+        """Whether any of the clippers changes the direction."""
         return any(clipper.changes_direction for clipper in self.clippers)
 
     @property
     def may_skip(self) -> bool:  # type: ignore[override]
-        """Whether one of the clippers may skip an update."""
+        """Whether any of the clippers may skip an update."""
         return any(clipper.may_skip for clipper in self.clippers)
 
     def init(self, parameters: Gradients) -> State:
@@ -37,7 +37,7 @@ class Chain(Clipper):
         return gather_states([clipper.init(parameters) for clipper in self.clippers])
 
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
-        """Return what the last clipper returns, and the states of all."""
+        """Return the output of the last clipper, and the states of all."""
         clipped, states = dict(gradients), []
         for index, clipper in enumerate(self.clippers):
             clipped, after = clipper.transform(clipped, parameters, own_state(state, index))
@@ -45,7 +45,7 @@ class Chain(Clipper):
         return clipped, gather_states(states)
 
     def clip_in_place(self, gradients: Gradients, parameters: Gradients, state: State) -> State:
-        """Clip by one clipper after the other; arguments are those of the base class."""
+        """Clip in place with one clipper after the other."""
         states = [
             clipper.clip_in_place(gradients, parameters, own_state(state, index))
             for index, clipper in enumerate(self.clippers)
@@ -53,5 +53,5 @@ class Chain(Clipper):
         return gather_states(states)
 
     def skips(self, state: State, after: State) -> Tensor:
-        """Return whether one of the clippers skips the update."""
+        """Return whether any of the clippers skips the update."""
         return any_skips(self.clippers, state, after)

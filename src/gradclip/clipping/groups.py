@@ -15,24 +15,24 @@ from gradclip.errors import ClippingError, did_you_mean, first_few
 
 @dataclass(frozen=True)
 class Groups(Clipper):
-    """Clip each group of parameters by a clipper of its own, as if there were no others.
+    """Clip each group of parameters with its own clipper, independently of the other groups.
 
-    Rule: a threshold for each name pattern, any method inside.
-    A parameter belongs to the first pattern that matches its name, or else to the rest. An update that a
-    :class:`~gradclip.clipping.skip.Skip` inside skips is skipped as a whole.
+    Rule: one threshold for each name pattern, with any method.
+    A parameter belongs to the first pattern that matches its name, or else to the rest. If the
+    :class:`~gradclip.clipping.skip.Skip` of one group skips, the whole update is skipped.
 
-    Non-finite gradients: as in the method inside, within that group.
+    Non-finite gradients: as in the group's method, within that group.
 
     Source: practice of Graves 2013.
-    "Generating sequences with recurrent neural networks" limits the output layer's derivatives to 100 and those of the
-    recurrent layers to 10.
+    "Generating sequences with recurrent neural networks" limits the output layer's derivatives to 100 and the
+    recurrent layers' derivatives to 10.
 
     Args:
-        groups: clippers by name pattern, in which ``*`` and ``?`` stand for anything.
-        rest: clips what no pattern matches; by default nothing does.
+        groups: clippers by name pattern, with the wildcards ``*`` and ``?``.
+        rest: clips the parameters that no pattern matches; by default they are not clipped.
 
     Raises:
-        ClippingError: by ``init``, for a pattern that matches no parameter.
+        ClippingError: in ``init``, if a pattern matches no parameter.
 
     Example:
         >>> import torch
@@ -50,7 +50,7 @@ class Groups(Clipper):
 
     @property
     def may_skip(self) -> bool:  # type: ignore[override]
-        """Whether one of the clippers may skip an update."""
+        """Whether any of the clippers may skip an update."""
         return any(clipper.may_skip for clipper in self._clippers())
 
     def init(self, parameters: Gradients) -> State:
@@ -63,12 +63,12 @@ class Groups(Clipper):
         for pattern, part in zip(self.groups, parts, strict=False):
             if not part:
                 hint = did_you_mean(pattern, parameters)
-                of = first_few(parameters)
-                raise ClippingError(f"clip: got parameters={pattern!r}{hint}; none has such a name, of {of}")
+                names = first_few(parameters)
+                raise ClippingError(f"clip: got parameters={pattern!r}{hint}; must match one of the parameters {names}")
         return gather_states([clipper.init(part) for clipper, part in zip(self._clippers(), parts, strict=True)])
 
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
-        """Return what each group's clipper returns, in the order of the gradients."""
+        """Return the clipped gradients of all groups, in their original order, and the states of all clippers."""
         clipped: dict[str, Tensor] = {}
         states = []
         for index, (clipper, part) in enumerate(zip(self._clippers(), self._split(gradients), strict=True)):
@@ -80,7 +80,7 @@ class Groups(Clipper):
         return ordered, gather_states(states)
 
     def clip_in_place(self, gradients: Gradients, parameters: Gradients, state: State) -> State:
-        """Clip each group by its clipper; arguments are those of the base class."""
+        """Clip each group in place with its clipper."""
         states = []
         for index, (clipper, part) in enumerate(zip(self._clippers(), self._split(gradients), strict=True)):
             own = {name: parameters[name] for name in part}
@@ -88,14 +88,14 @@ class Groups(Clipper):
         return gather_states(states)
 
     def skips(self, state: State, after: State) -> Tensor:
-        """Return whether one of the clippers skips the update."""
+        """Return whether any of the clippers skips the update."""
         return any_skips(self._clippers(), state, after)
 
     def _clippers(self) -> list[Clipper]:
         return [*self.groups.values(), self.rest]
 
     def _split(self, tensors: Gradients) -> list[dict[str, Tensor]]:
-        """The tensors of each group, the rest's last."""
+        """Return the tensors of each group, with the rest as the last one."""
         parts: list[dict[str, Tensor]] = [{} for _ in self._clippers()]
         patterns = (*self.groups, "*")
         for name, tensor in tensors.items():

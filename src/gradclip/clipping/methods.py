@@ -1,7 +1,7 @@
-"""The table of clipping methods, in the order in which they are documented. Each line makes one known everywhere.
+"""The table of clipping methods, in the order of the documentation; a line here registers a method everywhere.
 
-The file's name is the method's name in configs: ``clip=norm`` is in ``norm.py``. This table is also read as text, by
-:func:`gradclip.clipping.method_table`.
+A method is named after its file: ``clip=norm`` is in ``norm.py``. :func:`gradclip.clipping.method_table` reads this
+table as text.
 """
 
 # ruff: noqa: I001, PLC0414

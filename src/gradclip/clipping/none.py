@@ -1,4 +1,4 @@
-"""No clipping, as a clipper: baselines report the same quantities."""
+"""A clipper that changes nothing, so that baselines report the same quantities."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from gradclip.clipping.base import Clipper, Gradients, State
 
 @dataclass(frozen=True)
 class Identity(Clipper):
-    """Return the gradients as they are.
+    """Return the gradients unchanged.
 
     Rule: g.
 
@@ -27,5 +27,5 @@ class Identity(Clipper):
         return dict(gradients), state
 
     def clip_in_place(self, gradients: Gradients, parameters: Gradients, state: State) -> State:
-        """Change nothing; arguments are those of the base class."""
+        """Change nothing."""
         return state

@@ -16,21 +16,21 @@ class Norm(Rescaler):
     """Rescale all gradients together so that their global norm is at most c.
 
     Rule: g·min(1, c/‖g‖); ``order`` chooses the norm.
-    The direction is kept. Below the threshold nothing changes, to the bit. Unlike torch there is no 1e-6 added to the
-    norm, and a norm whose square exceeds float32 is still measured right.
+    The direction is kept. A gradient whose norm is below the threshold stays bitwise unchanged. Unlike torch, this adds
+    no 1e-6 to the norm, and it measures norms correctly even if their square overflows float32.
 
     Non-finite gradients: a NaN makes all NaN; an infinity becomes NaN, the rest zero.
-    This is as in torch.
+    The same as in torch.
 
     Source: Pascanu et al. 2013.
     Pascanu, Mikolov & Bengio, "On the difficulty of training recurrent neural networks", algorithm 1.
 
     Args:
         value: the threshold c, in loss units per weight unit.
-        order: p of the norm; ``inf`` is the largest magnitude.
+        order: the order p of the norm; ``inf`` is the largest magnitude.
 
     Raises:
-        ClippingError: value is not above 0, or order below 1.
+        ClippingError: value is not above 0, or order is below 1.
 
     Example:
         >>> gradients = {"weight": torch.tensor([3.0, 4.0])}
@@ -45,6 +45,6 @@ class Norm(Rescaler):
     limits_when: ClassVar = {"order": 2.0, "parameters": "*"}
 
     def coefficients(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[Tensor, State]:
-        """Return the scalar that brings the global norm to at most the threshold."""
+        """Return the coefficient that limits the global norm to the threshold, and the state."""
         norm = global_norm([*gradients.values()], self.order)
         return torch.clamp(self.value / norm, max=1.0), state

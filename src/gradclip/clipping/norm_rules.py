@@ -1,4 +1,4 @@
-"""Rescaling by a rule of norms and of what is remembered of earlier ones."""
+"""Rescaling by a rule on the current norm and a state of earlier norms."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -16,44 +16,43 @@ Numbers = Any  # tensors, or NumPy's numbers and arrays
 
 
 class NormRule(Rescaler):
-    """A rescaler whose coefficient follows from the global norm and what it remembers of earlier ones.
+    """A rescaler whose coefficient depends on the global norm and a state of earlier norms.
 
-    The rule is written once, for tensors and for NumPy's numbers, with functions that ``torch`` and ``numpy`` both
-    have. In place on a CPU it is computed by NumPy, whose arithmetic of single numbers takes a tenth of the time. What
-    the rule says of a norm that is not finite does not count: the gradients are divided by it, and it is not
-    remembered.
+    The rule is written once for tensors and NumPy numbers, with functions that ``torch`` and ``numpy`` both have. In
+    place on a CPU it runs in NumPy, where arithmetic on single numbers takes a tenth of the time. If a norm is not
+    finite, the result of the rule is discarded: the gradients are divided by the norm, and the state does not change.
     """
 
     @abstractmethod
     def rule(self, norm: Numbers, state: Mapping[str, Numbers], xp: Any) -> tuple[Numbers, dict[str, Numbers]]:
-        """Return the coefficient and the next state, of the same shapes and types as before.
+        """Return the coefficient and the next state, with the same shapes and types as before.
 
         Args:
-            norm: what :meth:`measure` returned, in float64.
-            state: what :meth:`gather` returned.
-            xp: what has the functions of these numbers, ``torch`` or ``numpy``.
+            norm: the result of :meth:`measure`, in float64.
+            state: the result of :meth:`gather`.
+            xp: the module with the functions for these numbers, ``torch`` or ``numpy``.
         """
 
     def measure(self, gradients: Gradients) -> Tensor:
-        """Return what the rule needs to know of the gradients: their global norm, a scalar."""
+        """Return the norm that the rule needs: the global norm of the gradients, a scalar."""
         return global_norm([*gradients.values()])
 
     def gather(self, state: State, gradients: Gradients) -> State:
-        """Return the numbers of the state that the rule needs for these gradients."""
+        """Return the part of the state that the rule needs for these gradients."""
         return state
 
     def scatter(self, after: State, state: State, gradients: Gradients) -> State:
-        """Return the next state, with the numbers that the rule returned; the inverse of :meth:`gather`.
+        """Return the next state, updated with the result of the rule; the inverse of :meth:`gather`.
 
         Args:
-            after: what the rule returned.
-            state: before the step.
-            gradients: of the step.
+            after: the state that the rule returned.
+            state: the state before the step.
+            gradients: gradients of the step.
         """
         return after
 
     def coefficients(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[Tensor, State]:
-        """Return what the rule says, and the next state."""
+        """Return the coefficients of the rule, and the next state."""
         if not gradients:
             return torch.ones(()), state
         norm, known = self.measure(gradients), self.gather(state, gradients)
@@ -63,7 +62,7 @@ class NormRule(Rescaler):
         return torch.where(finite, coefficients, 1 / norm), self.scatter(after, state, gradients)
 
     def clip_in_place(self, gradients: Gradients, parameters: Gradients, state: State) -> State:
-        """Multiply the gradients in place, and return the next state; arguments are those of the base class."""
+        """Multiply the gradients in place, and return the next state."""
         norm = self.measure(gradients)
         if not gradients or not norm.is_cpu or isinstance(getattr(self, "value", None), Tensor):
             return super().clip_in_place(gradients, parameters, state)

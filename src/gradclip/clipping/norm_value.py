@@ -19,7 +19,7 @@ class NormValue(Clipper):
     Rule: the global norm to at most ``norm``, then each element to [−c, c].
 
     Non-finite gradients: a NaN makes all NaN; an infinity becomes NaN, the rest zero.
-    They end as in :class:`Norm`, whose NaN :class:`Value` keeps.
+    As in :class:`Norm`; :class:`Value` keeps its NaN.
 
     Args:
         norm: threshold of the global L2 norm, applied first, in loss units per weight unit.
@@ -46,7 +46,7 @@ class NormValue(Clipper):
         return self._chain().transform(gradients, parameters, state)
 
     def clip_in_place(self, gradients: Gradients, parameters: Gradients, state: State) -> State:
-        """Clip by one method after the other; arguments are those of the base class."""
+        """Clip in place with one method after the other."""
         return self._chain().clip_in_place(gradients, parameters, state)
 
     def _chain(self) -> Chain:

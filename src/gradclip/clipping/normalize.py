@@ -13,12 +13,12 @@ from gradclip.norms.tensors import global_norm
 
 @dataclass(frozen=True)
 class Normalize(Rescaler):
-    """Rescale all gradients together to one global L2 norm, up as well as down.
+    """Rescale all gradients together to a fixed global L2 norm, up as well as down.
 
     Rule: g·c/‖g‖, up as well as down.
-    The direction is kept, the size of the gradient is lost: near a minimum the steps do not shrink unless the learning
-    rate does. A gradient of zero stays zero. One whose norm is below 3e-39 of c ends below c, at what the largest
-    float32 factor makes of it.
+    The direction is kept, but the size of the gradient is lost: near a minimum, the steps shrink only if the learning
+    rate does. A gradient of zero stays zero. A gradient whose norm is below 3e-39·c ends below c, since it is
+    multiplied by the largest float32 number.
 
     Non-finite gradients: a NaN makes all NaN; an infinity becomes NaN, the rest zero.
 
@@ -42,8 +42,8 @@ class Normalize(Rescaler):
     limits_when: ClassVar = {"parameters": "*"}
 
     def coefficients(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[Tensor, State]:
-        """Return the scalar that brings the global norm to the threshold."""
+        """Return the coefficient that brings the global norm to c, and the state."""
         norm = global_norm([*gradients.values()])
-        largest = torch.finfo(torch.float32).max  # what a float32 gradient can be multiplied by
+        largest = torch.finfo(torch.float32).max  # the largest factor for a float32 gradient
         coefficient = torch.where(norm * largest < self.value, largest, self.value / norm)
         return torch.where(norm == 0, torch.ones_like(norm), coefficient), state

@@ -1,4 +1,4 @@
-"""Clipping of each tensor at a multiple of its own average norm."""
+"""Clipping of each tensor at a multiple of its average norm."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,25 +19,25 @@ class ParameterEMA(NormRule):
     """Limit each gradient to a multiple c of its own average norm.
 
     Rule: g_i·min(1, c·γ_i/‖g_i‖), γ_i its average norm.
-    γ_i is the exponential moving average of the norm of that tensor after clipping. For the first ``warmup`` steps
-    the global norm is limited to ``warmup_norm`` instead, and γ_i is the least norm after clipping. Other than in the
-    paper, so that no tensor is frozen for ever, a gradient of exactly zero does not set γ_i, and a tensor that had only
-    such gradients is not limited until it has had another.
+    γ_i is the exponential moving average of the tensor's norm after clipping. During the first ``warmup`` steps the
+    global norm is limited to ``warmup_norm`` instead, and γ_i is the smallest norm after clipping so far. Unlike in the
+    paper, a gradient of exactly zero does not initialize γ_i, and a tensor that has had only such gradients is not
+    limited until after its first nonzero one. Otherwise it would stay frozen.
 
-    Non-finite gradients: as in ``norm``, within that tensor (in all while warming up), not remembered.
-    While warming up all tensors share one norm.
+    Non-finite gradients: as in ``norm``, within that tensor (within all during warm-up); state unchanged.
+    During warm-up all tensors share one norm.
 
     Source: Wang et al. 2025 (AdaGC).
     "AdaGC: enhancing LLM pretraining stability via adaptive gradient clipping", algorithm 1.
 
     Args:
         value: the multiple c of the average norm, without unit.
-        beta: share of the old average kept at each step.
-        warmup: steps that start the averages.
-        warmup_norm: threshold of the global norm during these, in loss units per weight unit.
+        beta: fraction of the old average kept at each step.
+        warmup: number of steps that initialize the averages.
+        warmup_norm: threshold of the global norm during warm-up, in loss units per weight unit.
 
     Raises:
-        ClippingError: a number is out of its range.
+        ClippingError: a number is out of range.
 
     Example:
         >>> clipper = ParameterEMA(value=1.5, warmup=1, warmup_norm=4.0)
@@ -57,7 +57,7 @@ class ParameterEMA(NormRule):
     changes_direction: ClassVar[bool] = True
 
     def init(self, parameters: Gradients) -> State:
-        """Return averages that limit nothing yet, by parameter name."""
+        """Return infinite averages, which limit nothing, by parameter name, and a step count of zero."""
         device = device_of(parameters)
         averages = {
             f"average.{name}": torch.full((), torch.inf, dtype=torch.float64, device=device) for name in parameters
@@ -74,15 +74,15 @@ class ParameterEMA(NormRule):
         return {"averages": averages, "steps": state["steps"]}
 
     def scatter(self, after: State, state: State, gradients: Gradients) -> State:
-        """Return the state with new averages of these gradients."""
+        """Return the state with the new averages of these gradients."""
         pairs = zip(gradients, after["averages"].unbind(), strict=True)
         return {**state, **{f"average.{name}": average for name, average in pairs}, "steps": after["steps"]}
 
     def rule(self, norm: Numbers, state: Mapping[str, Numbers], xp: Any) -> tuple[Numbers, dict[str, Numbers]]:
-        """Return what pulls back each gradient that is far above its own average, ``[gradients]``."""
+        """Return the coefficient of each gradient, ``[gradients]``, and the next state."""
         norms, averages = norm, state["averages"]
         warming_up = state["steps"] < self.warmup
-        if xp is torch:  # which computes both, without a look at the number of steps
+        if xp is torch:  # computes both, so that the number of steps is not read
             coefficients = torch.where(warming_up, self._for_all(norms, xp), self._for_each(norms, averages, xp))
         else:
             coefficients = self._for_all(norms, xp) if warming_up else self._for_each(norms, averages, xp)

@@ -1,4 +1,4 @@
-"""Clipping by the norm of each tensor."""
+"""Clipping of each tensor by its norm."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -13,16 +13,16 @@ from gradclip.norms.tensors import tensor_norms
 
 @dataclass(frozen=True)
 class ParameterNorm(Rescaler):
-    """Rescale each gradient so that its own L2 norm, one for each parameter tensor, is at most c.
+    """Rescale the gradient of each parameter tensor so that its L2 norm is at most c.
 
     Rule: g_i·min(1, c/‖g_i‖) for each tensor.
     Each tensor keeps its direction; the gradient as a whole does not.
 
     Non-finite gradients: as in ``norm``, within that tensor.
-    A NaN makes its tensor NaN; an infinite element becomes NaN and the finite ones of its tensor zero.
+    A NaN makes its tensor NaN. An infinite element becomes NaN, and the finite elements of its tensor become zero.
 
     Source: Keras ``clipnorm``.
-    That of Keras 2.4 and later, tf.keras and Keras 3. (In Keras up to 2.3.1 it meant the global norm.)
+    As in Keras 2.4 and later, tf.keras and Keras 3. (Up to Keras 2.3.1 it meant the global norm.)
 
     Args:
         value: the threshold c for each tensor, in loss units per weight unit.
@@ -41,6 +41,6 @@ class ParameterNorm(Rescaler):
     changes_direction: ClassVar[bool] = True
 
     def coefficients(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[Tensor, State]:
-        """Return what brings each tensor's norm to at most the threshold, ``[gradients]``."""
+        """Return the coefficient that limits each tensor's norm to the threshold, ``[gradients]``, and the state."""
         norms = tensor_norms([*gradients.values()])
         return torch.clamp(self.value / norms, max=1.0), state

@@ -1,4 +1,4 @@
-"""Clipping at a running quantile of the norm, of which one number is remembered."""
+"""Clipping at a running estimate of a quantile of the norm."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,22 +17,21 @@ class Quantile(NormRule):
     """Clip the global norm at a running estimate of its c-th percentile.
 
     Rule: ``norm`` at a running c-th percentile.
-    Its estimate C becomes C·exp(−η·(b − c/100)) after each step, where b is 1 if ‖g‖ ≤ C and 0 otherwise. So C follows
-    the norms, by at most the factor exp(η) at each step, and is all that is remembered. It starts at the first norm
-    above 0.
+    After each step, the estimate C becomes C·exp(−η·(b − c/100)), where b is 1 if ‖g‖ ≤ C and 0 otherwise. C follows
+    the norms by at most a factor of exp(η) per step, and is the only state. It starts at the first norm above 0.
 
-    Non-finite gradients: as in ``norm``, not remembered.
+    Non-finite gradients: as in ``norm``; state unchanged.
 
     Source: Andrew et al. 2021.
-    Andrew, Thakkar, McMahan & Ramaswamy, "Differentially private learning with adaptive clipping", its
-    geometric update, for one norm at each step and without noise. There C starts at 0.1.
+    Andrew, Thakkar, McMahan & Ramaswamy, "Differentially private learning with adaptive clipping": the geometric
+    update, with one norm per step and without noise. In the paper, C starts at 0.1.
 
     Args:
-        value: the percentile c, 0 to 100; the lower, the more is clipped. What a schedule raises above 100 is 100.
-        rate: η, by how much the logarithm of C can change at one step.
+        value: the percentile c, from 0 to 100. Lower values clip more. A schedule cannot raise it above 100.
+        rate: η, the largest change of the logarithm of C in one step.
 
     Raises:
-        ClippingError: value is no percentile, or rate not above 0 and at most 1.
+        ClippingError: value is not a percentile, or rate is not above 0 and at most 1.
 
     Example:
         >>> clipper = Quantile(value=50.0, rate=0.2)
@@ -48,11 +47,11 @@ class Quantile(NormRule):
     rate: Annotated[float, Range(0, 1, above_low=True)] = 0.2
 
     def init(self, parameters: Gradients) -> State:
-        """Return an estimate of zero, which stands for none."""
+        """Return an estimate of zero, which means that there is none yet."""
         return {"threshold": torch.zeros((), dtype=torch.float64, device=device_of(parameters))}
 
     def rule(self, norm: Numbers, state: Mapping[str, Numbers], xp: Any) -> tuple[Numbers, dict[str, Numbers]]:
-        """Return the scalar that brings the global norm to at most the estimate."""
+        """Return the coefficient that limits the global norm to the estimate, and the next estimate."""
         threshold = xp.where(state["threshold"] == 0, norm, state["threshold"])
         coefficient = xp.where(norm > threshold, threshold / norm, 1.0)
         below = xp.where(norm <= threshold, xp.ones_like(norm), 0.0)

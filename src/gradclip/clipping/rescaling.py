@@ -1,4 +1,4 @@
-"""Multiplication of gradients by coefficients, and writing into their memory."""
+"""Multiplication of gradients by coefficients, and operations in place on gradients."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -9,27 +9,27 @@ from torch import Tensor
 from gradclip.norms.tensors import as_real
 from gradclip.sharding import map_stored, stored
 
-WORDS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
+WORDS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by size in bytes
 Coefficients = Tensor | Sequence[Tensor | None]
 
 
 def copy_into(gradients: Mapping[str, Tensor], clipped: Mapping[str, Tensor]) -> None:
-    """Copy clipped gradients into the memory of those that were clipped."""
+    """Copy clipped gradients into the memory of the original gradients."""
     if gradients:
         own = [stored(gradient) for gradient in gradients.values()]
         torch._foreach_copy_(own, [stored(clipped[name]) for name in gradients])
 
 
 def rescale(gradients: Mapping[str, Tensor], coefficients: Coefficients) -> dict[str, Tensor]:
-    """Multiply gradients by coefficients.
+    """Return gradients multiplied by coefficients.
 
-    An infinite gradient times a coefficient of zero is NaN: what is not finite is never hidden. Coefficients are not
-    rounded to 16 bits, in which small ones would become zero.
+    An infinite gradient times a coefficient of zero is NaN, so non-finite gradients are never hidden. Coefficients are
+    not rounded to 16 bits, where small ones would become zero.
 
     Args:
-        gradients: by parameter name.
-        coefficients: one, a scalar; or one for each gradient, ``[gradients]``; or a list, in their order, of tensors
-            that broadcast against them, None where a gradient stays as it is.
+        gradients: gradients by parameter name.
+        coefficients: one scalar for all gradients; one for each gradient, ``[gradients]``; or a list, in the order of
+            the gradients, of tensors that broadcast against them, with None for a gradient that stays unchanged.
     """
     pairs = zip(gradients.items(), _for_each(coefficients, len(gradients)), strict=True)
     return {name: map_stored(partial(_multiply, coefficient=factor), gradient) for (name, gradient), factor in pairs}
@@ -44,7 +44,7 @@ def rescale_in_place(gradients: Mapping[str, Tensor], coefficients: Coefficients
         copy_into(gradients, rescale(gradients, coefficients))
         return
     if isinstance(coefficients, Tensor) and coefficients.is_cpu and {*coefficients.reshape(-1).tolist()} == {1.0}:
-        return  # a step that is not clipped; on a CPU this look is free of waiting
+        return  # nothing is clipped; on a CPU, reading a value does not synchronize
     own = [stored(gradient) for gradient in gradients.values()]
     if isinstance(coefficients, Tensor):
         factors = coefficients.float() if types == {torch.float32} else coefficients
@@ -56,9 +56,9 @@ def rescale_in_place(gradients: Mapping[str, Tensor], coefficients: Coefficients
 
 
 def clear_where(condition: Tensor, gradients: Mapping[str, Tensor]) -> None:
-    """Set gradients to zero in place where a boolean scalar is true, without a look at it.
+    """Set gradients to zero in place if a boolean scalar is true, without reading it.
 
-    Bits times zero are those of zero, whatever number they stood for, and one call serves all gradients of a type.
+    The bits are multiplied as integers, so that even NaN times zero is zero. One call serves all gradients of a type.
     """
     words: dict[torch.dtype, list[Tensor]] = {}
     for gradient in map(stored, gradients.values()):

@@ -14,17 +14,18 @@ from gradclip.norms.tensors import wide_type
 
 @dataclass(frozen=True)
 class Scheduled(Clipper):
-    """Multiply a clipper's threshold by a factor that changes from ``start`` to ``end`` over ``steps`` and stays there.
+    """Multiply a clipper's threshold by a factor that goes from ``start`` to ``end`` over ``steps``, then stays there.
 
     Args:
         clipper: any clipper whose main threshold is called ``value``.
         start: the factor at the first step.
         end: the factor from step ``steps`` + 1 on.
-        steps: optimizer steps from one to the other.
-        shape: ``linear``, in equal steps, or ``exponential``, by the same ratio at every step.
+        steps: number of optimizer steps from ``start`` to ``end``.
+        shape: ``linear``, by equal differences, or ``exponential``, by equal ratios.
 
     Raises:
-        ClippingError: start or end is not above 0, steps no whole number from 1 on, or the clipper has no threshold.
+        ClippingError: start or end is not above 0, steps is not a whole number of at least 1, or the clipper has no
+            threshold.
 
     Example:
         >>> from gradclip import Value
@@ -65,12 +66,12 @@ class Scheduled(Clipper):
         return {**self.clipper.init(parameters), "step": step}
 
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
-        """Clip at this step's threshold."""
+        """Return the gradients clipped at this step's threshold, and the next state."""
         clipped, after = self._now(state).transform(gradients, parameters, state)
         return clipped, {**after, "step": state["step"] + 1}
 
     def clip_in_place(self, gradients: Gradients, parameters: Gradients, state: State) -> State:
-        """Clip at this step's threshold; arguments are those of the base class."""
+        """Clip in place at this step's threshold."""
         after = self._now(state).clip_in_place(gradients, parameters, state)
         return {**after, "step": state["step"] + 1}
 
@@ -83,7 +84,7 @@ class Scheduled(Clipper):
         return cast(Clipper, replace(clipper, value=clipper.value * self._factor(state["step"])))
 
     def _factor(self, step: Tensor) -> Tensor:
-        """The factor of a step, in float64, since float32 cannot count beyond 16 million."""
+        """Return the factor of a step, in float64, since float32 counts only up to 16 million."""
         progress = torch.clamp(step.to(wide_type(step)) / self.steps, max=1.0)
         if self.shape == "linear":
             return self.start + (self.end - self.start) * progress

@@ -1,4 +1,4 @@
-"""Skip updates whose gradient is not finite or too large."""
+"""Skipping of updates whose gradient is not finite or too large."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -16,27 +16,27 @@ from gradclip.sharding import map_stored
 
 @dataclass(frozen=True)
 class Skip(Clipper):
-    """Skip an update whose global norm is not finite or above c; give up after ``patience`` in a row.
+    """Skip an update whose global norm is not finite or above c, at most ``patience`` times in a row.
 
     Rule: no update where ‖g‖ is not finite or above c.
-    A skipped update has a gradient of zero and :attr:`Report.skipped`, by which a callback keeps the optimizer from
-    moving on its momentum or weight decay alone. After ``patience`` in a row the following ones pass as they are, until
-    a harmless one comes, so that a training which is beyond help ends as diverged rather than standing still. A loop
-    has to know whether the optimizer is to step, so that on a GPU the host waits for the gradients once a step, where
-    other methods let it work ahead.
+    A skipped update has a gradient of zero and sets :attr:`Report.skipped`, so that a callback can keep the optimizer
+    from moving by momentum or weight decay alone. After ``patience`` skipped updates in a row, all updates pass
+    unchanged until the first harmless one. A training that cannot recover therefore diverges instead of standing still.
+    The loop must know whether the optimizer steps, so on a GPU the host waits for the gradients once per step; other
+    methods let it run ahead.
 
-    Non-finite gradients: skipped, ``patience`` in a row.
+    Non-finite gradients: skipped, at most ``patience`` in a row.
 
     Source: optax.
-    Its ``apply_if_finite`` (which passes updates after ``max_consecutive_errors``) and ``skip_large_updates`` (whose
-    limit is of the squared norm; here it is of the norm).
+    ``apply_if_finite``, which lets updates pass after ``max_consecutive_errors``, and ``skip_large_updates``, which
+    limits the squared norm (this class limits the norm).
 
     Args:
         value: the limit c of the global L2 norm, in loss units per weight unit; None skips non-finite updates only.
-        patience: how many updates may be skipped in a row.
+        patience: maximum number of updates skipped in a row.
 
     Raises:
-        ClippingError: value is not above 0, or patience no whole number from 1 on.
+        ClippingError: value is not above 0, or patience is not a whole number of at least 1.
 
     Example:
         >>> clipper = Skip(value=10.0)
@@ -52,25 +52,25 @@ class Skip(Clipper):
     may_skip: ClassVar[bool] = True
 
     def init(self, parameters: Gradients) -> State:
-        """Return the number of updates skipped so far, and of harmful ones in a row: none."""
+        """Return two counts of zero: the updates skipped so far, and the latest harmful updates in a row."""
         device = device_of(parameters)
         return {key: torch.zeros((), dtype=torch.int64, device=device) for key in ("skipped", "in_a_row")}
 
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
-        """Return the gradients, or zeros if the update is to be skipped."""
+        """Return the gradients, or zeros if the update is skipped, and the next state."""
         skipped, after = self._judge(gradients, state)
         keep = partial(torch.masked_fill, mask=skipped, value=0.0)
         return {name: map_stored(keep, gradient) for name, gradient in gradients.items()}, after
 
     def clip_in_place(self, gradients: Gradients, parameters: Gradients, state: State) -> State:
-        """Set the gradients to zero if the update is to be skipped; arguments are those of the base class."""
+        """Set the gradients to zero if the update is skipped."""
         skipped, after = self._judge(gradients, state)
-        if not skipped.is_cpu or skipped:  # on a CPU this look is free of waiting
+        if not skipped.is_cpu or skipped:  # on a CPU, reading a value does not synchronize
             clear_where(skipped, gradients)
         return after
 
     def _judge(self, gradients: Gradients, state: State) -> tuple[Tensor, State]:
-        """Whether the update is to be skipped, and the next state."""
+        """Return whether to skip the update, and the next state."""
         norm = global_norm([*gradients.values()])
         harmful = ~norm.isfinite() if self.value is None else ~(norm <= self.value)
         skipped = harmful & (state["in_a_row"] < self.patience)
@@ -78,5 +78,5 @@ class Skip(Clipper):
         return skipped, {"skipped": state["skipped"] + skipped, "in_a_row": in_a_row}
 
     def skips(self, state: State, after: State) -> Tensor:
-        """Return whether the number of skipped updates grew, a boolean scalar."""
+        """Return whether the count of skipped updates increased, a boolean scalar."""
         return after["skipped"] > state["skipped"]

@@ -1,4 +1,4 @@
-"""Clipping of elements that lie above a running maximum."""
+"""Clipping of elements above a running maximum."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -17,25 +17,25 @@ from gradclip.sharding import map_stored
 
 @dataclass(frozen=True)
 class Spike(Clipper):
-    """Shrink each tensor's elements above c times its running maximum, so that its largest ends there.
+    """Scale down the elements of a tensor above c times its running maximum, so that the largest ends at that limit.
 
     Rule: elements to at most c·m̂_i, a running maximum.
-    Elements above c·m̂_i are multiplied by c·m̂_i/max|g_i|. m̂_i is an exponential moving average of the tensor's largest
-    magnitude before clipping, this step's included, corrected for its start. Since the factor is the same for all, an
-    element just above the limit ends below others that were not clipped. Of a complex gradient real and imaginary
-    parts count as elements.
+    Elements above c·m̂_i are multiplied by c·m̂_i/max|g_i|. m̂_i is the bias-corrected exponential moving average of the
+    tensor's largest magnitude before clipping, including this step's. All these elements have the same factor, so an
+    element just above the limit ends below some that were not clipped. In a complex gradient, real and imaginary parts
+    count as elements.
 
-    Non-finite gradients: as in ``parameter_norm``, not remembered.
+    Non-finite gradients: as in ``parameter_norm``; state unchanged.
 
     Source: Huang et al. 2025 (Stable-SPAM).
     "Stable-SPAM: how to train in 4-bit more stably than 16-bit Adam", AdaClip, and its code; there c is 1.
 
     Args:
         value: the multiple c of the running maximum, without unit.
-        theta: share of the old maximum kept at each step.
+        theta: fraction of the old maximum kept at each step.
 
     Raises:
-        ClippingError: a number is out of its range.
+        ClippingError: a number is out of range.
 
     Example:
         >>> clipper = Spike(theta=0.5)
@@ -53,11 +53,11 @@ class Spike(Clipper):
     changes_direction: ClassVar[bool] = True
 
     def init(self, parameters: Gradients) -> State:
-        """Return running maxima of no gradients, by parameter name."""
+        """Return running maxima of zero, by parameter name."""
         return init_averages(parameters, "maximum")
 
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
-        """Return gradients without an element above the running maximum of its tensor."""
+        """Return gradients with no element above the limit of its tensor, and the next state."""
         if not gradients:
             return {}, state
         check_reduced(gradients, "spike")
@@ -66,7 +66,7 @@ class Spike(Clipper):
         seen = read(state, "seen", gradients) + 1
         before = read(state, "maximum", gradients)
         maxima = before + weight_of_newest(self.theta, seen) * (largest - before)
-        limits = torch.where(finite, self.value * maxima, -torch.inf)  # below which no element is, if one is not finite
+        limits = torch.where(finite, self.value * maxima, -torch.inf)  # if not finite, all elements are multiplied
         factors = torch.where(finite, self.value * maxima, 1.0) / largest
         clipped = {
             name: map_stored(partial(_shrink, limit=limit, factor=factor), gradient)

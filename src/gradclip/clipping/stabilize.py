@@ -14,27 +14,27 @@ from gradclip.norms.tensors import tensor_norms
 
 @dataclass(frozen=True)
 class Stabilize(Rescaler):
-    """Rescale each gradient to c times its average norm, as a fraction of the root mean square of its norms.
+    """Rescale each gradient to c times the average of its norms, divided by their root mean square.
 
     Rule: g_i·c·m̂_i/(√v̂_i·‖g_i‖), running moments of ‖g_i‖.
-    m̂_i and v̂_i are exponential moving averages of ‖g_i‖ and ‖g_i‖², which include this step's norm
-    and are corrected for their start. While norms stay the same the result has the norm c, whatever they are; it is
-    less after a spike, which v̂_i remembers longer.
-    So the size of the gradient is lost, as in :class:`Normalize`. A gradient of zero stays zero.
+    m̂_i and v̂_i are bias-corrected exponential moving averages of ‖g_i‖ and ‖g_i‖², including this step's. While the
+    norms are constant, the result has the norm c, regardless of their size. After a spike it is smaller, since v̂_i
+    remembers the spike longer. The size of the gradient is lost, as in :class:`Normalize`. A gradient of zero stays
+    zero.
 
-    Non-finite gradients: as in ``parameter_norm``, not remembered.
+    Non-finite gradients: as in ``parameter_norm``; state unchanged.
 
     Source: Huang et al. 2025 (Stable-SPAM).
     "Stable-SPAM: how to train in 4-bit more stably than 16-bit Adam", AdaGN, and its code; there c is 1.
 
     Args:
-        value: the norm c of each tensor whose norms stay the same, in loss units per weight unit.
-        gamma1: share of the old average norm kept at each step.
-        gamma2: share of the old average squared norm kept at each step.
+        value: the norm c of each tensor whose norms are constant, in loss units per weight unit.
+        gamma1: fraction of the old average norm kept at each step.
+        gamma2: fraction of the old average squared norm kept at each step.
         eps: added to the denominator, in loss units per weight unit.
 
     Raises:
-        ClippingError: a number is out of its range.
+        ClippingError: a number is out of range.
 
     Example:
         >>> clipper = Stabilize(gamma1=0.0, gamma2=0.5)
@@ -54,11 +54,11 @@ class Stabilize(Rescaler):
     changes_direction: ClassVar[bool] = True
 
     def init(self, parameters: Gradients) -> State:
-        """Return averages of no norms, by parameter name."""
+        """Return averages of zero, by parameter name."""
         return init_averages(parameters, "mean", "root_mean_square")
 
     def coefficients(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[Tensor, State]:
-        """Return what gives each gradient its new norm, ``[gradients]``."""
+        """Return the coefficient that gives each gradient its new norm, ``[gradients]``, and the next state."""
         if not gradients:
             return torch.ones(()), state
         norms = tensor_norms([*gradients.values()])
@@ -67,10 +67,10 @@ class Stabilize(Rescaler):
         mean = mean + weight_of_newest(self.gamma1, seen) * (norms - mean)
         newest = weight_of_newest(self.gamma2, seen)
         kept = (1 - newest).sqrt() * read(state, "root_mean_square", gradients)
-        root = torch.hypot(kept, newest.sqrt() * norms)  # which squares nothing that could overflow
+        root = torch.hypot(kept, newest.sqrt() * norms)  # avoids squares, which could overflow
         after = named("mean", gradients, mean) | named("root_mean_square", gradients, root)
         after |= named("seen", gradients, seen)
-        largest = torch.finfo(torch.float32).max  # what a float32 gradient can be multiplied by
+        largest = torch.finfo(torch.float32).max  # the largest factor for a float32 gradient
         coefficients = torch.clamp(self.value * (mean / (root + self.eps)) / norms, max=largest)
         coefficients = torch.where(norms == 0, torch.ones_like(norms), coefficients)
         finite = norms.isfinite()

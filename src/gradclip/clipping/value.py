@@ -18,19 +18,19 @@ class Value(Clipper):
     """Clip each element to [-c, c], or to [lower, c].
 
     Rule: each element to [−c, c], or [``lower``, c].
-    The direction changes where elements are clipped. Of a complex gradient real and imaginary parts are clipped.
+    Clipping an element changes the direction. In a complex gradient, real and imaginary parts are clipped separately.
 
-    Non-finite gradients: an infinity becomes the nearer end, NaN stays.
+    Non-finite gradients: an infinity becomes the nearer bound, NaN stays.
 
     Source: torch, Keras ``clipvalue``.
     ``torch.nn.utils.clip_grad_value_`` and the argument of Keras's optimizers.
 
     Args:
         value: the threshold c, in loss units per weight unit.
-        lower: the lower end, at most 0; -c if None.
+        lower: the lower bound, at most 0; -c if None.
 
     Raises:
-        ClippingError: value is not above 0, or lower is.
+        ClippingError: value is not above 0, or lower is above 0.
 
     Example:
         >>> gradients = {"weight": torch.tensor([-7.0, 0.5])}
@@ -47,12 +47,12 @@ class Value(Clipper):
     limits: ClassVar = {"value": "value"}
 
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
-        """Return gradients without an element beyond the threshold."""
+        """Return gradients with no element outside the bounds."""
         check_reduced(gradients, "value")
         return {name: map_stored(self._clamp, gradient) for name, gradient in gradients.items()}, state
 
     def clip_in_place(self, gradients: Gradients, parameters: Gradients, state: State) -> State:
-        """Clamp all gradients by two calls; complex ones one by one. Arguments are those of the base class."""
+        """Clamp all gradients in place by two calls, or one by one if any is complex."""
         if not gradients or any(dtype.is_complex for dtype in {gradient.dtype for gradient in gradients.values()}):
             return super().clip_in_place(gradients, parameters, state)
         check_reduced(gradients, "value")
@@ -73,21 +73,21 @@ class Value(Clipper):
 
 
 def _as_tensor(end: float | Tensor, gradient: Tensor) -> Tensor:
-    """An end as a scalar of the gradient's type, made on its device, since a copy from the CPU would wait."""
+    """Return a bound as a scalar of the gradient's type, created on its device: a copy from the CPU would wait."""
     if isinstance(end, Tensor):
         return end.to(gradient.dtype)
     return torch.full((), end, dtype=gradient.dtype, device=gradient.device)
 
 
 def check_reduced(gradients: Gradients, method: str) -> None:
-    """Check that this process has elements of each gradient rather than summands.
+    """Check that each process has elements of the gradients and not partial sums.
 
     Raises:
-        ClippingError: a gradient is a sum that is spread over processes.
+        ClippingError: a gradient is a partial sum in each process.
     """
     for name, gradient in gradients.items():
         if is_unreduced(gradient):
             raise ClippingError(
-                f"clip: got {method}; the gradient of {name} is a sum that is spread over processes, whose elements "
+                f"clip: got {method}; the gradient of {name} is only a partial sum in each process, and its elements "
                 "cannot be clipped: choose a method that rescales, such as norm"
             )

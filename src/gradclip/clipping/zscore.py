@@ -1,4 +1,4 @@
-"""Clipping of norms that lie far above their running mean."""
+"""Clipping of norms far above their running mean."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,30 +14,30 @@ from gradclip.clipping.norm_rules import NormRule, Numbers
 
 @dataclass(frozen=True)
 class ZScore(NormRule):
-    """Pull back a global norm that lies more than c standard deviations above its running mean.
+    """Pull back a global norm that is more than c standard deviations above its running mean.
 
-    Rule: a norm of z-score above c is pulled back to μ + σ·c²/z.
+    Rule: a norm with a z-score above c is pulled back to μ + σ·c²/z.
     The z-score is z = (‖g‖ - μ)/(σ + ε). μ and σ² are exponential moving averages of the norm after clipping and of
-    its squared deviation from μ. They start as mean and variance of the first ``warmup`` norms before clipping; during
-    these steps the norm is limited to ``warmup_norm``, or not at all.
+    its squared deviation from μ. They are initialized with the mean and variance of the first ``warmup`` norms before
+    clipping. During these steps the norm is limited to ``warmup_norm``, if that is set.
 
-    Non-finite gradients: as in ``norm``, not remembered.
-    (The published code never clips again after one, and by default limits the norm to 1 throughout, which hides the
-    rule.)
+    Non-finite gradients: as in ``norm``; state unchanged.
+    (The published code never clips again after a non-finite norm. By default it also limits every norm to 1, which
+    hides the rule.)
 
     Source: Kumar et al. 2025 (ZClip).
     Kumar, Owen, Roy Chowdhury & Güra, "ZClip: adaptive spike mitigation for LLM pre-training", and its code, which
-    updates σ² with the μ that is already updated.
+    updates σ² with the already updated μ.
 
     Args:
-        value: the z-score c from which a norm is pulled back, in standard deviations.
-        alpha: share of the old averages kept at each step.
-        warmup: steps whose norms start the averages.
-        warmup_norm: threshold of the norm during these, in loss units per weight unit; None is no limit.
-        eps: added to σ where it divides, in loss units per weight unit.
+        value: the z-score c above which a norm is pulled back, in standard deviations.
+        alpha: fraction of the old averages kept at each step.
+        warmup: number of steps that initialize the averages.
+        warmup_norm: threshold of the norm during warm-up, in loss units per weight unit; None for no limit.
+        eps: added to σ in the denominator, in loss units per weight unit.
 
     Raises:
-        ClippingError: a number is out of its range.
+        ClippingError: a number is out of range.
 
     Example:
         >>> clipper = ZScore(warmup=2)
@@ -56,13 +56,13 @@ class ZScore(NormRule):
     eps: Annotated[float, POSITIVE] = 1e-6
 
     def init(self, parameters: Gradients) -> State:
-        """Return averages of no norms, in float64, where the square of a float32 norm cannot overflow."""
+        """Return averages of zero, in float64, where the square of a float32 norm cannot overflow."""
         device = device_of(parameters)
         zero = torch.zeros((), dtype=torch.float64, device=device)
         return {"mean": zero, "variance": zero, "seen": torch.zeros((), dtype=torch.int64, device=device)}
 
     def rule(self, norm: Numbers, state: Mapping[str, Numbers], xp: Any) -> tuple[Numbers, dict[str, Numbers]]:
-        """Return the scalar that pulls back a global norm that is an outlier."""
+        """Return the coefficient that pulls back a global norm that is an outlier, and the next state."""
         limited = self._limit(norm, state, xp)
         coefficient = xp.where(limited < norm, limited / norm, 1.0)
         typical = xp.where(state["seen"] < self.warmup, norm, limited)

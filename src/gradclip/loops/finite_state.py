@@ -1,4 +1,4 @@
-"""What gradients do not show: whether buffers, such as BatchNorm's, and an optimizer's averages stay finite."""
+"""Checks for non-finite values that gradients do not show, in buffers (BatchNorm) and in an optimizer's averages."""
 
 from collections.abc import Mapping
 
@@ -15,13 +15,12 @@ from gradclip.telemetry.record import GradientRecord
 
 
 class FiniteState:
-    """Find the first buffer or average of an optimizer that is not finite, or another value that a loop looks at.
+    """Find the first non-finite value in the buffers, in an optimizer's averages, or in values that a loop passes.
 
-    Buffers that hold such a value from the start, as masks do, are left alone.
+    Buffers that are not finite from the start, such as masks, are not checked.
 
     Attributes:
-        found: where the value was seen, at the step up to which nobody had looked, and its kind; None as long as all is
-            finite.
+        found: the place of the value, with the step at which it was found, and its kind; None if all values are finite.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -31,7 +30,7 @@ class FiniteState:
         self._buffers = [name for name, buffer in named.items() if is_lazy(buffer) or buffer.isfinite().all()]
 
     def check_buffers(self, step: int, epoch: int) -> None:
-        """Look at the buffers after an optimizer step; they are read from the device in one go."""
+        """Check the buffers after an optimizer step, with a single read from the device."""
         if self.found is not None or not self._buffers:
             return
         named = dict(self._module.named_buffers())
@@ -42,31 +41,31 @@ class FiniteState:
             self.check("buffer", dict(zip(sums, values, strict=True)), step, epoch)
 
     def check_optimizer(self, optimizer: Optimizer, named: Mapping[str, nn.Parameter], block: GradientRecord) -> None:
-        """Look at the optimizer's state where a gradient was so large that its square may have overflowed.
+        """Check the optimizer's state of parameters whose gradient was so large that its square may have overflowed.
 
         Args:
             optimizer: the optimizer that used the gradients.
             named: the parameters that it trains, by name.
-            block: the latest steps.
+            block: the record of the latest steps.
         """
         if self.found is not None:
             return
         for row, column in np.argwhere(block.huge):
             state = optimizer.state.get(named[block.names[column]], {})
             averages = [value for value in state.values() if isinstance(value, Tensor) and value.is_floating_point()]
-            if not tensor_norms(averages).isfinite().all():  # of sharded ones each process sees the whole
+            if not tensor_norms(averages).isfinite().all():  # of sharded tensors, joined over all processes
                 place = f"update {block.names[column]}"
                 self.found = Divergence(int(block.step[row]), int(block.epoch[row]), place), "overflow"
                 return
 
     def check(self, what: str, values: Mapping[str, float], step: int, epoch: int) -> None:
-        """Look at numbers.
+        """Check that numbers are finite.
 
         Args:
-            what: what kind of thing they are, such as ``buffer``.
+            what: the kind of the numbers, such as ``buffer``.
             values: the numbers, by name.
             step: the latest optimizer step.
-            epoch: of that step.
+            epoch: the epoch of that step.
         """
         if self.found is not None:
             return

@@ -1,4 +1,4 @@
-"""A callback for the Trainer of Transformers, which clips, records and logs norms."""
+"""A callback for the Trainer of Transformers that clips gradients, and records and logs their norms."""
 
 import warnings
 from pathlib import Path
@@ -18,20 +18,20 @@ STATE_FILE = "gradclip.pt"  # in a checkpoint of the Trainer
 class WatchCallback(TrainerCallback):
     """Clip and record the gradients of each optimizer step of a Trainer, and log their norms through it.
 
-    The Trainer's own clipping comes before anything can be measured: it is switched off while the Trainer trains. By
-    default the callback then clips by the same norm, ``max_grad_norm`` of the arguments. Each time the Trainer logs its
-    loss, the metrics of that step are logged, too. The Trainer's checkpoints have the record and the clipper's state,
-    and a training that resumes one goes on with both.
+    The Trainer clips before a callback can measure anything. Its own clipping is therefore disabled during training,
+    and by default the callback clips by the same norm instead, ``max_grad_norm`` of the arguments. Whenever the Trainer
+    logs its loss, the metrics of that step are logged, too. The Trainer's checkpoints contain the record and the
+    clipper's state, and a training that resumes from one continues with both.
 
     Args:
-        trainer: the Trainer, which gets the callback by ``add_callback``.
+        trainer: the Trainer; add the callback to it with ``add_callback``.
         clipper: any :class:`~gradclip.clipping.base.Clipper`; None clips as the Trainer would.
 
     Attributes:
-        watch: records the latest training; None before the first.
+        watch: records the latest training; None before the first one.
 
     Raises:
-        TrainerError: at the start of a training, if the model shards its gradients.
+        TrainerError: at the start of training, if the model shards its gradients.
 
     Example:
         >>> # trainer.add_callback(WatchCallback(trainer, gradclip.ZScore()))
@@ -41,19 +41,19 @@ class WatchCallback(TrainerCallback):
     def __init__(self, trainer: Trainer, clipper: Clipper | None = None) -> None:
         self.trainer, self.clipper = trainer, clipper
         self.watch: watch | None = None
-        self._max_grad_norm: float | None = None  # of the Trainer, while it is switched off
+        self._max_grad_norm: float | None = None  # the Trainer's setting, while its clipping is disabled
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any
     ) -> None:
-        """Clip in place of the Trainer."""
+        """Start to clip instead of the Trainer."""
         assert self.trainer.optimizer is not None
-        self._end(args)  # of a training that an exception has ended
+        self._end(args)  # a previous training may have ended with an exception
         clipper = self.clipper
         if clipper is None and args.max_grad_norm:
             clipper = Norm(args.max_grad_norm)
         self.watch = watch(self.trainer.model_wrapped, self.trainer.optimizer, clipper, folder=args.output_dir or ".")
-        if state.global_step:  # of a checkpoint
+        if state.global_step:  # resumed from a checkpoint
             self._resume(_state_file(args, state))
         self._max_grad_norm, args.max_grad_norm = args.max_grad_norm, 0.0
 
@@ -66,7 +66,7 @@ class WatchCallback(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any
     ) -> None:
-        """Leave the optimizer and the arguments as they were; the record stays."""
+        """Restore the optimizer and the arguments; the record is kept."""
         self._end(args)
 
     def on_log(
@@ -86,7 +86,7 @@ class WatchCallback(TrainerCallback):
         if file.exists():
             self.watch.load_state_dict(torch.load(file, weights_only=True))
         else:
-            warnings.warn(f"WatchCallback: {file} is not there; the record and the clipper begin anew", stacklevel=2)
+            warnings.warn(f"WatchCallback: {file} not found; the record and the clipper start anew", stacklevel=2)
 
     def _end(self, args: TrainingArguments) -> None:
         if self.watch is not None and self._max_grad_norm is not None:

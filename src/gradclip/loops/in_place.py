@@ -1,4 +1,4 @@
-"""Clip the gradients of parameters in place, and keep the clipper's state from step to step."""
+"""Clipping of gradients in place, with a clipper state that is kept from step to step."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,11 +13,11 @@ from gradclip.telemetry.steps import Effect
 
 
 class InPlaceClipper:
-    """A clipper with its state, for the parameters that one optimizer has.
+    """A clipper with its state, for the parameters of one optimizer.
 
     Args:
         clipper: any :class:`~gradclip.clipping.base.Clipper`.
-        module: the module that is trained, by whose parameters' names a clipper tells them apart.
+        module: the module that is trained, which has the names of the parameters.
 
     Attributes:
         state: the clipper's state after the latest step; None before the first.
@@ -34,13 +34,13 @@ class InPlaceClipper:
         """Clip every gradient in place; if the clipper skips the update, set the gradients to None.
 
         Args:
-            named: all parameters of the optimizer by name; the same object as long as they are the same.
+            named: all parameters of the optimizer by name; must be the same object while the parameters are the same.
 
         Raises:
             TrainerError: a gradient is sparse.
         """
         gradients = {name: grad for name, p in named.items() if (grad := p.grad) is not None and p.numel()}
-        if not gradients:  # no batch of the step had a loss
+        if not gradients:  # no batch in the step had a loss
             return
         parameters = {name: named[name] for name in gradients}
         if self._known is not named:
@@ -49,7 +49,7 @@ class InPlaceClipper:
         assert self.state is not None
         after = self.clipper.clip_in_place(gradients, parameters, self.state)
         if self.clipper.may_skip and self.clipper.skips(self.state, after):
-            for parameter in parameters.values():  # then the optimizer leaves weights and momentum alone
+            for parameter in parameters.values():  # without gradients, the optimizer changes no weights or momentum
                 parameter.grad = None
         self.state = after
 
@@ -58,21 +58,21 @@ class InPlaceClipper:
         return None if self.state is None else dict(self.state)
 
     def load_state_dict(self, state: State | None) -> None:
-        """Go on from a state."""
+        """Continue from a state."""
         self.state, self._known = state, {}
 
     def _state_for(self, parameters: Mapping[str, nn.Parameter]) -> State:
-        """Return the present state for these parameters: new where it has none, without those that are gone."""
+        """Return the current state for these parameters: new parameters are added, removed ones are dropped."""
         state = self.clipper.init({**dict(self._module.named_parameters()), **parameters})
         kept = {key: value.to(state[key].device) for key, value in (self.state or {}).items() if key in state}
         return {**state, **kept}
 
 
 def effect_of(clipper: Clipper | None) -> Effect:
-    """Return what a clipper does to the gradients; without one nothing is done.
+    """Return how a clipper, if there is one, may change the gradients.
 
-    That all are multiplied by one number is known of this package's rescalers. One of the user's own may do something
-    else in place, or multiply each tensor by a number of its own.
+    Only this package's rescalers are known to multiply all gradients by one number. A user's rescaler may do something
+    else in place, or multiply each tensor by a different number.
     """
     if clipper is not None and clipper.changes_direction:
         return Effect.ANY
@@ -81,10 +81,10 @@ def effect_of(clipper: Clipper | None) -> Effect:
 
 
 def check_clipper(clipper: object) -> None:
-    """Check that something is a clipper, and no number or name.
+    """Check that an argument is a clipper and not, for example, a number or a name.
 
     Raises:
-        TrainerError: it is not.
+        TrainerError: it is not a clipper.
     """
     if not isinstance(clipper, Clipper):
         raise TrainerError(f"clipper: got {clipper!r}; must be a Clipper, such as gradclip.Norm(1.0)")

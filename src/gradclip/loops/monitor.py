@@ -1,4 +1,4 @@
-"""The record of one optimizer: what is measured at each of its steps, and whether it diverged."""
+"""Recording of an optimizer's steps, and detection of divergence."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -32,23 +32,24 @@ from gradclip.telemetry.steps import Effect, StepIndex
 
 
 class OptimizerMonitor:
-    """Record the steps of one optimizer, with the parameters that it has at each.
+    """Record the steps of one optimizer, with the parameters that it has at each step.
 
-    Once it has called :meth:`hook`, a loop calls :meth:`record_gradients` before clipping (several times if the
-    gradients are evaluated anew; the last time counts), and :meth:`record_step` after the optimizer's step. At
-    intervals it calls :meth:`flush`. A step that ends halfway is left out by :meth:`discard_step`.
+    A loop first calls :meth:`hook`. At each step, it calls :meth:`record_gradients` before clipping and
+    :meth:`record_step` after the optimizer's step. If a step evaluates its gradients several times, the loop calls
+    :meth:`record_gradients` after each evaluation, and the last call counts. At intervals the loop calls :meth:`flush`.
+    It calls :meth:`discard_step` for a step that was interrupted.
 
     Args:
-        module: the module that is trained, which has the names of the parameters, and buffers.
+        module: the module that is trained, which has the names of the parameters, and the buffers.
         optimizer: the optimizer.
-        effect: what clipping does to the gradients; where the optimizer has hooks of the user's own, that is anything.
+        effect: what clipping does to the gradients; ignored if the optimizer has hooks from other code.
         updates_every: optimizer steps between two measurements of the weights' updates; None is 1, or 10 in a network
-            of more than a million parameters.
+            with more than a million parameters.
 
     Attributes:
-        finite_state: looks at what gradients do not show.
-        diverged_step: the first step that diverged, up to the last flush; None without one.
-        steps: number of steps that were counted, over all trainings that were resumed.
+        finite_state: checks values that gradients do not show.
+        diverged_step: the first step that diverged, up to the last flush; None if there is none.
+        steps: number of counted steps, including those before a resume.
     """
 
     def __init__(
@@ -65,13 +66,13 @@ class OptimizerMonitor:
         self._are_trained: list[bool] = []
         self._recorder = make_recorder([], effect)
         self._store = RecordStore()
-        self._latest: GradientRecord | None = None  # block
+        self._latest: GradientRecord | None = None  # the block of the last flush
         self.steps = 0
-        self._scaler_skipped = 0  # the latest steps, in a row
+        self._scaler_skipped = 0  # number of the latest steps in a row
         self._interval = 1  # steps between two measurements of updates
-        self._rates: list[tuple[dict[str, int], list[Any]]] = []  # group of each parameter, rate of each group; by step
+        self._rates: list[tuple[dict[str, int], list[Any]]] = []  # by step: group of each parameter, rate of each group
         self._learning_rates: dict[str, float] = {}  # of each parameter, up to the divergence
-        self._found_inf: Tensor | None = None  # what a loss scaler tells a fused optimizer: not 0 if it is to skip
+        self._found_inf: Tensor | None = None  # a loss scaler's flag for a fused optimizer: not 0 to skip the step
         self._handle: RemovableHandle | None = None
         self._batches: list[list[Tensor]] = []  # extremes of the batches since the last step
 
@@ -83,49 +84,49 @@ class OptimizerMonitor:
         return self._store.read((*dict.fromkeys([*in_order, *recorded]),))
 
     def explain(self, loop: Loop) -> Explosion | None:
-        """Return the explosion report, with remedies for a kind of loop; None if training did not diverge."""
+        """Return the explosion report, with remedies for this kind of loop; None if training did not diverge."""
         return explain(self.record, self._learning_rates, self.finite_state.found, loop)
 
     @property
     def has_diverged(self) -> bool:
-        """Whether a step diverged, another value that is looked at is not finite, or a loss scaler skips every update.
+        """Whether a step diverged, another checked value is not finite, or a loss scaler skips every update.
 
-        This is known up to the last flush.
+        It covers the steps up to the last flush.
         """
         found = self.diverged_step is not None or self.finite_state.found is not None
         return found or self._scaler_skipped >= LOST_UPDATES
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The finite metrics of the latest step, up to the last flush."""
+        """The finite metrics of the latest step at the last flush."""
         curves = {} if self._latest is None else self._latest.metrics
         return {key: float(values[-1]) for key, values in curves.items() if np.isfinite(values[-1])}
 
     @property
     def is_open(self) -> bool:
-        """Whether gradients were measured of a step that is not counted yet."""
+        """Whether a step is open: its gradients were measured, but it is not counted yet."""
         return self._recorder.is_open
 
     @property
     def is_updated(self) -> bool:
-        """Whether the optimizer has taken the step that is not counted yet."""
+        """Whether the optimizer has taken the open step."""
         return self._recorder.is_updated
 
     def read_parameters(self) -> dict[str, nn.Parameter]:
-        """Return all parameters of the optimizer, by name; the same object as before if they are the same."""
+        """Return all parameters of the optimizer by name; the same object as before if they have not changed."""
         return self._parameters.read(self.optimizer)
 
     def hook(self, optimizer: Optimizer) -> None:
-        """Measure the weights each time the optimizer has stepped."""
+        """Register a hook that measures the weights after each step of the optimizer."""
         if optimizer is self.optimizer and self._handle is not None:
             return
         self.unhook()
         self.optimizer = optimizer
-        with suppress(AttributeError):  # of one that never called the constructor of its base class
+        with suppress(AttributeError):  # an optimizer may not have called its base class's constructor
             self._handle = optimizer.register_step_post_hook(uncompiled(self._record_update))
 
     def unhook(self) -> None:
-        """Leave the optimizer alone."""
+        """Remove the hook from the optimizer."""
         if self._handle is not None:
             self._handle.remove()
             self._handle = None
@@ -134,7 +135,7 @@ class OptimizerMonitor:
         """Measure the gradients before clipping.
 
         Args:
-            flush: called before, if the parameters are no longer those of the latest steps.
+            flush: called first if the parameters are no longer those of the latest steps.
             are_known: whether the gradients are those of the step; if not, their norms are NaN.
 
         Raises:
@@ -152,11 +153,11 @@ class OptimizerMonitor:
             self._found_inf = getattr(self.optimizer, "found_inf", None)
 
     def add_batch(self, extremes: list[Tensor]) -> None:
-        """Add the extremes of a batch, as ``batches.batch_extremes`` returns them, to the step that is not counted."""
+        """Add the extremes of a batch, as from ``batches.batch_extremes``, to the open step."""
         self._batches.append(extremes)
 
     def forget_batches(self) -> None:
-        """Forget the batches of the step: not all of them are known."""
+        """Discard the batches of the step, because not all of them are known."""
         self._batches = []
 
     def record_step(self, index: StepIndex, loss: Tensor | None, skipped: bool = False, scaled: bool = False) -> None:
@@ -164,12 +165,12 @@ class OptimizerMonitor:
 
         Args:
             index: position of the step in the training.
-            loss: the step's training loss, a scalar; None where it is not known.
-            skipped: whether the update is known to be skipped; it is without any gradient.
+            loss: the step's training loss, a scalar; None if it is not known.
+            skipped: whether the update is known to be skipped; without any gradient it always is.
             scaled: whether a loss scaler skips the update if a gradient is not finite.
         """
         scaler_skipped: bool | Tensor | None = None if scaled else False
-        if self.is_updated:  # by a fused optimizer perhaps, which leaves the weights alone where it finds an infinity
+        if self.is_updated:  # a fused optimizer may have skipped the step after all, because of an infinity
             scaler_skipped = False if self._found_inf is None else self._found_inf
         extremes = merge_extremes(self._batches) if self._batches else []
         self._recorder.record_step(index, loss, extremes, skipped, scaler_skipped)
@@ -178,7 +179,7 @@ class OptimizerMonitor:
         self.steps += 1
 
     def discard_step(self) -> None:
-        """Leave out a step that ended halfway."""
+        """Discard a step that was interrupted."""
         self._recorder.discard_step()
 
     def flush(
@@ -187,8 +188,8 @@ class OptimizerMonitor:
         """Move the pending steps into the record, and return them; None if there are none.
 
         Args:
-            folder: where a record that outgrows its memory has its files.
-            reduce: joins what several processes saw of the same steps.
+            folder: where the record stores its files once it exceeds its memory limit.
+            reduce: merges the measurements of several processes for the same steps.
         """
         if not self._recorder.pending:
             return None
@@ -205,7 +206,7 @@ class OptimizerMonitor:
         return block
 
     def state(self) -> dict[str, Any]:
-        """Return the record and its progress, for a checkpoint."""
+        """Return the record and the progress of the monitor, for a checkpoint."""
         found = self.finite_state.found
         return {
             **self._store.state(),
@@ -217,7 +218,7 @@ class OptimizerMonitor:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Continue from a state."""
         self._store.restore(state)
         self.steps, self.diverged_step, self._learning_rates = state["steps"], state["first_bad_step"], state["rates"]
         self._scaler_skipped = state["scaler_skipped"]
@@ -226,7 +227,7 @@ class OptimizerMonitor:
             self.finite_state.found = Divergence(*place), kind
 
     def _follow(self, flush: Callable[[], object]) -> None:
-        """Measure what the optimizer trains from now on, where that has changed; what is frozen is left out."""
+        """Update the recorder if the parameters that the optimizer trains have changed; frozen ones are left out."""
         named = self.read_parameters()
         are_trained = [parameter.requires_grad or parameter.grad is not None for parameter in named.values()]
         effect = Effect.ANY if has_foreign_hooks(self.optimizer) else self._effect
@@ -243,13 +244,13 @@ class OptimizerMonitor:
         self._interval = self._updates_every or default_updates_every(size)
 
     def _find_divergence(self, block: GradientRecord, rates: Sequence[tuple[dict[str, int], list[Any]]]) -> None:
-        """Look whether a block diverged, and note the learning rates of that step, or else of its last one."""
+        """Check whether a block diverged, and store the learning rates of that step, or else of the last step."""
         self.finite_state.check_buffers(int(block.step[-1]), int(block.epoch[-1]))
         row = len(block.step) - 1
         if block.divergence is not None:
             self.diverged_step = block.divergence.step
             row = int(np.searchsorted(block.step, self.diverged_step))
-        else:  # the optimizer's state is that after the block's last step
+        else:  # the optimizer's state is the one after the block's last step
             trained = dict(zip(self._recorder.names, self._recorder.parameters, strict=True))
             self.finite_state.check_optimizer(self.optimizer, trained, block)
         group_of, of_groups = rates[row]
@@ -257,10 +258,10 @@ class OptimizerMonitor:
 
 
 def check_intervals(**steps: int | None) -> None:
-    """Check that intervals, in steps, are at least 1; None is a default.
+    """Check that intervals, in steps, are at least 1; None is the default.
 
     Raises:
-        TrainerError: one is less.
+        TrainerError: an interval is less than 1.
     """
     for name, value in steps.items():
         if value is not None and value < 1:

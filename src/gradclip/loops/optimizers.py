@@ -1,4 +1,4 @@
-"""What an optimizer is about to update, read anew at each step: its parameters by name, and their learning rates."""
+"""Access to an optimizer's parameters, gradients and learning rates, which may change from step to step."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,7 +16,7 @@ from gradclip.errors import TrainerError
 class OptimizerParameters:
     """The parameters of an optimizer's groups, by their names in a module and in the module's order.
 
-    A parameter that the module does not have is called by its place in the optimizer, ``optimizer.<group>.<index>``.
+    A parameter that is not in the module is named by its place in the optimizer, ``optimizer.<group>.<index>``.
 
     Args:
         module: the module that is trained.
@@ -28,11 +28,11 @@ class OptimizerParameters:
     def __init__(self, module: nn.Module) -> None:
         self._module = module
         self._ids: list[int] = []
-        self._named: dict[str, nn.Parameter] = {}  # keeps the parameters, so that no other takes over an id
+        self._named: dict[str, nn.Parameter] = {}  # holds the parameters, so that no id is reused
         self.group_of: dict[str, int] = {}
 
     def read(self, optimizer: Optimizer) -> dict[str, nn.Parameter]:
-        """Return all parameters of the optimizer at this moment; the same object as before if they are the same."""
+        """Return all current parameters of the optimizer; the same object as before if they have not changed."""
         ids = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
         if ids != self._ids:
             self._ids = ids
@@ -59,20 +59,20 @@ def check_dense(parameters: Mapping[str, Tensor]) -> None:
     """
     for name, parameter in parameters.items():
         if parameter.grad is not None and parameter.grad.layout != torch.strided:
-            raise TrainerError(f"{name}: its gradient is sparse; gradclip needs dense ones (Embedding: sparse=False)")
+            raise TrainerError(f"{name}: got a sparse gradient; must be dense (Embedding: sparse=False)")
 
 
 def unscale(scaler: GradScaler, optimizer: Optimizer) -> None:
-    """Divide the gradients of an optimizer by the loss scale, unless that was done in this step.
+    """Divide the gradients of an optimizer by the loss scale, unless this was already done in this step.
 
-    A fused optimizer then leaves them as they are, and the scaler knows of infinite ones.
+    A fused optimizer then does not unscale them again, and the scaler knows whether any are infinite.
     """
     if scaler.is_enabled() and scaler._per_optimizer_states[id(optimizer)]["stage"] is OptState.READY:
         scaler.unscale_(optimizer)
 
 
 def as_float(rate: Any) -> float:
-    """Return a learning rate as a number; NaN where there is none.
+    """Return a learning rate as a number; NaN if there is none.
 
     Example:
         >>> as_float(0.5), as_float(None)
@@ -82,26 +82,26 @@ def as_float(rate: Any) -> float:
 
 
 def group_rates(optimizer: Optimizer) -> list[Any]:
-    """Return the learning rate of each group as it is: a number, a tensor (a copy), or None where there is none."""
+    """Return the learning rate of each group: a number, a copy of a tensor, or None if there is none."""
     rates = [group.get("lr") for group in optimizer.param_groups]
     return [rate.detach().clone() if isinstance(rate, Tensor) else rate for rate in rates]
 
 
 def initial_rate(optimizer: Optimizer) -> float:
-    """Return the highest rate of a group, that at the top of its schedule where it has one; NaN if none is known."""
+    """Return the highest learning rate of all groups, at the top of a schedule if there is one; NaN if unknown."""
     tops = (group.get("max_lr", group.get("initial_lr", group.get("lr"))) for group in optimizer.param_groups)
     return max((float(rate) for rate in tops if rate is not None), default=float("nan"))
 
 
 def has_foreign_hooks(optimizer: Optimizer) -> bool:
     """Return whether code from outside this package runs before each step of an optimizer."""
-    has_own = hasattr(optimizer, "_optimizer_step_pre_hooks")  # not if it left out its base class's constructor
+    has_own = hasattr(optimizer, "_optimizer_step_pre_hooks")  # false if the base class's constructor was not called
     own = optimizer._optimizer_step_pre_hooks if has_own else {}
     hooks = [*own.values(), *_global_optimizer_pre_hooks.values()]
     return bool(hooks) and not all((getattr(hook, "__module__", None) or "").startswith("gradclip.") for hook in hooks)
 
 
 def uncompiled(hook: Callable[..., Any]) -> Callable[..., Any]:
-    """Keep ``torch.compile`` out of a hook: it would compile it anew at every step."""
+    """Return a hook that ``torch.compile`` ignores, since it would recompile the hook at every step."""
     found: Callable[..., Any] = torch.compiler.disable(hook)  # type: ignore[no-untyped-call]
     return found

@@ -1,4 +1,4 @@
-"""The module and the optimizer of torch within what a loop hands over, and whether they are what can be watched."""
+"""Unwrapping of the modules and optimizers that a loop passes, and checks that they can be watched."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ WRAPPERS = {
 
 
 def check_types(model: object, optimizer: object, scaler: object) -> None:
-    """Check the types of the arguments that a caller may mix up.
+    """Check the types of arguments that a caller may mix up.
 
     Args:
         model: must be a module.
@@ -24,7 +24,7 @@ def check_types(model: object, optimizer: object, scaler: object) -> None:
         scaler: must be a loss scaler, or None.
 
     Raises:
-        TrainerError: an argument is of another type.
+        TrainerError: an argument has the wrong type.
     """
     if not isinstance(model, nn.Module):
         raise TrainerError(f"model: got {type(model).__name__}; must be a torch.nn.Module")
@@ -35,7 +35,7 @@ def check_types(model: object, optimizer: object, scaler: object) -> None:
 
 
 def unwrapped(optimizer: Any) -> Optimizer:
-    """Return the optimizer of torch within that of a library, such as Accelerate, Fabric or Lightning."""
+    """Return the torch optimizer inside the wrapper of a library such as Accelerate, Fabric or Lightning."""
     while isinstance(inner := getattr(optimizer, "optimizer", None), Optimizer):
         optimizer = inner
     found: Optimizer = optimizer
@@ -43,7 +43,7 @@ def unwrapped(optimizer: Any) -> Optimizer:
 
 
 def unwrapped_model(model: nn.Module) -> nn.Module:
-    """Return the module within wrappers, so that names of parameters are the same without them."""
+    """Return the module inside wrappers, so that parameter names do not depend on the wrappers."""
     while attribute := WRAPPERS.get(type(model).__name__):
         model = getattr(model, attribute)
     return model
@@ -53,7 +53,7 @@ def check_whole_gradients(model: nn.Module) -> None:
     """Check that each process has the whole gradients.
 
     Raises:
-        TrainerError: the model shards them.
+        TrainerError: the model shards its gradients.
     """
     for module in model.modules():
         if (name := type(module).__name__) in SHARDING:

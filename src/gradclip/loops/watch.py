@@ -1,4 +1,4 @@
-"""Clip and monitor an optimizer in a plain loop of torch, by one line."""
+"""Clipping and monitoring of an optimizer in a plain torch loop, with one line of code."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -27,28 +27,28 @@ FLUSH_EVERY = 20  # optimizer steps
 Loss = TypeVar("Loss", Tensor, float)
 
 
-class watch:  # noqa: N801  # called as a function is, like torch.no_grad
+class watch:  # noqa: N801  # called like a function, as torch.no_grad is
     """Measure and clip the gradients at each step of an optimizer, until :meth:`close` or the end of a ``with`` block.
 
-    The training itself stays as it is: hooks of the optimizer do the work when it steps. Gradients are measured before
-    and after clipping, and the weights after the step. A step with a closure is measured and clipped each time the
-    closure is evaluated, and the last evaluation is in the record. The record takes the whole loop for one epoch, and
-    each step for one batch.
+    The training code does not change: hooks do the work when the optimizer steps. Gradients are measured before and
+    after clipping, and weights after the step. If a step has a closure, each evaluation of the closure is measured and
+    clipped, and the record has the last one. The record treats the whole loop as one epoch, and each step as one batch.
 
     Args:
-        model: the module that is trained, which has the names of the parameters. It and the optimizer may be wrapped by
-            torch, Accelerate or Fabric.
-        optimizer: the optimizer. Several have a watch each.
+        model: the module that is trained, which has the names of the parameters. The model and the optimizer may be
+            wrapped by torch, Accelerate or Fabric.
+        optimizer: the optimizer. Each optimizer needs its own watch.
         clipper: any :class:`~gradclip.clipping.base.Clipper`; None only measures.
-        scaler: the loss scaler that calls the optimizer's step, if there is one; an optimizer of Accelerate has it.
-        flush_every: optimizer steps between two transfers of what was measured from the device.
+        scaler: the loss scaler that calls the optimizer's step, if there is one; not needed with Accelerate, whose
+            optimizers have it.
+        flush_every: optimizer steps between two transfers of measurements from the device.
         updates_every: optimizer steps between two measurements of the weights' updates, which need a copy of the
-            weights; None is 1, or 10 in a network of more than a million parameters.
-        folder: where a record of more than eight megabytes has its files.
+            weights; None is 1, or 10 in a network with more than a million parameters.
+        folder: where a record larger than eight megabytes stores its files.
 
     Raises:
-        TrainerError: an argument is of another kind, or the model shards its gradients; at a step, if a gradient is
-            sparse or still scaled.
+        TrainerError: an argument has the wrong type or value, or the model shards its gradients; at a step, if a
+            gradient is sparse or still scaled.
 
     Example:
         >>> import torch, gradclip
@@ -91,16 +91,16 @@ class watch:  # noqa: N801  # called as a function is, like torch.no_grad
         self._monitor.hook(self.optimizer)
         self._losses: list[Tensor] = []  # of the batches since the last step
         self._in_scaler_step = False
-        self._depth = 0  # of steps within steps
+        self._depth = 0  # of nested steps
         self._closure: Callable[[], Any] | None = None  # of the latest step
-        self._latest: tuple[Tensor | None, int] = (None, 0)  # the first gradient, as it was measured and clipped
+        self._latest: tuple[Tensor | None, int] = (None, 0)  # the first gradient and its version after clipping
         self._handles = [
             self.optimizer.register_step_pre_hook(uncompiled(self._before_step)),
             self.optimizer.register_step_post_hook(uncompiled(self._after_step)),
         ]
         if self.scaler is not None:
             self._scaler_step = self.scaler.step
-            self.scaler.step = self._step_by_scaler  # type: ignore[method-assign]  # it need not call the optimizer's
+            self.scaler.step = self._step_by_scaler  # type: ignore[method-assign]  # it may skip the optimizer's step
 
     @property
     def record(self) -> GradientRecord:
@@ -110,12 +110,12 @@ class watch:  # noqa: N801  # called as a function is, like torch.no_grad
 
     @property
     def explosion(self) -> Explosion | None:
-        """The explosion report, to ``print`` or as ``.to_json()``; None if training did not diverge."""
+        """The explosion report, for ``print`` or ``.to_json()``; None if training did not diverge."""
         self.flush()
         return self._monitor.explain("torch")
 
     def diagnose(self) -> Diagnosis:
-        """Return what the gradients say and what to try, to ``print`` or as ``.to_json()``."""
+        """Return findings from the gradients and remedies to try, for ``print`` or ``.to_json()``."""
         record, defaults = self.record, self.optimizer.defaults
         return diagnose(
             record,
@@ -128,35 +128,35 @@ class watch:  # noqa: N801  # called as a function is, like torch.no_grad
 
     @property
     def diverged(self) -> bool:
-        """Whether loss or weights are no longer finite; noticed within ``flush_every`` steps, without a wait before."""
+        """Whether training diverged; detected within ``flush_every`` steps, so that no step waits for the device."""
         return self._monitor.has_diverged
 
     @property
     def clip_fraction(self) -> float:
-        """Fraction of the steps with a finite gradient in which clipping changed the norm; NaN without such a step."""
+        """Fraction of the steps with a finite gradient in which clipping changed the norm; NaN if there are none."""
         return self.record.clip_fraction
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The metrics of the latest step, for any logger, by the names in :mod:`gradclip.keys`; finite ones only."""
+        """The finite metrics of the latest step, for any logger, by the names in :mod:`gradclip.keys`."""
         self.flush()
         return self._monitor.metrics
 
     def loss(self, loss: Loss) -> Loss:
-        """Add the loss of a batch to the record, as it is; call it before the step.
+        """Add the loss of a batch to the record; call it before the step.
 
         Returns:
-            The same loss, so that ``watch.loss(loss).backward()`` will do.
+            The same loss, so that ``watch.loss(loss).backward()`` works.
         """
         self._losses.append(torch.as_tensor(loss).detach())
         return loss
 
     def flush(self) -> None:
-        """Move what was measured from the device into the record."""
+        """Move the measurements from the device into the record."""
         self._monitor.flush(self.folder)
 
     def close(self) -> None:
-        """Leave the optimizer and the scaler alone from now on; the record stays."""
+        """Remove the hooks from the optimizer and the scaler; the record is kept."""
         for handle in self._handles:
             handle.remove()
         self._handles = []
@@ -167,20 +167,20 @@ class watch:  # noqa: N801  # called as a function is, like torch.no_grad
         self.flush()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the record and the clipper's state, to be saved between two steps."""
+        """Return the record and the clipper's state; call it between two steps."""
         self.flush()
         clipper = None if self._clipper is None else self._clipper.state_dict()
         return {"monitor": self._monitor.state(), "clipper": clipper}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with the record and the clipper's state of an earlier training."""
+        """Continue with the record and the clipper's state of an earlier training."""
         self._monitor.restore(state["monitor"])
         if self._clipper is not None:
             self._clipper.load_state_dict(state["clipper"])
 
     def __enter__(self) -> "watch":
         if not self._handles:
-            raise TrainerError("watch: got one that is closed; make a new one")
+            raise TrainerError("watch: got a closed watch; create a new one")
         return self
 
     def __exit__(
@@ -196,13 +196,13 @@ class watch:  # noqa: N801  # called as a function is, like torch.no_grad
     def _before_step(
         self, optimizer: Optimizer, arguments: tuple[Any, ...], keywords: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        """Measure and clip, or have the step's closure do so once it has evaluated the gradients."""
+        """Measure and clip, or wrap the step's closure so that it does so after it has evaluated the gradients."""
         closure = keywords.get("closure", arguments[1] if len(arguments) > 1 else None)
         if self._is_within_step(closure):
             self._depth += 1
             return None
         self._check_unscaled(keywords)
-        self._monitor.discard_step()  # one that ended halfway
+        self._monitor.discard_step()  # a step that was interrupted
         self._depth, self._closure = 1, None if closure is None else self._wrap(closure)
         if closure is None:
             self._measure_and_clip()
@@ -212,7 +212,7 @@ class watch:  # noqa: N801  # called as a function is, like torch.no_grad
         return (arguments[0], self._closure, *arguments[2:]), keywords
 
     def _is_within_step(self, closure: Callable[[], Any] | None) -> bool:
-        """Whether a step has begun already: that of a subclass calls that of its base, and both run the hooks."""
+        """Return whether a step has already begun: a subclass's step calls its base class's, and both run the hooks."""
         if closure is not None:
             return closure is self._closure
         if not self._monitor.is_open:
@@ -227,7 +227,7 @@ class watch:  # noqa: N801  # called as a function is, like torch.no_grad
             loss = closure()
             self._measure_and_clip()
             if not given and isinstance(loss, Tensor | float):
-                self._losses = [torch.as_tensor(loss).detach()]  # of the last evaluation
+                self._losses = [torch.as_tensor(loss).detach()]  # only the last evaluation counts
             return loss
 
         return evaluate
@@ -244,7 +244,7 @@ class watch:  # noqa: N801  # called as a function is, like torch.no_grad
             self._record_step()
 
     def _first_gradient(self) -> tuple[Tensor | None, int]:
-        """Return the first gradient, and how often it was changed in place."""
+        """Return the first gradient, and how often it has been changed in place."""
         gradients = (parameter.grad for parameter in self._monitor.read_parameters().values())
         first = next((gradient for gradient in gradients if gradient is not None), None)
         return first, 0 if first is None else first._version
@@ -260,7 +260,7 @@ class watch:  # noqa: N801  # called as a function is, like torch.no_grad
             self.flush()
 
     def _step_by_scaler(self, optimizer: Optimizer, *arguments: Any, **keywords: Any) -> Any:
-        """Unscale the gradients and let the scaler step; record the step if the scaler leaves it out."""
+        """Unscale the gradients and let the scaler step; record the step also if the scaler skips it."""
         assert self.scaler is not None
         if unwrapped(optimizer) is not self.optimizer or not self._handles:
             return self._scaler_step(optimizer, *arguments, **keywords)
@@ -280,10 +280,10 @@ class watch:  # noqa: N801  # called as a function is, like torch.no_grad
         """Check that the gradients are not multiplied by a loss scale.
 
         Raises:
-            TrainerError: they are.
+            TrainerError: they are still scaled.
         """
         name = type(self.optimizer).__name__
         if self.scaler is not None and not self._in_scaler_step:
-            raise TrainerError("scaler: got one that does not step the optimizer; call scaler.step(optimizer)")
+            raise TrainerError("scaler: got a scaler that did not step the optimizer; call scaler.step(optimizer)")
         if getattr(self.optimizer, "grad_scale", None) is not None or "grad_scaler" in keywords:
             raise TrainerError(f"scaler: got None, but the gradients of {name} are still scaled; pass scaler=scaler")

@@ -1,1 +1,1 @@
-"""Norms that neither overflow nor vanish: of tensors, of units, of the rows of arrays; on CPUs and GPUs."""
+"""Norms that neither overflow nor underflow, of tensors, units and array rows, on CPUs and GPUs."""

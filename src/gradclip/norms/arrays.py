@@ -1,4 +1,4 @@
-"""Norms of the rows of arrays that were read back, as safe from overflow as those of tensors."""
+"""Norms of array rows, as safe from overflow as the norms of tensors."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from gradclip.arrays import Floats, Integers
 
-LEAST = 1e-140  # of smaller norms some squares were lost
+LEAST = 1e-140  # in smaller norms, some squares underflowed
 
 
 def row_norms(rows: Floats) -> Floats:
@@ -17,15 +17,15 @@ def row_norms(rows: Floats) -> Floats:
         array([5.e+000, 5.e+200])
     """
     norms = _unscaled_norms(rows)
-    rest = ~((norms > LEAST) & (norms < np.inf))  # neither is true of NaN
-    if rest.any():  # alone, so that no row's norm depends on the others
+    rest = ~((norms > LEAST) & (norms < np.inf))  # both are false for NaN
+    if rest.any():  # only these, so that no row's norm depends on the others
         scale = _row_scale(rows[rest])
         norms[rest] = _unscaled_norms(rows[rest] / scale) * scale[:, 0]
     return norms
 
 
 def _unscaled_norms(rows: Floats) -> Floats:
-    columns = np.ascontiguousarray(rows.T)  # NumPy adds whole columns ten times as fast as the few elements of each row
+    columns = np.ascontiguousarray(rows.T)  # NumPy sums whole columns ten times as fast as the few elements of each row
     with np.errstate(over="ignore"):
         norms: Floats = np.sqrt(np.add.reduce(np.square(columns), axis=0))
     return norms
@@ -43,8 +43,8 @@ def row_part_norms(rows: Floats, starts: Sequence[int] | Integers) -> Floats:
         array([[5., 2.]])
     """
     norms = _unscaled_part_norms(rows, starts)
-    rest = ~((norms > LEAST) & (norms < np.inf)).all(axis=1)  # neither is true of NaN
-    if rest.any():  # alone, so that no row's norm depends on the others
+    rest = ~((norms > LEAST) & (norms < np.inf)).all(axis=1)  # both are false for NaN
+    if rest.any():  # only these, so that no row's norm depends on the others
         scale = _row_scale(rows[rest])
         norms[rest] = _unscaled_part_norms(rows[rest] / scale, starts) * scale
     return norms
@@ -57,6 +57,6 @@ def _unscaled_part_norms(rows: Floats, starts: Sequence[int] | Integers) -> Floa
 
 
 def _row_scale(rows: Floats) -> Floats:
-    """What to divide rows by before squaring, ``[rows, 1]``: their largest finite magnitude, or 1 without any."""
+    """Return the divisor of each row before squaring, ``[rows, 1]``: its largest finite magnitude, or 1 without one."""
     largest: Floats = np.max(np.abs(rows), axis=1, keepdims=True, initial=0.0, where=np.isfinite(rows))
     return np.where(largest > 0, largest, 1.0)

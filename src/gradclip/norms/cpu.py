@@ -1,6 +1,6 @@
 """Norms of many tensors on a CPU, in float32: small tensors together, large ones in blocks that fit in the cache.
 
-They can over- and underflow, which :mod:`gradclip.norms.tensors` looks for.
+These norms can over- and underflow; :mod:`gradclip.norms.tensors` checks for that.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,20 +11,20 @@ import torch
 from torch import Tensor
 from torch._utils import _flatten_dense_tensors
 
-BLOCK = 65_536  # elements whose powers float32 adds up to 6 digits
-SMALL = 4096  # elements, which cost less to copy than a call of their own
-ALIKE = 8  # small tensors of one size, from which copies cost less
-TOGETHER = 64  # of them, whose copies stay in the cache
+BLOCK = 65_536  # elements; float32 sums their powers to 6 digits
+SMALL = 4096  # elements; a copy costs less than a separate call
+ALIKE = 8  # small tensors of one size; from this number on, copies cost less
+TOGETHER = 64  # small tensors; their copies stay in the cache
 
 
 class _Plan(NamedTuple):
-    """How tensors are measured, which follows from their sizes.
+    """How to measure tensors of certain sizes.
 
     Attributes:
         groups: indices of small tensors of one size, which are copied into one matrix.
-        others: indices of the others, which are measured in blocks.
-        owners: the index of the tensor that each norm belongs to, in the order in which norms are measured.
-        places: the inverse of this order, where each tensor has one norm; else None.
+        others: indices of the other tensors, which are measured in blocks.
+        owners: the index of each norm's tensor, in the order in which norms are measured.
+        places: the inverse of this order if each tensor has one norm; else None.
     """
 
     groups: list[list[int]]
@@ -53,15 +53,15 @@ def _plan(sizes: tuple[int, ...], can_group: bool) -> _Plan:
 def unchecked_norms(
     tensors: Sequence[Tensor], order: float, ends: list[Tensor] | None = None, minus: Sequence[Tensor] | None = None
 ) -> Tensor:
-    """Return the norm of each tensor, ``[tensors]``, in float64; the powers are added up in float32.
+    """Return the norm of each tensor, ``[tensors]``, in float64; the powers are summed in float32.
 
-    The norms of blocks are joined in float64: a float32 sum of ten million squares would be some percent too small.
+    The norms of blocks are joined in float64: a float32 sum of ten million squares would be several percent too small.
 
     Args:
-        tensors: real ones of at most 32 bits.
-        order: of the norm, 1 or 2.
-        ends: receives the least and the largest element of each block, if they are wanted too.
-        minus: what is subtracted from each tensor first; None is nothing.
+        tensors: real tensors of at most 32 bits.
+        order: the order of the norm, 1 or 2.
+        ends: a list that receives the least and the largest element of each block; None if they are not needed.
+        minus: tensors to subtract first, one for each tensor; None subtracts nothing.
 
     Example:
         >>> unchecked_norms([torch.tensor([3.0, 4.0]), torch.tensor([1.0])], 2)
@@ -88,14 +88,14 @@ def unchecked_norms(
 
 
 def _pieces(tensors: Sequence[Tensor], plan: _Plan) -> Iterator[Tensor]:
-    """Yield all elements as matrices that have a norm for each row."""
+    """Yield all elements as matrices with one norm for each row."""
     yield from _groups(tensors, plan)
     for block in _blocks(tensors, plan):
         yield block.reshape(1, -1)
 
 
 def _differences(pieces: Iterator[Tensor], others: Iterator[Tensor]) -> Iterator[Tensor]:
-    """Yield the differences one after the other in the same memory: new memory costs more than to subtract."""
+    """Yield the differences one after the other in the same memory: new memory costs more than the subtraction."""
     memory = torch.empty(0, device="cpu")
     for piece, other in zip(pieces, others, strict=True):
         if memory.numel() < piece.numel() or memory.dtype != piece.dtype:

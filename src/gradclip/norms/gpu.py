@@ -1,9 +1,9 @@
 """Norms of many tensors on a CUDA device, by a Triton kernel that reads each element once.
 
-Launches cost a device more than to read: torch needs several for each tensor, and here there are three for all tensors.
-Squares are added up in float64, in an order which follows from the tensor's size, so that a norm is the same whichever
-tensors are measured with it. Without Triton, which comes with torch for CUDA, :mod:`gradclip.norms.tensors` measures
-otherwise.
+Launching kernels costs more than reading: torch needs several launches for each tensor, this module three for all
+tensors. Squares are summed in float64, in an order that depends only on the tensor's size, so a norm does not depend on
+the other tensors measured with it. Without Triton, which comes with torch for CUDA, :mod:`gradclip.norms.tensors` falls
+back to torch.
 """
 
 import warnings
@@ -31,17 +31,17 @@ from gradclip.norms.gpu_plans import (
     units_of,
 )
 
-FEW = 1_000_000  # elements, which torch's own kernels, launched sooner, measure as quickly
+FEW = 1_000_000  # elements; up to this number, torch's own kernels are as fast, since they launch sooner
 NARROW = (torch.float32, torch.float16, torch.bfloat16)  # types whose squares float64 holds
-SMALLEST_UNIT = 64  # elements, on average; a plan has some 10 numbers for each unit
+SMALLEST_UNIT = 64  # elements on average; a plan has about 10 numbers for each unit
 
 
 class Measures(NamedTuple):
-    """What is known of some tensors, ``[tensors]`` each, in float64.
+    """Measures of some tensors, ``[tensors]`` each, in float64.
 
     Attributes:
-        norms: the L2 norm; NaN if an element is, infinite only if an element is.
-        largest: the largest magnitude; NaN if an element is.
+        norms: the L2 norm; NaN if an element is NaN, infinite only if an element is infinite.
+        largest: the largest magnitude; NaN if an element is NaN.
         nonfinite: number of elements that are not finite.
     """
 
@@ -53,12 +53,12 @@ class Measures(NamedTuple):
 def can_measure(tensors: Sequence[Tensor], others: Sequence[Tensor] = ()) -> bool:
     """Return whether the kernel can measure all tensors together.
 
-    It sees the memory of ordinary tensors of one CUDA device. It records no graph for autograd, and can itself be
-    recorded neither by ``torch.compile`` nor in a CUDA graph, whose next replay would find addresses of this one.
+    It reads the memory of ordinary tensors on one CUDA device, and records no graph for autograd. It cannot run under
+    ``torch.compile`` or in a captured CUDA graph, whose replays would use outdated addresses.
 
     Args:
         tensors: the tensors.
-        others: what they are compared with, one for each; none, if with nothing.
+        others: the tensors to compare them with, one for each; empty without a comparison.
     """
     if not tensors or not tensors[0].is_cuda or torch.compiler.is_compiling():
         return False
@@ -68,13 +68,13 @@ def can_measure(tensors: Sequence[Tensor], others: Sequence[Tensor] = ()) -> boo
 
 
 def is_quicker(tensors: Sequence[Tensor]) -> bool:
-    """Return whether the kernel can measure norms of tensors, and sooner than torch does by one call for all."""
+    """Return whether the kernel can measure norms of tensors, and is faster than one call of torch for all."""
     is_large = tensors[0].is_cuda and sum(tensor.numel() for tensor in tensors) > FEW
     return is_large and can_measure(tensors)
 
 
 def can_measure_units(tensors: Sequence[Tensor]) -> bool:
-    """Return whether the kernel can measure all units, which are large enough for the plan to be small beside them."""
+    """Return whether the kernel can measure all units, and the units are large compared with the plan."""
     if not tensors or not tensors[0].is_cuda:
         return False
     units, elements = units_and_elements(shapes_of(tensors))
@@ -82,29 +82,29 @@ def can_measure_units(tensors: Sequence[Tensor]) -> bool:
 
 
 def _are_ordinary(tensors: Sequence[Tensor]) -> bool:
-    """Whether tensors are what one device's memory holds; all are asked for one thing at a time, which is quickest."""
+    """Return whether tensors are ordinary memory of one device; checking one property for all at a time is fastest."""
     return (
         {type(tensor) for tensor in tensors} <= {Tensor, nn.Parameter}
         and {tensor.dtype for tensor in tensors} <= {*NARROW}
         and {tensor.layout for tensor in tensors} == {torch.strided}
-        and {tensor.get_device() for tensor in tensors} == {tensors[0].get_device()}  # -1 of a CPU
+        and {tensor.get_device() for tensor in tensors} == {tensors[0].get_device()}  # -1 on a CPU
         and not any(map(Tensor.is_neg, tensors))
         and not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors))
-        and peek_interpreter_stack() is None  # in a transform, such as torch.vmap, a tensor may stand for many
+        and peek_interpreter_stack() is None  # in a transform such as torch.vmap, a tensor may represent many
     )
 
 
 @lru_cache
 def _has_kernel(device: torch.device) -> bool:
-    """Whether Triton is there and can compile for the device, for which it needs a C compiler."""
+    """Return whether Triton is installed and can compile for the device, which needs a C compiler."""
     if find_spec("triton") is None:
         return False
     try:
         _measure_alike([torch.ones(1, device=device)], WHOLE)
-    except Exception as error:  # of a compiler, a linker, a driver: whatever it is, torch can do the same more slowly
+    except Exception as error:  # of any kind, from a compiler, linker or driver: torch can do the same, more slowly
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         warnings.warn(
-            f"gradclip measures gradients more slowly, since Triton does not work here: {reason}", stacklevel=2
+            f"gradclip measures gradients more slowly because Triton does not work here: {reason}", stacklevel=2
         )
         return False
     return True
@@ -127,16 +127,16 @@ def change_norms(tensors: Sequence[Tensor], before: Sequence[Tensor]) -> Tensor:
 
 
 def inner_products(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:
-    """Return the inner product of each tensor and another one, ``[tensors]``, in float64."""
+    """Return the inner product of each tensor with its other tensor, ``[tensors]``, in float64."""
     return _measure(tensors, WHOLE, others, "times")[0]
 
 
 def multiply_units(tensors: Sequence[Tensor], factors: Tensor) -> None:
-    """Multiply units in place, whose norms :func:`unit_norms` returned.
+    """Multiply units in place, in the order of the norms from :func:`unit_norms`.
 
     Args:
         tensors: the tensors.
-        factors: of all units, ``[units]``, in float64; a unit whose factor is 1 is left alone.
+        factors: the factor of each unit, ``[units]``, in float64; a unit whose factor is 1 is not touched.
     """
     if len({tensor.dtype for tensor in tensors}) == 1:
         _multiply_alike(tensors, factors)
@@ -144,11 +144,11 @@ def multiply_units(tensors: Sequence[Tensor], factors: Tensor) -> None:
         parts = torch.split(factors, [units_of(tensor.shape) for tensor in tensors])
         for indices in _indices_by_type(tensors):
             _multiply_alike([tensors[index] for index in indices], torch.cat([parts[index] for index in indices]))
-    increment_version(tensors)  # as each operation of torch in place does
+    increment_version(tensors)  # as torch's in-place operations do
 
 
 def _multiply_alike(tensors: Sequence[Tensor], factors: Tensor) -> None:
-    """Multiply units of tensors of one type, as :func:`multiply_units` does those of any."""
+    """Multiply units of tensors of one type, as :func:`multiply_units` does for mixed types."""
     from gradclip.norms.gpu_kernels import KINDS, multiply_blocks
 
     own, kind = in_memory_order(tensors, tensors, UNITS.kept), tensors[0].dtype
@@ -165,7 +165,7 @@ def _multiply_alike(tensors: Sequence[Tensor], factors: Tensor) -> None:
             )
     if own is not tensors:
         for tensor, multiplied in zip(tensors, own, strict=True):
-            if multiplied.data_ptr() != tensor.data_ptr():  # a copy, since there are gaps between units in memory
+            if multiplied.data_ptr() != tensor.data_ptr():  # a copy, because of gaps between units in memory
                 by_stride(tensor, tensor, UNITS.kept).copy_(multiplied)
 
 
@@ -173,10 +173,10 @@ def _measure(tensors: Sequence[Tensor], launch: Launch, others: Sequence[Tensor]
     """Return the sum of squares, the largest magnitude and the number of non-finite elements of units, ``[3, units]``.
 
     Args:
-        tensors: the tensors; each is a unit as a whole, unless the launch is that of units.
+        tensors: the tensors; each is one unit as a whole, unless the launch is ``UNITS``.
         launch: how the kernels divide their work.
-        others: what they are compared with, if with anything.
-        mode: how, as of the kernel.
+        others: the tensors to compare them with; empty without a comparison.
+        mode: the kind of comparison, ``MODE`` of the kernel.
     """
     if len({tensor.dtype for tensor in tensors}) == 1:
         return _measure_alike(tensors, launch, others, mode)
@@ -190,7 +190,7 @@ def _measure(tensors: Sequence[Tensor], launch: Launch, others: Sequence[Tensor]
 
 
 def _measure_alike(tensors: Sequence[Tensor], launch: Launch, others: Sequence[Tensor] = (), mode: str = "") -> Tensor:
-    """Measure tensors of one type, as :func:`_measure` does those of any."""
+    """Measure tensors of one type, as :func:`_measure` does for mixed types."""
     from gradclip.norms.gpu_kernels import KINDS, join_blocks, measure_blocks
 
     device, kind = tensors[0].device, tensors[0].dtype

@@ -23,16 +23,16 @@ def measure_blocks(
     """Write the sum of squares, the largest magnitude and the number of non-finite elements of one block.
 
     Args:
-        addresses: of the tensors, int64.
-        others: addresses of the tensors that each is compared with.
-        plan: of each block, which tensor it is of, its first element there, its elements, and its unit, int64.
+        addresses: the addresses of the tensors, int64.
+        others: the addresses of the tensors to compare with.
+        plan: the tensor of each block, its first element there, its number of elements, and its unit, int64.
         found: the three numbers of each block, ``[3, blocks]``, float64.
         KIND: the type of the elements.
-        BLOCK: the most elements of a block.
-        CHUNK: elements that are read at once.
-        MODE: "minus", if the others are subtracted first; "times", for products with them in place of squares; or "".
-        BYTES: of which the start of each block is a multiple; a thread reads so many at once.
-        STEP: the elements that are in so many bytes.
+        BLOCK: the largest number of elements in a block.
+        CHUNK: the number of elements that are read at once.
+        MODE: "minus" subtracts the others first, "times" multiplies by them instead of squaring; or "".
+        BYTES: the alignment of each block's start, which is the number of bytes that a thread reads at once.
+        STEP: the number of elements in these bytes.
     """
     block = tl.program_id(0)
     blocks = tl.num_programs(0)
@@ -76,22 +76,22 @@ def _measure(
         squares += elements * factors
         size = tl.abs(elements.to(tl.float32))
         largest = tl.maximum(largest, size)
-        nonfinite += (~(size < float("inf"))).to(tl.int32)  # nor is NaN less
+        nonfinite += (~(size < float("inf"))).to(tl.int32)  # the comparison is false for NaN, too
     return squares, largest, nonfinite
 
 
 @triton.jit
 def _read(source, places, length, BYTES: tl.constexpr, STEP: tl.constexpr):  # noqa: N803
-    """Elements at these places, zero beyond the length, in float64."""
+    """Return the elements at these places in float64, with zeros beyond the length."""
     elements = tl.load(tl.multiple_of(source + places, BYTES), mask=_are_inside(places, length, STEP), other=0.0)
     return elements.to(tl.float32).to(tl.float64)
 
 
 @triton.jit
 def _are_inside(places, length, STEP: tl.constexpr):  # noqa: N803
-    """Whether places are below a length that is a multiple of the step, in a form that is alike for a step's places.
+    """Return whether places are below a length that is a multiple of the step.
 
-    So the compiler sees that a thread may read them at once.
+    The expression is equal for all places within a step, so the compiler sees that a thread may read them at once.
     """
     return places // STEP < length // STEP
 
@@ -101,11 +101,11 @@ def join_blocks(found, firsts, measures, blocks, CHUNK: tl.constexpr):  # noqa: 
     """Write the sum of squares, the largest magnitude and the number of non-finite elements of one unit.
 
     Args:
-        found: of each block, as :func:`measure_blocks` writes it.
+        found: the three numbers of each block, as :func:`measure_blocks` writes them.
         firsts: the first block of each unit, and the end of the last one.
         measures: the three numbers of each unit, ``[3, units]``, float64.
-        blocks: number of all blocks.
-        CHUNK: blocks that are read at once.
+        blocks: the number of blocks.
+        CHUNK: the number of blocks that are read at once.
     """
     unit = tl.program_id(0)
     units = tl.num_programs(0)
@@ -123,7 +123,7 @@ def join_blocks(found, firsts, measures, blocks, CHUNK: tl.constexpr):  # noqa: 
         start += CHUNK
     total = tl.sum(squares, 0)
     tl.store(measures + unit, total)
-    # A sum of squares is NaN if, and only if, an element is; a maximum passes over NaN.
+    # A sum of squares is NaN if and only if an element is; a maximum ignores NaN.
     tl.store(measures + units + unit, tl.where(total == total, tl.max(largest, 0), total))  # noqa: PLR0124
     tl.store(measures + 2 * units + unit, tl.sum(nonfinite, 0))
 
@@ -141,13 +141,13 @@ def multiply_blocks(
     """Multiply one block in place by its unit's factor, in float64.
 
     Args:
-        addresses: of the tensors, int64.
-        plan: as of :func:`measure_blocks`.
-        factors: of the units, float64; where one is 1, nothing is read or written.
+        addresses: the addresses of the tensors, int64.
+        plan: as in :func:`measure_blocks`.
+        factors: the factor of each unit, float64; if it is 1, nothing is read or written.
         KIND: the type of the elements.
-        BLOCK: the most elements of a block, all of which are multiplied at once.
-        BYTES: as of :func:`measure_blocks`.
-        STEP: as of :func:`measure_blocks`.
+        BLOCK: the largest number of elements in a block, all of which are multiplied at once.
+        BYTES: as in :func:`measure_blocks`.
+        STEP: as in :func:`measure_blocks`.
     """
     block = tl.program_id(0)
     blocks = tl.num_programs(0)

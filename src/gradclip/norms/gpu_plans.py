@@ -1,6 +1,6 @@
-"""How the kernels of :mod:`gradclip.norms.gpu` find the elements of many tensors in a device's memory.
+"""Plans by which the kernels of :mod:`gradclip.norms.gpu` find the elements of many tensors in device memory.
 
-The host has no time to lose at each step: what follows from sizes or addresses is kept, since they come back.
+To save host time at each step, results that depend only on sizes or addresses are cached, since both recur.
 """
 
 from collections.abc import Sequence
@@ -21,11 +21,11 @@ class Launch(NamedTuple):
     """How the kernels divide their work.
 
     Attributes:
-        kept: dimensions whose slices are units: 1, or 0 where each tensor is one unit.
-        block: elements that one program of the device reads, at most.
-        chunk: of them at once.
-        warps: of 32 threads, in a program.
-        joined: blocks that are joined at once.
+        kept: number of leading dimensions whose slices are units: 1, or 0 if each tensor is one unit.
+        block: largest number of elements that one kernel program reads.
+        chunk: number of elements that it reads at once.
+        warps: number of warps of 32 threads in a program.
+        joined: number of blocks that are joined at once.
     """
 
     kept: int
@@ -36,15 +36,15 @@ class Launch(NamedTuple):
 
 
 WHOLE = Launch(0, 16_384, 2048, 8, 1024)
-UNITS = Launch(1, 1024, 1024, 4, 16)  # of hundreds of elements, mostly
+UNITS = Launch(1, 1024, 1024, 4, 16)  # most units have hundreds of elements
 
 
 class Plan(NamedTuple):
-    """How tensors are cut into blocks, which follows from their shapes; tensors on the device.
+    """How tensors of certain shapes are cut into blocks; the plan's own tensors are on the device.
 
     Attributes:
-        divisor: the largest number of which all starts are multiples.
-        blocks: of each block, which tensor it is of, its first element there, its elements, and its unit,
+        divisor: the greatest common divisor of all starts.
+        blocks: the tensor of each block, its first element there, its number of elements, and its unit,
             ``[4, blocks]``.
         firsts: the first block of each unit, and the end of the last one, ``[units + 1]``.
     """
@@ -55,11 +55,11 @@ class Plan(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """Where tensors are.
+    """Where tensors are in device memory.
 
     Attributes:
-        divisor: a number of bytes of which all addresses are multiples, as far as that matters to the kernels.
-        addresses: on the device, ``[tensors]``.
+        divisor: the greatest common divisor of all addresses and ``ALIGNMENT``.
+        addresses: the addresses of the tensors, on the device, ``[tensors]``.
     """
 
     divisor: int
@@ -67,15 +67,15 @@ class Memory(NamedTuple):
 
 
 def read_sizes(dtype: torch.dtype, plan: Plan, *memories: Memory) -> dict[str, int]:
-    """Return how much a thread may read at once: several elements, if the address of each block allows it.
+    """Return how much a thread may read at once: several elements if the address of each block allows it.
 
     Args:
-        dtype: of the elements.
-        plan: how their tensors are cut into blocks.
-        memories: where those are.
+        dtype: the type of the elements.
+        plan: how the tensors are cut into blocks.
+        memories: where the tensors are.
 
     Returns:
-        The kernels' arguments of that, in bytes and in elements.
+        The arguments of the kernels, in bytes and in elements.
     """
     divisor = gcd(plan.divisor * dtype.itemsize, *(memory.divisor for memory in memories))
     size = dtype.itemsize if divisor % ALIGNMENT else ALIGNMENT
@@ -89,22 +89,22 @@ def shapes_of(tensors: Sequence[Tensor]) -> Shapes:
 
 @lru_cache(maxsize=64)
 def units_and_elements(shapes: Shapes) -> tuple[int, int]:
-    """Return how many units and elements tensors of these shapes have together."""
+    """Return the total number of units and of elements in tensors of these shapes."""
     return sum(map(units_of, shapes)), sum(map(torch.Size.numel, shapes))
 
 
 def units_of(shape: torch.Size) -> int:
-    """Return how many units a tensor of this shape has: slices of its first dimension; a vector is one."""
+    """Return the number of units in a tensor of this shape: slices of its first dimension; a vector is one unit."""
     return shape[0] if len(shape) > 1 else 1
 
 
 def in_memory_order(tensors: Sequence[Tensor], like: Sequence[Tensor], kept: int) -> Sequence[Tensor]:
-    """Return each tensor's elements in the order in which another has its own in memory; copied only if it has gaps.
+    """Return each tensor with its elements in the memory order of another tensor, copied only if there are gaps.
 
     Args:
         tensors: the tensors.
-        like: the others, one for each.
-        kept: dimensions that stay where they are, the first ones.
+        like: the other tensors, one for each.
+        kept: number of leading dimensions that keep their place.
     """
     are_contiguous = all(map(Tensor.is_contiguous, tensors))
     if are_contiguous and (tensors is like or all(map(Tensor.is_contiguous, like))):
@@ -113,12 +113,12 @@ def in_memory_order(tensors: Sequence[Tensor], like: Sequence[Tensor], kept: int
 
 
 def by_stride(tensor: Tensor, like: Tensor, kept: int) -> Tensor:
-    """Return a view of a tensor, its dimensions in the order that another one has in memory.
+    """Return a view of a tensor with its dimensions in the memory order of another tensor.
 
     Args:
         tensor: the tensor.
-        like: the other one.
-        kept: dimensions that stay where they are, the first ones.
+        like: the other tensor.
+        kept: number of leading dimensions that keep their place.
     """
     if like.is_contiguous():
         return tensor.detach()
@@ -127,20 +127,20 @@ def by_stride(tensor: Tensor, like: Tensor, kept: int) -> Tensor:
 
 
 def find_memory(tensors: Sequence[Tensor]) -> Memory:
-    """Return where tensors are; the kernels may run on the current stream only."""
+    """Return where tensors are, for kernels on the current stream only."""
     device = tensors[0].device
     return _memory(tuple([tensor.data_ptr() for tensor in tensors]), device, _stream(device))
 
 
 @lru_cache(maxsize=64)
 def _memory(addresses: tuple[int, ...], device: torch.device, stream: int) -> Memory:  # noqa: ARG001
-    """Copy addresses to the device; ``stream`` is that which uses them, whose copy it waits for."""
+    """Copy addresses to the device on ``stream``, the one that uses them."""
     numbers = np.array(addresses, dtype=np.int64)
     return Memory(int(np.gcd.reduce(numbers, initial=ALIGNMENT)), _on_device(numbers, device))
 
 
 def plan_blocks(tensors: Sequence[Tensor], launch: Launch) -> Plan:
-    """Return how tensors are cut into blocks; the kernels may run on the current stream only."""
+    """Return how tensors are cut into blocks, for kernels on the current stream only."""
     device = tensors[0].device
     shapes = shapes_of(tensors) if launch.kept else tuple(map(Tensor.numel, tensors))
     return _plan(shapes, launch, device, _stream(device))
@@ -151,10 +151,10 @@ def _plan(shapes: Shapes | tuple[int, ...], launch: Launch, device: torch.device
     """Cut tensors into blocks.
 
     Args:
-        shapes: the shape of each tensor; where each is one unit, its number of elements, which is compared sooner.
-        launch: what blocks are like.
+        shapes: the shape of each tensor; if each is one unit, its number of elements, which compares faster.
+        launch: how the kernels divide their work.
         device: where the plan is used.
-        stream: that which uses it, whose copy it waits for.
+        stream: the stream on which the plan is copied and used.
     """
     both = [(1, shape) if isinstance(shape, int) else (units_of(shape), shape.numel()) for shape in shapes]
     units, elements = np.array(both, dtype=np.int64).T
@@ -171,11 +171,11 @@ def _plan(shapes: Shapes | tuple[int, ...], launch: Launch, device: torch.device
 
 
 def _stream(device: torch.device) -> int:
-    """The stream on which a plan is copied, and on which alone it is there in time."""
+    """Return the current stream, on which a plan is copied; only kernels on this stream wait for the copy."""
     return torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0
 
 
 def _on_device(numbers: NDArray[np.int64], device: torch.device) -> Tensor:
-    """Copy numbers to the device by way of memory from which it reads without a wait."""
+    """Copy numbers to the device through pinned memory, without waiting."""
     tensor = torch.from_numpy(numbers)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor

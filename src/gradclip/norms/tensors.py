@@ -1,8 +1,8 @@
-"""Norms of tensors that neither overflow nor change what they measure.
+"""Norms of tensors that neither overflow nor underflow.
 
-``torch.nn.utils.clip_grad_norm_`` squares the elements in their own type, so that a float32 gradient of finite
-elements near 1e20 has an infinite norm and is scaled to zero. Here they are squared in float64, or divided first by
-the largest magnitude, as LAPACK's ``lassq`` does (Anderson 2017, "Algorithm 978: Safe Scaling in the Level 1 BLAS").
+``torch.nn.utils.clip_grad_norm_`` squares the elements in their own type, so a float32 gradient of finite elements
+near 1e20 has an infinite norm and is scaled to zero. Here elements are squared in float64, or first divided by the
+largest magnitude, as in LAPACK's ``lassq`` (Anderson 2017, "Algorithm 978: Safe Scaling in the Level 1 BLAS").
 """
 
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ from gradclip.norms import gpu
 from gradclip.norms.cpu import BLOCK, SMALL, TOGETHER, unchecked_norms
 from gradclip.sharding import is_distributed, join_shards, shard
 
-LARGE = 100_000  # elements from which widening costs a CPU more than a second pass
-VANISHING = 1e-12  # of smaller float32 norms some squares were lost
+LARGE = 100_000  # elements; from this number on, widening costs a CPU more than a second pass
+VANISHING = 1e-12  # in smaller float32 norms, some squares underflowed
 
 
 def tensor_norms(tensors: Sequence[Tensor], order: float = 2.0) -> Tensor:
     """Return the norm of each tensor, L2 by default, ``[tensors]``, in float64.
 
-    Those of sharded tensors (``DTensor``) are joined over the mesh, so that each process has the norms of the whole.
+    The norms of sharded tensors (``DTensor``) are joined over the mesh, so each process has the norms of the whole.
 
     Example:
         >>> tensor_norms([torch.tensor([3.0, 4.0]), torch.tensor([[6e20, 8e20]])])
@@ -41,13 +41,13 @@ def tensor_norms(tensors: Sequence[Tensor], order: float = 2.0) -> Tensor:
         return torch.stack(join_shards(norms.unbind(), tensors, partial(joined_norms, order=order)))
     if any(tensor.is_complex() for tensor in tensors):
         return tensor_norms([as_real(tensor) if order == 2 else tensor.abs() for tensor in tensors], order)
-    if any(is_batchedtensor(tensor) for tensor in tensors):  # torch.vmap allows none of the calls for all tensors
+    if any(is_batchedtensor(tensor) for tensor in tensors):  # torch.vmap supports no calls for all tensors at once
         return torch.stack([_norm(_padded(tensor), order) for tensor in tensors])
     return _together(tensors, order)
 
 
 def _together(tensors: Sequence[Tensor], order: float) -> Tensor:
-    """The norms of real tensors by as few calls as their device and their types allow."""
+    """Return the norms of real tensors by as few calls as their device and types allow."""
     if order == torch.inf:
         return _largest_magnitudes([_padded(tensor) for tensor in tensors])
     if order not in (1, 2) or torch.float64 in {tensor.dtype for tensor in tensors}:
@@ -58,14 +58,14 @@ def _together(tensors: Sequence[Tensor], order: float) -> Tensor:
 
 
 def joined_norms(norms: Tensor, order: float = 2.0) -> Tensor:
-    """The norms of tensors from those of their shards, ``[shards, ...]``."""
+    """Return the norms of tensors from those of their shards, ``[shards, ...]``."""
     scale = safe_scale(norms.amax(0))
     joined: Tensor = torch.linalg.vector_norm(norms / scale, order, dim=0) * scale
     return joined
 
 
 def _largest_magnitudes(tensors: Sequence[Tensor]) -> Tensor:
-    """The norms of infinite order; a CPU finds both extremes ten times as fast."""
+    """Return the norms of infinite order; a CPU finds both extremes ten times as fast."""
     if not tensors[0].is_cpu:
         return torch.stack(torch._foreach_norm(list(tensors), torch.inf)).to(wide_type(tensors[0]))
     ends = torch.stack([end for tensor in tensors for end in torch.aminmax(tensor)])
@@ -73,9 +73,9 @@ def _largest_magnitudes(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def _extremes_of_small(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
-    """Tensors with the same largest magnitude: the ends of small ones together, which a CPU is slow to look at singly.
+    """Replace small tensors on a CPU by their joint extremes, which is faster and keeps the largest magnitude.
 
-    They are copied into one memory a few at a time, so that it stays in the cache.
+    The small tensors are copied together in groups that stay in the cache.
     """
     if not all(tensor.is_cpu for tensor in tensors) or any(is_batchedtensor(tensor) for tensor in tensors):
         return tensors
@@ -89,7 +89,7 @@ def _extremes_of_small(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
 
 
 def _ends(tensors: Sequence[Tensor]) -> Tensor:
-    """The least and the largest element of all tensors."""
+    """Return the least and the largest element of all tensors."""
     joined: Tensor = _flatten_dense_tensors(tensors)  # type: ignore[no-untyped-call]
     return torch.stack(torch.aminmax(_padded(joined)))
 
@@ -97,7 +97,7 @@ def _ends(tensors: Sequence[Tensor]) -> Tensor:
 def norms_and_largest(tensors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Return the L2 norm of each tensor, ``[tensors]``, and the largest magnitude of all elements, a scalar.
 
-    A CPU looks at each block for both while it is in the cache.
+    A CPU measures both for each block while it is in the cache.
 
     Example:
         >>> norms_and_largest([torch.tensor([3.0, -4.0]), torch.tensor([1.0])])
@@ -115,7 +115,7 @@ def change_norms(tensors: Sequence[Tensor], before: Sequence[Tensor]) -> Tensor:
 
     Args:
         tensors: the tensors now.
-        before: the same tensors earlier, of their shapes and types.
+        before: the same tensors earlier, with the same shapes and types.
 
     Example:
         >>> change_norms([torch.tensor([3.0, 4.0])], [torch.tensor([3.0, 2.0])])
@@ -125,27 +125,27 @@ def change_norms(tensors: Sequence[Tensor], before: Sequence[Tensor]) -> Tensor:
         return gpu.change_norms(tensors, before)
     if are_narrow_on_cpu(tensors):
         return _repaired(unchecked_norms(tensors, 2, minus=before), tensors, 2, before)
-    if any(is_distributed(tensor) for tensor in tensors):  # one call takes no list of both kinds
+    if any(is_distributed(tensor) for tensor in tensors):  # one call cannot mix sharded and ordinary tensors
         return tensor_norms([tensor - earlier for tensor, earlier in zip(tensors, before, strict=True)])
     return tensor_norms(torch._foreach_sub(list(tensors), list(before)))
 
 
 def are_narrow_on_cpu(tensors: Sequence[Tensor]) -> bool:
-    """Return whether these are tensors of a CPU's own that are measured in float32 first."""
+    """Return whether these are ordinary tensors on a CPU that are first measured in float32."""
     are_known = bool(tensors) and all(tensor.is_cpu and tensor.dtype in gpu.NARROW for tensor in tensors)
     return are_known and not any(is_distributed(tensor) or is_batchedtensor(tensor) for tensor in tensors)
 
 
 def _repaired(norms: Tensor, tensors: Sequence[Tensor], order: float, before: Sequence[Tensor] | None = None) -> Tensor:
-    """Norms that were measured in float32, again with care where that over- or underflowed.
+    """Return norms measured in float32, measured again in a wider type where they over- or underflowed.
 
-    On a CPU no device waits for the check.
+    On a CPU, the check does not synchronize.
 
     Args:
-        norms: of each tensor, or of its change.
+        norms: the norm of each tensor, or of its change.
         tensors: the tensors.
-        order: of the norm.
-        before: the tensors earlier, if the norms are those of changes.
+        order: the order of the norm.
+        before: the earlier tensors, if the norms are those of changes.
     """
     for index in doubtful_norms(norms):
         tensor = tensors[index] if before is None else tensors[index] - before[index]
@@ -154,17 +154,17 @@ def _repaired(norms: Tensor, tensors: Sequence[Tensor], order: float, before: Se
 
 
 def doubtful_norms(norms: Tensor, least: float = 0.0) -> list[int]:
-    """Which norms, measured in float32 on a CPU, over- or underflowed; below ``least`` they need not be exact."""
+    """Return which norms over- or underflowed in float32 on a CPU; below ``least`` they need not be exact."""
     vanishing = -1.0 if least > VANISHING else VANISHING
     smallest, largest = torch.aminmax(_padded(norms))
-    if vanishing < smallest.item() and largest.item() < torch.inf:  # neither is true of NaN
+    if vanishing < smallest.item() and largest.item() < torch.inf:  # both are false for NaN
         return []
     indices: list[int] = torch.nonzero(~((norms > vanishing) & norms.isfinite())).flatten().tolist()
     return indices
 
 
 def _norm(tensor: Tensor, order: float) -> Tensor:
-    """The norm of one tensor: widened if small; scaled first, in two passes, if large or beyond float64's powers."""
+    """Return the norm of one tensor: widened if small; scaled first if large or if its powers may overflow."""
     if order in (2, torch.inf) and tensor.dtype != torch.float64 and (tensor.numel() < LARGE or tensor.is_cuda):
         wide: Tensor = torch.linalg.vector_norm(tensor, order, dtype=torch.float64)
         return wide
@@ -176,7 +176,7 @@ def _norm(tensor: Tensor, order: float) -> Tensor:
 def global_norm(tensors: Sequence[Tensor], order: float = 2.0) -> Tensor:
     """Return the norm over all elements of all tensors, L2 by default, a scalar.
 
-    It is NaN if an element is NaN, infinite only if an element is infinite.
+    It is NaN if an element is NaN, and infinite only if an element is infinite.
 
     Example:
         >>> global_norm([torch.tensor([3e20]), torch.tensor([4e20])])
@@ -184,7 +184,7 @@ def global_norm(tensors: Sequence[Tensor], order: float = 2.0) -> Tensor:
     """
     norms = tensor_norms(_extremes_of_small(tensors) if order == torch.inf else tensors, order)
     narrow = not {torch.float64, torch.complex128} & {tensor.dtype for tensor in tensors}
-    if order == 2 and narrow:  # then the squares of the norms, in float64, cannot overflow
+    if order == 2 and narrow:  # the squares of the norms, in float64, cannot overflow
         norm: Tensor = torch.linalg.vector_norm(norms, order)
         return norm
     return norm_of_norms(norms, order)
@@ -204,20 +204,20 @@ def part_norms(matrix: Tensor, sizes: Sequence[int]) -> Tensor:
 
     Args:
         matrix: ``[rows, elements]``, such as the flattened gradients of each replica.
-        sizes: how many elements each part has, in order.
+        sizes: number of elements in each part, in order.
 
     Example:
         >>> part_norms(torch.tensor([[3.0, 4.0, -2.0]]), [2, 1])
         tensor([[5., 2.]], dtype=torch.float64)
     """
     if matrix.dtype != torch.float64:
-        if matrix.is_cpu and max(sizes) <= BLOCK:  # no device waits for the check, and to widen all takes longer
+        if matrix.is_cpu and max(sizes) <= BLOCK:  # the check does not synchronize, and widening all would take longer
             norms = _unscaled_part_norms(matrix, sizes).double()
             if not doubtful_norms(norms):
                 return norms
         return _unscaled_part_norms(matrix.to(wide_type(matrix)), sizes)
     finite = matrix.abs().nan_to_num(nan=0.0, posinf=0.0)
-    scale = safe_scale(finite.amax(dim=1, keepdim=True))  # float64 need not hold the squares of its numbers
+    scale = safe_scale(finite.amax(dim=1, keepdim=True))  # squares of float64 numbers may overflow
     return _unscaled_part_norms(matrix / scale, sizes) * scale
 
 
@@ -227,12 +227,12 @@ def _unscaled_part_norms(matrix: Tensor, sizes: Sequence[int]) -> Tensor:
 
 
 def safe_scale(largest: Tensor) -> Tensor:
-    """Return what to divide by before squaring: the largest magnitude, or 1 where that is 0 or not finite."""
+    """Return the divisor before squaring: the largest magnitude, or 1 if that is 0 or not finite."""
     return torch.where((largest > 0) & torch.isfinite(largest), largest, torch.ones_like(largest))
 
 
 def as_real(tensor: Tensor) -> Tensor:
-    """Return a complex tensor as pairs of real numbers, ``[..., 2]``, as torch's optimizers see it; others as they are.
+    """Return a complex tensor as pairs of real numbers, ``[..., 2]``, like torch's optimizers; others are unchanged.
 
     Example:
         >>> as_real(torch.tensor([3 + 4j]))
@@ -251,5 +251,5 @@ def wide_type(tensor: Tensor) -> torch.dtype:
 
 
 def _padded(tensor: Tensor) -> Tensor:
-    """A tensor that is not empty, and so has a largest element."""
+    """Return the tensor, or a zero if it is empty, so that there is a largest element."""
     return tensor if tensor.numel() else tensor.new_zeros(1)

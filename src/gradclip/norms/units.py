@@ -15,13 +15,13 @@ from gradclip.sharding import is_distributed, join_shards, shard
 def unit_norms(tensors: Sequence[Tensor], least: float = 0.0) -> Tensor:
     """Return the L2 norm of each unit of all tensors, one tensor after the other, ``[units]``.
 
-    A unit is a slice of the first dimension; a vector is one unit. Of a sharded tensor the units are returned of which
-    this process has a part. On a CPU they are measured in float32 first, and again with care if one over- or
-    underflowed.
+    A unit is a slice of the first dimension; a vector is one unit. For a sharded tensor, the norms are those of the
+    units of which this process has a part. On a CPU, norms are first measured in float32, and again in a wider type if
+    any over- or underflowed.
 
     Args:
         tensors: the tensors.
-        least: norms below this need not be exact, only below it.
+        least: norms below this value need not be exact, as long as they stay below it.
 
     Example:
         >>> unit_norms([torch.tensor([[3.0, 4.0], [6.0, 8.0]]), torch.tensor([2.0])])
@@ -42,7 +42,7 @@ def unit_norms(tensors: Sequence[Tensor], least: float = 0.0) -> Tensor:
 
 
 def split_units(numbers: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Return numbers of all units, ``[units]``, as one for each tensor, of a shape that broadcasts against it.
+    """Split numbers of all units, ``[units]``, by tensor, each part in a shape that broadcasts against its tensor.
 
     Example:
         >>> split_units(torch.tensor([5.0, 10.0, 2.0]), [torch.ones(2, 3), torch.ones(4)])
@@ -57,7 +57,7 @@ def split_units(numbers: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _joined_unit_norms(tensors: Sequence[Tensor]) -> Tensor:
-    """The norms of the whole units of which this process has a part."""
+    """Return the norms of the whole units of which this process has a part."""
     shards = [shard(tensor) for tensor in tensors]
     norms = split_units(unit_norms(shards).double(), shards)
     vectors = [tensor if tensor.ndim < 2 else norm for tensor, norm in zip(tensors, norms, strict=True)]
@@ -67,7 +67,7 @@ def _joined_unit_norms(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def _quick_unit_norms(tensors: Sequence[Tensor]) -> Tensor:
-    """The norms of units by few calls, in float32, in which they can over- and underflow."""
+    """Return the norms of units by few calls, in float32, where they can over- and underflow."""
     if all(tensor.ndim < 2 for tensor in tensors):
         return unchecked_norms(tensors, 2).float()
     norms = [_unit_norms(tensor, _enough(tensor)) for tensor in tensors]
@@ -76,20 +76,20 @@ def _quick_unit_norms(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def _enough(tensor: Tensor) -> torch.dtype:
-    """The type in which the squares of a unit can be added up."""
+    """Return the type in which the squares of a unit can be summed."""
     units = tensor.shape[0] if tensor.ndim > 1 else 1
     return torch.float32 if tensor.numel() <= BLOCK * units else torch.float64
 
 
 def _unit_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """The norms of one tensor's units, whose squares are added up in a type as they are."""
-    wider = None if tensor.dtype == dtype else dtype  # a type that is asked for costs time even where it is there
+    """Return the norms of one tensor's units, whose squares are summed in this type without scaling."""
+    wider = None if tensor.dtype == dtype else dtype  # passing a type costs time even if the tensor has it
     norms: Tensor = torch.linalg.vector_norm(tensor, 2, _inner(tensor), dtype=wider)
     return norms
 
 
 def _wide_unit_norms(tensor: Tensor) -> Tensor:
-    """The norms of one tensor's units, which neither overflow nor vanish."""
+    """Return the norms of one tensor's units, which neither overflow nor underflow."""
     if tensor.dtype != torch.float64 or tensor.numel() == 0:
         return _unit_norms(tensor, wide_type(tensor)).reshape(-1)
     scale = safe_scale(tensor.abs().amax(_inner(tensor), keepdim=True))
@@ -97,5 +97,5 @@ def _wide_unit_norms(tensor: Tensor) -> Tensor:
 
 
 def _inner(tensor: Tensor) -> tuple[int, ...]:
-    """The dimensions within a unit."""
+    """Return the dimensions within a unit."""
     return tuple(range(1, tensor.ndim)) or tuple(range(tensor.ndim))

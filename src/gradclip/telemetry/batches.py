@@ -1,4 +1,4 @@
-"""The largest magnitudes of a batch, and whether all of it is finite, whatever kind of batch it is."""
+"""The extremes and the mean loss of batches of any kind."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -11,14 +11,15 @@ from torch import Tensor
 
 from gradclip.telemetry.measures import extremes
 
-MOST = 32  # tensors of a batch that are looked at
+MOST = 32  # tensors that are measured in one batch
 
 
 def batch_extremes(batch: Any) -> list[Tensor]:
     """Return the minimum and maximum of a batch's inputs and of its targets, four scalars.
 
-    Of a batch that is not a pair of floating-point tensors, one scalar is returned that is not finite if one of its
-    elements is not: the sum of its floating-point tensors. The list is empty where it has none.
+    For a batch that is not a pair of floating-point tensors, the list has one scalar, the sum of the batch's
+    floating-point tensors, which is not finite if an element is not. If the batch has no such tensors, the list is
+    empty.
 
     Example:
         >>> batch_extremes((torch.tensor([1.0, -2.0]), torch.tensor([5.0])))
@@ -35,7 +36,7 @@ def batch_extremes(batch: Any) -> list[Tensor]:
 
 
 def merge_extremes(batches: Sequence[list[Tensor]]) -> list[Tensor]:
-    """Return the extremes of several batches together, as magnitudes: a record contains nothing else of them."""
+    """Return the joint extremes of several batches as magnitudes, since a record contains only these."""
     if len(batches) == 1:
         return batches[0]
     if all(len(extremes) == 4 for extremes in batches):
@@ -44,17 +45,17 @@ def merge_extremes(batches: Sequence[list[Tensor]]) -> list[Tensor]:
 
 
 def returned_loss(outputs: Any) -> Tensor | None:
-    """Return the loss in what a step of a LightningModule returned, detached; None if it has none."""
+    """Return the detached loss from the output of a LightningModule's step; None if there is none."""
     loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
     return loss.detach() if isinstance(loss, Tensor) else None
 
 
 def mean_loss(losses: Sequence[Tensor], accumulated: int) -> Tensor | None:
-    """Return the mean loss of a step's batches; None if none of them has a loss.
+    """Return the mean loss of a step's batches; None if no batch has a loss.
 
     Args:
-        losses: of each batch, which Lightning has divided by ``accumulated``.
-        accumulated: batches in a step; the last step of an epoch may have fewer.
+        losses: the loss of each batch, which Lightning has divided by ``accumulated``.
+        accumulated: number of batches in a step; the last step of an epoch may have fewer.
     """
     if not losses:
         return None
@@ -67,7 +68,7 @@ def _total(scalars: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _real_parts(batch: Any) -> Iterator[Tensor]:
-    """Yield the floating-point tensors of a batch that are not empty, from lists, tuples and dictionaries."""
+    """Yield the nonempty floating-point tensors of a batch, from nested lists, tuples and dictionaries."""
     if isinstance(batch, list | tuple | Mapping):
         for part in batch.values() if isinstance(batch, Mapping) else batch:
             yield from _real_parts(part)
@@ -76,18 +77,18 @@ def _real_parts(batch: Any) -> Iterator[Tensor]:
 
 
 def _is_real(part: Any) -> bool:
-    """Whether this is a tensor with a largest element, which one of 8-bit numbers has not."""
+    """Return whether this is a floating-point tensor with extremes; torch computes none for 8-bit types."""
     if not (isinstance(part, Tensor) and part.is_floating_point() and part.numel()):
         return False
     return part.layout == torch.strided and part.dtype.itemsize > 1
 
 
 def largest_of_batches(found: NDArray[np.float64], of_pair: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the largest magnitude of inputs and of targets, ``[2, steps]``; infinite where one is not finite.
+    """Return the largest magnitude of inputs and of targets, ``[2, steps]``; infinite if an element is not finite.
 
     Args:
-        found: of each step, what :func:`batch_extremes` returned, followed by zeros, ``[steps, 4]``.
-        of_pair: whether these are extremes; if not, the first one is not finite if an element is not.
+        found: the result of :func:`batch_extremes` for each step, padded with zeros, ``[steps, 4]``.
+        of_pair: whether these are extremes, ``[steps]``; otherwise the first number is not finite if an element is not.
     """
     of_pairs = np.abs(found).reshape(len(found), 2, 2).max(axis=2).T
     of_others = np.stack([np.where(np.isfinite(found[:, 0]), np.nan, np.inf), np.full(len(found), np.nan)])

@@ -1,4 +1,4 @@
-"""What counts as divergence, and where it is said to be."""
+"""The definition of divergence, and the place where it occurred."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from gradclip.arrays import Booleans, Floats
 
-LOST_UPDATES = 30  # in a row; a loss scale that began at 65,536 has then been halved to less than 0.0001
+LOST_UPDATES = 30  # in a row; they halve a loss scale of 65,536 to less than 0.0001
 LOSS_SCALE = "loss scale"  # place of a divergence
 
 
@@ -17,11 +17,10 @@ class Divergence:
     Attributes:
         step: the optimizer step, counted from 1.
         epoch: the epoch, counted from 1.
-        place: ``loss``; ``gradient <parameter>`` or ``weight <parameter>``; ``update <parameter>``, where the square of
-            a gradient overflowed in the optimizer, which does not move that parameter any more; ``loss scale``, where a
-            loss scaler skipped every update from then on; ``score``, where only the score of an epoch overflowed;
-            ``buffer <buffer>`` or ``validation <metric>``, where gradients do not
-            show it.
+        place: ``loss``; ``gradient <parameter>`` or ``weight <parameter>``; ``update <parameter>`` if the square of a
+            gradient overflowed in the optimizer, which no longer moves that parameter; ``loss scale`` if a loss scaler
+            skipped every update from this step on; ``score`` if only the score of an epoch overflowed; ``buffer
+            <buffer>`` or ``validation <metric>`` if the gradients do not show it.
     """
 
     step: int
@@ -30,7 +29,7 @@ class Divergence:
 
 
 def diverged_steps(loss: Floats, skipped: Booleans, weights: Floats) -> Booleans:
-    """Return which steps had a non-finite weight, or a non-finite loss and an update that was not skipped.
+    """Return which steps have a non-finite weight, or a non-finite loss and an update that was not skipped.
 
     Args:
         loss: training loss, ``[...]``, such as ``[steps]`` or ``[steps, replicas]``.
@@ -41,6 +40,6 @@ def diverged_steps(loss: Floats, skipped: Booleans, weights: Floats) -> Booleans
         Whether each step diverged, ``[...]``.
     """
     finite, diverged = np.isfinite(weights), ~(np.isfinite(loss) | skipped)
-    if not finite.all():  # a look at all is quicker than one at each step
+    if not finite.all():  # one test of all values is faster than a test of each step
         diverged |= ~finite.all(axis=-1)
     return diverged

@@ -10,8 +10,8 @@ from gradclip.arrays import Floats, Integers
 if TYPE_CHECKING:
     import pandas as pd
 
-MAX_SNAPSHOTS = 12  # optimizer steps kept of a run
-RecurrentLayer = tuple[str, int]  # the module's name, and the index of the layer among those stacked in the module
+MAX_SNAPSHOTS = 12  # optimizer steps that are kept per run
+RecurrentLayer = tuple[str, int]  # the module's name, and the index of the layer within the module
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,10 @@ class HiddenStateRecord:
 
     Attributes:
         step: optimizer steps, counted from 1, ``[snapshots]``.
-        norms: by name of the recurrent layer, the L2 norm, over the sequences of the batch and the units of the layer,
-            of the derivative of the loss with respect to the hidden state, ``[snapshots, time steps]``, in loss units
-            per unit of activation; 0 where no gradient arrived. Snapshots of fewer time steps are aligned at the last
-            one; NaN stands before their first, and where the layer was not run.
+        norms: norms by name of the recurrent layer, ``[snapshots, time steps]``, in loss units per unit of activation.
+            Each is the L2 norm, over the sequences of the batch and the units of the layer, of the derivative of the
+            loss with respect to the hidden state; 0 if no gradient arrived. Snapshots with fewer time steps are aligned
+            at the last one and have NaN before their first one. A layer that did not run has NaN.
     """
 
     step: Integers

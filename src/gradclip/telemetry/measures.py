@@ -41,8 +41,8 @@ def nonfinite_counts(tensors: Sequence[Tensor], norms: Tensor) -> Tensor:
 
     Args:
         tensors: the tensors.
-        norms: their norms; a finite one means finite elements. On a CPU, where a look is free of waiting, no others
-            are counted.
+        norms: their norms; a finite norm means finite elements. On a CPU, where reading a value does not synchronize,
+            only tensors with a non-finite norm are counted.
 
     Example:
         >>> from gradclip.norms.tensors import tensor_norms
@@ -62,7 +62,7 @@ def nonfinite_counts(tensors: Sequence[Tensor], norms: Tensor) -> Tensor:
 
 
 def _count_nonfinite(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The counts, by few operations for each tensor: zero times an element is zero if that is finite, else NaN."""
+    """Return the counts by few operations per tensor: zero times an element is zero if it is finite, else NaN."""
     shards = [shard(tensor) for tensor in tensors]
     if gpu.can_measure(shards):
         counts = [*gpu.measure(shards).nonfinite.unbind()]
@@ -72,9 +72,9 @@ def _count_nonfinite(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def inner_product(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:
-    """Return the inner product of two lists of tensors, each list read as one vector; a scalar.
+    """Return the inner product of two lists of tensors, each list taken as one vector; a scalar.
 
-    It is computed in float64, in which products of float32 numbers cannot overflow (in float32 on Apple's GPUs).
+    It is computed in float64, where products of float32 numbers cannot overflow (in float32 on Apple's GPUs).
 
     Example:
         >>> inner_product([torch.tensor([1.0, 2.0])], [torch.tensor([3.0, 4.0])])

@@ -1,7 +1,7 @@
-"""Gradient statistics of a run, one row for each optimizer step, as NumPy arrays.
+"""Gradient statistics of a run as NumPy arrays, with one row for each optimizer step.
 
-:class:`GradientRecord` is the central data structure: callbacks produce it, the explosion report, the figures, the
-tracked metrics and the Parquet file are read from it.
+:class:`GradientRecord` is the central data structure. Callbacks produce it; the explosion report, the figures, the
+tracked metrics and the Parquet file are derived from it.
 """
 
 from collections.abc import Sequence
@@ -20,44 +20,45 @@ from gradclip.telemetry.divergence import LOSS_SCALE, LOST_UPDATES, Divergence, 
 if TYPE_CHECKING:
     import pandas as pd
 
-HUGE = 1e18  # a float32 cannot represent the square of an element not far above
-MATRICES = ("nonfinite", "norms", "norms_clipped", "weights", "updates")  # columns of a record, one number a parameter
+HUGE = 1e18  # in float32, the square of an element not far above this overflows
+MATRICES = ("nonfinite", "norms", "norms_clipped", "weights", "updates")  # columns with one number for each parameter
 
 
 @dataclass(frozen=True)
 class GradientRecord:
     """Loss, gradient and weight statistics of every optimizer step.
 
-    Arrays have one row for each step and, where they say so, one column for each parameter tensor, in the order of
-    ``names``. Gradients are those that the optimizer receives: accumulated over batches and unscaled. They are in loss
-    units per weight unit, here called gradient units. Norms are L2 and do not overflow where the elements are finite.
+    Arrays have one row for each step. Those of shape ``[steps, parameters]`` have one column for each parameter tensor,
+    in the order of ``names``. Gradients are recorded as the optimizer receives them: accumulated over batches and
+    unscaled. They are in loss units per weight unit, here called gradient units. Norms are L2 norms, and do not
+    overflow if the elements are finite.
 
-    In steps in which a parameter was not trained, because it was frozen or the optimizer did not have it, its columns
-    are NaN and it counts for nothing. In steps without any gradient, norms are NaN and the update is skipped.
+    If a parameter was not trained in a step, because it was frozen or not in the optimizer, its columns are NaN in that
+    step and are ignored. In a step without any gradient, norms are NaN and the update is skipped.
 
     Attributes:
         names: names of the parameter tensors, as in ``named_parameters()``.
         step: optimizer step, counted from 1, ``[steps]``.
         epoch: epoch, counted from 1, ``[steps]``.
-        batch: index within the epoch of the step's last batch, counted from 0, ``[steps]``.
-        loss: training loss, mean over the accumulated batches, ``[steps]``, loss units; NaN where it is not known.
-        learning_rate: the highest of all groups of the optimizer, ``[steps]``; NaN where it has none.
+        batch: index of the step's last batch within the epoch, counted from 0, ``[steps]``.
+        loss: training loss, mean over the accumulated batches, ``[steps]``, loss units; NaN if it is not known.
+        learning_rate: highest learning rate of the optimizer's groups, ``[steps]``; NaN if there is none.
         max_abs: largest |element| of all gradients before clipping, ``[steps]``, gradient units.
-        input_max_abs: largest |element| of the step's inputs, as the network receives them, ``[steps]``; infinite where
-            one of them is not finite, NaN where all are and a batch is not a pair of floating-point tensors.
-        target_max_abs: largest |element| of the step's targets, as the loss receives them, ``[steps]``; infinite where
-            one of them is not finite, NaN where a batch is not a pair of floating-point tensors.
+        input_max_abs: largest |element| of the step's inputs, as the network receives them, ``[steps]``; infinite if an
+            element is not finite, NaN if all are finite and a batch is not a pair of floating-point tensors.
+        target_max_abs: largest |element| of the step's targets, as the loss receives them, ``[steps]``; infinite if an
+            element is not finite, NaN if a batch is not a pair of floating-point tensors.
         inner_product: inner product of the whole gradient before and after clipping, ``[steps]``, squared gradient
-            units; NaN where the clipping method keeps the direction, so that it is not measured.
-        has_loss: whether the loss is known, ``[steps]``; a loop need not say it.
-        skipped: whether the update was skipped, by a clipper, a loss scaler, or for lack of a loss or a gradient,
-            ``[steps]``.
-        scaler_skipped: whether it was a loss scaler that skipped it, since gradients overflowed, ``[steps]``.
+            units; NaN if the clipping method keeps the direction, since it is then not measured.
+        has_loss: whether the loss is known, ``[steps]``; a loop need not report it.
+        skipped: whether the update was skipped, by a clipper, by a loss scaler, or because there was no loss or no
+            gradient, ``[steps]``.
+        scaler_skipped: whether a loss scaler skipped the update because gradients overflowed, ``[steps]``.
         nonfinite: number of NaN or infinite elements of each gradient before clipping, ``[steps, parameters]``.
         norms: norm of each gradient before clipping, ``[steps, parameters]``, gradient units.
         norms_clipped: norm of each gradient after clipping, ``[steps, parameters]``, gradient units.
         weights: norm of each parameter after the step, ``[steps, parameters]``, weight units.
-        updates: norm of the change of each parameter in the step, ``[steps, parameters]``, weight units; NaN in steps
+        updates: norm of each parameter's change in the step, ``[steps, parameters]``, weight units; NaN in steps
             in which it was not measured.
     """
 
@@ -89,20 +90,20 @@ class GradientRecord:
 
     @classmethod
     def join(cls, names: tuple[str, ...], records: Sequence["GradientRecord"]) -> "GradientRecord":
-        """Concatenate records along the steps; NaN where a record does not have one of the parameters."""
+        """Concatenate records along the steps; parameters that a record does not have are NaN in its steps."""
         blocks = [cls.empty(names), *(record.with_names(names) for record in records)]
         return cls(names, *(np.concatenate([getattr(block, column) for block in blocks]) for column in cls.columns()))
 
     @classmethod
     def interleave(cls, records: Sequence["GradientRecord"]) -> "GradientRecord":
-        """Put the steps of several optimizers in their order; NaN for the parameters of the others in each step."""
+        """Merge the records of several optimizers in the order of their steps; other optimizers' parameters are NaN."""
         names = (*dict.fromkeys(name for record in records for name in record.names),)
         joined = cls.join(names, records)
         order = np.argsort(joined.step, kind="stable")
         return cls(names, *(getattr(joined, column)[order] for column in cls.columns()))
 
     def with_names(self, names: tuple[str, ...]) -> "GradientRecord":
-        """Return the record of these parameters, in their order; NaN where it does not have one of them."""
+        """Return the record with these parameters, in this order; a parameter that it does not have is NaN."""
         if names == self.names:
             return self
         place = {name: column for column, name in enumerate(names)}
@@ -146,41 +147,41 @@ class GradientRecord:
 
     @cached_property
     def coefficient(self) -> Floats:
-        """Clipping coefficient: global norm after over before clipping, ``[steps]``; 1 where the gradient is zero."""
+        """Clipping coefficient: global norm after clipping divided by that before, ``[steps]``; 1 if both are zero."""
         with np.errstate(invalid="ignore"):
             return np.divide(self.norm_clipped, self.norm, out=np.ones_like(self.norm), where=self.norm != 0)
 
     @cached_property
     def cosine(self) -> Floats:
-        """Cosine between the gradient before and after clipping, ``[steps]``; 1 where the direction is kept."""
+        """Cosine between the gradient before and after clipping, ``[steps]``; 1 if the direction is kept."""
         with np.errstate(all="ignore"):
             measured = np.clip(self.inner_product / self.norm / self.norm_clipped, -1, 1)
         return np.where(np.isnan(self.inner_product), 1.0, measured)
 
     @cached_property
     def update_ratios(self) -> Floats:
-        """Update to weight ratio, ``updates / weights``, ``[steps, parameters]``; NaN where not measured."""
+        """Update-to-weight ratio, ``updates / weights``, ``[steps, parameters]``; NaN if not measured."""
         with np.errstate(all="ignore"):
             ratios: Floats = self.updates / self.weights
         return ratios
 
     @cached_property
     def zeroed(self) -> Booleans:
-        """Whether clipping made a finite gradient zero, ``[steps]``, though the update was not skipped.
+        """Whether clipping made a finite gradient zero although the update was not skipped, ``[steps]``.
 
-        This happens where a norm overflows to infinity, so that the coefficient is zero.
+        This happens if a norm overflows to infinity, so that the coefficient is zero.
         """
         return np.asarray(np.isfinite(self.norm) & (self.norm > 0) & (self.norm_clipped == 0) & ~self.skipped)
 
     @cached_property
     def huge(self) -> Booleans:
-        """Where a finite gradient was used whose square float32 cannot represent, ``[steps, parameters]``."""
+        """Where a finite gradient was used whose square may overflow float32, ``[steps, parameters]``."""
         used = np.isfinite(self.norms_clipped) & ~self.skipped[:, None]
         return np.asarray(used & (self.norms_clipped > HUGE))
 
     @property
     def metrics(self) -> dict[str, Floats]:
-        """The tracked metrics of each step, by metric name, ``[steps]`` each."""
+        """The tracked metrics of each step by name, ``[steps]`` each."""
         return {
             keys.LOSS_STEP: self.loss,
             keys.GRAD_NORM: self.norm,
@@ -191,16 +192,16 @@ class GradientRecord:
 
     @property
     def clip_fraction(self) -> float:
-        """Fraction of the steps with a finite gradient in which clipping changed the norm; NaN without such a step."""
+        """Fraction of the steps with a finite gradient in which clipping changed the norm; NaN if there are none."""
         finite = np.isfinite(self.norm)
         return float(np.mean((self.norm_clipped != self.norm)[finite])) if finite.any() else np.nan
 
     def norm_percentile(self, percentile: float) -> float:
-        """Return a percentile, 0 to 100, of the finite global norms before clipping; NaN without any."""
+        """Return a percentile, from 0 to 100, of the finite global norms before clipping; NaN if there are none."""
         return self.norm_percentiles([percentile])[0]
 
     def norm_percentiles(self, percentiles: Sequence[float]) -> list[float]:
-        """Return several percentiles as :meth:`norm_percentile` does, which takes hardly longer than one."""
+        """Return several percentiles as :meth:`norm_percentile` does, in hardly more time than one."""
         finite = self.norm[np.isfinite(self.norm)]
         found: list[float] = np.percentile(finite if finite.size else [np.nan], percentiles).tolist()
         return found
@@ -209,10 +210,10 @@ class GradientRecord:
     def divergence(self) -> Divergence | None:
         """The first step with a non-finite weight, or with a non-finite loss and an update that was not skipped.
 
-        None if there is no such step. A non-finite gradient that never reached a weight, because a clipper or a loss
-        scaler skipped the update, does not count. Without one, the first step whose gradient overflowed in the
-        optimizer, as its square does in that of Adam; or the first of the last steps, if a loss scaler has skipped at
-        least ``LOST_UPDATES``.
+        A non-finite gradient that never reached a weight, because a clipper or a loss scaler skipped the update, does
+        not count. If there is no such step, this is the first step whose gradient overflowed in the optimizer, as
+        squares do in Adam. Otherwise, if a loss scaler skipped at least the last ``LOST_UPDATES`` updates, it is the
+        first step of these. None if the training did not diverge.
         """
         known_loss = np.where(self.has_loss, self.loss, 0.0)
         diverged = diverged_steps(known_loss, self.skipped, np.where(self.trained, self.weights, 0.0))
@@ -222,7 +223,7 @@ class GradientRecord:
         return Divergence(int(self.step[row]), int(self.epoch[row]), self._first_nonfinite(row))
 
     def _overflowed_update(self) -> Divergence | None:
-        """Return where a huge gradient was used from which on its parameter, which had moved before, never moves."""
+        """Return where a huge gradient was used after which its parameter, which had moved before, no longer moves."""
         for row, column in np.argwhere(self.huge):
             updates, norms = self.updates[row:, column], self.norms_clipped[row:, column]
             measured = ~np.isnan(updates) & (norms > 0)
@@ -233,7 +234,7 @@ class GradientRecord:
         return None
 
     def _lost_scale(self) -> Divergence | None:
-        """Return where a loss scaler began to skip every update, if it has not found a scale for long."""
+        """Return where a loss scaler began to skip every update, if it skipped at least ``LOST_UPDATES``."""
         used = np.flatnonzero(~self.scaler_skipped)
         first = int(used[-1]) + 1 if used.size else 0
         if len(self.step) - first < LOST_UPDATES:
@@ -241,9 +242,9 @@ class GradientRecord:
         return Divergence(int(self.step[first]), int(self.epoch[first]), LOSS_SCALE)
 
     def _first_nonfinite(self, row: int) -> str:
-        """Return the first non-finite value of a step in the order in which they are computed.
+        """Return the first non-finite value of a step, in the order of computation.
 
-        Backward goes from the last parameter to the first, and clipping and the step come after it.
+        Backward runs from the last parameter to the first; clipping and the step come after it.
         """
         if self.has_loss[row] and not np.isfinite(self.loss[row]) and not self.skipped[row]:
             return "loss"
@@ -262,7 +263,7 @@ class GradientRecord:
     def to_columns(self) -> dict[str, NDArray[Any]]:
         """Return all statistics by column name, ``[steps]`` each.
 
-        Columns are named as the tracked metrics; a column of a single parameter ends in its name.
+        Columns are named like the tracked metrics. A column of a single parameter ends with the parameter's name.
         """
         of_steps = {
             "step": self.step,
@@ -292,7 +293,7 @@ class GradientRecord:
 
 
 def _spread(columns: Floats, place: Sequence[int], width: int) -> Floats:
-    """Put each column at its place among ``width`` columns, the others NaN."""
+    """Put each column at its place among ``width`` columns; the other columns are NaN."""
     spread = np.full((len(columns), width), np.nan)
     spread[:, place] = columns
     return spread

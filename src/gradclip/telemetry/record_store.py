@@ -1,4 +1,4 @@
-"""Where the blocks of a growing record are kept: the latest in memory, earlier ones in files of NumPy's."""
+"""Storage for the blocks of a growing record: the latest in memory, earlier ones in NumPy files."""
 
 import math
 import tempfile
@@ -11,35 +11,35 @@ import torch
 
 from gradclip.telemetry.record import GradientRecord
 
-SPILL_BYTES = 8_000_000  # what blocks may take in memory, and in each checkpoint
+SPILL_BYTES = 8_000_000  # memory limit of the blocks, and of their size in each checkpoint
 
 
 class RecordStore:
-    """Blocks of a record, in order; once they take too much memory they become a file in a folder of their own.
+    """The blocks of a record, in order; blocks that exceed a memory limit move to a file in a separate folder.
 
     Args:
-        limit: bytes that blocks may take in memory.
+        limit: memory limit of the blocks, in bytes.
     """
 
     def __init__(self, limit: float = SPILL_BYTES) -> None:
         self.limit = limit
         self._blocks: list[GradientRecord] = []
         self._bytes = 0
-        self._files: list[tuple[Path, tuple[str, ...]]] = []  # each with its parameters' names
+        self._files: list[tuple[Path, tuple[str, ...]]] = []  # each with the names of its parameters
         self._folder: Path | None = None
 
     @property
     def names(self) -> list[str]:
-        """Names of all parameters that were recorded, in order of their first appearance."""
+        """Names of all recorded parameters, in order of first appearance."""
         each = [*(names for _, names in self._files), *(block.names for block in self._blocks)]
         return [*dict.fromkeys(name for names in each for name in names)]
 
     def append(self, block: GradientRecord, place: Path) -> None:
-        """Keep a block.
+        """Add a block.
 
         Args:
-            block: the steps after those that are kept.
-            place: where the folder of files is made, if there have to be any.
+            block: the steps that follow the stored ones.
+            place: where the folder of files is created, if files are needed.
         """
         self._blocks.append(block)
         self._bytes += _bytes(block)
@@ -47,22 +47,22 @@ class RecordStore:
             self._write(place)
 
     def read(self, names: tuple[str, ...]) -> GradientRecord:
-        """Return the whole record, with the parameters in this order; what is in files is read into memory."""
+        """Return the whole record with the parameters in this order; files are read into memory."""
         return GradientRecord.join(names, [*(_read(path) for path, _ in self._files), *self._blocks])
 
     def state(self) -> dict[str, Any]:
-        """Return what :meth:`restore` needs, for a checkpoint: the blocks in memory, and where the files are."""
+        """Return the state for a checkpoint: the blocks in memory, and the paths of the files."""
         latest = GradientRecord.join(names := tuple(self._names_in_memory()), self._blocks)
         columns = {name: torch.from_numpy(getattr(latest, name)) for name in GradientRecord.columns()}
         return {"names": list(names), "columns": columns, "files": [str(path) for path, _ in self._files]}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state; files that are gone are left out with a warning."""
+        """Continue from a state; missing files are left out with a warning."""
         columns = {name: column.numpy() for name, column in state["columns"].items()}
         paths = [Path(path) for path in state["files"]]
         for path in paths:
             if not path.is_file():
-                warnings.warn(f"{path}: not found; the record of earlier steps is left out", stacklevel=2)
+                warnings.warn(f"{path}: not found; the record continues without these earlier steps", stacklevel=2)
         self._files = [(path, _read_names(path)) for path in paths if path.is_file()]
         block = GradientRecord(tuple(state["names"]), **columns)
         self._blocks, self._bytes = [block], _bytes(block)
@@ -71,7 +71,7 @@ class RecordStore:
         return [*dict.fromkeys(name for block in self._blocks for name in block.names)]
 
     def _write(self, place: Path) -> None:
-        """Write the blocks in memory to a file; where that fails all stay there: no training ends for its record."""
+        """Write the blocks in memory to a file; if that fails, keep them in memory, so that the training continues."""
         record = GradientRecord.join(tuple(self._names_in_memory()), self._blocks)
         try:
             if self._folder is None:
@@ -79,9 +79,9 @@ class RecordStore:
                 self._folder = Path(tempfile.mkdtemp(prefix="gradient-record-", dir=place)).resolve()
             path = self._folder / f"from-step-{int(record.step[0])}.npz"
             _write(record, path)
-        except (OSError, ImportError) as error:  # a full disk, or no pyarrow
+        except (OSError, ImportError) as error:  # such as a full disk
             self.limit = math.inf
-            warnings.warn(f"{place}: the record stays in memory: {error}", stacklevel=2)
+            warnings.warn(f"{place}: cannot be written, so the record stays in memory: {error}", stacklevel=2)
             return
         self._files.append((path, record.names))
         self._blocks, self._bytes = [], 0

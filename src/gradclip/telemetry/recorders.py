@@ -1,4 +1,4 @@
-"""Measure optimizer steps on the device, and transfer the results in blocks of many steps."""
+"""Recorders, which measure optimizer steps on the device and transfer the results in blocks of many steps."""
 
 from collections.abc import Sequence
 
@@ -15,17 +15,17 @@ from gradclip.telemetry.measures import inner_product, measure_gradients
 from gradclip.telemetry.rescaled import GradientVersions, Sample
 from gradclip.telemetry.steps import Effect, Recorder, to_array, to_matrix
 
-SMALL_NETWORK = 1_000_000  # parameters; up to so many, a copy at every step costs next to nothing
-COPY_LIMIT = 50_000  # trained parameters; copies of them for a block of steps take a few megabytes
+SMALL_NETWORK = 1_000_000  # parameters; up to this size, a copy at every step costs almost nothing
+COPY_LIMIT = 50_000  # trained parameters; their copies for a block of steps take a few megabytes
 
 
 class CopyingRecorder(Recorder):
-    """Recorder of small networks: copies all elements at each step, by three calls, and measures a block at once."""
+    """Recorder for small networks: copies all elements at each step, by three calls, and measures a block at once."""
 
     def __init__(self, named_parameters: Sequence[tuple[str, nn.Parameter]], effect: Effect) -> None:
         super().__init__(named_parameters, effect)
         self._offsets = np.cumsum([0, *(weight.numel() for weight in self._weights())])[:-1]
-        self._rows: list[Tensor] = []  # of each step: gradients before and after clipping, and weights after the step
+        self._rows: list[Tensor] = []  # for each step: gradients before and after clipping, and weights after the step
         self._start: Tensor | None = None  # the weights before the first step of the block
 
     def _measure_before(self, measure_updates: bool) -> None:
@@ -66,14 +66,15 @@ class CopyingRecorder(Recorder):
         return np.add.reduceat(~np.isfinite(rows), self._offsets, axis=1, dtype=np.float64)
 
     def _norms(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The L2 norm of each parameter's part of each row, ``[steps, parameters]``."""
+        """Return the L2 norm of each parameter's part of each row, ``[steps, parameters]``."""
         return row_part_norms(rows, self._offsets)
 
 
 class MeasuringRecorder(Recorder):
-    """Recorder of all other networks: measures at each step and stores norms and scalars only.
+    """Recorder for all other networks: measures at each step, and stores norms and scalars only.
 
-    Of sharded parameters each process records the norms of the whole; all have to record the same steps.
+    For a sharded parameter, each process records the norm of the whole parameter. All processes must record the same
+    steps.
     """
 
     def __init__(self, named_parameters: Sequence[tuple[str, nn.Parameter]], effect: Effect) -> None:
@@ -112,7 +113,7 @@ class MeasuringRecorder(Recorder):
         self._values = [product, self._largest]
 
     def _known_norms(self, gradients: list[Tensor]) -> Tensor | None:
-        """The norms after clipping from those before, if what was done to the gradients is known."""
+        """Return the norms after clipping, derived from those before; None if the change is not known."""
         changes = None if self._versions is None else self._versions.count_changes(self.parameters)
         if changes == 0:
             return self._norms_before
@@ -120,7 +121,7 @@ class MeasuringRecorder(Recorder):
         return None if coefficient is None else self._norms_before * coefficient
 
     def _keep(self) -> None:
-        self._versions = self._sample = self._unclipped = None  # which hold gradients
+        self._versions = self._sample = self._unclipped = None  # these hold gradients
         self._rows["norms"].append(self._norms)
         self._rows["values"].append(self._values)
         self._rows["nonfinite"].append([self._nonfinite])
@@ -138,7 +139,7 @@ class MeasuringRecorder(Recorder):
 
 
 def make_recorder(named_parameters: Sequence[tuple[str, nn.Parameter]], effect: Effect) -> Recorder:
-    """Return the recorder that costs least for these parameters; arguments are those of :class:`Recorder`."""
+    """Return the cheapest recorder for these parameters; the arguments are those of :class:`Recorder`."""
     parameters = [parameter for _, parameter in named_parameters]
     is_small = sum(parameter.numel() for parameter in parameters) <= COPY_LIMIT
     can_copy = is_small and not any(is_distributed(parameter) for parameter in parameters)
@@ -147,7 +148,7 @@ def make_recorder(named_parameters: Sequence[tuple[str, nn.Parameter]], effect: 
 
 
 def default_updates_every(parameters: int) -> int:
-    """Return the default of ``updates_every``, in optimizer steps, for a network of this many parameters."""
+    """Return the default of ``updates_every``, in optimizer steps, for a network with this many parameters."""
     return 1 if parameters <= SMALL_NETWORK else 10
 
 
@@ -161,4 +162,4 @@ def _copies(tensors: Sequence[Tensor]) -> list[Tensor]:
 def _flat(tensors: Sequence[Tensor]) -> Tensor:
     """Return a copy of all elements, one tensor after the other, by a single call."""
     flat: Tensor = _flatten_dense_tensors(tensors)  # type: ignore[no-untyped-call]
-    return flat.clone() if len(tensors) == 1 else flat  # of one tensor it is a view, which clipping would change
+    return flat.clone() if len(tensors) == 1 else flat  # for one tensor it is a view, which clipping would change

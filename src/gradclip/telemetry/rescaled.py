@@ -1,4 +1,4 @@
-"""What clipping did to gradients, from less than all of their elements."""
+"""Detection of what clipping did to gradients, without reading all of their elements."""
 
 from collections.abc import Sequence
 from math import isfinite, sqrt
@@ -9,22 +9,22 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 SAMPLE = 4096  # elements
-LEAST = 1e-30  # of smaller norms float32 may have lost digits
-ROUNDING = 1e-6  # relative, of a product in float32
+LEAST = 1e-30  # elements of smaller norms may have lost digits in float32
+ROUNDING = 1e-6  # relative error of a product in float32
 LARGEST = float(np.finfo(np.float32).max)
 
 
 class GradientVersions:
-    """The versions of gradients before clipping, by which changes in place are counted without a look at elements."""
+    """The versions of gradients before clipping, which count changes in place without reading elements."""
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         self._gradients = [parameter.grad for parameter in parameters]
         self._versions = [_version_of(gradient) for gradient in self._gradients]
 
     def count_changes(self, parameters: Sequence[nn.Parameter]) -> int | None:
-        """Return how often each gradient was changed in place; None if they differ in that, or one is another now.
+        """Return how often each gradient was changed in place; None if the counts differ or a gradient was replaced.
 
-        None, too, if nobody counts: those made in inference mode have no versions.
+        Also None if there are no counts: tensors made in inference mode have no versions.
         """
         if None in self._versions:
             return None
@@ -42,14 +42,14 @@ def _version_of(gradient: Tensor | None) -> int | None:
 
 
 class Sample:
-    """Some elements, by which the number is found that all gradients are multiplied by.
+    """A sample of elements, from which to find the coefficient that multiplied all gradients.
 
-    They are the first ones of the gradient with the largest norm. There is no sample on another device than a CPU,
-    where to look for it would wait, of other types than float32, which round or overflow otherwise, and where there is
-    a gradient that is not finite.
+    The sample is the first elements of the gradient with the largest norm. There is no sample if a gradient is not on a
+    CPU, where reading it would synchronize; is not float32, since other types round or overflow differently; or is not
+    finite.
 
     Args:
-        gradients: before clipping.
+        gradients: gradients before clipping.
         norms: their norms, ``[gradients]``.
     """
 
@@ -57,12 +57,12 @@ class Sample:
         self._before: NDArray[np.float64] | None = None
         are_float32 = all(gradient.is_cpu and gradient.dtype == torch.float32 for gradient in gradients)
         if are_float32:
-            self._index = int(norms.argmax())  # of a NaN, if there is one
+            self._index = int(norms.argmax())  # the index of a NaN, if there is one
             self._largest = norms[self._index].item()
             self._before = self._read(gradients) if isfinite(self._largest) else None
 
     def coefficient(self, gradients: Sequence[Tensor]) -> float | None:
-        """Return the number by which the sample was multiplied; None if it does not tell, or was changed otherwise.
+        """Return the coefficient that multiplied the sample; None if it is not known, or the sample changed otherwise.
 
         Example:
             >>> gradients = [torch.tensor([3.0, 4.0])]

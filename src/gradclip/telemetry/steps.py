@@ -1,4 +1,4 @@
-"""The base of the recorders: it collects what is known of each optimizer step, and returns a block of steps at once."""
+"""The base class of recorders, which collects optimizer steps and returns them in blocks."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -30,21 +30,20 @@ class StepIndex(NamedTuple):
 
 
 class Effect(Enum):
-    """What happens to the gradients of a step between the two measurements of them."""
+    """The possible change of a step's gradients between their two measurements."""
 
-    ANY = "anything: their direction may change, so that its angle is measured"
-    LENGTH = "nothing that changes their direction"
-    FACTOR = "all are multiplied by one number, in one operation, and nothing else"
+    ANY = "any change, including of the direction, so that the angle is measured"
+    LENGTH = "no change of the direction"
+    FACTOR = "multiplication of all gradients by one number in one operation, and no other change"
 
 
 class Recorder(ABC):
     """Measure gradients and weights at every optimizer step; return the results in blocks, as records.
 
-    For each step call :meth:`record_gradients` before clipping, :meth:`record_update` once the optimizer has stepped,
-    and :meth:`record_step`, which counts the step. A step that evaluates its gradients several times is measured at the
-    last one. One that ends in between is left out by :meth:`discard_step`. No value is read from the device before
-    :meth:`flush`. Complex parameters are measured as pairs of real numbers, as torch's optimizers see
-    them.
+    For each step, call :meth:`record_gradients` before clipping, :meth:`record_update` after the optimizer's step, and
+    then :meth:`record_step`, which counts the step. If a step evaluates its gradients several times, the last
+    evaluation is measured. Call :meth:`discard_step` for a step that was interrupted. No value is read from the device
+    before :meth:`flush`. Complex parameters are measured as pairs of real numbers, as torch's optimizers treat them.
 
     Args:
         named_parameters: the parameters to record, with their names.
@@ -58,7 +57,7 @@ class Recorder(ABC):
         self._zero = torch.zeros((), device=self.parameters[0].device if self.parameters else None)
         self._any_complex = any(parameter.is_complex() for parameter in self.parameters)
         self._indices: list[StepIndex] = []
-        self._scalars: list[list[Tensor]] = []  # of each step: the loss and four batch extremes
+        self._scalars: list[list[Tensor]] = []  # for each step: the loss and four batch extremes
         self._flags: list[_Flags] = []
         self._scaler_skipped: list[bool | Tensor | None] = []
         self._has_gradients = self._keeps_gradients = False  # of the step that is being recorded
@@ -71,10 +70,10 @@ class Recorder(ABC):
 
     @torch.no_grad()
     def record_gradients(self, measure_updates: bool, are_known: bool = True) -> None:
-        """Measure the gradients before clipping, and copy the weights if this step's updates are to be measured.
+        """Measure the gradients before clipping, and copy the weights if the step's updates will be measured.
 
         Args:
-            measure_updates: whether they are.
+            measure_updates: whether to measure the step's updates.
             are_known: whether the gradients are those of the step; if not, their norms are NaN.
         """
         self._has_gradients = are_known and self._find_gradients()
@@ -90,7 +89,7 @@ class Recorder(ABC):
             self._measure_after()
 
     def discard_step(self) -> None:
-        """Forget the step that is being recorded."""
+        """Discard the step that is being recorded."""
         self.is_open = self.is_updated = self._has_gradients = self._keeps_gradients = False
 
     def record_step(
@@ -101,14 +100,14 @@ class Recorder(ABC):
         skipped: bool = False,
         scaler_skipped: bool | Tensor | None = False,
     ) -> None:
-        """Count the step, whose gradients were recorded.
+        """Count the step whose gradients were recorded.
 
         Args:
             index: position of the step in the training.
-            loss: the step's training loss, a scalar; None where it is not known.
-            batch_extremes: of the step's batches, as ``batches.batch_extremes`` returns them; empty if unknown.
-            skipped: whether the update is known to be skipped; it is without any gradient.
-            scaler_skipped: whether a loss scaler skips the update; None where it does if a gradient is not finite.
+            loss: the step's training loss, a scalar; None if it is not known.
+            batch_extremes: extremes of the step's batches, as from ``batches.batch_extremes``; empty if unknown.
+            skipped: whether the update is known to be skipped; without any gradient it always is.
+            scaler_skipped: whether a loss scaler skips the update; None if it does so when a gradient is not finite.
         """
         if not self.is_updated:
             self.record_update()
@@ -125,7 +124,7 @@ class Recorder(ABC):
         self.discard_step()
 
     def flush(self) -> GradientRecord:
-        """Return the record of the steps since the last flush, and discard them here."""
+        """Return the record of the steps since the last flush, and clear them."""
         scalars = _read_scalars(self._scalars)
         indices = np.array(self._indices, dtype=np.int64)
         measured = self._flush_columns() if self.parameters else _nothing(len(indices))
@@ -163,7 +162,7 @@ class Recorder(ABC):
 
     @abstractmethod
     def _keep(self) -> None:
-        """Keep what was measured before and after the step."""
+        """Store the measurements before and after the step."""
 
     @abstractmethod
     def _flush_columns(self) -> dict[str, NDArray[np.float64]]: ...
@@ -183,7 +182,7 @@ class Recorder(ABC):
 
 
 class _Flags(NamedTuple):
-    """What is known of a step without a look at the device."""
+    """Facts about a step that are known without reading from the device."""
 
     has_gradients: bool  # before clipping
     has_loss: bool
@@ -192,24 +191,24 @@ class _Flags(NamedTuple):
 
 
 def _nothing(steps: int) -> dict[str, NDArray[np.float64]]:
-    """The columns of steps in which no parameter is trained."""
+    """Return the columns of steps in which no parameter is trained."""
     numbers = {column: np.full(steps, np.nan) for column in ("max_abs", "inner_product")}
     return numbers | {column: np.empty((steps, 0)) for column in MATRICES}
 
 
 def _read_scalars(rows: Sequence[Sequence[Tensor]]) -> NDArray[np.float64]:
-    """Return rows of scalars as an array: one by one from a CPU, where that takes a tenth of the time, or at once."""
+    """Return rows of scalars as an array, read one by one on a CPU (a tenth of the time) and at once elsewhere."""
     if rows[0][0].is_cpu:
         return np.array([[scalar.item() for scalar in row] for row in rows], dtype=np.float64)
     return to_array(rows)
 
 
 def to_matrix(rows: Sequence[Tensor]) -> NDArray[np.float64]:
-    """Return tensors of one shape as an array, one a row, read from the device at once."""
+    """Return tensors of one shape as an array with one row each, read from the device at once."""
     values: NDArray[np.float64] = torch.stack(list(rows)).cpu().double().numpy()
     return values
 
 
 def to_array(rows: Sequence[Sequence[Tensor]]) -> NDArray[np.float64]:
-    """Return rows of tensors of one shape as an array, whose rows hold the elements of theirs."""
+    """Return rows of tensors of one shape as an array, each row with all elements of its tensors."""
     return to_matrix([scalar for row in rows for scalar in row]).reshape(len(rows), -1)
