@@ -45,8 +45,15 @@ def is_signed(folder: Path, text: str, signature: object) -> bool:
 
 
 def key_file() -> Path:
-    """Return the path of this user's key, under ``XDG_STATE_HOME``."""
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    """Return the path of this user's key, under ``XDG_STATE_HOME``.
+
+    Raises:
+        TrackingError: the variable is not set, and the user has no home folder.
+    """
+    try:
+        state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    except RuntimeError as error:
+        raise TrackingError("XDG_STATE_HOME: not set; must name a folder if there is no home folder") from error
     return Path(state, "gradclip", "key")
 
 
@@ -61,7 +68,7 @@ def key_of(path: Path) -> bytes:
         if not path.exists():
             _create(path)
         mode, key = path.stat(), path.read_bytes()
-    except (OSError, RuntimeError) as error:  # a missing home folder raises RuntimeError
+    except OSError as error:
         raise TrackingError(f"{path}: the key that signs files of runs cannot be created or read: {error}") from error
     if mode.st_uid != os.getuid() or mode.st_mode & 0o077 or len(key) != KEY_BYTES:
         what = f"must be {KEY_BYTES} bytes that only you can read (mode 600); remove it to create a new one"

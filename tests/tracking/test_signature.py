@@ -1,0 +1,20 @@
+"""The key that signs files of runs, where there is no place for it."""
+
+from pathlib import Path
+
+import pytest
+
+from gradclip.errors import TrackingError
+from gradclip.tracking.signature import sign
+
+
+def test_a_user_without_a_home_folder_is_told_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    with pytest.raises(
+        TrackingError, match=r"^XDG_STATE_HOME: not set; must name a folder if there is no home folder$"
+    ):
+        sign(tmp_path, "text")
