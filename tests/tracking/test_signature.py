@@ -14,7 +14,5 @@ def test_a_user_without_a_home_folder_is_told_what_to_set(tmp_path: Path, monkey
 
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", no_home)
-    with pytest.raises(
-        TrackingError, match=r"^XDG_STATE_HOME: not set; must name a folder if there is no home folder$"
-    ):
+    with pytest.raises(TrackingError, match="XDG_STATE_HOME: not set; must name a folder"):
         sign(tmp_path, "text")
