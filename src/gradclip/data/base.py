@@ -106,7 +106,7 @@ class TrainingData(LightningDataModule):
         The default is an empty tuple, for data sets whose examples have no index.
 
         Args:
-            epoch: epoch, counted from 1.
+            epoch: number of the epoch, counted from 1.
             batch: index of the batch within the epoch, counted from 0.
         """
         return ()

@@ -11,9 +11,9 @@ from gradclip.data.typed_columns import as_floats, is_boolean, kind_of, sound_co
 from gradclip.errors import DataError, did_you_mean, first_few
 
 LARGEST = float(np.finfo(np.float32).max)  # training is in float32
-FEW_VALUES = 20  # a text column with at most as many different values is a category
-MOST_VALUES = 1000  # different values of a category at most; each becomes an input
-MOST_ENCODED = 10**8  # cells of the one-hot encoding at most, 0.8 GB
+FEW_VALUES = 20  # a text column with at most this number of different values is a category
+MOST_VALUES = 1000  # maximum number of values of a category; each becomes an input
+MOST_ENCODED = 10**8  # maximum number of cells of the one-hot encoding, 0.8 GB
 
 
 def check_columns_exist(frame: pd.DataFrame, wanted: Sequence[tuple[str, str]]) -> None:
@@ -125,7 +125,7 @@ def check_not_constant(target: pd.Series) -> None:
     """Refuse training targets that are all equal.
 
     Raises:
-        DataError: they are; the message includes the value.
+        DataError: all are equal; the message includes the value.
     """
     if np.var(target.to_numpy()) == 0:
         where = f"column {target.name!r} is constant ({target.iloc[0]}) in the training rows"

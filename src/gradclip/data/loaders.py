@@ -91,7 +91,7 @@ class ShuffledBatchSampler(Sampler[Tensor]):
         """Return the indices of a batch in ascending order.
 
         Args:
-            epoch: epoch, counted from 1.
+            epoch: number of the epoch, counted from 1.
             batch: index of the batch within the epoch, counted from 0.
         """
         self.set_epoch(epoch - 1)

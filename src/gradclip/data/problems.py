@@ -9,7 +9,7 @@ from gradclip.errors import DataError, first_few
 Fix = Literal[
     "", "data.categorical", "data.exclude", "data.missing=median", "data.missing=drop", "data.task=classification"
 ]
-MOST = 3  # columns at most that are named for each problem
+MOST = 3  # maximum number of columns named for each problem
 
 
 class Problem(NamedTuple):

@@ -1,4 +1,4 @@
-"""Data module of synthetic sequences, generated anew at every step or as a fixed training set."""
+"""Data module of synthetic sequences, generated at every step or once as a fixed training set."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -159,7 +159,7 @@ class SequenceData(TrainingData):
         """Return the indices of a training batch in the fixed set, over all processes; empty without a fixed set.
 
         Args:
-            epoch: epoch, counted from 1.
+            epoch: number of the epoch, counted from 1.
             batch: index of the batch within the epoch, counted from 0.
         """
         if self.train_set is None:

@@ -111,7 +111,7 @@ class SeriesData(TrainingData):
         """Return the last row of each window in a training batch, over all processes; rows are counted from 0.
 
         Args:
-            epoch: epoch, counted from 1.
+            epoch: number of the epoch, counted from 1.
             batch: index of the batch within the epoch, counted from 0.
         """
         sampler = ShuffledBatchSampler(len(self.sets["train"]), self.batch_size, self.seed)

@@ -97,7 +97,7 @@ class TabularData(TrainingData):
         """Return the rows in a training batch, over all processes, as row numbers of the file counted from 0.
 
         Args:
-            epoch: epoch, counted from 1.
+            epoch: number of the epoch, counted from 1.
             batch: index of the batch within the epoch, counted from 0.
         """
         sampler = ShuffledBatchSampler(len(self.sets["train"]), self.batch_size, self.seed)

@@ -49,7 +49,7 @@ class StackedEvaluator:
 
         Args:
             split: the split.
-            epoch: epoch, counted from 0.
+            epoch: number of the epoch, counted from 0.
         """
         return self._curves[split][:, epoch]
 

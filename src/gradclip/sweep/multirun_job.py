@@ -1,4 +1,4 @@
-"""One job of a multirun, under every launcher except the vectorized one."""
+"""One job of a multirun that is not stacked."""
 
 import time
 import traceback

@@ -22,7 +22,7 @@ from gradclip.training.components import choose_device
 from gradclip.training.job import Job
 
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {total} runs [{elapsed}<{remaining}]"
-MAX_NAMED = 5  # jobs at most that are named for one reason
+MAX_NAMED = 5  # maximum number of jobs named for one reason
 
 
 def train_stacked(jobs: Sequence[Job], runs: ReplicaRuns, max_replicas: int) -> list[Job]:
