@@ -181,7 +181,7 @@ def _delimiter(sample: str) -> str:
 
 
 def _agreement(sample: str, delimiter: str) -> tuple[bool, float, int]:
-    """Return whether a delimiter splits the header, the fraction of lines with as many fields, and their number.
+    """Return whether a delimiter splits the header, the fraction of lines like it, and its number of fields.
 
     ``csv.Sniffer`` is not used: it also considers letters, mistakes decimal commas for delimiters, and takes quadratic
     time on text full of quotation marks.
