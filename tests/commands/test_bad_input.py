@@ -112,14 +112,14 @@ BAD_TABLES = [
     (
         GOOD_TABLE.assign(x=[1.0, np.nan] * 30),
         ["data.target=y", "data.features=[x]"],
-        "data.features: missing in 'x' (30, first in row 2) (rows count from 1 below the header); take it with data.m",
+        "data.features: missing in 'x' (30, first in row 2) (rows are counted from 1, without the header); to ",
     ),
     (
         GOOD_TABLE.assign(y=[0.0] * 59 + [np.inf]),
         ["data.target=y", "data.features=[x]"],
-        "data.target: infinite, or larger than 3.4e+38, in 'y' (row 60: inf, 1 such)",
+        "data.target: infinite, or larger than 3.4e+38, in 'y' (row 60: inf, 1 in total)",
     ),
-    (GOOD_TABLE.iloc[:0], ["data.target=y"], "data.path: the file has a header and no rows"),
+    (GOOD_TABLE.iloc[:0], ["data.target=y"], "data.path: the file has a header but no rows"),
     (
         GOOD_TABLE.iloc[:9],
         ["data.target=y", "data.features=[x]"],

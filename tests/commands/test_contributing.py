@@ -82,7 +82,7 @@ def test_it_trains_stacked(run: Run) -> None:
     done = run("src/train.py", "-m", "hydra/launcher=vectorized", "clip=rms", "clip.value=0.05,0.1", *SHORT)
     assert done.returncode == 0, done.stderr
     assert re.search(r"rms=0\.05 .*\n.*rms=0\.1 ", done.stdout)
-    assert "run by themselves" not in done.stderr
+    assert "run separately" not in done.stderr
 
 
 def test_it_is_documented(run: Run, copy: Path) -> None:

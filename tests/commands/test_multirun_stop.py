@@ -28,7 +28,9 @@ def test_a_stopped_multirun_ends_in_order_and_goes_on_with_what_is_missing(
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     assert re.search(r"stopped by Ctrl-C after\s+step\s+\d+|stopped by Ctrl-C after step \d+", output)
-    assert re.search(r"Stopped: [12] of 3 jobs are done\. To go on: the same command with skip_finished=true", output)
+    assert re.search(
+        r"Stopped: [12] of 3 jobs are done\. To continue, repeat the command with skip_finished=true", output
+    )
     found = runs(f"params.seed = '{seed}'")
     assert {run.info.status for run in found} == {"FINISHED", "KILLED"}
     (parent,) = {run.data.tags[keys.PARENT_RUN] for run in found}

@@ -61,7 +61,7 @@ def test_the_same_runs_have_the_same_metrics_and_files(both: dict[str, dict[str,
 def test_one_that_cannot_be_stacked_says_why_and_runs_by_itself(train: Command) -> None:
     done = train("-m", "hydra/launcher=vectorized", "clip=activation", "seed=53", "tracking=none", *QUICK)
     assert done.returncode == 0
-    assert "Jobs 0 run by themselves: clip=activation acts on each layer during backward" in done.stderr
+    assert "Jobs 0 run separately: clip=activation acts on each layer during backward" in done.stderr
     assert "[0] activation=10.0" in done.stdout
 
 
@@ -78,7 +78,7 @@ def test_network_that_vmap_refuses_runs_by_itself(train: Command, store_folder: 
         "tracking=none", *QUICK, environment={"PYTHONPATH": str(store_folder)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "Jobs 0, 1 run by themselves: the network cannot be stacked: " in done.stderr
+    assert "Jobs 0, 1 run separately: the network cannot be stacked: " in done.stderr
     assert done.stdout.count("seed=1: ") == 1
 
 

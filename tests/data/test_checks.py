@@ -14,7 +14,7 @@ from gradclip.data.checks import (
 from gradclip.errors import DataError
 
 GOOD = {"size": [1.0, 2.0, 3.0, 4.0], "city": ["Bonn", "Ulm", "Ulm", "Bonn"], "price": [5.0, 6.0, 7.0, 8.0]}
-ROWS = " (rows count from 1 below the header)"
+ROWS = " (rows are counted from 1, without the header)"
 
 
 def check(changes=(), features=("size",), target="price", categorical=(), **settings):
@@ -37,15 +37,15 @@ def test_a_good_table_passes():
     [
         (
             {"target": "pric"},
-            "data.target: got 'pric'; no such column (did you mean 'price'?), there are size, city, price",
+            "data.target: got 'pric'; no such column (did you mean 'price'?), choose from size, city, price",
         ),
         (
             {"features": ["sizes"]},
-            "data.features: got 'sizes'; no such column (did you mean 'size'?), there are size, city, price",
+            "data.features: got 'sizes'; no such column (did you mean 'size'?), choose from size, city, price",
         ),
         (
             {"features": ["size", "city"], "categorical": ["town"]},
-            "data.categorical: got 'town'; no such column, there are size, city, price",
+            "data.categorical: got 'town'; no such column, choose from size, city, price",
         ),
         ({"features": []}, "data.features: got none; at least one input column is needed"),
         ({"features": ["size", "size"]}, "data.features: got 'size' twice"),
@@ -56,16 +56,17 @@ def test_a_good_table_passes():
         ),
         (
             {"changes": {"city": ["Bonn", ["Ulm"], "Ulm", "Ulm"]}, "features": ["city"], "categorical": ["city"]},
-            f"data.features: neither numbers nor text in 'city' (row 2: ['Ulm']){ROWS}; take it with "
+            f"data.features: neither numbers nor text in 'city' (row 2: ['Ulm']){ROWS}; to train anyway, set "
             "data.exclude=[city]",
         ),
         (
             {"changes": {"size": [1.0, 2.0, 1e300, 4.0]}},
-            f"data.features: infinite, or larger than 3.4e+38, in 'size' (row 3: 1e+300, 1 such){ROWS}",
+            f"data.features: infinite, or larger than 3.4e+38, in 'size' (row 3: 1e+300, 1 in total){ROWS}",
         ),
         (
             {"changes": {"city": [[1.0], [2.0], [3.0], [4.0]]}, "features": ["size", "city"]},
-            f"data.features: neither numbers nor text in 'city' (row 1: [1.0]){ROWS}; take it with data.exclude=[city]",
+            f"data.features: neither numbers nor text in 'city' (row 1: [1.0]){ROWS}; to train anyway, set "
+            "data.exclude=[city]",
         ),
         (
             {"changes": {"price": [1.0, "2", "three", "four"]}},
@@ -73,33 +74,34 @@ def test_a_good_table_passes():
         ),
         (
             {"features": ["size", "city"]},
-            f"data.features: text in 'city' (row 1: 'Bonn', 2 different){ROWS}; take it with data.categorical=[city]",
+            f"data.features: text in 'city' (row 1: 'Bonn', 2 different){ROWS}; to train anyway, set "
+            "data.categorical=[city]",
         ),
         (
             {"changes": {"price": [1.0, np.nan, 2.0, np.nan]}},
-            f"data.target: missing in 'price' (2, first in row 2){ROWS}; take it with data.missing=drop",
+            f"data.target: missing in 'price' (2, first in row 2){ROWS}; to train anyway, set data.missing=drop",
         ),
         (
             {"changes": {"size": [-np.inf, 2.0, 3.0, 4.0]}},
-            f"data.features: infinite, or larger than 3.4e+38, in 'size' (row 1: -inf, 1 such){ROWS}",
+            f"data.features: infinite, or larger than 3.4e+38, in 'size' (row 1: -inf, 1 in total){ROWS}",
         ),
         (
             {"changes": {"city": ["Bonn", np.nan, "Ulm", "Ulm"]}, "features": ["city"], "categorical": ["city"]},
-            f"data.features: missing in 'city' (1, first in row 2){ROWS}; take it with data.missing=median",
+            f"data.features: missing in 'city' (1, first in row 2){ROWS}; to train anyway, set data.missing=median",
         ),
         (
             {"changes": {"size": pd.array([1, None, 3, 4], dtype="Int64")}},
-            f"data.features: missing in 'size' (1, first in row 2){ROWS}; take it with data.missing=median",
+            f"data.features: missing in 'size' (1, first in row 2){ROWS}; to train anyway, set data.missing=median",
         ),
         (
             {"changes": {"size": [1.0, np.nan, 3.0, 4.0], "price": [1.0, np.nan, 3.0, 4.0]}},
-            f"data: missing in 'price' (1, first in row 2), 'size' (1, first in row 2){ROWS}; take it with "
+            f"data: missing in 'price' (1, first in row 2), 'size' (1, first in row 2){ROWS}; to train anyway, set "
             "data.missing=median",
         ),
         (
             {"changes": {"city": ["a", None, "c", "d"]}, "features": ["city"], "is_series": True},
-            f"data.features: text of too many values for a category in 'city' (row 1: 'a', 3 different); missing in "
-            f"'city' (1, first in row 2){ROWS}; take it with data.exclude=[city]",
+            f"data.features: text with too many values for a category in 'city' (row 1: 'a', 3 different); missing in "
+            f"'city' (1, first in row 2){ROWS}; to train anyway, set data.exclude=[city]",
         ),
     ],
 )
@@ -114,7 +116,7 @@ def test_all_problems_are_told_at_once_with_the_settings_that_take_them():
     frame |= {"when": pd.date_range("2020", periods=60), "code": [f"c{row % 25}" for row in range(60)]}
     with pytest.raises(DataError) as caught:
         check_values(pd.DataFrame(frame | {"y": range(60)}), [*frame], "y")
-    told, _, settings = str(caught.value).partition("; take it with ")
+    told, _, settings = str(caught.value).partition("; to train anyway, set ")
     assert settings == "data.missing=median data.exclude=[name,when] data.categorical=[kind,code]"
     assert all(f"'{name}' (" in told for name in frame)
 
@@ -154,7 +156,7 @@ def test_which_targets_are_classes(values, task, expected):
 def test_categories_that_would_not_fit_the_memory_are_refused(monkeypatch):
     monkeypatch.setattr(checks, "MOST_ENCODED", 59)
     frame = pd.DataFrame({"few": list("ab" * 10), "many": list("abcd" * 5)})
-    with pytest.raises(DataError, match=r"^data.categorical: 6 categories in 20 rows, 4 of them in 'many'; "):
+    with pytest.raises(DataError, match=r"^data.categorical: got 6 categories in 20 rows, 4 of them in 'many'; "):
         check_encoded_size(frame, ["few", "many"])
     check_encoded_size(frame, ["few"])
 

@@ -48,7 +48,7 @@ def test_targets_are_numbers_of_classes_and_one_that_training_lacks_is_none_of_t
     assert data.sets["test"].tensors[1].tolist() == [0, -1]
     assert data.shape.outputs == (2,)
     assert data.schema.labels == ("a", "b")
-    assert data.notes[-1] == "1 test rows count as wrong, no training row being of their class: 'c'"
+    assert data.notes[-1] == "1 test rows count as wrong, because no training row has their class: 'c'"
 
 
 def test_the_baseline_is_the_share_of_the_most_frequent_class():
@@ -70,12 +70,12 @@ def test_balanced_weights_make_classes_count_the_same():
         (
             classes(),
             {"scale_target": "standard"},
-            "data.scale_target: got 'standard'; the target is classes, choose none",
+            "data.scale_target: got 'standard'; must be none for a target of classes",
         ),
         (
             diabetes(),
             {"class_weights": "balanced"},
-            "data.class_weights: got 'balanced'; the target is numbers, choose ",
+            "data.class_weights: got 'balanced'; must be none for a numeric target",
         ),
     ],
 )
@@ -100,7 +100,7 @@ def test_every_class_has_its_share_of_training_and_test(tmp_path, fraction):
 def test_a_class_of_which_one_row_is_left_after_the_test_is_refused_or_not_shared_out(tmp_path):
     kinds = ["a"] * 10 + ["b"] * 8 + ["c"] * 2
     pd.DataFrame({"x": range(20), "kind": kinds}).to_csv(tmp_path / "t.csv", index=False)
-    rule = "each class needs one to train on and one to choose by, or set data.stratify=false or data.validation"
+    rule = "each class needs one to train on and one to validate on, or set data.stratify=false or data.validation"
     with pytest.raises(DataError, match=f"^data.target: column 'kind' keeps a single row of 'c'; {rule}_fraction=0$"):
         table(str(tmp_path / "t.csv"), "kind", test_fraction=0.3, validation_fraction=0.3)
     read = table(str(tmp_path / "t.csv"), "kind", test_fraction=0.3, validation_fraction=0.3, stratify=False)

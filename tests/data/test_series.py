@@ -163,12 +163,12 @@ BAD_SERIES = {
     "no time": (
         {},
         lambda frame: put(frame, 3, "when", None),
-        r"^data\.time: column 'when', row 4: missing \(1 such\); every row needs one$",
+        r"^data\.time: column 'when', row 4: missing \(1 in total\); every row needs one$",
     ),
     "no date": (
         {},
         lambda frame: put(frame, 3, "when", "soon"),
-        r"^data\.time: column 'when', row 4: got 'soon'; must be a date in the form of '2026-01-01 00:00:00'$",
+        r"^data\.time: column 'when', row 4: got 'soon'; must be a date in the format of '2026-01-01 00:00:00'$",
     ),
     "series in pieces": (
         {},
@@ -178,36 +178,36 @@ BAD_SERIES = {
     "missing value": (
         {},
         lambda frame: put(frame, 3, "x", None),
-        r"^data\.features: missing in 'x' \(1, first in row 4\) \(rows count from 1 below the header\)$",
+        r"^data\.features: missing in 'x' \(1, first in row 4\) \(rows are counted from 1, without the header\)$",
     ),
     "text among numbers": (
         {},
         lambda frame: put(frame, 3, "x", "many"),
-        r"^data\.features: not a number in 'x' \(row 4: 'many'\) \(rows count from 1 below the header\)$",
+        r"^data\.features: not a number in 'x' \(row 4: 'many'\) \(rows are counted from 1, without the header\)$",
     ),
     "no such time": (
         {"time": "wehn"},
         lambda frame: frame,
-        r"^data\.time: got 'wehn'; no such column \(did you mean 'when'\?\), there are when, who, x, y$",
+        r"^data\.time: got 'wehn'; no such column \(did you mean 'when'\?\), choose from when, who, x, y$",
     ),
     "no such group": ({"group": "whom"}, lambda frame: frame, r"^data\.group: got 'whom'; no such column"),
     "no such target": ({"target": "z"}, lambda frame: frame, r"^data\.target: got 'z'; no such column"),
     "nothing to test": (
         {"test_fraction": 0.001},
         lambda frame: frame,
-        r"^data\.test_fraction: got 0\.001; leaves none of 68 windows to test$",
+        r"^data\.test_fraction: got 0\.001; leaves none of 68 windows to test on$",
     ),
     "nothing to train on": (
         {"test_fraction": 0.99},
         lambda frame: frame,
         r"^data\.test_fraction: got 0\.99; leaves none of 68 windows to train on$",
     ),
-    "nothing to choose by": (
+    "nothing to validate on": (
         {"validation_fraction": 0.001},
         lambda frame: frame,
-        r"^data\.validation_fraction: got 0\.001; leaves none of 48 windows to choose by$",
+        r"^data\.validation_fraction: got 0\.001; leaves none of 48 windows to validate on$",
     ),
-    "all to choose by": (
+    "all to validate on": (
         {"validation_fraction": 0.99},
         lambda frame: frame,
         r"^data\.validation_fraction: got 0\.99; leaves none of 48 windows to train on$",
@@ -217,7 +217,7 @@ BAD_SERIES = {
         lambda frame: frame,
         r"^trainer\.batch_size: got 64; there are 48 training windows$",
     ),
-    "no rows": ({}, lambda frame: frame.iloc[:0], r"^data\.path: the file has a header and no rows$"),
+    "no rows": ({}, lambda frame: frame.iloc[:0], r"^data\.path: the file has a header but no rows$"),
 }
 
 

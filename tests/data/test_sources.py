@@ -68,9 +68,9 @@ def test_validation_rows_are_the_last_of_the_other_rows_of_the_generated_table()
 @pytest.mark.parametrize(
     ("setting", "fraction", "what"),
     [
-        ("test", 0.001, "100 rows to test"),
+        ("test", 0.001, "100 rows to test on"),
         ("test", 0.999, "100 rows to train on"),
-        ("validation", 0.001, "50 rows to choose by"),
+        ("validation", 0.001, "50 rows to validate on"),
         ("validation", 0.999, "50 rows to train on"),
     ],
 )
@@ -153,7 +153,7 @@ def test_too_few_rows_to_split_are_refused(tmp_path):
 def test_a_split_without_training_rows_is_refused(path):
     with pytest.raises(DataError, match=r"^data.test_fraction: got 0.999; "):
         table(path, "price", features=["size"], test_fraction=0.999)
-    with pytest.raises(DataError, match=r"^data.validation_fraction: got 0.9; leaves no rows to train on of 6$"):
+    with pytest.raises(DataError, match=r"^data.validation_fraction: got 0.9; leaves none of 6 rows to train on$"):
         table(path, "price", features=["size"], validation_fraction=0.9)
 
 

@@ -36,8 +36,12 @@ def test_dates_are_read_as_they_are_meant(values, settings, expected):
     ("values", "settings", "message"),
     [
         (["01/02/2020", "02/02/2020"], {}, "row 1: got '01/02/2020'; day or month first? set data.day_first=true or "),
-        (["2020-01-01", "soon"], {}, "row 2: got 'soon'; must be a date in the form of '2020-01-01'"),
-        (["02/01/2020", "02/13/2020"], {"day_first": True}, "row 2: got '02/13/2020'; must be a date in the form of "),
+        (["2020-01-01", "soon"], {}, "row 2: got 'soon'; must be a date in the format of '2020-01-01'"),
+        (
+            ["02/01/2020", "02/13/2020"],
+            {"day_first": True},
+            "row 2: got '02/13/2020'; must be a date in the format of ",
+        ),
         (["soon", "2020-01-01"], {}, "row 1: got 'soon'; must be a number or a date"),
         ([b"\xff", b"\xff"], {}, "row 1: got b'\\xff'; must be a number or a date"),
     ],

@@ -9,7 +9,7 @@ from gradclip.sweep.multirun import for_multirun
     ("overrides", "line"),
     [
         (["trainer=ddp"], r"^trainer\.strategy: got 'ddp'; a job of a multirun trains in one process"),
-        (["resume=last"], r"^resume: got 'last' in a multirun; one run is resumed at a time"),
+        (["resume=last"], r"^resume: got 'last' in a multirun; only a single run can be resumed"),
     ],
 )
 def test_what_no_job_of_a_multirun_can_do_is_refused(overrides: list[str], line: str) -> None:

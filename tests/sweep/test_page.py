@@ -18,7 +18,7 @@ from gradclip.tracking.records import Parent
 from tests.support.comparisons import by_threshold, compared, validated
 from tests.support.stores import make_store, write_run
 
-DIFFERENT = "No run is best: they have different scores, or on different rows."
+DIFFERENT = "No run is best: the runs have different scores, or were scored on different rows."
 HOSTILE = "<img src=x onerror=alert(1)> [a](http://b) | `*\n\x1b[2J"
 
 

@@ -29,7 +29,7 @@ def test_there_is_no_table_without_seeds_or_without_a_target() -> None:
 def test_the_table_on_a_terminal_has_what_failed_and_the_first_of_the_others() -> None:
     many = [JobResult(number, f"norm seed={number}", error="it broke" if number == 8 else "") for number in range(10)]
     table = run_table(many, max_rows=3)
-    assert table.title == "10 runs, 3 of them here, all in runs.md"
+    assert table.title == "10 runs, 3 of them shown, all in runs.md"
     assert [row[0] for row in table.rows] == ["0", "1", "8"]
     assert run_table(many).title == "10 runs"
 

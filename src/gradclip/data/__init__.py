@@ -1,7 +1,7 @@
 """Data sets as Lightning data modules: tables, time series and synthetic sequences.
 
-``files`` reads a user's file, ``typed_columns`` says what its columns hold, ``left_out`` what is no input, and
-``checks`` refuses what cannot be trained on. ``sources``, ``time_series`` and ``tasks`` make or read examples, and
-``scaling`` learns from the training rows. ``tabular``, ``series`` and ``sequences`` turn them into batches with
-``loaders``. Read ``base`` first: it is what training knows of any data set.
+``files`` reads a user's file, ``typed_columns`` infers the types of its columns, ``left_out`` drops columns and rows,
+and ``checks`` refuses values that cannot be trained on. ``sources``, ``time_series`` and ``tasks`` read or generate
+examples; ``scaling`` is fitted on the training rows. ``tabular``, ``series`` and ``sequences`` form batches with
+``loaders``. Start with ``base``, the interface between data sets and training.
 """

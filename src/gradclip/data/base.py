@@ -1,4 +1,4 @@
-"""The interface of every data set to training: batches, shapes, schema and score scale."""
+"""Interface between data sets and training: batches, shapes, schema and score scale."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class DataShape:
     """Shapes of a single example, without the batch dimension.
 
     Attributes:
-        example: shape of the inputs: ``(inputs,)`` of a row, ``(steps, inputs)`` of a sequence.
+        example: shape of the inputs, ``(inputs,)`` for a row or ``(steps, inputs)`` for a sequence.
         outputs: shape of the network's outputs; its last dimension is the network's ``out_features``.
     """
 
@@ -32,16 +32,16 @@ class DataShape:
 
 @dataclass(frozen=True)
 class DataSchema:
-    """Columns, target and scaling of a data set, with unscaled examples; a stored model keeps them.
+    """Columns, target and scaling of a data set, with unscaled examples; stored with each model.
 
     Attributes:
-        examples: the first ``SCHEMA_EXAMPLES`` test examples: a frame of rows, or an array
+        examples: the first ``SCHEMA_EXAMPLES`` test examples, as a frame of rows or an array
             ``[examples, steps, inputs]``.
         columns: names of the inputs.
         target: name of the target.
-        scaling: the fitted scalers; None where nothing is scaled.
-        is_classification: whether the network's outputs are logits of classes.
-        labels: what a user calls the classes, in the order of the outputs; None where they are numbered only.
+        scaling: the fitted scalers; None if nothing is scaled.
+        is_classification: whether the network's outputs are class logits.
+        labels: the user's class labels, in the order of the outputs; None if classes are only numbered.
     """
 
     examples: pd.DataFrame | NDArray[np.float32]
@@ -55,15 +55,15 @@ class DataSchema:
 class TrainingData(LightningDataModule):
     """Base of all data modules; batches are pairs of inputs and target, both scaled for training.
 
-    Training examples train, validation examples choose (the best epoch, when to stop, settings), and test examples are
-    reported. Where there are no validation examples, those of the test choose. ``val_dataloader`` returns a loader of
-    all examples of each kind in ``splits``.
+    The network is trained on the training split. The validation split chooses the best epoch, when to stop, and
+    settings; the test split is only reported. Without a validation split, the test split chooses. ``val_dataloader``
+    returns one loader for each of ``splits``, over all its examples.
 
     Attributes:
         name: name of the data set in the store.
         source: path of the file, or the call that generates the data.
-        notes: what a user has to know about how the data were read, one sentence each.
-        class_weights: weights of the classes in the loss, ``[classes]``; None where all examples count the same.
+        notes: messages to the user about how the data were read, one sentence each.
+        class_weights: class weights in the loss, ``[classes]``; None if all examples count equally.
     """
 
     name: str
@@ -74,7 +74,7 @@ class TrainingData(LightningDataModule):
     @property
     @abstractmethod
     def shape(self) -> DataShape:
-        """Shapes that the network has to fit."""
+        """Shapes that the network must fit."""
 
     @property
     @abstractmethod
@@ -89,25 +89,25 @@ class TrainingData(LightningDataModule):
     @property
     @abstractmethod
     def splits(self) -> tuple[Split, ...]:
-        """The kinds of examples, in order: ``train``, ``validation`` where there are any, ``test``."""
+        """The splits in order: ``train``, ``validation`` (if any), ``test``."""
 
     @property
     def choosing_split(self) -> ChoosingSplit:
-        """The kind of examples that chooses."""
+        """The split that chooses: validation, or test if there is no validation split."""
         return choosing_split(self.splits)
 
     def frames(self) -> dict[Split, pd.DataFrame | None]:
-        """Return the unscaled rows of each kind; None, unless a kind of data has rows."""
+        """Return the unscaled rows of each split; None for data sets without rows."""
         return dict.fromkeys(self.splits)
 
     def batch_indices(self, epoch: int, batch: int) -> tuple[int, ...]:
         """Return the indices of the examples in a training batch, over all processes, in ascending order.
 
-        None are known, unless a kind of data says which.
+        The default is an empty tuple, for data sets whose examples have no index.
 
         Args:
-            epoch: counted from 1.
-            batch: within the epoch, counted from 0.
+            epoch: number of the epoch, counted from 1.
+            batch: index of the batch within the epoch, counted from 0.
         """
         return ()
 
@@ -118,5 +118,5 @@ class TrainingData(LightningDataModule):
 
     @property
     def rank_and_world_size(self) -> tuple[int, int]:
-        """Rank of this process, and how many processes train together."""
+        """Rank of this process, and number of processes that train together."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

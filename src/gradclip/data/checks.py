@@ -1,4 +1,4 @@
-"""Checks of a user's table before anything is learned from it; every refusal is one line with the setting."""
+"""Checks of a user's table before training; every error is one line that names the setting."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,22 +11,24 @@ from gradclip.data.typed_columns import as_floats, is_boolean, kind_of, sound_co
 from gradclip.errors import DataError, did_you_mean, first_few
 
 LARGEST = float(np.finfo(np.float32).max)  # training is in float32
-FEW_VALUES = 20  # different texts of a column that is taken for a category without being told
-MOST_VALUES = 1000  # of a category: each becomes an input
-MOST_ENCODED = 10**8  # numbers that categories become, 0.8 GB
+FEW_VALUES = 20  # a text column with at most this number of different values is a category
+MOST_VALUES = 1000  # maximum number of values of a category; each becomes an input
+MOST_ENCODED = 10**8  # maximum number of cells of the one-hot encoding, 0.8 GB
 
 
 def check_columns_exist(frame: pd.DataFrame, wanted: Sequence[tuple[str, str]]) -> None:
-    """Refuse a table without the wanted columns, pairs of a setting and the column that it names.
+    """Refuse a table that lacks a wanted column.
+
+    ``wanted`` has pairs of a setting and the column that it names.
 
     Raises:
-        DataError: a column is missing; the message lists those of the table.
+        DataError: a column is missing; the message lists the columns of the table.
     """
     columns = [str(name) for name in frame.columns]
     for setting, name in wanted:
         if name not in columns:
             hint = did_you_mean(name, columns)
-            raise DataError(f"{setting}: got {name!r}; no such column{hint}, there are {first_few(columns, 20)}")
+            raise DataError(f"{setting}: got {name!r}; no such column{hint}, choose from {first_few(columns, 20)}")
 
 
 def check_column_settings(
@@ -36,17 +38,17 @@ def check_column_settings(
     categorical: Sequence[str] = (),
     exclude: Sequence[str] = (),
 ) -> None:
-    """Refuse settings that do not name columns of the table, or name them twice.
+    """Refuse settings that name a missing column, a column twice, or a column for two conflicting uses.
 
     Args:
         frame: the table.
         features: names of the input columns.
         target: name of the column to predict.
-        categorical: names of the input columns that are encoded one-hot.
-        exclude: names of columns that are left out.
+        categorical: names of the input columns to encode one-hot.
+        exclude: names of columns to leave out.
 
     Raises:
-        DataError: a column does not exist, or is named twice, or there are no rows or no inputs.
+        DataError: a column does not exist, is named twice or has conflicting uses, or there are no rows or no inputs.
     """
     settings = {"data.features": features, "data.categorical": categorical, "data.exclude": exclude}
     wanted = [(setting, name) for setting, names in settings.items() for name in names]
@@ -56,16 +58,16 @@ def check_column_settings(
             raise DataError(f"{setting}: got {twice[0]!r} twice")
     if not features:
         raise DataError("data.features: got none; at least one input column is needed")
-    if "" in features:  # MLflow would store no model of it
+    if "" in features:  # MLflow cannot store a model with such an input
         raise DataError("data.features: got a column without a name; name it, or list the others in data.features")
     for name in categorical:
         if name not in features:
             raise DataError(f"data.categorical: got {name!r}; must be one of data.features")
     for name in exclude:
         if name in features:
-            raise DataError(f"data.exclude: got {name!r}; that is one of data.features")
+            raise DataError(f"data.exclude: got {name!r}; must not be one of data.features")
     if frame.empty:
-        raise DataError("data.path: the file has a header and no rows")
+        raise DataError("data.path: the file has a header but no rows")
 
 
 def check_values(
@@ -77,15 +79,15 @@ def check_values(
     missing: str = "refuse",
     is_series: bool = False,
 ) -> None:
-    """Refuse a table with values that cannot be trained on, naming all of them at once.
+    """Refuse a table with values that cannot be trained on; one error lists all of them.
 
     Args:
-        frame: the table, without the rows that are left out.
+        frame: the table, after rows were left out.
         features: names of the input columns.
         target: name of the column to predict.
-        categorical: names of the input columns that are encoded one-hot; all others have to be numbers.
-        is_classification: whether the target is classes; else it has to be numbers.
-        missing: ``refuse``, ``drop``, or ``median`` where missing inputs are filled in.
+        categorical: names of the input columns to encode one-hot; all others must be numeric.
+        is_classification: whether the target holds classes; otherwise it must be numeric.
+        missing: ``refuse``, ``drop`` or ``median``, which allows missing inputs.
         is_series: whether the table is a time series, which has neither categories nor a setting for missing values.
 
     Raises:
@@ -106,23 +108,24 @@ def check_values(
 
 
 def check_encoded_size(frame: pd.DataFrame, categorical: Sequence[str]) -> None:
-    """Refuse categories whose one-hot inputs would not fit the memory.
+    """Refuse categories whose one-hot encoding would not fit in memory.
 
     Raises:
-        DataError: they would not; the message has the column with the most values.
+        DataError: the encoding is too large; the message names the column with the most values.
     """
     counts = {name: frame[name].nunique() for name in categorical}
     if len(frame) * sum(counts.values()) > MOST_ENCODED:
         most = max(counts, key=counts.__getitem__)
-        got = f"{sum(counts.values()):,} categories in {len(frame):,} rows, {counts[most]:,} of them in {most!r}"
-        raise DataError(f"data.categorical: {got}; rows times categories may be {MOST_ENCODED:,}, use data.exclude")
+        got = f"got {sum(counts.values()):,} categories in {len(frame):,} rows, {counts[most]:,} of them in {most!r}"
+        rule = f"rows times categories must be at most {MOST_ENCODED:,}, use data.exclude"
+        raise DataError(f"data.categorical: {got}; {rule}")
 
 
 def check_not_constant(target: pd.Series) -> None:
     """Refuse training targets that are all equal.
 
     Raises:
-        DataError: they are; the message has the value.
+        DataError: all are equal; the message includes the value.
     """
     if np.var(target.to_numpy()) == 0:
         where = f"column {target.name!r} is constant ({target.iloc[0]}) in the training rows"
@@ -130,10 +133,10 @@ def check_not_constant(target: pd.Series) -> None:
 
 
 def check_has_values(training: pd.DataFrame) -> None:
-    """Refuse training rows in which a column has no value, so that there is none to fill in.
+    """Refuse training rows with an empty column: no value could replace its missing cells.
 
     Raises:
-        DataError: there is such a column.
+        DataError: a column has no value in the training rows.
     """
     if empty := [str(name) for name in training if training[name].isna().all()]:
         got = f"got 'median'; no training row has a value in {first_few(empty)}"
@@ -141,7 +144,7 @@ def check_has_values(training: pd.DataFrame) -> None:
 
 
 def find_categories(frame: pd.DataFrame, features: Sequence[str]) -> list[str]:
-    """Return the input columns that are categories without being told: of that type, or text of few values."""
+    """Return the input columns that are detected as categories: of categorical type, or text with few values."""
     return [name for name in features if _is_category(frame[name])]
 
 
@@ -151,7 +154,7 @@ def _is_category(column: pd.Series) -> bool:
 
 
 def _problems(column: pd.Series, is_categorical: bool, is_target: bool) -> Iterator[Problem]:
-    """Yield all that is wrong with a column."""
+    """Yield all problems of a column."""
     if column.isna().all():
         yield Problem("no value in", str(column.name), f"{len(column)} rows", "" if is_target else "data.exclude")
         return
@@ -164,7 +167,7 @@ def _problems(column: pd.Series, is_categorical: bool, is_target: bool) -> Itera
 
 
 def _number_problems(values: pd.Series, is_target: bool) -> Iterator[Problem]:
-    """Yield what keeps the values of a column from being read as numbers."""
+    """Yield the reasons why the values of a column are not numbers."""
     name, kind = str(values.name), kind_of(values)
     if kind == "text":
         yield _text_problem(values, is_target)
@@ -174,7 +177,7 @@ def _number_problems(values: pd.Series, is_target: bool) -> Iterator[Problem]:
         what = "dates in" if kind == "dates" else "neither numbers nor text in"
         yield Problem(what, name, _first(values), "" if is_target else "data.exclude")
     elif (invalid := as_floats(values).abs() > LARGEST).any():
-        where = f"{_first(values, invalid)}, {int(invalid.sum()):,} such"
+        where = f"{_first(values, invalid)}, {int(invalid.sum()):,} in total"
         yield Problem(f"infinite, or larger than {LARGEST:.2g}, in", name, where)
 
 
@@ -182,12 +185,12 @@ def _text_problem(values: pd.Series, is_target: bool) -> Problem:
     different = values.nunique()
     name, where = str(values.name), f"{_first(values)}, {different:,} different"
     if different > min(MOST_VALUES, len(values) / 2):
-        return Problem("text of too many values for a category in", name, where, "" if is_target else "data.exclude")
+        return Problem("text with too many values for a category in", name, where, "" if is_target else "data.exclude")
     return Problem("text in", name, where, "data.task=classification" if is_target else "data.categorical")
 
 
 def _category_problems(values: pd.Series, is_target: bool) -> Iterator[Problem]:
-    """Yield what keeps the values of a column from being read as categories."""
+    """Yield the reasons why the values of a column cannot be categories."""
     name, scalar = str(values.name), values.map(is_scalar)
     if not scalar.all():
         yield Problem("neither numbers nor text in", name, _first(values, ~scalar), "data.exclude")
@@ -197,14 +200,14 @@ def _category_problems(values: pd.Series, is_target: bool) -> Iterator[Problem]:
 
 
 def _first(values: pd.Series, which: pd.Series | None = None) -> str:
-    """Return the first of some values with its row in the file, counted from 1; of all values where none are chosen."""
+    """Return the first selected value with its row in the file, counted from 1; by default, all are selected."""
     position = 0 if which is None else int(np.argmax(which))
     value = values.iloc[position]
     return f"row {int(values.index[position]) + 1}: {repr(value) if isinstance(value, str) else value}"
 
 
 def takes_task(target: pd.Series, task: str) -> bool:
-    """Return whether the values of a target are classes: as the task says, else where they are no numbers.
+    """Return whether a target holds classes; with ``auto``, booleans, text and categories are classes.
 
     Args:
         target: the column to predict.

@@ -1,4 +1,4 @@
-"""A target of classes: its labels, their numbers, and the weights that balance them."""
+"""Targets for classification: labels, class numbers and balanced class weights."""
 
 from collections.abc import Sequence
 
@@ -14,14 +14,15 @@ from gradclip.data.typed_columns import is_boolean, kind_of
 from gradclip.errors import DataError
 
 Label = str | int | bool
-UNSEEN = -1  # number of a class that no training row has: no output of the network is it
+UNSEEN = -1  # number of a class that no training row has; the network has no output for it
 
 
 def as_labels(target: pd.Series) -> pd.Series:
-    """Return a target as labels: texts, integers or booleans.
+    """Convert a target to class labels: text, integers or booleans.
 
     Raises:
-        DataError: it has another kind of values, or more than 1,000 classes, or nearly each row is one of its own.
+        DataError: the values are of another kind, or there are more than 1,000 classes or fewer than two rows per
+            class on average.
 
     Example:
         >>> as_labels(pd.Series([1.0, 2.0, 1.0, 2.0])).tolist()
@@ -36,18 +37,18 @@ def as_labels(target: pd.Series) -> pd.Series:
     elif kind in {"text", "categories", "not quite numbers"}:
         plain = str
     else:
-        raise DataError(f"{where} has {kind} ({target.iloc[0]}); classes are text, integers or booleans")
+        raise DataError(f"{where} has {kind} ({target.iloc[0]}); classes must be text, integers or booleans")
     if different > min(MOST_VALUES, len(target) / 2):
-        rule = f"classes may be half as many as rows, at most {MOST_VALUES:,}"
+        rule = f"at most {MOST_VALUES:,} classes are allowed, and at most half as many as rows"
         raise DataError(f"{where} has {different:,} different values in {len(target):,} rows; {rule}")
     return pd.Series([plain(value) for value in target], target.index, dtype=object, name=target.name)
 
 
 def labels_of(target: pd.Series) -> tuple[Label, ...]:
-    """Return the labels of training targets in ascending order: the network has an output for each.
+    """Return the labels of the training targets in ascending order; the network has one output for each.
 
     Raises:
-        DataError: there is a single one.
+        DataError: there is only one class.
     """
     labels = tuple(sorted(target.unique().tolist()))
     if len(labels) < 2:
@@ -57,7 +58,7 @@ def labels_of(target: pd.Series) -> tuple[Label, ...]:
 
 
 def numbers_of(target: pd.Series, labels: Sequence[Label]) -> NDArray[np.int64]:
-    """Return the number of each row's class, ``UNSEEN`` where it is none of the labels.
+    """Return the class number of each row, ``UNSEEN`` for a class that is not among the labels.
 
     Example:
         >>> numbers_of(pd.Series(["b", "a", "c"]), ("a", "b")).tolist()
@@ -68,7 +69,7 @@ def numbers_of(target: pd.Series, labels: Sequence[Label]) -> NDArray[np.int64]:
 
 
 def balanced_weights(numbers: NDArray[np.int64]) -> Tensor:
-    """Return a weight for each class, ``[classes]``, with which all count the same.
+    """Return class weights, ``[classes]``, that make all classes count equally.
 
     Example:
         >>> balanced_weights(np.array([0, 0, 0, 1]))

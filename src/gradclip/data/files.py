@@ -1,4 +1,4 @@
-"""Read a user's file of rows: CSV with any delimiter, decimal sign, encoding and compression, or Parquet."""
+"""Read a table from CSV with any delimiter, decimal sign, encoding and compression, or from Parquet."""
 
 import bz2
 import codecs
@@ -20,27 +20,27 @@ from gradclip.errors import DataError, first_line
 
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|", "space": r"\s+"}
 DECIMALS = {"point": ".", "comma": ","}
-MARKS = {  # that a file of another encoding than UTF-8 begins with; of two that match the longer comes first
+MARKS = {  # byte order marks; UTF-32 comes first, because its mark begins with that of UTF-16
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-WESTERN = "cp1252"  # what spreadsheets on Windows write in Western Europe and the Americas
+WESTERN = "cp1252"  # written by spreadsheets on Windows in Western Europe and the Americas
 BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f]")
-SAMPLE = 2**16  # bytes from which delimiter and header are recognized
+SAMPLE = 2**16  # bytes from which the delimiter and the header are detected
 CHUNK = 2**20
-LARGEST_TEXT = 2**32  # bytes after decompression: more does not fit the memory, a few packed bytes may claim it
+LARGEST_TEXT = 2**32  # bytes after decompression: a small compressed file may expand to more than the memory
 LARGEST_TABLE = 10**9  # cells of a Parquet file, for the same reason
 
 
 class Form(NamedTuple):
-    """How a CSV file is written; ``auto`` recognizes it.
+    """Format of a CSV file; ``auto`` detects a value from the content.
 
     Attributes:
         delimiter: a key of ``DELIMITERS``.
         decimal: a key of ``DECIMALS``.
-        encoding: a name that Python knows.
+        encoding: name of a Python codec.
     """
 
     delimiter: str = "auto"
@@ -52,14 +52,14 @@ AUTOMATIC = Form()
 
 
 class FileContent(NamedTuple):
-    """What a file holds, and what its reader has to know about how it was read."""
+    """The table in a file, and notes to the user about how it was read."""
 
     frame: pd.DataFrame
     notes: tuple[str, ...] = ()
 
 
 def read_file(path: Path, form: Form = AUTOMATIC) -> FileContent:
-    """Read a CSV or Parquet file, or a folder of Parquet files; a named index of Parquet becomes a column.
+    """Read a CSV or Parquet file, or a folder of Parquet files; a named Parquet index becomes a column.
 
     Raises:
         DataError: the file is empty, too large or cannot be read.
@@ -71,7 +71,7 @@ def read_file(path: Path, form: Form = AUTOMATIC) -> FileContent:
     except pd.errors.EmptyDataError as error:
         raise DataError(f"data.path: got '{path}'; the file is empty") from error
     except pd.errors.ParserWarning as error:
-        rule = "some rows have more fields than the header has names; name every column, row names too"
+        rule = "some rows have more fields than the header has names; name every column, including one of row names"
         raise DataError(f"data.path: got '{path}'; {rule}") from error
     except (
         ValueError,
@@ -103,7 +103,7 @@ def _read_text(path: Path, form: Form) -> FileContent:
         notes.append("the file is not UTF-8 and was read as Windows-1252; if letters are wrong, set data.encoding")
     with _opened(path) as file:
         sample = codecs.getincrementaldecoder(encoding)().decode(file.read(SAMPLE))
-    header_row = 1 if re.match(r"sep=.\r?\n", sample) else 0  # a line that spreadsheets write for each other
+    header_row = 1 if re.match(r"sep=.\r?\n", sample) else 0  # spreadsheets declare the delimiter in such a line
     sample = sample.split("\n", header_row)[-1]
     separator = _delimiter(sample) if form.delimiter == "auto" else DELIMITERS[form.delimiter]
     _check_header(path, sample, separator)
@@ -116,7 +116,7 @@ def _read_text(path: Path, form: Form) -> FileContent:
 
 
 def _parse(path: Path, options: Mapping[str, object], decimal: str) -> pd.DataFrame:
-    """Parse the text; only an empty cell is missing, since "NA" may be a category."""
+    """Parse the text; only empty cells are missing, because "NA" may be a category."""
     with _opened(path) as file, warnings.catch_warnings(category=pd.errors.ParserWarning, action="error"):
         frame: pd.DataFrame = pd.read_csv(  # type: ignore[call-overload]
             file,
@@ -126,7 +126,7 @@ def _parse(path: Path, options: Mapping[str, object], decimal: str) -> pd.DataFr
             keep_default_na=False,
             na_values=[""],
             skipinitialspace=True,
-            low_memory=False,  # else a long column may have several types
+            low_memory=False,  # otherwise a long column may get several types
         )
     return frame.rename(columns=lambda name: str(name).strip())
 
@@ -137,7 +137,7 @@ def _head(path: Path) -> bytes:
 
 
 def _opened(path: Path) -> BinaryIO | gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile:
-    """Open a file, decompressed; its content says how, not its name."""
+    """Open a file for reading, decompressed; the content, not the name, determines the compression."""
     head = _head(path)
     if head.startswith(b"\x1f\x8b"):
         return gzip.open(path)
@@ -151,7 +151,7 @@ def _opened(path: Path) -> BinaryIO | gzip.GzipFile | bz2.BZ2File | lzma.LZMAFil
 
 
 def _encoding(path: Path) -> str:
-    """Return the encoding of a file: by its mark, else UTF-8 where all of it is, else that of Windows."""
+    """Return the encoding of a file: by its byte order mark, else UTF-8 if it decodes, else Windows-1252."""
     decoder, size, is_utf8 = codecs.getincrementaldecoder("utf-8")(), 0, True
     with _opened(path) as file:
         head = file.read(CHUNK)
@@ -174,17 +174,17 @@ def _encoding(path: Path) -> str:
 
 
 def _delimiter(sample: str) -> str:
-    """Return the delimiter that splits the header, and most lines of a sample into as many fields as it."""
+    """Return the delimiter that splits the header, and splits most lines into as many fields as the header."""
     best = max(",;\t|", key=lambda delimiter: _agreement(sample, delimiter))
     splits = _agreement(sample, best)[0] or len((sample.splitlines() or [""])[0].split()) < 2
     return best if splits else DELIMITERS["space"]
 
 
 def _agreement(sample: str, delimiter: str) -> tuple[bool, float, int]:
-    """Return whether a delimiter splits the header, the share of lines with as many fields, and their number.
+    """Return whether a delimiter splits the header, the fraction of lines like it, and its number of fields.
 
-    ``csv.Sniffer`` guesses from letters too, takes the comma of decimals for a delimiter, and its time grows with the
-    square of a text of quotation marks.
+    ``csv.Sniffer`` is not used: it also considers letters, mistakes decimal commas for delimiters, and takes quadratic
+    time on text full of quotation marks.
     """
     try:
         widths = [len(row) for row in csv.reader(sample.splitlines(keepends=True), delimiter=delimiter) if row]
@@ -195,7 +195,7 @@ def _agreement(sample: str, delimiter: str) -> tuple[bool, float, int]:
 
 
 def _check_header(path: Path, sample: str, separator: str) -> None:
-    """Refuse a header with a name twice: pandas would make up another name for the second."""
+    """Refuse a header that repeats a name: pandas would rename the second column."""
     if separator == DELIMITERS["space"]:
         names = sample.splitlines()[0].split()
     else:

@@ -1,4 +1,4 @@
-"""Columns and rows of a user's file that are not trained on, and the sentences that say so."""
+"""Columns and rows of a user's file that are left out, and the notes that report them."""
 
 from collections.abc import Sequence
 
@@ -8,18 +8,18 @@ from pandas.api.types import is_integer_dtype
 
 from gradclip.errors import DataError, first_few
 
-NAMELESS = "Unnamed: "  # what pandas calls a column without a name
+NAMELESS = "Unnamed: "  # prefix that pandas gives to a column without a name
 
 
 def input_columns(frame: pd.DataFrame, others: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
-    """Return the columns that are inputs where a user names none, and what has to be said about them.
+    """Return the columns that are inputs by default, and notes about them.
 
-    A column without a name that is empty or has the index of a frame that was saved with it is no input: rows that are
-    in order of the target would be predicted from their number.
+    A column without a name that is empty or holds the index of a saved data frame is not an input: if the rows are
+    sorted by the target, the network could predict it from the row number.
 
     Args:
-        frame: the file.
-        others: names of the target, and of the columns that are left out.
+        frame: the content of the file.
+        others: names of the target and of other columns that are not inputs.
     """
     columns = [str(name) for name in frame.columns if name not in others]
     nameless = [name for name in columns if name.startswith(NAMELESS) and _is_index(frame[name])]
@@ -27,20 +27,20 @@ def input_columns(frame: pd.DataFrame, others: Sequence[str]) -> tuple[list[str]
     numbering = [name for name in inputs if _numbers_rows(frame[name])]
     notes = []
     if nameless:
-        notes.append(f"left out, having no name and no more than row numbers: {first_few(nameless)}")
+        notes.append(f"left out, having no name and only row numbers: {first_few(nameless)}")
     if numbering:
         names = ",".join(numbering)
-        notes.append(f"{first_few(numbering)} counts the rows; if it should not be an input: data.exclude=[{names}]")
+        notes.append(f"{first_few(numbering)} counts the rows; to leave it out, set data.exclude=[{names}]")
     return inputs, tuple(notes)
 
 
 def leave_out_rows(
     frame: pd.DataFrame, features: Sequence[str], target: str, missing: str
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Return the rows that are trained on and tested with, and what has to be said about the others.
+    """Return the rows that are kept, and a note about the others.
 
     Args:
-        frame: the file.
+        frame: the content of the file.
         features: names of the input columns.
         target: name of the column to predict.
         missing: ``drop`` leaves out rows with a missing cell, ``median`` those without a target, ``refuse`` none.
@@ -62,12 +62,12 @@ def leave_out_rows(
 
 
 def _is_index(column: pd.Series) -> bool:
-    """Whether a column without a name is empty, or identifies the rows by whole numbers."""
+    """Return whether a column without a name is empty or holds unique integers."""
     return bool(column.isna().all()) or (is_integer_dtype(column) and column.is_unique)
 
 
 def _numbers_rows(column: pd.Series) -> bool:
-    """Whether a column counts the rows, from 0 or 1."""
+    """Return whether a column counts the rows, from 0 or 1."""
     if not is_integer_dtype(column) or column.isna().any() or len(column) < 2 or column.iloc[0] not in (0, 1):
         return False
     return bool((np.diff(column.to_numpy(dtype=np.int64)) == 1).all())

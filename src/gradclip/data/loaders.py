@@ -1,4 +1,4 @@
-"""Batch samplers and the data loader: whole batches, in an order that depends on seed and epoch alone."""
+"""Batch samplers, and a data loader of whole batches; the order depends only on the seed and the epoch."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -11,19 +11,19 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 Loader = DataLoader[tuple[Tensor, ...]]
-EVALUATION_VALUES = 2_000_000  # input values of an evaluation batch: large, since no gradients are kept
+EVALUATION_VALUES = 2_000_000  # input values of an evaluation batch: large, because no gradients are kept
 
 
 class BatchLoader(DataLoader[tuple[Tensor, ...]]):
     """DataLoader of whole batches that resumes within an epoch.
 
-    The dataset is indexed once for each batch, so nothing is collated. Lightning keeps the loader's state in
-    checkpoints; a resumed training continues with the batch that would have come next. The loader draws no number from
-    torch's global generator, so the network's random numbers do not depend on it.
+    The dataset is indexed once for each batch, so nothing is collated. Lightning saves the loader's state in
+    checkpoints, so that a resumed training continues with the next batch. The loader draws no numbers from torch's
+    global generator and does not affect the network's random numbers.
 
     Args:
         dataset: returns a whole batch for each item of the sampler.
-        sampler: yields one item for each batch; the order may depend on the epoch only.
+        sampler: yields one item for each batch; the order may depend only on the epoch.
     """
 
     def __init__(self, dataset: Dataset[Any], sampler: Sampler[Any]) -> None:
@@ -41,21 +41,21 @@ class BatchLoader(DataLoader[tuple[Tensor, ...]]):
         return {"handed_out": self._batches_loaded % len(self)}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Skip these batches in the next epoch."""
+        """Skip the batches that were already loaded when the next epoch starts."""
         self._first = state_dict["handed_out"]
 
 
 class ShuffledBatchSampler(Sampler[Tensor]):
-    """Batches of indices, shuffled in an order that depends on seed and epoch alone.
+    """Batches of shuffled indices; the order depends only on the seed and the epoch.
 
-    A resumed run gets the same batches. With several processes each takes every ``world_size``-th index of a batch; an
-    incomplete last batch drops up to ``world_size - 1`` examples. All parts then have the same size, and the mean over
-    the processes is the mean over the joined batch.
+    A resumed run gets the same batches. With several processes, each takes every ``world_size``-th index of a batch,
+    and an epoch drops up to ``world_size - 1`` examples. All parts then have the same size, so that the mean over the
+    processes is the mean over the whole batch.
 
     Args:
         examples: number of examples.
-        batch_size: examples of a batch, over all processes together.
-        seed: seed of the order.
+        batch_size: examples per batch, over all processes.
+        seed: seed of the shuffling.
         rank: rank of this process.
         world_size: number of processes.
 
@@ -68,10 +68,10 @@ class ShuffledBatchSampler(Sampler[Tensor]):
         self.examples, self.batch_size, self.seed = examples, batch_size, seed
         self.rank, self.world_size = rank, world_size
         self.epoch = 0
-        self._used = examples - examples % world_size  # in an epoch
+        self._used = examples - examples % world_size  # examples per epoch
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of an epoch, counted from 0; Lightning calls this before each."""
+        """Set the epoch, counted from 0; Lightning calls this before each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -82,7 +82,7 @@ class ShuffledBatchSampler(Sampler[Tensor]):
             yield batch[self.rank :: self.world_size]
 
     def order(self) -> Tensor:
-        """Return the indices of the epoch, over all processes together."""
+        """Return the shuffled indices of the epoch, over all processes."""
         state = np.random.SeedSequence([self.seed, self.epoch]).generate_state(1, np.uint64)
         order = torch.randperm(self.examples, generator=torch.Generator().manual_seed(int(state[0] >> np.uint64(1))))
         return order[: self._used]
@@ -91,8 +91,8 @@ class ShuffledBatchSampler(Sampler[Tensor]):
         """Return the indices of a batch in ascending order.
 
         Args:
-            epoch: counted from 1.
-            batch: within the epoch, counted from 0.
+            epoch: number of the epoch, counted from 1.
+            batch: index of the batch within the epoch, counted from 0.
         """
         self.set_epoch(epoch - 1)
         return tuple(sorted(next(islice(self, batch, None)).tolist()))
@@ -103,7 +103,7 @@ class SequentialBatchSampler(Sampler[Tensor]):
 
     Args:
         examples: number of examples.
-        batch_size: examples of a batch.
+        batch_size: examples per batch.
     """
 
     def __init__(self, examples: int, batch_size: int) -> None:
@@ -117,12 +117,12 @@ class SequentialBatchSampler(Sampler[Tensor]):
 
 
 def shuffled_loader(dataset: Dataset[Any], batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> Loader:
-    """Return a loader of shuffled training batches; arguments are those of :class:`ShuffledBatchSampler`.
+    """Return a loader of training batches shuffled by :class:`ShuffledBatchSampler`.
 
     Args:
-        dataset: the training examples; has a length and takes a tensor of indices.
-        batch_size: examples of a batch, over all processes together.
-        seed: seed of the order.
+        dataset: the training examples, with a length and indexed by a tensor of indices.
+        batch_size: examples per batch, over all processes.
+        seed: seed of the shuffling.
         rank: rank of this process.
         world_size: number of processes.
     """
@@ -137,7 +137,7 @@ def evaluation_loader(dataset: Dataset[Any], example: Sequence[int]) -> Loader:
 
 
 def evaluation_batch_size(example: Sequence[int]) -> int:
-    """Return the batch size for evaluation of examples whose inputs have this shape.
+    """Return the batch size for evaluating examples whose inputs have the given shape.
 
     Example:
         >>> evaluation_batch_size((20,)), evaluation_batch_size((1000, 100))

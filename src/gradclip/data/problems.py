@@ -1,4 +1,4 @@
-"""What keeps a table from being trained on: all of it in one line, with the settings that take it."""
+"""Problems of a user's table, reported in one line with the settings that accept the table."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -9,17 +9,17 @@ from gradclip.errors import DataError, first_few
 Fix = Literal[
     "", "data.categorical", "data.exclude", "data.missing=median", "data.missing=drop", "data.task=classification"
 ]
-MOST = 3  # columns that are named for each problem, with their rows
+MOST = 3  # maximum number of columns named for each problem
 
 
 class Problem(NamedTuple):
-    """Something in a column that is not taken as it is.
+    """A problem in a column that prevents training.
 
     Attributes:
-        what: is wrong, the same words for all columns in which it is.
-        column: its name.
-        where: the first row with it, or how much of it there is.
-        fix: the setting that takes it, without a value where that is a list of columns; empty where there is none.
+        what: what is wrong, in the same words for all columns with the same problem.
+        column: name of the column.
+        where: the first row with the problem, or the number of rows that have it.
+        fix: the setting that accepts the column, without its value if that is a list of columns; empty if none does.
     """
 
     what: str
@@ -29,7 +29,7 @@ class Problem(NamedTuple):
 
 
 def refuse_all(problems: Sequence[Problem], target: str) -> None:
-    """Refuse a table with problems, naming all of them and the settings that take it as it is.
+    """Refuse a table with problems; the error names all of them and the settings that accept the table.
 
     Raises:
         DataError: there is a problem.
@@ -38,14 +38,14 @@ def refuse_all(problems: Sequence[Problem], target: str) -> None:
         return
     columns = {problem.column for problem in problems}
     setting = "data.target" if columns == {target} else "data" if target in columns else "data.features"
-    told = "; ".join(f"{what} {first_few(places, MOST)}" for what, places in _places(problems).items())
+    listed = "; ".join(f"{what} {first_few(places, MOST)}" for what, places in _places(problems).items())
     settings = _settings(problems)
-    taken = f"; take it with {' '.join(settings)}" if settings else ""
-    raise DataError(f"{setting}: {told} (rows count from 1 below the header){taken}")
+    fix = f"; to train anyway, set {' '.join(settings)}" if settings else ""
+    raise DataError(f"{setting}: {listed} (rows are counted from 1, without the header){fix}")
 
 
 def _places(problems: Iterable[Problem]) -> dict[str, list[str]]:
-    """Return the columns with each problem, and where in them it is."""
+    """Return, for each problem, the columns that have it and where."""
     places: dict[str, list[str]] = defaultdict(list)
     for problem in problems:
         places[problem.what].append(f"{problem.column!r} ({problem.where})")
@@ -53,12 +53,12 @@ def _places(problems: Iterable[Problem]) -> dict[str, list[str]]:
 
 
 def _settings(problems: Iterable[Problem]) -> list[str]:
-    """Return the settings that take all problems for which there is one."""
+    """Return the settings that fix all problems that a setting can fix."""
     columns: dict[str, list[str]] = defaultdict(list)
     for problem in problems:
         if problem.fix:
             columns[problem.fix].append(problem.column)
-    if {"data.missing=drop", "data.missing=median"} <= columns.keys():  # median leaves out rows without a target
+    if {"data.missing=drop", "data.missing=median"} <= columns.keys():  # median drops rows without a target too
         del columns["data.missing=drop"]
     lists = {"data.categorical", "data.exclude"}
     return [f"{fix}=[{','.join(names)}]" if fix in lists else fix for fix, names in columns.items()]

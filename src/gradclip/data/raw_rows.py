@@ -1,4 +1,4 @@
-"""Rows as a user has them, made ready for the fitted scalers; a stored model does the same with new rows."""
+"""Conversion of a user's rows for the fitted scalers; a stored model converts new rows in the same way."""
 
 from collections.abc import Collection
 
@@ -10,15 +10,15 @@ from gradclip.errors import DataError
 
 
 def inputs_of(rows: pd.DataFrame, categorical: Collection[str], may_be_missing: bool = False) -> pd.DataFrame:
-    """Return rows whose categories are plain values and whose other columns are floats, NaN where they are missing.
+    """Convert categories to plain values and all other columns to floats; missing cells become NaN.
 
     Args:
         rows: the input columns.
-        categorical: names of those that are categories.
-        may_be_missing: whether the scalers fill in what is missing.
+        categorical: names of the categorical columns.
+        may_be_missing: whether cells may be missing, because the scalers fill them in.
 
     Raises:
-        DataError: a cell is missing that may not be, or is not a number.
+        DataError: a cell is missing but may not be, or is not a number.
     """
     missing = rows.isna()
     if not may_be_missing and missing.to_numpy().any():

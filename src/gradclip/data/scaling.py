@@ -27,10 +27,10 @@ class Scaling:
     """Fitted transformers of the inputs and of the target.
 
     Attributes:
-        inputs: turns rows of :func:`gradclip.data.raw_rows.inputs_of` into an array ``[rows, inputs]``.
-        target: scales the target ``[rows, 1]``; its inverse turns the network's outputs into the target's unit. None
-            where the target is classes.
-        categorical: names of the inputs that are categories.
+        inputs: converts rows from :func:`gradclip.data.raw_rows.inputs_of` to an array ``[rows, inputs]``.
+        target: scales the target ``[rows, 1]``; its inverse converts the network's outputs to the target's unit. None
+            for classes.
+        categorical: names of the categorical inputs.
         fills_missing: whether ``inputs`` fills in missing values.
     """
 
@@ -48,12 +48,12 @@ class Scaling:
         return float(ends[1, 0] - ends[0, 0])
 
     def scale_inputs(self, rows: pd.DataFrame) -> NDArray[np.float64]:
-        """Return scaled inputs ``[rows, inputs]`` of rows as a user has them."""
+        """Return the scaled inputs of a user's rows, ``[rows, inputs]``."""
         plain = inputs_of(rows, self.categorical, self.fills_missing)
         return np.asarray(self.inputs.transform(plain), dtype=float)
 
     def scale_target(self, target: pd.Series) -> NDArray[np.float64]:
-        """Return a scaled target of numbers, ``[rows, 1]``."""
+        """Return the scaled numeric target, ``[rows, 1]``."""
         assert self.target is not None
         scaled: NDArray[np.float64] = self.target.transform(_column(target))
         return scaled
@@ -66,10 +66,10 @@ def fit_scaling(table: Table, scale_inputs: str = "none", scale_target: str = "n
         table: the table.
         scale_inputs: scaling of the numeric input columns: ``none``, ``standard`` (mean 0, standard deviation 1) or
             ``minmax`` (0 to 1).
-        scale_target: scaling of the target, with the same choices; a target of classes is not scaled.
+        scale_target: scaling of the target, with the same choices; classes are not scaled.
 
     Raises:
-        DataError: a column whose missing values are filled in has no value in the training rows.
+        DataError: missing values are filled in, and a column has no value in the training rows.
 
     Example:
         >>> from gradclip.data.sources import regression

@@ -1,4 +1,4 @@
-"""The data module of synthetic sequences: generated anew at every step, or a fixed training set."""
+"""Data module of synthetic sequences, generated at every step or once as a fixed training set."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -24,17 +24,19 @@ from gradclip.data.tasks import TASKS, Task
 from gradclip.errors import DataError
 from gradclip.scores import ACCURACY, Split
 
-BLOCK_SIZE = 100  # sequences of validation and test
-# First number of each generator's seed, so that no two streams are equal.
+BLOCK_SIZE = 100  # sequences per block of the validation and test sets
+# First number of each generator's seed, which makes all random streams different.
 TRAINING, TESTING, FIXED, VALIDATION = range(4)
 
 
 class BlockSampler(Sampler[tuple[int, range]]):
-    """Batches of whole blocks of generated sequences, in order: pairs of the epoch, here 0, and block numbers.
+    """Batches of whole blocks of generated sequences, in order.
+
+    Each batch is a pair of the epoch, always 0 in this class, and the block numbers.
 
     Args:
         blocks: number of blocks.
-        blocks_per_batch: blocks of a batch; the last batch may have fewer.
+        blocks_per_batch: blocks per batch; the last batch may have fewer.
     """
 
     def __init__(self, blocks: int, blocks_per_batch: int = 1) -> None:
@@ -49,15 +51,15 @@ class BlockSampler(Sampler[tuple[int, range]]):
 
 
 class EpochBlockSampler(BlockSampler):
-    """A :class:`BlockSampler` whose blocks are different ones in each epoch."""
+    """A :class:`BlockSampler` with different blocks in each epoch."""
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, counted from 0; Lightning calls this before each."""
+        """Set the epoch, counted from 0; Lightning calls this before each epoch."""
         self.epoch = epoch
 
 
 class GeneratedSequences(Dataset[tuple[Tensor, Tensor]]):
-    """Blocks of sequences, each generated from stream, seed, epoch and block number alone.
+    """Blocks of sequences, each generated from the stream, the seed, the epoch and the block number only.
 
     A resumed run gets the same sequences.
 
@@ -65,8 +67,8 @@ class GeneratedSequences(Dataset[tuple[Tensor, Tensor]]):
         task: the task that generates the sequences.
         stream: number of the random stream, which keeps training, validation and test sequences apart.
         seed: seed within the stream.
-        block_size: sequences of a block, over all processes together.
-        rank: rank of this process; it takes every ``world_size``-th sequence of a batch.
+        block_size: sequences per block, over all processes.
+        rank: rank of this process, which takes every ``world_size``-th sequence of a batch.
         world_size: number of processes.
     """
 
@@ -89,16 +91,16 @@ class GeneratedSequences(Dataset[tuple[Tensor, Tensor]]):
 class SequenceData(TrainingData):
     """Batches of a synthetic task: inputs ``[sequences, steps, inputs]`` and the target of the task.
 
-    Validation and test sequences do not depend on the seed. Where training sequences are generated anew at every step,
-    the training score of an epoch is that of its first batches, about as many sequences as there are test sequences.
+    Validation and test sequences do not depend on the seed. If training sequences are generated anew at every step, the
+    training score of an epoch is measured on its first batches, with about as many sequences as the test split has.
 
     Args:
         name: name of the task, a key of ``TASKS``.
-        batch_size: sequences of a training batch, over all processes together.
+        batch_size: sequences per training batch, over all processes.
         seed: seed of the training sequences and of their order.
-        steps_per_epoch: batches of an epoch, where ``train_sequences`` is None.
+        steps_per_epoch: batches per epoch, if ``train_sequences`` is None.
         train_sequences: size of a fixed training set; None generates new sequences at every step.
-        validation_sequences: number of sequences that choose, a multiple of 100.
+        validation_sequences: number of validation sequences, a multiple of 100.
         test_sequences: number of test sequences, a multiple of 100.
         **settings: arguments of the task, such as ``length``.
 
@@ -136,13 +138,13 @@ class SequenceData(TrainingData):
 
     @property
     def shape(self) -> DataShape:
-        """Shapes that the network has to fit."""
+        """Shapes that the network must fit."""
         task = self.task
         return DataShape((task.steps, task.inputs), (task.steps, task.outputs) if task.every_step else (task.outputs,))
 
     @property
     def score_scale(self) -> ScoreScale:
-        """The score of the task, with its baseline and the value from which it is solved."""
+        """The score of the task, with its baseline and the value at which it counts as solved."""
         return self.task.score_scale
 
     @property
@@ -154,18 +156,18 @@ class SequenceData(TrainingData):
         return DataSchema(inputs[:SCHEMA_EXAMPLES].numpy(), columns, "target", None, is_classification)
 
     def batch_indices(self, epoch: int, batch: int) -> tuple[int, ...]:
-        """Return the indices of a training batch in the fixed set, over all processes; none without a fixed set.
+        """Return the indices of a training batch in the fixed set, over all processes; empty without a fixed set.
 
         Args:
-            epoch: counted from 1.
-            batch: within the epoch, counted from 0.
+            epoch: number of the epoch, counted from 1.
+            batch: index of the batch within the epoch, counted from 0.
         """
         if self.train_set is None:
             return ()
         return ShuffledBatchSampler(len(self.train_set), self.batch_size, self.seed).batch_indices(epoch, batch)
 
     def train_dataloader(self) -> Loader:
-        """Return the training batches; with several processes, this one's part of each."""
+        """Return a loader of the training batches; with several processes, of this process's part of each."""
         if self.train_set is None:
             generated = GeneratedSequences(self.task, TRAINING, self.seed, self.batch_size, *self.rank_and_world_size)
             return BatchLoader(generated, EpochBlockSampler(self.steps_per_epoch))
@@ -173,11 +175,11 @@ class SequenceData(TrainingData):
 
     @property
     def splits(self) -> tuple[Split, ...]:
-        """The kinds of sequences."""
+        """The splits in order."""
         return ("train", "validation", "test") if self.validation_sequences else ("train", "test")
 
     def val_dataloader(self) -> list[Loader]:
-        """Return the loaders of training sequences, of validation sequences where there are any, of test sequences."""
+        """Return the loaders of training, validation (if any) and test sequences."""
         drawn = [(VALIDATION, self.validation_sequences)] if self.validation_sequences else []
         others = [self._drawn_loader(stream, count) for stream, count in (*drawn, (TESTING, self.test_sequences))]
         if self.train_set is not None:
@@ -188,7 +190,7 @@ class SequenceData(TrainingData):
         return [BatchLoader(generated, EpochBlockSampler(blocks, max(1, size // self.batch_size))), *others]
 
     def _drawn_loader(self, stream: int, count: int) -> Loader:
-        """Return the loader of sequences that are the same for every seed."""
+        """Return a loader of sequences that are the same for every seed."""
         size = evaluation_batch_size(self.shape.example)
         return BatchLoader(self._drawn_set(stream), BlockSampler(count // BLOCK_SIZE, max(1, size // BLOCK_SIZE)))
 

@@ -1,4 +1,4 @@
-"""The data module of a user's own time series: the last steps as inputs, the target some steps ahead."""
+"""Data module of a user's time series: a window of time steps as inputs, a target some steps ahead."""
 
 from functools import cached_property
 from typing import Any
@@ -26,7 +26,7 @@ class Windows(Dataset[tuple[Tensor, Tensor]]):
     Args:
         inputs: all rows, ``[rows, inputs]``.
         target: the target of all rows, ``[rows, 1]``.
-        series: the windows.
+        series: the time series with the length of a window and the horizon.
         ends: last row of each window of this dataset.
     """
 
@@ -47,10 +47,10 @@ class SeriesData(TrainingData):
     """Scaled batches of time series: inputs ``[windows, steps, inputs]`` and target ``[windows, 1]``.
 
     Args:
-        batch_size: windows of a training batch, over all processes together.
+        batch_size: windows per training batch, over all processes.
         scale_inputs: scaling of the inputs, fitted on the training rows: ``none``, ``standard`` or ``minmax``.
         scale_target: scaling of the target, with the same choices.
-        seed: seed of the order of the batches.
+        seed: seed of the shuffling.
         **settings: arguments of :func:`gradclip.data.time_series.read_series`.
 
     Raises:
@@ -81,7 +81,7 @@ class SeriesData(TrainingData):
 
     @property
     def shape(self) -> DataShape:
-        """Shapes that the network has to fit: a window of all inputs, one output."""
+        """Shapes that the network must fit: a window of all inputs, one output."""
         return DataShape((self.series.window, self.series.table.features.shape[1]), (1,))
 
     @cached_property
@@ -100,27 +100,27 @@ class SeriesData(TrainingData):
 
     @property
     def splits(self) -> tuple[Split, ...]:
-        """The kinds of windows."""
+        """The splits in order."""
         return tuple(self.sets)
 
     def frames(self) -> dict[Split, pd.DataFrame | None]:
-        """Return the unscaled rows of each kind."""
+        """Return the unscaled rows of each split."""
         return self.series.table.frames()
 
     def batch_indices(self, epoch: int, batch: int) -> tuple[int, ...]:
-        """Return the last row, counted from 0, of each window of a training batch over all processes.
+        """Return the last row of each window in a training batch, over all processes; rows are counted from 0.
 
         Args:
-            epoch: counted from 1.
-            batch: within the epoch, counted from 0.
+            epoch: number of the epoch, counted from 1.
+            batch: index of the batch within the epoch, counted from 0.
         """
         sampler = ShuffledBatchSampler(len(self.sets["train"]), self.batch_size, self.seed)
         return tuple(int(row) for row in self.series.ends["train"][list(sampler.batch_indices(epoch, batch))])
 
     def train_dataloader(self) -> Loader:
-        """Return the shuffled training batches; with several processes, this one's part of each."""
+        """Return a loader of the training batches; with several processes, of this process's part of each."""
         return shuffled_loader(self.sets["train"], self.batch_size, self.seed, *self.rank_and_world_size)
 
     def val_dataloader(self) -> list[Loader]:
-        """Return a loader of all windows of each kind."""
+        """Return one loader for each split, over all its windows."""
         return [evaluation_loader(windows, self.shape.example) for windows in self.sets.values()]

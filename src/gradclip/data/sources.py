@@ -36,13 +36,13 @@ class Table:
     Attributes:
         name: name of the table in the store.
         source: path of the file, or the call that generates the table.
-        features: the input columns, one row per example; its index has the row in the file, counted from 0.
+        features: the input columns, one row per example; the index is the row in the file, counted from 0.
         target: the column to predict, unscaled.
         categorical: names of the input columns to encode one-hot.
-        rows: positions of the rows of each kind: ``train``, ``validation`` where there are any, ``test``.
-        labels: the classes of the training rows in ascending order; None where the target is numbers.
-        fills_missing: whether missing inputs are filled in, with values of the training rows.
-        notes: what a user has to know about how the table was read, one sentence each.
+        rows: positions of the rows of each split: ``train``, ``validation`` (if any), ``test``.
+        labels: the classes of the training rows in ascending order; None if the target is numeric.
+        fills_missing: whether missing inputs are filled in from the training rows.
+        notes: messages to the user about how the table was read, one sentence each.
     """
 
     name: str
@@ -66,8 +66,8 @@ class Table:
         return self.rows["test"]
 
     def frames(self) -> dict[Split, pd.DataFrame | None]:
-        """Return the rows of each kind, the target being the last column."""
-        frame = pd.concat([self.features, self.target], axis=1)  # pandas advises against inserting a column into many
+        """Return the rows of each split, with the target as the last column."""
+        frame = pd.concat([self.features, self.target], axis=1)  # pandas warns about inserting a column into many
         return {split: frame.iloc[rows] for split, rows in self.rows.items()}
 
 
@@ -79,18 +79,18 @@ def regression(
     test_fraction: float = 0.5,
     validation_fraction: float = 0.0,
 ) -> Table:
-    """Generate the tutorial's table with scikit-learn's ``make_regression``; the last rows are for testing.
+    """Generate the tutorial's table with scikit-learn's ``make_regression``; the last rows are the test rows.
 
     Args:
         samples: number of rows.
         features: number of input columns.
         noise: standard deviation of the noise added to the target, in the target's unit.
         random_state: seed of the table.
-        test_fraction: fraction of the rows kept for testing.
-        validation_fraction: fraction of the other rows that choose, the last of them.
+        test_fraction: fraction of the rows used for testing.
+        validation_fraction: fraction of the other rows used for validation, the last of them.
 
     Raises:
-        DataError: a fraction leaves no row to train on, to choose by or to test.
+        DataError: a fraction leaves a split without rows.
 
     Example:
         >>> table = regression()
@@ -114,8 +114,8 @@ def diabetes(test_fraction: float = 0.25, validation_fraction: float = 0.0, spli
     """Load scikit-learn's diabetes data set, unscaled.
 
     Args:
-        test_fraction: fraction of the rows kept for testing.
-        validation_fraction: fraction of the other rows that choose.
+        test_fraction: fraction of the rows used for testing.
+        validation_fraction: fraction of the other rows used for validation.
         split_seed: seed of the shuffle before the split.
 
     Raises:
@@ -132,15 +132,15 @@ def diabetes(test_fraction: float = 0.25, validation_fraction: float = 0.0, spli
 
 
 def wine(test_fraction: float = 0.25, validation_fraction: float = 0.0, split_seed: int = 0) -> Table:
-    """Load scikit-learn's wine data set; every class has its share of each part.
+    """Load scikit-learn's wine data set, with a stratified split.
 
     Args:
-        test_fraction: fraction of the rows kept for testing.
-        validation_fraction: fraction of the other rows that choose.
+        test_fraction: fraction of the rows used for testing.
+        validation_fraction: fraction of the other rows used for validation.
         split_seed: seed of the shuffle before the split.
 
     Raises:
-        DataError: a part of the split would have a row of not every class.
+        DataError: a split would lack a class.
 
     Example:
         >>> wine().features.shape, wine().labels
@@ -172,25 +172,25 @@ def table(
     """Read a table from a CSV or Parquet file, or a folder of Parquet files.
 
     Args:
-        path: of the file or folder.
+        path: path of the file or folder.
         target: name of the column to predict.
-        task: whether the target is classes; ``auto``: where it is text, booleans or categories.
-        features: names of the input columns; None: all but the target, ``exclude`` and row numbers without a name.
+        task: kind of the target; with ``auto``, text, booleans and categories are classes.
+        features: names of the input columns; by default all but the target, ``exclude`` and unnamed row numbers.
         exclude: names of columns to leave out.
-        categorical: names of the input columns to encode one-hot, beside text of few values.
-        missing: what becomes of missing cells: ``refuse``; ``drop`` their rows; or fill in the ``median`` of the
-            training rows, in categories their most frequent value, and drop rows without a target.
-        stratify: whether each class has its share of the training, of the validation and of the test rows.
-        test_fraction: fraction of the rows kept for testing.
-        validation_fraction: fraction of the other rows that choose.
+        categorical: names of the input columns to encode one-hot, in addition to text with few values.
+        missing: treatment of missing cells: ``refuse``; ``drop`` their rows; or ``median``, which fills in the median
+            of the training rows, for categories the most frequent value, and drops rows without a target.
+        stratify: whether all splits have the same proportions of classes.
+        test_fraction: fraction of the rows used for testing.
+        validation_fraction: fraction of the other rows used for validation.
         split_seed: seed of the shuffle before the split.
-        delimiter: of a CSV file: ``comma``, ``semicolon``, ``tab``, ``pipe``, ``space`` or ``auto``.
-        decimal: sign of its numbers: ``point``, ``comma`` or ``auto``.
-        encoding: of its text, as Python names it, or ``auto``.
+        delimiter: delimiter of a CSV file: ``comma``, ``semicolon``, ``tab``, ``pipe``, ``space`` or ``auto``.
+        decimal: decimal sign of a CSV file: ``point``, ``comma`` or ``auto``.
+        encoding: encoding of a CSV file: the name of a Python codec, or ``auto``.
 
     Raises:
-        DataError: the file cannot be read or has too few rows to split, a column does not exist, or has values that
-            cannot be trained on; the message has all of these.
+        DataError: the file cannot be read or has too few rows to split, a column does not exist, or values cannot be
+            trained on; the message lists all such values.
     """
     file = Path(path).expanduser()
     frame, notes = read_file(file, Form(delimiter, decimal, encoding))
@@ -198,16 +198,16 @@ def table(
     check_column_settings(frame, columns, target, categorical, exclude)
     for setting, names in (("data.features", columns), ("data.exclude", exclude)):
         if target in names:
-            raise DataError(f"{setting}: got {target!r}; that is the target")
+            raise DataError(f"{setting}: got {target!r}; must not be the target")
     frame, dropped = leave_out_rows(frame, columns, target, missing)
-    by_itself = [name for name in find_categories(frame, columns) if name not in categorical]
+    detected = [name for name in find_categories(frame, columns) if name not in categorical]
     is_classification = takes_task(frame[target], task)
-    categories = [*categorical, *by_itself]
+    categories = [*categorical, *detected]
     check_values(frame, columns, target, categories, is_classification, missing)
     check_encoded_size(frame, categories)
     labels = as_labels(frame[target]) if is_classification else None
     rows = _split(len(frame), test_fraction, validation_fraction, split_seed, labels if stratify else None)
-    encoded = [f"encoded one-hot, being text of few values: {first_few(by_itself)}"] if by_itself else []
+    encoded = [f"read as categories and encoded one-hot: {first_few(detected)}"] if detected else []
     return Table(
         name=file.name.partition(".")[0],
         source=str(file.resolve()),
@@ -236,7 +236,7 @@ def _split(
     split_seed: int,
     labels: pd.Series | None = None,
 ) -> dict[Split, Rows]:
-    """Return shuffled rows of each kind, with labels each class's share in all; the test rows are taken first."""
+    """Split shuffled rows, stratified by labels if there are any; the test rows are taken first."""
     if count < 4:
         raise DataError(f"data: got {count} rows; needs at least 4")
     others, test = _take(np.arange(count), "test", test_fraction, split_seed, labels)
@@ -247,41 +247,42 @@ def _split(
 
 
 def _by_split(train: Rows, test: Rows, validation: Rows | None = None) -> dict[Split, Rows]:
-    """Return the rows of each kind by its name, in order."""
+    """Return the rows by split, in order."""
     return {"train": train, **({} if validation is None else {"validation": validation}), "test": test}
 
 
 def _cut(rows: Rows, split: Split, fraction: float) -> tuple[Rows, Rows]:
-    """Split rows into the first ones and a fraction of them, the last ones."""
+    """Split off a fraction of the rows from their end; return the other rows first."""
     left = len(rows) - round(len(rows) * fraction)
     if fraction and left in {0, len(rows)}:
-        what = "train on" if left == 0 else "test" if split == "test" else "choose by"
+        what = "train on" if left == 0 else "test on" if split == "test" else "validate on"
         raise DataError(f"data.{split}_fraction: got {fraction}; leaves none of {len(rows)} rows to {what}")
     return rows[:left], rows[left:]
 
 
 def _take(rows: Rows, split: Split, fraction: float, split_seed: int, labels: pd.Series | None) -> tuple[Rows, Rows]:
-    """Split rows into those that are left and a fraction of them."""
+    """Split off a random fraction of the rows; return the other rows first."""
     own = None if labels is None else labels.iloc[rows]
     if own is not None:
         _check_stratified(own, split, fraction)
     try:
         left, taken = train_test_split(rows, test_size=fraction, random_state=split_seed, stratify=own)
     except ValueError as error:
-        raise DataError(f"data.{split}_fraction: got {fraction}; leaves no rows to train on of {len(rows)}") from error
+        rule = f"leaves none of {len(rows)} rows to train on"
+        raise DataError(f"data.{split}_fraction: got {fraction}; {rule}") from error
     return left, taken
 
 
 def _check_stratified(labels: pd.Series, split: Split, fraction: float) -> None:
-    """Refuse classes of which training or the other part would get no row."""
+    """Refuse a stratified split that would leave a class without a row on either side."""
     counts = labels.value_counts()
     instead = "data.stratify=false" + (" or data.validation_fraction=0" if split == "validation" else "")
     if counts.min() < 2:
         alone = first_few(repr(label) for label in counts.index[counts < 2])
-        where, use = ("has a single row", "test") if split == "test" else ("keeps a single row", "choose by")
+        where, use = ("has a single row", "test on") if split == "test" else ("keeps a single row", "validate on")
         got = f"data.target: column {labels.name!r} {where} of {alone}"
         raise DataError(f"{got}; each class needs one to train on and one to {use}, or set {instead}")
     taken = math.ceil(len(labels) * fraction)
     if min(taken, len(labels) - taken) < len(counts):
-        rule = f"leaves less than a row of each of {len(counts)} classes on one side"
+        rule = f"must leave a row of each of the {len(counts)} classes on both sides"
         raise DataError(f"data.{split}_fraction: got {fraction}; {rule}, or set {instead}")

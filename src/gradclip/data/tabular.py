@@ -1,4 +1,4 @@
-"""The data module of a table of independent rows."""
+"""Data module of a table of independent rows."""
 
 from functools import cached_property
 
@@ -19,22 +19,22 @@ from gradclip.scores import ACCURACY, MSE, Split
 
 
 class TabularData(TrainingData):
-    """Scaled batches of a table: inputs ``[rows, inputs]``, and target ``[rows, 1]`` or numbers of classes ``[rows]``.
+    """Scaled batches of a table: inputs ``[rows, inputs]``, and target ``[rows, 1]`` or class numbers ``[rows]``.
 
     Args:
         table: the table.
-        batch_size: rows of a training batch, over all processes together.
+        batch_size: rows per training batch, over all processes.
         scale_inputs: scaling of the numeric input columns: ``none``, ``standard`` or ``minmax``.
-        scale_target: scaling of a target of numbers, with the same choices.
-        class_weights: weights of the classes in the loss: ``none``, or ``balanced`` for all classes to count the same.
-        seed: seed of the order of the batches.
+        scale_target: scaling of a numeric target, with the same choices.
+        class_weights: class weights in the loss: ``none``, or ``balanced`` to make all classes count equally.
+        seed: seed of the shuffling.
 
     Attributes:
-        class_weights: ``[classes]``; None where all rows count the same.
+        class_weights: ``[classes]``; None if all rows count equally.
 
     Raises:
-        DataError: there are fewer training rows than ``batch_size``, all training targets are equal, or a setting is
-            for the other kind of target.
+        DataError: there are fewer training rows than ``batch_size``, all training targets are equal, or a setting does
+            not apply to this kind of target.
 
     Example:
         >>> from gradclip.data.sources import regression
@@ -66,13 +66,13 @@ class TabularData(TrainingData):
 
     @property
     def shape(self) -> DataShape:
-        """Shapes that the network has to fit: inputs after one-hot encoding, one output or one for each class."""
+        """Shapes that the network must fit: inputs after one-hot encoding, one output or one for each class."""
         outputs = 1 if self.table.labels is None else len(self.table.labels)
         return DataShape((int(self.sets["train"].tensors[0].shape[1]),), (outputs,))
 
     @cached_property
     def score_scale(self) -> ScoreScale:
-        """The mean squared error with the variance of the training targets, or the accuracy with that of one guess."""
+        """The score and its baseline: MSE and the variance of the training targets, or accuracy and chance."""
         if self.table.labels is not None:
             return ScoreScale(ACCURACY, chance(numbers_of(self._training_target, self.table.labels)))
         return ScoreScale(MSE, float(np.var(self._training_target)))
@@ -86,19 +86,19 @@ class TabularData(TrainingData):
 
     @property
     def splits(self) -> tuple[Split, ...]:
-        """The kinds of rows."""
+        """The splits in order."""
         return tuple(self.sets)
 
     def frames(self) -> dict[Split, pd.DataFrame | None]:
-        """Return the unscaled rows of each kind."""
+        """Return the unscaled rows of each split."""
         return self.table.frames()
 
     def batch_indices(self, epoch: int, batch: int) -> tuple[int, ...]:
-        """Return the rows of the file, counted from 0, in a training batch over all processes.
+        """Return the rows in a training batch, over all processes, as row numbers of the file counted from 0.
 
         Args:
-            epoch: counted from 1.
-            batch: within the epoch, counted from 0.
+            epoch: number of the epoch, counted from 1.
+            batch: index of the batch within the epoch, counted from 0.
         """
         sampler = ShuffledBatchSampler(len(self.sets["train"]), self.batch_size, self.seed)
         indices = sampler.batch_indices(epoch, batch)
@@ -106,11 +106,11 @@ class TabularData(TrainingData):
         return tuple(sorted(int(row) for row in rows))
 
     def train_dataloader(self) -> Loader:
-        """Return the shuffled training batches; with several processes, this one's part of each."""
+        """Return a loader of the training batches; with several processes, of this process's part of each."""
         return shuffled_loader(self.sets["train"], self.batch_size, self.seed, *self.rank_and_world_size)
 
     def val_dataloader(self) -> list[Loader]:
-        """Return a loader of all rows of each kind."""
+        """Return one loader for each split, over all its rows."""
         return [evaluation_loader(rows, self.shape.example) for rows in self.sets.values()]
 
     @property
@@ -127,24 +127,24 @@ class TabularData(TrainingData):
 
 
 def _check_kind_of_target(table: Table, scale_target: str, class_weights: str) -> None:
-    """Refuse a setting that is for the other kind of target, and numbers that are all equal."""
+    """Refuse settings that do not apply to the kind of target, and a constant numeric target."""
     if table.labels is None:
         if class_weights != "none":
-            raise DataError(f"data.class_weights: got {class_weights!r}; the target is numbers, choose none")
+            raise DataError(f"data.class_weights: got {class_weights!r}; must be none for a numeric target")
         check_not_constant(table.target.iloc[table.train_rows])
     elif scale_target != "none":
-        raise DataError(f"data.scale_target: got {scale_target!r}; the target is classes, choose none")
+        raise DataError(f"data.scale_target: got {scale_target!r}; must be none for a target of classes")
 
 
 def _class_notes(table: Table) -> list[str]:
-    """What has to be said about the classes of a table: which they are, and which no training row has."""
+    """Return notes about the classes of a table: which there are, and which no training row has."""
     if table.labels is None:
         return []
-    notes = [f"the target is {len(table.labels)} classes: {first_few(repr(label) for label in table.labels)}"]
+    notes = [f"the target has {len(table.labels)} classes: {first_few(repr(label) for label in table.labels)}"]
     for split, rows in table.rows.items():
         target = table.target.iloc[rows]
         unseen = target[numbers_of(target, table.labels) == UNSEEN]
         if len(unseen):
             names = first_few(repr(label) for label in unseen.unique())
-            notes.append(f"{len(unseen)} {split} rows count as wrong, no training row being of their class: {names}")
+            notes.append(f"{len(unseen)} {split} rows count as wrong, because no training row has their class: {names}")
     return notes

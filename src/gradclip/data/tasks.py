@@ -1,8 +1,8 @@
 """Synthetic sequence tasks that need a long memory.
 
 The tasks are those of Hochreiter & Schmidhuber 1997, "Long short-term memory", as described by Pascanu et al. 2013, "On
-the difficulty of training recurrent neural networks"; where the two texts are ambiguous, the published programs of
-Pascanu et al. decide.
+the difficulty of training recurrent neural networks"; where the two texts are ambiguous, the published code of
+Pascanu et al. decides.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ class Task:
         inputs: inputs at each time step.
         outputs: outputs of the network: the number of classes, or 1 for a real-valued target.
         every_step: whether there is a target at every time step rather than one for the whole sequence.
-        score_scale: the score, with its baseline and the value from which the task is solved.
+        score_scale: the score, with its baseline and the value at which the task counts as solved.
         draw: takes a random generator and a number of sequences, and returns inputs ``[sequences, steps, inputs]`` and
             target: ``[sequences, 1]`` real-valued, ``[sequences]`` or ``[sequences, steps]`` of classes.
     """
@@ -45,8 +45,8 @@ class Task:
 def adding(length: int, solved_at: float | None = None) -> Task:
     """Adding problem: the sum of the two marked numbers among ``length`` numbers in [0, 1].
 
-    The inputs of a step are mark and number. The first mark is in the first tenth of the sequence, the second between
-    there and the middle. Predicting the mean, 1, gives a mean squared error of 1/6.
+    Each step has two inputs, the mark and the number. The first mark is in the first tenth of the sequence, the second
+    between there and the middle. Predicting the mean, 1, gives a mean squared error of 1/6.
 
     Source: Hochreiter & Schmidhuber 1997, section 5.4; positions as in Pascanu et al. 2013, who halve the sum.
 
@@ -77,8 +77,8 @@ def multiplication(length: int, solved_at: float | None = None) -> Task:
 def temporal_order(length: int, symbols: int = 2, solved_at: float | None = None) -> Task:
     """Temporal order problem: the order in which the symbols A and B appear among four other symbols.
 
-    Inputs are one of six symbols, one-hot, A and B first. A or B appears at ``symbols`` positions, each drawn from one
-    tenth of the sequence: two from the second and the sixth tenth, three from the second, the fourth and the seventh.
+    The input is one of six symbols, one-hot; the first two are A and B. A or B appears at ``symbols`` positions, each
+    drawn from one tenth of the sequence: the second and the sixth, or the second, the fourth and the seventh.
     The class is a binary number whose lowest bit is the first symbol, with A as 0 and B as 1.
 
     Source: Pascanu et al. 2013, section 4.1 (tasks 6a and 6b of Hochreiter & Schmidhuber 1997).
@@ -86,7 +86,7 @@ def temporal_order(length: int, symbols: int = 2, solved_at: float | None = None
     Args:
         length: time steps of a sequence, 10 or more.
         symbols: number of positions with A or B, 2 or 3; there are ``2**symbols`` classes.
-        solved_at: test accuracy from which the task counts as solved.
+        solved_at: accuracy at which the task counts as solved.
 
     Raises:
         DataError: the sequence is too short.
@@ -111,10 +111,10 @@ def temporal_order(length: int, symbols: int = 2, solved_at: float | None = None
 
 
 def random_permutation(length: int, solved_at: float | None = None) -> Task:
-    """Random permutation problem: the first symbol, one of two, has to be predicted at the end.
+    """Random permutation problem: predict the first symbol, one of two, at the end of the sequence.
 
-    Inputs are one of 100 symbols, one-hot; all but the first are any of the other 98. The class is the first symbol;
-    chance is an accuracy of 1/2.
+    The input is one of 100 symbols, one-hot. All but the first are drawn from the other 98. The class is the first
+    symbol; the accuracy of chance is 1/2.
 
     Source: Pascanu et al. 2013, section 4.1.
 
@@ -134,17 +134,17 @@ def random_permutation(length: int, solved_at: float | None = None) -> Task:
 def noiseless_memorization(length: int, values: int = 5, positions: int = 10, solved_at: float | None = None) -> Task:
     """Noiseless memorization problem: repeat a pattern of symbols after ``length`` blank steps, on a cue.
 
-    Inputs are one of ``values`` symbols, blank or the cue, one-hot; the cue comes at the first step of the answer. The
-    target at each step is blank, and in the answer the symbols of the pattern. The baseline is the accuracy of
-    predicting all blanks and guessing the pattern.
+    The input is one of ``values`` symbols, the blank or the cue, one-hot; the cue comes at the first step of the
+    answer. The target is the symbols of the pattern in the answer, and blank at all other steps. The baseline is the
+    accuracy of predicting all blanks and guessing the pattern.
 
     Source: Pascanu et al. 2013, section 4.1 (after Martens & Sutskever 2011).
 
     Args:
         length: blank time steps between pattern and answer, 1 or more.
         values: number of different symbols in the pattern.
-        positions: symbols of a pattern.
-        solved_at: test accuracy from which the task counts as solved.
+        positions: number of symbols in a pattern.
+        solved_at: accuracy at which the task counts as solved.
 
     Raises:
         DataError: the sequence is too short.
@@ -155,15 +155,15 @@ def noiseless_memorization(length: int, values: int = 5, positions: int = 10, so
 def copy(length: int, values: int = 8, positions: int = 10, solved_at: float | None = None) -> Task:
     """Copy problem: repeat a pattern of symbols after ``length`` steps, the last of which is the cue.
 
-    Inputs, target and baseline are otherwise those of :func:`noiseless_memorization`.
+    Inputs, target and baseline are otherwise the same as in :func:`noiseless_memorization`.
 
     Source: Arjovsky et al. 2016, "Unitary evolution recurrent neural networks", section 4.1.
 
     Args:
         length: time steps between pattern and answer, the cue included; 1 or more.
         values: number of different symbols in the pattern.
-        positions: symbols of a pattern.
-        solved_at: test accuracy from which the task counts as solved.
+        positions: number of symbols in a pattern.
+        solved_at: accuracy at which the task counts as solved.
 
     Raises:
         DataError: the sequence is too short.
@@ -199,7 +199,7 @@ def _marked_numbers(name: str, length: int, combine: np.ufunc, score_scale: Scor
 
 
 def _recall(name: str, length: int, values: int, positions: int, solved_at: float | None, cue: int) -> Task:
-    """Return a task that repeats a pattern at the end; ``cue`` is the index of the time step that has the cue."""
+    """Return a task that repeats a pattern at the end; ``cue`` is the index of the cue's time step."""
     _check_length(name, length, least=1)
     steps = length + 2 * positions
 

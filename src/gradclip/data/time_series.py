@@ -1,4 +1,4 @@
-"""A user's own time series: read from a file, cut in time, and the windows in them."""
+"""A user's time series, read from a file, split in time and divided into windows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ from gradclip.scores import SPLITS, Split
 
 @dataclass(frozen=True)
 class TimeSeries:
-    """A table of one or several time series, and the windows in it.
+    """A table of one or several time series, with the windows in it.
 
     Attributes:
         table: all rows; each series begins with its training rows and ends with its test rows.
         window: rows of a window.
-        horizon: rows from the last of a window to that of its target.
-        ends: last row of each window, by kind: that of the row of its target.
+        horizon: rows from the last row of a window to the row of its target.
+        ends: last row of each window, by split; a window belongs to the split of its target's row.
     """
 
     table: Table
@@ -57,31 +57,33 @@ def read_series(
     decimal: str = "auto",
     encoding: str = "auto",
 ) -> TimeSeries:
-    """Read time series from a CSV or Parquet file and split each in time: the last rows are for testing.
+    """Read time series from a CSV or Parquet file and split each in time; the last rows are the test rows.
 
-    The rows before those choose, where ``validation_fraction`` is above 0; a window belongs to the rows of its target.
+    With a ``validation_fraction``, the rows before them are the validation rows. A window belongs to the split of its
+    target's row.
 
     Args:
-        path: of the file, or of a folder of Parquet files; the rows of a series are contiguous and in order of time.
+        path: path of the file, or of a folder of Parquet files. The rows of a series must be contiguous and in order of
+            time.
         target: name of the column to predict.
         time: name of the column of time stamps, numbers or dates.
-        features: names of the numeric input columns; None: all but time, group and ``exclude``, the target's past
-            included.
+        features: names of the numeric input columns; by default all but time, group and ``exclude``, including the
+            past of the target.
         exclude: names of columns to leave out.
-        group: name of the column that identifies the series; None: a single series.
+        group: name of the column that identifies the series; None for a single series.
         window: time steps that the network sees.
-        horizon: time steps from the last of the window to the target.
-        test_fraction: fraction of each series kept for testing.
-        validation_fraction: fraction of its other rows that choose, the last of them.
+        horizon: time steps from the last step of the window to the target.
+        test_fraction: fraction of each series used for testing.
+        validation_fraction: fraction of its other rows used for validation, the last of them.
         allow_gaps: whether time steps may be uneven, such as months or working days; each row then counts as one step.
-        day_first: whether 01/02/2020 is in February; None: as all dates can be read.
-        delimiter: of a CSV file: ``comma``, ``semicolon``, ``tab``, ``pipe``, ``space`` or ``auto``.
-        decimal: sign of its numbers: ``point``, ``comma`` or ``auto``.
-        encoding: of its text, as Python names it, or ``auto``.
+        day_first: whether 01/02/2020 is in February; by default, the order in which all dates are valid.
+        delimiter: delimiter of a CSV file: ``comma``, ``semicolon``, ``tab``, ``pipe``, ``space`` or ``auto``.
+        decimal: decimal sign of a CSV file: ``point``, ``comma`` or ``auto``.
+        encoding: encoding of a CSV file: the name of a Python codec, or ``auto``.
 
     Raises:
         DataError: the file cannot be read, a column or a time stamp is not valid, a series is shorter than window and
-            horizon together, or no window is left to train on, to choose by or to test.
+            horizon together, or a split has no window.
     """
     file = Path(path).expanduser()
     frame, notes = read_file(file, Form(delimiter, decimal, encoding))
@@ -129,12 +131,12 @@ def _split(
 
 
 def _kinds(starts: Rows, lengths: Rows, test_fraction: float, validation_fraction: float) -> NDArray[np.int64]:
-    """Return for each row the number of its kind in ``SPLITS``, which are in order of time."""
+    """Return the index in ``SPLITS`` of each row's split; the splits are in order of time."""
     before_test = lengths - np.round(lengths * test_fraction).astype(int)
     trains = before_test - np.round(before_test * validation_fraction).astype(int)
-    place = np.arange(lengths.sum()) - np.repeat(starts, lengths)  # within its series
+    position = np.arange(lengths.sum()) - np.repeat(starts, lengths)  # of each row within its series
     kinds: NDArray[np.int64] = np.add(
-        *(place >= np.repeat(first, lengths) for first in (trains, before_test)), dtype=int
+        *(position >= np.repeat(first, lengths) for first in (trains, before_test)), dtype=int
     )
     return kinds
 
@@ -158,13 +160,13 @@ def _check_lengths(
 
 
 def _check_split(kinds: NDArray[np.int64], test_fraction: float, validation_fraction: float) -> None:
-    """Refuse a split that leaves no window to train on, to choose by or to test."""
+    """Refuse fractions that leave a split without windows."""
     train, validation, test = (np.count_nonzero(kinds == number) for number in range(len(SPLITS)))
     by_test = f"data.test_fraction: got {test_fraction}; leaves none of {len(kinds)} windows"
     by_validation = f"data.validation_fraction: got {validation_fraction}; leaves none of {train + validation} windows"
     if not test:
-        raise DataError(f"{by_test} to test")
+        raise DataError(f"{by_test} to test on")
     if not train:
         raise DataError(f"{by_validation if validation else by_test} to train on")
     if validation_fraction and not validation:
-        raise DataError(f"{by_validation} to choose by")
+        raise DataError(f"{by_validation} to validate on")

@@ -1,4 +1,4 @@
-"""Time stamps of a series: read as numbers, and refused where they are not in order or at even steps."""
+"""Time stamps of a series: conversion to numbers, and checks of their order and spacing."""
 
 import warnings
 from typing import Any
@@ -10,7 +10,7 @@ from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype
 
 from gradclip.errors import DataError
 
-STEP_TOLERANCE = 0.01  # relative difference between two time steps that count as equal: time stamps are rounded
+STEP_TOLERANCE = 0.01  # relative difference up to which time steps count as equal, because time stamps are rounded
 
 
 def check_timestamps(
@@ -23,7 +23,7 @@ def check_timestamps(
         time: name of the column of time stamps, numbers or dates.
         group: name of the column that identifies the series; None for a single series.
         allow_gaps: whether steps may be uneven.
-        day_first: whether 01/02/2020 is in February; None: as all dates can be read.
+        day_first: whether 01/02/2020 is in February; by default, the order in which all dates are valid.
 
     Raises:
         DataError: a time stamp is missing, not a number or date, not later than the one before or after an uneven step,
@@ -31,7 +31,7 @@ def check_timestamps(
     """
     for setting, name in (("data.time", time), ("data.group", group)):
         if name is not None and (missing := frame[name].isna()).any():
-            where = f"column {name!r}, row {int(np.argmax(missing)) + 1}: missing ({int(missing.sum())} such)"
+            where = f"column {name!r}, row {int(np.argmax(missing)) + 1}: missing ({int(missing.sum())} in total)"
             raise DataError(f"{setting}: {where}; every row needs one")
     stamps = stamps_as_numbers(frame[time], day_first)
     same_series = np.full(len(frame) - 1, True)
@@ -43,20 +43,20 @@ def check_timestamps(
 
 
 def stamps_as_numbers(stamps: pd.Series, day_first: bool | None = None) -> NDArray[np.float64] | NDArray[np.int64]:
-    """Return time stamps as numbers, dates as nanoseconds; offsets from UTC are taken into account.
+    """Convert time stamps to numbers, and dates to nanoseconds; offsets from UTC are taken into account.
 
     Args:
         stamps: numbers or dates.
-        day_first: whether 01/02/2020 is in February; None: as all dates can be read.
+        day_first: whether 01/02/2020 is in February; by default, the order in which all dates are valid.
 
     Raises:
-        DataError: they are neither, or can be read with the day first and with the month first.
+        DataError: a time stamp is neither, or dates are valid both with the day first and with the month first.
     """
     if is_numeric_dtype(stamps):
         return stamps.to_numpy()
     if is_datetime64_any_dtype(stamps):
         return _nanoseconds(stamps)
-    for form in ("ISO8601", "%d.%m.%Y", "%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S"):  # that leave no choice
+    for form in ("ISO8601", "%d.%m.%Y", "%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S"):  # unambiguous formats
         read = pd.to_datetime(stamps, errors="coerce", utc=True, format=form)
         if read.notna().all():
             return _nanoseconds(read)
@@ -64,7 +64,7 @@ def stamps_as_numbers(stamps: pd.Series, day_first: bool | None = None) -> NDArr
     readings = {order: read for order in orders if (read := _read(stamps, order)).notna().all()}
     if not readings:
         row = int(np.argmax(_read(stamps, orders[-1]).isna()))
-        rule = "must be a number or a date" if row == 0 else f"must be a date in the form of {stamps.iloc[0]!r}"
+        rule = "must be a number or a date" if row == 0 else f"must be a date in the format of {stamps.iloc[0]!r}"
         raise DataError(f"data.time: column {stamps.name!r}, row {row + 1}: got {stamps.iloc[row]!r}; {rule}")
     if len(readings) == 2 and not readings[True].equals(readings[False]):
         got = f"column {stamps.name!r}, row 1: got {stamps.iloc[0]!r}"
@@ -73,8 +73,8 @@ def stamps_as_numbers(stamps: pd.Series, day_first: bool | None = None) -> NDArr
 
 
 def _read(stamps: pd.Series, day_first: bool) -> pd.Series:
-    """Return dates, missing where they cannot be read in the form of the first."""
-    with warnings.catch_warnings(category=UserWarning, action="ignore"):  # of dates in several forms
+    """Parse dates in the format of the first one; dates in another format become missing."""
+    with warnings.catch_warnings(category=UserWarning, action="ignore"):  # about mixed formats
         return pd.to_datetime(stamps.map(str), errors="coerce", utc=True, dayfirst=day_first)
 
 

@@ -1,4 +1,4 @@
-"""The columns of a CSV file with the types of their values, and what kind of values a column holds."""
+"""Column types: conversion of the columns of a CSV file, and the kind of values in a column."""
 
 import math
 import re
@@ -10,19 +10,19 @@ from pandas.api.types import infer_dtype, is_bool_dtype
 
 Kind = Literal["numbers", "categories", "text", "dates", "not quite numbers", "empty", "other"]
 
-MISSING = ("NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-nan", "<NA>", "NULL", "null", "None", "-", "?")  # among numbers
+MISSING = ("NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-nan", "<NA>", "NULL", "null", "None", "-", "?")  # in numbers
 BOOLEANS = {"true": True, "false": False}
-KINDS: dict[str, Kind] = {  # by the names of pandas
+KINDS: dict[str, Kind] = {  # by the type that pandas infers
     **dict.fromkeys(("boolean", "integer", "floating", "decimal", "mixed-integer-float"), "numbers"),
     **dict.fromkeys(("date", "datetime", "datetime64"), "dates"),
 }
 COMMA_NUMBER = re.compile(r"\s*[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?([eE][+-]?\d+)?\s*")
-NUMBER_LIKE = re.compile(r"[\s$€£+-]*\d[\d.,' ]*[\s%$€£]*")  # with a unit, or with thousands set apart
+NUMBER_LIKE = re.compile(r"[\s$€£+-]*\d[\d.,' ]*[\s%$€£]*")  # with a unit, or with thousands separators
 DATE = re.compile(r"\s*\d{1,4}([-/.])\d{1,2}\1\d{1,4}([ T]\d{1,2}:\d{2}.*)?\s*")
 
 
 def uses_decimal_comma(frame: pd.DataFrame) -> bool:
-    """Whether a column holds numbers such as ``1,5`` and ``1.000,5``, and nothing else.
+    """Return whether any column holds only numbers such as ``1,5`` and ``1.000,5``.
 
     Example:
         >>> uses_decimal_comma(pd.DataFrame({"price": ["1,5", "1.000,5", "2"], "city": ["Ulm", "Bonn", "Ulm"]}))
@@ -33,12 +33,12 @@ def uses_decimal_comma(frame: pd.DataFrame) -> bool:
 
 
 def plain_columns(frame: pd.DataFrame, decimal_comma: bool = False) -> pd.DataFrame:
-    """Give the columns of a CSV file the types of their values.
+    """Convert the columns of a CSV file to the types of their values.
 
-    Cells such as "NA" are missing in a column of numbers or booleans; in one of text they are text.
+    Cells such as "NA" are missing in a column of numbers or booleans; in a text column they are text.
 
     Args:
-        frame: columns as pandas reads them.
+        frame: the columns as pandas reads them.
         decimal_comma: whether numbers are written as ``1.000,5``.
     """
     others = [str(name) for name, kind in frame.dtypes.items() if not _is_plain(kind)]
@@ -46,7 +46,7 @@ def plain_columns(frame: pd.DataFrame, decimal_comma: bool = False) -> pd.DataFr
 
 
 def sound_columns(frame: pd.DataFrame, largest: float) -> set[str]:
-    """Return the names of the columns of plain numbers that are all there and at most ``largest``, at once.
+    """Return the names of the numeric columns with no value missing or above ``largest`` in magnitude.
 
     Example:
         >>> sound_columns(pd.DataFrame({"a": [1, 2], "b": [1, np.nan], "c": ["x", "y"]}), largest=9.0)
@@ -72,7 +72,7 @@ def _plain_column(column: pd.Series, decimal_comma: bool) -> pd.Series:
 
 
 def kind_of(column: pd.Series) -> Kind:
-    """Return what a column holds.
+    """Return the kind of values in a column.
 
     Example:
         >>> kind_of(pd.Series([1, 2])), kind_of(pd.Series(["1", "x", "3"])), kind_of(pd.Series(["Ulm", "Bonn"]))
@@ -101,12 +101,12 @@ def _kind_of_text(texts: pd.Series) -> Kind:
 
 
 def is_boolean(column: pd.Series) -> bool:
-    """Whether a column holds booleans, missing ones aside."""
+    """Return whether a column holds booleans; missing values are ignored."""
     return bool(is_bool_dtype(column)) or infer_dtype(column, skipna=True) == "boolean"
 
 
 def as_floats(column: pd.Series) -> pd.Series:
-    """Return numbers or booleans as floats, NaN where they are missing."""
+    """Convert numbers or booleans to floats; missing values become NaN."""
     if isinstance(column.dtype, np.dtype) and column.dtype != object:
         return column.astype(float)
     return column.astype(object).where(column.notna(), np.nan).map(_as_float).astype(float)
@@ -115,7 +115,7 @@ def as_floats(column: pd.Series) -> pd.Series:
 def _as_float(value: Any) -> float:
     try:
         return float(value)
-    except OverflowError:  # of an integer of hundreds of digits
+    except OverflowError:  # an integer of hundreds of digits
         return math.inf if value > 0 else -math.inf
 
 
@@ -124,7 +124,7 @@ def _numbers_among(values: pd.Series) -> int:
 
 
 def _is_plain(kind: object) -> bool:
-    """Whether a type is NumPy's of booleans, integers or real numbers."""
+    """Return whether a dtype is NumPy's for booleans, integers or real numbers."""
     return isinstance(kind, np.dtype) and kind.kind in "biuf"
 
 
@@ -133,5 +133,5 @@ def _is_text(column: pd.Series) -> bool:
 
 
 def _different(column: pd.Series) -> pd.Series:
-    """Return the different texts of a column, without the marks of missing values."""
+    """Return the different texts of a column, without markers of missing values."""
     return column.drop_duplicates()[lambda texts: texts.notna() & ~texts.isin(MISSING)]

@@ -1,6 +1,6 @@
-"""Many trainings at once: replicas that differ in seed and in numbers, stacked under ``torch.vmap``.
+"""Stacked training of many replicas, which differ in seed and numbers, under ``torch.vmap``.
 
-``replicas.py`` builds each replica's data and initial network; ``training.py`` trains them all, through the stacked
-network, clipper and optimizers, and returns for each what its ordinary run would. Read
-:meth:`gradclip.stacked.training.StackedTraining.run` first.
+``replicas.py`` builds each replica's data and initial network. ``training.py`` trains them together, with the stacked
+network, clipper and optimizers, and returns for each replica the result of its ordinary run. Start with
+:meth:`gradclip.stacked.training.StackedTraining.run`.
 """

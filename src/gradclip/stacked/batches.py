@@ -33,11 +33,11 @@ class Batch(NamedTuple):
 class StackedBatches:
     """The training batches of all replicas, read from the loaders of their ordinary runs.
 
-    Stored examples lie on the device, and a batch is the indices of its rows for each order of them. Examples that are
-    generated travel to the device batch by batch.
+    Stored examples are kept on the device, and a batch consists of row indices for each data set. Generated examples
+    are moved to the device batch by batch.
 
     Args:
-        data: the data of each replica; replicas may share them.
+        data: the data set of each replica; replicas may share one.
         options: device and dtype of the training.
 
     Attributes:
@@ -48,11 +48,11 @@ class StackedBatches:
     def __init__(self, data: Sequence[TrainingData], options: TensorOptions) -> None:
         unique = {id(one): one for one in data}
         number = {key: index for index, key in enumerate(unique)}
-        self._loaders: list[Any] = [one.train_dataloader() for one in unique.values()]  # whose samplers have epochs
-        self._data_of = torch.tensor([number[id(one)] for one in data])  # of each replica
+        self._loaders: list[Any] = [one.train_dataloader() for one in unique.values()]  # samplers have epochs
+        self._data_of = torch.tensor([number[id(one)] for one in data])  # index of each replica's data set
         self._options = options
         self.batches_per_epoch = len(self._loaders[0].sampler)
-        self._epoch: Sequence[Any] = ()  # its batches: their rows, [data, rows], or what makes them
+        self._epoch: Sequence[Any] = ()  # its batches: rows, [data, rows], or items of generated data
         self._is_stored = isinstance(self._loaders[0].sampler, ShuffledBatchSampler)
         self.width = 1 if self._is_stored else 2
         self._examples, self._first_row = self._read_stored() if self._is_stored else ((), torch.empty(0))
@@ -61,7 +61,7 @@ class StackedBatches:
         """Start an epoch, counted from 0; return the indices of its batches."""
         for loader in self._loaders:
             loader.sampler.set_epoch(epoch)
-        if self._is_stored:  # all rows at once: a GPU waits for each copy
+        if self._is_stored:  # copy all rows at once: each copy stalls a GPU
             orders = torch.stack([loader.sampler.order() for loader in self._loaders]).to(self._options.device)
             self._epoch = torch.split(orders, self._loaders[0].sampler.batch_size, dim=1)
         else:
@@ -69,10 +69,10 @@ class StackedBatches:
         return range(self.batches_per_epoch)
 
     def tensors(self, index: int) -> tuple[Tensor, ...]:
-        """Return a batch of the epoch for all data, on the device: the argument of what :meth:`reader` returns.
+        """Return a batch of the epoch for all data sets, on the device, as a function from :meth:`reader` takes it.
 
         Args:
-            index: of the batch within the epoch, counted from 0.
+            index: index of the batch within the epoch, counted from 0.
         """
         if self._is_stored:
             return (self._epoch[index],)
@@ -80,7 +80,7 @@ class StackedBatches:
         return tuple(self._options.convert(torch.stack(part)) for part in zip(*examples, strict=True))
 
     def reader(self, replicas: Tensor) -> Callable[[Sequence[Tensor]], Batch]:
-        """Return a function that reads the batches of some replicas, by operations on the device only.
+        """Return a function that reads the batches of some replicas, with operations on the device only.
 
         Args:
             replicas: indices of the replicas, ``[replicas]``.
@@ -100,7 +100,7 @@ class StackedBatches:
         return read
 
     def _read_stored(self) -> tuple[Examples, Tensor]:
-        """Return all stored examples in one table on the device, and where those of each data begin."""
+        """Return all stored examples as one table on the device, and the first row of each data set."""
         datasets: dict[int, Any] = {id(loader.dataset): loader.dataset for loader in self._loaders}
         sizes = torch.tensor([len(dataset) for dataset in datasets.values()])
         parts = [dataset[torch.arange(len(dataset))] for dataset in datasets.values()]
@@ -119,25 +119,25 @@ def _with_max_abs(inputs: Tensor, targets: Tensor) -> Batch:
 
 
 def _max_abs(inputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the largest |element| in each of the first dimension, ``[2, ...]``; NaN unless both are floating-point."""
+    """Return the largest |element| at each index of dimension 0, ``[2, ...]``; NaN unless both are floating-point."""
     if not (inputs.is_floating_point() and targets.is_floating_point()):
         return torch.full((2, len(inputs)), torch.nan, device=inputs.device)
     return torch.stack([part.flatten(1).abs().amax(dim=1) for part in (inputs, targets)])
 
 
 class StackedEvaluationBatches:
-    """The examples on which replicas are scored, on the device; those that several have in common are read once.
+    """Examples on which replicas are scored, on the device; shared examples are read once.
 
     Args:
-        data: the data of each replica; replicas may share them.
+        data: the data set of each replica; replicas may share one.
         options: device and dtype of the training.
     """
 
     def __init__(self, data: Sequence[TrainingData], options: TensorOptions) -> None:
         self._options = options
-        self._replicas: dict[Split, dict[Any, list[int]]] = {split: {} for split in data[0].splits}  # by their key
+        self._replicas: dict[Split, dict[Any, list[int]]] = {split: {} for split in data[0].splits}  # by key
         self._loaders: dict[Any, Loader] = {}
-        self._fixed: dict[Any, list[Examples]] = {}  # those that are the same in every epoch
+        self._fixed: dict[Any, list[Examples]] = {}  # batches that are the same in every epoch
         keys_of: dict[int, list[Any]] = {}
         for replica, one in enumerate(data):
             if id(one) not in keys_of:
@@ -148,7 +148,7 @@ class StackedEvaluationBatches:
                 replicas.setdefault(key, []).append(replica)
 
     def groups(self, split: Split) -> dict[Any, list[int]]:
-        """Return the replicas that share the examples of one kind, by a key of the examples."""
+        """Return the replicas that share the examples of a split, by key of the examples."""
         return self._replicas[split]
 
     def batches(self, key: Any, epoch: int) -> Iterator[Examples]:
@@ -167,6 +167,6 @@ class StackedEvaluationBatches:
 
 
 def _examples_key(loader: Loader) -> Any:
-    """Return a key that loaders of the same examples have in common."""
+    """Return a key that is the same for all loaders of the same examples."""
     dataset = loader.dataset
     return (dataset.stream, dataset.seed) if isinstance(dataset, GeneratedSequences) else id(dataset)

@@ -19,10 +19,10 @@ class Clipped(NamedTuple):
 
     Attributes:
         gradients: the clipped gradients, ``[replicas, parameters]``.
-        coefficients: what the gradients were multiplied by, ``[replicas, 1]``, or ``[replicas, parameter tensors]``;
-            None unless clipping multiplies.
+        coefficients: factors of the gradients, ``[replicas, 1]`` or ``[replicas, parameter tensors]``; None if the
+            method does not multiply.
         state: the next state of the clipper.
-        skipped: whether each replica's update is to be skipped, ``[replicas]``; None where the method skips none.
+        skipped: whether to skip each replica's update, ``[replicas]``; None if the method never skips.
     """
 
     gradients: Tensor
@@ -32,17 +32,17 @@ class Clipped(NamedTuple):
 
 
 class StackedClipper:
-    """One clipping method applied to all replicas, which may differ in its numbers.
+    """One clipping method for all replicas, with numeric settings that may differ.
 
     Args:
-        configs: of the replicas.
+        configs: configs of the replicas.
         network: the stacked network.
         device: the device of the training.
 
     Attributes:
-        settings: the method and its settings, those of the first replica.
+        settings: the method and the settings of the first replica.
         varying: the settings that differ among replicas, by path, ``[replicas]`` each.
-        multiplies: whether the method multiplies the gradients, by 1 if it is no clipping.
+        multiplies: whether the method multiplies the gradients; ``clip=none`` multiplies by 1.
         changes_direction: whether clipping may change the direction of the gradient.
         may_skip: whether the method may skip updates.
     """
@@ -57,10 +57,10 @@ class StackedClipper:
         self.changes_direction, self.may_skip = clipper.changes_direction, clipper.may_skip
         self._rescales = type(clipper).transform is Rescaler.transform and not self.may_skip
         self.multiplies = self._changes_nothing or self._is_lightning_norm or self._rescales
-        self._part_of = torch.repeat_interleave(torch.tensor(network.sizes)).to(device)  # of each element of a row
+        self._part_of = torch.repeat_interleave(torch.tensor(network.sizes)).to(device)  # tensor of each element
 
     def init(self, parameters: Gradients) -> State:
-        """Return the clipper's state of all replicas before the first step, ``[replicas, ...]`` each.
+        """Return the initial state of the clipper for all replicas, ``[replicas, ...]`` each.
 
         Raises:
             ClippingError: a pattern matches no parameter.
@@ -78,7 +78,7 @@ class StackedClipper:
         Args:
             gradients: ``[replicas, parameters]``.
             parameters: ``[replicas, parameters]``.
-            state: of :meth:`init`, or of the step before, ``[replicas, ...]`` each.
+            state: state from :meth:`init` or the previous step, ``[replicas, ...]`` each.
             varying: rows of :attr:`varying`, ``[replicas]`` each.
         """
         if self._changes_nothing:
@@ -117,10 +117,11 @@ class StackedClipper:
 
 
 def _coefficients_of_lightning(gradients: Tensor, value: float | Tensor) -> Tensor:
-    """What Lightning multiplies each replica's gradient by, ``[replicas, 1]``.
+    """Return the factors by which Lightning would multiply the gradients, ``[replicas, 1]``.
 
-    It calls ``torch.nn.utils.clip_grad_norm_``, which unlike :class:`gradclip.Norm` squares in the gradients' own dtype
-    and adds 1e-6 to the norm. Here without ``torch.vmap``, which takes a small network several times as long.
+    Lightning calls ``torch.nn.utils.clip_grad_norm_``. Unlike :class:`gradclip.Norm`, it squares in the gradients' own
+    dtype and adds 1e-6 to the norm. ``torch.vmap`` is avoided here, because it is several times slower for a small
+    network.
 
     Args:
         gradients: ``[replicas, parameters]``.

@@ -1,4 +1,4 @@
-"""Score replicas on each kind of examples, as an ordinary run does at the end of an epoch."""
+"""Scores of replicas on each split, as in an ordinary run at the end of an epoch."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -17,17 +17,17 @@ from gradclip.stacked.network import StackedNetwork
 from gradclip.stacked.state import TensorOptions, TrainState
 from gradclip.training.outcome import Curves
 
-EVALUATION_VALUES_GPU = 100_000_000  # input values of all replicas together: few launches, some gigabytes
+EVALUATION_VALUES_GPU = 100_000_000  # input values of all replicas: few kernel launches, a few gigabytes
 
 
 class StackedEvaluator:
-    """Score all replicas epoch by epoch, and keep their learning curves.
+    """Evaluator that scores all replicas in each epoch and keeps their learning curves.
 
     Args:
-        data: the data of each replica, all with the same kinds of examples.
+        data: the data set of each replica, all with the same splits.
         network: the stacked network.
         options: device and dtype of the training.
-        epochs: of a training that does not end early.
+        epochs: number of epochs of a training that does not end early.
     """
 
     def __init__(
@@ -37,19 +37,19 @@ class StackedEvaluator:
         self.examples = StackedEvaluationBatches(data, options)
         self._score_factors = np.array([_score_factor(one) for one in data])
         self._state: TrainState | None = None
-        self._sums: dict[Any, _ScoreSums] = {}  # of the state, by key of the examples
+        self._sums: dict[Any, _ScoreSums] = {}  # for the state, by key of the examples
         self._curves = {split: np.empty((len(data), epochs)) for split in data[0].splits}
 
     def curves(self, replica: int, epochs: int) -> Curves:
-        """Return a replica's scores on each kind of examples, one for each of so many epochs."""
+        """Return a replica's scores on each split in the first ``epochs`` epochs."""
         return {split: scores[replica, :epochs].tolist() for split, scores in self._curves.items()}
 
     def scores(self, split: Split, epoch: int) -> Floats:
-        """Return the scores of all replicas on one kind of examples, ``[replicas]``.
+        """Return the scores of all replicas on a split, ``[replicas]``.
 
         Args:
-            split: the kind of examples.
-            epoch: counted from 0.
+            split: the split.
+            epoch: number of the epoch, counted from 0.
         """
         return self._curves[split][:, epoch]
 
@@ -63,7 +63,7 @@ class StackedEvaluator:
         self.network.learner.train()
 
     def _mean_scores(self, state: TrainState, split: Split, epoch: int) -> Floats:
-        """Return the score of each replica in a state on one kind of examples, in scaled units."""
+        """Return the score of each replica in a state on a split, in scaled units."""
         scores = np.full(len(state.ids), np.nan)
         for key, ids in self.examples.groups(split).items():
             sums = self._sums_of(state, key, ids)
@@ -76,7 +76,7 @@ class StackedEvaluator:
         return scores
 
     def _sums_of(self, state: TrainState, key: Any, ids: list[int]) -> "_ScoreSums":
-        """Return the sums of the replicas that share examples, the same at each call for the same state."""
+        """Return the score sums of replicas that share examples; calls with the same state return the same object."""
         if state is not self._state:
             self._state, self._sums = state, {}
         if key not in self._sums:
@@ -84,25 +84,25 @@ class StackedEvaluator:
         return self._sums[key]
 
     def _chunks(self, batch: Examples, replicas: int) -> Iterator[Examples]:
-        """Split a batch, so that all replicas together take no more memory than they may."""
+        """Split a batch to limit the memory of all replicas together."""
         values = EVALUATION_VALUES if self.options.device.type == "cpu" else EVALUATION_VALUES_GPU
         rows = max(1, values // (replicas * batch[0][0].numel()))
         return zip(*(torch.split(tensor, rows) for tensor in batch), strict=True)
 
 
 class _ScoreSums:
-    """The scores of some replicas, added up over examples on the device.
+    """Sums of the scores of some replicas over examples, on the device.
 
     Args:
         network: the stacked network.
-        state: of the replicas in training.
-        rows: of the replicas in the state; None for all.
+        state: state of the replicas in training.
+        rows: rows of the replicas in the state; None for all.
         options: device and dtype of the training.
 
     Attributes:
         replicas: number of replicas.
-        rows: of these replicas in the state.
-        add: adds the scores on inputs and targets, ``[examples, ...]`` each.
+        rows: rows of these replicas in the state.
+        add: function that adds the scores on inputs and targets, ``[examples, ...]`` each.
     """
 
     def __init__(self, network: StackedNetwork, state: TrainState, rows: Tensor | None, options: TensorOptions) -> None:
@@ -115,7 +115,7 @@ class _ScoreSums:
         self._counts = torch.zeros_like(self._sums)
 
     def take_means(self) -> Floats:
-        """Return the mean score of each replica, ``[replicas]``, and start anew."""
+        """Return the mean score of each replica, ``[replicas]``, and reset the sums."""
         means: Floats = (self._sums / self._counts).cpu().double().numpy()
         self._sums.zero_()
         self._counts.zero_()

@@ -1,4 +1,4 @@
-"""Functions that are replayed as CUDA graphs on a CUDA device, and called as they are on any other."""
+"""Functions that are replayed as CUDA graphs on a CUDA device, and called directly on other devices."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -26,10 +26,10 @@ class _Graph(NamedTuple):
 class GraphedFunction:
     """A function of tensors that may change other tensors, always the same ones, in place.
 
-    On a CUDA device the first call with arguments of some shapes runs as it is, which initialises the libraries that it
-    uses. The second call is captured as a CUDA graph, and this and all later ones replay it: one launch in place of
-    hundreds. So the function must depend on no value on the device and on nothing in Python that changes between calls.
-    On any other device each call is a plain call.
+    On a CUDA device, the first call with arguments of given shapes runs directly, which initialises the libraries in
+    use. The second call is captured as a CUDA graph. It and all later calls replay the graph, in one launch instead of
+    hundreds. Therefore the function must not depend on values on the device, nor on Python state that changes between
+    calls. On other devices, each call is an ordinary call.
 
     Args:
         function: the function; it returns any number of tensors.

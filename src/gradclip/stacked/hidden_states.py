@@ -1,4 +1,4 @@
-"""Record gradients at the hidden states of stacked replicas."""
+"""Gradients at the hidden states of stacked replicas."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,14 +12,14 @@ from gradclip.telemetry.hidden_states import MAX_SNAPSHOTS, HiddenStateRecord, R
 
 
 class StackedHiddenStateRecorder:
-    """Record gradient norms at the hidden states of all replicas, at the steps of :class:`HiddenStateMonitor`."""
+    """Recorder of gradient norms at the hidden states of all replicas, at the same steps as HiddenStateMonitor."""
 
     def __init__(self) -> None:
-        self._snapshots: list[tuple[int, dict[int, int], dict[RecurrentLayer, Floats]]] = []  # step, row of, norms
+        self._snapshots: list[tuple[int, dict[int, int], dict[RecurrentLayer, Floats]]] = []  # step, rows, norms
         self._interval, self._steps_seen = 1, 0
 
     def start_step(self) -> bool:
-        """Start an optimizer step; return whether it is to be recorded."""
+        """Start an optimizer step; return whether to record it."""
         due = self._steps_seen % self._interval == 0
         self._steps_seen += 1
         return due
@@ -30,8 +30,8 @@ class StackedHiddenStateRecorder:
         Args:
             step: optimizer step, counted from 1.
             replicas: index of the replica in each row.
-            derivatives: of the loss with respect to the hidden states, by recurrent layer, ``[replicas, time steps,
-                sequences, hidden]`` each.
+            derivatives: derivatives of the loss with respect to the hidden states, by recurrent layer,
+                ``[replicas, time steps, sequences, hidden]`` each.
         """
         norms_over_time = torch.vmap(lambda states: tensor_norms(list(states.unbind())))
         norms = {layer: norms_over_time(found).cpu().numpy() for layer, found in derivatives.items()}
@@ -40,7 +40,7 @@ class StackedHiddenStateRecorder:
             self._snapshots, self._interval = self._snapshots[::2], 2 * self._interval
 
     def record_of(self, replica: int) -> HiddenStateRecord | None:
-        """Return a replica's record; None without a snapshot."""
+        """Return a replica's record; None if it has no snapshot."""
         own = [(step, row_of[replica], norms) for step, row_of, norms in self._snapshots if replica in row_of]
         if not own:
             return None

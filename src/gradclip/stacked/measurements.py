@@ -1,4 +1,4 @@
-"""Measure the optimizer steps of stacked replicas, on their device."""
+"""Measurements of the optimizer steps of stacked replicas, on their device."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -10,22 +10,21 @@ from torch import Tensor
 from gradclip.norms.tensors import part_norms
 from gradclip.stacked.state import TensorOptions
 
-FLUSH_EVERY = 20  # optimizer steps, the default of GradientMonitor: a diverged training is noticed at a flush
-KEPT_BYTES = 2**20  # of the gradients that are kept until they are measured together; then a CPU still has them cached
-KEPT_BYTES_GPU = 2**27  # where each kernel costs its launch
-SCALARS = ("loss", "input_max_abs", "target_max_abs", "skipped", "max_abs", "inner_product")  # of a step and a replica
+FLUSH_EVERY = 20  # optimizer steps, as GradientMonitor's default: divergence is detected at a flush
+KEPT_BYTES = 2**20  # of gradients that are measured together, few enough to stay in the cache of a CPU
+KEPT_BYTES_GPU = 2**27  # more on a GPU, where each kernel launch costs time
+SCALARS = ("loss", "input_max_abs", "target_max_abs", "skipped", "max_abs", "inner_product")  # per step and replica
 
 
 class StackedStep(NamedTuple):
-    """What an optimizer step of all replicas leaves to be measured.
+    """Tensors of an optimizer step of all replicas that are measured.
 
     Attributes:
         scalars: training loss, largest |element| of inputs and of targets (NaN unless both are floating-point), and
             whether the update was skipped, ``[4, replicas]``.
-        gradients: before clipping, ``[replicas, parameters]``.
-        clipped: what gives the gradients after clipping: the coefficients by which they were multiplied, ``[replicas,
-            1]`` or ``[replicas, parameter tensors]``, where clipping multiplies; else themselves, ``[replicas,
-            parameters]``.
+        gradients: gradients before clipping, ``[replicas, parameters]``.
+        clipped: if clipping multiplies, the coefficients, ``[replicas, 1]`` or ``[replicas, parameter tensors]``;
+            otherwise the gradients after clipping, ``[replicas, parameters]``.
     """
 
     scalars: Tensor
@@ -34,9 +33,9 @@ class StackedStep(NamedTuple):
 
 
 class StackedMeasurements:
-    """Measure steps without a look at their values.
+    """Measurements of optimizer steps, made without waiting for a GPU.
 
-    What a step leaves is kept first: several small steps are measured together in the time of one.
+    Steps are kept and then measured together, because several small steps take no longer than one.
 
     Args:
         parameters: weights before the first step, ``[replicas, parameters]``.
@@ -58,17 +57,17 @@ class StackedMeasurements:
         self.sizes, self.wide = list(sizes), options.wide
         self.multiplies, self.changes_direction = multiplies, changes_direction
         self.kept_at_most = _steps_together(parameters)
-        self._kept: list[StackedStep] = []  # those that are not measured yet
-        self._due: list[bool] = []  # whether their changes of the weights are measured
-        self._weights = [parameters.clone()]  # before the first of them, and after each of them
+        self._kept: list[StackedStep] = []  # steps that are not measured yet
+        self._due: list[bool] = []  # whether the change of the weights in each is measured
+        self._weights = [parameters.clone()]  # before the first kept step, and after each
         self._measured: list[tuple[Tensor, Tensor]] = []
 
     def add(self, step: StackedStep, parameters: Tensor, measures_update: bool) -> None:
-        """Keep a step, and measure the steps that are kept once they are many.
+        """Keep a step, and measure the kept steps once there are enough.
 
         Args:
-            step: what it leaves.
-            parameters: the weights after it, ``[replicas, parameters]``.
+            step: tensors of the step.
+            parameters: the weights after the step, ``[replicas, parameters]``.
             measures_update: whether the change of the weights is measured.
         """
         self._kept.append(step)
@@ -78,7 +77,7 @@ class StackedMeasurements:
             self._measure()
 
     def take(self) -> tuple[Tensor, Tensor]:
-        """Return the measurements of all steps since the last call, and start anew.
+        """Return the measurements of all steps since the last call.
 
         Returns:
             ``SCALARS``, ``[scalars, steps, replicas]``, and the matrices of a record, ``[matrices, steps, replicas,
@@ -91,7 +90,7 @@ class StackedMeasurements:
         return scalars, matrices
 
     def _measure(self) -> None:
-        """Measure the steps that are kept, and keep them no longer."""
+        """Measure the kept steps and discard them."""
         kept_scalars, gradients, clipped = map(_together, zip(*self._kept, strict=True))
         loss, inputs, targets, skipped = kept_scalars.to(self.wide).unbind(dim=1)
         norms = self._norms(gradients)
@@ -105,11 +104,11 @@ class StackedMeasurements:
         self._kept, self._due, self._weights = [], [], self._weights[-1:]
 
     def _norms(self, kept: Tensor) -> Tensor:
-        """The L2 norm of each parameter tensor's part of ``[steps, replicas, parameters]``."""
+        """Return the L2 norm of each parameter tensor's part of ``[steps, replicas, parameters]``."""
         return part_norms(kept.flatten(0, 1), self.sizes).view(*kept.shape[:2], -1)
 
     def _measure_clipped(self, gradients: Tensor, clipped: Tensor, norms: Tensor) -> tuple[Tensor, Tensor]:
-        """The norms after clipping, and the inner product of the gradients before and after it."""
+        """Return the norms after clipping, and the inner product of the gradients before and after it."""
         norms_clipped = norms * clipped if self.multiplies else self._norms(clipped)
         if not self.changes_direction:
             return norms_clipped, norms.new_full(norms.shape[:2], torch.nan)
@@ -117,10 +116,10 @@ class StackedMeasurements:
         return norms_clipped, parts.sum(dim=2)
 
     def _nonfinite(self, gradients: Tensor, max_abs: Tensor) -> Tensor:
-        """The number of NaN or infinite elements of each parameter tensor's gradient."""
-        if gradients.is_cpu and max_abs.max() < torch.inf:  # on a CPU this look is free of waiting
+        """Return the number of NaN or infinite elements of each parameter tensor's gradient."""
+        if gradients.is_cpu and max_abs.max() < torch.inf:  # a CPU reads this without waiting
             return gradients.new_zeros(*max_abs.shape, len(self.sizes), dtype=self.wide)
-        bad = gradients * 0 != 0  # two operations, where isfinite takes four
+        bad = gradients * 0 != 0  # two operations; isfinite takes four
         return torch.stack([part.sum(dim=2) for part in torch.split(bad, self.sizes, dim=2)], dim=2).to(self.wide)
 
     def _update_norms(self) -> Tensor:
@@ -133,7 +132,7 @@ class StackedMeasurements:
 
 
 def _together(tensors: Sequence[Tensor]) -> Tensor:
-    """Tensors of several steps as one, ``[steps, ...]``; that of a single step is not copied."""
+    """Stack tensors of several steps, ``[steps, ...]``; the tensor of a single step is not copied."""
     return torch.stack(list(tensors)) if len(tensors) > 1 else tensors[0][None]
 
 

@@ -1,4 +1,4 @@
-"""Outputs, losses and gradients of stacked networks: one architecture, each replica with its own weights."""
+"""Outputs, losses and gradients of stacked networks, with one architecture and separate weights for each replica."""
 
 import copy
 from collections import Counter
@@ -15,15 +15,15 @@ from gradclip.models.module import SupervisedModule
 from gradclip.models.unrolling import Unrolling, can_unroll
 from gradclip.telemetry.hidden_states import RecurrentLayer
 
-OnState = Callable[[RecurrentLayer, Tensor], Tensor]  # gets a hidden state, and returns the one to go on with
-GRADIENT_TOLERANCE = 1e-3  # between stacked and ordinary gradient, as a fraction of the largest element
+OnState = Callable[[RecurrentLayer, Tensor], Tensor]  # called with a hidden state; returns its replacement
+GRADIENT_TOLERANCE = 1e-3  # difference of stacked and ordinary gradients, as a fraction of the largest element
 
 
 class StackedNetwork:
     """The networks of all replicas, with their trained parameters in the rows of one matrix.
 
     Args:
-        learner: a module with the network and the loss of all replicas; its own weights are not used. It is modified.
+        learner: a module with the network and the loss of all replicas; it is modified, and its weights are not used.
         networks: the initial network of each replica; replicas may share one.
 
     Attributes:
@@ -66,7 +66,7 @@ class StackedNetwork:
         return {name: part.reshape(-1, *shape) for name, part, shape in parts}
 
     def flatten(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """Return the matrix of tensors by name, ``[replicas, parameters]``; the inverse of :meth:`views`."""
+        """Concatenate tensors by name to a matrix, ``[replicas, parameters]``; the inverse of :meth:`views`."""
         return torch.cat([tensors[name].flatten(1) for name in self.names], dim=1)
 
     def outputs(self, parameters: Tensor, constants: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ class StackedNetwork:
 
         Args:
             parameters: ``[replicas, parameters]``.
-            constants: of :meth:`constants`.
+            constants: tensors from :meth:`constants`.
             inputs: ``[rows, ...]``.
         """
         tensors = self.views(parameters) | dict(constants)
@@ -84,11 +84,11 @@ class StackedNetwork:
     def gradients(
         self, parameters: Tensor, constants: Mapping[str, Tensor], inputs: Tensor, target: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return gradients and losses, each replica's for its own batch.
+        """Return the gradients and losses of all replicas, each for its own batch.
 
         Args:
             parameters: ``[replicas, parameters]``.
-            constants: of :meth:`constants`.
+            constants: tensors from :meth:`constants`.
             inputs: ``[replicas, rows, ...]``.
             target: ``[replicas, rows, ...]``.
 
@@ -107,7 +107,7 @@ class StackedNetwork:
 
         Args:
             parameters: ``[replicas, parameters]``.
-            constants: of :meth:`constants`.
+            constants: tensors from :meth:`constants`.
             inputs: ``[replicas, sequences, time steps, features]``.
             target: ``[replicas, sequences, ...]``.
 
@@ -161,7 +161,7 @@ class StackedNetwork:
             self._on_state = None
 
     def _unroll_recurrent_layers(self) -> None:
-        """Run recurrent layers time step by time step: ``torch.vmap`` does not support torch's own implementation."""
+        """Run recurrent layers step by step, because ``torch.vmap`` does not support torch's own implementation."""
         for name, layer in self.learner.named_modules():
             if not isinstance(layer, nn.RNNBase):
                 continue
@@ -201,18 +201,18 @@ def _named_tensors(network: nn.Module) -> dict[str, Tensor]:
 def check_stacking(
     stacked: StackedNetwork, learner: SupervisedModule, parameters: Tensor, constants: Mapping[str, Tensor], batch: Any
 ) -> None:
-    """Compare the first replica's gradient for one batch with that of its network alone.
+    """Check the first replica's gradient for one batch against that of its network alone.
 
     Args:
         stacked: the stacked network.
-        learner: the module of the first replica, as an ordinary run would train it; it gets gradients.
+        learner: the module of the first replica in an ordinary run; its gradients are set.
         parameters: ``[replicas, parameters]``.
-        constants: of :meth:`StackedNetwork.constants`.
+        constants: tensors from :meth:`StackedNetwork.constants`.
         batch: inputs and targets, ``[replicas, rows, ...]`` each.
 
     Raises:
         StackingError: the network does not run under ``torch.vmap``, changes its buffers, leaves a parameter without
-            gradient, or the two gradients differ.
+            a gradient, or the two gradients differ.
     """
     inputs, target = batch
     before = {name: tensor.clone() for name, tensor in constants.items()}

@@ -1,7 +1,7 @@
-"""The steps of torch's optimizers for stacked parameters, in place, each replica with its own settings.
+"""In-place steps of torch's optimizers for stacked parameters, with separate settings for each replica.
 
 Parameters, gradients and optimizer states are ``[replicas, parameters]``. A setting is a number that all replicas
-share, or a tensor: a scalar, or one value for each replica, ``[replicas, 1]``; the learning rate is a tensor.
+share, a scalar tensor, or a tensor ``[replicas, 1]``. The learning rate is always a tensor.
 """
 
 from collections.abc import Callable, Mapping
@@ -51,7 +51,7 @@ def _rmsprop(parameters: Tensor, gradients: Tensor, state: OptimizerState, setti
     parameters.sub_(settings["lr"] * update)
 
 
-OPTIMIZERS: dict[str, tuple[Step, tuple[str, ...]]] = {  # the step, and the names of its state as torch has them
+OPTIMIZERS: dict[str, tuple[Step, tuple[str, ...]]] = {  # step function, and torch's names of its state
     "sgd": (_sgd, ("momentum_buffer",)),
     "adam": (_adam, ("exp_avg", "exp_avg_sq")),
     "adamw": (_adamw, ("exp_avg", "exp_avg_sq")),
@@ -60,7 +60,7 @@ OPTIMIZERS: dict[str, tuple[Step, tuple[str, ...]]] = {  # the step, and the nam
 
 
 def init_optimizer_state(name: str, parameters: Tensor) -> dict[str, Tensor]:
-    """Return the state of an optimizer, a key of ``OPTIMIZERS``, before its first step."""
+    """Return the initial state of an optimizer, a key of ``OPTIMIZERS``."""
     _, names = OPTIMIZERS[name]
     step = torch.zeros(len(parameters), 1, dtype=torch.float64, device=parameters.device)
     return {key: torch.zeros_like(parameters) for key in names} | {"step": step}
@@ -73,8 +73,8 @@ def optimizer_step(name: str, parameters: Tensor, gradients: Tensor, state: Opti
         name: a key of ``OPTIMIZERS``.
         parameters: ``[replicas, parameters]``.
         gradients: ``[replicas, parameters]``.
-        state: of :func:`init_optimizer_state`.
-        settings: of the optimizer; each a number (but ``lr``), a scalar tensor, or one for each replica,
+        state: state from :func:`init_optimizer_state`.
+        settings: settings of the optimizer, each a number (except ``lr``), a scalar tensor, or a tensor
             ``[replicas, 1]``.
 
     Example:

@@ -1,4 +1,4 @@
-"""Replicas: what each stacked training starts from, the data and the initial network of its ordinary run."""
+"""Replicas: the data and the initial network of each stacked training, as in its ordinary run."""
 
 import copy
 import json
@@ -26,7 +26,7 @@ class Replica:
         config: its settings.
         data: its examples, in the order of its seed.
         network: the network with its initial weights, shared by replicas of the same seed.
-        description: how to build the network again, the arguments of :func:`gradclip.models.build.build_network`.
+        description: arguments of :func:`gradclip.models.build.build_network` that rebuild the network.
     """
 
     config: TrainConfig
@@ -36,7 +36,7 @@ class Replica:
 
 
 def make_replicas(configs: Sequence[TrainConfig]) -> list[Replica]:
-    """Build a replica for each config; data and networks that several have in common are built once.
+    """Build a replica for each config; shared data and networks are built once.
 
     Raises:
         GradclipError: data or a network cannot be built.
@@ -56,11 +56,11 @@ def make_replicas(configs: Sequence[TrainConfig]) -> list[Replica]:
 
 
 def _build_data(config: TrainConfig, built: dict[int, TrainingData]) -> TrainingData:
-    """Return the data of a config; stored rows are read once for all seeds, which only order them differently.
+    """Return the data of a config; stored rows are read once for all seeds, which only change their order.
 
     Args:
         config: the settings.
-        built: the data built so far from the same settings, by seed; this one is added.
+        built: data built so far from the same settings, by seed; the new data are added.
     """
     if config.seed not in built:
         if built and not isinstance(config.data, TaskSettings):

@@ -1,4 +1,4 @@
-"""The tensors of the replicas in training, and the device and dtype that they have."""
+"""Tensors of the replicas in training, and their device and dtype."""
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -65,12 +65,12 @@ class TrainState:
     clipper_settings: Mapping[SettingPath, Tensor]
 
     def rows_of(self, ids: Sequence[int]) -> Tensor | None:
-        """Return the rows of those of the given replicas that are in the state; None if these are all rows."""
+        """Return the rows of the given replicas that are in the state; None if these are all rows."""
         wanted = torch.isin(self.ids, torch.tensor(ids))
         return None if wanted.all() else torch.nonzero(wanted).flatten()
 
     def select(self, rows: Tensor) -> "TrainState":
-        """Return a copy of the state of some rows, indices on the CPU."""
+        """Return a copy of some rows of the state; ``rows`` are indices on the CPU."""
         index = rows.to(self.parameters.device)
 
         def pick(tensors: Mapping[K, Tensor]) -> dict[K, Tensor]:

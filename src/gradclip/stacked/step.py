@@ -1,4 +1,4 @@
-"""One optimizer step of all replicas. Read :meth:`StackedOptimizerStep.__call__` from top to bottom."""
+"""One optimizer step of all replicas. Start with :meth:`StackedOptimizerStep.__call__`."""
 
 from collections.abc import Sequence
 
@@ -15,17 +15,17 @@ from gradclip.stacked.state import TensorOptions, TrainState
 
 
 class StackedOptimizerStep:
-    """Forward, backward, clipping and update of one step, all by operations on the device.
+    """Forward and backward pass, clipping and update of one step, with operations on the device only.
 
-    It changes the state in place and reads no value from a GPU. Its shapes depend on those of the batches alone. So it
-    can be captured as a CUDA graph.
+    It changes the state in place, reads no value from a GPU, and has shapes that depend only on those of the batches.
+    Therefore it can be captured as a CUDA graph.
 
     Args:
         config: the settings that all replicas share.
         network: the stacked network.
         clipper: the stacked clipper.
-        state: of the replicas.
-        batches: of all replicas.
+        state: state of the replicas.
+        batches: batches of all replicas.
         options: device and dtype of the training.
         factors: factor on the learning rate at each step, ``[steps]``.
     """
@@ -49,10 +49,10 @@ class StackedOptimizerStep:
         self._settings |= {str(path[0]): values for path, values in state.optimizer_settings.items()}
 
     def __call__(self, *tensors: Tensor) -> StackedStep:
-        """Take the step, and return what is to be measured of it.
+        """Take the step, and return the tensors to measure.
 
         Args:
-            tensors: of its batches, one batch after the other, see :meth:`StackedBatches.tensors`.
+            tensors: tensors of its batches from :meth:`StackedBatches.tensors`, one batch after the other.
         """
         gradients, losses, max_abs = self._gradients(tensors)
         clipped = self._clip(gradients)
@@ -88,7 +88,7 @@ class StackedOptimizerStep:
         return clipped
 
     def _update(self, clipped: Clipped) -> None:
-        """Update parameters and optimizer state, except those of skipped updates."""
+        """Update parameters and optimizer state, except for skipped updates."""
         state = self.state
         factor = self.factors.index_select(0, state.step).view(())
         settings = {**self._settings, "lr": self._settings["lr"] * factor}

@@ -1,4 +1,4 @@
-"""Record the gradients of stacked replicas; each replica's record is the one that its ordinary run would have."""
+"""Gradient records of stacked replicas, each as in an ordinary run."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +17,7 @@ from gradclip.telemetry.steps import StepIndex
 
 
 class StackedRecorder:
-    """Have the optimizer steps of all replicas measured on their device, and transfer the results in blocks.
+    """Recorder that measures the optimizer steps of all replicas on their device and transfers the results in blocks.
 
     Args:
         names: names of the parameter tensors.
@@ -42,8 +42,8 @@ class StackedRecorder:
         self._of_clipping = {"multiplies": multiplies, "changes_direction": changes_direction}
         self._indices = np.empty((total_steps, 3), dtype=np.int64)
         self._steps = self._flushed = 0
-        self._arrived: tuple[slice, Tensor, Tensor] | None = None  # steps, and their scalars and matrices
-        # Memory is taken where something is written; torch writes with several threads, which NumPy does not.
+        self._arrived: tuple[slice, Tensor, Tensor] | None = None  # steps with their scalars and matrices
+        # Pages are allocated on the first write; torch writes with several threads, NumPy with one.
         self._scalars = torch.empty(len(SCALARS), replicas, total_steps, dtype=torch.float64)
         self._matrices = torch.empty(len(MATRICES), replicas, total_steps, len(names), dtype=torch.float64)
 
@@ -53,7 +53,7 @@ class StackedRecorder:
         return self._steps - self._flushed
 
     def start_block(self, replicas: Tensor, parameters: Tensor, options: TensorOptions) -> None:
-        """Record some replicas from now on; nothing may be pending.
+        """Record only the given replicas from now on; no step may be pending.
 
         Args:
             replicas: their indices, ``[replicas]``.
@@ -62,15 +62,15 @@ class StackedRecorder:
         """
         self._write_arrived()
         are_all = len(replicas) == self._scalars.shape[1]
-        self._replicas = slice(None) if are_all else replicas  # a slice is written in half of the time
+        self._replicas = slice(None) if are_all else replicas  # writing to a slice takes half the time
         self._measurements = StackedMeasurements(parameters, self.sizes, options, **self._of_clipping)
 
     def record_step(self, step: StackedStep, parameters: Tensor, index: StepIndex, measures_update: bool) -> None:
         """Record a step.
 
         Args:
-            step: what it leaves.
-            parameters: the weights after it, ``[replicas, parameters]``.
+            step: tensors of the step.
+            parameters: the weights after the step, ``[replicas, parameters]``.
             index: its position in the training.
             measures_update: whether the change of the weights is measured.
         """
@@ -79,7 +79,7 @@ class StackedRecorder:
         self._steps += 1
 
     def flush(self) -> Booleans:
-        """Move the pending steps from the device into the records.
+        """Transfer the pending steps from the device to the records.
 
         Returns:
             Whether each step diverged, ``[steps, replicas]``, in the order of :meth:`start_block`.
@@ -91,7 +91,7 @@ class StackedRecorder:
         return diverged_steps(loss, skipped > 0, matrices[MATRICES.index("weights")].swapaxes(0, 1).numpy())
 
     def record_of(self, replica: int, steps: int) -> GradientRecord:
-        """Return a replica's record of so many steps, which were flushed; it does not know the learning rates."""
+        """Return a replica's record of the first ``steps`` steps, all flushed; its learning rates are NaN."""
         self._write_arrived()
         step, epoch, batch = self._indices[:steps].T
         columns: dict[str, NDArray[Any]] = dict(zip(SCALARS, self._scalars[:, replica, :steps].numpy(), strict=True))
@@ -102,15 +102,15 @@ class StackedRecorder:
 
     def _read(self) -> tuple[Tensor, Tensor]:
         """Return the measured steps, ``[scalars, replicas, steps]`` and ``[matrices, replicas, steps, parameters]``."""
-        copies = [part.transpose(1, 2).contiguous() for part in self._measurements.take()]  # which a GPU turns quickly
+        copies = [part.transpose(1, 2).contiguous() for part in self._measurements.take()]  # fast on a GPU
         scalars, matrices = (copy.to("cpu", torch.float64, non_blocking=copy.is_cuda) for copy in copies)
         self._write_arrived()
-        if copies[0].is_cuda:  # then the copies go to pinned memory
+        if copies[0].is_cuda:  # the copies go to pinned memory
             torch.cuda.current_stream(copies[0].device).synchronize()
         return scalars, matrices
 
     def _write_arrived(self) -> None:
-        """Add to the records what the last flush brought: not before the next one, while a GPU has steps to take."""
+        """Write the results of the last flush to the records; deferred, so that a GPU takes steps in the meantime."""
         if self._arrived is not None:
             steps, scalars, matrices = self._arrived
             self._scalars[:, self._replicas, steps] = scalars

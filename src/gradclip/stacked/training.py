@@ -1,4 +1,4 @@
-"""Train all replicas together. Read :meth:`StackedTraining.run` from top to bottom."""
+"""Training of all replicas together. Start with :meth:`StackedTraining.run`."""
 
 import copy
 import ctypes
@@ -36,25 +36,25 @@ from gradclip.training.components import build_module
 from gradclip.training.result import BOUNDED_LOSSES, Result
 
 NEVER = np.iinfo(np.int64).max  # a step that no training reaches
-MAX_ACTIVE_BEFORE_REMOVAL = 7 / 8  # of the replicas in the tensors: so few are removed from them at once
+MAX_ACTIVE_BEFORE_REMOVAL = 7 / 8  # at most this fraction is active when ended replicas are removed
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
 KEPT_MEMORY = 2**30  # bytes
-MMAP_LIMIT = 2**25  # bytes of one allocation; older versions of glibc accept no more
+MMAP_LIMIT = 2**25  # bytes; the largest threshold that older versions of glibc accept
 
 
 class StackedTraining:
-    """Trainings that differ only in what can be stacked; each one ends as its ordinary run would.
+    """Trainings that differ only in settings that can be stacked; each ends as its ordinary run would.
 
     Args:
         replicas: the trainings.
         device: the device to train on.
-        progress: called after each step with the number of optimizer steps, summed over replicas, that were taken or
-            will not be taken since a replica has ended.
+        progress: called with the number of optimizer steps, summed over replicas, that were taken since the last call,
+            or that will not be taken because a replica ended.
 
     Attributes:
         total_steps: optimizer steps of a training that does not end early.
         steps: optimizer steps taken so far.
-        end_time: when replicas ended last, in milliseconds since 1970.
+        end_time: time at which replicas last ended, in milliseconds since 1970.
 
     Raises:
         StackingError: the trainings cannot be stacked.
@@ -140,7 +140,7 @@ class StackedTraining:
         self._optimizer_step = GraphedFunction(StackedOptimizerStep(*parts), self.device)
 
     def _flush(self) -> None:
-        """Flush the recorder, and note the first diverged step of each replica."""
+        """Flush the recorder, and update the first diverged step of each replica."""
         if not self.recorder.pending:
             return
         diverged = self.recorder.flush()
@@ -172,13 +172,13 @@ class StackedTraining:
     def _end(self, ends: Booleans, epoch: int, is_complete: bool = True) -> Iterator[tuple[int, Result]]:
         """End the training of some replicas; return their indices and results, which are made one by one.
 
-        An ended replica stays among the others, unused, until an eighth of them have ended: to take it out changes the
-        shape of all tensors.
+        Ended replicas stay in the tensors, unused, until an eighth of the replicas have ended, because removing them
+        changes the shape of all tensors.
 
         Args:
-            ends: of each replica in the state, whether it ends.
+            ends: whether each replica in the state ends.
             epoch: the current epoch, counted from 0.
-            is_complete: whether the epoch is complete; else the replicas are scored now.
+            is_complete: whether the epoch is complete; otherwise, the replicas are scored now.
         """
         if not ends.any():
             return iter(())
@@ -243,7 +243,7 @@ class StackedTraining:
         """Check the stacked gradients of the first batch.
 
         Raises:
-            StackingError: they are not those of the network alone.
+            StackingError: they differ from those of the network alone.
         """
         self.batches.start_epoch(0)
         learner, batch = self._learner(self.replicas[0]), self.batches.reader(self.state.ids)(self.batches.tensors(0))
@@ -251,10 +251,10 @@ class StackedTraining:
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep freed memory for later allocations; nothing changes on other systems.
+    """Make glibc keep freed memory for later allocations; a no-op on other systems.
 
-    By default it returns the activations of all replicas to the system after each batch, and gets them back page by
-    page, each filled with zeros: that takes as long as computing them.
+    By default, glibc returns the memory of all activations to the system after each batch, and gets it back page by
+    page, filled with zeros. This takes as long as computing the activations.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)

@@ -1,4 +1,4 @@
-"""Find the numbers that differ among the settings of replicas, and replace them within the settings."""
+"""Numbers that differ among the settings of replicas."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -60,7 +60,7 @@ def replace_values(settings: Any, values: Mapping[SettingPath, Any], path: Setti
     Args:
         settings: mappings and lists of settings.
         values: the new values, by path.
-        path: where the settings stand within the whole; empty for the whole.
+        path: path of the settings within the whole; empty for the whole.
 
     Example:
         >>> replace_values({"value": 1.0, "groups": [{"value": 2.0}]}, {("groups", 0, "value"): 3.0})

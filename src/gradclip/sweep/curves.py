@@ -1,4 +1,4 @@
-"""The points of a stacked training's curves that go to the store; every step is in its telemetry."""
+"""Points of a stacked training's curves that are stored; the telemetry has every step."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,13 +14,13 @@ from gradclip.tracking.stored_runs import Curve
 def curves_of(
     record: GradientRecord, score: Score, scores: Mapping[Split, Sequence[float]], points: int
 ) -> dict[str, Curve]:
-    """Return the finite points of each curve: scores of every epoch, per-step metrics of evenly spaced steps.
+    """Return the finite points of each curve: scores at every epoch, per-step metrics at evenly spaced steps.
 
     Args:
-        record: the gradients of every step; at least one step.
+        record: the gradients of every step; must have at least one step.
         score: the score that was measured.
-        scores: on each kind of examples, one value an epoch.
-        points: about how many steps of each curve, besides the last one.
+        scores: the scores on each split, one value per epoch.
+        points: approximate number of steps per curve, in addition to the last one.
     """
     window = max(1, -(-len(record.step) // points))
     rows = np.append(np.arange(0, len(record.step) - 1, window), len(record.step) - 1)
@@ -33,7 +33,7 @@ def curves_of(
 
 
 def _peaks(record: GradientRecord, window: int) -> Curve:
-    """The largest norm of each window of steps, at its last step."""
+    """Return the largest norm of each window of steps, at the last step of the window."""
     norm = np.where(np.isfinite(record.norm), record.norm, -np.inf)
     starts = np.arange(0, len(norm), window)
     ends = np.minimum(starts + window, len(norm)) - 1

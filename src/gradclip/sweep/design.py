@@ -1,4 +1,4 @@
-"""What a multirun will be able to tell, from what was typed: how many groups of how many seeds."""
+"""The design of a multirun: its numbers of jobs, groups and seeds, and what its comparison can detect."""
 
 from math import prod
 from pathlib import Path
@@ -9,16 +9,16 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from gradclip.terminal import print_lines
 
-SEARCH = "search_sweeper"  # in the target of a search, which chooses its jobs as it goes
+SEARCH = "search_sweeper"  # in the target of the search sweeper, whose jobs are not known in advance
 
 
 def print_design(folder: Path) -> None:
-    """Print what a multirun will be able to tell, as its first job begins: then nothing typed is wrong any more."""
+    """Print what the comparison of a multirun can detect; the first job calls this, once its settings are valid."""
     print_lines(*design_lines(OmegaConf.load(folder / "multirun.yaml")))
 
 
 def design_lines(config: DictConfig | ListConfig) -> list[str]:
-    """Say what the comparison of a multirun will be able to tell; nothing of a search, or of a single group."""
+    """Return what the comparison of a multirun can detect; nothing for a search or a single group."""
     overrides = _overrides_of(config)
     groups, seeds = count_groups(overrides or [])
     if groups < 2:
@@ -29,20 +29,20 @@ def design_lines(config: DictConfig | ListConfig) -> list[str]:
 
 
 def count_jobs(folder: Path) -> int | None:
-    """Return how many jobs a multirun has; None for a search, which chooses them as it goes."""
+    """Return the number of jobs of a multirun; None for a search, whose jobs are not known in advance."""
     overrides = _overrides_of(OmegaConf.load(folder / "multirun.yaml"))
     return None if overrides is None else prod(_counts(overrides).values())
 
 
 def count_groups(overrides: list[Override]) -> tuple[int, int]:
-    """Return the groups of runs on one data set, and the seeds of each; a setting that is set twice counts once."""
+    """Return the numbers of groups on one data set and of seeds per group; a setting that is set twice counts once."""
     counts = _counts(overrides)
     seeds = counts.pop("seed", 1)
     return prod(count for name, count in counts.items() if not _chooses_data(name)), seeds
 
 
 def _overrides_of(config: DictConfig | ListConfig) -> list[Override] | None:
-    """Return the overrides of a multirun, those of its config first; None for a search."""
+    """Return the overrides of a multirun, starting with those in its config; None for a search."""
     if SEARCH in str(config.hydra.sweeper.get("_target_")):
         return None
     params = config.hydra.sweeper.get("params") or {}
@@ -52,10 +52,10 @@ def _overrides_of(config: DictConfig | ListConfig) -> list[Override] | None:
 
 
 def _counts(overrides: list[Override]) -> dict[str, int]:
-    """Return how many values each setting has; one that is set twice counts once."""
+    """Return the number of values of each setting; a setting that is set twice counts once."""
     return {
         override.get_key_element().lstrip("+"): sum(1 for _ in override.sweep_string_iterator())
-        if override.is_discrete_sweep()  # a grid refuses an interval
+        if override.is_discrete_sweep()  # a grid refuses intervals
         else 1
         for override in overrides
     }

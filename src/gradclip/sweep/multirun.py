@@ -1,4 +1,4 @@
-"""A multirun and its parent run: created by the first job, written and closed at the end."""
+"""The parent run of a multirun, which the first job creates and the end of the multirun closes."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -21,36 +21,36 @@ from gradclip.tracking.records import PARENT_FILE, SPOOL_FILE, Call, Parent, Sto
 from gradclip.tracking.spool import Spool
 
 P = ParamSpec("P")
-TABLES_FILE = "runs.md"  # in the folder of a multirun: the tables of its jobs
-PAGE_FILE = "page.json"  # there too: metrics and tags that the parent run is given at the end
+TABLES_FILE = "runs.md"  # tables of the jobs, in the folder of a multirun
+PAGE_FILE = "page.json"  # metrics and tags of the parent run, in the same folder
 
 
 def parent_of(folder: Path) -> Parent:
-    """The parent run of a multirun, named by what was typed."""
+    """Return the parent run of a multirun, named after the overrides that were typed."""
     typed = as_typed(OmegaConf.load(folder / "multirun.yaml").hydra.overrides.task)
     created = {keys.COMMAND: train_command(typed, multirun=True), keys.CREATION: uuid5(NAMESPACE_URL, str(folder)).hex}
     return Parent(str(folder), multirun_name(typed), created | main_process(folder))
 
 
 def for_multirun(config: TrainConfig) -> TrainConfig:
-    """A job's settings without a progress bar, since jobs may run side by side.
+    """Return a job's settings without a progress bar, because jobs may run in parallel.
 
     Raises:
-        ConfigError: the job would start processes that start the whole multirun again, or resumes another run.
+        ConfigError: the job would start processes that each start the whole multirun, or would resume a run.
     """
     if config.resume is not None:
-        raise ConfigError(f"resume: got {config.resume!r} in a multirun; one run is resumed at a time, without -m")
+        raise ConfigError(f"resume: got {config.resume!r} in a multirun; only a single run can be resumed, without -m")
     if config.trainer.strategy == "ddp":
         raise ConfigError("trainer.strategy: got 'ddp'; a job of a multirun trains in one process")
     return config.model_copy(update={"trainer": config.trainer.model_copy(update={"progress_bar": False})})
 
 
 class ParentRun:
-    """The parent run of a multirun, once a job has created it.
+    """A parent run that a job has created.
 
     Args:
-        folder: of the multirun.
-        note: what the job left there.
+        folder: folder of the multirun.
+        note: content of the file that the job wrote there.
     """
 
     def __init__(self, folder: Path, note: dict[str, Any]) -> None:
@@ -58,7 +58,7 @@ class ParentRun:
 
     @classmethod
     def of(cls, folder: Path) -> "ParentRun | None":
-        """The parent run of a multirun; None if no job created it, or it is closed."""
+        """Return the parent run of a multirun; None if no job has created it or it is closed."""
         path = folder / PARENT_FILE
         return cls(folder, read_note(path)) if path.exists() else None
 
@@ -68,18 +68,18 @@ class ParentRun:
         """Write to the run, or to a spool in the folder of the multirun.
 
         Args:
-            operation: the method of the table of operations.
-            args: its arguments after the id of the run.
-            kwargs: none; what mypy needs to check the arguments.
+            operation: method of the table of operations.
+            args: its arguments after the run ID.
+            kwargs: must be empty; mypy needs the parameter to check the arguments.
         """
         assert not kwargs
         return deliver(Call(self.store, operation.__name__, self.run_id, args, str(self.folder)))
 
     def close(self, status: str) -> None:
-        """Store tables and search, and close the run.
+        """Store the tables and the search, and close the run.
 
         Raises:
-            TrackingError: the store refuses it.
+            TrackingError: the store refuses a write.
         """
         (self.folder / PARENT_FILE).unlink()
         if (tables := self.folder / TABLES_FILE).exists():
@@ -93,7 +93,7 @@ class ParentRun:
 
 
 def close_parent(folder: Path, status: str) -> None:
-    """Close the parent run of a multirun where it is open; where its creation is spooled, spool its end too."""
+    """Close the parent run of a multirun if it is open; if its creation is spooled, spool its end too."""
     if parent := ParentRun.of(folder):
         parent.close(status)
         return
@@ -104,7 +104,7 @@ def close_parent(folder: Path, status: str) -> None:
 
 
 def _spool_parent(folder: Path, store: Store, status: str) -> None:
-    """Spool the creation and the end of a parent run behind jobs whose writes wait for the store."""
+    """Spool the creation and the end of a parent run whose jobs are spooled."""
     parent, spool = parent_of(folder), Spool(folder)
     create = (parent.name, parent.tags, None, None)
     spool.add(Call(store, Operations.create_run.__name__, "", create, str(folder)))

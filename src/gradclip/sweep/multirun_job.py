@@ -1,4 +1,4 @@
-"""One job of a multirun, as Hydra's basic launcher and joblib, Ray and Slurm run it."""
+"""One job of a multirun that is not stacked."""
 
 import time
 import traceback
@@ -22,11 +22,11 @@ from gradclip.terminal import standard_output
 from gradclip.training.job import Job
 from gradclip.training.start import train_job
 
-MANY = 6  # jobs from which stacking them is worth a hint
+MANY = 6  # jobs from which the hint at stacking is printed
 
 
 def run_one_of_many(config: DictConfig) -> None:
-    """Train a job and write how it ended for the final table; whatever happens, the other jobs go on."""
+    """Train a job and write its result for the final table; an error does not stop the other jobs."""
     folder, number = Path(HydraConfig.get().runtime.output_dir), int(HydraConfig.get().job.num)
     overrides = tuple(as_typed(HydraConfig.get().overrides.task))
     typed = " ".join(overrides)
@@ -43,7 +43,7 @@ def run_one_of_many(config: DictConfig) -> None:
         result = JobResult.of_stop(number, typed, f"stopped by {signal_name(stop.signal)} after step {stop.step}")
     except USER_ERRORS as error:
         result = JobResult.of_failure(number, typed, describe(error))
-    except Exception as error:  # a bug, or a store that failed: its trace is shown, its reason noted
+    except Exception as error:  # a bug or a failed store: show the traceback, and keep the reason in the result
         traceback.print_exc()
         result = JobResult.of_failure(number, typed, f"{type(error).__name__}: {error}")
     result.write(folder)
@@ -51,17 +51,17 @@ def run_one_of_many(config: DictConfig) -> None:
 
 
 def print_hint(config: TrainConfig, multirun: Path) -> None:
-    """Say that the jobs could be trained at once, where they are many and each of them takes seconds to begin."""
+    """Print that the jobs could be stacked, if there are many and each takes seconds to start."""
     jobs = count_jobs(multirun)
     if jobs is not None and jobs >= MANY and not refusal(config):
-        print(f"{jobs} jobs, one after another or side by side; all at once, quicker: hydra/launcher=vectorized")
+        print(f"{jobs} jobs run separately; hydra/launcher=vectorized trains them together, which is faster")
 
 
 def progress(multirun: Path) -> str:
-    """Say how many jobs of a multirun are done, and how long the others will take, whichever launcher runs them.
+    """Return how many jobs of a multirun are done and how long the others will take.
 
     Args:
-        multirun: its folder; each job that has ended has left its result in a folder of its own.
+        multirun: folder of the multirun, in which each ended job has a folder with its result.
     """
     jobs, done = count_jobs(multirun), count_results(multirun)
     if jobs is None:
@@ -72,8 +72,8 @@ def progress(multirun: Path) -> str:
 
 
 def _run(job: Job, multirun: Path) -> JobResult:
-    """Train, unless the multirun was stopped, or a finished run with the same settings is enough."""
+    """Train, unless the multirun was stopped or a finished run with the same settings can be reused."""
     if stop := stopped_by(multirun):
-        reason = f"not begun: stopped by {signal_name(stop)}"
+        reason = f"not started: stopped by {signal_name(stop)}"
         return JobResult.of_stop(job.number, " ".join(job.overrides), reason)
     return find_finished(job) or JobResult.of_run(job, train_job(job))

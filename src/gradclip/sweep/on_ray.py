@@ -1,4 +1,4 @@
-"""The connection to a Ray cluster."""
+"""Connection to a Ray cluster."""
 
 import logging
 import os
@@ -12,18 +12,18 @@ TIMEOUT = 5.0  # seconds to wait for a cluster; Ray itself would retry for minut
 
 
 def start_ray(address: str | None, cpus: int | None) -> None:
-    """Connect to a cluster, or start one on this machine; once for all launches of a multirun.
+    """Connect to a cluster or start one on this machine; a second call does nothing.
 
     Args:
-        address: of the cluster, ``host:port`` or ``auto``; None starts one.
-        cpus: CPUs of the cluster that is started; None for all.
+        address: address of the cluster, ``host:port`` or ``auto``; None starts a cluster.
+        cpus: number of CPUs of a cluster that is started; None for all.
 
     Raises:
         ConfigError: Ray is not installed, or no cluster answers at the address.
     """
     if find_spec("ray") is None:
         raise ConfigError(f"hydra/launcher=ray_cluster: needs Ray; {install_command('ray')}")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to Ray's makers
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # send no usage statistics
     import ray
 
     if ray.is_initialized():
@@ -44,5 +44,5 @@ def _check_port(address: str | None) -> None:
         return
     host, _, port = str(address).removeprefix("ray://").rpartition(":")
     if not port.isdecimal():
-        raise ConfigError(f"hydra.launcher.address: got {address!r}; write host:port, or auto")
+        raise ConfigError(f"hydra.launcher.address: got {address!r}; must be host:port or auto")
     socket.create_connection((host, int(port)), TIMEOUT).close()

@@ -1,4 +1,4 @@
-"""The page of a multirun in MLflow: the parent run says what is best, in its description, metrics and tags."""
+"""The MLflow page of a multirun: description, metrics and tags of the parent run, with the best settings."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -24,21 +24,21 @@ from gradclip.tracking.views import order_tag
 if TYPE_CHECKING:
     from gradclip.compare.summary import Comparison
 
-MAX_ROWS = 12  # of the table
-MAX_LENGTH = 4900  # characters that servers older than ours take as a tag
-WIDTH = 100  # characters of a table with all columns
+MAX_ROWS = 12  # rows of the table
+MAX_LENGTH = 4900  # characters of a tag that older MLflow servers accept
+WIDTH = 100  # characters per line of a table with all columns
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a multirun found.
+    """The result of a multirun.
 
     Attributes:
-        sentences: the conclusion, the most important first.
-        table: of settings, the best first.
-        figure: path of the figure to look at first, within the folder of the multirun; empty where there is none.
-        best: the best settings; empty where none is.
-        scores: of the best, by metric, first the one that it was chosen by; NaN where none is best.
+        sentences: the conclusions, the most important first.
+        table: table of the settings, the best first.
+        figure: path of the main figure, within the folder of the multirun; empty if there is none.
+        best: the best settings; empty if there are none.
+        scores: scores of the best settings by metric, starting with the metric that chose them; may be NaN.
     """
 
     sentences: Sequence[str]
@@ -50,18 +50,18 @@ class Answer:
 
 @dataclass(frozen=True)
 class Page:
-    """What is written to a parent run at the end."""
+    """Metrics and tags that a parent run gets at the end."""
 
     metrics: dict[str, float] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
-        """Leave it in the folder of the multirun, for when its parent run is closed."""
+        """Write the page to the folder of the multirun; closing the parent run stores it."""
         write_note(folder / PAGE_FILE, asdict(self))
 
 
 def answer_of_comparison(found: "Comparison", folder: Path) -> Answer:
-    """Return what a comparison of the runs found."""
+    """Return the result of a comparison of the runs."""
     from gradclip.compare.report import short_table, verdicts
 
     metric, best = found.metric, found.best
@@ -74,13 +74,13 @@ def answer_of_comparison(found: "Comparison", folder: Path) -> Answer:
 
 
 def _figure(folder: Path, name: str) -> str:
-    """The path of a figure of the comparison that a browser shows; empty where there is none."""
+    """Return the path of a figure of the comparison that browsers can show; empty if there is none."""
     found = [path for path in folder.glob(f"{keys.COMPARISON_FOLDER}/figures/{name}.*") if path.suffix != ".pdf"]
     return found[0].relative_to(folder).as_posix() if found else ""
 
 
 def answer_of_search(report: Report, folder: Path) -> Answer:
-    """Return what a search found."""
+    """Return the result of a search."""
     best = best_trial(report.trials)
     settings = " ".join(f"{name}={value}" for name, value in best.values.items()) if best else ""
     figure = next((path.name for path in folder.glob(f"search/{FIGURE}.*") if path.suffix != ".pdf"), "")
@@ -90,13 +90,13 @@ def answer_of_search(report: Report, folder: Path) -> Answer:
 
 
 def answer_of_jobs(jobs: Sequence[JobResult], table: Table) -> Answer:
-    """Return what can be said of jobs that were not compared: a single one, or runs that wait for the store."""
+    """Return the result of jobs that were not compared: a single job, or runs that wait for the store."""
     done = [job for job in jobs if isfinite(job.score_on(job.choosing_split)) and job.outcome != "diverged"]
     kinds = {(job.score, job.choosing_split) for job in done}
     if not kinds:
         return Answer(["No run has a score."], table)
     if len(kinds) > 1:
-        return Answer(["No run is best: they have different scores, or on different rows."], table)
+        return Answer(["No run is best: the runs have different scores, or were scored on different rows."], table)
     ((name, split),) = kinds
     score = score_named(name, done[0].higher_is_better)
     best = min(done, key=lambda job: score.error(job.score_on(split)))
@@ -109,10 +109,10 @@ def page_of(answer: Answer, jobs: Sequence[JobResult], run_id: str, example: Sto
     """Return the page of a multirun.
 
     Args:
-        answer: what it found.
-        jobs: how its jobs ended.
-        run_id: of the parent run, whose artifacts the description shows; empty while it is not in the store.
-        example: one of its runs, on the data that the answer is about; None where none is in the store.
+        answer: the result of the multirun.
+        jobs: the results of its jobs.
+        run_id: ID of the parent run, whose figure the description shows; empty if it is not in the store.
+        example: one of its runs, on the data of the result; None if no run is in the store.
     """
     score = stored_score(example.metrics, example.tags) if example else None
     tags = {keys.DESCRIPTION: _description(answer, jobs, run_id), keys.OUTCOME: outcomes(jobs)}
@@ -127,7 +127,7 @@ def page_of(answer: Answer, jobs: Sequence[JobResult], run_id: str, example: Sto
 
 
 def outcomes(jobs: Sequence[JobResult]) -> str:
-    """How the jobs of a multirun ended, counted.
+    """Return the number of jobs of a multirun with each outcome.
 
     Example:
         >>> outcomes([JobResult(0, "a", outcome="learned"), JobResult(1, "b", outcome="diverged")])
@@ -139,7 +139,7 @@ def outcomes(jobs: Sequence[JobResult]) -> str:
 
 
 def _description(answer: Answer, jobs: Sequence[JobResult], run_id: str) -> str:
-    """The answer in Markdown: text of runs becomes text, and rows are left out that a tag has no room for."""
+    """Return the result in Markdown, escaped, with as many rows and sentences as fit into a tag."""
     first, *others = answer.sentences
     head = [f"**{markdown_cell(first)}**", f"{len(jobs)} runs: {markdown_cell(outcomes(jobs))}."]
     address = f"get-artifact?path={answer.figure}&run_uuid={run_id}"

@@ -1,4 +1,4 @@
-"""Stacked replicas as tracked runs, written as any other run; the best and the worst keep figures and a model."""
+"""Tracked runs of stacked replicas; by default only the best and the worst have figures and a model."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -31,13 +31,13 @@ from gradclip.training.outcome import Summary
 from gradclip.training.result import Result
 
 T = TypeVar("T")
-FILES_AT_ONCE = 4  # of different runs: encoding needs no interpreter, and a disk takes hardly longer than for one
-WRITTEN_TOGETHER = 200  # runs: a transaction costs little for each, and others write in between
+FILES_AT_ONCE = 4  # of different runs: encoding releases the GIL, and several disk writes take hardly longer than one
+WRITTEN_TOGETHER = 200  # runs per transaction: many share its cost, and other processes write in between
 
 
 @dataclass(frozen=True)
 class FinishedReplica:
-    """A replica that was trained; ``result`` is kept where figures and a model may be made of it."""
+    """A trained replica; ``result`` is kept because figures and a model may still be made from it."""
 
     job: Job
     run: TrackedRun | None
@@ -46,7 +46,7 @@ class FinishedReplica:
 
     @property
     def normalized_score(self) -> float:
-        """Its score on the examples that choose, 0 at the baseline and 1 if perfect; a diverged one is the worst."""
+        """The normalized score on the choosing split; negative infinity if diverged."""
         score = self.result.score_scale.normalized(self.summary.scores[self.summary.choosing_split])
         return score if np.isfinite(score) else -np.inf
 
@@ -56,9 +56,9 @@ class ReplicaRuns:
     """The runs of all replicas of a multirun.
 
     Attributes:
-        points: about how many points of each per-step curve go to the store.
-        keep_all: whether every run keeps figures and model, or only the best and the worst.
-        lock: held by this process while it trains them.
+        points: approximate number of points stored for each per-step curve.
+        keep_all: whether every run has figures and a model, or only the best and the worst.
+        lock: lock file that this process holds while it trains the replicas.
     """
 
     points: int
@@ -71,7 +71,7 @@ class ReplicaRuns:
     _datasets: dict[tuple[Store, str], Future[Sequence[DatasetDescription]]] = field(default_factory=dict)
 
     def begin(self, trainings: Iterable[tuple[Job, TrainingData]]) -> None:
-        """Create the runs of trainings that begin, from their jobs and data."""
+        """Create the runs of trainings that start, from their jobs and data."""
         for some in _in_blocks(trainings):
             with together():
                 for job, data in some:
@@ -81,8 +81,8 @@ class ReplicaRuns:
         """Write the files of trainings that ended at the same time, and complete their runs.
 
         Args:
-            results: number of the job, and the result of its training.
-            end: when the trainings ended, in milliseconds since 1970.
+            results: job numbers with the results of their trainings.
+            end: time at which the trainings ended, in milliseconds since 1970.
         """
         with ThreadPoolExecutor(FILES_AT_ONCE) as writers:
             for some in _in_blocks(results):
@@ -104,7 +104,7 @@ class ReplicaRuns:
             describe_run(run, job, self._descriptions(run.store, job, data))
 
     def _write_files(self, writers: Executor, number: int, result: Result) -> "Future[None]":
-        result.explosion  # noqa: B018  # made once, before two threads ask for it
+        result.explosion  # noqa: B018  # computed once, before two threads use it
         return writers.submit(write_result, self._begun[number][0], result)
 
     def _end(self, number: int, result: Result, end: int, files: "Future[None]") -> FinishedReplica:
@@ -114,7 +114,7 @@ class ReplicaRuns:
             draw_figures(job.folder / keys.FIGURES_FOLDER, config, result)
         curves = curves_of(result.record, summary.score, result.curves, self.points)
         run_end = RunEnd(curves, summary.metrics(), end_tags(config, result), end, now())
-        files.result()  # raises where the disk is full
+        files.result()  # raises if the disk is full
         if run is not None:
             run.complete(run_end)
         del self._begun[number]
@@ -126,7 +126,7 @@ class ReplicaRuns:
         return finished
 
     def abandon(self, status: str) -> list[Job]:
-        """Close the runs of all trainings that have not ended, as FAILED or KILLED; return their jobs."""
+        """Close the runs of all unfinished trainings as FAILED or KILLED, and return their jobs."""
         jobs = []
         for job, run in self._begun.values():
             jobs.append(job)
@@ -136,7 +136,7 @@ class ReplicaRuns:
         return jobs
 
     def finish(self) -> list[JobResult]:
-        """Make figures and models of the best and the worst, wait until all is written, and return how jobs ended."""
+        """Store figures and models of the best and the worst, wait for all writes, and return the jobs' results."""
         with scratch_folder() as scratch, ThreadPoolExecutor(FILES_AT_ONCE) as writers:
             for replica in {one.job.number: one for one in (self._best, self._worst) if one}.values():
                 figures = replica.job.folder / keys.FIGURES_FOLDER
@@ -147,7 +147,7 @@ class ReplicaRuns:
                 _write_model(replica, scratch / str(replica.job.number))
             bar = tqdm(self._finished, desc="Storing", unit=" runs", disable=None)
             results, notes = [], []
-            for job, run, summary in bar:  # the store has some while it still writes others
+            for job, run, summary in bar:  # results of stored runs are written while others are still being stored
                 results.append(_job_result(job, run, summary))
                 notes.append(writers.submit(results[-1].write, job.folder))
             for note in notes:
@@ -155,7 +155,7 @@ class ReplicaRuns:
         return results
 
     def _descriptions(self, store: Store, job: Job, data: TrainingData) -> Sequence[DatasetDescription]:
-        """The data sets that a run reads, described once for all runs that read the same."""
+        """Return the descriptions of a run's data sets, made once for all runs with the same data."""
         key = store, job.config.data.model_dump_json()
         if key not in self._datasets:
             self._datasets[key] = ask(store, Operations.describe_datasets, datasets_of(data))
@@ -163,14 +163,14 @@ class ReplicaRuns:
 
 
 def _in_blocks(items: Iterable[T]) -> Iterator[list[T]]:
-    """Yield items in lists of as many as are written together."""
+    """Yield lists of the items that are written together."""
     iterator = iter(items)
     while block := list(islice(iterator, WRITTEN_TOGETHER)):
         yield block
 
 
 def _job_result(job: Job, run: TrackedRun | None, summary: Summary) -> JobResult:
-    """How a job ended, once its run is written."""
+    """Wait until the run of a job is written, and return the result of the job."""
     try:
         if run is not None:
             run.wait()
@@ -195,12 +195,12 @@ def _write_model(replica: FinishedReplica, scratch: Path) -> None:
     """Store the model of a replica.
 
     Args:
-        replica: which one.
-        scratch: for files that the store reads: it may be removed once the run is written.
+        replica: the replica.
+        scratch: folder for files that the store reads; it may be removed once the run is written.
     """
     run, result = replica.run, replica.result
     if run is None or not replica.job.config.log_model or replica.summary.outcome == "diverged":
         return
-    assert result.description is not None  # only networks of ours are stacked
+    assert result.description is not None  # a module of the user's own is never stacked
     scratch.mkdir(exist_ok=True)
     run.write_model(package_model(scratch, result.network, result.description, result.data.schema))

@@ -1,4 +1,4 @@
-"""The end of a multirun: tables of its runs, its parent run closed, its exit code."""
+"""The end of a multirun: print the tables of its runs, close the parent run, set the exit code."""
 
 import re
 import sys
@@ -34,15 +34,15 @@ from gradclip.tracking.views import open_pages
 if TYPE_CHECKING:
     from gradclip.compare.summary import Comparison
 
-MAX_ROWS = 30  # of the table of jobs on a terminal, where that of groups follows
+MAX_ROWS = 30  # rows of the table of jobs on a terminal; the table of groups follows
 SCORE_TITLES = {"mse": "MSE", "accuracy": "accuracy"}
 
 
 class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
-    """Hydra callback that closes a multirun, whichever launcher ran its jobs."""
+    """Hydra callback that ends a multirun, for every launcher."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """See to it that a multirun ends in order when it is stopped, and does not leave its parent run open."""
+        """Handle stop signals, and register the closing of the parent run for the end of the process."""
         folder = Path(config.hydra.sweep.dir)
         announce(f"Multirun: {' '.join(as_typed(config.hydra.overrides.task))}; loading PyTorch ...")
         listen(folder)
@@ -50,7 +50,7 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
 
     @standard_output()
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Print the tables, store them with the parent run, and exit with 1 if a job failed."""
+        """Print the tables, store them with the parent run, and exit with code 1 if a job failed."""
         folder = Path(config.hydra.sweep.dir)
         jobs = read_results(folder)
         failed, stop = [job for job in jobs if job.outcome == "failed"], stopped_by(folder)
@@ -75,20 +75,21 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
             print(f"error: {len(failed)} of {len(jobs)} jobs failed; the table says why", file=sys.stderr)
         if stop:
             done = sum(not job.error for job in jobs)
-            print(f"Stopped: {done} of {len(jobs)} jobs are done. To go on: the same command with skip_finished=true")
+            how = "To continue, repeat the command with skip_finished=true"
+            print(f"Stopped: {done} of {len(jobs)} jobs are done. {how}")
             raise SystemExit(128 + stop)
         if failed or refused or not (compared and closed):
             raise SystemExit(1)
 
 
 def write_page(folder: Path, jobs: Sequence[JobResult], search: "Report | None", found: "Comparison | None") -> None:
-    """Leave in the folder what the page of the parent run says, where the multirun is tracked.
+    """Write the page of the parent run to the folder of the multirun.
 
     Args:
-        folder: of the multirun.
-        jobs: how its jobs ended.
-        search: that it was; None if it was none.
-        found: the comparison of its runs; None where they were not compared.
+        folder: folder of the multirun.
+        jobs: results of its jobs.
+        search: report of the search; None if the multirun is not a search.
+        found: comparison of its runs; None if they were not compared.
     """
     parent, waits = ParentRun.of(folder), bool(unsent_below(folder))
     example = found.best.group.runs[0] if found else None
@@ -105,7 +106,7 @@ def write_page(folder: Path, jobs: Sequence[JobResult], search: "Report | None",
 
 
 def close(folder: Path, status: str) -> bool:
-    """Close the parent run of a multirun; whether that could be done, else the reason is printed."""
+    """Close the parent run of a multirun; return False and print the reason if that fails."""
     try:
         close_parent(folder, status)
     except GradclipError as error:
@@ -115,15 +116,15 @@ def close(folder: Path, status: str) -> bool:
 
 
 def rounding_note(config: DictConfig, jobs: Sequence[JobResult]) -> list[str]:
-    """Say that a job may end elsewhere by itself, where jobs were stacked; else nothing."""
+    """Return a note that single runs may end differently, if jobs were stacked; else nothing."""
     if "vectorized" not in str(config.hydra.launcher) or all(job.error for job in jobs):
         return []
-    rule = "which grows where training is chaotic: docs/many-runs.md"
-    return [f"Stacked runs differ from single ones by rounding, {rule}"]
+    rule = "which grow if training is chaotic; see docs/many-runs.md"
+    return [f"Stacked runs differ from single runs by rounding errors, {rule}"]
 
 
 def files_of(folder: Path) -> list[str]:
-    """Say where the files of a multirun are, and the figure to look at first."""
+    """Return where the files and the main figures of a multirun are."""
     figures = [
         *folder.glob(f"{keys.COMPARISON_FOLDER}/figures/{keys.COMPARISON_FIGURE}.*"),
         *folder.glob(f"{SEARCH_FOLDER}/{FIGURE}.*"),
@@ -132,7 +133,7 @@ def files_of(folder: Path) -> list[str]:
 
 
 def pages_of(folder: Path) -> str:
-    """Say how to see the runs of a multirun; empty where they are not tracked, or wait for the store."""
+    """Return how to view the runs of a multirun; empty if they are not tracked or wait for the store."""
     parent = ParentRun.of(folder)
     if parent is None or unsent_below(folder):
         return ""
@@ -140,14 +141,15 @@ def pages_of(folder: Path) -> str:
 
 
 def compare_jobs(folder: Path, jobs: Sequence[JobResult], config: DictConfig) -> "tuple[bool, Comparison | None]":
-    """Compare the runs of a multirun, where they are tracked and more than one, and store it with the parent run.
+    """Compare the runs of a multirun, if several are tracked, and store the comparison with the parent run.
 
-    A comparison that fails must not keep the parent run from being closed; one of spooled runs would leave them out.
+    A failed comparison must not prevent the parent run from being closed. If runs are spooled, there is no comparison,
+    because it would leave them out.
 
     Args:
-        folder: of the multirun.
-        jobs: how its jobs ended.
-        config: of the multirun, which says whether figures are drawn, and in which format.
+        folder: folder of the multirun.
+        jobs: results of its jobs.
+        config: config of the multirun, with the settings of figures.
 
     Returns:
         Whether nothing went wrong; and the comparison, if there is one.
@@ -156,7 +158,7 @@ def compare_jobs(folder: Path, jobs: Sequence[JobResult], config: DictConfig) ->
     if len(run_ids) < 2:
         return True, None
     if unsent_below(folder):
-        print(f"Not compared: some runs wait for the store. Once they are sent: {command_line('compare')}")
+        print(f"Not compared: some runs wait for the store. After they are sent, run: {command_line('compare')}")
         return True, None
     parent = ParentRun.of(folder)
     if parent is None:
@@ -181,18 +183,18 @@ def compare_jobs(folder: Path, jobs: Sequence[JobResult], config: DictConfig) ->
 
 
 def run_table(jobs: Sequence[JobResult], max_rows: int | None = None) -> Table:
-    """One row for each job, or for those that failed and the first of the others; reasons only where a job failed."""
+    """Return one row for each job, or for failed jobs and the first of the others; reasons only if a job failed."""
     splits = [split for split in SPLITS if split != "validation" or any(split in job.scores for job in jobs)]
     columns = ("job", "run", "outcome", *_score_titles({job.score for job in jobs if job.score}, splits))
     columns += ("clipped", "reason") if any(job.error for job in jobs) else ("clipped",)
     listed = sorted(sorted(jobs, key=lambda job: not job.error)[:max_rows], key=lambda job: job.number)
-    some = "" if len(listed) == len(jobs) else f", {len(listed)} of them here, all in {TABLES_FILE}"
+    some = "" if len(listed) == len(jobs) else f", {len(listed)} of them shown, all in {TABLES_FILE}"
     rows = [_run_row(job, splits)[: len(columns)] for job in listed]
     return Table(f"{len(jobs)} runs{some}", columns, rows)
 
 
 def _score_titles(scores: Collection[str], splits: Sequence[Split]) -> tuple[str, ...]:
-    """The titles of the columns of the scores, one for each kind of examples."""
+    """Return the titles of the score columns, one for each split."""
     score = next(iter(scores)) if len(scores) == 1 else "score"
     if score in SCORES or score == "score":
         return tuple(f"{split} {SCORE_TITLES.get(score, score)}" for split in splits)
@@ -211,9 +213,9 @@ def _run_row(job: JobResult, splits: Sequence[Split]) -> tuple[str, ...]:
 
 
 def success_tables(jobs: Sequence[JobResult]) -> list[Table]:
-    """Return a table of how many runs of each setting solved the problem; none unless a setting ran over several seeds.
+    """Return a table of the runs that solved the problem, by setting; none unless a setting ran over several seeds.
 
-    Only jobs whose data set defines what solved means are counted.
+    Only data sets that define when a problem is solved are counted.
     """
     solved: dict[str, list[bool]] = defaultdict(list)
     for job in jobs:

@@ -1,4 +1,4 @@
-"""How each job of a multirun ended: a file in its folder, whichever launcher ran it."""
+"""Results of the jobs of a multirun, each a file in the job's folder, for every launcher."""
 
 import math
 from dataclasses import asdict, dataclass, field, fields
@@ -26,16 +26,16 @@ FILE = "result.json"
 
 @dataclass(frozen=True)
 class JobResult:
-    """How a job ended: as a run, or with an error.
+    """The result of a job: a run or an error.
 
     Attributes:
-        number: of the job.
-        name: of its run, or its settings as they were typed.
-        run_id: of its run; None where it has none in the store.
-        outcome: how it ended.
+        number: number of the job.
+        name: name of its run, or its overrides as they were typed.
+        run_id: ID of its run; None if no run is in the store.
+        outcome: outcome of its run, ``failed`` or ``stopped``.
         score: name of the score; empty without a run.
-        scores: the final score on each kind of examples; NaN where the run diverged.
-        solved: whether the problem was solved; None where nothing says when it is.
+        scores: the final score on each split; NaN if the run diverged.
+        solved: whether the problem was solved; None if the data set does not define that.
         clip_fraction: fraction of the steps that were clipped.
         higher_is_better: whether larger values of the score are better.
         error: why there is no run, in one line.
@@ -56,26 +56,26 @@ class JobResult:
 
     @property
     def choosing_split(self) -> ChoosingSplit:
-        """The kind of examples by which the best of several jobs is chosen."""
+        """The split that chooses the best of several jobs."""
         return choosing_split(self.scores)
 
     def score_on(self, split: Split) -> float:
-        """Return the final score on one kind of examples; NaN where the run diverged, or there are none."""
+        """Return the final score on a split; NaN if the run diverged or there is no such split."""
         return self.scores.get(split, math.nan)
 
     @classmethod
     def of_run(cls, job: Job, result: "Result") -> "JobResult":
-        """A run that finished."""
+        """Return the result of a finished run."""
         return cls.of_summary(job, result.run.run_id if result.run else None, result.summary)
 
     @classmethod
     def of_summary(cls, job: Job, run_id: str | None, summary: "Summary") -> "JobResult":
-        """A run that finished, of which only the summary was kept.
+        """Return the result of a finished run of which only the summary was kept.
 
         Args:
             job: the job.
-            run_id: of its run; None if it is not tracked.
-            summary: of its training.
+            run_id: ID of its run; None if it is not tracked.
+            summary: summary of its training.
         """
         return cls(
             job.number,
@@ -91,9 +91,9 @@ class JobResult:
 
     @classmethod
     def of_finished(cls, number: int, run: "StoredRun") -> "JobResult":
-        """A run that an earlier command finished."""
+        """Return the result of a run that an earlier command finished."""
         score = stored_score(run.metrics, run.tags)
-        assert score is not None  # else it would not be a finished one
+        assert score is not None  # every finished run has a score
         return cls(
             number,
             f"{run.name} (done before)",
@@ -109,35 +109,35 @@ class JobResult:
 
     @classmethod
     def of_stop(cls, number: int, overrides: str, reason: str) -> "JobResult":
-        """A job that was stopped, or did not begin.
+        """Return the result of a job that was stopped or did not start.
 
         Args:
-            number: of the job.
-            overrides: its settings as they were typed.
+            number: number of the job.
+            overrides: its overrides as they were typed.
             reason: what stopped it.
         """
         return cls(number, overrides, outcome="stopped", error=reason)
 
     @classmethod
     def of_failure(cls, number: int, overrides: str, reason: str) -> "JobResult":
-        """A job that ended with an error.
+        """Return the result of a job that ended with an error.
 
         Args:
-            number: of the job.
-            overrides: its settings as they were typed.
+            number: number of the job.
+            overrides: its overrides as they were typed.
             reason: the error, in one line.
         """
         return cls(number, overrides, error=reason)
 
     def write(self, folder: Path) -> None:
-        """Write it into the job's folder, which is created if need be; where it cannot be written, the others go on."""
+        """Write the result to the job's folder; a failure is printed, so that the other jobs continue."""
         with failure_in_one_line(folder / FILE):
             folder.mkdir(parents=True, exist_ok=True)
-            write_note(folder / FILE, asdict(self), lasting=False)  # the command that reads it would be gone too
+            write_note(folder / FILE, asdict(self), lasting=False)  # a crash would also end the command that reads it
 
 
 def find_finished(job: Job) -> JobResult | None:
-    """The finished run with the same settings, where ``skip_finished`` asks for it; None if the job has to run."""
+    """Return the result of a finished run with the same settings, with ``skip_finished``; None if the job must run."""
     if not (job.config.skip_finished and job.config.tracking.uri):
         return None
     found = result_of(ask(Store.of(job.config.tracking), Operations.find_finished_run, fingerprint(job.config)))
@@ -145,22 +145,22 @@ def find_finished(job: Job) -> JobResult | None:
 
 
 def job_message(job: JobResult) -> str:
-    """One line for a job that ended."""
+    """Return the line that is printed for an ended job."""
     if job.error:
         return f"[{job.number}] {job.name}: {job.outcome}: {job.error}"
     return f"[{job.number}] {job.name}: {job.outcome}, {format_scores(job.score, job.scores)}"
 
 
 def count_results(folder: Path) -> int:
-    """How many jobs of a multirun have ended so far."""
+    """Return how many jobs of a multirun have ended so far."""
     return sum(1 for _ in folder.glob(f"*/{FILE}"))
 
 
 def read_results(folder: Path) -> list[JobResult]:
-    """The results of all jobs of a multirun, in order; a job that could not write its own has failed.
+    """Return the results of all jobs of a multirun, in order; a job without a result has failed.
 
     Raises:
-        TrackingError: a file is damaged, or of another version.
+        TrackingError: a file is damaged or was written by another version.
     """
     results = [_read(path) for path in folder.glob(f"*/{FILE}")]
     without = {int(path.name) for path in folder.iterdir() if path.is_dir() and path.name.isdecimal()}
@@ -172,5 +172,5 @@ def read_results(folder: Path) -> list[JobResult]:
 def _read(path: Path) -> JobResult:
     note = read_note(path)
     if unknown := note.keys() - {known.name for known in fields(JobResult)}:
-        raise TrackingError(f"{path}: is of another version, it has {min(unknown)}; train anew in another folder")
+        raise TrackingError(f"{path}: written by another version, has {min(unknown)}; train again in another folder")
     return JobResult(**note)

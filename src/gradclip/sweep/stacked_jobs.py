@@ -1,4 +1,4 @@
-"""Train jobs stacked; no Hydra. Read :func:`train_stacked` from top to bottom."""
+"""Train stacked jobs, without Hydra. Start with :func:`train_stacked`."""
 
 import sys
 import traceback
@@ -22,16 +22,16 @@ from gradclip.training.components import choose_device
 from gradclip.training.job import Job
 
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {total} runs [{elapsed}<{remaining}]"
-MAX_NAMED = 5  # jobs that are named where many have the same reason
+MAX_NAMED = 5  # maximum number of jobs named for one reason
 
 
 def train_stacked(jobs: Sequence[Job], runs: ReplicaRuns, max_replicas: int) -> list[Job]:
-    """Train groups of jobs stacked, and write their runs and how each ended.
+    """Train groups of stacked jobs, and write their runs and results.
 
     Args:
-        jobs: to train; all belong to one multirun.
-        runs: writes them.
-        max_replicas: how many are stacked at most.
+        jobs: the jobs, all of one multirun.
+        runs: writer of the runs.
+        max_replicas: largest number of replicas in one stack.
 
     Returns:
         The jobs that cannot be stacked; the reasons are printed.
@@ -40,7 +40,7 @@ def train_stacked(jobs: Sequence[Job], runs: ReplicaRuns, max_replicas: int) -> 
     refused = {job.number: reason for job in jobs if (reason := refusal(job.config))}
     by_number = {job.number: job for job in jobs}
     groups = group({job.number: job.config for job in jobs if job.number not in refused})
-    hidden = None if groups else True  # None: where there is no terminal
+    hidden = None if groups else True  # None hides the bar if there is no terminal
     with tqdm(total=len(jobs) - len(refused), desc="Training", bar_format=BAR, disable=hidden) as bar:
         for numbers in groups:
             for start in range(0, len(numbers), max_replicas):
@@ -52,23 +52,23 @@ def train_stacked(jobs: Sequence[Job], runs: ReplicaRuns, max_replicas: int) -> 
 
 
 def end_job(job: Job, result: JobResult) -> None:
-    """Write and print how a job ended that was not trained to its end."""
+    """Write and print the result of a job that was not trained to its end."""
     result.write(job.folder)
     print(job_message(result), flush=True)
 
 
 def _train_group(jobs: Sequence[Job], runs: ReplicaRuns, bar: Any) -> dict[int, str]:
-    """Train jobs that may be stacked together; return the reason of each that could not be."""
+    """Train jobs that may be stacked together; return the reasons of those that could not be stacked."""
     multirun = _multirun_of(jobs)
     if stop := stopped_by(multirun):
-        _end_stopped(jobs, f"not begun: stopped by {signal_name(stop)}")
+        _end_stopped(jobs, f"not started: stopped by {signal_name(stop)}")
         return {}
     try:
         training = _stack(jobs, multirun, bar)
     except StackingError as error:
         return dict.fromkeys((job.number for job in jobs), str(error))
     except USER_ERRORS:
-        return dict.fromkeys((job.number for job in jobs), "")  # each will report it by itself
+        return dict.fromkeys((job.number for job in jobs), "")  # each job will report the error when it runs alone
     runs.begin((job, replica.data) for job, replica in zip(jobs, training.replicas, strict=True))
     _train(training, jobs, runs)
     return {}
@@ -81,10 +81,10 @@ def _multirun_of(jobs: Sequence[Job]) -> Path:
 
 
 def _stack(jobs: Sequence[Job], multirun: Path, bar: Any) -> StackedTraining:
-    """A training of all jobs, which advances the bar and ends when the multirun is stopped."""
+    """Return the stacked training of all jobs, which advances the bar and ends when the multirun is stopped."""
 
     def advance(steps: int) -> None:
-        bar.update(min(steps / training.total_steps, bar.total - bar.n))  # fractions add up to a little too much
+        bar.update(min(steps / training.total_steps, bar.total - bar.n))  # rounding may exceed the total
         if number := stopped_by(multirun):
             raise Interrupted(number)
 
@@ -94,7 +94,7 @@ def _stack(jobs: Sequence[Job], multirun: Path, bar: Any) -> StackedTraining:
 
 
 def _train(training: StackedTraining, jobs: Sequence[Job], runs: ReplicaRuns) -> None:
-    """Train, and write each run as its training ends; whatever happens, other groups go on."""
+    """Train, and write each run when its training ends; an error does not stop the other groups."""
     try:
         with disk_errors(_multirun_of(jobs)):
             for ended in training.run():
@@ -104,7 +104,7 @@ def _train(training: StackedTraining, jobs: Sequence[Job], runs: ReplicaRuns) ->
         _end_stopped(runs.abandon("KILLED"), reason)
     except USER_ERRORS as error:
         _end_failed(runs.abandon("FAILED"), describe(error))
-    except Exception as error:  # a bug, or too little memory: its trace is shown, its reason noted
+    except Exception as error:  # a bug or too little memory: show the traceback, and keep the reason in the results
         traceback.print_exc()
         _end_failed(runs.abandon("FAILED"), f"{type(error).__name__}: {error}")
 
@@ -120,7 +120,7 @@ def _end_stopped(jobs: Sequence[Job], reason: str) -> None:
 
 
 def _print_reasons(refused: Mapping[int, str]) -> None:
-    """Print each reason once, with the jobs that are run one by one because of it."""
+    """Print each reason once, with the jobs that run separately because of it."""
     numbers: dict[str, list[int]] = defaultdict(list)
     for number, reason in refused.items():
         numbers[reason].append(number)
@@ -128,4 +128,4 @@ def _print_reasons(refused: Mapping[int, str]) -> None:
         if reason:
             more = f" and {len(some) - MAX_NAMED} more" if len(some) > MAX_NAMED else ""
             which = ", ".join(map(str, some[:MAX_NAMED])) + more
-            print(f"Jobs {which} run by themselves: {reason}", file=sys.stderr)
+            print(f"Jobs {which} run separately: {reason}", file=sys.stderr)

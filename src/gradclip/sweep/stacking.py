@@ -1,4 +1,4 @@
-"""Which jobs of a multirun can be stacked, and with which others."""
+"""Decide which jobs of a multirun can be stacked together."""
 
 import json
 from collections import defaultdict
@@ -15,7 +15,7 @@ PRECISIONS = {"32-true", "64-true"}
 
 
 def refusal(config: TrainConfig) -> str:
-    """Why a job cannot be stacked at all; nothing if it can."""
+    """Return why a job cannot be stacked at all; empty if it can."""
     trainer = config.trainer
     reasons = {
         "a module, data module or callback of your own acts on one training at a time": bool(
@@ -32,7 +32,7 @@ def refusal(config: TrainConfig) -> str:
 
 
 def group(configs: Mapping[int, TrainConfig]) -> list[list[int]]:
-    """Put the numbers of the jobs that can be stacked together into one list each."""
+    """Return the numbers of the jobs in groups that can be stacked together."""
     groups: dict[str, list[int]] = defaultdict(list)
     for number, config in configs.items():
         groups[json.dumps(_shape(config), sort_keys=True)].append(number)
@@ -40,7 +40,7 @@ def group(configs: Mapping[int, TrainConfig]) -> list[list[int]]:
 
 
 def _shape(config: TrainConfig) -> Mapping[str, Any]:
-    """What jobs must have in common: all settings that change the training but seeds and numbers that may differ."""
+    """Return what stacked jobs have in common: all settings with an effect, except the seed and varying numbers."""
     settings = flatten_settings(config.model_dump(exclude={"seed"}))
     names = {path: ".".join(map(str, path)) for path in settings}
     return {

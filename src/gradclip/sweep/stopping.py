@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a whole multirun in order: jobs that train stop, jobs that wait do not begin."""
+"""Orderly stop of a whole multirun on Ctrl-C or SIGTERM: running jobs stop, waiting jobs do not start."""
 
 import os
 import signal
@@ -18,14 +18,14 @@ from gradclip.tracking.owner import MAIN_LOCK, hold, is_held, owner_tags, proces
 from gradclip.tracking.records import MAIN_FILE
 from gradclip.training.job import STOP_FILE
 
-CHECK_EVERY = 1.0  # seconds between two looks for the main process
+CHECK_EVERY = 1.0  # seconds between checks of the main process
 
 
 def listen(folder: Path) -> None:
-    """Pass signals of the main process on to the jobs, by a file; a second signal ends the process at once."""
+    """Forward signals of the main process to the jobs through a file; a second signal ends the process at once."""
     lock = folder.absolute() / MAIN_LOCK
     if not hold(lock):
-        raise TrackingError(f"hydra.sweep.dir: got {str(folder)!r}; another command works there")
+        raise TrackingError(f"hydra.sweep.dir: got {str(folder)!r}; another command is using this folder")
     write_note(folder / MAIN_FILE, owner_tags(lock))
     received: list[float] = []
 
@@ -41,7 +41,7 @@ def listen(folder: Path) -> None:
 
 @contextmanager
 def listening(folder: Path) -> Iterator[None]:
-    """As :func:`listen`, for a multirun that is a part of a command: afterwards signals do what they did before."""
+    """Run :func:`listen` for a multirun within a command, and restore the signal handlers afterwards."""
     handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     listen(folder)
     try:
@@ -52,12 +52,12 @@ def listening(folder: Path) -> Iterator[None]:
 
 
 def follow_main(folder: Path) -> None:
-    """In a process that a launcher started for jobs: leave Ctrl-C to the main process, and end when that has ended."""
+    """Ignore Ctrl-C in a worker process of a launcher, and end the process when the main process has ended."""
     main = main_process(folder)
     if main[keys.PROCESS] == process_identity(os.getpid()):
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if main[keys.HOST] == socket.gethostname():  # the lock of another machine may not be seen here
+    if main[keys.HOST] == socket.gethostname():  # locks of other machines may not be visible here
         _end_with_main(folder.absolute() / MAIN_LOCK)
 
 
@@ -72,7 +72,7 @@ def _end_with_main(lock: Path) -> None:
 
 
 def main_process(folder: Path) -> dict[str, str]:
-    """The owner tags of the main process of a multirun."""
+    """Return the owner tags of the main process of a multirun."""
     return read_note(folder / MAIN_FILE)
 
 
@@ -82,6 +82,6 @@ def ask_to_stop(folder: Path, number: int) -> None:
 
 
 def stopped_by(folder: Path) -> int | None:
-    """The signal by which a multirun was asked to stop; None if it was not."""
+    """Return the signal that asked a multirun to stop; None if it was not asked."""
     path = folder / STOP_FILE
     return int(path.read_text()) if path.exists() else None

@@ -1,4 +1,4 @@
-"""The vectorized launcher. Read :func:`launch` from top to bottom."""
+"""The vectorized launcher. Start with :func:`launch`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,11 +23,11 @@ from gradclip.training.job import Job
 
 
 def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
-    """Train what can be stacked together, then the other jobs one after the other.
+    """Train the jobs that can be stacked, then the other jobs one after the other.
 
     Args:
         launcher: the plugin, with its settings.
-        job_overrides: of each job, as the sweeper gives them.
+        job_overrides: overrides of each job, from the sweeper.
         first: number of the first job.
     """
     multirun = Path(launcher.config.hydra.sweep.dir).resolve()
@@ -36,7 +36,7 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first: int) ->
     numbered = dict(enumerate(map(list, job_overrides), start=first))
     jobs = [job for number, overrides in numbered.items() if (job := plan(launcher, number, overrides, parent))]
     for store in {Store.of(job.config.tracking) for job in jobs if job.config.tracking.uri}:
-        ask(store, Operations.open)  # MLflow loads beside torch
+        ask(store, Operations.open)  # MLflow loads while torch does
     load_module("gradclip.sweep.stacked_jobs")
     from gradclip.sweep.replica_runs import ReplicaRuns
     from gradclip.sweep.stacked_jobs import end_job, train_stacked
@@ -48,7 +48,7 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first: int) ->
         if job.number in finished:
             end_job(job, finished[job.number])
     settings = launcher.settings
-    # One lock for all: a process may train chunks of many jobs.
+    # One lock for all jobs: a process may train chunks of many jobs.
     lock = multirun / _subfolder(launcher.config, first) / RUN_LOCK
     runs = ReplicaRuns(int(settings["points"]), settings["keep"] == "all", lock)
     to_train = [job for job in jobs if job.number not in finished]
@@ -58,12 +58,12 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first: int) ->
 
 
 def plan(launcher: Any, number: int, overrides: Sequence[str], parent: Parent) -> Job | None:
-    """Compose a job; one whose settings are wrong is written down as failed.
+    """Compose a job; if its settings are invalid, write and print that it failed, and return None.
 
     Args:
         launcher: the plugin, with its settings.
-        number: of the job.
-        overrides: of the job, as the sweeper gives them.
+        number: number of the job.
+        overrides: overrides of the job, from the sweeper.
         parent: the parent run of the multirun.
     """
     folder = Path(parent.folder, _subfolder(launcher.config, number))
@@ -86,9 +86,9 @@ def _run_alone(launcher: Any, number: int, overrides: list[str]) -> None:
 
 
 def _subfolder(config: DictConfig, number: int) -> str:
-    """The name of a job's folder in that of the multirun."""
+    """Return the name of a job's folder within the folder of the multirun."""
     name = str(dict(config.hydra.sweep.items_ex(resolve=False))["subdir"]).replace("${hydra.job.num}", str(number))
-    if "${" not in name:  # which Hydra would take half a millisecond to find
+    if "${" not in name:  # Hydra would take half a millisecond to resolve it
         return name
     with open_dict(config):
         config.hydra.job.num = config.hydra.job.id = number
@@ -96,7 +96,7 @@ def _subfolder(config: DictConfig, number: int) -> str:
 
 
 def _returned(overrides: Sequence[str]) -> JobReturn:
-    """What the sweeper expects of a job that ended."""
+    """Return what the sweeper expects for an ended job."""
     returned = JobReturn()
     returned.overrides = [override for override in overrides if not is_of_hydra(override)]
     returned.status, returned.return_value = JobStatus.COMPLETED, None

@@ -56,10 +56,13 @@ def test_corners_have_each_choice_and_each_end():
     ("typed", "message"),
     [
         ("clip=norm", "nothing to search; give a setting a range, such as 'clip.value="),
-        ("x=interval(10,1)", r"x: got interval\(10,1\); the lower end comes first"),
-        ("x=tag(log,interval(0,1))", r"x: got tag\(log,interval\(0,1\)\); the lower end comes first; on a log scale"),
+        ("x=interval(10,1)", r"x: got interval\(10,1\); the lower end must come first"),
+        (
+            "x=tag(log,interval(0,1))",
+            r"x: got tag\(log,interval\(0,1\)\); the lower end must come first; on a log scale",
+        ),
         ("x=tag(lg,interval(1,2))", "x: got the tag 'lg'; choose from log"),
-        ("seed=interval(0,3)", r"seed: got interval\(0,3\); seeds are listed"),
+        ("seed=interval(0,3)", r"seed: got interval\(0,3\); must be a list"),
     ],
 )
 def test_what_is_not_right_is_said(typed, message):

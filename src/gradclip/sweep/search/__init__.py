@@ -1,5 +1,5 @@
-"""Hyperparameter search by Optuna, in place of a grid: which settings to try, how many seeds each gets, the report.
+"""Hyperparameter search with Optuna, in place of a grid: settings to try, number of seeds, report.
 
-Settings in ``search_settings``, ranges in ``space``, trials in ``trial`` and ``halving``; read
-:func:`gradclip.sweep.search.run.run_search` first.
+Settings are in ``search_settings``, ranges in ``space``, trials in ``trial`` and ``halving``. Start with
+:func:`gradclip.sweep.search.run.run_search`.
 """

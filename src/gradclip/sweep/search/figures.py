@@ -1,4 +1,4 @@
-"""The arrays behind the figure of a search."""
+"""Arrays for the figure of a search."""
 
 from collections.abc import Collection, Sequence
 from math import isnan
@@ -11,11 +11,11 @@ from gradclip.scores import ACCURACY
 from gradclip.sweep.search.trial import Trial, best_trial, metric_of
 
 MAX_SETTINGS = 6  # more panels would be too small to read
-MAX_NAMES = 6  # so few different values stand side by side
+MAX_NAMES = 6  # up to so many different numbers are drawn side by side
 
 
 def trials_of(trials: Sequence[Trial]) -> SearchTrials:
-    """Return what is drawn of each trial."""
+    """Return the arrays of the trials that are drawn."""
     best = best_trial(trials)
     so_far = [best_trial(trials[: count + 1]) for count in range(len(trials))]
     lowest, highest = np.array([trial.range for trial in trials]).T
@@ -38,7 +38,7 @@ def trials_of(trials: Sequence[Trial]) -> SearchTrials:
 
 
 def settings_of(trials: Sequence[Trial], log_scale: Collection[str]) -> list[SearchedSetting]:
-    """Return where each trial stands on the axis of each searched setting.
+    """Return the position of each trial on the axis of each searched setting.
 
     Args:
         trials: the trials.
@@ -51,7 +51,7 @@ def settings_of(trials: Sequence[Trial], log_scale: Collection[str]) -> list[Sea
 
 
 def _setting(name: str, written: Sequence[str], is_log: bool) -> SearchedSetting:
-    """Numbers stand by their size, names and a few different numbers side by side."""
+    """Place numbers by value, and names and a few different numbers side by side."""
     names = sorted(set(written), key=_by_size)
     if any(isnan(parse_number(value)) for value in names) or (len(names) <= MAX_NAMES and not is_log):
         return SearchedSetting(name, np.array([names.index(value) for value in written], dtype=float), names, False)

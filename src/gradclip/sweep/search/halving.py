@@ -1,7 +1,7 @@
-"""Successive halving over seeds: all settings get a few seeds, the best go on to more.
+"""Successive halving over seeds: all settings get a few seeds, the best get more.
 
 After Jamieson and Talwalkar 2016, "Non-stochastic best arm identification and hyperparameter optimization", with seeds
-as the resource: what makes one run of a setting doubtful is its seed, and runs of the same length train together.
+as the resource: the seed is the main uncertainty of a run, and runs of the same length can be stacked.
 """
 
 import math
@@ -18,12 +18,12 @@ Launch = Callable[[Sequence[list[str]]], list[JobResult]]
 
 
 def rounds(seeds: int, first: int, factor: int) -> list[int]:
-    """How many seeds a setting has had at the end of each round.
+    """Return the cumulative number of seeds of a setting after each round.
 
     Args:
-        seeds: number of seeds of a setting that is never dropped.
+        seeds: number of seeds of a setting that survives all rounds.
         first: number of seeds in the first round.
-        factor: by which each round has more; 1: a single round.
+        factor: growth factor of the number of seeds per round; 1 for a single round.
 
     Example:
         >>> rounds(seeds=9, first=1, factor=3)
@@ -41,19 +41,19 @@ def rounds(seeds: int, first: int, factor: int) -> list[int]:
 
 
 def survivors(trials: Sequence[Trial], factor: int) -> list[Trial]:
-    """The best of a round, one in ``factor`` rounded up; none that diverged or failed."""
+    """Return the best trials of a round, one in ``factor`` rounded up, without those that diverged or failed."""
     fit = [trial for trial in trials if trial.state not in {"diverged", "failed"}]
     return sorted(fit, key=lambda trial: trial.loss)[: math.ceil(len(trials) / factor)]
 
 
 def run_rounds(trials: Sequence[Trial], space: Space, settings: SearchSettings, launch: Launch) -> list[Trial]:
-    """Run a batch of settings, each round as one launch, and return them in the same order.
+    """Run a batch of trials, each round as one launch, and return them in the same order.
 
     Args:
-        trials: the settings to try.
+        trials: the trials to run.
         space: the ranges and the seeds.
-        settings: of the search.
-        launch: runs jobs and returns how they ended.
+        settings: settings of the search.
+        launch: runs jobs and returns their results.
     """
     done = {trial.number: trial for trial in trials}
     going = list(trials)

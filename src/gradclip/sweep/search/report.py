@@ -1,4 +1,4 @@
-"""The report of a search: a table, the best setting, the command that repeats it, a figure."""
+"""Report of a search: a table, the best setting, the command that repeats it, and a figure."""
 
 import json
 from collections import Counter
@@ -13,11 +13,11 @@ from gradclip.sweep.search.trial import Trial, best_trial, caveat_of, in_order, 
 from gradclip.terminal import print_lines, print_tables
 from gradclip.tracking.files import read_note, write_whole
 
-SEARCH_FOLDER = "search"  # in that of the multirun; its content is stored with the parent run
+SEARCH_FOLDER = "search"  # within the folder of the multirun; its files are stored with the parent run
 NOTE = "search.json"
 TABLE = "search.md"
 FIGURE = "figures/search"
-MAX_ROWS = 10  # on the terminal; the stored table has all
+MAX_ROWS = 10  # rows on the terminal; the stored table has all
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Report:
 
     Attributes:
         trials: the settings tried, in order.
-        fixed: overrides that every job has.
-        seeds: of each setting.
+        fixed: overrides of every job.
+        seeds: seeds of each setting.
         hydra: overrides of Hydra's own settings.
         log_scale: names of the settings that were searched on a logarithmic scale.
     """
@@ -54,7 +54,7 @@ def write_report(folder: Path, report: Report, figure_format: str = "png") -> No
     """Write the search as JSON, its table as Markdown, and its figure.
 
     Args:
-        folder: of the multirun.
+        folder: folder of the multirun.
         report: the search.
         figure_format: ``png``, ``pdf`` or ``svg``.
     """
@@ -71,7 +71,7 @@ def write_report(folder: Path, report: Report, figure_format: str = "png") -> No
 
 
 def read_report(folder: Path) -> Report | None:
-    """The search that a multirun was; None if it was none."""
+    """Read the report of a search; None if the multirun is not a search."""
     note = folder / SEARCH_FOLDER / NOTE
     if not note.exists():
         return None
@@ -81,13 +81,13 @@ def read_report(folder: Path) -> Report | None:
 
 
 def print_report(report: Report) -> None:
-    """The best settings and what failed, on the terminal."""
+    """Print the best settings and the failed ones."""
     print_tables([search_table(report.trials, MAX_ROWS)])
     print_lines(*best_lines(report))
 
 
 def search_table(trials: Sequence[Trial], max_rows: int | None = None) -> Table:
-    """One row for each setting, the best first; of the best ``max_rows`` and all that failed."""
+    """Return one row for each setting, the best first; with ``max_rows``, only the best and all failed ones."""
     counts = Counter(trial.state for trial in trials)
     title = f"{len(trials)} settings: {', '.join(f'{count} {state}' for state, count in sorted(counts.items()))}"
     shown = [
@@ -120,7 +120,7 @@ def _test_score(trial: Trial) -> str:
 
 
 def best_lines(report: Report) -> list[str]:
-    """The best setting and how to repeat it."""
+    """Return the lines on the best setting and how to repeat it."""
     best = best_trial(report.trials)
     if best is None:
         return ["Best: none; no setting has a finite score over all its seeds"]

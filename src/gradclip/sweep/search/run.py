@@ -1,4 +1,4 @@
-"""A whole search, from the overrides typed to its report."""
+"""Run a search, from the overrides to the report."""
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
@@ -26,10 +26,10 @@ Compose = Callable[[Sequence[str]], DictConfig]
 
 
 def check_installed() -> None:
-    """See that Optuna is there.
+    """Check that Optuna is installed.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: Optuna is not installed.
     """
     if find_spec("optuna") is None:
         raise ConfigError(f"hydra/sweeper=search: needs Optuna; {install_command('search')}")
@@ -42,17 +42,17 @@ def run_search(
     compose: Compose,
     launcher: Launcher,
 ) -> None:
-    """Search and write the report; nothing runs and nothing is written before all that can be checked is.
+    """Search and write the report; all settings are checked before anything is run or written.
 
     Args:
-        overrides: all that was typed.
-        settings: those of the search.
-        config: the composed config of the multirun.
-        compose: makes the config of one job from its overrides.
+        overrides: all overrides of the command line.
+        settings: settings of the search.
+        config: composed config of the multirun.
+        compose: composes the config of a job from its overrides.
         launcher: runs jobs.
 
     Raises:
-        ConfigError: a setting or a range is not right.
+        ConfigError: a setting or a range is invalid.
     """
     from gradclip.sweep.search.report import Report, write_report
     from gradclip.sweep.search.search_settings import read_settings
@@ -64,7 +64,7 @@ def run_search(
     folder = Path(config.hydra.sweep.dir)
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(config, folder / "multirun.yaml")  # as Hydra's own sweeper does
-    if trials := search(space, checked, Launches(launcher, folder)):  # none if it was stopped at once
+    if trials := search(space, checked, Launches(launcher, folder)):  # empty if stopped before the first batch
         report = Report(trials, space.fixed, space.seeds, list(config.hydra.overrides.hydra), space.log_scale)
         write_report(folder, report, config.figure_format)
 
@@ -74,11 +74,11 @@ def _without_hydra(config: DictConfig) -> DictConfig:
 
 
 class Launches:
-    """Runs jobs by Hydra's launcher and reads the notes they leave.
+    """Runs jobs with Hydra's launcher and reads their results.
 
     Args:
         launcher: runs jobs.
-        folder: of the multirun.
+        folder: folder of the multirun.
     """
 
     def __init__(self, launcher: Launcher, folder: Path) -> None:
@@ -87,14 +87,14 @@ class Launches:
 
     @property
     def stopped(self) -> bool:
-        """Whether the multirun was asked to end."""
+        """Whether the multirun was asked to stop."""
         return stopped_by(self.folder) is not None
 
     def __call__(self, jobs: Sequence[list[str]]) -> list[JobResult]:
-        """Run jobs together and return how each ended."""
+        """Run jobs in one launch and return their results."""
         first, self.launched = self.launched, self.launched + len(jobs)
         for returned in self.launcher.launch(jobs, initial_job_idx=first):
-            returned.return_value  # noqa: B018  # raises what the job raised
+            returned.return_value  # noqa: B018  # raises the exception of the job
         notes = {note.number: note for note in read_results(self.folder)}
         return [
             notes.get(number) or JobResult.of_failure(number, " ".join(job), "it left no result")
@@ -103,12 +103,12 @@ class Launches:
 
 
 def search(space: "Space", settings: "SearchSettings", launch: Launches) -> "list[Trial]":
-    """Choose settings in batches, each learning from those before, and run them.
+    """Choose settings in batches, each based on the results of earlier batches, and run them.
 
     Args:
         space: the ranges and the seeds.
-        settings: of the search.
-        launch: runs jobs and returns how they ended.
+        settings: settings of the search.
+        launch: runs jobs and returns their results.
     """
     import optuna
 
@@ -135,12 +135,12 @@ def search(space: "Space", settings: "SearchSettings", launch: Launches) -> "lis
 def report_to_optuna(study: "optuna.Study", asked: "optuna.Trial", trial: "Trial") -> None:
     """Report a trial to Optuna.
 
-    A diverged trial is reported as the worst possible, so that the sampler avoids its neighbourhood: a failed one it
-    would ignore. Failed is a trial that says nothing about its settings, because a job broke down.
+    A diverged trial is reported as the worst possible, so that the sampler avoids its neighbourhood. A trial with a
+    failed job is reported as failed and ignored by the sampler, because it says nothing about its settings.
 
     Args:
-        study: of the search.
-        asked: the trial as Optuna suggested it.
+        study: study of the search.
+        asked: the trial that Optuna suggested.
         trial: the same trial after its jobs ended.
     """
     from optuna.trial import TrialState

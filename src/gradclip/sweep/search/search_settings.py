@@ -1,4 +1,4 @@
-"""The settings of a search; ``conf/hydra/sweeper/search.yaml`` says what they mean."""
+"""Settings of a search, which ``conf/hydra/sweeper/search.yaml`` explains."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -9,7 +9,7 @@ from gradclip.errors import ConfigError
 
 
 class SearchSettings(Settings):
-    """How long to search and what for."""
+    """Settings of a search: how long it runs and what it optimizes."""
 
     trials: Count
     batch: Count

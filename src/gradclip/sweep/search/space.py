@@ -1,4 +1,4 @@
-"""What a search varies: the overrides of a multirun, read as a space for Optuna."""
+"""Search space for Optuna, read from the overrides of a multirun."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ EXAMPLE = "'clip.value=tag(log, interval(0.01, 100))'"
 
 @dataclass(frozen=True)
 class Space:
-    """What a search varies, and what it keeps.
+    """Settings that a search varies, and settings that it keeps fixed.
 
     Attributes:
-        fixed: overrides that every job has.
-        distributions: what each searched setting can be, by its name.
-        seeds: the seeds that a setting is tried with, as they are written.
+        fixed: overrides of every job.
+        distributions: distribution of each searched setting, by name.
+        seeds: seeds of each setting, as written in overrides.
     """
 
     fixed: tuple[str, ...]
@@ -28,19 +28,19 @@ class Space:
 
     @property
     def log_scale(self) -> list[str]:
-        """The searched settings whose range is logarithmic."""
+        """The searched settings with a logarithmic range."""
         return [name for name, range_ in self.distributions.items() if getattr(range_, "log", False)]
 
     def job(self, values: Mapping[str, str], seed: str) -> list[str]:
-        """The overrides of one job."""
+        """Return the overrides of one job."""
         return [*self.fixed, *(f"{name}={value}" for name, value in values.items()), f"seed={seed}"]
 
     def values(self, suggested: Mapping[str, Any]) -> dict[str, str]:
-        """What Optuna suggests, as it is written in overrides."""
+        """Return Optuna's suggestions as written in overrides."""
         return {name: _written(distribution, suggested[name]) for name, distribution in self.distributions.items()}
 
     def corners(self) -> Iterator[list[str]]:
-        """Jobs with each choice, and each end of a range, at least once."""
+        """Yield jobs that cover each choice and each end of a range at least once."""
         ends = {name: _ends(distribution) for name, distribution in self.distributions.items()}
         first = {name: options[0] for name, options in ends.items()}
         for name, options in ends.items():
@@ -48,14 +48,14 @@ class Space:
 
 
 def read_space(overrides: Sequence[Override], seed: int) -> Space:
-    """Tell searched settings, seeds and the rest apart.
+    """Split overrides into searched settings, seeds and fixed settings.
 
     Args:
-        overrides: all that was typed.
-        seed: the one seed where none is typed.
+        overrides: all overrides of the command line.
+        seed: the seed, if no override sets it.
 
     Raises:
-        ConfigError: nothing is searched, or a range is not right.
+        ConfigError: no setting is searched, or a range is invalid.
     """
     fixed: list[str] = []
     seeds: tuple[str, ...] = (str(seed),)
@@ -75,7 +75,7 @@ def read_space(overrides: Sequence[Override], seed: int) -> Space:
 
 def _seeds(override: Override) -> tuple[str, ...]:
     if override.is_interval_sweep():
-        raise ConfigError(f"seed: got {override.get_value_string()}; seeds are listed: seed=0,1,2 or seed=range(3)")
+        raise ConfigError(f"seed: got {override.get_value_string()}; must be a list: seed=0,1,2 or seed=range(3)")
     if override.is_sweep_override():
         return tuple(dict.fromkeys(override.sweep_string_iterator()))
     return (override.get_value_element_as_str(),)
@@ -94,18 +94,18 @@ def _distribution(name: str, override: Override) -> BaseDistribution:
             return IntDistribution(min(steps), max(steps), log="log" in sweep.tags, step=abs(sweep.step))
         return CategoricalDistribution(list(override.sweep_string_iterator()))
     except ValueError as error:
-        allowed = "the lower end comes first; on a log scale it is above 0, with steps of 1"
+        allowed = "the lower end must come first; on a log scale, it must be above 0, with steps of 1"
         raise ConfigError(f"{name}: got {override.get_value_string()}; {allowed}") from error
 
 
 def _ends(distribution: BaseDistribution) -> list[str]:
     if isinstance(distribution, CategoricalDistribution):
         return [str(choice) for choice in distribution.choices]
-    return [str(distribution.low), str(distribution.high)]  # type: ignore[attr-defined]  # a range has ends
+    return [str(distribution.low), str(distribution.high)]  # type: ignore[attr-defined]  # ranges have ends
 
 
 def _written(distribution: BaseDistribution, value: Any) -> str:
-    """Four digits are enough to read and to repeat, as long as they stay within the range."""
+    """Return a value with four significant digits, within its range."""
     if isinstance(distribution, FloatDistribution):
         return str(min(max(float(f"{value:.4g}"), distribution.low), distribution.high))
     return str(value)

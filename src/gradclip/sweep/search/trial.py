@@ -16,15 +16,15 @@ OVER_SEEDS: dict[str, Callable[[Sequence[float]], float]] = {"median": median, "
 
 @dataclass(frozen=True)
 class Trial:
-    """One setting of a search and what its runs came to.
+    """One combination of settings of a search, with the results of its runs.
 
     Attributes:
-        number: counted from 0, as Optuna does.
-        values: the searched settings, as they are written in overrides.
-        jobs: its runs, one a seed.
-        score: the examples whose score counts, ``train`` or ``test``; ``auto``: those that choose.
-        over_seeds: how the seeds' scores become one, ``median``, ``mean`` or ``worst``.
-        seeds: how many there are, all rounds together.
+        number: number of the trial, counted from 0 as in Optuna.
+        values: the searched settings, as written in overrides.
+        jobs: results of its runs, one for each seed.
+        score: split whose score counts, ``train`` or ``test``; ``auto`` is the choosing split.
+        over_seeds: aggregation of the scores over seeds, ``median``, ``mean`` or ``worst``.
+        seeds: number of seeds over all rounds.
     """
 
     number: int
@@ -36,7 +36,7 @@ class Trial:
 
     @property
     def state(self) -> State:
-        """How it ended."""
+        """State of the trial."""
         if any(job.error for job in self.jobs):
             return "failed"
         if math.isinf(self.loss):
@@ -45,14 +45,14 @@ class Trial:
 
     @property
     def split(self) -> Split:
-        """The kind of examples whose score counts."""
+        """The split whose score counts."""
         if self.score == "auto":
             return next((job.choosing_split for job in self.jobs if job.score), "test")
         return "train" if self.score == "train" else "test"
 
     @property
     def loss(self) -> float:
-        """How far from perfect over its seeds; a diverged seed is infinitely far, so that it counts as the worst."""
+        """The error over its seeds; a diverged seed has an infinite error."""
         return self._loss_on(self.split)
 
     @property
@@ -61,26 +61,26 @@ class Trial:
         return self.average_on(self.split)
 
     def average_on(self, split: Split) -> float:
-        """Return the score on one kind of examples over its seeds; NaN if diverged."""
+        """Return the score on a split over its seeds; NaN if diverged."""
         loss = self._loss_on(split)
         return self.measured.value(loss) if self.measured and math.isfinite(loss) else math.nan
 
     @property
     def scores(self) -> dict[str, float]:
-        """The score over its seeds by the names of metrics: on the examples that count, and on those of the test."""
+        """The scores over its seeds by metric name, on the split that counts and on the test split."""
         splits: list[Split] = [*dict.fromkeys((self.split, "test"))]
         return {self.measured.final(split): self.average_on(split) for split in splits} if self.measured else {}
 
     @property
     def range(self) -> tuple[float, float]:
-        """The lowest and the highest finite score; NaN without any."""
+        """The lowest and the highest finite score; NaN if there is none."""
         scores = [job.score_on(self.split) for job in self.jobs]
         finite = [score for score in scores if math.isfinite(score)] or [math.nan]
         return min(finite), max(finite)
 
     @property
     def measured(self) -> Score | None:
-        """What its runs measured; None where all broke down."""
+        """The score that its runs measured; None if all failed."""
         return next((score_named(job.score, job.higher_is_better) for job in self.jobs if job.score), None)
 
     def _loss_on(self, split: Split) -> float:
@@ -90,28 +90,30 @@ class Trial:
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial | None:
-    """The best setting among those that kept all seeds; None without any."""
+    """Return the best trial that ran over all seeds; None if there is none."""
     complete = [trial for trial in trials if trial.state == "complete"]
     return min(complete, key=lambda trial: trial.loss, default=None)
 
 
 def in_order(trials: Sequence[Trial]) -> list[Trial]:
-    """The best first: by how many seeds they kept, then by loss."""
+    """Return the trials with the best first: by state, number of seeds and loss."""
     states = ("complete", "pruned", "diverged", "failed")
     return sorted(trials, key=lambda trial: (states.index(trial.state), -len(trial.jobs), trial.loss))
 
 
 def metric_of(trials: Sequence[Trial]) -> str:
-    """The metric that a search makes better, by its name in the store."""
+    """Return the stored name of the metric that a search optimizes."""
     one = next((trial for trial in trials if trial.measured), None)
     return one.measured.final(one.split) if one and one.measured else "final score"
 
 
 def caveat_of(trials: Sequence[Trial]) -> list[str]:
-    """Say that settings were chosen on the test examples, where they were; what a module of the user's logs may be any.
+    """Return a caveat if settings were chosen on the test split; nothing for scores that a user's module logs.
+
+    Such scores may be measured on any split.
 
     Args:
-        trials: of a search; the first that measured a score counts.
+        trials: trials of a search; the first that measured a score counts.
     """
     one = next((trial for trial in trials if trial.measured), None)
     if one is None or one.split != "test" or isinstance(one.measured, LoggedScore):
