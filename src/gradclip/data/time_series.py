@@ -120,7 +120,7 @@ def _starts(frame: pd.DataFrame, group: str | None) -> Rows:
 def _split(
     starts: Rows, lengths: Rows, window: int, horizon: int, test_fraction: float, validation_fraction: float
 ) -> tuple[dict[Split, Rows], dict[Split, Rows]]:
-    """Cut each series in time; return the rows of each kind, and the last rows of the windows of each kind."""
+    """Split each series in time; return the rows, and the last row of each window, by split."""
     kinds = _kinds(starts, lengths, test_fraction, validation_fraction)
     ends = _window_ends(starts, lengths, window, horizon)
     target_kinds = kinds[ends + horizon]

@@ -13,9 +13,9 @@ class _Graph(NamedTuple):
     """A captured function.
 
     Attributes:
-        graph: what is replayed.
+        graph: the graph that is replayed.
         arguments: tensors from which it reads its arguments.
-        results: what it returns, in memory that each replay overwrites.
+        results: its results, in memory that each replay overwrites.
     """
 
     graph: torch.cuda.CUDAGraph
@@ -43,7 +43,7 @@ class GraphedFunction:
         self._graphs: dict[tuple[torch.Size, ...], _Graph | None] = {}
 
     def __call__(self, *arguments: Tensor) -> Tensors:
-        """Call the function; arguments are copied, so that each call may have others."""
+        """Call the function; its arguments are copied to the graph's tensors."""
         if self._stream is None:
             return self._function(*arguments)
         shapes = tuple(argument.shape for argument in arguments)
@@ -67,7 +67,7 @@ class GraphedFunction:
         return results
 
     def _capture(self, stream: torch.cuda.Stream, arguments: Tensors) -> _Graph:
-        """Return a graph, which has not run yet."""
+        """Capture the function as a graph, without running it."""
         graph, static = torch.cuda.CUDAGraph(), tuple(argument.clone() for argument in arguments)
         with torch.cuda.graph(graph, pool=self._pool, stream=stream):
             results = self._function(*static)

@@ -123,7 +123,7 @@ class StackedMeasurements:
         return torch.stack([part.sum(dim=2) for part in torch.split(bad, self.sizes, dim=2)], dim=2).to(self.wide)
 
     def _update_norms(self) -> Tensor:
-        """The norms of the changes of the weights in the steps that are kept; NaN where they are not to be measured."""
+        """Return the norms of the weight changes in the kept steps; NaN if not measured."""
         pairs = zip(pairwise(self._weights), self._due, strict=True)
         changes = [after - before for (before, after), due in pairs if due]
         norms = iter(self._norms(_together(changes)) if changes else ())

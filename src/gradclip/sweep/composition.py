@@ -1,8 +1,8 @@
 """Compose the configs of many jobs quickly.
 
-Hydra takes a tenth of a second to compose one, twice for each job. Jobs of a multirun mostly differ in values only: a
-config is composed once for each choice of options, and the values of one job after the other are put into it. A copy
-for each job would double the time: OmegaConf takes 1 ms to copy a config, and pickle 0.2 ms to read one.
+Hydra takes a tenth of a second to compose a config, and does so twice for each job. Most jobs of a multirun differ
+only in values. Therefore a config is composed once for each choice of options, and each job sets its values in it. A
+copy for each job would double the time: OmegaConf takes 1 ms to copy a config, and pickle 0.2 ms to read one.
 """
 
 import re
@@ -18,38 +18,37 @@ from gradclip.errors import ConfigError
 
 Names = tuple[str, ...]
 KEEP = ("extremes", "all")
-SETTING = re.compile(r"^(?!hydra\.)[A-Za-z_]\w*(\.\w+)+=|^seed=")  # what an override of a value begins with
-CHANGING = re.compile(r"\$\{(?!(oc\.env|project_root|default_store):)")  # what may be another value for the next job
+SETTING = re.compile(r"^(?!hydra\.)[A-Za-z_]\w*(\.\w+)+=|^seed=")  # matches overrides of values
+CHANGING = re.compile(r"\$\{(?!(oc\.env|project_root|default_store):)")  # may change from job to job
 
 
 class QuickLoader:
-    """A config loader for multiruns; what it cannot do quickly, and every error, is left to Hydra's own loader.
+    """Config loader for multiruns that falls back to Hydra's own loader, also for all errors.
 
-    Jobs of one kind share a config, which is read-only: see :meth:`load_sweep_config`.
+    Jobs of one kind share a read-only config; see :meth:`load_sweep_config`.
 
     Args:
-        loader: Hydra's own.
+        loader: Hydra's own loader.
     """
 
     def __init__(self, loader: Any) -> None:
         self.loader = loader
-        self._shared: dict[tuple[Names, Names], DictConfig] = {}  # by choices, and names of values
+        self._shared: dict[tuple[Names, Names], DictConfig] = {}  # by choices and names of values
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.loader, name)
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> DictConfig:
-        """Return the config of a job, without Hydra's part, for reading at once.
+        """Return the config of a job, without Hydra's part, to be read immediately.
 
-        It is read-only, and holds until the config of the next job is loaded: that of a job of the same kind is the
-        same object with other values. Read it into settings of the job's own, by
-        :func:`gradclip.config.validation.validate`.
+        The config is read-only and valid until the next config is loaded, because jobs of the same kind get the same
+        object with other values. :func:`gradclip.config.validation.validate` converts it to settings of the job.
 
         Raises:
             ConfigCompositionException: an override does not fit.
         """
         values = dict(_parse(override) for override in sweep_overrides if SETTING.match(override))
-        if any(isinstance(value, dict) for value in values.values()):  # it would be merged with that of the job before
+        if any(isinstance(value, dict) for value in values.values()):  # would be merged with the previous value
             return self._compose(master_config, sweep_overrides)
         choices = tuple(override for override in sweep_overrides if not SETTING.match(override))
         kind = choices, tuple(values)
@@ -69,7 +68,7 @@ class QuickLoader:
         shared = self._compose(master_config, choices)
         OmegaConf.set_struct(shared, True)
         if not CHANGING.search(OmegaConf.to_yaml(shared)):
-            OmegaConf.resolve(shared)  # once for all jobs: it takes most of the time of a job
+            OmegaConf.resolve(shared)  # once for all jobs: the slowest part
         OmegaConf.set_readonly(shared, True)
         return shared
 
@@ -80,10 +79,10 @@ class QuickLoader:
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:
-    """Refuse settings of a launcher that are out of range.
+    """Refuse launcher settings that are out of range.
 
     Raises:
-        ConfigError: with the name, the value received and what is allowed.
+        ConfigError: a setting is out of range.
     """
     for name in settings.keys() & {"replicas", "points", "chunk"}:
         if not isinstance(settings[name], int) or settings[name] < 1:
