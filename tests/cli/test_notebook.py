@@ -83,5 +83,5 @@ def test_an_interruption_says_how_far_it_came(tmp_path: Path, monkeypatch: pytes
         raise Interrupted(signal.SIGINT)
 
     monkeypatch.setattr(notebook, "train_job", interrupt)
-    with pytest.raises(KeyboardInterrupt, match="Stopped by Ctrl-C after step 0; not tracked"):
+    with pytest.raises(KeyboardInterrupt, match="Stopped by Ctrl-C after step 0; it was not tracked"):
         train(tmp_path / "run")
