@@ -39,7 +39,7 @@ def failure(*overrides):
         ("seed=0,1", "seed=0,1: several values need --multirun (-m)"),
         (
             "sweep=norm_thresholds",
-            "sweep: write it with a plus, +sweep=..., from norm_and_value, norm_thresholds, remedies, "
+            "sweep: write it with a plus, +sweep=...; choose from norm_and_value, norm_thresholds, remedies, "
             "success_by_length, success_by_length_full, value_ranges",
         ),
     ],
@@ -55,8 +55,8 @@ def test_an_override_without_a_value():
 
 
 @pytest.mark.parametrize("override", ["schedule.name=ä→🙂", "tracking.uri*"])
-def test_characters_that_want_quotes(override):
-    reason = "unusual characters want quotes: name='value'"
+def test_characters_that_need_quotes(override):
+    reason = "special characters need quotes: name='value'"
     assert failure(override) == f"{override}: cannot be parsed; write name=value ({reason})"
 
 

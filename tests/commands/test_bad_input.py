@@ -21,7 +21,7 @@ BAD_OVERRIDES = [
     (["clipp=norm"], "clipp: no such setting or group (did you mean 'clip'?)"),
     (["clip.valu=1"], "clip.valu: no such setting or group (did you mean 'clip.value'?)"),
     (["+clip.valu=1"], "clip.valu: no such setting (did you mean 'clip.value'?)"),
-    (["experiment=explosion"], "experiment: write it with a plus, +experiment=..., from explosion,"),
+    (["experiment=explosion"], "experiment: write it with a plus, +experiment=...; choose from explosion,"),
     (
         ["clip=groups", "clip.groups=[{parameters: head, value: 1}]"],
         "clip: got parameters='head'; none has such a name",
@@ -31,7 +31,7 @@ BAD_OVERRIDES = [
         "clip.layers: got 'head'; matches none of the layers network.0,",
     ),
     (["clip=value", "clip.lower=1"], "clip.lower: got 1; must be less than or equal to 0"),
-    (["threshold=linear"], "threshold: got 'linear'; clip=none has none to change"),
+    (["threshold=linear"], "threshold: got 'linear'; clip=none has no threshold to change"),
     (["clip=norm", "clip.value=abc"], "clip.value: got 'abc'; must be a valid number"),
     (["clip=norm", "clip.value=0"], "clip.value: got 0; must be greater than 0"),
     (["clip=norm", "clip.value=-1.5"], "clip.value: got -1.5; must be greater than 0"),
@@ -55,7 +55,7 @@ BAD_OVERRIDES = [
     (["data=adding", "loss=cross_entropy"], "loss: got 'cross_entropy'; the target of data=adding is numbers, choose"),
     (["data=copy", "loss=mse"], "loss: got 'mse'; the target of data=copy is classes, choose cross_entropy"),
     (["data=copy", "model=lstm", "model.dropout=0.1"], "model.dropout: got 0.1; it acts between layers, and model."),
-    (["data=copy", "model=gru", "model.nonlinearity=tanh"], "model.nonlinearity: not a setting of the option that is"),
+    (["data=copy", "model=gru", "model.nonlinearity=tanh"], "model.nonlinearity: not a setting of the chosen option;"),
     (["data=adding", "model=mlp", "tracking=none"], "model._target_: gradclip.models.mlp.MLP turns 2 examples into"),
     (["model=rnn", "tracking=none"], "model._target_: gradclip.models.recurrent.RNN "),
     pytest.param(
@@ -77,7 +77,7 @@ BAD_OVERRIDES = [
         "The --resolve flag can only be used in conjunction with --cfg or --help; HYDRA_FULL_ERROR=1",
     ),
     (["-m", "seed=0", "hydra.sweep.subdir=x"], "hydra.sweep.subdir: got 'x'; must be one name containing ${hydra.job."),
-    (["-m", "seed=interval(0,1)"], "interval(...): a grid cannot try a range; list the values, or search it with"),
+    (["-m", "seed=interval(0,1)"], "interval(...): a grid needs separate values; list them, or search the range"),
     (
         ["-m", "seed=0", "hydra/launcher=vectorized_joblib", "hydra.launcher.chunk=0"],
         "hydra.launcher.chunk: got 0; must",

@@ -108,6 +108,7 @@ def sync() -> int:
 
     python src/sync.py                      everything below mlruns
     python src/sync.py mlruns/hydra/runs    everything below another folder
+    python src/sync.py --adopt FOLDER       writes of another user or machine too
     """
     from gradclip.cli.sync import run_sync
 
