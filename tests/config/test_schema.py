@@ -162,7 +162,8 @@ def test_an_environment_variable_points_to_another_store(monkeypatch):
         ),
         (
             ["data=copy", "data.values=10000", "data.positions=10000"],
-            "data.test_sequences: got 10000; its product with the 200240040 numbers per sequence must be at most",
+            "data.test_sequences: got 10000; its product with the 200240040 numbers per sequence "
+            "must be at most 1000000000",
         ),
         (["data.noise=inf"], "data.noise: got inf; must be a finite number"),
         (["optimizer.weight_decay=inf"], "optimizer.weight_decay: got inf; must be a finite number"),
