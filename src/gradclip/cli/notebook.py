@@ -97,7 +97,7 @@ class FinishedRun:
 
     @property
     def explosion(self) -> "Explosion | None":
-        """The explosion report; None if the run did not diverge."""
+        """The explosion report; None if there was no explosion."""
         return self._result.explosion
 
     @property

@@ -1,4 +1,4 @@
-"""Settings: which values are allowed, how they are read and validated, and what ``--help`` shows.
+"""Settings: allowed values, validation, storage and the text of ``--help``.
 
 ``conf/`` holds the values. Each of its groups has a module here with its types, ranges and choices; ``schema`` joins
 them. ``validation`` turns a composed config into frozen settings, ``identity`` decides which runs are the same, and
