@@ -1,4 +1,4 @@
-"""Advise on a stored run; ``python src/advise.py --help`` says how."""
+"""Advise on a stored run; see ``python src/advise.py --help``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Compare stored runs over seeds; ``python src/compare.py --help`` says how."""
+"""Compare stored runs over seeds; see ``python src/compare.py --help``."""
 
 import sys
 

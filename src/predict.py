@@ -1,4 +1,4 @@
-"""Predict new rows with a stored model; ``python src/predict.py --help`` says how."""
+"""Predict new rows with a stored model; see ``python src/predict.py --help``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Send what a store did not take while runs trained; ``python src/sync.py --help`` says how."""
+"""Send writes that the store did not accept during training; see ``python src/sync.py --help``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Train a network, clip its gradients, and track the run; ``python src/train.py --help`` says how."""
+"""Train a network, clip its gradients, and track the run; see ``python src/train.py --help``."""
 
 import sys
 

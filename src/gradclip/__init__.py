@@ -1,8 +1,8 @@
 """gradclip: reproduce exploding gradients, see them, choose a remedy and prove that it works.
 
-The public names are imported on first use, so that ``import gradclip`` itself loads nothing: clippers need torch and
-NumPy, other names an extra, which their error names. Read ``clipping/base.py`` first: it has the contract of every
-clipping method.
+The public names are imported on first use, so ``import gradclip`` itself loads nothing. Clippers need torch and NumPy;
+other names need an extra, which the error names if it is missing. Read ``clipping/base.py`` first: it has the contract
+of all clipping methods.
 
 Example:
     >>> import torch, gradclip
@@ -71,7 +71,7 @@ _MODULES = {
     **{clipper: f"clipping.{method}" for method, clipper in method_table().items()},
 }
 
-# Which extra has a package; every other one is in ``pipeline``.
+# The extras that install these packages; all other packages are in ``pipeline``.
 _EXTRAS = {
     "accelerate": "accelerate",
     "lightning_fabric": "lightning",
@@ -83,7 +83,7 @@ __version__ = "0.1.0"
 __all__ = sorted(_MODULES)  # noqa: PLE0605
 
 
-if not TYPE_CHECKING:  # to a type checker every name would exist
+if not TYPE_CHECKING:  # otherwise a type checker would accept every name
 
     def __getattr__(name: str) -> object:
         """Import a public name from its module on first use (PEP 562)."""

@@ -1,4 +1,4 @@
-"""The exceptions that a user can meet, with one base class, and how one becomes a line: argument, value, allowed."""
+"""The exceptions that a user can meet, with one base class, and helpers for their one-line messages."""
 
 import errno
 import os
@@ -9,12 +9,12 @@ from difflib import get_close_matches
 from pathlib import Path
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-SECOND_SIGNAL_AFTER = 1.0  # seconds; a terminal and a launcher may both send the first one
+SECOND_SIGNAL_AFTER = 1.0  # seconds; a terminal and a launcher may both send the first signal
 DISK_IS_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 class GradclipError(Exception):
-    """Base of every error that a user can correct; commands print it as one line and exit with code 2."""
+    """Base class of all errors that a user can correct; commands print them as one line and exit with code 2."""
 
 
 class ConfigError(GradclipError):
@@ -38,7 +38,7 @@ class TrainerError(GradclipError):
 
 
 class StackingError(GradclipError):
-    """These trainings cannot be stacked; each can be run by itself."""
+    """Trainings cannot be stacked; each can run on its own."""
 
 
 class TrackingError(GradclipError):
@@ -50,11 +50,11 @@ class AbsentStoreError(TrackingError):
 
 
 class UnreachableStoreError(TrackingError):
-    """The store did not take a write; another attempt may succeed."""
+    """The store did not accept a write; another attempt may succeed."""
 
 
 class RefusedWriteError(TrackingError):
-    """The store will never take this write, whatever else it takes."""
+    """The store will never accept this write, though it may accept others."""
 
 
 class DiskError(GradclipError):
@@ -62,13 +62,13 @@ class DiskError(GradclipError):
 
 
 class Interrupted(BaseException):
-    """A run was stopped by a signal: not an error, and not an exception that other code would catch.
+    """A signal stopped a run; not an error, and not an ``Exception``, which other code might catch.
 
     Attributes:
-        signal: its number.
-        run_id: the run that was stopped, where one had begun.
-        step: the optimizer steps that it had taken.
-        unsent: how many writes the store has not taken yet.
+        signal: number of the signal.
+        run_id: id of the stopped run; None if no run had begun.
+        step: number of optimizer steps that the run had taken.
+        unsent: number of writes that the store has not accepted yet.
     """
 
     def __init__(self, signal: int) -> None:
@@ -79,7 +79,7 @@ class Interrupted(BaseException):
 
 
 def first_line(error: BaseException) -> str:
-    r"""The first line of an error's text, or its type where it has none.
+    r"""Return the first line of an error's text, or the name of its type if it has no text.
 
     Example:
         >>> first_line(ValueError("cannot parse\n  at line 3")), first_line(KeyError())
@@ -89,7 +89,7 @@ def first_line(error: BaseException) -> str:
 
 
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:
-    """A hint at the allowed name nearest to a mistyped one; empty where none is near.
+    """Return a hint at the allowed name nearest to a mistyped one; an empty string if none is near.
 
     Example:
         >>> did_you_mean("clip.valu", ["clip.value", "seed"])
@@ -102,7 +102,7 @@ def did_you_mean(name: str, allowed: Iterable[str]) -> str:
 
 
 def first_few(names: Iterable[str], most: int = 8) -> str:
-    """The first of some names, and how many more there are: a network may have thousands.
+    """Return the first names of a list and the number of the others, since a network may have thousands.
 
     Example:
         >>> first_few(["weight", "bias", "scale"], most=2), first_few(["weight"])
@@ -114,13 +114,13 @@ def first_few(names: Iterable[str], most: int = 8) -> str:
 
 @contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
-    """Report a full or read-only disk as a user's error.
+    """Report a full or read-only disk as a user error.
 
     Args:
-        folder: where files are written; named where the error does not name a file.
+        folder: folder of the files; the message names it if the error names no file.
 
     Raises:
-        DiskError: in place of the OSError.
+        DiskError: the disk is full or read-only; it replaces the OSError.
 
     Example:
         >>> with disk_errors(Path("runs")):

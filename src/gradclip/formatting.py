@@ -1,4 +1,4 @@
-"""Numbers, scores, tables and messages as text."""
+"""Formatting of numbers, scores, tables and messages as text."""
 
 import math
 import signal
@@ -10,7 +10,7 @@ from gradclip import keys
 from gradclip.program import command_line
 from gradclip.scores import ACCURACY, SCORES, Split
 
-CODE = "    "  # before a line of code or a command
+CODE = "    "  # indents a line of code or a command
 TEXT_COLUMNS = {
     "job",
     "run",
@@ -24,7 +24,7 @@ TEXT_COLUMNS = {
     "against",
     "verdict",
 }
-FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # what a cell that is computed begins with
+FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # first characters of a formula
 LATEX = str.maketrans(
     {character: f"\\{character}" for character in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
@@ -38,9 +38,9 @@ class Table(NamedTuple):
     """A table whose cells are text.
 
     Attributes:
-        title: printed above it.
-        columns: their names.
-        rows: one cell for each column.
+        title: printed above the table.
+        columns: names of the columns.
+        rows: rows with one cell for each column.
     """
 
     title: str
@@ -64,7 +64,7 @@ def to_markdown(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-    r"""Return a table for LaTeX with the package booktabs, its title as a comment.
+    r"""Return a table for LaTeX's booktabs package, with its title as a comment.
 
     Example:
         >>> print(to_latex(Table("MSE", ("group", "n"), [("huber_loss", "3")])))
@@ -88,7 +88,7 @@ def to_latex(table: Table) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Return a text that is shown as it is: what controls a terminal, or is not seen, becomes an escape.
+    r"""Return a text with escapes in place of control characters and other characters that cannot be printed.
 
     Example:
         >>> printable("norm=1.0\x1b[2J\n")
@@ -100,7 +100,7 @@ def printable(text: str) -> str:
 
 
 def shortened(text: str, length: int) -> str:
-    """Return a text of at most some characters, with an ellipsis for what is left out of its middle.
+    """Return a text of at most ``length`` characters; an ellipsis replaces the middle of a longer one.
 
     Example:
         >>> shortened("norm=1.0 lr=0.1 seed=0", 30), shortened("norm=1.0 lr=0.1 seed=0", 13)
@@ -113,7 +113,7 @@ def shortened(text: str, length: int) -> str:
 
 
 def markdown_cell(text: str) -> str:
-    """Return a text that a Markdown table shows as it is.
+    """Return a text escaped for a cell of a Markdown table.
 
     Example:
         >>> markdown_cell("a|b <img src=x> [c](d)")
@@ -123,7 +123,7 @@ def markdown_cell(text: str) -> str:
 
 
 def csv_cell(value: object) -> object:
-    """Return a cell that a spreadsheet does not take for a formula; numbers stay as they are, as text too.
+    """Return a cell that a spreadsheet does not read as a formula; numbers stay as they are, even as text.
 
     Example:
         >>> csv_cell("=HYPERLINK(0)"), csv_cell("norm=1.0"), csv_cell("-1.5"), csv_cell(-1.5)
@@ -149,7 +149,7 @@ def parse_number(text: str | None) -> float:
 
 
 def signal_name(number: int) -> str:
-    """Return the name of a signal as a user knows it.
+    """Return the name by which users know a signal.
 
     Example:
         >>> signal_name(2), signal_name(15)
@@ -159,7 +159,7 @@ def signal_name(number: int) -> str:
 
 
 def chosen_on_test(reason: str = "this data set has no validation rows") -> str:
-    """Say that the best was chosen by the score that is reported for it.
+    """Return a note that the best was chosen by the same score that is reported for it.
 
     Example:
         >>> chosen_on_test()
@@ -169,7 +169,7 @@ def chosen_on_test(reason: str = "this data set has no validation rows") -> str:
 
 
 def unsent_message(writes: int, folder: Path) -> str:
-    """Say that writes wait for the store, and how to send them.
+    """Return a message that writes wait for the store, with the command that sends them.
 
     Example:
         >>> unsent_message(2, Path("runs/1"))
@@ -180,11 +180,11 @@ def unsent_message(writes: int, folder: Path) -> str:
 
 
 def format_scores(score: str, scores: Mapping[Split, float]) -> str:
-    """Format final scores as the tutorial prints them; accuracies in percent.
+    """Format final scores as the tutorial prints them, accuracies in percent.
 
     Args:
-        score: its name, such as ``mse``; any other is a metric that a module of the user's logs.
-        scores: its value on each kind of examples.
+        score: name of the score, ``mse`` or ``accuracy``; any other name is a metric of a user-defined module.
+        scores: value on each kind of examples.
 
     Example:
         >>> format_scores("mse", {"train": 2.3637, "test": float("nan")})
@@ -204,12 +204,12 @@ def format_scores(score: str, scores: Mapping[Split, float]) -> str:
 
 
 def format_score(score: str, value: float) -> str:
-    """Format one score; an accuracy in percent."""
+    """Format one score, an accuracy in percent."""
     return f"{value:.1%} right" if score == ACCURACY.name and not math.isnan(value) else format_number(value)
 
 
 def format_number(value: float) -> str:
-    """Format a number with two decimals; with three digits below 0.1 and from a million on.
+    """Format a number with two decimals, or with three significant digits below 0.1 and from a million on.
 
     Example:
         >>> format_number(17.812), format_number(0.000123), format_number(float("nan"))

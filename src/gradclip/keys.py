@@ -1,21 +1,21 @@
-"""The names of all metrics but scores, of tags and of artifacts.
+"""The names of all tags, artifacts, and metrics except scores.
 
-Each name is defined here and nowhere else; those of scores are in :mod:`gradclip.scores`. A parameter has the dotted
-path of its setting in the config.
+Each name is defined only here; the names of scores are in :mod:`gradclip.scores`. Parameters are named by the dotted
+paths of their settings in the config.
 """
 
 from typing import Final
 
-# Per epoch, of a module of the user's.
+# Per epoch, for user-defined modules.
 LOSS_TRAIN: Final = "loss/train"  # mean loss of the training batches
 
-# Per optimizer step. With clip=activation the weight gradients before clipping come from clipped derivatives already.
+# Per optimizer step. With clip=activation, gradients "before clipping" already come from clipped derivatives.
 LOSS_STEP: Final = "loss/step"
 GRAD_NORM: Final = "grad/norm"  # global L2 norm before clipping
 GRAD_NORM_CLIPPED: Final = "grad/norm_clipped"  # global L2 norm after clipping
 GRAD_MAX_ABS: Final = "grad/max_abs"  # largest |element| before clipping
-GRAD_COEFFICIENT: Final = "grad/coefficient"  # norm after over norm before clipping
-GRAD_NORM_PEAK: Final = "grad/norm_peak"  # largest grad/norm of a window of steps
+GRAD_COEFFICIENT: Final = "grad/coefficient"  # norm after clipping / norm before
+GRAD_NORM_PEAK: Final = "grad/norm_peak"  # largest grad/norm in a window of steps
 
 # Once, at the end of a run.
 BEST_EPOCH: Final = "best/epoch"
@@ -27,8 +27,8 @@ GRAD_NORM_P99: Final = "grad/norm_p99"
 GRAD_NORM_MAX: Final = "grad/norm_max"
 
 # Tags.
-OUTCOME: Final = "outcome"  # learned | stalled | diverged, or finished where no baseline tells the first two apart
-SCORE: Final = "score"  # name of the metric that is the score of a module of the user's
+OUTCOME: Final = "outcome"  # learned | stalled | diverged, or finished if no baseline separates the first two
+SCORE: Final = "score"  # name of the metric that is the score of a user-defined module
 SCORE_MODE: Final = "score_mode"  # min | max: which values of this metric are better
 SOLVED: Final = "solved"  # true | false: whether the best score reached the target of the data set
 DIVERGED_STEP: Final = "diverged_step"
@@ -37,23 +37,23 @@ DIVERGED_IN: Final = "diverged_in"  # loss | gradient, weight or update <paramet
 CLIP: Final = "clip"  # method and thresholds, as in the run's name
 LOSS_REDUCTION: Final = "loss_reduction"  # mean | sum over the batch: gradients and thresholds scale with it
 SEED: Final = "seed"
-PURPOSE: Final = "purpose"  # of a multirun that advice has trained: "the last run" is never one of those
+PURPOSE: Final = "purpose"  # marks multiruns that advise trained; "the last run" skips them
 DATA: Final = "data"  # name of the data set, or of its file
-BEST: Final = "best"  # of a multirun: its best settings
+BEST: Final = "best"  # best settings of a multirun
 HOST: Final = "host"
 LOCK: Final = "lock"  # path of the lock file that the run's process holds
-PROCESS: Final = "process"  # that writes the run: its id and its start time, in seconds since 1970
-CONFIG_HASH: Final = "config_hash"  # of all settings and data that affect training
-DATA_DIGEST: Final = "data_digest"  # SHA-256 of the file that the table is read from
-CREATION: Final = "creation"  # our own unique id, by which an already created run is found again
-FOLDER: Final = "folder"  # of the run's files on that host
+PROCESS: Final = "process"  # the process that writes the run: id, and start time in seconds since 1970
+CONFIG_HASH: Final = "config_hash"  # hash of all settings and data that affect training
+DATA_DIGEST: Final = "data_digest"  # SHA-256 of the file or folder that the table is read from
+CREATION: Final = "creation"  # our own unique id, which finds a run that was already created
+FOLDER: Final = "folder"  # folder of the run's files on that host
 COMMAND: Final = "command"  # the command line
-VERSION: Final = "version"  # of gradclip: an installed package has no commit
-ORDER: Final = "mlflow.gradclip.order"  # by which our view sorts; MLflow's pages do not list tags of this prefix
+VERSION: Final = "version"  # gradclip's version: an installed package has no commit
+ORDER: Final = "mlflow.gradclip.order"  # sort key of our view; MLflow's pages hide tags with this prefix
 DESCRIPTION: Final = "mlflow.note.content"  # MLflow's own tag: the description on a run's page, in Markdown
 PARENT_RUN: Final = "mlflow.parentRunId"  # MLflow's own tag: makes a run the child of another
 
-# What advice trains: values of the tag.
+# Values of the tag PURPOSE.
 PROBE: Final = "probe"
 CONFIRMATION: Final = "confirmation"
 
@@ -70,4 +70,4 @@ TELEMETRY_FILE: Final = "telemetry/gradients.parquet"
 HIDDEN_STATES_FILE: Final = "telemetry/hidden_states.parquet"
 MODEL: Final = "model"
 WEIGHTS_FOLDER: Final = "weights"
-WEIGHTS_FILE: Final = "weights/state_dict.pt"  # of a module of the user's
+WEIGHTS_FILE: Final = "weights/state_dict.pt"  # of a user-defined module

@@ -1,6 +1,7 @@
-"""What was started, a script of a checkout or the command ``gradclip``: what messages call it, where its runs are kept.
+"""How gradclip was started: by a script of a checkout or by the command ``gradclip``.
 
-The scripts keep their runs in the checkout, wherever they are started; the command in the folder that it is started in.
+Messages name whichever was started. The scripts keep their runs in the checkout; the command keeps them in the folder
+where it was started.
 """
 
 import os
@@ -10,24 +11,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
-IS_CHECKOUT = not (PACKAGE / "conf").is_dir()  # a wheel has the configs within the package
+IS_CHECKOUT = not (PACKAGE / "conf").is_dir()  # a wheel contains the configs in the package
 PROJECT_ROOT = PACKAGE.parents[1]  # of a checkout
-STARTED_IN = "GRADCLIP_STARTED_IN"  # environment variable: the folder that ``gradclip`` was started in, for its workers
+STARTED_IN = "GRADCLIP_STARTED_IN"  # environment variable: folder where ``gradclip`` was started, for its workers
 SCRIPT = re.compile(r"(?:python )?src/(train|compare|advise|predict|sync)\.py")
 
 
 def is_script() -> bool:
-    """Whether it is a script of a checkout, or any other program that imports the checkout."""
+    """Return whether a script of a checkout was started, or another program that imports the checkout."""
     return IS_CHECKOUT and STARTED_IN not in os.environ
 
 
 def home() -> Path:
-    """The folder in which ``mlruns/`` is."""
+    """Return the folder that contains ``mlruns/``."""
     return PROJECT_ROOT if is_script() else Path(os.environ.get(STARTED_IN) or Path.cwd())
 
 
 def command_line(command: str, arguments: Sequence[str] = ()) -> str:
-    """The command line of one of our commands, as it is typed.
+    """Return the command line of one of our commands, as the user types it.
 
     Example:
         >>> command_line("train", ["clip.parameters=*weight"])
@@ -38,12 +39,12 @@ def command_line(command: str, arguments: Sequence[str] = ()) -> str:
 
 
 def as_started(text: str) -> str:
-    """A text that names scripts, with the subcommands of ``gradclip`` in their place where that was started."""
+    """Return a text that names scripts, with subcommands of ``gradclip`` instead if that was started."""
     return text if is_script() else SCRIPT.sub(r"gradclip \1", text)
 
 
 def install_command(extra: str) -> str:
-    """The command line that installs an extra.
+    """Return the command line that installs an extra.
 
     Example:
         >>> install_command("ray")

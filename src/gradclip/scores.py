@@ -1,4 +1,4 @@
-"""Scores of predictions, the kinds of examples that they are measured on, and the names of their metrics."""
+"""Scores of predictions, the kinds of examples on which they are measured, and the names of their metrics."""
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from typing import Final, Literal, get_args
 
 from gradclip.keys import LOSS_TRAIN, SCORE, SCORE_MODE
 
-Split = Literal["train", "validation", "test"]  # of the examples: train, choose, are reported
+Split = Literal["train", "validation", "test"]  # examples that train, that choose, that are reported
 SPLITS: Final[tuple[Split, ...]] = get_args(Split)
 ChoosingSplit = Literal["validation", "test"]
 CONTEXTS: Final[Mapping[Split, str]] = {"train": "training", "validation": "validation", "test": "testing"}  # MLflow's
 
 
 def choosing_split(splits: Container[Split]) -> ChoosingSplit:
-    """Return the kind of examples that chooses: validation where there is one, else the test."""
+    """Return the kind of examples that chooses: validation if there is any, else test."""
     return "validation" if "validation" in splits else "test"
 
 
@@ -24,7 +24,7 @@ class Score:
 
     Attributes:
         name: ``mse`` or ``accuracy``.
-        perfect: its value without any error.
+        perfect: value of a perfect prediction.
 
     Example:
         >>> MSE.train, ACCURACY.final_test
@@ -44,7 +44,7 @@ class Score:
         return abs(value - self.perfect)
 
     def value(self, error: float) -> float:
-        """Return the value that is so far from perfect."""
+        """Return the value whose distance from perfect is the given error."""
         return abs(self.perfect - error)
 
     @property
@@ -100,16 +100,16 @@ class Score:
         return {"validation": self.best_validation, "test": self.best_test}[split]
 
     def finals(self, metrics: Mapping[str, float]) -> dict[Split, float]:
-        """Return the final score on each kind of examples that a run was scored on.
+        """Return the final score on each kind of examples for which a run has one.
 
         Args:
-            metrics: of the run.
+            metrics: metrics of the run.
         """
-        named = {self.final(split): split for split in SPLITS}  # what a module of the user's logs has one name
+        named = {self.final(split): split for split in SPLITS}  # a LoggedScore has one name for several splits
         return {split: metrics[name] for name, split in named.items() if name in metrics}
 
     def split_of(self, metric: str) -> Split | None:
-        """Return the kind of examples that a metric of this score is measured on; None for any other metric.
+        """Return the kind of examples on which a metric of this score is measured; None for any other metric.
 
         Example:
             >>> MSE.split_of("best/mse_validation"), MSE.split_of("mse/train"), MSE.split_of("grad/norm")
@@ -123,7 +123,7 @@ class Score:
         return next((split for split, names in metrics.items() if metric in names), None)
 
     def choosing_split(self, metrics: Container[str]) -> ChoosingSplit:
-        """Return the examples that choose: those of validation where a run has them, else those of the test.
+        """Return the kind of examples that chooses for a run: validation if the run has it, else test.
 
         Args:
             metrics: names of the run's metrics.
@@ -137,9 +137,9 @@ class Score:
 
 @dataclass(frozen=True)
 class LoggedScore(Score):
-    """A metric that a module of the user's logs, as its score: which values are better is known, no perfect one is.
+    """A metric that a user-defined module logs, used as its score: its better direction is known, a perfect value not.
 
-    On the training examples it is the mean loss of an epoch's batches.
+    On the training examples, the score is the mean loss of an epoch's batches.
 
     Example:
         >>> score = LoggedScore("val_loss", -inf)
@@ -154,7 +154,7 @@ class LoggedScore(Score):
 
     @property
     def validation(self) -> str:
-        """Name of the metric, once an epoch: what a module logs chooses."""
+        """Name of the metric, once an epoch; a logged metric chooses."""
         return self.name
 
     @property
@@ -192,7 +192,7 @@ class LoggedScore(Score):
         return -value if self.higher_is_better else value
 
     def value(self, error: float) -> float:
-        """Return the value of such an error."""
+        """Return the value that has the given error."""
         return self.error(error)
 
 
@@ -202,21 +202,21 @@ SCORES: Final = {score.name: score for score in (MSE, ACCURACY)}
 
 
 def score_named(name: str, higher_is_better: bool = False) -> Score:
-    """Return one of our scores by its name; any other name is that of a metric that a module of the user's logs.
+    """Return one of our scores by its name; any other name is a metric that a user-defined module logs.
 
     Args:
-        name: of the score.
-        higher_is_better: whether larger values of such a metric are better.
+        name: name of the score.
+        higher_is_better: whether larger values of a logged metric are better.
     """
     return SCORES.get(name) or LoggedScore(name, inf if higher_is_better else -inf)
 
 
 def stored_score(metrics: Mapping[str, float], tags: Mapping[str, str]) -> Score | None:
-    """Return the score of a stored run; None where it has no final one.
+    """Return the score of a stored run; None if the run has no final score.
 
     Args:
-        metrics: of the run.
-        tags: of the run.
+        metrics: metrics of the run.
+        tags: tags of the run.
     """
     if name := tags.get(SCORE):
         score = score_named(name, tags.get(SCORE_MODE) == "max")

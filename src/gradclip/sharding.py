@@ -1,7 +1,7 @@
-"""Tensors that are spread over processes, as FSDP2 and tensor parallelism have them (``DTensor``).
+"""Tensors that are sharded over processes (``DTensor``), as in FSDP2 and tensor parallelism.
 
-Each process computes with its own shard, and what the shards have in common is joined over the mesh. The type is
-recognized by its attributes, since importing it takes most of a second.
+Each process computes on its own shard, and the results of all shards are joined over the mesh. The type is recognized
+by its attributes, because importing it takes almost a second.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,17 +21,17 @@ def is_distributed(tensor: Tensor) -> "TypeGuard[DTensor]":
 
 
 def is_unreduced(tensor: Tensor) -> bool:
-    """Return whether each process has a summand of the tensor's elements instead of elements."""
+    """Return whether each process holds summands of the tensor's elements, not elements (a partial placement)."""
     return is_distributed(tensor) and any(placement.is_partial() for placement in tensor.placements)
 
 
 def stored(tensor: Tensor) -> Tensor:
-    """Return what this process stores of a tensor, sharing its memory: its shard, its summand, or all of it."""
+    """Return the part of a tensor that this process stores, in the same memory: a shard, a summand, or the tensor."""
     return tensor.to_local() if is_distributed(tensor) else tensor
 
 
 def shard(tensor: Tensor) -> Tensor:
-    """Return the elements that this process has of a tensor; those of an unreduced one are summed first."""
+    """Return this process's shard of a tensor; an unreduced tensor is summed first."""
     if not is_distributed(tensor):
         return tensor
     if is_unreduced(tensor):
@@ -43,7 +43,7 @@ def shard(tensor: Tensor) -> Tensor:
 
 
 def map_stored(function: Callable[[Tensor], Tensor], tensor: Tensor) -> Tensor:
-    """Return a tensor of the same kind whose stored part is what the function, element by element, makes of it."""
+    """Apply an element-wise function to the part of a tensor that this process stores; the result is sharded alike."""
     if not is_distributed(tensor):
         return function(tensor)
     from torch.distributed.tensor import DTensor
@@ -64,13 +64,13 @@ def join_shards(
     join: Callable[[Tensor], Tensor],
     whole_dimension: int | None = None,
 ) -> list[Tensor]:
-    """Join values that each process has computed from its shards, so that all have those of the whole tensors.
+    """Join values that each process computed from its shards into values of the whole tensors.
 
     Args:
         values: a value for each tensor, of any shape.
-        tensors: the tensors; those that are not sharded keep their values.
-        join: makes one value of those of all shards, which are stacked in the first dimension.
-        whole_dimension: a dimension along which values are not joined, since each of them belongs to one shard.
+        tensors: the tensors; values of tensors that are not sharded stay unchanged.
+        join: reduces the values of all shards, stacked along the first dimension, to one value.
+        whole_dimension: a tensor dimension; shards along it are not joined, because each value belongs to one shard.
     """
     joined = list(values)
     for group, indices in _indices_by_group(tensors, whole_dimension).items():
@@ -84,7 +84,7 @@ def join_shards(
 
 
 def _indices_by_group(tensors: Sequence[Tensor], whole_dimension: int | None) -> "dict[ProcessGroup, list[int]]":
-    """Which tensors are sharded over which group of processes, in the same order in each process."""
+    """Return the indices of the tensors sharded over each group of processes, in the same order in each process."""
     found: dict[ProcessGroup, list[int]] = {}
     for index, tensor in enumerate(tensors):
         if is_distributed(tensor):

@@ -1,4 +1,4 @@
-"""What is printed on a terminal: tables, wrapped text, and what happens where nobody reads it."""
+"""Output on a terminal: tables, wrapped text, and a silent end if standard output is closed."""
 
 import os
 import select
@@ -24,12 +24,12 @@ COLORS = {
     "learned": "green",
     "best": "green",
 }
-MAX_UNBROKEN = 40  # characters of a table's cell; longer words are broken
-FILE_WIDTH = 140  # characters of a line where there is no terminal
+MAX_UNBROKEN = 40  # characters in a table's cell; longer words are broken
+FILE_WIDTH = 140  # characters of a line without a terminal
 
 
 def console() -> "Console":
-    """Return rich's console: as wide as the terminal, in colour unless NO_COLOR is set; in a file wide and plain."""
+    """Return rich's console: as wide as the terminal, in colour unless NO_COLOR is set; for a file, wide and plain."""
     from rich.console import Console
 
     found = Console()
@@ -37,7 +37,7 @@ def console() -> "Console":
 
 
 def print_tables(tables: Sequence[Table]) -> None:
-    """Print tables on the terminal: text is wrapped between words, numbers stay whole; a title may be wider."""
+    """Print tables on the terminal; text wraps between words, numbers stay whole, and a title may be wider."""
     from rich import table as rich_table
     from rich.box import HEAVY_HEAD, SIMPLE_HEAD
     from rich.text import Text
@@ -45,23 +45,23 @@ def print_tables(tables: Sequence[Table]) -> None:
     for table in tables:
         widths, terminal = _column_widths(table), console()
         with_lines = sum(widths) + 3 * len(widths) + 1
-        box = HEAVY_HEAD if with_lines <= terminal.width else SIMPLE_HEAD  # the second needs no room for lines
+        box = HEAVY_HEAD if with_lines <= terminal.width else SIMPLE_HEAD  # narrower: no vertical lines
         rich = rich_table.Table(box=box)
         for column, width in zip(table.columns, widths, strict=True):
             justify: Literal["left", "right"] = "left" if column in TEXT_COLUMNS else "right"
-            title = Text(printable(column))  # else rich takes brackets for markup
+            title = Text(printable(column))  # otherwise rich reads brackets as markup
             rich.add_column(title, justify=justify, overflow="fold", min_width=width)
         for row in table.rows:
             rich.add_row(*(Text(printable(cell), style=COLORS.get(cell, "")) for cell in row))
         if table.title:
             print_lines(printable(table.title))
-        with terminal.capture() as captured:  # printed as all else is: rich would exit where standard output is closed
+        with terminal.capture() as captured:  # rich itself would exit on a closed standard output
             terminal.print(rich, width=max(terminal.width, sum(widths) + 2 * len(widths) + 2), crop=False)
         print(captured.get(), end="", file=terminal.file)
 
 
 def _column_widths(table: Table) -> list[int]:
-    """Return the characters that each column needs for its longest word, and for its longest number."""
+    """Return the width that each column needs for its longest word or number, in characters."""
     widths = []
     for index, column in enumerate(table.columns):
         cells = [row[index] for row in table.rows]
@@ -71,7 +71,7 @@ def _column_widths(table: Table) -> list[int]:
 
 
 def print_lines(*texts: str) -> None:
-    """Print texts of one line or more, their sentences wrapped on a terminal; lines of code stay whole."""
+    """Print texts; on a terminal, wrap their lines except lines of code."""
     text = "\n".join(texts)
     print(_wrapped(text, shutil.get_terminal_size().columns) if sys.stdout.isatty() else text)
 
@@ -84,10 +84,10 @@ def _wrapped(text: str, width: int) -> str:
 
 @contextmanager
 def standard_output() -> Iterator[None]:
-    """Write all of standard output; where its reader has gone, such as ``head``, end as other programs do: silently.
+    """Flush standard output at the end; if its reader has closed it, as ``head`` does, exit silently.
 
     Raises:
-        SystemExit: the code of a program that SIGPIPE ended; Hydra lets it pass, where it would announce an exception.
+        SystemExit: with the code of a program ended by SIGPIPE. Hydra lets it pass, but would report an exception.
     """
     try:
         try:
@@ -96,18 +96,18 @@ def standard_output() -> Iterator[None]:
             sys.stdout.flush()
     except BrokenPipeError:
         if not _has_no_reader(sys.stdout.fileno()):
-            raise  # it is another pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left in its buffer
+            raise  # another pipe broke
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # discards what is still buffered
         raise SystemExit(128 + signal.SIGPIPE) from None
 
 
 def _has_no_reader(descriptor: int) -> bool:
     state = select.poll()
-    state.register(descriptor, 0)  # for what is wrong with it, which is always reported
+    state.register(descriptor, 0)  # errors are always reported
     return bool(state.poll(0))
 
 
 def announce(text: str) -> None:
-    """Say on a terminal what begins, before what takes seconds to load."""
+    """Print on a terminal what is about to start, before imports that take seconds."""
     if sys.stderr.isatty():
         print(printable(text), file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""``hydra/launcher=vectorized_joblib`` and the like: chunks of the jobs by one launcher, within a chunk another."""
+"""Launchers such as ``hydra/launcher=vectorized_joblib``: one launcher runs chunks, another the jobs in a chunk."""
 
 import json
 import warnings
@@ -16,22 +16,22 @@ from omegaconf import DictConfig
 
 
 class ChunksLauncher(Launcher):  # type: ignore[misc]  # Hydra is not typed
-    """Hydra launcher whose units of work are chunks of many jobs.
+    """Hydra launcher that runs jobs in chunks.
 
     Args:
-        over: runs the chunks, each in a process of its own, on this machine or another that has this folder.
-        within: runs the jobs of a chunk.
-        chunk: jobs of a chunk.
+        over: launcher of the chunks; each has its own process, on this machine or on another that shares the folder.
+        within: launcher of the jobs in a chunk.
+        chunk: number of jobs in a chunk.
         share: former name of ``chunk``.
     """
 
     def __init__(self, over: Launcher, within: Launcher, chunk: int, share: int | None = None) -> None:
         if share is not None:
-            warnings.warn("hydra.launcher.share is called hydra.launcher.chunk now", FutureWarning, stacklevel=2)
+            warnings.warn("hydra.launcher.share is deprecated; use hydra.launcher.chunk", FutureWarning, stacklevel=2)
         self.over, self.within, self.chunk = over, within, chunk if share is None else share
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Set up both launchers; a chunk is a job to the launcher that runs it."""
+        """Set up both launchers; the launcher of the chunks runs each chunk as one job."""
         from gradclip.sweep.composition import check_settings
 
         check_settings({"chunk": self.chunk})
@@ -39,7 +39,7 @@ class ChunksLauncher(Launcher):  # type: ignore[misc]  # Hydra is not typed
         own = HydraContext(hydra_context.config_loader, hydra_context.callbacks)
         chunk = Chunk(self.folder, self.within, own, task_function, config)
         self.over.setup(hydra_context=own, task_function=chunk, config=config)
-        # The sweeper composes every job to check it: a launcher that makes this quick does so in the given context.
+        # The sweeper composes every job to check it; a launcher that speeds this up does so in the given context.
         copy(self.within).setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
@@ -55,20 +55,20 @@ class ChunksLauncher(Launcher):  # type: ignore[misc]  # Hydra is not typed
 
 
 def chunk_file(folder: Path, number: int) -> Path:
-    """The file that lists the jobs of a chunk."""
+    """Return the file that lists the jobs of a chunk."""
     return folder / f"chunk_{number}.json"
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """The task function of a chunk: it runs the jobs that the chunk's file lists.
+    """Task function of a chunk, which runs the jobs listed in the chunk's file.
 
     Attributes:
-        folder: of the multirun.
-        within: runs the jobs.
-        hydra_context: passed on to that launcher, as are the next two.
+        folder: folder of the multirun.
+        within: launcher of the jobs.
+        hydra_context: passed to that launcher, like the two below.
         task_function: runs one job.
-        config: of the multirun.
+        config: config of the multirun.
     """
 
     folder: Path
@@ -78,7 +78,7 @@ class Chunk:
     config: DictConfig
 
     def __call__(self, _config: DictConfig) -> list[JobReturn]:
-        """Run the jobs of the chunk whose number the process was given."""
+        """Run the jobs of the chunk whose number this process was given."""
         listed = json.loads(chunk_file(self.folder, int(HydraConfig.get().job.num)).read_text())
         self.within.setup(hydra_context=self.hydra_context, task_function=self.task_function, config=self.config)
         return list(self.within.launch(listed["jobs"], initial_job_idx=listed["first"]))

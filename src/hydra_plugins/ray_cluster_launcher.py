@@ -1,4 +1,4 @@
-"""``hydra/launcher=ray_cluster``: the jobs of a multirun side by side on a Ray cluster."""
+"""``hydra/launcher=ray_cluster``: runs the jobs of a multirun in parallel on a Ray cluster."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,11 +12,11 @@ from omegaconf import DictConfig, open_dict
 
 
 class RayClusterLauncher(Launcher):  # type: ignore[misc]  # Hydra is not typed
-    """Hydra launcher over Ray; ``docs/many-runs.md`` says why it is not ``hydra-ray-launcher``.
+    """Hydra launcher for Ray; ``docs/many-runs.md`` says why it is not ``hydra-ray-launcher``.
 
     Args:
-        address: of the cluster, or None to start one on this machine until the multirun ends.
-        cpus: CPUs of the cluster that is started; None for all of this machine.
+        address: address of the cluster; None starts a cluster on this machine for the duration of the multirun.
+        cpus: CPUs of a cluster that is started; None for all CPUs of this machine.
         cpus_per_job: CPUs that each job needs.
         gpus_per_job: GPUs that each job needs, or a fraction of one.
     """
@@ -26,7 +26,7 @@ class RayClusterLauncher(Launcher):  # type: ignore[misc]  # Hydra is not typed
         self.needs = {"num_cpus": cpus_per_job, "num_gpus": gpus_per_job}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what the jobs need."""
+        """Store what the jobs need."""
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
@@ -42,19 +42,19 @@ class RayClusterLauncher(Launcher):  # type: ignore[misc]  # Hydra is not typed
         import ray
 
         shared = ray.put((self.hydra_context, self.task_function, self.config, Singleton.get_state()))
-        job = ray.remote(run_one).options(**self.needs, max_retries=0)  # begun again it would be a second run
+        job = ray.remote(run_one).options(**self.needs, max_retries=0)  # a retry would be a second run
         jobs = enumerate(job_overrides, start=initial_job_idx)
         returned: list[JobReturn] = ray.get([job.remote(shared, number, list(overrides)) for number, overrides in jobs])
         return returned
 
 
 def run_one(shared: tuple[Any, ...], number: int, overrides: list[str]) -> JobReturn:
-    """Run one job in a process of Ray's, as Hydra's own launchers do.
+    """Run one job in a Ray process, as Hydra's own launchers do.
 
     Args:
-        shared: what all jobs have in common: context, task function, config and Hydra's singletons.
-        number: of the job.
-        overrides: of the job.
+        shared: context, task function, config and Hydra's singletons, which all jobs have in common.
+        number: number of the job.
+        overrides: overrides of the job.
     """
     hydra_context, task_function, config, singletons = shared
     setup_globals()

@@ -1,4 +1,4 @@
-"""``hydra/sweeper=search``: where Hydra finds the search of :mod:`gradclip.sweep.search`."""
+"""``hydra/sweeper=search``: lets Hydra find the search in :mod:`gradclip.sweep.search`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,25 +12,25 @@ from omegaconf import DictConfig
 
 
 class SearchSweeper(Sweeper):  # type: ignore[misc]  # Hydra is not typed
-    """Hydra sweeper that searches ranges of settings, each tried over seeds, by whichever launcher is chosen.
+    """Hydra sweeper that searches ranges of settings, trying each combination over seeds, with any launcher.
 
     Args:
-        settings: as in ``conf/hydra/sweeper/search.yaml``.
+        settings: the settings in ``conf/hydra/sweeper/search.yaml``.
     """
 
     def __init__(self, **settings: Any) -> None:
         self.settings = settings
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Make the launcher."""
+        """Create the launcher."""
         self.hydra_context, self.config = hydra_context, config
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
 
     def sweep(self, arguments: Sequence[str]) -> None:
-        """Search as the overrides say.
+        """Run the search that the overrides describe.
 
         Raises:
-            ConfigError: a range or a setting of the search is not right.
+            ConfigError: a range or a setting of the search is invalid.
         """
         from gradclip.sweep.search.run import check_installed, run_search
 

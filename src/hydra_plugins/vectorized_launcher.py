@@ -1,6 +1,6 @@
-"""``hydra/launcher=vectorized``: found by Hydra because ``src/`` is where ``python src/train.py`` imports from.
+"""``hydra/launcher=vectorized``: Hydra finds it because ``python src/train.py`` imports from ``src/``.
 
-Hydra imports this at every start, so that it imports nothing heavy.
+Hydra imports this module at every start, so it imports nothing heavy.
 """
 
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from omegaconf import DictConfig
 
 
 class VectorizedLauncher(Launcher):  # type: ignore[misc]  # Hydra is not typed
-    """Train the jobs of a multirun together; see ``conf/hydra/launcher/vectorized.yaml`` for the settings."""
+    """Hydra launcher that trains the jobs of a multirun stacked; settings: ``conf/hydra/launcher/vectorized.yaml``."""
 
     def __init__(self, **settings: Any) -> None:
         self.settings = settings
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Check the settings, and give the sweeper, which composes every job to check it, a quick loader."""
+        """Check the settings, and give the sweeper a quick config loader, because it composes every job to check it."""
         from gradclip.sweep.composition import QuickLoader, check_settings
 
         check_settings(self.settings)

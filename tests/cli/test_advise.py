@@ -70,7 +70,7 @@ def test_trainings_that_cannot_be_stacked_are_probed_by_one_short_run_that_is_cl
     monkeypatch.setattr("gradclip.advise.probe.read_evidence", lambda run_id, _: run_id)
     assert probe_of(exploded(MUON), settings("auto"), tmp_path) == "the short run"
     assert {*trained[0]} == {MUON, "clip=norm", "clip.value=0.5", "trainer.max_epochs=5"}
-    assert "is one short run, since these cannot be stacked: optimizer=muon" in capsys.readouterr().err
+    assert "is one short run, because stacking is not possible: optimizer=muon" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("store")

@@ -11,7 +11,7 @@ from gradclip.errors import ConfigError
     [
         (["=1"], "=1: got no name; write name=value"),
         (["+=1"], "+=1: got no name; write name=value"),
-        (["hydra=null"], "hydra=null: no such setting; those of Hydra have a name of their own, as hydra.run.dir"),
+        (["hydra=null"], "hydra=null: no such setting; name one setting of Hydra, such as hydra.run.dir"),
         (["x" * 600 + "=1"], f"{'x' * 600}: got a name of 600 characters; at most 250 are allowed"),
         (["clip=" + "x" * 600], f"clip={'x' * 600}: no such option; choose from activation,"),
         (
@@ -29,7 +29,7 @@ from gradclip.errors import ConfigError
             ["-m", "seed=range(0,1000)", "clip.value=range(1,1000)"],
             "seed=range(0,1000) clip.value=range(1,1000): got m",
         ),
-        (["--nope"], "unrecognized arguments: --nope; --hydra-help lists the flags that there are"),
+        (["--nope"], "unrecognized arguments: --nope; --hydra-help lists all flags"),
         (["--cfg", "nope"], "argument --cfg/-c: invalid choice: 'nope'"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
@@ -42,7 +42,7 @@ def test_arguments_that_hydra_could_not_read_are_refused(arguments: list[str], l
 
 @pytest.mark.parametrize("primary", ["compare", "advise"])
 def test_only_training_runs_many_jobs(primary: str) -> None:
-    with pytest.raises(ConfigError, match=r"only src/train.py runs many jobs"):
+    with pytest.raises(ConfigError, match=r"only src/train.py runs several jobs"):
         check_arguments(["-m"], primary)
 
 

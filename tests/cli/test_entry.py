@@ -39,7 +39,7 @@ def failure(*overrides):
         ("seed=0,1", "seed=0,1: several values need --multirun (-m)"),
         (
             "sweep=norm_thresholds",
-            "sweep: write it with a plus, +sweep=..., from norm_and_value, norm_thresholds, remedies, "
+            "sweep: write it with a plus, +sweep=...; choose from norm_and_value, norm_thresholds, remedies, "
             "success_by_length, success_by_length_full, value_ranges",
         ),
     ],
@@ -55,8 +55,8 @@ def test_an_override_without_a_value():
 
 
 @pytest.mark.parametrize("override", ["schedule.name=ä→🙂", "tracking.uri*"])
-def test_characters_that_want_quotes(override):
-    reason = "unusual characters want quotes: name='value'"
+def test_characters_that_need_quotes(override):
+    reason = "special characters need quotes: name='value'"
     assert failure(override) == f"{override}: cannot be parsed; write name=value ({reason})"
 
 
@@ -99,8 +99,8 @@ def test_a_worker_that_was_killed_is_told_in_one_line(capsys):
         raise BrokenProcessPool("The exit codes of the workers are {SIGKILL(-9)}")
     assert caught.value.code == 2
     assert capsys.readouterr().err == (
-        "error: hydra.launcher: a process that ran jobs was killed, by too little memory say; "
-        "to go on: the same with skip_finished=true\n"
+        "error: hydra.launcher: a worker process was killed (out of memory?); "
+        "to continue, repeat the command with skip_finished=true\n"
     )
 
 
@@ -148,4 +148,4 @@ def test_an_error_of_a_package_that_is_installed_beside_ours_is_in_one_line(monk
     with pytest.raises(SystemExit) as end:
         run_command(names["main"], "train", "")
     assert end.value.code == 2
-    assert capsys.readouterr().err == "error: no plugin; HYDRA_FULL_ERROR=1 shows where\n"
+    assert capsys.readouterr().err == "error: no plugin; HYDRA_FULL_ERROR=1 shows the traceback\n"

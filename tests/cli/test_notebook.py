@@ -57,8 +57,8 @@ def test_nothing_global_stays_and_signals_are_left_alone_in_a_thread(tmp_path: P
         (["clip=nrm"], {}, r"clip=nrm: no such option \(did you mean 'norm'\?\)"),
         ([], {"seed": -1}, "seed: got -1; must be greater than or equal to 0"),
         ([], {"clip.vale": 2}, r"clip\.vale: no such setting or group \(did you mean 'clip\.value'\?\)"),
-        ([], {"seed": range(3)}, r"seed: got range\(0, 3\); must be a number, a text, a list, a mapping or None"),
-        ([["clip=norm"]], {}, r"overrides: got \['clip=norm'\]; each must be a text; a list is passed as \*overrides"),
+        ([], {"seed": range(3)}, r"seed: got range\(0, 3\); must be a number, a string, a list, a mapping or None"),
+        ([["clip=norm"]], {}, r"overrides: got \['clip=norm'\]; each must be a string; pass a list as \*overrides"),
         (["-m"], {}, "-m: not a setting; write name=value"),
         (["seed=0,1"], {}, "seed=0,1: several values need --multirun"),
         (["resume=last"], {}, "resume: got 'last'; use python src/train.py resume="),
@@ -83,5 +83,5 @@ def test_an_interruption_says_how_far_it_came(tmp_path: Path, monkeypatch: pytes
         raise Interrupted(signal.SIGINT)
 
     monkeypatch.setattr(notebook, "train_job", interrupt)
-    with pytest.raises(KeyboardInterrupt, match="Stopped by Ctrl-C after step 0; not tracked"):
+    with pytest.raises(KeyboardInterrupt, match="Stopped by Ctrl-C after step 0; it was not tracked"):
         train(tmp_path / "run")

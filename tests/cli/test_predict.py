@@ -63,7 +63,7 @@ def test_a_column_of_predictions_stands_beside_the_rows(model: Path, tracking: T
 @pytest.mark.parametrize(
     ("rows", "reason"),
     [
-        ({"city": ["Zug"]}, "has no column 'size', which the model was trained on"),
+        ({"city": ["Zug"]}, "it has no column 'size', which the model was trained on"),
         ({"city": ["Zug"], "size": [None]}, "column 'size', row 1: missing; "),
         ({"city": ["Zug"], "size": ["x"]}, "column 'size': could not convert string to float"),
     ],
@@ -101,7 +101,7 @@ def test_the_output_is_another_file_in_a_folder_that_exists(tmp_path: Path, trac
         return check(PredictSettings, values | {"tracking": stored})
 
     assert check_output(settings(tmp_path / "out.csv")) == tmp_path / "out.csv"
-    with pytest.raises(ConfigError, match=r"that is the file of data\.path"):
+    with pytest.raises(ConfigError, match=r"that is the input file, data\.path"):
         check_output(settings(tmp_path / "new.csv"))
     for output in (tmp_path, tmp_path / "nowhere" / "out.csv"):
         with pytest.raises(ConfigError, match="must be a file in a folder that exists"):

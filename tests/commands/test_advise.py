@@ -96,16 +96,16 @@ def test_a_metric_of_any_run_in_the_store_is_advised_on(advise: Command, clipped
 
 BAD = [
     (["log=gone.csv"], "log: got 'gone.csv'; there is no such file"),
-    (["log=x.csv", "run=abc"], "log: got 'x.csv'; a log takes the place of run= and metric="),
+    (["log=x.csv", "run=abc"], "log: got 'x.csv'; it cannot be combined with run= or metric="),
     (["metric=grad/norm"], "metric: got 'grad/norm'; needs the id of its run, run=..."),
     (["log=x.csv", "confirm=true"], "confirm: got True; only a run of src/train.py can be trained again"),
     (["log=x.csv", "max_norm=0"], "max_norm: got 0; must be greater than 0"),
-    (["max_norm=1"], "max_norm: got 1.0; belongs to log=... or metric=..."),
+    (["max_norm=1"], "max_norm: got 1.0; needs log=... or metric=..."),
     (["output=xml"], "output: got 'xml'; must be 'text' or 'json'"),
     (["run=abc"], "run: got 'abc'; there is no such run in sqlite"),
     (["experiment=nowhere"], "tracking.experiment: got 'nowhere'; there is no such experiment in sqlite"),
     (["seeds=1"], "seeds: got 1; must be greater than or equal to 2 or 'auto'"),
-    (["seeds=auto"], "seeds: got 'auto'; belongs to confirm=true"),
+    (["seeds=auto"], "seeds: got 'auto'; needs confirm=true"),
     (["rum=abc"], "rum: no such setting or group (did you mean 'run'?)"),
 ]
 

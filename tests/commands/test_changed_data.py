@@ -41,7 +41,7 @@ def test_a_run_is_not_resumed_on_other_content(
     client.set_terminated(run.info.run_id, "KILLED")
     write_table(table, noise=1.0)
     refused = train(f"resume={run.info.run_id}")
-    assert_told_in_one_line(refused, f"resume: the table {table} has changed since the run began, or is another")
+    assert_told_in_one_line(refused, f"resume: the table {table} has changed since the run began, or is a different")
 
 
 def test_jobs_side_by_side_skip_what_is_finished_in_a_store_that_is_not_there_yet(

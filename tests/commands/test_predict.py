@@ -24,4 +24,4 @@ def test_new_rows_are_predicted_with_the_stored_model(train: Command, command: C
     assert written["predicted_price"].notna().all()
     rows.drop(columns="city").to_csv(new, index=False)
     refused = command("predict", f"run={run[1]}", f"data={new}")
-    assert_told_in_one_line(refused, f"data.path: got '{new}'; has no column 'city', which the model was trained on")
+    assert_told_in_one_line(refused, f"data.path: got '{new}'; it has no column 'city', which the model was trained on")

@@ -72,4 +72,4 @@ def test_bad_input_is_one_line_and_nothing_is_written(
 def test_a_grid_says_what_a_range_needs(train: Command) -> None:
     done = train("-m", "clip=norm", "clip.value=interval(0.1,1)")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: interval(...): a grid cannot try a range; list the values, or search it with")
+    assert done.stderr.startswith("error: interval(...): a grid needs separate values; list them, or search the range")

@@ -106,7 +106,7 @@ def test_every_command_runs_from_an_empty_folder(
     assert "norm=2.0" in compared.stdout, compared.stderr
     assert "Stored with the multirun's parent run" in compared.stdout
     sent = run("sync")
-    assert (sent.returncode, sent.stdout) == (0, f"Nothing waits below {empty}/mlruns\n")
+    assert (sent.returncode, sent.stdout) == (0, f"Nothing to send below {empty}/mlruns\n")
     for _ in range(300):
         try:
             with urlopen(f"{pages}/health") as answer:

@@ -62,8 +62,8 @@ def test_the_home_folder_is_written_as_a_tilde(tmp_path: Path, monkeypatch: pyte
 
 def test_a_folder_that_is_no_table_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(ConfigError, match=r"there is no such file, or folder of Parquet files$"):
+    with pytest.raises(ConfigError, match=r"there is no such file or folder of Parquet files$"):
         config_of(str(tmp_path))
     monkeypatch.setattr(identity, "MOST_FILES", 0)
-    with pytest.raises(ConfigError, match=r"a folder of more than 0 files$"):
+    with pytest.raises(ConfigError, match=r"the folder of a table has at most 0 files$"):
         config_of(str(tmp_path))

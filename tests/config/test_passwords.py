@@ -63,7 +63,7 @@ def test_a_password_that_would_be_stored_is_refused(uri: str) -> None:
 
 
 def test_several_passwords_are_refused() -> None:
-    with pytest.raises(ConfigError, match="got several passwords; one command can have one"):
+    with pytest.raises(ConfigError, match="got several passwords; a command takes only one"):
         extract_passwords(["tracking.uri=http://ada:one@lab,http://ada:two@lab"], {})
 
 

@@ -98,12 +98,12 @@ def test_an_environment_variable_points_to_another_store(monkeypatch):
         (["data=table"], "data.path: missing; give data.path=..."),
         (
             ["data=table", "data.target=y", "data.path=/nowhere/table.csv"],
-            "data.path: got '/nowhere/table.csv'; there is no such file, or folder of Parquet files",
+            "data.path: got '/nowhere/table.csv'; there is no such file or folder of Parquet files",
         ),
         (
             ["data=table", "data.target=y", "data.path=/nowhere/table.xls"],
-            "data.path: got '/nowhere/table.xls'; must end in .csv, .tsv, .txt (or these with .gz, .bz2 or .xz) "
-            "or .parquet, or be a folder of those",
+            "data.path: got '/nowhere/table.xls'; must end in .csv, .tsv, .txt (or these with .gz, .bz2, .xz) "
+            "or .parquet, or be a folder of Parquet files",
         ),
         (
             ["data=wine", "loss=mse"],
@@ -158,11 +158,12 @@ def test_an_environment_variable_points_to_another_store(monkeypatch):
         ),
         (
             ["clip=auto", "clip.value=50", "threshold=linear", "threshold.start=1", "threshold.end=3"],
-            "threshold: got a factor of 3.0; times clip.value=50.0, a percentile, it must be at most 100",
+            "threshold: got a factor of 3.0; its product with clip.value=50.0, a percentile, must be at most 100",
         ),
         (
             ["data=copy", "data.values=10000", "data.positions=10000"],
-            "data.test_sequences: got 10000; times the 200240040 numbers of each it must be at most 1000000000",
+            "data.test_sequences: got 10000; its product with the 200240040 numbers per sequence "
+            "must be at most 1000000000",
         ),
         (["data.noise=inf"], "data.noise: got inf; must be a finite number"),
         (["optimizer.weight_decay=inf"], "optimizer.weight_decay: got inf; must be a finite number"),
@@ -201,11 +202,14 @@ def test_every_number_has_bounds(kind):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("tracking.experiment='a\nb'", r"tracking.experiment: got 'a\nb'; must be at most 4096 characters, none of "),
-        ("tracking.experiment='\x1b[2J'", "tracking.experiment: got '\\x1b[2J'; must be at most 4096 characters"),
-        ("tracking.experiment='\udcff'", "tracking.experiment: got '\\udcff'; must be at most 4096 characters"),
+        ("tracking.experiment='a\nb'", r"tracking.experiment: got 'a\nb'; must have at most 4096 characters, and no "),
+        ("tracking.experiment='\x1b[2J'", "tracking.experiment: got '\\x1b[2J'; must have at most 4096 characters"),
+        ("tracking.experiment='\udcff'", "tracking.experiment: got '\\udcff'; must have at most 4096 characters"),
         (f"tracking.experiment={'x' * 100_000}", "tracking.experiment: got 'xxx"),
-        ("+model.options={a%b:1}", "model.options: got the name 'a%b'; allowed are letters, digits, _, - and dots, "),
+        (
+            "+model.options={a%b:1}",
+            "model.options: got the name 'a%b'; must consist of letters, digits, _, - and ",
+        ),
         (f"+model.options={{{'x' * 240}: 1}}", "model.options: got the name 'xxx"),
         ("optimizer.lr=1e308", "optimizer.lr: got 1e+308; must be less than or equal to 10000000000"),
         ("trainer.threads=100000000", "trainer.threads: got 100000000; must be less than or equal to 1024"),

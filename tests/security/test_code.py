@@ -86,7 +86,7 @@ def test_a_stored_config_reads_no_table_whose_content_the_run_does_not_name(tmp_
     assert from_yaml(to_yaml(config), config.tracking, "run", data_digest(config)) == config
     assert overrides_of(config) == ["data=table", f"data.path='{secret}'", "data.target=b"]
     for text, reason in (
-        (to_yaml(config), f"run: the table {secret} has changed since the run began, or is another"),
+        (to_yaml(config), f"run: the table {secret} has changed since the run began, or is a different one"),
         (to_yaml(config).replace(str(secret), str(pipe)), "is not a file"),
         (to_yaml(config).replace(str(secret), "/no/such.csv"), "No such file"),
     ):

@@ -169,7 +169,7 @@ MODULE = "a LightningModule of pytorch_lightning or lightning.pytorch"
     ((data("Old"), "data.classes=true"), f"data._target_: got '{OWN}OldBatches'; its inputs are torch.float32 and"),
     ((module("Old"), "optimizer=adam"), f"optimizer: got 'adam'; module._target_={OWN}OldTraining has its own"),
     (("+callbacks=early_stopping",), "callbacks.early_stopping.monitor: got 'val_loss'; logged are mse/train, mse/te"),
-    (("metric=val_loss",), "metric: got 'val_loss'; only with module._target_ there is a choice"),
+    (("metric=val_loss",), "metric: got 'val_loss'; it can be set only with module._target_"),
     (("model._target_=torch.nn.BatchNorm1d", "+model.num_features=1", "data.features=1", "data.samples=66"),
      "model._target_: torch.nn.BatchNorm1d cannot train on a batch of 1, the last of an epoch; another trainer.batch"),
 ])  # fmt: skip

@@ -1,6 +1,7 @@
-"""The commands, a module for each, and what they share: errors and exit codes (``entry``), printing (``messages``).
+"""The commands, one module each, and their shared code: errors and exit codes (``entry``), printing (``messages``).
 
-``programs`` starts them, for a script under ``src/`` or, by ``main``, for the command ``gradclip``. A command composes
-its config, checks it, calls the packages below and prints; ``notebook`` does so from Python. Advice has modules of its
-own for a log (``advise_on_log``) and for a confirmation (``confirm``). Read :mod:`~gradclip.cli.train` first.
+``programs`` starts the commands for the scripts under ``src/`` and, through ``main``, for the command ``gradclip``. A
+command composes its config, validates it, calls the packages below and prints the result; ``notebook`` does the same
+from Python. ``advise`` has separate modules for logs (``advise_on_log``) and confirmations (``confirm``). Read
+:mod:`~gradclip.cli.train` first.
 """

@@ -1,4 +1,4 @@
-"""The command that advises on a stored run: from its composed config to what is printed."""
+"""The command ``advise``: reads a stored run or a log and prints what to try."""
 
 import sys
 from pathlib import Path
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 def run_advice(config: DictConfig) -> None:
-    """Look at a stored run, or at a log, and print what to try; confirm it if that is asked for."""
+    """Print advice on a stored run or a log, and confirm the advice if requested."""
     folder, settings = output_folder(), validate_as(AdviseSettings, config)
     if settings.log is not None or settings.metric is not None:
         from gradclip.cli.advise_on_log import run_advice_on_log
 
         run_advice_on_log(settings)
         return
-    opened = ask(Store.of(settings.tracking), Operations.check_readable)  # MLflow loads beside the rest
+    opened = ask(Store.of(settings.tracking), Operations.check_readable)  # MLflow loads in its own process meanwhile
     from gradclip.advise.report import advice_message
     from gradclip.diagnosis.diagnose import diagnose_evidence
 
@@ -46,7 +46,7 @@ def run_advice(config: DictConfig) -> None:
 
 
 def evidence_to_advise_on(settings: AdviseSettings) -> "Evidence":
-    """The evidence from the run that is named, or else from the newest; how that was found is reported on stderr."""
+    """Return the evidence from the named run, or from the newest run; stderr reports how the newest was chosen."""
     from gradclip.advise.evidence import read_evidence
     from gradclip.advise.newest import newest_evidence
 
@@ -59,15 +59,15 @@ def evidence_to_advise_on(settings: AdviseSettings) -> "Evidence":
 
 
 def probe_of(evidence: "Evidence", settings: AdviseSettings, folder: Path) -> "Evidence | None":
-    """The evidence that a probe measures, with what it has tried; None where none is wanted, or none can be trained.
+    """Return the evidence from a probe, with what it tried; None if no probe is needed or none can be trained.
 
     Args:
-        evidence: of the run that is advised on.
-        settings: of the command.
-        folder: where the multiruns of the probe are written.
+        evidence: evidence from the run that is advised on.
+        settings: settings of the command.
+        folder: folder for the multiruns of the probe.
 
     Raises:
-        ConfigError: the probe was asked for, and cannot be trained.
+        ConfigError: the probe was requested but cannot be trained.
     """
     from gradclip.advise.probe import cannot_be_stacked, run_probe
     from gradclip.diagnosis.suggestions import needs_strong_clipping
@@ -79,8 +79,8 @@ def probe_of(evidence: "Evidence", settings: AdviseSettings, folder: Path) -> "E
         if result_of(ask(Store.of(settings.tracking), Operations.is_read_only)):
             raise TrackingError("the store is read-only")
         reason = cannot_be_stacked(evidence)
-        what = f"is one short run, since these cannot be stacked: {reason}" if reason else "tries several settings"
-        print(f"The probe {what} (probe=false leaves it out)", file=sys.stderr)
+        what = f"is one short run, because stacking is not possible: {reason}" if reason else "tries several settings"
+        print(f"The probe {what} (probe=false skips it)", file=sys.stderr)
         return run_probe(evidence, settings.tracking, folder, may_be_long=is_asked_for)
     except GradclipError as error:
         if is_asked_for:

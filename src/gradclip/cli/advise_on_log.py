@@ -1,4 +1,4 @@
-"""Advice on a log of norms, or on a metric of any stored run: from settings to what is printed and the exit code."""
+"""The command ``advise`` on a log of gradient norms, or on a metric of any stored run."""
 
 from pathlib import Path
 
@@ -15,8 +15,8 @@ from gradclip.tracking.process import ask, result_of
 from gradclip.tracking.records import Store
 from gradclip.tracking.stored_runs import Curve
 
-UNHEALTHY = 3  # exit code; 2 is that of every error
-MAX_POINTS = 1_000_000  # of a metric in the store
+UNHEALTHY = 3  # exit code; all errors exit with 2
+MAX_POINTS = 1_000_000  # read of one metric
 
 
 def run_advice_on_log(settings: AdviseSettings) -> None:
@@ -24,7 +24,7 @@ def run_advice_on_log(settings: AdviseSettings) -> None:
 
     Raises:
         DataError: the log cannot be read, or has no steps or norms.
-        SystemExit: code 3, where a problem was found.
+        SystemExit: with code 3, if a problem was found.
     """
     columns = _read_metrics(settings) if settings.log is None else read_log(Path(settings.log))
     training = Training(
@@ -36,13 +36,13 @@ def run_advice_on_log(settings: AdviseSettings) -> None:
     if settings.output == "json":
         print(diagnosis.to_json())
     else:
-        print_lines(*map(printable, str(diagnosis).splitlines()))  # names come from the log
+        print_lines(*map(printable, str(diagnosis).splitlines()))  # column names from the log may hold anything
     if not diagnosis.is_healthy:
         raise SystemExit(UNHEALTHY)
 
 
 def _names(settings: AdviseSettings) -> dict[str, str]:
-    """The columns that the settings name, by our names."""
+    """Return the columns that the settings name, keyed by our metric names."""
     given = {
         STEP: settings.step_column,
         keys.GRAD_NORM: settings.metric or settings.norm_column,
@@ -55,7 +55,7 @@ def _names(settings: AdviseSettings) -> dict[str, str]:
 
 
 def _read_metrics(settings: AdviseSettings) -> Columns:
-    """The metric that was asked for, and those beside it whose names are known, at its steps."""
+    """Return the requested metric and the run's other metrics with known names, one row for each step."""
     store, run_id, metric = Store.of(settings.tracking), str(settings.run), str(settings.metric)
     run = result_of(ask(store, Operations.read_run, run_id))
     if metric not in run.metrics:
@@ -64,7 +64,7 @@ def _read_metrics(settings: AdviseSettings) -> Columns:
     names = [*find_columns([JOINED_STEP, *run.metrics], _names(settings)).values()]
     curves = {name: curve for name in names if (curve := _read_curve(store, run_id, name)) is not None}
     if metric not in curves:
-        raise DataError(f"metric: got {metric!r}; no value of it in run {run_id} is finite")
+        raise DataError(f"metric: got {metric!r}; it has no finite value in run {run_id}")
     return join_points({name: (curve.step, curve.value) for name, curve in curves.items()})
 
 

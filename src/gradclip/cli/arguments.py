@@ -1,4 +1,4 @@
-"""What was typed, checked before Hydra reads it, which would end with a trace, or not at all."""
+"""Command-line arguments, checked before Hydra reads them: Hydra would print a traceback, or would never return."""
 
 import os
 import re
@@ -18,9 +18,9 @@ from gradclip.config.paths import CONFIG_FOLDER
 from gradclip.errors import ConfigError, first_line
 from gradclip.program import as_started
 
-ADDED_GROUPS = ("experiment", "sweep", "callbacks")  # of which several may be added at once: +experiment=[a,b]
+ADDED_GROUPS = ("experiment", "sweep", "callbacks")  # accept several options at once: +experiment=[a,b]
 OPTION = re.compile(r"\w[\w-]{,99}")
-MAX_JOBS = 100_000  # of a multirun: Hydra makes a list of them all
+MAX_JOBS = 100_000  # in a multirun: Hydra lists all of them in memory
 LISTS = {ValueType.CHOICE_SWEEP, ValueType.SIMPLE_CHOICE_SWEEP, ValueType.RANGE_SWEEP}
 SEARCH = "hydra/sweeper=search"
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
@@ -28,30 +28,30 @@ IN_HOME = re.compile(r"([\w.]+)=(~/[^'\",]*)")
 
 
 def check_arguments(arguments: Sequence[str], primary: str) -> None:
-    """Refuse arguments of a command that Hydra cannot read.
+    """Refuse arguments that Hydra cannot handle.
 
     Args:
-        arguments: all of them, flags included.
+        arguments: all arguments of the command, including flags.
         primary: name of the command's config.
 
     Raises:
-        ConfigError: with the first that is wrong, and what is allowed.
-        HydraException: an override has not the form of one.
+        ConfigError: an argument is invalid; the message says what is allowed.
+        HydraException: an override cannot be parsed.
     """
     flags = _flags_of(arguments)
     if flags.multirun and primary != "train":
-        raise ConfigError(as_started("--multirun (-m): only src/train.py runs many jobs"))
+        raise ConfigError(as_started("--multirun (-m): only src/train.py runs several jobs"))
     overrides: list[str] = flags.overrides
     for text in overrides:
         _check_form(text)
     check_options(overrides)
     sweeps = [override for override in map(_parse, overrides) if override.value_type in LISTS]
-    if SEARCH not in overrides:  # which draws from a range, however long
+    if SEARCH not in overrides:  # a search draws from ranges of any length
         _check_jobs(sweeps)
 
 
 def with_home_folder(arguments: Sequence[str]) -> list[str]:
-    """Return arguments in which the home folder is written out; shells do so at the start of a word only.
+    """Return arguments with ``~`` expanded after ``name=``; shells expand it only at the start of a word.
 
     Example:
         >>> with_home_folder(["clip=norm", "data.path=~/homes.csv"])[1].endswith("/homes.csv'")
@@ -63,10 +63,10 @@ def with_home_folder(arguments: Sequence[str]) -> list[str]:
 
 
 def _flags_of(arguments: Sequence[str]) -> Any:
-    """The arguments as Hydra tells flags and overrides apart; it would print its usage where there is no such flag."""
+    """Split arguments into flags and overrides as Hydra does, which would answer an unknown flag with its usage."""
 
     def refuse(message: str) -> None:
-        raise ConfigError(f"{message}; --hydra-help lists the flags that there are")
+        raise ConfigError(f"{message}; --hydra-help lists all flags")
 
     parser = get_args_parser()
     parser.error = refuse
@@ -81,7 +81,7 @@ def _check_form(text: str) -> None:
     if len(name) > MAX_NAME:
         raise ConfigError(f"{name}: got a name of {len(name)} characters; at most {MAX_NAME} are allowed")
     if name == "hydra":
-        raise ConfigError(f"{text}: no such setting; those of Hydra have a name of their own, as hydra.run.dir")
+        raise ConfigError(f"{text}: no such setting; name one setting of Hydra, such as hydra.run.dir")
     if name in FOLDERS and not text.partition("=")[2].strip("'\" "):
         raise ConfigError(f"{text}: got no folder; write {name}=path")
     depth = most = 0
@@ -95,16 +95,16 @@ def _check_form(text: str) -> None:
 def _parse(text: str) -> Override:
     try:
         (override,) = OverridesParser.create().parse_overrides([text])
-    except ValueError as error:  # a number of thousands of digits
+    except ValueError as error:  # a number with thousands of digits
         raise ConfigError(f"{text}: cannot be parsed: {first_line(error)}") from error
     return override
 
 
 def _check_jobs(sweeps: Sequence[Override]) -> None:
-    """Refuse a multirun of no jobs, or of more than a list can hold."""
+    """Refuse a multirun with too many jobs, or a sweep without values."""
     if prod(map(_count, sweeps)) > MAX_JOBS:
         typed = " ".join(str(override.input_line) for override in sweeps)
-        raise ConfigError(f"{typed}: got more than {MAX_JOBS} jobs; a multirun has at most as many")
+        raise ConfigError(f"{typed}: got more than {MAX_JOBS} jobs; that is the most a multirun can have")
 
 
 def _count(override: Override) -> int:
@@ -118,10 +118,10 @@ def _count(override: Override) -> int:
 
 
 def check_options(arguments: Sequence[str]) -> None:
-    """Refuse what can be no option of a group: a path, from which Hydra would load any file, or a number.
+    """Refuse a value that cannot be an option of a group: a number, or a path, from which Hydra would load any file.
 
     Raises:
-        ConfigError: with the options that there are.
+        ConfigError: a value is invalid; the message lists the group's options.
     """
     for argument in arguments:
         name, equals, option = argument.lstrip("+~").partition("=")
@@ -133,16 +133,16 @@ def check_options(arguments: Sequence[str]) -> None:
         if not all(map(_can_be_an_option, option.strip("[]").split(","))):
             raise ConfigError(f"{name}={option}: no such option{allowed}")
         if option.startswith("[") and group not in ADDED_GROUPS:
-            raise ConfigError(f"{name}={option}: one option is chosen at a time; for several runs -m {name}=a,b")
+            raise ConfigError(f"{name}={option}: choose one option; to run several, use -m {name}=a,b")
 
 
 def _is_group(name: str) -> bool:
-    """Whether Hydra takes the name for a group: a folder in ``conf/``, or one of its own, such as hydra/launcher."""
+    """Return whether Hydra reads the name as a group: a folder in ``conf/``, or a Hydra group like hydra/launcher."""
     return "/" in name or (CONFIG_FOLDER / name).is_dir()
 
 
 def _can_be_an_option(text: str) -> bool:
-    """Whether a text can be the name of a file in ``conf/``: no path, and no number, truth value or null to Hydra."""
+    """Return whether a text can name a file in ``conf/``: no path, and no number, Boolean or null to Hydra."""
     if not OPTION.fullmatch(text) or text.lower() in {"null", "true", "false"}:
         return False
     try:
@@ -153,7 +153,7 @@ def _can_be_an_option(text: str) -> bool:
 
 
 def quoted_for_hydra(argument: str, name: str) -> str:
-    r"""A setting whose value has quotes of its own, as Hydra has to be given it.
+    r"""Return an argument with its value quoted for Hydra, if it sets ``name`` and has special characters.
 
     Example:
         >>> quoted_for_hydra("runs=tags.outcome = 'diverged'", "runs")

@@ -1,4 +1,4 @@
-"""The command that compares: from its composed config to what is printed and stored."""
+"""The command ``compare``: compares stored runs, prints the result and stores it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def run_comparison(config: DictConfig) -> None:
-    """Compare as the config says, print what was found, and store it."""
+    """Compare runs as the config says, print the result, and store it."""
     folder, settings = output_folder(), validate_as(CompareSettings, config)
     store = Store.of(settings.tracking)
-    opened = ask(store, Operations.check_readable)  # MLflow loads beside the rest
+    opened = ask(store, Operations.check_readable)  # MLflow loads in its own process meanwhile
     from gradclip.compare.comparison import compare
 
     result_of(opened)
@@ -44,16 +44,16 @@ def run_comparison(config: DictConfig) -> None:
 
 
 def store_comparison(store: Store, found: "Comparison", folder: Path) -> str:
-    """Store what was written with the multirun's parent, or with a run of its own; return where, in words.
+    """Store a comparison's files with the multirun's parent run, or with a new run; return a sentence that says where.
 
     Args:
-        store: where the runs are.
+        store: store of the compared runs.
         found: the comparison.
-        folder: where it was written.
+        folder: folder of its files.
     """
     if result_of(ask(store, Operations.is_read_only)):
         return "Not stored: the store is read-only"
-    files = str(folder.resolve())  # the folder of a command may be a link, if its user wants it so
+    files = str(folder.resolve())  # the folder may be a symbolic link
     if found.selection.parent is not None:
         result_of(ask(store, Operations.write_files, found.selection.parent, files, keys.COMPARISON_FOLDER))
         return f"Stored with the multirun's parent run {found.selection.parent}, under {keys.COMPARISON_FOLDER}"
@@ -66,12 +66,12 @@ def store_comparison(store: Store, found: "Comparison", folder: Path) -> str:
 
 
 def print_comparison(found: "Comparison", folder: Path, stored: str) -> None:
-    """Print the table, the verdicts and where everything is.
+    """Print the table, the verdicts and the paths of all files.
 
     Args:
         found: the comparison.
-        folder: where it was written.
-        stored: where it is stored, in words.
+        folder: folder of its files.
+        stored: the sentence that says where it is stored.
     """
     from gradclip.compare.report import methods_note, print_findings
 

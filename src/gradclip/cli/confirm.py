@@ -1,4 +1,4 @@
-"""The confirmation of advice: trains its arms over batches of seeds until a verdict is reached, and prints it."""
+"""Confirmation of advice: trains the arms over batches of seeds until a verdict is reached, and prints it."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -29,22 +29,22 @@ def confirm(evidence: Evidence, probe: Evidence | None, settings: AdviseSettings
     """Train the arms over several seeds, compare them, and print which settings to use.
 
     Args:
-        evidence: of the run that is advised on.
-        probe: of a probe run; None where there was none.
-        settings: of the command.
-        folder: where the multiruns and the comparison are written.
+        evidence: evidence from the run that is advised on.
+        probe: evidence from a probe; None if there was no probe.
+        settings: settings of the command.
+        folder: folder for the multiruns and the comparison.
 
     Raises:
-        ConfigError: there is nothing to compare the run with.
+        ConfigError: there are no other settings to compare the run with.
     """
     advice = [remedy for remedy in suggest(probe or evidence, evidence) if remedy.has_one_setting]
     compared, tracking, store = folder / "comparison", settings.tracking, Store.of(settings.tracking)
     planned, arm_of_run = arms(evidence, advice), dict[str, str]()
     if len(planned) < 2:
-        raise ConfigError("confirm: got True; no other settings are suggested for such a run")
+        raise ConfigError("confirm: got True; the advice suggests no other settings for this run")
     for (before, after), level in zip(pairwise((0, *settings.batches)), batch_levels(settings.batches), strict=True):
         seeds = range(settings.first_seed + before, settings.first_seed + after)
-        more = f"{before} seeds cannot tell the advice from every other arm: up to {after} of each are trained."
+        more = f"{before} seeds do not separate the advice from every other arm; training up to {after} seeds of each."
         print(more if before else arms_message(planned, seeds), flush=True)
         arm_of_run |= train_arms(planned, seeds, tracking, folder / f"from_{seeds.start}")
         if not before and (added := _control_of_advice(arm_of_run, planned, tracking)):
@@ -62,18 +62,18 @@ def confirm(evidence: Evidence, probe: Evidence | None, settings: AdviseSettings
 
 
 def _control_of_advice(arm_of_run: Mapping[str, str], planned: Sequence[Arm], tracking: TrackingSettings) -> list[Arm]:
-    """Return the control arm of the advice, whose learning rate follows from the steps of an advised run."""
+    """Return the control arm of the advice, if any; its learning rate follows from the steps of an advised run."""
     advised = next((run_id for run_id, name in arm_of_run.items() if name == ADVISED), None)
     return control_of_advice(read_evidence(advised, tracking), planned) if advised else []
 
 
 def print_confirmation(found: Confirmation, planned: Sequence[Arm], folder: Path) -> str:
-    """Print the tables and the verdicts, write them into a folder, and return the sentence to end with.
+    """Print the tables and verdicts, write them to a folder, and return the closing sentence.
 
     Args:
         found: the confirmation.
         planned: the arms.
-        folder: of the comparison.
+        folder: folder of the comparison.
     """
     sentence, arm = conclusion(found, planned)
     command = f"\n{CODE}{printable(train_command(arm.overrides))}" if arm else ""

@@ -1,4 +1,4 @@
-"""What every command runs in: passwords taken out of the arguments, errors as one line, exit codes."""
+"""Shared entry point of all commands: hides passwords, prints errors in one line, sets exit codes."""
 
 import os
 import sys
@@ -30,36 +30,34 @@ from gradclip.tracking.owner import MAIN_LOCK, RUN_LOCK, at_end
 from gradclip.tracking.records import MAIN_FILE
 from gradclip.tracking.scratch import remove_abandoned
 
-NOTES = {RUN_LOCK, MAIN_LOCK, MAIN_FILE, "multirun.yaml"}  # of a command, in its folder
+NOTES = {RUN_LOCK, MAIN_LOCK, MAIN_FILE, "multirun.yaml"}  # a folder with only these counts as empty
 SOURCE = (PACKAGE, PACKAGE.parent / "hydra_plugins")
-WORKER_KILLED = (
-    "a process that ran jobs was killed, by too little memory say; to go on: the same with skip_finished=true"
-)
-FULL_TRACE = os.environ.get("HYDRA_FULL_ERROR") == "1"  # as the user set it: read before run_command sets it
+WORKER_KILLED = "a worker process was killed (out of memory?); to continue, repeat the command with skip_finished=true"
+FULL_TRACE = os.environ.get("HYDRA_FULL_ERROR") == "1"  # the user's own value; run_command overwrites it
 
-register_resolvers()  # on import: the configs name this module, so that each process that runs a job has them
+register_resolvers()  # on import: the configs name this module, so every process that runs a job imports it
 
 
 @standard_output()
 def run_command(main: Callable[[], None], primary: str, usage: str) -> int:
     """Run a command's main function and return its exit code.
 
-    A user's error becomes one line on standard error and exit code 2. ``HYDRA_FULL_ERROR=1`` shows the whole
-    trace instead. Any other exception is a bug of ours and keeps its traceback. Where nobody reads standard output any
-    more, the command ends without a word.
+    A user error prints one line to standard error and exits with code 2; ``HYDRA_FULL_ERROR=1`` shows the traceback
+    instead. Any other exception is a bug in gradclip and keeps its traceback. If standard output is closed, the command
+    exits silently.
 
     Args:
-        main: the function, decorated by Hydra.
+        main: main function of the command, decorated by Hydra.
         primary: name of its config.
-        usage: what ``--help`` says first.
+        usage: first lines of the ``--help`` text.
     """
     arguments = sys.argv[1:]
     if answers(arguments, lambda: help_text(primary, cleandoc(usage), arguments)):
         return 0
     remove_abandoned()
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints in its own way and exits with 1
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints the error itself and exits with 1
     with errors_in_one_line(primary), at_end:
-        typed = extract_passwords(with_home_folder(arguments), os.environ)  # before Hydra notes down what was typed
+        typed = extract_passwords(with_home_folder(arguments), os.environ)  # before Hydra stores the arguments
         sys.argv[1:] = for_hydra(typed) if primary == "train" else typed
         check_arguments(sys.argv[1:], primary)
         try:
@@ -67,18 +65,18 @@ def run_command(main: Callable[[], None], primary: str, usage: str) -> int:
         except Exception as error:
             if not _is_of_hydra(error):
                 raise
-            raise ConfigError(f"{first_line(error)}; HYDRA_FULL_ERROR=1 shows where") from error
+            raise ConfigError(f"{first_line(error)}; HYDRA_FULL_ERROR=1 shows the traceback") from error
         finally:
             _remove_empty_folders()
     return 0
 
 
 def answers(arguments: Sequence[str], usage: Callable[[], str]) -> bool:
-    """Print the help or the version, where it is asked for; whether it was.
+    """Print the help or the version if requested, and return whether one was printed.
 
     Args:
-        arguments: of the command.
-        usage: returns the help, which names scripts.
+        arguments: arguments of the command.
+        usage: returns the help text, in which commands have the names of the scripts.
     """
     asks_for_help = bool({"--help", "-h"} & set(arguments))
     if not (asks_for_help or "--version" in arguments):
@@ -88,7 +86,7 @@ def answers(arguments: Sequence[str], usage: Callable[[], str]) -> bool:
 
 
 def _is_of_hydra(error: Exception) -> bool:
-    """Whether Hydra raised an error by itself, over what it was given, without any code of ours below it."""
+    """Return whether Hydra itself raised an error, called by :func:`run_command` without other code of ours between."""
     files = [Path(frame.f_code.co_filename) for frame, _ in walk_tb(error.__traceback__)]
     is_known = isinstance(error, (*USER_ERRORS, BrokenExecutor))
     return not is_known and not any(file.is_relative_to(folder) for file in files[1:] for folder in SOURCE)
@@ -96,14 +94,14 @@ def _is_of_hydra(error: Exception) -> bool:
 
 @contextmanager
 def errors_in_one_line(primary: str = "train") -> Iterator[None]:
-    """Print a user's error as one line and exit with code 2; end without a trace on Ctrl-C.
+    """Print a user error as one line and exit with code 2; on Ctrl-C, exit without a traceback.
 
     Args:
-        primary: name of the command's config, whose settings are suggested for a mistyped one.
+        primary: name of the command's config; suggestions for a mistyped setting come from its settings.
 
     Raises:
-        SystemExit: code 2, in place of the error; Hydra lets it pass, where it would announce an exception. After
-            Ctrl-C what a shell expects.
+        SystemExit: with code 2 in place of the error, or with the code that shells expect after Ctrl-C. Hydra lets it
+            pass, but would report any other exception.
     """
     try:
         yield
@@ -120,30 +118,30 @@ def errors_in_one_line(primary: str = "train") -> Iterator[None]:
 
 
 def output_folder() -> Path:
-    """The folder of the command."""
+    """Return the folder of the command."""
     return Path(HydraConfig.get().runtime.output_dir)
 
 
 class OutputFolder(Callback):  # type: ignore[misc]  # Hydra is not typed
-    """Hydra callback that refuses a folder which cannot be made, where Hydra would end with a trace.
+    """Hydra callback that creates the command's folder and reports a failure in one line, not as Hydra's traceback.
 
     Attributes:
-        made: the folders that were not there before, those above them included; outer ones first.
+        made: folders that the command created, including parent folders; outer ones first.
     """
 
     made: ClassVar[list[Path]] = []
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Make the folder of a run."""
+        """Create the folder of a run."""
         self._make("hydra.run.dir", config)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Make the folder of a multirun, which has one for each job."""
+        """Create the folder of a multirun, which has a subfolder for each job."""
         self._make("hydra.sweep.dir", config)
         with errors_in_one_line():
             name = str(dict(config.hydra.sweep.items_ex(resolve=False))["subdir"])
             if "/" in name or "${hydra.job.num}" not in name:
-                raise ConfigError(f"hydra.sweep.subdir: got {name!r}; must be one name with ${{hydra.job.num}} in it")
+                raise ConfigError(f"hydra.sweep.subdir: got {name!r}; must be one name containing ${{hydra.job.num}}")
 
     def _make(self, setting: str, config: DictConfig) -> None:
         with errors_in_one_line():
@@ -156,16 +154,16 @@ class OutputFolder(Callback):  # type: ignore[misc]  # Hydra is not typed
                 missing = [above for above in (path, *path.parents) if not above.exists()]
                 path.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise ConfigError(f"{setting}: got {folder!r}; cannot be made: {error.strerror}") from error
+                raise ConfigError(f"{setting}: got {folder!r}; cannot be created: {error.strerror}") from error
             self.made.extend(reversed(missing))
 
 
 def _remove_empty_folders() -> None:
-    """Take away the folders that were made for the command, where it left nothing in them but its own notes."""
+    """Remove the folders that the command created, if they hold nothing but its bookkeeping files."""
     for folder in filter(Path.is_dir, reversed(OutputFolder.made)):
         notes = list(folder.iterdir())
         if {path.name for path in notes} <= NOTES:
             for path in notes:
                 path.unlink()
-            with suppress(OSError):  # another command has put something there meanwhile
+            with suppress(OSError):  # another command has written there meanwhile
                 folder.rmdir()

@@ -1,4 +1,4 @@
-"""The command ``gradclip``: which of the commands to start. Nothing of the extra ``pipeline`` is imported here."""
+"""The command ``gradclip``, which starts the others. This module imports nothing from the extra ``pipeline``."""
 
 import os
 import sys
@@ -12,10 +12,10 @@ from gradclip.terminal import standard_output
 COMMANDS = {
     "train": "train a network, clip its gradients, and track the run",
     "compare": "compare stored runs over seeds",
-    "advise": "say what to try after a run, from its gradients",
+    "advise": "suggest what to try after a run, from its gradients",
     "predict": "predict new rows with the stored model of a run",
-    "sync": "send what a store did not take while runs trained",
-    "ui": "serve the MLflow pages over the runs in ./mlruns",
+    "sync": "send writes that the store did not accept during training",
+    "ui": "serve the MLflow UI for the runs in ./mlruns",
 }
 USAGE = "\n".join(
     [
@@ -23,7 +23,7 @@ USAGE = "\n".join(
         "",
         *(f"gradclip {command:<10}{what}" for command, what in COMMANDS.items()),
         "",
-        "gradclip COMMAND --help lists the settings of a command. Runs are kept in mlruns/ of the current folder.",
+        "gradclip COMMAND --help lists the settings of a command. Runs are stored in mlruns/ in the current folder.",
     ]
 )
 
@@ -39,7 +39,7 @@ def main() -> int:
     if command == "--version":
         print(f"gradclip {__version__}")
         return 0
-    if "LOCAL_RANK" in os.environ and command not in COMMANDS:  # Lightning starts more processes, by the settings alone
+    if "LOCAL_RANK" in os.environ and command not in COMMANDS:  # Lightning starts more processes without the name
         command, arguments = "train", ["train", *arguments]
     if command not in COMMANDS:
         allowed = f"choose from {', '.join(COMMANDS)}{did_you_mean(command, COMMANDS)}"

@@ -1,4 +1,4 @@
-"""What the commands print about single runs."""
+"""Messages that the commands print about single runs."""
 
 import math
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def run_message(job: Job, result: "Result") -> str:
-    """A finished run in a few lines."""
+    """Return a summary of a finished run in a few lines."""
     config, summary, run = job.config, result.summary, result.run
     experiment_id = run.begun.experiment_id if run else None
     lines = [
@@ -39,15 +39,15 @@ def run_message(job: Job, result: "Result") -> str:
 
 
 def interrupted_message(stop: Interrupted, overrides: Sequence[str]) -> str:
-    """A run that was stopped, and how to resume it.
+    """Return the message on a stopped run, which says how to resume it.
 
     Args:
-        stop: the stop.
-        overrides: of its command; those that say where it is tracked are needed again.
+        stop: the interruption.
+        overrides: overrides of the run's command; its tracking settings are needed again to resume.
     """
     how = signal_name(stop.signal)
     if stop.run_id is None:
-        return f"Stopped by {how} after step {stop.step}; not tracked, so that it cannot be resumed"
+        return f"Stopped by {how} after step {stop.step}; it was not tracked, so it cannot be resumed"
     tracking = [override for override in overrides if override.startswith("tracking")]
     command = train_command([f"resume={stop.run_id}", *tracking])
     send = f"{command_line('sync')}; " if stop.unsent else ""
@@ -55,7 +55,7 @@ def interrupted_message(stop: Interrupted, overrides: Sequence[str]) -> str:
 
 
 def _score(result: "Result") -> list[str]:
-    """The mean squared error on the test examples, its root, and R² where a baseline is known; nothing of others."""
+    """Return the line with test MSE, its root, and R² if a baseline is known; no line for other scores."""
     mse, scale = result.summary.scores["test"], result.score_scale
     if scale.score != MSE or not math.isfinite(mse):
         return []

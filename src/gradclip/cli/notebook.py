@@ -1,4 +1,4 @@
-"""Training from Python, in a notebook say: what the command that trains does, with an object for a result."""
+"""Training from Python, for example in a notebook: like the command ``train``, but it returns an object."""
 
 import os
 import warnings
@@ -39,10 +39,10 @@ warnings.filterwarnings("ignore", "IProgress not found")
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of a run, which a notebook shows.
+    """A figure of a run, which a notebook displays.
 
     Attributes:
-        path: its file.
+        path: file of the figure.
     """
 
     path: Path
@@ -52,13 +52,13 @@ class Figure:
 
 
 class FinishedRun:
-    """A run that has ended, however it did: its scores, its gradients and its figures.
+    """A run that has ended, with any outcome: its scores, gradients and figures.
 
-    A notebook shows what the command prints, the learning curve and the gradient norms.
+    A notebook displays the summary that the command prints, the learning curve and the gradient norms.
 
     Args:
-        job: what was trained.
-        result: of its training.
+        job: the job that was trained.
+        result: result of the training.
     """
 
     def __init__(self, job: Job, result: "Result") -> None:
@@ -66,7 +66,7 @@ class FinishedRun:
 
     @property
     def run_id(self) -> str | None:
-        """Id of the run in the store; None where it is not tracked."""
+        """Id of the run in the store; None if the run is not tracked."""
         return self._result.run.run_id if self._result.run else None
 
     @property
@@ -76,17 +76,17 @@ class FinishedRun:
 
     @property
     def folder(self) -> Path:
-        """The folder of its files."""
+        """Folder of the run's files."""
         return self._job.folder
 
     @property
     def outcome(self) -> str:
-        """``learned``, ``stalled`` or ``diverged``."""
+        """``learned``, ``stalled``, ``diverged``, or ``finished`` for a score without a baseline."""
         return self._result.summary.outcome
 
     @property
     def scores(self) -> dict[str, float]:
-        """The final scores by metric name, such as ``mse/test``; NaN where training diverged."""
+        """The final scores by metric name, such as ``mse/test``; NaN if training diverged."""
         summary = self._result.summary
         return {summary.score.by_epoch(split): value for split, value in summary.scores.items()}
 
@@ -97,7 +97,7 @@ class FinishedRun:
 
     @property
     def explosion(self) -> "Explosion | None":
-        """The report on the explosion; None where there was none."""
+        """The explosion report; None if there was no explosion."""
         return self._result.explosion
 
     @property
@@ -107,7 +107,7 @@ class FinishedRun:
 
     @property
     def figures(self) -> Mapping[str, Figure]:
-        """Its figures by name; none with ``figures=false``."""
+        """The figures by name; empty with ``figures=false``."""
         paths = sorted((self.folder / keys.FIGURES_FOLDER).glob("*.png"))
         return {path.stem: Figure(path) for path in paths}
 
@@ -125,16 +125,16 @@ def train(*overrides: str, **settings: object) -> FinishedRun:
     """Train a network, clip its gradients and track the run, as ``gradclip train`` does.
 
     Args:
-        *overrides: as on the command line, ``"clip=norm"``.
-        **settings: the same by name; ``**{"clip.value": 1.0}`` where the name has a dot.
+        *overrides: overrides as on the command line, such as ``"clip=norm"``.
+        **settings: settings by name; write ``**{"clip.value": 1.0}`` for a name with a dot.
 
     Raises:
-        GradclipError: a setting is wrong, or data, network, trainer or store do not fit; its text is what the command
-            prints.
-        KeyboardInterrupt: training was interrupted; the run is closed, and its text says how to resume it.
+        GradclipError: a setting is invalid, or the data, network, trainer or store cannot be used; the message is the
+            line that the command prints.
+        KeyboardInterrupt: training was interrupted; the run is closed, and the message says how to resume it.
     """
     if others := [one for one in overrides if not isinstance(one, str)]:
-        raise ConfigError(f"overrides: got {others[0]!r}; each must be a text; a list is passed as *overrides")
+        raise ConfigError(f"overrides: got {others[0]!r}; each must be a string; pass a list as *overrides")
     if flags := [text for text in overrides if text.startswith("-")]:
         raise ConfigError(f"{flags[0]}: not a setting; write name=value")
     typed = [*overrides, *(_override(name, value) for name, value in settings.items())]
@@ -155,9 +155,9 @@ def train(*overrides: str, **settings: object) -> FinishedRun:
 
 
 def _override(name: str, value: object) -> str:
-    """A setting as it is typed."""
+    """Return a setting as an override."""
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if value is not None and not isinstance(value, str | int | float | list | tuple | Mapping):
-        raise ConfigError(f"{name}: got {value!r}; must be a number, a text, a list, a mapping or None")
+        raise ConfigError(f"{name}: got {value!r}; must be a number, a string, a list, a mapping or None")
     return f"{name}={written(value)}"

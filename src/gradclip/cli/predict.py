@@ -1,4 +1,4 @@
-"""The command that predicts new rows: from its composed config to a CSV file."""
+"""The command ``predict``: predicts new rows with a stored model and writes a CSV file."""
 
 import json
 from pathlib import Path
@@ -29,12 +29,12 @@ PARTS = ("description", "weights", "inputs", "target")  # files of a stored mode
 
 
 def run_prediction(config: DictConfig) -> None:
-    """Predict the rows of a file and write them, with a column of predictions, to another."""
+    """Predict the rows of a file and write them to another file with a column of predictions."""
     settings = validate_as(PredictSettings, config)
     check_table(settings.data.path)
     output = check_output(settings)
     store = Store.of(settings.tracking)
-    opened = ask(store, Operations.check_readable)  # MLflow loads beside pandas
+    opened = ask(store, Operations.check_readable)  # MLflow loads in its own process meanwhile
     from gradclip.data.files import Form, read_file
 
     data = settings.data
@@ -45,8 +45,8 @@ def run_prediction(config: DictConfig) -> None:
     with scratch_folder() as scratch:
         folder = result_of(ask(store, Operations.read_model, run.run_id, str(scratch)))
         if folder is None:
-            why = "none is stored of a run that diverged" if run.outcome == "diverged" else "train with log_model=true"
-            raise ConfigError(f"{setting}; it has no stored model of rows: {why}")
+            why = "a diverged run stores none" if run.outcome == "diverged" else "train with log_model=true"
+            raise ConfigError(f"{setting}; it has no stored model that predicts rows: {why}")
         predictor = load_predictor(folder, settings.tracking, setting)
     table = with_predictions(rows, predictor, f"data.path: got {data.path!r}")
     try:
@@ -58,24 +58,24 @@ def run_prediction(config: DictConfig) -> None:
 
 
 def check_output(settings: PredictSettings) -> Path:
-    """The file to write.
+    """Return the file to write.
 
     Raises:
-        ConfigError: it is the file that is read, or its folder does not exist.
+        ConfigError: it is the input file or a folder, or its parent folder does not exist.
     """
     output = Path(settings.output).expanduser().absolute()
     if output.resolve() == Path(settings.data.path).resolve():
-        raise ConfigError(f"output: got {settings.output!r}; that is the file of data.path, name another")
+        raise ConfigError(f"output: got {settings.output!r}; that is the input file, data.path; choose another file")
     if output.is_dir() or not output.parent.is_dir():
         raise ConfigError(f"output: got {settings.output!r}; must be a file in a folder that exists")
     return output
 
 
 def find_run(store: Store, run: str) -> "StoredRun":
-    """The run of an id, or the ``last`` one.
+    """Return the run with an id, or the newest run for ``last``.
 
     Raises:
-        TrackingError: there is none.
+        TrackingError: there is no such run.
     """
     if run == "last":
         return result_of(ask(store, Operations.newest_runs, 1))[0]
@@ -83,15 +83,15 @@ def find_run(store: Store, run: str) -> "StoredRun":
 
 
 def load_predictor(folder: Path, tracking: TrackingSettings, setting: str) -> "Predictor":
-    """The model in a folder, whose files are data: the program that was stored with it is not run, but our own.
+    """Load a stored model with our own predictor, which runs no code that is stored with the model.
 
     Args:
-        folder: of the files of a stored model, which anybody may have written.
-        tracking: says which classes of networks are trusted.
-        setting: named in errors.
+        folder: files of the stored model, which anyone may have written.
+        tracking: settings that say which classes of networks are trusted.
+        setting: setting and value with which errors begin.
 
     Raises:
-        ConfigError: the model is damaged, takes no rows, or names a class that is not trusted.
+        ConfigError: the model is damaged, does not take rows, or names a class that is not trusted.
     """
     from gradclip.training.predictor import Predictor
 
@@ -105,25 +105,25 @@ def load_predictor(folder: Path, tracking: TrackingSettings, setting: str) -> "P
         predictor.load_context(SimpleNamespace(artifacts=files))
     except GradclipError:
         raise
-    except Exception as error:  # torch and skops raise anything
+    except Exception as error:  # torch and skops raise many types
         raise ConfigError(f"{setting}; its stored model cannot be read: {first_line(error)}") from error
     return predictor
 
 
 def with_predictions(rows: "pd.DataFrame", predictor: "Predictor", setting: str) -> "pd.DataFrame":
-    """Rows with a last column of predictions.
+    """Return rows with an added last column of predictions.
 
     Args:
-        rows: as they are in a file.
+        rows: rows of a file.
         predictor: the model.
-        setting: named in errors.
+        setting: setting and value with which errors begin.
 
     Raises:
-        DataError: a column that the model needs is not there, or a cell cannot be taken.
+        DataError: a column that the model needs is missing, or a cell is invalid.
     """
     about = predictor.about
     if absent := [repr(name) for name in about["columns"] if name not in rows]:
-        raise DataError(f"{setting}; has no column {first_few(absent)}, which the model was trained on")
+        raise DataError(f"{setting}; it has no column {first_few(absent)}, which the model was trained on")
     try:
         predicted: Any = predictor.predict(None, rows[about["columns"]])
     except DataError as error:

@@ -1,4 +1,4 @@
-"""The commands, as the scripts of ``src/`` and the command ``gradclip`` start them. Nothing heavy is imported here."""
+"""Entry points of the commands, for the scripts in ``src/`` and for ``gradclip``; this module imports nothing heavy."""
 
 import re
 import sys
@@ -35,12 +35,12 @@ def _train(config: DictConfig) -> None:
 
 
 def compare() -> int:
-    """Compare stored runs over seeds; trains nothing.
+    """Compare stored runs over seeds, without training.
 
     python src/compare.py                                                  the last multirun
-    python src/compare.py runs=gradclip by=[clip.name,clip.value]          all runs of an experiment, by some settings
+    python src/compare.py runs=gradclip by=[clip.name,clip.value]          an experiment, grouped by these settings
     python src/compare.py "runs=tags.outcome != 'stalled'"                 the runs that an MLflow filter selects
-    python src/compare.py target=100                                       when does the MSE fall below 100?
+    python src/compare.py target=100                                       the epoch in which the MSE falls below 100
     """
     sys.argv = [quoted_for_hydra(quoted_for_hydra(argument, "runs"), "data_set") for argument in sys.argv]
     return run_command(_compare, "compare", str(compare.__doc__))
@@ -48,7 +48,7 @@ def compare() -> int:
 
 @hydra.main(config_name="compare", **CONFIGS)  # type: ignore[untyped-decorator]
 def _compare(config: DictConfig) -> None:
-    """Compare stored runs and print what was found."""
+    """Compare stored runs and print the result."""
     with standard_output(), errors_in_one_line("compare"):
         from gradclip.cli.compare import run_comparison
 
@@ -58,16 +58,16 @@ def _compare(config: DictConfig) -> None:
 def advise() -> int:
     """Advise on a stored run, or on any log of gradient norms: which clipping to try at which threshold, and why.
 
-    python src/advise.py                                                   the run that was started last
-    python src/advise.py experiment=gradclip                               the last one of an experiment
-    python src/advise.py run=0123456789abcdef0123456789abcdef              a run
-    python src/advise.py probe=true                                        measure what helps in short trainings
-    python src/advise.py confirm=true seeds=20                             try the advice over 20 seeds
-    python src/advise.py log=norms.csv                                     a log of another program: exit code 0 or 3
-    python src/advise.py log=trainer_state.json output=json                the same for programs
+    python src/advise.py                                                   the newest run
+    python src/advise.py experiment=gradclip                               the newest run of an experiment
+    python src/advise.py run=0123456789abcdef0123456789abcdef              the run with this id
+    python src/advise.py probe=true                                        measure in short trainings what helps
+    python src/advise.py confirm=true seeds=20                             test the advice over 20 seeds
+    python src/advise.py log=norms.csv                                     another program's log (exit code 3: problem)
+    python src/advise.py log=trainer_state.json output=json                the same as JSON
     python src/advise.py run=0123456789abcdef0123456789abcdef metric=grad_norm    a metric of any run in the store
     """
-    # Hydra would take experiment= for a choice from the group of that name.
+    # Hydra would read experiment= as an option of the group with that name.
     sys.argv = [re.sub("^experiment=", "tracking.experiment=", argument) for argument in sys.argv]
     sys.argv = [quoted_for_hydra(argument, "log") for argument in sys.argv]
     return run_command(_advise, "advise", str(advise.__doc__))
@@ -85,10 +85,10 @@ def _advise(config: DictConfig) -> None:
 def predict() -> int:
     """Predict the rows of a file with the stored model of a run, and write them with a column of predictions.
 
-    python src/predict.py data=new.csv                                     with the run that was started last
+    python src/predict.py data=new.csv                                     with the model of the newest run
     python src/predict.py run=0123456789abcdef0123456789abcdef data=new.csv output=predictions.csv
     """
-    # Hydra would take data= for a choice from the group of that name.
+    # Hydra would read data= as an option of the group with that name.
     sys.argv = [re.sub("^data=", "data.path=", argument) for argument in sys.argv]
     sys.argv = [quoted_for_hydra(quoted_for_hydra(argument, "data.path"), "output") for argument in sys.argv]
     return run_command(_predict, "predict", str(predict.__doc__))
@@ -104,10 +104,11 @@ def _predict(config: DictConfig) -> None:
 
 
 def sync() -> int:
-    """Send what a store did not take while runs trained: it waits in their folders.
+    """Send writes that the store did not accept during training; they wait in the folders of the runs.
 
     python src/sync.py                      everything below mlruns
     python src/sync.py mlruns/hydra/runs    everything below another folder
+    python src/sync.py --adopt FOLDER       writes of another user or machine too
     """
     from gradclip.cli.sync import run_sync
 
@@ -115,10 +116,10 @@ def sync() -> int:
 
 
 def ui() -> int:
-    """Serve the MLflow pages over the store in mlruns/, on this machine only, until Ctrl-C.
+    """Serve the MLflow UI for the store in mlruns/, on this machine only, until Ctrl-C.
 
     gradclip ui              at http://127.0.0.1:5000
-    gradclip ui port=5001    at another port
+    gradclip ui port=5001    on another port
     """
     from gradclip.cli.ui import run_ui
 

@@ -1,4 +1,4 @@
-"""The command that sends spooled writes."""
+"""The command ``sync``: sends spooled writes to the store."""
 
 import os
 import sys
@@ -21,11 +21,11 @@ ADOPT = "--adopt"
 
 @standard_output()
 def run_sync(arguments: Sequence[str], usage: str) -> int:
-    """Send what waits below a folder, print a line for each run, and return the exit code.
+    """Send the writes that wait below a folder, print a line for each run, and return the exit code.
 
     Args:
-        arguments: of the command: at most one folder, and ``--adopt`` for spools that another user or machine wrote.
-        usage: what ``--help`` prints.
+        arguments: at most one folder, and ``--adopt`` to send spools that another user or machine wrote, too.
+        usage: the ``--help`` text.
     """
     if answers(arguments, lambda: cleandoc(usage)):
         return 0
@@ -38,21 +38,21 @@ def run_sync(arguments: Sequence[str], usage: str) -> int:
             if not folder or folder.startswith("-"):
                 raise ConfigError(f"folder: got {folder!r}; must be a path, and the only flag is {ADOPT}")
         if len(folders) > 1:
-            raise ConfigError(f"folder: got {folders[1]!r} too; only one folder can be named")
+            raise ConfigError(f"folder: got {folders[1]!r} as a second folder; only one is allowed")
         if adopt and not folders:
-            raise ConfigError(f"{ADOPT}: name the folder whose writes are to be sent")
+            raise ConfigError(f"{ADOPT}: got no folder; name the one whose writes to send")
         return _report(Path(folders[0]) if folders else home() / "mlruns", adopt)
 
 
 def _report(folder: Path, adopt: bool) -> int:
-    """Print a line for each run, those that failed on standard error, and return the exit code."""
+    """Print a line for each run, on standard error if it failed, and return the exit code."""
     replayed = []
     for run in sync(folder, adopt):
         replayed.append(run)
         if run.error is None:
-            print(f"Sent {run.writes} writes of {printable(str(run.folder))}")
+            print(f"Sent {run.writes} writes from {printable(str(run.folder))}")
         else:
             print(f"error: {describe(run.error)}", file=sys.stderr)
     if not replayed:
-        print(f"Nothing waits below {folder}")
+        print(f"Nothing to send below {folder}")
     return 2 if any(run.error for run in replayed) else 0

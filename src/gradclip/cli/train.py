@@ -1,4 +1,4 @@
-"""The command that trains: one Hydra job, from its composed config to a finished run and what is printed."""
+"""The command ``train``: runs one Hydra job, from its composed config to a finished run."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def run_job(config: DictConfig) -> None:
-    """Train as the config says and print how it ended."""
+    """Train as the config says and print how the run ended."""
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         from gradclip.sweep.multirun_job import run_one_of_many
 
@@ -38,7 +38,7 @@ def run_job(config: DictConfig) -> None:
 
 
 def _single_job(config: DictConfig, folder: Path) -> Job:
-    """The job that the config describes, or the run that it resumes."""
+    """Return the job that the config describes, or the job that resumes a stopped run."""
     settings, overrides = validate(config), tuple(as_typed(HydraConfig.get().overrides.task))
     if settings.resume is None:
         return Job(settings, overrides, folder, is_main=is_main_process())
@@ -49,11 +49,11 @@ def _single_job(config: DictConfig, folder: Path) -> Job:
 
 
 def _train_or_stop(job: Job) -> "Result":
-    """Train; if stopped, print how to resume and exit as shells expect it."""
+    """Train; if stopped, print how to resume and exit with the code that shells expect."""
     try:
         return train_job(job)
     except Interrupted as stop:
         if not job.is_main:
-            raise SystemExit(0) from stop  # any other code would have Lightning kill the first process
+            raise SystemExit(0) from stop  # on any other code Lightning kills the first process
         print(interrupted_message(stop, job.overrides))
         raise SystemExit(128 + stop.signal) from stop

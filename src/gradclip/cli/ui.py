@@ -1,4 +1,4 @@
-"""The command that serves MLflow's pages over the default store."""
+"""The command ``ui``: serves the MLflow UI for the default store."""
 
 import os
 import sys
@@ -14,11 +14,11 @@ HOST, PORT = "127.0.0.1", 5000
 
 
 def run_ui(arguments: Sequence[str], usage: str) -> None:
-    """Become MLflow's server.
+    """Replace this process by MLflow's server.
 
     Args:
-        arguments: of the command: at most ``port=``.
-        usage: what ``--help`` prints.
+        arguments: arguments of the command: at most ``port=``.
+        usage: the ``--help`` text.
     """
     if answers(arguments, lambda: cleandoc(usage)):
         return
@@ -32,7 +32,7 @@ def run_ui(arguments: Sequence[str], usage: str) -> None:
 
 
 def _port_of(arguments: Sequence[str]) -> int:
-    """The port to serve at."""
+    """Return the port to serve on."""
     port = PORT
     for argument in arguments:
         name, _, value = argument.partition("=")

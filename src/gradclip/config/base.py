@@ -11,33 +11,33 @@ PositiveNumber = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False)]
 NonNegativeNumber = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
 Count = Annotated[int, Field(gt=0, le=MAX_INTEGER)]
-Size = Annotated[int, Field(gt=0, le=MAX_VALUES)]  # of something that takes memory
-Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy takes
+Size = Annotated[int, Field(gt=0, le=MAX_VALUES)]  # a count that determines memory use
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # the range that NumPy accepts
 Fraction = Annotated[float, Field(gt=0, lt=1)]  # in (0, 1)
 Share = Annotated[float, Field(ge=0, lt=1)]  # in [0, 1)
-Pattern = Annotated[str, Field(min_length=1)]  # of names, with the wildcards * and ?
+Pattern = Annotated[str, Field(min_length=1)]  # for names; * and ? are wildcards
 
 
 class Settings(BaseModel):
-    """Base of all settings: frozen, and refuses unknown names."""
+    """Base class of all settings: frozen, and refuses unknown names."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
 class NoEffect:
-    """Marks a setting that does not change what a training computes: where it is stored, drawn and shown, and threads.
+    """Mark of a setting that does not change what a training computes, such as tracking, figures or threads.
 
-    :func:`gradclip.config.schema.has_effect` reads the mark; fingerprints, run names, groups and comparisons follow it.
+    :func:`gradclip.config.schema.has_effect` reads the mark; fingerprints, run names, groups and comparisons use it.
     """
 
 
 class OwnClass(BaseModel):
-    """A class of the user: its dotted path, and the arguments of its constructor."""
+    """A user-defined class: its dotted path, and the arguments of its constructor."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     target: Annotated[str, Field(pattern=r"^\w+(\.\w+)+$")] = Field(alias="_target_")
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """By name; one may be called ``target`` too."""
+        """Arguments of the constructor by name, which may include one called ``target``."""
         return dict(self.model_extra or {})

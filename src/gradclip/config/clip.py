@@ -1,7 +1,7 @@
-"""Settings of ``conf/clip`` and ``conf/threshold``, derived from the annotated fields of the clippers.
+"""Settings of ``conf/clip`` and ``conf/threshold``.
 
-Those of a clipping method are derived from the annotated fields of its clipper, ranges included. The clipper's source
-is read rather than imported, because an import would load torch, and a wrong setting is answered without it.
+The settings of a clipping method, including their ranges, are derived from the annotated fields of its clipper. The
+clipper's source is parsed, not imported: an import would load torch, which reporting an invalid setting does not need.
 """
 
 import ast
@@ -20,12 +20,12 @@ from gradclip.clipping.arguments import FIXED, POSITIVE, Range
 from gradclip.config.base import AnyNumber, Count, Pattern, PositiveNumber, Settings
 from gradclip.config.limits import LARGEST
 
-CONSTANTS = ("may_skip", "limits", "limits_when")  # what else of a clipper's class is read
+CONSTANTS = ("may_skip", "limits", "limits_when")  # class constants of a clipper that are read too
 METHODS_FOLDER = Path(arguments.__file__).parent
 KNOWN_NAMES = vars(arguments) | {
     "Annotated": Annotated,
     "Literal": Literal,
-    "Tensor": float,  # of many replicas; a config has one number
+    "Tensor": float,  # one value for each replica; a config has one number
     "str": Pattern,
 }
 
@@ -36,18 +36,18 @@ class ClipMethod(Settings):
     name: str
     value: AnyNumber | None
 
-    labelled: ClassVar[tuple[str, ...]] = ("value",)  # the settings in the label
-    limits: ClassVar[Mapping[str, str]] = {}  # as of gradclip.clipping.base.Clipper, like the next
+    labelled: ClassVar[tuple[str, ...]] = ("value",)  # settings shown in the label
+    limits: ClassVar[Mapping[str, str]] = {}  # as in gradclip.clipping.base.Clipper, like limits_when
     limits_when: ClassVar[Mapping[str, object]] = {}
 
     @property
     def norms_state(self) -> str:
-        """What was done to the gradients before the first of their norms is taken."""
+        """State of the gradients when their first norm is measured, for messages."""
         return "before clipping"
 
     @property
     def thresholds(self) -> dict[str, float]:
-        """The fixed limits that the method sets, by the quantity they limit: L2 ``norm`` or ``value``."""
+        """Fixed limits that the method sets, keyed by the limited quantity: L2 ``norm`` or ``value``."""
         if any(getattr(self, name) != needed for name, needed in self.limits_when.items()):
             return {}
         return {quantity: getattr(self, name) for quantity, name in self.limits.items()}
@@ -60,19 +60,19 @@ class ClipMethod(Settings):
 
 
 class PartialClip(ClipMethod):
-    """A method that can be limited to some of the parameters."""
+    """A method that can be restricted to some of the parameters."""
 
     parameters: Pattern
 
 
 @dataclass(frozen=True)
 class Declared:
-    """What a clipper's class declares.
+    """Declarations in a clipper's class.
 
     Attributes:
-        fields: the annotations of its fields.
-        required: the fields that have no default.
-        constants: those of its constants that settings depend on, by name.
+        fields: annotations of its fields, by name.
+        required: names of the fields without a default.
+        constants: class constants that settings depend on, by name.
     """
 
     fields: dict[str, Any]
@@ -81,7 +81,7 @@ class Declared:
 
     @classmethod
     def read(cls, method: str, clipper: str) -> "Declared":
-        """Read the source of a method's clipper, a class of that name."""
+        """Read the declarations from the source file of a method, given the name of its clipper's class."""
         path = METHODS_FOLDER / f"{method}.py"
         statements = ast.parse(path.read_text(encoding="utf-8")).body
         body = next(one.body for one in statements if isinstance(one, ast.ClassDef) and one.name == clipper)
@@ -97,7 +97,7 @@ class Declared:
 
     @property
     def fits_groups(self) -> bool:
-        """Whether a threshold above 0, ``value``, is all that the method needs."""
+        """Whether the method needs nothing but a threshold ``value`` above 0."""
         value = self.fields.get("value")
         is_optional = type(None) in get_args(getattr(value, "__origin__", None))
         return self.required <= {"value"} and POSITIVE in _marks(value) and not is_optional
@@ -108,13 +108,13 @@ def _is_class_variable(annotation: ast.expr) -> bool:
 
 
 def _marks(annotation: Any) -> tuple[object, ...]:
-    """What stands beside the type in an annotation."""
+    """Return the metadata of an ``Annotated`` type."""
     marks: tuple[object, ...] = getattr(annotation, "__metadata__", ())
     return marks
 
 
 def _settings_of(method: str, clipper: str, declared: Declared) -> type[ClipMethod]:
-    """The settings of a method. None has a default: that is in the YAML file."""
+    """Return the settings class of a method. Its fields have no defaults: those are in the YAML file."""
     has_value, may_skip = "value" in declared.fields, declared.constants.get("may_skip", False)
     fields: dict[str, Any] = {name: (_bounded(field), ...) for name, field in declared.fields.items()}
     fields["name"] = (Literal.__getitem__(method), ...)
@@ -127,7 +127,7 @@ def _settings_of(method: str, clipper: str, declared: Declared) -> type[ClipMeth
 
 
 def _bounded(annotation: Any) -> Any:
-    """A field's type, with its range as pydantic understands it."""
+    """Return a field's type with its range as pydantic constraints."""
     allowed = next((mark for mark in _marks(annotation) if isinstance(mark, Range)), None)
     if allowed is None:
         return annotation
@@ -140,14 +140,14 @@ def _bounded(annotation: Any) -> Any:
 
 DECLARED = {method: Declared.read(method, clipper) for method, clipper in method_table().items()}
 METHODS = [_settings_of(method, clipper, DECLARED[method]) for method, clipper in method_table().items()]
-globals().update({settings.__name__: settings for settings in METHODS})  # where pickle looks for them
+globals().update({settings.__name__: settings for settings in METHODS})  # pickle looks them up here
 FIXED_SETTINGS = frozenset(
     name for declared in DECLARED.values() for name, field in declared.fields.items() if FIXED in _marks(field)
 )
 
 
 class GroupThreshold(Settings):
-    """One group of parameters, by a pattern of their names, and its threshold."""
+    """One group of parameters, given by a pattern for their names, and its threshold."""
 
     parameters: Pattern
     value: PositiveNumber
@@ -160,7 +160,7 @@ else:
 
 
 class GroupsClip(ClipMethod):
-    """A threshold for each group of parameters; ``value`` is that of all others."""
+    """A threshold for each group of parameters; ``value`` applies to all other parameters."""
 
     name: Literal["groups"]
     value: PositiveNumber
@@ -178,18 +178,18 @@ class ActivationClip(ClipMethod):
 
     @property
     def norms_state(self) -> str:
-        """What was done to the gradients before the first of their norms is taken."""
+        """State of the gradients when their first norm is measured, for messages."""
         return "with derivatives clipped"
 
 
 class ConstantThreshold(Settings):
-    """A threshold that stays as it is."""
+    """A constant threshold."""
 
     name: Literal["constant"]
 
 
 class ChangingThreshold(Settings):
-    """A threshold times a factor that goes from ``start`` to ``end`` within some steps."""
+    """A threshold multiplied by a factor that goes from ``start`` to ``end`` within ``steps`` steps."""
 
     name: Literal["linear", "exponential"]
     start: PositiveNumber

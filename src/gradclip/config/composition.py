@@ -1,4 +1,4 @@
-"""Compose settings from overrides without Hydra's command line, and find the overrides that make some settings."""
+"""Composition of settings from overrides without Hydra's command line, and the reverse: overrides from settings."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,17 +19,17 @@ from gradclip.config.schema import TrainConfig, has_effect
 from gradclip.config.validation import validate
 from gradclip.errors import ConfigError, first_line
 
-NAMED_GROUPS = ("data", "loss", "optimizer", "schedule", "clip", "threshold")  # whose options are called by their name
-WITHOUT_DEFAULT = ("path", "target", "time")  # settings of tables in files
-PLAIN = re.compile(r"[A-Za-z_][\w./*-]*")  # a text that Hydra reads as a text without quotes
-WORDS = {"true", "false", "null", "inf", "nan"}  # which Hydra reads as something else
+NAMED_GROUPS = ("data", "loss", "optimizer", "schedule", "clip", "threshold")  # the option is the setting ``name``
+WITHOUT_DEFAULT = ("path", "target", "time")  # required settings of data in files
+PLAIN = re.compile(r"[A-Za-z_][\w./*-]*")  # strings that need no quotes in Hydra's grammar
+WORDS = {"true", "false", "null", "inf", "nan"}  # not strings in Hydra's grammar
 
 
 def compose_config(overrides: Sequence[str]) -> TrainConfig:
-    """Compose and check the settings that some overrides make; nothing is tracked unless they say so.
+    """Compose and validate settings from overrides; without an override for tracking, nothing is tracked.
 
     Raises:
-        ConfigError: they do not compose, or a setting is wrong.
+        ConfigError: the overrides do not compose, or a setting is invalid.
     """
     try:
         return validate(_compose(["tracking=none", *overrides]))
@@ -38,11 +38,11 @@ def compose_config(overrides: Sequence[str]) -> TrainConfig:
 
 
 def compose_run(overrides: Sequence[str]) -> tuple[TrainConfig, Path]:
-    """Compose and check the settings of a run as the command that trains does; return them and the run's folder.
+    """Compose and validate the settings of a run as the command ``train`` does; return them and the run's folder.
 
     Raises:
-        HydraException: they do not compose.
-        ConfigError: a setting is wrong.
+        HydraException: the overrides do not compose.
+        ConfigError: a setting is invalid.
     """
     config = _compose(overrides, return_hydra_config=True)
     folder = Path(config.hydra.run.dir).absolute()
@@ -52,7 +52,7 @@ def compose_run(overrides: Sequence[str]) -> tuple[TrainConfig, Path]:
 
 
 def _compose(overrides: Sequence[str], **settings: bool) -> DictConfig:
-    """Compose the settings of a training, and leave Hydra as the running program, or a user's notebook, has it."""
+    """Compose the settings of a training without changing Hydra's state in the running program or notebook."""
     register_resolvers()
     running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
@@ -65,12 +65,12 @@ def _compose(overrides: Sequence[str], **settings: bool) -> DictConfig:
 
 
 def overrides_of(config: TrainConfig) -> list[str]:
-    """The overrides that make the settings of a run again, but for its seed and what does not change its training.
+    """Return overrides that reproduce the settings of a run, except its seed and settings without effect.
 
     Options of groups come first, then the values that differ from those of the options.
 
     Raises:
-        ConfigError: the configs do not make them any more.
+        ConfigError: the current configs cannot produce these settings.
 
     Example:
         >>> overrides_of(compose_config(["clip=norm", "clip.value=2", "seed=3", "figures=false"]))
@@ -78,7 +78,7 @@ def overrides_of(config: TrainConfig) -> list[str]:
     """
     choices = [f"{group}._target_={getattr(config, group).target}" for group in OWN_GROUPS if _is_own(config, group)]
     composed = compose_config(choices)
-    for groups in (("data",), ("model", *NAMED_GROUPS)):  # data choose a model and a loss
+    for groups in (("data",), ("model", *NAMED_GROUPS)):  # the data option chooses a model and a loss
         choices += [f"{group}={_option(config, group)}" for group in groups if _differ(config, composed, group)]
         if groups == ("data",) and hasattr(config.data, "path"):
             required = {name: getattr(config.data, name) for name in WITHOUT_DEFAULT if hasattr(config.data, name)}
@@ -93,7 +93,7 @@ def overrides_of(config: TrainConfig) -> list[str]:
     removed = [f"~{name}" for name in given if name not in wanted]
     overrides = as_typed([*choices, *values, *removed])
     if dict(_leaves(compose_config(overrides))) != wanted:
-        raise ConfigError("run: its settings cannot be composed from the present configs")
+        raise ConfigError("run: its settings cannot be composed from the current configs")
     return overrides
 
 
@@ -102,7 +102,7 @@ def _is_own(config: TrainConfig, group: str) -> bool:
 
 
 def _option(config: TrainConfig, group: str) -> str:
-    """The option of a group that a run was made with, or one to begin from."""
+    """Return the option of a group that a run used, or one to start from."""
     if group != "model":
         return str(getattr(config, group).name)
     target = config.model.target if config.model else ""
@@ -110,13 +110,13 @@ def _option(config: TrainConfig, group: str) -> str:
 
 
 def _differ(config: TrainConfig, composed: TrainConfig, group: str) -> bool:
-    if getattr(config, group) is None:  # a module of the user's has it itself
+    if getattr(config, group) is None:  # part of a user-defined module
         return False
     return _option(config, group) != _option(composed, group)
 
 
 def _leaves(config: TrainConfig) -> Iterator[tuple[str, Any]]:
-    """Each setting that changes the training, but the seed, by its dotted name."""
+    """Yield the dotted name and value of each setting that changes the training, except the seed."""
     given = {name: value for name, value in config.model_dump(by_alias=True).items() if value not in (None, {})}
     for name, value in _flat("", given):
         if name != "seed" and has_effect(name):
@@ -132,7 +132,7 @@ def _flat(prefix: str, settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]
 
 
 def written(value: Any) -> str:
-    r"""A value as Hydra's grammar has it.
+    r"""Return a value in Hydra's override grammar.
 
     Example:
         >>> written([1, None, "it's"]), written("*weight"), written(True)

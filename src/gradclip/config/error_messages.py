@@ -1,4 +1,4 @@
-"""One line for each error that a user can cause: the argument, the value received, what is allowed."""
+"""One-line messages for all errors that a user can cause: the argument, the value received, what is allowed."""
 
 import re
 from typing import TYPE_CHECKING
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
     from gradclip.config.base import Settings
 
 USER_ERRORS = (GradclipError, HydraException, OmegaConfBaseException)
-LINE = 400  # characters: a list of options may be long, a value that is shown may be a whole file
-REWRITTEN = {  # lines of Hydra's that do not begin with what was typed
-    r"Could not append to config. An item is already at '(.*)'": r"\1: is set already; write it without a plus",
-    r"Could not delete from config. '(.*)' does not exist": r"~\1: not a setting of the options that are chosen",
+LINE = 400  # characters at most: a message may quote a whole file
+REWRITTEN = {  # Hydra's messages that do not begin with the argument
+    r"Could not append to config. An item is already at '(.*)'": r"\1: already set; write it without a plus",
+    r"Could not delete from config. '(.*)' does not exist": r"~\1: not a setting of the chosen options",
     r"Could not delete from config. The value of '(.*)' is (.*) and not .*": r"~\1: its value is \2",
     r"Could not delete '(.*)'. No match in the defaults list": r"~\1: no such group is chosen",
     r"force-add of config groups is not supported: '\++(.*)'": r"\1: write it without pluses",
-    r"Multiple values for (.*?)\. To override .*": r"\1: is chosen already; write it without a plus",
+    r"Multiple values for (.*?)\. To override .*": r"\1: already chosen; write it without a plus",
     r"Ambiguous value for argument '(.*)'.*": r"\1: several values need --multirun (-m)",
 }
 
 
 def describe(error: Exception, command: str = "train") -> str:
-    """One line, not too long, printable and without passwords, for an error of ours or of Hydra's.
+    """Return one line for an error of ours or of Hydra's: shortened, printable and without passwords.
 
     Args:
         error: the error.
-        command: the command that was called, whose settings are suggested for a mistyped one.
+        command: name of the command; suggestions for a mistyped setting come from its settings.
     """
     return shortened(printable(without_passwords(_describe(error, command))), LINE)
 
@@ -47,9 +47,9 @@ def _describe(error: Exception, command: str) -> str:
         return _unknown_name(line.split("'")[1], command)
     if line.startswith("Error merging override "):
         reason = f" ({first_line(error.__cause__)})" if error.__cause__ else ""
-        return f"{line.removeprefix('Error merging override ')}: not a value that this setting can have{reason}"
+        return f"{line.removeprefix('Error merging override ')}: not a valid value for this setting{reason}"
     if "does not support sweep type" in line:
-        return "interval(...): a grid cannot try a range; list the values, or search it with hydra/sweeper=search"
+        return "interval(...): a grid needs separate values; list them, or search the range with hydra/sweeper=search"
     for form, rewritten in REWRITTEN.items():
         line = re.sub(form, rewritten, line)
     return line if line.endswith("...") else line.rstrip(".")
@@ -66,12 +66,12 @@ def _unknown_option(error: MissingConfigException) -> str:
 def _unknown_name(name: str, command: str) -> str:
     groups = config_groups(command)
     if name in groups:
-        return f"{name}: write it with a plus, +{name}=..., from {', '.join(config_options(name))}"
+        return f"{name}: write it with a plus, +{name}=...; choose from {', '.join(config_options(name))}"
     from gradclip.config.validation import setting_names
 
     known = setting_names(_settings_of(command))
     if name in known:
-        return f"{name}: not a setting of the option that is chosen; `--help` lists those it has"
+        return f"{name}: not a setting of the chosen option; `--help` lists its settings"
     return f"{name}: no such setting or group{did_you_mean(name, [*groups, *known])}"
 
 
@@ -88,7 +88,7 @@ def _settings_of(command: str) -> "type[Settings]":
 
 
 def _parser_reason(error: OverrideParseException) -> str:
-    if str(error).startswith("LexerNoViableAlt"):  # Hydra says no more than where
-        return "unusual characters want quotes: name='value'"
+    if str(error).startswith("LexerNoViableAlt"):  # Hydra reports only the position
+        return "special characters need quotes: name='value'"
     lines = [line for line in str(error).splitlines() if line and not line.startswith("See ")]
     return lines[-1]

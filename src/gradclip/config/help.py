@@ -1,6 +1,6 @@
-"""The text of ``--help``: the groups and settings under ``conf/``, each with the comment beside it there.
+"""The text of ``--help``: the groups and settings in ``conf/`` with their comments.
 
-Hydra's own help leaves the comments out and takes a second to compose.
+Hydra's own help omits the comments and takes a second to compose.
 """
 
 import re
@@ -20,11 +20,11 @@ NOT_SETTINGS = {"defaults", "hydra"}
 def help_text(primary: str, usage: str, overrides: Sequence[str] = ()) -> str:
     """Return the help of a command: usage, the options of each group, and the settings of the chosen options.
 
-    Where an option is asked for, such as ``clip=norm``, the help is of that, and of what it chooses itself, alone.
+    If an argument chooses an option, such as ``clip=norm``, the help covers only this option and those that it chooses.
 
     Args:
         primary: name of the command's primary config.
-        usage: the lines that come first.
+        usage: first lines of the help.
         overrides: arguments of the command.
     """
     path = CONFIG_FOLDER / f"{primary}.yaml"
@@ -34,35 +34,35 @@ def help_text(primary: str, usage: str, overrides: Sequence[str] = ()) -> str:
     if any(choice in groups for choice in choices):
         differing = [group for group in chosen if chosen[group] != defaults.get(group)]
         return _help_of_options({group: chosen[group] for group in [*choices, *differing] if group in groups}, primary)
-    added = "; callbacks, experiment and sweep need a plus, +experiment=option" if "experiment" in groups else ""
-    many = "-m for many runs and " if primary == "train" else ""
+    added = "; callbacks, experiment and sweep need a plus: +experiment=option" if "experiment" in groups else ""
+    many = "-m (many runs) and " if primary == "train" else ""
     return "\n".join(
         [
             usage.rstrip(),
             "",
-            f"Groups, chosen with group=option; * is chosen now{added}:",
+            f"Groups (choose with group=option; * marks the current option{added}):",
             *(line for group in groups for line in ["", group, *_option_rows(group, chosen.get(group))]),
             "",
-            "Settings, changed with name=value:",
+            "Settings (change with name=value):",
             "",
             *(_setting_row(*setting) for setting in _settings(path)),
             *(row for group in defaults for row in _setting_rows(group, chosen[group])),
             "",
-            f"Hydra's own flags, such as {many}--cfg job to see the settings: --hydra-help",
+            f"Hydra's own flags, such as {many}--cfg job (print the settings): --hydra-help",
         ]
     )
 
 
 def _help_of_options(options: dict[str, str], primary: str) -> str:
-    """Return the help of some options, by group: what each is, and its settings."""
+    """Return the help of options, given by group: a title line for each, then their settings."""
     titles = [row for group, option in options.items() for row in [group, *_option_rows(group, option, [option])]]
     settings = [row for group, option in options.items() for row in _setting_rows(group, option)]
     everything = f"All groups and settings: python src/{primary}.py --help"
-    return "\n".join([*titles, "", "Settings, changed with name=value:", "", *settings, "", everything])
+    return "\n".join([*titles, "", "Settings (change with name=value):", "", *settings, "", everything])
 
 
 def config_groups(primary: str) -> list[str]:
-    """Return the groups of a command: those of its defaults list, or all for ``train``."""
+    """Return the groups of a command: those in its defaults list, or all groups for ``train``."""
     groups = sorted({file.parent.relative_to(CONFIG_FOLDER).as_posix() for file in CONFIG_FOLDER.glob("*/**/*.yaml")})
     defaults = _defaults(CONFIG_FOLDER / f"{primary}.yaml")
     return [group for group in groups if group in defaults or primary == "train"]
@@ -81,7 +81,7 @@ def overridden_options(path: Path) -> dict[str, str]:
 
 
 def _chosen_options(defaults: dict[str, str], choices: dict[str, str]) -> dict[str, str]:
-    """Return the option of each group: as given, else as a chosen option overrides it, else the default."""
+    """Return the option of each group: the given one, else the one that a chosen option sets, else the default."""
     paths = [CONFIG_FOLDER / group / f"{option}.yaml" for group, option in (defaults | choices).items()]
     overridden = {group: option for path in paths for group, option in overridden_options(path).items()}
     return defaults | overridden | choices
@@ -98,7 +98,7 @@ def _defaults_list(path: Path) -> list[Any]:
 
 
 def _option_rows(group: str, chosen: str | None, only: Sequence[str] | None = None) -> Iterator[str]:
-    """Yield a line for each option of a group, or for some only, with the first comment of its file."""
+    """Yield a line for each option of a group, or for those in ``only``, with the first comment of its file."""
     for path in sorted((CONFIG_FOLDER / group).glob("*.yaml")):
         if only is not None and path.stem not in only:
             continue
@@ -109,7 +109,7 @@ def _option_rows(group: str, chosen: str | None, only: Sequence[str] | None = No
 
 
 def _setting_rows(group: str, option: str) -> list[str]:
-    """Return a line for each setting of an option, those of the options it inherits included."""
+    """Return a line for each setting of an option, including inherited settings."""
     path = CONFIG_FOLDER / group / f"{option}.yaml"
     if not path.is_file():
         return []
@@ -122,7 +122,7 @@ def _setting_rows(group: str, option: str) -> list[str]:
 
 
 def _settings(path: Path) -> Iterator[tuple[str, str, str]]:
-    """Yield name, value and comment of each setting of a file; one within another, as of a callback, has both names."""
+    """Yield name, value and comment of each setting in a file; a nested setting has a dotted name."""
     outer = ""
     for line in path.read_text().splitlines():
         match = SETTING.match(line)

@@ -1,4 +1,4 @@
-"""What makes two runs the same: a fingerprint of the settings that have an effect, and a digest of the table."""
+"""Identity of runs: a fingerprint of the settings that have an effect, and a digest of the table."""
 
 import hashlib
 import json
@@ -12,20 +12,20 @@ from pathlib import Path
 from gradclip.config.schema import TrainConfig, flatten, has_effect
 from gradclip.errors import ConfigError, first_line
 
-MOST_FILES = 10_000  # of a table in a folder
-# Settings that prepare the data for training, and leave the examples that are predicted as they are.
+MOST_FILES = 10_000  # in the folder of a table
+# Settings that prepare the data for training and do not change which examples are predicted.
 PREPARATION = {
     *("data.scale_inputs", "data.scale_target", "data.categorical", "data.window"),
     *("data.steps_per_epoch", "data.train_sequences", "data.solved_at"),
 }
-# What older runs did, whose stored settings do not have these: a run that has them is the same run.
+# Settings that older runs do not store, with the values that correspond to what those runs did.
 AS_BEFORE = {("data.validation_fraction", "0.0"), ("data.validation_sequences", "0")}
 
 
 def fingerprint(config: TrainConfig) -> str:
-    """A short hash of all that changes what the training computes: runs that share it are the same run.
+    """Return a short hash of everything that changes what a training computes; runs with equal hashes are the same run.
 
-    Of a table in a file the content counts, not its path.
+    For a table in a file, the hash covers its content, not its path.
 
     Raises:
         ConfigError: the table cannot be read.
@@ -36,18 +36,18 @@ def fingerprint(config: TrainConfig) -> str:
 
 
 def data_name(config: TrainConfig) -> str:
-    """The name of the data set, of its file, or of the user's class that provides it."""
+    """Return the name of the data set, of its file, or of the user-defined class that provides it."""
     settings = flatten(config)
     path, target = settings.get("data.path"), settings.get("data._target_")
     return Path(path).name if path else target.rpartition(".")[2] if target else settings["data.name"]
 
 
 def data_identity(parameters: Mapping[str, str], digest: str = "") -> dict[str, str]:
-    """The settings that decide on the examples that are predicted: scores are comparable where they are equal.
+    """Return the settings that determine the predicted examples; scores are comparable if these settings are equal.
 
     Args:
         parameters: all settings, by dotted name.
-        digest: of the table; where it is given, it takes the place of the path.
+        digest: digest of the table; if given, it replaces the path.
     """
     ignored = PREPARATION | ({"data.features"} if "data.path" in parameters else set())
     known = parameters if not digest else {**parameters, "data.path": digest}
@@ -59,10 +59,10 @@ def data_identity(parameters: Mapping[str, str], digest: str = "") -> dict[str, 
 
 
 def data_digest(config: TrainConfig) -> str:
-    """The SHA-256 of the file or folder that a run reads its table from; empty for data that are generated.
+    """Return the SHA-256 of the file or folder that holds a run's table; an empty string for generated data.
 
     Raises:
-        ConfigError: it cannot be read.
+        ConfigError: the file or folder cannot be read.
     """
     path = getattr(config.data, "path", None)
     if path is None:
@@ -72,19 +72,19 @@ def data_digest(config: TrainConfig) -> str:
             return _digest(path)
         contents = [(file.relative_to(path).as_posix(), _digest(str(file))) for file in files_in(path)]
         return hashlib.sha256(json.dumps(contents).encode()).hexdigest()
-    except (OSError, ValueError) as error:  # a NUL in a path is a ValueError
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise ConfigError(f"data.path: got {path!r}; cannot be read: {first_line(error)}") from error
 
 
 def files_in(folder: str) -> list[Path]:
-    """The files below a folder, in order.
+    """Return the files below a folder, sorted.
 
     Raises:
-        ConfigError: there are so many that it is no table, but somebody's disk.
+        ConfigError: there are too many files for a table.
     """
     found = list(islice(Path(folder).rglob("*"), MOST_FILES + 1))
     if len(found) > MOST_FILES:
-        raise ConfigError(f"data.path: got {folder!r}; a folder of more than {MOST_FILES:,} files")
+        raise ConfigError(f"data.path: got {folder!r}; the folder of a table has at most {MOST_FILES:,} files")
     return sorted(path for path in found if not path.is_dir())
 
 

@@ -24,12 +24,12 @@ class MLPModel(Settings):
     @model_validator(mode="after")
     def _fits_memory(self) -> "MLPModel":
         if sum(map(mul, self.widths, self.widths[1:])) > MAX_VALUES:
-            raise ValueError(f"widths: got {self.widths}; there must be at most {MAX_VALUES} weights between them")
+            raise ValueError(f"widths: got {self.widths}; the layers must have at most {MAX_VALUES} weights")
         return self
 
 
 class RecurrentModel(Settings):
-    """Settings that all recurrent networks have."""
+    """Settings common to all recurrent networks."""
 
     hidden_size: Size
     layers: Annotated[int, Field(ge=1, le=1000)]

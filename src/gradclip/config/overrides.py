@@ -1,4 +1,4 @@
-"""Overrides of the command: as typed, and as Hydra needs them; a run's name, a command line."""
+"""Overrides as the user types them and as Hydra needs them, and the run names and command lines made of them."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -8,13 +8,13 @@ from gradclip.program import command_line
 if TYPE_CHECKING:
     from gradclip.config.schema import TrainConfig
 
-IN_LABEL = {"clip", "clip.value", "clip.norm"}  # settings that the label of the clipping has already
-OWN_GROUPS = ("module", "data")  # whose option ``own`` is a class of the user
+IN_LABEL = {"clip", "clip.value", "clip.norm"}  # settings that the label of the clipping already shows
+OWN_GROUPS = ("module", "data")  # groups whose option ``own`` is a user-defined class
 MAX_LISTED_SEEDS = 5  # more are written as a range
 
 
 def setting_of(override: str) -> str:
-    """The name of the setting or group that an override sets.
+    """Return the name of the setting or group that an override sets.
 
     Example:
         >>> setting_of("+experiment=explosion"), setting_of("clip.value=1.0")
@@ -24,12 +24,12 @@ def setting_of(override: str) -> str:
 
 
 def is_of_hydra(override: str) -> bool:
-    """Whether an override sets one of Hydra's own settings, such as the launcher."""
+    """Return whether an override sets one of Hydra's own settings, such as the launcher."""
     return setting_of(override).replace("/", ".").split(".")[0] == "hydra"
 
 
 def for_hydra(overrides: Sequence[str]) -> list[str]:
-    """The overrides as Hydra needs them: a class of the user chooses the option ``own``, and takes any argument.
+    """Return overrides as Hydra needs them: a user-defined class chooses the option ``own`` and takes any argument.
 
     Example:
         >>> for_hydra(["module._target_=my.Module", "module.width=3", "seed=1"])
@@ -48,7 +48,7 @@ def for_hydra(overrides: Sequence[str]) -> list[str]:
 
 
 def as_typed(overrides: Sequence[str]) -> list[str]:
-    """The overrides as a user types them, from those that :func:`for_hydra` returned.
+    """Return overrides as a user types them, given those that :func:`for_hydra` returned.
 
     Example:
         >>> as_typed(["module=own", "++module._target_=my.Module", "++module.width=3", "+experiment=explosion"])
@@ -65,7 +65,7 @@ def as_typed(overrides: Sequence[str]) -> list[str]:
 
 
 def _groups_with_any_argument(overrides: Sequence[str]) -> set[str]:
-    """The groups whose settings are arguments of a class of the user's."""
+    """Return the groups whose settings are arguments of a user-defined class."""
     names = {setting_of(override) for override in overrides}
     own = {group for group in OWN_GROUPS if f"{group}=own" in overrides}
     chosen = {group for group in OWN_GROUPS if f"{group}._target_" in names and group not in names}
@@ -73,12 +73,12 @@ def _groups_with_any_argument(overrides: Sequence[str]) -> set[str]:
 
 
 def train_command(overrides: Sequence[str], multirun: bool = False, seeds: range = range(0)) -> str:
-    """The command line that trains with some overrides.
+    """Return the command line that trains with the given overrides.
 
     Args:
-        overrides: as typed.
-        multirun: whether it is a multirun.
-        seeds: of a multirun.
+        overrides: overrides as typed.
+        multirun: whether to start a multirun.
+        seeds: seeds of a multirun.
 
     Example:
         >>> train_command(["clip=norm", "clip.value=2"], seeds=range(2))
@@ -89,7 +89,7 @@ def train_command(overrides: Sequence[str], multirun: bool = False, seeds: range
 
 
 def seed_override(seeds: range) -> list[str]:
-    """The override for the seeds of a multirun; none without seeds.
+    """Return the override that sets the seeds of a multirun; an empty list without seeds.
 
     Example:
         >>> seed_override(range(1000, 1020))
@@ -101,11 +101,11 @@ def seed_override(seeds: range) -> list[str]:
 
 
 def run_name(config: "TrainConfig", overrides: Sequence[str]) -> str:
-    """The name of a run: its clipping, then whatever was overridden, then its seed.
+    """Return the name of a run: its clipping, then other overrides that change the training, then its seed.
 
     Args:
         config: all settings.
-        overrides: as typed.
+        overrides: overrides as typed.
     """
     names = [setting_of(override) for override in overrides]
     shown = [
@@ -117,12 +117,12 @@ def run_name(config: "TrainConfig", overrides: Sequence[str]) -> str:
 
 
 def multirun_name(overrides: Sequence[str]) -> str:
-    """The name of a parent run: the overrides that change the training."""
+    """Return the name of a parent run: the overrides that change the training."""
     return " ".join(filter(_changes_training, overrides)) or "multirun"
 
 
 def merge(base: Sequence[str], changes: Sequence[str]) -> list[str]:
-    """Replace overrides by others; a group that is chosen anew loses its old settings.
+    """Replace overrides by others; a newly chosen option of a group discards the group's old settings.
 
     Example:
         >>> merge(["data=diabetes", "clip=value", "clip.value=5"], ["clip=norm", "clip.value=2"])
@@ -137,7 +137,7 @@ def merge(base: Sequence[str], changes: Sequence[str]) -> list[str]:
 
 
 def _changes_training(override: str) -> bool:
-    from gradclip.config.schema import has_effect  # a tenth of a second, which nobody who mistypes should wait
+    from gradclip.config.schema import has_effect  # takes 0.1 s, which errors in arguments need not wait for
 
     return not is_of_hydra(override) and has_effect(setting_of(override))
 

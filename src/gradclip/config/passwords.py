@@ -1,7 +1,6 @@
-"""Passwords in the URI of a store: moved into environment variables that PostgreSQL's library and MLflow read.
+"""Passwords in the URI of a store, moved to the environment variables that PostgreSQL's library and MLflow read.
 
-No config, tag, file, message or printed command then contains a password, and child processes of the command still get
-it.
+No config, tag, file, message or printed command then contains a password, and child processes still inherit it.
 """
 
 import re
@@ -18,8 +17,8 @@ URI = re.compile(r"(?<![\w+])[A-Za-z][\w+]*:/+[^\s'\"]*")
 SECRET = re.compile(r"\w*(pass|pwd|token|secret|key|auth|cred)\w*\s*=", re.IGNORECASE)  # in the query of a URI
 USER_ALLOWED = ("postgresql", "mysql", "mssql")  # databases whose URIs may name a user
 PASSWORD_REFUSED = (
-    "it has a password, which would be stored with the run, or it cannot be parsed; give a password as PGPASSWORD, as "
-    "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or in the file that the database's driver reads"
+    "it has a password, which would be stored with the run, or it cannot be parsed; set PGPASSWORD, or "
+    "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or use the password file of the database driver"
 )
 
 
@@ -27,16 +26,16 @@ def extract_passwords(arguments: Sequence[str], environment: MutableMapping[str,
     """Move the password of a command's store into the environment and return the arguments without it.
 
     Args:
-        arguments: arguments of the command; without a ``tracking.uri`` the store is that of ``MLFLOW_TRACKING_URI``.
+        arguments: arguments of the command; without ``tracking.uri``, the store is that of ``MLFLOW_TRACKING_URI``.
         environment: environment variables of the process, changed in place.
 
     Raises:
-        ConfigError: there are several passwords, or one that no environment variable can carry.
+        ConfigError: there are several passwords, or one that cannot be moved to an environment variable.
     """
     uris = [text for text in arguments if URI_SETTING.match(text)] or [environment.get(URI_VARIABLE, "")]
     variables = set[tuple[str, str]]().union(*(split_passwords(uri)[1] for uri in uris))
     if len(variables) > len(dict(variables)):
-        raise ConfigError("tracking.uri: got several passwords; one command can have one")
+        raise ConfigError("tracking.uri: got several passwords; a command takes only one")
     cleaned = [split_passwords(text)[0] if URI_SETTING.match(text) else text for text in arguments]
     for text in (*cleaned, f"tracking.uri={split_passwords(environment.get(URI_VARIABLE, ''))[0]}"):
         if URI_SETTING.match(text) and any(map(has_password, _uris(text))):
@@ -48,13 +47,13 @@ def extract_passwords(arguments: Sequence[str], environment: MutableMapping[str,
 
 
 def _uris(override: str) -> list[str]:
-    """The URIs in an override: one, or those of a sweep."""
+    """Return the URIs in an override: one, or several in a sweep."""
     parts = re.split(r"(?<![\w+])(?=[A-Za-z][\w+]*:/)", override.partition("=")[2])
     return [part.strip("'\"[](){}, ") for part in parts if ":/" in part and "${" not in part]
 
 
 def without_passwords(text: str) -> str:
-    """A message in which each URI that has a password, or may have one, is cut short.
+    """Return a message in which every URI that has or may have a password is cut short.
 
     Example:
         >>> without_passwords("http://ada:se/cret@lab: no answer"), without_passwords("http://lab: no answer")
@@ -69,7 +68,7 @@ def _shortened(found: str) -> str:
 
 
 def split_passwords(text: str) -> tuple[str, set[tuple[str, str]]]:
-    """Split the URIs in a text into the text without logins and the environment variables, names and values, for them.
+    """Return a text without the logins in its URIs, and name and value of the environment variables that replace them.
 
     Example:
         >>> split_passwords("postgresql://ada:secret@lab/runs")
@@ -85,7 +84,7 @@ def split_passwords(text: str) -> tuple[str, set[tuple[str, str]]]:
 
 
 def has_password(uri: str) -> bool:
-    """Return whether a URI contains a password or a token, or cannot be parsed, so that it may.
+    """Return whether a URI contains a password or a token, or may contain one because it cannot be parsed.
 
     Example:
         >>> has_password("mysql://ada:secret@lab/runs"), has_password("http://127.0.0.1:5000/@ada")
@@ -94,13 +93,16 @@ def has_password(uri: str) -> bool:
         (True, True, True)
     """
     scheme = uri.partition(":")[0].lower()
-    if scheme == "sqlite":  # a file, whose path may hold anything
-        return re.match(r"sqlite://[^/?]", uri) is not None  # a host, which SQLite has none of
+    if scheme == "sqlite":  # the path of a file may contain any character
+        return re.match(r"sqlite://[^/?]", uri) is not None  # it names a host, though SQLite has none
     return _server_has_login(uri) if scheme in {"http", "https"} else _database_has_password(uri, scheme)
 
 
 def _server_has_login(uri: str) -> bool:
-    """A server's URI has no query; one with a colon or a slash in its password has no valid port."""
+    """Return whether an HTTP URI may have a login; the URI of a tracking server has no query or fragment.
+
+    A colon or a slash in a password makes the port invalid.
+    """
     try:
         parts = urlsplit(uri)
         return parts.port == 0 or "@" in parts.netloc or bool(parts.query or parts.fragment or ";" in parts.path)
@@ -109,7 +111,7 @@ def _server_has_login(uri: str) -> bool:
 
 
 def _database_has_password(uri: str, scheme: str) -> bool:
-    from sqlalchemy import make_url  # a tenth of a second to import
+    from sqlalchemy import make_url  # takes 0.1 s to import
     from sqlalchemy.exc import ArgumentError
 
     try:

@@ -1,4 +1,4 @@
-"""Where the configs are; the default store and the folder of ``mlruns/``, as resolvers of the configs."""
+"""Folder of the configs, and OmegaConf resolvers for the default store and the folder of ``mlruns/``."""
 
 from omegaconf import OmegaConf
 
@@ -14,10 +14,10 @@ def register_resolvers() -> None:
 
 
 def default_store() -> str:
-    """The URI of the SQLite store in ``mlruns/``."""
+    """Return the URI of the SQLite store in ``mlruns/``."""
     path = str(home() / "mlruns" / "mlflow.db")
     if not set(path) & set("%?#"):
         return f"sqlite:///{path}"
-    from sqlalchemy import URL  # a tenth of a second to import, which other folders do without
+    from sqlalchemy import URL  # takes 0.1 s to import; only these characters need it
 
     return URL.create("sqlite", database=path).render_as_string(hide_password=False)

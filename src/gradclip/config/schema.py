@@ -1,4 +1,4 @@
-"""The settings of each command together, and the rules that span groups: what is allowed, not where it comes from."""
+"""The settings of each command, and the rules that span groups: which values are allowed, not where they come from."""
 
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -15,7 +15,7 @@ from gradclip.config.training import LossSettings, OptimizerSettings, ScheduleSe
 from gradclip.scores import Split
 
 Name = Annotated[str, Field(min_length=1)]
-OF_LOGS = (  # settings of advise that say what a log has, and what it does not say
+OF_LOGS = (  # settings of advise that describe a log, or add what it lacks
     *("step_column", "norm_column", "clipped_column", "loss_column", "rate_column", "layer_columns"),
     *("optimizer_name", "max_norm", "parameter_count"),
 )
@@ -23,7 +23,7 @@ FigureFormat = Literal["png", "pdf", "svg"]
 
 
 class Parts(NamedTuple):
-    """What a module of the user's has itself."""
+    """The settings that a user-defined module replaces."""
 
     model: ModelSettings
     loss: LossSettings
@@ -36,7 +36,7 @@ def _option(settings: Any) -> str:
 
 
 class TrainConfig(Settings):
-    """All settings of one training run; a module of the user's has no model, loss, optimizer and schedule of ours."""
+    """All settings of one training run; a user-defined module replaces model, loss, optimizer and schedule."""
 
     data: Annotated[DataSettings, Discriminator("name")]
     module: OwnClass | None = None
@@ -54,13 +54,13 @@ class TrainConfig(Settings):
     metric_mode: Literal["min", "max"] | None = None
     log_model: Annotated[bool, NoEffect]
     figures: Annotated[bool, NoEffect]
-    figure_format: Annotated[FigureFormat, NoEffect] = "png"  # a run to resume may be older than the setting
+    figure_format: Annotated[FigureFormat, NoEffect] = "png"  # a resumed run may be older than this setting
     resume: Annotated[str | None, Field(exclude=True), NoEffect] = None
     skip_finished: Annotated[bool, Field(exclude=True), NoEffect] = False
 
     @property
     def parts(self) -> Parts:
-        """The parts of a module of gradclip's."""
+        """The parts of one of gradclip's own modules."""
         assert self.model
         assert self.loss
         assert self.optimizer
@@ -77,12 +77,12 @@ class TrainConfig(Settings):
                 raise ValueError(f"{group}: missing; choose an option, or give module._target_=...")
         for name in ("metric", "metric_mode"):
             if not self.module and getattr(self, name):
-                raise ValueError(f"{name}: got {getattr(self, name)!r}; only with module._target_ there is a choice")
+                raise ValueError(f"{name}: got {getattr(self, name)!r}; it can be set only with module._target_")
         return self
 
     @model_validator(mode="after")
     def _a_loss_for_the_target(self) -> "TrainConfig":
-        task = getattr(self.data, "task", "")  # of a table, whose target is read later where that is auto
+        task = getattr(self.data, "task", "")  # a table's; auto depends on the target, which is read later
         if self.loss is None or isinstance(self.data, OwnData) or task == "auto" or self.loss.name == "auto":
             return self
         classes = task == "classification" or isinstance(self.data, ClassTask | WineData)
@@ -94,7 +94,7 @@ class TrainConfig(Settings):
     @model_validator(mode="after")
     def _a_mark_to_reach(self) -> "TrainConfig":
         if self.trainer.stop_when_solved and (self.module or not isinstance(self.data, TaskSettings)):
-            what = f"data={self.data.name} has" if not self.module else "the metric of a module of your own has"
+            what = f"data={self.data.name} has" if not self.module else "the metric of your own module has"
             raise ValueError(f"trainer.stop_when_solved: got True; {what} no solved_at")
         return self
 
@@ -102,7 +102,9 @@ class TrainConfig(Settings):
     def _a_threshold_to_change(self) -> "TrainConfig":
         changes = isinstance(self.threshold, ChangingThreshold)
         if changes and (self.clip.value is None or self.clip.name in {"none", "activation"}):
-            raise ValueError(f"threshold: got {self.threshold.name!r}; clip={self.clip.label} has none to change")
+            raise ValueError(
+                f"threshold: got {self.threshold.name!r}; clip={self.clip.label} has no threshold to change"
+            )
         return self
 
     @model_validator(mode="after")
@@ -110,16 +112,16 @@ class TrainConfig(Settings):
         if self.clip.name == "auto" and self.clip.value and isinstance(self.threshold, ChangingThreshold):
             factor = max(self.threshold.start, self.threshold.end)
             if self.clip.value * factor > 100:
-                percentile = f"times clip.value={self.clip.value}, a percentile, it must be at most 100"
-                raise ValueError(f"threshold: got a factor of {factor}; {percentile}")
+                allowed = f"its product with clip.value={self.clip.value}, a percentile, must be at most 100"
+                raise ValueError(f"threshold: got a factor of {factor}; {allowed}")
         return self
 
 
 def has_effect(name: str) -> bool:
-    """Whether a setting of a run changes what its training computes; a seed does.
+    """Return whether a setting changes what a training computes; the seed does.
 
     Args:
-        name: dotted name of a setting, or of a group.
+        name: dotted name of a setting, or name of a group.
 
     Example:
         >>> has_effect("optimizer.lr"), has_effect("trainer.threads"), has_effect("tracking.uri")
@@ -139,7 +141,7 @@ def _settings_without_effect() -> frozenset[str]:
 
 
 def flatten(config: TrainConfig) -> dict[str, str]:
-    """Every setting as text under its dotted name, as the store keeps it."""
+    """Return every setting as text by its dotted name, as the store keeps it."""
     given = {name: value for name, value in config.model_dump(by_alias=True).items() if value is not None}
     return dict(_leaves("", given))
 
@@ -153,20 +155,20 @@ def _leaves(prefix: str, settings: Mapping[str, Any]) -> Iterator[tuple[str, str
 
 
 def settings_classes(annotation: Any) -> list[type[BaseModel]]:
-    """The settings classes in the annotation of a group: one, or those of a union."""
+    """Return the settings classes in the annotation of a group: one, or the members of a union."""
     if isinstance(annotation, type):
         return [annotation] if issubclass(annotation, BaseModel) else []
     return [member for part in getattr(annotation, "__args__", ()) for member in settings_classes(part)]
 
 
 class StoreTracking(TrackingSettings):
-    """The store to read from; there has to be one."""
+    """The store to read from, which is required."""
 
     uri: str
 
 
 class CompareSettings(Settings):
-    """All settings of a comparison."""
+    """All settings of the command ``compare``."""
 
     runs: Name | list[Name] | None
     by: list[Name] | None
@@ -180,7 +182,7 @@ class CompareSettings(Settings):
 
 
 class PredictSettings(Settings):
-    """All settings of a prediction."""
+    """All settings of the command ``predict``."""
 
     run: Name
     output: Name
@@ -188,17 +190,17 @@ class PredictSettings(Settings):
     tracking: StoreTracking
 
 
-BATCHES = (10, 20, 40)  # seeds in all after each batch of seeds=auto; fewer than ten rarely tell arms apart
+BATCHES = (10, 20, 40)  # total seeds after each batch with seeds=auto; fewer than ten rarely separate arms
 
 
 class AdviseSettings(Settings):
-    """All settings of a piece of advice."""
+    """All settings of the command ``advise``."""
 
     run: Name | None
     probe: bool | Literal["auto"]
     confirm: bool
     seeds: Annotated[int, Field(ge=2, le=1000)] | Literal["auto"]
-    first_seed: Annotated[int, Field(ge=0, le=2**32 - 1000)]  # so that the last one is a seed too
+    first_seed: Annotated[int, Field(ge=0, le=2**32 - 1000)]  # the last seed must be valid too
     output: Literal["text", "json"]
     log: Name | None
     metric: Name | None
@@ -216,22 +218,22 @@ class AdviseSettings(Settings):
 
     @property
     def batches(self) -> tuple[int, ...]:
-        """Number of seeds in all after each batch of a confirmation."""
+        """Total number of seeds after each batch of a confirmation."""
         return BATCHES if self.seeds == "auto" else (self.seeds,)
 
     @model_validator(mode="after")
     def _one_source(self) -> "AdviseSettings":
         if self.log is not None and (self.run is not None or self.metric is not None):
-            raise ValueError(f"log: got {self.log!r}; a log takes the place of run= and metric=")
+            raise ValueError(f"log: got {self.log!r}; it cannot be combined with run= or metric=")
         if self.metric is not None and self.norm_column is not None:
-            raise ValueError(f"norm_column: got {self.norm_column!r}; metric={self.metric} has the norms")
+            raise ValueError(f"norm_column: got {self.norm_column!r}; metric={self.metric} already names the norms")
         if self.metric is not None and self.run is None:
             raise ValueError(f"metric: got {self.metric!r}; needs the id of its run, run=...")
         given = [name for name in OF_LOGS if getattr(self, name) is not None]
         if self.log is None and self.metric is None and given:
-            raise ValueError(f"{given[0]}: got {getattr(self, given[0])!r}; belongs to log=... or metric=...")
+            raise ValueError(f"{given[0]}: got {getattr(self, given[0])!r}; needs log=... or metric=...")
         if self.log is None and self.tracking.uri is None:
-            raise ValueError("tracking.uri: got None; advice on a run needs a store, or give log=...")
+            raise ValueError("tracking.uri: got None; advice on a run needs a store; advice on a log needs log=...")
         return self
 
     @model_validator(mode="after")
@@ -240,13 +242,15 @@ class AdviseSettings(Settings):
             if getattr(self, name) is True and (self.log is not None or self.metric is not None):
                 raise ValueError(f"{name}: got True; only a run of src/train.py can be trained again")
         if self.confirm and self.output == "json":
-            raise ValueError("output: got 'json'; confirm=true prints text")
+            raise ValueError("output: got 'json'; confirm=true prints only text")
         if self.seeds == "auto" and not self.confirm:
-            raise ValueError("seeds: got 'auto'; belongs to confirm=true")
+            raise ValueError("seeds: got 'auto'; needs confirm=true")
         return self
 
     @model_validator(mode="after")
     def _a_pattern(self) -> "AdviseSettings":
         if self.layer_columns is not None and self.layer_columns.count("*") != 1:
-            raise ValueError(f"layer_columns: got {self.layer_columns!r}; must have one * for the name of the tensor")
+            raise ValueError(
+                f"layer_columns: got {self.layer_columns!r}; must contain one *, for the name of the tensor"
+            )
         return self

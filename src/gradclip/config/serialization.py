@@ -1,4 +1,4 @@
-"""Checked settings as YAML, and back."""
+"""Conversion of validated settings to YAML and back."""
 
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
@@ -14,39 +14,41 @@ from gradclip.config.tracking import TrackingSettings
 from gradclip.config.validation import check
 from gradclip.errors import ConfigError
 
-YAML_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml, five times as quick where there is one
+YAML_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml, if there, is five times as fast
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-MAX_SIZE = 1_000_000  # characters of a stored config; the usual one has 2,000
+MAX_SIZE = 1_000_000  # characters of a stored config; most have about 2,000
 
 
 def to_yaml(config: TrainConfig) -> str:
-    """The resolved config as it is stored with a run."""
+    """Return the resolved config as stored with a run."""
     return str(yaml.dump(config.model_dump(by_alias=True), Dumper=YAML_DUMPER, sort_keys=False))
 
 
 def from_yaml(
     text: str, tracking: TrackingSettings, setting: str, digest: str = "", began_with: str = ""
 ) -> TrainConfig:
-    """Settings from a stored config, which is data, not a program; anybody may have written it.
+    """Return the settings in a stored config, which is parsed as data because anyone may have written it.
 
     Args:
-        text: YAML of :func:`to_yaml`.
-        tracking: replaces the tracking settings that were stored.
-        setting: the setting that asked for the config, named in errors.
-        digest: of the run's table, as :func:`data_digest`; empty where the run names none.
-        began_with: the fingerprint of settings that a command of this user began a run with: of those every class is
-            trusted.
+        text: YAML from :func:`to_yaml`.
+        tracking: replaces the stored tracking settings.
+        setting: setting that asked for the config, for errors.
+        digest: digest of the run's table, from :func:`data_digest`; empty if the run has no table.
+        began_with: fingerprint of settings with which a command of this user started a run; every class that such
+            settings name is trusted.
 
     Raises:
-        ConfigError: it is no config, holds an interpolation, names a class that ``tracking.trusted_models`` does not
-            allow, or a table with another content than that of the run: one that its author may not have seen.
+        ConfigError: the text is not a config, contains an interpolation, names a class that
+            ``tracking.trusted_models`` does not allow, or names a table whose content is not that of the run's table.
     """
     config = check(TrainConfig, {**_load(text, setting), "tracking": tracking.model_dump()})
     if not (began_with and fingerprint(config) == began_with):
         check_trusted(_classes(config), tracking, "the stored config")
     if data_digest(config) != digest:
         path = getattr(config.data, "path", None)
-        raise ConfigError(f"{setting}: the table {path} has changed since the run began, or is another: train anew")
+        raise ConfigError(
+            f"{setting}: the table {path} has changed since the run began, or is a different one; start a new run"
+        )
     return config
 
 
@@ -55,11 +57,11 @@ def check_trusted(classes: Iterable[str], tracking: TrackingSettings, what: str)
 
     Args:
         classes: dotted paths.
-        tracking: says which are trusted.
-        what: names them, in words.
+        tracking: settings that list the trusted classes.
+        what: what names the classes, for errors.
 
     Raises:
-        ConfigError: with the first that is not trusted.
+        ConfigError: a class is not trusted; the message names the first such class.
     """
     trusted = tracking.trusted_models
     for one in classes:
@@ -69,22 +71,22 @@ def check_trusted(classes: Iterable[str], tracking: TrackingSettings, what: str)
 
 
 def _classes(config: TrainConfig) -> list[str]:
-    """The dotted paths of all classes that a config names."""
+    """Return the dotted paths of all classes that a config names."""
     own_data = config.data if isinstance(config.data, OwnClass) else None
     named = [config.model, config.module, own_data, *config.callbacks.values()]
     return [str(target) for settings in named if (target := getattr(settings, "target", None))]
 
 
 def _load(text: str, setting: str) -> dict[str, Any]:
-    """The mapping in a YAML text of plain values.
+    """Return the mapping in a YAML text of plain values.
 
-    Each event of the parser is looked at before anything is built: aliases grow without bound, deep nesting exhausts
-    the stack, tags name types, and an interpolation may be written with escapes.
+    The parser's events are checked before anything is built: aliases can grow without bound, deep nesting exhausts the
+    stack, tags name types, and an interpolation can be hidden by escapes.
     """
     try:
         reason = "is too long" if len(text) > MAX_SIZE else _find_fault(yaml.parse(text, Loader=YAML_LOADER))
         stored = None if reason else yaml.load(text, Loader=YAML_LOADER)
-    except (yaml.YAMLError, ValueError) as error:  # dates and integers that Python cannot hold are ValueErrors
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: an invalid date or too long an integer
         raise ConfigError(f"{setting}: the stored config is not YAML") from error
     if reason or not isinstance(stored, dict):
         raise ConfigError(f"{setting}: the stored config {reason or 'is not a mapping'}")
@@ -92,7 +94,7 @@ def _load(text: str, setting: str) -> dict[str, Any]:
 
 
 def _find_fault(events: Iterator[yaml.Event]) -> str:
-    """What a stored config may not have; empty if it has nothing of it."""
+    """Return what makes a stored config invalid; an empty string if nothing does."""
     depth = 0
     for event in events:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -100,13 +102,13 @@ def _find_fault(events: Iterator[yaml.Event]) -> str:
             return f"is nested more than {MAX_DEPTH} deep"
         if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None):
             return "holds an alias or a tag; settings are stored as plain values"
-        if "${" in getattr(event, "value", ""):  # composed again, it would read the reader's environment
+        if "${" in getattr(event, "value", ""):  # resolving it would read the reader's environment
             return "holds an interpolation, ${...}; settings are stored resolved"
     return ""
 
 
 def _matches(target: str, pattern: str) -> bool:
-    """Whether a dotted path matches a pattern name by name, so that * does not lead through what a module imports.
+    """Return whether a dotted path matches a pattern name by name, so that * cannot reach what a module imports.
 
     Example:
         >>> _matches("torch.nn.Linear", "torch.nn.*"), _matches("torch.nn.functional.torch.Tensor", "torch.nn.*")

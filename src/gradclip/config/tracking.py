@@ -10,7 +10,7 @@ from gradclip.config.passwords import PASSWORD_REFUSED, has_password
 
 
 class TrackingSettings(Settings):
-    """Where runs are stored, and what is done where that fails."""
+    """Where runs are stored, and what to do if storing fails."""
 
     uri: str | None
     artifacts: str
@@ -34,7 +34,9 @@ class TrackingSettings(Settings):
         if self.uri is not None and not self.uri.startswith(schemes):
             raise ValueError(f"uri: got {self.uri!r}; must begin with one of {', '.join(schemes)}, or be null")
         if self.uri is not None and self.uri.startswith("sqlite:") and not _names_a_file(self.uri):
-            raise ValueError(f"uri: got {self.uri!r}; must name a file, sqlite:///path; in memory all would be lost")
+            raise ValueError(
+                f"uri: got {self.uri!r}; must name a file, sqlite:///path; a store in memory would be lost"
+            )
         if self.uri is not None and not self.uri.startswith(("sqlite:", "http")) and not _is_address(self.uri):
             raise ValueError(f"uri: got {self.uri!r}; must be an address such as postgresql://user@host:5432/name")
         return self
@@ -47,7 +49,7 @@ class TrackingSettings(Settings):
 
 
 def _is_address(uri: str) -> bool:
-    from sqlalchemy import make_url  # a tenth of a second to import
+    from sqlalchemy import make_url  # takes 0.1 s to import
     from sqlalchemy.exc import ArgumentError
 
     try:

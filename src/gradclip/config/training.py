@@ -14,7 +14,7 @@ TORCH_WITH_MUON = (2, 9)
 
 
 class PlainLoss(Settings):
-    """A loss without settings of its own."""
+    """A loss without further settings."""
 
     name: Literal["auto", "mse", "mae", "cross_entropy"]
 
@@ -64,7 +64,7 @@ class RMSpropOptimizer(Settings):
 
 
 class MuonOptimizer(Settings):
-    """Muon, which torch has from 2.9 on."""
+    """Muon, available in torch 2.9 and later."""
 
     name: Literal["muon"]
     lr: LearningRate
@@ -83,13 +83,13 @@ class MuonOptimizer(Settings):
 
 
 class ConstantSchedule(Settings):
-    """A learning rate that stays as it is."""
+    """A constant learning rate."""
 
     name: Literal["constant"]
 
 
 class WarmupCosineSchedule(Settings):
-    """A learning rate that rises linearly and falls along a cosine."""
+    """A learning rate that rises linearly and then falls along a cosine."""
 
     name: Literal["warmup_cosine"]
     warmup_fraction: Share
@@ -97,7 +97,7 @@ class WarmupCosineSchedule(Settings):
 
 
 class TrainerSettings(Settings):
-    """How long is trained, on which hardware and in which precision."""
+    """Duration, hardware and precision of a training."""
 
     accelerator: Literal["cpu", "gpu", "auto"]
     devices: Annotated[int, Field(ge=1, le=1024)]

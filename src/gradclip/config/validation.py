@@ -1,4 +1,4 @@
-"""Check a composed config, and that the table it names is there; a mistake is one line: setting, value, allowed."""
+"""Validation of composed configs; an error is one line with the setting, its value and what is allowed."""
 
 import re
 from collections.abc import Mapping
@@ -17,14 +17,14 @@ from gradclip.errors import ConfigError, did_you_mean, first_line
 from gradclip.formatting import printable
 
 SomeSettings = TypeVar("SomeSettings", bound=Settings)
-NAME = re.compile(r"\w[\w.-]*")  # that MLflow takes for a parameter
+NAME = re.compile(r"\w[\w.-]*")  # names of parameters that MLflow accepts
 
 
 def validate(config: DictConfig) -> TrainConfig:
-    """Turn the composed Hydra config of a training run into checked, frozen settings; its table, if any, exists.
+    """Turn the composed config of a training run into validated, frozen settings; a table that it names must exist.
 
     Raises:
-        ConfigError: with the name of the setting, the value received and what is allowed, in one line.
+        ConfigError: a setting is invalid; one line names it, its value and what is allowed.
     """
     settings = validate_as(TrainConfig, config)
     path = getattr(settings.data, "path", None)
@@ -34,27 +34,27 @@ def validate(config: DictConfig) -> TrainConfig:
 
 
 def check_table(path: str) -> None:
-    """Refuse a path where there is no table.
+    """Refuse the path of a table that does not exist.
 
     Raises:
-        ConfigError: there is no such file, or folder of Parquet files.
+        ConfigError: the path is neither a file nor a folder of Parquet files.
     """
     if not _is_table(path):
-        raise ConfigError(f"data.path: got {path!r}; there is no such file, or folder of Parquet files")
+        raise ConfigError(f"data.path: got {path!r}; there is no such file or folder of Parquet files")
 
 
 def _is_table(path: str) -> bool:
     try:
         return Path(path).is_file() or (Path(path).is_dir() and any(one.suffix == ".parquet" for one in files_in(path)))
-    except OSError as error:  # of a name that is too long, or a folder that cannot be entered
+    except OSError as error:  # the name is too long, or the folder is not accessible
         raise ConfigError(f"data.path: got {path!r}; {error.strerror}") from error
 
 
 def validate_as(settings: type[SomeSettings], config: DictConfig) -> SomeSettings:
-    """Turn a composed Hydra config into checked, frozen settings of a class.
+    """Turn a composed config into validated, frozen settings of a class.
 
     Raises:
-        ConfigError: with the name of the setting, the value received and what is allowed, in one line.
+        ConfigError: a setting is invalid; one line names it, its value and what is allowed.
     """
     try:
         return check(settings, OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
@@ -65,10 +65,10 @@ def validate_as(settings: type[SomeSettings], config: DictConfig) -> SomeSetting
 
 
 def check(settings: type[SomeSettings], values: object) -> SomeSettings:
-    """Turn plain values, by group and name, into checked, frozen settings of a class.
+    """Turn plain values, by group and name, into validated, frozen settings of a class.
 
     Raises:
-        ConfigError: as :func:`validate_as`.
+        ConfigError: as for :func:`validate_as`.
     """
     _check_plain("", values)
     try:
@@ -78,40 +78,40 @@ def check(settings: type[SomeSettings], values: object) -> SomeSettings:
 
 
 def _check_plain(name: str, value: object, depth: int = 0) -> None:
-    """Refuse names and texts that no store takes, and what is nested too deep to be read."""
+    """Refuse names and texts that no store accepts, and values that are nested too deep to be read."""
     if depth > MAX_DEPTH:
         raise ConfigError(f"{name}: got values nested {depth} deep; at most {MAX_DEPTH} are allowed")
     if isinstance(value, Mapping):
         for key, inner in value.items():
             full_name = f"{name}.{key}".lstrip(".")
             if not NAME.fullmatch(str(key)) or len(full_name) > MAX_NAME:
-                allowed = f"letters, digits, _, - and dots, at most {MAX_NAME} with its groups"
-                raise ConfigError(f"{name or 'settings'}: got the name {str(key)!r}; allowed are {allowed}")
+                allowed = f"letters, digits, _, - and dots, at most {MAX_NAME} characters including its groups"
+                raise ConfigError(f"{name or 'settings'}: got the name {str(key)!r}; must consist of {allowed}")
             _check_plain(full_name, inner, depth + 1)
     elif isinstance(value, list | tuple):
         for inner in value:
             _check_plain(name, inner, depth + 1)
     elif isinstance(value, str) and (len(value) > MAX_TEXT or printable(value) != value):
-        allowed = f"must be at most {MAX_TEXT} characters, none of them a control character"
+        allowed = f"must have at most {MAX_TEXT} characters, and no control characters"
         raise ConfigError(f"{name}: got {value!r}; {allowed}")
 
 
 def _explain(error: ValidationError, settings: type[Settings]) -> str:
-    """The first complaint of pydantic in the form 'name: got value; what is allowed'."""
+    """Return pydantic's first error in the form 'name: got value; what is allowed'."""
     first = error.errors()[0]
     name = _dotted_name(first["loc"], settings)
     message = first["msg"].replace("Input should be", "must be").replace("String should", "must")
-    message = message.partition(", unable to ")[0]  # read it, says pydantic
+    message = message.partition(", unable to ")[0]  # pydantic adds "unable to parse ..."
     same = [one for one in error.errors()[1:] if one["loc"][:1] == first["loc"][:1]]
     words = [one["ctx"]["expected"] for one in same if one["type"] == "literal_error"]
-    message = " or ".join([message, *words])  # of a setting that takes a number or a word
+    message = " or ".join([message, *words])  # for a setting that takes a number or a word
     match first["type"]:
         case "extra_forbidden":
             others = [known for known in setting_names(settings) if known != name]
             return f"{name}: no such setting{did_you_mean(name, others)}"
         case "missing":
             return f"{name}: missing" if isinstance(first["loc"][-1], int) else f"{name}: missing; add +{name}=..."
-        case "value_error":  # written by a validator of ours, which begins with the setting's own name
+        case "value_error":  # from our validators, whose messages begin with the setting's own name
             return ".".join(filter(None, [name, message.removeprefix("Value error, ")]))
         case "union_tag_invalid":
             return f"{name}.name: got {first['ctx']['tag']!r}; choose from {first['ctx']['expected_tags']}"
@@ -120,7 +120,7 @@ def _explain(error: ValidationError, settings: type[Settings]) -> str:
 
 
 def _dotted_name(place: tuple[int | str, ...], settings: type[Settings]) -> str:
-    """Where a setting stands, without the branch of the union that pydantic names second."""
+    """Return the dotted name of a setting, without the branch of the union that pydantic names second."""
     if not place:  # a rule over several groups
         return ""
     group, *inner = place
@@ -132,7 +132,7 @@ def _dotted_name(place: tuple[int | str, ...], settings: type[Settings]) -> str:
 
 
 def setting_names(settings: type[Settings] = TrainConfig) -> list[str]:
-    """Every setting there is, by its dotted name."""
+    """Return the dotted names of all settings."""
     names = []
     for group, field in settings.model_fields.items():
         members = settings_classes(field.annotation)

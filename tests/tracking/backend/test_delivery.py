@@ -68,14 +68,14 @@ def test_what_a_server_does_not_take_is_spooled_and_sent_exactly_once(server: Se
     assert refused.stderr.startswith(f"error: tracking.uri: got '{server.uri}'; could not write points: ")
     server.start()
     spooled = (tmp_path / SPOOL_FILE).read_text()
-    assert sync(tmp_path).stdout == f"Sent 22 writes of {tmp_path}\n"
+    assert sync(tmp_path).stdout == f"Sent 22 writes from {tmp_path}\n"
     (tmp_path / SPOOL_FILE).write_text(spooled)  # as if the power had gone before the file was removed
     assert sync(tmp_path).returncode == 0
     assert steps_of(server, run.run_id) == list(range(1, 40))
     client = MlflowClient(server.uri)
     assert client.get_run(run.run_id).info.status == "FINISHED"
     assert Path(client.download_artifacts(run.run_id, "note.txt")).read_text() == "hidden"
-    assert sync(tmp_path).stdout == f"Nothing waits below {tmp_path}\n"
+    assert sync(tmp_path).stdout == f"Nothing to send below {tmp_path}\n"
 
 
 def test_all_runs_together_wait_for_a_store_that_is_gone(tmp_path: Path) -> None:
