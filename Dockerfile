@@ -1,4 +1,4 @@
-# gradclip on CPUs. Runs are kept in the volume:
+# gradclip on CPUs. Runs are stored in the volume:
 #   docker build --tag gradclip .
 #   docker run --rm --volume gradclip-runs:/home/gradclip/mlruns gradclip train clip=norm clip.value=1.0
 FROM python:3.13-slim

@@ -1,6 +1,6 @@
-# Each target does what it says and nothing twice: what is installed is only installed again when its pins change.
-# Tests wait for servers and processes a third of their time: there is one worker more than there are cores. Those that
-# do not wait have as many as there are cores, since each worker loads all libraries.
+# Targets do nothing twice: packages are installed again only if their pins change.
+# Tests spend a third of their time waiting for servers and processes, so `make test` uses one worker more than there
+# are cores. Unit tests do not wait: they use one worker per core, since each worker loads all libraries.
 PYTHON ?= python3
 BIN := .venv/bin
 CORES := $(shell $(PYTHON) -c "import os; print(os.cpu_count() or 1)")
@@ -8,33 +8,33 @@ DISTRIBUTED := --dist loadfile --no-loadscope-reorder
 PARALLEL := --numprocesses $$(($(CORES) + 1)) $(DISTRIBUTED)
 UNIT := --numprocesses $(CORES) $(DISTRIBUTED) -m unit
 OLDEST_TORCH ?= 2.13.0
-unexport PYTHONDONTWRITEBYTECODE  # else each process of the tests compiles them again
+unexport PYTHONDONTWRITEBYTECODE  # otherwise each test process compiles all modules again
 
 .PHONY: train test test-fast test-oldest lint docs benchmark ui clean
 
-train: .venv/installed  ## the main job: train the tutorial's network with its gradient norm clipped at 1
+train: .venv/installed  ## train the tutorial's network with its gradient norm clipped to 1
 	$(BIN)/python src/train.py clip=norm clip.value=1.0
 
-test: .venv/installed-dev  ## all tests
+test: .venv/installed-dev  ## run all tests
 	$(BIN)/python -m pytest $(PARALLEL)
 
-test-fast: .venv/installed-dev  ## the tests that start no command, server or browser and open no store: about two minutes on two cores
+test-fast: .venv/installed-dev  ## run the tests that need no command, server, browser or store: about two minutes on two cores
 	$(BIN)/python -m pytest $(UNIT)
 
-test-oldest: .venv-oldest/installed  ## the same, trainings and the training command with the oldest versions that pyproject.toml allows; constraints-oldest.txt has more about torch
+test-oldest: .venv-oldest/installed  ## run unit tests, stacked trainings and the training command with the oldest versions that pyproject.toml allows; about torch, see constraints-oldest.txt
 	.venv-oldest/bin/python -m pytest $(UNIT)
 	.venv-oldest/bin/python -m pytest $(PARALLEL) tests/commands/test_train.py tests/stacked
 
-lint: .venv/installed-dev  ## style, types and layers
+lint: .venv/installed-dev  ## check style, types and layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: .venv/installed-docs  ## the documentation as a site, in site/
+docs: .venv/installed-docs  ## build the documentation site in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-benchmark: .venv/installed-dev  ## the tables and the figures of the README and docs/
+benchmark: .venv/installed-dev  ## make the tables and figures of the README and docs/
 	$(BIN)/python tests/benchmarks/figure.py
 	$(BIN)/python tests/benchmarks/reference.py
 	$(BIN)/python tests/benchmarks/speed.py
@@ -49,10 +49,10 @@ benchmark: .venv/installed-dev  ## the tables and the figures of the README and 
 	$(BIN)/python -m tests.benchmarks.screenshots
 	$(BIN)/python -m tests.benchmarks.robustness
 
-ui: .venv/installed  ## the MLflow pages over the default store, on this machine only
+ui: .venv/installed  ## serve the MLflow pages of the default store, to this machine only
 	$(BIN)/gradclip ui
 
-clean:  ## remove the environments; runs stay
+clean:  ## remove the environments, but not the runs
 	rm -rf .venv .venv-oldest
 
 .venv/bin/python:

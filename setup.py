@@ -1,4 +1,4 @@
-"""Build a wheel with ``conf/`` in it, as ``gradclip/conf``; all else about the package is in pyproject.toml."""
+"""Build a wheel that contains ``conf/`` as ``gradclip/conf``; all other package settings are in pyproject.toml."""
 
 from shutil import copytree
 
@@ -7,7 +7,7 @@ from setuptools.command.build_py import build_py
 
 
 class BuildWithConfigs(build_py):
-    """Copy the modules, then the configs; an editable install reads those of the checkout."""
+    """Copy the modules, then the configs; an editable install reads the configs of the checkout."""
 
     def run(self) -> None:
         """Copy both."""

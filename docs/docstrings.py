@@ -1,4 +1,4 @@
-"""A Griffe extension: docstrings as the code has them, written as mkdocstrings reads them."""
+"""A Griffe extension that rewrites the docstrings of the code for mkdocstrings."""
 
 import re
 from typing import Any
@@ -10,7 +10,7 @@ EXAMPLE = re.compile(r"^Example:$", re.MULTILINE)
 
 
 class Docstrings(Extension):
-    """Turn Sphinx roles into code, and the section Example, of which there is one each, into Examples."""
+    """Turn Sphinx roles into code, and the section Example into Examples."""
 
     def on_object(self, *, obj: Object, **kwargs: Any) -> None:
         """Rewrite the docstring of a class, function or attribute."""

@@ -27,7 +27,7 @@ STYLE = """
 
 
 def layers(pyproject: str) -> list[list[str]]:
-    """Return the layers of the first import contract of that type, top first, as names below gradclip."""
+    """Return the layers of the first layers contract, top layer first, as names relative to gradclip."""
     contracts = tomllib.loads(pyproject)["tool"]["importlinter"]["contracts"]
     contract = next(contract for contract in contracts if contract["type"] == "layers")
     return [[name.strip("() ") for name in re.split(r"[|:]", layer)] for layer in contract["layers"]]
@@ -37,7 +37,7 @@ def caption(name: str) -> str:
     """Return the first sentence of the docstring of a package or module.
 
     Raises:
-        FileNotFoundError: there is no such package or module.
+        FileNotFoundError: the package or module does not exist.
     """
     path = PACKAGE.joinpath(*name.removeprefix("gradclip.").split("."))
     source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")

@@ -1,7 +1,7 @@
-"""The table of clipping methods, from what the docstrings of the clippers say.
+"""The table of clipping methods, from the docstrings of the clippers.
 
-``python docs/methods_table.py README.md docs/methods.md`` puts it between the markers of these files, in the README
-without what happens to non-finite gradients; ``python docs/methods_table.py`` prints it.
+``python docs/methods_table.py README.md docs/methods.md`` writes it between the markers in these files, in the README
+without the column about non-finite gradients; ``python docs/methods_table.py`` prints it.
 """
 
 import re
@@ -14,10 +14,10 @@ from gradclip.clipping.build import METHODS
 from gradclip.clipping.groups import Groups
 
 BEGIN, BEGIN_SHORT, END = "<!-- methods:begin -->", "<!-- methods:begin short -->", "<!-- methods:end -->"
-# Heads of columns by the label of a paragraph in the docstring, whose first line is the cell.
+# Column headings by the label of a docstring paragraph; the first line of the paragraph is the cell.
 HEADS = {"Rule": "rule", "Non-finite gradients": "a NaN or infinite gradient", "Source": "source"}
 SHORT = ("Rule", "Source")
-ACTIVATION = {  # no clipper: it acts during backward
+ACTIVATION = {  # not a clipper: it acts during backward
     "Rule": "derivatives at each layer's output to [−c, c] during backward",
     "Non-finite gradients": "an infinity becomes the nearer bound, NaN stays",
     "Source": "Graves 2013",
@@ -25,7 +25,7 @@ ACTIVATION = {  # no clipper: it acts during backward
 
 
 def table(labels: Sequence[str] = tuple(HEADS)) -> str:
-    """Return the table in Markdown, one row for each method and one column for each label."""
+    """Return the Markdown table, with one row per method and one column per label."""
     rows = {name: cells(clipper) for name, clipper in (METHODS | {"groups": Groups}).items()}
     rows["activation"] = ACTIVATION
     head = f"{_line('`clip=`', HEADS, labels)}\n|{'---|' * (len(labels) + 1)}"
@@ -50,7 +50,7 @@ def _line(name: str, row: Mapping[str, str], labels: Sequence[str]) -> str:
 
 
 def _in_markdown(text: str, settings: set[str]) -> str:
-    """A line of a docstring; names of settings as they are written on the command line."""
+    """Return a docstring line in Markdown, with setting names as written on the command line."""
     parts = re.split(r"``(\w+)``", text)
     parts[1::2] = [f"`clip.{name}`" if name in settings else f"`{name}`" for name in parts[1::2]]
     return "".join(parts)

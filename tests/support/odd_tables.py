@@ -1,4 +1,4 @@
-"""Tables as people have them, and what becomes of each: ``python -m tests.support.odd_tables docs/odd-tables.md``."""
+"""Unusual tables and how each is read: ``python -m tests.support.odd_tables docs/odd-tables.md`` updates the page."""
 
 import bz2
 import gzip
@@ -22,22 +22,22 @@ from gradclip.errors import GradclipError, first_few
 from gradclip.formatting import markdown_cell
 
 BEGIN, END = "<!-- tables:begin -->", "<!-- tables:end -->"
-HEAD = "| a table | what happens |\n|---|---|"
+HEAD = "| table | result |\n|---|---|"
 ROWS = range(12)
-VALIDATION_FRACTION = 0.2  # of conf/data/table.yaml
+VALIDATION_FRACTION = 0.2  # as in conf/data/table.yaml
 CITIES, KINDS = ("Bonn", "Köln", "Ulm"), ("flat", "house")
 
 
 class OddTable(NamedTuple):
-    """A file and the settings that it is read with; its target is the column ``price``."""
+    """A file, and the settings to read it with; its target is the column ``price``."""
 
-    content: bytes | dict[str, bytes]  # of a file, or of the files of a folder
+    content: bytes | dict[str, bytes]  # content of a file, or of each file in a folder
     settings: Mapping[str, Any] = MappingProxyType({})
     name: str = "homes.csv"
 
 
 def lines(header: str, row: Callable[[int], object], count: int = len(ROWS)) -> bytes:
-    """A file with a line for each row; ``row`` makes it from the row's number."""
+    """Return a CSV file; ``row`` makes a line from the row's number."""
     return "".join(f"{line}\n" for line in (header, *(row(number) for number in range(count)))).encode()
 
 
@@ -50,7 +50,7 @@ def plain(row: int) -> str:
 
 
 def with_cell(cell: Callable[[int], object], count: int = len(ROWS), price: Callable[[int], object] = size) -> bytes:
-    """A file with a column ``age`` of some cells."""
+    """Return a CSV file with the given cells in a column ``age``."""
     return lines("size,age,price", lambda row: f"{size(row)},{cell(row)},{price(row)}", count)
 
 
@@ -76,90 +76,90 @@ TEXT = CSV.decode()
 FRAME = pd.read_csv(io.BytesIO(CSV))
 
 TABLES = {
-    "comma, text of few values": OddTable(CSV),
+    "comma, text with few values": OddTable(CSV),
     "semicolon and decimal comma": OddTable(lines("size;price", lambda row: f"{size(row)},5;{row}")),
-    "decimal comma, thousands with a point": OddTable(lines("size;price", lambda row: f"1.0{size(row)},5;{row}.000")),
-    "comma, and decimal comma in quotes": OddTable(lines("size,price", lambda row: f'"{size(row)},5",{row}')),
-    "comma, and decimal comma in quotes, told so": OddTable(
+    "decimal comma, point as thousands separator": OddTable(
+        lines("size;price", lambda row: f"1.0{size(row)},5;{row}.000")
+    ),
+    "comma, quoted decimal commas": OddTable(lines("size,price", lambda row: f'"{size(row)},5",{row}')),
+    "comma, quoted decimal commas, set": OddTable(
         lines("size,price", lambda row: f'"{size(row)},5",{row}'), {"decimal": "comma"}
     ),
     "tab": OddTable(CSV.replace(b",", b"\t"), name="homes.tsv"),
     "vertical bar": OddTable(CSV.replace(b",", b"|"), name="homes.txt"),
-    "columns set apart by spaces": OddTable(CSV.replace(b",", b"   ")),
+    "columns separated by spaces": OddTable(CSV.replace(b",", b"   ")),
     "a first line sep=;": OddTable(b"sep=;\n" + CSV.replace(b",", b";")),
     "spaces after the commas": OddTable(CSV.replace(b",", b", ")),
-    "line ends of Windows": OddTable(CSV.replace(b"\n", b"\r\n")),
-    "line ends of an old Mac": OddTable(CSV.replace(b"\n", b"\r")),
+    "Windows line endings": OddTable(CSV.replace(b"\n", b"\r\n")),
+    "line endings of an old Mac": OddTable(CSV.replace(b"\n", b"\r")),
     "blank lines": OddTable(CSV.replace(b"\n", b"\n\n")),
-    "a comma and a line end within quotes": OddTable(CSV.replace("Köln".encode(), b'"Bonn,\nWest"')),
-    "UTF-8 with a mark": OddTable(TEXT.encode("utf-8-sig")),
+    "a comma and a line ending within quotes": OddTable(CSV.replace("Köln".encode(), b'"Bonn,\nWest"')),
+    "UTF-8 with a byte order mark": OddTable(TEXT.encode("utf-8-sig")),
     "UTF-16": OddTable(TEXT.encode("utf-16")),
     "Windows-1252": OddTable(TEXT.encode("cp1252")),
-    "Windows-1250, told so": OddTable(TEXT.replace("Köln", "Łódź").encode("cp1250"), {"encoding": "cp1250"}),
-    "another encoding than told": OddTable(TEXT.encode("cp1252"), {"encoding": "utf-8"}),
-    "no text": OddTable(b"\x00\x81\x8d" * 100),
+    "Windows-1250, set": OddTable(TEXT.replace("Köln", "Łódź").encode("cp1250"), {"encoding": "cp1250"}),
+    "another encoding than the one set": OddTable(TEXT.encode("cp1252"), {"encoding": "utf-8"}),
+    "not a text file": OddTable(b"\x00\x81\x8d" * 100),
     "gzip": OddTable(gzip.compress(CSV), name="homes.csv.gz"),
     "gzip under another name": OddTable(gzip.compress(CSV)),
     "bzip2": OddTable(bz2.compress(CSV), name="homes.csv.bz2"),
     "xz": OddTable(lzma.compress(CSV), name="homes.csv.xz"),
-    "gzip, cut off": OddTable(gzip.compress(CSV)[:60], name="homes.csv.gz"),
+    "gzip, truncated": OddTable(gzip.compress(CSV)[:60], name="homes.csv.gz"),
     "a ZIP archive, or a spreadsheet": OddTable(zipped(CSV)),
     "Parquet": OddTable(parquet(FRAME), name="homes.parquet"),
     "Parquet, categories": OddTable(parquet(FRAME.astype({"city": "category"})), name="homes.parquet"),
-    "Parquet, cut off": OddTable(parquet(FRAME)[:-20], name="homes.parquet"),
+    "Parquet, truncated": OddTable(parquet(FRAME)[:-20], name="homes.parquet"),
     "a folder of Parquet files": OddTable({f"{part}.parquet": parquet(FRAME) for part in range(2)}, name="homes"),
     "an empty file": OddTable(b""),
     "a header and no rows": OddTable(b"size,city,price\n"),
     "three rows": OddTable(lines("size,city,price", plain, 3), {"categorical": ["city"]}),
     "no header": OddTable(CSV.partition(b"\n")[2]),
     "a comment above the header": OddTable(b"# homes of 2024\n" + CSV),
-    "each row has a field more than the header": OddTable(CSV.replace(b"size,", b"", 1)),
-    "one row has a field more": OddTable(CSV.replace(b",Ulm,", b",Ulm,old,", 1)),
-    "each row ends in a comma": OddTable(CSV.replace(b"\n", b",\n").replace(b"price,", b"price", 1)),
-    "header and rows end in a comma": OddTable(CSV.replace(b"\n", b",\n")),
-    "the last row is cut off": OddTable(CSV[: CSV.rindex(b",")] + b"\n"),
-    "a name twice": OddTable(CSV.replace(b"city", b"size", 1)),
+    "every row has one field more than the header": OddTable(CSV.replace(b"size,", b"", 1)),
+    "one row has one field more": OddTable(CSV.replace(b",Ulm,", b",Ulm,old,", 1)),
+    "every row ends with a comma": OddTable(CSV.replace(b"\n", b",\n").replace(b"price,", b"price", 1)),
+    "header and rows end with a comma": OddTable(CSV.replace(b"\n", b",\n")),
+    "the last row is truncated": OddTable(CSV[: CSV.rindex(b",")] + b"\n"),
+    "a duplicate column name": OddTable(CSV.replace(b"city", b"size", 1)),
     "spaces around names": OddTable(CSV.replace(b"size,city", b" size , city ", 1)),
     "saved with its index": OddTable(FRAME.to_csv().encode()),
     "saved with a shuffled index": OddTable(FRAME.sample(frac=1, random_state=0).to_csv().encode()),
     "an id that counts the rows": OddTable(
         lines("id,size,price", lambda row: f"{row + 1},{size(row)},{size(row) + 1}")
     ),
-    "text, another in each row": OddTable(with_cell(lambda row: f"street {row}")),
-    "text of 30 values": OddTable(with_cell(lambda row: f"street {row % 30}", 90)),
-    "text of 30 values, told to be categories": OddTable(
+    "text, different in every row": OddTable(with_cell(lambda row: f"street {row}")),
+    "text with 30 values": OddTable(with_cell(lambda row: f"street {row % 30}", 90)),
+    "text with 30 values, set as categories": OddTable(
         with_cell(lambda row: f"street {row % 30}", 90), {"categorical": ["age"]}
     ),
     "25,000 categories": OddTable(with_cell(lambda row: f"id{row}", 25_000), {"categorical": ["age"]}),
     "numbers that are categories": OddTable(with_cell(lambda row: row % 3), {"categorical": ["age"]}),
     "a category NA": OddTable(with_cell(lambda row: ("NA", "EU", "None")[row % 3])),
     "missing numbers": OddTable(with_cell(lambda row: size(row) if row % 3 else "")),
-    "NA and ? among numbers, the median": OddTable(
+    "NA and ? among numbers, filled with the median": OddTable(
         with_cell(lambda row: size(row) if row % 5 else ("NA", "?")[row % 2]), {"missing": "median"}
     ),
-    "missing numbers, their rows left out": OddTable(
-        with_cell(lambda row: size(row) if row % 3 else ""), {"missing": "drop"}
-    ),
-    "a category that is missing, the most frequent": OddTable(
+    "missing numbers, rows dropped": OddTable(with_cell(lambda row: size(row) if row % 3 else ""), {"missing": "drop"}),
+    "missing categories, filled with the most frequent": OddTable(
         with_cell(lambda row: KINDS[row % 2] if row % 3 else ""), {"missing": "median"}
     ),
-    "each row lacks a cell, left out": OddTable(with_cell("".format), {"missing": "drop"}),
+    "a missing cell in every row, rows dropped": OddTable(with_cell("".format), {"missing": "drop"}),
     "a column without values": OddTable(with_cell("".format)),
     "booleans": OddTable(with_cell(lambda row: row % 2 == 0)),
-    "booleans with gaps": OddTable(with_cell(lambda row: row % 2 == 0 if row % 3 else "")),
-    "booleans with gaps, the median": OddTable(
+    "booleans with missing cells": OddTable(with_cell(lambda row: row % 2 == 0 if row % 3 else "")),
+    "booleans with missing cells, filled with the median": OddTable(
         with_cell(lambda row: row % 2 == 0 if row % 3 else ""), {"missing": "median"}
     ),
     "yes and no": OddTable(with_cell(lambda row: ("yes", "no")[row % 2])),
     "integers beyond 64 bits": OddTable(with_cell(lambda row: 10**30 + row)),
     "infinity": OddTable(with_cell(lambda row: size(row) if row else "inf")),
     "too large for training": OddTable(with_cell(lambda row: size(row) if row != 4 else "1e39")),
-    "one text among numbers": OddTable(with_cell(lambda row: size(row) if row != 4 else "about 9")),
+    "one text cell among numbers": OddTable(with_cell(lambda row: size(row) if row != 4 else "about 9")),
     "percent": OddTable(with_cell(lambda row: f"{size(row)}%")),
-    "thousands with a comma": OddTable(with_cell(lambda row: f'"{size(row)},000"')),
+    "comma as thousands separator": OddTable(with_cell(lambda row: f'"{size(row)},000"')),
     "dates": OddTable(with_cell(lambda row: f"{row + 1:02}.02.2020")),
     "a constant column": OddTable(with_cell("1".format)),
-    "all at once": OddTable(
+    "several problems at once": OddTable(
         lines(
             "age,name,since,heated,price",
             lambda row: f"{size(row) if row % 2 else ''},name {row},2020-01-{row + 10},{KINDS[row % 2]},{size(row)}",
@@ -168,22 +168,24 @@ TABLES = {
     "target of text": of_target(lambda row: KINDS[row % 2]),
     "target of booleans": of_target(lambda row: row % 2 == 0),
     "target of integers": of_target(lambda row: row % 3),
-    "target of integers, told to be classes": of_target(lambda row: row % 3, task="classification"),
-    "target of fractions, told to be classes": of_target(lambda row: row % 3 + 0.5, task="classification"),
-    "target of text, told to be numbers": of_target(lambda row: KINDS[row % 2], task="regression"),
+    "target of integers, set as classes": of_target(lambda row: row % 3, task="classification"),
+    "target of fractions, set as classes": of_target(lambda row: row % 3 + 0.5, task="classification"),
+    "target of text, set as numbers": of_target(lambda row: KINDS[row % 2], task="regression"),
     "target of a single class": of_target("flat".format),
-    "target of text, another in each row": of_target(lambda row: f"home {row}"),
-    "a class of one row": of_target(lambda row: "tent" if row == 5 else KINDS[row % 2]),
-    "a class of one row, not stratified": of_target(lambda row: "tent" if row == 5 else KINDS[row % 2], stratify=False),
-    "a class that test rows alone have": of_target(
+    "target of text, different in every row": of_target(lambda row: f"home {row}"),
+    "a class with one row": of_target(lambda row: "tent" if row == 5 else KINDS[row % 2]),
+    "a class with one row, not stratified": of_target(
+        lambda row: "tent" if row == 5 else KINDS[row % 2], stratify=False
+    ),
+    "a class that only the test rows have": of_target(
         lambda row: "tent" if row == 5 else KINDS[row % 2], stratify=False, split_seed=2
     ),
-    "missing in the target": of_target(lambda row: size(row) if row % 4 else ""),
-    "missing in the target, told to fill in the median": of_target(
+    "missing target values": of_target(lambda row: size(row) if row % 4 else ""),
+    "missing target values, with the median set for missing cells": of_target(
         lambda row: size(row) if row % 4 else "", missing="median"
     ),
     "a constant target": of_target("7".format),
-    "numbers, told to weight classes": of_target(size, class_weights="balanced"),
+    "target of numbers, with class weights": of_target(size, class_weights="balanced"),
 }
 
 
@@ -200,7 +202,7 @@ def write(odd: OddTable, folder: Path) -> Path:
 
 
 def outcome(odd: OddTable, folder: Path) -> str:
-    """What happens to a table: what it was read as, or the line with which it is refused."""
+    """Return how a table is read, or the line that refuses it."""
     path = write(odd, folder)
     settings = {"validation_fraction": VALIDATION_FRACTION, **odd.settings}
     weights = {name: settings.pop(name) for name in ("class_weights",) if name in settings}
@@ -219,7 +221,7 @@ def _plain(text: str, path: Path) -> str:
 
 
 def rows() -> list[str]:
-    """The rows of the table in Markdown."""
+    """Return the rows of the page's table in Markdown."""
     found = []
     for name, odd in TABLES.items():
         with tempfile.TemporaryDirectory() as folder:
@@ -238,7 +240,7 @@ def updated(page: str) -> str:
 
 
 def main(paths: list[str]) -> None:
-    """Update the pages."""
+    """Update the table on the pages."""
     for path in map(Path, paths):
         path.write_text(updated(path.read_text(encoding="utf-8")), encoding="utf-8")
 
