@@ -28,7 +28,7 @@ def test_a_multirun_ends_with_a_comparison(
     assert multirun.returncode == 0, multirun.stderr
     assert "final/mse_test of 6 runs" in multirun.stdout
     assert "Best median: norm=10.0" in multirun.stdout
-    assert "Runs that repeat another with the same seed were left out: 2; the newest counts." in multirun.stdout
+    assert "Ignored older runs with the settings and seed of a newer run: 2." in multirun.stdout
     stored = {entry.path for entry in client.list_artifacts(parent_of(runs), "comparison")}
     assert {f"comparison/{name}" for name in ("comparison.md", "groups.csv", "pairs.csv", "figures")} <= stored
     figures = {entry.path for entry in client.list_artifacts(parent_of(runs), "comparison/figures")}
@@ -54,9 +54,11 @@ def test_a_parent_and_a_list_of_runs_can_be_compared(compare: Command, runs: Sea
     done = compare(f"runs=[{ids}]", "figures=false", "metric=final/mse_train")
     assert done.returncode == 0, done.stderr
     assert "final/mse_train of 2 runs on regression: a list" in done.stdout
-    assert "there is nothing to compare it with" in done.stdout
+    assert "there is no other group to compare it with" in done.stdout
     done = compare(f"runs={parent_of(runs)}", "figures=false", "by=[clip.name]")
-    assert "Groups mix runs that differ in more than the seed: clip.value; add them to by=." in done.stdout
+    assert (
+        "Some groups mix runs that differ in more than the seed. Add these settings to by=: clip.value." in done.stdout
+    )
 
 
 BAD = [

@@ -15,7 +15,7 @@ TRAIN = "python src/train.py -m hydra/launcher=vectorized clip=norm"
 def test_the_next_values_are_given_as_a_command() -> None:
     found = compared(by_threshold({"0.1": [9.0, 8.0], "1.0": [5.0, 6.0], "10.0": [1.0, 2.0]}))
     assert edge_lines(found) == [
-        "The best lies at the largest threshold tried (10): try 30 and 100:",
+        "The best group has the largest threshold tried (10). Try 30 and 100:",
         f"    {TRAIN} clip.value=30,100 seed=0,1",
     ]
 
@@ -23,7 +23,7 @@ def test_the_next_values_are_given_as_a_command() -> None:
 def test_the_smallest_is_an_edge_too_and_the_seeds_are_kept() -> None:
     runs = first_seed(by_threshold({"0.1": [1.0, 2.0], "1.0": [5.0, 6.0], "10.0": [9.0, 8.0]}), 7)
     assert edge_lines(compared(runs)) == [
-        "The best lies at the smallest threshold tried (0.1): try 0.03 and 0.01:",
+        "The best group has the smallest threshold tried (0.1). Try 0.03 and 0.01:",
         f"    {TRAIN} clip.value=0.03,0.01 seed=7,8",
     ]
 

@@ -26,7 +26,7 @@ def test_a_metric_that_a_module_logs_is_compared_in_its_direction(mode, sign):
 
 def test_runs_of_different_scores_are_not_compared():
     runs = [run({"final/val_loss": 1.0}, score="val_loss", score_mode="min"), run({"final/mse_test": 1.0})]
-    with pytest.raises(ConfigError, match="metric: the runs have final/mse_test and final/val_loss; give metric="):
+    with pytest.raises(ConfigError, match="metric: the runs have final/mse_test and final/val_loss; set metric="):
         choose_metric(runs, None)
 
 
@@ -64,7 +64,11 @@ def test_where_test_rows_choose_the_reason_is_given(metrics, settings, why) -> N
     ("metrics", "settings", "message"),
     [
         ([OLDER], {"name": TEST, "split": "train"}, "split: got 'train'; final/mse_test is the score on the test rows"),
-        ([OLDER], {"name": keys.GRAD_NORM_P90, "split": "test"}, "split: got 'test'; metric=grad/norm_p90 is no score"),
+        (
+            [OLDER],
+            {"name": keys.GRAD_NORM_P90, "split": "test"},
+            "split: got 'test'; metric=grad/norm_p90 is not a score",
+        ),
         ([OLDER, OLDER], {"split": "validation"}, f"split: got 'validation'; no run has {VALIDATION}"),
         ([OLDER, WITH_VALIDATION], {"split": "validation"}, f"split: got 'validation'; {SOME}"),
         ([OLDER, WITH_VALIDATION], {"name": VALIDATION}, f"metric: got '{VALIDATION}'; {SOME}"),

@@ -29,7 +29,7 @@ def test_what_is_printed_of_a_full_store_fits_on_a_page(capsys: pytest.CaptureFi
     print_findings(compared([ended_run(0.9, 0, metric="final/accuracy_test", data__name="copy"), *runs]))
     printed = capsys.readouterr().out
     assert len(printed.splitlines()) <= 60
-    assert "Compared are the runs on regression; for others give data_set=...: copy (1)." in printed
+    assert "Only runs on regression are compared. Set data_set=... to compare others: copy (1)." in printed
     assert "Only the best 12 of 30 groups were tested" in printed
 
 
@@ -42,10 +42,18 @@ def test_the_files_have_every_group_with_its_settings() -> None:
 @pytest.mark.parametrize(
     ("seeds", "tests", "expected"),
     [
-        (3, None, "3 seeds can tell nothing apart at 5%: the smallest possible p is 0.25; 6 seeds or more can."),
-        (6, None, "6 seeds can tell groups apart at 5%: the smallest possible p is 0.031."),
-        (1, None, "One seed each can tell nothing apart; 6 seeds or more can."),
-        (7, 66, "7 seeds, not the same in all groups, can tell groups apart at 5%: the smallest possible p is 0.038."),
+        (
+            3,
+            None,
+            "3 seeds cannot show a difference at the 5% level (smallest possible p: 0.25). Use at least 6 seeds.",
+        ),
+        (6, None, "6 seeds can show a difference at the 5% level (smallest possible p: 0.031)."),
+        (1, None, "One seed per group cannot show a difference. Use at least 6 seeds."),
+        (
+            7,
+            66,
+            "7 seeds, not the same in all groups, can show a difference at the 5% level (smallest possible p: 0.038).",
+        ),
     ],
 )
 def test_what_a_design_can_tell(seeds: int, tests: int | None, expected: str) -> None:
@@ -68,7 +76,7 @@ def test_groups_that_are_as_good_are_told_from_those_of_which_nothing_is_known()
     uncertain = [score * factor for score, factor in zip(scores, [0.9, 1.3] * 4, strict=True)]
     found = compared(by_threshold({"1.0": scores, "5.0": [score + 0.2 for score in scores], "9.0": uncertain}))
     assert "As good as norm=1.0 within a factor of 1.1 (two one-sided tests): norm=5.0." in verdicts(found)
-    unknown = "No significant difference between norm=1.0 and norm=9.0; that they are equally good is not shown either."
+    unknown = "No significant difference between norm=1.0 and norm=9.0, nor are they shown to be equally good."
     assert unknown in verdicts(found)
     assert [row[-1] for row in tables(found)[-1].rows] == ["yes", "not shown"]
 
@@ -77,7 +85,7 @@ def test_a_best_group_of_one_run_is_compared_with_nothing() -> None:
     found = compared(by_threshold({"1.0": [1.0], "5.0": [5.0, 6, 7, 8, 9, 10]}))
     assert found.pairs == []
     assert "seed" not in methods_note(found)
-    assert "One seed each can tell nothing apart; 6 seeds or more can." in verdicts(found)
+    assert "One seed per group cannot show a difference. Use at least 6 seeds." in verdicts(found)
 
 
 def test_groups_with_fewer_seeds_are_counted() -> None:
