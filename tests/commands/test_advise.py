@@ -54,7 +54,7 @@ def test_a_run_that_exploded_is_probed_and_the_advice_confirmed(
     assert "original: python src/train.py -m data.samples=200" in done.stdout
     assert re.search(r"Advised vs\. original, median [\d.]+ vs\. diverged: the advice helps\.", done.stdout)
     *_, sentence, command = done.stdout.splitlines()
-    assert re.fullmatch(r"Use .*: median [\d.]+ on test rows where the run as it was diverged.*\.", sentence)
+    assert re.fullmatch(r"Use .*: median [\d.]+ on test rows, while the original settings diverged.*\.", sentence)
     assert command.startswith("    python src/train.py ")
     trained = runs("tags.seed = '1003' and params.data.samples = '200'")
     assert {run.data.tags[keys.OUTCOME] for run in trained} >= {"diverged", "learned"}
