@@ -12,7 +12,7 @@ def test_the_axis_is_logarithmic_where_norms_span_decades(name, scale):
 
 
 def test_norms_before_and_after_are_two_curves_only_where_they_differ():
-    assert labels(axes_of("norms")[0]) == ["before and after clipping, the same"]
+    assert labels(axes_of("norms")[0]) == ["before and after clipping (identical)"]
     assert labels(axes_of("norms, clipped")[0]) == [
         *("before clipping", "after clipping", "clipped steps", "threshold of the norm: 2"),
     ]

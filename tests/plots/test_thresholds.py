@@ -9,7 +9,7 @@ def test_every_run_is_a_dot_and_the_edge_is_marked():
     dots = [line for line in axes.get_lines() if line.get_linestyle() == "None" and line.get_marker() == "o"]
     assert [len(line.get_xdata()) for line in dots] == [3, 3, 1]
     assert [line.get_color() for line in dots] == [series_style(number).color for number in (2, 1, 0)]
-    assert "the best is at the edge of what was tried" in labels(axes)
+    assert "best group, at the edge of the thresholds tried" in labels(axes)
     assert list(diverged.get_lines()[0].get_ydata()) == [0.0, 0.0, 2 / 3]
 
 

@@ -20,7 +20,7 @@ def test_an_accuracy_has_a_linear_axis_from_0_to_1():
     (axes,) = axes_of("curve of an accuracy")
     assert axes.get_yscale() == "linear"
     assert axes.get_ylim() == (-0.02, 1.02)
-    assert labels(axes)[0] == "a guess that ignores the inputs: 25.0%"
+    assert labels(axes)[0] == "baseline that ignores the inputs: 25.0%"
 
 
 def test_curves_are_what_was_given_and_end_at_the_last_finite_point():
