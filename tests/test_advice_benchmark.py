@@ -135,4 +135,4 @@ def test_it_prints_its_table_for_a_tiny_problem(capsys, monkeypatch, tmp_path):
 def test_a_problem_that_does_not_exist_is_refused(capsys, tmp_path):
     with pytest.raises(SystemExit, match="2"):
         advice.main(["2", "unknown", "--folder", str(tmp_path)])
-    assert "problem: got unknown; no name of a problem begins so" in capsys.readouterr().err
+    assert "problem: got unknown; no problem has a name that begins so" in capsys.readouterr().err
