@@ -1,4 +1,4 @@
-"""Comparing by the real command, and at the end of a real multirun by itself."""
+"""Comparison by the command, and at the end of a multirun."""
 
 import re
 import subprocess
@@ -36,7 +36,7 @@ def test_a_multirun_ends_with_a_comparison(
 
 
 @pytest.mark.usefixtures("multirun")
-def test_the_command_compares_what_a_filter_finds_and_stores_it_as_a_run(
+def test_the_command_compares_the_runs_of_a_filter_and_stores_the_comparison_as_a_run(
     compare: Command, client: MlflowClient
 ) -> None:
     done = compare("runs=tags.clip LIKE 'norm=1%' AND tags.seed LIKE '7_'", "target=1e5", "figures=false")
@@ -74,9 +74,9 @@ BAD = [
 ]
 
 
-@pytest.mark.usefixtures("multirun")  # that there is a store
+@pytest.mark.usefixtures("multirun")  # the store must exist
 @pytest.mark.parametrize(("overrides", "message"), BAD, ids=[" ".join(overrides) for overrides, _ in BAD])
-def test_a_mistake_is_told_in_one_line(
+def test_a_mistake_is_reported_in_one_line(
     compare: Command, store_folder: Path, overrides: list[str], message: str
 ) -> None:
     before = folders(store_folder)

@@ -1,4 +1,4 @@
-"""Comparisons of runs in a real SQLite store, with the files they write."""
+"""Comparisons of runs in a real SQLite store, and the files that they write."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ NAN = float("nan")
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """Six seeds each: a good threshold, a bad one, one that diverges in half of the runs, and no clipping."""
+    """Return a store with four groups of six seeds: a good, a bad and a half-diverging threshold, and no clipping."""
     folder = tmp_path_factory.mktemp("compared")
     store, parent = make_store(folder), Parent(str(folder), "clip.value=1,5,50 seed=range(6)", {})
     for seed in SEEDS:
@@ -89,7 +89,7 @@ def test_tables_sentences_and_files(store: Store, tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_curves_target_and_files_are_of_the_validation_rows(tmp_path: Path) -> None:
+def test_curves_target_and_files_use_the_validation_rows(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     for threshold, on_validation, on_test in (("1.0", [9.0, 4.0, 2.0], 8.0), ("5.0", [9.0, 8.0, 5.0], 3.0)):
         for seed in range(2):
@@ -121,7 +121,7 @@ def test_groups_without_a_significant_difference_are_reported(tmp_path: Path) ->
     assert any(line.startswith("No significant difference between norm=") for line in verdicts(found))
 
 
-def test_the_next_best_of_many_groups_without_a_significant_difference_are_named(tmp_path: Path) -> None:
+def test_only_the_next_best_of_many_groups_without_a_significant_difference_are_named(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     for index in range(6):
         for seed in (0, 1):
@@ -166,7 +166,7 @@ def test_a_query_that_selects_nothing_is_an_error(store: Store, tmp_path: Path, 
     assert str(raised.value).startswith(message)
 
 
-def test_a_metric_that_is_no_score_has_no_epochs_to_a_target(store: Store, tmp_path: Path) -> None:
+def test_a_metric_that_is_not_a_score_has_no_epochs_to_target(store: Store, tmp_path: Path) -> None:
     found = compare(store, None, tmp_path, metric=keys.GRAD_NORM_P90)
     assert found.metric.curve == ""
     assert not any(column.startswith("epochs") for column in tables(found)[0].columns)

@@ -1,4 +1,4 @@
-"""Groups of runs side by side."""
+"""Figures that compare groups of runs."""
 
 from gradclip.plots.style import series_style
 from tests.plots.figures import axes_of, labels
@@ -33,7 +33,7 @@ def test_a_group_that_diverged_is_named_in_the_legend():
     assert labels(axes)[-1] == "none: diverged"
 
 
-def test_an_exploded_norm_is_written_down_in_place_of_squeezing_the_others():
+def test_an_exploded_norm_is_shown_as_a_number():
     (axes,) = axes_of("norm ranges")
     assert [text.get_text() for text in axes.texts] == ["up to 1e27"]
     assert axes.get_xlim()[1] < 1e3

@@ -188,7 +188,7 @@ def try_candidates(
 ) -> tuple[list[ProbeResult], str]:
     """Train the candidates in two rounds; return their results, and the id of the best run.
 
-    Clipped runs come before any other as the best run, because its norms are reported.
+    The best run is a clipped run if there is one, because its norms are reported.
 
     Args:
         evidence: evidence from the run that is advised on.

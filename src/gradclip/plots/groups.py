@@ -198,14 +198,14 @@ def _largest_usual(largest: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class Speed:
-    """How soon the runs of a group reached the target, and where they ended.
+    """How soon the runs of a group reached the target, and their final scores.
 
     Attributes:
-        label: of the group.
-        number: of the group, from 0.
-        epochs: until the target, of the runs that reached it, ``[runs]``.
-        quartiles: 25th, 50th and 75th percentile of the final score, ``[3]``; NaN where they fall on a diverged run.
-        runs: of the group.
+        label: label of the group.
+        number: number of the group, from 0.
+        epochs: epochs to the target of the runs that reached it, ``[runs]``.
+        quartiles: 25th, 50th and 75th percentiles of the final score, ``[3]``; NaN where they fall on a diverged run.
+        runs: number of runs of the group.
     """
 
     label: str

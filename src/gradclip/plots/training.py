@@ -26,7 +26,7 @@ from gradclip.scores import Split
 from gradclip.telemetry.divergence import Divergence
 
 MARKED_EPOCHS = 3  # curves of fewer epochs have markers, since a curve of one point would be invisible
-STEPS_BEFORE_DIVERGENCE = 200  # steps that are shown
+STEPS_BEFORE_DIVERGENCE = 200  # number of steps shown
 
 
 def plot_learning_curve(
@@ -74,7 +74,7 @@ def plot_learning_curve(
 def plot_step_losses(
     figure: Figure, step: NDArray[np.int64], loss: Floats, title: str, divergence: Divergence | None
 ) -> None:
-    """Plot the training loss of the steps before a run diverged, on a logarithmic axis.
+    """Plot the training loss of the last steps before a run diverged.
 
     Args:
         figure: an empty figure.

@@ -17,7 +17,7 @@ USUAL_UPDATE_RATIO = 1e-3  # in networks that train well
 
 
 def plot_update_ratios(figure: Figure, step: NDArray[np.int64], names: Sequence[str], ratios: Floats) -> None:
-    """Plot the rolling median of the update-to-weight ratio of the parameters with the largest ratios, at most six.
+    """Plot the rolling median of the update-to-weight ratio of up to six parameters with the largest ratios.
 
     Args:
         figure: an empty figure.
