@@ -69,7 +69,7 @@ def resumed(folder: Path) -> Iterator[Row]:
     yield f"points lost over {killed} kills (SIGKILL) at random moments, of {len(theirs):,}", str(len(theirs - mine))
     doubled = sum(len(client.get_metric_history(ours.info.run_id, key)) for key in ours.data.metrics) - len(mine)
     yield "points doubled", str(doubled)
-    yield "points and final numbers other than those of an undisturbed run", str(len(mine ^ theirs))
+    yield "points and final numbers that differ from an undisturbed run", str(len(mine ^ theirs))
 
 
 def _last_step(client: MlflowClient, folder: Path) -> int:
@@ -125,7 +125,7 @@ def _one_kill(folder: Path, launcher: str, victim: str, moment: str, source: ran
     codes = _give_again(folder, settings, is_single=launcher == "single")
     damage = _damage(folder, len(left), {"0"} if launcher == "single" else {"0", "1", "2"})
     what = f"{launcher}, {victim}{missed} at {moment}: exit code {code}, all gone {seconds:.1f} s later"
-    print(f"{what}; given again: {codes}; {damage}", file=sys.stderr, flush=True)
+    print(f"{what}; repeated: {codes}; {damage}", file=sys.stderr, flush=True)
     return damage
 
 

@@ -119,7 +119,7 @@ def _try_out(folder: Path, what: str, tries: list[list[str]]) -> Iterator[Row]:
     yield f"tracebacks of {len(tries)} {what} ({refused} refused in one line, {trained} trained)", str(bad)
     runs = MlflowClient(f"sqlite:///{folder}/mlflow.db").search_runs(["1"])
     whole = sum(run.info.status == "FINISHED" and keys.OUTCOME in run.data.tags for run in runs)
-    yield "runs half written by them", str(abs(trained - whole) + len(runs) - whole)
+    yield "incomplete runs that they left", str(abs(trained - whole) + len(runs) - whole)
 
 
 def _train_tracked(config: TrainConfig, folder: Path) -> None:
