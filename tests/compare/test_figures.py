@@ -33,7 +33,7 @@ def test_the_first_figure_shows_every_run_and_groups_keep_their_colours() -> Non
     assert best in colors["threshold"]
 
 
-def test_stored_norms_are_drawn_and_two_settings_make_a_heat_map() -> None:
+def test_norms_are_drawn_where_they_were_stored_and_a_grid_in_place_of_lines() -> None:
     runs = [run for rate in ("0.1", "0.2") for run in by_threshold({"1.0": [1.0], "5.0": [2.0]}, optimizer__lr=rate)]
     for run in runs:
         run.metrics.update(dict.fromkeys((keys.GRAD_NORM_P50, keys.GRAD_NORM_P90), 1.0))

@@ -33,7 +33,7 @@ def test_a_group_that_diverged_is_named_in_the_legend():
     assert labels(axes)[-1] == "none: diverged"
 
 
-def test_an_exploded_norm_is_shown_as_a_number():
+def test_an_exploded_norm_is_written_down_in_place_of_squeezing_the_others():
     (axes,) = axes_of("norm ranges")
     assert [text.get_text() for text in axes.texts] == ["up to 1e27"]
     assert axes.get_xlim()[1] < 1e3

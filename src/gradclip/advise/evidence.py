@@ -148,7 +148,7 @@ def _standard_error(error: float, rows: int) -> float:
 
 
 def _number(text: str) -> float:
-    """Return a setting as a number; NaN if it is not a single number."""
+    """Return the number that a setting is; NaN where it is none, as several thresholds are."""
     try:
         return float(text)
     except ValueError:

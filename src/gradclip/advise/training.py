@@ -94,14 +94,14 @@ def _train_and_close(jobs: Sequence[Job], folder: Path) -> None:
 def _jobs(
     settings: Sequence[Sequence[str]], seeds: range, tracking: TrackingSettings, folder: Path, purpose: str
 ) -> list[Job]:
-    """Return the jobs of a multirun.
+    """Return the jobs of a multirun; arguments as those of :func:`train_settings`.
 
     Args:
-        settings: overrides of each training.
-        seeds: seeds of each training, one run per seed.
+        settings: the overrides of each.
+        seeds: one run each.
         tracking: where the runs are stored.
-        folder: folder of the multirun.
-        purpose: value of the tag for the purpose.
+        folder: of the multirun.
+        purpose: what they are trained for.
     """
     shared = [override for override in settings[0] if all(override in overrides for overrides in settings)]
     typed = [*shared, *seed_override(seeds)]

@@ -30,7 +30,7 @@ def threshold_lines(summaries: Mapping[int, GroupSummary], metric: Metric) -> li
     clipping = {
         number: summary
         for number, summary in summaries.items()
-        if 0 < (parse_number(_setting(summary, THRESHOLD)) or 0) < inf  # the axis is logarithmic
+        if 0 < (parse_number(_setting(summary, THRESHOLD)) or 0) < inf  # what a logarithmic axis can show
     }
     lines: dict[str, dict[int, GroupSummary]] = {}
     for number, summary in sorted(clipping.items(), key=lambda item: _threshold(item[1])):
@@ -101,7 +101,7 @@ def _finite_scores(summary: GroupSummary, metric: Metric) -> Floats:
 
 
 def speed_of(number: int, summary: GroupSummary, metric: Metric) -> Speed | None:
-    """Return how soon a group reached the target; None if no run did, or the median run diverged.
+    """Return how soon a group reached the target; None where no run did, or the median run diverged.
 
     Args:
         number: number of the group.
@@ -183,7 +183,7 @@ def median_grid(summaries: Sequence[GroupSummary], metric: Metric) -> Grid | Non
 
 
 def parse_number(text: str | None) -> float | None:
-    """Return a setting as a number; None if it is not a number."""
+    """Return a setting as a number; None if it is none."""
     try:
         return None if text is None else float(text)
     except ValueError:

@@ -26,7 +26,7 @@ from gradclip.plots.style import (
 MAX_NORM_RATIO = 1e6  # largest norm of a group to the median of these; beyond it the norm has exploded and is not drawn
 ROW_HEIGHT = 0.36  # inches
 QUARTILES = (25, 50, 75)
-LARGEST_SCORE = 1e100  # larger scores are drawn here, since the ticks of a longer axis would overflow
+LARGEST_SCORE = 1e100  # a larger one is drawn there: the ticks of an axis beyond overflow
 
 
 @dataclass(frozen=True)
@@ -198,14 +198,14 @@ def _largest_usual(largest: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class Speed:
-    """How soon the runs of a group reached the target, and their final scores.
+    """How soon the runs of a group reached the target, and where they ended.
 
     Attributes:
-        label: label of the group.
-        number: number of the group, from 0.
-        epochs: epochs to the target of the runs that reached it, ``[runs]``.
-        quartiles: 25th, 50th and 75th percentiles of the final score, ``[3]``; NaN where they fall on a diverged run.
-        runs: number of runs of the group.
+        label: of the group.
+        number: of the group, from 0.
+        epochs: until the target, of the runs that reached it, ``[runs]``.
+        quartiles: 25th, 50th and 75th percentile of the final score, ``[3]``; NaN where they fall on a diverged run.
+        runs: of the group.
     """
 
     label: str
@@ -216,21 +216,21 @@ class Speed:
 
 
 def plot_speed(figure: Figure, groups: Sequence[Speed], score: str, target: str, is_fraction: bool) -> None:
-    """Plot the final score by the epochs to the target: median and interquartile range of each group.
+    """Plot the final score by the epochs to the target: medians and interquartile ranges of each group.
 
     Args:
         figure: an empty figure.
-        groups: groups with at least one run that reached the target, and a finite median.
-        score: label of the vertical axis.
+        groups: each with at least one run that reached the target, and a finite median.
+        score: on the vertical axis.
         target: label of the horizontal axis.
-        is_fraction: whether the score is a fraction, from 0 to 1, where higher is better.
+        is_fraction: whether the score is a fraction, from 0 to 1, and the higher the better.
     """
     axes = figure.subplots()
     best = "upper left" if is_fraction else "lower left"
     axes.set(title=f"Speed and final score: {best} is best", xlabel=target, ylabel=score)
     for group in groups:
         style, (low, median, high) = series_style(group.number), group.quartiles
-        count = "" if len(group.epochs) == group.runs else f" ({len(group.epochs)} of {group.runs} reached it)"
+        count = "" if len(group.epochs) == group.runs else f" ({len(group.epochs)} of {group.runs} reach it)"
         fast, usual, slow = np.percentile(group.epochs, QUARTILES)
         axes.hlines(median, fast, slow, color=style.color)
         axes.vlines(usual, low, high if np.isfinite(high) else median, color=style.color)
