@@ -1,4 +1,4 @@
-"""The benchmark of advice: what its table is computed from, and that it runs on a tiny problem."""
+"""The benchmark of advice: the numbers of its table, and a run on a tiny problem."""
 
 from math import inf
 
@@ -40,8 +40,8 @@ def tried(name: str, role: str, of: Trials, *settings: str) -> Tried:
         ([1.0, 3.0, 2.0], [1.0, 1.0, 1.0], "mse", 2.0),
         ([inf, inf, 2.0], [1.0, 1.0, 1.0], "mse", inf),
         ([inf, 2.0, 2.0], [1.0, 1.0, 1.0], "mse", 2.0),
-        ([0.0], [0.0], "accuracy", 1.0),  # both solve it
-        ([0.05], [0.001], "accuracy", 5.0),  # of an accuracy of 99%, from which a task is solved
+        ([0.0], [0.0], "accuracy", 1.0),  # both solve the task
+        ([0.05], [0.001], "accuracy", 5.0),  # relative to an accuracy of 99%, at which a task counts as solved
     ],
 )
 def test_regret_is_a_ratio_of_medians_on_the_test_rows(advised, other, score, expected):
@@ -56,7 +56,7 @@ def test_the_best_is_chosen_on_the_rows_that_choose_and_reported_on_the_test_row
     assert Judged(TINY, tried("advised", "advised", trials([3.0])), None, [lucky, chosen]).regret == 1.5
 
 
-def test_everything_is_thresholds_and_plain_remedies_at_two_schedules():
+def test_candidates_are_thresholds_and_plain_remedies_with_two_schedules():
     found = candidates(TINY._replace(start=NORM), 0.01)
     names = [one.name for one in found]
     assert names[0] == "as it was"
@@ -80,7 +80,7 @@ def test_a_plain_remedy_is_recognized_by_its_settings(changes, kind):
     assert kind_of((*TINY.task, *changes), TINY) == kind
 
 
-def test_a_plain_remedy_counts_as_named_first_where_it_is_the_best():
+def test_a_plain_remedy_counts_as_named_first_if_it_is_the_best():
     scaled = tried(SCALED_TARGET, PLAIN, trials([1.0]), *TINY.task, "clip=none", "data.scale_target=standard")
     clipped = tried("norm 1", CLIPPED, trials([2.0]), *TINY.task, "clip=norm", "clip.value=1")
     assert Judged(TINY, scaled, None, [scaled, clipped]).names_it_first
@@ -105,14 +105,14 @@ def test_the_summary_counts_what_is_in_the_table():
     )
 
 
-def test_problems_that_are_held_out_are_others():
+def test_held_out_problems_differ_from_known_ones():
     assert {one.task for one in KNOWN}.isdisjoint({one.task for one in HELD_OUT if "data=table" not in one.task})
     assert {one.name for one in KNOWN}.isdisjoint({one.name for one in HELD_OUT})
     named = {one.name for one in [*KNOWN, *HELD_OUT] if "data=table" in one.task}
     assert named == {*TABLES}
 
 
-def test_what_was_trained_is_kept(tmp_path, monkeypatch):
+def test_results_are_cached(tmp_path, monkeypatch):
     path = tmp_path / "trials.json"
     (first,) = Laboratory(range(2), path).train([TINY.overrides])
     monkeypatch.setattr("tests.benchmarks.advice_trials.train_settings", None)
@@ -132,7 +132,7 @@ def test_it_prints_its_table_for_a_tiny_problem(capsys, monkeypatch, tmp_path):
     assert "Regret: median " in printed
 
 
-def test_a_problem_that_does_not_exist_is_refused(capsys, tmp_path):
+def test_an_unknown_problem_is_refused(capsys, tmp_path):
     with pytest.raises(SystemExit, match="2"):
         advice.main(["2", "unknown", "--folder", str(tmp_path)])
-    assert "problem: got unknown; no name of a problem begins so" in capsys.readouterr().err
+    assert "problem: got unknown; no problem has a name that begins so" in capsys.readouterr().err

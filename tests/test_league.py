@@ -1,4 +1,4 @@
-"""The league of clipping methods in small: what it trains, how it goes on after a stop, and what its table says."""
+"""The league of clipping methods on a small scale: its trainings, its continuation after a stop, and its tables."""
 
 from dataclasses import replace
 from itertools import chain
@@ -19,7 +19,7 @@ from tests.benchmarks.league_standings import standings_of
 
 
 def short(problem: Problem) -> Problem:
-    """A problem that takes no time."""
+    """Return a problem that trains in no time."""
     sequences = ("data.validation_sequences=100", "data.test_sequences=100", "data.steps_per_epoch=2")
     options = sequences if any(text.startswith("data.steps_per_epoch") for text in problem.overrides) else ()
     return replace(problem, overrides=(*problem.overrides, "trainer.max_epochs=1", *options))
@@ -49,7 +49,7 @@ def test_it_trains_every_method_once_and_writes_its_page(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "problem", [PROBLEMS[0], next(problem for problem in PROBLEMS if problem.name == "copy")], ids=["rows", "sequences"]
 )
-def test_derivatives_are_clipped_in_stacked_layers_as_in_an_ordinary_run(problem, tmp_path):
+def test_stacked_layers_clip_derivatives_like_an_ordinary_run(problem, tmp_path):
     (method,) = (method for method in METHODS if method.name == "activation")
     config = method.configs(short(problem), [method.thresholds(problem)[2]]).popitem()[1]
     (replica,) = short(problem).replicas([config])

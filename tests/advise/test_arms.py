@@ -1,4 +1,4 @@
-"""The arms of a confirmation, from known evidence."""
+"""Arms of a confirmation from known evidence."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def clipped(target: float = 50.0, **settings: str) -> Evidence:
 
 
 @pytest.mark.parametrize("target", [1e-4, 50.0])
-def test_beside_the_advice_plain_remedies_and_controls_are_trained(target: float) -> None:
+def test_the_arms_are_the_advice_plain_remedies_and_controls(target: float) -> None:
     assert [arm.overrides for arm in arms(clipped(target), [ADVICE])] == [
         ("clip=norm",),
         ("clip=norm", "clip.value=7"),
@@ -43,12 +43,12 @@ def test_beside_the_advice_plain_remedies_and_controls_are_trained(target: float
     ]
 
 
-def test_a_target_that_is_scaled_already_or_has_no_scale_is_not_scaled() -> None:
+def test_a_target_that_is_already_scaled_or_cannot_be_scaled_is_not_scaled() -> None:
     for scaling in ("standard", ""):
         assert "scaled target" not in [remedy.what for remedy in plain_remedies(clipped(data__scale_target=scaling))]
 
 
-def test_a_module_of_the_users_keeps_its_optimizer() -> None:
+def test_a_users_module_keeps_its_optimizer() -> None:
     own = {"module._target_": "own.Module"}
     assert [remedy.what for remedy in plain_remedies(clipped(**own))] == ["scaled target"]
 
@@ -79,7 +79,7 @@ def test_the_control_of_advice_has_the_learning_rate_of_its_steps_and_repeats_no
     assert control_of_advice(gather(made_run(), made_telemetry(np.ones(10))), []) == []
 
 
-def test_adam_undoes_a_constant_factor_so_that_its_control_keeps_the_rate() -> None:
+def test_the_control_arm_of_adam_keeps_the_learning_rate() -> None:
     run = made_run(clip="norm", value="2.0", fraction=1.0, optimizer="adam")
     evidence = gather(run, made_telemetry(np.full(10, 4.0), clipped=np.full(10, 2.0)))
     assert control_of_advice(evidence, []) == [Arm("advised, but unclipped", ("clip=none",))]

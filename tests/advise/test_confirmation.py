@@ -1,4 +1,4 @@
-"""Verdicts on advice and the sentence to act on, from runs of known errors."""
+"""Verdicts on advice, and the recommendation, from runs with known errors."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,7 +26,7 @@ OVERRIDES = {ORIGINAL: ("clip=norm",), ADVISED: ("clip=norm", "clip.value=7"), S
 def confirmed(
     stalled: Sequence[str] = (), train: Sequence[float] | None = None, level: float = 0.05, **errors: np.ndarray
 ) -> Confirmation:
-    """A confirmation; the errors are those on the validation rows, those on the test rows are larger by one."""
+    """Return a confirmation from errors on the validation rows; errors on the test rows are larger by one."""
     groups = []
     for arm, values in errors.items():
         runs = [
@@ -58,10 +58,10 @@ def test_advice_that_is_better_than_everything_is_recommended() -> None:
     assert [*verdicts(found)] == [
         "Advised vs. original, median 14.5 vs. diverged: the advice helps.",
         "Advised vs. scaled target, median 14.5 vs. 34.5: better.",
-        "Advised vs. advised, but unclipped at a smaller learning rate, median 14.5 vs. 34.5: it is the clipping.",
+        "Advised vs. advised, but unclipped at a smaller learning rate, median 14.5 vs. 34.5: clipping helps.",
     ]
     assert found.is_decided
-    expected = "median 14.5 on validation rows (15.5 on test rows) where the run as it was diverged."
+    expected = "median 14.5 on validation rows (15.5 on test rows), while the original settings diverged."
     assert sentence(found) == f"Use clip=norm clip.value=7: {expected}"
 
 
@@ -69,74 +69,74 @@ def test_a_remedy_that_is_better_than_the_advice_is_recommended() -> None:
     found = confirmed(original=WORST, advised=BAD, scaled=GOOD)
     assert "Advised vs. scaled target, median 34.5 vs. 14.5: worse." in [*verdicts(found)]
     assert sentence(found).startswith("Use clip=none data.x=y (scaled target): median 14.5 on validation rows")
-    assert sentence(found).endswith("where the run as it was diverged; shown to be better than the advice.")
+    assert sentence(found).endswith("while the original settings diverged; shown to be better than the advice.")
 
 
-def test_a_remedy_that_is_as_good_is_named() -> None:
+def test_an_equally_good_remedy_is_named() -> None:
     found = confirmed(original=WORST, advised=GOOD, scaled=GOOD * 1.01)
     assert "Advised vs. scaled target, median 14.5 vs. 14.6: as good, within a factor of 1.1." in [*verdicts(found)]
     assert found.is_decided
     assert sentence(found).endswith("diverged; as good (within a factor of 1.1): scaled target.")
 
 
-def test_what_cannot_be_told_is_not_said() -> None:
+def test_an_inconclusive_contrast_is_reported_as_such() -> None:
     found = confirmed(original=GOOD, advised=GOOD[::-1])
-    assert [*verdicts(found)] == ["Advised vs. original, median 14.5 vs. 14.5: not told apart."]
+    assert [*verdicts(found)] == ["Advised vs. original, median 14.5 vs. 14.5: inconclusive."]
     assert not found.is_decided
     assert sentence(found) == (
-        "Keep the run as it was: median 14.5 on validation rows (15.5 on test rows); 10 seeds cannot tell it from the "
-        "advice."
+        "Keep the original settings: median 14.5 on validation rows (15.5 on test rows); not distinguishable from the "
+        "advice with 10 seeds."
     )
 
 
-def test_where_a_run_trains_at_all_it_is_recommended_though_few_seeds_prove_nothing() -> None:
+def test_the_only_arm_that_learns_is_recommended_even_after_few_seeds() -> None:
     found = confirmed(original=WORST[:3], advised=GOOD[:3])
-    assert [one.verdict for one in found.contrasts] == ["not told apart"]
+    assert [one.verdict for one in found.contrasts] == ["inconclusive"]
     assert sentence(found).startswith("Use clip=norm clip.value=7: median 11.0 on validation rows")
 
 
 @pytest.mark.parametrize("arm", ["original", "advised"])
-def test_it_is_never_the_clipping_where_nothing_is_learned(arm: str) -> None:
+def test_clipping_gets_no_credit_if_nothing_is_learned(arm: str) -> None:
     own = {"original": "control", "advised": "own"}[arm]
     found = confirmed(stalled=[arm], **{"original": BAD, "advised": BAD, arm: GOOD, own: WORST})
     lines = [line for line in verdicts(found) if line.startswith(f"{arm.capitalize()} vs. ") and "diverged" in line]
     assert len(lines) == 1
     assert lines[0].endswith(": better, but most of its runs learn nothing.")
-    assert not any("it is the clipping" in line or "the advice helps" in line for line in verdicts(found))
+    assert not any("clipping helps" in line or "the advice helps" in line for line in verdicts(found))
 
 
 def test_advice_that_learns_nothing_is_not_recommended() -> None:
     found = confirmed(stalled=["advised"], original=WORST, advised=GOOD, scaled=BAD)
     assert sentence(found).startswith("Use clip=none data.x=y (scaled target): median 34.5")
-    assert sentence(found).endswith("; as advised, most runs learn nothing.")
+    assert sentence(found).endswith("; most runs with the advised settings learn nothing.")
     nothing = confirmed(stalled=["advised", "scaled"], original=WORST, advised=GOOD, scaled=BAD)
-    assert sentence(nothing).startswith("Use none of these: in every arm most runs learn nothing")
+    assert sentence(nothing).startswith("Use none of these: most runs of every arm learn nothing")
 
 
-def test_advice_that_trains_better_and_predicts_worse_overfits() -> None:
+def test_advice_that_trains_better_but_predicts_worse_overfits() -> None:
     lines = [*verdicts(confirmed(original=GOOD, advised=BAD, train=np.arange(10.0).tolist()))]
     assert lines[0] == "Advised vs. original, median 34.5 vs. 14.5: the advice makes it worse."
-    better = "On the training rows the advice is better, median 4.50 in place of 14.5"
-    assert lines[1] == f"{better}: it trains better and overfits."
+    better = "On the training rows the advice is better, median 4.50 instead of 14.5"
+    assert lines[1] == f"{better}: it trains better but overfits."
 
 
-def test_the_clipping_of_the_run_as_it_was_is_held_against_smaller_steps() -> None:
+def test_the_clipping_of_the_original_settings_is_compared_with_smaller_steps() -> None:
     found = confirmed(original=GOOD, advised=GOOD / 10, control=GOOD / 2)
     assert [*verdicts(found)][-1].endswith("median 14.5 vs. 7.25: better without clipping.")
-    assert [*verdicts(confirmed(original=GOOD, advised=GOOD / 10, control=BAD))][-1].endswith("it is the clipping.")
+    assert [*verdicts(confirmed(original=GOOD, advised=GOOD / 10, control=BAD))][-1].endswith("clipping helps.")
 
 
-def test_advice_that_the_run_followed_already_is_compared_with_the_others_as_it_was() -> None:
+def test_if_the_advice_is_to_change_nothing_the_original_settings_are_the_reference() -> None:
     found = confirmed(original=GOOD, scaled=BAD)
     assert [*verdicts(found)] == ["Original vs. scaled target, median 14.5 vs. 34.5: better."]
-    assert sentence(found).startswith("Keep the run as it was: median 14.5 on validation rows (15.5 on test rows).")
+    assert sentence(found).startswith("Keep the original settings: median 14.5 on validation rows (15.5 on test rows).")
 
 
-def test_verdicts_are_those_of_the_table_at_its_level() -> None:
+def test_verdicts_agree_with_the_table_at_the_level() -> None:
     found = confirmed(original=BAD, advised=GOOD, scaled=GOOD * 1.01, level=0.001)
-    assert {one.verdict for one in found.contrasts} == {"not told apart"}
+    assert {one.verdict for one in found.contrasts} == {"inconclusive"}
     arms, contrasts = tables(found)
     assert arms.rows[0] == ("original", "34.5 (31.0 to 38.0)", "35.5", "10 of 10", "0 of 10")
-    assert [row[-1] for row in contrasts.rows] == ["not told apart"] * 2
+    assert [row[-1] for row in contrasts.rows] == ["inconclusive"] * 2
     assert contrasts.rows[0][2:5] == ("1.00 (0.69 to 1.00)", "0.002", "1")
     assert "p below 0.001" in next(notes(found))

@@ -38,7 +38,7 @@ def test_only_steps_before_the_explosion_of_a_diverged_run_are_used() -> None:
     assert (evidence.norms.steps, evidence.norms.mean) == (3, 5.0)
 
 
-def test_spikes_of_a_run_that_learned_are_no_explosion() -> None:
+def test_spikes_of_a_run_that_learned_are_not_an_explosion() -> None:
     evidence = gather(made_run(), made_telemetry([1.0] * 50 + [500.0] + [1.0] * 49))
     assert evidence.norms is not None
     assert evidence.norms.steps == 100
@@ -50,7 +50,7 @@ def test_a_run_without_a_finite_gradient_has_no_norms() -> None:
     assert evidence.exploded
 
 
-def test_the_coefficient_is_the_mean_of_norm_after_over_before() -> None:
+def test_the_coefficient_is_the_mean_ratio_of_the_norms_after_and_before_clipping() -> None:
     evidence = gather(made_run(clip="norm"), made_telemetry([1.0, 2.0, 4.0], clipped=[1.0, 1.0, 1.0]))
     assert evidence.coefficient == pytest.approx((1 + 0.5 + 0.25) / 3)
 

@@ -1,4 +1,4 @@
-"""What a probe tries, in which order, and what it makes of the scores."""
+"""Candidates of a probe, their order, and their results."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def test_a_probe_tries_thresholds_a_factor_of_ten_apart_and_the_plain_remedies()
         compose_config(merge([], one.remedy.changes))
 
 
-def test_thresholds_decay_the_rate_where_the_run_does_not() -> None:
+def test_candidates_that_clip_decay_a_constant_learning_rate() -> None:
     assert all("schedule=warmup_cosine" in one.remedy.changes for one in candidates(EXPLODED) if one.clips)
     run = made_run(outcome="diverged", schedule__name="warmup_cosine")
     own = candidates(gather(run, made_telemetry([40.0, 900.0])))
@@ -48,7 +48,7 @@ def test_without_a_finite_gradient_no_threshold_is_tried() -> None:
     assert not any(one.clips for one in found)
 
 
-def test_the_second_round_has_the_better_half_of_the_thresholds_and_finer_ones() -> None:
+def test_the_second_round_has_the_better_half_of_the_thresholds_and_values_between() -> None:
     clipping, plain = candidates(EXPLODED)[:5], candidates(EXPLODED)[5:]
     first = [tried(one, error) for one, error in zip(clipping, [np.inf, 5.0, 1.0, 2.0, 9.0], strict=True)]
     first += [tried(one, error) for one, error in zip(plain, [3.0, np.inf, 4.0, 8.0], strict=True)]
@@ -60,23 +60,23 @@ def test_the_second_round_has_the_better_half_of_the_thresholds_and_finer_ones()
     assert [one for one in chosen if not one.clips] == [plain[0], plain[2], plain[3]]
 
 
-def test_nothing_is_left_where_all_diverge() -> None:
+def test_the_second_round_is_empty_if_all_candidates_diverge() -> None:
     assert second_round([tried(one, np.inf) for one in candidates(EXPLODED)], "constant") == []
 
 
-def test_long_runs_are_tried_for_as_many_steps_as_are_affordable() -> None:
+def test_the_steps_of_long_runs_are_limited() -> None:
     assert lengths(1000, 100).long == 20
     assert lengths(10, 5000).long == 1
 
 
-def test_a_trial_goes_by_the_examples_that_choose() -> None:
+def test_the_result_uses_the_examples_that_choose() -> None:
     runs = [scored("learned", final__mse_test=9.0, final__mse_validation=value) for value in (2.0, 4.0)]
     result = probe_result(Candidate(Remedy("norm at 5", ""), 5.0), runs, 10)
     assert (result.errors, result.error, result.learned, result.clips) == ((2.0, 4.0), 3.0, 2, True)
     assert result.measured == "MSE 3.00 on the validation rows after 10 epochs, mean of 2 seeds"
 
 
-def test_a_trial_that_diverged_once_does_not_work() -> None:
+def test_a_candidate_that_diverged_once_has_an_infinite_error() -> None:
     runs = [scored("learned", final__accuracy_test=0.9), scored("diverged", final__accuracy_test=np.nan)]
     result = probe_result(Candidate(Remedy("Adam", "")), runs, 10)
     assert result.errors == (pytest.approx(0.1), np.inf)

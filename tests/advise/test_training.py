@@ -1,4 +1,4 @@
-"""How trainings for advice are stopped, and what they leave."""
+"""Interruption of trainings for advice, and the state that they leave."""
 
 import signal
 from unittest.mock import Mock
@@ -17,9 +17,7 @@ from gradclip.sweep.stopping import listening, stopped_by
     ("error", "raised", "status"),
     [(Interrupted(signal.SIGINT), SystemExit(130), "KILLED"), (DataError("data.path: gone"),) * 2 + ("FAILED",)],
 )
-def test_the_parent_run_is_closed_however_a_training_that_is_not_stacked_ends(
-    tmp_path, monkeypatch, error, raised, status
-):
+def test_the_parent_run_is_closed_after_any_end_of_an_unstacked_training(tmp_path, monkeypatch, error, raised, status):
     parent, train = Mock(), Mock(side_effect=error)
     monkeypatch.setattr(training.ParentRun, "of", Mock(return_value=parent))
     monkeypatch.setattr(training, "train_stacked", Mock(side_effect=lambda jobs, *_: jobs))
@@ -31,7 +29,7 @@ def test_the_parent_run_is_closed_however_a_training_that_is_not_stacked_ends(
     parent.close.assert_called_once_with(status)
 
 
-def test_signals_do_what_they_did_before_once_the_jobs_have_ended(tmp_path):
+def test_signal_handlers_are_restored_after_the_jobs(tmp_path):
     before = signal.getsignal(signal.SIGTERM)
     with listening(tmp_path):
         signal.raise_signal(signal.SIGTERM)

@@ -1,9 +1,9 @@
-"""The regret of advice: what it advises, against the best of everything tried, as a table in Markdown.
+"""Regret of advice compared with the best of all settings tried.
 
-``python -m tests.benchmarks.advice [seeds] [problem ...]``: the advice is taken from one run and judged by runs with
-other seeds. The best is chosen on validation rows, where there are any, and reported on test rows. ``--held-out`` takes
-the problems that the advice was not developed with; ``--folder`` keeps what was trained, so that a second call, with
-another advice, need not train it again.
+``python -m tests.benchmarks.advice [seeds] [problem ...]`` prints a Markdown table. The advice comes from one run, and
+is judged by runs with other seeds. The best settings are chosen on validation rows, if there are any, and reported on
+test rows. ``--held-out`` uses the problems that the advice was not developed with. ``--folder`` keeps the trained runs,
+so that a second call with another advice need not train them again.
 """
 
 import argparse
@@ -39,7 +39,7 @@ from tests.benchmarks.advice_regret import (
 from tests.benchmarks.advice_trials import Laboratory, Trials
 
 FIRST_SEED = 1000
-NOTHING = "nothing"  # is advised: the run stays as it was
+NOTHING = "nothing"  # the advice is to change nothing
 HEADER = [
     "problem",
     "as it was",
@@ -53,21 +53,21 @@ HEADER = [
 
 
 def tracking_in(folder: Path) -> TrackingSettings:
-    """A store of its own."""
+    """Return the settings of a store in a folder."""
     address = (f"tracking.uri=sqlite:///{folder}/mlflow.db", f"tracking.artifacts={folder}/artifacts")
     return compose_config([*address, "tracking.experiment=advice"]).tracking
 
 
 def advice_on(problem: Problem, folder: Path) -> list[list[Candidate]]:
-    """What is advised on one run, the first first; a suggestion of several thresholds has several candidates.
+    """Return the suggestions for one run in their order; a suggestion of several thresholds has several candidates.
 
     Args:
         problem: the problem.
-        folder: of the store.
+        folder: folder of the store.
     """
     tracking = tracking_in(folder)
     evidence = measured = read_evidence(first_run(problem, tracking, folder), tracking)
-    if needs_strong_clipping(evidence):  # as probe=auto
+    if needs_strong_clipping(evidence):  # the condition of probe=auto
         measured = run_probe(evidence, tracking, Path(tempfile.mkdtemp(dir=folder), "probe"), may_be_long=False)
     return [
         [
@@ -80,18 +80,18 @@ def advice_on(problem: Problem, folder: Path) -> list[list[Candidate]]:
 
 
 def _values(change: str) -> list[str]:
-    """An override for each of several values."""
+    """Return an override for each of several values."""
     name, _, values = change.partition("=")
     return [f"{name}={value}" for value in values.split(",")]
 
 
 def first_run(problem: Problem, tracking: TrackingSettings, folder: Path) -> str:
-    """The id of the run that is advised on, which is trained unless it is in the store.
+    """Return the id of the run that is advised on; it is trained if it is not in the store.
 
     Args:
         problem: the problem.
-        tracking: of the store.
-        folder: of the store.
+        tracking: settings of the store.
+        folder: folder of the store.
     """
     path, key = folder / "runs.json", " ".join(problem.overrides)
     known: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
@@ -103,12 +103,12 @@ def first_run(problem: Problem, tracking: TrackingSettings, folder: Path) -> str
 
 
 def judge(problem: Problem, laboratory: Laboratory, folder: Path) -> Judged:
-    """Take the advice, and train it beside everything that it is compared with.
+    """Train the advised settings and all candidates that they are compared with.
 
     Args:
         problem: the problem.
-        laboratory: trains.
-        folder: of the store.
+        laboratory: trains the settings.
+        folder: folder of the store.
     """
     advice = advice_on(problem, folder)[:2] or [[Candidate("advised", NOTHING, problem.overrides)]]
     others = candidates(problem, compose_config(problem.overrides).parts.optimizer.lr)
@@ -120,7 +120,7 @@ def judge(problem: Problem, laboratory: Laboratory, folder: Path) -> Judged:
 
 
 def row(judged: Judged) -> str:
-    """A problem, what was advised, and what was best."""
+    """Return a row of the table."""
     problem, tried = judged.problem, judged.tried
     as_it_was, clipped, plain = (best(tried, role) for role in (AS_IT_WAS, CLIPPED, PLAIN))
     cells = [
@@ -137,30 +137,30 @@ def row(judged: Judged) -> str:
 
 
 def what(advised: Candidate, problem: Problem) -> str:
-    """What is advised: overrides without those that belong to the problem."""
+    """Return the advised overrides without those of the problem, as text."""
     if advised.name == NOTHING:
         return NOTHING
     return f"`{' '.join(text for text in advised.settings if text not in problem.task)}`"
 
 
 def error(trials: Trials) -> str:
-    """The median error on the test rows."""
+    """Return the median error on the test rows as text."""
     value = median_error(trials)
     return "diverged" if np.isinf(value) else f"{float(f'{value:.3g}'):g}"
 
 
 def ratio(value: float) -> str:
-    """A regret, in bold where it is large."""
+    """Return a regret as text, in bold if it is large."""
     return f"**{value:.3g}**" if value > 1.5 else f"{value:.2f}"
 
 
 def outcomes(trials: Trials) -> str:
-    """How many seeds learned, and how many diverged."""
+    """Return the numbers of seeds that learned and that diverged, as text."""
     return " / ".join(f"{trials.outcomes.count(outcome)}" for outcome in ("learned", "diverged"))
 
 
 def summary(judged: Sequence[Judged]) -> str:
-    """What the table shows as a whole."""
+    """Return sentences that summarize the table."""
     regrets = np.array([one.regret for one in judged])
     worst = judged[int(np.argmax(regrets))].problem
     better = [one for one in judged if one.better_plain_remedy]
@@ -179,12 +179,12 @@ def summary(judged: Sequence[Judged]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table, a row as soon as it is known."""
+    """Print the table, each row as soon as it is known."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("seeds", type=int, nargs="?", default=10)
-    parser.add_argument("names", nargs="*", metavar="problem", help="beginnings of names; none for all")
-    parser.add_argument("--held-out", action="store_true", help="those that the advice was not developed with")
-    parser.add_argument("--folder", type=Path, help="keeps what was trained")
+    parser.add_argument("names", nargs="*", metavar="problem", help="beginnings of names; by default all problems")
+    parser.add_argument("--held-out", action="store_true", help="use problems that the advice was not developed with")
+    parser.add_argument("--folder", type=Path, help="folder that keeps the trained runs")
     options = parser.parse_args(arguments)
     if options.seeds < 1:
         parser.error(f"argument seeds: got {options.seeds}; must be at least 1")
@@ -193,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         chosen = problems(options.names, options.held_out, folder)
         if not chosen:
-            parser.error(f"problem: got {' '.join(options.names)}; no name of a problem begins so")
+            parser.error(f"problem: got {' '.join(options.names)}; no problem has a name that begins so")
         laboratory = Laboratory(range(FIRST_SEED, FIRST_SEED + options.seeds), folder / "trials.json")
         print(f"| {' | '.join(HEADER)} |\n|{'---|' * len(HEADER)}", flush=True)
         judged = []

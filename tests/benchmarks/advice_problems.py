@@ -1,7 +1,7 @@
-"""The problems that advice is judged on: what is learned, and how the run was started that is advised on.
+"""Problems for judging advice: each has a task, and the settings of the run that is advised on.
 
-Advice may be developed with ``KNOWN``. ``HELD_OUT`` are of the same kinds, with other generators, seeds and sizes: they
-are looked at when the advice is done.
+``KNOWN`` problems may be used to develop the advice. ``HELD_OUT`` problems are of the same kinds, with other
+generators, seeds and sizes, and are used only when the advice is finished.
 """
 
 from collections.abc import Sequence
@@ -19,18 +19,18 @@ SHORT = (  # a recurrent network that trains in seconds
 )
 RELU = ("model.nonlinearity=relu", "model.initialization=identity", "model.weight_deviation=0.1")
 PLAIN_SGD = "optimizer.momentum=0"
-WITH_VALIDATION = "data.validation_fraction=0.2"  # as tables have it
+WITH_VALIDATION = "data.validation_fraction=0.2"  # the default of tables
 
 
 class Problem(NamedTuple):
-    """What is learned, and how the run was started.
+    """A task, and the settings of the run that is advised on.
 
     Attributes:
-        name: of what is learned.
+        name: name of the task.
         task: overrides for data, network and optimizer.
         start: overrides for clipping, and for the learning rate.
-        scale: magnitude of the target, by which the thresholds are chosen that are tried.
-        can_scale_target: whether the target is a number, and not scaled.
+        scale: magnitude of the target, which determines the thresholds to try.
+        can_scale_target: whether the target is numeric and not scaled yet.
     """
 
     name: str
@@ -41,17 +41,17 @@ class Problem(NamedTuple):
 
     @property
     def overrides(self) -> tuple[str, ...]:
-        """All of them."""
+        """All overrides."""
         return (*self.task, *self.start)
 
 
 def problems(names: Sequence[str], held_out: bool, folder: Path) -> list[Problem]:
-    """Those whose names begin with one of some, or all; a folder gets their tables.
+    """Return the problems with some names, and write their tables.
 
     Args:
-        names: beginnings of names; none for all.
-        held_out: whether they are those that are held out.
-        folder: of the tables.
+        names: beginnings of names; if empty, all problems are returned.
+        held_out: whether to return the held-out problems.
+        folder: folder of the tables.
     """
     found = HELD_OUT if held_out else KNOWN
     chosen = [one for one in found if not names or one.name.startswith(tuple(names))]
@@ -66,12 +66,12 @@ def _regression(name: str, scale: float, *task: str, starts: Sequence[tuple[str,
 
 
 def _table(name: str, scale: float, *starts: tuple[str, ...], more: tuple[str, ...] = ()) -> list[Problem]:
-    """A table of :mod:`advice_tables`, whose path is not known yet."""
+    """Return the problems of a table of :mod:`advice_tables`, whose path :func:`problems` adds."""
     return _regression(name, scale, "data=table", "data.target=y", *more, starts=(UNCLIPPED, *starts))
 
 
 def _others(name: str, *task: str) -> Problem:
-    """Sequences, or classes."""
+    """Return a problem with sequences or classes."""
     return Problem(name, task, UNCLIPPED, 1.0, False)
 
 

@@ -1,4 +1,4 @@
-"""The regret of advice: its error on the test rows, divided by that of the best of everything that was tried."""
+"""Regret of advice: its error on the test rows, divided by the error of the best of all settings tried."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,14 +10,14 @@ from gradclip.config.overrides import merge
 from tests.benchmarks.advice_problems import Problem
 from tests.benchmarks.advice_trials import Settings, Trials
 
-FACTORS = [10 ** (exponent / 2) for exponent in range(-5, 2)]  # of the magnitude of the target: half a decade apart
+FACTORS = [10 ** (exponent / 2) for exponent in range(-5, 2)]  # thresholds relative to the magnitude of the target
 AS_IT_WAS, CLIPPED, PLAIN = "as it was", "clipped", "plain remedy"
 SCALED_TARGET, SMALLER_RATE, ADAM = "scaled target", "smaller rate", "Adam"
-SOLVED = 0.01  # 1 − accuracy: better ones count as this one, so that 0 errors and 1 in 1,000 are no infinite ratio
+SOLVED = 0.01  # smaller values of 1 − accuracy are raised to this one, so that ratios stay finite
 
 
 class Candidate(NamedTuple):
-    """Settings that are tried on a problem: the role they play, a name for the table, and the overrides."""
+    """Settings that are tried on a problem: their role, their name in the table, and their overrides."""
 
     role: str
     name: str
@@ -25,20 +25,20 @@ class Candidate(NamedTuple):
 
 
 class Tried(NamedTuple):
-    """A candidate, and how it did."""
+    """A candidate with its results."""
 
     candidate: Candidate
     trials: Trials
 
 
 class Judged(NamedTuple):
-    """A problem, what was advised on it, and what was best.
+    """The advice on a problem, and the candidates that it is compared with.
 
     Attributes:
         problem: the problem.
-        advised: what was advised first, with its settings.
-        second: what was advised next; None if nothing was.
-        tried: all that it is compared with.
+        advised: the first suggestion.
+        second: the second suggestion; None if there is none.
+        tried: all other candidates.
     """
 
     problem: Problem
@@ -48,32 +48,32 @@ class Judged(NamedTuple):
 
     @property
     def best(self) -> Tried:
-        """The best of everything, by the rows that choose."""
+        """The best candidate by the rows that choose."""
         return best(self.tried)
 
     @property
     def regret(self) -> float:
-        """How many times the error of the best the advised settings have."""
+        """The error of the advised settings divided by the error of the best candidate."""
         return regret(self.advised.trials, self.best.trials)
 
     @property
     def better_plain_remedy(self) -> Candidate | None:
-        """The plain remedy that no clipping and no run as it was surpasses; None if there is none."""
+        """The best candidate if it is a plain remedy; None otherwise."""
         return self.best.candidate if self.best.candidate.role == PLAIN else None
 
     @property
     def names_it_first(self) -> bool:
-        """Whether the first advice is a remedy of that kind."""
+        """Whether the first suggestion is a remedy of the same kind as the best plain remedy."""
         better, advised = self.better_plain_remedy, self.advised.candidate
         return better is not None and kind_of(better.settings, self.problem) == kind_of(advised.settings, self.problem)
 
 
 def candidates(problem: Problem, learning_rate: float) -> list[Candidate]:
-    """All that is tried: the run as it was, thresholds at its schedule and at one that decays, plain remedies.
+    """Return all candidates: the original run, and thresholds and plain remedies with and without learning rate decay.
 
     Args:
         problem: the problem.
-        learning_rate: of the run as it was.
+        learning_rate: learning rate of the original run.
     """
     thresholds = [f"{problem.scale * factor:.2g}" for factor in FACTORS]
     clipped = {f"norm {float(value):g}": ("clip=norm", f"clip.value={value}") for value in thresholds}
@@ -94,7 +94,7 @@ def _with_both_schedules(problem: Problem, role: str, changes: Mapping[str, Sett
 
 
 def kind_of(settings: Settings, problem: Problem) -> str:
-    """Which plain remedy some settings are; nothing if they clip, or are another."""
+    """Return which plain remedy some settings are; an empty string if they clip or are something else."""
     new = set(settings) - set(problem.overrides)
     if any(text.startswith("clip=") and text != "clip=none" for text in settings):
         return ""
@@ -106,7 +106,7 @@ def kind_of(settings: Settings, problem: Problem) -> str:
 
 
 def best(tried: Sequence[Tried], *roles: str) -> Tried:
-    """The best of those of some roles, or of all, by the median error on the rows that choose."""
+    """Return the candidate of some roles, or of all, with the best median error on the rows that choose."""
     return min(
         (one for one in tried if not roles or one.candidate.role in roles),
         key=lambda one: np.median(one.trials.choosing),
@@ -114,11 +114,11 @@ def best(tried: Sequence[Tried], *roles: str) -> Tried:
 
 
 def regret(advised: Trials, other: Trials) -> float:
-    """The ratio of two median errors on the test rows; infinite where the advised settings diverged.
+    """Return the ratio of two median errors on the test rows; infinite if the advised settings diverged.
 
     Args:
-        advised: of the advised settings.
-        other: of the best.
+        advised: results of the advised settings.
+        other: results of the best candidate.
     """
     low = SOLVED if other.score == "accuracy" else 0.0
     first, second = (max(median_error(one), low) for one in (advised, other))
@@ -128,5 +128,5 @@ def regret(advised: Trials, other: Trials) -> float:
 
 
 def median_error(trials: Trials) -> float:
-    """The median error on the test rows; infinite where half of the runs or more diverged."""
+    """Return the median error on the test rows; infinite if at least half of the runs diverged."""
     return float(np.median(trials.test))

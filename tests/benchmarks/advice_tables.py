@@ -1,4 +1,4 @@
-"""Made tables on which advice is judged: targets of any size, few rows, many columns, categories, heavy tails."""
+"""Synthetic tables for judging advice: targets of any scale, few rows, many columns, categories, heavy tails."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ Inputs = Floats | pd.DataFrame
 
 
 def make_table(name: str, folder: Path) -> Path:
-    """Write a table as CSV, unless it is there; its target is the column ``y``."""
+    """Return the path of a table as CSV, which is written if it does not exist; the target is the column ``y``."""
     path = folder / f"{name.replace(' ', '_').replace(',', '')}.csv"
     if not path.exists():
         inputs, target = TABLES[name]()
@@ -23,21 +23,21 @@ def make_table(name: str, folder: Path) -> Path:
 
 
 def heavy_tailed_noise(size: float, degrees: float, seed: int) -> tuple[Inputs, Floats]:
-    """Friedman's first function times a size, with noise of Student's t."""
+    """Return Friedman's first function, scaled by a factor, with noise from Student's t distribution."""
     inputs, target = make_friedman1(400, random_state=seed)
     noise = np.random.default_rng(seed).standard_t(degrees, len(target))
     return inputs, size * (target + 0.3 * noise)
 
 
 def heavy_tailed_inputs(rows: int, seed: int) -> tuple[Inputs, Floats]:
-    """Inputs of Student's t with two degrees of freedom, of which the target is a bounded function."""
+    """Return inputs from Student's t distribution (2 degrees of freedom), and a bounded function of them with noise."""
     generator = np.random.default_rng(seed)
     inputs = generator.standard_t(2, (rows, 8))
     return inputs, 50 * np.tanh(inputs[:, 0] + inputs[:, 1]) + generator.normal(0, 5, rows)
 
 
 def categories(rows: int, levels: tuple[int, ...], seed: int) -> tuple[Inputs, Floats]:
-    """Columns of text, each value of which has an effect, and two columns of numbers."""
+    """Return text columns in which each value has an effect, and two numeric columns."""
     generator = np.random.default_rng(seed)
     columns = [generator.integers(count, size=rows) for count in levels]
     effects = [generator.normal(0, 60, count)[column] for count, column in zip(levels, columns, strict=True)]

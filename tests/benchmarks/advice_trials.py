@@ -1,4 +1,4 @@
-"""Settings trained over the seeds that judge advice, stacked, each once: what is known is kept in a file."""
+"""Trainings of settings over the seeds that judge advice; results are cached in a file."""
 
 import json
 import math
@@ -23,12 +23,12 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Trials:
-    """Some settings, trained over seeds.
+    """Results of settings over several seeds.
 
     Attributes:
-        choosing: error of each seed on the rows that choose, less being better; infinite where the run diverged.
-        test: the same on the test rows.
-        outcomes: of each seed.
+        choosing: error of each seed on the rows that choose, where lower is better; infinite if the run diverged.
+        test: error of each seed on the test rows.
+        outcomes: outcome of each seed.
         split: the rows that choose, ``validation`` or ``test``.
         score: ``mse`` or ``accuracy``.
     """
@@ -41,11 +41,11 @@ class Trials:
 
 
 class Laboratory:
-    """Trains settings over seeds, unless a file has them already; several processes may share the file.
+    """Trains settings over seeds, and caches the results in a file, which several processes may share.
 
     Args:
-        seeds: to train with.
-        path: of the file.
+        seeds: seeds of each training.
+        path: path of the file.
     """
 
     def __init__(self, seeds: range, path: Path) -> None:
@@ -53,7 +53,7 @@ class Laboratory:
         self._known = self._read()
 
     def train(self, settings: Sequence[Settings]) -> list[Trials]:
-        """Train those that are not known, stacked where that is possible."""
+        """Return the results of settings; those that are not in the file are trained, stacked if possible."""
         if unknown := [one for one in dict.fromkeys(settings) if self._key(one) not in self._known]:
             new = {self._key(one): trials for one, trials in train_settings(unknown, self.seeds).items()}
             self._known |= self._read() | new
@@ -69,11 +69,11 @@ class Laboratory:
 
 
 def train_settings(settings: Sequence[Settings], seeds: range) -> Mapping[Settings, Trials]:
-    """Train settings over seeds; those are stacked that can be.
+    """Train settings over seeds, stacked if possible.
 
     Args:
-        settings: of the trainings.
-        seeds: of each.
+        settings: overrides of each training.
+        seeds: seeds of each training.
     """
     keep_freed_memory()
     composed = {one: compose_config(one) for one in settings}

@@ -1,7 +1,8 @@
-"""How long comparing takes by number of runs, from SQLite and from a server: a table in Markdown.
+"""Duration of a comparison by number of runs, from SQLite and from a server.
 
-The whole command with its figures, over runs of 100 epochs that are written with MLflow's own calls. Exit code 1 if
-1,000 runs take longer than 20 seconds: ``python tests/benchmarks/compare.py [number of runs ...]``.
+``python tests/benchmarks/compare.py [number of runs ...]`` prints a Markdown table. It measures the whole command with
+figures, over runs of 100 epochs written with MLflow's own calls. The exit code is 1 if 1,000 runs take longer than 20
+seconds.
 """
 
 import os
@@ -26,15 +27,15 @@ from gradclip.tracking.backend.operations import Backend
 from gradclip.tracking.records import Store
 
 SIZES = (100, 300, 1000, 3000)
-SEEDS = 20  # runs of a group
+SEEDS = 20  # runs per group
 EPOCHS = 100
-SETTINGS = 50  # parameters of a run, beside those that matter here
+SETTINGS = 50  # further parameters of each run, which do not matter here
 LIMIT = 20.0  # seconds for 1,000 runs
 PORT = 5987
 
 
 def fill(store: Store, runs: int) -> None:
-    """Write runs in groups of one threshold each."""
+    """Write runs in groups with one threshold each."""
     generator, backend = np.random.default_rng(0), Backend(store)
     for place in range(runs):
         group, seed = divmod(place, SEEDS)
@@ -59,7 +60,7 @@ def fill(store: Store, runs: int) -> None:
 
 
 class Measured(NamedTuple):
-    """What a command took: seconds on the clock and of the processor, and MiB of its largest process so far."""
+    """Cost of a command: wall time and CPU time in seconds, and the largest process so far in MiB."""
 
     clock: float
     processor: float
@@ -67,7 +68,7 @@ class Measured(NamedTuple):
 
 
 def measure(store: Store, runs: int) -> Measured:
-    """Compare by the whole command."""
+    """Run the comparison command, and return its cost."""
     command = [sys.executable, str(PROJECT_ROOT / "src/compare.py"), f"runs=metrics.place < {runs}"]
     folders = [f"tracking.artifacts={store.artifacts}", f"hydra.run.dir={store.artifacts}/comparison_{time.time_ns()}"]
     environment = os.environ | {"MLFLOW_TRACKING_URI": store.uri}
@@ -82,7 +83,7 @@ def measure(store: Store, runs: int) -> Measured:
 
 @contextmanager
 def server(store: Store) -> Iterator[Store]:
-    """The same store behind a server."""
+    """Serve a store, and yield it with the address of the server."""
     places = ["--backend-store-uri", store.uri, "--artifacts-destination", store.artifacts, "--port", str(PORT)]
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--workers", "1", *places]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
@@ -103,14 +104,14 @@ def _answers(uri: str) -> bool:
 
 
 def main(sizes: list[int]) -> int:
-    """Fill a store, measure, and print the table."""
+    """Fill a store, measure the comparisons, and print the table."""
     with tempfile.TemporaryDirectory() as folder:
         local = Store(f"sqlite:///{folder}/mlflow.db", str(Path(folder, "artifacts")), "gradclip")
         fill(local, max(sizes))
         from_sqlite = {size: measure(local, size) for size in sizes}
         with server(local) as remote:
             from_server = {size: measure(remote, size) for size in sizes}
-    print("| runs of 100 epochs | SQLite, seconds | of the processor | server, seconds | largest process, MiB |")
+    print("| runs of 100 epochs | SQLite, seconds | CPU time, seconds | server, seconds | largest process, MiB |")
     print("|---|---|---|---|---|")
     for size in sizes:
         one, other = from_sqlite[size], from_server[size]

@@ -1,6 +1,6 @@
-"""How often 95% intervals contain the truth: ``python -m tests.benchmarks.coverage`` prints a table in Markdown.
+"""Coverage of 95% intervals: ``python -m tests.benchmarks.coverage`` prints a Markdown table.
 
-Of log-normal errors, as final errors are distributed over seeds, and of errors with an exponential tail.
+The errors are log-normal, as final errors over seeds are, or exponential.
 """
 
 import argparse
@@ -26,9 +26,9 @@ def resampled(errors: Floats, statistic: Callable[..., Floats], method: str) -> 
     """Return a bootstrap interval.
 
     Args:
-        errors: of runs.
-        statistic: of them.
-        method: of SciPy's bootstrap.
+        errors: errors of the runs, ``[runs]``.
+        statistic: statistic to estimate.
+        method: method of SciPy's bootstrap.
     """
     if method == "BCa" and statistic is np.median:
         statistic = partial(np.quantile, q=0.5, method="linear")
@@ -46,12 +46,12 @@ INTERVALS: dict[tuple[str, str], Callable[[Floats], Estimate]] = {
 
 
 def coverage(interval: Callable[[Floats], Estimate], draw: Callable[[int], Floats], truth: float, runs: int) -> float:
-    """Return how often an interval contains the truth.
+    """Return how often an interval contains the true value.
 
     Args:
-        interval: of runs.
-        draw: gives the errors of some runs.
-        truth: of the distribution that they are from.
+        interval: computes the interval from errors.
+        draw: draws the errors of a number of runs.
+        truth: true value of the statistic for the distribution.
         runs: number of runs.
     """
     estimates = [interval(draw(runs)) for _ in range(TRIALS)]
@@ -59,7 +59,7 @@ def coverage(interval: Callable[[Floats], Estimate], draw: Callable[[int], Float
 
 
 def rows() -> Iterator[tuple[str, list[float]]]:
-    """Yield the rows of the table: which interval, and its coverage at each number of runs."""
+    """Yield the rows of the table: the name of an interval, and its coverage for each number of runs."""
     for name, distribution in DISTRIBUTIONS.items():
         many = distribution(np.random.default_rng(0), LARGE)
         truths = {"median": float(np.median(many)), "interquartile mean": float(QUARTER(many))}
@@ -69,7 +69,7 @@ def rows() -> Iterator[tuple[str, list[float]]]:
 
 
 def main() -> None:
-    """Print the table; an interval that is not given contains nothing."""
+    """Print the table; a missing interval counts as one that does not contain the true value."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     print(f"| interval | {' | '.join(f'{runs} runs' for runs in RUNS)} |\n|---|{'---|' * len(RUNS)}")
     for name, shares in rows():

@@ -1,4 +1,4 @@
-"""The README's figure: the tutorial's three runs of one seed, ``python tests/benchmarks/figure.py``."""
+"""Figure of the README, the tutorial's three runs with one seed: ``python tests/benchmarks/figure.py``."""
 
 import sys
 import tempfile
@@ -24,7 +24,7 @@ FIRST_STEPS = 60
 
 
 def train(overrides: tuple[str, ...]) -> Components:
-    """Train one run, untracked."""
+    """Train one untracked run."""
     quietly = ["tracking=none", "trainer.progress_bar=false"]
     with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
         config = validate(compose("train", [*overrides, *quietly]))
@@ -35,7 +35,7 @@ def train(overrides: tuple[str, ...]) -> Components:
 
 
 def plot(figure: Figure) -> None:
-    """Left the gradient norms of the first steps, right the test error of all epochs."""
+    """Plot the gradient norms of the first steps on the left, and the test errors of all epochs on the right."""
     norms, errors = figure.subplots(1, 2)
     for name, (overrides, color) in RUNS.items():
         parts = train(overrides)
@@ -47,7 +47,14 @@ def plot(figure: Figure) -> None:
 
 
 def plot_line(axes: Axes, values: "np.ndarray[tuple[int], np.dtype[np.float64]]", name: str, color: str) -> None:
-    """A curve up to its last finite point, marked where it breaks off."""
+    """Plot a curve up to its last finite point, with a mark where it ends early.
+
+    Args:
+        axes: axes to draw into.
+        values: values of the curve.
+        name: label in the legend.
+        color: colour of the curve.
+    """
     finite = values[np.isfinite(values)]
     axes.plot(np.arange(1, len(finite) + 1), finite, color=color, label=name)
     if len(finite) < len(values) and len(finite):

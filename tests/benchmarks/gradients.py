@@ -1,7 +1,7 @@
-"""What watching and clipping gradients costs, as ratios measured side by side.
+"""Cost of watching and clipping gradients, as ratios measured side by side.
 
-``python tests/benchmarks/gradients.py`` prints tables in Markdown, or one of them, ``monitor`` or ``clippers``; exit
-code 1 if a limit is passed. Seconds are those of this process on a CPU, so that others on the machine count less.
+``python tests/benchmarks/gradients.py`` prints Markdown tables; the arguments ``monitor`` and ``clippers`` select one.
+The exit code is 1 if a limit is exceeded. Times are CPU times of this process, so that other processes matter less.
 """
 
 import logging
@@ -33,12 +33,12 @@ QUIET = {
     "devices": 1,
 }
 MONITOR_LIMIT = 1.1
-CALLS = {  # of a clipper, in one round
+CALLS = {  # calls of a clipper per round
     "LSTM of 216,000": 40,
     "transformer of 10 million, 512 tokens": 2,
     "2,000 tensors of 1,000": 2,
 }
-TURN = 10  # steps, of which one measures the weights' change in a network of more than a million parameters
+TURN = 10  # steps; one of them measures the change of the weights if there are more than a million parameters
 METHODS: dict[str, dict[str, Any]] = {
     "norm": {"value": 1.0},
     "value": {"value": 5.0},
@@ -58,7 +58,7 @@ METHODS: dict[str, dict[str, Any]] = {
 
 
 class Benchmark(LightningModule):
-    """A network whose step is its forward and backward pass and the optimizer's update."""
+    """Base class of networks whose step is one forward pass, one backward pass and one optimizer update."""
 
     def training_step(self, batch: list[Tensor], batch_index: int) -> Tensor:
         return self.loss(batch[0])
@@ -71,7 +71,7 @@ class Benchmark(LightningModule):
 
 
 class Transformer(Benchmark):
-    """About ten million parameters, trained to copy."""
+    """A transformer of about ten million parameters that is trained to copy."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class Transformer(Benchmark):
 
 
 class Recurrent(Benchmark):
-    """An LSTM of 216,000 parameters, trained to copy."""
+    """An LSTM of 216,000 parameters that is trained to copy."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class Recurrent(Benchmark):
 
 
 class Vectors(Benchmark):
-    """Nothing but tensors, whose sum of squares is the loss: hardly more than the memory that a step reads."""
+    """Plain tensors whose sum of squares is the loss, so that a step costs hardly more than reading them."""
 
     def __init__(self, count: int, size: int) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ class Vectors(Benchmark):
 
 
 class Steps(Callback):
-    """The seconds of each batch."""
+    """Callback that measures the CPU seconds of each batch."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -124,7 +124,7 @@ class Steps(Callback):
 
 
 def small_step(monitored: bool) -> float:
-    """Seconds a step of the tutorial's network, 30 epochs of it."""
+    """Return the CPU seconds per step of the tutorial's network, over 30 epochs."""
     torch.manual_seed(0)
     callbacks = [GradientMonitor()] if monitored else []
     trainer = Trainer(**QUIET, max_epochs=30, callbacks=callbacks, gradient_clip_val=1.0)  # type: ignore[arg-type]
@@ -135,7 +135,7 @@ def small_step(monitored: bool) -> float:
 
 
 def monitor_ratio(network: Benchmark, pairs: int = 6) -> float:
-    """Time of steps with the monitor over that of steps without, in turns of ten; median over pairs of turns."""
+    """Return the time of steps with the monitor divided by that of steps without: the median over pairs of turns."""
     monitor, clock = Alternating(), Steps()
     rows = DataLoader(TensorDataset(torch.randint(0, 500, (4 * TURN * 2 * (pairs + 1), 128))), batch_size=4)
     trainer = Trainer(**QUIET, max_epochs=1, callbacks=[clock, monitor], gradient_clip_val=1.0)  # type: ignore[arg-type]
@@ -146,7 +146,7 @@ def monitor_ratio(network: Benchmark, pairs: int = 6) -> float:
 
 
 class Alternating(GradientMonitor):
-    """A monitor that is on in every other turn of ten steps, in one of which it measures the weights' change."""
+    """A monitor that is on in every other turn of ten steps."""
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: object) -> None:
         if trainer.global_step // TURN % 2:
@@ -158,14 +158,28 @@ class Alternating(GradientMonitor):
 
 
 def ratio_of(ours: Callable[[], object], theirs: Callable[[], object], network: nn.Module, calls: int) -> float:
-    """Time of one over the other, in turns, on the same gradients; of twelve rounds, the least disturbed counts."""
+    """Return the time of one call divided by that of another on the same gradients, each the fastest of twelve rounds.
+
+    Args:
+        ours: clips the gradients.
+        theirs: clips them in torch's way.
+        network: network whose gradients are clipped.
+        calls: number of calls per round.
+    """
     drawn = [torch.randn_like(parameter) for parameter in network.parameters()]
     pairs = [(seconds_of(ours, network, drawn, calls), seconds_of(theirs, network, drawn, calls)) for _ in range(12)]
     return min(own for own, _ in pairs) / min(other for _, other in pairs)
 
 
 def seconds_of(clip: Callable[[], object], network: nn.Module, drawn: list[Tensor], calls: int) -> float:
-    """Seconds that so many calls take, each of which clips gradients as they were drawn."""
+    """Return the CPU seconds of several calls, each on fresh copies of the same gradients.
+
+    Args:
+        clip: clips the gradients of the network.
+        network: network whose gradients are clipped.
+        drawn: the gradients.
+        calls: number of calls.
+    """
     seconds = 0.0
     for _ in range(calls):
         for parameter, gradient in zip(network.parameters(), drawn, strict=True):
@@ -177,13 +191,13 @@ def seconds_of(clip: Callable[[], object], network: nn.Module, drawn: list[Tenso
 
 
 def clipper_of(name: str) -> Clipper:
-    """The clipper of a method in :data:`METHODS`."""
+    """Return the clipper of a method in :data:`METHODS`."""
     settings = METHODS[name]
     return make_clipper("groups" if "groups" in settings else name.partition(",")[0], **settings)
 
 
 def clip_in_place(clipper: Clipper, network: nn.Module) -> Callable[[], None]:
-    """What the callback does at each step, for a Trainer's callback without the Trainer."""
+    """Return what the callback does at each step, as a function that needs no Trainer."""
     callback, module = ClipGradients(clipper), Regressor(network)
     trainer, optimizer = Trainer(**QUIET), torch.optim.SGD(network.parameters())  # type: ignore[arg-type]
     trainer.strategy.optimizers = [optimizer]
@@ -192,7 +206,7 @@ def clip_in_place(clipper: Clipper, network: nn.Module) -> Callable[[], None]:
 
 
 def torch_clipping(name: str, parameters: list[nn.Parameter]) -> Callable[[], object]:
-    """What torch does for the same method: clipping of elements for ``value``, of the norm for all others."""
+    """Return torch's clipping for a method: of elements for ``value``, of the norm for all others."""
     if name == "value":
         return lambda: nn.utils.clip_grad_value_(parameters, 1.0)
     order = METHODS[name].get("order", 2.0)
@@ -200,7 +214,7 @@ def torch_clipping(name: str, parameters: list[nn.Parameter]) -> Callable[[], ob
 
 
 def clipper_table(network: nn.Module, calls: int) -> dict[str, float]:
-    """Time of each method over that of torch's own clipping, on the same gradients."""
+    """Return the time of each method divided by that of torch's own clipping, on the same gradients."""
     parameters, ratios = list(network.parameters()), {}
     for name in METHODS:
         ours, theirs = clip_in_place(clipper_of(name), network), torch_clipping(name, parameters)
@@ -215,9 +229,9 @@ def print_table(title: str, columns: list[str], rows: dict[str, list[str]]) -> N
 
 
 def print_monitor(networks: dict[str, Benchmark]) -> bool:
-    """Measure the monitor and print its table; return whether a limit is passed."""
+    """Measure the monitor, and print its table; return whether a limit is exceeded."""
     pairs = [(small_step(False), small_step(True)) for _ in range(8)]
-    small = min(on for _, on in pairs) / min(off for off, _ in pairs)  # the least disturbed of each
+    small = min(on for _, on in pairs) / min(off for off, _ in pairs)  # the fastest of each
     monitored = {"the tutorial's network": small} | {name: monitor_ratio(n) for name, n in networks.items()}
     cells = {name: [f"{ratio:.2f}", f"{MONITOR_LIMIT:g}"] for name, ratio in monitored.items()}
     print_table("gradient monitor on / off", ["here", "limit"], cells)
@@ -225,7 +239,7 @@ def print_monitor(networks: dict[str, Benchmark]) -> bool:
 
 
 def print_clippers(networks: dict[str, Benchmark]) -> bool:
-    """Measure the clippers and print their table; return whether a limit is passed."""
+    """Measure the clippers, and print their table; return whether a limit is exceeded."""
     tables = {"the tutorial's network": clipper_table(MLP(20), 100)}
     tables |= {name: clipper_table(networks[name], calls) for name, calls in CALLS.items()}
     cells = {name: [f"{table[name]:.2f}" for table in tables.values()] for name in METHODS}
@@ -238,7 +252,7 @@ TABLES = {"monitor": print_monitor, "clippers": print_clippers}
 
 
 def main() -> int:
-    """Measure all and print the tables."""
+    """Measure everything, and print the tables."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
@@ -253,7 +267,7 @@ def main() -> int:
 
 
 def limit_of(method: str) -> float:
-    """Return the limit of a method's time over torch's."""
+    """Return the limit of a method's time divided by torch's."""
     return 1.2 if method in {"norm", "value"} else 2.0
 
 

@@ -1,4 +1,4 @@
-"""The tutorial's training of many replicas in JAX: ``vmap`` over a jitted scan of all steps, whose norms are kept."""
+"""The tutorial's training of many replicas in JAX: ``vmap`` over a jitted scan of all steps that keeps their norms."""
 
 import time
 from typing import Any
@@ -11,7 +11,7 @@ ROWS, BATCH = 500, 32
 
 
 def seconds_of_jax(replicas: int, epochs: int) -> float:
-    """Seconds of one call, once it is compiled."""
+    """Return the seconds of one call after compilation."""
     import jax
     import jax.numpy as jnp
 

@@ -1,4 +1,4 @@
-"""Kills of commands (SIGKILL): what is left of them, and whether the same command, given again, completes the work."""
+"""Kills of commands by SIGKILL: the damage they leave, and whether repeating the command completes the work."""
 
 import os
 import random
@@ -22,8 +22,8 @@ from tests.conftest import ROOT
 
 RESUMED, EPOCHS, STEPS = 20, 60, 60 * 16
 TOKEN = "GRADCLIP_KILLED"  # environment variable that marks all processes of a command
-PATIENCE = 600.0  # seconds, on a machine that does other things too
-GONE_AFTER = 15.0  # seconds in which all processes of a killed command end
+PATIENCE = 600.0  # seconds; long enough for a busy machine
+GONE_AFTER = 15.0  # seconds until all processes of a killed command must have ended
 LIGHT = ("clip=norm", "figures=false", "log_model=false", "trainer.progress_bar=false")
 MULTIRUN = ("-m", "seed=0,1,2", "skip_finished=true")
 LAUNCHERS = {
@@ -42,13 +42,13 @@ VICTIMS = {
     launcher: (MAIN, GROUP if launcher in {"single", "basic", "vectorized"} else "worker", "tracking process")
     for launcher in LAUNCHERS
 }
-CREATION = "creation"  # of the database
-MOMENTS = (CREATION, "training", "training")  # after the first run began
+CREATION = "creation"  # while the database is created
+MOMENTS = (CREATION, "training", "training")  # "training" starts once the first run has begun
 Row = tuple[str, str]
 
 
 def resumed(folder: Path) -> Iterator[Row]:
-    """Kill a run again and again, resume it each time, and compare it with one that was left alone."""
+    """Kill and resume a run many times, and compare it with an undisturbed run."""
     client, source, killed = MlflowClient(f"sqlite:///{folder}/mlflow.db"), random.Random(0), 0
     settings = (*LIGHT, "trainer.max_epochs=1500")
     while killed < RESUMED:
@@ -69,7 +69,7 @@ def resumed(folder: Path) -> Iterator[Row]:
     yield f"points lost over {killed} kills (SIGKILL) at random moments, of {len(theirs):,}", str(len(theirs - mine))
     doubled = sum(len(client.get_metric_history(ours.info.run_id, key)) for key in ours.data.metrics) - len(mine)
     yield "points doubled", str(doubled)
-    yield "points and final numbers other than those of an undisturbed run", str(len(mine ^ theirs))
+    yield "points and final numbers that differ from an undisturbed run", str(len(mine ^ theirs))
 
 
 def _last_step(client: MlflowClient, folder: Path) -> int:
@@ -85,7 +85,7 @@ def _points(client: MlflowClient, run: Run) -> set[tuple[str, int, str]]:
 
 @dataclass(frozen=True)
 class Damage:
-    """What a kill has left behind, once the same command was given again: counts, of which each should be 0."""
+    """Damage that a kill leaves after the same command was repeated; each count should be 0."""
 
     processes: int
     points_lost: int
@@ -95,7 +95,7 @@ class Damage:
 
 
 def launched(folder: Path) -> Iterator[Row]:
-    """Kill commands of each launcher: their main process, a worker or the process group, and a tracking process."""
+    """Kill the main process, a worker or the process group, and a tracking process of commands of each launcher."""
     source, damages = random.Random(0), defaultdict[tuple[str, str], list[Damage]](list)
     for number, moment in enumerate(MOMENTS):
         for launcher, victims in VICTIMS.items():
@@ -125,19 +125,19 @@ def _one_kill(folder: Path, launcher: str, victim: str, moment: str, source: ran
     codes = _give_again(folder, settings, is_single=launcher == "single")
     damage = _damage(folder, len(left), {"0"} if launcher == "single" else {"0", "1", "2"})
     what = f"{launcher}, {victim}{missed} at {moment}: exit code {code}, all gone {seconds:.1f} s later"
-    print(f"{what}; given again: {codes}; {damage}", file=sys.stderr, flush=True)
+    print(f"{what}; repeated: {codes}; {damage}", file=sys.stderr, flush=True)
     return damage
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command that was started to be killed."""
+    """A running command that will be killed."""
 
     token: str
     process: "subprocess.Popen[bytes]"
 
     def processes(self, kind: str = "") -> list[psutil.Process]:
-        """All processes of it, whoever their parents are by now; those with a word in their command line."""
+        """Return all processes of the command whose command line contains a word, even if they were reparented."""
         return [process for process in psutil.process_iter() if self._has(process, kind)]
 
     def _has(self, process: psutil.Process, kind: str) -> bool:
@@ -178,7 +178,7 @@ def _wait(command: Command, condition: Callable[[], bool]) -> None:
 
 
 def _kill(command: Command, victim: str) -> bool:
-    """Kill a process of a command; whether there was one."""
+    """Kill a process of a command, and return whether there was one."""
     if command.process.poll() is not None:
         return False
     if victim in {MAIN, GROUP}:
@@ -192,7 +192,7 @@ def _kill(command: Command, victim: str) -> bool:
 
 
 def _give_again(folder: Path, settings: tuple[str, ...], is_single: bool) -> list[int]:
-    """Give a command again: a single run is resumed, or begun anew where there is nothing to resume."""
+    """Repeat a command and return its exit codes; a single run is resumed, or restarted if it cannot be resumed."""
     if not is_single:
         return [_start(folder, *settings).process.wait(PATIENCE)]
     if any(run.info.status == "FINISHED" for run in _runs(folder)):

@@ -1,7 +1,8 @@
-"""The league of clipping methods: each at its best threshold, on the same problems, with the same budget and seeds.
+"""League of clipping methods, each at its best threshold, on the same problems with the same budget and seeds.
 
-``python -m tests.benchmarks.league`` trains what ``docs/league.parquet`` does not have yet, in a quarter of an hour if
-that is everything, and writes table and figure of ``docs/league.md`` anew; it can be stopped and started at any time.
+``python -m tests.benchmarks.league`` trains the runs that are missing in ``docs/league.parquet``, and rewrites the
+tables and the figure of ``docs/league.md``. Training everything takes a quarter of an hour; it can be stopped and
+restarted at any time.
 """
 
 import argparse
@@ -22,24 +23,24 @@ from tests.benchmarks.league_problems import PROBLEMS, Problem
 SEEDS = 10
 CPU = torch.device("cpu")
 COLUMNS = ("problem", "method", "threshold", "seed", "validation", "test")
-Row = tuple[str, str, float, int, float, float]  # the errors are infinite where the run diverged
+Row = tuple[str, str, float, int, float, float]  # the errors are infinite if the run diverged
 
 
 def read_results(path: Path) -> pd.DataFrame:
-    """Return the results so far, one row for each run."""
+    """Return the results so far, one row per run."""
     return pd.read_parquet(path) if path.exists() else pd.DataFrame(columns=COLUMNS)
 
 
 def train_missing(
     path: Path, problems: Sequence[Problem], methods: Sequence[Method], seeds: int = SEEDS
 ) -> pd.DataFrame:
-    """Train what the results do not have, and add it to their file after each method.
+    """Train the runs that are missing in the results, and update their file after each method.
 
     Args:
         path: file of the results.
-        problems: to train on.
-        methods: to train with.
-        seeds: runs of each setting.
+        problems: problems to train on.
+        methods: methods to train with.
+        seeds: number of runs per setting.
     """
     results = read_results(path)
     for problem in problems:
@@ -59,13 +60,13 @@ def train_missing(
 
 
 def train(problem: Problem, method: Method, configs: dict[float, TrainConfig], seeds: int) -> Iterator[Row]:
-    """Train all thresholds and seeds of a method stacked; yield the errors of each run.
+    """Train all thresholds and seeds of a method stacked, and yield the errors of each run.
 
     Args:
-        problem: to train on.
-        method: to train with.
-        configs: its settings, by threshold.
-        seeds: runs of each.
+        problem: problem to train on.
+        method: method to train with.
+        configs: configs of the method, by threshold.
+        seeds: number of runs per threshold.
     """
     runs = [(threshold, seed) for threshold in configs for seed in range(seeds)]
     replicas = problem.replicas([configs[threshold].model_copy(update={"seed": seed}) for threshold, seed in runs])
@@ -79,7 +80,7 @@ def train(problem: Problem, method: Method, configs: dict[float, TrainConfig], s
 
 
 def main() -> None:
-    """Train what is missing, and write the page."""
+    """Train the missing runs, and write the page."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()

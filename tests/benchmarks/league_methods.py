@@ -1,4 +1,4 @@
-"""The methods of the league: for each the settings that are tried, the same number for all that have a threshold."""
+"""Methods of the league with the settings to try; all methods with a threshold have the same number of them."""
 
 import copy
 from collections.abc import Sequence
@@ -17,23 +17,23 @@ from tests.benchmarks.league_problems import Problem
 
 HALF_DECADES = tuple(10 ** (step / 2) for step in range(-3, 4))  # 0.03 to 30
 PERCENTILES = (1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0)
-NO_THRESHOLD = 0.0  # stands where there is none
-OUTPUT_FACTOR = 10.0  # of the output layer's threshold to that of the others (Graves 2013)
+NO_THRESHOLD = 0.0  # placeholder for methods without a threshold
+OUTPUT_FACTOR = 10.0  # threshold of the output layer relative to that of the others (Graves 2013)
 
 Unit = Literal["gradient", "ratio", "percentile", "rate", "none"]
 
 
 @dataclass(frozen=True)
 class Method:
-    """A way to train, and the settings of it that are tried.
+    """A clipping method or alternative, and the settings to try.
 
     Attributes:
-        name: in the tables.
-        option: of ``conf/clip``.
-        unit: of its threshold: that of gradients, which each problem has its own scale of; a ratio; a percentile; the
-            problem's learning rate; or none, where there is a single setting.
-        factor: of the thresholds tried to those of other methods with this unit.
-        fields: the settings of clipping that are multiples of the threshold, each with its multiple.
+        name: name in the tables.
+        option: option of ``conf/clip``.
+        unit: unit of the threshold: ``gradient``, relative to the scale of each problem; ``ratio``; ``percentile``;
+            ``rate``, relative to the learning rate of each problem; or ``none`` for a single setting.
+        factor: factor of the thresholds, relative to other methods with the same unit.
+        fields: clipping settings that are multiples of the threshold, each with its multiple.
         scales_target: whether the target is scaled.
     """
 
@@ -45,7 +45,7 @@ class Method:
     scales_target: bool = False
 
     def thresholds(self, problem: Problem) -> tuple[float, ...]:
-        """Return the thresholds that are tried on a problem, in ascending order."""
+        """Return the thresholds to try on a problem, in ascending order."""
         match self.unit:
             case "gradient":
                 return tuple(float(f"{problem.scale * self.factor * step:.3g}") for step in HALF_DECADES)
@@ -59,15 +59,15 @@ class Method:
                 return (NO_THRESHOLD,)
 
     def fits(self, config: TrainConfig) -> bool:
-        """Return whether the method exists for a problem: only numbers of a table can be scaled."""
+        """Return whether the method applies to a problem; only the numeric target of a table can be scaled."""
         return not self.scales_target or hasattr(config.data, "scale_target")
 
     def configs(self, problem: Problem, thresholds: Sequence[float]) -> dict[float, TrainConfig]:
-        """Return the settings of a run for each threshold; none where the method does not exist for the problem.
+        """Return the config of a run for each threshold; empty if the method does not apply to the problem.
 
         Args:
-            problem: to train on.
-            thresholds: of :meth:`thresholds`.
+            problem: problem to train on.
+            thresholds: thresholds of :meth:`thresholds`.
         """
         base = compose_config([*problem.overrides, f"clip={self.option}"])
         return {one: self._config(base, one, problem) for one in thresholds} if self.fits(base) else {}
@@ -110,7 +110,7 @@ METHODS = (
 
 
 class LimitDerivative(torch.autograd.Function):
-    """The identity, whose derivative is limited to [-limit, limit] during backward; works under ``torch.vmap``."""
+    """Identity whose derivative is clipped to [-limit, limit] during backward; works under ``torch.vmap``."""
 
     generate_vmap_rule = True
 
@@ -121,20 +121,20 @@ class LimitDerivative(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], _output: Tensor) -> None:
-        """Keep the limit."""
+        """Save the limit for the backward pass."""
         ctx.save_for_backward(inputs[1])
 
     @staticmethod
     def backward(ctx: Any, derivative: Tensor) -> tuple[Tensor, None]:
-        """Return the limited derivative."""
+        """Return the clipped derivative."""
         (limit,) = ctx.saved_tensors
         return derivative.clamp(-limit, limit), None
 
 
 def limit_during_backward(replica: Replica) -> Replica:
-    """Return a replica of ``clip=activation`` that can be stacked: the limits are buffers of its layers.
+    """Return a replica of ``clip=activation`` that can be stacked, with the limits as buffers of its layers.
 
-    The callback of an ordinary run, :class:`gradclip.ClipActivations`, has hooks that act on one training at a time.
+    The hooks of :class:`gradclip.ClipActivations`, which ordinary runs use, act on one training at a time.
     """
     clip, network = replica.config.clip.model_dump(), copy.deepcopy(replica.network)
     layers = [layer for layer in network.modules() if [*layer.parameters(recurse=False)]]
@@ -145,7 +145,7 @@ def limit_during_backward(replica: Replica) -> Replica:
             Unrolling(layer, partial(_limit_state, layer))
         else:
             layer.register_forward_hook(_limit_output)
-    none = compose_config(["clip=none"]).clip  # what is left to do after backward
+    none = compose_config(["clip=none"]).clip  # nothing is clipped after the backward pass
     return replace(replica, network=network, config=replica.config.model_copy(update={"clip": none}))
 
 

@@ -1,4 +1,4 @@
-"""The tables and the figure of ``docs/league.md``, from the results alone."""
+"""Tables and figure of ``docs/league.md``, made from stored results."""
 
 from collections.abc import Callable, Sequence
 from math import isfinite, isinf
@@ -17,19 +17,19 @@ from tests.benchmarks.league_problems import PROBLEMS
 from tests.benchmarks.league_standings import NEAR, Standing, Standings, standings_of
 
 BEGIN, END = "<!-- league:begin -->", "<!-- league:end -->"
-LARGEST_REGRET = 30.0  # that the figure shows
-HIGHLIGHTED = 6  # methods of clipping that have a colour in the profile: the best ones
+LARGEST_REGRET = 30.0  # end of the figure's axis
+HIGHLIGHTED = 6  # clipping methods with a colour in the profile, best first
 WITHOUT_CLIPPING = tuple(method.name for method in METHODS if method.option == "none")
 WITH_DECADES = frozenset(method.name for method in METHODS if method.unit not in {"percentile", "none"})
 
 
 def write_page(results: pd.DataFrame, docs: Path) -> None:
-    """Put the tables between the markers of ``league.md``, and draw ``league.png``.
+    """Write the tables between the markers of ``league.md``, and draw ``league.png``.
 
-    They have the problems on which all methods have been trained; the others would compare some with a few.
+    Problems on which some method has not been trained yet are omitted.
 
     Args:
-        results: one row for each run.
+        results: results with one row per run.
         docs: folder of the page.
     """
     methods = {method.name for method in METHODS if not method.scales_target}
@@ -46,7 +46,7 @@ def write_page(results: pd.DataFrame, docs: Path) -> None:
 
 
 def tables(standings: Standings) -> str:
-    """Return the tables in Markdown: the summary, the regrets, and the chosen thresholds; the first method on top."""
+    """Return Markdown tables of the summary, the regrets and the chosen thresholds, in the order of the methods."""
     problems = [problem.name for problem in PROBLEMS if any(problem.name in own for own in standings.values())]
     heads = ("median regret", "worst", f"within {NEAR:g}", "diverged, chosen", "diverged, all", "decades")
     summary = _table(heads, {method: _summary(method, own) for method, own in standings.items()})
@@ -115,7 +115,7 @@ def _worst(own: dict[str, Standing]) -> float:
 
 
 def _decades(method: str, own: dict[str, Standing]) -> list[float]:
-    """Return the decades on each problem where some threshold keeps the runs from diverging."""
+    """Return the decades of the threshold on each problem for which they are known."""
     found = [one.decades for one in own.values()] if method in WITH_DECADES else []
     return [decades for decades in found if isfinite(decades)]
 
@@ -126,11 +126,11 @@ def _median_decades(method: str, own: dict[str, Standing]) -> str:
 
 
 def plot(figure: Figure, standings: Standings) -> None:
-    """Plot the profile of regrets on top, and below how often each method diverged and how sensitive it is.
+    """Plot the profile of regrets above the divergence and the sensitivity of each method.
 
     Args:
         figure: an empty figure.
-        standings: the method of the first row on top.
+        standings: standings of the methods, from top to bottom.
     """
     figure.set_layout_engine("constrained")
     panels = figure.subplot_mosaic("AA;BC", height_ratios=[1.0, 1.15])
@@ -140,7 +140,7 @@ def plot(figure: Figure, standings: Standings) -> None:
 
 
 def plot_profile(axes: Axes, standings: Standings) -> None:
-    """Plot for each method the share of its problems on which the regret is at most so large (Dolan & Moré 2002)."""
+    """Plot the performance profile of each method: its share of problems by largest regret (Dolan & Moré 2002)."""
     clipping = [method for method in standings if method not in WITHOUT_CLIPPING]
     colored = [*clipping[:HIGHLIGHTED], *(method for method in WITHOUT_CLIPPING if method in standings)]
     for method in sorted(standings, key=lambda method: method in colored):
@@ -152,7 +152,7 @@ def plot_profile(axes: Axes, standings: Standings) -> None:
             axes.ecdf(regrets, color=PALE, linewidth=1.2, zorder=1)
     axes.plot([], [], color=PALE, linewidth=1.2, label="other methods")
     axes.set(xscale="log", xlim=(1, LARGEST_REGRET), xlabel="regret: test error as a multiple of the best method's")
-    axes.set(title="Problems on which the regret is at most so large", ylabel="share of the problems")
+    axes.set(title="Problems with at most this regret", ylabel="share of the problems")
     axes.xaxis.set_major_locator(FixedLocator([1, 1.2, 1.5, 2, 3, 5, 10, 20, 30]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -161,7 +161,7 @@ def plot_profile(axes: Axes, standings: Standings) -> None:
 
 
 def plot_divergence(axes: Axes, standings: Standings) -> None:
-    """Plot for each method which share of its runs diverged: at the chosen thresholds, and at all."""
+    """Plot the share of diverged runs of each method, at the chosen thresholds and at all thresholds."""
     for row, own in enumerate(standings.values()):
         chosen, every = (
             float(np.mean([getattr(one, name) for one in own.values()])) for name in ("diverged", "diverged_of_all")
@@ -176,7 +176,7 @@ def plot_divergence(axes: Axes, standings: Standings) -> None:
 
 
 def plot_sensitivity(axes: Axes, standings: Standings) -> None:
-    """Plot for each method over how many decades the threshold is as good as the best, on each problem."""
+    """Plot over how many decades the threshold of each method is as good as the best, on each problem."""
     for row, (method, own) in enumerate(standings.items()):
         if decades := _decades(method, own):
             spread = np.linspace(-0.25, 0.25, len(decades))
@@ -185,14 +185,14 @@ def plot_sensitivity(axes: Axes, standings: Standings) -> None:
         else:
             reason = "diverged at every threshold" if method in WITH_DECADES else "no threshold in decades"
             axes.text(0.0, row, reason, color=GREY, fontsize=9, va="center")
-    axes.set(title="How exact the threshold must be", xlabel=f"decades within a factor of {NEAR:g} of its best")
-    axes.plot([], [], "o", color=ORANGE, markersize=4, label="a problem")
+    axes.set(title="Range of good thresholds", xlabel=f"decades within a factor of {NEAR:g} of the best")
+    axes.plot([], [], "o", color=ORANGE, markersize=4, label="one problem")
     axes.plot([], [], color=BLACK, linewidth=2, label="median")
     _rows(axes, [""] * len(standings))
 
 
 def _rows(axes: Axes, labels: Sequence[str]) -> None:
-    """Label the rows, the first on top, and place the legend below."""
+    """Label the rows, the first one at the top, and place the legend below."""
     axes.set_yticks(range(len(labels)), labels, fontsize=10)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)

@@ -1,4 +1,4 @@
-"""The problems of the league: data, network, optimizer and budget of each, the same for every method."""
+"""Problems of the league: each fixes the data, network, optimizer and budget for all methods."""
 
 import copy
 import math
@@ -25,22 +25,22 @@ from gradclip.stacked.replicas import Replica
 from gradclip.training.components import describe_network
 from gradclip.training.examples import build_data
 
-HELD_OUT = 200  # rows of a made table that choose; as many again test, three times
+HELD_OUT = 200  # validation rows of a synthetic table; there are three times as many test rows
 SEQUENCES = ("data.validation_sequences=1000", "data.test_sequences=1000", "trainer.max_epochs=1")
 RECURRENT = (*SEQUENCES, "trainer.batch_size=20", "model.hidden_size=20")
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A problem, and where its thresholds are looked for.
+    """A problem, and the scale of its thresholds.
 
     Attributes:
-        name: of the problem.
-        overrides: its settings, but for clipping and seed.
-        scale: a threshold in the unit of its gradients, around which thresholds are tried.
-        solved: an error from which the problem counts as solved: smaller ones count as this one.
-        output_layer: pattern of the names of its parameters.
-        build: makes the data of a run.
+        name: name of the problem.
+        overrides: settings of the problem, except clipping and seed.
+        scale: a threshold in the unit of the gradients, around which thresholds are tried.
+        solved: error at which the problem counts as solved; smaller errors are raised to this one.
+        output_layer: pattern that matches the parameter names of the output layer.
+        build: builds the data of a run.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Problem:
     build: Callable[[TrainConfig], TrainingData] = build_data
 
     def replicas(self, configs: Sequence[TrainConfig]) -> list[Replica]:
-        """Return the trainings of some settings; those of one seed share data and initial weights."""
+        """Return the replicas of several configs; those with the same seed share data and initial weights."""
         of_seed: dict[int, Replica] = {}
         for config in configs:
             if config.seed not in of_seed:
@@ -62,7 +62,7 @@ class Problem:
         return [replace(of_seed[config.seed], config=config) for config in configs]
 
     def _data(self, config: TrainConfig, built: Sequence[TrainingData]) -> TrainingData:
-        """Return the data of a seed, which orders the rows of a table in its own way, and draws its own sequences."""
+        """Return the data of a seed, which determines the order of a table's rows, or the sequences."""
         if not built or not isinstance(built[0], TabularData):
             return self.build(config)
         data = copy.copy(built[0])
@@ -71,19 +71,19 @@ class Problem:
 
 
 def friedman(config: TrainConfig) -> TabularData:
-    """Friedman's first function a hundred times as large, with noise of Student's t (2 degrees of freedom)."""
+    """Return Friedman's first function times 100, with noise from Student's t distribution (2 degrees of freedom)."""
     inputs, target = make_friedman1(1200, noise=0.0, random_state=0)
     return _in_table("Friedman", inputs, 100 * target + 30 * np.random.default_rng(0).standard_t(2, 1200), config)
 
 
 def millions(config: TrainConfig) -> TabularData:
-    """Sixty columns, of which ten matter, and a target in millions."""
+    """Return sixty columns, ten of them informative, and a target in millions."""
     inputs, target = make_regression(1200, 60, n_informative=10, noise=20.0, random_state=0)
     return _in_table("millions", inputs, 1e4 * target, config)
 
 
 def label_noise(config: TrainConfig) -> TabularData:
-    """Four classes, of which a quarter of the rows has another's label."""
+    """Return four classes in which a quarter of the rows has a random label."""
     inputs, classes = make_classification(
         1200, 20, n_informative=8, n_classes=4, n_clusters_per_class=1, flip_y=0.25, random_state=0
     )
@@ -102,7 +102,7 @@ def _in_table(name: str, inputs: np.ndarray, target: np.ndarray, config: TrainCo
 
 
 def backwards(config: TrainConfig) -> SequenceData:
-    """Words of five letters, each to be written backwards after a cue."""
+    """Return words of five letters that must be repeated backwards after a cue."""
     data = build_data(config)
     assert isinstance(data, SequenceData)
     assert isinstance(config.data, RecallTask)
@@ -118,14 +118,14 @@ def backwards(config: TrainConfig) -> SequenceData:
 
 
 class Transformer(nn.Module):
-    """A decoder of one block, with learned positions: each character sees those before it.
+    """A causal transformer of one block with learned positions.
 
     Args:
         in_features: number of different characters.
         out_features: number of classes.
-        width: of the states.
-        heads: of the attention.
-        steps: longest sequence.
+        width: size of the states.
+        heads: number of attention heads.
+        steps: length of the longest sequence.
     """
 
     def __init__(self, in_features: int, out_features: int, width: int = 16, heads: int = 2, steps: int = 32) -> None:

@@ -1,4 +1,4 @@
-"""How each method of the league stands on each problem: chosen by validation rows, reported on test rows."""
+"""Standings of the methods of the league: thresholds are chosen on validation rows, errors reported on test rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,23 +11,23 @@ import pandas as pd
 from gradclip.arrays import Floats
 from gradclip.compare.statistics import CONFIDENCE, RESAMPLES, Estimate
 
-NEAR = 1.1  # a threshold is as good as the best one if its error is at most so many times as large
+NEAR = 1.1  # a threshold is as good as the best if its error is at most this many times as large
 
 
 @dataclass(frozen=True)
 class Standing:
-    """A method on a problem, at the threshold that its validation rows choose.
+    """The results of a method on a problem, at the threshold chosen on validation rows.
 
     Attributes:
-        threshold: the chosen one.
-        is_lowest: whether no smaller one was tried.
-        is_highest: whether no larger one was tried.
-        test: error of each seed on test rows, ``[seeds]``; infinite where the run diverged.
-        regret: its median as a multiple of that of the best method, with an interval over pairs of one seed.
-        diverged: share of the runs that diverged at the chosen threshold.
-        diverged_of_all: the same over all thresholds.
-        near: thresholds in a row around the best on test rows whose median is as good, the lowest and the highest;
-            NaN where at every threshold half of the runs diverged.
+        threshold: the chosen threshold.
+        is_lowest: whether no smaller threshold was tried.
+        is_highest: whether no larger threshold was tried.
+        test: error of each seed on test rows, ``[seeds]``; infinite if the run diverged.
+        regret: median error divided by that of the best method, with an interval over pairs of the same seed.
+        diverged: share of diverged runs at the chosen threshold.
+        diverged_of_all: share of diverged runs over all thresholds.
+        near: lowest and highest of the consecutive thresholds around the best one on test rows whose median is as good;
+            NaN if at least half of the runs diverged at every threshold.
     """
 
     threshold: float
@@ -41,7 +41,7 @@ class Standing:
 
     @property
     def decades(self) -> float:
-        """Decades of thresholds over which the median stays as good as its best; NaN if all diverged."""
+        """Decades of thresholds over which the median is as good as the best; NaN if ``near`` is NaN."""
         return log10(self.near[1] / self.near[0])
 
 
@@ -49,12 +49,12 @@ Standings = dict[str, dict[str, Standing]]  # by method and problem
 
 
 class Errors(NamedTuple):
-    """The errors of a method on a problem; infinite where a run diverged.
+    """The errors of a method on a problem; infinite if a run diverged.
 
     Attributes:
-        thresholds: in ascending order.
-        validation: on validation rows, ``[thresholds, seeds]``.
-        test: on test rows, ``[thresholds, seeds]``.
+        thresholds: thresholds in ascending order.
+        validation: errors on validation rows, ``[thresholds, seeds]``.
+        test: errors on test rows, ``[thresholds, seeds]``.
     """
 
     thresholds: list[float]
@@ -63,7 +63,7 @@ class Errors(NamedTuple):
 
     @classmethod
     def of(cls, runs: pd.DataFrame, solved: float) -> "Errors":
-        """Return the errors of some runs, those below what counts as solved being equal to it."""
+        """Return the errors of some runs, with smaller errors raised to the one that counts as solved."""
         wide = runs.pivot(index="threshold", columns="seed").clip(lower=solved)
         return cls([*wide.index], wide["validation"].to_numpy(), wide["test"].to_numpy())
 
@@ -77,8 +77,8 @@ def standings_of(results: pd.DataFrame, solved: Mapping[str, float]) -> Standing
     """Return the standings of all methods.
 
     Args:
-        results: one row for each run.
-        solved: for each problem an error from which it is solved: smaller ones count as this one.
+        results: results with one row per run.
+        solved: error at which each problem counts as solved; smaller errors are raised to this one.
     """
     standings: Standings = {method: {} for method in results.method.unique()}
     for problem, runs in results.groupby("problem", sort=False):
@@ -92,11 +92,11 @@ def standings_of(results: pd.DataFrame, solved: Mapping[str, float]) -> Standing
 
 
 def regret(errors: Floats, best: Floats) -> Estimate:
-    """Return the ratio of two medians over the same seeds, with a bootstrap interval that draws pairs of one seed.
+    """Return the ratio of two medians over the same seeds, with a bootstrap interval over pairs of the same seed.
 
     Args:
-        errors: ``[seeds]``.
-        best: those of the best method.
+        errors: errors of the method, ``[seeds]``.
+        best: errors of the best method, ``[seeds]``.
     """
     drawn = np.random.default_rng(0).integers(len(errors), size=(RESAMPLES, len(errors)))
     value = float(np.median(errors) / np.median(best))
@@ -122,7 +122,7 @@ def _standing(errors: Errors, best: Floats) -> Standing:
 
 
 def _near(thresholds: Sequence[float], medians: Floats) -> tuple[float, float]:
-    """Return the ends of the thresholds in a row around the best whose median is as good; NaN if none is finite."""
+    """Return the ends of the thresholds around the best one that are as good in a row; NaN if no median is finite."""
     low = high = int(np.argmin(medians))
     limit = NEAR * medians[low]
     if np.isinf(limit):

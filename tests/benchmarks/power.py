@@ -1,7 +1,7 @@
-"""What comparing runs of one seed gains, and how often it errs: ``python -m tests.benchmarks.power`` prints tables.
+"""Power and error rate of paired comparisons: ``python -m tests.benchmarks.power`` prints Markdown tables.
 
-Errors are made up as stored runs have them: log-normal, with a rank correlation of 0.56 between two settings over the
-same seeds (the median of stored runs). A setting that is worse loses to a better one in 70% of all pairs of runs.
+The errors are simulated after stored runs: log-normal, with a rank correlation of 0.56 between two settings over the
+same seeds (the median of stored runs). A worse setting loses to a better one in 70% of all pairs of runs.
 """
 
 import argparse
@@ -19,28 +19,28 @@ from gradclip.config.schema import BATCHES
 from gradclip.diagnosis.conditions import EQUIVALENCE_FACTOR
 
 RANK_CORRELATION = 0.56
-CORRELATION = 2 * sin(pi * RANK_CORRELATION / 6)  # of normal variables with that rank correlation
-SHIFT = norm.ppf(0.7) * sqrt(2)  # by which a worse setting is worse, in standard deviations of a run
+CORRELATION = 2 * sin(pi * RANK_CORRELATION / 6)  # of normal variables with this rank correlation
+SHIFT = norm.ppf(0.7) * sqrt(2)  # of the logarithmic error of a worse setting, in standard deviations of a run
 LEVEL = 1 - statistics.CONFIDENCE
 SEEDS, GROUPS, TRIALS = (5, 6, 10, 20), 5, 1000
-ARMS = 7  # of a confirmation, the advice among them
-RULES = {  # seeds in all at each look, and the level there
+ARMS = 7  # of a confirmation, including the advice
+RULES = {  # total number of seeds and significance level at each look
     f"seeds=auto: {', '.join(map(str, BATCHES))}": (BATCHES, batch_levels(BATCHES)),
     "the same looks, each at 5%": (BATCHES, [LEVEL] * len(BATCHES)),
     **{f"{seeds} seeds, one look": ((seeds,), [LEVEL]) for seeds in BATCHES},
 }
 
-Procedure = Callable[[Floats], Floats]  # from errors, [seeds, groups], to p-values of the best group with each
+Procedure = Callable[[Floats], Floats]  # from errors, [seeds, groups], to p-values of the best group against each
 
 
 def made_errors(generator: np.random.Generator, seeds: int, shifts: Sequence[float], diverged: float = 0.0) -> Floats:
-    """Return errors ``[seeds, groups]``.
+    """Return simulated errors, ``[seeds, groups]``.
 
     Args:
-        generator: of random numbers.
-        seeds: runs of each group.
-        shifts: of each group, in standard deviations of the logarithm.
-        diverged: share of runs that diverge, whatever the seed.
+        generator: random number generator.
+        seeds: number of runs per group.
+        shifts: shift of each group, in standard deviations of the logarithm.
+        diverged: share of runs that diverge, independently of the seed.
     """
     of_seed, of_run = generator.normal(size=(seeds, 1)), generator.normal(size=(seeds, len(shifts)))
     errors = np.exp(sqrt(CORRELATION) * of_seed + sqrt(1 - CORRELATION) * of_run + np.array(shifts))
@@ -48,18 +48,18 @@ def made_errors(generator: np.random.Generator, seeds: int, shifts: Sequence[flo
 
 
 def best_of(errors: Floats) -> int:
-    """Return the group that a comparison calls the best: that of the best median."""
+    """Return the index of the group with the best median, as a comparison chooses it."""
     medians = np.median(np.minimum(errors, statistics.HUGE), axis=0)
     return int(np.lexsort((np.mean(rankdata(errors, axis=None).reshape(errors.shape), axis=0), medians))[0])
 
 
 def sign_flips(errors: Floats) -> Floats:
-    """What gradclip does where groups share seeds."""
+    """Return the p-values of gradclip's test if groups share seeds."""
     return statistics.paired_p_values(errors, best_of(errors))
 
 
 def all_pairs(errors: Floats) -> Floats:
-    """What gradclip does where they do not: Mann-Whitney, Holm over all pairs."""
+    """Return the p-values of gradclip's test if groups do not share seeds: Mann-Whitney, Holm over all pairs."""
     pairs = [*combinations(range(errors.shape[1]), 2)]
     first, second = zip(*pairs, strict=True)
     adjusted = statistics.holm(mannwhitneyu(errors[:, first], errors[:, second]).pvalue.tolist())
@@ -71,11 +71,11 @@ def all_pairs(errors: Floats) -> Floats:
 
 
 def best_with_rest(errors: Floats) -> Floats:
-    """What forgets that the best was chosen by the same errors: Wilcoxon's signed ranks, Holm over the others."""
+    """Return the p-values of Wilcoxon's tests, Holm over the others, which ignore how the best was chosen."""
     p_values, best = np.ones(errors.shape[1]), best_of(errors)
     others = [group for group in range(errors.shape[1]) if group != best]
     logarithms = np.log(np.minimum(errors, statistics.HUGE))
-    method = "auto" if np.isfinite(errors).all() else "approx"  # with ties SciPy tries permutations, which takes long
+    method = "auto" if np.isfinite(errors).all() else "approx"  # with ties, "auto" uses slow permutations
     tests = wilcoxon(logarithms[:, [best]] - logarithms[:, others], method=method, axis=0).pvalue
     p_values[others] = statistics.holm(np.nan_to_num(tests, nan=1.0).tolist())
     return p_values
@@ -91,12 +91,12 @@ PROCEDURES: dict[str, Procedure] = {
 def false_claims(
     procedure: Procedure, seeds: int, worse: int = 0, diverged: float = 0.0, trials: int = TRIALS
 ) -> float:
-    """Return how often the best is called better than a group that is as good.
+    """Return how often the best group is called better than a group that is equally good.
 
     Args:
-        procedure: that is judged.
-        seeds: runs of each group.
-        worse: number of groups, of five, that really are worse, by three times the usual shift.
+        procedure: procedure to judge.
+        seeds: number of runs per group.
+        worse: number of the five groups that are truly worse, by three times the usual shift.
         diverged: share of runs that diverge.
         trials: number of simulated comparisons.
     """
@@ -110,12 +110,12 @@ def false_claims(
 
 
 def power(procedure: Procedure, seeds: int, groups: int, trials: int = TRIALS) -> float:
-    """Return how often the best group is found and told from one that is worse in 70% of pairs of runs.
+    """Return how often the best group is found, and shown to be better than a group that loses in 70% of pairs of runs.
 
     Args:
-        procedure: that is judged.
-        seeds: runs of each group.
-        groups: of which the first is the best and the others are equally worse; the share is the mean over the others.
+        procedure: procedure to judge.
+        seeds: number of runs per group.
+        groups: number of groups; the first is the best, the others are equally worse, and the result is their mean.
         trials: number of simulated comparisons.
     """
     generator, found = np.random.default_rng(seeds), 0.0
@@ -129,8 +129,8 @@ def equivalence(seeds: int, factor: float, trials: int = TRIALS) -> float:
     """Return how often two groups are called equally good.
 
     Args:
-        seeds: runs of each group.
-        factor: by which the errors of one really are larger; within a seed they scatter by 10% around it.
+        seeds: number of runs per group.
+        factor: true ratio of the errors; within a seed the ratios scatter by 10% around it.
         trials: number of simulated comparisons.
     """
     generator = np.random.default_rng(seeds)
@@ -141,12 +141,12 @@ def equivalence(seeds: int, factor: float, trials: int = TRIALS) -> float:
 def confirmed(
     looks: Sequence[int], levels: Sequence[float], shifts: Sequence[float], trials: int = TRIALS
 ) -> tuple[float, float]:
-    """Return how often a confirmation tells its first arm from any other, and how many seeds it takes.
+    """Return how often a confirmation finds a difference between its first arm and any other, and its mean seeds.
 
     Args:
-        looks: seeds in all after each batch; it stops as soon as every arm is told from the first.
-        levels: below which a p-value is significant, at each look.
-        shifts: of each arm, in standard deviations of the logarithm.
+        looks: total number of seeds after each batch; the confirmation stops once all other arms differ significantly.
+        levels: significance level at each look.
+        shifts: shift of each arm, in standard deviations of the logarithm.
         trials: number of simulated confirmations.
     """
     generator, pairs = np.random.default_rng(len(looks)), [(0, arm) for arm in range(1, len(shifts))]
@@ -154,15 +154,15 @@ def confirmed(
     for _ in range(trials):
         errors = made_errors(generator, looks[-1], shifts)
         for seeds, level in zip(looks, levels, strict=True):
-            told = planned_tests(errors[:seeds], pairs)[1] < level
-            if told.all():
+            significant = planned_tests(errors[:seeds], pairs)[1] < level
+            if significant.all():
                 break
-        claims, taken = claims + bool(told.any()), taken + seeds
+        claims, taken = claims + bool(significant.any()), taken + seeds
     return claims / trials, taken / trials
 
 
 def rows() -> Iterator[tuple[str, list[float]]]:
-    """Yield the rows of the table: what is measured, and the share at each number of seeds."""
+    """Yield the rows of the first table: the name of a quantity, and its value for each number of seeds."""
     for name, procedure in PROCEDURES.items():
         yield f"power, 2 groups: {name}", [power(procedure, seeds, 2) for seeds in SEEDS]
         yield f"power, 5 groups: {name}", [power(procedure, seeds, GROUPS) for seeds in SEEDS]
@@ -177,7 +177,7 @@ def rows() -> Iterator[tuple[str, list[float]]]:
 
 
 def rows_of_batches() -> Iterator[tuple[str, list[float]]]:
-    """Yield the rows of the second table: a rule when to look, its errors, its power, and the seeds that it takes."""
+    """Yield the rows of the second table: the name of a rule, its error rates, its power, and its numbers of seeds."""
     for name, (looks, levels) in RULES.items():
         error_of_one, _ = confirmed(looks, levels, [0.0, 0.0])
         error_of_all, _ = confirmed(looks, levels, [0.0] * ARMS)

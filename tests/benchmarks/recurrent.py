@@ -1,7 +1,7 @@
-"""How often recurrent networks solve their tasks with and without clipping, over seeds: tables and figures.
+"""Success rates of recurrent networks with and without clipping, over seeds.
 
-``python tests/benchmarks/recurrent.py`` prints the tables of docs/recurrent.md; exit code 1 if a claim does not hold.
-``python tests/benchmarks/recurrent.py --figures FOLDER`` draws its figures as well. About half an hour.
+``python tests/benchmarks/recurrent.py`` prints the tables of docs/recurrent.md, which takes about half an hour. The
+exit code is 1 if a claim does not hold. With ``--figures FOLDER`` it also draws the figures of that page.
 """
 
 import argparse
@@ -25,24 +25,24 @@ from gradclip.plots.heat_maps import plot_time_heat_map
 from gradclip.plots.style import BLUE, RED, draw
 from gradclip.training.outcome import Summary
 
-SOLVE = ("data.steps_per_epoch=250", "trainer.stop_when_solved=true")  # a look at the test sequences every 250 updates
+SOLVE = ("data.steps_per_epoch=250", "trainer.stop_when_solved=true")  # scores the test sequences every 250 updates
 CLIPPINGS = {"none": ("clip=none",), "norm 1": ("clip=norm", "clip.value=1")}
 THRESHOLDS = (0.01, 0.3, 1, 3, 10, 30)
 LENGTHS = (10, 20, 30, 40)
-FADED = 1e-6  # norms below it look the same
+FADED = 1e-6  # smaller norms get the same colour
 Wish = Callable[["Successes"], bool]
 
 
 @dataclass(frozen=True)
 class Successes:
-    """How many of several runs succeeded."""
+    """The number of runs that succeeded."""
 
     count: int
     runs: int
 
     @classmethod
     def of(cls, summaries: Sequence[Summary], success: Callable[[Summary], bool]) -> "Successes":
-        """Count the runs with success."""
+        """Count the successful runs."""
         return cls(sum(map(success, summaries)), len(summaries))
 
     @property
@@ -52,18 +52,18 @@ class Successes:
 
 
 def at_least(share: float) -> Wish:
-    """At least so many of the runs succeed."""
+    """Return a check that at least this share of the runs succeeds."""
     return lambda successes: successes.count >= share * successes.runs
 
 
 def at_most(share: float) -> Wish:
-    """At most so many do."""
+    """Return a check that at most this share of the runs succeeds."""
     return lambda successes: successes.count <= share * successes.runs
 
 
 @dataclass(frozen=True)
 class Row:
-    """Runs over several seeds, what counts as success in them, and how often that is expected."""
+    """Runs over several seeds, with the criterion of success and the expected success rate."""
 
     overrides: tuple[str, ...]
     seeds: int
@@ -73,17 +73,17 @@ class Row:
 
 
 def solved(summary: Summary) -> bool:
-    """The data's own mark was reached: under 1% error on 10,000 unseen sequences."""
+    """Return whether the mark of the task was reached: an error below 1% on 10,000 unseen sequences."""
     return bool(summary.solved)
 
 
 def learned(summary: Summary) -> bool:
-    """The final error is at most half of the baseline's."""
+    """Return whether the run learned, and its final error is below half of the baseline's."""
     return summary.outcome == "learned" and summary.scores["test"] < 1 / 12
 
 
 def diverged(summary: Summary) -> bool:
-    """Training ended in NaN."""
+    """Return whether the run diverged."""
     return summary.outcome == "diverged"
 
 
@@ -98,7 +98,7 @@ SLOWER = ("+experiment=recurrent_norm_scaling", "optimizer.lr=0.1", "trainer.max
 
 
 def run_all(pool: ProcessPoolExecutor, overrides: Sequence[str], seeds: int) -> list[Summary]:
-    """The same run over several seeds."""
+    """Train the same run over several seeds."""
     return list(pool.map(train_once, [tuple(overrides)] * seeds, range(seeds)))
 
 
@@ -109,7 +109,7 @@ def format_successes(successes: Successes) -> str:
 
 
 def table_of_claims(pool: ProcessPoolExecutor) -> bool:
-    """Print the first table; return whether all in it is as expected."""
+    """Print the first table; return whether all rates are as expected."""
     print("| run | success | seeds | 95% interval | steps, median |\n|---|---|---|---|---|")
     right = True
     for row in ROWS:
@@ -122,7 +122,10 @@ def table_of_claims(pool: ProcessPoolExecutor) -> bool:
 
 
 def table_of_thresholds(pool: ProcessPoolExecutor) -> bool:
-    """Print how often each threshold solves temporal order at a smaller rate; the best must lie between the ends."""
+    """Print how often each threshold solves temporal order at a smaller learning rate.
+
+    Return whether a threshold between the ends is clearly the best.
+    """
     print("\n| `clip.value` | solved | 95% interval |\n|---|---|---|")
     counts = []
     for threshold in THRESHOLDS:
@@ -134,7 +137,7 @@ def table_of_thresholds(pool: ProcessPoolExecutor) -> bool:
 
 
 def rates_by_length(pool: ProcessPoolExecutor) -> dict[str, list[Successes]]:
-    """Print and return how often temporal order is solved in 3,000 updates, by length."""
+    """Print and return the rates at which temporal order is solved in 3,000 updates, by length."""
     print("\n| steps T | none | 95% interval | norm 1 | 95% interval |\n|---|---|---|---|---|")
     rates: dict[str, list[Successes]] = {name: [] for name in CLIPPINGS}
     for length in LENGTHS:
@@ -147,7 +150,7 @@ def rates_by_length(pool: ProcessPoolExecutor) -> dict[str, list[Successes]]:
 
 
 def plot_rates(figure: Figure, rates: dict[str, list[Successes]]) -> None:
-    """Share of runs that solved the task against length, with confidence intervals."""
+    """Plot the share of runs that solved the task by length, with confidence intervals."""
     axes = figure.subplots()
     for (name, of_name), color in zip(rates.items(), (RED, BLUE), strict=True):
         rate, low, high = np.array([successes.rate for successes in of_name]).T
@@ -159,7 +162,7 @@ def plot_rates(figure: Figure, rates: dict[str, list[Successes]]) -> None:
 
 
 def plot_through_time(figure: Figure) -> None:
-    """Gradients on their way back through time: vanishing, exploding, and held."""
+    """Plot gradients by time step that vanish, explode, and have a constant norm."""
     from reference import configure
 
     from gradclip.training.components import build_components
@@ -184,7 +187,7 @@ def plot_through_time(figure: Figure) -> None:
 
 
 def main() -> int:
-    """Run all and print the tables."""
+    """Train all runs, and print the tables."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--figures", type=Path)
     folder = parser.parse_args().figures

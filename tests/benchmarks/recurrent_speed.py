@@ -1,6 +1,6 @@
-"""What a training step of recurrent networks costs here, as ratios measured side by side.
+"""Cost of a training step of recurrent networks, as ratios measured side by side.
 
-``python tests/benchmarks/recurrent_speed.py`` prints a table in Markdown; exit code 1 if a limit is passed.
+``python tests/benchmarks/recurrent_speed.py`` prints a Markdown table. The exit code is 1 if a limit is exceeded.
 """
 
 import sys
@@ -33,7 +33,7 @@ SETTINGS = (
 
 
 def pipeline_step() -> float:
-    """Seconds a step of the pipeline, with all its telemetry: clipping, both monitors, fresh sequences."""
+    """Return the seconds per step of the pipeline with clipping, both monitors and fresh sequences."""
     with tempfile.TemporaryDirectory() as folder:
         parts: Components = build_components(configure(SETTINGS), Path(folder))
         parts.trainer.limit_val_batches = 0
@@ -43,7 +43,7 @@ def pipeline_step() -> float:
 
 
 def plain_step() -> float:
-    """Seconds a step of a plain loop: the same network, sequences, loss, clipping and optimizer."""
+    """Return the seconds per step of a plain loop with the same network, sequences, loss, clipping and optimizer."""
     task, network, loss = TASKS["temporal_order"](LENGTH), RNN(6, 4, hidden_size=HIDDEN), nn.CrossEntropyLoss()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
     generator = np.random.default_rng(0)
@@ -58,7 +58,7 @@ def plain_step() -> float:
 
 
 def drawing(name: str) -> float:
-    """Seconds that one batch of a task takes to make."""
+    """Return the seconds that generating one batch of a task takes."""
     task = TASKS[name](LENGTH)
     times = []
     for number in range(50):

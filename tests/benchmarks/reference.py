@@ -1,7 +1,8 @@
-"""The tutorial's three runs, and one of a smaller rate, over 40 seeds: a table in Markdown, with published numbers.
+"""Check of the tutorial's three runs, and of one with a smaller learning rate, over 40 seeds.
 
-Exit code 1 if a median lies outside its band, for the tutorial's runs that of an independent implementation over 2,000
-seeds, or if a run of the tutorial without clipping does not diverge: ``python tests/benchmarks/reference.py``.
+``python tests/benchmarks/reference.py`` prints a Markdown table with the published numbers. The exit code is 1 if a
+median lies outside its reference band, or if a run of the tutorial without clipping does not diverge. The bands of the
+tutorial's runs come from an independent implementation over 2,000 seeds.
 """
 
 import multiprocessing
@@ -25,7 +26,7 @@ SEEDS = range(40)
 
 
 class Reference(NamedTuple):
-    """A run of the tutorial's network: how it is started, its published errors, and the bands of the medians."""
+    """A run of the tutorial's network: its overrides, its published errors, and the bands of its medians."""
 
     overrides: tuple[str, ...]
     published: str
@@ -43,7 +44,7 @@ REFERENCES = (
 
 
 def configure(overrides: Sequence[str]) -> TrainConfig:
-    """Compose the settings of an untracked run as the command does."""
+    """Return the config of an untracked run, composed as the command does it."""
     register_resolvers()
     quietly = ["tracking=none", "figures=false", "trainer.progress_bar=false"]
     with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
@@ -51,7 +52,7 @@ def configure(overrides: Sequence[str]) -> TrainConfig:
 
 
 def train_once(overrides: tuple[str, ...], seed: int) -> Summary:
-    """Train one run with the pipeline of the command, untracked."""
+    """Train one untracked run with the pipeline of the command."""
     from gradclip.training.job import Job
     from gradclip.training.pipeline import train
 
@@ -60,7 +61,7 @@ def train_once(overrides: tuple[str, ...], seed: int) -> Summary:
 
 
 def describe(errors: list[float]) -> str:
-    """Median, and 5th to 95th percentile; a run that diverged is the worst."""
+    """Return the median, and the 5th and 95th percentiles, as text; diverged runs rank last."""
     if np.isnan(errors).all():
         return "nan in all"
     low, median, high = np.percentile(np.nan_to_num(errors, nan=np.inf), [5, 50, 95])
@@ -68,14 +69,14 @@ def describe(errors: list[float]) -> str:
 
 
 def lies_in(errors: list[float], band: tuple[float, float]) -> bool:
-    """Whether the median lies in its band; all diverged where there is none."""
+    """Return whether the median lies in its band; without a band, whether all runs diverged."""
     if np.isnan(band).all():
         return bool(np.isnan(errors).all())
     return bool(band[0] <= np.median(np.nan_to_num(errors, nan=np.inf)) <= band[1])
 
 
 def main() -> int:
-    """Run all and print the table."""
+    """Train all runs, and print the table."""
     rows, right = [], True
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(os.cpu_count(), mp_context=spawn) as pool:

@@ -1,7 +1,7 @@
-"""What is lost when things go wrong: real kills, a real server that goes away, many writers, nonsense as input.
+"""Data loss under failures: killed processes, server outages, concurrent writers, and invalid input.
 
-``python -m tests.benchmarks.robustness`` prints a table in Markdown; exit code 1 if anything was lost. A word or two of
-``resumed launched outages writers fuzz`` choose a part.
+``python -m tests.benchmarks.robustness`` prints a Markdown table. The exit code is 1 if anything was lost. Arguments
+from ``resumed launched outages writers fuzz`` select parts.
 """
 
 import os
@@ -28,11 +28,11 @@ from tests.support.fuzzing import attempt, fuzzed_line, malformed_files, table_o
 from tests.support.mlflow_server import Server
 
 LINES, WRITERS, OUTAGES = 200, 16, (1, 10, 60)
-POINTS, PARAMETERS = 2500, 230  # of each of many writers
+POINTS, PARAMETERS = 2500, 230  # of each writer
 
 
 def outages(folder: Path) -> Iterator[Row]:
-    """Kill the server while a run writes a point every 20 ms, and start it again."""
+    """Kill and restart the server while a run writes a point every 20 ms."""
     server = Server(folder)
     server.start()
     for seconds in OUTAGES:
@@ -62,7 +62,7 @@ def _write_for(seconds: float, run: TrackedRun, written: int) -> int:
 
 
 def writers(folder: Path) -> Iterator[Row]:
-    """Let many processes write to one store that does not exist yet."""
+    """Write from many processes to one store that does not exist yet."""
     store = Store(f"sqlite:///{folder}/mlflow.db", str(folder / "artifacts"), "writers")
     with ProcessPoolExecutor(WRITERS, mp_context=get_context("spawn")) as pool:
         outcomes = list(pool.map(_write_one, [store] * WRITERS, range(WRITERS)))
@@ -93,7 +93,7 @@ def _write_one(store: Store, number: int) -> str:
 
 
 def fuzz(folder: Path) -> Iterator[Row]:
-    """Try overrides and files that nobody means, and train one epoch with what fits."""
+    """Try random overrides and malformed files, and train one epoch with those that are accepted."""
     lines = [fuzzed_line(random.Random(seed)) for seed in range(LINES)]
     yield from _try_out(folder / "lines", "fuzzed override lines", lines)
     tables = []
@@ -119,7 +119,7 @@ def _try_out(folder: Path, what: str, tries: list[list[str]]) -> Iterator[Row]:
     yield f"tracebacks of {len(tries)} {what} ({refused} refused in one line, {trained} trained)", str(bad)
     runs = MlflowClient(f"sqlite:///{folder}/mlflow.db").search_runs(["1"])
     whole = sum(run.info.status == "FINISHED" and keys.OUTCOME in run.data.tags for run in runs)
-    yield "runs half written by them", str(abs(trained - whole) + len(runs) - whole)
+    yield "incomplete runs that they left", str(abs(trained - whole) + len(runs) - whole)
 
 
 def _train_tracked(config: TrainConfig, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The pictures of MLflow's pages in docs/mlflow.md, ``python -m tests.benchmarks.screenshots``; needs Chromium."""
+"""Screenshots of MLflow's pages for docs/mlflow.md: ``python -m tests.benchmarks.screenshots`` (needs Chromium)."""
 
 import subprocess
 import sys
@@ -20,11 +20,11 @@ RUNS = (
 )
 CALM = """document.querySelector("[aria-label='Hide banner']").click()
 document.head.append(Object.assign(document.createElement('style'), {textContent: '.modebar {display: none}'}))"""
-DRAWING_TIME = 3.0  # seconds that charts take to come to rest
+DRAWING_TIME = 3.0  # seconds until charts stop moving
 
 
 def main() -> None:
-    """Train, serve, take the pictures."""
+    """Train the runs, serve the store, and take the screenshots."""
     with tempfile.TemporaryDirectory() as name:
         for overrides in RUNS:
             train(Path(name), *overrides)
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def train(folder: Path, *overrides: str) -> None:
-    """Train into a store of the pictures' own."""
+    """Train into a store that only the screenshots use."""
     store = (f"tracking.uri=sqlite:///{folder}/mlflow.db", f"tracking.artifacts={folder}/artifacts")
     folders = (f"hydra.run.dir={folder}/run", f"hydra.sweep.dir={folder}/multirun")
     command = [sys.executable, str(PROJECT_ROOT / "src" / "train.py"), *overrides, *store, *folders]
@@ -44,7 +44,7 @@ def train(folder: Path, *overrides: str) -> None:
 
 
 def take(browser: Browser, name: str, address: str, height: int, is_ready: Callable[[], Any]) -> None:
-    """Save what a page shows, without what a mouse would make go away."""
+    """Save a screenshot of a page without its banner and tool bars."""
     browser.driver.set_window_size(1500, height)
     browser.open(address)
     browser.wait(is_ready)

@@ -1,7 +1,7 @@
-"""What tracking and telemetry cost, as ratios measured side by side: a table in Markdown.
+"""Cost of tracking and telemetry, as ratios measured side by side.
 
-``python tests/benchmarks/speed.py``. All quantities are measured in turn, several times over, and medians compared, so
-that a busy machine slows both sides of a ratio.
+``python tests/benchmarks/speed.py`` prints a Markdown table. All quantities are measured in turn, several times, and
+their medians are compared, so that a busy machine slows both sides of a ratio.
 """
 
 import os
@@ -45,14 +45,14 @@ print(time.perf_counter() - start)
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """How long a call takes."""
+    """Return how long a call takes."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
 def in_turn(works: dict[str, Callable[[], float]], rounds: int = ROUNDS) -> dict[str, float]:
-    """Medians of several measurements, taken in turn, after one that is thrown away."""
+    """Return medians of several measurements, taken in turn after a discarded first round."""
     times: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds + 1):
         for name, work in works.items():
@@ -61,7 +61,7 @@ def in_turn(works: dict[str, Callable[[], float]], rounds: int = ROUNDS) -> dict
 
 
 def python(*arguments: str, uri: str = "") -> str:
-    """Run Python in a new process and return what it printed."""
+    """Run Python in a new process, and return its output."""
     environment = os.environ | ({"MLFLOW_TRACKING_URI": uri} if uri else {})
     return subprocess.run(
         [sys.executable, *arguments], cwd=PROJECT_ROOT, env=environment, check=True, capture_output=True, text=True
@@ -69,7 +69,7 @@ def python(*arguments: str, uri: str = "") -> str:
 
 
 def compose_main_job(uri: str, folder: str, *overrides: str) -> TrainConfig:
-    """The settings of the main job, tracked into a store of its own, and overrides."""
+    """Return the config of the main job with its own store and further overrides."""
     register_resolvers()
     options = [f"tracking.uri={uri}", f"tracking.artifacts={folder}/artifacts", "trainer.progress_bar=false"]
     with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
@@ -77,7 +77,12 @@ def compose_main_job(uri: str, folder: str, *overrides: str) -> TrainConfig:
 
 
 def fits(config: TrainConfig, folder: str) -> dict[str, Callable[[], float]]:
-    """The fit as the command does it, all points in the store, and the same without logger and telemetry."""
+    """Return measurements of the fit as the command does it, with all points stored, and without logger and telemetry.
+
+    Args:
+        config: config of the run.
+        folder: folder of the run.
+    """
     from gradclip.tracking.logger import RunLogger
     from gradclip.training.components import build_components
     from gradclip.training.job import Job
@@ -108,7 +113,7 @@ def fits(config: TrainConfig, folder: str) -> dict[str, Callable[[], float]]:
 
 
 def commands(uri: str, folder: str) -> dict[str, Callable[[], float]]:
-    """The whole main job, and what nobody could save of it."""
+    """Return measurements of the whole main job, and of the parts that cannot be avoided: imports and the loop."""
     places = (f"tracking.artifacts={folder}/artifacts", f"hydra.run.dir={folder}/runs/${{now:%H-%M-%S-%f}}")
     return {
         "command": lambda: seconds(lambda: python("src/train.py", *MAIN_JOB, *places, uri=uri)),
@@ -118,7 +123,7 @@ def commands(uri: str, folder: str) -> dict[str, Callable[[], float]]:
 
 
 def answers() -> dict[str, Callable[[], float]]:
-    """What must come at once, because somebody waits at the keyboard."""
+    """Return measurements of interactive responses, which must be fast."""
 
     def timed(*arguments: str, **environment: str) -> Callable[[], float]:
         settings = os.environ | environment
@@ -135,7 +140,7 @@ def answers() -> dict[str, Callable[[], float]]:
 
 
 def main() -> int:
-    """Measure all and print the table; exit code 1 if a limit is passed."""
+    """Measure everything, and print the table; the exit code is 1 if a limit is exceeded."""
     with tempfile.TemporaryDirectory() as folder:
         uri = f"sqlite:///{folder}/mlflow.db"
         fit = in_turn(fits(compose_main_job(uri, folder), folder))

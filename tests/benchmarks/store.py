@@ -1,7 +1,7 @@
-"""What it costs to store one run, in SQLite and through a server: a table in Markdown.
+"""Cost of storing one run, in SQLite and through a server.
 
-``python tests/benchmarks/store.py``. Processor time is counted, of this process and of the server, since it hardly
-changes on a busy machine. ``docs/many-runs.md`` computes with it.
+``python tests/benchmarks/store.py`` prints a Markdown table with the CPU time of this process and of the server, which
+hardly changes on a busy machine. ``docs/many-runs.md`` uses these numbers.
 """
 
 import os
@@ -33,7 +33,7 @@ FEW, MANY = 816, 6000  # points of a run
 
 
 def store_call_by_call(store: Store, count: int) -> None:
-    """Store a run as training does, without its files."""
+    """Store a run without its files, in the way training does."""
     from gradclip.tracking.backend.operations import backend_of
 
     backend = backend_of(store)
@@ -46,7 +46,7 @@ def store_call_by_call(store: Store, count: int) -> None:
 
 
 def store_at_once(store: Store, count: int) -> None:
-    """Store a run whose curves are written at its end, without its files."""
+    """Store a run without its files, with all curves written at its end."""
     from gradclip.tracking.backend import delivery
 
     points = Curve(np.arange(count // 6), np.full(count // 6, 0.5))
@@ -62,7 +62,7 @@ def store_at_once(store: Store, count: int) -> None:
 
 
 def store_together(store: Store, count: int) -> None:
-    """Store as many runs as the vectorized launcher writes together, without their files."""
+    """Store a batch of runs without their files, as many as the vectorized launcher writes together."""
     from gradclip.tracking.backend.together import perform_together
 
     points = Curve(np.arange(count // 6), np.full(count // 6, 0.5))
@@ -84,13 +84,13 @@ def store_together(store: Store, count: int) -> None:
 
 
 def processor_seconds() -> float:
-    """What this process and those it started have used."""
+    """Return the CPU time of this process and its child processes."""
     children = [child.cpu_times() for child in psutil.Process().children(recursive=True)]
     return time.process_time() + sum(float(times.user + times.system) for times in children)
 
 
 def cost_of_run(store_run: Callable[[], None]) -> float:
-    """Processor seconds of storing one run: the least of several rounds."""
+    """Return the CPU seconds of storing one run, the minimum of several rounds."""
     costs = []
     for _ in range(ROUNDS):
         start = processor_seconds()
@@ -100,7 +100,7 @@ def cost_of_run(store_run: Callable[[], None]) -> float:
 
 
 def rows() -> Iterator[tuple[str, float, float]]:
-    """For each kind of store: processor seconds of a run, points in a processor second."""
+    """Yield the name of each kind of store, the CPU seconds per run, and the further points per CPU second."""
     with tempfile.TemporaryDirectory() as folder:
         store = Store(f"sqlite:///{folder}/mlflow.db", f"{folder}/artifacts", "gradclip")
         yield ("SQLite", *measure(partial(store_call_by_call, store)))
@@ -113,17 +113,17 @@ def rows() -> Iterator[tuple[str, float, float]]:
 
 
 def measure(store_run: Callable[[int], None]) -> tuple[float, float]:
-    """Processor seconds of a run, points in a processor second."""
+    """Return the CPU seconds per run, and the further points per CPU second."""
     store_run(FEW)
     few, many = cost_of_run(partial(store_run, FEW)), cost_of_run(partial(store_run, MANY))
     return few, (MANY - FEW) / (many - few)
 
 
 def main() -> int:
-    """Measure and print."""
+    """Measure, and print the table."""
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     what = f"a run of {len(PARAMETERS)} parameters and {FEW} points"
-    print(f"| {what} | processor time, ms | further points in a processor second |")
+    print(f"| {what} | CPU time, ms | further points per CPU second |")
     print("|---|---|---|")
     for name, run, rate in rows():
         print(f"| {name} | {1000 * run:.0f} | {rate:,.0f} |", flush=True)

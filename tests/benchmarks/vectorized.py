@@ -1,9 +1,9 @@
-"""What a sweep costs under ``hydra/launcher=vectorized``, against single runs and other launchers: Markdown tables.
+"""Cost of a sweep under ``hydra/launcher=vectorized``, compared with single runs and other launchers.
 
-``python -m tests.benchmarks.vectorized`` takes about ten minutes on two idle cores; ``python -m
-tests.benchmarks.vectorized 1 10 100`` has the second table up to 100 replicas only. Everything is tracked, into one
-store that was made before. Basic and joblib launcher are measured on a dozen jobs and extrapolated from what one more
-job takes.
+``python -m tests.benchmarks.vectorized`` prints Markdown tables, which takes about ten minutes on two idle cores. With
+``python -m tests.benchmarks.vectorized 1 10 100`` the second table ends at 100 replicas. Everything is tracked in one
+existing store. The basic and joblib launchers are measured on a dozen jobs, and extrapolated from the time of one more
+job.
 """
 
 import json
@@ -35,19 +35,19 @@ from tests.benchmarks.speed import compose_main_job, seconds
 REPLICAS = (1, 10, 100, 1000, 4000)
 SEEDS = 20
 SETTINGS = 20
-SINGLE_RUNS = 3  # of which the mean is taken
+SINGLE_RUNS = 3  # averaged
 CPU = torch.device("cpu")
-JOBS = 12  # of the other launchers, beyond a first
+JOBS = 12  # further jobs of the other launchers
 
 
 class Commands:
-    """The command with a store and a folder of its own, and the seconds it may take."""
+    """The train command with its own store and folder, and a timeout in seconds."""
 
     def __init__(self, folder: Path, timeout: float | None = None) -> None:
         self.folder, self.timeout = folder, timeout
 
     def seconds(self, *overrides: str) -> float:
-        """How long one call of the command takes, from cold."""
+        """Return how long one call of the command takes from a cold start."""
         places = [
             f"tracking.artifacts={self.folder}/artifacts",
             f"hydra.run.dir={self.folder}/runs/${{now:%H-%M-%S-%f}}",
@@ -59,15 +59,15 @@ class Commands:
         return seconds(lambda: call(check=True, capture_output=True))
 
     def single(self) -> float:
-        """The tutorial's run."""
+        """Return the seconds of the tutorial's run."""
         return self.seconds("clip=norm", "clip.value=1.0")
 
     def vectorized(self, settings: int, seeds: int, *overrides: str) -> float:
-        """A multirun of thresholds and seeds."""
+        """Return the seconds of a stacked multirun of thresholds and seeds."""
         return self.seconds("-m", "hydra/launcher=vectorized", *grid(settings, seeds), *overrides)
 
     def one_more_job(self, launcher: str, *overrides: str) -> float:
-        """What one job more takes another launcher."""
+        """Return the seconds that one more job takes with another launcher."""
         first, more = (
             self.seconds("-m", f"hydra/launcher={launcher}", *grid(jobs, 1), *overrides) for jobs in (2, 2 + JOBS)
         )
@@ -75,7 +75,7 @@ class Commands:
 
 
 def grid(settings: int, seeds: int) -> tuple[str, ...]:
-    """Thresholds of the norm, and seeds."""
+    """Return the overrides for several thresholds of the norm and several seeds."""
     thresholds = ",".join(f"{0.5 * (1 + number):g}" for number in range(settings))
     return "clip=norm", f"clip.value={thresholds}", f"seed=range({seeds})"
 
@@ -102,13 +102,13 @@ def cost_by_number(commands: Commands, numbers: tuple[int, ...]) -> None:
     for number in numbers:
         seeds = min(number, SEEDS)
         taken = commands.vectorized(number // seeds, seeds)
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024  # of the largest process so far
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024  # largest process so far
         print(f"| {number:,} | {taken:.1f} | {1000 * taken / number:.0f} | {peak:,.0f} |", flush=True)
 
 
 def where_time_goes(folder: Path, total: float) -> None:
-    """Print the third table: the parts of 400 runs, one after the other in one process."""
-    torch.set_num_threads(1)  # as the command does: the other processor writes
+    """Print the third table: the parts of 400 runs, measured one after the other in one process."""
+    torch.set_num_threads(1)  # as the command does, since the other core writes
     keep_freed_memory()
     configs, parent = settings_of_all(folder), Parent(str(folder / "parts"), "parts", {})
     jobs = [Job(config, (), Path(parent.folder, str(number)), number, parent) for number, config in enumerate(configs)]
@@ -133,7 +133,7 @@ def where_time_goes(folder: Path, total: float) -> None:
 
 
 def settings_of_all(folder: Path) -> list[TrainConfig]:
-    """The settings of 400 runs."""
+    """Return the configs of 400 runs."""
     base = compose_main_job(f"sqlite:///{folder}/mlflow.db", str(folder))
     return [
         base.model_copy(update={"seed": seed, "clip": base.clip.model_copy(update={"value": 0.5 * (1 + setting)})})
@@ -143,11 +143,11 @@ def settings_of_all(folder: Path) -> list[TrainConfig]:
 
 
 def main() -> int:
-    """Print the tables; exit code 1 if 400 runs take longer than 8 single ones."""
+    """Print the tables; the exit code is 1 if 400 runs take longer than 8 single runs."""
     numbers = tuple(map(int, sys.argv[1:])) or REPLICAS
     with tempfile.TemporaryDirectory() as name:
         commands = Commands(Path(name))
-        commands.single()  # makes the store
+        commands.single()  # creates the store
         vectorized = compare_launchers(commands)
         limit = 8 * commands.single()
         cost_by_number(commands, numbers)

@@ -1,4 +1,4 @@
-"""Advice by the real command, from real runs."""
+"""Advice by the command on trained runs."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ SHORT = ("figures=false", "log_model=false", "trainer.max_epochs=3")
 
 @pytest.fixture(scope="module")
 def clipped(train: Command) -> str:
-    """The id of a run whose steps are all clipped."""
+    """Return the id of a run whose steps are all clipped."""
     done = train("clip=norm", "clip.value=1.0", "tracking.experiment=advised", *SHORT)
     found = re.search(r"Run: .*\((\w+)\)", done.stdout)
     assert found is not None, done.stderr
     return found[1]
 
 
-def test_a_clipped_run_is_told_its_rate_thresholds_and_control_arms(advise: Command, clipped: str) -> None:
+def test_a_clipped_run_gets_thresholds_and_control_arms(advise: Command, clipped: str) -> None:
     done = advise(f"run={clipped}", "seeds=3", "probe=false")
     assert done.returncode == 0, done.stderr
     assert "clip=norm changed 100% of the steps, so it acts like a smaller learning rate" in done.stdout
@@ -47,19 +47,19 @@ def test_a_run_that_exploded_is_probed_and_the_advice_confirmed(
 ) -> None:
     exploded = train("clip=none", "seed=40", "data.samples=200", "trainer.max_epochs=8", *SHORT[:2])
     assert "diverged" in exploded.stdout
-    done = advise("confirm=true", "seeds=6", timeout=900)  # fewer can tell nothing
+    done = advise("confirm=true", "seeds=6", timeout=900)  # with fewer seeds, no difference can be significant
     assert done.returncode == 0, done.stderr
     assert re.match(r"Try .*:\n    python src/train\.py .*\n  Why: MSE .* on the test rows", done.stdout)
     assert "A probe tried " in done.stdout
     assert "original: python src/train.py -m data.samples=200" in done.stdout
     assert re.search(r"Advised vs\. original, median [\d.]+ vs\. diverged: the advice helps\.", done.stdout)
     *_, sentence, command = done.stdout.splitlines()
-    assert re.fullmatch(r"Use .*: median [\d.]+ on test rows where the run as it was diverged.*\.", sentence)
+    assert re.fullmatch(r"Use .*: median [\d.]+ on test rows, while the original settings diverged.*\.", sentence)
     assert command.startswith("    python src/train.py ")
     trained = runs("tags.seed = '1003' and params.data.samples = '200'")
     assert {run.data.tags[keys.OUTCOME] for run in trained} >= {"diverged", "learned"}
     assert len(trained) >= 5
-    again = advise("probe=false")  # the last run is the user's, neither one of the probe nor an arm
+    again = advise("probe=false")  # the last run is never a probe run or an arm
     assert "Outcome of none samples=200 max_epochs=8 seed=40: diverged." in again.stdout
     assert "no basis for a threshold" in again.stdout
 
@@ -112,7 +112,9 @@ BAD = [
 
 @pytest.mark.usefixtures("clipped")
 @pytest.mark.parametrize(("overrides", "message"), BAD, ids=[" ".join(overrides) for overrides, _ in BAD])
-def test_a_mistake_is_told_in_one_line(advise: Command, store_folder: Path, overrides: list[str], message: str) -> None:
+def test_a_mistake_is_reported_in_one_line(
+    advise: Command, store_folder: Path, overrides: list[str], message: str
+) -> None:
     before = folders(store_folder)
     assert_told_in_one_line(advise(*overrides), message)
     assert folders(store_folder) == before

@@ -1,4 +1,4 @@
-"""Comparing by the real command, and at the end of a real multirun by itself."""
+"""Comparison by the command, and at the end of a multirun."""
 
 import re
 import subprocess
@@ -28,7 +28,7 @@ def test_a_multirun_ends_with_a_comparison(
     assert multirun.returncode == 0, multirun.stderr
     assert "final/mse_test of 6 runs" in multirun.stdout
     assert "Best median: norm=10.0" in multirun.stdout
-    assert "Runs that repeat another with the same seed were left out: 2; the newest counts." in multirun.stdout
+    assert "Ignored older runs with the settings and seed of a newer run: 2." in multirun.stdout
     stored = {entry.path for entry in client.list_artifacts(parent_of(runs), "comparison")}
     assert {f"comparison/{name}" for name in ("comparison.md", "groups.csv", "pairs.csv", "figures")} <= stored
     figures = {entry.path for entry in client.list_artifacts(parent_of(runs), "comparison/figures")}
@@ -36,7 +36,7 @@ def test_a_multirun_ends_with_a_comparison(
 
 
 @pytest.mark.usefixtures("multirun")
-def test_the_command_compares_what_a_filter_finds_and_stores_it_as_a_run(
+def test_the_command_compares_the_runs_of_a_filter_and_stores_the_comparison_as_a_run(
     compare: Command, client: MlflowClient
 ) -> None:
     done = compare("runs=tags.clip LIKE 'norm=1%' AND tags.seed LIKE '7_'", "target=1e5", "figures=false")
@@ -54,9 +54,11 @@ def test_a_parent_and_a_list_of_runs_can_be_compared(compare: Command, runs: Sea
     done = compare(f"runs=[{ids}]", "figures=false", "metric=final/mse_train")
     assert done.returncode == 0, done.stderr
     assert "final/mse_train of 2 runs on regression: a list" in done.stdout
-    assert "there is nothing to compare it with" in done.stdout
+    assert "there is no other group to compare it with" in done.stdout
     done = compare(f"runs={parent_of(runs)}", "figures=false", "by=[clip.name]")
-    assert "Groups mix runs that differ in more than the seed: clip.value; add them to by=." in done.stdout
+    assert (
+        "Some groups mix runs that differ in more than the seed. Add these settings to by=: clip.value." in done.stdout
+    )
 
 
 BAD = [
@@ -72,9 +74,9 @@ BAD = [
 ]
 
 
-@pytest.mark.usefixtures("multirun")  # that there is a store
+@pytest.mark.usefixtures("multirun")  # the store must exist
 @pytest.mark.parametrize(("overrides", "message"), BAD, ids=[" ".join(overrides) for overrides, _ in BAD])
-def test_a_mistake_is_told_in_one_line(
+def test_a_mistake_is_reported_in_one_line(
     compare: Command, store_folder: Path, overrides: list[str], message: str
 ) -> None:
     before = folders(store_folder)

@@ -1,4 +1,4 @@
-"""Comparisons of runs in a real SQLite store, with the files they write."""
+"""Comparisons of runs in a real SQLite store, and the files that they write."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ NAN = float("nan")
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """Six seeds each: a good threshold, a bad one, one that diverges in half of the runs, and no clipping."""
+    """Return a store with four groups of six seeds: a good, a bad and a half-diverging threshold, and no clipping."""
     folder = tmp_path_factory.mktemp("compared")
     store, parent = make_store(folder), Parent(str(folder), "clip.value=1,5,50 seed=range(6)", {})
     for seed in SEEDS:
@@ -73,7 +73,7 @@ def test_tables_sentences_and_files(store: Store, tmp_path: Path) -> None:
     assert {row[0] for row in pairs.rows} == {"norm=1.0"}
     sentences = verdicts(found)
     assert sentences[0] == "Best: norm=1.0, median 12.5; significantly better than every other group tested."
-    assert "Runs that failed or have not ended were left out: 1." in sentences
+    assert "Ignored runs that failed or have not finished: 1." in sentences
     markdown = (tmp_path / "comparison.md").read_text()
     assert "| norm=1.0 | norm=50.0 | 1.00 |" in markdown
     assert "sign-flip" in markdown
@@ -89,7 +89,7 @@ def test_tables_sentences_and_files(store: Store, tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_curves_target_and_files_are_of_the_validation_rows(tmp_path: Path) -> None:
+def test_curves_target_and_files_use_the_validation_rows(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     for threshold, on_validation, on_test in (("1.0", [9.0, 4.0, 2.0], 8.0), ("5.0", [9.0, 8.0, 5.0], 3.0)):
         for seed in range(2):
@@ -121,7 +121,7 @@ def test_groups_without_a_significant_difference_are_reported(tmp_path: Path) ->
     assert any(line.startswith("No significant difference between norm=") for line in verdicts(found))
 
 
-def test_the_next_best_of_many_groups_without_a_significant_difference_are_named(tmp_path: Path) -> None:
+def test_only_the_next_best_of_many_groups_without_a_significant_difference_are_named(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     for index in range(6):
         for seed in (0, 1):
@@ -129,7 +129,7 @@ def test_the_next_best_of_many_groups_without_a_significant_difference_are_named
     found = verdicts(compare(store, "gradclip", tmp_path / "out", draw=False))
     (sentence,) = (line for line in found if line.startswith("No significant difference"))
     others = "norm=1.0, norm=2.0, norm=3.0 and 2 more"
-    assert sentence.startswith(f"No significant difference between norm=0.0 and {others}; ")
+    assert sentence.startswith(f"No significant difference between norm=0.0 and {others}, nor ")
 
 
 def test_a_grid_of_two_settings_is_drawn(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_grid_of_two_settings_is_drawn(tmp_path: Path) -> None:
     found = compare(store, "tags.clip LIKE 'norm%'", tmp_path / "out")
     assert (tmp_path / "out/figures/heat_map.png").exists()
     assert found.pairs == []  # one run each: nothing to test
-    assert "One seed each can tell nothing apart; 6 seeds or more can." in verdicts(found)
+    assert "One seed per group cannot show a difference. Use at least 6 seeds." in verdicts(found)
 
 
 def test_several_ids_and_a_parent_select_the_same_runs(store: Store, tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_several_ids_and_a_parent_select_the_same_runs(store: Store, tmp_path: P
         ("nowhere", "runs: got 'nowhere'; it is neither a filter nor an experiment in sqlite"),
         ("0" * 32, "runs: got '00000000000000000000000000000000'; there is no such run"),
         ("tags.clip ~ 'x' = 3", "runs: got \"tags.clip ~ 'x' = 3\"; "),
-        ("tags.clip = 'nothing'", "runs: got \"tags.clip = 'nothing'\"; no training run that ended is among them"),
+        ("tags.clip = 'nothing'", "runs: got \"tags.clip = 'nothing'\"; it selects no finished training run"),
     ],
 )
 def test_a_query_that_selects_nothing_is_an_error(store: Store, tmp_path: Path, query: str, message: str) -> None:
@@ -166,7 +166,7 @@ def test_a_query_that_selects_nothing_is_an_error(store: Store, tmp_path: Path, 
     assert str(raised.value).startswith(message)
 
 
-def test_a_metric_that_is_no_score_has_no_epochs_to_a_target(store: Store, tmp_path: Path) -> None:
+def test_a_metric_that_is_not_a_score_has_no_epochs_to_target(store: Store, tmp_path: Path) -> None:
     found = compare(store, None, tmp_path, metric=keys.GRAD_NORM_P90)
     assert found.metric.curve == ""
     assert not any(column.startswith("epochs") for column in tables(found)[0].columns)

@@ -1,4 +1,4 @@
-"""Runs on different data, or with different scores, are kept apart."""
+"""Separation of runs on different data or with different scores."""
 
 from dataclasses import replace
 
@@ -25,19 +25,19 @@ def test_the_newest_data_set_is_chosen_and_the_others_are_named() -> None:
     assert [one.parameters["seed"] for one in choose_data(runs, "diab").runs] == ["0", "1"]
 
 
-def test_settings_that_change_the_examples_make_another_data_set_and_their_preparation_does_not() -> None:
+def test_settings_of_the_examples_make_another_data_set_but_settings_of_their_preparation_do_not() -> None:
     runs = [on("adding", data__length=length, data__scale_target=scale) for length in "12" for scale in ("none", "std")]
     chosen = choose_data(runs)
     assert (chosen.name, len(chosen.runs), chosen.others) == ("adding length=2", 2, {"adding length=1": 2})
 
 
 @pytest.mark.parametrize(("name", "listed"), [("nothing", "'b', 'a 2', 'a 1'"), ("a", "'a 2', 'a 1'")])
-def test_a_name_that_fits_none_or_several_is_refused(name: str, listed: str) -> None:
+def test_a_name_that_matches_none_or_several_is_refused(name: str, listed: str) -> None:
     with pytest.raises(ConfigError, match=f"data_set: got '{name}'; the runs have {listed}"):
         choose_data([on("a 1"), on("a 2"), on("b")], name)
 
 
-def test_a_table_is_known_by_its_content_not_by_its_path() -> None:
+def test_a_table_is_identified_by_its_content_not_by_its_path() -> None:
     same = [
         on("table", 0, "a" * 64, data__path="houses.csv"),
         on("table", 1, "a" * 64, data__path="/data/houses.csv"),
@@ -47,7 +47,7 @@ def test_a_table_is_known_by_its_content_not_by_its_path() -> None:
     assert (changed.name, changed.others) == ("houses.csv (bbbbbbbb)", {"houses.csv (aaaaaaaa)": 2})
 
 
-def test_two_files_of_one_name_are_two_data_sets() -> None:
+def test_two_files_with_the_same_name_are_two_data_sets() -> None:
     chosen = choose_data([on("table", data__path="a/houses.csv"), on("table", data__path="b/houses.csv")])
     assert (chosen.name, chosen.others) == ("houses.csv (1)", {"houses.csv (2)": 1})
 

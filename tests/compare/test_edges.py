@@ -1,4 +1,4 @@
-"""The best group at the edge of what was tried."""
+"""Suggestions if the best group is at the edge of the values tried."""
 
 from dataclasses import replace
 
@@ -15,15 +15,15 @@ TRAIN = "python src/train.py -m hydra/launcher=vectorized clip=norm"
 def test_the_next_values_are_given_as_a_command() -> None:
     found = compared(by_threshold({"0.1": [9.0, 8.0], "1.0": [5.0, 6.0], "10.0": [1.0, 2.0]}))
     assert edge_lines(found) == [
-        "The best lies at the largest threshold tried (10): try 30 and 100:",
+        "The best group has the largest threshold tried (10). Try 30 and 100:",
         f"    {TRAIN} clip.value=30,100 seed=0,1",
     ]
 
 
-def test_the_smallest_is_an_edge_too_and_the_seeds_are_kept() -> None:
+def test_the_smallest_value_is_an_edge_and_the_command_keeps_the_seeds() -> None:
     runs = first_seed(by_threshold({"0.1": [1.0, 2.0], "1.0": [5.0, 6.0], "10.0": [9.0, 8.0]}), 7)
     assert edge_lines(compared(runs)) == [
-        "The best lies at the smallest threshold tried (0.1): try 0.03 and 0.01:",
+        "The best group has the smallest threshold tried (0.1). Try 0.03 and 0.01:",
         f"    {TRAIN} clip.value=0.03,0.01 seed=7,8",
     ]
 
@@ -31,16 +31,16 @@ def test_the_smallest_is_an_edge_too_and_the_seeds_are_kept() -> None:
 @pytest.mark.parametrize(
     "scores",
     [
-        {"0.1": [9.0], "1.0": [1.0], "10.0": [9.0]},  # within
-        {"0.1": [9.0], "1.0": [1.0]},  # of two values, each is at an edge
+        {"0.1": [9.0], "1.0": [1.0], "10.0": [9.0]},  # not at an edge
+        {"0.1": [9.0], "1.0": [1.0]},  # too few values
         {"0.1": [np.nan], "1.0": [np.nan], "10.0": [np.nan]},
     ],
 )
-def test_nothing_is_said_of_any_other_grid(scores: dict[str, list[float]]) -> None:
+def test_other_grids_have_no_edge(scores: dict[str, list[float]]) -> None:
     assert edge_lines(compared(by_threshold(scores))) == []
 
 
-def test_a_percentile_ends_at_a_hundred() -> None:
+def test_a_percentile_has_no_edge() -> None:
     runs = by_threshold({"10": [9.0], "50": [5.0], "100": [1.0]}, clip__name="auto")
     assert edges(compared(runs)) == []
 
@@ -54,7 +54,7 @@ def test_a_learning_rate_has_edges_too() -> None:
     assert edges(compared(runs)) == [Edge("optimizer.lr", 0.1, is_largest=True)]
 
 
-def test_nothing_is_said_of_groups_that_mix_methods() -> None:
+def test_groups_that_mix_methods_have_no_edge() -> None:
     runs = by_threshold({"0.1": [9.0], "1.0": [5.0], "10.0": [1.0]})
     runs += by_threshold({"0.1": [9.0], "1.0": [5.0], "10.0": [1.0]}, clip__name="value")
     found = compared(runs)

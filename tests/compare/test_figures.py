@@ -1,4 +1,4 @@
-"""Which figures a comparison gets."""
+"""Choice of the figures of a comparison, and their data."""
 
 import numpy as np
 import pytest
@@ -17,11 +17,11 @@ from tests.support.comparisons import by_threshold, compared, ended_run, validat
 SCORES = {"0.1": [90.0, 80.0], "1.0": [5.0, 6.0], "10.0": [2.0, float("nan")], "100.0": [float("nan")] * 2}
 
 
-def test_the_first_figure_has_every_run_and_a_group_its_colour_in_all_of_them() -> None:
+def test_the_first_figure_shows_every_run_and_groups_keep_their_colours() -> None:
     runs = by_threshold(SCORES)
     curves = {run.run_id: Curve(np.array([1, 2]), np.array([100.0, 10.0])) for run in runs}
     found = figures(compared(runs), curves)
-    assert [*found] == ["all_runs", "learning_curves", "threshold"]  # too few points for that of speed
+    assert [*found] == ["all_runs", "learning_curves", "threshold"]  # too few groups for the figure of speed
     assert min(found) == "all_runs"
     colors = {}
     for name, plot in found.items():
@@ -59,7 +59,7 @@ def test_accuracies_are_on_a_linear_axis() -> None:
     assert figure.axes[0].get_xscale() == "linear"
 
 
-def test_a_threshold_has_its_unit_only_where_all_methods_have_the_same() -> None:
+def test_the_threshold_axis_has_a_unit_only_if_all_methods_share_it() -> None:
     labels = []
     for methods in (("norm",), ("norm", "value"), ("norm", "zscore")):
         runs = [run for method in methods for run in by_threshold({"1.0": [1.0], "5.0": [2.0]}, clip__name=method)]
@@ -86,7 +86,7 @@ def test_a_group_that_mixes_thresholds_has_none() -> None:
     assert np.isnan(norm_range(0, summary).threshold)
 
 
-def test_thresholds_that_a_logarithmic_axis_cannot_show_are_left_out() -> None:
+def test_thresholds_that_a_logarithmic_axis_cannot_show_are_omitted() -> None:
     found = compared(by_threshold({"0.0": [1.0], "inf": [1.0], "1.0": [1.0], "2.0": [1.0]}))
     (line,) = threshold_lines(dict(enumerate(found.summaries)), found.metric)
     assert line.threshold.tolist() == [1.0, 2.0]
@@ -102,7 +102,7 @@ def test_one_group_without_clipping_is_a_line_in_the_figure_of_thresholds(unclip
                for line in figure.axes[0].get_lines()) == lines  # fmt: skip
 
 
-def test_figures_say_which_rows_chose_and_show_the_median_on_test() -> None:
+def test_figures_name_the_rows_that_choose_and_show_the_median_on_test() -> None:
     runs = validated(by_threshold({"1.0": [30.0, 40.0], "5.0": [10.0, 11.0]}), [1.0, 2, 3, 4])
     curves = {run.run_id: Curve(np.array([1, 2]), np.array([100.0, 10.0])) for run in runs}
     axes = {}

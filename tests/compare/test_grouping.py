@@ -22,12 +22,12 @@ def test_runs_that_differ_in_seed_and_store_are_one_group() -> None:
     assert not grouping.mixed
 
 
-def test_other_settings_are_abbreviated_in_the_label_as_in_a_runs_name() -> None:
+def test_labels_abbreviate_settings_like_run_names() -> None:
     grouping = group_runs([run("norm=1.0", 0, optimizer__lr=rate) for rate in ("0.1", "0.2")])
     assert [group.label for group in grouping.groups] == ["lr=0.1", "lr=0.2"]
 
 
-def test_a_setting_that_only_some_options_have_is_in_the_label_where_it_is_needed() -> None:
+def test_a_setting_of_some_options_is_in_the_label_only_if_needed() -> None:
     runs = [run("norm=1.0", 0, clip__order=order) for order in ("2.0", "inf")] + [run("value=1.0", 0)]
     assert [group.label for group in group_runs(runs).groups] == [
         "norm=1.0 order=2.0",
@@ -42,7 +42,7 @@ def test_the_threshold_of_runs_without_clipping_is_ignored() -> None:
     assert grouping.duplicates == 2
 
 
-def test_an_older_run_without_validation_rows_is_in_the_group_of_the_newer_ones() -> None:
+def test_an_older_run_without_validation_rows_joins_the_group_of_newer_runs() -> None:
     runs = [run("norm=1.0", 0), run("norm=1.0", 1, data__validation_fraction="0.0")]
     assert [len(group.runs) for group in group_runs(runs).groups] == [2]
 

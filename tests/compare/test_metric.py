@@ -1,4 +1,4 @@
-"""Which metric is compared, and on which rows."""
+"""Choice of the metric, and of the rows on which it is measured."""
 
 import pytest
 
@@ -24,9 +24,9 @@ def test_a_metric_that_a_module_logs_is_compared_in_its_direction(mode, sign):
     assert choose_metric(runs, "train_acc") == Metric("train_acc", 1, "")
 
 
-def test_runs_of_different_scores_are_not_compared():
+def test_runs_with_different_scores_are_not_compared():
     runs = [run({"final/val_loss": 1.0}, score="val_loss", score_mode="min"), run({"final/mse_test": 1.0})]
-    with pytest.raises(ConfigError, match="metric: the runs have final/mse_test and final/val_loss; give metric="):
+    with pytest.raises(ConfigError, match="metric: the runs have final/mse_test and final/val_loss; set metric="):
         choose_metric(runs, None)
 
 
@@ -54,7 +54,7 @@ def test_validation_rows_choose_and_test_rows_are_reported() -> None:
         ([OLDER], {"split": "test", "name": TEST}, "this data set has no validation rows"),
     ],
 )
-def test_where_test_rows_choose_the_reason_is_given(metrics, settings, why) -> None:
+def test_the_reason_is_reported_if_test_rows_choose(metrics, settings, why) -> None:
     found = choose_metric([run(one) for one in metrics], **settings)
     caveat = f"Chosen on the test rows: {why}, so the best looks better than it is."
     assert found == Metric(TEST, 1, MSE.test, caveat=caveat)
@@ -64,25 +64,29 @@ def test_where_test_rows_choose_the_reason_is_given(metrics, settings, why) -> N
     ("metrics", "settings", "message"),
     [
         ([OLDER], {"name": TEST, "split": "train"}, "split: got 'train'; final/mse_test is the score on the test rows"),
-        ([OLDER], {"name": keys.GRAD_NORM_P90, "split": "test"}, "split: got 'test'; metric=grad/norm_p90 is no score"),
+        (
+            [OLDER],
+            {"name": keys.GRAD_NORM_P90, "split": "test"},
+            "split: got 'test'; metric=grad/norm_p90 is not a score",
+        ),
         ([OLDER, OLDER], {"split": "validation"}, f"split: got 'validation'; no run has {VALIDATION}"),
         ([OLDER, WITH_VALIDATION], {"split": "validation"}, f"split: got 'validation'; {SOME}"),
         ([OLDER, WITH_VALIDATION], {"name": VALIDATION}, f"metric: got '{VALIDATION}'; {SOME}"),
     ],
 )
-def test_a_split_that_contradicts_or_that_runs_do_not_have_is_refused(metrics, settings, message) -> None:
+def test_a_contradictory_or_missing_split_is_refused(metrics, settings, message) -> None:
     with pytest.raises(ConfigError) as raised:
         choose_metric([run(one) for one in metrics], **settings)
     assert str(raised.value) == message
 
 
-def test_what_a_module_logs_is_on_no_test_rows() -> None:
+def test_a_metric_of_a_module_is_not_on_test_rows() -> None:
     runs = [run({"final/val_loss": 1.0, "final/loss/train": 1.0}, score="val_loss", score_mode="min")]
     with pytest.raises(ConfigError, match="split: got 'test'; final/val_loss is the score on the validation rows"):
         choose_metric(runs, split="test")
 
 
-def test_what_a_module_logs_by_one_of_our_names_has_its_direction() -> None:
+def test_a_module_may_log_one_of_our_scores() -> None:
     metrics = {"final/val_loss": 1.0, "final/loss/train": 1.0, "accuracy/train": 0.5, "mse/test": 2.0}
     runs = [run(metrics, score="val_loss", score_mode="min")]
     assert choose_metric(runs, "accuracy/train") == Metric("accuracy/train", -1, "accuracy/train")

@@ -1,4 +1,4 @@
-"""Tests that were planned before the runs, and looks at them after each batch of seeds."""
+"""Tests planned before the runs, and their levels after each batch of seeds."""
 
 import numpy as np
 import pytest
@@ -8,15 +8,15 @@ from gradclip.config.schema import BATCHES
 from tests.benchmarks.power import ARMS, LEVEL, SHIFT, confirmed
 
 
-def test_two_groups_have_the_p_value_of_the_sign_flips_by_hand() -> None:
+def test_the_p_value_of_two_groups_by_hand() -> None:
     errors = np.array([[1.0, 2.0], [3.0, 4.0], [6.0, 5.0]])
     leads, p_values = planned_tests(errors, [(0, 1)])
     assert leads[0] == pytest.approx(1 / 3)
-    assert p_values[0] == 1.0  # of the four flips all have a sum of one or three
+    assert p_values[0] == 1.0  # the sums of all four flips are one or three
     assert planned_tests(np.sort(errors), [(0, 1)])[1][0] == 0.25
 
 
-def test_pairs_that_differ_more_leave_first_and_no_p_value_depends_on_the_order() -> None:
+def test_pairs_that_differ_more_leave_first_and_the_order_of_pairs_does_not_matter() -> None:
     errors = np.random.default_rng(0).normal(size=(10, 4)) + np.array([0, 0, 1.5, 30])
     pairs = [(0, 1), (0, 2), (0, 3)]
     leads, p_values = planned_tests(errors, pairs)
@@ -27,7 +27,7 @@ def test_pairs_that_differ_more_leave_first_and_no_p_value_depends_on_the_order(
     assert (turned[1][::-1] == p_values).all()
 
 
-def test_two_diverged_runs_are_alike() -> None:
+def test_two_diverged_runs_are_equal() -> None:
     leads, p_values = planned_tests(np.full((8, 2), np.inf), [(0, 1)])
     assert (leads[0], p_values[0]) == (0, 1)
 
@@ -38,12 +38,12 @@ def test_the_levels_of_all_looks_sum_to_five_percent() -> None:
         assert len(batch_levels(looks)) == len(looks)
 
 
-def test_batches_of_seeds_keep_the_error_of_five_percent_and_save_seeds() -> None:
+def test_batches_of_seeds_keep_the_error_rate_and_save_seeds() -> None:
     """The benchmark ``tests/benchmarks/power.py`` has more trials."""
     levels = batch_levels(BATCHES)
     assert confirmed(BATCHES, levels, [0.0, 0.0], trials=400)[0] <= 0.07
     assert confirmed(BATCHES, levels, [0.0] * ARMS, trials=200)[0] <= 0.08
-    assert confirmed(BATCHES, [LEVEL] * len(BATCHES), [0.0, 0.0], trials=400)[0] > 0.07  # so that it is needed
+    assert confirmed(BATCHES, [LEVEL] * len(BATCHES), [0.0, 0.0], trials=400)[0] > 0.07  # without the levels
     power, seeds = confirmed(BATCHES, levels, [0.0, 2 * SHIFT], trials=100)
     assert power > 0.95
     assert seeds < 20

@@ -1,4 +1,4 @@
-"""What a comparison says."""
+"""Tables and sentences of a comparison."""
 
 from math import inf
 
@@ -13,7 +13,7 @@ def many_groups() -> list[str]:
     return [f"{value / 10}" for value in range(1, 31)]
 
 
-def test_the_short_table_has_the_best_groups_and_their_test_against_the_very_best() -> None:
+def test_the_short_table_has_the_best_groups_and_their_tests_against_the_best() -> None:
     found = compared(by_threshold({"0.5": [50.0] * 4, "1.0": [10.0, 11, 12, 13], "5.0": [20.0, 21, 22, float("nan")]}))
     table = short_table(found, width=120)
     assert table.title == "final/mse_test of 12 runs on regression: a list"
@@ -24,12 +24,12 @@ def test_the_short_table_has_the_best_groups_and_their_test_against_the_very_bes
     assert "clipped" not in short_table(found, width=80).columns
 
 
-def test_what_is_printed_of_a_full_store_fits_on_a_page(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_output_for_a_full_store_fits_on_a_page(capsys: pytest.CaptureFixture[str]) -> None:
     runs = by_threshold({value: [float(value), float(value) + 1] for value in many_groups()})
     print_findings(compared([ended_run(0.9, 0, metric="final/accuracy_test", data__name="copy"), *runs]))
     printed = capsys.readouterr().out
     assert len(printed.splitlines()) <= 60
-    assert "Compared are the runs on regression; for others give data_set=...: copy (1)." in printed
+    assert "Only runs on regression are compared. Set data_set=... to compare others: copy (1)." in printed
     assert "Only the best 12 of 30 groups were tested" in printed
 
 
@@ -42,18 +42,26 @@ def test_the_files_have_every_group_with_its_settings() -> None:
 @pytest.mark.parametrize(
     ("seeds", "tests", "expected"),
     [
-        (3, None, "3 seeds can tell nothing apart at 5%: the smallest possible p is 0.25; 6 seeds or more can."),
-        (6, None, "6 seeds can tell groups apart at 5%: the smallest possible p is 0.031."),
-        (1, None, "One seed each can tell nothing apart; 6 seeds or more can."),
-        (7, 66, "7 seeds, not the same in all groups, can tell groups apart at 5%: the smallest possible p is 0.038."),
+        (
+            3,
+            None,
+            "3 seeds cannot show a difference at the 5% level (smallest possible p: 0.25). Use at least 6 seeds.",
+        ),
+        (6, None, "6 seeds can show a difference at the 5% level (smallest possible p: 0.031)."),
+        (1, None, "One seed per group cannot show a difference. Use at least 6 seeds."),
+        (
+            7,
+            66,
+            "7 seeds, not the same in all groups, can show a difference at the 5% level (smallest possible p: 0.038).",
+        ),
     ],
 )
-def test_what_a_design_can_tell(seeds: int, tests: int | None, expected: str) -> None:
+def test_the_differences_that_a_design_can_show(seeds: int, tests: int | None, expected: str) -> None:
     assert design_sentence(seeds, tests) == expected
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_the_smallest_possible_p_is_what_the_test_gives(shared: bool) -> None:
+def test_the_smallest_possible_p_value_is_that_of_the_test(shared: bool) -> None:
     first, *others = ([*range(low, low + 6)] for low in (10, 20, 30))
     good = by_threshold({"1.0": first})
     found = compared([*(good if shared else first_seed(good, 50)), *by_threshold({"5.0": others[0], "9.0": others[1]})])
@@ -63,21 +71,21 @@ def test_the_smallest_possible_p_is_what_the_test_gives(shared: bool) -> None:
     assert ("not the same in all groups" in sentence) is not shared
 
 
-def test_groups_that_are_as_good_are_told_from_those_of_which_nothing_is_known() -> None:
+def test_equally_good_groups_are_distinguished_from_inconclusive_ones() -> None:
     scores = [10.0, 20, 30, 40, 50, 60, 70, 80]
     uncertain = [score * factor for score, factor in zip(scores, [0.9, 1.3] * 4, strict=True)]
     found = compared(by_threshold({"1.0": scores, "5.0": [score + 0.2 for score in scores], "9.0": uncertain}))
     assert "As good as norm=1.0 within a factor of 1.1 (two one-sided tests): norm=5.0." in verdicts(found)
-    unknown = "No significant difference between norm=1.0 and norm=9.0; that they are equally good is not shown either."
+    unknown = "No significant difference between norm=1.0 and norm=9.0, nor are they shown to be equally good."
     assert unknown in verdicts(found)
     assert [row[-1] for row in tables(found)[-1].rows] == ["yes", "not shown"]
 
 
-def test_a_best_group_of_one_run_is_compared_with_nothing() -> None:
+def test_a_best_group_of_one_run_is_not_tested() -> None:
     found = compared(by_threshold({"1.0": [1.0], "5.0": [5.0, 6, 7, 8, 9, 10]}))
     assert found.pairs == []
     assert "seed" not in methods_note(found)
-    assert "One seed each can tell nothing apart; 6 seeds or more can." in verdicts(found)
+    assert "One seed per group cannot show a difference. Use at least 6 seeds." in verdicts(found)
 
 
 def test_groups_with_fewer_seeds_are_counted() -> None:
@@ -104,7 +112,7 @@ def test_the_best_is_chosen_on_validation_rows_and_its_test_score_is_reported() 
     assert [row[4] for row in groups.rows] == ["32.5 (30.0 to 35.0)", "12.5 (10.0 to 15.0)"]
 
 
-def test_a_choice_on_test_rows_is_said_once_and_only_where_something_was_chosen() -> None:
+def test_a_choice_on_test_rows_is_reported_once_and_only_if_there_was_a_choice() -> None:
     runs = by_threshold({"1.0": [30.0, 31], "5.0": [10.0, 11]})
     assert verdicts(compared(runs))[1].startswith("Chosen on the test rows: this data set has no validation rows, so")
     asked = verdicts(compared(validated(runs, [1.0, 2, 3, 4]), split="test"))

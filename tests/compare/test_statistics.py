@@ -14,7 +14,7 @@ NAN, INF = float("nan"), float("inf")
 
 @pytest.mark.parametrize(("runs", "low", "high"), [(5, 1, 5), (6, 1, 6), (9, 2, 8), (10, 2, 9), (20, 6, 15)])
 def test_the_interval_of_the_median_lies_between_two_runs(runs: int, low: int, high: int) -> None:
-    """As in tables of the sign test; SciPy has the same interval where one of 95% exists."""
+    """Expected values are from tables of the sign test; SciPy has the same interval if one of 95% exists."""
     errors = np.random.default_rng(0).permutation(np.arange(1.0, runs + 1))
     assert statistics.median(errors) == (np.median(errors), low, high)
     if runs > 5:
@@ -51,7 +51,7 @@ def test_probability_of_improvement_counts_ties_half() -> None:
 def test_probability_of_improvement_follows_from_the_mann_whitney_statistic() -> None:
     generator = np.random.default_rng(1)
     errors, others = generator.normal(size=13), generator.normal(0.5, size=9)
-    u = stats.mannwhitneyu(others, errors).statistic  # how often the other is larger
+    u = stats.mannwhitneyu(others, errors).statistic  # number of pairs in which the other is larger
     assert statistics.probability_of_improvement(errors, others).value == pytest.approx(u / (13 * 9))
 
 
@@ -67,7 +67,7 @@ def test_the_interval_of_the_probability_covers_the_truth(shift: float) -> None:
     assert 0.92 <= covered <= 0.995
 
 
-def test_the_interval_does_not_collapse_where_all_runs_win() -> None:
+def test_the_interval_does_not_collapse_if_all_runs_win() -> None:
     estimate = statistics.probability_of_improvement(np.array([1.0, 2, 3]), np.array([4.0, 5, 6]))
     assert estimate.high == 1
     assert estimate.low == pytest.approx(0.5, abs=0.01)
@@ -83,7 +83,7 @@ def test_holm_adjustment_by_hand() -> None:
     assert statistics.holm([]) == []
 
 
-def test_two_groups_are_compared_by_every_flip_of_the_signs() -> None:
+def test_two_groups_are_compared_under_every_sign_flip() -> None:
     errors = np.array([[1.0, 4], [2, 3], [5, 9], [INF, 6], [7, INF]])
     ranks = stats.rankdata(errors).reshape(errors.shape)
     expected = stats.permutation_test((ranks[:, 1] - ranks[:, 0],), np.sum, permutation_type="samples", n_resamples=99)
@@ -98,19 +98,19 @@ def test_a_diverged_run_is_worst_however_large_the_others_are() -> None:
     assert statistics.paired_p_values(np.full((6, 3), INF), best=0).tolist() == [1, 1, 1]
 
 
-def test_pairs_find_a_small_difference_between_seeds_that_differ_much() -> None:
+def test_pairs_find_a_small_difference_although_seeds_differ_much() -> None:
     of_seed = np.geomspace(1, 1e6, 8)
     assert statistics.paired_p_values(np.stack([of_seed, 1.05 * of_seed], axis=1), best=0)[1] < 0.01
     assert statistics.difference_p_value(of_seed, 1.05 * of_seed) > 0.5
 
 
-def test_a_group_far_behind_hides_no_smaller_difference() -> None:
+def test_a_group_far_behind_does_not_hide_a_smaller_difference() -> None:
     base = np.arange(10.0)
     near, far = base + 0.5, np.full(10, INF)
     assert statistics.paired_p_values(np.stack([base, near, far], axis=1), best=0) == pytest.approx([1, 2**-9, 2**-9])
 
 
-def test_a_missing_run_leaves_the_pairs_of_the_other_seeds() -> None:
+def test_a_missing_run_does_not_affect_the_pairs_of_other_seeds() -> None:
     errors = np.array([[1.0, 2], [2, 4], [3, 6], [4, 8], [5, 10], [6, 12], [NAN, 1], [7, NAN]])
     assert statistics.paired_p_values(errors, best=0)[1] == statistics.smallest_p_value(6)
 
@@ -121,7 +121,7 @@ def test_many_seeds_are_flipped_at_random_and_never_have_a_p_value_of_zero() -> 
     assert 0 < found < 0.001
 
 
-def test_a_paired_tie_counts_half_and_the_interval_is_that_of_scipy() -> None:
+def test_a_paired_tie_counts_half_and_the_interval_equals_scipys() -> None:
     assert statistics.paired_improvement(np.array([1.0, 2, INF]), np.array([2.0, 2, INF])).value == pytest.approx(2 / 3)
     estimate = statistics.paired_improvement(np.array([1.0] * 7 + [3] * 3), np.full(10, 2.0))
     expected = stats.binomtest(7, 10).proportion_ci(0.95, method="exact")
@@ -133,18 +133,18 @@ def test_a_paired_tie_counts_half_and_the_interval_is_that_of_scipy() -> None:
 )
 def test_scores_are_equal_within_a_factor(factor: float, equal: bool) -> None:
     errors = np.arange(1.0, 9)
-    for sign in (1, -1) if np.isfinite(factor) else (1,):  # a score that is better the higher it is
+    for sign in (1, -1) if np.isfinite(factor) else (1,):  # -1 is a score for which higher is better
         assert (statistics.equivalence_p_value(sign * errors, sign * factor * errors) < 0.05) is equal
 
 
-def test_two_diverged_runs_are_alike_and_a_score_of_zero_has_no_factor() -> None:
+def test_two_diverged_runs_are_equal_and_a_score_of_zero_has_no_ratio() -> None:
     errors = np.array([1.0, 2, 3, 4, 5, 6, INF, INF])
     assert statistics.equivalence_p_value(errors, errors) < 0.05
     for other in (0.0, -1.0):
         assert np.isnan(statistics.equivalence_p_value(errors, np.append(errors[1:], other)))
 
 
-def test_pairing_gains_power_and_the_choice_of_the_best_keeps_the_error_of_five_percent() -> None:
+def test_pairing_gains_power_and_choosing_the_best_keeps_the_error_rate() -> None:
     """The benchmark ``tests/benchmarks/power.py`` has more trials."""
     assert power(sign_flips, seeds=10, groups=2, trials=300) > power(all_pairs, seeds=10, groups=2, trials=300) + 0.2
     assert false_claims(sign_flips, seeds=8, trials=600) <= 0.07
@@ -152,7 +152,7 @@ def test_pairing_gains_power_and_the_choice_of_the_best_keeps_the_error_of_five_
     assert equivalence(seeds=10, factor=EQUIVALENCE_FACTOR, trials=300) <= 0.08
 
 
-def test_the_interval_of_the_median_covers_it() -> None:
+def test_the_interval_of_the_median_covers_the_true_median() -> None:
     generator = np.random.default_rng(0)
     for runs, least in ((5, 0.92), (6, 0.95), (10, 0.95)):
         assert coverage(statistics.median, lambda count: generator.lognormal(size=count), truth=1.0, runs=runs) >= least

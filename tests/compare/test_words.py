@@ -1,4 +1,4 @@
-"""What groups are called."""
+"""Labels of groups."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ def labels(runs: list[StoredRun], by: list[str] | None = None) -> list[str]:
     return [group.label for group in group_runs(runs, by).groups]
 
 
-def test_prepared_experiments_are_called_by_their_names() -> None:
+def test_prepared_experiments_are_labelled_with_their_names() -> None:
     runs = [
         typed("+experiment=explosion seed=0", loss__name="mse"),
         typed("+experiment=huber_loss seed=0", loss__name="huber"),
@@ -29,7 +29,7 @@ def test_prepared_experiments_are_called_by_their_names() -> None:
     assert labels(runs) == ["explosion", "huber_loss", "norm_scaling"]
 
 
-def test_runs_of_one_experiment_are_told_apart_by_what_differs() -> None:
+def test_labels_within_an_experiment_show_the_differing_settings() -> None:
     runs = [typed("+experiment=huber_loss", optimizer__lr=rate) for rate in ("0.1", "0.2")] + [
         typed("+experiment=explosion", "norm=1.0", optimizer__lr="0.1"),
     ]
@@ -39,7 +39,7 @@ def test_runs_of_one_experiment_are_told_apart_by_what_differs() -> None:
 @pytest.mark.parametrize(
     ("by", "expected"), [("clip.name", "norm, 2 thresholds"), ("optimizer.lr", "lr=0.1, 2 settings mixed")]
 )
-def test_a_group_that_mixes_values_says_so(by: str, expected: str) -> None:
+def test_the_label_of_a_group_that_mixes_values_says_so(by: str, expected: str) -> None:
     runs = [
         *(run(f"norm={value}", seed, optimizer__lr="0.1") for value in (1.0, 5.0) for seed in (0, 1)),
         run("value=1.0", 0, optimizer__lr="0.1"),
@@ -62,7 +62,7 @@ def test_a_label_is_short_and_never_cut_within_a_word() -> None:
     assert all(len(label) <= MAX_LABEL_LENGTH for label in found)
 
 
-def test_a_command_that_anybody_wrote_is_read_or_left_alone() -> None:
+def test_any_text_in_the_command_tag_is_accepted() -> None:
     one = typed("-m +experiment=a 'clip.value=1' seed=0")
     assert overrides_of(one) == ["+experiment=a", "clip.value=1", "seed=0"]
     assert experiment_of(typed("clip.value='")) == ""

@@ -1,4 +1,4 @@
-"""A figure of each kind, from made-up numbers."""
+"""One figure of each kind, from synthetic data."""
 
 from functools import partial
 
@@ -31,7 +31,7 @@ EXPLODING = np.where(STEPS < 60, 10.0 ** (STEPS / 4), np.inf)
 EXPLODING[80:] = np.nan
 NAMES = ("network.embedding.weight", "network.a.part.with.a.rather.long.name.weight", "network.output.bias")
 LAYERS = random.uniform(0.5, 2.0, (100, 3)) * [0.01, 1.0, 100.0]
-LONG = "inputs_and_target_scaled wd=0.1"  # as long as a label of a group can be
+LONG = "inputs_and_target_scaled wd=0.1"  # the longest label that a group can have
 NONE = np.full(3, np.nan)
 
 norms = partial(plot_norms, title="Gradient norm", max_abs=STEADY, thresholds={}, divergence=None)
@@ -196,7 +196,7 @@ FIGURES = {
 
 
 def axes_of(name):
-    """The axes of a figure, with its own legends, if it has any, in front of the others'."""
+    """Return the axes of a figure of :data:`FIGURES`."""
     from matplotlib.figure import Figure
 
     figure = Figure()

@@ -1,4 +1,4 @@
-"""What holds for every figure."""
+"""Properties of every figure."""
 
 import pytest
 from matplotlib import rc_context
@@ -11,7 +11,7 @@ from tests.plots.figures import FIGURES
 
 @pytest.fixture(scope="module")
 def drawn():
-    """Each figure as it is drawn, once."""
+    """Return all figures, drawn once per module."""
     figures = {}
     for name, plot in FIGURES.items():
         with rc_context(STYLE):
@@ -22,7 +22,7 @@ def drawn():
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_it_has_a_title_labels_and_a_legend_and_nothing_is_cut(drawn, name):
+def test_it_has_a_title_labels_and_a_legend_that_fit(drawn, name):
     figure = drawn[name]
     axes = figure.axes
     assert axes[0].get_title(loc="left") or figure.get_suptitle()
@@ -36,7 +36,7 @@ def test_it_has_a_title_labels_and_a_legend_and_nothing_is_cut(drawn, name):
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_legends_do_not_overlap_axes_below_which_they_stand(drawn, name):
+def test_legends_below_axes_do_not_overlap_them(drawn, name):
     for legend in drawn[name].legends:
         assert legend.get_window_extent().y1 <= min(axes.bbox.y0 for axes in drawn[name].axes)
 

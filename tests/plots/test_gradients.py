@@ -1,4 +1,4 @@
-"""Gradients over steps, and their distribution."""
+"""Figures of gradients over steps and of their distribution."""
 
 import numpy as np
 import pytest
@@ -7,18 +7,18 @@ from tests.plots.figures import STEADY, axes_of, labels
 
 
 @pytest.mark.parametrize(("name", "scale"), [("norms", "linear"), ("norms, diverged", "log")])
-def test_the_axis_is_logarithmic_where_norms_span_decades(name, scale):
+def test_the_axis_is_logarithmic_if_norms_span_decades(name, scale):
     assert axes_of(name)[0].get_yscale() == scale
 
 
-def test_norms_before_and_after_are_two_curves_only_where_they_differ():
-    assert labels(axes_of("norms")[0]) == ["before and after clipping, the same"]
+def test_norms_before_and_after_clipping_are_two_curves_only_if_they_differ():
+    assert labels(axes_of("norms")[0]) == ["before and after clipping (identical)"]
     assert labels(axes_of("norms, clipped")[0]) == [
         *("before clipping", "after clipping", "clipped steps", "threshold of the norm: 2"),
     ]
 
 
-def test_the_threshold_of_elements_stands_beside_the_largest_element():
+def test_the_threshold_of_elements_is_drawn_with_the_largest_element():
     norm, element = axes_of("norms, elements clipped")
     wanted = ["before clipping", "after clipping", "clipped steps", "threshold of each element: 0.5"]
     assert labels(norm) == wanted
@@ -34,14 +34,14 @@ def test_the_coefficient_is_shown_at_every_step_and_smoothed():
     assert list(unchanged.get_ydata()) == [1, 1]
 
 
-def test_the_histogram_is_logarithmic_where_norms_span_decades_and_counts_every_finite_one():
+def test_the_histogram_is_logarithmic_if_norms_span_decades_and_counts_every_finite_norm():
     for name, scale, count in [("histogram", "linear", 100), ("histogram, diverged", "log", 59)]:
         (axes,) = axes_of(name)
         assert axes.get_xscale() == scale
         assert sum(bar.get_height() for bar in axes.patches) == count
 
 
-def test_the_histogram_marks_the_limit_of_the_norm_but_not_that_of_an_element():
+def test_the_histogram_marks_the_threshold_of_the_norm_but_not_of_elements():
     assert labels(axes_of("histogram")[0]) == [
         *(f"{percentile}th percentile: {np.percentile(STEADY, percentile):.4g}" for percentile in (50, 90, 99)),
         "threshold of the norm: 2",
@@ -57,5 +57,5 @@ def test_steps_are_whole_numbers():
     assert all(tick == round(tick) for tick in axes_of("norms of two steps")[0].get_xticks())
 
 
-def test_the_legend_names_norms_that_are_not_those_before_clipping():
+def test_the_legend_names_norms_of_another_state():
     assert labels(axes_of("norms with derivatives clipped")[0]) == ["with derivatives clipped"]

@@ -1,4 +1,4 @@
-"""Groups of runs side by side."""
+"""Figures that compare groups of runs."""
 
 from gradclip.plots.style import series_style
 from tests.plots.figures import axes_of, labels

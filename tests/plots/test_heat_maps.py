@@ -9,7 +9,7 @@ from tests.plots.figures import FIGURES, axes_of
 
 
 @pytest.mark.parametrize(("name", "color"), [("heat map of a network that died", PALE), ("heat map, diverged", RED)])
-def test_zero_and_not_finite_have_colours_of_their_own(name, color, tmp_path):
+def test_zero_and_non_finite_norms_have_their_own_colours(name, color, tmp_path):
     path = tmp_path / "figure.png"
     draw(path, FIGURES[name])
     pixels = (imread(path)[100:400, 550:700, :3] * 255).round().astype(int)  # within the last third of the steps
@@ -17,14 +17,14 @@ def test_zero_and_not_finite_have_colours_of_their_own(name, color, tmp_path):
     assert (pixels == wanted).all(axis=-1).mean() > 0.9
 
 
-def test_norms_after_clipping_stand_beside_those_before_on_one_scale_of_colours():
+def test_norms_before_and_after_clipping_share_a_colour_scale():
     before, after, _ = axes_of("heat map, clipped")
     assert [axes.get_title() for axes in (before, after)] == ["before clipping", "after clipping"]
     assert before.collections[0].get_clim() == after.collections[0].get_clim()
-    assert len(axes_of("heat map")) == 2  # with its bar of colours
+    assert len(axes_of("heat map")) == 2  # one panel and its colour bar
 
 
-def test_what_all_names_begin_with_is_left_out():
+def test_the_common_prefix_of_names_is_omitted():
     axes = axes_of("heat map")[0]
     assert axes.get_ylabel() == "parameter of network"
     assert [text.get_text() for text in axes.get_yticklabels()] == [

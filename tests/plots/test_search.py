@@ -3,7 +3,7 @@
 from tests.plots.figures import SETTINGS, axes_of, labels
 
 
-def test_each_setting_has_a_panel_whose_axis_is_logarithmic_where_its_range_was():
+def test_each_setting_has_a_panel_on_the_scale_of_its_range():
     top, *panels = axes_of("search")
     assert [axes.get_xlabel() for axes in panels] == [setting.name for setting in SETTINGS]
     assert [axes.get_xscale() for axes in panels] == ["log", "linear", "linear", "linear"]
@@ -11,7 +11,7 @@ def test_each_setting_has_a_panel_whose_axis_is_logarithmic_where_its_range_was(
     assert [text.get_text() for text in panels[1].get_xticklabels()] == ["norm", "value"]
 
 
-def test_the_rungs_of_halving_are_told_apart():
+def test_the_rungs_of_halving_have_different_colours():
     top = axes_of("search")[0]
     assert labels(top) == ["2 of 6 seeds", "all 6 seeds", "diverged", "best", "best so far"]
     few, many = top.get_lines()[:2]

@@ -1,4 +1,4 @@
-"""Saving, and the style of series."""
+"""Saving of figures, and the style of series."""
 
 import pytest
 from matplotlib.image import imread
@@ -16,7 +16,7 @@ def test_a_figure_is_saved_as_png(tmp_path):
 
 
 @pytest.mark.parametrize(("suffix", "start"), [("pdf", b"%PDF"), ("svg", b"<?xml")])
-def test_a_figure_is_saved_for_papers(tmp_path, suffix, start):
+def test_a_figure_is_saved_as_pdf_or_svg(tmp_path, suffix, start):
     path = tmp_path / f"figure.{suffix}"
     draw(path, FIGURES["curve"])
     assert path.read_bytes().startswith(start)

@@ -1,4 +1,4 @@
-"""The target and its predictions."""
+"""Figures of the target and of predictions."""
 
 from tests.plots.figures import STEADY, axes_of
 

@@ -1,4 +1,4 @@
-"""Scores by threshold, and by two settings."""
+"""Figures of scores by threshold and by two settings."""
 
 from gradclip.plots.style import series_style
 from tests.plots.figures import axes_of, labels
@@ -9,7 +9,7 @@ def test_every_run_is_a_dot_and_the_edge_is_marked():
     dots = [line for line in axes.get_lines() if line.get_linestyle() == "None" and line.get_marker() == "o"]
     assert [len(line.get_xdata()) for line in dots] == [3, 3, 1]
     assert [line.get_color() for line in dots] == [series_style(number).color for number in (2, 1, 0)]
-    assert "the best is at the edge of what was tried" in labels(axes)
+    assert "best group, at the edge of the thresholds tried" in labels(axes)
     assert list(diverged.get_lines()[0].get_ydata()) == [0.0, 0.0, 2 / 3]
 
 
@@ -20,6 +20,6 @@ def test_thresholds_that_were_tried_are_the_ticks_of_a_logarithmic_axis():
     assert axes_of("thresholds of accuracies")[0].get_yscale() == "linear"
 
 
-def test_the_grid_says_which_cells_diverged_and_which_have_no_run():
+def test_cells_of_the_grid_that_diverged_or_have_no_run_are_labelled():
     axes = axes_of("grid")[0]
     assert [text.get_text() for text in axes.texts] == ["1", "100", "diverged", "no run"]

@@ -12,7 +12,7 @@ DIVERGED = "diverged in epoch 4, at step 60, first in the gradient network.0.wei
     ("name", "scale"),
     [("curve", "linear"), ("curve over decades", "log"), ("curve, diverged", "log"), ("losses", "log")],
 )
-def test_the_axis_is_logarithmic_where_values_span_decades(name, scale):
+def test_the_axis_is_logarithmic_if_values_span_decades(name, scale):
     assert axes_of(name)[0].get_yscale() == scale
 
 
@@ -20,10 +20,10 @@ def test_an_accuracy_has_a_linear_axis_from_0_to_1():
     (axes,) = axes_of("curve of an accuracy")
     assert axes.get_yscale() == "linear"
     assert axes.get_ylim() == (-0.02, 1.02)
-    assert labels(axes)[0] == "a guess that ignores the inputs: 25.0%"
+    assert labels(axes)[0] == "baseline that ignores the inputs: 25.0%"
 
 
-def test_curves_are_what_was_given_and_end_at_the_last_finite_point():
+def test_curves_show_the_given_values_and_end_at_the_last_finite_point():
     (axes,) = axes_of("curve, diverged")
     train, test = axes.get_lines()[1:3]
     np.testing.assert_array_equal(train.get_xdata(), [1, 2, 3, 4])
@@ -31,7 +31,7 @@ def test_curves_are_what_was_given_and_end_at_the_last_finite_point():
     np.testing.assert_array_equal(test.get_ydata(), [9.0, 1e9, np.nan, np.nan])
 
 
-def test_losses_go_up_to_the_first_that_is_not_finite_which_is_marked():
+def test_losses_end_at_the_first_non_finite_one_which_is_marked():
     (axes,) = axes_of("losses")
     loss, broken, line = axes.get_lines()
     np.testing.assert_array_equal(loss.get_ydata(), np.where(STEPS < 60, EXPLODING, np.nan))

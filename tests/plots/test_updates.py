@@ -1,4 +1,4 @@
-"""Update to weight ratios."""
+"""Figure of update-to-weight ratios."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ def test_ratios_are_smoothed_and_their_legend_is_below():
     assert labels(axes) == ["embedding.weight", "….rather.long.name.weight", "output.bias", "about 0.001 is usual"]
 
 
-def test_steps_that_were_not_measured_are_left_out():
+def test_steps_without_a_measurement_are_omitted():
     (axes,) = axes_of("update ratios of every tenth step")
     assert [len(line.get_xdata()) for line in axes.get_lines()[:3]] == [10, 10, 10]
 

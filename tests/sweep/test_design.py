@@ -29,7 +29,7 @@ def config(target: str, *typed: str, **params: str) -> DictConfig:
 
 def test_a_sweep_says_before_it_begins_what_it_can_tell() -> None:
     (line,) = design_lines(config("hydra.BasicSweeper", "seed=0,1", **{"clip.value": "1,2,3", "seed": "range(9)"}))
-    assert line.startswith("3 groups: 2 seeds can tell nothing apart at 5%")
+    assert line.startswith("3 groups: 2 seeds cannot show a difference at the 5% level")
 
 
 def test_nothing_is_said_of_one_group_or_of_a_search() -> None:

@@ -86,4 +86,4 @@ def test_the_best_settings_are_named_with_their_score_and_advice_is_on_what_dive
     runs = found.selection.runs
     (first, second, *_), messages = runs_to_advise_on(runs[::-1], store)
     assert (first.name, second.name) == ("norm=10.0 seed=1", "norm=1.0 seed=2")  # best on validation rows
-    assert messages == ["Multirun many: 1 diverged, 5 learned. Advice on its run norm=10.0 seed=1:"]
+    assert messages == ["Multirun many: 1 diverged, 5 learned. Advice on run norm=10.0 seed=1:"]

@@ -1,4 +1,4 @@
-"""The arms of a confirmation: the settings that are trained beside those that are advised."""
+"""Arms of a confirmation: the advised settings and those they are compared with."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from gradclip.diagnosis.suggestions import (
 )
 
 ORIGINAL, ADVISED, CLIPPING, NORMALIZED = "original", "advised", "clipping as suggested", "always normalized"
-ADVISED_UNCLIPPED = {  # by what its learning rate is
+ADVISED_UNCLIPPED = {  # name of the control arm of the advice, by its remedy
     UNCLIPPED_EQUIVALENT: "advised, but unclipped at a smaller learning rate",
     UNCLIPPED_SAME_RATE: "advised, but unclipped",
 }
-CONTROLS = {UNCLIPPED_EQUIVALENT, UNCLIPPED_SAME_RATE, NORMALIZED}  # of the run as it was
+CONTROLS = {UNCLIPPED_EQUIVALENT, UNCLIPPED_SAME_RATE, NORMALIZED}  # control arms of the original settings
 SMALLER_RATES = {
     "a tenth of the learning rate, no clipping": 0.1,
     "a hundredth of the learning rate, no clipping": 0.01,
@@ -33,8 +33,8 @@ class Arm:
     """Settings that are compared with others.
 
     Attributes:
-        name: its role in the comparison.
-        overrides: of the command that trains it.
+        name: role of the arm in the comparison.
+        overrides: overrides of the command that trains the arm.
     """
 
     name: str
@@ -42,11 +42,11 @@ class Arm:
 
 
 def arms(evidence: Evidence, advice: Sequence[Remedy]) -> list[Arm]:
-    """Return the run as it was, the advice, the plain remedies and the control arms, each training once.
+    """Return the original settings, the advice, the plain remedies and the control arms, without duplicates.
 
     Args:
-        evidence: of the run.
-        advice: what to try, the first of which is the advice; where that does not clip, the first that does is an arm.
+        evidence: evidence from the run.
+        advice: remedies to try; the first one is the advice, and the first one that clips is an arm too.
     """
     base = evidence.training.command or ()
     clipping = [(CLIPPING, remedy.changes) for remedy in advice if clips(remedy)][:1]
@@ -57,12 +57,12 @@ def arms(evidence: Evidence, advice: Sequence[Remedy]) -> list[Arm]:
 
 
 def clips(remedy: Remedy) -> bool:
-    """Whether a remedy sets a method of clipping."""
+    """Return whether a remedy chooses a clipping method."""
     return any(setting_of(change) == "clip" and change != "clip=none" for change in remedy.changes)
 
 
 def plain_remedies(evidence: Evidence) -> list[Remedy]:
-    """Return what is tried first against an explosion, without clipping: a scaled target, smaller steps, Adam."""
+    """Return the usual remedies against an explosion without clipping: a scaled target, smaller steps, Adam."""
     training, rate = evidence.training, evidence.learning_rate
     found = [unclipped(scaled_target(evidence.target_max_abs))] if training.can_scale_target else []
     for what, factor in SMALLER_RATES.items():
@@ -72,7 +72,7 @@ def plain_remedies(evidence: Evidence) -> list[Remedy]:
 
 
 def controls(evidence: Evidence) -> list[Remedy]:
-    """Return control arms that show whether a clipped run needs its clipping, or only smaller steps."""
+    """Return the control arms that show whether a clipped run needs its clipping, or only smaller steps."""
     if not evidence.clips:
         return []
     found = [unclipped_equivalent(evidence)]
@@ -83,10 +83,10 @@ def controls(evidence: Evidence) -> list[Remedy]:
 
 
 def control_of_advice(advised: Evidence, known: Sequence[Arm]) -> list[Arm]:
-    """Return the advised settings with a smaller learning rate in place of clipping, unless a known arm equals them.
+    """Return the advised settings with a smaller learning rate instead of clipping; nothing if a known arm equals them.
 
     Args:
-        advised: of a run with the advised settings, from whose steps the learning rate is derived.
+        advised: evidence from a run with the advised settings, whose steps determine the learning rate.
         known: the other arms.
     """
     equivalent = unclipped_equivalent(advised)
@@ -97,7 +97,7 @@ def control_of_advice(advised: Evidence, known: Sequence[Arm]) -> list[Arm]:
 
 
 def without_duplicates(found: Sequence[Arm]) -> list[Arm]:
-    """Leave out arms that train like one before them; a threshold has no effect where nothing is clipped."""
+    """Drop arms that train like an earlier arm; without clipping, the threshold is ignored."""
     distinct: dict[frozenset[tuple[str, str]], Arm] = {}
     for arm in found:
         parameters = flatten(compose_config(arm.overrides))

@@ -1,4 +1,4 @@
-"""Confirmation of advice: the tests of the arms, planned before their runs. Read :func:`confirm_arms` first."""
+"""Confirmation of advice: tests of the arms that are planned before their runs. Read :func:`confirm_arms` first."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from gradclip.compare.summary import GroupSummary, error_matrix
 from gradclip.diagnosis.evidence import ENDED_WELL
 from gradclip.scores import Score, stored_score
 
-Verdict = Literal["better", "worse", "as good", "not told apart"]
+Verdict = Literal["better", "worse", "as good", "inconclusive"]
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,14 @@ class Contrast:
     """The test of one arm against another, planned before the runs.
 
     Attributes:
-        arm: whose name the verdict is about.
-        other: the arm that it is held against.
-        improvement: probability that a run of the arm beats the other's run of the same seed.
-        lead: ranks by which the arm is ahead, the mean over the seeds.
-        p_value: of the difference, adjusted for all contrasts.
-        equivalence: p-value of the claim that scores differ by a factor of less than 1.1, adjusted; NaN for none.
-        level: below which a p-value is significant.
+        arm: the arm that the verdict is about.
+        other: the arm that it is compared with.
+        improvement: probability that a run of the arm beats the other arm's run of the same seed.
+        lead: ranks by which the arm is ahead, mean over the seeds.
+        p_value: p-value of the difference, adjusted for all contrasts.
+        equivalence: p-value of the claim that scores differ by a factor of less than 1.1, adjusted for all contrasts;
+            NaN if there is none.
+        level: significance level of the p-values.
     """
 
     arm: GroupSummary
@@ -45,23 +46,23 @@ class Contrast:
 
     @property
     def verdict(self) -> Verdict:
-        """What is shown of the arm against the other."""
+        """How the arm compares with the other."""
         if self.equivalent:
             return "as good"
         if self.p_value >= self.level:
-            return "not told apart"
+            return "inconclusive"
         return "better" if self.lead > 0 else "worse"
 
 
 @dataclass(frozen=True)
 class Confirmation:
-    """What the runs of all arms show.
+    """The results of all arms.
 
     Attributes:
-        metric: that chooses.
-        score: that all runs have.
-        summaries: of the arms, by name.
-        contrasts: the advice against every other arm, and the run as it was against its control arms.
+        metric: metric by which the arms are compared.
+        score: score that all runs have.
+        summaries: summaries of the arms, by name.
+        contrasts: the advice against every other arm, and the original settings against their control arms.
     """
 
     metric: Metric
@@ -71,12 +72,12 @@ class Confirmation:
 
     @property
     def is_decided(self) -> bool:
-        """Whether more seeds would change nothing: each contrast of the advice is decided."""
-        return all(one.verdict != "not told apart" for one in self.of_reference)
+        """Whether no contrast of the advice is inconclusive, so that no more seeds are needed."""
+        return all(one.verdict != "inconclusive" for one in self.of_reference)
 
     @property
     def reference(self) -> GroupSummary:
-        """The advice; the run as it was, where that is what it did."""
+        """The advice; the original settings if the advice does not differ from them."""
         return self.summaries.get(ADVISED, self.summaries[ORIGINAL])
 
     @property
@@ -98,13 +99,13 @@ def confirm_arms(summaries: Mapping[str, GroupSummary], metric: Metric, level: f
     """Test the planned contrasts of arms.
 
     Args:
-        summaries: of the runs of each arm, by its name; all have the same seeds.
-        metric: that chooses.
-        level: below which a p-value is significant.
+        summaries: summary of each arm, by name; all arms have the same seeds.
+        metric: metric by which the arms are compared.
+        level: significance level of the p-values.
     """
     names, run = [*summaries], summaries[ORIGINAL].group.runs[0]
     score, errors = stored_score(run.metrics, run.tags), error_matrix([*summaries.values()])
-    assert score is not None  # else no metric could be chosen
+    assert score is not None  # otherwise choose_metric would have raised an error
     assert errors is not None  # the arms have the same seeds
     reference = ADVISED if ADVISED in summaries else ORIGINAL
     pairs = [(reference, name) for name in names if name != reference]
@@ -125,10 +126,10 @@ def confirm_arms(summaries: Mapping[str, GroupSummary], metric: Metric, level: f
 
 
 def count_learned(arm: GroupSummary) -> int:
-    """Return the number of runs that did better than a guess, or ended well where no guess is known."""
+    """Return the number of runs that learned, or that finished if their score has no baseline."""
     return sum(run.outcome in ENDED_WELL for run in arm.group.runs)
 
 
 def learned(arm: GroupSummary) -> bool:
-    """Whether at least half of the runs learned."""
+    """Return whether at least half of the runs learned."""
     return 2 * count_learned(arm) >= len(arm.errors)

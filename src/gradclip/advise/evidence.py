@@ -1,4 +1,4 @@
-"""The evidence from a stored run: its telemetry, and what its settings and metrics say beside it."""
+"""Evidence from a stored run: its telemetry, settings and metrics."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -27,10 +27,10 @@ from gradclip.tracking.records import Store
 from gradclip.tracking.scratch import scratch_folder
 from gradclip.tracking.stored_runs import StoredRun
 
-ACCURACY_NOISE = 0.05  # by which accuracy differs from epoch to epoch; added to errors, so that 1% is hardly above none
-STANDARD_ERRORS = 2.0  # of the fraction of wrong predictions, within which a change is chance
+ACCURACY_NOISE = 0.05  # usual change of accuracy between epochs; added to errors, so that 1% hardly differs from none
+STANDARD_ERRORS = 2.0  # a change of the error within this many standard errors counts as chance
 
-COLUMNS = {  # of telemetry, that are needed
+COLUMNS = {  # required columns of telemetry
     *(STEP, EPOCH, TARGET_MAX_ABS),
     *(keys.LOSS_STEP, keys.GRAD_NORM, keys.GRAD_NORM_CLIPPED, keys.GRAD_COEFFICIENT, keys.GRAD_MAX_ABS),
 }
@@ -40,17 +40,19 @@ def read_evidence(run_id: str, tracking: TrackingSettings) -> Evidence:
     """Return the evidence from a stored run.
 
     Raises:
-        TrackingError: there is no such run.
-        ConfigError: as :func:`evidence_of`.
+        TrackingError: the run does not exist.
+        ConfigError: see :func:`evidence_of`.
     """
     return evidence_of(result_of(ask(Store.of(tracking), Operations.read_run, run_id)), tracking)
 
 
 def evidence_of(run: StoredRun, tracking: TrackingSettings) -> Evidence:
-    """Return the evidence from a run; its settings are those of its config, which is checked: parameters are any text.
+    """Return the evidence from a run.
+
+    Its settings are read from the stored config, which is validated; the stored parameters may be any text.
 
     Raises:
-        ConfigError: it has no telemetry, or that or its config is damaged or not trusted.
+        ConfigError: the run lacks telemetry or a config, or one of them is damaged or not trusted.
     """
     setting = f"run: got {run.run_id!r} ({run.name})"
     with scratch_folder() as scratch:
@@ -69,19 +71,19 @@ def _read_file(run: StoredRun, name: str, tracking: TrackingSettings, folder: Pa
 
 
 def gather(run: StoredRun, telemetry: pd.DataFrame, overrides: Sequence[str] = ()) -> Evidence:
-    """Compute the evidence from a run and its telemetry, one row a step.
+    """Compute the evidence from a run and its telemetry.
 
     Args:
         run: the stored run.
-        telemetry: its telemetry.
-        overrides: the overrides that make its settings again.
+        telemetry: telemetry of the run, one row per step.
+        overrides: overrides that reproduce its settings.
     """
     columns = {str(name): telemetry[name].to_numpy() for name in telemetry}
     return gather_evidence(Log.of_telemetry(columns), training_of(run, overrides))
 
 
 def training_of(run: StoredRun, overrides: Sequence[str]) -> Training:
-    """Return what the settings and metrics of a stored run say about its training."""
+    """Return a description of the training of a stored run, from its settings and metrics."""
     settings, metrics = run.parameters, run.metrics
     score = stored_score(metrics, run.tags)
     return Training(
@@ -108,15 +110,15 @@ def training_of(run: StoredRun, overrides: Sequence[str]) -> Training:
 
 
 def final_to_best_ratio(score: Score, metrics: Mapping[str, float], rows: Mapping[Split, int] | None = None) -> float:
-    """Return the final over the best error of a run on the examples that choose; NaN where no error is known.
+    """Return the final error of a run divided by its best error, on the examples that choose; NaN if one is unknown.
 
-    A metric of the user's of which larger values are better has no known perfect value, and so no error. Accuracies
-    that differ by no more than chance on so few rows are equal.
+    A metric of a user's module for which higher is better has no known perfect value, and therefore no error. If the
+    final and the best accuracy differ by no more than chance, the ratio is 1.
 
     Args:
-        score: of the run.
-        metrics: of the run.
-        rows: number of rows of each kind of examples, as far as it is known.
+        score: score of the run.
+        metrics: metrics of the run.
+        rows: number of rows of each kind of examples, where known.
 
     Example:
         >>> from gradclip.scores import ACCURACY, MSE
@@ -137,20 +139,23 @@ def final_to_best_ratio(score: Score, metrics: Mapping[str, float], rows: Mappin
 
 
 def _standard_error(error: float, rows: int) -> float:
-    """Return that of a fraction of wrong predictions, with one more right and one more wrong (Agresti & Coull 1998)."""
-    fraction = (min(error, 1.0) * rows + 1) / (rows + 2)  # anybody may have stored an accuracy of -5
+    """Return the standard error of a fraction of wrong predictions.
+
+    One right and one wrong prediction are added (Agresti & Coull 1998).
+    """
+    fraction = (min(error, 1.0) * rows + 1) / (rows + 2)  # a stored accuracy may be any number, even -5
     return sqrt(fraction * (1 - fraction) / (rows + 2))
 
 
 def read_telemetry(path: Path, setting: str) -> pd.DataFrame:
-    """Read telemetry, one row a step, of numbers only; anybody may have written it.
+    """Return telemetry with numeric columns only, one row per step; the file may come from anyone.
 
     Args:
-        path: of the Parquet file.
-        setting: the setting that asked for it, named in errors.
+        path: path of the Parquet file.
+        setting: start of error messages, which names the setting.
 
     Raises:
-        ConfigError: it is damaged, or lacks a column.
+        ConfigError: the file is damaged, not numeric, or lacks a column.
     """
     try:
         table = parquet.read_table(path)

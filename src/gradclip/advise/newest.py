@@ -1,4 +1,4 @@
-"""Which run is advised on where none is named: the one that was started last, or one of the last multirun."""
+"""Choice of the run to advise on if none is named: the last run, or a run of the last multirun."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,15 +16,15 @@ from gradclip.tracking.process import ask, result_of
 from gradclip.tracking.records import Store
 from gradclip.tracking.stored_runs import StoredRun
 
-MAX_PASSED_OVER = 10  # runs without evidence, until the newest that has some is given up
+MAX_PASSED_OVER = 10  # runs to try until the search for one with evidence is given up
 
 
 def newest_evidence(tracking: TrackingSettings) -> tuple[Evidence, list[str]]:
-    """Return the evidence from the newest run that has any, and messages on how that run was found.
+    """Return the evidence from the newest run that has any, and messages on how this run was found.
 
     Raises:
-        TrackingError: there is no run that has ended.
-        GradclipError: none of the newest has any evidence; the first reason.
+        TrackingError: no run has ended.
+        GradclipError: none of the newest runs has evidence; the error is that of the first one.
     """
     newest = result_of(ask(Store.of(tracking), Operations.newest_runs, MAX_PASSED_OVER))
     runs, messages = runs_to_advise_on(newest, Store.of(tracking))
@@ -38,13 +38,13 @@ def newest_evidence(tracking: TrackingSettings) -> tuple[Evidence, list[str]]:
 
 
 def runs_to_advise_on(newest: Sequence[StoredRun], store: Store) -> tuple[Sequence[StoredRun], list[str]]:
-    """Return the runs to advise on, the first first, and what the multirun found whose runs these are.
+    """Return the runs to advise on, in the order to try them, and messages on their multirun.
 
-    Of a multirun that was started last, the diverged runs come first, then the best.
+    If the newest run belongs to a multirun, its diverged runs come first, then its other runs, best first.
 
     Args:
-        newest: the runs that were started last, the newest first.
-        store: where they are.
+        newest: the newest runs, newest first.
+        store: the store of the runs.
     """
     multirun = newest[0].parent
     if multirun is None:
@@ -55,11 +55,11 @@ def runs_to_advise_on(newest: Sequence[StoredRun], store: Store) -> tuple[Sequen
     best = f"; best: {parent.tags[keys.BEST]}" if keys.BEST in parent.tags else ""
     counts = Counter(run.outcome for run in runs)
     ended = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
-    return urgent, [f"Multirun {parent.name}: {ended}{best}. Advice on its run {urgent[0].name}:"]
+    return urgent, [f"Multirun {parent.name}: {ended}{best}. Advice on run {urgent[0].name}:"]
 
 
 def _urgency(run: StoredRun) -> tuple[bool, float]:
-    """Return what sorts diverged runs first, then the best."""
+    """Return a sort key that puts diverged runs first, then the best runs."""
     score = stored_score(run.metrics, run.tags)
     error = score.error(run.metrics[score.final(score.choosing_split(run.metrics))]) if score else nan
     return run.outcome != "diverged", error if isfinite(error) else inf

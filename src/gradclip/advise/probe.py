@@ -1,10 +1,11 @@
-"""The probe: trainings that measure what helps after an explosion, where rules of thumb would guess.
+"""The probe: short trainings that measure which remedies help after an explosion.
 
-Successive halving over stacked replicas, in two rounds (Jamieson & Talwalkar 2016, "Non-stochastic best arm
-identification and hyperparameter optimization"). The first trains thresholds a factor of ten apart, and what does
-without clipping, for a few epochs; what diverges is dropped, and the worse half of the thresholds. The second trains
-what is left, and thresholds between those, over three seeds and as long as the run itself, if that is short enough.
-Trainings that cannot be stacked are too slow for that: one short run measures the norms. Read :func:`run_probe` first.
+The probe is successive halving over stacked replicas in two rounds (Jamieson & Talwalkar 2016, "Non-stochastic best arm
+identification and hyperparameter optimization"). The first round trains thresholds a factor of ten apart, and remedies
+without clipping, for a few epochs. It drops candidates that diverge, and the worse half of the thresholds. The second
+round trains the others, and thresholds between them, over three seeds and as long as the run itself, if that is short
+enough. Trainings that cannot be stacked are too slow for this; there, one short run measures the norms. Read
+:func:`run_probe` first.
 """
 
 from collections.abc import Sequence
@@ -39,21 +40,21 @@ from gradclip.tracking.records import Store
 from gradclip.tracking.stored_runs import StoredRun
 from gradclip.training.components import choose_device
 
-SHORT_EPOCHS = 5  # of the first round, or a tenth of the run's own
-MAX_STEPS = 2000  # of a training: seconds for a small network, and what the tutorial's takes
-FAR_BELOW = 0.01  # threshold of the run that measures norms, times the median norm before the explosion
-DECADES = (1.0, 0.1, 0.01, 0.001, 0.0001)  # thresholds, times the median norm before the explosion
-KEPT_OTHERS = 3  # of what does without clipping: they are stacked, and a slow start may end well
-SEEDS = range(3)  # of the second round; the first has the first of them
+SHORT_EPOCHS = 5  # of the first round; a tenth of the run's epochs if that is more
+MAX_STEPS = 2000  # per training, which takes seconds for a small network
+FAR_BELOW = 0.01  # threshold of the run that measures norms, relative to the median norm before the explosion
+DECADES = (1.0, 0.1, 0.01, 0.001, 0.0001)  # thresholds, relative to the median norm before the explosion
+KEPT_OTHERS = 3  # unclipped candidates for the second round; one with a slow start may still end well
+SEEDS = range(3)  # of the second round; the first round trains the first seed only
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Something to try.
+    """A remedy to try.
 
     Attributes:
-        remedy: with the settings that it changes.
-        threshold: of clipping; NaN without.
+        remedy: the remedy, with the settings that it changes.
+        threshold: threshold of the clipping; NaN without clipping.
     """
 
     remedy: Remedy
@@ -61,23 +62,23 @@ class Candidate:
 
     @property
     def clips(self) -> bool:
-        """Whether it clips."""
+        """Whether the remedy clips."""
         return not isnan(self.threshold)
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """How long the trainings of the two rounds are, in epochs."""
+    """Epochs of the trainings in the first (short) and the second (long) round."""
 
     short: int
     long: int
 
 
 def lengths(epochs: int, steps_per_epoch: int) -> Lengths:
-    """Return how long the trainings of both rounds are.
+    """Return the numbers of epochs of both rounds.
 
     Args:
-        epochs: of the run that is advised on.
+        epochs: epochs of the run that is advised on.
         steps_per_epoch: optimizer steps of one of its epochs.
 
     Example:
@@ -90,31 +91,34 @@ def lengths(epochs: int, steps_per_epoch: int) -> Lengths:
 
 
 def steps_per_epoch(config: TrainConfig) -> int:
-    """Return the optimizer steps of an epoch.
+    """Return the number of optimizer steps per epoch.
 
-    A training is set up for it, so that a network which cannot be stacked is refused before any is trained.
+    This sets up a stacked training, so that a network that cannot be stacked is refused before any training.
 
     Raises:
-        StackingError: it cannot.
+        StackingError: the training cannot be stacked.
     """
     one_epoch = config.model_copy(update={"trainer": config.trainer.model_copy(update={"max_epochs": 1})})
     return StackedTraining(make_replicas([one_epoch]), choose_device(one_epoch)).total_steps
 
 
 def cannot_be_stacked(evidence: Evidence) -> str:
-    """Return why trainings like a run cannot be stacked; nothing if they can."""
+    """Return why trainings with the settings of a run cannot be stacked; an empty string if they can."""
     return refusal(compose_config(merge(evidence.training.command or (), ["clip=norm"])))
 
 
 def candidates(evidence: Evidence) -> list[Candidate]:
-    """Return what the first round tries."""
+    """Return the candidates of the first round."""
     norms, schedule = evidence.norms, evidence.training.schedule
     thresholds = [] if norms is None or norm_is_undone(evidence) else [norms.p50 * decade for decade in DECADES]
     return [*_clipping(thresholds, schedule), *map(Candidate, plain_remedies(evidence))]
 
 
 def _clipping(thresholds: Sequence[float], schedule: str) -> list[Candidate]:
-    """Clipping, with a decaying rate where the run's is constant: steps of constant length converge only so."""
+    """Return candidates that clip the norm.
+
+    A constant learning rate is replaced by one that decays, since steps of constant length do not converge.
+    """
     found = []
     for threshold in thresholds:
         what, how = f"norm at {rounded(threshold)}", clip_norm(rounded(threshold))
@@ -125,32 +129,32 @@ def _clipping(thresholds: Sequence[float], schedule: str) -> list[Candidate]:
 
 
 def second_round(tried: Sequence[tuple[Candidate, ProbeResult]], schedule: str) -> list[Candidate]:
-    """Return what the second round tries: the better half of what clips, with more thresholds, and the best others.
+    """Return the candidates of the second round: the better half of the thresholds, new ones, and the best others.
 
     Args:
-        tried: the candidates of the first round, and how they ended.
-        schedule: of the learning rate of the run.
+        tried: the candidates of the first round with their results.
+        schedule: learning rate schedule of the run.
     """
     ranked = sorted((pair for pair in tried if np.isfinite(pair[1].error)), key=lambda pair: pair[1].error)
     clipping = [one.threshold for one, _ in ranked if one.clips]
     kept = sorted(clipping[: -(-len(clipping) // 2)])
-    below = [kept[0] / sqrt(10)] if kept else []  # longer trainings can do with shorter steps
+    below = [kept[0] / sqrt(10)] if kept else []  # longer trainings can use shorter steps
     between = [low * (high / low) ** part for low, high in pairwise(kept) for part in (0.25, 0.5, 0.75)]
     thresholds = sorted([*below, *kept, *between])
     return [*_clipping(thresholds, schedule), *[one for one, _ in ranked if not one.clips][:KEPT_OTHERS]]
 
 
 def run_probe(evidence: Evidence, tracking: TrackingSettings, folder: Path, may_be_long: bool) -> Evidence:
-    """Return the evidence of a probe, with what it has tried.
+    """Run a probe, and return its evidence with the results of all candidates.
 
     Args:
-        evidence: of the run that is advised on.
+        evidence: evidence from the run that is advised on.
         tracking: where the trainings are stored.
-        folder: where their multiruns are written.
-        may_be_long: whether an epoch may have many steps.
+        folder: folder of the multiruns.
+        may_be_long: whether to train even if an epoch has many steps.
 
     Raises:
-        ConfigError: the settings of the run do not compose any more, leave nothing to try, or an epoch has many steps.
+        ConfigError: the settings of the run are no longer valid or leave nothing to try, or an epoch has many steps.
         GradclipError: a training failed.
     """
     if cannot_be_stacked(evidence):
@@ -160,18 +164,18 @@ def run_probe(evidence: Evidence, tracking: TrackingSettings, folder: Path, may_
 
 
 def measure_norms(evidence: Evidence, tracking: TrackingSettings, folder: Path) -> Evidence:
-    """Return the evidence of a short run that is clipped far below the norms of the run that is advised on.
+    """Train a short run that is clipped far below the norms of the run that is advised on, and return its evidence.
 
     Args:
-        evidence: of the run that is advised on.
+        evidence: evidence from the run that is advised on.
         tracking: where the short run is stored.
-        folder: of its multirun.
+        folder: folder of its multirun.
 
     Raises:
-        ConfigError: that run has no finite gradient.
+        ConfigError: the run that is advised on has no finite gradient.
     """
     if evidence.norms is None:
-        raise ConfigError("the run has no finite gradient, so that no threshold can be set for a probe")
+        raise ConfigError("the run has no finite gradient from which to choose a threshold for a probe")
     threshold = rounded(evidence.norms.p50 * FAR_BELOW)
     changes = ["clip=norm", f"clip.value={threshold}", f"trainer.max_epochs={SHORT_EPOCHS}"]
     settings = [merge(evidence.training.command or (), changes)]
@@ -182,22 +186,24 @@ def measure_norms(evidence: Evidence, tracking: TrackingSettings, folder: Path) 
 def try_candidates(
     evidence: Evidence, tracking: TrackingSettings, folder: Path, may_be_long: bool
 ) -> tuple[list[ProbeResult], str]:
-    """Train the candidates in two rounds; return how each ended, and the best clipped run, whose norms are reported.
+    """Train the candidates in two rounds; return their results, and the id of the best run.
+
+    The best run is a clipped run if there is one, because its norms are reported.
 
     Args:
-        evidence: of the run that is advised on.
+        evidence: evidence from the run that is advised on.
         tracking: where the trainings are stored.
-        folder: where the multiruns of both rounds are written.
-        may_be_long: whether an epoch may have many steps.
+        folder: folder of the multiruns of both rounds.
+        may_be_long: whether to train even if an epoch has many steps.
 
     Raises:
-        ConfigError: as :func:`run_probe`.
+        ConfigError: see :func:`run_probe`.
     """
     base = evidence.training.command or ()
     config = compose_config(base)
     steps = steps_per_epoch(config)
     if steps > MAX_STEPS and not may_be_long:
-        raise ConfigError(f"an epoch has {steps:,} steps, which takes long; probe=true trains all the same")
+        raise ConfigError(f"an epoch has {steps:,} steps, which would take long; probe=true runs the probe anyway")
     long, schedule = lengths(config.trainer.max_epochs, steps), evidence.training.schedule
     if not (first := candidates(evidence)):
         raise ConfigError("no step had a finite gradient, and the run's settings leave nothing else to try")
@@ -220,15 +226,15 @@ def _train(
     tracking: TrackingSettings,
     folder: Path,
 ) -> tuple[list[ProbeResult], list[str]]:
-    """Train all candidates, and return how each ended, and the run of its first seed.
+    """Train candidates; return the result of each, and the id of its run with the first seed.
 
     Args:
         chosen: the candidates.
-        base: the overrides of the run that is advised on.
-        seeds: of each.
-        epochs: of each training.
+        base: overrides of the run that is advised on.
+        seeds: seeds of each candidate.
+        epochs: epochs of each training.
         tracking: where the trainings are stored.
-        folder: of the multirun.
+        folder: folder of the multirun.
     """
     settings = [merge(base, [*one.remedy.changes, f"trainer.max_epochs={epochs}"]) for one in chosen]
     run_ids = train_settings(settings, seeds, tracking, folder, keys.PROBE)
@@ -240,12 +246,12 @@ def _train(
 
 
 def probe_result(tried: Candidate, runs: Sequence[StoredRun], epochs: int) -> ProbeResult:
-    """Return how a candidate ended, by the score on the examples that choose.
+    """Return the result of a candidate, by the score on the examples that choose.
 
     Args:
         tried: the candidate.
-        runs: one for each seed.
-        epochs: of each.
+        runs: its runs, one per seed.
+        epochs: epochs of each run.
     """
     scores = [stored_score(run.metrics, run.tags) for run in runs]
     score = next(filter(None, scores), None)

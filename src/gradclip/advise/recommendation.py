@@ -1,4 +1,4 @@
-"""The sentence with which a confirmation ends: which settings to use."""
+"""The last sentence of a confirmation: which settings to use."""
 
 from collections.abc import Iterator, Sequence
 from math import isinf
@@ -12,10 +12,11 @@ from gradclip.config.overrides import setting_of
 
 
 def recommended(found: Confirmation) -> str | None:
-    """Return the name of the arm to use; None where no arm trains.
+    """Return the name of the arm to use; None if most runs of every arm learn nothing.
 
-    That is the advice; or, of arms that are shown to be better, the best; or the run as it was, unless it is shown to
-    be worse. Where the advice does not train, it is the best arm that does.
+    Only arms in which at least half of the runs learned are considered. If the advice is not one of them, the best arm
+    is used. Otherwise an arm that is shown to be better than the advice is used, the best one if there are several;
+    else the original settings, unless they are shown to be worse than the advice; else the advice.
     """
     trained = {name: arm.median.value for name, arm in found.summaries.items() if learned(arm)}
     if not trained:
@@ -32,20 +33,20 @@ def recommended(found: Confirmation) -> str | None:
 
 
 def conclusion(found: Confirmation, arms: Sequence[Arm]) -> tuple[str, Arm | None]:
-    """Return one sentence to act on, and the arm that it recommends; None where no arm trains.
+    """Return a sentence with the recommendation, and the recommended arm; None if there is none.
 
     Args:
         found: the confirmation.
-        arms: all of them.
+        arms: all arms.
     """
     chosen = recommended(found)
     if chosen is None:
-        return "Use none of these: in every arm most runs learn nothing; look at the data and the network first.", None
+        return "Use none of these: most runs of every arm learn nothing. Check the data and the network first.", None
     by_name = {arm.name: arm for arm in arms}
     base, overrides = by_name[ORIGINAL].overrides, by_name[chosen].overrides
     changes = [text for text in overrides if text not in base or setting_of(text) == "clip"]
     name = "" if chosen == ADVISED else f" ({chosen})"
-    what = "Keep the run as it was" if chosen == ORIGINAL else f"Use {' '.join(changes)}{name}"
+    what = "Keep the original settings" if chosen == ORIGINAL else f"Use {' '.join(changes)}{name}"
     reasons = "; ".join([_result(found, found.summaries[chosen]), *_reasons(found, chosen)])
     return f"{what}: {reasons}.", by_name[chosen]
 
@@ -59,23 +60,23 @@ def _result(found: Confirmation, arm: GroupSummary) -> str:
         return text
     before = original.median.value
     was = "diverged" if isinf(before) else f"reached {format_error(before, found.metric)}"
-    return f"{text} where the run as it was {was}"
+    return f"{text}, while the original settings {was}"
 
 
 def _reasons(found: Confirmation, chosen: str) -> Iterator[str]:
-    """Yield what is known of the other arms: which are as good, and of which nothing is known."""
+    """Yield how the chosen arm compares with the advice, or the advice with the other arms."""
     seeds, reference = found.seeds, found.reference
     if chosen != reference.group.label:
         if not learned(reference):
-            yield "as advised, most runs learn nothing"
+            yield "most runs with the advised settings learn nothing"
             return
         yield {
             "worse": "shown to be better than the advice",
-            "as good": f"the advice does as well ({WITHIN})",
-        }.get(found.against(chosen).verdict, f"{seeds} seeds cannot tell it from the advice")
+            "as good": f"the advice is as good ({WITHIN})",
+        }.get(found.against(chosen).verdict, f"not distinguishable from the advice with {seeds} seeds")
         return
     others = {one.other.group.label: one.verdict for one in found.of_reference if learned(one.other)}
     if alike := [name for name, verdict in others.items() if verdict == "as good"]:
         yield f"as good ({WITHIN}): {', '.join(alike)}"
-    if unknown := [name for name, verdict in others.items() if verdict == "not told apart"]:
-        yield f"{seeds} seeds cannot tell it from: {', '.join(unknown)}"
+    if unknown := [name for name, verdict in others.items() if verdict == "inconclusive"]:
+        yield f"not distinguishable with {seeds} seeds: {', '.join(unknown)}"

@@ -1,4 +1,4 @@
-"""Advice on a stored run as text, with the commands to type."""
+"""Advice on a stored run as text, with commands to run."""
 
 from collections.abc import Sequence
 
@@ -12,11 +12,11 @@ from gradclip.formatting import printable
 
 
 def advice_message(evidence: Evidence, probe: Evidence | None, seeds: int) -> str:
-    """Return findings, remedies and control arms, each with its command.
+    """Return the remedies, the findings and the control arms as text, with commands.
 
     Args:
-        evidence: of the run.
-        probe: of a short run that measured norms, if there was one.
+        evidence: evidence from the run.
+        probe: evidence from a probe; None if there was none.
         seeds: number of seeds in each command.
     """
     diagnosis = diagnose_evidence(evidence, probe, "command")
@@ -38,7 +38,7 @@ def advice_message(evidence: Evidence, probe: Evidence | None, seeds: int) -> st
     if any(remedy.has_one_setting for remedy in advice):
         lines += [
             "",
-            "confirm=true compares the advice, the run as it was and the plain remedies over seeds.",
+            "confirm=true compares the advice with the original settings and the plain remedies over several seeds.",
         ]
     if diagnosis.unknown:
         lines += ["", "Not known from this run:", *(f"  {what}" for what in diagnosis.unknown)]
@@ -49,7 +49,7 @@ def nothing_to_try(evidence: Evidence) -> str:
     """Return why nothing is advised."""
     outcome = evidence.training.outcome
     if outcome == "diverged":
-        return "Nothing to suggest: nothing that is known here helps; the findings say what was tried."
+        return "Nothing to suggest: none of the known remedies helps. The findings list what was tried."
     if outcome in ENDED_WELL and gradients_are_calm(evidence):
         return f"Nothing to change: the run {outcome}, and its gradients neither exploded nor spiked."
     return "Nothing to try: the gradients give no reason to change anything."

@@ -1,4 +1,4 @@
-"""Train a run's settings, changed, over several seeds: probes and the arms of a confirmation."""
+"""Training of several settings over several seeds, for probes and for the arms of a confirmation."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,18 +23,20 @@ from gradclip.tracking.sync import unsent_below
 from gradclip.training.job import Job
 from gradclip.training.pipeline import train
 
-POINTS = 100  # of each per-step curve in the store
-MAX_REPLICAS = 500  # that are stacked at a time
+POINTS = 100  # stored points of each per-step curve
+MAX_REPLICAS = 500  # replicas stacked at a time
 
 
 def train_arms(arms: Sequence[Arm], seeds: range, tracking: TrackingSettings, folder: Path) -> dict[str, str]:
-    """Train the arms of a confirmation, and return the arm of each run, by the run's id; as :func:`train_settings`.
+    """Train the arms of a confirmation, and return the name of each run's arm, by run id.
+
+    Raises the errors of :func:`train_settings`.
 
     Args:
-        arms: to train.
-        seeds: of each arm.
+        arms: arms to train.
+        seeds: seeds of each arm.
         tracking: where the runs are stored.
-        folder: of the multirun.
+        folder: folder of the multirun.
     """
     run_ids = train_settings([arm.overrides for arm in arms], seeds, tracking, folder, keys.CONFIRMATION)
     return dict(zip(run_ids, [arm.name for arm in arms for _ in seeds], strict=True))
@@ -43,22 +45,22 @@ def train_arms(arms: Sequence[Arm], seeds: range, tracking: TrackingSettings, fo
 def train_settings(
     settings: Sequence[Sequence[str]], seeds: range, tracking: TrackingSettings, folder: Path, purpose: str
 ) -> list[str]:
-    """Train several settings over several seeds, stacked where that is possible, as a multirun of their own.
+    """Train several settings over several seeds as a multirun, stacked if possible.
 
     Args:
-        settings: the overrides of each.
-        seeds: one run each.
+        settings: overrides of each training.
+        seeds: seeds of each training, one run per seed.
         tracking: where the runs are stored.
-        folder: of the multirun.
-        purpose: what they are trained for, a tag by which "the last run" passes them over.
+        folder: folder of the multirun.
+        purpose: value of a tag; runs with this tag are never "the last run".
 
     Returns:
         The ids of the runs, all seeds of the first settings first.
 
     Raises:
         TrainerError: a run failed.
-        TrackingError: some of it waits for the store.
-        SystemExit: Ctrl-C or SIGTERM came.
+        TrackingError: the store has not accepted all writes.
+        SystemExit: the process received Ctrl-C or SIGTERM.
     """
     folder.mkdir(parents=True)
     jobs = _jobs(settings, seeds, tracking, folder, purpose)
@@ -75,7 +77,7 @@ def train_settings(
 
 
 def _train_and_close(jobs: Sequence[Job], folder: Path) -> None:
-    """Train the jobs of a multirun, and close its parent run, whatever happens."""
+    """Train the jobs of a multirun, and close its parent run even after an error."""
     runs = ReplicaRuns(POINTS, keep_all=False, lock=folder.absolute() / MAIN_LOCK)
     try:
         for job in train_stacked(jobs, runs, MAX_REPLICAS):
@@ -96,7 +98,7 @@ def _jobs(
     shared = [override for override in settings[0] if all(override in overrides for overrides in settings)]
     typed = [*shared, *seed_override(seeds)]
     tags = {keys.CREATION: uuid4().hex, keys.PURPOSE: purpose, **owner_tags(folder.absolute() / MAIN_LOCK)}
-    if len(settings) == 1:  # no single command makes several
+    if len(settings) == 1:  # several settings have no single command
         tags[keys.COMMAND] = train_command(typed, multirun=True)
     parent = Parent(str(folder), f"{purpose}: {multirun_name(typed)}", tags)
     jobs: list[Job] = []
@@ -110,6 +112,6 @@ def _jobs(
 
 
 def _quiet(config: TrainConfig, tracking: TrackingSettings) -> TrainConfig:
-    """Without figures, models and progress bar, and with the store that is given."""
+    """Return the config with the given store, and without figures, stored models and progress bar."""
     trainer = config.trainer.model_copy(update={"progress_bar": False})
     return config.model_copy(update={"figures": False, "log_model": False, "trainer": trainer, "tracking": tracking})

@@ -1,4 +1,4 @@
-"""What a confirmation shows, as tables and as verdicts in the words of the tables."""
+"""Tables and verdict sentences of a confirmation."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,14 +12,14 @@ from gradclip.diagnosis.conditions import EQUIVALENCE_FACTOR
 from gradclip.formatting import Table
 
 WITHIN = f"within a factor of {EQUIVALENCE_FACTOR}"
-OF_CLIPPING = {  # an arm, and what shows whether its clipping does more than shorten its steps
+OF_CLIPPING = {  # contrasts that show whether clipping does more than shorten the steps
     *((ADVISED, name) for name in ADVISED_UNCLIPPED.values()),
     *((ORIGINAL, name) for name in CONTROLS - {NORMALIZED}),
 }
 
 
 def tables(found: Confirmation) -> list[Table]:
-    """Return the table of the arms and that of the contrasts."""
+    """Return the table of the arms and the table of the contrasts."""
     return [_arm_table(found), _contrast_table(found)]
 
 
@@ -51,12 +51,12 @@ def _contrast_table(found: Confirmation) -> Table:
 
 
 def notes(found: Confirmation) -> Iterator[str]:
-    """Yield how the verdicts are made, and on which rows."""
+    """Yield the methods behind the verdicts, and a caveat if test rows were used."""
     yield (
-        f"Runs of one seed were compared. Told apart: p below {found.contrasts[0].level:.2g} in a sign-flip test of "
-        "ranks, a diverged run last, adjusted for all rows (largest difference, step-down). As good: scores differ by "
-        f"a factor of less than {EQUIVALENCE_FACTOR} in two one-sided signed-rank tests of the ratios, adjusted by "
-        "Holm."
+        "Runs of the same seed are compared in pairs. Better or worse: p below "
+        f"{found.contrasts[0].level:.2g} in a sign-flip test of ranks, where diverged runs rank last, adjusted for all "
+        "contrasts (largest difference, step-down). As good: scores differ by a factor of less than "
+        f"{EQUIVALENCE_FACTOR} in two one-sided signed-rank tests of the ratios with Holm correction."
     )
     if found.metric.caveat:
         yield f"{found.metric.caveat} Whether a run learned is judged on its training rows."
@@ -78,18 +78,18 @@ def _meaning(one: Contrast, name: str, other: str) -> str:
     if one.verdict == "better" and not learned(one.arm):
         return "better, but most of its runs learn nothing"
     if (name, other) in OF_CLIPPING:
-        return {"better": "it is the clipping", "worse": "better without clipping"}.get(one.verdict, one.verdict)
+        return {"better": "clipping helps", "worse": "better without clipping"}.get(one.verdict, one.verdict)
     if (name, other) == (ADVISED, ORIGINAL):
         return {"better": "the advice helps", "worse": "the advice makes it worse"}.get(one.verdict, one.verdict)
     return one.verdict
 
 
 def _overfitting(found: Confirmation) -> Iterator[str]:
-    """Point out advice that is better on the training rows and worse where it counts."""
+    """Yield a sentence if the advice is better on the training rows, although it is worse by the metric."""
     train = replace(found.metric, name=found.score.final_train)
     new, old = (statistics.median(train.errors(found.summaries[name].group.runs)).value for name in (ADVISED, ORIGINAL))
     if new < old:
         yield (
-            f"On the training rows the advice is better, median {format_error(new, train)} in place of "
-            f"{format_error(old, train)}: it trains better and overfits."
+            f"On the training rows the advice is better, median {format_error(new, train)} instead of "
+            f"{format_error(old, train)}: it trains better but overfits."
         )

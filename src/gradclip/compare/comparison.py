@@ -1,4 +1,4 @@
-"""Comparison of stored runs, from the store to written files. Read :func:`compare` from top to bottom."""
+"""Comparison of stored runs, from the store to the written files. Read :func:`compare` from top to bottom."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ from gradclip.tracking.records import Store
 from gradclip.tracking.stored_runs import Curve, StoredRun
 
 MARKDOWN, LATEX, GROUPS, PAIRS = "comparison.md", "comparison.tex", "groups.csv", "pairs.csv"
-CURVES_PER_READ = 1000  # runs: SQLite looks at this score of all runs for each read
+CURVES_PER_READ = 1000  # runs; SQLite scans this score of all runs on each read
 MAX_CURVE_POINTS = 200
 
 
@@ -43,25 +43,26 @@ def compare(
     """Compare stored runs, and write tables and figures into a folder.
 
     Args:
-        store: where the runs are stored.
-        query: which runs to compare, see :func:`gradclip.tracking.backend.queries.select_runs`.
-        folder: where to write; it is created if needed.
+        store: the store of the runs.
+        query: the runs to compare, see :func:`gradclip.tracking.backend.queries.select_runs`.
+        folder: output folder; it is created if needed.
         by: names of the settings to group by; None means all that differ.
         metric: name of the metric to compare by; None means the final score.
         target: value of the score for the epochs to the target; None means the median of all final scores.
-        draw: whether to draw figures too.
-        labels: the label of each run's group, by run id; None means the settings that distinguish the groups.
-        data_set: name of the data set whose runs are compared; None means that of the newest run.
+        draw: whether to draw figures.
+        labels: label of each run's group, by run id; None means labels made from the distinguishing settings.
+        data_set: name of the data set whose runs are compared; None means the data set of the newest run.
         figure_format: ``png``, ``pdf`` or ``svg``.
-        split: the examples that the score is measured on; None means those of validation, or else those of the test.
+        split: examples of the score; None means the validation examples if all runs have a score on them, otherwise
+            the test examples.
 
     Raises:
         TrackingError: the store or the runs cannot be read.
-        ConfigError: no run is selected, or no run has a data set, setting or metric of the given name.
+        ConfigError: no run is selected, or no run has the given data set, setting or metric.
     """
     selection = result_of(ask(store, Operations.select_runs, query))
     if not selection.runs:
-        raise ConfigError(f"runs: got {selection.title!r}; no training run that ended is among them")
+        raise ConfigError(f"runs: got {selection.title!r}; it selects no finished training run")
     chosen_data = choose_data(selection.runs, data_set)
     grouping = group_runs(chosen_data.runs, by, labels)
     chosen = choose_metric(chosen_data.runs, metric, split)
@@ -76,12 +77,12 @@ def compare(
 
 
 def read_curves(store: Store, runs: Sequence[StoredRun], metric: Metric) -> dict[str, Curve]:
-    """Read the score over epochs of each run that has one, by run id.
+    """Return the score over epochs of each run that has one, by run id.
 
     Args:
-        store: where the runs are.
-        runs: whose scores are read.
-        metric: the score.
+        store: the store of the runs.
+        runs: runs to read.
+        metric: metric of the score.
     """
     ids = [run.run_id for run in runs] if metric.curve else []
     batches = [ids[start : start + CURVES_PER_READ] for start in range(0, len(ids), CURVES_PER_READ)]
@@ -90,7 +91,7 @@ def read_curves(store: Store, runs: Sequence[StoredRun], metric: Metric) -> dict
 
 
 def write_tables(folder: Path, comparison: Comparison) -> None:
-    """Write a comparison as Markdown for readers, as LaTeX for papers, and as CSV for programs."""
+    """Write a comparison as Markdown, LaTeX and CSV."""
     folder.mkdir(parents=True, exist_ok=True)
     found = tables(comparison)
     sections = [f"## {markdown_cell(table.title)}\n\n{to_markdown(table)}" for table in found]
@@ -102,9 +103,9 @@ def write_tables(folder: Path, comparison: Comparison) -> None:
 
 
 def group_frame(comparison: Comparison) -> pd.DataFrame:
-    """Return one row for each group, unrounded; a median that falls on a diverged run is NaN.
+    """Return a data frame with one unrounded row per group; a median that falls on a diverged run is NaN.
 
-    Programs of users read these columns: their names stay as they are.
+    Programs of users read these columns, so their names must not change.
     """
     metric, rows = comparison.metric, []
     for summary in comparison.summaries:
@@ -128,9 +129,9 @@ def _columns(name: str, estimate: Estimate, metric: Metric) -> dict[str, object]
 
 
 def pair_frame(comparison: Comparison) -> pd.DataFrame:
-    """Return one row for the best group with each that was tested.
+    """Return a data frame with one row for each test of the best group against another group.
 
-    Programs of users read these columns: their names stay as they are.
+    Programs of users read these columns, so their names must not change.
     """
     columns = [
         "better",

@@ -1,4 +1,4 @@
-"""The data sets of stored runs: errors on different data, or different scores, are never ranked together."""
+"""Data sets of stored runs; errors on different data, or of different scores, are never ranked together."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ from gradclip.tracking.stored_runs import StoredRun
 
 
 class DataChoice(NamedTuple):
-    """The runs on one data set, and what else there was to choose from.
+    """The runs on the chosen data set, and the other data sets.
 
     Attributes:
-        name: of the data set.
-        runs: on it, oldest first.
-        others: number of runs on each other data set, the newest data set first.
+        name: name of the data set.
+        runs: runs on the data set, oldest first.
+        others: number of runs on each other data set, by name, newest data set first.
     """
 
     name: str
@@ -32,11 +32,11 @@ def choose_data(runs: Sequence[StoredRun], name: str | None = None) -> DataChoic
     """Return the runs on one data set.
 
     Args:
-        runs: oldest first; at least one.
-        name: of the data set, or its beginning; None means that of the newest run.
+        runs: at least one run, oldest first.
+        name: name of the data set or its beginning; None means the data set of the newest run.
 
     Raises:
-        ConfigError: no run has such a data set, or those of several begin so.
+        ConfigError: the name matches no data set of the runs, or several.
     """
     found = by_data(name_tables_by_content(runs))
     if name is None:
@@ -50,7 +50,7 @@ def choose_data(runs: Sequence[StoredRun], name: str | None = None) -> DataChoic
 
 
 def by_data(runs: Sequence[StoredRun]) -> dict[str, list[StoredRun]]:
-    """Return the runs of each data set and score, by a name in words; the newest data set first."""
+    """Return the runs of each data set and score, by a readable name, newest data set first."""
     members: dict[tuple[tuple[str, str], ...], list[StoredRun]] = defaultdict(list)
     for run in runs:
         members[tuple(_identity(run).items())].append(run)
@@ -60,13 +60,13 @@ def by_data(runs: Sequence[StoredRun]) -> dict[str, list[StoredRun]]:
 
 
 def _identity(run: StoredRun) -> dict[str, str]:
-    """Return what makes the data of two runs the same: settings that decide on the examples, and the score."""
+    """Return the settings that determine the examples, and the score; runs on the same data share both."""
     score = next((score.name for score in SCORES.values() if score.final_test in run.metrics), "")
     return data_identity(run.parameters) | {"score": score}
 
 
 def _names(identities: Sequence[dict[str, str]]) -> list[str]:
-    """Name each data set by its file or its name, and by what differs from others of that name."""
+    """Return a name for each data set: its file or its name, and the settings that differ from its namesakes."""
     names = [[Path(one.get("data.path", "")).name or one.get("data.name", "data")] for one in identities]
     for key in sorted({key for one in identities for key in one}):
         namesakes = defaultdict(set)
@@ -79,7 +79,7 @@ def _names(identities: Sequence[dict[str, str]]) -> list[str]:
 
 
 def name_tables_by_content(runs: Sequence[StoredRun]) -> list[StoredRun]:
-    """Name the table of each run by its content: one file under two paths is one table, a changed file another."""
+    """Name the table of each run by its content: a copied file is the same table, a changed file is another."""
     digests = {run.run_id: run.tags.get(keys.DATA_DIGEST) for run in runs if "data.path" in run.parameters}
     names = {digest: Path(run.parameters["data.path"]).name for run in runs if (digest := digests.get(run.run_id))}
     shared = [name for name, count in Counter(names.values()).items() if count > 1]

@@ -1,4 +1,4 @@
-"""What numbers of groups and seeds are able to tell, whatever their scores are."""
+"""Which differences the numbers of groups and seeds can show, whatever the scores are."""
 
 from math import comb
 
@@ -7,7 +7,7 @@ from gradclip.compare.summary import Comparison
 
 
 def design_lines(comparison: Comparison) -> list[str]:
-    """Say what the numbers of runs allow to find; the largest group has the smallest p-value of all."""
+    """Return sentences on the smallest possible p-value, which depends on the numbers of runs alone."""
     best, *others = (len(one.errors) for one in comparison.summaries)
     if not others:
         return []
@@ -21,25 +21,25 @@ def design_lines(comparison: Comparison) -> list[str]:
 
 
 def design_sentence(seeds: int, tests: int | None = None) -> str:
-    """Say whether the tests of a comparison are able to find any difference.
+    """Return a sentence on whether the tests of a comparison can find any difference.
 
     Args:
-        seeds: runs of each group, or of the smallest.
-        tests: number of unpaired tests; None means pairs of runs of one seed, with any number of groups.
+        seeds: number of runs of each group.
+        tests: number of unpaired tests; None means tests of pairs of runs with the same seed, of any number of groups.
 
     Example:
         >>> print(design_sentence(5))
-        5 seeds can tell nothing apart at 5%: the smallest possible p is 0.062; 6 seeds or more can.
+        5 seeds cannot show a difference at the 5% level (smallest possible p: 0.062). Use at least 6 seeds.
         >>> print(design_sentence(6, tests=10))
-        6 seeds, not the same in all groups, can tell groups apart at 5%: the smallest possible p is 0.022.
+        6 seeds, not the same in all groups, can show a difference at the 5% level (smallest possible p: 0.022).
         >>> print(design_sentence(10))
-        10 seeds can tell groups apart at 5%: the smallest possible p is 0.002.
+        10 seeds can show a difference at the 5% level (smallest possible p: 0.002).
     """
     needed = statistics.fewest_seeds(tests)
     if seeds == 1:
-        return f"One seed each can tell nothing apart; {needed} seeds or more can."
-    smallest = f"the smallest possible p is {statistics.smallest_p_value(seeds, tests):.2g}"
+        return f"One seed per group cannot show a difference. Use at least {needed} seeds."
+    smallest = f"smallest possible p: {statistics.smallest_p_value(seeds, tests):.2g}"
     design = f"{seeds} seeds" if tests is None else f"{seeds} seeds, not the same in all groups,"
     if seeds < needed:
-        return f"{design} can tell nothing apart at 5%: {smallest}; {needed} seeds or more can."
-    return f"{design} can tell groups apart at 5%: {smallest}."
+        return f"{design} cannot show a difference at the 5% level ({smallest}). Use at least {needed} seeds."
+    return f"{design} can show a difference at the 5% level ({smallest})."

@@ -1,4 +1,4 @@
-"""What to try next where the best group lies at the edge of the values that were tried."""
+"""What to try next if the best group is at the edge of the values tried."""
 
 from dataclasses import dataclass
 from math import inf
@@ -9,18 +9,18 @@ from gradclip.config.overrides import is_of_hydra, merge, setting_of, train_comm
 from gradclip.formatting import CODE, parse_number
 
 SCALES = {"clip.value": "threshold", "clip.norm": "threshold of the norm", "optimizer.lr": "learning rate"}
-FEWEST_VALUES = 3  # of fewer, nearly every one is at an edge
-PERCENTILE_METHODS = {"auto"}  # whose threshold has an upper end
+FEWEST_VALUES = 3  # with fewer values, nearly every one is at an edge
+PERCENTILE_METHODS = {"auto"}  # their threshold is a percentile, which ends at 100
 
 
 @dataclass(frozen=True)
 class Edge:
-    """A setting of the best group with no value tried beyond it.
+    """A setting whose value in the best group is the largest or smallest one tried.
 
     Attributes:
-        setting: its name.
-        value: that of the best group.
-        is_largest: whether it is the largest value tried; False means the smallest.
+        setting: name of the setting.
+        value: its value in the best group.
+        is_largest: whether this is the largest value tried; False means the smallest.
     """
 
     setting: str
@@ -29,18 +29,18 @@ class Edge:
 
     @property
     def next_values(self) -> tuple[float, float]:
-        """About a half and a whole decade further."""
+        """The values half a decade and one decade beyond the edge, rounded."""
         first, second = (3, 10) if self.is_largest else (0.3, 0.1)
         return float(f"{self.value * first:.2g}"), float(f"{self.value * second:.2g}")
 
     def __str__(self) -> str:
-        """Return a sentence."""
+        """Return the edge and the next values as a sentence."""
         end, values = "largest" if self.is_largest else "smallest", " and ".join(f"{one:g}" for one in self.next_values)
-        return f"The best lies at the {end} {SCALES[self.setting]} tried ({self.value:g}): try {values}:"
+        return f"The best group has the {end} {SCALES[self.setting]} tried ({self.value:g}). Try {values}:"
 
 
 def edges(comparison: Comparison) -> list[Edge]:
-    """Return each scale at whose edge the best group lies, among the groups with its clipping method."""
+    """Return the settings for which the best group is at an edge, among the groups with the same clipping method."""
     if "clip.name" in comparison.grouping.mixed:
         return []
     best = comparison.best.group.runs[0].parameters
@@ -57,7 +57,7 @@ def edges(comparison: Comparison) -> list[Edge]:
 
 
 def edge_lines(comparison: Comparison) -> list[str]:
-    """Return a sentence and a command for each edge; none where the best group diverged."""
+    """Return a sentence and a command for each edge; nothing if every run of the best group diverged."""
     if not comparison.best.count("diverged") < len(comparison.best.errors):
         return []
     return [line for edge in edges(comparison) for line in (str(edge), f"{CODE}{_command(comparison, edge)}")]

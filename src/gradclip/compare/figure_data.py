@@ -1,4 +1,4 @@
-"""The arrays behind the figures of a comparison."""
+"""Arrays for the figures of a comparison."""
 
 from collections.abc import Mapping, Sequence
 from math import inf, isfinite
@@ -22,7 +22,12 @@ NORM_PERCENTILES = (keys.GRAD_NORM_P50, keys.GRAD_NORM_P90, keys.GRAD_NORM_P99, 
 
 
 def threshold_lines(summaries: Mapping[int, GroupSummary], metric: Metric) -> list[ThresholdLine]:
-    """Return a line for each clipping method that has at least two thresholds, of groups by their number."""
+    """Return a line for each clipping method with at least two thresholds.
+
+    Args:
+        summaries: the groups, by number.
+        metric: the score.
+    """
     clipping = {
         number: summary
         for number, summary in summaries.items()
@@ -36,7 +41,7 @@ def threshold_lines(summaries: Mapping[int, GroupSummary], metric: Metric) -> li
 
 
 def _setting(summary: GroupSummary, name: str) -> str | None:
-    """Return the value that all runs of a group have; None where they have none, or mix values."""
+    """Return the value of a setting that all runs of a group share; None if they lack it or mix values."""
     values = {run.parameters.get(name) for run in summary.group.runs}
     return values.pop() if len(values) == 1 else None
 
@@ -46,7 +51,7 @@ def _threshold(summary: GroupSummary) -> float:
 
 
 def _line_label(summary: GroupSummary, others: Sequence[GroupSummary]) -> str:
-    """Name the method, and the other settings that differ between its groups."""
+    """Return the name of the method, followed by the other settings that differ between its groups."""
     method = _setting(summary, "clip.name") or "all methods"
     settings = [other.group.settings for other in others if _setting(other, "clip.name") == method]
     differing = [
@@ -70,7 +75,7 @@ def _line(label: str, groups: Mapping[int, GroupSummary], metric: Metric) -> Thr
 
 
 def threshold_edge(comparison: Comparison) -> float | None:
-    """Return the threshold of the best group where none was tried beyond it."""
+    """Return the threshold of the best group if it is the largest or smallest tried; None otherwise."""
     return next((edge.value for edge in edges(comparison) if edge.setting == THRESHOLD), None)
 
 
@@ -78,8 +83,8 @@ def group_scores(number: int, summary: GroupSummary, metric: Metric) -> GroupSco
     """Return the score of each run of a group.
 
     Args:
-        number: of the group.
-        summary: of the group.
+        number: number of the group.
+        summary: summary of the group.
         metric: the score.
     """
     scores = _finite_scores(summary, metric)
@@ -88,7 +93,7 @@ def group_scores(number: int, summary: GroupSummary, metric: Metric) -> GroupSco
 
 
 def _test_median(summary: GroupSummary, metric: Metric) -> float:
-    """Return the median on the test examples, where others chose; NaN where the median run diverged, or these chose."""
+    """Return the median on the test examples; NaN if it is not reported, or falls on a diverged run."""
     return metric.to_value(summary.test_median.value) if summary.test_median else np.nan
 
 
@@ -100,8 +105,8 @@ def speed_of(number: int, summary: GroupSummary, metric: Metric) -> Speed:
     """Return how soon the runs of a group reached the target, and where they ended.
 
     Args:
-        number: of the group.
-        summary: of the group.
+        number: number of the group.
+        summary: summary of the group.
         metric: the final score.
     """
     epochs, ends = summary.epochs_to_target, np.array(quartiles(summary.errors, metric))
@@ -109,25 +114,27 @@ def speed_of(number: int, summary: GroupSummary, metric: Metric) -> Speed:
 
 
 def unclipped_medians(summaries: Sequence[GroupSummary], metric: Metric) -> list[tuple[str, float]]:
-    """Return label and median of each group without clipping; NaN where the median run diverged."""
+    """Return the label and median of each group without clipping; NaN if the median run diverged."""
     groups = [summary for summary in summaries if _setting(summary, "clip.name") == "none"]
     return [(summary.group.label, metric.to_value(summary.median.value)) for summary in groups]
 
 
 def quartiles(errors: Floats, metric: Metric) -> list[float]:
-    """Return 25th, 50th and 75th percentile of the metric; NaN where they fall on a diverged run."""
+    """Return the 25th, 50th and 75th percentiles of the metric; NaN for one that falls on a diverged run."""
     ends = np.percentile(errors, [25, 50, 75], method="linear" if np.isfinite(errors).all() else "inverted_cdf")
     return [metric.to_value(float(end)) for end in ends]
 
 
 def learning_band(number: int, summary: GroupSummary, metric: Metric, curves: Mapping[str, Curve]) -> LearningBand:
-    """Join the curves of a group; where any run diverged, one without a point at an epoch counts as diverged.
+    """Join the curves of a group.
+
+    If any run diverged, every run without a point at an epoch counts as diverged there.
 
     Args:
-        number: of the group.
-        summary: the group.
-        metric: whose score the curves show.
-        curves: by run id.
+        number: number of the group.
+        summary: summary of the group.
+        metric: metric whose score the curves show.
+        curves: the score over epochs, by run id.
     """
     group, found = summary.group, [curves[run.run_id] for run in summary.group.runs if run.run_id in curves]
     if not found:
@@ -137,13 +144,13 @@ def learning_band(number: int, summary: GroupSummary, metric: Metric, curves: Ma
     for row, curve in enumerate(found):
         errors[row, np.searchsorted(epochs, curve.step)] = curve.value * metric.sign
     if not any(run.outcome == "diverged" for run in group.runs):
-        errors = np.where(np.isfinite(errors), errors, np.nan)  # the curve was thinned out, or training stopped early
+        errors = np.where(np.isfinite(errors), errors, np.nan)  # curves may be thinned out, or training stopped early
         return LearningBand(group.label, number, epochs, np.nanpercentile(errors, [25, 50, 75], axis=0).T * metric.sign)
     return LearningBand(group.label, number, epochs, np.array([quartiles(column, metric) for column in errors.T]))
 
 
 def norm_range(number: int, summary: GroupSummary) -> NormRange:
-    """Return the gradient norms of a group and its threshold."""
+    """Return the gradient norms and the threshold of a group."""
     norms = np.array([[run.metrics.get(key, np.nan) for key in NORM_PERCENTILES] for run in summary.group.runs])
     norms = norms[np.isfinite(norms).all(axis=1)]
     method = _setting(summary, "clip.name") or ""
@@ -157,7 +164,7 @@ def norm_range(number: int, summary: GroupSummary) -> NormRange:
 
 
 def median_grid(summaries: Sequence[GroupSummary], metric: Metric) -> Grid | None:
-    """Return the groups as a grid; None unless they differ in exactly two settings that are numbers."""
+    """Return the groups as a grid; None unless they differ in exactly two numeric settings."""
     names = sorted({name for summary in summaries for name in summary.group.settings})
     points = np.array([[parse_number(summary.group.settings.get(name)) for name in names] for summary in summaries])
     if len(names) != 2 or np.isnan(points).any():

@@ -1,4 +1,4 @@
-"""Which figures a comparison gets, by file name; the first in alphabetical order is the one to look at first."""
+"""The figures of a comparison by file name; the first in alphabetical order is the most important one."""
 
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
@@ -24,13 +24,13 @@ from gradclip.tracking.stored_runs import Curve
 
 MAX_ROWS = 20
 MAX_CURVES = 9
-MIN_SPEEDS = 4  # groups; fewer points say nothing that the table does not
+MIN_SPEEDS = 4  # groups; fewer points show no more than the table
 THRESHOLDS = {"norm": "threshold of the norm, clip.value", "value": "threshold of each element, clip.value"}
-UNIT = "loss per unit of weight"  # of the thresholds above
+UNIT = "loss per unit of weight"  # unit of the thresholds above
 
 
 def figures(comparison: Comparison, curves: Mapping[str, Curve]) -> dict[str, Callable[[Figure], None]]:
-    """Return every figure for which the groups have data, by file name."""
+    """Return the figures for which the groups have data, by file name."""
     metric, summaries = comparison.metric, dict(enumerate(comparison.summaries))
     shown = {number: summary for number, summary in summaries.items() if number < MAX_ROWS}
     is_fraction = metric.sign < 0
@@ -69,7 +69,7 @@ def figures(comparison: Comparison, curves: Mapping[str, Curve]) -> dict[str, Ca
         plots["threshold"] = partial(
             plot_thresholds,
             lines=lines,
-            unclipped=unclipped if len(unclipped) == 1 else [],  # of several lines in grey none could be recognized
+            unclipped=unclipped if len(unclipped) == 1 else [],  # several grey lines could not be distinguished
             edge=threshold_edge(comparison),
             score=metric.name,
             threshold=_threshold_label({line.label.split()[0] for line in lines}),
@@ -84,7 +84,7 @@ def _of_all(shown: int, comparison: Comparison) -> str:
 
 
 def _threshold_label(methods: Collection[str]) -> str:
-    """Name the threshold of one or several methods, with its unit where all have the same."""
+    """Return the label of a threshold axis, with the unit if it is known for all methods."""
     if not {*methods} <= {*THRESHOLDS}:
         return "clip.value"
     what = THRESHOLDS[next(iter(methods))] if len(methods) == 1 else "clip.value"

@@ -16,8 +16,8 @@ class Group:
     """Runs with the same settings, one for each seed.
 
     Attributes:
-        label: its experiment or its clipping, and the settings that tell it from the other groups.
-        settings: these settings by name; a setting that the group's option does not have is left out.
+        label: experiment or clipping of the group, and the settings that distinguish it from the other groups.
+        settings: values of the settings by which runs were grouped, by name; settings that it lacks are omitted.
         runs: oldest first.
     """
 
@@ -28,12 +28,12 @@ class Group:
 
 @dataclass(frozen=True)
 class Grouping:
-    """All groups, and what the reader of a comparison must know about them.
+    """All groups of a comparison, and how they were formed.
 
     Attributes:
         by: names of the settings that distinguish the groups.
         groups: in the order of their first run.
-        duplicates: number of runs left out because a newer run has the same settings and seed.
+        duplicates: number of runs ignored because a newer run has the same settings and seed.
         mixed: settings other than the seed that differ within a group.
     """
 
@@ -51,10 +51,10 @@ def group_runs(
     Args:
         runs: oldest first.
         by: names of the settings; None means all that differ, except the seed and those without effect on training.
-        labels: the label of each run's group, by run id; None means the settings that distinguish the groups.
+        labels: label of each run's group, by run id; None means labels made from the distinguishing settings.
 
     Raises:
-        ConfigError: no run has a setting of a name in ``by``.
+        ConfigError: a name in ``by`` is not a setting of any run.
     """
     runs = [_without_unused(run) for run in runs]
     known = {name for run in runs for name in run.parameters}
@@ -74,7 +74,11 @@ def group_runs(
 
 
 def _without_unused(run: StoredRun) -> StoredRun:
-    """Drop settings without effect: the threshold of a run that does not clip, and what older runs did unsaid."""
+    """Drop settings without effect.
+
+    These are the threshold of a run that does not clip, and settings whose value is what runs did before the setting
+    existed.
+    """
     unused = {name for name, value in run.parameters.items() if (name, value) in AS_BEFORE}
     unused |= {"clip.value"} if run.parameters.get("clip.name") == "none" else set()
     return replace(run, parameters={name: value for name, value in run.parameters.items() if name not in unused})
@@ -91,7 +95,7 @@ def differing_settings(runs: Iterable[StoredRun]) -> list[str]:
 
 
 def _newest_of_each_seed(runs: Sequence[StoredRun]) -> list[StoredRun]:
-    """Drop runs that a newer one repeats with the same seed: they are no independent evidence."""
+    """Drop runs that a newer run repeats with the same seed, since they are not independent evidence."""
     differing = differing_settings(runs)
     newest = {(*(run.parameters.get(name) for name in differing), run.parameters.get("seed")): run for run in runs}
     return list(newest.values())

@@ -1,4 +1,4 @@
-"""The metric by which runs are compared, and the examples that it is measured on."""
+"""The metric by which runs are compared, and the examples on which it is measured."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,12 +18,12 @@ class Metric:
     """The metric by which runs are compared.
 
     Attributes:
-        name: of the metric, whose last value in each run is compared.
-        sign: 1 if lower is better, -1 if higher is.
-        curve: the score recorded at each epoch; empty for a metric that is no score.
-        reported: the final score on the test examples, which is reported beside it; empty where the metric is on them,
-            or is no score.
-        caveat: a sentence that the reader must know of the choice; empty where there is none.
+        name: name of the metric; the last value of each run is compared.
+        sign: 1 if lower is better, -1 if higher is better.
+        curve: metric of the same score at each epoch; empty for a metric that is not a score.
+        reported: final score on the test examples, reported beside the metric; empty if the metric itself is measured
+            on them, or is not a score.
+        caveat: a sentence that qualifies the choice of the metric; empty if none is needed.
     """
 
     name: str
@@ -33,17 +33,17 @@ class Metric:
     caveat: str = ""
 
     def errors(self, runs: Sequence[StoredRun]) -> Floats:
-        """Return the runs' values as errors, ``[runs]``; infinite where a run diverged or has no value."""
+        """Return the values of runs as errors, ``[runs]``; infinite if a run diverged or has no value."""
         values = np.array([run.metrics.get(self.name, np.nan) for run in runs]) * self.sign
         diverged = np.array([run.outcome == "diverged" for run in runs])
         return np.where(np.isfinite(values) & ~diverged, values, inf)
 
     def to_value(self, error: float) -> float:
-        """Return the metric's value of an error; NaN where the run diverged."""
+        """Convert an error to a value of the metric; NaN for the infinite error of a diverged run."""
         return error * self.sign if isfinite(error) else np.nan
 
     def test_errors(self, runs: Sequence[StoredRun]) -> Floats | None:
-        """Return the errors on the test examples that are reported, ``[runs]``; None where there are none."""
+        """Return the errors on the test examples, ``[runs]``; None if they are not reported."""
         return replace(self, name=self.reported).errors(runs) if self.reported else None
 
 
@@ -51,18 +51,19 @@ def choose_metric(runs: Sequence[StoredRun], name: str | None = None, split: Spl
     """Return the metric to compare by.
 
     Args:
-        runs: that are compared.
-        name: of the metric; None means the final score on the examples of the split.
-        split: the examples; None means those of validation where all runs have a score on them, else those of the test.
+        runs: runs to compare.
+        name: name of the metric; None means the final score on the examples of the split.
+        split: examples of the score; None means the validation examples if all runs have a score on them, otherwise
+            the test examples.
 
     Raises:
-        ConfigError: the runs do not have it, they have scores that cannot be compared, or name and split contradict.
+        ConfigError: the runs lack the metric, have different scores, or name and split contradict each other.
     """
     scores = {score.final_test: score for run in runs if (score := stored_score(run.metrics, run.tags))}
     if name is None:
         if len(scores) != 1:
             finals = " and ".join(sorted(scores)) or "no final score"
-            raise ConfigError(f"metric: the runs have {finals}; give metric=... or runs=...")
+            raise ConfigError(f"metric: the runs have {finals}; set metric=... or runs=...")
         (score,) = scores.values()
         return _of_score(runs, score, score.final(split or _choosing_split(runs, score)), split)
     known = {key for run in runs for key in run.metrics}
@@ -72,29 +73,29 @@ def choose_metric(runs: Sequence[StoredRun], name: str | None = None, split: Spl
         if score.split_of(name):
             return _of_score(runs, score, name, split)
     if split:
-        raise ConfigError(f"split: got {split!r}; metric={name} is no score")
-    for score in SCORES.values():  # what a module of the user's logs beside its own, by one of our names
+        raise ConfigError(f"split: got {split!r}; metric={name} is not a score")
+    for score in SCORES.values():  # a user's module may log one of these besides its own metric
         if found := score.split_of(name):
             return Metric(name, -1 if score.higher_is_better else 1, score.by_epoch(found))
     return Metric(name, 1, "")
 
 
 def _choosing_split(runs: Sequence[StoredRun], score: Score) -> Split:
-    """Return the examples of validation where all runs have a score on them, else those of the test."""
+    """Return the validation examples if all runs have a score on them, otherwise the test examples."""
     return "test" if any(score.choosing_split(run.metrics) == "test" for run in runs) else "validation"
 
 
 def _of_score(runs: Sequence[StoredRun], score: Score, name: str, split: Split | None) -> Metric:
-    """Return a metric of a score.
+    """Return a metric that is a score on some examples.
 
     Args:
-        runs: that are compared.
+        runs: runs to compare.
         score: the score.
-        name: of the metric.
-        split: that was asked for; None where none was.
+        name: name of the metric.
+        split: the requested examples; None if none were requested.
 
     Raises:
-        ConfigError: the metric is not one of the split, or runs have no score on these examples.
+        ConfigError: the metric is measured on another split, or some runs lack a final score on it.
     """
     found = score.split_of(name)
     assert found is not None
@@ -112,7 +113,7 @@ def _of_score(runs: Sequence[StoredRun], score: Score, name: str, split: Split |
 
 
 def _caveat(runs: Sequence[StoredRun], score: Score, asked: str) -> str:
-    """Say why the test examples choose: some runs have no others, or it was asked for."""
+    """Return a sentence on why the test examples choose: they were requested, or some runs have no others."""
     validated = _count(runs, score.final_validation)
     if validated == len(runs):
         return chosen_on_test(f"{asked} asks for them")

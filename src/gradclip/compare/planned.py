@@ -1,4 +1,4 @@
-"""Tests of pairs of groups that were planned before the runs, which may be made in batches."""
+"""Tests of pairs of groups that are planned before the runs; runs may come in batches."""
 
 from collections.abc import Sequence
 from math import e, log
@@ -10,15 +10,16 @@ from gradclip.compare.statistics import CONFIDENCE, sign_flips
 
 
 def planned_tests(errors: Floats, pairs: Sequence[tuple[int, int]]) -> tuple[Floats, Floats]:
-    """Return how many ranks the first group of each pair is ahead, ``[pairs]``, and the p-values of that, ``[pairs]``.
+    """Return the lead of the first group of each pair in ranks, ``[pairs]``, and the p-values, ``[pairs]``.
 
-    The sign-flip test of :func:`gradclip.compare.statistics.paired_p_values`, but of pairs that no error has chosen: a
-    difference is held against the largest of the planned ones alone. Pairs that differ more leave the comparison first
-    (step-down, Westfall and Young 1993), so that the family-wise error rate is limited.
+    The test is the sign-flip test of :func:`gradclip.compare.statistics.paired_p_values`, but the pairs do not depend
+    on the errors. Therefore each difference is compared with the largest difference of the planned pairs only. Pairs
+    with larger differences leave the comparison first (step-down, Westfall and Young 1993). The test controls the
+    family-wise error rate.
 
     Args:
-        errors: ``[seeds, groups]``; a diverged run has infinity, the worst rank.
-        pairs: the numbers of the two groups of each pair.
+        errors: ``[seeds, groups]``; infinite for a diverged run, which gets the worst rank.
+        pairs: indices of the two groups of each pair.
 
     Example:
         >>> errors = np.array([[1.0, 2.0, np.inf], [2.0, 4.0, np.inf]] * 3)
@@ -33,22 +34,22 @@ def planned_tests(errors: Floats, pairs: Sequence[tuple[int, int]]) -> tuple[Flo
     differences = ranks[:, second] - ranks[:, first]
     flipped = np.abs(sign_flips(len(errors)) @ differences)  # [flips, pairs]
     order = np.argsort(flipped[0])
-    largest = np.maximum.accumulate(flipped[:, order], axis=1)  # of the pair and of those that differ less
+    largest = np.maximum.accumulate(flipped[:, order], axis=1)  # over the pair and all pairs that differ less
     exceeded = np.mean(largest >= flipped[0, order], axis=0)
     p_values = np.empty(len(pairs))
-    p_values[order] = np.maximum.accumulate(exceeded[::-1])[::-1]  # no pair has a smaller one than those before it
+    p_values[order] = np.maximum.accumulate(exceeded[::-1])[::-1]  # at least that of any pair that differs more
     return differences.mean(axis=0), p_values
 
 
 def batch_levels(seeds: Sequence[int]) -> list[float]:
-    """Return the level below which a p-value is significant after each batch, so that all looks together err in 5%.
+    """Return the significance level of each interim look, such that all looks together have an error rate of 5%.
 
-    What may be spent by a share of all seeds follows the function of Lan and DeMets (Biometrika 70, 1983, 659-663) that
-    resembles Pocock's limits: it spends much early, for most differences that matter are large. Each look has what is
-    spent since the look before, which holds whatever the p-values have to do with each other (Bonferroni).
+    The levels follow the spending function of Lan and DeMets (Biometrika 70, 1983, 659-663) that approximates Pocock's
+    limits. It spends much of the 5% early, because most differences that matter are large. Each look gets what is
+    spent since the previous look; by Bonferroni's inequality this holds for any dependence between the p-values.
 
     Args:
-        seeds: of all batches so far, at each look; the last is agreed on before.
+        seeds: total number of seeds at each look; the last number is fixed in advance.
 
     Example:
         >>> [round(level, 4) for level in batch_levels([10, 20, 40])], batch_levels([7])

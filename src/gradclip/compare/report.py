@@ -22,31 +22,31 @@ from gradclip.diagnosis.conditions import EQUIVALENCE_FACTOR
 from gradclip.formatting import Table
 from gradclip.terminal import console, print_lines, print_tables
 
-WIDE = 100  # characters of a terminal; on a narrower one a column is left out
-LARGE = 100  # from here on, three digits leave no decimals
+WIDE = 100  # characters; a narrower terminal gets one column less
+LARGE = 100  # from this value on, numbers have no decimals
 ON_TEST = "median on test"
-MAX_NAMED = 3  # groups of one kind that are named; the others are counted
+MAX_NAMED = 3  # groups named in a sentence; further ones are counted
 
 
 def tables(comparison: Comparison) -> list[Table]:
-    """Return the table of groups, that of their settings and, where groups were tested, that of the tests."""
+    """Return the tables of groups, of their settings and, if groups were tested, of the tests."""
     pairs = [pair_table(comparison.pairs)] if comparison.pairs else []
     return [group_table(comparison), *legend_tables(comparison), *pairs]
 
 
 def legend_tables(comparison: Comparison) -> list[Table]:
-    """Return a table of the settings that distinguish the groups; none where nothing does."""
+    """Return a table of the settings that distinguish the groups; nothing if there are none."""
     by = [name for name in comparison.grouping.by if any(name in one.group.settings for one in comparison.summaries)]
     rows = [(one.group.label, *(one.group.settings.get(name, "") for name in by)) for one in comparison.summaries]
     return [Table("Settings", ("group", *by), rows)] if by else []
 
 
 def short_table(comparison: Comparison, width: int) -> Table:
-    """Return the table for a terminal: the best groups, each with its test against the very best.
+    """Return the table for a terminal: the best groups, each with its test against the best one.
 
     Args:
-        comparison: to report.
-        width: of the terminal, in characters.
+        comparison: comparison to report.
+        width: width of the terminal in characters.
     """
     shown, pairs, wide = comparison.summaries[:MAX_COMPARED_GROUPS], bool(comparison.pairs), width >= WIDE
     diverged, on_test = any(one.count("diverged") for one in shown), [ON_TEST] if comparison.metric.reported else []
@@ -79,7 +79,7 @@ def _title(comparison: Comparison) -> str:
 
 
 def group_table(comparison: Comparison) -> Table:
-    """Return a table with one row for each group and 95% intervals in brackets."""
+    """Return a table with one row per group and 95% intervals in brackets."""
     metric, summaries = comparison.metric, comparison.summaries
     outcomes = [outcome for outcome in OUTCOMES if any(group.count(outcome) for group in summaries)]
     target = [f"epochs to {format_error(metric.sign * comparison.target, metric)}"] if metric.curve else []
@@ -104,12 +104,12 @@ def _group_row(summary: GroupSummary, metric: Metric, outcomes: Sequence[str]) -
 
 
 def format_fraction(fraction: float) -> str:
-    """Format a fraction in percent; one that is not known as nothing."""
+    """Format a fraction in percent; an unknown fraction becomes an empty string."""
     return f"{fraction:.0%}" if isfinite(fraction) else ""
 
 
 def format_estimate(estimate: Estimate, metric: Metric) -> str:
-    """Format an error and its interval, where it has one, as values of the metric."""
+    """Format an error and its interval, if it has one, as values of the metric."""
     value = format_error(estimate.value, metric)
     if np.isnan(estimate.low) or estimate.low == estimate.high:
         return value
@@ -131,13 +131,13 @@ def format_error(error: float, metric: Metric) -> str:
 
 
 def format_outcome(summary: GroupSummary, outcome: str) -> str:
-    """Format the number of runs with an outcome and, for more than one run, the interval of the proportion."""
+    """Format the number of runs with an outcome; for more than one run, add the interval of the proportion."""
     estimate, count = summary.outcomes[outcome], summary.count(outcome)
     return f"{count}" if len(summary.errors) == 1 else f"{count} ({estimate.low:.0%} to {estimate.high:.0%})"
 
 
 def format_epochs(epochs: Floats) -> str:
-    """Format the median of the ``[runs]`` epochs to the target, and how many runs reached it.
+    """Format the median of the ``[runs]`` epochs to the target, and the number of runs that reached it.
 
     Example:
         >>> [format_epochs(np.array(epochs)) for epochs in ([3.0, 4.0, np.inf], [3.0, np.inf], [np.inf])]
@@ -150,7 +150,7 @@ def format_epochs(epochs: Floats) -> str:
 
 
 def pair_table(pairs: Sequence[Pair]) -> Table:
-    """Return a table with one row for each pair."""
+    """Return a table with one row per pair."""
     columns = (
         "better",
         "worse",
@@ -176,9 +176,9 @@ def _pair_row(pair: Pair) -> tuple[str, ...]:
 
 
 def verdicts(comparison: Comparison) -> list[str]:
-    """Return sentences: which group is best, what else to try, what is as good, what the data leave open.
+    """Return sentences: the best group, what else to try, which groups are as good, and what the data leave open.
 
-    They name runs and settings; each is one line, and a line that is indented is a command.
+    Each sentence is one line. An indented line is a command.
     """
     is_chosen = len(comparison.summaries) > 1 and not isinf(comparison.best.median.value)
     caveat = [comparison.metric.caveat] if comparison.metric.caveat and is_chosen else []
@@ -189,12 +189,12 @@ def verdicts(comparison: Comparison) -> list[str]:
 def _best(comparison: Comparison) -> list[str]:
     best, *others = comparison.summaries
     if isinf(best.median.value):
-        return ["In every group the median run diverged: none of these settings trains."]
+        return ["The median run of every group diverged: none of these settings works."]
     value = format_error(best.median.value, comparison.metric)
     if best.test_median:
         value += f" ({format_error(best.test_median.value, comparison.metric)} on the test rows)"
     if not others:
-        return [f"{best.group.label}: median {value}; there is nothing to compare it with."]
+        return [f"{best.group.label}: median {value}; there is no other group to compare it with."]
     beaten = {pair.worse.group.label for pair in comparison.pairs if pair.better is best and pair.significant}
     tested = {group.group.label for pair in comparison.pairs for group in (pair.better, pair.worse)}
     if beaten and beaten == tested - {best.group.label}:
@@ -204,7 +204,7 @@ def _best(comparison: Comparison) -> list[str]:
 
 
 def _not_significant(comparison: Comparison) -> list[str]:
-    """Name the groups that are shown to be as good as the best, and those of which the data show neither."""
+    """Return sentences that name the groups shown to be as good as the best, and the groups with neither result."""
     label = comparison.best.group.label
     alike = [pair for pair in comparison.pairs if pair.equivalent]
     open_pairs = [pair for pair in comparison.pairs if not pair.significant and not pair.equivalent]
@@ -213,8 +213,8 @@ def _not_significant(comparison: Comparison) -> list[str]:
         named = _names(alike, comparison.best)
         lines.append(f"As good as {label} within a factor of {EQUIVALENCE_FACTOR} (two one-sided tests): {named}.")
     if open_pairs:
-        unknown = "that they are equally good is not shown either"
-        lines.append(f"No significant difference between {label} and {_names(open_pairs, comparison.best)}; {unknown}.")
+        names = _names(open_pairs, comparison.best)
+        lines.append(f"No significant difference between {label} and {names}, nor are they shown to be equally good.")
     return lines
 
 
@@ -228,47 +228,44 @@ def _caveats(comparison: Comparison) -> list[str]:
     lines = []
     if comparison.data.others:
         others = ", ".join(f"{name} ({count})" for name, count in comparison.data.others.items())
-        lines.append(f"Compared are the runs on {comparison.data.name}; for others give data_set=...: {others}.")
+        lines.append(f"Only runs on {comparison.data.name} are compared. Set data_set=... to compare others: {others}.")
     lines += design_lines(comparison)
     if len(summaries) > MAX_COMPARED_GROUPS and comparison.pairs:
         lines.append(f"Only the best {MAX_COMPARED_GROUPS} of {len(summaries)} groups were tested.")
     if grouping.mixed:
-        lines.append(
-            f"Groups mix runs that differ in more than the seed: {', '.join(grouping.mixed)}; add them to by=."
-        )
+        mixed = ", ".join(grouping.mixed)
+        lines.append(f"Some groups mix runs that differ in more than the seed. Add these settings to by=: {mixed}.")
     if grouping.duplicates:
-        lines.append(
-            f"Runs that repeat another with the same seed were left out: {grouping.duplicates}; the newest counts."
-        )
+        lines.append(f"Ignored older runs with the settings and seed of a newer run: {grouping.duplicates}.")
     if selection.unfinished:
-        lines.append(f"Runs that failed or have not ended were left out: {selection.unfinished}.")
+        lines.append(f"Ignored runs that failed or have not finished: {selection.unfinished}.")
     return lines
 
 
 def methods_note(comparison: Comparison) -> str:
-    """Name the statistical methods of every number, in one paragraph."""
+    """Return a paragraph that names the statistical method of every number."""
     intervals = (
-        f"In brackets: 95% confidence intervals, of medians and means from {FEWEST_RUNS} runs on; of the median "
-        "between two of the runs (exact), of the interquartile mean by bootstrap over runs (percentile method), of "
-        "proportions by Wilson"
+        "95% confidence intervals are in brackets. Median: exact, between two order statistics. Interquartile mean: "
+        f"percentile bootstrap over runs. Both need at least {FEWEST_RUNS} runs. Proportions: Wilson."
     )
+    worst = "A diverged run ranks below every other run."
     if not comparison.pairs:
-        return f"{intervals}. A diverged run ranks below any other."
-    intervals = f"{intervals}, of the probability of improvement by"
-    worst = f"A diverged run ranks below any other. Significant: p below {SIGNIFICANCE_LEVEL:.2f}"
+        return f"{intervals} {worst}"
+    significant = f"{worst} Significant: p below {SIGNIFICANCE_LEVEL:.2f} in"
     if any(pair.paired for pair in comparison.pairs):
         return (
-            f"{intervals} Clopper and Pearson. Runs of the same seed were compared. {worst} in a sign-flip test of "
-            "ranks, adjusted for the choice of the best among all groups (largest difference, step-down). Within a "
-            f"factor of {EQUIVALENCE_FACTOR}: two one-sided signed-rank tests of the ratios, adjusted by Holm."
+            f"{intervals} Probability of improvement: Clopper-Pearson. Runs of the same seed are compared in pairs. "
+            f"{significant} a sign-flip test of ranks, adjusted for choosing the best of all groups (largest "
+            f"difference, step-down). Within a factor of {EQUIVALENCE_FACTOR}: two one-sided signed-rank tests of the "
+            "ratios with Holm correction."
         )
     return (
-        f"{intervals} Newcombe. Groups do not share their seeds, so runs were not compared by seed. {worst} in the "
-        "Mann-Whitney test, adjusted for all pairs of groups by Holm."
+        f"{intervals} Probability of improvement: Newcombe. Groups do not share their seeds, so runs are not compared "
+        f"in pairs. {significant} the Mann-Whitney test with Holm correction over all pairs of groups."
     )
 
 
 def print_findings(comparison: Comparison) -> None:
-    """Print the table of the best groups, and the verdicts."""
+    """Print the table of the best groups and the verdicts."""
     print_tables([short_table(comparison, console().width)])
     print_lines(*verdicts(comparison))

@@ -1,7 +1,7 @@
 """Statistics of final errors over seeds.
 
-Every function here takes errors: the lower the better. A diverged run has an infinite error and so ranks last. A median
-or mean that falls on a diverged run is infinite too.
+Every function takes errors, where lower is better. A diverged run has an infinite error, so it ranks last. A median or
+mean that falls on a diverged run is infinite.
 """
 
 from collections.abc import Sequence
@@ -16,16 +16,16 @@ from gradclip.arrays import Floats
 from gradclip.diagnosis.conditions import EQUIVALENCE_FACTOR
 
 CONFIDENCE = 0.95
-FEWEST_RUNS = 5  # of which there is an interval: of fewer, not even the range of all covers the median in 90% of cases
+FEWEST_RUNS = 5  # for an interval; the range of four runs covers the median in only 88% of cases
 RESAMPLES = 2000
-HUGE = 1e150  # stands for infinity in the bootstrap, which interpolates and squares
+HUGE = 1e150  # replaces infinity in the bootstrap, which interpolates and squares
 NEARLY_ONE = 1 - 1e-9
-MAX_PERMUTATIONS = 20_000  # up to so many assignments of the runs to two groups, the test is exact despite ties
-MAX_EXACT_SEEDS = 12  # up to so many, every flip of the signs is tried; above, as many at random
+MAX_PERMUTATIONS = 20_000  # assignments of runs to two groups; up to this number the test is exact despite ties
+MAX_EXACT_SEEDS = 12  # up to this number every sign flip is tried; above it, as many flips are drawn at random
 
 
 class Estimate(NamedTuple):
-    """A number and its 95% confidence interval, which is NaN where there are too few runs for one."""
+    """A number and its 95% confidence interval, which is NaN if there are too few runs."""
 
     value: float
     low: float
@@ -33,10 +33,10 @@ class Estimate(NamedTuple):
 
 
 def median(errors: Floats) -> Estimate:
-    """Return the median of ``[runs]`` errors with the interval between two of them (exact, by the binomial).
+    """Return the median of ``[runs]`` errors with an exact interval between two order statistics.
 
-    It holds for every distribution: the median lies below the k smallest of n values with the probability that a fair
-    coin shows heads fewer than k times in n throws. Of five runs the interval is their range, which covers 94%.
+    The interval holds for every distribution: the number of values below the true median is binomial, as are the heads
+    in as many throws of a fair coin. For five runs the interval is their range, which covers 94%.
 
     Example:
         >>> median(np.array([3.0, 1.0, 2.0, 5.0, 4.0, 6.0]))
@@ -78,7 +78,7 @@ def _restore_infinity(value: float) -> float:
     return inf if value > HUGE / 1e6 else value
 
 
-@cache  # many groups have the same, and SciPy computes a p-value too
+@cache  # many groups share the same counts, and SciPy also computes a p-value
 def proportion(count: int, runs: int) -> Estimate:
     """Return the proportion ``count / runs`` with Wilson's interval (SciPy).
 
@@ -96,12 +96,12 @@ def proportion(count: int, runs: int) -> Estimate:
 def probability_of_improvement(errors: Floats, others: Floats) -> Estimate:
     """Return the probability that a run of the first group beats one of the second (Agarwal et al. 2021).
 
-    A tie counts half. The interval is Newcombe's method 5 (Statistics in Medicine 25, 2006, 559-573): unlike a
-    bootstrap interval it does not collapse where all of a few runs of one group beat all of the other.
+    A tie counts half. The interval is Newcombe's method 5 (Statistics in Medicine 25, 2006, 559-573). Unlike a
+    bootstrap interval, it does not collapse if all of a few runs of one group beat all runs of the other.
 
     Args:
-        errors: of the first group, ``[runs]``.
-        others: of the second group, ``[runs]``.
+        errors: errors of the first group, ``[runs]``.
+        others: errors of the second group, ``[runs]``.
 
     Example:
         >>> estimate = probability_of_improvement(np.array([1.0, 2.0]), np.array([3.0, np.inf]))
@@ -114,7 +114,7 @@ def probability_of_improvement(errors: Floats, others: Floats) -> Estimate:
 
 
 def _newcombe_interval(value: float, runs: int, others: int) -> tuple[float, float]:
-    """Return the probabilities from which the estimate lies exactly z of their own standard errors away."""
+    """Return the two probabilities that are z of their own standard errors away from the estimate."""
     from scipy.optimize import brentq
     from scipy.stats import norm
 
@@ -124,7 +124,7 @@ def _newcombe_interval(value: float, runs: int, others: int) -> tuple[float, flo
         factor = 1 + half * ((1 - end) / (2 - end) + end / (1 + end))
         return float((value - end) ** 2 - z**2 * end * (1 - end) * factor / (runs * others))
 
-    # Where the estimate is 0 or 1, that end solves the equation too; the solver must find the other root.
+    # If the estimate is 0 or 1, it is itself a root of the equation; the solver must find the other root.
     low = 0.0 if value == 0 else brentq(excess, 0, min(value, NEARLY_ONE))
     high = 1.0 if value == 1 else brentq(excess, max(value, 1 - NEARLY_ONE), 1)
     return float(low), float(high)
@@ -133,11 +133,11 @@ def _newcombe_interval(value: float, runs: int, others: int) -> tuple[float, flo
 def paired_improvement(errors: Floats, others: Floats) -> Estimate:
     """Return the probability that a run beats the other group's run of the same seed; a tie counts half.
 
-    The interval is that of Clopper and Pearson for a proportion.
+    The interval is the Clopper-Pearson interval of a proportion.
 
     Args:
-        errors: of the first group, ``[seeds]``.
-        others: of the second group with the same seeds, ``[seeds]``.
+        errors: errors of the first group, ``[seeds]``.
+        others: errors of the second group with the same seeds, ``[seeds]``.
 
     Example:
         >>> estimate = paired_improvement(np.array([1.0, 2.0, np.inf]), np.array([3.0, 4.0, np.inf]))
@@ -154,17 +154,17 @@ def paired_improvement(errors: Floats, others: Floats) -> Estimate:
 
 
 def paired_p_values(errors: Floats, best: int) -> Floats:
-    """Return the p-value of the best group against each other, ``[groups]``, adjusted for the choice among all.
+    """Return the p-value of the best group against each other group, ``[groups]``, adjusted for choosing the best.
 
-    A sign-flip test: were all groups alike, the differences within a seed could as well have the opposite signs. The
-    errors become ranks, so that a diverged run is worse than any other, however large. A difference is held against
-    the largest difference of *any* two groups under each flip, since the best group was chosen by the same errors.
-    Groups that are further away from the best leave the comparison first (step-down, Westfall and Young 1993); the
-    p-value of their pair is that with them.
+    A sign-flip test: if all groups were equal, the differences within a seed could equally well have the opposite sign.
+    Errors are replaced by ranks, so that a diverged run is worse than any other. Each difference is compared with the
+    largest difference between *any* two groups under each flip, since the same errors chose the best group. Groups
+    leave the comparison in the order of their distance from the best, the most distant one first (step-down, Westfall
+    and Young 1993).
 
     Args:
-        errors: ``[seeds, groups]``; NaN where a group has no run of a seed.
-        best: number of the group with which the others are compared; its own p-value is 1.
+        errors: ``[seeds, groups]``; NaN if a group has no run of a seed.
+        best: index of the group with which the others are compared; its own p-value is 1.
 
     Example:
         >>> errors = np.array([[1.0, 2.0, np.inf], [2.0, 4.0, np.inf]] * 3)
@@ -188,9 +188,9 @@ def paired_p_values(errors: Floats, best: int) -> Floats:
 
 @cache
 def sign_flips(seeds: int) -> Floats:
-    """Return ``[flips, seeds]`` signs, the first all positive; of a flip and its negative, equally extreme, one."""
+    """Return signs ``[flips, seeds]``, the first all positive; a flip and its negative count as one flip."""
     if seeds <= MAX_EXACT_SEEDS:
-        flipped = np.arange(2 ** (seeds - 1))[:, None] >> np.arange(seeds) & 1  # the digits of each number
+        flipped = np.arange(2 ** (seeds - 1))[:, None] >> np.arange(seeds) & 1  # binary digits of each number
         return np.where(flipped, -1.0, 1.0)
     signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(2 ** (MAX_EXACT_SEEDS - 1), seeds))
     signs[0] = 1
@@ -198,14 +198,15 @@ def sign_flips(seeds: int) -> Floats:
 
 
 def equivalence_p_value(errors: Floats, others: Floats) -> float:
-    """Return the p-value of two one-sided tests that the scores differ by a factor of less than 1.1; NaN for none.
+    """Return the p-value of two one-sided tests that the scores differ by a factor of less than 1.1.
 
-    Wilcoxon's signed-rank tests (SciPy) of the logarithms of the ratios. A factor needs scores of one sign that are not
-    zero. Two runs that both diverged are alike; of a run that diverged and one that did not, the ratio is infinite.
+    The tests are Wilcoxon's signed-rank tests (SciPy) of the logarithms of the ratios. If both runs of a seed diverged,
+    their ratio is 1; if only one did, it is zero or infinite. The p-value is NaN if no score is finite, or if finite
+    scores are zero or differ in sign.
 
     Args:
-        errors: of the first group, ``[seeds]``.
-        others: of the second group with the same seeds, ``[seeds]``.
+        errors: errors of the first group, ``[seeds]``.
+        others: errors of the second group with the same seeds, ``[seeds]``.
 
     Example:
         >>> errors = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
@@ -221,15 +222,15 @@ def equivalence_p_value(errors: Floats, others: Floats) -> float:
     alike = np.isinf(both).all(axis=0)
     ratios, margin = np.diff(np.log(np.abs(np.where(alike, 1.0, both))), axis=0)[0], log(EQUIVALENCE_FACTOR)
     above, below = wilcoxon(ratios + margin, alternative="greater"), wilcoxon(ratios - margin, alternative="less")
-    return float(np.maximum(above.pvalue, below.pvalue))  # NaN stays, where every ratio is the factor itself
+    return float(np.maximum(above.pvalue, below.pvalue))  # keeps NaN, which SciPy returns if every ratio is 1.1
 
 
 def difference_p_value(errors: Floats, others: Floats) -> float:
     """Return the two-sided p-value of the Mann-Whitney test (SciPy), exact for few runs.
 
     Args:
-        errors: of the first group, ``[runs]``.
-        others: of the second group, ``[runs]``.
+        errors: errors of the first group, ``[runs]``.
+        others: errors of the second group, ``[runs]``.
 
     Example:
         >>> difference_p_value(np.array([1.0, 2.0, 3.0]), np.array([4.0, 5.0, 6.0]))
@@ -247,12 +248,12 @@ def difference_p_value(errors: Floats, others: Floats) -> float:
 
 
 def smallest_p_value(runs: int, tests: int | None = None) -> float:
-    """Return the smallest p-value that groups of some runs can have: if every run of one beats those of the others.
+    """Return the smallest possible p-value, which results if every run of one group beats the runs of the others.
 
     Args:
-        runs: of each group.
-        tests: number of unpaired tests (Mann-Whitney), adjusted by Holm; None means pairs of runs of one seed, whose
-            smallest p-value is the same for any number of groups.
+        runs: number of runs of each group.
+        tests: number of unpaired tests (Mann-Whitney) in the Holm correction; None means tests of pairs of runs with
+            the same seed, whose smallest p-value does not depend on the number of groups.
 
     Example:
         >>> smallest_p_value(5), smallest_p_value(6), round(smallest_p_value(5, tests=10), 3)
@@ -263,7 +264,7 @@ def smallest_p_value(runs: int, tests: int | None = None) -> float:
 
 
 def fewest_seeds(tests: int | None = None) -> int:
-    """Return the runs that each group needs for any of the tests to be able to find a difference.
+    """Return the smallest number of runs per group with which a test can find a difference.
 
     Example:
         >>> fewest_seeds(), fewest_seeds(tests=1), fewest_seeds(tests=36)
@@ -273,9 +274,9 @@ def fewest_seeds(tests: int | None = None) -> int:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust the p-values of several tests, so that the family-wise error rate is limited (Holm 1979).
+    """Adjust the p-values of several tests to control the family-wise error rate (Holm 1979).
 
-    NaN, of a test that could not be made, stays so; it counts among the tests.
+    The NaN of a test that could not be made stays NaN, and counts as a test.
 
     Example:
         >>> holm([0.01, 0.04, 0.03])

@@ -23,18 +23,18 @@ SIGNIFICANCE_LEVEL = 1 - statistics.CONFIDENCE
 
 @dataclass(frozen=True)
 class GroupSummary:
-    """The numbers of one group. Errors are the metric's values, signed so that lower is better.
+    """The numbers of one group. Errors are values of the metric, signed so that lower is better.
 
     Attributes:
         group: the group and its runs.
-        errors: of each run, ``[runs]``; infinite where a run diverged.
-        median: of the errors, with the interval between two of them.
-        interquartile_mean: of the errors, with a bootstrap interval.
-        outcomes: proportion of runs that learned, stalled and diverged, with Wilson's interval.
-        epochs_to_target: epochs until each run reached the target, ``[runs]``; infinite where it never did.
-        clip_fraction: fraction of steps that were clipped, the median over the runs.
-        seconds: wall time of a run, the median over the runs.
-        test_median: of the errors on the test examples, where others chose; None where these did, or there are none.
+        errors: error of each run, ``[runs]``; infinite if the run diverged.
+        median: median error, with an interval between two order statistics.
+        interquartile_mean: interquartile mean of the errors, with a bootstrap interval.
+        outcomes: proportion of runs with each outcome, with Wilson's interval.
+        epochs_to_target: epochs until each run reached the target, ``[runs]``; infinite if it never did.
+        clip_fraction: fraction of clipped steps, median over the runs.
+        seconds: wall time, median over the runs.
+        test_median: median error on the test examples; None if the metric itself is measured on them, or there is none.
     """
 
     group: Group
@@ -53,7 +53,7 @@ class GroupSummary:
 
     @property
     def by_seed(self) -> dict[str, float] | None:
-        """The error of each seed; None where a run has no seed, or two runs have the same."""
+        """The error of each seed; None if a run has no seed, or two runs have the same seed."""
         seeds = [run.parameters.get("seed") for run in self.group.runs]
         known = [seed for seed in seeds if seed is not None]
         return dict(zip(known, self.errors.tolist(), strict=True)) if len(set(known)) == len(seeds) else None
@@ -64,13 +64,13 @@ class Pair:
     """The comparison of two groups.
 
     Attributes:
-        better: the group whose runs beat those of the other more often.
+        better: the group that the test puts ahead.
         worse: the other group.
-        improvement: probability that a run of the better group beats one of the other, with its interval; where runs
-            are paired, that of the same seed.
-        p_value: of the difference, adjusted for the choice of the best group among all.
-        equivalence: p-value of the claim that scores differ by a factor of less than 1.1, adjusted by Holm; NaN where
-            runs are not paired, or scores are not of one sign.
+        improvement: probability that a run of the better group beats a run of the other group, with its interval; if
+            runs are paired, the probability for runs of the same seed.
+        p_value: p-value of the difference, adjusted for choosing the best of all groups.
+        equivalence: p-value of the claim that scores differ by a factor of less than 1.1, with Holm correction; NaN if
+            runs are not paired, or scores differ in sign.
         paired: whether runs of the same seed were compared.
     """
 
@@ -92,7 +92,7 @@ class Pair:
         return self.equivalence < SIGNIFICANCE_LEVEL
 
     def other(self, group: GroupSummary) -> GroupSummary:
-        """Return the group that is compared with a group of the pair."""
+        """Return the other group of the pair."""
         return self.worse if self.better is group else self.better
 
 
@@ -101,13 +101,13 @@ class Comparison:
     """The result of a comparison.
 
     Attributes:
-        selection: the runs that were selected.
-        data: those of them that are compared, and on which data.
-        grouping: how they were grouped.
-        metric: what they were compared by.
-        target: value of the metric for ``epochs_to_target``.
+        selection: the selected runs.
+        data: the data set that is compared, and its runs.
+        grouping: the groups of these runs.
+        metric: the metric by which they are compared.
+        target: value of the score for ``epochs_to_target``.
         summaries: the groups, best first.
-        pairs: the best group with each of the next best; empty where it has a single run.
+        pairs: the best group with each of the next best; empty if the best group has a single run.
     """
 
     selection: Selection
@@ -124,20 +124,20 @@ class Comparison:
         return self.summaries[0]
 
     def against_best(self, other: GroupSummary) -> Pair | None:
-        """Return the test of a group against the best; None where there is none."""
+        """Return the test of a group against the best; None if there is none."""
         return next((pair for pair in self.pairs if pair.other(self.best) is other), None)
 
 
 def summarize_groups(
     groups: Sequence[Group], metric: Metric, curves: Mapping[str, Curve], target: float
 ) -> list[GroupSummary]:
-    """Summarize each group. The best median comes first; diverged runs count as worst.
+    """Summarize each group, and sort the summaries by median, best first; diverged runs rank last.
 
     Args:
-        groups: to summarize.
-        metric: to compare by.
-        curves: the metric's score over epochs, by run id.
-        target: value of that score for ``epochs_to_target``.
+        groups: groups to summarize.
+        metric: metric by which they are compared.
+        curves: score of the metric over epochs, by run id.
+        target: value of this score for ``epochs_to_target``.
     """
     summaries = [_summarize(group, metric, curves, target) for group in groups]
     return sorted(
@@ -162,11 +162,11 @@ def _summarize(group: Group, metric: Metric, curves: Mapping[str, Curve], target
 
 
 def first_epoch_at(curve: Curve | None, sign: int, target: float) -> float:
-    """Return the first epoch in which a score was at least as good as the target; infinite if there is none.
+    """Return the first epoch in which the score was at least as good as the target; infinite if there is none.
 
     Args:
-        curve: the score over epochs.
-        sign: 1 if lower is better, -1 if higher is.
+        curve: the score over epochs; None if it was not recorded.
+        sign: 1 if lower is better, -1 if higher is better.
         target: a value of the score.
 
     Example:
@@ -187,19 +187,14 @@ def default_target(groups: Sequence[Group], metric: Metric) -> float:
 
 
 def compare_with_best(summaries: Sequence[GroupSummary]) -> list[Pair]:
-    """Compare the first group, the best, with each of the next best; groups of one run are left out."""
+    """Compare the first group, the best, with each of the next best; skip groups of one run."""
     best, *others = summaries
     tested = [group for group in others if len(group.errors) > 1][: MAX_COMPARED_GROUPS - 1]
     return compare_with(best, tested) if len(best.errors) > 1 else []
 
 
 def compare_with(best: GroupSummary, others: Sequence[GroupSummary]) -> list[Pair]:
-    """Compare a group with others: by pairs of runs of one seed where any two groups share seeds.
-
-    Args:
-        best: the group that is compared with each of the others.
-        others: of two or more runs each.
-    """
+    """Compare a group with others, in pairs of runs of the same seed if any two groups share at least two seeds."""
     if not others:
         return []
     matrix = error_matrix([best, *others])
@@ -207,7 +202,7 @@ def compare_with(best: GroupSummary, others: Sequence[GroupSummary]) -> list[Pai
 
 
 def error_matrix(groups: Sequence[GroupSummary]) -> Floats | None:
-    """Return errors ``[seeds, groups]``, NaN for a missing run; None where two groups share fewer than two seeds."""
+    """Return errors ``[seeds, groups]``, NaN for a missing run; None if two groups share fewer than two seeds."""
     columns = [group.by_seed for group in groups]
     known = [column for column in columns if column is not None]
     if len(known) < len(groups) or any(len(one.keys() & other.keys()) < 2 for one, other in combinations(known, 2)):
@@ -224,15 +219,15 @@ def _paired(best: GroupSummary, others: Sequence[GroupSummary], matrix: Floats) 
     return [
         _sorted(
             Pair(best, other, statistics.paired_improvement(*errors), p_value, equivalence, paired=True),
-            statistics.probability_of_improvement(*errors).value,  # what the test is of: sizes count, as ranks
+            statistics.probability_of_improvement(*errors).value,  # over all runs, since the test compares ranks
         )
         for other, errors, p_value, equivalence in zip(others, shared, p_values, alike, strict=True)
     ]
 
 
 def _unpaired(best: GroupSummary, others: Sequence[GroupSummary]) -> list[Pair]:
-    """Adjust for every pair of groups: the best was chosen among all by the same runs."""
-    every = [*combinations([best, *others], 2)]  # those of the best come first
+    """Test unpaired runs, adjusted for all pairs of groups, since the same runs chose the best group."""
+    every = [*combinations([best, *others], 2)]  # pairs with the best come first
     p_values = statistics.holm([statistics.difference_p_value(one.errors, other.errors) for one, other in every])
     chances = [statistics.probability_of_improvement(best.errors, other.errors) for other in others]
     return [
@@ -242,7 +237,7 @@ def _unpaired(best: GroupSummary, others: Sequence[GroupSummary]) -> list[Pair]:
 
 
 def _sorted(pair: Pair, chance: float) -> Pair:
-    """Put the better group first, which it is already where its chance to win is at least a half."""
+    """Swap the groups of a pair if the probability that the first one wins is below one half."""
     if chance >= 0.5:
         return pair
     value, low, high = pair.improvement

@@ -1,4 +1,4 @@
-"""The words by which groups of runs are called: those of a run's name and of the table of jobs."""
+"""Labels of groups of runs, in the words of run names and of the table of jobs."""
 
 import shlex
 from collections import Counter, defaultdict
@@ -9,12 +9,12 @@ from gradclip import keys
 from gradclip.config.overrides import setting_of
 from gradclip.tracking.stored_runs import StoredRun
 
-CLIP_LABEL = {"clip.name", "clip.value", "clip.norm"}  # settings that the label of the clipping says
+CLIP_LABEL = {"clip.name", "clip.value", "clip.norm"}  # settings that the label of the clipping contains
 MAX_LABEL_LENGTH = 30
 
 
 def short_setting(name: str, value: str) -> str:
-    """Return a setting as short as in a run's name.
+    """Return a setting in the short form that run names use.
 
     Example:
         >>> short_setting("optimizer.lr", "0.1"), short_setting("model._target_", "gradclip.models.recurrent.GRU")
@@ -27,69 +27,69 @@ def short_setting(name: str, value: str) -> str:
 
 
 def overrides_of(run: StoredRun) -> list[str]:
-    """Return the overrides of the command that trained a run, as the run's tag has them."""
+    """Return the overrides of the command that trained a run, read from the run's tag."""
     try:
         words = shlex.split(run.tags.get(keys.COMMAND, ""))
-    except ValueError:  # a tag can hold anything
+    except ValueError:  # tags may contain any text
         return []
     return [word for word in words if "=" in word]
 
 
 def experiment_of(run: StoredRun) -> str:
-    """Return the name of the prepared experiment that a run was; empty for any other."""
+    """Return the name of the prepared experiment that a run used; empty if it used none."""
     return next((one.partition("=")[2] for one in overrides_of(run) if setting_of(one) == "experiment"), "")
 
 
 @dataclass
 class Description:
-    """What can be said of a group, and what its label says.
+    """The words available for the label of a group, and those chosen so far.
 
     Attributes:
-        base: its experiment, or its clipping; empty where it mixes methods.
-        is_experiment: whether ``base`` is an experiment, whose name says its settings too.
-        words: a word for each setting, the most telling first.
-        note: the values that it mixes.
-        said: the settings whose words are in its label.
+        base: experiment of the group, or else its clipping; empty if the group mixes clipping methods.
+        is_experiment: whether ``base`` is an experiment, whose name implies its settings.
+        words: the label of the clipping, and a word for each setting by which runs were grouped, by name.
+        note: describes the values that the group mixes; empty if it mixes none.
+        chosen: names of the settings whose words are in the label.
     """
 
     base: str
     is_experiment: bool
     words: dict[str, str]
     note: str
-    said: list[str] = field(default_factory=list)
+    chosen: list[str] = field(default_factory=list)
 
     @property
-    def spoken(self) -> tuple[str, ...]:
-        """The words that are said so far, the base first."""
-        return (self.base, *(self.words[name] for name in self.said))
+    def chosen_words(self) -> tuple[str, ...]:
+        """The words chosen so far, the base first."""
+        return (self.base, *(self.words[name] for name in self.chosen))
 
-    def say(self, names: Iterable[str]) -> None:
-        """Add the words of some settings, where the group has them."""
-        self.said += [name for name in names if name in self.words and name not in self.said]
+    def choose(self, names: Iterable[str]) -> None:
+        """Choose the words of some settings; names that the group lacks or has already chosen are ignored."""
+        self.chosen += [name for name in names if name in self.words and name not in self.chosen]
 
 
 def group_labels(groups: Sequence[Sequence[StoredRun]], by: Sequence[str], mixed: Sequence[Sequence[str]]) -> list[str]:
-    """Return a label for each group: its experiment or its clipping, and the settings that tell it from others.
+    """Return a label for each group: its experiment or its clipping, and the settings that distinguish it from others.
 
     Args:
-        groups: the runs of each.
-        by: names of the settings by which they were grouped.
+        groups: the runs of each group.
+        by: names of the settings by which runs were grouped.
         mixed: names of the settings that differ within each group.
     """
     found = [_describe(group, by, inner) for group, inner in zip(groups, mixed, strict=True)]
     _distinguish(found)
     for one in found:
         if not one.is_experiment:
-            one.say(_unusual(one, found) if one.base else one.words)
-    first = 0 if len({one.base for one in found}) > 1 else 1  # a base that all share says nothing
-    return numbered([_fitting([*filter(None, one.spoken[first:])] or [one.base], one.note) for one in found])
+            one.choose(_unusual(one, found) if one.base else one.words)
+    first = 0 if len({one.base for one in found}) > 1 else 1  # a base that all groups share distinguishes none
+    return numbered([_fitting([*filter(None, one.chosen_words[first:])] or [one.base], one.note) for one in found])
 
 
 def _describe(group: Sequence[StoredRun], by: Sequence[str], mixed: Sequence[str]) -> Description:
-    """Collect what can be said of a group.
+    """Collect the words for the label of a group.
 
     Args:
-        group: its runs.
+        group: runs of the group.
         by: names of the settings by which runs were grouped.
         mixed: names of the settings that differ within the group.
     """
@@ -103,26 +103,26 @@ def _describe(group: Sequence[StoredRun], by: Sequence[str], mixed: Sequence[str
 
 
 def _distinguish(groups: Sequence[Description]) -> None:
-    """Let groups that are called alike say the settings in which they differ."""
+    """Choose, for groups with the same words so far, the settings in which they differ."""
     for name in dict.fromkeys(name for one in groups for name in one.words):
-        alike = defaultdict(list)
+        namesakes = defaultdict(list)
         for one in groups:
-            alike[one.spoken].append(one)
-        for members in alike.values():
+            namesakes[one.chosen_words].append(one)
+        for members in namesakes.values():
             if len({one.words.get(name) for one in members}) > 1:
                 for one in members:
-                    one.say([name])
+                    one.choose([name])
 
 
 def _unusual(group: Description, groups: Sequence[Description]) -> list[str]:
-    """Return the settings, without its clipping, that a group has different from most of those that have them."""
+    """Return the settings, other than clipping, whose value in a group is not the most common one among all groups."""
     names = [name for name in group.words if name not in CLIP_LABEL | {"clip"}]
     values = {name: Counter(one.words[name] for one in groups if name in one.words) for name in names}
     return [name for name in names if group.words[name] != values[name].most_common(1)[0][0]]
 
 
 def _mixture(group: Sequence[StoredRun], mixed: Sequence[str]) -> str:
-    """Say which values a group mixes; empty where it mixes none."""
+    """Describe the values that a group mixes; empty if it mixes none."""
     counts = {name: len({run.parameters.get(name) for run in group}) for name in mixed}
     if not counts:
         return ""
@@ -133,7 +133,7 @@ def _mixture(group: Sequence[StoredRun], mixed: Sequence[str]) -> str:
 
 
 def _fitting(words: Sequence[str], note: str) -> str:
-    """Join as many whole words as fit; the first one always stands, unless it is far too long."""
+    """Join as many whole words as fit; ``group`` replaces a first word that is far too long."""
     first = words[0] or "all runs"
     label = first if len(first) <= 1.5 * MAX_LABEL_LENGTH else "group"
     for word in words[1:]:
@@ -144,7 +144,7 @@ def _fitting(words: Sequence[str], note: str) -> str:
 
 
 def numbered(labels: Sequence[str]) -> list[str]:
-    """Number those that are called alike."""
+    """Append numbers to labels that occur more than once."""
     seen: Mapping[str, list[int]] = defaultdict(list)
     for index, label in enumerate(labels):
         seen[label].append(index)

@@ -28,8 +28,8 @@ MARKED_STEPS = 60
 BEFORE = "before clipping"
 NORM_LABEL = "gradient norm (global L2)"
 NORM_UNIT = f"{NORM_LABEL}, loss per unit of weight"
-PERCENTILES = {50: ":", 90: "--", 99: "-"}  # with their line styles
-NEARLY_ALL = 0.9  # of the steps; so many clipped ones are not marked one by one
+PERCENTILES = {50: ":", 90: "--", 99: "-"}  # line styles by percentile
+NEARLY_ALL = 0.9  # if this fraction of the steps is clipped, single steps are not marked
 
 
 def plot_norms(
@@ -45,7 +45,7 @@ def plot_norms(
 ) -> None:
     """Plot the global gradient norm of every step before and after clipping, with the thresholds.
 
-    Where single elements are limited, a second panel shows the largest of them with its threshold.
+    If the clipping limits single elements, a second panel shows the largest element with its threshold.
 
     Args:
         figure: an empty figure.
@@ -53,15 +53,15 @@ def plot_norms(
         norm: global L2 norm before clipping, ``[steps]``, loss units per weight unit.
         norm_clipped: global L2 norm after clipping, ``[steps]``, in the same unit.
         max_abs: largest absolute element before clipping, ``[steps]``, in the same unit.
-        thresholds: of the clipping method, ``norm`` for the norm and ``value`` for single elements.
+        thresholds: thresholds of the clipping method, ``norm`` for the norm and ``value`` for single elements.
         title: title of the figure.
-        divergence: the first non-finite value; None in a run that did not diverge.
-        state: what ``norm`` is, for the legend.
+        divergence: the first non-finite value; None if the run did not diverge.
+        state: legend label of ``norm``.
     """
     panels = list(figure.subplots(2 if "value" in thresholds else 1, sharex=True, squeeze=False)[:, 0])
     panels[0].set(title=title, ylabel=NORM_LABEL if len(panels) == 1 else "norm (global L2)")
     changed = not np.array_equal(norm, norm_clipped, equal_nan=True)
-    label = state if changed or state != BEFORE else "before and after clipping, the same"
+    label = state if changed or state != BEFORE else "before and after clipping (identical)"
     _plot_steps(panels[0], step, norm, label)
     if changed:
         _plot_steps(panels[0], step, norm_clipped, "after clipping", ORANGE, 1.6)
@@ -86,12 +86,12 @@ def plot_norms(
 
 
 def plot_coefficients(figure: Figure, step: NDArray[np.int64], coefficient: Floats, title: str) -> None:
-    """Plot the clipping coefficient of every step: 1 is an unchanged gradient, 0.01 one that is a hundredth as long.
+    """Plot the clipping coefficient of every step.
 
     Args:
         figure: an empty figure.
         step: optimizer steps, ``[steps]``.
-        coefficient: norm after over norm before clipping, ``[steps]``.
+        coefficient: norm after clipping divided by norm before clipping, ``[steps]``.
         title: title of the figure.
     """
     axes = figure.subplots()
@@ -113,8 +113,8 @@ def plot_norm_histogram(figure: Figure, norm: Floats, thresholds: Mapping[str, f
     Args:
         figure: an empty figure.
         norm: global L2 norm of every step, ``[steps]``, loss units per weight unit.
-        thresholds: of the clipping method; only that of the norm, ``norm``, is drawn.
-        state: what the norms are, for the title.
+        thresholds: thresholds of the clipping method; only ``norm`` is drawn.
+        state: end of the title, which says what the norms are.
     """
     axes = figure.subplots()
     axes.set(title=f"Gradient norms {state}", xlabel=NORM_UNIT, ylabel="optimizer steps")
@@ -130,7 +130,7 @@ def plot_norm_histogram(figure: Figure, norm: Floats, thresholds: Mapping[str, f
         value = float(np.percentile(finite, percentile))
         label = f"{percentile}th percentile: {value:,.4g}"
         axes.axvline(value, color="black", linewidth=0.9, linestyle=style, label=label)
-    if "norm" in thresholds:  # a threshold of single elements does not limit the norm
+    if "norm" in thresholds:  # a threshold of elements does not limit the norm
         _draw_threshold(axes.axvline, thresholds["norm"], "the norm")
     integer_ticks(axes.yaxis)
     axes.legend()
@@ -148,7 +148,7 @@ def _draw_threshold(draw_line: Callable[..., object], threshold: float, quantity
 
 
 def _mark_clipped(axes: Axes, clipped: NDArray[np.int64], steps: int) -> None:
-    """Draw a tick at the lower edge for each clipped step, unless nearly all of the steps are clipped."""
+    """Draw a tick at the lower edge for each clipped step, unless nearly all steps are clipped."""
     if len(clipped) < steps * NEARLY_ALL:
         transform = axes.get_xaxis_transform()  # vertical positions are fractions of the axes
         axes.plot(clipped, np.full(len(clipped), 0.015), "|", color=RED, transform=transform, label="clipped steps")

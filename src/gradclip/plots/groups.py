@@ -1,6 +1,6 @@
-"""Groups of runs side by side: the score of each run, learning curves, gradient norms, and speed.
+"""Figures that compare groups of runs: the score of each run, learning curves, gradient norms, and speed.
 
-A group has a number, which gives it the same colour in every figure.
+The number of a group determines its colour, which is the same in every figure.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from gradclip.plots.style import (
     spans_decades,
 )
 
-MAX_NORM_RATIO = 1e6  # of a norm to the median one; a larger one has exploded and is not shown
+MAX_NORM_RATIO = 1e6  # largest norm of a group to the median of these; beyond it the norm has exploded and is not drawn
 ROW_HEIGHT = 0.36  # inches
 QUARTILES = (25, 50, 75)
 NEVER = 1.06  # position beside the axes, in their width, of the first group that never reached the target
@@ -36,11 +36,11 @@ class GroupScores:
     """The final score of each run of a group.
 
     Attributes:
-        label: of the group.
-        number: of the group, from 0.
-        scores: of the runs that did not diverge, ``[runs]``.
+        label: label of the group.
+        number: number of the group, from 0.
+        scores: scores of the runs that did not diverge, ``[runs]``.
         diverged: number of runs that diverged.
-        test_median: median on the test examples, where others chose; NaN where there is none.
+        test_median: median on the test examples, if the scores are measured on other examples; otherwise NaN.
     """
 
     label: str
@@ -51,12 +51,12 @@ class GroupScores:
 
 
 def plot_scores(figure: Figure, groups: Sequence[GroupScores], score: str, title: str, is_fraction: bool) -> None:
-    """Plot a dot for each run, one row a group, with the median, the interquartile range and the median on test.
+    """Plot a dot for each run, one row per group, with the median, the interquartile range and the median on test.
 
     Args:
         figure: an empty figure.
-        groups: the first one at the top.
-        score: its name.
+        groups: the groups from top to bottom.
+        score: name of the score.
         title: title of the figure.
         is_fraction: whether the score is a fraction, from 0 to 1.
     """
@@ -82,7 +82,7 @@ def plot_scores(figure: Figure, groups: Sequence[GroupScores], score: str, title
 
 
 def _rows(figure: Figure, labels: Sequence[str]) -> Axes:
-    """Make axes with one row for each label, the first at the top."""
+    """Add axes with one row per label, the first at the top."""
     figure.set_layout_engine("constrained")
     figure.set_size_inches(8.0, max(3.0, 1.3 + ROW_HEIGHT * len(labels)))
     axes = figure.subplots()
@@ -93,7 +93,7 @@ def _rows(figure: Figure, labels: Sequence[str]) -> Axes:
 
 
 def _score_axis(axes: Axes, scores: Floats, is_fraction: bool) -> None:
-    """Choose the horizontal axis of scores: in percent, logarithmic or linear."""
+    """Format the horizontal axis of scores as percent, logarithmic or linear."""
     if is_fraction:
         axes.set_xlim(-0.02, 1.02)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
@@ -106,10 +106,10 @@ class LearningBand:
     """The score of a group over epochs.
 
     Attributes:
-        label: of the group.
-        number: of the group, from 0.
-        epoch: ``[epochs]``.
-        quartiles: 25th, 50th and 75th percentile of the score, ``[epochs, 3]``; NaN where they fall on a diverged run.
+        label: label of the group.
+        number: number of the group, from 0.
+        epoch: the epochs, ``[epochs]``.
+        quartiles: 25th, 50th and 75th percentiles of the score, ``[epochs, 3]``; NaN where they fall on a diverged run.
     """
 
     label: str
@@ -121,12 +121,12 @@ class LearningBand:
 def plot_learning_curves(
     figure: Figure, bands: Sequence[LearningBand], score: str, title: str, is_fraction: bool
 ) -> None:
-    """Plot the score over epochs: median and interquartile range of each group.
+    """Plot the median and interquartile range of the score of each group over epochs.
 
     Args:
         figure: an empty figure.
-        bands: one for each group.
-        score: its name.
+        bands: scores of the groups.
+        score: name of the score.
         title: title of the figure.
         is_fraction: whether the score is a fraction, from 0 to 1.
     """
@@ -153,13 +153,13 @@ def plot_learning_curves(
 
 @dataclass(frozen=True)
 class NormRange:
-    """Gradient norms before clipping of a group, each the median over its runs.
+    """Gradient norms of a group before clipping.
 
     Attributes:
-        label: of the group.
-        number: of the group, from 0.
-        norms: 50th, 90th and 99th percentile and maximum, ``[4]``.
-        threshold: of the norm; NaN where there is none.
+        label: label of the group.
+        number: number of the group, from 0.
+        norms: 50th, 90th and 99th percentiles and maximum over the steps, each the median over the runs, ``[4]``.
+        threshold: threshold of the norm; NaN if there is none.
     """
 
     label: str
@@ -169,7 +169,7 @@ class NormRange:
 
 
 def plot_norm_ranges(figure: Figure, ranges: Sequence[NormRange]) -> None:
-    """Plot the percentiles of each group's gradient norms, and its threshold; an exploded norm is written down."""
+    """Plot the percentiles of each group's gradient norms, and its threshold; an exploded norm is shown as a number."""
     axes = _rows(figure, [group.label for group in ranges])
     limit = _largest_usual([group.norms[3] for group in ranges])
     for row, group in enumerate(ranges):
@@ -192,7 +192,7 @@ def plot_norm_ranges(figure: Figure, ranges: Sequence[NormRange]) -> None:
 
 
 def _largest_usual(largest: Sequence[float]) -> float:
-    """Return the largest norm that is shown: exploded ones would squeeze the others."""
+    """Return the largest norm to draw; exploded norms would compress all others."""
     finite = np.array([norm for norm in largest if np.isfinite(norm)])
     usual = finite[finite < np.median(finite) * MAX_NORM_RATIO] if finite.size else finite
     return float(usual.max()) if usual.size else np.inf

@@ -15,7 +15,7 @@ from gradclip.plots.gradients import BEFORE
 from gradclip.plots.style import PALE, RED, integer_ticks, show_message
 from gradclip.telemetry.divergence import Divergence
 
-MAX_DECADES = 16  # of a colour scale; with more, colours could not be distinguished
+MAX_DECADES = 16  # of a colour scale; with more decades, colours could not be distinguished
 MAX_NAME_LENGTH = 24
 HEAT = colormaps["viridis"].with_extremes(under=PALE)
 HEAT_LABEL = "log10 of the norm (grey: zero, red: not finite)"
@@ -30,23 +30,25 @@ def plot_heat_map(
     divergence: Divergence | None,
     state: str = BEFORE,
 ) -> None:
-    """Plot the gradient norm of each parameter at each step as a heat map; after clipping beside before, if it differs.
+    """Plot the gradient norm of each parameter at each step as a heat map.
+
+    If clipping changed any norm, a second panel shows the norms after clipping.
 
     Args:
         figure: an empty figure.
         step: optimizer steps, ``[steps]``.
-        names: of the parameters.
+        names: names of the parameters.
         norms: L2 norm of each gradient before clipping, ``[steps, parameters]``, loss units per weight unit.
-        norms_clipped: the same after clipping.
-        divergence: the first non-finite value; None in a run that did not diverge.
-        state: what ``norms`` are, for the title.
+        norms_clipped: the same norms after clipping.
+        divergence: the first non-finite value; None if the run did not diverge.
+        state: title of the panel with ``norms``.
     """
     changed = not np.array_equal(norms, norms_clipped, equal_nan=True)
     panels = {state: norms} | ({"after clipping": norms_clipped} if changed else {})
     figure.set_layout_engine("constrained")
     all_axes = list(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0])
     where = "" if divergence is None else f"; diverged at step {divergence.step}"
-    figure.suptitle(f"Norm of each parameter's gradient{where}", x=0.01, ha="left", weight="bold", size=13)
+    figure.suptitle(f"Gradient norm by parameter{where}", x=0.01, ha="left", weight="bold", size=13)
     scale = _logarithms(np.concatenate([*panels.values()]))
     prefix, short = without_common_prefix(names)
     all_axes[0].set_ylabel(f"parameter of {prefix}" if prefix else "parameter")
@@ -67,7 +69,7 @@ def plot_heat_map(
 
 
 def without_common_prefix(names: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the modules that all names begin with, and the names without them; one too long keeps its end.
+    """Return the modules that all names begin with, and the names without them; long names are cut at the start.
 
     Example:
         >>> without_common_prefix(["network.0.weight", "network.0.bias", "network.2.weight"])
@@ -80,7 +82,7 @@ def without_common_prefix(names: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def _last_words(words: Sequence[str]) -> str:
-    """Join as many of the last words of a dotted name as fit."""
+    """Join as many words from the end of a dotted name as fit."""
     name = words[-1]
     for count in range(2, len(words) + 1):
         longer = ".".join(words[-count:])
@@ -98,7 +100,7 @@ def plot_hidden_states(figure: Figure, step: NDArray[np.int64], norms: Floats, t
         step: optimizer steps, ``[snapshots]``.
         norms: L2 norm of the derivative with respect to the hidden state, ``[snapshots, time steps]``.
         title: title of the figure.
-        layer: name of the recurrent layer; empty if there is only one.
+        layer: name of the recurrent layer; empty if the network has only one.
     """
     axes = figure.subplots()
     plot_time_heat_map(axes, step, norms, norms)
@@ -109,7 +111,7 @@ def plot_hidden_states(figure: Figure, step: NDArray[np.int64], norms: Floats, t
 
 
 def plot_time_heat_map(axes: Axes, step: NDArray[np.int64], norms: Floats, scale: Floats) -> None:
-    """Plot the heat map of :func:`plot_hidden_states` into existing axes.
+    """Draw the heat map of :func:`plot_hidden_states` into existing axes.
 
     Args:
         axes: empty axes.
@@ -136,19 +138,19 @@ def _draw_heat_map(axes: Axes, columns: Floats, rows: NDArray[Any], logs: Floats
         axes: where to draw.
         columns: edges of the columns, ``[columns + 1]``.
         rows: edges of the rows, ``[rows + 1]``.
-        logs: logarithms, ``[columns, rows]``; -inf for zero, NaN for a non-finite value.
+        logs: logarithms to draw, ``[columns, rows]``; -inf for zero, NaN for a non-finite value.
         scale: logarithms whose finite values set the limits of the colour scale, any shape.
     """
     axes.grid(False)
-    axes.set_facecolor(RED)  # non-finite values are masked, so that the background shows
+    axes.set_facecolor(RED)  # shows through where non-finite values are masked
     finite = scale[np.isfinite(scale)]
-    lowest, highest = finite.min(), max(finite.max(), finite.min() + 1e-9)  # an empty range would have no "under"
+    lowest, highest = finite.min(), max(finite.max(), finite.min() + 1e-9)  # "under" needs a range that is not empty
     shown = np.where(np.isneginf(logs), lowest - 1, np.maximum(logs, lowest))
     axes.pcolormesh(columns, rows, np.ma.masked_invalid(shown.T), cmap=HEAT, vmin=lowest, vmax=highest)
 
 
 def _logarithms(norms: Floats) -> Floats:
-    """Return logarithms to base 10; NaN where a norm is not finite, -inf where it is zero."""
+    """Return base-10 logarithms; NaN for a non-finite norm, -inf for zero."""
     with np.errstate(divide="ignore"):
         logs: Floats = np.log10(np.where(np.isfinite(norms), norms, np.nan))
     return logs

@@ -1,4 +1,4 @@
-"""A search: the score of each trial, by its number and by each searched setting."""
+"""Figure of a search: the score of each trial, by trial number and by each searched setting."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,9 +29,9 @@ class SearchedSetting:
     """The values of one setting over the trials.
 
     Attributes:
-        name: of the setting.
-        positions: on the horizontal axis, ``[trials]``.
-        names: of the positions 0, 1, …; empty where positions are numbers of their own.
+        name: name of the setting.
+        positions: position of each trial on the horizontal axis, ``[trials]``.
+        names: tick labels of the positions 0, 1, …; empty if the positions are the values of a numeric setting.
         is_log: whether the setting was searched on a logarithmic scale.
     """
 
@@ -46,15 +46,15 @@ class SearchTrials:
     """The trials of a search.
 
     Attributes:
-        score: name of the score, with how the seeds' scores become one.
-        values: score of each trial, ``[trials]``; NaN where it has none.
-        lowest: of its seeds, ``[trials]``.
-        highest: of its seeds, ``[trials]``.
-        seeds: number of seeds that each trial was given, ``[trials]``: its rung.
-        all_seeds: number of seeds of a trial that is never dropped.
-        without_score: trials that diverged or failed, by that word.
-        best: index of the best trial; None where no trial is best.
-        best_so_far: best score up to each trial, ``[trials]``; NaN before there is one.
+        score: name of the score, and how it is aggregated over the seeds.
+        values: score of each trial, ``[trials]``; NaN if it has none.
+        lowest: lowest score of each trial's seeds, ``[trials]``.
+        highest: highest score of each trial's seeds, ``[trials]``.
+        seeds: number of seeds that each trial was given, ``[trials]``, which is its rung.
+        all_seeds: number of seeds of a trial that was never dropped.
+        without_score: indices of the trials without a score, by the reason: ``diverged`` or ``failed``.
+        best: index of the best trial; None if there is none.
+        best_so_far: best score up to each trial, ``[trials]``; NaN before the first score.
         is_fraction: whether the score is a fraction, from 0 to 1.
     """
 
@@ -71,12 +71,12 @@ class SearchTrials:
 
 
 def plot_search(figure: Figure, trials: SearchTrials, settings: Sequence[SearchedSetting]) -> None:
-    """Plot the score of each trial, lowest to highest over its seeds, by its number and by each setting.
+    """Plot the score of each trial, with the range over its seeds, by trial number and by each setting.
 
     Args:
         figure: an empty figure.
-        trials: their scores.
-        settings: one panel each.
+        trials: scores of the trials.
+        settings: settings to show, one panel each.
     """
     rows = -(-len(settings) // COLUMNS)
     columns = min(len(settings), COLUMNS)
@@ -106,9 +106,9 @@ def plot_search(figure: Figure, trials: SearchTrials, settings: Sequence[Searche
 
 
 def _plot_trials(axes: Axes, trials: SearchTrials, positions: Floats) -> None:
-    """Plot one mark for each trial, the darker the more seeds it had; one without a score at the upper edge."""
+    """Plot one mark per trial, darker for more seeds; trials without a score are marked at the upper edge."""
     if not np.isfinite(trials.values).any():
-        show_message(axes, "no setting has a finite score")
+        show_message(axes, "no trial has a finite score")
         return
     for seeds in np.unique(trials.seeds):
         rung = (trials.seeds == seeds) & np.isfinite(trials.values)

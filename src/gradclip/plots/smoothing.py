@@ -1,18 +1,18 @@
-"""Smoothing of curves that change at every step."""
+"""Smoothing of noisy curves."""
 
 import numpy as np
 import pandas as pd
 
 from gradclip.arrays import Floats
 
-WINDOWS = 50  # of a run; a run of fewer steps than this is not smoothed
+WINDOWS = 50  # per run; a run of fewer steps is not smoothed
 
 
 def rolling_median(values: Floats) -> Floats:
-    """Return the median of each step's neighbourhood, about a fiftieth of the run long; non-finite values are left out.
+    """Return the rolling median over a window of one fiftieth of the run; non-finite values are ignored.
 
     Args:
-        values: ``[steps]`` or ``[steps, series]``.
+        values: one or several series, ``[steps]`` or ``[steps, series]``.
     """
     window = max(1, len(values) // WINDOWS)
     finite = pd.DataFrame(np.where(np.isfinite(values), values, np.nan))

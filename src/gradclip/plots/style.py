@@ -1,4 +1,4 @@
-"""The style that all figures share: colours, axes, legends, and how a figure is saved."""
+"""Style of all figures: colours, axes and legends; saving of figures."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,13 +16,13 @@ from gradclip.arrays import Floats
 from gradclip.scores import Split
 from gradclip.telemetry.divergence import Divergence
 
-# Okabe and Ito 2008, which readers with any colour vision can tell apart; without yellow, which is too pale for a line.
+# Palette of Okabe and Ito 2008, distinguishable with any colour vision; without yellow, which is too pale for lines.
 BLUE, ORANGE, GREEN, PURPLE, SKY, RED, BLACK = (
     *("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000"),
 )
 GREY, PALE = "#7A7F87", "#D9DCE0"
 SPLIT_COLORS: dict[Split, str] = {"train": BLUE, "validation": GREEN, "test": ORANGE}
-SERIES_COLORS = (BLUE, ORANGE, GREEN, PURPLE, SKY, BLACK)  # red stands for divergence and thresholds
+SERIES_COLORS = (BLUE, ORANGE, GREEN, PURPLE, SKY, BLACK)  # red is reserved for divergence and thresholds
 LINE_STYLES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
 MARKERS = ("o", "s", "^", "D")
 STYLE: dict[Any, Any] = {
@@ -36,23 +36,23 @@ STYLE: dict[Any, Any] = {
     "grid.color": "#e6e8eb",
     "axes.axisbelow": True,
     "legend.edgecolor": "none",
-    "legend.framealpha": 0.85,  # curves behind it stay visible and do not disturb reading
+    "legend.framealpha": 0.85,  # keeps curves behind the legend visible
     "legend.fontsize": 10,
     "figure.dpi": 110,
-    "figure.subplot.left": 0.11,  # fixed margins: computing them doubles the time of drawing
+    "figure.subplot.left": 0.11,  # margins are fixed, since computing them doubles the drawing time
     "figure.subplot.right": 0.97,
     "figure.subplot.bottom": 0.13,
     "figure.subplot.top": 0.91,
-    "svg.fonttype": "none",  # text stays text
+    "svg.fonttype": "none",  # keeps text as text
     "pdf.fonttype": 42,
 }
-LOG_AXIS_DECADES = 1.5  # an axis is logarithmic if its values span more
-EDGE = 0.97  # position within the axes of a mark for a value that is not finite
-LEGEND_WIDTH, LEGEND_HANDLE = 96, 6  # characters that fit side by side below axes, and those that a handle takes
+LOG_AXIS_DECADES = 1.5  # an axis is logarithmic if its values span more decades
+EDGE = 0.97  # vertical position of marks for non-finite values, as a fraction of the axes
+LEGEND_WIDTH, LEGEND_HANDLE = 96, 6  # in characters: the width below the axes, and that of a legend handle
 
 
 class SeriesStyle(NamedTuple):
-    """How one series is drawn in every figure that shows it."""
+    """Colour, line style and marker of one series, the same in every figure."""
 
     color: str
     line: Any
@@ -60,7 +60,7 @@ class SeriesStyle(NamedTuple):
 
 
 def series_style(index: int) -> SeriesStyle:
-    """Return the style of a series by its number: colours first, then the same colours with other lines and markers."""
+    """Return the style of a series by its number; once all colours are used, lines and markers change."""
     repeat, color = divmod(index, len(SERIES_COLORS))
     return SeriesStyle(SERIES_COLORS[color], LINE_STYLES[repeat % len(LINE_STYLES)], MARKERS[repeat % len(MARKERS)])
 
@@ -69,28 +69,28 @@ def draw(path: Path, plot: Callable[[Figure], None], size: tuple[float, float] =
     """Draw a figure and save it.
 
     Args:
-        path: the file, whose suffix is the format: ``.png``, ``.pdf`` or ``.svg``; its folder is created.
-        plot: fills the figure.
-        size: width and height, in inches; a plot may choose its own.
+        path: path of the file, whose suffix is the format: ``.png``, ``.pdf`` or ``.svg``; its folder is created.
+        plot: function that fills the figure.
+        size: width and height in inches, which ``plot`` may change.
     """
     with rc_context(STYLE):
         figure = Figure(figsize=size)
         plot(figure)
         for text in figure.findobj(Text):
-            if text.get_text():  # a name, in which $ is no mathematics; the numbers of axes have no text until saved
+            if text.get_text():  # names may contain $; tick labels, which may be mathematics, are still empty
                 text.set_parse_math(False)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path)
 
 
 def show_message(axes: Axes, text: str) -> None:
-    """Show a text in place of a plot that would be empty."""
+    """Show a text instead of an empty plot."""
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color=RED)
     axes.set(xticks=[], yticks=[])
 
 
 def legend_below(figure: Figure, *panels: Axes) -> None:
-    """Place one legend of all panels below them, with as many columns as its labels leave room for."""
+    """Place one legend for all panels below them, with as many columns as fit."""
     entries = [panel.get_legend_handles_labels() for panel in panels]
     handles = {label: handle for found in entries for handle, label in zip(*found, strict=True)}
     figure.set_layout_engine("constrained")
@@ -101,40 +101,40 @@ def legend_below(figure: Figure, *panels: Axes) -> None:
 
 
 def integer_ticks(axis: Axis) -> None:
-    """Let an axis have few ticks, at integers only."""
+    """Set few ticks, at integers only."""
     axis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
 
 
 def percent_axis(axes: Axes) -> None:
-    """Make the vertical axis one of fractions from 0 to 1, in percent."""
+    """Make the vertical axis show fractions from 0 to 1 as percent."""
     axes.set_ylim(-0.02, 1.02)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
 
 
 def describe_divergence(divergence: Divergence) -> str:
-    """Say where a run diverged."""
+    """Return a description of where a run diverged."""
     return f"diverged in epoch {divergence.epoch}, at step {divergence.step}, first in the {divergence.place}"
 
 
 def mark_divergence(axes: Axes, position: float, divergence: Divergence) -> None:
-    """Draw a line where a run diverged.
+    """Draw a vertical line where a run diverged.
 
     Args:
-        axes: where to draw.
-        position: on the horizontal axis.
-        divergence: for the legend.
+        axes: axes to draw into.
+        position: position on the horizontal axis.
+        divergence: the divergence that the legend describes.
     """
     axes.axvline(position, color=RED, linewidth=1.5, label=describe_divergence(divergence))
 
 
 def with_gaps(values: Sequence[float] | Floats) -> Floats:
-    """Return the values with NaN for every non-finite one, so that a curve ends at its last finite point."""
+    """Replace non-finite values with NaN, so that a curve has gaps there."""
     array = np.asarray(values, dtype=float)
     return np.where(np.isfinite(array), array, np.nan)
 
 
 def spans_decades(values: Sequence[float] | Floats) -> bool:
-    """Return whether the positive finite values span so many decades that a logarithmic axis shows them better."""
+    """Return whether the positive finite values span enough decades for a logarithmic axis."""
     array = np.asarray(values, dtype=float)
     positive = array[np.isfinite(array) & (array > 0)]
     return bool(positive.size and np.log10(positive.max() / positive.min()) > LOG_AXIS_DECADES)
@@ -147,13 +147,13 @@ def log_axis_over_decades(axes: Axes, values: Sequence[float] | Floats) -> None:
 
 
 def few_log_ticks(axis: Axis) -> None:
-    """Let a logarithmic axis have plain numbers at one and three of each decade, and none between."""
+    """Set the ticks of a logarithmic axis at 1 and 3 of each decade, as plain numbers."""
     axis.set_major_locator(LogLocator(subs=(1, 3), numticks=8))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 
 
 def ticks_at(axis: Axis, values: Sequence[float]) -> None:
-    """Let an axis have a tick at each value that was tried, as a plain number."""
+    """Set a tick at each given value, as a plain number."""
     axis.set_ticks(values, [f"{value:g}" for value in values])
     axis.set_ticks([], minor=True)

@@ -1,4 +1,4 @@
-"""The target before training, and its predictions after it."""
+"""Figures of the target and of predictions."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +10,7 @@ from gradclip.arrays import Floats
 from gradclip.plots.style import BLUE, GREY, SPLIT_COLORS
 from gradclip.scores import Split
 
-MAX_NUMBERED_CLASSES = 12  # with more, the counts in the cells could not be read
+MAX_NUMBERED_CLASSES = 12  # with more classes, the counts in the cells would be illegible
 
 
 def plot_target(figure: Figure, rows: Mapping[Split, Floats], unit: str) -> None:
@@ -18,7 +18,7 @@ def plot_target(figure: Figure, rows: Mapping[Split, Floats], unit: str) -> None
 
     Args:
         figure: an empty figure.
-        rows: target of the rows of each kind, ``[rows]``, in its own unit.
+        rows: target of each kind of rows, ``[rows]``, in its own unit.
         unit: label of the axis.
     """
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1], gridspec_kw={"hspace": 0.12})
@@ -39,7 +39,7 @@ def plot_target(figure: Figure, rows: Mapping[Split, Floats], unit: str) -> None
 
 
 def plot_predictions(figure: Figure, target: Floats, predicted: Floats, unit: str, title: str) -> None:
-    """Plot predicted against true values of the test examples; on the line a prediction is right.
+    """Plot predicted against true values of the test examples, with a line for perfect predictions.
 
     Args:
         figure: an empty figure.
@@ -50,19 +50,19 @@ def plot_predictions(figure: Figure, target: Floats, predicted: Floats, unit: st
     """
     axes = figure.subplots()
     ends = [min(target.min(), predicted.min()), max(target.max(), predicted.max())]
-    axes.plot(ends, ends, color=GREY, linestyle="--", label="predicted right")
+    axes.plot(ends, ends, color=GREY, linestyle="--", label="perfect prediction")
     axes.plot(target, predicted, "o", color=BLUE, markersize=4, alpha=0.4, label=f"{len(target)} test examples")
     axes.set(title=title, xlabel=f"true {unit}", ylabel="predicted")
     axes.legend(loc="upper left")
 
 
 def plot_confusion(figure: Figure, counts: NDArray[np.int64], names: Sequence[str], title: str) -> None:
-    """Plot how often each class was taken for each other, as a fraction of the true class.
+    """Plot a confusion matrix, with colours for fractions of the true class.
 
     Args:
         figure: an empty figure.
-        counts: test examples, ``[true classes, predicted classes]``.
-        names: of the classes.
+        counts: numbers of test examples, ``[true classes, predicted classes]``.
+        names: names of the classes.
         title: title of the figure.
     """
     axes = figure.subplots()

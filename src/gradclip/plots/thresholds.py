@@ -1,4 +1,4 @@
-"""A score by one setting, such as the threshold, and by two."""
+"""Figures of a score by threshold, and by two settings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ from gradclip.plots.style import (
     ticks_at,
 )
 
-DODGE = 0.02  # between the dots of two methods, as a fraction of the axis
-SPREAD = np.array([0.0, -0.004, 0.004, -0.008, 0.008])  # of the dots of one threshold
-MAX_TICKS = 9  # with more thresholds, a tick at each would not fit
+DODGE = 0.02  # distance between the dots of two methods, as a fraction of the axis
+SPREAD = np.array([0.0, -0.004, 0.004, -0.008, 0.008])  # offsets of the dots of one threshold
+MAX_TICKS = 9  # with more thresholds, one tick for each would not fit
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,15 @@ class ThresholdLine:
     """The score by threshold, for one clipping method.
 
     Attributes:
-        label: the method, and other settings that distinguish the line from others.
-        threshold: ``[thresholds]``.
-        numbers: of the groups that have these thresholds, ``[thresholds]``.
-        scores: of the runs that did not diverge, for each threshold ``[runs]``.
-        quartiles: 25th, 50th and 75th percentile of the score, ``[thresholds, 3]``; NaN where they fall on a diverged
+        label: the method, and other settings that distinguish the line.
+        threshold: the thresholds, ``[thresholds]``.
+        numbers: number of the group of each threshold, ``[thresholds]``.
+        scores: scores ``[runs]`` of the runs that did not diverge, one array per threshold.
+        quartiles: 25th, 50th and 75th percentiles of the score, ``[thresholds, 3]``; NaN where they fall on a diverged
             run.
-        diverged: proportion of the runs that diverged, ``[thresholds]``.
-        test_medians: medians on the test examples, where others chose, ``[thresholds]``; NaN where there are none.
+        diverged: proportion of runs that diverged, ``[thresholds]``.
+        test_medians: medians on the test examples, if the scores are measured on other examples, ``[thresholds]``;
+            otherwise NaN.
     """
 
     label: str
@@ -61,24 +62,26 @@ def plot_thresholds(
     threshold: str,
     is_fraction: bool,
 ) -> None:
-    """Plot each run by its threshold, with the medians and, where any run diverged, the proportion that did.
+    """Plot the score of each run by threshold, with the medians.
+
+    If any run diverged, a second panel shows the proportion of diverged runs.
 
     Args:
         figure: an empty figure.
-        lines: one for each clipping method.
+        lines: lines of the clipping methods.
         unclipped: label and median of each group without clipping.
-        edge: threshold of the best group, where no threshold was tried beyond it.
-        score: its name.
+        edge: threshold of the best group, if it is the largest or smallest tried; otherwise None.
+        score: name of the score.
         threshold: label of the horizontal axis.
         is_fraction: whether the score is a fraction, from 0 to 1.
     """
     any_diverged = any(line.diverged.any() for line in lines)
     heights = [4, 1] if any_diverged else [4]
     axes, *lower = figure.subplots(len(heights), sharex=True, squeeze=False, height_ratios=heights)[:, 0]
-    axes.set(title=f"{score} by threshold: each run, and the medians", ylabel=score)
+    axes.set(title=f"{score} by threshold: runs and medians", ylabel=score)
     tried = np.unique(np.concatenate([line.threshold for line in lines]))
     for index, line in enumerate(lines):
-        dodge = (index - (len(lines) - 1) / 2) * DODGE  # so that dots of two methods do not hide each other
+        dodge = (index - (len(lines) - 1) / 2) * DODGE  # keeps dots of two methods from overlapping
         _plot_line(axes, line, index, (tried[-1] / tried[0]) ** (dodge + SPREAD))
         for panel in lower:
             panel.plot(line.threshold, line.diverged, color=GREY, linestyle=_line_style(index), clip_on=False)
@@ -92,10 +95,10 @@ def plot_thresholds(
         thresholds = np.concatenate([line.threshold for line in lines])
         axes.plot(thresholds, test_medians, "D", color=BLACK, fillstyle="none", label="median on test")
     for label, median in unclipped:
-        text = label if np.isfinite(median) else f"{label}: the median run diverged"
+        text = label if np.isfinite(median) else f"{label}: median run diverged"
         axes.axhline(median, color=GREY, linestyle="--", label=text)
     if edge is not None:
-        label = "the best is at the edge of what was tried"
+        label = "best group, at the edge of the thresholds tried"
         axes.axvline(edge, color=RED, linewidth=7, alpha=0.25, zorder=0, label=label)
     bottom = [axes, *lower][-1]
     bottom.set(xlabel=threshold, xscale="log")
@@ -109,18 +112,18 @@ def plot_thresholds(
 
 
 def _plot_line(axes: Axes, line: ThresholdLine, index: int, factors: Floats) -> None:
-    """Plot the dots of the runs in the colours of their groups, and the line of their medians.
+    """Plot the dots of the runs in the colours of their groups, and a line through their medians.
 
     Args:
-        axes: where to draw.
-        line: what to draw.
-        index: of the line.
-        factors: by which the dots of a threshold are moved aside, one after the other.
+        axes: axes to draw into.
+        line: line to draw.
+        index: index of the line.
+        factors: horizontal offsets of the dots of a threshold as factors, repeated if needed.
     """
     for at, number, scores in zip(line.threshold, line.numbers, line.scores, strict=True):
         positions = at * np.resize(factors, len(scores))
         style = {"color": series_style(number).color, "markersize": 6, "alpha": 0.75, "markeredgewidth": 0}
-        axes.plot(positions, scores, _marker(index), **style)  # type: ignore[arg-type]  # of several types
+        axes.plot(positions, scores, _marker(index), **style)  # type: ignore[arg-type]  # values of several types
     axes.plot(
         *(line.threshold, line.quartiles[:, 1]), color=BLACK, linestyle=_line_style(index), marker=_marker(index),
         markersize=7, fillstyle="none", linewidth=1.1, zorder=1.5, label=f"{line.label}, median",
@@ -140,10 +143,10 @@ class Grid:
     """Medians by two settings.
 
     Attributes:
-        names: the settings of the rows and of the columns.
+        names: names of the row setting and of the column setting.
         rows: values of the first setting.
         columns: values of the second setting.
-        medians: ``[rows, columns]``; NaN where the median run diverged, or there is none.
+        medians: medians, ``[rows, columns]``; NaN where the median run diverged, or there is no run.
         diverged: whether the median run diverged, ``[rows, columns]``.
     """
 
@@ -160,7 +163,7 @@ def plot_grid(figure: Figure, grid: Grid, score: str) -> None:
     Args:
         figure: an empty figure.
         grid: the medians.
-        score: its name.
+        score: name of the score.
     """
     axes = figure.subplots()
     axes.grid(False)
@@ -174,6 +177,6 @@ def plot_grid(figure: Figure, grid: Grid, score: str) -> None:
         axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", bbox={"facecolor": "white", "lw": 0})
     axes.set_xticks(np.arange(len(grid.columns)) + 0.5, [f"{value:g}" for value in grid.columns])
     axes.set_yticks(np.arange(len(grid.rows)) + 0.5, [f"{value:g}" for value in grid.rows])
-    axes.set(title=f"{score}, median (grey: diverged)", xlabel=grid.names[1], ylabel=grid.names[0])
+    axes.set(title=f"Median {score}", xlabel=grid.names[1], ylabel=grid.names[0])
     bar = figure.colorbar(mesh, ax=axes, pad=0.02)
     bar.set_label(f"log10 of {score}" if logarithmic else score)

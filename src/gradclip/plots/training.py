@@ -1,4 +1,4 @@
-"""Learning curves: the score by epoch and, of a run that diverged before, the loss by step."""
+"""Learning curves: the score by epoch, and the loss by step before a run diverged."""
 
 from collections.abc import Mapping, Sequence
 
@@ -25,8 +25,8 @@ from gradclip.plots.style import (
 from gradclip.scores import Split
 from gradclip.telemetry.divergence import Divergence
 
-MARKED_EPOCHS = 3  # curves of fewer epochs have markers: a curve of one point would be invisible
-STEPS_BEFORE_DIVERGENCE = 200  # that are shown
+MARKED_EPOCHS = 3  # curves of fewer epochs have markers, since a curve of one point would be invisible
+STEPS_BEFORE_DIVERGENCE = 200  # number of steps shown
 
 
 def plot_learning_curve(
@@ -42,12 +42,12 @@ def plot_learning_curve(
 
     Args:
         figure: an empty figure.
-        curves: score on each kind of examples, one for each epoch.
+        curves: score of each epoch, by kind of examples.
         score: label of the axis, with the unit.
-        baseline: score of a prediction that ignores the inputs.
+        baseline: score of the best guess that ignores the inputs.
         title: title of the figure.
-        divergence: the first non-finite value; None in a run that did not diverge.
-        is_fraction: whether the score is a fraction, whose axis goes from 0 to 1.
+        divergence: the first non-finite value; None if the run did not diverge.
+        is_fraction: whether the score is a fraction, from 0 to 1.
     """
     axes = figure.subplots()
     axes.set(title=title, xlabel="epoch", ylabel=score)
@@ -56,7 +56,7 @@ def plot_learning_curve(
         show_message(axes, "no finite score")
         return
     text = f"{baseline:.1%}" if is_fraction else f"{baseline:,.4g}"
-    axes.axhline(baseline, color=GREY, linestyle="--", label=f"a guess that ignores the inputs: {text}")
+    axes.axhline(baseline, color=GREY, linestyle="--", label=f"baseline that ignores the inputs: {text}")
     for split, curve in curves.items():
         marker = "o" if len(curve) < MARKED_EPOCHS else ""
         epochs = np.arange(1, len(curve) + 1)
@@ -74,17 +74,17 @@ def plot_learning_curve(
 def plot_step_losses(
     figure: Figure, step: NDArray[np.int64], loss: Floats, title: str, divergence: Divergence | None
 ) -> None:
-    """Plot the training loss of the steps before a run diverged, on a logarithmic axis.
+    """Plot the training loss of the last steps before a run diverged.
 
     Args:
         figure: an empty figure.
         step: optimizer steps, ``[steps]``.
-        loss: of each step's batch, ``[steps]``, loss units.
+        loss: loss of each step's batch, ``[steps]``, loss units.
         title: title of the figure.
-        divergence: the first non-finite value; None where the run did not diverge.
+        divergence: the first non-finite value; None if the run did not diverge.
     """
     axes = figure.subplots()
-    axes.set(title=title, xlabel="optimizer step", ylabel="training loss of the step's batch")
+    axes.set(title=title, xlabel="optimizer step", ylabel="training loss of the batch")
     shown = slice(None) if divergence is None else step >= divergence.step - STEPS_BEFORE_DIVERGENCE
     step, loss = step[shown], loss[shown]
     finite = np.isfinite(loss) & (loss > 0)

@@ -1,4 +1,4 @@
-"""The update to weight ratio over the steps of a run."""
+"""Figure of the update-to-weight ratio over the steps of a run."""
 
 from collections.abc import Sequence
 
@@ -13,20 +13,20 @@ from gradclip.plots.style import GREY, integer_ticks, legend_below, log_axis_ove
 
 MAX_LINES = 6
 MARKED_STEPS = 60
-USUAL_UPDATE_RATIO = 1e-3  # of networks that train well
+USUAL_UPDATE_RATIO = 1e-3  # in networks that train well
 
 
 def plot_update_ratios(figure: Figure, step: NDArray[np.int64], names: Sequence[str], ratios: Floats) -> None:
-    """Plot the update to weight ratio of the parameters by step, as a rolling median; at most the six largest.
+    """Plot the rolling median of the update-to-weight ratio of up to six parameters with the largest ratios.
 
     Args:
         figure: an empty figure.
         step: optimizer steps, ``[steps]``.
-        names: of the parameters.
-        ratios: norm of each parameter's update over its norm, ``[steps, parameters]``; NaN where not measured.
+        names: names of the parameters.
+        ratios: norm of each parameter's update divided by its norm, ``[steps, parameters]``; NaN where not measured.
     """
     axes = figure.subplots()
-    axes.set(title="Update to weight ratio", xlabel="optimizer step", ylabel="norm of the update / of the weight")
+    axes.set(title="Update-to-weight ratio", xlabel="optimizer step", ylabel="update norm / weight norm")
     measured = np.isfinite(ratios).any(axis=1)
     if not measured.any():
         show_message(axes, "no finite update")
