@@ -33,19 +33,20 @@ def test_the_first_figure_shows_every_run_and_groups_keep_their_colours() -> Non
     assert best in colors["threshold"]
 
 
-def test_the_figure_of_speed_has_every_group_and_says_how_many_of_its_runs_reach_the_target() -> None:
+def test_the_figure_of_speed_has_every_group_with_the_number_of_runs_that_reached_the_target() -> None:
     ends = {"0.1": [3.0, 3.0], "1.0": [0.5, 0.9], "10.0": [0.5, 2.0], "100.0": [4.0, 5.0], "1e6": [float("nan")] * 2}
     runs = by_threshold(ends)
     curves = {run.run_id: Curve(np.array([1, 2]), np.array([9.0, run.metrics["final/mse_test"]])) for run in runs}
     figure = Figure()
     figures(compared(runs, curves=curves), curves)["speed"](figure)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
-        *("norm=1.0", "norm=10.0 (1 of 2 reach it)", "norm=0.1 (0 of 2 reach it)", "norm=100.0 (0 of 2 reach it)"),
-        "norm=1e6: diverged (0 of 2 reach it)",
+        *("norm=1.0", "norm=10.0 (1 of 2 reached it)", "norm=0.1 (0 of 2 reached it)"),
+        "norm=100.0 (0 of 2 reached it)",
+        "norm=1e6: diverged (0 of 2 reached it)",
     ]
 
 
-def test_norms_are_drawn_where_they_were_stored_and_a_grid_in_place_of_lines() -> None:
+def test_stored_norms_are_drawn_and_two_settings_make_a_heat_map() -> None:
     runs = [run for rate in ("0.1", "0.2") for run in by_threshold({"1.0": [1.0], "5.0": [2.0]}, optimizer__lr=rate)]
     for run in runs:
         run.metrics.update(dict.fromkeys((keys.GRAD_NORM_P50, keys.GRAD_NORM_P90), 1.0))

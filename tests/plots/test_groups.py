@@ -34,25 +34,25 @@ def test_a_group_that_diverged_is_named_in_the_legend():
     assert labels(axes)[-1] == "none: diverged"
 
 
-def test_a_group_that_never_reached_the_target_stands_beside_the_axes_with_its_final_score():
+def test_a_group_that_never_reached_the_target_is_drawn_beside_the_axes():
     (axes,) = axes_of("speed")
     (beside,) = (line for line in axes.get_lines() if line.get_transform() == axes.get_yaxis_transform())
     assert min(beside.get_xdata()) > 1
     assert [*beside.get_ydata()] == [200, 300, 400]
     assert labels(axes)[-3:] == [
-        *("inputs_and_target_scaled wd=0.3 (2 of 3 reach it)", "value=1.0 (0 of 3 reach it)"),
-        "none: diverged (1 of 3 reach it)",
+        *("inputs_and_target_scaled wd=0.3 (2 of 3 reached it)", "value=1.0 (0 of 3 reached it)"),
+        "none: diverged (1 of 3 reached it)",
     ]
     assert [text.get_text() for text in axes.texts] == ["never"]
     assert axes.get_xlim()[1] > 1
 
 
-def test_no_epochs_are_shown_where_no_group_reaches_the_target():
+def test_no_epochs_are_shown_if_no_group_reaches_the_target():
     (axes,) = axes_of("speed where no group reaches the target")
     assert not len(axes.get_xticks())
 
 
-def test_an_exploded_norm_is_written_down_in_place_of_squeezing_the_others():
+def test_an_exploded_norm_is_shown_as_a_number():
     (axes,) = axes_of("norm ranges")
     assert [text.get_text() for text in axes.texts] == ["up to 1e27"]
     assert axes.get_xlim()[1] < 1e3

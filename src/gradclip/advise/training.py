@@ -94,7 +94,7 @@ def _train_and_close(jobs: Sequence[Job], folder: Path) -> None:
 def _jobs(
     settings: Sequence[Sequence[str]], seeds: range, tracking: TrackingSettings, folder: Path, purpose: str
 ) -> list[Job]:
-    """Return the jobs of a multirun; arguments as those of :func:`train_settings`."""
+    """Return the jobs of a multirun; the arguments are those of :func:`train_settings`."""
     shared = [override for override in settings[0] if all(override in overrides for overrides in settings)]
     typed = [*shared, *seed_override(seeds)]
     tags = {keys.CREATION: uuid4().hex, keys.PURPOSE: purpose, **owner_tags(folder.absolute() / MAIN_LOCK)}

@@ -31,7 +31,7 @@ def threshold_lines(summaries: Mapping[int, GroupSummary], metric: Metric) -> li
     clipping = {
         number: summary
         for number, summary in summaries.items()
-        if 0 < parse_number(_setting(summary, THRESHOLD)) < inf  # what a logarithmic axis can show
+        if 0 < parse_number(_setting(summary, THRESHOLD)) < inf  # the axis is logarithmic
     }
     lines: dict[str, dict[int, GroupSummary]] = {}
     for number, summary in sorted(clipping.items(), key=lambda item: _threshold(item[1])):
@@ -102,7 +102,7 @@ def _finite_scores(summary: GroupSummary, metric: Metric) -> Floats:
 
 
 def speed_of(number: int, summary: GroupSummary, metric: Metric) -> Speed:
-    """Return how soon the runs of a group reached the target, and where they ended.
+    """Return how soon the runs of a group reached the target, and their final scores.
 
     Args:
         number: number of the group.

@@ -26,9 +26,9 @@ from gradclip.plots.style import (
 MAX_NORM_RATIO = 1e6  # largest norm of a group to the median of these; beyond it the norm has exploded and is not drawn
 ROW_HEIGHT = 0.36  # inches
 QUARTILES = (25, 50, 75)
-NEVER = 1.06  # position beside the axes, in their width, of the first group that never reached the target
-NEVER_STEP = 0.012  # from there to the next
-LARGEST_SCORE = 1e100  # a larger one is drawn there: the ticks of an axis beyond overflow
+NEVER = 1.06  # horizontal position of the first group that never reached the target, as a fraction of the axes
+NEVER_STEP = 0.012  # distance to the next such group
+LARGEST_SCORE = 1e100  # larger scores are drawn here, since the ticks of a longer axis would overflow
 
 
 @dataclass(frozen=True)
@@ -200,14 +200,14 @@ def _largest_usual(largest: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class Speed:
-    """How soon the runs of a group reached the target, and where they ended.
+    """How soon the runs of a group reached the target, and their final scores.
 
     Attributes:
-        label: of the group.
-        number: of the group, from 0.
-        epochs: until the target, of the runs that reached it, ``[runs]``; empty where none did.
-        quartiles: 25th, 50th and 75th percentile of the final score, ``[3]``; NaN where they fall on a diverged run.
-        runs: of the group.
+        label: label of the group.
+        number: number of the group, from 0.
+        epochs: epochs to the target of the runs that reached it, ``[runs]``; empty if none did.
+        quartiles: 25th, 50th and 75th percentiles of the final score, ``[3]``; NaN where they fall on a diverged run.
+        runs: number of runs of the group.
     """
 
     label: str
@@ -218,17 +218,18 @@ class Speed:
 
 
 def plot_speed(figure: Figure, groups: Sequence[Speed], score: str, target: str, title: str, is_fraction: bool) -> None:
-    """Plot the final score by the epochs to the target: medians and interquartile ranges of each group.
+    """Plot the final score by the epochs to the target: median and interquartile range of each group.
 
-    A group that never reached the target stands beside the axes; one whose median run diverged, in the legend only.
+    A group that never reached the target is drawn beside the axes; a group whose median run diverged is only in the
+    legend.
 
     Args:
         figure: an empty figure.
-        groups: in the order of the legend.
-        score: on the vertical axis.
+        groups: the groups in the order of the legend.
+        score: label of the vertical axis.
         target: label of the horizontal axis.
         title: title of the figure.
-        is_fraction: whether the score is a fraction, from 0 to 1, and the higher the better.
+        is_fraction: whether the score is a fraction, from 0 to 1, where higher is better.
     """
     axes = figure.subplots()
     best = "upper left" if is_fraction else "lower left"
@@ -258,7 +259,7 @@ def plot_speed(figure: Figure, groups: Sequence[Speed], score: str, target: str,
 
 
 def _speed_label(group: Speed) -> str:
-    """Name a group, and say whether it diverged and which of its runs missed the target."""
+    """Return the legend label of a group, with its divergence and the number of runs that reached the target."""
     diverged = "" if np.isfinite(group.quartiles[1]) else ": diverged"
-    count = "" if len(group.epochs) == group.runs else f" ({len(group.epochs)} of {group.runs} reach it)"
+    count = "" if len(group.epochs) == group.runs else f" ({len(group.epochs)} of {group.runs} reached it)"
     return f"{group.label}{diverged}{count}"
