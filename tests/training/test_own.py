@@ -155,7 +155,7 @@ MODULE = "a LightningModule of pytorch_lightning or lightning.pytorch"
 
 
 @pytest.mark.parametrize(("overrides", "message"), [
-    ((module("Old", "Nope"),), f"module._target_: got '{OWN}OldNope'; must be the dotted path of {MODULE}, of an"),
+    ((module("Old", "Nope"),), f"module._target_: got '{OWN}OldNope'; must be the dotted path of {MODULE}, in an"),
     ((f"module._target_={OWN}Batches",), f"module._target_: got '{OWN}Batches'; must be {MODULE}"),
     ((module("Old"), "module.widht=3"), "module.widht: no such argument of OldTraining (did you mean 'width'?)"),
     ((module("Old"), "module.width=-3"), "module._target_: cannot build OldTraining with ['width']: Trying to create"),
@@ -171,7 +171,7 @@ MODULE = "a LightningModule of pytorch_lightning or lightning.pytorch"
     (("+callbacks=early_stopping",), "callbacks.early_stopping.monitor: got 'val_loss'; logged are mse/train, mse/te"),
     (("metric=val_loss",), "metric: got 'val_loss'; only with module._target_ there is a choice"),
     (("model._target_=torch.nn.BatchNorm1d", "+model.num_features=1", "data.features=1", "data.samples=66"),
-     "model._target_: torch.nn.BatchNorm1d cannot train on a batch of 1, the last of an epoch; another trainer.batch"),
+     "model._target_: torch.nn.BatchNorm1d cannot train on a batch of 1, the last of an epoch; choose another"),
 ])  # fmt: skip
 def test_what_cannot_train_is_refused_before_the_run(tmp_path, overrides, message):
     with pytest.raises(GradclipError) as caught:
