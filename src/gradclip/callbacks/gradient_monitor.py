@@ -87,7 +87,7 @@ class GradientMonitor(Callback):
 
     def _reset(self) -> None:
         self._watched: dict[str, _Watched] = {}  # by name of the optimizer
-        self._losses: list[Tensor] = []  # of the batches since the last step
+        self._losses: list[Tensor] = []  # losses of the batches since the last step
         self._validation = ValidationLosses()
         self._validates = False
         self._batch = 0
@@ -220,7 +220,7 @@ class GradientMonitor(Callback):
                 state.check("validation", losses, trainer.global_step, trainer.current_epoch + 1)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Flush the last steps, and log the peak of a window that is not full."""
+        """Flush the last steps, and log the peak of the last, incomplete window."""
         for watched in self._watched.values():
             self._flush(trainer, watched)
             watched.step_logger.log_last_peak(trainer)

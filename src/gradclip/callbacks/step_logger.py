@@ -27,7 +27,7 @@ class StepLogger:
         self._window = 1
 
     def set_window(self, steps: int, otherwise: int) -> None:
-        """Set the window size from the number of steps in the training; ``otherwise`` if that is 0: not known."""
+        """Derive the window size from the number of steps; use ``otherwise`` if that is not known, 0."""
         self._window = max(1, -(-steps // MAX_PEAKS)) if steps else otherwise
 
     def log(self, trainer: Trainer, block: GradientRecord) -> None:

@@ -39,7 +39,7 @@ MIN_SCALE_JUMPS = 2  # a single jump by about a power of two is nothing unusual
 OVERFITS = 1.2
 OVERFITS_CLEARLY = 1.5  # from here on, fewer epochs are suggested before anything else
 
-RESCALING = {"", "norm", "auto", "zscore", "quantile", "normalize"}  # methods with one factor; "": method not known
+RESCALING = {"", "norm", "auto", "zscore", "quantile", "normalize"}  # scale the whole gradient; "": method not known
 DIVIDES_BY_ITS_NORM = ("lion", "sign", "muon", "lars", "lamb")  # updates do not depend on the gradient's length
 DIVIDES_BY_AN_AVERAGE = ("adam", "adafactor", "adagrad", "adadelta", "rmsprop")  # a constant factor cancels
 
@@ -124,8 +124,7 @@ def updates_vanish(optimizer: str, coefficient: float, update_ratio: float) -> b
     Args:
         optimizer: name of the optimizer; one that undoes a constant factor keeps its updates.
         coefficient: ratio of the norm after to the norm before clipping.
-        update_ratio: largest change of a parameter in a step, relative to its norm; NaN if not measured: then it is
-            estimated.
+        update_ratio: largest change of a parameter in a step, relative to its norm; estimated if NaN, not measured.
 
     Example:
         >>> updates_vanish("sgd", 1e-4, 1e-7), updates_vanish("sgd", 0.5, 1e-7), updates_vanish("sgd", 1e-4, np.nan)
@@ -149,7 +148,7 @@ def spiking(norms: Floats) -> Booleans:
 
 
 def _running_medians(values: list[float]) -> Iterator[float]:
-    """Yield the median of the first value, of the first two, and so on; by heaps: a log may have a million steps."""
+    """Yield the median of the first value, of the first two, and so on, fast enough for a million steps."""
     low: list[float] = []  # the lower half, negated so that its largest value comes first
     high: list[float] = []
     for value in values:

@@ -73,7 +73,7 @@ class Explosion:
 
     @property
     def cures(self) -> list[Remedy]:
-        """The remedies, as they were called up to version 0.1."""
+        """The deprecated name of ``remedies``, from version 0.1."""
         warnings.warn("Explosion.cures is now Explosion.remedies", DeprecationWarning, stacklevel=2)
         return self.remedies
 

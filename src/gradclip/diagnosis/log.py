@@ -154,8 +154,8 @@ def as_log(data: GradientRecord | Mapping[str, ArrayLike], names: Mapping[str, s
 
     Args:
         data: a record; or columns by name, as a dictionary or a data frame.
-        names: columns whose names are not recognized, by our names, such as ``{"grad/norm": "total"}``; columns of
-            single tensors as a pattern, ``{"grad/norm/*": "norms/*"}``.
+        names: maps our names to columns that are not recognized by theirs, such as ``{"grad/norm": "total"}``; columns
+            of single tensors as a pattern, ``{"grad/norm/*": "norms/*"}``.
 
     Raises:
         DataError: there is no column of steps or norms, a named column is missing, or a value is not a number.
@@ -185,7 +185,7 @@ def find_columns(columns: Sequence[str], names: Mapping[str, str]) -> dict[str, 
 
     Args:
         columns: names of the columns in the log.
-        names: columns whose names are not recognized, by our names.
+        names: maps our names to columns that are not recognized by theirs.
 
     Raises:
         DataError: there is no column of steps or norms, several may be the norm, or a named column is missing.

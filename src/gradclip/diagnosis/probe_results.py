@@ -62,7 +62,7 @@ def ranked(results: Sequence[ProbeResult]) -> list[ProbeResult]:
 def remedies_of(results: Sequence[ProbeResult]) -> list[Remedy]:
     """Return the remedies that work, the advice first; its reason says whether clipping is needed at all.
 
-    If the probe also tried the run as it was, remedies that are worse are left out.
+    If the probe also tried the run as it was, remedies that are worse are dropped.
     """
     best = [*takewhile(lambda result: result.remedy != AS_IT_WAS, ranked(results))]
     remedies = [replace(result.remedy, why=result.measured) for result in best]

@@ -69,7 +69,7 @@ class Remedy:
 
     @property
     def cause(self) -> str:
-        """The reason; the name of ``why`` up to version 0.1."""
+        """The former name of ``why``, from version 0.1."""
         return self.why
 
     def lines(self, loop: Loop) -> Sequence[str]:
@@ -100,7 +100,7 @@ def clip_value(threshold: str) -> How:
 
 
 def clip_each_tensor(threshold: str) -> How:
-    """Clip each tensor by a norm of its own."""
+    """Clip each tensor by its own norm."""
     return How(
         ("clip=parameter_norm", f"clip.value={threshold}"),
         (f"Trainer(callbacks=[gradclip.ClipGradients(gradclip.ParameterNorm({threshold}))])",),
@@ -142,7 +142,7 @@ def learning_rate(rate: str) -> How:
 
 
 def scale_rate(factor: str) -> How:
-    """Multiply a learning rate that is not known by a factor."""
+    """Multiply the learning rate, whose value is not known, by a factor."""
     code = ("for group in optimizer.param_groups:", f'    group["lr"] *= {factor}')
     return How((), code, code)
 

@@ -64,7 +64,7 @@ def construct(constructor: type[Any], arguments: Mapping[str, Any], group: str) 
 
 
 def lightning_package(kind: type[Any], base: str) -> str:
-    """Return the Lightning package that defines a base class of a class; empty if neither package does.
+    """Return the Lightning package from which a class inherits ``base``; empty if it inherits from neither.
 
     Args:
         kind: the class.

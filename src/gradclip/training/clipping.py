@@ -14,7 +14,7 @@ def lightning_clipping(config: TrainConfig) -> dict[str, Any]:
 
 
 def lightning_can_clip(config: TrainConfig) -> bool:
-    """Return whether Lightning itself can clip so: all parameters, by L2 norm or ±value, at a constant threshold."""
+    """Return whether Lightning supports the clipping: all parameters, L2 norm or ±value, a constant threshold."""
     plain = (
         {"name": "norm", "order": 2.0, "parameters": "*"},
         {"name": "value", "lower": None, "parameters": "*"},

@@ -190,7 +190,7 @@ def build_module(config: TrainConfig, network: nn.Module, data: TrainingData) ->
 
 
 def _loss(chosen: LossSettings, data: TrainingData) -> nn.Module:
-    """Build the chosen loss; ``auto`` stands for the one that fits the target, which is known once it has been read.
+    """Build the chosen loss, or the loss that fits the target for ``auto``.
 
     Raises:
         ModelError: the loss is for the other kind of target.

@@ -30,7 +30,7 @@ def build_data(config: TrainConfig) -> TrainingData:
 
 
 def _monitors_test(config: TrainConfig, data: TrainingData) -> bool:
-    """Return whether test examples decide when training ends; false for a user's data module: they are not known."""
+    """Return whether test examples decide when training ends; false if they are not known: a user's data module."""
     if isinstance(data, OwnData):
         return False
     monitored = {one.arguments.get("monitor") for one in config.callbacks.values()}
@@ -73,7 +73,7 @@ def build_data_module(data: TrainingData, module: LightningModule, package: Modu
 
 
 def smallest_batch(data: TrainingData, processes: int) -> int:
-    """Return each process's examples in the last batch of an epoch; 0 if that batch is full, or the size not known."""
+    """Return the number of examples per process in an epoch's last batch; 0 if it is full, or its size not known."""
     sampler = None if isinstance(data, OwnData) else data.train_dataloader().sampler
     if not isinstance(sampler, ShuffledBatchSampler):
         return 0

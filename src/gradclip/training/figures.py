@@ -23,7 +23,7 @@ from gradclip.training.result import Result
 
 Figures = dict[str, Callable[[Figure], None]]
 SCORE_LABELS = {"mse": "mean squared error (target unit²)", "accuracy": "accuracy (fraction of correct predictions)"}
-MIN_EPOCHS = 2  # with fewer epochs of finite score, a diverged run shows the loss by step
+MIN_EPOCHS = 2  # if fewer have a finite score, a diverged run shows the loss by step
 
 
 def draw_figures(folder: Path, config: TrainConfig, result: Result) -> None:

@@ -19,7 +19,7 @@ PACKAGES = ("mlflow", "numpy", "pandas", "scikit-learn", "skops", "torch")  # im
 
 
 def package_model(folder: Path, network: nn.Module, description: Mapping[str, Any], schema: DataSchema) -> ModelFiles:
-    """Write network and scalers into a folder, and return the files with the other needs of the stored model.
+    """Write network and scalers into a folder, and return these files with an example and the requirements.
 
     Args:
         folder: an existing folder for the files.

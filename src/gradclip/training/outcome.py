@@ -20,7 +20,7 @@ LEARNED_FROM = 0.1  # smallest normalized score that counts as learned; saturate
 
 @dataclass(frozen=True)
 class Summary:
-    """Summary of a finished run.
+    """The outcome, the scores and the gradient statistics of a finished run.
 
     Attributes:
         score: the score that was measured.

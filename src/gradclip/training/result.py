@@ -26,7 +26,7 @@ class Result:
     """The trained network, the records of the training, and the score by which the run is judged.
 
     Attributes:
-        data: the data that it was trained on.
+        data: the data of the training.
         score_scale: the score by which the run is judged.
         make_network: returns the network with its final weights; called only if the network is needed.
         description: arguments of :func:`gradclip.models.build.build_network` that rebuild the network; None for the
