@@ -99,7 +99,7 @@ def test_frozen_and_unused_parameters_do_not_change():
 def test_a_trainer_that_clips_too_is_refused(algorithm):
     with pytest.raises(TrainerError) as caught:
         fit(make_network(), ClipGradients(Norm(1.0)), gradient_clip_val=2.0, gradient_clip_algorithm=algorithm)
-    assert str(caught.value) == "gradient_clip_val: got 2.0; leave it out, ClipGradients clips already"
+    assert str(caught.value) == "gradient_clip_val: got 2.0; must be None, since ClipGradients clips already"
 
 
 def test_a_method_with_a_state_continues_from_its_checkpoint(tmp_path):

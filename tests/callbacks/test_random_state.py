@@ -95,4 +95,4 @@ def test_another_number_of_gpus_is_refused():
     callback.load_state_dict(state)
     with pytest.raises(TrainerError) as caught:
         fit(1, callback)
-    assert str(caught.value) == f"resume: got {gpus + 1} GPUs before, {gpus} now"
+    assert str(caught.value) == f"resume: got {gpus} GPUs; must be {gpus + 1}, as when the checkpoint was saved"

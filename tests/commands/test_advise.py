@@ -61,7 +61,7 @@ def test_a_run_that_exploded_is_probed_and_the_advice_confirmed(
     assert len(trained) >= 5
     again = advise("probe=false")  # the last run is never a probe run or an arm
     assert "Outcome of none samples=200 max_epochs=8 seed=40: diverged." in again.stdout
-    assert "no basis for a threshold" in again.stdout
+    assert "not enough to choose a threshold" in again.stdout
 
 
 def test_a_log_is_advised_on_without_a_store(advise: Command, tmp_path: Path) -> None:

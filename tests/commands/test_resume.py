@@ -121,7 +121,7 @@ def test_what_cannot_be_taken_up_is_told_in_one_line(train: Command, runs: Searc
         ("resume=abc",): "resume: got 'abc'; must be the id of a run, 32 hexadecimal digits, or 'last'",
         (f"resume={missing}",): f"resume: got '{missing}'; there is no such run in ",
         (f"resume={run.info.run_id}",): f"resume: got '{run.info.run_id}'; that run is finished",
-        ("resume=last", "seed=1"): "resume: got seed=1 too; a run resumes as it was set, only tracking can be given",
+        ("resume=last", "seed=1"): "resume: got seed=1 too; a run keeps its settings, only tracking can be set",
         ("resume=last", "tracking=none"): "resume: got 'last'; without a store (tracking.uri) there is no run to",
     }
     for overrides, line in cases.items():
@@ -139,7 +139,7 @@ def test_a_store_cannot_name_a_foreign_folder_or_program(
     (tmp_path / "run.json").write_text(json.dumps({"run_id": "another"}))
     client.set_tag(run_id, keys.FOLDER, str(tmp_path))
     done = train(f"resume={run_id}")
-    where = "it can be resumed only where its files are, by the user whose command began it: "
+    where = "it can be resumed only where its files are, by the user who started it: "
     assert_told_in_one_line(done, f"resume: got '{run_id}'; {where}")
     client.set_tag(run_id, keys.FOLDER, folder)
     config = Path(client.download_artifacts(run_id, keys.CONFIG_FILE)).read_text()

@@ -100,7 +100,7 @@ def test_what_norms_after_clipping_cannot_say_is_not_said() -> None:
     (clipped(np.where(CALM > 1.2, 0.5, 1)), {"optimizer": "muon"}, "no clipping"),
     (clipped(1e-6), {"optimizer": "adam", "elements": 10**6}, "smaller epsilon"),
     (log(SCALES), {}, "unscale gradients first"),
-    (layered(0.95, 4), {}, "clip each tensor separately"),
+    (layered(0.95, 4), {}, "clipping each tensor separately"),
     (clipped(0.5), {"learning_rate": 0.1}, "smaller learning rate, no clipping"),
     (clipped(0.5), {}, "smaller learning rate, no clipping"),
 ])  # fmt: skip

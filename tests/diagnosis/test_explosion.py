@@ -103,7 +103,7 @@ def test_remedies_are_those_that_the_record_supports():
 def test_the_text_has_what_a_reader_needs():
     text = str(explain(exploded(), 0.01))
     assert text.startswith(
-        "First non-finite value at step 5 (epoch 3), in the loss: infinite: a finite value outgrew its type."
+        "First non-finite value at step 5 (epoch 3), in the loss: infinite, because a finite value overflowed its type."
     )
     assert "weight 7, bias 1" in text
     assert "factor of 10 per step" in text
@@ -127,15 +127,15 @@ def test_the_text_counts_updates_that_were_skipped_before():
 
 @pytest.mark.parametrize(("loop", "line"), [
     ("command", f"  {'optimizer.lr=0.001':42} steps are too large: one changed a parameter by 50% of its norm"),
-    ("lightning", "    lr=0.001  # of the optimizer, in configure_optimizers()"),
-    ("torch", "    lr=0.001  # of the optimizer"),
+    ("lightning", "    lr=0.001  # argument of the optimizer, in configure_optimizers()"),
+    ("torch", "    lr=0.001  # argument of the optimizer"),
 ])  # fmt: skip
 def test_remedies_are_written_for_whatever_trained(loop, line):
     explosion = explain(exploded(updates=[[0.5, 0.001]] * 6), learning_rate=0.01, loop=loop)
     text = str(explosion)
     assert any(shown.startswith(line) for shown in text.splitlines())
     assert ("clip.value" in text) is (loop == "command")
-    assert json.loads(explosion.to_json())["remedies"][0]["how"]["torch"] == ["lr=0.001  # of the optimizer"]
+    assert json.loads(explosion.to_json())["remedies"][0]["how"]["torch"] == ["lr=0.001  # argument of the optimizer"]
 
 
 def test_remedies_have_their_old_name_for_one_more_version():

@@ -112,9 +112,9 @@ BAD = {
     "deep.json": (b"[" * 100_000, "cannot be read: maximum recursion depth"),
     "digits.jsonl": (b'{"step": 1, "grad_norm": ' + b"9" * 5000 + b"}", "cannot be read: Exceeds the limit"),
     "huge.jsonl": (b'{"step": 1, "grad_norm": ' + b"9" * 400 + b"}", "cannot be read: int too large"),
-    "list.json": (b"[1, 2]", "cannot be read: row 1 is no mapping"),
-    "other.json": (b'{"a": 1}', "cannot be read: no list of rows"),
-    "norms.txt": (b"1", "must end in .csv, .jsonl, .ndjson, .json, or be an event file of TensorBoard"),
+    "list.json": (b"[1, 2]", "cannot be read: row 1 is not a mapping"),
+    "other.json": (b'{"a": 1}', "cannot be read: neither a list of rows nor a trainer state"),
+    "norms.txt": (b"1", "must end in .csv, .jsonl, .ndjson, .json, or be a TensorBoard event file"),
 }
 
 
@@ -135,7 +135,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         tmp_path / "large.csv": "of 19 bytes; at most 10 are read",
         tmp_path / "absent.csv": "there is no such file",
         tmp_path / f"{'x' * 300}.csv": "File name too long",
-        tmp_path: "the folder has no event files of TensorBoard",
+        tmp_path: "the folder has no TensorBoard event files",
         Path("/dev/null"): "must be a file or a folder",
     }
     for path, reason in reasons.items():

@@ -121,7 +121,7 @@ def test_a_precision_plugin_whose_scale_is_not_known_is_refused(lightning, callb
     with pytest.raises(TrainerError) as caught:
         fit(lightning, module, callback, plugins=[Own()])
     assert str(caught.value) == (
-        f"precision: got Own, which may scale the loss; {name} needs its scaler as an attribute scaler"
+        f"precision: got Own, which may scale the loss; {name} needs the scaler in its attribute scaler"
     )
     with pytest.raises(TrainerError) as caught:
         fit(lightning, module, callback, plugins=[plugin(lightning, Scaler())])

@@ -107,7 +107,7 @@ def test_the_advice_is_about_the_group_that_exploded(lightning):
     monitor = GradientMonitor()
     fit(lightning, make(lightning, Optimized, steep), monitor, max_epochs=4)
     reasons = {remedy.overrides: remedy.why for remedy in monitor.explosion.remedies}
-    assert re.search(r": head\.\w+, at a rate of 1e\+20; ", reasons["optimizer.lr=1e+19"])
+    assert re.search(r" \(head\.\w+, at a learning rate of 1e\+20\); ", reasons["optimizer.lr=1e+19"])
 
 
 def test_where_the_rate_is_not_known_no_number_is_given(lightning):

@@ -94,7 +94,7 @@ def test_the_one_record_of_several_is_refused(lightning):
     for callback, name in ((monitor, "record"), (monitor, "explosion"), (clip, "state")):
         with pytest.raises(TrainerError) as caught:
             getattr(callback, name)
-        one_each = f"{name}s has one each: Adam, Adam-1"
+        one_each = f"{name}s has one for each: Adam, Adam-1"
         assert str(caught.value) == f"{name}: got several optimizers; {one_each}"
     assert all(int(state["steps"]) for state in clip.states.values())
 
@@ -218,7 +218,8 @@ def test_steps_past_lightning_are_refused_before_the_first(lightning, callback):
         fit(lightning, module, callback)
     name = type(callback).__name__
     assert str(caught.value) == (
-        f"optimizer: got a step of Adam past Lightning; {name} needs self.optimizers() without use_pl_optimizer=False"
+        f"optimizer: got a step of Adam that bypasses Lightning; {name} needs self.optimizers() without "
+        "use_pl_optimizer=False"
     )
     assert all(map(torch.equal, weights(module), before))
     fit(lightning, module)  # its optimizers are left alone afterwards

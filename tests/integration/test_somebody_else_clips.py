@@ -68,7 +68,7 @@ def test_clipping_in_place_of_lightnings_is_refused_beside_ours(lightning):
     with pytest.raises(TrainerError) as caught:
         fit(lightning, make(lightning, InItsPlace), ClipGradients(Norm(1.0)))
     assert str(caught.value) == (
-        "configure_gradient_clipping: got that of InItsPlace; leave it out, ClipGradients clips already"
+        "configure_gradient_clipping: got an override in InItsPlace; remove it, since ClipGradients clips already"
     )
 
 

@@ -116,10 +116,10 @@ def test_the_layer_can_be_saved_while_it_is_unrolled():
 
 @pytest.mark.parametrize(
     ("layer", "what"),
-    [(nn.LSTM(2, 3, bidirectional=True), "bidirectional"), (nn.LSTM(2, 3, proj_size=2), "with projections")],
+    [(nn.LSTM(2, 3, bidirectional=True), "is bidirectional"), (nn.LSTM(2, 3, proj_size=2), "has projections")],
 )
 def test_bidirectional_layers_and_projections_are_refused(layer, what):
-    with pytest.raises(ModelError, match=f"^model: got a recurrent layer {what}; its states can be visited"):
+    with pytest.raises(ModelError, match=f"^model: got a recurrent layer that {what}; its hidden states cannot"):
         Unrolling(layer, no_hook)
 
 

@@ -194,7 +194,7 @@ def test_a_run_is_resumed_only_with_the_settings_and_in_the_folder_that_it_began
     assert fingerprint(config) == fingerprint(CONFIG)
     assert found.name == r"\x1b[2Jname"
     stopped.client.log_text(run_id, TEXT.replace("lr: 0.01", "lr: 0.02"), keys.CONFIG_FILE)
-    with pytest.raises(ConfigError, match="the stored config is not the one that the run began with"):
+    with pytest.raises(ConfigError, match="the stored config differs from the one that the run began with"):
         find_stopped(run_id, tracking)
     note = (stopped.folder / RUN_FILE).read_text()
     (stopped.folder / RUN_FILE).write_text(note.replace(fingerprint(CONFIG), "0" * 16))

@@ -133,10 +133,10 @@ def test_a_divergence_of_the_score_alone_has_a_place_too():
 @pytest.mark.parametrize(
     ("record", "note"),
     [
-        (make_record([1.0, 2.0, 3.0], [1.0, 0.0, 0.0]), "2 finite gradients were made zero, first at step 2: their"),
-        (make_record([1.0, 2.0, 3.0], [1.0, 0.0, 0.0], skipped=[0, 1, 1]), "2 updates were left out, first at step 2"),
-        (make_record([1.0, 2.0], skipped=[1, 1], scaler_skipped=[0, 1]), "2 updates were left out, 1 of them by the"),
-        (make_record([1.0, 2.0, 3.0], nonfinite=[0, 3, 0]), "1 steps had a gradient that was not finite"),
+        (make_record([1.0, 2.0, 3.0], [1.0, 0.0, 0.0]), "2 finite gradients were set to zero, first at step 2"),
+        (make_record([1.0, 2.0, 3.0], [1.0, 0.0, 0.0], skipped=[0, 1, 1]), "2 updates were skipped, first at step 2"),
+        (make_record([1.0, 2.0], skipped=[1, 1], scaler_skipped=[0, 1]), "2 updates were skipped, 1 of them by the"),
+        (make_record([1.0, 2.0, 3.0], nonfinite=[0, 3, 0]), "1 steps had a non-finite gradient"),
         (make_record([1.0, 0.0, 0.0]), "every gradient is zero from step 2 on: the network is dead or saturated"),
         (make_record([0.0, 0.0, 0.0]), "every gradient is zero from step 1 on: the network is dead or saturated"),
     ],

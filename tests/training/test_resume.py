@@ -23,7 +23,5 @@ def test_a_checkpoint_that_was_cut_short_is_told_in_one_line(tmp_path: Path, dam
             "zeros in the middle": whole[:half] + bytes(1000) + whole[half + 1000 :],
         }[damage]
     )
-    with pytest.raises(
-        TrackingError, match="the checkpoint is damaged; remove it, and the same command begins the run"
-    ):
+    with pytest.raises(TrackingError, match="the checkpoint is damaged; remove it and repeat the command"):
         _check_checkpoint(path)

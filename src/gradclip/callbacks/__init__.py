@@ -1,6 +1,6 @@
-"""Lightning callbacks: clip gradients, monitor them, save and stop a training.
+"""Lightning callbacks that clip and monitor gradients, and that save and stop a training.
 
-``clip_gradients.py`` and ``gradient_monitor.py`` are thin over ``loops/``, which does the same without Lightning. In
-``Trainer(callbacks=[...])`` a monitor comes before the callback that clips, which changes the gradients in place. Read
-these two first.
+Read ``clip_gradients.py`` and ``gradient_monitor.py`` first: thin layers over ``loops/``, which does the same without
+Lightning. In ``Trainer(callbacks=[...])``, a monitor must come before the callback that clips, since clipping changes
+the gradients in place.
 """

@@ -1,4 +1,4 @@
-"""What stands between the monitor and the optimizer, and may change gradients there."""
+"""Code between the monitor and the optimizer that may change gradients."""
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
@@ -10,10 +10,10 @@ from gradclip.telemetry.steps import Effect
 
 
 def check_order(trainer: Trainer, monitor: Callback) -> None:
-    """Check that the monitor comes before what clips.
+    """Check that the monitor comes before every ClipGradients.
 
     Raises:
-        TrainerError: a ClipGradients comes first.
+        TrainerError: a ClipGradients comes before the monitor.
     """
     callbacks = callbacks_of(trainer)
     before = callbacks[: callbacks.index(monitor)]
@@ -22,19 +22,19 @@ def check_order(trainer: Trainer, monitor: Callback) -> None:
 
 
 def effect_after(monitor: Callback, trainer: Trainer, module: LightningModule) -> Effect:
-    """Return what happens to the gradients between the monitor and the optimizer.
+    """Return how gradients may change between the monitor and the optimizer.
 
-    Code of the user's own may do anything there.
+    The user's own hooks may change them in any way.
 
     Args:
-        monitor: what comes before it among the callbacks is left out.
-        trainer: its clipping and its callbacks are looked at.
-        module: its methods are looked at.
+        monitor: the monitor; callbacks before it are ignored.
+        trainer: the Trainer, whose clipping and callbacks are checked.
+        module: the module, whose hooks are checked.
     """
     callbacks = callbacks_of(trainer)
     after = callbacks[callbacks.index(monitor) + 1 :]
     effects = [effect_of(callback.clipper) for callback in after if isinstance(callback, ClipGradients)]
-    if (trainer.gradient_clip_val or 0) > 0:  # Lightning leaves out a threshold of 0
+    if (trainer.gradient_clip_val or 0) > 0:  # Lightning does not clip at a threshold of 0
         effects.append(Effect.ANY if trainer.gradient_clip_algorithm == "value" else Effect.FACTOR)
     plugin = trainer.precision_plugin
     owners: list[tuple[str, tuple[object, ...]]] = [

@@ -1,4 +1,4 @@
-"""Save the whole state of a training at intervals and before it is stopped."""
+"""The callback that saves the state of a training at intervals and before a stop."""
 
 import logging
 import signal
@@ -12,26 +12,26 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from gradclip.callbacks.interruption import Interruption
 
-MAX_SAVING_FRACTION = 0.05  # of the training time that may be spent on checkpoints
+MAX_SAVING_FRACTION = 0.05  # largest fraction of the training time to spend on checkpoints
 log = logging.getLogger(__name__)
 
 
 class Checkpoints(Checkpoint):
     """Save checkpoints between optimizer steps: at intervals, and before a requested stop.
 
-    Being a ``Checkpoint``, it runs after all other callbacks. If one of several training processes has to save or to
-    stop, all of them do.
+    As a ``Checkpoint``, it runs after all other callbacks. If one of several training processes has to save or stop,
+    all of them do.
 
     Args:
-        folder: where checkpoints are written, one file each, named by its optimizer step; None saves none.
+        folder: folder for the checkpoint files, each named by its optimizer step; None saves none.
         interval: seconds between two checkpoints; None saves only before a stop.
-        interruption: says whether a stop was requested.
+        interruption: records requests to stop.
 
     Attributes:
-        on_saved: called with the path of each checkpoint once it is written; by default does nothing.
+        on_saved: called with the path of each checkpoint after it is written; by default a no-op.
 
     Raises:
-        Interrupted: from within ``Trainer.fit``, where a stop was requested.
+        Interrupted: from within ``Trainer.fit``, if a stop was requested.
     """
 
     def __init__(self, folder: Path | None, interval: float | None, interruption: Interruption) -> None:
@@ -39,10 +39,10 @@ class Checkpoints(Checkpoint):
         self.on_saved: Callable[[Path], None] = lambda _: None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the interval; restore the loader's state.
+        """Start the interval, and restore the loader's state.
 
-        A schedule that depends on the number of steps has Lightning create the loader before it restores the loader's
-        state, so that a resumed training would start with the wrong batch.
+        If a learning-rate schedule asks for the number of steps, Lightning creates the loader before it restores the
+        loader's state. Without this call, a resumed training would then start with the wrong batch.
         """
         trainer.fit_loop._load_combined_loader_states()
         self._next_save = time.monotonic() + (self.interval or 0.0)
@@ -50,26 +50,27 @@ class Checkpoints(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save within an epoch, if this batch ended a step; after the last batch validation comes first.
+        """Save within an epoch if this batch ended a step; after the last batch, validation runs first.
 
-        A loader without a state would begin the epoch anew: then only the ends of epochs are saved.
+        A loader without a state would restart the epoch on resume. In that case, checkpoints are saved only between
+        epochs.
         """
         if not trainer.is_last_batch and (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
             loaders = trainer.fit_loop._combined_loader.flattened  # type: ignore[union-attr]
             self._save_if_due(trainer, can_resume=all(hasattr(loader, "state_dict") for loader in loaders))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save between two epochs: at the end of one, its schedules have not been stepped nor its metrics logged.
+        """Save between two epochs: at the end of one, its schedules are not stepped nor its metrics logged yet.
 
-        A training that is resumed here has its loader begin again: Lightning has begun it before the random numbers of
-        the checkpoint were restored, which decide the order of its batches.
+        If a training is resumed here, the loader is restarted: Lightning started it before the random state of the
+        checkpoint, which determines the order of the batches, was restored.
         """
         fit_loop = trainer.fit_loop
         if fit_loop.is_resuming:
             assert fit_loop._data_fetcher is not None
             iter(fit_loop._data_fetcher)
         elif trainer.current_epoch > 0:
-            _change_epochs_begun(trainer, -1)  # the checkpoint is that of an epoch that has ended
+            _change_epochs_begun(trainer, -1)  # the checkpoint belongs to the epoch that has just ended
             try:
                 self._save_if_due(trainer)
             finally:
@@ -94,7 +95,7 @@ class Checkpoints(Checkpoint):
             log.error(f"{path}: the checkpoint could not be written: {error}; training continues")
         else:
             for logger in trainer.loggers:
-                logger.save()  # what was logged before the checkpoint must not stay in a buffer
+                logger.save()  # metrics logged before the checkpoint must not stay in a buffer
             self.on_saved(path)
         duration = time.monotonic() - start
         self._next_save = start + max(self.interval or 0.0, duration / MAX_SAVING_FRACTION)
@@ -107,5 +108,5 @@ def _change_epochs_begun(trainer: Trainer, by: int) -> None:
 
 
 def _in_any_process(trainer: Trainer, condition: bool) -> bool:
-    """Return whether the condition is true in any of the processes that train together."""
+    """Return whether the condition is true in any training process."""
     return trainer.strategy.reduce_boolean_decision(condition, all=False) if trainer.world_size > 1 else condition

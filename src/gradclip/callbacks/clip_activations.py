@@ -17,19 +17,19 @@ from gradclip.models.unrolling import Unrolling
 class ClipActivations(Callback):
     """Clip each derivative of the loss with respect to a layer's output to [-c, c], during backward.
 
-    The clipped derivative is what reaches the layer's own weights and all layers before it. A layer is a module with
-    parameters of its own. In a recurrent layer the derivative with respect to the hidden state is clipped at every time
-    step, so that it cannot grow from one time step to the next; the cell state of an LSTM is not clipped. NaN stays
-    NaN; an infinite derivative becomes c or -c. In mixed precision the threshold is scaled as the loss is; with several
-    processes it applies to the joined batch.
+    The clipped derivative propagates to the layer's own weights and to all earlier layers. A layer is a module with its
+    own parameters. In a recurrent layer, the derivative with respect to the hidden state is clipped at every time step,
+    so that it cannot grow from one time step to the next; the cell state of an LSTM is not clipped. NaN stays NaN; an
+    infinite derivative becomes c or -c. In mixed precision, the threshold is multiplied by the loss scale. With several
+    processes, it applies to the joined batch.
 
     Source: Graves 2013, "Generating sequences with recurrent neural networks": 10 for recurrent layers, 100 for the
     output layer.
 
     Args:
-        value: threshold c of all layers but the last, in loss units per unit of activation.
-        output_value: threshold of the last layer, in the same unit.
-        layers: pattern of the names of the layers to clip, as of ``fnmatch``.
+        value: threshold c for all layers but the last, in loss units per unit of activation.
+        output_value: threshold for the last layer, in the same unit.
+        layers: ``fnmatch`` pattern for the names of the layers to clip.
 
     Raises:
         ClippingError: at the start of ``fit``, if no layer matches the pattern.
@@ -65,7 +65,7 @@ class ClipActivations(Callback):
         self._handles = [self._register_hook(layer, limit) for layer, limit in self._find_layers(pl_module)]
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        """Note the loss scale, and the number of processes over which gradients are averaged."""
+        """Compute the factor on the thresholds: the loss scale times the number of processes."""
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         self._scale = (scaler.get_scale() if scaler else 1.0) * trainer.world_size
 
@@ -92,7 +92,7 @@ class ClipActivations(Callback):
         self._clipped_steps = state_dict["clipped_steps"]
 
     def _find_layers(self, module: nn.Module) -> list[tuple[nn.Module, float]]:
-        """Return the layers to clip, each with its threshold."""
+        """Return the layers to clip with their thresholds."""
         layers = {name: layer for name, layer in module.named_modules() if list(layer.parameters(recurse=False))}
         limits = dict.fromkeys(layers, self.value) | dict.fromkeys(list(layers)[-1:], self.output_value)
         found = [(layers[name], limits[name]) for name in layers if fnmatchcase(name, self.layers)]

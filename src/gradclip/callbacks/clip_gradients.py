@@ -1,4 +1,4 @@
-"""The callback that clips gradients by any clipper."""
+"""The callback that clips gradients with any clipper."""
 
 import warnings
 from collections.abc import Mapping
@@ -17,21 +17,22 @@ from gradclip.loops.optimizers import OptimizerParameters
 
 
 class ClipGradients(Callback):
-    """Clip the gradients of each optimizer step in place, once they are accumulated and unscaled.
+    """Clip the gradients of each optimizer step in place, after accumulation and unscaling.
 
-    The gradients are those of the parameters that the optimizer has at that step. Each optimizer has a state of its
-    own, and each ``fit`` starts with new ones, unless it resumes a checkpoint.
+    All parameters that the optimizer holds at that step are clipped. Each optimizer has its own clipper state. Every
+    ``fit`` starts with new states unless it resumes a checkpoint.
 
     Args:
         clipper: any :class:`~gradclip.clipping.base.Clipper`.
 
     Attributes:
-        states: by name of the optimizer, the clipper's state after the latest step; None before the first.
+        states: the clipper's state for each optimizer after the latest step, by name of the optimizer; None before the
+            first step.
 
     Raises:
-        TrainerError: it is no clipper; at the start of ``fit``, if the Trainer or the module clips too, the strategy
-            shards gradients, or a precision plugin scales the loss by a scaler that is not torch's; at the first step,
-            if a gradient is sparse.
+        TrainerError: the argument is not a clipper; at the start of ``fit``, if the Trainer or the module clips too,
+            the strategy shards gradients, or a precision plugin scales the loss with a scaler that is not torch's; at
+            the first step, if a gradient is sparse.
 
     Example:
         >>> import gradclip
@@ -54,13 +55,13 @@ class ClipGradients(Callback):
 
     @property
     def state(self) -> State | None:
-        """The clipper's state after the latest step, where there is one optimizer; None before the first step.
+        """The clipper's state after the latest step, if there is one optimizer; None before the first step.
 
         Raises:
             TrainerError: there are several optimizers.
         """
         if len(self.states) > 1:
-            raise TrainerError(f"state: got several optimizers; states has one each: {', '.join(self.states)}")
+            raise TrainerError(f"state: got several optimizers; states has one for each: {', '.join(self.states)}")
         return next(iter(self.states.values()), None)
 
     def check(self, module: nn.Module) -> None:
@@ -72,18 +73,15 @@ class ClipGradients(Callback):
         self.clipper.init(dict(module.named_parameters()))
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check that nothing else clips, and that each process has whole gradients without a scale.
-
-        States are new, or those of a checkpoint.
-        """
+        """Check that nothing else clips and that gradients are whole and unscaled; create or restore the states."""
         if trainer.gradient_clip_val is not None:
             raise TrainerError(
-                f"gradient_clip_val: got {trainer.gradient_clip_val}; leave it out, ClipGradients clips already"
+                f"gradient_clip_val: got {trainer.gradient_clip_val}; must be None, since ClipGradients clips already"
             )
         if overrides(pl_module, "configure_gradient_clipping"):
             name = type(pl_module).__name__
             raise TrainerError(
-                f"configure_gradient_clipping: got that of {name}; leave it out, ClipGradients clips already"
+                f"configure_gradient_clipping: got an override in {name}; remove it, since ClipGradients clips already"
             )
         check_whole_gradients(trainer, type(self).__name__)
         self._optimizer_steps = OptimizerSteps(trainer, pl_module, type(self).__name__)
@@ -96,11 +94,11 @@ class ClipGradients(Callback):
         self._restored, self._has_started, self._is_first = None, True, True
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Note that the batch has had no backward pass."""
+        """Start a batch, without a backward pass so far."""
         self._optimizer_steps.start_batch()
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that the batch has had a backward pass."""
+        """Record that the batch has had a backward pass."""
         self._optimizer_steps.has_backward = True
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
@@ -115,32 +113,32 @@ class ClipGradients(Callback):
         self._is_first = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Forget the training before."""
+        """Discard the state of an earlier training."""
         self._has_started = False
         if stage == "fit":
             self._clippers = {}
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Forget a checkpoint that no training has resumed, and leave the optimizers alone."""
+        """Discard a checkpoint that no training resumed, and remove the hooks from the optimizers."""
         self._restored = None
         if self._has_started:
             self._optimizer_steps.remove()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the clipper's state, or that for each optimizer if there are several."""
-        if self._restored is not None:  # of a training that has not yet begun
+        """Return the clipper's state, or its state for each of several optimizers."""
+        if self._restored is not None:  # a checkpoint was loaded, and training has not started yet
             return self._restored
         states = {name: clipper.state_dict() for name, clipper in self._clippers.items()}
         return {"states": states} if len(states) > 1 else {"state": next(iter(states.values()), None)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Note the clipper's state, with which ``fit`` goes on."""
-        if not self._has_started:  # one that a search during training saved is older
+        """Keep the clipper's state, with which ``fit`` continues."""
+        if not self._has_started:  # a tuner that restores its checkpoint during training must not reset the state
             self._restored = state_dict
 
 
 def _warn_if_changed(module: LightningModule, parameters: Mapping[str, nn.Parameter]) -> None:
-    """Let the module's own hook of this step, which runs next, warn if it changes the gradients that were clipped."""
+    """Wrap the module's own hook, which runs next in this step, to warn if it changes the clipped gradients."""
     own, clipped = module.on_before_optimizer_step, _versions(parameters)
 
     def hook(*arguments: Any, **keywords: Any) -> Any:
@@ -148,7 +146,7 @@ def _warn_if_changed(module: LightningModule, parameters: Mapping[str, nn.Parame
         result = own(*arguments, **keywords)
         if _versions(parameters) != clipped:
             name = type(module).__name__
-            text = "changes gradients that ClipGradients has clipped; if it clips too, leave out one of the two"
+            text = "changes gradients that ClipGradients has clipped; if it clips too, remove one of the two"
             warnings.warn(f"{name}.on_before_optimizer_step {text}", stacklevel=2)
         return result
 
@@ -156,6 +154,6 @@ def _warn_if_changed(module: LightningModule, parameters: Mapping[str, nn.Parame
 
 
 def _versions(parameters: Mapping[str, nn.Parameter]) -> list[tuple[int, int]]:
-    """Return what changes with each gradient, without a look at its numbers."""
+    """Return the identity and version of each gradient, which show changes without reading values."""
     gradients = [parameter.grad for parameter in parameters.values()]
     return [(id(gradient), 0 if gradient is None else gradient._version) for gradient in gradients]

@@ -32,37 +32,38 @@ class _Watched:
 
     monitor: OptimizerMonitor
     step_logger: StepLogger
-    step: int = 0  # the Trainer's step that is not counted yet
+    step: int = 0  # the Trainer's step that is not in the record yet
 
 
 class GradientMonitor(Callback):
     """Record loss, gradient norms before and after clipping, weights and their updates at every optimizer step.
 
     No value is read from the device between two flushes. Each flush logs the finite values to the Trainer's loggers.
-    Of a record of more than eight megabytes, earlier steps are kept in a folder ``gradient-record-*`` of the Trainer's
-    ``default_root_dir``, and checkpoints say where.
+    A record larger than eight megabytes moves its earlier steps to a folder ``gradient-record-*`` in the Trainer's
+    ``default_root_dir``; checkpoints refer to that folder.
 
-    The monitor changes no gradient. It measures the gradients that the optimizer is about to use, accumulated and
-    unscaled; of an optimizer that evaluates them several times a step, as LBFGS does, the last ones. It has to come
-    before a :class:`ClipGradients` in the list of callbacks. Parameters that are frozen, or that the optimizer does not
-    have, are left out; those that are thawed or added later are followed from then on.
+    The monitor does not change any gradient. It measures the gradients that the optimizer is about to use, after
+    accumulation and unscaling. If an optimizer evaluates gradients several times in a step, as LBFGS does, the monitor
+    measures the last ones. It must come before a :class:`ClipGradients` in the list of callbacks. It ignores parameters
+    that are frozen or that the optimizer does not hold; parameters that are unfrozen or added later are measured from
+    then on.
 
-    Under manual optimization each optimizer has a record of its own, whose steps are those of the Trainer, which counts
-    the steps of all. Optimizers are called ``Adam``, ``Adam-1`` and so on, as by Lightning's LearningRateMonitor, and
-    so are their metrics: ``Adam-1/grad/norm``. The loss is known where there is one optimizer, which steps once in a
-    batch, and ``training_step`` returns it.
+    Under manual optimization, each optimizer has its own record. Its steps are numbered as the Trainer counts them,
+    over all optimizers. Optimizers are named ``Adam``, ``Adam-1`` and so on, as by Lightning's LearningRateMonitor; so
+    are their metrics: ``Adam-1/grad/norm``. The loss is recorded only if there is one optimizer that steps once per
+    batch, and ``training_step`` returns the loss.
 
     Args:
         flush_every: optimizer steps between two flushes.
         steps_after_divergence: stop training at the first flush at least this many steps after the first non-finite
             loss or weight; None never stops.
-        updates_every: optimizer steps between two measurements of the weights' updates, which need a copy of the
-            weights; None is 1, or 10 in a network of more than a million parameters.
+        updates_every: optimizer steps between two measurements of the weight updates, which need a copy of the weights;
+            by default 1, or 10 for networks with more than a million parameters.
 
     Raises:
-        TrainerError: an interval is less than 1; at the start of ``fit``, if it comes after a ClipGradients, the
-            strategy shards gradients, or a precision plugin scales the loss by a scaler that is not torch's; at the
-            first step, if a gradient is sparse.
+        TrainerError: an interval is less than 1; at the start of ``fit``, if the monitor comes after a ClipGradients,
+            the strategy shards gradients, or a precision plugin scales the loss with a scaler that is not torch's; at
+            the first step, if a gradient is sparse.
 
     Example:
         >>> import gradclip
@@ -79,21 +80,21 @@ class GradientMonitor(Callback):
         self.flush_every = flush_every
         self.steps_after_divergence = steps_after_divergence
         self.updates_every = updates_every
-        self.learning_rate = float("nan")  # the initial one, the highest of all groups
+        self.learning_rate = float("nan")  # highest initial learning rate of all parameter groups
         self._restored: dict[str, Any] | None = None
         self._has_started = False
         self._reset()
 
     def _reset(self) -> None:
         self._watched: dict[str, _Watched] = {}  # by name of the optimizer
-        self._losses: list[Tensor] = []  # of the batches since the last step
+        self._losses: list[Tensor] = []  # losses of the batches since the last step
         self._validation = ValidationLosses()
         self._validates = False
         self._batch = 0
 
     @property
     def record(self) -> GradientRecord:
-        """The record of all steps up to the last flush, where there is one optimizer.
+        """The record of all steps up to the last flush, if there is one optimizer.
 
         Raises:
             TrainerError: there are several optimizers.
@@ -124,17 +125,17 @@ class GradientMonitor(Callback):
     def _only(self, what: str) -> _Watched | None:
         if len(self._watched) > 1:
             names = ", ".join(self._watched)
-            raise TrainerError(f"{what}: got several optimizers; {what}s has one each: {names}")
+            raise TrainerError(f"{what}: got several optimizers; {what}s has one for each: {names}")
         return next(iter(self._watched.values()), None)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Forget the training before."""
+        """Discard the records of an earlier training."""
         self._has_started = False
         if stage == "fit":
             self._reset()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check that the gradients can be seen, before and after clipping; continue the records of a checkpoint."""
+        """Check that gradients can be measured before and after clipping; continue the records of a checkpoint."""
         check_whole_gradients(trainer, "GradientMonitor")
         check_order(trainer, self)
         self._optimizer_steps = OptimizerSteps(trainer, pl_module, "GradientMonitor")
@@ -152,29 +153,29 @@ class GradientMonitor(Callback):
         self._has_started = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the initial learning rate, how long training takes, and which buffers are finite."""
+        """Store the initial learning rate, and derive the windows of the peaks from the number of steps."""
         rates = [initial_rate(optimizer) for optimizer in trainer.optimizers]
         self.learning_rate = float(np.fmax.reduce(rates, initial=np.nan))
         for watched in self._watched.values():
             watched.step_logger.set_window(total_steps(trainer), self.flush_every)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Note which batch it is."""
+        """Store the index of the batch."""
         self._batch = batch_idx
         self._optimizer_steps.start_batch()
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that the batch has had a backward pass."""
+        """Record that the batch has had a backward pass."""
         self._optimizer_steps.has_backward = True
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Measure the gradients before clipping."""
         watched = self._watched[optimizer_names(trainer)[id(optimizer)]]
-        watched.monitor.hook(optimizer)  # which a tuner may have put in another's place
-        is_left_out = self._optimizer_steps.scaler is not None  # where it is not updated
-        is_ended = watched.monitor.is_open and (watched.monitor.is_updated or is_left_out)
+        watched.monitor.hook(optimizer)  # a tuner may have replaced the optimizer
+        may_be_skipped = self._optimizer_steps.scaler is not None
+        is_ended = watched.monitor.is_open and (watched.monitor.is_updated or may_be_skipped)
         if is_ended and not pl_module.automatic_optimization:
-            watched.monitor.forget_batches()  # the present one is not known before its end
+            watched.monitor.forget_batches()  # the current batch is not known before its end
             self._count_step(trainer, watched, loss=None)
         are_unscaled = self._optimizer_steps.unscale(optimizer)
         watched.step = max(trainer.global_step, watched.step) + 1
@@ -183,7 +184,7 @@ class GradientMonitor(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """If this batch ended a step, add the step to the record."""
+        """Add the step to the record if this batch ended one."""
         if (loss := returned_loss(outputs)) is not None:
             self._losses.append(loss)
         extremes = batch_extremes(batch)
@@ -198,7 +199,7 @@ class GradientMonitor(Callback):
         self._losses = []
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Watch the loss of a validation during training."""
+        """Start to collect the validation loss, during training only."""
         self._validates = trainer.state.fn == "fit" and not trainer.sanity_checking
         if self._validates:
             self._validation.start(trainer)
@@ -206,12 +207,12 @@ class GradientMonitor(Callback):
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *batch: Any, **indices: Any
     ) -> None:
-        """Note the loss that a step of the validation returned."""
+        """Add the loss that a validation step returned."""
         if self._validates:
             self._validation.add_step(outputs)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look whether the loss of the validation is finite, which that of the training may be all the same."""
+        """Check that the validation loss is finite; it may not be, even if the training loss is."""
         if self._validates:
             losses = self._validation.read(trainer)
             for watched in self._watched.values():
@@ -219,23 +220,23 @@ class GradientMonitor(Callback):
                 state.check("validation", losses, trainer.global_step, trainer.current_epoch + 1)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Flush the last steps, and log the peak of a window that is not full."""
+        """Flush the last steps, and log the peak of the last, incomplete window."""
         for watched in self._watched.values():
             self._flush(trainer, watched)
             watched.step_logger.log_last_peak(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Flush what was recorded before an exception; a step that it ended halfway is left out."""
+        """Flush the steps before an exception, and discard a step that it interrupted."""
         for watched in self._watched.values():
             watched.monitor.discard_step()
             try:
                 self._flush(trainer, watched, reduce=False)
-            except Exception as error:  # the other exception is the user's, and must be the one that is seen
+            except Exception as error:  # must not hide the user's exception
                 kind = type(error).__name__
                 exception.add_note(f"GradientMonitor could not record the latest steps: {kind}: {error}")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Leave the optimizers alone."""
+        """Discard a checkpoint that no training resumed, and remove the hooks from the optimizers."""
         self._restored = None
         if self._has_started:
             self._optimizer_steps.remove()
@@ -244,7 +245,7 @@ class GradientMonitor(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Flush, and add the records to the checkpoint."""
-        if self._restored is not None:  # of a training that has not yet begun
+        if self._restored is not None:  # a checkpoint was loaded, and training has not started yet
             checkpoint[self.state_key] = {"optimizers": self._restored}
             return
         for watched in self._watched.values():
@@ -253,19 +254,20 @@ class GradientMonitor(Callback):
         checkpoint[self.state_key] = {"optimizers": states}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Read the records of a checkpoint, which ``fit`` continues; not those which a search during training saved."""
+        """Read the records of a checkpoint, which ``fit`` continues; ignore a checkpoint loaded during training."""
         if self._has_started:
             return
         state = checkpoint.get(self.state_key)
         if state is not None and "optimizers" not in state:
             warnings.warn(
-                "GradientMonitor: the checkpoint's record is of an older version; it begins anew", stacklevel=2
+                "GradientMonitor: the record in the checkpoint is from an older version; starting a new record",
+                stacklevel=2,
             )
             state = None
         self._restored = None if state is None else state["optimizers"]
 
     def _count_step(self, trainer: Trainer, watched: _Watched, loss: Tensor | None, skipped: bool = False) -> None:
-        """Add a step to the record, whose gradients were measured."""
+        """Add a step to the record after its gradients were measured."""
         index = StepIndex(watched.step, trainer.current_epoch + 1, self._batch)
         watched.monitor.record_step(index, loss, skipped, scaled=self._optimizer_steps.scaler is not None)
         if watched.monitor.steps % self.flush_every:
@@ -281,8 +283,7 @@ class GradientMonitor(Callback):
         Args:
             trainer: the Trainer that fits.
             watched: the optimizer that took the steps.
-            reduce: whether losses and batches are reduced over all processes; not possible where others may have
-                ended.
+            reduce: whether losses and batches are reduced over all processes; False if other processes may have ended.
         """
         joined = {"reduce": partial(_reduce, trainer)} if reduce and trainer.world_size > 1 else {}
         block = watched.monitor.flush(self._folder, **joined)
@@ -291,7 +292,7 @@ class GradientMonitor(Callback):
 
 
 def _reduce(trainer: Trainer, block: GradientRecord) -> GradientRecord:
-    """Join what the processes saw of the same steps, on the device for which they have a process group."""
+    """Reduce the losses and batch extremes of the same steps over all processes, on the process group's device."""
     strategy = trainer.strategy
     loss = strategy.reduce(torch.tensor(block.loss, device=strategy.root_device), reduce_op="mean")
     max_abs = torch.tensor(np.stack([block.input_max_abs, block.target_max_abs]), device=strategy.root_device)

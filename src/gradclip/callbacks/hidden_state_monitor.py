@@ -1,4 +1,4 @@
-"""The callback that records gradients at the hidden states of recurrent layers, time step by time step."""
+"""The callback that records gradients at the hidden states of recurrent layers, for each time step."""
 
 from functools import partial
 from typing import Any
@@ -15,17 +15,16 @@ from gradclip.telemetry.hidden_states import MAX_SNAPSHOTS, HiddenStateRecord, R
 
 
 class HiddenStateMonitor(Callback):
-    """Record the gradient norm with respect to every hidden state, at some optimizer steps of the training.
+    """Record the gradient norm with respect to every hidden state at some optimizer steps.
 
-    Vanishing and exploding gradients are products over time steps: the record shows how they shrink or grow from the
-    last time step back to the first. At first every optimizer step is recorded. Each time the record is full, every
-    second snapshot is dropped and the interval between two snapshots doubles, so that a training of any length is
-    covered evenly.
+    Gradients vanish or explode as products over time steps; the record shows how they shrink or grow from the last time
+    step back to the first. At first, every optimizer step is recorded. When the record is full, every second snapshot
+    is dropped and the interval between snapshots doubles, so that a training of any length is covered evenly.
 
-    The monitor changes no gradient beyond the rounding that :class:`gradclip.models.unrolling.Unrolling` documents. A
-    recorded step takes up to twice its time, with an LSTM up to four times. Of accumulated batches the first is
-    recorded; with several processes each records its own part of the batch. Recurrent layers that are bidirectional or
-    have projections are not recorded.
+    Gradients do not change beyond the rounding that :class:`gradclip.models.unrolling.Unrolling` documents. A recorded
+    step takes up to twice as long, or up to four times with an LSTM. With gradient accumulation, the first batch of a
+    step is recorded; with several processes, each records its own part of the batch. Recurrent layers that are
+    bidirectional or have projections are not recorded.
 
     Args:
         snapshots: maximum number of optimizer steps in the record.
@@ -52,7 +51,7 @@ class HiddenStateMonitor(Callback):
 
     @property
     def record(self) -> HiddenStateRecord | None:
-        """All snapshots; None without a recurrent layer, or if none of them received a gradient."""
+        """All snapshots; None without a recurrent layer, or if no layer received a gradient."""
         if not self._norms:
             return None
         layers = dict.fromkeys(layer for found in self._norms for layer in found)
@@ -60,13 +59,13 @@ class HiddenStateMonitor(Callback):
         return HiddenStateRecord(np.array(self._steps, dtype=np.int64), norms)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Forget the training before."""
+        """Discard the record of an earlier training."""
         self._has_started = False
         if stage == "fit":
             self._reset()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Find the recurrent layers; start a new record, or continue that of a checkpoint."""
+        """Find the recurrent layers; start a new record or continue the one in the checkpoint."""
         layers = ((name, layer) for name, layer in pl_module.named_modules() if isinstance(layer, nn.RNNBase))
         self._layers = {name: layer for name, layer in layers if can_unroll(layer)}
         if self._restored is not None:
@@ -74,7 +73,7 @@ class HiddenStateMonitor(Callback):
         self._has_started = True
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Hook into the recurrent layers, if the step that starts is to be recorded."""
+        """Hook into the recurrent layers if this batch starts a step that will be recorded."""
         if not self._layers or trainer.global_step == self._last_step:
             return
         self._last_step = trainer.global_step
@@ -101,20 +100,20 @@ class HiddenStateMonitor(Callback):
         self._discard()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Forget a checkpoint that no training has resumed."""
+        """Discard a checkpoint that no training resumed."""
         self._restored = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the record and where it stands."""
-        if self._restored is not None:  # of a training that has not yet begun
+        """Return the record and its progress."""
+        if self._restored is not None:  # a checkpoint was loaded, and training has not started yet
             return self._restored
         norms = [{layer: torch.from_numpy(array) for layer, array in found.items()} for found in self._norms]
         progress = {"interval": self._interval, "steps_seen": self._steps_seen, "last_step": self._last_step}
         return {"steps": list(self._steps), "kept": norms, **progress}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Note the record of a checkpoint, which ``fit`` continues."""
-        if not self._has_started:  # one that a search during training saved is older
+        """Keep the record of a checkpoint, which ``fit`` continues."""
+        if not self._has_started:  # a tuner that restores its checkpoint during training must not reset the record
             self._restored = state_dict
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -126,13 +125,13 @@ class HiddenStateMonitor(Callback):
 
     def _reset(self) -> None:
         self._steps: list[int] = []
-        self._norms: list[dict[RecurrentLayer, Floats]] = []  # of each snapshot, ``[time steps]`` of each layer
+        self._norms: list[dict[RecurrentLayer, Floats]] = []  # one entry per snapshot: ``[time steps]`` of each layer
         self._interval, self._steps_seen = 1, 0
         self._last_step = -1
-        self._derivatives: dict[RecurrentLayer, list[Tensor | None]] = {}  # of the step being recorded
+        self._derivatives: dict[RecurrentLayer, list[Tensor | None]] = {}  # from the step being recorded
 
     def _visit(self, name: str, layer: int, step: int, hidden: Tensor) -> None:
-        """Store the derivative at a hidden state once backward has computed it; visits come in order of time."""
+        """Store the derivative at a hidden state when backward has computed it; visits are in time order."""
         derivatives = self._derivatives.setdefault((name, layer), [])
         derivatives.append(None)
         if hidden.requires_grad:
@@ -158,11 +157,11 @@ class HiddenStateMonitor(Callback):
 
 
 def _store(derivatives: list[Tensor | None], index: int, derivative: Tensor) -> None:
-    derivatives[index] = derivative.detach()  # its norm can wait: here it would cost as much as the step itself
+    derivatives[index] = derivative.detach()  # norms are computed later: here they would cost as much as the step
 
 
 def _norms(derivatives: list[Tensor | None]) -> Floats:
-    """Return the norm of each derivative, ``[time steps]``; 0 where there is none."""
+    """Return the norm of each derivative, ``[time steps]``; 0 for a missing derivative."""
     norms = np.zeros(len(derivatives))
     arrived = {index: derivative for index, derivative in enumerate(derivatives) if derivative is not None}
     if arrived:
@@ -171,7 +170,7 @@ def _norms(derivatives: list[Tensor | None]) -> Floats:
 
 
 def _aligned(rows: list[Floats | None]) -> Floats:
-    """Put the norms of several snapshots below each other, the last time step last; NaN where there was none."""
+    """Stack the norms of several snapshots, ``[snapshots, time steps]``, aligned at the last time step; NaN pads."""
     aligned = np.full((len(rows), max(len(row) for row in rows if row is not None)), np.nan)
     for snapshot, row in zip(aligned, rows, strict=True):
         if row is not None:

@@ -1,4 +1,4 @@
-"""Stop a training between two optimizer steps on Ctrl-C or SIGTERM."""
+"""The callback that records requests to stop a training: Ctrl-C, SIGTERM or a stop file."""
 
 import signal
 import threading
@@ -11,24 +11,24 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from gradclip.errors import SECOND_SIGNAL_AFTER, STOP_SIGNALS, Interrupted
 
-POLL_INTERVAL = 0.5  # seconds between two looks for the stop file
+POLL_INTERVAL = 0.5  # seconds between two checks for the stop file
 
 
 class Interruption(Callback):
     """Record a request to stop, for :class:`~gradclip.callbacks.checkpoints.Checkpoints` to act on.
 
-    As a context manager it handles SIGINT (Ctrl-C) and SIGTERM. The first signal during training is recorded only, so
-    that training can be saved first; a signal outside of training, and a second one, raises at once. A signal that the
-    process ignores, as a background process ignores Ctrl-C, stays ignored.
+    As a context manager, it handles SIGINT (Ctrl-C) and SIGTERM. The first signal during training is only recorded, so
+    that training can be saved first. A second signal, and any signal outside of training, raises immediately. A signal
+    that the process ignores, as a background process ignores Ctrl-C, stays ignored.
 
     Args:
-        file: a file by which another process requests a stop: it contains the number of the signal.
+        file: stop file by which another process requests a stop; it contains the number of the signal.
 
     Attributes:
-        signal: number of the signal that requested the stop; None before.
+        signal: number of the signal that requested the stop; None if there was no request.
 
     Raises:
-        Interrupted: within the context, where a signal stops at once.
+        Interrupted: within the context, on a signal that stops immediately.
     """
 
     def __init__(self, file: Path | None = None) -> None:
@@ -49,17 +49,17 @@ class Interruption(Callback):
                 signal.signal(number, handler)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Install the handlers again: Lightning has installed its own in between."""
+        """Install the handlers again, since Lightning has installed its own."""
         self._training = True
         if self._previous_handlers:
             self._install_handlers()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let signals stop at once from now on."""
+        """Let signals stop immediately from now on."""
         self._training = False
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Let signals stop at once from now on."""
+        """Let signals stop immediately from now on."""
         self._training = False
 
     def is_requested(self) -> bool:
@@ -70,7 +70,7 @@ class Interruption(Callback):
         return self.signal is not None
 
     def check(self) -> None:
-        """Stop here if a stop was requested.
+        """Raise if a stop was requested.
 
         Raises:
             Interrupted: a stop was requested.

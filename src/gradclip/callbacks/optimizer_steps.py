@@ -1,4 +1,4 @@
-"""What happens around each optimizer step: gradients are seen unscaled, and no step goes past the callbacks."""
+"""Checks around each optimizer step: callbacks see unscaled gradients, and no step bypasses them."""
 
 from contextlib import suppress
 from typing import Any
@@ -13,22 +13,22 @@ from gradclip.loops.optimizers import unscale
 
 
 class OptimizerSteps:
-    """The optimizer steps of a training, as a callback is asked before each.
+    """The optimizer steps of a training, for a callback that needs the unscaled gradients of each.
 
-    Where the Trainer has not unscaled the gradients, as of fused optimizers, :meth:`unscale` does so. Under manual
-    optimization a step that goes past Lightning, which asks no callback then, is refused.
+    If the Trainer has not unscaled the gradients, as with fused optimizers, :meth:`unscale` does. Under manual
+    optimization, a step that bypasses Lightning, and thus all callbacks, raises an error.
 
     Args:
         trainer: the Trainer that fits.
         module: the module that is trained.
-        callback: name of the callback, for the messages.
+        callback: name of the callback, for messages.
 
     Attributes:
-        scaler: the loss scaler; None where the loss is not scaled.
-        has_backward: whether the present batch has had a backward pass.
+        scaler: the loss scaler; None if the loss is not scaled.
+        has_backward: whether the current batch has had a backward pass.
 
     Raises:
-        TrainerError: gradients would be seen that are still scaled.
+        TrainerError: the gradients cannot be unscaled, since the precision plugin has no scaler of torch's.
     """
 
     def __init__(self, trainer: Trainer, module: LightningModule, callback: str) -> None:
@@ -36,27 +36,27 @@ class OptimizerSteps:
         self.scaler: GradScaler | None = getattr(plugin, "scaler", None)
         self.has_backward = False
         self._callback, self._is_automatic = callback, module.automatic_optimization
-        self._announced: Optimizer | None = None  # by Lightning, in the present batch
+        self._announced: Optimizer | None = None  # optimizer whose step Lightning announced in the current batch
         got = f"precision: got {type(plugin).__name__}"
         if self.scaler is None and (overrides(plugin, "pre_backward") or overrides(plugin, "backward")):
-            raise TrainerError(f"{got}, which may scale the loss; {callback} needs its scaler as an attribute scaler")
+            raise TrainerError(f"{got}, which may scale the loss; {callback} needs the scaler in its attribute scaler")
         if self.scaler is not None and not isinstance(self.scaler, GradScaler):
             kind = type(self.scaler).__name__
             raise TrainerError(f"{got} with a {kind}; {callback} needs a torch.amp.GradScaler, or precision=bf16-mixed")
         self._handles = []
         for optimizer in [] if self._is_automatic else trainer.optimizers:
-            with suppress(AttributeError):  # of one that never called the constructor of its base class
+            with suppress(AttributeError):  # the optimizer never called the constructor of its base class
                 self._handles.append(optimizer.register_step_pre_hook(self._check_announced))
 
     def start_batch(self) -> None:
-        """Note that the batch has had neither a backward pass nor a step."""
+        """Start a batch, without a backward pass or a step so far."""
         self.has_backward, self._announced = False, None
 
     def unscale(self, optimizer: Optimizer) -> bool:
         """Unscale the gradients of an optimizer whose step Lightning announces.
 
         Returns:
-            Whether they are unscaled. Where the step's last batch has no loss, Lightning leaves a scaled step out.
+            Whether the gradients are unscaled. If the last batch of a step has no loss, Lightning skips a scaled step.
         """
         self._announced = optimizer
         if self.scaler is None:
@@ -67,17 +67,17 @@ class OptimizerSteps:
         return True
 
     def remove(self) -> None:
-        """Leave the optimizers alone."""
+        """Remove the hooks from the optimizers."""
         for handle in self._handles:
             handle.remove()
 
     def _check_announced(self, optimizer: Optimizer, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        """Check that Lightning has announced a step, or will do so in the step's closure.
+        """Check that Lightning has announced a step, or will announce it in the step's closure.
 
         Raises:
-            TrainerError: the step goes past Lightning.
+            TrainerError: the step bypasses Lightning.
         """
         has_closure = len(arguments) > 1 or keywords.get("closure") is not None
         if not has_closure and self._announced is not optimizer:
-            got = f"optimizer: got a step of {type(optimizer).__name__} past Lightning"
+            got = f"optimizer: got a step of {type(optimizer).__name__} that bypasses Lightning"
             raise TrainerError(f"{got}; {self._callback} needs self.optimizers() without use_pl_optimizer=False")

@@ -11,12 +11,12 @@ from gradclip.callbacks.trainer_checks import total_steps
 class Progress(Callback):
     """Show one progress bar over all optimizer steps, with the latest validation metrics.
 
-    Lightning's own progress bar starts anew for each epoch and each evaluation; with a network as small as the
-    tutorial's this scrolls by faster than it can be read and takes longer than the training. Where standard error is
-    no terminal, nothing is shown.
+    Lightning's own progress bar restarts for each epoch and each evaluation. With a network as small as the tutorial's,
+    it scrolls by too fast to read and takes longer than the training. Nothing is shown unless standard error is a
+    terminal.
 
     Args:
-        metrics: names of the logged metrics to show, where there are any.
+        metrics: names of the metrics to show; those that are not logged are ignored.
     """
 
     def __init__(self, metrics: tuple[str, ...]) -> None:

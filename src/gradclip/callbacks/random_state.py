@@ -1,4 +1,4 @@
-"""Save and restore the states of the random number generators with checkpoints."""
+"""The callback that saves the random number generators' states in checkpoints and restores them."""
 
 import random
 from typing import Any
@@ -13,10 +13,10 @@ from gradclip.errors import TrainerError
 class RandomState(Callback):
     """Keep the states of Python's, NumPy's and torch's random number generators in checkpoints.
 
-    A resumed training then draws the same numbers, for dropout for example, as one that was not interrupted.
+    A resumed training then draws the same numbers, for dropout for example, as an uninterrupted one.
 
     Raises:
-        TrainerError: at the start of a resumed training, if the number of GPUs is another than in the checkpoint.
+        TrainerError: at the start of a resumed training, if the number of GPUs differs from the checkpoint's.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class RandomState(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Note the states of a checkpoint, which training will start with."""
+        """Keep the states of a checkpoint until training starts."""
         self._restored = state_dict
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -41,8 +41,9 @@ class RandomState(Callback):
         if self._restored is None:
             return
         state, self._restored = self._restored, None
-        if len(state["cuda"]) not in (0, torch.cuda.device_count()):
-            raise TrainerError(f"resume: got {len(state['cuda'])} GPUs before, {torch.cuda.device_count()} now")
+        saved, now = len(state["cuda"]), torch.cuda.device_count()
+        if saved not in (0, now):
+            raise TrainerError(f"resume: got {now} GPUs; must be {saved}, as when the checkpoint was saved")
         words, *rest = state["numpy"]
         random.setstate(state["python"])
         np.random.set_state(("MT19937", words.numpy().astype(np.uint32), *rest))

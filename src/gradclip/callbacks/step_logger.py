@@ -1,4 +1,4 @@
-"""Log what a monitor measured to the Trainer's loggers, finite values only."""
+"""Logging of a monitor's measurements to the Trainer's loggers, finite values only."""
 
 import math
 from collections.abc import Mapping
@@ -15,10 +15,10 @@ class StepLogger:
     """Log every step, and the largest norm of each window of steps.
 
     Args:
-        prefix: put before the names of the metrics.
+        prefix: prefix of the metric names.
 
     Attributes:
-        peak: the largest finite norm of the window so far; -inf without one.
+        peak: the largest finite norm of the current window so far; -inf if there is none.
     """
 
     def __init__(self, prefix: str = "") -> None:
@@ -27,7 +27,7 @@ class StepLogger:
         self._window = 1
 
     def set_window(self, steps: int, otherwise: int) -> None:
-        """Divide a training of so many steps into windows; where the number is not known, 0, into windows of a size."""
+        """Derive the window size from the number of steps; use ``otherwise`` if that is not known, 0."""
         self._window = max(1, -(-steps // MAX_PEAKS)) if steps else otherwise
 
     def log(self, trainer: Trainer, block: GradientRecord) -> None:
@@ -38,7 +38,7 @@ class StepLogger:
             self._log(trainer, metrics | self._peak_of_window(step, metrics[keys.GRAD_NORM]), step)
 
     def log_last_peak(self, trainer: Trainer) -> None:
-        """Log the peak of a window that is not full."""
+        """Log the peak of the last, incomplete window."""
         self._log(trainer, {keys.GRAD_NORM_PEAK: self.peak}, trainer.global_step)
 
     def _log(self, trainer: Trainer, metrics: Mapping[str, float], step: int) -> None:
@@ -47,7 +47,7 @@ class StepLogger:
             logger.log_metrics(finite, step=step)
 
     def _peak_of_window(self, step: int, norm: float) -> dict[str, float]:
-        """Return the largest finite norm of a window at its last step; nothing at other steps."""
+        """Return the largest finite norm of a window at its last step, and an empty dictionary at other steps."""
         self.peak = max(self.peak, norm) if math.isfinite(norm) else self.peak
         if step % self._window:
             return {}

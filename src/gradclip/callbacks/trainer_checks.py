@@ -1,6 +1,6 @@
-"""What a Trainer is asked before a training: whether gradients can be seen, who else changes them, and how long it is.
+"""Checks of a Trainer before a training: its strategy, optimizers, hooks, callbacks and number of steps.
 
-Types of Lightning are recognized by name, since there are two packages of it with the same types.
+Lightning's types are recognized by name, since two packages define the same types.
 """
 
 import math
@@ -9,11 +9,11 @@ from pytorch_lightning import Callback, Trainer
 
 from gradclip.errors import TrainerError
 
-SHARDING = {"FSDPStrategy", "DeepSpeedStrategy"}  # as ModelParallelStrategy shards, gradients can be measured
+SHARDING = {"FSDPStrategy", "DeepSpeedStrategy"}  # not ModelParallelStrategy: its shards can be measured
 
 
 def check_whole_gradients(trainer: Trainer, callback: str) -> None:
-    """Check that a callback, which the message names, sees the whole gradients of each optimizer step.
+    """Check that a callback sees whole gradients at each optimizer step; ``callback`` is its name in the message.
 
     Raises:
         TrainerError: the strategy shards gradients.
@@ -24,7 +24,7 @@ def check_whole_gradients(trainer: Trainer, callback: str) -> None:
 
 
 def optimizer_names(trainer: Trainer) -> dict[int, str]:
-    """Return the names of the Trainer's optimizers, by identity: ``Adam`` and ``Adam-1``, as its other callbacks do."""
+    """Return the names of the optimizers by their ``id``: ``Adam``, ``Adam-1``, as in Lightning's own callbacks."""
     names: dict[int, str] = {}
     for optimizer in trainer.optimizers:
         kind = type(optimizer).__name__
@@ -34,7 +34,7 @@ def optimizer_names(trainer: Trainer) -> dict[int, str]:
 
 
 def overrides(component: object, hook: str) -> bool:
-    """Return whether a module or a callback has a hook of its own, beside those of Lightning and of this package."""
+    """Return whether a component has its own hook, defined neither by Lightning nor by this package's callbacks."""
     owner: str = getattr(getattr(component, hook, None), "__module__", None) or ""
     return not owner.startswith(("pytorch_lightning.", "lightning.pytorch.", "gradclip.callbacks."))
 
@@ -46,9 +46,9 @@ def callbacks_of(trainer: Trainer) -> list[Callback]:
 
 
 def total_steps(trainer: Trainer) -> int:
-    """Return how many optimizer steps the training will have; 0 if nobody knows.
+    """Return the number of optimizer steps in the training; 0 if it is not known.
 
-    ``trainer.estimated_stepping_batches`` is the same, but raises where accumulation follows a schedule.
+    ``trainer.estimated_stepping_batches`` returns the same, but raises if accumulation follows a schedule.
     """
     batches, epochs, most = trainer.num_training_batches, trainer.max_epochs, trainer.max_steps
     if not math.isfinite(batches) or epochs in {None, -1}:

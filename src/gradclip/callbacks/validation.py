@@ -1,4 +1,4 @@
-"""The loss of a validation during training, which may not be finite though that of the training is."""
+"""The validation loss during training, which may not be finite even if the training loss is."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ from gradclip.telemetry.batches import returned_loss
 
 
 class ValidationLosses:
-    """The losses of a validation: what its steps return, and the metrics that are called a loss.
+    """The losses of a validation: those that its steps return, and logged metrics whose name contains "loss".
 
-    Other metrics may be undefined for good reasons.
+    Other metrics are ignored, since they may be NaN for good reasons.
     """
 
     def __init__(self) -> None:
@@ -21,18 +21,18 @@ class ValidationLosses:
         self._losses: list[Tensor] = []  # returned by the steps of a validation
 
     def start(self, trainer: Trainer) -> None:
-        """Tell metrics of the training from those that the validation is going to log."""
+        """Record which metrics come from training, before the validation logs its own."""
         self._losses = []
         self._of_training |= {*trainer.callback_metrics} - self._of_validation
 
     def add_step(self, outputs: Any) -> None:
-        """Note the loss that a step of the validation returned."""
+        """Add the loss that a validation step returned."""
         loss = returned_loss(outputs)
         if loss is not None and loss.numel() == 1:
             self._losses.append(loss.float().sum())
 
     def read(self, trainer: Trainer) -> dict[str, float]:
-        """Return the losses by name, at the end of a validation."""
+        """Return the losses of the finished validation by name."""
         self._of_validation |= {*trainer.callback_metrics} - self._of_training
         metrics = trainer.callback_metrics.items()
         losses = {

@@ -1,4 +1,4 @@
-"""The conditions of the findings: each a pure function of a few numbers, beside its constant and the reason for it."""
+"""Conditions of the findings: pure functions of a few numbers, with their constants and the reasons for them."""
 
 import heapq
 from collections.abc import Iterator
@@ -7,51 +7,45 @@ import numpy as np
 
 from gradclip.arrays import Booleans, Floats
 
-MOSTLY_CLIPPED = 0.5  # fraction of clipped steps, above which clipping acts like a smaller learning rate
-LARGE_TARGET = 10.0  # magnitude; a standardized target hardly ever reaches it
-SMALL_TARGET = 0.1  # magnitude; every standardized target, and one scaled to 0 to 1, reaches more
-VERY_LARGE_TARGET = 1e4  # magnitude, to which clipped steps hardly reach from outputs near 1: scaling comes first
-USUAL_UPDATE = 0.001  # change of a parameter in one step, as a fraction of its norm, in a training that goes well
-LARGE_UPDATE = 0.1  # a hundred times that: a few such steps replace the parameter
-VANISHING_UPDATE = 1e-6  # a thousandth of that; below 6e-8 a float32 does not change at all
-LARGE_DRIFT = 10.0  # factor of the norm between start and end, beyond which one threshold hardly fits both
-LARGE_FIRST_NORM = 10.0  # first norm over the median, above which the initial weights are too large
-UNSTABLE_END = 2.0  # final over best score, above which training is unstable at its end
-DOMINANT_ELEMENT = 0.5  # fraction of the squared norm that one element has
-DOMINANT_TENSOR = 0.9  # fraction of the squared norm that one tensor has: clipping then scales the others by its norm
-MIN_TENSORS = 3  # of two one nearly always dominates
-EXPLOSION_FACTOR = 10.0  # times the median of the norms so far: a spike, or from here on an explosion
-NEARLY_ALL = 0.95  # fraction of clipped steps at which clipping is the rule
-STEADY = 2.0  # 90th over 10th percentile of a coefficient that hardly varies: within 41% of its middle
-DEFAULT_EPSILON = 1e-8  # of Adam and its kind, in torch
-AT_MAXIMUM = 0.1  # fraction of the norms that equal the largest: of unclipped ones hardly ever more than one does
-EQUAL = 1e-4  # relative difference of two equal norms: torch divides by the norm plus 1e-6, and logs are rounded
-ROUNDED = 2  # times as often as any other value does: norms that are logged with few digits are often equal
-EQUIVALENCE_FACTOR = 1.1  # scores whose ratio is nearer to one count as equally good: of one seed they differ by more
-FEW_NORMS = 10  # fewer say nothing about their distribution, and are no basis for a threshold
-SCALE_WINDOW = 8  # steps on either side of a jump of the loss scale; a scaler changes it more rarely
-SCALE_TOLERANCE = 0.1  # of the binary logarithm of a jump: 7%, the spread of a median of a few norms
-MIN_SCALE_JUMPS = 2  # one jump by a factor near a power of two is nothing unusual
+MOSTLY_CLIPPED = 0.5  # fraction of clipped steps above which clipping acts like a smaller learning rate
+LARGE_TARGET = 10.0  # magnitude; a standardized target rarely exceeds it
+SMALL_TARGET = 0.1  # magnitude; any target that is standardized or scaled to [0, 1] exceeds it
+VERY_LARGE_TARGET = 1e4  # magnitude that clipped steps can hardly reach from outputs near 1: scaling comes first
+USUAL_UPDATE = 0.001  # change of a parameter in one step, relative to its norm, when training goes well
+LARGE_UPDATE = 0.1  # a hundred times the usual update: a few such steps replace the parameter
+VANISHING_UPDATE = 1e-6  # a thousandth of the usual update; below 6e-8 a float32 does not change at all
+LARGE_DRIFT = 10.0  # ratio of late to early norms beyond which one threshold hardly fits both
+LARGE_FIRST_NORM = 10.0  # ratio of the first norm to the median above which the initial weights are too large
+UNSTABLE_END = 2.0  # ratio of the final to the best score above which training is unstable at its end
+DOMINANT_ELEMENT = 0.5  # fraction of the squared norm above which one element dominates
+DOMINANT_TENSOR = 0.9  # fraction above which one tensor dominates: clipping then scales the others by its norm
+MIN_TENSORS = 3  # with two tensors, one nearly always dominates
+EXPLOSION_FACTOR = 10.0  # multiple of the running median above which a norm is a spike, or an explosion begins
+NEARLY_ALL = 0.95  # fraction of clipped steps from which clipping is the rule
+STEADY = 2.0  # ratio of 90th to 10th percentile of a coefficient that hardly varies: within 41% of its middle
+DEFAULT_EPSILON = 1e-8  # of Adam-like optimizers in torch
+AT_MAXIMUM = 0.1  # fraction of the norms that equal the largest; without clipping, rarely more than one does
+EQUAL = 1e-4  # relative difference of norms that count as equal: torch divides by the norm plus 1e-6, logs are rounded
+ROUNDED = 2  # factor by which the largest norm must be more frequent than others: logs with few digits repeat values
+EQUIVALENCE_FACTOR = 1.1  # scores within this factor count as equally good: with a single seed they differ by more
+FEW_NORMS = 10  # fewer norms say nothing about their distribution and are no basis for a threshold
+SCALE_WINDOW = 8  # steps on either side of a jump of the loss scale; a scaler changes it less often
+SCALE_TOLERANCE = 0.1  # in the binary logarithm of a jump: 7%, the spread of a median of a few norms
+MIN_SCALE_JUMPS = 2  # a single jump by about a power of two is nothing unusual
 
-# Final over best error of one run, of which the best of many epochs is lower than the last by chance alone. Stopping at
-# the best epoch on validation rows helped on test rows in 19 of 24 splits of small tables between the two, and in 11 of
-# 11 above; what was chosen on the test rows themselves must be clear.
+# Ratio of the final to the best error of one run. By chance alone, the best of many epochs is better than the last.
+# Stopping at the best epoch by validation rows improved the test score in 19 of 24 splits of small tables whose ratio
+# was between these constants, and in 11 of 11 above both. A best epoch chosen on the test rows needs the larger one.
 OVERFITS = 1.2
-OVERFITS_CLEARLY = 1.5  # from here on it comes before anything else
+OVERFITS_CLEARLY = 1.5  # from here on, fewer epochs are suggested before anything else
 
-RESCALING = {"", "norm", "auto", "zscore", "quantile", "normalize"}  # multiply the whole gradient; "": not known
-DIVIDES_BY_ITS_NORM = ("lion", "sign", "muon", "lars", "lamb")  # the length of the gradient has no effect on an update
-DIVIDES_BY_AN_AVERAGE = (
-    "adam",
-    "adafactor",
-    "adagrad",
-    "adadelta",
-    "rmsprop",
-)  # nor has it if it changes by a constant
+RESCALING = {"", "norm", "auto", "zscore", "quantile", "normalize"}  # scale the whole gradient; "": method not known
+DIVIDES_BY_ITS_NORM = ("lion", "sign", "muon", "lars", "lamb")  # updates do not depend on the gradient's length
+DIVIDES_BY_AN_AVERAGE = ("adam", "adafactor", "adagrad", "adadelta", "rmsprop")  # a constant factor cancels
 
 
 def is_far_from_one(magnitude: float) -> bool:
-    """Whether a target is so large or so small that it should be scaled; false where it is zero or not known.
+    """Return whether a target is so large or so small that it should be scaled; false if it is zero or not known.
 
     Example:
         >>> is_far_from_one(550.0), is_far_from_one(0.0003), is_far_from_one(1.6), is_far_from_one(np.nan)
@@ -61,7 +55,7 @@ def is_far_from_one(magnitude: float) -> bool:
 
 
 def is_scale_free(optimizer: str) -> bool:
-    """Whether updates of an optimizer hardly depend on the length of a single gradient.
+    """Return whether the updates of an optimizer hardly depend on the length of a single gradient.
 
     Example:
         >>> is_scale_free("Muon"), is_scale_free("AdamW"), is_scale_free("SGD")
@@ -71,7 +65,7 @@ def is_scale_free(optimizer: str) -> bool:
 
 
 def divides_by_average(optimizer: str) -> bool:
-    """Whether an optimizer divides by a running root mean square of the gradient, so that a constant factor cancels.
+    """Return whether an optimizer divides by a running root mean square of the gradient: a constant factor cancels.
 
     Example:
         >>> divides_by_average("adamw_torch_fused"), divides_by_average("Lion")
@@ -81,7 +75,7 @@ def divides_by_average(optimizer: str) -> bool:
 
 
 def undoes_scale(optimizer: str) -> bool:
-    """Whether a constant factor of all gradients has no effect on the updates of an optimizer.
+    """Return whether a constant factor on all gradients has no effect on the updates of an optimizer.
 
     Example:
         >>> undoes_scale("lion"), undoes_scale("adam"), undoes_scale("sgd")
@@ -91,12 +85,12 @@ def undoes_scale(optimizer: str) -> bool:
 
 
 def clipping_is_inert(optimizer: str, clip_fraction: float, coefficient_spread: float) -> bool:
-    """Whether rescaling the gradient changes little or nothing, since the optimizer undoes it.
+    """Return whether rescaling the gradient has little or no effect because the optimizer undoes it.
 
     Args:
-        optimizer: its name.
+        optimizer: name of the optimizer.
         clip_fraction: fraction of the steps that are clipped.
-        coefficient_spread: 90th over 10th percentile of the clipping coefficient.
+        coefficient_spread: ratio of the 90th to the 10th percentile of the clipping coefficient.
 
     Example:
         >>> clipping_is_inert("muon", 0.2, 5.0)
@@ -110,12 +104,12 @@ def clipping_is_inert(optimizer: str, clip_fraction: float, coefficient_spread: 
 
 
 def epsilon_dominates(optimizer: str, element: float, epsilon: float) -> bool:
-    """Whether an Adam-like optimizer halves its updates or more, since gradients are no larger than its epsilon.
+    """Return whether gradients are so small that the epsilon of an Adam-like optimizer at least halves its updates.
 
     Args:
-        optimizer: its name.
-        element: size of a gradient's element after clipping.
-        epsilon: what is added to the denominator.
+        optimizer: name of the optimizer.
+        element: magnitude of a gradient element after clipping.
+        epsilon: constant added to the denominator.
 
     Example:
         >>> epsilon_dominates("adamw", 1e-9, 1e-8), epsilon_dominates("adamw", 1e-7, 1e-8)
@@ -125,12 +119,12 @@ def epsilon_dominates(optimizer: str, element: float, epsilon: float) -> bool:
 
 
 def updates_vanish(optimizer: str, coefficient: float, update_ratio: float) -> bool:
-    """Whether clipping makes updates so small that training stands still; a ratio that is not known is estimated.
+    """Return whether clipping makes updates so small that training stands still.
 
     Args:
-        optimizer: its name; those that undo a constant factor keep their updates.
-        coefficient: norm after over norm before clipping.
-        update_ratio: largest change of a parameter in a step, as a fraction of its norm; NaN if not measured.
+        optimizer: name of the optimizer; one that undoes a constant factor keeps its updates.
+        coefficient: ratio of the norm after to the norm before clipping.
+        update_ratio: largest change of a parameter in a step, relative to its norm; estimated if NaN, not measured.
 
     Example:
         >>> updates_vanish("sgd", 1e-4, 1e-7), updates_vanish("sgd", 0.5, 1e-7), updates_vanish("sgd", 1e-4, np.nan)
@@ -143,7 +137,7 @@ def updates_vanish(optimizer: str, coefficient: float, update_ratio: float) -> b
 
 
 def spiking(norms: Floats) -> Booleans:
-    """Return which norms are more than ten times the median of those before, ``[steps]``.
+    """Return which norms exceed ten times the median of all earlier norms, ``[steps]``.
 
     Example:
         >>> spiking(np.array([50.0, 3.0, 3.0, 2.0, 90.0]))
@@ -154,8 +148,8 @@ def spiking(norms: Floats) -> Booleans:
 
 
 def _running_medians(values: list[float]) -> Iterator[float]:
-    """Yield the median of the first value, of the first two, and so on; a log may have a million steps."""
-    low: list[float] = []  # the lower half, negated, so that its largest comes first
+    """Yield the median of the first value, of the first two, and so on, fast enough for a million steps."""
+    low: list[float] = []  # the lower half, negated so that its largest value comes first
     high: list[float] = []
     for value in values:
         heapq.heappush(high, -heapq.heappushpop(low, -value))
@@ -165,7 +159,7 @@ def _running_medians(values: list[float]) -> Iterator[float]:
 
 
 def has_drifted(drift: float) -> bool:
-    """Whether the norms changed too much for one threshold, from the first quarter of the steps to the last.
+    """Return whether norms changed too much for one threshold from the first quarter of the steps to the last.
 
     Example:
         >>> has_drifted(12.0), has_drifted(0.05), has_drifted(3.0)
@@ -175,7 +169,7 @@ def has_drifted(drift: float) -> bool:
 
 
 def dominates(share: float, tensors: int) -> bool:
-    """Whether one of some tensors has nearly all of the squared norm.
+    """Return whether one of at least three tensors has nearly all of the squared norm.
 
     Example:
         >>> dominates(0.95, 12), dominates(0.85, 12), dominates(0.95, 2)
@@ -195,7 +189,7 @@ def fraction_at_maximum(norms: Floats) -> float:
 
 
 def are_clipped_already(norms: Floats) -> bool:
-    """Whether norms were logged after clipping: many of them equal the largest, more than any other value.
+    """Return whether norms were logged after clipping: many equal the largest, far more than any other value.
 
     Example:
         >>> are_clipped_already(np.minimum(np.arange(100.0), 50)), are_clipped_already(np.arange(100.0) // 10)
@@ -209,9 +203,9 @@ def are_clipped_already(norms: Floats) -> bool:
 
 
 def scale_jumps(norms: Floats) -> list[tuple[int, float]]:
-    """Return where norms jump from one steady level to another by a power of two, and the factors.
+    """Return the indices at which norms jump between steady levels by a power of two, and the factors.
 
-    Nothing is returned where a single jump of another factor shows that it is not the scale of the loss that changes.
+    A single jump by another factor shows that the loss scale is not the cause; the list is then empty.
 
     Example:
         >>> scale_jumps(np.repeat([3.0, 6.0, 1.5], 20))

@@ -1,4 +1,4 @@
-"""The way in: from a record, or anybody's log of norms, to findings and remedies."""
+"""Diagnosis of a training: from a record, or any log of norms, to findings and remedies."""
 
 import json
 from collections.abc import Mapping
@@ -20,13 +20,13 @@ from gradclip.telemetry.record import GradientRecord
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What the gradients of a training say; ``str`` returns it as text, :meth:`to_json` as JSON.
+    """Findings and remedies for a training; ``str`` returns them as text, :meth:`to_json` as JSON.
 
     Attributes:
-        findings: what was found, problems and plain facts.
-        remedies: what to try, the first being the advice.
-        unknown: what cannot be told, and what would have to be known for it.
-        loop: what trains, so that remedies are written as it takes them.
+        findings: problems, and facts that only describe the training.
+        remedies: what to try; the first is the advice.
+        unknown: questions that stay open, each with the data that would answer it.
+        loop: form in which remedies are written: for our command, for Lightning or for plain torch.
     """
 
     findings: tuple[Finding, ...]
@@ -36,17 +36,17 @@ class Diagnosis:
 
     @property
     def is_healthy(self) -> bool:
-        """Whether nothing that was found is a problem."""
+        """Whether no finding is a problem."""
         return not any(finding.is_problem for finding in self.findings)
 
     def to_json(self) -> str:
-        """Return the diagnosis as JSON; numbers that are not finite are null."""
+        """Return the diagnosis as JSON; non-finite numbers are null."""
         remedies = [asdict(remedy) for remedy in self.remedies]
         content = asdict(self) | {"remedies": remedies, "is_healthy": self.is_healthy}
         return json.dumps(null_nonfinite(content), indent=2, allow_nan=False)
 
     def __str__(self) -> str:
-        """Return the diagnosis as text; problems are marked with an exclamation mark."""
+        """Return the diagnosis as text, with an exclamation mark before each problem."""
         lines = ["Findings:", *(f"{'!' if finding.is_problem else ' '} {finding}" for finding in self.findings)]
         lines += ["", "What to try:" if self.remedies else "Nothing to try."]
         for remedy in self.remedies:
@@ -69,20 +69,20 @@ def diagnose(
 ) -> Diagnosis:
     """Diagnose a training from the norms of its gradients.
 
-    The more is known, the more is found: of a record, that is what gradclip records; of a log, what it has.
+    The more columns a log has, the more can be found; a record of gradclip has all of them.
 
     Args:
-        record: the record of a training; or a log, as columns by name: ``step`` and ``grad_norm`` are needed.
+        record: the record of a training; or a log, as columns by name: ``step`` and ``grad_norm`` are required.
         optimizer: name of the optimizer, such as ``adamw`` or ``torch.optim.SGD``.
-        learning_rate: at the start.
-        epsilon: what Adam and its kind add to the denominator.
+        learning_rate: the initial learning rate.
+        epsilon: constant that Adam-like optimizers add to the denominator.
         elements: number of trained weights.
-        max_norm: the threshold, where gradients were clipped by their norm.
-        names: the column of a quantity that its name does not tell, by our name, such as ``{"grad/norm": "total"}``.
-        loop: how remedies are written: for our ``command``, for ``lightning`` or for plain ``torch``.
+        max_norm: the threshold, if gradients were clipped by their norm.
+        names: maps our names to columns that are not recognized by theirs, such as ``{"grad/norm": "total"}``.
+        loop: form in which remedies are written: for our ``command``, for ``lightning`` or for plain ``torch``.
 
     Raises:
-        DataError: the log has no steps or no norms, or a column has no numbers.
+        DataError: the log has no steps or no norms, or a column holds a value that is not a number.
 
     Example:
         >>> found = diagnose({"step": range(100), "grad_norm": [1.0] * 50 + [30.0] + [1.0] * 49})
@@ -103,20 +103,20 @@ def diagnose_log(log: Log, training: Training, loop: Loop) -> Diagnosis:
     """Diagnose a training from its log.
 
     Args:
-        log: what was logged.
-        training: what is known beside it.
-        loop: how remedies are written.
+        log: the log.
+        training: facts that the log does not have.
+        loop: form in which remedies are written.
     """
     return diagnose_evidence(gather_evidence(log, training), None, loop)
 
 
 def diagnose_evidence(evidence: Evidence, probe: Evidence | None, loop: Loop) -> Diagnosis:
-    """Diagnose a training from the evidence.
+    """Diagnose a training from its evidence.
 
     Args:
-        evidence: of the training.
-        probe: of a short run that measured norms, if there was one.
-        loop: how remedies are written.
+        evidence: evidence from the training.
+        probe: evidence from a short run that measured norms; None without one.
+        loop: form in which remedies are written.
     """
     not_known = unknown(evidence) if evidence.training.command is None else unknown_of_run(evidence)
     remedies = suggest(probe or evidence, evidence)

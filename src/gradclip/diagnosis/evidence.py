@@ -1,4 +1,4 @@
-"""The numbers that a diagnosis is based on, from the log of a training and what is known of it beside."""
+"""Evidence: the numbers that a diagnosis is based on, computed from a log and other facts about the training."""
 
 from dataclasses import dataclass
 
@@ -19,25 +19,25 @@ from gradclip.diagnosis.tensors import (
     typical_p90,
 )
 
-MAX_STEPS_OF_TENSORS = 10_000  # of which the norms of single tensors are looked at: there may be thousands of tensors
+MAX_STEPS_OF_TENSORS = 10_000  # steps used for the norms of single tensors, of which there may be thousands
 ENDED_WELL = ("learned", "finished")
 NOISE_FACTOR = 1.01  # a smaller change of the training loss is noise
 
 
 @dataclass(frozen=True)
 class Norms:
-    """Gradient norms before clipping, of the usable steps (loss units per weight unit).
+    """Statistics of the gradient norms before clipping in the usable steps (loss units per weight unit).
 
     Attributes:
         steps: number of usable steps.
-        mean: of the norms.
-        p50: their median.
-        p90: their 90th percentile.
-        largest: their maximum.
-        largest_step: the step that has it.
-        spikes: number of steps with more than ten times the median of the norms before.
-        drift: median of the last quarter over median of the first quarter.
-        first: first norm over the median.
+        mean: mean norm.
+        p50: median norm.
+        p90: 90th percentile of the norm.
+        largest: largest norm.
+        largest_step: step of the largest norm.
+        spikes: number of norms that exceed ten times the median of all earlier norms.
+        drift: ratio of the median in the last quarter of the steps to the median in the first.
+        first: ratio of the first norm to the median.
         value_p90: 90th percentile of the largest element's magnitude.
     """
 
@@ -58,31 +58,32 @@ class Evidence:
     """The numbers that findings and remedies are based on.
 
     Attributes:
-        training: what is known beside the log.
-        log: what was logged.
-        norms: of the usable steps; None if no step is usable.
+        training: facts that the log does not have.
+        log: the log.
+        norms: statistics of the norms in the usable steps; None if no step is usable.
         steps: number of all steps of the log.
         clip_fraction: fraction of the steps that clipping changed.
-        coefficient: norm after over norm before clipping, the mean over the steps.
-        coefficient_spread: its 90th over its 10th percentile.
-        element: size of an element after clipping: the root mean square, or the largest where their number is unknown.
-        element_share: fraction of the squared norm that the largest element has, the median over the spikes.
+        coefficient: mean ratio of the norm after to the norm before clipping.
+        coefficient_spread: ratio of the 90th to the 10th percentile of the coefficient.
+        element: magnitude of an element after clipping: the root mean square, or the largest if their number is not
+            known.
+        element_share: fraction of the squared norm in the largest element, the median over the spikes.
         spiking_parameter: the only parameter whose gradient spikes; empty if none or several do.
-        spike_factor: factor by which its norm grows in spikes.
+        spike_factor: factor by which the norm of the spiking parameter grows in spikes.
         tensors: number of tensors whose norms are known.
-        dominant_tensor: the tensor with the largest share of the squared norm; empty where tensors are not known.
-        dominant_share: that share, the median over the steps.
+        dominant_tensor: the tensor with the largest share of the squared norm; empty if no tensor's norm is known.
+        dominant_share: share of the dominant tensor, the median over the steps.
         parameter_p90: 90th percentile of a parameter's norm, the median over the parameters.
         norm_for_10pct_step: norm after clipping at which nine of ten steps change the weights by at most 10% of their
-            norm; NaN where steps do not grow with the gradient.
-        largest_update_ratio: largest change of a parameter in a usable step, as a fraction of its norm.
+            norm; NaN if it cannot be derived.
+        largest_update_ratio: largest change of a parameter in a usable step, relative to its norm.
         typical_update_ratio: largest change of a parameter in a step, the median over the steps.
         target_max_abs: largest magnitude of the target, as the network sees it.
         scale_jumps: the steps in which the norms jump by a power of two, and the factors.
-        overfits_after_epoch: epoch of the best score, if the score has worsened since, by more than one run's noise,
-            while the training loss kept falling; 0 otherwise.
+        overfits_after_epoch: epoch of the best score, if the score has worsened since then by more than the noise of
+            one run while the training loss kept falling; 0 otherwise.
         exploded: whether the run diverged, or stalled after its gradients exploded.
-        probe_results: what a probe has tried, where this is the evidence from its best clipped run.
+        probe_results: results of a probe, if this is the evidence from its best clipped run.
     """
 
     training: Training
@@ -111,7 +112,7 @@ class Evidence:
 
     @property
     def clips(self) -> bool:
-        """Whether the run clips at all, as far as it is known."""
+        """Whether the run clips at all, as far as is known."""
         is_set = self.training.clip != "" or not np.isnan(self.training.threshold)
         return self.training.clip != "none" and (is_set or self.clip_fraction > 0)
 
@@ -122,17 +123,17 @@ class Evidence:
 
     @property
     def learning_rate(self) -> float:
-        """The learning rate, the highest where it changes; NaN if it is not known."""
+        """The initial learning rate, or else the highest logged one; NaN if neither is known."""
         known = self.training.learning_rate
         return largest_of(self.log[LEARNING_RATE]) if np.isnan(known) else known
 
 
-@np.errstate(all="ignore")  # what is not finite counts for nothing
+@np.errstate(all="ignore")  # non-finite results are dropped later
 def gather_evidence(log: Log, training: Training) -> Evidence:
     """Compute the evidence.
 
-    All steps with a finite gradient are usable where the run learned, or finished without a score that could be judged;
-    elsewhere, those before the gradients exploded.
+    If the run diverged or stalled, only the steps before the gradients exploded are usable; otherwise all steps with a
+    finite gradient are.
     """
     norm = log[keys.GRAD_NORM]
     finite = log.select(np.isfinite(norm) & (norm > 0))
@@ -177,7 +178,7 @@ def gather_evidence(log: Log, training: Training) -> Evidence:
 
 
 def steps_before_explosion(norms: Floats) -> int:
-    """Return how many norms precede the first that exceeds ten times their median; all, if none does.
+    """Return how many norms precede the first that exceeds ten times their median; all of them if none does.
 
     Example:
         >>> steps_before_explosion(np.array([3.0, 4.0, 3.0, 200.0, 5e6]))
@@ -188,7 +189,7 @@ def steps_before_explosion(norms: Floats) -> int:
 
 
 def _outcome(log: Log, finite_norm: Floats, before_explosion: int) -> str:
-    """Return ``diverged`` where the last norm is not finite, or norms grew and stayed large; else nothing is known."""
+    """Return ``diverged`` if the last norm is not finite, or norms grew and stayed large; else an empty string."""
     taken = log[keys.GRAD_NORM][log[SKIPPED] != 1]
     if taken.size and not np.isfinite(taken[-1]):
         return "diverged"
@@ -216,7 +217,7 @@ def _norms(usable: Log) -> Norms:
 
 
 def _coefficient(finite: Log, training: Training) -> Floats:
-    """Return norm after over before clipping, ``[steps]``: as logged, or as a threshold makes it; NaN if not known."""
+    """Return the coefficient of each step, ``[steps]``: as logged, or by the threshold; NaN if not known."""
     if keys.GRAD_COEFFICIENT in finite:
         return finite[keys.GRAD_COEFFICIENT]
     norm = finite[keys.GRAD_NORM]

@@ -18,7 +18,7 @@ from gradclip.telemetry.divergence import LOSS_SCALE, Divergence
 from gradclip.telemetry.record import GradientRecord
 
 HISTORY_STEPS = 50  # steps before the divergence that the report contains
-SHOWN_STEPS = 8  # of which the text shows the last
+SHOWN_STEPS = 8  # last steps of the history that the text shows
 SHOWN_ROWS = 8
 
 Kind = Literal["overflow", "not a number", "finite"]
@@ -28,28 +28,28 @@ Kind = Literal["overflow", "not a number", "finite"]
 class Explosion:
     """The explosion report; ``str`` returns it as text, :meth:`to_json` as JSON.
 
-    The history is the last 50 steps, or fewer, before the divergence.
+    The history is at most the last 50 steps before the divergence.
 
     Attributes:
-        divergence: the first non-finite value; or the first gradient that exploded, where all remained finite.
-        kind: ``overflow`` if that value is infinite, because a finite value outgrew its type, ``not a number``, or
+        divergence: the first non-finite value; or the first gradient that exploded, if all values remained finite.
+        kind: ``overflow`` if that value is infinite because a finite value overflowed its type, ``not a number``, or
             ``finite``.
-        skipped: number of updates skipped before.
-        nonfinite: number of non-finite gradient elements in that step, by parameter name.
+        skipped: number of updates skipped before the divergence.
+        nonfinite: number of non-finite gradient elements in the step of the divergence, by parameter name.
         batch: index within the epoch of the step's last batch, counted from 0.
-        rows: the training rows in the step's batches; empty where the report does not know them.
+        rows: the training rows in the step's batches; empty if they are not known.
         input_max_abs: largest |element| of the inputs in those batches; infinite if one is not finite, NaN if unknown.
         target_max_abs: largest |element| of the targets in those batches; infinite or NaN likewise.
         steps: the optimizer steps of the history, counted from 1.
-        losses: the training loss of each.
-        norms: the global gradient norm of each before clipping, loss units per weight unit.
-        norms_clipped: the global gradient norm of each after clipping, loss units per weight unit.
-        growth: factor by which the norm changed per step, over the last steps of the history; NaN if it is too short.
-        largest_parameter: the parameter with the largest gradient norm in the last finite step; empty without one.
+        losses: training loss of each step.
+        norms: global gradient norm of each step before clipping, in loss units per weight unit.
+        norms_clipped: global gradient norm of each step after clipping, in loss units per weight unit.
+        growth: factor by which the norm changed per step over the last steps of the history; NaN if it is too short.
+        largest_parameter: parameter with the largest gradient norm in the last finite step; empty without such a step.
         largest_share: its fraction of the squared global norm.
-        largest_update: largest update to weight ratio of a parameter in the history; NaN if not measured.
+        largest_update: largest ratio of a parameter's update to its weights in the history; NaN if not measured.
         remedies: what to try, each with its reason.
-        loop: what trained, so that remedies are written as it takes them.
+        loop: form in which remedies are written: for our command, for Lightning or for plain torch.
     """
 
     divergence: Divergence
@@ -73,7 +73,7 @@ class Explosion:
 
     @property
     def cures(self) -> list[Remedy]:
-        """The remedies, as they were called up to version 0.1."""
+        """The deprecated name of ``remedies``, from version 0.1."""
         warnings.warn("Explosion.cures is now Explosion.remedies", DeprecationWarning, stacklevel=2)
         return self.remedies
 
@@ -98,9 +98,9 @@ class Explosion:
         if self.kind == "finite":
             return [
                 f"The gradient exploded at step {step} (epoch {epoch}), to more than {EXPLOSION_FACTOR:g} times the "
-                "median norm before. All numbers remained finite, but the training has learned nothing."
+                "median norm so far. All numbers remained finite, but the training learned nothing."
             ]
-        what = "infinite: a finite value outgrew its type" if self.kind == "overflow" else "not a number"
+        what = "infinite, because a finite value overflowed its type" if self.kind == "overflow" else "not a number"
         first = "First non-finite value that was not skipped," if self.skipped else "First non-finite value"
         lines = [f"{first} at step {step} (epoch {epoch}), in the {place}: {what}."]
         if self.skipped:
@@ -137,9 +137,9 @@ def explain(
 
     Args:
         record: the gradient statistics of every step.
-        learning_rate: the initial learning rate, or that of each parameter in the step of the divergence, by name.
-        elsewhere: what the record does not show, a non-finite value or that a run stalled after a finite explosion,
-            and its kind; it counts if it came first.
+        learning_rate: the initial learning rate, or the rate of each parameter at the divergence, by name.
+        elsewhere: a divergence that the record does not show, a non-finite value elsewhere or a finite explosion, and
+            its kind; used if it came first.
         loop: what trained: our ``command``, a ``lightning`` Trainer or a plain ``torch`` loop.
     """
     divergence = record.divergence
@@ -177,9 +177,9 @@ def explain(
 
 
 def finite_explosion(record: GradientRecord) -> tuple[Divergence, Kind] | None:
-    """Return the first step whose gradient, as it was applied, is far larger than those before; None if none is.
+    """Return the first step whose applied gradient is far larger than earlier ones; None if there is none.
 
-    That it did harm is for the caller to know: a training that learns may spike.
+    The caller decides whether it did harm: a training that learns may spike too.
 
     Args:
         record: the gradient statistics of every step.
@@ -197,19 +197,19 @@ def _kind(record: GradientRecord, row: int, place: str) -> Kind:
     gradient = record.norm[row] if np.isfinite(record.max_abs[row]) else record.max_abs[row]
     weight = np.max(record.weights[row], where=record.trained[row], initial=0.0)
     values = {"loss": record.loss[row], "gradient": gradient, "weight": weight}
-    value = values.get(quantity, np.inf)  # of an update or a loss scale, which overflow
+    value = values.get(quantity, np.inf)  # updates and loss scales fail by overflow only
     return "overflow" if np.isinf(value) else "not a number"
 
 
 def _growth(norms: Floats) -> float:
-    """Return the geometric mean of the factors from step to step, over the last steps; NaN without two of them."""
+    """Return the geometric mean of the growth factors over the last steps; NaN with fewer than two steps."""
     last = norms[-SHOWN_STEPS:]
     last = last[np.isfinite(last) & (last > 0)]
     return float((last[-1] / last[0]) ** (1 / (len(last) - 1))) if len(last) > 1 else float("nan")
 
 
 def _shares(history: GradientRecord) -> Floats:
-    """Return the fraction of each parameter in the squared global norm of the last finite step, ``[parameters]``."""
+    """Return each parameter's fraction of the squared global norm in the last finite step, ``[parameters]``."""
     finite = np.flatnonzero(np.isfinite(history.norm) & (history.norm > 0))
     if not finite.size:
         return np.empty(0)
@@ -219,28 +219,28 @@ def _shares(history: GradientRecord) -> Floats:
 
 
 def _remedies_of_data(record: GradientRecord, row: int) -> list[Remedy]:
-    """The one remedy for a batch that is not finite: no rate and no clipping can help."""
+    """Return the only remedy for a non-finite batch: neither the learning rate nor clipping can help."""
     names = {"inputs": record.input_max_abs[row], "targets": record.target_max_abs[row]}
     bad = " and ".join(name for name, largest in names.items() if np.isinf(largest))
-    return [Remedy("look at these rows", f"{bad} of that batch are not finite, before any training")] if bad else []
+    return [Remedy("look at these rows", f"{bad} of this batch are not finite; no setting can fix that")] if bad else []
 
 
 def _remedies_of_place(place: str, history: GradientRecord) -> list[Remedy]:
-    """Remedies for what gradients do not show."""
+    """Return the remedies for failures that the gradients do not show."""
     what, _, name = place.partition(" ")
     if place == LOSS_SCALE:
-        why = "gradients, or the loss, are beyond float16 at any scale"
-        return [Remedy("train in bfloat16, whose range is that of float32 (precision bf16-mixed)", why)]
+        why = "the gradients or the loss exceed the range of float16 at every loss scale"
+        return [Remedy("train in bfloat16 (precision bf16-mixed), which has the range of float32", why)]
     if what == "buffer":
-        why = f"{name} has taken in a batch that is not finite, and keeps it; training goes on, evaluation fails"
+        why = f"a non-finite batch made {name} non-finite for good: training continues, but evaluation fails"
         return [Remedy("look at the batches before that step, and reset the buffer", why)]
     if what == "validation":
-        why = f"{name} is not finite, while the training is"
-        return [Remedy("look at the rows of validation, and at what the network does in eval()", why)]
+        why = f"{name} is not finite in validation, although it is in training"
+        return [Remedy("look at the validation rows, and at what the network does in eval()", why)]
     if what == "update":
         finite = _positive(history.norm)
         typical = rounded(np.median(finite)) if finite.size else "1"
-        why = f"the square of a gradient overflowed in the optimizer, which does not move {name} any more"
+        why = f"the square of a gradient overflowed in the optimizer, which no longer updates {name}"
         return [Remedy("clip by the norm", why, clip_norm(typical))]
     return []
 
@@ -259,7 +259,7 @@ def _remedies(
         remedies.append(thresholds_over_decades(float(norms.min())))
     if target > LARGE_TARGET:
         remedies.append(bounded_loss())
-    why = "the very first step was not finite: check data and initialization"
+    why = "the first step was already non-finite: check data and initialization"
     return remedies or [Remedy("another network or initialization", why, other_network())]
 
 
@@ -268,11 +268,11 @@ def _positive(norms: Floats) -> Floats:
 
 
 def _rate_of_largest_update(history: GradientRecord, learning_rate: float | Mapping[str, float]) -> tuple[float, str]:
-    """Return the rate at which the parameter with the largest update was trained, and its name where rates differ."""
+    """Return the learning rate of the parameter with the largest update, and text that names both if rates differ."""
     if not isinstance(learning_rate, Mapping):
         return learning_rate, ""
     ratios = np.where(np.isfinite(history.update_ratios), history.update_ratios, -np.inf)
     name = history.names[int(np.argmax(ratios.max(axis=0)))]
     rate = learning_rate.get(name, np.nan)
     differ = len({other for other in learning_rate.values() if np.isfinite(other)}) > 1
-    return rate, f": {name}, at a rate of {rate:g}" if differ else ""
+    return rate, f" ({name}, at a learning rate of {rate:g})" if differ else ""

@@ -1,4 +1,4 @@
-"""The evidence as sentences with their numbers; which of them are problems, and what a log cannot tell."""
+"""Findings: the evidence as sentences with numbers, and which of them are problems."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,20 +22,20 @@ from gradclip.diagnosis.suggestions import (
 )
 from gradclip.formatting import chosen_on_test
 
-NO_BASIS = f"Fewer than {conditions.FEW_NORMS} steps are no basis for a threshold."
-FEW_STEPS = 50  # usable steps, below which percentiles are rough
+NO_BASIS = f"Fewer than {conditions.FEW_NORMS} steps are not enough to choose a threshold."
+FEW_STEPS = 50  # number of usable steps below which percentiles are rough
 SHOWN_JUMPS = 5
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that the evidence shows.
+    """A statement about the training that the evidence supports.
 
     Attributes:
-        kind: of finding, one word or two, the same whatever the numbers.
-        text: a sentence with the numbers.
-        numbers: by name.
-        is_problem: whether something should be done about it; others only describe the training.
+        kind: kind of finding in a few words, independent of the numbers.
+        text: the statement, a sentence with numbers.
+        numbers: the numbers, by name.
+        is_problem: whether something should be done about it; other findings only describe the training.
     """
 
     kind: str
@@ -52,14 +52,14 @@ def find(evidence: Evidence, probe: Evidence | None = None) -> list[Finding]:
     """Return the findings.
 
     Args:
-        evidence: of the run.
-        probe: of a short run that was trained to measure norms, if there was one.
+        evidence: evidence from the run.
+        probe: evidence from a short run that measured norms; None without one.
     """
     measured = probe or evidence
     found = [*_outcome(evidence, probe), *_chosen_on_test(evidence, measured), *_overfitting(evidence)]
     found += _log_quality(measured)
     if are_clipped_already(measured) or not evidence.steps:
-        return found  # whatever else these norms show is not true of the gradients
+        return found  # such norms say nothing else about the gradients
     return [
         *found,
         *_target(evidence),
@@ -79,14 +79,14 @@ def _outcome(evidence: Evidence, probe: Evidence | None) -> Iterator[Finding]:
     if is_run:
         text = f"Outcome of {training.name}: {training.outcome}."
         if training.outcome == "stalled" and gradients_are_calm(evidence):
-            text += " Its gradients neither explode nor spike: clipping is no remedy for this."
+            text += " Its gradients neither explode nor spike, so clipping will not help."
         yield Finding("outcome", text, numbers, is_problem=training.outcome in {"diverged", "stalled"})
     else:
         yield Finding("steps", _logged_steps(evidence), numbers)
     if probe is not None and probe.probe_results:
         yield _of_probe(probe.probe_results)
     elif probe is not None:
-        text = f"The norms were measured in a probe run of {probe.steps} steps, {probe.training.name}"
+        text = f"The norms are from a probe run of {probe.steps} steps, {probe.training.name}"
         yield Finding("probe", f"{text}: {probe.training.outcome}.", {"steps": float(probe.steps)})
         if probe.exploded and probe.norms is not None:
             steps = probe.norms.steps
@@ -97,17 +97,17 @@ def _outcome(evidence: Evidence, probe: Evidence | None) -> Iterator[Finding]:
         text = "No step had a finite gradient, so no norm can be measured: check the data and the initialization."
         yield Finding("no finite gradient", text, is_problem=True)
     elif norms is not None and evidence.exploded:
-        text = f"The gradients exploded after {norms.steps} of {evidence.steps} steps; only the steps before are used."
+        text = f"The gradients exploded after {norms.steps} of {evidence.steps} steps; later steps are not used."
         if has_too_few_steps(evidence):
             text += f" {NO_BASIS}"
         yield Finding("explosion", text, {"steps_before": float(norms.steps)}, is_problem=True)
     elif norms is not None and norms.steps < FEW_STEPS:
-        text = f"Only {norms.steps} steps can be used: percentiles are rough."
+        text = f"Only {norms.steps} steps are usable, so percentiles are rough."
         yield Finding("few steps", text, {"steps": float(norms.steps)})
 
 
 def _of_probe(results: Sequence[ProbeResult]) -> Finding:
-    """What a probe has tried, and what of it diverged or did not learn."""
+    """Return a finding on the settings that a probe tried, and on those that diverged or did not learn."""
     groups = {
         "diverged": [result.remedy.what for result in results if not isfinite(result.error)],
         "learned nothing": [result.remedy.what for result in results if isfinite(result.error) and not result.works],
@@ -119,8 +119,8 @@ def _of_probe(results: Sequence[ProbeResult]) -> Finding:
         text += " None of them helps: check the data and the initialization."
     else:
         if not remedies_of(results):
-            text += f" None of them does better than {AS_IT_WAS.what}."
-        text += " The norms below are those of its best clipped run."
+            text += f" None of them is better than {AS_IT_WAS.what}."
+        text += " The norms below are from its best clipped run."
     numbers = {"tried": float(len(results)), "work": float(works), "diverged": float(len(groups["diverged"]))}
     return Finding("probe", text, numbers, is_problem=not works)
 
@@ -130,12 +130,12 @@ def _logged_steps(evidence: Evidence) -> str:
     if not step.size:
         return "No step was logged."
     repeated = evidence.log.repeated
-    more = f"; of steps logged again later, the last row counts ({repeated:,} left out)" if repeated else ""
+    more = f"; rows dropped because their step was logged again later: {repeated:,}" if repeated else ""
     return f"{len(step):,} logged steps, {step[0]:.0f} to {step[-1]:.0f}{more}."
 
 
 def _chosen_on_test(evidence: Evidence, measured: Evidence) -> Iterator[Finding]:
-    """Say so where the advice goes by the test rows."""
+    """Yield a finding if the advice is based on the test rows."""
     goes_by_score = any(result.works for result in measured.probe_results) or evidence.overfits_after_epoch
     if goes_by_score and measured.training.chosen_on == "test":
         yield Finding("chosen on test rows", chosen_on_test())
@@ -152,18 +152,18 @@ def _overfitting(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _log_quality(evidence: Evidence) -> Iterator[Finding]:
-    """Norms that are not those of the gradients."""
+    """Yield findings on norms that do not show the size of the gradients."""
     if jumps := evidence.scale_jumps:
         shown = ", ".join(f"{factor:g} at step {step}" for step, factor in jumps[:SHOWN_JUMPS])
         more = f" and {len(jumps) - SHOWN_JUMPS} more" if len(jumps) > SHOWN_JUMPS else ""
-        text = f"The norms jump by powers of two, as the scale of a loss does: by a factor of {shown}{more}."
+        text = f"The norms jump by powers of two, as a loss scale does: by a factor of {shown}{more}."
         yield Finding("loss scale", text, {f"step_{step}": factor for step, factor in jumps}, is_problem=True)
     if are_clipped_already(evidence):
         norms = evidence.finite_norms
         share, largest = conditions.fraction_at_maximum(norms), float(norms.max())
         text = (
             f"{share:.0%} of the norms equal the largest, {largest:.4g}: they were logged after clipping at that "
-            "threshold, and do not show how large the gradients were."
+            "threshold, so they do not show how large the gradients were."
         )
         yield Finding("clipped norms", text, {"fraction": share, "threshold": largest}, is_problem=True)
 
@@ -179,7 +179,7 @@ def _norms(evidence: Evidence) -> Iterator[Finding]:
     if norms is None or thresholds is None:
         return
     text = (
-        f"Gradient norms before clipping, of {norms.steps} steps: average {norms.mean:.3g}, median {norms.p50:.3g}, "
+        f"Gradient norms before clipping, over {norms.steps} steps: average {norms.mean:.3g}, median {norms.p50:.3g}, "
         f"90th percentile {norms.p90:.3g}, largest {norms.largest:.3g}."
     )
     numbers = {"mean": norms.mean, "median": norms.p50, "p90": norms.p90, "largest": norms.largest}
@@ -199,11 +199,11 @@ def _clipping(evidence: Evidence) -> Iterator[Finding]:
     numbers = {"clip_fraction": evidence.clip_fraction, "coefficient": evidence.coefficient}
     if evidence.clip_fraction == 0:
         threshold = "" if isnan(training.threshold) else f" at {training.threshold}"
-        text = f"{label}{threshold} never clipped: the run equals one without clipping."
+        text = f"{label}{threshold} never changed a gradient: the run is the same as without clipping."
         yield Finding("threshold never reached", text, numbers, is_problem=not gradients_are_calm(evidence))
     elif evidence.clip_fraction > conditions.MOSTLY_CLIPPED and not conditions.undoes_scale(training.optimizer):
         rate = evidence.learning_rate * evidence.coefficient
-        same = "" if isnan(rate) else f", as a learning rate of {rounded(rate)} would"
+        same = "" if isnan(rate) else f", which amounts to a learning rate of {rounded(rate)}"
         text = (
             f"{label} changed {evidence.clip_fraction:.0%} of the steps, so it acts like a smaller learning rate: on "
             f"average it multiplies gradients by {evidence.coefficient:.3g}{same}."
@@ -214,27 +214,27 @@ def _clipping(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _optimizer(evidence: Evidence) -> Iterator[Finding]:
-    """Clipping that has no effect, or too much, given what the optimizer makes of a gradient."""
+    """Yield findings on clipping that the optimizer undoes, or that stops the training."""
     training = evidence.training
     if is_inert(evidence):
         spread = evidence.coefficient_spread
         reason = (
-            "divides the update by its own size"
+            "divides each update by its own size"
             if conditions.is_scale_free(training.optimizer)
-            else f"divides by an average of gradients that are all clipped alike, within a factor of {spread:.3g}"
+            else f"divides by a running average of gradients, all clipped alike (within a factor of {spread:.3g})"
         )
-        text = f"Clipping by the norm changes little or nothing: {training.optimizer} {reason}."
+        text = f"Clipping by the norm has little or no effect: {training.optimizer} {reason}."
         yield Finding("inert clipping", text, {"coefficient_spread": spread}, is_problem=True)
     if conditions.epsilon_dominates(training.optimizer, evidence.element, training.epsilon):
         text = (
-            f"After clipping an element of a gradient is about {evidence.element:.2g}, no more than "
-            f"{training.optimizer}'s epsilon, {training.epsilon:g}: updates are half of what they should be, or less."
+            f"After clipping, a gradient element is about {evidence.element:.2g}, no larger than "
+            f"{training.optimizer}'s epsilon, {training.epsilon:g}: updates are at most half of their intended size."
         )
         numbers = {"element": evidence.element, "epsilon": training.epsilon}
         yield Finding("epsilon", text, numbers, is_problem=True)
     ratio = evidence.typical_update_ratio
     if evidence.clips and conditions.updates_vanish(training.optimizer, evidence.coefficient, ratio):
-        change = "steps are as much shorter"
+        change = "steps shrink by the same factor"
         if isfinite(ratio):
             change = (
                 f"steps change parameters by at most {ratio:.2g} of their norm; {conditions.USUAL_UPDATE:g} is usual"
@@ -251,12 +251,15 @@ def _spikes(evidence: Evidence) -> Iterator[Finding]:
     nonfinite = np.flatnonzero(~np.isfinite(norm))
     if nonfinite.size and not evidence.exploded:
         first = int(evidence.log[STEP][nonfinite[0]])
-        text = f"{nonfinite.size:,} of {len(norm):,} norms are not finite, that of step {first} first: skipped updates."
+        text = (
+            f"{nonfinite.size:,} of {len(norm):,} norms are not finite, the first at step {first}: their updates were "
+            "probably skipped."
+        )
         yield Finding("norms that are not finite", text, {"count": float(nonfinite.size), "first": float(first)})
     if norms.spikes:
         text = (
-            f"Norms above ten times the median of those before: {norms.spikes:,} of {norms.steps:,}; the largest, "
-            f"{norms.largest:.3g}, is that of step {norms.largest_step}."
+            f"Norms above ten times the median of all earlier norms: {norms.spikes:,} of {norms.steps:,}; the largest, "
+            f"{norms.largest:.3g}, is at step {norms.largest_step}."
         )
         numbers = {"spikes": float(norms.spikes), "largest": norms.largest, "step": float(norms.largest_step)}
         yield Finding("spikes", text, numbers, is_problem=True)
@@ -276,7 +279,7 @@ def _layers(evidence: Evidence) -> Iterator[Finding]:
     if conditions.dominates(evidence.dominant_share, evidence.tensors):
         text = (
             f"{evidence.dominant_tensor} has {evidence.dominant_share:.0%} of the squared norm of {evidence.tensors} "
-            "tensors: clipping by the global norm shrinks all others by what that one does."
+            "tensors, so it alone determines how much clipping by the global norm shrinks the others."
         )
         yield Finding("one tensor dominates", text, {"share": evidence.dominant_share}, is_problem=True)
 

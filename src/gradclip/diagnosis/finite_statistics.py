@@ -1,4 +1,4 @@
-"""Finite values: statistics of them, NaN where there is none, and JSON, which has no others."""
+"""Statistics over finite values, NaN if there are none; and replacement of non-finite values for JSON."""
 
 from typing import Any
 
@@ -20,30 +20,30 @@ def finite_values(values: Floats | list[float]) -> Floats:
 
 
 def largest_of(values: Floats) -> float:
-    """Return the largest."""
+    """Return the largest finite value."""
     finite = finite_values(values)
     return float(finite.max()) if finite.size else np.nan
 
 
 def mean_of(values: Floats) -> float:
-    """Return the mean."""
+    """Return the mean of the finite values."""
     finite = finite_values(values)
     return float(finite.mean()) if finite.size else np.nan
 
 
 def median_of(values: Floats | list[float]) -> float:
-    """Return the median."""
+    """Return the median of the finite values."""
     return percentile_of(values, 50)
 
 
 def percentile_of(values: Floats | list[float], percentile: float) -> float:
-    """Return a percentile, 0 to 100."""
+    """Return a percentile, from 0 to 100, of the finite values."""
     finite = finite_values(values)
     return float(np.percentile(finite, percentile)) if finite.size else np.nan
 
 
 def null_nonfinite(value: Any) -> Any:
-    """Return plain values in which every number that is not finite is None, as JSON wants it."""
+    """Return nested lists and dictionaries with None in place of every non-finite number, for JSON."""
     if isinstance(value, dict):
         return {key: null_nonfinite(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

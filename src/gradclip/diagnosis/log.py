@@ -1,4 +1,4 @@
-"""A log of a training: norms and whatever else was logged of each step, under our names; what is known beside it."""
+"""The log of a training, with columns under our names, and facts about the training that a log does not have."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,8 +20,8 @@ TARGET_MAX_ABS = "target/max_abs"
 SKIPPED = "grad/skipped"
 UPDATE_NORM, UPDATE_RATIO, WEIGHT_NORM = "update/norm", "update/ratio", "weight/norm"
 
-JOINED_STEP = "global_step"  # where we name the column: the likeliest name, so that no other is taken for it
-# What other programs call our columns, the likeliest first; compared as _plain() writes them.
+JOINED_STEP = "global_step"  # step column of joined curves: the first alias, so that no other column is preferred
+# Names of our columns in other programs, the most likely first; compared after _plain().
 ALIASES = {
     STEP: (JOINED_STEP, "step", "iteration", "iter"),
     EPOCH: ("epoch",),
@@ -38,20 +38,20 @@ ALIASES = {
 PREFIX = re.compile(r"^(?:train|training|trainer|optim)_")
 LAYERS = re.compile(r"^(?:train/)?(?:grad/norm|grad_norm|gradient_norm|grad_2\.0_norm)/(.+)$")
 OURS = re.compile(rf"^({UPDATE_NORM}|{UPDATE_RATIO}|{WEIGHT_NORM})/.+$")
-EXTREMES = ("__MIN", "__MAX")  # columns that W&B's page exports beside each
+EXTREMES = ("__MIN", "__MAX")  # suffixes of additional columns in exports from W&B's page
 
 
 @dataclass(frozen=True)
 class Log:
-    """What was logged of each step of a training.
+    """The log of a training, one row per step.
 
     Attributes:
         columns: numbers by the names of our metrics, ``[steps]`` each; the norm of a single tensor ends in its name, as
-            ``grad/norm/layer.weight``. What was not logged is absent.
+            in ``grad/norm/layer.weight``. Quantities that were not logged are absent.
         is_before_clipping: whether the norms are known to be measured before clipping.
-        is_unscaled: whether they are known to be free of the scale of the loss.
-        repeated: how many rows were left out, since their step was logged again later.
-        rows: those that count, ``[steps]``; None: all.
+        is_unscaled: whether the norms are known to be free of the loss scale.
+        repeated: number of rows that were dropped because their step was logged again later.
+        rows: indices of the selected rows, ``[steps]``; None selects all.
     """
 
     columns: Mapping[str, NDArray[Any]]
@@ -62,7 +62,7 @@ class Log:
 
     @classmethod
     def of_telemetry(cls, columns: Mapping[str, NDArray[Any]]) -> "Log":
-        """Return the log that the columns of a record are."""
+        """Return the columns of a gradient record as a log."""
         return cls(columns, is_before_clipping=True, is_unscaled=True)
 
     def __len__(self) -> int:
@@ -73,23 +73,23 @@ class Log:
         return name in self.columns
 
     def __getitem__(self, name: str) -> Floats:
-        """Return a column, ``[steps]``; NaN where it was not logged."""
+        """Return a column, ``[steps]``; NaN if it was not logged."""
         if name not in self.columns:
             return np.full(len(self), np.nan)
         column = self.columns[name]
         return np.asarray(column if self.rows is None else column[self.rows], dtype=float)
 
     def tensors(self, family: str) -> list[str]:
-        """Return the names of the tensors that have a column of their own, such as ``grad/norm/<tensor>``."""
+        """Return the names of the tensors with their own column, such as ``grad/norm/<tensor>``."""
         prefix = f"{family}/"
         return [name.removeprefix(prefix) for name in self.columns if name.startswith(prefix)]
 
     def columns_of(self, family: str) -> Iterator[tuple[str, Floats]]:
-        """Yield each tensor that has a column of its own, and the column, one after the other: there may be many."""
+        """Yield the name and the column of each tensor with its own column, one at a time: there may be many."""
         yield from ((tensor, self[f"{family}/{tensor}"]) for tensor in self.tensors(family))
 
     def select(self, rows: Booleans) -> "Log":
-        """Return the log of some of its steps."""
+        """Return a log with some of the steps."""
         if rows.all():
             return self
         kept = np.flatnonzero(rows)
@@ -98,29 +98,31 @@ class Log:
 
 @dataclass(frozen=True)
 class Training:
-    """What is known of a training beside its log; empty or NaN where it is not known.
+    """Facts about a training that its log does not have; empty or NaN if they are not known.
 
     Attributes:
-        name: of the run, in messages.
-        run_id: of the run in the store.
-        outcome: ``learned``, ``finished``, ``stalled`` or ``diverged``; empty: judged by the log.
+        name: name of the run, for messages.
+        run_id: id of the run in the store.
+        outcome: ``learned``, ``finished``, ``stalled`` or ``diverged``; if empty, the log is judged.
         optimizer: name of the optimizer, in any spelling.
-        learning_rate: at the start.
-        momentum: of SGD.
-        epsilon: what Adam and its kind add to the denominator.
+        learning_rate: the initial learning rate.
+        momentum: momentum of SGD.
+        epsilon: constant that Adam-like optimizers add to the denominator.
         elements: number of trained weights.
-        clip: method of clipping, as in ``clip=``, ``none`` for none.
-        threshold: of the clipping.
+        clip: clipping method, as in ``clip=``; ``none`` for no clipping.
+        threshold: threshold of the clipping.
         clip_fraction: fraction of the steps that clipping changed.
         loss: name of the loss, as in ``loss=``.
-        schedule: name of the schedule of the learning rate, as in ``schedule=``.
+        schedule: name of the learning-rate schedule, as in ``schedule=``.
         can_scale_target: whether the target is not scaled, and could be.
-        initialization: of the weights, as in ``model.initialization=``.
-        final_to_best_ratio: final over best error on the examples that choose, 1 at best; NaN if it is not known.
+        initialization: initialization of the weights, as in ``model.initialization=``.
+        final_to_best_ratio: ratio of the final to the best error on the examples that choose, at least 1; NaN if not
+            known.
         best_epoch: epoch of the best score.
-        chosen_on: which examples these are, ``validation`` or ``test``; empty where there is no score.
-        fixed_groups: groups of our settings that no remedy can change: a module of the user's has its own optimizer.
-        command: the overrides that make its settings again, without seed and store; None: not a run of our command.
+        chosen_on: the examples that choose the best epoch, ``validation`` or ``test``; empty without a score.
+        fixed_groups: groups of our settings that no remedy can change, since a user's own module replaces them.
+        command: overrides that reproduce the run's settings, without seed and store; None if it is not a run of our
+            command.
     """
 
     name: str = ""
@@ -146,17 +148,17 @@ class Training:
 
 
 def as_log(data: GradientRecord | Mapping[str, ArrayLike], names: Mapping[str, str] | None = None) -> Log:
-    """Return a record, or columns under any names, as a log in the order of the steps.
+    """Convert a record, or columns under any names, to a log in the order of the steps.
 
-    Of a step that was logged twice, as after a resume, the last row counts. Rows whose norm is None are left out.
+    If a step was logged twice, as after a resume, its last row counts. Rows whose norm is None are dropped.
 
     Args:
         data: a record; or columns by name, as a dictionary or a data frame.
-        names: the column of a quantity that its name does not tell, by our name, such as ``{"grad/norm": "total"}``;
-            those of single tensors as a pattern, ``{"grad/norm/*": "norms/*"}``.
+        names: maps our names to columns that are not recognized by theirs, such as ``{"grad/norm": "total"}``; columns
+            of single tensors as a pattern, ``{"grad/norm/*": "norms/*"}``.
 
     Raises:
-        DataError: there is no column of steps or norms, one that is named is not there, or one has no numbers.
+        DataError: there is no column of steps or norms, a named column is missing, or a value is not a number.
     """
     if isinstance(data, GradientRecord):
         had_gradients = ~np.isnan(data.norm) | ~data.skipped
@@ -169,7 +171,7 @@ def as_log(data: GradientRecord | Mapping[str, ArrayLike], names: Mapping[str, s
     if not len(step):
         raise DataError(f"log: column {found[keys.GRAD_NORM]!r} has no rows with a number")
     if not np.isfinite(step).all():
-        raise DataError(f"log: column {found[STEP]!r}: a step is missing or not finite; every norm needs one")
+        raise DataError(f"log: column {found[STEP]!r}: a step is missing or not finite; every norm needs a step")
     _, last = np.unique(step[::-1], return_index=True)
     order = len(step) - 1 - last
     columns = {name: column[order] for name, column in columns.items()}
@@ -179,10 +181,14 @@ def as_log(data: GradientRecord | Mapping[str, ArrayLike], names: Mapping[str, s
 
 
 def find_columns(columns: Sequence[str], names: Mapping[str, str]) -> dict[str, str]:
-    """Return the column of each quantity, by our name.
+    """Return the column of each recognized quantity, by our names.
+
+    Args:
+        columns: names of the columns in the log.
+        names: maps our names to columns that are not recognized by theirs.
 
     Raises:
-        DataError: as :func:`as_log`.
+        DataError: there is no column of steps or norms, several may be the norm, or a named column is missing.
     """
     shown = [column for column in columns if not column.endswith(EXTREMES)]
     found = {name: column for name in ALIASES if (column := _find(name, shown, names.get(name))) is not None}
@@ -197,12 +203,14 @@ def _find(name: str, columns: Sequence[str], given: str | None) -> str | None:
     if given is not None:
         if given not in columns:
             hint = did_you_mean(given, columns)
-            raise DataError(f"log: got no column {given!r}{hint}; there are {first_few(columns)}")
+            raise DataError(f"log: got no column {given!r}{hint}; the columns are {first_few(columns)}")
         return given
     ranks = {column: rank for column in columns if (rank := _rank(name, column)) is not None}
     best = [column for column in ranks if ranks[column] == min(ranks.values())]
     if len(best) > 1 and name == keys.GRAD_NORM:
-        raise DataError(f"log: got several columns of gradient norms, {first_few(best)}; choose with norm_column=...")
+        raise DataError(
+            f"log: got several columns of gradient norms, {first_few(best)}; choose one with norm_column=..."
+        )
     return best[0] if best else None
 
 
@@ -212,7 +220,7 @@ def _rank(name: str, column: str) -> int | None:
 
 
 def _plain(column: str) -> str:
-    """Return a column's name without what differs between programs.
+    """Return a column's name without the parts that differ between programs.
 
     Example:
         >>> _plain("train/grad_norm"), _plain("Learning Rate"), _plain("run 7 - train/grad-norm"), _plain("_step")

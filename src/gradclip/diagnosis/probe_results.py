@@ -1,4 +1,4 @@
-"""What a probe has tried: remedies with what was measured, the best first."""
+"""Results of a probe: the remedies that it tried, with measured scores."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,14 +14,14 @@ AS_IT_WAS = Remedy("the run as it was", "it may need no remedy")  # changes noth
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """A remedy that a probe has tried, over one seed or a few.
+    """Result of a remedy that a probe tried over one seed or a few.
 
     Attributes:
-        remedy: what was tried.
+        remedy: the remedy.
         clips: whether it clips.
-        errors: one for each seed, less being better; infinite where it diverged.
+        errors: final error of each seed, lower is better; infinite if it diverged.
         learned: number of seeds that did better than a guess.
-        measured: what was measured, as text: the score and its examples.
+        measured: the measured score and the examples that it is from, as text.
     """
 
     remedy: Remedy
@@ -32,17 +32,19 @@ class ProbeResult:
 
     @property
     def error(self) -> float:
-        """The mean over the seeds; infinite where one diverged, since others may do so too."""
+        """The mean error over the seeds; infinite if one diverged, since other seeds may diverge too."""
         return float(np.mean(self.errors))
 
     @property
     def works(self) -> bool:
-        """Whether it did not diverge, and learned with most seeds."""
+        """Whether the remedy did not diverge, and learned with most seeds."""
         return bool(np.isfinite(self.error)) and 2 * self.learned > len(self.errors)
 
 
 def ranked(results: Sequence[ProbeResult]) -> list[ProbeResult]:
-    """Return what works, the best first: of clipping the best threshold, and after what is as good without it.
+    """Return the results that work, the best first; of those that clip, only the best.
+
+    A result without clipping comes before an equally good one with it.
 
     Example:
         >>> errors = {"norm at 5": 1.0, "norm at 9": 2.0, "scaled target": 1.05}
@@ -58,31 +60,31 @@ def ranked(results: Sequence[ProbeResult]) -> list[ProbeResult]:
 
 
 def remedies_of(results: Sequence[ProbeResult]) -> list[Remedy]:
-    """Return what works as remedies, the advice first, whose reason says whether clipping is needed at all.
+    """Return the remedies that work, the advice first; its reason says whether clipping is needed at all.
 
-    What is worse than the run as it was, where that was tried too, is no remedy.
+    If the probe also tried the run as it was, remedies that are worse are dropped.
     """
     best = [*takewhile(lambda result: result.remedy != AS_IT_WAS, ranked(results))]
     remedies = [replace(result.remedy, why=result.measured) for result in best]
     other = next((result for result in best if result.clips != best[0].clips), None)
     if other is not None:
-        what = "the best without clipping" if best[0].clips else "no clipping is needed: the best of it"
+        what = "the best without clipping" if best[0].clips else "no clipping is needed: the best clipped setting"
         why = f"{best[0].measured}; {what}, {other.remedy.what}, reaches {other.measured.partition(' on ')[0]}"
         remedies[0] = replace(remedies[0], why=why)
     return remedies
 
 
 def last_resort(results: Sequence[ProbeResult]) -> list[Remedy]:
-    """Return, where nothing works, the best that did not diverge: by the seeds that learned, then by the error.
+    """Return the best remedy that did not diverge, if none works: ranked by seeds that learned, then by error.
 
     Example:
         >>> results = [ProbeResult(Remedy(str(error), ""), True, (error,), 0, "MSE") for error in (3.0, 2.0, np.inf)]
         >>> [(one.what, one.why) for one in last_resort(results)]
-        [('2.0', 'MSE; nothing that was tried learned by then, but this did not diverge')]
+        [('2.0', 'MSE; none of the settings tried learned anything by then, but this one did not diverge')]
     """
     finite = [result for result in results if np.isfinite(result.error)]
     if not finite or any(result.works for result in finite):
         return []
     best = min(finite, key=lambda result: (-result.learned, result.error))
-    why = f"{best.measured}; nothing that was tried learned by then, but this did not diverge"
+    why = f"{best.measured}; none of the settings tried learned anything by then, but this one did not diverge"
     return [replace(best.remedy, why=why)]

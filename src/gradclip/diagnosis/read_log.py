@@ -1,6 +1,6 @@
-"""Read what others logged: CSV, JSON lines, a trainer's state of Hugging Face, event files of TensorBoard.
+"""Readers of logs: CSV, JSON lines, the trainer state of Hugging Face, TensorBoard event files.
 
-Anybody may have written such a file: it is read as numbers and names only, and up to a size.
+Files come from untrusted sources: only numbers and names are read, from files of limited size.
 """
 
 import json
@@ -15,20 +15,21 @@ from gradclip.arrays import Floats
 from gradclip.diagnosis.log import JOINED_STEP
 from gradclip.errors import DataError, first_line
 
-MAX_BYTES = 500 * 1024**2  # of a file; a million steps of five numbers are a tenth of it
-EVENT_FILE = ".tfevents."  # in the name of each of TensorBoard's
+MAX_BYTES = 500 * 1024**2  # largest file; a million steps of five numbers take a tenth of it
+EVENT_FILE = ".tfevents."  # part of the name of every TensorBoard event file
 Columns = dict[str, NDArray[Any]]
 Cell = float | int | str | None
 
 
 def read_log(path: Path) -> Columns:
-    """Read the columns of a log, by their names in the file; a cell that was not logged is None.
+    """Read the columns of a log, by their names in the file; missing cells are None.
 
     Args:
-        path: a file that ends in .csv, .jsonl, .ndjson or .json, an event file of TensorBoard, or the folder of one.
+        path: a file that ends in .csv, .jsonl, .ndjson or .json; a TensorBoard event file, or a folder with the event
+            files of one run.
 
     Raises:
-        DataError: there is no such file, or it cannot be read.
+        DataError: there is no such file, it cannot be read, or it has no rows.
     """
     reader = _reader_of(path)
     if path.is_file() and not path.stat().st_size:
@@ -52,20 +53,20 @@ def _reader_of(path: Path) -> Callable[[Path], Columns]:
             raise DataError(f"log: got '{path}'; must be a file or a folder")
         if (size := path.stat().st_size) > MAX_BYTES:
             raise DataError(f"log: got '{path}' of {size:,} bytes; at most {MAX_BYTES:,} are read")
-    except (OSError, ValueError) as error:  # of a name that is too long, or a folder that cannot be entered
+    except (OSError, ValueError) as error:  # the name is too long, or a folder cannot be entered
         raise DataError(f"log: got '{path}'; {getattr(error, 'strerror', None) or first_line(error)}") from error
     if EVENT_FILE in path.name:
         return _read_events
     readers = {".csv": _read_csv, ".jsonl": _read_json_lines, ".ndjson": _read_json_lines, ".json": _read_json}
     if path.suffix.lower() not in readers:
-        allowed = f"must end in {', '.join(readers)}, or be an event file of TensorBoard or its folder"
+        allowed = f"must end in {', '.join(readers)}, or be a TensorBoard event file or its folder"
         raise DataError(f"log: got '{path}'; {allowed}")
     return readers[path.suffix.lower()]
 
 
 def _read_csv(path: Path) -> Columns:
-    """Read a CSV file; only an empty cell is missing, since NaN is what a norm may be."""
-    import pandas as pd  # here: diagnosis itself needs torch and NumPy only
+    """Read a CSV file; only empty cells are missing, since a norm may be NaN."""
+    import pandas as pd  # imported here since the rest of diagnosis needs torch and NumPy only
 
     frame = pd.read_csv(path, keep_default_na=False, na_values=[""], low_memory=False)
     missing = {name: column.isna() for name, column in frame.items() if column.isna().any()}
@@ -80,21 +81,21 @@ def _read_json_lines(path: Path) -> Columns:
 
 
 def _read_json(path: Path) -> Columns:
-    """Read a list of rows, or the state of a Hugging Face trainer, which has one."""
+    """Read a list of rows, or the ``log_history`` of a Hugging Face trainer's state."""
     content = json.loads(path.read_text())
     rows = content.get("log_history") if isinstance(content, Mapping) else content
     if not isinstance(rows, Sequence) or isinstance(rows, str):
-        raise ValueError("no list of rows, and no log_history as in trainer_state.json")
+        raise ValueError("neither a list of rows nor a trainer state with a log_history")
     return _to_columns(rows)
 
 
 def _to_columns(rows: Iterable[Any]) -> Columns:
-    """Turn rows, each a mapping, into columns; those of an inner mapping are named as ``outer/inner``."""
+    """Convert rows, each a mapping, to columns; keys of an inner mapping become ``outer/inner``."""
     columns: dict[str, list[Cell]] = {}
     count = 0
     for count, row in enumerate(rows, start=1):
         if not isinstance(row, Mapping):
-            raise ValueError(f"row {count} is no mapping of names to numbers")
+            raise ValueError(f"row {count} is not a mapping of names to numbers")
         for name, value in _flat(row):
             column = columns.setdefault(name, [])
             column.extend([None] * (count - 1 - len(column)))
@@ -121,7 +122,7 @@ def _to_array(column: list[Cell], rows: int) -> NDArray[Any]:
 
 
 def _read_events(path: Path) -> Columns:
-    """Read the scalars of TensorBoard, a row for each step that has one."""
+    """Read the scalars of TensorBoard event files, one row for each step with a scalar."""
     try:
         from tensorboard.backend.event_processing.event_accumulator import SCALARS, TENSORS, EventAccumulator
         from tensorboard.util.tensor_util import make_ndarray
@@ -141,7 +142,7 @@ def _read_events(path: Path) -> Columns:
 
 
 def join_points(curves: Mapping[str, tuple[NDArray[Any], Floats]]) -> Columns:
-    """Return curves of one training as columns, a row for each step that one of them has.
+    """Join the curves of one training into columns, one row for each step that occurs in a curve.
 
     Args:
         curves: steps and values, ``[points]`` each, by name.
@@ -158,12 +159,12 @@ def join_points(curves: Mapping[str, tuple[NDArray[Any], Floats]]) -> Columns:
 
 
 def _only_events(path: Path) -> Path:
-    """The file, or the one folder with event files, which are those of one run."""
+    """Return the file itself, or the only folder below the path with event files: one run's."""
     if path.is_file():
         return path
     folders = sorted({file.parent for file in path.rglob(f"*{EVENT_FILE}*")})
     if not folders:
-        raise DataError(f"log: got '{path}'; the folder has no event files of TensorBoard")
+        raise DataError(f"log: got '{path}'; the folder has no TensorBoard event files")
     if len(folders) > 1:
         names = ", ".join(str(folder.relative_to(path)) for folder in folders[:3])
         raise DataError(f"log: got '{path}'; it has event files of {len(folders)} runs, choose one: {names}")

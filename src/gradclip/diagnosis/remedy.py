@@ -1,4 +1,4 @@
-"""A remedy, and how it is applied: as overrides of our command, as Lightning code, as plain torch code."""
+"""Remedies, and how to apply them: as overrides of our command, as Lightning code, as plain torch code."""
 
 import re
 import shlex
@@ -6,12 +6,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Loop = Literal["command", "lightning", "torch"]  # what trains: our command, a Trainer, or a loop of the user's own
+Loop = Literal["command", "lightning", "torch"]  # what trains: our command, a Trainer, or the user's own loop
 
 
 @dataclass(frozen=True)
 class How:
-    """How a remedy is applied, in three forms; a form is empty where nothing can be typed.
+    """How to apply a remedy, in three forms; a form is empty if there is nothing to type.
 
     ``how + other`` applies both.
 
@@ -35,12 +35,12 @@ class How:
 
 @dataclass(frozen=True)
 class Remedy:
-    """Something to try.
+    """A change to try, with its reason.
 
     Attributes:
-        what: it is, in a few words.
+        what: the change, in a few words.
         why: the reason, with numbers.
-        how: it is applied.
+        how: how to apply it.
     """
 
     what: str
@@ -49,38 +49,38 @@ class Remedy:
 
     @property
     def changes(self) -> tuple[str, ...]:
-        """The overrides that replace those of a command."""
+        """The overrides of our command that apply the remedy."""
         return self.how.command
 
     def changes_any(self, groups: Collection[str]) -> bool:
-        """Whether an override changes a setting of one of these groups, such as ``optimizer``."""
+        """Return whether an override changes a setting in one of these groups, such as ``optimizer``."""
         return any(re.split("[.=]", change.lstrip("+~"))[0] in groups for change in self.changes)
 
     @property
     def has_one_setting(self) -> bool:
-        """Whether it is one training that a command can start, not several thresholds to try."""
+        """Whether a command can start the remedy as a single training, rather than as several thresholds."""
         return bool(self.changes) and not any("," in change for change in self.changes)
 
     @property
     def overrides(self) -> str:
-        """The overrides as typed, several thresholds as a multirun; or what to do, where no override does it."""
+        """The overrides as typed, with ``-m`` for several thresholds; ``what`` if there are no overrides."""
         several = ["-m"] if self.changes and not self.has_one_setting else []
         return " ".join([*several, *self.changes]) or self.what
 
     @property
     def cause(self) -> str:
-        """The reason, as it was called up to version 0.1."""
+        """The former name of ``why``, from version 0.1."""
         return self.why
 
     def lines(self, loop: Loop) -> Sequence[str]:
-        """Return what is typed to apply it, in one of the three forms; nothing where that form is empty."""
+        """Return the lines to type in one of the three forms; none if that form is empty."""
         if loop == "command":
             return [shlex.join(self.changes)] if self.changes else []
         return self.how.lightning if loop == "lightning" else self.how.torch
 
 
 def clip_norm(threshold: str) -> How:
-    """Clip by the global norm; the threshold may be several, separated by commas, to try one after the other."""
+    """Clip by the global norm; several thresholds, separated by commas, are tried one after the other."""
     several = f"  # for max_norm in ({threshold.replace(',', ', ')})" if "," in threshold else ""
     value = "max_norm" if several else threshold
     return How(
@@ -100,7 +100,7 @@ def clip_value(threshold: str) -> How:
 
 
 def clip_each_tensor(threshold: str) -> How:
-    """Clip each tensor by a norm of its own."""
+    """Clip each tensor by its own norm."""
     return How(
         ("clip=parameter_norm", f"clip.value={threshold}"),
         (f"Trainer(callbacks=[gradclip.ClipGradients(gradclip.ParameterNorm({threshold}))])",),
@@ -122,7 +122,7 @@ def clip_auto(percentile: int) -> How:
 
 
 def _by_clipper(method: str, value: str, clipper: str) -> How:
-    """Clip by a method that neither Lightning nor torch has."""
+    """Clip by a method that neither Lightning nor torch provides."""
     return How(
         (f"clip={method}", f"clip.value={value}"),
         (f"Trainer(callbacks=[gradclip.ClipGradients({clipper})])",),
@@ -131,24 +131,24 @@ def _by_clipper(method: str, value: str, clipper: str) -> How:
 
 
 def no_clipping() -> How:
-    """Clip nothing."""
-    return How(("clip=none",), ("Trainer(gradient_clip_val=None)",), ("# leave clip_grad_norm_ out",))
+    """Turn clipping off."""
+    return How(("clip=none",), ("Trainer(gradient_clip_val=None)",), ("# remove the call of clip_grad_norm_",))
 
 
 def learning_rate(rate: str) -> How:
     """Train at another learning rate."""
-    code = f"lr={rate}  # of the optimizer"
+    code = f"lr={rate}  # argument of the optimizer"
     return How((f"optimizer.lr={rate}",), (f"{code}, in configure_optimizers()",), (code,))
 
 
 def scale_rate(factor: str) -> How:
-    """Train at a multiple of a learning rate that is not known."""
+    """Multiply the learning rate, whose value is not known, by a factor."""
     code = ("for group in optimizer.param_groups:", f'    group["lr"] *= {factor}')
     return How((), code, code)
 
 
 def adam() -> How:
-    """Train with Adam at the rate of its authors."""
+    """Train with Adam at its authors' learning rate."""
     name = "torch.optim.Adam"
     return How(
         ("optimizer=adam",),
@@ -164,7 +164,7 @@ def decay_rate() -> How:
         ("schedule=warmup_cosine",),
         (
             f"schedule = {code}",
-            'lr_scheduler = {"scheduler": schedule, "interval": "step"}  # of configure_optimizers()',
+            'lr_scheduler = {"scheduler": schedule, "interval": "step"}  # return it from configure_optimizers()',
         ),
         (f"schedule = {code}", "schedule.step()  # after each optimizer.step()"),
     )
@@ -177,7 +177,7 @@ def standardize_target() -> How:
 
 
 def bounded_loss() -> How:
-    """Train on a loss whose derivative is bounded."""
+    """Train with a loss whose derivative is bounded."""
     code = ("loss = torch.nn.functional.huber_loss(prediction, target)",)
     return How(("loss=huber",), code, code)
 
@@ -188,14 +188,14 @@ def epochs(count: int) -> How:
 
 
 def default_initialization() -> How:
-    """Leave the initial weights to torch."""
-    code = ("layer.reset_parameters()  # of each layer, in place of another initialization",)
+    """Use the initial weights of torch."""
+    code = ("layer.reset_parameters()  # for each layer, instead of another initialization",)
     return How(("model.initialization=pytorch",), code, code)
 
 
 def epsilon(value: str) -> How:
-    """Set what Adam adds to its denominator."""
-    code = f"eps={value}  # of the optimizer"
+    """Set the constant that Adam adds to its denominator."""
+    code = f"eps={value}  # argument of the optimizer"
     return How((f"optimizer.eps={value}",), (f"{code}, in configure_optimizers()",), (code,))
 
 
@@ -205,7 +205,7 @@ def other_network() -> How:
 
 
 def unscale() -> How:
-    """Measure gradients after the scale of the loss is taken out of them."""
+    """Unscale gradients before they are measured."""
     code = "scaler.unscale_(optimizer)  # before the norm is measured and clipped"
     return How((), ("monitor = gradclip.GradientMonitor()  # measures unscaled gradients",), (code,))
 

@@ -1,4 +1,4 @@
-"""Remedies that the evidence supports, with the reasons; the explosion report and advice take theirs from here."""
+"""Remedies that the evidence supports, with reasons; also used by the explosion report and by advice."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,25 +10,25 @@ from gradclip.diagnosis.evidence import ENDED_WELL, Evidence, Norms
 from gradclip.diagnosis.probe_results import last_resort, remedies_of
 from gradclip.diagnosis.remedy import Remedy
 
-LOWEST_THRESHOLD, HIGHEST_THRESHOLD = 0.5, 10.0  # times the average norm; usual thresholds (Pascanu et al. 2013)
+LOWEST_THRESHOLD, HIGHEST_THRESHOLD = 0.5, 10.0  # usual thresholds, in average norms (Pascanu et al. 2013)
 UNCLIPPED_EQUIVALENT = "smaller learning rate, no clipping"
 UNCLIPPED_SAME_RATE = "same learning rate, no clipping"
-SMALL_EPSILON = 0.01  # of the size of an element: updates are then 99% of what they would be without it
-AUTO_PERCENTILE = 10  # that of Seetharaman et al. 2020
+SMALL_EPSILON = 0.01  # fraction of an element's size: updates then have 99% of their size without epsilon
+AUTO_PERCENTILE = 10  # as in Seetharaman et al. 2020
 
 
 def suggest(measured: Evidence, run: Evidence) -> list[Remedy]:
     """Return what to try: the advice first, then other remedies that the evidence supports.
 
     Args:
-        measured: of the run whose norms are used: the run itself, or a probe.
-        run: of the run that the advice is for.
+        measured: evidence from the run whose norms are used: the run itself, or a probe.
+        run: evidence from the run that the advice is for.
     """
     if are_clipped_already(measured):
-        why = "the norms in this log are those after clipping, from which no threshold follows"
+        why = "the norms in this log were measured after clipping, so no threshold can be derived from them"
         return [Remedy("log norms before clipping", why, remedy.log_norm_before_clipping())]
     if measured.scale_jumps:
-        why = "the norms contain the scale of the loss, so that a threshold has no fixed meaning"
+        why = "the norms include the loss scale, so a threshold has no fixed meaning"
         return [Remedy("unscale gradients first", why, remedy.unscale())]
     if measured.probe_results:
         untried = [replace(one, why=f"{one.why}; not tried by the probe") for one in _other_causes(run)]
@@ -40,13 +40,13 @@ def suggest(measured: Evidence, run: Evidence) -> list[Remedy]:
     is_calm = gradients_are_calm(run)
     clipping = [] if is_calm or norm_is_undone(run) else [*_clipping(measured, needs_strong_clipping(run))]
     by_norms = [*_adaptive_threshold(measured), *_thresholds_by_layer(measured)]
-    if is_calm and run.training.outcome:  # of a log alone it is not known how the training ended
+    if is_calm and run.training.outcome:  # a log alone does not show how the training ended
         by_norms = []
     scaling, step_size, epochs = [*_scaling(run)], [*_step_size(run)], [*_fewer_epochs(run)]
     if has_too_few_steps(measured) or scaling_comes_first(run):
         ordered = [*scaling, *step_size, *clipping, *_other_causes(run)]
     elif run.training.outcome in ENDED_WELL and not clipping:
-        ordered = step_size  # nothing is wrong whose cause should be removed
+        ordered = step_size  # there is no failure whose cause could be removed
     else:
         ordered = [*clipping, *step_size, *scaling, *_other_causes(run)]
     overfits_clearly = run.training.final_to_best_ratio > conditions.OVERFITS_CLEARLY
@@ -62,20 +62,20 @@ def suggest(measured: Evidence, run: Evidence) -> list[Remedy]:
 
 
 def are_clipped_already(evidence: Evidence) -> bool:
-    """Whether the norms may be, and look like, norms after clipping."""
+    """Return whether the norms look as if they were logged after clipping; false if they are known not to be."""
     if evidence.log.is_before_clipping or evidence.scale_jumps:
         return False
     return conditions.are_clipped_already(evidence.finite_norms)
 
 
 def threshold_range(evidence: Evidence) -> tuple[float, float] | None:
-    """Return half and ten times the average norm (Pascanu et al. 2013); None where no step is usable."""
+    """Return half and ten times the average norm (Pascanu et al. 2013); None if no step is usable."""
     norms = evidence.norms
     return None if norms is None else (LOWEST_THRESHOLD * norms.mean, HIGHEST_THRESHOLD * norms.mean)
 
 
 def rounded(value: float) -> str:
-    """Format a setting to try with two digits.
+    """Return a suggested setting as text with two significant digits.
 
     Example:
         >>> rounded(173.4), rounded(0.0123)
@@ -85,23 +85,23 @@ def rounded(value: float) -> str:
 
 
 def needs_strong_clipping(evidence: Evidence) -> bool:
-    """Whether most steps must be clipped: most of the run's steps are, or the run exploded."""
+    """Return whether most steps must be clipped: most steps of the run were, or the run exploded."""
     return evidence.exploded or (evidence.clips and evidence.clip_fraction > conditions.MOSTLY_CLIPPED)
 
 
 def has_too_few_steps(evidence: Evidence) -> bool:
-    """Whether the gradients exploded after so few steps that no threshold follows from them."""
+    """Return whether the gradients exploded after too few steps to choose a threshold."""
     return evidence.exploded and evidence.norms is not None and evidence.norms.steps < conditions.FEW_NORMS
 
 
 def scaling_comes_first(evidence: Evidence) -> bool:
-    """Whether a target is so small that what is learned first is its scale, or so large that no clipping reaches it."""
+    """Return whether a target is so small that its scale is learned first, or too large for clipped steps to reach."""
     target = evidence.target_max_abs
     return can_scale_target(evidence) and not conditions.SMALL_TARGET <= target <= conditions.VERY_LARGE_TARGET
 
 
 def gradients_are_calm(evidence: Evidence) -> bool:
-    """Whether gradients neither exploded nor spiked; of those that a log has clipped this is not known."""
+    """Return whether gradients neither exploded nor spiked; false for a clipped log whose outcome is not known."""
     if needs_strong_clipping(evidence) or evidence.spiking_parameter or evidence.norms is None:
         return False
     return not evidence.norms.spikes and (not evidence.clips or evidence.training.outcome != "")
@@ -118,8 +118,8 @@ def _clipping(evidence: Evidence, strong: bool) -> Iterator[Remedy]:
         yield clip_each_tensor(evidence, f"only {evidence.spiking_parameter} spikes, {evidence.spike_factor:.3g}-fold")
     if evidence.element_share > conditions.DOMINANT_ELEMENT:
         yield Remedy(
-            "clip each element separately",
-            f"in spikes one element has {evidence.element_share:.0%} of the squared norm; the threshold is the 90th "
+            "clipping each element separately",
+            f"in spikes, one element has {evidence.element_share:.0%} of the squared norm; the threshold is the 90th "
             f"percentile of the largest element, {norms.value_p90:.3g}",
             remedy.clip_value(rounded(norms.value_p90)),
         )
@@ -127,60 +127,57 @@ def _clipping(evidence: Evidence, strong: bool) -> Iterator[Remedy]:
 
 
 def clip_each_tensor(evidence: Evidence, why: str) -> Remedy:
-    """A threshold for each tensor, typical of all."""
+    """Return the remedy that clips each tensor by its own norm, at one threshold typical of all tensors."""
     return Remedy(
-        "clip each tensor separately",
+        "clipping each tensor separately",
         f"{why}; the threshold is the 90th percentile of a tensor's norm, {evidence.parameter_p90:.3g}",
         remedy.clip_each_tensor(rounded(evidence.parameter_p90)),
     )
 
 
 def _norm_clipping(evidence: Evidence, norms: Norms, strong: bool) -> Remedy:
-    """Suggest the 90th percentile of the norms or, where most steps must be clipped, less and a decaying rate.
+    """Suggest the 90th percentile of the norms; or, if most steps must be clipped, less with a decaying learning rate.
 
-    Less is half of the average norm, the lower end of what Pascanu et al. found to work; or the norm at which a step
-    changes the weights by 10%, where that is smaller.
+    The smaller threshold is half of the average norm, the lower end of the range that Pascanu et al. found to work, or
+    the norm at which a step changes the weights by 10%, whichever is smaller.
     """
     if not strong:
-        why = f"10% of the norms are above it, {norms.p90:.3g}"
-        return Remedy("norm at its 90th percentile", why, remedy.clip_norm(rounded(norms.p90)))
+        why = f"10% of the norms are above {norms.p90:.3g}"
+        return Remedy("clipping by the norm, at its 90th percentile", why, remedy.clip_norm(rounded(norms.p90)))
     half = LOWEST_THRESHOLD * norms.mean
     value = rounded(fmin(half, evidence.norm_for_10pct_step))
     how = remedy.clip_norm(value)
-    why = f"most steps have to be clipped, and thresholds below half of the average norm, {norms.mean:.3g}, are unusual"
+    why = f"most steps must be clipped, and thresholds below half of the average norm ({norms.mean:.3g}) are unusual"
     if evidence.norm_for_10pct_step < half:
         why += f"; at {value} a step already changes the weights by 10% of their norm"
     if evidence.training.schedule not in {"constant", ""}:
-        return Remedy("norm below the usual thresholds", why, how)
-    why += "; steps of constant length converge only as the learning rate decays"
-    return Remedy("norm, with learning rate decay", why, how + remedy.decay_rate())
+        return Remedy("clipping by the norm, below the usual thresholds", why, how)
+    why += "; steps of constant length converge only if the learning rate decays"
+    return Remedy("clipping by the norm, with learning rate decay", why, how + remedy.decay_rate())
 
 
 def thresholds_over_decades(smallest: float) -> Remedy:
-    """Thresholds far below the smallest norm seen, for a training that exploded before much was seen."""
+    """Return thresholds far below the smallest norm, for a training that exploded after a few steps."""
     values = ",".join(rounded(smallest * factor) for factor in (0.001, 0.01, 0.1))
-    why = f"gradients are not limited enough: thresholds well below the smallest norm seen, {smallest:.4g}"
-    return Remedy("norm, at several thresholds", why, remedy.clip_norm(values))
+    why = f"the gradients need stronger clipping: thresholds well below the smallest norm so far, {smallest:.4g}"
+    return Remedy("clipping by the norm, at several thresholds", why, remedy.clip_norm(values))
 
 
 def _fewer_epochs(evidence: Evidence) -> Iterator[Remedy]:
-    """Suggest early stopping where a run overfits: what trains better overfits more."""
+    """Suggest fewer epochs if a run overfits: a setting that trains better only overfits more."""
     if best := evidence.overfits_after_epoch:
-        why = (
-            f"the {evidence.training.chosen_on} score was best after epoch {best}; training better from there on only "
-            "overfits more"
-        )
+        why = f"the {evidence.training.chosen_on} score was best after epoch {best}; from then on the run overfits"
         yield Remedy("fewer epochs", why, remedy.epochs(best))
 
 
 def _inert_clipping(evidence: Evidence) -> Iterator[Remedy]:
     if is_inert(evidence):
-        why = f"{evidence.training.optimizer} undoes it; what shortens the steps is the learning rate"
+        why = f"{evidence.training.optimizer} undoes it; only the learning rate shortens the steps"
         yield Remedy("no clipping", why, remedy.no_clipping())
 
 
 def is_inert(evidence: Evidence) -> bool:
-    """Whether the run rescales gradients by a norm, and its optimizer undoes it."""
+    """Return whether the run rescales gradients by a norm and its optimizer undoes it."""
     training = evidence.training
     return training.clip in conditions.RESCALING and conditions.clipping_is_inert(
         training.optimizer, evidence.clip_fraction, evidence.coefficient_spread
@@ -188,14 +185,14 @@ def is_inert(evidence: Evidence) -> bool:
 
 
 def norm_is_undone(evidence: Evidence) -> bool:
-    """Whether the optimizer undoes clipping by the norm, or would."""
+    """Return whether the optimizer undoes clipping by the norm, or would undo it."""
     return is_inert(evidence) or conditions.is_scale_free(evidence.training.optimizer)
 
 
 def _smaller_epsilon(evidence: Evidence) -> Iterator[Remedy]:
     training = evidence.training
     if conditions.epsilon_dominates(training.optimizer, evidence.element, training.epsilon):
-        why = f"an element of a gradient is about {evidence.element:.2g}, no more than epsilon, {training.epsilon:g}"
+        why = f"a gradient element is about {evidence.element:.2g}, no larger than epsilon, {training.epsilon:g}"
         yield Remedy("smaller epsilon", why, remedy.epsilon(rounded(evidence.element * SMALL_EPSILON)))
 
 
@@ -213,14 +210,14 @@ def _step_size(evidence: Evidence) -> Iterator[Remedy]:
 
 
 def smaller_rate(update_ratio: float, rate: float, where: str = "") -> Remedy:
-    """A tenth of the learning rate.
+    """Return the remedy that trains at a tenth of the learning rate.
 
     Args:
-        update_ratio: largest change of a parameter in a step, as a fraction of its norm.
+        update_ratio: largest change of a parameter in a step, relative to its norm.
         rate: the learning rate; NaN if it is not known.
-        where: which parameter changed so much, and why that matters.
+        where: text that names the parameter and its learning rate; empty if all have the same rate.
     """
-    why = "a guess, not measured: it may diverge again"
+    why = "the suggested rate is a guess and may diverge again"
     if update_ratio > conditions.LARGE_UPDATE:
         why = f"steps are too large: one changed a parameter by {update_ratio:.0%} of its norm{where}; {why}"
     how = remedy.scale_rate("0.1") if isnan(rate) else remedy.learning_rate(f"{rate / 10:g}")
@@ -228,12 +225,12 @@ def smaller_rate(update_ratio: float, rate: float, where: str = "") -> Remedy:
 
 
 def unclipped_equivalent(evidence: Evidence) -> Remedy:
-    """Suggest no clipping, with the learning rate whose steps are as long on average."""
+    """Return the remedy that does not clip, at the learning rate whose steps have the same average length."""
     if conditions.undoes_scale(evidence.training.optimizer):
-        why = f"{evidence.training.optimizer} undoes what clipping multiplies gradients by on average"
+        why = f"{evidence.training.optimizer} undoes the average factor by which clipping scales gradients"
         return Remedy(UNCLIPPED_SAME_RATE, why, remedy.no_clipping())
     rate, factor = evidence.learning_rate, evidence.coefficient
-    why = f"clipping multiplies the gradient by {factor:.3g} on average, as this learning rate would"
+    why = f"clipping multiplies gradients by {factor:.3g} on average; this learning rate shortens the steps as much"
     how = remedy.scale_rate(rounded(factor)) if isnan(rate) else remedy.learning_rate(rounded(rate * factor))
     return Remedy(UNCLIPPED_EQUIVALENT, why, remedy.no_clipping() + how)
 
@@ -253,24 +250,24 @@ def _other_causes(evidence: Evidence) -> Iterator[Remedy]:
 
 
 def unclipped(other: Remedy) -> Remedy:
-    """A remedy that takes the place of clipping."""
+    """Return a remedy with clipping turned off, to use in place of clipping."""
     return Remedy(other.what, other.why, remedy.no_clipping() + other.how)
 
 
 def can_scale_target(evidence: Evidence) -> bool:
-    """Whether the target is large or small, and could be scaled."""
+    """Return whether the target is far from 1 in magnitude, and could be scaled."""
     return conditions.is_far_from_one(evidence.target_max_abs) and evidence.training.can_scale_target
 
 
 def scaled_target(target_max_abs: float) -> Remedy:
-    """Suggest a standardized target."""
+    """Return the remedy that standardizes the target."""
     why = f"the target is not scaled: it reaches {target_max_abs:.4g}"
     return Remedy("scaled target", why, remedy.standardize_target())
 
 
 def bounded_loss() -> Remedy:
-    """Suggest a loss that large errors do not dominate."""
-    why = "large errors count squared: a loss with a bounded derivative"
+    """Return the remedy that replaces the loss by one that large errors do not dominate."""
+    why = "large errors dominate a squared loss; the Huber loss has a bounded derivative"
     return Remedy("another loss", why, remedy.bounded_loss())
 
 
@@ -285,4 +282,4 @@ def _adaptive_threshold(evidence: Evidence) -> Iterator[Remedy]:
 
 def _thresholds_by_layer(evidence: Evidence) -> Iterator[Remedy]:
     if conditions.dominates(evidence.dominant_share, evidence.tensors) and not evidence.spiking_parameter:
-        yield clip_each_tensor(evidence, f"{evidence.dominant_tensor} alone decides how all tensors are clipped")
+        yield clip_each_tensor(evidence, f"{evidence.dominant_tensor} alone determines how all tensors are clipped")

@@ -1,4 +1,4 @@
-"""What the norms of single tensors say: which of them spikes, which dominates, how far steps move them."""
+"""Statistics of single tensors: which one spikes, which one dominates, how far steps move them."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from gradclip.arrays import Booleans, Floats
 from gradclip.diagnosis.finite_statistics import median_of, percentile_of
 from gradclip.diagnosis.log import STEP, UPDATE_NORM, UPDATE_RATIO, WEIGHT_NORM, Log, Training
 
-SPIKE_PERCENTILE = 90  # of the norms; steps at or above it are spikes
+SPIKE_PERCENTILE = 90  # steps whose norm is at or above this percentile are spikes
 
 
 def in_spikes(norm: Floats) -> Booleans:
@@ -16,7 +16,7 @@ def in_spikes(norm: Floats) -> Booleans:
 
 
 def spiking_parameter(log: Log) -> tuple[str, float]:
-    """Return the one parameter whose norm grows 10-fold in spikes while all others grow less than 3-fold."""
+    """Return the only parameter that grows 10-fold in spikes while all others grow less than 3-fold, and its factor."""
     norm = log[keys.GRAD_NORM]
     if len(log.tensors(keys.GRAD_NORM)) < 2 or not norm.size:
         return "", np.nan
@@ -31,7 +31,7 @@ def spiking_parameter(log: Log) -> tuple[str, float]:
 
 
 def dominant_tensor(log: Log) -> tuple[str, float]:
-    """Return the tensor with the largest share of the squared norm, and the median of its share."""
+    """Return the tensor with the largest median share of the squared norm, and that share."""
     norm = log[keys.GRAD_NORM]
     shares = {name: median_of((norms / norm) ** 2) for name, norms in log.columns_of(keys.GRAD_NORM)}
     largest = max(shares, key=lambda name: np.nan_to_num(shares[name]), default="")
@@ -39,14 +39,15 @@ def dominant_tensor(log: Log) -> tuple[str, float]:
 
 
 def typical_p90(log: Log) -> float:
-    """Return the 90th percentile of a tensor's norm, the median over the tensors."""
+    """Return the median over the tensors of the 90th percentile of a tensor's norm."""
     return median_of([percentile_of(norms, 90) for _, norms in log.columns_of(keys.GRAD_NORM)])
 
 
 def norm_for_10pct_step(training: Training, log: Log) -> float:
-    """Derive the norm from the relative change of all weights together, per unit of the clipped norm.
+    """Return the clipped norm at which nine of ten steps of SGD change the weights by at most 10% of their norm.
 
-    The first steps are shorter than the later ones: at step k, momentum m has built up to a fraction 1 - mᵏ.
+    It is derived from the relative change of all weights per unit of the clipped norm. The first steps are shorter than
+    later ones: at step k, momentum m has built up to a fraction 1 - mᵏ. NaN for other optimizers.
     """
     if training.optimizer != "sgd":
         return np.nan
@@ -67,7 +68,7 @@ def _norm_of_all(log: Log, family: str) -> Floats:
 
 
 def largest_update_ratios(log: Log) -> Floats:
-    """Return the largest change of a tensor in each step, as a fraction of its norm, ``[steps]``; NaN without one."""
+    """Return the largest change of a tensor relative to its norm in each step, ``[steps]``; NaN if not measured."""
     largest = np.full(len(log), np.nan)
     for _, ratios in log.columns_of(UPDATE_RATIO):
         largest = np.fmax(largest, np.where(np.isfinite(ratios), ratios, np.nan))

@@ -1,4 +1,4 @@
-"""What a log, or the telemetry of a run, cannot tell, and what would have to be known for it."""
+"""Questions that a log, or the telemetry of a run, leaves open, each with the data that would answer it."""
 
 from math import isnan
 
@@ -10,33 +10,39 @@ from gradclip.diagnosis.suggestions import are_clipped_already
 
 
 def unknown(evidence: Evidence) -> list[str]:
-    """Return what the log cannot tell, and what would have to be known for it."""
+    """Return the questions that a log leaves open, each with the data that would answer it."""
     log, training = evidence.log, evidence.training
     interval = float(np.median(np.diff(log[STEP]))) if len(log) > 1 else 1.0
     exceed_threshold = bool(np.any(evidence.finite_norms > training.threshold))
     is_clear = log.is_before_clipping or exceed_threshold or are_clipped_already(evidence)
     gaps = [
-        (interval > 1, f"whether norms between the logged steps spike: only every {interval:g}th step was logged"),
-        (not is_clear, "whether these norms are from before clipping: nothing shows it"),
-        (isnan(evidence.clip_fraction), "how much was clipped: needs the threshold, or norms after clipping"),
+        (interval > 1, f"whether norms spike between the logged steps: only one step in {interval:g} was logged"),
+        (not is_clear, "whether these norms were measured before clipping: the log does not show it"),
+        (isnan(evidence.clip_fraction), "how much was clipped: needs the threshold, or the norms after clipping"),
         (not training.optimizer, "whether the optimizer undoes the clipping: needs the name of the optimizer"),
         (
             not log.tensors(UPDATE_RATIO),
-            "how long steps are: needs updates and weights, as GradientMonitor has them",
+            "how long the steps are: needs the norms of updates and weights, which GradientMonitor records",
         ),
-        (not evidence.tensors, "which tensor the norm comes from: needs the norm of each, as grad_norm/<tensor>"),
-        (isnan(evidence.learning_rate), "which rate would do the same as clipping: needs the learning rate"),
+        (
+            not evidence.tensors,
+            "which tensor the norm comes from: needs the norm of each tensor, in columns grad_norm/<tensor>",
+        ),
+        (
+            isnan(evidence.learning_rate),
+            "which learning rate would have the same effect as clipping: needs the learning rate of the training",
+        ),
     ]
     return [what for is_missing, what in gaps if is_missing]
 
 
 def unknown_of_run(evidence: Evidence) -> list[str]:
-    """Return what the telemetry and the score of a run of our command cannot tell."""
+    """Return the questions that the telemetry and the score of a run of our command leave open."""
     training = evidence.training
     gaps = [
         (
             isnan(training.final_to_best_ratio) and training.outcome in ENDED_WELL,
-            "whether it overfits, or is unstable at its end: needs a score that is an error, or the accuracy",
+            "whether the run overfits or is unstable at its end: needs an error or the accuracy as its score",
         ),
         (isnan(evidence.target_max_abs) and "model" in training.fixed_groups, "whether the target should be scaled"),
     ]

@@ -1,4 +1,4 @@
-"""Build a network from the dotted path of its class and its settings."""
+"""Networks built from the dotted path of a class and its settings."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -18,11 +18,11 @@ OUR_SETTINGS = frozenset(name for network in (MLP, RNN, LSTM, GRU) for name in i
 def build_network(
     target: str, settings: Mapping[str, Any], example: Sequence[int], outputs: Sequence[int] = (1,)
 ) -> nn.Module:
-    """Build a network for data of the given shapes, and check that it fits them with a batch of zeros.
+    """Build a network for data of the given shapes, and check on a batch of zeros that it fits them.
 
-    A constructor that names ``in_features``, ``out_features`` or ``every_step`` gets them from the shapes: the last
-    dimensions, and whether there is an output at every time step. Settings of gradclip's own networks, which the config
-    may contain, are dropped where the constructor does not name them.
+    If the constructor has parameters ``in_features``, ``out_features`` or ``every_step``, they are derived from the
+    shapes: the last dimensions, and whether there is an output at every time step. Settings of gradclip's own networks,
+    which the config may contain, are dropped unless the constructor has a parameter of that name.
 
     Args:
         target: dotted path of the class.
@@ -31,8 +31,8 @@ def build_network(
         outputs: shape of the network's outputs for one example.
 
     Raises:
-        ModelError: the class is not found, is not a module, cannot be constructed or fails on a batch, its outputs have
-            another shape, or it has no trainable parameter.
+        ModelError: the class is not found, is not a module, cannot be constructed or fails on a batch; or its outputs
+            have the wrong shape, or it has no trainable parameter.
 
     Example:
         >>> build_network("torch.nn.Linear", {"widths": [25]}, example=(20,))
@@ -57,8 +57,8 @@ def _find_network(target: str) -> type[nn.Module]:
     kind = "a torch.nn.Module"
     found = find_class(target, "model._target_", kind)
     if lightning_package(found, "LightningModule"):
-        what = "a LightningModule, whose training_step a network does not use"
-        raise ModelError(f"model._target_: got {target!r}; it is {what}: give module._target_={target} instead")
+        what = "a LightningModule, whose training_step would not be used"
+        raise ModelError(f"model._target_: got {target!r}; it is {what}: set module._target_={target} instead")
     if not issubclass(found, nn.Module):
         raise ModelError(f"model._target_: got {target!r}; must be the dotted path of {kind}")
     return found
@@ -82,25 +82,25 @@ def _check_fits_data(network: nn.Module, target: str, example: tuple[int, ...], 
 
 
 def check_smallest_batch(network: nn.Module, target: str, example: Sequence[int], rows: int) -> None:
-    """Check that a network can train on the smallest batch: BatchNorm, for one, cannot on a single row.
+    """Check that a network can train on the smallest batch; BatchNorm, for example, cannot train on a single row.
 
-    Weights, statistics and random numbers are as before.
+    Weights, statistics and random states are restored.
 
     Args:
         network: a network that fits the data.
-        target: dotted path of its class, named in errors.
+        target: dotted path of its class, for messages.
         example: shape of one example's inputs.
-        rows: examples of the smallest batch.
+        rows: number of examples in the smallest batch.
 
     Raises:
-        ModelError: it fails in training mode.
+        ModelError: the network fails in training mode.
     """
     training, state = network.training, {name: value.clone() for name, value in network.state_dict().items()}
     try:
         with torch.no_grad(), torch.random.fork_rng():
             network.train()(torch.zeros(rows, *example))
     except Exception as error:  # a user's class may raise anything
-        size = f"a batch of {rows}, the last of an epoch; another trainer.batch_size may leave more"
+        size = f"a batch of {rows}, the last of an epoch; choose another trainer.batch_size"
         raise ModelError(f"model._target_: {target} cannot train on {size}: {first_line(error)}") from error
     network.load_state_dict(state)
     network.train(training)

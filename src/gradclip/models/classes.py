@@ -1,4 +1,4 @@
-"""Classes of the user: found by their dotted path, built with the arguments of their settings."""
+"""The user's own classes: found by their dotted path, and constructed from settings."""
 
 import inspect
 import os
@@ -14,35 +14,35 @@ LIGHTNING = ("pytorch_lightning", "lightning.pytorch")  # two packages with the 
 
 
 def find_class(target: str, setting: str, kind: str) -> type[Any]:
-    """Return the class at a dotted path, of an installed package or of a file in the current folder.
+    """Return the class at a dotted path, in an installed package or in a file of the current folder.
 
     Args:
         target: the dotted path.
-        setting: the setting that has it, named in errors.
-        kind: what it must be, in words, for an error.
+        setting: name of the setting, for messages.
+        kind: description of what the class must be, for messages.
 
     Raises:
-        ModelError: it is not found, or importing it fails.
+        ModelError: the class is not found, or importing it fails.
     """
     if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # behind all others, so that it replaces none
+        sys.path.append(os.getcwd())  # last, so that it shadows no other module
     try:
         found = pydoc.locate(target)
     except pydoc.ErrorDuringImport as error:
         raise ModelError(f"{setting}: got {target!r}; importing it fails: {error.value}") from error
     if not inspect.isclass(found):
-        where = "of an installed package or in the current folder"
+        where = "in an installed package or in the current folder"
         raise ModelError(f"{setting}: got {target!r}; must be the dotted path of {kind}, {where}")
     return found
 
 
 def construct(constructor: type[Any], arguments: Mapping[str, Any], group: str) -> Any:
-    """Call the constructor of a class with the settings of a group.
+    """Construct an object from the settings of a group.
 
     Args:
         constructor: the class.
-        arguments: by name.
-        group: the group of settings, such as ``module``, named in errors.
+        arguments: arguments of the constructor, by name.
+        group: the group of settings, such as ``module``, for messages.
 
     Raises:
         ModelError: an argument is missing or unknown, or the constructor fails.
@@ -56,7 +56,7 @@ def construct(constructor: type[Any], arguments: Mapping[str, Any], group: str) 
     required = (one.name for one in known.values() if one.default is one.empty and one.kind in NAMED)
     for argument in required:
         if argument not in arguments:
-            raise ModelError(f"{setting}: {name} needs the argument {argument!r}; give {group}.{argument}=...")
+            raise ModelError(f"{setting}: {name} needs the argument {argument!r}; set {group}.{argument}=...")
     try:
         return constructor(**arguments)
     except Exception as error:  # a user's class may raise anything
@@ -64,11 +64,11 @@ def construct(constructor: type[Any], arguments: Mapping[str, Any], group: str) 
 
 
 def lightning_package(kind: type[Any], base: str) -> str:
-    """Return the Lightning package whose type a class is derived from; empty where it is derived from neither.
+    """Return the Lightning package from which a class inherits ``base``; empty if it inherits from neither.
 
     Args:
         kind: the class.
-        base: name of Lightning's type.
+        base: name of the base class in Lightning.
 
     Example:
         >>> from gradclip.models.module import Regressor

@@ -25,9 +25,9 @@ INITIALIZATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class MLP(nn.Sequential):
-    """Linear layers with an activation after each but the last.
+    """Linear layers with an activation after each one except the last.
 
-    Biases start at zero, as in Keras; the initialization ``pytorch`` leaves weights and biases as torch draws them.
+    Biases start at zero, as in Keras. The initialization ``pytorch`` keeps torch's initial weights and biases.
 
     Args:
         in_features: number of inputs.

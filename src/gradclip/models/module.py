@@ -1,4 +1,4 @@
-"""LightningModules for supervised learning: loss, optimizer, and the score on each kind of examples."""
+"""LightningModules for supervised learning: loss, optimizer, and the score on each split."""
 
 import math
 from collections.abc import Sequence
@@ -15,19 +15,20 @@ from gradclip.scores import ACCURACY, MSE, Score, Split
 
 
 class SupervisedModule(LightningModule):
-    """Base of the LightningModules that fit a network to a target and compute a score once an epoch.
+    """Base class of the LightningModules that fit a network to a target and compute a score every epoch.
 
     Args:
         network: the network.
         loss: called with outputs and target, both in scaled units.
         score: the score; names the curves, such as ``mse/train`` and ``mse/test``.
         metric: computes the score.
-        optimizer: returns an optimizer of the parameters; None: SGD with learning rate 0.01 and momentum 0.9.
-        schedule: returns a learning-rate schedule for an optimizer and a number of steps; None: a constant rate.
-        splits: the kinds of examples that are scored, one for each loader of ``val_dataloader``: the data's.
+        optimizer: returns an optimizer for the parameters; by default SGD with learning rate 0.01 and momentum 0.9.
+        schedule: returns a learning-rate schedule for an optimizer and a number of steps; by default the rate is
+            constant.
+        splits: the splits to score, one for each loader of ``val_dataloader``.
 
     Attributes:
-        curves: the score after each epoch, of each kind of examples, by metric name.
+        curves: the score of each split after each epoch, by metric name.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class SupervisedModule(LightningModule):
         return self.loss(self(inputs), target)  # type: ignore[no-any-return]
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int, dataloader_idx: int = 0) -> None:
-        """Update the metric of one kind of examples with a batch; ``dataloader_idx`` is its place in ``splits``."""
+        """Update the metric of one split with a batch; ``dataloader_idx`` is its index in ``splits``."""
         inputs, target = batch
         metric = self.metrics[dataloader_idx]
         assert isinstance(metric, Metric)
@@ -68,8 +69,8 @@ class SupervisedModule(LightningModule):
 
         Args:
             metric: one of ``metrics``.
-            outputs: ``[rows, ...]``, of the network.
-            target: ``[rows, ...]``.
+            outputs: outputs of the network, ``[rows, ...]``.
+            target: the target, ``[rows, ...]``.
         """
         metric.update(outputs, target)
 
@@ -84,7 +85,7 @@ class SupervisedModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Append the scores to the curves and log them, with epochs counted from 1.
 
-        Loggers get finite values only: MLflow's pages do not show a chart whose last point is NaN.
+        Only finite values are logged: MLflow's pages do not show a chart whose last point is NaN.
         """
         latest = {}
         for key, metric in zip(self.curves, self.metrics, strict=True):
@@ -106,7 +107,7 @@ class SupervisedModule(LightningModule):
         self.curves = checkpoint["curves"]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return the optimizer of all trainable parameters, and its schedule, stepped at every optimizer step."""
+        """Return the optimizer for all trainable parameters, and its schedule, stepped at every optimizer step."""
         trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
         optimizer = self.optimizer_factory(trainable)
         if self.schedule_factory is None:
@@ -120,13 +121,14 @@ class Regressor(SupervisedModule):
     """Fit a network to a real-valued target; the score is the mean squared error.
 
     Args:
-        network: turns inputs ``[rows, ...]`` into predictions ``[rows, 1]`` in scaled units.
-        loss: called with predictions and target; None: the mean squared error.
-        optimizer: returns an optimizer of the parameters; None: SGD with learning rate 0.01 and momentum 0.9.
-        schedule: returns a learning-rate schedule for an optimizer and a number of steps; None: a constant rate.
-        target_scale: target units per unit of the scaled target; the logged mean squared errors are in target units,
-            squared.
-        splits: the kinds of examples that are scored, one for each loader of ``val_dataloader``: the data's.
+        network: maps inputs ``[rows, ...]`` to predictions ``[rows, 1]`` in scaled units.
+        loss: called with predictions and target; by default the mean squared error.
+        optimizer: returns an optimizer for the parameters; by default SGD with learning rate 0.01 and momentum 0.9.
+        schedule: returns a learning-rate schedule for an optimizer and a number of steps; by default the rate is
+            constant.
+        target_scale: target units per unit of the scaled target; mean squared errors are logged in squared target
+            units.
+        splits: the splits to score, one for each loader of ``val_dataloader``.
 
     Example:
         >>> Regressor(nn.Linear(3, 1))(torch.zeros(2, 3)).shape
@@ -146,7 +148,7 @@ class Regressor(SupervisedModule):
         self.target_scale = target_scale
 
     def compute_metric(self, metric: Metric) -> float:
-        """Return the mean squared error in target units, squared."""
+        """Return the mean squared error in squared target units."""
         return super().compute_metric(metric) * self.target_scale**2
 
     def score_per_example(self, outputs: Tensor, target: Tensor) -> Tensor:
@@ -158,11 +160,12 @@ class Classifier(SupervisedModule):
     """Fit a network to a target of classes; the score is the accuracy.
 
     Args:
-        network: turns inputs ``[rows, ...]`` into logits ``[rows, classes]``, or ``[rows, steps, classes]``.
-        loss: called with logits and class indices, ``[rows]`` or ``[rows, steps]``; None: cross-entropy.
-        optimizer: returns an optimizer of the parameters; None: SGD with learning rate 0.01 and momentum 0.9.
-        schedule: returns a learning-rate schedule for an optimizer and a number of steps; None: a constant rate.
-        splits: the kinds of examples that are scored, one for each loader of ``val_dataloader``: the data's.
+        network: maps inputs ``[rows, ...]`` to logits ``[rows, classes]`` or ``[rows, steps, classes]``.
+        loss: called with logits and class indices, ``[rows]`` or ``[rows, steps]``; by default cross-entropy.
+        optimizer: returns an optimizer for the parameters; by default SGD with learning rate 0.01 and momentum 0.9.
+        schedule: returns a learning-rate schedule for an optimizer and a number of steps; by default the rate is
+            constant.
+        splits: the splits to score, one for each loader of ``val_dataloader``.
 
     Example:
         >>> Classifier(nn.Linear(3, 4))(torch.zeros(2, 3)).shape
@@ -191,6 +194,6 @@ class Classifier(SupervisedModule):
         metric.update(self.score_per_example(outputs, target))
 
     def score_per_example(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """Return 1 where the class of the largest logit is right, else 0; NaN where a logit is not finite."""
+        """Return 1 where the largest logit is that of the correct class, else 0; NaN where a logit is not finite."""
         right = (outputs.argmax(dim=-1) == target).float()
         return torch.where(outputs.isfinite().all(dim=-1), right, torch.nan)

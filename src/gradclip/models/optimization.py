@@ -9,13 +9,13 @@ from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
-ScheduleFactory = Callable[[Optimizer, int], LRScheduler]  # of an optimizer and the total number of its steps
+ScheduleFactory = Callable[[Optimizer, int], LRScheduler]  # from an optimizer and its total number of steps
 
 
 class CrossEntropy(nn.CrossEntropyLoss):
     """Mean cross-entropy of logits ``[rows, ..., classes]`` and class indices ``[rows, ...]``.
 
-    torch's own loss has the classes in the second dimension; networks with an output at every time step have them last.
+    torch's own loss expects the classes in the second dimension; here they are last, as recurrent networks return them.
 
     Example:
         >>> import torch
@@ -37,16 +37,16 @@ LOSSES: dict[str, Callable[..., nn.Module]] = {
 
 
 class MuonAdamW(Optimizer):
-    """Muon for matrices, and AdamW for the other parameters, which Muon does not take, as one optimizer.
+    """One optimizer that applies Muon to matrices, and AdamW to other parameters, which Muon does not support.
 
     Muon's updates are scaled to the size of AdamW's (Liu et al. 2025, "Muon is scalable for LLM training"), so that
-    both have the same learning rate and weight decay. AdamW has torch's defaults otherwise. Needs torch 2.9.
+    both share the learning rate and the weight decay. Otherwise AdamW has torch's defaults. Requires torch 2.9.
 
     Args:
         parameters: the parameters, of any shape.
-        lr: the learning rate of both.
-        weight_decay: the decoupled weight decay of both.
-        **settings: of :class:`torch.optim.Muon`.
+        lr: learning rate of both optimizers.
+        weight_decay: decoupled weight decay of both optimizers.
+        **settings: further arguments of :class:`torch.optim.Muon`.
 
     Example:
         >>> optimizer = MuonAdamW(nn.Linear(3, 2).parameters(), lr=0.01, weight_decay=0.0)
@@ -67,13 +67,13 @@ class MuonAdamW(Optimizer):
         super().__init__([group for part in self._parts for group in part.param_groups], {})
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take a step of both; return the closure's loss."""
+        """Take a step of both optimizers, and return the closure's loss."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
         for part, group in zip(self._parts, self.param_groups, strict=True):
-            part.param_groups, part.state = [group], self.state  # load_state_dict makes new ones
+            part.param_groups, part.state = [group], self.state  # load_state_dict replaces them
             part.step()
         return loss
 
@@ -88,7 +88,7 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
 
 
 def build_loss(name: str, **settings: Any) -> nn.Module:
-    """Build a loss, a key of ``LOSSES``, with the arguments of its class.
+    """Build a loss by its key in ``LOSSES``, with the arguments of its class.
 
     Example:
         >>> build_loss("huber", delta=2.0)
@@ -98,7 +98,7 @@ def build_loss(name: str, **settings: Any) -> nn.Module:
 
 
 def optimizer_factory(name: str, **settings: Any) -> OptimizerFactory:
-    """Return a function that builds an optimizer, a key of ``OPTIMIZERS``, of given parameters.
+    """Return a function that builds an optimizer, by its key in ``OPTIMIZERS``, for given parameters.
 
     Example:
         >>> type(optimizer_factory("sgd", lr=0.01)(nn.Linear(2, 1).parameters())).__name__
@@ -118,9 +118,9 @@ def learning_rate_factors(steps: int, name: str, **settings: Any) -> list[float]
     """Return the factor on the learning rate at each optimizer step.
 
     Args:
-        steps: optimizer steps in total.
+        steps: total number of optimizer steps.
         name: ``constant`` or ``warmup_cosine``.
-        **settings: of the schedule.
+        **settings: arguments of the schedule.
 
     Example:
         >>> factors = learning_rate_factors(4, "warmup_cosine", warmup_fraction=0, final_fraction=0)
@@ -140,11 +140,11 @@ def learning_rate_factors(steps: int, name: str, **settings: Any) -> list[float]
 
 
 def warmup_cosine(optimizer: Optimizer, steps: int, warmup_fraction: float, final_fraction: float) -> LRScheduler:
-    """Return a schedule of linear warm-up and cosine decay, to be stepped at every optimizer step.
+    """Return a schedule with linear warm-up and cosine decay, to be stepped at every optimizer step.
 
     Args:
-        optimizer: the optimizer; its learning rate is the highest that is reached.
-        steps: optimizer steps in total.
+        optimizer: the optimizer; its learning rate is the highest of the schedule.
+        steps: total number of optimizer steps.
         warmup_fraction: fraction of the steps in the warm-up.
         final_fraction: learning rate after the last step, as a fraction of the highest.
     """

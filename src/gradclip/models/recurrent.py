@@ -1,4 +1,4 @@
-"""Recurrent networks: a recurrent layer of torch and a linear output layer."""
+"""Recurrent networks: torch's recurrent layers with a linear output layer."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-CONNECTIONS = 15  # recurrent weights of each unit that are not zero, under smart_tanh
-SPECTRAL_RADIUS = 0.95  # of the recurrent weights, under smart_tanh
+CONNECTIONS = 15  # nonzero recurrent weights of each unit under smart_tanh
+SPECTRAL_RADIUS = 0.95  # spectral radius of the recurrent weights under smart_tanh
 
 
 class Recurrent(nn.Module):
@@ -18,8 +18,8 @@ class Recurrent(nn.Module):
         recurrent: an ``nn.RNN``, ``nn.LSTM`` or ``nn.GRU`` with ``batch_first``.
         out_features: number of outputs.
         every_step: whether there is an output at every time step.
-        truncation: length in time steps of the windows of truncated backpropagation: the state is detached between
-            them; None: backpropagation through all time steps.
+        truncation: window length of truncated backpropagation, in time steps: the state is detached between windows;
+            None backpropagates through all time steps.
 
     Shape:
         input ``[sequences, steps, inputs]``, output ``[sequences, out_features]``, or
@@ -56,11 +56,11 @@ class RNN(Recurrent):
         layers: number of stacked recurrent layers.
         dropout: probability of dropout between the layers.
         nonlinearity: ``tanh`` or ``relu``.
-        initialization: a key of ``INITIALIZATIONS``, or ``pytorch``, which leaves the weights as torch draws them.
+        initialization: a key of ``INITIALIZATIONS``, or ``pytorch``, which keeps torch's initial weights.
         identity_scale: diagonal of the recurrent weights under ``identity``.
-        weight_deviation: standard deviation of normally drawn weights; None: that of the initialization.
+        weight_deviation: standard deviation of normally distributed weights; by default that of the initialization.
         every_step: whether there is an output at every time step.
-        truncation: length in time steps of the windows of truncated backpropagation; None: no truncation.
+        truncation: window length of truncated backpropagation, in time steps; None does not truncate.
 
     Example:
         >>> RNN(6, 4, initialization="basic_tanh")(torch.zeros(3, 20, 6)).shape
@@ -91,7 +91,7 @@ class RNN(Recurrent):
 
 
 class LSTM(Recurrent):
-    """A long short-term memory network (Hochreiter & Schmidhuber 1997), initialized as torch does.
+    """A long short-term memory network (Hochreiter & Schmidhuber 1997), with torch's initialization.
 
     Args:
         in_features: inputs at each time step.
@@ -100,7 +100,7 @@ class LSTM(Recurrent):
         layers: number of stacked recurrent layers.
         dropout: probability of dropout between the layers.
         every_step: whether there is an output at every time step.
-        truncation: length in time steps of the windows of truncated backpropagation; None: no truncation.
+        truncation: window length of truncated backpropagation, in time steps; None does not truncate.
 
     Example:
         >>> LSTM(2, 1, every_step=True)(torch.zeros(3, 20, 2)).shape
@@ -125,7 +125,7 @@ class LSTM(Recurrent):
 
 
 class GRU(LSTM):
-    """A network of gated recurrent units (Cho et al. 2014), initialized as torch does; arguments as of LSTM."""
+    """A network of gated recurrent units (Cho et al. 2014), with torch's initialization and the arguments of LSTM."""
 
     cell = nn.GRU
 
@@ -143,7 +143,7 @@ def normal(network: Recurrent, deviation: float) -> None:
 def smart_tanh(network: Recurrent, deviation: float = 0.01) -> None:
     """Draw weights as :func:`normal`, then make recurrent weights sparse with spectral radius 0.95.
 
-    15 recurrent weights of each unit are not zero.
+    Each unit keeps 15 nonzero recurrent weights.
 
     Source: Pascanu et al. 2013, after Sutskever et al. 2011.
     """

@@ -1,7 +1,7 @@
 """Recurrent layers unrolled over time, with a hook on every hidden state.
 
-torch runs a recurrent layer over all time steps in one call, which returns the states of its last layer only and allows
-no hook on the way. Here the same steps run one by one.
+torch runs a recurrent layer over all time steps in one call, which returns only the states of its last layer and allows
+no hooks in between. Here the same steps run one by one.
 """
 
 from collections.abc import Callable
@@ -14,20 +14,20 @@ from torch.nn import functional as F
 
 from gradclip.errors import ModelError
 
-Hook = Callable[[int, int, Tensor], object]  # of layer, time step and hidden state; may return another state
-State = tuple[Tensor, Tensor]  # hidden state and, of an LSTM, cell state; both [sequences, hidden]
+Hook = Callable[[int, int, Tensor], object]  # called with layer, time step and hidden state; may return another state
+State = tuple[Tensor, Tensor]  # hidden state and, for an LSTM, cell state; both [sequences, hidden]
 
 
 class Unrolling:
     """Call a hook with each hidden state of a recurrent layer, in every forward pass until :meth:`remove`.
 
-    The layer's outputs stay the same: those of an ``nn.RNN`` bitwise, the others up to rounding. A layer can have
+    The layer's outputs do not change: for an ``nn.RNN`` bitwise, for other layers up to rounding. A layer can have
     several hooks; the latest is called first.
 
     Args:
         recurrent: an ``nn.RNN``, ``nn.LSTM`` or ``nn.GRU`` that runs in one direction.
-        hook: called with layer number, time step and hidden state ``[sequences, hidden]``, in order of time; a tensor
-            that it returns replaces the state.
+        hook: called with layer number, time step and hidden state ``[sequences, hidden]``, in time order; if it returns
+            a tensor, that replaces the state.
 
     Raises:
         ModelError: the layer is bidirectional or has projections; in a forward pass, if the sequences are packed or
@@ -44,15 +44,15 @@ class Unrolling:
 
     def __init__(self, recurrent: nn.RNNBase, hook: Hook) -> None:
         if not can_unroll(recurrent):
-            what = "bidirectional" if recurrent.bidirectional else "with projections"
-            raise ModelError(f"model: got a recurrent layer {what}; its states can be visited in one direction only")
+            what = "is bidirectional" if recurrent.bidirectional else "has projections"
+            raise ModelError(f"model: got a recurrent layer that {what}; its hidden states cannot have hooks")
         self.recurrent, self.hook = recurrent, hook
         hooks = _hooks(recurrent)
-        hooks.insert(0, hook)  # a monitor, added for single steps, sees derivatives before a clipping hook changes them
+        hooks.insert(0, hook)  # a monitor, added later, must see derivatives before a clipping hook changes them
         recurrent.forward = partial(_forward, recurrent, hooks)
 
     def remove(self) -> None:
-        """Remove the hook; without any, the layer runs as torch's own again."""
+        """Remove the hook; the layer runs torch's own forward pass again after the last hook is removed."""
         hooks = _hooks(self.recurrent)
         hooks.remove(self.hook)
         if not hooks:
@@ -76,7 +76,7 @@ def _forward(
 ) -> tuple[Tensor, Tensor | tuple[Tensor, Tensor]]:
     """Run all layers over all time steps; replaces ``recurrent.forward``, whose arguments have these names."""
     if not isinstance(input, Tensor) or input.dim() != 3:
-        raise ModelError("model: got packed or single sequences; states can be visited in batches of equal length only")
+        raise ModelError("model: got packed or single sequences; hooks on hidden states need batches of equal length")
     layer_inputs = input.transpose(0, 1) if recurrent.batch_first else input
     last: list[State] = []
     for layer in range(recurrent.num_layers):

@@ -1,5 +1,5 @@
-"""One run: its components are built, it trains, its result is judged, saved and stored; a stopped run is resumed.
+"""One training run: build its components, train, judge and save the result; resume a stopped run.
 
-A :class:`~gradclip.training.job.Job` goes in, a :class:`~gradclip.training.result.Result` comes out. Read
-:func:`gradclip.training.pipeline.train` first, from top to bottom.
+Read :func:`gradclip.training.pipeline.train` first, from top to bottom: it takes a
+:class:`~gradclip.training.job.Job` and returns a :class:`~gradclip.training.result.Result`.
 """

@@ -1,4 +1,4 @@
-"""What a run leaves behind: files in its folder, and in the store its tags, parameters, config and data sets."""
+"""Artifacts of a run: files in its folder; tags, parameters, config and data sets in the store."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,12 +23,13 @@ from gradclip.training.result import Result
 
 
 def create_run(job: Job, lock: Path | None = None, spool: bool = False) -> TrackedRun:
-    """Create the run of a job in the store, or reopen the one that it resumes; returns before the store answers.
+    """Create the run of a job in the store, or reopen the run that it resumes; return before the store answers.
 
     Args:
         job: the job.
-        lock: held by the process for all of its runs; by default a lock in the folder of the job, until it ends.
-        spool: whether the creation is spooled where a store that was open fails.
+        lock: lock file that the process holds for all of its runs; by default a lock in the folder of the job, held
+            until the run ends.
+        spool: whether the creation is spooled if a store fails after it was opened.
     """
     tags = {} if job.resumed else {keys.COMMAND: job.command}
     store = Store.of(job.config.tracking)
@@ -39,7 +40,8 @@ def _tags(config: TrainConfig) -> dict[str, str]:
     tags = {keys.CLIP: config.clip.label, keys.SEED: str(config.seed), keys.DATA: data_name(config)}
     if config.loss is not None:
         loss = config.loss.model_dump()
-        reduction = "mean" if loss["name"] == "auto" else str(build_loss(**loss).reduction)  # of both that auto chooses
+        # Both losses that auto chooses from take the mean.
+        reduction = "mean" if loss["name"] == "auto" else str(build_loss(**loss).reduction)
         tags[keys.LOSS_REDUCTION] = reduction
     digest = data_digest(config)
     return tags | {keys.CONFIG_HASH: fingerprint(config)} | ({keys.DATA_DIGEST: digest} if digest else {})
@@ -50,8 +52,8 @@ def describe_run(run: TrackedRun, job: Job, datasets: Sequence[DatasetDescriptio
 
     Args:
         run: the run.
-        job: whose run it is.
-        datasets: the data sets that it reads.
+        job: the job of the run.
+        datasets: descriptions of the data sets.
     """
     run.write_text(job.config_text, keys.CONFIG_FILE)
     run.write_parameters(flatten(job.config))
@@ -59,7 +61,7 @@ def describe_run(run: TrackedRun, job: Job, datasets: Sequence[DatasetDescriptio
 
 
 def datasets_of(data: TrainingData) -> list[Dataset]:
-    """The examples of each kind; of a data module of the user's only its name is known."""
+    """Return the examples of each split as data sets; for the user's own data module, only its name is known."""
     target = "" if isinstance(data, OwnData) else data.schema.target
     return [
         Dataset(f"{data.name} ({CONTEXTS[split]})", data.source, target, CONTEXTS[split], frame)
@@ -68,7 +70,7 @@ def datasets_of(data: TrainingData) -> list[Dataset]:
 
 
 def write_result(job: Job, result: Result) -> None:
-    """Write config, explosion report and telemetry into the folder of a job, which is created if need be."""
+    """Write config, explosion report and telemetry into the folder of a job, which is created if necessary."""
     job.folder.mkdir(parents=True, exist_ok=True)
     (job.folder / keys.CONFIG_FILE).write_text(job.config_text)
     if result.explosion is not None:
@@ -77,26 +79,26 @@ def write_result(job: Job, result: Result) -> None:
 
 
 def _write_report(folder: Path, explosion: Explosion) -> None:
-    """For people and for programs."""
+    """Write the explosion report as text, and as JSON for programs."""
     (folder / keys.EXPLOSION_TEXT).parent.mkdir(parents=True, exist_ok=True)
     (folder / keys.EXPLOSION_TEXT).write_text(f"{explosion}\n")
     (folder / keys.EXPLOSION_JSON).write_text(explosion.to_json())
 
 
 def write_weights(folder: Path, module: nn.Module) -> None:
-    """Write the weights of a module into the folder of its run, for ``load_state_dict``."""
+    """Write a module's state dictionary into the folder of its run."""
     (folder / keys.WEIGHTS_FILE).parent.mkdir(parents=True, exist_ok=True)
     state = {name: value.cpu() if isinstance(value, Tensor) else value for name, value in module.state_dict().items()}
     torch.save(state, folder / keys.WEIGHTS_FILE)
 
 
 def write_telemetry(folder: Path, result: Result) -> None:
-    """Write every step's norms, of every parameter, to a Parquet file; those of hidden states to another."""
+    """Write the gradient record to a Parquet file, and the norms at hidden states to another."""
     (folder / keys.TELEMETRY_FILE).parent.mkdir(parents=True, exist_ok=True)
     steps = pyarrow.table(result.record.to_columns())
     floats = [field.name for field in steps.schema if pyarrow.types.is_floating(field.type)]
-    # Hardly a number comes twice. With the first bytes of all numbers side by side a file is smaller, and sooner made.
-    encoded = pyarrow.BufferOutputStream()  # written at once: a file would be written in some parts for each column
+    # Values rarely repeat, so no dictionary is used; splitting values by byte makes a smaller file in less time.
+    encoded = pyarrow.BufferOutputStream()  # for a single write to disk; otherwise each column takes several
     parquet.write_table(steps, encoded, use_dictionary=False, use_byte_stream_split=floats)
     (folder / keys.TELEMETRY_FILE).write_bytes(encoded.getvalue())
     if hidden := result.hidden:

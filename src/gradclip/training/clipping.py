@@ -1,4 +1,4 @@
-"""Who clips: Lightning's Trainer, the callback that clips gradients, or the one that clips during backward."""
+"""The choice of what clips: Lightning's Trainer, the callback ClipGradients, or ClipActivations during backward."""
 
 from typing import Any
 
@@ -9,12 +9,12 @@ from gradclip.config.schema import TrainConfig
 
 
 def lightning_clipping(config: TrainConfig) -> dict[str, Any]:
-    """The Trainer's own arguments."""
+    """Return the Trainer's own clipping arguments."""
     return {"gradient_clip_val": config.clip.value, "gradient_clip_algorithm": config.clip.name}
 
 
 def lightning_can_clip(config: TrainConfig) -> bool:
-    """Whether the clipping is Lightning's: the L2 norm or ±value, of all parameters, at a fixed threshold."""
+    """Return whether Lightning supports the clipping: all parameters, L2 norm or ±value, a constant threshold."""
     plain = (
         {"name": "norm", "order": 2.0, "parameters": "*"},
         {"name": "value", "lower": None, "parameters": "*"},
@@ -23,7 +23,7 @@ def lightning_can_clip(config: TrainConfig) -> bool:
 
 
 def clipping_callbacks(config: TrainConfig) -> list[ClipGradients | ClipActivations]:
-    """The callback that clips where Lightning does not; it comes after the monitor."""
+    """Return the callback that clips if Lightning does not; it must come after the monitor."""
     if config.clip.name == "none":
         return []
     if config.clip.name in BACKWARD_METHODS:
@@ -32,7 +32,7 @@ def clipping_callbacks(config: TrainConfig) -> list[ClipGradients | ClipActivati
 
 
 def clipper_settings(config: TrainConfig) -> dict[str, Any]:
-    """The arguments of :func:`gradclip.clipping.build.make_clipper`."""
+    """Return the arguments of :func:`gradclip.clipping.build.make_clipper`."""
     if config.clip.name == "none":
         return {"name": "none"}
     threshold = config.threshold.model_dump(exclude={"name"})

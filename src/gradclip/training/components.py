@@ -1,4 +1,4 @@
-"""Seed, then build the components of a training run. Read :func:`build_components` from top to bottom."""
+"""The components of a training run. Read :func:`build_components` from top to bottom."""
 
 import logging
 import warnings
@@ -44,12 +44,12 @@ from gradclip.training.own import (
 from gradclip.training.own_data import OwnData
 
 GREETING = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric")
-warnings.filterwarnings("ignore", ".*does not have many workers.*")  # the rows are in memory: none are needed
-warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")  # Lightning's own use of torch
+warnings.filterwarnings("ignore", ".*does not have many workers.*")  # the rows are in memory: no workers are needed
+warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")  # caused by Lightning's own use of torch
 warnings.filterwarnings("ignore", ".*sync_dist=True.*")  # each process evaluates all rows: nothing to average
-warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")  # the monitor logs every step by itself
+warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")  # the monitor itself logs every step
 
-NEVER = 10**9  # epochs without progress before training ends
+NEVER = 10**9  # patience of early stopping, in epochs: only the threshold stops training
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,14 @@ class Components:
     """The components of a training run.
 
     Attributes:
-        data: what is known of the data.
-        data_module: what the Trainer gets of them.
-        module: a module of ours, or of the user's.
-        scores: keeps what a module of the user's logs; None: one of ours has its own curves.
-        monitor: records the gradients.
-        hidden: records gradients at hidden states.
-        trainer: of the Lightning package that the module is from.
-        description: the arguments of build_network that rebuild the network; None for a module of the user's.
+        data: the data, with shapes and units.
+        data_module: the data module that the Trainer gets.
+        module: one of our modules, or the user's own.
+        scores: callback that keeps the metrics of a user's own module; None for our modules, which keep their curves.
+        monitor: callback that records the gradients.
+        hidden: callback that records the gradients at hidden states.
+        trainer: the Trainer, from the module's Lightning package.
+        description: arguments of build_network that rebuild the network; None for a user's own module.
     """
 
     data: TrainingData
@@ -78,12 +78,12 @@ class Components:
 
     @property
     def score_scale(self) -> ScoreScale:
-        """The score that the run is judged by."""
+        """The score by which the run is judged."""
         return self.data.score_scale if self.scores is None else self.scores.score_scale
 
     @property
     def curves(self) -> Curves:
-        """The score on each kind of examples."""
+        """The score of each split, by epoch."""
         if self.scores is not None:
             return self.scores.curves
         assert isinstance(self.module, SupervisedModule)
@@ -91,21 +91,21 @@ class Components:
 
 
 def _silence_greetings() -> None:
-    """Keep libraries from greeting: they set their own level when they are imported, with the user's module say."""
+    """Silence the libraries' greetings; called late, since importing a library resets its level."""
     for library in GREETING:
         logging.getLogger(library).setLevel(logging.ERROR)
 
 
 def build_components(config: TrainConfig, folder: Path, is_main: bool = True) -> Components:
-    """Make data, network, callbacks and trainer.
+    """Seed the random number generators, and build data, network, callbacks and trainer.
 
     Args:
         config: all settings.
-        folder: where Lightning may write.
-        is_main: whether this process shows its progress; of several that train together only the first does.
+        folder: folder where Lightning may write.
+        is_main: whether this process shows its progress; in distributed training, only the first does.
 
     Raises:
-        GradclipError: they do not go together, or this machine does not have what they ask for.
+        GradclipError: the settings do not fit together, or this machine lacks what they require.
     """
     seed_everything(config.seed, verbose=False)
     if config.trainer.threads is not None:
@@ -116,7 +116,7 @@ def build_components(config: TrainConfig, folder: Path, is_main: bool = True) ->
     _silence_greetings()
     monitor = GradientMonitor(steps_after_divergence=config.trainer.steps_after_divergence)
     hidden = HiddenStateMonitor()
-    by_lightning = lightning_can_clip(config) and module.automatic_optimization  # it leaves manual steps alone
+    by_lightning = lightning_can_clip(config) and module.automatic_optimization  # Lightning never clips manual steps
     clipping = [] if by_lightning else clipping_callbacks(config)
     for callback in clipping:
         callback.check(module)
@@ -134,14 +134,14 @@ def build_components(config: TrainConfig, folder: Path, is_main: bool = True) ->
     scores = None
     if config.module:
         scores = as_checkpoint(LoggedScores, package)(config.metric, config.metric_mode or "min")
-        callbacks_of(trainer).append(scores)  # behind the user's callbacks, whose metrics it keeps too
+        callbacks_of(trainer).append(scores)  # after the user's callbacks, whose metrics it also keeps
     data_module = build_data_module(data, module, package)
     (data.own if isinstance(data, OwnData) else data).trainer = trainer
     return Components(data, data_module, module, scores, monitor, hidden, trainer, description)
 
 
 def describe_network(config: TrainConfig, data: TrainingData) -> dict[str, Any]:
-    """The arguments of :func:`gradclip.models.build.build_network`."""
+    """Return the arguments of :func:`gradclip.models.build.build_network`."""
     model = config.parts.model
     return {
         "target": model.target,
@@ -152,14 +152,14 @@ def describe_network(config: TrainConfig, data: TrainingData) -> dict[str, Any]:
 
 
 def make_module(config: TrainConfig, data: TrainingData) -> tuple[LightningModule, dict[str, Any] | None]:
-    """Build the module of the user's, or one of ours; returns it, and how to build its network again.
+    """Build the user's own module or one of ours; return it with the arguments that rebuild its network.
 
     Args:
-        config: of the run.
-        data: that it trains on.
+        config: settings of the run.
+        data: the data to train on.
 
     Raises:
-        ModelError: it cannot be built, or does not fit the data.
+        ModelError: the module cannot be built, or does not fit the data.
     """
     if config.module is not None:
         return build_own_module(config.module), None
@@ -171,12 +171,12 @@ def make_module(config: TrainConfig, data: TrainingData) -> tuple[LightningModul
 
 
 def build_module(config: TrainConfig, network: nn.Module, data: TrainingData) -> SupervisedModule:
-    """Put network, loss and optimizer together.
+    """Build the LightningModule from network, loss, optimizer and schedule.
 
     Args:
-        config: chooses loss, optimizer and schedule.
+        config: settings of loss, optimizer and schedule.
         network: the network.
-        data: decides whether it is a regressor or a classifier.
+        data: the data, which determine whether the module is a regressor or a classifier.
     """
     parts: dict[str, Any] = {
         "loss": _loss(config.parts.loss, data),
@@ -190,10 +190,10 @@ def build_module(config: TrainConfig, network: nn.Module, data: TrainingData) ->
 
 
 def _loss(chosen: LossSettings, data: TrainingData) -> nn.Module:
-    """The loss that is chosen, or that suits the target of a table, which is known once it is read.
+    """Build the chosen loss, or the loss that fits the target for ``auto``.
 
     Raises:
-        ModelError: it is for the other kind of target.
+        ModelError: the loss is for the other kind of target.
     """
     fitting, others = ("cross_entropy", "") if data.schema.is_classification else ("mse", ", mae or huber")
     settings = chosen.model_dump()
@@ -215,19 +215,20 @@ def build_trainer(
     package: ModuleType = pytorch_lightning,
     clipping: Mapping[str, Any] = MappingProxyType({}),
 ) -> Trainer:
-    """Make the Trainer.
+    """Build the Trainer.
 
     Args:
-        config: of the run.
-        folder: where Lightning may write.
+        config: settings of the run.
+        folder: folder where Lightning may write.
         is_main: whether this is the first process, which shows progress.
         shown: names of the metrics that the progress bar shows.
-        callbacks: in the order in which they act.
-        package: the Lightning package whose Trainer it is.
-        clipping: the Trainer's own, as :func:`~gradclip.training.clipping.lightning_clipping` returns it; else none.
+        callbacks: the callbacks, in the order in which they act.
+        package: the Lightning package of the Trainer.
+        clipping: the Trainer's own clipping arguments, from
+            :func:`~gradclip.training.clipping.lightning_clipping`; by default the Trainer does not clip.
 
     Raises:
-        TrainerError: this machine does not have what the trainer asks for.
+        TrainerError: this machine lacks what the Trainer requires.
     """
     ours = {"threads", "batch_size", "steps_after_divergence", "stop_when_solved", "progress_bar"}
     settings = config.trainer.model_dump(exclude=ours)
@@ -244,13 +245,13 @@ def build_trainer(
             enable_model_summary=False,
             enable_progress_bar=False,  # ours is one of the callbacks
             num_sanity_val_steps=0,
-            use_distributed_sampler=isinstance(config.data, OwnDataSettings),  # our own batches are shared out already
+            use_distributed_sampler=isinstance(config.data, OwnDataSettings),  # our own loaders distribute batches
         )
     return trainer
 
 
 def choose_device(config: TrainConfig) -> torch.device:
-    """The device that an ordinary run trains on.
+    """Return the device on which the Trainer would train.
 
     Raises:
         TrainerError: this machine does not have it.
@@ -264,7 +265,7 @@ def choose_device(config: TrainConfig) -> torch.device:
 
 
 def stopping_callbacks(config: TrainConfig, data: TrainingData) -> list[EarlyStopping]:
-    """The callback that ends training once the problem is solved, where that is asked for."""
+    """Return the callback that ends training once the problem is solved, if ``trainer.stop_when_solved`` is set."""
     score_scale = data.score_scale
     if not config.trainer.stop_when_solved:
         return []

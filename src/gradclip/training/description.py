@@ -1,4 +1,4 @@
-"""The description of a run on its page in MLflow: how it ended, what clipping did, what to try."""
+"""The description of a run on its MLflow page: its outcome, the effect of clipping, what to try."""
 
 from gradclip import keys
 from gradclip.config.identity import data_digest, data_identity
@@ -8,15 +8,15 @@ from gradclip.formatting import format_number, format_scores, markdown_cell
 from gradclip.tracking.views import order_tag
 from gradclip.training.result import Result
 
-LINE_BREAK = "  \n"  # of Markdown
+LINE_BREAK = "  \n"  # in Markdown
 
 
 def end_tags(config: TrainConfig, result: Result) -> dict[str, str]:
-    """The tags of a run that has ended: its outcome, its description, and its place in the view.
+    """Return the tags of a run that has ended: its outcome, its description, and its position in the view.
 
     Args:
-        config: its settings.
-        result: of its training.
+        config: settings of the run.
+        result: result of the training.
     """
     summary = result.summary
     data = data_identity(flatten(config), data_digest(config)) | {"score": summary.score.name}
@@ -25,11 +25,11 @@ def end_tags(config: TrainConfig, result: Result) -> dict[str, str]:
 
 
 def describe(config: TrainConfig, result: Result) -> str:
-    """Describe a run in Markdown, a line each: its outcome, its clipping and, if it diverged, what to try.
+    """Describe a run in Markdown, one line each for its outcome, its clipping and, if it exploded, what to try.
 
     Args:
-        config: its settings.
-        result: of its training.
+        config: settings of the run.
+        result: result of the training.
     """
     return LINE_BREAK.join(filter(None, (_outcome(result), _clipping(config, result), _what_to_try(result))))
 
@@ -45,7 +45,7 @@ def _outcome(result: Result) -> str:
 def _clipping(config: TrainConfig, result: Result) -> str:
     summary = result.summary
     median, _, _, largest = summary.norm_percentiles
-    norms = f"Gradient norm before it: median {format_number(median)}, largest {format_number(largest)}."
+    norms = f"Gradient norm before clipping: median {format_number(median)}, largest {format_number(largest)}."
     if config.clip.name == "none":
         return f"No clipping. {norms}"
     return f"Clipping: {markdown_cell(config.clip.label)}, changed {summary.clip_fraction:.0%} of the steps. {norms}"

@@ -1,4 +1,4 @@
-"""The examples of a run: from the settings of its data to what the Trainer gets of them."""
+"""The data of a run: from settings to the data module that the Trainer gets."""
 
 from types import ModuleType
 from typing import Any
@@ -18,11 +18,11 @@ from gradclip.models.module import SupervisedModule
 from gradclip.training.own import as_data_module, build_own_data_module
 from gradclip.training.own_data import OwnData
 
-TEST_DECIDES = "the test examples decide when training ends, so that their score looks better than it is"
+TEST_DECIDES = "the test examples decide when training ends, so their score looks better than it is"
 
 
 def build_data(config: TrainConfig) -> TrainingData:
-    """Make or read the examples and put them into batches; says so where test examples are to end the training."""
+    """Generate or read the examples and batch them; add a note if test examples decide when training ends."""
     data = _read_data(config)
     if _monitors_test(config, data):
         data.notes += (TEST_DECIDES,)
@@ -30,7 +30,7 @@ def build_data(config: TrainConfig) -> TrainingData:
 
 
 def _monitors_test(config: TrainConfig, data: TrainingData) -> bool:
-    """Whether test examples end the training; of a data module of the user's it is not known which are for the test."""
+    """Return whether test examples decide when training ends; false if they are not known: a user's data module."""
     if isinstance(data, OwnData):
         return False
     monitored = {one.arguments.get("monitor") for one in config.callbacks.values()}
@@ -57,11 +57,11 @@ def _read_data(config: TrainConfig) -> TrainingData:
 
 
 def build_data_module(data: TrainingData, module: LightningModule, package: ModuleType) -> LightningDataModule:
-    """Make what the Trainer gets of the data.
+    """Return the data module that the Trainer gets.
 
     Args:
         data: the data.
-        module: one of ours is scored on examples of each kind; the user's is validated on those that choose.
+        module: the module; one of ours is scored on every split, a user's own is validated on the choosing split.
         package: the Lightning package of the Trainer.
     """
     is_ours = isinstance(module, SupervisedModule)
@@ -73,7 +73,7 @@ def build_data_module(data: TrainingData, module: LightningModule, package: Modu
 
 
 def smallest_batch(data: TrainingData, processes: int) -> int:
-    """The examples that each process has in an epoch's last batch; 0 where they are as many as ever, or not known."""
+    """Return the number of examples per process in an epoch's last batch; 0 if it is full, or its size not known."""
     sampler = None if isinstance(data, OwnData) else data.train_dataloader().sampler
     if not isinstance(sampler, ShuffledBatchSampler):
         return 0

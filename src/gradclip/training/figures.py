@@ -1,4 +1,4 @@
-"""Which figures a run gets, and what each is drawn from."""
+"""The figures of a run, and the data that each is drawn from."""
 
 from collections.abc import Callable
 from functools import partial
@@ -22,17 +22,17 @@ from gradclip.training.predictions import count_confusions, predict_test_example
 from gradclip.training.result import Result
 
 Figures = dict[str, Callable[[Figure], None]]
-SCORE_LABELS = {"mse": "mean squared error (target unit²)", "accuracy": "accuracy (share of right predictions)"}
-MIN_EPOCHS = 2  # with a finite score; of a run that diverged before, the losses by step are shown
+SCORE_LABELS = {"mse": "mean squared error (target unit²)", "accuracy": "accuracy (fraction of correct predictions)"}
+MIN_EPOCHS = 2  # if fewer have a finite score, a diverged run shows the loss by step
 
 
 def draw_figures(folder: Path, config: TrainConfig, result: Result) -> None:
     """Draw the target, the learning curve, the gradients and the predictions.
 
     Args:
-        folder: where they are written.
-        config: of the run.
-        result: of its training.
+        folder: folder for the figures.
+        config: settings of the run.
+        result: result of the training.
     """
     label = config.clip.label
     figures = data_figures(result.data) | gradient_figures(config, result) | hidden_figures(result, label)
@@ -42,11 +42,11 @@ def draw_figures(folder: Path, config: TrainConfig, result: Result) -> None:
 
 
 def learning_curve(label: str, result: Result) -> Callable[[Figure], None]:
-    """Return the score by epoch; of a run that diverged before there was any, the loss by step.
+    """Return a plot of the score by epoch, or of the loss by step if the run diverged too early for that.
 
     Args:
-        label: of the clipping.
-        result: of the training.
+        label: label of the clipping.
+        result: result of the training.
     """
     summary, curves = result.summary, result.curves
     where, title = summary.divergence, f"Learning curve, clip {label}"
@@ -65,7 +65,7 @@ def learning_curve(label: str, result: Result) -> Callable[[Figure], None]:
 
 
 def gradient_figures(config: TrainConfig, result: Result) -> Figures:
-    """Return what every training shows: its gradients and its updates; the coefficient only where something clips."""
+    """Return the figures of gradients and updates; the clipping coefficient only if clipping changed a norm."""
     record, summary, clip = result.record, result.summary, config.clip
     clipped = "" if clip.name == "none" else f", {summary.clip_fraction:.0%} of the steps clipped"
     figures: Figures = {
@@ -103,11 +103,11 @@ def gradient_figures(config: TrainConfig, result: Result) -> Figures:
 
 
 def prediction_figures(label: str, result: Result) -> Figures:
-    """Return the predictions for test examples beside the truth; none of a run that diverged, or of a user's class.
+    """Return the figure of predictions for test examples; none if the run diverged or the user's own classes trained.
 
     Args:
-        label: of the clipping.
-        result: of the training.
+        label: label of the clipping.
+        result: result of the training.
     """
     if result.summary.divergence is not None or result.description is None or isinstance(result.data, OwnData):
         return {}
@@ -126,7 +126,7 @@ def prediction_figures(label: str, result: Result) -> Figures:
 
 
 def data_figures(data: TrainingData) -> Figures:
-    """Return what there is to see of the data before training: the target, where it has a unit of its own."""
+    """Return the figure of the target in its own unit; none for classes, generated tasks and user's data modules."""
     if isinstance(data, SequenceData | OwnData) or data.schema.is_classification:
         return {}
     target = data.schema.target
@@ -135,7 +135,7 @@ def data_figures(data: TrainingData) -> Figures:
 
 
 def hidden_figures(result: Result, label: str) -> Figures:
-    """Return how gradients fared on their way back through time, one figure for each recurrent layer."""
+    """Return the figures of gradients propagated back through time, one for each recurrent layer."""
     record = result.hidden
     if record is None:
         return {}

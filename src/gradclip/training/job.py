@@ -9,21 +9,21 @@ from gradclip.config.schema import TrainConfig
 from gradclip.config.serialization import to_yaml
 from gradclip.tracking.records import CHECKPOINT_FILE, Parent, StoppedRun
 
-STOP_FILE = "stop"  # in the folder of a multirun that is to stop: the number of the signal
+STOP_FILE = "stop"  # in the folder of a multirun, with the number of the signal that stops it
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training to run: its settings, and where it belongs.
+    """A training to run: its settings, its folder and its place in a multirun.
 
     Attributes:
         config: all settings.
-        overrides: as typed, without Hydra's own.
-        folder: for the run's files.
-        number: of the job in its multirun, from 0.
+        overrides: the overrides as typed, without Hydra's own.
+        folder: folder for the run's files.
+        number: index of the job in its multirun, counted from 0.
         parent: the parent run of its multirun; None for a single run.
-        resumed: the run that it resumes; None begins one.
-        is_main: whether this process tracks and draws; of several that train together only the first does.
+        resumed: the run that the job resumes; None starts a new run.
+        is_main: whether this process tracks and draws; in distributed training, only the first does.
     """
 
     config: TrainConfig
@@ -41,7 +41,7 @@ class Job:
 
     @cached_property
     def config_text(self) -> str:
-        """The settings as they are stored with the run, made once for the store and the folder."""
+        """The settings as stored with the run, as YAML."""
         return to_yaml(self.config)
 
     @property
@@ -51,11 +51,11 @@ class Job:
 
     @property
     def stop_file(self) -> Path | None:
-        """The file that holds a signal's number once the multirun is to stop; None for a single run."""
+        """The file that requests the multirun to stop; None for a single run."""
         return Path(self.parent.folder, STOP_FILE) if self.parent else None
 
     @property
     def checkpoint(self) -> Path | None:
-        """The checkpoint that a resumed run goes on from; None where it begins again."""
+        """The checkpoint from which a resumed run continues; None if it starts from the beginning."""
         path = self.folder / CHECKPOINT_FILE
         return path if self.resumed is not None and path.exists() else None

@@ -1,4 +1,4 @@
-"""What Lightning itself refuses, as a user's error in one line."""
+"""Errors of Lightning itself, reported in one line."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,16 +6,16 @@ from traceback import walk_tb
 
 from gradclip.errors import TrainerError, first_line
 
-REFUSAL = "MisconfigurationException"  # of either Lightning package
+REFUSAL = "MisconfigurationException"  # in either Lightning package
 CALLBACKS = ("pytorch_lightning.callbacks.", "lightning.pytorch.callbacks.")
 
 
 @contextmanager
 def lightning_errors(setting: str) -> Iterator[None]:
-    """Report what Lightning cannot do as it is set, or what one of its callbacks lacks.
+    """Convert a misconfiguration error of Lightning, and any error in one of its callbacks, to a TrainerError.
 
     Args:
-        setting: named in the error.
+        setting: beginning of the message: the setting and its value.
 
     Raises:
         TrainerError: in place of Lightning's error.

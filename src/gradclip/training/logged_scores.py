@@ -1,4 +1,4 @@
-"""What a module of the user's logs once an epoch: its curves, and which of them is the score."""
+"""The metrics that a user's own module logs every epoch: their curves, and the choice of the score."""
 
 import math
 import re
@@ -23,24 +23,24 @@ VALIDATION_LOSS = re.compile(r"val(id|idation)?[/_.-]?loss", re.IGNORECASE)
 
 
 class LoggedScores(Checkpoint):
-    """Keep what a module logs, once an epoch, beside the mean loss of its training batches.
+    """Keep the metrics that a module logged by the end of each epoch, and the mean loss of its training batches.
 
-    Being a ``Checkpoint``, it comes after the module's own ``on_train_epoch_end``. What is logged at the end of an
-    epoch is stored by epoch, as the scores of our own modules are.
+    As a ``Checkpoint``, it runs after the module's own ``on_train_epoch_end``. Metrics that are logged at the end of an
+    epoch are stored by epoch, like the scores of our own modules.
 
     Args:
-        metric: name of the metric that is the score; None: the loss of validation, else the only metric, else the mean
-            loss of the training batches where nothing is logged.
-        mode: which of its values are better.
+        metric: name of the metric that is the score; by default the validation loss, or else the only metric, or else
+            the mean loss of the training batches if nothing is logged.
+        mode: whether lower or higher values are better.
 
     Raises:
-        ConfigError: at the end of the first epoch, if no such metric was logged, or several and none is named.
+        ConfigError: at the end of the first epoch, if the metric was not logged, or several were and none is named.
     """
 
     def __init__(self, metric: str | None, mode: Literal["min", "max"]) -> None:
         self.metric, self.mode = metric and metric_name(metric), mode
         self.score = keys.LOSS_TRAIN
-        self.epochs: list[dict[str, float]] = []  # each with the metrics, and the mean loss
+        self.epochs: list[dict[str, float]] = []  # metrics and mean loss of each epoch
         self._loss: Tensor | None = None  # sum over the batches of the epoch
         self._batches = 0
 
@@ -51,12 +51,12 @@ class LoggedScores(Checkpoint):
 
     @property
     def curves(self) -> Curves:
-        """The mean loss of the training batches and the score; NaN where it was not logged."""
+        """The mean loss of the training batches, and the score; NaN in epochs that did not log it."""
         names: dict[Split, str] = {"train": keys.LOSS_TRAIN, "test": self.score}
         return {split: [epoch.get(name, math.nan) for epoch in self.epochs] for split, name in names.items()}
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Have what is logged by training steps stored by step again."""
+        """Let loggers store metrics by step, as training steps log them."""
         _set_epoch(trainer, None)
 
     def on_train_batch_end(
@@ -64,23 +64,23 @@ class LoggedScores(Checkpoint):
     ) -> None:
         """Add the loss of a batch."""
         if (loss := returned_loss(outputs)) is not None:
-            loss = loss.float().mean() * trainer.accumulate_grad_batches  # by which Lightning has divided it
+            loss = loss.float().mean() * trainer.accumulate_grad_batches  # Lightning has divided the loss by it
             self._loss = loss if self._loss is None else self._loss + loss
             self._batches += 1
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Have what is logged by validation stored by epoch."""
+        """Let loggers store validation metrics by epoch."""
         _set_epoch(trainer, trainer.current_epoch + 1)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Have what is logged by training steps stored by step again."""
+        """Let loggers store metrics by step again."""
         _set_epoch(trainer, None)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the metrics of the epoch, and look whether the score is among them."""
+        """Keep the metrics of the epoch; in the first epoch, choose the score among them."""
         epoch = {metric_name(name): float(value) for name, value in trainer.callback_metrics.items()}
         if not self.epochs:
-            has_stopped = trainer.should_stop  # one that diverged may not have logged it: then the loss is the score
+            has_stopped = trainer.should_stop  # a diverged run may not have logged the score: the loss then replaces it
             with suppress(ConfigError) if has_stopped else nullcontext():
                 self.score = choose_score(self.metric, epoch)
         epoch[keys.LOSS_TRAIN] = self._mean_loss(trainer)
@@ -90,15 +90,15 @@ class LoggedScores(Checkpoint):
         _set_epoch(trainer, trainer.current_epoch + 1)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave the loggers alone."""
+        """Reset the loggers, which then store metrics by step."""
         _set_epoch(trainer, None)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the metrics of all epochs and the losses of the present one."""
+        """Return the metrics of all epochs and the sum of losses in the current epoch."""
         return {"score": self.score, "epochs": self.epochs, "loss": self._loss, "batches": self._batches}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore them."""
+        """Restore the metrics and the sum of losses."""
         self.score, self.epochs = state_dict["score"], state_dict["epochs"]
         self._loss, self._batches = state_dict["loss"], state_dict["batches"]
 
@@ -113,11 +113,11 @@ def choose_score(metric: str | None, logged: Iterable[str]) -> str:
     """Return the name of the metric that is the score.
 
     Args:
-        metric: as it is set; None chooses one.
-        logged: names of all that a module logs.
+        metric: the setting ``metric``; None chooses a metric.
+        logged: names of all metrics that the module logs.
 
     Raises:
-        ConfigError: there is no such metric, or several and none is set.
+        ConfigError: there is no such metric, or there are several and none is set.
 
     Example:
         >>> choose_score(None, ["val/loss", "val/accuracy"]), choose_score(None, [])
@@ -135,12 +135,12 @@ def choose_score(metric: str | None, logged: Iterable[str]) -> str:
         if len(candidates) == 1:
             return candidates[0]
     if whole:
-        raise ConfigError(f"metric: got null; the module logs {first_few(whole)}: name one of them, metric={whole[0]}")
+        raise ConfigError(f"metric: got null; the module logs {first_few(whole)}: choose one, as in metric={whole[0]}")
     return keys.LOSS_TRAIN
 
 
 def _set_epoch(trainer: Trainer, epoch: int | None) -> None:
-    """Say which epoch has ended to what stores the metrics that Lightning logs."""
+    """Set the epoch by which the run's loggers store metrics; None stores them by step."""
     for logger in trainer.loggers:
         if isinstance(logger, RunLogger):
             logger.epoch = epoch

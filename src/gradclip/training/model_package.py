@@ -1,4 +1,4 @@
-"""Pack a trained network so that :mod:`gradclip.training.predictor` can load it."""
+"""Packaging of a trained network, to be loaded by :mod:`gradclip.training.predictor`."""
 
 import json
 from collections.abc import Mapping
@@ -15,17 +15,17 @@ from gradclip.tracking.model_example import write_example
 from gradclip.tracking.records import ModelFiles
 
 NETWORK = "network.pth"
-PACKAGES = ("mlflow", "numpy", "pandas", "scikit-learn", "skops", "torch")  # what gradclip.training.predictor imports
+PACKAGES = ("mlflow", "numpy", "pandas", "scikit-learn", "skops", "torch")  # imported by gradclip.training.predictor
 
 
 def package_model(folder: Path, network: nn.Module, description: Mapping[str, Any], schema: DataSchema) -> ModelFiles:
-    """Write network and scalers into a folder and say what else the stored model needs.
+    """Write network and scalers into a folder, and return these files with an example and the requirements.
 
     Args:
-        folder: where to write; must exist.
+        folder: an existing folder for the files.
         network: the trained network.
-        description: the arguments of :func:`gradclip.models.build.build_network` that rebuild it.
-        schema: examples as a user has them, and the scalers.
+        description: arguments of :func:`gradclip.models.build.build_network` that rebuild the network.
+        schema: raw examples and the scalers.
     """
     scaling = schema.scaling
     scalers = {"inputs": scaling.inputs, "target": scaling.target} if scaling else {}
@@ -43,11 +43,11 @@ def package_model(folder: Path, network: nn.Module, description: Mapping[str, An
     Path(paths["description"]).write_text(json.dumps(about))
     state = {key: value.cpu() for key, value in network.state_dict().items()}
     torch.save(state, paths["weights"])
-    rebuilt = build_network(**description)  # without what watches the trained one, and on the CPU
+    rebuilt = build_network(**description)  # a fresh copy on the CPU, without the callbacks' hooks
     rebuilt.load_state_dict(state)
     torch.save(rebuilt.eval(), folder / NETWORK)
     if scalers:
-        from skops import io  # half a second to import, which runs without a model are spared
+        from skops import io  # imported here: takes half a second, and not every run stores a model
 
         for name, scaler in scalers.items():
             io.dump(scaler, paths[name])

@@ -1,4 +1,4 @@
-"""How a run ended."""
+"""The outcome of a run: its final scores, and whether it learned, stalled or diverged."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,31 +12,32 @@ from gradclip.scores import ChoosingSplit, LoggedScore, Score, Split, choosing_s
 from gradclip.telemetry.divergence import Divergence
 from gradclip.telemetry.record import GradientRecord
 
-Curves = dict[Split, list[float]]  # the score on each kind of examples, one value an epoch
+Curves = dict[Split, list[float]]  # score of each split, one value per epoch
 Outcome = Literal["learned", "stalled", "diverged", "finished"]
 NO_SCORE = "there is no score: the module logs no metric, and its steps return no loss"
-LEARNED_FROM = 0.1  # share of the way from the baseline to perfect; a saturated network hovers a little above chance
+LEARNED_FROM = 0.1  # smallest normalized score that counts as learned; saturated networks score just above chance
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What is known at the end of a run.
+    """The outcome, the scores and the gradient statistics of a finished run.
 
     Attributes:
-        score: what was measured.
+        score: the score that was measured.
         outcome: ``learned``; ``stalled``, finite but hardly better than a guess that ignores the inputs; ``diverged``;
-            or ``finished``, finite, where the score of such a guess is not known. Validation examples judge, where
-            there are none those of the training.
-        solved: whether the best score reached the data's mark; None where it has none.
-        scores: the final score on each kind of examples; NaN if diverged.
-        best_score: best finite score on the examples that choose; NaN if there is none.
-        best_epoch: when that was, counted from 1; 0 if there is none.
-        clip_fraction: share of the steps in which clipping changed the gradient.
-        skipped: number of updates that were left out.
+            or ``finished``, finite, if the score of such a guess is not known. It is judged on the validation examples,
+            or on the training examples if there are none.
+        solved: whether the best score reached the value at which the problem counts as solved; None without such a
+            value.
+        scores: the final score of each split; NaN if diverged.
+        best_score: best finite score on the choosing split; NaN if there is none.
+        best_epoch: epoch of the best score, counted from 1; 0 if there is none.
+        clip_fraction: fraction of the steps in which clipping changed the gradient.
+        skipped: number of skipped updates.
         norm_percentiles: 50th, 90th, 99th and 100th percentile of the gradient norm before clipping.
-        divergence: where the first non-finite number stood.
-        steps: optimizer steps taken.
-        notes: what else deserves a word, one sentence each.
+        divergence: step, epoch and place of the first non-finite number; None if the run did not diverge.
+        steps: number of optimizer steps.
+        notes: further remarks for the user, one sentence each.
     """
 
     score: Score
@@ -54,11 +55,11 @@ class Summary:
 
     @property
     def choosing_split(self) -> ChoosingSplit:
-        """The kind of examples that chooses."""
+        """The split that chooses: ``validation``, or ``test`` if there are no validation examples."""
         return choosing_split(self.scores)
 
     def metrics(self) -> dict[str, float]:
-        """By the names they have in the store; what does not exist is left out, a diverged final score is NaN."""
+        """Return the metrics by their names in the store, without missing ones; final scores are NaN if diverged."""
         p50, p90, p99, largest = self.norm_percentiles
         final = {self.score.final(split): value for split, value in self.scores.items()}
         others = {
@@ -74,7 +75,7 @@ class Summary:
         return final | {key: value for key, value in others.items() if np.isfinite(value)}
 
     def tags(self) -> dict[str, str]:
-        """The outcome, which metric is the score, whether the problem was solved, and where a diverged run broke."""
+        """Return the tags: outcome, score of a user's module, whether the problem was solved, place of divergence."""
         tags = {keys.OUTCOME: str(self.outcome)}
         if isinstance(self.score, LoggedScore):
             tags |= {keys.SCORE: self.score.name, keys.SCORE_MODE: "max" if self.score.higher_is_better else "min"}
@@ -92,8 +93,8 @@ def summarize(record: GradientRecord, score_scale: ScoreScale, curves: Curves) -
 
     Args:
         record: the gradients of every step.
-        score_scale: what scores are measured against.
-        curves: the score on each kind of examples.
+        score_scale: the score and its baseline.
+        curves: the score of each split by epoch.
     """
     finals = {split: curve[-1] if curve else np.nan for split, curve in curves.items()}
     known = _known_curves(record, score_scale.score, curves)
@@ -125,14 +126,14 @@ def _finite_outcome(score_scale: ScoreScale, score: float) -> Outcome:
 
 
 def _known_curves(record: GradientRecord, score: Score, curves: Curves) -> list[list[float]]:
-    """The curves that were measured: a module that takes its steps itself need not return a loss."""
+    """Return the curves that were measured: under manual optimization, a module need not return a loss."""
     if record.has_loss.any():
         return [*curves.values()]
     return [] if score.test == keys.LOSS_TRAIN else [curve for split, curve in curves.items() if split != "train"]
 
 
 def _in_score(record: GradientRecord, known: Sequence[Sequence[float]]) -> Divergence | None:
-    """The first epoch without a finite score, if there is none in the end: outputs overflow before weights do."""
+    """Return the first epoch with a non-finite score, if the last has one too: outputs overflow before weights do."""
     bad = ~np.isfinite(np.array(known, dtype=float)).all(axis=0)
     if len(bad) and not bad[-1]:
         return None
@@ -142,18 +143,18 @@ def _in_score(record: GradientRecord, known: Sequence[Sequence[float]]) -> Diver
 
 
 def _notes(record: GradientRecord) -> Iterator[str]:
-    """What can be read from the gradients beside their size."""
+    """Yield remarks on gradients that were zero, skipped or not finite."""
     if zeroed := int(record.zeroed.sum()):
         first = int(record.step[np.argmax(record.zeroed)])
-        yield f"{zeroed} finite gradients were made zero, first at step {first}: their norm overflowed"
+        yield f"{zeroed} finite gradients were set to zero, first at step {first}, because their norm overflowed"
     if skipped := int(record.skipped.sum()):
         by_scaler = int(record.scaler_skipped.sum())
         whose = f", {by_scaler} of them by the loss scaler" if by_scaler else ""
-        yield f"{skipped} updates were left out{whose}, first at step {int(record.step[np.argmax(record.skipped)])}"
+        yield f"{skipped} updates were skipped{whose}, first at step {int(record.step[np.argmax(record.skipped)])}"
     bad = record.nonfinite > 0
     unhealthy = int(bad.any(axis=1).sum()) if bad.any() else 0
     if unhealthy and record.divergence is None:
-        yield f"{unhealthy} steps had a gradient that was not finite"
+        yield f"{unhealthy} steps had a non-finite gradient"
     alive = np.flatnonzero(record.norm != 0)
     if len(record.step) and (not alive.size or alive[-1] < len(record.step) - 1):
         since = int(record.step[alive[-1] + 1 if alive.size else 0])

@@ -1,4 +1,4 @@
-"""Classes of the user in our pipeline: module, data module and callbacks, of either of the two Lightning packages."""
+"""The user's own module, data module and callbacks in our pipeline, from either Lightning package."""
 
 import importlib
 from collections.abc import Mapping, Sequence
@@ -16,31 +16,32 @@ DATA_HOOKS = (
     *("prepare_data", "setup", "teardown", "train_dataloader", "val_dataloader", "state_dict", "load_state_dict"),
     *("transfer_batch_to_device", "on_before_batch_transfer", "on_after_batch_transfer", "on_exception"),
 )
-OF_RATES = "lr-"  # begins what LearningRateMonitor logs
+OF_RATES = "lr-"  # prefix of the metrics of LearningRateMonitor
 SomeCallback = TypeVar("SomeCallback", bound=Callback)
 
 
 def build_own_module(settings: OwnClass) -> LightningModule:
-    """Build a module of the user's.
+    """Build the user's own module.
 
     Raises:
-        ModelError: there is no such class, it cannot be built, or Lightning cannot train it.
+        ModelError: there is no such class, it cannot be built, Lightning cannot train it, or it has its own training
+            data.
     """
     module: LightningModule = _build(settings, "module", "LightningModule")
     for hook in ("training_step", "configure_optimizers"):
         if not overrides(module, hook):
             raise ModelError(f"module._target_: got {settings.target!r}; it has no {hook}")
     if overrides(module, "train_dataloader"):
-        what = "it has data of its own: move its train_dataloader to a LightningDataModule, data._target_=..."
+        what = "it has its own data: move its train_dataloader to a LightningDataModule, data._target_=..."
         raise ModelError(f"module._target_: got {settings.target!r}; {what}")
     return module
 
 
 def build_own_data_module(settings: OwnClass) -> LightningDataModule:
-    """Build a data module of the user's.
+    """Build the user's own data module.
 
     Raises:
-        ModelError: there is no such class, it cannot be built, or it has no training batches.
+        ModelError: there is no such class, it cannot be built, or it has no ``train_dataloader``.
     """
     data: LightningDataModule = _build(settings, "data", "LightningDataModule")
     if not overrides(data, "train_dataloader"):
@@ -49,14 +50,14 @@ def build_own_data_module(settings: OwnClass) -> LightningDataModule:
 
 
 def build_own_callbacks(settings: Mapping[str, OwnClass], package: ModuleType) -> list[Callback]:
-    """Build callbacks, in order; Lightning's own are those of the package whose Trainer trains.
+    """Build callbacks in order; Lightning's own callbacks are taken from the package of the Trainer.
 
     Args:
-        settings: the class and the arguments of each, by name.
-        package: the Lightning package.
+        settings: class and arguments of each callback, by name.
+        package: the Lightning package of the Trainer.
 
     Raises:
-        ModelError: there is no such class, or it cannot be built.
+        ModelError: a class is not found, or a callback cannot be built.
     """
     built = []
     for name, one in settings.items():
@@ -67,16 +68,16 @@ def build_own_callbacks(settings: Mapping[str, OwnClass], package: ModuleType) -
 
 
 def check_monitored(settings: Mapping[str, OwnClass], metrics: Sequence[str]) -> None:
-    """Refuse a callback that waits for a metric which no module of ours logs.
+    """Check that callbacks monitor metrics that our modules log.
 
-    Where a callback is not Lightning's, it may log any metric, so that nothing is refused.
+    If one of the callbacks is not Lightning's, nothing is checked, since that callback may log any metric.
 
     Args:
-        settings: the class and the arguments of each callback, by name.
-        metrics: what the module logs.
+        settings: class and arguments of each callback, by name.
+        metrics: names of the metrics that the module logs.
 
     Raises:
-        ModelError: there is such a callback.
+        ModelError: a callback monitors another metric.
     """
     if not all(one.target.startswith(tuple(f"{package}." for package in LIGHTNING)) for one in settings.values()):
         return
@@ -84,20 +85,20 @@ def check_monitored(settings: Mapping[str, OwnClass], metrics: Sequence[str]) ->
         monitored = one.arguments.get("monitor")
         is_logged = monitored is None or monitored in metrics or str(monitored).startswith(OF_RATES)
         if not is_logged and one.arguments.get("strict", True):
-            raise ModelError(f"callbacks.{name}.monitor: got {monitored!r}; logged are {', '.join(metrics)}")
+            raise ModelError(f"callbacks.{name}.monitor: got {monitored!r}; must be one of {', '.join(metrics)}")
 
 
 def package_of(module: LightningModule) -> ModuleType:
-    """Return the Lightning package that trains a module: the one that its type is from."""
+    """Return the Lightning package of a module's base class, whose Trainer can train it."""
     return importlib.import_module(lightning_package(type(module), "LightningModule"))
 
 
 def as_checkpoint(kind: type[SomeCallback], package: ModuleType) -> type[SomeCallback]:
-    """Return a callback's class as one that a package takes for a ``Checkpoint``, to be called after all others.
+    """Return a callback's class as a ``Checkpoint`` of a package, whose Trainer calls it after all other callbacks.
 
     Args:
-        kind: a ``Checkpoint`` of pytorch_lightning.
-        package: the Lightning package.
+        kind: a subclass of ``Checkpoint`` in pytorch_lightning.
+        package: the Lightning package of the Trainer.
     """
     base = package.callbacks.Checkpoint
     return kind if issubclass(kind, base) else type(kind.__name__, (kind, base), {})
@@ -106,15 +107,15 @@ def as_checkpoint(kind: type[SomeCallback], package: ModuleType) -> type[SomeCal
 def as_data_module(
     data: LightningDataModule, package: ModuleType, replaced: Mapping[str, Any] | None = None
 ) -> LightningDataModule:
-    """Return a data module that a package's Trainer takes: itself, or one that hands on each of its hooks.
+    """Return a data module that a package's Trainer accepts: the same one, or one that forwards to its hooks.
 
     Args:
         data: the data module.
-        package: the Lightning package.
-        replaced: hooks in place of its own, by name.
+        package: the Lightning package of the Trainer.
+        replaced: hooks that replace those of the data module, by name.
     """
     if isinstance(data, package.LightningDataModule) and not replaced:
-        return data  # type: ignore[no-any-return]  # pytorch_lightning's type stands for both
+        return data  # type: ignore[no-any-return]  # typed as pytorch_lightning's, which stands for both
     handed_on = {hook: getattr(data, hook) for hook in DATA_HOOKS if overrides(data, hook)}
     forwarding: LightningDataModule = package.LightningDataModule()
     for name, hook in (handed_on | dict(replaced or {})).items():
@@ -123,7 +124,7 @@ def as_data_module(
 
 
 def _build(settings: OwnClass, group: str, base: str) -> Any:
-    """Build an object whose class is derived from a type of Lightning."""
+    """Build an object whose class is derived from ``base``, a class of Lightning."""
     setting, kind = f"{group}._target_", f"a {base} of pytorch_lightning or lightning.pytorch"
     found = find_class(settings.target, setting, kind)
     if not lightning_package(found, base):

@@ -1,4 +1,4 @@
-"""A data module of the user's as data of gradclip's own networks, where the shapes of its batches allow it."""
+"""The user's own data module as data for gradclip's networks, if the shapes of its batches permit."""
 
 import warnings
 from functools import cached_property
@@ -17,12 +17,12 @@ from gradclip.scores import ACCURACY, MSE, Split
 
 
 class OwnData(TrainingData):
-    """Batches of a data module of the user's; nothing is known of their columns, units and baseline.
+    """Batches of the user's own data module, whose columns, units and baseline are not known.
 
     Args:
         own: the data module.
         name: dotted path of its class.
-        is_classification: whether targets are classes; the module then has an attribute ``num_classes``.
+        is_classification: whether targets are classes; the data module then needs an attribute ``num_classes``.
     """
 
     def __init__(self, own: LightningDataModule, name: str, is_classification: bool) -> None:
@@ -35,27 +35,27 @@ class OwnData(TrainingData):
         """The first training batch: inputs and target.
 
         Raises:
-            DataError: it cannot be loaded, or gradclip's own networks cannot train on it.
+            DataError: the batch cannot be loaded, or gradclip's networks cannot train on it.
         """
         got = f"data._target_: got {self.source!r}"
         if not overrides(self.own, "val_dataloader"):
-            raise DataError(f"{got}; it has no val_dataloader, on which a network is scored")
+            raise DataError(f"{got}; it has no val_dataloader, which is needed to score a network")
         try:
             with torch.random.fork_rng():
                 self.own.prepare_data()
                 self.own.setup("fit")
                 batch, validation = next(iter(self.own.train_dataloader())), self.own.val_dataloader()
         except Exception as error:  # a user's class may raise anything
-            raise DataError(f"{got}; it gives no training batch: {first_line(error)}") from error
+            raise DataError(f"{got}; its first training batch cannot be loaded: {first_line(error)}") from error
         if isinstance(validation, list | tuple):
-            raise DataError(f"{got}; it has several loaders for validation, and must have one")
+            raise DataError(f"{got}; its val_dataloader returns several loaders; must be one")
         if not (isinstance(batch, list | tuple) and len(batch) == 2 and all(isinstance(one, Tensor) for one in batch)):
             raise DataError(f"{got}; gradclip's networks need batches of two tensors, inputs and target")
         inputs, target = batch
         if self.is_classification == target.is_floating_point() or not inputs.is_floating_point():
-            needed = "classes, integers" if self.is_classification else "numbers (for classes loss=cross_entropy)"
+            needed = "integer classes" if self.is_classification else "floats (for classes, set loss=cross_entropy)"
             types = f"its inputs are {inputs.dtype} and its target {target.dtype}"
-            raise DataError(f"{got}; {types}; inputs must be numbers, and the target {needed}")
+            raise DataError(f"{got}; {types}; inputs must be floats, and the target {needed}")
         if not self.is_classification and target.ndim < 2:
             raise DataError(f"{got}; its target has the shape {list(target.shape)}; must be [rows, outputs]")
         return inputs, target
@@ -65,14 +65,14 @@ class OwnData(TrainingData):
         """Shapes that the network has to fit, from the first batch.
 
         Raises:
-            DataError: as :attr:`first_batch`, or the number of classes is not known.
+            DataError: see :attr:`first_batch`; or the number of classes is not known.
         """
         inputs, target = self.first_batch
         if not self.is_classification:
             return DataShape(tuple(inputs.shape[1:]), tuple(target.shape[1:]))
         classes = getattr(self.own, "num_classes", None)
         if not isinstance(classes, int):
-            raise DataError(f"data._target_: got {self.source!r}; loss=cross_entropy needs its num_classes, an integer")
+            raise DataError(f"data._target_: got {self.source!r}; loss=cross_entropy needs its integer num_classes")
         return DataShape(tuple(inputs.shape[1:]), (*target.shape[1:], classes))
 
     @property
@@ -82,16 +82,16 @@ class OwnData(TrainingData):
 
     @property
     def schema(self) -> DataSchema:
-        """A few inputs of the first batch, as they are; nothing is scaled."""
+        """The schema, with a few inputs of the first batch as examples; nothing is scaled."""
         examples = self.first_batch[0][:SCHEMA_EXAMPLES].numpy().astype(np.float32)
         return DataSchema(examples, (), "target", None, self.is_classification)
 
     @property
     def splits(self) -> tuple[Split, ...]:
-        """The kinds of examples: those of ``val_dataloader`` are the last that are scored."""
+        """The splits to score: training batches, and those of ``val_dataloader`` as ``test``."""
         return ("train", "test")
 
     def scored_loaders(self) -> list[Any]:
-        """Return the loaders of the training batches and of the validation batches, as gradclip's modules take them."""
-        warnings.filterwarnings("ignore", ".*sampler has shuffling enabled.*")  # as it may have for training
+        """Return the loaders that gradclip's modules score: the training loader and the validation loader."""
+        warnings.filterwarnings("ignore", ".*sampler has shuffling enabled.*")  # the training loader may shuffle
         return [self.own.train_dataloader(), self.own.val_dataloader()]

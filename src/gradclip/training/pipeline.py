@@ -1,4 +1,4 @@
-"""Config in, finished tracked run out. Read :func:`train` from top to bottom."""
+"""The training pipeline, from a config to a finished, tracked run. Read :func:`train` from top to bottom."""
 
 import shutil
 from contextlib import suppress
@@ -38,13 +38,13 @@ from gradclip.training.result import BOUNDED_LOSSES, Result
 
 
 def train(job: Job) -> Result:
-    """Train one network and track it, from the beginning or from the last checkpoint of the run that it resumes.
+    """Train one network and track it, from the beginning or from the last checkpoint of a resumed run.
 
-    Nothing is written to the store before data, network and trainer stand.
+    Nothing is written to the store before data, network and trainer are built.
 
     Raises:
-        GradclipError: data, network, trainer or store are not fit for it.
-        Interrupted: Ctrl-C or SIGTERM came; the run is closed, and all that was reached is saved.
+        GradclipError: data, network, trainer or store cannot be used.
+        Interrupted: Ctrl-C or SIGTERM stopped the training; its progress is saved and the run is closed.
     """
     with Interruption(job.stop_file) as interruption, disk_errors(job.folder):
         components = build_components(job.config, job.folder, job.is_main)
@@ -71,14 +71,14 @@ def train(job: Job) -> Result:
 
 
 def open_run(job: Job, components: Components) -> TrackedRun:
-    """Create the run, or reopen the one that is resumed, and store all that is known before training.
+    """Create the run, or reopen a resumed one, and store its settings and data sets.
 
     Raises:
-        TrackingError: the store cannot be opened, or refuses it.
+        TrackingError: the store cannot be opened, or refuses the run.
     """
     run = create_run(job)
     descriptions = ask(run.store, Operations.describe_datasets, datasets_of(components.data))
-    run.begun  # noqa: B018  # raises where the store cannot be opened
+    run.begun  # noqa: B018  # raises if the store cannot be opened
     describe_run(run, job, result_of(descriptions))
     if job.config.tracking.system_metrics:
         run.start_system_metrics()
@@ -86,13 +86,13 @@ def open_run(job: Job, components: Components) -> TrackedRun:
 
 
 def attach(job: Job, components: Components, interruption: Interruption, run: TrackedRun | None) -> None:
-    """Let the trainer log to the run, save checkpoints beside it, and be stopped.
+    """Connect the trainer to the run, to checkpoints in the job's folder and to requests to stop.
 
     Args:
-        job: what is trained.
-        components: among them the trainer.
-        interruption: stops it.
-        run: to log to; None: nothing is tracked.
+        job: the job.
+        components: components of the training, with the trainer.
+        interruption: the callback that records requests to stop.
+        run: the run to log to; None if nothing is tracked.
     """
     tracking = job.config.tracking
     folder = (job.folder / CHECKPOINT_FILE).parent if tracking.uri else None
@@ -108,15 +108,15 @@ def fit(job: Job, components: Components) -> None:
     """Train, from the beginning or from a checkpoint.
 
     Raises:
-        TrainerError: Lightning cannot, as it is set.
+        TrainerError: Lightning cannot train with these settings.
     """
     module, data = components.module, components.data_module
-    with lightning_errors("trainer: Lightning cannot train so"):
+    with lightning_errors("trainer: Lightning cannot train with these settings"):
         components.trainer.fit(module, datamodule=data, ckpt_path=job.checkpoint, weights_only=True)
 
 
 def collect(components: Components) -> Result:
-    """Gather what module and callbacks hold at the end."""
+    """Collect the result from the module and the callbacks."""
     module, callbacks = components.module, callbacks_of(components.trainer)
     backward = [callback.clip_fraction for callback in callbacks if isinstance(callback, ClipActivations)]
     ours = module if isinstance(module, SupervisedModule) else None
@@ -131,34 +131,34 @@ def collect(components: Components) -> Result:
         learning_rate=components.monitor.learning_rate,
         accumulated=components.trainer.accumulate_grad_batches,
         loss_is_bounded=ours is not None and isinstance(ours.loss, BOUNDED_LOSSES),
-        clip_fraction=backward[0] if backward else None,  # the record knows gradients of weights only
+        clip_fraction=backward[0] if backward else None,  # the record has only gradients of weights
     )
 
 
 def save(job: Job, result: Result) -> None:
-    """Write summary, model, telemetry and figures; the store writes one while the next is made."""
+    """Write summary, model, telemetry and figures; the store writes each while the next is being prepared."""
     config, run, summary = job.config, result.run, result.summary
     with scratch_folder() as scratch:
         if run is not None:
             run.write_summary(summary.metrics(), end_tags(config, result))
-            if config.log_model and summary.outcome != "diverged":  # weights of NaN are no model
+            if config.log_model and summary.outcome != "diverged":  # the weights of a diverged run may be NaN
                 save_model(job.folder, scratch, result, run)
         write_result(job, result)
         if config.figures:
             draw_figures(job.folder / keys.FIGURES_FOLDER, config, result)
         if run is not None:
             run.write_run_files()
-            run.wait()  # for the store to have read the scratch files
+            run.wait()  # until the store has read the scratch files
 
 
 def save_model(folder: Path, scratch: Path, result: Result, run: TrackedRun) -> None:
-    """Store the trained model, or of a module of the user's its weights: what it takes and returns is not known.
+    """Store the trained model; only the weights of a user's own module, whose inputs and outputs are not known.
 
     Args:
-        folder: of the run.
-        scratch: for files that the store reads.
-        result: of the training.
-        run: in the store.
+        folder: folder of the run.
+        scratch: folder for files that the store reads.
+        result: result of the training.
+        run: the run in the store.
     """
     if result.description is None:
         write_weights(folder, result.network)
@@ -167,13 +167,13 @@ def save_model(folder: Path, scratch: Path, result: Result, run: TrackedRun) -> 
 
 
 def end_early(job: Job, components: Components, run: TrackedRun | None, stop: Interrupted) -> None:
-    """Save what a stopped run has reached, and close it.
+    """Save the progress of a stopped run, and close it.
 
     Args:
-        job: what was trained.
-        components: among them the trainer.
-        run: to close; None: nothing is tracked.
-        stop: what stopped it; it is given the step that was reached.
+        job: the job.
+        components: components of the training, with the trainer.
+        run: the run to close; None if nothing is tracked.
+        stop: the interruption, to which the last step and the id of the run are added.
     """
     stop.step, stop.run_id = components.trainer.global_step, run.run_id if run is not None else None
     try:

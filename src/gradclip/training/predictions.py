@@ -10,15 +10,15 @@ from gradclip.arrays import Floats
 from gradclip.data.base import DataSchema
 from gradclip.training.result import Result
 
-MAX_EXAMPLES = 2000  # more dots could not be distinguished
+MAX_EXAMPLES = 2000  # more dots could not be distinguished in a figure
 
 
 class Predictions(NamedTuple):
-    """Numbers, one for each example.
+    """Predictions and true values, one number for each example.
 
     Attributes:
         target: true values, ``[examples]``.
-        predicted: by the network, ``[examples]``.
+        predicted: predictions of the network, ``[examples]``.
     """
 
     target: Floats
@@ -27,7 +27,7 @@ class Predictions(NamedTuple):
 
 @torch.no_grad()
 def predict_test_examples(result: Result) -> Predictions:
-    """Predict the first test examples; classes are predicted for every step that has one."""
+    """Predict the target of the first test examples, for every time step that has a class."""
     first = next(result.network.parameters())
     training, found, count = result.network.training, [], 0
     result.network.eval()
@@ -52,9 +52,9 @@ def _in_own_unit(values: Floats, schema: DataSchema) -> Floats:
 
 
 def count_confusions(predictions: Predictions, classes: int) -> NDArray[np.int64]:
-    """Count how often each class was taken for each other, ``[true classes, predicted classes]``.
+    """Return the confusion matrix, ``[true classes, predicted classes]``.
 
-    Rows of a class that training had no row of, whose number is negative, are left out.
+    Examples of a class that does not occur in the training rows, which have a negative number, are ignored.
 
     Example:
         >>> count_confusions(Predictions(np.array([0.0, 1.0, 1.0]), np.array([0.0, 0.0, 1.0])), classes=2)

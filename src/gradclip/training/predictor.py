@@ -1,8 +1,8 @@
-"""The stored model: raw, unscaled examples in, predictions in the target's own unit out.
+"""The stored model, from raw, unscaled examples to predictions in the target's own unit.
 
-MLflow stores this file with the run and runs it on loading. Weights and scalers are data, not programs: torch reads
-the weights with ``weights_only=True``, skops reads the scalers and refuses what is not scikit-learn's, types of
-NumPy's arrays aside.
+MLflow stores this file with the run and executes it when the model is loaded. Weights and scalers are data, not
+programs: torch reads the weights with ``weights_only=True``, and skops reads the scalers and refuses types other than
+scikit-learn's and those of NumPy's arrays.
 """
 
 import json
@@ -16,7 +16,7 @@ from mlflow.pyfunc import PythonModel
 
 
 class Predictor(PythonModel):  # type: ignore[misc]  # MLflow is not typed
-    """Scale, run the network, scale back."""
+    """Scale the inputs, run the network, and scale its outputs back."""
 
     def load_context(self, context: Any) -> None:
         """Read network and scalers from the artifacts of the model."""
@@ -37,17 +37,17 @@ class Predictor(PythonModel):  # type: ignore[misc]  # MLflow is not typed
         """Predict the target of each example.
 
         Args:
-            context: of MLflow.
-            model_input: a frame of rows, or an array of sequences ``[sequences, steps, inputs]``; MLflow knows no type
-                hint for either.
-            params: none.
+            context: MLflow's context; not used.
+            model_input: a frame of rows, or an array of sequences ``[sequences, steps, inputs]``; MLflow supports no
+                type hint that allows both.
+            params: not used.
 
         Returns:
-            A frame with one column of the target's name for rows, in it numbers or the labels of classes; for
-            sequences an array: numbers ``[sequences, 1]``, or classes ``[sequences]`` or ``[sequences, steps]``.
+            For rows, a frame with one column, named as the target, of numbers or class labels. For sequences, an array
+            of numbers ``[sequences, 1]``, or of classes ``[sequences]`` or ``[sequences, steps]``.
 
         Raises:
-            DataError: a cell is missing and the model was trained without any, or is not a number.
+            DataError: a cell is not a number, or it is missing and the model was trained without missing cells.
         """
         import torch
 
@@ -55,7 +55,7 @@ class Predictor(PythonModel):  # type: ignore[misc]  # MLflow is not typed
         inputs = torch.tensor(np.asarray(self._scaled(examples), dtype=np.float32))
         with torch.no_grad():
             outputs = self.network(inputs).double().numpy()
-        labels = self.about.get("labels")  # a model of an earlier version has none
+        labels = self.about.get("labels")  # models of earlier versions have no labels
         if self.about["classes"] and not labels:
             return outputs.argmax(axis=-1)
         if labels:

@@ -1,4 +1,4 @@
-"""The result of a training, however it ran: alone or stacked with others."""
+"""The result of a training that ran alone or stacked with others."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -23,22 +23,22 @@ BOUNDED_LOSSES = (nn.HuberLoss, nn.L1Loss)
 
 @dataclass(frozen=True)
 class Result:
-    """The network after training, what was recorded on the way, and how the run is judged.
+    """The trained network, the records of the training, and the score by which the run is judged.
 
     Attributes:
-        data: what it was trained on.
-        score_scale: the score that it is judged by.
-        make_network: makes the network with its final weights, which few readers of many results ask for.
-        description: the arguments of :func:`gradclip.models.build.build_network` that rebuild it; None for a module of
-            the user's.
+        data: the data of the training.
+        score_scale: the score by which the run is judged.
+        make_network: returns the network with its final weights; called only if the network is needed.
+        description: arguments of :func:`gradclip.models.build.build_network` that rebuild the network; None for the
+            user's own module.
         record: the gradients of every step.
-        curves: the score on each kind of examples, one value an epoch.
+        curves: the score of each split, one value per epoch.
         hidden: gradient norms at the hidden states; None without a recurrent layer.
-        learning_rate: the rate at the start.
-        accumulated: batches that make an optimizer step.
+        learning_rate: the initial learning rate.
+        accumulated: number of batches per optimizer step.
         loss_is_bounded: whether the loss has a bounded derivative.
-        clip_fraction: share of the steps that were clipped; None where the record has it.
-        run: the run in the store; None where it is not tracked.
+        clip_fraction: fraction of the steps that were clipped; None if the record has it.
+        run: the run in the store; None if it is not tracked.
     """
 
     data: TrainingData
@@ -61,18 +61,18 @@ class Result:
 
     @cached_property
     def summary(self) -> Summary:
-        """How the run ended, in numbers."""
+        """The summary of the run, with its outcome and scores."""
         summary = summarize(self.record, self.score_scale, self.curves)
         summary = replace(summary, notes=(*self.data.notes, *summary.notes))
         return summary if self.clip_fraction is None else replace(summary, clip_fraction=self.clip_fraction)
 
     @cached_property
     def explosion(self) -> Explosion | None:
-        """The report of a run that exploded, down to the rows of the step's batches; None for any other.
+        """The explosion report, with the rows of the step's batches; None if the run did not explode.
 
-        A run that stalled after a finite explosion has one too.
+        A run that stalled after a finite explosion has a report too.
         """
-        is_ours = self.description is not None  # else its learning rate is no setting
+        is_ours = self.description is not None  # the learning rate of a user's own module is not one of our settings
         finite = finite_explosion(self.record) if self.summary.outcome == "stalled" else None
         explosion = explain(self.record, self.learning_rate if is_ours else float("nan"), finite, loop="command")
         if explosion is None:

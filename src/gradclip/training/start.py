@@ -1,4 +1,4 @@
-"""Start a training run: slow imports and the opening of the store go on in parallel."""
+"""Start of a training run: slow imports while the store is being opened."""
 
 import os
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def train_job(job: Job) -> "Result":
-    """Load what training needs, MLflow beside torch, and train; see :func:`gradclip.training.pipeline.train`."""
+    """Open the store while torch is loaded, and train; see :func:`gradclip.training.pipeline.train`."""
     if job.config.tracking.uri and job.is_main:
         ask(Store.of(job.config.tracking), Operations.open)
     load_module("gradclip.training.pipeline")
@@ -23,5 +23,5 @@ def train_job(job: Job) -> "Result":
 
 
 def is_main_process() -> bool:
-    """Whether this is the first process of a command: Lightning starts others with their rank in the environment."""
+    """Return whether this is the first process of a command; Lightning starts others with ``LOCAL_RANK`` set."""
     return int(os.environ.get("LOCAL_RANK", "0")) == 0
