@@ -1,4 +1,4 @@
-"""The probe of the command that advises: when there is none, and why; and one whose trainings cannot be stacked."""
+"""The probe of the command ``advise``: when it is skipped, and its fallback if trainings cannot be stacked."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from gradclip.errors import ConfigError
 from tests.support.evidence import made_run, made_telemetry
 
 TRACKING = compose_config(["tracking.uri=sqlite:///none.db"]).tracking
-MUON = "optimizer=muon"  # whose trainings cannot be stacked
+MUON = "optimizer=muon"  # trainings with Muon cannot be stacked
 
 
 def exploded(*overrides: str) -> Evidence:
@@ -29,7 +29,7 @@ def settings(probe: bool | Literal["auto"]) -> AdviseSettings:
 
 @pytest.fixture(params=[False], ids=["writable"])
 def store(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """A store that is asked for nothing but whether it is read-only, without a process."""
+    """Replace the tracking process; it only reports whether the store is read-only."""
     monkeypatch.setattr("gradclip.cli.advise.ask", lambda *_: None)
     monkeypatch.setattr("gradclip.cli.advise.result_of", lambda _: request.param)
 
@@ -43,7 +43,7 @@ def store(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> No
     indirect=["store"],
 )
 @pytest.mark.usefixtures("store")
-def test_a_run_that_cannot_be_probed_is_advised_on_without_unless_a_probe_was_asked_for(
+def test_an_impossible_probe_is_an_error_only_if_it_was_requested(
     overrides: tuple[str, ...], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "probe"
@@ -56,7 +56,7 @@ def test_a_run_that_cannot_be_probed_is_advised_on_without_unless_a_probe_was_as
 
 
 @pytest.mark.usefixtures("store")
-def test_trainings_that_cannot_be_stacked_are_probed_by_one_short_run_that_is_clipped_far_below_its_norms(
+def test_a_training_that_cannot_be_stacked_is_probed_by_one_short_strongly_clipped_run(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trained: list[Sequence[str]] = []
@@ -74,7 +74,7 @@ def test_trainings_that_cannot_be_stacked_are_probed_by_one_short_run_that_is_cl
 
 
 @pytest.mark.usefixtures("store")
-def test_without_a_finite_gradient_the_short_run_has_no_threshold(tmp_path: Path) -> None:
+def test_a_probe_by_one_short_run_needs_a_finite_gradient(tmp_path: Path) -> None:
     evidence = gather(made_run(outcome="diverged"), made_telemetry([float("nan")]), [MUON])
     with pytest.raises(ConfigError, match=r"^probe: got True; the run has no finite gradient"):
         probe_of(evidence, settings(True), tmp_path)

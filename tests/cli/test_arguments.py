@@ -1,4 +1,4 @@
-"""What was typed, refused before Hydra reads it."""
+"""Checks of command-line arguments before Hydra reads them."""
 
 import pytest
 
@@ -34,14 +34,14 @@ from gradclip.errors import ConfigError
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )
-def test_arguments_that_hydra_could_not_read_are_refused(arguments: list[str], line: str) -> None:
+def test_arguments_that_hydra_cannot_handle_are_refused(arguments: list[str], line: str) -> None:
     with pytest.raises(ConfigError) as caught:
         check_arguments(arguments, "train")
     assert str(caught.value).startswith(line)
 
 
 @pytest.mark.parametrize("primary", ["compare", "advise"])
-def test_only_training_runs_many_jobs(primary: str) -> None:
+def test_only_train_accepts_multirun(primary: str) -> None:
     with pytest.raises(ConfigError, match=r"only src/train.py runs several jobs"):
         check_arguments(["-m"], primary)
 
@@ -54,5 +54,5 @@ def test_only_training_runs_many_jobs(primary: str) -> None:
         ["clip.groups=[{parameters: '((', value: 1}]", "~seed", "data.path='a (1).csv'", "--cfg", "job"],
     ],
 )
-def test_what_can_be_read_is_left_to_hydra(arguments: list[str]) -> None:
+def test_valid_arguments_are_accepted(arguments: list[str]) -> None:
     check_arguments(arguments, "train")

@@ -1,3 +1,5 @@
+"""The shared entry point of the commands: errors in one line, exit codes, empty folders."""
+
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
@@ -15,7 +17,7 @@ from gradclip.tracking.owner import RUN_LOCK, at_end
 METHODS = ", ".join(sorted(path.stem for path in (CONFIG_FOLDER / "clip").glob("*.yaml")))
 
 
-def failure(*overrides):
+def error_line(*overrides):
     register_resolvers()
     with (
         initialize_config_dir(version_base="1.3", config_dir=str(CONFIG_FOLDER)),
@@ -44,24 +46,24 @@ def failure(*overrides):
         ),
     ],
 )
-def test_each_mistake_on_the_command_line_is_told_in_one_line(override, line):
-    assert failure(override) == line
+def test_a_mistake_on_the_command_line_is_reported_in_one_line(override, line):
+    assert error_line(override) == line
 
 
-def test_an_override_without_a_value():
-    line = failure("seed")
+def test_an_override_without_a_value_is_reported_in_one_line():
+    line = error_line("seed")
     assert line.startswith("seed: cannot be parsed; write name=value (")
     assert "\n" not in line
 
 
 @pytest.mark.parametrize("override", ["schedule.name=ä→🙂", "tracking.uri*"])
-def test_characters_that_need_quotes(override):
+def test_special_characters_need_quotes(override):
     reason = "special characters need quotes: name='value'"
-    assert failure(override) == f"{override}: cannot be parsed; write name=value ({reason})"
+    assert error_line(override) == f"{override}: cannot be parsed; write name=value ({reason})"
 
 
-def test_an_unknown_experiment_lists_those_there_are():
-    line = failure("+experiment=explosoin")
+def test_the_error_for_an_unknown_experiment_lists_the_experiments():
+    line = error_line("+experiment=explosoin")
     assert line.startswith("experiment=explosoin: no such option (did you mean 'explosion'?); choose from ")
     assert "norm_scaling" in line
 
@@ -76,11 +78,11 @@ def test_an_unknown_experiment_lists_those_there_are():
         (ConfigError(f"seed: got {'9' * 10**7}; no"), f"seed: got {'9' * 190}…{'9' * 195}; no"),
     ],
 )
-def test_other_errors_keep_their_first_line(error, line):
+def test_other_errors_are_reported_by_their_first_line(error, line):
     assert describe(error) == line
 
 
-def test_a_users_mistake_ends_in_one_line_and_exit_code_2(capsys):
+def test_a_user_error_prints_one_line_and_exits_with_code_2(capsys):
     with pytest.raises(SystemExit) as caught, errors_in_one_line():
         raise ConfigError("seed: got -1; must be greater than or equal to 0")
     assert caught.value.code == 2
@@ -89,12 +91,12 @@ def test_a_users_mistake_ends_in_one_line_and_exit_code_2(capsys):
     assert captured.out == ""
 
 
-def test_a_bug_of_ours_keeps_its_traceback():
+def test_a_bug_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError), errors_in_one_line():
         raise ZeroDivisionError
 
 
-def test_a_worker_that_was_killed_is_told_in_one_line(capsys):
+def test_a_killed_worker_is_reported_in_one_line(capsys):
     with pytest.raises(SystemExit) as caught, errors_in_one_line():
         raise BrokenProcessPool("The exit codes of the workers are {SIGKILL(-9)}")
     assert caught.value.code == 2
@@ -104,7 +106,7 @@ def test_a_worker_that_was_killed_is_told_in_one_line(capsys):
     )
 
 
-def test_what_a_command_has_to_close_is_closed_however_it_ends(monkeypatch):
+def test_an_interrupted_command_closes_what_it_opened(monkeypatch):
     monkeypatch.setattr("sys.argv", ["train.py"])
     closed = []
 
@@ -114,14 +116,14 @@ def test_what_a_command_has_to_close_is_closed_however_it_ends(monkeypatch):
 
     with pytest.raises(SystemExit) as end:
         run_command(main, "train", "")
-    assert end.value.code == 130  # as shells know Ctrl-C
+    assert end.value.code == 130  # the code that shells expect after Ctrl-C
     assert closed == ["the parent run"]
 
 
 @pytest.mark.parametrize(
     ("made_before", "content", "stays"), [(True, "", True), (False, "", False), (False, "a", True)]
 )
-def test_only_an_empty_folder_that_the_command_made_is_removed(tmp_path, monkeypatch, made_before, content, stays):
+def test_only_an_empty_folder_that_the_command_created_is_removed(tmp_path, monkeypatch, made_before, content, stays):
     folder = tmp_path / "run"
     if made_before:
         folder.mkdir()
@@ -140,11 +142,11 @@ def test_only_an_empty_folder_that_the_command_made_is_removed(tmp_path, monkeyp
     assert folder.exists() == stays
 
 
-def test_an_error_of_a_package_that_is_installed_beside_ours_is_in_one_line(monkeypatch, capsys):
+def test_an_error_raised_by_hydra_is_reported_in_one_line(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["train.py"])
     names = {}
-    of_hydra = str(PACKAGE.parent / "hydra" / "main.py")
-    exec(compile("def main(): raise AttributeError('no plugin')", of_hydra, "exec"), names)
+    hydra_file = str(PACKAGE.parent / "hydra" / "main.py")
+    exec(compile("def main(): raise AttributeError('no plugin')", hydra_file, "exec"), names)
     with pytest.raises(SystemExit) as end:
         run_command(names["main"], "train", "")
     assert end.value.code == 2

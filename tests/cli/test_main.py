@@ -1,4 +1,4 @@
-"""The command ``gradclip``: which program it starts, and what it says where it cannot."""
+"""The command ``gradclip``, which starts the other commands."""
 
 import sys
 
@@ -14,7 +14,7 @@ from gradclip.program import STARTED_IN, as_started, command_line, home, install
 @pytest.fixture(autouse=True)
 def environment(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(STARTED_IN, "elsewhere")  # so that it is as before after the test
+    monkeypatch.setenv(STARTED_IN, "elsewhere")  # monkeypatch restores it after the test
     monkeypatch.delenv("LOCAL_RANK", raising=False)
 
 
@@ -24,7 +24,7 @@ def run(monkeypatch, *arguments):
 
 
 @pytest.mark.parametrize("name", command.COMMANDS)
-def test_each_command_gets_its_own_arguments(monkeypatch, tmp_path, name):
+def test_each_command_gets_its_arguments(monkeypatch, tmp_path, name):
     seen = []
     monkeypatch.setattr(programs, name, lambda: seen.append([*sys.argv]) or 3)
     assert run(monkeypatch, name, "clip=norm", "-m") == 3
@@ -33,20 +33,20 @@ def test_each_command_gets_its_own_arguments(monkeypatch, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", command.COMMANDS)
-def test_the_version_is_ours(monkeypatch, capsys, name):
+def test_each_command_prints_the_version(monkeypatch, capsys, name):
     assert run(monkeypatch, name, "--version") == 0
     assert capsys.readouterr().out == f"gradclip {__version__}\n"
 
 
-def test_a_further_process_of_lightning_goes_on_training(monkeypatch):
+def test_a_process_that_lightning_starts_trains(monkeypatch):
     seen = []
     monkeypatch.setattr(programs, "train", lambda: seen.append([*sys.argv]) or 0)
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert run(monkeypatch, "trainer=ddp", "clip=norm") == 0  # Lightning repeats the arguments that training saw
+    assert run(monkeypatch, "trainer=ddp", "clip=norm") == 0  # Lightning repeats the arguments without the command
     assert seen == [["/bin/gradclip", "trainer=ddp", "clip=norm"]]
 
 
-def test_a_package_that_is_not_installed_is_named_in_one_line(monkeypatch, capsys):
+def test_a_missing_package_is_reported_in_one_line(monkeypatch, capsys):
     def missing(name):
         raise ModuleNotFoundError(f"No module named {name!r}", name="hydra")
 
@@ -55,7 +55,7 @@ def test_a_package_that_is_not_installed_is_named_in_one_line(monkeypatch, capsy
     assert capsys.readouterr() == ("", f"error: gradclip train: needs hydra; {install_command('pipeline')}\n")
 
 
-def test_messages_name_what_was_started(monkeypatch, tmp_path):
+def test_messages_name_the_script_or_command_that_was_started(monkeypatch, tmp_path):
     assert command_line("train", ["-m", "a=b c"]) == "gradclip train -m 'a=b c'"
     assert unsent_message(1, tmp_path).endswith(f"Send them: gradclip sync {tmp_path}")
     assert as_started("kept for src/sync.py; python src/train.py") == "kept for gradclip sync; gradclip train"

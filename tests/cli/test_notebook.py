@@ -1,4 +1,4 @@
-"""Training from Python: the same settings, checks and results as those of the command."""
+"""Training from Python: the same settings, checks and results as the command ``train``."""
 
 import signal
 import threading
@@ -22,7 +22,7 @@ def train(folder: Path, *overrides: str, **settings: object) -> gradclip.Finishe
     return gradclip.train(*overrides, f"hydra.run.dir={folder}", **QUICK | settings)
 
 
-def test_a_run_has_what_the_command_prints(tmp_path: Path) -> None:
+def test_a_run_shows_the_summary_that_the_command_prints(tmp_path: Path) -> None:
     run = train(tmp_path / "none", clip="none", seed=3)
     assert (run.outcome, run.name, run.run_id) == ("diverged", "none max_epochs=1 seed=3", None)
     assert np.isnan([*run.scores.values()]).all()
@@ -35,10 +35,10 @@ def test_a_run_has_what_the_command_prints(tmp_path: Path) -> None:
     assert run._repr_html_().count("<img src=") == 2
 
 
-def test_nothing_global_stays_and_signals_are_left_alone_in_a_thread(tmp_path: Path) -> None:
+def test_training_restores_hydra_and_signal_handlers(tmp_path: Path) -> None:
     handlers, found = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)], []
     settings = {"clip": "norm", "clip.value": 1.0, "figures": False}
-    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):  # of the user's own
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):  # the user's own use of Hydra
         in_thread = threading.Thread(target=lambda: found.append(train(tmp_path / "thread", **settings)))
         in_thread.start()
         in_thread.join()
@@ -69,7 +69,7 @@ def test_nothing_global_stays_and_signals_are_left_alone_in_a_thread(tmp_path: P
         ),
     ],
 )
-def test_a_mistake_is_an_error_of_one_line(
+def test_a_mistake_raises_an_error_of_one_line(
     tmp_path: Path, overrides: list[Any], settings: dict[str, object], message: str
 ) -> None:
     with pytest.raises(gradclip.GradclipError, match=f"^{message}") as caught:
@@ -78,7 +78,7 @@ def test_a_mistake_is_an_error_of_one_line(
     assert not [*tmp_path.iterdir()]
 
 
-def test_an_interruption_says_how_far_it_came(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interruption_reports_the_last_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(_job: object) -> None:
         raise Interrupted(signal.SIGINT)
 

@@ -1,4 +1,4 @@
-"""Standard output whose reader has gone."""
+"""Commands whose standard output is closed."""
 
 import os
 import subprocess
@@ -13,19 +13,19 @@ from tests.conftest import ROOT
 
 
 @contextmanager
-def unread():
-    """A file that is a pipe without a reader."""
+def closed_pipe():
+    """Yield the write end of a pipe whose reader is closed."""
     read_end, write_end = os.pipe()
     os.close(read_end)
     with os.fdopen(write_end, "w") as file:
         yield file
 
 
-def print_much():
+def print_many_lines():
     print("line\n" * 10_000)
 
 
-def print_little():
+def print_one_line():
     print("line")  # stays in the buffer until the end
 
 
@@ -38,9 +38,9 @@ def print_table():
     print_tables([Table("", ("run",), [("norm=1.0",)] * 500)])
 
 
-@pytest.mark.parametrize("printing", [print_much, print_little, print_and_fail, print_table])
-def test_a_command_ends_as_other_programs_do_where_nobody_reads_it(monkeypatch, printing):
-    with unread() as output:
+@pytest.mark.parametrize("printing", [print_many_lines, print_one_line, print_and_fail, print_table])
+def test_a_command_exits_as_after_sigpipe_if_standard_output_is_closed(monkeypatch, printing):
+    with closed_pipe() as output:
         monkeypatch.setattr(sys, "stdout", output)
         with pytest.raises(SystemExit) as end, standard_output():
             printing()
@@ -51,7 +51,7 @@ def break_another_pipe():
     raise BrokenPipeError
 
 
-def test_another_pipe_that_breaks_is_an_error(monkeypatch, tmp_path):
+def test_another_broken_pipe_is_an_error(monkeypatch, tmp_path):
     with (tmp_path / "output").open("w") as output:
         monkeypatch.setattr(sys, "stdout", output)
         with pytest.raises(BrokenPipeError), standard_output():
@@ -59,14 +59,14 @@ def test_another_pipe_that_breaks_is_an_error(monkeypatch, tmp_path):
 
 
 MAIN = "import sys; from gradclip.cli.main import main; sys.exit(main())"
-ADVISE = ["src/advise.py", "log=norms.csv", "hydra.run.dir=run"]  # within Hydra, which announces exceptions
+ADVISE = ["src/advise.py", "log=norms.csv", "hydra.run.dir=run"]  # runs in Hydra, which reports exceptions
 
 
 @pytest.mark.parametrize("arguments", [["src/train.py", "--help"], ["src/sync.py", "."], ["-c", MAIN], ADVISE])
-def test_a_command_that_nobody_reads_says_nothing(tmp_path, arguments):
+def test_a_command_exits_silently_if_standard_output_is_closed(tmp_path, arguments):
     (tmp_path / "norms.csv").write_text("step,grad_norm\n" + "".join(f"{step},1\n" for step in range(50)))
     script = [str(ROOT / argument) if argument.startswith("src/") else argument for argument in arguments]
-    with unread() as output:
+    with closed_pipe() as output:
         done = subprocess.run(
             [sys.executable, *script], cwd=tmp_path, stdout=output, stderr=subprocess.PIPE, check=False,
             env=os.environ | {"PYTHONPATH": str(ROOT / "src")},

@@ -1,4 +1,4 @@
-"""Predicting with the files of a stored model: what is written, and what is refused in one line."""
+"""Predictions with a stored model: the output file, and input that is refused in one line."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def tracking() -> TrackingSettings:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """The files of an untrained network on rows of two columns."""
+    """Write the files of a model, with an untrained network for a table of two columns."""
     random = np.random.default_rng(0)
     frame = pd.DataFrame({"size": random.integers(20, 200, 80), "city": random.choice(["Bern", "Zug"], 80)})
     frame.assign(price=frame["size"] * 2).to_csv(tmp_path / "homes.csv", index=False)
@@ -45,13 +45,13 @@ def loaded(model: Path, tracking: TrackingSettings) -> Predictor:
     return load_predictor(model, tracking, SETTING)
 
 
-def change(model: Path, **network: object) -> None:
+def change_network(model: Path, **network: object) -> None:
     about = json.loads((model / "description").read_text())
     about["network"] |= network
     (model / "description").write_text(json.dumps(about))
 
 
-def test_a_column_of_predictions_stands_beside_the_rows(model: Path, tracking: TrackingSettings) -> None:
+def test_predictions_are_added_as_the_last_column(model: Path, tracking: TrackingSettings) -> None:
     rows = pd.DataFrame({"name": ["a", "b"], "city": ["Zug", "Bern"], "size": [50, 90]})
     predicted = with_predictions(rows, loaded(model, tracking), "data.path: got 'new.csv'")
     assert list(predicted) == ["name", "city", "size", "predicted_price"]
@@ -68,21 +68,21 @@ def test_a_column_of_predictions_stands_beside_the_rows(model: Path, tracking: T
         ({"city": ["Zug"], "size": ["x"]}, "column 'size': could not convert string to float"),
     ],
 )
-def test_rows_that_do_not_fit_are_refused(
+def test_rows_that_do_not_fit_the_model_are_refused(
     model: Path, tracking: TrackingSettings, rows: dict[str, list[object]], reason: str
 ) -> None:
     with pytest.raises(DataError, match=f"^data.path: got 'new.csv'; {reason}"):
         with_predictions(pd.DataFrame(rows), loaded(model, tracking), "data.path: got 'new.csv'")
 
 
-def test_a_model_is_data_that_is_not_trusted(model: Path, tracking: TrackingSettings) -> None:
-    change(model, target="os.system")
+def test_a_model_that_names_an_untrusted_class_is_refused(model: Path, tracking: TrackingSettings) -> None:
+    change_network(model, target="os.system")
     with pytest.raises(ConfigError, match=r"^tracking.trusted_models: the stored model names 'os.system'; only "):
         loaded(model, tracking)
 
 
 def test_a_model_of_sequences_is_refused(model: Path, tracking: TrackingSettings) -> None:
-    change(model, example=[10, 3])
+    change_network(model, example=[10, 3])
     with pytest.raises(ConfigError, match=r"its model takes sequences, not rows"):
         loaded(model, tracking)
 
@@ -94,7 +94,7 @@ def test_a_damaged_model_is_refused(model: Path, tracking: TrackingSettings, par
         loaded(model, tracking)
 
 
-def test_the_output_is_another_file_in_a_folder_that_exists(tmp_path: Path, tracking: TrackingSettings) -> None:
+def test_the_output_must_be_another_file_in_an_existing_folder(tmp_path: Path, tracking: TrackingSettings) -> None:
     def settings(output: Path) -> PredictSettings:
         values = {"run": "last", "output": str(output), "data": {"path": str(tmp_path / "new.csv")}}
         stored = tracking.model_copy(update={"uri": "sqlite:///store.db"}).model_dump()

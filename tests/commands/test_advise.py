@@ -1,4 +1,4 @@
-"""Advice by the command on trained runs."""
+"""The command ``advise`` on real runs and logs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_clipped_run_gets_thresholds_and_control_arms(advise: Command, clipped
     assert by_experiment.stdout == done.stdout
 
 
-def test_a_run_that_exploded_is_probed_and_the_advice_confirmed(
+def test_an_exploded_run_is_probed_and_the_advice_is_confirmed(
     train: Command, advise: Command, runs: SearchRuns
 ) -> None:
     exploded = train("clip=none", "seed=40", "data.samples=200", "trainer.max_epochs=8", *SHORT[:2])
@@ -64,7 +64,7 @@ def test_a_run_that_exploded_is_probed_and_the_advice_confirmed(
     assert "not enough to choose a threshold" in again.stdout
 
 
-def test_a_log_is_advised_on_without_a_store(advise: Command, tmp_path: Path) -> None:
+def test_advice_on_a_log_needs_no_store(advise: Command, tmp_path: Path) -> None:
     path = tmp_path / "norms (1).csv"
     path.write_text("step,grad_norm\n" + "".join(f"{step},{1 + step % 7}\n" for step in range(100)))
     given = (f"log={path}", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db", "optimizer_name=sgd", "max_norm=0.5")
@@ -79,7 +79,7 @@ def test_a_log_is_advised_on_without_a_store(advise: Command, tmp_path: Path) ->
     assert [*tmp_path.iterdir()] == [path]
 
 
-def test_a_metric_of_any_run_in_the_store_is_advised_on(advise: Command, clipped: str, client: MlflowClient) -> None:
+def test_advise_reads_a_metric_of_any_run_in_the_store(advise: Command, clipped: str, client: MlflowClient) -> None:
     run = client.create_run("0")
     for step in range(60):
         client.log_metric(run.info.run_id, "train/gnorm", 1.0 + step % 5, step=step)

@@ -1,4 +1,4 @@
-"""A user's mistakes, through the real command: one line, exit code 2, nothing left in the store."""
+"""Invalid input to the command ``train``: one line, exit code 2, nothing left in the store."""
 
 from pathlib import Path
 
@@ -90,7 +90,7 @@ BAD_OVERRIDES = [
 @pytest.mark.parametrize(
     ("overrides", "message"), BAD_OVERRIDES, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
 )
-def test_bad_settings_give_one_line_and_leave_nothing(
+def test_invalid_settings_print_one_line_and_leave_nothing_behind(
     train: Command, runs: SearchRuns, store_folder: Path, overrides: list[str], message: str
 ) -> None:
     before = {run.info.run_id for run in runs()}, set(store_folder.rglob("mlruns/**"))
@@ -130,7 +130,7 @@ BAD_TABLES = [
 
 
 @pytest.mark.parametrize(("frame", "overrides", "message"), BAD_TABLES, ids=[message for _, _, message in BAD_TABLES])
-def test_bad_tables_give_one_line_and_leave_nothing(
+def test_invalid_tables_print_one_line_and_leave_no_run_behind(
     train: Command, runs: SearchRuns, tmp_path: Path, frame: pd.DataFrame | None, overrides: list[str], message: str
 ) -> None:
     path = tmp_path / "table.csv"

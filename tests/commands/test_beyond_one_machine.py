@@ -1,4 +1,4 @@
-"""The same multirun by each launcher that reaches beyond one process, tracked to one MLflow server."""
+"""The same multirun with each launcher, tracked by one MLflow server."""
 
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -46,7 +46,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def expected(train: Command, server: str) -> dict[str, float]:
-    """The final test score of each seed, by ordinary jobs one after the other."""
+    """Train the jobs one after the other, and return the final test score of each seed."""
     done = train(*JOBS, "seed=0,1", "tracking.experiment=expected", environment={"MLFLOW_TRACKING_URI": server})
     assert done.returncode == 0, done.stdout + done.stderr
     client = MlflowClient(server)
@@ -55,12 +55,12 @@ def expected(train: Command, server: str) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_jobs_anywhere_are_the_same_runs_of_one_parent(
+def test_every_launcher_trains_the_same_runs_under_one_parent(
     train: Command, server: str, expected: dict[str, float], launcher: str
 ) -> None:
     package, overrides = LAUNCHERS[launcher]
     if find_spec(package) is None:
-        pytest.skip(f"{package} is not installed; docs/many-runs.md says how")
+        pytest.skip(f"{package} is not installed; docs/many-runs.md says how to install it")
     done = train(
         *JOBS, *overrides, "seed=0,1", f"tracking.experiment={launcher}",
         environment={"MLFLOW_TRACKING_URI": server},
@@ -75,10 +75,10 @@ def test_jobs_anywhere_are_the_same_runs_of_one_parent(
     assert {run.info.status for run in runs} == {"FINISHED"}
     found = {run.data.params["seed"]: run.data.metrics[MSE.final_test] for run in children}
     assert len(children) == 2
-    assert found == pytest.approx(expected, rel=1e-3)  # other numbers of threads round float32 otherwise
+    assert found == pytest.approx(expected, rel=1e-3)  # float32 rounding depends on the number of threads
     for run in children:
         points = client.get_metric_history(run.info.run_id, keys.GRAD_NORM)
-        assert [point.step for point in points] == list(range(1, 49))  # none is missing, none doubled
+        assert [point.step for point in points] == list(range(1, 49))  # no point is missing or duplicated
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_jobs_anywhere_are_the_same_runs_of_one_parent(
         ),
     ],
 )
-def test_a_cluster_that_is_not_there_is_one_line(train: Command, overrides: list[str], message: str) -> None:
+def test_a_missing_cluster_is_reported_in_one_line(train: Command, overrides: list[str], message: str) -> None:
     done = train("-m", *overrides, "tracking=none", "trainer=debug", "clip=norm", "seed=0,1")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == f"error: {message}"

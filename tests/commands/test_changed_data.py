@@ -1,4 +1,4 @@
-"""A table in a file that has changed since is not the same data: nothing of it is skipped or resumed."""
+"""Runs on a table whose file has changed, which are neither skipped nor resumed."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def write_table(path: Path, noise: float) -> None:
     pd.DataFrame({"x": rows, "y": np.sin(rows) + noise}).to_csv(path, index=False)
 
 
-def test_what_was_trained_on_other_content_is_trained_again(train: Command, tmp_path: Path) -> None:
+def test_a_run_on_changed_data_is_trained_again(train: Command, tmp_path: Path) -> None:
     table = tmp_path / "table.csv"
     again = (*LIGHT, f"data.path={table}", "-m", "seed=7100,7101", "skip_finished=true")
     write_table(table, noise=0.0)
@@ -31,7 +31,7 @@ def test_what_was_trained_on_other_content_is_trained_again(train: Command, tmp_
     assert skipped == [0, 2, 0]
 
 
-def test_a_run_is_not_resumed_on_other_content(
+def test_a_run_is_not_resumed_on_changed_data(
     train: Command, runs: SearchRuns, client: MlflowClient, tmp_path: Path
 ) -> None:
     table = tmp_path / "table.csv"
@@ -44,7 +44,7 @@ def test_a_run_is_not_resumed_on_other_content(
     assert_told_in_one_line(refused, f"resume: the table {table} has changed since the run began, or is a different")
 
 
-def test_jobs_side_by_side_skip_what_is_finished_in_a_store_that_is_not_there_yet(
+def test_parallel_jobs_can_skip_finished_runs_in_a_store_that_does_not_exist_yet(
     train: Command, tmp_path: Path
 ) -> None:
     fresh = (f"tracking.uri=sqlite:///{tmp_path}/fresh/mlflow.db", f"tracking.artifacts={tmp_path}/fresh/artifacts")

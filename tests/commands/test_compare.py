@@ -1,4 +1,4 @@
-"""Comparison by the command, and at the end of a multirun."""
+"""The command ``compare``, and the comparison at the end of a multirun."""
 
 import re
 import subprocess

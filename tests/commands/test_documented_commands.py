@@ -1,9 +1,9 @@
-"""Every command and example of the README and of docs/, run in order; what they print is what is quoted there.
+"""The commands and examples in README.md and docs/, which run in order and print what the pages quote.
 
-How blocks are marked: ``bash`` is run line by line; ``python`` is run, and written to the file that its first line
-names; ``text`` right behind a ``bash`` block quotes what its commands print; ``sh`` needs what a test does not have,
-such as a server or a cluster. Commands of the README and those whose output is quoted run as they stand, the others for
-fewer epochs. What is on several pages runs once.
+A ``bash`` block runs line by line. A ``python`` block runs; if its first line names a file, it is written there too. A
+``text`` block right after a ``bash`` block quotes the output of its commands. A ``sh`` block does not run: it needs
+something that a test does not have, such as a server or a cluster. Commands in the README and commands whose output is
+quoted run unchanged; the others run for fewer epochs. A step that is on several pages runs once.
 """
 
 import re
@@ -19,10 +19,10 @@ from gradclip.program import STARTED_IN
 from tests.conftest import ROOT, Command
 
 NAV = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
-FIRST = ["README.md", "docs/compare.md"]  # the comparison looks at the last multirun, that of the README
+FIRST = ["README.md", "docs/compare.md"]  # docs/compare.md compares the last multirun, which the README starts
 PAGES = list(dict.fromkeys([*FIRST, *(f"docs/{page}" for item in NAV for page in item.values())]))
 BLOCK = re.compile(r"```(bash|python|text)\n(.*?)```", re.DOTALL)
-FILE = re.compile(r"# (\w+\.py)\n")  # a first line that names the file which the block is
+FILE = re.compile(r"# (\w+\.py)\n")  # the first line of a block that is written to a file
 SCRIPT = re.compile(r"python src/(\w+)\.py")
 
 SHORTER = ("trainer.max_epochs=2", "figures=false", "log_model=false")
@@ -41,7 +41,7 @@ def lines_of(block: str) -> list[str]:
 
 
 def read_pages() -> tuple[dict[str, str], set[str], dict[str, list[str]]]:
-    """All steps in order, each with its language; those that run as they stand; quotes, with the commands quoted."""
+    """Return all steps with their languages, the steps that run unchanged, and the quotes with their commands."""
     steps: dict[str, str] = {}
     whole: set[str] = set()
     quotes: dict[str, list[str]] = {}
@@ -63,13 +63,13 @@ FIRST_OF_EACH = {SCRIPT.match(step)[1]: step for step in reversed(STEPS) if SCRI
 
 
 def without_numbers(line: str) -> str:
-    """Words count, numbers may differ from machine to machine."""
+    """Return a line with its numbers and ids, which differ between machines, replaced by ``#``."""
     return " ".join(re.sub(r"\b[0-9a-f]{32}\b|[-+]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?", "#", line).split())
 
 
 @pytest.fixture(scope="module")
 def output_of(command: Command) -> Callable[[str], str]:
-    """What a command prints; it runs once."""
+    """Return a function that runs a command once and returns its output."""
     outputs: dict[str, str] = {}
 
     def run(line: str) -> str:
@@ -86,8 +86,10 @@ def output_of(command: Command) -> Callable[[str], str]:
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_step(output_of: Callable[[str], str], store_folder: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
-    monkeypatch.chdir(store_folder)  # an example reads what commands before it wrote, a command what an example wrote
+def test_a_step_runs(
+    output_of: Callable[[str], str], store_folder: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    monkeypatch.chdir(store_folder)  # steps read files that earlier steps wrote
     if STEPS[step] == "python":
         monkeypatch.setenv(STARTED_IN, str(store_folder))
         if file := FILE.match(step):
@@ -100,7 +102,7 @@ def test_step(output_of: Callable[[str], str], store_folder: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("quote", QUOTES)
-def test_output_is_quoted_as_it_is_printed(output_of: Callable[[str], str], quote: str) -> None:
+def test_quoted_output_is_what_the_commands_print(output_of: Callable[[str], str], quote: str) -> None:
     text, *commands = QUOTES[quote]
     printed = {without_numbers(line) for command in commands for line in output_of(command).splitlines()}
     quoted = [without_numbers(line) for line in text.splitlines() if line != "..."]

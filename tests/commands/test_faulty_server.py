@@ -1,4 +1,4 @@
-"""Runs over a server that answers errors, loses answers, hangs or goes away are those over one that does not."""
+"""Runs tracked by a server that returns errors, loses responses, hangs or dies: they equal undisturbed runs."""
 
 import re
 from collections.abc import Iterator
@@ -17,10 +17,10 @@ from tests.support.faulty_server import faulty
 from tests.support.mlflow_server import serve
 
 FAULTS = ("pass", "pass", "error", "pass", "pass", "lose", "pass", "pass", "pass", "pass", "hang")
-# Twice in a row, since MLflow tries a second time by itself; reading, at the end, is tried no more often.
+# Each fault comes twice, because MLflow itself retries once. Reads, at the end, have no other retry: no faults there.
 TWICE = ("lose", "lose", "pass", "pass", "error", "error", "pass", "pass", "pass", "hang", "hang", "pass")
 WHILE_WRITING = (*["pass"] * 4, *TWICE, *TWICE, *["pass"] * 500)
-IMPATIENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "1", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0"}  # the server hangs for 2 s
+SHORT_TIMEOUT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "1", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0"}  # a hang lasts 2 s
 RUN = ("trainer=debug", "clip=norm", "figures=false", "tracking=server")
 STACKED = (*RUN, "-m", "hydra/launcher=vectorized", "seed=0,1")
 
@@ -33,14 +33,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def undisturbed(train: Command, server: str) -> list[dict[str, Any]]:
-    """What a vectorized multirun has in the store where nothing goes wrong."""
+    """Run a vectorized multirun without faults, and return its stored content."""
     done = train(*STACKED, f"tracking.uri={server}", "tracking.experiment=undisturbed")
     assert done.returncode == 0, done.stdout + done.stderr
     return everything(server, "undisturbed")
 
 
 def everything(server: str, experiment: str) -> list[dict[str, Any]]:
-    """Everything that the runs of an experiment have, a parent run last."""
+    """Return the stored content of an experiment: the number of its models, and its runs, a parent run last."""
     client = MlflowClient(server)
     number = client.get_experiment_by_name(experiment).experiment_id
     runs = sorted(client.search_runs([number]), key=lambda run: run.data.params.get("seed", "parent"))
@@ -49,7 +49,7 @@ def everything(server: str, experiment: str) -> list[dict[str, Any]]:
 
 
 def content(client: MlflowClient, run: Run) -> dict[str, Any]:
-    """Everything that a run has in the store."""
+    """Return the stored content of a run."""
     histories = {key: client.get_metric_history(run.info.run_id, key) for key in run.data.metrics}
     return {
         "status": run.info.status,
@@ -64,26 +64,26 @@ def content(client: MlflowClient, run: Run) -> dict[str, Any]:
     }
 
 
-def test_errors_lost_answers_and_hangs_change_nothing(train: Command, server: str) -> None:
+def test_errors_lost_responses_and_hangs_do_not_change_a_run(train: Command, server: str) -> None:
     assert train(*RUN, f"tracking.uri={server}", "tracking.experiment=whole").returncode == 0
     with faulty(server, *FAULTS) as address:
         settings = (f"tracking.uri={address}", "tracking.experiment=ours")
-        done = train(*RUN, *settings, environment=IMPATIENT)
+        done = train(*RUN, *settings, environment=SHORT_TIMEOUT)
     assert (done.returncode, "Unsent" in done.stdout) == (0, False), done.stderr
     assert everything(server, "ours") == everything(server, "whole")
 
 
-def test_they_change_nothing_in_a_vectorized_multirun(
+def test_faults_do_not_change_a_vectorized_multirun(
     train: Command, server: str, undisturbed: list[dict[str, Any]]
 ) -> None:
     with faulty(server, *WHILE_WRITING) as address:
         settings = (f"tracking.uri={address}", "tracking.experiment=stacked")
-        done = train(*STACKED, *settings, environment=IMPATIENT)
+        done = train(*STACKED, *settings, environment=SHORT_TIMEOUT)
     assert (done.returncode, "Unsent" in done.stdout) == (0, False), done.stdout + done.stderr
     assert everything(server, "stacked") == undisturbed
 
 
-def test_a_run_whose_creation_is_not_answered_is_there_once(server: str, tmp_path: Path) -> None:
+def test_a_run_is_created_once_if_the_response_is_lost(server: str, tmp_path: Path) -> None:
     with faulty(server, *["pass"] * 4, "lose", *["pass"] * 50) as address:
         run = TrackedRun(Store(address, "", "unanswered"), "mine", {}, tmp_path)
         run.complete(RunEnd({}, {}, {}, 9, 9))
@@ -92,10 +92,10 @@ def test_a_run_whose_creation_is_not_answered_is_there_once(server: str, tmp_pat
     assert run["status"] == "FINISHED"
 
 
-def test_a_vectorized_multirun_whose_server_dies_is_sent_later(
+def test_a_vectorized_multirun_is_sent_later_if_the_server_dies(
     train: Command, server: str, undisturbed: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    with faulty(server, *["pass"] * 16, "die") as address:  # before all is written
+    with faulty(server, *["pass"] * 16, "die") as address:  # before everything is written
         settings = (f"tracking.uri={address}", "tracking.experiment=dies", "tracking.retry_seconds=0.5")
         done = train(*STACKED, *settings, f"hydra.sweep.dir={tmp_path}")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -106,4 +106,4 @@ def test_a_vectorized_multirun_whose_server_dies_is_sent_later(
     assert sum(map(int, re.findall(r"Sent (\d+) writes", sent.stdout))) == int(writes[1]), sent.stdout + sent.stderr
     *ours, parent = everything(server, "dies")
     assert ours == undisturbed[:-1]
-    assert parent == undisturbed[-1] | {"files": ["runs.md"], "points": {}}  # runs that wait are not compared
+    assert parent == undisturbed[-1] | {"files": ["runs.md"], "points": {}}  # unsent runs are not compared

@@ -1,4 +1,4 @@
-"""What a user sees of real runs in MLflow's own pages, in a real browser, and the search strings of docs/mlflow.md."""
+"""Real runs in the MLflow UI, seen in a real browser, and the search strings of docs/mlflow.md."""
 
 import math
 import re
@@ -40,7 +40,7 @@ ANSWERS: dict[str, Callable[[Run], bool]] = {
 
 @pytest.fixture(scope="module")
 def experiment_id(train: Command, client: MlflowClient) -> str:
-    """A run that diverges and a multirun of four, in an experiment of their own."""
+    """Train a run that diverges and a multirun of four; return the id of their experiment."""
     multirun = ("-m", "clip=norm,value", "clip.value=5", "seed=0,1", "trainer.max_epochs=20")
     for overrides in (("clip=none", "trainer.max_epochs=3"), multirun):
         done = train(*overrides, f"tracking.experiment={EXPERIMENT}")
@@ -79,12 +79,12 @@ def run_page(view: str, run: Run, tab: str = "") -> str:
     return f"{page}/{run.info.run_id}{tab}?workflowType=machine_learning"
 
 
-def test_the_readme_has_a_search_string_for_every_question() -> None:
+def test_the_page_has_a_search_string_for_every_question() -> None:
     assert SEARCHES.keys() == ANSWERS.keys()
 
 
 @pytest.mark.parametrize("question", ANSWERS)
-def test_a_search_string_finds_the_right_runs_and_no_other(
+def test_a_search_string_finds_exactly_the_right_runs(
     question: str, client: MlflowClient, experiment_id: str, by_name: dict[str, Run]
 ) -> None:
     parent = next(run.data.tags[keys.PARENT_RUN] for run in by_name.values() if keys.PARENT_RUN in run.data.tags)
@@ -122,7 +122,7 @@ def test_the_experiment_lists_runs_best_first_with_outcome_and_clipping(
     assert math.isnan(errors[-1])
 
 
-def test_which_setting_is_best_takes_one_click_and_one_more_shows_the_figure(browser: Browser, view: str) -> None:
+def test_the_page_of_a_multirun_shows_the_best_setting_and_the_figure(browser: Browser, view: str) -> None:
     browser.open(view)
     browser.click(MULTIRUN)
     browser.wait_for("Best median: norm=5.0")
@@ -132,7 +132,7 @@ def test_which_setting_is_best_takes_one_click_and_one_more_shows_the_figure(bro
     browser.wait_for("value=5.0")
 
 
-def test_a_search_in_the_page_keeps_its_columns(browser: Browser, view: str) -> None:
+def test_a_search_keeps_the_columns(browser: Browser, view: str) -> None:
     browser.open(view)
     browser.wait(browser.rows)
     browser.search(SEARCHES["runs that diverged"])
@@ -150,7 +150,7 @@ def test_charts_draw_the_curves_of_all_runs(browser: Browser, view: str, by_name
         assert {name: values[-1] for name, values in drawn[metric].items()} == pytest.approx(having)
         assert all(len(values) > 2 for values in drawn[metric].values())
     assert DIVERGED in drawn[keys.GRAD_NORM]
-    assert DIVERGED not in drawn[MSE.test]  # it broke before its first epoch was over
+    assert DIVERGED not in drawn[MSE.test]  # it diverged before the end of its first epoch
 
 
 def test_the_runs_of_a_multirun_can_be_compared(browser: Browser, view: str, by_name: dict[str, Run]) -> None:
@@ -166,7 +166,7 @@ def test_the_runs_of_a_multirun_can_be_compared(browser: Browser, view: str, by_
     browser.wait_for(*children, "Parallel Coordinates Plot")
 
 
-def test_a_runs_page_shows_model_data_sets_and_tags(browser: Browser, view: str, by_name: dict[str, Run]) -> None:
+def test_the_page_of_a_run_shows_model_data_sets_and_tags(browser: Browser, view: str, by_name: dict[str, Run]) -> None:
     browser.open(run_page(view, by_name[LEARNED]))
     browser.find("Logged models (1)")
     browser.find(model_name(LEARNED))
@@ -174,7 +174,7 @@ def test_a_runs_page_shows_model_data_sets_and_tags(browser: Browser, view: str,
     browser.wait_for("clip : norm=5.0", "outcome : learned", "seed : 0")
 
 
-def test_a_runs_page_shows_figures_and_config(browser: Browser, view: str, by_name: dict[str, Run]) -> None:
+def test_the_page_of_a_run_shows_figures_and_config(browser: Browser, view: str, by_name: dict[str, Run]) -> None:
     browser.open(run_page(view, by_name[DIVERGED], "/artifacts"))
     browser.click(keys.FIGURES_FOLDER)
     browser.click("gradient_norm.png")
@@ -183,7 +183,9 @@ def test_a_runs_page_shows_figures_and_config(browser: Browser, view: str, by_na
     browser.wait(lambda: re.search(r"clip:\s+name: none", browser.text()))
 
 
-def test_a_diverged_run_says_so_and_why(browser: Browser, view: str, by_name: dict[str, Run]) -> None:
+def test_the_page_of_a_diverged_run_shows_where_it_diverged_and_what_to_try(
+    browser: Browser, view: str, by_name: dict[str, Run]
+) -> None:
     diverged = by_name[DIVERGED]
     browser.open(run_page(view, diverged))
     browser.find(keys.DIVERGED_IN)

@@ -1,4 +1,4 @@
-"""Many runs with one command: the table, the exit code, the parent run."""
+"""Multiruns: the table, the exit code, the parent run."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.conftest import Command, SearchRuns
 
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
-def test_multirun_survives_failing_and_diverging_jobs(train: Command, runs: SearchRuns, launcher: str) -> None:
+def test_a_multirun_survives_failing_and_diverging_jobs(train: Command, runs: SearchRuns, launcher: str) -> None:
     seed = {"basic": 11, "joblib": 12}[launcher]
     done = train(
         "-m", f"hydra/launcher={launcher}", "clip=norm,none", "clip.value=1,-1", f"seed={seed}",
@@ -24,7 +24,7 @@ def test_multirun_survives_failing_and_diverging_jobs(train: Command, runs: Sear
     assert parent.info.run_name.startswith("clip=norm,none clip.value=1,-1")
 
 
-def test_multirun_that_succeeds_exits_with_zero(train: Command) -> None:
+def test_a_successful_multirun_exits_with_zero(train: Command) -> None:
     done = train("-m", "clip=norm", "clip.value=1,2", "trainer=debug", "tracking=none", "figures=false")
     assert done.returncode == 0
     assert "norm=2.0 trainer=debug seed=0" in done.stdout

@@ -1,4 +1,4 @@
-"""A multirun that is stopped, and taken up again."""
+"""Multiruns that are stopped and continued."""
 
 import re
 import signal
@@ -14,14 +14,14 @@ LIGHT = ("figures=false", "log_model=false", "trainer.progress_bar=false")
 
 
 @pytest.mark.parametrize(("launcher", "seed"), [("basic", 61), ("joblib", 64), ("vectorized", 69)])
-def test_a_stopped_multirun_ends_in_order_and_goes_on_with_what_is_missing(
+def test_a_stopped_multirun_is_closed_and_continues_with_the_missing_jobs(
     train: Command, start: StartCommand, runs: SearchRuns, launcher: str, seed: int
 ) -> None:
     jobs = ("-m", "clip=norm", f"seed={seed}", "trainer.max_epochs=2,20000,3", *LIGHT)
     process = start("train", *jobs, f"hydra/launcher={launcher}")
     wait_for(lambda: any(run.info.status == "FINISHED" for run in runs(f"params.seed = '{seed}'")), process)
     long = f"params.seed = '{seed}' and params.`trainer.max_epochs` = '20000'"
-    under_way = launcher == "vectorized"  # whose points are written at the end
+    under_way = launcher == "vectorized"  # this launcher writes points only at the end
     wait_for(lambda: any(under_way or keys.GRAD_NORM in run.data.metrics for run in runs(long)), process)
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=TIMEOUT)

@@ -1,4 +1,4 @@
-"""A module and a data module in the current folder: trained, stopped, resumed, compared, and advised on."""
+"""A user's module and data module in the current folder: trained, stopped, resumed, compared and advised on."""
 
 import signal
 from pathlib import Path
@@ -19,13 +19,13 @@ SETTINGS = (
 FILTER = "params.seed = '7103'"
 
 
-def test_a_training_of_the_users_is_tracked_as_ours_are(
+def test_a_users_module_is_tracked_like_the_built_in_module(
     train: Command, start: StartCommand, compare: Command, advise: Command, runs: SearchRuns, client: MlflowClient,
     store_folder: Path,
 ) -> None:  # fmt: skip
     pytest.importorskip("lightning.pytorch")
     text = (ROOT / "tests/support/own.py").read_text()
-    (store_folder / "own_training.py").write_text(text)  # a file of the current folder, as a user has it
+    (store_folder / "own_training.py").write_text(text)  # in the current folder, like a user's file
     process = stop(start, store_folder, signal.SIGTERM, *SETTINGS, *LIGHT[:1], *LIGHT[2:])
     assert process.communicate(timeout=TIMEOUT)[0].startswith("Stopped by SIGTERM after step ")
     resumed = train("resume=last")

@@ -1,4 +1,4 @@
-"""A PostgreSQL store, behind a server and alone, that goes away and comes back; where PostgreSQL is installed."""
+"""A PostgreSQL store that is killed and restarted, with and without an MLflow server in front of it."""
 
 import shutil
 import tempfile
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(not is_installed(), reason="PostgreSQL is not in
 
 @pytest.fixture(scope="module")
 def database() -> Iterator[PostgreSQL]:
-    folder = Path(tempfile.mkdtemp())  # pytest's own folders are closed to the user that PostgreSQL runs as
+    folder = Path(tempfile.mkdtemp())  # PostgreSQL's user has no access to pytest's folders
     folder.chmod(0o755)
     database = PostgreSQL(folder)
     database.start()
@@ -38,12 +38,10 @@ def server(database: PostgreSQL, tmp_path: Path) -> Iterator[Server]:
     server.stop()
 
 
-def test_points_wait_for_server_and_database_that_were_killed(
-    server: Server, database: PostgreSQL, tmp_path: Path
-) -> None:
+def test_points_wait_while_server_and_database_are_down(server: Server, database: PostgreSQL, tmp_path: Path) -> None:
     run = TrackedRun(store_of(server, 300.0), "outage", {}, tmp_path / "run")
     write(run, range(1, 100))
-    assert len(run.run_id) == 32  # it has begun
+    assert len(run.run_id) == 32  # waits until the run is created
     database.kill()  # the server answers 500
     write(run, range(100, 150))
     database.start()
@@ -58,9 +56,11 @@ def test_points_wait_for_server_and_database_that_were_killed(
     assert MlflowClient(server.uri).get_run(run.run_id).info.status == "FINISHED"
 
 
-def test_a_run_needs_no_server_before_the_database(train: Command, database: PostgreSQL, tmp_path: Path) -> None:
-    places = (f"tracking.uri={database.uri}", f"tracking.artifacts={tmp_path}/artifacts", "tracking.experiment=alone")
-    settings = ("trainer=debug", "clip=norm", "figures=false", *places)
+def test_a_run_can_be_tracked_by_the_database_without_a_server(
+    train: Command, database: PostgreSQL, tmp_path: Path
+) -> None:
+    tracking = (f"tracking.uri={database.uri}", f"tracking.artifacts={tmp_path}/artifacts", "tracking.experiment=alone")
+    settings = ("trainer=debug", "clip=norm", "figures=false", *tracking)
     done = train(*settings)
     assert done.returncode == 0, done.stderr
     client = MlflowClient(database.uri)
@@ -74,12 +74,12 @@ def test_a_run_needs_no_server_before_the_database(train: Command, database: Pos
     assert absent.stderr.startswith(f"error: tracking.uri: got '{database.uri}'; cannot be opened: ")
 
 
-def test_a_password_is_neither_shown_nor_stored_and_wanted_again(
+def test_a_password_is_neither_printed_nor_stored_and_is_needed_again(
     train: Command, database: PostgreSQL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = database.add_user("ada", "s3cret")
-    places = (f"tracking.uri={uri}", f"tracking.artifacts={tmp_path}/artifacts", "tracking.experiment=secret")
-    settings = ("trainer=debug", "clip=norm", "figures=false", "log_model=false", *places)
+    tracking = (f"tracking.uri={uri}", f"tracking.artifacts={tmp_path}/artifacts", "tracking.experiment=secret")
+    settings = ("trainer=debug", "clip=norm", "figures=false", "log_model=false", *tracking)
     done = train("-m", "seed=0,1", *settings, f"hydra.sweep.dir={tmp_path}/multirun")
     assert done.returncode == 0, done.stderr
     database.kill()
@@ -90,13 +90,13 @@ def test_a_password_is_neither_shown_nor_stored_and_wanted_again(
     assert sync(tmp_path / "run").stderr.endswith("no password supplied\n")
     written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    told = sync(tmp_path / "run")
-    assert told.stdout.startswith("Sent "), told.stderr
+    sent = sync(tmp_path / "run")
+    assert sent.stdout.startswith("Sent "), sent.stderr
     client = MlflowClient(uri)
     runs = client.search_runs([client.get_experiment_by_name("secret").experiment_id])
-    assert [run.info.status for run in runs] == ["FINISHED"] * 4  # two jobs, their parent, the one that was sent later
-    shown = [text for one in (done, later, told) for text in (one.stdout, one.stderr)]
+    assert [run.info.status for run in runs] == ["FINISHED"] * 4  # two jobs, their parent, and the run sent later
+    printed = [text for one in (done, later, sent) for text in (one.stdout, one.stderr)]
     kept = [text for run in runs for pair in (run.data.tags | run.data.params).items() for text in pair]
-    assert not [text for text in [*shown, *kept] if "s3cret" in text]
+    assert not [text for text in [*printed, *kept] if "s3cret" in text]
     assert len(written) > 10
     assert not [text for text in written if b"s3cret" in text]

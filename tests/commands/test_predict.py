@@ -1,4 +1,4 @@
-"""Prediction by the real command, with the model that training stored."""
+"""The command ``predict`` with the model that training stored."""
 
 import re
 from pathlib import Path

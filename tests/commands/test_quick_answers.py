@@ -1,4 +1,4 @@
-"""What comes at once, because somebody waits at the keyboard."""
+"""Help, completion and error messages, which appear at once because they load no heavy packages."""
 
 import subprocess
 import sys
@@ -36,7 +36,7 @@ def test_help_shows_every_setting_of_the_chosen_options_with_its_meaning() -> No
     assert "   trainer.max_epochs=3    " in done.stdout
 
 
-def test_full_error_shows_the_trace() -> None:
+def test_full_error_shows_the_traceback() -> None:
     done = subprocess.run(
         [sys.executable, "src/train.py", "clip=norm", "clip.value=-1"],
         cwd=ROOT, capture_output=True, text=True, check=False, env={"HYDRA_FULL_ERROR": "1"},

@@ -1,4 +1,4 @@
-"""Runs that are stopped in every way and taken up again: real processes, real signals, the numbers of a whole run."""
+"""Runs that are stopped by real signals and resumed: they equal runs that were not stopped."""
 
 import json
 import signal
@@ -35,7 +35,7 @@ def wait_for(condition: Callable[[], bool], process: Started) -> None:
         if condition():
             return
         time.sleep(0.02)
-    raise AssertionError("it did not come to pass")
+    raise AssertionError("the condition was not met in time")
 
 
 def stop(start: StartCommand, folder: Path, number: int, *overrides: str) -> Started:
@@ -56,7 +56,7 @@ def assert_same(client: MlflowClient, ours: Run, whole: Run) -> None:
     assert ours.info.status == whole.info.status == "FINISHED"
     theirs = curves(client, whole)
     for key, points in curves(client, ours).items():
-        assert repr(points) == repr(theirs.pop(key)), key  # as text, in which NaN equals itself
+        assert repr(points) == repr(theirs.pop(key)), key  # as text, because NaN does not equal itself
     assert not theirs
     tags = (keys.OUTCOME, keys.DIVERGED_STEP)
     assert [ours.data.tags.get(tag) for tag in tags] == [whole.data.tags.get(tag) for tag in tags]
@@ -71,7 +71,7 @@ def assert_same(client: MlflowClient, ours: Run, whole: Run) -> None:
     [(LSTM, signal.SIGKILL, 31), (MLP, signal.SIGTERM, 32)],
     ids=["killed", "terminated"],
 )
-def test_a_run_that_is_taken_up_ends_as_one_that_was_not_stopped(
+def test_a_resumed_run_equals_a_run_that_was_not_stopped(
     train: Command, start: StartCommand, runs: SearchRuns, client: MlflowClient, store_folder: Path,
     overrides: tuple[str, ...], number: int, seed: int,
 ) -> None:  # fmt: skip
@@ -96,7 +96,7 @@ def test_a_run_that_is_taken_up_ends_as_one_that_was_not_stopped(
     assert not (Path(ours.data.tags[keys.FOLDER]) / "checkpoints").exists()
 
 
-def test_ctrl_c_saves_what_there_is_and_says_how_to_go_on(
+def test_ctrl_c_saves_points_figures_and_a_checkpoint(
     start: StartCommand, runs: SearchRuns, client: MlflowClient, store_folder: Path
 ) -> None:
     settings = (*MLP, "trainer.max_epochs=100000", "seed=33", "log_model=false", "tracking.checkpoint_seconds=0.5")
@@ -113,7 +113,7 @@ def test_ctrl_c_saves_what_there_is_and_says_how_to_go_on(
     assert (Path(run.data.tags[keys.FOLDER]) / "checkpoints/last.ckpt").exists()
 
 
-def test_what_cannot_be_taken_up_is_told_in_one_line(train: Command, runs: SearchRuns) -> None:
+def test_a_run_that_cannot_be_resumed_is_reported_in_one_line(train: Command, runs: SearchRuns) -> None:
     train("trainer=debug", "seed=34", "figures=false", "log_model=false")
     run = newest(runs, 34)
     missing = "0123456789abcdef0123456789abcde0"
@@ -129,7 +129,7 @@ def test_what_cannot_be_taken_up_is_told_in_one_line(train: Command, runs: Searc
         assert_told_in_one_line(done, line)
 
 
-def test_a_store_cannot_name_a_foreign_folder_or_program(
+def test_a_stored_run_cannot_name_a_foreign_folder_or_program(
     train: Command, runs: SearchRuns, client: MlflowClient, tmp_path: Path
 ) -> None:
     train("trainer=debug", "seed=35", "figures=false", "log_model=false")
@@ -148,4 +148,4 @@ def test_a_store_cannot_name_a_foreign_folder_or_program(
     assert_told_in_one_line(
         done, "tracking.trusted_models: the stored config names 'os.system'; only gradclip.models.*.*"
     )
-    client.set_terminated(run_id, "FINISHED")  # not to be found as the last
+    client.set_terminated(run_id, "FINISHED")  # so that resume=last does not find it

@@ -1,4 +1,4 @@
-"""The search as a command: a real one on the tutorial's problem, and what it refuses."""
+"""A real search on the tutorial problem, and invalid settings of a search."""
 
 import re
 import shlex
@@ -61,7 +61,7 @@ def test_a_real_search_survives_divergence_prunes_and_can_be_repeated(
         (["hydra.sweeper.over_seeds=mode", RANGE], "hydra.sweeper.over_seeds: got 'mode'; must be"),
     ],
 )
-def test_bad_input_is_one_line_and_nothing_is_written(
+def test_bad_input_prints_one_line_and_nothing_is_written(
     train: Command, tmp_path, overrides: list[str], message: str
 ) -> None:
     done = train(*SEARCH, *overrides, environment={"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/none.db"})
@@ -69,7 +69,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_grid_says_what_a_range_needs(train: Command) -> None:
+def test_a_grid_refuses_a_range(train: Command) -> None:
     done = train("-m", "clip=norm", "clip.value=interval(0.1,1)")
     assert done.returncode == 2
     assert done.stderr.startswith("error: interval(...): a grid needs separate values; list them, or search the range")

@@ -1,4 +1,4 @@
-"""Training tracked by a real MLflow server on this machine."""
+"""Training tracked by a real local MLflow server."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Places that cannot be written or trained into, through the command: one line, and what is there stays readable."""
+"""Stores and folders that cannot be written: read-only, full, deleted, or of a newer MLflow."""
 
 import os
 import sqlite3
@@ -23,7 +23,7 @@ RUN = ("trainer=debug", "clip=norm", "figures=false", "log_model=false", "traine
 
 @pytest.fixture
 def mount(tmp_path: Path) -> Iterator[Mount]:
-    """Mount a small disk of its own, or a folder once more, as only root may."""
+    """Mount a small disk, or a folder at a second path; skip the test if not root."""
     folder = tmp_path / "disk"
 
     def begin(*what: str) -> Path:
@@ -45,9 +45,9 @@ def at(folder: Path) -> tuple[str, str]:
 
 
 def fill(folder: Path, leave: int) -> Path:
-    """Take a disk's room, but for some bytes."""
-    room = os.statvfs(folder)
-    (folder / "filler").write_bytes(b"0" * (room.f_bavail * room.f_bsize - leave))
+    """Fill a disk except for some bytes, and return the file that fills it."""
+    disk = os.statvfs(folder)
+    (folder / "filler").write_bytes(b"0" * (disk.f_bavail * disk.f_bsize - leave))
     return folder / "filler"
 
 
@@ -56,7 +56,7 @@ def assert_refused(done: "subprocess.CompletedProcess[str]", line: str) -> None:
     assert done.stderr.startswith(f"error: {line}"), done.stderr
 
 
-def test_a_read_only_store_is_read_and_not_written(
+def test_a_read_only_store_can_be_read_but_not_written(
     train: Command, compare: Command, advise: Command, mount: Mount, tmp_path: Path
 ) -> None:
     (tmp_path / "store").mkdir()
@@ -71,7 +71,7 @@ def test_a_read_only_store_is_read_and_not_written(
     assert done.stderr == "no probe: the store is read-only\n"
 
 
-def test_no_room_for_a_new_store_leaves_none(train: Command, mount: Mount) -> None:
+def test_a_full_disk_leaves_no_new_store_behind(train: Command, mount: Mount) -> None:
     disk = mount(*small("200k"))
     refused = train(*RUN, *at(disk))
     assert_refused(
@@ -80,7 +80,9 @@ def test_no_room_for_a_new_store_leaves_none(train: Command, mount: Mount) -> No
     assert not (disk / "mlflow.db").exists()
 
 
-def test_points_wait_beside_the_run_while_the_store_has_no_room(train: Command, mount: Mount, tmp_path: Path) -> None:
+def test_points_wait_in_the_run_folder_while_the_disk_of_the_store_is_full(
+    train: Command, mount: Mount, tmp_path: Path
+) -> None:
     disk, folder = mount(*small("20m")), tmp_path / "run"
     write_run(make_store(disk), 1.0, 0, {})
     filler = fill(disk, leave=65536)
@@ -96,7 +98,7 @@ def test_points_wait_beside_the_run_while_the_store_has_no_room(train: Command, 
     assert steps == list(range(1, 321))
 
 
-def test_no_room_beside_the_run_is_told_in_one_line(train: Command, mount: Mount, tmp_path: Path) -> None:
+def test_a_full_disk_under_the_run_folder_is_reported_in_one_line(train: Command, mount: Mount, tmp_path: Path) -> None:
     disk = mount(*small("1m"))
     fill(disk, leave=8192)
     done = train(*RUN, *at(tmp_path), f"hydra.run.dir={disk}/run")
@@ -108,7 +110,7 @@ def test_no_room_beside_the_run_is_told_in_one_line(train: Command, mount: Mount
     assert len(client.get_metric_history(run.info.run_id, keys.GRAD_NORM)) == 48
 
 
-def test_a_spool_that_was_cut_short_by_a_full_disk_is_whole_again(mount: Mount, tmp_path: Path) -> None:
+def test_a_spool_truncated_by_a_full_disk_is_repaired(mount: Mount, tmp_path: Path) -> None:
     disk, store = mount(*small("1m")), make_store(tmp_path)
     spool, points = Spool(disk), [Point(keys.LOSS_STEP, 1.0, 0, step) for step in range(900)]
     call = Call(store, "write_points", "1", (points,), str(disk))

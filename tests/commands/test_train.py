@@ -1,4 +1,4 @@
-"""The command as a user runs it: real processes, a real SQLite store."""
+"""The command ``train`` in real processes, with a real SQLite store."""
 
 import json
 import math
@@ -42,7 +42,7 @@ def diverged(train: Command, client: MlflowClient) -> tuple[subprocess.Completed
     return done, client.get_run(found.group(1))
 
 
-def test_prints_the_two_numbers_then_outcome_clipping_name_folder_and_ui(
+def test_output_has_scores_outcome_clipping_name_folder_and_ui(
     norm_run: subprocess.CompletedProcess[str],
 ) -> None:
     assert norm_run.returncode == 0
@@ -55,7 +55,7 @@ def test_prints_the_two_numbers_then_outcome_clipping_name_folder_and_ui(
     assert Path(lines[5].removeprefix("Figures: ")).is_dir()
     assert lines[6].startswith("See it: mlflow ui --backend-store-uri sqlite:///")
     assert re.match(r"http://127\.0\.0\.1:5000/#/experiments/\d+/runs\?", lines[7].strip())
-    assert norm_run.stderr == ""  # no progress bar, where there is no terminal
+    assert norm_run.stderr == ""  # no progress bar without a terminal
 
 
 def test_every_setting_is_a_parameter(tracked: Run) -> None:
@@ -68,7 +68,7 @@ def test_every_setting_is_a_parameter(tracked: Run) -> None:
     assert parameters["seed"] == "0"
 
 
-def test_name_and_tags_tell_what_ran(tracked: Run) -> None:
+def test_name_and_tags_describe_the_run(tracked: Run) -> None:
     tags = tracked.data.tags
     assert tracked.info.run_name == "norm=1.0 max_epochs=12 seed=0"
     assert tracked.info.status == "FINISHED"
@@ -94,7 +94,7 @@ def test_every_step_and_epoch_is_in_the_store(tracked: Run, client: MlflowClient
     assert 0 < len(client.get_metric_history(run_id, keys.GRAD_NORM_PEAK)) <= 320
 
 
-def test_summary_agrees_with_the_curves_and_the_telemetry_file(tracked: Run, client: MlflowClient) -> None:
+def test_the_summary_agrees_with_the_curves_and_the_telemetry_file(tracked: Run, client: MlflowClient) -> None:
     metrics, run_id = tracked.data.metrics, tracked.info.run_id
     curve = {point.step: point.value for point in client.get_metric_history(run_id, MSE.test)}
     assert metrics[MSE.final_test] == curve[12]
@@ -121,7 +121,7 @@ def test_config_figures_and_datasets_are_stored(tracked: Run, client: MlflowClie
     assert '"num_rows": 500' in datasets["training"].profile
 
 
-def test_stored_model_predicts_raw_rows_in_a_new_process(tracked: Run, store_uri: str, store_folder: Path) -> None:
+def test_the_stored_model_predicts_raw_rows_in_a_new_process(tracked: Run, store_uri: str, store_folder: Path) -> None:
     model = f"runs:/{tracked.info.run_id}/{model_name(tracked.info.run_name)}"
     script = f"""
         import mlflow, pandas as pd
@@ -140,7 +140,7 @@ def test_stored_model_predicts_raw_rows_in_a_new_process(tracked: Run, store_uri
     assert float(done.stdout) == pytest.approx(tracked.data.metrics[MSE.final_test], rel=1e-4)
 
 
-def test_explosion_is_a_result(diverged: tuple[subprocess.CompletedProcess[str], Run], client: MlflowClient) -> None:
+def test_an_explosion_is_a_result(diverged: tuple[subprocess.CompletedProcess[str], Run], client: MlflowClient) -> None:
     done, run = diverged
     assert done.returncode == 0
     assert done.stdout.splitlines()[0] == "Train: nan, Test: nan"
@@ -157,15 +157,15 @@ def test_explosion_is_a_result(diverged: tuple[subprocess.CompletedProcess[str],
     assert keys.FIGURES_FOLDER in {entry.path for entry in client.list_artifacts(run.info.run_id)}
 
 
-def test_explosion_is_explained_on_the_terminal_and_in_the_store(
+def test_the_explosion_report_is_printed_and_stored(
     diverged: tuple[subprocess.CompletedProcess[str], Run], client: MlflowClient
 ) -> None:
     done, run = diverged
-    told = done.stdout.partition("\n\n")[2]
-    assert told.startswith(f"First non-finite value at step {run.data.tags[keys.DIVERGED_STEP]} (epoch 1), in the ")
-    assert "data.scale_target=standard" in told
+    printed = done.stdout.partition("\n\n")[2]
+    assert printed.startswith(f"First non-finite value at step {run.data.tags[keys.DIVERGED_STEP]} (epoch 1), in the ")
+    assert "data.scale_target=standard" in printed
     text = Path(client.download_artifacts(run.info.run_id, keys.EXPLOSION_TEXT)).read_text()
-    assert text == told
+    assert text == printed
     report = json.loads(Path(client.download_artifacts(run.info.run_id, keys.EXPLOSION_JSON)).read_text())
     assert len(report["rows"]) == 32
     assert report["divergence"]["step"] == int(run.data.tags[keys.DIVERGED_STEP])
@@ -174,13 +174,13 @@ def test_explosion_is_explained_on_the_terminal_and_in_the_store(
 
 
 @pytest.mark.parametrize("remedy", ["data.scale_target=standard", "optimizer.lr=0.001", "loss=huber"])
-def test_what_the_report_says_to_try_helps(train: Command, diverged: tuple[Any, Run], remedy: str) -> None:
+def test_the_suggested_remedies_help(train: Command, diverged: tuple[Any, Run], remedy: str) -> None:
     assert remedy in diverged[0].stdout
     done = train(remedy, "trainer.max_epochs=5", "tracking=none", "figures=false")
     assert "Outcome: learned" in done.stdout
 
 
-def test_explosion_ends_soon_after_it_began(
+def test_training_ends_soon_after_it_diverged(
     diverged: tuple[subprocess.CompletedProcess[str], Run], train: Command
 ) -> None:
     _, run = diverged
@@ -190,7 +190,7 @@ def test_explosion_ends_soon_after_it_began(
     assert "training ended after step 64" in whole.stdout
 
 
-def test_same_seed_gives_identical_metrics(train: Command, runs: SearchRuns, client: MlflowClient) -> None:
+def test_the_same_seed_gives_identical_metrics(train: Command, runs: SearchRuns, client: MlflowClient) -> None:
     for _ in range(2):
         assert train("trainer=debug", "clip=norm", "seed=9", "figures=false", "log_model=false").returncode == 0
     first, second = runs("params.seed = '9'")
@@ -200,7 +200,7 @@ def test_same_seed_gives_identical_metrics(train: Command, runs: SearchRuns, cli
         assert [point.value for point in one] == [point.value for point in other]
 
 
-def test_table_with_categories_and_scaled_target(
+def test_a_table_with_categories_and_a_scaled_target_can_be_predicted(
     train: Command, tmp_path: Path, store_uri: str, runs: SearchRuns
 ) -> None:
     random = np.random.default_rng(0)
@@ -248,11 +248,11 @@ def test_two_processes_give_the_result_of_one(
     assert ours == pytest.approx(theirs, rel=1e-4)
     assert together.stdout.count("Train: ") == alone.stdout.count("Train: ") == 1
     one, two = (client.get_metric_history(run.info.run_id, keys.GRAD_NORM) for run in found)
-    assert [point.step for point in one] == [point.step for point in two] == list(range(1, 33))  # none is doubled
+    assert [point.step for point in one] == [point.step for point in two] == list(range(1, 33))  # no duplicates
     assert [point.value for point in one] == pytest.approx([point.value for point in two], rel=1e-3)
 
 
-def test_tutorial_data_is_what_the_run_read(tracked: Run) -> None:
+def test_the_training_error_is_below_the_variance_of_the_tutorial_data(tracked: Run) -> None:
     _, target = make_regression(1000, 20, noise=0.1, random_state=1)
     variance = np.var(target[:500])
     assert tracked.data.metrics[MSE.final_train] < variance

@@ -1,4 +1,4 @@
-"""The vectorized launcher, by the real command: its runs are those of the basic launcher."""
+"""The vectorized launcher, which gives the same runs as the basic launcher."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def newest_parent(runs: SearchRuns) -> str:
 
 @pytest.fixture(scope="module")
 def both(train: Command, runs: SearchRuns) -> dict[str, dict[str, Run]]:
-    """The same multirun by two launchers; two groups and a job that cannot be stacked."""
+    """Train a multirun with both launchers: two groups of jobs, and jobs that cannot be stacked."""
     found = {}
     for launcher in ("basic", "vectorized"):
         done = train(
@@ -34,7 +34,7 @@ def both(train: Command, runs: SearchRuns) -> dict[str, dict[str, Run]]:
     return found
 
 
-def test_the_same_runs_have_the_same_names_parameters_and_tags(both: dict[str, dict[str, Run]]) -> None:
+def test_both_launchers_give_the_same_names_parameters_and_tags(both: dict[str, dict[str, Run]]) -> None:
     assert len(both["vectorized"]) == 6
     for name, ordinary in both["basic"].items():
         stacked = both["vectorized"][name]
@@ -46,7 +46,7 @@ def test_the_same_runs_have_the_same_names_parameters_and_tags(both: dict[str, d
         }
 
 
-def test_the_same_runs_have_the_same_metrics_and_files(both: dict[str, dict[str, Run]], client: MlflowClient) -> None:
+def test_both_launchers_give_the_same_metrics_and_files(both: dict[str, dict[str, Run]], client: MlflowClient) -> None:
     for name, ordinary in both["basic"].items():
         stacked = both["vectorized"][name]
         assert stacked.data.metrics.keys() == ordinary.data.metrics.keys()
@@ -58,14 +58,14 @@ def test_the_same_runs_have_the_same_metrics_and_files(both: dict[str, dict[str,
         assert "telemetry/gradients.parquet" in files
 
 
-def test_one_that_cannot_be_stacked_says_why_and_runs_by_itself(train: Command) -> None:
+def test_a_job_that_cannot_be_stacked_runs_separately_and_the_reason_is_printed(train: Command) -> None:
     done = train("-m", "hydra/launcher=vectorized", "clip=activation", "seed=53", "tracking=none", *QUICK)
     assert done.returncode == 0
     assert "Jobs 0 run separately: clip=activation acts on each layer during backward" in done.stderr
     assert "[0] activation=10.0" in done.stdout
 
 
-def test_network_that_vmap_refuses_runs_by_itself(train: Command, store_folder: Path) -> None:
+def test_a_network_that_vmap_refuses_runs_separately(train: Command, store_folder: Path) -> None:
     (store_folder / "branching_network.py").write_text(
         "import torch\n"
         "class Branching(torch.nn.Linear):\n"
@@ -82,7 +82,7 @@ def test_network_that_vmap_refuses_runs_by_itself(train: Command, store_folder: 
     assert done.stdout.count("seed=1: ") == 1
 
 
-def test_best_and_worst_have_figures_and_the_best_a_model(
+def test_only_the_best_and_the_worst_run_have_figures_and_a_model(
     train: Command, runs: SearchRuns, client: MlflowClient
 ) -> None:
     done = train(
@@ -96,10 +96,10 @@ def test_best_and_worst_have_figures_and_the_best_a_model(
     assert {name for name, run in found.items() if run.outputs.model_outputs} == drawn
     assert all(run.info.status == "FINISHED" for run in found.values())
     ends = {run.info.end_time for run in found.values()}
-    assert len(ends) == 1  # they ended together, however long they took to write
+    assert len(ends) == 1  # the runs ended together, although writing took different times
 
 
-def test_wrong_jobs_are_told_and_the_others_run(train: Command, runs: SearchRuns) -> None:
+def test_invalid_jobs_are_reported_and_the_others_run(train: Command, runs: SearchRuns) -> None:
     done = train("-m", "hydra/launcher=vectorized", "clip=norm", "clip.value=1,-1", "seed=55", *QUICK)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == "error: 1 of 2 jobs failed; the table says why"
@@ -116,7 +116,7 @@ def test_wrong_jobs_are_told_and_the_others_run(train: Command, runs: SearchRuns
         (("hydra.launcher.keep=best",), "hydra.launcher.keep: got 'best'; choose from extremes, all"),
     ],
 )
-def test_wrong_overrides_are_one_line(train: Command, overrides: tuple[str, ...], message: str) -> None:
+def test_invalid_overrides_are_reported_in_one_line(train: Command, overrides: tuple[str, ...], message: str) -> None:
     done = train("-m", "hydra/launcher=vectorized", *overrides)
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr.splitlines()[-1]

@@ -1,4 +1,4 @@
-"""The wheel in an environment of its own: every command runs from an empty folder, and keeps its runs there."""
+"""The wheel in a new environment: every command runs from an empty folder and keeps its runs there."""
 
 import os
 import re
@@ -30,7 +30,7 @@ def python(*arguments: str) -> None:
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The command, installed from a wheel into a new environment that has the packages of this one."""
+    """Install the wheel into a new environment that also has the current packages, and return the command."""
     folder = tmp_path_factory.mktemp("wheel")
     for name in SOURCES:
         source, ignored = ROOT / name, shutil.ignore_patterns("__pycache__", "*.egg-info")
@@ -70,7 +70,7 @@ def trained(run: Run) -> "subprocess.CompletedProcess[str]":
 
 @pytest.fixture
 def pages(program: Path, empty: Path, trained: "subprocess.CompletedProcess[str]") -> Iterator[str]:
-    """The address of MLflow's pages, over the runs that were trained."""
+    """Serve the MLflow UI for the trained runs, and yield its address."""
     assert trained.returncode == 0, trained.stderr
     port = free_port()
     with subprocess.Popen([str(program), "ui", f"port={port}"], cwd=empty, stderr=subprocess.DEVNULL) as server:
@@ -78,7 +78,7 @@ def pages(program: Path, empty: Path, trained: "subprocess.CompletedProcess[str]
         server.terminate()
 
 
-def test_help_and_version_are_there_at_once(run: Run) -> None:
+def test_help_version_and_errors_name_the_installed_command(run: Run) -> None:
     done = run("--help")
     assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith("gradclip ")][:6] == [
         "train", "compare", "advise", "predict", "sync", "ui",
@@ -88,7 +88,7 @@ def test_help_and_version_are_there_at_once(run: Run) -> None:
     assert_told_in_one_line(run("trian"), f"command: got 'trian'; {choose}")
     assert "python src" not in run("train", "--help").stdout
     assert_told_in_one_line(run("ui"), "ui: got ")
-    assert_told_in_one_line(run("compare", "-m"), "--multirun (-m): only gradclip train runs many jobs")
+    assert_told_in_one_line(run("compare", "-m"), "--multirun (-m): only gradclip train runs several jobs")
     assert_told_in_one_line(run("train", "hydra.run.dir=${nope:}"), "hydra.run.dir: ")
 
 

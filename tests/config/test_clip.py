@@ -1,4 +1,4 @@
-"""What is derived from the clippers: the settings of each method, and what the rest of the program reads from them."""
+"""Settings of the clipping methods, which are derived from the clippers."""
 
 import pickle
 import subprocess
@@ -33,10 +33,10 @@ def test_settings_are_derived_without_torch():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_methods_settings_are_its_clippers_fields_and_which_parameters(method):
+def test_a_methods_settings_are_the_fields_of_its_clipper_and_a_parameter_pattern(method):
     own = {field.name for field in fields(METHODS[method])}
-    partly = set() if method in {"none", "skip"} else {"parameters"}
-    assert set(type(settings(method)).model_fields) == own | partly | {"name", "value"}
+    pattern = set() if method in {"none", "skip"} else {"parameters"}
+    assert set(type(settings(method)).model_fields) == own | pattern | {"name", "value"}
     assert not any(
         field.default_factory or not field.is_required() for field in type(settings(method)).model_fields.values()
     )
@@ -97,16 +97,16 @@ def test_library_and_config_accept_the_same_numbers(method, name, value):
 
 
 @pytest.mark.parametrize(("method", "name"), NUMBERS)
-def test_a_config_has_finite_numbers_but_for_the_order(method, name):
+def test_only_the_order_of_a_norm_may_be_infinite_in_a_config(method, name):
     assert config_accepts(method, name, float("inf")) == (name == "order")
 
 
-def test_percentile_zero_is_the_least_norm_so_far_in_library_and_config():
+def test_library_and_config_accept_percentile_zero():
     assert settings("auto", value=0).value == 0.0
     assert make_clipper("auto", value=0).value == 0
 
 
-def test_methods_that_one_threshold_sets_up_can_be_grouped():
+def test_methods_with_one_threshold_can_be_grouped():
     grouped = ["norm", "value", "parameter_norm", "normalize", "adaptive", "zscore", "parameter_ema"]
     grouped += ["spike", "stabilize", "spectral"]
     assert [
@@ -115,7 +115,7 @@ def test_methods_that_one_threshold_sets_up_can_be_grouped():
     assert all(make_clipper(method, value=1.0) for method in grouped)
 
 
-def test_what_chooses_the_computation_is_the_same_for_stacked_replicas():
+def test_settings_that_choose_the_computation_are_fixed_for_stacked_replicas():
     assert {"order", "history", "exact"} == FIXED_SETTINGS
 
 

@@ -1,4 +1,4 @@
-"""Settings from overrides, and the overrides that make settings again."""
+"""Configs composed from overrides, and overrides that reproduce a config."""
 
 import pytest
 
@@ -26,7 +26,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("overrides", COMMANDS)
-def test_overrides_make_the_same_settings_again(overrides: list[str]) -> None:
+def test_overrides_reproduce_the_config(overrides: list[str]) -> None:
     config = compose_config([f"seed={1 + len(overrides)}", *overrides] if "seed=3" not in overrides else overrides)
     again = flatten(compose_config(overrides_of(config)))
     assert {name: value for name, value in again.items() if has_effect(name) and name != "seed"} == {
@@ -34,13 +34,13 @@ def test_overrides_make_the_same_settings_again(overrides: list[str]) -> None:
     }
 
 
-def test_overrides_are_few_and_without_seed_and_store() -> None:
+def test_overrides_leave_out_defaults_seed_and_store() -> None:
     config = compose_config(COMMANDS[1])
     assert overrides_of(config) == ["data=diabetes", "clip=norm", "clip.value=2.0"]
 
 
 @pytest.mark.parametrize("overrides", COMMANDS)
-def test_a_stored_config_is_read_back_as_it_was(overrides: list[str]) -> None:
+def test_a_stored_config_is_read_back_unchanged(overrides: list[str]) -> None:
     config = compose_config([*overrides, "tracking.trusted_models=['*.*.*.*', '*.*.*', '*.*']"])
     assert from_yaml(to_yaml(config), config.tracking, "run") == config
 
@@ -64,14 +64,14 @@ def test_a_damaged_config_is_refused(text: str, line: str) -> None:
         from_yaml(text, compose_config([]).tracking, "run")
 
 
-def test_a_model_that_is_not_trusted_is_refused() -> None:
+def test_an_untrusted_model_is_refused() -> None:
     config = compose_config(COMMANDS[-1])
     with pytest.raises(ConfigError, match=r"names 'my\.Network'; only gradclip\.models\.\*\.\*, torch\.nn\.\*, "):
         from_yaml(to_yaml(config), config.tracking, "run")
 
 
 @pytest.mark.parametrize("name", ["module._target_", "data._target_", "callbacks.stop._target_"])
-def test_every_class_has_to_be_trusted(name: str) -> None:
+def test_every_class_must_be_trusted(name: str) -> None:
     config = compose_config([f"{name}=my.Class"])
     with pytest.raises(ConfigError, match=r"^tracking\.trusted_models: the stored config names 'my\.Class'; only"):
         from_yaml(to_yaml(config), config.tracking, "run")
@@ -80,17 +80,17 @@ def test_every_class_has_to_be_trusted(name: str) -> None:
     assert from_yaml(to_yaml(trusting), trusting.tracking, "run") == trusting
 
 
-def test_what_does_not_compose_is_refused() -> None:
+def test_overrides_that_do_not_compose_are_refused() -> None:
     with pytest.raises(ConfigError, match="clip=gone: cannot be composed"):
         compose_config(["clip=gone"])
 
 
-def test_changes_replace_what_they_change() -> None:
+def test_merged_overrides_replace_the_original_ones() -> None:
     base = ["+experiment=recurrent_norm_scaling", "clip.value=3", "optimizer.lr=0.1"]
     changed = merge(base, ["clip=none", "optimizer.lr=0.2"])
     assert changed == ["+experiment=recurrent_norm_scaling", "clip=none", "optimizer.lr=0.2"]
     assert compose_config(changed).clip.name == "none"
 
 
-def test_the_command_can_be_typed() -> None:
+def test_the_command_is_quoted_for_the_shell() -> None:
     assert train_command(["clip.parameters=*weight"]) == "python src/train.py 'clip.parameters=*weight'"

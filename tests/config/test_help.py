@@ -1,3 +1,5 @@
+"""The text of ``--help``."""
+
 import pytest
 import yaml
 
@@ -10,7 +12,7 @@ NO_SETTINGS = {"name", "_target_", "defaults", "hydra"}  # these choose an optio
 
 
 @pytest.mark.parametrize("path", OPTIONS, ids=lambda path: f"{GROUP_OF[path]}={path.stem}")
-def test_every_option_says_what_it_is(path):
+def test_every_option_has_a_description(path):
     paragraphs = help_text("train", "").split("\n\n")
     (options,) = [paragraph.splitlines() for paragraph in paragraphs if paragraph.startswith(f"{GROUP_OF[path]}\n")]
     (line,) = [line for line in options if line[3:].split()[:1] == [path.stem]]
@@ -19,7 +21,7 @@ def test_every_option_says_what_it_is(path):
 
 
 @pytest.mark.parametrize("path", OPTIONS, ids=lambda path: f"{GROUP_OF[path]}={path.stem}")
-def test_every_setting_says_what_it_means(path):
+def test_every_setting_has_a_description(path):
     group, option = GROUP_OF[path], path.stem
     if group in {"experiment", "sweep"}:
         return
@@ -34,13 +36,13 @@ def test_every_setting_says_what_it_means(path):
         assert meaning or len(line.split()) > 2, line
 
 
-def test_the_chosen_option_is_marked_and_an_unknown_one_shows_nothing():
+def test_the_chosen_option_is_marked_and_an_unknown_option_shows_no_settings():
     assert " * huber " in help_text("train", "", ["loss=huber"])
     assert "loss." not in help_text("train", "", ["loss=nonsense"]).partition("Settings")[2]
     assert " * mse " in help_text("train", "")
 
 
-def test_an_option_that_is_asked_for_is_explained_alone():
+def test_help_on_an_option_shows_only_that_option():
     shown = help_text("train", "usage", ["clip=zscore"])
     assert shown.startswith("clip\n * zscore ")
     assert "   clip.warmup=25 " in shown
@@ -48,7 +50,7 @@ def test_an_option_that_is_asked_for_is_explained_alone():
     assert "optimizer." not in shown
 
 
-def test_options_that_a_chosen_option_overrides_are_shown():
+def test_options_that_another_option_chooses_are_shown():
     shown = help_text("train", "", ["data=temporal_order", "model=gru"])
     assert " * gru " in shown
     assert " * cross_entropy " in shown

@@ -1,4 +1,4 @@
-"""The digest of a table is that of its content, in a file or in a folder."""
+"""Identity of runs: fingerprints of settings and digests of tables."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def config_of(path: str) -> TrainConfig:
         return validate(compose("train", ["data=table", f"data.path={path}", "data.target=y", "tracking=none"]))
 
 
-def test_a_folder_of_parquet_files_is_known_by_its_content(tmp_path: Path) -> None:
+def test_a_folder_of_parquet_files_is_identified_by_its_content(tmp_path: Path) -> None:
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
         FRAME.to_parquet(tmp_path / name / "a.parquet")
@@ -35,7 +35,7 @@ def test_a_folder_of_parquet_files_is_known_by_its_content(tmp_path: Path) -> No
     assert data_digest(one) != data_digest(other)
 
 
-def test_a_run_that_is_older_than_validation_rows_has_none_and_is_the_same_run(
+def test_a_run_stored_before_validation_rows_existed_keeps_its_fingerprint(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config = compose_config(["data=diabetes", "data.validation_fraction=0", "tracking=none"])
@@ -54,13 +54,13 @@ def test_a_run_that_is_older_than_validation_rows_has_none_and_is_the_same_run(
     assert fingerprint(chosen) != now
 
 
-def test_the_home_folder_is_written_as_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tilde_in_a_path_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     FRAME.to_csv(tmp_path / "table.csv.gz", index=False)
     assert config_of("'~/table.csv.gz'").data.path == str(tmp_path / "table.csv.gz")  # type: ignore[union-attr]
 
 
-def test_a_folder_that_is_no_table_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_is_not_a_table_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(ConfigError, match=r"there is no such file or folder of Parquet files$"):
         config_of(str(tmp_path))

@@ -1,3 +1,5 @@
+"""Names of runs, made from their overrides."""
+
 import pytest
 from hydra import compose, initialize_config_dir
 
@@ -17,7 +19,7 @@ from gradclip.config.validation import validate
         (["optimizer.lr=0.1", "trainer.progress_bar=false", "tracking=none"], "none lr=0.1 seed=0"),
     ],
 )
-def test_a_name_says_what_differs(overrides, name):
+def test_a_run_name_lists_the_settings_that_differ_from_the_defaults(overrides, name):
     register_resolvers()
     with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
         assert run_name(validate(compose("train", overrides)), overrides) == name

@@ -1,4 +1,4 @@
-"""Passwords of a store: moved into the environment, or refused."""
+"""Passwords in the address of a store, which are moved into the environment or refused."""
 
 from base64 import b64encode
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -36,7 +36,7 @@ def test_a_password_is_moved_into_the_environment(uri: str, cleaned: str, variab
     assert environment == {"MLFLOW_TRACKING_URI": cleaned} | variables
 
 
-def test_the_password_of_a_store_that_is_not_used_is_not_moved() -> None:
+def test_the_password_of_an_unused_store_is_not_moved() -> None:
     environment = {"MLFLOW_TRACKING_URI": "postgresql://ada:s3cret@lab/runs"}
     extract_passwords(["tracking.uri=postgresql://eve@elsewhere/runs"], environment)
     assert "PGPASSWORD" not in environment

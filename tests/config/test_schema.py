@@ -1,3 +1,5 @@
+"""Validation of settings: defaults, allowed values and error messages."""
+
 from pathlib import Path
 
 import pytest
@@ -36,7 +38,7 @@ def settings(*overrides):
     return validate(compose("train", [*overrides]))
 
 
-def test_the_defaults_are_the_tutorials():
+def test_the_defaults_are_the_settings_of_the_tutorial():
     config = settings()
     data = config.data
     assert (data.samples, data.features, data.noise, data.random_state, data.test_fraction) == (1000, 20, 0.1, 1, 0.5)
@@ -65,12 +67,12 @@ def test_the_defaults_of_every_option_are_valid(group, option, csv_path):
 def test_every_experiment_is_valid_and_changes_few_groups(name):
     default, experiment = flatten(settings()), flatten(settings(f"+experiment={name}"))
     differing = {key for key, value in experiment.items() if default.get(key) != value}
-    assert differing or name == "explosion"  # that is the default run
+    assert differing or name == "explosion"  # the default run
     recurrent = {"model", "schedule", "trainer"} if name.startswith("recurrent_") else set()
     assert {key.split(".")[0] for key in differing} <= {"clip", "data", "loss", "optimizer"} | recurrent
 
 
-def test_an_environment_variable_points_to_another_store(monkeypatch):
+def test_an_environment_variable_selects_another_store(monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9999")
     assert settings().tracking.uri == "http://127.0.0.1:9999"
     assert settings("tracking=server").tracking.uri == "http://127.0.0.1:9999"
@@ -170,14 +172,14 @@ def test_an_environment_variable_points_to_another_store(monkeypatch):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_bad_setting_is_refused_with_its_name_its_value_and_what_is_allowed(overrides, message):
+def test_an_error_names_the_setting_its_value_and_what_is_allowed(overrides, message):
     with pytest.raises(ConfigError) as caught:
         settings(*overrides)
     assert str(caught.value) == message
 
 
 def numbers(schema, name=""):
-    """Each number in a JSON schema, with its bounds."""
+    """Yield the name of each number in a JSON schema, with its bounds."""
     if isinstance(schema, list):
         for part in schema:
             yield from numbers(part, name)
@@ -196,7 +198,7 @@ def test_every_number_has_bounds(kind):
         name
         for name, bounds in found.items()
         if not {"maximum", "exclusiveMaximum"} & bounds.keys() or not {"minimum", "exclusiveMinimum"} & bounds.keys()
-    } <= {".$defs.NormClip.properties.order"}  # infinite for the largest magnitude
+    } <= {".$defs.NormClip.properties.order"}  # infinite: the norm is the largest magnitude
 
 
 @pytest.mark.parametrize(
@@ -223,7 +225,7 @@ def test_every_number_has_bounds(kind):
     ],
     ids=lambda value: value[:30],
 )
-def test_what_no_store_or_machine_takes_is_refused_in_a_short_line(override, message):
+def test_values_that_no_store_or_machine_accepts_are_refused_in_a_short_line(override, message):
     with pytest.raises(ConfigError) as caught:
         settings(override)
     line = describe(caught.value)
@@ -248,13 +250,13 @@ def test_a_network_needs_a_dotted_path(target):
     ("overrides", "label", "thresholds"),
     [
         ([], "none", {}),
-        (["clip.value=3"], "none", {}),  # so that clip=none,norm clip.value=1,5 composes
+        (["clip.value=3"], "none", {}),  # allowed, so that clip=none,norm clip.value=1,5 composes
         (["clip=norm"], "norm=1.0", {"norm": 1.0}),
         (["clip=value", "clip.value=0.5"], "value=0.5", {"value": 0.5}),
         (["clip=norm_value"], "norm_value=5.0,1.0", {"norm": 5.0, "value": 1.0}),
     ],
 )
-def test_label_and_thresholds_of_a_clipping(overrides, label, thresholds):
+def test_label_and_thresholds_of_a_clipping_method(overrides, label, thresholds):
     clip = settings(*overrides).clip
     assert clip.label == label
     assert clip.thresholds == thresholds
