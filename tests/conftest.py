@@ -1,4 +1,4 @@
-"""What the tests of whole commands have: a store of each file's own, and the command itself."""
+"""Fixtures for the tests of whole commands: a separate store for each test file, and the commands themselves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 
 from tests.support.warm_process import WarmProcess
 
-if TYPE_CHECKING:  # it takes seconds to import, before any worker starts
+if TYPE_CHECKING:  # MLflow takes seconds to import, before any worker starts
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
@@ -26,33 +26,33 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 Started = WarmProcess | subprocess.Popen[str]
 StartCommand = Callable[..., Started]
 SearchRuns = Callable[..., "list[Run]"]
-TIMEOUT = 600.0  # seconds for a command that takes a few, on a machine that does other things too
+TIMEOUT = 600.0  # seconds; a command takes only a few, but the machine may be busy
 KINDS = ("browser", "server", "command", "unit")
 FIXTURES = {"browser": {"browser"}, "server": {"server", "database", "store"}, "command": {"start"}}
 
-# The same examples each time, without a deadline, which a busy machine misses.
+# Generate the same examples each time. A busy machine would miss a deadline.
 hypothesis.settings.register_profile("reproducible", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("reproducible")
 os.environ.setdefault("TRITON_INTERPRET", str(int(not Path("/dev/nvidiactl").exists())))  # Triton reads it once
-gc.disable()  # it would go over the libraries time and again while they load, and later in each test
+gc.disable()  # collection would visit the libraries again and again, while they load and later in each test
 
 
 def pytest_collection_finish() -> None:
-    """Collect garbage from now on, of what the tests make."""
+    """Enable garbage collection for objects that the tests create."""
     gc.freeze()
     gc.enable()
 
 
-@pytest.hookimpl(tryfirst=True)  # before -m chooses
+@pytest.hookimpl(tryfirst=True)  # before -m selects tests by marker
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test as its kind, and put unit tests last: a long file at the end would keep one worker alone."""
+    """Mark each test with its kind, and run unit tests last: a long file at the end would occupy a single worker."""
     for item in items:
         item.add_marker(kind_of(item))
     items.sort(key=lambda item: item.get_closest_marker("unit") is not None)
 
 
 def kind_of(item: pytest.Item) -> str:
-    """Return a test's kind: the marker that it has, else what its fixtures start, else what its folder is for."""
+    """Return a test's kind: its own marker if it has one, else what its fixtures start, else the kind of its folder."""
     fixtures = set(getattr(item, "fixturenames", ()))
     by_hand = (kind for kind in KINDS if item.get_closest_marker(kind))
     by_fixture = (kind for kind, names in FIXTURES.items() if fixtures & names)
@@ -61,7 +61,7 @@ def kind_of(item: pytest.Item) -> str:
 
 
 def assert_told_in_one_line(done: subprocess.CompletedProcess[str], message: str) -> None:
-    """A mistake: one line that begins so, nothing else, and exit code 2."""
+    """Assert that a command printed one error line that starts with a message, nothing else, and exited with code 2."""
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stdout == ""
     assert done.stderr.startswith(f"error: {message}"), done.stderr
@@ -69,19 +69,19 @@ def assert_told_in_one_line(done: subprocess.CompletedProcess[str], message: str
 
 
 def sync(*arguments: Path | str) -> subprocess.CompletedProcess[str]:
-    """Run the command that sends what waits for a store."""
+    """Run ``sync.py``, which sends spooled writes."""
     command = [sys.executable, str(ROOT / "src/sync.py"), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT)
 
 
 def folders(store_folder: Path) -> set[Path]:
-    """The folders of single runs, comparisons and pieces of advice."""
+    """Return the folders of single runs, comparisons and advice."""
     return set(store_folder.glob("mlruns/hydra/runs/*"))
 
 
 @pytest.fixture(autouse=True)
 def no_default_store() -> Iterator[None]:
-    """Have MLflow forget the store of a test, which would be the default of later ones and of what they start."""
+    """Reset MLflow's default store, which later tests and the processes that they start would inherit."""
     yield
     if mlflow := sys.modules.get("mlflow"):
         mlflow.set_tracking_uri(None)
@@ -89,7 +89,7 @@ def no_default_store() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def store_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an empty store, for one file: what other files leave in theirs depends on who shares a worker."""
+    """Return a folder with an empty store for one test file; which files share a worker varies."""
     from tests.support.stores import empty_database
 
     folder = tmp_path_factory.mktemp("store")
@@ -111,7 +111,7 @@ def client(store_uri: str) -> MlflowClient:
 
 @pytest.fixture(scope="module")
 def start(store_folder: Path, store_uri: str) -> Iterator[StartCommand]:
-    """Start a command, from a folder that is not the project's, against the file's own store."""
+    """Return a function that starts a command outside the project's folder, with the test file's store."""
     started: list[Started] = []
 
     def begin(script: str, *overrides: str, environment: dict[str, str] | None = None, cold: bool = False) -> Started:
@@ -120,7 +120,9 @@ def start(store_folder: Path, store_uri: str) -> Iterator[StartCommand]:
             f"hydra.run.dir={store_folder}/mlruns/hydra/runs/${{now:%H-%M-%S-%f}}",
             f"hydra.sweep.dir={store_folder}/mlruns/hydra/multiruns/${{now:%H-%M-%S-%f}}",
         ]
-        flags = [argument for argument in overrides if argument.startswith("-")]  # between settings Python refuses them
+        flags = [
+            argument for argument in overrides if argument.startswith("-")
+        ]  # argparse refuses them between settings
         settings = [argument for argument in overrides if argument not in flags]
         arguments = [str(ROOT / f"src/{script}.py"), *flags, *folders, *settings]
         variables = os.environ | {"MLFLOW_TRACKING_URI": store_uri} | (environment or {})
@@ -133,14 +135,14 @@ def start(store_folder: Path, store_uri: str) -> Iterator[StartCommand]:
 
     yield begin
     for process in started:
-        if process.poll() is None:  # of a test that failed
+        if process.poll() is None:  # left over from a test that failed
             with process:
                 process.kill()
 
 
 @pytest.fixture(scope="module")
 def command(start: StartCommand) -> Command:
-    """Start a command and wait for its end."""
+    """Return a function that starts a command and waits until it ends."""
 
     def run(*arguments: str, timeout: float = TIMEOUT, **settings: Any) -> subprocess.CompletedProcess[str]:
         with start(*arguments, **settings) as process:
@@ -156,25 +158,25 @@ def command(start: StartCommand) -> Command:
 
 @pytest.fixture(scope="module")
 def train(command: Command) -> Command:
-    """Run the command that trains."""
+    """Return a function that runs ``train.py``."""
     return partial(command, "train")
 
 
 @pytest.fixture(scope="module")
 def advise(command: Command) -> Command:
-    """Run the command that advises."""
+    """Return a function that runs ``advise.py``."""
     return partial(command, "advise")
 
 
 @pytest.fixture(scope="module")
 def compare(command: Command) -> Command:
-    """Run the command that compares."""
+    """Return a function that runs ``compare.py``."""
     return partial(command, "compare")
 
 
 @pytest.fixture(scope="module")
 def runs(client: MlflowClient) -> SearchRuns:
-    """The runs of the experiment ``gradclip`` in the file's store, newest first."""
+    """Return a function that searches the runs of experiment ``gradclip`` in the file's store, newest first."""
 
     def search(filter_string: str = "") -> list[Run]:
         experiment = client.get_experiment_by_name("gradclip")

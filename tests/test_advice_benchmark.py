@@ -44,11 +44,11 @@ def tried(name: str, role: str, of: Trials, *settings: str) -> Tried:
         ([0.05], [0.001], "accuracy", 5.0),  # relative to an accuracy of 99%, at which a task counts as solved
     ],
 )
-def test_regret_is_a_ratio_of_medians_on_the_test_rows(advised, other, score, expected):
+def test_regret_is_the_ratio_of_median_test_errors(advised, other, score, expected):
     assert regret(trials(advised, score=score), trials(other, score=score)) == pytest.approx(expected)
 
 
-def test_the_best_is_chosen_on_the_rows_that_choose_and_reported_on_the_test_rows():
+def test_the_best_is_chosen_on_validation_rows_and_reported_on_test_rows():
     lucky = tried("lucky", CLIPPED, trials([1.0], [3.0]))
     chosen = tried("chosen", PLAIN, trials([2.0], [1.0]))
     assert best([lucky, chosen]) is chosen
@@ -118,11 +118,11 @@ def test_results_are_cached(tmp_path, monkeypatch):
     monkeypatch.setattr("tests.benchmarks.advice_trials.train_settings", None)
     assert Laboratory(range(2), path).train([TINY.overrides]) == [first]
     assert len(first.test) == 2
-    assert first.split == "test"  # the tutorial's rows
+    assert first.split == "test"  # the tutorial has test rows
 
 
 @pytest.mark.command
-def test_it_prints_its_table_for_a_tiny_problem(capsys, monkeypatch, tmp_path):
+def test_the_benchmark_prints_its_table_for_a_tiny_problem(capsys, monkeypatch, tmp_path):
     calm = TINY._replace(task=(*TINY.task, "data.scale_target=standard"), can_scale_target=False)  # needs no probe
     monkeypatch.setattr(advice_problems, "KNOWN", [calm])
     monkeypatch.setattr(advice_regret, "FACTORS", [0.01])

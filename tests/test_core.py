@@ -1,4 +1,4 @@
-"""What the core installation has, torch and NumPy, is enough for it; what needs an extra says so in one line."""
+"""The core needs only torch and NumPy; names that need an extra name it in one line."""
 
 import re
 import subprocess
@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 
 LIGHTNING = ["Classifier", "ClipActivations", "ClipGradients", "GradientMonitor", "HiddenStateMonitor", "Regressor"]
 PIPELINE = ["FinishedRun", "SequenceData", "SeriesData", "TabularData", "train"]
-PACKAGES = ["clipping", "diagnosis", "telemetry"]  # all of whose modules need torch and NumPy only
+PACKAGES = ["clipping", "diagnosis", "telemetry"]  # all their modules need only torch and NumPy
 CODE = """
 import sys
 from importlib.machinery import BuiltinImporter, FrozenImporter, PathFinder
@@ -49,7 +49,7 @@ print(clipper(gradients, gradients, clipper.init(gradients))[0]["weight"].tolist
 
 
 def core_modules() -> set[str]:
-    """The top-level modules of the packages that an installation without extras brings."""
+    """Return the top-level modules of all packages that an installation without extras includes."""
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     found: set[str] = set()
     while wanted:
@@ -58,14 +58,14 @@ def core_modules() -> set[str]:
         if name not in found and (requirement.marker is None or requirement.marker.evaluate({"extra": ""})):
             try:
                 wanted += requires(name) or []
-            except PackageNotFoundError:  # torch's own, such as those for CUDA
+            except PackageNotFoundError:  # dependencies of torch that are not installed here, such as those for CUDA
                 continue
             found.add(name)
     of_modules = packages_distributions().items()
     return {module for module, names in of_modules if {re.sub(r"[-_.]+", "-", one).lower() for one in names} & found}
 
 
-def test_the_core_needs_torch_and_numpy_only() -> None:
+def test_the_core_needs_only_torch_and_numpy() -> None:
     modules = core_modules()
     assert {"torch", "numpy"} <= modules
     assert not modules & {"pandas", "hydra", "mlflow", "pytorch_lightning", "pyarrow"}
@@ -77,6 +77,6 @@ def test_the_core_needs_torch_and_numpy_only() -> None:
     *missing, clipped = done.stdout.splitlines()
     assert clipped == str([0.6000000238418579, 0.800000011920929])
     form = re.compile(r"gradclip\.(\w+) needs \w+: python -m pip install .*'\.\[(\w+)]'")
-    said = dict(form.fullmatch(line).groups() for line in missing)
+    extras = dict(form.fullmatch(line).groups() for line in missing)
     known = dict.fromkeys(LIGHTNING, "lightning") | dict.fromkeys(PIPELINE, "pipeline")
-    assert said == {name: extra for name, extra in known.items() if name in gradclip.__all__}
+    assert extras == {name: extra for name, extra in known.items() if name in gradclip.__all__}

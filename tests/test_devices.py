@@ -1,6 +1,6 @@
-"""What a GPU would refuse or wait for, shown on a CPU: the ``meta`` device stands for the GPU.
+"""Steps do not mix devices or synchronize with a GPU, tested on a CPU with the ``meta`` device in place of the GPU.
 
-Its tensors have no values, so that a look at one raises an error; no operation may take or make a tensor of the CPU.
+Meta tensors have no values, so reading one raises an error. No operation may take or create a CPU tensor.
 """
 
 from functools import partial
@@ -30,11 +30,11 @@ every_clipper = pytest.mark.parametrize("name", METHODS)
 
 
 class OnDeviceOnly(TorchDispatchMode):
-    """Refuses every operation that takes or makes a tensor of the CPU.
+    """Mode that refuses every operation that takes or creates a CPU tensor.
 
     Args:
-        allows_scalars: whether scalars of the CPU may be arguments of kernels, though never be copied to the device;
-            ``torch.vmap`` makes them from numbers.
+        allows_scalars: whether kernels may take CPU scalars as arguments, without copying them to the device;
+            ``torch.vmap`` creates them from numbers.
     """
 
     def __init__(self, allows_scalars=False):
@@ -47,12 +47,12 @@ class OnDeviceOnly(TorchDispatchMode):
         copies = "copy" in str(operation) and any(tensor.is_meta for tensor in tensors)
         for tensor in tensors:
             is_allowed = self.allows_scalars and tensor.ndim == 0 and not copies
-            assert is_allowed or not tensor.is_cpu, f"{operation} has a tensor of the CPU"
+            assert is_allowed or not tensor.is_cpu, f"{operation} uses a CPU tensor"
         return made
 
 
 class NoCopiesOfNumbers(TorchFunctionMode):
-    """Refuses what makes a number a tensor by way of the CPU, for which a GPU waits; ``torch.full`` does not."""
+    """Mode that refuses to copy numbers from the CPU, for which a GPU waits; ``torch.full`` does not copy."""
 
     def __torch_function__(self, function, types, arguments=(), keywords=None):
         copies = function in (torch.tensor, torch.as_tensor) and not isinstance(arguments[0], torch.Tensor)
@@ -66,7 +66,7 @@ def draw(dtype=torch.float32, leading=()):
 
 @every_clipper
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
-def test_clippers_stay_on_the_device_and_read_nothing_from_it(name, dtype):
+def test_clippers_stay_on_the_device_and_read_no_value(name, dtype):
     gradients, parameters, clipper = draw(dtype), draw(dtype), METHODS[name]()
     with NoCopiesOfNumbers(), OnDeviceOnly(), torch.no_grad():
         state = clipper.init(parameters)
@@ -77,12 +77,12 @@ def test_clippers_stay_on_the_device_and_read_nothing_from_it(name, dtype):
 
 @pytest.mark.parametrize("kind", [CopyingRecorder, MeasuringRecorder])
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
-def test_recorders_stay_on_the_device_and_read_nothing_from_it_before_they_flush(kind, dtype):
+def test_recorders_stay_on_the_device_and_read_no_value_before_a_flush(kind, dtype):
     named = {name: nn.Parameter(tensor) for name, tensor in draw(dtype).items() if tensor.numel()}
     with NoCopiesOfNumbers(), OnDeviceOnly(), torch.no_grad():
         recorder = kind(list(named.items()), Effect.ANY)
         for step in range(3):
-            for parameter in [*named.values()][step % 2 :]:  # one is without a gradient at times
+            for parameter in [*named.values()][step % 2 :]:  # at times one has no gradient
                 parameter.grad = torch.empty_like(parameter)
             batches = [(torch.empty(5, 3, device="meta"), torch.empty(5, device="meta"))] * 2
             extremes = merge_extremes([batch_extremes(batch) for batch in batches])
@@ -94,7 +94,7 @@ def test_recorders_stay_on_the_device_and_read_nothing_from_it_before_they_flush
 
 
 class OnMeta(torch.optim.SGD):
-    """Takes its steps without a look at the weights, as a fused optimizer does."""
+    """An optimizer that does not read values on the CPU, like a fused optimizer."""
 
     def step(self, closure=None):
         for group in self.param_groups:
@@ -104,7 +104,7 @@ class OnMeta(torch.optim.SGD):
 
 @pytest.mark.parametrize("width", [3, 300], ids=["copied", "measured"])
 @pytest.mark.parametrize("method", METHODS_WATCHED)
-def test_watched_steps_stay_on_the_device_and_read_nothing_from_it_before_a_flush(method, width):
+def test_watched_steps_stay_on_the_device_and_read_no_value_before_a_flush(method, width):
     network = nn.Sequential(nn.Linear(width, width), nn.Linear(width, 1)).to("meta")
     optimizer, batch = OnMeta(network.parameters(), lr=0.1), torch.empty(4, width, device="meta")
     watched = watch(network, optimizer, make_clipper(method, **METHODS_WATCHED[method]), updates_every=2)
@@ -126,5 +126,5 @@ def test_clippers_of_stacked_replicas_stay_on_the_device(name):
         return (clipped, after, clipper.skips(state, after)) if clipper.may_skip else (clipped, after)
 
     state = {key: value.expand(replicas, *value.shape) for key, value in clipper.init(draw()).items()}
-    found = torch.vmap(clip)(gradients, state)  # which makes scalars of the CPU from numbers, as arguments of kernels
+    found = torch.vmap(clip)(gradients, state)  # creates CPU scalars from numbers as arguments of kernels
     assert all(tensor.is_meta for tensor in tree_leaves(found))

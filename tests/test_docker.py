@@ -1,4 +1,4 @@
-"""The image is built with the lines that people are told to type, from files that are there."""
+"""The Docker image is built with the documented commands, from files that exist."""
 
 import re
 
@@ -8,7 +8,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 PAGES = (ROOT / "README.md").read_text() + (ROOT / "docs" / "installation.md").read_text()
 
 
-def test_the_image_is_installed_as_the_pages_say():
+def test_the_image_uses_the_documented_commands():
     installed = re.findall(r"^RUN (python .*)$", DOCKERFILE, re.MULTILINE)
     assert len(installed) == 2
     assert [line for line in installed if line not in PAGES.splitlines()] == []
@@ -23,7 +23,7 @@ def test_torch_is_the_version_that_make_installs():
     assert version in (ROOT / "constraints.txt").read_text().splitlines()
 
 
-def test_only_what_the_package_needs_is_copied():
+def test_only_existing_files_of_the_package_are_copied():
     _, everything, *patterns = (ROOT / ".dockerignore").read_text().splitlines()
     copied = [pattern.removeprefix("!") for pattern in patterns if pattern.startswith("!")]
     assert everything == "*"
@@ -31,7 +31,7 @@ def test_only_what_the_package_needs_is_copied():
     assert [name for name in copied if not (ROOT / name).exists()] == []
 
 
-def test_it_does_not_run_as_root_and_keeps_runs_in_a_volume():
+def test_the_image_does_not_run_as_root_and_keeps_runs_in_a_volume():
     user = re.findall(r"^USER (.*)$", DOCKERFILE, re.MULTILINE)
     assert user == ["gradclip"]
     assert re.findall(r"^VOLUME (.*)$", DOCKERFILE, re.MULTILINE) == ["/home/gradclip/mlruns"]

@@ -1,4 +1,4 @@
-"""What the README and the pages of docs/ say about the code: links, names, versions, the picture of the layers."""
+"""The README and the pages of docs/ match the code: links, names, versions and the figure of the layers."""
 
 import importlib.util
 import re
@@ -32,7 +32,7 @@ pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
 def anchors(text: str) -> set[str]:
-    """Of the headings, as GitHub and MkDocs make them."""
+    """Return the anchors of all headings, as GitHub and MkDocs create them."""
     headings = re.findall(r"^#+ (.*)$", BLOCK.sub("", text), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
 
@@ -42,7 +42,7 @@ def inline_code(text: str) -> list[str]:
 
 
 @pages
-def test_links_lead_somewhere(page):
+def test_link_targets_exist(page):
     for path, anchor in LINK.findall(page.read_text()):
         target = page.parent / path if path else page
         assert target.exists(), path
@@ -79,7 +79,7 @@ def test_files_exist(page):
     assert {path for path in paths if not (ROOT / path).exists()} == set()
 
 
-def test_the_tree_is_that_of_the_repository():
+def test_the_documented_tree_exists():
     tree = (DOCS / "architecture.md").read_text().split("```")[1]
     folder = {0: ROOT}
     for line in tree.strip().splitlines():
@@ -90,7 +90,7 @@ def test_the_tree_is_that_of_the_repository():
             folder[level + 1] = path
 
 
-def test_navigation_has_every_page():
+def test_the_navigation_has_every_page():
     assert sorted(page for item in CONFIG["nav"] for page in item.values()) == sorted(
         path.name for path in DOCS.glob("*.md")
     )
@@ -101,7 +101,7 @@ def test_the_reference_has_every_public_name():
     assert sorted(named) == gradclip.__all__
 
 
-def test_the_picture_of_the_layers_is_that_of_the_contract():
+def test_the_figure_of_the_layers_matches_the_import_contract():
     spec = importlib.util.spec_from_file_location("layers", DOCS / "layers.py")
     layers = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(layers)
@@ -113,20 +113,20 @@ def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().split()) <= 1000
 
 
-def test_badges_are_true():
+def test_badges_match_the_project_metadata():
     readme = (ROOT / "README.md").read_text()
     assert f"license-{PYPROJECT['project']['license']}-" in readme
     oldest = PYPROJECT["project"]["requires-python"].removeprefix(">=")
     assert f"python-{oldest}_or_newer-" in readme
 
 
-def test_the_citation_is_of_this_version():
+def test_the_citation_names_this_version():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["version"] == gradclip.__version__
     assert citation["license"] == PYPROJECT["project"]["license"]
 
 
-def test_make_does_what_the_page_says():
+def test_the_commands_without_make_are_those_of_make():
     start = (DOCS / "start.md").read_text()
     lines = re.search(r"Without make.*?```sh\n(.*?)```", start, re.DOTALL)[1].splitlines()
     make = subprocess.run(
@@ -136,7 +136,7 @@ def test_make_does_what_the_page_says():
     assert [line for line in lines if line not in done] == []
 
 
-def test_no_number_of_the_record_is_left_out():
+def test_every_column_of_the_record_is_documented():
     text = (DOCS / "telemetry.md").read_text()
     columns = GradientRecord.empty(("p",)).to_columns()
     assert np.all([name.removesuffix("/p") in text for name in columns])

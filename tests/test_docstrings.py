@@ -1,4 +1,4 @@
-"""Docstrings name what a function takes: who calls it need not read its body."""
+"""Docstrings of public functions describe their parameters."""
 
 import inspect
 import pkgutil
@@ -9,13 +9,13 @@ from typing import Any
 import gradclip
 from gradclip.tracking.operations import Operations
 
-MANY = 3  # parameters, from which on each is described
+MANY = 3  # functions with at least this many parameters must describe them
 
 
 def public_functions() -> Iterator[tuple[str, Callable[..., Any]]]:
-    """Public functions and methods of the package that do not have their description from a base class."""
+    """Yield public functions and methods of the package, except methods that a base class describes."""
     for found in pkgutil.walk_packages(gradclip.__path__, "gradclip."):
-        if found.name == "gradclip.norms.gpu_kernels":  # which needs Triton, and whose functions are no longer Python's
+        if found.name == "gradclip.norms.gpu_kernels":  # needs Triton, and its functions are Triton kernels
             continue
         module = import_module(found.name)
         for name, member in vars(module).items():
@@ -36,7 +36,7 @@ def own_methods(kind: type) -> Iterator[tuple[str, Callable[..., Any]]]:
 
 
 def described_elsewhere(kind: type) -> tuple[type, ...]:
-    """The backend's parts are what the table of operations describes."""
+    """Return further classes that describe a class's methods: Operations describes those of the backend."""
     return (Operations,) if kind.__module__.startswith("gradclip.tracking.backend") else ()
 
 
@@ -46,6 +46,6 @@ def undescribed(function: Callable[..., Any]) -> set[str]:
     return {name for name in names if f"{name}:" not in text} if len(names) >= MANY else set()
 
 
-def test_each_of_many_parameters_is_described() -> None:
+def test_functions_with_many_parameters_describe_each() -> None:
     missing = {name: names for name, function in public_functions() if (names := undescribed(function))}
     assert missing == {}

@@ -13,5 +13,5 @@ from gradclip.errors import did_you_mean
         ("", ["norm"], ""),
     ],
 )
-def test_the_nearest_name_or_nothing(name, allowed, expected):
+def test_the_most_similar_name_is_suggested_if_there_is_one(name, allowed, expected):
     assert did_you_mean(name, allowed) == expected

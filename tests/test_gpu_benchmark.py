@@ -1,4 +1,4 @@
-"""The benchmark for a GPU runs in small on a CPU too, so that it works where there is a GPU for a while only."""
+"""The GPU benchmark also runs on a CPU at a small scale, so that errors are found before GPU time is spent."""
 
 import pytest
 
@@ -6,8 +6,8 @@ from tests.benchmarks import gpu
 
 
 @pytest.mark.command
-def test_it_prints_its_tables_in_small(capsys, monkeypatch):
-    monkeypatch.setattr(gpu, "METHODS", ["skip", "norm, by groups"])  # of all those it measures
+def test_the_benchmark_prints_its_tables_on_a_small_scale(capsys, monkeypatch):
+    monkeypatch.setattr(gpu, "METHODS", ["skip", "norm, by groups"])  # a subset
     monkeypatch.setattr(gpu, "FIRST_STEPS", 1)
     monkeypatch.setattr(gpu, "STEPS", 1)
     monkeypatch.setattr(gpu, "find_spec", lambda _: None)  # JAX takes a second to compile

@@ -1,4 +1,4 @@
-"""Each import contract of pyproject.toml is broken by an import against it, and lint-imports names that import."""
+"""For each import contract of pyproject.toml, lint-imports finds and names an import that breaks it."""
 
 import shutil
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-AGAINST = [  # contract, module, what it must not import
+AGAINST = [  # contract, module, forbidden import
     ("Imports point down", "gradclip.keys", "gradclip.telemetry.record"),
     ("No cycles", "gradclip.models.mlp", "gradclip.models.recurrent"),
     ("No cycles", "gradclip.models.recurrent", "gradclip.models.mlp"),
@@ -22,13 +22,13 @@ AGAINST = [  # contract, module, what it must not import
 RUN = "from importlinter.cli import lint_imports_command; lint_imports_command()"
 
 
-def test_an_import_against_a_contract_breaks_it(tmp_path: Path) -> None:
+def test_a_forbidden_import_breaks_its_contract(tmp_path: Path) -> None:
     pytest.importorskip("importlinter")
     shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     for _, module, imported in AGAINST:
         with (tmp_path / "src" / f"{module.replace('.', '/')}.py").open("a") as file:
             file.write(f"\nimport {imported}\n")
-    packages = f"{tmp_path}/src:{sysconfig.get_path('purelib')}"  # with -S the installed gradclip is not among them
+    packages = f"{tmp_path}/src:{sysconfig.get_path('purelib')}"  # -S excludes the installed gradclip
     done = subprocess.run(
         [sys.executable, "-S", "-c", RUN, "--no-cache", "--config", str(ROOT / "pyproject.toml")],
         cwd=tmp_path / "src", env={"PYTHONPATH": packages}, capture_output=True, text=True, check=False,
@@ -37,6 +37,6 @@ def test_an_import_against_a_contract_breaks_it(tmp_path: Path) -> None:
     output = " ".join(done.stdout.split())
     for contract, module, imported in AGAINST:
         assert f"{contract} BROKEN" in output
-        if contract != "No cycles":  # which names the packages between which a cycle is
+        if contract != "No cycles":  # this contract names the packages of the cycle instead
             assert f"{module} -> {imported} (l." in output
     assert "No cycles are allowed in gradclip.models." in output

@@ -1,4 +1,4 @@
-"""Every test has exactly one of the markers unit, command, server and browser, without a line in its file."""
+"""Every test automatically gets exactly one of the markers unit, command, server and browser."""
 
 from types import SimpleNamespace
 
@@ -8,7 +8,7 @@ from tests.conftest import KINDS, ROOT, kind_of
 
 
 def test_every_test_has_one_kind(request: pytest.FixtureRequest) -> None:
-    assert "request" in request.node.fixturenames  # which pytest does not document
+    assert "request" in request.node.fixturenames  # pytest does not document fixturenames
     for item in request.session.items:
         assert len({mark.name for mark in item.iter_markers()} & set(KINDS)) == 1, item.nodeid
 
@@ -27,7 +27,7 @@ def test_every_test_has_one_kind(request: pytest.FixtureRequest) -> None:
         ("tests/commands/test_fuzz.py", [], ["unit"], "unit"),
     ],
 )
-def test_the_kind_is_that_of_the_heaviest_thing_a_test_starts(
+def test_the_kind_follows_from_marker_fixtures_and_folder(
     path: str, fixtures: list[str], by_hand: list[str], kind: str
 ) -> None:
     item = SimpleNamespace(path=ROOT / path, fixturenames=fixtures)

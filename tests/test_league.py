@@ -25,7 +25,7 @@ def short(problem: Problem) -> Problem:
     return replace(problem, overrides=(*problem.overrides, "trainer.max_epochs=1", *options))
 
 
-def test_it_trains_every_method_once_and_writes_its_page(tmp_path, monkeypatch):
+def test_every_method_is_trained_once_and_the_page_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(league_methods, "HALF_DECADES", (0.1, 1.0))
     monkeypatch.setattr(league_methods, "PERCENTILES", (10.0,))
     problems, path = [short(PROBLEMS[0])], tmp_path / "league.parquet"
@@ -34,7 +34,7 @@ def test_it_trains_every_method_once_and_writes_its_page(tmp_path, monkeypatch):
     assert not results.duplicated(["problem", "method", "threshold", "seed"]).any()
     assert set(results[results.problem == "tutorial"].method) == {method.name for method in METHODS}
     assert set(results[results.method == "norm"].threshold) == {1.0, 10.0, 0.01, 0.1}
-    monkeypatch.setattr(league, "train", lambda *_: pytest.fail("trains what is there"))
+    monkeypatch.setattr(league, "train", lambda *_: pytest.fail("repeated a training"))
     again = league.train_missing(path, problems, METHODS, seeds=1)
     (tmp_path / "league.md").write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     write_page(again, tmp_path)

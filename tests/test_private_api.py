@@ -1,4 +1,4 @@
-"""The page on private API names every use of it, with the files that use it, and nothing that is not used."""
+"""The page on private API lists exactly the private names that the project uses, and the files that use them."""
 
 import ast
 import re
@@ -15,8 +15,8 @@ ROWS = re.findall(r"^\| (`[^|]+) \| (`[^|]+) \|[^|]+\|[^|]+\| (`[^|]+) \|$", PAG
 LIBRARIES = {"hydra", "lightning_fabric", "mlflow", "omegaconf", "pytorch_lightning", "pytest", "torch", "torchmetrics"}
 STANDARD = {"atexit", "multiprocessing", "os", "threading"}
 OURS = {"self", "cls", "super()"}
-PUBLIC = {"._asdict", "._replace", "._fields", "os._exit"}  # documented for all their underscore
-INTERNAL = (  # without an underscore, and undocumented
+PUBLIC = {"._asdict", "._replace", "._fields", "os._exit"}  # documented despite the underscore
+INTERNAL = (  # undocumented, although without an underscore
     "hydra.core.config_loader", "hydra.core.override_parser", "hydra.core.singleton", "hydra.core.utils",
     "mlflow.data.dataset_source_registry", "mlflow.store", "mlflow.system_metrics.system_metrics_monitor",
     "mlflow.telemetry", "mlflow.tracking.context", "mlflow.utils",
@@ -25,7 +25,7 @@ INTERNAL = (  # without an underscore, and undocumented
 
 
 def private_names(code: str) -> Iterator[str]:
-    """Yield the private names of other projects in a module: dotted where a module has them, else ``.name``.
+    """Yield the private names of other projects in a module: dotted if a library has them, else as ``.name``.
 
     Example:
         >>> sorted(private_names("from torch._C import a; import torch; torch._b(self._c, run.data._d)"))
@@ -62,7 +62,7 @@ def in_backticks(cell: str) -> list[str]:
     return re.findall(r"`([^`]+)`", cell)
 
 
-def test_the_page_names_every_use_and_no_other() -> None:
+def test_the_page_lists_exactly_the_names_in_use() -> None:
     used = uses()
     assert sorted(name for names, *_ in ROWS for name in in_backticks(names)) == sorted(used)
     for names, files, _ in ROWS:
@@ -70,5 +70,5 @@ def test_the_page_names_every_use_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("path", sorted({path for _, _, tests in ROWS for path in in_backticks(tests)}))
-def test_the_tests_that_the_page_names_exist(path: str) -> None:
+def test_the_tests_named_on_the_page_exist(path: str) -> None:
     assert Path(ROOT, path).is_file()

@@ -1,4 +1,4 @@
-"""Sharded training, by two processes: what is clipped and recorded is what one process clips and records."""
+"""Sharded training with two processes clips and records the same as training with one process."""
 
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
@@ -39,7 +39,7 @@ CASES = [(name, torch.float32) for name in CLIPPERS] + [("norm", torch.float64),
 
 
 def make_network(dtype):
-    """Five outputs cannot be divided evenly, and of one row the second process has nothing."""
+    """Return a network with shapes that do not divide evenly; the second process gets no part of a single row."""
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 5), nn.LayerNorm(5), nn.Linear(5, 1)).to(dtype)
 
@@ -48,7 +48,7 @@ def shard_network(network, sharding):
     layouts = {"0": ColwiseParallel(), "2": RowwiseParallel()}
     if sharding == "fsdp":
         fully_shard(network, mesh=init_device_mesh("cpu", (PROCESSES,)))
-    elif sharding == "tensor parallel":  # the layers behind are not sharded
+    elif sharding == "tensor parallel":  # the later layers are not sharded
         parallelize_module(network, init_device_mesh("cpu", (PROCESSES,)), layouts)
     elif sharding == "both":
         mesh = init_device_mesh("cpu", (PROCESSES, 1), mesh_dim_names=("data", "tensor"))
@@ -66,7 +66,7 @@ def rows_of(sharding, rank):
 
 
 def train(network, clipper, rows=slice(None)):
-    """Train for some steps; return the weights and the record."""
+    """Train for :data:`STEPS` steps and return the weights and the record."""
     named = dict(network.named_parameters())
     recorder = make_recorder(list(named.items()), Effect.ANY)
     optimizer = torch.optim.SGD(named.values(), lr=0.3, momentum=0.5)
@@ -95,7 +95,7 @@ def whole(tensor):
 
 
 def work(rank, sharding, rendezvous):
-    """Train with each clipper, in one of the processes."""
+    """Train with each clipper in one of the processes and return the results by case."""
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=PROCESSES)
     found = {}
@@ -115,7 +115,7 @@ def work(rank, sharding, rendezvous):
 
 
 def report_of(network, rows=slice(None)):
-    """What a pure clipper reports of a first step in which only one element of the gradient is beyond the threshold."""
+    """Return the reports of two pure clippers about a first step, the largest element, and the clipped gradients."""
     network(torch.ones(8, 3)[rows]).square().mean().backward()
     named = dict(network.named_parameters())
     gradients = {name: parameter.grad for name, parameter in named.items()}
@@ -144,7 +144,7 @@ def found(request, tmp_path_factory):
 
 
 @pytest.mark.parametrize(("name", "dtype"), CASES)
-def test_weights_and_record_are_those_of_one_process(found, name, dtype):
+def test_weights_and_record_equal_those_of_one_process(found, name, dtype):
     sharding, by_rank = found
     needs_elements = {"value": "value", "norm_value": "value", "scheduled": "value", "spike": "spike"}
     if name == "spectral" or (sharding == "sequence parallel" and name in needs_elements):
@@ -164,12 +164,12 @@ def test_weights_and_record_are_those_of_one_process(found, name, dtype):
             np.testing.assert_allclose(getattr(own, column), getattr(record, column), **tolerance, err_msg=column)
 
 
-def test_elements_that_are_not_finite_are_counted_over_all_processes(found):
+def test_nonfinite_elements_are_counted_over_all_processes(found):
     _, by_rank = found
     assert [of_rank["nonfinite"] for of_rank in by_rank] == [6, 6]
 
 
-def test_report_is_that_of_one_process(found):
+def test_the_report_equals_that_of_one_process(found):
     _, by_rank = found
     numbers, clipped = report_of(make_network(torch.float32))
     for own_numbers, own_clipped in (of_rank["report"] for of_rank in by_rank):

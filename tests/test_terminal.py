@@ -1,4 +1,4 @@
-"""Tables and text on a terminal."""
+"""Output of tables and text on a terminal."""
 
 import io
 import re
@@ -12,7 +12,7 @@ from gradclip.terminal import announce, print_lines, print_tables
 TABLE = Table("runs [a]", ("run", "reason"), [("groups=[{a: 1}]", "encode it with data.categorical=[city] [/old] a|b")])
 
 
-def test_brackets_are_kept_on_the_terminal(capsys):
+def test_brackets_are_printed_literally_on_the_terminal(capsys):
     print_tables([TABLE])
     shown = capsys.readouterr().out
     assert "runs [a]" in shown
@@ -35,14 +35,14 @@ def test_sentences_are_wrapped_on_a_terminal_and_commands_are_not(monkeypatch, c
 
 @pytest.fixture
 def terminal(monkeypatch):
-    """A terminal of 80 columns, whose output is kept."""
+    """Return a terminal of 80 columns that stores its output."""
     monkeypatch.setenv("TERM", "xterm-256color")
     kept = Console(width=80, force_terminal=True, file=io.StringIO(), legacy_windows=False)
     monkeypatch.setattr("gradclip.terminal.console", lambda: kept)
     return kept
 
 
-def test_on_a_narrow_terminal_text_is_wrapped_between_words_and_numbers_stay_whole(terminal):
+def test_a_narrow_terminal_wraps_text_between_words_and_keeps_numbers_whole(terminal):
     run = "none inputs_and_target_scaled learning_rate=0.00001 seed=0"
     row = (run, "diverged", *["123.456 (1 to 2)"] * 2)
     print_tables([Table("", ("run", "outcome", "a", "b"), [row])])
@@ -51,7 +51,7 @@ def test_on_a_narrow_terminal_text_is_wrapped_between_words_and_numbers_stay_who
     assert all(word in shown for word in (*run.split(), "123.456 (1 to 2)"))
 
 
-def test_outcomes_have_colours_on_a_terminal_only(terminal, capsys):
+def test_outcomes_have_colours_on_a_terminal(terminal, capsys):
     table = Table("", ("run", "outcome"), [("a", "diverged"), ("b", "learned")])
     print_tables([table])
     assert "\x1b[31mdiverged" in terminal.file.getvalue()
@@ -59,7 +59,7 @@ def test_outcomes_have_colours_on_a_terminal_only(terminal, capsys):
     capsys.readouterr()
 
 
-def test_a_file_has_no_colours(capsys):
+def test_output_to_a_file_has_no_colours(capsys):
     print_tables([Table("", ("run", "outcome"), [("a", "diverged")])])
     assert "\x1b" not in capsys.readouterr().out
 
@@ -72,7 +72,7 @@ def test_a_title_may_be_longer_than_its_table_is_wide(capsys):
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
-def test_what_begins_is_announced_on_a_terminal_only(monkeypatch, capsys, is_terminal):
+def test_progress_is_announced_only_on_a_terminal(monkeypatch, capsys, is_terminal):
     monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal)
     announce("Run: norm=1.0; loading ...")
     assert capsys.readouterr() == ("", "Run: norm=1.0; loading ...\n" if is_terminal else "")

@@ -1,4 +1,4 @@
-"""``make test-oldest`` installs the lower bounds of pyproject.toml: each is written in both files."""
+"""``make test-oldest`` installs the lower bounds of pyproject.toml, which constraints-oldest.txt repeats."""
 
 import re
 import tomllib
@@ -30,6 +30,6 @@ def lower_bounds() -> dict[str, Version]:
     return {name: version for name, version in bounds.items() if name not in UNPINNED}
 
 
-def test_the_oldest_versions_are_the_lower_bounds() -> None:
+def test_the_oldest_versions_equal_the_lower_bounds() -> None:
     pins = re.findall(r"^([\w.-]+)==(.+)$", (ROOT / "constraints-oldest.txt").read_text(), flags=re.MULTILINE)
     assert {normalized(name): Version(version) for name, version in pins} == lower_bounds()

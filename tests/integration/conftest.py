@@ -1,4 +1,4 @@
-"""Other people's modules: the same tests under each of the two Lightning packages that is installed."""
+"""Fixtures for modules that users write; each test runs with every installed Lightning package."""
 
 import pytest
 

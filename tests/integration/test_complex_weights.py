@@ -1,4 +1,4 @@
-"""Complex weights: measured and clipped as pairs of real numbers, as torch does."""
+"""Complex weights are measured and clipped as pairs of real numbers, as torch does."""
 
 import copy
 
@@ -30,7 +30,7 @@ class Complex(Training):
 
 
 @pytest.mark.parametrize("width", [4, 20_000], ids=["small", "large"])
-def test_norms_are_torchs(lightning, width):
+def test_norms_equal_torchs(lightning, width):
     monitor, module = GradientMonitor(updates_every=1), make(lightning, Complex, width)
     before = module.spectrum.detach().clone()
     fit(lightning, module, monitor, limit_train_batches=1)
@@ -42,7 +42,7 @@ def test_norms_are_torchs(lightning, width):
     assert record.cosine[0] == pytest.approx(1)
 
 
-def test_clipping_by_norm_is_torchs(lightning):
+def test_clipping_by_norm_equals_torchs(lightning):
     class ByTorch(Complex):
         def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None):
             clip_grad_norm_(self.parameters(), 0.5)
@@ -56,7 +56,7 @@ def test_clipping_by_norm_is_torchs(lightning):
 
 
 @pytest.mark.parametrize("order", [1.0, 2.0, 3.0, torch.inf])
-def test_every_order_of_norm_is_torchs(order):
+def test_every_norm_order_equals_torchs(order):
     gradients = {"weight": torch.tensor([3 + 4j, 1 - 2j]), "bias": torch.tensor([0.5])}
     parameters = [nn.Parameter(torch.zeros_like(gradient)) for gradient in gradients.values()]
     for parameter, gradient in zip(parameters, gradients.values(), strict=True):
@@ -66,8 +66,10 @@ def test_every_order_of_norm_is_torchs(order):
     torch.testing.assert_close([*clipped.values()], [parameter.grad for parameter in parameters])
 
 
-@pytest.mark.parametrize("name", sorted({*METHODS} - {"adaptive", "spectral"}))  # pairs have other rows
-def test_each_method_does_to_pairs_what_it_does_to_complex_numbers(name):
+@pytest.mark.parametrize(
+    "name", sorted({*METHODS} - {"adaptive", "spectral"})
+)  # for these, pairs of real numbers form other rows
+def test_every_method_clips_complex_numbers_like_pairs_of_real_numbers(name):
     clipper = make_clipper(name, **SHORT_WARMUP.get(name, {}))
     paired, numbers = clipper.init(draw()), clipper.init(draw())
     for seed in range(4):
@@ -87,7 +89,7 @@ def test_a_unit_of_complex_weights_is_limited_by_its_own_norm():
     torch.testing.assert_close(clipped.norm(dim=1), weight.norm(dim=1) * 0.1)
 
 
-def test_gradients_in_callbacks_keep_their_type(lightning):
+def test_every_method_clips_complex_gradients_in_a_callback(lightning):
     for name in METHODS:
         module = make(lightning, Complex)
         fit(lightning, module, ClipGradients(make_clipper(name)), limit_train_batches=2)

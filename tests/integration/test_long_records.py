@@ -1,4 +1,4 @@
-"""A record does not grow without end: neither in memory, nor in the checkpoints."""
+"""A record has a limited size in memory and in checkpoints."""
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from gradclip.telemetry.record import GradientRecord
 from tests.support.wild import fit, make
 
 
-def test_earlier_steps_are_in_files_and_a_resumed_training_goes_on_with_them(lightning, tmp_path, monkeypatch):
+def test_earlier_steps_move_to_files_that_a_resumed_training_continues(lightning, tmp_path, monkeypatch):
     whole = GradientMonitor()
     fit(lightning, make(lightning), whole, max_epochs=4)
     monkeypatch.setattr(record_store.RecordStore.__init__, "__defaults__", (2000,))
@@ -24,7 +24,7 @@ def test_earlier_steps_are_in_files_and_a_resumed_training_goes_on_with_them(lig
         np.testing.assert_allclose(getattr(resumed.record, column), getattr(whole.record, column), rtol=1e-6)
 
 
-def test_a_short_record_needs_no_files(lightning, tmp_path):
+def test_a_short_record_creates_no_files(lightning, tmp_path):
     monitor = GradientMonitor()
     fit(lightning, make(lightning), monitor, default_root_dir=tmp_path)
     assert len(monitor.record.step) == 8

@@ -1,4 +1,4 @@
-"""Gradients are measured and clipped unscaled, whoever scales the loss, or the training is refused."""
+"""Gradients are unscaled before they are measured and clipped; a training with an unknown scale is refused."""
 
 import importlib
 
@@ -17,7 +17,7 @@ OVERFLOWING = {0, 1, 5}  # steps, counted from 0
 
 
 class Overflowing(Training):
-    """Gradients overflow in the first two steps and in the sixth."""
+    """A training whose gradients overflow in the first two steps and in the sixth."""
 
     fused, optimizer = False, torch.optim.AdamW
 
@@ -40,12 +40,12 @@ def plugin(lightning, scaler=None):
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0) if scaler is None else scaler
     kind = importlib.import_module(f"{lightning.__name__}.plugins").MixedPrecision
     mixed = kind("16-mixed", "cpu", scaler)
-    mixed.autocast_context_manager = lambda: torch.autocast("cpu", enabled=False)  # for exact numbers
+    mixed.autocast_context_manager = lambda: torch.autocast("cpu", enabled=False)  # keeps exact numbers
     return mixed
 
 
 def by_hand(module):
-    """The same training in plain torch."""
+    """Run the same training in plain torch and return the gradient norms."""
     optimizer, scaler, norms = module.configure_optimizers(), torch.amp.GradScaler("cpu", init_scale=1024.0), []
     for number, batch in enumerate(batches()):
         optimizer.zero_grad()
@@ -59,7 +59,7 @@ def by_hand(module):
 
 @pytest.mark.parametrize("training", [Overflowing, FusedAdamW, FusedSGD])
 @pytest.mark.parametrize("flush_every", [1, 20])
-def test_fused_or_not_clipping_is_that_by_hand(lightning, training, flush_every):
+def test_clipping_equals_clipping_by_hand_with_and_without_a_fused_optimizer(lightning, training, flush_every):
     ours, theirs, monitor = make(lightning, training), make(lightning, training), GradientMonitor(flush_every)
     norms = by_hand(theirs)
     fit(lightning, ours, monitor, ClipGradients(Norm(LIMIT)), plugins=[plugin(lightning)])
@@ -78,7 +78,7 @@ def test_fused_or_not_clipping_is_that_by_hand(lightning, training, flush_every)
 
 @pytest.mark.parametrize("training", [Overflowing, FusedAdamW])
 @pytest.mark.parametrize("accumulated", [1, 2])
-def test_a_step_whose_last_batch_has_no_loss_is_left_out_as_without_us(lightning, training, accumulated):
+def test_a_step_whose_last_batch_has_no_loss_is_skipped_as_without_the_callbacks(lightning, training, accumulated):
     class Gaps(training):
         def training_step(self, batch, batch_idx):
             return None if batch_idx in {0, 3} else Training.training_step(self, batch, batch_idx)
@@ -95,20 +95,22 @@ def test_a_step_whose_last_batch_has_no_loss_is_left_out_as_without_us(lightning
     assert np.flatnonzero(np.isnan(record.norm)).tolist() == skipped
 
 
-def test_manual_optimization_of_several_optimizers(lightning):
+def test_norms_are_unscaled_in_manual_optimization_with_several_optimizers(lightning):
     module, monitor = make(lightning, Adversaries), GradientMonitor()
     fit(lightning, module, monitor, plugins=[plugin(lightning)])
     for name, record in monitor.records.items():
         assert len(record.step) == len(module.norms[name])
-        np.testing.assert_allclose(record.norm, np.array(module.norms[name]) / 1024, rtol=1e-5)  # it notes scaled ones
+        np.testing.assert_allclose(
+            record.norm, np.array(module.norms[name]) / 1024, rtol=1e-5
+        )  # the module records scaled norms
 
 
 class Scaler:
-    """A loss scaler that is not torch's."""
+    """A loss scaler other than torch's."""
 
 
 @pytest.mark.parametrize("callback", [GradientMonitor(), ClipGradients(Norm(1.0))], ids=["monitor", "clip"])
-def test_a_precision_plugin_whose_scale_is_not_known_is_refused(lightning, callback):
+def test_a_precision_plugin_with_an_unknown_scale_is_refused(lightning, callback):
     name = type(callback).__name__
     plugins = importlib.import_module(f"{lightning.__name__}.plugins")
 

@@ -1,4 +1,4 @@
-"""Modules that are unlike most: they train the same, and every step is measured."""
+"""Unusual modules train unchanged, and every step is measured."""
 
 import pytest
 import torch
@@ -43,7 +43,7 @@ class Ascending(Training):
 
 @pytest.mark.parametrize("training", [Lazy, ManyTypes, Shared, Ascending])
 @pytest.mark.parametrize("settings", [{}, {"precision": "bf16-mixed"}], ids=str)
-def test_training_is_the_same(lightning, training, settings):
+def test_callbacks_do_not_change_the_training(lightning, training, settings):
     monitor, watched, plain = GradientMonitor(), make(lightning, training), make(lightning, training)
     torch.manual_seed(1)  # lazy layers start with random weights
     fit(lightning, watched, monitor, HiddenStateMonitor(), **settings)
@@ -55,19 +55,19 @@ def test_training_is_the_same(lightning, training, settings):
 
 
 @pytest.mark.parametrize("training", [Lazy, ManyTypes, Shared])
-def test_clipping_limits_the_norm_as_torch_measures_it(lightning, training):
-    class Noting(training):
+def test_clipping_limits_the_norm_that_torch_computes(lightning, training):
+    class Recording(training):
         def on_before_zero_grad(self, optimizer):
             gradients = [p.grad.abs().float() for p in self.parameters() if p.grad is not None]
             self.norms = [*getattr(self, "norms", []), get_total_norm(gradients).item()]
 
-    module = make(lightning, Noting)
+    module = make(lightning, Recording)
     fit(lightning, module, GradientMonitor(), ClipActivations(1e9, 1e9), ClipGradients(Norm(0.05)))
     assert module.norms[1:] == pytest.approx([0.05] * 7, rel=1e-2)
 
 
 @pytest.mark.parametrize("settings", [{"fast_dev_run": True}, {"limit_train_batches": 0}], ids=str)
-def test_trainings_of_hardly_any_step(lightning, settings):
+def test_trainings_with_at_most_one_step_are_recorded(lightning, settings):
     monitor = GradientMonitor()
     fit(lightning, make(lightning), monitor, HiddenStateMonitor(), ClipGradients(Norm(1.0)), **settings)
     assert len(monitor.record.step) == int("fast_dev_run" in settings)

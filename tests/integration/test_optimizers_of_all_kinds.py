@@ -1,4 +1,4 @@
-"""Learning rates of all kinds, and optimizers that have none; the advice is about the rate of what exploded."""
+"""Learning rates of all kinds and optimizers without one; remedies name the rate of the parameters that exploded."""
 
 import re
 
@@ -20,7 +20,7 @@ class Optimized(Training):
 
 
 class WithoutRate(torch.optim.Optimizer):
-    """As Adafactor may, it chooses its own rate."""
+    """An optimizer that chooses its own learning rate, as Adafactor can."""
 
     rate = 0.01
 
@@ -36,7 +36,7 @@ class WithoutRate(torch.optim.Optimizer):
 
 
 class Unhookable(torch.optim.Optimizer):
-    """A wrapper that never calls the constructor of its base, as some do."""
+    """A wrapper that does not call the constructor of its base class, as some wrappers do."""
 
     def __init__(self, inner):
         self.inner, self.param_groups, self.defaults, self.state = inner, inner.param_groups, {}, {}
@@ -71,7 +71,7 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize("kind", OPTIMIZERS)
-def test_it_trains_the_same_and_every_step_is_measured(lightning, kind):
+def test_the_training_is_unchanged_and_every_step_is_measured(lightning, kind):
     make_optimizer, rate = OPTIMIZERS[kind]
     monitor = GradientMonitor()
     watched, plain = (make(lightning, Optimized, make_optimizer) for _ in range(2))
@@ -84,7 +84,7 @@ def test_it_trains_the_same_and_every_step_is_measured(lightning, kind):
     assert not monitor.record.skipped.any()
 
 
-def test_a_module_without_an_optimizer(lightning):
+def test_without_an_optimizer_only_the_loss_is_recorded(lightning):
     monitor, module = GradientMonitor(), make(lightning, Optimized, lambda _: None)
     before = weights(module)
     fit(lightning, module, monitor, ClipGradients(Norm(1.0)))
@@ -98,19 +98,19 @@ def test_a_module_without_an_optimizer(lightning):
 
 
 def steep(module):
-    """The body hardly moves, the head explodes."""
+    """Return an optimizer with which the body hardly moves and the head explodes."""
     groups = [{"params": module.body.parameters(), "lr": 1e-6}, {"params": module.head.parameters(), "lr": 1e20}]
     return torch.optim.SGD(groups)
 
 
-def test_the_advice_is_about_the_group_that_exploded(lightning):
+def test_the_remedy_is_for_the_parameter_group_that_exploded(lightning):
     monitor = GradientMonitor()
     fit(lightning, make(lightning, Optimized, steep), monitor, max_epochs=4)
     reasons = {remedy.overrides: remedy.why for remedy in monitor.explosion.remedies}
     assert re.search(r" \(head\.\w+, at a learning rate of 1e\+20\); ", reasons["optimizer.lr=1e+19"])
 
 
-def test_where_the_rate_is_not_known_no_number_is_given(lightning):
+def test_a_remedy_names_no_number_if_the_learning_rate_is_unknown(lightning):
     class Steep(WithoutRate):
         rate = 1e20
 
@@ -120,23 +120,23 @@ def test_where_the_rate_is_not_known_no_number_is_given(lightning):
     assert "nan" not in str(monitor.explosion)
 
 
-def test_the_advice_after_one_cycle_is_about_the_rate_of_that_step(lightning):
+def test_with_one_cycle_the_remedy_is_based_on_the_rate_of_the_diverged_step(lightning):
     def steep_cycle(module):
         optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e19, total_steps=32)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    class Noting(Optimized):
+    class Recording(Optimized):
         def on_before_optimizer_step(self, optimizer):
             self.rates = [*getattr(self, "rates", []), optimizer.param_groups[0]["lr"]]
 
-    monitor, module = GradientMonitor(), make(lightning, Noting, steep_cycle)
+    monitor, module = GradientMonitor(), make(lightning, Recording, steep_cycle)
     fit(lightning, module, monitor, max_epochs=4)
     rate = module.rates[monitor.explosion.divergence.step - 1]
     assert f"optimizer.lr={rate / 10:g}" in [remedy.overrides for remedy in monitor.explosion.remedies]
 
 
-def test_steps_that_a_loss_scaler_leaves_out_are_skipped(lightning):
+def test_steps_that_a_loss_scaler_skips_are_recorded_as_skipped(lightning):
     class Spike(Training):
         def training_step(self, batch, batch_idx):
             loss = super().training_step(batch, batch_idx)

@@ -1,4 +1,4 @@
-"""The report names where a failure comes from: each is made here, and compared with the truth."""
+"""The explosion report names the origin of failures that the tests cause at a known place."""
 
 import numpy as np
 import pytest
@@ -10,11 +10,11 @@ from gradclip import ClipGradients, GradientMonitor, Norm, Skip
 from tests.support.records import make_record
 from tests.support.wild import Training, batches, fit, make
 
-BAD = 4  # the batch at which it happens, counted from 0
+BAD = 4  # index of the batch at which the failure happens
 
 
 class Layers(Training):
-    """Four layers; at one batch, backward makes a NaN just before one of them, seen from the loss."""
+    """Four layers; in one batch, the backward pass produces a NaN just before it reaches one of them."""
 
     def __init__(self, layer=None):
         super().__init__()
@@ -32,7 +32,7 @@ class Layers(Training):
 
 @pytest.mark.parametrize("layer", [0, 1, 2, 3])
 @pytest.mark.parametrize("callbacks", [[], [ClipGradients(Norm(1.0))]], ids=["plain", "clipped"])
-def test_a_nan_born_in_backward_is_found_at_the_last_layer_that_has_it(lightning, layer, callbacks):
+def test_a_nan_from_the_backward_pass_is_located_at_the_last_layer_that_has_it(lightning, layer, callbacks):
     monitor = GradientMonitor()
     fit(lightning, make(lightning, Layers, layer), monitor, *callbacks)
     divergence = monitor.explosion.divergence
@@ -40,7 +40,7 @@ def test_a_nan_born_in_backward_is_found_at_the_last_layer_that_has_it(lightning
 
 
 def change(what, number, kind):
-    """Batches of which one has such a number among its inputs or its targets."""
+    """Return batches, one of which has a given number in its inputs or its targets."""
     made = []
     for index, (inputs, target) in enumerate(batches()):
         if index == BAD:
@@ -57,7 +57,7 @@ class AnyBatch(Training):
 
 @pytest.mark.parametrize("kind", ["pair", "dictionary"])
 @pytest.mark.parametrize(("what", "number"), [("inputs", torch.nan), ("targets", torch.inf)])
-def test_of_data_that_is_not_finite_neither_rate_nor_clipping_is_blamed(lightning, what, number, kind):
+def test_nonfinite_data_is_blamed_instead_of_the_learning_rate_or_clipping(lightning, what, number, kind):
     monitor = GradientMonitor()
     fit(lightning, make(lightning, AnyBatch), monitor, data=change(what, number, kind))
     explosion = monitor.explosion
@@ -68,7 +68,7 @@ def test_of_data_that_is_not_finite_neither_rate_nor_clipping_is_blamed(lightnin
     assert remedy.why.startswith(what if kind == "pair" else "inputs")
 
 
-def test_of_accumulated_batches_any_may_be_the_bad_one(lightning):
+def test_nonfinite_data_is_found_in_any_of_the_accumulated_batches(lightning):
     monitor = GradientMonitor()
     data = change("inputs", torch.nan, "pair")
     fit(lightning, make(lightning, AnyBatch), monitor, data=data, accumulate_grad_batches=2)
@@ -76,7 +76,7 @@ def test_of_accumulated_batches_any_may_be_the_bad_one(lightning):
 
 
 class Overflowing(Training):
-    """The square of one gradient overflows in Adam, which never moves the head from then on."""
+    """A training in which Adam's square of one gradient overflows, so that Adam never updates the head again."""
 
     def training_step(self, batch, batch_idx):
         loss = super().training_step(batch, batch_idx)
@@ -89,13 +89,13 @@ class Overflowing(Training):
 
 
 class Decaying(Overflowing):
-    """Weight decay still moves what Adam does not."""
+    """The same training with weight decay, which still changes the weights that Adam does not update."""
 
     decay = 0.1
 
 
 @pytest.mark.parametrize("training", [Overflowing, Decaying])
-def test_a_second_moment_that_overflowed_is_seen(lightning, training):
+def test_an_overflow_of_the_second_moment_is_detected(lightning, training):
     monitor, module = GradientMonitor(flush_every=2), make(lightning, training)
     trainer = fit(lightning, module, monitor)
     assert trainer.optimizers[0].state[module.head.weight]["exp_avg_sq"].isinf().all()
@@ -103,14 +103,17 @@ def test_a_second_moment_that_overflowed_is_seen(lightning, training):
     assert (explosion.divergence.step, explosion.divergence.place) == (BAD + 1, "update head.weight")
     assert explosion.kind == "overflow"
     assert "no longer updates head.weight" in str(explosion)
-    assert (monitor.record.divergence is None) == (training is Decaying)  # decay alone changes the weights
+    assert (monitor.record.divergence is None) == (training is Decaying)  # weight decay still changes the weights
 
 
-def test_a_huge_step_after_which_nothing_moves_is_no_overflow_of_the_optimizer():
+def test_updates_lost_to_rounding_after_a_huge_step_are_not_an_optimizer_overflow():
     ones = np.ones((6, 2))
     norms, updates = ones * 1.0, ones * 0.001
     norms[2] = 1e20
-    updates[2], updates[3:] = np.nan, 0.0  # so large a weight that further updates are lost; not measured at once
+    updates[2], updates[3:] = (
+        np.nan,
+        0.0,
+    )  # the step was not measured; the weight is so large that later updates are lost
     weights = ones * 1.0
     weights[2:] = 1e18
     assert make_record(norms, weights=weights, updates=updates).divergence is None
@@ -122,14 +125,14 @@ class StuckByChoice(Training):
 
 
 @pytest.mark.parametrize("training", [StuckByChoice, Training])
-def test_a_parameter_that_does_not_move_for_other_reasons_is_no_failure(lightning, training):
+def test_a_parameter_that_does_not_move_for_other_reasons_is_not_a_failure(lightning, training):
     monitor = GradientMonitor()
     fit(lightning, make(lightning, training), monitor)
     assert monitor.explosion is None
 
 
 class Normalized(Training):
-    """BatchNorm beside the network, which trains on without it."""
+    """A training with a BatchNorm layer and an infinite mask that do not affect the loss."""
 
     def __init__(self, number=1.0):
         super().__init__()
@@ -148,7 +151,7 @@ class Normalized(Training):
 
 
 @pytest.mark.parametrize(("number", "kind"), [(torch.nan, "not a number"), (torch.inf, "not a number")])
-def test_statistics_of_batchnorm_that_are_not_finite_are_seen(lightning, number, kind):
+def test_nonfinite_batchnorm_statistics_are_detected(lightning, number, kind):
     monitor = GradientMonitor(flush_every=2)
     fit(lightning, make(lightning, Normalized, number), monitor, limit_val_batches=0)
     explosion = monitor.explosion
@@ -159,14 +162,14 @@ def test_statistics_of_batchnorm_that_are_not_finite_are_seen(lightning, number,
     assert "reset the buffer" in str(explosion)
 
 
-def test_finite_buffers_and_masks_are_no_failure(lightning):
+def test_finite_buffers_and_infinite_masks_are_not_a_failure(lightning):
     monitor = GradientMonitor(flush_every=2)
     fit(lightning, make(lightning, Normalized), monitor, num_sanity_val_steps=1)
     assert monitor.explosion is None
 
 
 class EvaluatedBadly(Normalized):
-    """Only validation fails: what eval() does is wrong, or its rows are."""
+    """A training whose validation loss is NaN from the second epoch on."""
 
     logs = True
 
@@ -182,7 +185,7 @@ class EvaluatedSilently(EvaluatedBadly):
 
 
 @pytest.mark.parametrize(("training", "name"), [(EvaluatedBadly, "val_loss"), (EvaluatedSilently, "loss")])
-def test_a_nan_in_validation_only_is_seen(lightning, training, name):
+def test_a_nan_in_validation_alone_is_detected(lightning, training, name):
     monitor = GradientMonitor()
     fit(lightning, make(lightning, training), monitor, max_epochs=3)
     divergence = monitor.explosion.divergence
@@ -190,7 +193,7 @@ def test_a_nan_in_validation_only_is_seen(lightning, training, name):
     assert monitor.record.divergence is None
 
 
-def test_a_skipped_loss_that_training_logs_is_no_failure_of_validation(lightning):
+def test_a_logged_training_loss_of_a_skipped_step_is_not_a_validation_failure(lightning):
     class Logging(Normalized):
         def training_step(self, batch, batch_idx):
             loss = super().training_step(batch, batch_idx)
@@ -204,7 +207,7 @@ def test_a_skipped_loss_that_training_logs_is_no_failure_of_validation(lightning
     assert np.flatnonzero(monitor.record.skipped).tolist() == [BAD, 8 + BAD]
 
 
-def test_what_was_seen_outside_of_the_record_is_kept_in_a_checkpoint(lightning, tmp_path):
+def test_a_divergence_outside_the_record_is_kept_in_the_checkpoint(lightning, tmp_path):
     monitor = GradientMonitor()
     fit(lightning, make(lightning, Normalized, torch.nan), monitor).save_checkpoint(tmp_path / "bad.ckpt")
     place = monitor.explosion.divergence

@@ -1,4 +1,4 @@
-"""Manual optimization: each optimizer has a record, a clip rate, a report and a clipper's state of its own."""
+"""Manual optimization: each optimizer has its own record, clip fraction, report and clipper state."""
 
 import importlib
 from itertools import pairwise
@@ -22,10 +22,10 @@ def norm_of(module):
 
 
 class Adversaries:
-    """A generator and a critic; the critic steps twice for each batch, and the module notes the norms by hand."""
+    """A generator and a critic with two steps per batch; the module records the norms by hand."""
 
     automatic_optimization = False
-    clips = False  # by hand
+    clips = False  # whether the module clips by hand
     explodes = False
 
     def __init__(self):
@@ -63,7 +63,7 @@ class Exploding(Adversaries):
 
 
 @pytest.mark.parametrize("flush_every", [1, 20])
-def test_each_has_the_record_that_is_computed_by_hand(lightning, flush_every):
+def test_the_record_of_each_optimizer_equals_one_computed_by_hand(lightning, flush_every):
     ours, theirs, monitor = make(lightning, Adversaries), make(lightning, ByHand), GradientMonitor(flush_every)
     fit(lightning, ours, monitor, ClipGradients(Norm(LIMIT)))
     fit(lightning, theirs)
@@ -81,14 +81,14 @@ def test_each_has_the_record_that_is_computed_by_hand(lightning, flush_every):
     assert monitor.explosions == {"Adam": None, "Adam-1": None}
 
 
-def test_without_clipping_training_is_the_same_bit_for_bit(lightning):
+def test_without_clipping_the_training_is_bitwise_unchanged(lightning):
     watched, plain = make(lightning, Adversaries), make(lightning, Adversaries)
     fit(lightning, watched, GradientMonitor())
     fit(lightning, plain)
     assert all(map(torch.equal, weights(watched), weights(plain)))
 
 
-def test_the_one_record_of_several_is_refused(lightning):
+def test_a_single_record_is_refused_with_several_optimizers(lightning):
     monitor, clip = GradientMonitor(), ClipGradients(ParameterEMA())
     fit(lightning, make(lightning, Adversaries), monitor, clip)
     for callback, name in ((monitor, "record"), (monitor, "explosion"), (clip, "state")):
@@ -121,7 +121,7 @@ class Points(Logger):
         pass
 
 
-def test_metrics_have_the_optimizers_name_before_them(lightning):
+def test_metrics_are_prefixed_with_the_name_of_the_optimizer(lightning):
     monitor, logger = GradientMonitor(), Points()
     fit(lightning, make(lightning, Adversaries), monitor, logger=logger, log_every_n_steps=1)
     for name, record in monitor.records.items():
@@ -130,7 +130,7 @@ def test_metrics_have_the_optimizers_name_before_them(lightning):
     assert "grad/norm" not in logger.points
 
 
-def test_both_are_resumed(lightning, tmp_path):
+def test_records_and_clipper_states_of_both_optimizers_are_resumed(lightning, tmp_path):
     def callbacks():
         return GradientMonitor(), ClipGradients(ParameterEMA(warmup=2))
 
@@ -146,7 +146,7 @@ def test_both_are_resumed(lightning, tmp_path):
 
 
 class Toggling(Adversaries):
-    """Freezes the other network meanwhile."""
+    """A module that freezes the other network during each step."""
 
     def step(self, optimizer, network, loss):
         self.toggle_optimizer(optimizer)
@@ -154,7 +154,7 @@ class Toggling(Adversaries):
         self.untoggle_optimizer(optimizer)
 
 
-def test_networks_that_are_frozen_in_turn(lightning):
+def test_networks_frozen_in_turn_are_recorded(lightning):
     monitor, module = GradientMonitor(), make(lightning, Toggling)
     fit(lightning, module, monitor)
     for name, record in monitor.records.items():
@@ -162,7 +162,7 @@ def test_networks_that_are_frozen_in_turn(lightning):
 
 
 class Alone(Adversaries):
-    """One optimizer, two batches a step, by a closure."""
+    """A module with one optimizer, two batches per step and a closure."""
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.critic.parameters(), lr=0.01)
@@ -177,7 +177,7 @@ class Alone(Adversaries):
         return loss
 
 
-def test_one_optimizer_has_the_loss_that_the_step_returns(lightning):
+def test_with_one_optimizer_the_loss_of_the_training_step_is_recorded(lightning):
     monitor, module = GradientMonitor(), make(lightning, Alone)
     fit(lightning, module, monitor, ClipGradients(Norm(LIMIT)))
     record = monitor.record
@@ -193,7 +193,7 @@ class EveryOtherBatch(Adversaries):
             super().training_step(batch, batch_idx)
 
 
-def test_extremes_of_batches_are_nan_where_a_step_ends_within_one(lightning):
+def test_batch_extremes_are_nan_if_a_step_ends_within_a_batch(lightning):
     monitor, inputs = GradientMonitor(), [batch[0].abs().max().item() for batch in batches()]
     fit(lightning, make(lightning, EveryOtherBatch), monitor)
     record = monitor.records["Adam-1"]
@@ -204,14 +204,14 @@ def test_extremes_of_batches_are_nan_where_a_step_ends_within_one(lightning):
 
 
 class Past(Adversaries):
-    """Steps the optimizers of torch themselves."""
+    """A module that calls torch's optimizers directly."""
 
     def optimizers(self):
         return super().optimizers(use_pl_optimizer=False)
 
 
 @pytest.mark.parametrize("callback", [GradientMonitor(), ClipGradients(Norm(1.0))], ids=["monitor", "clip"])
-def test_steps_past_lightning_are_refused_before_the_first(lightning, callback):
+def test_steps_that_bypass_lightning_are_refused_before_the_first(lightning, callback):
     module = make(lightning, Past)
     before = weights(module)
     with pytest.raises(TrainerError) as caught:
@@ -222,11 +222,11 @@ def test_steps_past_lightning_are_refused_before_the_first(lightning, callback):
         "use_pl_optimizer=False"
     )
     assert all(map(torch.equal, weights(module), before))
-    fit(lightning, module)  # its optimizers are left alone afterwards
+    fit(lightning, module)  # without the callback, the optimizers still work
 
 
 class Twice:
-    """Automatic optimization that steps twice for each batch, as sharpness-aware training does."""
+    """Automatic optimization with two steps per batch, as in sharpness-aware minimization."""
 
     def __init__(self):
         super().__init__()
@@ -244,7 +244,7 @@ class Twice:
             optimizer.step(closure=optimizer_closure)
 
 
-def test_of_two_steps_for_one_batch_the_last_is_in_the_record(lightning):
+def test_the_last_of_two_steps_for_a_batch_is_recorded(lightning):
     monitor, module = GradientMonitor(), make(lightning, Twice)
     fit(lightning, module, monitor)
     assert monitor.record.batch.tolist() == [*range(8)]
@@ -253,7 +253,7 @@ def test_of_two_steps_for_one_batch_the_last_is_in_the_record(lightning):
 
 
 class Quasi:
-    """LBFGS, which evaluates its gradients several times a step."""
+    """A training with LBFGS, which evaluates its gradients several times per step."""
 
     def __init__(self):
         super().__init__()
@@ -270,13 +270,13 @@ class Quasi:
         self.seen.append((self.global_step, norm_of(self)))
 
 
-def test_of_lbfgs_the_last_evaluation_is_in_the_record(lightning):
+def test_the_last_evaluation_of_lbfgs_is_recorded(lightning):
     monitor, module = GradientMonitor(), make(lightning, Quasi)
     before = [weights(module)]
-    keeping = importlib.import_module(f"{lightning.__name__}.callbacks").LambdaCallback(
+    collector = importlib.import_module(f"{lightning.__name__}.callbacks").LambdaCallback(
         on_train_batch_end=lambda *_: before.append(weights(module))
     )
-    fit(lightning, module, monitor, keeping)
+    fit(lightning, module, monitor, collector)
     record = monitor.record
     assert len(module.seen) == 24
     np.testing.assert_allclose(record.norm, list(dict(module.seen).values()), rtol=1e-5)

@@ -1,4 +1,4 @@
-"""Lightning's ModelParallelStrategy in two processes: the record and the weights are those of one."""
+"""With Lightning's ModelParallelStrategy, two processes give the record and the weights of one process."""
 
 import os
 import socket
@@ -25,7 +25,7 @@ class Sharded(Training):
 
 
 def train(lightning, training=Training, part=slice(None), **settings):
-    """Train on a part of each batch of four rows."""
+    """Train on a part of each batch of four rows and return the weights and the record."""
     module, monitor = make(lightning, training), GradientMonitor(flush_every=3)
     clip = ClipGradients(Chain(Norm(1.0), Adaptive(0.1)))
     rows = TensorDataset(*(tensor[part] for tensor in batches(4, 4).dataset.tensors))
@@ -36,7 +36,7 @@ def train(lightning, training=Training, part=slice(None), **settings):
 
 
 def work(rank, package, port):
-    """Train in one of the processes, which get their ranks as from a launcher."""
+    """Train in one of the processes, with environment variables as a launcher sets them."""
     torch.set_num_threads(1)
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
     strategy = import_module(f"{package}.strategies").ModelParallelStrategy(PROCESSES, tensor_parallel_size=1)
@@ -44,7 +44,7 @@ def work(rank, package, port):
     return train(import_module(package), Sharded, part, devices=PROCESSES, strategy=strategy)
 
 
-def test_two_processes_record_and_train_what_one_does(lightning):
+def test_two_processes_give_the_record_and_weights_of_one(lightning):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])

@@ -1,4 +1,4 @@
-"""Hidden states of sequences and layers that are not the same in every batch."""
+"""Hidden states of sequences and layers that differ from batch to batch."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from tests.support.wild import Training, fit, make, weights
 
 
 class Lengths(Training):
-    """Sequences of 5 to 12 steps."""
+    """A network with sequences of 5 to 12 steps."""
 
     def __init__(self):
         super().__init__()
@@ -25,7 +25,7 @@ class Lengths(Training):
 
 
 class EveryOther(Lengths):
-    """A second layer runs in every other batch."""
+    """A network whose second layer runs in every other batch."""
 
     def encode(self, inputs, batch_idx):
         states, _ = self.first(inputs[:, None].expand(-1, 5, -1))
@@ -33,7 +33,7 @@ class EveryOther(Lengths):
 
 
 class Decoder(Lengths):
-    """A layer that is called for one step at a time, 3 or 4 times."""
+    """A network whose layer is called for one time step at a time, 3 or 4 times."""
 
     def encode(self, inputs, batch_idx):
         outputs, state = inputs[None], None
@@ -43,7 +43,7 @@ class Decoder(Lengths):
 
 
 class Detached(EveryOther):
-    """The first layer learns nothing."""
+    """A network whose first layer receives no gradient."""
 
     def encode(self, inputs, batch_idx):
         with torch.no_grad():
@@ -52,16 +52,16 @@ class Detached(EveryOther):
 
 
 def last_derivatives(training, lightning):
-    """The norm of the derivative at the last hidden state of each batch's encoding, by torch's autograd."""
+    """Return the norm of torch's derivative with respect to the last hidden state of each batch."""
 
-    class Noting(training):
+    class Recording(training):
         def encode(self, inputs, batch_idx):
             states = super().encode(inputs, batch_idx)
             last = states[:, -1]
             last.register_hook(lambda derivative: self.norms.append(derivative.norm().item()))
             return last[:, None]
 
-    module = make(lightning, Noting)
+    module = make(lightning, Recording)
     module.norms = []
     fit(lightning, module)
     return module.norms
@@ -77,7 +77,7 @@ def last_derivatives(training, lightning):
         (Detached, "second, layer 1", [0] * 8),
     ],
 )
-def test_they_are_aligned_at_the_last_step_and_nan_where_there_is_none(lightning, training, layer, missing):
+def test_norms_are_aligned_at_the_last_time_step_and_nan_where_a_step_is_missing(lightning, training, layer, missing):
     monitor = HiddenStateMonitor()
     fit(lightning, make(lightning, training), monitor)
     norms = monitor.record.norms[layer]
@@ -95,14 +95,14 @@ def test_a_layer_that_receives_no_gradient_has_zeros(lightning):
 
 
 @pytest.mark.parametrize("training", [Lengths, EveryOther, Decoder])
-def test_training_is_the_same_up_to_rounding(lightning, training):
+def test_the_training_is_unchanged_up_to_rounding(lightning, training):
     watched, plain = make(lightning, training), make(lightning, training)
     fit(lightning, watched, HiddenStateMonitor())
     fit(lightning, plain)
     torch.testing.assert_close(weights(watched), weights(plain), rtol=1e-4, atol=1e-6)
 
 
-def test_a_record_goes_on_after_a_checkpoint(lightning, tmp_path):
+def test_a_record_continues_after_a_checkpoint(lightning, tmp_path):
     monitor = HiddenStateMonitor(snapshots=100)
     fit(lightning, make(lightning, EveryOther), monitor, max_steps=7).save_checkpoint(tmp_path / "part.ckpt")
     fit(lightning, make(lightning, EveryOther), monitor, max_epochs=2, max_steps=8, ckpt_path=tmp_path / "part.ckpt")

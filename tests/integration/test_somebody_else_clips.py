@@ -1,4 +1,4 @@
-"""Modules that clip by themselves: measured as they are, and never clipped twice without a word."""
+"""Modules that clip by themselves are measured correctly and never clipped twice without a warning or an error."""
 
 import warnings
 
@@ -13,7 +13,7 @@ from tests.support.wild import Training, fit, make
 
 
 class InItsPlace(Training):
-    """Overrides what Lightning clips with."""
+    """A module that overrides Lightning's hook for clipping."""
 
     def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None):
         self.clip()
@@ -27,7 +27,7 @@ class InItsPlace(Training):
 
 
 class BeforeTheStep(InItsPlace):
-    """Clips in a hook."""
+    """A module that clips in a hook before the step."""
 
     def on_before_optimizer_step(self, optimizer):
         self.clip()
@@ -47,7 +47,7 @@ class Watching(Training):
 
 
 @pytest.mark.parametrize("training", [InItsPlace, BeforeTheStep])
-def test_the_angle_is_measured(lightning, training):
+def test_the_angle_of_a_module_that_clips_is_measured(lightning, training):
     monitor, module = GradientMonitor(), make(lightning, training)
     fit(lightning, module, monitor)
     assert min(module.cosines) < 0.9
@@ -64,7 +64,7 @@ def test_the_angle_of_a_callback_that_clips_is_measured(lightning):
     np.testing.assert_allclose(monitor.record.cosine, module.cosines, rtol=1e-5)
 
 
-def test_clipping_in_place_of_lightnings_is_refused_beside_ours(lightning):
+def test_an_override_of_lightnings_clipping_is_refused_beside_clip_gradients(lightning):
     with pytest.raises(TrainerError) as caught:
         fit(lightning, make(lightning, InItsPlace), ClipGradients(Norm(1.0)))
     assert str(caught.value) == (
@@ -72,7 +72,7 @@ def test_clipping_in_place_of_lightnings_is_refused_beside_ours(lightning):
     )
 
 
-def test_a_hook_that_clips_what_is_clipped_is_warned_of_once(lightning):
+def test_a_hook_that_clips_again_causes_one_warning(lightning):
     module = make(lightning, InAHook)
     with pytest.warns(
         UserWarning, match=r"^InAHook\.on_before_optimizer_step changes gradients that ClipGra"
@@ -83,7 +83,7 @@ def test_a_hook_that_clips_what_is_clipped_is_warned_of_once(lightning):
 
 
 @pytest.mark.parametrize("training", [Watching, Training])
-def test_a_hook_that_only_looks_is_not(lightning, training):
+def test_a_hook_that_only_reads_gradients_causes_no_warning(lightning, training):
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*ClipGradients.*")
         fit(lightning, make(lightning, training), ClipGradients(Norm(1.0)))

@@ -1,4 +1,4 @@
-"""A second training with the same callbacks begins anew, unless it resumes a checkpoint."""
+"""A second training with the same callbacks starts from scratch unless it resumes a checkpoint."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ CLIPPERS = [
 
 
 @pytest.mark.parametrize("clipper", CLIPPERS, ids=lambda clipper: type(clipper).__name__)
-def test_clipping_begins_anew(lightning, clipper):
+def test_clipping_starts_from_scratch(lightning, clipper):
     clip, first, fresh = ClipGradients(clipper), make(lightning), make(lightning)
     fit(lightning, make(lightning), clip)
     fit(lightning, first, clip)
@@ -36,7 +36,7 @@ def test_clipping_begins_anew(lightning, clipper):
 
 
 @pytest.mark.parametrize("clipper", CLIPPERS, ids=lambda clipper: type(clipper).__name__)
-def test_clipping_of_another_network(lightning, clipper):
+def test_the_clipper_state_is_that_of_the_new_network(lightning, clipper):
     clip = ClipGradients(clipper)
     fit(lightning, make(lightning), clip)
     fit(lightning, make(lightning, Deeper), clip)
@@ -44,7 +44,7 @@ def test_clipping_of_another_network(lightning, clipper):
 
 
 @pytest.mark.parametrize("clipper", CLIPPERS, ids=lambda clipper: type(clipper).__name__)
-def test_a_resumed_training_goes_on_with_its_averages(lightning, clipper, tmp_path):
+def test_a_resumed_training_continues_the_clipper_state(lightning, clipper, tmp_path):
     whole, part, rest = make(lightning), make(lightning), make(lightning)
     fit(lightning, whole, ClipGradients(clipper), max_epochs=2)
     clip = ClipGradients(clipper)
@@ -54,7 +54,7 @@ def test_a_resumed_training_goes_on_with_its_averages(lightning, clipper, tmp_pa
     assert all(map(torch.equal, weights(whole), weights(rest)))
 
 
-def test_a_resumed_record_of_hidden_states_and_gradients_goes_on(lightning, tmp_path):
+def test_resumed_records_of_gradients_and_hidden_states_continue(lightning, tmp_path):
     class Recurrent(Training):
         def __init__(self):
             super().__init__()

@@ -1,4 +1,4 @@
-"""State that exists only while a training runs: checkpoints before fit, and Lightning's tuners."""
+"""Callbacks outside a normal fit: checkpoints saved before it, and Lightning's tuners."""
 
 import importlib
 
@@ -40,7 +40,7 @@ def record_of(trainer):
 
 
 @pytest.mark.parametrize("tune", ["lr_find", "scale_batch_size"])
-def test_a_tuner_before_the_training(lightning, tune, tmp_path):
+def test_a_tuner_before_the_training_leaves_the_record_whole(lightning, tune, tmp_path):
     trainer, module = trainer_of(lightning, default_root_dir=tmp_path), make(lightning, Tunable)
     settings = {"num_training": 4} if tune == "lr_find" else {"max_trials": 2, "steps_per_trial": 1}
     tuner = importlib.import_module(f"{lightning.__name__}.tuner").Tuner(trainer)
@@ -51,7 +51,7 @@ def test_a_tuner_before_the_training(lightning, tune, tmp_path):
 
 
 @pytest.mark.parametrize("tune", ["LearningRateFinder", "BatchSizeFinder"])
-def test_a_tuner_within_the_training(lightning, tune, tmp_path):
+def test_a_tuner_within_the_training_leaves_the_record_whole(lightning, tune, tmp_path):
     settings = {"num_training_steps": 4} if tune == "LearningRateFinder" else {"max_trials": 2, "steps_per_trial": 1}
     tuner = getattr(importlib.import_module(f"{lightning.__name__}.callbacks"), tune)(**settings)
     trainer, module = trainer_of(lightning, tuner, default_root_dir=tmp_path), make(lightning, Tunable)
@@ -59,7 +59,7 @@ def test_a_tuner_within_the_training(lightning, tune, tmp_path):
     assert record_of(trainer).step.tolist() == [*range(1, trainer.global_step + 1)]
 
 
-def test_a_rate_that_is_sought_again_later_leaves_the_record_as_it_is(lightning, tmp_path):
+def test_a_later_learning_rate_search_does_not_change_the_record(lightning, tmp_path):
     finder = importlib.import_module(f"{lightning.__name__}.callbacks").LearningRateFinder
 
     class EachEpoch(finder):
@@ -75,11 +75,11 @@ def test_a_rate_that_is_sought_again_later_leaves_the_record_as_it_is(lightning,
     assert record_of(trainer).step.tolist() == [*range(1, 17)]
     trainer.save_checkpoint(tmp_path / "last.ckpt")
     done = trainer_of(lightning, max_epochs=2)
-    done.fit(make(lightning, Tunable), ckpt_path=tmp_path / "last.ckpt")  # nothing is left to train
+    done.fit(make(lightning, Tunable), ckpt_path=tmp_path / "last.ckpt")  # training is already complete
     assert record_of(done).step.tolist() == [*range(1, 17)]
 
 
-def test_a_checkpoint_before_any_training(lightning, tmp_path):
+def test_a_checkpoint_saved_before_any_training_can_be_resumed(lightning, tmp_path):
     trainer, module = trainer_of(lightning), make(lightning, Tunable)
     trainer.validate(module, verbose=False)
     trainer.save_checkpoint(tmp_path / "untrained.ckpt")
@@ -98,7 +98,7 @@ def test_a_checkpoint_that_was_only_evaluated_is_not_resumed(lightning, tmp_path
     assert record_of(trainer).step.tolist() == [*range(9, 17)]
 
 
-def test_a_search_for_the_rate_leaves_a_resumed_record_whole(lightning, tmp_path):
+def test_a_learning_rate_search_keeps_a_resumed_record(lightning, tmp_path):
     finder = importlib.import_module(f"{lightning.__name__}.callbacks").LearningRateFinder
     first = trainer_of(lightning)
     first.fit(make(lightning, Tunable))
@@ -108,7 +108,7 @@ def test_a_search_for_the_rate_leaves_a_resumed_record_whole(lightning, tmp_path
     assert record_of(again).step.tolist()[:8] == [*range(1, 9)]
 
 
-def test_accumulation_that_follows_a_schedule(lightning):
+def test_scheduled_gradient_accumulation_is_recorded(lightning):
     callbacks = importlib.import_module(f"{lightning.__name__}.callbacks")
     module, plain, monitor = make(lightning), make(lightning), GradientMonitor()
     fit(lightning, module, monitor, callbacks.GradientAccumulationScheduler({0: 4, 1: 2}), max_epochs=2)

@@ -1,4 +1,4 @@
-"""A step that ends in the middle: finished steps stay, and the user's own exception is the one that is seen."""
+"""A step that raises an exception: completed steps stay in the record, and the user's exception is raised."""
 
 import pytest
 import pytorch_lightning
@@ -43,7 +43,7 @@ class Stopped(Optimized):
 
 @pytest.mark.parametrize("training", [BrokenHook, Optimized, Stopped])
 @pytest.mark.parametrize("flush_every", [2, 100])
-def test_the_half_step_goes_and_the_others_stay(lightning, training, flush_every):
+def test_an_incomplete_step_is_dropped_and_completed_ones_stay(lightning, training, flush_every):
     monitor = GradientMonitor(flush_every)
     with pytest.raises((RuntimeError, KeyboardInterrupt, SystemExit)) as caught:
         fit(lightning, make(lightning, training), monitor, HiddenStateMonitor(), ClipGradients(Norm(1.0)))
@@ -62,14 +62,14 @@ class FullDisk(Logger):
         pass
 
 
-def test_an_error_on_the_way_is_a_note_on_the_users():
+def test_an_error_of_the_monitor_is_added_as_a_note_to_the_users_exception():
     with pytest.raises(RuntimeError, match="mine") as caught:
         fit(pytorch_lightning, make(pytorch_lightning, BrokenHook), GradientMonitor(), logger=FullDisk())
     assert caught.value.__notes__ == ["GradientMonitor could not record the latest steps: OSError: no space left"]
 
 
 @pytest.mark.parametrize("training", [BrokenHook, Optimized])
-def test_training_can_be_tried_again(lightning, training):
+def test_the_callback_can_be_used_again_after_an_exception(lightning, training):
     monitor, module = GradientMonitor(), make(lightning, training)
     with pytest.raises(RuntimeError, match="mine"):
         fit(lightning, module, monitor)

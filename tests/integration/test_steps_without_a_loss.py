@@ -1,4 +1,4 @@
-"""No loss and no gradient is a skipped step, not a divergence."""
+"""A step without a loss or a gradient is a skipped step, not a divergence."""
 
 import numpy as np
 import pytest
@@ -12,14 +12,14 @@ from tests.support.wild import Training, fit, make, weights
 
 
 class BadBatches(Training):
-    """Has no loss for the third and the fourth batch."""
+    """A training without a loss for the third and the fourth batch."""
 
     def training_step(self, batch, batch_idx):
         return None if batch_idx in {2, 3} else super().training_step(batch, batch_idx)
 
 
 class ZeroedBatches(BadBatches):
-    """Keeps gradients of zero where others have none."""
+    """The same training with gradients of zero instead of none."""
 
     def optimizer_zero_grad(self, epoch, batch_idx, optimizer):
         optimizer.zero_grad(set_to_none=False)
@@ -36,7 +36,7 @@ class Recurrent(BadBatches):
 
 
 @pytest.mark.parametrize("training", [BadBatches, ZeroedBatches])
-def test_it_is_skipped_and_training_goes_on(lightning, training):
+def test_a_step_without_a_loss_is_skipped_and_training_continues(lightning, training):
     monitor = GradientMonitor(flush_every=1, steps_after_divergence=0)
     fit(lightning, make(lightning, training), monitor)
     record = monitor.record
@@ -47,7 +47,7 @@ def test_it_is_skipped_and_training_goes_on(lightning, training):
     assert record.clip_fraction == 0
 
 
-def test_a_gradient_that_does_not_exist_is_nan_and_counts_for_nothing(lightning):
+def test_a_missing_gradient_is_nan_and_does_not_count(lightning):
     monitor = GradientMonitor()
     fit(lightning, make(lightning, BadBatches), monitor, gradient_clip_val=1e-3)
     record = monitor.record
@@ -57,7 +57,7 @@ def test_a_gradient_that_does_not_exist_is_nan_and_counts_for_nothing(lightning)
     assert record.norm_percentile(0) > 0
 
 
-def test_of_accumulated_batches_the_others_count(lightning):
+def test_the_other_accumulated_batches_count(lightning):
     monitor = GradientMonitor()
     fit(lightning, make(lightning, BadBatches), monitor, accumulate_grad_batches=3)
     assert not monitor.record.skipped.any()
@@ -65,20 +65,20 @@ def test_of_accumulated_batches_the_others_count(lightning):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_clipper_trains_as_without_such_a_step(lightning, name):
+def test_every_clipper_handles_steps_without_a_loss(lightning, name):
     module = make(lightning, BadBatches)
     fit(lightning, module, ClipGradients(make_clipper(name)))
     assert all(weight.isfinite().all() for weight in weights(module))
 
 
-def test_recurrent_layers_run_as_torchs_own_again(lightning):
+def test_the_forward_of_recurrent_layers_is_restored(lightning):
     module, monitor = make(lightning, Recurrent), HiddenStateMonitor()
     fit(lightning, module, monitor, ClipActivations())
     assert "forward" not in vars(module.recurrent)
     assert monitor.record.step.tolist() == [1, 2, 5, 6, 7, 8]
 
 
-def test_training_is_the_same_with_all_callbacks(lightning):
+def test_monitors_do_not_change_the_training(lightning):
     plain, watched = make(lightning, BadBatches), make(lightning, BadBatches)
     fit(lightning, plain)
     fit(lightning, watched, GradientMonitor(), HiddenStateMonitor())

@@ -1,4 +1,4 @@
-"""Types of both Lightning packages are known; all other tests here run under both, too."""
+"""Strategies of both Lightning packages are recognized; the other tests in this folder also run with both."""
 
 import importlib
 
@@ -21,7 +21,7 @@ def test_sharded_gradients_are_refused(lightning, strategy, callback):
         callback.on_fit_start(trainer, make(lightning))
 
 
-def test_all_callbacks_work_together(lightning):
+def test_all_callbacks_can_be_combined(lightning):
     monitor = GradientMonitor()
     fit(lightning, make(lightning), monitor, HiddenStateMonitor(), ClipActivations(), ClipGradients(Norm(0.1)))
     assert monitor.record.norm_clipped == pytest.approx(0.1)

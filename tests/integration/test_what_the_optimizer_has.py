@@ -1,4 +1,4 @@
-"""The optimizer's parameters are what counts: others are neither measured nor clipped, later ones are."""
+"""Only the optimizer's parameters are measured and clipped, including those that are added later."""
 
 import importlib
 
@@ -13,7 +13,7 @@ from tests.support.wild import Training, fit, make, weights
 
 
 class HeadOnly(Training):
-    """The body is left trainable, but nobody updates it, nor zeroes its gradients."""
+    """A training whose body is trainable, but not in the optimizer, so its gradients are never zeroed."""
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.head.parameters(), lr=0.01)
@@ -24,7 +24,7 @@ class HeadOnly(Training):
 
 
 class AddsTheBody(Training):
-    """Adds the body as a group of its own for the last four batches."""
+    """A training that adds the body as a parameter group before the last four batches."""
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.head.parameters(), lr=0.01)
@@ -39,7 +39,7 @@ class AddsTheBody(Training):
 
 
 class Zeroing(Training):
-    """Zeroes the gradients as soon as the optimizer has stepped."""
+    """A training that zeroes the gradients right after the optimizer step."""
 
     def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure):
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
@@ -47,7 +47,7 @@ class Zeroing(Training):
 
 
 class Foreign(Training):
-    """Trains a tensor that is no parameter of the module."""
+    """A training of a tensor that is not registered as a parameter of the module."""
 
     def __init__(self):
         super().__init__()
@@ -60,7 +60,7 @@ class Foreign(Training):
         return torch.optim.SGD([{"params": self.parameters()}, {"params": self.scale}], lr=0.01)
 
 
-def test_a_body_that_no_optimizer_has_is_not_measured(lightning):
+def test_a_body_outside_the_optimizer_is_not_measured(lightning):
     monitor, module = GradientMonitor(), make(lightning, HeadOnly)
     fit(lightning, module, monitor)
     assert monitor.record.names == ("head.weight", "head.bias")
@@ -68,7 +68,7 @@ def test_a_body_that_no_optimizer_has_is_not_measured(lightning):
 
 
 @pytest.mark.parametrize("training", [HeadOnly, AddsTheBody, Foreign])
-def test_clipping_is_lightnings_own(lightning, training):
+def test_clipping_equals_lightnings(lightning, training):
     ours, theirs = make(lightning, training), make(lightning, training)
     fit(lightning, ours, GradientMonitor(), ClipGradients(Norm(0.1)))
     fit(lightning, theirs, gradient_clip_val=0.1)
@@ -76,7 +76,7 @@ def test_clipping_is_lightnings_own(lightning, training):
 
 
 @pytest.mark.parametrize("settings", [{}, {"gradient_clip_val": 0.1}])
-def test_parameters_that_are_added_later_are_measured_and_nan_before(lightning, settings):
+def test_parameters_added_later_are_measured_and_nan_before(lightning, settings):
     monitor, module = GradientMonitor(), make(lightning, AddsTheBody)
     fit(lightning, module, monitor, **settings)
     record = monitor.record
@@ -90,13 +90,13 @@ def test_parameters_that_are_added_later_are_measured_and_nan_before(lightning, 
     assert record.divergence is None
 
 
-def test_a_clipper_with_a_state_meets_new_parameters(lightning):
+def test_a_clipper_with_a_state_accepts_new_parameters(lightning):
     clip = ClipGradients(ParameterEMA(warmup=2))
     fit(lightning, make(lightning, AddsTheBody), clip)
     assert all(value.isfinite() for value in clip.state.values())
 
 
-def test_gradients_zeroed_after_the_step_are_seen_before(lightning):
+def test_gradients_are_measured_before_they_are_zeroed_after_the_step(lightning):
     records = []
     for training in (Training, Zeroing):
         monitor = GradientMonitor()
@@ -107,14 +107,14 @@ def test_gradients_zeroed_after_the_step_are_seen_before(lightning):
         np.testing.assert_array_equal(getattr(records[0], column), getattr(records[1], column))
 
 
-def test_a_parameter_that_the_module_does_not_have_is_called_by_its_place(lightning):
+def test_an_unregistered_parameter_is_named_by_its_position(lightning):
     monitor = GradientMonitor()
     fit(lightning, make(lightning, Foreign), monitor)
     assert monitor.record.names[-1] == "optimizer.1.0"
 
 
-class Thaws(Training):
-    """Trains the head, and thaws or freezes layers by hand for the last four batches."""
+class Unfreezes(Training):
+    """A training that unfreezes the body by hand before the last four batches."""
 
     changes = True
 
@@ -126,16 +126,16 @@ class Thaws(Training):
             self.body.requires_grad_(self.changes)
 
 
-class Freezes(Thaws):
+class Freezes(Unfreezes):
     changes = False
 
 
-@pytest.mark.parametrize("training", [Thaws, Freezes])
-def test_layers_thawed_or_frozen_by_hand_are_followed(lightning, training):
+@pytest.mark.parametrize("training", [Unfreezes, Freezes])
+def test_layers_frozen_or_unfrozen_by_hand_are_followed(lightning, training):
     monitor = GradientMonitor()
     fit(lightning, make(lightning, training), monitor, gradient_clip_val=0.1)
     record = monitor.record
-    frozen = slice(0, 4) if training is Thaws else slice(4, 8)
+    frozen = slice(0, 4) if training is Unfreezes else slice(4, 8)
     assert np.isnan(record.norms[frozen, :2]).all()
     assert np.isnan(record.norms).sum() == 8
     np.testing.assert_allclose(record.norm_clipped, 0.1, rtol=1e-5)
@@ -145,7 +145,7 @@ def test_layers_thawed_or_frozen_by_hand_are_followed(lightning, training):
 def test_lightnings_own_finetuning_is_followed(lightning):
     finetuning = importlib.import_module(f"{lightning.__name__}.callbacks").BaseFinetuning
 
-    class Thawing(finetuning):
+    class Unfreezing(finetuning):
         def freeze_before_training(self, pl_module):
             self.freeze(pl_module.body)
 
@@ -158,13 +158,13 @@ def test_lightnings_own_finetuning_is_followed(lightning):
             return torch.optim.SGD([p for p in self.parameters() if p.requires_grad], lr=0.01)
 
     monitor, clip = GradientMonitor(), ClipGradients(Norm(0.1))
-    fit(lightning, make(lightning, Trainable), Thawing(), monitor, clip, max_epochs=2)
+    fit(lightning, make(lightning, Trainable), Unfreezing(), monitor, clip, max_epochs=2)
     assert np.isnan(monitor.record.norms).sum(axis=0).tolist() == [8, 8, 0, 0]
     np.testing.assert_allclose(monitor.record.norm_clipped, 0.1, rtol=1e-5)
 
 
 class Body(Training):
-    """Goes on from a checkpoint whose optimizer had other parameters."""
+    """A training that resumes from a checkpoint whose optimizer had other parameters."""
 
     strict_loading = False
 
@@ -188,7 +188,7 @@ class Larger(Body):
 
 
 @pytest.mark.parametrize("training", [Body, Larger])
-def test_a_record_goes_on_by_name(lightning, training, tmp_path):
+def test_a_resumed_record_matches_parameters_by_name(lightning, training, tmp_path):
     monitor, module = GradientMonitor(), make(lightning, training)
     fit(lightning, make(lightning, HeadOnly), monitor).save_checkpoint(tmp_path / "head.ckpt")
     head = monitor.record
@@ -203,11 +203,11 @@ def test_a_record_goes_on_by_name(lightning, training, tmp_path):
     assert list(record.names) == [name for name, _ in module.named_parameters() if name in record.names]
 
 
-def test_the_measured_norm_is_torchs(lightning):
-    class Torchs(Training):
+def test_the_measured_norm_equals_torchs(lightning):
+    class Clipped(Training):
         def on_before_optimizer_step(self, optimizer):
             self.total = clip_grad_norm_(self.parameters(), 1e9).item()
 
-    monitor, module = GradientMonitor(), make(lightning, Torchs)
+    monitor, module = GradientMonitor(), make(lightning, Clipped)
     fit(lightning, module, monitor)
     assert monitor.record.norm[-1] == pytest.approx(module.total)

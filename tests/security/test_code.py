@@ -1,4 +1,4 @@
-"""What a shared store says is data: a stored config, a folder's name and a parameter make nobody run anything."""
+"""Content of a shared store is data: stored configs, folder names and parameters never execute code."""
 
 import os
 import shlex
@@ -64,7 +64,7 @@ def test_a_hostile_config_is_refused_in_one_line(text: str, reason: str) -> None
     assert "\n" not in str(caught.value)
 
 
-def test_a_stored_config_brings_no_tracking_settings() -> None:
+def test_tracking_settings_of_a_stored_config_are_ignored() -> None:
     stored = yaml.safe_load(TEXT)
     stored["tracking"] |= {"trusted_models": ["*.*"], "uri": "http://elsewhere"}
     assert from_yaml(yaml.safe_dump(stored), CONFIG.tracking, "run") == CONFIG
@@ -73,12 +73,12 @@ def test_a_stored_config_brings_no_tracking_settings() -> None:
 @pytest.mark.parametrize(
     "target", ["os.system", "torch.nn.functional.torch.Tensor", "gradclip.models.build.torch.fx.GraphModule"]
 )
-def test_a_pattern_of_trusted_classes_does_not_lead_into_other_modules(target: str) -> None:
+def test_a_pattern_of_trusted_classes_does_not_match_names_in_other_modules(target: str) -> None:
     with pytest.raises(ConfigError, match=f"the stored config names '{target}'; only "):
         from_yaml(TEXT.replace("gradclip.models.mlp.MLP", target), CONFIG.tracking, "run")
 
 
-def test_a_stored_config_reads_no_table_whose_content_the_run_does_not_name(tmp_path: Path) -> None:
+def test_a_stored_config_reads_a_table_only_if_its_content_is_unchanged(tmp_path: Path) -> None:
     secret, pipe = tmp_path / "secret.csv", tmp_path / "pipe.csv"
     secret.write_text("a,b\n" * 9)
     os.mkfifo(pipe)
@@ -102,7 +102,7 @@ def test_a_stored_config_reads_no_table_whose_content_the_run_does_not_name(tmp_
         *("hydra/job_logging=../../x", "+hydra/callbacks=../x", "hydra=../x", "tracking=..", "sweep=a/b"),
     ],
 )
-def test_an_option_is_no_path(argument: str) -> None:
+def test_an_option_must_not_be_a_path(argument: str) -> None:
     with pytest.raises(ConfigError, match="no such option"):
         check_options([argument])
 
@@ -119,7 +119,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def evidence_run(store: Store, config: str, telemetry: pd.DataFrame, **parameters: str) -> str:
-    """A run that ended, with files that advice is based on."""
+    """Write a completed run with the files that advice is based on, and return its id."""
     settings = {name.replace("__", "."): value for name, value in parameters.items()}
     run_id, client = write_run(store, 1.0, 0, settings), MlflowClient(store.uri)
     folder = Path(store.artifacts).parent / "files" / "telemetry"
@@ -130,7 +130,7 @@ def evidence_run(store: Store, config: str, telemetry: pd.DataFrame, **parameter
     return run_id
 
 
-def test_advice_takes_settings_from_the_checked_config_and_prints_what_a_shell_takes_as_one_word(store: Store) -> None:
+def test_advice_takes_settings_from_the_checked_config_and_quotes_them_for_the_shell(store: Store) -> None:
     hostile = to_yaml(compose_config(["clip=norm", r'clip.parameters="*; touch hostile #"']))
     hostile = hostile.replace("hostile #", "hostile $(id)")
     frame = made_telemetry([4.0] * 20, clipped=[2.0] * 20).assign(**{"grad/norm/\x1b[2J": 4.0, "grad/norm/b": 4.0})
@@ -147,7 +147,7 @@ def test_advice_takes_settings_from_the_checked_config_and_prints_what_a_shell_t
     assert any(word in command for command in commands)
 
 
-def test_a_damaged_run_is_passed_over_and_reported(store: Store) -> None:
+def test_a_damaged_run_is_skipped_and_reported(store: Store) -> None:
     good = evidence_run(store, TEXT, made_telemetry([4.0] * 20))
     evidence_run(store, "a: [", made_telemetry([4.0]))
     evidence_run(store, TEXT, made_telemetry([4.0]).drop(columns=[keys.GRAD_NORM]))
@@ -166,12 +166,12 @@ def test_a_damaged_run_is_passed_over_and_reported(store: Store) -> None:
 
 
 class Stopped:
-    """A run that this user's command began and that was stopped."""
+    """A run that a command of this user began and that was stopped."""
 
     def __init__(self, store: Store, folder: Path, config: TrainConfig = CONFIG) -> None:
         self.store, self.folder, self.client = store, folder, MlflowClient(store.uri)
         tags = {keys.FOLDER: str(folder), **owner_tags(folder / RUN_LOCK)}
-        write_run(store, 1.0, 1, {})  # makes the store
+        write_run(store, 1.0, 1, {})  # creates the store
         self.run_id = backend_of(store).create_run("\x1b[2Jname", tags, None, None)
         write_run_note(folder, self.run_id, "", fingerprint(config))
         self.client.log_text(self.run_id, to_yaml(config), keys.CONFIG_FILE)
@@ -185,7 +185,7 @@ def stopped(store: Store, tmp_path: Path) -> Iterator[Stopped]:
     release(run.folder / RUN_LOCK)
 
 
-def test_a_run_is_resumed_only_with_the_settings_and_in_the_folder_that_it_began_with(
+def test_a_run_is_resumed_only_with_its_original_settings_and_in_its_original_folder(
     stopped: Stopped, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_id, tracking = stopped.run_id, tracking_of(stopped.store)
@@ -207,7 +207,7 @@ def test_a_run_is_resumed_only_with_the_settings_and_in_the_folder_that_it_began
         find_stopped(run_id, tracking)
 
 
-def test_the_last_run_is_the_last_that_this_user_began(stopped: Stopped, tmp_path: Path) -> None:
+def test_the_last_run_is_the_last_one_of_this_user(stopped: Stopped, tmp_path: Path) -> None:
     backend = backend_of(stopped.store)
     deep = tmp_path / "deep" / RUN_FILE
     deep.parent.mkdir()

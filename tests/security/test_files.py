@@ -1,4 +1,4 @@
-"""Files: no link is followed, no server but the store's own gets any, and no scratch folder stays."""
+"""Files: links are not followed, only the store's own server gets files, and scratch folders are removed."""
 
 import logging
 import os
@@ -23,7 +23,7 @@ from gradclip.tracking.scratch import remove_abandoned, scratch_folder
 from gradclip.tracking.sync import sync
 from tests.support.stores import make_store, write_run
 
-PROXY = "/api/2.0/mlflow-artifacts/artifacts"  # where MLflow's servers have artifacts
+PROXY = "/api/2.0/mlflow-artifacts/artifacts"  # path of artifacts on MLflow servers
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def store(tmp_path: Path) -> Store:
     return make_store(tmp_path)
 
 
-def test_a_link_in_a_folder_of_a_run_is_not_stored(
+def test_links_in_the_folder_of_a_run_are_not_stored(
     store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run_id, backend = write_run(store, 1.0, 0, {}), backend_of(store)
@@ -58,7 +58,7 @@ def test_a_link_in_a_folder_of_a_run_is_not_stored(
 
 
 @pytest.mark.parametrize("folder", ["linked", "../../elsewhere"])
-def test_no_file_is_stored_outside_of_the_artifacts(store: Store, tmp_path: Path, folder: str) -> None:
+def test_no_file_is_stored_outside_the_artifact_folder(store: Store, tmp_path: Path, folder: str) -> None:
     run_id, backend = write_run(store, 1.0, 0, {}), backend_of(store)
     artifacts = Path(backend.repository_of(run_id).artifact_dir)
     artifacts.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def test_no_file_is_stored_outside_of_the_artifacts(store: Store, tmp_path: Path
     assert [*tmp_path.rglob("file.txt")] == [tmp_path / "run" / "file.txt"]
 
 
-def test_what_is_no_plain_spool_keeps_no_other_back_and_no_file_is_made_beside_it(tmp_path: Path) -> None:
+def test_paths_that_are_not_spools_do_not_block_others_and_get_no_lock_file(tmp_path: Path) -> None:
     for name in ("pipe", "folder", "dangling", "link", "deep", "binary", "ours"):
         (tmp_path / name).mkdir()
     os.mkfifo(tmp_path / "pipe" / SPOOL_FILE)
@@ -92,13 +92,13 @@ def test_what_is_no_plain_spool_keeps_no_other_back_and_no_file_is_made_beside_i
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root reads everything")
-def test_a_spool_that_cannot_be_read_is_told_in_one_line(tmp_path: Path) -> None:
+def test_an_unreadable_spool_is_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / SPOOL_FILE).touch(mode=0o000)
     with pytest.raises(TrackingError, match="cannot be read or written"):
         replay(str(tmp_path), adopt=False)
 
 
-def test_the_login_of_a_store_goes_to_no_other_server(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_credentials_of_a_store_are_sent_to_no_other_server(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     requests = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -140,7 +140,7 @@ def test_the_login_of_a_store_goes_to_no_other_server(store: Store, monkeypatch:
         ("\thttp://other/1", False),
     ],
 )
-def test_artifacts_are_on_the_server_of_the_store(location: str, is_allowed: bool) -> None:
+def test_artifacts_on_another_mlflow_server_are_refused(location: str, is_allowed: bool) -> None:
     if is_allowed:
         check_location(location, "http://lab:5000")
     else:
@@ -148,9 +148,7 @@ def test_artifacts_are_on_the_server_of_the_store(location: str, is_allowed: boo
             check_location(location, "http://lab:5000")
 
 
-def test_scratch_folders_are_closed_to_others_and_gone_after_a_kill(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_scratch_folders_are_private_and_removed_after_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     code = (
         "import os, signal; from gradclip.tracking.scratch import scratch_folder\n"
@@ -161,7 +159,7 @@ def test_scratch_folders_are_closed_to_others_and_gone_after_a_kill(
     (left,) = tmp_path.iterdir()
     target = tmp_path / "target"
     target.mkdir()
-    (tmp_path / left.name.replace("-", "-9", 1)).symlink_to(target)  # of a process that is gone too
+    (tmp_path / left.name.replace("-", "-9", 1)).symlink_to(target)  # named after another process that does not exist
     (tmp_path / "gradclip-notes").mkdir()
     with scratch_folder() as ours:
         assert ours.stat().st_mode & 0o777 == 0o700
@@ -172,7 +170,7 @@ def test_scratch_folders_are_closed_to_others_and_gone_after_a_kill(
     assert target.exists()
 
 
-def test_every_temporary_folder_is_such_a_scratch_folder() -> None:
+def test_every_temporary_folder_is_a_scratch_folder() -> None:
     sources = Path(keys.__file__).parent.rglob("*.py")
     users = {path.name for path in sources if "tempfile" in path.read_text()}
-    assert users == {"scratch.py", "record_store.py"}  # the latter's are in the folder of the run
+    assert users == {"scratch.py", "record_store.py"}  # record_store.py creates its folders in the run's folder

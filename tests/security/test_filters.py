@@ -1,4 +1,4 @@
-"""A hostile or damaged run keeps no other from being made, found, compared or closed."""
+"""Hostile or damaged runs do not prevent other runs from being created, found, compared or closed."""
 
 import os
 import socket
@@ -27,7 +27,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def hostile_runs(store: Store) -> MlflowClient:
-    """Runs of this host that are still RUNNING, whose tags hold what no command of ours writes."""
+    """Create RUNNING runs of this host with tags that gradclip never writes."""
     write_run(store, 1.0, 0, {})
     client, experiment = MlflowClient(store.uri), backend_of(store).experiment_id
     for value in HOSTILE:
@@ -36,7 +36,7 @@ def hostile_runs(store: Store) -> MlflowClient:
     return client
 
 
-def test_tags_go_into_no_filter_as_they_are(store: Store) -> None:
+def test_tags_are_never_inserted_into_filters_unchecked(store: Store) -> None:
     client = hostile_runs(store)
     backend = Backend(store)
     assert backend.open() == backend.experiment_id
@@ -51,7 +51,7 @@ def test_tags_go_into_no_filter_as_they_are(store: Store) -> None:
     assert len(backend.newest_runs(10)) == 1
 
 
-def test_a_dead_run_is_closed_however_many_others_pretend_to_run_here(store: Store) -> None:
+def test_a_dead_run_is_closed_even_if_many_runs_claim_to_run_on_this_host(store: Store) -> None:
     write_run(store, 1.0, 0, {})
     backend, here = backend_of(store), {keys.HOST: socket.gethostname()}
     dead = backend.create_run("dead", here | {keys.PROCESS: GONE}, None, 1)
@@ -62,13 +62,13 @@ def test_a_dead_run_is_closed_however_many_others_pretend_to_run_here(store: Sto
 
 
 @pytest.mark.parametrize("lock", ["/tmp/a\0b/run.lock", "/dev/null", "/" * 5000 + "run.lock", "\ud800/run.lock"])
-def test_a_lock_that_cannot_be_one_says_nothing(lock: str) -> None:
+def test_an_invalid_lock_path_is_ignored(lock: str) -> None:
     tags = {keys.HOST: socket.gethostname(), keys.PROCESS: process_identity(os.getpid()), keys.LOCK: lock}
     assert not is_dead(tags)
     assert is_dead(tags | {keys.PROCESS: GONE})
 
 
-def test_a_run_that_lacks_its_result_is_not_taken_for_a_finished_one(store: Store) -> None:
+def test_a_run_without_a_result_does_not_count_as_finished(store: Store) -> None:
     whole = write_run(store, 1.0, 0, {})
     backend = backend_of(store)
     backend.client.set_tag(whole, keys.CONFIG_HASH, "0" * 16)
@@ -81,9 +81,7 @@ def test_a_run_that_lacks_its_result_is_not_taken_for_a_finished_one(store: Stor
     assert found.run_id == whole
 
 
-def test_the_newest_multirun_is_one_that_there_is_and_strange_parameters_are_compared(
-    store: Store, tmp_path: Path
-) -> None:
+def test_the_newest_multirun_must_exist_and_unusual_parameters_are_compared(store: Store, tmp_path: Path) -> None:
     parent = Parent(str(tmp_path), "ours", {})
     for seed, value in enumerate(("1.0", "2.0", "nan", "-1", "1e400", "x", "1e-320")):
         write_run(store, 1.0 + seed, seed, {"clip.value": value, "optimizer.lr": value}, [2.0, 1.0], parent)

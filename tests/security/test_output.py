@@ -1,4 +1,4 @@
-"""Text from a store is shown as text: on the terminal, in Markdown, in a spreadsheet, in a figure."""
+"""Text from a store is shown literally on the terminal, in Markdown, in spreadsheets and in figures."""
 
 import csv
 import html
@@ -24,7 +24,7 @@ HOSTILE = (
 )
 
 
-def test_names_and_settings_of_hostile_runs_are_shown_as_text(
+def test_names_and_settings_of_hostile_runs_are_shown_literally(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store, folder = make_store(tmp_path), tmp_path / "out"
@@ -39,7 +39,9 @@ def test_names_and_settings_of_hostile_runs_are_shown_as_text(
     assert all(line.isprintable() for line in markdown.split("\n"))
     assert not {"<img", "[a]", "`*", "$x$", "# `"} & {part for part in ("<img", "[a]", "`*", "$x$") if part in markdown}
     rows = [line for line in markdown.splitlines() if line.startswith("| ")]
-    assert len({line.count("|") for line in rows if "delta" in line}) <= 2  # of two tables
+    assert (
+        len({line.count("|") for line in rows if "delta" in line}) <= 2
+    )  # one number of columns for each of two tables
     for name in ("groups.csv", "pairs.csv"):
         with (folder / name).open(newline="") as file:
             cells = [cell for line in csv.reader(file) for cell in line]
@@ -57,20 +59,20 @@ def is_number(text: str) -> bool:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_a_text_is_shown_as_it_is(text: str) -> None:
+def test_text_is_escaped_and_otherwise_unchanged(text: str) -> None:
     assert printable(text).isprintable()
     assert html.unescape(markdown_cell(text)) == printable(text)
     assert not {*"|<>[]`*_~#$@\\"} & {*markdown_cell(text).replace("&#", "")}
     assert csv_cell(f" {text}") == f" {printable(text)}"
 
 
-def test_numbers_remain_numbers_in_a_table() -> None:
+def test_numbers_in_a_csv_file_remain_numbers() -> None:
     assert [csv_cell(value) for value in ("-1.5", "+1", "-inf", -1.5, "-1-1", "=1")] == [
         *("-1.5", "+1", "-inf", -1.5, "'-1-1", "'=1"),
     ]
 
 
-def test_a_dollar_in_a_figure_is_no_mathematics_and_an_axis_keeps_its_powers(tmp_path: Path) -> None:
+def test_a_dollar_sign_in_a_figure_is_not_math_and_axis_labels_keep_their_powers(tmp_path: Path) -> None:
     kept: list[Figure] = []
 
     def plot(figure: Figure) -> None:
@@ -87,7 +89,7 @@ def test_a_dollar_in_a_figure_is_no_mathematics_and_an_axis_keeps_its_powers(tmp
     assert any("10^" in label.get_text() and label.get_parse_math() for label in axes.get_yticklabels())
 
 
-def test_errors_name_hostile_text_as_text(capsys: pytest.CaptureFixture[str]) -> None:
+def test_hostile_text_in_errors_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit), errors_in_one_line():
         raise ConfigError(f"run: got \x1b[2J\u202e; still going on, on {keys.HOST}")
     assert capsys.readouterr().err == "error: run: got \\x1b[2J\\u202e; still going on, on host\n"

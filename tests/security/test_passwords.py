@@ -1,4 +1,4 @@
-"""A password in a URI is moved or refused, and no message shows it; tests/config/test_passwords.py has the details."""
+"""A password in a URI is moved or refused, and no message shows it; see also tests/config/test_passwords.py."""
 
 from collections.abc import Callable
 
@@ -27,27 +27,27 @@ FORMS = ("tracking.uri={}", "++tracking.uri='{}'", "tracking.uri=[{}]", "trackin
 def test_no_password_is_kept_or_shown(uri: str) -> None:
     for form in FORMS:
         argument, environment = form.format(uri.replace("S", SECRET)), dict[str, str]()
-        said = message_of(lambda: extract_passwords([argument], environment))  # noqa: B023
-        assert SECRET not in said
-        assert said or any(SECRET in value for value in environment.values())
+        message = message_of(lambda: extract_passwords([argument], environment))  # noqa: B023
+        assert SECRET not in message
+        assert message or any(SECRET in value for value in environment.values())
     quoted = FORMS[1].format(uri.replace("S", SECRET))
-    said = message_of(lambda: compose_config([quoted]))  # as if an interpolation had brought it
-    assert said
-    assert SECRET not in said
+    message = message_of(lambda: compose_config([quoted]))  # as if it came from an interpolation
+    assert message
+    assert SECRET not in message
 
 
 def message_of(call: Callable[[], object]) -> str:
-    """The line that an error prints, or what is passed on if it holds the password; empty where it was moved."""
+    """Return the line of an error, or the result of ``call`` if it contains the password, else an empty string."""
     try:
-        passed_on = str(call())
+        result = str(call())
     except USER_ERRORS as error:
         return describe(error)
-    return passed_on if SECRET in passed_on else ""
+    return result if SECRET in result else ""
 
 
 @pytest.mark.parametrize(
     "uri", ["http://127.0.0.1:5000", "http://lab/mlflow/", "https://lab/@ada", "postgresql+psycopg2://ada@lab"]
 )
-def test_what_has_no_password_is_kept(uri: str) -> None:
+def test_a_uri_without_a_password_is_unchanged(uri: str) -> None:
     assert not has_password(uri)
     assert without_passwords(f"tracking.uri: got {uri!r}; no answer") == f"tracking.uri: got {uri!r}; no answer"

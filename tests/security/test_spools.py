@@ -1,4 +1,4 @@
-"""A spool is obeyed only if a command of this user wrote it where it lies."""
+"""A spool is sent only if a command of this user wrote it at its present location."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from gradclip.tracking.spool import Spool, encode
 from tests.conftest import sync
 from tests.support.stores import make_store, write_run
 
-pytestmark = pytest.mark.command  # each starts sync.py
+pytestmark = pytest.mark.command  # most tests start sync.py
 HOSTILE = Store("http://127.0.0.1:9", "", "stolen")
 
 
@@ -25,7 +25,7 @@ def spool_points(folder: Path, store: Store, run_id: str) -> Spool:
     return spool
 
 
-def test_a_spool_of_our_own_is_sent(tmp_path: Path) -> None:
+def test_a_spool_of_this_user_is_sent(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     run_id = write_run(store, 1.0, 0, {})
     spool_points(tmp_path / "run", store, run_id)
@@ -34,7 +34,7 @@ def test_a_spool_of_our_own_is_sent(tmp_path: Path) -> None:
     assert len(MlflowClient(store.uri).get_metric_history(run_id, keys.LOSS_STEP)) == 3
 
 
-def test_a_spool_among_the_artifacts_of_a_store_is_left_alone(tmp_path: Path) -> None:
+def test_a_spool_among_the_artifacts_of_a_store_is_refused(tmp_path: Path) -> None:
     secret = tmp_path / "home" / "secret.txt"
     secret.parent.mkdir()
     secret.write_text("secret")
@@ -45,14 +45,14 @@ def test_a_spool_among_the_artifacts_of_a_store_is_left_alone(tmp_path: Path) ->
     refused = sync(str(tmp_path / "mlruns"))
     assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
     assert refused.stderr.startswith(f"error: {folder / SPOOL_FILE}: no command of yours wrote this file")
-    adopted = sync(str(folder), "--adopt")  # even then it takes no file from elsewhere
+    adopted = sync(str(folder), "--adopt")  # even then, files outside the run's folder are refused
     assert adopted.stderr == (
         f"error: {folder / SPOOL_FILE}: contains an invalid write: write_files names {secret.parent}, "
         "which is not in the folder of the run\n"
     )
 
 
-def test_a_spool_of_our_own_that_was_copied_or_changed_is_left_alone(tmp_path: Path) -> None:
+def test_a_copied_or_modified_spool_is_refused(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     spool = spool_points(tmp_path / "run", store, "0" * 32)
     copy = Spool(tmp_path / "elsewhere")
@@ -79,7 +79,7 @@ def test_a_spool_of_our_own_that_was_copied_or_changed_is_left_alone(tmp_path: P
         ({"store": {"uri": "sqlite:///x.db", "patience": 3}}, "contains an invalid write"),
     ],
 )
-def test_each_line_is_checked_before_the_first_is_performed(
+def test_all_lines_are_checked_before_the_first_is_performed(
     tmp_path: Path, change: dict[str, object], reason: str
 ) -> None:
     spool = spool_points(tmp_path, make_store(tmp_path), "0" * 32)
@@ -93,7 +93,7 @@ def test_each_line_is_checked_before_the_first_is_performed(
 
 
 @pytest.mark.parametrize("line", ["[]", "3", "null", '"text"', "{", "{}", '{"version": 2}'])
-def test_a_line_of_something_else_is_refused_in_one_line(tmp_path: Path, line: str) -> None:
+def test_a_line_that_is_not_a_write_is_refused_in_one_line(tmp_path: Path, line: str) -> None:
     (tmp_path / SPOOL_FILE).write_text(f"{line}\n")
     for arguments in ((str(tmp_path),), (str(tmp_path), "--adopt")):
         done = sync(*arguments)
@@ -101,8 +101,8 @@ def test_a_line_of_something_else_is_refused_in_one_line(tmp_path: Path, line: s
         assert done.stderr.startswith(f"error: {tmp_path / SPOOL_FILE}: ")
 
 
-def test_the_code_of_a_model_is_never_taken_from_a_spool(tmp_path: Path) -> None:
-    """A model's files are data; the program is the package's own file, whatever a line of version 1 names."""
+def test_the_code_of_a_model_is_never_read_from_a_spool(tmp_path: Path) -> None:
+    """A model's files are data; its code is the package's own file, even if a line of version 1 names another."""
     hostile = tmp_path / "hostile.py"
     hostile.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     (tmp_path / "unsent_model").mkdir()
@@ -119,11 +119,11 @@ def test_the_code_of_a_model_is_never_taken_from_a_spool(tmp_path: Path) -> None
     (call,) = Spool(tmp_path).calls(adopt=True)
     assert isinstance(call.arguments[0], ModelFiles)
     assert not any(str(hostile) in str(part) for part in call.arguments[0])
-    assert sync(str(tmp_path), "--adopt").returncode == 2  # there is no such run
+    assert sync(str(tmp_path), "--adopt").returncode == 2  # the run does not exist
     assert not (tmp_path / "ran").exists()
 
 
-def test_the_key_is_readable_by_its_user_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_is_readable_only_by_its_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from gradclip.tracking.signature import is_signed, key_file, sign
 
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))

@@ -1,4 +1,4 @@
-"""The stacked step as a CUDA graph needs it: every tensor on the device, and none asked for its value."""
+"""A stacked step can be captured in a CUDA graph: all tensors are on the device and no value is read."""
 
 import copy
 
@@ -20,13 +20,13 @@ from gradclip.training.components import build_module
 from tests.stacked.test_training import ADDING, METHODS, ORDER, OTHER_METHODS, pair
 from tests.test_devices import NoCopiesOfNumbers, OnDeviceOnly
 
-DEVICE = torch.device("meta")  # its tensors have no values, and mix with no other device's
+DEVICE = torch.device("meta")  # its tensors have no values and cannot be combined with those of other devices
 OPTIMIZERS = [("optimizer=adamw", "optimizer.lr=0.01,0.02"), ("optimizer=rmsprop", "schedule=warmup_cosine")]
 NETWORKS = [("model=lstm", *ORDER), ("model=gru", *ADDING, "trainer.accumulate_grad_batches=2")]
 
 
 def step_without_values(configs):
-    """A step of these trainings on a device that has no values, and the tensors of its batches."""
+    """Return a stacked step on the meta device and the tensors of its batches."""
     replicas, options = make_replicas(configs), TensorOptions(DEVICE, torch.float32)
     learner = build_module(configs[0], copy.deepcopy(replicas[0].network), replicas[0].data).to(DEVICE)
     network = StackedNetwork(learner, [replica.network for replica in replicas])
@@ -56,7 +56,7 @@ def step_without_values(configs):
 @pytest.mark.parametrize(
     "overrides", [*METHODS, *OTHER_METHODS, *OPTIMIZERS, *NETWORKS], ids=lambda overrides: " ".join(overrides)[:60]
 )
-def test_a_step_stays_on_the_device_and_asks_no_tensor_for_its_value(overrides):
+def test_a_step_stays_on_the_device_and_reads_no_value(overrides):
     step, tensors = step_without_values(pair(*overrides))
     network, clipper, state = step.network, step.clipper, step.state
     kinds = {"multiplies": clipper.multiplies, "changes_direction": clipper.changes_direction}
@@ -68,7 +68,7 @@ def test_a_step_stays_on_the_device_and_asks_no_tensor_for_its_value(overrides):
     assert step.state.parameters.device == DEVICE
 
 
-def test_without_cuda_each_call_is_a_plain_one():
+def test_without_cuda_a_graphed_function_is_called_directly():
     total = torch.zeros(2)
     add = GraphedFunction(lambda numbers: (total.add_(numbers), 2 * numbers), torch.device("cpu"))
     for number in range(3):

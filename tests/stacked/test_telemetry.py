@@ -1,4 +1,4 @@
-"""What is measured of stacked replicas, by hand."""
+"""Measurements of stacked replicas, compared with values computed by hand."""
 
 from collections.abc import Sequence
 
@@ -15,15 +15,15 @@ from gradclip.telemetry.steps import StepIndex
 def records_of(
     gradients: torch.Tensor, clipped: torch.Tensor, steps: int = 1, flush_every: int = 1, skipped: Sequence[float] = ()
 ) -> list[GradientRecord]:
-    """The records of replicas, which have a weight and a bias of one element.
+    """Record steps of replicas that have a weight and a bias of one element, and return their records.
 
-    Each step has twice the gradients of the one before, and adds its number to all weights, which begin as ones.
+    Gradients double with each step. The weights start at one, and each step adds its number to them.
 
     Args:
         gradients: ``[replicas, elements]``.
-        clipped: gradients after clipping, of the same shape; or else coefficients.
+        clipped: gradients after clipping, of the same shape, or coefficients.
         steps: number of steps.
-        flush_every: how many are flushed at once.
+        flush_every: number of steps to flush at once.
         skipped: whether each replica's updates are skipped; none by default.
     """
     (replicas, elements), weights = gradients.shape, torch.ones_like(gradients)
@@ -45,7 +45,7 @@ def records_of(
 @pytest.mark.parametrize("replicas", [1, 2])
 @pytest.mark.parametrize("flush_every", [1, 2, 4])
 @pytest.mark.parametrize("kept_steps", [1, 2, 20])
-def test_all_steps_are_recorded_however_many_are_kept_and_flushed_together(
+def test_all_steps_are_recorded_for_any_number_kept_and_flushed_at_once(
     replicas: int, flush_every: int, kept_steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gradients = torch.tensor([[3.0, 4.0, 12.0]]).expand(replicas, 3)
@@ -61,7 +61,7 @@ def test_all_steps_are_recorded_however_many_are_kept_and_flushed_together(
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("size", [1.0, 1e30, 1e-30])
-def test_norms_neither_overflow_nor_vanish(dtype: torch.dtype, size: float) -> None:
+def test_norms_neither_overflow_nor_underflow(dtype: torch.dtype, size: float) -> None:
     size = size**6 if dtype == torch.float64 else size
     gradients = torch.tensor([[3.0, 4.0, 12.0], [0.0, 0.0, 1.0]], dtype=dtype) * size
     records = records_of(gradients, gradients)
@@ -71,7 +71,7 @@ def test_norms_neither_overflow_nor_vanish(dtype: torch.dtype, size: float) -> N
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_a_finite_gradient_beside_one_that_is_not_has_its_norm(bad: float) -> None:
+def test_a_finite_gradient_beside_a_nonfinite_one_keeps_its_norm(bad: float) -> None:
     gradients = torch.tensor([[3e200, 4e200, bad]], dtype=torch.float64)
     (record,) = records_of(gradients, gradients)
     assert record.norms[0].tolist() == pytest.approx([5e200, bad], nan_ok=True)
@@ -79,7 +79,7 @@ def test_a_finite_gradient_beside_one_that_is_not_has_its_norm(bad: float) -> No
 
 
 @pytest.mark.parametrize("coefficients", [[[0.5], [1.0], [0.0]], [[0.5, 0.25], [1.0, 1.0], [0.0, 0.0]]])
-def test_coefficients_tell_as_much_as_the_product(coefficients: list[list[float]]) -> None:
+def test_measurements_from_coefficients_equal_those_from_clipped_gradients(coefficients: list[list[float]]) -> None:
     gradients = torch.tensor([[3.0, 4.0, 12.0], [6.0, 8.0, 0.0], [torch.inf, 1.0, 2.0]])
     factors = torch.tensor(coefficients)
     product = gradients * (factors if factors.shape[1] == 1 else factors[:, [0, 0, 1]])
@@ -89,7 +89,7 @@ def test_coefficients_tell_as_much_as_the_product(coefficients: list[list[float]
         assert one.inner_product.tolist() == pytest.approx(other.inner_product.tolist(), nan_ok=True)
 
 
-def test_only_the_skipped_replica_counts_as_skipped() -> None:
-    gradients = torch.tensor([[1.0, 1.0], [1.0, 1.0], [0.0, 0.0]])  # without a gradient nothing is left out
+def test_only_a_replica_whose_update_was_skipped_counts_as_skipped() -> None:
+    gradients = torch.tensor([[1.0, 1.0], [1.0, 1.0], [0.0, 0.0]])  # a replica without a gradient has no update to skip
     records = records_of(gradients, gradients, skipped=[1.0, 0.0, 1.0])
     assert [record.skipped.tolist() for record in records] == [[True], [False], [False]]

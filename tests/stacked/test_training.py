@@ -1,4 +1,4 @@
-"""The contract of stacked training: replica by replica what the ordinary run of the same settings gives."""
+"""Contract of stacked training: each replica gives the results of an ordinary run with the same settings."""
 
 import platform
 import subprocess
@@ -25,7 +25,7 @@ from gradclip.training.pipeline import collect
 from gradclip.training.result import Result
 
 pytestmark = pytest.mark.command  # nearly every test trains whole runs
-DOUBLE = "trainer.precision=64-true"  # leaves rounding far below what is compared
+DOUBLE = "trainer.precision=64-true"  # keeps rounding errors far below the tolerances
 FEW = ("data.validation_sequences=200", "data.test_sequences=100")
 ADDING = ("data=adding", "data.length=10", "data.steps_per_epoch=8", *FEW)
 ORDER = ("data=temporal_order", "data.length=10", "data.train_sequences=100", *FEW)
@@ -45,7 +45,7 @@ METHODS = [
     ("clip=parameter_ema", "clip.warmup=3,5", "clip.beta=0.9,0.98"),
     ("clip=skip", "clip.value=300,1000", "clip.patience=3,10"),
 ]
-OTHER_METHODS = [  # those of the table that are not above: at the threshold of their YAML file, and at twice that
+OTHER_METHODS = [  # all methods not listed above, at the threshold of their YAML file and at twice that threshold
     (f"clip={name}", f"clip.value={value},{2 * value}")
     for name in CLIPPERS
     if not any(f"clip={name}" in overrides for overrides in METHODS)
@@ -55,7 +55,7 @@ IN_FLOAT32 = {
     "clip=auto",
     "clip=zscore",
     "threshold=exponential",
-}  # ordinary runs compute these thresholds so, replicas in float64
+}  # ordinary runs compute these thresholds in float32, replicas in float64
 TRAININGS = [
     ("clip=norm", "optimizer.momentum=0.0,0.9", "optimizer.weight_decay=0.0,0.1"),
     ("clip=norm", "optimizer.nesterov=true", "schedule=warmup_cosine", "optimizer.lr=0.01,0.02"),
@@ -82,7 +82,7 @@ def compose_config(*overrides: str) -> TrainConfig:
 
 
 def pair(*overrides: str) -> list[TrainConfig]:
-    """Two settings: the first and the second of the values between which there is a comma; two seeds."""
+    """Return two configs with different seeds: one with the first, one with the second of comma-separated values."""
     split = [override if "[" in override else override.split(",") for override in overrides]
     names = [part if isinstance(part, str) else part[0].partition("=")[0] for part in split]
 
@@ -113,7 +113,7 @@ def assert_same(stacked: Result, ordinary: Result, tolerance: float = 1e-7) -> N
         np.testing.assert_allclose(one, other, rtol=tolerance, atol=1e-12, err_msg=column)
     assert stacked.curves.keys() == ordinary.curves.keys()
     for split, curve in ordinary.curves.items():
-        np.testing.assert_allclose(stacked.curves[split], curve, rtol=1e-5)  # torchmetrics adds up in float32
+        np.testing.assert_allclose(stacked.curves[split], curve, rtol=1e-5)  # torchmetrics accumulates in float32
     assert (stacked.hidden is None) == (ordinary.hidden is None)
     if stacked.hidden and ordinary.hidden:
         np.testing.assert_array_equal(stacked.hidden.step, ordinary.hidden.step)
@@ -127,13 +127,13 @@ def assert_same(stacked: Result, ordinary: Result, tolerance: float = 1e-7) -> N
 @pytest.mark.parametrize(
     "overrides", [*METHODS, *OTHER_METHODS, *TRAININGS], ids=lambda overrides: " ".join(overrides)[:60]
 )
-def test_replicas_are_what_their_ordinary_runs_are(overrides: tuple[str, ...], tmp_path: Path) -> None:
+def test_replicas_equal_their_ordinary_runs(overrides: tuple[str, ...], tmp_path: Path) -> None:
     configs = pair(DOUBLE, "trainer.max_epochs=2", *overrides)
     for config, stacked in zip(configs, train_stacked(configs), strict=True):
         assert_same(stacked, train_ordinarily(config, tmp_path), 1e-3 if IN_FLOAT32 & set(overrides) else 1e-7)
 
 
-def test_diverging_replicas_end_as_ordinary_runs_and_disturb_no_other(tmp_path: Path) -> None:
+def test_diverging_replicas_end_like_ordinary_runs_and_do_not_affect_others(tmp_path: Path) -> None:
     thresholds = (1.0, 1e30, 1e30, 1e30, 5.0)  # the large ones never clip
     configs = [
         compose_config("trainer.max_epochs=3", "clip=norm", f"clip.value={value}", f"seed={seed}")
@@ -148,13 +148,13 @@ def test_diverging_replicas_end_as_ordinary_runs_and_disturb_no_other(tmp_path: 
         assert len(one.record.step) == len(other.record.step)
         assert len(one.curves["test"]) == len(other.curves["test"])
         assert one.summary.outcome == other.summary.outcome
-    for number in (0, 4):  # float32: rounding grows over the steps
+    for number in (0, 4):  # in float32, rounding errors grow over the steps
         np.testing.assert_allclose(stacked[number].record.norm, ordinary[number].record.norm, rtol=1e-2)
     alone = train_stacked([configs[0]])[0]
     np.testing.assert_allclose(stacked[0].record.norm, alone.record.norm, rtol=1e-2)
 
 
-def test_a_stable_training_is_the_same_in_float32_to_its_end(tmp_path: Path) -> None:
+def test_a_stable_training_agrees_in_float32_until_its_end(tmp_path: Path) -> None:
     config = compose_config("clip=norm", "clip.value=1.0", "trainer.max_epochs=30")
     stacked, ordinary = train_stacked([config])[0], train_ordinarily(config, tmp_path)
     np.testing.assert_allclose(stacked.record.norm, ordinary.record.norm, rtol=1e-3)
@@ -162,32 +162,32 @@ def test_a_stable_training_is_the_same_in_float32_to_its_end(tmp_path: Path) -> 
         np.testing.assert_allclose(stacked.curves[split], curve, rtol=1e-3)
 
 
-def test_a_chaotic_training_differs_in_float32_after_sixty_steps_and_ends_in_the_same_distribution(
+def test_a_chaotic_training_agrees_in_float32_for_sixty_steps_and_then_in_distribution(
     tmp_path: Path,
 ) -> None:
-    """Clipped values of 5 oscillate without end: a change in the last bit grows tenfold in ten steps."""
+    """With values clipped to 5, the training oscillates forever: rounding errors grow tenfold in ten steps."""
     settings = ("clip=value", "clip.value=5.0", "trainer.max_epochs=20")
     configs = [compose_config(*settings, f"seed={seed}") for seed in range(6)]
     stacked, ordinary = train_stacked(configs), [train_ordinarily(config, tmp_path) for config in configs]
     for one, other in zip(stacked, ordinary, strict=True):
         np.testing.assert_allclose(one.record.norm[:60], other.record.norm[:60], rtol=1e-2)
     late = [[np.median(trained.curves["test"][10:]) for trained in some] for some in (stacked, ordinary)]
-    assert mannwhitneyu(*late).pvalue > 0.005  # 0.002 if no two overlapped
+    assert mannwhitneyu(*late).pvalue > 0.005  # 0.002 if the samples did not overlap
     assert np.median(late[0]) == pytest.approx(np.median(late[1]), rel=0.5)
 
 
-def test_divergence_in_float32_is_found_where_the_ordinary_run_finds_it(tmp_path: Path) -> None:
+def test_divergence_in_float32_is_found_at_the_same_place_as_in_an_ordinary_run(tmp_path: Path) -> None:
     configs = [compose_config("trainer.max_epochs=1", "clip=none", f"seed={seed}") for seed in range(4)]
     for config, stacked in zip(configs, train_stacked(configs), strict=True):
         ordinary = train_ordinarily(config, tmp_path)
-        steps = ordinary.record.divergence.step - 2  # to where the numbers are far beyond any use
+        steps = ordinary.record.divergence.step - 2  # later numbers are too large to be meaningful
         np.testing.assert_allclose(stacked.record.loss[:steps], ordinary.record.loss[:steps], rtol=1e-2)
         one, other = stacked.explosion, ordinary.explosion
         assert (one.divergence, one.kind, one.rows) == (other.divergence, other.kind, other.rows)
 
 
 class Stateful(torch.nn.Module):
-    """Has buffers, which an ordinary run changes without the optimizer."""
+    """A network with buffers, which change without the optimizer."""
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__()
@@ -246,7 +246,7 @@ print(returned, page_faults())
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries cannot be configured")
-def test_freed_memory_is_used_again() -> None:
+def test_freed_memory_is_reused() -> None:
     done = subprocess.run([sys.executable, "-c", PAGE_FAULTS], capture_output=True, check=True)
     returned, kept = map(int, done.stdout.split())
     assert kept < returned / 10

@@ -1,4 +1,4 @@
-"""A headless Chromium that reads MLflow's pages, for tests and pictures."""
+"""Headless Chromium that opens MLflow's pages, for tests and screenshots."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-PATIENCE = 300  # seconds to wait for what a page is about to show, on a machine that does other things too
+PATIENCE = 300  # seconds to wait for the content of a page; the machine may be busy
 ROWS = """return [...document.querySelectorAll('.ag-center-cols-container .ag-row')].map(row => {
   const names = document.querySelector(`.ag-pinned-left-cols-container [row-id="${row.getAttribute('row-id')}"]`)
   const cells = [...names.querySelectorAll('[col-id]'), ...row.querySelectorAll('[col-id]')]
@@ -28,17 +28,17 @@ CURVES = """return Object.fromEntries([...document.querySelectorAll('.js-plotly-
 
 
 class Browser:
-    """What a test or a picture asks of a page.
+    """A browser window with the queries and actions that tests and screenshots need.
 
     Args:
-        driver: Selenium's.
+        driver: Selenium's driver.
     """
 
     def __init__(self, driver: webdriver.Chrome) -> None:
         self.driver = driver
 
     def open(self, address: str) -> None:
-        """Open a page anew; MLflow's pages change without loading."""
+        """Load a page from scratch; MLflow changes its pages without loading them."""
         self.driver.get("about:blank")
         self.driver.get(address)
 
@@ -47,24 +47,24 @@ class Browser:
         return self.driver.execute_script(script)
 
     def wait(self, condition: Callable[[], Any]) -> Any:
-        """Wait until a condition holds, and give its value; a page that is being drawn may answer with an error."""
+        """Wait until a condition is true and return its value; errors are ignored while the page is being drawn."""
         waiting = WebDriverWait(self.driver, PATIENCE, ignored_exceptions=(WebDriverException, IndexError))
         return waiting.until(lambda _: condition())
 
     def text(self) -> str:
-        """All that can be read in the page."""
+        """Return all visible text of the page."""
         return self.driver.find_element(By.TAG_NAME, "body").text
 
     def wait_for(self, *texts: str) -> None:
-        """Wait until all of some texts can be read in the page, whose parts come one by one; line ends are spaces."""
+        """Wait until the page shows all texts; line breaks in the page count as spaces."""
         self.wait(lambda: all(text in " ".join(self.text().split()) for text in texts))
 
     def find(self, text: str) -> WebElement:
-        """The last element that has exactly this text, once it is there."""
+        """Wait for an element with exactly this text and return the last one."""
         return self.wait(lambda: self._elements(text)[-1])
 
     def click(self, text: str) -> None:
-        """Click on the last element that has exactly this text, once that is possible."""
+        """Click the last element with exactly this text as soon as it is clickable."""
         self.wait(lambda: self._elements(text)[-1].click() or True)
 
     def _elements(self, text: str) -> list[WebElement]:
@@ -76,21 +76,21 @@ class Browser:
         box.send_keys(Keys.CONTROL + "a", Keys.NULL, question, Keys.ENTER)
 
     def select_all(self) -> None:
-        """Tick every run of the table."""
+        """Select every run in the table."""
         self.run("""document.querySelector("[aria-label='Select all runs']").click()""")
 
     def rows(self) -> list[dict[str, str]]:
-        """The table of runs: column, as MLflow names it, and cell."""
+        """Return the rows of the runs table: cells by MLflow's column name."""
         return list(self.run(ROWS))
 
     def curves(self) -> dict[str, dict[str, list[float]]]:
-        """The points drawn: metric, run, values."""
+        """Return the plotted values by metric and run."""
         return dict(self.run(CURVES))
 
 
 @contextmanager
 def open_browser(width: int = 1600, height: int = 1400) -> Iterator[Browser]:
-    """Start the browser, with MLflow's assistant out of the way."""
+    """Start the browser with MLflow's assistant closed."""
     options = webdriver.ChromeOptions()
     options.binary_location = str(CHROMIUM)
     for argument in ("headless=new", "no-sandbox", "disable-dev-shm-usage", f"window-size={width},{height}"):

@@ -1,4 +1,4 @@
-"""Comparisons of made-up runs, without a store."""
+"""Comparisons of synthetic runs, without a store."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +15,7 @@ from gradclip.tracking.stored_runs import Curve, Selection, StoredRun
 
 
 def ended_run(score: float, seed: int, typed: str = "", metric: str = "final/mse_test", **parameters: str) -> StoredRun:
-    """A run of clip=norm with a final score; NaN is one that diverged."""
+    """Return a completed run of clip=norm with a final score; a score of NaN means that it diverged."""
     dotted = {key.replace("__", "."): text for key, text in parameters.items()}
     settings = {"data.name": "regression", "clip.name": "norm", "clip.value": "1.0", "seed": str(seed)} | dotted
     outcome = "learned" if np.isfinite(score) else "diverged"
@@ -27,7 +27,7 @@ def ended_run(score: float, seed: int, typed: str = "", metric: str = "final/mse
 
 
 def validated(runs: Sequence[StoredRun], scores: Sequence[float]) -> list[StoredRun]:
-    """The same runs with a score on validation rows each."""
+    """Return the runs with one validation score each."""
     return [
         replace(run, metrics=run.metrics | {MSE.final_validation: score})
         for run, score in zip(runs, scores, strict=True)
@@ -35,7 +35,7 @@ def validated(runs: Sequence[StoredRun], scores: Sequence[float]) -> list[Stored
 
 
 def by_threshold(scores: dict[str, Sequence[float]], **parameters: str) -> list[StoredRun]:
-    """Runs of several seeds for each threshold."""
+    """Return runs of several seeds for each threshold."""
     return [
         ended_run(score, seed, f"clip.value={value}", clip__value=value, **parameters)
         for value, group in scores.items()
@@ -46,7 +46,7 @@ def by_threshold(scores: dict[str, Sequence[float]], **parameters: str) -> list[
 def compared(
     runs: Sequence[StoredRun], split: Split | None = None, curves: Mapping[str, Curve] | None = None
 ) -> Comparison:
-    """The comparison of runs, with the epochs until their curves reach 1."""
+    """Compare runs, with the epochs until their curves reach 1."""
     data, selection = choose_data(runs), Selection([*runs], 0, None, "a list")
     grouping, metric = group_runs(data.runs), choose_metric(data.runs, split=split)
     summaries = summarize_groups(grouping.groups, metric, curves or {}, 1.0)
@@ -54,5 +54,5 @@ def compared(
 
 
 def first_seed(runs: Sequence[StoredRun], seed: int) -> list[StoredRun]:
-    """The same runs with seeds that begin elsewhere."""
+    """Return the runs with all seeds increased by ``seed``."""
     return [replace(run, parameters=run.parameters | {"seed": str(int(run.parameters["seed"]) + seed)}) for run in runs]

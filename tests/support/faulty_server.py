@@ -1,6 +1,6 @@
-"""A real process before a real MLflow server: it answers errors, loses answers and hangs.
+"""A proxy process in front of a real MLflow server that injects errors, lost responses and hangs.
 
-``python -m tests.support.faulty_server PORT ADDRESS FAULT...``: requests take the faults in turn, over and over.
+``python -m tests.support.faulty_server PORT ADDRESS FAULT...`` applies the faults to the requests in turn and repeats.
 """
 
 import os
@@ -20,21 +20,21 @@ from tests.conftest import ROOT
 from tests.support.mlflow_server import free_port, wait_until_it_answers
 
 FAULTS = {
-    "pass": "passed on",
-    "error": "answered with 500",
-    "lose": "passed on, and answered with 500: the server did what the client does not know of",
-    "hang": "passed on after the client has given up",
-    "die": "passed on, and gone for good before it is answered",
-    "later": "answered with 503, and asked to come back in an hour",
-    "busy": "answered with 429, and asked to come back in an hour",
-    "drip": "passed on, and answered at a byte every few seconds, so that no read times out",
-    "full": "answered with 413 where it is a file, else passed on",
-    "reset": "passed on, and the connection reset in the middle of the answer",
-    "loop": "sent back to where it was asked for",
-    "page": "answered with 200 and a page in HTML, as a proxy does that wants a login",
-    "login": "answered with 401, as with a password that has changed",
-    "denied": "answered with 403",
-    "deaf": "answered with 200 and not passed on where it would write, else passed on",
+    "pass": "forwards the request",
+    "error": "responds with 500",
+    "lose": "forwards the request and responds with 500, so the client does not know that the server has acted",
+    "hang": "forwards the request after the client has given up",
+    "die": "forwards the request and exits before it responds",
+    "later": "responds with 503 and asks the client to retry in an hour",
+    "busy": "responds with 429 and asks the client to retry in an hour",
+    "drip": "forwards the request and sends the response one byte every few seconds, so no read times out",
+    "full": "responds with 413 to a file, forwards all other requests",
+    "reset": "forwards the request and resets the connection in the middle of the response",
+    "loop": "redirects the request to its own address",
+    "page": "responds with 200 and an HTML page, as a proxy that requires a login does",
+    "login": "responds with 401, as after a change of the password",
+    "denied": "responds with 403",
+    "deaf": "responds with 200 to a write without forwarding it, forwards all other requests",
 }
 HANG, PAUSE = 2.0, 5.0  # seconds
 REFUSALS = {"error": 500, "later": 503, "busy": 429, "login": 401, "denied": 403}
@@ -44,7 +44,7 @@ OF_ONE_CONNECTION = {"host", "connection", "content-length", "transfer-encoding"
 
 
 def answer(handler: BaseHTTPRequestHandler, address: str, fault: str) -> None:
-    """Pass a request on, as far as the fault lets it."""
+    """Answer a request with a fault."""
     body, is_file = _body(handler), handler.command == "PUT"
     if fault == "hang":
         time.sleep(HANG)
@@ -106,7 +106,7 @@ def _send(
 
 
 def main(port: str, address: str, *faults: str) -> None:
-    """Serve for good."""
+    """Serve until the process is killed."""
     following = cycle(faults)
 
     class Handler(BaseHTTPRequestHandler):
@@ -127,7 +127,7 @@ def main(port: str, address: str, *faults: str) -> None:
 
 @contextmanager
 def faulty(address: str, *faults: str, port: int | None = None) -> Iterator[str]:
-    """Stand before a server, and give the address to use in place of its own."""
+    """Start the proxy in front of a server and yield the proxy's address."""
     port = port or free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.support.faulty_server", str(port), address, *faults], cwd=ROOT

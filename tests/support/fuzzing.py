@@ -1,4 +1,4 @@
-"""Settings and data files that nobody means, and what becomes of them."""
+"""Random and malformed settings and data files, and the error lines that they produce."""
 
 import json
 import random
@@ -30,17 +30,17 @@ ODD = (
 GROUPS = ("clip", "loss", "optimizer", "schedule", "threshold", "model", "data")
 SMALL = ("trainer.max_epochs=1", "trainer.progress_bar=false", "figures=false", "log_model=false")
 UNTRACKED = ("tracking=none",)
-HUGE = ("trainer.devices", "trainer.accelerator", "trainer.strategy")  # would start other processes
+HUGE = ("trainer.devices", "trainer.accelerator", "trainer.strategy")  # odd values would start other processes
 
 
 def fuzzed_line(source: random.Random) -> list[str]:
-    """A few overrides: half of the lines are meant well; in the others names are mistyped, values of any kind."""
+    """Return one to three overrides; half of the lines are plausible, the others have odd names and values."""
     override = source.choice([_fitting, _odd])
     return [override(source) for _ in range(source.randint(1, 3))]
 
 
 def _fitting(source: random.Random) -> str:
-    """An option of a group, or a setting of the default run with a value near its own."""
+    """Return an option of a group, or a setting of the default run with a similar value."""
     if source.random() < 0.5:
         group = source.choice(GROUPS)
         return f"{group}={source.choice(sorted(path.stem for path in (CONFIG_FOLDER / group).glob('*.yaml')))}"
@@ -54,7 +54,7 @@ def _fitting(source: random.Random) -> str:
 
 @cache
 def _defaults() -> dict[str, Any]:
-    """Every setting of the default run, by its dotted name."""
+    """Return the settings of the default run by dotted name."""
     register_resolvers()
     with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
         groups = OmegaConf.to_container(compose("train", list(SMALL)), resolve=True)
@@ -87,15 +87,15 @@ def attempt(
     tracking: Sequence[str] = UNTRACKED,
     act: Callable[[TrainConfig, Path], Any] = build_components,
 ) -> str:
-    """Build all that a run needs, as the command does; return the line that it tells, or nothing where it would train.
+    """Build the components of a run as the command does, and return its error line, or "" if it would train.
 
-    What is not told in one line is raised: the command would show a traceback.
+    Any other exception is raised: the command would print a traceback.
 
     Args:
-        overrides: as they are typed.
-        folder: of the run.
-        tracking: where it is tracked.
-        act: what is done with settings that fit: built, or trained.
+        overrides: as typed on the command line.
+        folder: folder of the run.
+        tracking: overrides of the tracking settings.
+        act: called with valid settings, to build or to train.
     """
     register_resolvers()
     try:
@@ -116,7 +116,7 @@ GOOD = "x,city,y\n" + "".join(f"{row},{'ab'[row % 2]},{row * row}\n" for row in 
 
 
 def malformed_files() -> dict[str, bytes]:
-    """Tables that are broken in one way each, by what is wrong with them."""
+    """Return tables that have one defect each, by defect."""
     lines = GOOD.splitlines(keepends=True)
     by_hand = {
         "empty": b"",
@@ -172,7 +172,7 @@ def _flip(content: bytes, source: random.Random) -> bytes:
 
 
 def table_overrides(path: Path, source: random.Random) -> list[str]:
-    """The settings that read a table, one way or another; of :data:`GOOD` each trains."""
+    """Return random settings that read a table; with :data:`GOOD` they all train."""
     table = ["data=table", f"data.path={path}", "data.target=y"]
     series = ["data=series", f"data.path={path}", "data.target=y", "data.window=4", "data.time=x", "data.features=[y]"]
     return source.choice([[*table, "data.categorical=[city]"], [*table, "data.features=[x]"], series])

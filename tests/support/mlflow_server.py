@@ -1,4 +1,4 @@
-"""A real MLflow server on this machine, for tests, pictures and benchmarks."""
+"""A real MLflow server on this machine, for tests, screenshots and benchmarks."""
 
 import os
 import signal
@@ -13,17 +13,17 @@ from pathlib import Path
 
 import requests
 
-# Below those that Linux gives to connections: while a server is away, none of these takes its port.
+# Below Linux's ephemeral ports: while a server is down, no connection takes its port.
 PORTS = count(10_000 + 20 * os.getpid() % 20_000)
-NO_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # those are for language models
+NO_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # the jobs are for language models
 
 
 class Server:
-    """A server that can be killed and started again.
+    """An MLflow server that can be killed and restarted.
 
     Args:
-        folder: for database, artifacts and log.
-        database: its URI; none is the SQLite store ``mlflow.db`` of the folder.
+        folder: folder of the database, the artifacts and the log.
+        database: URI of the database; by default the SQLite file ``mlflow.db`` in the folder.
     """
 
     process: "subprocess.Popen[bytes]"
@@ -34,7 +34,7 @@ class Server:
         self.uri = f"http://127.0.0.1:{self.port}"
 
     def start(self, *options: str, environment: dict[str, str] | None = None) -> None:
-        """Start it, and wait until it answers."""
+        """Start the server and wait until it responds."""
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
         places = ["--backend-store-uri", self.database, "--artifacts-destination", f"{self.folder}/artifacts"]
         with (self.folder / "server.log").open("a") as log:
@@ -52,18 +52,18 @@ class Server:
             raise
 
     def kill(self) -> None:
-        """Kill it with all its processes, as a loss of power would."""
+        """Kill the server with all its processes, as a power loss would."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
     def stop(self) -> None:
-        """End it."""
+        """Stop the server if it is running."""
         if self.process.poll() is None:
             self.kill()
 
 
 def free_port() -> int:
-    """A port that nothing listens on, another each time."""
+    """Return an unused port, a different one at each call."""
     for port in PORTS:
         with suppress(OSError), socket.socket() as free:
             free.bind(("127.0.0.1", port))
@@ -72,7 +72,7 @@ def free_port() -> int:
 
 
 def wait_until_it_answers(uri: str, process: "subprocess.Popen[bytes]") -> None:
-    """Wait for a server that has been started."""
+    """Wait until a server that was started responds."""
     for _ in range(900):
         assert process.poll() is None, "the server ended"
         try:
@@ -85,7 +85,7 @@ def wait_until_it_answers(uri: str, process: "subprocess.Popen[bytes]") -> None:
 
 @contextmanager
 def serve(folder: Path) -> Iterator[str]:
-    """Serve the store of a folder, made if it is not there, and give the address."""
+    """Serve the store in a folder, create it if necessary, and yield the server's address."""
     server = Server(folder)
     server.start()
     try:

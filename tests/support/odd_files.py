@@ -1,4 +1,4 @@
-"""Files and paths that nobody means as a table, beyond those of :mod:`tests.support.fuzzing`."""
+"""Files and paths that are unlikely to be meant as a table, in addition to those of :mod:`tests.support.fuzzing`."""
 
 import gzip
 import io
@@ -16,17 +16,17 @@ from pyarrow import parquet
 ROWS = range(60)
 FRAME = pd.DataFrame({"x": np.arange(60.0), "city": ["ab"[row % 2] for row in ROWS], "y": np.arange(60.0) ** 2})
 CSV = FRAME.to_csv(index=False)
-READ = {  # all others are refused
+READ = {  # the files that are read; all others are refused
     *("NUL in the header", "an escape in the header", "a name on two lines", "percent in a name", "slashes in a name"),
     *("a name of 1,000 characters", "a name of 100,000 characters", "blank name", "a formula as a name", "20 digits"),
     *("negative zero", "tiny", "blank lines", "an index", "an index without a name", "numbers as names", "categories"),
     *("utf-32", "gzip", "Parquet", "complex text"),
-    *("halves", "notes without columns", "notes of an endless index", "notes of extension types"),
+    *("half precision", "metadata without columns", "metadata of a huge index", "metadata of extension types"),
 }
 
 
 def odd_paths(folder: Path) -> dict[str, str]:
-    """Paths that are no table, by what is wrong with them."""
+    """Return paths that do not name a table, by defect."""
     (folder / "folder.csv").mkdir()
     os.mkfifo(folder / "pipe.csv")
     (folder / "loop.csv").symlink_to("loop.csv")
@@ -43,14 +43,14 @@ def odd_paths(folder: Path) -> dict[str, str]:
         "long path": "x/" * 2040 + "t.csv",
         "too long path": "x/" * 5000 + "t.csv",
         "control character": "a\x1b[2J.csv",
-        "nothing": ".csv",
+        "only a suffix": ".csv",
     }
     named = ("folder", "pipe", "loop", "dangling", "memory", *devices)
     return {
         **{name: str(folder / f"{name}.csv") for name in named},
         **{name: str(folder / path) for name, path in inside.items()},
         "NUL": f"{folder}/a\0b.csv",
-        "no text": f"{folder}/\udcff.csv",
+        "not UTF-8": f"{folder}/\udcff.csv",
         "an address": "http://127.0.0.1:9/table.csv",
         "empty": "",
         "blank": " ",
@@ -59,14 +59,14 @@ def odd_paths(folder: Path) -> dict[str, str]:
 
 
 def odd_csvs() -> dict[str, bytes]:
-    """Contents of CSV files, by what is odd in them."""
+    """Return contents of CSV files by oddity."""
     text = CSV.encode()
     packed = gzip.compress(text)
     return {
         "utf-32": CSV.encode("utf-32"),
         "gzip": packed,
-        "gzip, cut": packed[:60],
-        "header without end": b"x,city,y",
+        "gzip, truncated": packed[:60],
+        "header without a line break": b"x,city,y",
         "one column": b"y\n" + b"1\n2\n" * 40,
         "only quotes": b'"' * 1000,
         "only commas": b"," * 1000,
@@ -97,13 +97,13 @@ def odd_csvs() -> dict[str, bytes]:
 
 
 def odd_parquets() -> dict[str, bytes]:
-    """Contents of Parquet files, by what is odd in them."""
+    """Return contents of Parquet files by oddity."""
     whole, dates = _parquet(FRAME), pd.date_range("2020", periods=60)
     frames = {
         "an index": FRAME.set_index("x"),
         "an index without a name": FRAME.set_index(dates),
         "an index named as a column": FRAME.rename_axis("y"),
-        "an index of two": FRAME.set_index([FRAME.x, FRAME.city]),
+        "an index of two columns": FRAME.set_index([FRAME.x, FRAME.city]),
         "no rows": FRAME.iloc[:0],
         "no columns": FRAME[[]],
         "no name": FRAME.rename(columns={"x": ""}),
@@ -117,40 +117,42 @@ def odd_parquets() -> dict[str, bytes]:
         "intervals": FRAME.assign(x=pd.interval_range(0, periods=60)),
         "periods": FRAME.assign(x=dates.to_period("D")),
         "nullable": FRAME.assign(x=pd.array([1, None] * 30, "Int64")),
-        "halves": FRAME.assign(x=np.arange(60, dtype="float16")),
+        "half precision": FRAME.assign(x=np.arange(60, dtype="float16")),
         "20 digits": FRAME.assign(x=np.full(60, 2**64 - 1, "uint64")),
         "infinite": FRAME.assign(x=np.inf),
         "complex text": FRAME.assign(x=["1+2j"] * 60),
     }
-    notes: dict[str, Callable[[dict[str, Any]], Any]] = {
-        "notes of nonsense": lambda _: "nonsense",
-        "notes that are a list": lambda _: [1],
-        "notes without columns": lambda note: {**note, "columns": []},
-        "notes of another index": lambda note: {**note, "index_columns": ["gone"]},
-        "notes of an endless index": lambda note: {
-            **note,
+    changes: dict[str, Callable[[dict[str, Any]], Any]] = {
+        "metadata that is a string": lambda _: "nonsense",
+        "metadata that is a list": lambda _: [1],
+        "metadata without columns": lambda metadata: {**metadata, "columns": []},
+        "metadata of a missing index": lambda metadata: {**metadata, "index_columns": ["gone"]},
+        "metadata of a huge index": lambda metadata: {
+            **metadata,
             "index_columns": [{"kind": "range", "name": None, "start": 0, "stop": 10**12, "step": 1}],
         },
-        "notes of another type": lambda note: {
-            **note,
-            "columns": [{**column, "pandas_type": "datetimetz", "numpy_type": "nope"} for column in note["columns"]],
+        "metadata of an unknown type": lambda metadata: {
+            **metadata,
+            "columns": [
+                {**column, "pandas_type": "datetimetz", "numpy_type": "nope"} for column in metadata["columns"]
+            ],
         },
-        "notes of extension types": lambda note: {
-            **note,
-            "columns": [{**column, "numpy_type": "category", "metadata": {"a": 1}} for column in note["columns"]],
+        "metadata of extension types": lambda metadata: {
+            **metadata,
+            "columns": [{**column, "numpy_type": "category", "metadata": {"a": 1}} for column in metadata["columns"]],
         },
     }
     table = pyarrow.Table.from_pandas(FRAME)
-    note = json.loads(table.schema.metadata[b"pandas"])
+    metadata = json.loads(table.schema.metadata[b"pandas"])
     twice = pyarrow.Table.from_arrays([table["x"], table["y"], table["y"]], names=["x", "y", "y"])
     return {
         **{name: _parquet(frame) for name, frame in frames.items()},
-        **{name: _noted(table, json.dumps(change(note))) for name, change in notes.items()},
-        "notes that are no JSON": _noted(table, "{"),
+        **{name: _with_metadata(table, json.dumps(change(metadata))) for name, change in changes.items()},
+        "metadata that is not JSON": _with_metadata(table, "{"),
         "the same name twice": _written(twice),
-        "cut": whole[:-20],
-        "cut at the start": whole[20:],
-        "its mark alone": b"PAR1" + bytes(100) + b"PAR1",
+        "truncated": whole[:-20],
+        "truncated at the start": whole[20:],
+        "only the magic bytes": b"PAR1" + bytes(100) + b"PAR1",
         "a length beyond its end": whole[:-8] + b"\xff\xff\xff\x7f" + b"PAR1",
         "empty": b"",
         "CSV": CSV.encode(),
@@ -162,8 +164,8 @@ def _parquet(frame: pd.DataFrame) -> bytes:
     return _written(pyarrow.Table.from_pandas(frame))
 
 
-def _noted(table: pyarrow.Table, note: str) -> bytes:
-    return _written(table.replace_schema_metadata({"pandas": note}))
+def _with_metadata(table: pyarrow.Table, metadata: str) -> bytes:
+    return _written(table.replace_schema_metadata({"pandas": metadata}))
 
 
 def _written(table: pyarrow.Table) -> bytes:
@@ -173,7 +175,7 @@ def _written(table: pyarrow.Table) -> bytes:
 
 
 def write_all(folder: Path, contents: Mapping[str, bytes], suffix: str) -> dict[str, str]:
-    """Write files, and return their paths by what is odd in them."""
+    """Write files and return their paths by oddity."""
     paths = {}
     for number, (name, content) in enumerate(contents.items()):
         path = folder / f"{number}{suffix}"

@@ -1,4 +1,4 @@
-"""A module and its data as a user of either Lightning package writes them."""
+"""Modules and data as a user of either Lightning package writes them."""
 
 import importlib
 
@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 
 class Training:
-    """Has dropout, a schedule by epochs, and metrics of every kind."""
+    """A module with dropout, an epoch-wise schedule and metrics of every kind."""
 
     def __init__(self, width=4, lr=0.05):
         super().__init__()
@@ -37,7 +37,7 @@ class Training:
 
 
 class Batches:
-    """Is shuffled by torch's own random numbers."""
+    """Data that torch's global random generator shuffles."""
 
     num_classes = 2
 
@@ -58,28 +58,28 @@ class Batches:
 
 
 class Begun:
-    """A callback that notes which callbacks came before it."""
+    """A callback that records which callbacks run before it."""
 
     def on_train_start(self, trainer, pl_module):
         self.before = [type(one).__name__ for one in trainer.callbacks[: trainer.callbacks.index(self)]]
 
 
 class Silent(Training):
-    """Logs nothing."""
+    """A module that logs nothing."""
 
     def log(self, *arguments, **keywords):
         return
 
 
 class Several(Training):
-    """Logs no loss of validation, but two metrics."""
+    """A module that logs two validation metrics, but no validation loss."""
 
     def validation_step(self, batch, batch_idx):
         self.log_dict({"error": self.loss(batch), "share": 0.5})
 
 
 class ByHand(Training):
-    """Takes its steps itself, by an optimizer for each of its parameters."""
+    """A module with manual optimization and an optimizer for each of two parameters."""
 
     def __init__(self):
         super().__init__()
@@ -96,19 +96,19 @@ class ByHand(Training):
 
 
 class WithoutStep:
-    """Has no training_step."""
+    """A module without training_step."""
 
 
 class WithoutBatches:
-    """Has no train_dataloader."""
+    """A data module without train_dataloader."""
 
 
 class WithData(Training, Batches):
-    """Has data of its own."""
+    """A module with its own data."""
 
 
 def __getattr__(name):
-    """Classes of both packages: ``Old`` of pytorch_lightning and ``New`` of lightning.pytorch, as ``OldTraining``."""
+    """Return a class for one package: ``OldTraining`` for pytorch_lightning, ``NewTraining`` for lightning.pytorch."""
     package = {"Old": "pytorch_lightning", "New": "lightning.pytorch"}.get(name[:3])
     part = globals().get(name[3:])
     if package is None or part is None:

@@ -1,4 +1,4 @@
-"""A real PostgreSQL on this machine, where it is installed, for the tests."""
+"""A real PostgreSQL server on this machine, if it is installed, for the tests."""
 
 import os
 import shutil
@@ -14,15 +14,15 @@ AS_OWNER = () if os.geteuid() else ("setpriv", f"--reuid={OWNER}", "--clear-grou
 
 
 def is_installed() -> bool:
-    """Whether there is a PostgreSQL to start."""
+    """Return whether PostgreSQL is installed and can be started."""
     return all(map(shutil.which, ("initdb", "postgres", "pg_isready", *AS_OWNER[:1])))
 
 
 class PostgreSQL:
-    """A database server of its own, that can be killed and started again.
+    """A separate database server that can be killed and restarted.
 
     Args:
-        folder: for its files; all folders above it must be open to others.
+        folder: folder of its files; other users must be able to enter all parent folders.
     """
 
     process: "subprocess.Popen[bytes]"
@@ -36,7 +36,7 @@ class PostgreSQL:
         subprocess.run([*AS_OWNER, *command], check=True, capture_output=True)
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the server and wait until it responds."""
         places = ["-D", str(self.folder / "data"), "-k", str(self.folder), "-h", "127.0.0.1", "-p", str(self.port)]
         with (self.folder / "postgres.log").open("a") as log:
             self.process = subprocess.Popen([*AS_OWNER, "postgres", *places], stdout=log, stderr=log)
@@ -49,7 +49,7 @@ class PostgreSQL:
         raise AssertionError("PostgreSQL does not answer")
 
     def add_user(self, name: str, password: str) -> str:
-        """Add a user who has to give a password, and return the URI with it."""
+        """Add a user with a password and return the URI that contains both."""
         import psycopg2
 
         rules = self.folder / "data/pg_hba.conf"
@@ -61,6 +61,6 @@ class PostgreSQL:
         return self.uri.replace("mlflow@", f"{name}:{password}@")
 
     def kill(self) -> None:
-        """End it at once, without a clean end of its connections."""
+        """Stop the server at once, without closing its connections."""
         self.process.send_signal(signal.SIGQUIT)
         self.process.wait()

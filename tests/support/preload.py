@@ -1,7 +1,7 @@
-"""Loads the libraries that the forks of :mod:`tests.support.warm_process` share.
+"""Import the libraries that the forks of :mod:`tests.support.warm_process` share.
 
-Without the garbage collector: it would go over them again and again, here and in each fork, and a fork copies what
-it visits.
+Garbage collection is off meanwhile. It would visit the libraries again and again, here and in each fork, and a fork
+copies the memory that it visits.
 """
 
 import gc

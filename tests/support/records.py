@@ -1,4 +1,4 @@
-"""Gradient records of made-up steps."""
+"""Gradient records of synthetic steps."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from gradclip.telemetry.record import GradientRecord
 
 
 def make_record(norms, names=("weight", "bias"), first_step=1, **columns):
-    """A healthy record of one weight row a step, two steps an epoch, with some columns replaced."""
+    """Return a record without failures, with two steps per epoch; ``columns`` replaces columns."""
     norms = np.array(norms, dtype=float).reshape(-1, len(names))
     steps = len(norms)
     step = np.arange(first_step, first_step + steps)

@@ -1,4 +1,4 @@
-"""Runs written to a real store without training, where only the stored numbers matter."""
+"""Runs written to a real store without training, for tests in which only the stored numbers matter."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -30,9 +30,9 @@ def write_run(
     status: str = "FINISHED",
     on_validation: Sequence[float] = (),
 ) -> str:
-    """Write a run of clip=norm that ended with a test MSE; NaN is one that diverged.
+    """Write a run of clip=norm with a final test MSE and return its id; an MSE of NaN means that the run diverged.
 
-    The curve is on test rows, a second one on validation rows.
+    ``curve`` has the errors on test rows, ``on_validation`` those on validation rows.
     """
     settings = DEFAULTS | {"clip.value": "1.0", "seed": str(seed)} | dict(parameters)
     label = settings["clip.name"] if settings["clip.name"] == "none" else f"norm={settings['clip.value']}"
@@ -62,7 +62,7 @@ def write_run(
 
 @cache
 def empty_database() -> bytes:
-    """MLflow's tables, which take a second to create, without a run."""
+    """Return a database with MLflow's tables and no runs; the tables take a second to create."""
     with tempfile.TemporaryDirectory() as folder:
         MlflowClient(f"sqlite:///{folder}/mlflow.db").search_experiments()
         return Path(folder, "mlflow.db").read_bytes()

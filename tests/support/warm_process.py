@@ -1,7 +1,7 @@
-"""Whole commands without their seconds of imports: each is the fork of a process that has loaded the libraries.
+"""Commands that start without seconds of imports, as forks of a process that has loaded the libraries.
 
-The script runs as a shell would have it run: own arguments, folder, environment, output, signals and exit code. Its
-tracking process is forked too. What only a cold start can show asks for one.
+The script runs as in a shell, with its own arguments, folder, environment, output, signals and exit code. Its tracking
+process is forked too. Tests of start-up itself use a cold start instead.
 """
 
 import atexit
@@ -36,12 +36,12 @@ FORKS.set_forkserver_preload(["tests.support.preload"])
 
 
 class WarmProcess:
-    """What the tests need of ``subprocess.Popen``, for a command that is forked.
+    """A forked command with the part of the interface of ``subprocess.Popen`` that the tests need.
 
     Args:
-        args: the script, and its arguments.
-        cwd: the folder that it runs in.
-        env: its environment variables.
+        args: the script and its arguments.
+        cwd: working directory.
+        env: environment variables.
     """
 
     def __init__(self, args: Sequence[str], cwd: Path, env: Mapping[str, str]) -> None:
@@ -61,15 +61,15 @@ class WarmProcess:
 
     @property
     def returncode(self) -> int | None:
-        """The exit code, or minus the number of the signal that ended it."""
+        """Exit code, or minus the number of the signal that ended the process."""
         return self._process.exitcode
 
     def poll(self) -> int | None:
-        """The exit code, if it has ended."""
+        """Return the exit code, or None while the process runs."""
         return self._process.exitcode
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
-        """Wait for its end, and return what it wrote to standard output and standard error."""
+        """Wait until the process ends and return its standard output and standard error."""
         self._process.join(timeout)
         if self._process.exitcode is None:
             raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
@@ -77,29 +77,29 @@ class WarmProcess:
         return output, errors
 
     def send_signal(self, number: int) -> None:
-        """Send a signal."""
+        """Send a signal to the process."""
         assert self._process.pid is not None
         os.kill(self._process.pid, number)
 
     def kill(self) -> None:
-        """End it as a loss of power would."""
+        """Kill the process, as a power loss would."""
         self.send_signal(signal.SIGKILL)
 
 
 def _run(args: Sequence[str], folder: str, environment: Mapping[str, str], outputs: Sequence[Path]) -> None:
-    """Be the command. Runs in the fork."""
+    """Run the script in the fork."""
     os.chdir(folder)
-    os.environ.update(environment)  # what MLflow and torch were told while they were loaded stays
+    os.environ.update(environment)  # does not change what MLflow and torch read when they were imported
     for descriptor, path in enumerate(outputs, start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
     named = environment.get("PYTHONPATH", "").split(os.pathsep)
     sys.argv, sys.path[:0] = list(args), [str(Path(args[0]).parent), *filter(None, named)]
-    multiprocessing.set_start_method("fork", force=True)  # as a script finds it
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background and ignore it
+    multiprocessing.set_start_method("fork", force=True)  # the default of a script
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # SIGINT is ignored if the tests run in the background
     contexts = multiprocessing.get_context
     multiprocessing.get_context = lambda method=None: contexts("fork" if method == "spawn" else method)
     try:
         runpy.run_path(args[0], run_name="__main__")
     finally:
-        threading._shutdown()  # the end of Python, which multiprocessing cuts short
+        threading._shutdown()  # Python's exit, which multiprocessing skips
         atexit._run_exitfuncs()

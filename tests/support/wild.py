@@ -1,4 +1,4 @@
-"""Small trainings as other people write them, for either of the two Lightning packages."""
+"""Small trainings as users write them, for either Lightning package."""
 
 import torch
 from torch import nn
@@ -16,7 +16,7 @@ QUIET = {
 
 
 class Training:
-    """A network of two layers; a test changes what it is about."""
+    """A network of two layers; each test overrides the part that it is about."""
 
     def __init__(self):
         super().__init__()
@@ -32,7 +32,7 @@ class Training:
 
 
 def make(lightning, training=Training, *arguments):
-    """Return the module of a training, as one of this package's LightningModules."""
+    """Return a training as a LightningModule of the given package."""
     return type(training.__name__, (training, lightning.LightningModule), {})(*arguments)
 
 
@@ -43,7 +43,7 @@ def batches(count=8, size=2):
 
 
 def fit(lightning, module, *callbacks, data=None, ckpt_path=None, **settings):
-    """Train for an epoch of eight batches; return the Trainer."""
+    """Train for one epoch of eight batches and return the Trainer."""
     trainer = lightning.Trainer(**QUIET | settings, callbacks=list(callbacks))
     trainer.fit(module, data or batches(), ckpt_path=ckpt_path)
     return trainer

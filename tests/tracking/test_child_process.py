@@ -24,7 +24,7 @@ def child(replacements: list[bool]) -> ChildProcess:
     return ChildProcess(start)
 
 
-def test_what_a_process_that_is_killed_has_not_done_the_next_one_does_in_order(
+def test_a_replacement_process_performs_the_remaining_calls_in_order(
     child: ChildProcess, replacements: list[bool]
 ) -> None:
     killed = child.submit(os.getpid).result()
@@ -37,13 +37,13 @@ def test_what_a_process_that_is_killed_has_not_done_the_next_one_does_in_order(
     assert replacements == [False, True]
 
 
-def test_one_that_was_killed_between_two_calls_is_replaced_too(child: ChildProcess) -> None:
+def test_a_process_killed_between_two_calls_is_replaced(child: ChildProcess) -> None:
     killed = child.submit(os.getpid).result()
     os.kill(killed, signal.SIGKILL)
     assert child.submit(os.getpid).result(30) != killed
 
 
-def test_a_call_that_kills_its_process_is_given_up_and_the_next_ones_are_performed(
+def test_a_call_that_kills_its_process_fails_and_later_calls_are_performed(
     child: ChildProcess, replacements: list[bool]
 ) -> None:
     with pytest.raises(BrokenProcessPool):
@@ -52,13 +52,13 @@ def test_a_call_that_kills_its_process_is_given_up_and_the_next_ones_are_perform
     assert replacements[:3] == [False, True, True]
 
 
-def test_an_error_of_a_call_is_its_own(child: ChildProcess) -> None:
+def test_an_exception_affects_only_its_own_call(child: ChildProcess) -> None:
     with pytest.raises(ZeroDivisionError):
         child.submit(divmod, 1, 0).result(30)
     assert child.submit(sum, (1, 2)).result(30) == 3
 
 
-def test_calls_are_given_up_where_no_process_can_be_started() -> None:
+def test_calls_fail_if_no_process_can_be_started() -> None:
     pools = [ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork"))]
 
     def start(_: bool) -> ProcessPoolExecutor:

@@ -8,7 +8,7 @@ from gradclip.errors import TrackingError
 from gradclip.tracking.files import read_note, whole_file, write_note, write_whole
 
 
-def test_a_file_is_on_disk_before_it_takes_its_place_and_its_name_after(
+def test_a_file_is_synced_before_it_is_renamed_and_its_folder_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[tuple[str, bool]] = []
@@ -23,7 +23,7 @@ def test_a_file_is_on_disk_before_it_takes_its_place_and_its_name_after(
     assert read_note(path) == {"run_id": "1"}
 
 
-def test_one_that_cannot_be_written_leaves_the_file_before_it(tmp_path: Path) -> None:
+def test_a_failed_write_keeps_the_previous_file(tmp_path: Path) -> None:
     write_whole(tmp_path / "runs.md", "before")
     with suppress(ZeroDivisionError), whole_file(tmp_path / "runs.md") as temporary:
         temporary.write_text("half")
@@ -34,7 +34,7 @@ def test_one_that_cannot_be_written_leaves_the_file_before_it(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("content", "reason"), [("", "it is empty"), ('{"run_id": "1', "Unterminated string"), ("[1]", "it holds list")]
 )
-def test_a_note_that_was_cut_short_is_told_in_one_line(tmp_path: Path, content: str, reason: str) -> None:
+def test_a_damaged_note_is_reported_in_one_line(tmp_path: Path, content: str, reason: str) -> None:
     path = tmp_path / "run.json"
     path.write_text(content)
     with pytest.raises(TrackingError) as caught:

@@ -15,21 +15,21 @@ def module(tmp_path, monkeypatch):
     gc.unfreeze()
 
 
-def test_the_collector_is_away_while_a_module_loads_and_never_visits_what_was_loaded(module):
+def test_garbage_collection_is_off_during_an_import_and_never_visits_imported_objects(module):
     load(module)
     assert gc.isenabled()
     assert not sys.modules[module].was_on
     assert not any(one is sys.modules[module].kept for one in gc.get_objects())
 
 
-def test_what_comes_later_is_collected_however_often_it_is_asked_for(module):
+def test_objects_created_after_an_import_are_collected_even_if_the_import_is_repeated(module):
     load(module)
     later = [[]]
     load(module)
     assert any(one is later for one in gc.get_objects())
 
 
-def test_a_collector_that_was_off_stays_off(module):
+def test_disabled_garbage_collection_stays_disabled(module):
     gc.disable()
     try:
         load(module)
@@ -38,7 +38,7 @@ def test_a_collector_that_was_off_stays_off(module):
         gc.enable()
 
 
-def test_the_collector_is_back_where_a_module_cannot_be_loaded():
+def test_garbage_collection_is_enabled_again_after_a_failed_import():
     with pytest.raises(ModuleNotFoundError):
         load("no_such_module")
     assert gc.isenabled()

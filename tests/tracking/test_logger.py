@@ -5,7 +5,7 @@ from gradclip.tracking.logger import RunLogger
 
 
 class Run:
-    """Keeps the points that it is given."""
+    """A run that collects the points that are written to it."""
 
     def __init__(self) -> None:
         self.points: list[tuple[str, int, float]] = []
@@ -14,13 +14,13 @@ class Run:
         self.points += [(point.key, point.step, point.value) for point in points]
 
 
-def test_what_a_module_logs_at_the_end_of_an_epoch_is_stored_by_epoch() -> None:
+def test_metrics_logged_at_the_end_of_an_epoch_are_stored_by_epoch() -> None:
     run: Any = Run()
     logger = RunLogger(run)
-    logger.log_metrics({"train_loss_step": 1.0, "epoch": 1}, step=49)  # as Lightning hands it over
+    logger.log_metrics({"train_loss_step": 1.0, "epoch": 1}, step=49)  # as Lightning calls it
     logger.epoch = 2
     logger.log_metrics({"val_loss": 0.5, "epoch": 1}, step=49)
-    logger.log_metrics({"grad/norm": 3.0}, step=50)  # as the monitor does
+    logger.log_metrics({"grad/norm": 3.0}, step=50)  # as the monitor calls it
     logger.epoch = None
     logger.log_metrics({"accuracy (%)": 90.0, "val_loss": math.nan}, step=51)
     logger.save()

@@ -28,16 +28,16 @@ print(get_telemetry_client())
 """
 
 
-def test_mlflow_is_told_to_report_nothing_to_its_makers_before_it_loads():
-    only = {"PYTHONPATH": str(ROOT / "src")}  # by variables of pytest's, or a CI's, MLflow knows that it is only tested
-    told = subprocess.run([sys.executable, "-c", TELEMETRY], capture_output=True, text=True, check=True, env=only)
-    assert told.stdout == "None\n"
+def test_mlflow_telemetry_is_disabled_before_mlflow_is_imported():
+    only = {"PYTHONPATH": str(ROOT / "src")}  # MLflow disables telemetry if it sees variables of pytest or CI
+    done = subprocess.run([sys.executable, "-c", TELEMETRY], capture_output=True, text=True, check=True, env=only)
+    assert done.stdout == "None\n"
 
 
 @pytest.mark.command  # two tracking processes load MLflow
-def test_a_run_loses_nothing_where_the_tracking_process_is_killed(tmp_path: Path) -> None:
+def test_a_run_loses_nothing_if_the_tracking_process_is_killed(tmp_path: Path) -> None:
     store, tracking_process = make_store(tmp_path), _submit(os.getpid).result()
-    run = TrackedRun(store, "killed as it begins", {}, tmp_path / "run")
+    run = TrackedRun(store, "killed at the start", {}, tmp_path / "run")
     for step in range(1, 100):
         run.write_points([Point(keys.LOSS_STEP, 1.0, step, step)])
         if step == 50:
@@ -50,7 +50,7 @@ def test_a_run_loses_nothing_where_the_tracking_process_is_killed(tmp_path: Path
     assert [p.step for p in client.get_metric_history(run.run_id, keys.LOSS_STEP)] == list(range(1, 100))
 
 
-def test_the_script_of_the_user_is_not_run_once_more(tmp_path):
+def test_the_tracking_process_does_not_run_the_users_script_again(tmp_path):
     script = tmp_path / "script.py"
     script.write_text("from gradclip.tracking.process import _submit\nprint('trains', _submit(int).result())\n")
     done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=True,
@@ -58,7 +58,7 @@ def test_the_script_of_the_user_is_not_run_once_more(tmp_path):
     assert done.stdout == "trains 0\n"
 
 
-def test_writes_together_are_one_call_whose_outcomes_go_to_each(monkeypatch, tmp_path):
+def test_collected_writes_are_one_call_and_each_gets_its_own_outcome(monkeypatch, tmp_path):
     sent: list[tuple[object, ...]] = []
     done: Future[list[object]] = Future()
     monkeypatch.setattr(process, "_submit", lambda *call: (sent.append(call), done)[1])
@@ -66,14 +66,14 @@ def test_writes_together_are_one_call_whose_outcomes_go_to_each(monkeypatch, tmp
     with suppress(KeyError), process.together():
         results = [process.deliver(call) for call in calls]
         assert not sent
-        raise KeyError  # what was collected is written all the same
+        raise KeyError  # the collected writes are still sent
     assert sent == [(process._perform_together, [("_deliver", (call,)) for call in calls])]
     done.set_result([0, TrackingError("refused")])
     assert results[0].result() == 0
     assert str(results[1].exception()) == "refused"
 
 
-def test_writes_together_are_spooled_where_the_tracking_process_dies(monkeypatch, tmp_path):
+def test_collected_writes_are_spooled_if_the_tracking_process_dies(monkeypatch, tmp_path):
     done: Future[list[object]] = Future()
     monkeypatch.setattr(process, "_submit", lambda *_: done)
     calls = [Call(make_store(tmp_path), "write_text", "id", (name, name), str(tmp_path / name)) for name in "ab"]

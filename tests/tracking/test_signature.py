@@ -1,4 +1,4 @@
-"""The key that signs files of runs, where there is no place for it."""
+"""Signing the files of a run without a folder for the key."""
 
 from pathlib import Path
 
@@ -8,7 +8,9 @@ from gradclip.errors import TrackingError
 from gradclip.tracking.signature import sign
 
 
-def test_a_user_without_a_home_folder_is_told_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_home_folder_is_reported_with_the_variable_to_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def no_home() -> Path:
         raise RuntimeError("Could not determine home directory.")
 

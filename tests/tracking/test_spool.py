@@ -1,4 +1,4 @@
-"""The format of the spool: what is written is read back as it was, and so is what version 1 wrote."""
+"""Format of the spool: encoded writes are decoded unchanged, and spools of version 1 can still be read."""
 
 import json
 import os
@@ -24,7 +24,7 @@ NAN = float("nan")
 
 
 def arguments_of(folder: Path) -> dict[str, tuple[object, ...]]:
-    """Arguments of every write, those that are hard to encode among them."""
+    """Return arguments for every write, including values that are hard to encode."""
     model = {name: str(folder / name) for name in ("description", "weights")}
     for path in (*model.values(), str(folder / "example.npy")):
         Path(path).write_text("{}")
@@ -50,7 +50,7 @@ def test_every_write_has_an_encoding(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("operation", [name for name in vars(Operations) if not name.startswith("_")])
-def test_a_write_is_read_back_as_it_was(tmp_path: Path, operation: str) -> None:
+def test_a_write_is_decoded_unchanged(tmp_path: Path, operation: str) -> None:
     arguments = arguments_of(tmp_path).get(operation)
     if arguments is None:
         assert delivery_of(operation) is not Delivery.WRITE
@@ -59,23 +59,23 @@ def test_a_write_is_read_back_as_it_was(tmp_path: Path, operation: str) -> None:
     line = json.loads(json.dumps(encode(call)))
     assert line["version"] == VERSION
     again = decode(line, tmp_path)
-    if operation == "write_model":  # its files are copied beside the run
+    if operation == "write_model":  # its files are copied to the run's folder
         assert Path(again.arguments[0].example).parent == tmp_path / "unsent_model"
         assert again.arguments[0].requirements == ["torch==2.13.0"]
     else:
         assert repr(again) == repr(call)  # NaN is not equal to itself
 
 
-def test_the_last_arguments_may_be_left_out(tmp_path: Path) -> None:
+def test_trailing_arguments_may_be_omitted(tmp_path: Path) -> None:
     line = encode(Call(make_store(tmp_path), "end_run", "id", ("KILLED",), str(tmp_path)))
     assert decode(line, tmp_path).arguments == ("KILLED",)
 
 
-def test_an_operation_says_what_it_takes() -> None:
+def test_argument_types_are_keyed_by_argument_name() -> None:
     assert list(argument_types("write_summary")) == ["metrics", "tags", "timestamp"]
 
 
-def test_a_line_that_was_cut_short_is_no_write(tmp_path: Path) -> None:
+def test_an_incomplete_line_is_ignored_and_then_overwritten(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     spool.add(Call(make_store(tmp_path), "write_text", "id", ("a", "b.txt"), str(tmp_path)))
     with spool.path.open("a") as file:
@@ -85,7 +85,7 @@ def test_a_line_that_was_cut_short_is_no_write(tmp_path: Path) -> None:
     assert [call.operation for call in spool.calls()] == ["write_text", "end_run"]
 
 
-def test_the_files_of_a_write_are_on_disk_before_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_files_of_a_write_are_synced_before_the_spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[str] = []
     monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.readlink(f"/proc/self/fd/{descriptor}")))
     (tmp_path / keys.TELEMETRY_FOLDER).mkdir()
@@ -96,8 +96,8 @@ def test_the_files_of_a_write_are_on_disk_before_it_is(tmp_path: Path, monkeypat
     assert synced[-1] == str(tmp_path)
 
 
-def test_a_spool_that_version_1_wrote_is_sent(tmp_path: Path) -> None:
-    """All writes of a run of ``trainer=debug`` without a store, as the version before the format had a version."""
+def test_a_spool_of_version_1_is_sent(tmp_path: Path) -> None:
+    """The file has all writes of a ``trainer=debug`` run without a store, in the format before it was versioned."""
     from gradclip.tracking.backend.delivery import replay
 
     folder, store = tmp_path / "run", make_store(tmp_path)

@@ -24,4 +24,4 @@ def test_a_new_experiment_has_the_view_that_its_address_opens(tmp_path):
 
 def test_the_view_fits_into_a_tag_of_an_experiment():
     (value,) = view_tags(0).values()
-    assert len(value) < 5000  # servers older than ours take no more
+    assert len(value) < 5000  # the limit of MLflow servers older than ours

@@ -1,4 +1,4 @@
-"""What a real server's odd answers do to a run: they delay it no longer than they may, and nothing is lost."""
+"""Faulty responses of a real server delay a run only for a limited time and lose no writes."""
 
 import time
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from tests.support.faulty_server import faulty
 from tests.support.mlflow_server import serve
 
 RETRY_SECONDS = 2.0
-BEGIN = ["pass"] * 4  # health is always passed on: the experiment, its creation, the run, its artifacts
+BEGIN = ["pass"] * 4  # requests for the experiment, its creation, the run and its artifacts; /health always passes
 
 
 @pytest.fixture(scope="module")
@@ -31,20 +31,22 @@ def points(count: int) -> list[Point]:
 
 
 def leave_file(folder: Path) -> None:
-    """Leave a file in the folder of a run that is stored at its end."""
+    """Create a file in a run's folder that is stored at the end of the run."""
     (folder / keys.EXPLOSION_TEXT).parent.mkdir()
     (folder / keys.EXPLOSION_TEXT).write_text("It exploded.\n")
 
 
 @pytest.mark.parametrize("fault", ["later", "busy", "drip", "reset", "loop", "page", "login", "denied"])
-def test_no_answer_delays_a_run_longer_than_it_may(server: str, tmp_path: Path, fault: str) -> None:
+def test_faulty_responses_delay_a_run_only_for_a_limited_time(server: str, tmp_path: Path, fault: str) -> None:
     with faulty(server, *BEGIN, *[fault] * 500) as address:
         run = TrackedRun(Store(address, "", fault, RETRY_SECONDS), fault, {}, tmp_path)
         assert len(run.run_id) == 32
         start = time.monotonic()
         run.write_points(points(5))
         run.end("FINISHED")
-        assert time.monotonic() - start < 60  # seconds: two deadlines, on a busy machine; an answer takes far longer
+        assert (
+            time.monotonic() - start < 60
+        )  # seconds for two deadlines on a busy machine; the response takes far longer
         assert run.unsent == 2
     with faulty(server, "pass", port=int(address.rpartition(":")[2])):
         assert result_of(replay(str(tmp_path))) == 2
@@ -55,7 +57,7 @@ def test_no_answer_delays_a_run_longer_than_it_may(server: str, tmp_path: Path, 
     ]
 
 
-def test_a_file_that_is_too_large_keeps_nothing_back(server: str, tmp_path: Path) -> None:
+def test_a_file_that_is_too_large_does_not_block_other_writes(server: str, tmp_path: Path) -> None:
     with faulty(server, "full") as address:
         leave_file(tmp_path)
         run = TrackedRun(Store(address, "", "full", RETRY_SECONDS), "full", {}, tmp_path)
@@ -69,7 +71,7 @@ def test_a_file_that_is_too_large_keeps_nothing_back(server: str, tmp_path: Path
     assert len(client.get_metric_history(run.run_id, keys.LOSS_STEP)) == 5
 
 
-def test_in_a_spool_it_keeps_nothing_back_either(server: str, tmp_path: Path) -> None:
+def test_a_file_that_is_too_large_does_not_block_the_other_writes_of_a_spool(server: str, tmp_path: Path) -> None:
     with faulty(server, *BEGIN, *["error"] * 500) as address:
         leave_file(tmp_path)
         run = TrackedRun(Store(address, "", "spooled", 0.5), "spooled", {}, tmp_path)
@@ -90,7 +92,7 @@ def test_in_a_spool_it_keeps_nothing_back_either(server: str, tmp_path: Path) ->
     assert len(client.get_metric_history(run.run_id, keys.LOSS_STEP)) == 5
 
 
-def test_a_server_that_says_yes_and_stores_nothing_is_found_out(server: str, tmp_path: Path) -> None:
+def test_a_server_that_accepts_writes_without_storing_them_is_detected(server: str, tmp_path: Path) -> None:
     with faulty(server, "deaf") as address:
         leave_file(tmp_path)
         run = TrackedRun(Store(address, "", "deaf", RETRY_SECONDS), "deaf", {}, tmp_path)

@@ -1,4 +1,4 @@
-"""Runs whose end is inserted at once are as MLflow's own calls would write them."""
+"""Bulk inserts write runs exactly as MLflow's own calls do."""
 
 import warnings
 from uuid import uuid4
@@ -27,7 +27,7 @@ def store(tmp_path):
 
 
 def begin(store, folder):
-    """A run that has begun: a call that names it, and its id."""
+    """Begin a run; return a call that names it, and its id."""
     from gradclip.tracking.backend import delivery
 
     creation = uuid4().hex
@@ -38,7 +38,7 @@ def begin(store, folder):
     return call, begun.run_id
 
 
-def test_a_whole_run_is_as_mlflow_writes_it(store, tmp_path):
+def test_a_whole_run_is_stored_as_mlflow_writes_it(store, tmp_path):
     from gradclip.tracking.backend.delivery import complete_run
 
     folder = tmp_path / "run"
@@ -78,7 +78,7 @@ def assert_as_mlflow_writes_it(client, run_id):
         "ALTER TABLE tags RENAME COLUMN key TO name",
     ],
 )
-def test_tables_of_another_mlflow_are_compared_first(store, tmp_path, change):
+def test_changed_tables_of_another_mlflow_version_are_detected(store, tmp_path, change):
     from gradclip.tracking.backend.bulk_insert import insert_ends
     from gradclip.tracking.backend.database import engine_of
 
@@ -91,11 +91,11 @@ def test_tables_of_another_mlflow_are_compared_first(store, tmp_path, change):
     if "RENAME" in change:
         assert not written
         assert "MLflow's table tags has changed (key); runs are written and read one by one" in str(caught[0].message)
-    else:  # a column with a default changes nothing
+    else:  # a new column with a default does not matter
         assert (written, caught) == (True, [])
 
 
-def test_a_table_with_a_new_column_that_has_to_be_filled_is_written_by_mlflows_own_calls(store, tmp_path):
+def test_a_table_with_a_new_nullable_column_is_written(store, tmp_path):
     from gradclip.tracking.backend.database import engine_of
     from gradclip.tracking.backend.delivery import complete_run
     from gradclip.tracking.backend.tables import tables_of
@@ -106,7 +106,7 @@ def test_a_table_with_a_new_column_that_has_to_be_filled_is_written_by_mlflows_o
         connection.execute(text("CREATE TABLE tags AS SELECT * FROM old_tags"))
         connection.execute(text("ALTER TABLE latest_metrics ADD COLUMN unit VARCHAR(8)"))
     tables_of.cache_clear()
-    assert complete_run(call, END) == 0  # a column that may be empty is left empty
+    assert complete_run(call, END) == 0  # a nullable column stays empty
     assert MlflowClient(store.uri).get_run(run_id).info.status == "FINISHED"
 
 
@@ -126,7 +126,7 @@ DATASETS = [DatasetDescription("rows", "digest", "code", "{}", None, None, "trai
 
 
 def starts_of(store, folder, count):
-    """The writes that begin runs, each with its tags, parameters, data sets and a text."""
+    """Return the writes that begin ``count`` runs, each with tags, parameters, data sets and a text."""
     writes = []
     for number in range(count):
         creation = uuid4().hex
@@ -148,7 +148,7 @@ def starts_of(store, folder, count):
 
 
 def content_of(client, run_id):
-    """All that the store has of a run but what is its own: ids, and where its artifacts are."""
+    """Return the stored content of a run except its ids and the location of its artifacts."""
     run = client.get_run(run_id)
     datasets = run.inputs.dataset_inputs
     inputs = [(one.dataset.to_dictionary(), [dict(tag) for tag in one.tags]) for one in datasets]
@@ -156,11 +156,11 @@ def content_of(client, run_id):
     return info, {k: v for k, v in run.data.tags.items() if k != keys.CREATION}, run.data.params, inputs
 
 
-def test_runs_that_begin_together_are_as_those_that_begin_alone(store, tmp_path):
+def test_runs_that_begin_together_equal_runs_that_begin_one_by_one(store, tmp_path):
     from gradclip.tracking.backend.together import perform_together
 
     client, folder = MlflowClient(store.uri), tmp_path / "together"
-    alone = perform_together(starts_of(store, folder, 3), repeated=True)  # one that may be there is begun by itself
+    alone = perform_together(starts_of(store, folder, 3), repeated=True)  # runs that may exist are begun one by one
     begun = perform_together(starts_of(store, folder, 3), repeated=False)
     assert begun[1:4] == alone[1:4] == [0, 0, 0]
     for one, other in zip(begun[::4], alone[::4], strict=True):
@@ -170,7 +170,7 @@ def test_runs_that_begin_together_are_as_those_that_begin_alone(store, tmp_path)
     assert len({one.run_id for one in begun[::4]}) == 3
 
 
-def test_a_start_that_fails_within_its_transaction_leaves_nothing_and_is_made_again(store, tmp_path, monkeypatch):
+def test_a_failed_bulk_start_is_rolled_back_and_repeated(store, tmp_path, monkeypatch):
     from gradclip.tracking.backend import bulk_insert
     from gradclip.tracking.backend.together import perform_together
 
@@ -187,7 +187,7 @@ def test_a_start_that_fails_within_its_transaction_leaves_nothing_and_is_made_ag
     assert {run.info.run_id for run in found} == {one.run_id for one in begun[::4]}
 
 
-def test_of_runs_that_end_together_one_that_was_deleted_holds_back_no_other(store, tmp_path):
+def test_a_deleted_run_does_not_block_other_runs_that_end_together(store, tmp_path):
     from gradclip.tracking.backend.together import perform_together
 
     client = MlflowClient(store.uri)
@@ -199,7 +199,7 @@ def test_of_runs_that_end_together_one_that_was_deleted_holds_back_no_other(stor
     assert_as_mlflow_writes_it(client, run_id)
 
 
-def test_what_is_inserted_together_reaches_the_file_once_at_the_end(store, tmp_path):
+def test_rows_inserted_together_reach_the_file_at_the_end_of_the_transaction(store, tmp_path):
     from gradclip.tracking.backend import bulk_insert
 
     _, run_id = begin(store, tmp_path)

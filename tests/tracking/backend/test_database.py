@@ -9,10 +9,12 @@ from sqlalchemy import URL
 from gradclip.tracking.backend.database import create_sqlite, sqlite_file
 
 
-def test_a_store_is_made_in_and_from_a_folder_of_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_can_be_created_in_and_from_a_folder_of_any_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / 'it\'s "50%25" #1? :x é'
     folder.mkdir()
-    monkeypatch.chdir(folder)  # where MLflow would have its own experiment
+    monkeypatch.chdir(folder)  # where MLflow would create its default experiment
     database = str(folder / "mlflow.db")
     uri = URL.create("sqlite", database=database).render_as_string(hide_password=False)
     assert sqlite_file(uri) == database
@@ -22,7 +24,7 @@ def test_a_store_is_made_in_and_from_a_folder_of_any_name(tmp_path: Path, monkey
     assert [path.name for path in folder.iterdir()] == ["mlflow.db"]
 
 
-def test_a_store_whose_creation_was_killed_is_kept_and_another_begun(tmp_path: Path) -> None:
+def test_an_incomplete_store_is_kept_and_a_new_one_created(tmp_path: Path) -> None:
     path = tmp_path / "mlflow.db"
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE latest_metrics (key TEXT)")

@@ -1,4 +1,4 @@
-"""Nothing is lost while a real server is gone, hangs or answers errors."""
+"""No writes are lost while a real server is down or hangs."""
 
 import os
 import signal
@@ -39,10 +39,10 @@ def store_of(server: Server, retry_seconds: float) -> Store:
     return Store(server.uri, "", "outages", retry_seconds)
 
 
-def test_points_wait_for_a_server_that_was_killed_and_comes_back(server: Server, tmp_path: Path) -> None:
+def test_points_wait_until_a_killed_server_is_restarted(server: Server, tmp_path: Path) -> None:
     run = TrackedRun(store_of(server, 300.0), "outage", {}, tmp_path)
     write(run, range(1, 100))
-    assert len(run.run_id) == 32  # it has begun
+    assert len(run.run_id) == 32  # the run exists in the store
     server.kill()
     write(run, range(100, 200))
     time.sleep(1.0)
@@ -53,7 +53,7 @@ def test_points_wait_for_a_server_that_was_killed_and_comes_back(server: Server,
     assert steps_of(server, run.run_id) == list(range(1, POINTS + 1))
 
 
-def test_what_a_server_does_not_take_is_spooled_and_sent_exactly_once(server: Server, tmp_path: Path) -> None:
+def test_writes_that_a_server_does_not_accept_are_spooled_and_sent_exactly_once(server: Server, tmp_path: Path) -> None:
     run = TrackedRun(store_of(server, 0.5), "spooled", {"seed": "3"}, tmp_path)
     write(run, range(1, 20))
     run.wait()
@@ -69,7 +69,7 @@ def test_what_a_server_does_not_take_is_spooled_and_sent_exactly_once(server: Se
     server.start()
     spooled = (tmp_path / SPOOL_FILE).read_text()
     assert sync(tmp_path).stdout == f"Sent 22 writes from {tmp_path}\n"
-    (tmp_path / SPOOL_FILE).write_text(spooled)  # as if the power had gone before the file was removed
+    (tmp_path / SPOOL_FILE).write_text(spooled)  # as after a power loss before the file was removed
     assert sync(tmp_path).returncode == 0
     assert steps_of(server, run.run_id) == list(range(1, 40))
     client = MlflowClient(server.uri)
@@ -78,17 +78,17 @@ def test_what_a_server_does_not_take_is_spooled_and_sent_exactly_once(server: Se
     assert sync(tmp_path).stdout == f"Nothing to send below {tmp_path}\n"
 
 
-def test_all_runs_together_wait_for_a_store_that_is_gone(tmp_path: Path) -> None:
+def test_all_runs_share_one_retry_budget_if_the_store_is_down(tmp_path: Path) -> None:
     from gradclip.tracking.backend.delivery import deliver
 
     store, start = Store(f"http://127.0.0.1:{free_port()}", "", "gone", retry_seconds=1.0), time.monotonic()
     for number in range(10):
         deliver(Call(store, "write_text", "0" * 32, ("some", "note.txt"), str(tmp_path / str(number))))
-    assert 0.3 < time.monotonic() - start < 10.0  # not ten times the budget
+    assert 0.3 < time.monotonic() - start < 10.0  # seconds, less than ten retry budgets
     assert len([*tmp_path.glob(f"*/{SPOOL_FILE}")]) == 10
 
 
-def test_a_run_that_began_without_a_store_goes_on_in_one_that_comes_back(server: Server, tmp_path: Path) -> None:
+def test_a_run_that_began_without_a_store_continues_once_the_store_is_back(server: Server, tmp_path: Path) -> None:
     server.kill()
     store = store_of(server, 0.1)._replace(spool_if_absent=True, experiment="late")
     run = TrackedRun(store, "late", {}, tmp_path)
@@ -96,7 +96,7 @@ def test_a_run_that_began_without_a_store_goes_on_in_one_that_comes_back(server:
     server.start()
     for step in range(1, 5):
         write(run, range(step, step + 1))
-        time.sleep(0.8)  # until the spool is taken in, between two writes
+        time.sleep(0.8)  # until the spool is replayed between two writes
     run.end("FINISHED")
     assert run.unsent == 0
     client = MlflowClient(server.uri)
@@ -111,8 +111,8 @@ def test_a_whole_run_without_a_store_is_sent_later(train: Command, server: Serve
         *("tracking.experiment=later", "figures=false", f"hydra.run.dir={tmp_path}/run", "tracking.retry_seconds=0.1"),
     )
     assert done.returncode == 0, done.stderr
-    told = done.stdout.splitlines()[-1]
-    assert told.startswith("Unsent: the store did not accept ")
+    line = done.stdout.splitlines()[-1]
+    assert line.startswith("Unsent: the store did not accept ")
     server.start()
     assert sync(tmp_path).returncode == 0
     client = MlflowClient(server.uri)
@@ -124,7 +124,7 @@ def test_a_whole_run_without_a_store_is_sent_later(train: Command, server: Serve
     assert len(run.outputs.model_outputs) == 1
 
 
-def test_a_multirun_without_a_store_is_sent_later_and_its_parent_closed(
+def test_a_multirun_without_a_store_is_sent_later_and_its_parent_run_ended(
     train: Command, server: Server, tmp_path: Path
 ) -> None:
     server.kill()
@@ -144,13 +144,13 @@ def test_a_multirun_without_a_store_is_sent_later_and_its_parent_closed(
     assert parent in {run.info.run_id for run in runs}
 
 
-def test_a_server_that_hangs_does_not_hold_training_up(server: Server, tmp_path: Path) -> None:
+def test_a_server_that_hangs_does_not_delay_training(server: Server, tmp_path: Path) -> None:
     run = TrackedRun(store_of(server, 60.0), "hang", {}, tmp_path)
     assert len(run.run_id) == 32
     os.killpg(server.process.pid, signal.SIGSTOP)
     start = time.monotonic()
     write(run, range(1, POINTS))
-    assert time.monotonic() - start < 20.0  # seconds: not even one write waits for its answer, for which it has 60
+    assert time.monotonic() - start < 20.0  # seconds; a write that waited for its response would take 60
     os.killpg(server.process.pid, signal.SIGCONT)
     run.end("FINISHED")
     assert steps_of(server, run.run_id) == list(range(1, POINTS))

@@ -1,4 +1,4 @@
-"""What is read of stored runs."""
+"""Queries for stored runs."""
 
 from dataclasses import replace
 
@@ -25,14 +25,14 @@ INFO = RunInfo("0" * 32, "0", "user", "FINISHED", 0, 1000, "active")
     ("validation", '{"num_rows": "27"}', {}),
     ("evaluation", '{"num_rows": 27}', {}),
 ])  # fmt: skip
-def test_the_rows_of_a_run_are_those_of_its_data_sets(context, profile, rows):
+def test_the_row_counts_of_a_run_are_read_from_its_data_sets(context, profile, rows):
     dataset = Dataset("wine", "0", "code", "{}", None, profile)
     inputs = RunInputs([DatasetInput(dataset, [InputTag("mlflow.data.context", context)])])
     assert to_stored_run(Run(INFO, RunData(), inputs)).rows == rows
     assert to_stored_run(Run(INFO, RunData())).rows == {}
 
 
-def test_a_multirun_is_read_at_once_as_mlflow_reads_it(tmp_path, monkeypatch):
+def test_reading_a_multirun_in_bulk_equals_reading_it_with_mlflow(tmp_path, monkeypatch):
     store, backend = make_store(tmp_path), backend_of(make_store(tmp_path))
     parent = Parent(str(tmp_path), "norm", {keys.CREATION: "0" * 32})
     errors = (1.0, float("nan"), float("inf"))
@@ -57,5 +57,5 @@ def test_a_multirun_is_read_at_once_as_mlflow_reads_it(tmp_path, monkeypatch):
 
 
 def without_nan(run):
-    """A run that is equal to itself."""
+    """Return a run without NaN, so that it equals itself."""
     return replace(run, metrics={key: "NaN" if np.isnan(value) else value for key, value in run.metrics.items()})

@@ -1,4 +1,4 @@
-"""What the next command makes of runs that nobody will end, in a real store."""
+"""Cleanup of abandoned runs by the next command, in a real store."""
 
 from pathlib import Path
 from uuid import NAMESPACE_URL, uuid5
@@ -12,7 +12,7 @@ from gradclip.tracking.run import TrackedRun
 from tests.support.stores import make_store
 
 
-def test_duplicates_that_a_server_created_after_the_end_are_deleted_and_nothing_else(tmp_path: Path) -> None:
+def test_only_empty_duplicates_of_ended_runs_are_deleted(tmp_path: Path) -> None:
     store, alive = make_store(tmp_path), owner_tags(tmp_path / RUN_LOCK)
     backend = Backend(store)
     gone = alive | {keys.PROCESS: "999999999 since 1.00", keys.LOCK: ""}
@@ -34,8 +34,8 @@ def test_duplicates_that_a_server_created_after_the_end_are_deleted_and_nothing_
         create(gone, "killed at once", empty=True): "KILLED",
         create(alive, "just begun", empty=True): "RUNNING",
         create(alive, "just begun", empty=True): "RUNNING",
-        create(alive, "taken up twice", "FINISHED"): "FINISHED",
-        create(alive, "taken up twice"): "RUNNING",
+        create(alive, "resumed twice", "FINISHED"): "FINISHED",
+        create(alive, "resumed twice"): "RUNNING",
     }
     for tags, creation in ((alive, "ended"), (gone, "killed"), (gone, "a multirun")):
         create(tags, creation, empty=True)

@@ -36,7 +36,7 @@ def write_one_run(store, number):
     return run_id
 
 
-def test_a_file_that_is_not_whole_is_no_artifact(store, tmp_path, monkeypatch):
+def test_an_incomplete_file_is_not_an_artifact(store, tmp_path, monkeypatch):
     from gradclip.tracking.backend.operations import Backend
 
     backend, listed = Backend(store), []
@@ -56,10 +56,10 @@ def test_a_file_that_is_not_whole_is_no_artifact(store, tmp_path, monkeypatch):
     assert not [path for path in (tmp_path / "artifacts").rglob("*") if path.is_file()]
 
 
-def test_on_this_machine_a_text_is_written_where_it_belongs_at_once(store, monkeypatch):
+def test_a_text_is_written_directly_to_local_artifacts(store, monkeypatch):
     from gradclip.tracking.backend import writes
 
-    monkeypatch.setattr(writes, "scratch_folder", lambda: pytest.fail("a folder was made for it"))
+    monkeypatch.setattr(writes, "scratch_folder", lambda: pytest.fail("created a temporary folder"))
     backend = writes.Writes(store)
     run_id = backend.create_run("run", {}, None, None)
     backend.write_text(run_id, "text", "inner/name.txt")
@@ -69,7 +69,7 @@ def test_on_this_machine_a_text_is_written_where_it_belongs_at_once(store, monke
 
 
 @pytest.mark.command  # each writer loads MLflow
-def test_writers_of_one_fresh_store_lose_nothing(store):
+def test_concurrent_writers_of_a_new_store_lose_nothing(store):
     with ProcessPoolExecutor(WRITERS, mp_context=multiprocessing.get_context("spawn")) as pool:
         run_ids = list(pool.map(write_one_run, [store] * WRITERS, range(WRITERS)))
     client = MlflowClient(store.uri)
@@ -83,7 +83,7 @@ def test_writers_of_one_fresh_store_lose_nothing(store):
         assert [(point.step, point.value) for point in history] == [(p.step, p.value) for p in points(POINTS)]
 
 
-def test_points_logged_one_by_one_are_all_there_when_the_run_has_ended(store, tmp_path):
+def test_points_logged_one_by_one_are_all_stored_when_the_run_has_ended(store, tmp_path):
     run = TrackedRun(store, "by logger", {"seed": "0"}, tmp_path)
     logger = RunLogger(run)
     for point in points(POINTS):
@@ -103,7 +103,7 @@ def test_runs_of_one_multirun_share_a_parent(store, tmp_path):
     assert client.get_run(parent_id).info.run_name == "a sweep"
 
 
-def test_a_write_that_fails_is_told_at_the_end(store, tmp_path):
+def test_a_failed_write_is_reported_at_the_end(store, tmp_path):
     run = TrackedRun(store, "gone", {}, tmp_path)
     run_id = run.run_id
     MlflowClient(store.uri).delete_run(run_id)
@@ -112,7 +112,7 @@ def test_a_write_that_fails_is_told_at_the_end(store, tmp_path):
         run.wait()
 
 
-def test_one_curve_is_found_without_going_over_those_of_other_runs(store):
+def test_reading_a_curve_does_not_scan_the_points_of_other_runs(store):
     from gradclip.tracking.backend.database import analyze, engine_of
     from gradclip.tracking.backend.operations import Backend
 
@@ -127,7 +127,7 @@ def test_one_curve_is_found_without_going_over_those_of_other_runs(store):
     assert "run_uuid=? AND key=?" in plan[3]
 
 
-def test_what_is_too_long_for_a_store_is_shortened(store):
+def test_text_that_is_too_long_for_the_store_is_shortened(store):
     from gradclip.tracking.backend.operations import Backend
 
     backend, text = Backend(store), "".join(f"{number} " for number in range(3000))
@@ -142,7 +142,7 @@ def test_what_is_too_long_for_a_store_is_shortened(store):
     assert "…" in run.info.run_name
 
 
-def test_a_schema_that_no_store_takes_is_left_out(store):
+def test_a_schema_that_is_too_long_for_the_store_is_omitted(store):
     from gradclip.tracking.backend.operations import Backend
 
     frame = pd.DataFrame(np.zeros((4, 2)), columns=["x" * 600_000, "y" * 600_000])
@@ -156,7 +156,7 @@ def test_a_schema_that_no_store_takes_is_left_out(store):
 
 @pytest.mark.parametrize("kind", ["folder", "pipe"])
 @pytest.mark.parametrize("operation", ["open", "check_readable"])
-def test_a_store_that_is_no_file_is_refused(tmp_path, kind, operation):
+def test_a_store_that_is_not_a_file_is_refused(tmp_path, kind, operation):
     from gradclip.tracking.backend.operations import Backend
 
     path = tmp_path / "store"
@@ -165,7 +165,7 @@ def test_a_store_that_is_no_file_is_refused(tmp_path, kind, operation):
         getattr(Backend(Store(f"sqlite:///{path}", str(tmp_path / "artifacts"), "tests")), operation)()
 
 
-def test_a_folder_of_artifacts_that_no_database_can_note_is_refused(tmp_path):
+def test_an_artifact_folder_with_a_path_too_long_for_a_database_is_refused(tmp_path):
     from gradclip.tracking.backend.operations import Backend
 
     folder = tmp_path / ("a" * 200)
