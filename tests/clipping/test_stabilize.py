@@ -10,7 +10,7 @@ NORMS[[10, 40, 41]] *= [30, 1e3, 1e-3]
 
 
 def published(norms, size=1.0, gamma1=0.7, gamma2=0.9, eps=1e-8):
-    """AdaGN of the paper for one tensor, in plain numbers; the paper's size is 1."""
+    """Yield one tensor's norms after AdaGN; the size of the paper is 1."""
     mean = square = 0.0
     for number, norm in enumerate(norms, start=1):
         mean = gamma1 * mean + (1 - gamma1) * norm
@@ -34,11 +34,11 @@ def test_equals_the_published_rule(settings):
 
 
 @pytest.mark.parametrize("size", [1e-5, 1.0, 1e200])
-def test_steady_norms_become_the_threshold_whatever_they_are(size):
+def test_constant_norms_of_any_size_become_the_threshold(size):
     assert after(Stabilize(2.0), [size] * 30) == pytest.approx([2.0] * 30, rel=2e-3)  # eps is a thousandth of 1e-5
 
 
-def test_each_tensor_has_averages_of_its_own():
+def test_each_tensor_has_its_own_averages():
     clipper = Stabilize()
     gradients = {"small": torch.tensor([1e-3]), "large": torch.tensor([-1e3])}
     clipped, _, _ = clipper(gradients, gradients, clipper.init(gradients))
@@ -49,7 +49,7 @@ def test_a_vanishing_gradient_after_a_large_one_stays_finite():
     assert np.isfinite(after(Stabilize(), [1.0, 1e-300, 0.0, 1.0])).all()
 
 
-def test_a_bad_gradient_spoils_its_own_tensor_only():
+def test_a_non_finite_gradient_affects_only_its_own_tensor():
     clipper = Stabilize()
     gradients = {"bad": torch.tensor([torch.inf, 1.0]), "good": torch.tensor([2.0])}
     clipped, state, _ = clipper(gradients, gradients, clipper.init(gradients))
