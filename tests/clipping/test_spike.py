@@ -11,7 +11,7 @@ STEPS[20] *= 1e3
 
 
 def published(steps, multiple=1.0, theta=0.999):
-    """Yield one tensor's gradients after clipping by AdaClip; the multiple of the paper is 1."""
+    """Yield one tensor's gradients after clipping by AdaClip; the paper uses a multiple of 1."""
     remembered = 0.0
     for number, gradient in enumerate(steps, start=1):
         largest = np.abs(gradient).max()

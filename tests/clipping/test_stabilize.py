@@ -10,7 +10,7 @@ NORMS[[10, 40, 41]] *= [30, 1e3, 1e-3]
 
 
 def published(norms, size=1.0, gamma1=0.7, gamma2=0.9, eps=1e-8):
-    """Yield one tensor's norms after AdaGN; the size of the paper is 1."""
+    """Yield one tensor's norms after AdaGN; the paper uses a size of 1."""
     mean = square = 0.0
     for number, norm in enumerate(norms, start=1):
         mean = gamma1 * mean + (1 - gamma1) * norm
