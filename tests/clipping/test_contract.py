@@ -78,7 +78,7 @@ def same_bits(first, second):
     return all(torch.equal(first[name], second[name]) for name in second)
 
 
-def largest_excess(name, clipped, parameters):
+def largest_ratio(name, clipped, parameters):
     """Return the largest ratio of a clipped quantity to its limit after the first step; it must be at most 1."""
     norms = {key: exact_norm({key: gradient}) for key, gradient in clipped.items()}
     match name:
@@ -168,8 +168,8 @@ def test_gradients_below_the_thresholds_are_unchanged_bit_for_bit(name, dtype, s
 def test_gradients_above_the_thresholds_are_clipped_to_the_limits(name, dtype, scale):
     parameters = draw(1.0, dtype, seed=1)
     clipped, report = clip(make(name), draw(scale, dtype), parameters)
-    assert largest_excess(name, clipped, parameters) == pytest.approx(1.0, rel=0.02)
-    assert largest_excess(name, clipped, parameters) <= 1 + 2 * SLACK[dtype]
+    assert largest_ratio(name, clipped, parameters) == pytest.approx(1.0, rel=0.02)
+    assert largest_ratio(name, clipped, parameters) <= 1 + 2 * SLACK[dtype]
     assert report.clipped
 
 

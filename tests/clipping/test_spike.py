@@ -20,7 +20,7 @@ def published(steps, multiple=1.0, theta=0.999):
         yield np.where(np.abs(gradient) > limit, gradient / largest * limit, gradient)
 
 
-def after(clipper, steps):
+def clipped_gradients(clipper, steps):
     state, kept = clipper.init({"only": torch.zeros(8)}), []
     for step in steps:
         gradients = {"only": torch.tensor(step)}
@@ -33,12 +33,12 @@ def after(clipper, steps):
 def test_equals_the_published_rule(settings):
     expected = list(published(STEPS, *settings))
     assert 2 <= np.count_nonzero(np.not_equal(expected, STEPS).any(axis=1)) <= 60
-    np.testing.assert_allclose(after(Spike(*settings), STEPS), expected, rtol=1e-9)
+    np.testing.assert_allclose(clipped_gradients(Spike(*settings), STEPS), expected, rtol=1e-9)
 
 
 def test_gradients_with_a_constant_maximum_are_unchanged_bit_for_bit():
     steps = STEPS / np.abs(STEPS).max(axis=1, keepdims=True)
-    np.testing.assert_array_equal(after(Spike(), steps), steps)
+    np.testing.assert_array_equal(clipped_gradients(Spike(), steps), steps)
 
 
 def test_each_tensor_has_its_own_maximum():

@@ -47,7 +47,7 @@ def make(write, frame=None, **settings):
     return SeriesData(**given | settings)
 
 
-def everything(loader):
+def all_windows(loader):
     inputs, target = (torch.cat(parts).numpy() for parts in zip(*loader, strict=True))
     return inputs, target
 
@@ -55,7 +55,7 @@ def everything(loader):
 def test_a_window_has_rows_of_one_series_and_its_target_lies_the_horizon_ahead(write):
     data = make(write)
     for loader in data.val_dataloader():
-        inputs, target = everything(loader)
+        inputs, target = all_windows(loader)
         first = inputs[:, 0, 0]
         np.testing.assert_array_equal(inputs[:, :, 0], first[:, None] + np.arange(5))
         np.testing.assert_array_equal(inputs[:, :, 1], inputs[:, :, 0] * 10)
@@ -65,7 +65,7 @@ def test_a_window_has_rows_of_one_series_and_its_target_lies_the_horizon_ahead(w
 
 def test_each_series_is_split_in_time_and_no_target_is_in_both_splits(write):
     data = make(write, test_fraction=0.25)
-    targets = [np.sort(everything(loader)[1][:, 0] / 10) for loader in data.val_dataloader()]
+    targets = [np.sort(all_windows(loader)[1][:, 0] / 10) for loader in data.val_dataloader()]
     expected_train = [*range(6, 30), *range(46, 70)]
     expected_test = [*range(30, 40), *range(70, 80)]
     np.testing.assert_array_equal(targets[0], expected_train)
@@ -75,7 +75,7 @@ def test_each_series_is_split_in_time_and_no_target_is_in_both_splits(write):
 def test_validation_targets_lie_between_training_and_test_targets_in_each_series(write):
     data = make(write, test_fraction=0.25, validation_fraction=0.2, scale_target="standard")
     scale, mean = data.target_scale, np.array([*range(24), *range(40, 64)]).mean()  # training rows only
-    targets = [np.sort(everything(loader)[1][:, 0] * scale / 10 + mean) for loader in data.val_dataloader()]
+    targets = [np.sort(all_windows(loader)[1][:, 0] * scale / 10 + mean) for loader in data.val_dataloader()]
     expected = [[*range(6, 24), *range(46, 64)], [*range(24, 30), *range(64, 70)], [*range(30, 40), *range(70, 80)]]
     for found, rows in zip(targets, expected, strict=True):
         np.testing.assert_allclose(found, rows, atol=1e-3)
@@ -86,8 +86,8 @@ def test_validation_targets_lie_between_training_and_test_targets_in_each_series
 def test_every_window_is_in_one_batch_of_the_epoch_and_the_rows_of_a_batch_are_known(write):
     data = make(write)
     loader = data.train_dataloader()
-    inputs, _ = everything(loader)
-    np.testing.assert_array_equal(np.sort(inputs[:, 0, 0]), np.sort(everything(data.val_dataloader()[0])[0][:, 0, 0]))
+    inputs, _ = all_windows(loader)
+    np.testing.assert_array_equal(np.sort(inputs[:, 0, 0]), np.sort(all_windows(data.val_dataloader()[0])[0][:, 0, 0]))
     first_batch = next(iter(loader))[0]
     assert data.batch_indices(1, 0) == tuple(sorted(first_batch[:, -1, 0].int().tolist()))
 
@@ -95,7 +95,7 @@ def test_every_window_is_in_one_batch_of_the_epoch_and_the_rows_of_a_batch_are_k
 def test_scaling_is_fitted_on_the_training_rows(write):
     data = make(write, scale_inputs="standard", scale_target="minmax")
     before = np.array([*range(30), *range(40, 70)], dtype=float)
-    inputs, target = everything(data.val_dataloader()[1])
+    inputs, target = all_windows(data.val_dataloader()[1])
     np.testing.assert_allclose(
         inputs[:, 0, 0] * before.std() + before.mean(), [*range(24, 34), *range(64, 74)], atol=1e-4
     )

@@ -182,7 +182,7 @@ def test_the_update_of_a_step_with_several_evaluations_covers_the_whole_step(siz
     assert update == pytest.approx((model.weight - before).norm().item(), rel=1e-5)
 
 
-def scaled(model, optimizer, scaler, clip=None, data=None, bad=(0, 1)):
+def train_with_scaler(model, optimizer, scaler, clip=None, data=None, bad=(0, 1)):
     """Train with a loss scaler and gradients that overflow in some steps."""
     norms = []
     for number, batch in enumerate(data or batches()):
@@ -202,10 +202,10 @@ def scaled(model, optimizer, scaler, clip=None, data=None, bad=(0, 1)):
 def test_gradients_of_a_loss_scaler_are_unscaled_before_clipping(make, fused):
     ours, theirs = network(), network()
     scalers = [torch.amp.GradScaler("cpu", init_scale=1024.0) for _ in range(2)]
-    norms = scaled(theirs, make(theirs, fused=fused), scalers[0], by_hand)
+    norms = train_with_scaler(theirs, make(theirs, fused=fused), scalers[0], by_hand)
     optimizer = make(ours, fused=fused)
     with gradclip.watch(ours, optimizer, gradclip.Norm(LIMIT), scaler=scalers[1]) as watch:
-        scaled(ours, optimizer, scalers[1])
+        train_with_scaler(ours, optimizer, scalers[1])
     assert_same(ours, theirs)
     assert scalers[1].get_scale() == scalers[0].get_scale() == 256.0
     record = watch.record
@@ -222,7 +222,7 @@ def test_gradients_that_the_loop_has_unscaled_are_not_unscaled_again(fused):
     model = network()
     optimizer, scaler = sgd(model, fused=fused), torch.amp.GradScaler("cpu", init_scale=1024.0)
     with gradclip.watch(model, optimizer, scaler=scaler) as watch:
-        norms = scaled(model, optimizer, scaler, by_hand, bad=())
+        norms = train_with_scaler(model, optimizer, scaler, by_hand, bad=())
     np.testing.assert_allclose(watch.record.norm, np.minimum(norms, LIMIT), rtol=1e-5)
 
 
@@ -230,7 +230,7 @@ def test_a_disabled_scaler_is_ignored():
     model = network()
     optimizer, scaler = sgd(model), torch.amp.GradScaler("cpu", enabled=False)
     with gradclip.watch(model, optimizer, scaler=scaler) as watch:
-        scaled(model, optimizer, scaler, bad=())
+        train_with_scaler(model, optimizer, scaler, bad=())
     assert len(watch.record.step) == STEPS
 
 
@@ -238,7 +238,7 @@ def test_a_scaler_that_skips_every_update_is_reported_as_an_explosion():
     model = network()
     optimizer, scaler = sgd(model), torch.amp.GradScaler("cpu")
     with gradclip.watch(model, optimizer, scaler=scaler) as watch:
-        scaled(model, optimizer, scaler, data=batches(40), bad=range(8, 40))
+        train_with_scaler(model, optimizer, scaler, data=batches(40), bad=range(8, 40))
     assert watch.record.divergence.place == "loss scale"
     assert watch.record.divergence.step == 9
     assert str(watch.explosion).startswith("The loss scaler skipped every update from step 9 (epoch 1) on")
@@ -250,7 +250,7 @@ def test_gradients_that_are_still_scaled_are_refused():
     model = network()
     optimizer, scaler = sgd(model, fused=True), torch.amp.GradScaler("cpu")
     with gradclip.watch(model, optimizer), pytest.raises(TrainerError) as caught:
-        scaled(model, optimizer, scaler, bad=())
+        train_with_scaler(model, optimizer, scaler, bad=())
     assert str(caught.value) == "scaler: got None, but the gradients of SGD are still scaled; pass scaler=scaler"
     with gradclip.watch(model, optimizer, scaler=scaler), pytest.raises(TrainerError) as caught:
         train(model, optimizer, batches())
@@ -284,11 +284,11 @@ def test_several_watches_share_a_scaler_and_release_it_when_closed():
     optimizers = [sgd(model) for model in models]
     watches = [gradclip.watch(*pair, scaler=scaler) for pair in zip(models, optimizers, strict=True)]
     for model, optimizer in zip(models, optimizers, strict=True):
-        scaled(model, optimizer, scaler)
+        train_with_scaler(model, optimizer, scaler)
     assert [watch.record.skipped.sum() for watch in watches] == [2, 2]
     for watch in watches:
         watch.close()
-    scaled(models[0], optimizers[0], scaler)
+    train_with_scaler(models[0], optimizers[0], scaler)
     assert [len(watch.record.step) for watch in watches] == [STEPS, STEPS]
 
 
