@@ -5,19 +5,19 @@ from gradclip import Adaptive
 from gradclip.norms.units import unit_norms
 
 
-def published(gradient, weight, share=0.01, eps=1e-3):
-    """The rule of the paper for each unit, a loop over the outputs."""
+def published(gradient, weight, ratio=0.01, eps=1e-3):
+    """Return the gradient clipped by the rule of the paper, one unit after the other."""
     clipped = gradient.clone()
     units = range(weight.shape[0]) if weight.ndim > 1 else [...]
     for unit in units:
-        largest = share * max(weight[unit].norm().item(), eps)
+        largest = ratio * max(weight[unit].norm().item(), eps)
         norm = gradient[unit].norm().item()
         if norm > largest:
             clipped[unit] = gradient[unit] * largest / norm
     return clipped
 
 
-def test_outside_of_no_grad_the_clipped_gradients_have_no_graph():
+def test_clipped_gradients_have_no_graph_even_outside_no_grad():
     layer = torch.nn.Linear(5, 7)
     clipped = Adaptive()({"weight": torch.ones(7, 5)}, {"weight": layer.weight}, {})[0]["weight"]
     assert not clipped.requires_grad
@@ -37,7 +37,7 @@ def test_the_unit_of_a_linear_layer_is_an_output_not_an_input():
     layer = torch.nn.Linear(5, 7)
     torch.testing.assert_close(unit_norms([layer.weight.detach()]), layer.weight.detach().norm(dim=1))
     gradient = torch.zeros(7, 5)
-    gradient[2] = 1.0  # one output spikes: no other may be touched
+    gradient[2] = 1.0  # one output spikes; the others must not change
     gradient[3] = 1e-5
     weights = torch.ones(7, 5)
     clipped = Adaptive()({"weight": gradient}, {"weight": weights}, {})[0]["weight"]
@@ -45,25 +45,25 @@ def test_the_unit_of_a_linear_layer_is_an_output_not_an_input():
     assert clipped[2].norm().item() == pytest.approx(0.01 * 5**0.5)
 
 
-def test_weights_of_zero_can_leave_it_by_the_floor():
+def test_eps_lets_zero_weights_change():
     zero, gradient = {"bias": torch.zeros(4)}, {"bias": torch.tensor([1.0, 0.0, 0.0, 0.0])}
     assert Adaptive(eps=1e-3)(gradient, zero, {})[0]["bias"].norm().item() == pytest.approx(1e-5)
 
 
-def test_the_head_can_be_left_out():
+def test_the_head_can_be_excluded():
     tensors = {"body.weight": torch.ones(2, 2), "head.weight": torch.ones(2, 2)}
     clipped = Adaptive(exclude="head.*")(tensors, tensors, {})[0]
     assert torch.equal(clipped["head.weight"], tensors["head.weight"])
     assert clipped["body.weight"].max() < 0.1
 
 
-def test_units_whose_squares_overflow():
+def test_units_whose_squares_overflow_are_clipped():
     gradient, weight = {"weight": torch.full((2, 2), 3e30)}, {"weight": torch.full((2, 2), 5e25)}
     clipped = Adaptive()(gradient, weight, {})[0]["weight"]
     torch.testing.assert_close(clipped, torch.full((2, 2), 5e23))
 
 
-def test_a_nan_affects_its_own_unit_only():
+def test_a_nan_affects_only_its_own_unit():
     gradient, weight = torch.ones(2, 2), torch.ones(2, 2)
     gradient[0, 0] = torch.nan
     clipped = Adaptive()({"weight": gradient}, {"weight": weight}, {})[0]["weight"]
@@ -72,7 +72,7 @@ def test_a_nan_affects_its_own_unit_only():
 
 
 @pytest.mark.parametrize("shape", [(100,), (1, 100)])
-def test_a_unit_whose_norm_is_no_float32_number_is_scaled_not_lost(shape):
+def test_a_unit_whose_norm_exceeds_float32_is_clipped_and_not_zeroed(shape):
     gradients, parameters = {"weight": torch.full(shape, 3e38)}, {"weight": torch.ones(shape)}
     clipped = Adaptive(0.01)(gradients, parameters, {})[0]["weight"]
     torch.testing.assert_close(clipped, torch.full(shape, 0.01))

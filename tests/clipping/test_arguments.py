@@ -51,7 +51,7 @@ SHARE = "must be at least 0 and below 1"
         (lambda: Scheduled(Skip()), "clipper: got Skip(value=None, patience=10); must have a threshold called value"),
     ],
 )
-def test_nonsense_is_refused_with_argument_value_and_what_is_allowed(make, message):
+def test_an_invalid_argument_is_refused_with_its_value_and_the_allowed_range(make, message):
     with pytest.raises(ClippingError) as caught:
         make()
     assert str(caught.value) == message
@@ -62,7 +62,7 @@ def test_a_schedule_of_a_chain_is_refused():
         Scheduled(Chain(Norm(1.0)))
 
 
-def test_a_tensor_may_hold_a_threshold_for_each_replica():
+def test_a_tensor_may_contain_a_threshold_for_each_replica():
     def clip(threshold, gradient):
         return Norm(threshold)({"only": gradient}, {}, {})[0]["only"]
 

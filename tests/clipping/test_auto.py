@@ -8,8 +8,8 @@ from gradclip.clipping.auto import _percentile
 NORMS = np.random.default_rng(0).lognormal(0, 2, 60)
 
 
-def thresholds(clipper, norms):
-    """The norm after clipping at each step, of gradients with the given norms."""
+def clipped_norms(clipper, norms):
+    """Return the norm after clipping at each step, for gradients with the given norms."""
     state, after = clipper.init({}), []
     for norm in norms:
         gradients = {"only": torch.tensor([norm * 0.6, norm * 0.8], dtype=torch.float64)}
@@ -21,30 +21,30 @@ def thresholds(clipper, norms):
 @pytest.mark.parametrize("percentile", [1.0, 10.0, 50.0, 99.0, 100.0])
 def test_threshold_is_numpys_percentile_of_all_norms_so_far(percentile):
     expected = [min(norm, np.percentile(NORMS[: step + 1], percentile)) for step, norm in enumerate(NORMS)]
-    assert thresholds(Auto(percentile), NORMS) == pytest.approx(expected)
+    assert clipped_norms(Auto(percentile), NORMS) == pytest.approx(expected)
 
 
-def test_a_bounded_history_forgets_the_oldest():
+def test_a_full_history_drops_the_oldest_norm():
     expected = [min(norm, np.percentile(NORMS[max(0, step - 7) : step + 1], 25)) for step, norm in enumerate(NORMS)]
-    assert thresholds(Auto(25.0, history=8), NORMS) == pytest.approx(expected)
+    assert clipped_norms(Auto(25.0, history=8), NORMS) == pytest.approx(expected)
 
 
-def test_the_first_gradient_passes():
-    assert thresholds(Auto(10.0), [1e6]) == [1e6]
+def test_the_first_gradient_is_not_clipped():
+    assert clipped_norms(Auto(10.0), [1e6]) == [1e6]
 
 
-def test_bad_norms_are_not_remembered():
+def test_non_finite_norms_do_not_enter_the_history():
     with_bad = [*NORMS[:5], np.nan, np.inf, *NORMS[5:]]
-    kept = thresholds(Auto(10.0), with_bad)
-    assert kept[:5] + kept[7:] == pytest.approx(thresholds(Auto(10.0), NORMS))
+    kept = clipped_norms(Auto(10.0), with_bad)
+    assert kept[:5] + kept[7:] == pytest.approx(clipped_norms(Auto(10.0), NORMS))
 
 
-def test_a_schedule_that_leads_above_100_ends_at_the_largest_norm():
-    assert thresholds(Scheduled(Auto(50.0), start=1.0, end=5.0, steps=10), NORMS)[20:] == pytest.approx(NORMS[20:])
+def test_a_percentile_scheduled_above_100_is_treated_as_100():
+    assert clipped_norms(Scheduled(Auto(50.0), start=1.0, end=5.0, steps=10), NORMS)[20:] == pytest.approx(NORMS[20:])
 
 
-@pytest.mark.parametrize(("xp", "of"), [(torch, torch.from_numpy), (np, np.asarray)])
-def test_positions_among_a_million_norms_are_not_rounded_to_float32(xp, of):
+@pytest.mark.parametrize(("xp", "as_array"), [(torch, torch.from_numpy), (np, np.asarray)])
+def test_positions_among_a_million_norms_are_not_rounded_to_float32(xp, as_array):
     norms = np.arange(1_000_000.0)
-    found = _percentile(of(norms), of(np.asarray(len(norms))), 10.0, xp)
+    found = _percentile(as_array(norms), as_array(np.asarray(len(norms))), 10.0, xp)
     assert found.item() == pytest.approx(np.percentile(norms, 10), rel=1e-12)

@@ -1,4 +1,4 @@
-"""What the base class does for every clipper, those of users included."""
+"""Tests of the base class of all clippers, including clippers that users define."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -22,7 +22,7 @@ class Unchanged(Clipper):
         return dict(gradients), state
 
 
-def test_a_class_that_sets_the_former_name_of_changes_direction_is_understood_and_warned():
+def test_a_class_that_sets_the_former_name_of_changes_direction_works_with_a_warning():
     with pytest.warns(DeprecationWarning, match=rf"^Bending\.{FORMER_NAME}") as caught:
 
         class Bending(Unchanged):
@@ -35,7 +35,7 @@ def test_a_class_that_sets_the_former_name_of_changes_direction_is_understood_an
     assert not Unchanged.changes_direction
 
 
-def test_a_dataclass_and_a_property_of_the_former_name_are_understood_too():
+def test_the_former_name_works_in_a_dataclass_and_as_a_property():
     with pytest.warns(DeprecationWarning, match=FORMER_NAME):
 
         @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def test_a_dataclass_and_a_property_of_the_former_name_are_understood_too():
 
     with pytest.warns(DeprecationWarning, match=FORMER_NAME):
 
-        class Asking(Unchanged):
+        class Delegating(Unchanged):
             def __init__(self, inner):
                 self.inner = inner
 
@@ -55,10 +55,10 @@ def test_a_dataclass_and_a_property_of_the_former_name_are_understood_too():
 
     assert Bending().changes_direction
     assert Scheduled(Bending()).changes_direction
-    assert [Asking(inner).changes_direction for inner in (Bending(), Norm(1.0))] == [True, False]
+    assert [Delegating(inner).changes_direction for inner in (Bending(), Norm(1.0))] == [True, False]
 
 
-def test_an_object_that_sets_the_former_name_is_understood():
+def test_an_instance_that_sets_the_former_name_works_with_a_warning():
     clipper, other = Unchanged(), Unchanged()
     with pytest.warns(DeprecationWarning, match=FORMER_NAME):
         clipper.bends_direction = True
@@ -81,19 +81,19 @@ def test_the_former_name_can_be_read_from_a_class():
 
 
 @dataclass(frozen=True)
-class Users(Unchanged):
+class UserDefined(Unchanged):
     value: Annotated[float | torch.Tensor | None, POSITIVE]
     steps: "Annotated[int, COUNT]" = 1
     names: "list[str] | None" = None
 
 
-def test_the_numbers_of_a_users_dataclass_are_checked():
+def test_the_numbers_of_a_user_defined_dataclass_are_checked():
     with pytest.raises(ClippingError, match=r"^value: got 0; must be above 0$"):
-        Users(0)
+        UserDefined(0)
     with pytest.raises(ClippingError, match=r"^steps: got 0; must be a whole number from 1 to 2147483647$"):
-        Users(1.0, steps=0)
-    assert Users(None).value is None
-    assert Users(torch.tensor(-1.0)).value == -1.0  # of which each replica has its own
+        UserDefined(1.0, steps=0)
+    assert UserDefined(None).value is None
+    assert UserDefined(torch.tensor(-1.0)).value == -1.0  # tensors, with one value per replica, are not checked
 
 
 @dataclass(frozen=True)
@@ -102,12 +102,12 @@ class Unresolved(Unchanged):
     names: "Sequence[str]" = ()
 
 
-def test_a_name_for_type_checkers_only_does_no_harm():
+def test_ranges_are_checked_even_if_another_type_cannot_be_resolved():
     assert Unresolved(1.0).names == ()
     with pytest.raises(ClippingError, match="must be above 0"):
         Unresolved(0.0)
 
 
-def test_the_device_is_the_parameters():
+def test_device_of_returns_the_device_of_the_parameters():
     assert device_of({}) is None
     assert device_of({"weight": torch.zeros(1, device="meta")}).type == "meta"

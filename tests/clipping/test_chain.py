@@ -5,7 +5,7 @@ from gradclip import Chain, Clipper, Identity, Norm, Value
 
 
 class Shrinking(Clipper):
-    """Divides by the number of calls so far: a method that remembers."""
+    """Divides gradients by the number of calls so far, which is its state."""
 
     def init(self, parameters):
         return {"calls": torch.zeros(())}
@@ -19,7 +19,7 @@ class Shrinking(Clipper):
 GRADIENTS = {"weight": torch.tensor([3.0, 4.0])}
 
 
-def test_each_works_on_what_the_one_before_left():
+def test_each_clipper_receives_the_output_of_the_previous_one():
     clipped, _, report = Chain(Norm(1.0), Value(0.7))(GRADIENTS, GRADIENTS, {})
     torch.testing.assert_close(clipped["weight"], torch.tensor([0.6, 0.7]))
     assert report.norm == 5.0
@@ -27,12 +27,12 @@ def test_each_works_on_what_the_one_before_left():
     assert report.clipped
 
 
-def test_order_matters():
+def test_the_order_of_clippers_matters():
     clipped, _, _ = Chain(Value(0.7), Norm(1.0))(GRADIENTS, GRADIENTS, {})
     torch.testing.assert_close(clipped["weight"], torch.tensor([0.7, 0.7]))
 
 
-def test_an_empty_chain_is_no_clipping():
+def test_an_empty_chain_does_not_clip():
     clipped, state, report = Chain()(GRADIENTS, GRADIENTS, {})
     assert torch.equal(clipped["weight"], GRADIENTS["weight"])
     assert state == {}
@@ -50,7 +50,7 @@ def test_each_clipper_keeps_its_own_state():
     assert state == {"0.calls": 2.0, "2.calls": 2.0}
 
 
-def test_chains_of_chains_keep_their_states_apart():
+def test_nested_chains_keep_their_states_apart():
     chain = Chain(Chain(Shrinking(), Shrinking()), Shrinking())
     state = chain.init(GRADIENTS)
     assert set(state) == {"0.0.calls", "0.1.calls", "1.calls"}
@@ -60,7 +60,7 @@ def test_chains_of_chains_keep_their_states_apart():
 
 
 def test_more_than_ten_clippers_keep_their_states_apart():
-    chain = Chain(*(Shrinking() for _ in range(11)))  # "1." must not take "10.calls"
+    chain = Chain(*(Shrinking() for _ in range(11)))  # the prefix "1." must not match "10.calls"
     state = chain.init(GRADIENTS)
     for _ in range(2):
         clipped, state, _ = chain(GRADIENTS, GRADIENTS, state)

@@ -1,4 +1,4 @@
-"""What every clipping method promises, or all but those named beside a promise. A new method needs no line here."""
+"""The contract of all clipping methods; a test names the exceptions, and new methods are tested without a change."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -22,7 +22,7 @@ from gradclip.norms.units import unit_norms
 
 CONFIGS = Path(__file__).parents[2] / "conf" / "clip"
 SHAPES = {"scalar": (), "bias": (3,), "weight": (3, 4), "cube": (2, 3, 2), "kernel": (2, 1, 3, 2), "empty": (0, 3)}
-SLACK = {torch.float32: 1e-6, torch.float64: 1e-6, torch.bfloat16: 2**-7}  # the last: half a unit of its precision
+SLACK = {torch.float32: 1e-6, torch.float64: 1e-6, torch.bfloat16: 2**-7}  # for bfloat16, its machine epsilon
 NAMES = [*METHODS, "groups"]
 SKIPPING = [name for name, clipper in METHODS.items() if clipper.may_skip]
 WARMING_UP = [name for name, clipper in METHODS.items() if "warmup" in {field.name for field in fields(clipper)}]
@@ -43,7 +43,7 @@ def only(*names):
 
 
 def make(name, **changed):
-    """A method as its YAML sets it up, with some settings changed."""
+    """Return a method with the settings of its YAML file, some of them changed."""
     chosen = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
     if name == "none":
         del chosen["value"]
@@ -78,11 +78,11 @@ def same_bits(first, second):
     return all(torch.equal(first[name], second[name]) for name in second)
 
 
-def largest_excess(name, clipped, parameters):
-    """By what factor a method's first step goes beyond its limit: at most 1."""
+def largest_ratio(name, clipped, parameters):
+    """Return the largest ratio of a clipped quantity to its limit after the first step; it must be at most 1."""
     norms = {key: exact_norm({key: gradient}) for key, gradient in clipped.items()}
     match name:
-        case "parameter_ema":  # which is still warming up
+        case "parameter_ema":  # its limit during warm-up is a global norm of 1
             return exact_norm(clipped)
         case "parameter_norm":
             return max(norms.values())
@@ -103,7 +103,7 @@ def test_every_method_has_a_config_and_every_config_a_method():
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_the_settings_read_from_the_source_are_the_clippers_fields(name):
+def test_the_settings_read_from_the_source_equal_the_fields_of_the_clipper(name):
     clipper, declared = METHODS[name], DECLARED[name]
     assert clipper.__name__ == method_table()[name]
     assert list(declared.fields) == [field.name for field in fields(clipper)]
@@ -146,7 +146,7 @@ def test_names_shapes_and_types_are_kept(name, dtype, scale):
 
 @all_but("normalize", "stabilize")
 @every_type
-def test_nothing_changes_below_the_thresholds_to_the_bit(name, dtype, scale):
+def test_gradients_below_the_thresholds_are_unchanged_bit_for_bit(name, dtype, scale):
     gradients = draw(1e-6 * min(scale, 1.0), dtype)
     clipped, report = clip(make(name), gradients, draw(1.0, dtype, seed=1))
     assert same_bits(clipped, gradients)
@@ -165,11 +165,11 @@ def test_nothing_changes_below_the_thresholds_to_the_bit(name, dtype, scale):
         (torch.bfloat16, 1e20),
     ],
 )
-def test_limits_hold_above_the_thresholds_and_are_reached(name, dtype, scale):
+def test_gradients_above_the_thresholds_are_clipped_to_the_limits(name, dtype, scale):
     parameters = draw(1.0, dtype, seed=1)
     clipped, report = clip(make(name), draw(scale, dtype), parameters)
-    assert largest_excess(name, clipped, parameters) == pytest.approx(1.0, rel=0.02)
-    assert largest_excess(name, clipped, parameters) <= 1 + 2 * SLACK[dtype]
+    assert largest_ratio(name, clipped, parameters) == pytest.approx(1.0, rel=0.02)
+    assert largest_ratio(name, clipped, parameters) <= 1 + 2 * SLACK[dtype]
     assert report.clipped
 
 
@@ -177,7 +177,7 @@ def test_limits_hold_above_the_thresholds_and_are_reached(name, dtype, scale):
 @pytest.mark.parametrize(
     ("dtype", "scale"), [(torch.float32, 0.01), (torch.float32, 1e20), (torch.float64, 1.0), (torch.bfloat16, 1e3)]
 )
-def test_report_holds_the_norms_before_and_after(name, dtype, scale):
+def test_the_report_contains_the_norms_before_and_after(name, dtype, scale):
     gradients = draw(scale, dtype)
     clipped, report = clip(make(name), gradients)
     assert report.norm.item() == pytest.approx(exact_norm(gradients), rel=1e-5)
@@ -186,7 +186,7 @@ def test_report_holds_the_norms_before_and_after(name, dtype, scale):
     assert bool(report.clipped) != same_bits(clipped, gradients)
 
 
-def test_report_sees_one_slightly_cut_element_among_many():
+def test_the_report_detects_one_slightly_clipped_element_among_many():
     for others in range(1, 100):
         gradients = {"weight": torch.full((others + 1,), 5.0)}
         gradients["weight"][0] *= 1.0000001
@@ -195,8 +195,8 @@ def test_report_sees_one_slightly_cut_element_among_many():
         assert report.clipped
 
 
-@all_but("groups")  # whose patterns must name something
-def test_no_gradients_at_all(name):
+@all_but("groups")  # its patterns must match a parameter
+def test_an_empty_set_of_gradients_is_accepted(name):
     clipped, report = clip(make(name), {})
     assert clipped == {}
     assert [bool(scalar) for scalar in report] == [False] * 4
@@ -212,7 +212,7 @@ def test_zero_gradients_stay_zero(name):
 
 @every_method
 @pytest.mark.parametrize("shape", [(), (0,), (1, 1, 1, 1)])
-def test_a_single_gradient_of_any_shape(name, shape):
+def test_a_single_gradient_of_any_shape_is_accepted(name, shape):
     clipped, _ = clip(make(name), {"weight": torch.full(shape, 1e6)})
     assert clipped["weight"].shape == shape
 
@@ -229,7 +229,7 @@ def test_nan_is_never_hidden(name):
 
 @all_but("none", *SKIPPING)
 @pytest.mark.parametrize("infinite", [torch.inf, -torch.inf])
-def test_infinity_is_reported_and_leaves_no_infinity_behind(name, infinite):
+def test_infinity_is_reported_and_removed(name, infinite):
     gradients = draw()
     gradients["bias"][1] = infinite
     clipped, report = clip(make(name), gradients)
@@ -238,7 +238,7 @@ def test_infinity_is_reported_and_leaves_no_infinity_behind(name, infinite):
 
 
 @only("zscore", "auto", "quantile")
-def test_infinity_leaves_nan_where_it_stood_and_zeros_elsewhere(name):
+def test_an_infinite_element_becomes_nan_and_the_others_become_zero(name):
     gradients = draw()
     gradients["bias"][1] = torch.inf
     clipped, _ = clip(make(name), gradients)
@@ -248,7 +248,7 @@ def test_infinity_leaves_nan_where_it_stood_and_zeros_elsewhere(name):
 
 @every_method
 @pytest.mark.parametrize("scale", [1e-3, 10.0, 1e20])
-def test_the_direction_is_kept_unless_the_method_says_that_it_changes(name, scale):
+def test_the_direction_is_kept_unless_the_method_declares_a_change(name, scale):
     clipper, gradients = make(name), draw(scale, torch.float64)
     clipped, _ = clip(clipper, gradients, draw(1.0, torch.float64, seed=1))
     cosine = torch.cosine_similarity(flat(gradients) / scale, flat(clipped) / flat(clipped).norm(), dim=0)
@@ -256,12 +256,12 @@ def test_the_direction_is_kept_unless_the_method_says_that_it_changes(name, scal
 
 
 def steps_of(count, leading=()):
-    """Gradients of several steps, with spikes among them."""
+    """Return the gradients of several steps, some of which are spikes."""
     return [draw(100.0 if step % 7 == 6 else 1.0 + 0.1 * step, seed=step, leading=leading) for step in range(count)]
 
 
 def follow(clipper, steps, parameters):
-    """What a clipper makes of one step after the other, and its state after each."""
+    """Return the clipped gradients and the state after each step."""
     state, trail = clipper.init(parameters), []
     for gradients in steps:
         clipped, state, _ = clipper(gradients, parameters, state)
@@ -270,7 +270,7 @@ def follow(clipper, steps, parameters):
 
 
 @only(*[name for name in METHODS if METHODS[name].changes_direction], "groups")
-def test_methods_that_say_that_they_change_the_direction_do(name):
+def test_methods_that_declare_a_change_of_direction_change_it(name):
     clipper, parameters, steps = make(name, **SHORT_WARMUP.get(name, {})), draw(seed=99), steps_of(14)
     pairs = zip(steps, follow(clipper, steps, parameters), strict=True)
     cosines = [torch.cosine_similarity(flat(before), flat(after), dim=0) for before, (after, _) in pairs]
@@ -290,7 +290,7 @@ def test_the_state_keeps_its_names_shapes_and_types(name):
 @every_method
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 @pytest.mark.parametrize("after", [2, 12], ids=["warming up", "warmed up"])
-def test_a_bad_gradient_leaves_no_trace_in_later_steps(name, bad, after):
+def test_a_non_finite_gradient_does_not_affect_later_steps(name, bad, after):
     clipper, parameters, steps = make(name, **SHORT_WARMUP.get(name, {})), draw(seed=99), steps_of(20)
     poisoned = draw(seed=100)
     poisoned["weight"][1, 2] = bad
@@ -298,7 +298,7 @@ def test_a_bad_gradient_leaves_no_trace_in_later_steps(name, bad, after):
     hurt = follow(clipper, [*steps[:after], poisoned, *steps[after:]], parameters)
     for (clipped, state), (clipped_later, state_later) in zip(healthy[after:], hurt[after + 1 :], strict=True):
         assert same_bits(clipped, clipped_later)
-        remembered = {key: value for key, value in state.items() if key != "skipped"}  # which counts them
+        remembered = {key: value for key, value in state.items() if key != "skipped"}  # the count of skipped updates
         torch.testing.assert_close(
             remembered, {key: state_later[key] for key in remembered}, rtol=0, atol=0, equal_nan=True
         )
@@ -306,7 +306,7 @@ def test_a_bad_gradient_leaves_no_trace_in_later_steps(name, bad, after):
 
 @every_method
 @pytest.mark.parametrize("special", [None, torch.nan, torch.inf, 0.0])
-def test_vmap_over_replicas_equals_a_loop_over_several_steps(name, special):
+def test_vmap_over_replicas_equals_a_loop_over_replicas(name, special):
     replicas, clipper = 3, make(name, **SHORT_WARMUP.get(name, {}))
     steps, parameters = steps_of(9, leading=(replicas,)), draw(seed=99, leading=(replicas,))
     for gradients in steps:
@@ -334,7 +334,7 @@ def test_vmap_over_replicas_equals_a_loop_over_several_steps(name, special):
     values=st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1, max_size=12),
     split=st.integers(0, 12),
 )
-def test_any_finite_gradients_end_with_no_sign_turned_and_none_grown(name, values, split):
+def test_no_element_of_finite_gradients_grows_or_changes_its_sign(name, values, split):
     gradients = {"weight": torch.tensor(values)[:split], "bias": torch.tensor(values)[split:]}
     clipped, report = clip(make(name), gradients)
     before, after = flat(gradients), flat(clipped)
@@ -346,7 +346,7 @@ def test_any_finite_gradients_end_with_no_sign_turned_and_none_grown(name, value
 @only("norm", "value", "norm_value", "parameter_norm", "normalize", "groups")
 @settings(max_examples=15)
 @given(st.lists(st.floats(-1e6, 1e6, width=32, allow_subnormal=False), min_size=1, max_size=8))
-def test_clipping_twice_is_clipping_once(name, values):
+def test_clipping_twice_equals_clipping_once(name, values):
     clipper = make(name)
     once, _ = clip(clipper, {"weight": torch.tensor(values)})
     twice, _ = clip(clipper, once)
@@ -354,7 +354,7 @@ def test_clipping_twice_is_clipping_once(name, values):
 
 
 @every_method
-def test_a_chain_of_one_is_that_method(name):
+def test_a_chain_of_one_method_equals_the_method(name):
     clipper, gradients = make(name), draw(10.0)
     expected, alone = clip(clipper, gradients)
     clipped, chained = clip(Chain(clipper), gradients)

@@ -12,22 +12,22 @@ GRADIENTS = {
 }
 
 
-def test_each_group_has_a_norm_and_a_threshold_of_its_own():
+def test_each_group_has_its_own_norm_and_threshold():
     clipper = Groups({"output.*": Norm(10.0)}, rest=Norm(1.3))
     clipped = clipper(GRADIENTS, GRADIENTS, clipper.init(GRADIENTS))[0]
     torch.testing.assert_close(clipped["output.weight"], torch.tensor([6.0, 8.0]))
-    torch.testing.assert_close(clipped["hidden.weight"], torch.tensor([0.3, 0.4]))  # of a joint norm of 13
+    torch.testing.assert_close(clipped["hidden.weight"], torch.tensor([0.3, 0.4]))  # the joint norm is 13
     torch.testing.assert_close(clipped["hidden.bias"], torch.tensor([1.2]))
     assert list(clipped) == list(GRADIENTS)
 
 
-def test_the_first_pattern_that_fits_takes_a_parameter_and_the_rest_is_left_alone():
+def test_the_first_matching_pattern_applies_and_other_parameters_are_unchanged():
     clipper = Groups({"*.bias": Value(1.0), "hidden.*": Value(2.0)})
     clipped = clipper(GRADIENTS, GRADIENTS, clipper.init(GRADIENTS))[0]
     assert [gradient.max().item() for gradient in clipped.values()] == [2.0, 1.0, 40.0]
 
 
-def test_any_method_may_be_inside_and_keeps_its_state():
+def test_a_group_may_use_any_method_and_keeps_its_state():
     clipper = Groups({"output.*": Skip(10.0)}, rest=Identity())
     state = clipper.init(GRADIENTS)
     assert set(state) == {"0.skipped", "0.in_a_row"}
@@ -38,19 +38,19 @@ def test_any_method_may_be_inside_and_keeps_its_state():
     assert state["0.skipped"] == 1
 
 
-def test_a_bad_gradient_does_not_touch_other_groups():
+def test_a_non_finite_gradient_does_not_affect_other_groups():
     gradients = GRADIENTS | {"output.weight": torch.tensor([torch.nan, 1.0])}
     clipper = Groups({"output.*": Norm(1.0)}, rest=Norm(1.3))
     clipped = clipper(gradients, gradients, clipper.init(gradients))[0]
     torch.testing.assert_close(clipped["hidden.bias"], torch.tensor([1.2]))
 
 
-def test_a_pattern_that_fits_nothing_is_refused():
+def test_a_pattern_that_matches_nothing_is_refused():
     with pytest.raises(ClippingError, match=r"got parameters='head.*'; must match one of the parameters hidden.weight"):
         Groups({"head.*": Norm(1.0)}).init(GRADIENTS)
 
 
-def test_of_thousands_of_names_a_few_are_shown_and_the_nearest():
+def test_an_error_shows_only_a_few_of_thousands_of_names_and_the_nearest():
     named = {f"layers.{number}.weight": torch.zeros(1) for number in range(2000)}
     with pytest.raises(ClippingError) as caught:
         Groups({"layer.7.weight": Norm(1.0)}).init(named)

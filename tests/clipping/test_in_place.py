@@ -1,4 +1,4 @@
-"""What every clipper does to gradients in place is what it returns of them: a new method needs no line here."""
+"""Clipping in place equals the pure transform for all clippers; new methods are tested without a change."""
 
 from functools import partial
 
@@ -24,14 +24,14 @@ every_clipper = pytest.mark.parametrize("name", CLIPPERS)
 
 
 class Halving(Clipper):
-    """A method that knows nothing of clipping in place."""
+    """A method that does not override clip_in_place."""
 
     def transform(self, gradients, parameters, state):
         return {name: gradient / 2 for name, gradient in gradients.items()}, state
 
 
 def steps(dtype, special=None, count=8):
-    """Gradients of some steps, the last but one of which are very large, and one of which holds a special number."""
+    """Return gradients of some steps; the last but one is a spike, and the middle one may contain a special number."""
     made = [draw(100.0 if step == count - 2 else 1.0 + step, dtype, seed=step) for step in range(count)]
     if special is not None:
         made[count // 2]["weight"][1] = special
@@ -52,47 +52,47 @@ def assert_paths_agree(clipper, all_steps, parameters, **tolerance):
 
 @every_clipper
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
-def test_in_place_is_what_is_returned(name, dtype):
+def test_clipping_in_place_equals_the_transform(name, dtype):
     assert_paths_agree(CLIPPERS[name](), steps(dtype), draw(1.0, dtype, seed=99))
 
 
 @every_clipper
 @pytest.mark.parametrize("special", SPECIAL)
-def test_in_place_is_what_is_returned_of_special_numbers(name, special):
+def test_clipping_in_place_equals_the_transform_for_special_numbers(name, special):
     number = SPECIAL[special]
     assert_paths_agree(CLIPPERS[name](), steps(torch.float32, number), draw(1.0, seed=99), rtol=1e-6, atol=0)
     if special in {"nan", "inf"}:
         assert_paths_agree(CLIPPERS[name](), steps(torch.float16, number), draw(1.0, torch.float16, seed=99))
 
 
-def test_a_first_gradient_that_is_not_finite():
+def test_clipping_in_place_equals_the_transform_if_the_first_gradient_is_nan():
     for name in ("auto", "zscore", "quantile", "parameter_ema"):
         assert_paths_agree(CLIPPERS[name](), [draw(torch.nan), *steps(torch.float32)], draw(1.0, seed=99))
 
 
 @every_clipper
-def test_the_memory_stays_the_same(name):
+def test_clipping_in_place_keeps_the_memory(name):
     clipper, parameters, gradients = CLIPPERS[name](), draw(1.0, seed=99), draw(1e3)
     before = {key: gradient.data_ptr() for key, gradient in gradients.items()}
     clipper.clip_in_place(gradients, parameters, clipper.init(parameters))
     assert {key: gradient.data_ptr() for key, gradient in gradients.items()} == before
 
 
-@pytest.mark.parametrize("name", [name for name in CLIPPERS if name != "groups"])  # whose patterns must name something
-def test_no_gradients_at_all(name):
+@pytest.mark.parametrize("name", [name for name in CLIPPERS if name != "groups"])  # its patterns must match a parameter
+def test_an_empty_set_of_gradients_is_accepted(name):
     clipper = CLIPPERS[name]()
     clipper.clip_in_place({}, {}, clipper.init({}))
 
 
 @pytest.mark.parametrize("clipper", [Norm(9.0), ParameterNorm(9.0), Auto()])
-def test_a_step_that_is_not_clipped_writes_nothing(clipper):
-    gradients = {"weight": torch.ones(1).expand(3)}  # which torch refuses to write to
+def test_a_step_without_clipping_writes_nothing(clipper):
+    gradients = {"weight": torch.ones(1).expand(3)}  # torch refuses to write to an expanded tensor
     clipper.clip_in_place(gradients, gradients, clipper.init(gradients))
     with pytest.raises(RuntimeError, match="single memory location"):
         Norm(0.1).clip_in_place(gradients, gradients, {})
 
 
-def test_a_method_without_a_way_of_its_own_is_copied_back():
+def test_a_method_without_its_own_clip_in_place_copies_its_result_back():
     gradients = {"weight": torch.tensor([2.0, 4.0])}
     weight = gradients["weight"]
     Halving().clip_in_place(gradients, gradients, {})

@@ -1,4 +1,4 @@
-"""The table of methods in the documentation: current, and true of what happens to non-finite gradients."""
+"""The table of methods in the documentation is current, and its column on non-finite gradients is correct."""
 
 import runpy
 
@@ -28,14 +28,14 @@ def test_every_option_has_a_row():
     assert all(row.count(" |") == 4 for row in rows)
 
 
-def test_a_clipper_that_does_not_say_its_rule_is_refused():
+def test_a_clipper_without_a_rule_in_its_docstring_is_refused():
     with pytest.raises(ValueError, match="its docstring has no paragraph that begins with Rule:"):
         SCRIPT["cells"](Clipper)
 
 
 @pytest.mark.parametrize("name", LIKE_NORM)
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_a_bad_element_ends_as_the_table_says(name, bad):
+def test_a_non_finite_element_has_the_effect_that_the_table_states(name, bad):
     clipper, gradients = make(name, **SHORT_WARMUP.get(name, {})), draw()
     state = clipper.init(gradients)
     for _ in range(6):
@@ -58,7 +58,7 @@ def test_a_bad_element_ends_as_the_table_says(name, bad):
         ("skip", "skipped, at most `clip.patience` in a row", [0.0] * 4),
     ],
 )
-def test_the_others_end_as_the_table_says(name, cell, expected):
+def test_other_methods_treat_non_finite_elements_as_the_table_states(name, cell, expected):
     bad = {"weight": torch.tensor([torch.nan, torch.inf, -torch.inf, 1.0])}
     clipped, _, _ = make(name)(bad, bad, make(name).init(bad))
     assert CELLS[name] == cell

@@ -3,7 +3,7 @@ import torch
 from gradclip import Identity
 
 
-def test_gradients_pass_with_their_norm_reported():
+def test_gradients_are_unchanged_and_their_norm_is_reported():
     gradients = {"weight": torch.tensor([[3e6]]), "bias": torch.tensor(-4e6)}
     clipped, state, report = Identity()(gradients, gradients, {})
     assert clipped == gradients
@@ -11,7 +11,7 @@ def test_gradients_pass_with_their_norm_reported():
     assert (report.norm, report.norm_clipped, bool(report.clipped)) == (5e6, 5e6, False)
 
 
-def test_the_returned_mapping_is_a_new_one():
+def test_the_returned_mapping_is_a_copy():
     gradients = {"weight": torch.ones(2)}
     clipped, _, _ = Identity()(gradients, gradients, {})
     clipped.clear()

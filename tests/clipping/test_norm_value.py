@@ -7,13 +7,13 @@ from gradclip import Chain, Norm, NormValue, Value
 @pytest.mark.parametrize(
     ("norm", "value", "expected"),
     [
-        (1.0, 0.7, [0.6, 0.7]),  # both limits bind: 0.6 and 0.8 after the norm
-        (1.0, 5.0, [0.6, 0.8]),  # the norm alone
-        (9.0, 3.5, [3.0, 3.5]),  # the elements alone
-        (9.0, 9.0, [3.0, 4.0]),  # neither
+        (1.0, 0.7, [0.6, 0.7]),  # both limits apply; [0.6, 0.8] after the first
+        (1.0, 5.0, [0.6, 0.8]),  # only the limit of the norm applies
+        (9.0, 3.5, [3.0, 3.5]),  # only the limit of the elements applies
+        (9.0, 9.0, [3.0, 4.0]),  # no limit applies
     ],
 )
-def test_first_the_norm_then_the_elements(norm, value, expected):
+def test_the_norm_is_clipped_first_and_then_the_elements(norm, value, expected):
     gradients = {"weight": torch.tensor([3.0, 4.0])}
     clipped, state, report = NormValue(norm=norm, value=value)(gradients, gradients, {})
     torch.testing.assert_close(clipped["weight"], torch.tensor(expected))
@@ -23,7 +23,7 @@ def test_first_the_norm_then_the_elements(norm, value, expected):
     assert bool(report.clipped) == (expected != [3.0, 4.0])
 
 
-def test_equals_both_of_torch_in_a_row():
+def test_equals_both_functions_of_torch_in_sequence():
     parameter = torch.nn.Parameter(torch.zeros(20, 25))
     parameter.grad = torch.randn(20, 25, generator=torch.Generator().manual_seed(0))
     gradients = {"weight": parameter.grad.clone()}
@@ -32,7 +32,7 @@ def test_equals_both_of_torch_in_a_row():
     torch.testing.assert_close(NormValue(5.0, 0.3)(gradients, gradients, {})[0]["weight"], parameter.grad)
 
 
-def test_the_other_order_is_another_method():
+def test_the_reverse_order_gives_another_result():
     gradients = {"weight": torch.tensor([3.0, 4.0])}
     other = Chain(Value(0.7), Norm(1.0))(gradients, gradients, {})[0]["weight"]
     assert not torch.allclose(other, NormValue(1.0, 0.7)(gradients, gradients, {})[0]["weight"])

@@ -1,6 +1,6 @@
-"""The table of settings elsewhere in docs/methods.md: each row against that library, or the formula in its source.
+"""Each row of the table "Your setting elsewhere" in docs/methods.md clips as the other library does.
 
-Keras and optax are the libraries themselves; TensorFlow, timm, DeepSpeed and old Keras, which are heavy, are formulas.
+Keras and optax are called. TensorFlow, timm, DeepSpeed and old Keras are large, so formulas from their source stand in.
 """
 
 import re
@@ -53,7 +53,7 @@ def keras_before_2_4(gradients):
 
 
 def by_keras(**clipping):
-    """What an optimizer of Keras subtracts from weights of zero at a learning rate of 1."""
+    """Return a function that clips as a Keras optimizer does, by one update of zero weights at a learning rate of 1."""
 
     def clip(gradients):
         with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as home:
@@ -69,7 +69,7 @@ def by_keras(**clipping):
 
 
 def by_optax(make):
-    """What a transform of optax, made from the package, makes of gradients laid out as JAX has them, inputs first."""
+    """Return a function that clips by a transform of optax, with gradients in the layout of JAX: inputs first."""
 
     def clip(gradients):
         import jax
@@ -97,7 +97,7 @@ def tensorflow(gradients):
 
 
 def unit_wise(gradient, weight, dimensions):
-    """The rule of timm, with the dimensions over which it takes a unit's norm."""
+    """Clip by the rule of timm, with a unit's norm over the given dimensions."""
     largest = 0.01 * weight.norm(dim=dimensions, keepdim=True).clamp(min=1e-3)
     norm = gradient.norm(dim=dimensions, keepdim=True)
     return torch.where(norm < largest, gradient, gradient * (largest / norm.clamp(min=1e-6)))
@@ -108,7 +108,7 @@ def timm_adaptive(gradients):
     return {"weight": weight, "bias": unit_wise(gradients["bias"], WEIGHTS["bias"], 0)}
 
 
-def without_large(optax):
+def skip_large(optax):
     skips = partial(optax.skip_large_updates, max_squared_norm=25.0)
     return optax.MultiSteps(optax.identity(), every_k_schedule=1, should_skip_update_fn=skips)
 
@@ -135,7 +135,7 @@ THEIRS = [
     by_optax(lambda optax: optax.clip(5.0)),
     by_optax(lambda optax: optax.adaptive_grad_clip(0.01)),
     by_optax(lambda optax: optax.apply_if_finite(optax.identity(), 10)),
-    by_optax(without_large),
+    by_optax(skip_large),
     torch_norm,  # timm
     torch_value,
     timm_adaptive,
@@ -145,7 +145,7 @@ THEIRS = [
 
 @pytest.mark.parametrize(("row", "theirs"), zip(ROWS, THEIRS, strict=True), ids=[row[0] for row in ROWS])
 @pytest.mark.parametrize("gradients", [GRADIENTS, SMALL], ids=["large", "small"])
-def test_our_setting_does_what_theirs_does(row, theirs, gradients):
+def test_our_setting_equals_the_setting_of_the_other_library(row, theirs, gradients):
     register_resolvers()
     with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
         settings = validate(compose("train", row[1].split())).clip.model_dump()
@@ -154,10 +154,10 @@ def test_our_setting_does_what_theirs_does(row, theirs, gradients):
     torch.testing.assert_close(ours, theirs(gradients), rtol=1e-5, atol=1e-7)
 
 
-def test_in_three_dimensions_a_unit_of_optax_is_along_the_first_one_alone():
+def test_for_three_dimensions_optax_takes_the_norm_over_the_first_one_only():
     weight, gradient = (torch.randn(4, 3, 2, generator=generator) for _ in range(2))
 
-    def transposed(tensor):  # as a convolution of one dimension is laid out in JAX: width, inputs, outputs
+    def transposed(tensor):  # the layout of a one-dimensional convolution in JAX: width, inputs, outputs
         import jax
 
         return {"weight": jax.numpy.asarray(tensor.permute(2, 1, 0).numpy())}
@@ -174,7 +174,7 @@ def test_in_three_dimensions_a_unit_of_optax_is_along_the_first_one_alone():
     )
 
 
-def test_what_timms_script_leaves_out_can_be_left_out_here():
+def test_parameters_that_timm_excludes_can_be_excluded():
     weights = {"body.weight": WEIGHTS["weight"], "head.weight": WEIGHTS["weight"], "head.bias": WEIGHTS["bias"]}
     gradients = {name: 6 * torch.ones_like(weight) for name, weight in weights.items()}
     theirs = [*weights][:-2]  # model_parameters(model, exclude_head=True)
@@ -182,7 +182,7 @@ def test_what_timms_script_leaves_out_can_be_left_out_here():
     assert [name for name in weights if not torch.equal(ours[name], gradients[name])] == theirs
 
 
-def test_updates_that_are_not_finite_pass_after_as_many_in_a_row_as_in_optax():
+def test_non_finite_updates_pass_after_as_many_in_a_row_as_in_optax():
     import jax
     import optax
 

@@ -10,7 +10,7 @@ NORMS[[3, 60, 120, 121]] *= 40.0
 
 
 def published(norms, relative=1.05, beta=0.98, warmup=100, absolute=1.0):
-    """Algorithm 1 of the paper in plain numbers, for the norms of each tensor."""
+    """Yield the norm of each tensor after clipping by algorithm 1 of the paper."""
     average = np.full(norms.shape[1], np.inf)
     for step, norm in enumerate(norms):
         if step < warmup:
@@ -22,7 +22,7 @@ def published(norms, relative=1.05, beta=0.98, warmup=100, absolute=1.0):
         yield kept
 
 
-def after(clipper, norms):
+def clipped_norms(clipper, norms):
     parameters = {"first": torch.zeros(2), "second": torch.zeros(1)}
     state, kept = clipper.init(parameters), []
     for first, second in norms:
@@ -35,31 +35,31 @@ def after(clipper, norms):
 def test_equals_the_published_rule():
     expected = np.array(list(published(NORMS)))
     assert (expected < NORMS).any(axis=1).sum() > 100
-    np.testing.assert_allclose(after(ParameterEMA(), NORMS), expected)
+    np.testing.assert_allclose(clipped_norms(ParameterEMA(), NORMS), expected)
 
 
-def test_equals_it_with_other_settings():
+def test_equals_the_published_rule_with_other_settings():
     expected = np.array(list(published(NORMS, relative=2.0, beta=0.9, warmup=10, absolute=5.0)))
-    np.testing.assert_allclose(after(ParameterEMA(2.0, 0.9, 10, 5.0), NORMS), expected)
+    np.testing.assert_allclose(clipped_norms(ParameterEMA(2.0, 0.9, 10, 5.0), NORMS), expected)
 
 
 def test_a_gradient_of_zero_does_not_freeze_a_tensor():
     norms = np.ones((20, 2))
     norms[2, 0] = 0.0
-    norms[:10, 1] = 0.0  # the second has none at all until it is warmed up
-    kept = after(ParameterEMA(warmup=5, warmup_norm=10.0), norms)
+    norms[:10, 1] = 0.0  # the second tensor has zero gradients throughout the warm-up
+    kept = clipped_norms(ParameterEMA(warmup=5, warmup_norm=10.0), norms)
     np.testing.assert_allclose(kept[3:, 0], 1.0)
     np.testing.assert_allclose(kept[10:, 1], 1.0)
 
 
-def test_its_thresholds_are_those_of_each_tensor():
+def test_each_tensor_has_its_own_threshold():
     norms = np.tile([1.0, 100.0], (30, 1))
     norms[20] = [10.0, 1000.0]
-    kept = after(ParameterEMA(value=2.0, warmup=5, warmup_norm=1e3), norms)
+    kept = clipped_norms(ParameterEMA(value=2.0, warmup=5, warmup_norm=1e3), norms)
     assert kept[20] == pytest.approx([2.0, 200.0])
 
 
 @pytest.mark.parametrize(("steps_before", "second"), [(0, np.nan), (5, 1.0)], ids=["warming up", "warmed up"])
-def test_a_bad_gradient_affects_all_tensors_while_they_share_a_norm_and_then_its_own(steps_before, second):
-    kept = after(ParameterEMA(warmup=5, warmup_norm=10.0), [[1.0, 1.0]] * steps_before + [[np.nan, 1.0]])
+def test_a_nan_affects_all_tensors_during_warm_up_and_only_its_own_tensor_later(steps_before, second):
+    kept = clipped_norms(ParameterEMA(warmup=5, warmup_norm=10.0), [[1.0, 1.0]] * steps_before + [[np.nan, 1.0]])
     np.testing.assert_array_equal(kept[-1], [np.nan, second])

@@ -4,7 +4,7 @@ import torch
 from gradclip import Norm, ParameterNorm
 
 
-def test_each_tensor_by_itself():
+def test_each_tensor_is_clipped_by_its_own_norm():
     gradients = {"weight": torch.tensor([[3.0, 4.0]]), "bias": torch.tensor([0.5]), "scalar": torch.tensor(-2.0)}
     clipped = ParameterNorm(1.0)(gradients, gradients, {})[0]
     torch.testing.assert_close(
@@ -24,13 +24,13 @@ def test_equals_torch_called_for_each_tensor(threshold):
     torch.testing.assert_close(ParameterNorm(threshold)(ours, ours, {})[0], theirs)
 
 
-def test_is_not_the_global_norm():
+def test_differs_from_clipping_by_the_global_norm():
     gradients = {"first": torch.tensor([3.0]), "second": torch.tensor([4.0])}
     assert ParameterNorm(1.0)(gradients, gradients, {})[0] == {"first": 1.0, "second": 1.0}
     assert Norm(1.0)(gradients, gradients, {})[0]["first"].item() == pytest.approx(0.6)
 
 
-def test_a_nan_affects_its_own_tensor_only():
+def test_a_nan_affects_only_its_own_tensor():
     gradients = {"first": torch.tensor([3.0, torch.nan]), "second": torch.tensor([4.0])}
     clipped = ParameterNorm(1.0)(gradients, gradients, {})[0]
     assert clipped["first"].isnan().all()

@@ -15,21 +15,21 @@ def thresholds(clipper, steps):
     return seen
 
 
-def test_linear_changes_by_equal_steps_and_stays_at_the_end():
+def test_a_linear_schedule_changes_by_equal_steps_and_then_stays_constant():
     expected = [20.0, 16.0, 12.0, 8.0, 4.0, 4.0, 4.0]
     assert thresholds(Scheduled(Value(2.0), 10.0, 2.0, steps=4), 7) == pytest.approx(expected)
 
 
-def test_exponential_changes_by_equal_ratios():
+def test_an_exponential_schedule_changes_by_equal_ratios():
     expected = [2.0, 4.0, 8.0, 16.0, 16.0]
     assert thresholds(Scheduled(Norm(2.0), 1.0, 8.0, 3, "exponential"), 5) == pytest.approx(expected)
 
 
-def test_a_constant_schedule_is_the_clipper():
+def test_a_constant_schedule_equals_the_clipper():
     assert thresholds(Scheduled(Norm(2.0)), 3) == thresholds(Norm(2.0), 3) == pytest.approx([2.0] * 3)
 
 
-def test_the_clippers_own_memory_goes_on():
+def test_the_scheduled_clipper_keeps_its_own_state():
     clipper = Scheduled(Skip(1.0, patience=2), 1.0, 10.0, steps=10)
     assert set(clipper.init(GRADIENTS)) == {"step", "skipped", "in_a_row"}
     assert thresholds(clipper, 4) == [0.0, 0.0, 1e6, 1e6]
@@ -37,11 +37,11 @@ def test_the_clippers_own_memory_goes_on():
     assert Scheduled(Value(1.0)).changes_direction
 
 
-def test_percentiles_can_change_too():
+def test_a_percentile_can_be_scheduled():
     assert thresholds(Scheduled(Auto(10.0), 1.0, 5.0, steps=2), 3) == [1e6] * 3
 
 
-def test_settings_build_it_inside_groups_too():
+def test_settings_build_a_schedule_also_inside_groups():
     schedule = {"start": 2.0, "end": 1.0, "steps": 1, "shape": "linear"}
     assert make_clipper("norm", schedule, value=1.0) == Scheduled(Norm(1.0), **schedule)
     groups = [{"parameters": "only", "value": 10.0}]

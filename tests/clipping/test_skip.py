@@ -6,7 +6,7 @@ from gradclip.clipping.rescaling import clear_where
 
 
 def follow(clipper, norms):
-    """Which updates pass, and the state at the end."""
+    """Return which updates pass, and the final state."""
     state, passed = clipper.init({}), []
     for norm in norms:
         gradients = {"only": torch.tensor([norm, 0.0])}
@@ -17,25 +17,25 @@ def follow(clipper, norms):
     return passed, {key: int(value) for key, value in state.items()}
 
 
-def test_skips_what_is_not_finite_and_counts():
+def test_non_finite_updates_are_skipped_and_counted():
     passed, state = follow(Skip(), [1.0, torch.nan, 1e30, torch.inf, torch.inf, 2.0])
     assert passed == [True, False, True, False, False, True]
     assert state == {"skipped": 3, "in_a_row": 0}
 
 
-def test_skips_what_is_above_the_limit_but_not_what_is_on_it():
+def test_only_norms_above_the_limit_are_skipped():
     assert follow(Skip(5.0), [4.0, 5.0, 5.1, -6.0])[0] == [True, True, False, False]
 
 
 @pytest.mark.parametrize("patience", [1, 3])
-def test_gives_up_after_so_many_in_a_row_until_a_harmless_one_comes(patience):
+def test_patience_limits_the_skips_in_a_row_until_the_next_harmless_update(patience):
     passed, state = follow(Skip(patience=patience), [torch.nan] * 5 + [1.0] + [torch.nan])
     assert passed == [False] * patience + [True] * (5 - patience) + [True, False]
     assert state == {"skipped": patience + 1, "in_a_row": 1}
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64])
-def test_gradients_are_cleared_whatever_they_are_or_left_to_the_bit(dtype):
+def test_clear_where_zeroes_all_values_or_changes_no_bit(dtype):
     values = torch.tensor([[torch.nan, torch.inf, -1.5], [-0.0, 1e-7, 3.0]]).to(dtype)
     gradients = {"rows": values.clone(), "columns": values.mT.clone().mT, "scalar": values[0, 0].clone()}
     clear_where(torch.tensor(False), gradients)

@@ -14,7 +14,7 @@ def matrix(rows, columns, scale=1.0):
 
 
 def published(gradient, threshold):
-    """The definition, with NumPy's decomposition, in float64."""
+    """Clip singular values by their definition, with NumPy's decomposition in float64."""
     left, values, right = np.linalg.svd(gradient.double().numpy(), full_matrices=False)
     return left @ np.diag(np.minimum(values, threshold)) @ right
 
@@ -37,7 +37,7 @@ def test_singular_values_of_an_exploded_gradient_are_at_most_the_threshold(how, 
     np.testing.assert_allclose(values, 0.01, rtol=5e-3)
 
 
-def test_the_iteration_is_exact_for_wide_spectra_down_to_a_ten_thousandth():
+def test_the_iteration_is_accurate_to_a_ten_thousandth_for_wide_spectra():
     left, right = (torch.linalg.qr(matrix(6, 6).T + shift * torch.eye(6)).Q for shift in (0, 1))
     gradient = left @ torch.diag(torch.tensor([50.0, 3.0, 1.1, 0.9, 0.01, 0.0])) @ right.T
     clipped, _ = clip(Spectral(1.0, exact=0), {"weight": gradient})
@@ -45,7 +45,7 @@ def test_the_iteration_is_exact_for_wide_spectra_down_to_a_ten_thousandth():
 
 
 @both
-def test_what_is_within_the_threshold_is_unchanged_to_the_bit(how):
+def test_gradients_within_the_threshold_are_unchanged_bit_for_bit(how):
     gradients = {"weight": matrix(20, 30, 0.01), "bias": matrix(1, 5, 0.01)[0]}
     clipped, report = clip(Spectral(1.0, **how), gradients)
     assert all(torch.equal(clipped[name], gradients[name]) for name in gradients)
@@ -53,7 +53,7 @@ def test_what_is_within_the_threshold_is_unchanged_to_the_bit(how):
 
 
 @both
-def test_a_filter_is_a_row_and_a_vector_has_its_norm(how):
+def test_a_filter_counts_as_a_row_and_a_vector_is_clipped_by_its_norm(how):
     kernel = matrix(4, 18)
     gradients = {"kernel": kernel.reshape(4, 2, 3, 3), "bias": torch.tensor([30.0, 40.0]), "one": torch.tensor(-9.0)}
     clipped, _ = clip(Spectral(1.0, **how), gradients)
@@ -65,7 +65,7 @@ def test_a_filter_is_a_row_and_a_vector_has_its_norm(how):
 
 @both
 @pytest.mark.parametrize(("bad", "rest"), [(torch.nan, torch.nan), (torch.inf, 0.0)])
-def test_a_bad_gradient_spoils_its_own_tensor_only(how, bad, rest):
+def test_a_non_finite_gradient_affects_only_its_own_tensor(how, bad, rest):
     gradients = {"bad": torch.ones(3, 3), "good": torch.eye(3)}
     gradients["bad"][1, 1] = bad
     clipped, _ = clip(Spectral(1.0, **how), gradients)

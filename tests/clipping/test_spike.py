@@ -11,7 +11,7 @@ STEPS[20] *= 1e3
 
 
 def published(steps, multiple=1.0, theta=0.999):
-    """AdaClip of the paper for one tensor, in plain numbers; the paper's multiple is 1."""
+    """Yield one tensor's gradients after clipping by AdaClip; the paper uses a multiple of 1."""
     remembered = 0.0
     for number, gradient in enumerate(steps, start=1):
         largest = np.abs(gradient).max()
@@ -20,7 +20,7 @@ def published(steps, multiple=1.0, theta=0.999):
         yield np.where(np.abs(gradient) > limit, gradient / largest * limit, gradient)
 
 
-def after(clipper, steps):
+def clipped_gradients(clipper, steps):
     state, kept = clipper.init({"only": torch.zeros(8)}), []
     for step in steps:
         gradients = {"only": torch.tensor(step)}
@@ -33,15 +33,15 @@ def after(clipper, steps):
 def test_equals_the_published_rule(settings):
     expected = list(published(STEPS, *settings))
     assert 2 <= np.count_nonzero(np.not_equal(expected, STEPS).any(axis=1)) <= 60
-    np.testing.assert_allclose(after(Spike(*settings), STEPS), expected, rtol=1e-9)
+    np.testing.assert_allclose(clipped_gradients(Spike(*settings), STEPS), expected, rtol=1e-9)
 
 
-def test_the_first_step_and_steady_maxima_are_unchanged_to_the_bit():
+def test_gradients_with_a_constant_maximum_are_unchanged_bit_for_bit():
     steps = STEPS / np.abs(STEPS).max(axis=1, keepdims=True)
-    np.testing.assert_array_equal(after(Spike(), steps), steps)
+    np.testing.assert_array_equal(clipped_gradients(Spike(), steps), steps)
 
 
-def test_each_tensor_has_a_maximum_of_its_own():
+def test_each_tensor_has_its_own_maximum():
     clipper = Spike(theta=0.5)
     state = clipper.init({"first": torch.zeros(1), "second": torch.zeros(1)})
     for size in (1.0, 4.0):
@@ -50,7 +50,7 @@ def test_each_tensor_has_a_maximum_of_its_own():
     torch.testing.assert_close(clipped, {"first": torch.tensor([3.0]), "second": torch.tensor([100.0])})
 
 
-def test_a_tensor_that_comes_later_starts_from_its_own_first_gradient():
+def test_a_tensor_that_appears_later_starts_from_its_own_first_gradient():
     clipper = Spike()
     state = clipper.init({"early": torch.zeros(1), "late": torch.zeros(1)})
     early, both = {"early": torch.ones(1)}, {"early": torch.ones(1), "late": torch.full((1,), 7.0)}
@@ -59,7 +59,7 @@ def test_a_tensor_that_comes_later_starts_from_its_own_first_gradient():
     assert clipped["late"].item() == 7.0
 
 
-def test_a_bad_gradient_spoils_its_own_tensor_only():
+def test_a_non_finite_gradient_affects_only_its_own_tensor():
     clipper = Spike()
     gradients = {"bad": torch.tensor([torch.inf, 1.0]), "good": torch.tensor([2.0])}
     clipped, state, _ = clipper(gradients, gradients, clipper.init(gradients))

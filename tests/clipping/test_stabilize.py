@@ -10,7 +10,7 @@ NORMS[[10, 40, 41]] *= [30, 1e3, 1e-3]
 
 
 def published(norms, size=1.0, gamma1=0.7, gamma2=0.9, eps=1e-8):
-    """AdaGN of the paper for one tensor, in plain numbers; the paper's size is 1."""
+    """Yield one tensor's norms after AdaGN; the paper uses a size of 1."""
     mean = square = 0.0
     for number, norm in enumerate(norms, start=1):
         mean = gamma1 * mean + (1 - gamma1) * norm
@@ -19,7 +19,7 @@ def published(norms, size=1.0, gamma1=0.7, gamma2=0.9, eps=1e-8):
         yield size * mean / (1 - gamma1**number) / (np.sqrt(corrected) + eps)
 
 
-def after(clipper, norms):
+def clipped_norms(clipper, norms):
     state, kept = clipper.init({"only": torch.zeros(2)}), []
     for norm in norms:
         gradients = {"only": torch.tensor([0.6, 0.8], dtype=torch.float64) * norm}
@@ -30,15 +30,16 @@ def after(clipper, norms):
 
 @pytest.mark.parametrize("settings", [(1.0, 0.7, 0.9, 1e-8), (0.1, 0.5, 0.99, 1e-3), (5.0, 0.0, 0.0, 1e-8)])
 def test_equals_the_published_rule(settings):
-    assert after(Stabilize(*settings), NORMS) == pytest.approx(list(published(NORMS, *settings)), rel=1e-9)
+    assert clipped_norms(Stabilize(*settings), NORMS) == pytest.approx(list(published(NORMS, *settings)), rel=1e-9)
 
 
 @pytest.mark.parametrize("size", [1e-5, 1.0, 1e200])
-def test_steady_norms_become_the_threshold_whatever_they_are(size):
-    assert after(Stabilize(2.0), [size] * 30) == pytest.approx([2.0] * 30, rel=2e-3)  # eps is a thousandth of 1e-5
+def test_constant_norms_of_any_size_become_the_threshold(size):
+    kept = clipped_norms(Stabilize(2.0), [size] * 30)
+    assert kept == pytest.approx([2.0] * 30, rel=2e-3)  # eps is a thousandth of 1e-5
 
 
-def test_each_tensor_has_averages_of_its_own():
+def test_each_tensor_has_its_own_averages():
     clipper = Stabilize()
     gradients = {"small": torch.tensor([1e-3]), "large": torch.tensor([-1e3])}
     clipped, _, _ = clipper(gradients, gradients, clipper.init(gradients))
@@ -46,10 +47,10 @@ def test_each_tensor_has_averages_of_its_own():
 
 
 def test_a_vanishing_gradient_after_a_large_one_stays_finite():
-    assert np.isfinite(after(Stabilize(), [1.0, 1e-300, 0.0, 1.0])).all()
+    assert np.isfinite(clipped_norms(Stabilize(), [1.0, 1e-300, 0.0, 1.0])).all()
 
 
-def test_a_bad_gradient_spoils_its_own_tensor_only():
+def test_a_non_finite_gradient_affects_only_its_own_tensor():
     clipper = Stabilize()
     gradients = {"bad": torch.tensor([torch.inf, 1.0]), "good": torch.tensor([2.0])}
     clipped, state, _ = clipper(gradients, gradients, clipper.init(gradients))

@@ -11,7 +11,7 @@ def clip(value, gradient):
     return clipped["weight"], report
 
 
-def test_elements_beyond_the_threshold_are_cut_and_the_others_kept():
+def test_elements_beyond_the_threshold_are_clipped_and_the_others_kept():
     clipped, report = clip(5.0, [-7.0, 0.5, 5.0, 6.0])
     assert clipped.tolist() == [-5.0, 0.5, 5.0, 5.0]
     assert report.norm.item() == pytest.approx((49 + 0.25 + 25 + 36) ** 0.5)
@@ -28,7 +28,7 @@ def test_the_threshold_limits_elements_not_the_norm():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("threshold", [0.1, 1.0, 1e6])
-def test_equals_torch_to_the_bit(dtype, threshold):
+def test_equals_torch_bit_for_bit(dtype, threshold):
     parameter = torch.nn.Parameter(torch.zeros(20, 25, dtype=dtype))
     parameter.grad = torch.randn(20, 25, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(dtype)
     clipped, _ = clip(threshold, parameter.grad.clone())

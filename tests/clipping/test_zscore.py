@@ -10,7 +10,7 @@ NORMS[[40, 90, 91, 150]] *= [8, 30, 1e6, 1e25]
 
 
 def published(norms, limit=2.5, alpha=0.97, warmup=25, eps=1e-6):
-    """The authors' rule in plain numbers, without their fixed limit."""
+    """Yield the norms after clipping by the authors' rule, without their fixed limit."""
     mean = variance = None
     for step, norm in enumerate(norms):
         if step < warmup:
@@ -26,7 +26,7 @@ def published(norms, limit=2.5, alpha=0.97, warmup=25, eps=1e-6):
         variance = alpha * variance + (1 - alpha) * (kept - mean) ** 2
 
 
-def after(clipper, norms):
+def clipped_norms(clipper, norms):
     state, kept = clipper.init({}), []
     for norm in norms:
         gradients = {"only": torch.tensor([norm * 0.6, norm * 0.8], dtype=torch.float64)}
@@ -38,29 +38,30 @@ def after(clipper, norms):
 def test_equals_the_published_rule():
     expected = list(published(NORMS))
     assert sum(kept < norm for kept, norm in zip(expected, NORMS, strict=True)) >= 4
-    assert after(ZScore(), NORMS) == pytest.approx(expected)
+    assert clipped_norms(ZScore(), NORMS) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("limit", "alpha", "warmup"), [(1.0, 0.9, 5), (4.0, 0.99, 50)])
-def test_equals_it_with_other_settings(limit, alpha, warmup):
-    assert after(ZScore(limit, alpha, warmup), NORMS) == pytest.approx(list(published(NORMS, limit, alpha, warmup)))
+def test_equals_the_published_rule_with_other_settings(limit, alpha, warmup):
+    expected = list(published(NORMS, limit, alpha, warmup))
+    assert clipped_norms(ZScore(limit, alpha, warmup), NORMS) == pytest.approx(expected)
 
 
-def test_no_fixed_limit_stands_beside_the_rule():
-    assert after(ZScore(), 1e6 * NORMS[:30]) == pytest.approx(1e6 * NORMS[:30])
+def test_norms_have_no_fixed_limit():
+    assert clipped_norms(ZScore(), 1e6 * NORMS[:30]) == pytest.approx(1e6 * NORMS[:30])
 
 
-def test_the_warm_up_can_be_held_at_a_norm():
-    kept = after(ZScore(warmup=3, warmup_norm=2.0), [1.0, 5.0, 3.0])
+def test_norms_can_be_limited_during_warm_up():
+    kept = clipped_norms(ZScore(warmup=3, warmup_norm=2.0), [1.0, 5.0, 3.0])
     assert kept == pytest.approx([1.0, 2.0, 2.0])
 
 
-def test_the_averages_start_from_the_norms_before_they_are_held():
-    kept = after(ZScore(warmup_norm=0.5), NORMS)
+def test_the_averages_start_from_the_norms_before_the_limit_of_the_warm_up():
+    kept = clipped_norms(ZScore(warmup_norm=0.5), NORMS)
     assert kept[:25] == pytest.approx([0.5] * 25)
     assert kept[25:] == pytest.approx(list(published(NORMS))[25:])
 
 
-def test_a_bad_norm_does_not_end_the_clipping():
-    kept = after(ZScore(), [*NORMS[:30], np.nan, np.inf, *NORMS[30:]])
+def test_a_non_finite_norm_does_not_affect_later_steps():
+    kept = clipped_norms(ZScore(), [*NORMS[:30], np.nan, np.inf, *NORMS[30:]])
     assert kept[:30] + kept[32:] == pytest.approx(list(published(NORMS)))

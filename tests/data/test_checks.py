@@ -105,23 +105,23 @@ def test_a_good_table_passes():
         ),
     ],
 )
-def test_refusal_names_setting_value_row_and_column(arguments, message):
+def test_an_error_names_setting_value_row_and_column(arguments, message):
     with pytest.raises(DataError) as caught:
         check(**arguments)
     assert str(caught.value) == message
 
 
-def test_all_problems_are_told_at_once_with_the_settings_that_take_them():
+def test_all_problems_are_reported_together_with_the_settings_that_accept_them():
     frame = {"a": [1.0, None] * 30, "name": [f"n{row}" for row in range(60)], "kind": list("abcd" * 15)}
     frame |= {"when": pd.date_range("2020", periods=60), "code": [f"c{row % 25}" for row in range(60)]}
     with pytest.raises(DataError) as caught:
         check_values(pd.DataFrame(frame | {"y": range(60)}), [*frame], "y")
-    told, _, settings = str(caught.value).partition("; to train anyway, set ")
+    problems, _, settings = str(caught.value).partition("; to train anyway, set ")
     assert settings == "data.missing=median data.exclude=[name,when] data.categorical=[kind,code]"
-    assert all(f"'{name}' (" in told for name in frame)
+    assert all(f"'{name}' (" in problems for name in frame)
 
 
-def test_text_of_few_values_and_categories_of_pandas_are_categories_by_themselves():
+def test_text_with_few_values_and_categories_of_pandas_are_detected_as_categories():
     rows = 60
     frame = pd.DataFrame(
         {
@@ -134,7 +134,7 @@ def test_text_of_few_values_and_categories_of_pandas_are_categories_by_themselve
         }
     )
     assert find_categories(frame, [*frame]) == ["few", "declared"]
-    assert find_categories(frame.iloc[:5], ["few"]) == []  # of five rows three are not few
+    assert find_categories(frame.iloc[:5], ["few"]) == []  # three values in five rows are not few
 
 
 @pytest.mark.parametrize(
@@ -144,16 +144,16 @@ def test_text_of_few_values_and_categories_of_pandas_are_categories_by_themselve
         ([True, None], "auto", True),
         (pd.Categorical([1, 2]), "auto", True),
         ([0, 1], "auto", False),
-        (["1", "x"], "auto", False),  # more likely a number that is mistyped
+        (["1", "x"], "auto", False),  # more likely a mistyped number
         ([0, 1], "classification", True),
         (["a", "b"], "regression", False),
     ],
 )
-def test_which_targets_are_classes(values, task, expected):
+def test_values_or_the_task_decide_whether_a_target_is_classes(values, task, expected):
     assert takes_task(pd.Series(values), task) is expected
 
 
-def test_categories_that_would_not_fit_the_memory_are_refused(monkeypatch):
+def test_categories_that_would_not_fit_in_memory_are_refused(monkeypatch):
     monkeypatch.setattr(checks, "MOST_ENCODED", 59)
     frame = pd.DataFrame({"few": list("ab" * 10), "many": list("abcd" * 5)})
     with pytest.raises(DataError, match=r"^data.categorical: got 6 categories in 20 rows, 4 of them in 'many'; "):

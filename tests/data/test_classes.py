@@ -42,7 +42,7 @@ def test_labels_are_plain_values_in_order(values, labels):
     assert [type(label) for label in found] == [type(label) for label in labels]
 
 
-def test_targets_are_numbers_of_classes_and_one_that_training_lacks_is_none_of_them():
+def test_targets_are_class_numbers_and_a_class_without_training_rows_is_minus_one():
     data = TabularData(classes(), batch_size=2)
     assert data.sets["train"].tensors[1].tolist() == [0, 1, 0, 0, 1, 0]
     assert data.sets["test"].tensors[1].tolist() == [0, -1]
@@ -51,13 +51,13 @@ def test_targets_are_numbers_of_classes_and_one_that_training_lacks_is_none_of_t
     assert data.notes[-1] == "1 test rows count as wrong, because no training row has their class: 'c'"
 
 
-def test_the_baseline_is_the_share_of_the_most_frequent_class():
+def test_the_baseline_is_the_fraction_of_the_most_frequent_class():
     scale = TabularData(classes(), batch_size=2).score_scale
     assert scale.score is ACCURACY
     assert scale.baseline == pytest.approx(4 / 6)
 
 
-def test_balanced_weights_make_classes_count_the_same():
+def test_balanced_weights_give_all_classes_equal_weight():
     weights = TabularData(classes(), batch_size=2, class_weights="balanced").class_weights
     assert weights is not None
     torch.testing.assert_close(weights * torch.tensor([4.0, 2.0]), torch.tensor([3.0, 3.0]))
@@ -85,7 +85,7 @@ def test_a_setting_for_the_other_kind_of_target_is_refused(made, settings, messa
 
 
 @pytest.mark.parametrize("fraction", [0.2, 0.5])
-def test_every_class_has_its_share_of_training_and_test(tmp_path, fraction):
+def test_every_split_has_the_same_fractions_of_classes(tmp_path, fraction):
     kinds = ["a"] * 60 + ["b"] * 30 + ["c"] * 10
     pd.DataFrame({"x": np.random.default_rng(0).normal(size=100), "kind": kinds}).to_csv(
         tmp_path / "t.csv", index=False
@@ -97,7 +97,7 @@ def test_every_class_has_its_share_of_training_and_test(tmp_path, fraction):
     assert read.target.iloc[read.rows["validation"]].value_counts().to_dict() == {"a": 12, "b": 6, "c": 2}
 
 
-def test_a_class_of_which_one_row_is_left_after_the_test_is_refused_or_not_shared_out(tmp_path):
+def test_a_class_with_one_row_left_by_the_test_split_is_refused_unless_stratify_is_off(tmp_path):
     kinds = ["a"] * 10 + ["b"] * 8 + ["c"] * 2
     pd.DataFrame({"x": range(20), "kind": kinds}).to_csv(tmp_path / "t.csv", index=False)
     rule = "each class needs one to train on and one to validate on, or set data.stratify=false or data.validation"
@@ -107,5 +107,5 @@ def test_a_class_of_which_one_row_is_left_after_the_test_is_refused_or_not_share
     assert {split: len(rows) for split, rows in read.rows.items()} == {"train": 9, "validation": 5, "test": 6}
 
 
-def test_numbers_of_labels_that_are_equal_to_others():
+def test_boolean_labels_have_the_numbers_of_their_classes():
     assert numbers_of(pd.Series([True, False], dtype=object), (False, True)).tolist() == [1, 0]

@@ -1,4 +1,4 @@
-"""Files are read as they are written; what docs/odd-tables.md shows is not repeated here."""
+"""Tables are read from files; docs/odd-tables.md has further cases, which test_odd_files.py tests."""
 
 import gzip
 from pathlib import Path
@@ -34,18 +34,18 @@ def read(folder: Path, content: bytes | str, name: str = "table.csv", **form: st
         ("a\n0x10\n1_0\n", {"a": ["0x10", "1_0"]}),
     ],
 )
-def test_cells_have_the_values_that_were_meant(tmp_path, content, expected):
+def test_cells_are_read_with_the_intended_values(tmp_path, content, expected):
     assert read(tmp_path, content).to_dict("list") == expected
 
 
-def test_gaps_among_numbers_and_booleans_are_missing(tmp_path):
+def test_gaps_among_numbers_and_booleans_are_missing_values(tmp_path):
     frame = read(tmp_path, "a,b\nTrue,1\n,?\nNA,3\nfalse,null\n")
     assert frame["a"].isna().tolist() == [False, True, True, False]
     assert frame["a"].dropna().tolist() == [True, False]
     assert frame["b"].isna().tolist() == [False, True, False, True]
 
 
-def test_what_is_set_is_not_recognized(tmp_path):
+def test_an_explicit_setting_replaces_detection(tmp_path):
     text = "a;b|c\n1;2|3\n"
     assert list(read(tmp_path, text)) == ["a", "b|c"]
     assert list(read(tmp_path, text, delimiter="pipe")) == ["a;b", "c"]
@@ -54,20 +54,20 @@ def test_what_is_set_is_not_recognized(tmp_path):
     assert read(tmp_path, "ä;b\n1;2\n".encode("cp437"), encoding="cp437").columns[0] == "ä"
 
 
-def test_more_text_than_fits_the_memory_is_refused_before_it_is_read(tmp_path, monkeypatch):
+def test_text_too_large_for_memory_is_refused_before_it_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "LARGEST_TEXT", 2**20)
     with pytest.raises(DataError, match=r"^data.path: got '.*bomb.csv.gz'; has more than 0 GiB of text$"):
         read(tmp_path, gzip.compress(b"a,b\n" + b"1,2\n" * 2**19), "bomb.csv.gz")
 
 
-def test_more_cells_than_fit_the_memory_are_refused_before_they_are_read(tmp_path, monkeypatch):
+def test_too_many_cells_for_memory_are_refused_before_they_are_read(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "LARGEST_TABLE", 9)
     pd.DataFrame({"a": range(5), "b": range(5)}).to_parquet(tmp_path / "table.parquet")
     with pytest.raises(DataError, match=r"has 10 cells, at most 9 can be read$"):
         read_file(tmp_path / "table.parquet")
 
 
-def test_a_folder_of_parquet_files_is_one_table(tmp_path):
+def test_a_folder_of_parquet_files_is_read_as_one_table(tmp_path):
     frame = pd.DataFrame({"a": [1, 2, 3, 4], "kind": ["x", "x", "y", "y"]})
     frame.to_parquet(tmp_path / "parts", partition_cols=["kind"])
     assert read_file(tmp_path / "parts").frame.sort_values("a")["kind"].tolist() == ["x", "x", "y", "y"]

@@ -8,24 +8,24 @@ from gradclip.data.tabular import TabularData
 
 
 @pytest.mark.parametrize(
-    ("nameless", "is_left_out"),
+    ("unnamed", "is_left_out"),
     [
         ([0, 1, 2, 3], True),
         ([2, 0, 3, 1], True),  # the rows were shuffled
-        ([17, 4, 90, 33], True),  # a sample of them was drawn
+        ([17, 4, 90, 33], True),  # the rows are a sample
         ([np.nan] * 4, True),
         ([0.5, 1.5, 2.5, 3.5], False),
         ([1, 1, 2, 2], False),
     ],
 )
-def test_a_column_without_a_name_that_identifies_the_rows_is_no_input(nameless, is_left_out):
-    frame = pd.DataFrame({"Unnamed: 0": nameless, "x": [3.0, 1.0, 2.0, 5.0], "y": [1, 2, 3, 4]})
+def test_an_unnamed_column_that_identifies_the_rows_is_not_an_input(unnamed, is_left_out):
+    frame = pd.DataFrame({"Unnamed: 0": unnamed, "x": [3.0, 1.0, 2.0, 5.0], "y": [1, 2, 3, 4]})
     columns, notes = input_columns(frame, ["y"])
     assert columns == (["x"] if is_left_out else ["Unnamed: 0", "x"])
     assert len(notes) == is_left_out
 
 
-def test_a_named_column_that_counts_the_rows_is_an_input_and_is_said():
+def test_a_named_column_that_counts_the_rows_is_an_input_with_a_note():
     columns, (note,) = input_columns(pd.DataFrame({"id": [1, 2, 3], "x": [3, 1, 2], "y": [1, 2, 3]}), ["y"])
     assert columns == ["id", "x"]
     assert note == "id counts the rows; to leave it out, set data.exclude=[id]"
@@ -44,7 +44,7 @@ def test_rows_keep_their_numbers_in_the_file(tmp_path):
     assert len(kept) == 40
 
 
-def test_medians_and_frequent_categories_are_those_of_the_training_rows(tmp_path):
+def test_missing_values_are_replaced_by_statistics_of_the_training_rows(tmp_path):
     random = np.random.default_rng(0)
     frame = pd.DataFrame(
         {"x": random.normal(size=40), "kind": random.choice(["a", "b", ""], 40), "y": random.random(40)}

@@ -24,7 +24,7 @@ def test_every_example_is_in_one_batch_of_the_epoch(examples, batch_size, seed):
     assert len(batches) == len(ShuffledBatchSampler(examples, batch_size, seed))
 
 
-def test_order_depends_on_seed_and_epoch_and_nothing_else():
+def test_the_order_depends_only_on_seed_and_epoch():
     first = order(ShuffledBatchSampler(100, 32, seed=3), epoch=5)
     torch.manual_seed(99)
     other = ShuffledBatchSampler(100, 32, seed=3)
@@ -36,7 +36,7 @@ def test_order_depends_on_seed_and_epoch_and_nothing_else():
     assert order(ShuffledBatchSampler(100, 32, seed=5), epoch=3) != first  # seed and epoch are not interchangeable
 
 
-def test_global_random_state_is_left_alone():
+def test_the_global_random_state_is_unchanged():
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)
@@ -50,7 +50,7 @@ def test_indices_are_shuffled():
 
 
 @pytest.mark.parametrize("epoch", [0, 1, 7])
-def test_batches_of_two_processes_join_to_the_batch_of_one(epoch):
+def test_batches_of_two_processes_together_equal_the_batch_of_one_process(epoch):
     alone = order(ShuffledBatchSampler(500, 32, seed=0), epoch)
     parts = [order(ShuffledBatchSampler(500, 32, 0, rank, world_size=2), epoch) for rank in (0, 1)]
     assert [sorted(first + second) for first, second in zip(*parts, strict=True)] == [sorted(b) for b in alone]
@@ -58,7 +58,7 @@ def test_batches_of_two_processes_join_to_the_batch_of_one(epoch):
 
 @quick
 @given(examples=st.integers(4, 200), part_size=st.integers(1, 16), world_size=st.integers(2, 4))
-def test_processes_get_equal_parts_and_no_example_twice(examples, part_size, world_size):
+def test_processes_have_batches_of_equal_size_and_no_example_twice(examples, part_size, world_size):
     samplers = [
         ShuffledBatchSampler(examples, part_size * world_size, 0, rank, world_size) for rank in range(world_size)
     ]
@@ -76,7 +76,7 @@ def test_sequential_batches_are_in_ascending_order():
     assert len(batches) == 3
 
 
-def test_a_loader_resumes_with_the_next_batch_and_begins_the_next_epoch_at_its_start():
+def test_a_loader_resumes_with_the_next_batch_and_starts_the_next_epoch_with_its_first():
     dataset = TensorDataset(torch.arange(10))
     whole = [batch.tolist() for (batch,) in shuffled_loader(dataset, batch_size=4, seed=0)]
     stopped, resumed = shuffled_loader(dataset, 4, seed=0), shuffled_loader(dataset, 4, seed=0)

@@ -1,4 +1,4 @@
-"""Whatever a file holds and wherever a path leads: a table, or one line."""
+"""Odd files and paths are read as a table or refused in one line."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ from tests.support.odd_files import CSV, READ, odd_csvs, odd_parquets, odd_paths
 
 
 def refusal(read: Callable[[], object]) -> str:
-    """The line that is printed; nothing where the file is read."""
+    """Return the error line; empty if the file is read."""
     try:
         read()
     except GradclipError as error:
@@ -52,7 +52,7 @@ def test_an_odd_path_is_refused_in_one_line(tmp_path: Path) -> None:
         assert refusal(lambda: table(validate(config).data.path, "y")), name
 
 
-def test_the_page_on_odd_tables_says_what_happens_to_each() -> None:
+def test_the_page_on_odd_tables_is_current() -> None:
     page = (ROOT / "docs/odd-tables.md").read_text(encoding="utf-8")
     assert len(odd_tables.TABLES) >= 52
     assert odd_tables.updated(page) == page, "python -m tests.support.odd_tables docs/odd-tables.md"

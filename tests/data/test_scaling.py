@@ -49,13 +49,13 @@ def test_target_scale_is_the_target_per_unit_of_output():
     assert fit_scaling(table, scale_target="minmax").target_scale == pytest.approx(np.ptp(train))
 
 
-def test_categories_are_encoded_one_hot_after_the_numbers_and_an_unseen_one_as_zeros():
+def test_categories_are_one_hot_after_the_numbers_and_an_unseen_category_is_all_zeros():
     table = mixed_table()
     inputs, _ = scaled_rows(fit_scaling(table, scale_inputs="minmax"), table, np.arange(5))
     assert inputs.tolist() == [[0, 1, 0], [0.5, 0, 1], [1, 1, 0], [49.5, 0, 1], [2, 0, 0]]
 
 
-def test_rows_that_do_not_train_do_not_influence_the_scaling():
+def test_only_training_rows_determine_the_scaling():
     table = mixed_table()
     assert fit_scaling(table, scale_target="minmax").target_scale == pytest.approx(20.0)  # -500 is a validation row
 

@@ -25,7 +25,7 @@ def same(some, others):
     )
 
 
-def test_every_batch_is_new_and_depends_on_seed_and_epoch_alone():
+def test_every_batch_is_new_and_depends_only_on_seed_and_epoch():
     first = batches(make().train_dataloader())
     assert [len(inputs) for inputs, _ in first] == [16] * 5
     assert len({inputs.numpy().tobytes() for inputs, _ in first}) == 5
@@ -45,17 +45,17 @@ def test_validation_and_test_sequences_are_unseen_and_the_same_for_every_seed_an
     assert [len(inputs) for inputs in drawn] == [80, 200, 300]
     assert len(torch.cat(drawn).unique(dim=0)) == 580
     alone = [inputs for inputs, _ in batches(make().val_dataloader()[1])]
-    assert torch.equal(torch.cat(alone), drawn[2])  # those of the test are the same with and without validation
+    assert torch.equal(torch.cat(alone), drawn[2])  # test sequences are the same with and without validation
 
 
-def test_generated_training_sequences_are_scored_on_those_of_the_epoch():
+def test_the_training_score_uses_the_sequences_generated_in_the_epoch():
     data = make()
     for epoch in (0, 3):
         scored = torch.cat([inputs for inputs, _ in batches(data.val_dataloader()[0], epoch)])
         trained = torch.cat([inputs for inputs, _ in batches(data.train_dataloader(), epoch)])
         assert torch.equal(scored, trained)
     few = make(steps_per_epoch=100, test_sequences=100)
-    assert sum(len(inputs) for inputs, _ in few.val_dataloader()[0]) == 112  # whole batches
+    assert sum(len(inputs) for inputs, _ in few.val_dataloader()[0]) == 112  # rounded up to whole batches
 
 
 def test_a_fixed_set_is_shuffled_in_every_epoch():
@@ -72,7 +72,7 @@ def test_a_fixed_set_is_shuffled_in_every_epoch():
 
 
 @pytest.mark.parametrize("train_sequences", [None, 48])
-def test_batches_of_two_processes_join_to_the_batch_of_one(train_sequences):
+def test_batches_of_two_processes_together_equal_the_batch_of_one_process(train_sequences):
     alone = make(train_sequences=train_sequences)
     parts = []
     for rank in (0, 1):
@@ -85,7 +85,7 @@ def test_batches_of_two_processes_join_to_the_batch_of_one(train_sequences):
 
 
 def test_long_sequences_are_evaluated_in_smaller_batches():
-    loader = make("random_permutation", length=100).val_dataloader()[1]  # 10,000 values a sequence
+    loader = make("random_permutation", length=100).val_dataloader()[1]  # 10,000 values per sequence
     assert [len(inputs) for inputs, _ in loader] == [200, 100]
 
 
@@ -95,7 +95,7 @@ def test_the_last_batch_of_blocks_may_be_smaller():
     assert len(blocks) == 3
 
 
-def test_shape_score_scale_and_schema():
+def test_shape_score_scale_and_schema_describe_the_task():
     data = make("copy", solved_at=0.9)
     assert (data.shape.example, data.shape.outputs) == ((40, 10), (40, 9))
     assert (data.score_scale.score, data.score_scale.solved_at) == (ACCURACY, 0.9)

@@ -16,7 +16,7 @@ def make_frame(groups=("a", "b")):
         {
             "when": [*pd.date_range("2026-01-01", periods=ROWS, freq="h")] * len(groups),
             "who": np.repeat(groups, ROWS),
-            "x": rows,  # the row number, which shows where a window comes from
+            "x": rows,  # row numbers, which identify the rows of a window
             "y": rows * 10,
         }
     )
@@ -47,15 +47,15 @@ def make(write, frame=None, **settings):
     return SeriesData(**given | settings)
 
 
-def everything(loader):
+def all_windows(loader):
     inputs, target = (torch.cat(parts).numpy() for parts in zip(*loader, strict=True))
     return inputs, target
 
 
-def test_windows_are_rows_of_one_series_and_the_target_lies_the_horizon_ahead(write):
+def test_a_window_has_rows_of_one_series_and_its_target_lies_the_horizon_ahead(write):
     data = make(write)
     for loader in data.val_dataloader():
-        inputs, target = everything(loader)
+        inputs, target = all_windows(loader)
         first = inputs[:, 0, 0]
         np.testing.assert_array_equal(inputs[:, :, 0], first[:, None] + np.arange(5))
         np.testing.assert_array_equal(inputs[:, :, 1], inputs[:, :, 0] * 10)
@@ -63,19 +63,19 @@ def test_windows_are_rows_of_one_series_and_the_target_lies_the_horizon_ahead(wr
         assert (first // ROWS == (first + 6) // ROWS).all()  # no window spans two series
 
 
-def test_each_series_is_split_in_time_and_no_target_is_in_both_parts(write):
+def test_each_series_is_split_in_time_and_no_target_is_in_both_splits(write):
     data = make(write, test_fraction=0.25)
-    targets = [np.sort(everything(loader)[1][:, 0] / 10) for loader in data.val_dataloader()]
+    targets = [np.sort(all_windows(loader)[1][:, 0] / 10) for loader in data.val_dataloader()]
     expected_train = [*range(6, 30), *range(46, 70)]
     expected_test = [*range(30, 40), *range(70, 80)]
     np.testing.assert_array_equal(targets[0], expected_train)
     np.testing.assert_array_equal(targets[1], expected_test)
 
 
-def test_validation_targets_lie_between_those_of_training_and_test_in_each_series(write):
+def test_validation_targets_lie_between_training_and_test_targets_in_each_series(write):
     data = make(write, test_fraction=0.25, validation_fraction=0.2, scale_target="standard")
-    scale, mean = data.target_scale, np.array([*range(24), *range(40, 64)]).mean()  # of the training rows alone
-    targets = [np.sort(everything(loader)[1][:, 0] * scale / 10 + mean) for loader in data.val_dataloader()]
+    scale, mean = data.target_scale, np.array([*range(24), *range(40, 64)]).mean()  # training rows only
+    targets = [np.sort(all_windows(loader)[1][:, 0] * scale / 10 + mean) for loader in data.val_dataloader()]
     expected = [[*range(6, 24), *range(46, 64)], [*range(24, 30), *range(64, 70)], [*range(30, 40), *range(70, 80)]]
     for found, rows in zip(targets, expected, strict=True):
         np.testing.assert_allclose(found, rows, atol=1e-3)
@@ -83,19 +83,19 @@ def test_validation_targets_lie_between_those_of_training_and_test_in_each_serie
     assert data.score_scale.baseline == pytest.approx(np.var(np.array(expected[0]) * 10))
 
 
-def test_every_window_is_in_one_batch_of_the_epoch_whose_rows_are_known(write):
+def test_every_window_is_in_one_batch_of_the_epoch_and_the_rows_of_a_batch_are_known(write):
     data = make(write)
     loader = data.train_dataloader()
-    inputs, _ = everything(loader)
-    np.testing.assert_array_equal(np.sort(inputs[:, 0, 0]), np.sort(everything(data.val_dataloader()[0])[0][:, 0, 0]))
+    inputs, _ = all_windows(loader)
+    np.testing.assert_array_equal(np.sort(inputs[:, 0, 0]), np.sort(all_windows(data.val_dataloader()[0])[0][:, 0, 0]))
     first_batch = next(iter(loader))[0]
     assert data.batch_indices(1, 0) == tuple(sorted(first_batch[:, -1, 0].int().tolist()))
 
 
-def test_scaling_is_fitted_on_the_rows_before_the_cut(write):
+def test_scaling_is_fitted_on_the_training_rows(write):
     data = make(write, scale_inputs="standard", scale_target="minmax")
     before = np.array([*range(30), *range(40, 70)], dtype=float)
-    inputs, target = everything(data.val_dataloader()[1])
+    inputs, target = all_windows(data.val_dataloader()[1])
     np.testing.assert_allclose(
         inputs[:, 0, 0] * before.std() + before.mean(), [*range(24, 34), *range(64, 74)], atol=1e-4
     )
@@ -103,7 +103,7 @@ def test_scaling_is_fitted_on_the_rows_before_the_cut(write):
     assert data.target_scale == pytest.approx(690)
 
 
-def test_shape_score_scale_and_schema(write):
+def test_shape_score_scale_and_schema_describe_the_windows(write):
     data = make(write)
     assert (data.shape.example, data.shape.outputs) == ((5, 2), (1,))
     targets = np.array([*range(6, 30), *range(46, 70)]) * 10.0
@@ -113,7 +113,7 @@ def test_shape_score_scale_and_schema(write):
     assert data.schema.columns == ("x", "y")
 
 
-def test_one_series_with_chosen_columns_from_parquet(write):
+def test_one_series_with_selected_columns_is_read_from_parquet(write):
     frame = make_frame(("a",)).assign(when=np.arange(ROWS))
     data = make(write, path=write(frame, "one.parquet"), group=None, features=["x"])
     assert data.shape.example == (5, 1)
@@ -150,22 +150,22 @@ BAD_SERIES = {
         lambda frame: swap(frame, 10, 11),
         r"^data\.time: column 'when', row 12: got 2026-01-01 10:00:00, after 2026-01-01 11:00:00; must be later",
     ),
-    "doubled": (
+    "repeated time": (
         {},
         lambda frame: put(frame, 50, "when", frame.when[49]),
         r"^data\.time: column 'when', row 51: got 2026-01-01 09:00:00, after .*; must not repeat the row before",
     ),
-    "gap": (
+    "uneven steps": (
         {},
         lambda frame: frame.drop(index=20),
         r"^data\.time: column 'when', row 21: got 2026-01-01 21:00:00, after 2026-01-01 19:00:00; steps must be even",
     ),
-    "no time": (
+    "missing time": (
         {},
         lambda frame: put(frame, 3, "when", None),
         r"^data\.time: column 'when', row 4: missing \(1 in total\); every row needs one$",
     ),
-    "no date": (
+    "invalid time": (
         {},
         lambda frame: put(frame, 3, "when", "soon"),
         r"^data\.time: column 'when', row 4: got 'soon'; must be a date in the format of '2026-01-01 00:00:00'$",
@@ -180,18 +180,18 @@ BAD_SERIES = {
         lambda frame: put(frame, 3, "x", None),
         r"^data\.features: missing in 'x' \(1, first in row 4\) \(rows are counted from 1, without the header\)$",
     ),
-    "text among numbers": (
+    "text in a numeric column": (
         {},
         lambda frame: put(frame, 3, "x", "many"),
         r"^data\.features: not a number in 'x' \(row 4: 'many'\) \(rows are counted from 1, without the header\)$",
     ),
-    "no such time": (
+    "unknown time column": (
         {"time": "wehn"},
         lambda frame: frame,
         r"^data\.time: got 'wehn'; no such column \(did you mean 'when'\?\), choose from when, who, x, y$",
     ),
-    "no such group": ({"group": "whom"}, lambda frame: frame, r"^data\.group: got 'whom'; no such column"),
-    "no such target": ({"target": "z"}, lambda frame: frame, r"^data\.target: got 'z'; no such column"),
+    "unknown group column": ({"group": "whom"}, lambda frame: frame, r"^data\.group: got 'whom'; no such column"),
+    "unknown target column": ({"target": "z"}, lambda frame: frame, r"^data\.target: got 'z'; no such column"),
     "nothing to test": (
         {"test_fraction": 0.001},
         lambda frame: frame,
@@ -212,7 +212,7 @@ BAD_SERIES = {
         lambda frame: frame,
         r"^data\.validation_fraction: got 0\.99; leaves none of 48 windows to train on$",
     ),
-    "few windows": (
+    "batch larger than the training windows": (
         {"batch_size": 64},
         lambda frame: frame,
         r"^trainer\.batch_size: got 64; there are 48 training windows$",
@@ -222,8 +222,8 @@ BAD_SERIES = {
 
 
 @pytest.mark.parametrize("case", BAD_SERIES)
-def test_series_that_cannot_be_trained_on_are_refused(write, case):
-    settings, spoil, message = BAD_SERIES[case]
+def test_series_that_are_not_suitable_for_training_are_refused(write, case):
+    settings, corrupt, message = BAD_SERIES[case]
     with pytest.raises(DataError, match=message) as caught:
-        make(write, spoil(make_frame()), **settings)
+        make(write, corrupt(make_frame()), **settings)
     assert "\n" not in str(caught.value)

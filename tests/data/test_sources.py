@@ -27,7 +27,7 @@ def path(request, tmp_path):
     return str(path)
 
 
-def test_the_tutorials_table_is_bitwise_that_of_scikit_learn():
+def test_the_tutorial_table_equals_scikit_learn_bit_for_bit():
     made = regression()
     inputs, target = make_regression(1000, 20, noise=0.1, random_state=1)
     assert np.array_equal(made.features.to_numpy(), inputs)
@@ -50,13 +50,13 @@ def test_a_table_of_many_columns_is_read_without_a_warning(kind, tmp_path):
 
 
 @pytest.mark.parametrize(("fraction", "train", "test"), [(0.5, 5, 5), (0.25, 8, 2), (0.2, 8, 2), (0.9, 1, 9)])
-def test_the_last_rows_of_the_generated_table_are_for_testing(fraction, train, test):
+def test_the_last_rows_of_the_generated_table_are_test_rows(fraction, train, test):
     made = regression(samples=10, test_fraction=fraction)
     assert made.train_rows.tolist() == list(range(train))
     assert made.test_rows.tolist() == list(range(10 - test, 10))
 
 
-def test_validation_rows_are_the_last_of_the_other_rows_of_the_generated_table():
+def test_validation_rows_of_the_generated_table_precede_the_test_rows():
     made = regression(samples=10, test_fraction=0.5, validation_fraction=0.4)
     assert {split: rows.tolist() for split, rows in made.rows.items()} == {
         "train": [0, 1, 2],
@@ -74,12 +74,12 @@ def test_validation_rows_are_the_last_of_the_other_rows_of_the_generated_table()
         ("validation", 0.999, "50 rows to train on"),
     ],
 )
-def test_a_fraction_that_leaves_nothing_is_refused(setting, fraction, what):
+def test_a_fraction_that_leaves_a_split_empty_is_refused(setting, fraction, what):
     with pytest.raises(DataError, match=f"^data.{setting}_fraction: got {fraction}; leaves none of {what}$"):
         regression(samples=100, **{f"{setting}_fraction": fraction})
 
 
-def test_validation_rows_are_taken_from_the_training_rows_and_by_the_same_seed():
+def test_validation_rows_are_taken_from_the_training_rows_with_the_same_seed():
     two, three = diabetes(split_seed=3), diabetes(split_seed=3, validation_fraction=0.2)
     np.testing.assert_array_equal(two.test_rows, three.test_rows)
     assert sorted([*three.train_rows, *three.rows["validation"]]) == sorted(two.train_rows)
@@ -89,7 +89,7 @@ def test_validation_rows_are_taken_from_the_training_rows_and_by_the_same_seed()
     assert set(other.rows["validation"]) != set(three.rows["validation"])
 
 
-def test_diabetes_in_its_own_units_split_without_overlap():
+def test_the_diabetes_table_is_unscaled_and_split_without_overlap():
     bunch = load_diabetes(as_frame=True, scaled=False)
     loaded = diabetes(test_fraction=0.25)
     np.testing.assert_array_equal(loaded.features.to_numpy(), bunch.data.to_numpy(dtype=float))
@@ -104,7 +104,7 @@ def test_the_split_depends_on_its_own_seed():
     assert not np.array_equal(diabetes(split_seed=3).test_rows, diabetes(split_seed=4).test_rows)
 
 
-def test_reads_a_users_file(path):
+def test_a_user_file_is_read(path):
     read = table(path, "price", categorical=["city"])
     assert list(read.features.columns) == ["size", "age", "city"]
     assert read.name == "houses"
@@ -116,7 +116,7 @@ def test_reads_a_users_file(path):
     assert len(read.test_rows) == 2
 
 
-def test_categories_numeric_names_and_a_named_index_of_a_parquet_file(tmp_path):
+def test_a_parquet_file_with_categories_numeric_names_and_a_named_index_is_read(tmp_path):
     city = FRAME["city"].astype("category")
     FRAME.assign(city=city).rename(columns={"age": 7}).set_index("size").to_parquet(tmp_path / "houses.parquet")
     read = table(str(tmp_path / "houses.parquet"), "price", features=["size", "7", "city"], categorical=["city"])
@@ -126,11 +126,11 @@ def test_categories_numeric_names_and_a_named_index_of_a_parquet_file(tmp_path):
     assert read.features["7"].tolist() == FRAME["age"].tolist()
 
 
-def test_chosen_features_in_the_order_given(path):
+def test_selected_features_keep_their_order(path):
     assert list(table(path, "price", features=["age", "size"]).features.columns) == ["age", "size"]
 
 
-def test_booleans_are_numbers(tmp_path):
+def test_booleans_are_read_as_numbers(tmp_path):
     FRAME.assign(city=FRAME["city"] == "Bonn").to_csv(tmp_path / "flags.csv", index=False)
     read = table(str(tmp_path / "flags.csv"), "price")
     assert read.features["city"].tolist() == [1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0]

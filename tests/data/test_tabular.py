@@ -7,7 +7,7 @@ from gradclip.data.tabular import TabularData
 from gradclip.errors import DataError
 
 
-def test_training_batches_follow_the_sampler():
+def test_training_batches_follow_the_order_of_the_sampler():
     data = TabularData(regression(), batch_size=32, seed=3)
     loader = data.train_dataloader()
     inputs, target = data.sets["train"].tensors
@@ -19,7 +19,7 @@ def test_training_batches_follow_the_sampler():
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.2])
-def test_validation_loaders_have_all_rows_of_each_kind_in_order(fraction):
+def test_validation_loaders_have_all_rows_of_each_split_in_order(fraction):
     table = regression(validation_fraction=fraction)
     data = TabularData(table)
     assert data.splits == (("train", "validation", "test") if fraction else ("train", "test"))
@@ -29,7 +29,7 @@ def test_validation_loaders_have_all_rows_of_each_kind_in_order(fraction):
         np.testing.assert_allclose(target[:, 0], table.target.to_numpy()[rows], rtol=1e-6)
 
 
-def test_score_scale_and_scaling_know_the_training_rows_only():
+def test_score_scale_and_scaling_use_only_the_training_rows():
     data = TabularData(diabetes(validation_fraction=0.2), scale_target="standard")
     trained = data.table.target.iloc[data.table.train_rows]
     assert data.score_scale.baseline == pytest.approx(np.var(trained))

@@ -21,7 +21,7 @@ def draw(task, count=COUNT, seed=0):
 
 
 def symbols(inputs):
-    """One-hot to numbers; fails on anything else."""
+    """Return the numbers of one-hot symbols; fail for any other input."""
     assert set(np.unique(inputs)) == {0.0, 1.0}
     np.testing.assert_array_equal(inputs.sum(axis=2), 1.0)
     return inputs.argmax(axis=2)
@@ -42,7 +42,7 @@ def test_shapes_and_types_match_the_task(name):
 
 
 @every_task
-def test_sequences_depend_on_the_seed_and_nothing_else(name):
+def test_sequences_depend_only_on_the_seed(name):
     first, again, other = (draw(TASKS[name](30), 5, seed) for seed in (1, 1, 2))
     assert all(np.array_equal(mine, same) for mine, same in zip(first, again, strict=True))
     assert not np.array_equal(first[0], other[0])
@@ -63,8 +63,8 @@ def test_two_marked_numbers_are_combined(task, combine, mean, length):
     assert drawn.score_scale.baseline == pytest.approx(np.mean((target - mean) ** 2), rel=0.05)
 
 
-def test_baselines_of_numbers_are_the_variances_worked_out_by_hand():
-    assert adding(20).score_scale.baseline == pytest.approx(2 / 12)  # of a sum of two uniform numbers
+def test_baselines_of_numeric_targets_equal_their_variances():
+    assert adding(20).score_scale.baseline == pytest.approx(2 / 12)  # variance of the sum of two uniform numbers
     assert multiplication(20).score_scale.baseline == pytest.approx((1 / 3) ** 2 - (1 / 2) ** 4)
 
 

@@ -18,7 +18,7 @@ def steps(*values, **settings):
         (["2024-03-31 01:00+01:00", "2024-03-31 03:00+02:00", "2024-03-31 04:00+02:00"], {}, [HOUR, HOUR]),  # DST
         (["2024-10-27T02:00:00+02:00", "2024-10-27T02:00:00+01:00"], {}, [HOUR]),
         (["2020-01-01 23:00", "2020-01-02"], {}, [HOUR]),
-        (["01.02.2020", "02.02.2020", "13.02.2020"], {}, [24 * HOUR, 264 * HOUR]),  # points: the day is first
+        (["01.02.2020", "02.02.2020", "13.02.2020"], {}, [24 * HOUR, 264 * HOUR]),  # dots: the day comes first
         (["01.02.2020 22:00", "01.02.2020 23:00"], {}, [HOUR]),
         (["01/02/2020", "13/02/2020"], {}, [288 * HOUR]),
         (["02/01/2020", "02/13/2020"], {}, [288 * HOUR]),
@@ -28,7 +28,7 @@ def steps(*values, **settings):
         ([1, 3], {}, [2]),
     ],
 )
-def test_dates_are_read_as_they_are_meant(values, settings, expected):
+def test_dates_are_read_with_their_intended_meaning(values, settings, expected):
     assert steps(*values, **settings) == expected
 
 
@@ -46,7 +46,7 @@ def test_dates_are_read_as_they_are_meant(values, settings, expected):
         ([b"\xff", b"\xff"], {}, "row 1: got b'\\xff'; must be a number or a date"),
     ],
 )
-def test_what_cannot_be_read_in_one_way_is_refused_with_its_row(values, settings, message):
+def test_an_ambiguous_or_invalid_date_is_refused_with_its_row(values, settings, message):
     with pytest.raises(DataError) as caught:
         steps(*values, **settings)
     assert str(caught.value).startswith(f"data.time: column 'when', {message}")

@@ -1,4 +1,4 @@
-"""A watch in the loops of other libraries."""
+"""A watch in the training loops of Accelerate, Fabric and Transformers."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from gradclip.errors import TrainerError
 from tests.loops.test_watch import LIMIT, assert_same, batches, by_hand, loss_of, network, sgd
 
 
-def test_accelerate_with_accumulated_gradients():
+def test_gradients_accumulated_by_accelerate_are_clipped_once():
     accelerate = pytest.importorskip("accelerate")
 
     def run(model, clip=None):
@@ -33,7 +33,7 @@ def test_accelerate_with_accumulated_gradients():
     assert len(watch.record.step) == 3
 
 
-def test_an_optimizer_of_accelerate_brings_its_loss_scaler():
+def test_the_loss_scaler_of_an_accelerate_optimizer_is_used():
     accelerate = pytest.importorskip("accelerate")
     accelerate.Accelerator(cpu=True)
     model, scaler = network(), torch.amp.GradScaler("cpu", init_scale=64.0)
@@ -49,7 +49,7 @@ def test_an_optimizer_of_accelerate_brings_its_loss_scaler():
 
 
 @pytest.mark.parametrize("fused", [False, True])
-def test_fabric_with_a_loss_scaler(fused):
+def test_gradients_of_fabric_with_a_loss_scaler_are_clipped(fused):
     fabric = pytest.importorskip("lightning.fabric")
     scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
     plugin = fabric.plugins.MixedPrecision("16-mixed", "cpu", scaler)
@@ -86,7 +86,7 @@ def hugging_face(model, folder, **settings):
 
 
 @pytest.mark.parametrize("clipper", [None, gradclip.Norm(LIMIT)])
-def test_the_trainer_of_transformers_clips_as_it_does_and_logs_our_names(tmp_path, clipper):
+def test_the_callback_clips_as_the_transformers_trainer_does_and_logs_our_metrics(tmp_path, clipper):
     pytest.importorskip("transformers")
     from gradclip.loops.hugging_face import WatchCallback
 
@@ -108,7 +108,7 @@ def test_the_trainer_of_transformers_clips_as_it_does_and_logs_our_names(tmp_pat
     assert ours.args.max_grad_norm == (LIMIT if clipper is None else 5.0)
 
 
-def test_a_resumed_training_of_transformers_goes_on_with_record_and_clipper(tmp_path):
+def test_a_resumed_transformers_training_continues_record_and_clipper_state(tmp_path):
     pytest.importorskip("transformers")
     from gradclip.loops.hugging_face import WatchCallback
 
@@ -130,7 +130,7 @@ def test_a_resumed_training_of_transformers_goes_on_with_record_and_clipper(tmp_
         trained(str(checkpoint))
 
 
-def test_a_sharded_model_of_transformers_is_refused(tmp_path):
+def test_a_sharded_transformers_model_is_refused(tmp_path):
     pytest.importorskip("transformers")
     from gradclip.loops.hugging_face import WatchCallback
 

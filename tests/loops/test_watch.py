@@ -1,4 +1,4 @@
-"""A watch in plain loops of torch, against the same loops that clip by hand."""
+"""Plain torch loops with a watch, compared with the same loops that clip by hand."""
 
 import io
 from functools import partial
@@ -22,7 +22,7 @@ def network():
 
 
 def sgd(model, **settings):
-    momentum = 0.0 if settings.get("fused") else 0.9  # torch's fused one never fills that of a first step it skips
+    momentum = 0.0 if settings.get("fused") else 0.9  # fused SGD leaves it uninitialized if step 1 is skipped
     return torch.optim.SGD(model.parameters(), lr=0.1, momentum=momentum, **settings)
 
 
@@ -40,7 +40,7 @@ def loss_of(model, batch):
 
 
 def train(model, optimizer, data, clip=None, watch=None):
-    """The loop that people write; ``clip`` is the line for which they take a watch."""
+    """Run an ordinary training loop; ``clip`` is the line that a watch replaces."""
     norms = []
     for batch in data:
         optimizer.zero_grad()
@@ -69,7 +69,7 @@ def assert_same(model, other):
 
 
 @pytest.mark.parametrize("make", [sgd, adam])
-def test_it_clips_as_torch_does_by_hand(make):
+def test_a_watch_clips_as_the_functions_of_torch_do(make):
     ours, theirs = network(), network()
     norms = train(theirs, make(theirs), batches(), by_hand)
     optimizer = make(ours)
@@ -88,7 +88,7 @@ def test_it_clips_as_torch_does_by_hand(make):
 
 
 @pytest.mark.parametrize("make", [sgd, adam])
-def test_training_with_one_that_only_measures_is_the_same_bit_for_bit(make):
+def test_a_watch_that_only_measures_leaves_training_unchanged_bit_for_bit(make):
     ours, theirs = network(), network()
     optimizer = make(ours)
     watch = gradclip.watch(ours, optimizer, flush_every=2)
@@ -99,7 +99,7 @@ def test_training_with_one_that_only_measures_is_the_same_bit_for_bit(make):
     assert (watch.record.updates > 0).all()
 
 
-def test_without_a_loss_nothing_diverges():
+def test_a_training_without_recorded_losses_has_not_diverged():
     model = network()
     optimizer = sgd(model)
     with gradclip.watch(model, optimizer, gradclip.Norm(LIMIT)) as watch:
@@ -164,9 +164,9 @@ def test_a_closure_is_clipped_after_each_evaluation_and_the_last_one_is_recorded
 
 
 @pytest.mark.parametrize("size", [4, 300])
-def test_the_update_of_several_evaluations_is_that_of_the_whole_step(size):
+def test_the_update_of_a_step_with_several_evaluations_covers_the_whole_step(size):
     torch.manual_seed(0)
-    model = nn.Linear(size, size)  # above 50,000 parameters each step is measured by itself
+    model = nn.Linear(size, size)  # above 50,000 parameters, each step is measured separately
     optimizer, inputs = torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=3), torch.randn(2, size)
     before = model.weight.detach().clone()
 
@@ -182,8 +182,8 @@ def test_the_update_of_several_evaluations_is_that_of_the_whole_step(size):
     assert update == pytest.approx((model.weight - before).norm().item(), rel=1e-5)
 
 
-def scaled(model, optimizer, scaler, clip=None, data=None, bad=(0, 1)):
-    """Mixed precision, whose gradients overflow in some steps."""
+def train_with_scaler(model, optimizer, scaler, clip=None, data=None, bad=(0, 1)):
+    """Train with a loss scaler and gradients that overflow in some steps."""
     norms = []
     for number, batch in enumerate(data or batches()):
         optimizer.zero_grad()
@@ -199,13 +199,13 @@ def scaled(model, optimizer, scaler, clip=None, data=None, bad=(0, 1)):
 
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("make", [sgd, adam])
-def test_under_a_loss_scaler_gradients_are_unscaled_first(make, fused):
+def test_gradients_of_a_loss_scaler_are_unscaled_before_clipping(make, fused):
     ours, theirs = network(), network()
     scalers = [torch.amp.GradScaler("cpu", init_scale=1024.0) for _ in range(2)]
-    norms = scaled(theirs, make(theirs, fused=fused), scalers[0], by_hand)
+    norms = train_with_scaler(theirs, make(theirs, fused=fused), scalers[0], by_hand)
     optimizer = make(ours, fused=fused)
     with gradclip.watch(ours, optimizer, gradclip.Norm(LIMIT), scaler=scalers[1]) as watch:
-        scaled(ours, optimizer, scalers[1])
+        train_with_scaler(ours, optimizer, scalers[1])
     assert_same(ours, theirs)
     assert scalers[1].get_scale() == scalers[0].get_scale() == 256.0
     record = watch.record
@@ -218,27 +218,27 @@ def test_under_a_loss_scaler_gradients_are_unscaled_first(make, fused):
 
 
 @pytest.mark.parametrize("fused", [False, True])
-def test_gradients_that_the_loop_has_unscaled_stay_as_they_are(fused):
+def test_gradients_that_the_loop_has_unscaled_are_not_unscaled_again(fused):
     model = network()
     optimizer, scaler = sgd(model, fused=fused), torch.amp.GradScaler("cpu", init_scale=1024.0)
     with gradclip.watch(model, optimizer, scaler=scaler) as watch:
-        norms = scaled(model, optimizer, scaler, by_hand, bad=())
+        norms = train_with_scaler(model, optimizer, scaler, by_hand, bad=())
     np.testing.assert_allclose(watch.record.norm, np.minimum(norms, LIMIT), rtol=1e-5)
 
 
-def test_a_scaler_that_is_off_changes_nothing():
+def test_a_disabled_scaler_is_ignored():
     model = network()
     optimizer, scaler = sgd(model), torch.amp.GradScaler("cpu", enabled=False)
     with gradclip.watch(model, optimizer, scaler=scaler) as watch:
-        scaled(model, optimizer, scaler, bad=())
+        train_with_scaler(model, optimizer, scaler, bad=())
     assert len(watch.record.step) == STEPS
 
 
-def test_a_scaler_that_finds_no_scale_is_the_explosion():
+def test_a_scaler_that_skips_every_update_is_reported_as_an_explosion():
     model = network()
     optimizer, scaler = sgd(model), torch.amp.GradScaler("cpu")
     with gradclip.watch(model, optimizer, scaler=scaler) as watch:
-        scaled(model, optimizer, scaler, data=batches(40), bad=range(8, 40))
+        train_with_scaler(model, optimizer, scaler, data=batches(40), bad=range(8, 40))
     assert watch.record.divergence.place == "loss scale"
     assert watch.record.divergence.step == 9
     assert str(watch.explosion).startswith("The loss scaler skipped every update from step 9 (epoch 1) on")
@@ -250,7 +250,7 @@ def test_gradients_that_are_still_scaled_are_refused():
     model = network()
     optimizer, scaler = sgd(model, fused=True), torch.amp.GradScaler("cpu")
     with gradclip.watch(model, optimizer), pytest.raises(TrainerError) as caught:
-        scaled(model, optimizer, scaler, bad=())
+        train_with_scaler(model, optimizer, scaler, bad=())
     assert str(caught.value) == "scaler: got None, but the gradients of SGD are still scaled; pass scaler=scaler"
     with gradclip.watch(model, optimizer, scaler=scaler), pytest.raises(TrainerError) as caught:
         train(model, optimizer, batches())
@@ -258,7 +258,7 @@ def test_gradients_that_are_still_scaled_are_refused():
     assert all(map(torch.equal, model.parameters(), network().parameters()))
 
 
-def test_two_optimizers_have_a_watch_each():
+def test_two_optimizers_can_each_have_a_watch():
     def play(players, optimizers, clip=None):
         for batch in batches():
             for player, optimizer, other in zip(players, optimizers, players[::-1], strict=True):
@@ -278,21 +278,21 @@ def test_two_optimizers_have_a_watch_each():
         assert len(watches[index].record.step) == STEPS
 
 
-def test_several_watches_share_a_scaler_and_each_leaves_it_alone_in_the_end():
+def test_several_watches_share_a_scaler_and_release_it_when_closed():
     models = network(), network()
     scaler = torch.amp.GradScaler("cpu")
     optimizers = [sgd(model) for model in models]
     watches = [gradclip.watch(*pair, scaler=scaler) for pair in zip(models, optimizers, strict=True)]
     for model, optimizer in zip(models, optimizers, strict=True):
-        scaled(model, optimizer, scaler)
+        train_with_scaler(model, optimizer, scaler)
     assert [watch.record.skipped.sum() for watch in watches] == [2, 2]
     for watch in watches:
         watch.close()
-    scaled(models[0], optimizers[0], scaler)
+    train_with_scaler(models[0], optimizers[0], scaler)
     assert [len(watch.record.step) for watch in watches] == [STEPS, STEPS]
 
 
-def test_parameters_that_are_added_are_clipped_and_frozen_ones_are_left_out():
+def test_added_parameters_are_clipped_and_frozen_parameters_are_ignored():
     def grow(model, optimizer, clip=None):
         train(model, optimizer, batches(3), clip)
         model[0].requires_grad_(True)
@@ -314,7 +314,7 @@ def test_parameters_that_are_added_are_clipped_and_frozen_ones_are_left_out():
     assert watch.record.learning_rate.tolist() == [0.1] * 3 + [0.2] * 3
 
 
-def test_complex_weights():
+def test_complex_gradients_are_clipped_as_torch_clips_them():
     def step(model, optimizer, clip=None):
         for factor in (1.0, 2.0):
             optimizer.zero_grad()
@@ -336,7 +336,7 @@ def test_complex_weights():
     np.testing.assert_allclose(watch.record.norm, expected, rtol=1e-5)
 
 
-def test_a_resumed_training_is_that_without_a_break():
+def test_a_resumed_training_equals_an_uninterrupted_training():
     def watched(model):
         optimizer = adam(model)
         return optimizer, gradclip.watch(model, optimizer, gradclip.ParameterEMA(warmup=2), flush_every=4)
@@ -366,7 +366,7 @@ class Derived(torch.optim.Adam):
 
 
 @pytest.mark.parametrize("by_closure", [False, True])
-def test_a_step_that_calls_that_of_its_base_class_is_one_step(by_closure):
+def test_a_step_that_calls_the_step_of_its_base_class_is_recorded_once(by_closure):
     def run(model, optimizer):
         def closure(batch):
             optimizer.zero_grad()
@@ -381,7 +381,7 @@ def test_a_step_that_calls_that_of_its_base_class_is_one_step(by_closure):
                 closure(batch)
                 optimizer.step()
 
-    torch.optim.Adam([torch.zeros(1)])  # its step runs the hooks from now on
+    torch.optim.Adam([torch.zeros(1)])  # its constructor makes Adam.step run the hooks
     ours, theirs, clipper = network(), network(), gradclip.ParameterEMA(warmup=2)
     optimizers = Derived(ours.parameters(), lr=0.1), adam(theirs)
     watches = [gradclip.watch(*pair, clipper) for pair in zip((ours, theirs), optimizers, strict=True)]
@@ -402,7 +402,7 @@ class Breaking(torch.optim.SGD):
         return loss
 
 
-def test_a_step_that_ends_in_the_middle_is_left_out_and_the_users_exception_is_seen():
+def test_an_interrupted_step_is_not_recorded_and_its_exception_propagates():
     model = network()
     optimizer = Breaking(model.parameters(), lr=0.1)
     with pytest.raises(RuntimeError, match="mine"), gradclip.watch(model, optimizer) as watch:
@@ -414,7 +414,7 @@ def test_a_step_that_ends_in_the_middle_is_left_out_and_the_users_exception_is_s
     assert len(watch.record.step) == 3
 
 
-def test_nothing_of_a_watch_hides_the_users_exception(monkeypatch):
+def test_an_error_in_the_watch_does_not_hide_the_exception_of_the_loop(monkeypatch):
     model = network()
     optimizer = sgd(model)
     watch = gradclip.watch(model, optimizer)
@@ -426,7 +426,7 @@ def test_nothing_of_a_watch_hides_the_users_exception(monkeypatch):
     ]
 
 
-def test_an_update_is_skipped_where_the_clipper_says_so():
+def test_an_update_that_the_clipper_skips_changes_no_weight_and_is_recorded_as_skipped():
     model = network()
     optimizer = sgd(model)
     with gradclip.watch(model, optimizer, gradclip.Skip()) as watch:
@@ -439,7 +439,7 @@ def test_an_update_is_skipped_where_the_clipper_says_so():
     assert not watch.diverged
 
 
-def test_a_diagnosis_is_about_this_loop():
+def test_diagnosis_and_explosion_suggest_code_for_a_torch_loop():
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e20)
     with gradclip.watch(model, optimizer) as watch:
@@ -449,18 +449,18 @@ def test_a_diagnosis_is_about_this_loop():
         assert "torch.nn.utils.clip_grad_norm_(model.parameters()" in str(advice)
 
 
-def test_a_divergence_is_noticed_at_a_flush():
-    model, noticed = network(), []
+def test_a_divergence_is_detected_at_the_next_flush():
+    model, detected = network(), []
     optimizer = sgd(model)
     with gradclip.watch(model, optimizer, flush_every=4) as watch:
         for number, batch in enumerate(batches(9)):
             train(model, optimizer, [(batch[0] * (torch.nan if number == 5 else 1), batch[1])], watch=watch)
-            noticed.append(watch.diverged)
-    assert noticed == [False] * 7 + [True] * 2
+            detected.append(watch.diverged)
+    assert detected == [False] * 7 + [True] * 2
     assert watch.record.divergence.step == watch.explosion.divergence.step == 6
 
 
-def test_a_compiled_step():
+def test_a_compiled_step_is_clipped_and_recorded():
     ours, theirs = network(), network()
     norms = train(theirs, sgd(theirs), batches(3), by_hand)
     optimizer = sgd(ours)
@@ -471,7 +471,7 @@ def test_a_compiled_step():
     np.testing.assert_allclose(watch.record.norm, norms, rtol=1e-5)
 
 
-def test_the_optimizer_within_a_librarys_is_watched():
+def test_an_optimizer_inside_a_wrapper_is_watched():
     class Wrapper(torch.optim.Optimizer):
         def __init__(self, optimizer):
             self.optimizer = optimizer
@@ -486,7 +486,7 @@ def test_the_optimizer_within_a_librarys_is_watched():
     assert watch.record.step.tolist() == [1, 2]
 
 
-def test_metrics_are_those_of_the_latest_step():
+def test_metrics_describe_the_latest_step():
     model = network()
     optimizer = sgd(model)
     with gradclip.watch(model, optimizer, flush_every=2) as watch:
@@ -523,14 +523,14 @@ def test_sparse_gradients_are_refused():
         ("updates_every", 0, "updates_every: got 0; must be at least 1"),
     ],
 )
-def test_arguments_of_another_kind_are_refused(argument, value, message):
+def test_invalid_arguments_are_refused(argument, value, message):
     model = network()
     with pytest.raises(TrainerError) as caught:
         gradclip.watch(**{"model": model, "optimizer": sgd(model), argument: value})
     assert str(caught.value) == message
 
 
-def test_one_that_is_closed_does_not_begin_again():
+def test_a_closed_watch_cannot_be_entered():
     model = network()
     with gradclip.watch(model, sgd(model)) as watch:
         pass
@@ -539,7 +539,7 @@ def test_one_that_is_closed_does_not_begin_again():
     assert str(caught.value) == "watch: got a closed watch; create a new one"
 
 
-def test_names_are_those_without_a_wrapper():
+def test_parameter_names_have_no_prefix_from_a_wrapper():
     model = network()
     optimizer = sgd(model)
     with gradclip.watch(nn.DataParallel(model), optimizer) as watch:

@@ -17,7 +17,7 @@ def reference(tensors):
     return torch.stack([tensor.double().norm() for tensor in tensors])
 
 
-def test_each_tensor_has_its_norm_whether_it_is_measured_with_others_or_in_blocks():
+def test_norms_are_right_for_tensors_measured_together_or_in_blocks():
     tensors = tensors_of(*SIZES)
     norms, largest = norms_and_largest(tensors)
     torch.testing.assert_close(norms, reference(tensors), rtol=1e-6, atol=0)
@@ -27,7 +27,7 @@ def test_each_tensor_has_its_norm_whether_it_is_measured_with_others_or_in_block
 
 @pytest.mark.parametrize("index", [3, SIZES.index(2 * BLOCK + 1)])
 @pytest.mark.parametrize("value", [torch.nan, -torch.inf, 3e30, -1e-30])
-def test_a_special_element_is_seen_in_its_own_tensor_only(index, value):
+def test_a_special_element_affects_only_the_norm_of_its_own_tensor(index, value):
     tensors = tensors_of(*SIZES)
     tensors[index].zero_()[-1] = value
     norms, largest = norms_and_largest(tensors)
@@ -37,14 +37,14 @@ def test_a_special_element_is_seen_in_its_own_tensor_only(index, value):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_changes_are_measured_as_the_differences_are(dtype):
+def test_change_norms_equal_the_norms_of_the_differences(dtype):
     before, after = ([tensor.to(dtype) for tensor in tensors_of(*sizes)] for sizes in (SIZES, SIZES))
     after = [tensor * 1.5 for tensor in after]
     expected = reference([new - old for new, old in zip(after, before, strict=True)])
     torch.testing.assert_close(change_norms(after, before), expected, rtol=3e-5, atol=0)
 
 
-def test_mixed_types_and_no_tensors():
-    tensors = [tensor.to(torch.float16) if place % 2 else tensor for place, tensor in enumerate(tensors_of(*[6] * 20))]
+def test_tensors_of_mixed_types_and_an_empty_list_are_measured():
+    tensors = [tensor.to(torch.float16) if index % 2 else tensor for index, tensor in enumerate(tensors_of(*[6] * 20))]
     torch.testing.assert_close(norms_and_largest(tensors)[0], reference(tensors), rtol=1e-6, atol=0)
     assert norms_and_largest([])[1] == 0

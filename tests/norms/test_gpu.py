@@ -1,4 +1,4 @@
-"""What surrounds the kernel is tested anywhere; the kernel itself where Triton is, on a GPU or else interpreted."""
+"""Norms by a Triton kernel, which is tested only if Triton is installed: on a GPU, or interpreted on a CPU."""
 
 from importlib.util import find_spec
 from itertools import pairwise
@@ -27,7 +27,7 @@ needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="Triton co
 
 
 class OwnTensor(torch.Tensor):
-    """A tensor whose memory may be anything, as that of torch's fake and distributed ones."""
+    """A tensor subclass whose memory a kernel must not read, like torch's fake and distributed tensors."""
 
 
 def draw(*shapes, dtype=torch.float32, scale=1.0):
@@ -36,7 +36,7 @@ def draw(*shapes, dtype=torch.float32, scale=1.0):
 
 
 def reference(tensors, minus=None):
-    """The measures of tensors by operations of each one, in float64."""
+    """Return the measures of each tensor by torch operations in float64."""
     wide = [tensor.double().cpu() for tensor in tensors]
     if minus is not None:
         wide = [tensor - other.double().cpu() for tensor, other in zip(wide, minus, strict=True)]
@@ -65,13 +65,13 @@ TENSORS = {
     "not aligned": [draw(BLOCK + 1)[0][1:]],
     "bfloat16": draw(*SIZES, (7, 9), dtype=torch.bfloat16),
     "float16": draw(*SIZES, dtype=torch.float16),
-    "types": [draw(3 + place, dtype=dtype)[0] for place, dtype in enumerate([*gpu.NARROW, *gpu.NARROW])],
+    "types": [draw(3 + index, dtype=dtype)[0] for index, dtype in enumerate([*gpu.NARROW, *gpu.NARROW])],
 }
 
 
 @pytest.fixture
 def device():
-    """A GPU, or else a CPU on which Triton interprets kernels, as conftest.py tells it to."""
+    """Return a GPU, or else the CPU, on which Triton interprets kernels (see conftest.py)."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -81,7 +81,7 @@ def same(found, expected, rtol=1e-12):
 
 @needs_triton
 @pytest.mark.parametrize("kind", TENSORS)
-@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")  # of NumPy, with which Triton interprets
+@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")  # from NumPy, which Triton's interpreter uses
 def test_the_kernel_measures_each_tensor(kind, device):
     tensors = [tensor.to(device) for tensor in TENSORS[kind]]
     others = [torch.randn_like(tensor, memory_format=torch.contiguous_format) for tensor in tensors]
@@ -142,7 +142,7 @@ def in_memory_order(tensor, like, kept):
     return gpu_plans.in_memory_order([tensor], [like], kept)[0]
 
 
-def test_what_is_read_is_in_the_order_of_memory():
+def test_tensors_are_read_in_the_order_of_memory():
     matrix, other = draw((3, 4), (4, 3))
     transposed = matrix.mT
     assert in_memory_order(transposed, transposed, 0).data_ptr() == matrix.data_ptr()
@@ -155,7 +155,7 @@ def test_what_is_read_is_in_the_order_of_memory():
 @pytest.mark.parametrize(
     ("tensors", "divisor"), [([0, 1], 4), ([0], 16), ([4], 16), ([1], 4), ([2], 8), ([], 16)], ids=str
 )
-def test_a_thread_reads_as_many_bytes_as_addresses_allow(tensors, divisor):
+def test_a_thread_reads_as_many_bytes_as_the_alignment_allows(tensors, divisor):
     memory = torch.empty(9)
     assert memory.data_ptr() % 16 == 0
     found = gpu_plans.find_memory([memory[:0], *(memory[start:] for start in tensors)])
@@ -169,7 +169,7 @@ def test_a_thread_reads_as_many_bytes_as_addresses_allow(tensors, divisor):
 
 @pytest.fixture
 def kernel(monkeypatch):
-    """Counts calls of the kernel, for which a CPU stands in."""
+    """Replace the kernel by operations on the CPU, and return the list of its calls."""
     calls = []
 
     def counted(function):
@@ -194,7 +194,7 @@ def kernel(monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_norms_and_telemetry_are_the_same_by_the_kernel(kernel, dtype):
+def test_norms_and_telemetry_are_the_same_with_the_kernel(kernel, dtype):
     tensors, before = draw(*SIZES, dtype=dtype), draw(*SIZES, dtype=dtype, scale=2.0)
     tensors[2][7] = torch.nan
     expected = reference(tensors)
@@ -218,7 +218,7 @@ def test_units_are_clipped_in_place_by_the_kernel(monkeypatch, exclude):
             tensor.mul_(factor)
 
     tensors = draw((5, 3), (4,), (2, 3, 4), (), dtype=torch.bfloat16)
-    gradients = {str(place): tensor for place, tensor in enumerate(tensors)}
+    gradients = {str(index): tensor for index, tensor in enumerate(tensors)}
     weights = {name: nn.Parameter(tensor**2) for name, tensor in gradients.items()}
     clipper = Adaptive(0.01, exclude=exclude)
     expected = clipper.transform(gradients, weights, {})[0]
@@ -231,7 +231,7 @@ def test_units_are_clipped_in_place_by_the_kernel(monkeypatch, exclude):
 
 
 class Launches(TorchDispatchMode):
-    """Counts operations that a device has to do."""
+    """Counts the operations that a device runs."""
 
     def __init__(self):
         super().__init__()
@@ -243,7 +243,7 @@ class Launches(TorchDispatchMode):
 
 
 def launches_of_a_step(tensors):
-    """Launches of a monitored step in which weights are measured too, but for those of the kernel."""
+    """Count the launches of a monitored step that also measures weights, except the launches of our kernel."""
     parameters = [nn.Parameter(torch.empty(3, device="meta")) for _ in range(tensors)]
     recorder = MeasuringRecorder([(str(index), one) for index, one in enumerate(parameters)], Effect.ANY)
     for parameter in parameters:
@@ -263,7 +263,7 @@ def test_the_launches_of_a_monitored_step_do_not_grow_with_the_number_of_tensors
 
 
 @pytest.mark.parametrize("order", [1, 2, torch.inf])
-def test_torch_measures_all_tensors_of_a_device_by_one_call(order):
+def test_torch_measures_all_tensors_of_a_device_together(order):
     with Launches() as seen:
         tensor_norms([torch.empty(3, device="meta")] * 30, order)
     assert seen.count <= 3
@@ -286,7 +286,7 @@ def test_only_ordinary_tensors_of_a_cuda_device_are_measured_by_the_kernel():
     assert seen == [False]
 
 
-def test_a_machine_on_which_triton_cannot_compile_is_warned_of_once(monkeypatch):
+def test_a_failure_of_triton_to_compile_causes_one_warning(monkeypatch):
     def fail(*_):
         raise RuntimeError("no C compiler\nand more")
 

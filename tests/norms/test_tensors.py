@@ -24,7 +24,7 @@ finite_arrays = arrays.arrays(np.float32, arrays.array_shapes(max_dims=4, max_si
 
 
 def reference(tensors):
-    """The global norm in float64, where squares of float32 numbers cannot overflow."""
+    """Return the global norm in float64, in which squares of float32 numbers cannot overflow."""
     return np.sqrt(sum(np.square(tensor.double().numpy()).sum() for tensor in tensors))
 
 
@@ -35,7 +35,7 @@ def draw(*shapes, dtype=torch.float32, scale=1.0):
 
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("scale", [1e-20, 1e-3, 1.0, 1e20])
-def test_equals_float64_reference_for_every_shape_type_and_magnitude(dtype, scale):
+def test_norms_equal_the_float64_reference_for_every_shape_type_and_magnitude(dtype, scale):
     tensors = draw(*SHAPES, dtype=dtype, scale=scale)
     assert global_norm(tensors).item() == pytest.approx(reference(tensors), rel=1e-6)
     for tensor, norm in zip(tensors, tensor_norms(tensors), strict=True):
@@ -43,7 +43,7 @@ def test_equals_float64_reference_for_every_shape_type_and_magnitude(dtype, scal
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-def test_result_is_float64(dtype):
+def test_norms_are_float64(dtype):
     tensors = draw((3,), (2, 2), dtype=dtype)
     assert {f(tensors).dtype for f in (global_norm, tensor_norms)} == {torch.float64}
 
@@ -59,27 +59,27 @@ def test_any_order_equals_the_norm_of_the_joined_vector(order, size):
 
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("scale", [1e-20, 1.0, 1e20])
-def test_large_tensors_are_measured_as_small_ones_are(dtype, scale):
+def test_norms_of_large_tensors_equal_the_float64_reference(dtype, scale):
     tensors = draw((LARGE + 3,), dtype=dtype, scale=scale)
     assert global_norm(tensors).item() == pytest.approx(reference(tensors), rel=1e-5)
 
 
-def test_a_tensor_of_millions_of_equal_elements_is_not_too_small():
+def test_the_norm_of_millions_of_equal_elements_is_not_too_small():
     assert float(global_norm([torch.full((4_000_000,), 0.1)])) == pytest.approx(0.1 * 2000.0, rel=2e-5)
 
 
-def test_float64_elements_whose_squares_overflow():
+def test_float64_elements_whose_squares_overflow_have_a_finite_norm():
     assert global_norm([torch.tensor([3e200, 4e200], dtype=torch.float64)]).item() == pytest.approx(5e200)
 
 
 @settings(max_examples=100)
 @given(st.lists(finite_arrays, min_size=1, max_size=4))
-def test_any_finite_tensors_have_the_norm_of_float64(values):
+def test_norms_of_any_finite_tensors_equal_the_float64_reference(values):
     tensors = [torch.from_numpy(value) for value in values]
     assert global_norm(tensors).item() == pytest.approx(reference(tensors), rel=1e-5, abs=1e-44)
 
 
-def test_finite_elements_near_1e20_are_measured_where_torch_clips_them_to_zero():
+def test_elements_near_1e20_have_a_finite_norm_although_torch_clips_them_to_zero():
     gradient = torch.tensor([3e20, -4e20])
     assert global_norm([gradient]).item() == pytest.approx(5e20)
     parameter = torch.nn.Parameter(torch.zeros(2))
@@ -105,8 +105,8 @@ def test_a_small_tensor_beside_a_huge_one_keeps_its_norm():
         ([[0.0, 0.0], [0.0]], 0.0),
         ([[], [2.0]], 2.0),
         ([[], []], 0.0),
-        ([[3e38, 3e38]], 3e38 * 2**0.5),  # float32 has no such number
-        ([[1e-45, 0.0]], 1e-45),  # the least number above zero
+        ([[3e38, 3e38]], 3e38 * 2**0.5),  # exceeds float32
+        ([[1e-45, 0.0]], 1e-45),  # the smallest float32 number above zero
     ],
 )
 def test_special_values(values, expected):
@@ -114,7 +114,7 @@ def test_special_values(values, expected):
     assert norm.item() == pytest.approx(expected, nan_ok=True)
 
 
-def test_a_nan_affects_the_norm_of_its_own_tensor_only():
+def test_a_nan_affects_only_the_norm_of_its_own_tensor():
     norms = tensor_norms([torch.tensor([np.nan, 1.0]), torch.tensor([3.0, 4.0])])
     assert norms[0].isnan()
     assert norms[1] == 5.0
@@ -122,7 +122,7 @@ def test_a_nan_affects_the_norm_of_its_own_tensor_only():
 
 @pytest.mark.parametrize("context", [torch.inference_mode(), torch.device("meta")])
 @pytest.mark.parametrize("large", [10, 200_000])
-def test_what_is_kept_of_the_first_time_serves_under_any_mode_and_default_device(context, large):
+def test_a_cached_plan_works_in_any_mode_and_with_any_default_device(context, large):
     cpu._plan.cache_clear()
     tensors = [torch.ones(9, requires_grad=True) for _ in range(20)] + [torch.ones(large)]
     with context:
@@ -132,17 +132,17 @@ def test_what_is_kept_of_the_first_time_serves_under_any_mode_and_default_device
     assert norms.tolist() == pytest.approx([3.0] * 20 + [large**0.5])
 
 
-def test_without_tensors():
+def test_norms_of_no_tensors_are_zero_or_empty():
     assert global_norm([]) == 0.0
     assert tensor_norms([]).shape == unit_norms([]).shape == (0,)
     assert norm_of_norms(torch.empty(0)) == 0.0
 
 
 @pytest.mark.parametrize("value", [-50.0, torch.inf, torch.nan])
-@pytest.mark.parametrize("place", [0, 63, 199, 200])
-def test_the_largest_element_of_many_small_tensors_and_a_large_one_is_found(value, place):
+@pytest.mark.parametrize("index", [0, 63, 199, 200])
+def test_the_largest_element_of_many_small_tensors_and_a_large_one_is_found(value, index):
     tensors = [*draw(*[(3, 4)] * 200), *draw((5000,)), torch.zeros(0)]
-    tensors[place].view(-1)[1] = value
+    tensors[index].view(-1)[1] = value
     largest = abs(torch.tensor(value, dtype=torch.float64))
     torch.testing.assert_close(global_norm(tensors, torch.inf), largest, equal_nan=True)
 
@@ -152,7 +152,7 @@ def test_safe_scale(largest, scale):
     assert safe_scale(torch.tensor(largest)).item() == pytest.approx(scale)
 
 
-def test_inputs_are_not_changed():
+def test_inputs_are_unchanged():
     tensors = draw((3, 2), (4,))
     copies = [tensor.clone() for tensor in tensors]
     global_norm(tensors)
@@ -170,14 +170,14 @@ def test_vmap_equals_a_loop():
 
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
-def test_those_that_vmap_stacks_equal_those_that_it_does_not(dtype, scale):
+def test_norms_inside_vmap_equal_norms_outside_vmap(dtype, scale):
     tensors = draw(*SHAPES, (LARGE + 1,), dtype=dtype, scale=scale)
     stacked = torch.vmap(lambda *one: tensor_norms(one))(*(tensor.expand(2, *tensor.shape) for tensor in tensors))
     torch.testing.assert_close(stacked, tensor_norms(tensors).expand(2, -1), rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize(("bad", "norm"), [(torch.nan, np.nan), (torch.inf, np.inf)])
-def test_large_tensors_with_a_bad_element(bad, norm):
+def test_a_non_finite_element_of_a_large_tensor_makes_its_norm_non_finite(bad, norm):
     tensor = torch.ones(LARGE)
     tensor[7] = bad
     assert global_norm([tensor]).item() == pytest.approx(norm, nan_ok=True)
@@ -186,32 +186,32 @@ def test_large_tensors_with_a_bad_element(bad, norm):
 ROWS = np.array([[3.0, 4.0, 12.0], [3e200, 4e200, 0.0], [3e-200, 4e-200, 0.0], [0.0, 0.0, 0.0], [1.0, 0.0, np.inf]])
 
 
-def test_rows_of_an_array_whose_squares_overflow_or_vanish():
+def test_rows_whose_squares_overflow_or_underflow_have_accurate_norms():
     assert row_norms(ROWS) == pytest.approx([13.0, 5e200, 5e-200, 0.0, np.inf])
     assert np.isnan(row_norms(np.array([[1.0, np.nan]])))
     assert row_norms(np.empty((0, 3))).shape == (0,)
 
 
 @pytest.mark.parametrize("norms", [row_part_norms, part_norms])
-def test_parts_of_rows(norms):
+def test_each_part_of_a_row_has_its_own_norm(norms):
     expected = [[5.0, 12.0], [5e200, 0.0], [5e-200, 0.0], [0.0, 0.0], [1.0, np.inf]]
     rows, parts = (ROWS, [0, 2]) if norms is row_part_norms else (torch.from_numpy(ROWS), [2, 1])
     np.testing.assert_allclose(np.asarray(norms(rows, parts)), expected)
 
 
-def test_a_bad_element_affects_the_norm_of_its_own_part_only():
+def test_a_non_finite_element_affects_only_the_norm_of_its_own_part():
     rows = np.array([[3.0, 4.0, np.nan, 1e20, np.inf]])
     for norms in (row_part_norms(rows, [0, 2, 3, 4]), part_norms(torch.from_numpy(rows), [2, 1, 1, 1])):
         np.testing.assert_allclose(np.asarray(norms), [[5.0, np.nan, 1e20, np.inf]])
 
 
-def test_parts_of_float32_rows_whose_squares_overflow():
+def test_parts_of_float32_rows_whose_squares_overflow_have_accurate_norms():
     rows = torch.tensor([[3e30, 4e30, 1e-30]])
     torch.testing.assert_close(part_norms(rows, [2, 1]), torch.tensor([[5e30, 1e-30]], dtype=torch.float64))
 
 
 @pytest.mark.parametrize(("shape", "units"), [((), ()), ((3,), (1,)), ((3, 4), (3, 1)), ((2, 3, 4), (2, 1, 1))])
-def test_units_are_slices_of_the_first_dimension_and_vectors_as_a_whole(shape, units):
+def test_units_are_slices_of_the_first_dimension_or_whole_vectors(shape, units):
     (tensor,) = draw(shape, scale=1e20)
     rows = tensor.double().reshape(shape[0] if len(shape) > 1 else 1, -1)
     norms = unit_norms([tensor])

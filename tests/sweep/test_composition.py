@@ -1,4 +1,4 @@
-"""Configs composed quickly are those that Hydra composes."""
+"""The quick loader of configs, compared with Hydra's loader."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,7 +33,7 @@ JOBS = [
 ]
 
 
-def test_quick_and_real_configs_are_equal() -> None:
+def test_the_quick_loader_composes_the_same_configs_as_hydra() -> None:
     with loaders() as (real, quick, master):
         for job in JOBS * 2:
             expected, made = real.load_sweep_config(master, list(job)), quick.load_sweep_config(master, list(job))
@@ -42,7 +42,7 @@ def test_quick_and_real_configs_are_equal() -> None:
             quick.load_sweep_config(master, ["clip=norm", "clip.valu=1"])
 
 
-def test_jobs_have_settings_of_their_own_and_cannot_change_the_config_that_they_share() -> None:
+def test_jobs_have_their_own_settings_and_cannot_change_the_shared_config() -> None:
     with loaders() as (_, quick, master):
         first, second = (
             validate(quick.load_sweep_config(master, ["clip=norm", f"clip.value={value}"])) for value in (1, 2)
@@ -55,7 +55,7 @@ def test_jobs_have_settings_of_their_own_and_cannot_change_the_config_that_they_
 
 @contextmanager
 def loaders() -> Iterator[tuple[Any, QuickLoader, DictConfig]]:
-    """Hydra's loader, the quick one, and the config of a multirun."""
+    """Yield Hydra's loader, the quick loader, and the config of a multirun."""
     register_resolvers()
     with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
         real = GlobalHydra.instance().config_loader()

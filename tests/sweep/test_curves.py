@@ -1,4 +1,4 @@
-"""Curves of a made-up training, by hand."""
+"""Curves of a synthetic record, compared with values worked out by hand."""
 
 import numpy as np
 import pytest
@@ -24,14 +24,14 @@ def as_pairs(curve: Curve) -> list[tuple[int, float]]:
         (1, [(1, 5), (5, 7)], [(5, 9)]),
     ],
 )
-def test_every_so_many_steps_and_the_peak_of_each_window_at_its_end(points, norms, peaks):
+def test_curves_have_the_first_norm_of_each_window_and_its_peak_at_its_end(points, norms, peaks):
     record = make_record([[5], [4], [2], [9], [7]], names=("weight",))
     found = curves_of(record, MSE, {"train": [1.0], "test": [2.0]}, points)
     assert as_pairs(found[keys.GRAD_NORM]) == norms
     assert as_pairs(found[keys.GRAD_NORM_PEAK]) == peaks
 
 
-def test_what_is_not_finite_is_left_out():
+def test_non_finite_values_are_omitted():
     record = make_record([[3], [NAN], [np.inf], [4]], names=("weight",), loss=[1, 2, np.inf, NAN])
     found = curves_of(record, ACCURACY, {"train": [0.5, NAN], "validation": [0.75, 1], "test": [NAN, 0.25]}, 2)
     assert as_pairs(found[keys.GRAD_NORM]) == [(1, 3), (4, 4)]

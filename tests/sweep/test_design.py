@@ -1,4 +1,4 @@
-"""What a multirun will be able to tell."""
+"""The design of a multirun, and what its comparison can detect."""
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -12,8 +12,8 @@ from gradclip.sweep.design import count_groups, design_lines
     [
         (["clip=norm,value", "clip.value=0.1,1,10", "seed=0,1,2"], (6, 3)),
         (["+experiment=a,b", "seed=range(10)"], (2, 10)),
-        (["clip.value=1,2,3", "seed=range(5)", "clip.value=1", "seed=0"], (1, 1)),  # the later one counts
-        (["data.length=10,20", "data.scale_target=none,standard", "data=adding,copy"], (2, 1)),  # compared on their own
+        (["clip.value=1,2,3", "seed=range(5)", "clip.value=1", "seed=0"], (1, 1)),  # the last override counts
+        (["data.length=10,20", "data.scale_target=none,standard", "data=adding,copy"], (2, 1)),  # compared per data set
         (["clip.value=interval(1,2)"], (1, 1)),
         ([], (1, 1)),
     ],
@@ -27,11 +27,11 @@ def config(target: str, *typed: str, **params: str) -> DictConfig:
     return OmegaConf.create({"hydra": {"sweeper": sweeper, "overrides": {"task": list(typed)}}})
 
 
-def test_a_sweep_says_before_it_begins_what_it_can_tell() -> None:
+def test_a_sweep_reports_in_advance_what_its_comparison_can_detect() -> None:
     (line,) = design_lines(config("hydra.BasicSweeper", "seed=0,1", **{"clip.value": "1,2,3", "seed": "range(9)"}))
     assert line.startswith("3 groups: 2 seeds cannot show a difference at the 5% level")
 
 
-def test_nothing_is_said_of_one_group_or_of_a_search() -> None:
+def test_nothing_is_reported_for_a_single_group_or_a_search() -> None:
     assert design_lines(config("hydra.BasicSweeper", "seed=0,1")) == []
     assert design_lines(config("hydra_plugins.search_sweeper.SearchSweeper", "clip.value=interval(1,2)")) == []

@@ -12,6 +12,6 @@ from gradclip.sweep.multirun import for_multirun
         (["resume=last"], r"^resume: got 'last' in a multirun; only a single run can be resumed"),
     ],
 )
-def test_what_no_job_of_a_multirun_can_do_is_refused(overrides: list[str], line: str) -> None:
+def test_settings_that_a_multirun_does_not_support_are_refused(overrides: list[str], line: str) -> None:
     with pytest.raises(ConfigError, match=line):
         for_multirun(compose_config(overrides))

@@ -1,4 +1,4 @@
-"""What a job of a multirun says of the whole."""
+"""Messages of a job about its multirun: progress, and a hint to stack jobs."""
 
 import os
 from pathlib import Path
@@ -21,7 +21,7 @@ def multirun(folder: Path, *typed: str, sweeper: str = "hydra.BasicSweeper") -> 
     return folder
 
 
-def test_progress_counts_the_jobs_that_ended_and_guesses_the_time_that_is_left(
+def test_progress_counts_finished_jobs_and_estimates_the_remaining_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = multirun(tmp_path, "clip.value=1,2", "seed=0,1")
@@ -39,7 +39,7 @@ def test_progress_counts_the_jobs_that_ended_and_guesses_the_time_that_is_left(
     ]
 
 
-def test_a_search_has_no_number_of_jobs(tmp_path: Path) -> None:
+def test_progress_of_a_search_has_no_total(tmp_path: Path) -> None:
     folder = multirun(tmp_path, sweeper="hydra_plugins.search_sweeper.SearchSweeper")
     JobResult.of_stop(0, "", "").write(folder / "0")
     assert progress(folder) == " (1 done)"
@@ -49,7 +49,7 @@ def test_a_search_has_no_number_of_jobs(tmp_path: Path) -> None:
     ("seeds", "settings", "hinted"),
     [("range(6)", [], True), ("range(5)", [], False), ("range(6)", ["clip=activation"], False)],
 )
-def test_many_jobs_that_can_be_stacked_are_hinted_at(
+def test_a_multirun_of_many_stackable_jobs_gets_a_hint(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], seeds: str, settings: list[str], hinted: bool
 ) -> None:
     print_hint(compose_config(settings), multirun(tmp_path, f"seed={seeds}"))

@@ -1,4 +1,4 @@
-"""What the page of a multirun says in MLflow."""
+"""The page of a multirun in MLflow."""
 
 import html
 from math import isfinite
@@ -27,7 +27,7 @@ def job(number: int, error: float, name: str = "norm=1.0") -> JobResult:
     return JobResult(number, name, f"{number:032x}", outcome, "mse", {"train": error, "test": error})
 
 
-def test_a_multirun_of_one_job_names_it_and_text_is_shown_as_text() -> None:
+def test_the_page_of_a_single_job_escapes_markup_in_its_name() -> None:
     jobs = [job(0, 2.0, HOSTILE)]
     page = page_of(answer_of_jobs(jobs, run_table(jobs)), jobs, "", None)
     description = page.tags[keys.DESCRIPTION]
@@ -37,7 +37,7 @@ def test_a_multirun_of_one_job_names_it_and_text_is_shown_as_text() -> None:
     assert page.tags[keys.OUTCOME] == "1 learned"
 
 
-def test_the_description_fits_into_a_tag() -> None:
+def test_the_description_fits_in_a_tag() -> None:
     jobs = [job(number, 2.0, "x" * 700) for number in range(30)]
     page = page_of(answer_of_jobs(jobs, run_table(jobs)), jobs, "", None)
     assert 3000 < len(page.tags[keys.DESCRIPTION]) <= MAX_LENGTH
@@ -53,7 +53,7 @@ def test_the_description_fits_into_a_tag() -> None:
         ([], "", ["No run has a score."]),
     ],
 )
-def test_validation_rows_choose_among_jobs_where_all_have_them(
+def test_validation_rows_choose_the_best_job_if_all_jobs_have_them(
     scores: list[dict[Split, float]], best: str, sentences: list[str]
 ) -> None:
     jobs = [JobResult(number, "ab"[number], None, "learned", "mse", one) for number, one in enumerate(scores)]
@@ -63,14 +63,14 @@ def test_validation_rows_choose_among_jobs_where_all_have_them(
         assert [*answer.scores.items()] == [("final/mse_validation", 2.0), ("final/mse_test", 5.0)]
 
 
-def test_the_page_of_a_comparison_has_the_score_that_chose_and_that_on_test(tmp_path: Path) -> None:
+def test_the_page_of_a_comparison_has_the_validation_score_and_the_test_score(tmp_path: Path) -> None:
     found = compared(validated(by_threshold({"1.0": [8.0, 8.0], "5.0": [3.0, 3.0]}), [1.0, 1.0, 4.0, 4.0]))
     page = page_of(answer_of_comparison(found, tmp_path), [], "", found.best.group.runs[0])
     assert page.tags[keys.BEST] == "norm=1.0"
     assert page.metrics == {MSE.final_validation: 1.0, MSE.final_test: 8.0}
 
 
-def test_the_best_settings_are_named_with_their_score_and_advice_is_on_what_diverged(tmp_path: Path) -> None:
+def test_the_page_names_the_best_settings_and_advice_is_given_on_the_diverged_run(tmp_path: Path) -> None:
     store, parent = make_store(tmp_path), Parent(str(tmp_path), "many", {keys.CREATION: "0" * 32})
     on_validation = {"1.0": (5.0, 4.0, 3.0), "10.0": (9.0, float("nan"), 8.0)}
     for threshold, errors in {"1.0": (3.0, 4.0, 5.0), "10.0": (9.0, float("nan"), 8.0)}.items():

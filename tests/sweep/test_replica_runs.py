@@ -1,4 +1,4 @@
-"""The runs of stacked replicas."""
+"""Runs of stacked replicas."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ from gradclip.training.job import Job
 LIGHT = ("tracking.uri=null", "trainer.max_epochs=1", "figures=false", "log_model=false")
 
 
-def test_a_run_whose_files_find_no_room_has_failed_and_those_before_it_have_not(tmp_path, monkeypatch):
+def test_a_full_disk_fails_the_current_and_later_runs_but_not_earlier_runs(tmp_path, monkeypatch):
     def write(job, result):
         if job.number == 1:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(job.folder))

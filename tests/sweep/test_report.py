@@ -1,4 +1,4 @@
-"""What ends a multirun: its tables, and the comparison of its runs."""
+"""The report at the end of a multirun: its tables, and the comparison of its runs."""
 
 from pathlib import Path
 from unittest.mock import Mock
@@ -16,17 +16,17 @@ def jobs(**solved: list[bool | None]) -> list[JobResult]:
     return [JobResult(number, f"{name} seed={seed}", solved=one) for number, (name, seed, one) in enumerate(runs)]
 
 
-def test_solved_runs_of_each_setting_are_counted_with_wilsons_interval() -> None:
+def test_solved_runs_of_each_setting_are_counted_with_a_wilson_interval() -> None:
     (table,) = success_tables(jobs(norm=[True] * 20, none=[False, True, False, False]))
     assert table.rows == [("norm", "20 of 20", "84% to 100%"), ("none", "1 of 4", "5% to 70%")]
 
 
-def test_there_is_no_table_without_seeds_or_without_a_target() -> None:
+def test_the_success_table_needs_several_seeds_and_a_definition_of_solved() -> None:
     assert success_tables(jobs(norm=[True], none=[False])) == []
     assert success_tables(jobs(norm=[None, None])) == []
 
 
-def test_the_table_on_a_terminal_has_what_failed_and_the_first_of_the_others() -> None:
+def test_a_shortened_table_has_all_failed_runs_and_the_first_of_the_others() -> None:
     many = [JobResult(number, f"norm seed={number}", error="it broke" if number == 8 else "") for number in range(10)]
     table = run_table(many, max_rows=3)
     assert table.title == "10 runs, 3 of them shown, all in runs.md"
@@ -34,7 +34,7 @@ def test_the_table_on_a_terminal_has_what_failed_and_the_first_of_the_others() -
     assert run_table(many).title == "10 runs"
 
 
-def test_the_scores_on_validation_rows_have_a_column_where_there_are_any() -> None:
+def test_validation_scores_have_a_column_if_a_run_has_one() -> None:
     without = JobResult(0, "a", score="mse", scores={"train": 1.0, "test": 2.0})
     assert run_table([without]).columns == ("job", "run", "outcome", "train MSE", "test MSE", "clipped")
     table = run_table([without, JobResult(1, "b", score="mse", scores={"train": 1.0, "validation": 3.0, "test": 2.0})])
@@ -53,13 +53,13 @@ def test_the_scores_on_validation_rows_have_a_column_where_there_are_any() -> No
         ({"_target_": "hydra_plugins.vectorized_launcher.VectorizedLauncher"}, "it broke", False),
     ],
 )
-def test_rounding_is_named_where_jobs_were_stacked(launcher: dict[str, object], error: str, noted: bool) -> None:
+def test_rounding_is_mentioned_if_jobs_were_stacked(launcher: dict[str, object], error: str, noted: bool) -> None:
     config = OmegaConf.create({"hydra": {"launcher": launcher}})
     assert bool(rounding_note(config, [JobResult(0, "norm", error=error)])) is noted
 
 
 @pytest.mark.parametrize(("done_before", "compared"), [(False, "parent"), (True, ["0", "1"])])
-def test_jobs_that_were_done_before_are_compared_with_the_others(
+def test_jobs_finished_earlier_are_compared_with_the_new_jobs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, done_before: bool, compared: str | list[str]
 ) -> None:
     compare = Mock(return_value=Mock(summaries=[]))

@@ -1,4 +1,4 @@
-"""How jobs ended, where a file of one cannot be written or is damaged."""
+"""Results of jobs, including files that cannot be written or are damaged."""
 
 import errno
 import json
@@ -14,7 +14,7 @@ from gradclip.sweep.results import FILE, JobResult, read_results
 from gradclip.tracking.stored_runs import StoredRun
 
 
-def test_a_result_that_cannot_be_written_is_told_in_one_line_and_its_job_has_failed(
+def test_a_result_that_cannot_be_written_prints_one_line_and_counts_as_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     JobResult(0, "norm=1.0 seed=0", outcome="learned").write(tmp_path / "0")
@@ -32,14 +32,14 @@ def test_a_result_that_cannot_be_written_is_told_in_one_line_and_its_job_has_fai
     assert [path.name for path in (tmp_path / "1").iterdir()] == []
 
 
-def test_one_that_was_cut_short_is_named(tmp_path: Path) -> None:
+def test_an_empty_result_file_is_named(tmp_path: Path) -> None:
     JobResult(0, "norm=1.0 seed=0").write(tmp_path / "0")
     (tmp_path / "0" / FILE).write_text("")
     with pytest.raises(TrackingError, match=rf"0/{FILE}: is damaged or cannot be read \(it is empty\)"):
         read_results(tmp_path)
 
 
-def test_one_of_another_version_is_named(tmp_path: Path) -> None:
+def test_a_result_file_of_another_version_is_named(tmp_path: Path) -> None:
     JobResult(0, "norm=1.0 seed=0").write(tmp_path / "0")
     path = tmp_path / "0" / FILE
     path.write_text(json.dumps(json.loads(path.read_text()) | {"score_test": 1.0}))
@@ -47,7 +47,7 @@ def test_one_of_another_version_is_named(tmp_path: Path) -> None:
         read_results(tmp_path)
 
 
-def test_the_scores_of_a_run_that_was_done_before_are_those_of_its_rows() -> None:
+def test_a_run_finished_earlier_has_the_scores_of_its_stored_metrics() -> None:
     metrics = {"final/mse_train": 1.0, "final/mse_validation": 2.0, "final/mse_test": 3.0}
     run = StoredRun("1", "norm", None, "FINISHED", 1.0, {}, metrics, {keys.OUTCOME: "learned"})
     done = JobResult.of_finished(0, run)

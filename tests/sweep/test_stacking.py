@@ -27,7 +27,7 @@ from tests.stacked.test_training import compose_config
         ("loss=mse", "loss=mae", False),
     ],
 )
-def test_jobs_are_stacked_where_they_differ_in_numbers_only(one: str, other: str, together: bool) -> None:
+def test_jobs_that_differ_only_in_numbers_are_stacked(one: str, other: str, together: bool) -> None:
     configs = {3: compose_config("clip=norm", one), 8: compose_config("clip=norm", other)}
     assert group(configs) == ([[3, 8]] if together else [[3], [8]])
 
@@ -43,6 +43,6 @@ def test_jobs_are_stacked_where_they_differ_in_numbers_only(one: str, other: str
         (("tracking.system_metrics=true",), "tracking.system_metrics"),
     ],
 )
-def test_what_cannot_be_stacked_is_told(overrides: tuple[str, ...], reason: str) -> None:
+def test_a_refusal_to_stack_names_its_reason(overrides: tuple[str, ...], reason: str) -> None:
     assert reason in refusal(compose_config(*overrides))
     assert refusal(compose_config()) == ""

@@ -10,7 +10,7 @@ BAD = (torch.tensor([1.0, torch.nan]), torch.tensor([2]))
 
 
 def largest(*batches):
-    """What a record has of a step of these batches."""
+    """Return the largest magnitudes in the record of a step with these batches."""
     found = [float(extreme) for extreme in merge_extremes([batch_extremes(batch) for batch in batches])]
     row = np.array([found + [0.0] * (4 - len(found))])
     return largest_of_batches(row, np.array([len(found) == 4]))[:, 0].tolist()
@@ -31,15 +31,15 @@ def largest(*batches):
         ([{"image": [BAD[0]], "name": "a"}], [np.inf, np.nan]),
         ([torch.tensor([1])], [np.nan, np.nan]),
         ([None], [np.nan, np.nan]),
-        ([torch.full((9,), 3e4, dtype=torch.float16)], [np.nan, np.nan]),  # the sum exceeds 16 bits
+        ([torch.full((9,), 3e4, dtype=torch.float16)], [np.nan, np.nan]),  # the sum would overflow in 16 bits
         ([torch.zeros(2).to(torch.float8_e4m3fn)], [np.nan, np.nan]),
         ([torch.eye(2).to_sparse()], [np.nan, np.nan]),
     ],
 )
-def test_the_largest_magnitudes_are_infinite_where_an_element_is_not_finite(batches, expected):
+def test_largest_magnitudes_are_infinite_for_a_non_finite_element_and_nan_if_unknown(batches, expected):
     np.testing.assert_equal(largest(*batches), expected)
 
 
-def test_no_graph_is_kept():
+def test_batch_extremes_have_no_graph():
     inputs = torch.ones(2, requires_grad=True)
     assert not any(extreme.requires_grad for extreme in batch_extremes((inputs, inputs * 2)) + batch_extremes([inputs]))

@@ -15,25 +15,25 @@ def draw(dtype=torch.float32, scale=1.0):
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-def test_extremes_are_the_least_and_greatest_element_of_each(dtype):
+def test_extremes_are_the_minimum_and_maximum_of_each_tensor(dtype):
     tensors = draw(dtype)
     ends = [end.item() for end in extremes(tensors)]
     assert ends == [end for tensor in tensors for end in (tensor.min().item(), tensor.max().item())]
 
 
-def test_nan_wins_and_infinities_show():
+def test_extremes_of_a_tensor_with_nan_are_nan_and_infinities_are_kept():
     ends = extremes([torch.tensor([1.0, torch.nan, torch.inf]), torch.tensor([-torch.inf, 2.0])])
     assert [end.item() for end in ends] == pytest.approx([np.nan, np.nan, -np.inf, 2.0], nan_ok=True)
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-def test_bad_elements_are_counted_in_each_tensor(dtype):
+def test_non_finite_elements_are_counted_for_each_tensor(dtype):
     tensors = draw(dtype)
     tensors[2][0, 1], tensors[2][2, 3], tensors[1][0] = torch.nan, torch.inf, -torch.inf
     assert nonfinite_counts(tensors, tensor_norms(tensors)).tolist() == [0, 1, 2, 0, 0]
 
 
-def test_inner_product_equals_that_of_the_joined_vectors():
+def test_inner_product_equals_the_product_of_the_joined_vectors():
     first, second = draw(torch.float64), draw(torch.float64, scale=2.0)
     joined = np.concatenate([tensor.numpy().ravel() for tensor in first])
     assert inner_product(first, second).item() == pytest.approx(2 * joined @ joined)

@@ -26,7 +26,7 @@ def assert_same(one, other):
 
 
 @pytest.mark.parametrize("limit", [0, 1000, 10**9])
-def test_a_record_is_the_same_wherever_its_blocks_are(limit, tmp_path):
+def test_a_record_is_the_same_in_memory_and_in_files(limit, tmp_path):
     store = RecordStore(limit)
     made = [*blocks(), *blocks(2, ("weight", "scale"), first=21), without_parameters(29)]
     for block in made:
@@ -37,34 +37,34 @@ def test_a_record_is_the_same_wherever_its_blocks_are(limit, tmp_path):
     assert bool([*tmp_path.rglob("*.npz")]) == (limit < 10**9)
 
 
-def test_a_state_says_where_the_files_are_and_has_the_rest(tmp_path):
-    store, rest = RecordStore(1000), RecordStore(1000)
+def test_a_state_names_the_files_and_contains_the_other_steps(tmp_path):
+    store, resumed = RecordStore(1000), RecordStore(1000)
     for block in blocks():
         store.append(block, tmp_path)
     state = store.state()
     assert len(state["files"]) == 2
     assert len(state["columns"]["step"]) == 4
-    rest.restore(state)
-    assert_same(rest.read(("weight", "bias")), store.read(("weight", "bias")))
+    resumed.restore(state)
+    assert_same(resumed.read(("weight", "bias")), store.read(("weight", "bias")))
     for block in blocks(first=21):
-        store.append(block, tmp_path)  # what comes after a checkpoint does not disturb what goes on from it
-    rest.append(blocks(1, first=21)[0], tmp_path)
-    assert rest.read(("weight", "bias")).step.tolist() == [*range(1, 25)]
+        store.append(block, tmp_path)  # steps after a checkpoint do not affect a resumed training
+    resumed.append(blocks(1, first=21)[0], tmp_path)
+    assert resumed.read(("weight", "bias")).step.tolist() == [*range(1, 25)]
 
 
-def test_steps_whose_file_is_gone_are_left_out_with_a_warning(tmp_path):
-    store, rest = RecordStore(1000), RecordStore()
+def test_steps_of_a_missing_file_are_omitted_with_a_warning(tmp_path):
+    store, resumed = RecordStore(1000), RecordStore()
     for block in blocks():
         store.append(block, tmp_path)
     state = store.state()
     first, _ = sorted(tmp_path.rglob("*.npz"), key=lambda path: int(path.stem.rpartition("-")[2]))
     first.unlink()
     with pytest.warns(UserWarning, match="not found; the record continues without these earlier steps"):
-        rest.restore(state)
-    assert rest.read(("weight", "bias")).step.tolist() == [*range(9, 21)]
+        resumed.restore(state)
+    assert resumed.read(("weight", "bias")).step.tolist() == [*range(9, 21)]
 
 
-def test_where_nothing_can_be_written_the_record_stays_in_memory(tmp_path):
+def test_a_record_stays_in_memory_if_its_folder_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     store = RecordStore(500)
     with pytest.warns(UserWarning, match="cannot be written, so the record stays in memory"):

@@ -9,7 +9,7 @@ from gradclip.telemetry.steps import Effect, StepIndex
 
 @pytest.mark.parametrize("kind", [CopyingRecorder, MeasuringRecorder])
 @pytest.mark.parametrize(("dtype", "size"), [(torch.float32, 1e38), (torch.float64, 1e200), (torch.float64, 1e-200)])
-def test_norms_and_angle_at_the_ends_of_the_range(kind, dtype, size):
+def test_norms_and_cosine_are_accurate_for_extreme_magnitudes(kind, dtype, size):
     parameter = nn.Parameter(torch.full((2,), size, dtype=dtype))
     recorder = kind([("only", parameter)], Effect.ANY)
     parameter.grad = torch.tensor([3 * size / 4, size], dtype=dtype)
@@ -24,7 +24,7 @@ def test_norms_and_angle_at_the_ends_of_the_range(kind, dtype, size):
 
 @pytest.mark.parametrize("kind", [CopyingRecorder, MeasuringRecorder])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_finite_gradient_beside_one_that_is_not_has_its_norm(kind, bad):
+def test_a_finite_gradient_beside_a_non_finite_one_has_an_accurate_norm(kind, bad):
     parameters = [nn.Parameter(torch.ones(2, dtype=torch.float64)) for _ in range(2)]
     recorder = kind([("bad", parameters[0]), ("finite", parameters[1])], Effect.LENGTH)
     parameters[0].grad, parameters[1].grad = (torch.tensor([3e200, x], dtype=torch.float64) for x in (bad, 4e200))

@@ -9,7 +9,7 @@ from gradclip.telemetry.steps import Effect, StepIndex
 
 
 def measured(change, effect):
-    """What a recorder has of the norms after clipping, and what they are."""
+    """Return the norms after clipping, as a recorder measures them and as computed from the gradients."""
     parameters = [nn.Parameter(torch.zeros(size)) for size in (3, 5)]
     for parameter in parameters:
         parameter.grad = torch.arange(1.0, len(parameter) + 1)
@@ -41,7 +41,7 @@ def replace(parameters):
         parameter.grad = torch.ones_like(parameter)
 
 
-def forget(parameters):
+def set_to_none(parameters):
     for parameter in parameters:
         parameter.grad = None
 
@@ -58,27 +58,27 @@ def forget(parameters):
         lambda parameters: [multiply(parameters), decay_uncounted(parameters)],
         lambda parameters: decay(parameters[:1]),
         replace,
-        forget,
+        set_to_none,
     ],
 )
 @pytest.mark.parametrize("effect", list(Effect))
-def test_norms_after_clipping_are_those_of_the_gradients_whatever_was_done_to_them(change, effect):
+def test_recorded_norms_after_clipping_are_right_for_any_change_of_the_gradients(change, effect):
     found, expected = measured(change, effect)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
-def test_a_coefficient_of_one_leaves_the_norms_the_same_to_the_bit():
+def test_the_coefficient_of_unchanged_gradients_is_exactly_one():
     gradients = [torch.randn(10), torch.randn(10_000)]
     sample = Sample(gradients, torch.tensor([1.0, 2.0]))
     assert sample.coefficient(gradients) == 1.0
 
 
 @pytest.mark.parametrize("gradient", [torch.tensor([torch.nan]), torch.zeros(3), torch.ones(3, dtype=torch.bfloat16)])
-def test_what_does_not_tell_a_coefficient(gradient):
+def test_gradients_that_do_not_determine_a_coefficient_have_none(gradient):
     assert Sample([gradient], gradient.double().norm()[None]).coefficient([gradient]) is None
 
 
-def test_changes_in_place_are_counted_and_another_gradient_is_none():
+def test_changes_in_place_are_counted_unless_a_gradient_was_replaced():
     parameters = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))]
     parameters[0].grad = torch.ones(2)
     versions = GradientVersions(parameters[:1])
@@ -90,7 +90,7 @@ def test_changes_in_place_are_counted_and_another_gradient_is_none():
     assert versions.count_changes(parameters[:1]) is None
 
 
-def test_gradients_of_inference_mode_have_no_count():
+def test_gradients_made_in_inference_mode_have_no_count():
     parameters = [nn.Parameter(torch.zeros(2))]
     with torch.inference_mode():
         parameters[0].grad = torch.ones(2)

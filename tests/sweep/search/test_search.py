@@ -1,4 +1,4 @@
-"""The search itself, against problems whose answer is known."""
+"""The search, on problems with a known solution."""
 
 import math
 
@@ -18,7 +18,7 @@ DEFAULTS = {
 
 
 class Problem:
-    """Answers jobs at once, and remembers them."""
+    """A launcher that scores jobs without training, and keeps a list of them."""
 
     def __init__(self, score, name="mse", error=lambda _x: "", higher_is_better=False, on_validation=None):
         self.score, self.name, self.error, self.higher_is_better = score, name, error, higher_is_better
@@ -44,7 +44,7 @@ def find(problem, *typed, **settings):
     return search(read(*typed), read_settings(DEFAULTS | settings), problem)
 
 
-def test_a_valley_is_found_and_the_same_again():
+def test_a_minimum_is_found_and_the_search_is_reproducible():
     problem = Problem(lambda x, seed: (math.log10(x) - 1) ** 2 + 0.01 * seed)
     trials = find(problem, "x=tag(log,interval(0.001,1000))", "seed=range(3)")
     assert float(best_trial(trials).values["x"]) == pytest.approx(10, rel=0.5)
@@ -53,7 +53,7 @@ def test_a_valley_is_found_and_the_same_again():
     ]
 
 
-def test_accuracy_is_made_large():
+def test_accuracy_is_maximized():
     trials = find(Problem(lambda x, _seed: 0.9 - (x - 0.3) ** 2, "accuracy"), "x=interval(0,1)")
     best = best_trial(trials)
     assert float(best.values["x"]) == pytest.approx(0.3, abs=0.1)
@@ -62,7 +62,7 @@ def test_accuracy_is_made_large():
 
 
 @pytest.mark.parametrize("higher_is_better", [False, True])
-def test_a_metric_that_a_module_logs_is_searched_in_its_direction(higher_is_better):
+def test_a_metric_that_a_module_logs_is_optimized_in_its_direction(higher_is_better):
     sign = -1 if higher_is_better else 1
     problem = Problem(lambda x, _seed: sign * (x - 0.3) ** 2 - 5, "val_score", higher_is_better=higher_is_better)
     trials = find(problem, "x=interval(0,1)")
@@ -81,22 +81,22 @@ def test_halving_gives_more_seeds_to_the_best_third_of_each_round():
     assert best_trial(trials).values["x"] == min((trial.values["x"] for trial in trials), key=int)
 
 
-def test_without_halving_every_setting_has_every_seed():
+def test_without_halving_every_trial_runs_all_seeds():
     problem = Problem(lambda x, _seed: x)
     trials = find(problem, "x=interval(0,1)", "seed=range(4)", trials=5, batch=5, reduction_factor=1)
     assert [len(jobs) for jobs in problem.launches] == [20]
     assert {trial.state for trial in trials} == {"complete"}
 
 
-def test_diverged_settings_are_kept_away_from():
-    problem = Problem(lambda x, _seed: math.nan if x > 1 else 1.0)  # the rest is as good everywhere
+def test_the_search_avoids_settings_that_diverge():
+    problem = Problem(lambda x, _seed: math.nan if x > 1 else 1.0)  # all other values are equally good
     trials = find(problem, "x=tag(log,interval(0.001,1000))", trials=60)
     diverged = [trial.state == "diverged" for trial in trials]
-    assert sum(diverged[:10]) >= 3  # at random, half the space
-    assert sum(diverged[10:]) <= 20  # of 50; told as failed, it was 38
+    assert sum(diverged[:10]) >= 3  # random trials; half the space diverges
+    assert sum(diverged[10:]) <= 20  # of 50; 38 if diverged trials are reported to Optuna as failed
 
 
-def test_one_diverged_seed_counts_as_the_worst_of_them():
+def test_a_diverged_seed_counts_as_the_worst_seed():
     scores = {0: 1.0, 1: 5.0, 2: math.nan}
     problem = Problem(lambda _x, seed: scores[seed])
     settings = {"trials": 1, "batch": 1, "reduction_factor": 1}
@@ -108,20 +108,20 @@ def test_one_diverged_seed_counts_as_the_worst_of_them():
         assert math.isnan(trial.average)
 
 
-def test_jobs_that_break_down_do_not_end_the_search():
+def test_failed_jobs_do_not_end_the_search():
     problem = Problem(lambda x, _seed: x, error=lambda x: "it broke" if x < 0.5 else "")
     trials = find(problem, "x=interval(0,1)", "seed=0,1", trials=20)
     assert {trial.state for trial in trials if float(trial.values["x"]) < 0.5} == {"failed"}
     assert float(best_trial(trials).values["x"]) >= 0.5
 
 
-def test_a_search_that_is_stopped_begins_no_further_batch():
+def test_a_stopped_search_starts_no_further_batch():
     problem = Problem(lambda x, _seed: x)
     problem.stopped = True
     assert find(problem, "x=interval(0,1)", trials=30) == []
 
 
-def test_where_everything_diverges_nothing_is_best():
+def test_no_trial_is_best_if_all_trials_diverge():
     trials = find(Problem(lambda _x, _seed: math.nan), "x=interval(0,1)", trials=3)
     assert {trial.state for trial in trials} == {"diverged"}
     assert best_trial(trials) is None
@@ -131,7 +131,7 @@ def report_on(trials) -> Report:
     return Report(trials, (), ("0",), ())
 
 
-def test_validation_rows_choose_and_the_test_score_is_reported():
+def test_validation_rows_choose_the_best_trial_and_its_test_score_is_reported():
     problem = Problem(lambda x, _seed: 10 - x, on_validation=lambda x: 1 + abs(x - 2))
     trials = find(problem, "x=0,1,2,3,4", trials=8, batch=8)
     best = best_trial(trials)
@@ -145,7 +145,7 @@ def test_validation_rows_choose_and_the_test_score_is_reported():
 
 
 @pytest.mark.parametrize(
-    ("on_validation", "score", "name", "why"),
+    ("on_validation", "score", "name", "reason"),
     [
         (None, "auto", "mse", "this data set has no validation rows"),
         (lambda x: x, "test", "mse", "hydra.sweeper.score=test asks for them"),
@@ -153,13 +153,13 @@ def test_validation_rows_choose_and_the_test_score_is_reported():
         (None, "train", "mse", None),
     ],
 )
-def test_a_search_that_chose_on_test_rows_says_so(on_validation, score, name, why):
+def test_a_choice_on_test_rows_is_reported_with_its_reason(on_validation, score, name, reason):
     problem = Problem(lambda x, _seed: x, name, on_validation=on_validation)
     trials = find(problem, "x=1,2", trials=2, score=score)
-    said = f"Chosen on the test rows: {why}, so the best looks better than it is."
-    assert caveat_of(trials) == ([said] if why else [])
-    assert (said in best_lines(report_on(trials))) is bool(why)
-    assert said not in best_lines(report_on(trials[:1])), "there was nothing to choose"
+    caveat = f"Chosen on the test rows: {reason}, so the best looks better than it is."
+    assert caveat_of(trials) == ([caveat] if reason else [])
+    assert (caveat in best_lines(report_on(trials))) is bool(reason)
+    assert caveat not in best_lines(report_on(trials[:1])), "a single trial is not a choice"
     assert len(search_table(trials).columns) == (8 if score == "train" else 7)
 
 

@@ -1,4 +1,4 @@
-"""What was typed, read as a space for Optuna."""
+"""Overrides of the command line, read as a search space for Optuna."""
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -27,11 +27,11 @@ def read(*typed: str) -> Space:
         ("[8,8],[16]", CategoricalDistribution(["[8,8]", "[16]"])),
     ],
 )
-def test_a_range_is_what_hydra_means_by_it(typed, distribution):
+def test_a_range_has_the_same_meaning_as_in_hydra(typed, distribution):
     assert read(f"x={typed}").distributions == {"x": distribution}
 
 
-def test_seeds_are_repeated_over_and_all_else_is_kept():
+def test_seeds_and_fixed_settings_are_not_searched():
     space = read("clip=norm", "clip.value=interval(0.1,1)", "seed=range(3)", "+experiment=explosion")
     assert (space.fixed, space.seeds) == (("clip=norm", "+experiment=explosion"), ("0", "1", "2"))
     assert space.job({"clip.value": "0.5"}, "2") == ["clip=norm", "+experiment=explosion", "clip.value=0.5", "seed=2"]
@@ -46,7 +46,7 @@ def test_values_are_short_and_stay_within_their_range():
     assert space.values({"x": 0.1234567, "n": 0, "clip": "norm"})["x"] == "0.1235"
 
 
-def test_corners_have_each_choice_and_each_end():
+def test_corners_cover_each_choice_and_each_end_of_a_range():
     jobs = list(read("clip=norm,value", "clip.value=interval(0.1,1)").corners())
     assert jobs[:2] == [[f"clip={name}", "clip.value=0.1", "seed=7"] for name in ("norm", "value")]
     assert [job[1] for job in jobs] == ["clip.value=0.1"] * 3 + ["clip.value=1.0"]
@@ -65,6 +65,6 @@ def test_corners_have_each_choice_and_each_end():
         ("seed=interval(0,3)", r"seed: got interval\(0,3\); must be a list"),
     ],
 )
-def test_what_is_not_right_is_said(typed, message):
+def test_an_invalid_search_space_is_refused(typed, message):
     with pytest.raises(ConfigError, match=message):
         read(typed)
