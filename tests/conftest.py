@@ -60,7 +60,7 @@ def kind_of(item: pytest.Item) -> str:
     return next(chain(by_hand, by_fixture), by_folder)
 
 
-def assert_told_in_one_line(done: subprocess.CompletedProcess[str], message: str) -> None:
+def assert_one_error_line(done: subprocess.CompletedProcess[str], message: str) -> None:
     """Assert that a command printed one error line that starts with a message, nothing else, and exited with code 2."""
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stdout == ""

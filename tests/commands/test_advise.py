@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gradclip import keys
-from tests.conftest import Command, SearchRuns, assert_told_in_one_line, folders
+from tests.conftest import Command, SearchRuns, assert_one_error_line, folders
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -88,7 +88,7 @@ def test_advise_reads_a_metric_of_any_run_in_the_store(advise: Command, clipped:
     assert done.returncode == 0, done.stderr
     facts = {finding["kind"]: finding["numbers"] for finding in json.loads(done.stdout)["findings"]}
     assert facts["norms"]["median"] == 3
-    assert_told_in_one_line(advise(f"run={clipped}", "metric=grad/nrm"), "metric: got 'grad/nrm'; run")
+    assert_one_error_line(advise(f"run={clipped}", "metric=grad/nrm"), "metric: got 'grad/nrm'; run")
     stored = advise(f"run={clipped}", "output=json", "probe=false")
     assert stored.returncode == 0, stored.stderr
     assert "mostly clipped" in [finding["kind"] for finding in json.loads(stored.stdout)["findings"]]
@@ -116,5 +116,5 @@ def test_a_mistake_is_reported_in_one_line(
     advise: Command, store_folder: Path, overrides: list[str], message: str
 ) -> None:
     before = folders(store_folder)
-    assert_told_in_one_line(advise(*overrides), message)
+    assert_one_error_line(advise(*overrides), message)
     assert folders(store_folder) == before

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.conftest import Command, SearchRuns, assert_told_in_one_line
+from tests.conftest import Command, SearchRuns, assert_one_error_line
 
 BAD_OVERRIDES = [
     (["clip=nrm"], "clip=nrm: no such option (did you mean 'norm'?); choose from activation, "),
@@ -95,7 +95,7 @@ def test_invalid_settings_print_one_line_and_leave_nothing_behind(
 ) -> None:
     before = {run.info.run_id for run in runs()}, set(store_folder.rglob("mlruns/**"))
     done = train(*overrides)
-    assert_told_in_one_line(done, message)
+    assert_one_error_line(done, message)
     assert ({run.info.run_id for run in runs()}, set(store_folder.rglob("mlruns/**"))) == before
 
 
@@ -137,5 +137,5 @@ def test_invalid_tables_print_one_line_and_leave_no_run_behind(
     path.write_text("") if frame is None else frame.to_csv(path, index=False)
     before = {run.info.run_id for run in runs()}
     done = train("data=table", f"data.path={path}", *overrides)
-    assert_told_in_one_line(done, message)
+    assert_one_error_line(done, message)
     assert {run.info.run_id for run in runs()} == before

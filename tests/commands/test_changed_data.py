@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
 
-from tests.conftest import Command, SearchRuns, assert_told_in_one_line
+from tests.conftest import Command, SearchRuns, assert_one_error_line
 
 LIGHT = ("trainer=debug", "clip=norm", "figures=false", "log_model=false", "data=table", "data.target=y")
 
@@ -41,7 +41,7 @@ def test_a_run_is_not_resumed_on_changed_data(
     client.set_terminated(run.info.run_id, "KILLED")
     write_table(table, noise=1.0)
     refused = train(f"resume={run.info.run_id}")
-    assert_told_in_one_line(refused, f"resume: the table {table} has changed since the run began, or is a different")
+    assert_one_error_line(refused, f"resume: the table {table} has changed since the run began, or is a different")
 
 
 def test_parallel_jobs_can_skip_finished_runs_in_a_store_that_does_not_exist_yet(

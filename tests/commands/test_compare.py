@@ -8,7 +8,7 @@ import pytest
 from mlflow import MlflowClient
 
 from gradclip import keys
-from tests.conftest import Command, SearchRuns, assert_told_in_one_line, folders
+from tests.conftest import Command, SearchRuns, assert_one_error_line, folders
 
 SHORT = ("trainer.max_epochs=3", "log_model=false")
 
@@ -80,5 +80,5 @@ def test_a_mistake_is_reported_in_one_line(
     compare: Command, store_folder: Path, overrides: list[str], message: str
 ) -> None:
     before = folders(store_folder)
-    assert_told_in_one_line(compare(*overrides), message)
+    assert_one_error_line(compare(*overrides), message)
     assert folders(store_folder) == before

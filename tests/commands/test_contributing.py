@@ -11,7 +11,7 @@ from textwrap import dedent
 
 import pytest
 
-from tests.conftest import ROOT, assert_told_in_one_line
+from tests.conftest import ROOT, assert_one_error_line
 
 RECIPE = (ROOT / "CONTRIBUTING.md").read_text().partition("## A clipping method\n")[2].partition("\n## ")[0]
 STEPS = re.findall(r"^\d\. [^`]*`([\w/.]+)`.*?\n   ```\w+\n(.*?)   ```$", RECIPE, flags=re.MULTILINE | re.DOTALL)
@@ -63,7 +63,7 @@ def test_the_recipe_has_four_files() -> None:
     ],
 )
 def test_an_invalid_setting_is_reported_in_one_line(run: Run, override: str, message: str) -> None:
-    assert_told_in_one_line(run("src/train.py", "clip=rms", override, *SHORT), message)
+    assert_one_error_line(run("src/train.py", "clip=rms", override, *SHORT), message)
 
 
 def test_help_lists_the_settings_of_the_method(run: Run) -> None:

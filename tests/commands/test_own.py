@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 
 from gradclip import keys
 from tests.commands.test_resume import LIGHT, assert_same, curves, stop
-from tests.conftest import ROOT, TIMEOUT, Command, SearchRuns, StartCommand, assert_told_in_one_line
+from tests.conftest import ROOT, TIMEOUT, Command, SearchRuns, StartCommand, assert_one_error_line
 
 SETTINGS = (
     *("module._target_=own_training.NewTraining", "data._target_=own_training.OldBatches", "module.width=3"),
@@ -56,7 +56,7 @@ def test_a_users_module_is_tracked_like_the_built_in_module(
     assert compared.returncode == 0, compared.stderr
     assert "final/val_loss" in compared.stdout
     refused = advise(f"run={first.info.run_id}")
-    assert_told_in_one_line(refused, "tracking.trusted_models: the stored config names 'own_training.NewTraining'")
+    assert_one_error_line(refused, "tracking.trusted_models: the stored config names 'own_training.NewTraining'")
     trusted = "tracking.trusted_models=[own_training.*,pytorch_lightning.callbacks.*]"
     advised = advise(f"run={first.info.run_id}", trusted)
     assert advised.returncode == 0, advised.stderr

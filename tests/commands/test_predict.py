@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tests.conftest import Command, assert_told_in_one_line
+from tests.conftest import Command, assert_one_error_line
 
 
 def test_new_rows_are_predicted_with_the_stored_model(train: Command, command: Command, tmp_path: Path) -> None:
@@ -24,4 +24,4 @@ def test_new_rows_are_predicted_with_the_stored_model(train: Command, command: C
     assert written["predicted_price"].notna().all()
     rows.drop(columns="city").to_csv(new, index=False)
     refused = command("predict", f"run={run[1]}", f"data={new}")
-    assert_told_in_one_line(refused, f"data.path: got '{new}'; it has no column 'city', which the model was trained on")
+    assert_one_error_line(refused, f"data.path: got '{new}'; it has no column 'city', which the model was trained on")

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from gradclip import keys
-from tests.conftest import TIMEOUT, Command, SearchRuns, StartCommand, Started, assert_told_in_one_line
+from tests.conftest import TIMEOUT, Command, SearchRuns, StartCommand, Started, assert_one_error_line
 
 LSTM = (
     *("data=temporal_order", "data.length=10", "data.steps_per_epoch=20"),
@@ -126,7 +126,7 @@ def test_a_run_that_cannot_be_resumed_is_reported_in_one_line(train: Command, ru
     }
     for overrides, line in cases.items():
         done = train(*overrides)
-        assert_told_in_one_line(done, line)
+        assert_one_error_line(done, line)
 
 
 def test_a_stored_run_cannot_name_a_foreign_folder_or_program(
@@ -140,12 +140,12 @@ def test_a_stored_run_cannot_name_a_foreign_folder_or_program(
     client.set_tag(run_id, keys.FOLDER, str(tmp_path))
     done = train(f"resume={run_id}")
     where = "it can be resumed only where its files are, by the user who started it: "
-    assert_told_in_one_line(done, f"resume: got '{run_id}'; {where}")
+    assert_one_error_line(done, f"resume: got '{run_id}'; {where}")
     client.set_tag(run_id, keys.FOLDER, folder)
     config = Path(client.download_artifacts(run_id, keys.CONFIG_FILE)).read_text()
     client.log_text(run_id, config.replace("gradclip.models.mlp.MLP", "os.system"), keys.CONFIG_FILE)
     done = train(f"resume={run_id}")
-    assert_told_in_one_line(
+    assert_one_error_line(
         done, "tracking.trusted_models: the stored config names 'os.system'; only gradclip.models.*.*"
     )
     client.set_terminated(run_id, "FINISHED")  # so that resume=last does not find it

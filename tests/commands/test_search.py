@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 
 from gradclip import keys
 from gradclip.sweep.search.report import read_report
-from tests.conftest import Command, SearchRuns, assert_told_in_one_line
+from tests.conftest import Command, SearchRuns, assert_one_error_line
 
 SHORT = ("trainer.max_epochs=4", "figures=false", "log_model=false")
 SEARCH = ("-m", "hydra/sweeper=search")
@@ -65,7 +65,7 @@ def test_bad_input_prints_one_line_and_nothing_is_written(
     train: Command, tmp_path, overrides: list[str], message: str
 ) -> None:
     done = train(*SEARCH, *overrides, environment={"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/none.db"})
-    assert_told_in_one_line(done, message)
+    assert_one_error_line(done, message)
     assert not list(tmp_path.iterdir())
 
 

@@ -15,7 +15,7 @@ from urllib.request import urlopen
 import pytest
 
 import gradclip
-from tests.conftest import ROOT, assert_told_in_one_line
+from tests.conftest import ROOT, assert_one_error_line
 from tests.support.mlflow_server import free_port
 
 pytest.importorskip("build")
@@ -85,11 +85,11 @@ def test_help_version_and_errors_name_the_installed_command(run: Run) -> None:
     ]  # fmt: skip
     assert run("--version").stdout == f"gradclip {gradclip.__version__}\n"
     choose = "choose from train, compare, advise, predict, sync, ui (did you"
-    assert_told_in_one_line(run("trian"), f"command: got 'trian'; {choose}")
+    assert_one_error_line(run("trian"), f"command: got 'trian'; {choose}")
     assert "python src" not in run("train", "--help").stdout
-    assert_told_in_one_line(run("ui"), "ui: got ")
-    assert_told_in_one_line(run("compare", "-m"), "--multirun (-m): only gradclip train runs several jobs")
-    assert_told_in_one_line(run("train", "hydra.run.dir=${nope:}"), "hydra.run.dir: ")
+    assert_one_error_line(run("ui"), "ui: got ")
+    assert_one_error_line(run("compare", "-m"), "--multirun (-m): only gradclip train runs several jobs")
+    assert_one_error_line(run("train", "hydra.run.dir=${nope:}"), "hydra.run.dir: ")
 
 
 def test_every_command_runs_from_an_empty_folder(

@@ -8,7 +8,7 @@ import pytest
 
 from gradclip.config.passwords import extract_passwords
 from gradclip.errors import ConfigError
-from tests.conftest import Command, assert_told_in_one_line
+from tests.conftest import Command, assert_one_error_line
 
 PASSWORD = {"PGPASSWORD": "s3cret"}
 LOGIN = {"MLFLOW_TRACKING_USERNAME": "ada", "MLFLOW_TRACKING_PASSWORD": "s3cret"}
@@ -69,13 +69,13 @@ def test_several_passwords_are_refused() -> None:
 
 def test_commands_do_not_print_the_password(train: Command, compare: Command) -> None:
     line = "tracking.uri: got 'http://127.0.0.1:1'; no MLflow server answers there (ConnectionError)"
-    assert_told_in_one_line(compare("tracking.uri=http://ada:s3cret@127.0.0.1:1"), line)
-    assert_told_in_one_line(train("tracking.uri=mysql://ada:s3cret@lab/runs"), "tracking.uri: it has a password")
+    assert_one_error_line(compare("tracking.uri=http://ada:s3cret@127.0.0.1:1"), line)
+    assert_one_error_line(train("tracking.uri=mysql://ada:s3cret@lab/runs"), "tracking.uri: it has a password")
 
 
 def test_a_password_from_an_interpolation_is_refused(train: Command) -> None:
     done = train("tracking.uri=${oc.env:LAB}", environment={"LAB": "http://ada:s3cret@127.0.0.1:1"})
-    assert_told_in_one_line(
+    assert_one_error_line(
         done, "tracking.uri: it has a password, which would be stored with the run, or it cannot be parsed; "
     )
 
@@ -95,4 +95,4 @@ def test_the_login_reaches_the_server(compare: Command) -> None:
     address = f"127.0.0.1:{server.server_port}"
     done = compare(f"tracking.uri=http://ada:s3cret@{address}")
     server.shutdown()
-    assert_told_in_one_line(done, f"tracking.uri: got 'http://{address}'; no MLflow server answers there (418)")
+    assert_one_error_line(done, f"tracking.uri: got 'http://{address}'; no MLflow server answers there (418)")
