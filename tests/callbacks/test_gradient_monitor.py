@@ -40,7 +40,7 @@ class Collector(Logger):
 
 
 class Breaking(LightningModule):
-    """Two parameters; at one step, counted from 1, the loss or the second's gradient or weight becomes non-finite."""
+    """Two parameters; at one step, counted from 1, the loss or the second gradient or weight becomes non-finite."""
 
     def __init__(self, place, at_step, number=torch.nan):
         super().__init__()
@@ -232,7 +232,7 @@ def test_frozen_parameters_are_not_recorded_and_unused_ones_have_norm_zero():
 
 @pytest.mark.parametrize("flush_every", [1, 3, 100])
 @pytest.mark.parametrize(
-    ("place", "number", "where"),
+    ("place", "number", "expected"),
     [
         ("loss", torch.nan, "loss"),
         ("loss", torch.inf, "loss"),
@@ -240,9 +240,9 @@ def test_frozen_parameters_are_not_recorded_and_unused_ones_have_norm_zero():
         ("weight", torch.nan, "weight second"),
     ],
 )
-def test_the_first_non_finite_number_is_reported_with_its_step_epoch_and_place(place, number, where, flush_every):
+def test_the_first_non_finite_number_is_reported_with_its_step_epoch_and_place(place, number, expected, flush_every):
     record = fit(Breaking(place, at_step=7, number=number), rows_of(5), GradientMonitor(flush_every))
-    assert record.divergence == Divergence(step=7, epoch=2, place=where)
+    assert record.divergence == Divergence(step=7, epoch=2, place=expected)
     assert len(record.step) == 10
 
 

@@ -53,7 +53,7 @@ def test_a_mostly_clipped_run_is_advised_a_learning_rate_with_the_same_effect() 
 def test_a_threshold_at_which_steps_change_the_weights_too_much_is_lowered() -> None:
     run = made_run(clip="norm", value="5.0", fraction=0.96)
     telemetry = made_telemetry(RAMP, clipped=np.full(100, 5.0))
-    telemetry = telemetry.assign(**{"update/norm/a": 0.5, "weight/norm/a": 10.0})  # 5% at norm 5
+    telemetry = telemetry.assign(**{"update/norm/a": 0.5, "weight/norm/a": 10.0})  # an update of 5% at a norm of 5
     assert changes_of(gather(run, telemetry))[0] == ("clip=norm", "clip.value=10", "schedule=warmup_cosine")
 
 

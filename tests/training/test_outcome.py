@@ -141,7 +141,7 @@ def test_a_divergence_of_only_the_score_has_a_place():
         (make_record([0.0, 0.0, 0.0]), "every gradient is zero from step 1 on: the network is dead or saturated"),
     ],
 )
-def test_zero_skipped_and_non_finite_gradients_are_noted(record, note):
+def test_gradients_that_are_zero_skipped_or_non_finite_are_noted(record, note):
     (actual,) = judge(record, MSE_SCALE, [5.0], [6.0]).notes
     assert actual.startswith(note)
 
