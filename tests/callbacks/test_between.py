@@ -29,12 +29,12 @@ class Sums(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.0)
 
     def clamp(self):
-        """Clip elements in a way that only the last ones show, and no version counts."""
+        """Clip through ``.data``: only the last elements change, and no version counter increases."""
         for tensor in self.tensors:
             tensor.grad.data.clamp_(max=2.5)
 
     def clamp_once(self):
-        """Clip the same elements by one operation in place, which versions count."""
+        """Clip the same elements by one in-place operation, which increases the version counter."""
         for tensor in self.tensors:
             tensor.grad.clamp_(max=2.5)
 
@@ -58,7 +58,7 @@ class OwnPlugin(Precision):
 
 
 class OwnRescaler(Rescaler):
-    """Multiplies each tensor by a number of its own, and forgets to say that this changes the direction."""
+    """A clipper that scales each tensor by its own factor, without declaring that the direction changes."""
 
     def coefficients(self, gradients, parameters, state):
         return torch.tensor([0.5, 0.1]), state
@@ -67,7 +67,7 @@ class OwnRescaler(Rescaler):
 @pytest.mark.parametrize("clip", [1.0, 0, None])
 @pytest.mark.parametrize("module", [Sums, OwnClipping, OwnStep])
 @pytest.mark.parametrize("plugin", [Precision, OwnPlugin])
-def test_norms_after_clipping_are_those_that_the_optimizer_saw_whatever_a_user_overrides(
+def test_norms_after_clipping_are_those_at_the_optimizer_step_whatever_the_user_overrides(
     clip, module, plugin, monkeypatch
 ):
     network, monitor = fit(monkeypatch, module(), plugins=[plugin()], gradient_clip_val=clip)
@@ -76,14 +76,14 @@ def test_norms_after_clipping_are_those_that_the_optimizer_saw_whatever_a_user_o
 
 @pytest.mark.parametrize("clipper", [Norm(1.0), OwnRescaler()])
 @pytest.mark.parametrize("module", [Sums, OwnStep])
-def test_so_they_are_with_a_clipper(clipper, module, monkeypatch):
+def test_norms_after_clipping_are_those_at_the_optimizer_step_with_a_clipper(clipper, module, monkeypatch):
     network, monitor = fit(monkeypatch, module(), ClipGradients(clipper))
     np.testing.assert_allclose(monitor.record.norms_clipped[0], norms_of(network), rtol=1e-6)
 
 
 @pytest.mark.parametrize("clipper", [None, Norm(1.0), OwnRescaler()])
 @pytest.mark.parametrize("change", [Sums.clamp, Sums.clamp_once, None])
-def test_so_they_are_in_a_plain_loop_with_a_hook(clipper, change, monkeypatch):
+def test_norms_after_clipping_are_those_at_the_optimizer_step_in_a_plain_loop_with_a_hook(clipper, change, monkeypatch):
     monkeypatch.setattr(recorders, "COPY_LIMIT", 0)
     network = Sums()
     optimizer = network.configure_optimizers()
@@ -96,7 +96,7 @@ def test_so_they_are_in_a_plain_loop_with_a_hook(clipper, change, monkeypatch):
 
 
 def fit(monkeypatch, module, *callbacks, **settings):
-    """Train for one step, with the recorder of large networks."""
+    """Train for one step with the recorder for large networks."""
     monkeypatch.setattr(recorders, "COPY_LIMIT", 0)
     monitor = GradientMonitor()
     trainer = Trainer(**QUIET, **settings, max_steps=1, callbacks=[monitor, *callbacks])

@@ -34,7 +34,7 @@ SCHEDULES = {
 
 @pytest.fixture(autouse=True)
 def _handlers():
-    """Handle Ctrl-C also where the tests run in the background and ignore it."""
+    """Handle Ctrl-C even if the tests run in the background, where it is ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -42,12 +42,12 @@ def _handlers():
 
 @pytest.fixture
 def _saving_at_every_step(monkeypatch):
-    """Let an interval of 0 save at every step, however long saving takes."""
+    """Remove the limit on saving time, so that an interval of 0 saves at every step."""
     monkeypatch.setattr(checkpoints_module, "MAX_SAVING_FRACTION", math.inf)
 
 
 class Clock(Callback):
-    """A clock by which each batch takes a second."""
+    """A clock that advances by one second per batch."""
 
     now = 0.0
 
@@ -68,8 +68,8 @@ def clock(monkeypatch):
 at_every_step = pytest.mark.usefixtures("_saving_at_every_step")
 
 
-class At(Callback):
-    """Does something at the end of a batch, counted from 0, in an epoch, counted from 0."""
+class ActionAt(Callback):
+    """A callback that performs an action after one batch; epochs and batches are counted from 0."""
 
     def __init__(self, epoch, batch, action):
         self.when, self.action = (epoch, batch), action
@@ -80,11 +80,11 @@ class At(Callback):
 
 
 def signal_at(epoch, batch, number=signal.SIGTERM):
-    return At(epoch, batch, lambda _: signal.raise_signal(number))
+    return ActionAt(epoch, batch, lambda _: signal.raise_signal(number))
 
 
 def fit(*callbacks, schedule="constant", checkpoint=None, logger=False, **arguments):
-    """Train two epochs of four batches."""
+    """Train for two epochs of four batches."""
     torch.manual_seed(0)
     optimizer = optimizer_factory("sgd", lr=1e-4, momentum=0.9)
     module = Regressor(MLP(20), optimizer=optimizer, schedule=SCHEDULES[schedule])
@@ -107,17 +107,17 @@ def test_checkpoints_are_saved_between_steps_and_between_epochs_but_not_at_the_e
 
 
 @pytest.mark.parametrize("interval", [None, 3600.0])
-def test_before_the_interval_has_passed_nothing_is_saved(interval, tmp_path):
+def test_no_checkpoint_is_saved_before_the_interval_has_passed(interval, tmp_path):
     assert fit(Checkpoints(tmp_path, interval, Interruption())).global_step == 8
     assert saved_steps(tmp_path) == []
 
 
-def test_once_the_interval_has_passed_a_checkpoint_is_saved_and_the_next_interval_begins(clock, tmp_path):
+def test_a_checkpoint_is_saved_after_each_interval(clock, tmp_path):
     fit(clock, Checkpoints(tmp_path, 3.0, Interruption()))
     assert saved_steps(tmp_path) == [3, 6]
 
 
-def test_saving_takes_a_small_fraction_of_the_time(clock, tmp_path):
+def test_saving_takes_at_most_a_small_fraction_of_the_time(clock, tmp_path):
     class Slow(Callback):
         def on_save_checkpoint(self, trainer, pl_module, checkpoint):
             clock.now += 0.15  # 5% of 3 seconds
@@ -128,26 +128,26 @@ def test_saving_takes_a_small_fraction_of_the_time(clock, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("interval", [None, 3600.0])
-def test_a_signal_saves_after_the_step_and_stops(number, interval, tmp_path):
+def test_a_signal_saves_a_checkpoint_after_the_step_and_stops_training(number, interval, tmp_path):
     with Interruption() as interruption, pytest.raises(Interrupted) as stop:
         fit(interruption, signal_at(1, 1, number), Checkpoints(tmp_path, interval, interruption))
     assert stop.value.signal == number
     assert saved_steps(tmp_path) == [6]
 
 
-def test_a_signal_between_accumulated_batches_stops_after_their_step(tmp_path):
+def test_a_signal_during_accumulation_stops_training_after_the_accumulated_step(tmp_path):
     with Interruption() as interruption, pytest.raises(Interrupted):
         fit(interruption, signal_at(0, 0), Checkpoints(tmp_path, None, interruption), accumulate_grad_batches=2)
     assert saved_steps(tmp_path) == [1]
 
 
-def test_a_signal_at_the_last_batch_of_an_epoch_stops_after_the_epoch(tmp_path):
+def test_a_signal_at_the_last_batch_of_an_epoch_stops_training_after_the_epoch(tmp_path):
     with Interruption() as interruption, pytest.raises(Interrupted):
         fit(interruption, signal_at(0, 3), Checkpoints(tmp_path, None, interruption))
     assert saved_steps(tmp_path) == [4]
 
 
-def test_a_signal_at_the_very_last_batch_lets_training_end(tmp_path):
+def test_training_completes_despite_a_signal_at_its_last_batch(tmp_path):
     with Interruption() as interruption:
         trainer = fit(interruption, signal_at(1, 3), Checkpoints(tmp_path, None, interruption))
         assert interruption.is_requested()
@@ -155,37 +155,37 @@ def test_a_signal_at_the_very_last_batch_lets_training_end(tmp_path):
     assert saved_steps(tmp_path) == []
 
 
-def test_the_file_of_another_process_stops_too(tmp_path):
+def test_a_stop_file_written_by_another_process_stops_training(tmp_path):
     file = tmp_path / "stop"
     interruption = Interruption(file)
-    request = At(0, 1, lambda _: (file.write_text("2"), time.sleep(0.6)))  # longer than between two looks for the file
+    request = ActionAt(0, 1, lambda _: (file.write_text("2"), time.sleep(0.6)))  # longer than the polling interval
     with pytest.raises(Interrupted) as stop:
         fit(interruption, request, Checkpoints(tmp_path, None, interruption))
     assert stop.value.signal == signal.SIGINT
     assert saved_steps(tmp_path) == [2]
 
 
-def test_without_a_folder_a_signal_stops_and_nothing_is_saved(tmp_path, monkeypatch):
+def test_a_signal_stops_training_without_saving_if_there_is_no_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     trainers = []
     with Interruption() as interruption, pytest.raises(Interrupted):
-        fit(interruption, signal_at(0, 1), At(0, 1, trainers.append), Checkpoints(None, 0.0, interruption))
+        fit(interruption, signal_at(0, 1), ActionAt(0, 1, trainers.append), Checkpoints(None, 0.0, interruption))
     assert trainers[0].global_step == 2
     assert list(tmp_path.iterdir()) == []
 
 
 @at_every_step
-def test_a_training_that_stops_by_itself_is_not_saved(tmp_path):
+def test_training_that_stops_by_itself_saves_no_checkpoint_at_its_end(tmp_path):
     def stop(trainer):
         trainer.should_stop = True
 
-    fit(At(0, 1, stop), Checkpoints(tmp_path, 0.0, Interruption()))
+    fit(ActionAt(0, 1, stop), Checkpoints(tmp_path, 0.0, Interruption()))
     assert saved_steps(tmp_path) == [1]
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize(("epoch", "batch"), [(0, 1), (0, 3), (1, 0)])
-def test_a_resumed_training_ends_as_one_that_was_not_interrupted(schedule, epoch, batch, tmp_path):
+def test_resumed_training_ends_with_the_weights_of_uninterrupted_training(schedule, epoch, batch, tmp_path):
     whole = fit(Checkpoints(None, None, Interruption()), schedule=schedule)
     with Interruption() as interruption, pytest.raises(Interrupted):
         fit(interruption, signal_at(epoch, batch), Checkpoints(tmp_path, None, interruption), schedule=schedule)
@@ -197,7 +197,7 @@ def test_a_resumed_training_ends_as_one_that_was_not_interrupted(schedule, epoch
 
 
 @at_every_step
-def test_loggers_are_saved_before_a_checkpoint_is_passed_on(tmp_path):
+def test_loggers_are_saved_before_on_saved_is_called(tmp_path):
     class Saving(Logger):
         name, version = "saving", 0
 
@@ -219,7 +219,7 @@ def test_loggers_are_saved_before_a_checkpoint_is_passed_on(tmp_path):
 
 
 @at_every_step
-def test_training_continues_where_a_checkpoint_cannot_be_written(tmp_path, caplog):
+def test_training_continues_if_a_checkpoint_cannot_be_written(tmp_path, caplog):
     (tmp_path / "folder").write_text("a file")
     saved = []
     checkpoints = Checkpoints(tmp_path / "folder", 0.0, Interruption())
@@ -235,7 +235,7 @@ def test_training_continues_where_a_checkpoint_cannot_be_written(tmp_path, caplo
 
 @at_every_step
 @pytest.mark.parametrize("lightning", ["pytorch_lightning", "lightning.pytorch"])
-def test_a_training_on_shuffled_batches_of_the_users_is_resumed_between_epochs(lightning, tmp_path):
+def test_training_on_the_users_own_shuffled_batches_is_resumed_between_epochs(lightning, tmp_path):
     package = pytest.importorskip(lightning)
     name = {"pytorch_lightning": "Old", "lightning.pytorch": "New"}[lightning]
 
@@ -249,5 +249,5 @@ def test_a_training_on_shuffled_batches_of_the_users_is_resumed_between_epochs(l
         return torch.cat([one.flatten() for one in module.parameters()])
 
     whole = weights()
-    assert saved_steps(tmp_path / name) == [6, 12, 18, 24]  # of six batches an epoch, and none within one
+    assert saved_steps(tmp_path / name) == [6, 12, 18, 24]  # six batches per epoch; no checkpoint within an epoch
     assert torch.equal(weights(tmp_path / name / "step-18.ckpt"), whole)

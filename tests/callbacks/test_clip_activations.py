@@ -12,7 +12,7 @@ from tests.support.trainers import QUIET
 
 
 class Gradients(Callback):
-    """The gradients of the first step."""
+    """A callback that records the gradients of the last step."""
 
     def on_before_optimizer_step(self, trainer, pl_module, optimizer):
         self.gradients = [parameter.grad.clone() for parameter in pl_module.parameters()]
@@ -30,8 +30,8 @@ def fit(network, clip, *others, **arguments):
     return recorded.gradients
 
 
-def by_hand(network, hidden, output, batches=1):
-    """Backward of the tutorial's network written out, each derivative clipped on its way."""
+def gradients_by_hand(network, hidden, output, batches=1):
+    """Return the gradients of the tutorial's network, clipping each derivative during a hand-written backward pass."""
     data = TabularData(regression(), batch_size=100)
     totals = [torch.zeros_like(parameter) for parameter in network.parameters()]
     for rows in list(data.train_dataloader().sampler)[:batches]:
@@ -47,14 +47,14 @@ def by_hand(network, hidden, output, batches=1):
 
 @pytest.mark.parametrize(("hidden", "output"), [(0.1, 1.0), (0.5, 1e9), (1e9, 0.5), (1e9, 1e9)])
 @pytest.mark.parametrize("accumulated", [1, 2])
-def test_gradients_are_those_of_clipped_derivatives(hidden, output, accumulated):
+def test_gradients_equal_those_of_clipped_derivatives(hidden, output, accumulated):
     network = make_network()
-    expected = by_hand(network, hidden, output, accumulated)
+    expected = gradients_by_hand(network, hidden, output, accumulated)
     ours = fit(network, ClipActivations(hidden, output), accumulate_grad_batches=accumulated)
     torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_clip_fraction_is_the_share_of_steps_with_something_clipped():
+def test_clip_fraction_is_the_fraction_of_steps_with_a_clipped_derivative():
     never, always = ClipActivations(1e9, 1e9), ClipActivations(1e-9, 1e-9)
     assert math.isnan(never.clip_fraction)
     fit(make_network(), never, max_steps=3)
@@ -62,13 +62,13 @@ def test_clip_fraction_is_the_share_of_steps_with_something_clipped():
     assert (never.clip_fraction, always.clip_fraction) == (0.0, 1.0)
 
 
-def test_only_layers_that_fit_the_pattern_are_clipped():
+def test_only_layers_that_match_the_pattern_are_clipped():
     ours = fit(make_network(), ClipActivations(1e-6, 1e-6, layers="network.0"))
-    expected = by_hand(make_network(), 1e-6, 1e9)
+    expected = gradients_by_hand(make_network(), 1e-6, 1e9)
     torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_pattern_that_fits_nothing_is_refused():
+def test_a_pattern_that_matches_no_layer_is_refused():
     clip = ClipActivations(layers="head")
     with pytest.raises(
         ClippingError, match=r"^clip\.layers: got 'head'; matches none of the layers network\.0, network\.2$"
@@ -81,8 +81,8 @@ class Failing(Callback):
         raise RuntimeError("stop")
 
 
-@pytest.mark.parametrize("others", [[], [Failing()]], ids=["to the end", "until an error"])
-def test_no_hook_is_left_behind(others):
+@pytest.mark.parametrize("others", [[], [Failing()]], ids=["training completes", "training fails"])
+def test_hooks_are_removed_after_training(others):
     network = make_network()
     try:
         fit(network, ClipActivations(), *others)
@@ -91,7 +91,7 @@ def test_no_hook_is_left_behind(others):
     assert not any(layer._forward_hooks for layer in network.modules())
 
 
-def test_layers_with_several_outputs_are_clipped_in_each():
+def test_every_output_of_a_layer_with_several_outputs_is_clipped():
     class Recurrent(nn.Module):
         def __init__(self):
             super().__init__()
@@ -106,8 +106,8 @@ def test_layers_with_several_outputs_are_clipped_in_each():
     assert gradients[0].abs().max() < 1e-6
 
 
-def by_hand_through_time(network, inputs, target, hidden, output):
-    """Backward of a tanh network through time written out, each derivative clipped on its way."""
+def recurrent_gradients_by_hand(network, inputs, target, hidden, output):
+    """Return the recurrent and output gradients of a tanh network, by a hand-written backward pass that clips."""
     layer, batch = network.recurrent, len(inputs)
     states = torch.cat([torch.zeros(batch, 1, layer.hidden_size), layer(inputs)[0].detach()], dim=1)
     logits = network.output(states[:, -1])
@@ -127,7 +127,7 @@ def test_recurrent_derivatives_are_clipped_at_every_time_step(hidden, output):
     network = RNN(6, 4, hidden_size=8, initialization="basic_tanh", weight_deviation=0.6)
     data = SequenceData("temporal_order", length=10, batch_size=5, steps_per_epoch=1)
     (inputs, target) = next(iter(data.train_dataloader()))
-    expected = by_hand_through_time(network, inputs, target, hidden, output)
+    expected = recurrent_gradients_by_hand(network, inputs, target, hidden, output)
     recorded, clip = Gradients(), ClipActivations(hidden, output)
     Trainer(**QUIET, max_steps=1, callbacks=[clip, recorded]).fit(Classifier(network), data)
     gradients = dict(zip((name for name, _ in network.named_parameters()), recorded.gradients, strict=True))

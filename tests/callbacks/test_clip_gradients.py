@@ -30,7 +30,7 @@ from tests.support.trainers import QUIET
 
 
 class Shrinking(Clipper):
-    """Divides by the number of calls so far: a method with a state."""
+    """A clipper that divides gradients by the number of calls so far, which is its state."""
 
     def init(self, parameters):
         return {"calls": torch.zeros(())}
@@ -42,7 +42,7 @@ class Shrinking(Clipper):
 
 
 class Recording(Callback):
-    """The weights and the gradients used, after each batch."""
+    """A callback that records the weights and the gradients that the optimizer used, after each batch."""
 
     def __init__(self):
         self.weights, self.gradients = [], []
@@ -68,7 +68,7 @@ def make_network():
 
 @pytest.mark.parametrize("accumulated", [1, 2])
 @pytest.mark.parametrize(("algorithm", "clipper"), [("norm", Norm(1.0)), ("value", Value(5.0))])
-def test_equals_lightnings_own_clipping_step_by_step(algorithm, clipper, accumulated):
+def test_clipping_equals_lightnings_own_step_by_step(algorithm, clipper, accumulated):
     network = make_network()
     ours = fit(copy.deepcopy(network), ClipGradients(clipper), accumulate_grad_batches=accumulated)
     theirs = fit(
@@ -78,7 +78,7 @@ def test_equals_lightnings_own_clipping_step_by_step(algorithm, clipper, accumul
     torch.testing.assert_close(ours.weights, theirs.weights, rtol=1e-4, atol=1e-6)
 
 
-def test_the_gradients_that_the_optimizer_uses_are_within_the_limit():
+def test_the_gradients_that_the_optimizer_uses_do_not_exceed_the_threshold():
     recording = fit(make_network(), ClipGradients(Norm(0.5)))
     assert all(gradient.norm() <= 0.5 * (1 + 1e-6) for gradient in recording.gradients)
 
@@ -96,13 +96,13 @@ def test_frozen_and_unused_parameters_do_not_change():
 
 
 @pytest.mark.parametrize("algorithm", ["norm", "value"])
-def test_a_trainer_that_clips_too_is_refused(algorithm):
+def test_a_trainer_that_also_clips_is_refused(algorithm):
     with pytest.raises(TrainerError) as caught:
         fit(make_network(), ClipGradients(Norm(1.0)), gradient_clip_val=2.0, gradient_clip_algorithm=algorithm)
     assert str(caught.value) == "gradient_clip_val: got 2.0; must be None, since ClipGradients clips already"
 
 
-def test_a_method_with_a_state_continues_from_its_checkpoint(tmp_path):
+def test_a_clipper_with_a_state_continues_from_its_checkpoint(tmp_path):
     def trainer(epochs):
         callbacks = [ClipGradients(Shrinking()), Recording()]
         return Trainer(**QUIET, max_epochs=epochs, callbacks=callbacks)
@@ -144,9 +144,9 @@ def test_adaptive_methods_continue_from_their_checkpoint(clipper, tmp_path):
     torch.testing.assert_close(rest.callbacks[1].weights, whole.callbacks[1].weights[16:], rtol=0, atol=0)
 
 
-def test_a_skipped_update_moves_nothing_not_even_by_momentum_or_weight_decay():
+def test_a_skipped_update_changes_no_weight_not_even_by_momentum_or_weight_decay():
     class Spiking(Callback):
-        """Breaks the gradient of the steps 3 and 4, counted from 1."""
+        """A callback that puts NaN into a gradient at steps 3 and 4, counted from 1."""
 
         def on_before_optimizer_step(self, trainer, pl_module, optimizer):
             if trainer.global_step in (2, 3):
@@ -168,7 +168,7 @@ def test_a_skipped_update_moves_nothing_not_even_by_momentum_or_weight_decay():
 
 
 @pytest.mark.parametrize("clipper", [Norm(1.0), Value(0.1), ParameterEMA()])
-def test_mixed_precision_is_clipped_as_the_optimizer_uses_it(clipper):
+def test_the_gradients_that_the_optimizer_uses_are_clipped_in_mixed_precision(clipper):
     recording = fit(make_network(), ClipGradients(clipper), precision="bf16-mixed")
     assert all(gradient.isfinite().all() for gradient in recording.gradients)
     assert max(gradient.abs().max() for gradient in recording.gradients) <= 1.0
@@ -190,8 +190,8 @@ def test_sparse_gradients_are_refused(restored):
         fit(Bag(), clip)
 
 
-class ClippedAlone(Callback):
-    """What a clipper makes of each step's gradients, out of place, beside what the callback after it makes of them."""
+class ClippedOutOfPlace(Callback):
+    """A callback that clips a copy of each step's gradients, and records the gradients that the optimizer used."""
 
     def __init__(self, clipper):
         self.clipper, self.expected, self.used = clipper, [], []
@@ -212,11 +212,11 @@ class ClippedAlone(Callback):
 
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
-def test_every_method_clips_in_place_in_bf16_as_it_does_alone(name, precision):
+def test_every_method_clips_the_same_in_place_and_out_of_place_in_bf16(name, precision):
     clipper = make(name, **SHORT_WARMUP.get(name, {}))
-    alone = ClippedAlone(clipper)
-    fit(make_network(), alone, ClipGradients(clipper), precision=precision, max_epochs=1, limit_train_batches=8)
-    for expected, used in zip(alone.expected, alone.used, strict=True):
+    reference = ClippedOutOfPlace(clipper)
+    fit(make_network(), reference, ClipGradients(clipper), precision=precision, max_epochs=1, limit_train_batches=8)
+    for expected, used in zip(reference.expected, reference.used, strict=True):
         torch.testing.assert_close(used, expected, equal_nan=True)
 
 
@@ -234,6 +234,6 @@ def test_patterns_can_be_checked_before_training():
     ClipGradients(Groups({"*.bias": Norm(1.0)})).check(Regressor(make_network()))
 
 
-def test_a_number_is_no_clipper():
+def test_a_number_is_refused_as_a_clipper():
     with pytest.raises(TrainerError, match=r"^clipper: got 1\.0; must be a Clipper"):
         ClipGradients(1.0)

@@ -21,7 +21,7 @@ from tests.support.trainers import QUIET
 
 
 class Collector(Logger):
-    """Keeps every point it is given."""
+    """A logger that keeps every point."""
 
     name, version = "collector", 0
 
@@ -40,7 +40,7 @@ class Collector(Logger):
 
 
 class Breaking(LightningModule):
-    """Two parameters; at one optimizer step, counted from 1, loss, gradient or weight of the second breaks."""
+    """Two parameters; at one step, counted from 1, the loss or the second gradient or weight becomes non-finite."""
 
     def __init__(self, place, at_step, number=torch.nan):
         super().__init__()
@@ -54,9 +54,9 @@ class Breaking(LightningModule):
         match self.place:
             case "loss":
                 return loss * self.number
-            case "gradient":  # the root of zero is zero, its derivative is infinite, and inner times outer NaN
+            case "gradient":  # sqrt(0) has an infinite derivative, which is multiplied by 0: NaN
                 return loss + (0 * self.second).sqrt().sum()
-            case "weight":  # a gradient of 1e30, finite, times the learning rate: more than float32 can represent
+            case "weight":  # a finite gradient of 1e30 times the learning rate overflows float32
                 return loss + 1e30 * self.second.sum()
 
     def configure_optimizers(self):
@@ -82,10 +82,10 @@ def make_network():
 
 
 def plain_loop(network, data, clip, accumulated=1, mixed=False, epochs=2, lr=0.01):
-    """The same training in plain torch, and what it saw, in the order of ``COLUMNS``."""
+    """Train in plain torch; return the measurements in the order of ``COLUMNS``."""
     optimizer = torch.optim.SGD(network.parameters(), lr=lr, momentum=0.9)
     inputs, target = data.sets["train"].tensors
-    sampler, seen = data.train_dataloader().sampler, []
+    sampler, measured = data.train_dataloader().sampler, []
     for epoch in range(epochs):
         sampler.set_epoch(epoch)
         losses, batches = [], [*sampler]
@@ -106,14 +106,14 @@ def plain_loop(network, data, clip, accumulated=1, mixed=False, epochs=2, lr=0.0
             updates = [(p - q).double().norm().item() for p, q in zip(network.parameters(), old, strict=True)]
             cosine = nn.functional.cosine_similarity(gradient, clipped, dim=0).item()
             seen_rows = [row for batch in batches[number - len(losses) : number] for row in batch]
-            ends = (inputs[seen_rows].abs().max().item(), target[seen_rows].abs().max().item())
-            place = (epoch + 1, number - 1)
-            seen.append(
+            extremes = (inputs[seen_rows].abs().max().item(), target[seen_rows].abs().max().item())
+            index = (epoch + 1, number - 1)
+            measured.append(
                 (
-                    *place,
+                    *index,
                     np.mean(losses) * accumulated,
                     gradient.abs().max().item(),
-                    *ends,
+                    *extremes,
                     cosine,
                     before,
                     after,
@@ -122,7 +122,7 @@ def plain_loop(network, data, clip, accumulated=1, mixed=False, epochs=2, lr=0.0
                 )
             )
             losses = []
-    return [np.array(column) for column in zip(*seen, strict=True)]
+    return [np.array(column) for column in zip(*measured, strict=True)]
 
 
 COLUMNS = (
@@ -169,7 +169,7 @@ VALUE = {"gradient_clip_val": 5.0, "gradient_clip_algorithm": "value"}
     ],
     ids=["norm", "value", "both", "norm accumulated", "both accumulated", "norm mixed", "norm accumulated mixed"],
 )
-def test_record_equals_what_a_plain_loop_sees(clip, arguments, callbacks, accumulated, mixed):
+def test_the_record_equals_the_measurements_of_a_plain_loop(clip, arguments, callbacks, accumulated, mixed):
     data, network = TabularData(regression(), batch_size=100), make_network()  # 5 batches: an odd number
     expected = plain_loop(copy.deepcopy(network), data, clip, accumulated, mixed)
     precision = "bf16-mixed" if mixed else "32-true"
@@ -198,7 +198,7 @@ def test_record_equals_what_a_plain_loop_sees(clip, arguments, callbacks, accumu
 
 
 @pytest.mark.parametrize(("arguments", "callbacks"), [(NORM, []), ({}, [ClipGradients(Norm(1.0))])])
-def test_of_a_network_of_one_tensor_the_norms_are_those_before_and_after(arguments, callbacks):
+def test_the_norms_of_a_network_with_one_tensor_equal_those_of_a_plain_loop(arguments, callbacks):
     torch.manual_seed(0)
     network, data = nn.Linear(20, 1, bias=False), TabularData(regression(), batch_size=100)
     expected = plain_loop(copy.deepcopy(network), data, clip_norm)
@@ -208,7 +208,7 @@ def test_of_a_network_of_one_tensor_the_norms_are_those_before_and_after(argumen
 
 
 @pytest.mark.parametrize("arguments", [{}, NORM, {"accumulate_grad_batches": 2, **VALUE}])
-def test_training_is_the_same_with_and_without_it(arguments):
+def test_training_is_the_same_with_and_without_the_monitor(arguments):
     networks = [make_network(), make_network()]
     data = TabularData(regression())
     fit(Regressor(networks[0]), data, GradientMonitor(flush_every=3), logger=Collector(), **arguments)
@@ -217,7 +217,7 @@ def test_training_is_the_same_with_and_without_it(arguments):
         torch.testing.assert_close(with_it, without_it, rtol=0, atol=0, equal_nan=True)
 
 
-def test_frozen_parameters_are_left_out_and_unused_ones_have_norm_zero():
+def test_frozen_parameters_are_not_recorded_and_unused_ones_have_norm_zero():
     network = nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 1))
     network[0].weight.requires_grad_(False)
     module = Regressor(network)
@@ -232,7 +232,7 @@ def test_frozen_parameters_are_left_out_and_unused_ones_have_norm_zero():
 
 @pytest.mark.parametrize("flush_every", [1, 3, 100])
 @pytest.mark.parametrize(
-    ("place", "number", "where"),
+    ("place", "number", "expected"),
     [
         ("loss", torch.nan, "loss"),
         ("loss", torch.inf, "loss"),
@@ -240,13 +240,13 @@ def test_frozen_parameters_are_left_out_and_unused_ones_have_norm_zero():
         ("weight", torch.nan, "weight second"),
     ],
 )
-def test_the_first_non_finite_number_is_found_at_its_step_epoch_and_place(place, number, where, flush_every):
+def test_the_first_non_finite_number_is_reported_with_its_step_epoch_and_place(place, number, expected, flush_every):
     record = fit(Breaking(place, at_step=7, number=number), rows_of(5), GradientMonitor(flush_every))
-    assert record.divergence == Divergence(step=7, epoch=2, place=where)
+    assert record.divergence == Divergence(step=7, epoch=2, place=expected)
     assert len(record.step) == 10
 
 
-def test_a_large_finite_gradient_is_no_divergence():
+def test_a_large_finite_gradient_is_not_a_divergence():
     module = Breaking("weight", at_step=3)
     module.configure_optimizers = lambda: torch.optim.SGD(module.parameters(), lr=1e-32)
     record = fit(module, rows_of(5), GradientMonitor())
@@ -259,13 +259,13 @@ def test_a_large_finite_gradient_is_no_divergence():
     [
         (1, 0, 7),
         (1, 5, 12),
-        (4, 5, 12),  # flushes at 4, 8 and 12, and 12 comes 5 steps after 7
+        (4, 5, 12),  # flushes at steps 4, 8 and 12; step 12 is 5 steps after step 7
         (4, 6, 16),
         (20, 10, 20),
         (4, None, 40),
     ],
 )
-def test_training_stops_at_the_first_flush_so_many_steps_after(flush_every, steps_after, last_step):
+def test_training_stops_at_the_first_flush_after_the_given_number_of_steps(flush_every, steps_after, last_step):
     monitor = GradientMonitor(flush_every, steps_after_divergence=steps_after)
     record = fit(Breaking("loss", at_step=7), rows_of(40), monitor, max_epochs=1)
     assert record.step[-1] == last_step
@@ -277,7 +277,7 @@ def test_a_finite_run_is_never_stopped():
     assert len(record.step) == 80
 
 
-def test_loggers_get_every_finite_point_and_no_other():
+def test_loggers_receive_every_finite_point_and_no_other():
     collector = Collector()
     record = fit(Breaking("loss", at_step=7), rows_of(10), GradientMonitor(4), logger=collector, max_epochs=1)
     assert all(np.isfinite(value) for _, _, value in collector.points)
@@ -296,7 +296,7 @@ def test_loggers_get_every_finite_point_and_no_other():
 
 
 @pytest.mark.parametrize(("steps", "window"), [(40, 1), (320, 1), (321, 2), (700, 3)])
-def test_peaks_are_the_largest_norms_of_windows_and_at_most_320(steps, window):
+def test_peaks_are_the_largest_norms_of_at_most_320_windows(steps, window):
     torch.manual_seed(0)
     rows = DataLoader(TensorDataset(torch.randn(steps, 2), torch.randn(steps, 1)), batch_size=1)
     collector, module = Collector(), Regressor(nn.Linear(2, 1), optimizer=optimizer_factory("sgd", lr=1e-3))
@@ -308,7 +308,7 @@ def test_peaks_are_the_largest_norms_of_windows_and_at_most_320(steps, window):
     assert len(peaks) <= len(whole_windows) + 1
 
 
-def test_the_last_peak_is_kept_where_the_steps_do_not_fill_a_window():
+def test_the_peak_of_the_last_incomplete_window_is_logged():
     torch.manual_seed(0)
     inputs = torch.ones(321, 1)
     inputs[-1] = 1e4
@@ -319,7 +319,7 @@ def test_the_last_peak_is_kept_where_the_steps_do_not_fill_a_window():
     assert max(collector.series(keys.GRAD_NORM_PEAK).values()) == record.norm.max()
 
 
-def test_what_was_recorded_before_an_exception_is_in_the_record():
+def test_steps_before_an_exception_are_in_the_record():
     class Interrupted(Breaking):
         def on_train_batch_start(self, batch, batch_index):
             if batch_index == 6:
@@ -331,7 +331,7 @@ def test_what_was_recorded_before_an_exception_is_in_the_record():
     assert monitor.record.step.tolist() == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_second_fit_begins_a_new_record():
+def test_a_second_fit_starts_a_new_record():
     monitor = GradientMonitor()
     fit(Breaking("loss", at_step=2), rows_of(4), monitor, max_epochs=1)
     record = fit(Breaking("loss", at_step=1000), rows_of(3), monitor, max_epochs=1)
@@ -339,7 +339,7 @@ def test_a_second_fit_begins_a_new_record():
     assert record.divergence is None
 
 
-def test_it_refuses_to_come_after_clip_gradients():
+def test_a_monitor_after_clip_gradients_is_refused():
     trainer = Trainer(**QUIET, max_epochs=1, callbacks=[ClipGradients(NormValue(1.0, 1.0)), GradientMonitor()])
     with pytest.raises(TrainerError) as caught:
         trainer.fit(Breaking("loss", at_step=1000), rows_of(2))
@@ -347,7 +347,7 @@ def test_it_refuses_to_come_after_clip_gradients():
 
 
 @pytest.mark.parametrize("arguments", [{}, NORM])
-def test_it_refuses_sparse_gradients(arguments):
+def test_sparse_gradients_are_refused(arguments):
     class Sparse(Breaking):
         def __init__(self):
             super().__init__("loss", at_step=1000)
@@ -363,8 +363,8 @@ def test_it_refuses_sparse_gradients(arguments):
         fit(Sparse(), rows_of(2), GradientMonitor(), **arguments)
 
 
-def test_parameters_that_are_thawed_later_are_in_the_record():
-    class Thawing(BaseFinetuning):
+def test_parameters_that_are_unfrozen_during_training_are_in_the_record():
+    class Unfreezing(BaseFinetuning):
         def freeze_before_training(self, pl_module):
             self.freeze(pl_module.network[0])
 
@@ -373,23 +373,23 @@ def test_parameters_that_are_thawed_later_are_in_the_record():
                 self.unfreeze_and_add_param_group(pl_module.network[0], optimizer, lr=1e-4)
 
     network = nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 1))
-    record = fit(Regressor(network), TabularData(regression()), GradientMonitor(), Thawing(), **NORM)
+    record = fit(Regressor(network), TabularData(regression()), GradientMonitor(), Unfreezing(), **NORM)
     first = record.names.index("network.0.weight")
     assert np.isnan(record.norms[record.epoch == 1, first]).all()
     assert record.norms[record.epoch == 2, first].all()
     assert record.norm_clipped == pytest.approx(np.ones(32), rel=1e-5)
 
 
-def test_before_a_fit_the_record_is_empty():
+def test_the_record_is_empty_before_fit():
     record = GradientMonitor().record
     assert record.names == ()
     assert record.divergence is None
     assert np.isnan(record.clip_fraction)
 
 
-def test_processes_join_their_losses_and_batches_on_the_device_of_their_group():
+def test_losses_and_batch_extremes_are_reduced_on_the_device_of_the_process_group():
     class Strategy:
-        """A group that takes tensors of its own device only, as NCCL does; nothing is computed on this one."""
+        """A process group that accepts only tensors on its own device, as NCCL does; here the meta device."""
 
         root_device = torch.device("meta")
 
@@ -399,12 +399,12 @@ def test_processes_join_their_losses_and_batches_on_the_device_of_their_group():
 
     block = make_record(np.ones((4, 2)), input_max_abs=[1.0] * 4)
     trainer = SimpleNamespace(strategy=Strategy())
-    joined = _reduce(trainer, block)
-    assert joined.loss.tolist() == [2.0] * 4
-    assert joined.input_max_abs.tolist() == joined.target_max_abs.tolist() == [3.0] * 4
+    reduced = _reduce(trainer, block)
+    assert reduced.loss.tolist() == [2.0] * 4
+    assert reduced.input_max_abs.tolist() == reduced.target_max_abs.tolist() == [3.0] * 4
 
 
 @pytest.mark.parametrize("interval", ["flush_every", "updates_every"])
-def test_an_interval_of_no_steps_is_refused(interval):
+def test_an_interval_of_zero_steps_is_refused(interval):
     with pytest.raises(TrainerError, match=f"^{interval}: got 0; must be at least 1$"):
         GradientMonitor(**{interval: 0})

@@ -35,8 +35,8 @@ def fit(network, *callbacks, steps=6, **arguments):
     return module
 
 
-def by_hand(network, steps=6):
-    """The derivative at each state of the top layer by torch's own autograd, the sequence cut before each step."""
+def norms_by_autograd(network, steps=6):
+    """Return the gradient norm at each state of the top layer, by autograd on a sequence split at that state."""
     optimizer = torch.optim.SGD(network.parameters(), lr=0.5)
     rows = []
     for inputs, target in make_data(steps).train_dataloader():
@@ -54,16 +54,16 @@ def by_hand(network, steps=6):
     return np.array(rows)
 
 
-def test_norms_are_those_of_torchs_own_derivatives():
+def test_norms_equal_those_of_autograd():
     monitor = HiddenStateMonitor()
     fit(make_network(), monitor)
     (norms,) = monitor.record.norms.values()
-    np.testing.assert_allclose(norms, by_hand(make_network()), rtol=1e-4)
+    np.testing.assert_allclose(norms, norms_by_autograd(make_network()), rtol=1e-4)
     assert monitor.record.step.tolist() == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
-def test_training_is_the_same_with_and_without_to_the_last_bit(nonlinearity):
+def test_training_is_bitwise_identical_with_and_without_the_monitor(nonlinearity):
     networks = [make_network(nonlinearity=nonlinearity, layers=2, dropout=0.5) for _ in range(2)]
     for network, callbacks in zip(networks, ([], [HiddenStateMonitor()]), strict=True):
         torch.manual_seed(1)
@@ -90,28 +90,28 @@ def test_snapshots_thin_out_and_cover_the_run(steps, expected):
     assert monitor.record.step.tolist() == expected
 
 
-def test_truncated_steps_have_no_gradient():
+def test_time_steps_before_the_last_window_have_no_gradient():
     monitor = HiddenStateMonitor()
-    fit(make_network(truncation=4), monitor)  # windows of steps 1 to 4, 5 to 8, 9 and 10
+    fit(make_network(truncation=4), monitor)  # windows of time steps 1 to 4, 5 to 8 and 9 to 10
     (norms,) = monitor.record.norms.values()
     assert norms.shape == (6, 10)
     assert (norms[:, :8] == 0).all()
     assert (norms[:, 8:] > 0).all()
 
 
-def test_of_accumulated_batches_the_first_is_recorded():
+def test_only_the_first_of_the_accumulated_batches_is_recorded():
     monitor = HiddenStateMonitor()
     fit(make_network(), monitor, accumulate_grad_batches=2)
     assert monitor.record.step.tolist() == [1, 2, 3]
 
 
-def test_derivatives_are_seen_before_activation_clipping():
+def test_derivatives_are_measured_before_activation_clipping():
     plain, clipped = HiddenStateMonitor(), HiddenStateMonitor()
     fit(make_network(), plain, max_steps=1)
     fit(make_network(), clipped, ClipActivations(1e-9, 1e9), max_steps=1)
     (before,), (after,) = plain.record.norms.values(), clipped.record.norms.values()
-    assert after[0, -1] == before[0, -1] > 1e-6  # the last step's, from the output
-    assert after[0, 0] < 1e-7  # what clipping at every later time step has left
+    assert after[0, -1] == before[0, -1] > 1e-6  # at the last time step, straight from the output
+    assert after[0, 0] < 1e-7  # reduced by clipping at every later time step
 
 
 def test_a_network_without_recurrent_layers_has_no_record():
@@ -121,7 +121,7 @@ def test_a_network_without_recurrent_layers_has_no_record():
 
 
 def test_layers_that_cannot_be_unrolled_are_not_recorded():
-    class Both(nn.Module):
+    class Bidirectional(nn.Module):
         def __init__(self):
             super().__init__()
             self.recurrent, self.output = nn.GRU(6, 4, batch_first=True, bidirectional=True), nn.Linear(8, 4)
@@ -130,7 +130,7 @@ def test_layers_that_cannot_be_unrolled_are_not_recorded():
             return self.output(self.recurrent(inputs)[0][:, -1])
 
     monitor = HiddenStateMonitor()
-    fit(Both(), monitor)
+    fit(Bidirectional(), monitor)
     assert monitor.record is None
 
 
@@ -139,8 +139,8 @@ class Failing(Callback):
         raise RuntimeError("stop")
 
 
-@pytest.mark.parametrize("others", [[], [Failing()]], ids=["to the end", "until an error"])
-def test_layers_run_as_before_afterwards(others):
+@pytest.mark.parametrize("others", [[], [Failing()]], ids=["training completes", "training fails"])
+def test_layers_are_restored_after_training(others):
     network = make_network()
     try:
         fit(network, *others, HiddenStateMonitor())

@@ -18,7 +18,7 @@ every_signal = pytest.mark.parametrize("number", STOP_SIGNALS)
 
 @pytest.fixture(autouse=True)
 def handlers():
-    """Python's own handlers, also where the tests run in the background and ignore Ctrl-C."""
+    """Install Python's default handlers even if the tests run in the background, where Ctrl-C is ignored."""
     before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     defaults = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
     for number, handler in defaults.items():
@@ -29,7 +29,7 @@ def handlers():
 
 
 class Sending(Callback):
-    """Sends this process a signal after some batches, counted from 0."""
+    """A callback that sends this process a signal after the given batches, counted from 0."""
 
     def __init__(self, number, *batches, pause=0.0):
         self.number, self.batches, self.pause, self.steps = number, batches, pause, 0
@@ -49,7 +49,7 @@ def fit(*callbacks):
 
 
 @every_signal
-def test_the_first_signal_in_training_is_only_recorded(number):
+def test_the_first_signal_during_training_is_only_recorded(number):
     with Interruption() as interruption:
         assert not interruption.is_requested()
         trainer = fit(interruption, Sending(number, 3))
@@ -61,7 +61,7 @@ def test_the_first_signal_in_training_is_only_recorded(number):
 
 
 @every_signal
-def test_a_second_signal_in_training_stops_at_once(number, monkeypatch):
+def test_a_second_signal_during_training_stops_immediately(number, monkeypatch):
     monkeypatch.setattr(module, "SECOND_SIGNAL_AFTER", 0.1)
     sending = Sending(number, 3, 5, pause=0.15)
     with Interruption() as interruption, pytest.raises(Interrupted) as stop:
@@ -78,7 +78,7 @@ def test_two_signals_at_nearly_the_same_time_count_as_one(monkeypatch):
 
 
 @every_signal
-def test_a_signal_outside_of_training_stops_at_once(number):
+def test_a_signal_outside_training_stops_immediately(number):
     interruption = Interruption()
     with interruption, pytest.raises(Interrupted) as stop:
         signal.raise_signal(number)
@@ -86,7 +86,7 @@ def test_a_signal_outside_of_training_stops_at_once(number):
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["after training", "after an error in training"])
-def test_a_signal_after_training_stops_at_once(fails):
+def test_a_signal_after_training_stops_immediately(fails):
     class Failing(Callback):
         def on_train_batch_end(self, *arguments):
             if fails:
@@ -101,7 +101,7 @@ def test_a_signal_after_training_stops_at_once(fails):
             signal.raise_signal(signal.SIGTERM)
 
 
-def test_nothing_is_raised_where_no_stop_was_requested():
+def test_check_raises_nothing_if_no_stop_was_requested():
     with Interruption() as interruption:
         fit(interruption)
         interruption.check()
@@ -114,7 +114,7 @@ def test_handlers_are_installed_within_the_context_and_restored_after_it(handler
     assert {number: signal.getsignal(number) for number in STOP_SIGNALS} == handlers
 
 
-def test_outside_of_its_context_it_handles_no_signal(handlers):
+def test_no_handler_is_installed_outside_the_context(handlers):
     fit(Interruption())
     assert {number: signal.getsignal(number) for number in STOP_SIGNALS} == handlers
 
@@ -130,13 +130,13 @@ def test_a_signal_that_the_process_ignores_stays_ignored():
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
-def test_another_process_requests_a_stop_by_a_file(tmp_path, monkeypatch):
+def test_another_process_requests_a_stop_with_a_file(tmp_path, monkeypatch):
     clock = [1.0]
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     interruption = Interruption(tmp_path / "stop")
     assert not interruption.is_requested()
     (tmp_path / "stop").write_text("15")
-    assert not interruption.is_requested()  # the file is looked for at intervals only
+    assert not interruption.is_requested()  # the file is polled at intervals only
     clock[0] += 2 * module.POLL_INTERVAL
     assert interruption.is_requested()
     assert interruption.signal == signal.SIGTERM
@@ -144,7 +144,7 @@ def test_another_process_requests_a_stop_by_a_file(tmp_path, monkeypatch):
         interruption.check()
 
 
-def test_in_another_thread_no_handler_is_installed(handlers):
+def test_no_handler_is_installed_in_another_thread(handlers):
     found = []
 
     def run():

@@ -22,7 +22,7 @@ GENERATORS = {
 
 
 class Draws(Callback):
-    """Draws a random number after each batch."""
+    """A callback that draws a random number after each batch."""
 
     def __init__(self, draw):
         self.draw, self.drawn = draw, []
@@ -49,7 +49,7 @@ def fit(epochs, *callbacks, checkpoint=None):
 
 
 def resume_after_one_epoch(folder: Path, callbacks):
-    """Train one epoch, and the second one from its checkpoint, with other random numbers in between."""
+    """Train one epoch, seed anew, and resume from the checkpoint for the second epoch."""
     seed(1)
     trainer, _ = fit(1, *callbacks())
     trainer.save_checkpoint(folder / "half.ckpt")
@@ -59,7 +59,7 @@ def resume_after_one_epoch(folder: Path, callbacks):
     return resumed, weights
 
 
-def test_dropout_of_a_resumed_training_is_that_of_one_that_was_not_interrupted(tmp_path):
+def test_resumed_training_draws_the_same_dropout_as_uninterrupted_training(tmp_path):
     seed(1)
     _, whole = fit(2, RandomState())
     _, resumed = resume_after_one_epoch(tmp_path, lambda: [RandomState()])
@@ -69,7 +69,7 @@ def test_dropout_of_a_resumed_training_is_that_of_one_that_was_not_interrupted(t
 
 
 @pytest.mark.parametrize("name", GENERATORS)
-def test_each_generator_continues_where_the_checkpoint_was_saved(name, tmp_path):
+def test_each_generator_continues_from_its_state_in_the_checkpoint(name, tmp_path):
     seed(1)
     whole = Draws(GENERATORS[name])
     fit(2, RandomState(), whole)
@@ -78,7 +78,7 @@ def test_each_generator_continues_where_the_checkpoint_was_saved(name, tmp_path)
     assert len(resumed.drawn) == 16
 
 
-def test_states_are_restored_once(tmp_path):
+def test_states_are_restored_only_once(tmp_path):
     (state, _), _ = resume_after_one_epoch(tmp_path, lambda: [RandomState(), Draws(random.random)])
     seed(3)
     expected = [random.random() for _ in range(16)]
@@ -88,7 +88,7 @@ def test_states_are_restored_once(tmp_path):
     assert draws.drawn == expected
 
 
-def test_another_number_of_gpus_is_refused():
+def test_a_different_number_of_gpus_is_refused():
     gpus = torch.cuda.device_count()
     callback = RandomState()
     state = callback.state_dict() | {"cuda": [torch.get_rng_state()] * (gpus + 1)}

@@ -11,7 +11,7 @@ NORMS = [[3.0 * 10**step, 4.0 * 10**step] for step in range(4)]  # 5, 50, 500, 5
 
 
 def exploded(**columns):
-    """Four growing steps, then NaN everywhere, the loss first infinite."""
+    """Return a record of four growing steps and two with NaN norms; the loss is infinite in the first of these."""
     bad = [[np.nan, np.nan]]
     return make_record(
         [*NORMS, *bad, *bad],
@@ -21,7 +21,7 @@ def exploded(**columns):
     )
 
 
-def test_a_run_that_did_not_diverge_has_nothing_to_explain():
+def test_a_run_that_did_not_diverge_has_no_explosion_report():
     assert explain(make_record(NORMS), 0.01) is None
 
 
@@ -50,18 +50,18 @@ def test_an_overflow_is_distinguished_from_nan(columns, place, kind):
     assert (explosion.divergence.place, explosion.kind) == (place, kind)
 
 
-def test_a_norm_that_overflowed_though_no_element_did():
+def test_an_overflowed_norm_of_finite_elements_is_an_overflow():
     explosion = explain(make_record([[1, 1], [1, np.inf]], max_abs=[1, 1], weights=[[1, 1], [1, np.nan]]), 0.01)
     assert (explosion.divergence.place, explosion.kind) == ("gradient bias", "overflow")
 
 
-def test_a_weight_that_overflowed():
+def test_an_infinite_weight_is_an_overflow():
     weights = [[1, 1], [1, 1], [1, np.inf], [1, np.nan]]
     explosion = explain(make_record([[1, 1]] * 4, weights=weights), 0.01)
     assert (explosion.divergence, explosion.kind) == (Divergence(3, 2, "weight bias"), "overflow")
 
 
-def test_a_gradient_that_exploded_and_stayed_finite():
+def test_an_explosion_of_finite_gradients_is_reported():
     record = make_record([*[[3.0, 4.0]] * 4, [3e36, 4e36], *[[1e-9, 1e-9]] * 3])
     assert explain(record, 0.01) is None
     explosion = explain(record, 0.01, finite_explosion(record))
@@ -80,14 +80,14 @@ def test_the_history_has_at_most_fifty_steps():
     assert explosion.growth == pytest.approx(1)
 
 
-def test_a_first_step_that_is_bad_already():
+def test_a_non_finite_first_step_has_no_history():
     explosion = explain(make_record([[np.nan, 1]], weights=[[np.nan, 1]]), 0.01)
     assert explosion.steps == []
     assert "There was no finite step before it." in str(explosion)
     assert "check data and initialization" in str(explosion)
 
 
-def test_remedies_are_those_that_the_record_supports():
+def test_only_remedies_that_the_record_supports_are_suggested():
     explosion = explain(exploded(target_max_abs=[500] * 6, updates=[[0.5, 0.001]] * 6), learning_rate=0.01)
     assert [remedy.overrides for remedy in explosion.remedies] == [
         "data.scale_target=standard",
@@ -100,7 +100,7 @@ def test_remedies_are_those_that_the_record_supports():
     ]
 
 
-def test_the_text_has_what_a_reader_needs():
+def test_the_text_states_the_step_the_cause_and_the_growth():
     text = str(explain(exploded(), 0.01))
     assert text.startswith(
         "First non-finite value at step 5 (epoch 3), in the loss: infinite, because a finite value overflowed its type."
@@ -110,14 +110,14 @@ def test_the_text_has_what_a_reader_needs():
     assert "Largest gradient in the last finite step: bias, 64% of the squared norm." in text
 
 
-def test_the_json_is_read_by_any_program():
+def test_the_json_writes_nan_as_null():
     report = json.loads(explain(exploded(input_max_abs=[np.nan] * 6), 0.01).to_json())
     assert report["divergence"] == {"step": 5, "epoch": 3, "place": "loss"}
     assert report["norms"] == [5.0, 50.0, 500.0, 5000.0]
     assert report["input_max_abs"] is None
 
 
-def test_the_text_counts_updates_that_were_skipped_before():
+def test_the_text_counts_updates_that_were_skipped_before_the_explosion():
     explosion = explain(exploded(skipped=[0, 1, 1, 0, 0, 0]), 0.01)
     assert explosion.skipped == 2
     first, second, *_ = str(explosion).splitlines()
@@ -130,7 +130,7 @@ def test_the_text_counts_updates_that_were_skipped_before():
     ("lightning", "    lr=0.001  # argument of the optimizer, in configure_optimizers()"),
     ("torch", "    lr=0.001  # argument of the optimizer"),
 ])  # fmt: skip
-def test_remedies_are_written_for_whatever_trained(loop, line):
+def test_remedies_are_written_for_the_loop_that_trained(loop, line):
     explosion = explain(exploded(updates=[[0.5, 0.001]] * 6), learning_rate=0.01, loop=loop)
     text = str(explosion)
     assert any(shown.startswith(line) for shown in text.splitlines())
@@ -138,7 +138,7 @@ def test_remedies_are_written_for_whatever_trained(loop, line):
     assert json.loads(explosion.to_json())["remedies"][0]["how"]["torch"] == ["lr=0.001  # argument of the optimizer"]
 
 
-def test_remedies_have_their_old_name_for_one_more_version():
+def test_remedies_keep_their_deprecated_name():
     explosion = explain(exploded(), 0.01)
     with pytest.warns(DeprecationWarning, match="Explosion.cures is now Explosion.remedies"):
         (cure,) = explosion.cures

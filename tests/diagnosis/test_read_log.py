@@ -1,4 +1,4 @@
-"""Logs as other programs write them, and files that are none."""
+"""Tests of reading the logs of other programs, and of refusing files that are not logs."""
 
 import json
 import sys
@@ -50,7 +50,7 @@ def test_steps_and_norms_are_found(tmp_path: Path, name: str) -> None:
     assert log.repeated == (1 if name.startswith("resumed") else 0)
 
 
-def test_the_scalars_of_tensorboard(tmp_path: Path) -> None:
+def test_the_scalars_of_tensorboard_are_read(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from torch.utils.tensorboard import SummaryWriter
 
@@ -72,7 +72,7 @@ def test_the_scalars_of_tensorboard(tmp_path: Path) -> None:
         read_log(tmp_path / "other")
 
 
-def test_event_files_without_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_event_files_are_refused_without_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorboard.backend.event_processing.event_accumulator", None)
     with pytest.raises(DataError, match="event files need TensorBoard: python -m pip install tensorboard"):
         read_log(tmp_path)
@@ -87,16 +87,16 @@ def columns_of(**columns: Any) -> Log:
     ("train_loss", keys.LOSS_STEP), ("grad_2.0_norm/fc.weight", f"{keys.GRAD_NORM}/fc.weight"),
     ("grad/norm/fc.weight", f"{keys.GRAD_NORM}/fc.weight"), ("update/ratio/fc.weight", "update/ratio/fc.weight"),
 ])  # fmt: skip
-def test_columns_are_recognised(column: str, ours: str) -> None:
+def test_columns_are_recognized(column: str, ours: str) -> None:
     assert columns_of(**{column: [5.0, 6.0]})[ours].tolist() == [5, 6]
 
 
 @pytest.mark.parametrize("column", ["eval_loss", "val/grad_norm_of_nothing", "weight_norm", "epoch_time"])
-def test_other_columns_are_left_alone(column: str) -> None:
+def test_other_columns_are_ignored(column: str) -> None:
     assert set(columns_of(**{column: ["a", "b"]}).columns) == {STEP, keys.GRAD_NORM}
 
 
-def test_columns_can_be_named() -> None:
+def test_columns_can_be_chosen_by_name() -> None:
     data = {"batch": [1, 2], "g": [1.0, 2.0], "n/a": [0.5, 1.0], "n/b": [0.5, 1.0]}
     log = as_log(data, {STEP: "batch", keys.GRAD_NORM: "g", f"{keys.GRAD_NORM}/*": "n/*"})
     assert log.tensors(keys.GRAD_NORM) == ["a", "b"]
@@ -119,7 +119,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_file_that_is_no_log_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_file_that_is_not_a_log_is_refused(tmp_path: Path, name: str) -> None:
     content, reason = BAD[name]
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError) as caught:
@@ -128,7 +128,7 @@ def test_a_file_that_is_no_log_is_refused(tmp_path: Path, name: str) -> None:
     assert reason in str(caught.value)
 
 
-def test_what_is_no_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_that_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "large.csv").write_text("step,grad_norm\n1,1\n")
     monkeypatch.setattr("gradclip.diagnosis.read_log.MAX_BYTES", 10)
     reasons = {

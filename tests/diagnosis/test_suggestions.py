@@ -1,4 +1,4 @@
-"""Suggestions from known evidence, each of which must be a command that exists."""
+"""Tests of the suggestions for known evidence; each suggestion must be a valid command."""
 
 from dataclasses import replace
 from typing import Literal
@@ -27,20 +27,20 @@ def changes_of(evidence: Evidence) -> list[tuple[str, ...]]:
     return [suggestion.changes for suggestion in suggest(evidence, evidence)]
 
 
-def test_a_run_with_spikes_is_advised_its_90th_percentile() -> None:
+def test_a_run_with_spikes_is_advised_to_clip_at_its_90th_percentile() -> None:
     spiking = np.append(RAMP, 900.0)
     assert changes_of(gather(made_run(), made_telemetry(spiking))) == [("clip=norm", "clip.value=91")]
 
 
 @pytest.mark.parametrize("outcome", ["learned", "stalled"])
-def test_no_clipping_is_advised_where_gradients_are_calm(outcome: str) -> None:
+def test_clipping_is_not_advised_for_calm_gradients(outcome: str) -> None:
     evidence = gather(made_run(outcome), made_telemetry(RAMP))
     assert changes_of(evidence) == []
     stalled = "Its gradients neither explode nor spike, so clipping will not help."
     assert any(line.endswith(stalled) for line in map(str, find(evidence))) is (outcome == "stalled")
 
 
-def test_a_mostly_clipped_run_is_advised_the_learning_rate_with_the_same_effect() -> None:
+def test_a_mostly_clipped_run_is_advised_a_learning_rate_with_the_same_effect() -> None:
     run = made_run(clip="norm", value="5.0", fraction=0.96)
     evidence = gather(run, made_telemetry(RAMP, clipped=np.minimum(RAMP, 5)))
     first, second, *_ = changes_of(evidence)
@@ -53,7 +53,7 @@ def test_a_mostly_clipped_run_is_advised_the_learning_rate_with_the_same_effect(
 def test_a_threshold_at_which_steps_change_the_weights_too_much_is_lowered() -> None:
     run = made_run(clip="norm", value="5.0", fraction=0.96)
     telemetry = made_telemetry(RAMP, clipped=np.full(100, 5.0))
-    telemetry = telemetry.assign(**{"update/norm/a": 0.5, "weight/norm/a": 10.0})  # 5% at norm 5
+    telemetry = telemetry.assign(**{"update/norm/a": 0.5, "weight/norm/a": 10.0})  # an update of 5% at a norm of 5
     assert changes_of(gather(run, telemetry))[0] == ("clip=norm", "clip.value=10", "schedule=warmup_cosine")
 
 
@@ -68,7 +68,7 @@ def test_a_threshold_that_never_clips_is_reported() -> None:
     assert changes_of(calm) == []
 
 
-def test_advice_on_an_exploded_run_uses_the_steps_before() -> None:
+def test_advice_on_an_exploded_run_uses_the_steps_before_the_explosion() -> None:
     norms = [4.0, 6.0, 5.0] * 4
     evidence = gather(made_run(outcome="diverged"), made_telemetry([*norms, 900.0, np.inf], target=550.0))
     suggested = changes_of(evidence)
@@ -78,7 +78,7 @@ def test_advice_on_an_exploded_run_uses_the_steps_before() -> None:
     assert any("exploded after 12 of 14 steps" in line for line in map(str, find(evidence)))
 
 
-def test_too_few_steps_are_no_basis_for_a_threshold() -> None:
+def test_a_threshold_is_not_chosen_from_too_few_steps() -> None:
     evidence = gather(made_run(outcome="diverged"), made_telemetry([4.0, 6.0, 5.0, 900.0, np.inf], target=550.0))
     scaled, slower, thresholds, *_ = suggest(evidence, evidence)
     assert scaled.changes == ("clip=none", "data.scale_target=standard")
@@ -89,10 +89,10 @@ def test_too_few_steps_are_no_basis_for_a_threshold() -> None:
     assert any("after 3 of 5 steps" in line and "not enough to choose" in line for line in map(str, find(evidence)))
 
 
-@pytest.mark.parametrize(("target", "is_named"), [(1e6, True), (3e-4, True), (2.5, False), (0.9, False)])
-def test_a_scaled_target_is_named_where_the_target_is_far_from_one(target: float, is_named: bool) -> None:
+@pytest.mark.parametrize(("target", "is_suggested"), [(1e6, True), (3e-4, True), (2.5, False), (0.9, False)])
+def test_a_scaled_target_is_suggested_if_the_target_is_far_from_one(target: float, is_suggested: bool) -> None:
     suggested = changes_of(gather(made_run(), made_telemetry(RAMP, target=target)))
-    assert (("clip=none", "data.scale_target=standard") in suggested) is is_named
+    assert (("clip=none", "data.scale_target=standard") in suggested) is is_suggested
 
 
 def made_result(what: str, *errors: float, learned: int = 3) -> ProbeResult:
@@ -102,7 +102,7 @@ def made_result(what: str, *errors: float, learned: int = 3) -> ProbeResult:
     )
 
 
-def test_what_a_probe_measured_comes_before_rules_of_thumb() -> None:
+def test_measurements_of_a_probe_take_precedence_over_rules_of_thumb() -> None:
     exploded = gather(made_run(outcome="diverged"), made_telemetry([4.0, 900.0], target=550.0))
     results = (
         made_result("norm at 5", 10.0, 9.0, 11.0), made_result("norm at 50", 12.0, 12.0, 12.0),
@@ -122,13 +122,13 @@ def test_what_a_probe_measured_comes_before_rules_of_thumb() -> None:
     )
 
 
-def test_a_probe_finds_no_threshold_for_calm_gradients() -> None:
+def test_a_probe_suggests_no_threshold_for_calm_gradients() -> None:
     calm = gather(made_run(outcome="stalled"), made_telemetry(np.linspace(0.5, 1.0, 40).tolist()))
     probe = gather(made_run(clip="norm", fraction=1.0), made_telemetry(RAMP))
     assert not any("clip=norm" in one.changes for one in suggest(probe, calm))
 
 
-def test_what_does_worse_than_the_run_as_it_was_is_no_remedy() -> None:
+def test_a_setting_that_does_worse_than_the_original_run_is_not_suggested() -> None:
     as_it_was = ProbeResult(AS_IT_WAS, False, (9.0,), 1, "MSE 9")
     run = gather(made_run(), made_telemetry(RAMP))
     probe = replace(run, probe_results=(as_it_was, made_result("norm at 5", 20.0, learned=1)))
@@ -139,7 +139,7 @@ def test_what_does_worse_than_the_run_as_it_was_is_no_remedy() -> None:
     assert [one.what for one in suggest(better, run)] == ["norm at 5"]
 
 
-def test_a_probe_in_which_nothing_helps_says_so() -> None:
+def test_a_probe_in_which_nothing_helps_is_reported() -> None:
     exploded = gather(made_run(outcome="diverged"), made_telemetry([4.0, 900.0]))
     on_test = replace(exploded, training=replace(exploded.training, chosen_on="test"))
     probe = replace(on_test, probe_results=(made_result("norm at 5", np.inf, learned=0),))
@@ -150,7 +150,7 @@ def test_a_probe_in_which_nothing_helps_says_so() -> None:
     assert str(finding).endswith("None of them helps: check the data and the initialization.")
 
 
-def test_where_nothing_works_the_best_that_did_not_diverge_is_advised() -> None:
+def test_the_best_finite_setting_is_advised_if_no_setting_learned() -> None:
     exploded = gather(made_run(outcome="diverged"), made_telemetry([4.0, 900.0]))
     results = (
         made_result("norm at 5", 8.0, 7.0, 6.0, learned=0), made_result("a tenth", 6.0, 6.0, 6.0, learned=0),
@@ -197,7 +197,7 @@ def test_drifting_norms_suggest_a_threshold_that_follows_them() -> None:
     ("stalled", "Nothing to try: the gradients give no reason to change anything."),
 ])  # fmt: skip
 @pytest.mark.parametrize("clip", ["none", "norm"])
-def test_a_run_that_neither_exploded_nor_spiked_is_left_alone(clip: str, outcome: str, line: str) -> None:
+def test_a_run_that_neither_exploded_nor_spiked_gets_no_suggestions(clip: str, outcome: str, line: str) -> None:
     falling = made_telemetry(np.geomspace(1000, 1, 100))
     uneven = falling.assign(**{f"{keys.GRAD_NORM}/{name}": falling[keys.GRAD_NORM] / part for name, part in TENSORS})
     evidence = gather(made_run(outcome, clip, fraction=0.3), uneven)
@@ -223,13 +223,13 @@ FALLING, RISING = RAMP[::-1], RAMP
     (MSE, FALLING, "validation", 13.0, "last"),
     (MSE, FALLING, "validation", 16.0, "first"),
     (MSE, FALLING, "validation", 10.1, "none"),  # within the noise of one run
-    (MSE, FALLING, "test", 13.0, "none"),  # which is less sure where the same rows have chosen
+    (MSE, FALLING, "test", 13.0, "none"),  # the limit is higher if the test rows chose
     (MSE, FALLING, "test", 16.0, "first"),
-    (MSE, RISING, "validation", 16.0, "none"),  # both rise: training is unstable
+    (MSE, RISING, "validation", 16.0, "none"),  # the training loss rises too: unstable, not overfitting
     (ACCURACY, FALLING, "validation", 0.80, "first"),
     (ACCURACY, FALLING, "validation", 0.94, "none"),
 ])  # fmt: skip
-def test_fewer_epochs_are_advised_where_a_run_overfits_beyond_noise(
+def test_fewer_epochs_are_advised_if_a_run_overfits_beyond_noise(
     score: Score, losses: np.ndarray, split: Literal["validation", "test"], final: float, rank: str
 ) -> None:
     run, best = made_run(), 10.0 if score == MSE else 0.95
@@ -247,11 +247,11 @@ def test_fewer_epochs_are_advised_where_a_run_overfits_beyond_noise(
 
 @pytest.mark.parametrize(("wrong", "rows", "is_advised"), [
     (1, 27, False), (3, 27, False), (4, 27, True),
-    (4, 500, False),  # less than a hundredth of them
+    (4, 500, False),  # less than 1% of the rows
     (10, 500, True),
-    (60, 10, True),  # as a store may have it
+    (60, 10, True),  # impossible, but a store may contain it
 ])  # fmt: skip
-def test_a_few_more_wrong_predictions_are_no_reason_for_fewer_epochs(wrong: int, rows: int, is_advised: bool) -> None:
+def test_a_few_more_wrong_predictions_do_not_count_as_overfitting(wrong: int, rows: int, is_advised: bool) -> None:
     final = 1 - wrong / rows
     metrics = {ACCURACY.final_validation: final, ACCURACY.final_test: final, keys.BEST_EPOCH: 4.0}
     run = replace(made_run(), rows={"validation": rows})
@@ -260,7 +260,7 @@ def test_a_few_more_wrong_predictions_are_no_reason_for_fewer_epochs(wrong: int,
     assert found[:1] == ([("trainer.max_epochs=4",)] if is_advised else [])
 
 
-def test_accuracy_that_wanders_is_advised_learning_rate_decay() -> None:
+def test_learning_rate_decay_is_advised_for_unstable_accuracy() -> None:
     run = made_run()
     run.metrics.update({ACCURACY.final_validation: 0.6, ACCURACY.best_validation: 0.9})
     run.metrics[ACCURACY.final_test] = 0.6
@@ -272,7 +272,7 @@ def test_accuracy_that_wanders_is_advised_learning_rate_decay() -> None:
 
 @pytest.mark.parametrize("clip", ["none", "norm", "value", "auto"])
 @pytest.mark.parametrize("outcome", ["learned", "diverged"])
-def test_every_suggestion_is_a_command_that_exists(clip: str, outcome: str) -> None:
+def test_every_suggestion_is_a_valid_command(clip: str, outcome: str) -> None:
     telemetry = made_telemetry(np.geomspace(1, 5000, 100), clipped=np.ones(100), target=500.0)
     evidence = gather(made_run(outcome, clip, fraction=0.9, model__initialization="he_uniform"), telemetry)
     base = [] if clip == "none" else [f"clip={clip}"]

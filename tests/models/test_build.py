@@ -12,14 +12,14 @@ MLP_SETTINGS = {"widths": [8, 4], "activation": "tanh", "initialization": "he_no
 
 
 class Flat(nn.Linear):
-    """Returns outputs without their last dimension."""
+    """A layer whose outputs lack the last dimension."""
 
     def forward(self, inputs):
         return super().forward(inputs)[:, 0]
 
 
 class Silent(nn.Linear):
-    """Fails with an error that has no message."""
+    """A layer that raises an error without a message."""
 
     def forward(self, inputs):
         raise NotImplementedError
@@ -31,21 +31,21 @@ class Pair(nn.Linear):
 
 
 class Failing(nn.Linear):
-    """Has a constructor that raises the kinds of errors that networks raise."""
+    """A layer whose constructor raises an error."""
 
     def __init__(self, in_features, error):
         super().__init__(in_features, 1)
         raise {"assertion": AssertionError, "key": KeyError}[error]("dropout: must be 0 to 1")
 
 
-def test_builds_our_own_network_with_its_settings():
+def test_our_own_network_is_built_with_its_settings():
     network = build_network(MLP_PATH, MLP_SETTINGS, example=(20,), outputs=(3,))
     assert isinstance(network, MLP)
     assert isinstance(network[1], nn.Tanh)
     assert [layer.out_features for layer in network if isinstance(layer, nn.Linear)] == [8, 4, 3]
 
 
-def test_a_network_of_torch_gets_the_sizes_and_none_of_the_settings_it_does_not_name():
+def test_a_torch_network_gets_the_sizes_and_only_the_settings_that_it_accepts():
     network = build_network("torch.nn.Linear", MLP_SETTINGS | {"bias": False}, example=(20,))
     assert (network.in_features, network.out_features, network.bias) == (20, 1, None)
 
@@ -55,7 +55,7 @@ def test_a_lazy_network_is_initialized():
     assert network.weight.shape == (1, 20)
 
 
-def test_the_check_leaves_training_mode_gradients_and_statistics_alone():
+def test_the_check_does_not_change_training_mode_gradients_or_statistics():
     class_path = "torch.nn.BatchNorm1d"
     network = build_network(class_path, {"num_features": 1}, example=(1,))
     assert network.training
@@ -63,7 +63,7 @@ def test_the_check_leaves_training_mode_gradients_and_statistics_alone():
     assert network.weight.grad is None
 
 
-def test_the_check_draws_no_random_number():
+def test_the_check_draws_no_random_numbers():
     torch.manual_seed(0)
     build_network(MLP_PATH, {}, example=(20,))
     after = torch.rand(3)
@@ -91,7 +91,7 @@ def test_the_check_draws_no_random_number():
         (HERE + "Silent", {}, "fails on rows of 20 inputs: NotImplementedError"),
     ],
 )
-def test_networks_that_do_not_fit_are_refused(target, settings, message):
+def test_unsuitable_networks_are_refused(target, settings, message):
     with pytest.raises(ModelError, match=f"^model._target_: .*{message}") as caught:
         build_network(target, settings, example=(20,))
     assert "\n" not in str(caught.value)

@@ -17,11 +17,11 @@ def test_the_tutorials_network_has_551_parameters():
 @pytest.mark.parametrize(
     ("widths", "shapes"), [([], [(3, 20)]), ([25], [(25, 20), (3, 25)]), ([8, 4], [(8, 20), (4, 8), (3, 4)])]
 )
-def test_layers_and_output_shape(widths, shapes):
+def test_layers_and_outputs_have_the_expected_shapes(widths, shapes):
     network = MLP(20, 3, widths=widths)
     assert [tuple(layer.weight.shape) for layer in linears(network)] == shapes
     assert network(torch.zeros(7, 20)).shape == (7, 3)
-    assert isinstance(network[-1], nn.Linear)  # no activation after the last
+    assert isinstance(network[-1], nn.Linear)  # no activation after the last layer
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -35,7 +35,7 @@ def test_the_activation_follows_each_hidden_layer(name):
 def test_uniform_initializations_fill_their_bounds_and_biases_are_zero(seed):
     torch.manual_seed(seed)
     hidden, output = linears(MLP(200, 100, widths=[150]))
-    for layer, bound in [(hidden, (6 / 200) ** 0.5), (output, (6 / (150 + 100)) ** 0.5)]:  # He's, then Glorot's
+    for layer, bound in [(hidden, (6 / 200) ** 0.5), (output, (6 / (150 + 100)) ** 0.5)]:  # He, then Glorot
         assert layer.weight.abs().max() <= bound
         assert layer.weight.abs().max() > 0.99 * bound
         assert layer.weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.02)
@@ -51,7 +51,7 @@ def test_normal_initializations_have_their_standard_deviation(name, deviation):
     (layer,) = linears(MLP(300, 200, widths=[], output_initialization=name))
     assert layer.weight.std().item() == pytest.approx(deviation, rel=0.02)
     assert layer.weight.mean().item() == pytest.approx(0.0, abs=0.1 * deviation)
-    assert layer.weight.abs().max() > 3 * deviation  # no uniform draw reaches so far
+    assert layer.weight.abs().max() > 3 * deviation  # beyond the bounds of a uniform distribution
 
 
 @pytest.mark.parametrize("name", INITIALIZATIONS)
@@ -63,7 +63,7 @@ def test_hidden_and_output_layers_have_their_own_initialization(name):
     assert [bool(layer.bias.any()) for layer in output] == [True, True, False]
 
 
-def test_pytorch_keeps_the_weights_that_torch_draws():
+def test_pytorch_initialization_keeps_the_weights_that_torch_draws():
     torch.manual_seed(0)
     expected = nn.Linear(20, 4)
     torch.manual_seed(0)

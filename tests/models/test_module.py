@@ -33,7 +33,7 @@ QUIET = {
 }
 
 
-class WeightsOfEachStep(Callback):
+class StepWeights(Callback):
     def on_fit_start(self, trainer, pl_module):
         self.weights = []
 
@@ -52,7 +52,7 @@ def make_network(seed=0, in_features=20):
 
 
 def train_with_lightning(network, data, lr=0.01, **trainer_arguments):
-    callbacks = [*trainer_arguments.pop("callbacks", []), WeightsOfEachStep()]
+    callbacks = [*trainer_arguments.pop("callbacks", []), StepWeights()]
     module = Regressor(network, optimizer=optimizer_factory("sgd", lr=lr, momentum=0.9))
     Trainer(**QUIET, **{"max_epochs": EPOCHS, "callbacks": callbacks} | trainer_arguments).fit(module, data)
     return module, callbacks[-1].weights
@@ -111,9 +111,9 @@ CLIPPINGS = {
 @pytest.mark.parametrize("accumulated", [1, 2])
 @pytest.mark.parametrize("clipping", CLIPPINGS)
 def test_lightning_equals_a_plain_loop_step_by_step(clipping, accumulated):
-    lr = 1e-5 if clipping == "none" else 0.01  # without clipping only a small rate stays finite
+    lr = 1e-5 if clipping == "none" else 0.01  # without clipping, training stays finite only at a small rate
     data, network = TabularData(regression(), batch_size=36), make_network()  # 14 batches, the last one smaller
-    # In float64: value clipping changes the path so often that float32 rounding alone separates two runs by 1e-5.
+    # Use float64: value clipping changes the path so often that float32 rounding alone separates two runs by 1e-5.
     copied = copy.deepcopy(network).double()
     expected, errors = train_with_torch(copied, data, clipping.split(" ")[0], accumulated, lr)
     module, weights = train_with_lightning(
@@ -135,13 +135,13 @@ def test_an_incomplete_accumulation_at_the_end_of_an_epoch_is_a_step():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_without_clipping_the_tutorials_rate_diverges(seed):
+def test_training_at_the_tutorials_rate_diverges_without_clipping(seed):
     module, weights = train_with_lightning(make_network(seed), TabularData(regression(), seed=seed))
     assert not weights[-1].isfinite().any()
     assert np.isnan([module.curves[MSE.train][-1], module.curves[MSE.test][-1]]).all()
 
 
-def test_mean_squared_errors_are_numpys_in_target_units():
+def test_mean_squared_errors_equal_numpys_in_target_units():
     table = diabetes(validation_fraction=0.2)
     data = TabularData(table, scale_inputs="standard", scale_target="standard")
     network = make_network(in_features=10)
@@ -175,7 +175,7 @@ def test_a_schedule_changes_the_rate_at_every_step():
     assert rates.rates == pytest.approx(1e-5 * np.array([*warmup, *fall]))  # 8 steps in all
 
 
-def test_the_loss_and_the_optimizer_are_those_given():
+def test_the_given_loss_and_optimizer_are_used():
     network, batch = make_network(), (torch.ones(4, 20), torch.zeros(4, 1))
     module = Regressor(network, loss=build_loss("mae"), optimizer=optimizer_factory("adam", lr=0.5))
     assert module.training_step(batch, 0).item() == pytest.approx(network(batch[0]).abs().mean().item())
@@ -184,14 +184,14 @@ def test_the_loss_and_the_optimizer_are_those_given():
     assert optimizer.defaults["lr"] == 0.5
 
 
-def test_frozen_parameters_are_not_given_to_the_optimizer():
+def test_frozen_parameters_are_not_passed_to_the_optimizer():
     network = make_network()
     network[0].requires_grad_(False)
     optimizer = Regressor(network).configure_optimizers()
     assert optimizer.param_groups[0]["params"] == list(network[2].parameters())
 
 
-def test_accuracy_is_the_fraction_of_right_predictions_over_all_steps():
+def test_accuracy_is_the_fraction_of_correct_predictions_over_all_steps():
     sizes = {"validation_sequences": 100, "test_sequences": 200}
     data = SequenceData("copy", length=5, batch_size=10, steps_per_epoch=3, **sizes)
     torch.manual_seed(0)
@@ -201,9 +201,9 @@ def test_accuracy_is_the_fraction_of_right_predictions_over_all_steps():
         if hasattr(loader.sampler, "set_epoch"):
             loader.sampler.set_epoch(1)
         with torch.no_grad():
-            right = torch.cat([(module(inputs).argmax(-1) == target).flatten() for inputs, target in loader])
+            correct = torch.cat([(module(inputs).argmax(-1) == target).flatten() for inputs, target in loader])
         assert len(module.curves[key]) == 2
-        assert module.curves[key][-1] == pytest.approx(right.double().mean().item())
+        assert module.curves[key][-1] == pytest.approx(correct.double().mean().item())
     assert list(module.curves) == ["accuracy/train", "accuracy/validation", "accuracy/test"]
 
 

@@ -15,7 +15,7 @@ NAMES = [name for name in OPTIMIZERS if name != "muon" or HAS_MUON]
 
 
 def learning_rates(steps, warmup_fraction, final_fraction, lr=0.1):
-    """Return the learning rate of each optimizer step, and the one after the last."""
+    """Return the learning rate of each optimizer step and the rate after the last step."""
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=lr)
     schedule = schedule_factory("warmup_cosine", warmup_fraction=warmup_fraction, final_fraction=final_fraction)(
         optimizer, steps
@@ -45,7 +45,7 @@ def test_warmup_and_cosine_follow_their_formula(steps, warmup_fraction, final_fr
     assert rates == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
-def test_the_highest_rate_is_that_of_the_optimizer():
+def test_the_highest_rate_is_the_learning_rate_of_the_optimizer():
     rates = learning_rates(steps=100, warmup_fraction=0.1, final_fraction=0.0)
     assert max(rates) == rates[10] == pytest.approx(0.1)
     assert rates[0] == pytest.approx(0.1 / 11)
@@ -63,7 +63,7 @@ def test_the_constant_schedule_is_none():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_optimizer_builds_and_lowers_a_loss(name):
+def test_every_optimizer_is_built_and_lowers_a_loss(name):
     parameter = nn.Parameter(torch.tensor([1.0]))
     optimizer = optimizer_factory(name, lr=0.01, weight_decay=0.0)([parameter])
     for _ in range(5):
@@ -91,7 +91,7 @@ def test_losses_are_means_over_the_batch(name, settings, expected):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_largest_settings_fit_float32(name):
+def test_the_largest_allowed_settings_fit_float32(name):
     kind = next(one for one in OptimizerSettings.__args__ if name in one.model_fields["name"].annotation.__args__)
     largest = {
         "lr": LARGEST_RATE,
@@ -110,7 +110,7 @@ def test_the_largest_settings_fit_float32(name):
 
 
 def train_two_layers(optimizer_of, factors=(1.0,) * 4, between=lambda optimizer: optimizer):
-    """The weights after some steps whose gradients have been multiplied by factors."""
+    """Train for one step per factor, with gradients multiplied by it; return the parameters."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2, bias=False))
     inputs, optimizer = torch.randn(16, 4), optimizer_of(network.parameters())
@@ -129,8 +129,8 @@ MUON = {"lr": 0.01, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1}
 
 
 @needs_muon
-def test_muon_is_torch_s_for_matrices_and_adamw_for_the_rest():
-    class Apart:
+def test_muon_equals_torchs_muon_for_matrices_and_adamw_for_other_parameters():
+    class Separate:
         def __init__(self, parameters):
             matrices, rest = [], []
             for parameter in parameters:
@@ -147,12 +147,12 @@ def test_muon_is_torch_s_for_matrices_and_adamw_for_the_rest():
                 optimizer.step()
 
     torch.testing.assert_close(
-        train_two_layers(optimizer_factory("muon", **MUON)), train_two_layers(Apart), rtol=0, atol=0
+        train_two_layers(optimizer_factory("muon", **MUON)), train_two_layers(Separate), rtol=0, atol=0
     )
 
 
 @needs_muon
-def test_muon_goes_on_from_its_saved_state():
+def test_muon_continues_from_its_saved_state():
     def save_and_load(optimizer):
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         loaded = optimizer_factory("muon", **MUON | {"lr": 1.0})(parameters)
@@ -164,18 +164,18 @@ def test_muon_goes_on_from_its_saved_state():
 
 
 @needs_muon
-def test_a_factor_on_all_gradients_changes_nothing_with_muon_and_much_with_sgd():
+def test_scaling_all_gradients_hardly_changes_muon_but_changes_sgd():
     def change(make):
         one, other = (train_two_layers(make, factors=(factor,) * 4)["0.weight"] for factor in (1.0, 1e-2))
         start = train_two_layers(make, factors=())["0.weight"]
         return ((one - other).norm() / (one - start).norm()).item()
 
-    assert change(optimizer_factory("muon", **MUON)) < 0.02  # it rounds to bfloat16
+    assert change(optimizer_factory("muon", **MUON)) < 0.02  # not 0, because Muon rounds to bfloat16
     assert change(optimizer_factory("sgd", lr=0.1)) > 0.9
 
 
 @needs_muon
-def test_a_closure_is_evaluated_and_its_loss_returned():
+def test_muon_evaluates_a_closure_and_returns_its_loss():
     weight = nn.Parameter(torch.ones(2, 2))
     optimizer = optimizer_factory("muon", **MUON)([weight])
 
@@ -190,7 +190,7 @@ def test_a_closure_is_evaluated_and_its_loss_returned():
 
 
 @pytest.mark.parametrize(("installed", "fits"), [("2.8.0+cpu", False), ("2.9.1", True), ("3.0.0", True)])
-def test_muon_needs_a_torch_that_has_it(monkeypatch, installed, fits):
+def test_muon_requires_torch_2_9(monkeypatch, installed, fits):
     monkeypatch.setattr(training, "version", lambda _: installed)
     settings = {"name": "muon", **MUON}
     if fits:

@@ -22,7 +22,7 @@ def make(initialization, **settings):
 
 @every_kind
 @pytest.mark.parametrize("every_step", [False, True])
-def test_output_is_linear_in_the_last_state_or_in_every_one(kind, every_step):
+def test_the_output_is_linear_in_the_last_state_or_in_every_state(kind, every_step):
     network, inputs = KINDS[kind](6, 4, hidden_size=8, layers=2, every_step=every_step), torch.randn(3, 9, 6)
     states, _ = network.recurrent(inputs)
     expected = states @ network.output.weight.T + network.output.bias
@@ -60,7 +60,7 @@ def test_identity_is_scaled_and_other_weights_have_the_given_deviation():
     assert wide["recurrent.weight_ih_l0"].std().item() == pytest.approx(0.1, rel=0.2)
 
 
-def test_pytorch_keeps_the_weights_that_torch_draws():
+def test_pytorch_initialization_keeps_the_weights_that_torch_draws():
     torch.manual_seed(0)
     expected = nn.RNN(6, HIDDEN, batch_first=True)
     ours = make("pytorch").recurrent
@@ -68,21 +68,21 @@ def test_pytorch_keeps_the_weights_that_torch_draws():
 
 
 @every_kind
-def test_truncation_limits_how_far_gradients_reach_back_and_changes_no_output(kind):
+def test_truncation_limits_how_far_gradients_reach_back_without_changing_outputs(kind):
     torch.manual_seed(0)
     whole = KINDS[kind](6, 4, every_step=True)
     truncated = KINDS[kind](6, 4, every_step=True, truncation=4)
     truncated.load_state_dict(whole.state_dict())
     inputs = torch.randn(3, 10, 6, requires_grad=True)
     torch.testing.assert_close(truncated(inputs), whole(inputs))
-    for network, first in [(whole, 0), (truncated, 4)]:  # windows of steps 0 to 3, 4 to 7, 8 and 9
+    for network, first in [(whole, 0), (truncated, 4)]:  # windows of steps 0 to 3, 4 to 7 and 8 to 9
         (gradient,) = torch.autograd.grad(network(inputs)[:, 7].sum(), inputs)
         reached = gradient.abs().sum(dim=(0, 2)).nonzero().flatten()
         assert reached.tolist() == list(range(first, 8))
 
 
 @every_kind
-def test_is_built_with_an_output_at_the_last_step_or_at_every_one(kind):
+def test_a_network_is_built_with_an_output_at_the_last_step_or_at_every_step(kind):
     path = f"gradclip.models.recurrent.{kind}"
     assert build_network(path, {"hidden_size": 8}, (20, 6), (4,))(torch.zeros(2, 20, 6)).shape == (2, 4)
     assert build_network(path, {"hidden_size": 8}, (20, 6), (20, 5))(torch.zeros(2, 20, 6)).shape == (2, 20, 5)

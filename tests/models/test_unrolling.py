@@ -14,7 +14,7 @@ LAYERS = {
 every_layer = pytest.mark.parametrize("kind", LAYERS)
 
 
-def no_hook(_layer, _step, _hidden):
+def no_op(_layer, _step, _hidden):
     """Do nothing."""
 
 
@@ -43,11 +43,11 @@ def run(layer, state=None):
 
 @every_layer
 @pytest.mark.parametrize("with_state", [False, True], ids=["from zero", "from a state"])
-def test_outputs_states_and_gradients_are_those_of_torch(kind, with_state):
+def test_outputs_states_and_gradients_equal_those_of_torch(kind, with_state):
     layer = make(kind)
     state = states_for(layer) if with_state else None
     expected = run(layer, state)
-    unrolling = Unrolling(layer, no_hook)
+    unrolling = Unrolling(layer, no_op)
     ours = run(layer, state)
     unrolling.remove()
     if kind in {"tanh", "relu"}:
@@ -57,7 +57,7 @@ def test_outputs_states_and_gradients_are_those_of_torch(kind, with_state):
 
 
 @every_layer
-def test_the_hook_gets_every_hidden_state_in_order(kind):
+def test_the_hook_receives_every_hidden_state_in_order(kind):
     layer, visited = make(kind), []
     Unrolling(layer, lambda *state: visited.append(state))
     outputs, last = layer(inputs_for(layer))
@@ -83,10 +83,10 @@ def test_the_derivative_at_a_state_includes_all_later_steps():
         expected = (expected * (1 - outputs[:, step].detach() ** 2)) @ weight
 
 
-def test_dropout_acts_between_layers_in_training_only():
+def test_dropout_between_layers_equals_that_of_torch():
     torch.manual_seed(0)
     layer = nn.RNN(6, 10, num_layers=2, dropout=0.5, batch_first=True)
-    Unrolling(layer, no_hook)
+    Unrolling(layer, no_op)
     torch.manual_seed(1)
     ours, _ = layer(inputs_for(layer))
     del layer.forward
@@ -110,7 +110,7 @@ def test_hooks_are_added_and_removed_independently():
 
 def test_the_layer_can_be_saved_while_it_is_unrolled():
     layer = make("lstm")
-    Unrolling(layer, no_hook)
+    Unrolling(layer, no_op)
     assert layer.state_dict().keys() == make("lstm").state_dict().keys()
 
 
@@ -120,12 +120,12 @@ def test_the_layer_can_be_saved_while_it_is_unrolled():
 )
 def test_bidirectional_layers_and_projections_are_refused(layer, what):
     with pytest.raises(ModelError, match=f"^model: got a recurrent layer that {what}; its hidden states cannot"):
-        Unrolling(layer, no_hook)
+        Unrolling(layer, no_op)
 
 
 def test_packed_sequences_are_refused():
     layer = make("lstm")
-    Unrolling(layer, no_hook)
+    Unrolling(layer, no_op)
     packed = nn.utils.rnn.pack_sequence([torch.zeros(3, 6), torch.zeros(2, 6)])
     with pytest.raises(ModelError, match=r"^model: got packed or single sequences"):
         layer(packed)

@@ -1,4 +1,4 @@
-"""What a run leaves behind."""
+"""Tests of the data sets that a run stores."""
 
 from gradclip.data.sequences import SequenceData
 from gradclip.data.sources import diabetes
@@ -6,7 +6,7 @@ from gradclip.data.tabular import TabularData
 from gradclip.training.artifacts import datasets_of
 
 
-def test_each_kind_of_rows_is_a_data_set_of_its_own():
+def test_each_split_is_a_separate_data_set():
     found = datasets_of(TabularData(diabetes(validation_fraction=0.2)))
     assert {one.context: len(one.frame) for one in found} == {"training": 264, "validation": 67, "testing": 111}
     assert [one.name for one in found] == [f"diabetes ({one.context})" for one in found]

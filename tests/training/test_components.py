@@ -1,4 +1,4 @@
-"""What the parts of a run are given."""
+"""Tests of the callback that ends training once the problem is solved."""
 
 import pytest
 
@@ -15,7 +15,7 @@ from gradclip.training.examples import build_data
         ("temporal_order", 200, "accuracy/validation"),
     ],
 )
-def test_a_run_stops_by_the_score_on_the_examples_that_choose(task, validation_sequences, monitored):
+def test_early_stopping_monitors_validation_examples_if_there_are_any(task, validation_sequences, monitored):
     overrides = [f"data={task}", f"data.validation_sequences={validation_sequences}", "trainer.stop_when_solved=true"]
     config = compose_config([*overrides, "tracking=none"])
     (stopping,) = stopping_callbacks(config, build_data(config))

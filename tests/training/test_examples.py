@@ -1,4 +1,4 @@
-"""Which examples a run reads, and what it says of them."""
+"""Tests of the examples that a run reads and of the notes about them."""
 
 import pytest
 import pytorch_lightning
@@ -19,13 +19,13 @@ STOPPING = ("+callbacks=early_stopping", "callbacks.early_stopping.monitor=mse/t
         (["data=diabetes", STOPPING[0], "callbacks.early_stopping.monitor=mse/validation"], False),
     ],
 )
-def test_a_run_says_where_test_examples_end_it(overrides, decides):
+def test_a_note_is_added_if_test_examples_decide_when_training_ends(overrides, decides):
     data = build_data(compose_config([*overrides, "tracking=none"]))
     assert (TEST_DECIDES in data.notes) == decides
 
 
 @pytest.mark.parametrize(("fraction", "part"), [(0.2, "validation"), (0.0, "test")])
-def test_a_module_of_the_users_is_validated_on_the_examples_that_choose(fraction, part):
+def test_a_users_module_is_validated_on_validation_examples_if_there_are_any(fraction, part):
     data = build_data(compose_config(["data=diabetes", f"data.validation_fraction={fraction}", "tracking=none"]))
     module = pytorch_lightning.LightningModule()
     loader = build_data_module(data, module, pytorch_lightning).val_dataloader()

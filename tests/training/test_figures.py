@@ -1,4 +1,4 @@
-"""Which figures a run gets, and the predictions in them."""
+"""Tests of the figures of a run and of the predictions in them."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from tests.support.records import make_record
 
 
 def result(data=None, network=None, record=None, train=(9.0, 4.0), test=(9.0, 5.0)):
-    """A training of made-up gradients; the network predicts without having learned."""
+    """Return the result of a run with made-up gradients and an untrained network."""
     data = data or TabularData(regression(samples=100), scale_target="standard")
     record = record or make_record([[3.0, 4.0]] * 4)
     network = network or nn.Linear(20, 1)
@@ -42,7 +42,7 @@ def test_predictions_are_in_the_unit_of_the_target():
 
 
 @pytest.mark.parametrize(("task", "values"), [("temporal_order", 1), ("copy", 11)])
-def test_classes_are_counted_at_every_step_that_has_one(task, values):
+def test_classes_are_predicted_at_every_step_that_has_one(task, values):
     data = SequenceData(task, length=10, test_sequences=100, **({"positions": 1, "values": 8} if values > 1 else {}))
     outputs = data.shape.outputs[-1]
     network = nn.Linear(data.shape.example[-1], outputs)
@@ -54,7 +54,7 @@ def test_classes_are_counted_at_every_step_that_has_one(task, values):
     assert [*prediction_figures("none", result(data, network))] == ["confusion"]
 
 
-def test_a_run_that_diverged_in_its_first_epoch_shows_the_losses_of_its_steps():
+def test_a_run_that_diverged_in_its_first_epoch_plots_the_loss_of_each_step():
     record = make_record([[3.0, 4.0]] * 4, loss=[1.0, 100.0, 1e9, np.nan])
     early = result(record=record, train=[np.nan, np.nan], test=[np.nan, np.nan])
     assert title_of(learning_curve("none", early)) == ("Learning curve, clip none", "optimizer step")
@@ -63,14 +63,14 @@ def test_a_run_that_diverged_in_its_first_epoch_shows_the_losses_of_its_steps():
     assert prediction_figures("none", early) == {}
 
 
-def test_the_coefficient_is_drawn_only_where_something_was_clipped():
+def test_the_coefficient_is_drawn_only_if_gradients_were_clipped():
     config = compose_config(["clip=norm", "clip.value=1.0"])
     clipped = make_record([[3.0, 4.0]] * 4, norms_clipped=[[0.6, 0.8]] * 4)
     assert "clipping_coefficient" not in gradient_figures(config, result())
     assert "clipping_coefficient" in gradient_figures(config, result(record=clipped))
 
 
-def test_figures_have_the_format_that_was_asked_for(tmp_path):
+def test_figures_have_the_requested_format(tmp_path):
     draw_figures(tmp_path, compose_config(["clip=none", "figure_format=svg"]), result())
     assert {path.name for path in tmp_path.iterdir()} == {
         f"{name}.svg"

@@ -16,7 +16,7 @@ ACCURACY_SCALE = ScoreScale(ACCURACY, baseline=0.25, solved_at=0.99)
 
 
 def make_record(norms=(1.0, 2.0, 3.0), clipped=None, losses=None, **columns):
-    """A record of one parameter."""
+    """Return a record of one parameter."""
     replaced = {"norms_clipped": clipped, "loss": losses} | columns
     given = {name: values for name, values in replaced.items() if values is not None}
     return records.make_record(norms, names=("weight",), **given)
@@ -29,24 +29,24 @@ def judge(record, score_scale, train, test, **others):
 @pytest.mark.parametrize(
     ("final", "outcome"), [(89.9, "learned"), (90.1, "stalled"), (1e9, "stalled"), (np.nan, "diverged")]
 )
-def test_outcome_of_a_finite_gradient_record(final, outcome):
+def test_the_outcome_of_finite_gradients_depends_on_the_final_training_error(final, outcome):
     assert judge(make_record(), MSE_SCALE, [200.0, final], [300.0, 50.0]).outcome == outcome
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_non_finite_error_on_any_rows_is_a_divergence(bad):
+def test_a_non_finite_error_on_any_split_is_a_divergence(bad):
     for train, validation, test in ([bad, 1.0, 1.0], [1.0, bad, 1.0], [1.0, 1.0, bad]):
         summary = judge(make_record(), MSE_SCALE, [train], [test], validation=[validation])
         assert summary.outcome == "diverged"
         assert all(map(math.isnan, summary.scores.values()))
 
 
-def test_a_non_finite_weight_is_a_divergence_even_where_the_errors_are_finite():
+def test_a_non_finite_weight_is_a_divergence_even_if_the_errors_are_finite():
     summary = judge(make_record([1.0, np.inf, 3.0], weights=[1.0, np.inf, np.inf]), MSE_SCALE, [5.0], [6.0])
     assert summary.outcome == "diverged"
     assert summary.divergence == Divergence(2, 1, "gradient weight")
     assert math.isnan(summary.scores["train"])
-    assert summary.best_score == 6.0  # it had got there before
+    assert summary.best_score == 6.0  # reached before the divergence
 
 
 @pytest.mark.parametrize(
@@ -57,18 +57,18 @@ def test_a_non_finite_weight_is_a_divergence_even_where_the_errors_are_finite():
         ("val_loss", False, "diverged", ()),
     ],
 )
-def test_a_loss_that_is_not_known_is_no_divergence(score, has_loss, outcome, notes):
+def test_an_unknown_loss_is_not_a_divergence(score, has_loss, outcome, notes):
     record = replace(make_record(), has_loss=np.full(3, has_loss))
     summary = judge(record, ScoreScale(LoggedScore(score, -math.inf)), [nan], [nan])
     assert (summary.outcome, summary.notes) == (outcome, notes)
 
 
-def test_best_epoch_is_the_first_lowest_finite_one_counted_from_1():
+def test_the_best_epoch_is_the_first_with_the_lowest_finite_error_counted_from_1():
     summary = judge(make_record(), MSE_SCALE, [9.0] * 5, [np.inf, 4.0, 2.0, 2.0, np.nan])
     assert (summary.best_epoch, summary.best_score) == (3, 2.0)
 
 
-def test_validation_rows_choose_the_best_epoch_and_judge_the_outcome():
+def test_validation_rows_determine_the_best_epoch_and_the_outcome():
     summary = judge(make_record(), MSE_SCALE, [50.0, 10.0, 5.0], [70.0, 60.0, 40.0], validation=[91.0, 80.0, 95.0])
     assert (summary.best_epoch, summary.best_score, summary.outcome) == (2, 80.0, "stalled")
     assert dict(summary.scores) == {"train": 5.0, "validation": 95.0, "test": 40.0}
@@ -78,12 +78,12 @@ def test_validation_rows_choose_the_best_epoch_and_judge_the_outcome():
 
 
 @pytest.mark.parametrize(("validation", "solved"), [([0.5, 0.98], False), ([0.99, 0.5], True)])
-def test_validation_examples_solve_a_task(validation, solved):
+def test_validation_examples_determine_whether_a_task_is_solved(validation, solved):
     assert judge(make_record(), ACCURACY_SCALE, [0.9, 1.0], [1.0, 1.0], validation=validation).solved == solved
 
 
 @pytest.mark.parametrize("test_curve", [[], [np.nan, np.inf]])
-def test_without_a_finite_error_there_is_no_best(test_curve):
+def test_there_is_no_best_epoch_without_a_finite_error(test_curve):
     summary = judge(make_record(), MSE_SCALE, [np.nan] * len(test_curve), test_curve)
     assert summary.outcome == "diverged"
     assert summary.best_epoch == 0
@@ -91,7 +91,7 @@ def test_without_a_finite_error_there_is_no_best(test_curve):
     assert not {"best/mse_test", "best/epoch"} & set(summary.metrics())
 
 
-def test_metrics_of_a_run_that_learned():
+def test_a_run_that_learned_has_all_metrics():
     summary = judge(make_record([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 2.0, 2.0]), MSE_SCALE, [9.0, 5.0], [8.0, 6.0])
     assert summary.metrics() == pytest.approx(
         {
@@ -111,7 +111,7 @@ def test_metrics_of_a_run_that_learned():
     assert summary.steps == 4
 
 
-def test_metrics_of_a_diverged_run_are_nan_or_left_out_but_never_infinite():
+def test_metrics_of_a_diverged_run_are_nan_or_omitted_but_never_infinite():
     summary = judge(make_record([np.inf, np.nan], losses=[1.0, np.inf]), MSE_SCALE, [np.inf], [np.inf])
     metrics = summary.metrics()
     assert metrics == pytest.approx(
@@ -119,12 +119,12 @@ def test_metrics_of_a_diverged_run_are_nan_or_left_out_but_never_infinite():
     )
 
 
-def test_tags_of_a_diverged_run_say_where():
+def test_tags_of_a_diverged_run_give_the_step_the_epoch_and_the_place():
     tags = judge(make_record(losses=[1.0, 1.0, np.nan]), MSE_SCALE, [np.nan], [np.nan]).tags()
     assert tags == {"outcome": "diverged", "diverged_step": "3", "diverged_epoch": "2", "diverged_in": "loss"}
 
 
-def test_a_divergence_of_the_score_alone_has_a_place_too():
+def test_a_divergence_of_only_the_score_has_a_place():
     summary = judge(make_record([1.0] * 6), MSE_SCALE, [3.0, 2.0, 1.0], [3.0, np.inf, np.inf])
     assert (summary.outcome, summary.divergence) == ("diverged", Divergence(4, 2, "score"))
     assert summary.tags()["diverged_in"] == "score"
@@ -141,9 +141,9 @@ def test_a_divergence_of_the_score_alone_has_a_place_too():
         (make_record([0.0, 0.0, 0.0]), "every gradient is zero from step 1 on: the network is dead or saturated"),
     ],
 )
-def test_what_deserves_a_word_is_noted(record, note):
-    (told,) = judge(record, MSE_SCALE, [5.0], [6.0]).notes
-    assert told.startswith(note)
+def test_gradients_that_are_zero_skipped_or_non_finite_are_noted(record, note):
+    (actual,) = judge(record, MSE_SCALE, [5.0], [6.0]).notes
+    assert actual.startswith(note)
 
 
 def test_a_healthy_run_has_no_notes():
@@ -154,14 +154,14 @@ def test_a_healthy_run_has_no_notes():
     ("final", "best", "outcome", "solved"),
     [(0.30, 0.32, "stalled", False), (0.33, 0.98, "learned", False), (0.5, 0.99, "learned", True)],
 )
-def test_an_accuracy_is_judged_from_chance_to_perfect_and_solved_by_its_best(final, best, outcome, solved):
+def test_accuracy_is_judged_relative_to_chance_and_solved_by_its_best_epoch(final, best, outcome, solved):
     summary = judge(make_record(), ACCURACY_SCALE, [0.25, final], [best, 0.3])
     assert (summary.outcome, summary.solved, summary.best_score, summary.best_epoch) == (outcome, solved, best, 1)
     assert summary.metrics().keys() >= {"final/accuracy_train", "final/accuracy_test", "best/accuracy_test"}
     assert summary.tags() == {"outcome": outcome, "solved": str(solved).lower()}
 
 
-def test_an_error_is_solved_from_below():
+def test_an_error_at_or_below_its_threshold_is_solved():
     score_scale = ScoreScale(MSE, baseline=1 / 6, solved_at=0.01)
     assert [score_scale.is_solved(error) for error in (0.009, 0.01, 0.011, math.nan)] == [True, True, False, False]
     assert MSE_SCALE.is_solved(0.0) is None

@@ -1,4 +1,4 @@
-"""Modules, data modules and callbacks of the user, of both Lightning packages, in our pipeline."""
+"""Tests of the user's own modules, data modules and callbacks, from both Lightning packages, in our pipeline."""
 
 import pytest
 import torch
@@ -38,7 +38,7 @@ def data(package, name="Batches"):
     return f"data._target_={OWN}{package}{name}"
 
 
-def test_a_module_trains_as_it_does_without_gradclip(package, run):
+def test_a_module_trains_the_same_as_without_gradclip(package, run):
     lightning = pytest.importorskip(PACKAGES[package])
     from tests.support import own
 
@@ -57,7 +57,7 @@ def test_a_module_trains_as_it_does_without_gradclip(package, run):
 
 
 @pytest.mark.parametrize("clip", ["clip=zscore", "clip=activation"])
-def test_a_module_of_one_package_takes_data_of_the_other(package, run, clip):
+def test_a_module_of_one_package_accepts_data_of_the_other(package, run, clip):
     pytest.importorskip("lightning.pytorch")
     other = {"Old": "New", "New": "Old"}[package]
     found = run(module(package), data(other), clip)
@@ -84,7 +84,7 @@ def test_our_network_trains_on_the_users_data(package, run, overrides, score):
     assert found.description["outputs"] == ((1,) if score == "mse" else (2,))
 
 
-def test_a_module_that_takes_its_steps_itself_has_one_record_of_all_its_optimizers(package, run):
+def test_manual_optimization_has_one_record_of_all_optimizers(package, run):
     found = run(module(package, "ByHand"), data(package), "clip=norm", "clip.value=0.01")
     assert found.summary.outcome == "finished"
     assert found.record.step.tolist() == [*range(1, 37)]  # both optimizers step in each of 18 batches
@@ -101,12 +101,12 @@ def test_a_module_that_diverges_is_reported(package, run):
     assert not [cure for cure in found.explosion.cures if cure.overrides.startswith(("optimizer.", "loss", "data."))]
 
 
-def test_a_module_that_diverges_before_its_score_is_known_is_reported_too(run):
+def test_a_module_that_diverges_before_its_score_is_known_is_reported(run):
     summary = run(module("Old", "Several"), data("Old"), "module.lr=1e20", "data.rows=600", "metric=gone").summary
     assert (summary.outcome, summary.score.name) == ("diverged", "loss/train")
 
 
-def test_callbacks_come_behind_ours_and_lightnings_are_of_the_same_package(package, tmp_path):
+def test_user_callbacks_follow_ours_and_lightnings_are_of_the_same_package(package, tmp_path):
     stopping = ("+callbacks=early_stopping", "callbacks.early_stopping.patience=1")
     begun = f"callbacks.begun._target_={OWN}{package}Begun"
     config = compose_config((*LIGHT, module(package), data(package), "clip=zscore", *stopping, begun))
@@ -119,7 +119,7 @@ def test_callbacks_come_behind_ours_and_lightnings_are_of_the_same_package(packa
     assert own.before == ["GradientMonitor", "HiddenStateMonitor", "ClipGradients", "EarlyStopping"]
 
 
-def test_weights_are_averaged_while_our_network_is_scored(run):
+def test_our_network_is_scored_with_averaged_weights(run):
     found = run("+callbacks=weight_averaging", "callbacks.weight_averaging.decay=0.9", "optimizer.lr=1e-6")
     with torch.no_grad():
         errors = [(found.network(x) - y).square().mean() for x, y in [found.data.sets["test"].tensors]]
@@ -144,7 +144,7 @@ def test_the_score_is_what_the_module_logs(run, name, metric, score):
     ((module("Old", "Several"),), "metric: got null; the module logs train_loss, error, share, twice the epoch: ch"),
     ((module("Old"), "+callbacks=learning_rate_monitor"), "trainer: Lightning cannot train with these settings; "),
 ])  # fmt: skip
-def test_what_shows_in_training_only_is_one_line(run, overrides, message):
+def test_errors_that_appear_only_during_training_are_one_line(run, overrides, message):
     with pytest.raises(GradclipError) as caught:
         run(data("Old"), *overrides)
     assert str(caught.value).startswith(message)
@@ -173,7 +173,7 @@ MODULE = "a LightningModule of pytorch_lightning or lightning.pytorch"
     (("model._target_=torch.nn.BatchNorm1d", "+model.num_features=1", "data.features=1", "data.samples=66"),
      "model._target_: torch.nn.BatchNorm1d cannot train on a batch of 1, the last of an epoch; choose another"),
 ])  # fmt: skip
-def test_what_cannot_train_is_refused_before_the_run(tmp_path, overrides, message):
+def test_settings_that_cannot_train_are_refused_before_the_run(tmp_path, overrides, message):
     with pytest.raises(GradclipError) as caught:
         build_components(compose_config((*LIGHT, *overrides)), tmp_path)
     assert str(caught.value).startswith(message)
@@ -181,5 +181,5 @@ def test_what_cannot_train_is_refused_before_the_run(tmp_path, overrides, messag
 
 
 @pytest.mark.parametrize("overrides", [(module("Old"),), (data("Old"),), ("+callbacks=early_stopping",)])
-def test_classes_of_the_user_are_not_stacked(overrides):
+def test_the_users_own_classes_are_not_stacked(overrides):
     assert "acts on one training at a time" in refusal(compose_config(overrides))

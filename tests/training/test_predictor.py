@@ -1,4 +1,4 @@
-"""The stored model of a table takes new rows as they are, without MLflow's own checks of them."""
+"""Tests that the stored model of a table predicts raw rows, without MLflow's own checks."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ from gradclip.training.predictor import Predictor
 
 
 def stored(folder: Path, **settings: str) -> tuple[TabularData, Predictor]:
-    """Data with categories, booleans and, unless they are refused, gaps; and an untrained network as it is stored."""
+    """Return data, which have missing values if settings are given, and the predictor of an untrained network."""
     random = np.random.default_rng(0)
     frame = pd.DataFrame({"size": random.integers(20, 200, 80), "city": random.choice(["Bern", "Zug"], 80)})
     frame["heated"] = pd.Series(random.choice([True, False], 80), dtype=object)
@@ -37,9 +37,9 @@ def stored(folder: Path, **settings: str) -> tuple[TabularData, Predictor]:
     return data, predictor
 
 
-def test_labels_come_out_and_gaps_and_unknown_categories_go_in(tmp_path: Path) -> None:
+def test_rows_with_missing_values_and_unknown_categories_get_labels(tmp_path: Path) -> None:
     data, predictor = stored(tmp_path, missing="median")
-    rows = pd.DataFrame({"size": [90, None], "city": ["Basel", None], "heated": [None, True], "not asked for": [1, 2]})
+    rows = pd.DataFrame({"size": [90, None], "city": ["Basel", None], "heated": [None, True], "unused": [1, 2]})
     predicted = predictor.predict(None, rows)
     assert list(predicted) == ["kind"]
     assert set(predicted["kind"]) <= {"flat", "house", "tent"}
@@ -57,7 +57,7 @@ def test_labels_come_out_and_gaps_and_unknown_categories_go_in(tmp_path: Path) -
         ("size", "large", "column 'size': could not convert string to float: 'large'; must be numbers"),
     ],
 )
-def test_what_training_refused_the_stored_model_refuses(
+def test_the_stored_model_refuses_what_training_refused(
     tmp_path: Path, column: str, value: object, message: str
 ) -> None:
     _, predictor = stored(tmp_path)

@@ -8,9 +8,9 @@ from gradclip.training.resume import _check_checkpoint
 
 
 @pytest.mark.parametrize("damage", ["empty", "half", "zeros", "zeros in the middle"])
-def test_a_checkpoint_that_was_cut_short_is_told_in_one_line(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "last.ckpt"
-    _check_checkpoint(path)  # without one the run begins again
+    _check_checkpoint(path)  # no checkpoint: the run starts again
     torch.save({"weights": torch.arange(5000.0)}, path)
     _check_checkpoint(path)
     whole = path.read_bytes()
