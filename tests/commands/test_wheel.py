@@ -70,7 +70,7 @@ def trained(run: Run) -> "subprocess.CompletedProcess[str]":
 
 @pytest.fixture
 def pages(program: Path, empty: Path, trained: "subprocess.CompletedProcess[str]") -> Iterator[str]:
-    """The address of MLflow's pages, over the runs that were trained."""
+    """The address of the MLflow UI, over the runs that were trained."""
     assert trained.returncode == 0, trained.stderr
     port = free_port()
     with subprocess.Popen([str(program), "ui", f"port={port}"], cwd=empty, stderr=subprocess.DEVNULL) as server:

@@ -70,7 +70,7 @@ def test_balanced_weights_make_classes_count_the_same():
         (
             classes(),
             {"scale_target": "standard"},
-            "data.scale_target: got 'standard'; must be none for a target of classes",
+            "data.scale_target: got 'standard'; must be none for a target with classes",
         ),
         (
             diabetes(),

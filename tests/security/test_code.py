@@ -147,7 +147,7 @@ def test_advice_takes_settings_from_the_checked_config_and_prints_what_a_shell_t
     assert any(word in command for command in commands)
 
 
-def test_a_damaged_run_is_passed_over_and_reported(store: Store) -> None:
+def test_a_damaged_run_is_skipped_and_reported(store: Store) -> None:
     good = evidence_run(store, TEXT, made_telemetry([4.0] * 20))
     evidence_run(store, "a: [", made_telemetry([4.0]))
     evidence_run(store, TEXT, made_telemetry([4.0]).drop(columns=[keys.GRAD_NORM]))
@@ -161,7 +161,7 @@ def test_a_damaged_run_is_passed_over_and_reported(store: Store) -> None:
     evidence, lines = newest_evidence(tracking_of(store))
     assert evidence.training.run_id == good
     assert len(lines) == 5
-    starts = ("passed over: run: ", "passed over: data.path: ")
+    starts = ("skipped: run: ", "skipped: data.path: ")
     assert all(line.startswith(starts) and line.isprintable() for line in lines)
 
 

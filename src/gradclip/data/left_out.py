@@ -43,7 +43,7 @@ def leave_out_rows(
         frame: the content of the file.
         features: names of the input columns.
         target: name of the column to predict.
-        missing: ``drop`` leaves out rows with a missing cell, ``median`` those without a target, ``refuse`` none.
+        missing: ``drop`` leaves out rows with a missing cell, ``median`` rows without a target, ``refuse`` none.
 
     Raises:
         DataError: no row is left.

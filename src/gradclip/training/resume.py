@@ -1,4 +1,4 @@
-"""Resuming of a stopped run, with its config from the store and its checkpoint from its folder."""
+"""Resumption of a stopped run, with its config from the store and its checkpoint from its folder."""
 
 import os
 import zipfile
