@@ -88,7 +88,7 @@ def test_help_and_version_are_there_at_once(run: Run) -> None:
     assert_told_in_one_line(run("trian"), f"command: got 'trian'; {choose}")
     assert "python src" not in run("train", "--help").stdout
     assert_told_in_one_line(run("ui"), "ui: got ")
-    assert_told_in_one_line(run("compare", "-m"), "--multirun (-m): only gradclip train runs many jobs")
+    assert_told_in_one_line(run("compare", "-m"), "--multirun (-m): only gradclip train runs several jobs")
     assert_told_in_one_line(run("train", "hydra.run.dir=${nope:}"), "hydra.run.dir: ")
 
 

@@ -27,7 +27,7 @@ from gradclip.tracking.records import Store
 from gradclip.tracking.scratch import scratch_folder
 from gradclip.tracking.stored_runs import StoredRun
 
-ACCURACY_NOISE = 0.05  # usual change of accuracy between epochs; added to errors, so that 1% hardly differs from none
+ACCURACY_NOISE = 0.05  # usual change of accuracy between epochs; added, so that tiny errors give no large ratios
 STANDARD_ERRORS = 2.0  # a change of the error within this many standard errors counts as chance
 
 COLUMNS = {  # required columns of telemetry

@@ -24,7 +24,7 @@ def newest_evidence(tracking: TrackingSettings) -> tuple[Evidence, list[str]]:
 
     Raises:
         TrackingError: no run has ended.
-        GradclipError: none of the newest runs has evidence; the error is that of the first one.
+        GradclipError: none of the newest runs has evidence; this is the error of the first one.
     """
     newest = result_of(ask(Store.of(tracking), Operations.newest_runs, MAX_SKIPPED))
     runs, messages = runs_to_advise_on(newest, Store.of(tracking))

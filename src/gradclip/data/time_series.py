@@ -69,7 +69,7 @@ def read_series(
         time: name of the column of timestamps, numbers or dates.
         features: names of the numeric input columns; by default all but time, group and ``exclude``, including the
             past of the target.
-        exclude: names of columns to leave out.
+        exclude: names of columns to exclude.
         group: name of the column that identifies the series; None for a single series.
         window: time steps that the network sees.
         horizon: time steps from the last step of the window to the target.

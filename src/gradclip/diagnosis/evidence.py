@@ -112,7 +112,7 @@ class Evidence:
 
     @property
     def clips(self) -> bool:
-        """Whether the run clips at all, as far as is known."""
+        """Whether the run is known to clip."""
         is_set = self.training.clip != "" or not np.isnan(self.training.threshold)
         return self.training.clip != "none" and (is_set or self.clip_fraction > 0)
 

@@ -29,7 +29,7 @@ def take_accepted(run_id: str) -> list[Call]:
 
 @dataclass
 class Content:
-    """The content of a run, as far as two requests show it.
+    """The part of a run's content that two requests return.
 
     Attributes:
         status: FINISHED, FAILED or KILLED.
