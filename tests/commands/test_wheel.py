@@ -70,7 +70,7 @@ def trained(run: Run) -> "subprocess.CompletedProcess[str]":
 
 @pytest.fixture
 def pages(program: Path, empty: Path, trained: "subprocess.CompletedProcess[str]") -> Iterator[str]:
-    """The address of the MLflow UI, over the runs that were trained."""
+    """The address of MLflow's pages, over the runs that were trained."""
     assert trained.returncode == 0, trained.stderr
     port = free_port()
     with subprocess.Popen([str(program), "ui", f"port={port}"], cwd=empty, stderr=subprocess.DEVNULL) as server:
@@ -88,7 +88,7 @@ def test_help_and_version_are_there_at_once(run: Run) -> None:
     assert_told_in_one_line(run("trian"), f"command: got 'trian'; {choose}")
     assert "python src" not in run("train", "--help").stdout
     assert_told_in_one_line(run("ui"), "ui: got ")
-    assert_told_in_one_line(run("compare", "-m"), "--multirun (-m): only gradclip train runs several jobs")
+    assert_told_in_one_line(run("compare", "-m"), "--multirun (-m): only gradclip train runs many jobs")
     assert_told_in_one_line(run("train", "hydra.run.dir=${nope:}"), "hydra.run.dir: ")
 
 

@@ -128,14 +128,14 @@ def test_a_probe_finds_no_threshold_for_calm_gradients() -> None:
     assert not any("clip=norm" in one.changes for one in suggest(probe, calm))
 
 
-def test_what_does_worse_than_the_run_original_is_no_remedy() -> None:
-    original = ProbeResult(ORIGINAL_SETTINGS, False, (9.0,), 1, "MSE 9")
+def test_what_does_worse_than_the_run_as_it_was_is_no_remedy() -> None:
+    as_it_was = ProbeResult(ORIGINAL_SETTINGS, False, (9.0,), 1, "MSE 9")
     run = gather(made_run(), made_telemetry(RAMP))
-    probe = replace(run, probe_results=(original, made_result("norm at 5", 20.0, learned=1)))
+    probe = replace(run, probe_results=(as_it_was, made_result("norm at 5", 20.0, learned=1)))
     assert suggest(probe, run) == []
     (finding,) = [one for one in find(run, probe) if one.kind == "probe"]
     assert " None of them is better than the original settings." in str(finding)
-    better = replace(run, probe_results=(original, made_result("norm at 5", 2.0, learned=1)))
+    better = replace(run, probe_results=(as_it_was, made_result("norm at 5", 2.0, learned=1)))
     assert [one.what for one in suggest(better, run)] == ["norm at 5"]
 
 

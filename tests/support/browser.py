@@ -1,4 +1,4 @@
-"""A headless Chromium that reads the MLflow UI, for tests and pictures."""
+"""A headless Chromium that reads MLflow's pages, for tests and pictures."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -38,7 +38,7 @@ class Browser:
         self.driver = driver
 
     def open(self, address: str) -> None:
-        """Open a page anew; the MLflow UI changes without loading."""
+        """Open a page anew; MLflow's pages change without loading."""
         self.driver.get("about:blank")
         self.driver.get(address)
 
