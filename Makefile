@@ -49,7 +49,7 @@ benchmark: .venv/installed-dev  ## make the tables and figures of the README and
 	$(BIN)/python -m tests.benchmarks.screenshots
 	$(BIN)/python -m tests.benchmarks.robustness
 
-ui: .venv/installed  ## serve the MLflow pages of the default store, to this machine only
+ui: .venv/installed  ## serve the MLflow UI for the default store, to this machine only
 	$(BIN)/gradclip ui
 
 clean:  ## remove the environments, but not the runs

@@ -59,7 +59,7 @@ def test_the_best_is_chosen_on_validation_rows_and_reported_on_test_rows():
 def test_candidates_are_thresholds_and_plain_remedies_with_two_schedules():
     found = candidates(TINY._replace(start=NORM), 0.01)
     names = [one.name for one in found]
-    assert names[0] == "as it was"
+    assert names[0] == "original"
     assert found[0].settings[-2:] == NORM
     assert {SCALED_TARGET, f"{SMALLER_RATE} 0.1", f"{SMALLER_RATE} 0.01, decay", ADAM} <= {*names}
     assert sum(one.role == CLIPPED for one in found) == 2 * len(advice_regret.FACTORS)
@@ -99,7 +99,7 @@ def test_the_summary_counts_what_is_in_the_table():
         judged[1]._replace(
             tried=[
                 clipped._replace(candidate=clipped.candidate._replace(role=role))
-                for role in (advice.AS_IT_WAS, CLIPPED, PLAIN)
+                for role in (advice.ORIGINAL, CLIPPED, PLAIN)
             ]
         )
     )

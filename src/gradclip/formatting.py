@@ -184,7 +184,7 @@ def format_scores(score: str, scores: Mapping[Split, float]) -> str:
 
     Args:
         score: name of the score, ``mse`` or ``accuracy``; any other name is a metric of a user-defined module.
-        scores: value on each kind of examples.
+        scores: value on each split.
 
     Example:
         >>> format_scores("mse", {"train": 2.3637, "test": float("nan")})

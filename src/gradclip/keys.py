@@ -49,7 +49,7 @@ CREATION: Final = "creation"  # our own unique id, which finds a run that was al
 FOLDER: Final = "folder"  # folder of the run's files on that host
 COMMAND: Final = "command"  # the command line
 VERSION: Final = "version"  # gradclip's version: an installed package has no commit
-ORDER: Final = "mlflow.gradclip.order"  # sort key of our view; MLflow's pages hide tags with this prefix
+ORDER: Final = "mlflow.gradclip.order"  # sort key of our view; the MLflow UI hides tags with this prefix
 DESCRIPTION: Final = "mlflow.note.content"  # MLflow's own tag: the description on a run's page, in Markdown
 PARENT_RUN: Final = "mlflow.parentRunId"  # MLflow's own tag: makes a run the child of another
 

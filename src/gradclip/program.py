@@ -1,6 +1,6 @@
 """How gradclip was started: by a script of a checkout or by the command ``gradclip``.
 
-Messages name whichever was started. The scripts keep their runs in the checkout; the command keeps them in the folder
+Messages use that name. The scripts keep their runs in the checkout; the command keeps them in the folder
 where it was started.
 """
 

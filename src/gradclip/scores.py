@@ -1,4 +1,4 @@
-"""Scores of predictions, the kinds of examples on which they are measured, and the names of their metrics."""
+"""Scores of predictions, the splits on which they are measured, and the names of their metrics."""
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from typing import Final, Literal, get_args
 
 from gradclip.keys import LOSS_TRAIN, SCORE, SCORE_MODE
 
-Split = Literal["train", "validation", "test"]  # examples that train, that choose, that are reported
+Split = Literal["train", "validation", "test"]  # train the network; choose settings; are only reported
 SPLITS: Final[tuple[Split, ...]] = get_args(Split)
 ChoosingSplit = Literal["validation", "test"]
 CONTEXTS: Final[Mapping[Split, str]] = {"train": "training", "validation": "validation", "test": "testing"}  # MLflow's
 
 
 def choosing_split(splits: Container[Split]) -> ChoosingSplit:
-    """Return the kind of examples that chooses: validation if there is any, else test."""
+    """Return the split that chooses: validation if there is one, else test."""
     return "validation" if "validation" in splits else "test"
 
 
@@ -88,19 +88,19 @@ class Score:
         return f"best/{self.name}_test"
 
     def by_epoch(self, split: Split) -> str:
-        """Return the name of the score on one kind of examples, once an epoch."""
+        """Return the name of the score on a split, once an epoch."""
         return {"train": self.train, "validation": self.validation, "test": self.test}[split]
 
     def final(self, split: Split) -> str:
-        """Return the name of the final score on one kind of examples."""
+        """Return the name of the final score on a split."""
         return {"train": self.final_train, "validation": self.final_validation, "test": self.final_test}[split]
 
     def best(self, split: ChoosingSplit) -> str:
-        """Return the name of the best score on the examples that choose."""
+        """Return the name of the best score on the split that chooses."""
         return {"validation": self.best_validation, "test": self.best_test}[split]
 
     def finals(self, metrics: Mapping[str, float]) -> dict[Split, float]:
-        """Return the final score on each kind of examples for which a run has one.
+        """Return the final score on each split for which a run has one.
 
         Args:
             metrics: metrics of the run.
@@ -109,7 +109,7 @@ class Score:
         return {split: metrics[name] for name, split in named.items() if name in metrics}
 
     def split_of(self, metric: str) -> Split | None:
-        """Return the kind of examples on which a metric of this score is measured; None for any other metric.
+        """Return the split on which a metric of this score is measured; None for any other metric.
 
         Example:
             >>> MSE.split_of("best/mse_validation"), MSE.split_of("mse/train"), MSE.split_of("grad/norm")
@@ -123,7 +123,7 @@ class Score:
         return next((split for split, names in metrics.items() if metric in names), None)
 
     def choosing_split(self, metrics: Container[str]) -> ChoosingSplit:
-        """Return the kind of examples that chooses for a run: validation if the run has it, else test.
+        """Return the split that chooses for a run: validation if the run has it, else test.
 
         Args:
             metrics: names of the run's metrics.

@@ -26,8 +26,8 @@ from gradclip.diagnosis.suggestions import needs_strong_clipping, suggest
 from gradclip.formatting import chosen_on_test
 from tests.benchmarks.advice_problems import Problem, problems
 from tests.benchmarks.advice_regret import (
-    AS_IT_WAS,
     CLIPPED,
+    ORIGINAL,
     PLAIN,
     Candidate,
     Judged,
@@ -42,7 +42,7 @@ FIRST_SEED = 1000
 NOTHING = "nothing"  # the advice is to change nothing
 HEADER = [
     "problem",
-    "as it was",
+    "original",
     "advised",
     "best threshold",
     "best plain remedy",
@@ -122,10 +122,10 @@ def judge(problem: Problem, laboratory: Laboratory, folder: Path) -> Judged:
 def row(judged: Judged) -> str:
     """Return a row of the table."""
     problem, tried = judged.problem, judged.tried
-    as_it_was, clipped, plain = (best(tried, role) for role in (AS_IT_WAS, CLIPPED, PLAIN))
+    original, clipped, plain = (best(tried, role) for role in (ORIGINAL, CLIPPED, PLAIN))
     cells = [
-        problem.name + ("" if as_it_was.trials.split == "validation" else " *"),
-        f"`{' '.join(problem.start)}` {error(as_it_was.trials)}",
+        problem.name + ("" if original.trials.split == "validation" else " *"),
+        f"`{' '.join(problem.start)}` {error(original.trials)}",
         f"{what(judged.advised.candidate, problem)} {error(judged.advised.trials)}",
         f"{clipped.candidate.name}: {error(clipped.trials)}",
         f"{plain.candidate.name}: {error(plain.trials)}",

@@ -11,7 +11,7 @@ from tests.benchmarks.advice_problems import Problem
 from tests.benchmarks.advice_trials import Settings, Trials
 
 FACTORS = [10 ** (exponent / 2) for exponent in range(-5, 2)]  # thresholds relative to the magnitude of the target
-AS_IT_WAS, CLIPPED, PLAIN = "as it was", "clipped", "plain remedy"
+ORIGINAL, CLIPPED, PLAIN = "original", "clipped", "plain remedy"
 SCALED_TARGET, SMALLER_RATE, ADAM = "scaled target", "smaller rate", "Adam"
 SOLVED = 0.01  # smaller values of 1 − accuracy are raised to this one, so that ratios stay finite
 
@@ -81,7 +81,7 @@ def candidates(problem: Problem, learning_rate: float) -> list[Candidate]:
     plain |= {f"{SMALLER_RATE} {factor}": (f"optimizer.lr={learning_rate * factor:g}",) for factor in (0.1, 0.01)}
     plain[ADAM] = ("optimizer=adam", "optimizer.lr=0.001")
     return [
-        Candidate(AS_IT_WAS, AS_IT_WAS, problem.overrides),
+        Candidate(ORIGINAL, ORIGINAL, problem.overrides),
         *_with_both_schedules(problem, CLIPPED, clipped),
         *_with_both_schedules(problem, PLAIN, {name: ("clip=none", *changes) for name, changes in plain.items()}),
     ]

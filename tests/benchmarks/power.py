@@ -189,7 +189,7 @@ def rows_of_batches() -> Iterator[tuple[str, list[float]]]:
 def main() -> None:
     """Print the tables in Markdown."""
     argparse.ArgumentParser(description=__doc__).parse_args()
-    print(f"| share of {TRIALS} comparisons | {' | '.join(f'{seeds} seeds' for seeds in SEEDS)} |")
+    print(f"| fraction of {TRIALS} comparisons | {' | '.join(f'{seeds} seeds' for seeds in SEEDS)} |")
     print(f"|---|{'---|' * len(SEEDS)}")
     for name, shares in rows():
         print(f"| {name} | {' | '.join(f'{share:.3f}' for share in shares)} |", flush=True)

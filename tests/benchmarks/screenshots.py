@@ -1,4 +1,4 @@
-"""Screenshots of MLflow's pages for docs/mlflow.md: ``python -m tests.benchmarks.screenshots`` (needs Chromium)."""
+"""Screenshots of the MLflow UI for docs/mlflow.md: ``python -m tests.benchmarks.screenshots`` (needs Chromium)."""
 
 import subprocess
 import sys

@@ -52,8 +52,8 @@ BAD_OVERRIDES = [
     (["data=temporal_order", "data.length=0"], "data.length: got 0; must be greater than 0"),
     (["data=temporal_order", "data.symbols=4"], "data.symbols: got 4; must be 2 or 3"),
     (["data=adding", "data.test_sequences=150"], "data.test_sequences: got 150; must be a multiple of 100"),
-    (["data=adding", "loss=cross_entropy"], "loss: got 'cross_entropy'; the target of data=adding is numbers, choose"),
-    (["data=copy", "loss=mse"], "loss: got 'mse'; the target of data=copy is classes, choose cross_entropy"),
+    (["data=adding", "loss=cross_entropy"], "loss: got 'cross_entropy'; the target of data=adding is numeric, choose"),
+    (["data=copy", "loss=mse"], "loss: got 'mse'; the target of data=copy has classes, choose cross_entropy"),
     (["data=copy", "model=lstm", "model.dropout=0.1"], "model.dropout: got 0.1; it acts between layers, and model."),
     (["data=copy", "model=gru", "model.nonlinearity=tanh"], "model.nonlinearity: not a setting of the chosen option;"),
     (["data=adding", "model=mlp", "tracking=none"], "model._target_: gradclip.models.mlp.MLP turns 2 examples into"),
@@ -106,7 +106,7 @@ BAD_TABLES = [
     (
         GOOD_TABLE.assign(text=list("ab" * 30)),
         ["data.target=text", "loss=huber"],
-        "loss: got 'huber'; the target 'text' is classes, choose cross_entropy",
+        "loss: got 'huber'; the target 'text' has classes, choose cross_entropy",
     ),
     (GOOD_TABLE.assign(y=3.0), ["data.target=y", "data.features=[x]"], "data.target: column 'y' is constant (3.0)"),
     (

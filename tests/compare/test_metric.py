@@ -49,8 +49,8 @@ def test_validation_rows_choose_and_test_rows_are_reported() -> None:
     [
         ([OLDER, OLDER], {}, "this data set has no validation rows"),
         ([WITH_VALIDATION, OLDER, OLDER], {}, "only 1 of 3 runs have validation rows"),
-        ([WITH_VALIDATION], {"split": "test"}, "split=test asks for them"),
-        ([WITH_VALIDATION], {"name": TEST}, f"metric={TEST} asks for them"),
+        ([WITH_VALIDATION], {"split": "test"}, "split=test selects them"),
+        ([WITH_VALIDATION], {"name": TEST}, f"metric={TEST} selects them"),
         ([OLDER], {"split": "test", "name": TEST}, "this data set has no validation rows"),
     ],
 )

@@ -117,7 +117,7 @@ def test_a_choice_on_test_rows_is_reported_once_and_only_if_there_was_a_choice()
     assert verdicts(compared(runs))[1].startswith("Chosen on the test rows: this data set has no validation rows, so")
     asked = verdicts(compared(validated(runs, [1.0, 2, 3, 4]), split="test"))
     assert [line for line in asked if "Chosen on" in line] == [
-        "Chosen on the test rows: split=test asks for them, so the best looks better than it is."
+        "Chosen on the test rows: split=test selects them, so the best looks better than it is."
     ]
     assert asked[0].startswith("Best median: norm=5.0, 10.5;")
     assert "Chosen on" not in " ".join(verdicts(compared(runs[:2])))

@@ -109,7 +109,7 @@ def test_an_environment_variable_selects_another_store(monkeypatch):
         ),
         (
             ["data=wine", "loss=mse"],
-            "loss: got 'mse'; the target of data=wine is classes, choose cross_entropy",
+            "loss: got 'mse'; the target of data=wine has classes, choose cross_entropy",
         ),
         (["data.test_fraction=1"], "data.test_fraction: got 1; must be less than 1"),
         (["data.validation_fraction=1"], "data.validation_fraction: got 1; must be less than 1"),

@@ -70,7 +70,7 @@ def test_balanced_weights_give_all_classes_equal_weight():
         (
             classes(),
             {"scale_target": "standard"},
-            "data.scale_target: got 'standard'; must be none for a target of classes",
+            "data.scale_target: got 'standard'; must be none for a target with classes",
         ),
         (
             diabetes(),

@@ -28,7 +28,7 @@ def test_an_unnamed_column_that_identifies_the_rows_is_not_an_input(unnamed, is_
 def test_a_named_column_that_counts_the_rows_is_an_input_with_a_note():
     columns, (note,) = input_columns(pd.DataFrame({"id": [1, 2, 3], "x": [3, 1, 2], "y": [1, 2, 3]}), ["y"])
     assert columns == ["id", "x"]
-    assert note == "id counts the rows; to leave it out, set data.exclude=[id]"
+    assert note == "id counts the rows; to exclude it, set data.exclude=[id]"
 
 
 def test_rows_keep_their_numbers_in_the_file(tmp_path):

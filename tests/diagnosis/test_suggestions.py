@@ -14,7 +14,7 @@ from gradclip.config.composition import compose_config
 from gradclip.config.overrides import merge
 from gradclip.diagnosis.evidence import Evidence
 from gradclip.diagnosis.findings import find
-from gradclip.diagnosis.probe_results import AS_IT_WAS, ProbeResult
+from gradclip.diagnosis.probe_results import ORIGINAL_SETTINGS, ProbeResult
 from gradclip.diagnosis.remedy import Remedy, clip_norm, no_clipping
 from gradclip.diagnosis.suggestions import suggest
 from gradclip.scores import ACCURACY, MSE, Score
@@ -128,14 +128,14 @@ def test_a_probe_suggests_no_threshold_for_calm_gradients() -> None:
     assert not any("clip=norm" in one.changes for one in suggest(probe, calm))
 
 
-def test_a_setting_that_does_worse_than_the_original_run_is_not_suggested() -> None:
-    as_it_was = ProbeResult(AS_IT_WAS, False, (9.0,), 1, "MSE 9")
+def test_a_setting_that_does_worse_than_the_original_settings_is_not_suggested() -> None:
+    original = ProbeResult(ORIGINAL_SETTINGS, False, (9.0,), 1, "MSE 9")
     run = gather(made_run(), made_telemetry(RAMP))
-    probe = replace(run, probe_results=(as_it_was, made_result("norm at 5", 20.0, learned=1)))
+    probe = replace(run, probe_results=(original, made_result("norm at 5", 20.0, learned=1)))
     assert suggest(probe, run) == []
     (finding,) = [one for one in find(run, probe) if one.kind == "probe"]
-    assert " None of them is better than the run as it was." in str(finding)
-    better = replace(run, probe_results=(as_it_was, made_result("norm at 5", 2.0, learned=1)))
+    assert " None of them is better than the original settings." in str(finding)
+    better = replace(run, probe_results=(original, made_result("norm at 5", 2.0, learned=1)))
     assert [one.what for one in suggest(better, run)] == ["norm at 5"]
 
 

@@ -126,7 +126,7 @@ def test_a_resumed_transformers_training_continues_record_and_clipper_state(tmp_
     assert resumed.step.tolist() == [*range(1, 13)]
     np.testing.assert_array_equal(resumed.norms_clipped, whole.norms_clipped)
     (checkpoint / "gradclip.pt").unlink()
-    with pytest.warns(UserWarning, match=r"gradclip\.pt not found; the record and the clipper start anew$"):
+    with pytest.warns(UserWarning, match=r"gradclip\.pt not found; the record and the clipper start over$"):
         trained(str(checkpoint))
 
 

@@ -161,7 +161,7 @@ def test_a_damaged_run_is_skipped_and_reported(store: Store) -> None:
     evidence, lines = newest_evidence(tracking_of(store))
     assert evidence.training.run_id == good
     assert len(lines) == 5
-    starts = ("passed over: run: ", "passed over: data.path: ")
+    starts = ("skipped: run: ", "skipped: data.path: ")
     assert all(line.startswith(starts) and line.isprintable() for line in lines)
 
 

@@ -40,4 +40,4 @@ def test_a_damaged_note_is_reported_in_one_line(tmp_path: Path, content: str, re
     with pytest.raises(TrackingError) as caught:
         read_note(path)
     assert str(caught.value).startswith(f"{path}: is damaged or cannot be read ({reason}")
-    assert str(caught.value).endswith("); train anew in another folder")
+    assert str(caught.value).endswith("); train again in another folder")

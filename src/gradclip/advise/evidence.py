@@ -27,7 +27,7 @@ from gradclip.tracking.records import Store
 from gradclip.tracking.scratch import scratch_folder
 from gradclip.tracking.stored_runs import StoredRun
 
-ACCURACY_NOISE = 0.05  # usual change of accuracy between epochs; added to errors, so that 1% hardly differs from none
+ACCURACY_NOISE = 0.05  # usual change of accuracy between epochs; added, so that tiny errors give no large ratios
 STANDARD_ERRORS = 2.0  # a change of the error within this many standard errors counts as chance
 
 COLUMNS = {  # required columns of telemetry
@@ -112,13 +112,13 @@ def training_of(run: StoredRun, overrides: Sequence[str]) -> Training:
 def final_to_best_ratio(score: Score, metrics: Mapping[str, float], rows: Mapping[Split, int] | None = None) -> float:
     """Return the final error of a run divided by its best error, on the examples that choose; NaN if one is unknown.
 
-    A metric of a user's module for which higher is better has no known perfect value, and therefore no error. If the
-    final and the best accuracy differ by no more than chance, the ratio is 1.
+    A metric of a user-defined module for which higher is better has no known perfect value, and therefore no error. If
+    the final and the best accuracy differ by no more than chance, the ratio is 1.
 
     Args:
         score: score of the run.
         metrics: metrics of the run.
-        rows: number of rows of each kind of examples, where known.
+        rows: number of rows of each split, where known.
 
     Example:
         >>> from gradclip.scores import ACCURACY, MSE

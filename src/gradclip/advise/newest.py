@@ -1,4 +1,4 @@
-"""Choice of the run to advise on if none is named: the last run, or a run of the last multirun."""
+"""Choice of the run to advise on if none is named: the newest run, or a run of the newest multirun."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from gradclip.tracking.process import ask, result_of
 from gradclip.tracking.records import Store
 from gradclip.tracking.stored_runs import StoredRun
 
-MAX_PASSED_OVER = 10  # runs to try until the search for one with evidence is given up
+MAX_SKIPPED = 10  # runs to try before giving up
 
 
 def newest_evidence(tracking: TrackingSettings) -> tuple[Evidence, list[str]]:
@@ -24,17 +24,17 @@ def newest_evidence(tracking: TrackingSettings) -> tuple[Evidence, list[str]]:
 
     Raises:
         TrackingError: no run has ended.
-        GradclipError: none of the newest runs has evidence; the error is that of the first one.
+        GradclipError: none of the newest runs has evidence; this is the error of the first one.
     """
-    newest = result_of(ask(Store.of(tracking), Operations.newest_runs, MAX_PASSED_OVER))
+    newest = result_of(ask(Store.of(tracking), Operations.newest_runs, MAX_SKIPPED))
     runs, messages = runs_to_advise_on(newest, Store.of(tracking))
-    passed_over: list[GradclipError] = []
+    skipped: list[GradclipError] = []
     for run in runs:
         try:
-            return evidence_of(run, tracking), [*messages, *(f"passed over: {describe(one)}" for one in passed_over)]
+            return evidence_of(run, tracking), [*messages, *(f"skipped: {describe(one)}" for one in skipped)]
         except (ConfigError, DataError, TrackingError) as error:
-            passed_over.append(error)
-    raise passed_over[0]
+            skipped.append(error)
+    raise skipped[0]
 
 
 def runs_to_advise_on(newest: Sequence[StoredRun], store: Store) -> tuple[Sequence[StoredRun], list[str]]:
@@ -51,7 +51,7 @@ def runs_to_advise_on(newest: Sequence[StoredRun], store: Store) -> tuple[Sequen
         return newest, []
     parent = result_of(ask(store, Operations.read_run, multirun))
     runs = result_of(ask(store, Operations.select_runs, multirun)).runs or newest
-    urgent = sorted(runs, key=_urgency)[:MAX_PASSED_OVER]
+    urgent = sorted(runs, key=_urgency)[:MAX_SKIPPED]
     best = f"; best: {parent.tags[keys.BEST]}" if keys.BEST in parent.tags else ""
     counts = Counter(run.outcome for run in runs)
     ended = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))

@@ -25,7 +25,7 @@ from gradclip.config.overrides import merge
 from gradclip.config.schema import TrainConfig
 from gradclip.config.tracking import TrackingSettings
 from gradclip.diagnosis.evidence import ENDED_WELL, Evidence
-from gradclip.diagnosis.probe_results import AS_IT_WAS, ProbeResult
+from gradclip.diagnosis.probe_results import ORIGINAL_SETTINGS, ProbeResult
 from gradclip.diagnosis.remedy import Remedy, clip_norm, decay_rate
 from gradclip.diagnosis.suggestions import needs_strong_clipping, norm_is_undone, rounded
 from gradclip.errors import ConfigError
@@ -133,7 +133,7 @@ def second_round(tried: Sequence[tuple[Candidate, ProbeResult]], schedule: str) 
 
     Args:
         tried: the candidates of the first round with their results.
-        schedule: learning rate schedule of the run.
+        schedule: learning-rate schedule of the run.
     """
     ranked = sorted((pair for pair in tried if np.isfinite(pair[1].error)), key=lambda pair: pair[1].error)
     clipping = [one.threshold for one, _ in ranked if one.clips]
@@ -211,7 +211,7 @@ def try_candidates(
     if chosen := second_round([*zip(first, tried, strict=True)], schedule):
         diverged = [result for result in tried if not np.isfinite(result.error)]
         if not needs_strong_clipping(evidence):
-            chosen.append(Candidate(AS_IT_WAS))
+            chosen.append(Candidate(ORIGINAL_SETTINGS))
         tried, runs = _train(chosen, base, SEEDS, long.long, tracking, folder / "second")
         tried += diverged
     best = min(range(len(runs)), key=lambda index: (not tried[index].clips, tried[index].error))

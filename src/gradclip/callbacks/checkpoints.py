@@ -41,7 +41,7 @@ class Checkpoints(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the interval, and restore the loader's state.
 
-        If a learning-rate schedule asks for the number of steps, Lightning creates the loader before it restores the
+        If a learning-rate schedule reads the number of steps, Lightning creates the loader before it restores the
         loader's state. Without this call, a resumed training would then start with the wrong batch.
         """
         trainer.fit_loop._load_combined_loader_states()

@@ -1,7 +1,7 @@
-"""The commands, one module each, and their shared code: errors and exit codes (``entry``), printing (``messages``).
+"""The commands, one module each, and their shared code.
 
-``programs`` starts the commands for the scripts under ``src/`` and, through ``main``, for the command ``gradclip``. A
-command composes its config, validates it, calls the packages below and prints the result; ``notebook`` does the same
-from Python. ``advise`` has separate modules for logs (``advise_on_log``) and confirmations (``confirm``). Read
-:mod:`~gradclip.cli.train` first.
+``entry.py`` handles errors and exit codes, ``messages.py`` prints. ``programs.py`` starts the commands for the scripts
+under ``src/`` and, through ``main.py``, for the command ``gradclip``. A command composes its config, validates it,
+calls the packages below and prints the result; ``notebook.py`` does the same from Python. ``advise.py`` is split:
+``advise_on_log.py`` reads logs, and ``confirm.py`` runs confirmations. Read ``train.py`` first.
 """

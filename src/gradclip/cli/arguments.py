@@ -1,4 +1,4 @@
-"""Command-line arguments, checked before Hydra reads them: Hydra would print a traceback, or would never return."""
+"""Checks of arguments before Hydra reads them, since Hydra would print a traceback for some, or never return."""
 
 import os
 import re

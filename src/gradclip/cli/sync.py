@@ -24,7 +24,7 @@ def run_sync(arguments: Sequence[str], usage: str) -> int:
     """Send the writes that wait below a folder, print a line for each run, and return the exit code.
 
     Args:
-        arguments: at most one folder, and ``--adopt`` to send spools that another user or machine wrote, too.
+        arguments: at most one folder, and ``--adopt`` to also send spools that another user or machine wrote.
         usage: the ``--help`` text.
     """
     if answers(arguments, lambda: cleandoc(usage)):

@@ -2,8 +2,8 @@
 
 A clipper takes named gradients, their parameters and a state. It returns the clipped gradients, the next state and a
 report. ``build.py`` makes a clipper from its settings, and :mod:`gradclip.callbacks.clip_gradients` applies it at each
-step. In the pipeline, Lightning's Trainer does plain ``norm`` and ``value`` clipping:
-:mod:`gradclip.training.clipping` decides. Read ``base.py`` first: it has the contract and an example of a new clipper.
+step. In the pipeline, Lightning's Trainer does plain ``norm`` and ``value`` clipping: :mod:`gradclip.training.clipping`
+decides. Read ``base.py`` first: it has the contract and an example of a new clipper.
 """
 
 

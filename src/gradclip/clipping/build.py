@@ -1,4 +1,4 @@
-"""The construction of clippers from settings."""
+"""Construction of clippers from settings."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Clipping by the global norm, then elementwise."""
+"""Clipping by the global norm, then element-wise."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar

@@ -1,4 +1,4 @@
-"""Elementwise clipping."""
+"""Element-wise clipping."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar

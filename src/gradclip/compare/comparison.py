@@ -1,4 +1,4 @@
-"""Comparison of stored runs, from the store to the written files. Read :func:`compare` from top to bottom."""
+"""Comparison of stored runs, from the store to the written files. Read :func:`compare` first."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -53,8 +53,7 @@ def compare(
         labels: label of each run's group, by run id; None means labels made from the distinguishing settings.
         data_set: name of the data set whose runs are compared; None means the data set of the newest run.
         figure_format: ``png``, ``pdf`` or ``svg``.
-        split: examples of the score; None means the validation examples if all runs have a score on them, otherwise
-            the test examples.
+        split: split of the score; None means validation if all runs have a score on it, otherwise test.
 
     Raises:
         TrackingError: the store or the runs cannot be read.

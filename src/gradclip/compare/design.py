@@ -1,4 +1,4 @@
-"""Which differences the numbers of groups and seeds can show, whatever the scores are."""
+"""Differences that a comparison can show with its numbers of groups and seeds, whatever the scores are."""
 
 from math import comb
 

@@ -1,4 +1,4 @@
-"""What to try next if the best group is at the edge of the values tried."""
+"""Settings to try next if the best group is at the edge of the values tried."""
 
 from dataclasses import dataclass
 from math import inf

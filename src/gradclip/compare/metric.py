@@ -1,4 +1,4 @@
-"""The metric by which runs are compared, and the examples on which it is measured."""
+"""The metric by which runs are compared, and the split on which it is measured."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -52,9 +52,8 @@ def choose_metric(runs: Sequence[StoredRun], name: str | None = None, split: Spl
 
     Args:
         runs: runs to compare.
-        name: name of the metric; None means the final score on the examples of the split.
-        split: examples of the score; None means the validation examples if all runs have a score on them, otherwise
-            the test examples.
+        name: name of the metric; None means the final score on the split.
+        split: split of the score; None means validation if all runs have a score on it, otherwise test.
 
     Raises:
         ConfigError: the runs lack the metric, have different scores, or name and split contradict each other.
@@ -74,25 +73,25 @@ def choose_metric(runs: Sequence[StoredRun], name: str | None = None, split: Spl
             return _of_score(runs, score, name, split)
     if split:
         raise ConfigError(f"split: got {split!r}; metric={name} is not a score")
-    for score in SCORES.values():  # a user's module may log one of these besides its own metric
+    for score in SCORES.values():  # a user-defined module may log one of these besides its own metric
         if found := score.split_of(name):
             return Metric(name, -1 if score.higher_is_better else 1, score.by_epoch(found))
     return Metric(name, 1, "")
 
 
 def _choosing_split(runs: Sequence[StoredRun], score: Score) -> Split:
-    """Return the validation examples if all runs have a score on them, otherwise the test examples."""
+    """Return the validation split if all runs have a score on it, otherwise the test split."""
     return "test" if any(score.choosing_split(run.metrics) == "test" for run in runs) else "validation"
 
 
 def _of_score(runs: Sequence[StoredRun], score: Score, name: str, split: Split | None) -> Metric:
-    """Return a metric that is a score on some examples.
+    """Return a metric that is the score on a split.
 
     Args:
         runs: runs to compare.
         score: the score.
         name: name of the metric.
-        split: the requested examples; None if none were requested.
+        split: the requested split; None if none was requested.
 
     Raises:
         ConfigError: the metric is measured on another split, or some runs lack a final score on it.
@@ -113,10 +112,10 @@ def _of_score(runs: Sequence[StoredRun], score: Score, name: str, split: Split |
 
 
 def _caveat(runs: Sequence[StoredRun], score: Score, asked: str) -> str:
-    """Return a sentence on why the test examples choose: they were requested, or some runs have no others."""
+    """Return a sentence on why the test split chooses: it was requested, or some runs have no validation rows."""
     validated = _count(runs, score.final_validation)
     if validated == len(runs):
-        return chosen_on_test(f"{asked} asks for them")
+        return chosen_on_test(f"{asked} selects them")
     return (
         chosen_on_test(f"only {validated} of {len(runs)} runs have validation rows") if validated else chosen_on_test()
     )

@@ -26,7 +26,7 @@ def extract_passwords(arguments: Sequence[str], environment: MutableMapping[str,
     """Move the password of a command's store into the environment and return the arguments without it.
 
     Args:
-        arguments: arguments of the command; without ``tracking.uri``, the store is that of ``MLFLOW_TRACKING_URI``.
+        arguments: arguments of the command; without ``tracking.uri``, ``MLFLOW_TRACKING_URI`` names the store.
         environment: environment variables of the process, changed in place.
 
     Raises:

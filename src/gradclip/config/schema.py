@@ -87,8 +87,8 @@ class TrainConfig(Settings):
             return self
         classes = task == "classification" or isinstance(self.data, ClassTask | WineData)
         if classes != (self.loss.name == "cross_entropy"):
-            what = "classes, choose cross_entropy" if classes else "numbers, choose mse, mae or huber"
-            raise ValueError(f"loss: got {self.loss.name!r}; the target of data={self.data.name} is {what}")
+            what = "has classes, choose cross_entropy" if classes else "is numeric, choose mse, mae or huber"
+            raise ValueError(f"loss: got {self.loss.name!r}; the target of data={self.data.name} {what}")
         return self
 
     @model_validator(mode="after")

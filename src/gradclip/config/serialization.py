@@ -32,14 +32,14 @@ def from_yaml(
     Args:
         text: YAML from :func:`to_yaml`.
         tracking: replaces the stored tracking settings.
-        setting: setting that asked for the config, for errors.
+        setting: beginning of error messages, such as the name of a setting.
         digest: digest of the run's table, from :func:`data_digest`; empty if the run has no table.
         began_with: fingerprint of settings with which a command of this user started a run; every class that such
             settings name is trusted.
 
     Raises:
         ConfigError: the text is not a config, contains an interpolation, names a class that
-            ``tracking.trusted_models`` does not allow, or names a table whose content is not that of the run's table.
+            ``tracking.trusted_models`` does not allow, or names a table whose content differs from the run's table.
     """
     config = check(TrainConfig, {**_load(text, setting), "tracking": tracking.model_dump()})
     if not (began_with and fingerprint(config) == began_with):
@@ -58,7 +58,7 @@ def check_trusted(classes: Iterable[str], tracking: TrackingSettings, what: str)
     Args:
         classes: dotted paths.
         tracking: settings that list the trusted classes.
-        what: what names the classes, for errors.
+        what: where the classes are named, for errors.
 
     Raises:
         ConfigError: a class is not trusted; the message names the first such class.

@@ -10,7 +10,7 @@ from gradclip.config.passwords import PASSWORD_REFUSED, has_password
 
 
 class TrackingSettings(Settings):
-    """Where runs are stored, and what to do if storing fails."""
+    """The store of the runs, and what to do if a write fails."""
 
     uri: str | None
     artifacts: str

@@ -45,7 +45,7 @@ def check_column_settings(
         features: names of the input columns.
         target: name of the column to predict.
         categorical: names of the input columns to encode one-hot.
-        exclude: names of columns to leave out.
+        exclude: names of columns to exclude.
 
     Raises:
         DataError: a column does not exist, is named twice or has conflicting uses, or there are no rows or no inputs.
@@ -82,7 +82,7 @@ def check_values(
     """Refuse a table with values that cannot be trained on; one error lists all of them.
 
     Args:
-        frame: the table, after rows were left out.
+        frame: the table, after rows were dropped.
         features: names of the input columns.
         target: name of the column to predict.
         categorical: names of the input columns to encode one-hot; all others must be numeric.
@@ -140,7 +140,7 @@ def check_has_values(training: pd.DataFrame) -> None:
     """
     if empty := [str(name) for name in training if training[name].isna().all()]:
         got = f"got 'median'; no training row has a value in {first_few(empty)}"
-        raise DataError(f"data.missing: {got}; leave it out with data.exclude=[{','.join(empty)}]")
+        raise DataError(f"data.missing: {got}; exclude it with data.exclude=[{','.join(empty)}]")
 
 
 def find_categories(frame: pd.DataFrame, features: Sequence[str]) -> list[str]:

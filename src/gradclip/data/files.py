@@ -1,4 +1,4 @@
-"""Read a table from CSV with any delimiter, decimal sign, encoding and compression, or from Parquet."""
+"""Reading of tables from CSV with any delimiter, decimal sign, encoding and compression, and from Parquet."""
 
 import bz2
 import codecs

@@ -1,4 +1,4 @@
-"""Columns and rows of a user's file that are left out, and the notes that report them."""
+"""Columns of a user's file that are excluded, rows that are dropped, and the notes that report both."""
 
 from collections.abc import Sequence
 
@@ -27,10 +27,10 @@ def input_columns(frame: pd.DataFrame, others: Sequence[str]) -> tuple[list[str]
     numbering = [name for name in inputs if _numbers_rows(frame[name])]
     notes = []
     if nameless:
-        notes.append(f"left out, having no name and only row numbers: {first_few(nameless)}")
+        notes.append(f"excluded unnamed columns that are empty or hold row numbers: {first_few(nameless)}")
     if numbering:
         names = ",".join(numbering)
-        notes.append(f"{first_few(numbering)} counts the rows; to leave it out, set data.exclude=[{names}]")
+        notes.append(f"{first_few(numbering)} counts the rows; to exclude it, set data.exclude=[{names}]")
     return inputs, tuple(notes)
 
 
@@ -43,7 +43,7 @@ def leave_out_rows(
         frame: the content of the file.
         features: names of the input columns.
         target: name of the column to predict.
-        missing: ``drop`` leaves out rows with a missing cell, ``median`` those without a target, ``refuse`` none.
+        missing: ``drop`` drops rows with a missing cell, ``median`` rows without a target, ``refuse`` none.
 
     Raises:
         DataError: no row is left.
@@ -58,7 +58,7 @@ def leave_out_rows(
         cells = f"column {worst!r} has {int(absent[worst].sum()):,} missing cells"
         raise DataError(f"data.missing: got {missing!r}; leaves none of {len(frame):,} rows, {cells}")
     what = "a missing cell" if missing == "drop" else "no target"
-    return frame[whole], (f"{int((~whole).sum()):,} of {len(frame):,} rows have {what} and were left out",)
+    return frame[whole], (f"{int((~whole).sum()):,} of {len(frame):,} rows have {what} and were dropped",)
 
 
 def _is_index(column: pd.Series) -> bool:

@@ -91,7 +91,7 @@ class GeneratedSequences(Dataset[tuple[Tensor, Tensor]]):
 class SequenceData(TrainingData):
     """Batches of a synthetic task: inputs ``[sequences, steps, inputs]`` and the target of the task.
 
-    Validation and test sequences do not depend on the seed. If training sequences are generated anew at every step, the
+    Validation and test sequences do not depend on the seed. If new training sequences are generated at every step, the
     training score of an epoch is measured on its first batches, with about as many sequences as the test split has.
 
     Args:

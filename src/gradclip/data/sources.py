@@ -176,7 +176,7 @@ def table(
         target: name of the column to predict.
         task: kind of the target; with ``auto``, text, booleans and categories are classes.
         features: names of the input columns; by default all but the target, ``exclude`` and unnamed row numbers.
-        exclude: names of columns to leave out.
+        exclude: names of columns to exclude.
         categorical: names of the input columns to encode one-hot, in addition to text with few values.
         missing: treatment of missing cells: ``refuse``; ``drop`` their rows; or ``median``, which fills in the median
             of the training rows, for categories the most frequent value, and drops rows without a target.

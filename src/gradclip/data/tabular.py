@@ -133,7 +133,7 @@ def _check_kind_of_target(table: Table, scale_target: str, class_weights: str) -
             raise DataError(f"data.class_weights: got {class_weights!r}; must be none for a numeric target")
         check_not_constant(table.target.iloc[table.train_rows])
     elif scale_target != "none":
-        raise DataError(f"data.scale_target: got {scale_target!r}; must be none for a target of classes")
+        raise DataError(f"data.scale_target: got {scale_target!r}; must be none for a target with classes")
 
 
 def _class_notes(table: Table) -> list[str]:

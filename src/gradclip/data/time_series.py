@@ -66,10 +66,10 @@ def read_series(
         path: path of the file, or of a folder of Parquet files. The rows of a series must be contiguous and in order of
             time.
         target: name of the column to predict.
-        time: name of the column of time stamps, numbers or dates.
+        time: name of the column of timestamps, numbers or dates.
         features: names of the numeric input columns; by default all but time, group and ``exclude``, including the
             past of the target.
-        exclude: names of columns to leave out.
+        exclude: names of columns to exclude.
         group: name of the column that identifies the series; None for a single series.
         window: time steps that the network sees.
         horizon: time steps from the last step of the window to the target.
@@ -82,7 +82,7 @@ def read_series(
         encoding: encoding of a CSV file: the name of a Python codec, or ``auto``.
 
     Raises:
-        DataError: the file cannot be read, a column or a time stamp is not valid, a series is shorter than window and
+        DataError: the file cannot be read, a column or a timestamp is not valid, a series is shorter than window and
             horizon together, or a split has no window.
     """
     file = Path(path).expanduser()

@@ -1,4 +1,4 @@
-"""Time stamps of a series: conversion to numbers, and checks of their order and spacing."""
+"""Timestamps of a series: conversion to numbers, and checks of their order and spacing."""
 
 import warnings
 from typing import Any
@@ -10,23 +10,23 @@ from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype
 
 from gradclip.errors import DataError
 
-STEP_TOLERANCE = 0.01  # relative difference up to which time steps count as equal, because time stamps are rounded
+STEP_TOLERANCE = 0.01  # relative difference up to which time steps count as equal, because timestamps are rounded
 
 
 def check_timestamps(
     frame: pd.DataFrame, time: str, group: str | None, allow_gaps: bool = False, day_first: bool | None = None
 ) -> None:
-    """Refuse time stamps that do not increase by even steps within each series.
+    """Refuse timestamps that do not increase by even steps within each series.
 
     Args:
         frame: the table.
-        time: name of the column of time stamps, numbers or dates.
+        time: name of the column of timestamps, numbers or dates.
         group: name of the column that identifies the series; None for a single series.
         allow_gaps: whether steps may be uneven.
         day_first: whether 01/02/2020 is in February; by default, the order in which all dates are valid.
 
     Raises:
-        DataError: a time stamp is missing, not a number or date, not later than the one before or after an uneven step,
+        DataError: a timestamp is missing, not a number or date, not later than the one before or after an uneven step,
             or the rows of a series are not contiguous.
     """
     for setting, name in (("data.time", time), ("data.group", group)):
@@ -43,14 +43,14 @@ def check_timestamps(
 
 
 def stamps_as_numbers(stamps: pd.Series, day_first: bool | None = None) -> NDArray[np.float64] | NDArray[np.int64]:
-    """Convert time stamps to numbers, and dates to nanoseconds; offsets from UTC are taken into account.
+    """Convert timestamps to numbers, and dates to nanoseconds; offsets from UTC are taken into account.
 
     Args:
         stamps: numbers or dates.
         day_first: whether 01/02/2020 is in February; by default, the order in which all dates are valid.
 
     Raises:
-        DataError: a time stamp is neither, or dates are valid both with the day first and with the month first.
+        DataError: a timestamp is neither, or dates are valid both with the day first and with the month first.
     """
     if is_numeric_dtype(stamps):
         return stamps.to_numpy()

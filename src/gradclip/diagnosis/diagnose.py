@@ -78,7 +78,7 @@ def diagnose(
         epsilon: constant that Adam-like optimizers add to the denominator.
         elements: number of trained weights.
         max_norm: the threshold, if gradients were clipped by their norm.
-        names: maps our names to columns that are not recognized by theirs, such as ``{"grad/norm": "total"}``.
+        names: maps our names to columns whose names are not recognized, such as ``{"grad/norm": "total"}``.
         loop: form in which remedies are written: for our ``command``, for ``lightning`` or for plain ``torch``.
 
     Raises:

@@ -71,8 +71,8 @@ class Evidence:
         spiking_parameter: the only parameter whose gradient spikes; empty if none or several do.
         spike_factor: factor by which the norm of the spiking parameter grows in spikes.
         tensors: number of tensors whose norms are known.
-        dominant_tensor: the tensor with the largest share of the squared norm; empty if no tensor's norm is known.
-        dominant_share: share of the dominant tensor, the median over the steps.
+        dominant_tensor: the tensor with the largest fraction of the squared norm; empty if no tensor's norm is known.
+        dominant_share: fraction of the squared norm in that tensor, the median over the steps.
         parameter_p90: 90th percentile of a parameter's norm, the median over the parameters.
         norm_for_10pct_step: norm after clipping at which nine of ten steps change the weights by at most 10% of their
             norm; NaN if it cannot be derived.
@@ -112,7 +112,7 @@ class Evidence:
 
     @property
     def clips(self) -> bool:
-        """Whether the run clips at all, as far as is known."""
+        """Whether the run is known to clip."""
         is_set = self.training.clip != "" or not np.isnan(self.training.threshold)
         return self.training.clip != "none" and (is_set or self.clip_fraction > 0)
 

@@ -10,7 +10,7 @@ from gradclip import keys
 from gradclip.diagnosis import conditions
 from gradclip.diagnosis.evidence import Evidence
 from gradclip.diagnosis.log import STEP
-from gradclip.diagnosis.probe_results import AS_IT_WAS, ProbeResult, remedies_of
+from gradclip.diagnosis.probe_results import ORIGINAL_SETTINGS, ProbeResult, remedies_of
 from gradclip.diagnosis.suggestions import (
     are_clipped_already,
     can_scale_target,
@@ -119,7 +119,7 @@ def _of_probe(results: Sequence[ProbeResult]) -> Finding:
         text += " None of them helps: check the data and the initialization."
     else:
         if not remedies_of(results):
-            text += f" None of them is better than {AS_IT_WAS.what}."
+            text += f" None of them is better than {ORIGINAL_SETTINGS.what}."
         text += " The norms below are from its best clipped run."
     numbers = {"tried": float(len(results)), "work": float(works), "diverged": float(len(groups["diverged"]))}
     return Finding("probe", text, numbers, is_problem=not works)

@@ -120,7 +120,7 @@ class Training:
             known.
         best_epoch: epoch of the best score.
         chosen_on: the examples that choose the best epoch, ``validation`` or ``test``; empty without a score.
-        fixed_groups: groups of our settings that no remedy can change, since a user's own module replaces them.
+        fixed_groups: groups of our settings that no remedy can change, since a user-defined module replaces them.
         command: overrides that reproduce the run's settings, without seed and store; None if it is not a run of our
             command.
     """
@@ -154,7 +154,7 @@ def as_log(data: GradientRecord | Mapping[str, ArrayLike], names: Mapping[str, s
 
     Args:
         data: a record; or columns by name, as a dictionary or a data frame.
-        names: maps our names to columns that are not recognized by theirs, such as ``{"grad/norm": "total"}``; columns
+        names: maps our names to columns whose names are not recognized, such as ``{"grad/norm": "total"}``; columns
             of single tensors as a pattern, ``{"grad/norm/*": "norms/*"}``.
 
     Raises:
@@ -185,7 +185,7 @@ def find_columns(columns: Sequence[str], names: Mapping[str, str]) -> dict[str, 
 
     Args:
         columns: names of the columns in the log.
-        names: maps our names to columns that are not recognized by theirs.
+        names: maps our names to columns whose names are not recognized.
 
     Raises:
         DataError: there is no column of steps or norms, several may be the norm, or a named column is missing.

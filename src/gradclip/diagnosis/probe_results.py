@@ -9,7 +9,7 @@ import numpy as np
 from gradclip.diagnosis.conditions import EQUIVALENCE_FACTOR
 from gradclip.diagnosis.remedy import Remedy
 
-AS_IT_WAS = Remedy("the run as it was", "it may need no remedy")  # changes nothing
+ORIGINAL_SETTINGS = Remedy("the original settings", "they may need no remedy")  # changes nothing
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ def ranked(results: Sequence[ProbeResult]) -> list[ProbeResult]:
 def remedies_of(results: Sequence[ProbeResult]) -> list[Remedy]:
     """Return the remedies that work, the advice first; its reason says whether clipping is needed at all.
 
-    If the probe also tried the run as it was, remedies that are worse are dropped.
+    If the probe also tried the original settings, remedies that are worse are dropped.
     """
-    best = [*takewhile(lambda result: result.remedy != AS_IT_WAS, ranked(results))]
+    best = [*takewhile(lambda result: result.remedy != ORIGINAL_SETTINGS, ranked(results))]
     remedies = [replace(result.remedy, why=result.measured) for result in best]
     other = next((result for result in best if result.clips != best[0].clips), None)
     if other is not None:

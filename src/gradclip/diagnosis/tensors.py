@@ -31,7 +31,7 @@ def spiking_parameter(log: Log) -> tuple[str, float]:
 
 
 def dominant_tensor(log: Log) -> tuple[str, float]:
-    """Return the tensor with the largest median share of the squared norm, and that share."""
+    """Return the tensor with the largest median fraction of the squared norm, and that fraction."""
     norm = log[keys.GRAD_NORM]
     shares = {name: median_of((norms / norm) ** 2) for name, norms in log.columns_of(keys.GRAD_NORM)}
     largest = max(shares, key=lambda name: np.nan_to_num(shares[name]), default="")

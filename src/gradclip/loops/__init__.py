@@ -1,7 +1,7 @@
 """Clipping and monitoring of any torch optimizer, in any training loop.
 
-:class:`~gradclip.loops.watch.watch` hooks into an optimizer. It joins two pieces that the Lightning callbacks use, too:
-``in_place.py`` clips the gradients of an optimizer's parameters, and ``monitor.py`` records its steps.
-``hugging_face.py`` is a callback for the Trainer of Transformers. ``unwrapping.py`` finds the module and the optimizer
-inside the wrappers of other libraries. Read ``watch.py`` first.
+``watch.py`` hooks into an optimizer. It joins two parts that the Lightning callbacks use too: ``in_place.py`` clips the
+gradients of an optimizer's parameters, and ``monitor.py`` records its steps. ``hugging_face.py`` is a callback for the
+Trainer of Transformers. ``unwrapping.py`` finds the module and the optimizer inside the wrappers of other libraries.
+Read ``watch.py`` first.
 """

@@ -86,7 +86,7 @@ class WatchCallback(TrainerCallback):
         if file.exists():
             self.watch.load_state_dict(torch.load(file, weights_only=True))
         else:
-            warnings.warn(f"WatchCallback: {file} not found; the record and the clipper start anew", stacklevel=2)
+            warnings.warn(f"WatchCallback: {file} not found; the record and the clipper start over", stacklevel=2)
 
     def _end(self, args: TrainingArguments) -> None:
         if self.watch is not None and self._max_grad_norm is not None:

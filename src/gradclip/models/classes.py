@@ -1,4 +1,4 @@
-"""The user's own classes: found by their dotted path, and constructed from settings."""
+"""User-defined classes: found by their dotted path and constructed from settings."""
 
 import inspect
 import os

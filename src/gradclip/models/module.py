@@ -85,7 +85,7 @@ class SupervisedModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Append the scores to the curves and log them, with epochs counted from 1.
 
-        Only finite values are logged: MLflow's pages do not show a chart whose last point is NaN.
+        Only finite values are logged: the MLflow UI does not show a chart whose last point is NaN.
         """
         latest = {}
         for key, metric in zip(self.curves, self.metrics, strict=True):
@@ -157,7 +157,7 @@ class Regressor(SupervisedModule):
 
 
 class Classifier(SupervisedModule):
-    """Fit a network to a target of classes; the score is the accuracy.
+    """Fit a network to a target with classes; the score is the accuracy.
 
     Args:
         network: maps inputs ``[rows, ...]`` to logits ``[rows, classes]`` or ``[rows, steps, classes]``.

@@ -55,7 +55,7 @@ class Plan(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """Where tensors are in device memory.
+    """The positions of tensors in device memory.
 
     Attributes:
         divisor: the greatest common divisor of all addresses and ``ALIGNMENT``.

@@ -132,7 +132,7 @@ def plot_time_heat_map(axes: Axes, step: NDArray[np.int64], norms: Floats, scale
 
 
 def _draw_heat_map(axes: Axes, columns: Floats, rows: NDArray[Any], logs: Floats, scale: Floats) -> None:
-    """Draw logarithms as colours; zero and non-finite values have colours of their own.
+    """Draw logarithms as colours; zero and non-finite values have separate colours.
 
     Args:
         axes: where to draw.

@@ -18,7 +18,7 @@ def plot_target(figure: Figure, rows: Mapping[Split, Floats], unit: str) -> None
 
     Args:
         figure: an empty figure.
-        rows: target of each kind of rows, ``[rows]``, in its own unit.
+        rows: target of each split, ``[rows]``, in its own unit.
         unit: label of the axis.
     """
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1], gridspec_kw={"hspace": 0.12})

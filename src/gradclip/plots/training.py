@@ -38,11 +38,11 @@ def plot_learning_curve(
     divergence: Divergence | None,
     is_fraction: bool = False,
 ) -> None:
-    """Plot the score on each kind of examples by epoch, with the baseline.
+    """Plot the score on each split by epoch, with the baseline.
 
     Args:
         figure: an empty figure.
-        curves: score of each epoch, by kind of examples.
+        curves: score of each epoch, by split.
         score: label of the axis, with the unit.
         baseline: score of the best guess that ignores the inputs.
         title: title of the figure.

@@ -1,4 +1,4 @@
-"""Clip stacked gradients, each replica with its own threshold."""
+"""Clipping of stacked gradients, each replica with its own threshold."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple

@@ -26,7 +26,7 @@ class _Graph(NamedTuple):
 class GraphedFunction:
     """A function of tensors that may change other tensors, always the same ones, in place.
 
-    On a CUDA device, the first call with arguments of given shapes runs directly, which initialises the libraries in
+    On a CUDA device, the first call with arguments of given shapes runs directly, which initializes the libraries in
     use. The second call is captured as a CUDA graph. It and all later calls replay the graph, in one launch instead of
     hundreds. Therefore the function must not depend on values on the device, nor on Python state that changes between
     calls. On other devices, each call is an ordinary call.

@@ -1,4 +1,4 @@
-"""One optimizer step of all replicas. Start with :meth:`StackedOptimizerStep.__call__`."""
+"""One optimizer step of all replicas. Read :meth:`StackedOptimizerStep.__call__` first."""
 
 from collections.abc import Sequence
 

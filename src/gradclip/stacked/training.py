@@ -1,4 +1,4 @@
-"""Training of all replicas together. Start with :meth:`StackedTraining.run`."""
+"""Training of all replicas together. Read :meth:`StackedTraining.run` first."""
 
 import copy
 import ctypes

@@ -1,4 +1,4 @@
-"""Compose the configs of many jobs quickly.
+"""Fast composition of the configs of many jobs.
 
 Hydra takes a tenth of a second to compose a config, and does so twice for each job. Most jobs of a multirun differ
 only in values. Therefore a config is composed once for each choice of options, and each job sets its values in it. A

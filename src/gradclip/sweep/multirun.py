@@ -69,7 +69,7 @@ class ParentRun:
 
         Args:
             operation: method of the table of operations.
-            args: its arguments after the run ID.
+            args: its arguments after the run's id.
             kwargs: must be empty; mypy needs the parameter to check the arguments.
         """
         assert not kwargs

@@ -111,7 +111,7 @@ def page_of(answer: Answer, jobs: Sequence[JobResult], run_id: str, example: Sto
     Args:
         answer: the result of the multirun.
         jobs: the results of its jobs.
-        run_id: ID of the parent run, whose figure the description shows; empty if it is not in the store.
+        run_id: id of the parent run, whose figure the description shows; empty if it is not in the store.
         example: one of its runs, on the data of the result; None if no run is in the store.
     """
     score = stored_score(example.metrics, example.tags) if example else None

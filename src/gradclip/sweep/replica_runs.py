@@ -31,7 +31,7 @@ from gradclip.training.outcome import Summary
 from gradclip.training.result import Result
 
 T = TypeVar("T")
-FILES_AT_ONCE = 4  # of different runs: encoding releases the GIL, and several disk writes take hardly longer than one
+FILES_AT_ONCE = 4  # of different runs: encoding releases the GIL, and several disk writes take little longer than one
 WRITTEN_TOGETHER = 200  # runs per transaction: many share its cost, and other processes write in between
 
 
@@ -201,6 +201,6 @@ def _write_model(replica: FinishedReplica, scratch: Path) -> None:
     run, result = replica.run, replica.result
     if run is None or not replica.job.config.log_model or replica.summary.outcome == "diverged":
         return
-    assert result.description is not None  # a module of the user's own is never stacked
+    assert result.description is not None  # a user-defined module is never stacked
     scratch.mkdir(exist_ok=True)
     run.write_model(package_model(scratch, result.network, result.description, result.data.schema))

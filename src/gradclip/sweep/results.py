@@ -31,7 +31,7 @@ class JobResult:
     Attributes:
         number: number of the job.
         name: name of its run, or its overrides as they were typed.
-        run_id: ID of its run; None if no run is in the store.
+        run_id: id of its run; None if no run is in the store.
         outcome: outcome of its run, ``failed`` or ``stopped``.
         score: name of the score; empty without a run.
         scores: the final score on each split; NaN if the run diverged.
@@ -74,7 +74,7 @@ class JobResult:
 
         Args:
             job: the job.
-            run_id: ID of its run; None if it is not tracked.
+            run_id: id of its run; None if it is not tracked.
             summary: summary of its training.
         """
         return cls(

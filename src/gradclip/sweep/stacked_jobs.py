@@ -1,4 +1,4 @@
-"""Train stacked jobs, without Hydra. Start with :func:`train_stacked`."""
+"""Training of stacked jobs, without Hydra. Read :func:`train_stacked` first."""
 
 import sys
 import traceback

@@ -1,4 +1,4 @@
-"""Decide which jobs of a multirun can be stacked together."""
+"""Choice of the jobs of a multirun that can be stacked together."""
 
 import json
 from collections import defaultdict

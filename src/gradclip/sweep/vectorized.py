@@ -1,4 +1,4 @@
-"""The vectorized launcher. Start with :func:`launch`."""
+"""The vectorized launcher. Read :func:`launch` first."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -175,7 +175,7 @@ class GradientRecord:
 
     @cached_property
     def huge(self) -> Booleans:
-        """Where a finite gradient was used whose square may overflow float32, ``[steps, parameters]``."""
+        """Whether a finite gradient was used whose square may overflow float32, ``[steps, parameters]``."""
         used = np.isfinite(self.norms_clipped) & ~self.skipped[:, None]
         return np.asarray(used & (self.norms_clipped > HUGE))
 

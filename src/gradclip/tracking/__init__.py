@@ -1,9 +1,9 @@
 """The store as training sees it: a run, a logger, and typed operations performed by a separate tracking process.
 
 The tracking process loads MLflow while torch loads, and writes while the model trains, so a slow store never delays a
-step. The store's address, ``tracking.uri``, is passed on as a :class:`~gradclip.tracking.records.Store`; it is a
-parameter of the run like any setting, and part of every write in a spool. Read :mod:`~gradclip.tracking.run` first,
-then :mod:`~gradclip.tracking.operations`; ``backend`` implements the operations with MLflow.
+step. The store's address, ``tracking.uri``, is passed on as a ``Store`` (``records.py``); it is a parameter of the run
+like any setting, and part of every write in a spool. ``operations.py`` declares the operations, and ``backend/``
+implements them with MLflow. Read ``run.py`` first.
 """
 
 import os
@@ -20,4 +20,4 @@ os.environ.setdefault("MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER", "false")  # a se
 # variable is read at import: commands set it for Hydra later.
 FULL_ERRORS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR" if FULL_ERRORS else "CRITICAL")
-os.environ.setdefault(MAX_RETRIES, "1")  # gradclip.tracking.backend.delivery retries by itself
+os.environ.setdefault(MAX_RETRIES, "1")  # gradclip.tracking.backend.delivery has its own retries

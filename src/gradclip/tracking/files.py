@@ -95,5 +95,7 @@ def read_note(path: Path) -> dict[str, Any]:
             raise ValueError(f"it holds {type(note).__name__}, not an object")
     except (OSError, ValueError, RecursionError) as error:
         reason = "it is empty" if path.exists() and not path.stat().st_size else first_line(error)
-        raise TrackingError(f"{path}: is damaged or cannot be read ({reason}); train anew in another folder") from error
+        raise TrackingError(
+            f"{path}: is damaged or cannot be read ({reason}); train again in another folder"
+        ) from error
     return note

@@ -15,7 +15,7 @@ from gradclip.tracking.run import TrackedRun
 EPOCH = "epoch"  # Lightning adds it to the metrics that a module logs
 NOT_IN_A_NAME = re.compile(r"[^/\w.\- :]")  # characters that MLflow refuses in the name of a metric
 BLOCK = 990  # points sent together; MLflow accepts 1,000 in one call, which leaves room for another step's
-LONGEST_WAIT = 2.0  # seconds before an incomplete block is sent, so that MLflow's pages follow a slow run
+LONGEST_WAIT = 2.0  # seconds before an incomplete block is sent, so that the MLflow UI follows a slow run
 
 
 def metric_name(name: str) -> str:
@@ -79,7 +79,7 @@ class RunLogger(Logger):
             step = self.epoch
         timestamp, keep = now(), is_stored(step or 0, self.all_until)
         for key, value in metrics.items():
-            if key == EPOCH or not math.isfinite(value):  # MLflow's pages hide a chart whose last point is NaN
+            if key == EPOCH or not math.isfinite(value):  # the MLflow UI hides a chart whose last point is NaN
                 continue
             point = Point(metric_name(key), float(value), timestamp, step or 0)
             if keep or key == keys.GRAD_NORM_PEAK:

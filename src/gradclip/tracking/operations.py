@@ -220,7 +220,7 @@ class Operations(ABC):
     @local
     @abstractmethod
     def keep_checkpoint(self, path: str) -> None:
-        """Make a checkpoint the one that the run resumes from."""
+        """Set the checkpoint from which the run resumes."""
 
     @local
     @abstractmethod

@@ -83,7 +83,7 @@ def is_dead(tags: Mapping[str, str]) -> bool:
 
 
 def is_gone(identity: str) -> bool:
-    """Return whether a process is known to be gone; one of another boot or PID namespace never is.
+    """Return whether a process is known to be gone; False for a process of another boot or PID namespace.
 
     Args:
         identity: a text as :func:`process_identity` returns it; any other text returns False.

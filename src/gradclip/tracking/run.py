@@ -132,7 +132,7 @@ class TrackedRun:
         self._write(Operations.write_model, files)
 
     def keep_checkpoint(self, path: Path) -> None:
-        """Make a checkpoint the one to resume from, after all earlier writes are stored or spooled."""
+        """Set the checkpoint from which the run resumes, after all earlier writes are stored or spooled."""
         call = Call(self.store, Operations.keep_checkpoint.__name__, self._id, (str(path),), str(self.folder))
         self._pending.append(process.deliver(call))
 

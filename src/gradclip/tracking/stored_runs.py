@@ -21,7 +21,7 @@ class StoredRun:
         parameters: every setting, as text under its dotted name.
         metrics: the last value of each metric.
         tags: its tags, without those of MLflow.
-        rows: number of rows of each kind of examples, if they come from a table.
+        rows: number of rows of each split, if they come from a table.
     """
 
     run_id: str

@@ -1,4 +1,4 @@
-"""Send spooled writes, each to the store that it names."""
+"""Replay of spools, each to the store that it names."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The view of a new experiment in MLflow's pages: columns, order and charts that show how clipped runs differ.
+"""The view of a new experiment in the MLflow UI: columns, order and charts that show how clipped runs differ.
 
 MLflow stores named views as tags of the experiment; a browser opens one by its key in the URL. The format of MLflow
 3.17 is defined in its ``ExperimentPageUIState.tsx`` and ``savedViewEnvelope.ts``.
@@ -69,7 +69,7 @@ def order_tag(data: Mapping[str, str], error: float, of_multirun: bool = False) 
 
 
 def view_address(server: str, experiment_id: str) -> str:
-    """Return the URL of an experiment in its view, rather than in MLflow's pages for language models.
+    """Return the URL of an experiment in its view, rather than in the UI for language models.
 
     Example:
         >>> view_address("http://127.0.0.1:5000", "1")

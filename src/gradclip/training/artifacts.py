@@ -61,7 +61,7 @@ def describe_run(run: TrackedRun, job: Job, datasets: Sequence[DatasetDescriptio
 
 
 def datasets_of(data: TrainingData) -> list[Dataset]:
-    """Return the examples of each split as data sets; for the user's own data module, only its name is known."""
+    """Return the examples of each split as data sets; for a user-defined data module, only its name is known."""
     target = "" if isinstance(data, OwnData) else data.schema.target
     return [
         Dataset(f"{data.name} ({CONTEXTS[split]})", data.source, target, CONTEXTS[split], frame)

@@ -1,4 +1,4 @@
-"""The components of a training run. Read :func:`build_components` from top to bottom."""
+"""The components of a training run. Read :func:`build_components` first."""
 
 import logging
 import warnings
@@ -59,12 +59,12 @@ class Components:
     Attributes:
         data: the data, with shapes and units.
         data_module: the data module that the Trainer gets.
-        module: one of our modules, or the user's own.
-        scores: callback that keeps the metrics of a user's own module; None for our modules, which keep their curves.
+        module: one of our modules, or a user-defined one.
+        scores: callback that keeps the metrics of a user-defined module; None for our modules, which keep their curves.
         monitor: callback that records the gradients.
         hidden: callback that records the gradients at hidden states.
         trainer: the Trainer, from the module's Lightning package.
-        description: arguments of build_network that rebuild the network; None for a user's own module.
+        description: arguments of build_network that rebuild the network; None for a user-defined module.
     """
 
     data: TrainingData
@@ -152,7 +152,7 @@ def describe_network(config: TrainConfig, data: TrainingData) -> dict[str, Any]:
 
 
 def make_module(config: TrainConfig, data: TrainingData) -> tuple[LightningModule, dict[str, Any] | None]:
-    """Build the user's own module or one of ours; return it with the arguments that rebuild its network.
+    """Build a user-defined module or one of ours; return it with the arguments that rebuild its network.
 
     Args:
         config: settings of the run.
@@ -200,7 +200,7 @@ def _loss(chosen: LossSettings, data: TrainingData) -> nn.Module:
     if settings["name"] == "auto":
         settings["name"] = fitting
     if (settings["name"] == "cross_entropy") != data.schema.is_classification:
-        target = f"the target {data.schema.target!r} is {'classes' if data.schema.is_classification else 'numbers'}"
+        target = f"the target {data.schema.target!r} {'has classes' if data.schema.is_classification else 'is numeric'}"
         raise ModelError(f"loss: got {chosen.name!r}; {target}, choose {fitting}{others}")
     weights: dict[str, Any] = {} if data.class_weights is None else {"weight": data.class_weights}
     return build_loss(**settings, **weights)

@@ -30,7 +30,7 @@ def build_data(config: TrainConfig) -> TrainingData:
 
 
 def _monitors_test(config: TrainConfig, data: TrainingData) -> bool:
-    """Return whether test examples decide when training ends; false if they are not known: a user's data module."""
+    """Return whether test examples decide when training ends; False for a user-defined data module."""
     if isinstance(data, OwnData):
         return False
     monitored = {one.arguments.get("monitor") for one in config.callbacks.values()}
@@ -61,7 +61,7 @@ def build_data_module(data: TrainingData, module: LightningModule, package: Modu
 
     Args:
         data: the data.
-        module: the module; one of ours is scored on every split, a user's own is validated on the choosing split.
+        module: the module; one of ours is scored on every split, a user-defined one is validated on the choosing split.
         package: the Lightning package of the Trainer.
     """
     is_ours = isinstance(module, SupervisedModule)

@@ -103,7 +103,7 @@ def gradient_figures(config: TrainConfig, result: Result) -> Figures:
 
 
 def prediction_figures(label: str, result: Result) -> Figures:
-    """Return the figure of predictions for test examples; none if the run diverged or the user's own classes trained.
+    """Return the figure of predictions for test examples; none if the run diverged, or for user-defined classes.
 
     Args:
         label: label of the clipping.
@@ -126,7 +126,7 @@ def prediction_figures(label: str, result: Result) -> Figures:
 
 
 def data_figures(data: TrainingData) -> Figures:
-    """Return the figure of the target in its own unit; none for classes, generated tasks and user's data modules."""
+    """Return the figure of the target in its own unit; none for classes, generated tasks and user-defined data."""
     if isinstance(data, SequenceData | OwnData) or data.schema.is_classification:
         return {}
     target = data.schema.target

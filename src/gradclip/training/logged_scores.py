@@ -1,4 +1,4 @@
-"""The metrics that a user's own module logs every epoch: their curves, and the choice of the score."""
+"""The metrics that a user-defined module logs every epoch: their curves, and the choice of the score."""
 
 import math
 import re

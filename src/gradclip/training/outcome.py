@@ -75,7 +75,7 @@ class Summary:
         return final | {key: value for key, value in others.items() if np.isfinite(value)}
 
     def tags(self) -> dict[str, str]:
-        """Return the tags: outcome, score of a user's module, whether the problem was solved, place of divergence."""
+        """Return the tags: outcome, score of a user-defined module, solved or not, place of divergence."""
         tags = {keys.OUTCOME: str(self.outcome)}
         if isinstance(self.score, LoggedScore):
             tags |= {keys.SCORE: self.score.name, keys.SCORE_MODE: "max" if self.score.higher_is_better else "min"}

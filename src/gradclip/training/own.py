@@ -1,4 +1,4 @@
-"""The user's own module, data module and callbacks in our pipeline, from either Lightning package."""
+"""User-defined modules, data modules and callbacks in our pipeline, from either Lightning package."""
 
 import importlib
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ SomeCallback = TypeVar("SomeCallback", bound=Callback)
 
 
 def build_own_module(settings: OwnClass) -> LightningModule:
-    """Build the user's own module.
+    """Build a user-defined module.
 
     Raises:
         ModelError: there is no such class, it cannot be built, Lightning cannot train it, or it has its own training
@@ -38,7 +38,7 @@ def build_own_module(settings: OwnClass) -> LightningModule:
 
 
 def build_own_data_module(settings: OwnClass) -> LightningDataModule:
-    """Build the user's own data module.
+    """Build a user-defined data module.
 
     Raises:
         ModelError: there is no such class, it cannot be built, or it has no ``train_dataloader``.

@@ -1,4 +1,4 @@
-"""The user's own data module as data for gradclip's networks, if the shapes of its batches permit."""
+"""A user-defined data module as data for gradclip's networks, if the shapes of its batches permit."""
 
 import warnings
 from functools import cached_property
@@ -17,7 +17,7 @@ from gradclip.scores import ACCURACY, MSE, Split
 
 
 class OwnData(TrainingData):
-    """Batches of the user's own data module, whose columns, units and baseline are not known.
+    """Batches of a user-defined data module, whose columns, units and baseline are not known.
 
     Args:
         own: the data module.

@@ -1,4 +1,4 @@
-"""The training pipeline, from a config to a finished, tracked run. Read :func:`train` from top to bottom."""
+"""The training pipeline, from a config to a finished, tracked run. Read :func:`train` first."""
 
 import shutil
 from contextlib import suppress
@@ -152,7 +152,7 @@ def save(job: Job, result: Result) -> None:
 
 
 def save_model(folder: Path, scratch: Path, result: Result, run: TrackedRun) -> None:
-    """Store the trained model; only the weights of a user's own module, whose inputs and outputs are not known.
+    """Store the trained model; only the weights of a user-defined module, whose inputs and outputs are not known.
 
     Args:
         folder: folder of the run.

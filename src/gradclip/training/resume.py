@@ -1,4 +1,4 @@
-"""Resuming of a stopped run, with its config from the store and its checkpoint from its folder."""
+"""Resumption of a stopped run, with its config from the store and its checkpoint from its folder."""
 
 import os
 import zipfile
@@ -81,4 +81,4 @@ def _check_checkpoint(path: Path) -> None:
     except (zipfile.BadZipFile, OSError, EOFError):
         damaged = True
     if damaged:
-        raise TrackingError(f"{path}: the checkpoint is damaged; remove it and repeat the command to start anew")
+        raise TrackingError(f"{path}: the checkpoint is damaged; remove it and repeat the command to start over")

@@ -1,4 +1,4 @@
-"""Start of a training run: slow imports while the store is being opened."""
+"""Start of a training run: torch is imported while the store is being opened."""
 
 import os
 from typing import TYPE_CHECKING

@@ -148,7 +148,7 @@ def test_validation_rows_choose_the_best_trial_and_its_test_score_is_reported():
     ("on_validation", "score", "name", "reason"),
     [
         (None, "auto", "mse", "this data set has no validation rows"),
-        (lambda x: x, "test", "mse", "hydra.sweeper.score=test asks for them"),
+        (lambda x: x, "test", "mse", "hydra.sweeper.score=test selects them"),
         (None, "auto", "val_loss", None),
         (None, "train", "mse", None),
     ],

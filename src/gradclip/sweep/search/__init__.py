@@ -1,5 +1,5 @@
 """Hyperparameter search with Optuna, in place of a grid: settings to try, number of seeds, report.
 
-Settings are in ``search_settings``, ranges in ``space``, trials in ``trial`` and ``halving``. Start with
-:func:`gradclip.sweep.search.run.run_search`.
+``search_settings.py`` has the settings, ``space.py`` the ranges, ``trial.py`` and ``halving.py`` the trials. Read
+``run.py`` first, from ``run_search``.
 """

@@ -11,7 +11,7 @@ from gradclip.scores import ACCURACY
 from gradclip.sweep.search.trial import Trial, best_trial, metric_of
 
 MAX_SETTINGS = 6  # more panels would be too small to read
-MAX_NAMES = 6  # up to so many different numbers are drawn side by side
+MAX_NAMES = 6  # up to this number of different values are drawn side by side
 
 
 def trials_of(trials: Sequence[Trial]) -> SearchTrials:

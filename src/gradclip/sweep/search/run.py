@@ -1,4 +1,4 @@
-"""Run a search, from the overrides to the report."""
+"""The search, from the overrides to the report."""
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec

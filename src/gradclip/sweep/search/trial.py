@@ -108,7 +108,7 @@ def metric_of(trials: Sequence[Trial]) -> str:
 
 
 def caveat_of(trials: Sequence[Trial]) -> list[str]:
-    """Return a caveat if settings were chosen on the test split; nothing for scores that a user's module logs.
+    """Return a caveat if settings were chosen on the test split; nothing for scores that a user-defined module logs.
 
     Such scores may be measured on any split.
 
@@ -119,4 +119,4 @@ def caveat_of(trials: Sequence[Trial]) -> list[str]:
     if one is None or one.split != "test" or isinstance(one.measured, LoggedScore):
         return []
     validated = any("validation" in job.scores for job in one.jobs)
-    return [chosen_on_test("hydra.sweeper.score=test asks for them") if validated else chosen_on_test()]
+    return [chosen_on_test("hydra.sweeper.score=test selects them") if validated else chosen_on_test()]

@@ -1,4 +1,4 @@
-"""Accepted writes of a run, compared at its end with what the server has: some answer 200 and store nothing."""
+"""Writes that a server accepted, checked at the end of the run: some servers answer 200 and store nothing."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ def take_accepted(run_id: str) -> list[Call]:
 
 @dataclass
 class Content:
-    """The content of a run, as far as two requests show it.
+    """The part of a run's content that two requests return.
 
     Attributes:
         status: FINISHED, FAILED or KILLED.

@@ -23,7 +23,7 @@ from gradclip.tracking.stored_runs import Curve
 
 MetricRow = tuple[str, str, int, int, float, bool]
 LARGEST = 1.7976931348623157e308  # MLflow stores infinity as the largest finite number
-RUN_NAME = "mlflow.runName"  # the tag that MLflow's pages show
+RUN_NAME = "mlflow.runName"  # the tag that the MLflow UI shows
 SQLITE_CACHE = 2**17  # KiB at most; with SQLite's default of 2,000, each page is written and read again many times
 
 

@@ -37,7 +37,7 @@ from gradclip.tracking.views import view_tags
 PAGE = 100  # runs read at a time; MLflow's objects of a run take a hundred times the memory of a StoredRun
 MAX_LOCATION = 157  # characters; the path of a run's artifacts must fit in MLflow's column of 200
 SERVER_TIMEOUT = 5.0  # seconds to wait for a server's first answer
-EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}  # model training, for MLflow's pages
+EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}  # model training, for the MLflow UI
 
 for name in ("mlflow", "alembic", "sqlalchemy"):
     logging.getLogger(name).setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])

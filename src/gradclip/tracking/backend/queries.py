@@ -189,7 +189,7 @@ def to_stored_run(run: Run) -> StoredRun:
 
 
 def _rows(run: Run) -> dict[Split, int]:
-    """Return the number of rows of each kind of examples, if the store has it."""
+    """Return the number of rows of each split, if the store has it."""
     splits = {context: split for split, context in CONTEXTS.items()}
     found: dict[Split, int] = {}
     for one in run.inputs.dataset_inputs if run.inputs else ():

@@ -1,4 +1,4 @@
-"""Runs that ended early: find them, reopen them, and close those whose process is gone."""
+"""Recovery of runs that ended early: find them, reopen them, and close those whose process is gone."""
 
 import logging
 import re

@@ -68,7 +68,7 @@ def _begin_together(writes: Sequence[Write]) -> dict[int, Any]:
         (call, begun._replace(run_id=run_id))
         for call, run_id in _insert_like(first, begun.run_id, others, arguments_of)
     ]
-    with ThreadPoolExecutor(NOTES_AT_ONCE) as pool:  # a disk syncs many hardly slower than one
+    with ThreadPoolExecutor(NOTES_AT_ONCE) as pool:  # a disk syncs many files almost as fast as one
         [*pool.map(lambda one: delivery.note_begun(*one), inserted)]
     for call, like in inserted:
         outcomes[starts[call.run_id]] = like

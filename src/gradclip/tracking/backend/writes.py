@@ -182,7 +182,7 @@ class Writes(Connection):
         return None if any((root / folder).is_symlink() for folder in name.parents) else root / name
 
     def keep_checkpoint(self, path: str) -> None:
-        """Make a checkpoint the one that the run resumes from; if it is missing, an earlier attempt has done so."""
+        """Set the checkpoint from which the run resumes; if it is missing, an earlier attempt has done so."""
         with suppress(FileNotFoundError):
             replace(Path(path), Path(path).with_name(Path(CHECKPOINT_FILE).name))
 
