@@ -69,7 +69,7 @@ class StackedBatches:
         return range(self.batches_per_epoch)
 
     def tensors(self, index: int) -> tuple[Tensor, ...]:
-        """Return a batch of the epoch for all data sets, on the device, as a function from :meth:`reader` takes it.
+        """Return a batch of the epoch for all data sets, on the device, as the functions from :meth:`reader` expect it.
 
         Args:
             index: index of the batch within the epoch, counted from 0.

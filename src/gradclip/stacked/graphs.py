@@ -32,7 +32,7 @@ class GraphedFunction:
     calls. On other devices, each call is an ordinary call.
 
     Args:
-        function: the function; it returns any number of tensors.
+        function: the function; it returns any number of tensors, which are new at each call.
         device: the device of the tensors.
     """
 

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradclip.norms.tensors import wide_type
+
 OptimizerState = Mapping[str, Tensor]
 Settings = Mapping[str, Any]
 Step = Callable[[Tensor, Tensor, OptimizerState, Settings], None]
@@ -62,7 +64,7 @@ OPTIMIZERS: dict[str, tuple[Step, tuple[str, ...]]] = {  # step function, and to
 def init_optimizer_state(name: str, parameters: Tensor) -> dict[str, Tensor]:
     """Return the initial state of an optimizer, a key of ``OPTIMIZERS``."""
     _, names = OPTIMIZERS[name]
-    step = torch.zeros(len(parameters), 1, dtype=torch.float64, device=parameters.device)
+    step = torch.zeros(len(parameters), 1, dtype=wide_type(parameters), device=parameters.device)
     return {key: torch.zeros_like(parameters) for key in names} | {"step": step}
 
 

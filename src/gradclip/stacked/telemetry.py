@@ -1,6 +1,7 @@
 """Gradient records of stacked replicas, each as in an ordinary run."""
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradclip.arrays import Booleans
+from gradclip.arrays import Booleans, Floats, Integers
 from gradclip.stacked.measurements import SCALARS, StackedMeasurements, StackedStep
 from gradclip.stacked.state import TensorOptions
 from gradclip.telemetry.divergence import diverged_steps
@@ -42,10 +43,10 @@ class StackedRecorder:
         self._of_clipping = {"multiplies": multiplies, "changes_direction": changes_direction}
         self._indices = np.empty((total_steps, 3), dtype=np.int64)
         self._steps = self._flushed = 0
-        self._arrived: tuple[slice, Tensor, Tensor] | None = None  # steps with their scalars and matrices
-        # Pages are allocated on the first write; torch writes with several threads, NumPy with one.
-        self._scalars = torch.empty(len(SCALARS), replicas, total_steps, dtype=torch.float64)
-        self._matrices = torch.empty(len(MATRICES), replicas, total_steps, len(names), dtype=torch.float64)
+        self._scalars = np.empty((len(SCALARS), replicas, total_steps))  # pages are allocated on the first write
+        self._matrices = np.empty((len(MATRICES), replicas, total_steps, len(names)))
+        self._writer = ThreadPoolExecutor(1)  # writes a block while the device takes the next steps
+        self._writing: Future[None] | None = None
 
     @property
     def pending(self) -> int:
@@ -60,9 +61,8 @@ class StackedRecorder:
             parameters: their weights before the next step, ``[replicas, parameters]``.
             options: device and dtype of the training.
         """
-        self._write_arrived()
         are_all = len(replicas) == self._scalars.shape[1]
-        self._replicas = slice(None) if are_all else replicas  # writing to a slice takes half the time
+        self._replicas = slice(None) if are_all else replicas.numpy()  # a slice is written in half the time
         self._measurements = StackedMeasurements(parameters, self.sizes, options, **self._of_clipping)
 
     def record_step(self, step: StackedStep, parameters: Tensor, index: StepIndex, measures_update: bool) -> None:
@@ -85,34 +85,38 @@ class StackedRecorder:
             Whether each step diverged, ``[steps, replicas]``, in the order of :meth:`start_block`.
         """
         scalars, matrices = self._read()
-        self._arrived = slice(self._flushed, self._steps), scalars, matrices
+        self._finish_writing()
+        steps = slice(self._flushed, self._steps)
+        self._writing = self._writer.submit(self._write, self._replicas, steps, scalars, matrices)
         self._flushed = self._steps
-        loss, skipped = (scalars[SCALARS.index(name)].T.numpy() for name in ("loss", "skipped"))
-        return diverged_steps(loss, skipped > 0, matrices[MATRICES.index("weights")].swapaxes(0, 1).numpy())
+        loss, skipped = (scalars[SCALARS.index(name)].T for name in ("loss", "skipped"))
+        return diverged_steps(loss, skipped > 0, matrices[MATRICES.index("weights")].swapaxes(0, 1))
 
     def record_of(self, replica: int, steps: int) -> GradientRecord:
         """Return a replica's record of the first ``steps`` steps, all flushed; its learning rates are NaN."""
-        self._write_arrived()
+        self._finish_writing()
         step, epoch, batch = self._indices[:steps].T
-        columns: dict[str, NDArray[Any]] = dict(zip(SCALARS, self._scalars[:, replica, :steps].numpy(), strict=True))
-        columns |= zip(MATRICES, self._matrices[:, replica, :steps].numpy(), strict=True)
+        columns: dict[str, NDArray[Any]] = dict(zip(SCALARS, self._scalars[:, replica, :steps], strict=True))
+        columns |= zip(MATRICES, self._matrices[:, replica, :steps], strict=True)
         columns |= {"skipped": columns["skipped"] > 0, "learning_rate": np.full(steps, np.nan)}
         columns |= {"has_loss": np.ones(steps, dtype=np.bool_), "scaler_skipped": np.zeros(steps, dtype=np.bool_)}
         return GradientRecord(names=self.names, step=step, epoch=epoch, batch=batch, **columns)
 
-    def _read(self) -> tuple[Tensor, Tensor]:
+    def _read(self) -> tuple[Floats, Floats]:
         """Return the measured steps, ``[scalars, replicas, steps]`` and ``[matrices, replicas, steps, parameters]``."""
         copies = [part.transpose(1, 2).contiguous() for part in self._measurements.take()]  # fast on a GPU
-        scalars, matrices = (copy.to("cpu", torch.float64, non_blocking=copy.is_cuda) for copy in copies)
-        self._write_arrived()
+        scalars, matrices = (copy.to("cpu", non_blocking=copy.is_cuda) for copy in copies)
         if copies[0].is_cuda:  # the copies go to pinned memory
             torch.cuda.current_stream(copies[0].device).synchronize()
-        return scalars, matrices
+        return scalars.double().numpy(), matrices.double().numpy()
 
-    def _write_arrived(self) -> None:
-        """Write the results of the last flush to the records; deferred, so that a GPU takes steps in the meantime."""
-        if self._arrived is not None:
-            steps, scalars, matrices = self._arrived
-            self._scalars[:, self._replicas, steps] = scalars
-            self._matrices[:, self._replicas, steps] = matrices
-            self._arrived = None
+    def _write(self, replicas: slice | Integers, steps: slice, scalars: Floats, matrices: Floats) -> None:
+        """Write the results of a flush to the records; NumPy releases the lock of Python's threads meanwhile."""
+        self._scalars[:, replicas, steps] = scalars
+        self._matrices[:, replicas, steps] = matrices
+
+    def _finish_writing(self) -> None:
+        """Wait until the results of the last flush are in the records."""
+        if self._writing is not None:
+            self._writing.result()
+            self._writing = None

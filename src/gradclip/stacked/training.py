@@ -36,7 +36,7 @@ from gradclip.training.components import build_module
 from gradclip.training.result import BOUNDED_LOSSES, Result
 
 NEVER = np.iinfo(np.int64).max  # a step that no training reaches
-MAX_ACTIVE_BEFORE_REMOVAL = 7 / 8  # at most this fraction is active when ended replicas are removed
+MAX_ACTIVE_BEFORE_REMOVAL = 7 / 8  # ended replicas are removed when at most this fraction is active
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
 KEPT_MEMORY = 2**30  # bytes
 MMAP_LIMIT = 2**25  # bytes; the largest threshold that older versions of glibc accept
@@ -125,7 +125,8 @@ class StackedTraining:
         tensors = [tensor for index in batches for tensor in self.batches.tensors(index)]
         if self.hidden_recorder is not None and self.hidden_recorder.start_step():
             self._record_hidden_states(self.hidden_recorder, tensors[: self.batches.width])
-        step, measures_update = StackedStep(*self._optimizer_step(*tensors)), self.steps % self._updates_every == 0
+        step = StackedStep(*self._optimizer_step(*tensors))
+        measures_update = self.steps % self._updates_every == 0  # the first step is measured
         self.steps += 1
         index = StepIndex(self.steps, epoch + 1, batches[-1])
         self.recorder.record_step(step, self.state.parameters, index, measures_update)
@@ -136,8 +137,8 @@ class StackedTraining:
         self.state, self._is_active = state, np.ones(len(state.ids), dtype=np.bool_)
         self.recorder.start_block(state.ids, state.parameters, self.options)
         factors = torch.from_numpy(self._factors).to(self.device, self.options.wide)
-        parts = self.config, self.network, self.clipper, state, self.batches, self.options, factors
-        self._optimizer_step = GraphedFunction(StackedOptimizerStep(*parts), self.device)
+        step = StackedOptimizerStep(self.config, self.network, self.clipper, state, self.batches, self.options, factors)
+        self._optimizer_step = GraphedFunction(step, self.device)
 
     def _flush(self) -> None:
         """Flush the recorder, and update the first diverged step of each replica."""

@@ -105,8 +105,8 @@ class LoggedScores(Checkpoint):
     def _mean_loss(self, trainer: Trainer) -> float:
         total, count = self._loss, self._batches
         self._loss, self._batches = None, 0
-        mean = torch.tensor(math.nan) if total is None else total.cpu() / count
-        return float(trainer.strategy.reduce(mean, reduce_op="mean"))
+        mean = torch.tensor(math.nan) if total is None else total / count
+        return float(trainer.strategy.reduce(mean.to(trainer.strategy.root_device), reduce_op="mean"))
 
 
 def choose_score(metric: str | None, logged: Iterable[str]) -> str:
