@@ -25,10 +25,11 @@ def row_norms(rows: Floats) -> Floats:
 
 
 def _unscaled_norms(rows: Floats) -> Floats:
-    columns = np.ascontiguousarray(rows.T)  # NumPy sums whole columns ten times as fast as the few elements of each row
+    several = rows if len(rows) > 1 else np.repeat(rows, 2, axis=0)  # NumPy sums a single column in a different order
+    columns = np.ascontiguousarray(several.T)  # whole columns are summed ten times as fast as the elements of each row
     with np.errstate(over="ignore"):
         norms: Floats = np.sqrt(np.add.reduce(np.square(columns), axis=0))
-    return norms
+    return norms[: len(rows)]
 
 
 def row_part_norms(rows: Floats, starts: Sequence[int] | Integers) -> Floats:
