@@ -74,3 +74,14 @@ def test_without_cuda_a_graphed_function_is_called_directly():
     for number in range(3):
         assert add(torch.full((2,), number))[1].tolist() == [2 * number, 2 * number]
     assert total.tolist() == [3.0, 3.0]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_results_of_replayed_graphs_stay_as_they_were():
+    device, total = torch.device("cuda"), torch.zeros(1, device="cuda")
+    double = GraphedFunction(lambda numbers: (total.add_(numbers.sum()).clone(), 2 * numbers), device)
+    arguments = [torch.full((size,), float(value), device=device) for value in range(6) for size in (3, 5)]
+    results = [double(argument) for argument in arguments]
+    sums = torch.stack([argument.sum() for argument in arguments]).cumsum(0)
+    assert torch.cat([result[0] for result in results]).tolist() == sums.tolist()
+    assert all(torch.equal(result[1], 2 * argument) for result, argument in zip(results, arguments, strict=True))
