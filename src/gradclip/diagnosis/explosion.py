@@ -115,7 +115,7 @@ class Explosion:
         rows = zip(self.steps, self.losses, self.norms, self.norms_clipped, strict=True)
         table = [(f"{step:>9} {loss:>12.4g} {norm:>14.4g}", f" {clipped:>14.4g}") for step, loss, norm, clipped in rows]
         head = (f"{'step':>9} {'loss':>12} {'gradient norm':>14}", f" {'after clipping':>14}")
-        columns = 2 if _are_clipped(self.norms, self.norms_clipped) else 1  # without clipping, the last repeats the norm
+        columns = 2 if _are_clipped(self.norms, self.norms_clipped) else 1  # the last would repeat the norm
         lines = ["".join(line[:columns]) for line in (head, *table[-SHOWN_STEPS:])]
         if np.isfinite(self.growth):
             lines.append(f"The gradient norm changed by a factor of {self.growth:.3g} per step towards the end.")
