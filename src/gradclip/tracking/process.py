@@ -241,8 +241,8 @@ def _complete_run(call: Call, end: RunEnd) -> Any:
 
 
 def _perform_together(writes: Sequence[tuple[str, tuple[Any, ...]]]) -> list[Any]:
-    load_module("gradclip.tracking.backend.together")
-    from gradclip.tracking.backend.together import perform_together
+    load_module("gradclip.tracking.backend.collected_writes")
+    from gradclip.tracking.backend.collected_writes import perform_together
 
     return perform_together([(name.removeprefix("_"), arguments) for name, arguments in writes], _is_replacement)
 
