@@ -28,8 +28,8 @@ class Auto(NormRule):
     paper keeps every norm; this class keeps the most recent ``history`` norms.
 
     Args:
-        value: the percentile c, from 0 to 100. Lower values clip more; 0 is the smallest of these norms. A schedule cannot
-            raise it above 100.
+        value: the percentile c, from 0 to 100. Lower values clip more; 0 is the smallest norm. A schedule cannot raise
+            it above 100.
         history: number of norms to keep.
 
     Raises:

@@ -1,6 +1,6 @@
 """Comparison of stored runs over seeds, without any training.
 
-Runs on one data set (data_sets) are grouped by their settings (grouping), and each group gets a label (words). Groups
+Runs on one data set (data_sets) are grouped by their settings (grouping), and each group gets a label (labels). Groups
 and pairs of groups are summarized by one metric (metric, summary, statistics), and the summaries become tables and
 sentences (report, edges, design) and figures (figure_data, figures). Pairs that are planned before their runs have
 tests of their own (planned). Read comparison.py first.

@@ -49,8 +49,8 @@ def plot_heat_map(
     figure.set_layout_engine("constrained")
     all_axes = list(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0])
     where = "" if divergence is None else f"; diverged at step {divergence.step}"
-    title = figure.suptitle(f"Gradient norm by parameter{where}", x=0, ha="left", weight="bold", size=13)
-    title.set_transform(blended_transform_factory(all_axes[0].transAxes, figure.transFigure))  # begins above the axes
+    heading = figure.suptitle(f"Gradient norm by parameter{where}", x=0, ha="left", weight="bold", size=13)
+    heading.set_transform(blended_transform_factory(all_axes[0].transAxes, figure.transFigure))  # begins above the axes
     scale = _logarithms(np.concatenate([*panels.values()]))
     prefix, short = without_common_prefix(names)
     all_axes[0].set_ylabel(f"parameter of {prefix}" if prefix else "parameter")
