@@ -135,4 +135,4 @@ def test_the_benchmark_prints_its_table_for_a_tiny_problem(capsys, monkeypatch, 
 def test_an_unknown_problem_is_refused(capsys, tmp_path):
     with pytest.raises(SystemExit, match="2"):
         advice.main(["2", "unknown", "--folder", str(tmp_path)])
-    assert "problem: got unknown; no problem has a name that begins so" in capsys.readouterr().err
+    assert "problem: got unknown; no problem name starts with it" in capsys.readouterr().err

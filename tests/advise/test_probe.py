@@ -36,7 +36,9 @@ def test_a_probe_tries_thresholds_a_factor_of_ten_apart_and_the_plain_remedies()
 
 
 def test_candidates_that_clip_decay_a_constant_learning_rate() -> None:
-    assert all("schedule=warmup_cosine" in one.remedy.changes for one in candidates(EXPLODED) if one.clips)
+    clipping = [one.remedy for one in candidates(EXPLODED) if one.clips]
+    assert all("schedule=warmup_cosine" in remedy.changes for remedy in clipping)
+    assert clipping[0].what == "norm at 40, with warm-up and cosine decay"
     run = made_run(outcome="diverged", schedule__name="warmup_cosine")
     own = candidates(gather(run, made_telemetry([40.0, 900.0])))
     assert not any("schedule=warmup_cosine" in one.remedy.changes for one in own)

@@ -193,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         chosen = problems(options.names, options.held_out, folder)
         if not chosen:
-            parser.error(f"problem: got {' '.join(options.names)}; no problem has a name that begins so")
+            parser.error(f"problem: got {' '.join(options.names)}; no problem name starts with it")
         laboratory = Laboratory(range(FIRST_SEED, FIRST_SEED + options.seeds), folder / "trials.json")
         print(f"| {' | '.join(HEADER)} |\n|{'---|' * len(HEADER)}", flush=True)
         judged = []

@@ -63,7 +63,7 @@ def store_at_once(store: Store, count: int) -> None:
 
 def store_together(store: Store, count: int) -> None:
     """Store a batch of runs without their files, as many as the vectorized launcher writes together."""
-    from gradclip.tracking.backend.together import perform_together
+    from gradclip.tracking.backend.collected_writes import perform_together
 
     points = Curve(np.arange(count // 6), np.full(count // 6, 0.5))
     curves = {f"curve_{number}": points for number in range(6)}

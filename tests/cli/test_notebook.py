@@ -61,6 +61,11 @@ def test_training_restores_hydra_and_signal_handlers(tmp_path: Path) -> None:
         ([["clip=norm"]], {}, r"overrides: got \['clip=norm'\]; each must be a string; pass a list as \*overrides"),
         (["-m"], {}, "-m: not a setting; write name=value"),
         (["seed=0,1"], {}, "seed=0,1: several values need --multirun"),
+        (
+            [],
+            {"clip.value": 1.0},
+            r"clip\.value: got 1\.0; clip=none has no threshold; choose a method, such as clip=norm",
+        ),
         (["resume=last"], {}, "resume: got 'last'; use python src/train.py resume="),
         (
             ["data=table", "data.path=none.csv", "data.target=y"],

@@ -111,7 +111,7 @@ def test_figures_name_the_rows_that_choose_and_show_the_median_on_test() -> None
         figure = Figure()
         plot(figure)
         axes[name] = figure.axes[0]
-    label = "final/mse_validation (dots: runs, bar: their median, diamond: median on test)"
+    label = "final/mse_validation\n(dots: runs, line: median, bar: interquartile range, diamond: median on test)"
     assert axes["all_runs"].get_xlabel() == label
     diamonds = [line.get_xdata().tolist() for line in axes["all_runs"].get_lines() if line.get_marker() == "D"]
     assert diamonds == [[35.0], [10.5]]

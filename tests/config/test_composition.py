@@ -39,6 +39,10 @@ def test_overrides_leave_out_defaults_seed_and_store() -> None:
     assert overrides_of(config) == ["data=diabetes", "clip=norm", "clip.value=2.0"]
 
 
+def test_overrides_leave_out_a_threshold_that_is_ignored() -> None:
+    assert overrides_of(compose_config(["clip=none", "clip.value=2"])) == []
+
+
 @pytest.mark.parametrize("overrides", COMMANDS)
 def test_a_stored_config_is_read_back_unchanged(overrides: list[str]) -> None:
     config = compose_config([*overrides, "tracking.trusted_models=['*.*.*.*', '*.*.*', '*.*']"])

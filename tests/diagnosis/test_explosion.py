@@ -72,6 +72,16 @@ def test_an_explosion_of_finite_gradients_is_reported():
     assert finite_explosion(clipped) is None
 
 
+def test_norms_after_clipping_are_shown_only_if_clipping_changed_them():
+    unclipped = str(explain(exploded(), 0.01))
+    assert "after clipping" not in unclipped
+    assert "        4         1000           5000\n" in unclipped
+    assert "the gradients need clipping: thresholds" in unclipped
+    clipped = str(explain(exploded(norms_clipped=[[3.0, 4.0]] * 4 + [[np.nan, np.nan]] * 2), 0.01))
+    assert "        4         1000           5000              5\n" in clipped
+    assert "the gradients need stronger clipping: thresholds" in clipped
+
+
 def test_the_history_has_at_most_fifty_steps():
     weights = np.ones((80, 2))
     weights[70:] = np.nan

@@ -12,7 +12,7 @@ from gradclip import ClipGradients, GradientMonitor, Norm
 from gradclip.clipping.build import METHODS
 from tests.clipping.test_contract import SHORT_WARMUP, draw
 from tests.clipping.test_contract import make as make_clipper
-from tests.support.wild import Training, fit, make, weights
+from tests.support.small_trainings import Training, fit, make, weights
 
 
 class Complex(Training):

@@ -6,7 +6,7 @@ import torch
 from gradclip import GradientMonitor
 from gradclip.telemetry import record_store
 from gradclip.telemetry.record import GradientRecord
-from tests.support.wild import fit, make
+from tests.support.small_trainings import fit, make
 
 
 def test_earlier_steps_move_to_files_that_a_resumed_training_continues(lightning, tmp_path, monkeypatch):

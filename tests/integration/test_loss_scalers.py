@@ -10,7 +10,7 @@ from torch.nn.utils import clip_grad_norm_
 from gradclip import ClipGradients, GradientMonitor, Norm
 from gradclip.errors import TrainerError
 from tests.integration.test_several_optimizers import Adversaries
-from tests.support.wild import Training, batches, fit, make, weights
+from tests.support.small_trainings import Training, batches, fit, make, weights
 
 LIMIT = 0.1
 OVERFLOWING = {0, 1, 5}  # steps, counted from 0

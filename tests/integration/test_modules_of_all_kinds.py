@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.utils import get_total_norm
 
 from gradclip import ClipActivations, ClipGradients, GradientMonitor, HiddenStateMonitor, Norm
-from tests.support.wild import Training, fit, make, weights
+from tests.support.small_trainings import Training, fit, make, weights
 
 
 class Lazy(Training):

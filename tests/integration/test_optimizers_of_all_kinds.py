@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gradclip import ClipGradients, GradientMonitor, Norm
-from tests.support.wild import Training, fit, make, weights
+from tests.support.small_trainings import Training, fit, make, weights
 
 
 class Optimized(Training):

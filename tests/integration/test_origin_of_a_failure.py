@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from gradclip import ClipGradients, GradientMonitor, Norm, Skip
 from tests.support.records import make_record
-from tests.support.wild import Training, batches, fit, make
+from tests.support.small_trainings import Training, batches, fit, make
 
 BAD = 4  # index of the batch at which the failure happens
 

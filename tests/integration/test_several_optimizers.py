@@ -12,7 +12,7 @@ from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from gradclip import ClipGradients, GradientMonitor, Norm, ParameterEMA
 from gradclip.errors import TrainerError
-from tests.support.wild import batches, fit, make, weights
+from tests.support.small_trainings import batches, fit, make, weights
 
 LIMIT = 0.1
 

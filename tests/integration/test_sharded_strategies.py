@@ -11,8 +11,8 @@ from torch.distributed.fsdp import fully_shard
 from torch.utils.data import DataLoader, TensorDataset
 
 from gradclip import Adaptive, Chain, ClipGradients, GradientMonitor, Norm
+from tests.support.small_trainings import Training, batches, fit, make
 from tests.support.warm_process import FORKS
-from tests.support.wild import Training, batches, fit, make
 
 PROCESSES = 2
 

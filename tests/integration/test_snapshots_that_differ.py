@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from gradclip import HiddenStateMonitor
-from tests.support.wild import Training, fit, make, weights
+from tests.support.small_trainings import Training, fit, make, weights
 
 
 class Lengths(Training):

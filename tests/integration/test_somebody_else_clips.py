@@ -9,7 +9,7 @@ from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
 from gradclip import ClipGradients, GradientMonitor, Norm
 from gradclip.errors import TrainerError
-from tests.support.wild import Training, fit, make
+from tests.support.small_trainings import Training, fit, make
 
 
 class InItsPlace(Training):

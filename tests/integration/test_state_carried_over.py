@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from gradclip import Auto, ClipGradients, GradientMonitor, HiddenStateMonitor, ParameterEMA, Scheduled, Skip, ZScore
-from tests.support.wild import Training, fit, make, weights
+from tests.support.small_trainings import Training, fit, make, weights
 
 
 class Deeper(Training):

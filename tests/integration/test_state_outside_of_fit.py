@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gradclip import ClipActivations, ClipGradients, GradientMonitor, HiddenStateMonitor, ParameterEMA
-from tests.support.wild import QUIET, Training, batches, fit, make, weights
+from tests.support.small_trainings import QUIET, Training, batches, fit, make, weights
 
 
 class Tunable(Training):

@@ -6,7 +6,7 @@ import torch
 from pytorch_lightning.loggers.logger import Logger
 
 from gradclip import ClipGradients, GradientMonitor, HiddenStateMonitor, Norm
-from tests.support.wild import Training, fit, make
+from tests.support.small_trainings import Training, fit, make
 
 
 class BrokenHook(Training):

@@ -8,7 +8,7 @@ from torch import nn
 from gradclip import ClipActivations, ClipGradients, GradientMonitor, HiddenStateMonitor
 from gradclip.clipping.build import METHODS
 from tests.clipping.test_contract import make as make_clipper
-from tests.support.wild import Training, fit, make, weights
+from tests.support.small_trainings import Training, fit, make, weights
 
 
 class BadBatches(Training):

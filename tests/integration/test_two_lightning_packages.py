@@ -6,7 +6,7 @@ import pytest
 
 from gradclip import ClipActivations, ClipGradients, GradientMonitor, HiddenStateMonitor, Norm
 from gradclip.errors import TrainerError
-from tests.support.wild import QUIET, fit, make
+from tests.support.small_trainings import QUIET, fit, make
 
 STRATEGIES = ["FSDPStrategy", "DeepSpeedStrategy"]
 

@@ -1,6 +1,7 @@
 """Heat maps."""
 
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from gradclip.plots.heat_maps import without_common_prefix
@@ -32,3 +33,12 @@ def test_the_common_prefix_of_names_is_omitted():
     ]
     assert without_common_prefix(["weight", "bias"]) == ("", ["weight", "bias"])
     assert without_common_prefix([]) == ("", [])
+
+
+def test_the_title_begins_above_the_axes():
+    figure = Figure()
+    FIGURES["heat map"](figure)
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    (title,) = [text for text in figure.texts if text.get_text() == "Gradient norm by parameter"]
+    assert abs(title.get_window_extent().x0 - axes.get_window_extent().x0) < 3

@@ -11,8 +11,8 @@ import yaml
 from mlflow import MlflowClient
 
 from gradclip import keys
+from gradclip.advise.choose_run import newest_evidence
 from gradclip.advise.evidence import evidence_of
-from gradclip.advise.newest import newest_evidence
 from gradclip.advise.report import advice_message
 from gradclip.cli.arguments import check_options
 from gradclip.config.composition import compose_config, overrides_of

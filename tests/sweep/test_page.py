@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gradclip import keys
-from gradclip.advise.newest import runs_to_advise_on
+from gradclip.advise.choose_run import runs_to_advise_on
 from gradclip.compare.comparison import compare
 from gradclip.formatting import chosen_on_test
 from gradclip.scores import MSE, Split

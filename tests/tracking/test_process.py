@@ -73,6 +73,18 @@ def test_collected_writes_are_one_call_and_each_gets_its_own_outcome(monkeypatch
     assert str(results[1].exception()) == "refused"
 
 
+def test_collecting_writes_cannot_be_nested(monkeypatch, tmp_path):
+    done: Future[list[object]] = Future()
+    monkeypatch.setattr(process, "_submit", lambda *_: done)
+    call = Call(make_store(tmp_path), "write_text", "id", ("a", "a.txt"), str(tmp_path))
+    with process.together():
+        result = process.deliver(call)
+        with pytest.raises(RuntimeError, match="cannot be nested"), process.together():
+            pass
+    done.set_result([0])
+    assert result.result(timeout=1) == 0  # the outer context has kept its write
+
+
 def test_collected_writes_are_spooled_if_the_tracking_process_dies(monkeypatch, tmp_path):
     done: Future[list[object]] = Future()
     monkeypatch.setattr(process, "_submit", lambda *_: done)

@@ -123,7 +123,7 @@ def _clipping(thresholds: Sequence[float], schedule: str) -> list[Candidate]:
     for threshold in thresholds:
         what, how = f"norm at {rounded(threshold)}", clip_norm(rounded(threshold))
         if schedule == "constant":
-            what, how = f"{what}, with learning rate decay", how + decay_rate()
+            what, how = f"{what}, with warm-up and cosine decay", how + decay_rate()
         found.append(Candidate(Remedy(what, "", how), threshold))
     return found
 

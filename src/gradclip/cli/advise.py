@@ -47,8 +47,8 @@ def run_advice(config: DictConfig) -> None:
 
 def evidence_to_advise_on(settings: AdviseSettings) -> "Evidence":
     """Return the evidence from the named run, or from the newest run; stderr reports how the newest was chosen."""
+    from gradclip.advise.choose_run import newest_evidence
     from gradclip.advise.evidence import read_evidence
-    from gradclip.advise.newest import newest_evidence
 
     if settings.run is not None:
         return read_evidence(settings.run, settings.tracking)

@@ -19,6 +19,7 @@ from gradclip.config.composition import compose_run, written
 from gradclip.config.error_messages import describe
 from gradclip.config.overrides import is_of_hydra
 from gradclip.config.passwords import extract_passwords
+from gradclip.config.validation import check_threshold
 from gradclip.errors import ConfigError, Interrupted
 from gradclip.program import command_line
 from gradclip.training.job import Job
@@ -146,6 +147,7 @@ def train(*overrides: str, **settings: object) -> FinishedRun:
         raise ConfigError(describe(error)) from error
     if config.resume is not None:
         raise ConfigError(f"resume: got {config.resume!r}; use {command_line('train', ['resume=...'])}")
+    check_threshold(config, typed)
     kept = tuple(override for override in typed if not is_of_hydra(override))
     job = Job(config, kept, folder, is_main=is_main_process())
     try:

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from gradclip.cli.entry import errors_in_one_line, output_folder
 from gradclip.cli.messages import interrupted_message, run_message
 from gradclip.config.overrides import as_typed
-from gradclip.config.validation import validate
+from gradclip.config.validation import check_threshold, validate
 from gradclip.errors import Interrupted
 from gradclip.terminal import announce
 from gradclip.training.job import Job
@@ -41,6 +41,7 @@ def _single_job(config: DictConfig, folder: Path) -> Job:
     """Return the job that the config describes, or the job that resumes a stopped run."""
     settings, overrides = validate(config), tuple(as_typed(HydraConfig.get().overrides.task))
     if settings.resume is None:
+        check_threshold(settings, overrides)
         return Job(settings, overrides, folder, is_main=is_main_process())
     check_overrides(overrides)
     is_main = is_main_process()

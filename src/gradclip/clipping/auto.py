@@ -1,4 +1,4 @@
-"""Clipping at a percentile of the norms so far."""
+"""Clipping at a percentile of the most recent norms."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from gradclip.clipping.norm_rules import NormRule, Numbers
 
 @dataclass(frozen=True)
 class Auto(NormRule):
-    """Clip the global norm at the c-th percentile of the norms so far, including this step's.
+    """Clip the global norm at the c-th percentile of the most recent norms, including this step's.
 
-    Rule: ``norm`` at the c-th percentile of the norms so far.
+    Rule: ``norm`` at the c-th percentile of the most recent norms.
 
     Non-finite gradients: as in ``norm``; state unchanged.
     Later steps are clipped as if the step had not occurred. (In the published code, one NaN turns all later gradients
@@ -25,11 +25,11 @@ class Auto(NormRule):
 
     Source: Seetharaman et al. 2020.
     Seetharaman, Wichern, Pardo & Le Roux, "AutoClip: adaptive gradient clipping for source separation networks". The
-    paper keeps every norm; this class keeps the latest ``history`` norms.
+    paper keeps every norm; this class keeps the most recent ``history`` norms.
 
     Args:
-        value: the percentile c, from 0 to 100. Lower values clip more; 0 is the smallest norm so far. A schedule cannot
-            raise it above 100.
+        value: the percentile c, from 0 to 100. Lower values clip more; 0 is the smallest norm. A schedule cannot raise
+            it above 100.
         history: number of norms to keep.
 
     Raises:

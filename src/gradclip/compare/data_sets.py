@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gradclip import keys
-from gradclip.compare.words import numbered, short_setting
+from gradclip.compare.labels import numbered, short_setting
 from gradclip.config.identity import data_identity
 from gradclip.errors import ConfigError
 from gradclip.scores import SCORES

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from math import inf
 
+from gradclip.compare.labels import overrides_of
 from gradclip.compare.summary import Comparison
-from gradclip.compare.words import overrides_of
 from gradclip.config.overrides import is_of_hydra, merge, setting_of, train_command
 from gradclip.formatting import CODE, parse_number
 

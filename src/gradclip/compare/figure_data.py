@@ -8,9 +8,9 @@ import numpy as np
 from gradclip import keys
 from gradclip.arrays import Floats
 from gradclip.compare.edges import edges
+from gradclip.compare.labels import short_setting
 from gradclip.compare.metric import Metric
 from gradclip.compare.summary import Comparison, GroupSummary
-from gradclip.compare.words import short_setting
 from gradclip.formatting import parse_number
 from gradclip.plots.groups import GroupScores, LearningBand, NormRange, Speed
 from gradclip.plots.thresholds import Grid, ThresholdLine

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from gradclip.compare.words import group_labels
+from gradclip.compare.labels import group_labels
 from gradclip.config.identity import AS_BEFORE
 from gradclip.config.schema import has_effect
 from gradclip.errors import ConfigError, did_you_mean

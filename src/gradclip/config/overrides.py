@@ -75,6 +75,8 @@ def _groups_with_any_argument(overrides: Sequence[str]) -> set[str]:
 def train_command(overrides: Sequence[str], multirun: bool = False, seeds: range = range(0)) -> str:
     """Return the command line that trains with the given overrides.
 
+    A job of a multirun may have a threshold without a method that uses it; a command for a single run leaves it out.
+
     Args:
         overrides: overrides as typed.
         multirun: whether to start a multirun.
@@ -83,9 +85,14 @@ def train_command(overrides: Sequence[str], multirun: bool = False, seeds: range
     Example:
         >>> train_command(["clip=norm", "clip.value=2"], seeds=range(2))
         'python src/train.py -m clip=norm clip.value=2 seed=0,1'
+        >>> train_command(["clip=none", "clip.value=2"])
+        'python src/train.py clip=none'
     """
-    flag = ["-m"] if multirun or seeds else []
-    return command_line("train", [*flag, *overrides, *seed_override(seeds)])
+    if multirun or seeds:
+        return command_line("train", ["-m", *overrides, *seed_override(seeds)])
+    methods = [override for override in overrides if setting_of(override) == "clip"]
+    ignored = "clip.value" if methods[-1:] == ["clip=none"] else None
+    return command_line("train", [override for override in overrides if setting_of(override) != ignored])
 
 
 def seed_override(seeds: range) -> list[str]:

@@ -1,7 +1,7 @@
 """Validation of composed configs; an error is one line with the setting, its value and what is allowed."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from gradclip.config.base import Settings
 from gradclip.config.identity import files_in
 from gradclip.config.limits import MAX_DEPTH, MAX_NAME, MAX_TEXT
+from gradclip.config.overrides import setting_of
 from gradclip.config.schema import TrainConfig, settings_classes
 from gradclip.errors import ConfigError, did_you_mean, first_line
 from gradclip.formatting import printable
@@ -31,6 +32,22 @@ def validate(config: DictConfig) -> TrainConfig:
     if path is not None:
         check_table(path)
     return settings
+
+
+def check_threshold(config: TrainConfig, overrides: Sequence[str]) -> None:
+    """Refuse a threshold typed for a single run that does not clip; a multirun may combine methods and thresholds.
+
+    Args:
+        config: all settings.
+        overrides: overrides as typed.
+
+    Raises:
+        ConfigError: ``clip.value`` is set, but the method is ``none``.
+    """
+    typed = "clip.value" in map(setting_of, overrides)
+    if typed and config.clip.name == "none" and config.clip.value is not None:
+        allowed = "clip=none has no threshold; choose a method, such as clip=norm"
+        raise ConfigError(f"clip.value: got {config.clip.value}; {allowed}")
 
 
 def check_table(path: str) -> None:

@@ -12,9 +12,9 @@ from gradclip.diagnosis.evidence import Evidence, gather_evidence
 from gradclip.diagnosis.findings import Finding, find
 from gradclip.diagnosis.finite_statistics import null_nonfinite
 from gradclip.diagnosis.log import Log, Training, as_log
+from gradclip.diagnosis.open_questions import unknown, unknown_of_run
 from gradclip.diagnosis.remedy import Loop, Remedy
 from gradclip.diagnosis.suggestions import suggest
-from gradclip.diagnosis.unknown import unknown, unknown_of_run
 from gradclip.telemetry.record import GradientRecord
 
 

@@ -117,7 +117,7 @@ def normalize(length: str) -> How:
 
 
 def clip_auto(percentile: int) -> How:
-    """Clip at a percentile of the norms so far."""
+    """Clip at a percentile of the most recent norms."""
     return _by_clipper("auto", f"{percentile}", f"gradclip.Auto({percentile})")
 
 

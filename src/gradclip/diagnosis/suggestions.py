@@ -112,7 +112,7 @@ def _clipping(evidence: Evidence, strong: bool) -> Iterator[Remedy]:
     if norms is None:
         return
     if has_too_few_steps(evidence):
-        yield thresholds_over_decades(float(evidence.finite_norms[: norms.steps].min()))
+        yield thresholds_over_decades(float(evidence.finite_norms[: norms.steps].min()), evidence.clips)
         return
     if evidence.spiking_parameter:
         yield clip_each_tensor(evidence, f"only {evidence.spiking_parameter} spikes, {evidence.spike_factor:.3g}-fold")
@@ -153,13 +153,19 @@ def _norm_clipping(evidence: Evidence, norms: Norms, strong: bool) -> Remedy:
     if evidence.training.schedule not in {"constant", ""}:
         return Remedy("clipping by the norm, below the usual thresholds", why, how)
     why += "; steps of constant length converge only if the learning rate decays"
-    return Remedy("clipping by the norm, with learning rate decay", why, how + remedy.decay_rate())
+    return Remedy("clipping by the norm, with cosine decay", why, how + remedy.decay_rate())
 
 
-def thresholds_over_decades(smallest: float) -> Remedy:
-    """Return thresholds far below the smallest norm, for a training that exploded after a few steps."""
+def thresholds_over_decades(smallest: float, is_clipped: bool) -> Remedy:
+    """Return thresholds far below the smallest norm, for a training that exploded after a few steps.
+
+    Args:
+        smallest: smallest norm of the steps before the explosion.
+        is_clipped: whether these steps were clipped, which was not enough.
+    """
     values = ",".join(rounded(smallest * factor) for factor in (0.001, 0.01, 0.1))
-    why = f"the gradients need stronger clipping: thresholds well below the smallest norm so far, {smallest:.4g}"
+    needed = "stronger clipping" if is_clipped else "clipping"
+    why = f"the gradients need {needed}: thresholds well below the smallest norm so far, {smallest:.4g}"
     return Remedy("clipping by the norm, at several thresholds", why, remedy.clip_norm(values))
 
 

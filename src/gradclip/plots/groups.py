@@ -77,7 +77,8 @@ def plot_scores(figure: Figure, groups: Sequence[GroupScores], score: str, title
             axes.plot([middle, middle], [row - 0.32, row + 0.32], color=BLACK, linewidth=2)
     test_medians = np.array([group.test_median for group in groups])
     on_test = ", diamond: median on test" if np.isfinite(test_medians).any() else ""
-    axes.set(title=title, xlabel=f"{score} (dots: runs, bar: their median{on_test})")
+    marks = f"dots: runs, line: median, bar: interquartile range{on_test}"
+    axes.set(title=title, xlabel=f"{score}\n({marks})")
     _score_axis(axes, np.concatenate([test_medians, *(group.scores for group in groups)]), is_fraction)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import blended_transform_factory
 from numpy.typing import NDArray
 
 from gradclip.arrays import Floats
@@ -18,7 +19,7 @@ from gradclip.telemetry.divergence import Divergence
 MAX_DECADES = 16  # of a colour scale; with more decades, colours could not be distinguished
 MAX_NAME_LENGTH = 24
 HEAT = colormaps["viridis"].with_extremes(under=PALE)
-HEAT_LABEL = "log10 of the norm (grey: zero, red: not finite)"
+HEAT_LABEL = "log10 of the norm (grey: zero, orange: not finite)"
 
 
 def plot_heat_map(
@@ -48,7 +49,8 @@ def plot_heat_map(
     figure.set_layout_engine("constrained")
     all_axes = list(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0])
     where = "" if divergence is None else f"; diverged at step {divergence.step}"
-    figure.suptitle(f"Gradient norm by parameter{where}", x=0.01, ha="left", weight="bold", size=13)
+    heading = figure.suptitle(f"Gradient norm by parameter{where}", x=0, ha="left", weight="bold", size=13)
+    heading.set_transform(blended_transform_factory(all_axes[0].transAxes, figure.transFigure))  # begins above the axes
     scale = _logarithms(np.concatenate([*panels.values()]))
     prefix, short = without_common_prefix(names)
     all_axes[0].set_ylabel(f"parameter of {prefix}" if prefix else "parameter")

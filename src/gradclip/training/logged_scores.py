@@ -51,7 +51,11 @@ class LoggedScores(Checkpoint):
 
     @property
     def curves(self) -> Curves:
-        """The mean loss of the training batches, and the score; NaN in epochs that did not log it."""
+        """The mean loss of the training batches, and the score; NaN in epochs that did not log it.
+
+        The score is filed under ``test``, whatever examples the module measured it on: without a curve of validation
+        examples, this is the split that chooses and is reported.
+        """
         names: dict[Split, str] = {"train": keys.LOSS_TRAIN, "test": self.score}
         return {split: [epoch.get(name, math.nan) for epoch in self.epochs] for split, name in names.items()}
 
@@ -77,7 +81,10 @@ class LoggedScores(Checkpoint):
         _set_epoch(trainer, None)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the metrics of the epoch; in the first epoch, choose the score among them."""
+        """Keep the metrics of the epoch and log its mean loss; in the first epoch, choose the score among the metrics.
+
+        Loggers then store metrics by epoch, until the next epoch starts.
+        """
         epoch = {metric_name(name): float(value) for name, value in trainer.callback_metrics.items()}
         if not self.epochs:
             has_stopped = trainer.should_stop  # a diverged run may not have logged the score: the loss then replaces it

@@ -157,7 +157,7 @@ def content_of(client, run_id):
 
 
 def test_runs_that_begin_together_equal_runs_that_begin_one_by_one(store, tmp_path):
-    from gradclip.tracking.backend.together import perform_together
+    from gradclip.tracking.backend.collected_writes import perform_together
 
     client, folder = MlflowClient(store.uri), tmp_path / "together"
     alone = perform_together(starts_of(store, folder, 3), repeated=True)  # runs that may exist are begun one by one
@@ -172,7 +172,7 @@ def test_runs_that_begin_together_equal_runs_that_begin_one_by_one(store, tmp_pa
 
 def test_a_failed_bulk_start_is_rolled_back_and_repeated(store, tmp_path, monkeypatch):
     from gradclip.tracking.backend import bulk_insert
-    from gradclip.tracking.backend.together import perform_together
+    from gradclip.tracking.backend.collected_writes import perform_together
 
     def fail(connection, table, columns, rows):
         insert(connection, table, columns, rows)
@@ -188,7 +188,7 @@ def test_a_failed_bulk_start_is_rolled_back_and_repeated(store, tmp_path, monkey
 
 
 def test_a_deleted_run_does_not_block_other_runs_that_end_together(store, tmp_path):
-    from gradclip.tracking.backend.together import perform_together
+    from gradclip.tracking.backend.collected_writes import perform_together
 
     client = MlflowClient(store.uri)
     (deleted, gone), (call, run_id) = begin(store, tmp_path / "a"), begin(store, tmp_path / "b")

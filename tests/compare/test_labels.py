@@ -6,7 +6,7 @@ import pytest
 
 from gradclip import keys
 from gradclip.compare.grouping import group_runs
-from gradclip.compare.words import MAX_LABEL_LENGTH, experiment_of, overrides_of
+from gradclip.compare.labels import MAX_LABEL_LENGTH, experiment_of, overrides_of
 from gradclip.tracking.stored_runs import StoredRun
 from tests.compare.test_grouping import run
 
