@@ -38,6 +38,7 @@ BAD_OVERRIDES = [
     (["clip=norm", "clip.value=nan"], "clip.value: got nan; must be a finite number"),
     (["clip=norm", "clip.value=inf"], "clip.value: got inf; must be a finite number"),
     (["clip.value=1.0"], "clip.value: got 1.0; clip=none has no threshold; choose a method, such as clip=norm"),
+    (["-m", "clip.value=1,2", "seed=0,1"], "clip.value: got 1,2; clip=none has no threshold; choose a method, such as"),
     (["clip=norm,value"], "clip=norm,value: several values need --multirun (-m)"),
     (["clip.value=[1"], "clip.value=[1: cannot be parsed; write name=value"),
     (["-m", "clip=norm,nrm"], "clip=nrm: no such option (did you mean 'norm'?)"),

@@ -21,6 +21,7 @@ from gradclip.program import as_started
 ADDED_GROUPS = ("experiment", "sweep", "callbacks")  # accept several options at once: +experiment=[a,b]
 OPTION = re.compile(r"\w[\w-]{,99}")
 MAX_JOBS = 100_000  # in a multirun: Hydra lists all of them in memory
+METHOD_CHOSEN_BY = {"clip", "experiment", "sweep"}
 LISTS = {ValueType.CHOICE_SWEEP, ValueType.SIMPLE_CHOICE_SWEEP, ValueType.RANGE_SWEEP}
 SEARCH = "hydra/sweeper=search"
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
@@ -45,6 +46,8 @@ def check_arguments(arguments: Sequence[str], primary: str) -> None:
     for text in overrides:
         _check_form(text)
     check_options(overrides)
+    if flags.multirun and not (flags.config_dir or flags.config_name):
+        _check_method(overrides)
     sweeps = [override for override in map(_parse, overrides) if override.value_type in LISTS]
     if SEARCH not in overrides:  # a search draws from ranges of any length
         _check_jobs(sweeps)
@@ -90,6 +93,14 @@ def _check_form(text: str) -> None:
         most = max(most, depth)
     if most > MAX_DEPTH:
         raise ConfigError(f"{text}: got values nested {most} deep; at most {MAX_DEPTH} are allowed")
+
+
+def _check_method(overrides: Sequence[str]) -> None:
+    """Refuse thresholds of a multirun in which no job clips, because nothing chooses a method."""
+    typed = {setting_of(text): text.partition("=")[2] for text in overrides}
+    if "clip.value" in typed and not METHOD_CHOSEN_BY & set(typed):
+        allowed = "clip=none has no threshold; choose a method, such as clip=norm"
+        raise ConfigError(f"clip.value: got {typed['clip.value']}; {allowed}")
 
 
 def _parse(text: str) -> Override:
