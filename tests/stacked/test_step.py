@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from gradclip.stacked.batches import StackedBatches
+from gradclip.stacked.batches import stack_batches
 from gradclip.stacked.clipping import StackedClipper
 from gradclip.stacked.graphs import GraphedFunction
 from gradclip.stacked.network import StackedNetwork
@@ -30,7 +30,7 @@ def step_without_values(configs):
     replicas, options = make_replicas(configs), TensorOptions(DEVICE, torch.float32)
     learner = build_module(configs[0], copy.deepcopy(replicas[0].network), replicas[0].data).to(DEVICE)
     network = StackedNetwork(learner, [replica.network for replica in replicas])
-    batches = StackedBatches([replica.data for replica in replicas], options)
+    batches = stack_batches([replica.data for replica in replicas], options)
     batches.start_epoch(0)
     clipper, ids = StackedClipper(configs, network, DEVICE), torch.arange(len(configs))
     parameters = network.initial_parameters(DEVICE)

@@ -1,7 +1,8 @@
 """Batches of stacked replicas: each replica gets the rows of its ordinary run, in the same order."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,65 +31,80 @@ class Batch(NamedTuple):
     max_abs: Tensor
 
 
-class StackedBatches:
+class StackedBatches(ABC):
     """The training batches of all replicas, read from the loaders of their ordinary runs.
 
-    Stored examples are kept on the device, and a batch consists of row indices for each data set. Generated examples
-    are moved to the device batch by batch.
-
     Args:
-        data: the data set of each replica; replicas may share one.
+        loaders: the loader of each data set.
+        data_of: index of each replica's data set, ``[replicas]``.
         options: device and dtype of the training.
 
     Attributes:
         batches_per_epoch: number of batches in an epoch.
-        width: number of tensors that :meth:`tensors` returns.
+        tensors_per_batch: number of tensors that :meth:`tensors` returns.
     """
 
-    def __init__(self, data: Sequence[TrainingData], options: TensorOptions) -> None:
-        unique = {id(one): one for one in data}
-        number = {key: index for index, key in enumerate(unique)}
-        self._loaders: list[Any] = [one.train_dataloader() for one in unique.values()]  # samplers have epochs
-        self._data_of = torch.tensor([number[id(one)] for one in data])  # index of each replica's data set
-        self._options = options
-        self.batches_per_epoch = len(self._loaders[0].sampler)
-        self._epoch: Sequence[Any] = ()  # its batches: rows, [data, rows], or items of generated data
-        self._is_stored = isinstance(self._loaders[0].sampler, ShuffledBatchSampler)
-        self.width = 1 if self._is_stored else 2
-        self._examples, self._first_row = self._read_stored() if self._is_stored else ((), torch.empty(0))
+    tensors_per_batch: ClassVar[int]
+
+    def __init__(self, loaders: Sequence[Any], data_of: Tensor, options: TensorOptions) -> None:
+        self._loaders, self._data_of, self._options = loaders, data_of, options
+        self.batches_per_epoch = len(loaders[0].sampler)
 
     def start_epoch(self, epoch: int) -> range:
         """Start an epoch, counted from 0; return the indices of its batches."""
         for loader in self._loaders:
             loader.sampler.set_epoch(epoch)
-        if self._is_stored:  # copy all rows at once: each copy stalls a GPU
-            orders = torch.stack([loader.sampler.order() for loader in self._loaders]).to(self._options.device)
-            self._epoch = torch.split(orders, self._loaders[0].sampler.batch_size, dim=1)
-        else:
-            self._epoch = list(zip(*(loader.sampler for loader in self._loaders), strict=True))
+        self._read_order()
         return range(self.batches_per_epoch)
 
+    @abstractmethod
+    def _read_order(self) -> None:
+        """Read from the samplers which examples the batches of this epoch consist of."""
+
+    @abstractmethod
     def tensors(self, index: int) -> tuple[Tensor, ...]:
         """Return a batch of the epoch for all data sets, on the device, as the functions from :meth:`reader` expect it.
 
         Args:
             index: index of the batch within the epoch, counted from 0.
         """
-        if self._is_stored:
-            return (self._epoch[index],)
-        examples = [loader.dataset[batch] for loader, batch in zip(self._loaders, self._epoch[index], strict=True)]
-        return tuple(self._options.convert(torch.stack(part)) for part in zip(*examples, strict=True))
 
+    @abstractmethod
     def reader(self, replicas: Tensor) -> Callable[[Sequence[Tensor]], Batch]:
         """Return a function that reads the batches of some replicas, with operations on the device only.
 
         Args:
             replicas: indices of the replicas, ``[replicas]``.
         """
+
+
+class StoredBatches(StackedBatches):
+    """Batches of stored examples, which are kept on the device: a batch consists of row indices for each data set."""
+
+    tensors_per_batch = 1
+
+    def __init__(self, loaders: Sequence[Any], data_of: Tensor, options: TensorOptions) -> None:
+        super().__init__(loaders, data_of, options)
+        datasets: dict[int, Any] = {id(loader.dataset): loader.dataset for loader in loaders}
+        sizes = torch.tensor([len(dataset) for dataset in datasets.values()])
+        parts = [dataset[torch.arange(len(dataset))] for dataset in datasets.values()]
+        starts = dict(zip(datasets, (sizes.cumsum(0) - sizes).tolist(), strict=True))
+        self._examples = tuple(options.convert(torch.cat(part)) for part in zip(*parts, strict=True))  # as one table
+        self._first_row = torch.tensor([starts[id(loader.dataset)] for loader in loaders])  # of each data set
+
+    def _read_order(self) -> None:
+        orders = torch.stack([loader.sampler.order() for loader in self._loaders])
+        rows = orders.to(self._options.device)  # copied at once, because each copy stalls a GPU
+        self._rows_of_batches = torch.split(rows, self._loaders[0].sampler.batch_size, dim=1)
+
+    def tensors(self, index: int) -> tuple[Tensor, ...]:
+        """Return the rows of a batch in each data set, ``[data sets, rows]``."""
+        return (self._rows_of_batches[index],)
+
+    def reader(self, replicas: Tensor) -> Callable[[Sequence[Tensor]], Batch]:
+        """Return a function that selects rows of the table."""
         data_of = self._data_of[replicas]
         index = data_of.to(self._options.device)
-        if not self._is_stored:
-            return lambda tensors: _with_max_abs(*(tensor.index_select(0, index) for tensor in tensors))
         first_row = self._first_row[data_of].to(self._options.device)[:, None]
         row_max_abs = _max_abs(*self._examples)
 
@@ -99,23 +115,50 @@ class StackedBatches:
 
         return read
 
-    def _read_stored(self) -> tuple[Examples, Tensor]:
-        """Return all stored examples as one table on the device, and the first row of each data set."""
-        datasets: dict[int, Any] = {id(loader.dataset): loader.dataset for loader in self._loaders}
-        sizes = torch.tensor([len(dataset) for dataset in datasets.values()])
-        parts = [dataset[torch.arange(len(dataset))] for dataset in datasets.values()]
-        starts = dict(zip(datasets, (sizes.cumsum(0) - sizes).tolist(), strict=True))
-        examples = tuple(self._options.convert(torch.cat(part)) for part in zip(*parts, strict=True))
-        return examples, torch.tensor([starts[id(loader.dataset)] for loader in self._loaders])
+
+class GeneratedBatches(StackedBatches):
+    """Batches of generated examples, which are moved to the device batch by batch."""
+
+    tensors_per_batch = 2
+
+    def _read_order(self) -> None:
+        self._items_of_batches = list(zip(*(loader.sampler for loader in self._loaders), strict=True))
+
+    def tensors(self, index: int) -> tuple[Tensor, ...]:
+        """Return inputs and targets of a batch, ``[data sets, rows, ...]`` each."""
+        pairs = zip(self._loaders, self._items_of_batches[index], strict=True)
+        examples = [loader.dataset[item] for loader, item in pairs]
+        return tuple(self._options.convert(torch.stack(part)) for part in zip(*examples, strict=True))
+
+    def reader(self, replicas: Tensor) -> Callable[[Sequence[Tensor]], Batch]:
+        """Return a function that selects the data set of each replica."""
+        index = self._data_of[replicas].to(self._options.device)
+
+        def read(tensors: Sequence[Tensor]) -> Batch:
+            inputs, targets = (tensor.index_select(0, index) for tensor in tensors)
+            return Batch(inputs, targets, _max_abs(inputs, targets))
+
+        return read
+
+
+def stack_batches(data: Sequence[TrainingData], options: TensorOptions) -> StackedBatches:
+    """Return the training batches of all replicas.
+
+    Args:
+        data: the data set of each replica; replicas may share one.
+        options: device and dtype of the training.
+    """
+    data_sets = {id(data_set): data_set for data_set in data}
+    index_by_id = {key: index for index, key in enumerate(data_sets)}
+    loaders: list[Any] = [data_set.train_dataloader() for data_set in data_sets.values()]  # samplers have epochs
+    data_of = torch.tensor([index_by_id[id(data_set)] for data_set in data])
+    are_stored = isinstance(loaders[0].sampler, ShuffledBatchSampler)
+    return (StoredBatches if are_stored else GeneratedBatches)(loaders, data_of, options)
 
 
 def _gather(table: Tensor, rows: Tensor) -> Tensor:
     """Return rows of a table, ``[*rows.shape, ...]``."""
     return table.index_select(0, rows.flatten()).view(*rows.shape, *table.shape[1:])
-
-
-def _with_max_abs(inputs: Tensor, targets: Tensor) -> Batch:
-    return Batch(inputs, targets, _max_abs(inputs, targets))
 
 
 def _max_abs(inputs: Tensor, targets: Tensor) -> Tensor:

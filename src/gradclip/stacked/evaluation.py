@@ -27,7 +27,7 @@ class StackedEvaluator:
         data: the data set of each replica, all with the same splits.
         network: the stacked network.
         options: device and dtype of the training.
-        epochs: number of epochs of a training that does not end early.
+        epochs: number of epochs of a training run that does not end early.
     """
 
     def __init__(

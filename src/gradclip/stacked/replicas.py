@@ -20,7 +20,7 @@ from gradclip.training.examples import build_data
 
 @dataclass(frozen=True)
 class Replica:
-    """One of the stacked trainings.
+    """One of the stacked training runs.
 
     Attributes:
         config: its settings.

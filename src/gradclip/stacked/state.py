@@ -15,7 +15,7 @@ K = TypeVar("K", bound=Hashable)
 
 @dataclass(frozen=True)
 class TensorOptions:
-    """Device and floating-point dtype of a training."""
+    """Device and floating-point dtype of the training."""
 
     device: torch.device
     dtype: torch.dtype

@@ -42,7 +42,7 @@ class StackedOptimizerStep:
     ) -> None:
         self.network, self.clipper, self.state = network, clipper, state
         self.options, self.factors = options, factors
-        self._width, self._read = batches.width, batches.reader(state.ids)
+        self._width, self._read = batches.tensors_per_batch, batches.reader(state.ids)
         self._accumulated = config.trainer.accumulate_grad_batches
         self._optimizer = config.parts.optimizer.name
         self._settings = config.parts.optimizer.model_dump(exclude={"name"})

@@ -24,7 +24,7 @@ class StackedRecorder:
         names: names of the parameter tensors.
         sizes: their numbers of elements.
         replicas: number of all replicas.
-        total_steps: optimizer steps of a training that does not end early.
+        total_steps: optimizer steps of a training run that does not end early.
         multiplies: whether clipping multiplies the gradients, so that a step has coefficients.
         changes_direction: whether clipping may change the direction of the gradient, so that its angle is measured.
     """

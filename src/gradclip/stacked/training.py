@@ -16,7 +16,7 @@ from gradclip.arrays import Booleans
 from gradclip.config.schema import TrainConfig
 from gradclip.models.module import SupervisedModule
 from gradclip.models.optimization import learning_rate_factors
-from gradclip.stacked.batches import StackedBatches
+from gradclip.stacked.batches import stack_batches
 from gradclip.stacked.clipping import StackedClipper
 from gradclip.stacked.evaluation import StackedEvaluator
 from gradclip.stacked.graphs import GraphedFunction
@@ -46,18 +46,18 @@ class StackedTraining:
     """Trainings that differ only in settings that can be stacked; each ends as its ordinary run would.
 
     Args:
-        replicas: the trainings.
+        replicas: the training runs.
         device: the device to train on.
         progress: called with the number of optimizer steps, summed over replicas, that were taken since the last call,
             or that will not be taken because a replica ended.
 
     Attributes:
-        total_steps: optimizer steps of a training that does not end early.
+        total_steps: optimizer steps of a training run that does not end early.
         steps: optimizer steps taken so far.
         end_time: time at which replicas last ended, in milliseconds since 1970.
 
     Raises:
-        StackingError: the trainings cannot be stacked.
+        StackingError: the training runs cannot be stacked.
         ClippingError: a pattern matches no parameter.
     """
 
@@ -70,7 +70,7 @@ class StackedTraining:
         self.config = configs[0]
         double = self.config.trainer.precision == "64-true"
         self.options = TensorOptions(device, torch.float64 if double else torch.float32)
-        self.batches = StackedBatches(data, self.options)
+        self.batches = stack_batches(data, self.options)
         self.steps = self.end_time = 0
         with self.options.default_dtype():
             self.network = StackedNetwork(self._learner(replicas[0]), [replica.network for replica in replicas])
@@ -94,7 +94,7 @@ class StackedTraining:
 
     @property
     def total_steps(self) -> int:
-        """Optimizer steps of a training that does not end early."""
+        """Optimizer steps of a training run that does not end early."""
         steps_per_epoch = -(-self.batches.batches_per_epoch // self.config.trainer.accumulate_grad_batches)
         return steps_per_epoch * self.config.trainer.max_epochs
 
@@ -124,7 +124,7 @@ class StackedTraining:
         """Take an optimizer step of all replicas."""
         tensors = [tensor for index in batches for tensor in self.batches.tensors(index)]
         if self.hidden_recorder is not None and self.hidden_recorder.start_step():
-            self._record_hidden_states(self.hidden_recorder, tensors[: self.batches.width])
+            self._record_hidden_states(self.hidden_recorder, tensors[: self.batches.tensors_per_batch])
         step = StackedStep(*self._optimizer_step(*tensors))
         measures_update = self.steps % self._updates_every == 0  # the first step is measured
         self.steps += 1
