@@ -50,7 +50,13 @@ def test_only_train_accepts_multirun(primary: str) -> None:
     "arguments",
     [
         ["-m", "seed=range(20000)", "clip=norm,value", "+experiment=[a,b]", "hydra.launcher.n_jobs=2"],
-        ["-m", "hydra/sweeper=search", "threshold.steps=range(1,1000000)", "clip.value=tag(log,interval(0.1,10))"],
+        [
+            "-m",
+            "hydra/sweeper=search",
+            "threshold.steps=range(1,1000000)",
+            "clip=norm",
+            "clip.value=tag(log,interval(0.1,10))",
+        ],
         ["clip.groups=[{parameters: '((', value: 1}]", "~seed", "data.path='a (1).csv'", "--cfg", "job"],
     ],
 )

@@ -57,8 +57,8 @@ def test_a_real_search_survives_divergence_prunes_and_can_be_repeated(
         (["clip=norm"], "hydra/sweeper=search: nothing to search; give a setting a range, such as"),
         (["clip=norm", "clip.value=interval(-1,1)"], "clip.value: got -1.0; must be greater than 0"),
         (["clip=nrm,norm"], "clip=nrm: no such option (did you mean 'norm'?)"),
-        (["hydra.sweeper.trials=0", RANGE], "hydra.sweeper.trials: got 0; must be greater than 0"),
-        (["hydra.sweeper.over_seeds=mode", RANGE], "hydra.sweeper.over_seeds: got 'mode'; must be"),
+        (["clip=norm", "hydra.sweeper.trials=0", RANGE], "hydra.sweeper.trials: got 0; must be greater than 0"),
+        (["clip=norm", "hydra.sweeper.over_seeds=mode", RANGE], "hydra.sweeper.over_seeds: got 'mode'; must be"),
     ],
 )
 def test_bad_input_prints_one_line_and_nothing_is_written(

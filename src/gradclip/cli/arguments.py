@@ -46,11 +46,11 @@ def check_arguments(arguments: Sequence[str], primary: str) -> None:
     for text in overrides:
         _check_form(text)
     check_options(overrides)
-    if flags.multirun and not (flags.config_dir or flags.config_name):
-        _check_method(overrides)
     sweeps = [override for override in map(_parse, overrides) if override.value_type in LISTS]
     if SEARCH not in overrides:  # a search draws from ranges of any length
         _check_jobs(sweeps)
+    if flags.multirun and not (flags.config_dir or flags.config_name):
+        _check_method(overrides)
 
 
 def with_home_folder(arguments: Sequence[str]) -> list[str]:
