@@ -1,4 +1,4 @@
-"""Checks of a Trainer before a training: its strategy, optimizers, hooks, callbacks and number of steps.
+"""Checks of a Trainer before a training run: its strategy, optimizers, hooks, callbacks and number of steps.
 
 Lightning's types are recognized by name, since two packages define the same types.
 """

@@ -52,7 +52,7 @@ def compose_run(overrides: Sequence[str]) -> tuple[TrainConfig, Path]:
 
 
 def _compose(overrides: Sequence[str], **settings: bool) -> DictConfig:
-    """Compose the settings of a training without changing Hydra's state in the running program or notebook."""
+    """Compose the settings of a training run without changing Hydra's state in the running program or notebook."""
     register_resolvers()
     running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()

@@ -1,4 +1,4 @@
-"""The result of a training that ran alone or stacked with others."""
+"""The result of a training run, alone or stacked with others."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
