@@ -46,7 +46,7 @@ def callbacks_of(trainer: Trainer) -> list[Callback]:
 
 
 def total_steps(trainer: Trainer) -> int:
-    """Return the number of optimizer steps in the training; 0 if it is not known.
+    """Return the number of optimizer steps in the training run; 0 if it is not known.
 
     ``trainer.estimated_stepping_batches`` returns the same, but raises if accumulation follows a schedule.
     """

@@ -23,7 +23,7 @@ class Diagnosis:
     """Findings and remedies for a training run; ``str`` returns them as text, :meth:`to_json` as JSON.
 
     Attributes:
-        findings: problems, and facts that only describe the training.
+        findings: problems, and facts that only describe the training run.
         remedies: what to try; the first is the advice.
         unknown: questions that stay open, each with the data that would answer it.
         loop: form in which remedies are written: for our command, for Lightning or for plain torch.
@@ -114,7 +114,7 @@ def diagnose_evidence(evidence: Evidence, probe: Evidence | None, loop: Loop) ->
     """Diagnose a training run from its evidence.
 
     Args:
-        evidence: evidence from the training.
+        evidence: evidence from the training run.
         probe: evidence from a short run that measured norms; None without one.
         loop: form in which remedies are written.
     """

@@ -1,4 +1,4 @@
-"""The log of a training run, with columns under our names, and facts about the training that a log does not have."""
+"""The log of a training run, with columns under our names, and facts about the run that a log does not have."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
