@@ -26,8 +26,8 @@ from gradclip.errors import ConfigError
         (["-m", "seed=range(1,5,0)"], "seed=range(1,5,0): range() arg 3 must not be zero"),
         (["-m", "seed=range(0,1e12)"], f"seed=range(0,1e12): got more than {MAX_JOBS} jobs"),
         (
-            ["-m", "seed=range(0,1000)", "clip.value=range(1,1000)"],
-            "seed=range(0,1000) clip.value=range(1,1000): got m",
+            ["-m", "seed=range(0,1000)", "clip=norm", "clip.value=range(1,1000)"],
+            "seed=range(0,1000) clip=norm clip.value=range(1,1000): got m",
         ),
         (["--nope"], "unrecognized arguments: --nope; --hydra-help lists all flags"),
         (["--cfg", "nope"], "argument --cfg/-c: invalid choice: 'nope'"),
@@ -50,7 +50,13 @@ def test_only_train_accepts_multirun(primary: str) -> None:
     "arguments",
     [
         ["-m", "seed=range(20000)", "clip=norm,value", "+experiment=[a,b]", "hydra.launcher.n_jobs=2"],
-        ["-m", "hydra/sweeper=search", "threshold.steps=range(1,1000000)", "clip.value=tag(log,interval(0.1,10))"],
+        [
+            "-m",
+            "hydra/sweeper=search",
+            "clip=norm",
+            "threshold.steps=range(1,1000000)",
+            "clip.value=tag(log,interval(0.1,10))",
+        ],
         ["clip.groups=[{parameters: '((', value: 1}]", "~seed", "data.path='a (1).csv'", "--cfg", "job"],
     ],
 )
