@@ -27,7 +27,7 @@ from gradclip.errors import ConfigError
         (["-m", "seed=range(0,1e12)"], f"seed=range(0,1e12): got more than {MAX_JOBS} jobs"),
         (
             ["-m", "seed=range(0,1000)", "clip=norm", "clip.value=range(1,1000)"],
-            "seed=range(0,1000) clip=norm clip.value=range(1,1000): got m",
+            "seed=range(0,1000) clip.value=range(1,1000): got m",
         ),
         (["--nope"], "unrecognized arguments: --nope; --hydra-help lists all flags"),
         (["--cfg", "nope"], "argument --cfg/-c: invalid choice: 'nope'"),
