@@ -21,7 +21,7 @@ test: .venv/installed-dev  ## run all tests
 test-fast: .venv/installed-dev  ## run the tests that need no command, server, browser or store: about two minutes on two cores
 	$(BIN)/python -m pytest $(UNIT)
 
-test-oldest: .venv-oldest/installed  ## run unit tests, stacked trainings and the training command with the oldest versions that pyproject.toml allows; about torch, see constraints-oldest.txt
+test-oldest: .venv-oldest/installed  ## run unit tests, stacked training and the training command with the oldest versions that pyproject.toml allows; about torch, see constraints-oldest.txt
 	.venv-oldest/bin/python -m pytest $(UNIT)
 	.venv-oldest/bin/python -m pytest $(PARALLEL) tests/commands/test_train.py tests/stacked
 

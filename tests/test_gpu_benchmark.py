@@ -13,7 +13,7 @@ def test_the_benchmark_prints_its_tables_on_a_small_scale(capsys, monkeypatch):
     monkeypatch.setattr(gpu, "find_spec", lambda _: None)  # JAX takes a second to compile
     assert gpu.main(["--small", "right", "monitor", "stacked"]) == 0
     printed = capsys.readouterr().out
-    assert "1: stacked training | 3 trainings have the records and scores of a CPU" in printed
+    assert "1: stacked training | 3 training runs have the records and scores of a CPU" in printed
     assert "6: two processes | 10 steps are the same in both processes, on cpu" in printed
     assert "GradientMonitor and ClipGradients: norm" in printed
     assert "| 8 | " in printed

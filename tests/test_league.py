@@ -1,4 +1,4 @@
-"""The league of clipping methods on a small scale: its trainings, its continuation after a stop, and its tables."""
+"""The league of clipping methods on a small scale: its training runs, its continuation after a stop, and its tables."""
 
 from dataclasses import replace
 from itertools import chain
@@ -34,7 +34,7 @@ def test_every_method_is_trained_once_and_the_page_is_written(tmp_path, monkeypa
     assert not results.duplicated(["problem", "method", "threshold", "seed"]).any()
     assert set(results[results.problem == "tutorial"].method) == {method.name for method in METHODS}
     assert set(results[results.method == "norm"].threshold) == {1.0, 10.0, 0.01, 0.1}
-    monkeypatch.setattr(league, "train", lambda *_: pytest.fail("repeated a training"))
+    monkeypatch.setattr(league, "train", lambda *_: pytest.fail("repeated a training run"))
     again = league.train_missing(path, problems, METHODS, seeds=1)
     (tmp_path / "league.md").write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     write_page(again, tmp_path)

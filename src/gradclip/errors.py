@@ -38,7 +38,7 @@ class TrainerError(GradclipError):
 
 
 class StackingError(GradclipError):
-    """Trainings cannot be stacked; each can run on its own."""
+    """Jobs cannot be stacked; each can be trained on its own."""
 
 
 class TrackingError(GradclipError):

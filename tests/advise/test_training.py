@@ -1,4 +1,4 @@
-"""Interruption of trainings for advice, and the state that they leave."""
+"""Interruption of training runs for advice, and the state that they leave."""
 
 import signal
 from unittest.mock import Mock

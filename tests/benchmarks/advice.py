@@ -2,8 +2,9 @@
 
 ``python -m tests.benchmarks.advice [seeds] [problem ...]`` prints a Markdown table. The advice comes from one run, and
 is judged by runs with other seeds. The best settings are chosen on validation rows, if there are any, and reported on
-test rows. ``--held-out`` uses the problems that the advice was not developed with. ``--folder`` keeps the trained runs,
-so that a second call with another advice need not train them again.
+test rows. ``--held-out`` uses the problems that were added after the first version of the advice; results on them
+led to two later changes. ``--folder`` keeps the trained runs, so that a second call with another advice need not train
+them again.
 """
 
 import argparse
@@ -183,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("seeds", type=int, nargs="?", default=10)
     parser.add_argument("names", nargs="*", metavar="problem", help="beginnings of names; by default all problems")
-    parser.add_argument("--held-out", action="store_true", help="use problems that the advice was not developed with")
+    parser.add_argument("--held-out", action="store_true", help="use problems added after the first version")
     parser.add_argument("--folder", type=Path, help="folder that keeps the trained runs")
     options = parser.parse_args(arguments)
     if options.seeds < 1:

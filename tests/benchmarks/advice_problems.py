@@ -1,7 +1,7 @@
 """Problems for judging advice: each has a task, and the settings of the run that is advised on.
 
-``KNOWN`` problems may be used to develop the advice. ``HELD_OUT`` problems are of the same kinds, with other
-generators, seeds and sizes, and are used only when the advice is finished.
+The advice was developed on the ``KNOWN`` problems. The ``HELD_OUT`` problems are of the same kinds, with other
+generators, seeds and sizes. They were added after the first version; results on them led to two later changes.
 """
 
 from collections.abc import Sequence
@@ -50,7 +50,7 @@ def problems(names: Sequence[str], held_out: bool, folder: Path) -> list[Problem
 
     Args:
         names: beginnings of names; if empty, all problems are returned.
-        held_out: whether to return the held-out problems.
+        held_out: whether to return ``HELD_OUT`` instead of ``KNOWN``.
         folder: folder of the tables.
     """
     found = HELD_OUT if held_out else KNOWN

@@ -1,4 +1,4 @@
-"""Trainings of settings over the seeds that judge advice; results are cached in a file."""
+"""Training runs of settings over the seeds that judge advice; results are cached in a file."""
 
 import json
 import math
@@ -44,7 +44,7 @@ class Laboratory:
     """Trains settings over seeds, and caches the results in a file, which several processes may share.
 
     Args:
-        seeds: seeds of each training.
+        seeds: seeds of each training run.
         path: path of the file.
     """
 
@@ -72,8 +72,8 @@ def train_settings(settings: Sequence[Settings], seeds: range) -> Mapping[Settin
     """Train settings over seeds, stacked if possible.
 
     Args:
-        settings: overrides of each training.
-        seeds: seeds of each training.
+        settings: overrides of each training run.
+        seeds: seeds of each training run.
     """
     keep_freed_memory()
     composed = {one: compose_config(one) for one in settings}

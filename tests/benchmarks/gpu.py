@@ -88,7 +88,7 @@ def in_time(rows: Iterable[Row], seconds: float, growth: float = 1.0) -> Iterato
 
 
 class Turns(Callback):
-    """Steps of one training in turns, each with other callbacks, so that all turns share its warm-up.
+    """Steps of one training run in turns, each with other callbacks, so that all turns share its warm-up.
 
     Args:
         variants: callbacks and ``gradient_clip_val`` of each turn.
@@ -172,7 +172,7 @@ def monitor_table(small: bool) -> None:
 
 
 def stacked_table(small: bool) -> None:
-    """Print the seconds of stacked trainings, and those of a JAX program beside them."""
+    """Print the seconds of stacked training runs, and those of a JAX program beside them."""
     keep_freed_memory()
     has_jax = find_spec("jax") is not None
     print(

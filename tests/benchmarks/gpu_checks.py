@@ -39,7 +39,7 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 ON_GPU = DEVICE.type == "cuda"
 SEEDS = 20
 SCALE = 2.0**124  # of a loss on a CPU: float32 overflows there as float16 does on a GPU
-STACKED = (  # trainings, by what they change of the tutorial's
+STACKED = (  # training runs, by what they change of the tutorial's
     (),
     ("clip=skip", "clip.value=300.0", "optimizer=adamw"),
     ("clip=adaptive", "clip.value=0.01", "model=gru", "data=adding", "data.length=10", "data.steps_per_epoch=8",
@@ -61,7 +61,7 @@ def fit(module: LightningModule, rows: Any, callbacks: list[Callback], **setting
 
 
 def stacked_training(replicas: int, device: torch.device, epochs: int = 100, *overrides: str) -> StackedTraining:
-    """A training of so many replicas, the tutorial's by default: thresholds and seeds."""
+    """A training run of so many replicas, the tutorial's by default: thresholds and seeds."""
     base = compose_main_job("sqlite:///unused.db", "unused", f"trainer.max_epochs={epochs}", *overrides)
     seeds = min(SEEDS, replicas)
     value = float(base.clip.value or 0.0)
@@ -139,7 +139,7 @@ def check_stacked() -> str:
             _same(result.record, there[number].record)
             for split, scores in result.curves.items():
                 np.testing.assert_allclose(scores, there[number].curves[split], rtol=1e-3, err_msg=split)
-    return f"{len(STACKED)} trainings have the records and scores of a CPU"
+    return f"{len(STACKED)} training runs have the records and scores of a CPU"
 
 
 def check_waiting() -> str:
@@ -228,7 +228,7 @@ def check_tracked_run() -> str:
 
 
 def check_resume() -> str:
-    """A training that a checkpoint resumes has the record of one that was never interrupted."""
+    """A training run that a checkpoint resumes has the record of one that was never interrupted."""
     module, rows = _line()
     whole = _record(module, rows, max_epochs=2)
     with tempfile.TemporaryDirectory() as folder:

@@ -134,7 +134,7 @@ class LimitDerivative(torch.autograd.Function):
 def limit_during_backward(replica: Replica) -> Replica:
     """Return a replica of ``clip=activation`` that can be stacked, with the limits as buffers of its layers.
 
-    The hooks of :class:`gradclip.ClipActivations`, which ordinary runs use, act on one training at a time.
+    The hooks of :class:`gradclip.ClipActivations`, which ordinary runs use, act on one training run at a time.
     """
     clip, network = replica.config.clip.model_dump(), copy.deepcopy(replica.network)
     layers = [layer for layer in network.modules() if [*layer.parameters(recurse=False)]]

@@ -1,4 +1,4 @@
-"""The probe of the command ``advise``: when it is skipped, and its fallback if trainings cannot be stacked."""
+"""The probe of the command ``advise``: when it is skipped, and its fallback if training runs cannot be stacked."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from gradclip.errors import ConfigError
 from tests.support.evidence import made_run, made_telemetry
 
 TRACKING = compose_config(["tracking.uri=sqlite:///none.db"]).tracking
-MUON = "optimizer=muon"  # trainings with Muon cannot be stacked
+MUON = "optimizer=muon"  # training runs with Muon cannot be stacked
 
 
 def exploded(*overrides: str) -> Evidence:

@@ -26,7 +26,7 @@ from gradclip.errors import ConfigError
         (["-m", "seed=range(1,5,0)"], "seed=range(1,5,0): range() arg 3 must not be zero"),
         (["-m", "seed=range(0,1e12)"], f"seed=range(0,1e12): got more than {MAX_JOBS} jobs"),
         (
-            ["-m", "seed=range(0,1000)", "clip.value=range(1,1000)"],
+            ["-m", "seed=range(0,1000)", "clip=norm", "clip.value=range(1,1000)"],
             "seed=range(0,1000) clip.value=range(1,1000): got m",
         ),
         (["--nope"], "unrecognized arguments: --nope; --hydra-help lists all flags"),
@@ -53,8 +53,8 @@ def test_only_train_accepts_multirun(primary: str) -> None:
         [
             "-m",
             "hydra/sweeper=search",
-            "threshold.steps=range(1,1000000)",
             "clip=norm",
+            "threshold.steps=range(1,1000000)",
             "clip.value=tag(log,interval(0.1,10))",
         ],
         ["clip.groups=[{parameters: '((', value: 1}]", "~seed", "data.path='a (1).csv'", "--cfg", "job"],

@@ -48,7 +48,7 @@ def test_targets_are_class_numbers_and_a_class_without_training_rows_is_minus_on
     assert data.sets["test"].tensors[1].tolist() == [0, -1]
     assert data.shape.outputs == (2,)
     assert data.schema.labels == ("a", "b")
-    assert data.notes[-1] == "1 test rows count as wrong, because no training row has their class: 'c'"
+    assert data.notes[-1] == "1 test row counts as wrong, because no training row has the class: 'c'"
 
 
 def test_the_baseline_is_the_fraction_of_the_most_frequent_class():

@@ -71,3 +71,16 @@ def test_a_folder_of_parquet_files_is_read_as_one_table(tmp_path):
     frame = pd.DataFrame({"a": [1, 2, 3, 4], "kind": ["x", "x", "y", "y"]})
     frame.to_parquet(tmp_path / "parts", partition_cols=["kind"])
     assert read_file(tmp_path / "parts").frame.sort_values("a")["kind"].tolist() == ["x", "x", "y", "y"]
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "problem"),
+    [
+        ("a,b\n1,2\n\n1,2,3\n", "table.csv", "line 4 has 3 fields instead of 2"),
+        ('a,b\n1,2\n"1,2\n3,4\n', "table.csv", "a quotation mark is not closed"),
+        ("a,b\n1,2\n", "table.parquet", "the file is truncated or is not Parquet"),
+    ],
+)
+def test_a_malformed_file_is_refused_without_the_terms_of_a_library(tmp_path, content, name, problem):
+    with pytest.raises(DataError, match=rf"^data.path: got '.*{name}'; {problem}$"):
+        read(tmp_path, content, name)

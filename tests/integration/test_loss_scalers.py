@@ -1,4 +1,4 @@
-"""Gradients are unscaled before they are measured and clipped; a training with an unknown scale is refused."""
+"""Gradients are unscaled before they are measured and clipped; a training run with an unknown scale is refused."""
 
 import importlib
 
@@ -17,7 +17,7 @@ OVERFLOWING = {0, 1, 5}  # steps, counted from 0
 
 
 class Overflowing(Training):
-    """A training whose gradients overflow in the first two steps and in the sixth."""
+    """A training run whose gradients overflow in the first two steps and in the sixth."""
 
     fused, optimizer = False, torch.optim.AdamW
 
@@ -45,7 +45,7 @@ def plugin(lightning, scaler=None):
 
 
 def by_hand(module):
-    """Run the same training in plain torch and return the gradient norms."""
+    """Train the same in plain torch and return the gradient norms."""
     optimizer, scaler, norms = module.configure_optimizers(), torch.amp.GradScaler("cpu", init_scale=1024.0), []
     for number, batch in enumerate(batches()):
         optimizer.zero_grad()

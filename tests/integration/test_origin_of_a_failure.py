@@ -76,7 +76,7 @@ def test_nonfinite_data_is_found_in_any_of_the_accumulated_batches(lightning):
 
 
 class Overflowing(Training):
-    """A training in which Adam's square of one gradient overflows, so that Adam never updates the head again."""
+    """A training run in which Adam's square of one gradient overflows, so that Adam never updates the head again."""
 
     def training_step(self, batch, batch_idx):
         loss = super().training_step(batch, batch_idx)
@@ -89,7 +89,7 @@ class Overflowing(Training):
 
 
 class Decaying(Overflowing):
-    """The same training with weight decay, which still changes the weights that Adam does not update."""
+    """The same training run with weight decay, which still changes the weights that Adam does not update."""
 
     decay = 0.1
 
@@ -132,7 +132,7 @@ def test_a_parameter_that_does_not_move_for_other_reasons_is_not_a_failure(light
 
 
 class Normalized(Training):
-    """A training with a BatchNorm layer and an infinite mask that do not affect the loss."""
+    """A training run with a BatchNorm layer and an infinite mask that do not affect the loss."""
 
     def __init__(self, number=1.0):
         super().__init__()
@@ -169,7 +169,7 @@ def test_finite_buffers_and_infinite_masks_are_not_a_failure(lightning):
 
 
 class EvaluatedBadly(Normalized):
-    """A training whose validation loss is NaN from the second epoch on."""
+    """A training run whose validation loss is NaN from the second epoch on."""
 
     logs = True
 

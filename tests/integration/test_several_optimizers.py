@@ -253,7 +253,7 @@ def test_the_last_of_two_steps_for_a_batch_is_recorded(lightning):
 
 
 class Quasi:
-    """A training with LBFGS, which evaluates its gradients several times per step."""
+    """A training run with LBFGS, which evaluates its gradients several times per step."""
 
     def __init__(self):
         super().__init__()

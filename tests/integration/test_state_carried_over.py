@@ -1,4 +1,4 @@
-"""A second training with the same callbacks starts from scratch unless it resumes a checkpoint."""
+"""A second training run with the same callbacks starts from scratch unless it resumes a checkpoint."""
 
 import pytest
 import torch
@@ -49,7 +49,7 @@ def test_a_resumed_training_continues_the_clipper_state(lightning, clipper, tmp_
     fit(lightning, whole, ClipGradients(clipper), max_epochs=2)
     clip = ClipGradients(clipper)
     fit(lightning, part, clip).save_checkpoint(tmp_path / "half.ckpt")
-    fit(lightning, make(lightning), clip)  # another training in between
+    fit(lightning, make(lightning), clip)  # another training run in between
     fit(lightning, rest, clip, max_epochs=2, ckpt_path=tmp_path / "half.ckpt")
     assert all(map(torch.equal, weights(whole), weights(rest)))
 

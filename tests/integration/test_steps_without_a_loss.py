@@ -12,14 +12,14 @@ from tests.support.small_trainings import Training, fit, make, weights
 
 
 class BadBatches(Training):
-    """A training without a loss for the third and the fourth batch."""
+    """A training run without a loss for the third and the fourth batch."""
 
     def training_step(self, batch, batch_idx):
         return None if batch_idx in {2, 3} else super().training_step(batch, batch_idx)
 
 
 class ZeroedBatches(BadBatches):
-    """The same training with gradients of zero instead of none."""
+    """The same training run with gradients of zero instead of none."""
 
     def optimizer_zero_grad(self, epoch, batch_idx, optimizer):
         optimizer.zero_grad(set_to_none=False)

@@ -13,7 +13,7 @@ from tests.support.small_trainings import Training, fit, make, weights
 
 
 class HeadOnly(Training):
-    """A training whose body is trainable, but not in the optimizer, so its gradients are never zeroed."""
+    """A training run whose body is trainable, but not in the optimizer, so its gradients are never zeroed."""
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.head.parameters(), lr=0.01)
@@ -24,7 +24,7 @@ class HeadOnly(Training):
 
 
 class AddsTheBody(Training):
-    """A training that adds the body as a parameter group before the last four batches."""
+    """A training run that adds the body as a parameter group before the last four batches."""
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.head.parameters(), lr=0.01)
@@ -39,7 +39,7 @@ class AddsTheBody(Training):
 
 
 class Zeroing(Training):
-    """A training that zeroes the gradients right after the optimizer step."""
+    """A training run that zeroes the gradients right after the optimizer step."""
 
     def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure):
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
@@ -47,7 +47,7 @@ class Zeroing(Training):
 
 
 class Foreign(Training):
-    """A training of a tensor that is not registered as a parameter of the module."""
+    """A training run of a tensor that is not registered as a parameter of the module."""
 
     def __init__(self):
         super().__init__()
@@ -114,7 +114,7 @@ def test_an_unregistered_parameter_is_named_by_its_position(lightning):
 
 
 class Unfreezes(Training):
-    """A training that unfreezes the body by hand before the last four batches."""
+    """A training run that unfreezes the body by hand before the last four batches."""
 
     changes = True
 
@@ -164,7 +164,7 @@ def test_lightnings_own_finetuning_is_followed(lightning):
 
 
 class Body(Training):
-    """A training that resumes from a checkpoint whose optimizer had other parameters."""
+    """A training run that resumes from a checkpoint whose optimizer had other parameters."""
 
     strict_loading = False
 

@@ -1,4 +1,4 @@
-"""Small trainings as users write them, for either Lightning package."""
+"""Small training runs as users write them, for either Lightning package."""
 
 import torch
 from torch import nn
@@ -32,7 +32,7 @@ class Training:
 
 
 def make(lightning, training=Training, *arguments):
-    """Return a training as a LightningModule of the given package."""
+    """Return a training run as a LightningModule of the given package."""
     return type(training.__name__, (training, lightning.LightningModule), {})(*arguments)
 
 

@@ -47,7 +47,7 @@ def test_a_state_names_the_files_and_contains_the_other_steps(tmp_path):
     resumed.restore(state)
     assert_same(resumed.read(("weight", "bias")), store.read(("weight", "bias")))
     for block in blocks(first=21):
-        store.append(block, tmp_path)  # steps after a checkpoint do not affect a resumed training
+        store.append(block, tmp_path)  # steps after a checkpoint do not affect a resumed run
     resumed.append(blocks(1, first=21)[0], tmp_path)
     assert resumed.read(("weight", "bias")).step.tolist() == [*range(1, 25)]
 

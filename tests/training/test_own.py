@@ -182,4 +182,4 @@ def test_settings_that_cannot_train_are_refused_before_the_run(tmp_path, overrid
 
 @pytest.mark.parametrize("overrides", [(module("Old"),), (data("Old"),), ("+callbacks=early_stopping",)])
 def test_the_users_own_classes_are_not_stacked(overrides):
-    assert "acts on one training at a time" in refusal(compose_config(overrides))
+    assert "acts on one training run at a time" in refusal(compose_config(overrides))

@@ -1,10 +1,10 @@
-"""The probe: short trainings that measure which remedies help after an explosion.
+"""The probe: short training runs that measure which remedies help after an explosion.
 
 The probe is successive halving over stacked replicas in two rounds (Jamieson & Talwalkar 2016, "Non-stochastic best arm
 identification and hyperparameter optimization"). The first round trains thresholds a factor of ten apart, and remedies
 without clipping, for a few epochs. It drops candidates that diverge, and the worse half of the thresholds. The second
 round trains the others, and thresholds between them, over three seeds and as long as the run itself, if that is short
-enough. Trainings that cannot be stacked are too slow for this; there, one short run measures the norms. Read
+enough. Training runs that cannot be stacked are too slow for this; there, one short run measures the norms. Read
 :func:`run_probe` first.
 """
 
@@ -68,7 +68,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Lengths:
-    """Epochs of the trainings in the first (short) and the second (long) round."""
+    """Epochs of the training runs in the first (short) and the second (long) round."""
 
     short: int
     long: int
@@ -93,7 +93,7 @@ def lengths(epochs: int, steps_per_epoch: int) -> Lengths:
 def steps_per_epoch(config: TrainConfig) -> int:
     """Return the number of optimizer steps per epoch.
 
-    This sets up a stacked training, so that a network that cannot be stacked is refused before any training.
+    This sets up stacked training, so that a network that cannot be stacked is refused before any training.
 
     Raises:
         StackingError: the training cannot be stacked.
@@ -103,7 +103,7 @@ def steps_per_epoch(config: TrainConfig) -> int:
 
 
 def cannot_be_stacked(evidence: Evidence) -> str:
-    """Return why trainings with the settings of a run cannot be stacked; an empty string if they can."""
+    """Return why training runs with the settings of a run cannot be stacked; an empty string if they can."""
     return refusal(compose_config(merge(evidence.training.command or (), ["clip=norm"])))
 
 
@@ -138,7 +138,7 @@ def second_round(tried: Sequence[tuple[Candidate, ProbeResult]], schedule: str) 
     ranked = sorted((pair for pair in tried if np.isfinite(pair[1].error)), key=lambda pair: pair[1].error)
     clipping = [one.threshold for one, _ in ranked if one.clips]
     kept = sorted(clipping[: -(-len(clipping) // 2)])
-    below = [kept[0] / sqrt(10)] if kept else []  # longer trainings can use shorter steps
+    below = [kept[0] / sqrt(10)] if kept else []  # longer training runs can use shorter steps
     between = [low * (high / low) ** part for low, high in pairwise(kept) for part in (0.25, 0.5, 0.75)]
     thresholds = sorted([*below, *kept, *between])
     return [*_clipping(thresholds, schedule), *[one for one, _ in ranked if not one.clips][:KEPT_OTHERS]]
@@ -149,13 +149,13 @@ def run_probe(evidence: Evidence, tracking: TrackingSettings, folder: Path, may_
 
     Args:
         evidence: evidence from the run that is advised on.
-        tracking: where the trainings are stored.
+        tracking: where the training runs are stored.
         folder: folder of the multiruns.
         may_be_long: whether to train even if an epoch has many steps.
 
     Raises:
         ConfigError: the settings of the run are no longer valid or leave nothing to try, or an epoch has many steps.
-        GradclipError: a training failed.
+        GradclipError: a training run failed.
     """
     if cannot_be_stacked(evidence):
         return measure_norms(evidence, tracking, folder)
@@ -192,7 +192,7 @@ def try_candidates(
 
     Args:
         evidence: evidence from the run that is advised on.
-        tracking: where the trainings are stored.
+        tracking: where the training runs are stored.
         folder: folder of the multiruns of both rounds.
         may_be_long: whether to train even if an epoch has many steps.
 
@@ -232,8 +232,8 @@ def _train(
         chosen: the candidates.
         base: overrides of the run that is advised on.
         seeds: seeds of each candidate.
-        epochs: epochs of each training.
-        tracking: where the trainings are stored.
+        epochs: epochs of each training run.
+        tracking: where the training runs are stored.
         folder: folder of the multirun.
     """
     settings = [merge(base, [*one.remedy.changes, f"trainer.max_epochs={epochs}"]) for one in chosen]

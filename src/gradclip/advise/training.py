@@ -48,8 +48,8 @@ def train_settings(
     """Train several settings over several seeds as a multirun, stacked if possible.
 
     Args:
-        settings: overrides of each training.
-        seeds: seeds of each training, one run per seed.
+        settings: overrides of each training run.
+        seeds: seeds of each training run, one run per seed.
         tracking: where the runs are stored.
         folder: folder of the multirun.
         purpose: value of a tag; runs with this tag are never "the last run".

@@ -1,4 +1,4 @@
-"""The callback that saves the state of a training at intervals and before a stop."""
+"""The callback that saves the state of a training run at intervals and before a stop."""
 
 import logging
 import signal
@@ -42,7 +42,7 @@ class Checkpoints(Checkpoint):
         """Start the interval, and restore the loader's state.
 
         If a learning-rate schedule reads the number of steps, Lightning creates the loader before it restores the
-        loader's state. Without this call, a resumed training would then start with the wrong batch.
+        loader's state. Without this call, a resumed run would then start with the wrong batch.
         """
         trainer.fit_loop._load_combined_loader_states()
         self._next_save = time.monotonic() + (self.interval or 0.0)
@@ -60,9 +60,9 @@ class Checkpoints(Checkpoint):
             self._save_if_due(trainer, can_resume=all(hasattr(loader, "state_dict") for loader in loaders))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save between two epochs: at the end of one, its schedules are not stepped nor its metrics logged yet.
+        """Save between two epochs: Lightning has not yet stepped the schedulers or logged the metrics when one ends.
 
-        If a training is resumed here, the loader is restarted: Lightning started it before the random state of the
+        If a run is resumed here, the loader is restarted: Lightning started it before the random state of the
         checkpoint, which determines the order of the batches, was restored.
         """
         fit_loop = trainer.fit_loop
@@ -84,6 +84,7 @@ class Checkpoints(Checkpoint):
         if self.folder is not None and can_resume:
             self._save(trainer, self.folder / f"step-{trainer.global_step}.ckpt")
         if _in_any_process(trainer, stop):
+            # without a signal here, another process was asked to stop
             self.interruption.signal = self.interruption.signal or int(signal.SIGTERM)
             self.interruption.check()
 

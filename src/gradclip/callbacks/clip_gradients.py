@@ -113,7 +113,7 @@ class ClipGradients(Callback):
         self._is_first = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Discard the state of an earlier training."""
+        """Discard the state of an earlier training run."""
         self._has_started = False
         if stage == "fit":
             self._clippers = {}

@@ -129,7 +129,7 @@ class GradientMonitor(Callback):
         return next(iter(self._watched.values()), None)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Discard the records of an earlier training."""
+        """Discard the records of an earlier training run."""
         self._has_started = False
         if stage == "fit":
             self._reset()

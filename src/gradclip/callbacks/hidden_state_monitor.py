@@ -19,7 +19,7 @@ class HiddenStateMonitor(Callback):
 
     Gradients vanish or explode as products over time steps; the record shows how they shrink or grow from the last time
     step back to the first. At first, every optimizer step is recorded. When the record is full, every second snapshot
-    is dropped and the interval between snapshots doubles, so that a training of any length is covered evenly.
+    is dropped and the interval between snapshots doubles, so that a training run of any length is covered evenly.
 
     Gradients do not change beyond the rounding that :class:`gradclip.models.unrolling.Unrolling` documents. A recorded
     step takes up to twice as long, or up to four times with an LSTM. With gradient accumulation, the first batch of a
@@ -59,7 +59,7 @@ class HiddenStateMonitor(Callback):
         return HiddenStateRecord(np.array(self._steps, dtype=np.int64), norms)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Discard the record of an earlier training."""
+        """Discard the record of an earlier training run."""
         self._has_started = False
         if stage == "fit":
             self._reset()

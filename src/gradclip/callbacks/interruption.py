@@ -1,4 +1,4 @@
-"""The callback that records requests to stop a training: Ctrl-C, SIGTERM or a stop file."""
+"""The callback that records requests to stop a training run: Ctrl-C, SIGTERM or a stop file."""
 
 import signal
 import threading

@@ -13,7 +13,7 @@ from gradclip.loops.optimizers import unscale
 
 
 class OptimizerSteps:
-    """The optimizer steps of a training, for a callback that needs the unscaled gradients of each.
+    """The optimizer steps of a training run, for a callback that needs the unscaled gradients of each.
 
     If the Trainer has not unscaled the gradients, as with fused optimizers, :meth:`unscale` does. Under manual
     optimization, a step that bypasses Lightning, and thus all callbacks, raises an error.

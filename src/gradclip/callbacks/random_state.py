@@ -13,10 +13,10 @@ from gradclip.errors import TrainerError
 class RandomState(Callback):
     """Keep the states of Python's, NumPy's and torch's random number generators in checkpoints.
 
-    A resumed training then draws the same numbers, for dropout for example, as an uninterrupted one.
+    A resumed run then draws the same numbers, for dropout for example, as an uninterrupted one.
 
     Raises:
-        TrainerError: at the start of a resumed training, if the number of GPUs differs from the checkpoint's.
+        TrainerError: at the start of a resumed run, if the number of GPUs differs from the checkpoint's.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Checks of a Trainer before a training: its strategy, optimizers, hooks, callbacks and number of steps.
+"""Checks of a Trainer before a training run: its strategy, optimizers, hooks, callbacks and number of steps.
 
 Lightning's types are recognized by name, since two packages define the same types.
 """
@@ -46,7 +46,7 @@ def callbacks_of(trainer: Trainer) -> list[Callback]:
 
 
 def total_steps(trainer: Trainer) -> int:
-    """Return the number of optimizer steps in the training; 0 if it is not known.
+    """Return the number of optimizer steps in the training run; 0 if it is not known.
 
     ``trainer.estimated_stepping_batches`` returns the same, but raises if accumulation follows a schedule.
     """

@@ -59,7 +59,7 @@ class FinishedRun:
 
     Args:
         job: the job that was trained.
-        result: result of the training.
+        result: result of the training run.
     """
 
     def __init__(self, job: Job, result: "Result") -> None:

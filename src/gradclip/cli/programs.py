@@ -61,7 +61,7 @@ def advise() -> int:
     python src/advise.py                                                   the newest run
     python src/advise.py experiment=gradclip                               the newest run of an experiment
     python src/advise.py run=0123456789abcdef0123456789abcdef              the run with this id
-    python src/advise.py probe=true                                        measure in short trainings what helps
+    python src/advise.py probe=true                                        measure in short training runs what helps
     python src/advise.py confirm=true seeds=20                             test the advice over 20 seeds
     python src/advise.py log=norms.csv                                     another program's log (exit code 3: problem)
     python src/advise.py log=trainer_state.json output=json                the same as JSON

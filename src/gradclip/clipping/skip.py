@@ -21,7 +21,7 @@ class Skip(Clipper):
     Rule: no update where ‖g‖ is not finite or above c.
     A skipped update has a gradient of zero and sets :attr:`Report.skipped`, so that a callback can keep the optimizer
     from moving by momentum or weight decay alone. After ``patience`` skipped updates in a row, all updates pass
-    unchanged until the first harmless one. A training that cannot recover therefore diverges instead of standing still.
+    unchanged until the first harmless one. A run that cannot recover therefore diverges instead of standing still.
     The loop must know whether the optimizer steps, so on a GPU the host waits for the gradients once per step; other
     methods let it run ahead.
 

@@ -25,7 +25,7 @@ class Settings(BaseModel):
 
 
 class NoEffect:
-    """Mark of a setting that does not change what a training computes, such as tracking, figures or threads.
+    """Mark of a setting that does not change what a training run computes, such as tracking, figures or threads.
 
     :func:`gradclip.config.schema.has_effect` reads the mark; fingerprints, run names, groups and comparisons use it.
     """

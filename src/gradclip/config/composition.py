@@ -52,7 +52,7 @@ def compose_run(overrides: Sequence[str]) -> tuple[TrainConfig, Path]:
 
 
 def _compose(overrides: Sequence[str], **settings: bool) -> DictConfig:
-    """Compose the settings of a training without changing Hydra's state in the running program or notebook."""
+    """Compose the settings of a training run without changing Hydra's state in the running program or notebook."""
     register_resolvers()
     running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
@@ -116,7 +116,7 @@ def _differ(config: TrainConfig, composed: TrainConfig, group: str) -> bool:
 
 
 def _leaves(config: TrainConfig) -> Iterator[tuple[str, Any]]:
-    """Yield the dotted name and value of each setting that has an effect on the training, except the seed."""
+    """Yield the dotted name and value of each setting that has an effect on the training run, except the seed."""
     given = {name: value for name, value in config.model_dump(by_alias=True).items() if value not in (None, {})}
     for name, value in _flat("", given):
         is_ignored = name == "clip.value" and config.clip.name == "none"

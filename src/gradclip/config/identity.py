@@ -23,7 +23,7 @@ AS_BEFORE = {("data.validation_fraction", "0.0"), ("data.validation_sequences", 
 
 
 def fingerprint(config: TrainConfig) -> str:
-    """Return a short hash of everything that changes what a training computes; runs with equal hashes are the same run.
+    """Return a short hash of everything that changes what a run computes; runs with equal hashes are the same run.
 
     For a table in a file, the hash covers its content, not its path.
 

@@ -108,7 +108,7 @@ def seed_override(seeds: range) -> list[str]:
 
 
 def run_name(config: "TrainConfig", overrides: Sequence[str]) -> str:
-    """Return the name of a run: its clipping, then other overrides that change the training, then its seed.
+    """Return the name of a run: its clipping, then other overrides that change the training run, then its seed.
 
     Args:
         config: all settings.
@@ -124,7 +124,7 @@ def run_name(config: "TrainConfig", overrides: Sequence[str]) -> str:
 
 
 def multirun_name(overrides: Sequence[str]) -> str:
-    """Return the name of a parent run: the overrides that change the training."""
+    """Return the name of a parent run: the overrides that change the training run."""
     return " ".join(filter(_changes_training, overrides)) or "multirun"
 
 

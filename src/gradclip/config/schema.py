@@ -118,7 +118,7 @@ class TrainConfig(Settings):
 
 
 def has_effect(name: str) -> bool:
-    """Return whether a setting changes what a training computes; the seed does.
+    """Return whether a setting changes what a training run computes; the seed does.
 
     Args:
         name: dotted name of a setting, or name of a group.

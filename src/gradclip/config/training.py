@@ -97,7 +97,7 @@ class WarmupCosineSchedule(Settings):
 
 
 class TrainerSettings(Settings):
-    """Duration, hardware and precision of a training."""
+    """Duration, hardware and precision of a training run."""
 
     accelerator: Literal["cpu", "gpu", "auto"]
     devices: Annotated[int, Field(ge=1, le=1024)]

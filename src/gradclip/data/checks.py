@@ -28,7 +28,9 @@ def check_columns_exist(frame: pd.DataFrame, wanted: Sequence[tuple[str, str]]) 
     for setting, name in wanted:
         if name not in columns:
             hint = did_you_mean(name, columns)
-            raise DataError(f"{setting}: got {name!r}; no such column{hint}, choose from {first_few(columns, 20)}")
+            header = ", or the file has no header" if any(column[:1].isdigit() for column in columns) else ""
+            choice = first_few(columns, 20)
+            raise DataError(f"{setting}: got {name!r}; no such column{hint}{header}, choose from {choice}")
 
 
 def check_column_settings(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import pandas as pd
-from pyarrow import ArrowException, dataset
+from pyarrow import ArrowException, ArrowInvalid, dataset, parquet
 
 from gradclip.data.typed_columns import plain_columns, uses_decimal_comma
 from gradclip.errors import DataError, first_line
@@ -27,6 +27,7 @@ MARKS = {  # byte order marks; UTF-32 comes first, because its mark begins with 
     codecs.BOM_UTF16_BE: "utf-16",
 }
 WESTERN = "cp1252"  # written by spreadsheets on Windows in Western Europe and the Americas
+TOO_WIDE = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")  # as pandas reports it
 BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 SAMPLE = 2**16  # bytes from which the delimiter and the header are detected
 CHUNK = 2**20
@@ -73,6 +74,8 @@ def read_file(path: Path, form: Form = AUTOMATIC) -> FileContent:
     except pd.errors.ParserWarning as error:
         rule = "some rows have more fields than the header has names; name every column, including one of row names"
         raise DataError(f"data.path: got '{path}'; {rule}") from error
+    except pd.errors.ParserError as error:
+        raise DataError(f"data.path: got '{path}'; {_parser_problem(error)}") from error
     except (
         ValueError,
         TypeError,
@@ -87,7 +90,22 @@ def read_file(path: Path, form: Form = AUTOMATIC) -> FileContent:
         raise DataError(f"data.path: got '{path}'; cannot be read: {first_line(error)}") from error
 
 
+def _parser_problem(error: pd.errors.ParserError) -> str:
+    """Return what is wrong with a CSV file, without the terms of pandas."""
+    if "EOF inside string" in str(error):
+        return "a quotation mark is not closed"
+    if wide := TOO_WIDE.search(str(error)):
+        expected, line, found = wide.groups()
+        return f"line {line} has {found} fields instead of {expected}"
+    return f"cannot be read: {first_line(error).removeprefix('Error tokenizing data. C error: ')}"
+
+
 def _read_parquet(path: Path) -> pd.DataFrame:
+    if path.is_file():
+        try:
+            parquet.read_metadata(path)
+        except ArrowInvalid as error:
+            raise DataError(f"data.path: got '{path}'; the file is truncated or is not Parquet") from error
     found = dataset.dataset(path, format="parquet", partitioning="hive" if path.is_dir() else None)
     cells = found.count_rows() * max(1, len(found.schema))
     if cells > LARGEST_TABLE:

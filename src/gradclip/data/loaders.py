@@ -18,7 +18,7 @@ class BatchLoader(DataLoader[tuple[Tensor, ...]]):
     """DataLoader of whole batches that resumes within an epoch.
 
     The dataset is indexed once for each batch, so nothing is collated. Lightning saves the loader's state in
-    checkpoints, so that a resumed training continues with the next batch. The loader draws no numbers from torch's
+    checkpoints, so that a resumed run continues with the next batch. The loader draws no numbers from torch's
     global generator and does not affect the network's random numbers.
 
     Args:

@@ -146,5 +146,6 @@ def _class_notes(table: Table) -> list[str]:
         unseen = target[numbers_of(target, table.labels) == UNSEEN]
         if len(unseen):
             names = first_few(repr(label) for label in unseen.unique())
-            notes.append(f"{len(unseen)} {split} rows count as wrong, because no training row has their class: {names}")
+            wrong = f"1 {split} row counts" if len(unseen) == 1 else f"{len(unseen)} {split} rows count"
+            notes.append(f"{wrong} as wrong, because no training row has the class: {names}")
     return notes

@@ -1,4 +1,4 @@
-"""Diagnosis of a training: from a record, or any log of norms, to findings and remedies."""
+"""Diagnosis of a training run: from a record, or any log of norms, to findings and remedies."""
 
 import json
 from collections.abc import Mapping
@@ -20,10 +20,10 @@ from gradclip.telemetry.record import GradientRecord
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Findings and remedies for a training; ``str`` returns them as text, :meth:`to_json` as JSON.
+    """Findings and remedies for a training run; ``str`` returns them as text, :meth:`to_json` as JSON.
 
     Attributes:
-        findings: problems, and facts that only describe the training.
+        findings: problems, and facts that only describe the training run.
         remedies: what to try; the first is the advice.
         unknown: questions that stay open, each with the data that would answer it.
         loop: form in which remedies are written: for our command, for Lightning or for plain torch.
@@ -67,12 +67,12 @@ def diagnose(
     names: Mapping[str, str] | None = None,
     loop: Loop = "torch",
 ) -> Diagnosis:
-    """Diagnose a training from the norms of its gradients.
+    """Diagnose a training run from the norms of its gradients.
 
     The more columns a log has, the more can be found; a record of gradclip has all of them.
 
     Args:
-        record: the record of a training; or a log, as columns by name: ``step`` and ``grad_norm`` are required.
+        record: the record of a training run; or a log, as columns by name: ``step`` and ``grad_norm`` are required.
         optimizer: name of the optimizer, such as ``adamw`` or ``torch.optim.SGD``.
         learning_rate: the initial learning rate.
         epsilon: constant that Adam-like optimizers add to the denominator.
@@ -100,7 +100,7 @@ def diagnose(
 
 
 def diagnose_log(log: Log, training: Training, loop: Loop) -> Diagnosis:
-    """Diagnose a training from its log.
+    """Diagnose a training run from its log.
 
     Args:
         log: the log.
@@ -111,10 +111,10 @@ def diagnose_log(log: Log, training: Training, loop: Loop) -> Diagnosis:
 
 
 def diagnose_evidence(evidence: Evidence, probe: Evidence | None, loop: Loop) -> Diagnosis:
-    """Diagnose a training from its evidence.
+    """Diagnose a training run from its evidence.
 
     Args:
-        evidence: evidence from the training.
+        evidence: evidence from the training run.
         probe: evidence from a short run that measured norms; None without one.
         loop: form in which remedies are written.
     """

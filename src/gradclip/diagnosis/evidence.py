@@ -1,4 +1,4 @@
-"""Evidence: the numbers that a diagnosis is based on, computed from a log and other facts about the training."""
+"""Evidence: the numbers that a diagnosis is based on, computed from a log and other facts about the training run."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The explosion report: why a training diverged, as text and as JSON."""
+"""The explosion report: why a training run diverged, as text and as JSON."""
 
 import json
 import warnings
@@ -182,7 +182,7 @@ def explain(
 def finite_explosion(record: GradientRecord) -> tuple[Divergence, Kind] | None:
     """Return the first step whose applied gradient is far larger than earlier ones; None if there is none.
 
-    The caller decides whether it did harm: a training that learns may spike too.
+    The caller decides whether it did harm: a training run that learns may spike too.
 
     Args:
         record: the gradient statistics of every step.

@@ -29,13 +29,13 @@ SHOWN_JUMPS = 5
 
 @dataclass(frozen=True)
 class Finding:
-    """A statement about the training that the evidence supports.
+    """A statement about the training run that the evidence supports.
 
     Attributes:
         kind: kind of finding in a few words, independent of the numbers.
         text: the statement, a sentence with numbers.
         numbers: the numbers, by name.
-        is_problem: whether something should be done about it; other findings only describe the training.
+        is_problem: whether something should be done about it; other findings only describe the training run.
     """
 
     kind: str

@@ -1,4 +1,4 @@
-"""The log of a training, with columns under our names, and facts about the training that a log does not have."""
+"""The log of a training run, with columns under our names, and facts about the run that a log does not have."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,7 +43,7 @@ EXTREMES = ("__MIN", "__MAX")  # suffixes of additional columns in exports from 
 
 @dataclass(frozen=True)
 class Log:
-    """The log of a training, one row per step.
+    """The log of a training run, one row per step.
 
     Attributes:
         columns: numbers by the names of our metrics, ``[steps]`` each; the norm of a single tensor ends in its name, as
@@ -98,7 +98,7 @@ class Log:
 
 @dataclass(frozen=True)
 class Training:
-    """Facts about a training that its log does not have; empty or NaN if they are not known.
+    """Facts about a training run that its log does not have; empty or NaN if they are not known.
 
     Attributes:
         name: name of the run, for messages.

@@ -142,7 +142,7 @@ def _read_events(path: Path) -> Columns:
 
 
 def join_points(curves: Mapping[str, tuple[NDArray[Any], Floats]]) -> Columns:
-    """Join the curves of one training into columns, one row for each step that occurs in a curve.
+    """Join the curves of one training run into columns, one row for each step that occurs in a curve.
 
     Args:
         curves: steps and values, ``[points]`` each, by name.

@@ -58,7 +58,7 @@ class Remedy:
 
     @property
     def has_one_setting(self) -> bool:
-        """Whether a command can start the remedy as a single training, rather than as several thresholds."""
+        """Whether a command can start the remedy as a single training run, rather than as several thresholds."""
         return bool(self.changes) and not any("," in change for change in self.changes)
 
     @property

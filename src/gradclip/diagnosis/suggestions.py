@@ -157,7 +157,7 @@ def _norm_clipping(evidence: Evidence, norms: Norms, strong: bool) -> Remedy:
 
 
 def thresholds_over_decades(smallest: float, is_clipped: bool) -> Remedy:
-    """Return thresholds far below the smallest norm, for a training that exploded after a few steps.
+    """Return thresholds far below the smallest norm, for a training run that exploded after a few steps.
 
     Args:
         smallest: smallest norm of the steps before the explosion.

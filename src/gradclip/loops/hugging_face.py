@@ -21,7 +21,7 @@ class WatchCallback(TrainerCallback):
     The Trainer clips before a callback can measure anything. Its own clipping is therefore disabled during training,
     and by default the callback clips by the same norm instead, ``max_grad_norm`` of the arguments. Whenever the Trainer
     logs its loss, the metrics of that step are logged, too. The Trainer's checkpoints contain the record and the
-    clipper's state, and a training that resumes from one continues with both.
+    clipper's state, and a training run that resumes from one continues with both.
 
     Args:
         trainer: the Trainer; add the callback to it with ``add_callback``.
@@ -48,7 +48,7 @@ class WatchCallback(TrainerCallback):
     ) -> None:
         """Start to clip instead of the Trainer."""
         assert self.trainer.optimizer is not None
-        self._end(args)  # a previous training may have ended with an exception
+        self._end(args)  # a previous training run may have ended with an exception
         clipper = self.clipper
         if clipper is None and args.max_grad_norm:
             clipper = Norm(args.max_grad_norm)

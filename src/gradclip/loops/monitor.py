@@ -164,7 +164,7 @@ class OptimizerMonitor:
         """Count the step whose gradients were measured.
 
         Args:
-            index: position of the step in the training.
+            index: position of the step in the training run.
             loss: the step's training loss, a scalar; None if it is not known.
             skipped: whether the update is known to be skipped; without any gradient it always is.
             scaled: whether a loss scaler skips the update if a gradient is not finite.

@@ -173,7 +173,7 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         return {"monitor": self._monitor.state(), "clipper": clipper}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue with the record and the clipper's state of an earlier training."""
+        """Continue with the record and the clipper's state of an earlier training run."""
         self._monitor.restore(state["monitor"])
         if self._clipper is not None:
             self._clipper.load_state_dict(state["clipper"])

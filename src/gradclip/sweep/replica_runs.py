@@ -71,18 +71,18 @@ class ReplicaRuns:
     _datasets: dict[tuple[Store, str], Future[Sequence[DatasetDescription]]] = field(default_factory=dict)
 
     def begin(self, trainings: Iterable[tuple[Job, TrainingData]]) -> None:
-        """Create the runs of trainings that start, from their jobs and data."""
+        """Create the runs of replicas that start, from their jobs and data."""
         for some in _in_blocks(trainings):
             with together():
                 for job, data in some:
                     self._begin(job, data)
 
     def end(self, results: Iterable[tuple[int, Result]], end: int) -> None:
-        """Write the files of trainings that ended at the same time, and complete their runs.
+        """Write the files of replicas that ended at the same time, and complete their runs.
 
         Args:
-            results: job numbers with the results of their trainings.
-            end: time at which the trainings ended, in milliseconds since 1970.
+            results: job numbers with the results of their replicas.
+            end: time at which the replicas ended, in milliseconds since 1970.
         """
         with ThreadPoolExecutor(FILES_AT_ONCE) as writers:
             for some in _in_blocks(results):
@@ -126,7 +126,7 @@ class ReplicaRuns:
         return finished
 
     def abandon(self, status: str) -> list[Job]:
-        """Close the runs of all unfinished trainings as FAILED or KILLED, and return their jobs."""
+        """Close the runs of all unfinished replicas as FAILED or KILLED, and return their jobs."""
         jobs = []
         for job, run in self._begun.values():
             jobs.append(job)

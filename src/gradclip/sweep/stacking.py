@@ -18,7 +18,7 @@ def refusal(config: TrainConfig) -> str:
     """Return why a job cannot be stacked at all; empty if it can."""
     trainer = config.trainer
     reasons = {
-        "a module, data module or callback of your own acts on one training at a time": bool(
+        "a module, data module or callback of your own acts on one training run at a time": bool(
             config.module or config.callbacks or isinstance(config.data, OwnData)
         ),
         "clip=activation acts on each layer during backward": config.clip.name == "activation",

@@ -213,7 +213,7 @@ class GradientRecord:
         A non-finite gradient that never reached a weight, because a clipper or a loss scaler skipped the update, does
         not count. If there is no such step, this is the first step whose gradient overflowed in the optimizer, as
         squares do in Adam. Otherwise, if a loss scaler skipped at least the last ``LOST_UPDATES`` updates, it is the
-        first step of these. None if the training did not diverge.
+        first step of these. None if the training run did not diverge.
         """
         known_loss = np.where(self.has_loss, self.loss, 0.0)
         diverged = diverged_steps(known_loss, self.skipped, np.where(self.trained, self.weights, 0.0))

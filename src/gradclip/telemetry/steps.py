@@ -16,7 +16,7 @@ from gradclip.telemetry.record import MATRICES, GradientRecord
 
 
 class StepIndex(NamedTuple):
-    """The position of an optimizer step in the training.
+    """The position of an optimizer step in the training run.
 
     Attributes:
         step: optimizer step, counted from 1.
@@ -103,7 +103,7 @@ class Recorder(ABC):
         """Count the step whose gradients were recorded.
 
         Args:
-            index: position of the step in the training.
+            index: position of the step in the training run.
             loss: the step's training loss, a scalar; None if it is not known.
             batch_extremes: extremes of the step's batches, as from ``batches.batch_extremes``; empty if unknown.
             skipped: whether the update is known to be skipped; without any gradient it always is.

@@ -45,7 +45,7 @@ def is_stored(step: int, all_until: int | None) -> bool:
 
 
 class RunLogger(Logger):
-    """Logger that sends metrics to a tracked run in blocks, and thins those of a long training.
+    """Logger that sends metrics to a tracked run in blocks, and thins those of a long training run.
 
     Args:
         run: the run to write to; only the first of several processes has one.

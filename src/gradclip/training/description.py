@@ -16,7 +16,7 @@ def end_tags(config: TrainConfig, result: Result) -> dict[str, str]:
 
     Args:
         config: settings of the run.
-        result: result of the training.
+        result: result of the training run.
     """
     summary = result.summary
     data = data_identity(flatten(config), data_digest(config)) | {"score": summary.score.name}
@@ -29,7 +29,7 @@ def describe(config: TrainConfig, result: Result) -> str:
 
     Args:
         config: settings of the run.
-        result: result of the training.
+        result: result of the training run.
     """
     return LINE_BREAK.join(filter(None, (_outcome(result), _clipping(config, result), _what_to_try(result))))
 

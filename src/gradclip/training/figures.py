@@ -32,7 +32,7 @@ def draw_figures(folder: Path, config: TrainConfig, result: Result) -> None:
     Args:
         folder: folder for the figures.
         config: settings of the run.
-        result: result of the training.
+        result: result of the training run.
     """
     label = config.clip.label
     figures = data_figures(result.data) | gradient_figures(config, result) | hidden_figures(result, label)
@@ -46,7 +46,7 @@ def learning_curve(label: str, result: Result) -> Callable[[Figure], None]:
 
     Args:
         label: label of the clipping.
-        result: result of the training.
+        result: result of the training run.
     """
     summary, curves = result.summary, result.curves
     where, title = summary.divergence, f"Learning curve, clip {label}"
@@ -107,7 +107,7 @@ def prediction_figures(label: str, result: Result) -> Figures:
 
     Args:
         label: label of the clipping.
-        result: result of the training.
+        result: result of the training run.
     """
     if result.summary.divergence is not None or result.description is None or isinstance(result.data, OwnData):
         return {}

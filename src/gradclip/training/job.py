@@ -14,7 +14,7 @@ STOP_FILE = "stop"  # in the folder of a multirun, with the number of the signal
 
 @dataclass(frozen=True)
 class Job:
-    """A training to run: its settings, its folder and its place in a multirun.
+    """A training run to start: its settings, its folder and its place in a multirun.
 
     Attributes:
         config: all settings.

@@ -90,7 +90,7 @@ def attach(job: Job, components: Components, interruption: Interruption, run: Tr
 
     Args:
         job: the job.
-        components: components of the training, with the trainer.
+        components: components of the training run, with the trainer.
         interruption: the callback that records requests to stop.
         run: the run to log to; None if nothing is tracked.
     """
@@ -157,7 +157,7 @@ def save_model(folder: Path, scratch: Path, result: Result, run: TrackedRun) -> 
     Args:
         folder: folder of the run.
         scratch: folder for files that the store reads.
-        result: result of the training.
+        result: result of the training run.
         run: the run in the store.
     """
     if result.description is None:
@@ -171,7 +171,7 @@ def end_early(job: Job, components: Components, run: TrackedRun | None, stop: In
 
     Args:
         job: the job.
-        components: components of the training, with the trainer.
+        components: components of the training run, with the trainer.
         run: the run to close; None if nothing is tracked.
         stop: the interruption, to which the last step and the id of the run are added.
     """

@@ -1,4 +1,4 @@
-"""The result of a training that ran alone or stacked with others."""
+"""The result of a training run, alone or stacked with others."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -23,10 +23,10 @@ BOUNDED_LOSSES = (nn.HuberLoss, nn.L1Loss)
 
 @dataclass(frozen=True)
 class Result:
-    """The trained network, the records of the training, and the score by which the run is judged.
+    """The trained network, the records of the training run, and the score by which the run is judged.
 
     Attributes:
-        data: the data of the training.
+        data: the data of the training run.
         score_scale: the score by which the run is judged.
         make_network: returns the network with its final weights; called only if the network is needed.
         description: arguments of :func:`gradclip.models.build.build_network` that rebuild the network; None for a
