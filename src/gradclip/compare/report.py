@@ -113,7 +113,9 @@ def format_estimate(estimate: Estimate, metric: Metric) -> str:
     value = format_error(estimate.value, metric)
     if np.isnan(estimate.low) or estimate.low == estimate.high:
         return value
-    low, high = (format_error(end, metric) for end in (estimate.low, estimate.high)[:: metric.sign])
+    low, high = (format_error(end, metric) for end in (estimate.low, estimate.high))
+    if metric.sign < 0:
+        low, high = high, low
     return f"{value} ({low} to {high})"
 
 
