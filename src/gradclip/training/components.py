@@ -269,6 +269,6 @@ def stopping_callbacks(config: TrainConfig, data: TrainingData) -> list[EarlySto
     score_scale = data.score_scale
     if not config.trainer.stop_when_solved:
         return []
-    mode = "max" if score_scale.score.perfect > score_scale.baseline else "min"
+    mode = "max" if score_scale.score.higher_is_better else "min"
     monitored, mark = score_scale.score.by_epoch(data.choosing_split), score_scale.solved_at
     return [EarlyStopping(monitored, mode=mode, stopping_threshold=mark, patience=NEVER, check_finite=False)]
