@@ -17,6 +17,7 @@ from gradclip.scores import Split
 from gradclip.telemetry.divergence import Divergence
 
 # Palette of Okabe and Ito 2008, distinguishable with any colour vision; without yellow, which is too pale for lines.
+# Their red is an orange-red.
 BLUE, ORANGE, GREEN, PURPLE, SKY, RED, BLACK = (
     *("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000"),
 )
