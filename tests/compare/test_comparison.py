@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 
 from gradclip import keys
-from gradclip.compare.comparison import compare
-from gradclip.compare.report import tables, verdicts
+from gradclip.compare.comparison import compare, group_frame
+from gradclip.compare.report import format_estimate, tables, verdicts
 from gradclip.errors import ConfigError, TrackingError
 from gradclip.tracking.records import Parent, Store
+from tests.support.comparisons import compared, ended_run
 from tests.support.stores import make_store, write_run
 
 SEEDS = range(6)
@@ -83,10 +84,18 @@ def test_tables_sentences_and_files(store: Store, tmp_path: Path) -> None:
     assert frame["diverged"].tolist() == [0, 0, 3, 6]
     pairs_frame = pd.read_csv(tmp_path / "pairs.csv")
     assert len(pairs_frame) == 3
-    assert {"p_value", "told_apart", "equivalence_p_value"} <= set(pairs_frame.columns)  # programs of users read them
+    assert {"p_value", "significant", "equivalence_p_value"} <= set(pairs_frame.columns)  # programs of users read them
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == {
         "all_runs", "gradient_norms", "learning_curves", "threshold",
     }  # fmt: skip
+
+
+def test_the_interval_of_a_score_where_higher_is_better_runs_upwards() -> None:
+    runs = [ended_run(seed / 10, seed, metric="final/accuracy_test") for seed in range(6)]
+    found = compared(runs)
+    (row,) = group_frame(found).to_dict("records")
+    assert (row["median_low"], row["median"], row["median_high"]) == (0.0, 0.25, 0.5)
+    assert format_estimate(found.summaries[0].median, found.metric) == "0.250 (0.00 to 0.500)"
 
 
 def test_curves_target_and_files_use_the_validation_rows(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Choice of the figures of a comparison, and their data."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -58,6 +60,23 @@ def test_accuracies_are_on_a_linear_axis() -> None:
     figure = Figure()
     figures(compared(runs), {})["all_runs"](figure)
     assert figure.axes[0].get_xscale() == "linear"
+
+
+def test_a_reward_beyond_one_is_inside_every_figure() -> None:
+    ends = {"0.1": 30.0, "1.0": 25.0, "10.0": 21.0, "100.0": -4.0}
+    runs = by_threshold({value: [end, end + 1] for value, end in ends.items()}, metric="final/reward")
+    runs = [replace(run, tags=run.tags | {keys.SCORE: "reward", keys.SCORE_MODE: "max"}) for run in runs]
+    curves = {run.run_id: Curve(np.array([1, 2]), np.array([0.5, run.metrics["final/reward"]])) for run in runs}
+    found = figures(compared(runs, curves=curves), curves)
+    assert [*found] == ["all_runs", "learning_curves", "speed", "threshold"]
+    axes = {}
+    for name, plot in found.items():
+        figure = Figure()
+        plot(figure)
+        axes[name] = figure.axes[0]
+    limits = {name: one.get_xlim() if name == "all_runs" else one.get_ylim() for name, one in axes.items()}
+    assert all(low < -4.0 and high > 30.0 for low, high in limits.values())
+    assert axes["speed"].get_title().endswith("upper left is best")
 
 
 def test_the_threshold_axis_has_a_unit_only_if_all_methods_share_it() -> None:

@@ -41,7 +41,9 @@ def test_validation_rows_choose_and_test_rows_are_reported() -> None:
     assert choose_metric(runs) == Metric(VALIDATION, 1, MSE.validation, reported=TEST)
     assert choose_metric(runs, split="train") == Metric(TRAIN, 1, MSE.train, reported=TEST)
     accuracy = {ACCURACY.final_validation: 0.5, ACCURACY.final_test: 0.4}
-    assert choose_metric([run(accuracy)]).sign == -1
+    assert choose_metric([run(accuracy)]) == Metric(
+        ACCURACY.final_validation, -1, ACCURACY.validation, reported=ACCURACY.final_test, is_fraction=True
+    )
 
 
 @pytest.mark.parametrize(
@@ -89,5 +91,5 @@ def test_a_metric_of_a_module_is_not_on_test_rows() -> None:
 def test_a_module_may_log_one_of_our_scores() -> None:
     metrics = {"final/val_loss": 1.0, "final/loss/train": 1.0, "accuracy/train": 0.5, "mse/test": 2.0}
     runs = [run(metrics, score="val_loss", score_mode="min")]
-    assert choose_metric(runs, "accuracy/train") == Metric("accuracy/train", -1, "accuracy/train")
+    assert choose_metric(runs, "accuracy/train") == Metric("accuracy/train", -1, "accuracy/train", is_fraction=True)
     assert choose_metric(runs, "mse/test") == Metric("mse/test", 1, "mse/test")

@@ -21,7 +21,13 @@ COMMANDS = [
     ["module._target_=my.Module", "module.target=y", "data._target_=my.Data", "data.sizes=[1, 2]", "metric=val_loss"],
     ["data=adding", "module._target_=my.Module", "callbacks.stop._target_=my.Stop", "+callbacks=[early_stopping]"],
     ["data._target_=my.Data", "loss=cross_entropy", "callbacks.stop._target_=my.Stop", "callbacks.stop.after=3"],
-    ["model._target_=my.Network", "+model.depth=3", "+model.name='true'", "+model.words=[a, null, 'b c']"],
+    [
+        "model._target_=my.Network",
+        "+model.depth=3",
+        "+model.name='true'",
+        r"+model.path='it\'s a\b'",
+        "+model.words=[a, null, 'b c']",
+    ],
 ]
 
 

@@ -59,7 +59,12 @@ REACHED = [
 ]
 NEVER_REACHED = Speed("value=1.0", 4, np.empty(0), np.array([200.0, 300.0, 400.0]), 3)
 speed = partial(
-    plot_speed, score="final/mse_test", target="epochs until mse/test reaches 100", title="Speed", is_fraction=False
+    plot_speed,
+    score="final/mse_test",
+    target="epochs until mse/test reaches 100",
+    title="Speed",
+    higher_is_better=False,
+    is_fraction=False,
 )
 TRIALS = SearchTrials(
     score="final/mse_test, median",

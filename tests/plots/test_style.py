@@ -27,6 +27,10 @@ def test_no_two_of_many_series_look_alike():
 
 
 def test_only_positive_finite_values_span_decades():
-    assert spans_decades([1.0, 100.0])
-    assert not spans_decades([1.0, 10.0, 0.0, -1e9, float("inf"), float("nan")])
+    assert spans_decades([0.0, 1.0, 100.0])
+    assert not spans_decades([1.0, 10.0, 0.0, float("inf"), float("nan")])
     assert not spans_decades([])
+
+
+def test_negative_values_need_a_linear_axis():
+    assert not spans_decades([-5.0, 1.0, 100.0])

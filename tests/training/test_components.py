@@ -1,8 +1,12 @@
 """Tests of the callback that ends training once the problem is solved."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from gradclip.config.composition import compose_config
+from gradclip.data.score_scale import ScoreScale
+from gradclip.scores import ACCURACY, MSE
 from gradclip.training.components import stopping_callbacks
 from gradclip.training.examples import build_data
 
@@ -20,3 +24,11 @@ def test_early_stopping_monitors_validation_examples_if_there_are_any(task, vali
     config = compose_config([*overrides, "tracking=none"])
     (stopping,) = stopping_callbacks(config, build_data(config))
     assert (stopping.monitor, stopping.stopping_threshold) == (monitored, config.data.solved_at)
+
+
+@pytest.mark.parametrize(("score", "mode"), [(MSE, "min"), (ACCURACY, "max")])
+def test_early_stopping_knows_the_better_direction_without_a_baseline(score, mode):
+    config = compose_config(["data=adding", "trainer.stop_when_solved=true"])
+    data = SimpleNamespace(score_scale=ScoreScale(score, solved_at=0.9), choosing_split="test")
+    (stopping,) = stopping_callbacks(config, data)
+    assert stopping.mode == mode

@@ -1,5 +1,7 @@
 """Tests of the user's own modules, data modules and callbacks, from both Lightning packages, in our pipeline."""
 
+import warnings
+
 import pytest
 import torch
 
@@ -117,6 +119,15 @@ def test_user_callbacks_follow_ours_and_lightnings_are_of_the_same_package(packa
     assert type(early).__module__.startswith(PACKAGES[package])
     parts.trainer.fit(parts.module, datamodule=parts.data_module)
     assert own.before == ["GradientMonitor", "HiddenStateMonitor", "ClipGradients", "EarlyStopping"]
+
+
+@pytest.mark.parametrize(("overrides", "count"), [((), 0), ((module("Old"),), 1)])
+def test_advice_to_average_over_processes_is_shown_only_for_user_defined_modules(overrides, count, tmp_path):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        build_components(compose_config((*LIGHT, *overrides, data("Old"))), tmp_path)
+        warnings.warn("It is recommended to use `self.log('loss', ..., sync_dist=True)`", stacklevel=1)
+    assert sum("sync_dist" in str(one.message) for one in caught) == count
 
 
 def test_our_network_is_scored_with_averaged_weights(run):

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from gradclip import keys
 from gradclip.cli.arguments import check_arguments
 from gradclip.cli.messages import interrupted_message, run_message
-from gradclip.config.composition import compose_run, written
+from gradclip.config.composition import compose_run, override_value
 from gradclip.config.error_messages import describe
 from gradclip.config.overrides import is_of_hydra
 from gradclip.config.passwords import extract_passwords
@@ -162,4 +162,4 @@ def _override(name: str, value: object) -> str:
         value = os.fspath(value)
     if value is not None and not isinstance(value, str | int | float | list | tuple | Mapping):
         raise ConfigError(f"{name}: got {value!r}; must be a number, a string, a list, a mapping or None")
-    return f"{name}={written(value)}"
+    return f"{name}={override_value(value)}"

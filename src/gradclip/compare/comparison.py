@@ -70,8 +70,9 @@ def compare(
     summaries = summarize_groups(grouping.groups, chosen, curves, target)
     comparison = Comparison(selection, chosen_data, grouping, chosen, target, summaries, compare_with_best(summaries))
     write_tables(folder, comparison)
-    for name, plot in figures(comparison, curves).items() if draw else ():
-        draw_figure(folder / "figures" / f"{name}.{figure_format}", plot)
+    if draw:
+        for name, plot in figures(comparison, curves).items():
+            draw_figure(folder / "figures" / f"{name}.{figure_format}", plot)
     return comparison
 
 
@@ -121,10 +122,10 @@ def group_frame(comparison: Comparison) -> pd.DataFrame:
 
 def _columns(name: str, estimate: Estimate, metric: Metric) -> dict[str, object]:
     """Return an estimate and the ends of its interval as values of the metric."""
-    low, high = (estimate.low, estimate.high)[:: metric.sign]
-    return {
-        f"{name}{end}": metric.to_value(error) for end, error in (("", estimate.value), ("_low", low), ("_high", high))
-    }
+    low, high = map(metric.to_value, (estimate.low, estimate.high))
+    if metric.sign < 0:
+        low, high = high, low
+    return {name: metric.to_value(estimate.value), f"{name}_low": low, f"{name}_high": high}
 
 
 def pair_frame(comparison: Comparison) -> pd.DataFrame:
@@ -139,7 +140,7 @@ def pair_frame(comparison: Comparison) -> pd.DataFrame:
         "improvement_low",
         "improvement_high",
         "p_value",
-        "told_apart",
+        "significant",
         "paired",
         "equivalence_p_value",
     ]

@@ -33,21 +33,20 @@ def figures(comparison: Comparison, curves: Mapping[str, Curve]) -> dict[str, Ca
     """Return the figures for which the groups have data, by file name."""
     metric, summaries = comparison.metric, dict(enumerate(comparison.summaries))
     shown = {number: summary for number, summary in summaries.items() if number < MAX_ROWS}
-    is_fraction = metric.sign < 0
     curves_shown = min(len(summaries), MAX_CURVES)
     best_curves = _of_all(curves_shown, comparison)
     scores = [group_scores(number, summary, metric) for number, summary in shown.items()]
     title = f"{metric.name} of each run{_of_all(len(shown), comparison)}"
     plots: dict[str, Callable[[Figure], None]] = {
         keys.COMPARISON_FIGURE: partial(
-            plot_scores, groups=scores, score=metric.name, title=title, is_fraction=is_fraction
+            plot_scores, groups=scores, score=metric.name, title=title, is_fraction=metric.is_fraction
         )
     }
     if curves:
         bands = [learning_band(number, shown[number], metric, curves) for number in range(curves_shown)]
         title = f"{metric.curve}: median and interquartile range{best_curves}"
         plots["learning_curves"] = partial(
-            plot_learning_curves, bands=bands, score=metric.curve, title=title, is_fraction=is_fraction
+            plot_learning_curves, bands=bands, score=metric.curve, title=title, is_fraction=metric.is_fraction
         )
         speeds = [speed_of(number, shown[number], metric) for number in range(curves_shown)]
         if np.isfinite([speed.quartiles[1] for speed in speeds]).sum() >= MIN_SPEEDS:
@@ -57,7 +56,8 @@ def figures(comparison: Comparison, curves: Mapping[str, Curve]) -> dict[str, Ca
                 score=metric.name,
                 target=f"epochs until {metric.curve} reaches {comparison.target:.4g}",
                 title=f"Speed and final score{best_curves}",
-                is_fraction=is_fraction,
+                higher_is_better=metric.sign < 0,
+                is_fraction=metric.is_fraction,
             )
     if any(keys.GRAD_NORM_P90 in run.metrics for summary in shown.values() for run in summary.group.runs):
         ranges = [norm_range(number, summary) for number, summary in shown.items()]
@@ -73,7 +73,7 @@ def figures(comparison: Comparison, curves: Mapping[str, Curve]) -> dict[str, Ca
             edge=threshold_edge(comparison),
             score=metric.name,
             threshold=_threshold_label({line.label.split()[0] for line in lines}),
-            is_fraction=is_fraction,
+            is_fraction=metric.is_fraction,
         )
     return plots
 

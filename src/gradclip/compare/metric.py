@@ -9,7 +9,7 @@ import numpy as np
 from gradclip.arrays import Floats
 from gradclip.errors import ConfigError, did_you_mean
 from gradclip.formatting import chosen_on_test
-from gradclip.scores import SCORES, LoggedScore, Score, Split, stored_score
+from gradclip.scores import ACCURACY, SCORES, LoggedScore, Score, Split, stored_score
 from gradclip.tracking.stored_runs import StoredRun
 
 
@@ -24,6 +24,7 @@ class Metric:
         reported: final score on the test examples, reported beside the metric; empty if the metric itself is measured
             on them, or is not a score.
         caveat: a sentence that qualifies the choice of the metric; empty if none is needed.
+        is_fraction: whether its values are fractions, from 0 to 1.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Metric:
     curve: str
     reported: str = ""
     caveat: str = ""
+    is_fraction: bool = False
 
     def errors(self, runs: Sequence[StoredRun]) -> Floats:
         """Return the values of runs as errors, ``[runs]``; infinite if a run diverged or has no value."""
@@ -75,7 +77,8 @@ def choose_metric(runs: Sequence[StoredRun], name: str | None = None, split: Spl
         raise ConfigError(f"split: got {split!r}; metric={name} is not a score")
     for score in SCORES.values():  # a user-defined module may log one of these besides its own metric
         if found := score.split_of(name):
-            return Metric(name, -1 if score.higher_is_better else 1, score.by_epoch(found))
+            sign = -1 if score.higher_is_better else 1
+            return Metric(name, sign, score.by_epoch(found), is_fraction=score is ACCURACY)
     return Metric(name, 1, "")
 
 
@@ -108,7 +111,8 @@ def _of_score(runs: Sequence[StoredRun], score: Score, name: str, split: Split |
     sign = -1 if score.higher_is_better and not is_loss else 1
     has_test = found != "test" and score.split_of(score.final_test) == "test"
     caveat = _caveat(runs, score, f"split={split}" if split else f"metric={name}") if found == "test" else ""
-    return Metric(name, sign, score.by_epoch(found), score.final_test if has_test else "", caveat)
+    reported = score.final_test if has_test else ""
+    return Metric(name, sign, score.by_epoch(found), reported, caveat, is_fraction=score is ACCURACY)
 
 
 def _caveat(runs: Sequence[StoredRun], score: Score, asked: str) -> str:

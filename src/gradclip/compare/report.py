@@ -113,7 +113,9 @@ def format_estimate(estimate: Estimate, metric: Metric) -> str:
     value = format_error(estimate.value, metric)
     if np.isnan(estimate.low) or estimate.low == estimate.high:
         return value
-    low, high = (format_error(end, metric) for end in (estimate.low, estimate.high)[:: metric.sign])
+    low, high = (format_error(end, metric) for end in (estimate.low, estimate.high))
+    if metric.sign < 0:
+        low, high = high, low
     return f"{value} ({low} to {high})"
 
 
@@ -124,10 +126,13 @@ def format_error(error: float, metric: Metric) -> str:
         >>> mse = Metric("final/mse_test", sign=1, curve="mse/test")
         >>> format_error(17.812, mse), format_error(float("inf"), mse)
         ('17.8', 'diverged')
+        >>> format_error(-1500.0, Metric("final/reward", sign=-1, curve="reward"))
+        '1500'
     """
     if isinf(error):
         return "diverged"
-    return f"{error:.0f}" if LARGE <= abs(error) < 1e6 else f"{metric.to_value(error):#.3g}"
+    value = metric.to_value(error)
+    return f"{value:.0f}" if LARGE <= abs(value) < 1e6 else f"{value:#.3g}"
 
 
 def format_outcome(summary: GroupSummary, outcome: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, flag_override
 from omegaconf.errors import OmegaConfBaseException
@@ -82,11 +83,11 @@ def overrides_of(config: TrainConfig) -> list[str]:
         choices += [f"{group}={_option(config, group)}" for group in groups if _differ(config, composed, group)]
         if groups == ("data",) and hasattr(config.data, "path"):
             required = {name: getattr(config.data, name) for name in WITHOUT_DEFAULT if hasattr(config.data, name)}
-            choices += [f"data.{name}={written(value)}" for name, value in required.items()]
+            choices += [f"data.{name}={override_value(value)}" for name, value in required.items()]
         composed = compose_config(choices) if choices else composed
     wanted, given = dict(_leaves(config)), dict(_leaves(composed))
     values = [
-        f"{'' if name in given else '+'}{name}={written(value)}"
+        f"{'' if name in given else '+'}{name}={override_value(value)}"
         for name, value in wanted.items()
         if name not in given or given[name] != value
     ]
@@ -132,22 +133,23 @@ def _flat(prefix: str, settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]
             yield f"{prefix}{name}", value
 
 
-def written(value: Any) -> str:
+def override_value(value: Any) -> str:
     r"""Return a value in Hydra's override grammar.
 
     Example:
-        >>> written([1, None, "it's"]), written("*weight"), written(True)
-        ("[1,null,'it\\'s']", "'*weight'", 'true')
+        >>> override_value([1, None, "*weight"]), override_value(True)
+        ("[1,null,'*weight']", 'true')
+        >>> print(override_value(r"it's a\b"))
+        'it\'s a\b'
     """
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     if isinstance(value, list | tuple):
-        return f"[{','.join(map(written, value))}]"
+        return f"[{','.join(map(override_value, value))}]"
     if isinstance(value, Mapping):
-        return f"{{{','.join(f'{key}:{written(part)}' for key, part in value.items())}}}"
+        return f"{{{','.join(f'{key}:{override_value(part)}' for key, part in value.items())}}}"
     if isinstance(value, int | float):
         return str(value)
     if PLAIN.fullmatch(value) and value.lower() not in WORDS:
         return str(value)
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+    return str(QuotedString(value, Quote.single).with_quotes())

@@ -218,7 +218,15 @@ class Speed:
     runs: int
 
 
-def plot_speed(figure: Figure, groups: Sequence[Speed], score: str, target: str, title: str, is_fraction: bool) -> None:
+def plot_speed(
+    figure: Figure,
+    groups: Sequence[Speed],
+    score: str,
+    target: str,
+    title: str,
+    higher_is_better: bool,
+    is_fraction: bool,
+) -> None:
     """Plot the final score by the epochs to the target: median and interquartile range of each group.
 
     A group that never reached the target is drawn beside the axes; a group whose median run diverged is only in the
@@ -230,10 +238,11 @@ def plot_speed(figure: Figure, groups: Sequence[Speed], score: str, target: str,
         score: label of the vertical axis.
         target: label of the horizontal axis.
         title: title of the figure.
-        is_fraction: whether the score is a fraction, from 0 to 1, where higher is better.
+        higher_is_better: whether larger scores are better.
+        is_fraction: whether the score is a fraction, from 0 to 1.
     """
     axes = figure.subplots()
-    best = "upper left" if is_fraction else "lower left"
+    best = "upper left" if higher_is_better else "lower left"
     axes.set(title=f"{title}: {best} is best", xlabel=target, ylabel=score)
     never = [group.number for group in groups if not len(group.epochs)]
     for group in groups:

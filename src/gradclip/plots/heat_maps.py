@@ -19,7 +19,7 @@ from gradclip.telemetry.divergence import Divergence
 MAX_DECADES = 16  # of a colour scale; with more decades, colours could not be distinguished
 MAX_NAME_LENGTH = 24
 HEAT = colormaps["viridis"].with_extremes(under=PALE)
-HEAT_LABEL = "log10 of the norm (grey: zero, orange: not finite)"
+HEAT_LABEL = "log10 of the norm (grey: zero, orange-red: not finite)"
 
 
 def plot_heat_map(
@@ -29,7 +29,7 @@ def plot_heat_map(
     norms: Floats,
     norms_clipped: Floats,
     divergence: Divergence | None,
-    state: str = BEFORE,
+    title: str = BEFORE,
 ) -> None:
     """Plot the gradient norm of each parameter at each step as a heat map.
 
@@ -42,10 +42,10 @@ def plot_heat_map(
         norms: L2 norm of each gradient before clipping, ``[steps, parameters]``, loss units per weight unit.
         norms_clipped: the same norms after clipping.
         divergence: the first non-finite value; None if the run did not diverge.
-        state: title of the panel with ``norms``.
+        title: title of the panel with ``norms``.
     """
     changed = not np.array_equal(norms, norms_clipped, equal_nan=True)
-    panels = {state: norms} | ({"after clipping": norms_clipped} if changed else {})
+    panels = {title: norms} | ({"after clipping": norms_clipped} if changed else {})
     figure.set_layout_engine("constrained")
     all_axes = list(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0])
     where = "" if divergence is None else f"; diverged at step {divergence.step}"
@@ -54,8 +54,8 @@ def plot_heat_map(
     scale = _logarithms(np.concatenate([*panels.values()]))
     prefix, short = without_common_prefix(names)
     all_axes[0].set_ylabel(f"parameter of {prefix}" if prefix else "parameter")
-    for axes, (title, values) in zip(all_axes, panels.items(), strict=True):
-        axes.set_title(title, size=11, weight="normal")
+    for axes, (panel_title, values) in zip(all_axes, panels.items(), strict=True):
+        axes.set_title(panel_title, size=11, weight="normal")
         axes.set_xlabel("optimizer step")
         if not np.isfinite(_logarithms(values)).any():
             show_message(axes, "no finite gradient")
@@ -126,15 +126,13 @@ def plot_time_heat_map(axes: Axes, step: NDArray[np.int64], norms: Floats, scale
         show_message(axes, "no finite gradient")
         return
     edges = np.append(step, step[-1] + (step[-1] - step[-2] if len(step) > 1 else 1)) - 0.5
-    scale_logs = _logarithms(scale)
-    scale_logs = np.maximum(scale_logs, scale_logs[np.isfinite(scale_logs)].max() - MAX_DECADES)
-    _draw_heat_map(axes, edges, np.arange(norms.shape[1] + 1) + 0.5, logs, scale_logs)
+    _draw_heat_map(axes, edges, np.arange(norms.shape[1] + 1) + 0.5, logs, _logarithms(scale))
     for axis in (axes.xaxis, axes.yaxis):
         integer_ticks(axis)
 
 
 def _draw_heat_map(axes: Axes, columns: Floats, rows: NDArray[Any], logs: Floats, scale: Floats) -> None:
-    """Draw logarithms as colours; zero and non-finite values have separate colours.
+    """Draw logarithms as colours; zero and non-finite values have separate colours, small ones that of the smallest.
 
     Args:
         axes: where to draw.
@@ -146,7 +144,8 @@ def _draw_heat_map(axes: Axes, columns: Floats, rows: NDArray[Any], logs: Floats
     axes.grid(False)
     axes.set_facecolor(RED)  # shows through where non-finite values are masked
     finite = scale[np.isfinite(scale)]
-    lowest, highest = finite.min(), max(finite.max(), finite.min() + 1e-9)  # "under" needs a range that is not empty
+    lowest = max(finite.min(), finite.max() - MAX_DECADES)
+    highest = max(finite.max(), lowest + 1e-9)  # "under" needs a range that is not empty
     shown = np.where(np.isneginf(logs), lowest - 1, np.maximum(logs, lowest))
     axes.pcolormesh(columns, rows, np.ma.masked_invalid(shown.T), cmap=HEAT, vmin=lowest, vmax=highest)
 

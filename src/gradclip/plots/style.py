@@ -17,6 +17,7 @@ from gradclip.scores import Split
 from gradclip.telemetry.divergence import Divergence
 
 # Palette of Okabe and Ito 2008, distinguishable with any colour vision; without yellow, which is too pale for lines.
+# Their red is an orange-red.
 BLUE, ORANGE, GREEN, PURPLE, SKY, RED, BLACK = (
     *("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000"),
 )
@@ -134,10 +135,13 @@ def with_gaps(values: Sequence[float] | Floats) -> Floats:
 
 
 def spans_decades(values: Sequence[float] | Floats) -> bool:
-    """Return whether the positive finite values span enough decades for a logarithmic axis."""
+    """Return whether the finite values span enough decades for a logarithmic axis, which cannot show negative ones."""
     array = np.asarray(values, dtype=float)
-    positive = array[np.isfinite(array) & (array > 0)]
-    return bool(positive.size and np.log10(positive.max() / positive.min()) > LOG_AXIS_DECADES)
+    finite = array[np.isfinite(array)]
+    positive = finite[finite > 0]
+    if not positive.size or finite.min() < 0:
+        return False
+    return bool(np.log10(positive.max() / positive.min()) > LOG_AXIS_DECADES)
 
 
 def log_axis_over_decades(axes: Axes, values: Sequence[float] | Floats) -> None:

@@ -165,7 +165,7 @@ class StackedTraining:
         data = self.replicas[0].data
         score_scale = data.score_scale
         assert score_scale.solved_at is not None
-        better = operator.gt if score_scale.score.perfect > score_scale.baseline else operator.lt
+        better = operator.gt if score_scale.score.higher_is_better else operator.lt
         scores = self.evaluator.scores(data.choosing_split, epoch)[self.state.ids.numpy()]
         ends: Booleans = self._is_active & better(scores, score_scale.solved_at)
         return ends

@@ -78,15 +78,15 @@ class JobResult:
             summary: summary of its training.
         """
         return cls(
-            job.number,
-            job.name,
-            run_id,
-            summary.outcome,
-            summary.score.name,
-            dict(summary.scores),
-            summary.solved,
-            summary.clip_fraction,
-            summary.score.higher_is_better,
+            number=job.number,
+            name=job.name,
+            run_id=run_id,
+            outcome=summary.outcome,
+            score=summary.score.name,
+            scores=dict(summary.scores),
+            solved=summary.solved,
+            clip_fraction=summary.clip_fraction,
+            higher_is_better=summary.score.higher_is_better,
         )
 
     @classmethod
@@ -94,16 +94,17 @@ class JobResult:
         """Return the result of a run that an earlier command finished."""
         score = stored_score(run.metrics, run.tags)
         assert score is not None  # every finished run has a score
+        solved = run.tags.get(keys.SOLVED)
         return cls(
-            number,
-            f"{run.name} (done before)",
-            run.run_id,
-            run.tags[keys.OUTCOME],
-            score.name,
-            score.finals(run.metrics),
-            {None: None, "true": True, "false": False}[run.tags.get(keys.SOLVED)],
-            run.metrics.get(keys.GRAD_CLIP_FRACTION, math.nan),
-            score.higher_is_better,
+            number=number,
+            name=f"{run.name} (done before)",
+            run_id=run.run_id,
+            outcome=run.tags[keys.OUTCOME],
+            score=score.name,
+            scores=score.finals(run.metrics),
+            solved=None if solved is None else solved == "true",
+            clip_fraction=run.metrics.get(keys.GRAD_CLIP_FRACTION, math.nan),
+            higher_is_better=score.higher_is_better,
             done_before=True,
         )
 
@@ -172,5 +173,6 @@ def read_results(folder: Path) -> list[JobResult]:
 def _read(path: Path) -> JobResult:
     note = read_note(path)
     if unknown := note.keys() - {known.name for known in fields(JobResult)}:
-        raise TrackingError(f"{path}: written by another version, has {min(unknown)}; train again in another folder")
+        what = f"written by another version of gradclip: unknown field {min(unknown)!r}"
+        raise TrackingError(f"{path}: {what}; train again in another folder")
     return JobResult(**note)

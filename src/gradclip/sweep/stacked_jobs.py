@@ -52,7 +52,7 @@ def train_stacked(jobs: Sequence[Job], runs: ReplicaRuns, max_replicas: int) -> 
 
 
 def end_job(job: Job, result: JobResult) -> None:
-    """Write and print the result of a job that was not trained to its end."""
+    """Write and print the result of a job that is not trained here, or not to its end."""
     result.write(job.folder)
     print(job_message(result), flush=True)
 

@@ -46,7 +46,6 @@ from gradclip.training.own_data import OwnData
 GREETING = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric")
 warnings.filterwarnings("ignore", ".*does not have many workers.*")  # the rows are in memory: no workers are needed
 warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")  # caused by Lightning's own use of torch
-warnings.filterwarnings("ignore", ".*sync_dist=True.*")  # each process evaluates all rows: nothing to average
 warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")  # the monitor itself logs every step
 
 NEVER = 10**9  # patience of early stopping, in epochs: only the threshold stops training
@@ -126,6 +125,7 @@ def build_components(config: TrainConfig, folder: Path, is_main: bool = True) ->
     logged = tuple(map(data.score_scale.score.by_epoch, data.splits))
     if not config.module:
         check_monitored(config.callbacks, logged)
+        warnings.filterwarnings("ignore", ".*sync_dist=True.*")  # our modules' scores already cover all processes
     shown = (config.metric,) if config.metric else logged
     trainer = build_trainer(
         config, folder, is_main, shown, callbacks, package, lightning_clipping(config) if by_lightning else {}
@@ -269,6 +269,6 @@ def stopping_callbacks(config: TrainConfig, data: TrainingData) -> list[EarlySto
     score_scale = data.score_scale
     if not config.trainer.stop_when_solved:
         return []
-    mode = "max" if score_scale.score.perfect > score_scale.baseline else "min"
+    mode = "max" if score_scale.score.higher_is_better else "min"
     monitored, mark = score_scale.score.by_epoch(data.choosing_split), score_scale.solved_at
     return [EarlyStopping(monitored, mode=mode, stopping_threshold=mark, patience=NEVER, check_finite=False)]

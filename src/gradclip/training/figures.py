@@ -87,7 +87,7 @@ def gradient_figures(config: TrainConfig, result: Result) -> Figures:
             norms=record.norms,
             norms_clipped=record.norms_clipped,
             divergence=summary.divergence,
-            state=clip.norms_state,
+            title=clip.norms_state,
         ),
         "update_ratio": partial(plot_update_ratios, step=record.step, names=record.names, ratios=record.update_ratios),
         "gradient_norm_histogram": partial(

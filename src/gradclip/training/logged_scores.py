@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from contextlib import nullcontext, suppress
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
@@ -34,7 +35,8 @@ class LoggedScores(Checkpoint):
         mode: whether lower or higher values are better.
 
     Raises:
-        ConfigError: at the end of the first epoch, if the metric was not logged, or several were and none is named.
+        ConfigError: at the end of the first epoch, if the metric was not logged, several were logged and none is named,
+            or it differs between the processes of a distributed training run.
     """
 
     def __init__(self, metric: str | None, mode: Literal["min", "max"]) -> None:
@@ -90,6 +92,7 @@ class LoggedScores(Checkpoint):
             has_stopped = trainer.should_stop  # a diverged run may not have logged the score: the loss then replaces it
             with suppress(ConfigError) if has_stopped else nullcontext():
                 self.score = choose_score(self.metric, epoch)
+                _check_same_in_all_processes(trainer, self.score, epoch.get(self.score, math.nan))
         epoch[keys.LOSS_TRAIN] = self._mean_loss(trainer)
         self.epochs.append(epoch)
         for logger in trainer.loggers:
@@ -114,6 +117,13 @@ class LoggedScores(Checkpoint):
         self._loss, self._batches = None, 0
         mean = torch.tensor(math.nan) if total is None else total / count
         return float(trainer.strategy.reduce(mean.to(trainer.strategy.root_device), reduce_op="mean"))
+
+
+def _check_same_in_all_processes(trainer: Trainer, name: str, value: float) -> None:
+    """Refuse a score that each process measures on its own batches: only that of the first would be stored."""
+    is_same = bool(np.isclose(value, trainer.strategy.broadcast(value), atol=0, equal_nan=True))
+    if not trainer.strategy.reduce_boolean_decision(is_same):  # all processes raise the error, or none
+        raise ConfigError(f"metric: got {name!r}; it differs between processes, log it with sync_dist=True")
 
 
 def choose_score(metric: str | None, logged: Iterable[str]) -> str:

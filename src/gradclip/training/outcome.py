@@ -1,7 +1,7 @@
-"""The outcome of a run: its final scores, and whether it learned, stalled or diverged."""
+"""The outcome of a run: its final scores, and whether it learned, stalled, diverged or finished without a baseline."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -83,9 +83,11 @@ class Summary:
             tags |= {keys.SOLVED: str(self.solved).lower()}
         if self.divergence is None:
             return tags
-        where = asdict(self.divergence)
-        names = {keys.DIVERGED_STEP: "step", keys.DIVERGED_EPOCH: "epoch", keys.DIVERGED_IN: "place"}
-        return tags | {tag: str(where[field]) for tag, field in names.items()}
+        return tags | {
+            keys.DIVERGED_STEP: str(self.divergence.step),
+            keys.DIVERGED_EPOCH: str(self.divergence.epoch),
+            keys.DIVERGED_IN: self.divergence.place,
+        }
 
 
 def summarize(record: GradientRecord, score_scale: ScoreScale, curves: Curves) -> Summary:
@@ -99,9 +101,9 @@ def summarize(record: GradientRecord, score_scale: ScoreScale, curves: Curves) -
     finals = {split: curve[-1] if curve else np.nan for split, curve in curves.items()}
     known = _known_curves(record, score_scale.score, curves)
     divergence = record.divergence or (_in_score(record, known) if known else None)
-    chooses = curves[choosing_split(curves)]
-    best = score_scale.best_index(chooses)
-    best_score = np.nan if best is None else chooses[best]
+    choosing_curve = curves[choosing_split(curves)]
+    best = score_scale.best_index(choosing_curve)
+    best_score = np.nan if best is None else choosing_curve[best]
     p50, p90, p99, largest = record.norm_percentiles([50, 90, 99, 100])
     return Summary(
         score=score_scale.score,
@@ -133,7 +135,10 @@ def _known_curves(record: GradientRecord, score: Score, curves: Curves) -> list[
 
 
 def _in_score(record: GradientRecord, known: Sequence[Sequence[float]]) -> Divergence | None:
-    """Return the first epoch with a non-finite score, if the last has one too: outputs overflow before weights do."""
+    """Return the first epoch with a non-finite score, if the last has one too: outputs overflow before weights do.
+
+    A run without a complete epoch counts as diverged in epoch 1.
+    """
     bad = ~np.isfinite(np.array(known, dtype=float)).all(axis=0)
     if len(bad) and not bad[-1]:
         return None
@@ -151,10 +156,9 @@ def _notes(record: GradientRecord) -> Iterator[str]:
         by_scaler = int(record.scaler_skipped.sum())
         whose = f", {by_scaler} of them by the loss scaler" if by_scaler else ""
         yield f"{skipped} updates were skipped{whose}, first at step {int(record.step[np.argmax(record.skipped)])}"
-    bad = record.nonfinite > 0
-    unhealthy = int(bad.any(axis=1).sum()) if bad.any() else 0
-    if unhealthy and record.divergence is None:
-        yield f"{unhealthy} steps had a non-finite gradient"
+    nonfinite_steps = int((record.nonfinite > 0).any(axis=1).sum())
+    if nonfinite_steps and record.divergence is None:
+        yield f"{nonfinite_steps} steps had a non-finite gradient"
     alive = np.flatnonzero(record.norm != 0)
     if len(record.step) and (not alive.size or alive[-1] < len(record.step) - 1):
         since = int(record.step[alive[-1] + 1 if alive.size else 0])
