@@ -14,7 +14,7 @@ from gradclip.tracking.backend.bulk_insert import NewRun, insert_starts
 from gradclip.tracking.backend.database import STORE_ERRORS
 from gradclip.tracking.backend.operations import backend_of
 from gradclip.tracking.backend.writes import MAX_NAME, shortened_values
-from gradclip.tracking.operations import Operations
+from gradclip.tracking.operations import Operations, named_arguments
 from gradclip.tracking.records import Call
 
 NOTES_AT_ONCE = 8
@@ -90,15 +90,14 @@ def _insert_like(
     Returns:
         The calls whose runs were created, all or none, and the ids of these runs.
     """
+    creations = {call.run_id: named_arguments(call) for call in (first, *others)}
 
     def is_alike(call: Call) -> bool:
         datasets = arguments_of.get((call.run_id, DATASETS))
         is_described = (call.run_id, PARAMETERS) in arguments_of and datasets == arguments_of[first.run_id, DATASETS]
-        return is_described and (call.operation, call.store, call.arguments[2]) == (
-            first.operation,
-            first.store,
-            first.arguments[2],
-        )
+        if not is_described or (call.operation, call.store) != (first.operation, first.store):
+            return False
+        return bool(creations[call.run_id]["parent"] == creations[first.run_id]["parent"])
 
     alike = [call for call in others if is_alike(call)]
     if not (alike and delivery.is_well(first.store, [call.folder for call in (first, *alike)])):
@@ -106,15 +105,15 @@ def _insert_like(
     new = [
         NewRun(
             uuid4().hex,
-            shortened(call.arguments[0], MAX_NAME),
-            shortened_values(call.arguments[1], MAX_TAG_VAL_LENGTH),
+            shortened(creations[call.run_id]["name"], MAX_NAME),
+            shortened_values(creations[call.run_id]["tags"], MAX_TAG_VAL_LENGTH),
             shortened_values(arguments_of[call.run_id, PARAMETERS][0], MAX_PARAM_VAL_LENGTH),
-            call.arguments[3],
+            creations[call.run_id]["start"],
         )
         for call in alike
     ]
     with suppress(*STORE_ERRORS):  # the ordinary writes fail too, or succeed
-        locations = insert_starts(first.store.uri, template, first.arguments[1], new)
+        locations = insert_starts(first.store.uri, template, creations[first.run_id]["tags"], new)
         if locations is not None:
             ids = [run.run_id for run in new]
             backend_of(first.store).note_locations(dict(zip(ids, locations, strict=True)))

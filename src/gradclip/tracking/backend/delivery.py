@@ -16,7 +16,7 @@ from gradclip.tracking.backend.deadline import seconds_for, within
 from gradclip.tracking.backend.failures import failure
 from gradclip.tracking.backend.operations import backend_of
 from gradclip.tracking.backend.retry_budget import RetryBudget
-from gradclip.tracking.operations import Delivery, Operations, delivery_of, needs_run
+from gradclip.tracking.operations import Delivery, Operations, delivery_of, named_arguments, needs_run
 from gradclip.tracking.records import BegunRun, Call, RunEnd, Store, files_of_end, numbers_of_end
 from gradclip.tracking.signature import write_run_note
 from gradclip.tracking.spool import Spool
@@ -62,8 +62,8 @@ def perform_once(store: Store, operation: str, args: Sequence[Any], kwargs: Mapp
 def note_begun(call: Call, begun: BegunRun) -> None:
     """Remember a run that was created or reopened, and write a note with its id to its folder."""
     _begun[call.run_id] = begun
-    tags = call.arguments[1 if call.operation == CREATE_RUN else 0]
-    write_run_note(Path(call.folder), begun.run_id, call.run_id, tags.get(keys.CONFIG_HASH, ""))
+    config_hash = named_arguments(call)["tags"].get(keys.CONFIG_HASH, "")
+    write_run_note(Path(call.folder), begun.run_id, call.run_id, config_hash)
 
 
 def begin_run(call: Call, spool: bool, repeated: bool = False) -> BegunRun:
@@ -266,7 +266,8 @@ def _as_repeated(call: Call) -> Call:
     """Mark a creation as one that may have succeeded before, so that it looks for the run first."""
     if call.operation != CREATE_RUN:
         return call
-    return call._replace(arguments=(*call.arguments[:4], True))
+    arguments = named_arguments(call) | {"repeated": True}
+    return call._replace(arguments=tuple(arguments.values()))
 
 
 def _attempt(call: Call) -> Any:
