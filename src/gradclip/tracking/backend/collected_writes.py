@@ -61,7 +61,7 @@ def _begin_together(writes: Sequence[Write]) -> dict[int, Any]:
         return {}
     outcomes = {index: _outcome(writes[index], repeated=False) for index in indices}
     begun = outcomes[indices[0]]
-    if any(isinstance(outcome, BaseException) for outcome in outcomes.values()) or begun.experiment_id is None:
+    if any(isinstance(outcome, Exception) for outcome in outcomes.values()) or begun.experiment_id is None:
         return outcomes
     arguments_of = {key: writes[index][1][0].arguments for key, index in described.items()}
     inserted = [
@@ -100,7 +100,7 @@ def _insert_like(
         return bool(creations[call.run_id]["parent"] == creations[first.run_id]["parent"])
 
     alike = [call for call in others if is_alike(call)]
-    if not (alike and delivery.is_well(first.store, [call.folder for call in (first, *alike)])):
+    if not (alike and delivery.is_healthy_database(first.store, [call.folder for call in (first, *alike)])):
         return []
     new = [
         NewRun(
