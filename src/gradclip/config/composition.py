@@ -15,7 +15,7 @@ from gradclip.config.base import OwnClass
 from gradclip.config.model import MODEL_KINDS
 from gradclip.config.overrides import OWN_GROUPS, as_typed, for_hydra
 from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
-from gradclip.config.schema import TrainConfig, has_effect, leaves
+from gradclip.config.schema import TrainConfig, has_effect, ignores_threshold, leaves
 from gradclip.config.validation import validate
 from gradclip.errors import ConfigError, first_line
 
@@ -116,7 +116,7 @@ def _changed_options(config: TrainConfig, composed: TrainConfig, groups: Sequenc
 
 def _effective(config: TrainConfig) -> dict[str, Any]:
     """Return the settings that have an effect on the training, except the seed, by dotted name."""
-    ignored = {"seed", "clip.value"} if config.clip.name == "none" else {"seed"}
+    ignored = {"seed", "clip.value"} if ignores_threshold(config.clip.name) else {"seed"}
     return {name: value for name, value in leaves(config) if has_effect(name) and name not in ignored}
 
 

@@ -130,6 +130,11 @@ def has_effect(name: str) -> bool:
     return not any(name == without or name.startswith(f"{without}.") for without in _settings_without_effect())
 
 
+def ignores_threshold(method: str) -> bool:
+    """Return whether a clipping method, an option of ``clip``, ignores the setting ``clip.value``."""
+    return method == "none"
+
+
 @cache
 def _settings_without_effect() -> frozenset[str]:
     marked = {name for name, field in TrainConfig.model_fields.items() if NoEffect in field.metadata}
