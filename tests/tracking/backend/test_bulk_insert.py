@@ -202,8 +202,9 @@ def test_a_deleted_run_does_not_block_other_runs_that_end_together(store, tmp_pa
 def test_an_interrupt_is_raised_instead_of_returned_as_the_error_of_a_run(store, tmp_path, monkeypatch):
     from gradclip.tracking.backend import delivery
 
-    def interrupt(_):
-        raise KeyboardInterrupt
+    def interrupt(call):
+        if call.operation != Operations.end_run.__name__:
+            raise KeyboardInterrupt
 
     monkeypatch.setattr(delivery, "deliver", interrupt)
     call = Call(store, Operations.create_run.__name__, uuid4().hex, (), str(tmp_path))
