@@ -94,7 +94,6 @@ def _silence_lightning() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", ".*does not have many workers.*")  # the rows are in memory: no workers are needed
     warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")  # caused by Lightning's own use of torch
-    warnings.filterwarnings("ignore", ".*sync_dist=True.*")  # each process evaluates all rows: nothing to average
     warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")  # the monitor itself logs every step
 
 
@@ -128,6 +127,7 @@ def build_components(config: TrainConfig, folder: Path, is_main: bool = True) ->
     logged = tuple(map(data.score_scale.score.by_epoch, data.splits))
     if not config.module:
         check_monitored(config.callbacks, logged)
+        warnings.filterwarnings("ignore", ".*sync_dist=True.*")  # our modules' scores already cover all processes
     shown = (config.metric,) if config.metric else logged
     trainer = build_trainer(
         config, folder, is_main, shown, callbacks, package, lightning_clipping(config) if by_lightning else {}
