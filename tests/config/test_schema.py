@@ -132,7 +132,7 @@ def test_an_environment_variable_selects_another_store(monkeypatch):
         (["optimizer.momentum=1"], "optimizer.momentum: got 1; must be less than 1"),
         (
             ["optimizer.nesterov=true", "optimizer.momentum=0"],
-            "optimizer.nesterov: got True; needs a momentum above 0",
+            "optimizer.nesterov: got True; needs optimizer.momentum above 0",
         ),
         (["optimizer.lr=${sead}"], "optimizer.lr: Interpolation key 'sead' not found"),
         (["loss=huber", "loss.delta=0"], "loss.delta: got 0; must be greater than 0"),
@@ -144,7 +144,7 @@ def test_an_environment_variable_selects_another_store(monkeypatch):
             ["trainer.max_epochs=1.5"],
             "trainer.max_epochs: got 1.5; must be a valid integer, got a number with a fractional part",
         ),
-        (["trainer.devices=2"], "trainer.devices: got 2; more than one needs strategy=ddp"),
+        (["trainer.devices=2"], "trainer.devices: got 2; several devices need trainer.strategy=ddp, or trainer=ddp"),
         (
             ["trainer=ddp", "trainer.batch_size=33"],
             "trainer.batch_size: got 33; must be a multiple of devices (2)",

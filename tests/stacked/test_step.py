@@ -16,7 +16,7 @@ from gradclip.stacked.step import StackedOptimizerStep
 from gradclip.stacked.telemetry import StackedRecorder
 from gradclip.stacked.varying import varying_values
 from gradclip.telemetry.steps import StepIndex
-from gradclip.training.components import build_module
+from gradclip.training.components import build_supervised_module
 from tests.stacked.test_training import ADDING, METHODS, ORDER, OTHER_METHODS, pair
 from tests.test_devices import NoCopiesOfNumbers, OnDeviceOnly
 
@@ -28,7 +28,7 @@ NETWORKS = [("model=lstm", *ORDER), ("model=gru", *ADDING, "trainer.accumulate_g
 def step_without_values(configs):
     """Return a stacked step on the meta device and the tensors of its batches."""
     replicas, options = make_replicas(configs), TensorOptions(DEVICE, torch.float32)
-    learner = build_module(configs[0], copy.deepcopy(replicas[0].network), replicas[0].data).to(DEVICE)
+    learner = build_supervised_module(configs[0], copy.deepcopy(replicas[0].network), replicas[0].data).to(DEVICE)
     network = StackedNetwork(learner, [replica.network for replica in replicas])
     batches = stack_batches([replica.data for replica in replicas], options)
     batches.start_epoch(0)

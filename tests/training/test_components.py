@@ -1,5 +1,7 @@
-"""Tests of the callback that ends training once the problem is solved."""
+"""The callback that ends training once the problem is solved, and the warnings that training silences."""
 
+import runpy
+import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from gradclip.config.composition import compose_config
 from gradclip.data.score_scale import ScoreScale
 from gradclip.scores import ACCURACY, MSE
+from gradclip.training import components
 from gradclip.training.components import stopping_callbacks
 from gradclip.training.examples import build_data
 
@@ -24,6 +27,13 @@ def test_early_stopping_monitors_validation_examples_if_there_are_any(task, vali
     config = compose_config([*overrides, "tracking=none"])
     (stopping,) = stopping_callbacks(config, build_data(config))
     assert (stopping.monitor, stopping.stopping_threshold) == (monitored, config.data.solved_at)
+
+
+def test_importing_the_components_of_training_leaves_the_warning_filters_unchanged():
+    with warnings.catch_warnings():
+        before = list(warnings.filters)
+        runpy.run_path(components.__file__)
+        assert warnings.filters == before
 
 
 @pytest.mark.parametrize(("score", "mode"), [(MSE, "min"), (ACCURACY, "max")])

@@ -83,7 +83,7 @@ def test_our_network_trains_on_the_users_data(package, run, overrides, score):
     found = run(data(package), *overrides)
     assert (found.summary.score.name, found.summary.outcome) == (score, "finished")
     assert {split: len(curve) for split, curve in found.curves.items()} == {"train": 3, "test": 3}
-    assert found.description["outputs"] == ((1,) if score == "mse" else (2,))
+    assert found.network_arguments["outputs"] == ((1,) if score == "mse" else (2,))
 
 
 def test_manual_optimization_has_one_record_of_all_optimizers(package, run):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from gradclip.compare.labels import group_labels
 from gradclip.config.identity import AS_BEFORE
-from gradclip.config.schema import has_effect
+from gradclip.config.schema import has_effect, ignores_threshold
 from gradclip.errors import ConfigError, did_you_mean
 from gradclip.tracking.stored_runs import StoredRun
 
@@ -80,7 +80,7 @@ def _without_unused(run: StoredRun) -> StoredRun:
     existed.
     """
     unused = {name for name, value in run.parameters.items() if (name, value) in AS_BEFORE}
-    unused |= {"clip.value"} if run.parameters.get("clip.name") == "none" else set()
+    unused |= {"clip.value"} if ignores_threshold(run.parameters.get("clip.name", "")) else set()
     return replace(run, parameters={name: value for name, value in run.parameters.items() if name not in unused})
 
 

@@ -14,7 +14,7 @@ Count = Annotated[int, Field(gt=0, le=MAX_INTEGER)]
 Size = Annotated[int, Field(gt=0, le=MAX_VALUES)]  # a count that determines memory use
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # the range that NumPy accepts
 Fraction = Annotated[float, Field(gt=0, lt=1)]  # in (0, 1)
-Share = Annotated[float, Field(ge=0, lt=1)]  # in [0, 1)
+FractionOrZero = Annotated[float, Field(ge=0, lt=1)]  # in [0, 1)
 Pattern = Annotated[str, Field(min_length=1)]  # for names; * and ? are wildcards
 
 

@@ -1,7 +1,7 @@
 """Composition of settings from overrides without Hydra's command line, and the reverse: overrides from settings."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,11 @@ from gradclip.config.base import OwnClass
 from gradclip.config.model import MODEL_KINDS
 from gradclip.config.overrides import OWN_GROUPS, as_typed, for_hydra
 from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
-from gradclip.config.schema import TrainConfig, has_effect
+from gradclip.config.schema import TrainConfig, has_effect, ignores_threshold, leaves
 from gradclip.config.validation import validate
 from gradclip.errors import ConfigError, first_line
 
-NAMED_GROUPS = ("data", "loss", "optimizer", "schedule", "clip", "threshold")  # the option is the setting ``name``
+GROUPS_AFTER_DATA = ("model", "loss", "optimizer", "schedule", "clip", "threshold")  # data chooses model and loss
 WITHOUT_DEFAULT = ("path", "target", "time")  # required settings of data in files
 PLAIN = re.compile(r"[A-Za-z_][\w./*-]*")  # strings that need no quotes in Hydra's grammar
 WORDS = {"true", "false", "null", "inf", "nan"}  # not strings in Hydra's grammar
@@ -79,13 +79,12 @@ def overrides_of(config: TrainConfig) -> list[str]:
     """
     choices = [f"{group}._target_={getattr(config, group).target}" for group in OWN_GROUPS if _is_own(config, group)]
     composed = compose_config(choices)
-    for groups in (("data",), ("model", *NAMED_GROUPS)):  # the data option chooses a model and a loss
-        choices += [f"{group}={_option(config, group)}" for group in groups if _differ(config, composed, group)]
-        if groups == ("data",) and hasattr(config.data, "path"):
-            required = {name: getattr(config.data, name) for name in WITHOUT_DEFAULT if hasattr(config.data, name)}
-            choices += [f"data.{name}={override_value(value)}" for name, value in required.items()]
-        composed = compose_config(choices) if choices else composed
-    wanted, given = dict(_leaves(config)), dict(_leaves(composed))
+    choices += _changed_options(config, composed, ("data",))
+    if hasattr(config.data, "path"):
+        required = {name: getattr(config.data, name) for name in WITHOUT_DEFAULT if hasattr(config.data, name)}
+        choices += [f"data.{name}={override_value(value)}" for name, value in required.items()]
+    choices += _changed_options(config, compose_config(choices), GROUPS_AFTER_DATA)
+    wanted, given = _effective(config), _effective(compose_config(choices))
     values = [
         f"{'' if name in given else '+'}{name}={override_value(value)}"
         for name, value in wanted.items()
@@ -93,7 +92,7 @@ def overrides_of(config: TrainConfig) -> list[str]:
     ]
     removed = [f"~{name}" for name in given if name not in wanted]
     overrides = as_typed([*choices, *values, *removed])
-    if dict(_leaves(compose_config(overrides))) != wanted:
+    if _effective(compose_config(overrides)) != wanted:
         raise ConfigError("run: its settings cannot be composed from the current configs")
     return overrides
 
@@ -110,27 +109,16 @@ def _option(config: TrainConfig, group: str) -> str:
     return target.rpartition(".")[2].lower() if target in MODEL_KINDS else "mlp"
 
 
-def _differ(config: TrainConfig, composed: TrainConfig, group: str) -> bool:
-    if getattr(config, group) is None:  # part of a user-defined module
-        return False
-    return _option(config, group) != _option(composed, group)
+def _changed_options(config: TrainConfig, composed: TrainConfig, groups: Sequence[str]) -> list[str]:
+    """Return overrides that choose the options of groups where they differ from those of a composed config."""
+    options = {group: _option(config, group) for group in groups if getattr(config, group)}  # a module replaces some
+    return [f"{group}={option}" for group, option in options.items() if option != _option(composed, group)]
 
 
-def _leaves(config: TrainConfig) -> Iterator[tuple[str, Any]]:
-    """Yield the dotted name and value of each setting that has an effect on the training run, except the seed."""
-    given = {name: value for name, value in config.model_dump(by_alias=True).items() if value not in (None, {})}
-    for name, value in _flat("", given):
-        is_ignored = name == "clip.value" and config.clip.name == "none"
-        if name != "seed" and has_effect(name) and not is_ignored:
-            yield name, value
-
-
-def _flat(prefix: str, settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for name, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(f"{prefix}{name}.", value)
-        else:
-            yield f"{prefix}{name}", value
+def _effective(config: TrainConfig) -> dict[str, Any]:
+    """Return the settings that have an effect on the training run, except the seed, by dotted name."""
+    ignored = {"seed", "clip.value"} if ignores_threshold(config.clip.name) else {"seed"}
+    return {name: value for name, value in leaves(config) if has_effect(name) and name not in ignored}
 
 
 def override_value(value: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from gradclip.config.base import Count, Fraction, NonNegativeNumber, OwnClass, Seed, Settings, Share, Size
+from gradclip.config.base import Count, Fraction, FractionOrZero, NonNegativeNumber, OwnClass, Seed, Settings, Size
 from gradclip.config.limits import MAX_VALUES
 
 Scaling = Literal["none", "standard", "minmax"]
@@ -25,7 +25,7 @@ class RegressionData(Settings):
     noise: NonNegativeNumber
     random_state: Seed
     test_fraction: Fraction
-    validation_fraction: Share = 0.0  # in stored runs older than this setting
+    validation_fraction: FractionOrZero = 0.0  # in stored runs older than this setting
     scale_inputs: Scaling
     scale_target: Scaling
 
@@ -43,7 +43,7 @@ class DiabetesData(Settings):
 
     name: Literal["diabetes"]
     test_fraction: Fraction
-    validation_fraction: Share = 0.0
+    validation_fraction: FractionOrZero = 0.0
     split_seed: Seed
     scale_inputs: Scaling
     scale_target: Scaling
@@ -55,7 +55,7 @@ class WineData(Settings):
     name: Literal["wine"]
     class_weights: ClassWeights
     test_fraction: Fraction
-    validation_fraction: Share = 0.0
+    validation_fraction: FractionOrZero = 0.0
     split_seed: Seed
     scale_inputs: Scaling
 
@@ -107,7 +107,7 @@ class FileSettings(FileForm):
     features: list[Column] | None
     exclude: Annotated[list[Column], Field(default_factory=list)]
     test_fraction: Fraction
-    validation_fraction: Share = 0.0
+    validation_fraction: FractionOrZero = 0.0
     scale_inputs: Scaling
     scale_target: Scaling
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from gradclip.config.base import OwnClass, PositiveNumber, Settings, Share, Size
+from gradclip.config.base import FractionOrZero, OwnClass, PositiveNumber, Settings, Size
 from gradclip.config.limits import MAX_VALUES
 
 Initialization = Literal["he_uniform", "he_normal", "glorot_uniform", "glorot_normal", "lecun_normal", "pytorch"]
@@ -33,7 +33,7 @@ class RecurrentModel(Settings):
 
     hidden_size: Size
     layers: Annotated[int, Field(ge=1, le=1000)]
-    dropout: Share
+    dropout: FractionOrZero
     truncation: Size | None
 
     @model_validator(mode="after")

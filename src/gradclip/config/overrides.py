@@ -90,8 +90,10 @@ def train_command(overrides: Sequence[str], multirun: bool = False, seeds: range
     """
     if multirun or seeds:
         return command_line("train", ["-m", *overrides, *seed_override(seeds)])
-    methods = [override for override in overrides if setting_of(override) == "clip"]
-    ignored = "clip.value" if methods[-1:] == ["clip=none"] else None
+    from gradclip.config.schema import ignores_threshold  # slow, see _changes_training
+
+    methods = [override.partition("=")[2] for override in overrides if setting_of(override) == "clip"]
+    ignored = "clip.value" if methods and ignores_threshold(methods[-1]) else None
     return command_line("train", [override for override in overrides if setting_of(override) != ignored])
 
 

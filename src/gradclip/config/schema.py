@@ -130,6 +130,11 @@ def has_effect(name: str) -> bool:
     return not any(name == without or name.startswith(f"{without}.") for without in _settings_without_effect())
 
 
+def ignores_threshold(method: str) -> bool:
+    """Return whether a clipping method, an option of ``clip``, ignores the setting ``clip.value``."""
+    return method == "none"
+
+
 @cache
 def _settings_without_effect() -> frozenset[str]:
     marked = {name for name, field in TrainConfig.model_fields.items() if NoEffect in field.metadata}
@@ -142,16 +147,21 @@ def _settings_without_effect() -> frozenset[str]:
 
 def flatten(config: TrainConfig) -> dict[str, str]:
     """Return every setting as text by its dotted name, as the store keeps it."""
-    given = {name: value for name, value in config.model_dump(by_alias=True).items() if value is not None}
-    return dict(_leaves("", given))
+    return {name: str(value) for name, value in leaves(config) if not isinstance(value, Mapping)}
 
 
-def _leaves(prefix: str, settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def leaves(config: TrainConfig) -> Iterator[tuple[str, Any]]:
+    """Yield the dotted name and value of each setting; an empty mapping within a group is a value."""
+    given = {name: value for name, value in config.model_dump(by_alias=True).items() if value not in (None, {})}
+    yield from _leaves("", given)
+
+
+def _leaves(prefix: str, settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in settings.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value:
             yield from _leaves(f"{prefix}{name}.", value)
         else:
-            yield f"{prefix}{name}", str(value)
+            yield f"{prefix}{name}", value
 
 
 def settings_classes(annotation: Any) -> list[type[BaseModel]]:

@@ -5,11 +5,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from gradclip.config.base import Count, NoEffect, PositiveNumber, Settings, Share, Size
+from gradclip.config.base import Count, FractionOrZero, NoEffect, PositiveNumber, Settings, Size
 from gradclip.config.limits import LARGEST_RATE, MAX_INTEGER
 
 LearningRate = Annotated[float, Field(gt=0, le=LARGEST_RATE, allow_inf_nan=False)]
 WeightDecay = Annotated[float, Field(ge=0, le=LARGEST_RATE, allow_inf_nan=False)]
+DecayRate = FractionOrZero  # of a moving average: momentum, betas, alpha
 TORCH_WITH_MUON = (2, 9)
 
 
@@ -31,14 +32,14 @@ class SGDOptimizer(Settings):
 
     name: Literal["sgd"]
     lr: LearningRate
-    momentum: Share
+    momentum: DecayRate
     nesterov: bool
     weight_decay: WeightDecay
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> "SGDOptimizer":
         if self.nesterov and self.momentum == 0:
-            raise ValueError("nesterov: got True; needs a momentum above 0")
+            raise ValueError("nesterov: got True; needs optimizer.momentum above 0")
         return self
 
 
@@ -47,7 +48,7 @@ class AdamOptimizer(Settings):
 
     name: Literal["adam", "adamw"]
     lr: LearningRate
-    betas: tuple[Share, Share]
+    betas: tuple[DecayRate, DecayRate]
     eps: PositiveNumber
     weight_decay: WeightDecay
 
@@ -57,8 +58,8 @@ class RMSpropOptimizer(Settings):
 
     name: Literal["rmsprop"]
     lr: LearningRate
-    alpha: Share
-    momentum: Share
+    alpha: DecayRate
+    momentum: DecayRate
     eps: PositiveNumber
     weight_decay: WeightDecay
 
@@ -68,7 +69,7 @@ class MuonOptimizer(Settings):
 
     name: Literal["muon"]
     lr: LearningRate
-    momentum: Share
+    momentum: DecayRate
     nesterov: bool
     weight_decay: WeightDecay
 
@@ -92,7 +93,7 @@ class WarmupCosineSchedule(Settings):
     """A learning rate that rises linearly and then falls along a cosine."""
 
     name: Literal["warmup_cosine"]
-    warmup_fraction: Share
+    warmup_fraction: FractionOrZero
     final_fraction: Annotated[float, Field(ge=0, le=1)]
 
 
@@ -112,13 +113,13 @@ class TrainerSettings(Settings):
     progress_bar: Annotated[bool, NoEffect]
 
     @model_validator(mode="after")
-    def _devices_fit_batch_and_precision(self) -> "TrainerSettings":
+    def _settings_fit_together(self) -> "TrainerSettings":
         if self.precision == "16-mixed" and self.accelerator == "cpu":
             raise ValueError("precision: got '16-mixed'; on a CPU use '32-true' or 'bf16-mixed'")
         if self.batch_size % self.devices:
             raise ValueError(f"batch_size: got {self.batch_size}; must be a multiple of devices ({self.devices})")
         if self.devices > 1 and self.strategy == "auto":
-            raise ValueError(f"devices: got {self.devices}; more than one needs strategy=ddp")
+            raise ValueError(f"devices: got {self.devices}; several devices need trainer.strategy=ddp, or trainer=ddp")
         return self
 
 

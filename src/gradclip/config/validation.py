@@ -13,7 +13,7 @@ from gradclip.config.base import Settings
 from gradclip.config.identity import files_in
 from gradclip.config.limits import MAX_DEPTH, MAX_NAME, MAX_TEXT
 from gradclip.config.overrides import setting_of
-from gradclip.config.schema import TrainConfig, settings_classes
+from gradclip.config.schema import TrainConfig, ignores_threshold, settings_classes
 from gradclip.errors import ConfigError, did_you_mean, first_line
 from gradclip.formatting import printable
 
@@ -45,7 +45,7 @@ def check_threshold(config: TrainConfig, overrides: Sequence[str]) -> None:
         ConfigError: ``clip.value`` is set, but the method is ``none``.
     """
     typed = "clip.value" in map(setting_of, overrides)
-    if typed and config.clip.name == "none" and config.clip.value is not None:
+    if typed and ignores_threshold(config.clip.name) and config.clip.value is not None:
         allowed = "clip=none has no threshold; choose a method, such as clip=norm"
         raise ConfigError(f"clip.value: got {config.clip.value}; {allowed}")
 

@@ -32,7 +32,7 @@ from gradclip.stacked.varying import varying_values
 from gradclip.telemetry.recorders import default_updates_every
 from gradclip.telemetry.steps import StepIndex
 from gradclip.tracking.records import now
-from gradclip.training.components import build_module
+from gradclip.training.components import build_supervised_module
 from gradclip.training.result import BOUNDED_LOSSES, Result
 
 NEVER = np.iinfo(np.int64).max  # a step that no training reaches
@@ -201,7 +201,7 @@ class StackedTraining:
         return Result(
             data=replica.data,
             make_network=partial(self.network.network_of, parameters, index),
-            description=replica.description,
+            network_arguments=replica.description,
             record=replace(record, learning_rate=rates),
             score_scale=replica.data.score_scale,
             curves=self.evaluator.curves(index, epochs),
@@ -221,7 +221,7 @@ class StackedTraining:
 
     def _learner(self, replica: Replica) -> SupervisedModule:
         """Return a new module with a replica's initial weights."""
-        learner = build_module(replica.config, copy.deepcopy(replica.network), replica.data)
+        learner = build_supervised_module(replica.config, copy.deepcopy(replica.network), replica.data)
         return learner.to(self.device, self.options.dtype)
 
     def _initial_state(self, configs: Sequence[TrainConfig]) -> TrainState:

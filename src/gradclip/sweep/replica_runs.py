@@ -201,6 +201,6 @@ def _write_model(replica: FinishedReplica, scratch: Path) -> None:
     run, result = replica.run, replica.result
     if run is None or not replica.job.config.log_model or replica.summary.outcome == "diverged":
         return
-    assert result.description is not None  # a user-defined module is never stacked
+    assert result.network_arguments is not None  # a user-defined module is never stacked
     scratch.mkdir(exist_ok=True)
-    run.write_model(package_model(scratch, result.network, result.description, result.data.schema))
+    run.write_model(package_model(scratch, result.network, result.network_arguments, result.data.schema))

@@ -34,7 +34,11 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first: int) ->
     follow_main(multirun)
     parent = parent_of(multirun)
     numbered = dict(enumerate(map(list, job_overrides), start=first))
-    jobs = [job for number, overrides in numbered.items() if (job := plan(launcher, number, overrides, parent))]
+    jobs = []
+    for number, overrides in numbered.items():
+        job = compose_job(launcher, number, overrides, parent)
+        if job is not None:
+            jobs.append(job)
     for store in {Store.of(job.config.tracking) for job in jobs if job.config.tracking.uri}:
         ask(store, Operations.open)  # MLflow loads while torch does
     load_module("gradclip.sweep.stacked_jobs")
@@ -43,21 +47,23 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first: int) ->
 
     if first == 0 and jobs:
         print_design(multirun)
-    finished = {job.number: result for job in jobs if (result := find_finished(job))}
+    to_train = []
     for job in jobs:
-        if job.number in finished:
-            end_job(job, finished[job.number])
+        finished = find_finished(job)
+        if finished is None:
+            to_train.append(job)
+        else:
+            end_job(job, finished)
     settings = launcher.settings
     # One lock for all jobs: a process may train chunks of many jobs.
     lock = multirun / _subfolder(launcher.config, first) / RUN_LOCK
     runs = ReplicaRuns(int(settings["points"]), settings["keep"] == "all", lock)
-    to_train = [job for job in jobs if job.number not in finished]
     for job in train_stacked(to_train, runs, int(settings["replicas"])):
         _run_alone(launcher, job.number, numbered[job.number])
-    return [_returned(overrides) for overrides in numbered.values()]
+    return [_job_return(overrides) for overrides in numbered.values()]
 
 
-def plan(launcher: Any, number: int, overrides: Sequence[str], parent: Parent) -> Job | None:
+def compose_job(launcher: Any, number: int, overrides: Sequence[str], parent: Parent) -> Job | None:
     """Compose a job; if its settings are invalid, write and print that it failed, and return None.
 
     Args:
@@ -95,8 +101,8 @@ def _subfolder(config: DictConfig, number: int) -> str:
     return str(config.hydra.sweep.subdir)
 
 
-def _returned(overrides: Sequence[str]) -> JobReturn:
-    """Return what the sweeper expects for an ended job."""
+def _job_return(overrides: Sequence[str]) -> JobReturn:
+    """Return what the sweeper expects for an ended job; a failure is in the job's result file."""
     returned = JobReturn()
     returned.overrides = [override for override in overrides if not is_of_hydra(override)]
     returned.status, returned.return_value = JobStatus.COMPLETED, None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import TypeAdapter
 
-from gradclip.tracking.records import Dataset, DatasetDescription, ModelFiles, Parent, Point, StoppedRun
+from gradclip.tracking.records import Call, Dataset, DatasetDescription, ModelFiles, Parent, Point, StoppedRun
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -255,3 +255,8 @@ def argument_types(operation: str) -> dict[str, TypeAdapter[Any]]:
         for parameter in parameters
         if parameter.name not in {"self", "run_id"}
     }
+
+
+def named_arguments(call: Call) -> dict[str, Any]:
+    """Return the arguments of a write by name, in order, without the run's id."""
+    return dict(zip(argument_types(call.operation), call.arguments, strict=False))

@@ -225,7 +225,7 @@ def _backend() -> ModuleType:
 
 
 def _ask(store: Store, operation: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return _backend().perform_once(store, operation, args, kwargs)
+    return _backend().query(store, operation, args, kwargs)
 
 
 def _begin_run(call: Call, spool: bool) -> Any:

@@ -11,7 +11,7 @@ lines are checked before the first is performed, and none may name a file outsid
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from gradclip import keys
 from gradclip.errors import RefusedWriteError, TrackingError, first_line
 from gradclip.tracking.files import read_note, sync_to_disk, whole_file
-from gradclip.tracking.operations import Delivery, Operations, argument_types, delivery_of
+from gradclip.tracking.operations import Delivery, Operations, argument_types, delivery_of, named_arguments
 from gradclip.tracking.records import RUN_FILE, SPOOL_FILE, Call, ModelFiles, Store
 from gradclip.tracking.signature import is_signed, sign, write_run_note
 
@@ -112,7 +112,7 @@ class Spool:
             run_id = str(perform(call))
         except RefusedWriteError as error:  # without the run there is nothing to write to
             raise TrackingError(str(error)) from error
-        tags = call.arguments[1]
+        tags = named_arguments(call)["tags"]
         write_run_note(self.folder, run_id, tags.get(keys.CREATION, ""), tags.get(keys.CONFIG_HASH, ""))
         return run_id
 
@@ -194,7 +194,7 @@ def _is_ours(line: dict[str, Any], folder: Path) -> bool:
 
 def encode(call: Call) -> dict[str, Any]:
     """Encode a write as plain data; copy a model's files from their temporary folder to the run's folder."""
-    arguments = dict(zip(argument_types(call.operation), call.arguments, strict=False))
+    arguments = named_arguments(call)
     if call.operation == Operations.write_model.__name__:
         arguments["files"] = _copy_model(arguments["files"], Path(call.folder, MODEL_FOLDER))
     types = argument_types(call.operation)
@@ -225,16 +225,16 @@ def decode(line: dict[str, Any], folder: Path) -> Call:
     if unknown := arguments.keys() - types.keys():
         raise ValueError(f"{operation} has no argument {min(unknown)!r}")
     names = list(types)[: len(arguments)]  # only trailing ones may be omitted
-    checked = tuple(types[name].validate_python(arguments[name]) for name in names)
-    for path in _paths(checked, names):
+    checked = {name: types[name].validate_python(arguments[name]) for name in names}
+    for path in _paths(checked):
         if not Path(path).resolve().is_relative_to(folder.resolve()):
             raise ValueError(f"{operation} names {path}, which is not in the folder of the run")
-    return Call(Store(**_object(line["store"])), operation, str(line["run_id"]), checked, str(folder))
+    return Call(Store(**_object(line["store"])), operation, str(line["run_id"]), tuple(checked.values()), str(folder))
 
 
-def _paths(arguments: Sequence[Any], names: Sequence[str]) -> Iterator[str]:
+def _paths(arguments: Mapping[str, Any]) -> Iterator[str]:
     """Yield the paths of files and folders among the arguments of a write."""
-    for name, value in zip(names, arguments, strict=True):
+    for name, value in arguments.items():
         if name == "folder":
             yield value
         if isinstance(value, ModelFiles):
@@ -243,8 +243,7 @@ def _paths(arguments: Sequence[Any], names: Sequence[str]) -> Iterator[str]:
 
 def _files(call: Call) -> list[Path]:
     """Return the files in the folder that a write sends; :func:`encode` has copied and synced a model's files."""
-    folders = _paths(call.arguments, [*argument_types(call.operation)][: len(call.arguments)])
-    found = [path for folder in folders for path in Path(folder).rglob("*")]
+    found = [path for folder in _paths(named_arguments(call)) for path in Path(folder).rglob("*")]
     return [path for path in found if path.is_file() and not path.is_symlink()]
 
 

@@ -43,11 +43,7 @@ from gradclip.training.own import (
 )
 from gradclip.training.own_data import OwnData
 
-GREETING = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric")
-warnings.filterwarnings("ignore", ".*does not have many workers.*")  # the rows are in memory: no workers are needed
-warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")  # caused by Lightning's own use of torch
-warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")  # the monitor itself logs every step
-
+LIGHTNING_LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric")
 NEVER = 10**9  # patience of early stopping, in epochs: only the threshold stops training
 
 
@@ -63,7 +59,7 @@ class Components:
         monitor: callback that records the gradients.
         hidden: callback that records the gradients at hidden states.
         trainer: the Trainer, from the module's Lightning package.
-        description: arguments of build_network that rebuild the network; None for a user-defined module.
+        network_arguments: arguments of build_network that rebuild the network; None for a user-defined module.
     """
 
     data: TrainingData
@@ -73,7 +69,7 @@ class Components:
     monitor: GradientMonitor
     hidden: HiddenStateMonitor
     trainer: Trainer
-    description: dict[str, Any] | None
+    network_arguments: dict[str, Any] | None
 
     @property
     def score_scale(self) -> ScoreScale:
@@ -89,10 +85,16 @@ class Components:
         return dict(zip(self.data.splits, self.module.curves.values(), strict=True))
 
 
-def _silence_greetings() -> None:
-    """Silence the libraries' greetings; called late, since importing a library resets its level."""
-    for library in GREETING:
-        logging.getLogger(library).setLevel(logging.ERROR)
+def _silence_lightning() -> None:
+    """Silence greetings and warnings of Lightning; called late, since importing a Lightning package resets its level.
+
+    Importing gradclip does not change the warning filters of a program; a training run does.
+    """
+    for name in LIGHTNING_LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")  # the rows are in memory: no workers are needed
+    warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")  # caused by Lightning's own use of torch
+    warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")  # the monitor itself logs every step
 
 
 def build_components(config: TrainConfig, folder: Path, is_main: bool = True) -> Components:
@@ -110,9 +112,9 @@ def build_components(config: TrainConfig, folder: Path, is_main: bool = True) ->
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)
     data = build_data(config)
-    module, description = make_module(config, data)
+    module, network_arguments = build_module(config, data)
     package = package_of(module)
-    _silence_greetings()
+    _silence_lightning()
     monitor = GradientMonitor(steps_after_divergence=config.trainer.steps_after_divergence)
     hidden = HiddenStateMonitor()
     by_lightning = lightning_can_clip(config) and module.automatic_optimization  # Lightning never clips manual steps
@@ -136,8 +138,9 @@ def build_components(config: TrainConfig, folder: Path, is_main: bool = True) ->
         scores = as_checkpoint(LoggedScores, package)(config.metric, config.metric_mode or "min")
         callbacks_of(trainer).append(scores)  # after the user's callbacks, whose metrics it also keeps
     data_module = build_data_module(data, module, package)
-    (data.own if isinstance(data, OwnData) else data).trainer = trainer
-    return Components(data, data_module, module, scores, monitor, hidden, trainer, description)
+    source = data.own if isinstance(data, OwnData) else data
+    source.trainer = trainer  # Lightning sets it on its own data module, which may only forward to this one
+    return Components(data, data_module, module, scores, monitor, hidden, trainer, network_arguments)
 
 
 def describe_network(config: TrainConfig, data: TrainingData) -> dict[str, Any]:
@@ -151,7 +154,7 @@ def describe_network(config: TrainConfig, data: TrainingData) -> dict[str, Any]:
     }
 
 
-def make_module(config: TrainConfig, data: TrainingData) -> tuple[LightningModule, dict[str, Any] | None]:
+def build_module(config: TrainConfig, data: TrainingData) -> tuple[LightningModule, dict[str, Any] | None]:
     """Build a user-defined module or one of ours; return it with the arguments that rebuild its network.
 
     Args:
@@ -163,14 +166,14 @@ def make_module(config: TrainConfig, data: TrainingData) -> tuple[LightningModul
     """
     if config.module is not None:
         return build_own_module(config.module), None
-    description = describe_network(config, data)
-    network = build_network(**description)
+    arguments = describe_network(config, data)
+    network = build_network(**arguments)
     if rows := smallest_batch(data, config.trainer.devices):
-        check_smallest_batch(network, description["target"], description["example"], rows)
-    return build_module(config, network, data), description
+        check_smallest_batch(network, arguments["target"], arguments["example"], rows)
+    return build_supervised_module(config, network, data), arguments
 
 
-def build_module(config: TrainConfig, network: nn.Module, data: TrainingData) -> SupervisedModule:
+def build_supervised_module(config: TrainConfig, network: nn.Module, data: TrainingData) -> SupervisedModule:
     """Build the LightningModule from network, loss, optimizer and schedule.
 
     Args:
@@ -179,7 +182,7 @@ def build_module(config: TrainConfig, network: nn.Module, data: TrainingData) ->
         data: the data, which determine whether the module is a regressor or a classifier.
     """
     parts: dict[str, Any] = {
-        "loss": _loss(config.parts.loss, data),
+        "loss": _choose_loss(config.parts.loss, data),
         "optimizer": optimizer_factory(**config.parts.optimizer.model_dump()),
         "schedule": schedule_factory(**config.parts.schedule.model_dump()),
         "splits": data.splits,
@@ -189,7 +192,7 @@ def build_module(config: TrainConfig, network: nn.Module, data: TrainingData) ->
     return Regressor(network, target_scale=data.target_scale, **parts)
 
 
-def _loss(chosen: LossSettings, data: TrainingData) -> nn.Module:
+def _choose_loss(chosen: LossSettings, data: TrainingData) -> nn.Module:
     """Build the chosen loss, or the loss that fits the target for ``auto``.
 
     Raises:
@@ -258,7 +261,7 @@ def choose_device(config: TrainConfig) -> torch.device:
     """
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)
-    _silence_greetings()
+    _silence_lightning()
     trainer = build_trainer(config, Path(), False, (), [])
     device: torch.device = trainer.strategy.root_device
     return device

@@ -109,7 +109,7 @@ def prediction_figures(label: str, result: Result) -> Figures:
         label: label of the clipping.
         result: result of the training run.
     """
-    if result.summary.divergence is not None or result.description is None or isinstance(result.data, OwnData):
+    if result.summary.divergence is not None or result.network_arguments is None or isinstance(result.data, OwnData):
         return {}
     predictions, schema = predict_test_examples(result), result.data.schema
     title = f"Predictions for test examples, clip {label}"

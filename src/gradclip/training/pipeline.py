@@ -124,7 +124,7 @@ def collect(components: Components) -> Result:
         data=components.data,
         score_scale=components.score_scale,
         make_network=lambda: ours.network if ours else module,
-        description=components.description,
+        network_arguments=components.network_arguments,
         record=GradientRecord.interleave([*components.monitor.records.values()]),
         curves=components.curves,
         hidden=components.hidden.record,
@@ -160,10 +160,10 @@ def save_model(folder: Path, scratch: Path, result: Result, run: TrackedRun) -> 
         result: result of the training run.
         run: the run in the store.
     """
-    if result.description is None:
+    if result.network_arguments is None:
         write_weights(folder, result.network)
     else:
-        run.write_model(package_model(scratch, result.network, result.description, result.data.schema))
+        run.write_model(package_model(scratch, result.network, result.network_arguments, result.data.schema))
 
 
 def end_early(job: Job, components: Components, run: TrackedRun | None, stop: Interrupted) -> None:

@@ -29,7 +29,7 @@ class Result:
         data: the data of the training run.
         score_scale: the score by which the run is judged.
         make_network: returns the network with its final weights; called only if the network is needed.
-        description: arguments of :func:`gradclip.models.build.build_network` that rebuild the network; None for a
+        network_arguments: arguments of :func:`gradclip.models.build.build_network` that rebuild the network; None for a
             user-defined module.
         record: the gradients of every step.
         curves: the score of each split, one value per epoch.
@@ -44,7 +44,7 @@ class Result:
     data: TrainingData
     score_scale: ScoreScale
     make_network: Callable[[], nn.Module]
-    description: dict[str, Any] | None
+    network_arguments: dict[str, Any] | None
     record: GradientRecord
     curves: Curves
     hidden: HiddenStateRecord | None
@@ -72,7 +72,7 @@ class Result:
 
         A run that stalled after a finite explosion has a report too.
         """
-        is_ours = self.description is not None  # the learning rate of a user-defined module is not one of our settings
+        is_ours = self.network_arguments is not None  # we do not know the learning rate of a user-defined module
         finite = finite_explosion(self.record) if self.summary.outcome == "stalled" else None
         explosion = explain(self.record, self.learning_rate if is_ours else float("nan"), finite, loop="command")
         if explosion is None:

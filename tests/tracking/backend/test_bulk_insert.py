@@ -199,6 +199,19 @@ def test_a_deleted_run_does_not_block_other_runs_that_end_together(store, tmp_pa
     assert_as_mlflow_writes_it(client, run_id)
 
 
+def test_an_interrupt_is_raised_instead_of_returned_as_the_error_of_a_run(store, tmp_path, monkeypatch):
+    from gradclip.tracking.backend import delivery
+
+    def interrupt(call):
+        if call.operation != Operations.end_run.__name__:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(delivery, "deliver", interrupt)
+    call = Call(store, Operations.create_run.__name__, uuid4().hex, (), str(tmp_path))
+    with pytest.raises(KeyboardInterrupt):
+        delivery.complete_runs([(call, END)])
+
+
 def test_rows_inserted_together_reach_the_file_at_the_end_of_the_transaction(store, tmp_path):
     from gradclip.tracking.backend import bulk_insert
 

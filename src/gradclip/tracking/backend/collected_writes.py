@@ -14,7 +14,7 @@ from gradclip.tracking.backend.bulk_insert import NewRun, insert_starts
 from gradclip.tracking.backend.database import STORE_ERRORS
 from gradclip.tracking.backend.operations import backend_of
 from gradclip.tracking.backend.writes import MAX_NAME, shortened_values
-from gradclip.tracking.operations import Operations
+from gradclip.tracking.operations import Operations, named_arguments
 from gradclip.tracking.records import Call
 
 NOTES_AT_ONCE = 8
@@ -61,7 +61,7 @@ def _begin_together(writes: Sequence[Write]) -> dict[int, Any]:
         return {}
     outcomes = {index: _outcome(writes[index], repeated=False) for index in indices}
     begun = outcomes[indices[0]]
-    if any(isinstance(outcome, BaseException) for outcome in outcomes.values()) or begun.experiment_id is None:
+    if any(isinstance(outcome, Exception) for outcome in outcomes.values()) or begun.experiment_id is None:
         return outcomes
     arguments_of = {key: writes[index][1][0].arguments for key, index in described.items()}
     inserted = [
@@ -90,31 +90,30 @@ def _insert_like(
     Returns:
         The calls whose runs were created, all or none, and the ids of these runs.
     """
+    creations = {call.run_id: named_arguments(call) for call in (first, *others)}
 
     def is_alike(call: Call) -> bool:
         datasets = arguments_of.get((call.run_id, DATASETS))
         is_described = (call.run_id, PARAMETERS) in arguments_of and datasets == arguments_of[first.run_id, DATASETS]
-        return is_described and (call.operation, call.store, call.arguments[2]) == (
-            first.operation,
-            first.store,
-            first.arguments[2],
-        )
+        if not is_described or (call.operation, call.store) != (first.operation, first.store):
+            return False
+        return bool(creations[call.run_id]["parent"] == creations[first.run_id]["parent"])
 
     alike = [call for call in others if is_alike(call)]
-    if not (alike and delivery.is_well(first.store, [call.folder for call in (first, *alike)])):
+    if not (alike and delivery.is_healthy_database(first.store, [call.folder for call in (first, *alike)])):
         return []
     new = [
         NewRun(
             uuid4().hex,
-            shortened(call.arguments[0], MAX_NAME),
-            shortened_values(call.arguments[1], MAX_TAG_VAL_LENGTH),
+            shortened(creations[call.run_id]["name"], MAX_NAME),
+            shortened_values(creations[call.run_id]["tags"], MAX_TAG_VAL_LENGTH),
             shortened_values(arguments_of[call.run_id, PARAMETERS][0], MAX_PARAM_VAL_LENGTH),
-            call.arguments[3],
+            creations[call.run_id]["start"],
         )
         for call in alike
     ]
     with suppress(*STORE_ERRORS):  # the ordinary writes fail too, or succeed
-        locations = insert_starts(first.store.uri, template, first.arguments[1], new)
+        locations = insert_starts(first.store.uri, template, creations[first.run_id]["tags"], new)
         if locations is not None:
             ids = [run.run_id for run in new]
             backend_of(first.store).note_locations(dict(zip(ids, locations, strict=True)))

@@ -16,13 +16,13 @@ from gradclip.tracking.backend.deadline import seconds_for, within
 from gradclip.tracking.backend.failures import failure
 from gradclip.tracking.backend.operations import backend_of
 from gradclip.tracking.backend.retry_budget import RetryBudget
-from gradclip.tracking.operations import Delivery, Operations, delivery_of, needs_run
+from gradclip.tracking.operations import Delivery, Operations, delivery_of, named_arguments, needs_run
 from gradclip.tracking.records import BegunRun, Call, RunEnd, Store, files_of_end, numbers_of_end
 from gradclip.tracking.signature import write_run_note
 from gradclip.tracking.spool import Spool
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between two attempts
-OPEN, CREATE_RUN = Operations.open.__name__, Operations.create_run.__name__
+OPEN, CREATE_RUN, END_RUN = Operations.open.__name__, Operations.create_run.__name__, Operations.end_run.__name__
 
 _begun: dict[str, BegunRun | TrackingError] = {}  # runs that this process began or failed to begin, by id in calls
 
@@ -39,7 +39,7 @@ def retry_budget_of(store: Store) -> RetryBudget:
     return RetryBudget(store.retry_seconds)
 
 
-def perform_once(store: Store, operation: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+def query(store: Store, operation: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """Perform an operation without retries; opening a store spends the retry budget of the writes that wait for it.
 
     Args:
@@ -52,7 +52,7 @@ def perform_once(store: Store, operation: str, args: Sequence[Any], kwargs: Mapp
         TrackingError: the store refuses the operation, or does not answer.
     """
     if operation == OPEN:
-        return _attempt(Call(store, OPEN, "", (), ""))
+        return _write_within_budget(Call(store, OPEN, "", (), ""))
     try:
         return getattr(backend_of(store), operation)(*args, **kwargs)
     except STORE_ERRORS as error:
@@ -62,8 +62,8 @@ def perform_once(store: Store, operation: str, args: Sequence[Any], kwargs: Mapp
 def note_begun(call: Call, begun: BegunRun) -> None:
     """Remember a run that was created or reopened, and write a note with its id to its folder."""
     _begun[call.run_id] = begun
-    tags = call.arguments[1 if call.operation == CREATE_RUN else 0]
-    write_run_note(Path(call.folder), begun.run_id, call.run_id, tags.get(keys.CONFIG_HASH, ""))
+    config_hash = named_arguments(call)["tags"].get(keys.CONFIG_HASH, "")
+    write_run_note(Path(call.folder), begun.run_id, call.run_id, config_hash)
 
 
 def begin_run(call: Call, spool: bool, repeated: bool = False) -> BegunRun:
@@ -89,8 +89,8 @@ def begin_run(call: Call, spool: bool, repeated: bool = False) -> BegunRun:
 
 def _begin(call: Call, spool: bool) -> BegunRun:
     try:
-        experiment_id = retry(call._replace(operation=OPEN, arguments=()))
-        run_id = retry(call)
+        experiment_id = write_with_retries(call._replace(operation=OPEN, arguments=()))
+        run_id = write_with_retries(call)
     except TrackingError as error:
         may_spool = call.store.spool_if_absent or (spool and isinstance(error, UnreachableStoreError))
         if not (may_spool and call.operation == CREATE_RUN):
@@ -108,12 +108,12 @@ def deliver(call: Call) -> int:
     """
     spool, call = spool_of(call.folder), call._replace(run_id=_store_id(call))
     if delivery_of(call.operation) is Delivery.LOCAL:
-        perform(call)
+        write_once(call)
     elif spool.path.exists():
         _spool(call, spool)
     else:
         try:
-            retry(call)
+            write_with_retries(call)
             _confirm(call, spool)
         except RefusedWriteError:
             raise
@@ -128,7 +128,7 @@ def _confirm(call: Call, spool: Spool) -> None:
     if not backend.is_server:
         return
     note_accepted(call)
-    if call.operation != Operations.end_run.__name__:
+    if call.operation != END_RUN:
         return
     accepted = take_accepted(call.run_id)
     try:
@@ -154,17 +154,17 @@ def complete_run(call: Call, end: RunEnd) -> int:
         TrackingError: the store refuses a write for good, or the spool cannot be written either.
     """
     (outcome,) = complete_runs([(call, end)])
-    if isinstance(outcome, BaseException):
+    if isinstance(outcome, Exception):
         raise outcome
     return outcome
 
 
-def complete_runs(ends: Sequence[tuple[Call, RunEnd]]) -> list[int | BaseException]:
+def complete_runs(ends: Sequence[tuple[Call, RunEnd]]) -> list[int | Exception]:
     """Complete runs as :func:`complete_run` does, one transaction per store; return the result or error of each."""
     outcomes = [_deliver_some([files_of_end(call)], end) for call, end in ends]
     by_store: dict[Store, list[int]] = defaultdict(list)
     for index, (call, _) in enumerate(ends):
-        if not isinstance(outcomes[index], BaseException):
+        if not isinstance(outcomes[index], Exception):
             by_store[call.store].append(index)
     for store, indices in by_store.items():
         at_once = _insert_ends(store, [ends[index] for index in indices])
@@ -173,17 +173,17 @@ def complete_runs(ends: Sequence[tuple[Call, RunEnd]]) -> list[int | BaseExcepti
     return outcomes
 
 
-def _deliver_some(writes: Sequence[Call], end: RunEnd) -> int | BaseException:
+def _deliver_some(writes: Sequence[Call], end: RunEnd) -> int | Exception:
     """Deliver some of the writes that end a run; if one fails, set the run to FAILED and return the error."""
     try:
         return [deliver(write) for write in writes][-1]
-    except BaseException as error:
+    except Exception as error:
         with suppress(TrackingError):  # the first failure is reported
-            deliver(writes[0]._replace(operation=Operations.end_run.__name__, arguments=("FAILED", end.end)))
+            deliver(writes[0]._replace(operation=END_RUN, arguments=("FAILED", end.end)))
         return error
 
 
-def is_well(store: Store, folders: Sequence[str]) -> bool:
+def is_healthy_database(store: Store, folders: Sequence[str]) -> bool:
     """Return whether a store is a database that has not failed recently, and none of the folders has a spool."""
     if backend_of(store).is_server or not retry_budget_of(store).is_full:
         return False
@@ -192,7 +192,7 @@ def is_well(store: Store, folders: Sequence[str]) -> bool:
 
 def _insert_ends(store: Store, ends: Sequence[tuple[Call, RunEnd]]) -> bool:
     """Try to write the ends of runs in one transaction, and return whether that succeeded."""
-    if not is_well(store, [call.folder for call, _ in ends]):
+    if not is_healthy_database(store, [call.folder for call, _ in ends]):
         return False
     from gradclip.tracking.backend.bulk_insert import insert_ends
 
@@ -214,7 +214,7 @@ def replay(folder: str, adopt: bool) -> int:
     spool = spool_of(folder)
     try:
         spool.calls(adopt)  # before a lock file is created in a folder that may not be ours
-        return spool.replay(lambda call: perform(_as_repeated(call)), adopt)
+        return spool.replay(lambda call: write_once(_as_repeated(call)), adopt)
     except OSError as error:
         raise TrackingError(f"{spool.path}: cannot be read or written: {first_line(error)}") from error
 
@@ -233,8 +233,8 @@ def _spool(call: Call, spool: Spool) -> None:
     """Append a write to the spool, and try to replay the spool if an attempt is due."""
     try:
         spool.add(call)
-        if spool.is_due or call.operation == Operations.end_run.__name__:
-            spool.replay(lambda waiting: _attempt(_as_repeated(waiting)))
+        if spool.is_due or call.operation == END_RUN:
+            spool.replay(lambda waiting: _write_within_budget(_as_repeated(waiting)))
     except RefusedWriteError:
         raise
     except TrackingError:  # it stays in the spool, and src/sync.py reports why
@@ -243,7 +243,7 @@ def _spool(call: Call, spool: Spool) -> None:
         raise TrackingError(f"{spool.path}: cannot be written: {error.strerror or error}") from error
 
 
-def retry(call: Call) -> Any:
+def write_with_retries(call: Call) -> Any:
     """Write to the store, and retry as long as the budget lasts.
 
     Raises:
@@ -253,7 +253,7 @@ def retry(call: Call) -> Any:
     budget, pause = retry_budget_of(call.store), FIRST_PAUSE
     while True:
         try:
-            return _attempt(call)
+            return _write_within_budget(call)
         except UnreachableStoreError:
             if budget.left < pause:
                 raise
@@ -266,20 +266,22 @@ def _as_repeated(call: Call) -> Call:
     """Mark a creation as one that may have succeeded before, so that it looks for the run first."""
     if call.operation != CREATE_RUN:
         return call
-    return call._replace(arguments=(*call.arguments[:4], True))
+    arguments = named_arguments(call) | {"repeated": True}
+    return call._replace(arguments=tuple(arguments.values()))
 
 
-def _attempt(call: Call) -> Any:
+def _write_within_budget(call: Call) -> Any:
+    """Write to the store without retries, and spend the time of a failure from the retry budget."""
     budget, start = retry_budget_of(call.store), time.monotonic()
     budget.check()
     try:
-        return perform(call)
+        return write_once(call)
     except (UnreachableStoreError, AbsentStoreError) as error:
         budget.spend(start, error)
         raise
 
 
-def perform(call: Call) -> Any:
+def write_once(call: Call) -> Any:
     """Write to the store, without retries.
 
     Raises:
