@@ -22,7 +22,7 @@ from gradclip.data.tabular import TabularData
 from gradclip.models.build import build_network
 from gradclip.scores import Split
 from gradclip.stacked.replicas import Replica
-from gradclip.training.components import describe_network
+from gradclip.training.components import find_network_arguments
 from gradclip.training.examples import build_data
 
 HELD_OUT = 200  # validation rows of a synthetic table; there are three times as many test rows
@@ -56,9 +56,9 @@ class Problem:
         for config in configs:
             if config.seed not in of_seed:
                 data = self._data(config, [replica.data for replica in of_seed.values()])
-                description = describe_network(config, data)
+                arguments = find_network_arguments(config, data)
                 seed_everything(config.seed, verbose=False)
-                of_seed[config.seed] = Replica(config, data, build_network(**description), description)
+                of_seed[config.seed] = Replica(config, data, build_network(**arguments), arguments)
         return [replace(of_seed[config.seed], config=config) for config in configs]
 
     def _data(self, config: TrainConfig, built: Sequence[TrainingData]) -> TrainingData:

@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString, Valu
 
 from gradclip.config.help import config_options
 from gradclip.config.limits import MAX_DEPTH, MAX_NAME
-from gradclip.config.overrides import setting_of
+from gradclip.config.overrides import NO_THRESHOLD, setting_of
 from gradclip.config.paths import CONFIG_FOLDER
 from gradclip.errors import ConfigError, first_line
 from gradclip.program import as_started
@@ -99,8 +99,7 @@ def _check_method(overrides: Sequence[str]) -> None:
     """Refuse thresholds of a multirun in which no job clips, because nothing chooses a method."""
     typed = {setting_of(text): text.partition("=")[2] for text in overrides}
     if "clip.value" in typed and not METHOD_CHOSEN_BY & set(typed):
-        allowed = "clip=none has no threshold; choose a method, such as clip=norm"
-        raise ConfigError(f"clip.value: got {typed['clip.value']}; {allowed}")
+        raise ConfigError(f"clip.value: got {typed['clip.value']}; {NO_THRESHOLD}")
 
 
 def _parse(text: str) -> Override:

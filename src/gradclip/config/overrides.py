@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 IN_LABEL = {"clip", "clip.value", "clip.norm"}  # settings that the label of the clipping already shows
 OWN_GROUPS = ("module", "data")  # groups whose option ``own`` is a user-defined class
+NO_THRESHOLD = "clip=none has no threshold; choose a method, such as clip=norm"
 MAX_LISTED_SEEDS = 5  # more are written as a range
 
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from gradclip.config.base import Settings
 from gradclip.config.identity import files_in
 from gradclip.config.limits import MAX_DEPTH, MAX_NAME, MAX_TEXT
-from gradclip.config.overrides import setting_of
+from gradclip.config.overrides import NO_THRESHOLD, setting_of
 from gradclip.config.schema import TrainConfig, ignores_threshold, settings_classes
 from gradclip.errors import ConfigError, did_you_mean, first_line
 from gradclip.formatting import printable
@@ -46,8 +46,7 @@ def check_threshold(config: TrainConfig, overrides: Sequence[str]) -> None:
     """
     typed = "clip.value" in map(setting_of, overrides)
     if typed and ignores_threshold(config.clip.name) and config.clip.value is not None:
-        allowed = "clip=none has no threshold; choose a method, such as clip=norm"
-        raise ConfigError(f"clip.value: got {config.clip.value}; {allowed}")
+        raise ConfigError(f"clip.value: got {config.clip.value}; {NO_THRESHOLD}")
 
 
 def check_table(path: str) -> None:

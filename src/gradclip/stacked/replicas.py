@@ -14,7 +14,7 @@ from gradclip.config.data import TaskSettings
 from gradclip.config.schema import TrainConfig
 from gradclip.data.base import TrainingData
 from gradclip.models.build import build_network
-from gradclip.training.components import describe_network
+from gradclip.training.components import find_network_arguments
 from gradclip.training.examples import build_data
 
 
@@ -32,7 +32,7 @@ class Replica:
     config: TrainConfig
     data: TrainingData
     network: nn.Module
-    description: dict[str, Any]
+    network_arguments: dict[str, Any]
 
 
 def make_replicas(configs: Sequence[TrainConfig]) -> list[Replica]:
@@ -46,12 +46,12 @@ def make_replicas(configs: Sequence[TrainConfig]) -> list[Replica]:
     replicas = []
     for config in configs:
         data = _build_data(config, data_of[config.data.model_dump_json()])
-        description = describe_network(config, data)
-        key = json.dumps(description), config.seed
+        arguments = find_network_arguments(config, data)
+        key = json.dumps(arguments), config.seed
         if key not in network_of:
             seed_everything(config.seed, verbose=False)
-            network_of[key] = build_network(**description)
-        replicas.append(Replica(config, data, network_of[key], description))
+            network_of[key] = build_network(**arguments)
+        replicas.append(Replica(config, data, network_of[key], arguments))
     return replicas
 
 

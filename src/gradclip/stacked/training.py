@@ -201,7 +201,7 @@ class StackedTraining:
         return Result(
             data=replica.data,
             make_network=partial(self.network.network_of, parameters, index),
-            network_arguments=replica.description,
+            network_arguments=replica.network_arguments,
             record=replace(record, learning_rate=rates),
             score_scale=replica.data.score_scale,
             curves=self.evaluator.curves(index, epochs),

@@ -143,7 +143,7 @@ def build_components(config: TrainConfig, folder: Path, is_main: bool = True) ->
     return Components(data, data_module, module, scores, monitor, hidden, trainer, network_arguments)
 
 
-def describe_network(config: TrainConfig, data: TrainingData) -> dict[str, Any]:
+def find_network_arguments(config: TrainConfig, data: TrainingData) -> dict[str, Any]:
     """Return the arguments of :func:`gradclip.models.build.build_network`."""
     model = config.parts.model
     return {
@@ -166,7 +166,7 @@ def build_module(config: TrainConfig, data: TrainingData) -> tuple[LightningModu
     """
     if config.module is not None:
         return build_own_module(config.module), None
-    arguments = describe_network(config, data)
+    arguments = find_network_arguments(config, data)
     network = build_network(**arguments)
     if rows := smallest_batch(data, config.trainer.devices):
         check_smallest_batch(network, arguments["target"], arguments["example"], rows)
