@@ -26,7 +26,7 @@ class Replica:
         config: its settings.
         data: its examples, in the order of its seed.
         network: the network with its initial weights, shared by replicas of the same seed.
-        description: arguments of :func:`gradclip.models.build.build_network` that rebuild the network.
+        network_arguments: arguments of :func:`gradclip.models.build.build_network` that rebuild the network.
     """
 
     config: TrainConfig
