@@ -25,10 +25,10 @@ def test_norms_before_and_after_clipping_share_a_colour_scale():
     assert len(axes_of("heat map")) == 2  # one panel and its colour bar
 
 
-def test_the_colour_scale_ends_sixteen_decades_below_the_largest_norm():
+def test_the_colour_scale_of_an_explosion_covers_its_run_up():
     axes, _ = axes_of("heat map, diverged")
     lowest, highest = axes.collections[0].get_clim()
-    assert highest - lowest == pytest.approx(16)
+    assert highest - lowest > 16
 
 
 def test_the_common_prefix_of_names_is_omitted():

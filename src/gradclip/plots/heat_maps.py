@@ -16,7 +16,7 @@ from gradclip.plots.gradients import BEFORE
 from gradclip.plots.style import PALE, RED, integer_ticks, show_message
 from gradclip.telemetry.divergence import Divergence
 
-MAX_DECADES = 16  # of a colour scale; with more decades, colours could not be distinguished
+MAX_DECADES = 16  # of a colour scale over time, where gradients vanish without limit; an explosion keeps its run-up
 MAX_NAME_LENGTH = 24
 HEAT = colormaps["viridis"].with_extremes(under=PALE)
 HEAT_LABEL = "log10 of the norm (grey: zero, orange-red: not finite)"
@@ -126,13 +126,15 @@ def plot_time_heat_map(axes: Axes, step: NDArray[np.int64], norms: Floats, scale
         show_message(axes, "no finite gradient")
         return
     edges = np.append(step, step[-1] + (step[-1] - step[-2] if len(step) > 1 else 1)) - 0.5
-    _draw_heat_map(axes, edges, np.arange(norms.shape[1] + 1) + 0.5, logs, _logarithms(scale))
+    scale_logs = _logarithms(scale)
+    scale_logs = np.maximum(scale_logs, scale_logs[np.isfinite(scale_logs)].max() - MAX_DECADES)
+    _draw_heat_map(axes, edges, np.arange(norms.shape[1] + 1) + 0.5, logs, scale_logs)
     for axis in (axes.xaxis, axes.yaxis):
         integer_ticks(axis)
 
 
 def _draw_heat_map(axes: Axes, columns: Floats, rows: NDArray[Any], logs: Floats, scale: Floats) -> None:
-    """Draw logarithms as colours; zero and non-finite values have separate colours, small ones that of the smallest.
+    """Draw logarithms as colours; zero and non-finite values have separate colours.
 
     Args:
         axes: where to draw.
@@ -144,8 +146,7 @@ def _draw_heat_map(axes: Axes, columns: Floats, rows: NDArray[Any], logs: Floats
     axes.grid(False)
     axes.set_facecolor(RED)  # shows through where non-finite values are masked
     finite = scale[np.isfinite(scale)]
-    lowest = max(finite.min(), finite.max() - MAX_DECADES)
-    highest = max(finite.max(), lowest + 1e-9)  # "under" needs a range that is not empty
+    lowest, highest = finite.min(), max(finite.max(), finite.min() + 1e-9)  # "under" needs a range that is not empty
     shown = np.where(np.isneginf(logs), lowest - 1, np.maximum(logs, lowest))
     axes.pcolormesh(columns, rows, np.ma.masked_invalid(shown.T), cmap=HEAT, vmin=lowest, vmax=highest)
 
