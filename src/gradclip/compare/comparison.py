@@ -122,9 +122,7 @@ def group_frame(comparison: Comparison) -> pd.DataFrame:
 
 def _columns(name: str, estimate: Estimate, metric: Metric) -> dict[str, object]:
     """Return an estimate and the ends of its interval as values of the metric."""
-    low, high = map(metric.to_value, (estimate.low, estimate.high))
-    if metric.sign < 0:
-        low, high = high, low
+    low, high = map(metric.to_value, metric.in_order(estimate.low, estimate.high))
     return {name: metric.to_value(estimate.value), f"{name}_low": low, f"{name}_high": high}
 
 

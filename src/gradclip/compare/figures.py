@@ -28,45 +28,63 @@ MIN_SPEEDS = 4  # groups; fewer points show no more than the table
 THRESHOLDS = {"norm": "threshold of the norm, clip.value", "value": "threshold of each element, clip.value"}
 UNIT = "loss per unit of weight"  # unit of the thresholds above
 
+Figures = dict[str, Callable[[Figure], None]]
 
-def figures(comparison: Comparison, curves: Mapping[str, Curve]) -> dict[str, Callable[[Figure], None]]:
+
+def figures(comparison: Comparison, curves: Mapping[str, Curve]) -> Figures:
     """Return the figures for which the groups have data, by file name."""
-    metric, summaries = comparison.metric, dict(enumerate(comparison.summaries))
-    shown = {number: summary for number, summary in summaries.items() if number < MAX_ROWS}
-    curves_shown = min(len(summaries), MAX_CURVES)
-    best_curves = _of_all(curves_shown, comparison)
+    metric, shown = comparison.metric, dict(enumerate(comparison.summaries[:MAX_ROWS]))
     scores = [group_scores(number, summary, metric) for number, summary in shown.items()]
     title = f"{metric.name} of each run{_of_all(len(shown), comparison)}"
-    plots: dict[str, Callable[[Figure], None]] = {
+    plots: Figures = {
         keys.COMPARISON_FIGURE: partial(
             plot_scores, groups=scores, score=metric.name, title=title, is_fraction=metric.is_fraction
         )
     }
     if curves:
-        bands = [learning_band(number, shown[number], metric, curves) for number in range(curves_shown)]
-        title = f"{metric.curve}: median and interquartile range{best_curves}"
-        plots["learning_curves"] = partial(
-            plot_learning_curves, bands=bands, score=metric.curve, title=title, is_fraction=metric.is_fraction
-        )
-        speeds = [speed_of(number, shown[number], metric) for number in range(curves_shown)]
-        if np.isfinite([speed.quartiles[1] for speed in speeds]).sum() >= MIN_SPEEDS:
-            plots["speed"] = partial(
-                plot_speed,
-                groups=speeds,
-                score=metric.name,
-                target=f"epochs until {metric.curve} reaches {comparison.target:.4g}",
-                title=f"Speed and final score{best_curves}",
-                higher_is_better=metric.sign < 0,
-                is_fraction=metric.is_fraction,
-            )
+        plots |= _figures_over_epochs(comparison, curves)
     if any(keys.GRAD_NORM_P90 in run.metrics for summary in shown.values() for run in summary.group.runs):
         ranges = [norm_range(number, summary) for number, summary in shown.items()]
         plots["gradient_norms"] = partial(plot_norm_ranges, ranges=ranges)
-    if grid := median_grid(comparison.summaries, metric):
-        plots["heat_map"] = partial(plot_grid, grid=grid, score=metric.name)
-    elif lines := threshold_lines(summaries, metric):
-        unclipped = unclipped_medians(comparison.summaries, metric)
-        plots["threshold"] = partial(
+    return plots | _figures_over_settings(comparison)
+
+
+def _figures_over_epochs(comparison: Comparison, curves: Mapping[str, Curve]) -> Figures:
+    """Return the learning curves and the speed of the best groups."""
+    metric, shown = comparison.metric, dict(enumerate(comparison.summaries[:MAX_CURVES]))
+    which = _of_all(len(shown), comparison)
+    bands = [learning_band(number, summary, metric, curves) for number, summary in shown.items()]
+    title = f"{metric.curve}: median and interquartile range{which}"
+    plots: Figures = {
+        "learning_curves": partial(
+            plot_learning_curves, bands=bands, score=metric.curve, title=title, is_fraction=metric.is_fraction
+        )
+    }
+    speeds = [speed_of(number, summary, metric) for number, summary in shown.items()]
+    if np.isfinite([speed.quartiles[1] for speed in speeds]).sum() >= MIN_SPEEDS:
+        plots["speed"] = partial(
+            plot_speed,
+            groups=speeds,
+            score=metric.name,
+            target=f"epochs until {metric.curve} reaches {comparison.target:.4g}",
+            title=f"Speed and final score{which}",
+            higher_is_better=metric.sign < 0,
+            is_fraction=metric.is_fraction,
+        )
+    return plots
+
+
+def _figures_over_settings(comparison: Comparison) -> Figures:
+    """Return a heat map if two settings form a grid; otherwise the scores by threshold, if there are thresholds."""
+    metric, summaries = comparison.metric, comparison.summaries
+    if grid := median_grid(summaries, metric):
+        return {"heat_map": partial(plot_grid, grid=grid, score=metric.name)}
+    lines = threshold_lines(dict(enumerate(summaries)), metric)
+    if not lines:
+        return {}
+    unclipped = unclipped_medians(summaries, metric)
+    return {
+        "threshold": partial(
             plot_thresholds,
             lines=lines,
             unclipped=unclipped if len(unclipped) == 1 else [],  # several grey lines could not be distinguished
@@ -75,7 +93,7 @@ def figures(comparison: Comparison, curves: Mapping[str, Curve]) -> dict[str, Ca
             threshold=_threshold_label({line.label.split()[0] for line in lines}),
             is_fraction=metric.is_fraction,
         )
-    return plots
+    }
 
 
 def _of_all(shown: int, comparison: Comparison) -> str:

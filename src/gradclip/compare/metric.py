@@ -44,6 +44,10 @@ class Metric:
         """Convert an error to a value of the metric; NaN for the infinite error of a diverged run."""
         return error * self.sign if isfinite(error) else np.nan
 
+    def in_order(self, low: float, high: float) -> tuple[float, float]:
+        """Return the ends of an interval of errors in ascending order of the metric's values."""
+        return (low, high) if self.sign > 0 else (high, low)
+
     def test_errors(self, runs: Sequence[StoredRun]) -> Floats | None:
         """Return the errors on the test examples, ``[runs]``; None if they are not reported."""
         return replace(self, name=self.reported).errors(runs) if self.reported else None

@@ -113,9 +113,7 @@ def format_estimate(estimate: Estimate, metric: Metric) -> str:
     value = format_error(estimate.value, metric)
     if np.isnan(estimate.low) or estimate.low == estimate.high:
         return value
-    low, high = (format_error(end, metric) for end in (estimate.low, estimate.high))
-    if metric.sign < 0:
-        low, high = high, low
+    low, high = (format_error(end, metric) for end in metric.in_order(estimate.low, estimate.high))
     return f"{value} ({low} to {high})"
 
 

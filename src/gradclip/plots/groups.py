@@ -253,7 +253,7 @@ def plot_speed(
             (fast, usual, slow), transform = np.percentile(group.epochs, QUARTILES), axes.transData
             axes.plot([fast, slow], [median, median], color=style.color)
         axes.plot(
-            *([usual] * 3, group.quartiles), color=style.color, marker=style.marker, markevery=[1],
+            [usual] * 3, group.quartiles, color=style.color, marker=style.marker, markevery=[1],
             label=_speed_label(group), transform=transform, clip_on=False,
         )  # fmt: skip
     if never:
