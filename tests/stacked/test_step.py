@@ -8,13 +8,13 @@ import torch
 from gradclip.stacked.batches import stack_batches
 from gradclip.stacked.clipping import StackedClipper
 from gradclip.stacked.graphs import GraphedFunction
+from gradclip.stacked.measurements import StackedMeasurements
 from gradclip.stacked.network import StackedNetwork
 from gradclip.stacked.optimizers import init_optimizer_state
 from gradclip.stacked.replicas import make_replicas
-from gradclip.stacked.state import TensorOptions, TrainState
+from gradclip.stacked.state import TensorOptions, TrainState, varying_values
 from gradclip.stacked.step import StackedOptimizerStep
 from gradclip.stacked.telemetry import StackedRecorder
-from gradclip.stacked.varying import varying_values
 from gradclip.telemetry.steps import StepIndex
 from gradclip.training.components import build_supervised_module
 from tests.stacked.test_training import ADDING, METHODS, ORDER, OTHER_METHODS, pair
@@ -29,26 +29,26 @@ def step_without_values(configs):
     """Return a stacked step on the meta device and the tensors of its batches."""
     replicas, options = make_replicas(configs), TensorOptions(DEVICE, torch.float32)
     learner = build_supervised_module(configs[0], copy.deepcopy(replicas[0].network), replicas[0].data).to(DEVICE)
-    network = StackedNetwork(learner, [replica.network for replica in replicas])
+    network = StackedNetwork(learner, [replica.network for replica in replicas], options)
     batches = stack_batches([replica.data for replica in replicas], options)
     batches.start_epoch(0)
-    clipper, ids = StackedClipper(configs, network, DEVICE), torch.arange(len(configs))
-    parameters = network.initial_parameters(DEVICE)
+    clipper, ids = StackedClipper(configs, network), torch.arange(len(configs))
+    parameters = network.initial_parameters()
     settings = varying_values(
-        [config.parts.optimizer.model_dump(exclude={"name", "betas"}) for config in configs], DEVICE
+        [config.parts.optimizer.model_dump(exclude={"name", "betas"}) for config in configs], options
     )
     state = TrainState(
         ids=ids,
         step=torch.zeros(1, dtype=torch.int64, device=DEVICE),
         parameters=parameters,
-        constants=network.constants(DEVICE),
+        constants=network.constants(),
         optimizer_state=init_optimizer_state(configs[0].optimizer.name, parameters),
         optimizer_settings={path: values.float()[:, None] for path, values in settings.items()},
         clipper_state=clipper.init(network.views(parameters)),
         clipper_settings=clipper.varying,
     )
     factors = torch.ones(4, dtype=torch.float64, device=DEVICE)
-    step = StackedOptimizerStep(configs[0], network, clipper, state, batches, options, factors)
+    step = StackedOptimizerStep(configs[0], clipper, state, batches, factors)
     accumulated = configs[0].trainer.accumulate_grad_batches
     return step, [tensor for index in range(accumulated) for tensor in batches.tensors(index)]
 
@@ -58,10 +58,11 @@ def step_without_values(configs):
 )
 def test_a_step_stays_on_the_device_and_reads_no_value(overrides):
     step, tensors = step_without_values(pair(*overrides))
-    network, clipper, state = step.network, step.clipper, step.state
+    clipper, state = step.clipper, step.state
+    network = clipper.network
     kinds = {"multiplies": clipper.multiplies, "changes_direction": clipper.changes_direction}
-    recorder = StackedRecorder(network.names, network.sizes, len(state.ids), total_steps=4, **kinds)
-    recorder.start_block(state.ids, state.parameters, step.options)
+    recorder = StackedRecorder(network.names, len(state.ids), total_steps=4)
+    recorder.start_block(state.ids, StackedMeasurements(state.parameters, network.sizes, network.options, **kinds))
     with OnDeviceOnly(allows_scalars=True), NoCopiesOfNumbers():
         for number in range(3):
             recorder.record_step(step(*tensors), state.parameters, StepIndex(number + 1, 1, number), number != 1)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from gradclip.stacked.measurements import StackedStep
+from gradclip.stacked.measurements import StackedMeasurements, StackedStep
 from gradclip.stacked.state import TensorOptions
 from gradclip.stacked.telemetry import StackedRecorder
 from gradclip.telemetry.record import GradientRecord
@@ -28,9 +28,10 @@ def records_of(
     """
     (replicas, elements), weights = gradients.shape, torch.ones_like(gradients)
     multiplies = clipped.shape != gradients.shape
-    parts = ("weight", "bias"), [elements - 1, 1], replicas, steps
-    recorder = StackedRecorder(*parts, multiplies=multiplies, changes_direction=True)
-    recorder.start_block(torch.arange(replicas), weights, TensorOptions(gradients.device, gradients.dtype))
+    sizes, options = [elements - 1, 1], TensorOptions(gradients.device, gradients.dtype)
+    measurements = StackedMeasurements(weights, sizes, options, multiplies=multiplies, changes_direction=True)
+    recorder = StackedRecorder(("weight", "bias"), replicas, steps)
+    recorder.start_block(torch.arange(replicas), measurements)
     ones, flags = torch.ones(3, replicas), torch.tensor([skipped or [0.0] * replicas])
     for step in range(1, steps + 1):
         weights += step

@@ -63,19 +63,11 @@ class StackedBatches(ABC):
 
     @abstractmethod
     def tensors(self, index: int) -> tuple[Tensor, ...]:
-        """Return a batch of the epoch for all data sets, on the device, as the functions from :meth:`reader` expect it.
-
-        Args:
-            index: index of the batch within the epoch, counted from 0.
-        """
+        """Return a batch of the epoch for all data sets, on the device, for the functions of :meth:`reader`."""
 
     @abstractmethod
     def reader(self, replicas: Tensor) -> Callable[[Sequence[Tensor]], Batch]:
-        """Return a function that reads the batches of some replicas, with operations on the device only.
-
-        Args:
-            replicas: indices of the replicas, ``[replicas]``.
-        """
+        """Return a function that reads the batches of some replicas, with operations on the device only."""
 
 
 class StoredBatches(StackedBatches):
@@ -142,12 +134,7 @@ class GeneratedBatches(StackedBatches):
 
 
 def stack_batches(data: Sequence[TrainingData], options: TensorOptions) -> StackedBatches:
-    """Return the training batches of all replicas.
-
-    Args:
-        data: the data set of each replica; replicas may share one.
-        options: device and dtype of the training.
-    """
+    """Return the training batches of all replicas, given the data set of each; replicas may share one."""
     data_sets = {id(data_set): data_set for data_set in data}
     index_by_id = {key: index for index, key in enumerate(data_sets)}
     loaders: list[Any] = [data_set.train_dataloader() for data_set in data_sets.values()]  # samplers have epochs
@@ -181,14 +168,13 @@ class StackedEvaluationBatches:
         self._replicas: dict[Split, dict[Any, list[int]]] = {split: {} for split in data[0].splits}  # by key
         self._loaders: dict[Any, Loader] = {}
         self._fixed: dict[Any, list[Examples]] = {}  # batches that are the same in every epoch
-        keys_of: dict[int, list[Any]] = {}
-        for replica, one in enumerate(data):
-            if id(one) not in keys_of:
-                loaders = one.val_dataloader()
-                keys_of[id(one)] = [_examples_key(loader) for loader in loaders]
-                self._loaders = dict(zip(keys_of[id(one)], loaders, strict=True)) | self._loaders
-            for replicas, key in zip(self._replicas.values(), keys_of[id(one)], strict=True):
-                replicas.setdefault(key, []).append(replica)
+        unique = {id(data_set): data_set for data_set in data}
+        loaders_of = {key: data_set.val_dataloader() for key, data_set in unique.items()}
+        for replica, data_set in enumerate(data):
+            for split, loader in zip(data_set.splits, loaders_of[id(data_set)], strict=True):
+                key = _examples_key(loader)
+                self._loaders.setdefault(key, loader)
+                self._replicas[split].setdefault(key, []).append(replica)
 
     def groups(self, split: Split) -> dict[Any, list[int]]:
         """Return the replicas that share the examples of a split, by key of the examples."""

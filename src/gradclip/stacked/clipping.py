@@ -10,7 +10,8 @@ from gradclip.clipping.base import Clipper, Gradients, Rescaler, State
 from gradclip.clipping.build import make_clipper
 from gradclip.config.schema import TrainConfig
 from gradclip.stacked.network import StackedNetwork
-from gradclip.stacked.varying import SettingPath, replace_values, varying_values
+from gradclip.stacked.state import varying_values
+from gradclip.stacked.varying import SettingPath, replace_values
 from gradclip.training.clipping import clipper_settings, lightning_can_clip
 
 
@@ -37,7 +38,6 @@ class StackedClipper:
     Args:
         configs: configs of the replicas.
         network: the stacked network.
-        device: the device of the training.
 
     Attributes:
         settings: the method and the settings of the first replica.
@@ -47,17 +47,18 @@ class StackedClipper:
         may_skip: whether the method may skip updates.
     """
 
-    def __init__(self, configs: Sequence[TrainConfig], network: StackedNetwork, device: torch.device) -> None:
+    def __init__(self, configs: Sequence[TrainConfig], network: StackedNetwork) -> None:
         settings = [clipper_settings(config) for config in configs]
         self.settings, self.network = settings[0], network
-        self.varying = varying_values(settings, device)
+        self.varying = varying_values(settings, network.options)
         self._changes_nothing = configs[0].clip.name == "none"
         self._is_lightning_norm = lightning_can_clip(configs[0]) and configs[0].clip.name == "norm"
         clipper = self._clipper({})
         self.changes_direction, self.may_skip = clipper.changes_direction, clipper.may_skip
         self._rescales = type(clipper).transform is Rescaler.transform and not self.may_skip
         self.multiplies = self._changes_nothing or self._is_lightning_norm or self._rescales
-        self._part_of = torch.repeat_interleave(torch.tensor(network.sizes)).to(device)  # tensor of each element
+        part_of = torch.repeat_interleave(torch.tensor(network.sizes))  # index of each element's parameter tensor
+        self._part_of = part_of.to(network.options.device)
 
     def init(self, parameters: Gradients) -> State:
         """Return the initial state of the clipper for all replicas, ``[replicas, ...]`` each.

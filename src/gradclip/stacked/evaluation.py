@@ -14,7 +14,7 @@ from gradclip.scores import MSE, Split
 from gradclip.stacked.batches import Examples, StackedEvaluationBatches
 from gradclip.stacked.graphs import GraphedFunction
 from gradclip.stacked.network import StackedNetwork
-from gradclip.stacked.state import TensorOptions, TrainState
+from gradclip.stacked.state import TrainState
 from gradclip.training.outcome import Curves
 
 EVALUATION_VALUES_GPU = 100_000_000  # input values of all replicas: few kernel launches, a few gigabytes
@@ -26,15 +26,12 @@ class StackedEvaluator:
     Args:
         data: the data set of each replica, all with the same splits.
         network: the stacked network.
-        options: device and dtype of the training.
         epochs: number of epochs of a training run that does not end early.
     """
 
-    def __init__(
-        self, data: Sequence[TrainingData], network: StackedNetwork, options: TensorOptions, epochs: int
-    ) -> None:
-        self.network, self.options = network, options
-        self.examples = StackedEvaluationBatches(data, options)
+    def __init__(self, data: Sequence[TrainingData], network: StackedNetwork, epochs: int) -> None:
+        self.network = network
+        self.examples = StackedEvaluationBatches(data, network.options)
         self._score_factors = np.array([_score_factor(one) for one in data])
         self._state: TrainState | None = None
         self._sums: dict[Any, _ScoreSums] = {}  # for the state, by key of the examples
@@ -45,12 +42,7 @@ class StackedEvaluator:
         return {split: scores[replica, :epochs].tolist() for split, scores in self._curves.items()}
 
     def scores(self, split: Split, epoch: int) -> Floats:
-        """Return the scores of all replicas on a split, ``[replicas]``.
-
-        Args:
-            split: the split.
-            epoch: number of the epoch, counted from 0.
-        """
+        """Return the scores of all replicas on a split in an epoch counted from 0, ``[replicas]``."""
         return self._curves[split][:, epoch]
 
     @torch.no_grad()
@@ -80,12 +72,12 @@ class StackedEvaluator:
         if state is not self._state:
             self._state, self._sums = state, {}
         if key not in self._sums:
-            self._sums[key] = _ScoreSums(self.network, state, state.rows_of(ids), self.options)
+            self._sums[key] = _ScoreSums(self.network, state, state.rows_of(ids))
         return self._sums[key]
 
     def _chunks(self, batch: Examples, replicas: int) -> Iterator[Examples]:
         """Split a batch to limit the memory of all replicas together."""
-        values = EVALUATION_VALUES if self.options.device.type == "cpu" else EVALUATION_VALUES_GPU
+        values = EVALUATION_VALUES if self.network.options.device.type == "cpu" else EVALUATION_VALUES_GPU
         rows = max(1, values // (replicas * batch[0][0].numel()))
         return zip(*(torch.split(tensor, rows) for tensor in batch), strict=True)
 
@@ -97,7 +89,6 @@ class _ScoreSums:
         network: the stacked network.
         state: state of the replicas in training.
         rows: rows of the replicas in the state; None for all.
-        options: device and dtype of the training.
 
     Attributes:
         replicas: number of replicas.
@@ -105,8 +96,8 @@ class _ScoreSums:
         add: function that adds the scores on inputs and targets, ``[examples, ...]`` each.
     """
 
-    def __init__(self, network: StackedNetwork, state: TrainState, rows: Tensor | None, options: TensorOptions) -> None:
-        self.network, self.state, self.options = network, state, options
+    def __init__(self, network: StackedNetwork, state: TrainState, rows: Tensor | None) -> None:
+        self.network, self.state, options = network, state, network.options
         self.replicas = len(state.ids if rows is None else rows)
         self.rows = slice(None) if rows is None else rows.numpy()
         self.add = GraphedFunction(self._add, options.device)
@@ -122,9 +113,8 @@ class _ScoreSums:
         return means
 
     def _add(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
-        with self.options.default_dtype():
-            constants = {name: self._select(tensor) for name, tensor in self.state.constants.items()}
-            outputs = self.network.outputs(self._select(self.state.parameters), constants, inputs)
+        constants = {name: self._select(tensor) for name, tensor in self.state.constants.items()}
+        outputs = self.network.outputs(self._select(self.state.parameters), constants, inputs)
         targets = targets.expand(len(outputs), *targets.shape)
         scores = self.network.learner.score_per_example(outputs, targets).flatten(1)
         self._sums.add_(scores.sum(dim=1, dtype=self._sums.dtype))

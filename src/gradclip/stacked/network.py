@@ -13,6 +13,7 @@ from torch.func import functional_call
 from gradclip.errors import StackingError, first_line
 from gradclip.models.module import SupervisedModule
 from gradclip.models.unrolling import Unrolling, can_unroll
+from gradclip.stacked.state import TensorOptions
 from gradclip.telemetry.hidden_states import RecurrentLayer
 
 OnState = Callable[[RecurrentLayer, Tensor], Tensor]  # called with a hidden state; returns its replacement
@@ -25,6 +26,7 @@ class StackedNetwork:
     Args:
         learner: a module with the network and the loss of all replicas; it is modified, and its weights are not used.
         networks: the initial network of each replica; replicas may share one.
+        options: device and dtype of the training.
 
     Attributes:
         names: names of the trained parameter tensors.
@@ -35,8 +37,8 @@ class StackedNetwork:
         StackingError: a recurrent layer cannot be unrolled.
     """
 
-    def __init__(self, learner: SupervisedModule, networks: Sequence[nn.Module]) -> None:
-        self.learner = learner
+    def __init__(self, learner: SupervisedModule, networks: Sequence[nn.Module], options: TensorOptions) -> None:
+        self.learner, self.options = learner, options
         trained = {name: p for name, p in learner.named_parameters() if p.requires_grad and p.numel()}
         self.names = tuple(trained)
         self.shapes = [parameter.shape for parameter in trained.values()]
@@ -49,16 +51,16 @@ class StackedNetwork:
         self._on_state: OnState | None = None
         self._unroll_recurrent_layers()
 
-    def initial_parameters(self, device: torch.device) -> Tensor:
+    def initial_parameters(self) -> Tensor:
         """Return the initial trained parameters of all replicas, ``[replicas, parameters]``."""
         rows = [torch.cat([tensors[name].flatten() for name in self.names]) for tensors in self._tensors]
-        return torch.stack(rows).detach()[self._network_index].to(device)
+        return self.options.convert(torch.stack(rows).detach()[self._network_index])
 
-    def constants(self, device: torch.device) -> dict[str, Tensor]:
+    def constants(self) -> dict[str, Tensor]:
         """Return frozen parameters and buffers by name, ``[replicas, ...]`` each."""
         names = [name for name in self._tensors[0] if name not in self.names]
         stacked = {name: torch.stack([tensors[name] for tensors in self._tensors]).detach() for name in names}
-        return {name: tensor[self._network_index].to(device) for name, tensor in stacked.items()}
+        return {name: self.options.convert(tensor[self._network_index]) for name, tensor in stacked.items()}
 
     def views(self, parameters: Tensor) -> dict[str, Tensor]:
         """Return the parameters or gradients in a matrix as views by name, ``[replicas, ...]`` each."""
@@ -78,7 +80,8 @@ class StackedNetwork:
             inputs: ``[rows, ...]``.
         """
         tensors = self.views(parameters) | dict(constants)
-        stacked: Tensor = torch.vmap(self._forward, in_dims=(0, None))(tensors, inputs)
+        with self.options.default_dtype():
+            stacked: Tensor = torch.vmap(self._forward, in_dims=(0, None))(tensors, inputs)
         return stacked
 
     def gradients(
@@ -96,8 +99,9 @@ class StackedNetwork:
             Gradients, ``[replicas, parameters]``, and losses, ``[replicas]``.
         """
         leaf = parameters.detach().requires_grad_()
-        losses = torch.vmap(self._loss)(self.views(leaf), dict(constants), inputs, target)
-        (gradients,) = torch.autograd.grad(losses.sum(), leaf)  # no loss depends on another replica's parameters
+        with self.options.default_dtype():
+            losses = torch.vmap(self._loss)(self.views(leaf), dict(constants), inputs, target)
+            (gradients,) = torch.autograd.grad(losses.sum(), leaf)  # no loss depends on another replica's parameters
         return gradients, losses.detach()
 
     def hidden_gradients(
@@ -114,7 +118,6 @@ class StackedNetwork:
         Returns:
             ``[replicas, time steps, sequences, hidden]`` for each recurrent layer.
         """
-        zeros = self._zeros_like_states(parameters, constants, inputs, target)
 
         def loss(added: Mapping[RecurrentLayer, Tensor], *arguments: Any) -> Tensor:
             visits: Counter[RecurrentLayer] = Counter()
@@ -127,7 +130,9 @@ class StackedNetwork:
 
         # The derivative with respect to zeros added to the states is the derivative with respect to the states.
         derive = torch.vmap(torch.func.grad(loss))
-        found: dict[RecurrentLayer, Tensor] = derive(zeros, self.views(parameters), dict(constants), inputs, target)
+        with self.options.default_dtype():
+            zeros = self._zeros_like_states(parameters, constants, inputs, target)
+            found: dict[RecurrentLayer, Tensor] = derive(zeros, self.views(parameters), dict(constants), inputs, target)
         return found
 
     def network_of(self, parameters: Tensor, replica: int) -> nn.Module:
@@ -235,6 +240,6 @@ def check_stacking(
 
 def _changed_buffers(stacked: StackedNetwork, learner: SupervisedModule) -> bool:
     """Return whether an ordinary forward pass changed a buffer."""
-    initial = stacked.constants(next(learner.parameters()).device)
+    initial = stacked.constants()
     buffers = dict(learner.named_buffers())
     return any(not torch.equal(initial[name][0], buffers[name]) for name in initial if name in buffers)

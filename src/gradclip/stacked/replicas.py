@@ -56,11 +56,9 @@ def make_replicas(configs: Sequence[TrainConfig]) -> list[Replica]:
 
 
 def _build_data(config: TrainConfig, built: dict[int, TrainingData]) -> TrainingData:
-    """Return the data of a config; stored rows are read once for all seeds, which only change their order.
+    """Return the data of a config, and add them to those ``built`` from the same settings, by seed.
 
-    Args:
-        config: the settings.
-        built: data built so far from the same settings, by seed; the new data are added.
+    Stored rows are read once for all seeds, which only change their order.
     """
     if config.seed not in built:
         if built and not isinstance(config.data, TaskSettings):

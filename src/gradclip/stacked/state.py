@@ -3,12 +3,12 @@
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from gradclip.stacked.varying import SettingPath
+from gradclip.stacked.varying import SettingPath, flatten_settings, may_vary
 
 K = TypeVar("K", bound=Hashable)
 
@@ -38,6 +38,23 @@ class TensorOptions:
             yield
         finally:
             torch.set_default_dtype(previous)
+
+
+def varying_values(settings: Sequence[Mapping[str, Any]], options: TensorOptions) -> dict[SettingPath, Tensor]:
+    """Return the numbers that differ among replicas, by path: ``[replicas]`` each, in the widest dtype.
+
+    Example:
+        >>> options = TensorOptions(torch.device("cpu"), torch.float32)
+        >>> varying_values([{"value": 1.0, "beta": 0.9}, {"value": 5.0, "beta": 0.9}], options)
+        {('value',): tensor([1., 5.], dtype=torch.float64)}
+    """
+    rows = [flatten_settings(one) for one in settings]
+    columns = {path: [row[path] for row in rows] for path, value in rows[0].items() if may_vary(path, value)}
+    return {
+        path: torch.tensor(column, dtype=options.wide, device=options.device)
+        for path, column in columns.items()
+        if len(set(column)) > 1
+    }
 
 
 @dataclass

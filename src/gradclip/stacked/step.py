@@ -9,9 +9,8 @@ from gradclip.config.schema import TrainConfig
 from gradclip.stacked.batches import StackedBatches
 from gradclip.stacked.clipping import Clipped, StackedClipper
 from gradclip.stacked.measurements import StackedStep
-from gradclip.stacked.network import StackedNetwork
 from gradclip.stacked.optimizers import optimizer_step
-from gradclip.stacked.state import TensorOptions, TrainState
+from gradclip.stacked.state import TrainState
 
 
 class StackedOptimizerStep:
@@ -22,26 +21,16 @@ class StackedOptimizerStep:
 
     Args:
         config: the settings that all replicas share.
-        network: the stacked network.
-        clipper: the stacked clipper.
+        clipper: the stacked clipper, with the stacked network.
         state: state of the replicas.
         batches: batches of all replicas.
-        options: device and dtype of the training.
         factors: factor on the learning rate at each step, ``[steps]``.
     """
 
     def __init__(
-        self,
-        config: TrainConfig,
-        network: StackedNetwork,
-        clipper: StackedClipper,
-        state: TrainState,
-        batches: StackedBatches,
-        options: TensorOptions,
-        factors: Tensor,
+        self, config: TrainConfig, clipper: StackedClipper, state: TrainState, batches: StackedBatches, factors: Tensor
     ) -> None:
-        self.network, self.clipper, self.state = network, clipper, state
-        self.options, self.factors = options, factors
+        self.clipper, self.state, self.factors = clipper, state, factors
         self._width, self._read = batches.tensors_per_batch, batches.reader(state.ids)
         self._accumulated = config.trainer.accumulate_grad_batches
         self._optimizer = config.parts.optimizer.name
@@ -49,11 +38,7 @@ class StackedOptimizerStep:
         self._settings |= {str(path[0]): values for path, values in state.optimizer_settings.items()}
 
     def __call__(self, *tensors: Tensor) -> StackedStep:
-        """Take the step, and return the tensors to measure.
-
-        Args:
-            tensors: tensors of its batches from :meth:`StackedBatches.tensors`, one batch after the other.
-        """
+        """Take the step with the tensors of its batches, one batch after the other; return the tensors to measure."""
         gradients, losses, max_abs = self._gradients(tensors)
         clipped = self._clip(gradients)
         self._update(clipped)
@@ -76,8 +61,8 @@ class StackedOptimizerStep:
 
     def _gradients_of_batch(self, tensors: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         batch = self._read(tensors)
-        with self.options.default_dtype():
-            found = self.network.gradients(self.state.parameters, self.state.constants, batch.inputs, batch.targets)
+        network, state = self.clipper.network, self.state
+        found = network.gradients(state.parameters, state.constants, batch.inputs, batch.targets)
         return *found, batch.max_abs
 
     def _clip(self, gradients: Tensor) -> Clipped:

@@ -1,6 +1,5 @@
 """Gradient records of stacked replicas, each as in an ordinary run."""
 
-from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -11,7 +10,6 @@ from torch import Tensor
 
 from gradclip.arrays import Booleans, Floats, Integers
 from gradclip.stacked.measurements import SCALARS, StackedMeasurements, StackedStep
-from gradclip.stacked.state import TensorOptions
 from gradclip.telemetry.divergence import diverged_steps
 from gradclip.telemetry.record import MATRICES, GradientRecord
 from gradclip.telemetry.steps import StepIndex
@@ -22,25 +20,12 @@ class StackedRecorder:
 
     Args:
         names: names of the parameter tensors.
-        sizes: their numbers of elements.
         replicas: number of all replicas.
         total_steps: optimizer steps of a training run that does not end early.
-        multiplies: whether clipping multiplies the gradients, so that a step has coefficients.
-        changes_direction: whether clipping may change the direction of the gradient, so that its angle is measured.
     """
 
-    def __init__(
-        self,
-        names: tuple[str, ...],
-        sizes: Sequence[int],
-        replicas: int,
-        total_steps: int,
-        *,
-        multiplies: bool,
-        changes_direction: bool,
-    ) -> None:
-        self.names, self.sizes = names, list(sizes)
-        self._of_clipping = {"multiplies": multiplies, "changes_direction": changes_direction}
+    def __init__(self, names: tuple[str, ...], replicas: int, total_steps: int) -> None:
+        self.names = names
         self._indices = np.empty((total_steps, 3), dtype=np.int64)
         self._steps = self._flushed = 0
         self._scalars = np.empty((len(SCALARS), replicas, total_steps))  # pages are allocated on the first write
@@ -53,17 +38,11 @@ class StackedRecorder:
         """Number of steps since the last flush."""
         return self._steps - self._flushed
 
-    def start_block(self, replicas: Tensor, parameters: Tensor, options: TensorOptions) -> None:
-        """Record only the given replicas from now on; no step may be pending.
-
-        Args:
-            replicas: their indices, ``[replicas]``.
-            parameters: their weights before the next step, ``[replicas, parameters]``.
-            options: device and dtype of the training.
-        """
+    def start_block(self, replicas: Tensor, measurements: StackedMeasurements) -> None:
+        """Record only the replicas with the given indices, ``[replicas]``, from now on; no step may be pending."""
         are_all = len(replicas) == self._scalars.shape[1]
         self._replicas = slice(None) if are_all else replicas.numpy()  # a slice is written in half the time
-        self._measurements = StackedMeasurements(parameters, self.sizes, options, **self._of_clipping)
+        self._measurements = measurements
 
     def record_step(self, step: StackedStep, parameters: Tensor, index: StepIndex, measures_update: bool) -> None:
         """Record a step.
@@ -96,11 +75,19 @@ class StackedRecorder:
         """Return a replica's record of the first ``steps`` steps, all flushed; its learning rates are NaN."""
         self._finish_writing()
         step, epoch, batch = self._indices[:steps].T
-        columns: dict[str, NDArray[Any]] = dict(zip(SCALARS, self._scalars[:, replica, :steps], strict=True))
-        columns |= zip(MATRICES, self._matrices[:, replica, :steps], strict=True)
-        columns |= {"skipped": columns["skipped"] > 0, "learning_rate": np.full(steps, np.nan)}
-        columns |= {"has_loss": np.ones(steps, dtype=np.bool_), "scaler_skipped": np.zeros(steps, dtype=np.bool_)}
-        return GradientRecord(names=self.names, step=step, epoch=epoch, batch=batch, **columns)
+        scalars: dict[str, NDArray[Any]] = dict(zip(SCALARS, self._scalars[:, replica, :steps], strict=True))
+        scalars["skipped"] = scalars["skipped"] > 0
+        return GradientRecord(
+            names=self.names,
+            step=step,
+            epoch=epoch,
+            batch=batch,
+            has_loss=np.ones(steps, dtype=np.bool_),
+            scaler_skipped=np.zeros(steps, dtype=np.bool_),
+            learning_rate=np.full(steps, np.nan),
+            **scalars,
+            **dict(zip(MATRICES, self._matrices[:, replica, :steps], strict=True)),
+        )
 
     def _read(self) -> tuple[Floats, Floats]:
         """Return the measured steps, ``[scalars, replicas, steps]`` and ``[matrices, replicas, steps, parameters]``."""

@@ -21,14 +21,13 @@ from gradclip.stacked.clipping import StackedClipper
 from gradclip.stacked.evaluation import StackedEvaluator
 from gradclip.stacked.graphs import GraphedFunction
 from gradclip.stacked.hidden_states import StackedHiddenStateRecorder
-from gradclip.stacked.measurements import FLUSH_EVERY, StackedStep
+from gradclip.stacked.measurements import FLUSH_EVERY, StackedMeasurements, StackedStep
 from gradclip.stacked.network import StackedNetwork, check_stacking
 from gradclip.stacked.optimizers import init_optimizer_state
 from gradclip.stacked.replicas import Replica
-from gradclip.stacked.state import TensorOptions, TrainState
+from gradclip.stacked.state import TensorOptions, TrainState, varying_values
 from gradclip.stacked.step import StackedOptimizerStep
 from gradclip.stacked.telemetry import StackedRecorder
-from gradclip.stacked.varying import varying_values
 from gradclip.telemetry.recorders import default_updates_every
 from gradclip.telemetry.steps import StepIndex
 from gradclip.tracking.records import now
@@ -73,20 +72,14 @@ class StackedTraining:
         self.batches = stack_batches(data, self.options)
         self.steps = self.end_time = 0
         with self.options.default_dtype():
-            self.network = StackedNetwork(self._learner(replicas[0]), [replica.network for replica in replicas])
-            self.clipper = StackedClipper(configs, self.network, device)
+            networks = [replica.network for replica in replicas]
+            self.network = StackedNetwork(self._learner(replicas[0]), networks, self.options)
+            self.clipper = StackedClipper(configs, self.network)
             self.state = self._initial_state(configs)
             self._check_first_batch()
-        self.recorder = StackedRecorder(
-            self.network.names,
-            self.network.sizes,
-            len(replicas),
-            self.total_steps,
-            multiplies=self.clipper.multiplies,
-            changes_direction=self.clipper.changes_direction,
-        )
+        self.recorder = StackedRecorder(self.network.names, len(replicas), self.total_steps)
         self.hidden_recorder = StackedHiddenStateRecorder() if self.network.has_hidden_states else None
-        self.evaluator = StackedEvaluator(data, self.network, self.options, self.config.trainer.max_epochs)
+        self.evaluator = StackedEvaluator(data, self.network, self.config.trainer.max_epochs)
         self._updates_every = default_updates_every(sum(self.network.sizes))
         self._factors = np.array(learning_rate_factors(self.total_steps, **self.config.parts.schedule.model_dump()))
         self._diverged_step = np.full(len(replicas), NEVER)
@@ -135,9 +128,16 @@ class StackedTraining:
     def _start_block(self, state: TrainState) -> None:
         """Train the replicas in a state from now on."""
         self.state, self._is_active = state, np.ones(len(state.ids), dtype=np.bool_)
-        self.recorder.start_block(state.ids, state.parameters, self.options)
+        measurements = StackedMeasurements(
+            state.parameters,
+            self.network.sizes,
+            self.options,
+            multiplies=self.clipper.multiplies,
+            changes_direction=self.clipper.changes_direction,
+        )
+        self.recorder.start_block(state.ids, measurements)
         factors = torch.from_numpy(self._factors).to(self.device, self.options.wide)
-        step = StackedOptimizerStep(self.config, self.network, self.clipper, state, self.batches, self.options, factors)
+        step = StackedOptimizerStep(self.config, self.clipper, state, self.batches, factors)
         self._optimizer_step = GraphedFunction(step, self.device)
 
     def _flush(self) -> None:
@@ -214,8 +214,7 @@ class StackedTraining:
     def _record_hidden_states(self, recorder: StackedHiddenStateRecorder, tensors: Sequence[Tensor]) -> None:
         accumulated, state = self.config.trainer.accumulate_grad_batches, self.state
         batch = self.batches.reader(state.ids)(tensors)
-        with self.options.default_dtype():
-            found = self.network.hidden_gradients(state.parameters, state.constants, batch.inputs, batch.targets)
+        found = self.network.hidden_gradients(state.parameters, state.constants, batch.inputs, batch.targets)
         derivatives = {layer: derivative / accumulated for layer, derivative in found.items()}
         recorder.record_step(self.steps + 1, state.ids.tolist(), derivatives)
 
@@ -225,15 +224,14 @@ class StackedTraining:
         return learner.to(self.device, self.options.dtype)
 
     def _initial_state(self, configs: Sequence[TrainConfig]) -> TrainState:
-        parameters = self.network.initial_parameters(self.device).to(self.options.dtype)
-        constants = self.network.constants(self.device)
+        parameters = self.network.initial_parameters()
         settings = [config.parts.optimizer.model_dump(exclude={"name", "betas"}) for config in configs]
-        varying = varying_values(settings, self.device)
+        varying = varying_values(settings, self.options)
         return TrainState(
             ids=torch.arange(len(configs)),
             step=torch.zeros(1, dtype=torch.int64, device=self.device),
             parameters=parameters,
-            constants={name: self.options.convert(value) for name, value in constants.items()},
+            constants=self.network.constants(),
             optimizer_state=init_optimizer_state(self.config.parts.optimizer.name, parameters),
             optimizer_settings={path: values.to(self.options.dtype)[:, None] for path, values in varying.items()},
             clipper_state=self.clipper.init(self.network.views(parameters)),

@@ -1,13 +1,9 @@
-"""Numbers that differ among the settings of replicas."""
+"""Numbers that may differ among the settings of replicas; without torch, since the launcher groups jobs by them."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from gradclip.config.clip import FIXED_SETTINGS
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
 
 SettingPath = tuple[str | int, ...]  # the keys and indices that lead to a setting, such as ("groups", 0, "value")
 
@@ -31,27 +27,6 @@ def flatten_settings(settings: Any, path: SettingPath = ()) -> dict[SettingPath,
 def may_vary(path: SettingPath, value: Any) -> bool:
     """Return whether a setting is a number that may differ among stacked replicas."""
     return isinstance(value, int | float) and not isinstance(value, bool) and path[-1] not in FIXED_SETTINGS
-
-
-def varying_values(settings: Sequence[Mapping[str, Any]], device: "torch.device") -> "dict[SettingPath, Tensor]":
-    """Return the numbers that differ among replicas, by path: ``[replicas]`` each, in float64.
-
-    Example:
-        >>> import torch
-        >>> varying_values([{"value": 1.0, "beta": 0.9}, {"value": 5.0, "beta": 0.9}], torch.device("cpu"))
-        {('value',): tensor([1., 5.], dtype=torch.float64)}
-    """
-    import torch  # here, so that the launcher can group jobs without loading it
-
-    rows = [flatten_settings(one) for one in settings]
-    paths = [path for path, value in rows[0].items() if may_vary(path, value)]
-    columns = {path: [row[path] for row in rows] for path in paths}
-    wide = torch.float32 if device.type == "mps" else torch.float64  # Apple's GPUs have no float64
-    return {
-        path: torch.tensor(column, dtype=wide, device=device)
-        for path, column in columns.items()
-        if len(set(column)) > 1
-    }
 
 
 def replace_values(settings: Any, values: Mapping[SettingPath, Any], path: SettingPath = ()) -> Any:
