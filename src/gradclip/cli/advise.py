@@ -33,7 +33,7 @@ def run_advice(config: DictConfig) -> None:
     from gradclip.diagnosis.diagnose import diagnose_evidence
 
     result_of(opened)
-    evidence = evidence_to_advise_on(settings)
+    evidence = _evidence_to_advise_on(settings)
     probe = probe_of(evidence, settings, folder / "probe")
     if settings.output == "json":
         print(diagnose_evidence(evidence, probe, "command").to_json())
@@ -45,7 +45,7 @@ def run_advice(config: DictConfig) -> None:
         confirm(evidence, probe, settings, folder)
 
 
-def evidence_to_advise_on(settings: AdviseSettings) -> "Evidence":
+def _evidence_to_advise_on(settings: AdviseSettings) -> "Evidence":
     """Return the evidence from the named run, or from the newest run; stderr reports how the newest was chosen."""
     from gradclip.advise.choose_run import newest_evidence
     from gradclip.advise.evidence import read_evidence

@@ -25,7 +25,7 @@ METHOD_CHOSEN_BY = {"clip", "experiment", "sweep"}
 LISTS = {ValueType.CHOICE_SWEEP, ValueType.SIMPLE_CHOICE_SWEEP, ValueType.RANGE_SWEEP}
 SEARCH = "hydra/sweeper=search"
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
-IN_HOME = re.compile(r"([\w.]+)=(~/[^'\",]*)")
+IN_HOME = re.compile(r"\A([\w.]+)=(~/[^'\",]*)\Z")
 
 
 def check_arguments(arguments: Sequence[str], primary: str) -> None:
@@ -60,9 +60,7 @@ def with_home_folder(arguments: Sequence[str]) -> list[str]:
         >>> with_home_folder(["clip=norm", "data.path=~/homes.csv"])[1].endswith("/homes.csv'")
         True
     """
-    found = [IN_HOME.fullmatch(text) for text in arguments]
-    pairs = zip(arguments, found, strict=True)
-    return [f"{match[1]}='{os.path.expanduser(match[2])}'" if match else text for text, match in pairs]
+    return [IN_HOME.sub(lambda found: f"{found[1]}='{os.path.expanduser(found[2])}'", text) for text in arguments]
 
 
 def _flags_of(arguments: Sequence[str]) -> Any:
@@ -162,8 +160,8 @@ def _can_be_an_option(text: str) -> bool:
     return False
 
 
-def quoted_for_hydra(argument: str, name: str) -> str:
-    r"""Return an argument with its value quoted for Hydra, if it sets ``name`` and has special characters.
+def quoted_for_hydra(argument: str, *names: str) -> str:
+    r"""Return an argument with its value quoted for Hydra, if it sets one of ``names`` and has special characters.
 
     Example:
         >>> quoted_for_hydra("runs=tags.outcome = 'diverged'", "runs")
@@ -171,7 +169,7 @@ def quoted_for_hydra(argument: str, name: str) -> str:
         >>> quoted_for_hydra("runs=gradclip", "runs"), quoted_for_hydra("log=norms (1).csv", "log")
         ('runs=gradclip', 'log="norms (1).csv"')
     """
-    value = argument.removeprefix(f"{name}=")
-    if value == argument or value[:1] in {"'", '"', "["} or not set(value) & set("'\"`<>=(){}"):
+    name, _, value = argument.partition("=")
+    if name not in names or value[:1] in {"'", '"', "["} or not set(value) & set("'\"`<>=(){}"):
         return argument
     return f"{name}={QuotedString(value, Quote.double).with_quotes()}"

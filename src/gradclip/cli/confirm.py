@@ -56,7 +56,7 @@ def confirm(evidence: Evidence, probe: Evidence | None, settings: AdviseSettings
         found = confirm_arms({arm.name: summaries[arm.name] for arm in planned}, comparison.metric, level)
         if found.is_decided:
             break
-    sentence = print_confirmation(found, planned, compared)
+    sentence = _print_confirmation(found, planned, compared)
     print(f"Files: {compared}\n{store_comparison(store, comparison, compared)}\n")
     print_lines(sentence)
 
@@ -67,14 +67,8 @@ def _control_of_advice(arm_of_run: Mapping[str, str], planned: Sequence[Arm], tr
     return control_of_advice(read_evidence(advised, tracking), planned) if advised else []
 
 
-def print_confirmation(found: Confirmation, planned: Sequence[Arm], folder: Path) -> str:
-    """Print the tables and verdicts, write them to a folder, and return the closing sentence.
-
-    Args:
-        found: the confirmation.
-        planned: the arms.
-        folder: folder of the comparison.
-    """
+def _print_confirmation(found: Confirmation, planned: Sequence[Arm], folder: Path) -> str:
+    """Print the tables and verdicts, write them to the folder of the comparison, and return the closing sentence."""
     sentence, arm = conclusion(found, planned)
     command = f"\n{CODE}{printable(train_command(arm.overrides))}" if arm else ""
     last, sentences = f"{printable(sentence)}{command}", [*verdicts(found), *notes(found)]

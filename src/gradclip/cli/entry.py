@@ -26,6 +26,7 @@ from gradclip.config.paths import register_resolvers
 from gradclip.errors import ConfigError, first_line
 from gradclip.program import PACKAGE, as_started
 from gradclip.terminal import standard_output
+from gradclip.tracking import FULL_ERRORS
 from gradclip.tracking.owner import MAIN_LOCK, RUN_LOCK, at_end
 from gradclip.tracking.records import MAIN_FILE
 from gradclip.tracking.scratch import remove_abandoned
@@ -33,7 +34,6 @@ from gradclip.tracking.scratch import remove_abandoned
 NOTES = {RUN_LOCK, MAIN_LOCK, MAIN_FILE, "multirun.yaml"}  # a folder with only these counts as empty
 SOURCE = (PACKAGE, PACKAGE.parent / "hydra_plugins")
 WORKER_KILLED = "a worker process was killed (out of memory?); to continue, repeat the command with skip_finished=true"
-FULL_TRACE = os.environ.get("HYDRA_FULL_ERROR") == "1"  # the user's own value; run_command overwrites it
 
 register_resolvers()  # on import: the configs name this module, so every process that runs a job imports it
 
@@ -106,11 +106,11 @@ def errors_in_one_line(primary: str = "train") -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stop:
-        if FULL_TRACE:
+        if FULL_ERRORS:
             raise
         raise SystemExit(128 + SIGINT) from stop
     except (*USER_ERRORS, BrokenExecutor) as error:
-        if FULL_TRACE:
+        if FULL_ERRORS:
             raise
         killed = f"hydra.launcher: {WORKER_KILLED}" if isinstance(error, BrokenExecutor) else ""
         print(f"error: {killed or describe(error, primary)}", file=sys.stderr)

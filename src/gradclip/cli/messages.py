@@ -39,12 +39,7 @@ def run_message(job: Job, result: "Result") -> str:
 
 
 def interrupted_message(stop: Interrupted, overrides: Sequence[str]) -> str:
-    """Return the message on a stopped run, which says how to resume it.
-
-    Args:
-        stop: the interruption.
-        overrides: overrides of the run's command; its tracking settings are needed again to resume.
-    """
+    """Return the message on a stopped run, which says how to resume it with the tracking settings of its overrides."""
     how = signal_name(stop.signal)
     if stop.run_id is None:
         return f"Stopped by {how} after step {stop.step}; it was not tracked, so it cannot be resumed"

@@ -42,7 +42,7 @@ def compare() -> int:
     python src/compare.py "runs=tags.outcome != 'stalled'"                 the runs that an MLflow filter selects
     python src/compare.py target=100                                       the epoch in which the MSE falls below 100
     """
-    sys.argv = [quoted_for_hydra(quoted_for_hydra(argument, "runs"), "data_set") for argument in sys.argv]
+    sys.argv = [quoted_for_hydra(argument, "runs", "data_set") for argument in sys.argv]
     return run_command(_compare, "compare", str(compare.__doc__))
 
 
@@ -90,7 +90,7 @@ def predict() -> int:
     """
     # Hydra would read data= as an option of the group with that name.
     sys.argv = [re.sub("^data=", "data.path=", argument) for argument in sys.argv]
-    sys.argv = [quoted_for_hydra(quoted_for_hydra(argument, "data.path"), "output") for argument in sys.argv]
+    sys.argv = [quoted_for_hydra(argument, "data.path", "output") for argument in sys.argv]
     return run_command(_predict, "predict", str(predict.__doc__))
 
 

@@ -23,9 +23,7 @@ ADOPT = "--adopt"
 def run_sync(arguments: Sequence[str], usage: str) -> int:
     """Send the writes that wait below a folder, print a line for each run, and return the exit code.
 
-    Args:
-        arguments: at most one folder, and ``--adopt`` to also send spools that another user or machine wrote.
-        usage: the ``--help`` text.
+    The arguments are at most one folder, and ``--adopt`` to also send spools that another user or machine wrote.
     """
     if answers(arguments, lambda: cleandoc(usage)):
         return 0

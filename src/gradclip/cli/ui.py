@@ -14,12 +14,7 @@ HOST, PORT = "127.0.0.1", 5000
 
 
 def run_ui(arguments: Sequence[str], usage: str) -> None:
-    """Replace this process by MLflow's server.
-
-    Args:
-        arguments: arguments of the command: at most ``port=``.
-        usage: the ``--help`` text.
-    """
+    """Replace this process by MLflow's server; the only argument is ``port=``."""
     if answers(arguments, lambda: cleandoc(usage)):
         return
     with errors_in_one_line("ui"):

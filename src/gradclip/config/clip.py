@@ -85,15 +85,19 @@ class Declared:
         path = METHODS_FOLDER / f"{method}.py"
         statements = ast.parse(path.read_text(encoding="utf-8")).body
         body = next(one.body for one in statements if isinstance(one, ast.ClassDef) and one.name == clipper)
-        annotated = [one for one in body if isinstance(one, ast.AnnAssign)]
-        found = {one.target.id: one for one in annotated if isinstance(one.target, ast.Name)}
-        fields = {name: one for name, one in found.items() if not _is_class_variable(one.annotation)}
-        codes = {name: compile(ast.Expression(one.annotation), path, "eval") for name, one in fields.items()}
-        return cls(
-            {name: eval(code, KNOWN_NAMES) for name, code in codes.items()},
-            {name for name, one in fields.items() if one.value is None},
-            {name: ast.literal_eval(one.value) for name, one in found.items() if name in CONSTANTS and one.value},
-        )
+        declared = cls({}, set(), {})
+        for one in body:
+            if not (isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)):
+                continue
+            name = one.target.id
+            if not _is_class_variable(one.annotation):
+                code = compile(ast.Expression(one.annotation), path, "eval")
+                declared.fields[name] = eval(code, KNOWN_NAMES)
+                if one.value is None:
+                    declared.required.add(name)
+            elif name in CONSTANTS and one.value:
+                declared.constants[name] = ast.literal_eval(one.value)
+        return declared
 
     @property
     def fits_groups(self) -> bool:

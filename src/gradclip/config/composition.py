@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
-from omegaconf import DictConfig, flag_override
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gradclip.config.base import OwnClass
@@ -47,9 +47,13 @@ def compose_run(overrides: Sequence[str]) -> tuple[TrainConfig, Path]:
     """
     config = _compose(overrides, return_hydra_config=True)
     folder = Path(config.hydra.run.dir).absolute()
-    with flag_override(config, "struct", False):
-        del config["hydra"]
-    return validate(config), folder
+    return validate(without_hydra(config)), folder
+
+
+def without_hydra(config: DictConfig) -> DictConfig:
+    """Return a composed config without Hydra's own part."""
+    own: DictConfig = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    return own
 
 
 def _compose(overrides: Sequence[str], **settings: bool) -> DictConfig:
@@ -77,7 +81,8 @@ def overrides_of(config: TrainConfig) -> list[str]:
         >>> overrides_of(compose_config(["clip=norm", "clip.value=2", "seed=3", "figures=false"]))
         ['clip=norm', 'clip.value=2.0']
     """
-    choices = [f"{group}._target_={getattr(config, group).target}" for group in OWN_GROUPS if _is_own(config, group)]
+    own = {group: getattr(config, group) for group in OWN_GROUPS}
+    choices = [f"{group}._target_={one.target}" for group, one in own.items() if isinstance(one, OwnClass)]
     composed = compose_config(choices)
     choices += _changed_options(config, composed, ("data",))
     if hasattr(config.data, "path"):
@@ -95,10 +100,6 @@ def overrides_of(config: TrainConfig) -> list[str]:
     if _effective(compose_config(overrides)) != wanted:
         raise ConfigError("run: its settings cannot be composed from the current configs")
     return overrides
-
-
-def _is_own(config: TrainConfig, group: str) -> bool:
-    return isinstance(getattr(config, group), OwnClass)
 
 
 def _option(config: TrainConfig, group: str) -> str:

@@ -62,19 +62,12 @@ class WineData(Settings):
 
 def _check_table_path(path: str) -> str:
     expanded = os.path.expanduser(path)
-    if not TABLE_FILE.search(expanded) and not _is_folder(expanded):
+    if not TABLE_FILE.search(expanded) and not os.path.isdir(expanded):
         raise PydanticCustomError(
             "table",
             "must end in .csv, .tsv, .txt (or these with .gz, .bz2, .xz) or .parquet, or be a folder of Parquet files",
         )
     return expanded
-
-
-def _is_folder(path: str) -> bool:
-    try:
-        return os.path.isdir(path)
-    except ValueError:  # a NUL in the path
-        return False
 
 
 def _check_encoding(name: str) -> str:

@@ -31,7 +31,8 @@ def fingerprint(config: TrainConfig) -> str:
         ConfigError: the table cannot be read.
     """
     settings = dict(one for one in flatten(config).items() if has_effect(one[0]) and one not in AS_BEFORE)
-    settings |= {"data.path": digest} if (digest := data_digest(config)) else {}
+    if digest := data_digest(config):
+        settings["data.path"] = digest
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -45,9 +46,7 @@ def data_name(config: TrainConfig) -> str:
 def data_identity(parameters: Mapping[str, str], digest: str = "") -> dict[str, str]:
     """Return the settings that determine the predicted examples; scores are comparable if these settings are equal.
 
-    Args:
-        parameters: all settings, by dotted name.
-        digest: digest of the table; if given, it replaces the path.
+    The digest of a table, if known, replaces its path.
     """
     ignored = PREPARATION | ({"data.features"} if "data.path" in parameters else set())
     known = parameters if not digest else {**parameters, "data.path": digest}

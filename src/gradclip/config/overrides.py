@@ -111,12 +111,7 @@ def seed_override(seeds: range) -> list[str]:
 
 
 def run_name(config: "TrainConfig", overrides: Sequence[str]) -> str:
-    """Return the name of a run: its clipping, then other overrides that change the training run, then its seed.
-
-    Args:
-        config: all settings.
-        overrides: overrides as typed.
-    """
+    """Return the name of a run: its clipping, then other overrides that change the training run, then its seed."""
     names = [setting_of(override) for override in overrides]
     shown = [
         _short(override)

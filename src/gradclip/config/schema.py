@@ -31,10 +31,6 @@ class Parts(NamedTuple):
     schedule: ScheduleSettings
 
 
-def _option(settings: Any) -> str:
-    return str(getattr(settings, "name", None) or settings.target)
-
-
 class TrainConfig(Settings):
     """All settings of one training run; a user-defined module replaces model, loss, optimizer and schedule."""
 
@@ -72,7 +68,8 @@ class TrainConfig(Settings):
         for group in Parts._fields:
             chosen = getattr(self, group)
             if self.module and chosen:
-                raise ValueError(f"{group}: got {_option(chosen)!r}; module._target_={self.module.target} has its own")
+                option = getattr(chosen, "name", None) or chosen.target
+                raise ValueError(f"{group}: got {option!r}; module._target_={self.module.target} has its own")
             if not (self.module or chosen):
                 raise ValueError(f"{group}: missing; choose an option, or give module._target_=...")
         for name in ("metric", "metric_mode"):
@@ -118,10 +115,7 @@ class TrainConfig(Settings):
 
 
 def has_effect(name: str) -> bool:
-    """Return whether a setting changes what a training run computes; the seed does.
-
-    Args:
-        name: dotted name of a setting, or name of a group.
+    """Return whether a setting or a group changes what a training run computes; the seed does.
 
     Example:
         >>> has_effect("optimizer.lr"), has_effect("trainer.threads"), has_effect("tracking.uri")

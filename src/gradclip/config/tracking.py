@@ -23,22 +23,18 @@ class TrackingSettings(Settings):
     trusted_models: list[Pattern]
 
     @model_validator(mode="after")
-    def _no_password(self) -> "TrackingSettings":
-        if self.uri is not None and has_password(self.uri):
+    def _a_store(self) -> "TrackingSettings":
+        uri, schemes = self.uri, ("sqlite://", "postgresql", "mysql", "mssql", "http://", "https://")
+        if uri is None:
+            return self
+        if has_password(uri):
             raise ValueError(f"uri: {PASSWORD_REFUSED}")
-        return self
-
-    @model_validator(mode="after")
-    def _no_plain_folder(self) -> "TrackingSettings":
-        schemes = ("sqlite://", "postgresql", "mysql", "mssql", "http://", "https://")
-        if self.uri is not None and not self.uri.startswith(schemes):
-            raise ValueError(f"uri: got {self.uri!r}; must begin with one of {', '.join(schemes)}, or be null")
-        if self.uri is not None and self.uri.startswith("sqlite:") and not _names_a_file(self.uri):
-            raise ValueError(
-                f"uri: got {self.uri!r}; must name a file, sqlite:///path; a store in memory would be lost"
-            )
-        if self.uri is not None and not self.uri.startswith(("sqlite:", "http")) and not _is_address(self.uri):
-            raise ValueError(f"uri: got {self.uri!r}; must be an address such as postgresql://user@host:5432/name")
+        if not uri.startswith(schemes):
+            raise ValueError(f"uri: got {uri!r}; must begin with one of {', '.join(schemes)}, or be null")
+        if uri.startswith("sqlite:") and not _names_a_file(uri):
+            raise ValueError(f"uri: got {uri!r}; must name a file, sqlite:///path; a store in memory would be lost")
+        if not uri.startswith(("sqlite:", "http")) and not _is_address(uri):
+            raise ValueError(f"uri: got {uri!r}; must be an address such as postgresql://user@host:5432/name")
         return self
 
     @model_validator(mode="after")

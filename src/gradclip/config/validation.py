@@ -37,10 +37,6 @@ def validate(config: DictConfig) -> TrainConfig:
 def check_threshold(config: TrainConfig, overrides: Sequence[str]) -> None:
     """Refuse a threshold typed for a single run that does not clip; a multirun may combine methods and thresholds.
 
-    Args:
-        config: all settings.
-        overrides: overrides as typed.
-
     Raises:
         ConfigError: ``clip.value`` is set, but the method is ``none``.
     """
@@ -55,15 +51,13 @@ def check_table(path: str) -> None:
     Raises:
         ConfigError: the path is neither a file nor a folder of Parquet files.
     """
-    if not _is_table(path):
-        raise ConfigError(f"data.path: got {path!r}; there is no such file or folder of Parquet files")
-
-
-def _is_table(path: str) -> bool:
     try:
-        return Path(path).is_file() or (Path(path).is_dir() and any(one.suffix == ".parquet" for one in files_in(path)))
+        is_folder = Path(path).is_dir() and any(one.suffix == ".parquet" for one in files_in(path))
+        found = is_folder or Path(path).is_file()
     except OSError as error:  # the name is too long, or the folder is not accessible
         raise ConfigError(f"data.path: got {path!r}; {error.strerror}") from error
+    if not found:
+        raise ConfigError(f"data.path: got {path!r}; there is no such file or folder of Parquet files")
 
 
 def validate_as(settings: type[SomeSettings], config: DictConfig) -> SomeSettings:
