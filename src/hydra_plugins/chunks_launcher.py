@@ -4,9 +4,10 @@ import json
 import warnings
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn
@@ -37,7 +38,8 @@ class ChunksLauncher(Launcher):  # type: ignore[misc]  # Hydra is not typed
         check_settings({"chunk": self.chunk})
         self.folder = Path(config.hydra.sweep.dir).resolve()
         own = HydraContext(hydra_context.config_loader, hydra_context.callbacks)
-        chunk = Chunk(self.folder, self.within, own, task_function, config)
+        setup = {"hydra_context": own, "task_function": task_function, "config": config}
+        chunk = partial(run_chunk, self.folder, self.within, setup)
         self.over.setup(hydra_context=own, task_function=chunk, config=config)
         # The sweeper composes every job to check it; a launcher that speeds this up does so in the given context.
         copy(self.within).setup(hydra_context=hydra_context, task_function=task_function, config=config)
@@ -59,26 +61,14 @@ def chunk_file(folder: Path, number: int) -> Path:
     return folder / f"chunk_{number}.json"
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """Task function of a chunk, which runs the jobs listed in the chunk's file.
+def run_chunk(folder: Path, within: Launcher, setup: dict[str, Any], _config: DictConfig) -> list[JobReturn]:
+    """Run the jobs of the chunk whose number this process was given.
 
-    Attributes:
+    Args:
         folder: folder of the multirun.
         within: launcher of the jobs.
-        hydra_context: passed to that launcher, like the two below.
-        task_function: runs one job.
-        config: config of the multirun.
+        setup: arguments that set that launcher up.
     """
-
-    folder: Path
-    within: Launcher
-    hydra_context: HydraContext
-    task_function: TaskFunction
-    config: DictConfig
-
-    def __call__(self, _config: DictConfig) -> list[JobReturn]:
-        """Run the jobs of the chunk whose number this process was given."""
-        listed = json.loads(chunk_file(self.folder, int(HydraConfig.get().job.num)).read_text())
-        self.within.setup(hydra_context=self.hydra_context, task_function=self.task_function, config=self.config)
-        return list(self.within.launch(listed["jobs"], initial_job_idx=listed["first"]))
+    listed = json.loads(chunk_file(folder, int(HydraConfig.get().job.num)).read_text())
+    within.setup(**setup)
+    return list(within.launch(listed["jobs"], initial_job_idx=listed["first"]))
