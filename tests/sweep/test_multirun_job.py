@@ -29,7 +29,7 @@ def test_progress_counts_finished_jobs_and_estimates_the_remaining_time(
     monkeypatch.setattr(multirun_job, "time", SimpleNamespace(time=lambda: 1030.0))
     seen = []
     for number in range(4):
-        JobResult.of_stop(number, "", "").write(folder / str(number))
+        JobResult(number, "", outcome="stopped").write(folder / str(number))
         seen.append(progress(folder))
     assert seen == [
         " (1 of 4, about 90 s left)",
@@ -41,7 +41,7 @@ def test_progress_counts_finished_jobs_and_estimates_the_remaining_time(
 
 def test_progress_of_a_search_has_no_total(tmp_path: Path) -> None:
     folder = multirun(tmp_path, sweeper="hydra_plugins.search_sweeper.SearchSweeper")
-    JobResult.of_stop(0, "", "").write(folder / "0")
+    JobResult(0, "", outcome="stopped").write(folder / "0")
     assert progress(folder) == " (1 done)"
 
 

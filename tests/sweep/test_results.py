@@ -19,10 +19,10 @@ def test_a_result_that_cannot_be_written_prints_one_line_and_counts_as_failed(
 ) -> None:
     JobResult(0, "norm=1.0 seed=0", outcome="learned").write(tmp_path / "0")
 
-    def fsync(_: int) -> None:
+    def write_text(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "write_text", write_text)
     JobResult(1, "norm=1.0 seed=1", outcome="learned").write(tmp_path / "1")
     line = f"error: {tmp_path}/1/{FILE}: cannot be written: No space left on device\n"
     assert capsys.readouterr().err == line

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gradclip.errors import TrackingError
-from gradclip.tracking.files import read_note, whole_file, write_note, write_whole
+from gradclip.tracking.files import UNLISTED, read_note, whole_file, write_note, write_whole
 
 
 def test_a_file_is_synced_before_it_is_renamed_and_its_folder_afterwards(
@@ -19,7 +19,7 @@ def test_a_file_is_synced_before_it_is_renamed_and_its_folder_afterwards(
 
     monkeypatch.setattr(os, "fsync", fsync)
     write_note(path, {"run_id": "1"})
-    assert synced == [(f"{tmp_path}/.run.json.{os.getpid()}", False), (str(tmp_path), True)]
+    assert synced == [(f"{tmp_path}/{UNLISTED}run.json.{os.getpid()}", False), (str(tmp_path), True)]
     assert read_note(path) == {"run_id": "1"}
 
 

@@ -81,7 +81,8 @@ def _train_and_close(jobs: Sequence[Job], folder: Path) -> None:
     runs = ReplicaRuns(POINTS, keep_all=False, lock=folder.absolute() / MAIN_LOCK)
     try:
         for job in train_stacked(jobs, runs, MAX_REPLICAS):
-            JobResult.of_run(job, train(job)).write(job.folder)
+            trained = train(job)
+            JobResult.of_run(job, trained.run, trained.summary).write(job.folder)
     except Interrupted as stop:
         ask_to_stop(folder, stop.signal)
     finally:

@@ -14,6 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from gradclip.config.composition import without_hydra
 from gradclip.errors import ConfigError
 
 Names = tuple[str, ...]
@@ -26,9 +27,6 @@ class QuickLoader:
     """Config loader for multiruns that falls back to Hydra's own loader, also for all errors.
 
     Jobs of one kind share a read-only config; see :meth:`load_sweep_config`.
-
-    Args:
-        loader: Hydra's own loader.
     """
 
     def __init__(self, loader: Any) -> None:
@@ -73,9 +71,7 @@ class QuickLoader:
         return shared
 
     def _compose(self, master_config: DictConfig, overrides: Sequence[str]) -> DictConfig:
-        whole = self.loader.load_sweep_config(master_config, [*overrides])
-        config: DictConfig = OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"])
-        return config
+        return without_hydra(self.loader.load_sweep_config(master_config, [*overrides]))
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:

@@ -53,12 +53,11 @@ def _overrides_of(config: DictConfig | ListConfig) -> list[Override] | None:
 
 def _counts(overrides: list[Override]) -> dict[str, int]:
     """Return the number of values of each setting; a setting that is set twice counts once."""
-    return {
-        override.get_key_element().lstrip("+"): sum(1 for _ in override.sweep_string_iterator())
-        if override.is_discrete_sweep()  # a grid refuses intervals
-        else 1
-        for override in overrides
-    }
+    counts = {}
+    for override in overrides:
+        is_list = override.is_discrete_sweep()  # a grid refuses intervals
+        counts[override.get_key_element().lstrip("+")] = len(list(override.sweep_string_iterator())) if is_list else 1
+    return counts
 
 
 def _chooses_data(name: str) -> bool:

@@ -1,9 +1,8 @@
 """The parent run of a multirun, which the first job creates and the end of the multirun closes."""
 
 from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, NamedTuple, ParamSpec
 from uuid import NAMESPACE_URL, uuid5
 
 from omegaconf import OmegaConf
@@ -45,35 +44,44 @@ def for_multirun(config: TrainConfig) -> TrainConfig:
     return config.model_copy(update={"trainer": config.trainer.model_copy(update={"progress_bar": False})})
 
 
-class ParentRun:
-    """A parent run that a job has created.
+class ParentRun(NamedTuple):
+    """The parent run of the multirun in a folder; its id is empty while its creation is spooled."""
 
-    Args:
-        folder: folder of the multirun.
-        note: content of the file that the job wrote there.
-    """
-
-    def __init__(self, folder: Path, note: dict[str, Any]) -> None:
-        self.folder, self.run_id, self.store = folder, str(note["run_id"]), Store(**note["store"])
+    folder: Path
+    run_id: str
+    store: Store
 
     @classmethod
     def of(cls, folder: Path) -> "ParentRun | None":
         """Return the parent run of a multirun; None if no job has created it or it is closed."""
         path = folder / PARENT_FILE
-        return cls(folder, read_note(path)) if path.exists() else None
+        if not path.exists():
+            return None
+        note = read_note(path)
+        return cls(folder, str(note["run_id"]), Store(**note["store"]))
 
-    def write(
+    def call(
         self, operation: Callable[Concatenate[Operations, str, P], Any], *args: P.args, **kwargs: P.kwargs
-    ) -> "Future[int]":
-        """Write to the run, or to a spool in the folder of the multirun.
+    ) -> Call:
+        """Return a write to the run by a method of the table of operations, given its arguments after the run's id.
 
-        Args:
-            operation: method of the table of operations.
-            args: its arguments after the run's id.
-            kwargs: must be empty; mypy needs the parameter to check the arguments.
+        A spool in the folder of the multirun keeps it if the store fails. ``kwargs`` must be empty; mypy needs them to
+        check the arguments.
         """
         assert not kwargs
-        return deliver(Call(self.store, operation.__name__, self.run_id, args, str(self.folder)))
+        return Call(self.store, operation.__name__, self.run_id, args, str(self.folder))
+
+    def last_calls(self, status: str) -> list[Call]:
+        """Return the writes that store the tables, the search and the page, and close the run."""
+        calls = []
+        if (tables := self.folder / TABLES_FILE).exists():
+            calls.append(self.call(Operations.write_text, tables.read_text(), tables.name))
+        if (search := self.folder / SEARCH_FOLDER).exists():
+            calls.append(self.call(Operations.write_files, str(search)))
+        if (page := self.folder / PAGE_FILE).exists():
+            note = read_note(page)
+            calls.append(self.call(Operations.write_summary, note["metrics"], note["tags"], now()))
+        return [*calls, self.call(Operations.end_run, status, now())]
 
     def close(self, status: str) -> None:
         """Store the tables and the search, and close the run.
@@ -82,14 +90,8 @@ class ParentRun:
             TrackingError: the store refuses a write.
         """
         (self.folder / PARENT_FILE).unlink()
-        if (tables := self.folder / TABLES_FILE).exists():
-            self.write(Operations.write_text, tables.read_text(), tables.name)
-        if (search := self.folder / SEARCH_FOLDER).exists():
-            self.write(Operations.write_files, str(search))
-        if (page := self.folder / PAGE_FILE).exists():
-            note = read_note(page)
-            self.write(Operations.write_summary, note["metrics"], note["tags"], now())
-        result_of(self.write(Operations.end_run, status, now()))
+        delivered = [deliver(call) for call in self.last_calls(status)]
+        result_of(delivered[-1])
 
 
 def close_parent(folder: Path, status: str) -> None:
@@ -105,14 +107,8 @@ def close_parent(folder: Path, status: str) -> None:
 
 def _spool_parent(folder: Path, store: Store, status: str) -> None:
     """Spool the creation and the end of a parent run whose jobs are spooled."""
-    parent, spool = parent_of(folder), Spool(folder)
-    create = (parent.name, parent.tags, None, None)
+    created, parent, spool = parent_of(folder), ParentRun(folder, "", store), Spool(folder)
+    create = (created.name, created.tags, None, None)
     spool.add(Call(store, Operations.create_run.__name__, "", create, str(folder)))
-    if (tables := folder / TABLES_FILE).exists():
-        text = (tables.read_text(), tables.name)
-        spool.add(Call(store, Operations.write_text.__name__, "", text, str(folder)))
-    if (page := folder / PAGE_FILE).exists():
-        note = read_note(page)
-        summary = (note["metrics"], note["tags"], now())
-        spool.add(Call(store, Operations.write_summary.__name__, "", summary, str(folder)))
-    spool.add(Call(store, Operations.end_run.__name__, "", (status,), str(folder)))
+    for call in parent.last_calls(status):
+        spool.add(call)

@@ -7,7 +7,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from gradclip.config.error_messages import USER_ERRORS, describe
+from gradclip.config.error_messages import USER_ERRORS
 from gradclip.config.overrides import as_typed
 from gradclip.config.schema import TrainConfig
 from gradclip.config.validation import validate
@@ -15,7 +15,7 @@ from gradclip.errors import Interrupted
 from gradclip.formatting import signal_name
 from gradclip.sweep.design import count_jobs, print_design
 from gradclip.sweep.multirun import for_multirun, parent_of
-from gradclip.sweep.results import JobResult, count_results, find_finished, job_message
+from gradclip.sweep.results import JobResult, count_results, failure_reason, find_finished, job_message
 from gradclip.sweep.stacking import refusal
 from gradclip.sweep.stopping import ask_to_stop, follow_main, stopped_by
 from gradclip.terminal import standard_output
@@ -40,12 +40,12 @@ def run_one_of_many(config: DictConfig) -> None:
         result = _run(job, folder.parent)
     except Interrupted as stop:
         ask_to_stop(folder.parent, stop.signal)
-        result = JobResult.of_stop(number, typed, f"stopped by {signal_name(stop.signal)} after step {stop.step}")
-    except USER_ERRORS as error:
-        result = JobResult.of_failure(number, typed, describe(error))
-    except Exception as error:  # a bug or a failed store: show the traceback, and keep the reason in the result
-        traceback.print_exc()
-        result = JobResult.of_failure(number, typed, f"{type(error).__name__}: {error}")
+        reason = f"stopped by {signal_name(stop.signal)} after step {stop.step}"
+        result = JobResult(number, typed, outcome="stopped", error=reason)
+    except Exception as error:
+        if not isinstance(error, USER_ERRORS):  # a bug or a failed store
+            traceback.print_exc()
+        result = JobResult(number, typed, error=failure_reason(error))
     result.write(folder)
     print(f"{job_message(result)}{progress(folder.parent)}", flush=True)
 
@@ -58,11 +58,7 @@ def print_hint(config: TrainConfig, multirun: Path) -> None:
 
 
 def progress(multirun: Path) -> str:
-    """Return how many jobs of a multirun are done and how long the others will take.
-
-    Args:
-        multirun: folder of the multirun, in which each ended job has a folder with its result.
-    """
+    """Return how many jobs of a multirun are done and how long the others will take."""
     jobs, done = count_jobs(multirun), count_results(multirun)
     if jobs is None:
         return f" ({done} done)"
@@ -75,5 +71,8 @@ def _run(job: Job, multirun: Path) -> JobResult:
     """Train, unless the multirun was stopped or a finished run with the same settings can be reused."""
     if stop := stopped_by(multirun):
         reason = f"not started: stopped by {signal_name(stop)}"
-        return JobResult.of_stop(job.number, " ".join(job.overrides), reason)
-    return find_finished(job) or JobResult.of_run(job, train_job(job))
+        return JobResult(job.number, " ".join(job.overrides), outcome="stopped", error=reason)
+    if finished := find_finished(job):
+        return finished
+    trained = train_job(job)
+    return JobResult.of_run(job, trained.run, trained.summary)

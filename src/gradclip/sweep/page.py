@@ -2,10 +2,10 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -13,11 +13,9 @@ from gradclip import keys
 from gradclip.config.identity import data_identity
 from gradclip.formatting import Table, chosen_on_test, markdown_cell, to_markdown
 from gradclip.scores import SCORES, score_named, stored_score
-from gradclip.sweep.multirun import PAGE_FILE
 from gradclip.sweep.results import JobResult
-from gradclip.sweep.search.report import FIGURE, Report, best_lines, search_table
+from gradclip.sweep.search.report import FIGURE, SEARCH_FOLDER, Report, best_lines, search_table
 from gradclip.sweep.search.trial import best_trial
-from gradclip.tracking.files import write_note
 from gradclip.tracking.stored_runs import StoredRun
 from gradclip.tracking.views import order_tag
 
@@ -48,16 +46,11 @@ class Answer:
     scores: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Page:
+class Page(NamedTuple):
     """Metrics and tags that a parent run gets at the end."""
 
-    metrics: dict[str, float] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
-
-    def write(self, folder: Path) -> None:
-        """Write the page to the folder of the multirun; closing the parent run stores it."""
-        write_note(folder / PAGE_FILE, asdict(self))
+    metrics: dict[str, float]
+    tags: dict[str, str]
 
 
 def answer_of_comparison(found: "Comparison", folder: Path) -> Answer:
@@ -68,25 +61,25 @@ def answer_of_comparison(found: "Comparison", folder: Path) -> Answer:
     scores = {metric.name: metric.to_value(best.median.value)}
     if best.test_median:
         scores[metric.reported] = metric.to_value(best.test_median.value)
-    figure = next((path for name in ("threshold", keys.COMPARISON_FIGURE) if (path := _figure(folder, name))), "")
+    figures = f"{keys.COMPARISON_FOLDER}/figures"
+    figure = _figure(folder, f"{figures}/threshold") or _figure(folder, f"{figures}/{keys.COMPARISON_FIGURE}")
     label = best.group.label if isfinite(scores[metric.name]) else ""
     return Answer(verdicts(found), short_table(found, WIDTH), figure, label, scores)
 
 
-def _figure(folder: Path, name: str) -> str:
-    """Return the path of a figure of the comparison that browsers can show; empty if there is none."""
-    found = [path for path in folder.glob(f"{keys.COMPARISON_FOLDER}/figures/{name}.*") if path.suffix != ".pdf"]
-    return found[0].relative_to(folder).as_posix() if found else ""
+def _figure(artifacts: Path, name: str) -> str:
+    """Return the path of a figure among the artifacts that browsers can show; empty if there is none."""
+    found = [path for path in artifacts.glob(f"{name}.*") if path.suffix != ".pdf"]
+    return found[0].relative_to(artifacts).as_posix() if found else ""
 
 
 def answer_of_search(report: Report, folder: Path) -> Answer:
     """Return the result of a search."""
     best = best_trial(report.trials)
     settings = " ".join(f"{name}={value}" for name, value in best.values.items()) if best else ""
-    figure = next((path.name for path in folder.glob(f"search/{FIGURE}.*") if path.suffix != ".pdf"), "")
     table = search_table(report.trials, MAX_ROWS)
     scores = best.scores if best else {}
-    return Answer(best_lines(report), table, f"figures/{figure}" if figure else "", settings, scores)
+    return Answer(best_lines(report), table, _figure(folder / SEARCH_FOLDER, FIGURE), settings, scores)
 
 
 def answer_of_jobs(jobs: Sequence[JobResult], table: Table) -> Answer:

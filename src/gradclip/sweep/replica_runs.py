@@ -12,11 +12,10 @@ import numpy as np
 from tqdm import tqdm
 
 from gradclip import keys
-from gradclip.config.error_messages import USER_ERRORS, describe
 from gradclip.data.base import TrainingData
 from gradclip.errors import TrackingError
 from gradclip.sweep.curves import curves_of
-from gradclip.sweep.results import JobResult
+from gradclip.sweep.results import JobResult, failure_reason
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, result_of, together
 from gradclip.tracking.records import DatasetDescription, RunEnd, Store, now
@@ -41,13 +40,13 @@ class FinishedReplica:
 
     job: Job
     run: TrackedRun | None
-    summary: Summary
     result: Result
 
     @property
     def normalized_score(self) -> float:
         """The normalized score on the choosing split; negative infinity if diverged."""
-        score = self.result.score_scale.normalized(self.summary.scores[self.summary.choosing_split])
+        summary = self.result.summary
+        score = self.result.score_scale.normalized(summary.scores[summary.choosing_split])
         return score if np.isfinite(score) else -np.inf
 
 
@@ -80,9 +79,7 @@ class ReplicaRuns:
     def end(self, results: Iterable[tuple[int, Result]], end: int) -> None:
         """Write the files of replicas that ended at the same time, and complete their runs.
 
-        Args:
-            results: job numbers with the results of their replicas.
-            end: time at which the replicas ended, in milliseconds since 1970.
+        The results come with the numbers of the jobs; the end is in milliseconds since 1970.
         """
         with ThreadPoolExecutor(FILES_AT_ONCE) as writers:
             for some in _in_blocks(results):
@@ -118,7 +115,7 @@ class ReplicaRuns:
         if run is not None:
             run.complete(run_end)
         del self._begun[number]
-        finished = FinishedReplica(job, run, summary, result)
+        finished = FinishedReplica(job, run, result)
         if not self.keep_all:
             self._best = max(filter(None, (self._best, finished)), key=lambda one: one.normalized_score)
             self._worst = min(filter(None, (self._worst, finished)), key=lambda one: one.normalized_score)
@@ -174,11 +171,9 @@ def _job_result(job: Job, run: TrackedRun | None, summary: Summary) -> JobResult
     try:
         if run is not None:
             run.wait()
-        return JobResult.of_summary(job, run.run_id if run else None, summary)
-    except USER_ERRORS as error:
-        return JobResult.of_failure(job.number, job.name, describe(error))
+        return JobResult.of_run(job, run, summary)
     except Exception as error:
-        return JobResult.of_failure(job.number, job.name, f"{type(error).__name__}: {error}")
+        return JobResult(job.number, job.name, error=failure_reason(error))
 
 
 def _write_models(replicas: Sequence[FinishedReplica]) -> None:
@@ -192,14 +187,9 @@ def _write_models(replicas: Sequence[FinishedReplica]) -> None:
 
 
 def _write_model(replica: FinishedReplica, scratch: Path) -> None:
-    """Store the model of a replica.
-
-    Args:
-        replica: the replica.
-        scratch: folder for files that the store reads; it may be removed once the run is written.
-    """
+    """Store the model of a replica; the folder for its files may be removed once the run is written."""
     run, result = replica.run, replica.result
-    if run is None or not replica.job.config.log_model or replica.summary.outcome == "diverged":
+    if run is None or not replica.job.config.log_model or result.summary.outcome == "diverged":
         return
     assert result.network_arguments is not None  # a user-defined module is never stacked
     scratch.mkdir(exist_ok=True)

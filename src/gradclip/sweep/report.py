@@ -24,10 +24,10 @@ from gradclip.sweep.results import JobResult, read_results
 from gradclip.sweep.search.report import FIGURE, SEARCH_FOLDER, Report, print_report, read_report
 from gradclip.sweep.stopping import listen, stopped_by
 from gradclip.terminal import announce, print_lines, print_tables, standard_output
-from gradclip.tracking.files import failure_in_one_line, write_whole
+from gradclip.tracking.files import failure_in_one_line, write_note, write_whole
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.owner import at_end
-from gradclip.tracking.process import ask, result_of
+from gradclip.tracking.process import ask, deliver, result_of
 from gradclip.tracking.sync import sync, unsent_below
 from gradclip.tracking.views import open_pages
 
@@ -102,7 +102,8 @@ def write_page(folder: Path, jobs: Sequence[JobResult], search: "Report | None",
     scored = next((job.run_id for job in jobs if job.run_id and job.score), None)
     if parent is not None and example is None and scored and not waits:
         example = result_of(ask(parent.store, Operations.read_run, scored))
-    page_of(answer, jobs, parent.run_id if parent else "", example).write(folder)
+    page = page_of(answer, jobs, parent.run_id if parent else "", example)
+    write_note(folder / PAGE_FILE, page._asdict())  # closing the parent run stores it
 
 
 def close(folder: Path, status: str) -> bool:
@@ -171,7 +172,7 @@ def compare_jobs(folder: Path, jobs: Sequence[JobResult], config: DictConfig) ->
     try:
         with disk_errors(folder):
             found = compare(parent.store, chosen, own, draw=bool(config.figures), figure_format=figure_format)
-        result_of(parent.write(Operations.write_files, str(own), own.name))
+        result_of(deliver(parent.call(Operations.write_files, str(own), own.name)))
     except Exception as error:
         if not isinstance(error, GradclipError):
             traceback.print_exc()

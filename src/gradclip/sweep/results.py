@@ -1,25 +1,27 @@
 """Results of the jobs of a multirun, each a file in the job's folder, for every launcher."""
 
+import json
 import math
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradclip import keys
+from gradclip.config.error_messages import USER_ERRORS, describe
 from gradclip.config.identity import fingerprint
 from gradclip.errors import TrackingError
 from gradclip.formatting import format_scores
 from gradclip.scores import ChoosingSplit, Split, choosing_split, stored_score
-from gradclip.tracking.files import failure_in_one_line, read_note, write_note
+from gradclip.tracking.files import failure_in_one_line, read_note, whole_file
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, result_of
 from gradclip.tracking.records import Store
 from gradclip.training.job import Job
 
 if TYPE_CHECKING:
+    from gradclip.tracking.run import TrackedRun
     from gradclip.tracking.stored_runs import StoredRun
     from gradclip.training.outcome import Summary
-    from gradclip.training.result import Result
 
 FILE = "result.json"
 
@@ -64,23 +66,18 @@ class JobResult:
         return self.scores.get(split, math.nan)
 
     @classmethod
-    def of_run(cls, job: Job, result: "Result") -> "JobResult":
-        """Return the result of a finished run."""
-        return cls.of_summary(job, result.run.run_id if result.run else None, result.summary)
-
-    @classmethod
-    def of_summary(cls, job: Job, run_id: str | None, summary: "Summary") -> "JobResult":
-        """Return the result of a finished run of which only the summary was kept.
+    def of_run(cls, job: Job, run: "TrackedRun | None", summary: "Summary") -> "JobResult":
+        """Return the result of a finished run.
 
         Args:
             job: the job.
-            run_id: id of its run; None if it is not tracked.
+            run: its run; None if it is not tracked.
             summary: summary of its training.
         """
         return cls(
             number=job.number,
             name=job.name,
-            run_id=run_id,
+            run_id=run.run_id if run else None,
             outcome=summary.outcome,
             score=summary.score.name,
             scores=dict(summary.scores),
@@ -108,33 +105,12 @@ class JobResult:
             done_before=True,
         )
 
-    @classmethod
-    def of_stop(cls, number: int, overrides: str, reason: str) -> "JobResult":
-        """Return the result of a job that was stopped or did not start.
-
-        Args:
-            number: number of the job.
-            overrides: its overrides as they were typed.
-            reason: what stopped it.
-        """
-        return cls(number, overrides, outcome="stopped", error=reason)
-
-    @classmethod
-    def of_failure(cls, number: int, overrides: str, reason: str) -> "JobResult":
-        """Return the result of a job that ended with an error.
-
-        Args:
-            number: number of the job.
-            overrides: its overrides as they were typed.
-            reason: the error, in one line.
-        """
-        return cls(number, overrides, error=reason)
-
     def write(self, folder: Path) -> None:
         """Write the result to the job's folder; a failure is printed, so that the other jobs continue."""
         with failure_in_one_line(folder / FILE):
             folder.mkdir(parents=True, exist_ok=True)
-            write_note(folder / FILE, asdict(self), lasting=False)  # a crash would also end the command that reads it
+            with whole_file(folder / FILE, lasting=False) as path:  # a power loss also ends the command that reads it
+                path.write_text(json.dumps(asdict(self)))
 
 
 def find_finished(job: Job) -> JobResult | None:
@@ -143,6 +119,17 @@ def find_finished(job: Job) -> JobResult | None:
         return None
     found = result_of(ask(Store.of(job.config.tracking), Operations.find_finished_run, fingerprint(job.config)))
     return None if found is None else JobResult.of_finished(job.number, found)
+
+
+def failure_reason(error: Exception) -> str:
+    """Return the reason of a failure, in one line if the user caused it."""
+    return describe(error) if isinstance(error, USER_ERRORS) else f"{type(error).__name__}: {error}"
+
+
+def end_job(result: JobResult, folder: Path) -> None:
+    """Write the result of a job to its folder, and print it."""
+    result.write(folder)
+    print(job_message(result), flush=True)
 
 
 def job_message(job: JobResult) -> str:
@@ -166,7 +153,7 @@ def read_results(folder: Path) -> list[JobResult]:
     results = [_read(path) for path in folder.glob(f"*/{FILE}")]
     without = {int(path.name) for path in folder.iterdir() if path.is_dir() and path.name.isdecimal()}
     without -= {result.number for result in results}
-    results += [JobResult.of_failure(number, f"job {number}", "it left no result") for number in without]
+    results += [JobResult(number, f"job {number}", error="it left no result") for number in without]
     return sorted(results, key=lambda result: result.number)
 
 

@@ -9,13 +9,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from gradclip.config.error_messages import USER_ERRORS, describe
+from gradclip.config.error_messages import USER_ERRORS
 from gradclip.errors import Interrupted, StackingError, disk_errors
 from gradclip.formatting import signal_name
 from gradclip.stacked.replicas import make_replicas
 from gradclip.stacked.training import StackedTraining, keep_freed_memory
 from gradclip.sweep.replica_runs import ReplicaRuns
-from gradclip.sweep.results import JobResult, job_message
+from gradclip.sweep.results import JobResult, end_job, failure_reason
 from gradclip.sweep.stacking import group, refusal
 from gradclip.sweep.stopping import stopped_by
 from gradclip.training.components import choose_device
@@ -51,17 +51,11 @@ def train_stacked(jobs: Sequence[Job], runs: ReplicaRuns, max_replicas: int) -> 
     return [by_number[number] for number in sorted(refused)]
 
 
-def end_job(job: Job, result: JobResult) -> None:
-    """Write and print the result of a job that is not trained here, or not to its end."""
-    result.write(job.folder)
-    print(job_message(result), flush=True)
-
-
 def _train_group(jobs: Sequence[Job], runs: ReplicaRuns, bar: Any) -> dict[int, str]:
     """Train jobs that may be stacked together; return the reasons of those that could not be stacked."""
-    multirun = _multirun_of(jobs)
+    multirun = jobs[0].folder.parent
     if stop := stopped_by(multirun):
-        _end_stopped(jobs, f"not started: stopped by {signal_name(stop)}")
+        _end(jobs, "stopped", f"not started: stopped by {signal_name(stop)}")
         return {}
     try:
         training = _stack(jobs, multirun, bar)
@@ -72,12 +66,6 @@ def _train_group(jobs: Sequence[Job], runs: ReplicaRuns, bar: Any) -> dict[int, 
     runs.begin((job, replica.data) for job, replica in zip(jobs, training.replicas, strict=True))
     _train(training, jobs, runs)
     return {}
-
-
-def _multirun_of(jobs: Sequence[Job]) -> Path:
-    parent = jobs[0].parent
-    assert parent is not None
-    return Path(parent.folder)
 
 
 def _stack(jobs: Sequence[Job], multirun: Path, bar: Any) -> StackedTraining:
@@ -96,27 +84,22 @@ def _stack(jobs: Sequence[Job], multirun: Path, bar: Any) -> StackedTraining:
 def _train(training: StackedTraining, jobs: Sequence[Job], runs: ReplicaRuns) -> None:
     """Train, and write each run when its training ends; an error does not stop the other groups."""
     try:
-        with disk_errors(_multirun_of(jobs)):
+        with disk_errors(jobs[0].folder.parent):
             for ended in training.run():
                 runs.end(((jobs[index].number, result) for index, result in ended), training.end_time)
     except Interrupted as stop:
         reason = f"stopped by {signal_name(stop.signal)} after step {training.steps}"
-        _end_stopped(runs.abandon("KILLED"), reason)
-    except USER_ERRORS as error:
-        _end_failed(runs.abandon("FAILED"), describe(error))
-    except Exception as error:  # a bug or too little memory: show the traceback, and keep the reason in the results
-        traceback.print_exc()
-        _end_failed(runs.abandon("FAILED"), f"{type(error).__name__}: {error}")
+        _end(runs.abandon("KILLED"), "stopped", reason)
+    except Exception as error:
+        if not isinstance(error, USER_ERRORS):  # a bug or too little memory
+            traceback.print_exc()
+        _end(runs.abandon("FAILED"), "failed", failure_reason(error))
 
 
-def _end_failed(jobs: Sequence[Job], reason: str) -> None:
+def _end(jobs: Sequence[Job], outcome: str, reason: str) -> None:
+    """End jobs that were not trained to their end."""
     for job in jobs:
-        end_job(job, JobResult.of_failure(job.number, " ".join(job.overrides), reason))
-
-
-def _end_stopped(jobs: Sequence[Job], reason: str) -> None:
-    for job in jobs:
-        end_job(job, JobResult.of_stop(job.number, " ".join(job.overrides), reason))
+        end_job(JobResult(job.number, " ".join(job.overrides), outcome=outcome, error=reason), job.folder)
 
 
 def _print_reasons(refused: Mapping[int, str]) -> None:

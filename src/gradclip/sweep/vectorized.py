@@ -13,7 +13,7 @@ from gradclip.config.overrides import as_typed, is_of_hydra
 from gradclip.config.validation import validate
 from gradclip.sweep.design import print_design
 from gradclip.sweep.multirun import for_multirun, parent_of
-from gradclip.sweep.results import JobResult, find_finished, job_message
+from gradclip.sweep.results import JobResult, end_job, find_finished
 from gradclip.sweep.stopping import follow_main
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.owner import RUN_LOCK
@@ -36,14 +36,14 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first: int) ->
     numbered = dict(enumerate(map(list, job_overrides), start=first))
     jobs = []
     for number, overrides in numbered.items():
-        job = compose_job(launcher, number, overrides, parent)
+        job = _compose_job(launcher, number, overrides, parent)
         if job is not None:
             jobs.append(job)
     for store in {Store.of(job.config.tracking) for job in jobs if job.config.tracking.uri}:
         ask(store, Operations.open)  # MLflow loads while torch does
     load_module("gradclip.sweep.stacked_jobs")
     from gradclip.sweep.replica_runs import ReplicaRuns
-    from gradclip.sweep.stacked_jobs import end_job, train_stacked
+    from gradclip.sweep.stacked_jobs import train_stacked
 
     if first == 0 and jobs:
         print_design(multirun)
@@ -53,7 +53,7 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first: int) ->
         if finished is None:
             to_train.append(job)
         else:
-            end_job(job, finished)
+            end_job(finished, job.folder)
     settings = launcher.settings
     # One lock for all jobs: a process may train chunks of many jobs.
     lock = multirun / _subfolder(launcher.config, first) / RUN_LOCK
@@ -63,24 +63,15 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first: int) ->
     return [_job_return(overrides) for overrides in numbered.values()]
 
 
-def compose_job(launcher: Any, number: int, overrides: Sequence[str], parent: Parent) -> Job | None:
-    """Compose a job; if its settings are invalid, write and print that it failed, and return None.
-
-    Args:
-        launcher: the plugin, with its settings.
-        number: number of the job.
-        overrides: overrides of the job, from the sweeper.
-        parent: the parent run of the multirun.
-    """
+def _compose_job(launcher: Any, number: int, overrides: Sequence[str], parent: Parent) -> Job | None:
+    """Compose a job; if its settings are invalid, write and print that it failed, and return None."""
     folder = Path(parent.folder, _subfolder(launcher.config, number))
     typed = tuple(as_typed([text for text in overrides if not is_of_hydra(text)]))
     try:
         config = for_multirun(validate(launcher.loader.load_sweep_config(launcher.config, overrides)))
         return Job(config, typed, folder, number, parent)
     except USER_ERRORS as error:
-        result = JobResult.of_failure(number, " ".join(typed), describe(error))
-        result.write(folder)
-        print(job_message(result), flush=True)
+        end_job(JobResult(number, " ".join(typed), error=describe(error)), folder)
         return None
 
 

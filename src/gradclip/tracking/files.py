@@ -10,6 +10,8 @@ from typing import Any
 
 from gradclip.errors import TrackingError, first_line
 
+UNLISTED = ".artifact.uploading."  # prefix of temporary files, which MLflow does not list among a run's artifacts
+
 
 @contextmanager
 def failure_in_one_line(path: Path) -> Iterator[None]:
@@ -22,33 +24,30 @@ def failure_in_one_line(path: Path) -> Iterator[None]:
 
 @contextmanager
 def whole_file(path: Path, lasting: bool = True) -> Iterator[Path]:
-    """Yield a temporary path to write to; at the end, its content is synced to disk and replaces the file.
+    """Yield a temporary path to write to; at the end, it replaces the file.
 
     Args:
         path: the file.
-        lasting: whether to sync the folder too, which takes some milliseconds; else only the content is synced.
+        lasting: whether to sync content and folder to disk, which takes some milliseconds; else the file is complete
+            after the process is killed, but not after a power loss.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f"{UNLISTED}{path.name}.{os.getpid()}")
     try:
         yield temporary
-        replace(temporary, path, lasting)
+        if lasting:
+            replace(temporary, path)
+        else:
+            temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
 
-def replace(source: Path, target: Path, lasting: bool = True) -> None:
-    """Replace a file; after a power loss the target is the old or the new file, and complete.
-
-    Args:
-        source: the new file.
-        target: the file to replace.
-        lasting: whether to sync the folder too, so that the target is the new file from then on.
-    """
+def replace(source: Path, target: Path) -> None:
+    """Replace a file; after a power loss the target is the old or the new file, and complete."""
     sync_to_disk(source)
     source.replace(target)
-    if lasting:
-        sync_to_disk(target.parent)
+    sync_to_disk(target.parent)
 
 
 def sync_to_disk(path: Path) -> None:
@@ -60,27 +59,15 @@ def sync_to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_whole(path: Path, text: str, lasting: bool = True) -> None:
-    """Write a text file.
-
-    Args:
-        path: the file.
-        text: its content.
-        lasting: as for :func:`whole_file`.
-    """
-    with whole_file(path, lasting) as temporary:
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file."""
+    with whole_file(path) as temporary:
         temporary.write_text(text)
 
 
-def write_note(path: Path, note: Mapping[str, Any], lasting: bool = True) -> None:
-    """Write a small JSON file.
-
-    Args:
-        path: the file.
-        note: its content.
-        lasting: as for :func:`whole_file`.
-    """
-    write_whole(path, json.dumps(note), lasting)
+def write_note(path: Path, note: Mapping[str, Any]) -> None:
+    """Write a small JSON file."""
+    write_whole(path, json.dumps(note))
 
 
 def read_note(path: Path) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class Problem:
     def _run(self, job):
         x, seed = float(job["x"]), int(job["seed"])
         if self.error(x):
-            return JobResult.of_failure(0, "x", self.error(x))
+            return JobResult(0, "x", error=self.error(x))
         scores = {"train": math.nan, "test": self.score(x, seed)}
         scores |= {"validation": self.on_validation(x)} if self.on_validation else {}
         direction = {"higher_is_better": self.higher_is_better}

@@ -9,6 +9,7 @@ from hydra.core.override_parser.types import Override
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
+from gradclip.config.composition import without_hydra
 from gradclip.config.validation import validate
 from gradclip.errors import ConfigError
 from gradclip.program import install_command
@@ -60,7 +61,7 @@ def run_search(
 
     checked, space = read_settings(settings), read_space(overrides, config.seed)
     for job in space.corners():
-        validate(_without_hydra(compose(job)))
+        validate(without_hydra(compose(job)))
     folder = Path(config.hydra.sweep.dir)
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(config, folder / "multirun.yaml")  # as Hydra's own sweeper does
@@ -69,17 +70,8 @@ def run_search(
         write_report(folder, report, config.figure_format)
 
 
-def _without_hydra(config: DictConfig) -> DictConfig:
-    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-
-
 class Launches:
-    """Runs jobs with Hydra's launcher and reads their results.
-
-    Args:
-        launcher: runs jobs.
-        folder: folder of the multirun.
-    """
+    """Runs jobs of the multirun in a folder with Hydra's launcher, and reads their results."""
 
     def __init__(self, launcher: Launcher, folder: Path) -> None:
         self.launcher, self.folder = launcher, folder
@@ -97,7 +89,7 @@ class Launches:
             returned.return_value  # noqa: B018  # raises the exception of the job
         notes = {note.number: note for note in read_results(self.folder)}
         return [
-            notes.get(number) or JobResult.of_failure(number, " ".join(job), "it left no result")
+            notes.get(number) or JobResult(number, " ".join(job), error="it left no result")
             for number, job in enumerate(jobs, start=first)
         ]
 
@@ -127,21 +119,16 @@ def search(space: "Space", settings: "SearchSettings", launch: Launches) -> "lis
         ]
         ran = run_rounds(batch, space, settings, launch)
         for one, trial in zip(asked, ran, strict=True):
-            report_to_optuna(study, one, trial)
+            _report_to_optuna(study, one, trial)
         found += ran
     return found
 
 
-def report_to_optuna(study: "optuna.Study", asked: "optuna.Trial", trial: "Trial") -> None:
-    """Report a trial to Optuna.
+def _report_to_optuna(study: "optuna.Study", asked: "optuna.Trial", trial: "Trial") -> None:
+    """Report a trial that Optuna suggested, after its jobs ended.
 
     A diverged trial is reported as the worst possible, so that the sampler avoids its neighbourhood. A trial with a
     failed job is reported as failed and ignored by the sampler, because it says nothing about its settings.
-
-    Args:
-        study: study of the search.
-        asked: the trial that Optuna suggested.
-        trial: the same trial after its jobs ended.
     """
     from optuna.trial import TrialState
 

@@ -48,11 +48,7 @@ class Space:
 
 
 def read_space(overrides: Sequence[Override], seed: int) -> Space:
-    """Split overrides into searched settings, seeds and fixed settings.
-
-    Args:
-        overrides: all overrides of the command line.
-        seed: the seed, if no override sets it.
+    """Split overrides into searched settings, seeds and fixed settings; without an override, there is one seed.
 
     Raises:
         ConfigError: no setting is searched, or a range is invalid.

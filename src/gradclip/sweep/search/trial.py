@@ -111,9 +111,6 @@ def caveat_of(trials: Sequence[Trial]) -> list[str]:
     """Return a caveat if settings were chosen on the test split; nothing for scores that a user-defined module logs.
 
     Such scores may be measured on any split.
-
-    Args:
-        trials: trials of a search; the first that measured a score counts.
     """
     one = next((trial for trial in trials if trial.measured), None)
     if one is None or one.split != "test" or isinstance(one.measured, LoggedScore):

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -34,6 +35,7 @@ from gradclip.tracking.backend.database import (
 from gradclip.tracking.records import Store
 from gradclip.tracking.views import view_tags
 
+RUN_ID = re.compile(r"[0-9a-f]{32}")  # also the form of our creation tags
 PAGE = 100  # runs read at a time; MLflow's objects of a run take a hundred times the memory of a StoredRun
 MAX_LOCATION = 157  # characters; the path of a run's artifacts must fit in MLflow's column of 200
 SERVER_TIMEOUT = 5.0  # seconds to wait for a server's first answer
@@ -45,11 +47,7 @@ warnings.filterwarnings("ignore", module="mlflow")
 
 
 class Connection:
-    """The connection to one store.
-
-    Args:
-        store: its address.
-    """
+    """The connection to one store."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -107,10 +105,9 @@ class Connection:
         """
         if self.is_server:
             _check_server(self.uri)
-        database = sqlite_file(self.uri)
-        if not (self.is_server or database):
+        elif not (database := sqlite_file(self.uri)):
             check_database(self.uri)
-        if database and not is_file(database):
+        elif not is_file(database):
             raise TrackingError(f"tracking.uri: got {self.uri!r}; there is no such store; train something first")
 
     def is_read_only(self) -> bool:
@@ -132,6 +129,17 @@ class Connection:
             token = page.token
             if token is None:
                 return
+
+    def get_run(self, run_id: str, setting: str) -> Run:
+        """Return the run with the id that a setting gives.
+
+        Raises:
+            TrackingError: there is no such run.
+        """
+        try:
+            return self.client.get_run(run_id)
+        except MlflowException as error:
+            raise TrackingError(f"{setting}: got {run_id!r}; there is no such run in {self.uri}") from error
 
     def repository_of(self, run_id: str) -> ArtifactRepository:
         """Return the artifact repository of a run; the store is asked once for its location.
@@ -179,9 +187,7 @@ class Connection:
 def check_location(location: str, uri: str) -> None:
     """Raise an error if artifacts are on a server other than the store's: MLflow would send the user's login there.
 
-    Args:
-        location: location of the artifacts; anybody who can write to the store may have set it.
-        uri: URI of the store.
+    Anybody who can write to the store may have set the location.
 
     Raises:
         TrackingError: they are on another server.

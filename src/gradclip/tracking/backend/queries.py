@@ -17,7 +17,7 @@ from gradclip.errors import TrackingError, first_line
 from gradclip.formatting import printable
 from gradclip.scores import CONTEXTS, Split
 from gradclip.tracking.backend.bulk_read import read_children, read_histories
-from gradclip.tracking.backend.connection import Connection
+from gradclip.tracking.backend.connection import RUN_ID, Connection
 from gradclip.tracking.backend.database import analyze
 from gradclip.tracking.backend.tables import tables_of
 from gradclip.tracking.backend.writes import CONTEXT_TAG
@@ -25,7 +25,6 @@ from gradclip.tracking.stored_runs import Curve, Selection, StoredRun
 
 OUTCOMES = ("learned", "stalled", "diverged", "finished")
 CONNECTIONS = 8  # to a server at the same time
-RUN_ID = re.compile(r"[0-9a-f]{32}")
 ROWS = re.compile(r'"num_rows": (\d{1,15})\b')  # in MLflow's profile of a data set
 FILTER = re.compile(r"[=<>]|\b(LIKE|ILIKE|IN|IS)\b", re.IGNORECASE)
 
@@ -83,7 +82,7 @@ class Queries(Connection):
             TrackingError: there is no run with this id.
         """
         self.check_readable()
-        return to_stored_run(self._get_run(run_id, "run"))
+        return to_stored_run(self.get_run(run_id, "run"))
 
     def read_curves(self, run_ids: Sequence[str], key: str, max_points: int) -> dict[str, Curve]:
         """Return the history of a metric in each run that has it, thinned evenly to ``max_points``."""
@@ -122,7 +121,7 @@ class Queries(Connection):
 
     def _family(self, run_id: str) -> tuple[list[Run], str]:
         """Return the children of a run and its name, or the run itself and an empty name."""
-        run = self._get_run(run_id, "runs")
+        run = self.get_run(run_id, "runs")
         experiment_id = run.info.experiment_id
         if tables := self._tables():
             children = read_children(self.uri, tables, experiment_id, run_id)
@@ -140,12 +139,6 @@ class Queries(Connection):
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             return None
-
-    def _get_run(self, run_id: str, setting: str) -> Run:
-        try:
-            return self.client.get_run(run_id)
-        except MlflowException as error:
-            raise TrackingError(f"{setting}: got {run_id!r}; there is no such run in {self.uri}") from error
 
     def _search(self, experiment: str, condition: str, newest_first: bool = False) -> Iterator[Run]:
         found = self.client.get_experiment_by_name(experiment)

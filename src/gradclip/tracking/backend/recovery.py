@@ -1,7 +1,6 @@
 """Recovery of runs that ended early: find them, reopen them, and close those whose process is gone."""
 
 import logging
-import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from gradclip import keys
 from gradclip.errors import TrackingError, first_line
 from gradclip.formatting import printable
 from gradclip.scores import stored_score
+from gradclip.tracking.backend.connection import RUN_ID
 from gradclip.tracking.backend.database import STORE_ERRORS
 from gradclip.tracking.backend.queries import OUTCOMES, to_stored_run
 from gradclip.tracking.backend.writes import Writes
@@ -70,7 +70,9 @@ class Recovery(Writes):
             TrackingError: there is none, or it is finished or still running.
         """
         experiment_id = self.experiment_id
-        run = self._last_stopped(experiment_id) if run_id == LAST else self._get_stopped(run_id)
+        if run_id != LAST and not RUN_ID.fullmatch(run_id):
+            raise TrackingError(f"resume: got {run_id!r}; must be the id of a run, 32 hexadecimal digits, or {LAST!r}")
+        run = self._last_stopped(experiment_id) if run_id == LAST else self.get_run(run_id, "resume")
         tags = run.data.tags
         if run.info.status == "FINISHED":
             raise TrackingError(f"resume: got {run_id!r}; that run is finished")
@@ -96,14 +98,6 @@ class Recovery(Writes):
         """Set a run to RUNNING, owned by the process that its tags name."""
         self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
         self.client.update_run(run_id, status="RUNNING")
-
-    def _get_stopped(self, run_id: str) -> Run:
-        if not re.fullmatch("[0-9a-f]{32}", run_id):
-            raise TrackingError(f"resume: got {run_id!r}; must be the id of a run, 32 hexadecimal digits, or {LAST!r}")
-        try:
-            return self.client.get_run(run_id)
-        except MlflowException as error:
-            raise TrackingError(f"resume: got {run_id!r}; there is no such run in {self.uri}") from error
 
     def _last_stopped(self, experiment_id: str) -> Run:
         """Return the last stopped run that a command of this user began, which tags alone do not prove."""

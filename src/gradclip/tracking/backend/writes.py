@@ -2,9 +2,8 @@
 
 import logging
 import os
-import re
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -30,9 +29,9 @@ from gradclip import __version__, keys
 from gradclip.formatting import printable, shortened
 from gradclip.tracking import MAX_RETRIES
 from gradclip.tracking.backend.accepted import RUN_FILES
-from gradclip.tracking.backend.connection import Connection
+from gradclip.tracking.backend.connection import RUN_ID, Connection
 from gradclip.tracking.backend.failures import is_refusal
-from gradclip.tracking.files import read_note, replace, write_note
+from gradclip.tracking.files import read_note, replace, whole_file, write_note
 from gradclip.tracking.records import (
     CHECKPOINT_FILE,
     PARENT_FILE,
@@ -47,8 +46,6 @@ log = logging.getLogger(__name__)
 MAX_METRICS = 1000  # metrics that MLflow accepts in one call
 MAX_PARAMETERS = 100
 MAX_NAME = 250  # characters of a run's name in a database; MLflow does not check them
-CREATION = re.compile(r"[0-9a-f]{32}")
-UNLISTED = ".artifact.uploading."  # prefix of artifact names that MLflow does not list
 CONTEXT_TAG = "mlflow.data.context"
 
 
@@ -71,7 +68,7 @@ class Writes(Connection):
 
     def runs_created_as(self, creation: str | None) -> list[Run]:
         """Return the runs with a creation tag: several if a server's answer was lost and the request repeated."""
-        if not CREATION.fullmatch(creation or ""):  # not one of ours, so unsafe in a filter
+        if not RUN_ID.fullmatch(creation or ""):  # not one of ours, so unsafe in a filter
             return []
         return list(self.client.search_runs([self.experiment_id], f"tags.{keys.CREATION} = '{creation}'"))
 
@@ -130,7 +127,9 @@ class Writes(Connection):
     def write_text(self, run_id: str, text: str, name: str) -> None:
         """Store a text as an artifact."""
         if (target := self._local_target(run_id, Path(name))) is not None:
-            _write_whole(target, lambda path: path.write_text(text))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(target, lasting=False) as path:
+                path.write_text(text)
             return
         with scratch_folder() as scratch:
             path = scratch / Path(name).name
@@ -157,15 +156,11 @@ class Writes(Connection):
             raise refused
 
     def _write_file(self, run_id: str, path: Path, name: Path) -> None:
-        """Store a file.
-
-        Args:
-            run_id: id of the run.
-            path: path of the file.
-            name: path of the artifact, which ends with the file's name.
-        """
+        """Store a file as the artifact ``name``, a path that ends with the file's name."""
         if (target := self._local_target(run_id, name)) is not None:
-            _write_whole(target, lambda temporary: shutil.copyfile(path, temporary))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(target, lasting=False) as temporary:
+                shutil.copyfile(path, temporary)
         else:
             folder = None if name.parent == Path() else name.parent.as_posix()
             self.repository_of(run_id).log_artifact(str(path), folder)
@@ -211,11 +206,8 @@ class Writes(Connection):
 def _files_below(folder: Path, names: Collection[str] | None = None) -> Iterator[Path]:
     """Yield the files in a folder and below it, in order; none if the folder does not exist.
 
-    Symbolic links are skipped, since they could lead to any file of this user.
-
-    Args:
-        folder: the folder.
-        names: names of the files and folders to include; None means all.
+    Symbolic links are skipped, since they could lead to any file of this user. With ``names``, only these files and
+    folders are included.
     """
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -230,23 +222,6 @@ def _files_below(folder: Path, names: Collection[str] | None = None) -> Iterator
             yield from _files_below(Path(entry.path))
         elif entry.is_file():
             yield Path(entry.path)
-
-
-def _write_whole(target: Path, write: Callable[[Path], object]) -> None:
-    """Write a file completely or not at all, even if the process is killed; create its folder if needed.
-
-    Args:
-        target: the file.
-        write: writes the content to a given path.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f"{UNLISTED}{os.getpid()}")
-    try:
-        write(temporary)
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _report_link(path: Path) -> None:
