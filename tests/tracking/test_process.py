@@ -20,9 +20,9 @@ from tests.conftest import ROOT
 from tests.support.stores import make_store
 
 TELEMETRY = """
-from gradclip.tracking.process import _ask
+from gradclip.tracking.process import _perform
 from gradclip.tracking.records import Store
-assert _ask(Store("http://127.0.0.1:1", "", ""), "is_read_only", (), {}) is False
+assert _perform("query", Store("http://127.0.0.1:1", "", ""), "is_read_only", (), {}) is False
 from mlflow.telemetry.client import get_telemetry_client
 print(get_telemetry_client())
 """
@@ -67,7 +67,7 @@ def test_collected_writes_are_one_call_and_each_gets_its_own_outcome(monkeypatch
         results = [process.deliver(call) for call in calls]
         assert not sent
         raise KeyError  # the collected writes are still sent
-    assert sent == [(process._perform_together, [("_deliver", (call,)) for call in calls])]
+    assert sent == [(process._perform_together, [("deliver", (call,)) for call in calls])]
     done.set_result([0, TrackingError("refused")])
     assert results[0].result() == 0
     assert str(results[1].exception()) == "refused"

@@ -110,12 +110,7 @@ class Operations(ABC):
     @query
     @abstractmethod
     def read_model(self, run_id: str, folder: str) -> "Path | None":
-        """Download the files that a stored model's predictor reads; return their folder, or None without a model.
-
-        Args:
-            run_id: id of the run.
-            folder: folder to write to.
-        """
+        """Download the files that a stored model's predictor reads; return their folder, or None without a model."""
 
     @query
     @abstractmethod

@@ -55,8 +55,18 @@ def release(lock: Path) -> None:
 
 
 def is_held(lock: Path) -> bool | None:
-    """Return whether some process holds a lock; None if there is no such file."""
-    return True if lock.absolute() in _held else _is_held(str(lock))
+    """Return whether some process holds a lock; None if there is no such file. The path is not trusted."""
+    if lock.name not in {RUN_LOCK, MAIN_LOCK}:
+        return None
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except (OSError, ValueError):  # a path with a NUL raises ValueError
+        return None
+    try:
+        is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        return not _try_lock(descriptor) if is_file else None
+    finally:
+        os.close(descriptor)
 
 
 def owner_tags(lock: Path) -> dict[str, str]:
@@ -78,15 +88,14 @@ def is_dead(tags: Mapping[str, str]) -> bool:
     identity = tags.get(keys.PROCESS, "")
     if PROCESS.fullmatch(identity) is None or tags.get(keys.HOST) != socket.gethostname():
         return False
-    held = _is_held(tags.get(keys.LOCK, ""))
+    held = is_held(Path(tags.get(keys.LOCK, "")))
     return is_gone(identity) if held is None else not held
 
 
 def is_gone(identity: str) -> bool:
     """Return whether a process is known to be gone; False for a process of another boot or PID namespace.
 
-    Args:
-        identity: a text as :func:`process_identity` returns it; any other text returns False.
+    The identity is a text as :func:`process_identity` returns it; any other text returns False.
     """
     import psutil  # only when needed, so that commands start faster
 
@@ -102,21 +111,6 @@ def is_gone(identity: str) -> bool:
         return process_identity(int(number)) != identity
     except psutil.NoSuchProcess:
         return True
-
-
-def _is_held(path: str) -> bool | None:
-    """Return whether some process holds a lock; None if there is no such file. The path is not trusted."""
-    if Path(path).name not in {RUN_LOCK, MAIN_LOCK}:
-        return None
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW)
-    except (OSError, ValueError):  # a path with a NUL raises ValueError
-        return None
-    try:
-        is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
-        return not _try_lock(descriptor) if is_file else None
-    finally:
-        os.close(descriptor)
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -25,7 +25,7 @@ from gradclip.tracking.records import BegunRun, Call, RunEnd, Store, files_of_en
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_Write = tuple[Callable[..., Any], tuple[Any, ...], "Future[Any]"]
+_Write = tuple[str, tuple[Any, ...], "Future[Any]"]  # the name of a function in ``delivery``, arguments, result
 _collected: list[_Write] | None = None  # writes submitted within :func:`together`; None outside of it
 _is_replacement = False  # in a tracking process: whether it replaces one that died and may have performed its calls
 
@@ -49,33 +49,26 @@ def ask(
         >>> result_of(ask(store, Operations.is_read_only))
         True
     """
-    return _submit(_ask, store, operation.__name__, args, kwargs)
+    return _submit(_perform, "query", store, operation.__name__, args, kwargs)
 
 
 def begin_run(call: Call, spool: bool) -> "Future[BegunRun]":
-    """Create or reopen a run.
-
-    Args:
-        call: a call of ``create_run`` or ``reopen_run``.
-        spool: whether to spool the creation if the store could be opened but then fails.
-    """
-    return _submit_write(_begin_run, call, spool)
+    """Create or reopen a run, or spool its creation if that is allowed and the store fails after it was opened."""
+    return _submit_write("begin_run", call, spool)
 
 
 def deliver(call: Call) -> "Future[int]":
     """Write to the store, or to the spool if the store is unavailable; return the number of writes in the spool."""
-    return _or_spooled(_submit_write(_deliver, call), lambda: [call])
+    return _or_spooled(_submit_write("deliver", call), lambda: [call])
 
 
 def complete_run(call: Call, end: RunEnd) -> "Future[int]":
     """Write the end of a run with as few requests as possible; return the number of writes in the spool.
 
-    Args:
-        call: names the store, the run and its folder.
-        end: the content to write.
+    The call names the store, the run and its folder.
     """
     return _or_spooled(
-        _submit_write(_complete_run, call, end), lambda: [files_of_end(call), *numbers_of_end(call, end)]
+        _submit_write("complete_run", call, end), lambda: [files_of_end(call), *numbers_of_end(call, end)]
     )
 
 
@@ -97,18 +90,13 @@ def together() -> Iterator[None]:
     finally:
         writes, _collected = _collected, None
         if writes:
-            done = _submit(_perform_together, [(function.__name__, arguments) for function, arguments, _ in writes])
+            done = _submit(_perform_together, [(function, arguments) for function, arguments, _ in writes])
             done.add_done_callback(lambda done: _distribute(done, [result for _, _, result in writes]))
 
 
 def replay(folder: str, adopt: bool = False) -> "Future[int]":
-    """Perform all writes in the spool of a run's folder and return their number.
-
-    Args:
-        folder: the run's folder.
-        adopt: whether to perform writes that no command of this user signed.
-    """
-    return _submit(_replay, folder, adopt)
+    """Perform all writes in the spool of a run's folder, with ``adopt`` even unsigned ones, and return their number."""
+    return _submit(_perform, "replay", folder, adopt)
 
 
 def result_of(future: "Future[T]") -> T:
@@ -128,10 +116,10 @@ def _submit(function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
     return _process().submit(function, *arguments)
 
 
-def _submit_write(function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
-    """Write to a run in the tracking process, now or at the end of :func:`together`."""
+def _submit_write(function: str, *arguments: Any) -> "Future[Any]":
+    """Write to a run by a function of ``delivery`` in the tracking process, now or at the end of :func:`together`."""
     if _collected is None:
-        return _submit(function, *arguments)
+        return _submit(_perform, function, *arguments)
     result: Future[Any] = Future()
     _collected.append((function, arguments, result))
     return result
@@ -153,16 +141,11 @@ def _or_spooled(delivered: "Future[int]", writes: Callable[[], Sequence[Call]]) 
     result: Future[int] = Future()
 
     def settle(done: "Future[int]") -> None:
-        error = done.exception()
         try:
-            if isinstance(error, BrokenProcessPool):
-                result.set_result(_spool(writes()))
-            elif error is not None:
-                result.set_exception(error)
-            else:
-                result.set_result(done.result())
-        except Exception as failure:
-            result.set_exception(failure)
+            has_died = isinstance(done.exception(), BrokenProcessPool)
+            result.set_result(_spool(writes()) if has_died else done.result())
+        except BaseException as error:
+            result.set_exception(error)
 
     delivered.add_done_callback(settle)
     return result
@@ -216,39 +199,22 @@ def _exit_with_parent() -> None:
         os._exit(1)
 
 
-def _backend() -> ModuleType:
-    """Return the delivery module; importing it loads MLflow, so only the tracking process does."""
+def _perform(function: str, *arguments: Any) -> Any:
+    """Call a function of ``delivery``; importing that loads MLflow, so only the tracking process does."""
     load_module("gradclip.tracking.backend.delivery")
     from gradclip.tracking.backend import delivery
 
-    return delivery
-
-
-def _ask(store: Store, operation: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return _backend().query(store, operation, args, kwargs)
-
-
-def _begin_run(call: Call, spool: bool) -> Any:
-    return _backend().begin_run(call, spool, _is_replacement)
-
-
-def _deliver(call: Call) -> Any:
-    return _backend().deliver(call)
-
-
-def _complete_run(call: Call, end: RunEnd) -> Any:
-    return _backend().complete_run(call, end)
+    if function == "begin_run":
+        call, spool = arguments
+        return delivery.begin_run(call, spool, _is_replacement)
+    return getattr(delivery, function)(*arguments)
 
 
 def _perform_together(writes: Sequence[tuple[str, tuple[Any, ...]]]) -> list[Any]:
     load_module("gradclip.tracking.backend.collected_writes")
     from gradclip.tracking.backend.collected_writes import perform_together
 
-    return perform_together([(name.removeprefix("_"), arguments) for name, arguments in writes], _is_replacement)
-
-
-def _replay(folder: str, adopt: bool) -> Any:
-    return _backend().replay(folder, adopt)
+    return perform_together(writes, _is_replacement)
 
 
 def load_module(name: str) -> None:
@@ -256,9 +222,6 @@ def load_module(name: str) -> None:
 
     Modules are never garbage, but the collector traverses them repeatedly. This takes 10 to 20% of the loading time,
     some time during training, and a second at exit.
-
-    Args:
-        name: the module's name.
     """
     if name in sys.modules:
         return

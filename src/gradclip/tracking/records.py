@@ -148,12 +148,7 @@ def files_of_end(call: Call) -> Call:
 
 
 def numbers_of_end(call: Call, end: RunEnd) -> list[Call]:
-    """Return the writes that complete a run after its files are stored.
-
-    Args:
-        call: names the store, the run and its folder.
-        end: the content to write.
-    """
+    """Return the writes that complete a run after its files are stored; the call is as for :func:`files_of_end`."""
     points = [
         Point(key, value, end.timestamp, step)
         for key, curve in end.curves.items()

@@ -34,11 +34,7 @@ PAUSE = 2.0  # seconds between two attempts to replay a spool while its run trai
 
 
 class Spool:
-    """The spool of one run.
-
-    Args:
-        folder: the run's folder.
-    """
+    """The spool of the run in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / SPOOL_FILE
@@ -117,10 +113,7 @@ class Spool:
         return run_id
 
     def calls(self, adopt: bool = False) -> list[Call]:
-        """Return all writes in order.
-
-        Args:
-            adopt: whether to read lines that no command of this user signed.
+        """Return all writes in order, with ``adopt`` even unsigned ones.
 
         Raises:
             TrackingError: a line is unsigned, or not a write that this version knows.
@@ -204,11 +197,7 @@ def encode(call: Call) -> dict[str, Any]:
 
 
 def decode(line: dict[str, Any], folder: Path) -> Call:
-    """Decode a write from plain data and check each argument.
-
-    Args:
-        line: a line as :func:`encode` returns it, or one of version 1.
-        folder: the run's folder.
+    """Decode a write of a run in a folder from plain data, also of version 1, and check each argument.
 
     Raises:
         KeyError: a part is missing, or there is no such operation.
@@ -238,7 +227,10 @@ def _paths(arguments: Mapping[str, Any]) -> Iterator[str]:
         if name == "folder":
             yield value
         if isinstance(value, ModelFiles):
-            yield from (*value.artifacts.values(), value.example, *([value.network] if value.network else []))
+            yield from value.artifacts.values()
+            yield value.example
+            if value.network:
+                yield value.network
 
 
 def _files(call: Call) -> list[Path]:
@@ -249,9 +241,9 @@ def _files(call: Call) -> list[Path]:
 
 def _copy_model(files: ModelFiles, folder: Path) -> ModelFiles:
     artifacts = {name: _copy(Path(path), folder / name) for name, path in files.artifacts.items()}
-    others = [Path(one) for one in (files.example, files.network) if one]
-    example, network = (*(_copy(one, folder / one.name) for one in others), "")[:2]
-    return files._replace(artifacts=artifacts, example=example, network=network)
+    example, network = Path(files.example), Path(files.network)
+    files = files._replace(artifacts=artifacts, example=_copy(example, folder / example.name))
+    return files._replace(network=_copy(network, folder / network.name)) if files.network else files
 
 
 def _copy(source: Path, target: Path) -> str:

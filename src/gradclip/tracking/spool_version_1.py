@@ -10,11 +10,7 @@ from gradclip.tracking.operations import argument_types
 
 
 def upgrade(line: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Convert a line of version 1 to version 2.
-
-    Args:
-        line: the line of version 1.
-        folder: the run's folder.
+    """Convert a line of version 1 in a run's folder to version 2.
 
     Raises:
         KeyError: a part of the line is missing.

@@ -34,10 +34,7 @@ CHARTS: Final = {
 
 
 def view_tags(created: int) -> dict[str, str]:
-    """Return the tags that give an experiment its view.
-
-    Args:
-        created: creation time in milliseconds since 1970.
+    """Return the tags that give an experiment its view, created at a time in milliseconds since 1970.
 
     Example:
         >>> list(view_tags(0))
@@ -80,12 +77,7 @@ def view_address(server: str, experiment_id: str) -> str:
 
 
 def open_pages(uri: str, experiment_id: str) -> str:
-    """Return how to open an experiment: its URL and, if no server is known, the command that starts one.
-
-    Args:
-        uri: URI of the store.
-        experiment_id: id of the experiment.
-    """
+    """Return how to open an experiment: its URL and, if no server is known, the command that starts one."""
     if uri.startswith("http"):
         return view_address(uri, experiment_id)
     serve = "make ui" if is_script() else "gradclip ui"

@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from gradclip import keys
 from gradclip.tracking.backend.connection import Connection
@@ -56,7 +55,20 @@ class Content:
         """Return the content that a run has at least after some writes."""
         content = cls()
         for call in calls:
-            content._add(call.operation, call.arguments)
+            match call.operation, call.arguments:
+                case "write_points", (points,):
+                    for point in points:
+                        content.steps[point.key] = max(point.step, content.steps.get(point.key, 0))
+                case "write_summary", (metrics, *_):
+                    content.steps |= {key: 0 for key in metrics if key not in content.steps}
+                case "write_parameters", (parameters,):
+                    content.parameters |= parameters.keys()
+                case "write_text", (_, name):
+                    content.artifacts.add(Path(name).parts[0])
+                case "write_run_files", (folder,):
+                    content.artifacts |= {name for name in RUN_FILES if Path(folder, name).exists()}
+                case "end_run", (status, *_):
+                    content.status = status
         return content
 
     def is_within(self, other: "Content") -> bool:
@@ -64,19 +76,3 @@ class Content:
         steps = all(other.steps.get(key, -1) >= step for key, step in self.steps.items())
         names = self.parameters <= other.parameters and self.artifacts <= other.artifacts
         return steps and names and self.status == other.status
-
-    def _add(self, operation: str, arguments: Sequence[Any]) -> None:
-        match operation, arguments:
-            case "write_points", (points,):
-                for point in points:
-                    self.steps[point.key] = max(point.step, self.steps.get(point.key, 0))
-            case "write_summary", (metrics, *_):
-                self.steps |= {key: 0 for key in metrics if key not in self.steps}
-            case "write_parameters", (parameters,):
-                self.parameters |= parameters.keys()
-            case "write_text", (_, name):
-                self.artifacts.add(Path(name).parts[0])
-            case "write_run_files", (folder,):
-                self.artifacts |= {name for name in RUN_FILES if Path(folder, name).exists()}
-            case "end_run", (status, *_):
-                self.status = status

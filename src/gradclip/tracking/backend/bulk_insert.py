@@ -7,7 +7,7 @@ each call is a separate transaction. The tables are compared with the expected o
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain, repeat
+from itertools import repeat
 from operator import itemgetter
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -79,18 +79,15 @@ def insert_starts(uri: str, template: str, own_tags: Mapping[str, str], new: Seq
             ]
             copies[input_tags] += [{**row, "input_uuid": ids[row["input_uuid"]]} for row in read_tags]
         for table, rows in copies.items():
-            _insert(connection, table, [*chain(*rows[:1])], [tuple(row.values()) for row in rows])
+            if rows:
+                _insert(connection, table, list(rows[0]), [tuple(row.values()) for row in rows])
         for table, some in texts.items():
             _insert(connection, table, TEXT_COLUMNS, some)
     return [str(row["artifact_uri"]) for row in copies[runs]]
 
 
 def insert_ends(uri: str, ends: Sequence[tuple[str, RunEnd]]) -> bool:
-    """Insert new points and tags of runs and set the runs to FINISHED, in one transaction.
-
-    Args:
-        uri: URI of a database store.
-        ends: the id and the final content of each run.
+    """Insert new points and tags of runs, given by id, and set the runs to FINISHED, in one transaction.
 
     Returns:
         True if everything was written, False if the tables are not as expected.
@@ -139,14 +136,7 @@ def _rows(connection: Connection, table: Table, condition: Any) -> list[dict[str
 
 
 def _insert(connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert rows; as tuples if the driver accepts them, which is several times faster.
-
-    Args:
-        connection: connection to the database.
-        table: the table.
-        columns: at least two, in the order of each row.
-        rows: the rows to insert.
-    """
+    """Insert rows of at least two columns; as tuples if the driver accepts them, which is several times faster."""
     if not rows:
         return
     compiled = insert(table).compile(connection.engine, column_keys=columns)

@@ -1,9 +1,10 @@
 """Writes to many runs in one call, as one database transaction where possible."""
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH, MAX_TAG_VAL_LENGTH
@@ -24,15 +25,22 @@ BEGIN_RUN, DELIVER, COMPLETE_RUN = (
     delivery.deliver.__name__,
     delivery.complete_run.__name__,
 )
-PARAMETERS, DATASETS = DESCRIPTIONS = Operations.write_parameters.__name__, Operations.write_datasets.__name__
+START = (Operations.create_run.__name__, Operations.write_parameters.__name__, Operations.write_datasets.__name__)
+
+
+class RunStart(NamedTuple):
+    """The three writes that create and describe a run, and their indices among all writes."""
+
+    create: Call
+    parameters: Call
+    datasets: Call
+    indices: list[int]
 
 
 def perform_together(writes: Sequence[Write], repeated: bool) -> list[Any]:
     """Perform writes to runs: the writes of each run in order, and the writes that end runs after all others.
 
-    Args:
-        writes: writes to runs.
-        repeated: whether they may have been performed already.
+    If they are repeated, they may have been performed already.
 
     Returns:
         The result of each write, or the exception that it raised.
@@ -49,76 +57,70 @@ def perform_together(writes: Sequence[Write], repeated: bool) -> list[Any]:
 
 def _begin_together(writes: Sequence[Write]) -> dict[int, Any]:
     """Begin the first run by MLflow's own calls and insert runs that are like it; return outcomes by index of write."""
-    starts = {arguments[0].run_id: index for index, (name, arguments) in enumerate(writes) if name == BEGIN_RUN}
+    starts = _run_starts(writes)
     if len(starts) < 2:
         return {}
-    first, *others = [writes[index][1][0] for index in starts.values()]
-    described = {
-        (call.run_id, call.operation): index for index, (name, (call, *_)) in enumerate(writes) if name == DELIVER
-    }
-    indices = [starts[first.run_id], *(described.get((first.run_id, operation), -1) for operation in DESCRIPTIONS)]
-    if -1 in indices:
-        return {}
-    outcomes = {index: _outcome(writes[index], repeated=False) for index in indices}
-    begun = outcomes[indices[0]]
+    first, *others = starts
+    outcomes = {index: _outcome(writes[index], repeated=False) for index in first.indices}
+    begun = outcomes[first.indices[0]]
     if any(isinstance(outcome, Exception) for outcome in outcomes.values()) or begun.experiment_id is None:
         return outcomes
-    arguments_of = {key: writes[index][1][0].arguments for key, index in described.items()}
-    inserted = [
-        (call, begun._replace(run_id=run_id))
-        for call, run_id in _insert_like(first, begun.run_id, others, arguments_of)
-    ]
+    alike = [start for start in others if _are_alike(start, first)]
+    inserted = [begun._replace(run_id=run_id) for run_id in _insert_like(first, begun.run_id, alike)]
+    created = [start.create for start in alike[: len(inserted)]]
     with ThreadPoolExecutor(NOTES_AT_ONCE) as pool:  # a disk syncs many files almost as fast as one
-        [*pool.map(lambda one: delivery.note_begun(*one), inserted)]
-    for call, like in inserted:
-        outcomes[starts[call.run_id]] = like
-        outcomes |= {described[call.run_id, operation]: 0 for operation in DESCRIPTIONS}
+        list(pool.map(delivery.note_begun, created, inserted))
+    for start, like in zip(alike, inserted, strict=False):
+        outcomes |= zip(start.indices, (like, 0, 0), strict=True)
     return outcomes
 
 
-def _insert_like(
-    first: Call, template: str, others: Sequence[Call], arguments_of: Mapping[tuple[str, str], tuple[Any, ...]]
-) -> list[tuple[Call, str]]:
-    """Insert runs that have the same parent and data sets as an existing one.
+def _run_starts(writes: Sequence[Write]) -> list[RunStart]:
+    """Return the starts of all runs that are created and described by the writes."""
+    found: dict[str, dict[str, int]] = defaultdict(dict)  # indices of writes, by run and operation
+    for index, (name, arguments) in enumerate(writes):
+        if name in {BEGIN_RUN, DELIVER}:
+            found[arguments[0].run_id][arguments[0].operation] = index
+    starts = []
+    for index_of in found.values():
+        if index_of.keys() >= set(START):
+            indices = [index_of[operation] for operation in START]
+            create, parameters, datasets = (writes[index][1][0] for index in indices)
+            starts.append(RunStart(create, parameters, datasets, indices))
+    return starts
 
-    Args:
-        first: the call that created the existing run.
-        template: id of that run.
-        others: the calls that create the new runs.
-        arguments_of: arguments of the writes that describe the runs, by creation tag and operation.
 
-    Returns:
-        The calls whose runs were created, all or none, and the ids of these runs.
-    """
-    creations = {call.run_id: named_arguments(call) for call in (first, *others)}
+def _are_alike(one: RunStart, other: RunStart) -> bool:
+    """Return whether two runs are in the same store and have the same parent and data sets."""
+    parents = [named_arguments(start.create)["parent"] for start in (one, other)]
+    is_same_store = one.create.store == other.create.store
+    return is_same_store and parents[0] == parents[1] and one.datasets.arguments == other.datasets.arguments
 
-    def is_alike(call: Call) -> bool:
-        datasets = arguments_of.get((call.run_id, DATASETS))
-        is_described = (call.run_id, PARAMETERS) in arguments_of and datasets == arguments_of[first.run_id, DATASETS]
-        if not is_described or (call.operation, call.store) != (first.operation, first.store):
-            return False
-        return bool(creations[call.run_id]["parent"] == creations[first.run_id]["parent"])
 
-    alike = [call for call in others if is_alike(call)]
-    if not (alike and delivery.is_healthy_database(first.store, [call.folder for call in (first, *alike)])):
+def _insert_like(first: RunStart, template: str, alike: Sequence[RunStart]) -> list[str]:
+    """Insert runs like the first, whose id is ``template``; return their ids, none if they cannot be inserted."""
+    store = first.create.store
+    if not (alike and delivery.is_healthy_database(store, [start.create.folder for start in (first, *alike)])):
         return []
-    new = [
-        NewRun(
-            uuid4().hex,
-            shortened(creations[call.run_id]["name"], MAX_NAME),
-            shortened_values(creations[call.run_id]["tags"], MAX_TAG_VAL_LENGTH),
-            shortened_values(arguments_of[call.run_id, PARAMETERS][0], MAX_PARAM_VAL_LENGTH),
-            creations[call.run_id]["start"],
-        )
-        for call in alike
-    ]
+    new = [_new_run(start) for start in alike]
     with suppress(*STORE_ERRORS):  # the ordinary writes fail too, or succeed
-        locations = insert_starts(first.store.uri, template, creations[first.run_id]["tags"], new)
+        locations = insert_starts(store.uri, template, named_arguments(first.create)["tags"], new)
         if locations is not None:
             ids = [run.run_id for run in new]
-            backend_of(first.store).note_locations(dict(zip(ids, locations, strict=True)))
-            return list(zip(alike, ids, strict=True))
+            backend_of(store).note_locations(dict(zip(ids, locations, strict=True)))
+            return ids
     return []
+
+
+def _new_run(start: RunStart) -> NewRun:
+    created = named_arguments(start.create)
+    return NewRun(
+        uuid4().hex,
+        shortened(created["name"], MAX_NAME),
+        shortened_values(created["tags"], MAX_TAG_VAL_LENGTH),
+        shortened_values(start.parameters.arguments[0], MAX_PARAM_VAL_LENGTH),
+        created["start"],
+    )
 
 
 def _outcome(write: Write, repeated: bool) -> Any:

@@ -17,12 +17,7 @@ MIN_UPLOAD = 100_000  # bytes per second: the slowest upload that a deadline all
 
 
 def seconds_for(call: Call, left: float) -> float:
-    """Return how many seconds one call may take.
-
-    Args:
-        call: the call; a model gets more time, and so do files, by their size.
-        left: seconds left in the retry budget.
-    """
+    """Return how many seconds a call may take: those left in the budget, and more for a model or large files."""
     size = sum(path.stat().st_size for path in _uploaded(call) if path.is_file())
     packaging = MODEL_SECONDS if call.operation == Operations.write_model.__name__ else 0.0
     return max(left, MIN_SECONDS) + packaging + size / MIN_UPLOAD

@@ -144,11 +144,8 @@ def _confirm(call: Call, spool: Spool) -> None:
 def complete_run(call: Call, end: RunEnd) -> int:
     """Write the end of a run and set it to FINISHED; return the number of writes in the spool.
 
-    In a database that has not failed recently, everything but the files is written in one transaction.
-
-    Args:
-        call: names the store, the run and its folder.
-        end: the content to write, besides the files in the folder.
+    The call names the store, the run and its folder. In a database that has not failed recently, everything but the
+    files in the folder is written in one transaction.
 
     Raises:
         TrackingError: the store refuses a write for good, or the spool cannot be written either.
@@ -202,11 +199,7 @@ def _insert_ends(store: Store, ends: Sequence[tuple[Call, RunEnd]]) -> bool:
 
 
 def replay(folder: str, adopt: bool) -> int:
-    """Perform all writes in the spool of a run's folder and return their number.
-
-    Args:
-        folder: the run's folder.
-        adopt: whether to perform writes that no command of this user signed.
+    """Perform all writes in the spool of a run's folder, with ``adopt`` even unsigned ones, and return their number.
 
     Raises:
         TrackingError: the store does not accept the writes, or they are not signed.

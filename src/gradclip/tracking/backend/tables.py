@@ -28,11 +28,7 @@ COLUMNS = {  # the columns of the other tables that are written, including all t
 
 @cache
 def tables_of(uri: str) -> dict[str, Table] | None:
-    """Return the tables that hold runs; None, with a warning, if they are not as expected.
-
-    Args:
-        uri: URI of a database store.
-    """
+    """Return the tables of a database that hold runs; None, with a warning, if they are not as expected."""
     engine = engine_of(uri)
     inspector = inspect(engine)
     for name, expected in {**COPIED, **COLUMNS}.items():
