@@ -13,7 +13,6 @@ from gradclip.terminal import print_lines
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, result_of
 from gradclip.tracking.records import Store
-from gradclip.tracking.stored_runs import Curve
 
 UNHEALTHY = 3  # exit code; all errors exit with 2
 MAX_POINTS = 1_000_000  # read of one metric
@@ -61,12 +60,11 @@ def _read_metrics(settings: AdviseSettings) -> Columns:
     if metric not in run.metrics:
         hint = did_you_mean(metric, run.metrics)
         raise DataError(f"metric: got {metric!r}; run {run_id} has no such metric{hint}")
-    names = [*find_columns([JOINED_STEP, *run.metrics], _names(settings)).values()]
-    curves = {name: curve for name in names if (curve := _read_curve(store, run_id, name)) is not None}
-    if metric not in curves:
+    points = {}
+    for name in find_columns([JOINED_STEP, *run.metrics], _names(settings)).values():
+        curves = result_of(ask(store, Operations.read_curves, [run_id], name, MAX_POINTS))
+        if run_id in curves:
+            points[name] = (curves[run_id].step, curves[run_id].value)
+    if metric not in points:
         raise DataError(f"metric: got {metric!r}; it has no finite value in run {run_id}")
-    return join_points({name: (curve.step, curve.value) for name, curve in curves.items()})
-
-
-def _read_curve(store: Store, run_id: str, name: str) -> Curve | None:
-    return result_of(ask(store, Operations.read_curves, [run_id], name, MAX_POINTS)).get(run_id)
+    return join_points(points)

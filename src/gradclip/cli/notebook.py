@@ -40,11 +40,7 @@ warnings.filterwarnings("ignore", "IProgress not found")
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of a run, which a notebook displays.
-
-    Attributes:
-        path: file of the figure.
-    """
+    """A figure of a run in a file, which a notebook displays."""
 
     path: Path
 
@@ -56,10 +52,6 @@ class FinishedRun:
     """A run that has ended, with any outcome: its scores, gradients and figures.
 
     A notebook displays the summary that the command prints, the learning curve and the gradient norms.
-
-    Args:
-        job: the job that was trained.
-        result: result of the training run.
     """
 
     def __init__(self, job: Job, result: "Result") -> None:

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from importlib import import_module
 
 import hydra
 from omegaconf import DictConfig
@@ -43,16 +44,7 @@ def compare() -> int:
     python src/compare.py target=100                                       the epoch in which the MSE falls below 100
     """
     sys.argv = [quoted_for_hydra(argument, "runs", "data_set") for argument in sys.argv]
-    return run_command(_compare, "compare", str(compare.__doc__))
-
-
-@hydra.main(config_name="compare", **CONFIGS)  # type: ignore[untyped-decorator]
-def _compare(config: DictConfig) -> None:
-    """Compare stored runs and print the result."""
-    with standard_output(), errors_in_one_line("compare"):
-        from gradclip.cli.compare import run_comparison
-
-        run_comparison(config)
+    return _run("compare", "run_comparison", compare.__doc__)
 
 
 def advise() -> int:
@@ -70,16 +62,7 @@ def advise() -> int:
     # Hydra would read experiment= as an option of the group with that name.
     sys.argv = [re.sub("^experiment=", "tracking.experiment=", argument) for argument in sys.argv]
     sys.argv = [quoted_for_hydra(argument, "log") for argument in sys.argv]
-    return run_command(_advise, "advise", str(advise.__doc__))
-
-
-@hydra.main(config_name="advise", **CONFIGS)  # type: ignore[untyped-decorator]
-def _advise(config: DictConfig) -> None:
-    """Print what to try after a run."""
-    with standard_output(), errors_in_one_line("advise"):
-        from gradclip.cli.advise import run_advice
-
-        run_advice(config)
+    return _run("advise", "run_advice", advise.__doc__)
 
 
 def predict() -> int:
@@ -91,16 +74,7 @@ def predict() -> int:
     # Hydra would read data= as an option of the group with that name.
     sys.argv = [re.sub("^data=", "data.path=", argument) for argument in sys.argv]
     sys.argv = [quoted_for_hydra(argument, "data.path", "output") for argument in sys.argv]
-    return run_command(_predict, "predict", str(predict.__doc__))
-
-
-@hydra.main(config_name="predict", **CONFIGS)  # type: ignore[untyped-decorator]
-def _predict(config: DictConfig) -> None:
-    """Predict and write the file."""
-    with standard_output(), errors_in_one_line("predict"):
-        from gradclip.cli.predict import run_prediction
-
-        run_prediction(config)
+    return _run("predict", "run_prediction", predict.__doc__)
 
 
 def sync() -> int:
@@ -125,3 +99,14 @@ def ui() -> int:
 
     run_ui(sys.argv[1:], str(ui.__doc__))
     return 0
+
+
+def _run(command: str, function: str, usage: str | None) -> int:
+    """Run a command that is never a multirun, by a function of its module, which is imported after the config."""
+
+    @hydra.main(config_name=command, **CONFIGS)  # type: ignore[untyped-decorator]
+    def main(config: DictConfig) -> None:
+        with standard_output(), errors_in_one_line(command):
+            getattr(import_module(f"gradclip.cli.{command}"), function)(config)
+
+    return run_command(main, command, str(usage))

@@ -51,7 +51,6 @@ class StackedTraining:
             or that will not be taken because a replica ended.
 
     Attributes:
-        total_steps: optimizer steps of a training run that does not end early.
         steps: optimizer steps taken so far.
         end_time: time at which replicas last ended, in milliseconds since 1970.
 
