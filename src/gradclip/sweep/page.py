@@ -144,4 +144,7 @@ def _description(answer: Answer, jobs: Sequence[JobResult], run_id: str) -> str:
         text = "\n\n".join(filter(None, parts))
         if len(text) <= MAX_LENGTH or not (rows or others):
             return text
-        rows, others = (rows[:-1], others) if len(rows) > 1 or not others else (rows, others[:-1])
+        if len(rows) > 1 or not others:
+            rows = rows[:-1]
+        else:
+            others = others[:-1]

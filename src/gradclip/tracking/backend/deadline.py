@@ -44,17 +44,17 @@ def within(seconds: float, function: Callable[[], T]) -> T:
         'an answer'
     """
     answer: Future[T] = Future()
-    threading.Thread(target=_answer, args=(answer, function), daemon=True).start()
+
+    def call() -> None:
+        try:
+            answer.set_result(function())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=call, daemon=True).start()
     try:
         return answer.result(seconds)
     except TimeoutError as error:
         if answer.done():  # raised by the function itself
             raise
         raise TimeoutError(f"no complete answer within {seconds:.0f} s") from error
-
-
-def _answer(answer: "Future[T]", function: Callable[[], T]) -> None:
-    try:
-        answer.set_result(function())
-    except BaseException as error:
-        answer.set_exception(error)
