@@ -24,8 +24,8 @@ class VectorizedLauncher(Launcher):  # type: ignore[misc]  # Hydra is not typed
 
         check_settings(self.settings)
         self.loader = QuickLoader(hydra_context.config_loader)
-        self.ordinary = {"hydra_context": HydraContext(self.loader.loader, hydra_context.callbacks)}
-        self.ordinary |= {"task_function": task_function, "config": config}
+        ordinary = HydraContext(self.loader.loader, hydra_context.callbacks)
+        self.ordinary = {"hydra_context": ordinary, "task_function": task_function, "config": config}
         self.config = config
         hydra_context.config_loader = self.loader
 

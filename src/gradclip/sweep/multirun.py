@@ -12,11 +12,10 @@ from gradclip.config.overrides import as_typed, multirun_name, train_command
 from gradclip.config.schema import TrainConfig
 from gradclip.errors import ConfigError, disk_errors
 from gradclip.sweep.search.report import SEARCH_FOLDER
-from gradclip.sweep.stopping import main_process
 from gradclip.tracking.files import read_note
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import deliver, result_of
-from gradclip.tracking.records import PARENT_FILE, SPOOL_FILE, Call, Parent, Store, now
+from gradclip.tracking.records import MAIN_FILE, PARENT_FILE, SPOOL_FILE, Call, Parent, Store, now
 from gradclip.tracking.spool import Spool
 
 P = ParamSpec("P")
@@ -28,7 +27,7 @@ def parent_of(folder: Path) -> Parent:
     """Return the parent run of a multirun, named after the overrides that were typed."""
     typed = as_typed(OmegaConf.load(folder / "multirun.yaml").hydra.overrides.task)
     created = {keys.COMMAND: train_command(typed, multirun=True), keys.CREATION: uuid5(NAMESPACE_URL, str(folder)).hex}
-    return Parent(str(folder), multirun_name(typed), created | main_process(folder))
+    return Parent(str(folder), multirun_name(typed), created | read_note(folder / MAIN_FILE))
 
 
 def for_multirun(config: TrainConfig) -> TrainConfig:

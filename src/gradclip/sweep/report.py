@@ -55,7 +55,10 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
         jobs = read_results(folder)
         failed, stop = [job for job in jobs if job.outcome == "failed"], stopped_by(folder)
         tables, search = [run_table(jobs), *success_tables(jobs)], read_report(folder)
-        print_tables([run_table(jobs, MAX_ROWS), *tables[1:]]) if search is None else print_report(search)
+        if search is None:
+            print_tables([run_table(jobs, MAX_ROWS), *tables[1:]])
+        else:
+            print_report(search)
         with failure_in_one_line(folder / TABLES_FILE):
             write_whole(folder / TABLES_FILE, "\n".join(map(to_markdown, tables)))
         refused = [run.error for run in sync(folder) if isinstance(run.error, RefusedWriteError)]

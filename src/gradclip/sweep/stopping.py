@@ -53,7 +53,7 @@ def listening(folder: Path) -> Iterator[None]:
 
 def follow_main(folder: Path) -> None:
     """Ignore Ctrl-C in a worker process of a launcher, and end the process when the main process has ended."""
-    main = main_process(folder)
+    main = read_note(folder / MAIN_FILE)
     if main[keys.PROCESS] == process_identity(os.getpid()):
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -69,11 +69,6 @@ def _end_with_main(lock: Path) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def main_process(folder: Path) -> dict[str, str]:
-    """Return the owner tags of the main process of a multirun."""
-    return read_note(folder / MAIN_FILE)
 
 
 def ask_to_stop(folder: Path, number: int) -> None:

@@ -86,8 +86,9 @@ class Spool:
         refused: list[tuple[Call, RefusedWriteError]] = []
         with self._lock:
             calls = self.calls(adopt)
-            created = self._create(calls[0], perform) if calls and _creates(calls[0]) else ""
-            for call in calls[bool(created) :]:
+            creates = bool(calls) and calls[0].operation == Operations.create_run.__name__
+            created = self._create(calls[0], perform) if creates else ""
+            for call in calls[1:] if creates else calls:
                 try:
                     perform(call._replace(run_id=created or call.run_id))
                 except RefusedWriteError as error:
@@ -132,10 +133,6 @@ class Spool:
         if self.path.exists():
             with self.path.open() as file:
                 yield from (line for line in file if line.endswith("\n"))
-
-
-def _creates(call: Call) -> bool:
-    return call.operation == Operations.create_run.__name__
 
 
 def _append(path: Path, line: str) -> None:

@@ -93,15 +93,11 @@ def _state() -> dict[str, Any]:
         "columnOrder": (NAME_COLUMN, *COLUMNS),
         "columnWidths": {column: 105 if column.startswith("tags.") else 130 for column in COLUMNS} | {NAME_COLUMN: 240},
         "runsHiddenMode": "FIRST_20_RUNS",  # the charts show the curves of these
-        "compareRunSections": [_section(name) for name in CHARTS],
+        "compareRunSections": [{"uuid": name, "name": name, "display": True, "isReordered": False} for name in CHARTS],
         "compareRunCharts": [chart for name, metrics in CHARTS.items() for chart in _charts(name, metrics)],
         "isAccordionReordered": True,  # other metrics come after ours
         "hideEmptyCharts": True,
     }
-
-
-def _section(name: str) -> dict[str, Any]:
-    return {"uuid": name, "name": name, "display": True, "isReordered": False}
 
 
 def _charts(section: str, metrics: Sequence[str]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ as the resource: the seed is the main uncertainty of a run, and runs of the same
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from gradclip.sweep.results import JobResult
 from gradclip.sweep.search.search_settings import SearchSettings
@@ -58,15 +58,11 @@ def run_rounds(trials: Sequence[Trial], space: Space, settings: SearchSettings, 
     done = {trial.number: trial for trial in trials}
     going = list(trials)
     for start, end in pairwise([0, *rounds(len(space.seeds), settings.first_seeds, settings.reduction_factor)]):
-        going = _run_round(going, space, space.seeds[start:end], launch)
+        if not going:
+            break
+        seeds = space.seeds[start:end]
+        jobs = iter(launch([space.job(trial.values, seed) for trial in going for seed in seeds]))
+        going = [replace(trial, jobs=(*trial.jobs, *islice(jobs, len(seeds)))) for trial in going]
         done |= {trial.number: trial for trial in going}
         going = survivors(going, settings.reduction_factor)
     return list(done.values())
-
-
-def _run_round(going: Sequence[Trial], space: Space, seeds: Sequence[str], launch: Launch) -> list[Trial]:
-    if not going:
-        return []
-    jobs = launch([space.job(trial.values, seed) for trial in going for seed in seeds])
-    shares = [jobs[start : start + len(seeds)] for start in range(0, len(jobs), len(seeds))]
-    return [replace(trial, jobs=(*trial.jobs, *share)) for trial, share in zip(going, shares, strict=True)]

@@ -68,9 +68,9 @@ def create_sqlite(database: str, artifacts: str) -> None:
     """
     path = Path(database)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and path.stat().st_size and not _is_incomplete(database):
-        return
     if path.exists() and path.stat().st_size:
+        if not _is_incomplete(database):
+            return
         kept = path.with_name(f"{path.name}.incomplete")
         log.error(f"{path}: its creation was interrupted; it is kept as {kept.name}, and a new store is created")
         path.replace(kept)

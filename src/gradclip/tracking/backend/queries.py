@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -90,17 +90,15 @@ class Queries(Connection):
             histories = read_histories(self.uri, tables, run_ids, key)
         else:
             with ThreadPoolExecutor(CONNECTIONS if self.is_server else 1) as pool:
-                read = pool.map(partial(self._read_history, key), run_ids)
-                histories = dict(zip(run_ids, read, strict=True))
+                read = pool.map(lambda run_id: self.client.get_metric_history(run_id, key), run_ids)
+                points = dict(zip(run_ids, read, strict=True))
+            histories = {run_id: [(point.step, point.value) for point in points[run_id]] for run_id in run_ids}
         curves = {run_id: _to_curve(histories[run_id], max_points) for run_id in run_ids if run_id in histories}
         return {run_id: curve for run_id, curve in curves.items() if len(curve.step)}
 
     def _tables(self) -> dict[str, Table] | None:
         """Return the tables for bulk reads; None if runs are read one by one with MLflow's client."""
         return None if self.is_server else tables_of(self.uri)
-
-    def _read_history(self, key: str, run_id: str) -> list[tuple[int, float]]:
-        return [(point.step, point.value) for point in self.client.get_metric_history(run_id, key)]
 
     def read_file(self, run_id: str, name: str, folder: str) -> Path | None:
         """Download an artifact into a folder and return its path, or None if it does not exist."""
