@@ -86,7 +86,7 @@ def _meaning(one: Contrast, name: str, other: str) -> str:
 
 def _overfitting(found: Confirmation) -> Iterator[str]:
     """Yield a sentence if the advice is better on the training rows, although it is worse by the metric."""
-    train = replace(found.metric, name=found.score.final_train)
+    train = replace(found.metric, name=found.score.final("train"))
     new, old = (statistics.median(train.errors(found.summaries[name].group.runs)).value for name in (ADVISED, ORIGINAL))
     if new < old:
         yield (
