@@ -20,7 +20,7 @@ from gradclip.data.checks import (
     takes_task,
 )
 from gradclip.data.classes import Label, as_labels, labels_of
-from gradclip.data.files import Form, read_file
+from gradclip.data.files import read_file
 from gradclip.data.left_out import input_columns, leave_out_rows
 from gradclip.data.typed_columns import as_floats
 from gradclip.errors import DataError, first_few
@@ -193,7 +193,7 @@ def table(
             trained on; the message lists all such values.
     """
     file = Path(path).expanduser()
-    frame, notes = read_file(file, Form(delimiter, decimal, encoding))
+    frame, notes = read_file(file, delimiter, decimal, encoding)
     columns, left_out = input_columns(frame, [target, *exclude]) if features is None else (list(features), ())
     check_column_settings(frame, columns, target, categorical, exclude)
     for setting, names in (("data.features", columns), ("data.exclude", exclude)):
