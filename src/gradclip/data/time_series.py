@@ -135,10 +135,8 @@ def _kinds(starts: Rows, lengths: Rows, test_fraction: float, validation_fractio
     before_test = lengths - np.round(lengths * test_fraction).astype(int)
     trains = before_test - np.round(before_test * validation_fraction).astype(int)
     position = np.arange(lengths.sum()) - np.repeat(starts, lengths)  # of each row within its series
-    kinds: NDArray[np.int64] = np.add(
-        *(position >= np.repeat(first, lengths) for first in (trains, before_test)), dtype=int
-    )
-    return kinds
+    is_validation, is_test = position >= np.repeat(trains, lengths), position >= np.repeat(before_test, lengths)
+    return np.where(is_test, 2, np.where(is_validation, 1, 0))
 
 
 def _window_ends(starts: Rows, lengths: Rows, window: int, horizon: int) -> Rows:
