@@ -55,16 +55,6 @@ class Table:
     fills_missing: bool = False
     notes: tuple[str, ...] = ()
 
-    @property
-    def train_rows(self) -> Rows:
-        """Positions of the training rows."""
-        return self.rows["train"]
-
-    @property
-    def test_rows(self) -> Rows:
-        """Positions of the test rows."""
-        return self.rows["test"]
-
     def frames(self) -> dict[Split, pd.DataFrame | None]:
         """Return the rows of each split, with the target as the last column."""
         frame = pd.concat([self.features, self.target], axis=1)  # pandas warns about inserting a column into many
@@ -94,7 +84,7 @@ def regression(
 
     Example:
         >>> table = regression()
-        >>> table.features.shape, len(table.train_rows), len(table.test_rows)
+        >>> table.features.shape, len(table.rows["train"]), len(table.rows["test"])
         ((1000, 20), 500, 500)
     """
     inputs, target = make_regression(samples, features, noise=noise, random_state=random_state)

@@ -53,8 +53,8 @@ class TabularData(TrainingData):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if len(table.train_rows) < batch_size:
-            raise DataError(f"trainer.batch_size: got {batch_size}; there are {len(table.train_rows)} training rows")
+        if len(table.rows["train"]) < batch_size:
+            raise DataError(f"trainer.batch_size: got {batch_size}; there are {len(table.rows['train'])} training rows")
         _check_kind_of_target(table, scale_target, class_weights)
         self.table, self.batch_size, self.seed = table, batch_size, seed
         self.name, self.source, self.notes = table.name, table.source, (*table.notes, *_class_notes(table))
@@ -80,7 +80,7 @@ class TabularData(TrainingData):
     @property
     def schema(self) -> DataSchema:
         """Columns, target and scaling, with the first test rows."""
-        examples = self.table.features.iloc[self.table.test_rows[:SCHEMA_EXAMPLES]]
+        examples = self.table.features.iloc[self.table.rows["test"][:SCHEMA_EXAMPLES]]
         columns, target, labels = tuple(examples.columns), str(self.table.target.name), self.table.labels
         return DataSchema(examples, columns, target, self.scaling, is_classification=labels is not None, labels=labels)
 
@@ -102,7 +102,7 @@ class TabularData(TrainingData):
         """
         sampler = ShuffledBatchSampler(len(self.sets["train"]), self.batch_size, self.seed)
         indices = sampler.batch_indices(epoch, batch)
-        rows = self.table.features.index[self.table.train_rows[list(indices)]]
+        rows = self.table.features.index[self.table.rows["train"][list(indices)]]
         return tuple(sorted(int(row) for row in rows))
 
     def train_dataloader(self) -> Loader:
@@ -115,7 +115,7 @@ class TabularData(TrainingData):
 
     @property
     def _training_target(self) -> pd.Series:
-        return self.table.target.iloc[self.table.train_rows]
+        return self.table.target.iloc[self.table.rows["train"]]
 
     def _dataset(self, rows: Rows) -> TensorDataset:
         inputs, target = self.table.features.iloc[rows], self.table.target.iloc[rows]
@@ -131,7 +131,7 @@ def _check_kind_of_target(table: Table, scale_target: str, class_weights: str) -
     if table.labels is None:
         if class_weights != "none":
             raise DataError(f"data.class_weights: got {class_weights!r}; must be none for a numeric target")
-        check_not_constant(table.target.iloc[table.train_rows])
+        check_not_constant(table.target.iloc[table.rows["train"]])
     elif scale_target != "none":
         raise DataError(f"data.scale_target: got {scale_target!r}; must be none for a target with classes")
 
