@@ -15,7 +15,7 @@ from gradclip.config.overrides import merge
 from gradclip.diagnosis.evidence import Evidence
 from gradclip.diagnosis.findings import find
 from gradclip.diagnosis.probe_results import ORIGINAL_SETTINGS, ProbeResult
-from gradclip.diagnosis.remedy import Remedy, clip_norm, no_clipping
+from gradclip.diagnosis.remedy import NO_CLIPPING, Remedy, clip_norm
 from gradclip.diagnosis.suggestions import suggest
 from gradclip.scores import ACCURACY, MSE, Score
 from tests.support.evidence import made_run, made_telemetry
@@ -96,7 +96,7 @@ def test_a_scaled_target_is_suggested_if_the_target_is_far_from_one(target: floa
 
 
 def made_result(what: str, *errors: float, learned: int = 3) -> ProbeResult:
-    how = clip_norm("5") if what.startswith("norm") else no_clipping()
+    how = clip_norm("5") if what.startswith("norm") else NO_CLIPPING
     return ProbeResult(
         Remedy(what, "", how), what.startswith("norm"), errors, learned, f"MSE {errors[0]:g} on the rows"
     )

@@ -13,8 +13,8 @@ from gradclip.arrays import Floats
 from gradclip.diagnosis.conditions import EXPLOSION_FACTOR, LARGE_TARGET, LARGE_UPDATE, is_far_from_one
 from gradclip.diagnosis.evidence import steps_before_explosion
 from gradclip.diagnosis.finite_statistics import largest_of, null_nonfinite
-from gradclip.diagnosis.remedy import Loop, Remedy, clip_norm, other_network
-from gradclip.diagnosis.suggestions import bounded_loss, rounded, scaled_target, smaller_rate, thresholds_over_decades
+from gradclip.diagnosis.remedy import OUR_NETWORK, Loop, Remedy, clip_norm
+from gradclip.diagnosis.suggestions import BOUNDED_LOSS, rounded, scaled_target, smaller_rate, thresholds_over_decades
 from gradclip.telemetry.divergence import LOSS_SCALE, Divergence
 from gradclip.telemetry.record import GradientRecord
 
@@ -261,9 +261,9 @@ def _remedies(
     if norms.size:
         remedies.append(thresholds_over_decades(float(norms.min()), _are_clipped(history.norm, history.norm_clipped)))
     if target > LARGE_TARGET:
-        remedies.append(bounded_loss())
+        remedies.append(BOUNDED_LOSS)
     why = "the first step was already non-finite: check data and initialization"
-    return remedies or [Remedy("another network or initialization", why, other_network())]
+    return remedies or [Remedy("another network or initialization", why, OUR_NETWORK)]
 
 
 def _are_clipped(norms: ArrayLike, norms_clipped: ArrayLike) -> bool:

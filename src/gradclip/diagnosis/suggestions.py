@@ -15,6 +15,9 @@ UNCLIPPED_EQUIVALENT = "smaller learning rate, no clipping"
 UNCLIPPED_SAME_RATE = "same learning rate, no clipping"
 SMALL_EPSILON = 0.01  # fraction of an element's size: updates then have 99% of their size without epsilon
 AUTO_PERCENTILE = 10  # as in Seetharaman et al. 2020
+BOUNDED_LOSS = Remedy(
+    "another loss", "large errors dominate a squared loss; the Huber loss has a bounded derivative", remedy.HUBER_LOSS
+)
 
 
 def suggest(measured: Evidence, run: Evidence) -> list[Remedy]:
@@ -26,10 +29,10 @@ def suggest(measured: Evidence, run: Evidence) -> list[Remedy]:
     """
     if are_clipped_already(measured):
         why = "the norms in this log were measured after clipping, so no threshold can be derived from them"
-        return [Remedy("log norms before clipping", why, remedy.log_norm_before_clipping())]
+        return [Remedy("log norms before clipping", why, remedy.NORMS_BEFORE_CLIPPING)]
     if measured.scale_jumps:
         why = "the norms include the loss scale, so a threshold has no fixed meaning"
-        return [Remedy("unscale gradients first", why, remedy.unscale())]
+        return [Remedy("unscale gradients first", why, remedy.UNSCALED_NORMS)]
     if measured.probe_results:
         untried = [replace(one, why=f"{one.why}; not tried by the probe") for one in _other_causes(run)]
         return [
@@ -153,7 +156,7 @@ def _norm_clipping(evidence: Evidence, norms: Norms, strong: bool) -> Remedy:
     if evidence.training.schedule not in {"constant", ""}:
         return Remedy("clipping by the norm, below the usual thresholds", why, how)
     why += "; steps of constant length converge only if the learning rate decays"
-    return Remedy("clipping by the norm, with cosine decay", why, how + remedy.decay_rate())
+    return Remedy("clipping by the norm, with cosine decay", why, how + remedy.COSINE_DECAY)
 
 
 def thresholds_over_decades(smallest: float, is_clipped: bool) -> Remedy:
@@ -179,7 +182,7 @@ def _fewer_epochs(evidence: Evidence) -> Iterator[Remedy]:
 def _inert_clipping(evidence: Evidence) -> Iterator[Remedy]:
     if is_inert(evidence):
         why = f"{evidence.training.optimizer} undoes it; only the learning rate shortens the steps"
-        yield Remedy("no clipping", why, remedy.no_clipping())
+        yield Remedy("no clipping", why, remedy.NO_CLIPPING)
 
 
 def is_inert(evidence: Evidence) -> bool:
@@ -199,7 +202,8 @@ def _smaller_epsilon(evidence: Evidence) -> Iterator[Remedy]:
     training = evidence.training
     if conditions.epsilon_dominates(training.optimizer, evidence.element, training.epsilon):
         why = f"a gradient element is about {evidence.element:.2g}, no larger than epsilon, {training.epsilon:g}"
-        yield Remedy("smaller epsilon", why, remedy.epsilon(rounded(evidence.element * SMALL_EPSILON)))
+        epsilon = rounded(evidence.element * SMALL_EPSILON)
+        yield Remedy("smaller epsilon", why, remedy.optimizer_argument("eps", epsilon))
 
 
 def _step_size(evidence: Evidence) -> Iterator[Remedy]:
@@ -212,7 +216,7 @@ def _step_size(evidence: Evidence) -> Iterator[Remedy]:
     if training.final_to_best_ratio > conditions.UNSTABLE_END and training.schedule == "constant":
         ratio = f"{training.final_to_best_ratio:.3g}"
         why = f"the final {training.chosen_on} error is {ratio} times the best one: training is unstable at its end"
-        yield Remedy("learning rate decay alone", why, remedy.decay_rate())
+        yield Remedy("learning rate decay alone", why, remedy.COSINE_DECAY)
 
 
 def smaller_rate(update_ratio: float, rate: float, where: str = "") -> Remedy:
@@ -226,7 +230,7 @@ def smaller_rate(update_ratio: float, rate: float, where: str = "") -> Remedy:
     why = "the suggested rate is a guess and may diverge again"
     if update_ratio > conditions.LARGE_UPDATE:
         why = f"steps are too large: one changed a parameter by {update_ratio:.0%} of its norm{where}; {why}"
-    how = remedy.scale_rate("0.1") if isnan(rate) else remedy.learning_rate(f"{rate / 10:g}")
+    how = remedy.scale_rate("0.1") if isnan(rate) else remedy.optimizer_argument("lr", f"{rate / 10:g}")
     return Remedy("smaller learning rate", why, how)
 
 
@@ -234,11 +238,11 @@ def unclipped_equivalent(evidence: Evidence) -> Remedy:
     """Return the remedy that does not clip, at the learning rate whose steps have the same average length."""
     if conditions.undoes_scale(evidence.training.optimizer):
         why = f"{evidence.training.optimizer} undoes the average factor by which clipping scales gradients"
-        return Remedy(UNCLIPPED_SAME_RATE, why, remedy.no_clipping())
+        return Remedy(UNCLIPPED_SAME_RATE, why, remedy.NO_CLIPPING)
     rate, factor = evidence.learning_rate, evidence.coefficient
     why = f"clipping multiplies gradients by {factor:.3g} on average; this learning rate shortens the steps as much"
-    how = remedy.scale_rate(rounded(factor)) if isnan(rate) else remedy.learning_rate(rounded(rate * factor))
-    return Remedy(UNCLIPPED_EQUIVALENT, why, remedy.no_clipping() + how)
+    how = remedy.scale_rate(rounded(factor)) if isnan(rate) else remedy.optimizer_argument("lr", rounded(rate * factor))
+    return Remedy(UNCLIPPED_EQUIVALENT, why, remedy.NO_CLIPPING + how)
 
 
 def _scaling(evidence: Evidence) -> Iterator[Remedy]:
@@ -249,15 +253,15 @@ def _scaling(evidence: Evidence) -> Iterator[Remedy]:
 def _other_causes(evidence: Evidence) -> Iterator[Remedy]:
     norms, training = evidence.norms, evidence.training
     if evidence.target_max_abs > conditions.LARGE_TARGET and training.loss in {"mse", "auto", ""}:
-        yield unclipped(bounded_loss())
+        yield unclipped(BOUNDED_LOSS)
     if norms is not None and norms.first > conditions.LARGE_FIRST_NORM and training.initialization:
         why = f"the first gradient norm is {norms.first:.3g} times the median: the initial weights are too large"
-        yield Remedy("another initialization", why, remedy.default_initialization())
+        yield Remedy("another initialization", why, remedy.DEFAULT_INITIALIZATION)
 
 
 def unclipped(other: Remedy) -> Remedy:
     """Return a remedy with clipping turned off, to use in place of clipping."""
-    return Remedy(other.what, other.why, remedy.no_clipping() + other.how)
+    return Remedy(other.what, other.why, remedy.NO_CLIPPING + other.how)
 
 
 def can_scale_target(evidence: Evidence) -> bool:
@@ -268,13 +272,7 @@ def can_scale_target(evidence: Evidence) -> bool:
 def scaled_target(target_max_abs: float) -> Remedy:
     """Return the remedy that standardizes the target."""
     why = f"the target is not scaled: it reaches {target_max_abs:.4g}"
-    return Remedy("scaled target", why, remedy.standardize_target())
-
-
-def bounded_loss() -> Remedy:
-    """Return the remedy that replaces the loss by one that large errors do not dominate."""
-    why = "large errors dominate a squared loss; the Huber loss has a bounded derivative"
-    return Remedy("another loss", why, remedy.bounded_loss())
+    return Remedy("scaled target", why, remedy.STANDARDIZED_TARGET)
 
 
 def _adaptive_threshold(evidence: Evidence) -> Iterator[Remedy]:
