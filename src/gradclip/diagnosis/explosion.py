@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from gradclip.arrays import Floats
 from gradclip.diagnosis.conditions import EXPLOSION_FACTOR, LARGE_TARGET, LARGE_UPDATE, is_far_from_one
@@ -15,6 +14,7 @@ from gradclip.diagnosis.evidence import steps_before_explosion
 from gradclip.diagnosis.finite_statistics import largest_of, null_nonfinite
 from gradclip.diagnosis.remedy import OUR_NETWORK, Loop, Remedy, clip_norm
 from gradclip.diagnosis.suggestions import BOUNDED_LOSS, rounded, scaled_target, smaller_rate, thresholds_over_decades
+from gradclip.norms.arrays import differ
 from gradclip.telemetry.divergence import LOSS_SCALE, Divergence
 from gradclip.telemetry.record import GradientRecord
 
@@ -115,7 +115,7 @@ class Explosion:
         rows = zip(self.steps, self.losses, self.norms, self.norms_clipped, strict=True)
         table = [(f"{step:>9} {loss:>12.4g} {norm:>14.4g}", f" {clipped:>14.4g}") for step, loss, norm, clipped in rows]
         head = (f"{'step':>9} {'loss':>12} {'gradient norm':>14}", f" {'after clipping':>14}")
-        columns = 2 if _are_clipped(self.norms, self.norms_clipped) else 1  # the last would repeat the norm
+        columns = 2 if differ(self.norms, self.norms_clipped) else 1  # the last would repeat the norm
         lines = ["".join(line[:columns]) for line in (head, *table[-SHOWN_STEPS:])]
         if np.isfinite(self.growth):
             lines.append(f"The gradient norm changed by a factor of {self.growth:.3g} per step towards the end.")
@@ -259,16 +259,11 @@ def _remedies(
         remedies.append(smaller_rate(update, *_rate_of_largest_update(history, learning_rate)))
     norms = _positive(history.norm)
     if norms.size:
-        remedies.append(thresholds_over_decades(float(norms.min()), _are_clipped(history.norm, history.norm_clipped)))
+        remedies.append(thresholds_over_decades(float(norms.min()), differ(history.norm, history.norm_clipped)))
     if target > LARGE_TARGET:
         remedies.append(BOUNDED_LOSS)
     why = "the first step was already non-finite: check data and initialization"
     return remedies or [Remedy("another network or initialization", why, OUR_NETWORK)]
-
-
-def _are_clipped(norms: ArrayLike, norms_clipped: ArrayLike) -> bool:
-    """Return whether clipping changed any norm."""
-    return not np.array_equal(norms, norms_clipped, equal_nan=True)
 
 
 def _positive(norms: Floats) -> Floats:

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gradclip.arrays import Floats
+from gradclip.norms.arrays import differ
 from gradclip.plots.smoothing import rolling_median
 from gradclip.plots.style import (
     BLUE,
@@ -60,7 +61,7 @@ def plot_norms(
     """
     panels = list(figure.subplots(2 if "value" in thresholds else 1, sharex=True, squeeze=False)[:, 0])
     panels[0].set(title=title, ylabel=NORM_LABEL if len(panels) == 1 else "norm (global L2)")
-    changed = not np.array_equal(norm, norm_clipped, equal_nan=True)
+    changed = differ(norm, norm_clipped)
     label = state if changed or state != BEFORE else "before and after clipping (identical)"
     _plot_steps(panels[0], step, norm, label)
     if changed:

@@ -12,6 +12,7 @@ from matplotlib.transforms import blended_transform_factory
 from numpy.typing import NDArray
 
 from gradclip.arrays import Floats
+from gradclip.norms.arrays import differ
 from gradclip.plots.gradients import BEFORE
 from gradclip.plots.style import PALE, RED, integer_ticks, show_message
 from gradclip.telemetry.divergence import Divergence
@@ -44,7 +45,7 @@ def plot_heat_map(
         divergence: the first non-finite value; None if the run did not diverge.
         title: title of the panel with ``norms``.
     """
-    changed = not np.array_equal(norms, norms_clipped, equal_nan=True)
+    changed = differ(norms, norms_clipped)
     panels = {title: norms} | ({"after clipping": norms_clipped} if changed else {})
     figure.set_layout_engine("constrained")
     all_axes = list(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0])

@@ -15,8 +15,7 @@ from gradclip.plots.style import (
     RED,
     few_log_ticks,
     integer_ticks,
-    log_axis_over_decades,
-    percent_axis,
+    score_axis,
     show_message,
 )
 
@@ -121,7 +120,4 @@ def _plot_trials(axes: Axes, trials: SearchTrials, positions: Floats) -> None:
         axes.plot(positions[where], np.full(len(where), EDGE), marker, color=RED, transform=edge, label=word)
     if trials.best is not None:
         axes.plot(positions[trials.best], trials.values[trials.best], "*", color=ORANGE, markersize=15, label="best")
-    if trials.is_fraction:
-        percent_axis(axes)
-    else:
-        log_axis_over_decades(axes, [*trials.values, *trials.lowest, *trials.highest])
+    score_axis(axes, [*trials.values, *trials.lowest, *trials.highest], trials.is_fraction)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from matplotlib import rc_context
@@ -106,10 +106,21 @@ def integer_ticks(axis: Axis) -> None:
     axis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
 
 
-def percent_axis(axes: Axes) -> None:
-    """Make the vertical axis show fractions from 0 to 1 as percent."""
-    axes.set_ylim(-0.02, 1.02)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+def score_axis(axes: Axes, scores: Sequence[float] | Floats, is_fraction: bool, along: Literal["x", "y"] = "y") -> None:
+    """Make an axis show fractions from 0 to 1 as percent; other scores logarithmically if they span decades.
+
+    Args:
+        axes: axes to format.
+        scores: the scores that are drawn.
+        is_fraction: whether the score is a fraction, from 0 to 1.
+        along: the axis to format, by default the vertical one.
+    """
+    if is_fraction:
+        axis = axes.yaxis if along == "y" else axes.xaxis
+        axes.set(**{f"{along}lim": (-0.02, 1.02)})
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+    elif spans_decades(scores):
+        axes.set(**{f"{along}scale": "log"})
 
 
 def describe_divergence(divergence: Divergence) -> str:

@@ -18,7 +18,7 @@ from gradclip.plots.style import (
     legend_below,
     log_axis_over_decades,
     mark_divergence,
-    percent_axis,
+    score_axis,
     show_message,
     with_gaps,
 )
@@ -61,10 +61,7 @@ def plot_learning_curve(
         marker = "o" if len(curve) < MARKED_EPOCHS else ""
         epochs = np.arange(1, len(curve) + 1)
         axes.plot(epochs, with_gaps(curve), color=SPLIT_COLORS[split], marker=marker, label=split)
-    if is_fraction:
-        percent_axis(axes)
-    else:
-        log_axis_over_decades(axes, scores)
+    score_axis(axes, scores, is_fraction)
     if divergence is not None:
         mark_divergence(axes, divergence.epoch, divergence)
     integer_ticks(axes.xaxis)
