@@ -19,7 +19,7 @@ def advice_message(evidence: Evidence, probe: Evidence | None, seeds: int) -> st
         probe: evidence from a probe; None if there was none.
         seeds: number of seeds in each command.
     """
-    diagnosis = diagnose_evidence(evidence, probe, "command")
+    diagnosis = diagnose_evidence(evidence, "command", probe)
     training, advice, arms = evidence.training, diagnosis.remedies, controls(evidence)
     base = training.command or ()
     seed_range, known = range(seeds), {remedy.changes for remedy in advice}

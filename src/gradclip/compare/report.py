@@ -19,6 +19,7 @@ from gradclip.compare.summary import (
     Pair,
 )
 from gradclip.diagnosis.conditions import EQUIVALENCE_FACTOR
+from gradclip.errors import first_few
 from gradclip.formatting import Table
 from gradclip.terminal import console, print_lines, print_tables
 
@@ -222,8 +223,7 @@ def _not_significant(comparison: Comparison) -> list[str]:
 
 
 def _names(pairs: Sequence[Pair], best: GroupSummary) -> str:
-    more = f" and {len(pairs) - MAX_NAMED} more" if len(pairs) > MAX_NAMED else ""
-    return ", ".join(pair.other(best).group.label for pair in pairs[:MAX_NAMED]) + more
+    return first_few((pair.other(best).group.label for pair in pairs), MAX_NAMED)
 
 
 def _caveats(comparison: Comparison) -> list[str]:

@@ -1,4 +1,4 @@
-"""Extremes, non-finite counts and inner products of lists of tensors, cheap enough for every optimizer step."""
+"""Norms, non-finite counts and inner products of lists of tensors, cheap enough for every optimizer step."""
 
 from collections.abc import Sequence
 
@@ -8,18 +8,6 @@ from torch import Tensor
 from gradclip.norms import gpu
 from gradclip.norms.tensors import norms_and_largest, wide_type
 from gradclip.sharding import join_shards, shard
-
-
-def extremes(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Return the minimum and the maximum of each tensor: a flat list of scalars, two for each tensor.
-
-    NaN propagates: the extremes of a tensor that contains NaN are NaN.
-
-    Example:
-        >>> extremes([torch.tensor([1.0, -3.0])])
-        [tensor(-3.), tensor(1.)]
-    """
-    return [extreme for tensor in tensors for extreme in tensor.aminmax()]
 
 
 def measure_gradients(gradients: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
