@@ -2,7 +2,7 @@
 
 import math
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,6 +46,11 @@ class Table(NamedTuple):
     title: str
     columns: tuple[str, ...]
     rows: list[tuple[str, ...]]
+
+    @classmethod
+    def of_columns(cls, title: str, columns: Mapping[str, Sequence[str]]) -> "Table":
+        """Return a table from the cells of each column, by the name of the column."""
+        return cls(title, tuple(columns), [*zip(*columns.values(), strict=True)])
 
 
 def to_markdown(table: Table) -> str:

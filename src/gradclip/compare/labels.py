@@ -2,7 +2,7 @@
 
 import shlex
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from gradclip import keys
@@ -145,10 +145,8 @@ def _fitting(words: Sequence[str], note: str) -> str:
 
 def numbered(labels: Sequence[str]) -> list[str]:
     """Append numbers to labels that occur more than once."""
-    seen: Mapping[str, list[int]] = defaultdict(list)
-    for index, label in enumerate(labels):
-        seen[label].append(index)
-    return [
-        f"{label} ({seen[label].index(index) + 1})" if len(seen[label]) > 1 else label
-        for index, label in enumerate(labels)
-    ]
+    counts, seen, found = Counter(labels), Counter[str](), []
+    for label in labels:
+        seen[label] += 1
+        found.append(f"{label} ({seen[label]})" if counts[label] > 1 else label)
+    return found
