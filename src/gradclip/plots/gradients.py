@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gradclip.arrays import Floats
 from gradclip.norms.arrays import differ
-from gradclip.plots.smoothing import rolling_median
 from gradclip.plots.style import (
     BLUE,
     ORANGE,
@@ -30,6 +30,7 @@ BEFORE = "before clipping"
 NORM_LABEL = "gradient norm (global L2)"
 NORM_UNIT = f"{NORM_LABEL}, loss per unit of weight"
 PERCENTILES = {50: ":", 90: "--", 99: "-"}  # line styles by percentile
+WINDOWS = 50  # of the rolling median, per run; a run of fewer steps is not smoothed
 NEARLY_ALL = 0.9  # if this fraction of the steps is clipped, single steps are not marked
 
 
@@ -153,3 +154,15 @@ def _mark_clipped(axes: Axes, clipped: NDArray[np.int64], steps: int) -> None:
     if len(clipped) < steps * NEARLY_ALL:
         transform = axes.get_xaxis_transform()  # vertical positions are fractions of the axes
         axes.plot(clipped, np.full(len(clipped), 0.015), "|", color=RED, transform=transform, label="clipped steps")
+
+
+def rolling_median(values: Floats) -> Floats:
+    """Return the rolling median over a window of one fiftieth of the run; non-finite values are ignored.
+
+    Args:
+        values: one or several series, ``[steps]`` or ``[steps, series]``.
+    """
+    window = max(1, len(values) // WINDOWS)
+    finite = pd.DataFrame(np.where(np.isfinite(values), values, np.nan))
+    smooth = finite.rolling(window, center=True, min_periods=1).median().to_numpy()
+    return np.asarray(smooth.reshape(np.shape(values)))

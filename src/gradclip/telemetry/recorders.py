@@ -48,7 +48,7 @@ class CopyingRecorder(Recorder):
         self._rows = []
         nothing = np.full(len(rows), np.nan)
         with np.errstate(invalid="ignore", over="ignore"):
-            of_parts = self._norms(rows.reshape(-1, size)).reshape(len(rows), 3, -1)
+            of_parts = row_part_norms(rows.reshape(-1, size), self._offsets).reshape(len(rows), 3, -1)
             norms, norms_clipped, norms_of_weights = of_parts.swapaxes(0, 1)
             return {
                 "max_abs": np.abs(before).max(axis=1),
@@ -57,17 +57,13 @@ class CopyingRecorder(Recorder):
                 "norms": norms,
                 "norms_clipped": norms_clipped,
                 "weights": norms_of_weights,
-                "updates": self._norms(weights - np.vstack([start, weights[:-1]])),
+                "updates": row_part_norms(weights - np.vstack([start, weights[:-1]]), self._offsets),
             }
 
     def _nonfinite_counts(self, rows: NDArray[np.float64], norms: NDArray[np.float64]) -> NDArray[np.float64]:
         if np.isfinite(norms).all():
             return np.zeros_like(norms)
         return np.add.reduceat(~np.isfinite(rows), self._offsets, axis=1, dtype=np.float64)
-
-    def _norms(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the L2 norm of each parameter's part of each row, ``[steps, parameters]``."""
-        return row_part_norms(rows, self._offsets)
 
 
 class MeasuringRecorder(Recorder):
