@@ -208,7 +208,7 @@ def _first(values: pd.Series, which: pd.Series | None = None) -> str:
     return f"row {int(values.index[position]) + 1}: {repr(value) if isinstance(value, str) else value}"
 
 
-def takes_task(target: pd.Series, task: str) -> bool:
+def holds_classes(target: pd.Series, task: str) -> bool:
     """Return whether a target holds classes; with ``auto``, booleans, text and categories are classes.
 
     Args:

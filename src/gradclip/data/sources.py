@@ -17,7 +17,7 @@ from gradclip.data.checks import (
     check_encoded_size,
     check_values,
     find_categories,
-    takes_task,
+    holds_classes,
 )
 from gradclip.data.classes import Label, as_labels, labels_of
 from gradclip.data.files import read_file
@@ -191,7 +191,7 @@ def table(
             raise DataError(f"{setting}: got {target!r}; must not be the target")
     frame, dropped = leave_out_rows(frame, columns, target, missing)
     detected = [name for name in find_categories(frame, columns) if name not in categorical]
-    is_classification = takes_task(frame[target], task)
+    is_classification = holds_classes(frame[target], task)
     categories = [*categorical, *detected]
     check_values(frame, columns, target, categories, is_classification, missing)
     check_encoded_size(frame, categories)

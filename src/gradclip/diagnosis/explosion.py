@@ -146,18 +146,18 @@ def explain(
         loop: what trained: our ``command``, a ``lightning`` Trainer or a plain ``torch`` loop.
     """
     divergence = record.divergence
+    kind: Kind | None = None
     if elsewhere is not None and (divergence is None or elsewhere[0].step < divergence.step):
-        divergence = elsewhere[0]
+        divergence, kind = elsewhere
     if divergence is None or not len(record.step):
         return None
     row = min(int(np.searchsorted(record.step, divergence.step)), len(record.step) - 1)
     trained = np.flatnonzero(record.trained[row])
-    in_record = elsewhere is None or divergence is not elsewhere[0]
     history = record.before(divergence.step, HISTORY_STEPS)
     shares = _shares(history)
     return Explosion(
         divergence=divergence,
-        kind=_kind(record, row, divergence.place) if in_record or elsewhere is None else elsewhere[1],
+        kind=kind or _kind(record, row, divergence.place),
         skipped=int(record.skipped[:row].sum()),
         nonfinite={record.names[column]: int(record.nonfinite[row, column]) for column in trained},
         batch=int(record.batch[row]),

@@ -28,11 +28,12 @@ class GradientVersions:
         """
         if None in self._versions:
             return None
-        counts = {
-            -1 if parameter.grad is not before else (_version_of(before) or 0) - (version or 0)
-            for parameter, before, version in zip(parameters, self._gradients, self._versions, strict=True)
-        }
-        return counts.pop() if len(counts) == 1 and -1 not in counts else None
+        counts = set()
+        for parameter, before, version in zip(parameters, self._gradients, self._versions, strict=True):
+            if parameter.grad is not before:
+                return None
+            counts.add((_version_of(before) or 0) - (version or 0))
+        return counts.pop() if len(counts) == 1 else None
 
 
 def _version_of(gradient: Tensor | None) -> int | None:
