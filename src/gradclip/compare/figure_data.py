@@ -18,7 +18,6 @@ from gradclip.tracking.stored_runs import Curve
 
 THRESHOLD = "clip.value"
 NORM_THRESHOLDS = {"norm": "clip.value", "normalize": "clip.value", "norm_value": "clip.norm"}  # setting by method
-NORM_PERCENTILES = (keys.GRAD_NORM_P50, keys.GRAD_NORM_P90, keys.GRAD_NORM_P99, keys.GRAD_NORM_MAX)
 
 
 def threshold_lines(summaries: Mapping[int, GroupSummary], metric: Metric) -> list[ThresholdLine]:
@@ -151,14 +150,16 @@ def learning_band(number: int, summary: GroupSummary, metric: Metric, curves: Ma
 
 def norm_range(number: int, summary: GroupSummary) -> NormRange:
     """Return the gradient norms and the threshold of a group."""
-    norms = np.array([[run.metrics.get(key, np.nan) for key in NORM_PERCENTILES] for run in summary.group.runs])
+    norms = np.array(
+        [[run.metrics.get(key, np.nan) for key in keys.GRAD_NORM_PERCENTILES] for run in summary.group.runs]
+    )
     norms = norms[np.isfinite(norms).all(axis=1)]
     method = _setting(summary, "clip.name") or ""
     threshold = parse_number(_setting(summary, NORM_THRESHOLDS.get(method, "")))
     return NormRange(
         summary.group.label,
         number,
-        np.median(norms, axis=0) if len(norms) else np.full(len(NORM_PERCENTILES), np.nan),
+        np.median(norms, axis=0) if len(norms) else np.full(len(keys.GRAD_NORM_PERCENTILES), np.nan),
         threshold,
     )
 

@@ -112,11 +112,11 @@ class Explosion:
     def _history(self) -> list[str]:
         if not self.steps:
             return ["There was no finite step before it."]
-        rows = zip(self.steps, self.losses, self.norms, self.norms_clipped, strict=True)
-        table = [(f"{step:>9} {loss:>12.4g} {norm:>14.4g}", f" {clipped:>14.4g}") for step, loss, norm, clipped in rows]
-        head = (f"{'step':>9} {'loss':>12} {'gradient norm':>14}", f" {'after clipping':>14}")
-        columns = 2 if differ(self.norms, self.norms_clipped) else 1  # the last would repeat the norm
-        lines = ["".join(line[:columns]) for line in (head, *table[-SHOWN_STEPS:])]
+        rows = [*zip(self.steps, self.losses, self.norms, self.norms_clipped, strict=True)][-SHOWN_STEPS:]
+        lines = [f"{'step':>9} {'loss':>12} {'gradient norm':>14} {'after clipping':>14}"]
+        lines += [f"{step:>9} {loss:>12.4g} {norm:>14.4g} {clipped:>14.4g}" for step, loss, norm, clipped in rows]
+        if not differ(self.norms, self.norms_clipped):
+            lines = [line[:-15] for line in lines]  # the last column would repeat the norm
         if np.isfinite(self.growth):
             lines.append(f"The gradient norm changed by a factor of {self.growth:.3g} per step towards the end.")
         share = f"{self.largest_share:.0%} of the squared norm"

@@ -42,10 +42,10 @@ def suggest(measured: Evidence, run: Evidence) -> list[Remedy]:
         ]
     is_calm = gradients_are_calm(run)
     clipping = [] if is_calm or norm_is_undone(run) else [*_clipping(measured, needs_strong_clipping(run))]
-    by_norms = [*_adaptive_threshold(measured), *_thresholds_by_layer(measured)]
-    if is_calm and run.training.outcome:  # a log alone does not show how the training ended
-        by_norms = []
-    scaling, step_size, epochs = [*_scaling(run)], [*_step_size(run)], [*_fewer_epochs(run)]
+    ended_calmly = is_calm and run.training.outcome != ""  # a log alone does not show how the training ended
+    by_norms = [] if ended_calmly else [*_thresholds_by_norms(measured)]
+    scaling = [unclipped(scaled_target(run.target_max_abs))] if can_scale_target(run) else []
+    step_size, epochs = [*_step_size(run)], [*_fewer_epochs(run)]
     if has_too_few_steps(measured) or scaling_comes_first(run):
         ordered = [*scaling, *step_size, *clipping, *_other_causes(run)]
     elif run.training.outcome in ENDED_WELL and not clipping:
@@ -55,8 +55,7 @@ def suggest(measured: Evidence, run: Evidence) -> list[Remedy]:
     overfits_clearly = run.training.final_to_best_ratio > conditions.OVERFITS_CLEARLY
     found = [
         *(epochs if overfits_clearly else ()),
-        *_inert_clipping(run),
-        *_smaller_epsilon(run),
+        *_optimizer(run),
         *ordered,
         *by_norms,
         *(() if overfits_clearly else epochs),
@@ -179,12 +178,6 @@ def _fewer_epochs(evidence: Evidence) -> Iterator[Remedy]:
         yield Remedy("fewer epochs", why, remedy.epochs(best))
 
 
-def _inert_clipping(evidence: Evidence) -> Iterator[Remedy]:
-    if is_inert(evidence):
-        why = f"{evidence.training.optimizer} undoes it; only the learning rate shortens the steps"
-        yield Remedy("no clipping", why, remedy.NO_CLIPPING)
-
-
 def is_inert(evidence: Evidence) -> bool:
     """Return whether the run rescales gradients by a norm and its optimizer undoes it."""
     training = evidence.training
@@ -198,8 +191,12 @@ def norm_is_undone(evidence: Evidence) -> bool:
     return is_inert(evidence) or conditions.is_scale_free(evidence.training.optimizer)
 
 
-def _smaller_epsilon(evidence: Evidence) -> Iterator[Remedy]:
+def _optimizer(evidence: Evidence) -> Iterator[Remedy]:
+    """Suggest no clipping if the optimizer undoes it, and a smaller epsilon if that dominates its updates."""
     training = evidence.training
+    if is_inert(evidence):
+        why = f"{training.optimizer} undoes it; only the learning rate shortens the steps"
+        yield Remedy("no clipping", why, remedy.NO_CLIPPING)
     if conditions.epsilon_dominates(training.optimizer, evidence.element, training.epsilon):
         why = f"a gradient element is about {evidence.element:.2g}, no larger than epsilon, {training.epsilon:g}"
         epsilon = rounded(evidence.element * SMALL_EPSILON)
@@ -245,11 +242,6 @@ def unclipped_equivalent(evidence: Evidence) -> Remedy:
     return Remedy(UNCLIPPED_EQUIVALENT, why, remedy.NO_CLIPPING + how)
 
 
-def _scaling(evidence: Evidence) -> Iterator[Remedy]:
-    if can_scale_target(evidence):
-        yield unclipped(scaled_target(evidence.target_max_abs))
-
-
 def _other_causes(evidence: Evidence) -> Iterator[Remedy]:
     norms, training = evidence.norms, evidence.training
     if evidence.target_max_abs > conditions.LARGE_TARGET and training.loss in {"mse", "auto", ""}:
@@ -275,15 +267,12 @@ def scaled_target(target_max_abs: float) -> Remedy:
     return Remedy("scaled target", why, remedy.STANDARDIZED_TARGET)
 
 
-def _adaptive_threshold(evidence: Evidence) -> Iterator[Remedy]:
+def _thresholds_by_norms(evidence: Evidence) -> Iterator[Remedy]:
+    """Suggest a threshold that follows norms that drift, and one for each tensor if a single one dominates."""
     norms = evidence.norms
-    if norms is None or evidence.exploded or not conditions.has_drifted(norms.drift):
-        return
-    change = f"grow {norms.drift:.3g}-fold" if norms.drift > 1 else f"fall to {norms.drift:.2g} of their size"
-    why = f"norms {change} from the first quarter of the steps to the last"
-    yield Remedy("threshold that follows the norms", why, remedy.clip_auto(AUTO_PERCENTILE))
-
-
-def _thresholds_by_layer(evidence: Evidence) -> Iterator[Remedy]:
+    if norms is not None and not evidence.exploded and conditions.has_drifted(norms.drift):
+        change = f"grow {norms.drift:.3g}-fold" if norms.drift > 1 else f"fall to {norms.drift:.2g} of their size"
+        why = f"norms {change} from the first quarter of the steps to the last"
+        yield Remedy("threshold that follows the norms", why, remedy.clip_auto(AUTO_PERCENTILE))
     if conditions.dominates(evidence.dominant_share, evidence.tensors) and not evidence.spiking_parameter:
         yield clip_each_tensor(evidence, f"{evidence.dominant_tensor} alone determines how all tensors are clipped")
