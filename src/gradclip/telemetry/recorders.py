@@ -43,7 +43,7 @@ class CopyingRecorder(Recorder):
         assert self._start is not None
         rows, start = to_matrix(self._rows), to_matrix([self._start])
         size = start.size
-        before, after, weights = (rows[:, place : place + size] for place in (0, size, 2 * size))
+        before, after, weights = np.split(rows, 3, axis=1)
         self._start = self._rows[-1][2 * size :]
         self._rows = []
         nothing = np.full(len(rows), np.nan)
@@ -125,12 +125,16 @@ class MeasuringRecorder(Recorder):
     def _flush_columns(self) -> dict[str, NDArray[np.float64]]:
         arrays = {name: to_array(rows) for name, rows in self._rows.items()}
         self._rows = {name: [] for name in self._rows}
-        norms = zip(("norms", "norms_clipped", "weights", "updates"), np.split(arrays["norms"], 4, axis=1), strict=True)
+        products, max_abs = arrays["values"].T
+        norms, norms_clipped, weights, updates = np.split(arrays["norms"], 4, axis=1)
         return {
-            "max_abs": arrays["values"][:, 1],
-            "inner_product": arrays["values"][:, 0],
+            "max_abs": max_abs,
+            "inner_product": products,
             "nonfinite": arrays["nonfinite"],
-            **dict(norms),
+            "norms": norms,
+            "norms_clipped": norms_clipped,
+            "weights": weights,
+            "updates": updates,
         }
 
 

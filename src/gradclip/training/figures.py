@@ -140,14 +140,11 @@ def hidden_figures(result: Result, label: str) -> Figures:
     record = result.hidden
     if record is None:
         return {}
-    several = len(record.norms) > 1
+    plot = partial(plot_hidden_states, step=record.step, title=f"Gradient at the hidden state, clip {label}")
+    if len(record.norms) == 1:
+        (norms,) = record.norms.values()
+        return {"hidden_state_gradient": partial(plot, norms=norms)}
     return {
-        f"hidden_state_gradient{f'_{number}' if several else ''}": partial(
-            plot_hidden_states,
-            step=record.step,
-            norms=norms,
-            title=f"Gradient at the hidden state, clip {label}",
-            layer=layer if several else "",
-        )
+        f"hidden_state_gradient_{number}": partial(plot, norms=norms, layer=layer)
         for number, (layer, norms) in enumerate(record.norms.items(), start=1)
     }
