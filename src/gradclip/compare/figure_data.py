@@ -170,7 +170,7 @@ def median_grid(summaries: Sequence[GroupSummary], metric: Metric) -> Grid | Non
     points = np.array([[parse_number(summary.group.settings.get(name)) for name in names] for summary in summaries])
     if len(names) != 2 or np.isnan(points).any():
         return None
-    rows, columns = (sorted(set(points[:, axis].tolist())) for axis in (0, 1))
+    rows, columns = np.unique(points[:, 0]).tolist(), np.unique(points[:, 1]).tolist()
     if min(len(rows), len(columns)) < 2:
         return None
     medians, diverged = np.full((len(rows), len(columns)), np.nan), np.zeros((len(rows), len(columns)), dtype=bool)

@@ -220,7 +220,8 @@ def equivalence_p_value(errors: Floats, others: Floats) -> float:
     if not signs.size or not signs[0] or (signs != signs[0]).any():
         return nan
     alike = np.isinf(both).all(axis=0)
-    ratios, margin = np.diff(np.log(np.abs(np.where(alike, 1.0, both))), axis=0)[0], log(EQUIVALENCE_FACTOR)
+    own, theirs = np.log(np.abs(np.where(alike, 1.0, both)))
+    ratios, margin = theirs - own, log(EQUIVALENCE_FACTOR)
     above, below = wilcoxon(ratios + margin, alternative="greater"), wilcoxon(ratios - margin, alternative="less")
     return float(np.maximum(above.pvalue, below.pvalue))  # keeps NaN, which SciPy returns if every ratio is 1.1
 

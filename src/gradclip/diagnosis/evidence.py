@@ -257,5 +257,5 @@ def _overfits_after_epoch(training: Training, log: Log) -> int:
     noise = OVERFITS if training.chosen_on == "validation" else OVERFITS_CLEARLY
     if training.outcome not in ENDED_WELL or best not in epoch or not training.final_to_best_ratio > noise:
         return 0
-    at_best, at_end = (float(np.nanmean(loss[epoch == one])) for one in (best, epoch[-1]))
+    at_best, at_end = np.nanmean(loss[epoch == best]), np.nanmean(loss[epoch == epoch[-1]])
     return best if at_end * NOISE_FACTOR < at_best else 0

@@ -70,11 +70,11 @@ def inner_product(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor
     """
     if gpu.can_measure(tensors, others):
         return gpu.inner_products(tensors, others).sum()
-    own, theirs = ([shard(tensor) for tensor in some] for some in (tensors, others))
+    own, theirs = [shard(tensor) for tensor in tensors], [shard(other) for other in others]
     if gpu.can_measure(own, theirs):
         products = [*gpu.inner_products(own, theirs).unbind()]
     else:
         wide = wide_type(tensors[0])
         pairs = zip(own, theirs, strict=True)
-        products = [torch.dot(*(part.flatten().to(wide) for part in pair)) for pair in pairs]
+        products = [torch.dot(one.flatten().to(wide), other.flatten().to(wide)) for one, other in pairs]
     return torch.stack(join_shards(products, tensors, lambda of_shards: of_shards.sum(0))).sum()
