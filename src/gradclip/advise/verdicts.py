@@ -38,6 +38,7 @@ def _arm_table(found: Confirmation) -> Table:
 
 def _contrast_table(found: Confirmation) -> Table:
     tests = found.contrasts
+    words: list[str] = [one.verdict for one in tests]
     intervals = [f"{value:.2f} ({low:.2f} to {high:.2f})" for value, low, high in (one.improvement for one in tests)]
     columns = {
         "arm": [one.arm.group.label for one in tests],
@@ -45,7 +46,7 @@ def _contrast_table(found: Confirmation) -> Table:
         "probability of improvement": intervals,
         "p: different": [f"{one.p_value:.2g}" for one in tests],
         "p: as good": ["" if isnan(one.equivalence) else f"{one.equivalence:.2g}" for one in tests],
-        "verdict": [one.verdict for one in tests],
+        "verdict": words,
     }
     return Table.of_columns("Contrasts, planned before the runs", columns)
 

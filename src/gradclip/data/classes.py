@@ -64,7 +64,8 @@ def numbers_of(target: pd.Series, labels: Sequence[Label]) -> NDArray[np.int64]:
         >>> numbers_of(pd.Series(["b", "a", "c"]), ("a", "b")).tolist()
         [1, 0, -1]
     """
-    return pd.Index(labels, dtype=object).get_indexer(target).astype(np.int64)  # -1 is UNSEEN
+    numbers = {label: number for number, label in enumerate(labels)}
+    return np.array([numbers.get(label, UNSEEN) for label in target], dtype=np.int64)
 
 
 def balanced_weights(numbers: NDArray[np.int64]) -> Tensor:

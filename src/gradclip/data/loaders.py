@@ -115,7 +115,7 @@ def shuffled_loader(dataset: Dataset[Any], batch_size: int, seed: int, rank: int
 def evaluation_loader(dataset: Dataset[Any], example: Sequence[int]) -> Loader:
     """Return a loader of all examples in order, in large batches; ``example`` is the shape of one example's inputs."""
     indices = torch.arange(len(dataset))  # type: ignore[arg-type]  # torch's base class has no length
-    return BatchLoader(dataset, indices.split(evaluation_batch_size(example)))
+    return BatchLoader(dataset, torch.split(indices, evaluation_batch_size(example)))
 
 
 def evaluation_batch_size(example: Sequence[int]) -> int:
