@@ -7,7 +7,7 @@ from gradclip.config.composition import compose_config
 from gradclip.config.overrides import merge, setting_of
 from gradclip.config.schema import flatten
 from gradclip.diagnosis.evidence import Evidence
-from gradclip.diagnosis.remedy import ADAM, NO_CLIPPING, Remedy, normalize, optimizer_argument
+from gradclip.diagnosis.remedy import ADAM, NO_CLIPPING, Remedy, clip_by, optimizer_argument
 from gradclip.diagnosis.suggestions import (
     UNCLIPPED_EQUIVALENT,
     UNCLIPPED_SAME_RATE,
@@ -79,7 +79,7 @@ def controls(evidence: Evidence) -> list[Remedy]:
     found = [unclipped_equivalent(evidence)]
     if evidence.training.clip == "norm":
         why = "all steps have the same length; small gradients are enlarged"
-        found.append(Remedy(NORMALIZED, why, normalize(f"{evidence.training.threshold}")))
+        found.append(Remedy(NORMALIZED, why, clip_by("Normalize", f"{evidence.training.threshold}")))
     return [remedy for remedy in found if not remedy.changes_any(evidence.training.fixed_groups)]
 
 

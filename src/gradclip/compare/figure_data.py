@@ -7,10 +7,9 @@ import numpy as np
 
 from gradclip import keys
 from gradclip.arrays import Floats
-from gradclip.compare.edges import edges
 from gradclip.compare.labels import short_setting
 from gradclip.compare.metric import Metric
-from gradclip.compare.summary import Comparison, GroupSummary
+from gradclip.compare.summary import GroupSummary
 from gradclip.formatting import parse_number
 from gradclip.plots.groups import GroupScores, LearningBand, NormRange, Speed
 from gradclip.plots.thresholds import Grid, ThresholdLine
@@ -71,11 +70,6 @@ def _line(label: str, groups: Mapping[int, GroupSummary], metric: Metric) -> Thr
         np.array([group.outcomes["diverged"].value for group in groups.values()]),
         np.array([_test_median(group, metric) for group in groups.values()]),
     )
-
-
-def threshold_edge(comparison: Comparison) -> float | None:
-    """Return the threshold of the best group if it is the largest or smallest tried; None otherwise."""
-    return next((edge.value for edge in edges(comparison) if edge.setting == THRESHOLD), None)
 
 
 def group_scores(number: int, summary: GroupSummary, metric: Metric) -> GroupScores:

@@ -7,13 +7,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from gradclip import keys
+from gradclip.compare.edges import edges
 from gradclip.compare.figure_data import (
+    THRESHOLD,
     group_scores,
     learning_band,
     median_grid,
     norm_range,
     speed_of,
-    threshold_edge,
     threshold_lines,
     unclipped_medians,
 )
@@ -88,7 +89,7 @@ def _figures_over_settings(comparison: Comparison) -> Figures:
             plot_thresholds,
             lines=lines,
             unclipped=unclipped if len(unclipped) == 1 else [],  # several grey lines could not be distinguished
-            edge=threshold_edge(comparison),
+            edge=next((edge.value for edge in edges(comparison) if edge.setting == THRESHOLD), None),
             score=metric.name,
             threshold=_threshold_label({line.label.split()[0] for line in lines}),
             is_fraction=metric.is_fraction,

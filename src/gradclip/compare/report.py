@@ -67,8 +67,9 @@ def _first_columns(groups: Sequence[GroupSummary]) -> dict[str, list[str]]:
 
 
 def _against_best(comparison: Comparison, other: GroupSummary) -> str:
-    pair = comparison.against_best(other)
-    return "best" if other is comparison.best else f"{pair.p_value:.2g}" if pair else ""
+    if other is comparison.best:
+        return "best"
+    return next((f"{pair.p_value:.2g}" for pair in comparison.pairs if pair.other(comparison.best) is other), "")
 
 
 def _title(comparison: Comparison) -> str:

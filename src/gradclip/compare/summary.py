@@ -124,10 +124,6 @@ class Comparison:
         """The group with the best median."""
         return self.summaries[0]
 
-    def against_best(self, other: GroupSummary) -> Pair | None:
-        """Return the test of a group against the best; None if there is none."""
-        return next((pair for pair in self.pairs if pair.other(self.best) is other), None)
-
 
 def summarize_groups(
     groups: Sequence[Group], metric: Metric, curves: Mapping[str, Curve], target: float

@@ -111,22 +111,12 @@ def clip_each_tensor(threshold: str) -> How:
     )
 
 
-def normalize(length: str) -> How:
-    """Give every gradient the same norm."""
-    return _by_clipper("normalize", length, f"gradclip.Normalize({length})")
-
-
-def clip_auto(percentile: int) -> How:
-    """Clip at a percentile of the most recent norms."""
-    return _by_clipper("auto", f"{percentile}", f"gradclip.Auto({percentile})")
-
-
-def _by_clipper(method: str, value: str, clipper: str) -> How:
-    """Clip by a method that neither Lightning nor torch provides."""
+def clip_by(clipper: str, value: str) -> How:
+    """Clip by a class of gradclip that neither Lightning nor torch provides, such as ``Auto``."""
     return How(
-        (f"clip={method}", f"clip.value={value}"),
-        (f"Trainer(callbacks=[gradclip.ClipGradients({clipper})])",),
-        (f"watch = gradclip.watch(model, optimizer, clipper={clipper})",),
+        (f"clip={clipper.lower()}", f"clip.value={value}"),
+        (f"Trainer(callbacks=[gradclip.ClipGradients(gradclip.{clipper}({value}))])",),
+        (f"watch = gradclip.watch(model, optimizer, clipper=gradclip.{clipper}({value}))",),
     )
 
 

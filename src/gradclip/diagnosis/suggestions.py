@@ -70,12 +70,6 @@ def are_clipped_already(evidence: Evidence) -> bool:
     return conditions.are_clipped_already(evidence.finite_norms)
 
 
-def threshold_range(evidence: Evidence) -> tuple[float, float] | None:
-    """Return half and ten times the average norm (Pascanu et al. 2013); None if no step is usable."""
-    norms = evidence.norms
-    return None if norms is None else (LOWEST_THRESHOLD * norms.mean, HIGHEST_THRESHOLD * norms.mean)
-
-
 def rounded(value: float) -> str:
     """Return a suggested setting as text with two significant digits.
 
@@ -179,11 +173,14 @@ def _fewer_epochs(evidence: Evidence) -> Iterator[Remedy]:
 
 
 def is_inert(evidence: Evidence) -> bool:
-    """Return whether the run rescales gradients by a norm and its optimizer undoes it."""
+    """Return whether the run rescales gradients by a norm and its optimizer undoes it, wholly or nearly."""
     training = evidence.training
-    return training.clip in conditions.RESCALING and conditions.clipping_is_inert(
-        training.optimizer, evidence.clip_fraction, evidence.coefficient_spread
-    )
+    if training.clip not in conditions.RESCALING:
+        return False
+    if conditions.is_scale_free(training.optimizer):
+        return evidence.clip_fraction > 0
+    is_constant = evidence.clip_fraction >= conditions.NEARLY_ALL and evidence.coefficient_spread <= conditions.STEADY
+    return conditions.divides_by_average(training.optimizer) and is_constant
 
 
 def norm_is_undone(evidence: Evidence) -> bool:
@@ -273,6 +270,6 @@ def _thresholds_by_norms(evidence: Evidence) -> Iterator[Remedy]:
     if norms is not None and not evidence.exploded and conditions.has_drifted(norms.drift):
         change = f"grow {norms.drift:.3g}-fold" if norms.drift > 1 else f"fall to {norms.drift:.2g} of their size"
         why = f"norms {change} from the first quarter of the steps to the last"
-        yield Remedy("threshold that follows the norms", why, remedy.clip_auto(AUTO_PERCENTILE))
+        yield Remedy("threshold that follows the norms", why, remedy.clip_by("Auto", f"{AUTO_PERCENTILE}"))
     if conditions.dominates(evidence.dominant_share, evidence.tensors) and not evidence.spiking_parameter:
         yield clip_each_tensor(evidence, f"{evidence.dominant_tensor} alone determines how all tensors are clipped")

@@ -72,16 +72,6 @@ def unscale(scaler: GradScaler, optimizer: Optimizer) -> None:
         scaler.unscale_(optimizer)
 
 
-def as_float(rate: Any) -> float:
-    """Return a learning rate as a number; NaN if there is none.
-
-    Example:
-        >>> as_float(0.5), as_float(None)
-        (0.5, nan)
-    """
-    return float("nan") if rate is None else float(rate)
-
-
 def group_rates(optimizer: Optimizer) -> list[Any]:
     """Return the learning rate of each group: a number, a copy of a tensor, or None if there is none."""
     rates = [group.get("lr") for group in optimizer.param_groups]
