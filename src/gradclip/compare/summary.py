@@ -28,6 +28,7 @@ class GroupSummary:
 
     Attributes:
         group: the group and its runs.
+        metric: the metric whose values the errors are.
         errors: error of each run, ``[runs]``; infinite if the run diverged.
         median: median error, with an interval between two order statistics.
         interquartile_mean: interquartile mean of the errors, with a bootstrap interval.
@@ -39,6 +40,7 @@ class GroupSummary:
     """
 
     group: Group
+    metric: Metric
     errors: Floats
     median: Estimate
     interquartile_mean: Estimate
@@ -147,6 +149,7 @@ def _summarize(group: Group, metric: Metric, curves: Mapping[str, Curve], target
     counts = {outcome: sum(run.outcome == outcome for run in group.runs) for outcome in OUTCOMES}
     return GroupSummary(
         group=group,
+        metric=metric,
         errors=errors,
         median=statistics.median(errors),
         interquartile_mean=statistics.interquartile_mean(errors),
