@@ -17,6 +17,7 @@ from gradclip.plots.style import (
     integer_ticks,
     legend_below,
     log_axis_over_decades,
+    mark_at_edge,
     mark_divergence,
     show_message,
     spans_decades,
@@ -152,8 +153,7 @@ def _draw_threshold(draw_line: Callable[..., object], threshold: float, quantity
 def _mark_clipped(axes: Axes, clipped: NDArray[np.int64], steps: int) -> None:
     """Draw a tick at the lower edge for each clipped step, unless nearly all steps are clipped."""
     if len(clipped) < steps * NEARLY_ALL:
-        transform = axes.get_xaxis_transform()  # vertical positions are fractions of the axes
-        axes.plot(clipped, np.full(len(clipped), 0.015), "|", color=RED, transform=transform, label="clipped steps")
+        mark_at_edge(axes, clipped, "|", "clipped steps", height=0.015)
 
 
 def rolling_median(values: Floats) -> Floats:

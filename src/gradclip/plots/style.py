@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from gradclip.arrays import Floats
+from gradclip.arrays import Floats, Integers
 from gradclip.scores import Split
 from gradclip.telemetry.divergence import Divergence
 
@@ -137,6 +137,12 @@ def mark_divergence(axes: Axes, position: float, divergence: Divergence) -> None
         divergence: the divergence that the legend describes.
     """
     axes.axvline(position, color=RED, linewidth=1.5, label=describe_divergence(divergence))
+
+
+def mark_at_edge(axes: Axes, positions: Floats | Integers, marker: str, label: str, height: float = EDGE) -> None:
+    """Draw a red mark at each horizontal position, at a height that is a fraction of the axes."""
+    heights, transform = np.full(len(positions), height), axes.get_xaxis_transform()
+    axes.plot(positions, heights, marker, color=RED, transform=transform, label=label)
 
 
 def with_gaps(values: Sequence[float] | Floats) -> Floats:

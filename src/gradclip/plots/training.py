@@ -9,14 +9,13 @@ from numpy.typing import NDArray
 from gradclip.arrays import Floats
 from gradclip.plots.style import (
     BLUE,
-    EDGE,
     GREY,
-    RED,
     SPLIT_COLORS,
     describe_divergence,
     integer_ticks,
     legend_below,
     log_axis_over_decades,
+    mark_at_edge,
     mark_divergence,
     score_axis,
     show_message,
@@ -92,9 +91,7 @@ def plot_step_losses(
     log_axis_over_decades(axes, loss[finite])
     broken = step[~np.isfinite(loss)]
     if broken.size:
-        edge = axes.get_xaxis_transform()  # vertical positions are fractions of the axes
-        heights = np.full(broken.size, EDGE)
-        axes.plot(broken, heights, "x", color=RED, transform=edge, label="loss not finite")
+        mark_at_edge(axes, broken, "x", "loss not finite")
     if divergence is not None:
         mark_divergence(axes, divergence.step, divergence)
     integer_ticks(axes.xaxis)
