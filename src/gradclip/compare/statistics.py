@@ -65,8 +65,10 @@ def interquartile_mean(errors: Floats) -> Estimate:
 
     statistic, finite = partial(trim_mean, proportiontocut=0.25), np.minimum(errors, HUGE)
     value = _restore_infinity(float(statistic(finite, axis=0)))
-    if len(errors) < FEWEST_RUNS or np.ptp(finite) == 0:
-        return Estimate(value, *((nan, nan) if len(errors) < FEWEST_RUNS else (value, value)))
+    if len(errors) < FEWEST_RUNS:
+        return Estimate(value, nan, nan)
+    if np.ptp(finite) == 0:
+        return Estimate(value, value, value)
     resampled = bootstrap(
         (finite,), statistic, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method="percentile", random_state=0
     )
