@@ -140,7 +140,15 @@ def mark_divergence(axes: Axes, position: float, divergence: Divergence) -> None
 
 
 def mark_at_edge(axes: Axes, positions: Floats | Integers, marker: str, label: str, height: float = EDGE) -> None:
-    """Draw a red mark at each horizontal position, at a height that is a fraction of the axes."""
+    """Draw a red mark at each of some horizontal positions, such as steps whose loss is not finite.
+
+    Args:
+        axes: axes to draw into.
+        positions: the positions, ``[marks]``.
+        marker: Matplotlib's marker.
+        label: label in the legend.
+        height: vertical position of all marks, as a fraction of the axes.
+    """
     heights, transform = np.full(len(positions), height), axes.get_xaxis_transform()
     axes.plot(positions, heights, marker, color=RED, transform=transform, label=label)
 
