@@ -12,7 +12,7 @@ import yaml
 import gradclip
 from gradclip import keys
 from gradclip.config.validation import setting_names
-from gradclip.scores import SCORES, LoggedScore, Score
+from gradclip.scores import SCORES, SPLITS, LoggedScore
 from gradclip.telemetry.record import GradientRecord
 from tests.conftest import ROOT
 
@@ -63,8 +63,8 @@ def test_settings_exist(page):
 @pages
 def test_metrics_and_columns_exist(page):
     known_scores = [*SCORES.values(), LoggedScore("val_loss", perfect=-np.inf)]
-    names = [name for name, value in vars(Score).items() if isinstance(value, property)]
-    scores = {getattr(score, name) for score in known_scores for name in names}
+    scores = {name(split) for score in known_scores for name in (score.by_epoch, score.final) for split in SPLITS}
+    scores |= {score.best(split) for score in known_scores for split in SPLITS[1:]}
     columns = {name.removesuffix("/p") for name in GradientRecord.empty(("p",)).to_columns()}
     known = scores | columns | {value for value in vars(keys).values() if isinstance(value, str)} | {"hidden/grad_norm"}
     assert {name for code in inline_code(page.read_text()) for name in METRIC.findall(code)} <= known

@@ -105,11 +105,11 @@ def first_few(names: Iterable[str], most: int = 8) -> str:
     """Return the first names of a list and the number of the others, since a network may have thousands.
 
     Example:
-        >>> first_few(["weight", "bias", "scale"], most=2), first_few(["weight"])
+        >>> first_few(iter(["weight", "bias", "scale"]), most=2), first_few(["weight"])
         ('weight, bias and 1 more', 'weight')
     """
-    shown, rest = [*names][:most], [*names][most:]
-    return ", ".join(shown) + (f" and {len(rest):,} more" if rest else "")
+    every = list(names)
+    return ", ".join(every[:most]) + (f" and {len(every) - most:,} more" if len(every) > most else "")
 
 
 @contextmanager

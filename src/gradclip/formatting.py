@@ -2,9 +2,9 @@
 
 import math
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gradclip import keys
 from gradclip.program import command_line
@@ -46,6 +46,11 @@ class Table(NamedTuple):
     title: str
     columns: tuple[str, ...]
     rows: list[tuple[str, ...]]
+
+    @classmethod
+    def of_columns(cls, title: str, columns: Mapping[str, Sequence[str]]) -> "Table":
+        """Return a table from the cells of each column, by the name of the column."""
+        return cls(title, tuple(columns), [*zip(*columns.values(), strict=True)])
 
 
 def to_markdown(table: Table) -> str:
@@ -146,6 +151,14 @@ def parse_number(text: str | None) -> float:
         return math.nan if text is None else float(text)
     except ValueError:
         return math.nan
+
+
+def as_float(value: Any) -> float:
+    """Return a number as a float; infinity for an integer too large for a float."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def signal_name(number: int) -> str:

@@ -25,6 +25,7 @@ GRAD_NORM_P50: Final = "grad/norm_p50"
 GRAD_NORM_P90: Final = "grad/norm_p90"
 GRAD_NORM_P99: Final = "grad/norm_p99"
 GRAD_NORM_MAX: Final = "grad/norm_max"
+GRAD_NORM_PERCENTILES: Final = (GRAD_NORM_P50, GRAD_NORM_P90, GRAD_NORM_P99, GRAD_NORM_MAX)
 
 # Tags.
 OUTCOME: Final = "outcome"  # learned | stalled | diverged, or finished if no baseline separates the first two

@@ -27,7 +27,7 @@ class Score:
         perfect: value of a perfect prediction.
 
     Example:
-        >>> MSE.train, ACCURACY.final_test
+        >>> MSE.by_epoch("train"), ACCURACY.final("test")
         ('mse/train', 'final/accuracy_test')
     """
 
@@ -47,57 +47,17 @@ class Score:
         """Return the value whose distance from perfect is the given error."""
         return abs(self.perfect - error)
 
-    @property
-    def train(self) -> str:
-        """Name of the score on the training examples, once an epoch."""
-        return f"{self.name}/train"
-
-    @property
-    def validation(self) -> str:
-        """Name of the score on the validation examples, once an epoch."""
-        return f"{self.name}/validation"
-
-    @property
-    def test(self) -> str:
-        """Name of the score on the test examples, once an epoch."""
-        return f"{self.name}/test"
-
-    @property
-    def final_train(self) -> str:
-        """Name of the final score on the training examples."""
-        return f"final/{self.name}_train"
-
-    @property
-    def final_validation(self) -> str:
-        """Name of the final score on the validation examples."""
-        return f"final/{self.name}_validation"
-
-    @property
-    def final_test(self) -> str:
-        """Name of the final score on the test examples."""
-        return f"final/{self.name}_test"
-
-    @property
-    def best_validation(self) -> str:
-        """Name of the best score on the validation examples."""
-        return f"best/{self.name}_validation"
-
-    @property
-    def best_test(self) -> str:
-        """Name of the best score on the test examples."""
-        return f"best/{self.name}_test"
-
     def by_epoch(self, split: Split) -> str:
         """Return the name of the score on a split, once an epoch."""
-        return {"train": self.train, "validation": self.validation, "test": self.test}[split]
+        return f"{self.name}/{split}"
 
     def final(self, split: Split) -> str:
         """Return the name of the final score on a split."""
-        return {"train": self.final_train, "validation": self.final_validation, "test": self.final_test}[split]
+        return f"final/{self.name}_{split}"
 
     def best(self, split: ChoosingSplit) -> str:
         """Return the name of the best score on the split that chooses."""
-        return {"validation": self.best_validation, "test": self.best_test}[split]
+        return f"best/{self.name}_{split}"
 
     def finals(self, metrics: Mapping[str, float]) -> dict[Split, float]:
         """Return the final score on each split for which a run has one.
@@ -115,12 +75,10 @@ class Score:
             >>> MSE.split_of("best/mse_validation"), MSE.split_of("mse/train"), MSE.split_of("grad/norm")
             ('validation', 'train', None)
         """
-        metrics: dict[Split, tuple[str, ...]] = {
-            "train": (self.train, self.final_train),
-            "validation": (self.validation, self.final_validation, self.best_validation),
-            "test": (self.test, self.final_test, self.best_test),
-        }
-        return next((split for split, names in metrics.items() if metric in names), None)
+        for split in SPLITS:
+            if metric in {self.by_epoch(split), self.final(split)} or (split != "train" and metric == self.best(split)):
+                return split
+        return None
 
     def choosing_split(self, metrics: Container[str]) -> ChoosingSplit:
         """Return the split that chooses for a run: validation if the run has it, else test.
@@ -143,48 +101,20 @@ class LoggedScore(Score):
 
     Example:
         >>> score = LoggedScore("val_loss", -inf)
-        >>> score.train, score.test, score.final_train, score.final_test
+        >>> score.by_epoch("train"), score.by_epoch("test"), score.final("train"), score.final("test")
         ('loss/train', 'val_loss', 'final/loss/train', 'final/val_loss')
     """
 
-    @property
-    def train(self) -> str:
-        """Name of the mean loss of an epoch's batches."""
-        return LOSS_TRAIN
+    def by_epoch(self, split: Split) -> str:
+        """Return the name of the mean loss of an epoch's batches, or else of the metric, which also chooses."""
+        return LOSS_TRAIN if split == "train" else self.name
 
-    @property
-    def validation(self) -> str:
-        """Name of the metric, once an epoch; a logged metric chooses."""
-        return self.name
+    def final(self, split: Split) -> str:
+        """Return the name of the final value on a split."""
+        return f"final/{self.by_epoch(split)}"
 
-    @property
-    def test(self) -> str:
-        """Name of the metric, once an epoch."""
-        return self.name
-
-    @property
-    def final_train(self) -> str:
-        """Name of the mean loss of the last epoch's batches."""
-        return f"final/{LOSS_TRAIN}"
-
-    @property
-    def final_validation(self) -> str:
-        """Name of the metric's final value."""
-        return self.final_test
-
-    @property
-    def final_test(self) -> str:
-        """Name of the metric's final value."""
-        return f"final/{self.name}"
-
-    @property
-    def best_validation(self) -> str:
-        """Name of the metric's best value."""
-        return self.best_test
-
-    @property
-    def best_test(self) -> str:
-        """Name of the metric's best value."""
+    def best(self, split: ChoosingSplit) -> str:
+        """Return the name of the metric's best value."""
         return f"best/{self.name}"
 
     def error(self, value: float) -> float:
@@ -220,5 +150,5 @@ def stored_score(metrics: Mapping[str, float], tags: Mapping[str, str]) -> Score
     """
     if name := tags.get(SCORE):
         score = score_named(name, tags.get(SCORE_MODE) == "max")
-        return score if score.final_test in metrics else None
-    return next((score for score in SCORES.values() if score.final_test in metrics), None)
+        return score if score.final("test") in metrics else None
+    return next((score for score in SCORES.values() if score.final("test") in metrics), None)

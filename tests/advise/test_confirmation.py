@@ -33,9 +33,9 @@ def confirmed(
             replace(
                 made_run("diverged" if np.isinf(value) else "stalled" if arm in stalled else "learned", seed=str(seed)),
                 metrics={
-                    MSE.final_validation: value,
-                    MSE.final_test: value + 1,
-                    MSE.final_train: train[seed] if train is not None and arm == "advised" else value,
+                    MSE.final("validation"): value,
+                    MSE.final("test"): value + 1,
+                    MSE.final("train"): train[seed] if train is not None and arm == "advised" else value,
                 },
             )
             for seed, value in enumerate(values.tolist())

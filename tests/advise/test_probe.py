@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gradclip.advise.evidence import gather
-from gradclip.advise.probe import Candidate, candidates, lengths, probe_result, second_round
+from gradclip.advise.probe import Candidate, candidates, epochs_of_rounds, probe_result, second_round
 from gradclip.config.composition import compose_config
 from gradclip.config.overrides import merge
 from gradclip.diagnosis.probe_results import ProbeResult
@@ -67,8 +67,8 @@ def test_the_second_round_is_empty_if_all_candidates_diverge() -> None:
 
 
 def test_the_steps_of_long_runs_are_limited() -> None:
-    assert lengths(1000, 100).long == 20
-    assert lengths(10, 5000).long == 1
+    assert epochs_of_rounds(1000, 100)[1] == 20
+    assert epochs_of_rounds(10, 5000)[1] == 1
 
 
 def test_the_result_uses_the_examples_that_choose() -> None:

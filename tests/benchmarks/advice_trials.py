@@ -96,8 +96,8 @@ def _stacked(configs: Sequence[TrainConfig]) -> Iterator[tuple[int, Summary]]:
 def _trials(summaries: Sequence[Summary]) -> Trials:
     score, metrics = summaries[0].score, [summary.metrics() for summary in summaries]
     split = score.choosing_split(metrics[0])
-    final = score.final_validation if split == "validation" else score.final_test
-    choosing, test = ([_error(score.error(one[name])) for one in metrics] for name in (final, score.final_test))
+    final = score.final(split)
+    choosing, test = ([_error(score.error(one[name])) for one in metrics] for name in (final, score.final("test")))
     return Trials(choosing, test, [summary.outcome for summary in summaries], split, score.name)
 
 

@@ -44,11 +44,11 @@ def fill(store: Store, runs: int) -> None:
         run_id = backend.create_run(f"norm={threshold:.4g} seed={seed}", {}, None, None)
         points = [
             Metric(key, value, epoch, epoch)
-            for key in (MSE.train, MSE.test)
+            for key in (MSE.by_epoch("train"), MSE.by_epoch("test"))
             for epoch, value in enumerate(curve.tolist(), start=1)
         ]
         norms = (keys.GRAD_NORM_P50, keys.GRAD_NORM_P90, keys.GRAD_NORM_P99, keys.GRAD_NORM_MAX)
-        last = {MSE.final_test: curve[-1], keys.GRAD_CLIP_FRACTION: 0.5, "place": place} | dict.fromkeys(norms, 5.0)
+        last = {MSE.final("test"): curve[-1], keys.GRAD_CLIP_FRACTION: 0.5, "place": place} | dict.fromkeys(norms, 5.0)
         settings = {"clip.name": "norm", "clip.value": f"{threshold:.4g}", "seed": str(seed)}
         backend.client.log_batch(
             run_id,

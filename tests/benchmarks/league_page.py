@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from gradclip.plots.style import BLACK, BLUE, GREY, ORANGE, PALE, draw, percent_axis, series_style
+from gradclip.plots.style import BLACK, BLUE, GREY, ORANGE, PALE, draw, score_axis, series_style
 from tests.benchmarks.league_methods import METHODS, NO_THRESHOLD
 from tests.benchmarks.league_problems import PROBLEMS
 from tests.benchmarks.league_standings import NEAR, Standing, Standings, standings_of
@@ -156,7 +156,7 @@ def plot_profile(axes: Axes, standings: Standings) -> None:
     axes.xaxis.set_major_locator(FixedLocator([1, 1.2, 1.5, 2, 3, 5, 10, 20, 30]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    percent_axis(axes)
+    score_axis(axes, [], is_fraction=True)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
 
 

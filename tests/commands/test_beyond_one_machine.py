@@ -51,7 +51,7 @@ def expected(train: Command, server: str) -> dict[str, float]:
     assert done.returncode == 0, done.stdout + done.stderr
     client = MlflowClient(server)
     runs = client.search_runs([client.get_experiment_by_name("expected").experiment_id], "params.seed != ''")
-    return {run.data.params["seed"]: run.data.metrics[MSE.final_test] for run in runs}
+    return {run.data.params["seed"]: run.data.metrics[MSE.final("test")] for run in runs}
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
@@ -73,7 +73,7 @@ def test_every_launcher_trains_the_same_runs_under_one_parent(
     (parent,) = [run for run in runs if run not in children]
     assert {run.data.tags[keys.PARENT_RUN] for run in children} == {parent.info.run_id}
     assert {run.info.status for run in runs} == {"FINISHED"}
-    found = {run.data.params["seed"]: run.data.metrics[MSE.final_test] for run in children}
+    found = {run.data.params["seed"]: run.data.metrics[MSE.final("test")] for run in children}
     assert len(children) == 2
     assert found == pytest.approx(expected, rel=1e-3)  # float32 rounding depends on the number of threads
     for run in children:

@@ -18,7 +18,7 @@ from tests.conftest import ROOT, Command
 from tests.support.browser import CHROMIUM, DRIVER, Browser, open_browser
 from tests.support.mlflow_server import serve
 
-TEST_ERROR = f"metrics.`{MSE.final_test}`"
+TEST_ERROR = f"metrics.`{MSE.final('test')}`"
 OUTCOME_COLUMN, CLIP_COLUMN = f"tags.`{keys.OUTCOME}`", f"tags.`{keys.CLIP}`"
 SEARCH_ROW = r"^\| ([^|`]+) \| `([^`]+ (?:[=<>]|LIKE) [^`]+)` \|$"
 SEARCHES = dict(re.findall(SEARCH_ROW, (ROOT / "docs/mlflow.md").read_text(), re.MULTILINE))
@@ -26,9 +26,9 @@ EXPERIMENT = "pages"
 MULTIRUN = "clip=norm,value clip.value=5 seed=0,1 trainer.max_epochs=20"
 DIVERGED, LEARNED = "none max_epochs=3 seed=0", "norm=5.0 max_epochs=20 seed=0"
 ANSWERS: dict[str, Callable[[Run], bool]] = {
-    "runs that diverged": lambda run: math.isnan(run.data.metrics.get(MSE.final_test, 0)),
+    "runs that diverged": lambda run: math.isnan(run.data.metrics.get(MSE.final("test"), 0)),
     "in the first epoch": lambda run: run.info.run_name.startswith("none "),
-    "runs with a test error under 100": lambda run: run.data.metrics.get(MSE.final_test, math.inf) < 100,
+    "runs with a test error under 100": lambda run: run.data.metrics.get(MSE.final("test"), math.inf) < 100,
     "runs of one method": lambda run: run.info.run_name.startswith("norm="),
     "at one threshold": lambda run: run.info.run_name.startswith("norm=5.0 "),
     "runs of one seed": lambda run: run.info.run_name.endswith(" seed=0"),
@@ -97,7 +97,7 @@ def test_a_search_string_finds_exactly_the_right_runs(
 def test_curves_end_at_finite_points(by_name: dict[str, Run], client: MlflowClient) -> None:
     per_step = (keys.LOSS_STEP, keys.GRAD_NORM, keys.GRAD_NORM_CLIPPED, keys.GRAD_NORM_PEAK)
     for run in by_name.values():
-        for key in (*per_step, MSE.train, MSE.test):
+        for key in (*per_step, MSE.by_epoch("train"), MSE.by_epoch("test")):
             points = client.get_metric_history(run.info.run_id, key)
             assert all(0 < point.value < 1e300 for point in points), (run.info.run_name, key)
 
@@ -142,7 +142,7 @@ def test_a_search_keeps_the_columns(browser: Browser, view: str) -> None:
 
 
 def test_charts_draw_the_curves_of_all_runs(browser: Browser, view: str, by_name: dict[str, Run]) -> None:
-    metrics = (MSE.train, MSE.test, keys.GRAD_NORM, keys.GRAD_NORM_CLIPPED, keys.GRAD_NORM_PEAK)
+    metrics = (MSE.by_epoch("train"), MSE.by_epoch("test"), keys.GRAD_NORM, keys.GRAD_NORM_CLIPPED, keys.GRAD_NORM_PEAK)
     browser.open(f"{view}&compareRunsMode=CHART")
     drawn: dict[str, Any] = browser.wait(lambda: browser.curves().keys() >= set(metrics) and browser.curves())
     for metric in metrics:
@@ -150,7 +150,7 @@ def test_charts_draw_the_curves_of_all_runs(browser: Browser, view: str, by_name
         assert {name: values[-1] for name, values in drawn[metric].items()} == pytest.approx(having)
         assert all(len(values) > 2 for values in drawn[metric].values())
     assert DIVERGED in drawn[keys.GRAD_NORM]
-    assert DIVERGED not in drawn[MSE.test]  # it diverged before the end of its first epoch
+    assert DIVERGED not in drawn[MSE.by_epoch("test")]  # it diverged before the end of its first epoch
 
 
 def test_the_runs_of_a_multirun_can_be_compared(browser: Browser, view: str, by_name: dict[str, Run]) -> None:

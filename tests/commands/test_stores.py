@@ -139,4 +139,4 @@ def test_a_deleted_experiment_and_a_store_of_a_newer_mlflow_are_refused(
     newer = f"tracking.uri: got 'sqlite:///{tmp_path}/mlflow.db'; "
     assert_refused(train(*RUN, *at(tmp_path)), f"{newer}cannot be opened: ")
     assert_refused(compare("runs=gradclip", *at(tmp_path)), newer)
-    assert client.get_run(run_id).data.metrics[MSE.final_test] == 1.0
+    assert client.get_run(run_id).data.metrics[MSE.final("test")] == 1.0

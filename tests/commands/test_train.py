@@ -87,7 +87,7 @@ def test_every_step_and_epoch_is_in_the_store(tracked: Run, client: MlflowClient
     run_id = tracked.info.run_id
     for key in (keys.LOSS_STEP, keys.GRAD_NORM, keys.GRAD_NORM_CLIPPED, keys.GRAD_MAX_ABS, keys.GRAD_COEFFICIENT):
         assert sorted(point.step for point in client.get_metric_history(run_id, key)) == list(range(1, 193))
-    for key in (MSE.train, MSE.test):
+    for key in (MSE.by_epoch("train"), MSE.by_epoch("test")):
         assert sorted(point.step for point in client.get_metric_history(run_id, key)) == list(range(1, 13))
     clipped = [point.value for point in client.get_metric_history(run_id, keys.GRAD_NORM_CLIPPED)]
     np.testing.assert_allclose(clipped, 1.0, rtol=1e-5)
@@ -96,9 +96,9 @@ def test_every_step_and_epoch_is_in_the_store(tracked: Run, client: MlflowClient
 
 def test_the_summary_agrees_with_the_curves_and_the_telemetry_file(tracked: Run, client: MlflowClient) -> None:
     metrics, run_id = tracked.data.metrics, tracked.info.run_id
-    curve = {point.step: point.value for point in client.get_metric_history(run_id, MSE.test)}
-    assert metrics[MSE.final_test] == curve[12]
-    assert metrics[MSE.best_test] == min(curve.values()) == curve[int(metrics[keys.BEST_EPOCH])]
+    curve = {point.step: point.value for point in client.get_metric_history(run_id, MSE.by_epoch("test"))}
+    assert metrics[MSE.final("test")] == curve[12]
+    assert metrics[MSE.best("test")] == min(curve.values()) == curve[int(metrics[keys.BEST_EPOCH])]
     frame = pd.read_parquet(client.download_artifacts(run_id, keys.TELEMETRY_FILE))
     assert metrics[keys.GRAD_NORM_P90] == pytest.approx(np.percentile(frame[keys.GRAD_NORM], 90))
     layers = frame[[name for name in frame if name.startswith(f"{keys.GRAD_NORM}/")]]
@@ -137,7 +137,7 @@ def test_the_stored_model_predicts_raw_rows_in_a_new_process(tracked: Run, store
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)], cwd=store_folder, capture_output=True, text=True, check=True
     )
-    assert float(done.stdout) == pytest.approx(tracked.data.metrics[MSE.final_test], rel=1e-4)
+    assert float(done.stdout) == pytest.approx(tracked.data.metrics[MSE.final("test")], rel=1e-4)
 
 
 def test_an_explosion_is_a_result(diverged: tuple[subprocess.CompletedProcess[str], Run], client: MlflowClient) -> None:
@@ -150,7 +150,7 @@ def test_an_explosion_is_a_result(diverged: tuple[subprocess.CompletedProcess[st
     assert run.info.status == "FINISHED"
     tags, metrics = run.data.tags, run.data.metrics
     assert tags[keys.OUTCOME] == "diverged"
-    assert math.isnan(metrics[MSE.final_test])
+    assert math.isnan(metrics[MSE.final("test")])
     norms = client.get_metric_history(run.info.run_id, keys.GRAD_NORM)
     assert all(math.isfinite(point.value) and point.value < 1e308 for point in norms)
     assert max(point.step for point in norms) < int(tags[keys.DIVERGED_STEP]) + 1
@@ -255,4 +255,4 @@ def test_two_processes_give_the_result_of_one(
 def test_the_training_error_is_below_the_variance_of_the_tutorial_data(tracked: Run) -> None:
     _, target = make_regression(1000, 20, noise=0.1, random_state=1)
     variance = np.var(target[:500])
-    assert tracked.data.metrics[MSE.final_train] < variance
+    assert tracked.data.metrics[MSE.final("train")] < variance

@@ -102,13 +102,13 @@ def test_a_group_that_mixes_thresholds_has_none() -> None:
     grouping = group_runs(runs, by=["clip.name"])
     metric = choose_metric(runs, None)
     (summary,) = summarize_groups(grouping.groups, metric, {}, 1.0)
-    assert threshold_lines({0: summary}, metric) == []
+    assert threshold_lines({0: summary}) == []
     assert np.isnan(norm_range(0, summary).threshold)
 
 
 def test_thresholds_that_a_logarithmic_axis_cannot_show_are_omitted() -> None:
     found = compared(by_threshold({"0.0": [1.0], "inf": [1.0], "1.0": [1.0], "2.0": [1.0]}))
-    (line,) = threshold_lines(dict(enumerate(found.summaries)), found.metric)
+    (line,) = threshold_lines(dict(enumerate(found.summaries)))
     assert line.threshold.tolist() == [1.0, 2.0]
 
 

@@ -30,7 +30,7 @@ def test_runs_with_different_scores_are_not_compared():
         choose_metric(runs, None)
 
 
-TRAIN, VALIDATION, TEST = MSE.final_train, MSE.final_validation, MSE.final_test
+TRAIN, VALIDATION, TEST = MSE.final("train"), MSE.final("validation"), MSE.final("test")
 OLDER = {TRAIN: 1.0, TEST: 3.0, keys.GRAD_NORM_P90: 5.0}
 WITH_VALIDATION = OLDER | {VALIDATION: 2.0}
 SOME = f"only 1 of 2 runs have {VALIDATION}"
@@ -38,11 +38,15 @@ SOME = f"only 1 of 2 runs have {VALIDATION}"
 
 def test_validation_rows_choose_and_test_rows_are_reported() -> None:
     runs = [run(WITH_VALIDATION)] * 2
-    assert choose_metric(runs) == Metric(VALIDATION, 1, MSE.validation, reported=TEST)
-    assert choose_metric(runs, split="train") == Metric(TRAIN, 1, MSE.train, reported=TEST)
-    accuracy = {ACCURACY.final_validation: 0.5, ACCURACY.final_test: 0.4}
+    assert choose_metric(runs) == Metric(VALIDATION, 1, MSE.by_epoch("validation"), reported=TEST)
+    assert choose_metric(runs, split="train") == Metric(TRAIN, 1, MSE.by_epoch("train"), reported=TEST)
+    accuracy = {ACCURACY.final("validation"): 0.5, ACCURACY.final("test"): 0.4}
     assert choose_metric([run(accuracy)]) == Metric(
-        ACCURACY.final_validation, -1, ACCURACY.validation, reported=ACCURACY.final_test, is_fraction=True
+        ACCURACY.final("validation"),
+        -1,
+        ACCURACY.by_epoch("validation"),
+        reported=ACCURACY.final("test"),
+        is_fraction=True,
     )
 
 
@@ -59,7 +63,7 @@ def test_validation_rows_choose_and_test_rows_are_reported() -> None:
 def test_the_reason_is_reported_if_test_rows_choose(metrics, settings, why) -> None:
     found = choose_metric([run(one) for one in metrics], **settings)
     caveat = f"Chosen on the test rows: {why}, so the best looks better than it is."
-    assert found == Metric(TEST, 1, MSE.test, caveat=caveat)
+    assert found == Metric(TEST, 1, MSE.by_epoch("test"), caveat=caveat)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from gradclip.data.checks import (
     check_not_constant,
     check_values,
     find_categories,
-    takes_task,
+    holds_classes,
 )
 from gradclip.errors import DataError
 
@@ -150,7 +150,7 @@ def test_text_with_few_values_and_categories_of_pandas_are_detected_as_categorie
     ],
 )
 def test_values_or_the_task_decide_whether_a_target_is_classes(values, task, expected):
-    assert takes_task(pd.Series(values), task) is expected
+    assert holds_classes(pd.Series(values), task) is expected
 
 
 def test_categories_that_would_not_fit_in_memory_are_refused(monkeypatch):

@@ -91,7 +91,7 @@ def test_every_split_has_the_same_fractions_of_classes(tmp_path, fraction):
         tmp_path / "t.csv", index=False
     )
     read = table(str(tmp_path / "t.csv"), "kind", test_fraction=fraction)
-    counts = read.target.iloc[read.test_rows].value_counts()
+    counts = read.target.iloc[read.rows["test"]].value_counts()
     assert counts.to_dict() == {"a": 60 * fraction, "b": 30 * fraction, "c": 10 * fraction}
     read = table(str(tmp_path / "t.csv"), "kind", test_fraction=0.2, validation_fraction=0.25)
     assert read.target.iloc[read.rows["validation"]].value_counts().to_dict() == {"a": 12, "b": 6, "c": 2}

@@ -8,14 +8,14 @@ import pandas as pd
 import pytest
 
 from gradclip.data import files
-from gradclip.data.files import Form, read_file
+from gradclip.data.files import read_file
 from gradclip.errors import DataError
 
 
 def read(folder: Path, content: bytes | str, name: str = "table.csv", **form: str) -> pd.DataFrame:
     path = folder / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return read_file(path, Form(**form)).frame
+    return read_file(path, **form)[0]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_too_many_cells_for_memory_are_refused_before_they_are_read(tmp_path, mo
 def test_a_folder_of_parquet_files_is_read_as_one_table(tmp_path):
     frame = pd.DataFrame({"a": [1, 2, 3, 4], "kind": ["x", "x", "y", "y"]})
     frame.to_parquet(tmp_path / "parts", partition_cols=["kind"])
-    assert read_file(tmp_path / "parts").frame.sort_values("a")["kind"].tolist() == ["x", "x", "y", "y"]
+    assert read_file(tmp_path / "parts")[0].sort_values("a")["kind"].tolist() == ["x", "x", "y", "y"]
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_missing_values_are_replaced_by_statistics_of_the_training_rows(tmp_path
     frame.loc[::5, "x"] = np.nan
     frame.to_csv(tmp_path / "t.csv", index=False)
     read = table(str(tmp_path / "t.csv"), "y", missing="median")
-    training = read.features.iloc[read.train_rows]
+    training = read.features.iloc[read.rows["train"]]
     filled = TabularData(read, batch_size=8).scaling.scale_inputs(pd.DataFrame({"x": [None], "kind": [None]}))
     assert filled[0, 0] == pytest.approx(training["x"].median())
     assert filled[0, 1:].tolist() == [training["kind"].mode()[0] == kind for kind in "ab"]

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from torch.utils.data import TensorDataset
 
-from gradclip.data.loaders import SequentialBatchSampler, ShuffledBatchSampler, shuffled_loader
+from gradclip.data.loaders import EVALUATION_VALUES, ShuffledBatchSampler, evaluation_loader, shuffled_loader
 
 sizes = given(examples=st.integers(1, 200), batch_size=st.integers(1, 64), seed=st.integers(0, 2**32 - 1))
 quick = settings(max_examples=50)
@@ -70,10 +70,10 @@ def test_processes_have_batches_of_equal_size_and_no_example_twice(examples, par
     assert len(set(taken)) == len(taken) == examples - examples % world_size
 
 
-def test_sequential_batches_are_in_ascending_order():
-    batches = SequentialBatchSampler(examples=7, batch_size=3)
-    assert [batch.tolist() for batch in batches] == [[0, 1, 2], [3, 4, 5], [6]]
-    assert len(batches) == 3
+def test_evaluation_batches_are_in_ascending_order():
+    loader = evaluation_loader(TensorDataset(torch.arange(7)), example=(EVALUATION_VALUES // 3,))
+    assert [batch.tolist() for (batch,) in loader] == [[0, 1, 2], [3, 4, 5], [6]]
+    assert len(loader) == 3
 
 
 def test_a_loader_resumes_with_the_next_batch_and_starts_the_next_epoch_with_its_first():

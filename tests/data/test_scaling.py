@@ -25,9 +25,9 @@ def scaled_rows(scaling, table, rows):
 def test_equals_scikit_learn_fitted_on_the_training_rows_only(table, method):
     scaling = fit_scaling(table, scale_inputs=method, scale_target=method)
     features, target = table.features.to_numpy(), table.target.to_numpy(dtype=float)[:, None]
-    of_inputs = SKLEARN[method]().fit(features[table.train_rows])
-    of_target = SKLEARN[method]().fit(target[table.train_rows])
-    for rows in (table.train_rows, table.test_rows):
+    of_inputs = SKLEARN[method]().fit(features[table.rows["train"]])
+    of_target = SKLEARN[method]().fit(target[table.rows["train"]])
+    for rows in (table.rows["train"], table.rows["test"]):
         inputs, scaled = scaled_rows(scaling, table, rows)
         np.testing.assert_allclose(inputs, of_inputs.transform(features[rows]))
         np.testing.assert_allclose(scaled, of_target.transform(target[rows]))
@@ -35,7 +35,7 @@ def test_equals_scikit_learn_fitted_on_the_training_rows_only(table, method):
 
 def test_no_scaling_changes_nothing():
     table = regression()
-    inputs, target = scaled_rows(fit_scaling(table), table, table.test_rows)
+    inputs, target = scaled_rows(fit_scaling(table), table, table.rows["test"])
     assert np.array_equal(inputs, table.features.to_numpy()[500:])
     assert np.array_equal(target[:, 0], table.target.to_numpy()[500:])
     assert target.shape == (500, 1)
@@ -43,7 +43,7 @@ def test_no_scaling_changes_nothing():
 
 def test_target_scale_is_the_target_per_unit_of_output():
     table = regression()
-    train = table.target.to_numpy()[table.train_rows]
+    train = table.target.to_numpy()[table.rows["train"]]
     assert fit_scaling(table).target_scale == 1.0
     assert fit_scaling(table, scale_target="standard").target_scale == pytest.approx(train.std())
     assert fit_scaling(table, scale_target="minmax").target_scale == pytest.approx(np.ptp(train))

@@ -32,8 +32,8 @@ def test_the_tutorial_table_equals_scikit_learn_bit_for_bit():
     inputs, target = make_regression(1000, 20, noise=0.1, random_state=1)
     assert np.array_equal(made.features.to_numpy(), inputs)
     assert np.array_equal(made.target.to_numpy(), target)
-    assert made.train_rows.tolist() == list(range(500))
-    assert made.test_rows.tolist() == list(range(500, 1000))
+    assert made.rows["train"].tolist() == list(range(500))
+    assert made.rows["test"].tolist() == list(range(500, 1000))
     assert made.categorical == ()
 
 
@@ -52,8 +52,8 @@ def test_a_table_of_many_columns_is_read_without_a_warning(kind, tmp_path):
 @pytest.mark.parametrize(("fraction", "train", "test"), [(0.5, 5, 5), (0.25, 8, 2), (0.2, 8, 2), (0.9, 1, 9)])
 def test_the_last_rows_of_the_generated_table_are_test_rows(fraction, train, test):
     made = regression(samples=10, test_fraction=fraction)
-    assert made.train_rows.tolist() == list(range(train))
-    assert made.test_rows.tolist() == list(range(10 - test, 10))
+    assert made.rows["train"].tolist() == list(range(train))
+    assert made.rows["test"].tolist() == list(range(10 - test, 10))
 
 
 def test_validation_rows_of_the_generated_table_precede_the_test_rows():
@@ -81,8 +81,8 @@ def test_a_fraction_that_leaves_a_split_empty_is_refused(setting, fraction, what
 
 def test_validation_rows_are_taken_from_the_training_rows_with_the_same_seed():
     two, three = diabetes(split_seed=3), diabetes(split_seed=3, validation_fraction=0.2)
-    np.testing.assert_array_equal(two.test_rows, three.test_rows)
-    assert sorted([*three.train_rows, *three.rows["validation"]]) == sorted(two.train_rows)
+    np.testing.assert_array_equal(two.rows["test"], three.rows["test"])
+    assert sorted([*three.rows["train"], *three.rows["validation"]]) == sorted(two.rows["train"])
     assert len(three.rows["validation"]) == 67  # of 331
     assert [*two.rows] == ["train", "test"]
     other = diabetes(split_seed=4, validation_fraction=0.2)
@@ -94,14 +94,14 @@ def test_the_diabetes_table_is_unscaled_and_split_without_overlap():
     loaded = diabetes(test_fraction=0.25)
     np.testing.assert_array_equal(loaded.features.to_numpy(), bunch.data.to_numpy(dtype=float))
     np.testing.assert_array_equal(loaded.target, bunch.target)
-    assert sorted([*loaded.train_rows, *loaded.test_rows]) == list(range(442))
-    assert len(loaded.test_rows) == 111
+    assert sorted([*loaded.rows["train"], *loaded.rows["test"]]) == list(range(442))
+    assert len(loaded.rows["test"]) == 111
     assert set(loaded.features.dtypes) == {np.dtype("float64")}
 
 
 def test_the_split_depends_on_its_own_seed():
-    assert np.array_equal(diabetes(split_seed=3).test_rows, diabetes(split_seed=3).test_rows)
-    assert not np.array_equal(diabetes(split_seed=3).test_rows, diabetes(split_seed=4).test_rows)
+    assert np.array_equal(diabetes(split_seed=3).rows["test"], diabetes(split_seed=3).rows["test"])
+    assert not np.array_equal(diabetes(split_seed=3).rows["test"], diabetes(split_seed=4).rows["test"])
 
 
 def test_a_user_file_is_read(path):
@@ -112,8 +112,8 @@ def test_a_user_file_is_read(path):
     assert read.target.tolist() == FRAME["price"].tolist()
     assert read.target.dtype == float
     pd.testing.assert_frame_equal(read.features, FRAME[["size", "age", "city"]])
-    assert sorted([*read.train_rows, *read.test_rows]) == list(range(8))
-    assert len(read.test_rows) == 2
+    assert sorted([*read.rows["train"], *read.rows["test"]]) == list(range(8))
+    assert len(read.rows["test"]) == 2
 
 
 def test_a_parquet_file_with_categories_numeric_names_and_a_named_index_is_read(tmp_path):

@@ -31,7 +31,7 @@ def test_validation_loaders_have_all_rows_of_each_split_in_order(fraction):
 
 def test_score_scale_and_scaling_use_only_the_training_rows():
     data = TabularData(diabetes(validation_fraction=0.2), scale_target="standard")
-    trained = data.table.target.iloc[data.table.train_rows]
+    trained = data.table.target.iloc[data.table.rows["train"]]
     assert data.score_scale.baseline == pytest.approx(np.var(trained))
     assert data.target_scale == pytest.approx(np.std(trained))
 

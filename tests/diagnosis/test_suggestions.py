@@ -15,7 +15,7 @@ from gradclip.config.overrides import merge
 from gradclip.diagnosis.evidence import Evidence
 from gradclip.diagnosis.findings import find
 from gradclip.diagnosis.probe_results import ORIGINAL_SETTINGS, ProbeResult
-from gradclip.diagnosis.remedy import Remedy, clip_norm, no_clipping
+from gradclip.diagnosis.remedy import NO_CLIPPING, Remedy, clip_norm
 from gradclip.diagnosis.suggestions import suggest
 from gradclip.scores import ACCURACY, MSE, Score
 from tests.support.evidence import made_run, made_telemetry
@@ -96,7 +96,7 @@ def test_a_scaled_target_is_suggested_if_the_target_is_far_from_one(target: floa
 
 
 def made_result(what: str, *errors: float, learned: int = 3) -> ProbeResult:
-    how = clip_norm("5") if what.startswith("norm") else no_clipping()
+    how = clip_norm("5") if what.startswith("norm") else NO_CLIPPING
     return ProbeResult(
         Remedy(what, "", how), what.startswith("norm"), errors, learned, f"MSE {errors[0]:g} on the rows"
     )
@@ -212,7 +212,7 @@ TENSORS = [("head", 1), ("a", 100), ("b", 100)]
 
 def test_a_run_that_is_unstable_at_its_end_is_advised_learning_rate_decay() -> None:
     run = made_run()
-    run.metrics.update({MSE.final_test: 30.0, MSE.best_test: 10.0})
+    run.metrics.update({MSE.final("test"): 30.0, MSE.best("test"): 10.0})
     assert ("schedule=warmup_cosine",) in changes_of(gather(run, made_telemetry(RAMP)))
 
 
@@ -233,7 +233,7 @@ def test_fewer_epochs_are_advised_if_a_run_overfits_beyond_noise(
     score: Score, losses: np.ndarray, split: Literal["validation", "test"], final: float, rank: str
 ) -> None:
     run, best = made_run(), 10.0 if score == MSE else 0.95
-    run.metrics.update({score.final_test: final, score.final(split): final, score.best(split): best})
+    run.metrics.update({score.final("test"): final, score.final(split): final, score.best(split): best})
     run.metrics[keys.BEST_EPOCH] = 4.0
     evidence = gather(run, made_telemetry(losses))
     fewer = ("trainer.max_epochs=4",)
@@ -253,17 +253,17 @@ def test_fewer_epochs_are_advised_if_a_run_overfits_beyond_noise(
 ])  # fmt: skip
 def test_a_few_more_wrong_predictions_do_not_count_as_overfitting(wrong: int, rows: int, is_advised: bool) -> None:
     final = 1 - wrong / rows
-    metrics = {ACCURACY.final_validation: final, ACCURACY.final_test: final, keys.BEST_EPOCH: 4.0}
+    metrics = {ACCURACY.final("validation"): final, ACCURACY.final("test"): final, keys.BEST_EPOCH: 4.0}
     run = replace(made_run(), rows={"validation": rows})
-    run.metrics.update(metrics | {ACCURACY.best_validation: 1.0})
+    run.metrics.update(metrics | {ACCURACY.best("validation"): 1.0})
     found = changes_of(gather(run, made_telemetry(FALLING)))
     assert found[:1] == ([("trainer.max_epochs=4",)] if is_advised else [])
 
 
 def test_learning_rate_decay_is_advised_for_unstable_accuracy() -> None:
     run = made_run()
-    run.metrics.update({ACCURACY.final_validation: 0.6, ACCURACY.best_validation: 0.9})
-    run.metrics[ACCURACY.final_test] = 0.6
+    run.metrics.update({ACCURACY.final("validation"): 0.6, ACCURACY.best("validation"): 0.9})
+    run.metrics[ACCURACY.final("test")] = 0.6
     evidence = gather(run, made_telemetry(RAMP))
     (decay,) = suggest(evidence, evidence)
     assert decay.changes == ("schedule=warmup_cosine",)

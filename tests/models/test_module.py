@@ -122,8 +122,8 @@ def test_lightning_equals_a_plain_loop_step_by_step(clipping, accumulated):
     assert len(weights) == len(expected) == EPOCHS * 14 // accumulated
     for ours, theirs in zip(weights, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-8)
-    np.testing.assert_allclose(module.curves[MSE.train], errors[:, 0], rtol=1e-5)
-    np.testing.assert_allclose(module.curves[MSE.test], errors[:, 1], rtol=1e-5)
+    np.testing.assert_allclose(module.curves[MSE.by_epoch("train")], errors[:, 0], rtol=1e-5)
+    np.testing.assert_allclose(module.curves[MSE.by_epoch("test")], errors[:, 1], rtol=1e-5)
 
 
 def test_an_incomplete_accumulation_at_the_end_of_an_epoch_is_a_step():
@@ -138,7 +138,7 @@ def test_an_incomplete_accumulation_at_the_end_of_an_epoch_is_a_step():
 def test_training_at_the_tutorials_rate_diverges_without_clipping(seed):
     module, weights = train_with_lightning(make_network(seed), TabularData(regression(), seed=seed))
     assert not weights[-1].isfinite().any()
-    assert np.isnan([module.curves[MSE.train][-1], module.curves[MSE.test][-1]]).all()
+    assert np.isnan([module.curves[MSE.by_epoch("train")][-1], module.curves[MSE.by_epoch("test")][-1]]).all()
 
 
 def test_mean_squared_errors_equal_numpys_in_target_units():

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gradclip.plots.smoothing import rolling_median
+from gradclip.plots.gradients import rolling_median
 from tests.plots.figures import axes_of, labels
 
 

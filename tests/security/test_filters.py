@@ -72,7 +72,7 @@ def test_a_run_without_a_result_does_not_count_as_finished(store: Store) -> None
     whole = write_run(store, 1.0, 0, {})
     backend = backend_of(store)
     backend.client.set_tag(whole, keys.CONFIG_HASH, "0" * 16)
-    for outcome, metric in (("failed", MSE.final_test), ("learned", MSE.final_test), ("learned", "other")):
+    for outcome, metric in (("failed", MSE.final("test")), ("learned", MSE.final("test")), ("learned", "other")):
         run_id = backend.create_run("hostile", {keys.CONFIG_HASH: "0" * 16, keys.OUTCOME: outcome}, None, None)
         backend.write_summary(run_id, {metric: 0.0}, {}, 0)
         backend.end_run(run_id, "FINISHED")
@@ -88,7 +88,7 @@ def test_the_newest_multirun_must_exist_and_unusual_parameters_are_compared(stor
     backend = backend_of(store)
     odd = backend.create_run("no method", {keys.PARENT_RUN: backend.select_runs(None).parent or ""}, None, None)
     backend.write_parameters(odd, {"clip.value": "3"})
-    backend.write_summary(odd, {MSE.final_test: 1e308}, {keys.OUTCOME: "learned"}, 0)
+    backend.write_summary(odd, {MSE.final("test"): 1e308}, {keys.OUTCOME: "learned"}, 0)
     backend.end_run(odd, "FINISHED")
     for value in (*HOSTILE, "0" * 32):
         backend.create_run("hostile", {keys.PARENT_RUN: value}, None, None)

@@ -29,7 +29,7 @@ def ended_run(score: float, seed: int, typed: str = "", metric: str = "final/mse
 def validated(runs: Sequence[StoredRun], scores: Sequence[float]) -> list[StoredRun]:
     """Return the runs with one validation score each."""
     return [
-        replace(run, metrics=run.metrics | {MSE.final_validation: score})
+        replace(run, metrics=run.metrics | {MSE.final("validation"): score})
         for run, score in zip(runs, scores, strict=True)
     ]
 

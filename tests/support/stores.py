@@ -42,7 +42,7 @@ def write_run(
     backend = backend_of(store)
     run_id = backend.create_run(f"{label} seed={seed}", {keys.CLIP: label, keys.SEED: str(seed)}, parent, None)
     backend.write_parameters(run_id, settings)
-    curves = {MSE.test: curve, MSE.validation: on_validation}
+    curves = {MSE.by_epoch("test"): curve, MSE.by_epoch("validation"): on_validation}
     points = [
         Point(name, value, epoch, epoch)
         for name, values in curves.items()
@@ -51,8 +51,8 @@ def write_run(
     ]
     backend.write_points(run_id, points)
     norms = {keys.GRAD_NORM_P50: 1.0, keys.GRAD_NORM_P90: 5.0, keys.GRAD_NORM_P99: 9.0, keys.GRAD_NORM_MAX: 10.0}
-    metrics = {MSE.final_test: error, MSE.final_train: error, keys.GRAD_CLIP_FRACTION: 0.5}
-    metrics |= {MSE.final_validation: on_validation[-1]} if len(on_validation) else {}
+    metrics = {MSE.final("test"): error, MSE.final("train"): error, keys.GRAD_CLIP_FRACTION: 0.5}
+    metrics |= {MSE.final("validation"): on_validation[-1]} if len(on_validation) else {}
     outcome = "learned" if np.isfinite(error) else "diverged"
     if status == "FINISHED":
         backend.write_summary(run_id, metrics | norms, {keys.OUTCOME: outcome}, timestamp=0)

@@ -67,7 +67,7 @@ def test_the_page_of_a_comparison_has_the_validation_score_and_the_test_score(tm
     found = compared(validated(by_threshold({"1.0": [8.0, 8.0], "5.0": [3.0, 3.0]}), [1.0, 1.0, 4.0, 4.0]))
     page = page_of(answer_of_comparison(found, tmp_path), [], "", found.best.group.runs[0])
     assert page.tags[keys.BEST] == "norm=1.0"
-    assert page.metrics == {MSE.final_validation: 1.0, MSE.final_test: 8.0}
+    assert page.metrics == {MSE.final("validation"): 1.0, MSE.final("test"): 8.0}
 
 
 def test_the_page_names_the_best_settings_and_advice_is_given_on_the_diverged_run(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_the_page_names_the_best_settings_and_advice_is_given_on_the_diverged_ru
     answer = answer_of_comparison(found, tmp_path)
     page = page_of(answer, [job(0, 4.0), job(1, float("nan"))], "f" * 32, found.best.group.runs[0])
     assert page.tags[keys.BEST] == "norm=1.0"
-    assert page.metrics == {MSE.final_validation: 4.0, MSE.final_test: 4.0}
+    assert page.metrics == {MSE.final("validation"): 4.0, MSE.final("test"): 4.0}
     assert page.tags[keys.DESCRIPTION].startswith("**Best median: norm=1.0, 4.00 (4.00 on the test rows);")
     assert "(get-artifact?path=comparison/figures/" in page.tags[keys.DESCRIPTION]
     runs = found.selection.runs

@@ -43,3 +43,15 @@ def test_largest_magnitudes_are_infinite_for_a_non_finite_element_and_nan_if_unk
 def test_batch_extremes_have_no_graph():
     inputs = torch.ones(2, requires_grad=True)
     assert not any(extreme.requires_grad for extreme in batch_extremes((inputs, inputs * 2)) + batch_extremes([inputs]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_extremes_are_the_minimum_and_maximum_of_each_tensor(dtype):
+    pair = [torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype) for shape in ((2, 3, 4), (7,))]
+    ends = [end.item() for end in batch_extremes(pair)]
+    assert ends == [end for tensor in pair for end in (tensor.min().item(), tensor.max().item())]
+
+
+def test_extremes_of_a_tensor_with_nan_are_nan_and_infinities_are_kept():
+    ends = batch_extremes((torch.tensor([1.0, torch.nan, torch.inf]), torch.tensor([-torch.inf, 2.0])))
+    assert [end.item() for end in ends] == pytest.approx([np.nan, np.nan, -np.inf, 2.0], nan_ok=True)

@@ -117,7 +117,7 @@ def test_a_spool_of_version_1_is_sent(tmp_path: Path) -> None:
     assert (run.info.run_name, run.info.status) == ("norm=2.0 trainer=debug seed=0", "FINISHED")
     assert run.data.params["clip.value"] == "2.0"
     assert run.data.tags[keys.OUTCOME] == "learned"
-    assert np.isfinite(run.data.metrics[MSE.final_test])
+    assert np.isfinite(run.data.metrics[MSE.final("test")])
     assert {data.dataset.name for data in run.inputs.dataset_inputs} == {
         "regression (training)", "regression (testing)",
     }  # fmt: skip

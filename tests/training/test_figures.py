@@ -37,8 +37,8 @@ def test_predictions_are_in_the_unit_of_the_target():
     nn.init.zeros_(network.bias)
     target, predicted = predict_test_examples(result(data, network))
     table = data.table
-    np.testing.assert_allclose(target, table.target.iloc[table.test_rows], rtol=1e-5)
-    np.testing.assert_allclose(predicted, table.target.iloc[table.train_rows].mean(), rtol=1e-5)
+    np.testing.assert_allclose(target, table.target.iloc[table.rows["test"]], rtol=1e-5)
+    np.testing.assert_allclose(predicted, table.target.iloc[table.rows["train"]].mean(), rtol=1e-5)
 
 
 @pytest.mark.parametrize(("task", "values"), [("temporal_order", 1), ("copy", 11)])

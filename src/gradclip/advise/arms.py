@@ -7,7 +7,7 @@ from gradclip.config.composition import compose_config
 from gradclip.config.overrides import merge, setting_of
 from gradclip.config.schema import flatten
 from gradclip.diagnosis.evidence import Evidence
-from gradclip.diagnosis.remedy import Remedy, adam, learning_rate, no_clipping, normalize
+from gradclip.diagnosis.remedy import ADAM, NO_CLIPPING, Remedy, clip_by, optimizer_argument
 from gradclip.diagnosis.suggestions import (
     UNCLIPPED_EQUIVALENT,
     UNCLIPPED_SAME_RATE,
@@ -66,8 +66,9 @@ def plain_remedies(evidence: Evidence) -> list[Remedy]:
     training, rate = evidence.training, evidence.learning_rate
     found = [unclipped(scaled_target(evidence.target_max_abs))] if training.can_scale_target else []
     for what, factor in SMALLER_RATES.items():
-        found.append(Remedy(what, "steps may be too large", no_clipping() + learning_rate(f"{rate * factor:g}")))
-    found.append(Remedy("Adam, no clipping", "its steps do not grow with the gradient", no_clipping() + adam()))
+        how = NO_CLIPPING + optimizer_argument("lr", f"{rate * factor:g}")
+        found.append(Remedy(what, "steps may be too large", how))
+    found.append(Remedy("Adam, no clipping", "its steps do not grow with the gradient", NO_CLIPPING + ADAM))
     return [remedy for remedy in found if not remedy.changes_any(training.fixed_groups)]
 
 
@@ -78,7 +79,7 @@ def controls(evidence: Evidence) -> list[Remedy]:
     found = [unclipped_equivalent(evidence)]
     if evidence.training.clip == "norm":
         why = "all steps have the same length; small gradients are enlarged"
-        found.append(Remedy(NORMALIZED, why, normalize(f"{evidence.training.threshold}")))
+        found.append(Remedy(NORMALIZED, why, clip_by("Normalize", f"{evidence.training.threshold}")))
     return [remedy for remedy in found if not remedy.changes_any(evidence.training.fixed_groups)]
 
 

@@ -110,18 +110,14 @@ def confirm_arms(summaries: Mapping[str, GroupSummary], metric: Metric, level: f
     reference = ADVISED if ADVISED in summaries else ORIGINAL
     pairs = [(reference, name) for name in names if name != reference]
     pairs += [(ORIGINAL, name) for name in names if name in CONTROLS and reference != ORIGINAL]
-    numbers = [(names.index(one), names.index(other)) for one, other in pairs]
-    leads, p_values = planned_tests(errors, numbers)
-    both = [(errors[:, first], errors[:, second]) for first, second in numbers]
-    alike = statistics.holm([statistics.equivalence_p_value(*two) for two in both])
-    contrasts = [
-        Contrast(
-            summaries[one], summaries[other], statistics.paired_improvement(*two), lead, p_value, equivalence, level
-        )
-        for (one, other), two, lead, p_value, equivalence in zip(
-            pairs, both, leads.tolist(), p_values.tolist(), alike, strict=True
-        )
-    ]
+    leads, p_values = planned_tests(errors, [(names.index(one), names.index(other)) for one, other in pairs])
+    errors_of = dict(zip(names, errors.T, strict=True))
+    alike = statistics.holm([statistics.equivalence_p_value(errors_of[one], errors_of[other]) for one, other in pairs])
+    contrasts = []
+    for number, (one, other) in enumerate(pairs):
+        improvement = statistics.paired_improvement(errors_of[one], errors_of[other])
+        lead, p_value = float(leads[number]), float(p_values[number])
+        contrasts.append(Contrast(summaries[one], summaries[other], improvement, lead, p_value, alike[number], level))
     return Confirmation(metric, score, summaries, contrasts)
 
 

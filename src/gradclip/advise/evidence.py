@@ -130,7 +130,8 @@ def final_to_best_ratio(score: Score, metrics: Mapping[str, float], rows: Mappin
         1.0
     """
     split = score.choosing_split(metrics)
-    final, best = (score.error(metrics.get(name, np.nan)) for name in (score.final(split), score.best(split)))
+    final = score.error(metrics.get(score.final(split), np.nan))
+    best = score.error(metrics.get(score.best(split), np.nan))
     if score != ACCURACY:
         return final / best if best > 0 else np.nan
     if (known := (rows or {}).get(split)) and final - best <= STANDARD_ERRORS * _standard_error(final, known):

@@ -26,7 +26,7 @@ from gradclip.config.schema import TrainConfig
 from gradclip.config.tracking import TrackingSettings
 from gradclip.diagnosis.evidence import ENDED_WELL, Evidence
 from gradclip.diagnosis.probe_results import ORIGINAL_SETTINGS, ProbeResult
-from gradclip.diagnosis.remedy import Remedy, clip_norm, decay_rate
+from gradclip.diagnosis.remedy import COSINE_DECAY, Remedy, clip_norm
 from gradclip.diagnosis.suggestions import needs_strong_clipping, norm_is_undone, rounded
 from gradclip.errors import ConfigError
 from gradclip.formatting import format_score
@@ -66,28 +66,20 @@ class Candidate:
         return not isnan(self.threshold)
 
 
-@dataclass(frozen=True)
-class Lengths:
-    """Epochs of the training runs in the first (short) and the second (long) round."""
-
-    short: int
-    long: int
-
-
-def lengths(epochs: int, steps_per_epoch: int) -> Lengths:
-    """Return the numbers of epochs of both rounds.
+def epochs_of_rounds(epochs: int, steps_per_epoch: int) -> tuple[int, int]:
+    """Return the number of epochs of the training runs in the first round, which is short, and in the second.
 
     Args:
         epochs: epochs of the run that is advised on.
         steps_per_epoch: optimizer steps of one of its epochs.
 
     Example:
-        >>> lengths(100, 16), lengths(300, 100), lengths(3, 10)
-        (Lengths(short=10, long=100), Lengths(short=20, long=20), Lengths(short=3, long=3))
+        >>> epochs_of_rounds(100, 16), epochs_of_rounds(300, 100), epochs_of_rounds(3, 10)
+        ((10, 100), (20, 20), (3, 3))
     """
     affordable = max(1, MAX_STEPS // steps_per_epoch)
     long = min(epochs, affordable)
-    return Lengths(min(long, max(SHORT_EPOCHS, epochs // 10)), long)
+    return min(long, max(SHORT_EPOCHS, epochs // 10)), long
 
 
 def steps_per_epoch(config: TrainConfig) -> int:
@@ -123,7 +115,7 @@ def _clipping(thresholds: Sequence[float], schedule: str) -> list[Candidate]:
     for threshold in thresholds:
         what, how = f"norm at {rounded(threshold)}", clip_norm(rounded(threshold))
         if schedule == "constant":
-            what, how = f"{what}, with warm-up and cosine decay", how + decay_rate()
+            what, how = f"{what}, with warm-up and cosine decay", how + COSINE_DECAY
         found.append(Candidate(Remedy(what, "", how), threshold))
     return found
 
@@ -204,15 +196,15 @@ def try_candidates(
     steps = steps_per_epoch(config)
     if steps > MAX_STEPS and not may_be_long:
         raise ConfigError(f"an epoch has {steps:,} steps, which would take long; probe=true runs the probe anyway")
-    long, schedule = lengths(config.trainer.max_epochs, steps), evidence.training.schedule
+    short, long = epochs_of_rounds(config.trainer.max_epochs, steps)
     if not (first := candidates(evidence)):
         raise ConfigError("no step had a finite gradient, and the run's settings leave nothing else to try")
-    tried, runs = _train(first, base, SEEDS[:1], long.short, tracking, folder / "first")
-    if chosen := second_round([*zip(first, tried, strict=True)], schedule):
+    tried, runs = _train(first, base, SEEDS[:1], short, tracking, folder / "first")
+    if chosen := second_round([*zip(first, tried, strict=True)], evidence.training.schedule):
         diverged = [result for result in tried if not np.isfinite(result.error)]
         if not needs_strong_clipping(evidence):
             chosen.append(Candidate(ORIGINAL_SETTINGS))
-        tried, runs = _train(chosen, base, SEEDS, long.long, tracking, folder / "second")
+        tried, runs = _train(chosen, base, SEEDS, long, tracking, folder / "second")
         tried += diverged
     best = min(range(len(runs)), key=lambda index: (not tried[index].clips, tried[index].error))
     return tried, runs[best]

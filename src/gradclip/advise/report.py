@@ -19,16 +19,19 @@ def advice_message(evidence: Evidence, probe: Evidence | None, seeds: int) -> st
         probe: evidence from a probe; None if there was none.
         seeds: number of seeds in each command.
     """
-    diagnosis = diagnose_evidence(evidence, probe, "command")
+    diagnosis = diagnose_evidence(evidence, "command", probe)
     training, advice, arms = evidence.training, diagnosis.remedies, controls(evidence)
     base = training.command or ()
     seed_range, known = range(seeds), {remedy.changes for remedy in advice}
-    lines = [f"Try {advice[0].what}:" if advice else nothing_to_try(evidence)]
-    lines += _remedy_lines(advice[0], base, seed_range)[1:] if advice else []
-    lines += [f"  Why: {advice[0].why}."] if advice else []
+    if advice:
+        _, command = _remedy_lines(advice[0], base, seed_range)
+        lines = [f"Try {advice[0].what}:", command, f"  Why: {advice[0].why}."]
+    else:
+        lines = [nothing_to_try(evidence)]
     lines += ["", "Findings:", *(f"  {finding}" for finding in diagnosis.findings)]
-    lines += ["", "What else to try:"] if advice[1:] else []
-    lines += [line for remedy in advice[1:] for line in _remedy_lines(remedy, base, seed_range)]
+    if advice[1:]:
+        lines += ["", "What else to try:"]
+        lines += [line for remedy in advice[1:] for line in _remedy_lines(remedy, base, seed_range)]
     if arms:
         lines += ["", "Is it the clipping, or only a smaller step? Control arms to compare with:"]
         lines += [f"  {arm.what} (see above)" for arm in arms if arm.changes in known]

@@ -24,30 +24,31 @@ def tables(found: Confirmation) -> list[Table]:
 
 
 def _arm_table(found: Confirmation) -> Table:
-    on_test = [ON_TEST] if found.metric.reported else []
-    columns = ("arm", f"{found.metric.name}, median (95%)", *on_test, "learned", "diverged")
-    rows = [
-        (
-            name,
-            format_estimate(arm.median, found.metric),
-            *([format_error(arm.test_median.value, found.metric)] if arm.test_median else []),
-            f"{count_learned(arm)} of {len(arm.errors)}",
-            f"{arm.count('diverged')} of {len(arm.errors)}",
-        )
-        for name, arm in found.summaries.items()
-    ]
-    return Table(f"Arms, {found.seeds} seeds each", columns, rows)
+    metric, arms = found.metric, found.summaries.values()
+    columns = {
+        "arm": [*found.summaries],
+        f"{metric.name}, median (95%)": [format_estimate(arm.median, metric) for arm in arms],
+    }
+    if metric.reported:
+        columns[ON_TEST] = [format_error(arm.test_median.value, metric) for arm in arms if arm.test_median]
+    columns["learned"] = [f"{count_learned(arm)} of {len(arm.errors)}" for arm in arms]
+    columns["diverged"] = [f"{arm.count('diverged')} of {len(arm.errors)}" for arm in arms]
+    return Table.of_columns(f"Arms, {found.seeds} seeds each", columns)
 
 
 def _contrast_table(found: Confirmation) -> Table:
-    rows = list[tuple[str, ...]]()
-    for one in found.contrasts:
-        value, low, high = one.improvement
-        p_values = f"{one.p_value:.2g}", "" if isnan(one.equivalence) else f"{one.equivalence:.2g}"
-        chance = f"{value:.2f} ({low:.2f} to {high:.2f})"
-        rows.append((one.arm.group.label, one.other.group.label, chance, *p_values, one.verdict))
-    columns = ("arm", "against", "probability of improvement", "p: different", "p: as good", "verdict")
-    return Table("Contrasts, planned before the runs", columns, rows)
+    tests = found.contrasts
+    words: list[str] = [one.verdict for one in tests]
+    intervals = [f"{value:.2f} ({low:.2f} to {high:.2f})" for value, low, high in (one.improvement for one in tests)]
+    columns = {
+        "arm": [one.arm.group.label for one in tests],
+        "against": [one.other.group.label for one in tests],
+        "probability of improvement": intervals,
+        "p: different": [f"{one.p_value:.2g}" for one in tests],
+        "p: as good": ["" if isnan(one.equivalence) else f"{one.equivalence:.2g}" for one in tests],
+        "verdict": words,
+    }
+    return Table.of_columns("Contrasts, planned before the runs", columns)
 
 
 def notes(found: Confirmation) -> Iterator[str]:
@@ -86,7 +87,7 @@ def _meaning(one: Contrast, name: str, other: str) -> str:
 
 def _overfitting(found: Confirmation) -> Iterator[str]:
     """Yield a sentence if the advice is better on the training rows, although it is worse by the metric."""
-    train = replace(found.metric, name=found.score.final_train)
+    train = replace(found.metric, name=found.score.final("train"))
     new, old = (statistics.median(train.errors(found.summaries[name].group.runs)).value for name in (ADVISED, ORIGINAL))
     if new < old:
         yield (

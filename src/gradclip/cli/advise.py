@@ -36,7 +36,7 @@ def run_advice(config: DictConfig) -> None:
     evidence = _evidence_to_advise_on(settings)
     probe = probe_of(evidence, settings, folder / "probe")
     if settings.output == "json":
-        print(diagnose_evidence(evidence, probe, "command").to_json())
+        print(diagnose_evidence(evidence, "command", probe).to_json())
         return
     print_lines(advice_message(evidence, probe, settings.batches[0]))
     if settings.confirm:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from gradclip import keys
 from gradclip.config.schema import AdviseSettings
-from gradclip.diagnosis.diagnose import diagnose_log
-from gradclip.diagnosis.log import JOINED_STEP, LEARNING_RATE, STEP, Training, as_log, find_columns
+from gradclip.diagnosis.diagnose import diagnose
+from gradclip.diagnosis.log import JOINED_STEP, LEARNING_RATE, STEP, find_columns
 from gradclip.diagnosis.read_log import Columns, join_points, read_log
 from gradclip.errors import DataError, did_you_mean
 from gradclip.formatting import printable
@@ -26,12 +26,14 @@ def run_advice_on_log(settings: AdviseSettings) -> None:
         SystemExit: with code 3, if a problem was found.
     """
     columns = _read_metrics(settings) if settings.log is None else read_log(Path(settings.log))
-    training = Training(
+    diagnosis = diagnose(
+        columns,
         optimizer=settings.optimizer_name or "",
         elements=settings.parameter_count or 0,
-        threshold=float("nan") if settings.max_norm is None else settings.max_norm,
+        max_norm=float("nan") if settings.max_norm is None else settings.max_norm,
+        names=_names(settings),
+        loop=settings.code,
     )
-    diagnosis = diagnose_log(as_log(columns, _names(settings)), training, settings.code)
     if settings.output == "json":
         print(diagnosis.to_json())
     else:

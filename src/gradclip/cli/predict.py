@@ -35,10 +35,10 @@ def run_prediction(config: DictConfig) -> None:
     output = check_output(settings)
     store = Store.of(settings.tracking)
     opened = ask(store, Operations.check_readable)  # MLflow loads in its own process meanwhile
-    from gradclip.data.files import Form, read_file
+    from gradclip.data.files import read_file
 
     data = settings.data
-    rows = read_file(Path(data.path), Form(data.delimiter, data.decimal, data.encoding)).frame
+    rows, _ = read_file(Path(data.path), data.delimiter, data.decimal, data.encoding)
     result_of(opened)
     run = find_run(store, settings.run)
     setting = f"run: got {settings.run!r} ({run.name})"

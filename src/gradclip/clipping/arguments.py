@@ -7,9 +7,9 @@ import torch, so settings can be checked without it.
 from dataclasses import dataclass
 from math import inf, isfinite
 from numbers import Real
-from typing import Any
 
 from gradclip.errors import ClippingError
+from gradclip.formatting import as_float
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Range:
         """
         if not isinstance(value, Real):
             raise ClippingError(f"{name}: got {value!r}; must be {self}")
-        if not self._contains(_as_float(value)):
+        if not self._contains(as_float(value)):
             raise ClippingError(f"{name}: got {value}; must be {self}")
 
     def _contains(self, value: float) -> bool:
@@ -66,14 +66,6 @@ class Range:
         upper = f"below {self.high:g}" if self.below_high else f"at most {self.high:g}"
         ends = [text for text, end in ((lower, self.low), (upper, self.high)) if isfinite(end)]
         return " and ".join(ends)
-
-
-def _as_float(value: Any) -> float:
-    """Return a number as a float; infinity for an integer too large for a float."""
-    try:
-        return float(value)
-    except OverflowError:
-        return inf if value > 0 else -inf
 
 
 POSITIVE = Range(low=0, above_low=True)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gradclip.clipping.arguments import COUNT, POSITIVE, SHARE
+from gradclip.clipping.averages import named, read
 from gradclip.clipping.base import Gradients, State, device_of
 from gradclip.clipping.norm_rules import NormRule, Numbers
 from gradclip.norms.arrays import row_norms
@@ -70,13 +71,11 @@ class ParameterEMA(NormRule):
 
     def gather(self, state: State, gradients: Gradients) -> State:
         """Return the average of each gradient's norm, ``[gradients]``, and the number of steps."""
-        averages = torch.stack([state[f"average.{name}"] for name in gradients])
-        return {"averages": averages, "steps": state["steps"]}
+        return {"averages": read(state, "average", gradients), "steps": state["steps"]}
 
     def scatter(self, after: State, state: State, gradients: Gradients) -> State:
         """Return the state with the new averages of these gradients."""
-        pairs = zip(gradients, after["averages"].unbind(), strict=True)
-        return {**state, **{f"average.{name}": average for name, average in pairs}, "steps": after["steps"]}
+        return {**state, **named("average", gradients, after["averages"]), "steps": after["steps"]}
 
     def rule(self, norm: Numbers, state: Mapping[str, Numbers], xp: Any) -> tuple[Numbers, dict[str, Numbers]]:
         """Return the coefficient of each gradient, ``[gradients]``, and the next state."""

@@ -65,7 +65,8 @@ def clear_where(condition: Tensor, gradients: Mapping[str, Tensor]) -> None:
         if gradient.is_complex():
             gradient.masked_fill_(condition, 0.0)
         else:
-            words.setdefault(WORDS[gradient.dtype.itemsize], []).append(gradient.view(WORDS[gradient.dtype.itemsize]))
+            word = WORDS[gradient.dtype.itemsize]
+            words.setdefault(word, []).append(gradient.view(word))
     for dtype, of_type in words.items():
         torch._foreach_mul_(of_type, condition.logical_not().to(dtype))
 

@@ -10,6 +10,7 @@ from gradclip.clipping.arguments import FIXED, POSITIVE, Range
 from gradclip.clipping.base import Clipper, Gradients, State
 from gradclip.clipping.rescaling import rescale
 from gradclip.errors import ClippingError
+from gradclip.norms.gpu_plans import units_of
 from gradclip.norms.tensors import tensor_norms
 from gradclip.sharding import is_distributed
 
@@ -88,7 +89,7 @@ class Spectral(Clipper):
 
 def _sides(tensor: Tensor) -> tuple[int, int]:
     """Return the sides of a tensor as a matrix with a row for each index of dimension 0; a vector is one row."""
-    rows = tensor.shape[0] if tensor.ndim > 1 else 1
+    rows = units_of(tensor.shape)
     return rows, tensor.numel() // max(rows, 1)
 
 

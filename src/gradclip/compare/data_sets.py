@@ -61,7 +61,7 @@ def by_data(runs: Sequence[StoredRun]) -> dict[str, list[StoredRun]]:
 
 def _identity(run: StoredRun) -> dict[str, str]:
     """Return the settings that determine the examples, and the score; runs on the same data share both."""
-    score = next((score.name for score in SCORES.values() if score.final_test in run.metrics), "")
+    score = next((score.name for score in SCORES.values() if score.final("test") in run.metrics), "")
     return data_identity(run.parameters) | {"score": score}
 
 

@@ -58,7 +58,7 @@ def edges(comparison: Comparison) -> list[Edge]:
 
 def edge_lines(comparison: Comparison) -> list[str]:
     """Return a sentence and a command for each edge; nothing if every run of the best group diverged."""
-    if not comparison.best.count("diverged") < len(comparison.best.errors):
+    if comparison.best.count("diverged") == len(comparison.best.errors):
         return []
     return [line for edge in edges(comparison) for line in (str(edge), f"{CODE}{_command(comparison, edge)}")]
 
@@ -69,8 +69,8 @@ def _command(comparison: Comparison, edge: Edge) -> str:
     values = ",".join(f"{value:g}" for value in edge.next_values)
     kept = [one for one in overrides_of(runs[-1]) if setting_of(one) != "seed" and not is_of_hydra(one)]
     seeds = sorted(int(run.parameters["seed"]) for run in runs if run.parameters.get("seed", "").isdecimal())
-    changes = [f"{edge.setting}={values}"]
-    if seeds != [*range(len(seeds))]:
+    first_seeds, changes = range(len(seeds)), [f"{edge.setting}={values}"]
+    if seeds != [*first_seeds]:
+        first_seeds = range(0)
         changes.append(f"seed={','.join(map(str, seeds))}")
-    through = range(len(seeds)) if len(changes) == 1 else range(0)
-    return train_command(["hydra/launcher=vectorized", *merge(kept, changes)], multirun=True, seeds=through)
+    return train_command(["hydra/launcher=vectorized", *merge(kept, changes)], multirun=True, seeds=first_seeds)

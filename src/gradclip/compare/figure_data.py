@@ -7,10 +7,9 @@ import numpy as np
 
 from gradclip import keys
 from gradclip.arrays import Floats
-from gradclip.compare.edges import edges
 from gradclip.compare.labels import short_setting
 from gradclip.compare.metric import Metric
-from gradclip.compare.summary import Comparison, GroupSummary
+from gradclip.compare.summary import GroupSummary
 from gradclip.formatting import parse_number
 from gradclip.plots.groups import GroupScores, LearningBand, NormRange, Speed
 from gradclip.plots.thresholds import Grid, ThresholdLine
@@ -18,16 +17,10 @@ from gradclip.tracking.stored_runs import Curve
 
 THRESHOLD = "clip.value"
 NORM_THRESHOLDS = {"norm": "clip.value", "normalize": "clip.value", "norm_value": "clip.norm"}  # setting by method
-NORM_PERCENTILES = (keys.GRAD_NORM_P50, keys.GRAD_NORM_P90, keys.GRAD_NORM_P99, keys.GRAD_NORM_MAX)
 
 
-def threshold_lines(summaries: Mapping[int, GroupSummary], metric: Metric) -> list[ThresholdLine]:
-    """Return a line for each clipping method with at least two thresholds.
-
-    Args:
-        summaries: the groups, by number.
-        metric: the score.
-    """
+def threshold_lines(summaries: Mapping[int, GroupSummary]) -> list[ThresholdLine]:
+    """Return a line for each clipping method with at least two thresholds, from the groups by number."""
     clipping = {
         number: summary
         for number, summary in summaries.items()
@@ -37,7 +30,7 @@ def threshold_lines(summaries: Mapping[int, GroupSummary], metric: Metric) -> li
     for number, summary in sorted(clipping.items(), key=lambda item: _threshold(item[1])):
         lines.setdefault(_line_label(summary, [*clipping.values()]), {})[number] = summary
     several = {label: groups for label, groups in lines.items() if len(set(map(_threshold, groups.values()))) > 1}
-    return [_line(label, groups, metric) for label, groups in sorted(several.items())]
+    return [_line(label, groups) for label, groups in sorted(several.items())]
 
 
 def _setting(summary: GroupSummary, name: str) -> str | None:
@@ -62,61 +55,44 @@ def _line_label(summary: GroupSummary, others: Sequence[GroupSummary]) -> str:
     return " ".join([method, *differing])
 
 
-def _line(label: str, groups: Mapping[int, GroupSummary], metric: Metric) -> ThresholdLine:
+def _line(label: str, groups: Mapping[int, GroupSummary]) -> ThresholdLine:
     return ThresholdLine(
         label,
         np.array([_threshold(group) for group in groups.values()]),
         list(groups),
-        [_finite_scores(group, metric) for group in groups.values()],
-        np.array([quartiles(group.errors, metric) for group in groups.values()]),
+        [_finite_scores(group) for group in groups.values()],
+        np.array([quartiles(group.errors, group.metric) for group in groups.values()]),
         np.array([group.outcomes["diverged"].value for group in groups.values()]),
-        np.array([_test_median(group, metric) for group in groups.values()]),
+        np.array([_test_median(group) for group in groups.values()]),
     )
 
 
-def threshold_edge(comparison: Comparison) -> float | None:
-    """Return the threshold of the best group if it is the largest or smallest tried; None otherwise."""
-    return next((edge.value for edge in edges(comparison) if edge.setting == THRESHOLD), None)
-
-
-def group_scores(number: int, summary: GroupSummary, metric: Metric) -> GroupScores:
-    """Return the score of each run of a group.
-
-    Args:
-        number: number of the group.
-        summary: summary of the group.
-        metric: the score.
-    """
-    scores = _finite_scores(summary, metric)
+def group_scores(number: int, summary: GroupSummary) -> GroupScores:
+    """Return the score of each run of a group."""
+    scores = _finite_scores(summary)
     diverged = len(summary.errors) - len(scores)
-    return GroupScores(summary.group.label, number, scores, diverged, _test_median(summary, metric))
+    return GroupScores(summary.group.label, number, scores, diverged, _test_median(summary))
 
 
-def _test_median(summary: GroupSummary, metric: Metric) -> float:
+def _test_median(summary: GroupSummary) -> float:
     """Return the median on the test examples; NaN if it is not reported, or falls on a diverged run."""
-    return metric.to_value(summary.test_median.value) if summary.test_median else np.nan
+    return summary.metric.to_value(summary.test_median.value) if summary.test_median else np.nan
 
 
-def _finite_scores(summary: GroupSummary, metric: Metric) -> Floats:
-    return metric.sign * summary.errors[np.isfinite(summary.errors)]
+def _finite_scores(summary: GroupSummary) -> Floats:
+    return summary.metric.sign * summary.errors[np.isfinite(summary.errors)]
 
 
-def speed_of(number: int, summary: GroupSummary, metric: Metric) -> Speed:
-    """Return how soon the runs of a group reached the target, and their final scores.
-
-    Args:
-        number: number of the group.
-        summary: summary of the group.
-        metric: the final score.
-    """
-    epochs, ends = summary.epochs_to_target, np.array(quartiles(summary.errors, metric))
+def speed_of(number: int, summary: GroupSummary) -> Speed:
+    """Return how soon the runs of a group reached the target, and their final scores."""
+    epochs, ends = summary.epochs_to_target, np.array(quartiles(summary.errors, summary.metric))
     return Speed(summary.group.label, number, epochs[np.isfinite(epochs)], ends, len(summary.errors))
 
 
-def unclipped_medians(summaries: Sequence[GroupSummary], metric: Metric) -> list[tuple[str, float]]:
+def unclipped_medians(summaries: Sequence[GroupSummary]) -> list[tuple[str, float]]:
     """Return the label and median of each group without clipping; NaN if the median run diverged."""
     groups = [summary for summary in summaries if _setting(summary, "clip.name") == "none"]
-    return [(summary.group.label, metric.to_value(summary.median.value)) for summary in groups]
+    return [(summary.group.label, summary.metric.to_value(summary.median.value)) for summary in groups]
 
 
 def quartiles(errors: Floats, metric: Metric) -> list[float]:
@@ -125,7 +101,7 @@ def quartiles(errors: Floats, metric: Metric) -> list[float]:
     return [metric.to_value(float(end)) for end in ends]
 
 
-def learning_band(number: int, summary: GroupSummary, metric: Metric, curves: Mapping[str, Curve]) -> LearningBand:
+def learning_band(number: int, summary: GroupSummary, curves: Mapping[str, Curve]) -> LearningBand:
     """Join the curves of a group.
 
     If any run diverged, every run without a point at an epoch counts as diverged there.
@@ -133,10 +109,10 @@ def learning_band(number: int, summary: GroupSummary, metric: Metric, curves: Ma
     Args:
         number: number of the group.
         summary: summary of the group.
-        metric: metric whose score the curves show.
         curves: the score over epochs, by run id.
     """
-    group, found = summary.group, [curves[run.run_id] for run in summary.group.runs if run.run_id in curves]
+    group, metric = summary.group, summary.metric
+    found = [curves[run.run_id] for run in group.runs if run.run_id in curves]
     if not found:
         return LearningBand(group.label, number, np.empty(0, np.int64), np.empty((0, 3)))
     epochs = np.unique(np.concatenate([curve.step for curve in found]))
@@ -151,29 +127,31 @@ def learning_band(number: int, summary: GroupSummary, metric: Metric, curves: Ma
 
 def norm_range(number: int, summary: GroupSummary) -> NormRange:
     """Return the gradient norms and the threshold of a group."""
-    norms = np.array([[run.metrics.get(key, np.nan) for key in NORM_PERCENTILES] for run in summary.group.runs])
+    norms = np.array(
+        [[run.metrics.get(key, np.nan) for key in keys.GRAD_NORM_PERCENTILES] for run in summary.group.runs]
+    )
     norms = norms[np.isfinite(norms).all(axis=1)]
     method = _setting(summary, "clip.name") or ""
     threshold = parse_number(_setting(summary, NORM_THRESHOLDS.get(method, "")))
     return NormRange(
         summary.group.label,
         number,
-        np.median(norms, axis=0) if len(norms) else np.full(len(NORM_PERCENTILES), np.nan),
+        np.median(norms, axis=0) if len(norms) else np.full(len(keys.GRAD_NORM_PERCENTILES), np.nan),
         threshold,
     )
 
 
-def median_grid(summaries: Sequence[GroupSummary], metric: Metric) -> Grid | None:
+def median_grid(summaries: Sequence[GroupSummary]) -> Grid | None:
     """Return the groups as a grid; None unless they differ in exactly two numeric settings."""
     names = sorted({name for summary in summaries for name in summary.group.settings})
     points = np.array([[parse_number(summary.group.settings.get(name)) for name in names] for summary in summaries])
     if len(names) != 2 or np.isnan(points).any():
         return None
-    rows, columns = (sorted(set(points[:, axis].tolist())) for axis in (0, 1))
+    rows, columns = np.unique(points[:, 0]).tolist(), np.unique(points[:, 1]).tolist()
     if min(len(rows), len(columns)) < 2:
         return None
     medians, diverged = np.full((len(rows), len(columns)), np.nan), np.zeros((len(rows), len(columns)), dtype=bool)
     for summary, (row, column) in zip(summaries, points.tolist(), strict=True):
         cell, error = (rows.index(row), columns.index(column)), summary.median.value
-        medians[cell], diverged[cell] = metric.to_value(error), not isfinite(error)
+        medians[cell], diverged[cell] = summary.metric.to_value(error), not isfinite(error)
     return Grid((names[0], names[1]), rows, columns, medians, diverged)

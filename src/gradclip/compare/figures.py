@@ -7,13 +7,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from gradclip import keys
+from gradclip.compare.edges import edges
 from gradclip.compare.figure_data import (
+    THRESHOLD,
     group_scores,
     learning_band,
     median_grid,
     norm_range,
     speed_of,
-    threshold_edge,
     threshold_lines,
     unclipped_medians,
 )
@@ -34,7 +35,7 @@ Figures = dict[str, Callable[[Figure], None]]
 def figures(comparison: Comparison, curves: Mapping[str, Curve]) -> Figures:
     """Return the figures for which the groups have data, by file name."""
     metric, shown = comparison.metric, dict(enumerate(comparison.summaries[:MAX_ROWS]))
-    scores = [group_scores(number, summary, metric) for number, summary in shown.items()]
+    scores = [group_scores(number, summary) for number, summary in shown.items()]
     title = f"{metric.name} of each run{_of_all(len(shown), comparison)}"
     plots: Figures = {
         keys.COMPARISON_FIGURE: partial(
@@ -53,14 +54,14 @@ def _figures_over_epochs(comparison: Comparison, curves: Mapping[str, Curve]) ->
     """Return the learning curves and the speed of the best groups."""
     metric, shown = comparison.metric, dict(enumerate(comparison.summaries[:MAX_CURVES]))
     which = _of_all(len(shown), comparison)
-    bands = [learning_band(number, summary, metric, curves) for number, summary in shown.items()]
+    bands = [learning_band(number, summary, curves) for number, summary in shown.items()]
     title = f"{metric.curve}: median and interquartile range{which}"
     plots: Figures = {
         "learning_curves": partial(
             plot_learning_curves, bands=bands, score=metric.curve, title=title, is_fraction=metric.is_fraction
         )
     }
-    speeds = [speed_of(number, summary, metric) for number, summary in shown.items()]
+    speeds = [speed_of(number, summary) for number, summary in shown.items()]
     if np.isfinite([speed.quartiles[1] for speed in speeds]).sum() >= MIN_SPEEDS:
         plots["speed"] = partial(
             plot_speed,
@@ -77,18 +78,18 @@ def _figures_over_epochs(comparison: Comparison, curves: Mapping[str, Curve]) ->
 def _figures_over_settings(comparison: Comparison) -> Figures:
     """Return a heat map if two settings form a grid; otherwise the scores by threshold, if there are thresholds."""
     metric, summaries = comparison.metric, comparison.summaries
-    if grid := median_grid(summaries, metric):
+    if grid := median_grid(summaries):
         return {"heat_map": partial(plot_grid, grid=grid, score=metric.name)}
-    lines = threshold_lines(dict(enumerate(summaries)), metric)
+    lines = threshold_lines(dict(enumerate(summaries)))
     if not lines:
         return {}
-    unclipped = unclipped_medians(summaries, metric)
+    unclipped = unclipped_medians(summaries)
     return {
         "threshold": partial(
             plot_thresholds,
             lines=lines,
             unclipped=unclipped if len(unclipped) == 1 else [],  # several grey lines could not be distinguished
-            edge=threshold_edge(comparison),
+            edge=next((edge.value for edge in edges(comparison) if edge.setting == THRESHOLD), None),
             score=metric.name,
             threshold=_threshold_label({line.label.split()[0] for line in lines}),
             is_fraction=metric.is_fraction,

@@ -1,7 +1,7 @@
 """Groups of runs that differ only in their seed."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gradclip.compare.labels import group_labels
@@ -84,14 +84,10 @@ def _without_unused(run: StoredRun) -> StoredRun:
     return replace(run, parameters={name: value for name, value in run.parameters.items() if name not in unused})
 
 
-def differing_settings(runs: Iterable[StoredRun]) -> list[str]:
+def differing_settings(runs: Sequence[StoredRun]) -> list[str]:
     """Return the settings that differ between runs, except the seed and those without effect on training."""
-    values: dict[str, set[str | None]] = defaultdict(set)
-    runs = list(runs)
-    for name in sorted({name for run in runs for name in run.parameters}):
-        if name != "seed" and has_effect(name):
-            values[name] = {run.parameters.get(name) for run in runs}
-    return [name for name, found in values.items() if len(found) > 1]
+    names = sorted({name for run in runs for name in run.parameters if name != "seed" and has_effect(name)})
+    return [name for name in names if len({run.parameters.get(name) for run in runs}) > 1]
 
 
 def _newest_of_each_seed(runs: Sequence[StoredRun]) -> list[StoredRun]:

@@ -2,7 +2,7 @@
 
 import shlex
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from gradclip import keys
@@ -81,8 +81,12 @@ def group_labels(groups: Sequence[Sequence[StoredRun]], by: Sequence[str], mixed
     for one in found:
         if not one.is_experiment:
             one.choose(_unusual(one, found) if one.base else one.words)
-    first = 0 if len({one.base for one in found}) > 1 else 1  # a base that all groups share distinguishes none
-    return numbered([_fitting([*filter(None, one.chosen_words[first:])] or [one.base], one.note) for one in found])
+    is_base_shared = len({one.base for one in found}) == 1  # then it distinguishes none
+    labels = []
+    for one in found:
+        words = [word for word in (one.chosen_words[1:] if is_base_shared else one.chosen_words) if word]
+        labels.append(_fitting(words or [one.base], one.note))
+    return numbered(labels)
 
 
 def _describe(group: Sequence[StoredRun], by: Sequence[str], mixed: Sequence[str]) -> Description:
@@ -145,10 +149,8 @@ def _fitting(words: Sequence[str], note: str) -> str:
 
 def numbered(labels: Sequence[str]) -> list[str]:
     """Append numbers to labels that occur more than once."""
-    seen: Mapping[str, list[int]] = defaultdict(list)
-    for index, label in enumerate(labels):
-        seen[label].append(index)
-    return [
-        f"{label} ({seen[label].index(index) + 1})" if len(seen[label]) > 1 else label
-        for index, label in enumerate(labels)
-    ]
+    counts, seen, found = Counter(labels), Counter[str](), []
+    for label in labels:
+        seen[label] += 1
+        found.append(f"{label} ({seen[label]})" if counts[label] > 1 else label)
+    return found

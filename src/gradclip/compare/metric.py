@@ -64,7 +64,7 @@ def choose_metric(runs: Sequence[StoredRun], name: str | None = None, split: Spl
     Raises:
         ConfigError: the runs lack the metric, have different scores, or name and split contradict each other.
     """
-    scores = {score.final_test: score for run in runs if (score := stored_score(run.metrics, run.tags))}
+    scores = {score.final("test"): score for run in runs if (score := stored_score(run.metrics, run.tags))}
     if name is None:
         if len(scores) != 1:
             finals = " and ".join(sorted(scores)) or "no final score"
@@ -113,15 +113,15 @@ def _of_score(runs: Sequence[StoredRun], score: Score, name: str, split: Split |
         raise ConfigError(f"{asked}; {some} {score.final(found)}")
     is_loss = found == "train" and isinstance(score, LoggedScore)
     sign = -1 if score.higher_is_better and not is_loss else 1
-    has_test = found != "test" and score.split_of(score.final_test) == "test"
+    has_test = found != "test" and score.split_of(score.final("test")) == "test"
     caveat = _caveat(runs, score, f"split={split}" if split else f"metric={name}") if found == "test" else ""
-    reported = score.final_test if has_test else ""
+    reported = score.final("test") if has_test else ""
     return Metric(name, sign, score.by_epoch(found), reported, caveat, is_fraction=score is ACCURACY)
 
 
 def _caveat(runs: Sequence[StoredRun], score: Score, asked: str) -> str:
     """Return a sentence on why the test split chooses: it was requested, or some runs have no validation rows."""
-    validated = _count(runs, score.final_validation)
+    validated = _count(runs, score.final("validation"))
     if validated == len(runs):
         return chosen_on_test(f"{asked} selects them")
     return (

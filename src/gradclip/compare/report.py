@@ -19,6 +19,7 @@ from gradclip.compare.summary import (
     Pair,
 )
 from gradclip.diagnosis.conditions import EQUIVALENCE_FACTOR
+from gradclip.errors import first_few
 from gradclip.formatting import Table
 from gradclip.terminal import console, print_lines, print_tables
 
@@ -48,28 +49,27 @@ def short_table(comparison: Comparison, width: int) -> Table:
         comparison: comparison to report.
         width: width of the terminal in characters.
     """
-    shown, pairs, wide = comparison.summaries[:MAX_COMPARED_GROUPS], bool(comparison.pairs), width >= WIDE
-    diverged, on_test = any(one.count("diverged") for one in shown), [ON_TEST] if comparison.metric.reported else []
-    columns = ("group", "runs", "median (95%)", *on_test, *(["diverged"] if diverged else []))
-    columns += ("clipped",) if wide else ()
-    rows = [
-        (
-            one.group.label,
-            str(len(one.errors)),
-            format_estimate(one.median, comparison.metric),
-            *([format_error(one.test_median.value, comparison.metric)] if one.test_median else []),
-            *([f"{one.count('diverged')} of {len(one.errors)}"] if diverged else []),
-            *([format_fraction(one.clip_fraction)] if wide else []),
-            *([_against_best(comparison, one)] if pairs else []),
-        )
-        for one in shown
-    ]
-    return Table(_title(comparison), (*columns, *(["p vs best"] if pairs else [])), rows)
+    metric, shown = comparison.metric, comparison.summaries[:MAX_COMPARED_GROUPS]
+    columns = _first_columns(shown) | {"median (95%)": [format_estimate(one.median, metric) for one in shown]}
+    if metric.reported:
+        columns[ON_TEST] = [format_error(one.test_median.value, metric) for one in shown if one.test_median]
+    if any(one.count("diverged") for one in shown):
+        columns["diverged"] = [f"{one.count('diverged')} of {len(one.errors)}" for one in shown]
+    if width >= WIDE:
+        columns["clipped"] = [format_fraction(one.clip_fraction) for one in shown]
+    if comparison.pairs:
+        columns["p vs best"] = [_against_best(comparison, one) for one in shown]
+    return Table.of_columns(_title(comparison), columns)
+
+
+def _first_columns(groups: Sequence[GroupSummary]) -> dict[str, list[str]]:
+    return {"group": [one.group.label for one in groups], "runs": [str(len(one.errors)) for one in groups]}
 
 
 def _against_best(comparison: Comparison, other: GroupSummary) -> str:
-    pair = comparison.against_best(other)
-    return "best" if other is comparison.best else f"{pair.p_value:.2g}" if pair else ""
+    if other is comparison.best:
+        return "best"
+    return next((f"{pair.p_value:.2g}" for pair in comparison.pairs if pair.other(comparison.best) is other), "")
 
 
 def _title(comparison: Comparison) -> str:
@@ -80,27 +80,22 @@ def _title(comparison: Comparison) -> str:
 
 def group_table(comparison: Comparison) -> Table:
     """Return a table with one row per group and 95% intervals in brackets."""
-    metric, summaries = comparison.metric, comparison.summaries
-    outcomes = [outcome for outcome in OUTCOMES if any(group.count(outcome) for group in summaries)]
-    target = [f"epochs to {format_error(metric.sign * comparison.target, metric)}"] if metric.curve else []
-    on_test = [ON_TEST] if metric.reported else []
-    columns = ("group", "runs", "median", "interquartile mean", *on_test, *outcomes, *target, "clipped", "seconds")
-    rows = [_group_row(group, metric, outcomes) for group in summaries]
-    return Table(_title(comparison), columns, rows)
-
-
-def _group_row(summary: GroupSummary, metric: Metric, outcomes: Sequence[str]) -> tuple[str, ...]:
-    return (
-        summary.group.label,
-        str(len(summary.errors)),
-        format_estimate(summary.median, metric),
-        format_estimate(summary.interquartile_mean, metric),
-        *([format_estimate(summary.test_median, metric)] if summary.test_median else []),
-        *(format_outcome(summary, outcome) for outcome in outcomes),
-        *([format_epochs(summary.epochs_to_target)] if metric.curve else []),
-        format_fraction(summary.clip_fraction),
-        f"{summary.seconds:.3g}" if isfinite(summary.seconds) else "",
-    )
+    metric, groups = comparison.metric, comparison.summaries
+    columns = _first_columns(groups) | {
+        "median": [format_estimate(one.median, metric) for one in groups],
+        "interquartile mean": [format_estimate(one.interquartile_mean, metric) for one in groups],
+    }
+    if metric.reported:
+        columns[ON_TEST] = [format_estimate(one.test_median, metric) for one in groups if one.test_median]
+    for outcome in OUTCOMES:
+        if any(one.count(outcome) for one in groups):
+            columns[outcome] = [format_outcome(one, outcome) for one in groups]
+    if metric.curve:
+        target = format_error(metric.sign * comparison.target, metric)
+        columns[f"epochs to {target}"] = [format_epochs(one.epochs_to_target) for one in groups]
+    columns["clipped"] = [format_fraction(one.clip_fraction) for one in groups]
+    columns["seconds"] = [f"{one.seconds:.3g}" if isfinite(one.seconds) else "" for one in groups]
+    return Table.of_columns(_title(comparison), columns)
 
 
 def format_fraction(fraction: float) -> str:
@@ -154,28 +149,17 @@ def format_epochs(epochs: Floats) -> str:
 
 def pair_table(pairs: Sequence[Pair]) -> Table:
     """Return a table with one row per pair."""
-    columns = (
-        "better",
-        "worse",
-        "probability of improvement",
-        "95% interval",
-        "p",
-        "significant",
-        f"within a factor of {EQUIVALENCE_FACTOR}",
-    )
-    return Table("Probability of improvement", columns, [_pair_row(pair) for pair in pairs])
-
-
-def _pair_row(pair: Pair) -> tuple[str, ...]:
-    return (
-        pair.better.group.label,
-        pair.worse.group.label,
-        f"{pair.improvement.value:.2f}",
-        f"{pair.improvement.low:.2f} to {pair.improvement.high:.2f}",
-        f"{pair.p_value:.2g}",
-        "yes" if pair.significant else "no",
-        "" if isnan(pair.equivalence) else "yes" if pair.equivalent else "not shown",
-    )
+    equivalent = ["" if isnan(one.equivalence) else "yes" if one.equivalent else "not shown" for one in pairs]
+    columns = {
+        "better": [one.better.group.label for one in pairs],
+        "worse": [one.worse.group.label for one in pairs],
+        "probability of improvement": [f"{one.improvement.value:.2f}" for one in pairs],
+        "95% interval": [f"{one.improvement.low:.2f} to {one.improvement.high:.2f}" for one in pairs],
+        "p": [f"{one.p_value:.2g}" for one in pairs],
+        "significant": ["yes" if one.significant else "no" for one in pairs],
+        f"within a factor of {EQUIVALENCE_FACTOR}": equivalent,
+    }
+    return Table.of_columns("Probability of improvement", columns)
 
 
 def verdicts(comparison: Comparison) -> list[str]:
@@ -222,8 +206,7 @@ def _not_significant(comparison: Comparison) -> list[str]:
 
 
 def _names(pairs: Sequence[Pair], best: GroupSummary) -> str:
-    more = f" and {len(pairs) - MAX_NAMED} more" if len(pairs) > MAX_NAMED else ""
-    return ", ".join(pair.other(best).group.label for pair in pairs[:MAX_NAMED]) + more
+    return first_few((pair.other(best).group.label for pair in pairs), MAX_NAMED)
 
 
 def _caveats(comparison: Comparison) -> list[str]:

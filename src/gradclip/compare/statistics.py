@@ -65,8 +65,10 @@ def interquartile_mean(errors: Floats) -> Estimate:
 
     statistic, finite = partial(trim_mean, proportiontocut=0.25), np.minimum(errors, HUGE)
     value = _restore_infinity(float(statistic(finite, axis=0)))
-    if len(errors) < FEWEST_RUNS or np.ptp(finite) == 0:
-        return Estimate(value, *((nan, nan) if len(errors) < FEWEST_RUNS else (value, value)))
+    if len(errors) < FEWEST_RUNS:
+        return Estimate(value, nan, nan)
+    if np.ptp(finite) == 0:
+        return Estimate(value, value, value)
     resampled = bootstrap(
         (finite,), statistic, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method="percentile", random_state=0
     )
@@ -220,7 +222,8 @@ def equivalence_p_value(errors: Floats, others: Floats) -> float:
     if not signs.size or not signs[0] or (signs != signs[0]).any():
         return nan
     alike = np.isinf(both).all(axis=0)
-    ratios, margin = np.diff(np.log(np.abs(np.where(alike, 1.0, both))), axis=0)[0], log(EQUIVALENCE_FACTOR)
+    own, theirs = np.log(np.abs(np.where(alike, 1.0, both)))
+    ratios, margin = theirs - own, log(EQUIVALENCE_FACTOR)
     above, below = wilcoxon(ratios + margin, alternative="greater"), wilcoxon(ratios - margin, alternative="less")
     return float(np.maximum(above.pvalue, below.pvalue))  # keeps NaN, which SciPy returns if every ratio is 1.1
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from math import inf, isfinite
+from math import inf
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from gradclip.compare.data_sets import DataChoice
 from gradclip.compare.grouping import Group, Grouping
 from gradclip.compare.metric import Metric
 from gradclip.compare.statistics import Estimate
+from gradclip.diagnosis.finite_statistics import median_of
 from gradclip.tracking.stored_runs import Curve, Selection
 
 OUTCOMES = ("learned", "finished", "stalled", "diverged")
@@ -27,6 +28,7 @@ class GroupSummary:
 
     Attributes:
         group: the group and its runs.
+        metric: the metric whose values the errors are.
         errors: error of each run, ``[runs]``; infinite if the run diverged.
         median: median error, with an interval between two order statistics.
         interquartile_mean: interquartile mean of the errors, with a bootstrap interval.
@@ -38,6 +40,7 @@ class GroupSummary:
     """
 
     group: Group
+    metric: Metric
     errors: Floats
     median: Estimate
     interquartile_mean: Estimate
@@ -123,10 +126,6 @@ class Comparison:
         """The group with the best median."""
         return self.summaries[0]
 
-    def against_best(self, other: GroupSummary) -> Pair | None:
-        """Return the test of a group against the best; None if there is none."""
-        return next((pair for pair in self.pairs if pair.other(self.best) is other), None)
-
 
 def summarize_groups(
     groups: Sequence[Group], metric: Metric, curves: Mapping[str, Curve], target: float
@@ -150,13 +149,14 @@ def _summarize(group: Group, metric: Metric, curves: Mapping[str, Curve], target
     counts = {outcome: sum(run.outcome == outcome for run in group.runs) for outcome in OUTCOMES}
     return GroupSummary(
         group=group,
+        metric=metric,
         errors=errors,
         median=statistics.median(errors),
         interquartile_mean=statistics.interquartile_mean(errors),
         outcomes={outcome: statistics.proportion(count, len(group.runs)) for outcome, count in counts.items()},
         epochs_to_target=np.array([first_epoch_at(curves.get(run.run_id), metric.sign, target) for run in group.runs]),
-        clip_fraction=_finite_median([run.metrics.get(keys.GRAD_CLIP_FRACTION, np.nan) for run in group.runs]),
-        seconds=_finite_median([run.seconds for run in group.runs]),
+        clip_fraction=median_of([run.metrics.get(keys.GRAD_CLIP_FRACTION, np.nan) for run in group.runs]),
+        seconds=median_of([run.seconds for run in group.runs]),
         test_median=None if test_errors is None else statistics.median(test_errors),
     )
 
@@ -182,8 +182,7 @@ def first_epoch_at(curve: Curve | None, sign: int, target: float) -> float:
 def default_target(groups: Sequence[Group], metric: Metric) -> float:
     """Return the median of the metric over all runs that did not diverge; NaN if all diverged."""
     errors = np.concatenate([metric.errors(group.runs) for group in groups])
-    finite = errors[np.isfinite(errors)]
-    return metric.sign * float(np.median(finite)) if finite.size else np.nan
+    return metric.sign * median_of(errors)
 
 
 def compare_with_best(summaries: Sequence[GroupSummary]) -> list[Pair]:
@@ -242,8 +241,3 @@ def _sorted(pair: Pair, chance: float) -> Pair:
         return pair
     value, low, high = pair.improvement
     return replace(pair, better=pair.worse, worse=pair.better, improvement=Estimate(1 - value, 1 - high, 1 - low))
-
-
-def _finite_median(values: Sequence[float]) -> float:
-    finite = [value for value in values if isfinite(value)]
-    return float(np.median(finite)) if finite else np.nan

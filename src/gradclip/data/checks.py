@@ -98,13 +98,12 @@ def check_values(
     labels = [target] if is_classification else []
     names = list(dict.fromkeys((target, *features)))
     sound = sound_columns(frame[names], LARGEST) - {*labels, *categorical}
-    problems = [
-        problem
-        for name in names
-        if name not in sound
-        for problem in _problems(frame[name], name in (*labels, *categorical), name == target)
-        if not (missing == "median" and problem.fix == "data.missing=median")
-    ]
+    problems: list[Problem] = []
+    for name in names:
+        if name not in sound:
+            problems += _problems(frame[name], name in (*labels, *categorical), name == target)
+    if missing == "median":
+        problems = [one for one in problems if one.fix != "data.missing=median"]
     fixes: dict[Fix, Fix] = {"data.exclude": "data.exclude", "data.categorical": "data.exclude"}
     refuse_all([one._replace(fix=fixes.get(one.fix, "")) for one in problems] if is_series else problems, target)
 
@@ -208,7 +207,7 @@ def _first(values: pd.Series, which: pd.Series | None = None) -> str:
     return f"row {int(values.index[position]) + 1}: {repr(value) if isinstance(value, str) else value}"
 
 
-def takes_task(target: pd.Series, task: str) -> bool:
+def holds_classes(target: pd.Series, task: str) -> bool:
     """Return whether a target holds classes; with ``auto``, booleans, text and categories are classes.
 
     Args:

@@ -10,10 +10,10 @@ import warnings
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import pandas as pd
-from pyarrow import ArrowException, ArrowInvalid, dataset, parquet
+from pyarrow import ArrowException, ArrowInvalid, dataset
 
 from gradclip.data.typed_columns import plain_columns, uses_decimal_comma
 from gradclip.errors import DataError, first_line
@@ -35,40 +35,26 @@ LARGEST_TEXT = 2**32  # bytes after decompression: a small compressed file may e
 LARGEST_TABLE = 10**9  # cells of a Parquet file, for the same reason
 
 
-class Form(NamedTuple):
-    """Format of a CSV file; ``auto`` detects a value from the content.
+def read_file(
+    path: Path, delimiter: str = "auto", decimal: str = "auto", encoding: str = "auto"
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Read a CSV or Parquet file, or a folder of Parquet files; also return notes on how it was read.
 
-    Attributes:
-        delimiter: a key of ``DELIMITERS``.
-        decimal: a key of ``DECIMALS``.
-        encoding: name of a Python codec.
-    """
+    A named Parquet index becomes a column. ``auto`` detects a value from the content of a CSV file.
 
-    delimiter: str = "auto"
-    decimal: str = "auto"
-    encoding: str = "auto"
-
-
-AUTOMATIC = Form()
-
-
-class FileContent(NamedTuple):
-    """The table in a file, and notes to the user about how it was read."""
-
-    frame: pd.DataFrame
-    notes: tuple[str, ...] = ()
-
-
-def read_file(path: Path, form: Form = AUTOMATIC) -> FileContent:
-    """Read a CSV or Parquet file, or a folder of Parquet files; a named Parquet index becomes a column.
+    Args:
+        path: path of the file or folder.
+        delimiter: a key of ``DELIMITERS``, or ``auto``.
+        decimal: a key of ``DECIMALS``, or ``auto``.
+        encoding: name of a Python codec, or ``auto``.
 
     Raises:
         DataError: the file is empty, too large or cannot be read.
     """
     try:
         if path.is_dir() or path.suffix in {".parquet", ".pq"} or _head(path).startswith(b"PAR1"):
-            return FileContent(_read_parquet(path).rename(columns=str))
-        return _read_text(path, form)
+            return _read_parquet(path).rename(columns=str), ()
+        return _read_text(path, delimiter, decimal, encoding)
     except pd.errors.EmptyDataError as error:
         raise DataError(f"data.path: got '{path}'; the file is empty") from error
     except pd.errors.ParserWarning as error:
@@ -101,36 +87,36 @@ def _parser_problem(error: pd.errors.ParserError) -> str:
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
-    if path.is_file():
-        try:
-            parquet.read_metadata(path)
-        except ArrowInvalid as error:
-            raise DataError(f"data.path: got '{path}'; the file is truncated or is not Parquet") from error
-    found = dataset.dataset(path, format="parquet", partitioning="hive" if path.is_dir() else None)
-    cells = found.count_rows() * max(1, len(found.schema))
+    try:
+        found = dataset.dataset(path, format="parquet", partitioning="hive" if path.is_dir() else None)
+        cells = found.count_rows() * max(1, len(found.schema))
+    except ArrowInvalid as error:
+        if path.is_dir():
+            raise
+        raise DataError(f"data.path: got '{path}'; the file is truncated or is not Parquet") from error
     if cells > LARGEST_TABLE:
         raise DataError(f"data.path: got '{path}'; has {cells:,} cells, at most {LARGEST_TABLE:,} can be read")
     frame = pd.read_parquet(path)
     return frame.reset_index(drop=frame.index.names == [None])
 
 
-def _read_text(path: Path, form: Form) -> FileContent:
-    notes = []
-    encoding = form.encoding if form.encoding != "auto" else _encoding(path)
-    if form.encoding == "auto" and encoding == WESTERN:
-        notes.append("the file is not UTF-8 and was read as Windows-1252; if letters are wrong, set data.encoding")
+def _read_text(path: Path, delimiter: str, decimal: str, encoding: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    notes: tuple[str, ...] = ()
+    if encoding == "auto":
+        encoding = _encoding(path)
+        if encoding == WESTERN:
+            notes = ("the file is not UTF-8 and was read as Windows-1252; if letters are wrong, set data.encoding",)
     with _opened(path) as file:
         sample = codecs.getincrementaldecoder(encoding)().decode(file.read(SAMPLE))
     header_row = 1 if re.match(r"sep=.\r?\n", sample) else 0  # spreadsheets declare the delimiter in such a line
     sample = sample.split("\n", header_row)[-1]
-    separator = _delimiter(sample) if form.delimiter == "auto" else DELIMITERS[form.delimiter]
+    separator = _delimiter(sample) if delimiter == "auto" else DELIMITERS[delimiter]
     _check_header(path, sample, separator)
     options = {"sep": separator, "encoding": encoding, "skiprows": header_row}
-    frame = _parse(path, options, DECIMALS.get(form.decimal, "."))
-    comma = form.decimal == "comma"
-    if form.decimal == "auto" and separator != "," and uses_decimal_comma(frame):
-        frame, comma = _parse(path, options, ","), True
-    return FileContent(plain_columns(frame, comma), tuple(notes))
+    frame = _parse(path, options, DECIMALS.get(decimal, "."))
+    if decimal == "auto" and separator != "," and uses_decimal_comma(frame):
+        frame, decimal = _parse(path, options, ","), "comma"
+    return plain_columns(frame, decimal == "comma"), notes
 
 
 def _parse(path: Path, options: Mapping[str, object], decimal: str) -> pd.DataFrame:

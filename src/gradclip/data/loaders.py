@@ -23,10 +23,10 @@ class BatchLoader(DataLoader[tuple[Tensor, ...]]):
 
     Args:
         dataset: returns a whole batch for each item of the sampler.
-        sampler: yields one item for each batch; the order may depend only on the epoch.
+        sampler: has one item for each batch; the order may depend only on the epoch.
     """
 
-    def __init__(self, dataset: Dataset[Any], sampler: Sampler[Any]) -> None:
+    def __init__(self, dataset: Dataset[Any], sampler: Sampler[Any] | Sequence[Any]) -> None:
         super().__init__(dataset, sampler=sampler, batch_size=None, generator=torch.Generator())
         self._first = self._batches_loaded = 0
 
@@ -98,24 +98,6 @@ class ShuffledBatchSampler(Sampler[Tensor]):
         return tuple(sorted(next(islice(self, batch, None)).tolist()))
 
 
-class SequentialBatchSampler(Sampler[Tensor]):
-    """Batches of indices in ascending order.
-
-    Args:
-        examples: number of examples.
-        batch_size: examples per batch.
-    """
-
-    def __init__(self, examples: int, batch_size: int) -> None:
-        self.examples, self.batch_size = examples, batch_size
-
-    def __len__(self) -> int:
-        return math.ceil(self.examples / self.batch_size)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        yield from torch.split(torch.arange(self.examples), self.batch_size)
-
-
 def shuffled_loader(dataset: Dataset[Any], batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> Loader:
     """Return a loader of training batches shuffled by :class:`ShuffledBatchSampler`.
 
@@ -132,8 +114,8 @@ def shuffled_loader(dataset: Dataset[Any], batch_size: int, seed: int, rank: int
 
 def evaluation_loader(dataset: Dataset[Any], example: Sequence[int]) -> Loader:
     """Return a loader of all examples in order, in large batches; ``example`` is the shape of one example's inputs."""
-    examples = len(dataset)  # type: ignore[arg-type]  # torch's base class has no length
-    return BatchLoader(dataset, SequentialBatchSampler(examples, evaluation_batch_size(example)))
+    indices = torch.arange(len(dataset))  # type: ignore[arg-type]  # torch's base class has no length
+    return BatchLoader(dataset, torch.split(indices, evaluation_batch_size(example)))
 
 
 def evaluation_batch_size(example: Sequence[int]) -> int:

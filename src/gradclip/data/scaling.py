@@ -79,14 +79,14 @@ def fit_scaling(table: Table, scale_inputs: str = "none", scale_target: str = "n
     """
     numeric = [name for name in table.features.columns if name not in table.categorical]
     numbers, categories = SCALERS[scale_inputs](), OneHotEncoder(handle_unknown="ignore", sparse_output=False)
-    training = inputs_of(table.features.iloc[table.train_rows], table.categorical, table.fills_missing)
+    training = inputs_of(table.features.iloc[table.rows["train"]], table.categorical, table.fills_missing)
     if table.fills_missing:
         check_has_values(training)
         numbers = make_pipeline(SimpleImputer(strategy="median"), numbers)
         categories = make_pipeline(SimpleImputer(strategy="most_frequent"), categories)
     inputs = ColumnTransformer([("numeric", numbers, numeric), ("categorical", categories, list(table.categorical))])
     inputs.fit(training)
-    target = None if table.labels else SCALERS[scale_target]().fit(_column(table.target.iloc[table.train_rows]))
+    target = None if table.labels else SCALERS[scale_target]().fit(_column(table.target.iloc[table.rows["train"]]))
     return Scaling(inputs, target, table.categorical, table.fills_missing)
 
 

@@ -30,9 +30,9 @@ TRAINING, TESTING, FIXED, VALIDATION = range(4)
 
 
 class BlockSampler(Sampler[tuple[int, range]]):
-    """Batches of whole blocks of generated sequences, in order.
+    """Batches of whole blocks of generated sequences, in order, with other sequences in each epoch.
 
-    Each batch is a pair of the epoch, always 0 in this class, and the block numbers.
+    Each batch is a pair of the epoch and the block numbers.
 
     Args:
         blocks: number of blocks.
@@ -48,10 +48,6 @@ class BlockSampler(Sampler[tuple[int, range]]):
     def __iter__(self) -> Iterator[tuple[int, range]]:
         for first in range(0, self.blocks, self.blocks_per_batch):
             yield self.epoch, range(first, min(first + self.blocks_per_batch, self.blocks))
-
-
-class EpochBlockSampler(BlockSampler):
-    """A :class:`BlockSampler` with different blocks in each epoch."""
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch, counted from 0; Lightning calls this before each epoch."""
@@ -170,7 +166,7 @@ class SequenceData(TrainingData):
         """Return a loader of the training batches; with several processes, of this process's part of each."""
         if self.train_set is None:
             generated = GeneratedSequences(self.task, TRAINING, self.seed, self.batch_size, *self.rank_and_world_size)
-            return BatchLoader(generated, EpochBlockSampler(self.steps_per_epoch))
+            return BatchLoader(generated, BlockSampler(self.steps_per_epoch))
         return shuffled_loader(self.train_set, self.batch_size, self.seed, *self.rank_and_world_size)
 
     @property
@@ -187,12 +183,13 @@ class SequenceData(TrainingData):
         generated = GeneratedSequences(self.task, TRAINING, self.seed, self.batch_size)
         blocks = min(self.steps_per_epoch, math.ceil(self.test_sequences / self.batch_size))
         size = evaluation_batch_size(self.shape.example)
-        return [BatchLoader(generated, EpochBlockSampler(blocks, max(1, size // self.batch_size))), *others]
+        return [BatchLoader(generated, BlockSampler(blocks, max(1, size // self.batch_size))), *others]
 
     def _drawn_loader(self, stream: int, count: int) -> Loader:
         """Return a loader of sequences that are the same for every seed."""
         size = evaluation_batch_size(self.shape.example)
-        return BatchLoader(self._drawn_set(stream), BlockSampler(count // BLOCK_SIZE, max(1, size // BLOCK_SIZE)))
+        batches = [*BlockSampler(count // BLOCK_SIZE, max(1, size // BLOCK_SIZE))]  # a list stays in epoch 0
+        return BatchLoader(self._drawn_set(stream), batches)
 
     def _drawn_set(self, stream: int) -> GeneratedSequences:
         return GeneratedSequences(self.task, stream, 0, BLOCK_SIZE)

@@ -4,20 +4,19 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from gradclip.data.base import SCHEMA_EXAMPLES, DataSchema, DataShape, TrainingData
+from gradclip.data.base import SCHEMA_EXAMPLES, DataSchema, DataShape
 from gradclip.data.checks import check_not_constant
-from gradclip.data.loaders import Loader, ShuffledBatchSampler, evaluation_loader, shuffled_loader
 from gradclip.data.scaling import fit_scaling
 from gradclip.data.score_scale import ScoreScale
 from gradclip.data.sources import Rows
+from gradclip.data.tabular import TableData
 from gradclip.data.time_series import TimeSeries, read_series
 from gradclip.errors import DataError
-from gradclip.scores import MSE, Split
+from gradclip.scores import MSE
 
 
 class Windows(Dataset[tuple[Tensor, Tensor]]):
@@ -43,7 +42,7 @@ class Windows(Dataset[tuple[Tensor, Tensor]]):
         return self.inputs[self._first_rows[indices, None] + self._steps], self.target[self._target_rows[indices]]
 
 
-class SeriesData(TrainingData):
+class SeriesData(TableData):
     """Scaled batches of time series: inputs ``[windows, steps, inputs]`` and target ``[windows, 1]``.
 
     Args:
@@ -68,21 +67,22 @@ class SeriesData(TrainingData):
     ) -> None:
         super().__init__()
         self.series = series = read_series(**settings)
+        self.table = table = series.table
         if len(series.ends["train"]) < batch_size:
             got = f"got {batch_size}; there are {len(series.ends['train'])} training windows"
             raise DataError(f"trainer.batch_size: {got}")
         check_not_constant(series.train_target)
         self.batch_size, self.seed = batch_size, seed
-        self.name, self.source, self.notes = series.table.name, series.table.source, series.table.notes
-        self.scaling = fit_scaling(series.table, scale_inputs, scale_target)
-        arrays = self.scaling.scale_inputs(series.table.features), self.scaling.scale_target(series.table.target)
+        self.name, self.source, self.notes = table.name, table.source, table.notes
+        self.scaling = fit_scaling(table, scale_inputs, scale_target)
+        arrays = self.scaling.scale_inputs(table.features), self.scaling.scale_target(table.target)
         inputs, target = (torch.tensor(array, dtype=torch.float32) for array in arrays)
         self.sets = {split: Windows(inputs, target, series, ends) for split, ends in series.ends.items()}
 
     @property
     def shape(self) -> DataShape:
         """Shapes that the network must fit: a window of all inputs, one output."""
-        return DataShape((self.series.window, self.series.table.features.shape[1]), (1,))
+        return DataShape((self.series.window, self.table.features.shape[1]), (1,))
 
     @cached_property
     def score_scale(self) -> ScoreScale:
@@ -92,20 +92,11 @@ class SeriesData(TrainingData):
     @property
     def schema(self) -> DataSchema:
         """Columns, target and scaling, with the first test windows."""
-        table, series = self.series.table, self.series
+        table, series = self.table, self.series
         rows = series.ends["test"][:SCHEMA_EXAMPLES, None] + np.arange(1 - series.window, 1)
         examples = table.features.to_numpy(dtype=np.float32)[rows]
         columns, target = tuple(table.features.columns), str(table.target.name)
         return DataSchema(examples, columns, target, self.scaling, is_classification=False)
-
-    @property
-    def splits(self) -> tuple[Split, ...]:
-        """The splits in order."""
-        return tuple(self.sets)
-
-    def frames(self) -> dict[Split, pd.DataFrame | None]:
-        """Return the unscaled rows of each split."""
-        return self.series.table.frames()
 
     def batch_indices(self, epoch: int, batch: int) -> tuple[int, ...]:
         """Return the last row of each window in a training batch, over all processes; rows are counted from 0.
@@ -114,13 +105,4 @@ class SeriesData(TrainingData):
             epoch: number of the epoch, counted from 1.
             batch: index of the batch within the epoch, counted from 0.
         """
-        sampler = ShuffledBatchSampler(len(self.sets["train"]), self.batch_size, self.seed)
-        return tuple(int(row) for row in self.series.ends["train"][list(sampler.batch_indices(epoch, batch))])
-
-    def train_dataloader(self) -> Loader:
-        """Return a loader of the training batches; with several processes, of this process's part of each."""
-        return shuffled_loader(self.sets["train"], self.batch_size, self.seed, *self.rank_and_world_size)
-
-    def val_dataloader(self) -> list[Loader]:
-        """Return one loader for each split, over all its windows."""
-        return [evaluation_loader(windows, self.shape.example) for windows in self.sets.values()]
+        return tuple(self.series.ends["train"][self.training_examples(epoch, batch)].tolist())

@@ -17,10 +17,10 @@ from gradclip.data.checks import (
     check_encoded_size,
     check_values,
     find_categories,
-    takes_task,
+    holds_classes,
 )
 from gradclip.data.classes import Label, as_labels, labels_of
-from gradclip.data.files import Form, read_file
+from gradclip.data.files import read_file
 from gradclip.data.left_out import input_columns, leave_out_rows
 from gradclip.data.typed_columns import as_floats
 from gradclip.errors import DataError, first_few
@@ -55,16 +55,6 @@ class Table:
     fills_missing: bool = False
     notes: tuple[str, ...] = ()
 
-    @property
-    def train_rows(self) -> Rows:
-        """Positions of the training rows."""
-        return self.rows["train"]
-
-    @property
-    def test_rows(self) -> Rows:
-        """Positions of the test rows."""
-        return self.rows["test"]
-
     def frames(self) -> dict[Split, pd.DataFrame | None]:
         """Return the rows of each split, with the target as the last column."""
         frame = pd.concat([self.features, self.target], axis=1)  # pandas warns about inserting a column into many
@@ -94,7 +84,7 @@ def regression(
 
     Example:
         >>> table = regression()
-        >>> table.features.shape, len(table.train_rows), len(table.test_rows)
+        >>> table.features.shape, len(table.rows["train"]), len(table.rows["test"])
         ((1000, 20), 500, 500)
     """
     inputs, target = make_regression(samples, features, noise=noise, random_state=random_state)
@@ -193,7 +183,7 @@ def table(
             trained on; the message lists all such values.
     """
     file = Path(path).expanduser()
-    frame, notes = read_file(file, Form(delimiter, decimal, encoding))
+    frame, notes = read_file(file, delimiter, decimal, encoding)
     columns, left_out = input_columns(frame, [target, *exclude]) if features is None else (list(features), ())
     check_column_settings(frame, columns, target, categorical, exclude)
     for setting, names in (("data.features", columns), ("data.exclude", exclude)):
@@ -201,7 +191,7 @@ def table(
             raise DataError(f"{setting}: got {target!r}; must not be the target")
     frame, dropped = leave_out_rows(frame, columns, target, missing)
     detected = [name for name in find_categories(frame, columns) if name not in categorical]
-    is_classification = takes_task(frame[target], task)
+    is_classification = holds_classes(frame[target], task)
     categories = [*categorical, *detected]
     check_values(frame, columns, target, categories, is_classification, missing)
     check_encoded_size(frame, categories)

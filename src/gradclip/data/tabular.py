@@ -1,11 +1,13 @@
-"""Data module of a table of independent rows."""
+"""Data module of a table of independent rows, and what it shares with that of time series."""
 
+from collections.abc import Mapping
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 import torch
-from torch.utils.data import TensorDataset
+from torch import Tensor
+from torch.utils.data import Dataset, TensorDataset
 
 from gradclip.data.base import SCHEMA_EXAMPLES, DataSchema, DataShape, TrainingData
 from gradclip.data.checks import check_not_constant
@@ -18,7 +20,45 @@ from gradclip.errors import DataError, first_few
 from gradclip.scores import ACCURACY, MSE, Split
 
 
-class TabularData(TrainingData):
+class TableData(TrainingData):
+    """Base of data modules that take the rows of a table in batches, with one dataset for each split.
+
+    Attributes:
+        table: the table.
+        sets: the examples of each split.
+        batch_size: examples per training batch, over all processes.
+        seed: seed of the shuffling.
+    """
+
+    table: Table
+    sets: Mapping[Split, Dataset[tuple[Tensor, ...]]]
+    batch_size: int
+    seed: int
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The splits in order."""
+        return tuple(self.sets)
+
+    def frames(self) -> dict[Split, pd.DataFrame | None]:
+        """Return the unscaled rows of each split."""
+        return self.table.frames()
+
+    def train_dataloader(self) -> Loader:
+        """Return a loader of the training batches; with several processes, of this process's part of each."""
+        return shuffled_loader(self.sets["train"], self.batch_size, self.seed, *self.rank_and_world_size)
+
+    def val_dataloader(self) -> list[Loader]:
+        """Return one loader for each split, over all its rows."""
+        return [evaluation_loader(rows, self.shape.example) for rows in self.sets.values()]
+
+    def training_examples(self, epoch: int, batch: int) -> list[int]:
+        """Return the indices of the examples in a training batch, over all processes, in ascending order."""
+        examples = len(self.sets["train"])  # type: ignore[arg-type]  # torch's base class has no length
+        return list(ShuffledBatchSampler(examples, self.batch_size, self.seed).batch_indices(epoch, batch))
+
+
+class TabularData(TableData):
     """Scaled batches of a table: inputs ``[rows, inputs]``, and target ``[rows, 1]`` or class numbers ``[rows]``.
 
     Args:
@@ -53,8 +93,8 @@ class TabularData(TrainingData):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if len(table.train_rows) < batch_size:
-            raise DataError(f"trainer.batch_size: got {batch_size}; there are {len(table.train_rows)} training rows")
+        if len(table.rows["train"]) < batch_size:
+            raise DataError(f"trainer.batch_size: got {batch_size}; there are {len(table.rows['train'])} training rows")
         _check_kind_of_target(table, scale_target, class_weights)
         self.table, self.batch_size, self.seed = table, batch_size, seed
         self.name, self.source, self.notes = table.name, table.source, (*table.notes, *_class_notes(table))
@@ -62,7 +102,7 @@ class TabularData(TrainingData):
         self.class_weights = None
         if table.labels is not None and class_weights == "balanced":
             self.class_weights = balanced_weights(numbers_of(self._training_target, table.labels))
-        self.sets = {split: self._dataset(rows) for split, rows in table.rows.items()}
+        self.sets: dict[Split, TensorDataset] = {split: self._dataset(rows) for split, rows in table.rows.items()}
 
     @property
     def shape(self) -> DataShape:
@@ -80,18 +120,9 @@ class TabularData(TrainingData):
     @property
     def schema(self) -> DataSchema:
         """Columns, target and scaling, with the first test rows."""
-        examples = self.table.features.iloc[self.table.test_rows[:SCHEMA_EXAMPLES]]
+        examples = self.table.features.iloc[self.table.rows["test"][:SCHEMA_EXAMPLES]]
         columns, target, labels = tuple(examples.columns), str(self.table.target.name), self.table.labels
         return DataSchema(examples, columns, target, self.scaling, is_classification=labels is not None, labels=labels)
-
-    @property
-    def splits(self) -> tuple[Split, ...]:
-        """The splits in order."""
-        return tuple(self.sets)
-
-    def frames(self) -> dict[Split, pd.DataFrame | None]:
-        """Return the unscaled rows of each split."""
-        return self.table.frames()
 
     def batch_indices(self, epoch: int, batch: int) -> tuple[int, ...]:
         """Return the rows in a training batch, over all processes, as row numbers of the file counted from 0.
@@ -100,22 +131,12 @@ class TabularData(TrainingData):
             epoch: number of the epoch, counted from 1.
             batch: index of the batch within the epoch, counted from 0.
         """
-        sampler = ShuffledBatchSampler(len(self.sets["train"]), self.batch_size, self.seed)
-        indices = sampler.batch_indices(epoch, batch)
-        rows = self.table.features.index[self.table.train_rows[list(indices)]]
+        rows = self.table.features.index[self.table.rows["train"][self.training_examples(epoch, batch)]]
         return tuple(sorted(int(row) for row in rows))
-
-    def train_dataloader(self) -> Loader:
-        """Return a loader of the training batches; with several processes, of this process's part of each."""
-        return shuffled_loader(self.sets["train"], self.batch_size, self.seed, *self.rank_and_world_size)
-
-    def val_dataloader(self) -> list[Loader]:
-        """Return one loader for each split, over all its rows."""
-        return [evaluation_loader(rows, self.shape.example) for rows in self.sets.values()]
 
     @property
     def _training_target(self) -> pd.Series:
-        return self.table.target.iloc[self.table.train_rows]
+        return self.table.target.iloc[self.table.rows["train"]]
 
     def _dataset(self, rows: Rows) -> TensorDataset:
         inputs, target = self.table.features.iloc[rows], self.table.target.iloc[rows]
@@ -131,7 +152,7 @@ def _check_kind_of_target(table: Table, scale_target: str, class_weights: str) -
     if table.labels is None:
         if class_weights != "none":
             raise DataError(f"data.class_weights: got {class_weights!r}; must be none for a numeric target")
-        check_not_constant(table.target.iloc[table.train_rows])
+        check_not_constant(table.target.iloc[table.rows["train"]])
     elif scale_target != "none":
         raise DataError(f"data.scale_target: got {scale_target!r}; must be none for a target with classes")
 

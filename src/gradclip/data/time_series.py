@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradclip.data.checks import check_column_settings, check_columns_exist, check_values
-from gradclip.data.files import Form, read_file
+from gradclip.data.files import read_file
 from gradclip.data.left_out import input_columns
 from gradclip.data.sources import Rows, Table
 from gradclip.data.timestamps import check_timestamps
@@ -86,7 +86,7 @@ def read_series(
             horizon together, or a split has no window.
     """
     file = Path(path).expanduser()
-    frame, notes = read_file(file, Form(delimiter, decimal, encoding))
+    frame, notes = read_file(file, delimiter, decimal, encoding)
     check_columns_exist(frame, [("data.time", time), *([("data.group", group)] if group else [])])
     others = [time, *([group] if group else []), *exclude]
     columns, left_out = input_columns(frame, others) if features is None else (list(features), ())
@@ -135,10 +135,8 @@ def _kinds(starts: Rows, lengths: Rows, test_fraction: float, validation_fractio
     before_test = lengths - np.round(lengths * test_fraction).astype(int)
     trains = before_test - np.round(before_test * validation_fraction).astype(int)
     position = np.arange(lengths.sum()) - np.repeat(starts, lengths)  # of each row within its series
-    kinds: NDArray[np.int64] = np.add(
-        *(position >= np.repeat(first, lengths) for first in (trains, before_test)), dtype=int
-    )
-    return kinds
+    is_validation, is_test = position >= np.repeat(trains, lengths), position >= np.repeat(before_test, lengths)
+    return np.where(is_test, 2, np.where(is_validation, 1, 0))
 
 
 def _window_ends(starts: Rows, lengths: Rows, window: int, horizon: int) -> Rows:

@@ -1,12 +1,13 @@
 """Column types: conversion of the columns of a CSV file, and the kind of values in a column."""
 
-import math
 import re
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from pandas.api.types import infer_dtype, is_bool_dtype
+
+from gradclip.formatting import as_float
 
 Kind = Literal["numbers", "categories", "text", "dates", "not quite numbers", "empty", "other"]
 
@@ -109,14 +110,7 @@ def as_floats(column: pd.Series) -> pd.Series:
     """Convert numbers or booleans to floats; missing values become NaN."""
     if isinstance(column.dtype, np.dtype) and column.dtype != object:
         return column.astype(float)
-    return column.astype(object).where(column.notna(), np.nan).map(_as_float).astype(float)
-
-
-def _as_float(value: Any) -> float:
-    try:
-        return float(value)
-    except OverflowError:  # an integer of hundreds of digits
-        return math.inf if value > 0 else -math.inf
+    return column.astype(object).where(column.notna(), np.nan).map(as_float).astype(float)
 
 
 def _numbers_among(values: pd.Series) -> int:

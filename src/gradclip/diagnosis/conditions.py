@@ -84,25 +84,6 @@ def undoes_scale(optimizer: str) -> bool:
     return is_scale_free(optimizer) or divides_by_average(optimizer)
 
 
-def clipping_is_inert(optimizer: str, clip_fraction: float, coefficient_spread: float) -> bool:
-    """Return whether rescaling the gradient has little or no effect because the optimizer undoes it.
-
-    Args:
-        optimizer: name of the optimizer.
-        clip_fraction: fraction of the steps that are clipped.
-        coefficient_spread: ratio of the 90th to the 10th percentile of the clipping coefficient.
-
-    Example:
-        >>> clipping_is_inert("muon", 0.2, 5.0)
-        True
-        >>> clipping_is_inert("adam", 1.0, 1.2), clipping_is_inert("adam", 1.0, 3.0)
-        (True, False)
-    """
-    if is_scale_free(optimizer):
-        return clip_fraction > 0
-    return divides_by_average(optimizer) and clip_fraction >= NEARLY_ALL and coefficient_spread <= STEADY
-
-
 def epsilon_dominates(optimizer: str, element: float, epsilon: float) -> bool:
     """Return whether gradients are so small that the epsilon of an Adam-like optimizer at least halves its updates.
 

@@ -11,7 +11,7 @@ from gradclip.diagnosis.conditions import DEFAULT_EPSILON
 from gradclip.diagnosis.evidence import Evidence, gather_evidence
 from gradclip.diagnosis.findings import Finding, find
 from gradclip.diagnosis.finite_statistics import null_nonfinite
-from gradclip.diagnosis.log import Log, Training, as_log
+from gradclip.diagnosis.log import Training, as_log
 from gradclip.diagnosis.open_questions import unknown, unknown_of_run
 from gradclip.diagnosis.remedy import Loop, Remedy
 from gradclip.diagnosis.suggestions import suggest
@@ -41,8 +41,7 @@ class Diagnosis:
 
     def to_json(self) -> str:
         """Return the diagnosis as JSON; non-finite numbers are null."""
-        remedies = [asdict(remedy) for remedy in self.remedies]
-        content = asdict(self) | {"remedies": remedies, "is_healthy": self.is_healthy}
+        content = asdict(self) | {"is_healthy": self.is_healthy}
         return json.dumps(null_nonfinite(content), indent=2, allow_nan=False)
 
     def __str__(self) -> str:
@@ -96,27 +95,16 @@ def diagnose(
     )
     if isinstance(record, GradientRecord) and record.divergence is not None:
         training = replace(training, outcome="diverged")
-    return diagnose_log(as_log(record, names), training, loop)
+    return diagnose_evidence(gather_evidence(as_log(record, names), training), loop)
 
 
-def diagnose_log(log: Log, training: Training, loop: Loop) -> Diagnosis:
-    """Diagnose a training run from its log.
-
-    Args:
-        log: the log.
-        training: facts that the log does not have.
-        loop: form in which remedies are written.
-    """
-    return diagnose_evidence(gather_evidence(log, training), None, loop)
-
-
-def diagnose_evidence(evidence: Evidence, probe: Evidence | None, loop: Loop) -> Diagnosis:
+def diagnose_evidence(evidence: Evidence, loop: Loop, probe: Evidence | None = None) -> Diagnosis:
     """Diagnose a training run from its evidence.
 
     Args:
         evidence: evidence from the training run.
-        probe: evidence from a short run that measured norms; None without one.
         loop: form in which remedies are written.
+        probe: evidence from a short run that measured norms; None without one.
     """
     not_known = unknown(evidence) if evidence.training.command is None else unknown_of_run(evidence)
     remedies = suggest(probe or evidence, evidence)

@@ -16,7 +16,6 @@ from gradclip.diagnosis.tensors import (
     largest_update_ratios,
     norm_for_10pct_step,
     spiking_parameter,
-    typical_p90,
 )
 
 MAX_STEPS_OF_TENSORS = 10_000  # steps used for the norms of single tensors, of which there may be thousands
@@ -166,7 +165,7 @@ def gather_evidence(log: Log, training: Training) -> Evidence:
         tensors=len(log.tensors(keys.GRAD_NORM)),
         dominant_tensor=dominant,
         dominant_share=share,
-        parameter_p90=typical_p90(thinned),
+        parameter_p90=median_of([percentile_of(norms, 90) for _, norms in thinned.columns_of(keys.GRAD_NORM)]),
         norm_for_10pct_step=norm_for_10pct_step(training, thinned),
         largest_update_ratio=largest_of(ratios),
         typical_update_ratio=median_of(ratios),
@@ -258,5 +257,5 @@ def _overfits_after_epoch(training: Training, log: Log) -> int:
     noise = OVERFITS if training.chosen_on == "validation" else OVERFITS_CLEARLY
     if training.outcome not in ENDED_WELL or best not in epoch or not training.final_to_best_ratio > noise:
         return 0
-    at_best, at_end = (float(np.nanmean(loss[epoch == one])) for one in (best, epoch[-1]))
+    at_best, at_end = np.nanmean(loss[epoch == best]), np.nanmean(loss[epoch == epoch[-1]])
     return best if at_end * NOISE_FACTOR < at_best else 0

@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from gradclip.arrays import Floats
 from gradclip.diagnosis.conditions import EXPLOSION_FACTOR, LARGE_TARGET, LARGE_UPDATE, is_far_from_one
 from gradclip.diagnosis.evidence import steps_before_explosion
 from gradclip.diagnosis.finite_statistics import largest_of, null_nonfinite
-from gradclip.diagnosis.remedy import Loop, Remedy, clip_norm, other_network
-from gradclip.diagnosis.suggestions import bounded_loss, rounded, scaled_target, smaller_rate, thresholds_over_decades
+from gradclip.diagnosis.remedy import OUR_NETWORK, Loop, Remedy, clip_norm
+from gradclip.diagnosis.suggestions import BOUNDED_LOSS, rounded, scaled_target, smaller_rate, thresholds_over_decades
+from gradclip.norms.arrays import differ
 from gradclip.telemetry.divergence import LOSS_SCALE, Divergence
 from gradclip.telemetry.record import GradientRecord
 
@@ -112,11 +112,11 @@ class Explosion:
     def _history(self) -> list[str]:
         if not self.steps:
             return ["There was no finite step before it."]
-        rows = zip(self.steps, self.losses, self.norms, self.norms_clipped, strict=True)
-        table = [(f"{step:>9} {loss:>12.4g} {norm:>14.4g}", f" {clipped:>14.4g}") for step, loss, norm, clipped in rows]
-        head = (f"{'step':>9} {'loss':>12} {'gradient norm':>14}", f" {'after clipping':>14}")
-        columns = 2 if _are_clipped(self.norms, self.norms_clipped) else 1  # the last would repeat the norm
-        lines = ["".join(line[:columns]) for line in (head, *table[-SHOWN_STEPS:])]
+        rows = [*zip(self.steps, self.losses, self.norms, self.norms_clipped, strict=True)][-SHOWN_STEPS:]
+        lines = [f"{'step':>9} {'loss':>12} {'gradient norm':>14} {'after clipping':>14}"]
+        lines += [f"{step:>9} {loss:>12.4g} {norm:>14.4g} {clipped:>14.4g}" for step, loss, norm, clipped in rows]
+        if not differ(self.norms, self.norms_clipped):
+            lines = [line[:-15] for line in lines]  # the last column would repeat the norm
         if np.isfinite(self.growth):
             lines.append(f"The gradient norm changed by a factor of {self.growth:.3g} per step towards the end.")
         share = f"{self.largest_share:.0%} of the squared norm"
@@ -146,18 +146,18 @@ def explain(
         loop: what trained: our ``command``, a ``lightning`` Trainer or a plain ``torch`` loop.
     """
     divergence = record.divergence
+    kind: Kind | None = None
     if elsewhere is not None and (divergence is None or elsewhere[0].step < divergence.step):
-        divergence = elsewhere[0]
+        divergence, kind = elsewhere
     if divergence is None or not len(record.step):
         return None
     row = min(int(np.searchsorted(record.step, divergence.step)), len(record.step) - 1)
     trained = np.flatnonzero(record.trained[row])
-    in_record = elsewhere is None or divergence is not elsewhere[0]
     history = record.before(divergence.step, HISTORY_STEPS)
     shares = _shares(history)
     return Explosion(
         divergence=divergence,
-        kind=_kind(record, row, divergence.place) if in_record or elsewhere is None else elsewhere[1],
+        kind=kind or _kind(record, row, divergence.place),
         skipped=int(record.skipped[:row].sum()),
         nonfinite={record.names[column]: int(record.nonfinite[row, column]) for column in trained},
         batch=int(record.batch[row]),
@@ -259,16 +259,11 @@ def _remedies(
         remedies.append(smaller_rate(update, *_rate_of_largest_update(history, learning_rate)))
     norms = _positive(history.norm)
     if norms.size:
-        remedies.append(thresholds_over_decades(float(norms.min()), _are_clipped(history.norm, history.norm_clipped)))
+        remedies.append(thresholds_over_decades(float(norms.min()), differ(history.norm, history.norm_clipped)))
     if target > LARGE_TARGET:
-        remedies.append(bounded_loss())
+        remedies.append(BOUNDED_LOSS)
     why = "the first step was already non-finite: check data and initialization"
-    return remedies or [Remedy("another network or initialization", why, other_network())]
-
-
-def _are_clipped(norms: ArrayLike, norms_clipped: ArrayLike) -> bool:
-    """Return whether clipping changed any norm."""
-    return not np.array_equal(norms, norms_clipped, equal_nan=True)
+    return remedies or [Remedy("another network or initialization", why, OUR_NETWORK)]
 
 
 def _positive(norms: Floats) -> Floats:

@@ -12,13 +12,14 @@ from gradclip.diagnosis.evidence import Evidence
 from gradclip.diagnosis.log import STEP
 from gradclip.diagnosis.probe_results import ORIGINAL_SETTINGS, ProbeResult, remedies_of
 from gradclip.diagnosis.suggestions import (
+    HIGHEST_THRESHOLD,
+    LOWEST_THRESHOLD,
     are_clipped_already,
     can_scale_target,
     gradients_are_calm,
     has_too_few_steps,
     is_inert,
     rounded,
-    threshold_range,
 )
 from gradclip.formatting import chosen_on_test
 
@@ -175,8 +176,8 @@ def _target(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _norms(evidence: Evidence) -> Iterator[Finding]:
-    norms, thresholds = evidence.norms, threshold_range(evidence)
-    if norms is None or thresholds is None:
+    norms = evidence.norms
+    if norms is None:
         return
     text = (
         f"Gradient norms before clipping, over {norms.steps} steps: average {norms.mean:.3g}, median {norms.p50:.3g}, "
@@ -186,7 +187,7 @@ def _norms(evidence: Evidence) -> Iterator[Finding]:
     yield Finding("norms", text, numbers)
     if has_too_few_steps(evidence):
         return
-    low, high = thresholds
+    low, high = LOWEST_THRESHOLD * norms.mean, HIGHEST_THRESHOLD * norms.mean
     text = "Usual thresholds, half to ten times the average norm (Pascanu et al. 2013)"
     yield Finding("thresholds", f"{text}: {rounded(low)} to {rounded(high)}.", {"low": low, "high": high})
 

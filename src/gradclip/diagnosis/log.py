@@ -205,18 +205,14 @@ def _find(name: str, columns: Sequence[str], given: str | None) -> str | None:
             hint = did_you_mean(given, columns)
             raise DataError(f"log: got no column {given!r}{hint}; the columns are {first_few(columns)}")
         return given
-    ranks = {column: rank for column in columns if (rank := _rank(name, column)) is not None}
+    aliases = ALIASES[name]
+    ranks = {column: aliases.index(_plain(column)) for column in columns if _plain(column) in aliases}
     best = [column for column in ranks if ranks[column] == min(ranks.values())]
     if len(best) > 1 and name == keys.GRAD_NORM:
         raise DataError(
             f"log: got several columns of gradient norms, {first_few(best)}; choose one with norm_column=..."
         )
     return best[0] if best else None
-
-
-def _rank(name: str, column: str) -> int | None:
-    plain = _plain(column)
-    return ALIASES[name].index(plain) if plain in ALIASES[name] else None
 
 
 def _plain(column: str) -> str:

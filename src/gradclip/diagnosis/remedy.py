@@ -21,7 +21,7 @@ class How:
         torch: lines of code for a plain torch loop.
 
     Example:
-        >>> (clip_norm("2") + decay_rate()).command
+        >>> (clip_norm("2") + COSINE_DECAY).command
         ('clip=norm', 'clip.value=2', 'schedule=warmup_cosine')
     """
 
@@ -111,34 +111,19 @@ def clip_each_tensor(threshold: str) -> How:
     )
 
 
-def normalize(length: str) -> How:
-    """Give every gradient the same norm."""
-    return _by_clipper("normalize", length, f"gradclip.Normalize({length})")
-
-
-def clip_auto(percentile: int) -> How:
-    """Clip at a percentile of the most recent norms."""
-    return _by_clipper("auto", f"{percentile}", f"gradclip.Auto({percentile})")
-
-
-def _by_clipper(method: str, value: str, clipper: str) -> How:
-    """Clip by a method that neither Lightning nor torch provides."""
+def clip_by(clipper: str, value: str) -> How:
+    """Clip by a class of gradclip that neither Lightning nor torch provides, such as ``Auto``."""
     return How(
-        (f"clip={method}", f"clip.value={value}"),
-        (f"Trainer(callbacks=[gradclip.ClipGradients({clipper})])",),
-        (f"watch = gradclip.watch(model, optimizer, clipper={clipper})",),
+        (f"clip={clipper.lower()}", f"clip.value={value}"),
+        (f"Trainer(callbacks=[gradclip.ClipGradients(gradclip.{clipper}({value}))])",),
+        (f"watch = gradclip.watch(model, optimizer, clipper=gradclip.{clipper}({value}))",),
     )
 
 
-def no_clipping() -> How:
-    """Turn clipping off."""
-    return How(("clip=none",), ("Trainer(gradient_clip_val=None)",), ("# remove the call of clip_grad_norm_",))
-
-
-def learning_rate(rate: str) -> How:
-    """Train at another learning rate."""
-    code = f"lr={rate}  # argument of the optimizer"
-    return How((f"optimizer.lr={rate}",), (f"{code}, in configure_optimizers()",), (code,))
+def optimizer_argument(name: str, value: str) -> How:
+    """Set an argument of the optimizer: ``lr``, or ``eps``, which Adam adds to its denominator."""
+    code = f"{name}={value}  # argument of the optimizer"
+    return How((f"optimizer.{name}={value}",), (f"{code}, in configure_optimizers()",), (code,))
 
 
 def scale_rate(factor: str) -> How:
@@ -147,73 +132,47 @@ def scale_rate(factor: str) -> How:
     return How((), code, code)
 
 
-def adam() -> How:
-    """Train with Adam at its authors' learning rate."""
-    name = "torch.optim.Adam"
-    return How(
-        ("optimizer=adam",),
-        (f"optimizer = {name}(self.parameters())  # in configure_optimizers()",),
-        (f"optimizer = {name}(model.parameters())",),
-    )
-
-
-def decay_rate() -> How:
-    """Let the learning rate decay."""
-    code = "torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)"
-    return How(
-        ("schedule=warmup_cosine",),
-        (
-            f"schedule = {code}",
-            'lr_scheduler = {"scheduler": schedule, "interval": "step"}  # return it from configure_optimizers()',
-        ),
-        (f"schedule = {code}", "schedule.step()  # after each optimizer.step()"),
-    )
-
-
-def standardize_target() -> How:
-    """Scale the target to zero mean and unit variance."""
-    code = ("target = (target - train_target.mean()) / train_target.std()",)
-    return How(("data.scale_target=standard",), code, code)
-
-
-def bounded_loss() -> How:
-    """Train with a loss whose derivative is bounded."""
-    code = ("loss = torch.nn.functional.huber_loss(prediction, target)",)
-    return How(("loss=huber",), code, code)
-
-
 def epochs(count: int) -> How:
     """Train for a number of epochs."""
     return How((f"trainer.max_epochs={count}",), (f"Trainer(max_epochs={count})",), (f"for epoch in range({count}):",))
 
 
-def default_initialization() -> How:
-    """Use the initial weights of torch."""
-    code = ("layer.reset_parameters()  # for each layer, instead of another initialization",)
-    return How(("model.initialization=pytorch",), code, code)
+def _alike(override: str, code: str) -> How:
+    """Return a remedy whose code is the same in a LightningModule and in a plain loop."""
+    return How((override,), (code,), (code,))
 
 
-def epsilon(value: str) -> How:
-    """Set the constant that Adam adds to its denominator."""
-    code = f"eps={value}  # argument of the optimizer"
-    return How((f"optimizer.eps={value}",), (f"{code}, in configure_optimizers()",), (code,))
-
-
-def other_network() -> How:
-    """Train the network that comes with the command."""
-    return How(("model=mlp",))
-
-
-def unscale() -> How:
-    """Unscale gradients before they are measured."""
-    code = "scaler.unscale_(optimizer)  # before the norm is measured and clipped"
-    return How((), ("monitor = gradclip.GradientMonitor()  # measures unscaled gradients",), (code,))
-
-
-def log_norm_before_clipping() -> How:
-    """Log the norm before clipping."""
-    return How(
-        (),
-        ("monitor = gradclip.GradientMonitor()  # logs grad/norm and grad/norm_clipped",),
-        ("norm = torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm)  # returns the norm before clipping",),
-    )
+# Remedies that have no number to choose.
+NO_CLIPPING = How(("clip=none",), ("Trainer(gradient_clip_val=None)",), ("# remove the call of clip_grad_norm_",))
+ADAM = How(  # at its authors' learning rate
+    ("optimizer=adam",),
+    ("optimizer = torch.optim.Adam(self.parameters())  # in configure_optimizers()",),
+    ("optimizer = torch.optim.Adam(model.parameters())",),
+)
+COSINE_DECAY = How(
+    ("schedule=warmup_cosine",),
+    (
+        "schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)",
+        'lr_scheduler = {"scheduler": schedule, "interval": "step"}  # return it from configure_optimizers()',
+    ),
+    (
+        "schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)",
+        "schedule.step()  # after each optimizer.step()",
+    ),
+)
+STANDARDIZED_TARGET = _alike(
+    "data.scale_target=standard", "target = (target - train_target.mean()) / train_target.std()"
+)
+HUBER_LOSS = _alike("loss=huber", "loss = torch.nn.functional.huber_loss(prediction, target)")
+DEFAULT_INITIALIZATION = _alike(
+    "model.initialization=pytorch", "layer.reset_parameters()  # for each layer, instead of another initialization"
+)
+OUR_NETWORK = How(("model=mlp",))
+UNSCALED_NORMS = How(
+    lightning=("monitor = gradclip.GradientMonitor()  # measures unscaled gradients",),
+    torch=("scaler.unscale_(optimizer)  # before the norm is measured and clipped",),
+)
+NORMS_BEFORE_CLIPPING = How(
+    lightning=("monitor = gradclip.GradientMonitor()  # logs grad/norm and grad/norm_clipped",),
+    torch=("norm = torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm)  # returns the norm before clipping",),
+)

@@ -15,6 +15,9 @@ UNCLIPPED_EQUIVALENT = "smaller learning rate, no clipping"
 UNCLIPPED_SAME_RATE = "same learning rate, no clipping"
 SMALL_EPSILON = 0.01  # fraction of an element's size: updates then have 99% of their size without epsilon
 AUTO_PERCENTILE = 10  # as in Seetharaman et al. 2020
+BOUNDED_LOSS = Remedy(
+    "another loss", "large errors dominate a squared loss; the Huber loss has a bounded derivative", remedy.HUBER_LOSS
+)
 
 
 def suggest(measured: Evidence, run: Evidence) -> list[Remedy]:
@@ -26,10 +29,10 @@ def suggest(measured: Evidence, run: Evidence) -> list[Remedy]:
     """
     if are_clipped_already(measured):
         why = "the norms in this log were measured after clipping, so no threshold can be derived from them"
-        return [Remedy("log norms before clipping", why, remedy.log_norm_before_clipping())]
+        return [Remedy("log norms before clipping", why, remedy.NORMS_BEFORE_CLIPPING)]
     if measured.scale_jumps:
         why = "the norms include the loss scale, so a threshold has no fixed meaning"
-        return [Remedy("unscale gradients first", why, remedy.unscale())]
+        return [Remedy("unscale gradients first", why, remedy.UNSCALED_NORMS)]
     if measured.probe_results:
         untried = [replace(one, why=f"{one.why}; not tried by the probe") for one in _other_causes(run)]
         return [
@@ -39,10 +42,10 @@ def suggest(measured: Evidence, run: Evidence) -> list[Remedy]:
         ]
     is_calm = gradients_are_calm(run)
     clipping = [] if is_calm or norm_is_undone(run) else [*_clipping(measured, needs_strong_clipping(run))]
-    by_norms = [*_adaptive_threshold(measured), *_thresholds_by_layer(measured)]
-    if is_calm and run.training.outcome:  # a log alone does not show how the training ended
-        by_norms = []
-    scaling, step_size, epochs = [*_scaling(run)], [*_step_size(run)], [*_fewer_epochs(run)]
+    ended_calmly = is_calm and run.training.outcome != ""  # a log alone does not show how the training ended
+    by_norms = [] if ended_calmly else [*_thresholds_by_norms(measured)]
+    scaling = [unclipped(scaled_target(run.target_max_abs))] if can_scale_target(run) else []
+    step_size, epochs = [*_step_size(run)], [*_fewer_epochs(run)]
     if has_too_few_steps(measured) or scaling_comes_first(run):
         ordered = [*scaling, *step_size, *clipping, *_other_causes(run)]
     elif run.training.outcome in ENDED_WELL and not clipping:
@@ -52,8 +55,7 @@ def suggest(measured: Evidence, run: Evidence) -> list[Remedy]:
     overfits_clearly = run.training.final_to_best_ratio > conditions.OVERFITS_CLEARLY
     found = [
         *(epochs if overfits_clearly else ()),
-        *_inert_clipping(run),
-        *_smaller_epsilon(run),
+        *_optimizer(run),
         *ordered,
         *by_norms,
         *(() if overfits_clearly else epochs),
@@ -66,12 +68,6 @@ def are_clipped_already(evidence: Evidence) -> bool:
     if evidence.log.is_before_clipping or evidence.scale_jumps:
         return False
     return conditions.are_clipped_already(evidence.finite_norms)
-
-
-def threshold_range(evidence: Evidence) -> tuple[float, float] | None:
-    """Return half and ten times the average norm (Pascanu et al. 2013); None if no step is usable."""
-    norms = evidence.norms
-    return None if norms is None else (LOWEST_THRESHOLD * norms.mean, HIGHEST_THRESHOLD * norms.mean)
 
 
 def rounded(value: float) -> str:
@@ -153,7 +149,7 @@ def _norm_clipping(evidence: Evidence, norms: Norms, strong: bool) -> Remedy:
     if evidence.training.schedule not in {"constant", ""}:
         return Remedy("clipping by the norm, below the usual thresholds", why, how)
     why += "; steps of constant length converge only if the learning rate decays"
-    return Remedy("clipping by the norm, with cosine decay", why, how + remedy.decay_rate())
+    return Remedy("clipping by the norm, with cosine decay", why, how + remedy.COSINE_DECAY)
 
 
 def thresholds_over_decades(smallest: float, is_clipped: bool) -> Remedy:
@@ -176,18 +172,15 @@ def _fewer_epochs(evidence: Evidence) -> Iterator[Remedy]:
         yield Remedy("fewer epochs", why, remedy.epochs(best))
 
 
-def _inert_clipping(evidence: Evidence) -> Iterator[Remedy]:
-    if is_inert(evidence):
-        why = f"{evidence.training.optimizer} undoes it; only the learning rate shortens the steps"
-        yield Remedy("no clipping", why, remedy.no_clipping())
-
-
 def is_inert(evidence: Evidence) -> bool:
-    """Return whether the run rescales gradients by a norm and its optimizer undoes it."""
+    """Return whether the run rescales gradients by a norm and its optimizer undoes it, wholly or nearly."""
     training = evidence.training
-    return training.clip in conditions.RESCALING and conditions.clipping_is_inert(
-        training.optimizer, evidence.clip_fraction, evidence.coefficient_spread
-    )
+    if training.clip not in conditions.RESCALING:
+        return False
+    if conditions.is_scale_free(training.optimizer):
+        return evidence.clip_fraction > 0
+    is_constant = evidence.clip_fraction >= conditions.NEARLY_ALL and evidence.coefficient_spread <= conditions.STEADY
+    return conditions.divides_by_average(training.optimizer) and is_constant
 
 
 def norm_is_undone(evidence: Evidence) -> bool:
@@ -195,11 +188,16 @@ def norm_is_undone(evidence: Evidence) -> bool:
     return is_inert(evidence) or conditions.is_scale_free(evidence.training.optimizer)
 
 
-def _smaller_epsilon(evidence: Evidence) -> Iterator[Remedy]:
+def _optimizer(evidence: Evidence) -> Iterator[Remedy]:
+    """Suggest no clipping if the optimizer undoes it, and a smaller epsilon if that dominates its updates."""
     training = evidence.training
+    if is_inert(evidence):
+        why = f"{training.optimizer} undoes it; only the learning rate shortens the steps"
+        yield Remedy("no clipping", why, remedy.NO_CLIPPING)
     if conditions.epsilon_dominates(training.optimizer, evidence.element, training.epsilon):
         why = f"a gradient element is about {evidence.element:.2g}, no larger than epsilon, {training.epsilon:g}"
-        yield Remedy("smaller epsilon", why, remedy.epsilon(rounded(evidence.element * SMALL_EPSILON)))
+        epsilon = rounded(evidence.element * SMALL_EPSILON)
+        yield Remedy("smaller epsilon", why, remedy.optimizer_argument("eps", epsilon))
 
 
 def _step_size(evidence: Evidence) -> Iterator[Remedy]:
@@ -212,7 +210,7 @@ def _step_size(evidence: Evidence) -> Iterator[Remedy]:
     if training.final_to_best_ratio > conditions.UNSTABLE_END and training.schedule == "constant":
         ratio = f"{training.final_to_best_ratio:.3g}"
         why = f"the final {training.chosen_on} error is {ratio} times the best one: training is unstable at its end"
-        yield Remedy("learning rate decay alone", why, remedy.decay_rate())
+        yield Remedy("learning rate decay alone", why, remedy.COSINE_DECAY)
 
 
 def smaller_rate(update_ratio: float, rate: float, where: str = "") -> Remedy:
@@ -226,7 +224,7 @@ def smaller_rate(update_ratio: float, rate: float, where: str = "") -> Remedy:
     why = "the suggested rate is a guess and may diverge again"
     if update_ratio > conditions.LARGE_UPDATE:
         why = f"steps are too large: one changed a parameter by {update_ratio:.0%} of its norm{where}; {why}"
-    how = remedy.scale_rate("0.1") if isnan(rate) else remedy.learning_rate(f"{rate / 10:g}")
+    how = remedy.scale_rate("0.1") if isnan(rate) else remedy.optimizer_argument("lr", f"{rate / 10:g}")
     return Remedy("smaller learning rate", why, how)
 
 
@@ -234,30 +232,25 @@ def unclipped_equivalent(evidence: Evidence) -> Remedy:
     """Return the remedy that does not clip, at the learning rate whose steps have the same average length."""
     if conditions.undoes_scale(evidence.training.optimizer):
         why = f"{evidence.training.optimizer} undoes the average factor by which clipping scales gradients"
-        return Remedy(UNCLIPPED_SAME_RATE, why, remedy.no_clipping())
+        return Remedy(UNCLIPPED_SAME_RATE, why, remedy.NO_CLIPPING)
     rate, factor = evidence.learning_rate, evidence.coefficient
     why = f"clipping multiplies gradients by {factor:.3g} on average; this learning rate shortens the steps as much"
-    how = remedy.scale_rate(rounded(factor)) if isnan(rate) else remedy.learning_rate(rounded(rate * factor))
-    return Remedy(UNCLIPPED_EQUIVALENT, why, remedy.no_clipping() + how)
-
-
-def _scaling(evidence: Evidence) -> Iterator[Remedy]:
-    if can_scale_target(evidence):
-        yield unclipped(scaled_target(evidence.target_max_abs))
+    how = remedy.scale_rate(rounded(factor)) if isnan(rate) else remedy.optimizer_argument("lr", rounded(rate * factor))
+    return Remedy(UNCLIPPED_EQUIVALENT, why, remedy.NO_CLIPPING + how)
 
 
 def _other_causes(evidence: Evidence) -> Iterator[Remedy]:
     norms, training = evidence.norms, evidence.training
     if evidence.target_max_abs > conditions.LARGE_TARGET and training.loss in {"mse", "auto", ""}:
-        yield unclipped(bounded_loss())
+        yield unclipped(BOUNDED_LOSS)
     if norms is not None and norms.first > conditions.LARGE_FIRST_NORM and training.initialization:
         why = f"the first gradient norm is {norms.first:.3g} times the median: the initial weights are too large"
-        yield Remedy("another initialization", why, remedy.default_initialization())
+        yield Remedy("another initialization", why, remedy.DEFAULT_INITIALIZATION)
 
 
 def unclipped(other: Remedy) -> Remedy:
     """Return a remedy with clipping turned off, to use in place of clipping."""
-    return Remedy(other.what, other.why, remedy.no_clipping() + other.how)
+    return Remedy(other.what, other.why, remedy.NO_CLIPPING + other.how)
 
 
 def can_scale_target(evidence: Evidence) -> bool:
@@ -268,24 +261,15 @@ def can_scale_target(evidence: Evidence) -> bool:
 def scaled_target(target_max_abs: float) -> Remedy:
     """Return the remedy that standardizes the target."""
     why = f"the target is not scaled: it reaches {target_max_abs:.4g}"
-    return Remedy("scaled target", why, remedy.standardize_target())
+    return Remedy("scaled target", why, remedy.STANDARDIZED_TARGET)
 
 
-def bounded_loss() -> Remedy:
-    """Return the remedy that replaces the loss by one that large errors do not dominate."""
-    why = "large errors dominate a squared loss; the Huber loss has a bounded derivative"
-    return Remedy("another loss", why, remedy.bounded_loss())
-
-
-def _adaptive_threshold(evidence: Evidence) -> Iterator[Remedy]:
+def _thresholds_by_norms(evidence: Evidence) -> Iterator[Remedy]:
+    """Suggest a threshold that follows norms that drift, and one for each tensor if a single one dominates."""
     norms = evidence.norms
-    if norms is None or evidence.exploded or not conditions.has_drifted(norms.drift):
-        return
-    change = f"grow {norms.drift:.3g}-fold" if norms.drift > 1 else f"fall to {norms.drift:.2g} of their size"
-    why = f"norms {change} from the first quarter of the steps to the last"
-    yield Remedy("threshold that follows the norms", why, remedy.clip_auto(AUTO_PERCENTILE))
-
-
-def _thresholds_by_layer(evidence: Evidence) -> Iterator[Remedy]:
+    if norms is not None and not evidence.exploded and conditions.has_drifted(norms.drift):
+        change = f"grow {norms.drift:.3g}-fold" if norms.drift > 1 else f"fall to {norms.drift:.2g} of their size"
+        why = f"norms {change} from the first quarter of the steps to the last"
+        yield Remedy("threshold that follows the norms", why, remedy.clip_by("Auto", f"{AUTO_PERCENTILE}"))
     if conditions.dominates(evidence.dominant_share, evidence.tensors) and not evidence.spiking_parameter:
         yield clip_each_tensor(evidence, f"{evidence.dominant_tensor} alone determines how all tensors are clipped")

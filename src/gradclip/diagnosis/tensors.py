@@ -4,7 +4,7 @@ import numpy as np
 
 from gradclip import keys
 from gradclip.arrays import Booleans, Floats
-from gradclip.diagnosis.finite_statistics import median_of, percentile_of
+from gradclip.diagnosis.finite_statistics import median_of
 from gradclip.diagnosis.log import STEP, UPDATE_NORM, UPDATE_RATIO, WEIGHT_NORM, Log, Training
 
 SPIKE_PERCENTILE = 90  # steps whose norm is at or above this percentile are spikes
@@ -36,11 +36,6 @@ def dominant_tensor(log: Log) -> tuple[str, float]:
     shares = {name: median_of((norms / norm) ** 2) for name, norms in log.columns_of(keys.GRAD_NORM)}
     largest = max(shares, key=lambda name: np.nan_to_num(shares[name]), default="")
     return largest, shares.get(largest, np.nan)
-
-
-def typical_p90(log: Log) -> float:
-    """Return the median over the tensors of the 90th percentile of a tensor's norm."""
-    return median_of([percentile_of(norms, 90) for _, norms in log.columns_of(keys.GRAD_NORM)])
 
 
 def norm_for_10pct_step(training: Training, log: Log) -> float:

@@ -17,7 +17,6 @@ from gradclip.errors import TrainerError
 from gradclip.loops.finite_state import FiniteState
 from gradclip.loops.optimizers import (
     OptimizerParameters,
-    as_float,
     check_dense,
     group_rates,
     has_foreign_hooks,
@@ -194,7 +193,7 @@ class OptimizerMonitor:
         if not self._recorder.pending:
             return None
         rates, self._rates = self._rates, []
-        known = [[as_float(rate) for rate in of_groups if rate is not None] for _, of_groups in rates]
+        known = [[float(rate) for rate in of_groups if rate is not None] for _, of_groups in rates]
         highest = np.array([max(of_groups, default=np.nan) for of_groups in known])
         block = replace(reduce(self._recorder.flush()), learning_rate=highest)
         self._store.append(block, folder)
@@ -254,7 +253,8 @@ class OptimizerMonitor:
             trained = dict(zip(self._recorder.names, self._recorder.parameters, strict=True))
             self.finite_state.check_optimizer(self.optimizer, trained, block)
         group_of, of_groups = rates[row]
-        self._learning_rates = {name: as_float(of_groups[group]) for name, group in group_of.items()}
+        numbers = [np.nan if rate is None else float(rate) for rate in of_groups]
+        self._learning_rates = {name: numbers[group] for name, group in group_of.items()}
 
 
 def check_intervals(**steps: int | None) -> None:

@@ -40,15 +40,16 @@ class OptimizerParameters:
         return self._named
 
     def _read_names(self, optimizer: Optimizer) -> None:
-        found = {
-            id(parameter): (f"optimizer.{index}.{place}", index, parameter)
+        names = {id(parameter): name for name, parameter in self._module.named_parameters()}
+        order = {name: position for position, name in enumerate(names.values())}
+        found = [
+            (names.get(id(parameter), f"optimizer.{index}.{place}"), index, parameter)
             for index, group in enumerate(optimizer.param_groups)
             for place, parameter in enumerate(group["params"])
-        }
-        names = {id(p): name for name, p in self._module.named_parameters() if id(p) in found}
-        ordered = [*names, *(key for key in found if key not in names)]
-        self._named = {names.get(key, found[key][0]): found[key][2] for key in ordered}
-        self.group_of = {names.get(key, found[key][0]): found[key][1] for key in ordered}
+        ]
+        found.sort(key=lambda one: order.get(one[0], len(order)))  # those that are not in the module come last
+        self._named = {name: parameter for name, _, parameter in found}
+        self.group_of = {name: index for name, index, _ in found}
 
 
 def check_dense(parameters: Mapping[str, Tensor]) -> None:
@@ -69,16 +70,6 @@ def unscale(scaler: GradScaler, optimizer: Optimizer) -> None:
     """
     if scaler.is_enabled() and scaler._per_optimizer_states[id(optimizer)]["stage"] is OptState.READY:
         scaler.unscale_(optimizer)
-
-
-def as_float(rate: Any) -> float:
-    """Return a learning rate as a number; NaN if there is none.
-
-    Example:
-        >>> as_float(0.5), as_float(None)
-        (0.5, nan)
-    """
-    return float("nan") if rate is None else float(rate)
 
 
 def group_rates(optimizer: Optimizer) -> list[Any]:

@@ -1,12 +1,19 @@
 """Norms of array rows, as safe from overflow as the norms of tensors."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from gradclip.arrays import Floats, Integers
 
 LEAST = 1e-140  # in smaller norms, some squares underflowed
+
+
+def differ(norms: ArrayLike, norms_clipped: ArrayLike) -> bool:
+    """Return whether clipping changed any norm; NaN counts as equal to NaN."""
+    return not np.array_equal(norms, norms_clipped, equal_nan=True)
 
 
 def row_norms(rows: Floats) -> Floats:
@@ -16,20 +23,16 @@ def row_norms(rows: Floats) -> Floats:
         >>> row_norms(np.array([[3.0, 4.0], [3e200, 4e200]]))
         array([5.e+000, 5.e+200])
     """
-    norms = _unscaled_norms(rows)
-    rest = ~((norms > LEAST) & (norms < np.inf))  # both are false for NaN
-    if rest.any():  # only these, so that no row's norm depends on the others
-        scale = _row_scale(rows[rest])
-        norms[rest] = _unscaled_norms(rows[rest] / scale) * scale[:, 0]
-    return norms
+    return _scaled_if_needed(rows, _unscaled_norms)[:, 0]
 
 
 def _unscaled_norms(rows: Floats) -> Floats:
+    """Return the norm of each row, ``[rows, 1]``."""
     several = rows if len(rows) > 1 else np.repeat(rows, 2, axis=0)  # NumPy sums a single column in a different order
     columns = np.ascontiguousarray(several.T)  # whole columns are summed ten times as fast as the elements of each row
     with np.errstate(over="ignore"):
         norms: Floats = np.sqrt(np.add.reduce(np.square(columns), axis=0))
-    return norms[: len(rows)]
+    return norms[: len(rows), None]
 
 
 def row_part_norms(rows: Floats, starts: Sequence[int] | Integers) -> Floats:
@@ -43,12 +46,7 @@ def row_part_norms(rows: Floats, starts: Sequence[int] | Integers) -> Floats:
         >>> row_part_norms(np.array([[3.0, 4.0, -2.0]]), [0, 2])
         array([[5., 2.]])
     """
-    norms = _unscaled_part_norms(rows, starts)
-    rest = ~((norms > LEAST) & (norms < np.inf)).all(axis=1)  # both are false for NaN
-    if rest.any():  # only these, so that no row's norm depends on the others
-        scale = _row_scale(rows[rest])
-        norms[rest] = _unscaled_part_norms(rows[rest] / scale, starts) * scale
-    return norms
+    return _scaled_if_needed(rows, partial(_unscaled_part_norms, starts=starts))
 
 
 def _unscaled_part_norms(rows: Floats, starts: Sequence[int] | Integers) -> Floats:
@@ -57,7 +55,12 @@ def _unscaled_part_norms(rows: Floats, starts: Sequence[int] | Integers) -> Floa
     return norms
 
 
-def _row_scale(rows: Floats) -> Floats:
-    """Return the divisor of each row before squaring, ``[rows, 1]``: its largest finite magnitude, or 1 without one."""
-    largest: Floats = np.max(np.abs(rows), axis=1, keepdims=True, initial=0.0, where=np.isfinite(rows))
-    return np.where(largest > 0, largest, 1.0)
+def _scaled_if_needed(rows: Floats, measure: Callable[[Floats], Floats]) -> Floats:
+    """Return the norms, ``[rows, parts]``; rows in which a square over- or underflowed are scaled first."""
+    norms = measure(rows)
+    rest = ~((norms > LEAST) & (norms < np.inf)).all(axis=1)  # both are false for NaN
+    if rest.any():  # only these, so that no row's norm depends on the others
+        largest = np.max(np.abs(rows[rest]), axis=1, keepdims=True, initial=0.0, where=np.isfinite(rows[rest]))
+        scale = np.where(largest > 0, largest, 1.0)
+        norms[rest] = measure(rows[rest] / scale) * scale
+    return norms

@@ -182,7 +182,8 @@ def _measure(tensors: Sequence[Tensor], launch: Launch, others: Sequence[Tensor]
         return _measure_alike(tensors, launch, others, mode)
     parts: dict[int, Tensor] = {}
     for indices in _indices_by_type(tensors):
-        own, compared = ([some[index] for index in indices] if some else () for some in (tensors, others))
+        own = [tensors[index] for index in indices]
+        compared = [others[index] for index in indices] if others else ()
         units = [units_of(tensor.shape) if launch.kept else 1 for tensor in own]
         measured = torch.split(_measure_alike(own, launch, compared, mode), units, dim=1)
         parts |= zip(indices, measured, strict=True)

@@ -8,6 +8,7 @@ from torch._utils import _flatten_dense_tensors
 
 from gradclip.norms import gpu
 from gradclip.norms.cpu import BLOCK, unchecked_norms
+from gradclip.norms.gpu_plans import units_of
 from gradclip.norms.tensors import are_narrow_on_cpu, doubtful_norms, joined_norms, safe_scale, wide_type
 from gradclip.sharding import is_distributed, join_shards, shard
 
@@ -49,7 +50,7 @@ def split_units(numbers: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
         [tensor([[ 5.],
                 [10.]]), tensor([2.])]
     """
-    parts = torch.split(numbers, [tensor.shape[0] if tensor.ndim > 1 else 1 for tensor in tensors])
+    parts = torch.split(numbers, [units_of(tensor.shape) for tensor in tensors])
     return [
         part if tensor.ndim == 1 else part.view([-1, *[1] * tensor.ndim][: tensor.ndim])
         for part, tensor in zip(parts, tensors, strict=True)
@@ -77,8 +78,7 @@ def _quick_unit_norms(tensors: Sequence[Tensor]) -> Tensor:
 
 def _enough(tensor: Tensor) -> torch.dtype:
     """Return the type in which the squares of a unit can be summed."""
-    units = tensor.shape[0] if tensor.ndim > 1 else 1
-    return torch.float32 if tensor.numel() <= BLOCK * units else torch.float64
+    return torch.float32 if tensor.numel() <= BLOCK * units_of(tensor.shape) else torch.float64
 
 
 def _unit_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:

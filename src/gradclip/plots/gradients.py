@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gradclip.arrays import Floats
-from gradclip.plots.smoothing import rolling_median
+from gradclip.norms.arrays import differ
 from gradclip.plots.style import (
     BLUE,
     ORANGE,
@@ -16,6 +17,7 @@ from gradclip.plots.style import (
     integer_ticks,
     legend_below,
     log_axis_over_decades,
+    mark_at_edge,
     mark_divergence,
     show_message,
     spans_decades,
@@ -29,6 +31,7 @@ BEFORE = "before clipping"
 NORM_LABEL = "gradient norm (global L2)"
 NORM_UNIT = f"{NORM_LABEL}, loss per unit of weight"
 PERCENTILES = {50: ":", 90: "--", 99: "-"}  # line styles by percentile
+WINDOWS = 50  # of the rolling median, per run; a run of fewer steps is not smoothed
 NEARLY_ALL = 0.9  # if this fraction of the steps is clipped, single steps are not marked
 
 
@@ -60,7 +63,7 @@ def plot_norms(
     """
     panels = list(figure.subplots(2 if "value" in thresholds else 1, sharex=True, squeeze=False)[:, 0])
     panels[0].set(title=title, ylabel=NORM_LABEL if len(panels) == 1 else "norm (global L2)")
-    changed = not np.array_equal(norm, norm_clipped, equal_nan=True)
+    changed = differ(norm, norm_clipped)
     label = state if changed or state != BEFORE else "before and after clipping (identical)"
     _plot_steps(panels[0], step, norm, label)
     if changed:
@@ -150,5 +153,16 @@ def _draw_threshold(draw_line: Callable[..., object], threshold: float, quantity
 def _mark_clipped(axes: Axes, clipped: NDArray[np.int64], steps: int) -> None:
     """Draw a tick at the lower edge for each clipped step, unless nearly all steps are clipped."""
     if len(clipped) < steps * NEARLY_ALL:
-        transform = axes.get_xaxis_transform()  # vertical positions are fractions of the axes
-        axes.plot(clipped, np.full(len(clipped), 0.015), "|", color=RED, transform=transform, label="clipped steps")
+        mark_at_edge(axes, clipped, "|", "clipped steps", height=0.015)
+
+
+def rolling_median(values: Floats) -> Floats:
+    """Return the rolling median over a window of one fiftieth of the run; non-finite values are ignored.
+
+    Args:
+        values: one or several series, ``[steps]`` or ``[steps, series]``.
+    """
+    window = max(1, len(values) // WINDOWS)
+    finite = pd.DataFrame(np.where(np.isfinite(values), values, np.nan))
+    smooth = finite.rolling(window, center=True, min_periods=1).median().to_numpy()
+    return np.asarray(smooth.reshape(np.shape(values)))

@@ -17,10 +17,8 @@ from gradclip.plots.style import (
     RED,
     integer_ticks,
     legend_below,
-    log_axis_over_decades,
-    percent_axis,
+    score_axis,
     series_style,
-    spans_decades,
 )
 
 MAX_NORM_RATIO = 1e6  # largest norm of a group to the median of these; beyond it the norm has exploded and is not drawn
@@ -79,7 +77,7 @@ def plot_scores(figure: Figure, groups: Sequence[GroupScores], score: str, title
     on_test = ", diamond: median on test" if np.isfinite(test_medians).any() else ""
     marks = f"dots: runs, line: median, bar: interquartile range{on_test}"
     axes.set(title=title, xlabel=f"{score}\n({marks})")
-    _score_axis(axes, np.concatenate([test_medians, *(group.scores for group in groups)]), is_fraction)
+    score_axis(axes, np.concatenate([test_medians, *(group.scores for group in groups)]), is_fraction, along="x")
 
 
 def _rows(figure: Figure, labels: Sequence[str]) -> Axes:
@@ -91,15 +89,6 @@ def _rows(figure: Figure, labels: Sequence[str]) -> Axes:
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
     return axes
-
-
-def _score_axis(axes: Axes, scores: Floats, is_fraction: bool) -> None:
-    """Format the horizontal axis of scores as percent, logarithmic or linear."""
-    if is_fraction:
-        axes.set_xlim(-0.02, 1.02)
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    elif spans_decades(scores):
-        axes.set_xscale("log")
 
 
 @dataclass(frozen=True)
@@ -144,10 +133,7 @@ def plot_learning_curves(
         axes.plot(
             *(band.epoch, band.quartiles[:, 1]), color=style.color, linestyle=style.line, marker=marker, label=label
         )
-    if is_fraction:
-        percent_axis(axes)
-    else:
-        log_axis_over_decades(axes, [value for band in bands for value in band.quartiles.ravel()])
+    score_axis(axes, [value for band in bands for value in band.quartiles.ravel()], is_fraction)
     integer_ticks(axes.xaxis)
     legend_below(figure, axes)
 
@@ -261,10 +247,7 @@ def plot_speed(
         axes.text(middle, -0.035, "never", transform=axes.transAxes, ha="center", va="top")
     if len(never) == len(groups):
         axes.set_xticks([])
-    if is_fraction:
-        percent_axis(axes)
-    else:
-        log_axis_over_decades(axes, np.concatenate([group.quartiles for group in groups]))
+    score_axis(axes, np.concatenate([group.quartiles for group in groups]), is_fraction)
     legend_below(figure, axes)
 
 

@@ -12,6 +12,7 @@ from matplotlib.transforms import blended_transform_factory
 from numpy.typing import NDArray
 
 from gradclip.arrays import Floats
+from gradclip.norms.arrays import differ
 from gradclip.plots.gradients import BEFORE
 from gradclip.plots.style import PALE, RED, integer_ticks, show_message
 from gradclip.telemetry.divergence import Divergence
@@ -44,24 +45,25 @@ def plot_heat_map(
         divergence: the first non-finite value; None if the run did not diverge.
         title: title of the panel with ``norms``.
     """
-    changed = not np.array_equal(norms, norms_clipped, equal_nan=True)
-    panels = {title: norms} | ({"after clipping": norms_clipped} if changed else {})
+    panels = {title: _logarithms(norms)}
+    if differ(norms, norms_clipped):
+        panels["after clipping"] = _logarithms(norms_clipped)
     figure.set_layout_engine("constrained")
     all_axes = list(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0])
     where = "" if divergence is None else f"; diverged at step {divergence.step}"
     heading = figure.suptitle(f"Gradient norm by parameter{where}", x=0, ha="left", weight="bold", size=13)
     heading.set_transform(blended_transform_factory(all_axes[0].transAxes, figure.transFigure))  # begins above the axes
-    scale = _logarithms(np.concatenate([*panels.values()]))
+    scale = np.concatenate([*panels.values()])
     prefix, short = without_common_prefix(names)
     all_axes[0].set_ylabel(f"parameter of {prefix}" if prefix else "parameter")
-    for axes, (panel_title, values) in zip(all_axes, panels.items(), strict=True):
+    for axes, (panel_title, logs) in zip(all_axes, panels.items(), strict=True):
         axes.set_title(panel_title, size=11, weight="normal")
         axes.set_xlabel("optimizer step")
-        if not np.isfinite(_logarithms(values)).any():
+        if not np.isfinite(logs).any():
             show_message(axes, "no finite gradient")
             continue
         edges = np.append(step, step[-1] + 1) - 0.5
-        _draw_heat_map(axes, edges, np.arange(len(names) + 1), _logarithms(values), scale)
+        _draw_heat_map(axes, edges, np.arange(len(names) + 1), logs, scale)
         integer_ticks(axes.xaxis)
     drawn = [axes.collections[0] for axes in all_axes if axes.collections]
     if drawn:

@@ -10,13 +10,11 @@ from matplotlib.figure import Figure
 
 from gradclip.arrays import Floats, Integers
 from gradclip.plots.style import (
-    EDGE,
     ORANGE,
-    RED,
     few_log_ticks,
     integer_ticks,
-    log_axis_over_decades,
-    percent_axis,
+    mark_at_edge,
+    score_axis,
     show_message,
 )
 
@@ -117,11 +115,7 @@ def _plot_trials(axes: Axes, trials: SearchTrials, positions: Floats) -> None:
         label = f"{seeds} of {trials.all_seeds} seeds" if seeds < trials.all_seeds else f"all {seeds} seeds"
         axes.plot(positions[rung], trials.values[rung], "o", color=color, markersize=5, label=label)
     for (word, where), marker in zip(trials.without_score.items(), "x+", strict=False):
-        edge = axes.get_xaxis_transform()  # vertical positions are fractions of the axes
-        axes.plot(positions[where], np.full(len(where), EDGE), marker, color=RED, transform=edge, label=word)
+        mark_at_edge(axes, positions[where], marker, word)
     if trials.best is not None:
         axes.plot(positions[trials.best], trials.values[trials.best], "*", color=ORANGE, markersize=15, label="best")
-    if trials.is_fraction:
-        percent_axis(axes)
-    else:
-        log_axis_over_decades(axes, [*trials.values, *trials.lowest, *trials.highest])
+    score_axis(axes, [*trials.values, *trials.lowest, *trials.highest], trials.is_fraction)

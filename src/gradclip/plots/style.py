@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from matplotlib import rc_context
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from gradclip.arrays import Floats
+from gradclip.arrays import Floats, Integers
 from gradclip.scores import Split
 from gradclip.telemetry.divergence import Divergence
 
@@ -106,10 +106,21 @@ def integer_ticks(axis: Axis) -> None:
     axis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
 
 
-def percent_axis(axes: Axes) -> None:
-    """Make the vertical axis show fractions from 0 to 1 as percent."""
-    axes.set_ylim(-0.02, 1.02)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+def score_axis(axes: Axes, scores: Sequence[float] | Floats, is_fraction: bool, along: Literal["x", "y"] = "y") -> None:
+    """Make an axis show fractions from 0 to 1 as percent; other scores logarithmically if they span decades.
+
+    Args:
+        axes: axes to format.
+        scores: the scores that are drawn.
+        is_fraction: whether the score is a fraction, from 0 to 1.
+        along: the axis to format, by default the vertical one.
+    """
+    if is_fraction:
+        axis = axes.yaxis if along == "y" else axes.xaxis
+        axes.set(**{f"{along}lim": (-0.02, 1.02)})
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+    elif spans_decades(scores):
+        axes.set(**{f"{along}scale": "log"})
 
 
 def describe_divergence(divergence: Divergence) -> str:
@@ -126,6 +137,20 @@ def mark_divergence(axes: Axes, position: float, divergence: Divergence) -> None
         divergence: the divergence that the legend describes.
     """
     axes.axvline(position, color=RED, linewidth=1.5, label=describe_divergence(divergence))
+
+
+def mark_at_edge(axes: Axes, positions: Floats | Integers, marker: str, label: str, height: float = EDGE) -> None:
+    """Draw a red mark at each of some horizontal positions, such as steps whose loss is not finite.
+
+    Args:
+        axes: axes to draw into.
+        positions: the positions, ``[marks]``.
+        marker: Matplotlib's marker.
+        label: label in the legend.
+        height: vertical position of all marks, as a fraction of the axes.
+    """
+    heights, transform = np.full(len(positions), height), axes.get_xaxis_transform()
+    axes.plot(positions, heights, marker, color=RED, transform=transform, label=label)
 
 
 def with_gaps(values: Sequence[float] | Floats) -> Floats:

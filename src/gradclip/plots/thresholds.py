@@ -16,8 +16,7 @@ from gradclip.plots.style import (
     MARKERS,
     RED,
     legend_below,
-    log_axis_over_decades,
-    percent_axis,
+    score_axis,
     series_style,
     spans_decades,
     ticks_at,
@@ -104,10 +103,7 @@ def plot_thresholds(
     bottom.set(xlabel=threshold, xscale="log")
     if len(tried) <= MAX_TICKS:
         ticks_at(bottom.xaxis, tried.tolist())
-    if is_fraction:
-        percent_axis(axes)
-    else:
-        log_axis_over_decades(axes, np.concatenate([test_medians, *(runs for line in lines for runs in line.scores)]))
+    score_axis(axes, np.concatenate([test_medians, *(runs for line in lines for runs in line.scores)]), is_fraction)
     legend_below(figure, axes)
 
 

@@ -9,16 +9,15 @@ from numpy.typing import NDArray
 from gradclip.arrays import Floats
 from gradclip.plots.style import (
     BLUE,
-    EDGE,
     GREY,
-    RED,
     SPLIT_COLORS,
     describe_divergence,
     integer_ticks,
     legend_below,
     log_axis_over_decades,
+    mark_at_edge,
     mark_divergence,
-    percent_axis,
+    score_axis,
     show_message,
     with_gaps,
 )
@@ -61,10 +60,7 @@ def plot_learning_curve(
         marker = "o" if len(curve) < MARKED_EPOCHS else ""
         epochs = np.arange(1, len(curve) + 1)
         axes.plot(epochs, with_gaps(curve), color=SPLIT_COLORS[split], marker=marker, label=split)
-    if is_fraction:
-        percent_axis(axes)
-    else:
-        log_axis_over_decades(axes, scores)
+    score_axis(axes, scores, is_fraction)
     if divergence is not None:
         mark_divergence(axes, divergence.epoch, divergence)
     integer_ticks(axes.xaxis)
@@ -95,9 +91,7 @@ def plot_step_losses(
     log_axis_over_decades(axes, loss[finite])
     broken = step[~np.isfinite(loss)]
     if broken.size:
-        edge = axes.get_xaxis_transform()  # vertical positions are fractions of the axes
-        heights = np.full(broken.size, EDGE)
-        axes.plot(broken, heights, "x", color=RED, transform=edge, label="loss not finite")
+        mark_at_edge(axes, broken, "x", "loss not finite")
     if divergence is not None:
         mark_divergence(axes, divergence.step, divergence)
     integer_ticks(axes.xaxis)

@@ -7,12 +7,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gradclip.arrays import Floats
+from gradclip.plots.gradients import MARKED_STEPS, rolling_median
 from gradclip.plots.heat_maps import without_common_prefix
-from gradclip.plots.smoothing import rolling_median
 from gradclip.plots.style import GREY, integer_ticks, legend_below, log_axis_over_decades, series_style, show_message
 
 MAX_LINES = 6
-MARKED_STEPS = 60
 USUAL_UPDATE_RATIO = 1e-3  # in networks that train well
 
 

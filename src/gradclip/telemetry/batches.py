@@ -9,8 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradclip.telemetry.measures import extremes
-
 MOST = 32  # tensors that are measured in one batch
 
 
@@ -30,7 +28,7 @@ def batch_extremes(batch: Any) -> list[Tensor]:
     if isinstance(batch, list | tuple) and len(batch) == 2:
         pair = [part.detach() for part in batch if _is_real(part)]
         if len(pair) == 2:
-            return extremes(pair)
+            return [extreme for part in pair for extreme in part.aminmax()]
     parts = [part.detach() for part in islice(_real_parts(batch), MOST)]
     return _total([part.sum(dtype=torch.promote_types(part.dtype, torch.float32)) for part in parts])
 

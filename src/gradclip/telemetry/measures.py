@@ -1,4 +1,4 @@
-"""Extremes, non-finite counts and inner products of lists of tensors, cheap enough for every optimizer step."""
+"""Norms, non-finite counts and inner products of lists of tensors, cheap enough for every optimizer step."""
 
 from collections.abc import Sequence
 
@@ -8,18 +8,6 @@ from torch import Tensor
 from gradclip.norms import gpu
 from gradclip.norms.tensors import norms_and_largest, wide_type
 from gradclip.sharding import join_shards, shard
-
-
-def extremes(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Return the minimum and the maximum of each tensor: a flat list of scalars, two for each tensor.
-
-    NaN propagates: the extremes of a tensor that contains NaN are NaN.
-
-    Example:
-        >>> extremes([torch.tensor([1.0, -3.0])])
-        [tensor(-3.), tensor(1.)]
-    """
-    return [extreme for tensor in tensors for extreme in tensor.aminmax()]
 
 
 def measure_gradients(gradients: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
@@ -82,11 +70,11 @@ def inner_product(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor
     """
     if gpu.can_measure(tensors, others):
         return gpu.inner_products(tensors, others).sum()
-    own, theirs = ([shard(tensor) for tensor in some] for some in (tensors, others))
+    own, theirs = [shard(tensor) for tensor in tensors], [shard(other) for other in others]
     if gpu.can_measure(own, theirs):
         products = [*gpu.inner_products(own, theirs).unbind()]
     else:
         wide = wide_type(tensors[0])
         pairs = zip(own, theirs, strict=True)
-        products = [torch.dot(*(part.flatten().to(wide) for part in pair)) for pair in pairs]
+        products = [torch.dot(one.flatten().to(wide), other.flatten().to(wide)) for one, other in pairs]
     return torch.stack(join_shards(products, tensors, lambda of_shards: of_shards.sum(0))).sum()

@@ -249,9 +249,9 @@ class GradientRecord:
         if self.has_loss[row] and not np.isfinite(self.loss[row]) and not self.skipped[row]:
             return "loss"
         trained = self.trained[row]
-        for kind, values in (("gradient", self.norms), ("gradient", self.norms_clipped)):
-            if bad := np.flatnonzero(trained & ~np.isfinite(values[row])).tolist():
-                return f"{kind} {self.names[bad[-1]]}"
+        for norms in (self.norms, self.norms_clipped):
+            if bad := np.flatnonzero(trained & ~np.isfinite(norms[row])).tolist():
+                return f"gradient {self.names[bad[-1]]}"
         return f"weight {self.names[int(np.argmax(trained & ~np.isfinite(self.weights[row])))]}"
 
     def to_frame(self) -> "pd.DataFrame":

@@ -31,8 +31,8 @@ class RecordStore:
     @property
     def names(self) -> list[str]:
         """Names of all recorded parameters, in order of first appearance."""
-        each = [*(names for _, names in self._files), *(block.names for block in self._blocks)]
-        return [*dict.fromkeys(name for names in each for name in names)]
+        in_files = [name for _, names in self._files for name in names]
+        return [*dict.fromkeys([*in_files, *self._names_in_memory()])]
 
     def append(self, block: GradientRecord, place: Path) -> None:
         """Add a block.
@@ -52,9 +52,9 @@ class RecordStore:
 
     def state(self) -> dict[str, Any]:
         """Return the state for a checkpoint: the blocks in memory, and the paths of the files."""
-        latest = GradientRecord.join(names := tuple(self._names_in_memory()), self._blocks)
+        latest = self._latest()
         columns = {name: torch.from_numpy(getattr(latest, name)) for name in GradientRecord.columns()}
-        return {"names": list(names), "columns": columns, "files": [str(path) for path, _ in self._files]}
+        return {"names": list(latest.names), "columns": columns, "files": [str(path) for path, _ in self._files]}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a state; missing files are left out with a warning."""
@@ -67,12 +67,16 @@ class RecordStore:
         block = GradientRecord(tuple(state["names"]), **columns)
         self._blocks, self._bytes = [block], _bytes(block)
 
-    def _names_in_memory(self) -> list[str]:
-        return [*dict.fromkeys(name for block in self._blocks for name in block.names)]
+    def _names_in_memory(self) -> tuple[str, ...]:
+        return (*dict.fromkeys(name for block in self._blocks for name in block.names),)
+
+    def _latest(self) -> GradientRecord:
+        """Return the blocks in memory as one record."""
+        return GradientRecord.join(self._names_in_memory(), self._blocks)
 
     def _write(self, place: Path) -> None:
         """Write the blocks in memory to a file; if that fails, keep them in memory, so that the training continues."""
-        record = GradientRecord.join(tuple(self._names_in_memory()), self._blocks)
+        record = self._latest()
         try:
             if self._folder is None:
                 place.mkdir(parents=True, exist_ok=True)

@@ -43,12 +43,12 @@ class CopyingRecorder(Recorder):
         assert self._start is not None
         rows, start = to_matrix(self._rows), to_matrix([self._start])
         size = start.size
-        before, after, weights = (rows[:, place : place + size] for place in (0, size, 2 * size))
+        before, after, weights = np.split(rows, 3, axis=1)
         self._start = self._rows[-1][2 * size :]
         self._rows = []
         nothing = np.full(len(rows), np.nan)
         with np.errstate(invalid="ignore", over="ignore"):
-            of_parts = self._norms(rows.reshape(-1, size)).reshape(len(rows), 3, -1)
+            of_parts = row_part_norms(rows.reshape(-1, size), self._offsets).reshape(len(rows), 3, -1)
             norms, norms_clipped, norms_of_weights = of_parts.swapaxes(0, 1)
             return {
                 "max_abs": np.abs(before).max(axis=1),
@@ -57,17 +57,13 @@ class CopyingRecorder(Recorder):
                 "norms": norms,
                 "norms_clipped": norms_clipped,
                 "weights": norms_of_weights,
-                "updates": self._norms(weights - np.vstack([start, weights[:-1]])),
+                "updates": row_part_norms(weights - np.vstack([start, weights[:-1]]), self._offsets),
             }
 
     def _nonfinite_counts(self, rows: NDArray[np.float64], norms: NDArray[np.float64]) -> NDArray[np.float64]:
         if np.isfinite(norms).all():
             return np.zeros_like(norms)
         return np.add.reduceat(~np.isfinite(rows), self._offsets, axis=1, dtype=np.float64)
-
-    def _norms(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the L2 norm of each parameter's part of each row, ``[steps, parameters]``."""
-        return row_part_norms(rows, self._offsets)
 
 
 class MeasuringRecorder(Recorder):
@@ -129,12 +125,16 @@ class MeasuringRecorder(Recorder):
     def _flush_columns(self) -> dict[str, NDArray[np.float64]]:
         arrays = {name: to_array(rows) for name, rows in self._rows.items()}
         self._rows = {name: [] for name in self._rows}
-        norms = zip(("norms", "norms_clipped", "weights", "updates"), np.split(arrays["norms"], 4, axis=1), strict=True)
+        products, max_abs = arrays["values"].T
+        norms, norms_clipped, weights, updates = np.split(arrays["norms"], 4, axis=1)
         return {
-            "max_abs": arrays["values"][:, 1],
-            "inner_product": arrays["values"][:, 0],
+            "max_abs": max_abs,
+            "inner_product": products,
             "nonfinite": arrays["nonfinite"],
-            **dict(norms),
+            "norms": norms,
+            "norms_clipped": norms_clipped,
+            "weights": weights,
+            "updates": updates,
         }
 
 

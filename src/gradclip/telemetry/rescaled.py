@@ -19,7 +19,7 @@ class GradientVersions:
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         self._gradients = [parameter.grad for parameter in parameters]
-        self._versions = [_version_of(gradient) for gradient in self._gradients]
+        self._versions = [version_of(gradient) for gradient in self._gradients]
 
     def count_changes(self, parameters: Sequence[nn.Parameter]) -> int | None:
         """Return how often each gradient was changed in place; None if the counts differ or a gradient was replaced.
@@ -28,14 +28,16 @@ class GradientVersions:
         """
         if None in self._versions:
             return None
-        counts = {
-            -1 if parameter.grad is not before else (_version_of(before) or 0) - (version or 0)
-            for parameter, before, version in zip(parameters, self._gradients, self._versions, strict=True)
-        }
-        return counts.pop() if len(counts) == 1 and -1 not in counts else None
+        counts = set()
+        for parameter, before, version in zip(parameters, self._gradients, self._versions, strict=True):
+            if parameter.grad is not before:
+                return None
+            counts.add((version_of(before) or 0) - (version or 0))
+        return counts.pop() if len(counts) == 1 else None
 
 
-def _version_of(gradient: Tensor | None) -> int | None:
+def version_of(gradient: Tensor | None) -> int | None:
+    """Return how often a gradient was changed in place, 0 without one; None if it was made in inference mode."""
     if gradient is None:
         return 0
     return None if gradient.is_inference() else gradient._version

@@ -130,8 +130,10 @@ class Recorder(ABC):
         measured = self._flush_columns() if self.parameters else _nothing(len(indices))
         had_gradients, has_loss, skipped, of_pair = np.array(self._flags).T
         overflowed = ~np.all(np.isfinite(measured["norms"]), axis=1)
-        pairs = zip(self._scaler_skipped, overflowed, strict=True)
-        scaler_skipped = np.array([bool(known if by is None else by) for by, known in pairs])
+        by_scaler = zip(self._scaler_skipped, overflowed, strict=True)
+        scaler_skipped = np.array(
+            [bool(has_overflowed if skips is None else skips) for skips, has_overflowed in by_scaler]
+        )
         inputs, targets = largest_of_batches(scalars[:, 1:], of_pair)
         if not had_gradients.all():
             for column in ("max_abs", "norms", "norms_clipped"):

@@ -23,7 +23,7 @@ COLUMNS: Final = (
     *(f"tags.`{tag}`" for tag in (keys.OUTCOME, keys.DATA, keys.BEST, keys.CLIP)),
     *(f"metrics.`{score.final(split)}`" for split in SPLITS[1:] for score in SCORES.values()),
     *(f"metrics.`{metric}`" for metric in (keys.GRAD_CLIP_FRACTION, keys.GRAD_NORM_P90)),
-    *(f"metrics.`{score.final_train}`" for score in SCORES.values()),
+    *(f"metrics.`{score.final('train')}`" for score in SCORES.values()),
     *(f"params.`{name}`" for name in ("optimizer.lr", "seed")),
 )
 NAME_COLUMN: Final = "attributes.`Run Name`"

@@ -12,7 +12,6 @@ from gradclip import keys
 from gradclip.config.identity import data_digest, data_name, fingerprint
 from gradclip.config.schema import TrainConfig, flatten
 from gradclip.data.base import TrainingData
-from gradclip.diagnosis.explosion import Explosion
 from gradclip.models.optimization import build_loss
 from gradclip.scores import CONTEXTS
 from gradclip.tracking.records import Dataset, DatasetDescription, Store
@@ -74,15 +73,10 @@ def write_result(job: Job, result: Result) -> None:
     job.folder.mkdir(parents=True, exist_ok=True)
     (job.folder / keys.CONFIG_FILE).write_text(job.config_text)
     if result.explosion is not None:
-        _write_report(job.folder, result.explosion)
+        (job.folder / keys.EXPLOSION_FOLDER).mkdir(exist_ok=True)
+        (job.folder / keys.EXPLOSION_TEXT).write_text(f"{result.explosion}\n")
+        (job.folder / keys.EXPLOSION_JSON).write_text(result.explosion.to_json())
     write_telemetry(job.folder, result)
-
-
-def _write_report(folder: Path, explosion: Explosion) -> None:
-    """Write the explosion report as text, and as JSON for programs."""
-    (folder / keys.EXPLOSION_TEXT).parent.mkdir(parents=True, exist_ok=True)
-    (folder / keys.EXPLOSION_TEXT).write_text(f"{explosion}\n")
-    (folder / keys.EXPLOSION_JSON).write_text(explosion.to_json())
 
 
 def write_weights(folder: Path, module: nn.Module) -> None:

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType, ModuleType
+from types import ModuleType
 from typing import Any
 
 import pytorch_lightning
@@ -128,10 +128,9 @@ def build_components(config: TrainConfig, folder: Path, is_main: bool = True) ->
     if not config.module:
         check_monitored(config.callbacks, logged)
         warnings.filterwarnings("ignore", ".*sync_dist=True.*")  # our modules' scores already cover all processes
-    shown = (config.metric,) if config.metric else logged
-    trainer = build_trainer(
-        config, folder, is_main, shown, callbacks, package, lightning_clipping(config) if by_lightning else {}
-    )
+    if is_main and config.trainer.progress_bar:
+        callbacks.append(Progress((config.metric,) if config.metric else logged))
+    trainer = build_trainer(config, folder, callbacks, package, lightning_clipping(config) if by_lightning else {})
     check_whole_gradients(trainer, "gradclip")
     scores = None
     if config.module:
@@ -210,38 +209,29 @@ def _choose_loss(chosen: LossSettings, data: TrainingData) -> nn.Module:
 
 
 def build_trainer(
-    config: TrainConfig,
-    folder: Path,
-    is_main: bool,
-    shown: tuple[str, ...],
-    callbacks: list[Callback],
-    package: ModuleType = pytorch_lightning,
-    clipping: Mapping[str, Any] = MappingProxyType({}),
+    config: TrainConfig, folder: Path, callbacks: list[Callback], package: ModuleType, clipping: Mapping[str, Any]
 ) -> Trainer:
     """Build the Trainer.
 
     Args:
         config: settings of the run.
         folder: folder where Lightning may write.
-        is_main: whether this is the first process, which shows progress.
-        shown: names of the metrics that the progress bar shows.
         callbacks: the callbacks, in the order in which they act.
         package: the Lightning package of the Trainer.
         clipping: the Trainer's own clipping arguments, from
-            :func:`~gradclip.training.clipping.lightning_clipping`; by default the Trainer does not clip.
+            :func:`~gradclip.training.clipping.lightning_clipping`; empty if the Trainer does not clip.
 
     Raises:
         TrainerError: this machine lacks what the Trainer requires.
     """
     ours = {"threads", "batch_size", "steps_after_divergence", "stop_when_solved", "progress_bar"}
     settings = config.trainer.model_dump(exclude=ours)
-    show_bar = config.trainer.progress_bar and is_main
     got = f"{config.trainer.accelerator!r} with devices={config.trainer.devices}"
     with lightning_errors(f"trainer.accelerator: got {got}"):
         trainer: Trainer = package.Trainer(
             **settings,
             **clipping,
-            callbacks=[*callbacks, *([Progress(shown)] if show_bar else [])],
+            callbacks=callbacks,
             logger=False,
             default_root_dir=folder,
             enable_checkpointing=any(isinstance(one, package.callbacks.Checkpoint) for one in callbacks),
@@ -262,7 +252,7 @@ def choose_device(config: TrainConfig) -> torch.device:
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)
     _silence_lightning()
-    trainer = build_trainer(config, Path(), False, (), [])
+    trainer = build_trainer(config, Path(), [], pytorch_lightning, {})
     device: torch.device = trainer.strategy.root_device
     return device
 

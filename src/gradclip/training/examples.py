@@ -34,7 +34,7 @@ def _monitors_test(config: TrainConfig, data: TrainingData) -> bool:
     if isinstance(data, OwnData):
         return False
     monitored = {one.arguments.get("monitor") for one in config.callbacks.values()}
-    return data.score_scale.score.test in monitored or (
+    return data.score_scale.score.by_epoch("test") in monitored or (
         config.trainer.stop_when_solved and data.choosing_split == "test"
     )
 

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from gradclip.config.schema import TrainConfig
 from gradclip.data.base import TrainingData
 from gradclip.data.sequences import SequenceData
+from gradclip.norms.arrays import differ
 from gradclip.plots.gradients import plot_coefficients, plot_norm_histogram, plot_norms
 from gradclip.plots.heat_maps import plot_heat_map, plot_hidden_states
 from gradclip.plots.style import draw
@@ -94,7 +95,7 @@ def gradient_figures(config: TrainConfig, result: Result) -> Figures:
             plot_norm_histogram, norm=record.norm, thresholds=clip.thresholds, state=clip.norms_state
         ),
     }
-    if not np.array_equal(record.norm, record.norm_clipped, equal_nan=True):
+    if differ(record.norm, record.norm_clipped):
         title = f"Clipping coefficient, clip {clip.label}{clipped}"
         figures["clipping_coefficient"] = partial(
             plot_coefficients, step=record.step, coefficient=record.coefficient, title=title
@@ -139,14 +140,11 @@ def hidden_figures(result: Result, label: str) -> Figures:
     record = result.hidden
     if record is None:
         return {}
-    several = len(record.norms) > 1
+    plot = partial(plot_hidden_states, step=record.step, title=f"Gradient at the hidden state, clip {label}")
+    if len(record.norms) == 1:
+        (norms,) = record.norms.values()
+        return {"hidden_state_gradient": partial(plot, norms=norms)}
     return {
-        f"hidden_state_gradient{f'_{number}' if several else ''}": partial(
-            plot_hidden_states,
-            step=record.step,
-            norms=norms,
-            title=f"Gradient at the hidden state, clip {label}",
-            layer=layer if several else "",
-        )
+        f"hidden_state_gradient_{number}": partial(plot, norms=norms, layer=layer)
         for number, (layer, norms) in enumerate(record.norms.items(), start=1)
     }

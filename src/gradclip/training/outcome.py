@@ -48,7 +48,7 @@ class Summary:
     best_epoch: int
     clip_fraction: float
     skipped: int
-    norm_percentiles: tuple[float, float, float, float]
+    norm_percentiles: tuple[float, ...]
     divergence: Divergence | None
     steps: int
     notes: tuple[str, ...] = ()
@@ -60,17 +60,13 @@ class Summary:
 
     def metrics(self) -> dict[str, float]:
         """Return the metrics by their names in the store, without missing ones; final scores are NaN if diverged."""
-        p50, p90, p99, largest = self.norm_percentiles
         final = {self.score.final(split): value for split, value in self.scores.items()}
         others = {
             self.score.best(self.choosing_split): self.best_score,
             keys.BEST_EPOCH: float(self.best_epoch or np.nan),
             keys.GRAD_CLIP_FRACTION: self.clip_fraction,
             keys.GRAD_SKIP_COUNT: float(self.skipped),
-            keys.GRAD_NORM_P50: p50,
-            keys.GRAD_NORM_P90: p90,
-            keys.GRAD_NORM_P99: p99,
-            keys.GRAD_NORM_MAX: largest,
+            **dict(zip(keys.GRAD_NORM_PERCENTILES, self.norm_percentiles, strict=True)),
         }
         return final | {key: value for key, value in others.items() if np.isfinite(value)}
 
@@ -104,7 +100,6 @@ def summarize(record: GradientRecord, score_scale: ScoreScale, curves: Curves) -
     choosing_curve = curves[choosing_split(curves)]
     best = score_scale.best_index(choosing_curve)
     best_score = np.nan if best is None else choosing_curve[best]
-    p50, p90, p99, largest = record.norm_percentiles([50, 90, 99, 100])
     return Summary(
         score=score_scale.score,
         outcome="diverged" if divergence else _finite_outcome(score_scale, finals.get("validation", finals["train"])),
@@ -114,7 +109,7 @@ def summarize(record: GradientRecord, score_scale: ScoreScale, curves: Curves) -
         best_epoch=0 if best is None else best + 1,
         clip_fraction=record.clip_fraction,
         skipped=int(record.skipped.sum()),
-        norm_percentiles=(p50, p90, p99, largest),
+        norm_percentiles=(*record.norm_percentiles([50, 90, 99, 100]),),
         divergence=divergence,
         steps=len(record.step),
         notes=(*_notes(record), *([] if known else [NO_SCORE])),
@@ -131,7 +126,11 @@ def _known_curves(record: GradientRecord, score: Score, curves: Curves) -> list[
     """Return the curves that were measured: under manual optimization, a module need not return a loss."""
     if record.has_loss.any():
         return [*curves.values()]
-    return [] if score.test == keys.LOSS_TRAIN else [curve for split, curve in curves.items() if split != "train"]
+    return (
+        []
+        if score.by_epoch("test") == keys.LOSS_TRAIN
+        else [curve for split, curve in curves.items() if split != "train"]
+    )
 
 
 def _in_score(record: GradientRecord, known: Sequence[Sequence[float]]) -> Divergence | None:

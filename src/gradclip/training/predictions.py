@@ -28,17 +28,16 @@ class Predictions(NamedTuple):
 @torch.no_grad()
 def predict_test_examples(result: Result) -> Predictions:
     """Predict the target of the first test examples, for every time step that has a class."""
-    first = next(result.network.parameters())
-    training, found, count = result.network.training, [], 0
-    result.network.eval()
-    for inputs, target in result.data.val_dataloader()[-1]:
-        outputs = result.network(inputs.to(first.device, first.dtype))
-        found.append((target.double().cpu(), outputs.double().cpu()))
-        count += len(target)
-        if count >= MAX_EXAMPLES:
+    network, first = result.network, next(result.network.parameters())
+    training, targets, predicted = network.training, [], []
+    network.eval()
+    for inputs, batch_target in result.data.val_dataloader()[-1]:
+        targets.append(batch_target.double().cpu())
+        predicted.append(network(inputs.to(first.device, first.dtype)).double().cpu())
+        if sum(map(len, targets)) >= MAX_EXAMPLES:
             break
-    result.network.train(training)
-    target, outputs = (torch.cat(parts)[:MAX_EXAMPLES].numpy() for parts in zip(*found, strict=True))
+    network.train(training)
+    target, outputs = torch.cat(targets)[:MAX_EXAMPLES].numpy(), torch.cat(predicted)[:MAX_EXAMPLES].numpy()
     schema = result.data.schema
     if schema.is_classification:
         return Predictions(target.ravel(), outputs.argmax(axis=-1).ravel().astype(float))

@@ -11,7 +11,7 @@ from gradclip.config.schema import Parts
 from gradclip.data.base import TrainingData
 from gradclip.data.score_scale import ScoreScale
 from gradclip.diagnosis.explosion import Explosion, explain, finite_explosion
-from gradclip.diagnosis.suggestions import bounded_loss
+from gradclip.diagnosis.suggestions import BOUNDED_LOSS
 from gradclip.telemetry.hidden_states import HiddenStateRecord
 from gradclip.telemetry.record import GradientRecord
 from gradclip.tracking.run import TrackedRun
@@ -85,6 +85,6 @@ class Result:
         remedies = [
             one
             for one in explosion.remedies
-            if not one.changes_any(fixed) and not (self.loss_is_bounded and one == bounded_loss())
+            if not one.changes_any(fixed) and not (self.loss_is_bounded and one == BOUNDED_LOSS)
         ]
         return replace(explosion, rows=rows, remedies=remedies)

@@ -44,7 +44,7 @@ def test_reading_a_multirun_in_bulk_equals_reading_it_with_mlflow(tmp_path, monk
 
     def read():
         selection = backend.select_runs(selector)
-        curves = backend.read_curves([*ids, "f" * 32], MSE.test, 2)
+        curves = backend.read_curves([*ids, "f" * 32], MSE.by_epoch("test"), 2)
         plain = {run_id: (curve.step.tolist(), curve.value.tolist()) for run_id, curve in curves.items()}
         return selection._replace(runs=[without_nan(run) for run in selection.runs]), plain
 

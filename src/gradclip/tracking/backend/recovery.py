@@ -134,7 +134,7 @@ def _is_ours(run: Run) -> bool:
 def _has_result(run: StoredRun) -> bool:
     """Return whether a run has an outcome and the final scores that belong to it."""
     score = stored_score(run.metrics, run.tags)
-    return run.outcome in OUTCOMES and score is not None and score.final_train in run.metrics
+    return run.outcome in OUTCOMES and score is not None and score.final("train") in run.metrics
 
 
 def _is_empty(run: Run) -> bool:
