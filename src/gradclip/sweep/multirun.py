@@ -62,10 +62,12 @@ class ParentRun(NamedTuple):
     def call(
         self, operation: Callable[Concatenate[Operations, str, P], Any], *args: P.args, **kwargs: P.kwargs
     ) -> Call:
-        """Return a write to the run by a method of the table of operations, given its arguments after the run's id.
+        """Return a write to the run, which a spool in the folder of the multirun keeps if the store fails.
 
-        A spool in the folder of the multirun keeps it if the store fails. ``kwargs`` must be empty; mypy needs them to
-        check the arguments.
+        Args:
+            operation: method of the table of operations.
+            args: its arguments after the run's id.
+            kwargs: must be empty; mypy needs the parameter to check the arguments.
         """
         assert not kwargs
         return Call(self.store, operation.__name__, self.run_id, args, str(self.folder))
