@@ -12,7 +12,7 @@ from gradclip.config.identity import fingerprint
 from gradclip.errors import TrackingError
 from gradclip.formatting import format_scores
 from gradclip.scores import ChoosingSplit, Split, choosing_split, stored_score
-from gradclip.tracking.files import failure_in_one_line, read_note, whole_file
+from gradclip.tracking.files import failure_in_one_line, read_note, sync_to_disk, whole_file
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, result_of
 from gradclip.tracking.records import Store
@@ -109,8 +109,9 @@ class JobResult:
         """Write the result to the job's folder; a failure is printed, so that the other jobs continue."""
         with failure_in_one_line(folder / FILE):
             folder.mkdir(parents=True, exist_ok=True)
-            with whole_file(folder / FILE, lasting=False) as path:  # a power loss also ends the command that reads it
+            with whole_file(folder / FILE, lasting=False) as path:
                 path.write_text(json.dumps(asdict(self)))
+                sync_to_disk(path)  # so that it is complete after a power loss; syncing the folder too would take long
 
 
 def find_finished(job: Job) -> JobResult | None:

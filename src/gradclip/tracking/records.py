@@ -178,6 +178,11 @@ class ModelFiles(NamedTuple):
     requirements: list[str]
     network: str = ""
 
+    @property
+    def paths(self) -> list[str]:
+        """The paths of all files."""
+        return [path for path in (*self.artifacts.values(), self.example, self.network) if path]
+
 
 def model_name(run_name: str) -> str:
     """Return the name of a run's model: the run's name, with ``_`` for characters that MLflow refuses.

@@ -224,10 +224,7 @@ def _paths(arguments: Mapping[str, Any]) -> Iterator[str]:
         if name == "folder":
             yield value
         if isinstance(value, ModelFiles):
-            yield from value.artifacts.values()
-            yield value.example
-            if value.network:
-                yield value.network
+            yield from value.paths
 
 
 def _files(call: Call) -> list[Path]:

@@ -26,7 +26,7 @@ def seconds_for(call: Call, left: float) -> float:
 def _uploaded(call: Call) -> Iterable[Path]:
     if call.operation == Operations.write_model.__name__:
         files: ModelFiles = call.arguments[0]
-        return [Path(path) for path in (*files.artifacts.values(), files.example)]
+        return map(Path, files.paths)
     return Path(call.arguments[0]).rglob("*") if call.operation in FOLDER_WRITES else ()
 
 
