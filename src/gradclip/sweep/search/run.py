@@ -9,6 +9,7 @@ from hydra.core.override_parser.types import Override
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
+from gradclip.config.data import OwnData
 from gradclip.config.validation import validate
 from gradclip.errors import ConfigError
 from gradclip.program import install_command
@@ -18,6 +19,7 @@ from gradclip.sweep.stopping import stopped_by
 if TYPE_CHECKING:
     import optuna
 
+    from gradclip.config.schema import TrainConfig
     from gradclip.sweep.search.search_settings import SearchSettings
     from gradclip.sweep.search.space import Space
     from gradclip.sweep.search.trial import Trial
@@ -60,7 +62,7 @@ def run_search(
 
     checked, space = read_settings(settings), read_space(overrides, config.seed)
     for job in space.corners():
-        validate(_without_hydra(compose(job)))
+        _check_score(checked.score, validate(_without_hydra(compose(job))))
     folder = Path(config.hydra.sweep.dir)
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(config, folder / "multirun.yaml")  # as Hydra's own sweeper does
@@ -71,6 +73,19 @@ def run_search(
 
 def _without_hydra(config: DictConfig) -> DictConfig:
     return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+
+
+def _check_score(score: str, config: "TrainConfig") -> None:
+    """Check that a job has the score that the search optimizes; only user-defined classes may have no test score.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    from gradclip.training.examples import build_data
+
+    own = config.module or (config.data if isinstance(config.data, OwnData) else None)
+    if score == "test" and own and (config.module or "test" not in build_data(config).splits):
+        raise ConfigError(f"hydra.sweeper.score: got 'test'; {own.target} has no test score; must be auto or train")
 
 
 class Launches:
