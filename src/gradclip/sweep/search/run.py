@@ -62,7 +62,7 @@ def run_search(
 
     checked, space = read_settings(settings), read_space(overrides, config.seed)
     for job in space.corners():
-        _check_score(checked.score, validate(_without_hydra(compose(job))))
+        check_score(checked.score, validate(_without_hydra(compose(job))))
     folder = Path(config.hydra.sweep.dir)
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(config, folder / "multirun.yaml")  # as Hydra's own sweeper does
@@ -75,7 +75,7 @@ def _without_hydra(config: DictConfig) -> DictConfig:
     return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
 
 
-def _check_score(score: str, config: "TrainConfig") -> None:
+def check_score(score: str, config: "TrainConfig") -> None:
     """Check that a job has the score that the search optimizes; only user-defined classes may have no test score.
 
     Raises:
