@@ -135,9 +135,8 @@ def __getattr__(name):
     if package is None or part is None:
         raise AttributeError(name)
     lightning = importlib.import_module(package)
-    is_data = part is WithoutBatches or (issubclass(part, TrainingBatches) and not issubclass(part, Training))
-    is_callback = part is Begun
-    base = lightning.LightningDataModule if is_data else lightning.LightningModule
-    base = lightning.Callback if is_callback else base
+    data = TrainingBatches, Batches, WithoutValidation, ThreeSplits, WithoutBatches
+    bases = {Begun: lightning.Callback} | dict.fromkeys(data, lightning.LightningDataModule)
+    base = bases.get(part, lightning.LightningModule)
     globals()[name] = type(name, (part, base), {"__module__": __name__})
     return globals()[name]
