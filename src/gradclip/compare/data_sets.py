@@ -74,7 +74,7 @@ def _identity(run: StoredRun) -> dict[str, str]:
 
 def _names(identities: Sequence[dict[str, str]]) -> list[str]:
     """Return a name for each data set: its file or its name, and the settings that differ from its namesakes."""
-    names = [[_own_name(one)] for one in identities]
+    names = [[_short_name(one)] for one in identities]
     for key in sorted({key for one in identities for key in one}):
         namesakes = defaultdict(set)
         for name, one in zip(names, identities, strict=True):
@@ -85,7 +85,7 @@ def _names(identities: Sequence[dict[str, str]]) -> list[str]:
     return numbered([" ".join(name) for name in names])
 
 
-def _own_name(identity: dict[str, str]) -> str:
+def _short_name(identity: dict[str, str]) -> str:
     """Return the name of the file, of the user-defined class or of the data set."""
     file, own = Path(identity.get("data.path", "")).name, identity.get("data._target_", "").rpartition(".")[2]
     return file or own or identity.get("data.name", "data")

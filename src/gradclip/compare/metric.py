@@ -81,9 +81,9 @@ def choose_metric(runs: Sequence[StoredRun], name: str | None = None, split: Spl
     if split:
         raise ConfigError(f"split: got {split!r}; metric={name} is not a score")
     for score in SCORES.values():  # a user-defined module may log one of these besides its own metric
-        if measured_on := score.split_of(name):
+        if found := score.split_of(name):
             sign = -1 if score.higher_is_better else 1
-            return Metric(name, sign, score.by_epoch(measured_on), is_fraction=score is ACCURACY)
+            return Metric(name, sign, score.by_epoch(found), is_fraction=score is ACCURACY)
     return Metric(name, 1, "")
 
 

@@ -45,7 +45,7 @@ class LoggedScores(Checkpoint):
     ) -> None:
         self.metric, self.mode, self.validated_on = metric and metric_name(metric), mode, validated_on
         self.score = keys.LOSS_TRAIN
-        self.split: ChoosingSplit = "validation"  # that the score counts as
+        self.split: ChoosingSplit = "validation"  # the split that the score counts as
         self._before_validation: set[str] = set()  # metrics that were logged before the validation of the first epoch
         self._validated: set[str] = set()  # metrics that were logged in this validation
         self.epochs: list[dict[str, float]] = []  # metrics and mean loss of each epoch

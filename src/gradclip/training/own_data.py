@@ -16,7 +16,7 @@ from gradclip.data.score_scale import ScoreScale
 from gradclip.errors import DataError, first_line
 from gradclip.scores import ACCURACY, MSE, Split
 
-SCORED: Final[Mapping[Split, str]] = {"validation": "val_dataloader", "test": "test_dataloader"}  # by their hooks
+SCORED: Final[Mapping[Split, str]] = {"validation": "val_dataloader", "test": "test_dataloader"}  # hook of each split
 
 
 class OwnData(TrainingData):
@@ -97,10 +97,10 @@ class OwnData(TrainingData):
         return ("train", *(split for split, hook in SCORED.items() if overrides(self.own, hook)))
 
     def setup(self, stage: str) -> None:
-        """Set up the data module; if it has test examples, also for these, which are scored in every epoch.
+        """Set up the data module, and also its test examples if it has any, since they are scored in every epoch.
 
-        The test stage comes first: a data module may draw all its splits anew in each call, and then the loaders must
-        all come from the same call.
+        The test stage comes first: a data module may split its examples anew in each call, and then all loaders must
+        come from the last call.
         """
         if "test" in self.splits:
             self.own.setup("test")

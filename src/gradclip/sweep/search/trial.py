@@ -70,8 +70,9 @@ class Trial:
         """The scores over its seeds by metric name, on the split that counts and on the test split, if there is one."""
         if self.measured is None:
             return {}
-        on_test = any("test" in job.scores for job in self.jobs)
-        splits: list[Split] = [*dict.fromkeys((self.split, *(("test",) if on_test else ())))]
+        splits: list[Split] = [self.split]
+        if self.split != "test" and any("test" in job.scores for job in self.jobs):
+            splits.append("test")
         return {self.measured.final(split): self.average_on(split) for split in splits}
 
     @property
