@@ -204,16 +204,16 @@ def format_scores(score: str, scores: Mapping[Split, float]) -> str:
         'Train: 2.36, Test: nan'
         >>> format_scores("accuracy", {"train": 1.0, "validation": 0.975, "test": 0.9712})
         'Train: 100.0% right, Validation: 97.5% right, Test: 97.1% right'
-        >>> format_scores("val_loss", {"train": 0.5, "test": 0.6})
+        >>> format_scores("val_loss", {"train": 0.5, "validation": 0.6})
         'loss/train: 0.50, val_loss: 0.60'
-        >>> format_scores("val_loss", {"train": float("nan"), "test": 0.6})  # a module that returns no loss
+        >>> format_scores("val_loss", {"train": float("nan"), "validation": 0.6})  # a module that returns no loss
         'val_loss: 0.60'
     """
     if score in SCORES:
         return ", ".join(f"{split.capitalize()}: {format_score(score, value)}" for split, value in scores.items())
-    names = {"train": keys.LOSS_TRAIN, "test": score}
-    known = {split: value for split, value in scores.items() if split == "test" or not math.isnan(value)}
-    return ", ".join(f"{names[split]}: {format_number(value)}" for split, value in known.items())
+    known = {split: value for split, value in scores.items() if split != "train" or not math.isnan(value)}
+    named = {keys.LOSS_TRAIN if split == "train" else score: value for split, value in known.items()}
+    return ", ".join(f"{name}: {format_number(value)}" for name, value in named.items())
 
 
 def format_score(score: str, value: float) -> str:

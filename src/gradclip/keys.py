@@ -31,6 +31,7 @@ GRAD_NORM_PERCENTILES: Final = (GRAD_NORM_P50, GRAD_NORM_P90, GRAD_NORM_P99, GRA
 OUTCOME: Final = "outcome"  # learned | stalled | diverged, or finished if no baseline separates the first two
 SCORE: Final = "score"  # name of the metric that is the score of a user-defined module
 SCORE_MODE: Final = "score_mode"  # min | max: which values of this metric are better
+SCORE_SPLIT: Final = "score_split"  # test if the module measured this metric on test examples, else validation
 SOLVED: Final = "solved"  # true | false: whether the best score reached the target of the data set
 DIVERGED_STEP: Final = "diverged_step"
 DIVERGED_EPOCH: Final = "diverged_epoch"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final, Literal, get_args
 
-from gradclip.keys import LOSS_TRAIN, SCORE, SCORE_MODE
+from gradclip.keys import LOSS_TRAIN, SCORE, SCORE_MODE, SCORE_SPLIT
 
 Split = Literal["train", "validation", "test"]  # train the network; choose settings; are only reported
 SPLITS: Final[tuple[Split, ...]] = get_args(Split)
@@ -33,6 +33,11 @@ class Score:
 
     name: str
     perfect: float
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The splits on which it may be measured, in order."""
+        return SPLITS
 
     @property
     def higher_is_better(self) -> bool:
@@ -65,8 +70,7 @@ class Score:
         Args:
             metrics: metrics of the run.
         """
-        named = {self.final(split): split for split in SPLITS}  # a LoggedScore has one name for several splits
-        return {split: metrics[name] for name, split in named.items() if name in metrics}
+        return {split: metrics[self.final(split)] for split in self.splits if self.final(split) in metrics}
 
     def split_of(self, metric: str) -> Split | None:
         """Return the split on which a metric of this score is measured; None for any other metric.
@@ -75,7 +79,7 @@ class Score:
             >>> MSE.split_of("best/mse_validation"), MSE.split_of("mse/train"), MSE.split_of("grad/norm")
             ('validation', 'train', None)
         """
-        for split in SPLITS:
+        for split in self.splits:
             if metric in {self.by_epoch(split), self.final(split)} or (split != "train" and metric == self.best(split)):
                 return split
         return None
@@ -90,7 +94,7 @@ class Score:
             >>> MSE.choosing_split({"final/mse_validation", "final/mse_test"}), MSE.choosing_split({"final/mse_test"})
             ('validation', 'test')
         """
-        return choosing_split([split for split in SPLITS if self.final(split) in metrics])
+        return choosing_split([split for split in self.splits if self.final(split) in metrics])
 
 
 @dataclass(frozen=True)
@@ -99,14 +103,24 @@ class LoggedScore(Score):
 
     On the training examples, the score is the mean loss of an epoch's batches.
 
+    Attributes:
+        split: the split that it counts as: ``test`` if the module measured it on test examples, else ``validation``.
+
     Example:
         >>> score = LoggedScore("val_loss", -inf)
-        >>> score.by_epoch("train"), score.by_epoch("test"), score.final("train"), score.final("test")
-        ('loss/train', 'val_loss', 'final/loss/train', 'final/val_loss')
+        >>> score.splits, score.by_epoch("validation"), score.final("train"), score.final("validation")
+        (('train', 'validation'), 'val_loss', 'final/loss/train', 'final/val_loss')
     """
 
+    split: ChoosingSplit = "validation"
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The training split, and the split that the metric counts as."""
+        return ("train", self.split)
+
     def by_epoch(self, split: Split) -> str:
-        """Return the name of the mean loss of an epoch's batches, or else of the metric, which also chooses."""
+        """Return the name of the mean loss of an epoch's batches, or else of the metric."""
         return LOSS_TRAIN if split == "train" else self.name
 
     def final(self, split: Split) -> str:
@@ -131,24 +145,24 @@ ACCURACY: Final = Score("accuracy", perfect=1.0)  # fraction of correct class pr
 SCORES: Final = {score.name: score for score in (MSE, ACCURACY)}
 
 
-def score_named(name: str, higher_is_better: bool = False) -> Score:
+def score_named(name: str, higher_is_better: bool = False, split: ChoosingSplit = "validation") -> Score:
     """Return one of our scores by its name; any other name is a metric that a user-defined module logs.
 
     Args:
         name: name of the score.
         higher_is_better: whether larger values of a logged metric are better.
+        split: the split that a logged metric counts as.
     """
-    return SCORES.get(name) or LoggedScore(name, inf if higher_is_better else -inf)
+    return SCORES.get(name) or LoggedScore(name, inf if higher_is_better else -inf, split)
 
 
 def stored_score(metrics: Mapping[str, float], tags: Mapping[str, str]) -> Score | None:
-    """Return the score of a stored run; None if the run has no final score.
+    """Return the score of a stored run; None if the run has no final score on the split that chooses.
 
     Args:
         metrics: metrics of the run.
         tags: tags of the run.
     """
-    if name := tags.get(SCORE):
-        score = score_named(name, tags.get(SCORE_MODE) == "max")
-        return score if score.final("test") in metrics else None
-    return next((score for score in SCORES.values() if score.final("test") in metrics), None)
+    split: ChoosingSplit = "test" if tags.get(SCORE_SPLIT) == "test" else "validation"
+    named = [score_named(tags[SCORE], tags.get(SCORE_MODE) == "max", split)] if tags.get(SCORE) else SCORES.values()
+    return next((score for score in named if score.final(score.choosing_split(metrics)) in metrics), None)

@@ -14,7 +14,7 @@ from gradclip.compare.grouping import Group
 from gradclip.compare.metric import choose_metric
 from gradclip.compare.summary import summarize_groups
 from gradclip.diagnosis.suggestions import UNCLIPPED_EQUIVALENT
-from gradclip.scores import MSE
+from gradclip.scores import MSE, LoggedScore
 from tests.support.evidence import made_run
 
 SCALED, UNCLIPPED = "scaled target", ADVISED_UNCLIPPED[UNCLIPPED_EQUIVALENT]
@@ -63,6 +63,11 @@ def test_advice_that_is_better_than_everything_is_recommended() -> None:
     assert found.is_decided
     expected = "median 14.5 on validation rows (15.5 on test rows), while the original settings diverged."
     assert sentence(found) == f"Use clip=norm clip.value=7: {expected}"
+
+
+def test_a_score_that_a_module_logs_is_named_instead_of_its_rows() -> None:
+    found = replace(confirmed(original=WORST, advised=GOOD), score=LoggedScore("reward", np.inf))
+    assert sentence(found).startswith("Use clip=norm clip.value=7: median reward 14.5 (15.5 on test rows), while")
 
 
 def test_a_remedy_that_is_better_than_the_advice_is_recommended() -> None:

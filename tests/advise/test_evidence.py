@@ -1,6 +1,7 @@
 """Evidence computed from the telemetry of a run."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,14 @@ def test_norm_statistics_by_hand() -> None:
     assert evidence.norms.p90 == np.percentile(np.arange(1, 101), 90)
     assert evidence.norms.drift == 88 / 13
     assert not evidence.exploded
+
+
+@pytest.mark.parametrize(("split", "chosen_on"), [("validation", "reward"), ("test", "test")])
+def test_a_score_that_a_module_logs_is_named_unless_it_is_on_test_rows(split: str, chosen_on: str) -> None:
+    run = made_run()
+    tags = {keys.SCORE: "reward", keys.SCORE_MODE: "max", keys.SCORE_SPLIT: split}
+    logged = replace(run, metrics={"final/reward": 1.0}, tags=run.tags | tags)
+    assert gather(logged, made_telemetry(np.ones(5))).training.chosen_on == chosen_on
 
 
 @pytest.mark.parametrize(

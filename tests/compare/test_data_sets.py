@@ -52,6 +52,15 @@ def test_two_files_with_the_same_name_are_two_data_sets() -> None:
     assert (chosen.name, chosen.others) == ("houses.csv (1)", {"houses.csv (2)": 1})
 
 
+def test_runs_on_a_users_data_are_never_ranked_with_older_ones_that_stored_validation_as_test() -> None:
+    own = {"name": "own", "data___target_": "my_data.Mine"}
+    older = [on(**own, seed=seed) for seed in range(2)]
+    assert (choose_data(older).name, choose_data(older).others) == ("Mine", {})
+    newer = on(**own, seed=2, metric="final/mse_validation")
+    both = choose_data([*older, newer])
+    assert (both.name, both.runs, both.others) == ("Mine split=validation", [newer], {"Mine split=test": 2})
+
+
 def test_runs_with_validation_rows_and_older_ones_without_are_never_ranked_together() -> None:
     older = [on("diabetes", seed) for seed in range(2)]
     chosen = choose_data([*older, on("diabetes", 2, data__validation_fraction="0.2")])

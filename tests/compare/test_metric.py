@@ -50,6 +50,12 @@ def test_validation_rows_choose_and_test_rows_are_reported() -> None:
     )
 
 
+def test_no_test_score_is_reported_unless_all_runs_have_one() -> None:
+    without = {TRAIN: 1.0, VALIDATION: 2.0}
+    for runs in ([run(without)] * 2, [run(without), run(WITH_VALIDATION)]):
+        assert choose_metric(runs) == Metric(VALIDATION, 1, MSE.by_epoch("validation"))
+
+
 @pytest.mark.parametrize(
     ("metrics", "settings", "why"),
     [
@@ -90,6 +96,14 @@ def test_a_metric_of_a_module_is_not_on_test_rows() -> None:
     runs = [run({"final/val_loss": 1.0, "final/loss/train": 1.0}, score="val_loss", score_mode="min")]
     with pytest.raises(ConfigError, match="split: got 'test'; final/val_loss is the score on the validation rows"):
         choose_metric(runs, split="test")
+
+
+def test_a_metric_that_a_module_logs_on_test_rows_is_reported_as_chosen_on_them() -> None:
+    metrics = {"final/val_loss": 1.0, "final/loss/train": 1.0}
+    runs = [run(metrics, score="val_loss", score_mode="min", score_split="test")]
+    caveat = "Chosen on the test rows: this data set has no validation rows, so the best looks better than it is."
+    assert choose_metric(runs) == choose_metric(runs, split="test")
+    assert choose_metric(runs) == Metric("final/val_loss", 1, "val_loss", caveat=caveat)
 
 
 def test_a_module_may_log_one_of_our_scores() -> None:

@@ -54,6 +54,18 @@ def test_a_run_stored_before_validation_rows_existed_keeps_its_fingerprint(
     assert fingerprint(chosen) != now
 
 
+def test_a_run_on_a_users_data_is_another_run_than_older_ones_that_stored_validation_as_test(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = ["data._target_=my_data.Mine", "tracking=none"]
+    ours, theirs = (compose_config([*own, *more]) for more in ([], ["module._target_=my_training.Module"]))
+    now = [fingerprint(one) for one in (ours, theirs)]
+    monkeypatch.setattr(identity, "OwnData", type(None))
+    older = [fingerprint(one) for one in (ours, theirs)]
+    assert now[0] != older[0]
+    assert now[1] == older[1], "metrics of a module keep their names"
+
+
 def test_a_tilde_in_a_path_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     FRAME.to_csv(tmp_path / "table.csv.gz", index=False)

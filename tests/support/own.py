@@ -36,8 +36,8 @@ class Training:
         return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 2, 0.5)]
 
 
-class Batches:
-    """Data that torch's global random generator shuffles."""
+class TrainingBatches:
+    """Training data that torch's global random generator shuffles."""
 
     num_classes = 2
 
@@ -53,8 +53,29 @@ class Batches:
     def train_dataloader(self):
         return DataLoader(self.examples, batch_size=10, shuffle=True)
 
+
+class Batches(TrainingBatches):
+    """Training and validation data."""
+
     def val_dataloader(self):
         return DataLoader(self.examples, batch_size=20)
+
+
+class WithoutValidation(TrainingBatches):
+    """Training and test data; the target of test data is larger, and only the test stage prepares them."""
+
+    def setup(self, stage):
+        super().setup(stage)
+        if stage == "test":
+            inputs, target = self.examples.tensors
+            self.tested = TensorDataset(inputs, target + 100)
+
+    def test_dataloader(self):
+        return DataLoader(self.tested, batch_size=20)
+
+
+class ThreeSplits(Batches, WithoutValidation):
+    """Training, validation and test data."""
 
 
 class Begun:
@@ -114,7 +135,8 @@ def __getattr__(name):
     if package is None or part is None:
         raise AttributeError(name)
     lightning = importlib.import_module(package)
-    bases = {Batches: lightning.LightningDataModule, WithoutBatches: lightning.LightningDataModule}
-    base = bases.get(part, lightning.Callback if part is Begun else lightning.LightningModule)
+    data = TrainingBatches, Batches, WithoutValidation, ThreeSplits, WithoutBatches
+    bases = {Begun: lightning.Callback} | dict.fromkeys(data, lightning.LightningDataModule)
+    base = bases.get(part, lightning.LightningModule)
     globals()[name] = type(name, (part, base), {"__module__": __name__})
     return globals()[name]

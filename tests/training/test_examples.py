@@ -17,6 +17,7 @@ STOPPING = ("+callbacks=early_stopping", "callbacks.early_stopping.monitor=mse/t
         (["data=adding", "data.validation_sequences=0"], False),
         (["data=diabetes", *STOPPING], True),
         (["data=diabetes", STOPPING[0], "callbacks.early_stopping.monitor=mse/validation"], False),
+        (["data._target_=tests.support.own.OldWithoutValidation", *STOPPING], True),
     ],
 )
 def test_a_note_is_added_if_test_examples_decide_when_training_ends(overrides, decides):

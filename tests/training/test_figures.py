@@ -1,14 +1,18 @@
 """Tests of the figures of a run and of the predictions in them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from torch import nn
 
 from gradclip.config.composition import compose_config
+from gradclip.data.score_scale import ScoreScale
 from gradclip.data.sequences import SequenceData
 from gradclip.data.sources import regression
 from gradclip.data.tabular import TabularData
+from gradclip.scores import LoggedScore
 from gradclip.training.figures import draw_figures, gradient_figures, learning_curve, prediction_figures
 from gradclip.training.predictions import predict_test_examples
 from gradclip.training.result import Result
@@ -61,6 +65,14 @@ def test_a_run_that_diverged_in_its_first_epoch_plots_the_loss_of_each_step():
     late = result(record=record, train=[9.0, 4.0, np.nan], test=[9.0, 5.0, np.nan])
     assert title_of(learning_curve("none", late))[1] == "epoch"
     assert prediction_figures("none", early) == {}
+
+
+def test_the_curve_of_a_logged_score_has_the_name_of_the_metric_and_no_unknown_baseline():
+    scale = ScoreScale(LoggedScore("reward", perfect=float("inf")))
+    logged = replace(result(), score_scale=scale, curves={"train": [9.0, 4.0], "validation": [1.0, 2.0]})
+    figure = Figure()
+    learning_curve("none", logged)(figure)
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["loss/train", "reward"]
 
 
 def test_the_coefficient_is_drawn_only_if_gradients_were_clipped():

@@ -61,4 +61,4 @@ def test_a_score_that_differs_between_processes_is_refused():
         end_first_epoch(LoggedScores(None, "min"), logged, 3.0)
     scores = LoggedScores(None, "min")
     end_first_epoch(scores, logged, 1.0)
-    assert scores.curves["test"] == [1.0]
+    assert scores.curves["validation"] == [1.0]

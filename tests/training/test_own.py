@@ -1,15 +1,20 @@
 """Tests of the user's own modules, data modules and callbacks, from both Lightning packages, in our pipeline."""
 
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from gradclip.cli.messages import run_message
 from gradclip.config.composition import compose_config
 from gradclip.errors import GradclipError
+from gradclip.scores import CONTEXTS
 from gradclip.sweep.stacking import refusal
+from gradclip.training.artifacts import datasets_of
 from gradclip.training.components import build_components
 from gradclip.training.job import Job
+from gradclip.training.own_data import OwnData
 from gradclip.training.pipeline import train
 
 OWN = "tests.support.own."
@@ -52,7 +57,7 @@ def test_a_module_trains_the_same_as_without_gradclip(package, run):
     trainer.fit(alone, datamodule=batches)
     for name, weights in found.network.state_dict().items():
         assert torch.equal(weights, alone.state_dict()[name])
-    assert found.summary.scores["test"] == float(trainer.callback_metrics["val_loss"])
+    assert found.summary.scores["validation"] == float(trainer.callback_metrics["val_loss"])
     assert found.summary.scores["train"] == pytest.approx(float(trainer.callback_metrics["train_loss_epoch"]))
     assert found.record.norm_clipped.max() <= 0.5 + 1e-6
     assert len(found.record.step) == 18
@@ -64,9 +69,10 @@ def test_a_module_of_one_package_accepts_data_of_the_other(package, run, clip):
     other = {"Old": "New", "New": "Old"}[package]
     found = run(module(package), data(other), clip)
     assert found.summary.outcome == "finished"
-    assert found.summary.tags() == {"outcome": "finished", "score": "val_loss", "score_mode": "min"}
+    score = {"score": "val_loss", "score_mode": "min", "score_split": "validation"}
+    assert found.summary.tags() == {"outcome": "finished", **score}
     assert {"final/loss/train", "final/val_loss", "best/val_loss", "best/epoch"} <= found.summary.metrics().keys()
-    assert {split: len(curve) for split, curve in found.curves.items()} == {"train": 3, "test": 3}
+    assert {split: len(curve) for split, curve in found.curves.items()} == {"train": 3, "validation": 3}
 
 
 def test_a_module_is_validated_on_the_test_rows_of_our_data(package, run):
@@ -74,6 +80,7 @@ def test_a_module_is_validated_on_the_test_rows_of_our_data(package, run):
     assert found.data.name == "regression"
     assert found.explosion is None
     assert found.summary.scores["test"] > 100  # in the target's unit
+    assert found.summary.tags()["score_split"] == "test"
 
 
 @pytest.mark.parametrize(("overrides", "score"), [
@@ -82,8 +89,34 @@ def test_a_module_is_validated_on_the_test_rows_of_our_data(package, run):
 def test_our_network_trains_on_the_users_data(package, run, overrides, score):
     found = run(data(package), *overrides)
     assert (found.summary.score.name, found.summary.outcome) == (score, "finished")
-    assert {split: len(curve) for split, curve in found.curves.items()} == {"train": 3, "test": 3}
+    assert {split: len(curve) for split, curve in found.curves.items()} == {"train": 3, "validation": 3}
     assert found.network_arguments["outputs"] == ((1,) if score == "mse" else (2,))
+
+
+@pytest.mark.parametrize(("name", "splits", "best"), [
+    ("Batches", ["train", "validation"], "best/mse_validation"),
+    ("WithoutValidation", ["train", "test"], "best/mse_test"),
+    ("ThreeSplits", ["train", "validation", "test"], "best/mse_validation"),
+])  # fmt: skip
+def test_each_loader_of_the_users_data_is_a_split(package, tmp_path, name, splits, best):
+    overrides = (*LIGHT, data(package, name), "tracking=none")
+    job = Job(compose_config(overrides), overrides, tmp_path)
+    found = train(job)
+    assert [*found.curves] == [*found.summary.scores] == splits
+    finals = {f"final/mse_{split}" for split in splits}
+    named = {name for name in found.summary.metrics() if name.startswith(("final/", "best/mse"))}
+    assert named == finals | {best}
+    assert [one.context for one in datasets_of(found.data)] == [CONTEXTS[split] for split in splits]
+    assert ("Test: " in run_message(job, found)) == ("test MSE " in run_message(job, found)) == ("test" in splits)
+    if "test" in splits:
+        assert found.summary.scores["test"] > 1000 > 10 * found.summary.scores["train"]  # test targets are larger
+
+
+def test_test_examples_are_set_up_first_because_each_setup_may_split_anew():
+    stages = []
+    own = SimpleNamespace(setup=stages.append, val_dataloader=None, test_dataloader=None)
+    OwnData(own, "my.Data", is_classification=False).setup("fit")
+    assert stages == ["test", "fit"]
 
 
 def test_manual_optimization_has_one_record_of_all_optimizers(package, run):
@@ -147,7 +180,15 @@ def test_the_score_is_what_the_module_logs(run, name, metric, score):
     summary = run(module("Old", name), data("Old"), *metric).summary
     assert summary.score.name == score
     assert summary.score.higher_is_better == ("metric_mode=max" in metric)
-    assert summary.metrics()[f"final/{score}"] == summary.scores["test"]
+    assert summary.metrics()[f"final/{score}"] == summary.scores["validation"]
+
+
+@pytest.mark.parametrize(("metric", "split"), [("error", "test"), ("train_loss", "validation")])
+def test_only_a_score_that_is_logged_in_validation_counts_as_measured_on_test_rows(run, metric, split):
+    ours = ("data=regression", "data.features=3", "data.samples=200", "module.lr=1e-6")
+    score = run(module("Old", "Several"), *ours, f"metric={metric}").summary.score
+    assert score.split == split
+    assert score.splits == ("train", split)
 
 
 @pytest.mark.parametrize(("overrides", "message"), [
@@ -172,6 +213,7 @@ MODULE = "a LightningModule of pytorch_lightning or lightning.pytorch"
     ((module("Old"), "module.width=-3"), "module._target_: cannot build OldTraining with ['width']: Trying to create"),
     (("module._target_=torch.optim.SGD",), f"module._target_: got 'torch.optim.SGD'; must be {MODULE}"),
     ((module("Old", "WithoutStep"),), f"module._target_: got '{OWN}OldWithoutStep'; it has no training_step"),
+    ((data("Old", "TrainingBatches"),), f"data._target_: got '{OWN}OldTrainingBatches'; it has no val_dataloader or t"),
     ((module("Old", "WithData"),), f"module._target_: got '{OWN}OldWithData'; it has its own data: move"),
     ((module("Old"), data("Old", "WithoutBatches")), f"data._target_: got '{OWN}OldWithoutBatches'; it has no train_"),
     ((module("Old"), "callbacks.x._target_=os.path.join"), "callbacks.x._target_: got 'os.path.join'; must be the"),

@@ -20,7 +20,7 @@ from gradclip.diagnosis.evidence import Evidence, gather_evidence
 from gradclip.diagnosis.log import EPOCH, STEP, TARGET_MAX_ABS, Log, Training
 from gradclip.errors import ConfigError, first_line
 from gradclip.formatting import parse_number, printable
-from gradclip.scores import ACCURACY, Score, Split, stored_score
+from gradclip.scores import ACCURACY, LoggedScore, Score, Split, stored_score
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, result_of
 from gradclip.tracking.records import Store
@@ -103,10 +103,16 @@ def training_of(run: StoredRun, overrides: Sequence[str]) -> Training:
         initialization=settings.get("model.initialization", ""),
         final_to_best_ratio=np.nan if score is None else final_to_best_ratio(score, metrics, run.rows),
         best_epoch=int(metrics.get(keys.BEST_EPOCH, 0)),
-        chosen_on="" if score is None else score.choosing_split(metrics),
+        chosen_on="" if score is None else _chosen_on(score, metrics),
         fixed_groups=Parts._fields if settings.get("module._target_") else (),
         command=tuple(overrides),
     )
+
+
+def _chosen_on(score: Score, metrics: Mapping[str, float]) -> str:
+    """Return the split that chooses, or the name of a score that a module may have measured on any examples."""
+    split = score.choosing_split(metrics)
+    return score.name if isinstance(score, LoggedScore) and split == "validation" else split
 
 
 def final_to_best_ratio(score: Score, metrics: Mapping[str, float], rows: Mapping[Split, int] | None = None) -> float:

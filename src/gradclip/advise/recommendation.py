@@ -9,6 +9,7 @@ from gradclip.advise.verdicts import WITHIN
 from gradclip.compare.report import format_error
 from gradclip.compare.summary import GroupSummary
 from gradclip.config.overrides import setting_of
+from gradclip.scores import LoggedScore
 
 
 def recommended(found: Confirmation) -> str | None:
@@ -53,7 +54,9 @@ def conclusion(found: Confirmation, arms: Sequence[Arm]) -> tuple[str, Arm | Non
 
 def _result(found: Confirmation, arm: GroupSummary) -> str:
     original, split = found.summaries[ORIGINAL], found.score.split_of(found.metric.name)
-    text = f"median {format_error(arm.median.value, found.metric)} on {split} rows"
+    value = format_error(arm.median.value, found.metric)
+    is_logged = isinstance(found.score, LoggedScore)  # by a module, which may measure it on any examples
+    text = f"median {found.score.name} {value}" if is_logged else f"median {value} on {split} rows"
     if arm.test_median:
         text += f" ({format_error(arm.test_median.value, found.metric)} on test rows)"
     if arm is original:

@@ -50,12 +50,15 @@ def interrupted_message(stop: Interrupted, overrides: Sequence[str]) -> str:
 
 
 def _score(result: "Result") -> list[str]:
-    """Return the line with test MSE, its root, and R² if a baseline is known; no line for other scores."""
-    mse, scale = result.summary.scores["test"], result.score_scale
+    """Return the line with MSE, its root, and R² if a baseline is known; no line for other scores.
+
+    It is the score on the test examples, or on the validation examples if there are no test examples.
+    """
+    (split, mse), scale = [*result.summary.scores.items()][-1], result.score_scale
     if scale.score != MSE or not math.isfinite(mse):
         return []
     share = f", R² {scale.normalized(mse):.4g}" if math.isfinite(scale.baseline) else ""
-    return [f"Score: test MSE {format_number(mse)}, RMSE {format_number(math.sqrt(mse))}{share}"]
+    return [f"Score: {split} MSE {format_number(mse)}, RMSE {format_number(math.sqrt(mse))}{share}"]
 
 
 def _outcome(summary: "Summary") -> str:

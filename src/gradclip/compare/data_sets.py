@@ -10,7 +10,7 @@ from gradclip import keys
 from gradclip.compare.labels import numbered, short_setting
 from gradclip.config.identity import data_identity
 from gradclip.errors import ConfigError
-from gradclip.scores import SCORES
+from gradclip.scores import stored_score
 from gradclip.tracking.stored_runs import StoredRun
 
 
@@ -60,14 +60,21 @@ def by_data(runs: Sequence[StoredRun]) -> dict[str, list[StoredRun]]:
 
 
 def _identity(run: StoredRun) -> dict[str, str]:
-    """Return the settings that determine the examples, and the score; runs on the same data share both."""
-    score = next((score.name for score in SCORES.values() if score.final("test") in run.metrics), "")
-    return data_identity(run.parameters) | {"score": score}
+    """Return the settings that determine the examples, and the score; runs on the same data share both.
+
+    A user-defined data module has no setting that says which examples choose. Runs that were stored before its
+    validation examples were a split of their own have a score on test examples only.
+    """
+    score = stored_score(run.metrics, {})
+    identity = data_identity(run.parameters) | {"score": score.name if score else ""}
+    if score and "data._target_" in identity:
+        identity["split"] = score.choosing_split(run.metrics)
+    return identity
 
 
 def _names(identities: Sequence[dict[str, str]]) -> list[str]:
     """Return a name for each data set: its file or its name, and the settings that differ from its namesakes."""
-    names = [[Path(one.get("data.path", "")).name or one.get("data.name", "data")] for one in identities]
+    names = [[_short_name(one)] for one in identities]
     for key in sorted({key for one in identities for key in one}):
         namesakes = defaultdict(set)
         for name, one in zip(names, identities, strict=True):
@@ -76,6 +83,12 @@ def _names(identities: Sequence[dict[str, str]]) -> list[str]:
             if len(namesakes[name[0]]) > 1 and key in one and key not in {"data.path", "data.name"}:
                 name.append(short_setting(key, one[key]))
     return numbered([" ".join(name) for name in names])
+
+
+def _short_name(identity: dict[str, str]) -> str:
+    """Return the name of the file, of the user-defined class or of the data set."""
+    file, own = Path(identity.get("data.path", "")).name, identity.get("data._target_", "").rpartition(".")[2]
+    return file or own or identity.get("data.name", "data")
 
 
 def name_tables_by_content(runs: Sequence[StoredRun]) -> list[StoredRun]:

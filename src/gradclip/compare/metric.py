@@ -22,7 +22,7 @@ class Metric:
         sign: 1 if lower is better, -1 if higher is better.
         curve: metric of the same score at each epoch; empty for a metric that is not a score.
         reported: final score on the test examples, reported beside the metric; empty if the metric itself is measured
-            on them, or is not a score.
+            on them, or is not a score, or not all runs have test examples.
         caveat: a sentence that qualifies the choice of the metric; empty if none is needed.
         is_fraction: whether its values are fractions, from 0 to 1.
     """
@@ -64,11 +64,12 @@ def choose_metric(runs: Sequence[StoredRun], name: str | None = None, split: Spl
     Raises:
         ConfigError: the runs lack the metric, have different scores, or name and split contradict each other.
     """
-    scores = {score.final("test"): score for run in runs if (score := stored_score(run.metrics, run.tags))}
+    scored = [(score, run) for run in runs if (score := stored_score(run.metrics, run.tags))]
+    scores = {score.name: score for score, _ in scored}
     if name is None:
         if len(scores) != 1:
-            finals = " and ".join(sorted(scores)) or "no final score"
-            raise ConfigError(f"metric: the runs have {finals}; set metric=... or runs=...")
+            finals = " and ".join(sorted({score.final(score.choosing_split(run.metrics)) for score, run in scored}))
+            raise ConfigError(f"metric: the runs have {finals or 'no final score'}; set metric=... or runs=...")
         (score,) = scores.values()
         return _of_score(runs, score, score.final(split or _choosing_split(runs, score)), split)
     known = {key for run in runs for key in run.metrics}
@@ -113,7 +114,7 @@ def _of_score(runs: Sequence[StoredRun], score: Score, name: str, split: Split |
         raise ConfigError(f"{asked}; {some} {score.final(found)}")
     is_loss = found == "train" and isinstance(score, LoggedScore)
     sign = -1 if score.higher_is_better and not is_loss else 1
-    has_test = found != "test" and score.split_of(score.final("test")) == "test"
+    has_test = found != "test" and all("test" in score.finals(run.metrics) for run in runs)
     caveat = _caveat(runs, score, f"split={split}" if split else f"metric={name}") if found == "test" else ""
     reported = score.final("test") if has_test else ""
     return Metric(name, sign, score.by_epoch(found), reported, caveat, is_fraction=score is ACCURACY)
@@ -121,7 +122,7 @@ def _of_score(runs: Sequence[StoredRun], score: Score, name: str, split: Split |
 
 def _caveat(runs: Sequence[StoredRun], score: Score, asked: str) -> str:
     """Return a sentence on why the test split chooses: it was requested, or some runs have no validation rows."""
-    validated = _count(runs, score.final("validation"))
+    validated = sum("validation" in score.finals(run.metrics) for run in runs)
     if validated == len(runs):
         return chosen_on_test(f"{asked} selects them")
     return (

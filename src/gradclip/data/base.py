@@ -57,7 +57,8 @@ class TrainingData(LightningDataModule):
 
     The network is trained on the training split. The validation split chooses the best epoch, when to stop, and
     settings; the test split is only reported. Without a validation split, the test split chooses. ``val_dataloader``
-    returns one loader for each of ``splits``, over all its examples.
+    returns one loader for each of ``splits``, over all its examples. Only a user-defined data module may lack test
+    examples.
 
     Attributes:
         name: name of the data set in the store.
@@ -89,7 +90,7 @@ class TrainingData(LightningDataModule):
     @property
     @abstractmethod
     def splits(self) -> tuple[Split, ...]:
-        """The splits in order: ``train``, ``validation`` (if any), ``test``."""
+        """The splits in order: ``train``, ``validation`` (if any), ``test`` (if any)."""
 
     @property
     def choosing_split(self) -> ChoosingSplit:

@@ -254,7 +254,7 @@ def _element_share(usable: Log) -> float:
 def _overfits_after_epoch(training: Training, log: Log) -> int:
     epoch, loss = log[EPOCH], log[keys.LOSS_STEP]
     best = training.best_epoch
-    noise = OVERFITS if training.chosen_on == "validation" else OVERFITS_CLEARLY
+    noise = OVERFITS_CLEARLY if training.chosen_on in {"", "test"} else OVERFITS
     if training.outcome not in ENDED_WELL or best not in epoch or not training.final_to_best_ratio > noise:
         return 0
     at_best, at_end = np.nanmean(loss[epoch == best]), np.nanmean(loss[epoch == epoch[-1]])

@@ -119,7 +119,8 @@ class Training:
         final_to_best_ratio: ratio of the final to the best error on the examples that choose, at least 1; NaN if not
             known.
         best_epoch: epoch of the best score.
-        chosen_on: the examples that choose the best epoch, ``validation`` or ``test``; empty without a score.
+        chosen_on: the examples that choose the best epoch, ``validation`` or ``test``; or the name of the metric that
+            chooses, if it is not known on which examples it was measured; empty without a score.
         fixed_groups: groups of our settings that no remedy can change, since a user-defined module replaces them.
         command: overrides that reproduce the run's settings, without seed and store; None if it is not a run of our
             command.

@@ -1,6 +1,7 @@
 """Learning curves: the score by epoch, and the loss by step before a run diverged."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -36,6 +37,7 @@ def plot_learning_curve(
     title: str,
     divergence: Divergence | None,
     is_fraction: bool = False,
+    labels: Mapping[Split, str] = MappingProxyType({}),
 ) -> None:
     """Plot the score on each split by epoch, with the baseline.
 
@@ -43,10 +45,11 @@ def plot_learning_curve(
         figure: an empty figure.
         curves: score of each epoch, by split.
         score: label of the axis, with the unit.
-        baseline: score of the best guess that ignores the inputs.
+        baseline: score of the best guess that ignores the inputs; NaN if not known.
         title: title of the figure.
         divergence: the first non-finite value; None if the run did not diverge.
         is_fraction: whether the score is a fraction, from 0 to 1.
+        labels: labels of the curves; by default the names of the splits.
     """
     axes = figure.subplots()
     axes.set(title=title, xlabel="epoch", ylabel=score)
@@ -54,12 +57,13 @@ def plot_learning_curve(
     if not np.isfinite(scores).any():
         show_message(axes, "no finite score")
         return
-    text = f"{baseline:.1%}" if is_fraction else f"{baseline:,.4g}"
-    axes.axhline(baseline, color=GREY, linestyle="--", label=f"baseline that ignores the inputs: {text}")
+    if np.isfinite(baseline):
+        text = f"{baseline:.1%}" if is_fraction else f"{baseline:,.4g}"
+        axes.axhline(baseline, color=GREY, linestyle="--", label=f"baseline that ignores the inputs: {text}")
     for split, curve in curves.items():
         marker = "o" if len(curve) < MARKED_EPOCHS else ""
         epochs = np.arange(1, len(curve) + 1)
-        axes.plot(epochs, with_gaps(curve), color=SPLIT_COLORS[split], marker=marker, label=split)
+        axes.plot(epochs, with_gaps(curve), color=SPLIT_COLORS[split], marker=marker, label=labels.get(split, split))
     score_axis(axes, scores, is_fraction)
     if divergence is not None:
         mark_divergence(axes, divergence.epoch, divergence)

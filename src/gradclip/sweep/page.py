@@ -12,7 +12,7 @@ import numpy as np
 from gradclip import keys
 from gradclip.config.identity import data_identity
 from gradclip.formatting import Table, chosen_on_test, markdown_cell, to_markdown
-from gradclip.scores import SCORES, score_named, stored_score
+from gradclip.scores import score_named, stored_score
 from gradclip.sweep.results import JobResult
 from gradclip.sweep.search.report import FIGURE, SEARCH_FOLDER, Report, best_lines, search_table
 from gradclip.sweep.search.trial import best_trial
@@ -93,8 +93,8 @@ def answer_of_jobs(jobs: Sequence[JobResult], table: Table) -> Answer:
     ((name, split),) = kinds
     score = score_named(name, done[0].higher_is_better)
     best = min(done, key=lambda job: score.error(job.score_on(split)))
-    caveat = [chosen_on_test()] if len(done) > 1 and split == "test" and name in SCORES else []
-    scores = {score.final(one): best.score_on(one) for one in dict.fromkeys((split, "test"))}
+    caveat = [chosen_on_test()] if len(done) > 1 and split == "test" else []
+    scores = {score.final(one): best.score_on(one) for one in dict.fromkeys((split, "test")) if one in best.scores}
     return Answer([f"Best run: {best.name}.", *caveat], table, "", best.name, scores)
 
 

@@ -188,7 +188,7 @@ def compare_jobs(folder: Path, jobs: Sequence[JobResult], config: DictConfig) ->
 
 def run_table(jobs: Sequence[JobResult], max_rows: int | None = None) -> Table:
     """Return one row for each job, or for failed jobs and the first of the others; reasons only if a job failed."""
-    splits = [split for split in SPLITS if split != "validation" or any(split in job.scores for job in jobs)]
+    splits = [split for split in SPLITS if any(split in job.scores for job in jobs)]
     columns = ("job", "run", "outcome", *_score_titles({job.score for job in jobs if job.score}, splits))
     columns += ("clipped", "reason") if any(job.error for job in jobs) else ("clipped",)
     listed = sorted(sorted(jobs, key=lambda job: not job.error)[:max_rows], key=lambda job: job.number)
@@ -202,7 +202,7 @@ def _score_titles(scores: Collection[str], splits: Sequence[Split]) -> tuple[str
     score = next(iter(scores)) if len(scores) == 1 else "score"
     if score in SCORES or score == "score":
         return tuple(f"{split} {SCORE_TITLES.get(score, score)}" for split in splits)
-    return keys.LOSS_TRAIN, score
+    return tuple(keys.LOSS_TRAIN if split == "train" else score for split in splits)
 
 
 def _run_row(job: JobResult, splits: Sequence[Split]) -> tuple[str, ...]:

@@ -134,7 +134,8 @@ def build_components(config: TrainConfig, folder: Path, is_main: bool = True) ->
     check_whole_gradients(trainer, "gradclip")
     scores = None
     if config.module:
-        scores = as_checkpoint(LoggedScores, package)(config.metric, config.metric_mode or "min")
+        mode = config.metric_mode or "min"
+        scores = as_checkpoint(LoggedScores, package)(config.metric, mode, data.choosing_split)
         callbacks_of(trainer).append(scores)  # after the user's callbacks, whose metrics it also keeps
     data_module = build_data_module(data, module, package)
     source = data.own if isinstance(data, OwnData) else data

@@ -30,9 +30,7 @@ def build_data(config: TrainConfig) -> TrainingData:
 
 
 def _monitors_test(config: TrainConfig, data: TrainingData) -> bool:
-    """Return whether test examples decide when training ends; False for a user-defined data module."""
-    if isinstance(data, OwnData):
-        return False
+    """Return whether test examples decide when training ends."""
     monitored = {one.arguments.get("monitor") for one in config.callbacks.values()}
     return data.score_scale.score.by_epoch("test") in monitored or (
         config.trainer.stop_when_solved and data.choosing_split == "test"
@@ -66,7 +64,8 @@ def build_data_module(data: TrainingData, module: LightningModule, package: Modu
     """
     is_ours = isinstance(module, SupervisedModule)
     if isinstance(data, OwnData):
-        return as_data_module(data.own, package, {"val_dataloader": data.scored_loaders} if is_ours else {})
+        scored = {"setup": data.setup, "val_dataloader": data.scored_loaders}
+        return as_data_module(data.own, package, scored if is_ours else {})
     choosing = data.splits.index(data.choosing_split)
     hooks = {} if is_ours else {"val_dataloader": lambda: data.val_dataloader()[choosing]}
     return as_data_module(data, package, hooks)

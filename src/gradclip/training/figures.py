@@ -17,7 +17,7 @@ from gradclip.plots.style import draw
 from gradclip.plots.target import plot_confusion, plot_predictions, plot_target
 from gradclip.plots.training import plot_learning_curve, plot_step_losses
 from gradclip.plots.updates import plot_update_ratios
-from gradclip.scores import ACCURACY
+from gradclip.scores import ACCURACY, LoggedScore
 from gradclip.training.own_data import OwnData
 from gradclip.training.predictions import count_confusions, predict_test_examples
 from gradclip.training.result import Result
@@ -51,6 +51,7 @@ def learning_curve(label: str, result: Result) -> Callable[[Figure], None]:
     """
     summary, curves = result.summary, result.curves
     where, title = summary.divergence, f"Learning curve, clip {label}"
+    is_logged = isinstance(summary.score, LoggedScore)  # by a module, which may measure it on any examples
     if where is not None and np.isfinite(curves["train"]).sum() < MIN_EPOCHS:
         record = result.record
         return partial(plot_step_losses, step=record.step, loss=record.loss, title=title, divergence=where)
@@ -62,6 +63,7 @@ def learning_curve(label: str, result: Result) -> Callable[[Figure], None]:
         title=title,
         divergence=where,
         is_fraction=summary.score is ACCURACY,
+        labels={split: summary.score.by_epoch(split) for split in curves} if is_logged else {},
     )
 
 

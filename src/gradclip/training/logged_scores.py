@@ -15,7 +15,7 @@ from torch import Tensor
 from gradclip import keys
 from gradclip.data.score_scale import ScoreScale
 from gradclip.errors import ConfigError, did_you_mean, first_few
-from gradclip.scores import LoggedScore, Split
+from gradclip.scores import ChoosingSplit, LoggedScore
 from gradclip.telemetry.batches import returned_loss
 from gradclip.tracking.logger import RunLogger, metric_name
 from gradclip.training.outcome import Curves
@@ -33,15 +33,21 @@ class LoggedScores(Checkpoint):
         metric: name of the metric that is the score; by default the validation loss, or else the only metric, or else
             the mean loss of the training batches if nothing is logged.
         mode: whether lower or higher values are better.
+        validated_on: the split of the examples that the module is validated on.
 
     Raises:
         ConfigError: at the end of the first epoch, if the metric was not logged, several were logged and none is named,
             or it differs between the processes of a distributed training run.
     """
 
-    def __init__(self, metric: str | None, mode: Literal["min", "max"]) -> None:
-        self.metric, self.mode = metric and metric_name(metric), mode
+    def __init__(
+        self, metric: str | None, mode: Literal["min", "max"], validated_on: ChoosingSplit = "validation"
+    ) -> None:
+        self.metric, self.mode, self.validated_on = metric and metric_name(metric), mode, validated_on
         self.score = keys.LOSS_TRAIN
+        self.split: ChoosingSplit = "validation"  # the split that the score counts as
+        self._before_validation: set[str] = set()  # metrics that were logged before the validation of the first epoch
+        self._validated: set[str] = set()  # metrics that were logged in this validation
         self.epochs: list[dict[str, float]] = []  # metrics and mean loss of each epoch
         self._loss: Tensor | None = None  # sum over the batches of the epoch
         self._batches = 0
@@ -49,16 +55,17 @@ class LoggedScores(Checkpoint):
     @property
     def score_scale(self) -> ScoreScale:
         """The score; it has no baseline."""
-        return ScoreScale(LoggedScore(self.score, math.inf if self.mode == "max" else -math.inf))
+        return ScoreScale(LoggedScore(self.score, math.inf if self.mode == "max" else -math.inf, self.split))
 
     @property
     def curves(self) -> Curves:
         """The mean loss of the training batches, and the score; NaN in epochs that did not log it.
 
-        The score is filed under ``test``, whatever examples the module measured it on: without a curve of validation
-        examples, this is the split that chooses and is reported.
+        A score that the module logs in validation belongs to the split that the module is validated on. Any other score
+        is filed under ``validation``, because it chooses.
         """
-        names: dict[Split, str] = {"train": keys.LOSS_TRAIN, "test": self.score}
+        score = self.score_scale.score
+        names = {split: score.by_epoch(split) for split in score.splits}
         return {split: [epoch.get(name, math.nan) for epoch in self.epochs] for split, name in names.items()}
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -77,10 +84,14 @@ class LoggedScores(Checkpoint):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let loggers store validation metrics by epoch."""
         _set_epoch(trainer, trainer.current_epoch + 1)
+        if not self.epochs:
+            self._before_validation = {*trainer.callback_metrics}
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let loggers store metrics by step again."""
         _set_epoch(trainer, None)
+        if not self.epochs:
+            self._validated |= {metric_name(name) for name in trainer.callback_metrics.keys() - self._before_validation}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the metrics of the epoch and log its mean loss; in the first epoch, choose the score among the metrics.
@@ -92,6 +103,7 @@ class LoggedScores(Checkpoint):
             has_stopped = trainer.should_stop  # a diverged run may not have logged the score: the loss then replaces it
             with suppress(ConfigError) if has_stopped else nullcontext():
                 self.score = choose_score(self.metric, epoch)
+                self.split = self.validated_on if self.score in self._validated else "validation"
                 _check_same_in_all_processes(trainer, self.score, epoch.get(self.score, math.nan))
         epoch[keys.LOSS_TRAIN] = self._mean_loss(trainer)
         self.epochs.append(epoch)
@@ -105,11 +117,18 @@ class LoggedScores(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the metrics of all epochs and the sum of losses in the current epoch."""
-        return {"score": self.score, "epochs": self.epochs, "loss": self._loss, "batches": self._batches}
+        return {
+            "score": self.score,
+            "split": self.split,
+            "epochs": self.epochs,
+            "loss": self._loss,
+            "batches": self._batches,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the metrics and the sum of losses."""
         self.score, self.epochs = state_dict["score"], state_dict["epochs"]
+        self.split = state_dict.get("split", "validation")  # checkpoints of earlier versions have no split
         self._loss, self._batches = state_dict["loss"], state_dict["batches"]
 
     def _mean_loss(self, trainer: Trainer) -> float:

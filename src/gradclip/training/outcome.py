@@ -75,6 +75,7 @@ class Summary:
         tags = {keys.OUTCOME: str(self.outcome)}
         if isinstance(self.score, LoggedScore):
             tags |= {keys.SCORE: self.score.name, keys.SCORE_MODE: "max" if self.score.higher_is_better else "min"}
+            tags |= {keys.SCORE_SPLIT: self.score.split}
         if self.solved is not None:
             tags |= {keys.SOLVED: str(self.solved).lower()}
         if self.divergence is None:

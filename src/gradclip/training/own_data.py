@@ -1,8 +1,9 @@
 """A user-defined data module as data for gradclip's networks, if the shapes of its batches permit."""
 
 import warnings
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from gradclip.data.base import SCHEMA_EXAMPLES, DataSchema, DataShape, TrainingD
 from gradclip.data.score_scale import ScoreScale
 from gradclip.errors import DataError, first_line
 from gradclip.scores import ACCURACY, MSE, Split
+
+SCORED: Final[Mapping[Split, str]] = {"validation": "val_dataloader", "test": "test_dataloader"}  # hook of each split
 
 
 class OwnData(TrainingData):
@@ -38,17 +41,19 @@ class OwnData(TrainingData):
             DataError: the batch cannot be loaded, or gradclip's networks cannot train on it.
         """
         got = f"data._target_: got {self.source!r}"
-        if not overrides(self.own, "val_dataloader"):
-            raise DataError(f"{got}; it has no val_dataloader, which is needed to score a network")
+        if self.splits == ("train",):
+            needed = " or ".join(SCORED.values())
+            raise DataError(f"{got}; it has no {needed}, one of which is needed to score a network")
         try:
             with torch.random.fork_rng():
                 self.own.prepare_data()
-                self.own.setup("fit")
-                batch, validation = next(iter(self.own.train_dataloader())), self.own.val_dataloader()
+                self.setup("fit")
+                batch, loaders = next(iter(self.own.train_dataloader())), self.scored_loaders()[1:]
         except Exception as error:  # a user's class may raise anything
-            raise DataError(f"{got}; its first training batch cannot be loaded: {first_line(error)}") from error
-        if isinstance(validation, list | tuple):
-            raise DataError(f"{got}; its val_dataloader returns several loaders; must be one")
+            raise DataError(f"{got}; its batches cannot be loaded: {first_line(error)}") from error
+        for split, loader in zip(self.splits[1:], loaders, strict=True):
+            if isinstance(loader, list | tuple):
+                raise DataError(f"{got}; its {SCORED[split]} returns several loaders; must be one")
         if not (isinstance(batch, list | tuple) and len(batch) == 2 and all(isinstance(one, Tensor) for one in batch)):
             raise DataError(f"{got}; gradclip's networks need batches of two tensors, inputs and target")
         inputs, target = batch
@@ -88,10 +93,20 @@ class OwnData(TrainingData):
 
     @property
     def splits(self) -> tuple[Split, ...]:
-        """The splits to score: training batches, and those of ``val_dataloader`` as ``test``."""
-        return ("train", "test")
+        """The splits in order: ``train``, and those whose loader the data module has."""
+        return ("train", *(split for split, hook in SCORED.items() if overrides(self.own, hook)))
+
+    def setup(self, stage: str) -> None:
+        """Set up the data module, and also its test examples if it has any, since they are scored in every epoch.
+
+        The test stage comes first: a data module may split its examples anew in each call, and then all loaders must
+        come from the last call.
+        """
+        if "test" in self.splits:
+            self.own.setup("test")
+        self.own.setup(stage)
 
     def scored_loaders(self) -> list[Any]:
-        """Return the loaders that gradclip's modules score: the training loader and the validation loader."""
+        """Return the loaders that gradclip's modules score, one for each split."""
         warnings.filterwarnings("ignore", ".*sampler has shuffling enabled.*")  # the training loader may shuffle
-        return [self.own.train_dataloader(), self.own.val_dataloader()]
+        return [self.own.train_dataloader(), *(getattr(self.own, SCORED[split])() for split in self.splits[1:])]

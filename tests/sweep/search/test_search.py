@@ -4,9 +4,11 @@ import math
 
 import pytest
 
+from gradclip.config.composition import compose_config
+from gradclip.errors import ConfigError
 from gradclip.sweep.results import JobResult
 from gradclip.sweep.search.report import Report, best_lines, search_table
-from gradclip.sweep.search.run import search
+from gradclip.sweep.search.run import check_score, search
 from gradclip.sweep.search.search_settings import read_settings
 from gradclip.sweep.search.trial import best_trial, caveat_of, in_order, metric_of
 from tests.sweep.search.test_space import read
@@ -34,7 +36,7 @@ class Problem:
         x, seed = float(job["x"]), int(job["seed"])
         if self.error(x):
             return JobResult(0, "x", error=self.error(x))
-        scores = {"train": math.nan, "test": self.score(x, seed)}
+        scores = {"train": math.nan} | ({"test": self.score(x, seed)} if self.score else {})
         scores |= {"validation": self.on_validation(x)} if self.on_validation else {}
         direction = {"higher_is_better": self.higher_is_better}
         return JobResult(0, "x", score=self.name, scores=scores, **direction)
@@ -149,7 +151,7 @@ def test_validation_rows_choose_the_best_trial_and_its_test_score_is_reported():
     [
         (None, "auto", "mse", "this data set has no validation rows"),
         (lambda x: x, "test", "mse", "hydra.sweeper.score=test selects them"),
-        (None, "auto", "val_loss", None),
+        (None, "auto", "val_loss", "this data set has no validation rows"),
         (None, "train", "mse", None),
     ],
 )
@@ -161,6 +163,26 @@ def test_a_choice_on_test_rows_is_reported_with_its_reason(on_validation, score,
     assert (caveat in best_lines(report_on(trials))) is bool(reason)
     assert caveat not in best_lines(report_on(trials[:1])), "a single trial is not a choice"
     assert len(search_table(trials).columns) == (8 if score == "train" else 7)
+
+
+def test_a_search_without_test_rows_reports_no_test_score():
+    trials = find(Problem(None, on_validation=lambda x: x), "x=1,2", trials=2)
+    assert trials[0].scores == {"final/mse_validation": float(trials[0].values["x"])}
+    assert "median on test" not in search_table(trials).columns
+    assert not any("test" in line for line in best_lines(report_on(trials)))
+
+
+OWN = "tests.support.own.Old"
+
+
+@pytest.mark.parametrize(("group", "name"), [("data", "Batches"), ("module", "Training")])
+def test_a_search_on_test_rows_needs_a_test_score(group, name):
+    config = compose_config([f"{group}._target_={OWN}{name}"])
+    message = f"hydra.sweeper.score: got 'test'; {OWN}{name} has no test score; must be auto or train"
+    with pytest.raises(ConfigError, match=f"^{message}$"):
+        check_score("test", config)
+    check_score("auto", config)
+    check_score("test", compose_config([f"data._target_={OWN}ThreeSplits"]))
 
 
 def test_a_search_on_training_rows_reports_the_test_score():

@@ -12,5 +12,11 @@ def test_all_files_of_a_model_lengthen_the_deadline(tmp_path):
             file.truncate(10 * MIN_UPLOAD)
     weights, example, network = paths
     files = ModelFiles({"weights": weights}, example, [], network)
-    call = Call(Store("http://127.0.0.1:5000", "", "default"), Operations.write_model.__name__, "run", (files, "model"), str(tmp_path))
+    call = Call(
+        Store("http://127.0.0.1:5000", "", "default"),
+        Operations.write_model.__name__,
+        "run",
+        (files, "model"),
+        str(tmp_path),
+    )
     assert seconds_for(call, left=20.0) == 20.0 + MODEL_SECONDS + 3 * 10

@@ -10,6 +10,7 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
 from gradclip.config.composition import without_hydra
+from gradclip.config.data import OwnData
 from gradclip.config.validation import validate
 from gradclip.errors import ConfigError
 from gradclip.program import install_command
@@ -19,6 +20,7 @@ from gradclip.sweep.stopping import stopped_by
 if TYPE_CHECKING:
     import optuna
 
+    from gradclip.config.schema import TrainConfig
     from gradclip.sweep.search.search_settings import SearchSettings
     from gradclip.sweep.search.space import Space
     from gradclip.sweep.search.trial import Trial
@@ -61,13 +63,26 @@ def run_search(
 
     checked, space = read_settings(settings), read_space(overrides, config.seed)
     for job in space.corners():
-        validate(without_hydra(compose(job)))
+        check_score(checked.score, validate(without_hydra(compose(job))))
     folder = Path(config.hydra.sweep.dir)
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(config, folder / "multirun.yaml")  # as Hydra's own sweeper does
     if trials := search(space, checked, Launches(launcher, folder)):  # empty if stopped before the first batch
         report = Report(trials, space.fixed, space.seeds, list(config.hydra.overrides.hydra), space.log_scale)
         write_report(folder, report, config.figure_format)
+
+
+def check_score(score: str, config: "TrainConfig") -> None:
+    """Check that a job has the score that the search optimizes; only user-defined classes may have no test score.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    from gradclip.training.examples import build_data
+
+    own = config.module or (config.data if isinstance(config.data, OwnData) else None)
+    if score == "test" and own and (config.module or "test" not in build_data(config).splits):
+        raise ConfigError(f"hydra.sweeper.score: got 'test'; {own.target} has no test score; must be auto or train")
 
 
 class Launches:

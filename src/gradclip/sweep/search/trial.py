@@ -7,7 +7,7 @@ from statistics import fmean, median
 from typing import Literal
 
 from gradclip.formatting import chosen_on_test
-from gradclip.scores import LoggedScore, Score, Split, score_named
+from gradclip.scores import Score, Split, score_named
 from gradclip.sweep.results import JobResult
 
 State = Literal["complete", "pruned", "diverged", "failed"]
@@ -67,9 +67,13 @@ class Trial:
 
     @property
     def scores(self) -> dict[str, float]:
-        """The scores over its seeds by metric name, on the split that counts and on the test split."""
-        splits: list[Split] = [*dict.fromkeys((self.split, "test"))]
-        return {self.measured.final(split): self.average_on(split) for split in splits} if self.measured else {}
+        """The scores over its seeds by metric name, on the split that counts and on the test split, if there is one."""
+        if self.measured is None:
+            return {}
+        splits: list[Split] = [self.split]
+        if self.split != "test" and any("test" in job.scores for job in self.jobs):
+            splits.append("test")
+        return {self.measured.final(split): self.average_on(split) for split in splits}
 
     @property
     def range(self) -> tuple[float, float]:
@@ -108,12 +112,13 @@ def metric_of(trials: Sequence[Trial]) -> str:
 
 
 def caveat_of(trials: Sequence[Trial]) -> list[str]:
-    """Return a caveat if settings were chosen on the test split; nothing for scores that a user-defined module logs.
+    """Return a caveat if settings were chosen on the test split.
 
-    Such scores may be measured on any split.
+    Args:
+        trials: trials of a search; the first that measured a score counts.
     """
     one = next((trial for trial in trials if trial.measured), None)
-    if one is None or one.split != "test" or isinstance(one.measured, LoggedScore):
+    if one is None or one.split != "test":
         return []
     validated = any("validation" in job.scores for job in one.jobs)
     return [chosen_on_test("hydra.sweeper.score=test selects them") if validated else chosen_on_test()]
