@@ -234,7 +234,6 @@ def rows() -> list[str]:
     return [f"| {name} | {result} |" for (name, _), result in zip(found, shown, strict=True)]
 
 
-
 def _value(value: object) -> str:
     return f"[{','.join(value)}]" if isinstance(value, list) else str(value).lower() if value is False else str(value)
 
