@@ -31,8 +31,8 @@ class ClipGradients(Callback):
 
     Raises:
         TrainerError: the argument is not a clipper; at the start of ``fit``, if the Trainer or the module clips too,
-            the strategy shards gradients, or a precision plugin scales the loss with a scaler that is not torch's; at
-            the first step, if a gradient is sparse.
+            the strategy is FSDP 1 or DeepSpeed, or a precision plugin scales the loss with a scaler that is not
+            torch's; at the first step, if a gradient is sparse.
 
     Example:
         >>> import gradclip

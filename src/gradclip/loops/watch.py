@@ -47,8 +47,8 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         folder: where a record larger than eight megabytes stores its files.
 
     Raises:
-        TrainerError: an argument has the wrong type or value, or the model shards its gradients; at a step, if a
-            gradient is sparse or still scaled.
+        TrainerError: an argument has the wrong type or value, or the model is sharded by FSDP 1 or DeepSpeed; at a
+            step, if a gradient is sparse or still scaled.
 
     Example:
         >>> import torch, gradclip
