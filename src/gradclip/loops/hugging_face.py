@@ -31,7 +31,7 @@ class WatchCallback(TrainerCallback):
         watch: records the latest training; None before the first one.
 
     Raises:
-        TrainerError: at the start of training, if the model is sharded by FSDP 1 or DeepSpeed.
+        TrainerError: at the start of training, if the model shards its gradients.
 
     Example:
         >>> # trainer.add_callback(WatchCallback(trainer, gradclip.ZScore()))
