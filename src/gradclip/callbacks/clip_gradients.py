@@ -14,6 +14,7 @@ from gradclip.clipping.base import Clipper, State
 from gradclip.errors import TrainerError
 from gradclip.loops.in_place import InPlaceClipper, check_clipper
 from gradclip.loops.optimizers import OptimizerParameters
+from gradclip.telemetry.rescaled import version_of
 
 
 class ClipGradients(Callback):
@@ -31,8 +32,8 @@ class ClipGradients(Callback):
 
     Raises:
         TrainerError: the argument is not a clipper; at the start of ``fit``, if the Trainer or the module clips too,
-            the strategy is FSDP 1 or DeepSpeed, or a precision plugin scales the loss with a scaler that is not
-            torch's; at the first step, if a gradient is sparse.
+            the strategy shards gradients, or a precision plugin scales the loss with a scaler that is not torch's; at
+            the first step, if a gradient is sparse.
 
     Example:
         >>> import gradclip
@@ -153,7 +154,6 @@ def _warn_if_changed(module: LightningModule, parameters: Mapping[str, nn.Parame
     module.on_before_optimizer_step = hook  # type: ignore[method-assign]
 
 
-def _versions(parameters: Mapping[str, nn.Parameter]) -> list[tuple[int, int]]:
+def _versions(parameters: Mapping[str, nn.Parameter]) -> list[tuple[int, int | None]]:
     """Return the identity and version of each gradient, which show changes without reading values."""
-    gradients = [parameter.grad for parameter in parameters.values()]
-    return [(id(gradient), 0 if gradient is None else gradient._version) for gradient in gradients]
+    return [(id(parameter.grad), version_of(parameter.grad)) for parameter in parameters.values()]
