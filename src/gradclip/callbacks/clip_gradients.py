@@ -14,7 +14,6 @@ from gradclip.clipping.base import Clipper, State
 from gradclip.errors import TrainerError
 from gradclip.loops.in_place import InPlaceClipper, check_clipper
 from gradclip.loops.optimizers import OptimizerParameters
-from gradclip.telemetry.rescaled import version_of
 
 
 class ClipGradients(Callback):
@@ -154,6 +153,7 @@ def _warn_if_changed(module: LightningModule, parameters: Mapping[str, nn.Parame
     module.on_before_optimizer_step = hook  # type: ignore[method-assign]
 
 
-def _versions(parameters: Mapping[str, nn.Parameter]) -> list[tuple[int, int | None]]:
+def _versions(parameters: Mapping[str, nn.Parameter]) -> list[tuple[int, int]]:
     """Return the identity and version of each gradient, which show changes without reading values."""
-    return [(id(parameter.grad), version_of(parameter.grad)) for parameter in parameters.values()]
+    gradients = [parameter.grad for parameter in parameters.values()]
+    return [(id(gradient), 0 if gradient is None else gradient._version) for gradient in gradients]

@@ -21,7 +21,6 @@ from gradclip.loops.monitor import OptimizerMonitor, check_intervals
 from gradclip.loops.optimizers import uncompiled, unscale
 from gradclip.loops.unwrapping import check_types, check_whole_gradients, unwrapped, unwrapped_model
 from gradclip.telemetry.record import GradientRecord
-from gradclip.telemetry.rescaled import version_of
 from gradclip.telemetry.steps import StepIndex
 
 FLUSH_EVERY = 20  # optimizer steps
@@ -94,7 +93,7 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         self._in_scaler_step = False
         self._depth = 0  # of nested steps
         self._closure: Callable[[], Any] | None = None  # of the latest step
-        self._latest: tuple[Tensor | None, int | None] = (None, 0)  # the first gradient and its version after clipping
+        self._latest: tuple[Tensor | None, int] = (None, 0)  # the first gradient and its version after clipping
         self._handles = [
             self.optimizer.register_step_pre_hook(uncompiled(self._before_step)),
             self.optimizer.register_step_post_hook(uncompiled(self._after_step)),
@@ -244,11 +243,11 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         if self._depth == 0:
             self._record_step()
 
-    def _first_gradient(self) -> tuple[Tensor | None, int | None]:
+    def _first_gradient(self) -> tuple[Tensor | None, int]:
         """Return the first gradient, and how often it has been changed in place."""
         gradients = (parameter.grad for parameter in self._monitor.read_parameters().values())
         first = next((gradient for gradient in gradients if gradient is not None), None)
-        return first, version_of(first)
+        return first, 0 if first is None else first._version
 
     def _record_step(self) -> None:
         if not self._monitor.is_open:
