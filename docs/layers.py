@@ -16,7 +16,6 @@ PICTURE = ROOT / "docs" / "layers.svg"
 
 WIDTH, MARGIN, GAP, PADDING = 960, 16, 8, 10  # pixels
 LINE, CHARACTER = 16, 6.8  # height of a line and width of a character of a caption, in pixels
-MOST_LINES = 3
 STYLE = """
   text { font-family: system-ui, sans-serif; fill: #1f2933 }
   .name { font-size: 14px; font-weight: 600 }
@@ -51,7 +50,7 @@ def draw(rows: list[list[str]]) -> str:
     y, drawn = float(MARGIN), []
     for row in rows:
         width = (WIDTH - 2 * MARGIN - GAP * (len(row) + 1)) / len(row)
-        texts = [_wrap(caption(name), int((width - 2 * PADDING) / CHARACTER)) for name in row]
+        texts = [textwrap.wrap(caption(name), int((width - 2 * PADDING) / CHARACTER)) for name in row]
         height = LINE * (1 + max(map(len, texts))) + 1.5 * PADDING
         drawn.append(_rectangle("layer", MARGIN, y, WIDTH - 2 * MARGIN, height + 2 * GAP))
         for number, (name, lines) in enumerate(zip(row, texts, strict=True)):
@@ -62,11 +61,6 @@ def draw(rows: list[list[str]]) -> str:
     size = f'width="{WIDTH}" height="{y + MARGIN - GAP:.0f}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {WIDTH} {y + MARGIN - GAP:.0f}" role="img">'
     return "\n".join([head, "<title>The layers of gradclip</title>", f"<style>{STYLE}</style>", *drawn, "</svg>\n"])
-
-
-def _wrap(text: str, width: int) -> list[str]:
-    lines = textwrap.wrap(text, width)
-    return lines if len(lines) <= MOST_LINES else [*lines[: MOST_LINES - 1], f"{lines[MOST_LINES - 1]} …"]
 
 
 def _rectangle(kind: str, x: float, y: float, width: float, height: float) -> str:

@@ -43,7 +43,7 @@ def plot(figure: Figure) -> None:
         plot_line(errors, np.array(parts.curves["test"]), name, color)
     norms.set(title="Gradient norm before clipping", xlabel="optimizer step", yscale="log")
     errors.set(title="Mean squared error on test rows", xlabel="epoch", yscale="log")
-    errors.legend()
+    norms.legend(loc="center right")  # there, since the unclipped run has no finite test error
 
 
 def plot_line(axes: Axes, values: "np.ndarray[tuple[int], np.dtype[np.float64]]", name: str, color: str) -> None:

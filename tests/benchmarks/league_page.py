@@ -132,7 +132,7 @@ def plot(figure: Figure, standings: Standings) -> None:
         figure: an empty figure.
         standings: standings of the methods, from top to bottom.
     """
-    figure.set_layout_engine("constrained")
+    figure.set_layout_engine("constrained", h_pad=0.12)
     panels = figure.subplot_mosaic("AA;BC", height_ratios=[1.0, 1.15])
     plot_profile(panels["A"], standings)
     plot_divergence(panels["B"], standings)

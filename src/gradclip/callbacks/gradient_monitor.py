@@ -62,8 +62,8 @@ class GradientMonitor(Callback):
 
     Raises:
         TrainerError: an interval is less than 1; at the start of ``fit``, if the monitor comes after a ClipGradients,
-            the strategy shards gradients, or a precision plugin scales the loss with a scaler that is not torch's; at
-            the first step, if a gradient is sparse.
+            the strategy is FSDP 1 or DeepSpeed, or a precision plugin scales the loss with a scaler that is not
+            torch's; at the first step, if a gradient is sparse.
 
     Example:
         >>> import gradclip

@@ -16,7 +16,7 @@ def check_whole_gradients(trainer: Trainer, callback: str) -> None:
     """Check that a callback sees whole gradients at each optimizer step; ``callback`` is its name in the message.
 
     Raises:
-        TrainerError: the strategy shards gradients.
+        TrainerError: the strategy is FSDP 1 or DeepSpeed.
     """
     name = type(trainer.strategy).__name__
     if SHARDING & {kind.__name__ for kind in type(trainer.strategy).__mro__}:

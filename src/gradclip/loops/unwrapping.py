@@ -53,7 +53,7 @@ def check_whole_gradients(model: nn.Module) -> None:
     """Check that each process has the whole gradients.
 
     Raises:
-        TrainerError: the model shards its gradients.
+        TrainerError: the model is sharded by FSDP 1 or DeepSpeed.
     """
     for module in model.modules():
         if (name := type(module).__name__) in SHARDING:
