@@ -153,3 +153,11 @@ def test_remedies_keep_their_deprecated_name():
     with pytest.warns(DeprecationWarning, match="Explosion.cures is now Explosion.remedies"):
         (cure,) = explosion.cures
     assert (cure.cause, cure.overrides) == (cure.why, "-m clip=norm clip.value=0.005,0.05,0.5")
+
+
+def test_with_several_learning_rates_the_first_large_update_is_named():
+    later = [[0.0, 0.5], [3.0, 0.5], [3.0, 0.5], [3.0, 0.5], [np.nan, np.nan], [np.nan, np.nan]]
+    explosion = explain(exploded(updates=later), {"weight": 1e-6, "bias": 1.0})
+    remedy = next(remedy for remedy in explosion.remedies if "steps are too large" in remedy.why)
+    assert "changed a parameter by 50% of its norm (bias, at a learning rate of 1); " in remedy.why
+    assert remedy.overrides == "optimizer.lr=0.1"

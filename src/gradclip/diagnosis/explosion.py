@@ -256,7 +256,7 @@ def _remedies(
     if is_far_from_one(target):
         remedies.append(scaled_target(target))
     if update > LARGE_UPDATE:
-        remedies.append(smaller_rate(update, *_rate_of_largest_update(history, learning_rate)))
+        remedies.append(smaller_rate(*_large_update(history, learning_rate)))
     norms = _positive(history.norm)
     if norms.size:
         remedies.append(thresholds_over_decades(float(norms.min()), _are_clipped(history.norm, history.norm_clipped)))
@@ -275,12 +275,18 @@ def _positive(norms: Floats) -> Floats:
     return norms[np.isfinite(norms) & (norms > 0)]
 
 
-def _rate_of_largest_update(history: GradientRecord, learning_rate: float | Mapping[str, float]) -> tuple[float, str]:
-    """Return the learning rate of the parameter with the largest update, and text that names both if rates differ."""
-    if not isinstance(learning_rate, Mapping):
-        return learning_rate, ""
+def _large_update(history: GradientRecord, learning_rate: float | Mapping[str, float]) -> tuple[float, float, str]:
+    """Return the ratio of an update that is too large, its learning rate, and text that names both if rates differ.
+
+    With one rate, it is the largest update. If rates differ, it is from the first step with a large update: that one
+    may have made later updates of other parameters large, whose rates are not to blame.
+    """
+    rates = learning_rate if isinstance(learning_rate, Mapping) else dict.fromkeys(history.names, learning_rate)
+    differ = len({rate for rate in rates.values() if np.isfinite(rate)}) > 1
     ratios = np.where(np.isfinite(history.update_ratios), history.update_ratios, -np.inf)
-    name = history.names[int(np.argmax(ratios.max(axis=0)))]
-    rate = learning_rate.get(name, np.nan)
-    differ = len({other for other in learning_rate.values() if np.isfinite(other)}) > 1
-    return rate, f" ({name}, at a learning rate of {rate:g})" if differ else ""
+    of_steps = ratios.max(axis=1)
+    row = int(np.argmax(of_steps > LARGE_UPDATE if differ else of_steps))
+    column = int(np.argmax(ratios[row]))
+    name = history.names[column]
+    rate = rates.get(name, np.nan)
+    return float(ratios[row, column]), rate, f" ({name}, at a learning rate of {rate:g})" if differ else ""

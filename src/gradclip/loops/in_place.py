@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gradclip.clipping.base import Clipper, Rescaler, State
 from gradclip.errors import TrainerError
@@ -39,7 +39,7 @@ class InPlaceClipper:
         Raises:
             TrainerError: a gradient is sparse.
         """
-        gradients = {name: grad for name, p in named.items() if (grad := p.grad) is not None and p.numel()}
+        gradients = {name: writable_gradient(p) for name, p in named.items() if p.grad is not None and p.numel()}
         if not gradients:  # no batch in the step had a loss
             return
         parameters = {name: named[name] for name in gradients}
@@ -66,6 +66,17 @@ class InPlaceClipper:
         state = self.clipper.init({**dict(self._module.named_parameters()), **parameters})
         kept = {key: value.to(state[key].device) for key, value in (self.state or {}).items() if key in state}
         return {**state, **kept}
+
+
+def writable_gradient(parameter: nn.Parameter) -> Tensor:
+    """Return the gradient of a parameter that has one; an expanded gradient, as from ``torch.func``, is first copied.
+
+    Elements of an expanded tensor share memory, so it cannot be changed in place.
+    """
+    assert parameter.grad is not None
+    if parameter.grad.layout == torch.strided and 0 in parameter.grad.stride():
+        parameter.grad = parameter.grad.clone(memory_format=torch.contiguous_format)
+    return parameter.grad
 
 
 def effect_of(clipper: Clipper | None) -> Effect:

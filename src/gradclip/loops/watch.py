@@ -1,5 +1,6 @@
 """Clipping and monitoring of an optimizer in a plain torch loop, with one line of code."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -156,7 +157,17 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         self._monitor.flush(self.folder)
 
     def close(self) -> None:
-        """Remove the hooks from the optimizer and the scaler; the record is kept."""
+        """Remove the hooks from the optimizer and the scaler; the record is kept.
+
+        A warning says so if the optimizer took no step, since nothing was clipped then.
+        """
+        if self._handles and not self._monitor.steps:
+            name = type(self.optimizer).__name__
+            text = f"watch: {name} took no step, so nothing was clipped or recorded; pass the optimizer that steps"
+            warnings.warn(text, stacklevel=2)
+        self._detach()
+
+    def _detach(self) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles = []
@@ -186,11 +197,12 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        try:
+        if error is None:
             self.close()
+            return
+        try:
+            self._detach()
         except Exception as own:
-            if error is None:
-                raise
             error.add_note(f"gradclip.watch could not record the latest steps: {type(own).__name__}: {own}")
 
     def _before_step(
@@ -236,6 +248,7 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         self._monitor.record_gradients(self.flush)
         if self._clipper is not None:
             self._clipper.clip(self._monitor.read_parameters())
+        self._monitor.hold_gradients()
         self._latest = self._first_gradient()
 
     def _after_step(self, *arguments: object) -> None:
