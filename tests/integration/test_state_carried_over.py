@@ -54,6 +54,21 @@ def test_a_resumed_training_continues_the_clipper_state(lightning, clipper, tmp_
     assert all(map(torch.equal, weights(whole), weights(rest)))
 
 
+@pytest.mark.parametrize(
+    ("saving", "resuming"), [(Auto(), ZScore(warmup=2)), (Auto(history=3), Auto()), (Skip(0.1), Auto())], ids=repr
+)
+def test_a_clipper_does_not_continue_the_state_of_another(lightning, saving, resuming, tmp_path):
+    fit(lightning, make(lightning), ClipGradients(saving)).save_checkpoint(tmp_path / "half.ckpt")
+    clip = ClipGradients(resuming)
+    with pytest.warns(UserWarning, match=r"^clipper: got a saved state of \w+ that does not fit \w+, which starts"):
+        fit(lightning, make(lightning), clip, max_epochs=2, ckpt_path=tmp_path / "half.ckpt")
+    fresh = ClipGradients(resuming)
+    fit(lightning, make(lightning), fresh)
+    assert clip.state.keys() == fresh.state.keys()
+    seen = {key for key in fresh.state if key.startswith("seen")}
+    assert all(clip.state[key] == fresh.state[key] for key in seen)
+
+
 def test_resumed_records_of_gradients_and_hidden_states_continue(lightning, tmp_path):
     class Recurrent(Training):
         def __init__(self):

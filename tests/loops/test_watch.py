@@ -590,6 +590,30 @@ def test_invalid_arguments_are_refused(argument, value, message):
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize("state", [None, {}, sgd(network()).state_dict()])
+def test_a_state_from_elsewhere_is_refused(state):
+    model = network()
+    watch = gradclip.watch(model, sgd(model))
+    with pytest.raises(TrainerError, match=r"^state: got \w+ of other content; must be a watch's state_dict\(\)$"):
+        watch.load_state_dict(state)
+
+
+class WithLoss(torch.optim.Optimizer):
+    @torch.no_grad()
+    def step(self, loss):
+        for parameter in self.param_groups[0]["params"]:
+            parameter.sub_(0.1 * loss * parameter.grad)
+
+
+def test_gradients_are_clipped_if_the_step_has_an_argument_that_is_no_closure():
+    model = network()
+    optimizer = WithLoss(model.parameters(), {})
+    with gradclip.watch(model, optimizer, gradclip.Norm(LIMIT)) as watch:
+        loss_of(model, batches(1)[0]).backward()
+        optimizer.step(torch.ones(()))
+    np.testing.assert_allclose(watch.record.norm_clipped, LIMIT, rtol=1e-5)
+
+
 def test_a_closed_watch_cannot_be_entered():
     model = network()
     with gradclip.watch(model, sgd(model)) as watch:

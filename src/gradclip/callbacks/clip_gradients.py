@@ -90,7 +90,7 @@ class ClipGradients(Callback):
         self._clippers = {name: InPlaceClipper(self.clipper, pl_module) for name in names}
         restored = self._restored or {}
         for name, clipper in self._clippers.items():
-            clipper.state = restored.get("states", {}).get(name) if len(names) > 1 else restored.get("state")
+            clipper.load_state_dict(restored.get("states", {}).get(name) if len(names) > 1 else restored.get("state"))
         self._restored, self._has_started, self._is_first = None, True, True
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:

@@ -1,5 +1,7 @@
 """Clipping of gradients in place, with a clipper state that is kept from step to step."""
 
+import re
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +12,8 @@ from gradclip.clipping.base import Clipper, Rescaler, State
 from gradclip.errors import TrainerError
 from gradclip.loops.optimizers import check_dense
 from gradclip.telemetry.steps import Effect
+
+SAVED_BY = "saved_by"  # key in a saved state
 
 
 class InPlaceClipper:
@@ -54,18 +58,30 @@ class InPlaceClipper:
         self.state = after
 
     def state_dict(self) -> dict[str, Any] | None:
-        """Return the clipper's state."""
-        return None if self.state is None else dict(self.state)
+        """Return the clipper's state, and which clipper saves it."""
+        return None if self.state is None else {SAVED_BY: _class_names(self.clipper), **self.state}
 
-    def load_state_dict(self, state: State | None) -> None:
-        """Continue from a state."""
-        self.state, self._known = state, {}
+    def load_state_dict(self, saved: Mapping[str, Any] | None) -> None:
+        """Continue from a saved state; if another clipper saved it, warn and start with a new one."""
+        state, own = dict(saved or {}), _class_names(self.clipper)
+        saved_by = state.pop(SAVED_BY, own)
+        new = self.clipper.init(dict(self._module.named_parameters())) if state else {}
+        if state and (saved_by != own or any(state[key].shape != new[key].shape for key in state.keys() & new.keys())):
+            text = f"clipper: got a saved state of {saved_by} that does not fit {own}, which starts with a new state"
+            warnings.warn(text, stacklevel=2)
+            state = {}
+        self.state, self._known = state or None, {}
 
     def _state_for(self, parameters: Mapping[str, nn.Parameter]) -> State:
         """Return the current state for these parameters: new parameters are added, removed ones are dropped."""
         state = self.clipper.init({**dict(self._module.named_parameters()), **parameters})
         kept = {key: value.to(state[key].device) for key, value in (self.state or {}).items() if key in state}
         return {**state, **kept}
+
+
+def _class_names(clipper: Clipper) -> str:
+    """Return the class names of a clipper and of those inside it, without their numbers, which may change."""
+    return " ".join(re.findall(r"[A-Z]\w*(?=\()", repr(clipper))) or type(clipper).__name__
 
 
 def writable_gradient(parameter: nn.Parameter) -> Tensor:

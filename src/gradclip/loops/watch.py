@@ -184,7 +184,13 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         return {"monitor": self._monitor.state(), "clipper": clipper}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue with the record and the clipper's state of an earlier training run."""
+        """Continue with the record and the clipper's state of an earlier training run.
+
+        Raises:
+            TrainerError: the argument does not come from :meth:`state_dict`.
+        """
+        if not (isinstance(state, dict) and state.keys() == {"monitor", "clipper"}):
+            raise TrainerError(f"state: got {type(state).__name__} of other content; must be a watch's state_dict()")
         self._monitor.restore(state["monitor"])
         if self._clipper is not None:
             self._clipper.load_state_dict(state["clipper"])
@@ -210,6 +216,8 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         """Measure and clip, or wrap the step's closure so that it does so after it has evaluated the gradients."""
         closure = keywords.get("closure", arguments[1] if len(arguments) > 1 else None)
+        if not callable(closure):
+            closure = None
         if self._is_within_step(closure):
             self._depth += 1
             return None
