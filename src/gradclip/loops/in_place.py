@@ -66,7 +66,7 @@ class InPlaceClipper:
         state, own = dict(saved or {}), _class_names(self.clipper)
         saved_by = state.pop(SAVED_BY, own)
         new = self.clipper.init(dict(self._module.named_parameters())) if state else {}
-        if state and (saved_by != own or any(state[key].shape != new[key].shape for key in state.keys() & new.keys())):
+        if new and (saved_by != own or any(state[key].shape != new[key].shape for key in state.keys() & new.keys())):
             text = f"clipper: got a saved state of {saved_by} that does not fit {own}, which starts with a new state"
             warnings.warn(text, stacklevel=2)
             state = {}
