@@ -614,6 +614,27 @@ def test_gradients_are_clipped_if_the_step_has_an_argument_that_is_no_closure():
     np.testing.assert_allclose(watch.record.norm_clipped, LIMIT, rtol=1e-5)
 
 
+def test_an_optimizer_that_another_watch_clips_is_refused():
+    model = network()
+    optimizer = sgd(model)
+    first = gradclip.watch(model, optimizer, gradclip.Norm(LIMIT))
+    gradclip.watch(model, optimizer).close()  # measuring is allowed
+    with pytest.raises(TrainerError, match=r"^optimizer: got SGD, which another watch clips; close that watch"):
+        gradclip.watch(model, optimizer, gradclip.Norm(LIMIT))
+    first.close()
+    gradclip.watch(model, optimizer, gradclip.Norm(LIMIT)).close()
+
+
+def test_the_losses_of_an_evaluation_are_not_recorded():
+    model = network()
+    optimizer = sgd(model)
+    with gradclip.watch(model, optimizer) as watch:
+        with torch.no_grad():
+            watch.loss(loss_of(model, batches(1)[0]) + 100)
+        train(model, optimizer, batches(1), watch=watch)
+    assert watch.record.loss[0] < 100
+
+
 def test_a_closed_watch_cannot_be_entered():
     model = network()
     with gradclip.watch(model, sgd(model)) as watch:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from gradclip.telemetry.steps import StepIndex
 
 FLUSH_EVERY = 20  # optimizer steps
 Loss = TypeVar("Loss", Tensor, float)
+CLIPPED: WeakSet[Optimizer] = WeakSet()  # the optimizers whose gradients an open watch clips
 
 
 class watch:  # noqa: N801  # called like a function, as torch.no_grad is
@@ -48,8 +50,8 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         folder: where a record larger than eight megabytes stores its files.
 
     Raises:
-        TrainerError: an argument has the wrong type or value, or the model shards its gradients; at a step, if a
-            gradient is sparse or still scaled.
+        TrainerError: an argument has the wrong type or value, the model shards its gradients, or another watch clips
+            them; at a step, if a gradient is sparse or still scaled.
 
     Example:
         >>> import torch, gradclip
@@ -83,11 +85,17 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         if clipper is not None:
             check_clipper(clipper)
         check_whole_gradients(model)
+        if clipper is not None and self.optimizer in CLIPPED:
+            got = f"got {type(self.optimizer).__name__}, which another watch clips"
+            raise TrainerError(f"optimizer: {got}; close that watch, or combine the clippers by gradclip.Chain")
         model = unwrapped_model(model)
         scaler = scaler or getattr(optimizer, "scaler", None)
         self.scaler = scaler if isinstance(scaler, GradScaler) and scaler.is_enabled() else None
         self.flush_every, self.folder = flush_every, Path(folder)
-        self._clipper = None if clipper is None else InPlaceClipper(clipper, model)
+        self._clipper = None
+        if clipper is not None:
+            self._clipper = InPlaceClipper(clipper, model)
+            CLIPPED.add(self.optimizer)
         self._monitor = OptimizerMonitor(model, self.optimizer, effect_of(clipper), updates_every)
         self._monitor.hook(self.optimizer)
         self._losses: list[Tensor] = []  # of the batches since the last step
@@ -146,10 +154,13 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
     def loss(self, loss: Loss) -> Loss:
         """Add the loss of a batch to the record; call it before the step.
 
+        Losses of an evaluation are ignored: a loss counts only if gradients are enabled, as outside ``torch.no_grad``.
+
         Returns:
             The same loss, so that ``watch.loss(loss).backward()`` works.
         """
-        self._losses.append(torch.as_tensor(loss).detach())
+        if torch.is_grad_enabled():
+            self._losses.append(torch.as_tensor(loss).detach())
         return loss
 
     def flush(self) -> None:
@@ -171,6 +182,8 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        if self._clipper is not None:
+            CLIPPED.discard(self.optimizer)
         if self.scaler is not None and vars(self.scaler).get("step") == self._step_by_scaler:
             self.scaler.step = self._scaler_step  # type: ignore[method-assign]
         self._monitor.unhook()

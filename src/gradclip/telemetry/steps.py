@@ -175,17 +175,14 @@ class Recorder(ABC):
     def _flush_columns(self) -> dict[str, NDArray[np.float64]]: ...
 
     def _find_gradients(self) -> bool:
-        return any(gradient is not None for gradient in self._present())
-
-    def _present(self) -> list[Tensor | None]:
-        """Return the gradient of each parameter, or the one that the optimizer has cleared; None without either."""
-        gradients = [parameter.grad for parameter in self.parameters]
-        pairs = zip(gradients, self._held or gradients, strict=True)
-        return [held if gradient is None else gradient for gradient, held in pairs]
+        is_present = any(parameter.grad is not None for parameter in self.parameters)
+        return is_present or any(gradient is not None for gradient in self._held)
 
     def _gradients(self) -> list[Tensor]:
-        """Return the gradient of each parameter; zeros for a parameter without one."""
-        pairs = zip(self.parameters, self._present(), strict=True)
+        """Return the gradient of each parameter, or the one that the optimizer has cleared; zeros without either."""
+        held = self._held or [None] * len(self.parameters)
+        present = [kept if p.grad is None else p.grad for p, kept in zip(self.parameters, held, strict=True)]
+        pairs = zip(self.parameters, present, strict=True)
         return self._real([torch.zeros_like(p) if gradient is None else gradient for p, gradient in pairs])
 
     def _weights(self) -> list[Tensor]:
