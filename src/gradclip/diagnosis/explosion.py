@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from gradclip.arrays import Floats
 from gradclip.diagnosis.conditions import EXPLOSION_FACTOR, LARGE_TARGET, LARGE_UPDATE, is_far_from_one
 from gradclip.diagnosis.evidence import steps_before_explosion
-from gradclip.diagnosis.finite_statistics import largest_of, null_nonfinite
+from gradclip.diagnosis.finite_statistics import largest_of, median_of, null_nonfinite
 from gradclip.diagnosis.remedy import Loop, Remedy, clip_norm, other_network
 from gradclip.diagnosis.suggestions import bounded_loss, rounded, scaled_target, smaller_rate, thresholds_over_decades
 from gradclip.telemetry.divergence import LOSS_SCALE, Divergence
@@ -172,7 +172,7 @@ def explain(
         largest_parameter=record.names[int(np.nanargmax(shares))] if shares.size else "",
         largest_share=float(np.nanmax(shares)) if shares.size else np.nan,
         largest_update=largest_of(history.update_ratios),
-        remedies=_remedies_of_data(record, row)
+        remedies=_remedies_of_data(record, row, divergence.place, history)
         or _remedies_of_place(divergence.place, history)
         or _remedies(record, history, learning_rate),
         loop=loop,
@@ -221,11 +221,22 @@ def _shares(history: GradientRecord) -> Floats:
     return shares
 
 
-def _remedies_of_data(record: GradientRecord, row: int) -> list[Remedy]:
-    """Return the only remedy for a non-finite batch: neither the learning rate nor clipping can help."""
+def _remedies_of_data(record: GradientRecord, row: int, place: str, history: GradientRecord) -> list[Remedy]:
+    """Return the only remedy if one batch is the cause: neither the learning rate nor clipping can help."""
     names = {"inputs": record.input_max_abs[row], "targets": record.target_max_abs[row]}
-    bad = " and ".join(name for name, largest in names.items() if np.isinf(largest))
-    return [Remedy("look at these rows", f"{bad} of this batch are not finite; no setting can fix that")] if bad else []
+    if bad := " and ".join(name for name, largest in names.items() if np.isinf(largest)):
+        return [Remedy("look at these rows", f"{bad} of this batch are not finite; no setting can fix that")]
+    if place == "loss" and _are_ordinary(history):
+        why = "the steps before it were ordinary, so a value in the batch, or an operation on it, is not defined"
+        return [Remedy("look at this batch, and at the network's output and loss for it", why)]
+    return []
+
+
+def _are_ordinary(history: GradientRecord) -> bool:
+    """Return whether the steps show no explosion: no large update, and a last norm that is not far above the others."""
+    norms = history.norm
+    is_usual = len(norms) > 1 and bool(norms[-1] <= EXPLOSION_FACTOR * median_of(norms))
+    return is_usual and not largest_of(history.update_ratios) > LARGE_UPDATE
 
 
 def _remedies_of_place(place: str, history: GradientRecord) -> list[Remedy]:
