@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from gradclip.arrays import Floats
 from gradclip.diagnosis.conditions import EXPLOSION_FACTOR, LARGE_TARGET, LARGE_UPDATE, is_far_from_one
 from gradclip.diagnosis.evidence import steps_before_explosion
-from gradclip.diagnosis.finite_statistics import largest_of, median_of, null_nonfinite
+from gradclip.diagnosis.finite_statistics import largest_of, null_nonfinite
 from gradclip.diagnosis.remedy import Loop, Remedy, clip_norm, other_network
 from gradclip.diagnosis.suggestions import bounded_loss, rounded, scaled_target, smaller_rate, thresholds_over_decades
 from gradclip.telemetry.divergence import LOSS_SCALE, Divergence
@@ -234,8 +234,8 @@ def _remedies_of_data(record: GradientRecord, row: int, place: str, history: Gra
 
 def _are_ordinary(history: GradientRecord) -> bool:
     """Return whether the steps show no explosion: no large update, and a last norm that is not far above the others."""
-    norms = history.norm
-    is_usual = len(norms) > 1 and bool(norms[-1] <= EXPLOSION_FACTOR * median_of(norms))
+    norms = _positive(history.norm)
+    is_usual = norms.size > 1 and bool(history.norm[-1] <= EXPLOSION_FACTOR * np.median(norms))
     return is_usual and not largest_of(history.update_ratios) > LARGE_UPDATE
 
 
