@@ -585,7 +585,7 @@ class Unhookable(torch.optim.Optimizer):
 )
 def test_invalid_arguments_are_refused(argument, value, message):
     model = network()
-    with pytest.raises(TrainerError) as caught:
+    with pytest.raises(gradclip.GradclipError) as caught:
         gradclip.watch(**{"model": model, "optimizer": sgd(model), argument: value})
     assert str(caught.value) == message
 

@@ -10,9 +10,9 @@ from torch.optim import Optimizer
 
 from gradclip.callbacks.optimizer_steps import OptimizerSteps
 from gradclip.callbacks.trainer_checks import check_whole_gradients, optimizer_names, overrides
-from gradclip.clipping.base import Clipper, State
+from gradclip.clipping.base import Clipper, State, check_clipper
 from gradclip.errors import TrainerError
-from gradclip.loops.in_place import InPlaceClipper, check_clipper
+from gradclip.loops.in_place import InPlaceClipper
 from gradclip.loops.optimizers import OptimizerParameters
 
 
@@ -30,9 +30,10 @@ class ClipGradients(Callback):
             first step.
 
     Raises:
-        TrainerError: the argument is not a clipper; at the start of ``fit``, if the Trainer or the module clips too,
-            the strategy shards gradients, or a precision plugin scales the loss with a scaler that is not torch's; at
-            the first step, if a gradient is sparse.
+        ClippingError: the argument is not a clipper.
+        TrainerError: at the start of ``fit``, if the Trainer or the module clips too, the strategy shards gradients, or
+            a precision plugin scales the loss with a scaler that is not torch's; at the first step, if a gradient is
+            sparse.
 
     Example:
         >>> import gradclip
@@ -42,7 +43,7 @@ class ClipGradients(Callback):
     """
 
     def __init__(self, clipper: Clipper) -> None:
-        check_clipper(clipper)
+        check_clipper("clipper", clipper)
         self.clipper = clipper
         self._clippers: dict[str, InPlaceClipper] = {}  # by name of the optimizer
         self._restored: dict[str, Any] | None = None

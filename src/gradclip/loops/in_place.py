@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from gradclip.clipping.base import Clipper, Rescaler, State
-from gradclip.errors import TrainerError
 from gradclip.loops.optimizers import check_dense
 from gradclip.telemetry.steps import Effect
 
@@ -105,13 +104,3 @@ def effect_of(clipper: Clipper | None) -> Effect:
         return Effect.ANY
     is_own = type(clipper).__module__.startswith("gradclip.clipping.")
     return Effect.FACTOR if is_own and isinstance(clipper, Rescaler) else Effect.LENGTH
-
-
-def check_clipper(clipper: object) -> None:
-    """Check that an argument is a clipper and not, for example, a number or a name.
-
-    Raises:
-        TrainerError: it is not a clipper.
-    """
-    if not isinstance(clipper, Clipper):
-        raise TrainerError(f"clipper: got {clipper!r}; must be a Clipper, such as gradclip.Norm(1.0)")

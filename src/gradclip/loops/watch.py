@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
-from gradclip.clipping.base import Clipper
+from gradclip.clipping.base import Clipper, check_clipper
 from gradclip.diagnosis.conditions import DEFAULT_EPSILON
 from gradclip.diagnosis.diagnose import Diagnosis, diagnose
 from gradclip.diagnosis.explosion import Explosion
 from gradclip.errors import TrainerError
-from gradclip.loops.in_place import InPlaceClipper, check_clipper, effect_of
+from gradclip.loops.in_place import InPlaceClipper, effect_of
 from gradclip.loops.monitor import OptimizerMonitor, check_intervals
 from gradclip.loops.optimizers import uncompiled, unscale
 from gradclip.loops.unwrapping import check_types, check_whole_gradients, unwrapped, unwrapped_model
@@ -50,8 +50,9 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         folder: where a record larger than eight megabytes stores its files.
 
     Raises:
-        TrainerError: an argument has the wrong type or value, the model shards its gradients, or another watch clips
-            them; at a step, if a gradient is sparse or still scaled.
+        ClippingError: ``clipper`` is not a clipper.
+        TrainerError: another argument has the wrong type or value, the model shards its gradients, or another watch
+            clips them; at a step, if a gradient is sparse or still scaled.
 
     Example:
         >>> import torch, gradclip
@@ -83,7 +84,7 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         self.optimizer = unwrapped(optimizer)
         check_types(model, self.optimizer, scaler)
         if clipper is not None:
-            check_clipper(clipper)
+            check_clipper("clipper", clipper)
         check_whole_gradients(model)
         if clipper is not None and self.optimizer in CLIPPED:
             got = f"got {type(self.optimizer).__name__}, which another watch clips"
