@@ -622,7 +622,11 @@ def test_an_optimizer_that_another_watch_clips_is_refused():
     with pytest.raises(TrainerError, match=r"^optimizer: got SGD, which another watch clips; close that watch"):
         gradclip.watch(model, optimizer, gradclip.Norm(LIMIT))
     first.close()
-    gradclip.watch(model, optimizer, gradclip.Norm(LIMIT)).close()
+    second = gradclip.watch(model, optimizer, gradclip.Norm(LIMIT))
+    first.close()
+    with pytest.raises(TrainerError):
+        gradclip.watch(model, optimizer, gradclip.Norm(LIMIT))
+    second.close()
 
 
 def test_the_losses_of_an_evaluation_are_not_recorded():

@@ -100,7 +100,7 @@ class WatchCallback(TrainerCallback):
     def _resume(self, args: TrainingArguments, state: TrainerState) -> None:
         assert self.watch is not None
         files = [_state_file(args, state)]
-        if args.resume_from_checkpoint:
+        if isinstance(args.resume_from_checkpoint, str):
             files.insert(0, Path(args.resume_from_checkpoint) / STATE_FILE)
         file = next((file for file in files if file.exists()), None)
         if file is not None:

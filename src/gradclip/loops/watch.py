@@ -83,18 +83,17 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         check_intervals(flush_every=flush_every, updates_every=updates_every)
         self.optimizer = unwrapped(optimizer)
         check_types(model, self.optimizer, scaler)
-        if clipper is not None:
-            check_clipper("clipper", clipper)
         check_whole_gradients(model)
-        if clipper is not None and self.optimizer in CLIPPED:
-            got = f"got {type(self.optimizer).__name__}, which another watch clips"
-            raise TrainerError(f"optimizer: {got}; close that watch, or combine the clippers by gradclip.Chain")
         model = unwrapped_model(model)
         scaler = scaler or getattr(optimizer, "scaler", None)
         self.scaler = scaler if isinstance(scaler, GradScaler) and scaler.is_enabled() else None
         self.flush_every, self.folder = flush_every, Path(folder)
         self._clipper = None
         if clipper is not None:
+            check_clipper("clipper", clipper)
+            if self.optimizer in CLIPPED:
+                got = f"got {type(self.optimizer).__name__}, which another watch clips"
+                raise TrainerError(f"optimizer: {got}; close that watch, or combine the clippers by gradclip.Chain")
             self._clipper = InPlaceClipper(clipper, model)
             CLIPPED.add(self.optimizer)
         self._monitor = OptimizerMonitor(model, self.optimizer, effect_of(clipper), updates_every)
@@ -169,10 +168,7 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         self._monitor.flush(self.folder)
 
     def close(self) -> None:
-        """Remove the hooks from the optimizer and the scaler; the record is kept.
-
-        A warning says so if the optimizer took no step, since nothing was clipped then.
-        """
+        """Remove the hooks from the optimizer and the scaler; the record is kept. Warn if there was no step."""
         if self._handles and not self._monitor.steps:
             name = type(self.optimizer).__name__
             text = f"watch: {name} took no step, so nothing was clipped or recorded; pass the optimizer that steps"
@@ -180,11 +176,11 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         self._detach()
 
     def _detach(self) -> None:
+        if self._clipper is not None and self._handles:
+            CLIPPED.discard(self.optimizer)
         for handle in self._handles:
             handle.remove()
         self._handles = []
-        if self._clipper is not None:
-            CLIPPED.discard(self.optimizer)
         if self.scaler is not None and vars(self.scaler).get("step") == self._step_by_scaler:
             self.scaler.step = self._scaler_step  # type: ignore[method-assign]
         self._monitor.unhook()
