@@ -235,5 +235,5 @@ def test_patterns_can_be_checked_before_training():
 
 
 def test_a_number_is_refused_as_a_clipper():
-    with pytest.raises(TrainerError, match=r"^clipper: got 1\.0; must be a Clipper"):
+    with pytest.raises(ClippingError, match=r"^clipper: got 1\.0; must be a Clipper"):
         ClipGradients(1.0)

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from gradclip import Chain, Clipper, Identity, Norm, Value
+from gradclip import Chain, Clipper, Groups, Identity, Norm, Value
+from gradclip.errors import ClippingError
 
 
 class Shrinking(Clipper):
@@ -66,3 +67,21 @@ def test_more_than_ten_clippers_keep_their_states_apart():
         clipped, state, _ = chain(GRADIENTS, GRADIENTS, state)
     torch.testing.assert_close(clipped["weight"], GRADIENTS["weight"] / 2**11)
     assert len(state) == 11
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Chain([Norm(1.0)]), "clippers: got [Norm(value=1.0, order=2.0)]; must be a Clipper"),
+        (lambda: Groups({"*": 1.0}), "groups: got 1.0; must be a Clipper"),
+        (lambda: Groups(Norm(1.0)), "groups: got Norm(value=1.0, order=2.0); must be a dictionary of clippers"),
+    ],
+)
+def test_an_argument_that_is_no_clipper_is_refused(make, message):
+    with pytest.raises(ClippingError) as caught:
+        make()
+    assert str(caught.value).startswith(message)
+
+
+def test_a_chain_shows_its_clippers():
+    assert repr(Chain(Norm(1.0), Identity())) == "Chain(Norm(value=1.0, order=2.0), Identity())"

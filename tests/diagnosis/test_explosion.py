@@ -153,3 +153,30 @@ def test_remedies_keep_their_deprecated_name():
     with pytest.warns(DeprecationWarning, match="Explosion.cures is now Explosion.remedies"):
         (cure,) = explosion.cures
     assert (cure.cause, cure.overrides) == (cure.why, "-m clip=norm clip.value=0.005,0.05,0.5")
+
+
+def test_with_several_learning_rates_the_first_large_update_is_named():
+    later = [[0.0, 0.5], [3.0, 0.5], [3.0, 0.5], [3.0, 0.5], [np.nan, np.nan], [np.nan, np.nan]]
+    explosion = explain(exploded(updates=later), {"weight": 1e-6, "bias": 1.0})
+    remedy = next(remedy for remedy in explosion.remedies if "steps are too large" in remedy.why)
+    assert "changed a parameter by 50% of its norm (bias, at a learning rate of 1); " in remedy.why
+    assert remedy.overrides == "optimizer.lr=0.1"
+
+
+@pytest.mark.parametrize(
+    ("columns", "remedies"),
+    [
+        ({}, ["look at this batch, and at the network's output and loss for it"]),
+        ({"loss": [1, 1, 1, np.inf, np.nan]}, ["look at this batch, and at the network's output and loss for it"]),
+        ({"updates": [[0, 0], [0, 0.2], [0, 0], [0, 0], [0, 0]]}, ["optimizer.lr=0.001", "-m clip=norm "]),
+        ({"norms": [[1, 1], [1, 1], [99, 99], [1, 1], [1, 1]]}, ["-m clip=norm "]),
+    ],
+    ids=["NaN", "infinite", "large update", "jump of the norm"],
+)
+def test_a_loss_that_fails_after_ordinary_steps_is_blamed_on_its_batch(columns, remedies):
+    columns = {"loss": [1, 1, 1, np.nan, np.nan], "weights": [[1, 1]] * 5, "norms": [[1, 1]] * 5} | columns
+    explosion = explain(make_record(columns.pop("norms"), **columns), 0.01, loop="command")
+    assert (explosion.divergence.step, explosion.divergence.place) == (4, "loss")
+    found = [remedy.overrides for remedy in explosion.remedies]
+    assert all(map(str.startswith, found, remedies))
+    assert len(found) == len(remedies)

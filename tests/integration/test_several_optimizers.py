@@ -218,11 +218,38 @@ def test_steps_that_bypass_lightning_are_refused_before_the_first(lightning, cal
         fit(lightning, module, callback)
     name = type(callback).__name__
     assert str(caught.value) == (
-        f"optimizer: got a step of Adam that bypasses Lightning; {name} needs self.optimizers() without "
-        "use_pl_optimizer=False"
+        f"optimizer: got a step of Adam that bypasses Lightning; {name} needs step() of self.optimizers() without "
+        "use_pl_optimizer=False, or use gradclip.watch instead"
     )
     assert all(map(torch.equal, weights(module), before))
     fit(lightning, module)  # without the callback, the optimizers still work
+
+
+class Sharpness(torch.optim.Optimizer):
+    """A wrapper whose steps have other names, as in sharpness-aware minimization."""
+
+    def __init__(self, optimizer):
+        super().__init__(optimizer.param_groups, {})
+        self.base_optimizer = optimizer
+
+    def second_step(self):
+        self.base_optimizer.step()
+
+
+class Sharp(Adversaries):
+    def configure_optimizers(self):
+        return Sharpness(torch.optim.Adam(self.critic.parameters()))
+
+    def training_step(self, batch, batch_idx):
+        optimizer = self.optimizers()
+        self.manual_backward(self.critic(batch[0]).square().mean())
+        optimizer.second_step()
+
+
+@pytest.mark.parametrize("callback", [GradientMonitor(), ClipGradients(Norm(1.0))], ids=["monitor", "clip"])
+def test_steps_of_a_wrapped_optimizer_that_bypass_lightning_are_refused(lightning, callback):
+    with pytest.raises(TrainerError, match=r"^optimizer: got a step of Adam that bypasses Lightning"):
+        fit(lightning, make(lightning, Sharp), callback)
 
 
 class Twice:

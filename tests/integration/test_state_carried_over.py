@@ -4,7 +4,17 @@ import pytest
 import torch
 from torch import nn
 
-from gradclip import Auto, ClipGradients, GradientMonitor, HiddenStateMonitor, ParameterEMA, Scheduled, Skip, ZScore
+from gradclip import (
+    Auto,
+    Chain,
+    ClipGradients,
+    GradientMonitor,
+    HiddenStateMonitor,
+    ParameterEMA,
+    Scheduled,
+    Skip,
+    ZScore,
+)
 from tests.support.small_trainings import Training, fit, make, weights
 
 
@@ -52,6 +62,23 @@ def test_a_resumed_training_continues_the_clipper_state(lightning, clipper, tmp_
     fit(lightning, make(lightning), clip)  # another training run in between
     fit(lightning, rest, clip, max_epochs=2, ckpt_path=tmp_path / "half.ckpt")
     assert all(map(torch.equal, weights(whole), weights(rest)))
+
+
+@pytest.mark.parametrize(
+    ("saving", "resuming"),
+    [(Auto(), ZScore(warmup=2)), (Auto(history=3), Auto()), (Chain(Auto()), Chain(ZScore(warmup=2)))],
+    ids=repr,
+)
+def test_a_clipper_does_not_continue_the_state_of_another(lightning, saving, resuming, tmp_path):
+    fit(lightning, make(lightning), ClipGradients(saving)).save_checkpoint(tmp_path / "half.ckpt")
+    clip = ClipGradients(resuming)
+    with pytest.warns(UserWarning, match=r"^clipper: got a saved state of .+ that does not fit .+, which starts"):
+        fit(lightning, make(lightning), clip, max_epochs=2, ckpt_path=tmp_path / "half.ckpt")
+    fresh = ClipGradients(resuming)
+    fit(lightning, make(lightning), fresh)
+    assert clip.state.keys() == fresh.state.keys()
+    seen = {key for key in fresh.state if key.endswith("seen")}
+    assert all(clip.state[key] == fresh.state[key] for key in seen)
 
 
 def test_resumed_records_of_gradients_and_hidden_states_continue(lightning, tmp_path):

@@ -21,6 +21,13 @@ def test_sharded_gradients_are_refused(lightning, strategy, callback):
         callback.on_fit_start(trainer, make(lightning))
 
 
+@pytest.mark.parametrize("callback", [GradientMonitor(), HiddenStateMonitor()], ids=["gradients", "hidden states"])
+def test_a_record_that_ends_with_its_process_is_reported(lightning, callback):
+    trainer = lightning.Trainer(**QUIET | {"devices": 2, "strategy": "ddp_fork"}, callbacks=[callback])
+    with pytest.warns(UserWarning, match=rf"^{type(callback).__name__}: the Trainer trains in new processes, so its "):
+        callback.on_fit_start(trainer, make(lightning))
+
+
 def test_all_callbacks_can_be_combined(lightning):
     monitor = GradientMonitor()
     fit(lightning, make(lightning), monitor, HiddenStateMonitor(), ClipActivations(), ClipGradients(Norm(0.1)))

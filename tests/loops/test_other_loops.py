@@ -112,22 +112,34 @@ def test_a_resumed_transformers_training_continues_record_and_clipper_state(tmp_
     pytest.importorskip("transformers")
     from gradclip.loops.hugging_face import WatchCallback
 
-    def trained(checkpoint=None):
-        trainer = hugging_face(Tiny(), tmp_path, num_train_epochs=2, save_strategy="steps", save_steps=7)
+    def trained(checkpoint=None, **settings):
+        steps = {"num_train_epochs": 2, "save_strategy": "steps", "save_steps": 7}
+        trainer = hugging_face(Tiny(), tmp_path / "output", **steps | settings)
         callback = WatchCallback(trainer, gradclip.ParameterEMA(warmup=2))
         trainer.add_callback(callback)
         trainer.train(resume_from_checkpoint=checkpoint)
         return trainer.model, callback.watch.record
 
-    checkpoint = tmp_path / "checkpoint-7"
+    checkpoint = tmp_path / "output" / "checkpoint-7"
     model, whole = trained()
-    resumed_model, resumed = trained(str(checkpoint))
+    assert torch.load(checkpoint / "training_args.bin", weights_only=False).max_grad_norm == 1.0
+    moved = checkpoint.rename(tmp_path / "moved")
+    resumed_model, resumed = trained(str(moved), resume_from_checkpoint=str(moved))
     assert_same(resumed_model, model)
     assert resumed.step.tolist() == [*range(1, 13)]
     np.testing.assert_array_equal(resumed.norms_clipped, whole.norms_clipped)
-    (checkpoint / "gradclip.pt").unlink()
-    with pytest.warns(UserWarning, match=r"gradclip\.pt not found; the record and the clipper start over$"):
-        trained(str(checkpoint))
+    with pytest.warns(UserWarning, match=r"gradclip\.pt not found, so the record and the clipper start over; .* name"):
+        trained(str(moved))
+
+
+def test_the_callback_of_another_transformers_trainer_is_refused(tmp_path):
+    pytest.importorskip("transformers")
+    from gradclip.loops.hugging_face import WatchCallback
+
+    trainer = hugging_face(Tiny(), tmp_path)
+    trainer.add_callback(WatchCallback(hugging_face(Tiny(), tmp_path)))
+    with pytest.raises(TrainerError, match=r"^trainer: got a Trainer that does not have the callback"):
+        trainer.train()
 
 
 def test_a_sharded_transformers_model_is_refused(tmp_path):

@@ -471,19 +471,65 @@ def test_a_compiled_step_is_clipped_and_recorded():
     np.testing.assert_allclose(watch.record.norm, norms, rtol=1e-5)
 
 
-def test_an_optimizer_inside_a_wrapper_is_watched():
+@pytest.mark.parametrize("attribute", ["optimizer", "base_optimizer", "_base_optimizer"])
+def test_an_optimizer_inside_a_wrapper_is_watched(attribute):
     class Wrapper(torch.optim.Optimizer):
-        def __init__(self, optimizer):
-            self.optimizer = optimizer
+        """A wrapper with a step of another name, as in sharpness-aware minimization."""
 
-        def step(self, closure=None):
-            self.optimizer.step(closure)
+        def __init__(self, optimizer):
+            setattr(self, attribute, optimizer)
 
     model = network()
     optimizer = sgd(model)
     with gradclip.watch(model, Wrapper(optimizer)) as watch:
         train(model, optimizer, batches(2))
     assert watch.record.step.tolist() == [1, 2]
+
+
+class Clearing(torch.optim.SGD):
+    """An optimizer that clears the gradients in its own step."""
+
+    def step(self, closure=None):
+        loss = super().step(closure)
+        self.zero_grad()
+        return loss
+
+
+@pytest.mark.parametrize("size", [4, 300])
+def test_gradients_that_the_optimizer_clears_are_recorded_as_used(size):
+    records = []
+    for kind in (Clearing, torch.optim.SGD):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(3, size), nn.Linear(size, size), nn.Linear(size, 1))
+        optimizer = kind(model.parameters(), lr=0.001)
+        with gradclip.watch(model, optimizer, gradclip.Norm(LIMIT)) as watch:
+            train(model, optimizer, batches())
+        records.append(watch.record)
+    assert not records[0].skipped.any()
+    for column in ("norms", "norms_clipped", "weights", "updates"):
+        np.testing.assert_allclose(getattr(records[0], column), getattr(records[1], column), rtol=1e-6)
+
+
+def test_a_gradient_whose_elements_share_memory_is_clipped():
+    model = nn.Linear(4, 1, bias=False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    before = model.weight.detach().clone()
+    with gradclip.watch(model, optimizer, gradclip.Norm(LIMIT)) as watch:
+        model.weight.grad = torch.func.grad(torch.sum)(before)
+        assert model.weight.grad.stride() == (0, 0)
+        optimizer.step()
+    assert watch.record.norm == pytest.approx([2.0])
+    torch.testing.assert_close(model.weight.detach(), before - LIMIT / 2)
+
+
+def test_a_watch_of_an_optimizer_that_takes_no_step_warns():
+    model = network()
+    with (
+        pytest.warns(UserWarning, match=r"^watch: SGD took no step, so nothing was clipped or recorded"),
+        gradclip.watch(model, sgd(model)) as watch,
+    ):
+        train(model, sgd(model), batches(2))
+    assert not watch.record.step.size
 
 
 def test_metrics_describe_the_latest_step():
@@ -501,7 +547,8 @@ def test_sharded_gradients_are_refused(name):
     model = type(name, (nn.Linear,), {})(2, 1)
     with pytest.raises(TrainerError) as caught:
         gradclip.watch(model, sgd(model))
-    assert str(caught.value) == f"model: got {name}; watch needs whole gradients, as in DistributedDataParallel"
+    allowed = "watch needs whole gradients, as in DistributedDataParallel, or fully_shard (FSDP 2)"
+    assert str(caught.value) == f"model: got {name}; {allowed}"
 
 
 def test_sparse_gradients_are_refused():
@@ -512,11 +559,24 @@ def test_sparse_gradients_are_refused():
         optimizer.step()
 
 
+class Unhookable(torch.optim.Optimizer):
+    """An optimizer that does not call the constructor of its base class."""
+
+    def __init__(self):
+        self.param_groups = []
+
+
 @pytest.mark.parametrize(
     ("argument", "value", "message"),
     [
         ("model", None, "model: got NoneType; must be a torch.nn.Module"),
         ("optimizer", [sgd(network())], "optimizer: got list; must be one torch.optim.Optimizer"),
+        (
+            "optimizer",
+            Unhookable(),
+            "optimizer: got Unhookable; must call the constructor of torch.optim.Optimizer; if it wraps an optimizer, "
+            "pass that one",
+        ),
         ("clipper", 1.0, "clipper: got 1.0; must be a Clipper, such as gradclip.Norm(1.0)"),
         ("scaler", 2.0, "scaler: got float; must be a torch.amp.GradScaler or None"),
         ("flush_every", 0, "flush_every: got 0; must be at least 1"),
@@ -525,9 +585,58 @@ def test_sparse_gradients_are_refused():
 )
 def test_invalid_arguments_are_refused(argument, value, message):
     model = network()
-    with pytest.raises(TrainerError) as caught:
+    with pytest.raises(gradclip.GradclipError) as caught:
         gradclip.watch(**{"model": model, "optimizer": sgd(model), argument: value})
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("state", [None, {}, sgd(network()).state_dict()])
+def test_a_state_from_elsewhere_is_refused(state):
+    model = network()
+    watch = gradclip.watch(model, sgd(model))
+    with pytest.raises(TrainerError, match=r"^state: got \w+ of other content; must be a watch's state_dict\(\)$"):
+        watch.load_state_dict(state)
+
+
+class WithLoss(torch.optim.Optimizer):
+    @torch.no_grad()
+    def step(self, loss):
+        for parameter in self.param_groups[0]["params"]:
+            parameter.sub_(0.1 * loss * parameter.grad)
+
+
+def test_gradients_are_clipped_if_the_step_has_an_argument_that_is_no_closure():
+    model = network()
+    optimizer = WithLoss(model.parameters(), {})
+    with gradclip.watch(model, optimizer, gradclip.Norm(LIMIT)) as watch:
+        loss_of(model, batches(1)[0]).backward()
+        optimizer.step(torch.ones(()))
+    np.testing.assert_allclose(watch.record.norm_clipped, LIMIT, rtol=1e-5)
+
+
+def test_an_optimizer_that_another_watch_clips_is_refused():
+    model = network()
+    optimizer = sgd(model)
+    first = gradclip.watch(model, optimizer, gradclip.Norm(LIMIT))
+    gradclip.watch(model, optimizer).close()  # measuring is allowed
+    with pytest.raises(TrainerError, match=r"^optimizer: got SGD, which another watch clips; close that watch"):
+        gradclip.watch(model, optimizer, gradclip.Norm(LIMIT))
+    first.close()
+    second = gradclip.watch(model, optimizer, gradclip.Norm(LIMIT))
+    first.close()
+    with pytest.raises(TrainerError):
+        gradclip.watch(model, optimizer, gradclip.Norm(LIMIT))
+    second.close()
+
+
+def test_the_losses_of_an_evaluation_are_not_recorded():
+    model = network()
+    optimizer = sgd(model)
+    with gradclip.watch(model, optimizer) as watch:
+        with torch.no_grad():
+            watch.loss(loss_of(model, batches(1)[0]) + 100)
+        train(model, optimizer, batches(1), watch=watch)
+    assert watch.record.loss[0] < 100
 
 
 def test_a_closed_watch_cannot_be_entered():

@@ -10,9 +10,9 @@ from torch.optim import Optimizer
 
 from gradclip.callbacks.optimizer_steps import OptimizerSteps
 from gradclip.callbacks.trainer_checks import check_whole_gradients, optimizer_names, overrides
-from gradclip.clipping.base import Clipper, State
+from gradclip.clipping.base import Clipper, State, check_clipper
 from gradclip.errors import TrainerError
-from gradclip.loops.in_place import InPlaceClipper, check_clipper
+from gradclip.loops.in_place import InPlaceClipper
 from gradclip.loops.optimizers import OptimizerParameters
 from gradclip.telemetry.rescaled import version_of
 
@@ -31,9 +31,10 @@ class ClipGradients(Callback):
             first step.
 
     Raises:
-        TrainerError: the argument is not a clipper; at the start of ``fit``, if the Trainer or the module clips too,
-            the strategy shards gradients, or a precision plugin scales the loss with a scaler that is not torch's; at
-            the first step, if a gradient is sparse.
+        ClippingError: the argument is not a clipper.
+        TrainerError: at the start of ``fit``, if the Trainer or the module clips too, the strategy shards gradients, or
+            a precision plugin scales the loss with a scaler that is not torch's; at the first step, if a gradient is
+            sparse.
 
     Example:
         >>> import gradclip
@@ -43,7 +44,7 @@ class ClipGradients(Callback):
     """
 
     def __init__(self, clipper: Clipper) -> None:
-        check_clipper(clipper)
+        check_clipper("clipper", clipper)
         self.clipper = clipper
         self._clippers: dict[str, InPlaceClipper] = {}  # by name of the optimizer
         self._restored: dict[str, Any] | None = None
@@ -91,7 +92,7 @@ class ClipGradients(Callback):
         self._clippers = {name: InPlaceClipper(self.clipper, pl_module) for name in names}
         restored = self._restored or {}
         for name, clipper in self._clippers.items():
-            clipper.state = restored.get("states", {}).get(name) if len(names) > 1 else restored.get("state")
+            clipper.load_state_dict(restored.get("states", {}).get(name) if len(names) > 1 else restored.get("state"))
         self._restored, self._has_started, self._is_first = None, True, True
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:

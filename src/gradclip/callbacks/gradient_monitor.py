@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from gradclip.callbacks.after_monitor import check_order, effect_after
 from gradclip.callbacks.optimizer_steps import OptimizerSteps
 from gradclip.callbacks.step_logger import StepLogger
-from gradclip.callbacks.trainer_checks import check_whole_gradients, optimizer_names, total_steps
+from gradclip.callbacks.trainer_checks import check_whole_gradients, optimizer_names, total_steps, warn_of_lost_record
 from gradclip.callbacks.validation import ValidationLosses
 from gradclip.diagnosis.explosion import Explosion
 from gradclip.errors import TrainerError
@@ -138,6 +138,7 @@ class GradientMonitor(Callback):
         """Check that gradients can be measured before and after clipping; continue the records of a checkpoint."""
         check_whole_gradients(trainer, "GradientMonitor")
         check_order(trainer, self)
+        warn_of_lost_record(trainer, "GradientMonitor")
         self._optimizer_steps = OptimizerSteps(trainer, pl_module, "GradientMonitor")
         effect = effect_after(self, trainer, pl_module)
         restored, self._restored = self._restored or {}, None

@@ -9,6 +9,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from gradclip.arrays import Floats
+from gradclip.callbacks.trainer_checks import warn_of_lost_record
 from gradclip.models.unrolling import Unrolling, can_unroll
 from gradclip.norms.tensors import tensor_norms
 from gradclip.telemetry.hidden_states import MAX_SNAPSHOTS, HiddenStateRecord, RecurrentLayer, layer_name
@@ -66,6 +67,7 @@ class HiddenStateMonitor(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the recurrent layers; start a new record or continue the one in the checkpoint."""
+        warn_of_lost_record(trainer, "HiddenStateMonitor")
         layers = ((name, layer) for name, layer in pl_module.named_modules() if isinstance(layer, nn.RNNBase))
         self._layers = {name: layer for name, layer in layers if can_unroll(layer)}
         if self._restored is not None:

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from gradclip.callbacks.trainer_checks import overrides
 from gradclip.errors import TrainerError
 from gradclip.loops.optimizers import unscale
+from gradclip.loops.unwrapping import unwrapped
 
 
 class OptimizerSteps:
@@ -46,7 +47,7 @@ class OptimizerSteps:
         self._handles = []
         for optimizer in [] if self._is_automatic else trainer.optimizers:
             with suppress(AttributeError):  # the optimizer never called the constructor of its base class
-                self._handles.append(optimizer.register_step_pre_hook(self._check_announced))
+                self._handles.append(unwrapped(optimizer).register_step_pre_hook(self._check_announced))
 
     def start_batch(self) -> None:
         """Start a batch, without a backward pass or a step so far."""
@@ -58,7 +59,7 @@ class OptimizerSteps:
         Returns:
             Whether the gradients are unscaled. If the last batch of a step has no loss, Lightning skips a scaled step.
         """
-        self._announced = optimizer
+        self._announced = unwrapped(optimizer)
         if self.scaler is None:
             return True
         if self._is_automatic and not self.has_backward:
@@ -80,4 +81,5 @@ class OptimizerSteps:
         has_closure = len(arguments) > 1 or keywords.get("closure") is not None
         if not has_closure and self._announced is not optimizer:
             got = f"optimizer: got a step of {type(optimizer).__name__} that bypasses Lightning"
-            raise TrainerError(f"{got}; {self._callback} needs self.optimizers() without use_pl_optimizer=False")
+            needs = f"{self._callback} needs step() of self.optimizers() without use_pl_optimizer=False"
+            raise TrainerError(f"{got}; {needs}, or use gradclip.watch instead")

@@ -4,6 +4,7 @@ Lightning's types are recognized by name, since two packages define the same typ
 """
 
 import math
+import warnings
 
 from pytorch_lightning import Callback, Trainer
 
@@ -21,6 +22,13 @@ def check_whole_gradients(trainer: Trainer, callback: str) -> None:
     name = type(trainer.strategy).__name__
     if SHARDING & {kind.__name__ for kind in type(trainer.strategy).__mro__}:
         raise TrainerError(f"strategy: got {name}; {callback} needs whole gradients in each process, as in ddp")
+
+
+def warn_of_lost_record(trainer: Trainer, callback: str) -> None:
+    """Warn if the Trainer trains in new processes, as in a notebook: their callbacks' records end with them."""
+    if type(trainer.strategy.launcher).__name__ == "_MultiProcessingLauncher" and trainer.is_global_zero:
+        lost = f"{callback}: the Trainer trains in new processes, so its record is empty after fit"
+        warnings.warn(f"{lost}; read the logged metrics, or use a script with strategy='ddp'", stacklevel=2)
 
 
 def optimizer_names(trainer: Trainer) -> dict[int, str]:

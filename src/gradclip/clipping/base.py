@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gradclip.clipping.arguments import Range
 from gradclip.clipping.rescaling import copy_into, rescale, rescale_in_place
+from gradclip.errors import ClippingError
 from gradclip.norms.tensors import global_norm
 from gradclip.sharding import is_distributed, join_shards, stored
 
@@ -238,6 +239,16 @@ class Rescaler(Clipper):
         coefficients, after = self.coefficients(gradients, parameters, state)
         rescale_in_place(gradients, coefficients)
         return after
+
+
+def check_clipper(name: str, clipper: object) -> None:
+    """Check that an argument is a clipper and not, for example, a number or a class.
+
+    Raises:
+        ClippingError: it is not a clipper.
+    """
+    if not isinstance(clipper, Clipper):
+        raise ClippingError(f"{name}: got {clipper!r}; must be a Clipper, such as gradclip.Norm(1.0)")
 
 
 def device_of(parameters: Gradients) -> torch.device | None:

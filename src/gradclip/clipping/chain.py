@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from gradclip.clipping.base import Clipper, Gradients, State, any_skips, gather_states, own_state
+from gradclip.clipping.base import Clipper, Gradients, State, any_skips, check_clipper, gather_states, own_state
 
 
 class Chain(Clipper):
@@ -10,6 +10,9 @@ class Chain(Clipper):
 
     Args:
         clippers: the clippers, in order.
+
+    Raises:
+        ClippingError: an argument is not a clipper.
 
     Example:
         >>> import torch
@@ -20,7 +23,12 @@ class Chain(Clipper):
     """
 
     def __init__(self, *clippers: Clipper) -> None:
+        for clipper in clippers:
+            check_clipper("clippers", clipper)
         self.clippers = clippers
+
+    def __repr__(self) -> str:
+        return f"Chain({', '.join(map(repr, self.clippers))})"
 
     @property
     def changes_direction(self) -> bool:  # type: ignore[override]

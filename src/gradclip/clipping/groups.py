@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from gradclip.clipping.base import Clipper, Gradients, State, any_skips, gather_states, own_state
+from gradclip.clipping.base import Clipper, Gradients, State, any_skips, check_clipper, gather_states, own_state
 from gradclip.clipping.none import Identity
 from gradclip.errors import ClippingError, did_you_mean, first_few
 
@@ -32,7 +32,7 @@ class Groups(Clipper):
         rest: clips the parameters that no pattern matches; by default they are not clipped.
 
     Raises:
-        ClippingError: in ``init``, if a pattern matches no parameter.
+        ClippingError: an argument is not a clipper; in ``init``, if a pattern matches no parameter.
 
     Example:
         >>> import torch
@@ -47,6 +47,13 @@ class Groups(Clipper):
     rest: Clipper = field(default_factory=Identity)
 
     changes_direction: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.groups, Mapping):
+            raise ClippingError(f"groups: got {self.groups!r}; must be a dictionary of clippers by name pattern")
+        for clipper in self._clippers():
+            check_clipper("groups", clipper)
 
     @property
     def may_skip(self) -> bool:  # type: ignore[override]

@@ -172,7 +172,7 @@ def explain(
         largest_parameter=record.names[int(np.nanargmax(shares))] if shares.size else "",
         largest_share=float(np.nanmax(shares)) if shares.size else np.nan,
         largest_update=largest_of(history.update_ratios),
-        remedies=_remedies_of_data(record, row)
+        remedies=_remedies_of_data(record, row, divergence.place, history)
         or _remedies_of_place(divergence.place, history)
         or _remedies(record, history, learning_rate),
         loop=loop,
@@ -221,11 +221,22 @@ def _shares(history: GradientRecord) -> Floats:
     return shares
 
 
-def _remedies_of_data(record: GradientRecord, row: int) -> list[Remedy]:
-    """Return the only remedy for a non-finite batch: neither the learning rate nor clipping can help."""
+def _remedies_of_data(record: GradientRecord, row: int, place: str, history: GradientRecord) -> list[Remedy]:
+    """Return the only remedy if one batch is the cause: neither the learning rate nor clipping can help."""
     names = {"inputs": record.input_max_abs[row], "targets": record.target_max_abs[row]}
-    bad = " and ".join(name for name, largest in names.items() if np.isinf(largest))
-    return [Remedy("look at these rows", f"{bad} of this batch are not finite; no setting can fix that")] if bad else []
+    if bad := " and ".join(name for name, largest in names.items() if np.isinf(largest)):
+        return [Remedy("look at these rows", f"{bad} of this batch are not finite; no setting can fix that")]
+    if place == "loss" and _are_ordinary(history):
+        why = "the steps before it were ordinary, so a value in the batch, or an operation on it, is not defined"
+        return [Remedy("look at this batch, and at the network's output and loss for it", why)]
+    return []
+
+
+def _are_ordinary(history: GradientRecord) -> bool:
+    """Return whether the steps show no explosion: no large update, and a last norm that is not far above the others."""
+    norms = _positive(history.norm)
+    is_usual = norms.size > 1 and bool(history.norm[-1] <= EXPLOSION_FACTOR * np.median(norms))
+    return is_usual and not largest_of(history.update_ratios) > LARGE_UPDATE
 
 
 def _remedies_of_place(place: str, history: GradientRecord) -> list[Remedy]:
@@ -256,7 +267,7 @@ def _remedies(
     if is_far_from_one(target):
         remedies.append(scaled_target(target))
     if update > LARGE_UPDATE:
-        remedies.append(smaller_rate(update, *_rate_of_largest_update(history, learning_rate)))
+        remedies.append(smaller_rate(*_large_update(history, learning_rate)))
     norms = _positive(history.norm)
     if norms.size:
         remedies.append(thresholds_over_decades(float(norms.min()), differ(history.norm, history.norm_clipped)))
@@ -270,12 +281,18 @@ def _positive(norms: Floats) -> Floats:
     return norms[np.isfinite(norms) & (norms > 0)]
 
 
-def _rate_of_largest_update(history: GradientRecord, learning_rate: float | Mapping[str, float]) -> tuple[float, str]:
-    """Return the learning rate of the parameter with the largest update, and text that names both if rates differ."""
-    if not isinstance(learning_rate, Mapping):
-        return learning_rate, ""
+def _large_update(history: GradientRecord, learning_rate: float | Mapping[str, float]) -> tuple[float, float, str]:
+    """Return the ratio of an update that is too large, its learning rate, and text that names both if rates differ.
+
+    With one rate, it is the largest update. If rates differ, it is from the first step with a large update: that one
+    may have made later updates of other parameters large, whose rates are not to blame.
+    """
+    rates = learning_rate if isinstance(learning_rate, Mapping) else dict.fromkeys(history.names, learning_rate)
+    differ = len({rate for rate in rates.values() if np.isfinite(rate)}) > 1
     ratios = np.where(np.isfinite(history.update_ratios), history.update_ratios, -np.inf)
-    name = history.names[int(np.argmax(ratios.max(axis=0)))]
-    rate = learning_rate.get(name, np.nan)
-    differ = len({other for other in learning_rate.values() if np.isfinite(other)}) > 1
-    return rate, f" ({name}, at a learning rate of {rate:g})" if differ else ""
+    of_steps = ratios.max(axis=1)
+    row = int(np.argmax(of_steps > LARGE_UPDATE if differ else of_steps))
+    column = int(np.argmax(ratios[row]))
+    name = history.names[column]
+    rate = rates.get(name, np.nan)
+    return float(ratios[row, column]), rate, f" ({name}, at a learning rate of {rate:g})" if differ else ""

@@ -1,15 +1,18 @@
 """Clipping of gradients in place, with a clipper state that is kept from step to step."""
 
+import re
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gradclip.clipping.base import Clipper, Rescaler, State
-from gradclip.errors import TrainerError
 from gradclip.loops.optimizers import check_dense
 from gradclip.telemetry.steps import Effect
+
+SAVED_BY = "saved_by"  # key in a saved state
 
 
 class InPlaceClipper:
@@ -39,7 +42,7 @@ class InPlaceClipper:
         Raises:
             TrainerError: a gradient is sparse.
         """
-        gradients = {name: grad for name, p in named.items() if (grad := p.grad) is not None and p.numel()}
+        gradients = {name: writable_gradient(p) for name, p in named.items() if p.grad is not None and p.numel()}
         if not gradients:  # no batch in the step had a loss
             return
         parameters = {name: named[name] for name in gradients}
@@ -54,18 +57,41 @@ class InPlaceClipper:
         self.state = after
 
     def state_dict(self) -> dict[str, Any] | None:
-        """Return the clipper's state."""
-        return None if self.state is None else dict(self.state)
+        """Return the clipper's state, and which clipper saves it."""
+        return None if self.state is None else {SAVED_BY: _class_names(self.clipper), **self.state}
 
-    def load_state_dict(self, state: State | None) -> None:
-        """Continue from a state."""
-        self.state, self._known = state, {}
+    def load_state_dict(self, saved: Mapping[str, Any] | None) -> None:
+        """Continue from a saved state; if another clipper saved it, warn and start with a new one."""
+        state, own = dict(saved or {}), _class_names(self.clipper)
+        saved_by = state.pop(SAVED_BY, own)
+        new = self.clipper.init(dict(self._module.named_parameters())) if state else {}
+        if new and (saved_by != own or any(state[key].shape != new[key].shape for key in state.keys() & new.keys())):
+            text = f"clipper: got a saved state of {saved_by} that does not fit {own}, which starts with a new state"
+            warnings.warn(text, stacklevel=2)
+            state = {}
+        self.state, self._known = state or None, {}
 
     def _state_for(self, parameters: Mapping[str, nn.Parameter]) -> State:
         """Return the current state for these parameters: new parameters are added, removed ones are dropped."""
         state = self.clipper.init({**dict(self._module.named_parameters()), **parameters})
         kept = {key: value.to(state[key].device) for key, value in (self.state or {}).items() if key in state}
         return {**state, **kept}
+
+
+def _class_names(clipper: Clipper) -> str:
+    """Return the class names of a clipper and of those inside it, without their numbers, which may change."""
+    return " ".join(re.findall(r"[A-Z]\w*(?=\()", repr(clipper))) or type(clipper).__name__
+
+
+def writable_gradient(parameter: nn.Parameter) -> Tensor:
+    """Return the gradient of a parameter that has one; an expanded gradient, as from ``torch.func``, is first copied.
+
+    Elements of an expanded tensor share memory, so it cannot be changed in place.
+    """
+    assert parameter.grad is not None
+    if parameter.grad.layout == torch.strided and 0 in parameter.grad.stride():
+        parameter.grad = parameter.grad.clone(memory_format=torch.contiguous_format)
+    return parameter.grad
 
 
 def effect_of(clipper: Clipper | None) -> Effect:
@@ -78,13 +104,3 @@ def effect_of(clipper: Clipper | None) -> Effect:
         return Effect.ANY
     is_own = type(clipper).__module__.startswith("gradclip.clipping.")
     return Effect.FACTOR if is_own and isinstance(clipper, Rescaler) else Effect.LENGTH
-
-
-def check_clipper(clipper: object) -> None:
-    """Check that an argument is a clipper and not, for example, a number or a name.
-
-    Raises:
-        TrainerError: it is not a clipper.
-    """
-    if not isinstance(clipper, Clipper):
-        raise TrainerError(f"clipper: got {clipper!r}; must be a Clipper, such as gradclip.Norm(1.0)")

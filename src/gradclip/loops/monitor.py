@@ -145,6 +145,10 @@ class OptimizerMonitor:
         self._recorder.record_gradients(self.steps % self._interval == 0, are_known)
         self._latest_rates = (self._parameters.group_of, group_rates(self.optimizer))
 
+    def hold_gradients(self) -> None:
+        """Keep the gradients that the optimizer will use, in case it clears them during its step."""
+        self._recorder.hold_gradients()
+
     def _record_update(self, *arguments: object) -> None:
         """Measure the gradients after clipping and the weights after the step."""
         if self.is_open:

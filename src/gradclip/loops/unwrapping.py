@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 from gradclip.errors import TrainerError
 
 SHARDING = {"FullyShardedDataParallel", "DeepSpeedEngine"}
+INNER_OPTIMIZERS = ("optimizer", "base_optimizer", "_base_optimizer")  # attributes of wrappers, as in SAM and timm
 WRAPPERS = {
     **dict.fromkeys(("DataParallel", "DistributedDataParallel", "_FabricModule"), "module"),
     "OptimizedModule": "_orig_mod",
@@ -30,16 +31,22 @@ def check_types(model: object, optimizer: object, scaler: object) -> None:
         raise TrainerError(f"model: got {type(model).__name__}; must be a torch.nn.Module")
     if not isinstance(optimizer, Optimizer):
         raise TrainerError(f"optimizer: got {type(optimizer).__name__}; must be one torch.optim.Optimizer")
+    if not hasattr(optimizer, "_optimizer_step_pre_hooks"):
+        name = type(optimizer).__name__
+        allowed = "must call the constructor of torch.optim.Optimizer; if it wraps an optimizer, pass that one"
+        raise TrainerError(f"optimizer: got {name}; {allowed}")
     if not isinstance(scaler, GradScaler | None):
         raise TrainerError(f"scaler: got {type(scaler).__name__}; must be a torch.amp.GradScaler or None")
 
 
 def unwrapped(optimizer: Any) -> Optimizer:
-    """Return the torch optimizer inside the wrapper of a library such as Accelerate, Fabric or Lightning."""
-    while isinstance(inner := getattr(optimizer, "optimizer", None), Optimizer):
-        optimizer = inner
-    found: Optimizer = optimizer
-    return found
+    """Return the torch optimizer inside a wrapper, such as those of Accelerate, Fabric and Lightning, SAM or Lookahead.
+
+    A wrapper may be an optimizer whose own ``step`` is never called, or runs no hooks.
+    """
+    inner = (getattr(optimizer, name, None) for name in INNER_OPTIMIZERS)
+    found: Optimizer | None = next((one for one in inner if isinstance(one, Optimizer)), None)
+    return optimizer if found is None else unwrapped(found)
 
 
 def unwrapped_model(model: nn.Module) -> nn.Module:
@@ -57,4 +64,5 @@ def check_whole_gradients(model: nn.Module) -> None:
     """
     for module in model.modules():
         if (name := type(module).__name__) in SHARDING:
-            raise TrainerError(f"model: got {name}; watch needs whole gradients, as in DistributedDataParallel")
+            allowed = "watch needs whole gradients, as in DistributedDataParallel, or fully_shard (FSDP 2)"
+            raise TrainerError(f"model: got {name}; {allowed}")

@@ -1,9 +1,11 @@
 """Clipping and monitoring of an optimizer in a plain torch loop, with one line of code."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -11,12 +13,12 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
-from gradclip.clipping.base import Clipper
+from gradclip.clipping.base import Clipper, check_clipper
 from gradclip.diagnosis.conditions import DEFAULT_EPSILON
 from gradclip.diagnosis.diagnose import Diagnosis, diagnose
 from gradclip.diagnosis.explosion import Explosion
 from gradclip.errors import TrainerError
-from gradclip.loops.in_place import InPlaceClipper, check_clipper, effect_of
+from gradclip.loops.in_place import InPlaceClipper, effect_of
 from gradclip.loops.monitor import OptimizerMonitor, check_intervals
 from gradclip.loops.optimizers import uncompiled, unscale
 from gradclip.loops.unwrapping import check_types, check_whole_gradients, unwrapped, unwrapped_model
@@ -26,6 +28,7 @@ from gradclip.telemetry.steps import StepIndex
 
 FLUSH_EVERY = 20  # optimizer steps
 Loss = TypeVar("Loss", Tensor, float)
+CLIPPED: WeakSet[Optimizer] = WeakSet()  # the optimizers whose gradients an open watch clips
 
 
 class watch:  # noqa: N801  # called like a function, as torch.no_grad is
@@ -48,8 +51,9 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         folder: where a record larger than eight megabytes stores its files.
 
     Raises:
-        TrainerError: an argument has the wrong type or value, or the model shards its gradients; at a step, if a
-            gradient is sparse or still scaled.
+        ClippingError: ``clipper`` is not a clipper.
+        TrainerError: another argument has the wrong type or value, the model shards its gradients, or another watch
+            clips them; at a step, if a gradient is sparse or still scaled.
 
     Example:
         >>> import torch, gradclip
@@ -80,14 +84,19 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         check_intervals(flush_every=flush_every, updates_every=updates_every)
         self.optimizer = unwrapped(optimizer)
         check_types(model, self.optimizer, scaler)
-        if clipper is not None:
-            check_clipper(clipper)
         check_whole_gradients(model)
         model = unwrapped_model(model)
         scaler = scaler or getattr(optimizer, "scaler", None)
         self.scaler = scaler if isinstance(scaler, GradScaler) and scaler.is_enabled() else None
         self.flush_every, self.folder = flush_every, Path(folder)
-        self._clipper = None if clipper is None else InPlaceClipper(clipper, model)
+        self._clipper = None
+        if clipper is not None:
+            check_clipper("clipper", clipper)
+            if self.optimizer in CLIPPED:
+                got = f"got {type(self.optimizer).__name__}, which another watch clips"
+                raise TrainerError(f"optimizer: {got}; close that watch, or combine the clippers by gradclip.Chain")
+            self._clipper = InPlaceClipper(clipper, model)
+            CLIPPED.add(self.optimizer)
         self._monitor = OptimizerMonitor(model, self.optimizer, effect_of(clipper), updates_every)
         self._monitor.hook(self.optimizer)
         self._losses: list[Tensor] = []  # of the batches since the last step
@@ -146,10 +155,13 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
     def loss(self, loss: Loss) -> Loss:
         """Add the loss of a batch to the record; call it before the step.
 
+        Losses of an evaluation are ignored: a loss counts only if gradients are enabled, as outside ``torch.no_grad``.
+
         Returns:
             The same loss, so that ``watch.loss(loss).backward()`` works.
         """
-        self._losses.append(torch.as_tensor(loss).detach())
+        if torch.is_grad_enabled():
+            self._losses.append(torch.as_tensor(loss).detach())
         return loss
 
     def flush(self) -> None:
@@ -157,7 +169,16 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         self._monitor.flush(self.folder)
 
     def close(self) -> None:
-        """Remove the hooks from the optimizer and the scaler; the record is kept."""
+        """Remove the hooks from the optimizer and the scaler; the record is kept. Warn if there was no step."""
+        if self._handles and not self._monitor.steps:
+            name = type(self.optimizer).__name__
+            text = f"watch: {name} took no step, so nothing was clipped or recorded; pass the optimizer that steps"
+            warnings.warn(text, stacklevel=2)
+        self._detach()
+
+    def _detach(self) -> None:
+        if self._clipper is not None and self._handles:
+            CLIPPED.discard(self.optimizer)
         for handle in self._handles:
             handle.remove()
         self._handles = []
@@ -174,7 +195,13 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         return {"monitor": self._monitor.state(), "clipper": clipper}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue with the record and the clipper's state of an earlier training run."""
+        """Continue with the record and the clipper's state of an earlier training run.
+
+        Raises:
+            TrainerError: the argument does not come from :meth:`state_dict`.
+        """
+        if not (isinstance(state, dict) and state.keys() == {"monitor", "clipper"}):
+            raise TrainerError(f"state: got {type(state).__name__} of other content; must be a watch's state_dict()")
         self._monitor.restore(state["monitor"])
         if self._clipper is not None:
             self._clipper.load_state_dict(state["clipper"])
@@ -187,11 +214,12 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        try:
+        if error is None:
             self.close()
+            return
+        try:
+            self._detach()
         except Exception as own:
-            if error is None:
-                raise
             error.add_note(f"gradclip.watch could not record the latest steps: {type(own).__name__}: {own}")
 
     def _before_step(
@@ -199,6 +227,8 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         """Measure and clip, or wrap the step's closure so that it does so after it has evaluated the gradients."""
         closure = keywords.get("closure", arguments[1] if len(arguments) > 1 else None)
+        if not callable(closure):
+            closure = None
         if self._is_within_step(closure):
             self._depth += 1
             return None
@@ -237,6 +267,7 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         self._monitor.record_gradients(self.flush)
         if self._clipper is not None:
             self._clipper.clip(self._monitor.read_parameters())
+        self._monitor.hold_gradients()
         self._latest = self._first_gradient()
 
     def _after_step(self, *arguments: object) -> None:

@@ -61,6 +61,7 @@ class Recorder(ABC):
         self._flags: list[_Flags] = []
         self._scaler_skipped: list[bool | Tensor | None] = []
         self._has_gradients = self._keeps_gradients = False  # of the step that is being recorded
+        self._held: list[Tensor | None] = []  # the gradients that the optimizer uses, if they are known
         self.is_open = self.is_updated = False
 
     @property
@@ -76,10 +77,15 @@ class Recorder(ABC):
             measure_updates: whether to measure the step's updates.
             are_known: whether the gradients are those of the step; if not, their norms are NaN.
         """
+        self._held = []
         self._has_gradients = are_known and self._find_gradients()
         if self.parameters:
             self._measure_before(measure_updates and not self.is_open)
         self.is_open, self.is_updated = True, False
+
+    def hold_gradients(self) -> None:
+        """Keep the clipped gradients, so that they can be measured after the step even if the optimizer clears them."""
+        self._held = [parameter.grad for parameter in self.parameters]
 
     @torch.no_grad()
     def record_update(self) -> None:
@@ -91,6 +97,7 @@ class Recorder(ABC):
     def discard_step(self) -> None:
         """Discard the step that is being recorded."""
         self.is_open = self.is_updated = self._has_gradients = self._keeps_gradients = False
+        self._held = []
 
     def record_step(
         self,
@@ -170,11 +177,15 @@ class Recorder(ABC):
     def _flush_columns(self) -> dict[str, NDArray[np.float64]]: ...
 
     def _find_gradients(self) -> bool:
-        return any(parameter.grad is not None for parameter in self.parameters)
+        is_present = any(parameter.grad is not None for parameter in self.parameters)
+        return is_present or any(gradient is not None for gradient in self._held)
 
     def _gradients(self) -> list[Tensor]:
-        """Return the gradient of each parameter; zeros for a parameter without one."""
-        return self._real([torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters])
+        """Return the gradient of each parameter, or the one that the optimizer has cleared; zeros without either."""
+        held = self._held or [None] * len(self.parameters)
+        present = [kept if p.grad is None else p.grad for p, kept in zip(self.parameters, held, strict=True)]
+        pairs = zip(self.parameters, present, strict=True)
+        return self._real([torch.zeros_like(p) if gradient is None else gradient for p, gradient in pairs])
 
     def _weights(self) -> list[Tensor]:
         return self._real([*self.parameters])
