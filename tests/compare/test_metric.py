@@ -1,5 +1,7 @@
 """Choice of the metric, and of the rows on which it is measured."""
 
+from math import inf, nan
+
 import pytest
 
 from gradclip import keys
@@ -42,8 +44,29 @@ def test_validation_rows_choose_and_test_rows_are_reported() -> None:
     assert choose_metric(runs, split="train") == Metric(TRAIN, 1, MSE.train, reported=TEST)
     accuracy = {ACCURACY.final_validation: 0.5, ACCURACY.final_test: 0.4}
     assert choose_metric([run(accuracy)]) == Metric(
-        ACCURACY.final_validation, -1, ACCURACY.validation, reported=ACCURACY.final_test, is_fraction=True
+        ACCURACY.final_validation, -1, ACCURACY.validation, ACCURACY.final_test, is_fraction=True, perfect=1.0
     )
+
+
+def test_the_error_of_an_accuracy_is_the_fraction_of_wrong_predictions() -> None:
+    metric = choose_metric([run({ACCURACY.final_test: 0.75})])
+    runs = [run({ACCURACY.final_test: value}) for value in (0.75, 1.0, nan)]
+    assert metric.errors(runs).tolist() == [0.25, 0, inf]
+    assert [metric.to_value(error) for error in (0.25, 0.0)] == [0.75, 1.0]
+
+
+def test_no_test_score_stands_beside_that_of_the_best_epoch() -> None:
+    best = MSE.best_validation
+    assert choose_metric([run(WITH_VALIDATION | {best: 1.5})], best) == Metric(best, 1, MSE.validation)
+
+
+@pytest.mark.parametrize("monitor", [MSE.test, MSE.validation])
+def test_a_callback_that_monitors_test_rows_is_reported(monitor: str) -> None:
+    monitored = run(WITH_VALIDATION)
+    monitored.parameters["callbacks.early_stopping.monitor"] = monitor
+    runs = [run(WITH_VALIDATION), monitored]
+    assert choose_metric(runs).caveat.startswith("The test rows decided when some runs ended") is (monitor == MSE.test)
+    assert choose_metric(runs, split="test").caveat.startswith("Chosen on the test rows: split=test")
 
 
 @pytest.mark.parametrize(
@@ -91,5 +114,7 @@ def test_a_metric_of_a_module_is_not_on_test_rows() -> None:
 def test_a_module_may_log_one_of_our_scores() -> None:
     metrics = {"final/val_loss": 1.0, "final/loss/train": 1.0, "accuracy/train": 0.5, "mse/test": 2.0}
     runs = [run(metrics, score="val_loss", score_mode="min")]
-    assert choose_metric(runs, "accuracy/train") == Metric("accuracy/train", -1, "accuracy/train", is_fraction=True)
+    assert choose_metric(runs, "accuracy/train") == Metric(
+        "accuracy/train", -1, "accuracy/train", is_fraction=True, perfect=1.0
+    )
     assert choose_metric(runs, "mse/test") == Metric("mse/test", 1, "mse/test")

@@ -82,7 +82,7 @@ def group_table(comparison: Comparison) -> Table:
     """Return a table with one row per group and 95% intervals in brackets."""
     metric, summaries = comparison.metric, comparison.summaries
     outcomes = [outcome for outcome in OUTCOMES if any(group.count(outcome) for group in summaries)]
-    target = [f"epochs to {format_error(metric.sign * comparison.target, metric)}"] if metric.curve else []
+    target = [f"epochs to {format_value(comparison.target)}"] if metric.curve else []
     on_test = [ON_TEST] if metric.reported else []
     columns = ("group", "runs", "median", "interquartile mean", *on_test, *outcomes, *target, "clipped", "seconds")
     rows = [_group_row(group, metric, outcomes) for group in summaries]
@@ -127,9 +127,11 @@ def format_error(error: float, metric: Metric) -> str:
         >>> format_error(-1500.0, Metric("final/reward", sign=-1, curve="reward"))
         '1500'
     """
-    if isinf(error):
-        return "diverged"
-    value = metric.to_value(error)
+    return "diverged" if isinf(error) else format_value(metric.to_value(error))
+
+
+def format_value(value: float) -> str:
+    """Format a value of a metric."""
     return f"{value:.0f}" if LARGE <= abs(value) < 1e6 else f"{value:#.3g}"
 
 
@@ -203,7 +205,12 @@ def _best(comparison: Comparison) -> list[str]:
     if beaten and beaten == tested - {best.group.label}:
         return [f"Best: {best.group.label}, median {value}; significantly better than every other group tested."]
     count = f"{len(beaten)} of {len(others)} other groups"
-    return [f"Best median: {best.group.label}, {value}; significantly better than {count}."]
+    ahead = [pair for pair in comparison.pairs if pair.worse is best and pair.significant]
+    what = f"Significantly better than {best.group.label} by the ranks of all runs, in spite of a worse median"
+    return [
+        f"Best median: {best.group.label}, {value}; significantly better than {count}.",
+        *([f"{what}: {_names(ahead, best)}."] if ahead else []),
+    ]
 
 
 def _not_significant(comparison: Comparison) -> list[str]:
@@ -260,7 +267,7 @@ def methods_note(comparison: Comparison) -> str:
             f"{intervals} Probability of improvement: Clopper-Pearson. Runs of the same seed are compared in pairs. "
             f"{significant} a sign-flip test of ranks, adjusted for choosing the best of all groups (largest "
             f"difference, step-down). Within a factor of {EQUIVALENCE_FACTOR}: two one-sided signed-rank tests of the "
-            "ratios with Holm correction."
+            f"ratios of {comparison.metric.ratios} with Holm correction."
         )
     return (
         f"{intervals} Probability of improvement: Newcombe. Groups do not share their seeds, so runs are not compared "

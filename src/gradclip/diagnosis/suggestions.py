@@ -45,7 +45,7 @@ def suggest(measured: Evidence, run: Evidence) -> list[Remedy]:
     scaling, step_size, epochs = [*_scaling(run)], [*_step_size(run)], [*_fewer_epochs(run)]
     if has_too_few_steps(measured) or scaling_comes_first(run):
         ordered = [*scaling, *step_size, *clipping, *_other_causes(run)]
-    elif run.training.outcome in ENDED_WELL and not clipping:
+    elif (run.training.outcome in ENDED_WELL or run.overfits_after_epoch) and not clipping:
         ordered = step_size  # there is no failure whose cause could be removed
     else:
         ordered = [*clipping, *step_size, *scaling, *_other_causes(run)]
@@ -251,7 +251,7 @@ def _other_causes(evidence: Evidence) -> Iterator[Remedy]:
     if evidence.target_max_abs > conditions.LARGE_TARGET and training.loss in {"mse", "auto", ""}:
         yield unclipped(bounded_loss())
     if norms is not None and norms.first > conditions.LARGE_FIRST_NORM and training.initialization:
-        why = f"the first gradient norm is {norms.first:.3g} times the median: the initial weights are too large"
+        why = f"the first gradient norm is {norms.first:.3g} times the next ones: the initial weights are too large"
         yield Remedy("another initialization", why, remedy.default_initialization())
 
 
