@@ -52,7 +52,7 @@ def test_the_files_have_every_group_with_its_settings() -> None:
         (
             7,
             66,
-            "7 seeds, not the same in all groups, can show a difference at the 5% level (smallest possible p: 0.038).",
+            "7 runs per group, not in pairs, can show a difference at the 5% level (smallest possible p: 0.038).",
         ),
     ],
 )
@@ -68,7 +68,7 @@ def test_the_smallest_possible_p_value_is_that_of_the_test(shared: bool) -> None
     assert [pair.paired for pair in found.pairs] == [shared, shared]
     (sentence,) = design_lines(found)
     assert f"{found.pairs[-1].p_value:.2g}" in sentence
-    assert ("not the same in all groups" in sentence) is not shared
+    assert ("not in pairs" in sentence) is not shared
 
 
 def test_equally_good_groups_are_distinguished_from_inconclusive_ones() -> None:

@@ -50,7 +50,7 @@ def design_sentence(seeds: int, tests: int | None = None) -> str:
         >>> print(design_sentence(5))
         5 seeds cannot show a difference at the 5% level (smallest possible p: 0.062). Use at least 6 seeds.
         >>> print(design_sentence(6, tests=10))
-        6 seeds, not the same in all groups, can show a difference at the 5% level (smallest possible p: 0.022).
+        6 runs per group, not in pairs, can show a difference at the 5% level (smallest possible p: 0.022).
         >>> print(design_sentence(10))
         10 seeds can show a difference at the 5% level (smallest possible p: 0.002).
     """
@@ -58,7 +58,7 @@ def design_sentence(seeds: int, tests: int | None = None) -> str:
     if seeds == 1:
         return f"One seed per group cannot show a difference. Use at least {needed} seeds."
     smallest = f"smallest possible p: {statistics.smallest_p_value(seeds, tests):.2g}"
-    design = f"{seeds} seeds" if tests is None else f"{seeds} seeds, not the same in all groups,"
+    design = f"{seeds} seeds" if tests is None else f"{seeds} runs per group, not in pairs,"
     if seeds < needed:
         return f"{design} cannot show a difference at the 5% level ({smallest}). Use at least {needed} seeds."
     return f"{design} can show a difference at the 5% level ({smallest})."

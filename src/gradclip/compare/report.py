@@ -270,8 +270,9 @@ def methods_note(comparison: Comparison) -> str:
             f"ratios of {comparison.metric.ratios} with Holm correction."
         )
     return (
-        f"{intervals} Probability of improvement: Newcombe. Groups do not share their seeds, so runs are not compared "
-        f"in pairs. {significant} the Mann-Whitney test with Holm correction over all pairs of groups."
+        f"{intervals} Probability of improvement: Newcombe. Runs are not compared in pairs, because groups do not "
+        f"share their seeds or have several runs of one seed. {significant} the Mann-Whitney test with Holm correction "
+        "over all pairs of groups."
     )
 
 
