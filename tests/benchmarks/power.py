@@ -205,8 +205,8 @@ def main() -> None:
     print(f"\n| when it looks | {equal} | power, 1 worse arm | seeds | power, twice the shift | seeds |")
     print(f"|---|{'---|' * 6}")
     for name, (error_of_one, error_of_all, power_of_one, seeds, power_of_large, fewer) in rows_of_batches():
-        shares = f"{error_of_one:.1%} | {error_of_all:.1%} | {power_of_one:.1%} | {seeds:.3g}"
-        print(f"| {name} | {shares} | {power_of_large:.1%} | {fewer:.3g} |", flush=True)
+        first = f"{error_of_one:.1%} | {error_of_all:.1%} | {power_of_one:.1%} | {seeds:.3g}"
+        print(f"| {name} | {first} | {power_of_large:.1%} | {fewer:.3g} |", flush=True)
 
 
 if __name__ == "__main__":

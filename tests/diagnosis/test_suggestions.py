@@ -171,6 +171,13 @@ def test_norms_of_a_probe_replace_those_of_the_run() -> None:
     assert suggest(probe, exploded)[0].changes == ("clip=norm", "clip.value=25", "schedule=warmup_cosine")
 
 
+def test_a_clipped_run_that_exploded_is_not_advised_to_train_unclipped_with_equally_long_steps() -> None:
+    norms = [*range(10, 40), *np.geomspace(1e3, 1e9, 10)]
+    evidence = gather(made_run("stalled", "value", fraction=0.6), made_telemetry(norms, clipped=np.minimum(norms, 30)))
+    assert evidence.exploded
+    assert "smaller learning rate, no clipping" not in [one.what for one in suggest(evidence, evidence)]
+
+
 def test_a_probe_that_exploded_too_is_reported() -> None:
     exploded, probe = (gather(made_run(outcome="diverged"), made_telemetry([4.0, 5.0, 900.0])) for _ in range(2))
     found = [str(one) for one in find(exploded, probe)]

@@ -204,11 +204,11 @@ def _smaller_epsilon(evidence: Evidence) -> Iterator[Remedy]:
 
 def _step_size(evidence: Evidence) -> Iterator[Remedy]:
     training = evidence.training
-    if evidence.clips and evidence.clip_fraction > conditions.MOSTLY_CLIPPED:
-        if not conditions.undoes_scale(training.optimizer):
-            yield unclipped_equivalent(evidence)
-    elif evidence.exploded and (has_too_few_steps(evidence) or evidence.largest_update_ratio > conditions.LARGE_UPDATE):
-        yield smaller_rate(evidence.largest_update_ratio, evidence.learning_rate)
+    if evidence.exploded:  # even if clipped, so that steps of the same length explode without clipping
+        if has_too_few_steps(evidence) or evidence.largest_update_ratio > conditions.LARGE_UPDATE:
+            yield smaller_rate(evidence.largest_update_ratio, evidence.learning_rate)
+    elif needs_strong_clipping(evidence) and not conditions.undoes_scale(training.optimizer):
+        yield unclipped_equivalent(evidence)
     if training.final_to_best_ratio > conditions.UNSTABLE_END and training.schedule == "constant":
         ratio = f"{training.final_to_best_ratio:.3g}"
         why = f"the final {training.chosen_on} error is {ratio} times the best one: training is unstable at its end"
