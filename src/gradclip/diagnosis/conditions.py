@@ -15,9 +15,7 @@ USUAL_UPDATE = 0.001  # change of a parameter in one step, relative to its norm,
 LARGE_UPDATE = 0.1  # a hundred times the usual update: a few such steps replace the parameter
 VANISHING_UPDATE = 1e-6  # a thousandth of the usual update; below 6e-8 a float32 does not change at all
 LARGE_DRIFT = 10.0  # ratio of late to early norms beyond which one threshold hardly fits both
-LARGE_FIRST_NORM = (
-    10.0  # ratio of the first norm to those of the next steps; above it, the initial weights are too large
-)
+LARGE_FIRST_NORM = 10.0  # ratio of the first norm to the next ones above which the initial weights are too large
 UNSTABLE_END = 2.0  # ratio of the final to the best score above which training is unstable at its end
 DOMINANT_ELEMENT = 0.5  # fraction of the squared norm above which one element dominates
 DOMINANT_TENSOR = 0.9  # fraction above which one tensor dominates: clipping then scales the others by its norm
