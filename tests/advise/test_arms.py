@@ -18,6 +18,7 @@ from gradclip.advise.evidence import gather
 from gradclip.diagnosis.evidence import Evidence
 from gradclip.diagnosis.remedy import Remedy, clip_norm
 from gradclip.diagnosis.suggestions import UNCLIPPED_EQUIVALENT
+from gradclip.scores import ACCURACY
 from tests.support.evidence import made_run, made_telemetry
 
 RAMP = np.arange(1.0, 101.0)
@@ -46,6 +47,12 @@ def test_the_arms_are_the_advice_plain_remedies_and_controls(target: float) -> N
 def test_a_target_that_is_already_scaled_or_cannot_be_scaled_is_not_scaled() -> None:
     for scaling in ("standard", ""):
         assert "scaled target" not in [remedy.what for remedy in plain_remedies(clipped(data__scale_target=scaling))]
+
+
+def test_the_target_of_a_classification_is_not_scaled() -> None:
+    run = made_run(outcome="diverged")
+    run.metrics[ACCURACY.final("test")] = np.nan
+    assert "scaled target" not in [remedy.what for remedy in plain_remedies(gather(run, made_telemetry(RAMP)))]
 
 
 def test_a_users_module_keeps_its_optimizer() -> None:

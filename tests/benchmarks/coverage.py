@@ -6,6 +6,7 @@ The errors are log-normal, as final errors over seeds are, or exponential.
 import argparse
 from collections.abc import Callable, Iterator
 from functools import partial
+from math import isnan, nan
 
 import numpy as np
 from scipy.stats import bootstrap, trim_mean
@@ -46,7 +47,7 @@ INTERVALS: dict[tuple[str, str], Callable[[Floats], Estimate]] = {
 
 
 def coverage(interval: Callable[[Floats], Estimate], draw: Callable[[int], Floats], truth: float, runs: int) -> float:
-    """Return how often an interval contains the true value.
+    """Return how often an interval contains the true value; NaN if there is no interval for so few runs.
 
     Args:
         interval: computes the interval from errors.
@@ -55,6 +56,8 @@ def coverage(interval: Callable[[Floats], Estimate], draw: Callable[[int], Float
         runs: number of runs.
     """
     estimates = [interval(draw(runs)) for _ in range(TRIALS)]
+    if isnan(estimates[0].low):
+        return nan
     return float(np.mean([one.low <= truth <= one.high for one in estimates]))
 
 
@@ -69,11 +72,11 @@ def rows() -> Iterator[tuple[str, list[float]]]:
 
 
 def main() -> None:
-    """Print the table; a missing interval counts as one that does not contain the true value."""
+    """Print the table."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     print(f"| interval | {' | '.join(f'{runs} runs' for runs in RUNS)} |\n|---|{'---|' * len(RUNS)}")
     for name, shares in rows():
-        print(f"| {name} | {' | '.join(f'{share:.3f}' for share in shares)} |", flush=True)
+        print(f"| {name} | {' | '.join('none' if isnan(share) else f'{share:.1%}' for share in shares)} |", flush=True)
 
 
 if __name__ == "__main__":

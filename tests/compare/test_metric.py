@@ -1,5 +1,7 @@
 """Choice of the metric, and of the rows on which it is measured."""
 
+from math import inf, nan
+
 import pytest
 
 from gradclip import keys
@@ -45,8 +47,9 @@ def test_validation_rows_choose_and_test_rows_are_reported() -> None:
         ACCURACY.final("validation"),
         -1,
         ACCURACY.by_epoch("validation"),
-        reported=ACCURACY.final("test"),
+        ACCURACY.final("test"),
         is_fraction=True,
+        perfect=1.0,
     )
 
 
@@ -54,6 +57,28 @@ def test_no_test_score_is_reported_unless_all_runs_have_one() -> None:
     without = {TRAIN: 1.0, VALIDATION: 2.0}
     for runs in ([run(without)] * 2, [run(without), run(WITH_VALIDATION)]):
         assert choose_metric(runs) == Metric(VALIDATION, 1, MSE.by_epoch("validation"))
+
+
+def test_the_error_of_an_accuracy_is_the_fraction_of_wrong_predictions() -> None:
+    metric = choose_metric([run({ACCURACY.final("test"): 0.75})])
+    runs = [run({ACCURACY.final("test"): value}) for value in (0.75, 1.0, nan)]
+    assert metric.errors(runs).tolist() == [0.25, 0, inf]
+    assert [metric.to_value(error) for error in (0.25, 0.0)] == [0.75, 1.0]
+
+
+def test_no_test_score_stands_beside_that_of_the_best_epoch() -> None:
+    best, by_epoch = MSE.best("validation"), MSE.by_epoch("validation")
+    assert choose_metric([run(WITH_VALIDATION | {best: 1.5})], best) == Metric(best, 1, by_epoch)
+
+
+@pytest.mark.parametrize("monitor", [MSE.by_epoch("test"), MSE.by_epoch("validation")])
+def test_a_callback_that_monitors_test_rows_is_reported(monitor: str) -> None:
+    monitored = run(WITH_VALIDATION)
+    monitored.parameters["callbacks.early_stopping.monitor"] = monitor
+    runs = [run(WITH_VALIDATION), monitored]
+    caveat = choose_metric(runs).caveat
+    assert caveat.startswith("The test rows decided when some runs ended") is (monitor == MSE.by_epoch("test"))
+    assert choose_metric(runs, split="test").caveat.startswith("Chosen on the test rows: split=test")
 
 
 @pytest.mark.parametrize(
@@ -109,5 +134,7 @@ def test_a_metric_that_a_module_logs_on_test_rows_is_reported_as_chosen_on_them(
 def test_a_module_may_log_one_of_our_scores() -> None:
     metrics = {"final/val_loss": 1.0, "final/loss/train": 1.0, "accuracy/train": 0.5, "mse/test": 2.0}
     runs = [run(metrics, score="val_loss", score_mode="min")]
-    assert choose_metric(runs, "accuracy/train") == Metric("accuracy/train", -1, "accuracy/train", is_fraction=True)
+    assert choose_metric(runs, "accuracy/train") == Metric(
+        "accuracy/train", -1, "accuracy/train", is_fraction=True, perfect=1.0
+    )
     assert choose_metric(runs, "mse/test") == Metric("mse/test", 1, "mse/test")

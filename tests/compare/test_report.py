@@ -52,7 +52,7 @@ def test_the_files_have_every_group_with_its_settings() -> None:
         (
             7,
             66,
-            "7 seeds, not the same in all groups, can show a difference at the 5% level (smallest possible p: 0.038).",
+            "7 runs per group, not in pairs, can show a difference at the 5% level (smallest possible p: 0.038).",
         ),
     ],
 )
@@ -68,7 +68,7 @@ def test_the_smallest_possible_p_value_is_that_of_the_test(shared: bool) -> None
     assert [pair.paired for pair in found.pairs] == [shared, shared]
     (sentence,) = design_lines(found)
     assert f"{found.pairs[-1].p_value:.2g}" in sentence
-    assert ("not the same in all groups" in sentence) is not shared
+    assert ("not in pairs" in sentence) is not shared
 
 
 def test_equally_good_groups_are_distinguished_from_inconclusive_ones() -> None:
@@ -85,7 +85,47 @@ def test_a_best_group_of_one_run_is_not_tested() -> None:
     found = compared(by_threshold({"1.0": [1.0], "5.0": [5.0, 6, 7, 8, 9, 10]}))
     assert found.pairs == []
     assert "seed" not in methods_note(found)
-    assert "One seed per group cannot show a difference. Use at least 6 seeds." in verdicts(found)
+    assert "The best group has one seed only, so nothing was tested. Use at least 6 seeds." in verdicts(found)
+
+
+def test_nothing_is_tested_if_every_other_group_has_one_run() -> None:
+    found = compared(by_threshold({"1.0": [1.0, 2, 3], "5.0": [5.0], "9.0": [9.0]}))
+    assert design_lines(found) == ["Every other group has one seed only, so nothing was tested. Use at least 6 seeds."]
+
+
+def test_only_shared_seeds_count_in_paired_tests() -> None:
+    scores = [*range(10, 20)]
+    found = compared(
+        [*by_threshold({"1.0": scores}), *first_seed(by_threshold({"5.0": [2 * one for one in scores]}), 5)]
+    )
+    assert found.pairs[0].p_value == 2 / 2**5  # exact, although the groups have 15 seeds together
+    assert design_lines(found) == [
+        "5 seeds cannot show a difference at the 5% level (smallest possible p: 0.062). Use at least 6 seeds.",
+        "norm=1.0 has 10 seeds; others share at most 5 of them.",
+    ]
+
+
+def test_a_group_with_a_worse_median_that_ranks_significantly_better_is_named() -> None:
+    steady = [float(seed) for seed in range(10, 30)]
+    broken = [score - 0.1 for score in steady[:11]] + [inf] * 9
+    best, ahead, *_ = verdicts(compared(by_threshold({"1.0": broken, "5.0": steady})))
+    assert best.startswith("Best median: norm=1.0, 19.4; significantly better than 0 of 1")
+    assert ahead == "Significantly better than norm=1.0 by the ranks of all runs, in spite of a worse median: norm=5.0."
+
+
+def test_accuracies_are_equally_good_if_their_fractions_of_wrong_predictions_are() -> None:
+    values = {"1.0": 0.99, "5.0": 0.91, "9.0": 0.9895}
+    runs = [
+        ended_run(accuracy, seed, metric="final/accuracy_test", clip__value=value)
+        for value, accuracy in values.items()
+        for seed in range(8)
+    ]
+    found = compared(runs)
+    assert [(pair.other(found.best).group.label, pair.equivalent) for pair in found.pairs] == [
+        ("norm=9.0", True),
+        ("norm=5.0", False),
+    ]
+    assert "ratios of fractions of wrong predictions" in methods_note(found)
 
 
 def test_groups_with_fewer_seeds_are_counted() -> None:

@@ -137,11 +137,13 @@ def test_scores_are_equal_within_a_factor(factor: float, equal: bool) -> None:
         assert (statistics.equivalence_p_value(sign * errors, sign * factor * errors) < 0.05) is equal
 
 
-def test_two_diverged_runs_are_equal_and_a_score_of_zero_has_no_ratio() -> None:
-    errors = np.array([1.0, 2, 3, 4, 5, 6, INF, INF])
+@pytest.mark.parametrize("alike", [INF, 0.0])
+def test_two_diverged_or_perfect_runs_are_equal_and_errors_of_different_sign_have_no_ratio(alike: float) -> None:
+    errors = np.array([1.0, 2, 3, 4, 5, 6, alike, alike])
     assert statistics.equivalence_p_value(errors, errors) < 0.05
-    for other in (0.0, -1.0):
-        assert np.isnan(statistics.equivalence_p_value(errors, np.append(errors[1:], other)))
+    assert np.isnan(statistics.equivalence_p_value(errors, np.append(errors[1:], -1.0)))
+    assert statistics.equivalence_p_value(np.zeros(8), np.zeros(8)) < 0.05
+    assert statistics.equivalence_p_value(np.zeros(8), errors) > 0.5
 
 
 def test_pairing_gains_power_and_choosing_the_best_keeps_the_error_rate() -> None:

@@ -171,6 +171,13 @@ def test_norms_of_a_probe_replace_those_of_the_run() -> None:
     assert suggest(probe, exploded)[0].changes == ("clip=norm", "clip.value=25", "schedule=warmup_cosine")
 
 
+def test_a_clipped_run_that_exploded_is_not_advised_to_train_unclipped_with_equally_long_steps() -> None:
+    norms = [*range(10, 40), *np.geomspace(1e3, 1e9, 10)]
+    evidence = gather(made_run("stalled", "value", fraction=0.6), made_telemetry(norms, clipped=np.minimum(norms, 30)))
+    assert evidence.exploded
+    assert "smaller learning rate, no clipping" not in [one.what for one in suggest(evidence, evidence)]
+
+
 def test_a_probe_that_exploded_too_is_reported() -> None:
     exploded, probe = (gather(made_run(outcome="diverged"), made_telemetry([4.0, 5.0, 900.0])) for _ in range(2))
     found = [str(one) for one in find(exploded, probe)]
@@ -229,10 +236,11 @@ FALLING, RISING = RAMP[::-1], RAMP
     (ACCURACY, FALLING, "validation", 0.80, "first"),
     (ACCURACY, FALLING, "validation", 0.94, "none"),
 ])  # fmt: skip
+@pytest.mark.parametrize("outcome", ["learned", "stalled"])  # stalled: predicts worse than the mean on validation rows
 def test_fewer_epochs_are_advised_if_a_run_overfits_beyond_noise(
-    score: Score, losses: np.ndarray, split: Literal["validation", "test"], final: float, rank: str
+    score: Score, losses: np.ndarray, split: Literal["validation", "test"], final: float, rank: str, outcome: str
 ) -> None:
-    run, best = made_run(), 10.0 if score == MSE else 0.95
+    run, best = made_run(outcome), 10.0 if score == MSE else 0.95
     run.metrics.update({score.final("test"): final, score.final(split): final, score.best(split): best})
     run.metrics[keys.BEST_EPOCH] = 4.0
     evidence = gather(run, made_telemetry(losses))
@@ -243,6 +251,18 @@ def test_fewer_epochs_are_advised_if_a_run_overfits_beyond_noise(
     found = [str(finding) for finding in find(evidence)]
     assert any(f"the {split} score was best in epoch 4" in line for line in found) is (rank != "none")
     assert any(line.startswith("Chosen on the test rows") for line in found) is (rank != "none" and split == "test")
+
+
+@pytest.mark.parametrize(("norms", "is_advised"), [
+    (np.geomspace(1000, 1, 100), False),  # the training converges
+    (np.append(1000.0, np.ones(99)), True),
+])  # fmt: skip
+def test_another_initialization_is_advised_if_the_first_norm_is_far_above_the_next(
+    norms: np.ndarray, is_advised: bool
+) -> None:
+    run = made_run("stalled", "norm", fraction=0.9, model__initialization="he_uniform")
+    found = changes_of(gather(run, made_telemetry(norms, clipped=np.minimum(norms, 1))))
+    assert (("model.initialization=pytorch",) in found) is is_advised
 
 
 @pytest.mark.parametrize(("wrong", "rows", "is_advised"), [

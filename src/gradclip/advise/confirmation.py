@@ -26,7 +26,7 @@ class Contrast:
         improvement: probability that a run of the arm beats the other arm's run of the same seed.
         lead: ranks by which the arm is ahead, mean over the seeds.
         p_value: p-value of the difference, adjusted for all contrasts.
-        equivalence: p-value of the claim that scores differ by a factor of less than 1.1, adjusted for all contrasts;
+        equivalence: p-value of the claim that errors differ by a factor of less than 1.1, adjusted for all contrasts;
             NaN if there is none.
         level: significance level of the p-values.
     """
@@ -41,7 +41,7 @@ class Contrast:
 
     @property
     def equivalent(self) -> bool:
-        """Whether the scores are shown to differ by a factor of less than 1.1."""
+        """Whether the errors are shown to differ by a factor of less than 1.1."""
         return self.equivalence < self.level
 
     @property

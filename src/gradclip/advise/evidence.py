@@ -99,7 +99,7 @@ def training_of(run: StoredRun, overrides: Sequence[str]) -> Training:
         clip_fraction=metrics.get(keys.GRAD_CLIP_FRACTION, np.nan),
         loss=settings.get("loss.name", ""),
         schedule=settings.get("schedule.name", ""),
-        can_scale_target=settings.get("data.scale_target") == "none",
+        can_scale_target=settings.get("data.scale_target") == "none" and score != ACCURACY,  # classes have no scale
         initialization=settings.get("model.initialization", ""),
         final_to_best_ratio=np.nan if score is None else final_to_best_ratio(score, metrics, run.rows),
         best_epoch=int(metrics.get(keys.BEST_EPOCH, 0)),

@@ -56,7 +56,7 @@ def notes(found: Confirmation) -> Iterator[str]:
     yield (
         "Runs of the same seed are compared in pairs. Better or worse: p below "
         f"{found.contrasts[0].level:.2g} in a sign-flip test of ranks, where diverged runs rank last, adjusted for all "
-        "contrasts (largest difference, step-down). As good: scores differ by a factor of less than "
+        f"contrasts (largest difference, step-down). As good: {found.metric.ratios} differ by a factor of less than "
         f"{EQUIVALENCE_FACTOR} in two one-sided signed-rank tests of the ratios with Holm correction."
     )
     if found.metric.caveat:

@@ -3,21 +3,40 @@
 from math import comb
 
 from gradclip.compare import statistics
-from gradclip.compare.summary import Comparison
+from gradclip.compare.summary import Comparison, GroupSummary
 
 
 def design_lines(comparison: Comparison) -> list[str]:
     """Return sentences on the smallest possible p-value, which depends on the numbers of runs alone."""
-    best, *others = (len(one.errors) for one in comparison.summaries)
+    best, *others = comparison.summaries
     if not others:
         return []
     if not comparison.pairs:
-        return [design_sentence(1)]
-    seeds = min(best, max(others))
-    few = sum(count < seeds for count in (best, *others))
-    fewer = [f"{few} of {1 + len(others)} groups have fewer seeds."] if few else []
-    tests = None if comparison.pairs[0].paired else comb(1 + len(comparison.pairs), 2)
-    return [design_sentence(seeds, tests), *fewer]
+        return [_of_single_runs(len(best.errors), max(len(one.errors) for one in others))]
+    is_paired = comparison.pairs[0].paired
+    counts = [_usable_seeds(best, other, is_paired) for other in others]
+    seeds = max(counts)
+    lines = [design_sentence(seeds, None if is_paired else comb(1 + len(comparison.pairs), 2))]
+    if is_paired and seeds < len(best.errors):
+        lines.append(f"{best.group.label} has {len(best.errors)} seeds; others share at most {seeds} of them.")
+    if few := sum(count < seeds for count in counts):
+        lines.append(f"{few} of {1 + len(others)} groups have fewer seeds.")
+    return lines
+
+
+def _of_single_runs(best: int, others: int) -> str:
+    """Return why nothing was tested: the best group, every other group or both have a single run."""
+    if best == others == 1:
+        return design_sentence(1)
+    which = "The best group" if best == 1 else "Every other group"
+    return f"{which} has one seed only, so nothing was tested. Use at least {statistics.fewest_seeds()} seeds."
+
+
+def _usable_seeds(best: GroupSummary, other: GroupSummary, is_paired: bool) -> int:
+    """Return the number of seeds that the test of two groups can use."""
+    if is_paired:
+        return len((best.by_seed or {}).keys() & (other.by_seed or {}).keys())
+    return min(len(best.errors), len(other.errors))
 
 
 def design_sentence(seeds: int, tests: int | None = None) -> str:
@@ -31,7 +50,7 @@ def design_sentence(seeds: int, tests: int | None = None) -> str:
         >>> print(design_sentence(5))
         5 seeds cannot show a difference at the 5% level (smallest possible p: 0.062). Use at least 6 seeds.
         >>> print(design_sentence(6, tests=10))
-        6 seeds, not the same in all groups, can show a difference at the 5% level (smallest possible p: 0.022).
+        6 runs per group, not in pairs, can show a difference at the 5% level (smallest possible p: 0.022).
         >>> print(design_sentence(10))
         10 seeds can show a difference at the 5% level (smallest possible p: 0.002).
     """
@@ -39,7 +58,7 @@ def design_sentence(seeds: int, tests: int | None = None) -> str:
     if seeds == 1:
         return f"One seed per group cannot show a difference. Use at least {needed} seeds."
     smallest = f"smallest possible p: {statistics.smallest_p_value(seeds, tests):.2g}"
-    design = f"{seeds} seeds" if tests is None else f"{seeds} seeds, not the same in all groups,"
+    design = f"{seeds} seeds" if tests is None else f"{seeds} runs per group, not in pairs,"
     if seeds < needed:
         return f"{design} cannot show a difference at the 5% level ({smallest}). Use at least {needed} seeds."
     return f"{design} can show a difference at the 5% level ({smallest})."

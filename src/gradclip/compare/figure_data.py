@@ -80,7 +80,7 @@ def _test_median(summary: GroupSummary) -> float:
 
 
 def _finite_scores(summary: GroupSummary) -> Floats:
-    return summary.metric.sign * summary.errors[np.isfinite(summary.errors)]
+    return summary.metric.to_values(summary.errors[np.isfinite(summary.errors)])
 
 
 def speed_of(number: int, summary: GroupSummary) -> Speed:
@@ -118,10 +118,11 @@ def learning_band(number: int, summary: GroupSummary, curves: Mapping[str, Curve
     epochs = np.unique(np.concatenate([curve.step for curve in found]))
     errors = np.full((len(group.runs), len(epochs)), np.inf)
     for row, curve in enumerate(found):
-        errors[row, np.searchsorted(epochs, curve.step)] = curve.value * metric.sign
+        errors[row, np.searchsorted(epochs, curve.step)] = metric.to_errors(curve.value)
     if not any(run.outcome == "diverged" for run in group.runs):
         errors = np.where(np.isfinite(errors), errors, np.nan)  # curves may be thinned out, or training stopped early
-        return LearningBand(group.label, number, epochs, np.nanpercentile(errors, [25, 50, 75], axis=0).T * metric.sign)
+        ends = metric.to_values(np.nanpercentile(errors, [25, 50, 75], axis=0).T)
+        return LearningBand(group.label, number, epochs, ends)
     return LearningBand(group.label, number, epochs, np.array([quartiles(column, metric) for column in errors.T]))
 
 

@@ -1,5 +1,6 @@
 """The metric by which runs are compared, and the split on which it is measured."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf, isfinite
@@ -11,6 +12,9 @@ from gradclip.errors import ConfigError, did_you_mean
 from gradclip.formatting import chosen_on_test
 from gradclip.scores import ACCURACY, SCORES, LoggedScore, Score, Split, stored_score
 from gradclip.tracking.stored_runs import StoredRun
+
+MONITOR = re.compile(r"callbacks\..+\.monitor")
+ENDED_BY_TEST = "The test rows decided when some runs ended, so the scores on them look better than they are."
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class Metric:
             on them, or is not a score, or not all runs have test examples.
         caveat: a sentence that qualifies the choice of the metric; empty if none is needed.
         is_fraction: whether its values are fractions, from 0 to 1.
+        perfect: value of a perfect run, from which errors are measured; 0 if there is none.
     """
 
     name: str
@@ -33,16 +38,30 @@ class Metric:
     reported: str = ""
     caveat: str = ""
     is_fraction: bool = False
+    perfect: float = 0.0
+
+    @property
+    def ratios(self) -> str:
+        """What the tests within a factor of 1.1 compare."""
+        return "fractions of wrong predictions" if self.is_fraction else "scores"
 
     def errors(self, runs: Sequence[StoredRun]) -> Floats:
         """Return the values of runs as errors, ``[runs]``; infinite if a run diverged or has no value."""
-        values = np.array([run.metrics.get(self.name, np.nan) for run in runs]) * self.sign
+        errors = self.to_errors(np.array([run.metrics.get(self.name, np.nan) for run in runs]))
         diverged = np.array([run.outcome == "diverged" for run in runs])
-        return np.where(np.isfinite(values) & ~diverged, values, inf)
+        return np.where(np.isfinite(errors) & ~diverged, errors, inf)
+
+    def to_errors(self, values: Floats) -> Floats:
+        """Convert values of the metric to errors, where lower is better."""
+        return (values - self.perfect) * self.sign
+
+    def to_values(self, errors: Floats) -> Floats:
+        """Convert finite errors to values of the metric."""
+        return self.perfect + errors * self.sign
 
     def to_value(self, error: float) -> float:
         """Convert an error to a value of the metric; NaN for the infinite error of a diverged run."""
-        return error * self.sign if isfinite(error) else np.nan
+        return float(self.to_values(np.array(error))) if isfinite(error) else np.nan
 
     def in_order(self, low: float, high: float) -> tuple[float, float]:
         """Return the ends of an interval of errors in ascending order of the metric's values."""
@@ -83,7 +102,7 @@ def choose_metric(runs: Sequence[StoredRun], name: str | None = None, split: Spl
     for score in SCORES.values():  # a user-defined module may log one of these besides its own metric
         if found := score.split_of(name):
             sign = -1 if score.higher_is_better else 1
-            return Metric(name, sign, score.by_epoch(found), is_fraction=score is ACCURACY)
+            return Metric(name, sign, score.by_epoch(found), is_fraction=score is ACCURACY, perfect=score.perfect)
     return Metric(name, 1, "")
 
 
@@ -114,10 +133,22 @@ def _of_score(runs: Sequence[StoredRun], score: Score, name: str, split: Split |
         raise ConfigError(f"{asked}; {some} {score.final(found)}")
     is_loss = found == "train" and isinstance(score, LoggedScore)
     sign = -1 if score.higher_is_better and not is_loss else 1
-    has_test = found != "test" and all("test" in score.finals(run.metrics) for run in runs)
-    caveat = _caveat(runs, score, f"split={split}" if split else f"metric={name}") if found == "test" else ""
+    # The test score of the best epoch is not stored; that of the last epoch belongs to other weights.
+    is_beside = found != "test" and name != score.best("validation")
+    has_test = is_beside and all("test" in score.finals(run.metrics) for run in runs)
     reported = score.final("test") if has_test else ""
-    return Metric(name, sign, score.by_epoch(found), reported, caveat, is_fraction=score is ACCURACY)
+    if found == "test":
+        caveat = _caveat(runs, score, f"split={split}" if split else f"metric={name}")
+    else:
+        caveat = ENDED_BY_TEST if reported and _ended_by_test(runs, score) else ""
+    perfect = score.perfect if isfinite(score.perfect) else 0.0
+    return Metric(name, sign, score.by_epoch(found), reported, caveat, score is ACCURACY, perfect)
+
+
+def _ended_by_test(runs: Sequence[StoredRun], score: Score) -> bool:
+    """Return whether a callback of a run, such as early stopping, monitors the score on the test rows."""
+    settings = (one for run in runs for one in run.parameters.items())
+    return any(MONITOR.fullmatch(name) and value == score.by_epoch("test") for name, value in settings)
 
 
 def _caveat(runs: Sequence[StoredRun], score: Score, asked: str) -> str:

@@ -91,8 +91,9 @@ def group_table(comparison: Comparison) -> Table:
         if any(one.count(outcome) for one in groups):
             columns[outcome] = [format_outcome(one, outcome) for one in groups]
     if metric.curve:
-        target = format_error(metric.sign * comparison.target, metric)
-        columns[f"epochs to {target}"] = [format_epochs(one.epochs_to_target) for one in groups]
+        columns[f"epochs to {format_value(comparison.target)}"] = [
+            format_epochs(one.epochs_to_target) for one in groups
+        ]
     columns["clipped"] = [format_fraction(one.clip_fraction) for one in groups]
     columns["seconds"] = [f"{one.seconds:.3g}" if isfinite(one.seconds) else "" for one in groups]
     return Table.of_columns(_title(comparison), columns)
@@ -122,9 +123,11 @@ def format_error(error: float, metric: Metric) -> str:
         >>> format_error(-1500.0, Metric("final/reward", sign=-1, curve="reward"))
         '1500'
     """
-    if isinf(error):
-        return "diverged"
-    value = metric.to_value(error)
+    return "diverged" if isinf(error) else format_value(metric.to_value(error))
+
+
+def format_value(value: float) -> str:
+    """Format a value of a metric."""
     return f"{value:.0f}" if LARGE <= abs(value) < 1e6 else f"{value:#.3g}"
 
 
@@ -187,7 +190,12 @@ def _best(comparison: Comparison) -> list[str]:
     if beaten and beaten == tested - {best.group.label}:
         return [f"Best: {best.group.label}, median {value}; significantly better than every other group tested."]
     count = f"{len(beaten)} of {len(others)} other groups"
-    return [f"Best median: {best.group.label}, {value}; significantly better than {count}."]
+    ahead = [pair for pair in comparison.pairs if pair.worse is best and pair.significant]
+    what = f"Significantly better than {best.group.label} by the ranks of all runs, in spite of a worse median"
+    return [
+        f"Best median: {best.group.label}, {value}; significantly better than {count}.",
+        *([f"{what}: {_names(ahead, best)}."] if ahead else []),
+    ]
 
 
 def _not_significant(comparison: Comparison) -> list[str]:
@@ -243,11 +251,12 @@ def methods_note(comparison: Comparison) -> str:
             f"{intervals} Probability of improvement: Clopper-Pearson. Runs of the same seed are compared in pairs. "
             f"{significant} a sign-flip test of ranks, adjusted for choosing the best of all groups (largest "
             f"difference, step-down). Within a factor of {EQUIVALENCE_FACTOR}: two one-sided signed-rank tests of the "
-            "ratios with Holm correction."
+            f"ratios of {comparison.metric.ratios} with Holm correction."
         )
     return (
-        f"{intervals} Probability of improvement: Newcombe. Groups do not share their seeds, so runs are not compared "
-        f"in pairs. {significant} the Mann-Whitney test with Holm correction over all pairs of groups."
+        f"{intervals} Probability of improvement: Newcombe. Runs are not compared in pairs, because groups do not "
+        f"share their seeds or have several runs of one seed. {significant} the Mann-Whitney test with Holm correction "
+        "over all pairs of groups."
     )
 
 

@@ -175,6 +175,7 @@ def paired_p_values(errors: Floats, best: int) -> Floats:
     """
     from scipy.stats import rankdata
 
+    errors = errors[(~np.isnan(errors)).sum(axis=1) > 1]  # seeds that groups share
     ranks = rankdata(errors, axis=None, nan_policy="omit").reshape(errors.shape)
     differences = np.nan_to_num(ranks[:, :, None] - ranks[:, None, :])
     flipped = np.abs(np.tensordot(sign_flips(len(errors)), differences, axes=1))  # [flips, groups, groups]
@@ -200,11 +201,11 @@ def sign_flips(seeds: int) -> Floats:
 
 
 def equivalence_p_value(errors: Floats, others: Floats) -> float:
-    """Return the p-value of two one-sided tests that the scores differ by a factor of less than 1.1.
+    """Return the p-value of two one-sided tests that errors differ by a factor of less than 1.1.
 
-    The tests are Wilcoxon's signed-rank tests (SciPy) of the logarithms of the ratios. If both runs of a seed diverged,
-    their ratio is 1; if only one did, it is zero or infinite. The p-value is NaN if no score is finite, or if finite
-    scores are zero or differ in sign.
+    The tests are Wilcoxon's signed-rank tests (SciPy) of the logarithms of the ratios. If both runs of a seed diverged
+    or have an error of zero, their ratio is 1; if only one did, it is zero or infinite. The p-value is NaN if no error
+    is finite, or if finite errors differ in sign.
 
     Args:
         errors: errors of the first group, ``[seeds]``.
@@ -218,11 +219,12 @@ def equivalence_p_value(errors: Floats, others: Floats) -> float:
     from scipy.stats import wilcoxon
 
     both = np.array([errors, others])
-    signs = np.sign(both[np.isfinite(both)])
-    if not signs.size or not signs[0] or (signs != signs[0]).any():
+    finite = both[np.isfinite(both)]
+    if not finite.size or (finite.min() < 0 < finite.max()):
         return nan
-    alike = np.isinf(both).all(axis=0)
-    own, theirs = np.log(np.abs(np.where(alike, 1.0, both)))
+    alike = np.isinf(both).all(axis=0) | (both == 0).all(axis=0)
+    with np.errstate(divide="ignore"):  # one error of zero
+        own, theirs = np.log(np.abs(np.where(alike, 1.0, both)))
     ratios, margin = theirs - own, log(EQUIVALENCE_FACTOR)
     above, below = wilcoxon(ratios + margin, alternative="greater"), wilcoxon(ratios - margin, alternative="less")
     return float(np.maximum(above.pvalue, below.pvalue))  # keeps NaN, which SciPy returns if every ratio is 1.1

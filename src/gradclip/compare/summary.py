@@ -72,8 +72,8 @@ class Pair:
         improvement: probability that a run of the better group beats a run of the other group, with its interval; if
             runs are paired, the probability for runs of the same seed.
         p_value: p-value of the difference, adjusted for choosing the best of all groups.
-        equivalence: p-value of the claim that scores differ by a factor of less than 1.1, with Holm correction; NaN if
-            runs are not paired, or scores differ in sign.
+        equivalence: p-value of the claim that errors differ by a factor of less than 1.1, with Holm correction; NaN if
+            runs are not paired, or errors differ in sign.
         paired: whether runs of the same seed were compared.
     """
 
@@ -91,7 +91,7 @@ class Pair:
 
     @property
     def equivalent(self) -> bool:
-        """Whether the scores are shown to differ by a factor of less than 1.1."""
+        """Whether the errors are shown to differ by a factor of less than 1.1."""
         return self.equivalence < SIGNIFICANCE_LEVEL
 
     def other(self, group: GroupSummary) -> GroupSummary:
@@ -182,7 +182,7 @@ def first_epoch_at(curve: Curve | None, sign: int, target: float) -> float:
 def default_target(groups: Sequence[Group], metric: Metric) -> float:
     """Return the median of the metric over all runs that did not diverge; NaN if all diverged."""
     errors = np.concatenate([metric.errors(group.runs) for group in groups])
-    return metric.sign * median_of(errors)
+    return metric.to_value(median_of(errors))
 
 
 def compare_with_best(summaries: Sequence[GroupSummary]) -> list[Pair]:

@@ -22,7 +22,7 @@ from gradclip.errors import ConfigError, first_line
 
 GROUPS_AFTER_DATA = ("model", "loss", "optimizer", "schedule", "clip", "threshold")  # data chooses model and loss
 WITHOUT_DEFAULT = ("path", "target", "time")  # required settings of data in files
-PLAIN = re.compile(r"[A-Za-z_][\w./*-]*")  # strings that need no quotes in Hydra's grammar
+PLAIN = re.compile(r"(?:[A-Za-z_]|\.{0,2}/)[\w./*-]*")  # strings that need no quotes in Hydra's grammar
 WORDS = {"true", "false", "null", "inf", "nan"}  # not strings in Hydra's grammar
 
 
@@ -126,8 +126,8 @@ def override_value(value: Any) -> str:
     r"""Return a value in Hydra's override grammar.
 
     Example:
-        >>> override_value([1, None, "*weight"]), override_value(True)
-        ("[1,null,'*weight']", 'true')
+        >>> override_value([1, None, "*weight"]), override_value(True), override_value("/tmp/prices.csv")
+        ("[1,null,'*weight']", 'true', '/tmp/prices.csv')
         >>> print(override_value(r"it's a\b"))
         'it\'s a\b'
     """

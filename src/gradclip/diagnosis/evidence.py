@@ -6,7 +6,15 @@ import numpy as np
 
 from gradclip import keys
 from gradclip.arrays import Floats
-from gradclip.diagnosis.conditions import EQUAL, EXPLOSION_FACTOR, OVERFITS, OVERFITS_CLEARLY, scale_jumps, spiking
+from gradclip.diagnosis.conditions import (
+    EQUAL,
+    EXPLOSION_FACTOR,
+    FEW_NORMS,
+    OVERFITS,
+    OVERFITS_CLEARLY,
+    scale_jumps,
+    spiking,
+)
 from gradclip.diagnosis.finite_statistics import finite_values, largest_of, mean_of, median_of, percentile_of
 from gradclip.diagnosis.log import EPOCH, LEARNING_RATE, SKIPPED, STEP, TARGET_MAX_ABS, Log, Training
 from gradclip.diagnosis.probe_results import ProbeResult
@@ -36,7 +44,8 @@ class Norms:
         largest_step: step of the largest norm.
         spikes: number of norms that exceed ten times the median of all earlier norms.
         drift: ratio of the median in the last quarter of the steps to the median in the first.
-        first: ratio of the first norm to the median.
+        first: ratio of the first norm to the median in the first tenth of the steps; later norms also become small
+            because the training converges.
         value_p90: 90th percentile of the largest element's magnitude.
     """
 
@@ -210,7 +219,7 @@ def _norms(usable: Log) -> Norms:
         largest_step=int(usable[STEP][int(np.argmax(norm))]),
         spikes=int(spiking(norm).sum()),
         drift=float(np.median(norm[-quarter:]) / np.median(norm[:quarter])),
-        first=float(norm[0]) / median,
+        first=float(norm[0] / np.median(norm[: max(FEW_NORMS, len(norm) // 10)])),
         value_p90=percentile_of(usable[keys.GRAD_MAX_ABS], 90),
     )
 
@@ -255,7 +264,7 @@ def _overfits_after_epoch(training: Training, log: Log) -> int:
     epoch, loss = log[EPOCH], log[keys.LOSS_STEP]
     best = training.best_epoch
     noise = OVERFITS_CLEARLY if training.chosen_on in {"", "test"} else OVERFITS
-    if training.outcome not in ENDED_WELL or best not in epoch or not training.final_to_best_ratio > noise:
+    if training.outcome in {"", "diverged"} or best not in epoch or not training.final_to_best_ratio > noise:
         return 0
     at_best, at_end = np.nanmean(loss[epoch == best]), np.nanmean(loss[epoch == epoch[-1]])
     return best if at_end * NOISE_FACTOR < at_best else 0

@@ -48,7 +48,7 @@ def suggest(measured: Evidence, run: Evidence) -> list[Remedy]:
     step_size, epochs = [*_step_size(run)], [*_fewer_epochs(run)]
     if has_too_few_steps(measured) or scaling_comes_first(run):
         ordered = [*scaling, *step_size, *clipping, *_other_causes(run)]
-    elif run.training.outcome in ENDED_WELL and not clipping:
+    elif (run.training.outcome in ENDED_WELL or run.overfits_after_epoch) and not clipping:
         ordered = step_size  # there is no failure whose cause could be removed
     else:
         ordered = [*clipping, *step_size, *scaling, *_other_causes(run)]
@@ -202,11 +202,11 @@ def _optimizer(evidence: Evidence) -> Iterator[Remedy]:
 
 def _step_size(evidence: Evidence) -> Iterator[Remedy]:
     training = evidence.training
-    if evidence.clips and evidence.clip_fraction > conditions.MOSTLY_CLIPPED:
-        if not conditions.undoes_scale(training.optimizer):
-            yield unclipped_equivalent(evidence)
-    elif evidence.exploded and (has_too_few_steps(evidence) or evidence.largest_update_ratio > conditions.LARGE_UPDATE):
-        yield smaller_rate(evidence.largest_update_ratio, evidence.learning_rate)
+    if evidence.exploded:  # even if clipped, so that steps of the same length explode without clipping
+        if has_too_few_steps(evidence) or evidence.largest_update_ratio > conditions.LARGE_UPDATE:
+            yield smaller_rate(evidence.largest_update_ratio, evidence.learning_rate)
+    elif needs_strong_clipping(evidence) and not conditions.undoes_scale(training.optimizer):
+        yield unclipped_equivalent(evidence)
     if training.final_to_best_ratio > conditions.UNSTABLE_END and training.schedule == "constant":
         ratio = f"{training.final_to_best_ratio:.3g}"
         why = f"the final {training.chosen_on} error is {ratio} times the best one: training is unstable at its end"
@@ -244,7 +244,7 @@ def _other_causes(evidence: Evidence) -> Iterator[Remedy]:
     if evidence.target_max_abs > conditions.LARGE_TARGET and training.loss in {"mse", "auto", ""}:
         yield unclipped(BOUNDED_LOSS)
     if norms is not None and norms.first > conditions.LARGE_FIRST_NORM and training.initialization:
-        why = f"the first gradient norm is {norms.first:.3g} times the median: the initial weights are too large"
+        why = f"the first gradient norm is {norms.first:.3g} times the next ones: the initial weights are too large"
         yield Remedy("another initialization", why, remedy.DEFAULT_INITIALIZATION)
 
 
