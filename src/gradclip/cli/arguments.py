@@ -65,6 +65,16 @@ def with_home_folder(arguments: Sequence[str]) -> list[str]:
     return [f"{match[1]}='{os.path.expanduser(match[2])}'" if match else text for text, match in pairs]
 
 
+def with_flag_first(arguments: Sequence[str]) -> list[str]:
+    """Return arguments with ``-m`` first, since Hydra refuses overrides on both sides of it.
+
+    Example:
+        >>> with_flag_first(["data=wine", "-m", "clip=norm,value"])
+        ['-m', 'data=wine', 'clip=norm,value']
+    """
+    return sorted(arguments, key=lambda argument: argument not in {"-m", "--multirun"})
+
+
 def _flags_of(arguments: Sequence[str]) -> Any:
     """Split arguments into flags and overrides as Hydra does, which would answer an unknown flag with its usage."""
 

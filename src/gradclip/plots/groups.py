@@ -259,6 +259,7 @@ def plot_speed(
     if never:
         middle = NEVER + NEVER_STEP * (len(never) - 1) / 2
         axes.text(middle, -0.035, "never", transform=axes.transAxes, ha="center", va="top")
+        figure.subplots_adjust(right=0.97 / (middle + 0.07))
     if len(never) == len(groups):
         axes.set_xticks([])
     if is_fraction:

@@ -34,7 +34,7 @@ def plot_target(figure: Figure, rows: Mapping[Split, Floats], unit: str) -> None
         box.set(facecolor=SPLIT_COLORS[split], alpha=0.65)
     for line in boxes["medians"]:
         line.set(color="black")
-    bottom.set_yticklabels(upwards)
+    bottom.set_yticklabels(upwards, fontsize=10)
     bottom.set_xlabel(unit)
 
 
