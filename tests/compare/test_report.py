@@ -48,7 +48,7 @@ def test_the_files_have_every_group_with_its_settings() -> None:
             "3 seeds cannot show a difference at the 5% level (smallest possible p: 0.25). Use at least 6 seeds.",
         ),
         (6, None, "6 seeds can show a difference at the 5% level (smallest possible p: 0.031)."),
-        (1, None, "One seed per group cannot show a difference. Use at least 6 seeds."),
+        (1, None, "1 seed per group cannot show a difference. Use at least 6 seeds."),
         (
             7,
             66,
@@ -85,7 +85,7 @@ def test_a_best_group_of_one_run_is_not_tested() -> None:
     found = compared(by_threshold({"1.0": [1.0], "5.0": [5.0, 6, 7, 8, 9, 10]}))
     assert found.pairs == []
     assert "seed" not in methods_note(found)
-    assert "One seed per group cannot show a difference. Use at least 6 seeds." in verdicts(found)
+    assert "1 seed per group cannot show a difference. Use at least 6 seeds." in verdicts(found)
 
 
 def test_groups_with_fewer_seeds_are_counted() -> None:

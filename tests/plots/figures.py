@@ -173,6 +173,7 @@ FIGURES = {
             GroupScores("none", 2, np.empty(0), 3),
         ],
     ),
+    "scores, all diverged": partial(scores, groups=[GroupScores("none", 0, np.empty(0), 3)]),
     "scores that are accuracies": partial(
         scores, groups=[GroupScores("norm=1.0", 0, np.array([0.01, 0.9]), 0)], is_fraction=True
     ),

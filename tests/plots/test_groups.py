@@ -19,6 +19,16 @@ def test_accuracies_are_on_a_linear_axis():
     assert axes.get_xlim() == (-0.02, 1.02)
 
 
+def test_no_axis_of_scores_is_invented_if_every_run_diverged():
+    (axes,) = axes_of("scores, all diverged")
+    assert not len(axes.get_xticks())
+    assert axes.get_xlabel() == "final/mse_test\n(no run has a finite score)"
+
+
+def test_epochs_are_whole_numbers():
+    assert all(tick == round(tick) for tick in axes_of("speed")[0].get_xticks())
+
+
 def test_a_group_has_its_colour_in_every_figure():
     (curves,), (speed,) = axes_of("learning curves"), axes_of("speed")
     wanted = [series_style(number) for number in range(9)]

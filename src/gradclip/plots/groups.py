@@ -78,7 +78,8 @@ def plot_scores(figure: Figure, groups: Sequence[GroupScores], score: str, title
     test_medians = np.array([group.test_median for group in groups])
     on_test = ", diamond: median on test" if np.isfinite(test_medians).any() else ""
     marks = f"dots: runs, line: median, bar: interquartile range{on_test}"
-    axes.set(title=title, xlabel=f"{score}\n({marks})")
+    is_empty = not any(len(group.scores) for group in groups)
+    axes.set(title=title, xlabel=f"{score}\n({'no run has a finite score' if is_empty else marks})")
     _score_axis(axes, np.concatenate([test_medians, *(group.scores for group in groups)]), is_fraction)
 
 
@@ -95,7 +96,9 @@ def _rows(figure: Figure, labels: Sequence[str]) -> Axes:
 
 def _score_axis(axes: Axes, scores: Floats, is_fraction: bool) -> None:
     """Format the horizontal axis of scores as percent, logarithmic or linear."""
-    if is_fraction:
+    if not np.isfinite(scores).any():
+        axes.set_xticks([])
+    elif is_fraction:
         axes.set_xlim(-0.02, 1.02)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     elif spans_decades(scores):
@@ -260,6 +263,7 @@ def plot_speed(
         middle = NEVER + NEVER_STEP * (len(never) - 1) / 2
         axes.text(middle, -0.035, "never", transform=axes.transAxes, ha="center", va="top")
         figure.subplots_adjust(right=0.97 / (middle + 0.07))
+    integer_ticks(axes.xaxis)
     if len(never) == len(groups):
         axes.set_xticks([])
     if is_fraction:
