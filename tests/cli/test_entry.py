@@ -58,7 +58,7 @@ def test_an_override_without_a_value_is_reported_in_one_line():
 
 @pytest.mark.parametrize("override", ["schedule.name=ä→🙂", "tracking.uri*"])
 def test_special_characters_need_quotes(override):
-    reason = "special characters need quotes: name='value'"
+    reason = "special characters need quotes within quotes: \"name='value'\""
     assert error_line(override) == f"{override}: cannot be parsed; write name=value ({reason})"
 
 

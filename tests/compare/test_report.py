@@ -1,6 +1,6 @@
 """Tables and sentences of a comparison."""
 
-from math import inf
+from math import inf, nan
 
 import pytest
 
@@ -86,6 +86,13 @@ def test_a_best_group_of_one_run_is_not_tested() -> None:
     assert found.pairs == []
     assert "seed" not in methods_note(found)
     assert "1 seed per group cannot show a difference. Use at least 6 seeds." in verdicts(found)
+
+
+def test_the_command_for_advice_is_printed_if_every_group_diverged() -> None:
+    first, command, *_ = verdicts(compared(by_threshold({"1.0": [nan] * 2, "5.0": [nan] * 2})))
+    assert first.endswith("none of these settings works. To find one that does:")
+    assert command.startswith("    python src/advise.py ")
+    assert "run=" in command
 
 
 def test_groups_with_fewer_seeds_are_counted() -> None:

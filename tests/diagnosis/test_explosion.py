@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -153,3 +154,12 @@ def test_remedies_keep_their_deprecated_name():
     with pytest.warns(DeprecationWarning, match="Explosion.cures is now Explosion.remedies"):
         (cure,) = explosion.cures
     assert (cure.cause, cure.overrides) == (cure.why, "-m clip=norm clip.value=0.005,0.05,0.5")
+
+
+def test_reasons_are_aligned_beside_a_long_remedy():
+    norms = [[0.2171 * 10**step, 0.0] for step in range(4)] + [[np.nan] * 2]
+    record = make_record(norms, loss=[1, 10, 100, 1000, np.inf], target_max_abs=[500] * 5)
+    text = str(replace(explain(record, 0.01), loop="command"))
+    first, *_, thresholds, _ = text.partition("What to try:\n")[2].splitlines()
+    assert "clip.value=0.00022,0.0022,0.022" in thresholds
+    assert first.index("the target is not scaled") == thresholds.index("the gradients need clipping")

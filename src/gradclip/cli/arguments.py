@@ -180,8 +180,18 @@ def quoted_for_hydra(argument: str, name: str) -> str:
         'runs="tags.outcome = \'diverged\'"'
         >>> quoted_for_hydra("runs=gradclip", "runs"), quoted_for_hydra("log=norms (1).csv", "log")
         ('runs=gradclip', 'log="norms (1).csv"')
+        >>> quoted_for_hydra("data.exclude=[id,größe]", "data.exclude")  # each text of a list without quotes
+        'data.exclude=[id,"größe"]'
     """
     value = argument.removeprefix(f"{name}=")
-    if value == argument or value[:1] in {"'", '"', "["} or not set(value) & set("'\"`<>=(){}"):
+    if value == argument:
         return argument
-    return f"{name}={QuotedString(value, Quote.double).with_quotes()}"
+    if value.startswith("[") and value.endswith("]") and not set(value) & {"'", '"'}:
+        return f"{name}=[{','.join(map(_quoted, value[1:-1].split(',')))}]"
+    return argument if value[:1] in {"'", '"', "["} else f"{name}={_quoted(value)}"
+
+
+def _quoted(text: str) -> str:
+    """Return a text in quotes if Hydra could not read it without: its grammar allows only some ASCII characters."""
+    plain = text.isascii() and not set(text) & set("'\"`<>=(){}&#!;^~")
+    return text if plain else str(QuotedString(text, Quote.double).with_quotes())

@@ -89,6 +89,6 @@ def _settings_of(command: str) -> "type[Settings]":
 
 def _parser_reason(error: OverrideParseException) -> str:
     if str(error).startswith("LexerNoViableAlt"):  # Hydra reports only the position
-        return "special characters need quotes: name='value'"
+        return "special characters need quotes within quotes: \"name='value'\""
     lines = [line for line in str(error).splitlines() if line and not line.startswith("See ")]
     return lines[-1]
