@@ -108,8 +108,9 @@ def first_few(names: Iterable[str], most: int = 8) -> str:
         >>> first_few(["weight", "bias", "scale"], most=2), first_few(["weight"])
         ('weight, bias and 1 more', 'weight')
     """
-    shown, rest = [*names][:most], [*names][most:]
-    return ", ".join(shown) + (f" and {len(rest):,} more" if rest else "")
+    listed = [*names]  # once: an iterator would be exhausted
+    rest = len(listed) - most
+    return ", ".join(listed[:most]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 @contextmanager

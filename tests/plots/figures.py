@@ -98,6 +98,13 @@ FIGURES = {
     "confusion": partial(
         plot_confusion, counts=np.array([[90, 10], [20, 80]]), names=("0", "1"), title="Predictions"
     ),
+    "confusion of classes with long names": partial(
+        plot_confusion, counts=np.eye(7, dtype=int), title="Predictions",
+        names=[f"species of the genus Quercus, number {number}" for number in range(7)],
+    ),
+    "confusion of many classes": partial(
+        plot_confusion, counts=np.eye(60, dtype=int), title="Predictions", names=[f"class {n}" for n in range(60)]
+    ),
     "curve": partial(curve, curves={"train": [9.0, 4.0, 3.0, 2.5], "test": [10.0, 6.0, 5.0, 5.5]}),
     "curve of three kinds": partial(
         curve, curves={"train": [9.0, 4.0, 3.0], "validation": [9.5, 5.0, 5.5], "test": [10.0, 6.0, 5.0]}

@@ -14,6 +14,7 @@ from gradclip.arrays import Floats, Integers
 from gradclip.plots.style import (
     BLACK,
     GREY,
+    PERCENT,
     RED,
     integer_ticks,
     legend_below,
@@ -99,8 +100,8 @@ def _score_axis(axes: Axes, scores: Floats, is_fraction: bool) -> None:
     if not np.isfinite(scores).any():
         axes.set_xticks([])
     elif is_fraction:
-        axes.set_xlim(-0.02, 1.02)
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axes.set_xlim(max(axes.get_xlim()[0], -0.02), min(axes.get_xlim()[1], 1.02))
+        axes.xaxis.set_major_formatter(PERCENT)
     elif spans_decades(scores):
         axes.set_xscale("log")
 

@@ -48,6 +48,7 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # keeps text as text
     "pdf.fonttype": 42,
 }
+PERCENT = FuncFormatter(lambda value, _: f"{100 * value:.3g}%")
 LOG_AXIS_DECADES = 1.5  # an axis is logarithmic if its values span more decades
 EDGE = 0.97  # vertical position of marks for non-finite values, as a fraction of the axes
 LEGEND_WIDTH, LEGEND_HANDLE = 90, 6  # in characters: the width below the axes, and that of a legend handle
@@ -134,9 +135,9 @@ def integer_ticks(axis: Axis) -> None:
 
 
 def percent_axis(axes: Axes) -> None:
-    """Make the vertical axis show fractions from 0 to 1 as percent."""
+    """Make the vertical axis show all fractions, from 0 to 1, as percent."""
     axes.set_ylim(-0.02, 1.02)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+    axes.yaxis.set_major_formatter(PERCENT)
 
 
 def describe_divergence(divergence: Divergence) -> str:

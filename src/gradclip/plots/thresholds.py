@@ -14,10 +14,10 @@ from gradclip.plots.style import (
     GREY,
     LINE_STYLES,
     MARKERS,
+    PERCENT,
     RED,
     legend_below,
     log_axis_over_decades,
-    percent_axis,
     series_style,
     spans_decades,
     ticks_at,
@@ -105,7 +105,8 @@ def plot_thresholds(
     if len(tried) <= MAX_TICKS:
         ticks_at(bottom.xaxis, tried.tolist())
     if is_fraction:
-        percent_axis(axes)
+        axes.set_ylim(max(axes.get_ylim()[0], -0.02), min(axes.get_ylim()[1], 1.02))
+        axes.yaxis.set_major_formatter(PERCENT)
     else:
         log_axis_over_decades(axes, np.concatenate([test_medians, *(runs for line in lines for runs in line.scores)]))
     legend_below(figure, axes)
