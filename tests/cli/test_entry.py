@@ -38,6 +38,11 @@ def error_line(*overrides):
         ("clip.valu=1", "clip.valu: no such setting or group (did you mean 'clip.value'?)"),
         ("optimiser=sgd", "optimiser: no such setting or group (did you mean 'optimizer'?)"),
         ("sed=1", "sed: no such setting or group (did you mean 'seed'?)"),
+        (
+            "model.inputs=2",
+            "model.inputs: no such setting or group (did you mean 'model.widths'?); an argument of your own class needs "
+            "a plus, +model.inputs=...",
+        ),
         ("seed=0,1", "seed=0,1: several values need --multirun (-m)"),
         (
             "sweep=norm_thresholds",

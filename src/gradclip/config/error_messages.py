@@ -72,7 +72,8 @@ def _unknown_name(name: str, command: str) -> str:
     known = setting_names(_settings_of(command))
     if name in known:
         return f"{name}: not a setting of the chosen option; `--help` lists its settings"
-    return f"{name}: no such setting or group{did_you_mean(name, [*groups, *known])}"
+    own = f"; an argument of your own class needs a plus, +{name}=..." if name.startswith("model.") else ""
+    return f"{name}: no such setting or group{did_you_mean(name, [*groups, *known])}{own}"
 
 
 def _settings_of(command: str) -> "type[Settings]":
