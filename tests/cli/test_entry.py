@@ -40,8 +40,8 @@ def error_line(*overrides):
         ("sed=1", "sed: no such setting or group (did you mean 'seed'?)"),
         (
             "model.inputs=2",
-            "model.inputs: no such setting or group (did you mean 'model.widths'?); an argument of your own class needs "
-            "a plus, +model.inputs=...",
+            "model.inputs: no such setting or group (did you mean 'model.widths'?); an argument of your own class "
+            "needs a plus, +model.inputs=...",
         ),
         ("seed=0,1", "seed=0,1: several values need --multirun (-m)"),
         (

@@ -188,10 +188,11 @@ def quoted_for_hydra(argument: str, name: str) -> str:
         return argument
     if value.startswith("[") and value.endswith("]") and not set(value) & {"'", '"'}:
         return f"{name}=[{','.join(map(_quoted, value[1:-1].split(',')))}]"
-    return argument if value[:1] in {"'", '"', "["} else f"{name}={_quoted(value)}"
+    has_quotes = value[:1] in {"'", '"', "[", "~"}  # with_home_folder quotes a path in the home folder
+    return argument if has_quotes else f"{name}={_quoted(value)}"
 
 
 def _quoted(text: str) -> str:
     """Return a text in quotes if Hydra could not read it without: its grammar allows only some ASCII characters."""
-    plain = text.isascii() and not set(text) & set("'\"`<>=(){}&#!;^~")
+    plain = text.isascii() and not set(text) & set("'\"`<>=(){}&#!;^")
     return text if plain else str(QuotedString(text, Quote.double).with_quotes())

@@ -22,7 +22,7 @@ from gradclip.errors import ConfigError, first_line
 
 GROUPS_AFTER_DATA = ("model", "loss", "optimizer", "schedule", "clip", "threshold")  # data chooses model and loss
 WITHOUT_DEFAULT = ("path", "target", "time")  # required settings of data in files
-PLAIN = re.compile(r"[A-Za-z_][\w./*-]*")  # strings that need no quotes in Hydra's grammar
+PLAIN = re.compile(r"[A-Za-z_][\w./*-]*", re.ASCII)  # strings that need no quotes in Hydra's grammar
 WORDS = {"true", "false", "null", "inf", "nan"}  # not strings in Hydra's grammar
 
 
