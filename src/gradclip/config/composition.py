@@ -126,9 +126,9 @@ def override_value(value: Any) -> str:
 
     Example:
         >>> override_value([1, None, "*weight"]), override_value(True)
-        ("[1,null,'*weight']", 'true')
-        >>> print(override_value(r"it's a\b"))
-        'it\'s a\b'
+        ('[1,null,"*weight"]', 'true')
+        >>> print(override_value(r"it's a\b"))  # double quotes, since a shell needs single quotes around them
+        "it's a\b"
     """
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
@@ -140,4 +140,4 @@ def override_value(value: Any) -> str:
         return str(value)
     if PLAIN.fullmatch(value) and value.lower() not in WORDS:
         return str(value)
-    return str(QuotedString(value, Quote.single).with_quotes())
+    return str(QuotedString(value, Quote.double).with_quotes())
