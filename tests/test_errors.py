@@ -1,6 +1,6 @@
 import pytest
 
-from gradclip.errors import did_you_mean
+from gradclip.errors import did_you_mean, first_few
 
 
 @pytest.mark.parametrize(
@@ -15,3 +15,7 @@ from gradclip.errors import did_you_mean
 )
 def test_the_most_similar_name_is_suggested_if_there_is_one(name, allowed, expected):
     assert did_you_mean(name, allowed) == expected
+
+
+def test_the_names_that_are_not_shown_are_counted_of_an_iterator_too():
+    assert first_few(iter("abc"), most=2) == "a, b and 1 more"

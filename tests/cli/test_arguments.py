@@ -2,7 +2,7 @@
 
 import pytest
 
-from gradclip.cli.arguments import MAX_JOBS, check_arguments
+from gradclip.cli.arguments import MAX_JOBS, check_arguments, quoted_for_hydra, with_home_folder
 from gradclip.errors import ConfigError
 
 
@@ -62,3 +62,20 @@ def test_only_train_accepts_multirun(primary: str) -> None:
 )
 def test_valid_arguments_are_accepted(arguments: list[str]) -> None:
     check_arguments(arguments, "train")
+
+
+@pytest.mark.parametrize(
+    ("argument", "quoted"),
+    [
+        ("data.target=größe", 'data.target="größe"'),
+        ("data.target=price (€)", 'data.target="price (€)"'),
+        ("data.target='price (€)'", "data.target='price (€)'"),
+        ("data.path=~/größe (2).csv", "data.path=~/größe (2).csv"),  # quoted when ~ is expanded
+        ("data.target=price,size", "data.target=price,size"),  # two values of a multirun
+        ("data.exclude=[größe,id]", 'data.exclude=["größe",id]'),
+        ('data.exclude=["a,b",id]', 'data.exclude=["a,b",id]'),
+    ],
+)
+def test_names_of_columns_need_no_quotes_for_hydra(argument: str, quoted: str) -> None:
+    assert quoted_for_hydra(argument, argument.partition("=")[0]) == quoted
+    check_arguments(with_home_folder(["data=table", quoted]), "train")

@@ -38,6 +38,11 @@ def error_line(*overrides):
         ("clip.valu=1", "clip.valu: no such setting or group (did you mean 'clip.value'?)"),
         ("optimiser=sgd", "optimiser: no such setting or group (did you mean 'optimizer'?)"),
         ("sed=1", "sed: no such setting or group (did you mean 'seed'?)"),
+        (
+            "model.inputs=2",
+            "model.inputs: no such setting or group (did you mean 'model.widths'?); an argument of your own class "
+            "needs a plus, +model.inputs=...",
+        ),
         ("seed=0,1", "seed=0,1: several values need --multirun (-m)"),
         (
             "sweep=norm_thresholds",
@@ -58,7 +63,7 @@ def test_an_override_without_a_value_is_reported_in_one_line():
 
 @pytest.mark.parametrize("override", ["schedule.name=ä→🙂", "tracking.uri*"])
 def test_special_characters_need_quotes(override):
-    reason = "special characters need quotes: name='value'"
+    reason = "special characters need quotes within quotes: \"name='value'\""
     assert error_line(override) == f"{override}: cannot be parsed; write name=value ({reason})"
 
 

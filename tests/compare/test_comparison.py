@@ -149,7 +149,7 @@ def test_a_grid_of_two_settings_is_drawn(tmp_path: Path) -> None:
     found = compare(store, "tags.clip LIKE 'norm%'", tmp_path / "out")
     assert (tmp_path / "out/figures/heat_map.png").exists()
     assert found.pairs == []  # one run each: nothing to test
-    assert "One seed per group cannot show a difference. Use at least 6 seeds." in verdicts(found)
+    assert "1 seed per group cannot show a difference. Use at least 6 seeds." in verdicts(found)
 
 
 def test_several_ids_and_a_parent_select_the_same_runs(store: Store, tmp_path: Path) -> None:

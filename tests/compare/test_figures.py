@@ -48,6 +48,12 @@ def test_the_figure_of_speed_has_every_group_with_the_number_of_runs_that_reache
     ]
 
 
+def test_there_is_no_figure_of_speed_if_all_runs_reach_the_target_in_the_same_epoch() -> None:
+    runs = by_threshold({"0.1": [3.0], "1.0": [0.5], "10.0": [0.6], "100.0": [4.0]})
+    curves = {run.run_id: Curve(np.array([1, 2]), np.array([0.1, 0.2])) for run in runs}
+    assert "speed" not in figures(compared(runs, curves=curves), curves)
+
+
 def test_stored_norms_are_drawn_and_two_settings_make_a_heat_map() -> None:
     runs = [run for rate in ("0.1", "0.2") for run in by_threshold({"1.0": [1.0], "5.0": [2.0]}, optimizer__lr=rate)]
     for run in runs:

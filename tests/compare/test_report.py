@@ -1,6 +1,6 @@
 """Tables and sentences of a comparison."""
 
-from math import inf
+from math import inf, nan
 
 import pytest
 
@@ -48,7 +48,7 @@ def test_the_files_have_every_group_with_its_settings() -> None:
             "3 seeds cannot show a difference at the 5% level (smallest possible p: 0.25). Use at least 6 seeds.",
         ),
         (6, None, "6 seeds can show a difference at the 5% level (smallest possible p: 0.031)."),
-        (1, None, "One seed per group cannot show a difference. Use at least 6 seeds."),
+        (1, None, "1 seed per group cannot show a difference. Use at least 6 seeds."),
         (
             7,
             66,
@@ -126,6 +126,13 @@ def test_accuracies_are_equally_good_if_their_fractions_of_wrong_predictions_are
         ("norm=5.0", False),
     ]
     assert "ratios of fractions of wrong predictions" in methods_note(found)
+
+
+def test_the_command_for_advice_is_printed_if_every_group_diverged() -> None:
+    first, command, *_ = verdicts(compared(by_threshold({"1.0": [nan] * 2, "5.0": [nan] * 2})))
+    assert first.endswith("none of these settings works. To find one that does:")
+    assert command.startswith("    python src/advise.py ")
+    assert "run=" in command
 
 
 def test_groups_with_fewer_seeds_are_counted() -> None:

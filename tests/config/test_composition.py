@@ -26,7 +26,7 @@ COMMANDS = [
         "+model.depth=3",
         "+model.name='true'",
         r"+model.path='it\'s a\b'",
-        "+model.words=[a, null, 'b c']",
+        "+model.words=[a, null, 'b c', 'größe']",
     ],
 ]
 

@@ -227,3 +227,8 @@ def test_series_that_are_not_suitable_for_training_are_refused(write, case):
     with pytest.raises(DataError, match=message) as caught:
         make(write, corrupt(make_frame()), **settings)
     assert "\n" not in str(caught.value)
+
+
+def test_the_rows_of_a_split_hold_the_target_once(write):
+    for frame in make(write).frames().values():
+        assert [*frame.columns].count("y") == 1

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -180,3 +181,12 @@ def test_a_loss_that_fails_after_ordinary_steps_is_blamed_on_its_batch(columns, 
     found = [remedy.overrides for remedy in explosion.remedies]
     assert all(map(str.startswith, found, remedies))
     assert len(found) == len(remedies)
+
+
+def test_reasons_are_aligned_beside_a_long_remedy():
+    norms = [[0.2171 * 10**step, 0.0] for step in range(4)] + [[np.nan] * 2]
+    record = make_record(norms, loss=[1, 10, 100, 1000, np.inf], target_max_abs=[500] * 5)
+    text = str(replace(explain(record, 0.01), loop="command"))
+    first, *_, thresholds, _ = text.partition("What to try:\n")[2].splitlines()
+    assert "clip.value=0.00022,0.0022,0.022" in thresholds
+    assert first.index("the target is not scaled") == thresholds.index("the gradients need clipping")

@@ -92,8 +92,18 @@ FIGURES = {
         unit="y (own unit)",
     ),
     "predictions": partial(plot_predictions, target=STEADY, predicted=STEADY + 0.1, unit="y", title="Predictions"),
+    "predictions of a target with a long name": partial(
+        plot_predictions, target=STEADY, predicted=STEADY, unit="flow_of_the_river_at_the_old_bridge_" * 5, title="P"
+    ),
     "confusion": partial(
         plot_confusion, counts=np.array([[90, 10], [20, 80]]), names=("0", "1"), title="Predictions"
+    ),
+    "confusion of classes with long names": partial(
+        plot_confusion, counts=np.eye(7, dtype=int), title="Predictions",
+        names=[f"species of the genus Quercus, number {number}" for number in range(7)],
+    ),
+    "confusion of many classes": partial(
+        plot_confusion, counts=np.eye(60, dtype=int), title="Predictions", names=[f"class {n}" for n in range(60)]
     ),
     "curve": partial(curve, curves={"train": [9.0, 4.0, 3.0, 2.5], "test": [10.0, 6.0, 5.0, 5.5]}),
     "curve of three kinds": partial(
@@ -119,6 +129,9 @@ FIGURES = {
     "norms, elements clipped": partial(
         norms, step=STEPS, norm=STEADY, norm_clipped=np.minimum(STEADY, 2.0), thresholds={"value": 0.5}
     ),
+    "norms far above the threshold": partial(
+        norms, step=STEPS, norm=STEADY * 1e30, norm_clipped=STEADY * 0, thresholds={"norm": 1.0}
+    ),
     "norms, diverged": partial(norms, step=STEPS, norm=EXPLODING, norm_clipped=EXPLODING, divergence=DIVERGED),
     "norms of two steps": partial(norms, step=STEPS[:2], norm=STEADY[:2], norm_clipped=STEADY[:2]),
     "norms with derivatives clipped": partial(
@@ -129,12 +142,17 @@ FIGURES = {
     "histogram": partial(plot_norm_histogram, norm=STEADY, thresholds={"norm": 2.0, "value": 0.5}),
     "histogram, diverged": partial(plot_norm_histogram, norm=EXPLODING, thresholds={"norm": 2.0}),
     "histogram of one norm": partial(plot_norm_histogram, norm=np.ones(5), thresholds={}),
+    "histogram of one norm far above the threshold": partial(
+        plot_norm_histogram, norm=np.ones(1), thresholds={"norm": 0.001}
+    ),
     "histogram, none": partial(plot_norm_histogram, norm=np.array([np.nan, np.inf, 0.0]), thresholds={}),
     "heat map": heat_map,
     "heat map, clipped": partial(heat_map, norms_clipped=np.minimum(LAYERS, 1.0)),
     "heat map, diverged": partial(
         heat_map, norms=LAYERS * EXPLODING[:, None], norms_clipped=LAYERS * EXPLODING[:, None], divergence=DIVERGED
     ),
+    "heat map, clipped to zero": partial(heat_map, norms_clipped=LAYERS * 0),
+    "heat map of zeros": partial(heat_map, norms=LAYERS * 0, norms_clipped=LAYERS * 0),
     "heat map of a network that died": partial(
         heat_map,
         norms=LAYERS * np.where(STEPS < 60, 1.0, 0.0)[:, None],
@@ -150,6 +168,9 @@ FIGURES = {
     "update ratios of every tenth step": partial(
         ratios, ratios=np.where(STEPS[:, None] % 10, np.nan, LAYERS * 1e-3)
     ),
+    "update ratios of a parameter that is zero": partial(
+        ratios, ratios=np.where([True, False, True], LAYERS * 1e-3, np.nan)
+    ),
     "update ratios, none": partial(ratios, ratios=LAYERS * np.nan),
     "scores": partial(
         scores,
@@ -159,8 +180,13 @@ FIGURES = {
             GroupScores("none", 2, np.empty(0), 3),
         ],
     ),
+    "scores, all diverged": partial(scores, groups=[GroupScores("none", 0, np.empty(0), 3)]),
     "scores that are accuracies": partial(
         scores, groups=[GroupScores("norm=1.0", 0, np.array([0.01, 0.9]), 0)], is_fraction=True
+    ),
+    "learning curves of a metric with a long name": partial(
+        plot_learning_curves, bands=[LearningBand("norm=1.0", 0, STEPS[:3], np.ones((3, 3)))],
+        score="error_of_the_flow_at_the_old_bridge_" * 5, title="Learning curves", is_fraction=False,
     ),
     "learning curves": partial(
         plot_learning_curves,

@@ -5,7 +5,7 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from gradclip.plots.style import STYLE
+from gradclip.plots.style import STYLE, shorten_labels
 from tests.plots.figures import FIGURES
 
 
@@ -17,6 +17,7 @@ def drawn():
         with rc_context(STYLE):
             figures[name] = Figure((8.0, 4.5))
             plot(figures[name])
+            shorten_labels(figures[name])
             FigureCanvasAgg(figures[name]).draw()
     return figures
 

@@ -11,6 +11,11 @@ def test_the_axis_is_logarithmic_if_norms_span_decades(name, scale):
     assert axes_of(name)[0].get_yscale() == scale
 
 
+def test_the_axis_is_logarithmic_if_the_threshold_is_decades_away():
+    assert axes_of("norms far above the threshold")[0].get_yscale() == "log"
+    assert axes_of("histogram of one norm far above the threshold")[0].get_xscale() == "log"
+
+
 def test_norms_before_and_after_clipping_are_two_curves_only_if_they_differ():
     assert labels(axes_of("norms")[0]) == ["before and after clipping (identical)"]
     assert labels(axes_of("norms, clipped")[0]) == [

@@ -1,5 +1,7 @@
 """Figures that compare groups of runs."""
 
+import pytest
+
 from gradclip.plots.style import series_style
 from tests.plots.figures import axes_of, labels
 
@@ -16,7 +18,17 @@ def test_every_run_is_a_dot_in_the_colour_of_its_group():
 def test_accuracies_are_on_a_linear_axis():
     (axes,) = axes_of("scores that are accuracies")
     assert axes.get_xscale() == "linear"
-    assert axes.get_xlim() == (-0.02, 1.02)
+    assert axes.get_xlim() == (-0.02, pytest.approx(0.9, abs=0.05))  # neither beyond 0% nor far from the runs
+
+
+def test_no_axis_of_scores_is_invented_if_every_run_diverged():
+    (axes,) = axes_of("scores, all diverged")
+    assert not len(axes.get_xticks())
+    assert axes.get_xlabel() == "final/mse_test\n(no run has a finite score)"
+
+
+def test_epochs_are_whole_numbers():
+    assert all(tick == round(tick) for tick in axes_of("speed")[0].get_xticks())
 
 
 def test_a_group_has_its_colour_in_every_figure():

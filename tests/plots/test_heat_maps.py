@@ -25,6 +25,11 @@ def test_norms_before_and_after_clipping_share_a_colour_scale():
     assert len(axes_of("heat map")) == 2  # one panel and its colour bar
 
 
+def test_gradients_that_clipping_set_to_zero_are_grey_and_not_called_non_finite():
+    assert not any(axes.texts for axes in axes_of("heat map, clipped to zero"))
+    assert axes_of("heat map of zeros")[0].texts[0].get_text() == "all gradients are zero"
+
+
 def test_the_colour_scale_of_an_explosion_covers_its_run_up():
     axes, _ = axes_of("heat map, diverged")
     lowest, highest = axes.collections[0].get_clim()

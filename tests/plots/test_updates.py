@@ -12,6 +12,11 @@ def test_ratios_are_smoothed_and_their_legend_is_below():
     assert labels(axes) == ["embedding.weight", "….rather.long.name.weight", "output.bias", "about 0.001 is usual"]
 
 
+def test_a_parameter_without_a_ratio_has_no_line():
+    (axes,) = axes_of("update ratios of a parameter that is zero")
+    assert labels(axes) == ["embedding.weight", "output.bias", "about 0.001 is usual"]
+
+
 def test_steps_without_a_measurement_are_omitted():
     (axes,) = axes_of("update ratios of every tenth step")
     assert [len(line.get_xdata()) for line in axes.get_lines()[:3]] == [10, 10, 10]

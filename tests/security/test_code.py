@@ -11,7 +11,7 @@ import yaml
 from mlflow import MlflowClient
 
 from gradclip import keys
-from gradclip.advise.choose_run import newest_evidence
+from gradclip.advise.choose_run import evidence_of_named, newest_evidence
 from gradclip.advise.evidence import evidence_of
 from gradclip.advise.report import advice_message
 from gradclip.cli.arguments import check_options
@@ -23,7 +23,7 @@ from gradclip.config.tracking import TrackingSettings
 from gradclip.errors import ConfigError, TrackingError
 from gradclip.tracking.backend.operations import backend_of
 from gradclip.tracking.owner import RUN_LOCK, owner_tags, release
-from gradclip.tracking.records import RUN_FILE, Store
+from gradclip.tracking.records import RUN_FILE, Parent, Store
 from gradclip.tracking.signature import write_run_note
 from gradclip.training.resume import RESUMED, find_stopped
 from tests.support.evidence import made_telemetry
@@ -84,7 +84,7 @@ def test_a_stored_config_reads_a_table_only_if_its_content_is_unchanged(tmp_path
     os.mkfifo(pipe)
     config = compose_config(["data=table", f"data.path={secret}", "data.target=b"])
     assert from_yaml(to_yaml(config), config.tracking, "run", data_digest(config)) == config
-    assert overrides_of(config) == ["data=table", f"data.path='{secret}'", "data.target=b"]
+    assert overrides_of(config) == ["data=table", f'data.path="{secret}"', "data.target=b"]
     for text, reason in (
         (to_yaml(config), f"run: the table {secret} has changed since the run began, or is a different one"),
         (to_yaml(config).replace(str(secret), str(pipe)), "is not a file"),
@@ -118,10 +118,12 @@ def store(tmp_path: Path) -> Store:
     return make_store(tmp_path)
 
 
-def evidence_run(store: Store, config: str, telemetry: pd.DataFrame, **parameters: str) -> str:
+def evidence_run(
+    store: Store, config: str, telemetry: pd.DataFrame, parent: Parent | None = None, **parameters: str
+) -> str:
     """Write a completed run with the files that advice is based on, and return its id."""
     settings = {name.replace("__", "."): value for name, value in parameters.items()}
-    run_id, client = write_run(store, 1.0, 0, settings), MlflowClient(store.uri)
+    run_id, client = write_run(store, 1.0, 0, settings, parent=parent), MlflowClient(store.uri)
     folder = Path(store.artifacts).parent / "files" / "telemetry"
     folder.mkdir(parents=True, exist_ok=True)
     telemetry.to_parquet(folder / "gradients.parquet")
@@ -143,7 +145,7 @@ def test_advice_takes_settings_from_the_checked_config_and_quotes_them_for_the_s
     commands = [shlex.split(line) for line in message.splitlines() if line.startswith("    python src/train.py")]
     assert len(commands) >= 3
     assert not any("oc.env" in word for command in commands for word in command)
-    word = "clip.parameters='*; touch hostile $(id)'"
+    word = 'clip.parameters="*; touch hostile $(id)"'
     assert any(word in command for command in commands)
 
 
@@ -154,7 +156,7 @@ def test_a_damaged_run_is_skipped_and_reported(store: Store) -> None:
     evidence_run(store, TEXT, made_telemetry([4.0]).assign(step="\x1b[2J"))
     table = Path(store.artifacts).parent / "table.csv"
     table.write_text("x,y\n1,2\n")
-    config = to_yaml(compose_config(["data=table", f"data.path='{table}'", "data.target=y"]))
+    config = to_yaml(compose_config(["data=table", f"data.path={table}", "data.target=y"]))
     evidence_run(store, config, made_telemetry([4.0]))
     table.unlink()
     write_run(store, 1.0, 0, {})
@@ -163,6 +165,16 @@ def test_a_damaged_run_is_skipped_and_reported(store: Store) -> None:
     assert len(lines) == 5
     starts = ("skipped: run: ", "skipped: data.path: ")
     assert all(line.startswith(starts) and line.isprintable() for line in lines)
+
+
+def test_advice_on_a_multirun_is_on_one_of_its_runs(store: Store, tmp_path: Path) -> None:
+    parent = Parent(str(tmp_path), "many", {keys.CREATION: "0" * 32})
+    good = evidence_run(store, TEXT, made_telemetry([4.0] * 20), parent=parent)
+    multirun = MlflowClient(store.uri).get_run(good).data.tags[keys.PARENT_RUN]
+    evidence, messages = evidence_of_named(multirun, tracking_of(store))
+    assert evidence.training.run_id == good
+    assert messages[0].startswith("Multirun many: 1 learned")
+    assert evidence_of_named(good, tracking_of(store))[1] == []
 
 
 class Stopped:

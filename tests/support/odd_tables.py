@@ -82,6 +82,15 @@ TABLES = {
     "decimal comma, point as thousands separator": OddTable(
         lines("size;price", lambda row: f"1.0{size(row)},5;{row}.000")
     ),
+    "semicolon, points before three digits beside whole numbers": OddTable(
+        lines("size;price", lambda row: f"{f'1.0{size(row)}' if row % 2 else 900 + row};{row}")
+    ),
+    "semicolon, points before three digits beside whole numbers, set": OddTable(
+        lines("size;price", lambda row: f"{f'1.0{size(row)}' if row % 2 else 900 + row};{row}"), {"decimal": "comma"}
+    ),
+    "tab, commas before three digits beside whole numbers": OddTable(
+        lines("size\tprice", lambda row: f"{f'1,0{size(row)}' if row % 2 else 900 + row}\t{row}")
+    ),
     "comma, quoted decimal commas": OddTable(lines("size,price", lambda row: f'"{size(row)},5",{row}')),
     "comma, quoted decimal commas, set": OddTable(
         lines("size,price", lambda row: f'"{size(row)},5",{row}'), {"decimal": "comma"}
@@ -111,6 +120,7 @@ TABLES = {
     "Parquet, categories": OddTable(parquet(FRAME.astype({"city": "category"})), name="homes.parquet"),
     "Parquet, truncated": OddTable(parquet(FRAME)[:-20], name="homes.parquet"),
     "a folder of Parquet files": OddTable({f"{part}.parquet": parquet(FRAME) for part in range(2)}, name="homes"),
+    "a folder of CSV files": OddTable({"0.csv": CSV, "1.csv": CSV}, name="homes"),
     "an empty file": OddTable(b""),
     "a header and no rows": OddTable(b"size,city,price\n"),
     "three rows": OddTable(lines("size,city,price", plain, 3), {"categorical": ["city"]}),
@@ -160,6 +170,9 @@ TABLES = {
     "comma as thousands separator": OddTable(with_cell(lambda row: f'"{size(row)},000"')),
     "dates": OddTable(with_cell(lambda row: f"{row + 1:02}.02.2020")),
     "a constant column": OddTable(with_cell("1".format)),
+    "names with commas and brackets": OddTable(
+        lines('"size, m2",age[y],price', lambda row: f"name {row},{row + 1},{size(row)}")
+    ),
     "several problems at once": OddTable(
         lines(
             "age,name,since,heated,price",

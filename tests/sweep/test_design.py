@@ -1,10 +1,12 @@
 """The design of a multirun, and what its comparison can detect."""
 
+from pathlib import Path
+
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from gradclip.sweep.design import count_groups, design_lines
+from gradclip.sweep.design import count_groups, design_lines, print_design
 
 
 @pytest.mark.parametrize(
@@ -35,3 +37,9 @@ def test_a_sweep_reports_in_advance_what_its_comparison_can_detect() -> None:
 def test_nothing_is_reported_for_a_single_group_or_a_search() -> None:
     assert design_lines(config("hydra.BasicSweeper", "seed=0,1")) == []
     assert design_lines(config("hydra_plugins.search_sweeper.SearchSweeper", "clip.value=interval(1,2)")) == []
+
+
+def test_a_single_group_prints_no_empty_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    OmegaConf.save(config("hydra.BasicSweeper", "seed=0,1"), tmp_path / "multirun.yaml")
+    print_design(tmp_path)
+    assert capsys.readouterr().out == ""

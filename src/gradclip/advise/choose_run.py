@@ -1,4 +1,4 @@
-"""Choice of the run to advise on if none is named: the newest run, or a run of the newest multirun."""
+"""Choice of the run to advise on: the named run or else the newest one; of a multirun, one of its runs."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -19,6 +19,18 @@ from gradclip.tracking.stored_runs import StoredRun
 MAX_SKIPPED = 10  # runs to try before giving up
 
 
+def evidence_of_named(run_id: str, tracking: TrackingSettings) -> tuple[Evidence, list[str]]:
+    """Return the evidence from a run, or from a run of a multirun whose id is given, and messages on the choice.
+
+    Raises:
+        TrackingError: the run does not exist.
+        GradclipError: neither it nor one of its runs has evidence.
+    """
+    named = result_of(ask(Store.of(tracking), Operations.read_run, run_id))
+    runs, messages = ([], []) if named.parameters else _runs_of_multirun(named, Store.of(tracking))
+    return _first_evidence(runs or [named], messages, tracking)
+
+
 def newest_evidence(tracking: TrackingSettings) -> tuple[Evidence, list[str]]:
     """Return the evidence from the newest run that has any, and messages on how this run was found.
 
@@ -27,7 +39,13 @@ def newest_evidence(tracking: TrackingSettings) -> tuple[Evidence, list[str]]:
         GradclipError: none of the newest runs has evidence; this is the error of the first one.
     """
     newest = result_of(ask(Store.of(tracking), Operations.newest_runs, MAX_SKIPPED))
-    runs, messages = runs_to_advise_on(newest, Store.of(tracking))
+    return _first_evidence(*runs_to_advise_on(newest, Store.of(tracking)), tracking)
+
+
+def _first_evidence(
+    runs: Sequence[StoredRun], messages: Sequence[str], tracking: TrackingSettings
+) -> tuple[Evidence, list[str]]:
+    """Return the evidence from the first run that has any, and the messages with the errors of the skipped runs."""
     skipped: list[GradclipError] = []
     for run in runs:
         try:
@@ -49,8 +67,15 @@ def runs_to_advise_on(newest: Sequence[StoredRun], store: Store) -> tuple[Sequen
     multirun = newest[0].parent
     if multirun is None:
         return newest, []
-    parent = result_of(ask(store, Operations.read_run, multirun))
-    runs = result_of(ask(store, Operations.select_runs, multirun)).runs or newest
+    runs, messages = _runs_of_multirun(result_of(ask(store, Operations.read_run, multirun)), store)
+    return runs or newest, messages
+
+
+def _runs_of_multirun(parent: StoredRun, store: Store) -> tuple[Sequence[StoredRun], list[str]]:
+    """Return the runs of a multirun, the most urgent first, and a message on them; nothing if it has none."""
+    runs = result_of(ask(store, Operations.select_runs, parent.run_id)).runs
+    if not runs:
+        return [], []
     urgent = sorted(runs, key=_urgency)[:MAX_SKIPPED]
     best = f"; best: {parent.tags[keys.BEST]}" if keys.BEST in parent.tags else ""
     counts = Counter(run.outcome for run in runs)

@@ -46,13 +46,11 @@ def run_advice(config: DictConfig) -> None:
 
 
 def _evidence_to_advise_on(settings: AdviseSettings) -> "Evidence":
-    """Return the evidence from the named run, or from the newest run; stderr reports how the newest was chosen."""
-    from gradclip.advise.choose_run import newest_evidence
-    from gradclip.advise.evidence import read_evidence
+    """Return the evidence from the named run or the newest one; stderr reports how a run of a multirun was chosen."""
+    from gradclip.advise.choose_run import evidence_of_named, newest_evidence
 
-    if settings.run is not None:
-        return read_evidence(settings.run, settings.tracking)
-    evidence, messages = newest_evidence(settings.tracking)
+    run_id, tracking = settings.run, settings.tracking
+    evidence, messages = newest_evidence(tracking) if run_id is None else evidence_of_named(run_id, tracking)
     for message in messages:
         print(message, file=sys.stderr)
     return evidence

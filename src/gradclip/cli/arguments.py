@@ -63,6 +63,16 @@ def with_home_folder(arguments: Sequence[str]) -> list[str]:
     return [IN_HOME.sub(lambda found: f"{found[1]}='{os.path.expanduser(found[2])}'", text) for text in arguments]
 
 
+def with_flag_first(arguments: Sequence[str]) -> list[str]:
+    """Return arguments with ``-m`` first, since Hydra refuses overrides on both sides of it.
+
+    Example:
+        >>> with_flag_first(["data=wine", "-m", "clip=norm,value"])
+        ['-m', 'data=wine', 'clip=norm,value']
+    """
+    return sorted(arguments, key=lambda argument: argument not in {"-m", "--multirun"})
+
+
 def _flags_of(arguments: Sequence[str]) -> Any:
     """Split arguments into flags and overrides as Hydra does, which would answer an unknown flag with its usage."""
 
@@ -168,8 +178,19 @@ def quoted_for_hydra(argument: str, *names: str) -> str:
         'runs="tags.outcome = \'diverged\'"'
         >>> quoted_for_hydra("runs=gradclip", "runs"), quoted_for_hydra("log=norms (1).csv", "log")
         ('runs=gradclip', 'log="norms (1).csv"')
+        >>> quoted_for_hydra("data.exclude=[id,größe]", "data.exclude")  # each text of a list without quotes
+        'data.exclude=[id,"größe"]'
     """
     name, _, value = argument.partition("=")
-    if name not in names or value[:1] in {"'", '"', "["} or not set(value) & set("'\"`<>=(){}"):
+    if name not in names:
         return argument
-    return f"{name}={QuotedString(value, Quote.double).with_quotes()}"
+    if value.startswith("[") and value.endswith("]") and not set(value) & {"'", '"'}:
+        return f"{name}=[{','.join(map(_quoted, value[1:-1].split(',')))}]"
+    has_quotes = value[:1] in {"'", '"', "[", "~"}  # with_home_folder quotes a path in the home folder
+    return argument if has_quotes else f"{name}={_quoted(value)}"
+
+
+def _quoted(text: str) -> str:
+    """Return a text in quotes if Hydra could not read it without: its grammar allows only some ASCII characters."""
+    plain = text.isascii() and not set(text) & set("'\"`<>=(){}&#!;^")
+    return text if plain else str(QuotedString(text, Quote.double).with_quotes())

@@ -12,6 +12,7 @@ from gradclip.cli.entry import errors_in_one_line, run_command
 from gradclip.config.paths import CONFIG_FOLDER
 from gradclip.terminal import standard_output
 
+TEXTS = ("path", "target", "time", "group", "features", "exclude", "categorical")  # names of files and columns
 CONFIGS = {"version_base": "1.3", "config_path": str(CONFIG_FOLDER)}
 
 
@@ -23,6 +24,8 @@ def train() -> int:
     python src/train.py +experiment=explosion                                   a run prepared under conf/experiment
     python src/train.py -m +sweep=norm_thresholds                               many runs prepared under conf/sweep
     """
+    for name in TEXTS:
+        sys.argv = [quoted_for_hydra(argument, f"data.{name}") for argument in sys.argv]
     return run_command(_train, "train", str(train.__doc__))
 
 

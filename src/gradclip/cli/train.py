@@ -12,7 +12,7 @@ from gradclip.cli.messages import interrupted_message, run_message
 from gradclip.config.overrides import as_typed
 from gradclip.config.validation import check_threshold, validate
 from gradclip.errors import Interrupted
-from gradclip.terminal import announce
+from gradclip.terminal import announce, print_lines
 from gradclip.training.job import Job
 from gradclip.training.resume import check_overrides, find_stopped
 from gradclip.training.start import is_main_process, train_job
@@ -34,7 +34,7 @@ def run_job(config: DictConfig) -> None:
             announce(f"Run: {job.name}; loading PyTorch ...")
         result = _train_or_stop(job)
     if job.is_main:
-        print(run_message(job, result))
+        print_lines(run_message(job, result))
 
 
 def _single_job(config: DictConfig, folder: Path) -> Job:
@@ -56,5 +56,5 @@ def _train_or_stop(job: Job) -> "Result":
     except Interrupted as stop:
         if not job.is_main:
             raise SystemExit(0) from stop  # on any other code Lightning kills the first process
-        print(interrupted_message(stop, job.overrides))
+        print_lines(interrupted_message(stop, job.overrides))
         raise SystemExit(128 + stop.signal) from stop

@@ -56,7 +56,7 @@ def design_sentence(seeds: int, tests: int | None = None) -> str:
     """
     needed = statistics.fewest_seeds(tests)
     if seeds == 1:
-        return f"One seed per group cannot show a difference. Use at least {needed} seeds."
+        return f"1 seed per group cannot show a difference. Use at least {needed} seeds."
     smallest = f"smallest possible p: {statistics.smallest_p_value(seeds, tests):.2g}"
     design = f"{seeds} seeds" if tests is None else f"{seeds} runs per group, not in pairs,"
     if seeds < needed:

@@ -62,7 +62,8 @@ def _figures_over_epochs(comparison: Comparison, curves: Mapping[str, Curve]) ->
         )
     }
     speeds = [speed_of(number, summary) for number, summary in shown.items()]
-    if np.isfinite([speed.quartiles[1] for speed in speeds]).sum() >= MIN_SPEEDS:
+    different_epochs = np.unique(np.concatenate([summary.epochs_to_target for summary in shown.values()]))
+    if np.isfinite([speed.quartiles[1] for speed in speeds]).sum() >= MIN_SPEEDS and len(different_epochs) > 1:
         plots["speed"] = partial(
             plot_speed,
             groups=speeds,

@@ -20,7 +20,8 @@ from gradclip.compare.summary import (
 )
 from gradclip.diagnosis.conditions import EQUIVALENCE_FACTOR
 from gradclip.errors import first_few
-from gradclip.formatting import Table
+from gradclip.formatting import CODE, Table
+from gradclip.program import command_line
 from gradclip.terminal import console, print_lines, print_tables
 
 WIDE = 100  # characters; a narrower terminal gets one column less
@@ -179,7 +180,11 @@ def verdicts(comparison: Comparison) -> list[str]:
 def _best(comparison: Comparison) -> list[str]:
     best, *others = comparison.summaries
     if isinf(best.median.value):
-        return ["The median run of every group diverged: none of these settings works."]
+        advise = command_line("advise", [f"run={best.group.runs[0].run_id}"])
+        return [
+            "The median run of every group diverged: none of these settings works. To find one that does:",
+            f"{CODE}{advise}",
+        ]
     value = format_error(best.median.value, comparison.metric)
     if best.test_median:
         value += f" ({format_error(best.test_median.value, comparison.metric)} on the test rows)"

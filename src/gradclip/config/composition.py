@@ -22,7 +22,7 @@ from gradclip.errors import ConfigError, first_line
 
 GROUPS_AFTER_DATA = ("model", "loss", "optimizer", "schedule", "clip", "threshold")  # data chooses model and loss
 WITHOUT_DEFAULT = ("path", "target", "time")  # required settings of data in files
-PLAIN = re.compile(r"(?:[A-Za-z_]|\.{0,2}/)[\w./*-]*")  # strings that need no quotes in Hydra's grammar
+PLAIN = re.compile(r"(?:[A-Za-z_]|\.{0,2}/)[\w./*-]*", re.ASCII)  # strings that need no quotes in Hydra's grammar
 WORDS = {"true", "false", "null", "inf", "nan"}  # not strings in Hydra's grammar
 
 
@@ -127,9 +127,9 @@ def override_value(value: Any) -> str:
 
     Example:
         >>> override_value([1, None, "*weight"]), override_value(True), override_value("/tmp/prices.csv")
-        ("[1,null,'*weight']", 'true', '/tmp/prices.csv')
-        >>> print(override_value(r"it's a\b"))
-        'it\'s a\b'
+        ('[1,null,"*weight"]', 'true', '/tmp/prices.csv')
+        >>> print(override_value(r"it's a\b"))  # double quotes, since a shell needs single quotes around them
+        "it's a\b"
     """
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
@@ -141,4 +141,4 @@ def override_value(value: Any) -> str:
         return str(value)
     if PLAIN.fullmatch(value) and value.lower() not in WORDS:
         return str(value)
-    return str(QuotedString(value, Quote.single).with_quotes())
+    return str(QuotedString(value, Quote.double).with_quotes())

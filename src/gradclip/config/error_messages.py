@@ -72,7 +72,8 @@ def _unknown_name(name: str, command: str) -> str:
     known = setting_names(_settings_of(command))
     if name in known:
         return f"{name}: not a setting of the chosen option; `--help` lists its settings"
-    return f"{name}: no such setting or group{did_you_mean(name, [*groups, *known])}"
+    own = f"; an argument of your own class needs a plus, +{name}=..." if name.startswith("model.") else ""
+    return f"{name}: no such setting or group{did_you_mean(name, [*groups, *known])}{own}"
 
 
 def _settings_of(command: str) -> "type[Settings]":
@@ -89,6 +90,6 @@ def _settings_of(command: str) -> "type[Settings]":
 
 def _parser_reason(error: OverrideParseException) -> str:
     if str(error).startswith("LexerNoViableAlt"):  # Hydra reports only the position
-        return "special characters need quotes: name='value'"
+        return "special characters need quotes within quotes: \"name='value'\""
     lines = [line for line in str(error).splitlines() if line and not line.startswith("See ")]
     return lines[-1]

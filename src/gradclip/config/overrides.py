@@ -1,6 +1,7 @@
 """Overrides as the user types them and as Hydra needs them, and the run names and command lines made of them."""
 
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from gradclip.program import command_line
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 IN_LABEL = {"clip", "clip.value", "clip.norm"}  # settings that the label of the clipping already shows
 OWN_GROUPS = ("module", "data")  # groups whose option ``own`` is a user-defined class
 NO_THRESHOLD = "clip=none has no threshold; choose a method, such as clip=norm"
+QUOTES = "'\""
 MAX_LISTED_SEEDS = 5  # more are written as a range
 
 
@@ -151,4 +153,6 @@ def _short(override: str) -> str:
     name, _, value = override.lstrip("+").partition("=")
     if name.endswith("._target_"):
         return value.rpartition(".")[2]
+    if name == "data.path":  # the folders take much room, and the data set has the whole path
+        return f"path={PurePath(value.strip(QUOTES)).name}"
     return value if name in {"experiment", "callbacks"} else f"{name.rpartition('.')[2]}={value}"

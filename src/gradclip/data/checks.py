@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_scalar
 
-from gradclip.data.problems import Fix, Problem, refuse_all
+from gradclip.data.problems import Fix, Problem, list_of_columns, refuse_all
 from gradclip.data.typed_columns import as_floats, is_boolean, kind_of, sound_columns
 from gradclip.errors import DataError, did_you_mean, first_few
 
@@ -141,7 +141,7 @@ def check_has_values(training: pd.DataFrame) -> None:
     """
     if empty := [str(name) for name in training if training[name].isna().all()]:
         got = f"got 'median'; no training row has a value in {first_few(empty)}"
-        raise DataError(f"data.missing: {got}; exclude it with data.exclude=[{','.join(empty)}]")
+        raise DataError(f"data.missing: {got}; exclude it with {list_of_columns('data.exclude', empty)}")
 
 
 def find_categories(frame: pd.DataFrame, features: Sequence[str]) -> list[str]:

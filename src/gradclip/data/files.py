@@ -8,14 +8,14 @@ import lzma
 import re
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 import pandas as pd
 from pyarrow import ArrowException, ArrowInvalid, dataset
 
-from gradclip.data.typed_columns import plain_columns, uses_decimal_comma
+from gradclip.data.typed_columns import ambiguous_number, plain_columns, uses_decimal_comma
 from gradclip.errors import DataError, first_line
 
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|", "space": r"\s+"}
@@ -91,9 +91,10 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         found = dataset.dataset(path, format="parquet", partitioning="hive" if path.is_dir() else None)
         cells = found.count_rows() * max(1, len(found.schema))
     except ArrowInvalid as error:
-        if path.is_dir():
-            raise
-        raise DataError(f"data.path: got '{path}'; the file is truncated or is not Parquet") from error
+        what = (
+            "the folder has a file that is not Parquet" if path.is_dir() else "the file is truncated or is not Parquet"
+        )
+        raise DataError(f"data.path: got '{path}'; {what}") from error
     if cells > LARGEST_TABLE:
         raise DataError(f"data.path: got '{path}'; has {cells:,} cells, at most {LARGEST_TABLE:,} can be read")
     frame = pd.read_parquet(path)
@@ -113,10 +114,13 @@ def _read_text(path: Path, delimiter: str, decimal: str, encoding: str) -> tuple
     separator = _delimiter(sample) if delimiter == "auto" else DELIMITERS[delimiter]
     _check_header(path, sample, separator)
     options = {"sep": separator, "encoding": encoding, "skiprows": header_row}
+    is_comma = decimal == "comma"
     frame = _parse(path, options, DECIMALS.get(decimal, "."))
-    if decimal == "auto" and separator != "," and uses_decimal_comma(frame):
-        frame, decimal = _parse(path, options, ","), "comma"
-    return plain_columns(frame, decimal == "comma"), notes
+    if decimal == "auto" and separator != ",":
+        if uses_decimal_comma(frame):
+            frame, is_comma = _parse(path, options, ","), True
+        _check_decimal_sign(sample, separator, "," if is_comma else ".")
+    return plain_columns(frame, is_comma), notes
 
 
 def _parse(path: Path, options: Mapping[str, object], decimal: str) -> pd.DataFrame:
@@ -133,6 +137,20 @@ def _parse(path: Path, options: Mapping[str, object], decimal: str) -> pd.DataFr
             low_memory=False,  # otherwise a long column may get several types
         )
     return frame.rename(columns=lambda name: str(name).strip())
+
+
+def _check_decimal_sign(sample: str, separator: str, sign: str) -> None:
+    """Refuse numbers such as 1.050 beside 950: read as a decimal, a thousands separator would change the value."""
+    header, *rows = _fields(sample, separator)
+    whole = [row for row in rows[: max(1, len(rows) - 1)] if len(row) == len(header)]  # the last line may be cut
+    if found := ambiguous_number(pd.DataFrame(whole, columns=header), sign):
+        name, cell = found
+        decimal, thousands = {
+            ".": ("data.decimal=point", "set data.decimal=comma"),
+            ",": ("data.decimal=comma", "remove the commas"),
+        }[sign]
+        rule = f"set {decimal}, or if that is {cell.replace(sign, '')}, {thousands}"
+        raise DataError(f"data.decimal: got {cell!r} beside numbers without {sign!r} in column {name!r}; {rule}")
 
 
 def _head(path: Path) -> bytes:
@@ -200,10 +218,14 @@ def _agreement(sample: str, delimiter: str) -> tuple[bool, float, int]:
 
 def _check_header(path: Path, sample: str, separator: str) -> None:
     """Refuse a header that repeats a name: pandas would rename the second column."""
-    if separator == DELIMITERS["space"]:
-        names = sample.splitlines()[0].split()
-    else:
-        names = next(csv.reader(sample.splitlines(keepends=True), delimiter=separator), [])
+    names = next(_fields(sample, separator), [])
     named = [name.strip() for name in names if name.strip()]
     if twice := [name for name in named if named.count(name) > 1]:
         raise DataError(f"data.path: got '{path}'; its header names {twice[0]!r} twice")
+
+
+def _fields(sample: str, separator: str) -> Iterator[list[str]]:
+    """Yield the fields of each line."""
+    if separator == DELIMITERS["space"]:
+        return map(str.split, sample.splitlines())
+    return csv.reader(sample.splitlines(keepends=True), delimiter=separator)

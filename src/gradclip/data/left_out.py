@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_integer_dtype
 
+from gradclip.data.problems import list_of_columns
 from gradclip.errors import DataError, first_few
 
 NAMELESS = "Unnamed: "  # prefix that pandas gives to a column without a name
@@ -29,8 +30,9 @@ def input_columns(frame: pd.DataFrame, others: Sequence[str]) -> tuple[list[str]
     if nameless:
         notes.append(f"excluded unnamed columns that are empty or hold row numbers: {first_few(nameless)}")
     if numbering:
-        names = ",".join(numbering)
-        notes.append(f"{first_few(numbering)} counts the rows; to exclude it, set data.exclude=[{names}]")
+        count, them = ("counts", "it") if len(numbering) == 1 else ("count", "them")
+        exclude = list_of_columns("data.exclude", numbering)
+        notes.append(f"{first_few(numbering)} {count} the rows; to exclude {them}, set {exclude}")
     return inputs, tuple(notes)
 
 

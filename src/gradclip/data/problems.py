@@ -1,5 +1,8 @@
 """Problems of a user's table, reported in one line with the settings that accept the table."""
 
+import json
+import re
+import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
@@ -9,6 +12,7 @@ from gradclip.errors import DataError, first_few
 Fix = Literal[
     "", "data.categorical", "data.exclude", "data.missing=median", "data.missing=drop", "data.task=classification"
 ]
+PLAIN_NAME = re.compile(r"[\w.+-]+")  # needs no quotes on the command line
 MOST = 3  # maximum number of columns named for each problem
 
 
@@ -61,4 +65,18 @@ def _settings(problems: Iterable[Problem]) -> list[str]:
     if {"data.missing=drop", "data.missing=median"} <= columns.keys():  # median drops rows without a target too
         del columns["data.missing=drop"]
     lists = {"data.categorical", "data.exclude"}
-    return [f"{fix}=[{','.join(names)}]" if fix in lists else fix for fix, names in columns.items()]
+    return [list_of_columns(fix, names) if fix in lists else fix for fix, names in columns.items()]
+
+
+def list_of_columns(setting: str, names: Sequence[str]) -> str:
+    """Return a setting with a list of columns as it is typed in a shell.
+
+    Example:
+        >>> print(list_of_columns("data.exclude", ["id", "size"]))
+        data.exclude=[id,size]
+        >>> print(list_of_columns("data.exclude", ["id", "size, m2"]))
+        'data.exclude=["id","size, m2"]'
+    """
+    if all(map(PLAIN_NAME.fullmatch, names)):
+        return f"{setting}=[{','.join(names)}]"
+    return shlex.quote(f"{setting}=[{','.join(json.dumps(name, ensure_ascii=False) for name in names)}]")

@@ -33,6 +33,34 @@ def uses_decimal_comma(frame: pd.DataFrame) -> bool:
     return any(texts.str.contains(",").any() and texts.str.fullmatch(COMMA_NUMBER).all() for texts in columns)
 
 
+def ambiguous_number(texts: pd.DataFrame, sign: str) -> tuple[str, str] | None:
+    """Return a column and a cell in which a sign may separate thousands or decimals; None if there is none.
+
+    In such a column the sign stands before three digits only, and the other numbers have at most three digits.
+
+    Args:
+        texts: the columns as text.
+        sign: the decimal sign, ``.`` or ``,``.
+
+    Example:
+        >>> ambiguous_number(pd.DataFrame({"price": ["950", "1.050"]}), "."), ambiguous_number(
+        ...     pd.DataFrame({"price": ["950", "1.050"], "size": ["30.5", "31"]}), "."
+        ... )
+        (('price', '1.050'), None)
+    """
+    grouped = re.compile(rf"[+-]?[1-9]\d{{0,2}}({re.escape(sign)}\d{{3}})+")
+    found = None
+    for name, column in texts.items():
+        cells = _different(column).str.strip()
+        signed = cells[cells.str.contains(sign, regex=False)]
+        others = cells[~cells.isin([*signed, *MISSING, ""])]
+        if signed.str.fullmatch(rf"[+-]?\d*{re.escape(sign)}\d+").any() and not signed.str.fullmatch(grouped).all():
+            return None  # a decimal that cannot be read otherwise
+        if len(signed) and len(others) and others.str.fullmatch(r"[+-]?\d{1,3}").all():
+            found = found or (str(name), str(signed.iloc[0]))
+    return found
+
+
 def plain_columns(frame: pd.DataFrame, decimal_comma: bool = False) -> pd.DataFrame:
     """Convert the columns of a CSV file to the types of their values.
 

@@ -21,6 +21,7 @@ from gradclip.telemetry.record import GradientRecord
 HISTORY_STEPS = 50  # steps before the divergence that the report contains
 SHOWN_STEPS = 8  # last steps of the history that the text shows
 SHOWN_ROWS = 8
+OVERRIDES_WIDTH = 42  # of the column of remedies, in characters; longer ones widen it
 
 Kind = Literal["overflow", "not a number", "finite"]
 
@@ -89,7 +90,8 @@ class Explosion:
 
     def _remedy(self, remedy: Remedy) -> list[str]:
         if self.loop == "command":
-            return [f"  {remedy.overrides:<42} {remedy.why}"]
+            width = max(OVERRIDES_WIDTH, *(len(other.overrides) for other in self.remedies))
+            return [f"  {remedy.overrides:<{width}} {remedy.why}"]
         return [f"  {remedy.what}: {remedy.why}", *(f"    {line}" for line in remedy.lines(self.loop))]
 
     def _headline(self) -> list[str]:

@@ -69,7 +69,7 @@ def plot_norms(
     if changed:
         _plot_steps(panels[0], step, norm_clipped, "after clipping", ORANGE, 1.6)
         _mark_clipped(panels[0], step[norm_clipped != norm], len(step))
-    log_axis_over_decades(panels[0], [*norm, *norm_clipped])
+    log_axis_over_decades(panels[0], [*norm, *norm_clipped, thresholds.get("norm", np.nan)])
     if "norm" in thresholds:
         _draw_threshold(panels[0].axhline, thresholds["norm"], "the norm")
     if "value" in thresholds:
@@ -80,12 +80,9 @@ def plot_norms(
     for panel in panels:
         if divergence is not None:
             mark_divergence(panel, divergence.step, divergence)
-    if len(panels) > 1:
-        legend_below(figure, *panels)
-    else:
-        panels[0].legend()
     panels[-1].set_xlabel("optimizer step")
     integer_ticks(panels[-1].xaxis)
+    legend_below(figure, *panels)
 
 
 def plot_coefficients(figure: Figure, step: NDArray[np.int64], coefficient: Floats, title: str) -> None:
@@ -102,12 +99,12 @@ def plot_coefficients(figure: Figure, step: NDArray[np.int64], coefficient: Floa
     if not np.isfinite(coefficient).any():
         show_message(axes, "no finite gradient")
         return
-    axes.plot(step, with_gaps(coefficient), ".", color=BLUE, markersize=3, alpha=0.35, label="each step")
+    axes.plot(step, with_gaps(coefficient), ".", color=BLUE, markersize=4, alpha=0.5, label="each step")
     axes.plot(step, rolling_median(coefficient), color=ORANGE, linewidth=1.8, label="rolling median")
     axes.axhline(1, color=RED, linestyle="--", label="unchanged")
     log_axis_over_decades(axes, coefficient)
     integer_ticks(axes.xaxis)
-    axes.legend()
+    legend_below(figure, axes)
 
 
 def plot_norm_histogram(figure: Figure, norm: Floats, thresholds: Mapping[str, float], state: str = BEFORE) -> None:
@@ -128,7 +125,7 @@ def plot_norm_histogram(figure: Figure, norm: Floats, thresholds: Mapping[str, f
     wide = spans_decades(finite)
     edges = np.geomspace(finite.min(), finite.max(), BINS) if wide else np.histogram_bin_edges(finite, BINS)
     axes.hist(finite, bins=edges.tolist(), color=BLUE, alpha=0.75)
-    axes.set_xscale("log" if wide else "linear")
+    axes.set_xscale("log" if spans_decades([*finite, thresholds.get("norm", np.nan)]) else "linear")
     for percentile, style in PERCENTILES.items():
         value = float(np.percentile(finite, percentile))
         label = f"{percentile}th percentile: {value:,.4g}"
@@ -136,7 +133,7 @@ def plot_norm_histogram(figure: Figure, norm: Floats, thresholds: Mapping[str, f
     if "norm" in thresholds:  # a threshold of elements does not limit the norm
         _draw_threshold(axes.axvline, thresholds["norm"], "the norm")
     integer_ticks(axes.yaxis)
-    axes.legend()
+    legend_below(figure, axes)
 
 
 def _plot_steps(

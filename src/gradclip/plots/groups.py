@@ -76,8 +76,12 @@ def plot_scores(figure: Figure, groups: Sequence[GroupScores], score: str, title
     test_medians = np.array([group.test_median for group in groups])
     on_test = ", diamond: median on test" if np.isfinite(test_medians).any() else ""
     marks = f"dots: runs, line: median, bar: interquartile range{on_test}"
-    axes.set(title=title, xlabel=f"{score}\n({marks})")
-    score_axis(axes, np.concatenate([test_medians, *(group.scores for group in groups)]), is_fraction, along="x")
+    is_empty = not any(len(group.scores) for group in groups)
+    axes.set(title=title, xlabel=f"{score}\n({'no run has a finite score' if is_empty else marks})")
+    scores = np.concatenate([test_medians, *(group.scores for group in groups)])
+    score_axis(axes, scores, is_fraction, along="x", fits=True)
+    if is_empty:
+        axes.set_xticks([])
 
 
 def _rows(figure: Figure, labels: Sequence[str]) -> Axes:
@@ -245,6 +249,8 @@ def plot_speed(
     if never:
         middle = NEVER + NEVER_STEP * (len(never) - 1) / 2
         axes.text(middle, -0.035, "never", transform=axes.transAxes, ha="center", va="top")
+        figure.subplots_adjust(right=0.97 / (middle + 0.07))
+    integer_ticks(axes.xaxis)
     if len(never) == len(groups):
         axes.set_xticks([])
     score_axis(axes, np.concatenate([group.quartiles for group in groups]), is_fraction)

@@ -59,8 +59,8 @@ def plot_heat_map(
     for axes, (panel_title, logs) in zip(all_axes, panels.items(), strict=True):
         axes.set_title(panel_title, size=11, weight="normal")
         axes.set_xlabel("optimizer step")
-        if not np.isfinite(logs).any():
-            show_message(axes, "no finite gradient")
+        if np.isnan(logs).all() or not np.isfinite(scale).any():
+            show_message(axes, "no finite gradient" if np.isnan(logs).all() else "all gradients are zero")
             continue
         edges = np.append(step, step[-1] + 1) - 0.5
         _draw_heat_map(axes, edges, np.arange(len(names) + 1), logs, scale)
@@ -123,12 +123,11 @@ def plot_time_heat_map(axes: Axes, step: NDArray[np.int64], norms: Floats, scale
         norms: L2 norm of the derivative with respect to the hidden state, ``[snapshots, time steps]``.
         scale: norms whose finite values set the limits of the colour scale, any shape.
     """
-    logs = _logarithms(norms)
-    if not np.isfinite(logs).any():
-        show_message(axes, "no finite gradient")
+    logs, scale_logs = _logarithms(norms), _logarithms(scale)
+    if not np.isfinite(scale_logs).any():
+        show_message(axes, "all gradients are zero" if np.isfinite(norms).any() else "no finite gradient")
         return
     edges = np.append(step, step[-1] + (step[-1] - step[-2] if len(step) > 1 else 1)) - 0.5
-    scale_logs = _logarithms(scale)
     scale_logs = np.maximum(scale_logs, scale_logs[np.isfinite(scale_logs)].max() - MAX_DECADES)
     _draw_heat_map(axes, edges, np.arange(norms.shape[1] + 1) + 0.5, logs, scale_logs)
     for axis in (axes.xaxis, axes.yaxis):

@@ -112,7 +112,8 @@ def _plot_trials(axes: Axes, trials: SearchTrials, positions: Floats) -> None:
         rung = (trials.seeds == seeds) & np.isfinite(trials.values)
         color = RUNGS(0.3 + 0.65 * seeds / trials.all_seeds)
         axes.vlines(positions[rung], trials.lowest[rung], trials.highest[rung], color=color, alpha=0.6)
-        label = f"{seeds} of {trials.all_seeds} seeds" if seeds < trials.all_seeds else f"all {seeds} seeds"
+        every = f"all {seeds} seeds" if seeds > 1 else "one seed"
+        label = f"{seeds} of {trials.all_seeds} seeds" if seeds < trials.all_seeds else every
         axes.plot(positions[rung], trials.values[rung], "o", color=color, markersize=5, label=label)
     for (word, where), marker in zip(trials.without_score.items(), "x+", strict=False):
         mark_at_edge(axes, positions[where], marker, word)

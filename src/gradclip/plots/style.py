@@ -13,6 +13,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from gradclip.arrays import Floats, Integers
+from gradclip.formatting import shortened
 from gradclip.scores import Split
 from gradclip.telemetry.divergence import Divergence
 
@@ -47,9 +48,11 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # keeps text as text
     "pdf.fonttype": 42,
 }
+PERCENT = FuncFormatter(lambda value, _: f"{100 * value:.3g}%")
 LOG_AXIS_DECADES = 1.5  # an axis is logarithmic if its values span more decades
 EDGE = 0.97  # vertical position of marks for non-finite values, as a fraction of the axes
-LEGEND_WIDTH, LEGEND_HANDLE = 96, 6  # in characters: the width below the axes, and that of a legend handle
+LEGEND_WIDTH, LEGEND_HANDLE = 90, 6  # in characters: the width below the axes, and that of a legend handle
+LEGEND_ROW = 0.21  # inches
 
 
 class SeriesStyle(NamedTuple):
@@ -80,8 +83,29 @@ def draw(path: Path, plot: Callable[[Figure], None], size: tuple[float, float] =
         for text in figure.findobj(Text):
             if text.get_text():  # names may contain $; tick labels, which may be mathematics, are still empty
                 text.set_parse_math(False)
+        shorten_labels(figure)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path)
+
+
+def shorten_labels(figure: Figure) -> None:
+    """Shorten texts that are longer than their panel, such as names of columns, in the middle."""
+    for axes in figure.axes:
+        cell = axes.get_subplotspec()
+        panel = figure.bbox if cell is None else cell.get_position(figure).transformed(figure.transFigure)
+        for text in (axes.xaxis.label, *(child for child in axes.get_children() if isinstance(child, Text))):
+            _shorten(text, text.get_window_extent().width, panel.width)
+        middle = (panel.y0 + panel.y1) / 2
+        room = 2 * min(middle, figure.bbox.height - middle)  # a vertical label may be longer than a low panel
+        _shorten(axes.yaxis.label, axes.yaxis.label.get_window_extent().height, room)
+
+
+def _shorten(text: Text, length: float, room: float) -> None:
+    """Shorten each line of a text so that its length, in pixels, fits into the room."""
+    lines = text.get_text().split("\n")
+    if length > room:
+        fitting = int(max(map(len, lines)) * 0.95 * room / length)  # letters differ in width
+        text.set_text("\n".join(shortened(line, fitting) for line in lines))
 
 
 def show_message(axes: Axes, text: str) -> None:
@@ -91,14 +115,18 @@ def show_message(axes: Axes, text: str) -> None:
 
 
 def legend_below(figure: Figure, *panels: Axes) -> None:
-    """Place one legend for all panels below them, with as many columns as fit."""
+    """Place one legend for all panels below them, with as many columns as fit; the figure grows by its height."""
     entries = [panel.get_legend_handles_labels() for panel in panels]
     handles = {label: handle for found in entries for handle, label in zip(*found, strict=True)}
-    figure.set_layout_engine("constrained")
-    fitting = LEGEND_WIDTH // (max(map(len, handles), default=0) + LEGEND_HANDLE)
-    columns = max(1, min(fitting, 4))
+    widths = [len(label) + LEGEND_HANDLE for label in handles]
+    columns = len(widths) if sum(widths) <= LEGEND_WIDTH else max(1, min(LEGEND_WIDTH // max(widths), 4))
+    height, added = figure.get_figheight(), LEGEND_ROW * (-(-len(widths) // columns) + 0.5)
+    margins = figure.subplotpars
+    bottom, top = margins.bottom * height + added, margins.top * height + added
+    figure.set_figheight(height + added)
+    figure.subplots_adjust(bottom=bottom / (height + added), top=top / (height + added))
     drawn = [*handles.values()]
-    figure.legend(drawn, [*handles], loc="outside lower center", ncols=columns, frameon=False, fontsize=10)
+    figure.legend(drawn, [*handles], loc="lower center", ncols=columns, frameon=False)
 
 
 def integer_ticks(axis: Axis) -> None:
@@ -106,19 +134,27 @@ def integer_ticks(axis: Axis) -> None:
     axis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
 
 
-def score_axis(axes: Axes, scores: Sequence[float] | Floats, is_fraction: bool, along: Literal["x", "y"] = "y") -> None:
-    """Make an axis show fractions from 0 to 1 as percent; other scores logarithmically if they span decades.
+def score_axis(
+    axes: Axes,
+    scores: Sequence[float] | Floats,
+    is_fraction: bool,
+    along: Literal["x", "y"] = "y",
+    fits: bool = False,
+) -> None:
+    """Make an axis show fractions as percent; other scores logarithmically if they span decades.
 
     Args:
-        axes: axes to format.
+        axes: axes to format, with everything drawn.
         scores: the scores that are drawn.
         is_fraction: whether the score is a fraction, from 0 to 1.
         along: the axis to format, by default the vertical one.
+        fits: whether an axis of fractions ends where the drawn ones do; by default it shows all from 0 to 1.
     """
     if is_fraction:
         axis = axes.yaxis if along == "y" else axes.xaxis
-        axes.set(**{f"{along}lim": (-0.02, 1.02)})
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+        low, high = axis.get_view_interval() if fits else (0.0, 1.0)
+        axes.set(**{f"{along}lim": (max(low, 0.0) - 0.02, min(high, 1.0) + 0.02)})
+        axis.set_major_formatter(PERCENT)
     elif spans_decades(scores):
         axes.set(**{f"{along}scale": "log"})
 

@@ -1,16 +1,22 @@
 """Figures of the target and of predictions."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gradclip.arrays import Floats
+from gradclip.formatting import shortened
 from gradclip.plots.style import BLUE, GREY, SPLIT_COLORS
 from gradclip.scores import Split
 
 MAX_NUMBERED_CLASSES = 12  # with more classes, the counts in the cells would be illegible
+MAX_NAMED_CLASSES = 30  # with more classes, their names would be illegible
+CLASS_LENGTH = 18  # of a class's name, in characters
+ROW_LENGTH = 70  # characters of all names that fit side by side
 
 
 def plot_target(figure: Figure, rows: Mapping[Split, Floats], unit: str) -> None:
@@ -34,7 +40,7 @@ def plot_target(figure: Figure, rows: Mapping[Split, Floats], unit: str) -> None
         box.set(facecolor=SPLIT_COLORS[split], alpha=0.65)
     for line in boxes["medians"]:
         line.set(color="black")
-    bottom.set_yticklabels(upwards)
+    bottom.set_yticklabels(upwards, fontsize=10)
     bottom.set_xlabel(unit)
 
 
@@ -65,6 +71,7 @@ def plot_confusion(figure: Figure, counts: NDArray[np.int64], names: Sequence[st
         names: names of the classes.
         title: title of the figure.
     """
+    figure.set_layout_engine("constrained")
     axes = figure.subplots()
     axes.grid(False)
     fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -73,7 +80,19 @@ def plot_confusion(figure: Figure, counts: NDArray[np.int64], names: Sequence[st
         for row, column in np.ndindex(*counts.shape):
             color = "white" if fractions[row, column] > 0.5 else "black"
             axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=color)
-        axes.set_xticks(range(len(names)), names)
-        axes.set_yticks(range(len(names)), names)
-    axes.set(title=title, xlabel="predicted class", ylabel="true class")
+    are_named = len(names) <= MAX_NAMED_CLASSES
+    by = "" if are_named else " (number, in the order of the names)"
+    axes.set(title=title, xlabel=f"predicted class{by}", ylabel=f"true class{by}")
+    if are_named:
+        _label_classes(axes, [shortened(name, CLASS_LENGTH) for name in names])
     figure.colorbar(image, ax=axes, pad=0.02).set_label("fraction of the true class")
+
+
+def _label_classes(axes: Axes, names: Sequence[str]) -> None:
+    """Set a tick for each class, with names at an angle if they do not fit side by side."""
+    size = min(11, 190 / len(names))  # points that a row has
+    angle: dict[str, Any] = {}
+    if sum(map(len, names)) > ROW_LENGTH:
+        angle = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    axes.set_xticks(range(len(names)), names, fontsize=size, **angle)
+    axes.set_yticks(range(len(names)), names, fontsize=size)

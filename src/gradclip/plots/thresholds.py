@@ -103,7 +103,8 @@ def plot_thresholds(
     bottom.set(xlabel=threshold, xscale="log")
     if len(tried) <= MAX_TICKS:
         ticks_at(bottom.xaxis, tried.tolist())
-    score_axis(axes, np.concatenate([test_medians, *(runs for line in lines for runs in line.scores)]), is_fraction)
+    scores = np.concatenate([test_medians, *(runs for line in lines for runs in line.scores)])
+    score_axis(axes, scores, is_fraction, fits=True)
     legend_below(figure, axes)
 
 

@@ -68,7 +68,7 @@ def plot_learning_curve(
     if divergence is not None:
         mark_divergence(axes, divergence.epoch, divergence)
     integer_ticks(axes.xaxis)
-    axes.legend()
+    legend_below(figure, axes)
 
 
 def plot_step_losses(

@@ -31,8 +31,9 @@ def plot_update_ratios(figure: Figure, step: NDArray[np.int64], names: Sequence[
         show_message(axes, "no finite update")
         return
     _, short = without_common_prefix(names)
-    largest = sorted(np.argsort(-np.nanmedian(ratios[measured], axis=0))[:MAX_LINES])
     smooth = rolling_median(ratios[measured])
+    known = np.flatnonzero(np.isfinite(smooth).any(axis=0))  # a parameter that is zero has no ratio
+    largest = sorted(known[np.argsort(-np.nanmedian(smooth[:, known], axis=0))][:MAX_LINES])
     marker = "." if measured.sum() < MARKED_STEPS else ""
     for index, column in enumerate(largest):
         style = series_style(index)

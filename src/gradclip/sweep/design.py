@@ -14,7 +14,8 @@ SEARCH = "search_sweeper"  # in the target of the search sweeper, whose jobs are
 
 def print_design(folder: Path) -> None:
     """Print what the comparison of a multirun can detect; the first job calls this, once its settings are valid."""
-    print_lines(*design_lines(OmegaConf.load(folder / "multirun.yaml")))
+    for line in design_lines(OmegaConf.load(folder / "multirun.yaml")):
+        print_lines(line)
 
 
 def design_lines(config: DictConfig | ListConfig) -> list[str]:
