@@ -15,6 +15,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.utils.credentials import read_mlflow_creds
 from mlflow.utils.file_utils import local_file_uri_to_path
@@ -36,6 +37,7 @@ from gradclip.tracking.views import view_tags
 
 PAGE = 100  # runs read at a time; MLflow's objects of a run take a hundred times the memory of a StoredRun
 MAX_LOCATION = 157  # characters; the path of a run's artifacts must fit in MLflow's column of 200
+MAX_FILE = 500 * 1024**2  # bytes of a file that is read back; one of any size could fill the disk
 SERVER_TIMEOUT = 5.0  # seconds to wait for a server's first answer
 EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}  # model training, for the MLflow UI
 
@@ -195,6 +197,33 @@ def check_location(location: str, uri: str) -> None:
     place, store = urlsplit(location), urlsplit(uri)
     if place.scheme in {"http", "https", "mlflow-artifacts"} and place.netloc.lower() not in {"", store.netloc.lower()}:
         raise TrackingError(f"tracking.uri: got {uri!r}; files of the run are on another server")
+
+
+def download(repository: ArtifactRepository, name: str, folder: str, max_bytes: int = MAX_FILE) -> Path | None:
+    """Download a file, which anyone may have written, and return its path; None if there is no such regular file.
+
+    Args:
+        repository: the artifacts of a run or of a model.
+        name: path of the file among them.
+        folder: folder to write to.
+        max_bytes: size of the largest file that is read.
+
+    Raises:
+        TrackingError: the file is larger.
+    """
+    above = Path(name).parent.as_posix()
+    entries = repository.list_artifacts(None if above == "." else above)
+    size = next((entry.file_size or 0 for entry in entries if entry.path == name and not entry.is_dir), None)
+    if size is None or not _is_regular(repository, name):
+        return None
+    if size > max_bytes:
+        raise TrackingError(f"{name}: the stored file has {size:,} bytes; at most {max_bytes:,} are read")
+    return Path(repository.download_artifacts(name, folder))
+
+
+def _is_regular(repository: ArtifactRepository, name: str) -> bool:
+    """Return whether an artifact is a regular file, not a device or a pipe without an end; True on a server."""
+    return not isinstance(repository, LocalArtifactRepository) or Path(repository.artifact_dir, name).is_file()
 
 
 def _check_server(uri: str) -> None:
