@@ -20,6 +20,7 @@ def test_a_missing_home_folder_is_reported_with_the_variable_to_set(
     with pytest.raises(TrackingError, match="XDG_STATE_HOME: not set; must name a folder"):
         sign(tmp_path, "text")
 
+
 def test_a_key_that_a_full_disk_cut_short_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
