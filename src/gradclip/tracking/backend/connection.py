@@ -15,7 +15,6 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.utils.credentials import read_mlflow_creds
 from mlflow.utils.file_utils import local_file_uri_to_path
@@ -147,8 +146,7 @@ class Connection:
 
     def local_artifacts_of(self, run_id: str) -> Path | None:
         """Return the folder of a run's artifacts; None if they are not on this file system."""
-        location = self._location_of(run_id)
-        return Path(local_file_uri_to_path(location)) if urlsplit(location).scheme in {"", "file"} else None
+        return local_path(self._location_of(run_id))
 
     def _location_of(self, run_id: str) -> str:
         if run_id not in self._artifacts:
@@ -199,6 +197,11 @@ def check_location(location: str, uri: str) -> None:
         raise TrackingError(f"tracking.uri: got {uri!r}; files of the run are on another server")
 
 
+def local_path(location: str) -> Path | None:
+    """Return the folder at a location of artifacts; None if it is not on this file system."""
+    return Path(local_file_uri_to_path(location)) if urlsplit(location).scheme in {"", "file"} else None
+
+
 def download(repository: ArtifactRepository, name: str, folder: str, max_bytes: int = MAX_FILE) -> Path | None:
     """Download a file, which anyone may have written, and return its path; None if there is no such regular file.
 
@@ -214,16 +217,12 @@ def download(repository: ArtifactRepository, name: str, folder: str, max_bytes: 
     above = Path(name).parent.as_posix()
     entries = repository.list_artifacts(None if above == "." else above)
     size = next((entry.file_size or 0 for entry in entries if entry.path == name and not entry.is_dir), None)
-    if size is None or not _is_regular(repository, name):
+    local = local_path(repository.artifact_uri)
+    if size is None or (local is not None and not (local / name).is_file()):  # a pipe or a device may have no end
         return None
     if size > max_bytes:
         raise TrackingError(f"{name}: the stored file has {size:,} bytes; at most {max_bytes:,} are read")
     return Path(repository.download_artifacts(name, folder))
-
-
-def _is_regular(repository: ArtifactRepository, name: str) -> bool:
-    """Return whether an artifact is a regular file, not a device or a pipe without an end; True on a server."""
-    return not isinstance(repository, LocalArtifactRepository) or Path(repository.artifact_dir, name).is_file()
 
 
 def _check_server(uri: str) -> None:
