@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from gradclip.formatting import Table
-from gradclip.terminal import announce, print_lines, print_tables
+from gradclip.terminal import announce, print_lines, print_tables, standard_output
 
 TABLE = Table("runs [a]", ("run", "reason"), [("groups=[{a: 1}]", "encode it with data.categorical=[city] [/old] a|b")])
 
@@ -76,3 +76,11 @@ def test_progress_is_announced_only_on_a_terminal(monkeypatch, capsys, is_termin
     monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal)
     announce("Run: norm=1.0; loading ...")
     assert capsys.readouterr() == ("", "Run: norm=1.0; loading ...\n" if is_terminal else "")
+
+
+def test_characters_that_the_encoding_of_the_output_lacks_are_printed_as_escapes(monkeypatch):
+    output = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", output)
+    with standard_output():
+        print("R² \udcff")
+    assert output.buffer.getvalue() == b"R\\xb2 \\udcff\n"

@@ -113,11 +113,11 @@ def first_few(names: Iterable[str], most: int = 8) -> str:
 
 
 @contextmanager
-def disk_errors(folder: Path) -> Iterator[None]:
+def disk_errors(place: Path | str) -> Iterator[None]:
     """Report a full or read-only disk as a user error.
 
     Args:
-        folder: folder of the files; the message names it if the error names no file.
+        place: what was written to; the message names it if the error names no file.
 
     Raises:
         DiskError: the disk is full or read-only; it replaces the OSError.
@@ -133,4 +133,4 @@ def disk_errors(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in DISK_IS_FULL:
             raise
-        raise DiskError(f"{error.filename or folder}: cannot be written: {os.strerror(error.errno)}") from error
+        raise DiskError(f"{error.filename or place}: cannot be written: {os.strerror(error.errno)}") from error

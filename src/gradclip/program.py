@@ -4,9 +4,12 @@ Messages use that name. The scripts keep their runs in the checkout; the command
 where it was started.
 """
 
+import codecs
+import locale
 import os
 import re
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +18,16 @@ IS_CHECKOUT = not (PACKAGE / "conf").is_dir()  # a wheel contains the configs in
 PROJECT_ROOT = PACKAGE.parents[1]  # of a checkout
 STARTED_IN = "GRADCLIP_STARTED_IN"  # environment variable: folder where ``gradclip`` was started, for its workers
 SCRIPT = re.compile(r"(?:python )?src/(train|compare|advise|predict|sync)\.py")
+
+
+def use_utf8() -> None:
+    """Restart this program in Python's UTF-8 mode if its texts have another encoding, which others could not read.
+
+    The mode also holds for its child processes.
+    """
+    if codecs.lookup(locale.getpreferredencoding(False)).name != "utf-8":
+        command = [sys.executable, "-X", "utf8", *sys.orig_argv[1:]]
+        os.execve(sys.executable, command, os.environ | {"PYTHONUTF8": "1"})
 
 
 def is_script() -> bool:

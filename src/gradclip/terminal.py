@@ -1,5 +1,6 @@
 """Output on a terminal: tables, wrapped text, and a silent end if standard output is closed."""
 
+import errno
 import os
 import select
 import shutil
@@ -9,6 +10,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Literal
 
 from gradclip.formatting import CODE, TEXT_COLUMNS, Table, printable
@@ -86,9 +88,14 @@ def _wrapped(text: str, width: int) -> str:
 def standard_output() -> Iterator[None]:
     """Flush standard output at the end; if its reader has closed it, as ``head`` does, exit silently.
 
+    Characters that its encoding lacks are printed as escapes.
+
     Raises:
-        SystemExit: with the code of a program ended by SIGPIPE. Hydra lets it pass, but would report an exception.
+        SystemExit: with the code of a program ended by SIGPIPE, or with code 2 if the output is a file on a full disk.
+            Hydra lets it pass, but would report an exception.
     """
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         try:
             yield
@@ -97,8 +104,20 @@ def standard_output() -> Iterator[None]:
     except BrokenPipeError:
         if not _has_no_reader(sys.stdout.fileno()):
             raise  # another pipe broke
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # discards what is still buffered
+        _discard_output()
         raise SystemExit(128 + signal.SIGPIPE) from None
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _discard_output()
+        if not isinstance(error.__context__, SystemExit):  # else an error was printed already
+            print(f"error: standard output: cannot be written: {error.strerror}", file=sys.stderr)
+        raise SystemExit(2) from error
+
+
+def _discard_output() -> None:
+    """Discard what is still buffered for standard output, which would be written at exit, and all further output."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _has_no_reader(descriptor: int) -> bool:

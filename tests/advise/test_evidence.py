@@ -9,6 +9,7 @@ import pytest
 
 from gradclip import keys
 from gradclip.advise.evidence import gather, read_telemetry
+from gradclip.diagnosis import read_log
 from gradclip.diagnosis.evidence import steps_before_explosion
 from gradclip.errors import ConfigError
 from tests.support.evidence import made_run, made_telemetry
@@ -95,10 +96,24 @@ def test_first_steps_are_corrected_for_momentum_that_has_not_built_up() -> None:
     assert evidence.norm_for_10pct_step == pytest.approx(0.4)
 
 
-@pytest.mark.parametrize("damage", ["noise", "a column is gone", "text"])
+@pytest.mark.parametrize("damage", ["noise", "a column is gone", "text", "unused text"])
 def test_damaged_telemetry_is_refused(tmp_path: Path, damage: str) -> None:
     telemetry, path = made_telemetry([1.0, 2.0]), tmp_path / "telemetry.parquet"
-    changed = {"a column is gone": telemetry.drop(columns=keys.GRAD_NORM), "text": telemetry.assign(step="one")}
+    changed = {
+        "a column is gone": telemetry.drop(columns=keys.GRAD_NORM),
+        "text": telemetry.assign(step="one"),
+        "unused text": telemetry.assign(more="1"),  # of any length, so it may not fit in the memory
+    }
     changed[damage].to_parquet(path) if damage in changed else path.write_bytes(b"PAR1" + bytes(50))
     with pytest.raises(ConfigError, match=r"^run: got 'x'; its telemetry/"):
+        read_telemetry(path, "run: got 'x'")
+
+
+def test_telemetry_too_large_for_memory_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    telemetry, path = made_telemetry([1.0, 2.0]), tmp_path / "telemetry.parquet"
+    telemetry.to_parquet(path)
+    monkeypatch.setattr(read_log, "MAX_CELLS", telemetry.size - 1)
+    with pytest.raises(ConfigError, match=rf"it has {telemetry.size} cells; at most {telemetry.size - 1} are read$"):
         read_telemetry(path, "run: got 'x'")

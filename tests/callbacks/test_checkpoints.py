@@ -1,3 +1,4 @@
+import errno
 import logging
 import math
 import signal
@@ -228,9 +229,26 @@ def test_training_continues_if_a_checkpoint_cannot_be_written(tmp_path, caplog):
         assert fit(checkpoints).global_step == 8
     assert saved == []
     messages = [record.getMessage() for record in caplog.records if record.name == checkpoints_module.__name__]
-    assert len(messages) == 7
+    assert len(messages) == 1
     assert messages[0].startswith(f"{tmp_path}/folder/step-1.ckpt: the checkpoint could not be written: ")
     assert messages[0].endswith("; training continues")
+
+
+@at_every_step
+def test_every_time_the_disk_becomes_full_is_reported_and_leaves_no_incomplete_file(tmp_path, caplog, monkeypatch):
+    save = Trainer.save_checkpoint
+
+    def save_if_space_is_left(trainer, path):
+        if trainer.global_step in {2, 3, 6}:
+            path.touch()
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(trainer, path)
+
+    monkeypatch.setattr(Trainer, "save_checkpoint", save_if_space_is_left)
+    with caplog.at_level(logging.ERROR):
+        fit(Checkpoints(tmp_path, 0.0, Interruption()))
+    assert saved_steps(tmp_path) == [1, 4, 5, 7]
+    assert [f"step-{step}.ckpt" in caplog.text for step in (2, 3, 6)] == [True, False, True]
 
 
 @at_every_step

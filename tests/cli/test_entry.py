@@ -1,5 +1,8 @@
 """The shared entry point of the commands: errors in one line, exit codes, empty folders."""
 
+import errno
+import io
+import sys
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
@@ -7,11 +10,12 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from gradclip.cli import entry
 from gradclip.cli.entry import OutputFolder, errors_in_one_line, run_command
 from gradclip.config.error_messages import describe
 from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
 from gradclip.errors import ConfigError, DataError, GradclipError
-from gradclip.program import PACKAGE
+from gradclip.program import PACKAGE, use_utf8
 from gradclip.tracking.owner import RUN_LOCK, at_end
 
 METHODS = ", ".join(sorted(path.stem for path in (CONFIG_FOLDER / "clip").glob("*.yaml")))
@@ -145,6 +149,40 @@ def test_only_an_empty_folder_that_the_command_created_is_removed(tmp_path, monk
     with pytest.raises(SystemExit):
         run_command(main, "train", "")
     assert folder.exists() == stays
+
+
+def test_a_full_disk_is_reported_in_one_line(capsys):
+    with pytest.raises(SystemExit) as end, errors_in_one_line("compare"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert end.value.code == 2
+    where = "the command's folder or standard output"
+    assert capsys.readouterr().err == f"error: {where}: cannot be written: No space left on device\n"
+
+
+def test_a_folder_on_a_full_disk_is_refused_before_anything_is_loaded(tmp_path, monkeypatch, capsys):
+    class FullDisk(io.BytesIO):
+        def write(self, data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(entry, "TemporaryFile", lambda **_: FullDisk())
+    monkeypatch.setattr("sys.argv", ["train.py"])
+    config = OmegaConf.create({"hydra": {"run": {"dir": f"{tmp_path}/run"}}})
+    with pytest.raises(SystemExit):
+        run_command(lambda: OutputFolder().on_run_start(config), "train", "")
+    what = f"hydra.run.dir: got '{tmp_path}/run'; cannot be written: No space left on device"
+    assert capsys.readouterr().err == f"error: {what}\n"
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_command_restarts_in_utf8_mode_in_a_locale_with_another_encoding(monkeypatch):
+    started = []
+    monkeypatch.setattr("locale.getpreferredencoding", lambda _: "ISO-8859-1")
+    monkeypatch.setattr("os.execve", lambda *arguments: started.append(arguments))
+    monkeypatch.setattr("sys.orig_argv", ["python", "-B", "src/train.py", "seed=1"])
+    use_utf8()
+    ((program, command, environment),) = started
+    assert (program, command) == (sys.executable, [sys.executable, "-X", "utf8", "-B", "src/train.py", "seed=1"])
+    assert environment["PYTHONUTF8"] == "1"
 
 
 def test_an_error_raised_by_hydra_is_reported_in_one_line(monkeypatch, capsys):

@@ -1,12 +1,14 @@
-"""Commands whose standard output is closed."""
+"""Commands whose standard output is closed or on a full disk."""
 
 import os
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
+from gradclip.cli.entry import errors_in_one_line
 from gradclip.formatting import Table
 from gradclip.terminal import print_tables, standard_output
 from tests.conftest import ROOT
@@ -45,6 +47,17 @@ def test_a_command_exits_as_after_sigpipe_if_standard_output_is_closed(monkeypat
         with pytest.raises(SystemExit) as end, standard_output():
             printing()
     assert end.value.code == 141
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("printing", [print_many_lines, print_one_line, print_and_fail])
+def test_a_full_disk_below_standard_output_is_reported_in_one_line(monkeypatch, capsys, printing):
+    with Path("/dev/full").open("w") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        with pytest.raises(SystemExit) as end, standard_output(), errors_in_one_line():
+            printing()
+    assert end.value.code == 2
+    assert capsys.readouterr().err.count("\n") == (printing is not print_and_fail)  # that prints its own error
 
 
 def break_another_pipe():

@@ -70,8 +70,14 @@ BAD_OVERRIDES = [
     (["model.activation=rel"], "model.activation: got 'rel'; must be 'relu', "),
     (["tracking.uri=sqlite:////dev/null/x.db"], "tracking.uri: got 'sqlite:////dev/null/x.db'; cannot be opened: "),
     (["tracking.uri=http://127.0.0.1:9"], "tracking.uri: got 'http://127.0.0.1:9'; no MLflow server answers there"),
-    (["hydra.run.dir=/proc/runs"], "hydra.run.dir: got '/proc/runs'; cannot be created: No such file or directory"),
-    (["-m", "seed=0", "hydra.sweep.dir=/dev/null/x"], "hydra.sweep.dir: got '/dev/null/x'; cannot be created: Not a d"),
+    (
+        ["hydra.run.dir=/proc/runs"],
+        "hydra.run.dir: got '/proc/runs'; cannot be written: No such file or directory",
+    ),
+    (
+        ["-m", "seed=0", "hydra.sweep.dir=/dev/null/x"],
+        "hydra.sweep.dir: got '/dev/null/x'; cannot be written: Not a d",
+    ),
     (["hydra.run.dir=${hydra.run.dir}"], "hydra.run.dir: Recursive interpolation detected"),
     (["hydra=null"], "hydra=null: no such setting; name one setting of Hydra, such as hydra.run.dir"),
     (

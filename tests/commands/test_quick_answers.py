@@ -43,3 +43,12 @@ def test_full_error_shows_the_traceback() -> None:
     )  # fmt: skip
     assert done.returncode != 0
     assert "Traceback" in done.stderr
+
+
+def test_texts_are_utf8_in_every_locale() -> None:
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}  # ASCII
+    done = subprocess.run(
+        [sys.executable, "src/train.py", "--help", "model=rnn"],
+        cwd=ROOT, capture_output=True, check=True, env=locale, encoding="utf-8",
+    )  # fmt: skip
+    assert "N(0, 0.01²)" in done.stdout

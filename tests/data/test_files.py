@@ -61,10 +61,14 @@ def test_text_too_large_for_memory_is_refused_before_it_is_read(tmp_path, monkey
 
 
 def test_too_many_cells_for_memory_are_refused_before_they_are_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "LARGEST_TABLE", 9)
+    monkeypatch.setattr(files, "LARGEST_TABLE", 8)
     pd.DataFrame({"a": range(5), "b": range(5)}).to_parquet(tmp_path / "table.parquet")
-    with pytest.raises(DataError, match=r"has 10 cells, at most 9 can be read$"):
+    with pytest.raises(DataError, match=r"has 10 cells, at most 8 can be read$"):
         read_file(tmp_path / "table.parquet")
+    for content in ("a,b,c\n1\n2\n3\n4", "a b c\n1\n2\n3\n4", "sep=;\na;b;c\n1\n2\n3\n4"):  # short rows
+        with pytest.raises(DataError, match=r"has 9 cells, at most 8 can be read$"):
+            read(tmp_path, content)
+    assert read(tmp_path, "a,b\n1,2\n3,4\n").shape == (2, 2)
 
 
 def test_a_folder_of_parquet_files_is_read_as_one_table(tmp_path):

@@ -141,3 +141,16 @@ def test_a_path_that_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: pyte
     for path, reason in reasons.items():
         with pytest.raises(DataError, match=reason):
             read_log(path)
+
+
+def test_short_rows_of_many_columns_are_refused_before_they_fill_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gradclip.diagnosis.read_log.MAX_CELLS", 9)
+    (tmp_path / "wide.csv").write_text("step,grad_norm,a,b,c\n1,1\n2,1")
+    (tmp_path / "wide.jsonl").write_text(
+        "".join(f'{{"step": {row}, "grad_norm": 1.0, "{row}": 1}}\n' for row in "1234")
+    )
+    for name in ("wide.csv", "wide.jsonl"):
+        with pytest.raises(DataError, match=r"cannot be read: it has 1[0-9] cells; at most 9 are read$"):
+            read_log(tmp_path / name)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -15,7 +16,7 @@ from mlflow.exceptions import MlflowException
 
 from gradclip import keys
 from gradclip.errors import TrackingError
-from gradclip.tracking.backend.connection import check_location
+from gradclip.tracking.backend.connection import MAX_FILE, check_location
 from gradclip.tracking.backend.delivery import replay
 from gradclip.tracking.backend.operations import backend_of
 from gradclip.tracking.records import SPOOL_FILE, Store
@@ -125,6 +126,40 @@ def test_credentials_of_a_store_are_sent_to_no_other_server(store: Store, monkey
     assert requests == []
 
 
+@pytest.mark.parametrize("kind", ["device", "pipe", "folder"])
+def test_only_regular_files_are_read_from_a_store(store: Store, tmp_path: Path, kind: str) -> None:
+    run_id, backend = write_run(store, 1.0, 0, {}, status="KILLED"), backend_of(store)
+    model = backend.client.create_logged_model(backend.experiment_id, "model", run_id)
+    run_files, model_files = backend.local_artifacts_of(run_id), model.artifact_location.removeprefix("file://")
+    make: dict[str, Callable[[Path], object]] = {
+        "device": lambda path: path.symlink_to("/dev/zero"),
+        "pipe": os.mkfifo,
+        "folder": Path.mkdir,
+    }
+    for path in (Path(str(run_files), keys.CONFIG_FILE), Path(model_files, "artifacts", "description")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        make[kind](path)
+    assert backend.read_file(run_id, keys.CONFIG_FILE, str(tmp_path)) is None
+    assert backend.read_model(run_id, str(tmp_path)) is None
+    with pytest.raises(TrackingError, match="before its config was stored"):
+        backend.find_stopped_run(run_id)
+
+
+def test_a_file_that_could_fill_the_disk_is_not_read(store: Store, tmp_path: Path) -> None:
+    run_id, backend = write_run(store, 1.0, 0, {}, status="KILLED"), backend_of(store)
+    folder = backend.local_artifacts_of(run_id)
+    assert folder is not None
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / keys.CONFIG_FILE).open("wb") as file:
+        file.truncate(MAX_FILE + 1)  # takes no space
+    for read in (
+        lambda: backend.read_file(run_id, keys.CONFIG_FILE, str(tmp_path)),
+        lambda: backend.find_stopped_run(run_id),
+    ):
+        with pytest.raises(TrackingError, match=r"^config.yaml: the stored file has 524,288,001 bytes; at most"):
+            read()
+
+
 @pytest.mark.parametrize(
     ("location", "is_allowed"),
     [
@@ -173,4 +208,5 @@ def test_scratch_folders_are_private_and_removed_after_a_kill(tmp_path: Path, mo
 def test_every_temporary_folder_is_a_scratch_folder() -> None:
     sources = Path(keys.__file__).parent.rglob("*.py")
     users = {path.name for path in sources if "tempfile" in path.read_text()}
-    assert users == {"scratch.py", "record_store.py"}  # record_store.py creates its folders in the run's folder
+    # record_store.py creates its folders in the run's folder; entry.py writes zeros to a file without a name there
+    assert users == {"scratch.py", "record_store.py", "entry.py"}

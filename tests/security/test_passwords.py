@@ -13,6 +13,7 @@ SERVERS = (
     *("http://ada:S@lab", "http://ada:x/S@lab", "http://S@lab", "http://ada:S?x@lab", "http://ada:S#x@lab"),
     *("http://lab/?token=S", "http://lab?password=S", "http://lab/x;token=S", "http://lab#S", "HTTP://ada:S@lab"),
     *("http://ada:S@[::1]:5000", "http://ada%3AS@lab", "http://pa$S@lab", "http://ada:S @lab", "http://lab:S"),
+    *("http:///ada:S@lab", "http:/ada:S@lab", "http://lab;S"),
 )
 DATABASES = (
     *("postgresql://ada:S@lab/x", "postgres://ada:S@lab/x", "mysql://ada:S@lab", "postgresql://ada:x/S@lab"),

@@ -1,8 +1,15 @@
+"""The settings and the folder of a multirun."""
+
+from pathlib import Path
+
 import pytest
+from omegaconf import OmegaConf
 
 from gradclip.config.composition import compose_config
 from gradclip.errors import ConfigError
-from gradclip.sweep.multirun import for_multirun
+from gradclip.sweep.multirun import check_earlier, for_multirun, remove_results
+from gradclip.sweep.results import JobResult, read_results
+from gradclip.sweep.stopping import ask_to_stop, stopped_by
 
 
 @pytest.mark.parametrize(
@@ -15,3 +22,24 @@ from gradclip.sweep.multirun import for_multirun
 def test_settings_that_a_multirun_does_not_support_are_refused(overrides: list[str], line: str) -> None:
     with pytest.raises(ConfigError, match=line):
         for_multirun(compose_config(overrides))
+
+
+def test_only_the_same_multirun_may_be_repeated_in_its_folder(tmp_path: Path) -> None:
+    typed = ["clip=norm", "seed=0,1", "tracking.retry_seconds=5"]
+    check_earlier(tmp_path, typed)
+    OmegaConf.save({"hydra": {"overrides": {"task": typed}}}, tmp_path / "multirun.yaml")
+    check_earlier(tmp_path, ["clip=norm", "seed=0,1", "skip_finished=true"])
+    with pytest.raises(ConfigError, match=r"^hydra\.sweep\.dir: got '.*'; another multirun wrote to this folder"):
+        check_earlier(tmp_path, ["clip=norm", "seed=0"])
+
+
+def test_a_repeated_multirun_is_not_stopped_by_an_earlier_request_and_does_not_report_earlier_jobs(
+    tmp_path: Path,
+) -> None:
+    ask_to_stop(tmp_path, 2)
+    JobResult.of_stop(1, "seed=1", "not started: stopped by Ctrl-C").write(tmp_path / "1")
+    (tmp_path / "1" / "run.json").touch()
+    remove_results(tmp_path)
+    assert stopped_by(tmp_path) is None
+    assert [job.error for job in read_results(tmp_path)] == ["it left no result"]
+    assert (tmp_path / "1" / "run.json").exists()

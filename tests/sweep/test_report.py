@@ -6,8 +6,9 @@ from unittest.mock import Mock
 import pytest
 from omegaconf import OmegaConf
 
+from gradclip.errors import TrackingError
 from gradclip.sweep import report
-from gradclip.sweep.report import compare_jobs, rounding_note, run_table, success_tables
+from gradclip.sweep.report import SweepReport, compare_jobs, rounding_note, run_table, success_tables
 from gradclip.sweep.results import JobResult
 
 
@@ -69,3 +70,20 @@ def test_jobs_finished_earlier_are_compared_with_the_new_jobs(
     both = [JobResult(0, "a", "0", done_before=done_before), JobResult(1, "b", "1")]
     assert compare_jobs(tmp_path, both, OmegaConf.create({"figures": False, "figure_format": "png"}))[0]
     assert compare.call_args.args[1] == compared
+
+
+def test_an_error_at_the_start_or_the_end_of_a_multirun_ends_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(folder: Path) -> None:
+        raise TrackingError(f"hydra.sweep.dir: got '{folder}'; another command is using this folder")
+
+    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}, "overrides": {"task": ["seed=0,1"]}}})
+    monkeypatch.setattr(report, "listen", fail)
+    monkeypatch.setattr(report, "read_results", fail)
+    for start_or_end in (SweepReport().on_multirun_start, SweepReport().on_multirun_end):
+        with pytest.raises(SystemExit) as end:  # Hydra only warns of any other exception
+            start_or_end(config)
+        assert end.value.code == 2
+        line = f"error: hydra.sweep.dir: got '{tmp_path}'; another command is using this folder\n"
+        assert capsys.readouterr().err == line

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow
 from pyarrow import parquet
+from pyarrow.types import is_boolean, is_floating, is_integer
 
 from gradclip import keys
 from gradclip.config.composition import overrides_of
@@ -18,6 +19,7 @@ from gradclip.config.tracking import TrackingSettings
 from gradclip.diagnosis.conditions import DEFAULT_EPSILON
 from gradclip.diagnosis.evidence import Evidence, gather_evidence
 from gradclip.diagnosis.log import EPOCH, STEP, TARGET_MAX_ABS, Log, Training
+from gradclip.diagnosis.read_log import check_cells
 from gradclip.errors import ConfigError, first_line
 from gradclip.formatting import parse_number, printable
 from gradclip.scores import ACCURACY, LoggedScore, Score, Split, stored_score
@@ -162,9 +164,10 @@ def read_telemetry(path: Path, setting: str) -> pd.DataFrame:
         setting: start of error messages, which names the setting.
 
     Raises:
-        ConfigError: the file is damaged, not numeric, or lacks a column.
+        ConfigError: the file is damaged, too large, not numeric, or lacks a column.
     """
     try:
+        _check_content(parquet.ParquetFile(path))
         table = parquet.read_table(path)
         names = [printable(name) for name in table.column_names]
         frame = pd.DataFrame({name: column.to_numpy() for name, column in zip(names, table.columns, strict=True)})
@@ -174,3 +177,15 @@ def read_telemetry(path: Path, setting: str) -> pd.DataFrame:
     if missing := COLUMNS - {*frame}:
         raise ConfigError(f"{setting}; its {keys.TELEMETRY_FILE} has no column {min(missing)}")
     return frame
+
+
+def _check_content(file: parquet.ParquetFile) -> None:
+    """Refuse content that may not fit in the memory: too many numbers, or texts of unknown size.
+
+    Raises:
+        ValueError: there is such content.
+    """
+    check_cells(file.metadata.num_columns, file.metadata.num_rows)
+    for field in file.schema_arrow:
+        if not (is_integer(field.type) or is_floating(field.type) or is_boolean(field.type)):
+            raise ValueError(f"column {printable(field.name)!r} has the type {field.type}; must be a number")

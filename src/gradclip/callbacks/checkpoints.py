@@ -4,6 +4,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ class Checkpoints(Checkpoint):
     def __init__(self, folder: Path | None, interval: float | None, interruption: Interruption) -> None:
         self.folder, self.interval, self.interruption = folder, interval, interruption
         self.on_saved: Callable[[Path], None] = lambda _: None
+        self._is_failing = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the interval, and restore the loader's state.
@@ -93,8 +95,13 @@ class Checkpoints(Checkpoint):
         try:
             trainer.save_checkpoint(path)
         except OSError as error:
-            log.error(f"{path}: the checkpoint could not be written: {error}; training continues")
+            with suppress(OSError):  # such as a read-only disk
+                path.unlink(missing_ok=True)
+            if not self._is_failing:  # report a full disk once, not at every checkpoint
+                log.error(f"{path}: the checkpoint could not be written: {error}; training continues")
+            self._is_failing = True
         else:
+            self._is_failing = False
             for logger in trainer.loggers:
                 logger.save()  # metrics logged before the checkpoint must not stay in a buffer
             self.on_saved(path)

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from inspect import cleandoc
 from pathlib import Path
 from signal import SIGINT
+from tempfile import TemporaryFile
 from traceback import walk_tb
 from typing import Any, ClassVar
 
@@ -23,8 +24,8 @@ from gradclip.config.help import help_text
 from gradclip.config.overrides import for_hydra
 from gradclip.config.passwords import extract_passwords
 from gradclip.config.paths import register_resolvers
-from gradclip.errors import ConfigError, first_line
-from gradclip.program import PACKAGE, as_started
+from gradclip.errors import ConfigError, disk_errors, first_line
+from gradclip.program import PACKAGE, as_started, use_utf8
 from gradclip.terminal import standard_output
 from gradclip.tracking import FULL_ERRORS
 from gradclip.tracking.owner import MAIN_LOCK, RUN_LOCK, at_end
@@ -32,6 +33,7 @@ from gradclip.tracking.records import MAIN_FILE
 from gradclip.tracking.scratch import remove_abandoned
 
 NOTES = {RUN_LOCK, MAIN_LOCK, MAIN_FILE, "multirun.yaml"}  # a folder with only these counts as empty
+BLOCK = 4096  # bytes, the least that most file systems allocate
 SOURCE = (PACKAGE, PACKAGE.parent / "hydra_plugins")
 WORKER_KILLED = "a worker process was killed (out of memory?); to continue, repeat the command with skip_finished=true"
 
@@ -51,6 +53,7 @@ def run_command(main: Callable[[], None], primary: str, usage: str) -> int:
         primary: name of its config.
         usage: first lines of the ``--help`` text.
     """
+    use_utf8()
     arguments = sys.argv[1:]
     if answers(arguments, lambda: help_text(primary, cleandoc(usage), arguments)):
         return 0
@@ -104,7 +107,8 @@ def errors_in_one_line(primary: str = "train") -> Iterator[None]:
             pass, but would report any other exception.
     """
     try:
-        yield
+        with disk_errors("the command's folder or standard output"):
+            yield
     except KeyboardInterrupt as stop:
         if FULL_ERRORS:
             raise
@@ -151,11 +155,12 @@ class OutputFolder(Callback):  # type: ignore[misc]  # Hydra is not typed
                 raise ConfigError(f"{setting}: {first_line(error)}") from error
             path = Path(folder).absolute()
             try:
-                missing = [above for above in (path, *path.parents) if not above.exists()]
+                self.made.extend(above for above in (*reversed(path.parents), path) if not above.exists())
                 path.mkdir(parents=True, exist_ok=True)
+                with TemporaryFile(dir=path, buffering=0) as file:
+                    file.write(bytes(BLOCK))  # fails on a full disk, on which a folder can still be created
             except OSError as error:
-                raise ConfigError(f"{setting}: got {folder!r}; cannot be created: {error.strerror}") from error
-            self.made.extend(reversed(missing))
+                raise ConfigError(f"{setting}: got {folder!r}; cannot be written: {error.strerror}") from error
 
 
 def _remove_empty_folders() -> None:

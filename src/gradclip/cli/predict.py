@@ -16,7 +16,7 @@ from gradclip.formatting import csv_cell
 from gradclip.tracking.files import whole_file
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, result_of
-from gradclip.tracking.records import Store
+from gradclip.tracking.records import MODEL_PARTS, Store
 from gradclip.tracking.scratch import scratch_folder
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from gradclip.tracking.stored_runs import StoredRun
     from gradclip.training.predictor import Predictor
-
-PARTS = ("description", "weights", "inputs", "target")  # files of a stored model that the predictor reads
 
 
 def run_prediction(config: DictConfig) -> None:
@@ -101,7 +99,7 @@ def load_predictor(folder: Path, tracking: TrackingSettings, setting: str) -> "P
         check_trusted([str(network["target"])], tracking, "the stored model")
         if len(network["example"]) != 1:
             raise ConfigError(f"{setting}; its model takes sequences, not rows: load it with mlflow.pyfunc.load_model")
-        files = {part: str(folder / part) for part in PARTS if (folder / part).exists()}
+        files = {part: str(folder / part) for part in MODEL_PARTS if (folder / part).exists()}
         predictor.load_context(SimpleNamespace(artifacts=files))
     except GradclipError:
         raise

@@ -11,7 +11,7 @@ from gradclip.config.error_messages import describe
 from gradclip.config.passwords import extract_passwords
 from gradclip.errors import ConfigError
 from gradclip.formatting import printable
-from gradclip.program import home
+from gradclip.program import home, use_utf8
 from gradclip.terminal import standard_output
 from gradclip.tracking.scratch import remove_abandoned
 from gradclip.tracking.sync import sync
@@ -25,6 +25,7 @@ def run_sync(arguments: Sequence[str], usage: str) -> int:
 
     The arguments are at most one folder, and ``--adopt`` to also send spools that another user or machine wrote.
     """
+    use_utf8()
     if answers(arguments, lambda: cleandoc(usage)):
         return 0
     remove_abandoned()

@@ -101,11 +101,12 @@ def has_password(uri: str) -> bool:
 def _server_has_login(uri: str) -> bool:
     """Return whether an HTTP URI may have a login; the URI of a tracking server has no query or fragment.
 
-    A colon or a slash in a password makes the port invalid.
+    A colon or a slash in a password makes the port invalid; with a slash too many, the login is in the path.
     """
     try:
         parts = urlsplit(uri)
-        return parts.port == 0 or "@" in parts.netloc or bool(parts.query or parts.fragment or ";" in parts.path)
+        is_in_path = not parts.netloc and parts.path.strip("/")
+        return parts.port == 0 or "@" in parts.netloc or ";" in uri or bool(is_in_path or parts.query or parts.fragment)
     except ValueError:
         return True
 

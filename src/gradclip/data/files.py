@@ -9,6 +9,7 @@ import re
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,7 +33,7 @@ BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 SAMPLE = 2**16  # bytes from which the delimiter and the header are detected
 CHUNK = 2**20
 LARGEST_TEXT = 2**32  # bytes after decompression: a small compressed file may expand to more than the memory
-LARGEST_TABLE = 10**9  # cells of a Parquet file, for the same reason
+LARGEST_TABLE = 10**9  # cells: compressed columns, and the missing cells of short rows, take no space in a file
 
 
 def read_file(
@@ -89,16 +90,18 @@ def _parser_problem(error: pd.errors.ParserError) -> str:
 def _read_parquet(path: Path) -> pd.DataFrame:
     try:
         found = dataset.dataset(path, format="parquet", partitioning="hive" if path.is_dir() else None)
-        cells = found.count_rows() * max(1, len(found.schema))
+        rows = found.count_rows()
     except ArrowInvalid as error:
-        what = (
-            "the folder has a file that is not Parquet" if path.is_dir() else "the file is truncated or is not Parquet"
-        )
-        raise DataError(f"data.path: got '{path}'; {what}") from error
-    if cells > LARGEST_TABLE:
-        raise DataError(f"data.path: got '{path}'; has {cells:,} cells, at most {LARGEST_TABLE:,} can be read")
+        what = "the folder has a file that is not" if path.is_dir() else "the file is truncated or is not"
+        raise DataError(f"data.path: got '{path}'; {what} Parquet") from error
+    _check_cells(path, len(found.schema), rows)
     frame = pd.read_parquet(path)
     return frame.reset_index(drop=frame.index.names == [None])
+
+
+def _check_cells(path: Path, columns: int, rows: int) -> None:
+    if (cells := max(1, columns) * rows) > LARGEST_TABLE:
+        raise DataError(f"data.path: got '{path}'; has {cells:,} cells, at most {LARGEST_TABLE:,} can be read")
 
 
 def _read_text(path: Path, delimiter: str, decimal: str, encoding: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
@@ -113,6 +116,7 @@ def _read_text(path: Path, delimiter: str, decimal: str, encoding: str) -> tuple
     sample = sample.split("\n", header_row)[-1]
     separator = _delimiter(sample) if delimiter == "auto" else DELIMITERS[delimiter]
     _check_header(path, sample, separator)
+    _check_size(path, separator, header_row)
     options = {"sep": separator, "encoding": encoding, "skiprows": header_row}
     is_comma = decimal == "comma"
     frame = _parse(path, options, DECIMALS.get(decimal, "."))
@@ -214,6 +218,14 @@ def _agreement(sample: str, delimiter: str) -> tuple[bool, float, int]:
         return (False, 0.0, 0)
     whole = widths[: max(2, len(widths) - 1)]  # the last line of the sample may be cut
     return (whole[0] > 1, round(whole.count(whole[0]) / len(whole), 1), whole[0]) if whole else (False, 0.0, 0)
+
+
+def _check_size(path: Path, separator: str, header_row: int) -> None:
+    """Refuse a table that may not fit in the memory, by the fields of its header and its number of lines."""
+    with _opened(path) as file:
+        header = [file.readline() for _ in range(header_row + 1)][-1]
+        fields = header.split() if separator == DELIMITERS["space"] else header.split(separator.encode())
+        _check_cells(path, len(fields), sum(chunk.count(b"\n") for chunk in iter(partial(file.read, CHUNK), b"")))
 
 
 def _check_header(path: Path, sample: str, separator: str) -> None:

@@ -16,6 +16,7 @@ from gradclip.diagnosis.log import JOINED_STEP
 from gradclip.errors import DataError, first_line
 
 MAX_BYTES = 500 * 1024**2  # largest file; a million steps of five numbers take a tenth of it
+MAX_CELLS = 250_000_000  # two gigabytes of numbers, which a small file with many short or compressed rows may expand to
 EVENT_FILE = ".tfevents."  # part of the name of every TensorBoard event file
 Columns = dict[str, NDArray[Any]]
 Cell = float | int | str | None
@@ -68,6 +69,8 @@ def _read_csv(path: Path) -> Columns:
     """Read a CSV file; only empty cells are missing, since a norm may be NaN."""
     import pandas as pd  # imported here since the rest of diagnosis needs torch and NumPy only
 
+    with path.open("rb") as file:
+        check_cells(file.readline().count(b",") + 1, sum(1 for _ in file))
     frame = pd.read_csv(path, keep_default_na=False, na_values=[""], low_memory=False)
     missing = {name: column.isna() for name, column in frame.items() if column.isna().any()}
     for name, where in missing.items():
@@ -89,6 +92,16 @@ def _read_json(path: Path) -> Columns:
     return _to_columns(rows)
 
 
+def check_cells(columns: int, rows: int) -> None:
+    """Refuse a table that may not fit in the memory: missing cells take memory too, but no space in a file.
+
+    Raises:
+        ValueError: it has too many cells.
+    """
+    if columns * rows > MAX_CELLS:
+        raise ValueError(f"it has {columns * rows:,} cells; at most {MAX_CELLS:,} are read")
+
+
 def _to_columns(rows: Iterable[Any]) -> Columns:
     """Convert rows, each a mapping, to columns; keys of an inner mapping become ``outer/inner``."""
     columns: dict[str, list[Cell]] = {}
@@ -96,6 +109,7 @@ def _to_columns(rows: Iterable[Any]) -> Columns:
     for count, row in enumerate(rows, start=1):
         if not isinstance(row, Mapping):
             raise ValueError(f"row {count} is not a mapping of names to numbers")
+        check_cells(len(columns), count)
         for name, value in _flat(row):
             column = columns.setdefault(name, [])
             column.extend([None] * (count - 1 - len(column)))

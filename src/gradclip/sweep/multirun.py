@@ -1,6 +1,6 @@
 """The parent run of a multirun, which the first job creates and the end of the multirun closes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, NamedTuple, ParamSpec
 from uuid import NAMESPACE_URL, uuid5
@@ -11,21 +11,50 @@ from gradclip import keys
 from gradclip.config.overrides import as_typed, multirun_name, train_command
 from gradclip.config.schema import TrainConfig
 from gradclip.errors import ConfigError, disk_errors
-from gradclip.sweep.search.report import SEARCH_FOLDER
+from gradclip.sweep.results import FILE
+from gradclip.sweep.search.report import NOTE, SEARCH_FOLDER
 from gradclip.tracking.files import read_note
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import deliver, result_of
 from gradclip.tracking.records import MAIN_FILE, PARENT_FILE, SPOOL_FILE, Call, Parent, Store, now
 from gradclip.tracking.spool import Spool
+from gradclip.training.job import STOP_FILE
 
 P = ParamSpec("P")
 TABLES_FILE = "runs.md"  # tables of the jobs, in the folder of a multirun
+HYDRA_FILE = "multirun.yaml"  # Hydra's config, in the same folder
 PAGE_FILE = "page.json"  # metrics and tags of the parent run, in the same folder
+
+
+def check_earlier(folder: Path, typed: Sequence[str]) -> None:
+    """Refuse a folder with another multirun: jobs and the parent run would mix; the same multirun may be repeated.
+
+    Args:
+        folder: folder of the multirun.
+        typed: overrides as typed.
+
+    Raises:
+        ConfigError: the folder holds another multirun.
+    """
+    if (folder / HYDRA_FILE).exists() and multirun_name(_typed_in(folder)) != multirun_name(typed):
+        problem = "another multirun wrote to this folder; choose another folder"
+        raise ConfigError(f"hydra.sweep.dir: got {str(folder)!r}; {problem}")
+
+
+def remove_results(folder: Path) -> None:
+    """Remove what an earlier command left in the folder and would stop this one, or count as its results."""
+    results = (STOP_FILE, TABLES_FILE, PAGE_FILE, f"{SEARCH_FOLDER}/{NOTE}", f"*/{FILE}")
+    for path in (path for name in results for path in folder.glob(name)):
+        path.unlink()
+
+
+def _typed_in(folder: Path) -> list[str]:
+    return as_typed(OmegaConf.load(folder / HYDRA_FILE).hydra.overrides.task)
 
 
 def parent_of(folder: Path) -> Parent:
     """Return the parent run of a multirun, named after the overrides that were typed."""
-    typed = as_typed(OmegaConf.load(folder / "multirun.yaml").hydra.overrides.task)
+    typed = _typed_in(folder)
     created = {keys.COMMAND: train_command(typed, multirun=True), keys.CREATION: uuid5(NAMESPACE_URL, str(folder)).hex}
     return Parent(str(folder), multirun_name(typed), created | read_note(folder / MAIN_FILE))
 

@@ -4,7 +4,8 @@ import re
 import sys
 import traceback
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,13 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from gradclip import keys
-from gradclip.config.error_messages import describe
+from gradclip.config.error_messages import USER_ERRORS, describe
 from gradclip.config.overrides import as_typed
 from gradclip.errors import GradclipError, RefusedWriteError, disk_errors
 from gradclip.formatting import Table, format_score, to_markdown, unsent_message
 from gradclip.program import command_line
 from gradclip.scores import SCORES, SPLITS, Split
-from gradclip.sweep.multirun import PAGE_FILE, TABLES_FILE, ParentRun, close_parent
+from gradclip.sweep.multirun import PAGE_FILE, TABLES_FILE, ParentRun, check_earlier, close_parent, remove_results
 from gradclip.sweep.page import answer_of_comparison, answer_of_jobs, answer_of_search, page_of
 from gradclip.sweep.results import JobResult, read_results
 from gradclip.sweep.search.report import FIGURE, SEARCH_FOLDER, Report, print_report, read_report
@@ -43,15 +44,21 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Handle stop signals, and register the closing of the parent run for the end of the process."""
-        folder = Path(config.hydra.sweep.dir)
-        announce(f"Multirun: {' '.join(as_typed(config.hydra.overrides.task))}; loading PyTorch ...")
-        listen(folder)
+        folder, typed = Path(config.hydra.sweep.dir), as_typed(config.hydra.overrides.task)
+        announce(f"Multirun: {' '.join(typed)}; loading PyTorch ...")
+        with _exit_on_errors(folder):
+            check_earlier(folder, typed)
+            listen(folder)
+            remove_results(folder)
         at_end.callback(close_parent, folder, "KILLED")
 
-    @standard_output()
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print the tables, store them with the parent run, and exit with code 1 if a job failed."""
         folder = Path(config.hydra.sweep.dir)
+        with standard_output(), _exit_on_errors(folder):
+            self._report(folder, config)
+
+    def _report(self, folder: Path, config: DictConfig) -> None:
         jobs = read_results(folder)
         failed, stop = [job for job in jobs if job.outcome == "failed"], stopped_by(folder)
         tables, search = [run_table(jobs), *success_tables(jobs)], read_report(folder)
@@ -83,6 +90,21 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
             raise SystemExit(128 + stop)
         if failed or refused or not (compared and closed):
             raise SystemExit(1)
+
+
+@contextmanager
+def _exit_on_errors(folder: Path) -> Iterator[None]:
+    """Exit with code 2 on an error of the user, which Hydra would report as a warning and ignore.
+
+    Args:
+        folder: folder of the multirun.
+    """
+    try:
+        with disk_errors(folder):
+            yield
+    except USER_ERRORS as error:
+        print(f"error: {describe(error)}", file=sys.stderr)
+        raise SystemExit(2) from error
 
 
 def write_page(folder: Path, jobs: Sequence[JobResult], search: "Report | None", found: "Comparison | None") -> None:

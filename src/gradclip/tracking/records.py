@@ -16,6 +16,8 @@ RUN_FILE = "run.json"  # in the folder of a run: the id of this run in the store
 SPOOL_FILE = "unsent.jsonl"  # in the folder of a run: writes that the store has not accepted yet
 CHECKPOINT_FILE = "checkpoints/last.ckpt"  # in the folder of a run: the checkpoint that it resumes from
 
+MODEL_PARTS = ("description", "weights", "inputs", "target")  # files of a stored model that the predictor reads
+
 
 def now() -> int:
     """Return the time in milliseconds since 1970, as MLflow stores it."""

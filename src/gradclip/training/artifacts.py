@@ -69,9 +69,14 @@ def datasets_of(data: TrainingData) -> list[Dataset]:
 
 
 def write_result(job: Job, result: Result) -> None:
-    """Write config, explosion report and telemetry into the folder of a job, which is created if necessary."""
+    """Write config, explosion report and telemetry into the folder of a job, which is created if necessary.
+
+    If an earlier run wrote to the same folder, its reports are removed, so that they are not stored with this one.
+    """
     job.folder.mkdir(parents=True, exist_ok=True)
     (job.folder / keys.CONFIG_FILE).write_text(job.config_text)
+    for name in (keys.EXPLOSION_TEXT, keys.EXPLOSION_JSON, keys.HIDDEN_STATES_FILE):
+        (job.folder / name).unlink(missing_ok=True)
     if result.explosion is not None:
         (job.folder / keys.EXPLOSION_FOLDER).mkdir(exist_ok=True)
         (job.folder / keys.EXPLOSION_TEXT).write_text(f"{result.explosion}\n")

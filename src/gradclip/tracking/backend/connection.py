@@ -38,6 +38,7 @@ from gradclip.tracking.views import view_tags
 RUN_ID = re.compile(r"[0-9a-f]{32}")  # also the form of our creation tags
 PAGE = 100  # runs read at a time; MLflow's objects of a run take a hundred times the memory of a StoredRun
 MAX_LOCATION = 157  # characters; the path of a run's artifacts must fit in MLflow's column of 200
+MAX_FILE = 500 * 1024**2  # bytes of a file that is read back; one of any size could fill the disk
 SERVER_TIMEOUT = 5.0  # seconds to wait for a server's first answer
 EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}  # model training, for the MLflow UI
 
@@ -153,8 +154,7 @@ class Connection:
 
     def local_artifacts_of(self, run_id: str) -> Path | None:
         """Return the folder of a run's artifacts; None if they are not on this file system."""
-        location = self._location_of(run_id)
-        return Path(local_file_uri_to_path(location)) if urlsplit(location).scheme in {"", "file"} else None
+        return local_path(self._location_of(run_id))
 
     def _location_of(self, run_id: str) -> str:
         if run_id not in self._artifacts:
@@ -201,6 +201,34 @@ def check_location(location: str, uri: str) -> None:
     place, store = urlsplit(location), urlsplit(uri)
     if place.scheme in {"http", "https", "mlflow-artifacts"} and place.netloc.lower() not in {"", store.netloc.lower()}:
         raise TrackingError(f"tracking.uri: got {uri!r}; files of the run are on another server")
+
+
+def local_path(location: str) -> Path | None:
+    """Return the folder at a location of artifacts; None if it is not on this file system."""
+    return Path(local_file_uri_to_path(location)) if urlsplit(location).scheme in {"", "file"} else None
+
+
+def download(repository: ArtifactRepository, name: str, folder: str, max_bytes: int = MAX_FILE) -> Path | None:
+    """Download a file, which anyone may have written, and return its path; None if there is no such regular file.
+
+    Args:
+        repository: the artifacts of a run or of a model.
+        name: path of the file among them.
+        folder: folder to write to.
+        max_bytes: size of the largest file that is read.
+
+    Raises:
+        TrackingError: the file is larger.
+    """
+    above = Path(name).parent.as_posix()
+    entries = repository.list_artifacts(None if above == "." else above)
+    size = next((entry.file_size or 0 for entry in entries if entry.path == name and not entry.is_dir), None)
+    local = local_path(repository.artifact_uri)
+    if size is None or (local is not None and not (local / name).is_file()):  # a pipe or a device may have no end
+        return None
+    if size > max_bytes:
+        raise TrackingError(f"{name}: the stored file has {size:,} bytes; at most {max_bytes:,} are read")
+    return Path(repository.download_artifacts(name, folder))
 
 
 def _check_server(uri: str) -> None:

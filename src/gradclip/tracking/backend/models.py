@@ -18,13 +18,14 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
 
 from gradclip import keys
-from gradclip.tracking.backend.connection import Connection, check_location
+from gradclip.tracking.backend.connection import Connection, check_location, download
 from gradclip.tracking.backend.writes import context_tags
 from gradclip.tracking.model_example import Example, read_example
-from gradclip.tracking.records import ModelFiles, model_name
+from gradclip.tracking.records import MODEL_PARTS, ModelFiles, model_name
 from gradclip.tracking.scratch import scratch_folder, temporary_files_in
 
 PACKAGE = Path(__file__).parents[2]  # the source of gradclip, stored with each model
+MAX_MODEL = 4 * 1024**3  # bytes of a file of a model that is read back
 PREDICTOR = PACKAGE / "training" / "predictor.py"
 
 
@@ -55,8 +56,9 @@ class Models(Connection):
         for model in models:
             check_location(model.artifact_location, self.uri)
             repository = get_artifact_repository(model.artifact_location, tracking_uri=self.uri)
-            if repository.list_artifacts("artifacts"):
-                return Path(repository.download_artifacts("artifacts", folder))
+            parts = [download(repository, f"artifacts/{part}", folder, MAX_MODEL) for part in MODEL_PARTS]
+            if any(parts):
+                return Path(folder, "artifacts")
         return None
 
     def _model_of(self, run_id: str) -> LoggedModel:

@@ -17,7 +17,7 @@ from gradclip.errors import TrackingError, first_line
 from gradclip.formatting import printable
 from gradclip.scores import CONTEXTS, Split
 from gradclip.tracking.backend.bulk_read import read_children, read_histories
-from gradclip.tracking.backend.connection import RUN_ID, Connection
+from gradclip.tracking.backend.connection import RUN_ID, Connection, download
 from gradclip.tracking.backend.database import analyze
 from gradclip.tracking.backend.tables import tables_of
 from gradclip.tracking.backend.writes import CONTEXT_TAG
@@ -102,10 +102,7 @@ class Queries(Connection):
 
     def read_file(self, run_id: str, name: str, folder: str) -> Path | None:
         """Download an artifact into a folder and return its path, or None if it does not exist."""
-        repository, parent = self.repository_of(run_id), str(Path(name).parent)
-        if name not in {entry.path for entry in repository.list_artifacts(None if parent == "." else parent)}:
-            return None
-        return Path(repository.download_artifacts(name, folder))
+        return download(self.repository_of(run_id), name, folder)
 
     def _newest_multirun(self) -> str:
         """Return the id of the parent run of the newest multirun that ``advise`` did not train."""

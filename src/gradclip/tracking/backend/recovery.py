@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mlflow.entities import Run, RunTag
-from mlflow.exceptions import MlflowException
 
 from gradclip import keys
 from gradclip.errors import TrackingError, first_line
 from gradclip.formatting import printable
 from gradclip.scores import stored_score
-from gradclip.tracking.backend.connection import RUN_ID
+from gradclip.tracking.backend.connection import RUN_ID, download
 from gradclip.tracking.backend.database import STORE_ERRORS
 from gradclip.tracking.backend.queries import OUTCOMES, to_stored_run
 from gradclip.tracking.backend.writes import Writes
@@ -113,13 +112,10 @@ class Recovery(Writes):
 
     def _read_config(self, run_id: str) -> str:
         with scratch_folder() as scratch:
-            try:
-                path = Path(self.repository_of(run_id).download_artifacts(keys.CONFIG_FILE, str(scratch)))
-                return path.read_text(errors="surrogateescape")  # not valid YAML, so it is refused later
-            except (MlflowException, OSError) as error:
-                raise TrackingError(
-                    f"resume: got {run_id!r}; the run was stopped before its config was stored"
-                ) from error
+            path = download(self.repository_of(run_id), keys.CONFIG_FILE, str(scratch))
+            if path is None:
+                raise TrackingError(f"resume: got {run_id!r}; the run was stopped before its config was stored")
+            return path.read_text(errors="surrogateescape")  # not valid YAML, so it is refused later
 
 
 def _is_ours(run: Run) -> bool:
