@@ -72,7 +72,7 @@ def test_the_curve_of_a_logged_score_has_the_name_of_the_metric_and_no_unknown_b
     logged = replace(result(), score_scale=scale, curves={"train": [9.0, 4.0], "validation": [1.0, 2.0]})
     figure = Figure()
     learning_curve("none", logged)(figure)
-    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["loss/train", "reward"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["loss/train", "reward"]
 
 
 def test_the_coefficient_is_drawn_only_if_gradients_were_clipped():

@@ -49,6 +49,7 @@ STYLE: dict[Any, Any] = {
     "pdf.fonttype": 42,
 }
 PERCENT = FuncFormatter(lambda value, _: f"{100 * value:.3g}%")
+PERCENT_ENDS = (-0.02, 1.02)  # of an axis of fractions, so that marks at 0% and 100% are whole
 LOG_AXIS_DECADES = 1.5  # an axis is logarithmic if its values span more decades
 EDGE = 0.97  # vertical position of marks for non-finite values, as a fraction of the axes
 LEGEND_WIDTH, LEGEND_HANDLE = 90, 6  # in characters: the width below the axes, and that of a legend handle
@@ -152,8 +153,8 @@ def score_axis(
     """
     if is_fraction:
         axis = axes.yaxis if along == "y" else axes.xaxis
-        low, high = axis.get_view_interval() if fits else (0.0, 1.0)
-        axes.set(**{f"{along}lim": (max(low, 0.0) - 0.02, min(high, 1.0) + 0.02)})
+        low, high = axis.get_view_interval() if fits else PERCENT_ENDS
+        axes.set(**{f"{along}lim": (max(low, PERCENT_ENDS[0]), min(high, PERCENT_ENDS[1]))})
         axis.set_major_formatter(PERCENT)
     elif spans_decades(scores):
         axes.set(**{f"{along}scale": "log"})
