@@ -267,13 +267,12 @@ def _spikes(evidence: Evidence) -> Iterator[Finding]:
     if evidence.spiking_parameter:
         text = f"Only the gradient of {evidence.spiking_parameter} spikes ({evidence.spike_factor:.3g}-fold)."
         yield Finding("one tensor spikes", text, {"factor": evidence.spike_factor}, is_problem=True)
-    if not isnan(evidence.element_share):
+    if evidence.element_share > conditions.DOMINANT_ELEMENT:
         text = (
             "In the 10% of the steps with the largest norms, one element has "
             f"{evidence.element_share:.0%} of the squared norm."
         )
-        is_problem = evidence.element_share > conditions.DOMINANT_ELEMENT
-        yield Finding("largest element", text, {"share": evidence.element_share}, is_problem)
+        yield Finding("largest element", text, {"share": evidence.element_share}, is_problem=True)
 
 
 def _layers(evidence: Evidence) -> Iterator[Finding]:
