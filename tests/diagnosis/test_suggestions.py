@@ -50,6 +50,14 @@ def test_a_mostly_clipped_run_is_advised_a_learning_rate_with_the_same_effect() 
     assert any("it acts like a smaller learning rate" in line for line in map(str, find(evidence)))
 
 
+@pytest.mark.parametrize(("outcome", "fraction"), [("finished", 0.96), ("diverged", 0.1)])
+def test_a_users_module_is_advised_a_threshold_without_the_schedule_that_it_sets(outcome: str, fraction: float) -> None:
+    run = made_run(outcome, "norm", fraction=fraction, module___target_="my.Module", schedule__name="")
+    evidence = gather(run, made_telemetry([4.0, 6.0, 5.0] * 4 + ([] if outcome == "finished" else [900.0, np.inf])))
+    assert changes_of(evidence) == [("clip=norm", "clip.value=2.5")]
+    assert advice_message(evidence, None, 3).startswith("Try clipping by the norm, at a low threshold:")
+
+
 def test_a_threshold_at_which_steps_change_the_weights_too_much_is_lowered() -> None:
     run = made_run(clip="norm", value="5.0", fraction=0.96)
     telemetry = made_telemetry(RAMP, clipped=np.full(100, 5.0))
@@ -201,7 +209,7 @@ def test_drifting_norms_suggest_a_threshold_that_follows_them() -> None:
 
 @pytest.mark.parametrize(("outcome", "line"), [
     ("learned", "Nothing to change: the run learned, and its gradients neither exploded nor spiked."),
-    ("stalled", "Nothing to try: the gradients give no reason to change anything."),
+    ("stalled", "Nothing to try: no known remedy applies to the findings."),
 ])  # fmt: skip
 @pytest.mark.parametrize("clip", ["none", "norm"])
 def test_a_run_that_neither_exploded_nor_spiked_gets_no_suggestions(clip: str, outcome: str, line: str) -> None:

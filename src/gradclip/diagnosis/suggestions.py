@@ -147,8 +147,10 @@ def _norm_clipping(evidence: Evidence, norms: Norms, strong: bool) -> Remedy:
     if evidence.norm_for_10pct_step < half:
         why += f"; at {value} a step already changes the weights by 10% of their norm"
     if evidence.training.schedule not in {"constant", ""}:
-        return Remedy("clipping by the norm, below the usual thresholds", why, how)
+        return Remedy("clipping by the norm, at a low threshold", why, how)
     why += "; steps of constant length converge only if the learning rate decays"
+    if "schedule" in evidence.training.fixed_groups:  # the user's module sets it
+        return Remedy("clipping by the norm, at a low threshold", why, how)
     return Remedy("clipping by the norm, with cosine decay", why, how + remedy.COSINE_DECAY)
 
 
