@@ -21,7 +21,7 @@ from gradclip.diagnosis.suggestions import (
     is_inert,
     rounded,
 )
-from gradclip.formatting import chosen_on_test
+from gradclip.formatting import chosen_on_test, counted
 
 NO_BASIS = f"Fewer than {conditions.FEW_NORMS} steps are not enough to choose a threshold."
 FEW_STEPS = 50  # number of usable steps below which percentiles are rough
@@ -87,11 +87,11 @@ def _outcome(evidence: Evidence, probe: Evidence | None) -> Iterator[Finding]:
     if probe is not None and probe.probe_results:
         yield _of_probe(probe.probe_results)
     elif probe is not None:
-        text = f"The norms are from a probe run of {probe.steps} steps, {probe.training.name}"
+        text = f"The norms are from a probe run of {counted(probe.steps, 'step')}, {probe.training.name}"
         yield Finding("probe", f"{text}: {probe.training.outcome}.", {"steps": float(probe.steps)})
         if probe.exploded and probe.norms is not None:
             steps = probe.norms.steps
-            text = f"The probe run exploded too, after {steps} steps."
+            text = f"The probe run exploded too, after {counted(steps, 'step')}."
             text += f" {NO_BASIS}" if has_too_few_steps(probe) else " Its threshold was too large."
             yield Finding("explosion of probe", text, {"steps": float(steps)}, is_problem=True)
     elif norms is None and evidence.steps:
@@ -103,7 +103,7 @@ def _outcome(evidence: Evidence, probe: Evidence | None) -> Iterator[Finding]:
             text += f" {NO_BASIS}"
         yield Finding("explosion", text, {"steps_before": float(norms.steps)}, is_problem=True)
     elif norms is not None and norms.steps < FEW_STEPS:
-        text = f"Only {norms.steps} steps are usable, so percentiles are rough."
+        text = f"Only {counted(norms.steps, 'step is', 'steps are')} usable, so percentiles are rough."
         yield Finding("few steps", text, {"steps": float(norms.steps)})
 
 
@@ -113,7 +113,7 @@ def _of_probe(results: Sequence[ProbeResult]) -> Finding:
         "diverged": [result.remedy.what for result in results if not isfinite(result.error)],
         "learned nothing": [result.remedy.what for result in results if isfinite(result.error) and not result.works],
     }
-    text = f"A probe tried {len(results)} settings."
+    text = f"A probe tried {counted(len(results), 'setting')}."
     text += "".join(f" These {what}: {'; '.join(names)}." for what, names in groups.items() if names)
     works = sum(result.works for result in results)
     if not works:
@@ -132,7 +132,8 @@ def _logged_steps(evidence: Evidence) -> str:
         return "No step was logged."
     repeated = evidence.log.repeated
     more = f"; rows dropped because their step was logged again later: {repeated:,}" if repeated else ""
-    return f"{len(step):,} logged steps, {step[0]:.0f} to {step[-1]:.0f}{more}."
+    logged = "logged step" if len(step) == 1 else "logged steps"
+    return f"{len(step):,} {logged}, {step[0]:.0f} to {step[-1]:.0f}{more}."
 
 
 def _chosen_on_test(evidence: Evidence, measured: Evidence) -> Iterator[Finding]:
@@ -180,8 +181,8 @@ def _norms(evidence: Evidence) -> Iterator[Finding]:
     if norms is None:
         return
     text = (
-        f"Gradient norms before clipping, over {norms.steps} steps: average {norms.mean:.3g}, median {norms.p50:.3g}, "
-        f"90th percentile {norms.p90:.3g}, largest {norms.largest:.3g}."
+        f"Gradient norms before clipping, over {counted(norms.steps, 'step')}: average {norms.mean:.3g}, "
+        f"median {norms.p50:.3g}, 90th percentile {norms.p90:.3g}, largest {norms.largest:.3g}."
     )
     numbers = {"mean": norms.mean, "median": norms.p50, "p90": norms.p90, "largest": norms.largest}
     yield Finding("norms", text, numbers)
