@@ -54,7 +54,7 @@ def nothing_to_try(evidence: Evidence) -> str:
     if outcome == "diverged":
         return "Nothing to suggest: none of the known remedies helps. The findings list what was tried."
     if outcome in ENDED_WELL and gradients_are_calm(evidence):
-        return f"Nothing to change: the run {outcome}, and its gradients neither exploded nor spiked."
+        return f"Nothing to change in the clipping: the run {outcome}, and its gradients neither exploded nor spiked."
     return "Nothing to try: no known remedy applies to the findings."
 
 

@@ -144,13 +144,17 @@ def _chosen_on_test(evidence: Evidence, measured: Evidence) -> Iterator[Finding]
 
 
 def _overfitting(evidence: Evidence) -> Iterator[Finding]:
+    training = evidence.training
     if best := evidence.overfits_after_epoch:
-        worse = evidence.training.final_to_best_ratio - 1
+        worse = training.final_to_best_ratio - 1
         text = (
-            f"The run overfits: the {evidence.training.chosen_on} score was best in epoch {best} and ended {worse:.0%} "
+            f"The run overfits: the {training.chosen_on} score was best in epoch {best} and ended {worse:.0%} "
             "worse, while the training loss kept falling. Clipping does not prevent that."
         )
         yield Finding("overfitting", text, {"best_epoch": float(best), "worse": worse}, is_problem=True)
+    elif training.accuracy_gap > conditions.LARGE_GAP:
+        better = f"The run fits the training rows much better than the {training.chosen_on} rows"
+        yield Finding("gap to training rows", f"{better}: {training.final_scores}.", {"gap": training.accuracy_gap})
 
 
 def _log_quality(evidence: Evidence) -> Iterator[Finding]:
