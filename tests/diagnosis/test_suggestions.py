@@ -51,11 +51,11 @@ def test_a_mostly_clipped_run_is_advised_a_learning_rate_with_the_same_effect() 
 
 
 @pytest.mark.parametrize(("outcome", "fraction"), [("finished", 0.96), ("diverged", 0.1)])
-def test_a_users_module_is_advised_a_threshold_without_the_schedule_that_it_sets(outcome: str, fraction: float) -> None:
+def test_a_users_module_is_advised_lower_thresholds_in_place_of_a_schedule(outcome: str, fraction: float) -> None:
     run = made_run(outcome, "norm", fraction=fraction, module___target_="my.Module", schedule__name="")
     evidence = gather(run, made_telemetry([4.0, 6.0, 5.0] * 4 + ([] if outcome == "finished" else [900.0, np.inf])))
-    assert changes_of(evidence) == [("clip=norm", "clip.value=2.5")]
-    assert advice_message(evidence, None, 3).startswith("Try clipping by the norm, at a low threshold:")
+    assert changes_of(evidence) == [("clip=norm", "clip.value=0.025,0.25,2.5")]
+    assert advice_message(evidence, None, 3).startswith("Try clipping by the norm, at several thresholds:")
 
 
 def test_a_threshold_at_which_steps_change_the_weights_too_much_is_lowered() -> None:
