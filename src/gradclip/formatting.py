@@ -181,15 +181,33 @@ def chosen_on_test(reason: str = "this data set has no validation rows") -> str:
     return f"Chosen on the test rows: {reason}, so the best looks better than it is."
 
 
+def counted(number: int, singular: str, plural: str = "") -> str:
+    """Return a number with its noun, whose plural is formed with an s by default.
+
+    Args:
+        number: the number.
+        singular: text for one.
+        plural: text for any other number.
+
+    Example:
+        >>> counted(1, "run"), counted(0, "run"), counted(2, "update was", "updates were")
+        ('1 run', '0 runs', '2 updates were')
+    """
+    return f"{number} {singular if number == 1 else plural or f'{singular}s'}"
+
+
 def unsent_message(writes: int, folder: Path) -> str:
     """Return a message that writes wait for the store, with the command that sends them.
 
     Example:
         >>> unsent_message(2, Path("runs/1"))
         'Unsent: the store did not accept 2 writes; they wait in runs/1. Send them: python src/sync.py runs/1'
+        >>> unsent_message(1, Path("runs/1"))
+        'Unsent: the store did not accept 1 write; it waits in runs/1. Send it: python src/sync.py runs/1'
     """
-    send = command_line("sync", [str(folder)])
-    return f"Unsent: the store did not accept {writes} writes; they wait in {folder}. Send them: {send}"
+    waiting = counted(writes, "write; it waits", "writes; they wait")
+    them, send = "it" if writes == 1 else "them", command_line("sync", [str(folder)])
+    return f"Unsent: the store did not accept {waiting} in {folder}. Send {them}: {send}"
 
 
 def format_scores(score: str, scores: Mapping[Split, float]) -> str:

@@ -65,4 +65,4 @@ def install_command(extra: str) -> str:
     """
     if IS_CHECKOUT:
         return f"python -m pip install --constraint constraints.txt --editable '.[{extra}]'"
-    return f"python -m pip install 'gradclip[{extra}]'"
+    return f"python -m pip install '.[{extra}]' in a checkout of gradclip"  # which is on no package index

@@ -57,7 +57,7 @@ def test_a_missing_package_is_reported_in_one_line(monkeypatch, capsys):
 
 def test_messages_name_the_script_or_command_that_was_started(monkeypatch, tmp_path):
     assert command_line("train", ["-m", "a=b c"]) == "gradclip train -m 'a=b c'"
-    assert unsent_message(1, tmp_path).endswith(f"Send them: gradclip sync {tmp_path}")
+    assert unsent_message(2, tmp_path).endswith(f"Send them: gradclip sync {tmp_path}")
     assert as_started("kept for src/sync.py; python src/train.py") == "kept for gradclip sync; gradclip train"
     monkeypatch.delenv(STARTED_IN)
     assert command_line("train", ["-m"]) == "python src/train.py -m"
@@ -65,5 +65,5 @@ def test_messages_name_the_script_or_command_that_was_started(monkeypatch, tmp_p
     assert home() == program.PROJECT_ROOT
     monkeypatch.setattr(program, "IS_CHECKOUT", False)
     assert command_line("train", ["-m"]) == "gradclip train -m"
-    assert install_command("ray") == "python -m pip install 'gradclip[ray]'"
+    assert install_command("ray") == "python -m pip install '.[ray]' in a checkout of gradclip"
     assert home() == tmp_path

@@ -61,7 +61,7 @@ def test_both_launchers_give_the_same_metrics_and_files(both: dict[str, dict[str
 def test_a_job_that_cannot_be_stacked_runs_separately_and_the_reason_is_printed(train: Command) -> None:
     done = train("-m", "hydra/launcher=vectorized", "clip=activation", "seed=53", "tracking=none", *QUICK)
     assert done.returncode == 0
-    assert "Jobs 0 run separately: clip=activation acts on each layer during backward" in done.stderr
+    assert "Job 0 runs separately: clip=activation acts on each layer during backward" in done.stderr
     assert "[0] activation=10.0" in done.stdout
 
 

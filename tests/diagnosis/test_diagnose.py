@@ -73,6 +73,7 @@ CASES: dict[str, tuple[str, tuple[Log, dict[str, Any]], tuple[Log, dict[str, Any
     "one tensor": ("one tensor dominates", (layered(0.95, 4), {}), (layered(0.85, 4), {})),
     "one of two tensors": ("one tensor dominates", (layered(0.95, 3), {}), (layered(0.95, 2), {})),
     "drift": ("drift", (log(np.geomspace(1, 40, STEPS)), {}), (log(np.geomspace(40, 1, STEPS)), {})),
+    "one element": ("largest element", (log(grad_max_abs=0.8 * CALM), {}), (log(grad_max_abs=0.6 * CALM), {})),
 }  # fmt: skip
 
 
@@ -87,6 +88,10 @@ def test_a_calm_log_is_healthy() -> None:
     diagnosis = diagnose(log(), optimizer="adamw", max_norm=1.0)
     assert diagnosis.is_healthy
     assert diagnosis.remedies
+
+
+def test_the_share_of_the_largest_element_is_reported_only_if_it_dominates() -> None:
+    assert "largest element" not in [finding.kind for finding in diagnose(log(grad_max_abs=0.6 * CALM)).findings]
 
 
 def test_findings_that_need_norms_before_clipping_are_omitted_without_them() -> None:

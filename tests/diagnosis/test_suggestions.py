@@ -50,6 +50,14 @@ def test_a_mostly_clipped_run_is_advised_a_learning_rate_with_the_same_effect() 
     assert any("it acts like a smaller learning rate" in line for line in map(str, find(evidence)))
 
 
+@pytest.mark.parametrize(("outcome", "fraction"), [("finished", 0.96), ("diverged", 0.1)])
+def test_a_users_module_is_advised_lower_thresholds_in_place_of_a_schedule(outcome: str, fraction: float) -> None:
+    run = made_run(outcome, "norm", fraction=fraction, module___target_="my.Module", schedule__name="")
+    evidence = gather(run, made_telemetry([4.0, 6.0, 5.0] * 4 + ([] if outcome == "finished" else [900.0, np.inf])))
+    assert changes_of(evidence) == [("clip=norm", "clip.value=0.025,0.25,2.5")]
+    assert advice_message(evidence, None, 3).startswith("Try clipping by the norm, at several thresholds:")
+
+
 def test_a_threshold_at_which_steps_change_the_weights_too_much_is_lowered() -> None:
     run = made_run(clip="norm", value="5.0", fraction=0.96)
     telemetry = made_telemetry(RAMP, clipped=np.full(100, 5.0))
@@ -200,8 +208,8 @@ def test_drifting_norms_suggest_a_threshold_that_follows_them() -> None:
 
 
 @pytest.mark.parametrize(("outcome", "line"), [
-    ("learned", "Nothing to change: the run learned, and its gradients neither exploded nor spiked."),
-    ("stalled", "Nothing to try: the gradients give no reason to change anything."),
+    ("learned", "Nothing to change in the clipping: the run learned, and its gradients neither exploded nor spiked."),
+    ("stalled", "Nothing to try: no known remedy applies to the findings."),
 ])  # fmt: skip
 @pytest.mark.parametrize("clip", ["none", "norm"])
 def test_a_run_that_neither_exploded_nor_spiked_gets_no_suggestions(clip: str, outcome: str, line: str) -> None:
@@ -278,6 +286,24 @@ def test_a_few_more_wrong_predictions_do_not_count_as_overfitting(wrong: int, ro
     run.metrics.update(metrics | {ACCURACY.best("validation"): 1.0})
     found = changes_of(gather(run, made_telemetry(FALLING)))
     assert found[:1] == ([("trainer.max_epochs=4",)] if is_advised else [])
+
+
+@pytest.mark.parametrize(("score", "final", "rows", "is_reported"), [
+    (ACCURACY, 0.64, 500, True), (ACCURACY, 0.92, 500, False),
+    (ACCURACY, 0.88, 25, False),  # three wrong predictions may be chance
+    (MSE, 0.64, 500, False),  # the scale of the target is not known
+])  # fmt: skip
+def test_a_large_gap_between_training_and_validation_accuracy_is_reported_without_a_remedy(
+    score: Score, final: float, rows: int, is_reported: bool
+) -> None:
+    run = replace(made_run(), rows={"validation": rows})
+    run.metrics.update({score.final("train"): 1.0, score.final("validation"): final, score.best("validation"): final})
+    evidence = gather(run, made_telemetry(RAMP))
+    scores = "Train: 100.0% right, Validation: 64.0% right"
+    expected = [f"The run fits the training rows much better than the validation rows: {scores}."]
+    found = [str(finding) for finding in find(evidence) if finding.kind == "gap to training rows"]
+    assert found == (expected if is_reported else [])
+    assert suggest(evidence, evidence) == []
 
 
 def test_learning_rate_decay_is_advised_for_unstable_accuracy() -> None:

@@ -30,7 +30,7 @@ def test_a_spool_of_this_user_is_sent(tmp_path: Path) -> None:
     run_id = write_run(store, 1.0, 0, {})
     spool_points(tmp_path / "run", store, run_id)
     done = sync(str(tmp_path / "run"))
-    assert done.stdout == f"Sent 1 writes from {tmp_path / 'run'}\n", done.stderr
+    assert done.stdout == f"Sent 1 write from {tmp_path / 'run'}\n", done.stderr
     assert len(MlflowClient(store.uri).get_metric_history(run_id, keys.LOSS_STEP)) == 3
 
 

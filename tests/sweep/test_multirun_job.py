@@ -1,6 +1,7 @@
 """Messages of a job about its multirun: progress, and a hint to stack jobs."""
 
 import os
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ from gradclip.config.composition import compose_config
 from gradclip.sweep import multirun_job
 from gradclip.sweep.multirun_job import print_hint, progress
 from gradclip.sweep.results import JobResult
+from gradclip.sweep.stopping import ask_to_stop
 
 
 def multirun(folder: Path, *typed: str, sweeper: str = "hydra.BasicSweeper") -> Path:
@@ -29,7 +31,7 @@ def test_progress_counts_finished_jobs_and_estimates_the_remaining_time(
     monkeypatch.setattr(multirun_job, "time", SimpleNamespace(time=lambda: 1030.0))
     seen = []
     for number in range(4):
-        JobResult(number, "", outcome="stopped").write(folder / str(number))
+        JobResult(number, "", outcome="learned").write(folder / str(number))
         seen.append(progress(folder))
     assert seen == [
         " (1 of 4, about 90 s left)",
@@ -39,9 +41,16 @@ def test_progress_counts_finished_jobs_and_estimates_the_remaining_time(
     ]
 
 
+def test_a_stopped_multirun_has_no_progress(tmp_path: Path) -> None:
+    folder = multirun(tmp_path, "seed=0,1")
+    ask_to_stop(folder, signal.SIGTERM)
+    JobResult(0, "", outcome="stopped").write(folder / "0")
+    assert progress(folder) == ""
+
+
 def test_progress_of_a_search_has_no_total(tmp_path: Path) -> None:
     folder = multirun(tmp_path, sweeper="hydra_plugins.search_sweeper.SearchSweeper")
-    JobResult(0, "", outcome="stopped").write(folder / "0")
+    JobResult(0, "", outcome="learned").write(folder / "0")
     assert progress(folder) == " (1 done)"
 
 

@@ -21,7 +21,7 @@ from gradclip.diagnosis.evidence import Evidence, gather_evidence
 from gradclip.diagnosis.log import EPOCH, STEP, TARGET_MAX_ABS, Log, Training
 from gradclip.diagnosis.read_log import check_cells
 from gradclip.errors import ConfigError, first_line
-from gradclip.formatting import parse_number, printable
+from gradclip.formatting import format_scores, parse_number, printable
 from gradclip.scores import ACCURACY, LoggedScore, Score, Split, stored_score
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, result_of
@@ -104,6 +104,8 @@ def training_of(run: StoredRun, overrides: Sequence[str]) -> Training:
         can_scale_target=settings.get("data.scale_target") == "none" and score != ACCURACY,  # classes have no scale
         initialization=settings.get("model.initialization", ""),
         final_to_best_ratio=np.nan if score is None else final_to_best_ratio(score, metrics, run.rows),
+        accuracy_gap=np.nan if score is None else accuracy_gap(score, metrics, run.rows),
+        final_scores="" if score is None else format_scores(score.name, score.finals(metrics)),
         best_epoch=int(metrics.get(keys.BEST_EPOCH, 0)),
         chosen_on="" if score is None else _chosen_on(score, metrics),
         fixed_groups=Parts._fields if settings.get("module._target_") else (),
@@ -145,6 +147,32 @@ def final_to_best_ratio(score: Score, metrics: Mapping[str, float], rows: Mappin
     if (known := (rows or {}).get(split)) and final - best <= STANDARD_ERRORS * _standard_error(final, known):
         return 1.0
     return (final + ACCURACY_NOISE) / (best + ACCURACY_NOISE)
+
+
+def accuracy_gap(score: Score, metrics: Mapping[str, float], rows: Mapping[Split, int]) -> float:
+    """Return by how much the final accuracy is higher on the training rows than on those that choose.
+
+    It is 0 if the difference may be chance, and NaN for another score: a gap in the MSE may be large and still small
+    for the target.
+
+    Args:
+        score: score of the run.
+        metrics: metrics of the run.
+        rows: number of rows of each split, where known.
+
+    Example:
+        >>> from gradclip.scores import ACCURACY
+        >>> metrics = {"final/accuracy_train": 1.0, "final/accuracy_validation": 0.75}
+        >>> accuracy_gap(ACCURACY, metrics, {"validation": 500}), accuracy_gap(ACCURACY, metrics, {"validation": 8})
+        (0.25, 0.0)
+    """
+    if score != ACCURACY:
+        return np.nan
+    split = score.choosing_split(metrics)
+    final = metrics.get(score.final(split), np.nan)
+    gap = metrics.get(score.final("train"), np.nan) - final
+    noise = STANDARD_ERRORS * _standard_error(score.error(final), rows[split]) if split in rows else 0.0
+    return 0.0 if gap <= noise else gap
 
 
 def _standard_error(error: float, rows: int) -> float:

@@ -29,7 +29,7 @@ from gradclip.diagnosis.probe_results import ORIGINAL_SETTINGS, ProbeResult
 from gradclip.diagnosis.remedy import COSINE_DECAY, Remedy, clip_norm
 from gradclip.diagnosis.suggestions import needs_strong_clipping, norm_is_undone, rounded
 from gradclip.errors import ConfigError
-from gradclip.formatting import format_score
+from gradclip.formatting import counted, format_score
 from gradclip.scores import MSE, stored_score
 from gradclip.stacked.replicas import make_replicas
 from gradclip.stacked.training import StackedTraining
@@ -254,5 +254,6 @@ def probe_result(tried: Candidate, runs: Sequence[StoredRun], epochs: int) -> Pr
     errors = tuple(np.where(np.isfinite(values), [score.error(value) for value in values], np.inf).tolist())
     mean = format_score(score.name, score.value(float(np.mean(errors))))
     name = score.name.upper() if score == MSE else score.name
-    measured = f"{name} {mean} on the {split} rows after {epochs} epochs, mean of {len(runs)} seeds"
+    trained = f"after {counted(epochs, 'epoch')}, mean of {counted(len(runs), 'seed')}"
+    measured = f"{name} {mean} on the {split} rows {trained}"
     return ProbeResult(tried.remedy, tried.clips, errors, sum(run.outcome in ENDED_WELL for run in runs), measured)

@@ -54,8 +54,8 @@ def nothing_to_try(evidence: Evidence) -> str:
     if outcome == "diverged":
         return "Nothing to suggest: none of the known remedies helps. The findings list what was tried."
     if outcome in ENDED_WELL and gradients_are_calm(evidence):
-        return f"Nothing to change: the run {outcome}, and its gradients neither exploded nor spiked."
-    return "Nothing to try: the gradients give no reason to change anything."
+        return f"Nothing to change in the clipping: the run {outcome}, and its gradients neither exploded nor spiked."
+    return "Nothing to try: no known remedy applies to the findings."
 
 
 def _remedy_lines(remedy: Remedy, base: Sequence[str], seeds: range) -> list[str]:

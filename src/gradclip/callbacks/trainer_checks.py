@@ -21,7 +21,8 @@ def check_whole_gradients(trainer: Trainer, callback: str) -> None:
     """
     name = type(trainer.strategy).__name__
     if SHARDING & {kind.__name__ for kind in type(trainer.strategy).__mro__}:
-        raise TrainerError(f"strategy: got {name}; {callback} needs whole gradients in each process, as in ddp")
+        allowed = f"{callback} needs whole gradients, as in ddp, or ModelParallelStrategy with fully_shard (FSDP 2)"
+        raise TrainerError(f"strategy: got {name}; {allowed}")
 
 
 def warn_of_lost_record(trainer: Trainer, callback: str) -> None:

@@ -12,7 +12,7 @@ from gradclip.config.serialization import check_trusted
 from gradclip.config.tracking import TrackingSettings
 from gradclip.config.validation import check_table, validate_as
 from gradclip.errors import ConfigError, DataError, GradclipError, first_few, first_line
-from gradclip.formatting import csv_cell
+from gradclip.formatting import counted, csv_cell
 from gradclip.tracking.files import whole_file
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import ask, result_of
@@ -52,7 +52,8 @@ def run_prediction(config: DictConfig) -> None:
             table.to_csv(temporary, index=False)
     except OSError as error:
         raise ConfigError(f"output: got {settings.output!r}; cannot be written: {error.strerror}") from error
-    print(f"Predicted: {len(table)} rows, column {table.columns[-1]}\nRun: {run.name} ({run.run_id})\nFile: {output}")
+    print(f"Predicted: {counted(len(table), 'row')}, column {table.columns[-1]}")
+    print(f"Run: {run.name} ({run.run_id})\nFile: {output}")
 
 
 def check_output(settings: PredictSettings) -> Path:

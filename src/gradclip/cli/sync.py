@@ -10,7 +10,7 @@ from gradclip.cli.entry import answers, errors_in_one_line
 from gradclip.config.error_messages import describe
 from gradclip.config.passwords import extract_passwords
 from gradclip.errors import ConfigError
-from gradclip.formatting import printable
+from gradclip.formatting import counted, printable
 from gradclip.program import home, use_utf8
 from gradclip.terminal import standard_output
 from gradclip.tracking.scratch import remove_abandoned
@@ -49,7 +49,7 @@ def _report(folder: Path, adopt: bool) -> int:
     for run in sync(folder, adopt):
         replayed.append(run)
         if run.error is None:
-            print(f"Sent {run.writes} writes from {printable(str(run.folder))}")
+            print(f"Sent {counted(run.writes, 'write')} from {printable(str(run.folder))}")
         else:
             print(f"error: {describe(run.error)}", file=sys.stderr)
     if not replayed:

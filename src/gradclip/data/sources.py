@@ -24,6 +24,7 @@ from gradclip.data.files import read_file
 from gradclip.data.left_out import input_columns, leave_out_rows
 from gradclip.data.typed_columns import as_floats
 from gradclip.errors import DataError, first_few
+from gradclip.formatting import counted
 from gradclip.scores import Split
 
 Rows = NDArray[np.intp]
@@ -229,7 +230,7 @@ def _split(
 ) -> dict[Split, Rows]:
     """Split shuffled rows, stratified by labels if there are any; the test rows are taken first."""
     if count < 4:
-        raise DataError(f"data: got {count} rows; needs at least 4")
+        raise DataError(f"data: got {counted(count, 'row')}; needs at least 4")
     others, test = _take(np.arange(count), "test", test_fraction, split_seed, labels)
     if validation_fraction == 0:
         return _by_split(others, test)

@@ -15,6 +15,7 @@ from gradclip.data.sources import Rows, Table
 from gradclip.data.timestamps import check_timestamps
 from gradclip.data.typed_columns import as_floats
 from gradclip.errors import DataError
+from gradclip.formatting import counted
 from gradclip.scores import SPLITS, Split
 
 
@@ -153,7 +154,7 @@ def _check_lengths(
     if lengths[shortest] >= window + horizon:
         return
     which = "the series" if group is None else f"series {frame[group].iloc[starts[shortest]]!r}"
-    got = f"got {window}, and data.horizon {horizon}; {which} has {lengths[shortest]} rows"
+    got = f"got {window}, and data.horizon {horizon}; {which} has {counted(lengths[shortest], 'row')}"
     raise DataError(f"data.window: {got}, at least {window + horizon} are needed")
 
 

@@ -17,6 +17,7 @@ VANISHING_UPDATE = 1e-6  # a thousandth of the usual update; below 6e-8 a float3
 LARGE_DRIFT = 10.0  # ratio of late to early norms beyond which one threshold hardly fits both
 LARGE_FIRST_NORM = 10.0  # ratio of the first norm to the next ones above which the initial weights are too large
 UNSTABLE_END = 2.0  # ratio of the final to the best score above which training is unstable at its end
+LARGE_GAP = 0.1  # difference between the accuracy on the training rows and on other rows that is worth a line
 DOMINANT_ELEMENT = 0.5  # fraction of the squared norm above which one element dominates
 DOMINANT_TENSOR = 0.9  # fraction above which one tensor dominates: clipping then scales the others by its norm
 MIN_TENSORS = 3  # with two tensors, one nearly always dominates

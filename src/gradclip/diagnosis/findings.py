@@ -21,7 +21,7 @@ from gradclip.diagnosis.suggestions import (
     is_inert,
     rounded,
 )
-from gradclip.formatting import chosen_on_test
+from gradclip.formatting import chosen_on_test, counted
 
 NO_BASIS = f"Fewer than {conditions.FEW_NORMS} steps are not enough to choose a threshold."
 FEW_STEPS = 50  # number of usable steps below which percentiles are rough
@@ -87,11 +87,11 @@ def _outcome(evidence: Evidence, probe: Evidence | None) -> Iterator[Finding]:
     if probe is not None and probe.probe_results:
         yield _of_probe(probe.probe_results)
     elif probe is not None:
-        text = f"The norms are from a probe run of {probe.steps} steps, {probe.training.name}"
+        text = f"The norms are from a probe run of {counted(probe.steps, 'step')}, {probe.training.name}"
         yield Finding("probe", f"{text}: {probe.training.outcome}.", {"steps": float(probe.steps)})
         if probe.exploded and probe.norms is not None:
             steps = probe.norms.steps
-            text = f"The probe run exploded too, after {steps} steps."
+            text = f"The probe run exploded too, after {counted(steps, 'step')}."
             text += f" {NO_BASIS}" if has_too_few_steps(probe) else " Its threshold was too large."
             yield Finding("explosion of probe", text, {"steps": float(steps)}, is_problem=True)
     elif norms is None and evidence.steps:
@@ -103,7 +103,7 @@ def _outcome(evidence: Evidence, probe: Evidence | None) -> Iterator[Finding]:
             text += f" {NO_BASIS}"
         yield Finding("explosion", text, {"steps_before": float(norms.steps)}, is_problem=True)
     elif norms is not None and norms.steps < FEW_STEPS:
-        text = f"Only {norms.steps} steps are usable, so percentiles are rough."
+        text = f"Only {counted(norms.steps, 'step is', 'steps are')} usable, so percentiles are rough."
         yield Finding("few steps", text, {"steps": float(norms.steps)})
 
 
@@ -113,7 +113,7 @@ def _of_probe(results: Sequence[ProbeResult]) -> Finding:
         "diverged": [result.remedy.what for result in results if not isfinite(result.error)],
         "learned nothing": [result.remedy.what for result in results if isfinite(result.error) and not result.works],
     }
-    text = f"A probe tried {len(results)} settings."
+    text = f"A probe tried {counted(len(results), 'setting')}."
     text += "".join(f" These {what}: {'; '.join(names)}." for what, names in groups.items() if names)
     works = sum(result.works for result in results)
     if not works:
@@ -132,7 +132,8 @@ def _logged_steps(evidence: Evidence) -> str:
         return "No step was logged."
     repeated = evidence.log.repeated
     more = f"; rows dropped because their step was logged again later: {repeated:,}" if repeated else ""
-    return f"{len(step):,} logged steps, {step[0]:.0f} to {step[-1]:.0f}{more}."
+    logged = "logged step" if len(step) == 1 else "logged steps"
+    return f"{len(step):,} {logged}, {step[0]:.0f} to {step[-1]:.0f}{more}."
 
 
 def _chosen_on_test(evidence: Evidence, measured: Evidence) -> Iterator[Finding]:
@@ -143,13 +144,17 @@ def _chosen_on_test(evidence: Evidence, measured: Evidence) -> Iterator[Finding]
 
 
 def _overfitting(evidence: Evidence) -> Iterator[Finding]:
+    training = evidence.training
     if best := evidence.overfits_after_epoch:
-        worse = evidence.training.final_to_best_ratio - 1
+        worse = training.final_to_best_ratio - 1
         text = (
-            f"The run overfits: the {evidence.training.chosen_on} score was best in epoch {best} and ended {worse:.0%} "
+            f"The run overfits: the {training.chosen_on} score was best in epoch {best} and ended {worse:.0%} "
             "worse, while the training loss kept falling. Clipping does not prevent that."
         )
         yield Finding("overfitting", text, {"best_epoch": float(best), "worse": worse}, is_problem=True)
+    elif training.accuracy_gap > conditions.LARGE_GAP:
+        better = f"The run fits the training rows much better than the {training.chosen_on} rows"
+        yield Finding("gap to training rows", f"{better}: {training.final_scores}.", {"gap": training.accuracy_gap})
 
 
 def _log_quality(evidence: Evidence) -> Iterator[Finding]:
@@ -180,8 +185,8 @@ def _norms(evidence: Evidence) -> Iterator[Finding]:
     if norms is None:
         return
     text = (
-        f"Gradient norms before clipping, over {norms.steps} steps: average {norms.mean:.3g}, median {norms.p50:.3g}, "
-        f"90th percentile {norms.p90:.3g}, largest {norms.largest:.3g}."
+        f"Gradient norms before clipping, over {counted(norms.steps, 'step')}: average {norms.mean:.3g}, "
+        f"median {norms.p50:.3g}, 90th percentile {norms.p90:.3g}, largest {norms.largest:.3g}."
     )
     numbers = {"mean": norms.mean, "median": norms.p50, "p90": norms.p90, "largest": norms.largest}
     yield Finding("norms", text, numbers)
@@ -267,13 +272,12 @@ def _spikes(evidence: Evidence) -> Iterator[Finding]:
     if evidence.spiking_parameter:
         text = f"Only the gradient of {evidence.spiking_parameter} spikes ({evidence.spike_factor:.3g}-fold)."
         yield Finding("one tensor spikes", text, {"factor": evidence.spike_factor}, is_problem=True)
-    if not isnan(evidence.element_share):
+    if evidence.element_share > conditions.DOMINANT_ELEMENT:
         text = (
             "In the 10% of the steps with the largest norms, one element has "
             f"{evidence.element_share:.0%} of the squared norm."
         )
-        is_problem = evidence.element_share > conditions.DOMINANT_ELEMENT
-        yield Finding("largest element", text, {"share": evidence.element_share}, is_problem)
+        yield Finding("largest element", text, {"share": evidence.element_share}, is_problem=True)
 
 
 def _layers(evidence: Evidence) -> Iterator[Finding]:

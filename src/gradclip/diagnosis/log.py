@@ -118,6 +118,9 @@ class Training:
         initialization: initialization of the weights, as in ``model.initialization=``.
         final_to_best_ratio: ratio of the final to the best error on the examples that choose, at least 1; NaN if not
             known.
+        accuracy_gap: final accuracy on the training rows minus that on the rows that choose, 0 if that may be chance;
+            NaN if not known.
+        final_scores: the final score on each split, as text.
         best_epoch: epoch of the best score.
         chosen_on: the examples that choose the best epoch, ``validation`` or ``test``; or the name of the metric that
             chooses, if it is not known on which examples it was measured; empty without a score.
@@ -142,6 +145,8 @@ class Training:
     can_scale_target: bool = True
     initialization: str = ""
     final_to_best_ratio: float = np.nan
+    accuracy_gap: float = np.nan
+    final_scores: str = ""
     best_epoch: int = 0
     chosen_on: str = ""
     fixed_groups: tuple[str, ...] = ()

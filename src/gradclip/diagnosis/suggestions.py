@@ -135,7 +135,8 @@ def _norm_clipping(evidence: Evidence, norms: Norms, strong: bool) -> Remedy:
     """Suggest the 90th percentile of the norms; or, if most steps must be clipped, less with a decaying learning rate.
 
     The smaller threshold is half of the average norm, the lower end of the range that Pascanu et al. found to work, or
-    the norm at which a step changes the weights by 10%, whichever is smaller.
+    the norm at which a step changes the weights by 10%, whichever is smaller. Even lower ones are suggested beside it
+    if the user's module sets the schedule.
     """
     if not strong:
         why = f"10% of the norms are above {norms.p90:.3g}"
@@ -147,7 +148,11 @@ def _norm_clipping(evidence: Evidence, norms: Norms, strong: bool) -> Remedy:
     if evidence.norm_for_10pct_step < half:
         why += f"; at {value} a step already changes the weights by 10% of their norm"
     if evidence.training.schedule not in {"constant", ""}:
-        return Remedy("clipping by the norm, below the usual thresholds", why, how)
+        return Remedy("clipping by the norm, at a low threshold", why, how)
+    if "schedule" in evidence.training.fixed_groups:  # only the user's module can let the learning rate decay
+        values = ",".join(rounded(float(value) * factor) for factor in (0.01, 0.1, 1))
+        why += ", but may be needed if the learning rate does not decay"
+        return Remedy("clipping by the norm, at several thresholds", why, remedy.clip_norm(values))
     why += "; steps of constant length converge only if the learning rate decays"
     return Remedy("clipping by the norm, with cosine decay", why, how + remedy.COSINE_DECAY)
 

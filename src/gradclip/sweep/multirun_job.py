@@ -58,7 +58,9 @@ def print_hint(config: TrainConfig, multirun: Path) -> None:
 
 
 def progress(multirun: Path) -> str:
-    """Return how many jobs of a multirun are done and how long the others will take."""
+    """Return how many jobs of a multirun are done and how long the others will take; nothing once it was stopped."""
+    if stopped_by(multirun):
+        return ""  # jobs that were not started are not done; the final report has the number
     jobs, done = count_jobs(multirun), count_results(multirun)
     if jobs is None:
         return f" ({done} done)"

@@ -11,7 +11,7 @@ import numpy as np
 
 from gradclip import keys
 from gradclip.config.identity import data_identity
-from gradclip.formatting import Table, chosen_on_test, markdown_cell, to_markdown
+from gradclip.formatting import Table, chosen_on_test, counted, markdown_cell, to_markdown
 from gradclip.scores import score_named, stored_score
 from gradclip.sweep.results import JobResult
 from gradclip.sweep.search.report import FIGURE, SEARCH_FOLDER, Report, best_lines, search_table
@@ -134,7 +134,7 @@ def outcomes(jobs: Sequence[JobResult]) -> str:
 def _description(answer: Answer, jobs: Sequence[JobResult], run_id: str) -> str:
     """Return the result in Markdown, escaped, with as many rows and sentences as fit into a tag."""
     first, *others = answer.sentences
-    head = [f"**{markdown_cell(first)}**", f"{len(jobs)} runs: {markdown_cell(outcomes(jobs))}."]
+    head = [f"**{markdown_cell(first)}**", f"{counted(len(jobs), 'run')}: {markdown_cell(outcomes(jobs))}."]
     address = f"get-artifact?path={answer.figure}&run_uuid={run_id}"
     figure = [f"![Scores of all runs]({address})"] if answer.figure and run_id else []
     title, rows = markdown_cell(answer.table.title), answer.table.rows[:MAX_ROWS]

@@ -16,7 +16,7 @@ from gradclip import keys
 from gradclip.config.error_messages import USER_ERRORS, describe
 from gradclip.config.overrides import as_typed
 from gradclip.errors import GradclipError, RefusedWriteError, disk_errors
-from gradclip.formatting import Table, format_score, to_markdown, unsent_message
+from gradclip.formatting import Table, counted, format_score, to_markdown, unsent_message
 from gradclip.program import command_line
 from gradclip.scores import SCORES, SPLITS, Split
 from gradclip.sweep.multirun import PAGE_FILE, TABLES_FILE, ParentRun, check_earlier, close_parent, remove_results
@@ -216,7 +216,7 @@ def run_table(jobs: Sequence[JobResult], max_rows: int | None = None) -> Table:
     listed = sorted(sorted(jobs, key=lambda job: not job.error)[:max_rows], key=lambda job: job.number)
     some = "" if len(listed) == len(jobs) else f", {len(listed)} of them shown, all in {TABLES_FILE}"
     rows = [_run_row(job, splits)[: len(columns)] for job in listed]
-    return Table(f"{len(jobs)} runs{some}", columns, rows)
+    return Table(f"{counted(len(jobs), 'run')}{some}", columns, rows)
 
 
 def _score_titles(scores: Collection[str], splits: Sequence[Split]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from gradclip.config.error_messages import USER_ERRORS
 from gradclip.errors import Interrupted, StackingError, disk_errors
-from gradclip.formatting import signal_name
+from gradclip.formatting import counted, signal_name
 from gradclip.stacked.replicas import make_replicas
 from gradclip.stacked.training import StackedTraining, keep_freed_memory
 from gradclip.sweep.replica_runs import ReplicaRuns
@@ -21,7 +21,7 @@ from gradclip.sweep.stopping import stopped_by
 from gradclip.training.components import choose_device
 from gradclip.training.job import Job
 
-BAR = "{desc}: {percentage:3.0f}%|{bar}| {total} runs [{elapsed}<{remaining}]"
+BAR = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
 MAX_NAMED = 5  # maximum number of jobs named for one reason
 
 
@@ -41,7 +41,8 @@ def train_stacked(jobs: Sequence[Job], runs: ReplicaRuns, max_replicas: int) -> 
     by_number = {job.number: job for job in jobs}
     groups = group({job.number: job.config for job in jobs if job.number not in refused})
     hidden = None if groups else True  # None hides the bar if there is no terminal
-    with tqdm(total=len(jobs) - len(refused), desc="Training", bar_format=BAR, disable=hidden) as bar:
+    stacked = len(jobs) - len(refused)
+    with tqdm(total=stacked, desc=f"Training {counted(stacked, 'run')}", bar_format=BAR, disable=hidden) as bar:
         for numbers in groups:
             for start in range(0, len(numbers), max_replicas):
                 some = [by_number[number] for number in numbers[start : start + max_replicas]]
@@ -111,4 +112,5 @@ def _print_reasons(refused: Mapping[int, str]) -> None:
         if reason:
             more = f" and {len(some) - MAX_NAMED} more" if len(some) > MAX_NAMED else ""
             which = ", ".join(map(str, some[:MAX_NAMED])) + more
-            print(f"Jobs {which} run separately: {reason}", file=sys.stderr)
+            who = f"Job {which} runs" if len(some) == 1 else f"Jobs {which} run"
+            print(f"{who} separately: {reason}", file=sys.stderr)

@@ -8,6 +8,7 @@ import numpy as np
 
 from gradclip import keys
 from gradclip.data.score_scale import ScoreScale
+from gradclip.formatting import counted
 from gradclip.scores import ChoosingSplit, LoggedScore, Score, Split, choosing_split
 from gradclip.telemetry.divergence import Divergence
 from gradclip.telemetry.record import GradientRecord
@@ -151,14 +152,16 @@ def _notes(record: GradientRecord) -> Iterator[str]:
     """Yield remarks on gradients that were zero, skipped or not finite."""
     if zeroed := int(record.zeroed.sum()):
         first = int(record.step[np.argmax(record.zeroed)])
-        yield f"{zeroed} finite gradients were set to zero, first at step {first}, because their norm overflowed"
+        gradients = counted(zeroed, "finite gradient was", "finite gradients were")
+        yield f"{gradients} set to zero, first at step {first}, because the norm overflowed"
     if skipped := int(record.skipped.sum()):
         by_scaler = int(record.scaler_skipped.sum())
         whose = f", {by_scaler} of them by the loss scaler" if by_scaler else ""
-        yield f"{skipped} updates were skipped{whose}, first at step {int(record.step[np.argmax(record.skipped)])}"
+        first = int(record.step[np.argmax(record.skipped)])
+        yield f"{counted(skipped, 'update was', 'updates were')} skipped{whose}, first at step {first}"
     nonfinite_steps = int((record.nonfinite > 0).any(axis=1).sum())
     if nonfinite_steps and record.divergence is None:
-        yield f"{nonfinite_steps} steps had a non-finite gradient"
+        yield f"{counted(nonfinite_steps, 'step')} had a non-finite gradient"
     alive = np.flatnonzero(record.norm != 0)
     if len(record.step) and (not alive.size or alive[-1] < len(record.step) - 1):
         since = int(record.step[alive[-1] + 1 if alive.size else 0])

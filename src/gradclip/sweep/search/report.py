@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from gradclip.config.overrides import train_command
-from gradclip.formatting import CODE, Table, format_score, to_markdown
+from gradclip.formatting import CODE, Table, counted, format_score, to_markdown
 from gradclip.sweep.results import JobResult
 from gradclip.sweep.search.trial import Trial, best_trial, caveat_of, in_order, metric_of
 from gradclip.terminal import print_lines, print_tables
@@ -89,7 +89,8 @@ def print_report(report: Report) -> None:
 def search_table(trials: Sequence[Trial], max_rows: int | None = None) -> Table:
     """Return one row for each setting, the best first; with ``max_rows``, only the best and all failed ones."""
     counts = Counter(trial.state for trial in trials)
-    title = f"{len(trials)} settings: {', '.join(f'{count} {state}' for state, count in sorted(counts.items()))}"
+    states = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+    title = f"{counted(len(trials), 'setting')}: {states}"
     shown = [
         trial
         for rank, trial in enumerate(in_order(trials))
