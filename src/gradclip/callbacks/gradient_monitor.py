@@ -258,14 +258,10 @@ class GradientMonitor(Callback):
         """Read the records of a checkpoint, which ``fit`` continues; ignore a checkpoint loaded during training."""
         if self._has_started:
             return
-        state = checkpoint.get(self.state_key)
-        if state is not None and "optimizers" not in state:
-            warnings.warn(
-                "GradientMonitor: the record in the checkpoint is from an older version; starting a new record",
-                stacklevel=2,
-            )
-            state = None
-        self._restored = None if state is None else state["optimizers"]
+        self._restored = checkpoint.get(self.state_key, {}).get("optimizers")
+        if self.state_key in checkpoint and self._restored is None:
+            text = "the record in the checkpoint is from an older version; starting a new record"
+            warnings.warn(f"GradientMonitor: {text}", stacklevel=2)
 
     def _count_step(self, trainer: Trainer, watched: _Watched, loss: Tensor | None, skipped: bool = False) -> None:
         """Add a step to the record after its gradients were measured."""
