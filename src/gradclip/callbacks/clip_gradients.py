@@ -32,9 +32,9 @@ class ClipGradients(Callback):
 
     Raises:
         ClippingError: the argument is not a clipper.
-        TrainerError: at the start of ``fit``, if the Trainer or the module clips too, the strategy shards gradients, or
-            a precision plugin scales the loss with a scaler that is not torch's; at the first step, if a gradient is
-            sparse.
+        TrainerError: at the start of ``fit``, if the Trainer or the module clips too, the strategy is FSDP 1 or
+            DeepSpeed, or a precision plugin scales the loss with a scaler that is not torch's; at the first step, if a
+            gradient is sparse.
 
     Example:
         >>> import gradclip

@@ -290,11 +290,11 @@ def _large_update(history: GradientRecord, learning_rate: float | Mapping[str, f
     may have made later updates of other parameters large, whose rates are not to blame.
     """
     rates = learning_rate if isinstance(learning_rate, Mapping) else dict.fromkeys(history.names, learning_rate)
-    differ = len({rate for rate in rates.values() if np.isfinite(rate)}) > 1
+    are_several = len({rate for rate in rates.values() if np.isfinite(rate)}) > 1
     ratios = np.where(np.isfinite(history.update_ratios), history.update_ratios, -np.inf)
     of_steps = ratios.max(axis=1)
-    row = int(np.argmax(of_steps > LARGE_UPDATE if differ else of_steps))
+    row = int(np.argmax(of_steps > LARGE_UPDATE if are_several else of_steps))
     column = int(np.argmax(ratios[row]))
     name = history.names[column]
     rate = rates.get(name, np.nan)
-    return float(ratios[row, column]), rate, f" ({name}, at a learning rate of {rate:g})" if differ else ""
+    return float(ratios[row, column]), rate, f" ({name}, at a learning rate of {rate:g})" if are_several else ""

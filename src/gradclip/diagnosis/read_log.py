@@ -111,6 +111,8 @@ def _to_columns(rows: Iterable[Any]) -> Columns:
             raise ValueError(f"row {count} is not a mapping of names to numbers")
         check_cells(len(columns), count)
         for name, value in _flat(row):
+            if name not in columns:
+                check_cells(len(columns) + 1, count)
             column = columns.setdefault(name, [])
             column.extend([None] * (count - 1 - len(column)))
             column.append(value)

@@ -53,8 +53,8 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
 
     Raises:
         ClippingError: ``clipper`` is not a clipper.
-        TrainerError: another argument has the wrong type or value, the model shards its gradients, or another watch
-            clips them; at a step, if a gradient is sparse or still scaled.
+        TrainerError: another argument has the wrong type or value, the model is sharded by FSDP 1 or DeepSpeed, or
+            another watch clips its gradients; at a step, if a gradient is sparse or still scaled.
 
     Example:
         >>> import torch, gradclip
