@@ -89,7 +89,7 @@ class Explosion:
         return "\n".join([*self._headline(), *self._history(), self._batch(), "What to try:", *remedies])
 
     def _remedy(self, remedy: Remedy) -> list[str]:
-        if self.loop == "command":
+        if self.loop == "command" and remedy.changes:
             width = max(OVERRIDES_WIDTH, *(len(other.overrides) for other in self.remedies))
             return [f"  {remedy.overrides:<{width}} {remedy.why}"]
         return [f"  {remedy.what}: {remedy.why}", *(f"    {line}" for line in remedy.lines(self.loop))]
