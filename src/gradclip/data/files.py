@@ -223,7 +223,7 @@ def _agreement(sample: str, delimiter: str) -> tuple[bool, float, int]:
 
 
 def _check_size(path: Path, separator: str, header_row: int) -> None:
-    """Refuse a table that may not fit in the memory, by the fields of its header and its number of lines."""
+    """Refuse a table that may not fit in memory; the header and the number of lines show its size."""
     with _opened(path) as file:
         header = [file.readline() for _ in range(header_row + 1)][-1]
         fields = header.split() if separator == DELIMITERS["space"] else header.split(separator.encode())

@@ -286,8 +286,8 @@ def _positive(norms: Floats) -> Floats:
 def _large_update(history: GradientRecord, learning_rate: float | Mapping[str, float]) -> tuple[float, float, str]:
     """Return the ratio of an update that is too large, its learning rate, and text that names both if rates differ.
 
-    With one rate, it is the largest update. If rates differ, it is from the first step with a large update: that one
-    may have made later updates of other parameters large, whose rates are not to blame.
+    With one rate, it is the largest update. If rates differ, it is from the first step with a large update: it
+    may have caused later large updates of other parameters, whose rates are not to blame.
     """
     rates = learning_rate if isinstance(learning_rate, Mapping) else dict.fromkeys(history.names, learning_rate)
     are_several = len({rate for rate in rates.values() if np.isfinite(rate)}) > 1

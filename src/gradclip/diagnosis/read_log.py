@@ -93,7 +93,7 @@ def _read_json(path: Path) -> Columns:
 
 
 def check_cells(columns: int, rows: int) -> None:
-    """Refuse a table that may not fit in the memory: missing cells take memory too, but no space in a file.
+    """Refuse a table that may not fit in memory: missing cells take memory too, but no space in a file.
 
     Raises:
         ValueError: it has too many cells.

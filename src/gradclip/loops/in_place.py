@@ -57,7 +57,7 @@ class InPlaceClipper:
         self.state = after
 
     def state_dict(self) -> dict[str, Any] | None:
-        """Return the clipper's state, and which clipper saves it."""
+        """Return the clipper's state, with the class name of the clipper."""
         return None if self.state is None else {SAVED_BY: _class_names(self.clipper), **self.state}
 
     def load_state_dict(self, saved: Mapping[str, Any] | None) -> None:
