@@ -46,7 +46,8 @@ class GradientMonitor(Callback):
     accumulation and unscaling. If an optimizer evaluates gradients several times in a step, as LBFGS does, the monitor
     measures the last ones. It must come before a :class:`ClipGradients` in the list of callbacks. It ignores parameters
     that are frozen or that the optimizer does not hold; parameters that are unfrozen or added later are measured from
-    then on.
+    then on. If an optimizer sets its gradients to None in its own step, the step is recorded as skipped;
+    :class:`~gradclip.loops.watch.watch` records such steps.
 
     Under manual optimization, each optimizer has its own record. Its steps are numbered as the Trainer counts them,
     over all optimizers. Optimizers are named ``Adam``, ``Adam-1`` and so on, as by Lightning's LearningRateMonitor; so
