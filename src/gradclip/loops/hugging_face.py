@@ -33,8 +33,8 @@ class WatchCallback(TrainerCallback):
         watch: records the latest training; None before the first one.
 
     Raises:
-        TrainerError: at the start of training, if FSDP 1 or DeepSpeed shards the model, or if another Trainer has the
-            callback.
+        TrainerError: at the start of training, if the model is sharded by FSDP 1 or DeepSpeed, or another Trainer has
+            the callback.
 
     Example:
         >>> # trainer.add_callback(WatchCallback(trainer, gradclip.ZScore()))
