@@ -32,10 +32,24 @@ def read(folder: Path, content: bytes | str, name: str = "table.csv", **form: st
         (f"a,b\n{'9' * 400},1\n-{'9' * 400},5\n", {"a": [np.inf, -np.inf], "b": [1, 5]}),
         ("a,b\n1,2,\n3,4,\n", {"a": [1, 3], "b": [2, 4]}),
         ("a\n0x10\n1_0\n", {"a": ["0x10", "1_0"]}),
+        ("a\tb\n1.5e3\t1\n950\t2\n3\t4\n", {"a": [1500, 950, 3], "b": [1, 2, 4]}),
+        ("a;b\nnode.org;1\n950;2\n3;4\n", {"a": ["node.org", "950", "3"], "b": [1, 2, 4]}),
     ],
 )
 def test_cells_are_read_with_the_intended_values(tmp_path, content, expected):
     assert read(tmp_path, content).to_dict("list") == expected
+
+
+@pytest.mark.parametrize("end", ["\n", ""])
+def test_an_ambiguous_decimal_sign_is_refused_in_the_last_row_too(tmp_path, end):
+    with pytest.raises(DataError, match=r"^data\.decimal: got '1\.050' beside numbers without '\.' in column 'a'; set"):
+        read(tmp_path, f"a;b\n950;1\n940;2\n1.050;3{end}")
+
+
+def test_a_line_that_the_sample_cuts_is_not_taken_for_a_whole_one(tmp_path, monkeypatch):
+    text = "a;b\n1;950\n2;940\n3;1.0505\n"  # its first 23 bytes end in 1.050
+    monkeypatch.setattr(files, "SAMPLE", 23)
+    assert read(tmp_path, text)["b"].tolist() == [950, 940, 1.0505]
 
 
 def test_gaps_among_numbers_and_booleans_are_missing_values(tmp_path):

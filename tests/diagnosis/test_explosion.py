@@ -183,6 +183,15 @@ def test_a_loss_that_fails_after_ordinary_steps_is_blamed_on_its_batch(columns, 
     assert len(found) == len(remedies)
 
 
+def test_a_remedy_without_overrides_is_separated_from_its_reason():
+    record = make_record([[1, 1]] * 3, loss=[1, 1, np.nan], weights=[[1, 1]] * 3)
+    text = str(explain(record, 0.01, loop="command"))
+    assert text.endswith(
+        "\n  look at this batch, and at the network's output and loss for it: the steps before it were ordinary, so a "
+        "value in the batch, or an operation on it, is not defined"
+    )
+
+
 def test_reasons_are_aligned_beside_a_long_remedy():
     norms = [[0.2171 * 10**step, 0.0] for step in range(4)] + [[np.nan] * 2]
     record = make_record(norms, loss=[1, 10, 100, 1000, np.inf], target_max_abs=[500] * 5)

@@ -151,6 +151,7 @@ def test_short_rows_of_many_columns_are_refused_before_they_fill_the_memory(
     (tmp_path / "wide.jsonl").write_text(
         "".join(f'{{"step": {row}, "grad_norm": 1.0, "{row}": 1}}\n' for row in "1234")
     )
-    for name in ("wide.csv", "wide.jsonl"):
+    (tmp_path / "late.jsonl").write_text('{"step": 1}\n{"step": 2, "grad_norm": 1.0, "a": 1, "b": 1, "c": 1}\n')
+    for name in ("wide.csv", "wide.jsonl", "late.jsonl"):
         with pytest.raises(DataError, match=r"cannot be read: it has 1[0-9] cells; at most 9 are read$"):
             read_log(tmp_path / name)

@@ -522,6 +522,17 @@ def test_a_gradient_whose_elements_share_memory_is_clipped():
     torch.testing.assert_close(model.weight.detach(), before - LIMIT / 2)
 
 
+@pytest.mark.filterwarnings("ignore:optimizer contains a parameter group with duplicate parameters")
+def test_a_parameter_that_the_optimizer_holds_twice_is_clipped_once():
+    parameter = nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter, parameter], lr=1.0)
+    with gradclip.watch(network(), optimizer, gradclip.Norm(LIMIT)) as watch:
+        parameter.grad = torch.full((1,), 5.0)
+        optimizer.step()
+    assert watch.record.norm == pytest.approx([5.0])
+    torch.testing.assert_close(parameter.grad, torch.full((1,), LIMIT))
+
+
 def test_a_watch_of_an_optimizer_that_takes_no_step_warns():
     model = network()
     with (

@@ -99,6 +99,14 @@ class Several(Training):
         self.log_dict({"error": self.loss(batch), "share": 0.5})
 
 
+class SameName(Several):
+    """A module that logs one of its validation metrics in training, too."""
+
+    def training_step(self, batch, batch_idx):
+        self.log("error", 0.0)
+        return super().training_step(batch, batch_idx)
+
+
 class ByHand(Training):
     """A module with manual optimization and an optimizer for each of two parameters."""
 

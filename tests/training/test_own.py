@@ -183,10 +183,13 @@ def test_the_score_is_what_the_module_logs(run, name, metric, score):
     assert summary.metrics()[f"final/{score}"] == summary.scores["validation"]
 
 
-@pytest.mark.parametrize(("metric", "split"), [("error", "test"), ("train_loss", "validation")])
-def test_only_a_score_that_is_logged_in_validation_counts_as_measured_on_test_rows(run, metric, split):
+@pytest.mark.parametrize(
+    ("name", "metric", "split"),
+    [("Several", "error", "test"), ("SameName", "error", "test"), ("Several", "train_loss", "validation")],
+)
+def test_only_a_score_that_is_logged_in_validation_counts_as_measured_on_test_rows(run, name, metric, split):
     ours = ("data=regression", "data.features=3", "data.samples=200", "module.lr=1e-6")
-    score = run(module("Old", "Several"), *ours, f"metric={metric}").summary.score
+    score = run(module("Old", name), *ours, f"metric={metric}").summary.score
     assert score.split == split
     assert score.splits == ("train", split)
 

@@ -46,7 +46,8 @@ class GradientMonitor(Callback):
     accumulation and unscaling. If an optimizer evaluates gradients several times in a step, as LBFGS does, the monitor
     measures the last ones. It must come before a :class:`ClipGradients` in the list of callbacks. It ignores parameters
     that are frozen or that the optimizer does not hold; parameters that are unfrozen or added later are measured from
-    then on.
+    then on. If an optimizer sets its gradients to None in its own step, the step is recorded as skipped;
+    :class:`~gradclip.loops.watch.watch` records such steps.
 
     Under manual optimization, each optimizer has its own record. Its steps are numbered as the Trainer counts them,
     over all optimizers. Optimizers are named ``Adam``, ``Adam-1`` and so on, as by Lightning's LearningRateMonitor; so
@@ -258,14 +259,10 @@ class GradientMonitor(Callback):
         """Read the records of a checkpoint, which ``fit`` continues; ignore a checkpoint loaded during training."""
         if self._has_started:
             return
-        state = checkpoint.get(self.state_key)
-        if state is not None and "optimizers" not in state:
-            warnings.warn(
-                "GradientMonitor: the record in the checkpoint is from an older version; starting a new record",
-                stacklevel=2,
-            )
-            state = None
-        self._restored = None if state is None else state["optimizers"]
+        self._restored = checkpoint.get(self.state_key, {}).get("optimizers")
+        if self.state_key in checkpoint and self._restored is None:
+            text = "the record in the checkpoint is from an older version; starting a new record"
+            warnings.warn(f"GradientMonitor: {text}", stacklevel=2)
 
     def _count_step(self, trainer: Trainer, watched: _Watched, loss: Tensor | None, skipped: bool = False) -> None:
         """Add a step to the record after its gradients were measured."""

@@ -1,4 +1,4 @@
-"""Numbers of each tensor in a state, and the running averages of the methods of Stable-SPAM.
+"""Numbers of each tensor in a clipper's state, and the running averages of the Stable-SPAM methods.
 
 An average is an exponential moving average with the bias correction of Adam: m̂_t = m_t/(1 − β^t) with
 m_t = β·m_{t−1} + (1 − β)·x_t. The code updates m̂_t directly: it moves the fraction (1 − β)/(1 − β^t) of the way to each

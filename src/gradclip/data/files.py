@@ -111,7 +111,10 @@ def _read_text(path: Path, delimiter: str, decimal: str, encoding: str) -> tuple
         if encoding == WESTERN:
             notes = ("the file is not UTF-8 and was read as Windows-1252; if letters are wrong, set data.encoding",)
     with _opened(path) as file:
-        sample = codecs.getincrementaldecoder(encoding)().decode(file.read(SAMPLE))
+        start = file.read(SAMPLE)
+    sample = codecs.getincrementaldecoder(encoding)().decode(start)
+    if len(start) == SAMPLE:
+        sample = sample[: sample.rfind("\n") + 1] or sample  # without the last line, which may be cut
     header_row = 1 if re.match(r"sep=.\r?\n", sample) else 0  # spreadsheets declare the delimiter in such a line
     sample = sample.split("\n", header_row)[-1]
     separator = _delimiter(sample) if delimiter == "auto" else DELIMITERS[delimiter]
@@ -146,8 +149,8 @@ def _parse(path: Path, options: Mapping[str, object], decimal: str) -> pd.DataFr
 def _check_decimal_sign(sample: str, separator: str, sign: str) -> None:
     """Refuse numbers such as 1.050 beside 950: read as a decimal, a thousands separator would change the value."""
     header, *rows = _fields(sample, separator)
-    whole = [row for row in rows[: max(1, len(rows) - 1)] if len(row) == len(header)]  # the last line may be cut
-    if found := ambiguous_number(pd.DataFrame(whole, columns=header), sign):
+    whole = pd.DataFrame([row for row in rows if len(row) == len(header)], columns=header)
+    if found := ambiguous_number(whole, sign):
         name, cell = found
         decimal, thousands = {
             ".": ("data.decimal=point", "set data.decimal=comma"),
@@ -216,12 +219,11 @@ def _agreement(sample: str, delimiter: str) -> tuple[bool, float, int]:
         widths = [len(row) for row in csv.reader(sample.splitlines(keepends=True), delimiter=delimiter) if row]
     except csv.Error:
         return (False, 0.0, 0)
-    whole = widths[: max(2, len(widths) - 1)]  # the last line of the sample may be cut
-    return (whole[0] > 1, round(whole.count(whole[0]) / len(whole), 1), whole[0]) if whole else (False, 0.0, 0)
+    return (widths[0] > 1, round(widths.count(widths[0]) / len(widths), 1), widths[0]) if widths else (False, 0.0, 0)
 
 
 def _check_size(path: Path, separator: str, header_row: int) -> None:
-    """Refuse a table that may not fit in the memory, by the fields of its header and its number of lines."""
+    """Refuse a table that may not fit in memory; the header and the number of lines show its size."""
     with _opened(path) as file:
         header = [file.readline() for _ in range(header_row + 1)][-1]
         fields = header.split() if separator == DELIMITERS["space"] else header.split(separator.encode())

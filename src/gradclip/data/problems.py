@@ -12,7 +12,7 @@ from gradclip.errors import DataError, first_few
 Fix = Literal[
     "", "data.categorical", "data.exclude", "data.missing=median", "data.missing=drop", "data.task=classification"
 ]
-PLAIN_NAME = re.compile(r"[\w.+-]+")  # needs no quotes on the command line
+PLAIN_NAME = re.compile(r"(?!(?i:null|true|false)$)[^\W\d][\w.+-]*")  # needs no quotes: no number, null or Boolean
 MOST = 3  # maximum number of columns named for each problem
 
 
@@ -76,6 +76,8 @@ def list_of_columns(setting: str, names: Sequence[str]) -> str:
         data.exclude=[id,size]
         >>> print(list_of_columns("data.exclude", ["id", "size, m2"]))
         'data.exclude=["id","size, m2"]'
+        >>> print(list_of_columns("data.exclude", ["null"]), list_of_columns("data.exclude", ["1e5"]))
+        'data.exclude=["null"]' 'data.exclude=["1e5"]'
     """
     if all(map(PLAIN_NAME.fullmatch, names)):
         return f"{setting}=[{','.join(names)}]"

@@ -58,7 +58,7 @@ class Table:
 
     def frames(self) -> dict[Split, pd.DataFrame | None]:
         """Return the rows of each split, with the target as the last column."""
-        inputs = self.features.drop(columns=str(self.target.name), errors="ignore")  # of a series: the target's past
+        inputs = self.features.drop(columns=str(self.target.name), errors="ignore")  # a series has it as an input too
         frame = pd.concat([inputs, self.target], axis=1)  # pandas warns about inserting a column into many
         return {split: frame.iloc[rows] for split, rows in self.rows.items()}
 

@@ -1,4 +1,4 @@
-"""Data module of a table of independent rows, and what it shares with that of time series."""
+"""Data module of a table of independent rows, and the base class that it shares with time series."""
 
 from collections.abc import Mapping
 from functools import cached_property

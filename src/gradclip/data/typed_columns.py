@@ -48,15 +48,17 @@ def ambiguous_number(texts: pd.DataFrame, sign: str) -> tuple[str, str] | None:
         ... )
         (('price', '1.050'), None)
     """
-    grouped = re.compile(rf"[+-]?[1-9]\d{{0,2}}({re.escape(sign)}\d{{3}})+")
+    point = re.escape(sign)
+    grouped, decimal = rf"[+-]?[1-9]\d{{0,2}}({point}\d{{3}})+", rf"[+-]?\d*{point}\d+([eE][+-]?\d+)?"
     found = None
     for name, column in texts.items():
         cells = _different(column).str.strip()
         signed = cells[cells.str.contains(sign, regex=False)]
         others = cells[~cells.isin([*signed, *MISSING, ""])]
-        if signed.str.fullmatch(rf"[+-]?\d*{re.escape(sign)}\d+").any() and not signed.str.fullmatch(grouped).all():
-            return None  # a decimal that cannot be read otherwise
-        if len(signed) and len(others) and others.str.fullmatch(r"[+-]?\d{1,3}").all():
+        if not signed.str.fullmatch(grouped).all():
+            if signed.str.fullmatch(decimal).any():
+                return None  # a decimal that cannot be read otherwise
+        elif len(signed) and len(others) and others.str.fullmatch(r"[+-]?\d{1,3}").all():
             found = found or (str(name), str(signed.iloc[0]))
     return found
 

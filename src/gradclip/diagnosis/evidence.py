@@ -44,8 +44,8 @@ class Norms:
         largest_step: step of the largest norm.
         spikes: number of norms that exceed ten times the median of all earlier norms.
         drift: ratio of the median in the last quarter of the steps to the median in the first.
-        first: ratio of the first norm to the median in the first tenth of the steps; later norms also become small
-            because the training converges.
+        first: ratio of the first norm to the median in the first tenth of the steps; later norms are left out,
+            since they fall as training converges.
         value_p90: 90th percentile of the largest element's magnitude.
     """
 

@@ -89,7 +89,7 @@ class Explosion:
         return "\n".join([*self._headline(), *self._history(), self._batch(), "What to try:", *remedies])
 
     def _remedy(self, remedy: Remedy) -> list[str]:
-        if self.loop == "command":
+        if self.loop == "command" and remedy.changes:
             width = max(OVERRIDES_WIDTH, *(len(other.overrides) for other in self.remedies))
             return [f"  {remedy.overrides:<{width}} {remedy.why}"]
         return [f"  {remedy.what}: {remedy.why}", *(f"    {line}" for line in remedy.lines(self.loop))]
@@ -286,15 +286,15 @@ def _positive(norms: Floats) -> Floats:
 def _large_update(history: GradientRecord, learning_rate: float | Mapping[str, float]) -> tuple[float, float, str]:
     """Return the ratio of an update that is too large, its learning rate, and text that names both if rates differ.
 
-    With one rate, it is the largest update. If rates differ, it is from the first step with a large update: that one
-    may have made later updates of other parameters large, whose rates are not to blame.
+    With one rate, it is the largest update. If rates differ, it is from the first step with a large update: it
+    may have caused later large updates of other parameters, whose rates are not to blame.
     """
     rates = learning_rate if isinstance(learning_rate, Mapping) else dict.fromkeys(history.names, learning_rate)
-    differ = len({rate for rate in rates.values() if np.isfinite(rate)}) > 1
+    are_several = len({rate for rate in rates.values() if np.isfinite(rate)}) > 1
     ratios = np.where(np.isfinite(history.update_ratios), history.update_ratios, -np.inf)
     of_steps = ratios.max(axis=1)
-    row = int(np.argmax(of_steps > LARGE_UPDATE if differ else of_steps))
+    row = int(np.argmax(of_steps > LARGE_UPDATE if are_several else of_steps))
     column = int(np.argmax(ratios[row]))
     name = history.names[column]
     rate = rates.get(name, np.nan)
-    return float(ratios[row, column]), rate, f" ({name}, at a learning rate of {rate:g})" if differ else ""
+    return float(ratios[row, column]), rate, f" ({name}, at a learning rate of {rate:g})" if are_several else ""

@@ -93,7 +93,7 @@ def _read_json(path: Path) -> Columns:
 
 
 def check_cells(columns: int, rows: int) -> None:
-    """Refuse a table that may not fit in the memory: missing cells take memory too, but no space in a file.
+    """Refuse a table that may not fit in memory: missing cells take memory too, but no space in a file.
 
     Raises:
         ValueError: it has too many cells.
@@ -111,6 +111,8 @@ def _to_columns(rows: Iterable[Any]) -> Columns:
             raise ValueError(f"row {count} is not a mapping of names to numbers")
         check_cells(len(columns), count)
         for name, value in _flat(row):
+            if name not in columns:
+                check_cells(len(columns) + 1, count)
             column = columns.setdefault(name, [])
             column.extend([None] * (count - 1 - len(column)))
             column.append(value)

@@ -137,8 +137,8 @@ def epochs(count: int) -> How:
     return How((f"trainer.max_epochs={count}",), (f"Trainer(max_epochs={count})",), (f"for epoch in range({count}):",))
 
 
-def _alike(override: str, code: str) -> How:
-    """Return a remedy whose code is the same in a LightningModule and in a plain loop."""
+def _same_code(override: str, code: str) -> How:
+    """Return a change whose code is the same in a LightningModule and in a plain loop."""
     return How((override,), (code,), (code,))
 
 
@@ -160,11 +160,11 @@ COSINE_DECAY = How(
         "schedule.step()  # after each optimizer.step()",
     ),
 )
-STANDARDIZED_TARGET = _alike(
+STANDARDIZED_TARGET = _same_code(
     "data.scale_target=standard", "target = (target - train_target.mean()) / train_target.std()"
 )
-HUBER_LOSS = _alike("loss=huber", "loss = torch.nn.functional.huber_loss(prediction, target)")
-DEFAULT_INITIALIZATION = _alike(
+HUBER_LOSS = _same_code("loss=huber", "loss = torch.nn.functional.huber_loss(prediction, target)")
+DEFAULT_INITIALIZATION = _same_code(
     "model.initialization=pytorch", "layer.reset_parameters()  # for each layer, instead of another initialization"
 )
 OUR_NETWORK = How(("model=mlp",))

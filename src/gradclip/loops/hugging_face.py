@@ -44,7 +44,7 @@ class WatchCallback(TrainerCallback):
     def __init__(self, trainer: Trainer, clipper: Clipper | None = None) -> None:
         self.trainer, self.clipper = trainer, clipper
         self.watch: watch | None = None
-        self._max_grad_norm: float | None = None  # the Trainer's setting, in a step
+        self._max_grad_norm: float | None = None  # the Trainer's setting, while its clipping is disabled
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any
@@ -64,14 +64,14 @@ class WatchCallback(TrainerCallback):
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any
     ) -> None:
-        """Disable the Trainer's clipping until it has reached the optimizer's step."""
+        """Disable the Trainer's clipping until the optimizer's step."""
         if self._max_grad_norm is None:
             self._max_grad_norm, args.max_grad_norm = args.max_grad_norm, 0.0
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any
     ) -> None:
-        """Restore the argument, which checkpoints contain."""
+        """Restore ``max_grad_norm`` of the arguments, which checkpoints store."""
         self._restore(args)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any) -> None:

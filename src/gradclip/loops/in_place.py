@@ -42,7 +42,7 @@ class InPlaceClipper:
         Raises:
             TrainerError: a gradient is sparse.
         """
-        gradients = {name: writable_gradient(p) for name, p in named.items() if p.grad is not None and p.numel()}
+        gradients = {name: _writable_gradient(p) for name, p in named.items() if p.grad is not None and p.numel()}
         if not gradients:  # no batch in the step had a loss
             return
         parameters = {name: named[name] for name in gradients}
@@ -57,7 +57,7 @@ class InPlaceClipper:
         self.state = after
 
     def state_dict(self) -> dict[str, Any] | None:
-        """Return the clipper's state, and which clipper saves it."""
+        """Return the clipper's state, with the class name of the clipper."""
         return None if self.state is None else {SAVED_BY: _class_names(self.clipper), **self.state}
 
     def load_state_dict(self, saved: Mapping[str, Any] | None) -> None:
@@ -83,7 +83,7 @@ def _class_names(clipper: Clipper) -> str:
     return " ".join(re.findall(r"[A-Z]\w*(?=\()", repr(clipper))) or type(clipper).__name__
 
 
-def writable_gradient(parameter: nn.Parameter) -> Tensor:
+def _writable_gradient(parameter: nn.Parameter) -> Tensor:
     """Return the gradient of a parameter that has one; an expanded gradient, as from ``torch.func``, is first copied.
 
     Elements of an expanded tensor share memory, so it cannot be changed in place.

@@ -42,14 +42,14 @@ class OptimizerParameters:
     def _read_names(self, optimizer: Optimizer) -> None:
         names = {id(parameter): name for name, parameter in self._module.named_parameters()}
         order = {name: position for position, name in enumerate(names.values())}
-        found = [
-            (names.get(id(parameter), f"optimizer.{index}.{place}"), index, parameter)
+        found = {  # by id, since torch only warns of a parameter that a group holds twice
+            id(parameter): (names.get(id(parameter), f"optimizer.{index}.{place}"), index, parameter)
             for index, group in enumerate(optimizer.param_groups)
             for place, parameter in enumerate(group["params"])
-        ]
-        found.sort(key=lambda one: order.get(one[0], len(order)))  # those that are not in the module come last
-        self._named = {name: parameter for name, _, parameter in found}
-        self.group_of = {name: index for name, index, _ in found}
+        }
+        ordered = sorted(found.values(), key=lambda one: order.get(one[0], len(order)))  # others than the module's last
+        self._named = {name: parameter for name, _, parameter in ordered}
+        self.group_of = {name: index for name, index, _ in ordered}
 
 
 def check_dense(parameters: Mapping[str, Tensor]) -> None:

@@ -20,7 +20,8 @@ from gradclip.diagnosis.explosion import Explosion
 from gradclip.errors import TrainerError
 from gradclip.loops.in_place import InPlaceClipper, effect_of
 from gradclip.loops.monitor import OptimizerMonitor, check_intervals
-from gradclip.loops.optimizers import uncompiled, unscale
+from gradclip.loops.optimizers import uncompiled
+from gradclip.loops.scaled_steps import ScaledSteps, check_unscaled
 from gradclip.loops.unwrapping import check_types, check_whole_gradients, unwrapped, unwrapped_model
 from gradclip.telemetry.record import GradientRecord
 from gradclip.telemetry.rescaled import version_of
@@ -87,7 +88,6 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         check_whole_gradients(model)
         model = unwrapped_model(model)
         scaler = scaler or getattr(optimizer, "scaler", None)
-        self.scaler = scaler if isinstance(scaler, GradScaler) and scaler.is_enabled() else None
         self.flush_every, self.folder = flush_every, Path(folder)
         self._clipper = None
         if clipper is not None:
@@ -100,7 +100,6 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         self._monitor = OptimizerMonitor(model, self.optimizer, effect_of(clipper), updates_every)
         self._monitor.hook(self.optimizer)
         self._losses: list[Tensor] = []  # of the batches since the last step
-        self._in_scaler_step = False
         self._depth = 0  # of nested steps
         self._closure: Callable[[], Any] | None = None  # of the latest step
         self._latest: tuple[Tensor | None, int | None] = (None, 0)  # the first gradient and its version after clipping
@@ -108,9 +107,9 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
             self.optimizer.register_step_pre_hook(uncompiled(self._before_step)),
             self.optimizer.register_step_post_hook(uncompiled(self._after_step)),
         ]
-        if self.scaler is not None:
-            self._scaler_step = self.scaler.step
-            self.scaler.step = self._step_by_scaler  # type: ignore[method-assign]  # it may skip the optimizer's step
+        self._scaled_steps = None
+        if isinstance(scaler, GradScaler) and scaler.is_enabled():
+            self._scaled_steps = ScaledSteps(scaler, self.optimizer, self._record_skipped_step)
 
     @property
     def record(self) -> GradientRecord:
@@ -182,8 +181,8 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         for handle in self._handles:
             handle.remove()
         self._handles = []
-        if self.scaler is not None and vars(self.scaler).get("step") == self._step_by_scaler:
-            self.scaler.step = self._scaler_step  # type: ignore[method-assign]
+        if self._scaled_steps is not None:
+            self._scaled_steps.detach()
         self._monitor.unhook()
         self._monitor.discard_step()
         self.flush()
@@ -232,7 +231,9 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         if self._is_within_step(closure):
             self._depth += 1
             return None
-        self._check_unscaled(keywords)
+        if self._scaled_steps is not None:
+            self._scaled_steps.check()
+        check_unscaled(self.optimizer, keywords)
         self._monitor.discard_step()  # a step that was interrupted
         self._depth, self._closure = 1, None if closure is None else self._wrap(closure)
         if closure is None:
@@ -286,36 +287,12 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
             return
         step = self._monitor.steps + 1
         loss = torch.stack([loss.float().mean() for loss in self._losses]).mean() if self._losses else None
-        self._monitor.record_step(StepIndex(step, 1, step - 1), loss, scaled=self.scaler is not None)
+        self._monitor.record_step(StepIndex(step, 1, step - 1), loss, scaled=self._scaled_steps is not None)
         self._losses, self._latest, self._closure = [], (None, 0), None
         if step % self.flush_every == 0:
             self.flush()
 
-    def _step_by_scaler(self, optimizer: Optimizer, *arguments: Any, **keywords: Any) -> Any:
-        """Unscale the gradients and let the scaler step; record the step also if the scaler skips it."""
-        assert self.scaler is not None
-        if unwrapped(optimizer) is not self.optimizer or not self._handles:
-            return self._scaler_step(optimizer, *arguments, **keywords)
-        unscale(self.scaler, optimizer)
-        steps, self._in_scaler_step = self._monitor.steps, True
-        try:
-            result = self._scaler_step(optimizer, *arguments, **keywords)
-        finally:
-            self._in_scaler_step = False
-        if self._monitor.steps == steps:  # the optimizer was not called
-            self._monitor.discard_step()
-            self._monitor.record_gradients(self.flush)
-            self._record_step()
-        return result
-
-    def _check_unscaled(self, keywords: dict[str, Any]) -> None:
-        """Check that the gradients are not multiplied by a loss scale.
-
-        Raises:
-            TrainerError: they are still scaled.
-        """
-        name = type(self.optimizer).__name__
-        if self.scaler is not None and not self._in_scaler_step:
-            raise TrainerError("scaler: got a scaler that did not step the optimizer; call scaler.step(optimizer)")
-        if getattr(self.optimizer, "grad_scale", None) is not None or "grad_scaler" in keywords:
-            raise TrainerError(f"scaler: got None, but the gradients of {name} are still scaled; pass scaler=scaler")
+    def _record_skipped_step(self) -> None:
+        self._monitor.discard_step()
+        self._monitor.record_gradients(self.flush)
+        self._record_step()

@@ -182,9 +182,10 @@ class Recorder(ABC):
 
     def _gradients(self) -> list[Tensor]:
         """Return the gradient of each parameter, or the one that the optimizer has cleared; zeros without either."""
-        held = self._held or [None] * len(self.parameters)
-        present = [kept if p.grad is None else p.grad for p, kept in zip(self.parameters, held, strict=True)]
-        pairs = zip(self.parameters, present, strict=True)
+        gradients = [parameter.grad for parameter in self.parameters]
+        if self._held:
+            gradients = [held if own is None else own for own, held in zip(gradients, self._held, strict=True)]
+        pairs = zip(self.parameters, gradients, strict=True)
         return self._real([torch.zeros_like(p) if gradient is None else gradient for p, gradient in pairs])
 
     def _weights(self) -> list[Tensor]:

@@ -46,7 +46,7 @@ class LoggedScores(Checkpoint):
         self.metric, self.mode, self.validated_on = metric and metric_name(metric), mode, validated_on
         self.score = keys.LOSS_TRAIN
         self.split: ChoosingSplit = "validation"  # the split that the score counts as
-        self._before_validation: set[str] = set()  # metrics that were logged before the validation of the first epoch
+        self._before_validation: dict[str, Tensor] = {}  # metrics logged before the validation of the first epoch
         self._validated: set[str] = set()  # metrics that were logged in this validation
         self.epochs: list[dict[str, float]] = []  # metrics and mean loss of each epoch
         self._loss: Tensor | None = None  # sum over the batches of the epoch
@@ -85,13 +85,15 @@ class LoggedScores(Checkpoint):
         """Let loggers store validation metrics by epoch."""
         _set_epoch(trainer, trainer.current_epoch + 1)
         if not self.epochs:
-            self._before_validation = {*trainer.callback_metrics}
+            self._before_validation = {**trainer.callback_metrics}
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let loggers store metrics by step again."""
         _set_epoch(trainer, None)
         if not self.epochs:
-            self._validated |= {metric_name(name) for name in trainer.callback_metrics.keys() - self._before_validation}
+            before = self._before_validation
+            logged = [name for name, value in trainer.callback_metrics.items() if value is not before.get(name)]
+            self._validated.update(map(metric_name, logged))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the metrics of the epoch and log its mean loss; in the first epoch, choose the score among the metrics.

@@ -128,11 +128,9 @@ def _known_curves(record: GradientRecord, score: Score, curves: Curves) -> list[
     """Return the curves that were measured: under manual optimization, a module need not return a loss."""
     if record.has_loss.any():
         return [*curves.values()]
-    return (
-        []
-        if score.by_epoch("test") == keys.LOSS_TRAIN
-        else [curve for split, curve in curves.items() if split != "train"]
-    )
+    if score.by_epoch("test") == keys.LOSS_TRAIN:
+        return []
+    return [curve for split, curve in curves.items() if split != "train"]
 
 
 def _in_score(record: GradientRecord, known: Sequence[Sequence[float]]) -> Divergence | None:
