@@ -37,7 +37,7 @@ def test_a_repeated_multirun_is_not_stopped_by_an_earlier_request_and_does_not_r
     tmp_path: Path,
 ) -> None:
     ask_to_stop(tmp_path, 2)
-    JobResult.of_stop(1, "seed=1", "not started: stopped by Ctrl-C").write(tmp_path / "1")
+    JobResult(1, "seed=1", outcome="stopped", error="not started: stopped by Ctrl-C").write(tmp_path / "1")
     (tmp_path / "1" / "run.json").touch()
     remove_results(tmp_path)
     assert stopped_by(tmp_path) is None
