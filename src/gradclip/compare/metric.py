@@ -147,8 +147,9 @@ def _of_score(runs: Sequence[StoredRun], score: Score, name: str, split: Split |
 
 def _ended_by_test(runs: Sequence[StoredRun], score: Score) -> bool:
     """Return whether a callback of a run, such as early stopping, monitors the score on the test rows."""
+    monitored = score.by_epoch("test")
     settings = (one for run in runs for one in run.parameters.items())
-    return any(MONITOR.fullmatch(name) and value == score.by_epoch("test") for name, value in settings)
+    return any(value == monitored and MONITOR.fullmatch(name) for name, value in settings)
 
 
 def _caveat(runs: Sequence[StoredRun], score: Score, asked: str) -> str:
