@@ -27,7 +27,7 @@ PAGE_FILE = "page.json"  # metrics and tags of the parent run, in the same folde
 
 
 def check_earlier(folder: Path, typed: Sequence[str]) -> None:
-    """Refuse a folder with another multirun: jobs and the parent run would mix; the same multirun may be repeated.
+    """Refuse the folder of another multirun, whose jobs would mix with ours; the same multirun may be repeated.
 
     Args:
         folder: folder of the multirun.
@@ -42,7 +42,7 @@ def check_earlier(folder: Path, typed: Sequence[str]) -> None:
 
 
 def remove_results(folder: Path) -> None:
-    """Remove what an earlier command left in the folder and would stop this one, or count as its results."""
+    """Remove files of an earlier command that would stop this one, or would count as its results."""
     results = (STOP_FILE, TABLES_FILE, PAGE_FILE, f"{SEARCH_FOLDER}/{NOTE}", f"*/{FILE}")
     for path in (path for name in results for path in folder.glob(name)):
         path.unlink()

@@ -95,7 +95,7 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
 
 @contextmanager
 def _exit_on_errors(folder: Path) -> Iterator[None]:
-    """Exit with code 2 on an error of the user, which Hydra would report as a warning and ignore.
+    """Exit with code 2 on a user error, of which Hydra would only warn.
 
     Args:
         folder: folder of the multirun.
