@@ -53,6 +53,12 @@ LINE = ThresholdLine(
 ALL_DIVERGED = replace(
     LINE, scores=[np.empty(0)] * 3, quartiles=np.array([NONE] * 3), diverged=np.ones(3), test_medians=NONE
 )
+ACCURATE = replace(
+    LINE,
+    scores=[np.array([0.91, 0.92]), np.array([0.95, 0.96]), np.array([0.98])],
+    quartiles=np.array([[0.91, 0.915, 0.92], [0.95, 0.955, 0.96], NONE]),
+    test_medians=np.array([0.92, 0.95, np.nan]),
+)
 thresholds = partial(
     plot_thresholds, lines=[LINE], unclipped=[("none", np.nan)], edge=10.0, score="final/mse_test",
     threshold="threshold of the norm", is_fraction=False,
@@ -216,7 +222,7 @@ FIGURES = {
     "speed where no group reaches the target": partial(speed, groups=[NEVER_REACHED]),
     "thresholds": thresholds,
     "thresholds of accuracies": partial(
-        thresholds, lines=[LINE, LINE], unclipped=[], edge=None, is_fraction=True
+        thresholds, lines=[ACCURATE, ACCURATE], unclipped=[], edge=None, is_fraction=True
     ),
     "thresholds, all diverged": partial(thresholds, lines=[ALL_DIVERGED], edge=None),
     "grid": partial(
