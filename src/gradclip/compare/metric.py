@@ -84,6 +84,7 @@ def choose_metric(runs: Sequence[StoredRun], name: str | None = None, split: Spl
         ConfigError: the runs lack the metric, have different scores, or name and split contradict each other.
     """
     scored = [(score, run) for run in runs if (score := stored_score(run.metrics, run.tags))]
+    scored.sort(key=lambda one: "test" in one[0].splits)  # if a module scored some runs on test rows, that counts
     scores = {score.name: score for score, _ in scored}
     if name is None:
         if len(scores) != 1:
