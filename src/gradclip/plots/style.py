@@ -48,8 +48,8 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # keeps text as text
     "pdf.fonttype": 42,
 }
-FRACTIONS = (-0.02, 1.02)  # limits of an axis that shows all fractions, with room for markers at 0 and 1
 PERCENT = FuncFormatter(lambda value, _: f"{100 * value:.4g}%")
+PERCENT_ENDS = (-0.02, 1.02)  # of an axis of fractions, so that marks at 0% and 100% are whole
 LOG_AXIS_DECADES = 1.5  # an axis is logarithmic if its values span more decades
 EDGE = 0.97  # vertical position of marks for non-finite values, as a fraction of the axes
 LEGEND_WIDTH, LEGEND_HANDLE = 90, 6  # in characters: the width below the axes, and that of a legend handle
@@ -157,8 +157,8 @@ def score_axis(
     if not np.isfinite(scores).any():
         axis.set_ticks([])
     elif is_fraction:
-        low, high = axis.get_view_interval() if fits else FRACTIONS
-        axes.set(**{f"{along}lim": (max(low, FRACTIONS[0]), min(high, FRACTIONS[1]))})
+        low, high = axis.get_view_interval() if fits else PERCENT_ENDS
+        axes.set(**{f"{along}lim": (max(low, PERCENT_ENDS[0]), min(high, PERCENT_ENDS[1]))})
         axis.set_major_formatter(PERCENT)
     elif spans_decades(scores):
         axes.set(**{f"{along}scale": "log"})
