@@ -31,6 +31,9 @@ def test_sentences_are_wrapped_on_a_terminal_and_commands_are_not(monkeypatch, c
     assert [len(line) <= 80 for line in lines] == [True, True, False, True, True]
     assert lines[1].startswith("    word")
     assert lines[3:] == ["", "end"]
+    command = f"python src/train.py resume={'0' * 32} tracking.uri=sqlite:////runs/mlflow.db"
+    print_lines(f"Stopped by Ctrl-C after step 123. To resume: {command}")
+    assert capsys.readouterr().out == f"Stopped by Ctrl-C after step 123. To resume:\n    {command}\n"
 
 
 @pytest.fixture

@@ -21,9 +21,9 @@ SCRIPT = re.compile(r"(?:python )?src/(train|compare|advise|predict|sync)\.py")
 
 
 def use_utf8() -> None:
-    """Restart this program in Python's UTF-8 mode if its texts have another encoding, which others could not read.
+    """Restart this program in Python's UTF-8 mode if the locale has another encoding, so that all files are UTF-8.
 
-    The mode also holds for its child processes.
+    Child processes inherit the mode.
     """
     if codecs.lookup(locale.getpreferredencoding(False)).name != "utf-8":
         command = [sys.executable, "-X", "utf8", *sys.orig_argv[1:]]

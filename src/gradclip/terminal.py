@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import select
 import shutil
 import signal
@@ -27,6 +28,7 @@ COLORS = {
     "best": "green",
 }
 MAX_UNBROKEN = 40  # characters in a table's cell; longer words are broken
+COMMAND = re.compile("(?<=: )(?=python src/|gradclip |mlflow ui )")  # where a command begins that ends its line
 FILE_WIDTH = 140  # characters of a line without a terminal
 
 
@@ -73,15 +75,21 @@ def _column_widths(table: Table) -> list[int]:
 
 
 def print_lines(*texts: str) -> None:
-    """Print texts; on a terminal, wrap their lines except lines of code."""
+    """Print texts; on a terminal, wrap their lines except commands and lines of code, which can then be copied."""
     text = "\n".join(texts)
     print(_wrapped(text, shutil.get_terminal_size().columns) if sys.stdout.isatty() else text)
 
 
 def _wrapped(text: str, width: int) -> str:
     wrap = partial(textwrap.wrap, width=width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
-    lines = ([line] if line.startswith(CODE) or not line else wrap(line) for line in text.splitlines())
-    return "\n".join(line for wrapped in lines for line in wrapped)
+    lines: list[str] = []
+    for line in text.splitlines():
+        if len(line) <= width or line.startswith(CODE):
+            lines.append(line)
+        else:
+            words, *command = COMMAND.split(line, maxsplit=1)
+            lines += [*wrap(words), *(f"{CODE}{one}" for one in command)]
+    return "\n".join(lines)
 
 
 @contextmanager

@@ -125,6 +125,15 @@ def test_advice_that_trains_better_but_predicts_worse_overfits() -> None:
     assert lines[1] == f"{better}: it trains better but overfits."
 
 
+def test_the_training_loss_of_a_module_is_better_if_it_is_lower_although_its_reward_is_better_if_higher() -> None:
+    found = confirmed(original=GOOD, advised=BAD)
+    found = replace(found, score=LoggedScore("reward", np.inf), metric=replace(found.metric, sign=-1))
+    for name, arm in found.summaries.items():
+        for run in arm.group.runs:
+            run.metrics["final/loss/train"] = 2.0 if name == ADVISED else 3.0
+    assert "On the training rows the advice is better, median 2.00 instead of 3.00" in [*verdicts(found)][1]
+
+
 def test_the_clipping_of_the_original_settings_is_compared_with_smaller_steps() -> None:
     found = confirmed(original=GOOD, advised=GOOD / 10, control=GOOD / 2)
     assert [*verdicts(found)][-1].endswith("median 14.5 vs. 7.25: better without clipping.")

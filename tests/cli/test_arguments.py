@@ -72,7 +72,8 @@ def test_valid_arguments_are_accepted(arguments: list[str]) -> None:
         ("data.target='price (€)'", "data.target='price (€)'"),
         ("data.path=~/größe (2).csv", "data.path=~/größe (2).csv"),  # quoted when ~ is expanded
         ("data.target=price,size", "data.target=price,size"),  # two values of a multirun
-        ("data.exclude=[größe,id]", 'data.exclude=["größe",id]'),
+        ("data.path=choice(a.csv,b.csv)", "data.path=choice(a.csv,b.csv)"),
+        ("data.exclude=[id, größe]", 'data.exclude=["id","größe"]'),
         ('data.exclude=["a,b",id]', 'data.exclude=["a,b",id]'),
     ],
 )

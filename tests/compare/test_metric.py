@@ -131,6 +131,13 @@ def test_a_metric_that_a_module_logs_on_test_rows_is_reported_as_chosen_on_them(
     assert choose_metric(runs) == Metric("final/val_loss", 1, "val_loss", caveat=caveat)
 
 
+@pytest.mark.parametrize("splits", [("validation", "test"), ("test", "validation")])
+def test_a_metric_that_some_runs_logged_on_test_rows_is_reported_as_chosen_on_them(splits) -> None:
+    metrics = {"final/val_loss": 1.0, "final/loss/train": 1.0}
+    runs = [run(metrics, score="val_loss", score_mode="min", score_split=split) for split in splits]
+    assert choose_metric(runs).caveat.startswith("Chosen on the test rows")
+
+
 def test_a_module_may_log_one_of_our_scores() -> None:
     metrics = {"final/val_loss": 1.0, "final/loss/train": 1.0, "accuracy/train": 0.5, "mse/test": 2.0}
     runs = [run(metrics, score="val_loss", score_mode="min")]

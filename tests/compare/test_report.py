@@ -129,8 +129,9 @@ def test_accuracies_are_equally_good_if_their_fractions_of_wrong_predictions_are
 
 
 def test_the_command_for_advice_is_printed_if_every_group_diverged() -> None:
-    first, command, *_ = verdicts(compared(by_threshold({"1.0": [nan] * 2, "5.0": [nan] * 2})))
-    assert first.endswith("none of these settings works. To find one that does:")
+    first, purpose, command, *_ = verdicts(compared(by_threshold({"1.0": [nan] * 2, "5.0": [nan] * 2})))
+    assert first.endswith("none of these settings works.")  # the title of the multirun's page in MLflow
+    assert purpose == "To find one that does:"
     assert command.startswith("    python src/advise.py ")
     assert "run=" in command
 

@@ -1,5 +1,6 @@
 """One figure of each kind, from synthetic data."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -48,6 +49,15 @@ LINE = ThresholdLine(
     quartiles=np.array([[450.0, 500.0, 550.0], [25.0, 30.0, 35.0], NONE]),
     diverged=np.array([0.0, 0.0, 2 / 3]),
     test_medians=np.array([520.0, 33.0, np.nan]),
+)
+ALL_DIVERGED = replace(
+    LINE, scores=[np.empty(0)] * 3, quartiles=np.array([NONE] * 3), diverged=np.ones(3), test_medians=NONE
+)
+ACCURATE = replace(
+    LINE,
+    scores=[np.array([0.91, 0.92]), np.array([0.95, 0.96]), np.array([0.98])],
+    quartiles=np.array([[0.91, 0.915, 0.92], [0.95, 0.955, 0.96], NONE]),
+    test_medians=np.array([0.92, 0.95, np.nan]),
 )
 thresholds = partial(
     plot_thresholds, lines=[LINE], unclipped=[("none", np.nan)], edge=10.0, score="final/mse_test",
@@ -212,14 +222,19 @@ FIGURES = {
     "speed where no group reaches the target": partial(speed, groups=[NEVER_REACHED]),
     "thresholds": thresholds,
     "thresholds of accuracies": partial(
-        thresholds, lines=[LINE, LINE], unclipped=[], edge=None, is_fraction=True
+        thresholds, lines=[ACCURATE, ACCURATE], unclipped=[], edge=None, is_fraction=True
     ),
+    "thresholds, all diverged": partial(thresholds, lines=[ALL_DIVERGED], edge=None),
     "grid": partial(
         plot_grid,
         grid=Grid(
             ("clip.value", "optimizer.lr"), [1.0, 10.0], [0.1, 0.2],
             np.array([[1.0, 100.0], [np.nan, np.nan]]), np.array([[False, False], [True, False]]),
         ),
+        score="final/mse_test",
+    ),
+    "grid, all diverged": partial(
+        plot_grid, grid=Grid(("a", "b"), [1.0, 2.0], [1.0, 2.0], np.full((2, 2), np.nan), np.ones((2, 2), bool)),
         score="final/mse_test",
     ),
     "search": partial(plot_search, trials=TRIALS, settings=SETTINGS),

@@ -24,6 +24,8 @@ def test_accuracies_are_on_a_linear_axis():
 def test_no_axis_of_scores_is_invented_if_every_run_diverged():
     (axes,) = axes_of("scores, all diverged")
     assert not len(axes.get_xticks())
+    assert not len(axes_of("thresholds, all diverged")[0].get_yticks())
+    assert len(axes_of("grid, all diverged")) == 1  # without a colour bar
     assert axes.get_xlabel() == "final/mse_test\n(no run has a finite score)"
 
 

@@ -17,7 +17,14 @@ def test_thresholds_that_were_tried_are_the_ticks_of_a_logarithmic_axis():
     axes, diverged = axes_of("thresholds")
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     assert [text.get_text() for text in diverged.get_xticklabels()] == ["0.1", "1", "10"]
-    assert axes_of("thresholds of accuracies")[0].get_yscale() == "linear"
+
+
+def test_accuracies_fill_the_axis():
+    axes = axes_of("thresholds of accuracies")[0]
+    low, high = axes.get_ylim()
+    assert axes.get_yscale() == "linear"
+    assert 0.9 < low < 0.91
+    assert 0.98 < high < 0.99
 
 
 def test_cells_of_the_grid_that_diverged_or_have_no_run_are_labelled():

@@ -10,6 +10,7 @@ from gradclip.errors import ConfigError
 from gradclip.sweep.multirun import check_earlier, for_multirun, remove_results
 from gradclip.sweep.results import JobResult, read_results
 from gradclip.sweep.stopping import ask_to_stop, stopped_by
+from gradclip.tracking.records import SPOOL_FILE
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,14 @@ def test_only_the_same_multirun_may_be_repeated_in_its_folder(tmp_path: Path) ->
     check_earlier(tmp_path, ["clip=norm", "seed=0,1", "skip_finished=true"])
     with pytest.raises(ConfigError, match=r"^hydra\.sweep\.dir: got '.*'; another multirun wrote to this folder"):
         check_earlier(tmp_path, ["clip=norm", "seed=0"])
+
+
+def test_a_multirun_whose_writes_wait_for_the_store_is_not_repeated_in_its_folder(tmp_path: Path) -> None:
+    OmegaConf.save({"hydra": {"overrides": {"task": ["seed=0,1"]}}}, tmp_path / "multirun.yaml")
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0" / SPOOL_FILE).write_text("{}\n")
+    with pytest.raises(ConfigError, match=r"; writes of earlier runs wait there for the store; send them first: "):
+        check_earlier(tmp_path, ["seed=0,1"])
 
 
 def test_a_repeated_multirun_is_not_stopped_by_an_earlier_request_and_does_not_report_earlier_jobs(

@@ -87,3 +87,7 @@ def test_an_error_at_the_start_or_the_end_of_a_multirun_ends_the_command(
         assert end.value.code == 2
         line = f"error: hydra.sweep.dir: got '{tmp_path}'; another command is using this folder\n"
         assert capsys.readouterr().err == line
+    monkeypatch.setattr(report, "FULL_ERRORS", True)  # HYDRA_FULL_ERROR=1
+    with pytest.raises(SystemExit):
+        SweepReport().on_multirun_end(config)
+    assert capsys.readouterr().err.startswith("Traceback")

@@ -10,6 +10,7 @@ from gradclip.compare import statistics
 from gradclip.compare.report import ON_TEST, format_error, format_estimate
 from gradclip.diagnosis.conditions import EQUIVALENCE_FACTOR
 from gradclip.formatting import Table
+from gradclip.scores import LoggedScore
 
 WITHIN = f"within a factor of {EQUIVALENCE_FACTOR}"
 OF_CLIPPING = {  # contrasts that show whether clipping does more than shorten the steps
@@ -87,7 +88,8 @@ def _meaning(one: Contrast, name: str, other: str) -> str:
 
 def _overfitting(found: Confirmation) -> Iterator[str]:
     """Yield a sentence if the advice is better on the training rows, although it is worse by the metric."""
-    train = replace(found.metric, name=found.score.final("train"))
+    sign = 1 if isinstance(found.score, LoggedScore) else found.metric.sign  # a module has a loss there
+    train = replace(found.metric, name=found.score.final("train"), sign=sign)
     new, old = (statistics.median(train.errors(found.summaries[name].group.runs)).value for name in (ADVISED, ORIGINAL))
     if new < old:
         yield (

@@ -10,6 +10,7 @@ from typing import Any
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString, ValueType
+from hydra.errors import HydraException
 
 from gradclip.config.help import config_options
 from gradclip.config.limits import MAX_DEPTH, MAX_NAME
@@ -171,26 +172,33 @@ def _can_be_an_option(text: str) -> bool:
 
 
 def quoted_for_hydra(argument: str, *names: str) -> str:
-    r"""Return an argument with its value quoted for Hydra, if it sets one of ``names`` and has special characters.
+    r"""Return an argument with its value quoted, if it sets one of ``names`` and Hydra cannot read it as it is.
 
     Example:
         >>> quoted_for_hydra("runs=tags.outcome = 'diverged'", "runs")
         'runs="tags.outcome = \'diverged\'"'
         >>> quoted_for_hydra("runs=gradclip", "runs"), quoted_for_hydra("log=norms (1).csv", "log")
         ('runs=gradclip', 'log="norms (1).csv"')
-        >>> quoted_for_hydra("data.exclude=[id,größe]", "data.exclude")  # each text of a list without quotes
-        'data.exclude=[id,"größe"]'
+        >>> quoted_for_hydra("data.exclude=[id, größe]", "data.exclude")
+        'data.exclude=["id","größe"]'
     """
     name, _, value = argument.partition("=")
-    if name not in names:
+    if name not in names or value[:1] in {"'", '"', "~"} or _is_readable(argument):  # ~/ is expanded and quoted later
         return argument
-    if value.startswith("[") and value.endswith("]") and not set(value) & {"'", '"'}:
-        return f"{name}=[{','.join(map(_quoted, value[1:-1].split(',')))}]"
-    has_quotes = value[:1] in {"'", '"', "[", "~"}  # with_home_folder quotes a path in the home folder
-    return argument if has_quotes else f"{name}={_quoted(value)}"
+    if not value.startswith("["):
+        return f"{name}={_quoted(value)}"
+    if not value.endswith("]") or set(value[1:-1]) & set("'\"[]"):
+        return argument
+    return f"{name}=[{','.join(_quoted(text.strip()) for text in value[1:-1].split(','))}]"
+
+
+def _is_readable(argument: str) -> bool:
+    try:
+        _parse(argument)
+    except (HydraException, ConfigError):
+        return False
+    return True
 
 
 def _quoted(text: str) -> str:
-    """Return a text in quotes if Hydra could not read it without: its grammar allows only some ASCII characters."""
-    plain = text.isascii() and not set(text) & set("'\"`<>=(){}&#!;^")
-    return text if plain else str(QuotedString(text, Quote.double).with_quotes())
+    return str(QuotedString(text, Quote.double).with_quotes())

@@ -12,7 +12,8 @@ from gradclip.cli.entry import errors_in_one_line, run_command
 from gradclip.config.paths import CONFIG_FOLDER
 from gradclip.terminal import standard_output
 
-TEXTS = ("path", "target", "time", "group", "features", "exclude", "categorical")  # names of files and columns
+COLUMNS = ("target", "time", "group", "features", "exclude", "categorical")
+TEXTS = ("data.path", *(f"data.{name}" for name in COLUMNS))  # settings with names of files and columns
 CONFIGS = {"version_base": "1.3", "config_path": str(CONFIG_FOLDER)}
 
 
@@ -24,8 +25,7 @@ def train() -> int:
     python src/train.py +experiment=explosion                                   a run prepared under conf/experiment
     python src/train.py -m +sweep=norm_thresholds                               many runs prepared under conf/sweep
     """
-    for name in TEXTS:
-        sys.argv = [quoted_for_hydra(argument, f"data.{name}") for argument in sys.argv]
+    sys.argv = [quoted_for_hydra(argument, *TEXTS) for argument in sys.argv]
     return run_command(_train, "train", str(train.__doc__))
 
 

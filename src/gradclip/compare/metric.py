@@ -84,6 +84,7 @@ def choose_metric(runs: Sequence[StoredRun], name: str | None = None, split: Spl
         ConfigError: the runs lack the metric, have different scores, or name and split contradict each other.
     """
     scored = [(score, run) for run in runs if (score := stored_score(run.metrics, run.tags))]
+    scored.sort(key=lambda one: "test" in one[0].splits)  # if a module scored some runs on test rows, that counts
     scores = {score.name: score for score, _ in scored}
     if name is None:
         if len(scores) != 1:
@@ -147,8 +148,9 @@ def _of_score(runs: Sequence[StoredRun], score: Score, name: str, split: Split |
 
 def _ended_by_test(runs: Sequence[StoredRun], score: Score) -> bool:
     """Return whether a callback of a run, such as early stopping, monitors the score on the test rows."""
+    monitored = score.by_epoch("test")
     settings = (one for run in runs for one in run.parameters.items())
-    return any(MONITOR.fullmatch(name) and value == score.by_epoch("test") for name, value in settings)
+    return any(value == monitored and MONITOR.fullmatch(name) for name, value in settings)
 
 
 def _caveat(runs: Sequence[StoredRun], score: Score, asked: str) -> str:

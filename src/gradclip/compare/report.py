@@ -182,7 +182,8 @@ def _best(comparison: Comparison) -> list[str]:
     if isinf(best.median.value):
         advise = command_line("advise", [f"run={best.group.runs[0].run_id}"])
         return [
-            "The median run of every group diverged: none of these settings works. To find one that does:",
+            "The median run of every group diverged: none of these settings works.",
+            "To find one that does:",
             f"{CODE}{advise}",
         ]
     value = format_error(best.median.value, comparison.metric)

@@ -153,6 +153,6 @@ def _short(override: str) -> str:
     name, _, value = override.lstrip("+").partition("=")
     if name.endswith("._target_"):
         return value.rpartition(".")[2]
-    if name == "data.path":  # the folders take much room, and the data set has the whole path
+    if name == "data.path":  # a whole path takes much room; the run's data set has it
         return f"path={PurePath(value.strip(QUOTES)).name}"
     return value if name in {"experiment", "callbacks"} else f"{name.rpartition('.')[2]}={value}"

@@ -76,12 +76,10 @@ def plot_scores(figure: Figure, groups: Sequence[GroupScores], score: str, title
     test_medians = np.array([group.test_median for group in groups])
     on_test = ", diamond: median on test" if np.isfinite(test_medians).any() else ""
     marks = f"dots: runs, line: median, bar: interquartile range{on_test}"
-    is_empty = not any(len(group.scores) for group in groups)
-    axes.set(title=title, xlabel=f"{score}\n({'no run has a finite score' if is_empty else marks})")
     scores = np.concatenate([test_medians, *(group.scores for group in groups)])
+    are_drawn = np.isfinite(scores).any()
+    axes.set(title=title, xlabel=f"{score}\n({marks if are_drawn else 'no run has a finite score'})")
     score_axis(axes, scores, is_fraction, along="x", fits=True)
-    if is_empty:
-        axes.set_xticks([])
 
 
 def _rows(figure: Figure, labels: Sequence[str]) -> Axes:

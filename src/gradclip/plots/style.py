@@ -48,7 +48,7 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # keeps text as text
     "pdf.fonttype": 42,
 }
-PERCENT = FuncFormatter(lambda value, _: f"{100 * value:.3g}%")
+PERCENT = FuncFormatter(lambda value, _: f"{100 * value:.4g}%")
 PERCENT_ENDS = (-0.02, 1.02)  # of an axis of fractions, so that marks at 0% and 100% are whole
 LOG_AXIS_DECADES = 1.5  # an axis is logarithmic if its values span more decades
 EDGE = 0.97  # vertical position of marks for non-finite values, as a fraction of the axes
@@ -142,7 +142,9 @@ def score_axis(
     along: Literal["x", "y"] = "y",
     fits: bool = False,
 ) -> None:
-    """Make an axis show fractions as percent; other scores logarithmically if they span decades.
+    """Make an axis show fractions as percent, and other scores logarithmically if they span decades.
+
+    The axis has no ticks if no score is finite.
 
     Args:
         axes: axes to format, with everything drawn.
@@ -151,8 +153,10 @@ def score_axis(
         along: the axis to format, by default the vertical one.
         fits: whether an axis of fractions ends where the drawn ones do; by default it shows all from 0 to 1.
     """
-    if is_fraction:
-        axis = axes.yaxis if along == "y" else axes.xaxis
+    axis = axes.yaxis if along == "y" else axes.xaxis
+    if not np.isfinite(scores).any():
+        axis.set_ticks([])
+    elif is_fraction:
         low, high = axis.get_view_interval() if fits else PERCENT_ENDS
         axes.set(**{f"{along}lim": (max(low, PERCENT_ENDS[0]), min(high, PERCENT_ENDS[1]))})
         axis.set_major_formatter(PERCENT)

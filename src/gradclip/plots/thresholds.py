@@ -175,5 +175,6 @@ def plot_grid(figure: Figure, grid: Grid, score: str) -> None:
     axes.set_xticks(np.arange(len(grid.columns)) + 0.5, [f"{value:g}" for value in grid.columns])
     axes.set_yticks(np.arange(len(grid.rows)) + 0.5, [f"{value:g}" for value in grid.rows])
     axes.set(title=f"Median {score}", xlabel=grid.names[1], ylabel=grid.names[0])
-    bar = figure.colorbar(mesh, ax=axes, pad=0.02)
-    bar.set_label(f"log10 of {score}" if logarithmic else score)
+    if np.isfinite(grid.medians).any():
+        bar = figure.colorbar(mesh, ax=axes, pad=0.02)
+        bar.set_label(f"log10 of {score}" if logarithmic else score)

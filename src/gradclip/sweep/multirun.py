@@ -11,6 +11,7 @@ from gradclip import keys
 from gradclip.config.overrides import as_typed, multirun_name, train_command
 from gradclip.config.schema import TrainConfig
 from gradclip.errors import ConfigError, disk_errors
+from gradclip.program import command_line
 from gradclip.sweep.results import FILE
 from gradclip.sweep.search.report import NOTE, SEARCH_FOLDER
 from gradclip.tracking.files import read_note
@@ -18,6 +19,7 @@ from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import deliver, result_of
 from gradclip.tracking.records import MAIN_FILE, PARENT_FILE, SPOOL_FILE, Call, Parent, Store, now
 from gradclip.tracking.spool import Spool
+from gradclip.tracking.sync import unsent_below
 from gradclip.training.job import STOP_FILE
 
 P = ParamSpec("P")
@@ -27,22 +29,27 @@ PAGE_FILE = "page.json"  # metrics and tags of the parent run, in the same folde
 
 
 def check_earlier(folder: Path, typed: Sequence[str]) -> None:
-    """Refuse a folder with another multirun: jobs and the parent run would mix; the same multirun may be repeated.
+    """Refuse the folder of another multirun, whose jobs would mix with ours; the same multirun may be repeated.
 
     Args:
         folder: folder of the multirun.
         typed: overrides as typed.
 
     Raises:
-        ConfigError: the folder holds another multirun.
+        ConfigError: the folder holds another multirun, or writes that the store has not accepted yet.
     """
-    if (folder / HYDRA_FILE).exists() and multirun_name(_typed_in(folder)) != multirun_name(typed):
-        problem = "another multirun wrote to this folder; choose another folder"
-        raise ConfigError(f"hydra.sweep.dir: got {str(folder)!r}; {problem}")
+    if not (folder / HYDRA_FILE).exists():
+        return
+    got = f"hydra.sweep.dir: got {str(folder)!r}"
+    if multirun_name(_typed_in(folder)) != multirun_name(typed):
+        raise ConfigError(f"{got}; another multirun wrote to this folder; choose another folder")
+    if unsent_below(folder):
+        send = command_line("sync", [str(folder)])
+        raise ConfigError(f"{got}; writes of earlier runs wait there for the store; send them first: {send}")
 
 
 def remove_results(folder: Path) -> None:
-    """Remove what an earlier command left in the folder and would stop this one, or count as its results."""
+    """Remove files of an earlier command that would stop this one, or would count as its results."""
     results = (STOP_FILE, TABLES_FILE, PAGE_FILE, f"{SEARCH_FOLDER}/{NOTE}", f"*/{FILE}")
     for path in (path for name in results for path in folder.glob(name)):
         path.unlink()

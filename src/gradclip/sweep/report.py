@@ -25,6 +25,7 @@ from gradclip.sweep.results import JobResult, read_results
 from gradclip.sweep.search.report import FIGURE, SEARCH_FOLDER, Report, print_report, read_report
 from gradclip.sweep.stopping import listen, stopped_by
 from gradclip.terminal import announce, print_lines, print_tables, standard_output
+from gradclip.tracking import FULL_ERRORS
 from gradclip.tracking.files import failure_in_one_line, write_note, write_whole
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.owner import at_end
@@ -94,7 +95,7 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
 
 @contextmanager
 def _exit_on_errors(folder: Path) -> Iterator[None]:
-    """Exit with code 2 on an error of the user, which Hydra would report as a warning and ignore.
+    """Exit with code 2 on a user error, of which Hydra would only warn.
 
     Args:
         folder: folder of the multirun.
@@ -103,6 +104,8 @@ def _exit_on_errors(folder: Path) -> Iterator[None]:
         with disk_errors(folder):
             yield
     except USER_ERRORS as error:
+        if FULL_ERRORS:
+            traceback.print_exc()
         print(f"error: {describe(error)}", file=sys.stderr)
         raise SystemExit(2) from error
 

@@ -8,11 +8,13 @@ from uuid import uuid4
 
 from gradclip import keys
 from gradclip.errors import TrackingError
+from gradclip.program import command_line
 from gradclip.tracking import process
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.owner import RUN_LOCK, hold, owner_tags, release
 from gradclip.tracking.records import (
     CHECKPOINT_FILE,
+    SPOOL_FILE,
     BegunRun,
     Call,
     DatasetDescription,
@@ -51,7 +53,7 @@ class TrackedRun:
         unsent: number of writes in the spool when :meth:`wait` last returned.
 
     Raises:
-        TrackingError: another process is training this run.
+        TrackingError: another process is training this run, or the folder has unsent writes of an earlier run.
     """
 
     def __init__(
@@ -65,6 +67,9 @@ class TrackedRun:
         lock: Path | None = None,
         spool: bool = False,
     ) -> None:
+        if not resumed and (folder / SPOOL_FILE).exists():  # the writes of this run would be sent to the earlier one
+            send = command_line("sync", [str(folder)])
+            raise TrackingError(f"{folder}: writes of an earlier run wait here for the store; send them first: {send}")
         self.store, self.name, self.folder = store, name, folder
         self.unsent = 0
         self._pending: list[Future[int]] = []

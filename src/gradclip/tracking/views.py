@@ -34,7 +34,7 @@ CHARTS: Final = {
 
 
 def view_tags(created: int) -> dict[str, str]:
-    """Return the tags that give an experiment its view, created at a time in milliseconds since 1970.
+    """Return the tags that give an experiment its view; ``created`` is in milliseconds since 1970.
 
     Example:
         >>> list(view_tags(0))

@@ -38,7 +38,7 @@ def trials_of(trials: Sequence[Trial]) -> SearchTrials:
 
 
 def settings_of(trials: Sequence[Trial], log_scale: Collection[str]) -> list[SearchedSetting]:
-    """Return the position of each trial on the axis of each setting; some were searched on a logarithmic scale."""
+    """Return the position of each trial on the axis of each setting; ``log_scale`` names the logarithmic axes."""
     return [
         _setting(name, [trial.values[name] for trial in trials], name in log_scale)
         for name in list(trials[0].values)[:MAX_SETTINGS]

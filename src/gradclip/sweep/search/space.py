@@ -48,7 +48,7 @@ class Space:
 
 
 def read_space(overrides: Sequence[Override], seed: int) -> Space:
-    """Split overrides into searched settings, seeds and fixed settings; without an override, there is one seed.
+    """Split overrides into searched settings, seeds and fixed settings; ``seed`` is used if no override sets one.
 
     Raises:
         ConfigError: no setting is searched, or a range is invalid.

@@ -65,12 +65,12 @@ def _begin_together(writes: Sequence[Write]) -> dict[int, Any]:
     begun = outcomes[first.indices[0]]
     if any(isinstance(outcome, Exception) for outcome in outcomes.values()) or begun.experiment_id is None:
         return outcomes
-    alike = [start for start in others if _are_alike(start, first)]
+    kind = _kind(first)
+    alike = [start for start in others if _kind(start) == kind]
     inserted = [begun._replace(run_id=run_id) for run_id in _insert_like(first, begun.run_id, alike)]
-    created = [start.create for start in alike[: len(inserted)]]
     with ThreadPoolExecutor(NOTES_AT_ONCE) as pool:  # a disk syncs many files almost as fast as one
-        list(pool.map(delivery.note_begun, created, inserted))
-    for start, like in zip(alike, inserted, strict=False):
+        list(pool.map(delivery.note_begun, (start.create for start in alike), inserted))
+    for start, like in zip(alike, inserted, strict=False):  # all or none were inserted
         outcomes |= zip(start.indices, (like, 0, 0), strict=True)
     return outcomes
 
@@ -90,11 +90,9 @@ def _run_starts(writes: Sequence[Write]) -> list[RunStart]:
     return starts
 
 
-def _are_alike(one: RunStart, other: RunStart) -> bool:
-    """Return whether two runs are in the same store and have the same parent and data sets."""
-    parents = [named_arguments(start.create)["parent"] for start in (one, other)]
-    is_same_store = one.create.store == other.create.store
-    return is_same_store and parents[0] == parents[1] and one.datasets.arguments == other.datasets.arguments
+def _kind(start: RunStart) -> tuple[Any, ...]:
+    """Return what runs that are inserted together must share: their store, their parent run and their data sets."""
+    return start.create.store, named_arguments(start.create)["parent"], start.datasets.arguments
 
 
 def _insert_like(first: RunStart, template: str, alike: Sequence[RunStart]) -> list[str]:
