@@ -156,7 +156,7 @@ def plot_profile(axes: Axes, standings: Standings) -> None:
     axes.xaxis.set_major_locator(FixedLocator([1, 1.2, 1.5, 2, 3, 5, 10, 20, 30]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    score_axis(axes, [], is_fraction=True)
+    score_axis(axes, (0.0, 1.0), is_fraction=True)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
 
 
