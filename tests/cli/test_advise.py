@@ -73,6 +73,20 @@ def test_a_training_that_cannot_be_stacked_is_probed_by_one_short_strongly_clipp
     assert "is one short run, because stacking is not possible: optimizer=muon" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("solved", "more", "is_probed"), [("false", (), True), ("true", (), False), ("false", (MUON,), False)]
+)
+@pytest.mark.usefixtures("store")
+def test_a_run_that_did_not_solve_its_task_is_probed_if_it_can_be_stacked(
+    solved: str, more: Sequence[str], is_probed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = made_run()
+    run.tags[keys.SOLVED] = solved
+    evidence = gather(run, made_telemetry([4.0, 5.0, 6.0]), more)
+    monkeypatch.setattr("gradclip.advise.probe.run_probe", lambda *_, **__: evidence)
+    assert (probe_of(evidence, settings("auto"), tmp_path) is evidence) is is_probed
+
+
 @pytest.mark.usefixtures("store")
 def test_a_probe_by_one_short_run_needs_a_finite_gradient(tmp_path: Path) -> None:
     evidence = gather(made_run(outcome="diverged"), made_telemetry([float("nan")]), [MUON])

@@ -92,6 +92,7 @@ def training_of(run: StoredRun, overrides: Sequence[str]) -> Training:
         name=run.name,
         run_id=run.run_id,
         outcome=run.outcome,
+        is_solved=run.is_solved,
         optimizer=settings.get("optimizer.name", ""),
         learning_rate=parse_number(settings.get("optimizer.lr")),
         momentum=float(settings.get("optimizer.momentum", 0)),

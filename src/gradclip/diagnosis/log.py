@@ -104,6 +104,7 @@ class Training:
         name: name of the run, for messages.
         run_id: id of the run in the store.
         outcome: ``learned``, ``finished``, ``stalled`` or ``diverged``; if empty, the log is judged.
+        is_solved: whether the run solved its task; None if that is not defined.
         optimizer: name of the optimizer, in any spelling.
         learning_rate: the initial learning rate.
         momentum: momentum of SGD.
@@ -132,6 +133,7 @@ class Training:
     name: str = ""
     run_id: str = ""
     outcome: str = ""
+    is_solved: bool | None = None
     optimizer: str = ""
     learning_rate: float = np.nan
     momentum: float = 0.0

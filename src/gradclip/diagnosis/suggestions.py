@@ -85,6 +85,11 @@ def needs_strong_clipping(evidence: Evidence) -> bool:
     return evidence.exploded or (evidence.clips and evidence.clip_fraction > conditions.MOSTLY_CLIPPED)
 
 
+def needs_probe(evidence: Evidence) -> bool:
+    """Return whether a run's norms are no basis for advice: most steps must be clipped, or its task was not solved."""
+    return needs_strong_clipping(evidence) or evidence.training.is_solved is False
+
+
 def has_too_few_steps(evidence: Evidence) -> bool:
     """Return whether the gradients exploded after too few steps to choose a threshold."""
     return evidence.exploded and evidence.norms is not None and evidence.norms.steps < conditions.FEW_NORMS

@@ -91,7 +91,6 @@ class JobResult:
         """Return the result of a run that an earlier command finished."""
         score = stored_score(run.metrics, run.tags)
         assert score is not None  # every finished run has a score
-        solved = run.tags.get(keys.SOLVED)
         return cls(
             number=number,
             name=f"{run.name} (done before)",
@@ -99,7 +98,7 @@ class JobResult:
             outcome=run.tags[keys.OUTCOME],
             score=score.name,
             scores=score.finals(run.metrics),
-            solved=None if solved is None else solved == "true",
+            solved=run.is_solved,
             clip_fraction=run.metrics.get(keys.GRAD_CLIP_FRACTION, math.nan),
             higher_is_better=score.higher_is_better,
             done_before=True,

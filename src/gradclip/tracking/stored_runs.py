@@ -39,6 +39,12 @@ class StoredRun:
         """``learned``, ``stalled``, ``diverged`` or ``finished``; empty if the run has no result."""
         return self.tags.get(keys.OUTCOME, "")
 
+    @property
+    def is_solved(self) -> bool | None:
+        """Whether the run solved its task; None if the data set does not define that."""
+        solved = self.tags.get(keys.SOLVED)
+        return None if solved is None else solved == "true"
+
 
 class Selection(NamedTuple):
     """The runs that match a query.
