@@ -23,6 +23,12 @@ def test_a_file_is_synced_before_it_is_renamed_and_its_folder_afterwards(
     assert read_note(path) == {"run_id": "1"}
 
 
+def test_a_file_name_may_be_as_long_as_the_file_system_allows(tmp_path: Path) -> None:
+    path = tmp_path / ("é" * 127)  # 254 bytes
+    write_whole(path, "text")
+    assert path.read_text() == "text"
+
+
 def test_a_failed_write_keeps_the_previous_file(tmp_path: Path) -> None:
     write_whole(tmp_path / "runs.md", "before")
     with suppress(ZeroDivisionError), whole_file(tmp_path / "runs.md") as temporary:

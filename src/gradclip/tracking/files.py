@@ -11,6 +11,7 @@ from typing import Any
 from gradclip.errors import TrackingError, first_line
 
 UNLISTED = ".artifact.uploading."  # prefix of temporary files, which MLflow does not list among a run's artifacts
+KEPT_OF_NAME = 50  # characters, at most 200 bytes, so that a temporary name is never too long for the file system
 
 
 @contextmanager
@@ -31,7 +32,7 @@ def whole_file(path: Path, lasting: bool = True) -> Iterator[Path]:
         lasting: whether to sync content and folder to disk, which takes some milliseconds; else the file is complete
             after the process is killed, but not after a power loss.
     """
-    temporary = path.with_name(f"{UNLISTED}{path.name}.{os.getpid()}")
+    temporary = path.with_name(f"{UNLISTED}{path.name[:KEPT_OF_NAME]}.{os.getpid()}")
     try:
         yield temporary
         if lasting:
