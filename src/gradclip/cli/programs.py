@@ -2,7 +2,7 @@
 
 import re
 import sys
-from importlib import import_module
+from collections.abc import Callable
 
 import hydra
 from omegaconf import DictConfig
@@ -46,8 +46,14 @@ def compare() -> int:
     python src/compare.py "runs=tags.outcome != 'stalled'"                 the runs that an MLflow filter selects
     python src/compare.py target=100                                       the epoch in which the MSE falls below 100
     """
+
+    def start(config: DictConfig) -> None:
+        from gradclip.cli.compare import run_comparison
+
+        run_comparison(config)
+
     sys.argv = [quoted_for_hydra(argument, "runs", "data_set") for argument in sys.argv]
-    return _run("compare", "run_comparison", compare.__doc__)
+    return _run(start, "compare", compare.__doc__)
 
 
 def advise() -> int:
@@ -62,10 +68,16 @@ def advise() -> int:
     python src/advise.py log=trainer_state.json output=json                the same as JSON
     python src/advise.py run=0123456789abcdef0123456789abcdef metric=grad_norm    a metric of any run in the store
     """
+
+    def start(config: DictConfig) -> None:
+        from gradclip.cli.advise import run_advice
+
+        run_advice(config)
+
     # Hydra would read experiment= as an option of the group with that name.
     sys.argv = [re.sub("^experiment=", "tracking.experiment=", argument) for argument in sys.argv]
     sys.argv = [quoted_for_hydra(argument, "log") for argument in sys.argv]
-    return _run("advise", "run_advice", advise.__doc__)
+    return _run(start, "advise", advise.__doc__)
 
 
 def predict() -> int:
@@ -74,10 +86,16 @@ def predict() -> int:
     python src/predict.py data=new.csv                                     with the model of the newest run
     python src/predict.py run=0123456789abcdef0123456789abcdef data=new.csv output=predictions.csv
     """
+
+    def start(config: DictConfig) -> None:
+        from gradclip.cli.predict import run_prediction
+
+        run_prediction(config)
+
     # Hydra would read data= as an option of the group with that name.
     sys.argv = [re.sub("^data=", "data.path=", argument) for argument in sys.argv]
     sys.argv = [quoted_for_hydra(argument, "data.path", "output") for argument in sys.argv]
-    return _run("predict", "run_prediction", predict.__doc__)
+    return _run(start, "predict", predict.__doc__)
 
 
 def sync() -> int:
@@ -104,12 +122,12 @@ def ui() -> int:
     return 0
 
 
-def _run(command: str, function: str, usage: str | None) -> int:
-    """Run a command that is never a multirun, by a function of its module, which is imported after the config."""
+def _run(start: Callable[[DictConfig], None], command: str, usage: str | None) -> int:
+    """Run a command that is never a multirun; ``start`` imports its module once the config is composed."""
 
     @hydra.main(config_name=command, **CONFIGS)  # type: ignore[untyped-decorator]
     def main(config: DictConfig) -> None:
         with standard_output(), errors_in_one_line(command):
-            getattr(import_module(f"gradclip.cli.{command}"), function)(config)
+            start(config)
 
     return run_command(main, command, str(usage))
