@@ -129,7 +129,8 @@ def _of_score(runs: Sequence[StoredRun], score: Score, name: str, split: Split |
     if split not in {None, found}:
         raise ConfigError(f"split: got {split!r}; {name} is the score on the {found} rows")
     asked = f"split: got {split!r}" if split else f"metric: got {name!r}"
-    if (having := _count(runs, score.final(found))) < len(runs):
+    having = sum(score.final(found) in run.metrics for run in runs)
+    if having < len(runs):
         some = f"only {having} of {len(runs)} runs have" if having else "no run has"
         raise ConfigError(f"{asked}; {some} {score.final(found)}")
     is_loss = found == "train" and isinstance(score, LoggedScore)
@@ -161,7 +162,3 @@ def _caveat(runs: Sequence[StoredRun], score: Score, asked: str) -> str:
     return (
         chosen_on_test(f"only {validated} of {len(runs)} runs have validation rows") if validated else chosen_on_test()
     )
-
-
-def _count(runs: Sequence[StoredRun], metric: str) -> int:
-    return sum(metric in run.metrics for run in runs)

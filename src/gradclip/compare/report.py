@@ -20,7 +20,7 @@ from gradclip.compare.summary import (
 )
 from gradclip.diagnosis.conditions import EQUIVALENCE_FACTOR
 from gradclip.errors import first_few
-from gradclip.formatting import CODE, Table
+from gradclip.formatting import CODE, Table, counted
 from gradclip.program import command_line
 from gradclip.terminal import console, print_lines, print_tables
 
@@ -74,9 +74,8 @@ def _against_best(comparison: Comparison, other: GroupSummary) -> str:
 
 
 def _title(comparison: Comparison) -> str:
-    count = sum(len(group.errors) for group in comparison.summaries)
-    runs = f"{count} {'run' if count == 1 else 'runs'} on {comparison.data.name}"
-    return f"{comparison.metric.name} of {runs}: {comparison.selection.title}"
+    runs = counted(sum(len(group.errors) for group in comparison.summaries), "run")
+    return f"{comparison.metric.name} of {runs} on {comparison.data.name}: {comparison.selection.title}"
 
 
 def group_table(comparison: Comparison) -> Table:

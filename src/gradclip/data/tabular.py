@@ -17,6 +17,7 @@ from gradclip.data.scaling import fit_scaling
 from gradclip.data.score_scale import ScoreScale
 from gradclip.data.sources import Rows, Table
 from gradclip.errors import DataError, first_few
+from gradclip.formatting import counted
 from gradclip.scores import ACCURACY, MSE, Split
 
 
@@ -167,6 +168,6 @@ def _class_notes(table: Table) -> list[str]:
         unseen = target[numbers_of(target, table.labels) == UNSEEN]
         if len(unseen):
             names = first_few(repr(label) for label in unseen.unique())
-            wrong = f"1 {split} row counts" if len(unseen) == 1 else f"{len(unseen)} {split} rows count"
+            wrong = counted(len(unseen), f"{split} row counts", f"{split} rows count")
             notes.append(f"{wrong} as wrong, because no training row has the class: {names}")
     return notes
