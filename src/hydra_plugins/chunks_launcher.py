@@ -1,7 +1,6 @@
 """Launchers such as ``hydra/launcher=vectorized_joblib``: one launcher runs chunks, another the jobs in a chunk."""
 
 import json
-import warnings
 from collections.abc import Sequence
 from copy import copy
 from functools import partial
@@ -23,13 +22,10 @@ class ChunksLauncher(Launcher):  # type: ignore[misc]  # Hydra is not typed
         over: launcher of the chunks; each has its own process, on this machine or on another that shares the folder.
         within: launcher of the jobs in a chunk.
         chunk: number of jobs in a chunk.
-        share: former name of ``chunk``.
     """
 
-    def __init__(self, over: Launcher, within: Launcher, chunk: int, share: int | None = None) -> None:
-        if share is not None:
-            warnings.warn("hydra.launcher.share is deprecated; use hydra.launcher.chunk", FutureWarning, stacklevel=2)
-        self.over, self.within, self.chunk = over, within, chunk if share is None else share
+    def __init__(self, over: Launcher, within: Launcher, chunk: int) -> None:
+        self.over, self.within, self.chunk = over, within, chunk
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Set up both launchers; the launcher of the chunks runs each chunk as one job."""

@@ -149,13 +149,6 @@ def test_remedies_are_written_for_the_loop_that_trained(loop, line):
     assert json.loads(explosion.to_json())["remedies"][0]["how"]["torch"] == ["lr=0.001  # argument of the optimizer"]
 
 
-def test_remedies_keep_their_deprecated_name():
-    explosion = explain(exploded(), 0.01)
-    with pytest.warns(DeprecationWarning, match="Explosion.cures is now Explosion.remedies"):
-        (cure,) = explosion.cures
-    assert (cure.cause, cure.overrides) == (cure.why, "-m clip=norm clip.value=0.005,0.05,0.5")
-
-
 def test_with_several_learning_rates_the_first_large_update_is_named():
     later = [[0.0, 0.5], [3.0, 0.5], [3.0, 0.5], [3.0, 0.5], [np.nan, np.nan], [np.nan, np.nan]]
     explosion = explain(exploded(updates=later), {"weight": 1e-6, "bias": 1.0})

@@ -1,6 +1,5 @@
 """The base classes of clippers, and the contract that clippers follow."""
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -33,23 +32,6 @@ class Report(NamedTuple):
     norm_clipped: Tensor
     clipped: Tensor
     skipped: Tensor
-
-
-class _BendsDirection:
-    """The former name of ``changes_direction``, deprecated until the next version removes it."""
-
-    def __get__(self, clipper: "Clipper | None", kind: "type[Clipper]") -> bool:
-        _warn_of_bends_direction(kind)
-        return (kind if clipper is None else clipper).changes_direction
-
-    def __set__(self, clipper: "Clipper", value: bool) -> None:
-        _warn_of_bends_direction(type(clipper))
-        vars(clipper)["changes_direction"] = value
-
-
-def _warn_of_bends_direction(kind: type, frames: int = 3) -> None:
-    message = f"{kind.__name__}.bends_direction is now called changes_direction; the next version removes the old name"
-    warnings.warn(message, DeprecationWarning, stacklevel=frames)
 
 
 class Clipper(ABC):
@@ -108,14 +90,6 @@ class Clipper(ABC):
     may_skip: ClassVar[bool] = False
     limits: ClassVar[Mapping[str, str]] = {}
     limits_when: ClassVar[Mapping[str, object]] = {}
-    bends_direction = _BendsDirection()
-
-    def __init_subclass__(cls, **keywords: object) -> None:
-        super().__init_subclass__(**keywords)
-        if "bends_direction" in vars(cls):
-            _warn_of_bends_direction(cls, frames=4)  # past the metaclass, to the class statement
-            cls.changes_direction = vars(cls)["bends_direction"]
-            del cls.bends_direction
 
     def __post_init__(self) -> None:
         """Check the numbers of a dataclass.

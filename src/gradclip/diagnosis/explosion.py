@@ -1,7 +1,6 @@
 """The explosion report: why a training run diverged, as text and as JSON."""
 
 import json
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -72,12 +71,6 @@ class Explosion:
     largest_update: float
     remedies: list[Remedy]
     loop: Loop = "lightning"
-
-    @property
-    def cures(self) -> list[Remedy]:
-        """The deprecated name of ``remedies``, from version 0.1."""
-        warnings.warn("Explosion.cures is now Explosion.remedies", DeprecationWarning, stacklevel=2)
-        return self.remedies
 
     def to_json(self) -> str:
         """Return the report as JSON; non-finite values are null."""

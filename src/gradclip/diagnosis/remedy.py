@@ -67,11 +67,6 @@ class Remedy:
         several = ["-m"] if self.changes and not self.has_one_setting else []
         return " ".join([*several, *self.changes]) or self.what
 
-    @property
-    def cause(self) -> str:
-        """The former name of ``why``, from version 0.1."""
-        return self.why
-
     def lines(self, loop: Loop) -> Sequence[str]:
         """Return the lines to type in one of the three forms; none if that form is empty."""
         if loop == "command":
