@@ -1,17 +1,17 @@
 """Settings of ``conf/clip`` and ``conf/threshold``.
 
-The settings of a clipping method, including their ranges, are derived from the annotated fields of its clipper. The
-clipper's source is parsed, not imported: an import would load torch, which reporting an invalid setting does not need.
+The settings of a clipping method, including their ranges, are derived from the annotated fields of its clipper. Only
+the declarations in the clipper's source are run: an import would load torch, and errors in settings would take longer.
 """
 
 import ast
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from functools import reduce
 from math import isfinite
 from operator import or_
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import Field, create_model
 
@@ -20,11 +20,11 @@ from gradclip.clipping.arguments import FIXED, POSITIVE, Range
 from gradclip.config.base import AnyNumber, Count, Pattern, PositiveNumber, Settings
 from gradclip.config.limits import LARGEST
 
-CONSTANTS = ("may_skip", "limits", "limits_when")  # class constants of a clipper that are read too
-METHODS_FOLDER = Path(arguments.__file__).parent
-KNOWN_NAMES = vars(arguments) | {
+KNOWN_NAMES = vars(arguments) | {  # in the declarations of a clipper
     "Annotated": Annotated,
+    "ClassVar": ClassVar,
     "Literal": Literal,
+    "dataclass": dataclass,
     "Tensor": float,  # one value for each replica; a config has one number
     "str": Pattern,
 }
@@ -65,69 +65,37 @@ class PartialClip(ClipMethod):
     parameters: Pattern
 
 
-@dataclass(frozen=True)
-class Declared:
-    """Declarations in a clipper's class.
-
-    Attributes:
-        fields: annotations of its fields, by name.
-        required: names of the fields without a default.
-        constants: class constants that settings depend on, by name.
-    """
-
-    fields: dict[str, Any]
-    required: set[str]
-    constants: dict[str, Any]
-
-    @classmethod
-    def read(cls, method: str, clipper: str) -> "Declared":
-        """Read the declarations from the source file of a method, given the name of its clipper's class."""
-        path = METHODS_FOLDER / f"{method}.py"
-        statements = ast.parse(path.read_text(encoding="utf-8")).body
-        body = next(one.body for one in statements if isinstance(one, ast.ClassDef) and one.name == clipper)
-        declared = cls({}, set(), {})
-        for one in body:
-            if not (isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)):
-                continue
-            name = one.target.id
-            if not _is_class_variable(one.annotation):
-                code = compile(ast.Expression(one.annotation), path, "eval")
-                declared.fields[name] = eval(code, KNOWN_NAMES)
-                if one.value is None:
-                    declared.required.add(name)
-            elif name in CONSTANTS and one.value:
-                declared.constants[name] = ast.literal_eval(one.value)
-        return declared
-
-    @property
-    def fits_groups(self) -> bool:
-        """Whether the method needs nothing but a threshold ``value`` above 0."""
-        value = self.fields.get("value")
-        is_optional = type(None) in get_args(getattr(value, "__origin__", None))
-        return self.required <= {"value"} and POSITIVE in _marks(value) and not is_optional
+def _read_declarations(method: str, clipper: str) -> type[Any]:
+    """Return the dataclass in a method's source file with its fields and constants, but without its methods."""
+    path = Path(arguments.__file__).with_name(f"{method}.py")
+    module = ast.parse(path.read_text(encoding="utf-8"))
+    statement = next(one for one in module.body if isinstance(one, ast.ClassDef) and one.name == clipper)
+    statement.bases = []
+    statement.body = [one for one in statement.body if isinstance(one, ast.AnnAssign)] or [ast.parse("pass").body[0]]
+    module.body = [statement]
+    namespace = dict(KNOWN_NAMES)
+    exec(compile(module, path, "exec"), namespace)
+    declared: type[Any] = namespace[clipper]
+    return declared
 
 
-def _is_class_variable(annotation: ast.expr) -> bool:
-    return any(isinstance(node, ast.Name) and node.id == "ClassVar" for node in ast.walk(annotation))
+def _settings_of(method: str, declared: type[Any]) -> type[ClipMethod]:
+    """Return the settings class of a method. Its fields have no defaults: those are in the YAML file."""
+    types: dict[str, Any] = {field.name: (_bounded(field.type), ...) for field in fields(declared)}
+    types["name"] = (Literal.__getitem__(method), ...)
+    base = PartialClip if "value" in types and not getattr(declared, "may_skip", False) else ClipMethod
+    name = f"{declared.__name__}Clip"
+    settings = cast(type[ClipMethod], create_model(name, __base__=base, __module__=__name__, **types))
+    settings.limits = getattr(declared, "limits", {})
+    settings.limits_when = getattr(declared, "limits_when", {})
+    settings.labelled = tuple(settings.limits.values()) or (("value",) if "value" in types else ())
+    return settings
 
 
 def _marks(annotation: Any) -> tuple[object, ...]:
     """Return the metadata of an ``Annotated`` type."""
     marks: tuple[object, ...] = getattr(annotation, "__metadata__", ())
     return marks
-
-
-def _settings_of(method: str, clipper: str, declared: Declared) -> type[ClipMethod]:
-    """Return the settings class of a method. Its fields have no defaults: those are in the YAML file."""
-    has_value, may_skip = "value" in declared.fields, declared.constants.get("may_skip", False)
-    fields: dict[str, Any] = {name: (_bounded(field), ...) for name, field in declared.fields.items()}
-    fields["name"] = (Literal.__getitem__(method), ...)
-    base = PartialClip if has_value and not may_skip else ClipMethod
-    settings = cast(type[ClipMethod], create_model(f"{clipper}Clip", __base__=base, __module__=__name__, **fields))
-    settings.limits = declared.constants.get("limits", {})
-    settings.limits_when = declared.constants.get("limits_when", {})
-    settings.labelled = tuple(settings.limits.values()) or (("value",) if has_value else ())
-    return settings
 
 
 def _bounded(annotation: Any) -> Any:
@@ -142,11 +110,18 @@ def _bounded(annotation: Any) -> Any:
     return Annotated[annotation.__origin__, Field(**bounds, allow_inf_nan=None if allowed.whole else allowed.infinite)]
 
 
-DECLARED = {method: Declared.read(method, clipper) for method, clipper in method_table().items()}
-METHODS = [_settings_of(method, clipper, DECLARED[method]) for method, clipper in method_table().items()]
+def _fits_groups(declared: type[Any]) -> bool:
+    """Return whether a method needs nothing but a threshold ``value`` above 0."""
+    required = {field.name for field in fields(declared) if field.default is MISSING}
+    value = [field for field in fields(declared) if field.name == "value" and field.default is not None]
+    return required <= {"value"} and any(POSITIVE in _marks(field.type) for field in value)
+
+
+DECLARED = {method: _read_declarations(method, clipper) for method, clipper in method_table().items()}
+METHODS = [_settings_of(method, declared) for method, declared in DECLARED.items()]
 globals().update({settings.__name__: settings for settings in METHODS})  # pickle looks them up here
 FIXED_SETTINGS = frozenset(
-    name for declared in DECLARED.values() for name, field in declared.fields.items() if FIXED in _marks(field)
+    field.name for declared in DECLARED.values() for field in fields(declared) if FIXED in _marks(field.type)
 )
 
 
@@ -160,7 +135,7 @@ class GroupThreshold(Settings):
 if TYPE_CHECKING:
     GroupedMethod = str
 else:
-    GroupedMethod = Literal[tuple(method for method, declared in DECLARED.items() if declared.fits_groups)]
+    GroupedMethod = Literal[tuple(method for method, declared in DECLARED.items() if _fits_groups(declared))]
 
 
 class GroupsClip(ClipMethod):
