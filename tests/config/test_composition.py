@@ -1,6 +1,8 @@
 """Configs composed from overrides, and overrides that reproduce a config."""
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
 
 from gradclip.config.composition import compose_config, overrides_of
 from gradclip.config.identity import fingerprint
@@ -8,6 +10,7 @@ from gradclip.config.overrides import merge, train_command
 from gradclip.config.schema import flatten, has_effect
 from gradclip.config.serialization import from_yaml, to_yaml
 from gradclip.errors import ConfigError
+from gradclip.program import quoted
 
 COMMANDS = [
     [],
@@ -104,3 +107,9 @@ def test_merged_overrides_replace_the_original_ones() -> None:
 
 def test_the_command_is_quoted_for_the_shell() -> None:
     assert train_command(["clip.parameters=*weight"]) == "python src/train.py 'clip.parameters=*weight'"
+
+
+@pytest.mark.parametrize("text", ["", "größe", 'a"b', "it's", r"a\b", r"a\"b", "ends in \\", r'\\"\\', "a, [b]"])
+def test_quoted_text_is_what_hydra_writes_and_reads(text: str) -> None:
+    assert quoted(text) == QuotedString(text, Quote.double).with_quotes()
+    assert OverridesParser.create().parse_override(f"name=[{quoted(text)}]").value() == [text]

@@ -9,7 +9,7 @@ from typing import Any
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString, ValueType
+from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import HydraException
 
 from gradclip.config.help import config_options
@@ -17,7 +17,7 @@ from gradclip.config.limits import MAX_DEPTH, MAX_NAME
 from gradclip.config.overrides import NO_THRESHOLD, setting_of
 from gradclip.config.paths import CONFIG_FOLDER
 from gradclip.errors import ConfigError, first_line
-from gradclip.program import as_started
+from gradclip.program import as_started, quoted
 
 ADDED_GROUPS = ("experiment", "sweep", "callbacks")  # accept several options at once: +experiment=[a,b]
 OPTION = re.compile(r"\w[\w-]{,99}")
@@ -186,10 +186,10 @@ def quoted_for_hydra(argument: str, *names: str) -> str:
     if name not in names or value[:1] in {"'", '"', "~"} or _is_readable(argument):  # ~/ is expanded and quoted later
         return argument
     if not value.startswith("["):
-        return f"{name}={_quoted(value)}"
+        return f"{name}={quoted(value)}"
     if not value.endswith("]") or set(value[1:-1]) & set("'\"[]"):
         return argument
-    return f"{name}=[{','.join(_quoted(text.strip()) for text in value[1:-1].split(','))}]"
+    return f"{name}=[{','.join(quoted(text.strip()) for text in value[1:-1].split(','))}]"
 
 
 def _is_readable(argument: str) -> bool:
@@ -198,7 +198,3 @@ def _is_readable(argument: str) -> bool:
     except (HydraException, ConfigError):
         return False
     return True
-
-
-def _quoted(text: str) -> str:
-    return str(QuotedString(text, Quote.double).with_quotes())

@@ -7,7 +7,6 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -19,6 +18,7 @@ from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
 from gradclip.config.schema import TrainConfig, has_effect, ignores_threshold, leaves
 from gradclip.config.validation import validate
 from gradclip.errors import ConfigError, first_line
+from gradclip.program import quoted
 
 GROUPS_AFTER_DATA = ("model", "loss", "optimizer", "schedule", "clip", "threshold")  # data chooses model and loss
 WITHOUT_DEFAULT = ("path", "target", "time")  # required settings of data in files
@@ -128,7 +128,7 @@ def override_value(value: Any) -> str:
     Example:
         >>> override_value([1, None, "*weight"]), override_value(True), override_value("/tmp/prices.csv")
         ('[1,null,"*weight"]', 'true', '/tmp/prices.csv')
-        >>> print(override_value(r"it's a\b"))  # double quotes, since a shell needs single quotes around them
+        >>> print(override_value(r"it's a\b"))
         "it's a\b"
     """
     if value is None or isinstance(value, bool):
@@ -141,4 +141,4 @@ def override_value(value: Any) -> str:
         return str(value)
     if PLAIN.fullmatch(value) and value.lower() not in WORDS:
         return str(value)
-    return str(QuotedString(value, Quote.double).with_quotes())
+    return quoted(value)

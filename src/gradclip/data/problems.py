@@ -1,6 +1,5 @@
 """Problems of a user's table, reported in one line with the settings that accept the table."""
 
-import json
 import re
 import shlex
 from collections import defaultdict
@@ -8,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from gradclip.errors import DataError, first_few
+from gradclip.program import quoted
 
 Fix = Literal[
     "", "data.categorical", "data.exclude", "data.missing=median", "data.missing=drop", "data.task=classification"
@@ -69,16 +69,16 @@ def _settings(problems: Iterable[Problem]) -> list[str]:
 
 
 def list_of_columns(setting: str, names: Sequence[str]) -> str:
-    """Return a setting with a list of columns as it is typed in a shell.
+    r"""Return a setting with a list of columns as it is typed in a shell.
 
     Example:
         >>> print(list_of_columns("data.exclude", ["id", "size"]))
         data.exclude=[id,size]
-        >>> print(list_of_columns("data.exclude", ["id", "size, m2"]))
-        'data.exclude=["id","size, m2"]'
+        >>> print(list_of_columns("data.exclude", ["id", r"size, m\s"]))
+        'data.exclude=["id","size, m\s"]'
         >>> print(list_of_columns("data.exclude", ["null"]), list_of_columns("data.exclude", ["1e5"]))
         'data.exclude=["null"]' 'data.exclude=["1e5"]'
     """
     if all(map(PLAIN_NAME.fullmatch, names)):
         return f"{setting}=[{','.join(names)}]"
-    return shlex.quote(f"{setting}=[{','.join(json.dumps(name, ensure_ascii=False) for name in names)}]")
+    return shlex.quote(f"{setting}=[{','.join(map(quoted, names))}]")
