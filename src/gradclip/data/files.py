@@ -106,20 +106,19 @@ def _check_cells(path: Path, columns: int, rows: int) -> None:
 
 def _read_text(path: Path, delimiter: str, decimal: str, encoding: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
     notes: tuple[str, ...] = ()
+    head, lines, is_utf8 = _scan(path)
     if encoding == "auto":
-        encoding = _encoding(path)
+        encoding = _encoding(path, head, is_utf8)
         if encoding == WESTERN:
             notes = ("the file is not UTF-8 and was read as Windows-1252; if letters are wrong, set data.encoding",)
-    with _opened(path) as file:
-        start = file.read(SAMPLE)
-    sample = codecs.getincrementaldecoder(encoding)().decode(start)
-    if len(start) == SAMPLE:
+    sample = codecs.getincrementaldecoder(encoding)().decode(head[:SAMPLE])
+    if len(head) >= SAMPLE:
         sample = sample[: sample.rfind("\n") + 1] or sample  # without the last line, which may be cut
     header_row = 1 if re.match(r"sep=.\r?\n", sample) else 0  # spreadsheets declare the delimiter in such a line
     sample = sample.split("\n", header_row)[-1]
     separator = _delimiter(sample) if delimiter == "auto" else DELIMITERS[delimiter]
     _check_header(path, sample, separator)
-    _check_size(path, separator, header_row)
+    _check_cells(path, _header_width(path, separator, header_row), lines - header_row - 1)
     options = {"sep": separator, "encoding": encoding, "skiprows": header_row}
     is_comma = decimal == "comma"
     frame = _parse(path, options, DECIMALS.get(decimal, "."))
@@ -179,26 +178,30 @@ def _opened(path: Path) -> BinaryIO | gzip.GzipFile | bz2.BZ2File | lzma.LZMAFil
     return path.open("rb")
 
 
-def _encoding(path: Path) -> str:
-    """Return the encoding of a file: by its byte order mark, else UTF-8 if it decodes, else Windows-1252."""
-    decoder, size, is_utf8 = codecs.getincrementaldecoder("utf-8")(), 0, True
+def _scan(path: Path) -> tuple[bytes, int, bool]:
+    """Read a whole text; return its first bytes, its number of line ends, and whether it is UTF-8."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    head, size, lines, is_utf8 = b"", 0, 0, True
     with _opened(path) as file:
-        head = file.read(CHUNK)
-        if marked := [name for mark, name in MARKS.items() if head.startswith(mark)]:
-            return marked[0]
-        chunk = head
-        while chunk:
+        for chunk in iter(partial(file.read, CHUNK), b""):
+            head = head or chunk
             size += len(chunk)
+            lines += chunk.count(b"\n")
             if size > LARGEST_TEXT:
                 raise DataError(f"data.path: got '{path}'; has more than {LARGEST_TEXT >> 30} GiB of text")
             try:
                 decoder.decode(chunk)
-            except UnicodeDecodeError as error:
-                if BINARY.search(head):
-                    raise DataError(f"data.path: got '{path}'; cannot be read: is not text") from error
+            except UnicodeDecodeError:
                 is_utf8 = False
-                break
-            chunk = file.read(CHUNK)
+    return head, lines, is_utf8
+
+
+def _encoding(path: Path, head: bytes, is_utf8: bool) -> str:
+    """Return the encoding of a file: by its byte order mark, else UTF-8 if it decodes, else Windows-1252."""
+    if marked := [name for mark, name in MARKS.items() if head.startswith(mark)]:
+        return marked[0]
+    if not is_utf8 and BINARY.search(head):
+        raise DataError(f"data.path: got '{path}'; cannot be read: is not text")
     return "utf-8-sig" if is_utf8 else WESTERN
 
 
@@ -222,12 +225,11 @@ def _agreement(sample: str, delimiter: str) -> tuple[bool, float, int]:
     return (widths[0] > 1, round(widths.count(widths[0]) / len(widths), 1), widths[0]) if widths else (False, 0.0, 0)
 
 
-def _check_size(path: Path, separator: str, header_row: int) -> None:
-    """Refuse a table that may not fit in memory; the header and the number of lines show its size."""
+def _header_width(path: Path, separator: str, header_row: int) -> int:
+    """Return the number of columns in the header, which may be longer than the sample."""
     with _opened(path) as file:
         header = [file.readline() for _ in range(header_row + 1)][-1]
-        fields = header.split() if separator == DELIMITERS["space"] else header.split(separator.encode())
-        _check_cells(path, len(fields), sum(chunk.count(b"\n") for chunk in iter(partial(file.read, CHUNK), b"")))
+    return len(header.split() if separator == DELIMITERS["space"] else header.split(separator.encode()))
 
 
 def _check_header(path: Path, sample: str, separator: str) -> None:

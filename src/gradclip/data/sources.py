@@ -157,9 +157,7 @@ def table(
     test_fraction: float = 0.25,
     validation_fraction: float = 0.0,
     split_seed: int = 0,
-    delimiter: str = "auto",
-    decimal: str = "auto",
-    encoding: str = "auto",
+    **form: str,
 ) -> Table:
     """Read a table from a CSV or Parquet file, or a folder of Parquet files.
 
@@ -176,16 +174,14 @@ def table(
         test_fraction: fraction of the rows used for testing.
         validation_fraction: fraction of the other rows used for validation.
         split_seed: seed of the shuffle before the split.
-        delimiter: delimiter of a CSV file: ``comma``, ``semicolon``, ``tab``, ``pipe``, ``space`` or ``auto``.
-        decimal: decimal sign of a CSV file: ``point``, ``comma`` or ``auto``.
-        encoding: encoding of a CSV file: the name of a Python codec, or ``auto``.
+        **form: ``delimiter``, ``decimal`` and ``encoding`` of a CSV file, see :func:`~gradclip.data.files.read_file`.
 
     Raises:
         DataError: the file cannot be read or has too few rows to split, a column does not exist, or values cannot be
             trained on; the message lists all such values.
     """
     file = Path(path).expanduser()
-    frame, notes = read_file(file, delimiter, decimal, encoding)
+    frame, notes = read_file(file, **form)
     columns, left_out = input_columns(frame, [target, *exclude]) if features is None else (list(features), ())
     check_column_settings(frame, columns, target, categorical, exclude)
     for setting, names in (("data.features", columns), ("data.exclude", exclude)):

@@ -54,9 +54,7 @@ def read_series(
     validation_fraction: float = 0.0,
     allow_gaps: bool = False,
     day_first: bool | None = None,
-    delimiter: str = "auto",
-    decimal: str = "auto",
-    encoding: str = "auto",
+    **form: str,
 ) -> TimeSeries:
     """Read time series from a CSV or Parquet file and split each in time; the last rows are the test rows.
 
@@ -78,16 +76,14 @@ def read_series(
         validation_fraction: fraction of its other rows used for validation, the last of them.
         allow_gaps: whether time steps may be uneven, such as months or working days; each row then counts as one step.
         day_first: whether 01/02/2020 is in February; by default, the order in which all dates are valid.
-        delimiter: delimiter of a CSV file: ``comma``, ``semicolon``, ``tab``, ``pipe``, ``space`` or ``auto``.
-        decimal: decimal sign of a CSV file: ``point``, ``comma`` or ``auto``.
-        encoding: encoding of a CSV file: the name of a Python codec, or ``auto``.
+        **form: ``delimiter``, ``decimal`` and ``encoding`` of a CSV file, see :func:`~gradclip.data.files.read_file`.
 
     Raises:
         DataError: the file cannot be read, a column or a timestamp is not valid, a series is shorter than window and
             horizon together, or a split has no window.
     """
     file = Path(path).expanduser()
-    frame, notes = read_file(file, delimiter, decimal, encoding)
+    frame, notes = read_file(file, **form)
     check_columns_exist(frame, [("data.time", time), *([("data.group", group)] if group else [])])
     others = [time, *([group] if group else []), *exclude]
     columns, left_out = input_columns(frame, others) if features is None else (list(features), ())
