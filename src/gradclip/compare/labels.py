@@ -2,8 +2,7 @@
 
 import shlex
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 
 from gradclip import keys
 from gradclip.config.overrides import setting_of
@@ -40,34 +39,6 @@ def experiment_of(run: StoredRun) -> str:
     return next((one.partition("=")[2] for one in overrides_of(run) if setting_of(one) == "experiment"), "")
 
 
-@dataclass
-class Description:
-    """The words available for the label of a group, and those chosen so far.
-
-    Attributes:
-        base: experiment of the group, or else its clipping; empty if the group mixes clipping methods.
-        is_experiment: whether ``base`` is an experiment, whose name implies its settings.
-        words: the label of the clipping, and a word for each setting by which runs were grouped, by name.
-        note: describes the values that the group mixes; empty if it mixes none.
-        chosen: names of the settings whose words are in the label.
-    """
-
-    base: str
-    is_experiment: bool
-    words: dict[str, str]
-    note: str
-    chosen: list[str] = field(default_factory=list)
-
-    @property
-    def chosen_words(self) -> tuple[str, ...]:
-        """The words chosen so far, the base first."""
-        return (self.base, *(self.words[name] for name in self.chosen))
-
-    def choose(self, names: Iterable[str]) -> None:
-        """Choose the words of some settings; names that the group lacks or has already chosen are ignored."""
-        self.chosen += [name for name in names if name in self.words and name not in self.chosen]
-
-
 def group_labels(groups: Sequence[Sequence[StoredRun]], by: Sequence[str], mixed: Sequence[Sequence[str]]) -> list[str]:
     """Return a label for each group: its experiment or its clipping, and the settings that distinguish it from others.
 
@@ -76,21 +47,21 @@ def group_labels(groups: Sequence[Sequence[StoredRun]], by: Sequence[str], mixed
         by: names of the settings by which runs were grouped.
         mixed: names of the settings that differ within each group.
     """
-    found = [_describe(group, by, inner) for group, inner in zip(groups, mixed, strict=True)]
-    _distinguish(found)
-    for one in found:
-        if not one.is_experiment:
-            one.choose(_unusual(one, found) if one.base else one.words)
-    is_base_shared = len({one.base for one in found}) == 1  # then it distinguishes none
-    labels = []
-    for one in found:
-        words = [word for word in (one.chosen_words[1:] if is_base_shared else one.chosen_words) if word]
-        labels.append(_fitting(words or [one.base], one.note))
-    return numbered(labels)
+    words = [_words(group, by, inner) for group, inner in zip(groups, mixed, strict=True)]
+    chosen = _distinguishing(words)
+    for own, names in zip(words, chosen, strict=True):
+        if "experiment" not in own:  # the name of an experiment implies its settings
+            more = _unusual(own, words) if own["clip"] else own
+            names.extend(name for name in more if name not in names)
+    shown = [[own[name] for name in names] for own, names in zip(words, chosen, strict=True)]
+    if len({first for first, *_ in shown}) == 1:  # the first word distinguishes none
+        shown = [others if any(others) else [first] for first, *others in shown]
+    notes = [_mixture(group, inner) for group, inner in zip(groups, mixed, strict=True)]
+    return numbered([_fitting(one, note) for one, note in zip(shown, notes, strict=True)])
 
 
-def _describe(group: Sequence[StoredRun], by: Sequence[str], mixed: Sequence[str]) -> Description:
-    """Collect the words for the label of a group.
+def _words(group: Sequence[StoredRun], by: Sequence[str], mixed: Sequence[str]) -> dict[str, str]:
+    """Return the words for the label of a group by setting: its experiment, if any, its clipping, and its settings.
 
     Args:
         group: runs of the group.
@@ -101,28 +72,31 @@ def _describe(group: Sequence[StoredRun], by: Sequence[str], mixed: Sequence[str
     experiment = experiments.pop() if len(experiments) == 1 else ""
     method = "" if "clip.name" in mixed else run.parameters.get("clip.name", "")
     clip = method if {*mixed} & CLIP_LABEL else run.tags.get(keys.CLIP, method)
-    settings = {name: short_setting(name, run.parameters[name]) for name in by if name in run.parameters}
-    words = {"clip": clip} | {name: settings[name] for name in sorted(settings, key=CLIP_LABEL.__contains__)}
-    return Description(experiment or clip, bool(experiment), words, _mixture(group, mixed))
+    names = sorted((name for name in by if name in run.parameters), key=CLIP_LABEL.__contains__)
+    settings = {name: short_setting(name, run.parameters[name]) for name in names}
+    return ({"experiment": experiment} if experiment else {}) | {"clip": clip} | settings
 
 
-def _distinguish(groups: Sequence[Description]) -> None:
-    """Choose, for groups with the same words so far, the settings in which they differ."""
-    for name in dict.fromkeys(name for one in groups for name in one.words):
+def _distinguishing(groups: Sequence[Mapping[str, str]]) -> list[list[str]]:
+    """Return the names of the words for each group: the first, and those in which groups with equal words differ."""
+    chosen = [[next(iter(words))] for words in groups]
+    for name in dict.fromkeys(name for words in groups for name in words):
         namesakes = defaultdict(list)
-        for one in groups:
-            namesakes[one.chosen_words].append(one)
+        for words, names in zip(groups, chosen, strict=True):
+            namesakes[tuple(words[one] for one in names)].append((words, names))
         for members in namesakes.values():
-            if len({one.words.get(name) for one in members}) > 1:
-                for one in members:
-                    one.choose([name])
+            if len({words.get(name) for words, _ in members}) > 1:
+                for words, names in members:
+                    if name in words and name not in names:
+                        names.append(name)
+    return chosen
 
 
-def _unusual(group: Description, groups: Sequence[Description]) -> list[str]:
+def _unusual(own: Mapping[str, str], groups: Sequence[Mapping[str, str]]) -> list[str]:
     """Return the settings, other than clipping, whose value in a group is not the most common one among all groups."""
-    names = [name for name in group.words if name not in CLIP_LABEL | {"clip"}]
-    values = {name: Counter(one.words[name] for one in groups if name in one.words) for name in names}
-    return [name for name in names if group.words[name] != values[name].most_common(1)[0][0]]
+    names = [name for name in own if name not in CLIP_LABEL | {"clip"}]
+    values = {name: Counter(words[name] for words in groups if name in words) for name in names}
+    return [name for name in names if own[name] != values[name].most_common(1)[0][0]]
 
 
 def _mixture(group: Sequence[StoredRun], mixed: Sequence[str]) -> str:
@@ -138,9 +112,9 @@ def _mixture(group: Sequence[StoredRun], mixed: Sequence[str]) -> str:
 
 def _fitting(words: Sequence[str], note: str) -> str:
     """Join as many whole words as fit; ``group`` replaces a first word that is far too long."""
-    first = words[0] or "all runs"
+    first, *others = list(filter(None, words)) or ["all runs"]
     label = first if len(first) <= 1.5 * MAX_LABEL_LENGTH else "group"
-    for word in words[1:]:
+    for word in others:
         if len(f"{label} {word}") > MAX_LABEL_LENGTH:
             break
         label = f"{label} {word}"
